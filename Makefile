@@ -1,0 +1,62 @@
+# Autos. `make` prints what there is; every target sets itself up in .venv.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/ready
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | column -t -s @
+
+$(READY): requirements.txt requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed: install it or name it with PYTHON=..."; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Name another with PYTHON=..."; exit 1; }
+	@echo "setting up .venv"
+	@"$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $(READY)
+
+setup: $(READY) ## the virtual environment, with everything pinned
+
+demo: $(READY) ## the main job in one command: a sandbox case, fetched, stored and told
+	@$(BIN)/python -m dev.demo
+
+run: $(READY) ## everything, kept up until Ctrl-C
+	@exec $(BIN)/python -m dev.run
+
+secret: $(READY) ## the key of the webhook signatures of make run
+	@$(BIN)/python -m dev.secret
+
+test: $(READY) ## all tests, against the real servers
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+chaos: $(READY) ## jobs while everything breaks by a seed, then checks; ARGS="--seeds 5 --jobs 200"
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+killpoints: $(READY) ## kill -9 at every named point, 20 times each; ARGS="--times 1 mid-put"
+	@$(BIN)/python -m tests.killpoints $(ARGS)
+
+outages: $(READY) ## each server away for a minute in the middle of a job; ARGS="--seconds 10"
+	@$(BIN)/python -m tests.outages $(ARGS)
+
+mutants: $(READY) ## takes out one safeguard at a time: the tests must notice
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
+check: $(READY) ## ruff, mypy, import rules, buf, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint --config dev/buf.yaml
+	$(BIN)/buf format --config dev/buf.yaml --diff --exit-code
+	$(BIN)/buf breaking --config dev/buf.yaml --against proto/base.binpb
+	$(BIN)/python -m dev.generated
+
+proto: $(READY) ## the generated code of proto/downloads.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. proto/downloads.proto
+
+clean: ## removes .venv and the data of make run
+	rm -rf .venv var
+
+.PHONY: help setup demo run secret test chaos killpoints outages mutants check proto clean

@@ -1,0 +1,69 @@
+"""`python -m actors worker | uploader | notifier | clock`: one process group of the Procfile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from storage.errors import ConfigurationError
+from storage.settings import Settings
+
+# How often an idle consumer looks. Every document makes two hops, a webhook only one.
+IDLE_MS = {"worker": 20, "uploader": 20, "notifier": 100}
+SHUTDOWN_MS = 25_000
+
+
+def main(argv: list[str]) -> int:
+    """The exit code: 1 with one sentence when the settings or the name cannot be used."""
+    if len(argv) != 1 or argv[0] not in {*IDLE_MS, "clock"}:
+        return _refuse("usage: python -m actors worker | uploader | notifier | clock")
+    role = argv[0]
+    try:
+        settings = Settings.from_env(os.environ)
+    except ConfigurationError as error:
+        return _refuse(f"autos {role}: {error}")
+    if role == "clock":
+        return _clock()
+    return _dramatiq(role, settings)
+
+
+def _refuse(sentence: str) -> int:
+    print(sentence, file=sys.stderr)  # noqa: T201 - for the operator
+    return 1
+
+
+def _clock() -> int:
+    from actors.processes import run_clock
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run_clock(stop)
+    return 0
+
+
+def _dramatiq(role: str, settings: Settings) -> int:
+    # Dramatiq reads its environment when it is imported. It holds no more messages than it can
+    # work on: by default it takes twice as many, and one process would have all lanes of a job.
+    os.environ["dramatiq_worker_timeout"] = str(IDLE_MS[role])
+    os.environ["dramatiq_queue_prefetch"] = str(settings.worker_threads)
+    from dramatiq import cli
+
+    # Only downloads take long enough to need more than one process of Python.
+    processes = settings.worker_processes if role == "worker" else 1
+    args = cli.make_argument_parser().parse_args(
+        [
+            f"actors.processes:{role}",
+            *("--processes", str(processes)),
+            *("--threads", str(settings.worker_threads)),
+            *("--worker-shutdown-timeout", str(SHUTDOWN_MS)),
+            "--skip-logging",
+        ]
+    )
+    return int(cli.main(args) or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

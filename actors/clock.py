@@ -1,0 +1,106 @@
+"""clock: every few seconds gives a sign of life to what should be moving and is not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+import redis
+import structlog
+
+from actors.enqueue import Messages
+from storage import repairs, webhooks
+from storage.database import Database
+from storage.errors import ServiceUnavailable
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# Gone when Redis was flushed or lost: then every message is sent again at once.
+SENTINEL = "autos:sentinel"
+
+
+@dataclass
+class Clock:
+    """What the clock needs. Any number of clocks may run."""
+
+    database: Database
+    redis: redis.Redis
+    messages: Messages
+    lanes: int
+    interval_s: float
+    lease_s: float
+    # Until then nothing is taken back: holders could not renew either while PostgreSQL was away.
+    _patient_until: float = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Passes until `stop` is set."""
+        while not stop.is_set():
+            try:
+                self.tick()
+            except ServiceUnavailable as error:
+                log.warning("clock waits", part=error.part)
+                self._patient_until = time.monotonic() + self.lease_s / 2
+            stop.wait(self.interval_s)
+
+    def tick(self) -> None:
+        """One pass over everything. Raises ServiceUnavailable."""
+        for repair in (self._reclaim, self._end, self._tell, self._retire):
+            try:
+                repair()
+            except ServiceUnavailable:
+                raise
+            except Exception:
+                # A bug in one repair must not stop the others for ever.
+                log.exception("repair failed", repair=repair.__name__)
+
+    def _reclaim(self) -> None:
+        if time.monotonic() < self._patient_until:
+            return
+        for job_id in repairs.reclaim(self.database):
+            log.warning("lost claims taken back", job_id=str(job_id))
+            self.messages.download_lanes(job_id, self.lanes)
+
+    def _end(self) -> None:
+        ended = [*repairs.time_out(self.database), *repairs.finish_idle(self.database)]
+        for job_id in ended:
+            self.messages.send_webhooks(job_id, webhooks.due(self.database, job_id))
+
+    def _tell(self) -> None:
+        try:
+            # Also a proof that Redis takes writes: what is sent to one that does not is dropped,
+            # while its row would say that it was told.
+            is_redis_lost = not self.redis.set(SENTINEL, 1, xx=True)
+        except redis.RedisError as error:
+            log.warning("clock waits", part="Redis", error=type(error).__name__)
+            return
+        self._nudge(is_redis_lost=is_redis_lost)
+        if is_redis_lost:
+            self._mark_redis()
+
+    def _nudge(self, *, is_redis_lost: bool) -> None:
+        stalled = repairs.stalled_jobs(self.database, lanes=self.lanes, is_redis_lost=is_redis_lost)
+        for job in stalled:
+            log.info("job nudged", job_id=str(job.job_id), lanes=job.lanes)
+            if job.needs_listing:
+                self.messages.list_documents(job.job_id)
+            if job.lanes:
+                self.messages.download_lanes(job.job_id, job.lanes)
+            for document_id, lease, spool_id in job.uploads:
+                self.messages.upload(spool_id, job.job_id, document_id, lease)
+        for job_id, position in repairs.stalled_webhooks(
+            self.database, is_redis_lost=is_redis_lost
+        ):
+            self.messages.send_webhooks(job_id, [position])
+
+    def _retire(self) -> None:
+        for spool_id in repairs.dead_spools(self.database):
+            if self.messages.drop_uploads(spool_id):
+                repairs.forget_spool(self.database, spool_id)
+                log.warning("dead spool retired", spool_id=str(spool_id))
+
+    def _mark_redis(self) -> None:
+        try:
+            self.redis.set(SENTINEL, 1)
+        except redis.RedisError as error:
+            log.warning("clock cannot mark Redis", error=type(error).__name__)

@@ -1,0 +1,169 @@
+"""A total time limit for a blocking HTTP exchange, and the means to end one from another thread.
+
+requests' `timeout` counts each socket read anew, so a server that sends a byte now and then holds a
+thread for ever, in the headers as in the body. A `Deadline` knows the sockets of its exchange and
+shuts them down when time is up or when somebody calls `cut`; the blocked read then returns at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import urllib3.connection
+import urllib3.connectionpool
+
+from storage.errors import AutosError, TransientError
+
+TICK_S = 0.1
+
+_current: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
+
+
+class _HasSocket(Protocol):
+    sock: Any
+
+
+class Deadline:
+    """The time limit of one exchange: `limit_s` seconds from now."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._end = time.monotonic() + limit_s
+        self._lock = threading.Lock()
+        self._connections: list[_HasSocket] = []
+        self._sockets: list[socket.socket] = []
+        self._cause: AutosError | None = None
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds left; never negative."""
+        return max(0.0, self._end - time.monotonic())
+
+    def check(self) -> None:
+        """Raises what ended the exchange, if anything did.
+
+        To be asked between two chunks and when a read failed: only this knows why it did.
+        """
+        if self._cause is None and self.remaining_s == 0:
+            self._cause = _timed_out()
+        if self._cause is not None:
+            raise self._cause
+
+    def cut(self, cause: AutosError) -> None:
+        """Ends the exchange now; `check` raises `cause` in the thread that runs it."""
+        with self._lock:
+            self._cause = self._cause or cause
+            sockets = [*self._sockets, *(c.sock for c in self._connections if c.sock)]
+        for sock in sockets:
+            # Below any TLS layer, whose own shutdown is not safe from a second thread.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def watch(self, connection: _HasSocket) -> None:
+        """Takes the connection of a request that begins under this deadline."""
+        with self._lock:
+            self._connections.append(connection)
+            if connection.sock:
+                # A connection lets go of its socket before the body is read: keep it ourselves.
+                self._sockets.append(connection.sock)
+        self.check()
+
+
+class Watchdog:
+    """Ends the exchanges whose time is up. One thread a process, however many exchanges."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[Deadline] = set()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def limit(self, limit_s: float) -> Iterator[Deadline]:
+        """A deadline for what this thread asks inside the block, over WATCHED_POOLS."""
+        deadline = Deadline(limit_s)
+        token = _current.set(deadline)
+        self._add(deadline)
+        try:
+            yield deadline
+        finally:
+            _current.reset(token)
+            with self._lock:
+                self._running.discard(deadline)
+
+    def _add(self, deadline: Deadline) -> None:
+        with self._lock:
+            self._running.add(deadline)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            time.sleep(TICK_S)
+            with self._lock:
+                over = [d for d in self._running if d.remaining_s == 0]
+                self._running.difference_update(over)
+                if not self._running:
+                    self._wake.clear()
+            for deadline in over:
+                deadline.cut(_timed_out())
+
+
+def _timed_out() -> TransientError:
+    return TransientError("DEADLINE_EXCEEDED", "The transfer took longer than allowed.")
+
+
+class WatchedHTTPConnection(urllib3.connection.HTTPConnection):
+    """Tells the calling thread's deadline which socket it works on."""
+
+    def connect(self) -> None:
+        _tell(self)  # a handshake can drip as well; its socket is found on the connection
+        super().connect()
+        _tell(self)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        _tell(self)
+        super().request(*args, **kwargs)
+
+
+class WatchedHTTPSConnection(urllib3.connection.HTTPSConnection):
+    """The same over TLS."""
+
+    def connect(self) -> None:
+        _tell(self)  # a handshake can drip as well; its socket is found on the connection
+        super().connect()
+        _tell(self)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        _tell(self)
+        super().request(*args, **kwargs)
+
+
+class WatchedHTTPPool(urllib3.connectionpool.HTTPConnectionPool):
+    """Connections of WatchedHTTPConnection."""
+
+    ConnectionCls = WatchedHTTPConnection
+
+
+class WatchedHTTPSPool(urllib3.connectionpool.HTTPSConnectionPool):
+    """Connections of WatchedHTTPSConnection."""
+
+    ConnectionCls = WatchedHTTPSConnection
+
+
+# For PoolManager.pool_classes_by_scheme.
+WATCHED_POOLS = {"http": WatchedHTTPPool, "https": WatchedHTTPSPool}
+
+
+def _tell(connection: _HasSocket) -> None:
+    deadline = _current.get()
+    if deadline is not None:
+        deadline.watch(connection)

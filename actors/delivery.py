@@ -1,0 +1,145 @@
+"""webhook: tells a receiver how a run ended, signed, with fresh URLs, once per attempt."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from actors.enqueue import Messages
+from actors.receiver import Answer, DeliveryError, WebhookPoster
+from actors.signature import sign
+from proto.messages import as_json, document_message, job_message, timestamp
+from storage import webhooks
+from storage.database import Database
+from storage.errors import LeaseLost, ServiceUnavailable
+from storage.objects import Objects
+from storage.records import DocumentRecord, is_sealed
+from storage.webhooks import Delivery
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# A body above this is sent without its documents; the receiver asks ListDocuments for them.
+MAX_BODY_BYTES = 5_000_000
+# What a presigned URL adds to a document, roughly; to know before minting thousands for nothing.
+URL_BYTES = 500
+URL_LIFETIME_S = 3_600
+# An attempt takes 15 s at most, and the lease must not end before it does.
+LEASE_S = 30.0
+GONE = 410
+
+
+@dataclass(frozen=True)
+class Notifier:
+    """What sending webhooks needs."""
+
+    database: Database
+    objects: Objects
+    poster: WebhookPoster
+    messages: Messages
+    secrets: Sequence[str]
+
+    def send_webhook(self, job_id: UUID, position: int) -> None:
+        """Makes the attempt that is due, if any is and nobody else makes it."""
+        delivery = webhooks.claim(self.database, job_id, position, lease_s=LEASE_S)
+        if delivery is None:
+            return
+        with structlog.contextvars.bound_contextvars(
+            job_id=str(job_id), webhook_id=delivery.webhook_id
+        ):
+            try:
+                self._attempt(delivery)
+            except LeaseLost:
+                log.warning("webhook taken over")
+            except ServiceUnavailable:
+                raise
+            except Exception:
+                # A bug of ours; on the schedule, so that it is neither hammered nor for ever.
+                log.exception("webhook broke")
+                self._refused(delivery, None, "It could not be sent.", is_final=False)
+        # One that had to wait because its receiver was busy.
+        if waiting := webhooks.next_due(self.database, delivery.receiver):
+            self.messages.send_webhooks(waiting[0], [waiting[1]])
+
+    def _attempt(self, delivery: Delivery) -> None:
+        answer = self._answer(delivery)
+        if isinstance(answer, DeliveryError):
+            self._refused(delivery, None, answer.message, is_final=answer.is_final)
+        elif 200 <= answer.status < 300:
+            webhooks.delivered(self.database, delivery, answer.status)
+            log.info("webhook delivered", status_code=answer.status)
+        else:
+            text = f"The receiver answered {answer.status}."
+            self._refused(delivery, answer, text, is_final=answer.status == GONE)
+
+    def _answer(self, delivery: Delivery) -> Answer | DeliveryError:
+        """What came of the post. Returned, not raised: its cause holds the URL with its query,
+        and would be logged together with any error that recording it meets.
+        """
+        body = self.body(delivery)
+        try:
+            return self.poster.post(delivery.url, self._headers(delivery, body), body)
+        except DeliveryError as error:
+            return error
+
+    def _refused(
+        self, delivery: Delivery, answer: Answer | None, error: str, *, is_final: bool
+    ) -> None:
+        delay_s = webhooks.refused(
+            self.database,
+            delivery,
+            status_code=answer.status if answer else 0,
+            error=error,
+            retry_after_s=answer.retry_after_s if answer else None,
+            is_final=is_final,
+        )
+        log.warning("webhook not accepted", error=error, retry_in_s=delay_s)
+        if delay_s is not None:
+            self.messages.send_webhooks(delivery.job_id, [delivery.position], delay_s=delay_s)
+
+    def _headers(self, delivery: Delivery, body: bytes) -> dict[str, str]:
+        now = int(time.time())
+        return {
+            "Content-Type": "application/json",
+            "webhook-id": delivery.webhook_id,
+            "webhook-timestamp": str(now),
+            "webhook-signature": sign(self.secrets, delivery.webhook_id, now, body),
+        }
+
+    def body(self, delivery: Delivery) -> bytes:
+        """What is sent for this attempt: the frozen end of the run, with URLs of now."""
+        data: dict[str, Any] = {"job": as_json(job_message(delivery.job))}
+        documents = [as_json(document_message(d)) for d in delivery.documents]
+        if self._is_too_large(delivery, documents):
+            data["documents_omitted"] = True
+        else:
+            for record, shown in zip(delivery.documents, documents, strict=True):
+                self._add_url(delivery, record, shown)
+            data["documents"] = documents
+        moment = timestamp(delivery.event_time)
+        event = {
+            "type": delivery.type,
+            "timestamp": moment.ToJsonString() if moment else "",
+            "data": data,
+        }
+        return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def _is_too_large(self, delivery: Delivery, documents: list[dict[str, Any]]) -> bool:
+        urls = sum(URL_BYTES for d in delivery.documents if d.is_available)
+        plain = json.dumps(documents, ensure_ascii=False, separators=(",", ":"))
+        return len(plain.encode()) + urls > MAX_BODY_BYTES
+
+    def _add_url(self, delivery: Delivery, document: DocumentRecord, shown: dict[str, Any]) -> None:
+        if document.object_key is None:
+            return
+        if is_sealed(delivery.job.secrecy_level, document.secrecy_level):
+            return
+        url, expires = self.objects.url(document.object_key, lifetime_s=URL_LIFETIME_S)
+        moment = timestamp(expires)
+        shown["url"] = url
+        shown["url_expire_time"] = moment.ToJsonString() if moment else ""

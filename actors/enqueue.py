@@ -1,0 +1,127 @@
+"""The messages between the steps. Each says "look at this row" and carries ids, never data.
+
+A message that cannot be sent is no error: the row is committed, and the clock sends it again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import dramatiq
+import redis
+import structlog
+from dramatiq.errors import ConnectionClosed
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from actors.fair_broker import FairBroker
+
+LIST_QUEUE = "list"
+DOWNLOAD_QUEUE = "download"
+WEBHOOK_QUEUE = "webhook"
+# Before every key of Dramatiq's in Redis.
+NAMESPACE = "autos"
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+def upload_queue(spool_id: UUID) -> str:
+    """The queue of one spool: an upload runs where the file is."""
+    return f"upload.{spool_id}"
+
+
+def make_broker(redis_url: str, *, timeout_s: float) -> FairBroker:
+    """Dramatiq's broker on a client of our own, without the middleware that rows replace."""
+    client = redis.Redis.from_url(
+        redis_url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        # A call that waits for Redis would wait several times; what is not sent, the clock sends.
+        retry=Retry(NoBackoff(), 0),
+    )
+    broker = FairBroker(
+        client=client,
+        middleware=[],
+        namespace=NAMESPACE,
+        # A killed worker's messages come back after this. The look for them is made at one fetch
+        # in twenty: with dozens of fetches a second from every idle process that is often enough.
+        heartbeat_timeout=15_000,
+        maintenance_chance=50_000,
+    )
+    broker.scripts["dispatch"] = _in_dramatiqs_words(broker.scripts["dispatch"])
+    return broker
+
+
+def _in_dramatiqs_words(script: Callable[..., Any]) -> Callable[..., Any]:
+    """The script, with every trouble of Redis told as the one that Dramatiq survives everywhere.
+
+    Redis's own errors (a timeout, no memory left, a broken connection while a delayed message is
+    moved) would end the thread that takes a queue's delayed messages, for good and unnoticed.
+    """
+
+    def dispatch(**arguments: Any) -> Any:
+        try:
+            return script(**arguments)
+        except redis.RedisError as error:
+            raise ConnectionClosed(error) from error
+
+    return dispatch
+
+
+class Messages:
+    """Sends messages. Thread-safe."""
+
+    def __init__(self, broker: FairBroker) -> None:
+        self._broker = broker
+
+    def list_documents(self, job_id: UUID, *, delay_s: float = 0) -> None:
+        """Have the case of a job listed."""
+        self._send([_message(LIST_QUEUE, "list_documents", job_id)], delay_s)
+
+    def download_lanes(self, job_id: UUID, lanes: int, *, delay_s: float = 0) -> None:
+        """Start lanes of a job, as one group."""
+        lane = [_message(DOWNLOAD_QUEUE, "download_document", job_id) for _ in range(lanes)]
+        self._send(lane, delay_s)
+
+    def upload(
+        self, spool_id: UUID, job_id: UUID, document_id: UUID, lease: UUID, *, delay_s: float = 0
+    ) -> None:
+        """Have a spooled file stored, by the uploader of its spool."""
+        queue = upload_queue(spool_id)
+        self._send([_message(queue, "upload_document", job_id, document_id, lease)], delay_s)
+
+    def drop_uploads(self, spool_id: UUID) -> bool:
+        """Deletes the queue of a spool that is dead; whether Redis did."""
+        queue = upload_queue(spool_id)
+        try:
+            self._broker.flush(queue)
+            # What its consumers had taken would be given back by others that read this queue.
+            for key in self._broker.client.scan_iter(f"{NAMESPACE}:__acks__.*.{queue}*"):
+                self._broker.client.delete(key)
+        except (redis.RedisError, dramatiq.BrokerError):
+            return False
+        return True
+
+    def send_webhooks(self, job_id: UUID, positions: Iterable[int], *, delay_s: float = 0) -> None:
+        """Have webhooks of an ended job sent."""
+        self._send([_message(WEBHOOK_QUEUE, "send_webhook", job_id, p) for p in positions], delay_s)
+
+    def again(self, queue: str, actor: str, ids: Sequence[str | int], *, delay_s: float) -> None:
+        """Send a message once more that came at a bad time."""
+        self._send([_message(queue, actor, *ids)], delay_s)
+
+    def _send(self, messages: list[dramatiq.Message[None]], delay_s: float) -> None:
+        # Rounded up: a message that comes before the row is ready finds nothing and is lost.
+        delay_ms = math.ceil(delay_s * 1000) or None
+        try:
+            dramatiq.group(messages, broker=self._broker).run(delay=delay_ms)
+        except (redis.RedisError, dramatiq.BrokerError) as error:
+            log.warning("message not sent; the clock will", error=type(error).__name__)
+
+
+def _message(queue: str, actor: str, *args: UUID | str | int) -> dramatiq.Message[None]:
+    plain = tuple(arg if isinstance(arg, int) else str(arg) for arg in args)
+    return dramatiq.Message(queue_name=queue, actor_name=actor, args=plain, kwargs={}, options={})

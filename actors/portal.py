@@ -1,0 +1,173 @@
+"""The client of the PDPJ portal: lists a case, streams a file. Every answer becomes ours here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import requests
+
+from actors.case_file import parse_case
+from actors.contents import ContentCheck, refuse_too_large
+from actors.deadline import Deadline, Watchdog
+from actors.links import trusted_href
+from actors.portal_answers import Refusal, error_of, not_found
+from actors.portal_exchange import (
+    chunks,
+    encodings,
+    framing,
+    limit_told,
+    refusal_body,
+    translated,
+)
+from actors.portal_session import ThreadSessions
+from storage.claims import Content
+from storage.errors import ConfigurationError, PermanentError, TransientError
+from storage.listing import CaseListing
+
+_API = "/api/v2"
+_LISTING_MAX_BYTES = 64 * 1024 * 1024
+
+
+class Expected(Protocol):
+    """What the listing says about a document's file; a ListedDocument will do."""
+
+    @property
+    def listed_size_bytes(self) -> int | None: ...
+
+    @property
+    def listed_content_type(self) -> str | None: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+class Portal:
+    """The portal at `base_url` (scheme and host), as the holder of `token`.
+
+    Threads may share it. Timeouts are per connection attempt and per read; the total limit of an
+    exchange is given with each call and kept by `watchdog`.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        token: str,
+        watchdog: Watchdog,
+        document_max_bytes: int,
+        connect_timeout_s: float = 5.0,
+        read_timeout_s: float = 30.0,
+    ) -> None:
+        # A header that http.client refuses would stand in its error message.
+        if not re.fullmatch(r"[!-~]+", token):
+            raise ConfigurationError("PDPJ_TOKEN must be visible ASCII characters without spaces.")
+        self._base_url = base_url.rstrip("/")
+        self._token = token
+        self._watchdog = watchdog
+        self._document_max_bytes = document_max_bytes
+        self._timeouts_s = (connect_timeout_s, read_timeout_s)
+        self._sessions = ThreadSessions()
+
+    def list_case(self, process_number: str, limit_s: float) -> CaseListing:
+        """Every document of a case, within `limit_s` seconds; the number is punctuated.
+
+        Raises PermanentError (NOT_FOUND when the portal does not know the case) or TransientError.
+        """
+        with self._answer(f"/processos/{process_number}", limit_s, None) as (response, deadline):
+            if encodings(response):
+                raise _no_case()
+            body = bytearray()
+            for chunk in chunks(response, deadline):
+                body += chunk
+                if len(body) > _LISTING_MAX_BYTES:
+                    raise _no_case()
+        listing = parse_case(_json(bytes(body)), process_number)
+        if listing is None:
+            raise not_found()
+        return listing
+
+    def fetch(
+        self,
+        process_number: str,
+        href: str,
+        sink: Callable[[bytes], object],
+        *,
+        expected: Expected,
+        limit_s: float,
+        deadline: Deadline | None = None,
+        on_start: Callable[[int | None], object] | None = None,
+    ) -> Content:
+        """The file behind `href`, written to `sink` piece by piece, then checked.
+
+        What `sink` got is good only if this returns. `on_start` hears the announced size in bytes
+        (None: unknown) before the first piece. To end it from another thread, open
+        `watchdog.limit` yourself in this thread, give its `deadline` (`limit_s` is then not
+        used) and `cut` that: what it was cut with is raised here. Raises PermanentError or
+        TransientError otherwise; errors of `sink` and `on_start` pass through.
+        """
+        path = trusted_href(href, process_number)
+        if path is None:
+            raise PermanentError("UNTRUSTED_LINK", "The link is not one of this case's files.")
+        refuse_too_large(expected.listed_size_bytes or 0, self._document_max_bytes)
+        with self._answer(path, limit_s, deadline) as (response, running):
+            length, is_chunked = framing(response)
+            check = ContentCheck(
+                listed_size_bytes=expected.listed_size_bytes,
+                listed_content_type=expected.listed_content_type,
+                declared_length=length,
+                header_content_type=response.headers.get("Content-Type"),
+                name=expected.name,
+                max_bytes=self._document_max_bytes,
+            )
+            if on_start:
+                on_start(length)
+            for chunk in chunks(response, running, cut_reason="CORRUPT"):
+                check.feed(chunk)
+                sink(chunk)
+            return check.finish(is_framed=is_chunked or length is not None)
+
+    def close(self) -> None:
+        """Closes all connections. No exchange may be running."""
+        self._sessions.close()
+
+    @contextlib.contextmanager
+    def _answer(
+        self, path: str, limit_s: float, deadline: Deadline | None
+    ) -> Iterator[tuple[requests.Response, Deadline]]:
+        """The answer 200 to a GET, its body unread; every other answer is raised."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(limit_told())
+            running = deadline or stack.enter_context(self._watchdog.limit(limit_s))
+            with translated(running):
+                response = self._sessions.of_this_thread().get(
+                    self._base_url + _API + path,
+                    headers=self._authorization(),
+                    timeout=self._timeouts_s,
+                    stream=True,
+                    allow_redirects=False,
+                )
+            stack.callback(response.close)
+            if response.status_code != 200:
+                body = refusal_body(response, running)
+                raise error_of(Refusal(response.status_code, response.headers, body))
+            yield response, running
+
+    def _authorization(self) -> dict[str, str]:
+        # The place for a token that is refreshed: PDPJ.md, "Tokens".
+        return {"Authorization": f"Bearer {self._token}"}
+
+
+def _json(body: bytes) -> object:
+    try:
+        decoded: object = json.loads(body.decode("utf-8-sig", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise _no_case() from error
+    return decoded
+
+
+def _no_case() -> TransientError:
+    return TransientError("PORTAL_ERROR", "The portal's answer is no case file.", is_few=True)

@@ -1,0 +1,207 @@
+"""The composition roots of the worker, the uploader, the notifier and the clock.
+
+Each of the first three is called by Dramatiq in a process of its own, after the fork: it makes the
+clients, declares the actors of its queues and sets the broker, Dramatiq's one global.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from functools import partial
+from uuid import UUID
+
+import dramatiq
+import redis
+import structlog
+
+from actors import enqueue
+from actors.clock import Clock
+from actors.deadline import Watchdog
+from actors.delivery import Notifier
+from actors.download import Downloader
+from actors.enqueue import Messages, make_broker
+from actors.fair_broker import FairBroker
+from actors.heartbeat import Heartbeat
+from actors.keeper import Keeper
+from actors.listing import Lister
+from actors.portal import Portal
+from actors.receiver import WebhookPoster
+from actors.sweeper import Sweeper
+from actors.upload import Uploader
+from storage import claims, listing_claims, logs
+from storage.database import Database
+from storage.errors import ServiceUnavailable
+from storage.objects import Objects, ObjectStore
+from storage.receivers import Receivers
+from storage.retries import RetryPolicy, jittered
+from storage.settings import Settings
+from storage.spool import Spool
+from storage.wakeups import Wakeups
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# Above any blocking read of Dramatiq's, so that only a dead Redis reaches it.
+REDIS_TIMEOUT_S = 10.0
+# To PostgreSQL, for the threads of one process.
+CONNECTIONS = 8
+# How long a message waits that came while PostgreSQL or S3 was away.
+OUTAGE_DELAY_S = 2.0
+
+
+class _StopOnShutdown(dramatiq.Middleware):
+    """Lets work give its lease back when the process is told to stop."""
+
+    def __init__(self, *stops: Callable[[], None]) -> None:
+        self._stops = stops
+
+    def before_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
+        for stop in self._stops:
+            stop()
+
+
+def _database(settings: Settings, threads: int) -> Database:
+    # Transactions take milliseconds, so threads share; three are for keepers and the heartbeat.
+    wakeups = Wakeups(settings.redis_url)
+    return Database(
+        settings.database_url,
+        max_connections=min(threads, CONNECTIONS) + 3,
+        on_change=wakeups.announce,
+    )
+
+
+def _policy(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(settings.attempts, settings.attempts_few, settings.retry_base_ms / 1000)
+
+
+def _spool(settings: Settings) -> Spool:
+    return Spool(settings.spool_dir, settings.spool_id, settings.spool_max_bytes)
+
+
+def _begin(process: str) -> tuple[Settings, FairBroker, Messages]:
+    settings = Settings.from_env(os.environ)
+    logs.configure(settings.log_format, process=process)
+    broker = make_broker(settings.redis_url, timeout_s=REDIS_TIMEOUT_S)
+    dramatiq.set_broker(broker)
+    return settings, broker, Messages(broker)
+
+
+def _declare(broker: FairBroker, queue: str, name: str, work: Callable[..., None]) -> None:
+    """Makes `work` the actor `name`.
+
+    An outage while it works is no bug: the row stays as it is, and the message comes again. Were
+    that left to the clock, whose intervals grow, a job could stand still for a minute.
+    """
+    messages = Messages(broker)
+
+    def calm(*ids: str | int) -> None:
+        try:
+            work(*(UUID(i) if isinstance(i, str) else i for i in ids))
+        except ServiceUnavailable as error:
+            log.warning("put off", part=error.part)
+            messages.again(queue, name, ids, delay_s=jittered(OUTAGE_DELAY_S))
+
+    # No retries and no time limit of Dramatiq's: attempts are rows and limits are leases.
+    dramatiq.actor(broker=broker, queue_name=queue, actor_name=name)(calm)
+
+
+def worker() -> None:
+    """Lists cases and downloads documents."""
+    settings, broker, messages = _begin("worker")
+    database = _database(settings, settings.worker_threads)
+    watchdog = Watchdog()
+    portal = Portal(
+        base_url=settings.pdpj_base_url,
+        token=settings.pdpj_token,
+        watchdog=watchdog,
+        document_max_bytes=settings.document_max_bytes,
+    )
+    listing_keeper = Keeper(
+        partial(listing_claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
+    )
+    lister = Lister(
+        database=database,
+        objects=Objects(ObjectStore.of(settings), max_connections=settings.worker_threads),
+        portal=portal,
+        messages=messages,
+        keeper=listing_keeper,
+        policy=_policy(settings),
+        lanes=settings.lanes_per_job,
+        lease_s=settings.lease_s,
+    )
+    keeper = Keeper(
+        partial(claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
+    )
+    downloader = Downloader(
+        database=database,
+        portal=portal,
+        watchdog=watchdog,
+        spool=_spool(settings),
+        messages=messages,
+        keeper=keeper,
+        policy=_policy(settings),
+        lanes=settings.lanes_per_job,
+        lease_s=settings.lease_s,
+        deadline_s=settings.document_deadline_s,
+    )
+    broker.add_middleware(_StopOnShutdown(keeper.stop_all, listing_keeper.stop_all))
+    _declare(broker, enqueue.LIST_QUEUE, "list_documents", lister.list_documents)
+    _declare(broker, enqueue.DOWNLOAD_QUEUE, "download_document", downloader.download_document)
+
+
+def uploader() -> None:
+    """Stores what lies in this host's spool."""
+    settings, broker, messages = _begin("uploader")
+    database = _database(settings, settings.worker_threads)
+    spool = _spool(settings)
+    # Uploads that are under way finish; only waiting for PostgreSQL ends at once.
+    stopping = threading.Event()
+    broker.add_middleware(_StopOnShutdown(stopping.set))
+    work = Uploader(
+        database=database,
+        objects=Objects(ObjectStore.of(settings), max_connections=settings.worker_threads),
+        spool=spool,
+        messages=messages,
+        keeper=Keeper(
+            partial(claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
+        ),
+        stopping=stopping,
+        lease_s=settings.lease_s,
+    )
+    Heartbeat(database, spool).start()
+    queue = enqueue.upload_queue(spool.spool_id)
+    _declare(broker, queue, "upload_document", work.upload_document)
+
+
+def notifier() -> None:
+    """Sends webhooks."""
+    settings, broker, messages = _begin("notifier")
+    work = Notifier(
+        database=_database(settings, settings.worker_threads),
+        objects=Objects(ObjectStore.of(settings), max_connections=1),
+        poster=WebhookPoster(Receivers.from_entries(settings.webhook_allowed_hosts), Watchdog()),
+        messages=messages,
+        secrets=settings.webhook_secrets,
+    )
+    _declare(broker, enqueue.WEBHOOK_QUEUE, "send_webhook", work.send_webhook)
+
+
+def run_clock(stop: threading.Event) -> None:
+    """Repairs until `stop` is set."""
+    settings, _, messages = _begin("clock")
+    database = _database(settings, 2)
+    clock = Clock(
+        database=database,
+        redis=redis.Redis.from_url(
+            settings.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=5
+        ),
+        messages=messages,
+        lanes=settings.lanes_per_job,
+        interval_s=settings.clock_interval_ms / 1000,
+        lease_s=settings.lease_s,
+    )
+    objects = Objects(ObjectStore.of(settings), max_connections=2)
+    Sweeper(database, objects, settings.orphan_age_s).start(stop)
+    log.info("clock running")
+    clock.run(stop)

@@ -1,0 +1,119 @@
+"""upload: a spooled file into the bucket; then the document is available and its lane goes on."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from actors.enqueue import Messages
+from actors.keeper import Keeper
+from actors.outage import insist
+from storage import claims, repairs, sweeps, webhooks
+from storage.claims import Spooled
+from storage.database import Database
+from storage.errors import LeaseLost, ServiceUnavailable, TransientError
+from storage.objects import Objects, Upload, object_key
+from storage.retries import jittered
+from storage.spool import Spool
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+POSTPONE_BASE_S = 1.0
+POSTPONE_CAP_S = 30.0
+
+
+@dataclass(frozen=True)
+class Uploader:
+    """What storing a file needs."""
+
+    database: Database
+    objects: Objects
+    spool: Spool
+    messages: Messages
+    keeper: Keeper
+    stopping: threading.Event
+    lease_s: float
+
+    def upload_document(self, job_id: UUID, document_id: UUID, lease: UUID) -> None:
+        """Stores the file of a claim, unless somebody does or nobody wants it any more."""
+        with structlog.contextvars.bound_contextvars(
+            job_id=str(job_id), document_id=str(document_id)
+        ):
+            file = claims.take_upload(
+                self.database, job_id, document_id, lease, lease_s=self.lease_s
+            )
+            if file is None:
+                self._discard(lease)
+                return
+            try:
+                self._store(file)
+            except LeaseLost:
+                log.warning("claim taken back")
+                self._discard(lease)
+
+    def _store(self, file: Spooled) -> None:
+        key = object_key(
+            file.client, file.process_number, file.document_id, file.sha256, file.extension
+        )
+        is_unwanted = threading.Event()
+        try:
+            with self.keeper.holding(file.lease, is_unwanted.set):
+                self.objects.put(
+                    Upload(
+                        path=self.spool.path(file.lease),
+                        key=key,
+                        size_bytes=file.size_bytes,
+                        sha256=file.sha256,
+                        content_type=file.content_type,
+                        name=file.name,
+                        is_wanted=lambda: not is_unwanted.is_set(),
+                    )
+                )
+        except (FileNotFoundError, TransientError):
+            self._lost(file)
+        except ServiceUnavailable as error:
+            self._postpone(file, error)
+        else:
+            self._done(file, key)
+
+    def _done(self, file: Spooled, key: str) -> None:
+        try:
+            outcome = insist(
+                lambda: claims.stored(self.database, file, key),
+                is_stopping=self.stopping.is_set,
+            )
+        except LeaseLost:
+            # Cancelled while it was put, say: nobody names the object.
+            sweeps.delete_unnamed(self.database, self.objects, [key])
+            raise
+        log.info("document stored", size_bytes=file.size_bytes)
+        self.spool.remove(file.lease)
+        self._go_on(file, has_ended=outcome.job_has_ended)
+
+    def _lost(self, file: Spooled) -> None:
+        log.warning("spool file gone or altered; it is fetched again")
+        outcome = claims.give_back(self.database, file, is_lost=True)
+        self.spool.remove(file.lease)
+        self._go_on(file, has_ended=outcome.job_has_ended)
+
+    def _postpone(self, file: Spooled, error: ServiceUnavailable) -> None:
+        delay_s = jittered(min(POSTPONE_CAP_S, POSTPONE_BASE_S * 2 ** min(file.pause_count, 10)))
+        log.warning("upload postponed", part=error.part, retry_in_s=round(delay_s, 1))
+        claims.postpone_upload(self.database, file, delay_s=delay_s)
+        self.messages.upload(
+            self.spool.spool_id, file.job_id, file.document_id, file.lease, delay_s=delay_s
+        )
+
+    def _go_on(self, file: Spooled, *, has_ended: bool) -> None:
+        if has_ended:
+            due = webhooks.due(self.database, file.job_id)
+            self.messages.send_webhooks(file.job_id, due)
+        else:
+            self.messages.download_lanes(file.job_id, 1)
+
+    def _discard(self, lease: UUID) -> None:
+        if repairs.unowned(self.database, [lease]):
+            self.spool.remove(lease)

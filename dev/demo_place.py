@@ -1,0 +1,157 @@
+"""Where the demo happens: the `make run` that is up on DATA_DIR, or a stack of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+from dev.demo_log import Log
+from dev.demo_screen import DemoFailure, Screen
+from dev.folder import owner_of, secret_file
+from dev.health import is_serving
+from dev.run_file import RunFile, read_run_file
+from dev.signals import pass_over_stop_signals
+from dev.stack import RECEIVER_PORT, running_stack
+from storage.errors import ConfigurationError
+from tests.sandbox.receiver import WebhookReceiver
+
+# A `make run` takes 10 s to start, another demo 20 s in all.
+OWNER_WAIT_S = 60.0
+# The demo's own stack is embedded, on loopback and on the sandbox, whatever others are to use.
+NOT_FOR_DEMO = ("DATABASE_URL", "REDIS_URL", "S3_", "PDPJ_", "GRPC_LISTEN", "WEBHOOK_ALLOWED_HOSTS")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A running Autos on the sandbox, and a receiver that it may call."""
+
+    address: str
+    portal_url: str
+    receiver: WebhookReceiver
+    secret: str = field(repr=False)
+    is_ours: bool
+
+
+@contextmanager
+def opened_place(environ: Mapping[str, str], screen: Screen) -> Iterator[Place]:
+    """Use what is up, or start everything and stop it in the end.
+
+    Raises DemoFailure or ConfigurationError.
+    """
+    data_dir = Path(environ.get("DATA_DIR", "").strip() or "var")
+    run_file = _running(data_dir, screen)
+    if run_file is not None:
+        with _joined(run_file, environ, data_dir) as place:
+            screen.done("Servers", f"those of `make run`, on {place.address}")
+            yield place
+    else:
+        with _own(environ, data_dir, screen) as place:
+            yield place
+
+
+def _running(data_dir: Path, screen: Screen) -> RunFile | None:
+    """What `make run` says of itself, once it is ready; None when the folder is nobody's."""
+    if (owner := owner_of(data_dir)) is None:
+        return None
+    if run_file := _ready(data_dir, owner):
+        return run_file
+    deadline = time.monotonic() + OWNER_WAIT_S
+    with screen.waiting(f"waiting for process {owner}, which has {data_dir} in use"):
+        while (owner := owner_of(data_dir)) is not None:
+            if run_file := _ready(data_dir, owner):
+                return run_file
+            if time.monotonic() > deadline:
+                raise DemoFailure(
+                    f"{data_dir} is in use by process {owner}, which is no `make run` that "
+                    "answers; stop it or set DATA_DIR to another folder."
+                )
+            time.sleep(0.1)
+    return None
+
+
+def _ready(data_dir: Path, owner: str) -> RunFile | None:
+    run_file = read_run_file(data_dir)
+    # A file that names another process was left behind by a `make run` that was killed.
+    if run_file is None or str(run_file.pid) != owner or not is_serving(run_file.address):
+        return None
+    return run_file
+
+
+@contextmanager
+def _joined(run_file: RunFile, environ: Mapping[str, str], data_dir: Path) -> Iterator[Place]:
+    if not run_file.is_sandbox or run_file.portal_url is None:
+        raise DemoFailure(
+            f"The `make run` on {run_file.address} is not on the sandbox portal, and the demo asks "
+            "no other; stop it or set DATA_DIR to another folder."
+        )
+    secret = environ.get("WEBHOOK_SECRET", "").strip()
+    file = secret_file(data_dir, "webhook_secret")
+    if not secret and not file.exists():
+        raise DemoFailure(
+            "`make run` was given a WEBHOOK_SECRET of its own; give `make demo` the same one, "
+            "or it cannot verify the webhook."
+        )
+    secret = secret or file.read_text().strip()
+    with _receiver(run_file.receiver_port or RECEIVER_PORT) as receiver:
+        yield Place(run_file.address, run_file.portal_url, receiver, secret, is_ours=False)
+
+
+@contextmanager
+def _receiver(port: int) -> Iterator[WebhookReceiver]:
+    """One on the port to which `make run` allows webhooks."""
+    with ExitStack() as exit_stack:
+        try:
+            receiver = exit_stack.enter_context(WebhookReceiver(port))
+        except OSError as error:
+            raise DemoFailure(
+                f"Port {port}, to which `make run` may send the demo's webhooks, is in use; "
+                "stop what uses it (another `make demo`?)."
+            ) from error
+        yield receiver
+
+
+@contextmanager
+def _own(environ: Mapping[str, str], data_dir: Path, screen: Screen) -> Iterator[Place]:
+    begun = time.monotonic()
+    log = Log(data_dir / "log" / "demo.log")
+    with WebhookReceiver() as receiver, ExitStack() as exit_stack:
+        env = _own_env(environ, receiver, screen)
+        with screen.waiting("starting PostgreSQL, Valkey, S3, the sandbox portal and Autos"):
+            try:
+                stack = exit_stack.enter_context(running_stack(env, log, is_announced=False))
+            except ConfigurationError:
+                log.show_end(screen)
+                raise
+        screen.done(
+            "Servers",
+            "PostgreSQL, Valkey, S3, a sandbox portal and Autos itself are up"
+            f" ({time.monotonic() - begun:.1f} s)",
+            f"gRPC on {stack.run_file.address}; what they log goes to {log.path}",
+        )
+        secret, portal_url = stack.env["WEBHOOK_SECRET"], stack.env["PDPJ_BASE_URL"]
+        try:
+            yield Place(stack.run_file.address, portal_url, receiver, secret, is_ours=True)
+        except (DemoFailure, grpc.RpcError, OSError):
+            screen.line(f"What the servers and processes logged is in {log.path}.")
+            raise
+        finally:
+            pass_over_stop_signals()
+            with screen.waiting("stopping what was started"):
+                exit_stack.close()
+
+
+def _own_env(
+    environ: Mapping[str, str], receiver: WebhookReceiver, screen: Screen
+) -> dict[str, str]:
+    env = {name: value for name, value in environ.items() if not name.startswith(NOT_FOR_DEMO)}
+    left_out = [name for name, value in environ.items() if name not in env and value.strip()]
+    if left_out:
+        names = ", ".join(sorted(left_out))
+        screen.line(f"The demo has servers of its own and does not use {names}.", "yellow")
+    allowed = receiver.url.split("/")[2]
+    return env | {"GRPC_LISTEN": "127.0.0.1:0", "WEBHOOK_ALLOWED_HOSTS": allowed}

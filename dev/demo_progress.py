@@ -1,0 +1,146 @@
+"""The progress of several jobs: a bar each on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Sequence
+
+import grpc
+from rich.filesize import decimal
+from rich.progress import Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
+
+from dev.demo_calls import JOB_TIMEOUT_S, Calls, Case, Told
+from dev.demo_screen import DemoFailure, Screen
+
+OTHER_COLUMNS_WIDTH = 66
+BAR_WIDTH_MAX = 40
+LINE_EVERY_S = 1.0
+
+
+def follow(calls: Calls, cases: Sequence[Case], screen: Screen) -> None:
+    """Show how the jobs of `cases` go until all have ended. Raises DemoFailure or grpc.RpcError."""
+    told: queue.SimpleQueue[tuple[Case, Told]] = queue.SimpleQueue()
+    for case in cases:
+        calls.watch(case, lambda of, news: told.put((of, news)))
+    view = _Bars(cases, screen) if screen.is_live else _Lines(cases, screen)
+    with view:
+        while not all(case.is_ended for case in cases):
+            case, news = told.get()
+            if isinstance(news, grpc.RpcError):
+                if news.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise _late(case) from news
+                raise news
+            case.take(news)
+            view.show(case)
+
+
+def _late(case: Case) -> DemoFailure:
+    return DemoFailure(f"The job of {case.number} did not end within {JOB_TIMEOUT_S:.0f} s.")
+
+
+class _Lines:
+    """A line per job and second in which something changed, and one at its end."""
+
+    def __init__(self, cases: Sequence[Case], screen: Screen) -> None:
+        self._screen = screen
+        self._begun = time.monotonic()
+        self._shown = {case.number: ("", self._begun) for case in cases}
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, case: Case) -> None:
+        now = time.monotonic()
+        text, at = self._shown[case.number]
+        is_due = case.is_ended or now - at >= LINE_EVERY_S
+        if is_due and text != (news := _summary(case)):
+            self._shown[case.number] = (news, now)
+            self._screen.line(f"  {case.number}  {news}, {now - self._begun:.1f} s")
+
+
+def _summary(case: Case) -> str:
+    progress = case.job.progress
+    parts = [f"{progress.completed_documents} of {_total(case)} stored"]
+    if waiting := case.waiting_for_retry:
+        parts.append(f"{waiting} to try again")
+    if progress.failed_documents:
+        parts.append(f"{progress.failed_documents} failed")
+    return ", ".join([*parts, decimal(progress.stored_bytes)])
+
+
+def _total(case: Case) -> str:
+    progress = case.job.progress
+    return str(progress.total_documents) if progress.HasField("total_documents") else "?"
+
+
+class _Bars:
+    """A bar per job: green is stored, yellow is tried again, red has failed."""
+
+    def __init__(self, cases: Sequence[Case], screen: Screen) -> None:
+        width = max(8, min(BAR_WIDTH_MAX, screen.console.width - OTHER_COLUMNS_WIDTH))
+        self._progress = Progress(
+            TextColumn("  {task.description}", markup=False),
+            _StateBar(width, "━" if screen.is_utf8 else "-"),
+            _Counts(),
+            _Seconds(),
+            console=screen.console,
+        )
+        self._tasks: dict[str, TaskID] = {
+            case.number: self._progress.add_task(case.number, case=case) for case in cases
+        }
+
+    def __enter__(self) -> None:
+        self._progress.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, case: Case) -> None:
+        # The columns read the case itself, several times a second.
+        if case.is_ended:
+            self._progress.stop_task(self._tasks[case.number])
+
+
+class _StateBar(ProgressColumn):
+    def __init__(self, width: int, stroke: str) -> None:
+        super().__init__()
+        self._width = width
+        self._stroke = stroke
+
+    def render(self, task: Task) -> Text:
+        case: Case = task.fields["case"]
+        progress = case.job.progress
+        total = max(1, progress.total_documents)
+        bar, done, drawn = Text(), 0, 0
+        for count, style in (
+            (progress.completed_documents, "green"),
+            (progress.failed_documents, "red"),
+            (case.waiting_for_retry, "yellow"),
+            (total, "bright_black"),
+        ):
+            done = min(total, done + count)
+            end = done * self._width // total
+            bar.append(self._stroke * (end - drawn), style)
+            drawn = end
+        return bar
+
+
+class _Counts(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        case: Case = task.fields["case"]
+        progress = case.job.progress
+        text = Text(f"{progress.completed_documents:>2}/{_total(case)}", "green")
+        text.append(f" {decimal(progress.stored_bytes):>8}", "default")
+        if progress.failed_documents:
+            return text.append(f" {progress.failed_documents:>2} failed", "red")
+        return text.append(
+            f" {case.waiting_for_retry:>2} again " if case.waiting_for_retry else " " * 10, "yellow"
+        )
+
+
+class _Seconds(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.elapsed or 0:4.1f} s", "cyan")

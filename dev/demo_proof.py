@@ -1,0 +1,91 @@
+"""What the demo proves of a job that has ended: its webhook's signature, and a document's bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from dev.demo_calls import Calls, Case
+from dev.demo_place import Place
+from dev.demo_screen import DemoFailure
+
+# The second attempt is made 5 s after the first.
+WEBHOOK_TIMEOUT_S = 30.0
+GET_TIMEOUT_S = 30.0
+CHUNK_BYTES = 65_536
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A document as a presigned URL gave it."""
+
+    name: str
+    where: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A webhook whose signature holds."""
+
+    webhook_id: str
+    type: str
+    documents: list[Mapping[str, Any]]
+
+
+def verified_webhook(calls: Calls, place: Place, case: Case) -> Verified:
+    """The webhook of the case's job, once it has come and been verified. Raises DemoFailure."""
+    path = urlsplit(case.webhook_url).path
+    try:
+        delivery = place.receiver.wait_for(1, WEBHOOK_TIMEOUT_S, path)[0]
+    except TimeoutError as error:
+        tried = [hook.last_error for hook in calls.job(case.job.job_id).webhooks if hook.last_error]
+        raise DemoFailure(
+            f"The webhook of {case.number} did not come within {WEBHOOK_TIMEOUT_S:.0f} s; "
+            f"its last attempt says: {'; '.join(tried) or 'none was made'}."
+        ) from error
+    try:
+        # While secrets are rotated there are several, and each has signed.
+        secret = place.secret.split(",")[0].strip()
+        payload = Webhook(secret).verify(delivery.body, dict(delivery.headers))
+    except WebhookVerificationError as error:
+        hint = "" if place.is_ours else "; give `make demo` the WEBHOOK_SECRET of `make run`"
+        raise DemoFailure(
+            f"The webhook of {case.number} came, but its signature does not hold ({error}){hint}."
+        ) from error
+    if payload["data"]["job"]["job_id"] != case.job.job_id:
+        raise DemoFailure(f"The webhook of {case.number} is about another job.")
+    return Verified(
+        delivery.headers["webhook-id"], payload["type"], payload["data"].get("documents", [])
+    )
+
+
+def opened_document(webhook: Verified, documents: Mapping[str, str]) -> Opened:
+    """A document, fetched by the webhook's URL and compared with `documents`: SHA-256 by id.
+
+    Raises DemoFailure.
+    """
+    told = next((each for each in webhook.documents if each.get("url")), None)
+    if told is None:
+        raise DemoFailure("The webhook has no document with a URL.")
+    digest, size_bytes = hashlib.sha256(), 0
+    with requests.Session() as session:
+        session.trust_env = False
+        with session.get(told["url"], timeout=GET_TIMEOUT_S, stream=True) as answer:
+            if answer.status_code != requests.codes.ok:
+                raise DemoFailure(f"The presigned URL answered {answer.status_code}.")
+            for chunk in answer.iter_content(CHUNK_BYTES):
+                digest.update(chunk)
+                size_bytes += len(chunk)
+    if digest.hexdigest() != documents[told["document_id"]]:
+        raise DemoFailure("What the presigned URL gave is not what was stored: other SHA-256.")
+    url = urlsplit(told["url"])
+    where = f"{url.scheme}://{url.netloc}/…/{url.path.rpartition('/')[2]}"
+    return Opened(told.get("name", ""), where, size_bytes, digest.hexdigest())

@@ -1,0 +1,149 @@
+"""The data folder: one owner at a time, a version, private secrets, ports that stay."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from dev.process import lock_file
+from storage.errors import ConfigurationError
+
+LAYOUT_VERSION = "1"
+# Below the ephemeral ports; SeaweedFS also takes each port + 10,000.
+PORTS = range(12_000, 22_700)
+WEED_OFFSET = 10_000
+
+
+class DataFolder:
+    """DATA_DIR, owned by this process until `close`.
+
+    The lock goes when the process goes, however it ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create it if need be. Raises ConfigurationError if it is of another version or in use."""
+        self.path = path.absolute()
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock: int | None = self._take_lock()
+        except OSError as error:
+            raise ConfigurationError(
+                f"DATA_DIR: {self.path} cannot be used: {error.strerror}; choose another folder."
+            ) from error
+        try:
+            self._check_version()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let others have it."""
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = None
+
+    def subfolder(self, name: str) -> Path:
+        """A folder in it that only we may enter."""
+        folder = self.path / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+        return folder
+
+    def secret(self, name: str, make: Callable[[], str]) -> str:
+        """The secret `name`, made the first time and kept in a file that only we may read."""
+        file = secret_file(self.path, name)
+        if file.exists():
+            return file.read_text().strip()
+        self.subfolder(file.parent.name)
+        value = make()
+        write_private(file, value + "\n")
+        return value
+
+    def ports(self, group: str, names: tuple[str, ...]) -> Mapping[str, int]:
+        """A free loopback port for each name; those of the last time if they still are.
+
+        Port + 10,000 is free as well.
+        """
+        file = self.subfolder("ports") / f"{group}.json"
+        ports: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
+        if ports.keys() == set(names) and all(map(_is_usable, ports.values())):
+            return ports
+        ports = {}
+        for name in names:
+            candidates = iter(lambda: random.choice(PORTS), None)
+            ports[name] = next(
+                port for port in candidates if port not in ports.values() and _is_usable(port)
+            )
+        write_private(file, json.dumps(ports))
+        return ports
+
+    def _take_lock(self) -> int:
+        file = self.path / "lock"
+        lock = lock_file(file)
+        if lock is None:
+            owner = file.read_text().strip() or "unknown"
+            raise ConfigurationError(
+                f"DATA_DIR: {self.path} is in use by process {owner}; "
+                "stop that one or set DATA_DIR to another folder."
+            )
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+        return lock
+
+    def _check_version(self) -> None:
+        file = self.path / "version"
+        if not file.exists():
+            write_private(file, LAYOUT_VERSION + "\n")
+        elif (version := file.read_text().strip()) != LAYOUT_VERSION:
+            raise ConfigurationError(
+                f"DATA_DIR: {self.path} is of version {version}, this Autos needs version "
+                f"{LAYOUT_VERSION}; move the folder away or set DATA_DIR to another one."
+            )
+
+
+def secret_file(data_dir: Path, name: str) -> Path:
+    """Where `DataFolder.secret` keeps `name`."""
+    return data_dir / "secrets" / name
+
+
+def owner_of(data_dir: Path) -> str | None:
+    """The process id of who owns the folder ("" in its first moment); None if nobody does."""
+    try:
+        descriptor = lock_file(data_dir / "lock")
+    except OSError:  # there is no such folder yet, or none that we may use
+        return None
+    if descriptor is None:
+        return (data_dir / "lock").read_text().strip()
+    os.close(descriptor)
+    return None
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only we may read, all of it or nothing."""
+    new = file.with_name(file.name + ".new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text)
+    new.replace(file)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def _is_usable(port: int) -> bool:
+    return is_free("127.0.0.1", port) and is_free("127.0.0.1", port + WEED_OFFSET)

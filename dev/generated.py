@@ -1,0 +1,39 @@
+"""Checks that the generated code of the contract is what protoc makes of it now."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import grpc_tools
+from grpc_tools import protoc
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = ("downloads_pb2.py", "downloads_pb2.pyi", "downloads_pb2_grpc.py")
+
+
+def main() -> int:
+    """The exit code: 1 with one sentence when a file is not current."""
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
+        include = Path(grpc_tools.__file__).parent / "_proto"
+        code = protoc.main(
+            ["protoc", f"-I{ROOT}", f"-I{include}", *outputs, "proto/downloads.proto"]
+        )
+        if code:
+            return int(code)
+        stale = [
+            name
+            for name in NAMES
+            if (Path(folder) / "proto" / name).read_bytes() != (ROOT / "proto" / name).read_bytes()
+        ]
+    if stale:
+        print(f"not current: {', '.join(stale)}; run make proto", file=sys.stderr)
+        return 1
+    print("the generated code is current")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

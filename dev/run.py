@@ -1,0 +1,61 @@
+"""`make run`: all of Autos on this machine, kept up until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+
+from dev.run_file import RunFile
+from dev.signals import raise_at_stop_signals
+from dev.stack import running_stack
+from storage.errors import ConfigurationError
+
+SERVICE = "autos.downloads.v1.DownloadService"
+SANDBOX_CASE = "1003579-22.2025.8.26.0564"
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """Serve; the exit code. 0 after a stop, 1 with one sentence if it cannot start."""
+    raise_at_stop_signals(before=lambda: write_line("autos | stopping"))
+    try:
+        with running_stack(environ, write_line) as stack:
+            write_line(next_steps(stack.run_file))
+            while True:
+                # Not for ever: a signal in the moment before a wait does not end that wait.
+                time.sleep(0.2)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        write_line("autos | stopped")
+    return 0
+
+
+def write_line(line: str) -> None:
+    """Print at once, whatever stdout is."""
+    print(line, flush=True)
+
+
+def next_steps(run_file: RunFile) -> str:
+    """What to try while it runs."""
+    number = SANDBOX_CASE if run_file.is_sandbox else "NNNNNNN-DD.AAAA.J.TR.OOOO"
+    case = f'{{"process_number": "{number}"}}'
+    call = f"  .venv/bin/grpcurl -plaintext -d '{case}' {run_file.address} {SERVICE}"
+    portal = f"sandbox portal {run_file.portal_url}" if run_file.is_sandbox else "real portal"
+    steps = [
+        "",
+        f"Autos serves on {run_file.address}, with the {portal}. Try:",
+        "",
+        *(f"{call}/{method}" for method in ("StartDownload", "GetStatus", "WatchProgress")),
+        "",
+        "  make demo    a case with progress, webhook and a document to open",
+        "  make secret  the key of the webhook signatures",
+        "  Ctrl-C       stops all of it; the data stays",
+    ]
+    return "\n".join(steps)
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))

@@ -1,0 +1,42 @@
+"""The sandbox portal as one of the embedded servers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import urllib3
+
+from dev.folder import DataFolder
+from dev.process import Program
+from dev.server import Server
+
+ROOT = Path(__file__).resolve().parent.parent
+TOKEN = "sandbox-token"  # noqa: S105 - opens nothing but the sandbox
+CREDENTIALS = ("PDPJ_TOKEN", "PDPJ_TOKEN_URL", "PDPJ_BASE_URL")
+
+
+def sandbox_portal(folder: DataFolder) -> Server:
+    """The portal with its made-up cases, ready to be started."""
+    port = folder.ports("portal", ("portal",))["portal"]
+    url = f"http://127.0.0.1:{port}"
+    log = folder.subfolder("log")
+    options = ("--port", str(port), "--token", TOKEN, "--log", str(log / "portal-requests.jsonl"))
+    program = Program(
+        name="portal",
+        command=(sys.executable, "-m", "tests.sandbox.portal", *options),
+        cwd=ROOT,
+        env={},
+        log=log / "portal.log",
+        lock=folder.path / "portal.lock",
+    )
+    return Server(program, {"PDPJ_BASE_URL": url, "PDPJ_TOKEN": TOKEN}, lambda: _answers(url))
+
+
+def _answers(url: str) -> bool:
+    with urllib3.PoolManager(retries=False, timeout=2.0) as pool:
+        try:
+            pool.request("GET", url)
+        except urllib3.exceptions.HTTPError:
+            return False
+    return True

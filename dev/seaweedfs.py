@@ -1,0 +1,118 @@
+"""An embedded SeaweedFS: S3 on loopback with keys of its own.
+
+Its other HTTP ports (master, filer) serve nothing and the filer asks for tokens, because by
+themselves they read, write and delete without credentials. Its gRPC ports have no such lock.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException
+
+from dev.folder import WEED_OFFSET, DataFolder, secret_file, write_private
+from dev.process import Program
+from dev.server import Server
+
+PORTS = ("s3", "master", "volume", "filer", "admin")
+REGION = "us-east-1"
+
+
+def seaweedfs(folder: DataFolder) -> Server:
+    """SeaweedFS on `folder`, ready to be started."""
+    ports = folder.ports("s3", PORTS)
+    access_key = folder.secret("s3_access_key", lambda: secrets.token_hex(10).upper())
+    secret_key = folder.secret("s3_secret_key", lambda: secrets.token_urlsafe(30))
+    identities = secret_file(folder.path, "s3.json")
+    write_private(identities, _identities(access_key, secret_key))
+    home = folder.subfolder("s3")
+    data = folder.subfolder("s3/data")
+    program = Program(
+        name="s3",
+        command=_command(data, identities, ports),
+        cwd=home,
+        env=_locks(home),
+        # It sometimes waits for ever on SIGTERM (4.48), and what it acknowledged is written.
+        death_signal=signal.SIGKILL,
+        grace_s=5.0,
+        log=folder.subfolder("log") / "s3.log",
+        lock=folder.path / "s3.lock",
+    )
+    env = {
+        "S3_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}",
+        "S3_ACCESS_KEY_ID": access_key,
+        "S3_SECRET_ACCESS_KEY": secret_key,
+        "S3_REGION": REGION,
+    }
+    (data / "mini.options").unlink(missing_ok=True)  # the ports of the last time
+    _remove_sockets(ports)
+    return Server(program, env, lambda: _answers(env), clean=lambda: _remove_sockets(ports))
+
+
+def _command(data: Path, identities: Path, ports: Mapping[str, int]) -> tuple[str, ...]:
+    return (
+        str(Path(sys.executable).with_name("weed")),
+        "-logtostderr",
+        "mini",
+        f"-dir={data}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        *(f"-{name}.port={port}" for name, port in ports.items()),
+        f"-s3.config={identities}",
+        "-s3.autoCreateBucket=false",
+        "-filer.localSocket=filer.sock",  # relative to cwd: a socket's path must be short
+        "-s3.localSocket=s3.sock",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-disableHttp",
+        "-admin.ui=false",
+        "-webdav=false",
+        "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=128",
+        "-volume.preStopSeconds=0",
+    )
+
+
+def _identities(access_key: str, secret_key: str) -> str:
+    credentials = [{"accessKey": access_key, "secretKey": secret_key}]
+    identity = {"name": "autos", "credentials": credentials, "actions": ["Admin"]}
+    return json.dumps({"identities": [identity]})
+
+
+def _locks(home: Path) -> dict[str, str]:
+    """The environment: keys, new each time, without which its parts refuse requests."""
+    parts = ("SIGNING", "FILER_SIGNING", "FILER_SIGNING_READ")
+    return {"HOME": str(home)} | {f"WEED_JWT_{part}_KEY": secrets.token_hex(32) for part in parts}
+
+
+def _remove_sockets(ports: Mapping[str, int]) -> None:
+    """What a killed SeaweedFS leaves in /tmp; the place is fixed in it."""
+    for name, port in ports.items():
+        socket = f"seaweedfs-{name}-grpc-{port + WEED_OFFSET}.sock"
+        Path("/tmp", socket).unlink(missing_ok=True)  # noqa: S108 - only ever removed
+
+
+def _answers(env: Mapping[str, str]) -> bool:
+    pool = urllib3.PoolManager(retries=False, timeout=2.0)
+    client = Minio(
+        env["S3_ENDPOINT_URL"].removeprefix("http://"),
+        access_key=env["S3_ACCESS_KEY_ID"],
+        secret_key=env["S3_SECRET_ACCESS_KEY"],
+        secure=False,
+        region=REGION,
+        http_client=pool,
+    )
+    try:
+        client.list_buckets()
+    except (MinioException, urllib3.exceptions.HTTPError):
+        return False
+    finally:
+        pool.clear()
+    return True

@@ -1,0 +1,30 @@
+"""`make secret`: the key that signs the webhooks of `make run`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from dev.folder import secret_file
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """Print it; 1 and one sentence if there is none yet."""
+    if environ.get("WEBHOOK_SECRET", "").strip():
+        print(environ["WEBHOOK_SECRET"])
+        return 0
+    data_dir = Path(environ.get("DATA_DIR", "").strip() or "var")
+    file = secret_file(data_dir, "webhook_secret")
+    if not file.exists():
+        print(
+            f"There is no webhook secret in {data_dir} yet; `make run` makes it.", file=sys.stderr
+        )
+        return 1
+    print(file.read_text().strip())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))

@@ -1,0 +1,105 @@
+"""The embedded servers together: PostgreSQL, Valkey and S3, for whatever is not configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from dev.deadline import until
+from dev.folder import DataFolder
+from dev.postgres import postgres
+from dev.process import locked
+from dev.seaweedfs import seaweedfs
+from dev.server import Server
+from dev.supervisor import Supervisor, WriteLine
+from dev.valkey import valkey
+from storage.errors import ConfigurationError
+
+# By name: the variable that says that there is one already, and what to start if it is not set.
+Kinds = Mapping[str, tuple[str, Callable[[DataFolder], Server]]]
+EMBEDDED: Kinds = {
+    "postgres": ("DATABASE_URL", postgres),
+    "valkey": ("REDIS_URL", valkey),
+    "s3": ("S3_ENDPOINT_URL", seaweedfs),
+}
+READY_TIMEOUT_S = 30.0
+QUICK_ENDS_MAX = 3
+LOG_LINES = 10
+
+
+class Servers:
+    """Running servers. `env` is for those who use them; one that dies is started again."""
+
+    def __init__(self, servers: Mapping[str, Server], supervisor: Supervisor) -> None:
+        self.env = {key: value for s in servers.values() for key, value in s.env.items()}
+        self.supervisor = supervisor
+        self._servers = servers
+
+    def await_ready(self, *names: str) -> None:
+        """Return when these (none named: all) answer.
+
+        Raises ConfigurationError with the end of the log of one that does not.
+        """
+        for name in names or self._servers:
+            self._await(self._servers[name])
+
+    def stop(self) -> None:
+        """End them all; nothing but their data stays."""
+        self.supervisor.stop()
+        for server in self._servers.values():
+            server.clean()
+
+    def _await(self, server: Server) -> None:
+        name = server.program.name
+
+        def is_ready() -> bool:
+            if self.supervisor.quick_ends_of(name) > QUICK_ENDS_MAX:
+                raise TimeoutError(f"The embedded {name} ends again and again.")
+            return server.is_ready()
+
+        try:
+            until(is_ready, READY_TIMEOUT_S, f"The embedded {name} does not answer.")
+        except TimeoutError as error:
+            raise ConfigurationError(f"{error} Its log ends:\n{_log_end(server)}") from error
+
+
+def start_all(
+    folder: DataFolder,
+    configured: Mapping[str, str],
+    write_line: WriteLine = print,
+    kinds: Kinds = EMBEDDED,
+) -> Servers:
+    """Start what `configured` does not name, all at once, on `folder`; return when all answer.
+
+    Raises ConfigurationError, with nothing left running.
+    """
+    prepared = {
+        name: _prepared(folder, name, prepare)
+        for name, (variable, prepare) in kinds.items()
+        if not configured.get(variable)
+    }
+    programs = {name: server.program for name, server in prepared.items()}
+    servers = Servers(prepared, Supervisor(programs, {}, folder.path, write_line))
+    try:
+        servers.supervisor.start()
+        servers.await_ready()
+    except BaseException:
+        servers.stop()
+        raise
+    return servers
+
+
+def _prepared(folder: DataFolder, name: str, prepare: Callable[[DataFolder], Server]) -> Server:
+    # What a killed owner started may take a moment to end.
+    with locked(folder.path / f"{name}.lock", name):
+        server = prepare(folder)
+    if server.program.log is not None and server.program.log.exists():
+        server.program.log.replace(server.program.log.with_suffix(".old.log"))
+    return server
+
+
+def _log_end(server: Server) -> str:
+    log: Path | None = server.program.log
+    if log is None or not log.exists():
+        return "(empty)"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])

@@ -1,0 +1,161 @@
+"""All of Autos on this machine: the embedded servers and the Procfile's processes."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dev.address import client_address, free_listen_address
+from dev.deadline import until
+from dev.folder import DataFolder
+from dev.health import is_serving
+from dev.procfile import as_program, read_procfile
+from dev.run_file import RunFile, written_run_file
+from dev.sandbox import CREDENTIALS, ROOT, sandbox_portal
+from dev.servers import EMBEDDED, Kinds, start_all
+from dev.supervisor import Supervisor, WriteLine, describe_exit
+from storage.errors import ConfigurationError
+from storage.settings import Settings
+
+RECEIVER_PORT = 8099
+READY_TIMEOUT_S = 30.0
+QUICK_ENDS_MAX = 3
+# For what the embedded servers will set, so that a wrong variable is told before they start.
+STAND_INS: Mapping[str, Mapping[str, str]] = {
+    "DATABASE_URL": {"DATABASE_URL": "postgresql:///autos"},
+    "REDIS_URL": {"REDIS_URL": "redis://127.0.0.1"},
+    "S3_ENDPOINT_URL": {
+        "S3_ENDPOINT_URL": "http://127.0.0.1",
+        "S3_ACCESS_KEY_ID": "x",
+        "S3_SECRET_ACCESS_KEY": "x",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What runs. `env` is what its processes were started with, secrets included."""
+
+    run_file: RunFile
+    env: Mapping[str, str] = field(repr=False)
+    processes: Supervisor
+    servers: Supervisor
+
+
+@contextmanager
+def running_stack(
+    environ: Mapping[str, str],
+    write_line: WriteLine = print,
+    procfile: Path = ROOT / "Procfile",
+    *,
+    is_announced: bool = True,
+) -> Iterator[Stack]:
+    """Start it all, give it, stop it all: the processes first, then the servers.
+
+    Others find it by its run.json, if it `is_announced`.
+    Raises ConfigurationError, with nothing left running.
+    """
+    env = {name: value for name, value in environ.items() if value.strip()}
+    with ExitStack() as exit_stack:
+        folder = DataFolder(Path(env.get("DATA_DIR", "var")))
+        exit_stack.callback(folder.close)
+        env |= _own_settings(env, folder)
+        kinds = _kinds(env)
+        _check(env, kinds)
+        env["GRPC_LISTEN"] = free_listen_address(env.get("GRPC_LISTEN", ""), folder)
+        servers = start_all(folder, env, write_line, kinds)
+        exit_stack.callback(servers.stop)
+        env |= servers.env
+        Settings.from_env(env)
+        commands = read_procfile(procfile)
+        _release(commands.pop("release", ""), env, write_line)
+        processes = Supervisor(commands, env, ROOT, write_line)
+        exit_stack.callback(processes.stop)
+        processes.start()
+        address = client_address(env["GRPC_LISTEN"])
+        _await_ready(address, processes)
+        is_sandbox = "portal" in kinds
+        run_file = RunFile(
+            address=address,
+            pid=os.getpid(),
+            is_sandbox=is_sandbox,
+            portal_url=env["PDPJ_BASE_URL"] if is_sandbox else None,
+            receiver_port=RECEIVER_PORT if is_sandbox else None,
+        )
+        if is_announced:
+            exit_stack.enter_context(written_run_file(folder.path, run_file))
+        yield Stack(run_file, env, processes, servers.supervisor)
+
+
+def _kinds(env: Mapping[str, str]) -> Kinds:
+    """The embedded servers that may be started; the sandbox portal only if nobody named another."""
+    if any(name in env for name in CREDENTIALS):
+        return EMBEDDED
+    return {**EMBEDDED, "portal": ("PDPJ_BASE_URL", sandbox_portal)}
+
+
+def _own_settings(env: Mapping[str, str], folder: DataFolder) -> dict[str, str]:
+    """What `make run` decides for its processes, if nobody else has."""
+    own = {
+        "DATA_DIR": str(folder.path),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if "SPOOL_DIR" in env:
+        own["SPOOL_DIR"] = str(Path(env["SPOOL_DIR"]).absolute())
+    if "LOG_FORMAT" not in env:
+        own["LOG_FORMAT"] = "text"
+    if "WEBHOOK_SECRET" not in env:
+        own["WEBHOOK_SECRET"] = folder.secret("webhook_secret", new_webhook_secret)
+    if "portal" in _kinds(env) and "WEBHOOK_ALLOWED_HOSTS" not in env:
+        receiver = f"127.0.0.1:{RECEIVER_PORT},localhost:{RECEIVER_PORT}"
+        own["WEBHOOK_ALLOWED_HOSTS"] = receiver
+    return own
+
+
+def new_webhook_secret() -> str:
+    """A secret as Standard Webhooks writes them."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def _check(env: Mapping[str, str], kinds: Kinds) -> None:
+    """Raise ConfigurationError if a variable is wrong."""
+    filled = dict(env)
+    for variable, stand_ins in STAND_INS.items():
+        if variable not in env:
+            filled |= stand_ins
+    if "portal" in kinds:
+        filled["PDPJ_TOKEN"] = "x"  # noqa: S105 - stands in
+    Settings.from_env(filled)
+
+
+def _release(command: str, env: Mapping[str, str], write_line: WriteLine) -> None:
+    """Run it to its end. Raises ConfigurationError if it fails."""
+    if not command:
+        return
+    exit_code, output = as_program("release", command, env, ROOT).run()
+    for line in output.splitlines():
+        write_line(f"release | {line}")
+    if exit_code:
+        raise ConfigurationError(
+            f"The Procfile's release failed ({describe_exit(exit_code)}); see above why."
+        )
+
+
+def _await_ready(address: str, processes: Supervisor) -> None:
+    def is_ready() -> bool:
+        for name in processes.names:
+            if processes.quick_ends_of(name) > QUICK_ENDS_MAX:
+                raise TimeoutError(f"{name} ends again and again; see above why.")
+        return is_serving(address)
+
+    try:
+        until(is_ready, READY_TIMEOUT_S, f"The server does not answer on {address}.")
+    except TimeoutError as error:
+        raise ConfigurationError(str(error)) from error

@@ -1,0 +1,241 @@
+"""The contract's messages from plain values. Knows no rows and no ORM: only what attributes mean.
+
+Shared by the server (answers) and the actors (webhook bodies), so that both say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from proto import downloads_pb2 as pb
+
+
+class FailureValues(Protocol):
+    """Why something failed."""
+
+    @property
+    def reason(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def is_retryable(self) -> bool: ...
+
+
+class JobValues(Protocol):
+    """A job."""
+
+    @property
+    def job_id(self) -> UUID: ...
+    @property
+    def process_number(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def revision(self) -> int: ...
+    @property
+    def total_documents(self) -> int | None: ...
+    @property
+    def completed_documents(self) -> int: ...
+    @property
+    def failed_documents(self) -> int: ...
+    @property
+    def cancelled_documents(self) -> int: ...
+    @property
+    def reused_documents(self) -> int: ...
+    @property
+    def stored_bytes(self) -> int: ...
+    @property
+    def secrecy_level(self) -> int | None: ...
+    @property
+    def failure(self) -> FailureValues | None: ...
+    @property
+    def create_time(self) -> datetime: ...
+    @property
+    def start_time(self) -> datetime | None: ...
+    @property
+    def update_time(self) -> datetime: ...
+    @property
+    def end_time(self) -> datetime | None: ...
+    @property
+    def expire_time(self) -> datetime | None: ...
+
+
+class DocumentValues(Protocol):
+    """A document."""
+
+    @property
+    def document_id(self) -> UUID: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def instance(self) -> str: ...
+    @property
+    def filed_local_time(self) -> str: ...
+    @property
+    def secrecy_level(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def content_type(self) -> str | None: ...
+    @property
+    def size_bytes(self) -> int | None: ...
+    @property
+    def sha256(self) -> str | None: ...
+    @property
+    def object_key(self) -> str | None: ...
+    @property
+    def attempt_count(self) -> int: ...
+    @property
+    def failure(self) -> FailureValues | None: ...
+    @property
+    def revision(self) -> int: ...
+
+
+class AttemptValues(Protocol):
+    """An attempt at delivering a webhook."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def attempt_time(self) -> datetime: ...
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def error(self) -> str: ...
+
+
+class WebhookValues(Protocol):
+    """A webhook, with its URL as it may be shown."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def webhook_id(self) -> str | None: ...
+    @property
+    def attempt_count(self) -> int: ...
+    @property
+    def last_status_code(self) -> int: ...
+    @property
+    def last_error(self) -> str: ...
+    @property
+    def delivered_time(self) -> datetime | None: ...
+    @property
+    def next_attempt_time(self) -> datetime | None: ...
+    @property
+    def attempts(self) -> Sequence[AttemptValues]: ...
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """A Timestamp; None stays None, which leaves the field unset."""
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+def percent(completed: int, total: int | None) -> float:
+    """100 x completed / total, to one decimal; 100.0 is kept for the whole of it.
+
+    8 of 43 is 18.6. 0 until the case is listed, 100 for a case without documents.
+    """
+    if total is None:
+        return 0.0
+    if completed >= total:
+        return 100.0
+    return min(99.9, round(100 * completed / total, 1))
+
+
+def job_message(job: JobValues, webhooks: Iterable[pb.Webhook] = ()) -> pb.Job:
+    """The Job message of a job."""
+    done = job.completed_documents + job.failed_documents + job.cancelled_documents
+    return pb.Job(
+        job_id=str(job.job_id),
+        process_number=job.process_number,
+        state=f"JOB_STATE_{job.state}",
+        revision=job.revision,
+        progress=pb.Progress(
+            total_documents=job.total_documents,
+            completed_documents=job.completed_documents,
+            failed_documents=job.failed_documents,
+            pending_documents=(job.total_documents or 0) - done,
+            cancelled_documents=job.cancelled_documents,
+            reused_documents=job.reused_documents,
+            stored_bytes=job.stored_bytes,
+            percent=percent(job.completed_documents, job.total_documents),
+        ),
+        error=_error(job.failure),
+        webhooks=webhooks,
+        create_time=timestamp(job.create_time),
+        start_time=timestamp(job.start_time),
+        update_time=timestamp(job.update_time),
+        end_time=timestamp(job.end_time),
+        expire_time=timestamp(job.expire_time),
+        secrecy_level=job.secrecy_level,
+    )
+
+
+def document_message(document: DocumentValues) -> pb.Document:
+    """The Document message of a document."""
+    return pb.Document(
+        document_id=str(document.document_id),
+        name=document.name,
+        kind=document.kind,
+        sequence=document.sequence,
+        instance=document.instance,
+        filed_local_time=document.filed_local_time,
+        secrecy_level=document.secrecy_level,
+        state=f"DOCUMENT_STATE_{document.state}",
+        content_type=document.content_type or "",
+        size_bytes=document.size_bytes or 0,
+        sha256=document.sha256 or "",
+        object_key=document.object_key or "",
+        attempt_count=document.attempt_count,
+        error=_error(document.failure),
+        revision=document.revision,
+    )
+
+
+def webhook_message(webhook: WebhookValues, shown_url: str) -> pb.Webhook:
+    """The Webhook message of a webhook; `shown_url` is its URL without what may be secret."""
+    return pb.Webhook(
+        url=shown_url,
+        state=f"WEBHOOK_STATE_{webhook.state}",
+        attempt_count=webhook.attempt_count,
+        last_status_code=webhook.last_status_code,
+        last_error=webhook.last_error,
+        delivered_time=timestamp(webhook.delivered_time),
+        next_attempt_time=timestamp(webhook.next_attempt_time),
+        webhook_id=webhook.webhook_id or "",
+        attempts=[
+            pb.WebhookAttempt(
+                number=attempt.number,
+                attempt_time=timestamp(attempt.attempt_time),
+                status_code=attempt.status_code,
+                error=attempt.error,
+            )
+            for attempt in webhook.attempts
+        ],
+    )
+
+
+def _error(failure: FailureValues | None) -> pb.Error | None:
+    if failure is None:
+        return None
+    return pb.Error(reason=failure.reason, message=failure.message, retryable=failure.is_retryable)
+
+
+def as_json(message: Message) -> dict[str, Any]:
+    """The proto's JSON form, with the field names of the contract; unset fields are left out."""
+    return MessageToDict(message, preserving_proto_field_name=True)

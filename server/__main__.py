@@ -1,0 +1,140 @@
+"""`python -m server`: the gRPC server process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from actors.enqueue import Messages, make_broker
+from proto import downloads_pb2 as pb
+from proto import downloads_pb2_grpc as pb_grpc
+from server.interceptor import ErrorInterceptor
+from server.reflection import add_reflection
+from server.service import DownloadService, Parts
+from storage import logs
+from storage.database import Database
+from storage.errors import ConfigurationError, ServiceUnavailable
+from storage.objects import Objects, ObjectStore
+from storage.receivers import Receivers
+from storage.settings import Settings
+from storage.wakeups import Wakeups
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"].full_name
+# The name under which health tells whether files can be fetched: see README.
+SPOOL = "autos.spool"
+SPOOL_LOOK_S = 2.0
+POOL_THREADS = 16
+GRACE_S = 5.0
+OPTIONS = (
+    # Two servers on one port would share it silently.
+    ("grpc.so_reuseport", 0),
+    # Thousands of streams opened in one burst are not to be cancelled.
+    ("grpc.server.max_pending_requests", 50_000),
+    ("grpc.server.max_pending_requests_hard_limit", 100_000),
+    ("grpc.max_receive_message_length", 1024 * 1024),
+)
+
+
+def parts_of(settings: Settings) -> Parts:
+    """The composition root of the server."""
+    wakeups = Wakeups(settings.redis_url)
+    store = ObjectStore.of(settings)
+    return Parts(
+        database=Database(
+            settings.database_url, max_connections=POOL_THREADS, on_change=wakeups.announce
+        ),
+        objects=Objects(store, max_connections=POOL_THREADS),
+        messages=Messages(make_broker(settings.redis_url, timeout_s=1)),
+        receivers=Receivers.from_entries(settings.webhook_allowed_hosts),
+        pool=ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="rpc"),
+        redis_url=settings.redis_url,
+        listing_max_age_s=settings.listing_max_age_s,
+        job_deadline_s=settings.job_deadline_s,
+        lanes=settings.lanes_per_job,
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then lets calls finish."""
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
+    service = DownloadService(parts_of(settings))
+    pb_grpc.add_DownloadServiceServicer_to_server(service, server)
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    add_reflection(server, (SERVICE, health.SERVICE_NAME))
+    try:
+        server.add_insecure_port(settings.grpc_listen)
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"GRPC_LISTEN: {settings.grpc_listen} cannot be listened on; "
+            "stop what uses it or set GRPC_LISTEN to another address."
+        ) from error
+    await server.start()
+    service.hub.start()
+    await _set_health(healthy, health_pb2.HealthCheckResponse.SERVING)
+    spools = asyncio.create_task(watch_spools(healthy, service.troubles))
+    log.info("serving", address=settings.grpc_listen)
+    await _stop_signal()
+    log.info("stopping")
+    spools.cancel()
+    await _set_health(healthy, health_pb2.HealthCheckResponse.NOT_SERVING)
+    await service.hub.close()
+    await server.stop(GRACE_S)
+
+
+async def watch_spools(
+    servicer: health.aio.HealthServicer, troubles: Callable[[], Awaitable[list[str]]]
+) -> None:
+    """Keeps the health of SPOOL: NOT_SERVING while any spool takes no more files."""
+    told: list[str] | None = None
+    while True:
+        try:
+            found = await troubles()
+        except ServiceUnavailable:
+            found = told or []
+        if found != told:
+            state = health_pb2.HealthCheckResponse
+            await servicer.set(SPOOL, state.NOT_SERVING if found else state.SERVING)
+            if found or told:
+                log.warning("spools", troubles=found)
+            told = found
+        await asyncio.sleep(SPOOL_LOOK_S)
+
+
+async def _set_health(servicer: health.aio.HealthServicer, status: int) -> None:
+    for name in ("", SERVICE):
+        await servicer.set(name, status)
+
+
+async def _stop_signal() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+def main() -> int:
+    """The exit code: 0 after an orderly stop, 1 with one sentence when it cannot start."""
+    try:
+        settings = Settings.from_env(os.environ)
+        logs.configure(settings.log_format, process="server")
+        asyncio.run(serve(settings))
+    except ConfigurationError as error:
+        print(f"autos server: {error}", file=sys.stderr)  # noqa: T201 - for the operator
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The one table from our errors to gRPC statuses and their details."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import grpc
+import structlog
+from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from storage.errors import (
+    AutosError,
+    CallerError,
+    InvalidRequest,
+    NotFound,
+    PreconditionFailed,
+    ServiceUnavailable,
+)
+
+DOMAIN = "autos"
+RETRY_MS = 1_000
+PUSHBACK = "grpc-retry-pushback-ms"
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class MalformedRequest(CallerError):
+    """The bytes are not the message that the method takes."""
+
+    reason = "MALFORMED_REQUEST"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The bytes are not a request of this method; "
+            "encode it as the contract says, strings in UTF-8."
+        )
+
+
+class ShuttingDown(ServiceUnavailable):
+    """This process ends; another one serves the same jobs."""
+
+    def __init__(self) -> None:
+        super().__init__("This server process")
+
+
+class Status(NamedTuple):
+    """What grpc's abort_with_status takes: a grpc.Status with trailers of our own."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: Sequence[tuple[str, str | bytes]]
+
+
+def status_of(error: BaseException) -> Status:
+    """The status that tells a caller about `error`. Unknown errors are bugs and stay opaque."""
+    for kind, answer in _TABLE:
+        if isinstance(error, kind):
+            code, text, details = answer(error)
+            return _status(code, text, details)
+    return _unknown(error)
+
+
+Answer = tuple[int, str, list[Message]]
+
+
+def _invalid(error: InvalidRequest) -> Answer:
+    violations = [
+        error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+        for v in error.violations
+    ]
+    details = [_info(error.reason), error_details_pb2.BadRequest(field_violations=violations)]
+    return code_pb2.INVALID_ARGUMENT, str(error), details
+
+
+def _malformed(error: MalformedRequest) -> Answer:
+    return code_pb2.INVALID_ARGUMENT, str(error), [_info(error.reason)]
+
+
+def _not_found(error: NotFound) -> Answer:
+    resource = error_details_pb2.ResourceInfo(
+        resource_type=f"autos.downloads.v1.{error.resource_type.capitalize()}",
+        resource_name=error.resource_name,
+        description=str(error),
+    )
+    return code_pb2.NOT_FOUND, str(error), [_info(error.reason), resource]
+
+
+def _precondition(error: PreconditionFailed) -> Answer:
+    violation = error_details_pb2.PreconditionFailure.Violation(
+        type=error.reason, subject=error.subject, description=str(error)
+    )
+    failure = error_details_pb2.PreconditionFailure(violations=[violation])
+    return code_pb2.FAILED_PRECONDITION, str(error), [_info(error.reason), failure]
+
+
+def _unavailable(error: ServiceUnavailable) -> Answer:
+    # Jittered, so that the callers of one outage do not all come back in the same moment.
+    delay_ms = int(RETRY_MS * random.uniform(0.5, 1.5))
+    delay = Duration()
+    delay.FromMilliseconds(delay_ms)
+    retry = error_details_pb2.RetryInfo(retry_delay=delay)
+    return code_pb2.UNAVAILABLE, f"{error} Try again.", [_info(error.reason), retry]
+
+
+_TABLE: tuple[tuple[type[AutosError], Callable[[Any], Answer]], ...] = (
+    (InvalidRequest, _invalid),
+    (MalformedRequest, _malformed),
+    (NotFound, _not_found),
+    (PreconditionFailed, _precondition),
+    (ServiceUnavailable, _unavailable),
+)
+
+
+def _unknown(error: BaseException) -> Status:
+    error_id = uuid4().hex
+    log.error("bug", error_id=error_id, exc_info=error)
+    text = f"Internal error {error_id}. It has been logged; nothing of yours is lost."
+    return _status(code_pb2.INTERNAL, text, [_info("INTERNAL", error_id=error_id)])
+
+
+def _info(reason: str, **metadata: str) -> Message:
+    info: Message = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
+    return info
+
+
+def _status(code: int, text: str, details: list[Message]) -> Status:
+    packed = []
+    for detail in details:
+        any_message = any_pb2.Any()
+        any_message.Pack(detail)
+        packed.append(any_message)
+    rich = rpc_status.to_status(status_pb2.Status(code=code, message=text, details=packed))
+    trailers = [*rich.trailing_metadata, *_pushback(details)]
+    return Status(rich.code, rich.details, tuple(trailers))
+
+
+def _pushback(details: list[Message]) -> list[tuple[str, str]]:
+    # The only retry hint that gRPC's own clients obey.
+    return [
+        (PUSHBACK, str(detail.retry_delay.ToMilliseconds()))
+        for detail in details
+        if isinstance(detail, error_details_pb2.RetryInfo)
+    ]

@@ -1,0 +1,71 @@
+"""Server reflection, v1 and v1alpha.
+
+grpcio-reflection has v1alpha only and cannot describe a method. v1 has the same messages under
+another name, so one servicer answers both; methods are looked up through their service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, text_format
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.reflection import aio
+
+SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+METHOD = "ServerReflectionInfo"
+
+
+class _MethodPool:
+    """The default descriptor pool, which also finds the file of a method."""
+
+    def __init__(self) -> None:
+        self._pool = descriptor_pool.Default()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> Any:
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            service, _, method = symbol.rpartition(".")
+            found = self._pool.FindServiceByName(service)
+            if method not in found.methods_by_name:
+                raise
+            return found.file
+
+
+class _Servicer(aio.ReflectionServicer):  # type: ignore[misc]
+    async def answer(
+        self, requests: AsyncIterator[Any], context: Any
+    ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
+        async for answer in self.ServerReflectionInfo(requests, context):
+            yield answer
+
+
+def _describe_v1() -> None:
+    """Puts the v1 service into the default pool, so that it can be described like the others."""
+    file = descriptor_pb2.FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(file)
+    text = text_format.MessageToString(file).replace("v1alpha", "v1")
+    v1 = text_format.Parse(text, descriptor_pb2.FileDescriptorProto())
+    descriptor_pool.Default().AddSerializedFile(v1.SerializeToString())
+
+
+def add_reflection(server: grpc.aio.Server, service_names: Iterable[str]) -> None:
+    """Lets grpcurl and its like see `service_names` and the reflection services themselves."""
+    _describe_v1()
+    servicer = _Servicer([*service_names, *SERVICES], pool=_MethodPool())
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.answer,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        tuple(
+            grpc.method_handlers_generic_handler(service, {METHOD: handler}) for service in SERVICES
+        )
+    )

@@ -1,0 +1,237 @@
+"""Requests as plain, checked values. Every wrong field is named at once; nothing is changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from google.protobuf.duration_pb2 import Duration
+
+from proto import downloads_pb2 as pb
+from server import page_tokens
+from storage.documents import DocumentFilter
+from storage.errors import FieldViolation, InvalidRequest
+from storage.jobs import JobFilter, StartRequest
+from storage.process_number import parse_process_number
+from storage.receivers import Receivers
+from storage.states import DocumentState, JobState
+
+T = TypeVar("T")
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+# Ten years: older listings are as good as none, and PostgreSQL's calendar ends somewhere.
+MAX_AGE_CAP_S = 315_360_000.0
+URL_LIFETIME_S = 900
+URL_LIFETIME_CAP_S = 3_600
+SEALED_LIFETIME_CAP_S = 300
+HEARTBEAT_S = 15.0
+
+
+class _Checks:
+    """Collects what is wrong with a request."""
+
+    def __init__(self) -> None:
+        self._violations: list[FieldViolation] = []
+
+    def take(self, check: Callable[[], T]) -> T | None:
+        """What `check` gives, or None with its violations kept."""
+        try:
+            return check()
+        except InvalidRequest as error:
+            self._violations.extend(error.violations)
+            return None
+
+    def finish(self) -> None:
+        """Raises InvalidRequest if anything was wrong."""
+        if self._violations:
+            raise InvalidRequest(*self._violations)
+
+
+def _uuid(field: str, text: str) -> UUID:
+    if not _UUID.fullmatch(text):
+        raise InvalidRequest.of(
+            field, "must be a UUID, such as 2f1e0c9a-7b3d-4c5e-8f60-1a2b3c4d5e6f."
+        )
+    return UUID(text)
+
+
+def _seconds(field: str, duration: Duration) -> float:
+    is_proper = abs(duration.seconds) <= 315_576_000_000 and abs(duration.nanos) < 1_000_000_000
+    value = duration.seconds + duration.nanos / 1e9
+    if not is_proper or value < 0 or duration.nanos < 0:
+        raise InvalidRequest.of(field, "must be a duration of zero or more.")
+    return value
+
+
+def start_request(
+    request: pb.StartDownloadRequest, *, client: str, receivers: Receivers, default_max_age_s: float
+) -> StartRequest:
+    """A StartDownload, checked."""
+    checks = _Checks()
+    number = checks.take(lambda: parse_process_number(request.process_number))
+    url, request_id, max_age_s = None, None, None
+    if request.webhook_url:
+        url = checks.take(lambda: receivers.check(request.webhook_url))
+    if request.request_id:
+        request_id = checks.take(lambda: _uuid("request_id", request.request_id))
+    if request.HasField("max_age"):
+        max_age_s = checks.take(lambda: _seconds("max_age", request.max_age))
+    checks.finish()
+    return StartRequest(
+        client=client,
+        process_number=number or "",
+        webhook_url=url,
+        request_id=request_id,
+        max_age_s=min(MAX_AGE_CAP_S, default_max_age_s if max_age_s is None else max_age_s),
+        given_max_age_s=max_age_s,
+    )
+
+
+def target(request: pb.GetStatusRequest | pb.WatchProgressRequest) -> UUID | str:
+    """The job_id or the process number that is asked for."""
+    match request.WhichOneof("target"):
+        case "job_id":
+            return _uuid("job_id", request.job_id)
+        case "process_number":
+            return parse_process_number(request.process_number)
+        case _:
+            raise InvalidRequest.of("target", "set exactly one of job_id and process_number.")
+
+
+def job_id(text: str) -> UUID:
+    """A required job_id."""
+    return _uuid("job_id", text)
+
+
+def retry(request: pb.RetryJobRequest) -> tuple[UUID, UUID | None]:
+    """The job_id and request_id of a RetryJob."""
+    checks = _Checks()
+    job = checks.take(lambda: _uuid("job_id", request.job_id))
+    request_id = None
+    if request.request_id:
+        request_id = checks.take(lambda: _uuid("request_id", request.request_id))
+    checks.finish()
+    assert job is not None  # noqa: S101 - finish() saw to it
+    return job, request_id
+
+
+def document_ids(request: pb.GetDocumentUrlRequest) -> tuple[UUID, UUID]:
+    """The job_id and document_id of a GetDocumentUrl."""
+    checks = _Checks()
+    job = checks.take(lambda: _uuid("job_id", request.job_id))
+    document = checks.take(lambda: _uuid("document_id", request.document_id))
+    checks.take(lambda: url_lifetime_s(request, is_sealed=False))
+    checks.finish()
+    assert job is not None and document is not None  # noqa: S101, PT018 - finish() saw to it
+    return job, document
+
+
+def url_lifetime_s(request: pb.GetDocumentUrlRequest, *, is_sealed: bool) -> int:
+    """How long the URL is to live, in whole seconds."""
+    wanted_s = float(URL_LIFETIME_S)
+    if request.HasField("lifetime"):
+        wanted_s = _seconds("lifetime", request.lifetime)
+        if wanted_s < 1:
+            raise InvalidRequest.of("lifetime", "must be at least one second.")
+    return int(min(wanted_s, SEALED_LIFETIME_CAP_S if is_sealed else URL_LIFETIME_CAP_S))
+
+
+def page_size(size: int, *, default: int, most: int) -> int:
+    """How many items a page has at most."""
+    if size < 0:
+        raise InvalidRequest.of("page_size", f"must not be negative; 0 means {default}.")
+    return min(size or default, most)
+
+
+def _states(values: Sequence[int], kind: type[JobState] | type[DocumentState]) -> tuple[str, ...]:
+    enum = pb.JobState if kind is JobState else pb.DocumentState
+    prefix = "JOB_STATE_" if kind is JobState else "DOCUMENT_STATE_"
+    names = {number: name.removeprefix(prefix) for name, number in enum.items()}
+    known = {number for number, name in names.items() if name in kind.__members__}
+    if not set(values) <= known:
+        raise InvalidRequest.of("states", f"must be values of {prefix}* other than UNSPECIFIED.")
+    return tuple(sorted({names[value] for value in values}))
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """A ListJobs, checked. `fingerprint` ties page tokens to their filters."""
+
+    wanted: JobFilter
+    size: int
+    fingerprint: str
+
+
+def list_jobs(request: pb.ListJobsRequest, *, client: str) -> JobPage:
+    """A ListJobs, checked."""
+    checks = _Checks()
+    size = checks.take(lambda: page_size(request.page_size, default=50, most=500))
+    states = checks.take(lambda: _states(request.states, JobState))
+    number = None
+    if request.process_number:
+        number = checks.take(lambda: parse_process_number(request.process_number))
+    fingerprint = page_tokens.fingerprint("ListJobs", client, number, states)
+    after = checks.take(lambda: page_tokens.open_job_token(request.page_token, fingerprint))
+    checks.finish()
+    wanted = JobFilter(client, number, states or (), after)
+    return JobPage(wanted, size or 0, fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPage:
+    """A ListDocuments, checked."""
+
+    wanted: DocumentFilter
+    size: int
+    fingerprint: str
+
+
+def list_documents(request: pb.ListDocumentsRequest, *, client: str) -> DocumentPage:
+    """A ListDocuments, checked."""
+    checks = _Checks()
+    job = checks.take(lambda: _uuid("job_id", request.job_id))
+    size = checks.take(lambda: page_size(request.page_size, default=100, most=1000))
+    states = checks.take(lambda: _states(request.states, DocumentState))
+    fingerprint = page_tokens.fingerprint("ListDocuments", client, str(job), states)
+    after = checks.take(lambda: page_tokens.open_document_token(request.page_token, fingerprint))
+    checks.finish()
+    assert job is not None  # noqa: S101 - finish() saw to it
+    return DocumentPage(
+        DocumentFilter(job, states or (), -1 if after is None else after), size or 0, fingerprint
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRequest:
+    """A WatchProgress, checked."""
+
+    target: UUID | str
+    after_revision: int
+    heartbeat_s: float
+
+
+def watch(request: pb.WatchProgressRequest) -> WatchRequest:
+    """A WatchProgress, checked; that after_revision is not ahead of the job is checked later."""
+    checks = _Checks()
+    wanted = checks.take(lambda: target(request))
+    checks.take(lambda: _after_revision(request))
+    checks.finish()
+    heartbeat_s = HEARTBEAT_S
+    if request.HasField("heartbeat_interval"):
+        given = request.heartbeat_interval
+        heartbeat_s = min(60.0, max(1.0, given.seconds + given.nanos / 1e9))
+    assert wanted is not None  # noqa: S101 - finish() saw to it
+    return WatchRequest(wanted, request.after_revision, heartbeat_s)
+
+
+def _after_revision(request: pb.WatchProgressRequest) -> None:
+    if request.after_revision < 0:
+        raise InvalidRequest.of("after_revision", "must not be negative; 0 sends all documents.")
+    if request.after_revision and request.WhichOneof("target") == "process_number":
+        raise InvalidRequest.of(
+            "after_revision",
+            "goes with job_id only: the newest job of a case may be another one by now.",
+        )

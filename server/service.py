@@ -1,0 +1,296 @@
+"""DownloadService: convert, call storage, convert back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import ParamSpec, TypeVar
+from uuid import UUID
+
+import grpc
+
+from actors.enqueue import Messages
+from proto import downloads_pb2 as pb
+from proto import downloads_pb2_grpc as pb_grpc
+from proto.messages import document_message, job_message, timestamp, webhook_message
+from server import page_tokens, requests
+from server.errors import ShuttingDown
+from server.watch import Change, Feed, Hub, Reader
+from storage import documents, jobs, repairs, reruns, reuse, webhooks
+from storage.database import Database
+from storage.docket import Docket
+from storage.errors import InvalidRequest, PreconditionFailed, ServiceUnavailable
+from storage.jobs import StartRequest
+from storage.objects import Objects
+from storage.receivers import Receivers, display
+from storage.records import JobView, is_sealed
+from storage.states import JOB_ENDS
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Context = grpc.aio.ServicerContext[object, object]
+
+# Until clients are authenticated there is one.
+CLIENT = "default"
+# Above this many documents a known listing is left to a worker: the call must stay short.
+MAX_DOCUMENTS_IN_CALL = 500
+# How long a call may spend on finding out that a case is there already.
+REUSE_LIMIT_S = 2.0
+ENDED = {pb.JobState.Value(f"JOB_STATE_{state}") for state in JOB_ENDS}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the service is made of."""
+
+    database: Database
+    objects: Objects
+    messages: Messages
+    receivers: Receivers
+    pool: ThreadPoolExecutor
+    redis_url: str
+    listing_max_age_s: int
+    job_deadline_s: int
+    lanes: int
+
+
+class DownloadService(pb_grpc.DownloadServiceServicer):
+    """The public API. Blocking calls run on a pool; a stream holds no thread and no connection."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.hub = Hub(Reader(read=self._read, revisions=self._revisions), parts.redis_url)
+
+    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._parts.pool, partial(call, *args, **kwargs))
+
+    async def StartDownload(
+        self, request: pb.StartDownloadRequest, context: Context
+    ) -> pb.StartDownloadResponse:
+        """Starts or joins a job; ends it at once when everything is there already."""
+        wanted = requests.start_request(
+            request,
+            client=CLIENT,
+            receivers=self._parts.receivers,
+            default_max_age_s=self._parts.listing_max_age_s,
+        )
+        view, is_new = await self._run(self._start, wanted)
+        return pb.StartDownloadResponse(job=_job(view), created=is_new)
+
+    def _start(self, wanted: StartRequest) -> tuple[JobView, bool]:
+        parts = self._parts
+        known = self._known(wanted)
+        view, is_new = jobs.start(
+            parts.database, wanted, job_deadline_s=parts.job_deadline_s, known=known
+        )
+        if is_new:
+            self._launch(view)
+        return view, is_new
+
+    def _known(self, wanted: StartRequest) -> Docket | None:
+        if jobs.is_served(self._parts.database, wanted):
+            return None
+        try:
+            docket = reuse.recent_docket(
+                self._parts.database,
+                wanted.client,
+                wanted.process_number,
+                max_age_s=wanted.max_age_s,
+                most=MAX_DOCUMENTS_IN_CALL,
+            )
+            if docket is None:
+                return None
+            docket = reuse.with_stored(
+                self._parts.database, self._parts.objects, docket, limit_s=REUSE_LIMIT_S
+            )
+        except ServiceUnavailable:
+            # Whether something can be reused is then found out by a worker, later.
+            return None
+        # A part of a case is a worker's: a job with a webhook is PENDING until one begins.
+        return docket if docket.is_all_stored else None
+
+    def _launch(self, view: JobView) -> None:
+        job, messages = view.job, self._parts.messages
+        if job.is_ended:
+            messages.send_webhooks(job.job_id, range(len(view.webhooks)))
+        elif job.total_documents is None:
+            messages.list_documents(job.job_id)
+        else:
+            messages.download_lanes(job.job_id, min(self._parts.lanes, job.total_documents))
+
+    async def GetStatus(
+        self, request: pb.GetStatusRequest, context: Context
+    ) -> pb.GetStatusResponse:
+        """One job as it is now."""
+        view = await self._view(requests.target(request))
+        return pb.GetStatusResponse(job=_job(view))
+
+    async def _view(self, target: UUID | str) -> JobView:
+        if isinstance(target, UUID):
+            return await self._run(jobs.get, self._parts.database, CLIENT, target)
+        return await self._run(jobs.newest, self._parts.database, CLIENT, target)
+
+    async def WatchProgress(
+        self, request: pb.WatchProgressRequest, context: Context
+    ) -> AsyncIterator[pb.WatchProgressResponse]:
+        """The job, its changed documents, then what changes, until the job ends."""
+        watch = requests.watch(request)
+        view = await self._view(watch.target)
+        if watch.after_revision > view.job.revision:
+            raise InvalidRequest.of(
+                "after_revision", f"is ahead of the job, whose revision is {view.job.revision}."
+            )
+        with self.hub.feed(view.job.job_id) as feed:
+            # A feed that others watch may be behind what was just read.
+            await feed.refresh(view.job.revision)
+            yield _told(watch.after_revision, job=_job(view))
+            async for message in self._follow(feed, watch.after_revision, watch.heartbeat_s):
+                yield message
+
+    async def _follow(
+        self, feed: Feed, revision: int, heartbeat_s: float
+    ) -> AsyncIterator[pb.WatchProgressResponse]:
+        while True:
+            change = await feed.since(revision)
+            for document in change.documents:
+                yield _told(document.revision, document=document)
+            is_ended = change.job.state in ENDED
+            if change.job.revision > revision or is_ended:
+                revision = change.job.revision
+                yield _told(revision, job=change.job)
+            if is_ended:
+                return
+            is_changed = False
+            while not is_changed:
+                # Before every wait: nobody wakes who begins to wait after the hub has closed.
+                if self.hub.is_closing:
+                    raise ShuttingDown
+                is_changed = await feed.wait(revision, heartbeat_s)
+                if not is_changed:
+                    yield _told(revision, heartbeat=pb.Heartbeat())
+
+    async def _read(self, job_id: UUID, after_revision: int) -> Change:
+        return await self._run(self._read_now, job_id, after_revision)
+
+    def _read_now(self, job_id: UUID, after_revision: int) -> Change:
+        view = jobs.get(self._parts.database, CLIENT, job_id)
+        changed = documents.changed(
+            self._parts.database, job_id, after_revision=after_revision, up_to=view.job.revision
+        )
+        return Change(_job(view), [document_message(d) for d in changed])
+
+    async def _revisions(self, job_ids: list[UUID]) -> dict[UUID, int]:
+        return await self._run(jobs.revisions, self._parts.database, job_ids)
+
+    async def troubles(self) -> list[str]:
+        """What is wrong with the spools that are alive."""
+        return await self._run(repairs.troubles, self._parts.database)
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        """Jobs, newest first."""
+        page = requests.list_jobs(request, client=CLIENT)
+        found = await self._run(jobs.page, self._parts.database, page.wanted, page.size + 1)
+        shown, token = found[: page.size], ""
+        if len(found) > page.size:
+            last = shown[-1].job
+            token = page_tokens.job_token(last.create_time, last.job_id, page.fingerprint)
+        return pb.ListJobsResponse(jobs=map(_job, shown), next_page_token=token)
+
+    async def ListDocuments(
+        self, request: pb.ListDocumentsRequest, context: Context
+    ) -> pb.ListDocumentsResponse:
+        """Documents in the order of the case file."""
+        page = requests.list_documents(request, client=CLIENT)
+        found = await self._run(
+            documents.page, self._parts.database, CLIENT, page.wanted, page.size + 1
+        )
+        shown, token = found[: page.size], ""
+        if len(found) > page.size:
+            token = page_tokens.document_token(shown[-1].position, page.fingerprint)
+        return pb.ListDocumentsResponse(
+            documents=map(document_message, shown), next_page_token=token
+        )
+
+    async def CancelJob(
+        self, request: pb.CancelJobRequest, context: Context
+    ) -> pb.CancelJobResponse:
+        """Stops a job."""
+        view = await self._run(self._cancel, requests.job_id(request.job_id))
+        return pb.CancelJobResponse(job=_job(view))
+
+    def _cancel(self, job_id: UUID) -> JobView:
+        view = jobs.cancel(self._parts.database, CLIENT, job_id)
+        self._parts.messages.send_webhooks(job_id, webhooks.due(self._parts.database, job_id))
+        return view
+
+    async def GetDocumentUrl(
+        self, request: pb.GetDocumentUrlRequest, context: Context
+    ) -> pb.GetDocumentUrlResponse:
+        """A fresh URL of a stored document."""
+        job_id, document_id = requests.document_ids(request)
+        document, case_level = await self._run(
+            documents.get, self._parts.database, CLIENT, job_id, document_id
+        )
+        if document.object_key is None:
+            raise PreconditionFailed(
+                "DOCUMENT_NOT_AVAILABLE",
+                f"The document is {document.state}, not AVAILABLE.",
+                str(document_id),
+            )
+        sealed = is_sealed(case_level, document.secrecy_level)
+        lifetime_s = requests.url_lifetime_s(request, is_sealed=sealed)
+        url, expires = self._parts.objects.url(document.object_key, lifetime_s=lifetime_s)
+        return pb.GetDocumentUrlResponse(url=url, expire_time=timestamp(expires))
+
+    async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
+        """Runs the failed documents of an ended job again."""
+        job_id, request_id = requests.retry(request)
+        view = await self._run(self._retry, job_id, request_id)
+        return pb.RetryJobResponse(job=_job(view))
+
+    def _retry(self, job_id: UUID, request_id: UUID | None) -> JobView:
+        view, is_new = reruns.rerun(
+            self._parts.database,
+            CLIENT,
+            job_id,
+            request_id=request_id,
+            job_deadline_s=self._parts.job_deadline_s,
+        )
+        if is_new:
+            self._launch(view)
+        return view
+
+    async def RedeliverWebhook(
+        self, request: pb.RedeliverWebhookRequest, context: Context
+    ) -> pb.RedeliverWebhookResponse:
+        """Sends the webhooks of an ended job again."""
+        view = await self._run(self._redeliver, requests.job_id(request.job_id))
+        return pb.RedeliverWebhookResponse(job=_job(view))
+
+    def _redeliver(self, job_id: UUID) -> JobView:
+        view = webhooks.redeliver(self._parts.database, CLIENT, job_id)
+        self._parts.messages.send_webhooks(job_id, range(len(view.webhooks)))
+        return view
+
+
+def _job(view: JobView) -> pb.Job:
+    shown: Iterable[pb.Webhook] = (webhook_message(w, display(w.url)) for w in view.webhooks)
+    return job_message(view.job, shown)
+
+
+def _told(
+    revision: int,
+    *,
+    job: pb.Job | None = None,
+    document: pb.Document | None = None,
+    heartbeat: pb.Heartbeat | None = None,
+) -> pb.WatchProgressResponse:
+    message = pb.WatchProgressResponse(
+        revision=revision, job=job, document=document, heartbeat=heartbeat
+    )
+    message.event_time.GetCurrentTime()
+    return message

@@ -1,0 +1,467 @@
+"""Documents on their way: claim, keep, give back, fail, spool, store.
+
+A claim is a lease with a token. Every function that ends one names the token, so whoever comes
+with a stale one changes nothing. The job's row is locked first, always: under it claims are
+counted, revisions are taken and the end is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from storage.closing import UNCLAIMED
+from storage.database import Database, Row, Transaction, in_list
+from storage.ending import end_if_over
+from storage.errors import AttemptError, Failure, LeaseLost, TooFast
+from storage.retries import LOST_LEASES, RetryPolicy, pause_s
+from storage.states import IN_LANE, DocumentState, sources_of
+
+WORKER_LOST = Failure(
+    "WORKER_LOST", f"Its worker was lost {LOST_LEASES} times while fetching it.", True
+)
+
+SPOOL_DEAD_S = 30
+# Which claims show no sign of life: a worker's by its lease, a spool's by its heartbeat.
+ABANDONED = {
+    DocumentState.DOWNLOADING: f"state = '{DocumentState.DOWNLOADING}'"
+    " AND lease_until < clock_timestamp()",
+    DocumentState.DOWNLOADED: f"state = '{DocumentState.DOWNLOADED}'"
+    " AND coalesce(lease_until, '-infinity') < clock_timestamp() AND NOT EXISTS ("
+    "SELECT FROM spools WHERE spools.spool_id = documents.spool_id AND heartbeat_time >="
+    f" clock_timestamp() - {SPOOL_DEAD_S} * interval '1 second')",
+}
+
+
+def lock_key(key: str, mode: str = "") -> str:
+    """SQL for the lock on an object's key: shared by who stores it, alone for who sweeps it."""
+    return f"pg_advisory_xact_lock{mode}(hashtextextended({key}, 0))"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A claim on a document: whoever names the token holds it."""
+
+    job_id: UUID
+    document_id: UUID
+    lease: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Held):
+    """A document that this worker may fetch while its lease holds."""
+
+    process_number: str
+    name: str
+    href: str
+    listed_size_bytes: int | None
+    listed_content_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled(Held):
+    """A checked file in this spool, to be stored under a key that holds its hash."""
+
+    client: str
+    process_number: str
+    name: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+    extension: str
+    pause_count: int
+    take_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file turned out to be."""
+
+    size_bytes: int
+    sha256: str
+    content_type: str
+    extension: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the end of an attempt led to.
+
+    `delay_s`: seconds until the document may be tried again, None when it is over.
+    """
+
+    delay_s: float | None
+    job_has_ended: bool
+
+
+_CLAIM = f"""
+UPDATE documents SET state = '{DocumentState.DOWNLOADING}', revision = %(revision)s,
+    lease = %(lease)s, spool_id = %(spool_id)s, not_before = NULL,
+    lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
+WHERE job_id = %(job_id)s AND document_id = (
+    SELECT document_id FROM documents
+    WHERE job_id = %(job_id)s AND state = '{DocumentState.PENDING}'
+        AND (not_before IS NULL OR not_before <= clock_timestamp())
+    ORDER BY position LIMIT 1 FOR UPDATE SKIP LOCKED)
+AND %(lanes)s > (
+    SELECT count(*) FROM documents
+    WHERE job_id = %(job_id)s AND state IN ({in_list(sorted(IN_LANE))}))
+RETURNING *
+"""
+
+
+def claim_next(
+    database: Database, job_id: UUID, *, spool_id: UUID, lanes: int, lease_s: float
+) -> Claim | None:
+    """The job's next ready document, leased for `lease_s` seconds to this spool.
+
+    None: nothing is ready, `lanes` documents are on their way already, or the job has ended.
+    """
+    with database.transaction() as transaction:
+        job = transaction.one(
+            "SELECT revision, process_number FROM jobs WHERE job_id = %(job_id)s"
+            " AND end_time IS NULL FOR UPDATE",
+            job_id=job_id,
+        )
+        if job is None:
+            return None
+        row = transaction.one(
+            _CLAIM,
+            job_id=job_id,
+            lease=uuid4(),
+            spool_id=spool_id,
+            lanes=lanes,
+            lease_s=lease_s,
+            revision=job["revision"] + 1,
+        )
+        if row is None:
+            return None
+        _advance_job(transaction, job_id)
+        return Claim(
+            job_id=job_id,
+            document_id=row["document_id"],
+            lease=row["lease"],
+            process_number=job["process_number"],
+            name=row["name"],
+            href=row["hrefs"][row["href_index"]],
+            listed_size_bytes=row["listed_size_bytes"],
+            listed_content_type=row["listed_content_type"],
+        )
+
+
+def _advance_job(
+    transaction: Transaction,
+    job_id: UUID,
+    counters: str = "",
+    returning: str = "",
+    **values: int | str,
+) -> Row:
+    """Takes the job's lock and its next revision, with any counters that change.
+
+    Raises LeaseLost when the job has ended: then nobody holds a document of it.
+    """
+    job = transaction.one(
+        f"UPDATE jobs SET revision = revision + 1, update_time = clock_timestamp() {counters}"
+        f" WHERE job_id = %(job_id)s AND end_time IS NULL RETURNING * {returning}",
+        job_id=job_id,
+        **values,
+    )
+    if job is None:
+        raise LeaseLost("The job has ended.")
+    transaction.changed(job_id, job["revision"])
+    return job
+
+
+def keep(database: Database, leases: Iterable[UUID], *, lease_s: float) -> set[UUID]:
+    """Renews leases for `lease_s` seconds; those that are still held.
+
+    Rows that somebody else is working on are skipped rather than waited for: waiting for several
+    rows without the job's lock could deadlock. They are renewed next time. A file that waits for
+    its upload stays free to be taken.
+    """
+    tokens = list(leases)
+    with database.transaction() as transaction:
+        transaction.run(
+            """
+            UPDATE documents SET lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
+            WHERE lease IN (SELECT lease FROM documents WHERE lease = ANY(%(leases)s)
+                                AND lease_until IS NOT NULL FOR UPDATE SKIP LOCKED)
+            """,
+            leases=tokens,
+            lease_s=lease_s,
+        )
+        held = transaction.all(
+            "SELECT lease FROM documents WHERE lease = ANY(%(leases)s)", leases=tokens
+        )
+    return {row["lease"] for row in held}
+
+
+def _move(
+    transaction: Transaction,
+    claim: Held,
+    to: DocumentState,
+    revision: int,
+    assignments: str,
+    *,
+    condition: str = "",
+    **values: object,
+) -> Row:
+    """The one write of a document's state under a claim. Raises LeaseLost."""
+    row = transaction.one(
+        f"UPDATE documents SET state = '{to}', revision = %(revision)s, {assignments}"
+        " WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND lease = %(lease)s"
+        f" AND state IN ({in_list(sources_of(to))}) {condition} RETURNING *",
+        job_id=claim.job_id,
+        document_id=claim.document_id,
+        lease=claim.lease,
+        revision=revision,
+        **values,
+    )
+    if row is None:
+        raise LeaseLost("The claim on this document is no longer ours.")
+    return row
+
+
+def spooled(database: Database, claim: Claim, content: Content) -> None:
+    """The file is in the spool, whole and checked. May be said twice. Raises LeaseLost."""
+    try:
+        _spool(database, claim, content)
+    except LeaseLost:
+        # A COMMIT whose answer was lost looks like this when it is said again.
+        if not _is_in(database, claim, DocumentState.DOWNLOADED):
+            raise
+
+
+def _is_in(database: Database, claim: Held, state: DocumentState) -> bool:
+    with database.transaction() as transaction:
+        row = transaction.one(
+            "SELECT FROM documents WHERE lease = %(lease)s AND state = %(state)s",
+            lease=claim.lease,
+            state=state,
+        )
+    return row is not None
+
+
+def _spool(database: Database, claim: Claim, content: Content) -> None:
+    with database.transaction() as transaction:
+        job = _advance_job(transaction, claim.job_id)
+        _move(
+            transaction,
+            claim,
+            DocumentState.DOWNLOADED,
+            job["revision"],
+            "lease_until = NULL, attempt_count = attempt_count + 1, pause_count = 0,"
+            " size_bytes = %(size_bytes)s, sha256 = %(sha256)s,"
+            " content_type = %(content_type)s, extension = %(extension)s",
+            size_bytes=content.size_bytes,
+            sha256=content.sha256,
+            content_type=content.content_type,
+            extension=content.extension,
+        )
+
+
+def give_back(
+    database: Database, claim: Held, *, delay_s: float = 0, is_lost: bool = False
+) -> Outcome:
+    """Returns a document to PENDING with no attempt burnt, ready after `delay_s` seconds.
+
+    `is_lost`: its file or worker is gone; the fifth time fails it. Raises LeaseLost.
+    """
+    with database.transaction() as transaction:
+        job = _advance_job(transaction, claim.job_id)
+        return _return(transaction, job, claim, delay_s=delay_s, is_lost=is_lost)
+
+
+def stop(database: Database, claim: Claim) -> None:
+    """Returns a document whose download was stopped; one in the spool stays. Raises LeaseLost."""
+    if _is_in(database, claim, DocumentState.DOWNLOADED):
+        raise LeaseLost("The file is in the spool already.")
+    give_back(database, claim)
+
+
+def expire(database: Database, held: Held, state: DocumentState) -> Outcome:
+    """Takes back a document that ABANDONED says is abandoned in `state`. Raises LeaseLost.
+
+    The fifth worker that is lost over a document fails it; a lost spool is not the document's.
+    """
+    with database.transaction() as transaction:
+        job = _advance_job(transaction, held.job_id)
+        row = transaction.one(
+            f"SELECT FROM documents WHERE lease = %(lease)s AND {ABANDONED[state]} FOR UPDATE",
+            lease=held.lease,
+        )
+        if row is None:
+            raise LeaseLost("Somebody works on it after all.")
+        is_lost = state is DocumentState.DOWNLOADING
+        return _return(transaction, job, held, delay_s=0, is_lost=is_lost)
+
+
+def _return(
+    transaction: Transaction, job: Row, claim: Held, *, delay_s: float, is_lost: bool
+) -> Outcome:
+    row = _move(
+        transaction,
+        claim,
+        DocumentState.PENDING,
+        job["revision"],
+        f"{UNCLAIMED}, lost_lease_count = lost_lease_count + %(lost)s,"
+        " not_before = clock_timestamp() + %(delay_s)s * interval '1 second'",
+        lost=int(is_lost),
+        delay_s=delay_s,
+    )
+    if row["lost_lease_count"] < LOST_LEASES:
+        return Outcome(delay_s, job_has_ended=False)
+    return _fail_for_good(transaction, row, WORKER_LOST)
+
+
+def fail_attempt(
+    database: Database, claim: Claim, error: AttemptError, policy: RetryPolicy
+) -> Outcome:
+    """Records a failed attempt: the document is tried again later, or given up with a reason.
+
+    A document whose link fails for good is tried under its twin's link, if it has one. "Too fast"
+    burns no attempt. Raises LeaseLost.
+    """
+    with database.transaction() as transaction:
+        job = _advance_job(transaction, claim.job_id)
+        is_pause = isinstance(error, TooFast)
+        row = _move(
+            transaction,
+            claim,
+            DocumentState.PENDING,
+            job["revision"],
+            f"{UNCLAIMED}, attempt_count = attempt_count + %(attempts)s,"
+            " href_attempt_count = href_attempt_count + %(attempts)s,"
+            " pause_count = pause_count + %(pauses)s, error_reason = %(reason)s,"
+            " error_message = %(message)s, error_is_retryable = %(is_retryable)s",
+            attempts=int(not is_pause),
+            pauses=int(is_pause),
+            reason=error.reason,
+            message=str(error),
+            is_retryable=error.is_retryable,
+        )
+        delay_s: float | None
+        if isinstance(error, TooFast):
+            delay_s = pause_s(error, pauses_made=row["pause_count"] - 1)
+        else:
+            delay_s = policy.delay_s(error, attempts_made=row["href_attempt_count"])
+        if delay_s is not None:
+            _postpone(transaction, row, delay_s)
+            return Outcome(delay_s, job_has_ended=False)
+        if row["href_index"] + 1 < len(row["hrefs"]):
+            _use_twin(transaction, row)
+            return Outcome(0, job_has_ended=False)
+        return _fail_for_good(transaction, row, error.as_failure())
+
+
+def _postpone(transaction: Transaction, row: Row, delay_s: float) -> None:
+    transaction.run(
+        "UPDATE documents SET not_before = clock_timestamp() + %(delay_s)s * interval '1 second'"
+        " WHERE job_id = %(job_id)s AND document_id = %(document_id)s",
+        job_id=row["job_id"],
+        document_id=row["document_id"],
+        delay_s=delay_s,
+    )
+
+
+def _use_twin(transaction: Transaction, row: Row) -> None:
+    transaction.run(
+        "UPDATE documents SET href_index = href_index + 1, href_attempt_count = 0,"
+        " not_before = NULL WHERE job_id = %(job_id)s AND document_id = %(document_id)s",
+        job_id=row["job_id"],
+        document_id=row["document_id"],
+    )
+
+
+def _fail_for_good(transaction: Transaction, row: Row, failure: Failure) -> Outcome:
+    """Fails a PENDING document of this transaction; ends the job if it was the last."""
+    transaction.only(
+        f"UPDATE documents SET state = '{DocumentState.FAILED}', not_before = NULL,"
+        " error_reason = %(reason)s, error_message = %(message)s,"
+        " error_is_retryable = %(is_retryable)s"
+        " WHERE job_id = %(job_id)s AND document_id = %(document_id)s"
+        f" AND state IN ({in_list(sources_of(DocumentState.FAILED))}) RETURNING document_id",
+        job_id=row["job_id"],
+        document_id=row["document_id"],
+        reason=failure.reason,
+        message=failure.message,
+        is_retryable=failure.is_retryable,
+    )
+    job = transaction.only(
+        "UPDATE jobs SET failed_documents = failed_documents + 1"
+        " WHERE job_id = %(job_id)s RETURNING *",
+        job_id=row["job_id"],
+    )
+    return Outcome(None, end_if_over(transaction, job)["end_time"] is not None)
+
+
+def take_upload(
+    database: Database, job_id: UUID, document_id: UUID, lease: UUID, *, lease_s: float
+) -> Spooled | None:
+    """The spooled file, leased for its upload; None when it is not to be uploaded (any more)."""
+    with database.transaction() as transaction:
+        row = transaction.one(
+            f"""
+            UPDATE documents
+            SET lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
+            FROM jobs WHERE jobs.job_id = documents.job_id AND documents.job_id = %(job_id)s
+                AND document_id = %(document_id)s AND lease = %(lease)s
+                AND documents.state = '{DocumentState.DOWNLOADED}'
+                AND (lease_until IS NULL OR lease_until < clock_timestamp())
+            RETURNING documents.*, jobs.client, jobs.process_number,
+                clock_timestamp() AS take_time
+            """,
+            job_id=job_id,
+            document_id=document_id,
+            lease=lease,
+            lease_s=lease_s,
+        )
+    return Spooled(**{f.name: row[f.name] for f in fields(Spooled)}) if row else None
+
+
+def postpone_upload(database: Database, file: Spooled, *, delay_s: float) -> None:
+    """S3 is away: the file waits in the spool for `delay_s` seconds, no attempt burnt."""
+    with database.transaction() as transaction:
+        transaction.run(
+            "UPDATE documents SET pause_count = pause_count + 1,"
+            " lease_until = clock_timestamp() + %(delay_s)s * interval '1 second'"
+            " WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND lease = %(lease)s",
+            job_id=file.job_id,
+            document_id=file.document_id,
+            lease=file.lease,
+            delay_s=delay_s,
+        )
+
+
+def stored(database: Database, file: Spooled, object_key: str) -> Outcome:
+    """The bucket holds the file: AVAILABLE, and the end of the job if it was the last.
+
+    Raises LeaseLost, also when a sweep has deleted the object meanwhile: the clock then has it
+    put again.
+    """
+    with database.transaction() as transaction:
+        job = _advance_job(
+            transaction,
+            file.job_id,
+            ", completed_documents = completed_documents + 1,"
+            " stored_bytes = stored_bytes + %(size_bytes)s",
+            # Taken here, so that the next statement sees what a sweep has noted before it.
+            returning=f", {lock_key('%(object_key)s', '_shared')}",
+            object_key=object_key,
+            size_bytes=file.size_bytes,
+        )
+        _move(
+            transaction,
+            file,
+            DocumentState.AVAILABLE,
+            job["revision"],
+            "lease = NULL, lease_until = NULL, spool_id = NULL, object_key = %(object_key)s,"
+            " error_reason = NULL, error_message = NULL, error_is_retryable = NULL",
+            condition=" AND NOT EXISTS (SELECT FROM swept_objects"
+            " WHERE object_key = %(object_key)s AND sweep_time >= %(take_time)s)",
+            object_key=object_key,
+            take_time=file.take_time,
+        )
+        return Outcome(None, end_if_over(transaction, job)["end_time"] is not None)

@@ -1,0 +1,123 @@
+"""PostgreSQL: a pool, short transactions, and one place where its errors become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import peewee
+import psycopg2.extras
+from playhouse.db_url import connect
+from playhouse.pool import MaxConnectionsExceeded
+
+from storage.errors import ServiceUnavailable
+
+Row = dict[str, Any]
+OnChange = Callable[[UUID, int], None]
+
+psycopg2.extras.register_uuid()
+
+
+# A frozen process must not hold a job's lock for ever, nor a lost statement a connection.
+SESSION = "-c idle_in_transaction_session_timeout=10s -c statement_timeout=60s"
+# A host that is gone without a word is noticed within about 20 s (TCP only).
+DEAD_PEER = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+
+
+class Transaction:
+    """What can be done inside one transaction. Rows are plain dicts."""
+
+    def __init__(self, db: Any) -> None:
+        self._db = db
+        self.changes: dict[UUID, int] = {}
+
+    def all(self, sql: str, **values: Any) -> list[Row]:
+        """Every row that `sql` returns; `%(name)s` stands for a value."""
+        cursor = self._db.execute_sql(sql, values)
+        names = [column.name for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def one(self, sql: str, **values: Any) -> Row | None:
+        """The first row, None without one."""
+        return next(iter(self.all(sql, **values)), None)
+
+    def only(self, sql: str, **values: Any) -> Row:
+        """The one row that must be there; its absence is a bug of ours."""
+        row = self.one(sql, **values)
+        if row is None:
+            raise LookupError("a row that must be there is not")
+        return row
+
+    def run(self, sql: str, **values: Any) -> int:
+        """How many rows `sql` touched."""
+        return int(self._db.execute_sql(sql, values).rowcount)
+
+    def changed(self, job_id: UUID, revision: int) -> None:
+        """Remembers a change, to be announced once it is committed."""
+        self.changes[job_id] = max(revision, self.changes.get(job_id, 0))
+
+
+class Database:
+    """A pool of connections. Thread-safe; open it after a fork."""
+
+    def __init__(
+        self, url: str, *, max_connections: int, on_change: OnChange | None = None
+    ) -> None:
+        pooled = url.replace("postgresql://", "postgresql+pool://", 1)
+        self._db = connect(
+            pooled,
+            unquote_user=True,
+            unquote_password=True,
+            max_connections=max_connections,
+            timeout=10,
+            connect_timeout=5,
+            autoconnect=False,
+            options=SESSION,
+            **DEAD_PEER,
+        )
+        self._on_change = on_change
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """One transaction on one connection of the pool; changes are announced after COMMIT.
+
+        Raises ServiceUnavailable when PostgreSQL is away. If that happens at COMMIT, the work may
+        or may not be there: every caller is written to be safe when it is done twice.
+        """
+        with translated(), self._db.connection_context(), self._db.atomic():
+            transaction = Transaction(self._db)
+            yield transaction
+        if self._on_change:
+            for job_id, revision in transaction.changes.items():
+                self._on_change(job_id, revision)
+
+    @contextmanager
+    def raw(self) -> Iterator[Any]:
+        """The peewee database with a connection, for migrations."""
+        with translated(), self._db.connection_context():
+            yield self._db
+
+    def close(self) -> None:
+        """Closes the idle connections."""
+        self._db.close_idle()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """peewee's and the driver's "the server is away" as ServiceUnavailable; all else passes."""
+    try:
+        yield
+    except (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceeded) as error:
+        raise ServiceUnavailable("PostgreSQL") from error
+
+
+def in_list(values: Sequence[str]) -> str:
+    """Constants of our own (state names) for an SQL IN; never for anything from outside."""
+    return ", ".join(f"'{value}'" for value in values)

@@ -1,0 +1,182 @@
+"""The docket: the documents of a case as the portal lists them, put into a job's rows at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from storage.database import Row, Transaction
+from storage.ending import end_if_over
+from storage.errors import Failure
+from storage.listing import CaseListing, ListedDocument, document_id
+from storage.states import DocumentState
+
+REFUSALS = {
+    "UNTRUSTED_LINK": "The portal lists this document under a link that is not its own.",
+    "NO_LINK": "The portal lists this document without a link to its file.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object that the bucket already holds for a document."""
+
+    object_key: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+    extension: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One document of a docket, with the object that can be carried over, if any."""
+
+    document_id: UUID
+    listed: ListedDocument
+    stored: StoredObject | None = None
+
+    @property
+    def refusal(self) -> Failure | None:
+        """Why this document is not asked for at all."""
+        if self.listed.hrefs:
+            return None
+        reason = self.listed.refused_reason or "NO_LINK"
+        return Failure(reason, REFUSALS[reason], False)
+
+
+@dataclass(frozen=True, slots=True)
+class Docket:
+    """A case as listed at `listed_time` by the portal (None: now)."""
+
+    secrecy_level: int | None
+    entries: tuple[Entry, ...]
+    listed_time: datetime | None = None
+
+    @classmethod
+    def of(cls, client: str, process_number: str, listing: CaseListing) -> Docket:
+        """The docket of a listing, nothing carried over yet."""
+        return cls(
+            listing.secrecy_level,
+            tuple(
+                Entry(document_id(client, process_number, d.instance, d.origin_id), d)
+                for d in listing.documents
+            ),
+        )
+
+    def carrying(self, stored: dict[UUID, StoredObject]) -> Docket:
+        """The same docket with what is stored already."""
+        return replace(
+            self,
+            entries=tuple(replace(e, stored=stored.get(e.document_id)) for e in self.entries),
+        )
+
+    @property
+    def is_all_stored(self) -> bool:
+        """Whether nothing is left to be fetched."""
+        return all(entry.stored for entry in self.entries)
+
+
+# One statement whatever the number of documents, so that half a listing is never seen.
+_INSERT = """
+INSERT INTO documents (job_id, document_id, position, name, kind, sequence, instance,
+    filed_local_time, secrecy_level, hrefs, listed_size_bytes, listed_content_type, state,
+    revision, content_type, extension, size_bytes, sha256, object_key, is_reused,
+    error_reason, error_message, error_is_retryable)
+SELECT %(job_id)s, document_id, position, name, kind, sequence, instance, filed_local_time,
+    secrecy_level, hrefs, listed_size_bytes, listed_content_type, state,
+    %(revision)s + 1 + position, content_type, extension, size_bytes, sha256, object_key,
+    is_reused, reason, message, is_retryable
+FROM jsonb_to_recordset(%(rows)s::jsonb) AS t(document_id uuid, position integer, name text,
+    kind text, sequence integer, instance text, filed_local_time text, secrecy_level text,
+    hrefs text[], listed_size_bytes bigint, listed_content_type text, state text,
+    content_type text, extension text, size_bytes bigint, sha256 text, object_key text,
+    is_reused boolean, reason text, message text, is_retryable boolean)
+"""
+
+_COUNT = """
+UPDATE jobs SET revision = revision + %(total)s + 1, update_time = clock_timestamp(),
+    total_documents = %(total)s, completed_documents = %(completed)s,
+    reused_documents = %(completed)s, failed_documents = %(failed)s,
+    stored_bytes = %(stored_bytes)s, secrecy_level = %(secrecy_level)s,
+    listed_time = coalesce(%(listed_time)s, clock_timestamp()), state = 'PROCESSING',
+    start_time = coalesce(start_time, clock_timestamp()),
+    listing_lease = NULL, listing_lease_until = NULL, listing_not_before = NULL
+WHERE job_id = %(job_id)s AND state IN ('PENDING', 'PROCESSING')
+RETURNING *
+"""
+
+
+def insert(transaction: Transaction, job: Row, docket: Docket) -> Row:
+    """Gives `job`, whose lock is held, its documents; ends it when nothing is left to fetch.
+
+    Returns the job as it then is.
+    """
+    rows = [_row(position, entry) for position, entry in enumerate(docket.entries)]
+    transaction.run(_INSERT, job_id=job["job_id"], revision=job["revision"], rows=json.dumps(rows))
+    stored = [entry.stored for entry in docket.entries if entry.stored]
+    listed = transaction.only(
+        _COUNT,
+        job_id=job["job_id"],
+        total=len(rows),
+        completed=len(stored),
+        failed=sum(row["state"] == DocumentState.FAILED for row in rows),
+        stored_bytes=sum(s.size_bytes for s in stored),
+        secrecy_level=docket.secrecy_level,
+        listed_time=docket.listed_time,
+    )
+    transaction.changed(listed["job_id"], listed["revision"])
+    return end_if_over(transaction, listed)
+
+
+def _row(position: int, entry: Entry) -> Row:
+    listed, stored = entry.listed, entry.stored
+    refusal = None if stored else entry.refusal
+    state = DocumentState.PENDING
+    if stored:
+        state = DocumentState.AVAILABLE
+    elif refusal:
+        state = DocumentState.FAILED
+    return {
+        "document_id": str(entry.document_id),
+        "position": position,
+        "name": listed.name,
+        "kind": listed.kind,
+        "sequence": listed.sequence,
+        "instance": listed.instance,
+        "filed_local_time": listed.filed_local_time,
+        "secrecy_level": listed.secrecy_level,
+        "hrefs": list(listed.hrefs),
+        "listed_size_bytes": listed.listed_size_bytes,
+        "listed_content_type": listed.listed_content_type,
+        "state": state,
+        "is_reused": stored is not None,
+        **(asdict(stored) if stored else {}),
+        **(asdict(refusal) if refusal else {}),
+    }
+
+
+def entries_of(rows: Sequence[Row]) -> tuple[Entry, ...]:
+    """The entries of an earlier job's document rows, in their order."""
+    return tuple(
+        Entry(
+            row["document_id"],
+            ListedDocument(
+                instance=row["instance"],
+                origin_id="",
+                name=row["name"],
+                kind=row["kind"],
+                sequence=row["sequence"],
+                filed_local_time=row["filed_local_time"],
+                secrecy_level=row["secrecy_level"],
+                hrefs=tuple(row["hrefs"]),
+                listed_size_bytes=row["listed_size_bytes"],
+                listed_content_type=row["listed_content_type"],
+                refused_reason=None if row["hrefs"] else row["error_reason"],
+            ),
+        )
+        for row in rows
+    )

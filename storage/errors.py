@@ -1,0 +1,151 @@
+"""Every error of Autos, by whose fault it is and whether trying again may help.
+
+    AutosError
+    ├── CallerError           the request is wrong; nothing was changed
+    │   ├── InvalidRequest        fields, each with what is wrong and what would be right
+    │   │   └── RequestIdReused
+    │   ├── NotFound              a job or document that this client does not have
+    │   └── PreconditionFailed    right in itself, but not in the present state
+    ├── PermanentError        the world said no: fail it, with `reason`
+    ├── TransientError        the world is busy: try again, with `reason` in the end
+    │   └── TooFast               the portal asked for a pause; burns no attempt
+    ├── ServiceUnavailable    PostgreSQL, Redis or S3 is away; burns no attempt
+    └── LeaseLost             the claim is no longer ours: stop, change nothing
+
+Foreign errors are translated where they enter, once per library, with the cause kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job or document failed: the contract's Error as plain values.
+
+    `reason` is stable UPPER_SNAKE_CASE, `message` is for people and holds no secret.
+    """
+
+    reason: str
+    message: str
+    is_retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One field of a request and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class AutosError(Exception):
+    """Base of all errors that Autos raises on purpose."""
+
+    reason = "INTERNAL"
+
+
+class CallerError(AutosError):
+    """The request is wrong. The caller can repair it; we changed nothing."""
+
+
+class InvalidRequest(CallerError):
+    """One or more fields are wrong."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, *violations: FieldViolation) -> None:
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
+        self.violations = violations
+
+    @classmethod
+    def of(cls, field: str, description: str) -> InvalidRequest:
+        """The error for a single field."""
+        return cls(FieldViolation(field, description))
+
+
+class RequestIdReused(InvalidRequest):
+    """The same request_id came with other values."""
+
+    reason = "REQUEST_ID_REUSED"
+
+
+class NotFound(CallerError):
+    """This client has no such thing.
+
+    `resource_type` is "job" or "document"; `resource_name` is what the caller gave.
+    """
+
+    def __init__(self, resource_type: str, resource_name: str) -> None:
+        super().__init__(f"There is no {resource_type} {resource_name}.")
+        self.resource_type = resource_type
+        self.resource_name = resource_name
+        self.reason = f"{resource_type.upper()}_NOT_FOUND"
+
+
+class PreconditionFailed(CallerError):
+    """The request is right in itself but not in the present state."""
+
+    def __init__(self, reason: str, message: str, subject: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.subject = subject
+
+
+class AttemptError(AutosError):
+    """An attempt at something failed; `reason` goes to the caller."""
+
+    is_retryable = False
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def as_failure(self) -> Failure:
+        """What is told about it once it is final."""
+        return Failure(self.reason, str(self), self.is_retryable)
+
+
+class PermanentError(AttemptError):
+    """Trying again would give the same answer."""
+
+
+class TransientError(AttemptError):
+    """Trying again may help. `is_few`: seldom enough that three attempts must do (PDPJ.md)."""
+
+    is_retryable = True
+
+    def __init__(self, reason: str, message: str, *, is_few: bool = False) -> None:
+        super().__init__(reason, message)
+        self.is_few = is_few
+
+
+class TooFast(TransientError):
+    """The portal asked for a pause of `retry_after_s` seconds (None: it did not say how long)."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None) -> None:
+        super().__init__("PORTAL_UNAVAILABLE", message)
+        self.retry_after_s = retry_after_s
+
+
+class ServiceUnavailable(AutosError):
+    """A part of our own (PostgreSQL, Redis, S3, the spool's disk) is away for now."""
+
+    reason = "UNAVAILABLE"
+
+    def __init__(self, part: str) -> None:
+        super().__init__(f"{part} is not available right now.")
+        self.part = part
+
+
+class LeaseLost(AutosError):
+    """The claim was taken back: cancelled, expired, or the process is stopping."""
+
+    reason = "LEASE_LOST"
+
+
+class ConfigurationError(AutosError):
+    """The settings cannot be used. The text is for the operator, one sentence per problem."""
+
+    reason = "CONFIGURATION"

@@ -1,0 +1,304 @@
+"""Jobs as callers see them: start or join, look up, list, cancel."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from storage import docket as dockets
+from storage.closing import close_rest
+from storage.database import Database, Row, Transaction, in_list
+from storage.docket import Docket
+from storage.ending import end
+from storage.errors import FieldViolation, NotFound, RequestIdReused
+from storage.receivers import receiver_of
+from storage.records import AttemptRecord, JobRecord, JobView, WebhookRecord, columns
+from storage.states import JOB_RUNNING, DocumentState, JobState, WebhookState
+
+_WEBHOOK = columns(WebhookRecord, without=("attempts",))
+_RUNNING = in_list(sorted(JOB_RUNNING))
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """A StartDownload whose fields have been checked.
+
+    `max_age_s` is the age that applies; `given_max_age_s` what the caller said, None if nothing.
+    """
+
+    client: str
+    process_number: str
+    webhook_url: str | None
+    request_id: UUID | None
+    max_age_s: float
+    given_max_age_s: float | None
+
+    @property
+    def payload_sha256(self) -> str:
+        """What must be the same when a request_id comes again."""
+        payload = [self.process_number, self.webhook_url, self.given_max_age_s]
+        return hashlib.sha256(json.dumps(payload).encode()).hexdigest()
+
+
+class _RequestTaken(Exception):
+    """Another call with this request_id was first: begin again and find its job."""
+
+
+def start(
+    database: Database, request: StartRequest, *, job_deadline_s: int, known: Docket | None
+) -> tuple[JobView, bool]:
+    """The job that serves `request`, and whether this call made it.
+
+    `known` is a listing that may be reused: a new job begins with it, and ends in the same
+    transaction when all of it is stored. Raises RequestIdReused.
+    """
+    while True:
+        try:
+            with database.transaction() as transaction:
+                return _start(transaction, request, job_deadline_s, known)
+        except _RequestTaken:
+            continue
+
+
+def is_served(database: Database, request: StartRequest) -> bool:
+    """Whether a job for it exists already; then nothing need be looked up to begin one."""
+    with database.transaction() as transaction:
+        row = transaction.only(
+            f"SELECT EXISTS (SELECT FROM jobs WHERE client = %(client)s"
+            f" AND process_number = %(process_number)s AND state IN ({_RUNNING}))"
+            " OR EXISTS (SELECT FROM requests WHERE client = %(client)s"
+            " AND request_id = %(request_id)s) AS is_served",
+            client=request.client,
+            process_number=request.process_number,
+            request_id=request.request_id,
+        )
+    return bool(row["is_served"])
+
+
+def _start(
+    transaction: Transaction, request: StartRequest, job_deadline_s: int, known: Docket | None
+) -> tuple[JobView, bool]:
+    if earlier := _earlier(transaction, request):
+        return view(transaction, earlier), False
+    job, is_new = _insert_or_join(transaction, request, job_deadline_s)
+    if request.webhook_url:
+        job = _add_webhook(transaction, job, request.webhook_url, is_new=is_new)
+    if request.request_id:
+        _remember(transaction, request, job["job_id"])
+    if is_new and known is not None:
+        job = dockets.insert(transaction, job, known)
+    return view(transaction, job), is_new
+
+
+def _earlier(transaction: Transaction, request: StartRequest) -> Row | None:
+    if request.request_id is None:
+        return None
+    row = transaction.one(
+        "SELECT jobs.*, requests.payload_sha256 FROM requests JOIN jobs USING (job_id)"
+        " WHERE requests.client = %(client)s AND request_id = %(request_id)s",
+        client=request.client,
+        request_id=request.request_id,
+    )
+    if row and row["payload_sha256"] != request.payload_sha256:
+        raise RequestIdReused(
+            FieldViolation(
+                "request_id",
+                "was already used with another process_number, webhook_url or max_age; "
+                "choose a new UUID for a new request.",
+            )
+        )
+    return row
+
+
+def _insert_or_join(
+    transaction: Transaction, request: StartRequest, job_deadline_s: int
+) -> tuple[Row, bool]:
+    state = JobState.PENDING if request.webhook_url else JobState.PROCESSING
+    while True:
+        made = transaction.one(
+            """
+            INSERT INTO jobs (job_id, client, process_number, state, max_age_s, start_time,
+                deadline_time)
+            VALUES (%(job_id)s, %(client)s, %(process_number)s, %(state)s, %(max_age_s)s,
+                CASE WHEN %(state)s = 'PROCESSING' THEN clock_timestamp() END,
+                clock_timestamp() + %(deadline_s)s * interval '1 second')
+            ON CONFLICT DO NOTHING RETURNING *
+            """,
+            job_id=uuid4(),
+            client=request.client,
+            process_number=request.process_number,
+            state=state,
+            max_age_s=request.max_age_s,
+            deadline_s=job_deadline_s,
+        )
+        if made:
+            transaction.changed(made["job_id"], made["revision"])
+            return made, True
+        running = transaction.one(
+            f"SELECT * FROM jobs WHERE client = %(client)s"
+            f" AND process_number = %(process_number)s AND state IN ({_RUNNING}) FOR UPDATE",
+            client=request.client,
+            process_number=request.process_number,
+        )
+        # None: it ended between the two statements, so the next turn makes a new one.
+        if running:
+            return running, False
+
+
+def _add_webhook(transaction: Transaction, job: Row, url: str, *, is_new: bool) -> Row:
+    added = transaction.run(
+        f"""
+        INSERT INTO webhooks (job_id, position, url, receiver, state)
+        SELECT %(job_id)s, count(*), %(url)s, %(receiver)s, '{WebhookState.WAITING}'
+        FROM webhooks WHERE job_id = %(job_id)s
+        ON CONFLICT DO NOTHING
+        """,
+        job_id=job["job_id"],
+        url=url,
+        receiver=receiver_of(url),
+    )
+    if is_new or not added:
+        return job
+    joined = transaction.only(
+        "UPDATE jobs SET revision = revision + 1, update_time = clock_timestamp()"
+        " WHERE job_id = %(job_id)s RETURNING *",
+        job_id=job["job_id"],
+    )
+    transaction.changed(joined["job_id"], joined["revision"])
+    return joined
+
+
+def _remember(transaction: Transaction, request: StartRequest, job_id: UUID) -> None:
+    was_first = transaction.run(
+        "INSERT INTO requests (client, request_id, payload_sha256, job_id)"
+        " VALUES (%(client)s, %(request_id)s, %(payload)s, %(job_id)s) ON CONFLICT DO NOTHING",
+        client=request.client,
+        request_id=request.request_id,
+        payload=request.payload_sha256,
+        job_id=job_id,
+    )
+    if not was_first:
+        raise _RequestTaken
+
+
+def view(transaction: Transaction, job: Row) -> JobView:
+    """A job's row with its webhooks."""
+    return _views(transaction, [job])[0]
+
+
+def _views(transaction: Transaction, jobs: Sequence[Row]) -> list[JobView]:
+    hooks: dict[UUID, list[WebhookRecord]] = {job["job_id"]: [] for job in jobs}
+    rows = transaction.all(
+        f"SELECT {_WEBHOOK} FROM webhooks WHERE job_id = ANY(%(ids)s) ORDER BY job_id, position",
+        ids=list(hooks),
+    )
+    attempts = _attempts(transaction, [r["webhook_id"] for r in rows if r["attempt_count"]])
+    for row in rows:
+        made = tuple(attempts.get(row["webhook_id"], ()))
+        hooks[row["job_id"]].append(WebhookRecord.of({**row, "attempts": made}))
+    return [JobView(JobRecord.of(job), tuple(hooks[job["job_id"]])) for job in jobs]
+
+
+def _attempts(
+    transaction: Transaction, webhook_ids: Sequence[str]
+) -> dict[str, list[AttemptRecord]]:
+    if not webhook_ids:
+        return {}
+    made: dict[str, list[AttemptRecord]] = {}
+    rows = transaction.all(
+        f"SELECT webhook_id, {columns(AttemptRecord)} FROM webhook_attempts"
+        " WHERE webhook_id = ANY(%(ids)s) ORDER BY webhook_id, number",
+        ids=list(webhook_ids),
+    )
+    for row in rows:
+        made.setdefault(row["webhook_id"], []).append(AttemptRecord.of(row))
+    return made
+
+
+def get(database: Database, client: str, job_id: UUID) -> JobView:
+    """A job of this client. Raises NotFound."""
+    with database.transaction() as transaction:
+        return view(transaction, own(transaction, client, job_id))
+
+
+def own(transaction: Transaction, client: str, job_id: UUID, *, lock: str = "") -> Row:
+    """The row of a job of this client, locked with `lock`. Raises NotFound."""
+    job = transaction.one(
+        f"SELECT * FROM jobs WHERE job_id = %(job_id)s AND client = %(client)s {lock}",
+        job_id=job_id,
+        client=client,
+    )
+    if job is None:
+        raise NotFound("job", str(job_id))
+    return job
+
+
+def newest(database: Database, client: str, process_number: str) -> JobView:
+    """The newest job of a case. Raises NotFound."""
+    with database.transaction() as transaction:
+        job = transaction.one(
+            "SELECT * FROM jobs WHERE client = %(client)s"
+            " AND process_number = %(process_number)s"
+            " ORDER BY create_time DESC, job_id DESC LIMIT 1",
+            client=client,
+            process_number=process_number,
+        )
+        if job is None:
+            raise NotFound("job", process_number)
+        return view(transaction, job)
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs are listed, and after which one (the last of the page before)."""
+
+    client: str
+    process_number: str | None = None
+    states: tuple[str, ...] = ()
+    after: tuple[datetime, UUID] | None = None
+
+
+def page(database: Database, wanted: JobFilter, size: int) -> list[JobView]:
+    """Up to `size` jobs, newest first."""
+    conditions = ["client = %(client)s"]
+    if wanted.process_number:
+        conditions.append("process_number = %(process_number)s")
+    if wanted.states:
+        conditions.append("state = ANY(%(states)s)")
+    if wanted.after:
+        conditions.append("(create_time, job_id) < (%(create_time)s, %(job_id)s)")
+    with database.transaction() as transaction:
+        rows = transaction.all(
+            f"SELECT * FROM jobs WHERE {' AND '.join(conditions)}"
+            " ORDER BY create_time DESC, job_id DESC LIMIT %(size)s",
+            client=wanted.client,
+            process_number=wanted.process_number,
+            states=list(wanted.states),
+            create_time=wanted.after[0] if wanted.after else None,
+            job_id=wanted.after[1] if wanted.after else None,
+            size=size,
+        )
+        return _views(transaction, rows)
+
+
+def cancel(database: Database, client: str, job_id: UUID) -> JobView:
+    """Stops a job and marks what is left CANCELLED; one that has ended stays as it is."""
+    with database.transaction() as transaction:
+        job = own(transaction, client, job_id, lock="FOR UPDATE")
+        if job["end_time"] is None:
+            close_rest(transaction, job, DocumentState.CANCELLED)
+            job = end(transaction, job_id, JobState.CANCELLED)
+        return view(transaction, job)
+
+
+def revisions(database: Database, job_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """The present revision of each of these jobs."""
+    with database.transaction() as transaction:
+        rows = transaction.all(
+            "SELECT job_id, revision FROM jobs WHERE job_id = ANY(%(ids)s)", ids=list(job_ids)
+        )
+    return {row["job_id"]: row["revision"] for row in rows}

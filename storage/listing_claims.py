@@ -1,0 +1,183 @@
+"""The listing of a case as a lease on its job: claim, record, fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from storage import docket as dockets
+from storage.database import Database, Row, Transaction, in_list
+from storage.docket import Docket
+from storage.ending import end
+from storage.errors import AttemptError, Failure, LeaseLost, TooFast
+from storage.retries import LOST_LEASES, RetryPolicy, pause_s
+from storage.states import JobState, sources_of
+
+WORKER_LOST = Failure(
+    "WORKER_LOST", f"Its worker was lost {LOST_LEASES} times while listing the case.", True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ListingClaim:
+    """A case that this worker may list while its lease holds."""
+
+    job_id: UUID
+    client: str
+    process_number: str
+    lease: UUID
+    max_age_s: float
+
+
+def claim(database: Database, job_id: UUID, *, lease_s: float) -> ListingClaim | None:
+    """The listing of a job, leased for `lease_s` seconds; None when there is nothing to list.
+
+    Work begins here: a PENDING job becomes PROCESSING. The fifth lost lease fails the job.
+    """
+    with database.transaction() as transaction:
+        row = transaction.one(
+            f"""
+            UPDATE jobs SET state = '{JobState.PROCESSING}',
+                start_time = coalesce(start_time, clock_timestamp()),
+                revision = revision + CASE state WHEN '{JobState.PENDING}' THEN 1 ELSE 0 END,
+                update_time = CASE state WHEN '{JobState.PENDING}' THEN clock_timestamp()
+                    ELSE update_time END,
+                listing_lost_count = listing_lost_count
+                    + CASE WHEN listing_lease IS NULL THEN 0 ELSE 1 END,
+                listing_lease = %(lease)s,
+                listing_lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
+            WHERE job_id = %(job_id)s AND listed_time IS NULL
+                AND (state = '{JobState.PROCESSING}'
+                     OR state IN ({in_list(sources_of(JobState.PROCESSING))}))
+                AND end_time IS NULL
+                AND (listing_not_before IS NULL OR listing_not_before <= clock_timestamp())
+                AND (listing_lease_until IS NULL OR listing_lease_until < clock_timestamp())
+            RETURNING *
+            """,
+            job_id=job_id,
+            lease=uuid4(),
+            lease_s=lease_s,
+        )
+        if row is None:
+            return None
+        transaction.changed(job_id, row["revision"])
+        if row["listing_lost_count"] >= LOST_LEASES:
+            end(transaction, job_id, JobState.FAILED, WORKER_LOST)
+            return None
+    return ListingClaim(
+        job_id, row["client"], row["process_number"], row["listing_lease"], row["max_age_s"]
+    )
+
+
+def keep(database: Database, leases: Iterable[UUID], *, lease_s: float) -> set[UUID]:
+    """Renews leases for `lease_s` seconds; those that are still held.
+
+    Jobs that somebody else is working on are skipped rather than waited for, and renewed next time.
+    """
+    tokens = list(leases)
+    with database.transaction() as transaction:
+        transaction.run(
+            """
+            UPDATE jobs SET listing_lease_until =
+                clock_timestamp() + %(lease_s)s * interval '1 second'
+            WHERE job_id IN (SELECT job_id FROM jobs WHERE listing_lease = ANY(%(leases)s)
+                             FOR UPDATE SKIP LOCKED)
+            """,
+            leases=tokens,
+            lease_s=lease_s,
+        )
+        held = transaction.all(
+            "SELECT listing_lease FROM jobs WHERE listing_lease = ANY(%(leases)s)", leases=tokens
+        )
+    return {row["listing_lease"] for row in held}
+
+
+def _held(transaction: Transaction, claim: ListingClaim) -> Row:
+    row = transaction.one(
+        "SELECT * FROM jobs WHERE job_id = %(job_id)s AND listing_lease = %(lease)s FOR UPDATE",
+        job_id=claim.job_id,
+        lease=claim.lease,
+    )
+    if row is None:
+        raise LeaseLost("The claim on this listing is no longer ours.")
+    return row
+
+
+def record(database: Database, claim: ListingClaim, docket: Docket) -> int:
+    """Gives the job its documents, all at once; how many are to be fetched.
+
+    May be said twice. Raises LeaseLost.
+    """
+    try:
+        with database.transaction() as transaction:
+            job = dockets.insert(transaction, _held(transaction, claim), docket)
+    except LeaseLost:
+        # A COMMIT whose answer was lost looks like this when it is said again.
+        with database.transaction() as transaction:
+            job = (
+                transaction.one(
+                    "SELECT * FROM jobs WHERE job_id = %(job_id)s AND listed_time IS NOT NULL",
+                    job_id=claim.job_id,
+                )
+                or {}
+            )
+        if not job:
+            raise
+    return int(
+        job["total_documents"]
+        - job["completed_documents"]
+        - job["failed_documents"]
+        - job["cancelled_documents"]
+    )
+
+
+def fail_attempt(
+    database: Database, claim: ListingClaim, error: AttemptError, policy: RetryPolicy
+) -> float | None:
+    """Records a failed attempt; seconds until the next, None when the job is given up.
+
+    "Too fast" burns no attempt. Raises LeaseLost.
+    """
+    with database.transaction() as transaction:
+        job = _held(transaction, claim)
+        if isinstance(error, TooFast):
+            pauses = job["listing_pause_count"]
+            pause = pause_s(error, pauses_made=pauses)
+            _postpone(transaction, claim, pause, pauses=pauses + 1)
+            return pause
+        made = job["listing_attempt_count"] + 1
+        delay_s = policy.delay_s(error, attempts_made=made)
+        if delay_s is None:
+            end(transaction, claim.job_id, JobState.FAILED, error.as_failure())
+        else:
+            _postpone(transaction, claim, delay_s, attempts=made, pauses=0)
+        return delay_s
+
+
+def give_back(database: Database, claim: ListingClaim, *, delay_s: float = 0) -> None:
+    """Returns the listing with no attempt burnt, ready after `delay_s` seconds."""
+    with database.transaction() as transaction:
+        _held(transaction, claim)
+        _postpone(transaction, claim, delay_s)
+
+
+def _postpone(
+    transaction: Transaction,
+    claim: ListingClaim,
+    delay_s: float,
+    *,
+    attempts: int | None = None,
+    pauses: int | None = None,
+) -> None:
+    transaction.run(
+        "UPDATE jobs SET listing_lease = NULL, listing_lease_until = NULL,"
+        " listing_attempt_count = coalesce(%(attempts)s, listing_attempt_count),"
+        " listing_pause_count = coalesce(%(pauses)s, listing_pause_count),"
+        " listing_not_before = clock_timestamp() + %(delay_s)s * interval '1 second'"
+        " WHERE job_id = %(job_id)s",
+        job_id=claim.job_id,
+        attempts=attempts,
+        pauses=pauses,
+        delay_s=delay_s,
+    )

@@ -1,0 +1,367 @@
+"""The bucket: documents under keys that hold their hash, and URLs to read them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote, urlsplit
+from uuid import UUID
+from xml.etree.ElementTree import ParseError
+
+import urllib3
+from minio import Minio
+from minio.credentials.credentials import Credentials
+from minio.deleteobjects import DeleteObject
+from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from minio.helpers import md5sum_hash
+from minio.signer import sign_v4_s3
+from minio.time import to_amz_date
+
+from storage.errors import LeaseLost, ServiceUnavailable, TransientError
+from storage.settings import Settings
+
+MIB = 1024 * 1024
+# One PUT up to this size; above it parts of this size, so that memory stays constant.
+PART_BYTES = 8 * MIB
+PARALLEL_HEADS = 16
+NAME_CAP = 200
+# What stands in every key between the case and its documents.
+FOLDER = "/documentos/"
+# The bucket may be shared: nothing else in it is ever touched.
+OUR_KEY = re.compile(r"[^/]+/processos/\d{20}/documentos/[0-9a-f-]{36}/[0-9a-f]{16}\.\w+")
+# What S3 and its look-alikes answer when the body is not what the signature says.
+ALTERED = {"XAmzContentSHA256Mismatch", "BadDigest", "XAmzContentChecksumMismatch"}
+
+
+class _CheckedMinio(Minio):
+    """minio's client, whose parts carry an MD5 that every store compares with what it got.
+
+    Over TLS minio sends one itself; without it only a signed SHA-256, which SeaweedFS ignores.
+    """
+
+    def _upload_part(  # minio's own signature
+        self,
+        bucket_name: str,
+        object_name: str,
+        data: bytes,
+        headers: Any,
+        upload_id: str,
+        part_number: int,
+    ) -> str:
+        checked = {**(headers or {}), "Content-MD5": md5sum_hash(data)}
+        return super()._upload_part(bucket_name, object_name, data, checked, upload_id, part_number)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStore:
+    """How to reach the bucket. `public_url` is the endpoint that goes into presigned URLs."""
+
+    endpoint_url: str
+    public_url: str
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    bucket: str
+    region: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> ObjectStore:
+        """The store that the settings name."""
+        return cls(
+            endpoint_url=settings.s3_endpoint_url,
+            public_url=settings.s3_public_endpoint_url,
+            access_key_id=settings.s3_access_key_id,
+            secret_access_key=settings.s3_secret_access_key,
+            bucket=settings.s3_bucket,
+            region=settings.s3_region,
+        )
+
+    def client(self, url: str, http: urllib3.PoolManager | None = None) -> Minio:
+        """A client of this store under `url`."""
+        parts = urlsplit(url)
+        return _CheckedMinio(
+            endpoint=parts.netloc,
+            access_key=self.access_key_id,
+            secret_key=self.secret_access_key,
+            secure=parts.scheme == "https",
+            region=self.region,  # without it every bucket costs a look-up
+            http_client=http,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file to be stored: where it lies and what is known of it.
+
+    `is_wanted` is asked before each part; once it says no, the upload is given up.
+    """
+
+    path: Path
+    key: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+    name: str
+    is_wanted: Callable[[], bool] = lambda: True
+
+
+class Objects:
+    """The bucket's operations. Thread-safe; open it after a fork."""
+
+    def __init__(self, store: ObjectStore, *, max_connections: int) -> None:
+        self._store = store
+        self._http = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=5, read=60),
+            maxsize=max(max_connections, PARALLEL_HEADS),
+            retries=urllib3.Retry(
+                total=2,
+                backoff_factor=0.1,
+                status_forcelist=(500, 502, 503, 504),
+                allowed_methods=None,
+                raise_on_status=False,
+                redirect=0,
+            ),
+        )
+        self._minio = store.client(store.endpoint_url, self._http)
+        self._public = store.client(store.public_url)
+        self._heads = ThreadPoolExecutor(PARALLEL_HEADS, thread_name_prefix="head")
+
+    def ensure_bucket(self) -> bool:
+        """Makes the bucket if it is missing; whether it was."""
+        with translated():
+            if self._minio.bucket_exists(self._store.bucket):
+                return False
+            try:
+                self._minio.make_bucket(self._store.bucket, location=self._store.region)
+            except S3Error as error:
+                if error.code != "BucketAlreadyOwnedByYou":
+                    raise
+                return False
+        return True
+
+    def put(self, upload: Upload) -> None:
+        """Stores a file; the store refuses bytes that are not those of `sha256`.
+
+        Raises ServiceUnavailable when S3 is away, TransientError("CORRUPT") when the file is not
+        what it was, FileNotFoundError when it is gone.
+        """
+        with upload.path.open("rb") as file, translated():
+            # A power cut may leave less of it: the store would wait for the rest.
+            if os.fstat(file.fileno()).st_size != upload.size_bytes:
+                raise _altered()
+            if upload.size_bytes <= PART_BYTES:
+                self._put_whole(upload, file)
+            else:
+                self._put_parts(upload, file)
+
+    def _put_whole(self, upload: Upload, file: BinaryIO) -> None:
+        # minio's own call would hash the bytes again (or, over TLS, leave them unsigned); we know
+        # their SHA-256 from the download, and the store is to check exactly that one.
+        url = urlsplit(f"{self._store.endpoint_url}/{self._store.bucket}/{quote(upload.key)}")
+        date = datetime.now(UTC)
+        headers = {
+            "Host": url.netloc,
+            "Content-Length": str(upload.size_bytes),
+            "Content-Type": upload.content_type,
+            "Content-Disposition": content_disposition(upload.name),
+            "x-amz-meta-sha256": upload.sha256,
+            "x-amz-content-sha256": upload.sha256,
+            # SeaweedFS does not compare the signed hash with the body; it does compare this one.
+            "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(upload.sha256)).decode(),
+            "x-amz-date": to_amz_date(date),
+        }
+        signed = sign_v4_s3(
+            method="PUT",
+            url=url,
+            region=self._store.region,
+            headers=dict(headers),
+            credentials=Credentials(self._store.access_key_id, self._store.secret_access_key),
+            content_sha256=upload.sha256,
+            date=date,
+        )
+        sent = {name: str(value) for name, value in signed.items()}
+        answer = self._http.urlopen("PUT", url.geturl(), body=file, headers=sent)
+        if answer.status != 200:
+            raise _refusal(answer)
+
+    def _put_parts(self, upload: Upload, file: BinaryIO) -> None:
+        self._minio.put_object(
+            self._store.bucket,
+            upload.key,
+            _HashingReader(file, upload),  # type: ignore[arg-type]
+            upload.size_bytes,
+            content_type=upload.content_type,
+            metadata={
+                "Content-Disposition": content_disposition(upload.name),
+                "x-amz-meta-sha256": upload.sha256,
+            },
+            part_size=PART_BYTES,
+            num_parallel_uploads=1,  # minio leaks its threads when the source fails otherwise
+        )
+
+    def present(self, sizes: Mapping[str, int], *, limit_s: float | None = None) -> set[str]:
+        """Those of the keys that the bucket holds with the given size in bytes.
+
+        Raises ServiceUnavailable when S3 is away or did not tell within `limit_s` seconds.
+        """
+        if len(sizes) > PARALLEL_HEADS and all(FOLDER in key for key in sizes):
+            return _within(limit_s, self._heads.submit(self._listed, sizes))
+        found = self._heads.map(
+            lambda key: self._size_of(key) == sizes[key], sizes, timeout=limit_s
+        )
+        try:
+            return {key for key, is_there in zip(sizes, found, strict=True) if is_there}
+        except TimeoutError as error:
+            raise ServiceUnavailable("S3") from error
+
+    def _listed(self, sizes: Mapping[str, int]) -> set[str]:
+        """The same by listing what lies beside the keys: one request instead of hundreds."""
+        folders = {key.partition(FOLDER)[0] + FOLDER for key in sizes}
+        there = set()
+        with translated():
+            for folder in folders:
+                for item in self._minio.list_objects(self._store.bucket, folder, recursive=True):
+                    if sizes.get(str(item.object_name)) == item.size:
+                        there.add(str(item.object_name))
+        return there
+
+    def _size_of(self, key: str) -> int | None:
+        with translated():
+            try:
+                return self._minio.stat_object(self._store.bucket, key).size
+            except S3Error as error:
+                if error.code in {"NoSuchKey", "NoSuchBucket"}:
+                    return None
+                raise
+
+    def keys(self, before: datetime) -> Iterator[str]:
+        """The keys of documents that were stored before this moment."""
+        with translated():
+            for item in self._minio.list_objects(self._store.bucket, recursive=True):
+                name, stored = str(item.object_name), item.last_modified
+                if stored is not None and stored < before and OUR_KEY.fullmatch(name):
+                    yield name
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Deletes objects; one that is gone already is no error."""
+        with translated():
+            errors = self._minio.remove_objects(
+                self._store.bucket, [DeleteObject(key) for key in keys]
+            )
+            if any(error.code != "NoSuchKey" for error in errors):
+                raise ServiceUnavailable("S3")
+
+    def abort_uploads(self, before: datetime) -> int:
+        """Gives up the multipart uploads of documents begun before this moment; how many."""
+        with translated():
+            # minio keeps these two for itself; without them parts of a killed uploader stay for
+            # ever, and cost money.
+            listed = self._minio._list_multipart_uploads(self._store.bucket)
+            old = [
+                upload
+                for upload in listed.uploads
+                if OUR_KEY.fullmatch(str(upload.object_name))
+                and upload.initiated_time is not None
+                and upload.initiated_time < before
+            ]
+            for upload in old:
+                self._minio._abort_multipart_upload(
+                    self._store.bucket, str(upload.object_name), str(upload.upload_id)
+                )
+        return len(old)
+
+    def url(self, key: str, *, lifetime_s: int) -> tuple[str, datetime]:
+        """A presigned GET URL and when it stops working. Costs no request."""
+        expires = timedelta(seconds=lifetime_s)
+        now = datetime.now(UTC).replace(microsecond=0)
+        url = self._public.presigned_get_object(
+            self._store.bucket, key, expires=expires, request_date=now
+        )
+        return url, now + expires
+
+
+def _within(limit_s: float | None, result: Future[set[str]]) -> set[str]:
+    try:
+        return result.result(limit_s)
+    except TimeoutError as error:
+        raise ServiceUnavailable("S3") from error
+
+
+class _HashingReader:
+    """Reads a file and refuses its last bytes when the whole is not what it should be.
+
+    So minio aborts the multipart upload instead of completing it.
+    """
+
+    def __init__(self, file: BinaryIO, upload: Upload) -> None:
+        self._file = file
+        self._upload = upload
+        self._hash = hashlib.sha256()
+        self._left = file.seek(0, 2)
+        file.seek(0)
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes. Raises LeaseLost when nobody wants them any more."""
+        if not self._upload.is_wanted():
+            raise LeaseLost("Nobody waits for this upload any more.")
+        chunk = self._file.read(size)
+        self._hash.update(chunk)
+        self._left -= len(chunk)
+        if self._left <= 0 and self._hash.hexdigest() != self._upload.sha256:
+            raise _altered()
+        return chunk
+
+
+def _altered() -> TransientError:
+    return TransientError("CORRUPT", "The spool file is not what was downloaded.")
+
+
+def _refusal(answer: urllib3.BaseHTTPResponse) -> MinioException:
+    try:
+        return S3Error.fromxml(answer)
+    except (ParseError, UnicodeDecodeError):
+        # Something in between answered, or nothing was said at all.
+        return ServerError("", answer.status)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """minio's and urllib3's errors as ours, cause kept."""
+    try:
+        yield
+    except S3Error as error:
+        if error.code in ALTERED:
+            raise _altered() from error
+        raise ServiceUnavailable("S3") from error
+    except (MinioException, InvalidResponseError, ServerError) as error:
+        raise ServiceUnavailable("S3") from error
+    except urllib3.exceptions.HTTPError as error:
+        raise ServiceUnavailable("S3") from error
+
+
+def object_key(
+    client: str, process_number: str, document_id: UUID, sha256: str, extension: str
+) -> str:
+    """Where a document lies. It holds the hash, so other bytes can never take its place."""
+    digits = "".join(c for c in process_number if c.isdigit())
+    return f"{client}/processos/{digits}/documentos/{document_id}/{sha256[:16]}.{extension}"
+
+
+def content_disposition(name: str) -> str:
+    """The court's name of a document as a header value (RFC 6266, RFC 8187).
+
+    Cut to NAME_CAP characters: S3 refuses an upload whose headers pass 8 KB.
+    """
+    name = name[:NAME_CAP]
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    safe = "".join(c if c.isalnum() or c in " .-_()" else "_" for c in plain).strip() or "document"
+    return f"attachment; filename=\"{safe}\"; filename*=UTF-8''{quote(name, safe='')}"

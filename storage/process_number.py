@@ -1,0 +1,68 @@
+"""The CNJ process number: its forms, its check digits and the courts that exist.
+
+Source: Resolução CNJ 65/2008.
+"""
+
+from __future__ import annotations
+
+import re
+
+from storage.errors import InvalidRequest
+
+_PUNCTUATED = re.compile(r"([0-9]{7})-([0-9]{2})\.([0-9]{4})\.([0-9])\.([0-9]{2})\.([0-9]{4})")
+_DIGITS = re.compile(r"([0-9]{7})([0-9]{2})([0-9]{4})([0-9])([0-9]{2})([0-9]{4})")
+
+# The courts (TR) of each branch of justice (J).
+_COURTS: dict[str, frozenset[int]] = {
+    "1": frozenset({0}),  # STF
+    "2": frozenset({0}),  # CNJ
+    "3": frozenset({0}),  # STJ
+    "4": frozenset({*range(1, 7), 90}),  # TRF, CJF
+    "5": frozenset({*range(25), 90}),  # TST, TRT, CSJT
+    "6": frozenset(range(28)),  # TSE, TRE
+    "7": frozenset(range(13)),  # STM, military circuits
+    "8": frozenset(range(1, 28)),  # TJ
+    "9": frozenset({13, 21, 26}),  # TJMMG, TJMRS, TJMSP
+}
+
+
+def check_digits(number18: str) -> str:
+    """The two check digits of a CNJ number, "02" to "98".
+
+    `number18` is the 18 other digits. Source: Resolução CNJ 65/2008, annex VIII.
+    """
+    return f"{98 - int(number18 + '00') % 97:02d}"
+
+
+def parse_process_number(text: str) -> str:
+    """The punctuated form of a process number given with punctuation or as 20 digits.
+
+    Raises InvalidRequest that says what is wrong and what would be right.
+    """
+    stripped = text.strip()
+    match = _PUNCTUATED.fullmatch(stripped) or _DIGITS.fullmatch(stripped)
+    if match is None:
+        raise _wrong("must be NNNNNNN-DD.AAAA.J.TR.OOOO or the same 20 digits without punctuation")
+    serial, given, year, branch, court, origin = match.groups()
+    # "The whole number mod 97 is 1" would also accept 00, 01 and 99: compute and compare.
+    expected = check_digits(serial + year + branch + court + origin)
+    if given != expected:
+        raise _wrong(f"the check digits must be {expected}, not {given}")
+    if int(court) not in _COURTS.get(branch, ()):
+        raise _wrong(f"there is no court {branch}.{court} (J.TR)")
+    return f"{serial}-{given}.{year}.{branch}.{court}.{origin}"
+
+
+def court_of(number: str) -> str:
+    """The court of a process number as J.TR, such as "8.26"."""
+    plain = digits(number)
+    return f"{plain[13]}.{plain[14:16]}"
+
+
+def digits(number: str) -> str:
+    """The 20 digits of a process number."""
+    return number.replace("-", "").replace(".", "")
+
+
+def _wrong(sentence: str) -> InvalidRequest:
+    return InvalidRequest.of("process_number", sentence)

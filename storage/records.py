@@ -1,0 +1,162 @@
+"""What rows look like to everybody outside storage: frozen values, no SQL, no ORM."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from storage.errors import Failure
+from storage.states import JOB_ENDS, DocumentState, JobState
+
+
+class _FromRow:
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """The record of a row that has at least these columns."""
+        return cls(**{name: row[name] for name in _names(cls)})
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> Self:
+        """The record of a row that PostgreSQL turned into JSON."""
+        # An event of an older release may lack a column of this one.
+        parsed: dict[str, Any] = {name: values.get(name) for name in _names(cls)}
+        for name in _names(cls):
+            if parsed[name] is not None and name in _TIMES:
+                parsed[name] = datetime.fromisoformat(parsed[name])
+            elif name in {"job_id", "document_id"}:
+                parsed[name] = UUID(parsed[name])
+        return cls.of(parsed)
+
+
+_TIMES = {"create_time", "start_time", "update_time", "end_time", "expire_time"}
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
+def _names(cls: Any) -> tuple[str, ...]:
+    if cls not in _NAMES:
+        _NAMES[cls] = tuple(field.name for field in fields(cls))
+    return _NAMES[cls]
+
+
+class _WithFailure:
+    error_reason: str | None
+    error_message: str | None
+    error_is_retryable: bool | None
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why it failed, or why the last attempt did."""
+        if self.error_reason is None:
+            return None
+        return Failure(self.error_reason, self.error_message or "", bool(self.error_is_retryable))
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord(_FromRow, _WithFailure):
+    """A job as it stands."""
+
+    job_id: UUID
+    client: str
+    process_number: str
+    state: str
+    run: int
+    revision: int
+    total_documents: int | None
+    completed_documents: int
+    failed_documents: int
+    cancelled_documents: int
+    reused_documents: int
+    stored_bytes: int
+    secrecy_level: int | None
+    error_reason: str | None
+    error_message: str | None
+    error_is_retryable: bool | None
+    create_time: datetime
+    start_time: datetime | None
+    update_time: datetime
+    end_time: datetime | None
+    expire_time: datetime | None
+    max_age_s: float
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether this run is over."""
+        return JobState(self.state) in JOB_ENDS
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord(_FromRow, _WithFailure):
+    """A document of a job as it stands."""
+
+    job_id: UUID
+    document_id: UUID
+    position: int
+    name: str
+    kind: str
+    sequence: int
+    instance: str
+    filed_local_time: str
+    secrecy_level: str
+    state: str
+    revision: int
+    attempt_count: int
+    content_type: str | None
+    size_bytes: int | None
+    sha256: str | None
+    object_key: str | None
+    error_reason: str | None
+    error_message: str | None
+    error_is_retryable: bool | None
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the bucket holds it."""
+        return self.state == DocumentState.AVAILABLE
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord(_FromRow):
+    """One attempt at sending a webhook; `status_code` is 0 when there was no answer."""
+
+    number: int
+    attempt_time: datetime
+    status_code: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRecord(_FromRow):
+    """One webhook of a job. `url` may hold secrets: show it only through receivers.display."""
+
+    job_id: UUID
+    position: int
+    url: str
+    state: str
+    webhook_id: str | None
+    attempt_count: int
+    last_status_code: int
+    last_error: str
+    delivered_time: datetime | None
+    next_attempt_time: datetime | None
+    attempts: tuple[AttemptRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job with its webhooks: what every answer about a job is made of."""
+
+    job: JobRecord
+    webhooks: tuple[WebhookRecord, ...]
+
+
+def is_sealed(case_level: int | None, document_level: str) -> bool:
+    """Whether a document is under seal. Unknown or missing counts as sealed (PDPJ.md)."""
+    return case_level != 0 or document_level != "PUBLICO"
+
+
+def columns(record: type, *, prefix: str = "", without: Collection[str] = ()) -> str:
+    """The column list of a record, for SELECT and RETURNING."""
+    return ", ".join(f"{prefix}{name}" for name in _names(record) if name not in without)

@@ -1,0 +1,237 @@
+"""What the clock looks for: everything that should be moving and shows no sign of life.
+
+Every repair is a conditional write or a message that does no harm twice, so any number of clocks
+may run. Rows that somebody holds are skipped: they are alive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from storage import claims
+from storage.claims import ABANDONED, SPOOL_DEAD_S, Held
+from storage.closing import close_rest
+from storage.database import Database, Row, in_list
+from storage.ending import end, end_if_over
+from storage.errors import Failure, LeaseLost
+from storage.states import JOB_RUNNING, DocumentState, JobState, WebhookState
+
+RUNNING = in_list(sorted(JOB_RUNNING))
+# The first second look comes after this long, every further one after twice as long as before.
+NUDGE_BASE_S = 5
+NUDGE_CAP_S = 60
+# How many rows one pass takes of each kind; the rest waits for the next pass.
+BATCH = 500
+
+TIMEOUT = Failure("TIMEOUT", "The job was not over when its time was.", True)
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """A running job that shows no sign of life, and the messages that would give it one."""
+
+    job_id: UUID
+    needs_listing: bool
+    lanes: int
+    uploads: tuple[tuple[UUID, UUID, UUID], ...]  # document_id, lease, spool_id
+
+
+# Whether a row is looked at: when its interval is over, or when it was not told since the time
+# from which on everything is to be told anew.
+_DUE = f"""
+CASE WHEN %(told_before)s::timestamptz IS NULL
+    THEN clock_timestamp() >= greatest(nudge_time, {{born}}) + least({NUDGE_CAP_S},
+        {NUDGE_BASE_S} * power(2, least(nudge_count, 10))) * interval '1 second'
+    ELSE coalesce(nudge_time, '-infinity') < %(told_before)s END
+"""
+
+_LOOK = f"""
+WITH due AS (
+    SELECT job_id, listed_time, listing_lease_until, listing_not_before FROM jobs
+    WHERE state IN ({RUNNING}) AND {_DUE.format(born="create_time")}
+    ORDER BY nudge_time NULLS FIRST LIMIT {BATCH} FOR UPDATE SKIP LOCKED
+), seen AS (
+    SELECT due.job_id,
+        listed_time IS NULL
+            AND coalesce(listing_lease_until, '-infinity') < clock_timestamp()
+            AND coalesce(listing_not_before, '-infinity') <= clock_timestamp() AS needs_listing,
+        (SELECT count(*) FROM (
+            SELECT FROM documents d WHERE d.job_id = due.job_id AND d.state = 'PENDING'
+                AND coalesce(d.not_before, '-infinity') <= clock_timestamp()
+            ORDER BY d.position LIMIT %(lanes)s) AS n) AS ready,
+        (SELECT count(*) FROM documents d WHERE d.job_id = due.job_id
+            AND d.state IN ('DOWNLOADING', 'DOWNLOADED')) AS taken,
+        (SELECT array_agg(ARRAY[d.document_id, d.lease, d.spool_id]) FROM documents d
+            WHERE d.job_id = due.job_id AND d.state = 'DOWNLOADED'
+                AND coalesce(d.lease_until, '-infinity') < clock_timestamp()) AS idle_uploads
+    FROM due
+)
+UPDATE jobs SET nudge_time = clock_timestamp(),
+    nudge_count = CASE WHEN needs_listing OR idle_uploads IS NOT NULL
+        OR least(ready, %(lanes)s - taken) > 0 THEN nudge_count + 1 ELSE 0 END
+FROM seen WHERE jobs.job_id = seen.job_id
+RETURNING jobs.job_id, needs_listing, greatest(0, least(ready, %(lanes)s - taken)) AS lanes,
+    idle_uploads
+"""
+
+
+_LOOK_AT_WEBHOOKS = f"""
+WITH due AS (
+    SELECT job_id, position FROM webhooks
+    WHERE state = '{WebhookState.PENDING}' AND next_attempt_time <= clock_timestamp()
+        AND (lease_until IS NULL OR lease_until < clock_timestamp())
+        AND (nudge_time IS NULL OR {_DUE.format(born="next_attempt_time")})
+    ORDER BY next_attempt_time LIMIT {BATCH} FOR UPDATE SKIP LOCKED)
+UPDATE webhooks SET nudge_time = clock_timestamp(), nudge_count = nudge_count + 1
+FROM due WHERE webhooks.job_id = due.job_id AND webhooks.position = due.position
+RETURNING due.job_id, due.position
+"""
+
+
+def stalled_jobs(database: Database, *, lanes: int, is_redis_lost: bool) -> list[Stalled]:
+    """Running jobs with work that nobody does, each told at growing intervals.
+
+    After a loss of Redis (`is_redis_lost`) every running job is looked at at once.
+    """
+    looks = map(_stalled, _looked_at(database, _LOOK, is_redis_lost=is_redis_lost, lanes=lanes))
+    return [job for job in looks if job.needs_listing or job.lanes or job.uploads]
+
+
+def stalled_webhooks(database: Database, *, is_redis_lost: bool) -> list[tuple[UUID, int]]:
+    """(job_id, position) of webhooks that are due and that nobody is sending."""
+    rows = _looked_at(database, _LOOK_AT_WEBHOOKS, is_redis_lost=is_redis_lost)
+    return [(row["job_id"], row["position"]) for row in rows]
+
+
+def _looked_at(
+    database: Database, look: str, *, is_redis_lost: bool, **values: object
+) -> list[Row]:
+    """One batch of what is due; after a loss of Redis all of it, batch by batch."""
+    with database.transaction() as transaction:
+        now = transaction.only("SELECT clock_timestamp() AS now")["now"] if is_redis_lost else None
+        rows = transaction.all(look, told_before=now, **values)
+    batch = rows
+    while is_redis_lost and len(batch) == BATCH:
+        with database.transaction() as transaction:
+            batch = transaction.all(look, told_before=now, **values)
+        rows += batch
+    return rows
+
+
+def _stalled(row: Row) -> Stalled:
+    uploads = tuple((d, lease, spool) for d, lease, spool in row["idle_uploads"] or ())
+    return Stalled(row["job_id"], row["needs_listing"], row["lanes"], uploads)
+
+
+def reclaim(database: Database) -> list[UUID]:
+    """Takes back what was claimed by workers and spools that are gone; the jobs concerned."""
+    abandoned = " UNION ALL ".join(
+        f"(SELECT job_id, document_id, lease, state FROM documents WHERE {which} LIMIT {BATCH})"
+        for which in ABANDONED.values()
+    )
+    with database.transaction() as transaction:
+        rows = transaction.all(abandoned)
+    return sorted({row["job_id"] for row in rows if _take_back(database, row)})
+
+
+def _take_back(database: Database, row: Row) -> bool:
+    held = Held(row["job_id"], row["document_id"], row["lease"])
+    try:
+        claims.expire(database, held, DocumentState(row["state"]))
+    except LeaseLost:
+        # It moved on between the two looks: alive after all.
+        return False
+    return True
+
+
+def time_out(database: Database) -> list[UUID]:
+    """Ends the jobs whose time is over: what is left fails with TIMEOUT."""
+    with database.transaction() as transaction:
+        rows = transaction.all(
+            f"SELECT job_id FROM jobs WHERE state IN ({RUNNING})"
+            f" AND deadline_time < clock_timestamp() LIMIT {BATCH}"
+        )
+    for row in rows:
+        _time_out(database, row["job_id"])
+    return [row["job_id"] for row in rows]
+
+
+def _time_out(database: Database, job_id: UUID) -> None:
+    with database.transaction() as transaction:
+        job = transaction.one(
+            "SELECT * FROM jobs WHERE job_id = %(job_id)s AND end_time IS NULL FOR UPDATE",
+            job_id=job_id,
+        )
+        if job is None:
+            return
+        if job["total_documents"] is None:
+            end(transaction, job_id, JobState.FAILED, TIMEOUT)
+        else:
+            end_if_over(transaction, close_rest(transaction, job, DocumentState.FAILED, TIMEOUT))
+
+
+def finish_idle(database: Database) -> list[UUID]:
+    """Ends running jobs with nothing left to do. None should exist; if one does, it must end."""
+    with database.transaction() as transaction:
+        rows = transaction.all(
+            f"SELECT * FROM jobs WHERE state IN ({RUNNING}) AND total_documents <="
+            " completed_documents + failed_documents + cancelled_documents"
+            f" LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
+        )
+        for row in rows:
+            end_if_over(transaction, row)
+    return [row["job_id"] for row in rows]
+
+
+def beat(database: Database, spool_id: UUID, trouble: str) -> None:
+    """Says that this spool's uploader is alive, and why the spool takes no more files, if so."""
+    with database.transaction() as transaction:
+        transaction.run(
+            "INSERT INTO spools (spool_id, heartbeat_time, trouble)"
+            " VALUES (%(id)s, clock_timestamp(), %(trouble)s) ON CONFLICT (spool_id) DO UPDATE"
+            " SET heartbeat_time = clock_timestamp(), trouble = %(trouble)s",
+            id=spool_id,
+            trouble=trouble,
+        )
+
+
+def troubles(database: Database) -> list[str]:
+    """What is wrong with the spools that are alive."""
+    with database.transaction() as transaction:
+        rows = transaction.all(
+            "SELECT DISTINCT trouble FROM spools WHERE trouble <> '' AND heartbeat_time >="
+            f" clock_timestamp() - {SPOOL_DEAD_S} * interval '1 second'"
+        )
+    return [row["trouble"] for row in rows]
+
+
+_DEAD = (
+    f"heartbeat_time < clock_timestamp() - {SPOOL_DEAD_S} * interval '1 second' AND NOT EXISTS"
+    f" (SELECT FROM documents d WHERE d.spool_id = spools.spool_id"
+    f" AND d.state = '{DocumentState.DOWNLOADED}')"
+)
+
+
+def dead_spools(database: Database) -> list[UUID]:
+    """Spools without a sign of life whose files have all been taken back."""
+    with database.transaction() as transaction:
+        rows = transaction.all(f"SELECT spool_id FROM spools WHERE {_DEAD}")
+    return [row["spool_id"] for row in rows]
+
+
+def forget_spool(database: Database, spool_id: UUID) -> None:
+    """Forgets a dead spool; one that comes back makes itself known again."""
+    with database.transaction() as transaction:
+        transaction.run(
+            f"DELETE FROM spools WHERE spool_id = %(spool_id)s AND {_DEAD}", spool_id=spool_id
+        )
+
+
+def unowned(database: Database, leases: list[UUID]) -> set[UUID]:
+    """Those of the tokens that no document row holds: their spool files can go."""
+    with database.transaction() as transaction:
+        rows = transaction.all(
+            "SELECT lease FROM documents WHERE lease = ANY(%(leases)s)", leases=leases
+        )
+    return set(leases) - {row["lease"] for row in rows}

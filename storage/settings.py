@@ -1,0 +1,235 @@
+"""The settings: one frozen object, read from the environment at the entry points only."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from storage.errors import ConfigurationError
+from storage.receivers import Entry
+
+T = TypeVar("T")
+
+PORTAL_URL = "https://portaldeservicos.pdpj.jus.br"
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set. Units stand in the names; README.md has the table."""
+
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    s3_endpoint_url: str
+    s3_access_key_id: str = field(repr=False)
+    s3_secret_access_key: str = field(repr=False)
+    s3_bucket: str
+    s3_region: str
+    s3_public_endpoint_url: str
+    pdpj_base_url: str
+    pdpj_token: str = field(repr=False)
+    grpc_listen: str
+    webhook_secrets: tuple[str, ...] = field(repr=False)
+    webhook_allowed_hosts: tuple[str, ...]
+    lanes_per_job: int
+    worker_processes: int
+    worker_threads: int
+    data_dir: Path
+    spool_dir: Path
+    spool_id: UUID | None
+    spool_max_bytes: int
+    document_max_bytes: int
+    document_deadline_s: int
+    job_deadline_s: int
+    listing_max_age_s: int
+    attempts: int
+    attempts_few: int
+    retry_base_ms: int
+    lease_s: int
+    clock_interval_ms: int
+    orphan_age_s: int
+    log_format: str
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """The settings in `env`.
+
+        Raises ConfigurationError that names every missing or wrong variable at once.
+        """
+        read = _Reader(env)
+        data_dir = read.given("DATA_DIR", Path, default=Path("var"))
+        s3_endpoint = read.given("S3_ENDPOINT_URL", _http_url)
+        settings: dict[str, Any] = dict(  # noqa: C408 - keywords, as the fields are named
+            database_url=read.given("DATABASE_URL", _database_url),
+            redis_url=read.given("REDIS_URL", _redis_url),
+            s3_endpoint_url=s3_endpoint,
+            s3_access_key_id=read.given("S3_ACCESS_KEY_ID", str),
+            s3_secret_access_key=read.given("S3_SECRET_ACCESS_KEY", str),
+            s3_bucket=read.given("S3_BUCKET", _bucket, default="autos"),
+            s3_region=read.given("S3_REGION", str, default="us-east-1"),
+            s3_public_endpoint_url=read.given(
+                "S3_PUBLIC_ENDPOINT_URL", _http_url, default=s3_endpoint
+            ),
+            pdpj_base_url=read.given("PDPJ_BASE_URL", _http_url, default=PORTAL_URL),
+            pdpj_token=read.given("PDPJ_TOKEN", _token),
+            grpc_listen=read.given("GRPC_LISTEN", _listen, default="127.0.0.1:50051"),
+            webhook_secrets=read.given("WEBHOOK_SECRET", _webhook_secrets),
+            webhook_allowed_hosts=read.given("WEBHOOK_ALLOWED_HOSTS", _receivers, default=()),
+            lanes_per_job=read.given("LANES_PER_JOB", _whole(1, 100), default=5),
+            worker_processes=read.given("WORKER_PROCESSES", _whole(1, 64), default=2),
+            worker_threads=read.given("WORKER_THREADS", _whole(1, 256), default=16),
+            data_dir=data_dir,
+            spool_dir=read.given("SPOOL_DIR", Path, default=(data_dir or Path("var")) / "spool"),
+            spool_id=read.given("SPOOL_ID", UUID, default=None),
+            spool_max_bytes=read.given(
+                "SPOOL_MAX_BYTES", _whole(MIB, 2**50), default=8 * 1024 * MIB
+            ),
+            document_max_bytes=read.given(
+                "DOCUMENT_MAX_BYTES", _whole(1, 2**42), default=2 * 1024 * MIB
+            ),
+            document_deadline_s=read.given("DOCUMENT_DEADLINE_S", _whole(1, 86_400), default=300),
+            job_deadline_s=read.given("JOB_DEADLINE_S", _whole(1, 2_592_000), default=86_400),
+            listing_max_age_s=read.given("LISTING_MAX_AGE_S", _whole(0, 2_592_000), default=3_600),
+            attempts=read.given("ATTEMPTS", _whole(1, 20), default=5),
+            attempts_few=read.given("ATTEMPTS_FEW", _whole(1, 20), default=3),
+            retry_base_ms=read.given("RETRY_BASE_MS", _whole(1, 60_000), default=1_000),
+            lease_s=read.given("LEASE_S", _whole(3, 600), default=15),
+            clock_interval_ms=read.given("CLOCK_INTERVAL_MS", _whole(50, 60_000), default=2_000),
+            orphan_age_s=read.given("ORPHAN_AGE_S", _whole(1, 31_536_000), default=86_400),
+            log_format=read.given("LOG_FORMAT", _one_of("json", "text"), default="json"),
+        )
+        read.raise_problems()
+        return cls(**settings)
+
+
+class _Reader:
+    """Reads variables and remembers what is wrong with each."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self._problems: list[str] = []
+
+    def given(self, name: str, parse: Callable[[str], T], **default: Any) -> Any:
+        text = self._env.get(name, "").strip()
+        if not text:
+            if "default" in default:
+                return default["default"]
+            self._problems.append(f"{name} is not set")
+            return None
+        try:
+            return parse(text)
+        except ValueError as error:
+            # The value itself may be a secret, so only the rule is told.
+            self._problems.append(f"{name} {error}" if error.args else f"{name} is not valid")
+            return None
+
+    def raise_problems(self) -> None:
+        if self._problems:
+            raise ConfigurationError("; ".join(self._problems) + ".")
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def _url(text: str, *schemes: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_valid = parts.scheme in schemes and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise ValueError(
+            f"must be a URL that begins with {' or '.join(s + '://' for s in schemes)}"
+        )
+    return text
+
+
+def _http_url(text: str) -> str:
+    url = _url(text, "http", "https").rstrip("/")
+    parts = urlsplit(url)
+    is_bare = url.lower() == f"{parts.scheme}://{parts.netloc}".lower()
+    if not parts.hostname or not is_bare or "@" in parts.netloc:
+        raise ValueError("must be http(s)://host[:port] and nothing more")
+    return url
+
+
+def _database_url(text: str) -> str:
+    if not urlsplit(_url(text, "postgresql")).path.strip("/"):
+        raise ValueError("must name a database: postgresql://user:password@host/database")
+    return text
+
+
+def _redis_url(text: str) -> str:
+    return _url(text, "redis", "rediss", "unix")
+
+
+def _listen(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65_535:
+        raise ValueError("must be host:port")
+    return text
+
+
+def _comma_list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _receivers(text: str) -> tuple[str, ...]:
+    entries = _comma_list(text)
+    for entry in entries:
+        try:
+            Entry.parse(entry)
+        except ValueError as error:
+            raise ValueError(f"holds {entry!r}: {error}".rstrip(".")) from error
+    return entries
+
+
+def _bucket(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", text) or ".." in text:
+        raise ValueError("must be 3 to 63 lower-case letters, digits, dots and hyphens")
+    return text
+
+
+def _token(text: str) -> str:
+    # Anything else could not stand in a header, and http.client would show it in its error.
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("must be visible ASCII characters without spaces")
+    return text
+
+
+def _webhook_secrets(text: str) -> tuple[str, ...]:
+    secrets = _comma_list(text)
+    if not secrets or not all(map(_is_webhook_secret, secrets)):
+        raise ValueError(
+            "must be whsec_ and the base64 of 24 to 64 bytes (several: comma-separated)"
+        )
+    return secrets
+
+
+def _is_webhook_secret(text: str) -> bool:
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:  # no base64, or not even ASCII
+        return False
+    return text.startswith("whsec_") and 24 <= len(key) <= 64

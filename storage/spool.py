@@ -1,0 +1,168 @@
+"""The spool: files between portal and bucket, on the disk of one host.
+
+A file is named by its claim's token and belongs to the row that holds the token. It is 0600, its
+room is reserved on the disk before the portal is asked, and it is never synced: a lost spool file
+is fetched again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID, uuid4
+
+from storage.errors import PermanentError, ServiceUnavailable
+
+ID_FILE = "spool.id"
+LOCK_FILE = "spool.lock"
+SUFFIX = ".part"
+# What is reserved for a file whose size the portal does not tell.
+UNKNOWN_SIZE_BYTES = 1024 * 1024
+# By how much the room of a file grows that is larger than was said.
+GROWTH_BYTES = 8 * 1024 * 1024
+BUFFER_BYTES = 128 * 1024
+# The disk is never filled to its last byte: PostgreSQL may live on it.
+HEADROOM_BYTES = 64 * 1024 * 1024
+
+
+class SpoolFile:
+    """A spool file that is being written. It never outgrows the room that was reserved for it."""
+
+    def __init__(self, raw: BinaryIO, reserve: Callable[[int, int, int], int]) -> None:
+        self._raw = raw
+        self._reserve = reserve
+        self._room_bytes = 0
+        self._size_bytes = 0
+
+    def reserve(self, size_bytes: int, spare_bytes: int = 0) -> None:
+        """Makes room for this many bytes in all. Raises ServiceUnavailable or PermanentError."""
+        if size_bytes > self._room_bytes:
+            self._room_bytes = self._reserve(self._raw.fileno(), size_bytes, spare_bytes)
+
+    def write(self, chunk: bytes) -> None:
+        """Appends a chunk."""
+        self._size_bytes += len(chunk)
+        if self._size_bytes > self._room_bytes:
+            self.reserve(self._size_bytes, GROWTH_BYTES)
+        self._raw.write(chunk)
+
+
+class Spool:
+    """A folder of spool files with its identity."""
+
+    def __init__(self, folder: Path, spool_id: UUID | None, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.spool_id = spool_id or self._identity()
+
+    def _identity(self) -> UUID:
+        path = self._folder / ID_FILE
+        with self._locked():
+            # Empty after a power cut: then the files of the old identity are fetched again.
+            if not path.exists() or not path.read_text().strip():
+                draft = path.with_suffix(".new")
+                draft.write_text(str(uuid4()))
+                draft.replace(path)
+            return UUID(path.read_text().strip())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        # Two processes must not count the same free room twice.
+        with (self._folder / LOCK_FILE).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def path(self, lease: UUID) -> Path:
+        """Where the file of this claim lies."""
+        return self._folder / f"{lease}{SUFFIX}"
+
+    @contextmanager
+    def create(self, lease: UUID, size_bytes: int | None) -> Iterator[SpoolFile]:
+        """A new file with room for `size_bytes` (None: unknown); removed on any error.
+
+        Raises ServiceUnavailable when there is no room, then or later; PermanentError when there
+        can never be.
+        """
+        path = self.path(lease)
+        try:
+            with no_room(), self._open(path) as raw:
+                file = SpoolFile(raw, self._reserve)
+                file.reserve(size_bytes or UNKNOWN_SIZE_BYTES)
+                yield file
+                raw.truncate()
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    @staticmethod
+    def _open(path: Path) -> BinaryIO:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        return os.fdopen(descriptor, "wb", buffering=BUFFER_BYTES)
+
+    def _reserve(self, descriptor: int, size_bytes: int, spare_bytes: int) -> int:
+        """Makes the file this long, and by `spare_bytes` longer if it may be; its length then.
+
+        On the disk and in the count.
+        """
+        if size_bytes > self._max_bytes:
+            # Waiting would not help: it does not fit into an empty spool.
+            raise PermanentError("TOO_LARGE", "The document is larger than the spool.")
+        room_bytes = min(size_bytes + spare_bytes, self._max_bytes)
+        with self._locked():
+            if self._lack(room_bytes - os.fstat(descriptor).st_size):
+                raise ServiceUnavailable("Room in the spool")
+            os.posix_fallocate(descriptor, 0, room_bytes)
+        return room_bytes
+
+    def _lack(self, more_bytes: int) -> str:
+        """What keeps so many more bytes from having room; empty when nothing does."""
+        if sum(self._sizes_bytes()) + more_bytes > self._max_bytes:
+            return "The spool has reached SPOOL_MAX_BYTES."
+        disk = os.statvfs(self._folder)
+        if more_bytes + HEADROOM_BYTES > disk.f_bavail * disk.f_frsize:
+            return "The disk of the spool is full."
+        return ""
+
+    def trouble(self) -> str:
+        """Why no file of a usual size has room now; empty while one has."""
+        return self._lack(UNKNOWN_SIZE_BYTES)
+
+    def _sizes_bytes(self) -> Iterator[int]:
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                # Uploaders delete theirs at any moment.
+                with suppress(FileNotFoundError):
+                    if entry.name.endswith(SUFFIX):
+                        yield entry.stat().st_size
+
+    def remove(self, lease: UUID) -> None:
+        """Deletes the file of a claim, if it is there."""
+        self.path(lease).unlink(missing_ok=True)
+
+    def leases(self, *, older_than_s: float, now: float) -> dict[UUID, Path]:
+        """The files untouched for `older_than_s` seconds at `now` (Unix time), by their token."""
+        found = {}
+        for path in self._folder.glob(f"*{SUFFIX}"):
+            try:
+                if now - path.stat().st_mtime >= older_than_s:
+                    found[UUID(path.name.removesuffix(SUFFIX))] = path
+            except (FileNotFoundError, ValueError):
+                continue
+        return found
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """A full disk as ServiceUnavailable: the file waits, no attempt is burnt."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise ServiceUnavailable("Room in the spool") from error
+        raise

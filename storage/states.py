@@ -1,0 +1,127 @@
+"""The states of jobs, documents and webhooks, and every move that is legal.
+
+Pure: no I/O, no clock. Everything that writes a state asks `sources_of`, so an UPDATE can only
+follow an arrow that stands here. The names are the contract's without their prefix.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Life-cycle of a job."""
+
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    COMPLETED = "COMPLETED"
+    PARTIALLY_COMPLETED = "PARTIALLY_COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class DocumentState(StrEnum):
+    """Life-cycle of a document."""
+
+    PENDING = "PENDING"
+    DOWNLOADING = "DOWNLOADING"
+    DOWNLOADED = "DOWNLOADED"
+    AVAILABLE = "AVAILABLE"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class WebhookState(StrEnum):
+    """Life-cycle of one webhook of a job."""
+
+    WAITING = "WAITING"
+    PENDING = "PENDING"
+    DELIVERED = "DELIVERED"
+    FAILED = "FAILED"
+
+
+State = JobState | DocumentState | WebhookState
+
+JOB_ENDS = frozenset(
+    {JobState.COMPLETED, JobState.PARTIALLY_COMPLETED, JobState.FAILED, JobState.CANCELLED}
+)
+JOB_RUNNING = frozenset(JobState) - JOB_ENDS
+DOCUMENT_ENDS = frozenset({DocumentState.AVAILABLE, DocumentState.FAILED, DocumentState.CANCELLED})
+# Between claim and bucket: what counts against a job's lanes.
+IN_LANE = frozenset({DocumentState.DOWNLOADING, DocumentState.DOWNLOADED})
+
+JOB_MOVES: dict[JobState, frozenset[JobState]] = {
+    # A warm case ends in the transaction that makes it, so PENDING may end as COMPLETED too.
+    JobState.PENDING: JOB_ENDS | {JobState.PROCESSING},
+    JobState.PROCESSING: JOB_ENDS,
+    JobState.COMPLETED: frozenset(),
+    # RetryJob runs the failed documents again.
+    JobState.PARTIALLY_COMPLETED: frozenset({JobState.PROCESSING}),
+    JobState.FAILED: frozenset({JobState.PROCESSING}),
+    JobState.CANCELLED: frozenset({JobState.PROCESSING}),
+}
+
+DOCUMENT_MOVES: dict[DocumentState, frozenset[DocumentState]] = {
+    DocumentState.PENDING: frozenset(
+        {DocumentState.DOWNLOADING, DocumentState.FAILED, DocumentState.CANCELLED}
+    ),
+    DocumentState.DOWNLOADING: frozenset(
+        {
+            DocumentState.DOWNLOADED,
+            DocumentState.PENDING,  # a transient failure, or a lost lease
+            DocumentState.FAILED,
+            DocumentState.CANCELLED,
+        }
+    ),
+    DocumentState.DOWNLOADED: frozenset(
+        {
+            DocumentState.AVAILABLE,
+            DocumentState.PENDING,  # the spool file or its spool is gone
+            DocumentState.FAILED,
+            DocumentState.CANCELLED,
+        }
+    ),
+    DocumentState.AVAILABLE: frozenset(),
+    DocumentState.FAILED: frozenset({DocumentState.PENDING}),  # RetryJob
+    DocumentState.CANCELLED: frozenset(),
+}
+
+WEBHOOK_MOVES: dict[WebhookState, frozenset[WebhookState]] = {
+    WebhookState.WAITING: frozenset({WebhookState.PENDING}),
+    WebhookState.PENDING: frozenset(
+        {WebhookState.DELIVERED, WebhookState.FAILED, WebhookState.WAITING}
+    ),
+    # RetryJob waits for the new end; RedeliverWebhook sends the old one again.
+    WebhookState.DELIVERED: frozenset({WebhookState.WAITING, WebhookState.PENDING}),
+    WebhookState.FAILED: frozenset({WebhookState.WAITING, WebhookState.PENDING}),
+}
+
+
+def sources_of(target: State) -> tuple[str, ...]:
+    """The states from which `target` may be reached, for the WHERE of an UPDATE; sorted."""
+    return tuple(sorted(source for source in type(target) if target in moves_from(source)))
+
+
+def moves_from(source: State) -> frozenset[State]:
+    """The states that `source` may become."""
+    # The three tables stay apart: StrEnum members of two kinds are equal when their text is.
+    match source:
+        case JobState():
+            return frozenset(JOB_MOVES[source])
+        case DocumentState():
+            return frozenset(DOCUMENT_MOVES[source])
+        case WebhookState():
+            return frozenset(WEBHOOK_MOVES[source])
+
+
+def outcome(*, total: int, completed: int, cancelled: int) -> JobState:
+    """How a run ends whose documents are all over.
+
+    A case without documents is complete: there was nothing to miss. What a caller had cancelled
+    before a retry stays cancelled, and so does the job.
+    """
+    if cancelled:
+        return JobState.CANCELLED
+    if completed == total:
+        return JobState.COMPLETED
+    return JobState.PARTIALLY_COMPLETED if completed else JobState.FAILED

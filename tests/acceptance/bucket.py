@@ -1,0 +1,75 @@
+"""What the bucket of a running Autos really holds."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from urllib.parse import unquote, urlsplit
+
+from minio import Minio
+
+from tests.acceptance.conftest import Autos
+from tests.sandbox.contents import chunks
+from tests.sandbox.model import Document
+
+_DISPOSITION = re.compile(
+    r'attachment; filename="(?P<plain>[ -!#-.0-\[\]-~]+)"; '
+    r"filename\*=UTF-8''(?P<extended>[!-~]+)"
+)
+
+
+class Bucket:
+    """Reads the bucket with S3's own protocol, past Autos."""
+
+    def __init__(self, autos: Autos) -> None:
+        env = autos.stack.env
+        self._name = env["S3_BUCKET"]
+        self._client = Minio(
+            urlsplit(env["S3_ENDPOINT_URL"]).netloc,
+            access_key=env["S3_ACCESS_KEY_ID"],
+            secret_key=env["S3_SECRET_ACCESS_KEY"],
+            secure=False,
+            region=env["S3_REGION"],
+        )
+
+    def keys_of_case(self, number: str) -> set[str]:
+        """Every key under a case's folder."""
+        digits = "".join(c for c in number if c.isdigit())
+        prefix = f"default/processos/{digits}/"
+        found = self._client.list_objects(self._name, prefix=prefix, recursive=True)
+        return {str(each.object_name) for each in found}
+
+    def remove(self, key: str) -> None:
+        """Loses an object."""
+        self._client.remove_object(self._name, key)
+
+    def sha256(self, key: str) -> str:
+        """The hash of an object's bytes, as they lie there."""
+        answer = self._client.get_object(self._name, key)
+        digest = hashlib.sha256()
+        try:
+            for chunk in answer.stream(1024 * 1024):
+                digest.update(chunk)
+        finally:
+            answer.close()
+            answer.release_conn()
+        return digest.hexdigest()
+
+    def file_names(self, key: str) -> tuple[str, str]:
+        """What an old and what a present browser would call the file (RFC 6266)."""
+        metadata = self._client.stat_object(self._name, key).metadata or {}
+        match = _DISPOSITION.fullmatch(metadata["Content-Disposition"])
+        assert match, metadata["Content-Disposition"]
+        return match["plain"], unquote(match["extended"], errors="strict")
+
+    def content_type(self, key: str) -> str | None:
+        """The Content-Type that the bucket gives out."""
+        return self._client.stat_object(self._name, key).content_type
+
+
+def sandbox_sha256(document: Document) -> str:
+    """The hash of what the sandbox generates for a document."""
+    digest = hashlib.sha256()
+    for chunk in chunks(document.kind, document.uuid, document.size_bytes):
+        digest.update(chunk)
+    return digest.hexdigest()

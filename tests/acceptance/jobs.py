@@ -1,0 +1,59 @@
+"""Calls that acceptance tests make again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dev.deadline import until
+from proto import downloads_pb2 as pb
+from tests.acceptance.conftest import Autos
+
+DEADLINE_S = 60.0
+
+
+def start(autos: Autos, number: str, **fields: Any) -> pb.StartDownloadResponse:
+    """StartDownload."""
+    request = pb.StartDownloadRequest(process_number=number, **fields)
+    response: pb.StartDownloadResponse = autos.api.StartDownload(request, timeout=10)
+    return response
+
+
+def finish(autos: Autos, job_id: str, *, deadline_s: float = DEADLINE_S) -> pb.Job:
+    """The job at its end, as WatchProgress tells it."""
+    stream = autos.api.WatchProgress(pb.WatchProgressRequest(job_id=job_id), timeout=deadline_s)
+    *_, last = stream
+    job: pb.Job = last.job
+    return job
+
+
+def run(autos: Autos, number: str, **fields: Any) -> pb.Job:
+    """A job from its start to its end."""
+    return finish(autos, start(autos, number, **fields).job.job_id)
+
+
+def documents(autos: Autos, job: pb.Job) -> list[pb.Document]:
+    """All documents of a job."""
+    request = pb.ListDocumentsRequest(job_id=job.job_id, page_size=1000)
+    return list(autos.api.ListDocuments(request, timeout=10).documents)
+
+
+def status(autos: Autos, job_id: str) -> pb.Job:
+    """The job as it is now."""
+    request = pb.GetStatusRequest(job_id=job_id)
+    job: pb.Job = autos.api.GetStatus(request, timeout=10).job
+    return job
+
+
+def await_job(
+    autos: Autos, job_id: str, condition: Callable[[pb.Job], bool], *, deadline_s: float = 20.0
+) -> pb.Job:
+    """The job, as soon as `condition` holds for it. Raises TimeoutError."""
+    seen = [status(autos, job_id)]
+
+    def holds() -> bool:
+        seen[0] = status(autos, job_id)
+        return condition(seen[0])
+
+    until(holds, deadline_s, f"The job never came so far: {seen[0]}")
+    return seen[0]

@@ -1,0 +1,108 @@
+"""Refused calls, taken apart: the code, the text and google.rpc's details."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from tests.acceptance.conftest import Autos
+
+# What only our code, our libraries or our database could have said.
+LEAKS = re.compile(
+    r"[A-Za-z](Error|Exception|Violation)\b|Traceback|psycopg|peewee|redis|dramatiq|minio"
+    r"|\b(SELECT|INSERT|UPDATE|DELETE|FROM|WHERE)\b|\b(storage|server|actors)[./]|\.py\b|<class"
+    r"|\bNone\b|object at 0x"
+)
+# More would not fit into the trailers that clients accept by default, 8 KiB in all.
+MAX_TEXT = 2_000
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a caller gets instead of an answer. `fields`: the violations by field."""
+
+    code: grpc.StatusCode
+    text: str
+    domain: str
+    reason: str
+    fields: dict[str, str]
+    resource: tuple[str, str] | None
+    precondition: tuple[str, str] | None
+    retry_after_s: float | None
+
+    @property
+    def told(self) -> str:
+        """Everything in it that is text."""
+        return "\n".join((self.text, self.reason, *self.fields, *self.fields.values()))
+
+
+def call(autos: Autos, method: str, request: Message) -> Any:
+    """The answer of a method; of a stream, the list of its messages."""
+    answer = getattr(autos.api, method)(request, timeout=10)
+    return list(answer) if method == "WatchProgress" else answer
+
+
+def refusal(autos: Autos, method: str, request: Message) -> Refusal:
+    """How `request` is refused; fails when it is not, or when the refusal leaks something."""
+    return refused(lambda: call(autos, method, request))
+
+
+def refused(attempt: Callable[[], object]) -> Refusal:
+    """How `attempt` is refused; fails when it is not, or when the refusal leaks something."""
+    with pytest.raises(grpc.RpcError) as caught:
+        attempt()
+    return refusal_of(caught.value)
+
+
+def refusal_of(error: grpc.RpcError) -> Refusal:
+    """What an error tells; fails when it leaks something."""
+    found = _taken_apart(error)
+    leak = LEAKS.search(found.told)
+    assert leak is None, found.told
+    assert len(found.told) <= MAX_TEXT, found.told
+    return found
+
+
+def _taken_apart(error: Any) -> Refusal:
+    status = rpc_status.from_call(error)
+    assert status is not None, (error.code(), error.details())
+    info = _detail(status, error_details_pb2.ErrorInfo)
+    bad_request = _detail(status, error_details_pb2.BadRequest)
+    resource = _detail(status, error_details_pb2.ResourceInfo)
+    failure = _detail(status, error_details_pb2.PreconditionFailure)
+    retry = _detail(status, error_details_pb2.RetryInfo)
+    violations = bad_request.field_violations if bad_request else ()
+    fields = {violation.field: violation.description for violation in violations}
+    assert len(fields) == len(violations), "a field is named twice"
+    assert info, "every refusal has an ErrorInfo"
+    return Refusal(
+        code=error.code(),
+        text=error.details(),
+        domain=info.domain,
+        reason=info.reason,
+        fields=fields,
+        resource=(resource.resource_type, resource.resource_name) if resource else None,
+        precondition=(failure.violations[0].type, failure.violations[0].subject)
+        if failure
+        else None,
+        retry_after_s=retry.retry_delay.ToTimedelta().total_seconds() if retry else None,
+    )
+
+
+def _detail(status: Any, kind: Any) -> Any:
+    """The one detail of this kind, None without one."""
+    found = [detail for detail in status.details if detail.Is(kind.DESCRIPTOR)]
+    assert len(found) <= 1
+    if not found:
+        return None
+    message = kind()
+    found[0].Unpack(message)
+    return message

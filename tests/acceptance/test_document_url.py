@@ -1,0 +1,144 @@
+"""GetDocumentUrl mints a URL that really downloads, for as long as it says and no longer."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import grpc
+import pytest
+import requests
+from google.protobuf.duration_pb2 import Duration
+
+from dev.deadline import until
+from proto import downloads_pb2 as pb
+from tests.acceptance.conftest import Autos
+from tests.acceptance.jobs import documents, run, start
+from tests.acceptance.refusals import refusal
+from tests.sandbox.cases import CASES
+
+SEALED = CASES["sealed"].number
+SEALED_CASE = CASES["sealed-case"].number
+
+
+@pytest.fixture(scope="module")
+def public(autos: Autos) -> tuple[pb.Job, pb.Document]:
+    """An available document that is not sealed."""
+    job = run(autos, autos.portal.add_case(documents=1, size=30_000))
+    return job, documents(autos, job)[0]
+
+
+def _url(autos: Autos, job: pb.Job, document: pb.Document, **fields: Any) -> Any:
+    request = pb.GetDocumentUrlRequest(
+        job_id=job.job_id, document_id=document.document_id, **fields
+    )
+    return autos.api.GetDocumentUrl(request, timeout=10)
+
+
+def _lifetime_s(answer: Any) -> int:
+    """How long the URL lives by its own words, which must be those of the answer."""
+    query = parse_qs(urlsplit(answer.url).query)
+    [lifetime], [begins] = query["X-Amz-Expires"], query["X-Amz-Date"]
+    begin = datetime.strptime(begins, "%Y%m%dT%H%M%S%z")
+    assert answer.expire_time.ToDatetime(UTC) == begin + timedelta(seconds=int(lifetime))
+    assert abs(time.time() - begin.timestamp()) < 5
+    return int(lifetime)
+
+
+def test_a_url_gives_the_document_without_credentials(
+    autos: Autos, public: tuple[pb.Job, pb.Document]
+) -> None:
+    job, document = public
+
+    answer = requests.get(_url(autos, job, document).url, timeout=10)
+
+    assert answer.status_code == 200
+    assert hashlib.sha256(answer.content).hexdigest() == document.sha256
+    assert answer.headers["Content-Type"] == document.content_type
+    assert answer.headers["Content-Disposition"].startswith("attachment;")
+
+
+def test_a_url_dies_when_it_said(autos: Autos, public: tuple[pb.Job, pb.Document]) -> None:
+    answer = _url(autos, *public, lifetime=Duration(seconds=2))
+    assert requests.get(answer.url, timeout=10).status_code == 200
+
+    until(lambda: requests.get(answer.url, timeout=10).status_code == 403, 10, "It lives for ever.")
+
+    assert time.time() >= answer.expire_time.ToNanoseconds() / 1e9
+    assert time.time() < answer.expire_time.ToNanoseconds() / 1e9 + 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given_s"),
+    [
+        (None, 900),
+        (Duration(seconds=1), 1),
+        (Duration(seconds=60, nanos=999_999_999), 60),
+        (Duration(seconds=3_600), 3_600),
+        (Duration(seconds=3_601), 3_600),
+        (Duration(seconds=315_576_000_000), 3_600),
+    ],
+)
+def test_a_url_lives_as_long_as_wanted_and_at_most_an_hour(
+    autos: Autos, public: tuple[pb.Job, pb.Document], wanted: Duration | None, given_s: int
+) -> None:
+    assert _lifetime_s(_url(autos, *public, lifetime=wanted)) == given_s
+
+
+def test_a_url_of_a_sealed_document_lives_at_most_five_minutes(autos: Autos) -> None:
+    job = run(autos, SEALED)
+    levels = {document.secrecy_level: document for document in documents(autos, job)}
+    assert {"PUBLICO", "SEGREDO_JUSTICA", "SIGILO_ABSOLUTO", ""} <= levels.keys()
+
+    for level, document in levels.items():
+        is_sealed = level != "PUBLICO"
+        assert _lifetime_s(_url(autos, job, document)) == (300 if is_sealed else 900), level
+        long = _url(autos, job, document, lifetime=Duration(seconds=3_600))
+        assert _lifetime_s(long) == (300 if is_sealed else 3_600), level
+        short = _url(autos, job, document, lifetime=Duration(seconds=10))
+        assert _lifetime_s(short) == 10, level
+
+
+def test_every_document_of_a_sealed_case_is_sealed(autos: Autos) -> None:
+    job = run(autos, SEALED_CASE)
+    assert job.secrecy_level == 1
+
+    for document in documents(autos, job):
+        assert document.secrecy_level == "PUBLICO"
+        assert _lifetime_s(_url(autos, job, document, lifetime=Duration(seconds=3_600))) == 300
+
+
+def test_what_is_not_available_has_no_url(autos: Autos) -> None:
+    number = autos.portal.add_case(documents=7, faults={0: "no-href"})
+    autos.portal.hold(number)
+    job = start(autos, number).job
+    autos.portal.wait_held(number, 5)
+    while_held = documents(autos, job)
+    asked = {document.state: document for document in while_held}
+    assert asked.keys() == {
+        pb.DOCUMENT_STATE_FAILED,
+        pb.DOCUMENT_STATE_DOWNLOADING,
+        pb.DOCUMENT_STATE_PENDING,
+    }
+
+    for state, document in asked.items():
+        _assert_not_available(autos, job, document, state)
+
+    autos.api.CancelJob(pb.CancelJobRequest(job_id=job.job_id), timeout=10)
+    autos.portal.release(number)
+    _assert_not_available(autos, job, while_held[-1], pb.DOCUMENT_STATE_CANCELLED)
+
+
+def _assert_not_available(
+    autos: Autos, job: pb.Job, document: pb.Document, state: pb.DocumentState
+) -> None:
+    request = pb.GetDocumentUrlRequest(job_id=job.job_id, document_id=document.document_id)
+    found = refusal(autos, "GetDocumentUrl", request)
+    assert found.code == grpc.StatusCode.FAILED_PRECONDITION
+    assert (found.domain, found.reason) == ("autos", "DOCUMENT_NOT_AVAILABLE")
+    assert found.precondition == ("DOCUMENT_NOT_AVAILABLE", document.document_id)
+    name = pb.DocumentState.Name(state).removeprefix("DOCUMENT_STATE_")
+    assert found.text == f"The document is {name}, not AVAILABLE."

@@ -1,0 +1,43 @@
+"""A process is killed -9 at each step of a job's way; every job ends as it should all the same.
+
+Each step once, all side by side. `make killpoints` has more points, one after another, many times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from dev.servers import Servers
+from tests.acceptance.conftest import Autos
+from tests.killpoints.flags import Flags
+from tests.killpoints.proof import check, check_leftovers
+from tests.killpoints.stack import mortal_autos
+from tests.killpoints.trials import STEPS, Turns, attempt
+from tests.sandbox.receiver import WebhookReceiver
+
+
+@pytest.fixture
+def mortal(
+    servers: Servers, receiver: WebhookReceiver, tmp_path: Path
+) -> Iterator[tuple[Autos, Flags]]:
+    """An Autos of its own whose processes can be told to die."""
+    # One process of workers is started again more quickly than two.
+    with mortal_autos(servers, receiver, tmp_path, WORKER_PROCESSES="1") as running:
+        yield running
+
+
+# A dozen processes are started again: seconds on a machine of its own, minutes on a busy one.
+@pytest.mark.timeout(400)
+def test_a_kill_at_any_step_loses_nothing(mortal: tuple[Autos, Flags]) -> None:
+    autos, flags = mortal
+    with ThreadPoolExecutor(len(STEPS)) as pool:
+        trials = list(pool.map(partial(attempt, autos, flags, Turns()), STEPS))
+
+    for trial in trials:
+        check(autos, trial, flags.deaths())
+    check_leftovers(autos, flags, trials)

@@ -1,0 +1,67 @@
+"""Five lanes a job: no more at the portal at once, and nobody waits for a slow document."""
+
+from __future__ import annotations
+
+from proto import downloads_pb2 as pb
+from tests.acceptance.conftest import Autos
+from tests.acceptance.jobs import await_job, documents, finish, start, status
+from tests.sandbox.cases import CASES
+
+LANES = 5
+
+
+def _cancel(autos: Autos, job_id: str) -> pb.Job:
+    job: pb.Job = autos.api.CancelJob(pb.CancelJobRequest(job_id=job_id), timeout=10).job
+    return job
+
+
+def test_a_job_has_five_files_at_the_portal_and_never_more(hasty: Autos) -> None:
+    number = hasty.portal.add_case(documents=30)
+    hasty.portal.clear_log()
+    hasty.portal.hold(number)
+    job = start(hasty, number).job
+    hasty.portal.wait_held(number, LANES)
+
+    hasty.portal.release(number)
+    ended = finish(hasty, job.job_id)
+
+    assert ended.state == pb.JOB_STATE_COMPLETED
+    assert hasty.portal.concurrent_peak == LANES
+
+
+def test_a_slow_document_holds_up_no_other(autos: Autos) -> None:
+    number = autos.portal.add_case(documents=30, faults={2: "drip"})
+    job = start(autos, number).job
+
+    await_job(autos, job.job_id, lambda job: job.progress.completed_documents == 29)
+
+    slow = documents(autos, job)[2]
+    assert slow.state == pb.DOCUMENT_STATE_DOWNLOADING
+    assert status(autos, job.job_id).state == pb.JOB_STATE_PROCESSING
+    assert autos.portal.times_asked(number) == 1
+    cancelled = _cancel(autos, job.job_id)
+    assert cancelled.state == pb.JOB_STATE_CANCELLED
+    assert cancelled.progress.completed_documents == 29
+
+
+def test_a_small_job_does_not_wait_for_a_large_one(autos: Autos) -> None:
+    large = start(autos, autos.portal.add_case(documents=300, latency_s=0.1)).job
+    await_job(autos, large.job_id, lambda job: job.progress.completed_documents > LANES)
+
+    small = start(autos, autos.portal.add_case(documents=5)).job
+
+    assert finish(autos, small.job_id).state == pb.JOB_STATE_COMPLETED
+    assert _cancel(autos, large.job_id).state == pb.JOB_STATE_CANCELLED
+
+
+def test_a_slow_portal_slows_nothing_but_itself(autos: Autos) -> None:
+    case = CASES["slow"]
+    job = start(autos, case.number).job
+
+    ended = finish(autos, job.job_id)
+
+    assert ended.state == pb.JOB_STATE_COMPLETED
+    latencies_s = [document.latency_s for document in case.documents]
+    took_s = (ended.end_time.ToDatetime() - ended.create_time.ToDatetime()).total_seconds()
+    # Five lanes, so a good deal less than one after the other.
+    assert took_s < sum(latencies_s) / 2

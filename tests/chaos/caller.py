@@ -1,0 +1,164 @@
+"""One caller: starts a job, does to it what its plan says, and writes down what is promised."""
+
+from __future__ import annotations
+
+import threading
+import time
+from uuid import UUID, uuid5
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from proto import downloads_pb2 as pb
+from tests.chaos.client import Client
+from tests.chaos.ledger import ENDED, Redelivery, Start
+from tests.chaos.watcher import Watcher
+from tests.chaos.workload import JobPlan
+from tests.chaos.world import World
+
+LOOK_S = 1.0
+# What may happen after a job's end happens only if that comes in time.
+PATIENCE_S = 120.0
+
+
+class Caller:
+    """The caller of one case, until `stop` is set."""
+
+    def __init__(
+        self, world: World, client: Client, plan: JobPlan, number: str, stop: threading.Event
+    ) -> None:
+        self.plan = plan
+        self.watcher: Watcher | None = None
+        self._world = world
+        self._ledger = world.ledger
+        self._client = client
+        self._stop = stop
+        self._request = pb.StartDownloadRequest(
+            process_number=number, request_id=str(plan.request_id)
+        )
+        self._job_id = ""
+
+    def live(self) -> None:
+        """All of it. Raises GivenUp, or grpc.RpcError for an answer that nobody should get."""
+        path = self._script()
+        begun = time.monotonic()
+        self._job_id = self._start(self._request, path).job_id
+        if self.plan.is_watched:
+            self.watcher = Watcher(self._client, self._ledger, self._job_id)
+            self.watcher.start()
+        steps = {
+            self._join: self.plan.joins_s,
+            self._repeat: self.plan.repeats_s,
+            self._cancel: self.plan.cancels_s,
+        }
+        for step, after_s in sorted(steps.items(), key=lambda pair: pair[1]):
+            if after_s and not self._stop.wait(max(0.0, begun + after_s - time.monotonic())):
+                step()
+        self._after_end()
+
+    def _path(self, which: str) -> str:
+        return f"/job/{self.plan.index}/{which}"
+
+    def _script(self) -> str:
+        """Where the webhook goes ("": there is none); its first delivery is answered by plan."""
+        kind, path = self.plan.webhook, self._path("first")
+        if not kind:
+            return ""
+        receiver = self._world.sluggish if kind == "hanging" else self._world.receiver
+        self._request.webhook_url = receiver.url_of(path)
+        if kind == "refusing":
+            receiver.answer(status=500, path=path)
+        elif kind == "closing":
+            receiver.answer(behaviour="close", path=path)
+        elif kind == "hanging":
+            receiver.answer(behaviour="hang", path=path)
+        return path
+
+    def _start(self, request: pb.StartDownloadRequest, path: str) -> pb.Job:
+        answer: pb.StartDownloadResponse = self._client.call("StartDownload", request)
+        job = answer.job
+        self._ledger.see(job)
+        start = Start(job.job_id, job.process_number, request.request_id, path, answer.created)
+        self._ledger.starts.append(start)
+        return job
+
+    def _join(self) -> None:
+        path = self._path("second")
+        joining = pb.StartDownloadRequest(
+            process_number=self._request.process_number,
+            webhook_url=self._world.receiver.url_of(path),
+            max_age=Duration(),
+        )
+        self._start(joining, path)
+
+    def _repeat(self) -> None:
+        answer = self._client.call("StartDownload", self._request)
+        if answer.job.job_id != self._job_id or answer.created:
+            self._ledger.problems.append(
+                f"the same request_id gave job {answer.job.job_id} after {self._job_id}"
+            )
+
+    def _cancel(self) -> None:
+        self._ledger.cancels_asked.add(self._job_id)
+        job = self._client.call("CancelJob", pb.CancelJobRequest(job_id=self._job_id)).job
+        self._ledger.see(job)
+        if job.state not in ENDED:
+            self._ledger.problems.append(f"CancelJob left job {self._job_id} running")
+        if job.state == pb.JOB_STATE_CANCELLED:
+            self._ledger.cancelled.add(self._job_id)
+
+    def _after_end(self) -> None:
+        plan = self.plan
+        if not (plan.is_retried or plan.is_told_again or plan.is_run_again):
+            return
+        job = self._ended()
+        if job is None:
+            return
+        if plan.is_retried:
+            self._retry()
+        elif plan.is_told_again:
+            self._tell_again(job)
+        else:
+            self._run_again()
+
+    def _ended(self) -> pb.Job | None:
+        """The job at its end, its webhooks told too if they are to be told again."""
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until and not self._stop.wait(LOOK_S):
+            job = self._client.job(self._job_id)
+            is_told = all(hook.state == pb.WEBHOOK_STATE_DELIVERED for hook in job.webhooks)
+            if job.state in ENDED and (is_told or not self.plan.is_told_again):
+                return job
+        return None
+
+    def _retry(self) -> None:
+        request = pb.RetryJobRequest(job_id=self._job_id, request_id=_another(self._job_id))
+        try:
+            answer = self._client.call("RetryJob", request)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+                raise
+            return
+        self._ledger.see(answer.job)
+        self._ledger.retried(self._job_id)
+
+    def _tell_again(self, job: pb.Job) -> None:
+        ids = [hook.webhook_id for hook in job.webhooks]
+        came = [each.webhook_id for each in self._world.receiver.deliveries]
+        self._client.call("RedeliverWebhook", pb.RedeliverWebhookRequest(job_id=self._job_id))
+        for each in ids:
+            self._ledger.redeliveries.append(Redelivery(self._job_id, each, came.count(each)))
+
+    def _run_again(self) -> None:
+        path = self._path("again")
+        again = pb.StartDownloadRequest(
+            process_number=self._request.process_number,
+            webhook_url=self._world.receiver.url_of(path),
+            request_id=_another(self._request.request_id),
+        )
+        self._start(again, path)
+
+
+def _another(uuid: str) -> str:
+    """Another UUID, always the same for the same one."""
+    return str(uuid5(UUID(uuid), "chaos"))

@@ -1,0 +1,90 @@
+"""Checks: the portal was asked no more than it had to be, and by no more than five at once."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from proto import downloads_pb2 as pb
+from tests.chaos.plan import Fault
+from tests.chaos.snapshot import Snapshot
+from tests.chaos.windows import Windows
+from tests.sandbox.cnj import digits
+from tests.sandbox.journal import Flight
+from tests.sandbox.portal import SandboxPortal
+
+LANES = 5
+# What a fault may cost beyond the attempts that are counted: the claims that it takes from whoever
+# had them. Those of Valkey, S3 and receivers take none.
+TAKES_CLAIMS = ("worker", "all", "host", "postgres", "uploader", "portal-stall")
+# A fault that lasts can take the claim that repairs what it took before.
+CLAIMS_PER_FAULT = 2
+PAUSED = 429
+
+
+def check(
+    portal: SandboxPortal, seen: Snapshot, windows: Windows, marks: Sequence[tuple[int, float]]
+) -> Iterator[str]:
+    """What is wrong with how the portal was asked, a line for each."""
+    yield from _calls(portal, seen, windows)
+    yield from _lanes(seen.flights, marks)
+
+
+def calls_and_attempts(seen: Snapshot) -> tuple[int, int]:
+    """How many files the portal was asked for, and how many attempts the documents count."""
+    calls = sum(request.kind == "file" for request in seen.requests)
+    attempts = sum(d.attempt_count for documents in seen.documents.values() for d in documents)
+    return calls, attempts
+
+
+def _calls(portal: SandboxPortal, seen: Snapshot, windows: Windows) -> Iterator[str]:
+    calls = Counter(r.uuid for r in seen.requests if r.kind == "file")
+    pauses = Counter(r.uuid for r in seen.requests if r.kind == "file" and r.status == PAUSED)
+    attempts: Counter[str] = Counter()
+    # A file that was on its way when its job was cancelled counts no attempt.
+    cancelled: Counter[str] = Counter()
+    struck: dict[str, set[Fault]] = defaultdict(set)
+    for job in seen.jobs.values():
+        case = portal.case(job.process_number)
+        assert case
+        faults = [f for f in windows.during(job) if f.kind.startswith(TAKES_CLAIMS)]
+        for source, document in zip(case.documents, seen.documents[job.job_id], strict=False):
+            attempts[str(source.uuid)] += document.attempt_count
+            cancelled[str(source.uuid)] += document.state == pb.DOCUMENT_STATE_CANCELLED
+            struck[str(source.uuid)] |= set(faults)
+    for uuid, count in calls.items():
+        assert uuid
+        lost = count - attempts[uuid] - pauses[uuid] - cancelled[uuid]
+        if lost > CLAIMS_PER_FAULT * len(struck[uuid]):
+            yield (
+                f"file {uuid} was asked for {count} times in {attempts[uuid]} attempts and"
+                f" {pauses[uuid]} pauses; struck by {[*map(str, struck[uuid])]}"
+            )
+
+
+def _lanes(flights: list[Flight], marks: Sequence[tuple[int, float]]) -> Iterator[str]:
+    """No case with more than five files on their way, but for those of who was ill-treated."""
+    excused: dict[int, list[float]] = defaultdict(list)
+    for port, until in marks:
+        excused[port].append(until)
+    by_case: dict[str, list[Flight]] = defaultdict(list)
+    for flight in flights:
+        if not any(flight.begin <= until for until in excused[flight.port]):
+            by_case[digits(flight.number)].append(flight)
+    for number, of_case in by_case.items():
+        peak, at = _peak(of_case)
+        if peak > LANES:
+            yield f"case {number}: {peak} files were on their way at once ({at:.3f})"
+
+
+def _peak(flights: list[Flight]) -> tuple[int, float]:
+    """The most that were on their way at once, and when."""
+    steps = sorted(
+        [(f.begin, 1) for f in flights] + [(f.end, -1) for f in flights if f.end is not None]
+    )
+    peak, at, now = 0, 0.0, 0
+    for moment, step in steps:
+        now += step
+        if now > peak:
+            peak, at = now, moment
+    return peak, at

@@ -1,0 +1,112 @@
+"""A caller that does what the contract asks of it: UNAVAILABLE is tried again, as it was."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from proto import downloads_pb2 as pb
+from proto import downloads_pb2_grpc as pb_grpc
+from tests.chaos.ledger import Ledger
+
+CALL_TIMEOUT_S = 10.0
+PATIENCE_S = 90.0
+RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+RUNNING = (pb.JOB_STATE_PENDING, pb.JOB_STATE_PROCESSING)
+PUSHBACK = "grpc-retry-pushback-ms"
+DETAILS = "grpc-status-details-bin"
+OPTIONS = (
+    ("grpc.enable_retries", 0),  # every answer is to be seen
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+)
+
+
+class GivenUp(Exception):
+    """No answer within the caller's patience."""
+
+
+class Client:
+    """Calls Autos at an address and writes down what it is told. Thread-safe."""
+
+    def __init__(self, address: str, ledger: Ledger) -> None:
+        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._ledger = ledger
+        self.api: Any = pb_grpc.DownloadServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+    def call(self, name: str, request: Any, *, patience_s: float = PATIENCE_S) -> Any:
+        """The answer. Raises grpc.RpcError for what trying again cannot change, or GivenUp."""
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                answer = getattr(self.api, name)(request, timeout=CALL_TIMEOUT_S)
+            except grpc.RpcError as error:
+                pause_s = self._note(name, error)
+                if error.code() not in RETRIED:
+                    raise
+                if time.monotonic() > until:
+                    self._ledger.given_up.append(name)
+                    raise GivenUp(name) from error
+                time.sleep(pause_s)
+            else:
+                self._ledger.count(name, "OK")
+                return answer
+
+    def _note(self, name: str, error: Any) -> float:
+        """Write it down; seconds until the call may be made again."""
+        code = error.code()
+        trailers = dict(error.trailing_metadata() or ())
+        is_ours = DETAILS in trailers
+        self._ledger.count(name, f"{code.name}{'' if is_ours else ' (connection)'}")
+        if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN):
+            self._ledger.problems.append(f"{name} was answered {code.name}: {error.details()}")
+        if code is grpc.StatusCode.UNAVAILABLE and is_ours and PUSHBACK not in trailers:
+            self._ledger.problems.append(f"{name}: UNAVAILABLE without a pushback")
+        return int(trailers.get(PUSHBACK, 200)) / 1000
+
+    def job(self, job_id: str, *, patience_s: float = PATIENCE_S) -> pb.Job:
+        """GetStatus."""
+        request = pb.GetStatusRequest(job_id=job_id)
+        job: pb.Job = self.call("GetStatus", request, patience_s=patience_s).job
+        self._ledger.see(job)
+        return job
+
+    def running_jobs(self, *, timeout_s: float) -> list[pb.Job]:
+        """What has not ended, in one try. Raises grpc.RpcError."""
+        request = pb.ListJobsRequest(page_size=500, states=RUNNING)
+        return list(self.api.ListJobs(request, timeout=timeout_s).jobs)
+
+    def all_jobs(self) -> list[pb.Job]:
+        """Every job there is."""
+        return self._pages("ListJobs", pb.ListJobsRequest(page_size=500), "jobs")
+
+    def documents(self, job_id: str) -> list[pb.Document]:
+        """Every document of a job, in the order of the case file."""
+        request = pb.ListDocumentsRequest(job_id=job_id, page_size=1000)
+        return self._pages("ListDocuments", request, "documents")
+
+    def _pages(self, name: str, request: Any, field: str) -> list[Any]:
+        found: list[Any] = []
+        while True:
+            answer = self.call(name, request)
+            found += getattr(answer, field)
+            if not answer.next_page_token:
+                return found
+            request.page_token = answer.next_page_token

@@ -1,0 +1,65 @@
+"""Starts the jobs of a workload at their times, each in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+import grpc
+
+from tests.chaos.caller import Caller
+from tests.chaos.client import Client, GivenUp
+from tests.chaos.watcher import Watcher
+from tests.chaos.workload import JobPlan
+from tests.chaos.world import World
+
+
+class Driver:
+    """Callers of `numbers`, the cases of `plans`."""
+
+    def __init__(
+        self, world: World, client: Client, plans: Sequence[JobPlan], numbers: Sequence[str]
+    ) -> None:
+        self._ledger = world.ledger
+        self._stop = threading.Event()
+        self._callers = [
+            Caller(world, client, plan, number, self._stop)
+            for plan, number in zip(plans, numbers, strict=True)
+        ]
+        self._threads: list[threading.Thread] = []
+
+    def run(self) -> None:
+        """Start each job at its time; return when the last one has been started."""
+        begun = time.monotonic()
+        for caller in self._callers:
+            if self._stop.wait(max(0.0, begun + caller.plan.at_s - time.monotonic())):
+                return
+            thread = threading.Thread(target=self._live, args=(caller,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def join(self) -> None:
+        """Wait until the callers have nothing more to ask."""
+        for thread in self._threads:
+            thread.join()
+
+    def stop(self) -> None:
+        """Let the callers ask for nothing more."""
+        self._stop.set()
+        for watcher in self.watchers:
+            watcher.stop()
+        self.join()
+
+    @property
+    def watchers(self) -> list[Watcher]:
+        """Those of the jobs that are watched."""
+        return [caller.watcher for caller in self._callers if caller.watcher]
+
+    def _live(self, caller: Caller) -> None:
+        try:
+            caller.live()
+        except GivenUp:
+            pass  # the client has written it down
+        except grpc.RpcError as error:
+            self._ledger.problems.append(f"caller {caller.plan.index}: {error!r}")

@@ -1,0 +1,96 @@
+"""A host: processes of the Procfile with a spool of their own, as a machine of its own would be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import uuid4
+
+from dev.deadline import until
+from dev.sandbox import ROOT
+from dev.supervisor import Supervisor, WriteLine
+from tests.acceptance.processes import family
+
+BACK_S = 20.0
+
+
+class Host:
+    """Processes that are kept up, and the folder in which they spool."""
+
+    def __init__(self, supervisor: Supervisor, spool: Path) -> None:
+        self.supervisor = supervisor
+        self.spool = spool
+
+    @property
+    def names(self) -> list[str]:
+        """What runs on it."""
+        return self.supervisor.names
+
+    def pids(self, name: str) -> list[int]:
+        """The processes of a line of the Procfile, the leader first; none while it restarts."""
+        leader = self.supervisor.pid_of(name)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            return family(leader) if leader else []
+        return []
+
+    def kill(self, name: str) -> None:
+        """Kill -9 of the whole group."""
+        leader = self.supervisor.pid_of(name)
+        if leader is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(leader, signal.SIGKILL)
+
+    def await_return(self, name: str, killed: int | None) -> None:
+        """Return once another process stands where `killed` was."""
+        until(
+            lambda: self.supervisor.pid_of(name) not in (None, killed),
+            BACK_S,
+            f"{name} does not come back.",
+        )
+
+    def stop(self) -> None:
+        """End its processes in order."""
+        self.supervisor.stop()
+
+
+class SecondHost(Host):
+    """One that can be lost with everything on it, and be replaced by another."""
+
+    def __init__(
+        self,
+        commands: Mapping[str, str],
+        env: Mapping[str, str],
+        folder: Path,
+        write_line: WriteLine,
+    ) -> None:
+        self._commands = commands
+        self._env = env
+        self._folder = folder
+        self._write_line = write_line
+        super().__init__(*self._started())
+
+    def _started(self) -> tuple[Supervisor, Path]:
+        spool_id = uuid4()
+        spool = self._folder / f"spool-{spool_id}"
+        env = {**self._env, "SPOOL_ID": str(spool_id), "SPOOL_DIR": str(spool)}
+        supervisor = Supervisor(self._commands, env, ROOT, self._write_line)
+        supervisor.start()
+        return supervisor, spool
+
+    def lose(self) -> None:
+        """Kill everything and wipe the disk."""
+        pids = {name: self.supervisor.pid_of(name) for name in self.names}
+        for pid in pids.values():
+            if pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+        self.supervisor.stop()
+        shutil.rmtree(self.spool, ignore_errors=True)
+
+    def replace(self) -> None:
+        """Another machine in its place, with a spool of another name."""
+        self.supervisor, self.spool = self._started()

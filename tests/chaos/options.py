@@ -1,0 +1,60 @@
+"""What a run of chaos is made of."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.sandbox import ROOT
+from tests.chaos.plan import KINDS, named_kinds
+
+
+@dataclass(frozen=True)
+class Options:
+    """`jobs` and `minutes` are of one seed. `most_faults` 0: as many as fit into the minutes."""
+
+    seed: int
+    seeds: int = 1
+    jobs: int = 100
+    documents: float = 5.0
+    minutes: float = 2.0
+    most_faults: int = 0
+    kinds: tuple[str, ...] = tuple(KINDS)
+    folder: Path = ROOT / "var" / "chaos"
+    is_kept: bool = False
+
+
+def options_of(arguments: Sequence[str]) -> Options:
+    """The options of a command line. Ends the program with a sentence about what is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description="Runs jobs while it breaks processes, servers and connections, then checks.",
+    )
+    parser.add_argument("--seed", type=int, help="the first one; by chance without it")
+    parser.add_argument("--seeds", type=int, default=1, help="so many, one after another")
+    parser.add_argument("--jobs", type=int, default=100, help="of each seed (%(default)s)")
+    parser.add_argument("--documents", type=float, default=5, help="a job's average (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=2, help="of each seed (%(default)s)")
+    parser.add_argument("--most-faults", type=int, default=0, help="of each seed; 0: what fits")
+    parser.add_argument("--faults", default="", help="only those that begin so: postgres,s3-cut")
+    parser.add_argument("--folder", type=Path, default=Options.folder, help="for logs and data")
+    parser.add_argument("--keep", action="store_true", help="keep logs and data of what passed too")
+    asked = parser.parse_args(arguments)
+    try:
+        kinds = named_kinds([name for name in asked.faults.split(",") if name])
+    except ValueError as error:
+        parser.error(str(error))
+    return Options(
+        seed=random.randrange(1_000_000) if asked.seed is None else asked.seed,
+        seeds=asked.seeds,
+        jobs=asked.jobs,
+        documents=asked.documents,
+        minutes=asked.minutes,
+        most_faults=asked.most_faults,
+        kinds=tuple(kinds),
+        folder=asked.folder.absolute(),
+        is_kept=asked.keep,
+    )

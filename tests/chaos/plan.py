@@ -1,0 +1,126 @@
+"""Which faults come when: the same for the same seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What it strikes, and for how many seconds. What is struck is struck by one at a time."""
+
+    strikes: str
+    least_s: float = 0.0
+    most_s: float = 0.0
+
+
+# A worker is frozen for longer than its lease of 5 s. What takes no time is over when what was
+# killed is back.
+KINDS: Mapping[str, Kind] = {
+    "worker-kill": Kind("worker"),
+    "worker-term": Kind("worker"),
+    "worker-freeze": Kind("worker", 6, 9),
+    "uploader-kill": Kind("uploader"),
+    "uploader-freeze": Kind("uploader", 6, 9),
+    "notifier-kill": Kind("notifier"),
+    "clock-kill": Kind("clock"),
+    "clock-freeze": Kind("clock", 2, 6),
+    "server-kill": Kind("server"),
+    "all-kill": Kind("worker uploader notifier clock server"),
+    "host-lost": Kind("worker uploader clock", 1, 3),
+    "postgres-stop": Kind("postgres", 1, 8),
+    "postgres-kill": Kind("postgres"),
+    "postgres-cut": Kind("postgres"),
+    "postgres-stall": Kind("postgres", 1, 8),
+    "postgres-refuse": Kind("postgres", 1, 6),
+    "postgres-before-commit": Kind("postgres", 1, 3),
+    "postgres-after-commit": Kind("postgres", 1, 3),
+    "valkey-stop": Kind("valkey", 1, 8),
+    "valkey-kill": Kind("valkey"),
+    "valkey-flush": Kind("valkey"),
+    "valkey-wipe": Kind("valkey", 0, 3),
+    "valkey-stall": Kind("valkey", 2, 12),
+    "valkey-cut": Kind("valkey"),
+    "valkey-full": Kind("valkey", 1, 6),
+    "valkey-lost-answers": Kind("valkey", 1, 3),
+    "s3-stop": Kind("s3", 1, 8),
+    "s3-kill": Kind("s3"),
+    "s3-stall": Kind("s3", 1, 8),
+    "s3-refuse": Kind("s3", 1, 6),
+    "s3-503": Kind("s3", 1, 6),
+    "s3-cut-uploads": Kind("s3", 1, 3),
+    "s3-lost-answers": Kind("s3", 1, 3),
+    "portal-refuse": Kind("portal", 0.5, 2),
+    "portal-stall": Kind("portal", 1, 8),
+    "portal-503": Kind("portal", 0.5, 2),
+    "portal-cut": Kind("portal"),
+    "portal-cut-files": Kind("portal", 1, 3),
+}
+FIRST_AT_S = 2.0
+PAUSE_S = (0.5, 3.0)
+# What a fault takes of which nobody knows how long: a process or a server that comes back.
+RETURN_S = 1.5
+COMPANY = 0.3
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault: begun `at_s` seconds after the start. `pick` in [0, 1) chooses what is open."""
+
+    number: int
+    at_s: float
+    kind: str
+    for_s: float
+    pick: float
+
+    def __str__(self) -> str:
+        return f"#{self.number} {self.kind} at {self.at_s:.1f} s for {self.for_s:.1f} s"
+
+    def choose(self, among: Sequence[str]) -> str:
+        """One of these."""
+        return among[int(self.pick * len(among))]
+
+
+def named_kinds(names: Sequence[str]) -> list[str]:
+    """The kinds whose names begin with one of `names` (none: all). Raises ValueError."""
+    for name in names:
+        if not any(kind.startswith(name) for kind in KINDS):
+            raise ValueError(f"There is no fault {name!r}; there are {', '.join(KINDS)}.")
+    return [kind for kind in KINDS if not names or kind.startswith(tuple(names))]
+
+
+def plan_of(seed: int, kinds: Sequence[str], *, until_s: float, most: int = 0) -> list[Fault]:
+    """Faults one after another, some in the company of another one, until `until_s` seconds.
+
+    Each kind comes once before any comes again. `most` above 0: no more than so many.
+    """
+    chance = random.Random(f"faults {seed}")
+    faults: list[Fault] = []
+    waiting: list[str] = []
+    at_s = FIRST_AT_S
+    while at_s < until_s and (not most or len(faults) < most):
+        if len(waiting) < 2:
+            waiting = [*waiting, *chance.sample(kinds, len(kinds))]
+        first = _fault(chance, len(faults), at_s, waiting.pop(0))
+        faults.append(first)
+        beside = _company(chance, first.kind, waiting)
+        if beside is not None and (not most or len(faults) < most):
+            waiting.remove(beside)
+            later_s = at_s + chance.uniform(0, max(first.for_s, RETURN_S))
+            faults.append(_fault(chance, len(faults), later_s, beside))
+        at_s = max(f.at_s + max(f.for_s, RETURN_S) for f in faults[-2:])
+        at_s += chance.uniform(*PAUSE_S)
+    return faults
+
+
+def _company(chance: random.Random, kind: str, waiting: Sequence[str]) -> str | None:
+    struck = set(KINDS[kind].strikes.split())
+    fitting = [each for each in waiting if not struck & set(KINDS[each].strikes.split())]
+    return fitting[0] if fitting and chance.random() < COMPANY else None
+
+
+def _fault(chance: random.Random, number: int, at_s: float, kind: str) -> Fault:
+    for_s = chance.uniform(KINDS[kind].least_s, KINDS[kind].most_s)
+    return Fault(number, round(at_s, 2), kind, round(for_s, 2), chance.random())

@@ -1,0 +1,76 @@
+"""How long jobs stand still after a fault, as ListJobs shows it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import grpc
+
+from tests.chaos.client import Client
+
+LOOK_S = 0.25
+TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """The revisions of the running jobs at a moment (seconds since 1970)."""
+
+    time: float
+    revisions: Mapping[str, int]
+
+
+class Progress:
+    """Looks at the running jobs four times a second between `start` and `stop`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._looks: list[Look] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def start(self) -> None:
+        """Look from a thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_S):
+            try:
+                running = self._client.running_jobs(timeout_s=TIMEOUT_S)
+            except grpc.RpcError:
+                continue
+            self._looks.append(Look(time.time(), {job.job_id: job.revision for job in running}))
+
+    def standstills(self, since: float) -> list[float]:
+        """For each job that was under way at `since`: seconds until it was seen to go on."""
+        after = [look for look in self._looks if look.time >= since]
+        if not after:
+            return []
+        first = after[0]
+        return [
+            seconds
+            for job_id, revision in first.revisions.items()
+            if (seconds := _moved(after, job_id, revision, since)) is not None
+        ]
+
+
+def _moved(looks: list[Look], job_id: str, revision: int, since: float) -> float | None:
+    for look in looks:
+        if look.revisions.get(job_id) != revision:
+            return look.time - since
+    return None
+
+
+def quantile(values: list[float], part: float) -> float:
+    """The value below which `part` of them lie; 0 without any."""
+    if not values:
+        return 0.0
+    return sorted(values)[min(len(values) - 1, int(part * len(values)))]

@@ -1,0 +1,125 @@
+"""Waits until everything that was begun is over, and says what is not when its time is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+
+from proto import downloads_pb2 as pb
+from tests.chaos.client import Client
+from tests.chaos.snapshot import Bucket, queued, spooled
+from tests.chaos.world import World
+
+JOBS_S = 150.0
+WEBHOOKS_S = 90.0
+LEFTOVERS_S = 60.0
+LOOK_S = 0.5
+# Files of killed workers are swept a minute after they were last written.
+AGE_S = 3_600
+UNTOLD = (pb.WEBHOOK_STATE_WAITING, pb.WEBHOOK_STATE_PENDING)
+MOST_TOLD = 5
+HIDDEN_S = 3.0
+
+
+def settle(world: World, client: Client) -> list[str]:
+    """Wait for jobs, webhooks and the clearing up; what was not over in time."""
+    return [
+        *_await("ended", lambda: _running(client), JOBS_S),
+        *_await("told", lambda: _untold(client), WEBHOOKS_S),
+        *_await("cleared up", _Leftovers(world, client).look, LEFTOVERS_S),
+    ]
+
+
+def _await(what: str, rest: Callable[[], list[str]], deadline_s: float) -> list[str]:
+    until = time.monotonic() + deadline_s
+    while left := rest():
+        if time.monotonic() > until:
+            shown = [f"not {what} after {deadline_s:.0f} s: {each}" for each in left[:MOST_TOLD]]
+            more = len(left) - len(shown)
+            return [*shown, *([f"and {more} more"] if more else [])]
+        time.sleep(LOOK_S)
+    return []
+
+
+def _running(client: Client) -> list[str]:
+    try:
+        jobs = client.running_jobs(timeout_s=10)
+    except grpc.RpcError as error:
+        return [f"ListJobs: {error!r}"]
+    return [f"job {job.job_id}: {job.progress}".replace("\n", " ") for job in jobs]
+
+
+def _untold(client: Client) -> list[str]:
+    return [
+        f"webhook of job {job.job_id}: {hook}".replace("\n", " ")
+        for job in client.all_jobs()
+        for hook in job.webhooks
+        if hook.state in UNTOLD
+    ]
+
+
+class _Leftovers:
+    """What is still there although nobody needs it any more."""
+
+    def __init__(self, world: World, client: Client) -> None:
+        self._world = world
+        self._client = client
+        self._bucket = Bucket(world)
+        self._begun = time.monotonic()
+        self._is_restarted = False
+        self._named: set[str] | None = None
+
+    def look(self) -> list[str]:
+        """A line for each thing."""
+        files = spooled(self._world)
+        for file in files:
+            _make_old(Path(file))
+        messages = queued(self._world)
+        if messages and all(map(_is_hidden, messages)):
+            self._restart_consumers()
+        return [
+            *(f"spool file {file}" for file in files),
+            *(f"multipart upload {key}" for key in self._bucket.open_uploads()),
+            *(f"object {key} without a row" for key in self._bucket.keys() - self._names()),
+            *(f"{count} messages in {key}" for key, count in messages.items()),
+        ]
+
+    def _names(self) -> set[str]:
+        """The objects that rows name. Once all jobs have ended, no other ones come."""
+        if self._named is None:
+            jobs = self._client.all_jobs()
+            self._named = {d.object_key for j in jobs for d in self._client.documents(j.job_id)}
+        return self._named
+
+    def _restart_consumers(self) -> None:
+        if self._is_restarted or time.monotonic() - self._begun < HIDDEN_S:
+            return
+        self._is_restarted = True
+        self._world.log("chaos    consumers end, for messages that they do not know they have")
+        for host in self._world.hosts.values():
+            for name in set(host.names) - {"server", "clock"}:
+                leader = host.supervisor.pid_of(name)
+                if leader is not None:
+                    os.kill(leader, signal.SIGTERM)
+
+
+def _make_old(file: Path) -> None:
+    """So that a run need not wait for the minute after which leftovers are swept."""
+    with contextlib.suppress(FileNotFoundError):
+        old = time.time() - AGE_S
+        os.utime(file, (old, old))
+
+
+def _is_hidden(key: str) -> bool:
+    """Whether it belongs to messages that a living consumer was given without hearing of it.
+
+    Dramatiq takes them out of the queue, and its answer was lost. They come back when the consumer
+    has ended; what they were to do the clock has had done long before.
+    """
+    return "__acks__" in key or (key.endswith(".msgs") and not key.endswith(".XQ.msgs"))

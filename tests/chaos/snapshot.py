@@ -1,0 +1,108 @@
+"""Everything that can be seen from the outside once the storm is over."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import redis
+from minio import Minio
+
+from proto import downloads_pb2 as pb
+from tests.chaos.client import Client
+from tests.chaos.world import World
+from tests.sandbox.deliveries import Delivery
+from tests.sandbox.journal import Flight, PortalRequest
+
+READERS = 4
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`documents`: by job, in the order of the case file. `objects`: their hashes, by key."""
+
+    jobs: Mapping[str, pb.Job]
+    documents: Mapping[str, list[pb.Document]]
+    objects: Mapping[str, str]
+    requests: list[PortalRequest]
+    flights: list[Flight]
+    deliveries: list[Delivery]
+
+
+class Bucket:
+    """Reads the bucket past the proxy and past Autos."""
+
+    def __init__(self, world: World) -> None:
+        env = world.servers.env
+        self._name = world.env["S3_BUCKET"]
+        self._client = Minio(
+            urlsplit(env["S3_ENDPOINT_URL"]).netloc,
+            access_key=env["S3_ACCESS_KEY_ID"],
+            secret_key=env["S3_SECRET_ACCESS_KEY"],
+            secure=False,
+            region=env["S3_REGION"],
+        )
+
+    def keys(self) -> set[str]:
+        """Everything that is in it."""
+        return {str(o.object_name) for o in self._client.list_objects(self._name, recursive=True)}
+
+    def open_uploads(self) -> list[str]:
+        """The keys of multipart uploads that were neither completed nor aborted."""
+        # minio has no public call for it.
+        found = self._client._list_multipart_uploads(self._name)
+        return [str(upload.object_name) for upload in found.uploads]
+
+    def hashes(self) -> dict[str, str]:
+        """The SHA-256 of every object's bytes, as they lie there."""
+        keys = sorted(self.keys())
+        with ThreadPoolExecutor(READERS) as readers:
+            return dict(zip(keys, readers.map(self._hash, keys), strict=True))
+
+    def _hash(self, key: str) -> str:
+        answer = self._client.get_object(self._name, key)
+        digest = hashlib.sha256()
+        try:
+            for chunk in answer.stream(1024 * 1024):
+                digest.update(chunk)
+        finally:
+            answer.close()
+            answer.release_conn()
+        return digest.hexdigest()
+
+
+def queued(world: World) -> dict[str, int]:
+    """What is left of messages, by key of Valkey: queues, their messages, what was not acked."""
+    found = {}
+    with redis.Redis.from_url(world.servers.env["REDIS_URL"], decode_responses=True) as client:
+        sizes = {"list": client.llen, "hash": client.hlen, "set": client.scard}
+        for key in client.scan_iter("autos:*", count=1_000):
+            kind = client.type(key)
+            if kind in sizes:
+                found[key] = sizes[kind](key)
+            elif key.endswith(".XQ"):
+                found[key] = client.zcard(key)
+    return found
+
+
+def spooled(world: World) -> list[str]:
+    """Files that lie in the spools of both hosts."""
+    return [str(file) for host in world.hosts.values() for file in host.spool.glob("*.part")]
+
+
+def take(world: World, client: Client) -> Snapshot:
+    """Look at everything once."""
+    jobs = {job.job_id: job for job in client.all_jobs()}
+    for job in jobs.values():
+        world.ledger.see(job)
+    return Snapshot(
+        jobs=jobs,
+        documents={job_id: client.documents(job_id) for job_id in jobs},
+        objects=Bucket(world).hashes(),
+        requests=world.portal.requests,
+        flights=world.portal.flights,
+        deliveries=[*world.receiver.deliveries, *world.sluggish.deliveries],
+    )

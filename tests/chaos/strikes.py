@@ -1,0 +1,98 @@
+"""The faults that strike processes: killed, frozen, stopped, lost with their host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.chaos.hosts import Host
+from tests.chaos.plan import Fault
+from tests.chaos.sockets import ports_of
+from tests.chaos.world import World
+
+
+def _hosts_of(world: World, fault: Fault, name: str) -> list[Host]:
+    """One of the hosts that run it, or all of them."""
+    running = [key for key, host in world.hosts.items() if name in host.names]
+    choice = fault.choose([*running, "all"])
+    return [world.hosts[key] for key in running if choice in (key, "all")]
+
+
+def _ill_treated(world: World, pids: list[int], until: float) -> None:
+    """What these processes ask of the portal is not theirs any more."""
+    world.proxies["portal"].mark(ports_of(pids), until)
+
+
+def _kill(world: World, killed: list[tuple[Host, str]]) -> None:
+    """Kill -9, all at once; return when others stand in their places."""
+    leaders = [(host, name, host.supervisor.pid_of(name)) for host, name in killed]
+    _ill_treated(world, [p for host, name in killed for p in host.pids(name)], time.time())
+    for host, name, _ in leaders:
+        host.kill(name)
+    for host, name, leader in leaders:
+        host.await_return(name, leader)
+
+
+@contextmanager
+def kill(world: World, fault: Fault) -> Iterator[None]:
+    """Kill -9 of a line of the Procfile, on one host or on both."""
+    name = fault.kind.removesuffix("-kill")
+    _kill(world, [(host, name) for host in _hosts_of(world, fault, name)])
+    yield
+
+
+@contextmanager
+def kill_all(world: World, fault: Fault) -> Iterator[None]:
+    """Kill -9 of everything on both hosts."""
+    _kill(world, [(host, name) for host in world.hosts.values() for name in host.names])
+    yield
+
+
+@contextmanager
+def term(world: World, fault: Fault) -> Iterator[None]:
+    """SIGTERM: the process ends in order and is started again."""
+    name = fault.kind.removesuffix("-term")
+    for host in _hosts_of(world, fault, name):
+        leader = host.supervisor.pid_of(name)
+        if leader is not None:
+            _ill_treated(world, host.pids(name), time.time())
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(leader, signal.SIGTERM)
+            host.await_return(name, leader)
+    yield
+
+
+@contextmanager
+def freeze(world: World, fault: Fault) -> Iterator[None]:
+    """SIGSTOP of a process and its children, and SIGCONT after a while."""
+    name = fault.kind.removesuffix("-freeze")
+    pids = [pid for host in _hosts_of(world, fault, name)[:1] for pid in host.pids(name)]
+    _ill_treated(world, pids, time.time() + fault.for_s)
+    _signal(pids, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _ill_treated(world, pids, time.time())
+        _signal(pids, signal.SIGCONT)
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+@contextmanager
+def lose_host(world: World, fault: Fault) -> Iterator[None]:
+    """The second host is gone for good with its disk; after a while there is another one."""
+    host = world.second
+    _ill_treated(world, [p for name in host.names for p in host.pids(name)], time.time())
+    host.lose()
+    try:
+        yield
+    finally:
+        host.replace()

@@ -1,0 +1,80 @@
+"""A WatchProgress that is followed to the job's end, over every break of the stream."""
+
+from __future__ import annotations
+
+import threading
+
+import grpc
+
+from proto import downloads_pb2 as pb
+from tests.chaos.client import RETRIED, Client
+from tests.chaos.ledger import ENDED, Ledger
+
+STREAM_S = 60.0
+PAUSE_S = 0.3
+
+
+class Watcher:
+    """Follows one job. `documents` holds the last that it was told of each."""
+
+    def __init__(self, client: Client, ledger: Ledger, job_id: str) -> None:
+        self._client = client
+        self._ledger = ledger
+        self.job_id = job_id
+        self.documents: dict[str, pb.Document] = {}
+        self.end: pb.Job | None = None
+        self._revision = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def start(self) -> None:
+        """Follow it from a thread."""
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until the job has ended, or `stop`."""
+        self._thread.join()
+
+    def stop(self) -> None:
+        """Do not go on after the stream of the moment."""
+        self._stop.set()
+
+    def _follow(self) -> None:
+        while self.end is None and not self._stop.wait(PAUSE_S):
+            try:
+                self._follow_once()
+            except grpc.RpcError as error:
+                self._ledger.count("WatchProgress", error.code().name)
+                if error.code() not in RETRIED:
+                    self._problem(f"{error.code().name}: {error.details()}")
+                    return
+
+    def _follow_once(self) -> None:
+        """One stream. Only when it ends well has everything been told."""
+        request = pb.WatchProgressRequest(job_id=self.job_id, after_revision=self._revision)
+        request.heartbeat_interval.FromSeconds(2)
+        job = pb.Job()
+        for told in self._client.api.WatchProgress(request, timeout=STREAM_S):
+            self._take(told)
+            job = told.job if told.HasField("job") else job
+            if self._stop.is_set():
+                return
+        self.end = job
+        if job.state not in ENDED:
+            self._problem(f"the stream ended with {pb.JobState.Name(job.state)}")
+
+    def _take(self, told: pb.WatchProgressResponse) -> None:
+        if told.revision < self._revision:
+            self._problem(f"revision {told.revision} after {self._revision}")
+        self._revision = told.revision
+        if told.HasField("document"):
+            document = told.document
+            earlier = self.documents.get(document.document_id)
+            if earlier is not None and earlier.revision >= document.revision:
+                self._problem(f"document {document.document_id} was told twice")
+            self.documents[document.document_id] = document
+        elif told.HasField("job"):
+            self._ledger.see(told.job)
+
+    def _problem(self, text: str) -> None:
+        self._ledger.problems.append(f"watching job {self.job_id}: {text}")

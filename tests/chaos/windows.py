@@ -1,0 +1,34 @@
+"""Which faults struck while a job ran."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from proto import downloads_pb2 as pb
+from tests.chaos.plan import Fault
+
+# A fault's consequences outlive it: a lease of 5 s that is found out by the clock.
+AFTERMATH_S = 8.0
+BEFORE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Windows:
+    """When each fault began and was over, in seconds since 1970, by its number."""
+
+    faults: Sequence[Fault]
+    broken: Mapping[int, float]
+    mended: Mapping[int, float]
+
+    def during(self, job: pb.Job) -> list[Fault]:
+        """The faults, with their aftermath, that met the job between its start and its end."""
+        begin = job.create_time.ToNanoseconds() / 1e9
+        end = job.end_time.ToNanoseconds() / 1e9
+        return [
+            fault
+            for fault in self.faults
+            if fault.number in self.broken
+            and self.broken[fault.number] - BEFORE_S <= end
+            and self.mended.get(fault.number, end) + AFTERMATH_S >= begin
+        ]

@@ -1,0 +1,193 @@
+"""All that a run plays with: real servers behind proxies, two hosts, a portal, receivers."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from dev.folder import DataFolder
+from dev.procfile import read_procfile
+from dev.sandbox import ROOT
+from dev.servers import Servers, start_all
+from dev.stack import running_stack
+from tests.chaos.hosts import Host, SecondHost
+from tests.chaos.ledger import Ledger
+from tests.chaos.loop_thread import LoopThread
+from tests.chaos.proxy import Proxy
+from tests.sandbox.portal import SandboxPortal
+from tests.sandbox.receiver import WebhookReceiver
+
+TOKEN = "chaos-portal-token"
+SECRET = "whsec_" + base64.b64encode(b"chaos-webhook-secret-0123456789ab").decode()
+# Everything that is counted in seconds is short, so that recoveries fit into a run.
+HASTE = {
+    "LEASE_S": "5",
+    "CLOCK_INTERVAL_MS": "500",
+    "RETRY_BASE_MS": "50",
+    "DOCUMENT_DEADLINE_S": "20",
+    "ORPHAN_AGE_S": "5",
+}
+SECOND_HOST = ("worker", "uploader", "clock")
+
+
+class Log:
+    """A file of lines, each with the seconds since the start. Thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("w", encoding="utf-8", buffering=1)
+        self._lock = threading.Lock()
+        self._begun = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        """Write it down."""
+        with self._lock:
+            if not self._file.closed:
+                self._file.write(f"{time.monotonic() - self._begun:8.3f} {line}\n")
+
+    def close(self) -> None:
+        """Take no more."""
+        with self._lock:
+            self._file.close()
+
+
+@dataclass
+class World:
+    """What a run plays with. `env` is that of the processes: its addresses are the proxies'."""
+
+    folder: Path
+    address: str
+    env: Mapping[str, str] = field(repr=False)
+    servers: Servers
+    proxies: Mapping[str, Proxy]
+    hosts: Mapping[str, Host]
+    portal: SandboxPortal
+    receiver: WebhookReceiver
+    sluggish: WebhookReceiver
+    log: Log
+    ledger: Ledger = field(default_factory=Ledger)
+    # What has begun to be broken and is whole again, in seconds since 1970, by number of the fault.
+    broken: dict[int, float] = field(default_factory=dict)
+    mended: dict[int, float] = field(default_factory=dict)
+    process_lines: list[str] = field(default_factory=list)
+
+    @property
+    def second(self) -> SecondHost:
+        """The host that can be lost."""
+        host = self.hosts["b"]
+        assert isinstance(host, SecondHost)
+        return host
+
+
+@contextmanager
+def running_world(folder: Path) -> Iterator[World]:
+    """Start it all in `folder`, which is made, and stop it all."""
+    folder.mkdir(parents=True)
+    log = Log(folder / "chaos.log")
+    with ExitStack() as exit_stack:
+        exit_stack.callback(log.close)
+        data = DataFolder(folder / "servers")
+        exit_stack.callback(data.close)
+        servers = start_all(data, {}, lambda line: log(f"servers  {line}"))
+        exit_stack.callback(servers.stop)
+        portal = exit_stack.enter_context(
+            SandboxPortal(token=TOKEN, log_path=folder / "portal.jsonl")
+        )
+        receiver = exit_stack.enter_context(WebhookReceiver(secret=SECRET))
+        sluggish = exit_stack.enter_context(WebhookReceiver(secret=SECRET))
+        proxies = _proxies(exit_stack.enter_context(LoopThread()), servers, portal)
+        for proxy in proxies.values():
+            exit_stack.callback(proxy.close)
+        env = {**_env(servers, proxies), "DATA_DIR": str(folder / "a")}
+        env["WEBHOOK_ALLOWED_HOSTS"] = ",".join(
+            urlsplit(r.url).netloc for r in (receiver, sluggish)
+        )
+        yield exit_stack.enter_context(
+            _hosts(folder, env, servers, proxies, portal, (receiver, sluggish), log)
+        )
+
+
+def _proxies(loop: LoopThread, servers: Servers, portal: SandboxPortal) -> dict[str, Proxy]:
+    sockets = parse_qs(urlsplit(servers.env["DATABASE_URL"]).query)["host"][0]
+    return {
+        "postgres": Proxy(loop, Path(sockets) / ".s.PGSQL.5432"),
+        "valkey": Proxy(loop, _address(servers.env["REDIS_URL"])),
+        "s3": Proxy(loop, _address(servers.env["S3_ENDPOINT_URL"])),
+        "portal": Proxy(loop, _address(portal.url)),
+    }
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or 0
+
+
+def _env(servers: Servers, proxies: Mapping[str, Proxy]) -> dict[str, str]:
+    redis_url = urlsplit(servers.env["REDIS_URL"])
+    valkey = f":{redis_url.password}@127.0.0.1:{proxies['valkey'].port}"
+    return {
+        **servers.env,
+        **HASTE,
+        "GRPC_LISTEN": "127.0.0.1:0",
+        "DATABASE_URL": f"postgresql://postgres:@127.0.0.1:{proxies['postgres'].port}/autos",
+        "REDIS_URL": redis_url._replace(netloc=valkey).geturl(),
+        "S3_ENDPOINT_URL": f"http://127.0.0.1:{proxies['s3'].port}",
+        "S3_BUCKET": "autos-chaos",
+        "PDPJ_BASE_URL": f"http://127.0.0.1:{proxies['portal'].port}",
+        "PDPJ_TOKEN": TOKEN,
+        "WEBHOOK_SECRET": SECRET,
+        "WORKER_PROCESSES": "2",
+        "WORKER_THREADS": "8",
+        "LOG_FORMAT": "json",
+    }
+
+
+@contextmanager
+def _hosts(
+    folder: Path,
+    env: Mapping[str, str],
+    servers: Servers,
+    proxies: Mapping[str, Proxy],
+    portal: SandboxPortal,
+    receivers: tuple[WebhookReceiver, WebhookReceiver],
+    log: Log,
+) -> Iterator[World]:
+    lines: list[str] = []
+
+    def note(host: str, line: str) -> None:
+        lines.append(f"{host}.{line}")
+        log(f"{host} {line}")
+
+    procfile = read_procfile(ROOT / "Procfile")
+    with ExitStack() as exit_stack:
+        stack = exit_stack.enter_context(
+            running_stack(env, lambda line: note("a", line), is_announced=False)
+        )
+        first = Host(stack.processes, folder / "a" / "spool")
+        second = SecondHost(
+            {name: procfile[name] for name in SECOND_HOST},
+            {**stack.env, "WORKER_PROCESSES": "1"},
+            folder / "b",
+            lambda line: note("b", line),
+        )
+        # Looked up at the end, because the second host may be another one by then.
+        exit_stack.callback(lambda: second.stop())
+        yield World(
+            folder=folder,
+            address=stack.run_file.address,
+            env=stack.env,
+            servers=servers,
+            proxies=proxies,
+            hosts={"a": first, "b": second},
+            portal=portal,
+            receiver=receivers[0],
+            sluggish=receivers[1],
+            log=log,
+            process_lines=lines,
+        )

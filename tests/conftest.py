@@ -1,0 +1,33 @@
+"""What all tests share: the real servers, once a run, and deadlines instead of sleeps."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from dev.folder import DataFolder
+from dev.servers import Servers, start_all
+
+# Recognisable, so that a test can look for them where they must not be.
+WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"planted-webhook-secret-0123456789").decode()
+PORTAL_TOKEN = "planted-portal-token-0123456789"
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile(
+    "autos", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("autos")
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """PostgreSQL, Valkey and S3, as `make run` starts them."""
+    folder = DataFolder(Path(tmp_path_factory.mktemp("servers")))
+    running = start_all(folder, {}, lambda line: print(line))
+    yield running
+    running.stop()
+    folder.close()

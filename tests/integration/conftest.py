@@ -1,0 +1,142 @@
+"""A database, a bucket, a Redis and a spool for each test, on the suite's real servers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+import redis
+
+from dev.deadline import until
+from dev.servers import Servers
+from storage.database import Database
+from storage.migrate import migrate
+from storage.objects import Objects, ObjectStore
+from storage.spool import Spool
+from tests.databases import create_database
+from tests.databases import database_url as database_url_of
+
+TEMPLATE = "template_autos"
+# Not the one that the acceptance tests' processes use.
+REDIS_DATABASE = 7
+THREADS = 40
+DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname"
+
+_numbers = itertools.count(1)
+
+
+class Databases:
+    """Migrated databases without rows. One that a test has left is emptied and given again."""
+
+    def __init__(self, server_url: str) -> None:
+        self._server_url = server_url
+        template = Database(create_database(server_url, TEMPLATE), max_connections=1)
+        migrate(template)
+        template.close()
+        self._spare: list[str] = []
+
+    @contextmanager
+    def one(self) -> Iterator[str]:
+        """The URL of a database that nobody else has. A deadlock in it is an error."""
+        name = self._spare.pop() if self._spare else self._new()
+        with closing(psycopg2.connect(self._server_url)) as connection:
+            connection.autocommit = True
+            before = _ask(connection, DEADLOCKS, name)
+            yield database_url_of(self._server_url, name)
+            _await_last_session(connection, name)
+            deadlocks = _ask(connection, DEADLOCKS, name) - before
+        assert deadlocks == 0, "PostgreSQL had to break a deadlock"
+        self._empty(name)
+        self._spare.append(name)
+
+    def _new(self) -> str:
+        name = f"test_{next(_numbers)}"
+        create_database(self._server_url, name, template=TEMPLATE)
+        return name
+
+    def _empty(self, name: str) -> None:
+        url = database_url_of(self._server_url, name)
+        with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as rows:
+            rows.execute("SET session_replication_role = replica")  # in any order of tables
+            rows.execute(
+                "SELECT relname FROM pg_stat_user_tables WHERE relname <> 'schema_migration'"
+            )
+            for (table,) in rows.fetchall():
+                rows.execute(f'DELETE FROM "{table}"')
+
+
+@pytest.fixture(scope="session")
+def databases(servers: Servers) -> Databases:
+    """Databases of the suite's PostgreSQL."""
+    return Databases(servers.env["DATABASE_URL"])
+
+
+def _await_last_session(connection: psycopg2.extensions.connection, name: str) -> None:
+    # What a session counted is told when it ends.
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname"
+    until(lambda: _ask(connection, sessions, name) == 0, 10, f"{name} is still in use")
+
+
+def _ask(connection: psycopg2.extensions.connection, select: str, name: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(f"{select} = %s", [name])
+        (number,) = cursor.fetchone() or (0,)
+    return int(number)
+
+
+@pytest.fixture
+def database_url(databases: Databases) -> Iterator[str]:
+    """A migrated database of this test's own."""
+    with databases.one() as url:
+        yield url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """The test's database, for up to THREADS threads."""
+    database = Database(database_url, max_connections=THREADS)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def store(servers: Servers) -> ObjectStore:
+    """How to reach a bucket of the integration tests."""
+    env = servers.env
+    return ObjectStore(
+        endpoint_url=env["S3_ENDPOINT_URL"],
+        public_url=env["S3_ENDPOINT_URL"],
+        access_key_id=env["S3_ACCESS_KEY_ID"],
+        secret_access_key=env["S3_SECRET_ACCESS_KEY"],
+        bucket="integration",
+        region=env.get("S3_REGION", "us-east-1"),
+    )
+
+
+@pytest.fixture(scope="session")
+def objects(store: ObjectStore) -> Objects:
+    """The bucket of the integration tests, shared: keys are chosen by the tests."""
+    objects = Objects(store, max_connections=THREADS)
+    objects.ensure_bucket()
+    return objects
+
+
+@pytest.fixture
+def redis_url(servers: Servers) -> Iterator[str]:
+    """An empty Redis database."""
+    url = urlsplit(servers.env["REDIS_URL"])._replace(path=f"/{REDIS_DATABASE}").geturl()
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+        yield url
+        client.flushdb()
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    """A spool of 64 MiB."""
+    return Spool(tmp_path / "spool", None, 64 * 1024 * 1024)

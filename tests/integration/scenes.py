@@ -1,0 +1,198 @@
+"""Jobs brought to where a test begins, by the functions that bring them there in production."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from typing import Any
+from uuid import UUID, uuid4
+
+from storage import claims, jobs, listing_claims, repairs
+from storage.claims import Claim, Content, Spooled
+from storage.database import Database, Row
+from storage.docket import Docket
+from storage.errors import TransientError
+from storage.jobs import StartRequest
+from storage.listing import CaseListing, ListedDocument
+from storage.listing_claims import ListingClaim
+from storage.records import JobView
+from storage.retries import RetryPolicy
+
+CLIENT = "default"
+LANES = 5
+HOOK = "https://receiver.test/hook"
+# No pause between attempts, so that tests need not wait for them.
+POLICY = RetryPolicy(attempts=5, attempts_few=3, base_s=0)
+BUSY = TransientError("PORTAL_UNAVAILABLE", "The portal answered 503.")
+PDF = Content(1_000, hashlib.sha256(b"any").hexdigest(), "application/pdf", "pdf")
+
+_numbers = itertools.count(1)
+
+
+def process_number() -> str:
+    """A number in the right form that no other test has."""
+    return f"{next(_numbers):07d}-11.2025.8.26.0100"
+
+
+def request(number: str | None = None, **values: Any) -> StartRequest:
+    """A StartDownload without webhook, request_id or max_age, but for `values`."""
+    given: dict[str, Any] = {
+        "client": CLIENT,
+        "process_number": number or process_number(),
+        "webhook_url": None,
+        "request_id": None,
+        "max_age_s": 3_600,
+        "given_max_age_s": None,
+        **values,
+    }
+    return StartRequest(**given)
+
+
+def start(
+    database: Database, wanted: StartRequest | None = None, known: Docket | None = None
+) -> tuple[JobView, bool]:
+    """What StartDownload does."""
+    return jobs.start(database, wanted or request(), job_deadline_s=3_600, known=known)
+
+
+def listed(position: int, **values: Any) -> ListedDocument:
+    """A document of a case, as the portal lists it, but for `values`."""
+    given: dict[str, Any] = {
+        "instance": "G1",
+        "origin_id": str(position),
+        "name": f"Documento {position}",
+        "kind": "Petição",
+        "sequence": position,
+        "filed_local_time": "2025-01-02T03:04:05",
+        "secrecy_level": "PUBLICO",
+        "hrefs": (f"/documentos/{position}",),
+        "listed_size_bytes": None,
+        "listed_content_type": "application/pdf",
+        "refused_reason": None,
+        **values,
+    }
+    return ListedDocument(**given)
+
+
+def listing(documents: int) -> CaseListing:
+    """A public case with so many documents."""
+    return CaseListing(0, tuple(listed(position) for position in range(documents)))
+
+
+def docket(number: str, case: CaseListing) -> Docket:
+    """The docket of a listing, nothing carried over."""
+    return Docket.of(CLIENT, number, case)
+
+
+def listing_claim(database: Database, job_id: UUID, *, lease_s: float = 60) -> ListingClaim:
+    """The listing of a job, which must be free."""
+    claim = listing_claims.claim(database, job_id, lease_s=lease_s)
+    assert claim
+    return claim
+
+
+def listed_job(
+    database: Database, documents: int | CaseListing, wanted: StartRequest | None = None
+) -> UUID:
+    """A running job whose documents are listed and wait."""
+    view, is_new = start(database, wanted)
+    assert is_new
+    claim = listing_claim(database, view.job.job_id)
+    case = listing(documents) if isinstance(documents, int) else documents
+    listing_claims.record(database, claim, docket(claim.process_number, case))
+    return view.job.job_id
+
+
+def living_spool(database: Database) -> UUID:
+    """A spool whose uploader has just given a sign of life."""
+    spool_id = uuid4()
+    repairs.beat(database, spool_id, "")
+    return spool_id
+
+
+def claim(
+    database: Database,
+    job_id: UUID,
+    *,
+    spool_id: UUID | None = None,
+    lanes: int = LANES,
+    lease_s: float = 60,
+) -> Claim | None:
+    """The job's next document, if there is one to be had."""
+    return claims.claim_next(
+        database, job_id, spool_id=spool_id or uuid4(), lanes=lanes, lease_s=lease_s
+    )
+
+
+def claimed(database: Database, job_id: UUID, **values: Any) -> Claim:
+    """The job's next document, which must be there."""
+    found = claim(database, job_id, **values)
+    assert found
+    return found
+
+
+def upload(database: Database, held: Claim, *, content: Content = PDF) -> Spooled:
+    """The claimed document, fetched and taken for its upload."""
+    claims.spooled(database, held, content)
+    file = claims.take_upload(database, held.job_id, held.document_id, held.lease, lease_s=60)
+    assert file
+    return file
+
+
+def key(file: Spooled) -> str:
+    """An object key for a file that no bucket will see."""
+    return f"{file.client}/{file.document_id}/{file.sha256[:16]}"
+
+
+def store_next(database: Database, job_id: UUID, *, content: Content = PDF) -> Spooled:
+    """The job's next document, from claim to AVAILABLE."""
+    file = upload(database, claimed(database, job_id), content=content)
+    claims.stored(database, file, key(file))
+    return file
+
+
+def job(database: Database, job_id: UUID) -> Row:
+    """A job's row."""
+    with database.transaction() as transaction:
+        return transaction.only("SELECT * FROM jobs WHERE job_id = %(id)s", id=job_id)
+
+
+def documents(database: Database, job_id: UUID) -> list[Row]:
+    """A job's documents in the order of the case file."""
+    with database.transaction() as transaction:
+        return transaction.all(
+            "SELECT * FROM documents WHERE job_id = %(id)s ORDER BY position", id=job_id
+        )
+
+
+def events(database: Database, job_id: UUID) -> list[Row]:
+    """The ends of a job's runs."""
+    with database.transaction() as transaction:
+        return transaction.all("SELECT * FROM events WHERE job_id = %(id)s ORDER BY run", id=job_id)
+
+
+def webhooks(database: Database, job_id: UUID) -> list[Row]:
+    """A job's webhooks."""
+    with database.transaction() as transaction:
+        return transaction.all(
+            "SELECT * FROM webhooks WHERE job_id = %(id)s ORDER BY position", id=job_id
+        )
+
+
+def execute(database: Database, sql: str, **values: Any) -> int:
+    """How many rows a statement touched: for what only time brings about."""
+    with database.transaction() as transaction:
+        return transaction.run(sql, **values)
+
+
+def age(database: Database, job_id: UUID, seconds: float) -> None:
+    """Puts everything that is dated about a job so many seconds into the past."""
+    columns = {
+        "jobs": "create_time start_time update_time deadline_time listed_time nudge_time"
+        " listing_not_before listing_lease_until",
+        "documents": "not_before lease_until",
+        "webhooks": "next_attempt_time lease_until nudge_time",
+    }
+    for table, names in columns.items():
+        moves = ", ".join(f"{n} = {n} - %(s)s * interval '1 second'" for n in names.split())
+        execute(database, f"UPDATE {table} SET {moves} WHERE job_id = %(id)s", s=seconds, id=job_id)

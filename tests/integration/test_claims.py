@@ -1,0 +1,825 @@
+"""Claims: five lanes, one holder each, and nothing for who comes late."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from uuid import UUID, uuid4
+
+import pytest
+
+from storage import claims, documents, ending, jobs, repairs
+from storage.claims import Claim, Content, Spooled
+from storage.database import Database, Row
+from storage.errors import AttemptError, LeaseLost, PermanentError, TooFast, TransientError
+from storage.listing import CaseListing
+from storage.retries import LOST_LEASES, RetryPolicy
+from storage.states import DocumentState, JobState
+from tests.integration import scenes
+from tests.integration.scenes import BUSY, CLIENT, HOOK, LANES, PDF, POLICY
+from tests.integration.together import together
+
+GONE = PermanentError("NOT_FOUND", "The portal does not have it.")
+
+
+def _states(database: Database, job_id: UUID) -> list[str]:
+    return [row["state"] for row in scenes.documents(database, job_id)]
+
+
+def _snapshot(database: Database, job_id: UUID) -> tuple[Row, list[Row]]:
+    return scenes.job(database, job_id), scenes.documents(database, job_id)
+
+
+# Lanes
+
+
+def test_never_more_documents_on_their_way_than_lanes(database: Database) -> None:
+    job_id = scenes.listed_job(database, 40)
+
+    found = together([partial(scenes.claim, database, job_id)] * 20)
+
+    taken = [claim.document_id for claim in found if claim]
+    assert len(taken) == LANES
+    assert len(set(taken)) == LANES
+    assert Counter(_states(database, job_id)) == {"DOWNLOADING": LANES, "PENDING": 35}
+
+
+def test_twenty_threads_store_each_document_once_in_five_lanes(database: Database) -> None:
+    job_id = scenes.listed_job(database, 60)
+    stored: list[UUID] = []
+    most = 0
+
+    def lane() -> None:
+        nonlocal most
+        while scenes.job(database, job_id)["end_time"] is None:
+            claim = scenes.claim(database, job_id)
+            most = max(most, _in_lanes(database, job_id))
+            if claim:
+                file = scenes.upload(database, claim)
+                claims.stored(database, file, scenes.key(file))
+                stored.append(file.document_id)
+
+    together([lane] * 20)
+
+    assert len(stored) == len(set(stored)) == 60
+    assert 1 <= most <= LANES
+    job = scenes.job(database, job_id)
+    assert (job["state"], job["completed_documents"]) == ("COMPLETED", 60)
+    assert job["stored_bytes"] == 60 * PDF.size_bytes
+    assert len(scenes.events(database, job_id)) == 1
+
+
+def _in_lanes(database: Database, job_id: UUID) -> int:
+    return sum(state in {"DOWNLOADING", "DOWNLOADED"} for state in _states(database, job_id))
+
+
+def test_a_spooled_file_keeps_its_lane_until_it_is_stored(database: Database) -> None:
+    job_id = scenes.listed_job(database, 2)
+    claim = scenes.claimed(database, job_id, lanes=1)
+    claims.spooled(database, claim, PDF)
+    assert scenes.claim(database, job_id, lanes=1) is None
+
+    file = claims.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60)
+    assert file
+    claims.stored(database, file, scenes.key(file))
+
+    assert scenes.claim(database, job_id, lanes=1)
+
+
+def test_the_lanes_of_one_job_leave_another_alone(database: Database) -> None:
+    first, second = scenes.listed_job(database, 9), scenes.listed_job(database, 9)
+    for _ in range(LANES):
+        scenes.claimed(database, first)
+
+    assert scenes.claim(database, first) is None
+    assert scenes.claim(database, second)
+
+
+def test_documents_are_claimed_in_the_order_of_the_case_file(database: Database) -> None:
+    job_id = scenes.listed_job(database, 7)
+
+    names = [scenes.claimed(database, job_id, lanes=7).name for _ in range(7)]
+
+    assert names == [f"Documento {position}" for position in range(7)]
+
+
+def test_a_document_that_is_not_ready_is_passed_over(database: Database) -> None:
+    job_id = scenes.listed_job(database, 3)
+    claims.give_back(database, scenes.claimed(database, job_id), delay_s=60)
+
+    assert scenes.claimed(database, job_id).name == "Documento 1"
+
+    scenes.age(database, job_id, 61)
+    assert scenes.claimed(database, job_id).name == "Documento 0"
+
+
+def test_a_job_with_only_waiting_documents_has_nothing_to_claim(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    claims.give_back(database, scenes.claimed(database, job_id), delay_s=60)
+
+    assert scenes.claim(database, job_id) is None
+
+
+@pytest.mark.parametrize("documents", [0, 1])
+def test_an_ended_job_has_nothing_to_claim(database: Database, documents: int) -> None:
+    job_id = scenes.listed_job(database, documents)
+    jobs.cancel(database, CLIENT, job_id)
+
+    assert scenes.claim(database, job_id) is None
+
+
+def test_an_unknown_job_has_nothing_to_claim(database: Database) -> None:
+    assert scenes.claim(database, uuid4()) is None
+
+
+# Fencing
+
+
+def _use(database: Database, held: Claim, file: Spooled) -> dict[str, Callable[[], object]]:
+    """Every function that takes a token, as its former holder would call it."""
+    return {
+        "spooled": lambda: claims.spooled(database, held, PDF),
+        "stored": lambda: claims.stored(database, file, scenes.key(file)),
+        "give_back": lambda: claims.give_back(database, held, delay_s=9),
+        "give_back lost": lambda: claims.give_back(database, held, is_lost=True),
+        "fail_attempt": lambda: claims.fail_attempt(database, held, BUSY, POLICY),
+        "fail_attempt for good": lambda: claims.fail_attempt(database, held, GONE, POLICY),
+        "expire downloading": lambda: claims.expire(database, held, DocumentState.DOWNLOADING),
+        "expire downloaded": lambda: claims.expire(database, held, DocumentState.DOWNLOADED),
+    }
+
+
+SILENT: dict[str, Callable[[Database, Claim, Spooled], object]] = {
+    "keep": lambda db, held, _: claims.keep(db, [held.lease], lease_s=999),
+    "take_upload": lambda db, held, _: claims.take_upload(
+        db, held.job_id, held.document_id, held.lease, lease_s=999
+    ),
+    "postpone_upload": lambda db, _, file: claims.postpone_upload(db, file, delay_s=999),
+}
+
+
+def _spooled(database: Database, held: Claim) -> Spooled:
+    """What an uploader that took the claim's file would have."""
+    real = scenes.upload(database, scenes.claimed(database, scenes.listed_job(database, 1)))
+    return replace(real, job_id=held.job_id, document_id=held.document_id, lease=held.lease)
+
+
+def _to_pending(database: Database, held: Claim) -> None:
+    claims.give_back(database, held, delay_s=60)
+
+
+def _to_another(database: Database, held: Claim) -> None:
+    claims.give_back(database, held)
+    assert scenes.claimed(database, held.job_id).document_id == held.document_id
+
+
+def _to_anothers_spool(database: Database, held: Claim) -> None:
+    claims.give_back(database, held)
+    claims.spooled(database, scenes.claimed(database, held.job_id), PDF)
+
+
+def _to_the_bucket(database: Database, held: Claim) -> None:
+    claims.give_back(database, held)
+    scenes.store_next(database, held.job_id)
+
+
+def _to_failure(database: Database, held: Claim) -> None:
+    claims.fail_attempt(database, held, GONE, POLICY)
+
+
+def _to_cancelled(database: Database, held: Claim) -> None:
+    jobs.cancel(database, CLIENT, held.job_id)
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        *(_to_pending, _to_another, _to_anothers_spool, _to_the_bucket),
+        *(_to_failure, _to_cancelled),
+    ],
+)
+def test_a_stale_token_changes_nothing(
+    database: Database, moved: Callable[[Database, Claim], None]
+) -> None:
+    # Given a claim that was taken back, wherever its document went then
+    job_id = scenes.listed_job(database, 2)
+    held = scenes.claimed(database, job_id)
+    moved(database, held)
+    file = _spooled(database, held)
+    before = _snapshot(database, job_id)
+
+    # When its former holder wakes up and goes on, in whatever way
+    for name, use in _use(database, held, file).items():
+        with pytest.raises(LeaseLost):
+            use()
+        assert _snapshot(database, job_id) == before, name
+    told = {name: use(database, held, file) for name, use in SILENT.items()}
+
+    # Then nothing has changed, not even a revision
+    assert told == {"keep": set(), "take_upload": None, "postpone_upload": None}
+    assert _snapshot(database, job_id) == before
+
+
+def test_a_token_that_never_was_changes_nothing(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    held = scenes.claimed(database, job_id)
+    forged = replace(held, lease=uuid4())
+    before = _snapshot(database, job_id)
+
+    for use in _use(database, forged, _spooled(database, forged)).values():
+        with pytest.raises(LeaseLost):
+            use()
+
+    assert _snapshot(database, job_id) == before
+
+
+def test_the_holder_cannot_skip_a_step(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    held = scenes.claimed(database, job_id)
+
+    with pytest.raises(LeaseLost):
+        claims.stored(database, _spooled(database, held), "key")
+    upload = claims.take_upload(database, job_id, held.document_id, held.lease, lease_s=60)
+    assert upload is None
+
+
+def test_a_hand_over_whose_answer_was_lost_may_be_said_again(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    held = scenes.claimed(database, job_id)
+    claims.spooled(database, held, PDF)
+    before = _snapshot(database, job_id)
+
+    claims.spooled(database, held, PDF)
+
+    assert _snapshot(database, job_id) == before
+
+
+def test_two_uploaders_never_take_the_same_file(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    held = scenes.claimed(database, job_id)
+    claims.spooled(database, held, PDF)
+    take = partial(claims.take_upload, database, job_id, held.document_id, held.lease, lease_s=60)
+
+    taken = together([take] * 10)
+
+    assert sum(file is not None for file in taken) == 1
+
+
+def test_an_upload_whose_lease_ran_out_can_be_taken_again(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    first = scenes.upload(database, scenes.claimed(database, job_id))
+    scenes.age(database, job_id, 61)
+
+    again = claims.take_upload(database, job_id, first.document_id, first.lease, lease_s=60)
+
+    assert again
+    assert replace(again, take_time=first.take_time) == first
+
+
+def test_a_postponed_upload_waits_and_burns_no_attempt(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    file = scenes.upload(database, scenes.claimed(database, job_id))
+
+    claims.postpone_upload(database, file, delay_s=30)
+
+    take = partial(claims.take_upload, database, job_id, file.document_id, file.lease, lease_s=60)
+    assert take() is None
+    scenes.age(database, job_id, 31)
+    again = take()
+    assert again
+    assert again.pause_count == 1
+    assert scenes.documents(database, job_id)[0]["attempt_count"] == 1
+
+
+# Keeping
+
+
+def test_a_kept_lease_is_prolonged_and_reported(database: Database) -> None:
+    job_id = scenes.listed_job(database, 2)
+    held, other = (scenes.claimed(database, job_id, lease_s=5) for _ in range(2))
+
+    kept = claims.keep(database, [held.lease, uuid4()], lease_s=500)
+
+    assert kept == {held.lease}
+    row, left = scenes.documents(database, job_id)
+    assert (row["lease"], left["lease"]) == (held.lease, other.lease)
+    assert (row["lease_until"] - left["lease_until"]).total_seconds() > 400
+
+
+def test_keeping_nothing_keeps_nothing(database: Database) -> None:
+    assert claims.keep(database, [], lease_s=5) == set()
+
+
+def test_a_late_renewal_does_not_lock_the_uploader_out(database: Database) -> None:
+    # Given a worker whose keeper renews just after the file was handed over
+    job_id = scenes.listed_job(database, 1)
+    held = scenes.claimed(database, job_id)
+    claims.spooled(database, held, PDF)
+
+    assert claims.keep(database, [held.lease], lease_s=60) == {held.lease}
+
+    assert claims.take_upload(database, job_id, held.document_id, held.lease, lease_s=60)
+
+
+def test_a_row_that_somebody_works_on_still_counts_as_held(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    held = scenes.claimed(database, job_id)
+
+    with database.transaction() as transaction:
+        transaction.one("SELECT FROM documents WHERE lease = %(l)s FOR UPDATE", l=held.lease)
+        (kept,) = together([lambda: claims.keep(database, [held.lease], lease_s=60)])
+
+    assert kept == {held.lease}
+
+
+# Attempts
+
+
+def test_a_transient_failure_is_tried_again_up_to_the_policy(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+
+    outcomes = [
+        claims.fail_attempt(database, scenes.claimed(database, job_id), BUSY, POLICY)
+        for _ in range(POLICY.attempts)
+    ]
+
+    assert [o.delay_s for o in outcomes] == [0, 0, 0, 0, None]
+    assert [o.job_has_ended for o in outcomes] == [False] * 4 + [True]
+    (row,) = scenes.documents(database, job_id)
+    assert (row["state"], row["attempt_count"]) == ("FAILED", POLICY.attempts)
+    assert (row["error_reason"], row["error_is_retryable"]) == (BUSY.reason, True)
+    job = scenes.job(database, job_id)
+    assert (job["state"], job["failed_documents"]) == ("FAILED", 1)
+    assert job["error_reason"] == "NO_DOCUMENT_AVAILABLE"
+    assert BUSY.reason in job["error_message"]
+
+
+def test_between_attempts_the_document_waits_with_its_last_error(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    slow = RetryPolicy(attempts=5, attempts_few=3, base_s=50)
+
+    outcome = claims.fail_attempt(database, scenes.claimed(database, job_id), BUSY, slow)
+
+    assert outcome.delay_s is not None
+    assert 40 <= outcome.delay_s <= 60
+    (row,) = scenes.documents(database, job_id)
+    assert (row["state"], row["error_reason"]) == ("PENDING", BUSY.reason)
+    assert scenes.claim(database, job_id) is None
+    scenes.age(database, job_id, 61)
+    assert scenes.claim(database, job_id)
+
+
+def test_a_permanent_failure_fails_at_once_and_alone(database: Database) -> None:
+    job_id = scenes.listed_job(database, 2)
+
+    outcome = claims.fail_attempt(database, scenes.claimed(database, job_id), GONE, POLICY)
+
+    assert (outcome.delay_s, outcome.job_has_ended) == (None, False)
+    assert _states(database, job_id) == ["FAILED", "PENDING"]
+    scenes.store_next(database, job_id)
+    job = scenes.job(database, job_id)
+    assert (job["state"], job["error_reason"]) == ("PARTIALLY_COMPLETED", None)
+
+
+@pytest.mark.parametrize("error", [GONE, TransientError("CORRUPT", "cut", is_few=True)])
+def test_a_link_that_fails_for_good_gives_way_to_its_twin(
+    database: Database, error: AttemptError
+) -> None:
+    # Given a document that the portal lists under two links
+    case = CaseListing(0, (scenes.listed(0, hrefs=("/one", "/two")),))
+    job_id = scenes.listed_job(database, case)
+
+    # When the first does not give it, then the second gets all attempts of its own
+    tried = []
+    for _ in range(20):
+        claim = scenes.claim(database, job_id)
+        if claim is None:
+            break
+        tried.append(claim.href)
+        claims.fail_attempt(database, claim, error, POLICY)
+
+    each = 1 if error is GONE else POLICY.attempts_few
+    assert tried == ["/one"] * each + ["/two"] * each
+    (row,) = scenes.documents(database, job_id)
+    assert (row["state"], row["attempt_count"]) == ("FAILED", 2 * each)
+
+
+def test_a_twin_that_works_makes_the_document_available(database: Database) -> None:
+    case = CaseListing(0, (scenes.listed(0, hrefs=("/one", "/two")),))
+    job_id = scenes.listed_job(database, case)
+    claims.fail_attempt(database, scenes.claimed(database, job_id), GONE, POLICY)
+
+    scenes.store_next(database, job_id)
+
+    (row,) = scenes.documents(database, job_id)
+    assert (row["state"], row["error_reason"]) == ("AVAILABLE", None)
+    assert scenes.job(database, job_id)["state"] == "COMPLETED"
+
+
+def test_too_fast_burns_no_attempt_however_often(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    too_fast = TooFast("slow down", retry_after_s=7)
+
+    for _ in range(3 * POLICY.attempts):
+        outcome = claims.fail_attempt(database, scenes.claimed(database, job_id), too_fast, POLICY)
+        assert outcome.delay_s is not None
+        assert 7 <= outcome.delay_s <= 8.4
+        scenes.age(database, job_id, 10)
+
+    (row,) = scenes.documents(database, job_id)
+    assert (row["state"], row["attempt_count"], row["href_attempt_count"]) == ("PENDING", 0, 0)
+
+
+def test_giving_back_burns_no_attempt(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+
+    for _ in range(3 * LOST_LEASES):
+        claims.give_back(database, scenes.claimed(database, job_id))
+
+    (row,) = scenes.documents(database, job_id)
+    assert (row["state"], row["attempt_count"], row["lost_lease_count"]) == ("PENDING", 0, 0)
+
+
+def test_the_fifth_lost_lease_fails_the_document(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+
+    for _ in range(LOST_LEASES):
+        assert scenes.job(database, job_id)["state"] == "PROCESSING"
+        held = scenes.claimed(database, job_id, lease_s=-1)
+        outcome = claims.expire(database, held, DocumentState.DOWNLOADING)
+
+    assert (outcome.delay_s, outcome.job_has_ended) == (None, True)
+    (row,) = scenes.documents(database, job_id)
+    assert (row["state"], row["error_reason"], row["attempt_count"]) == ("FAILED", "WORKER_LOST", 0)
+    assert row["error_is_retryable"] is True
+
+
+def test_a_lease_that_still_holds_is_not_expired(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    held = scenes.claimed(database, job_id)
+
+    with pytest.raises(LeaseLost):
+        claims.expire(database, held, DocumentState.DOWNLOADING)
+
+    assert _states(database, job_id) == ["DOWNLOADING"]
+
+
+def test_a_file_handed_over_at_the_last_moment_is_not_fetched_again(database: Database) -> None:
+    # Given a clock that saw the lease run out, and a worker that was just about to be ready
+    job_id = scenes.listed_job(database, 1)
+    held = scenes.claimed(database, job_id, spool_id=scenes.living_spool(database), lease_s=-1)
+    claims.spooled(database, held, PDF)
+
+    # When the clock comes to take it back
+    for state in (DocumentState.DOWNLOADING, DocumentState.DOWNLOADED):
+        with pytest.raises(LeaseLost):
+            claims.expire(database, held, state)
+
+    # Then the file stays where it is
+    assert _states(database, job_id) == ["DOWNLOADED"]
+
+
+def test_attempts_and_pauses_are_counted_apart(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    too_fast = TooFast("slow down", retry_after_s=0)
+    claims.fail_attempt(database, scenes.claimed(database, job_id), BUSY, POLICY)
+    claims.fail_attempt(database, scenes.claimed(database, job_id), too_fast, POLICY)
+    claims.give_back(database, scenes.claimed(database, job_id), is_lost=True)
+    scenes.store_next(database, job_id)
+
+    (row,) = scenes.documents(database, job_id)
+    assert (row["attempt_count"], row["lost_lease_count"]) == (2, 1)
+
+
+# Revisions
+
+
+def test_every_change_takes_a_revision_of_its_own(database: Database) -> None:
+    # Given readers that note every revision that a document ever had
+    job_id = scenes.listed_job(database, 30)
+    seen: dict[int, set[tuple[UUID, str]]] = {}
+    last = 0
+    over = threading.Event()
+
+    def reader() -> None:
+        nonlocal last
+        while True:
+            is_last = over.is_set()
+            job = scenes.job(database, job_id)
+            assert job["revision"] >= last, "a revision went back"
+            last = job["revision"]
+            for row in scenes.documents(database, job_id):
+                change = (row["document_id"], row["state"])
+                seen.setdefault(row["revision"], set()).add(change)
+            if is_last:
+                return
+
+    # When the documents take every way there is
+    def lane(index: int) -> None:
+        while claim := scenes.claim(database, job_id):
+            match (index + _position(database, claim)) % 4:
+                case 0:
+                    claims.fail_attempt(database, claim, BUSY, POLICY)
+                case 1:
+                    claims.fail_attempt(database, claim, GONE, POLICY)
+                case _:
+                    file = scenes.upload(database, claim)
+                    claims.stored(database, file, scenes.key(file))
+
+    watching = threading.Thread(target=reader)
+    watching.start()
+    together([partial(lane, index) for index in range(LANES)])
+    over.set()
+    watching.join()
+
+    # Then no revision ever meant two changes, and the job's is never behind
+    assert all(len(changes) == 1 for changes in seen.values())
+    revisions = [row["revision"] for row in scenes.documents(database, job_id)]
+    assert len(set(revisions)) == 30
+    assert scenes.job(database, job_id)["revision"] > max(revisions)
+
+
+def _position(database: Database, claim: Claim) -> int:
+    rows = scenes.documents(database, claim.job_id)
+    return int(next(r["position"] for r in rows if r["document_id"] == claim.document_id))
+
+
+def test_what_changed_is_told_in_the_order_of_revisions(database: Database) -> None:
+    job_id = scenes.listed_job(database, 4)
+    before = scenes.job(database, job_id)["revision"]
+    first, second = scenes.claimed(database, job_id), scenes.claimed(database, job_id)
+    claims.give_back(database, first)
+
+    now = scenes.job(database, job_id)["revision"]
+    changed = documents.changed(database, job_id, after_revision=before, up_to=now)
+
+    assert [d.document_id for d in changed] == [second.document_id, first.document_id]
+    assert [d.revision for d in changed] == [before + 2, before + 3]
+    assert documents.changed(database, job_id, after_revision=now, up_to=now) == []
+
+
+def test_a_listing_and_a_cancellation_number_their_documents(database: Database) -> None:
+    job_id = scenes.listed_job(database, 10)
+    listed = [row["revision"] for row in scenes.documents(database, job_id)]
+    assert listed == sorted(set(listed))
+    assert scenes.job(database, job_id)["revision"] > listed[-1]
+
+    jobs.cancel(database, CLIENT, job_id)
+
+    cancelled = [row["revision"] for row in scenes.documents(database, job_id)]
+    assert cancelled == sorted(set(cancelled))
+    assert cancelled[0] > listed[-1]
+    assert scenes.job(database, job_id)["revision"] > cancelled[-1]
+
+
+def test_changes_are_announced_after_the_commit_and_only_then(database_url: str) -> None:
+    told: list[tuple[UUID, int]] = []
+    database = Database(
+        database_url,
+        max_connections=2,
+        on_change=lambda job_id, _: told.append((job_id, _committed(job_id))),
+    )
+    reader = Database(database_url, max_connections=1)
+
+    def _committed(job_id: UUID) -> int:
+        return int(scenes.job(reader, job_id)["revision"])
+
+    job_id = scenes.listed_job(database, 1)
+    held = scenes.claimed(database, job_id)
+    assert told[-1] == (job_id, _committed(job_id))
+    claims.give_back(database, held)
+    count = len(told)
+    with pytest.raises(LeaseLost):
+        claims.spooled(database, held, PDF)
+
+    assert len(told) == count
+    database.close()
+    reader.close()
+
+
+# The end
+
+
+def test_the_last_two_documents_at_the_same_moment_end_the_job_once(database: Database) -> None:
+    for _ in range(40):
+        job_id = scenes.listed_job(database, 2, scenes.request(webhook_url=HOOK))
+        files = [scenes.upload(database, scenes.claimed(database, job_id)) for _ in range(2)]
+
+        outcomes = together(
+            [partial(claims.stored, database, file, scenes.key(file)) for file in files]
+        )
+
+        assert sorted(o.job_has_ended for o in outcomes) == [False, True]
+        assert scenes.job(database, job_id)["state"] == "COMPLETED"
+        assert len(scenes.events(database, job_id)) == 1
+
+
+def test_a_run_that_has_ended_is_never_ended_again(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1, scenes.request(webhook_url=HOOK))
+    scenes.store_next(database, job_id)
+    before = (scenes.job(database, job_id), scenes.events(database, job_id))
+
+    with pytest.raises(AssertionError), database.transaction() as transaction:
+        ending.end(transaction, job_id, JobState.CANCELLED)
+
+    assert (scenes.job(database, job_id), scenes.events(database, job_id)) == before
+
+
+def test_a_last_success_and_a_last_failure_end_the_job_once(database: Database) -> None:
+    for _ in range(40):
+        job_id = scenes.listed_job(database, 2)
+        file = scenes.upload(database, scenes.claimed(database, job_id))
+        held = scenes.claimed(database, job_id)
+
+        outcomes = together(
+            [
+                partial(claims.stored, database, file, scenes.key(file)),
+                partial(claims.fail_attempt, database, held, GONE, POLICY),
+            ]
+        )
+
+        assert sorted(o.job_has_ended for o in outcomes) == [False, True]
+        job = scenes.job(database, job_id)
+        assert job["state"] == "PARTIALLY_COMPLETED"
+        assert (job["completed_documents"], job["failed_documents"]) == (1, 1)
+
+
+def test_the_end_freezes_an_event_and_makes_every_webhook_due(database: Database) -> None:
+    wanted = scenes.request(webhook_url=HOOK)
+    job_id = scenes.listed_job(database, 2, wanted)
+    scenes.start(database, scenes.request(wanted.process_number, webhook_url=f"{HOOK}/2"))
+    scenes.store_next(database, job_id)
+    assert scenes.events(database, job_id) == []
+    claims.fail_attempt(database, scenes.claimed(database, job_id), GONE, POLICY)
+
+    job = scenes.job(database, job_id)
+    (event,) = scenes.events(database, job_id)
+    assert event["type"] == "download.partially_completed"
+    assert (event["run"], event["event_time"]) == (1, job["end_time"])
+    assert event["job"]["state"] == "PARTIALLY_COMPLETED"
+    assert event["job"]["revision"] == job["revision"]
+    assert [d["state"] for d in event["documents"]] == ["AVAILABLE", "FAILED"]
+    hooks = scenes.webhooks(database, job_id)
+    assert [h["url"] for h in hooks] == [HOOK, f"{HOOK}/2"]
+    assert {(h["state"], h["event_id"]) for h in hooks} == {("PENDING", event["event_id"])}
+    assert len({h["webhook_id"] for h in hooks}) == 2
+
+    # and it stays as it was, whatever becomes of the rows
+    scenes.execute(database, "UPDATE documents SET name = 'another' WHERE job_id = %(i)s", i=job_id)
+    assert scenes.events(database, job_id) == [event]
+
+
+def test_an_end_that_nobody_is_told_keeps_no_snapshot(database: Database) -> None:
+    job_id = scenes.listed_job(database, 0)
+
+    (event,) = scenes.events(database, job_id)
+
+    assert (event["job"], event["documents"]) == (None, None)
+
+
+# Cancelling
+
+
+def test_cancel_takes_back_what_is_claimed(database: Database) -> None:
+    # Given a document in every state that is not over, and two that are
+    job_id = scenes.listed_job(database, 6, scenes.request(webhook_url=HOOK))
+    scenes.store_next(database, job_id)
+    claims.fail_attempt(database, scenes.claimed(database, job_id), GONE, POLICY)
+    uploading = scenes.upload(database, scenes.claimed(database, job_id))
+    in_spool = scenes.claimed(database, job_id)
+    claims.spooled(database, in_spool, PDF)
+    downloading = scenes.claimed(database, job_id)
+
+    view = jobs.cancel(database, CLIENT, job_id)
+
+    assert _states(database, job_id) == ["AVAILABLE", "FAILED", *["CANCELLED"] * 4]
+    assert (view.job.state, view.job.cancelled_documents) == ("CANCELLED", 4)
+    leases = [uploading.lease, in_spool.lease, downloading.lease]
+    assert claims.keep(database, leases, lease_s=60) == set()
+    assert repairs.unowned(database, leases) == set(leases)
+    (event,) = scenes.events(database, job_id)
+    assert event["type"] == "download.cancelled"
+
+
+def test_cancelling_an_ended_job_changes_nothing(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    scenes.store_next(database, job_id)
+    before = _snapshot(database, job_id)
+
+    view = jobs.cancel(database, CLIENT, job_id)
+
+    assert view.job.state == "COMPLETED"
+    assert _snapshot(database, job_id) == before
+
+
+def test_cancel_and_finish_at_the_same_moment_are_one_end(database: Database) -> None:
+    ends: Counter[str] = Counter()
+    for _ in range(60):
+        job_id = scenes.listed_job(database, 1, scenes.request(webhook_url=HOOK))
+        file = scenes.upload(database, scenes.claimed(database, job_id))
+
+        finished, cancelled = together(
+            [partial(_has_finished, database, file), partial(_has_cancelled, database, job_id)]
+        )
+
+        assert finished != cancelled
+        job = scenes.job(database, job_id)
+        assert job["state"] == ("COMPLETED" if finished else "CANCELLED")
+        (event,) = scenes.events(database, job_id)
+        assert event["job"]["state"] == job["state"]
+        (hook,) = scenes.webhooks(database, job_id)
+        assert hook["event_id"] == event["event_id"]
+        ends[job["state"]] += 1
+    assert len(ends) == 2, "the race never went both ways, so it proved nothing"
+
+
+def _has_finished(database: Database, file: Spooled) -> bool:
+    try:
+        return claims.stored(database, file, scenes.key(file)).job_has_ended
+    except LeaseLost:
+        return False
+
+
+def _has_cancelled(database: Database, job_id: UUID) -> bool:
+    return jobs.cancel(database, CLIENT, job_id).job.state == "CANCELLED"
+
+
+# Everything at once
+
+
+def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) -> None:
+    # Given a few jobs, and threads that do to them whatever is ever done, for two seconds.
+    # A deadlock would be reported as ServiceUnavailable here, and counted by the fixture.
+    spool_id = scenes.living_spool(database)
+    wanted = [scenes.request(webhook_url=HOOK) for _ in range(4)]
+    job_ids = [scenes.listed_job(database, 40, w) for w in wanted]
+    deadline = time.monotonic() + 2
+
+    def repeat(step: Callable[[UUID], object]) -> None:
+        while time.monotonic() < deadline:
+            for job_id in job_ids:
+                try:
+                    step(job_id)
+                except LeaseLost:
+                    continue
+
+    def fetch(job_id: UUID) -> None:
+        if claim := scenes.claim(database, job_id, spool_id=spool_id):
+            claims.keep(database, [claim.lease], lease_s=60)
+            claims.spooled(database, claim, Content(7, PDF.sha256, "application/pdf", "pdf"))
+            file = claims.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60)
+            if file:
+                claims.stored(database, file, scenes.key(file))
+
+    def fail(job_id: UUID) -> None:
+        if claim := scenes.claim(database, job_id, spool_id=spool_id):
+            claims.fail_attempt(database, claim, BUSY, POLICY)
+
+    def vanish(job_id: UUID) -> None:
+        scenes.claim(database, job_id, spool_id=spool_id, lease_s=0)
+
+    def keep(job_id: UUID) -> None:
+        rows = [d["lease"] for j in job_ids for d in scenes.documents(database, j) if d["lease"]]
+        claims.keep(database, rows, lease_s=0.01)
+
+    def join(job_id: UUID) -> None:
+        number = wanted[job_ids.index(job_id)].process_number
+        scenes.start(database, scenes.request(number, webhook_url=f"{HOOK}/{uuid4()}"))
+
+    def watch(job_id: UUID) -> None:
+        jobs.get(database, CLIENT, job_id)
+        documents.changed(database, job_id, after_revision=0, up_to=10**9)
+
+    def clock(job_id: UUID) -> None:
+        repairs.reclaim(database)
+        repairs.time_out(database)
+        repairs.finish_idle(database)
+        repairs.stalled_jobs(database, lanes=LANES, is_redis_lost=True)
+        repairs.stalled_webhooks(database, is_redis_lost=True)
+
+    def cancel_one(job_id: UUID) -> None:
+        if job_id == job_ids[0] and time.monotonic() > deadline - 1:
+            jobs.cancel(database, CLIENT, job_id)
+
+    steps = [*[fetch] * 6, *[fail] * 2, vanish, keep, join, watch, clock, clock, cancel_one]
+
+    # When they have
+    together([partial(repeat, step) for step in steps])
+
+    # Then the counters are what the rows say, and what ended did so once
+    for job_id in job_ids:
+        job, rows = _snapshot(database, job_id)
+        states = Counter(row["state"] for row in rows)
+        assert job["completed_documents"] == states["AVAILABLE"]
+        assert job["failed_documents"] == states["FAILED"]
+        assert job["cancelled_documents"] == states["CANCELLED"]
+        assert job["stored_bytes"] == 7 * states["AVAILABLE"]
+        assert states["DOWNLOADING"] + states["DOWNLOADED"] <= LANES
+        assert len(scenes.events(database, job_id)) == (job["end_time"] is not None)
+        assert job["revision"] >= max(row["revision"] for row in rows)
+        assert len({row["revision"] for row in rows}) == len(rows)
+    assert scenes.job(database, job_ids[0])["end_time"] is not None

@@ -1,0 +1,227 @@
+"""The keeper: leases live while work goes on, and work ends when its lease is gone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from uuid import UUID, uuid4
+
+from actors.keeper import Keeper
+from dev.deadline import until
+from storage import claims, jobs
+from storage.database import Database
+from tests.integration import scenes
+from tests.integration.scenes import CLIENT, PDF
+
+# Long enough that a stall of a busy machine is no lost lease; renewals come every second.
+LEASE_S = 5.0
+
+
+def _keeper(database: Database, *, lease_s: float = LEASE_S) -> Keeper:
+    return Keeper(partial(claims.keep, database, lease_s=lease_s), lease_s=lease_s)
+
+
+def test_a_lease_outlives_its_term_while_it_is_held(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    claim = scenes.claimed(database, job_id, lease_s=LEASE_S)
+    first = scenes.documents(database, job_id)[0]["lease_until"]
+    lost = threading.Event()
+
+    def is_twice_renewed() -> bool:
+        now = scenes.documents(database, job_id)[0]["lease_until"]
+        return bool((now - first).total_seconds() > LEASE_S)
+
+    with _keeper(database).holding(claim.lease, lost.set):
+        until(is_twice_renewed, 10, "the lease is not renewed")
+
+    assert not lost.is_set()
+
+
+def test_a_cancelled_job_stops_its_work_and_no_other(database: Database) -> None:
+    doomed, other = (scenes.listed_job(database, 1) for _ in range(2))
+    keeper = _keeper(database, lease_s=15)
+    stopped, not_stopped = threading.Event(), threading.Event()
+    first, second = scenes.claimed(database, doomed), scenes.claimed(database, other)
+
+    with (
+        keeper.holding(first.lease, stopped.set),
+        keeper.holding(second.lease, not_stopped.set),
+    ):
+        jobs.cancel(database, CLIENT, doomed)
+        assert stopped.wait(2), "cancelled, and still fetching"
+
+    assert not not_stopped.is_set()
+
+
+def test_a_loss_is_told_once(database: Database) -> None:
+    calls: list[UUID] = []
+    held = scenes.claimed(database, scenes.listed_job(database, 1))
+    stray = uuid4()
+
+    with _keeper(database).holding(stray, lambda: calls.append(stray)):
+        until(lambda: bool(calls), 5, "a lease that nobody has is not told")
+        # A second round passes before this one is seen to be renewed.
+        before = scenes.documents(database, held.job_id)[0]["lease_until"]
+        with _keeper(database).holding(held.lease, lambda: calls.append(held.lease)):
+            until(
+                lambda: scenes.documents(database, held.job_id)[0]["lease_until"] != before,
+                5,
+                "the lease is not renewed",
+            )
+
+    assert calls == [stray]
+
+
+def test_after_the_work_no_renewal_comes_late() -> None:
+    # Given a renewal that is under way and takes its time
+    begun, go = threading.Event(), threading.Event()
+    renewals: list[set[UUID]] = []
+
+    def renew(leases: set[UUID]) -> set[UUID]:
+        renewals.append(leases)
+        begun.set()
+        go.wait(10)
+        return leases
+
+    lease = uuid4()
+    keeper = Keeper(renew, lease_s=0.1)
+
+    def work() -> None:
+        with keeper.holding(lease, lambda: None):
+            begun.wait(10)
+
+    # When the work ends meanwhile
+    working = threading.Thread(target=work)
+    working.start()
+    assert begun.wait(10)
+    working.join(0.2)
+
+    # Then it waits for the renewal to end, and there is no other
+    assert working.is_alive(), "the claim may be given up while a renewal of it is under way"
+    go.set()
+    working.join(10)
+    assert not working.is_alive()
+    assert renewals == [{lease}]
+
+
+def test_a_file_handed_over_is_free_for_its_uploader(database: Database) -> None:
+    # Given workers whose keeper renews as often as it can
+    keeper = _keeper(database, lease_s=0.001)
+    job_id = scenes.listed_job(database, 40)
+
+    for _ in range(40):
+        claim = scenes.claimed(database, job_id, lanes=40)
+        with keeper.holding(claim.lease, lambda: None):
+            claims.keep(database, [claim.lease], lease_s=60)
+        claims.spooled(database, claim, PDF)
+
+        assert claims.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60), (
+            "a late renewal holds the file"
+        )
+
+
+def test_without_the_database_work_ends_with_its_lease() -> None:
+    # Given leases that cannot be renewed: the next holder may begin when they run out
+    nowhere = Database("postgresql://nobody@127.0.0.1:1/nothing", max_connections=1)
+    lost = threading.Event()
+    begun = time.monotonic()
+
+    with _keeper(nowhere, lease_s=0.6).holding(uuid4(), lost.set):
+        assert lost.wait(10), "work goes on for ever"
+
+    assert time.monotonic() - begun >= 0.5, "an outage shorter than the lease is no reason to stop"
+
+
+def test_an_outage_shorter_than_the_lease_costs_nothing(database: Database) -> None:
+    nowhere = Database("postgresql://nobody@127.0.0.1:1/nothing", max_connections=1)
+    held = scenes.claimed(database, scenes.listed_job(database, 1), lease_s=60)
+    rounds = 0
+    lost, is_back = threading.Event(), threading.Event()
+
+    def renew(leases: set[UUID]) -> set[UUID]:
+        nonlocal rounds
+        rounds += 1
+        kept = claims.keep(database if rounds > 2 else nowhere, leases, lease_s=60)
+        is_back.set()
+        return kept
+
+    with Keeper(renew, lease_s=15).holding(held.lease, lost.set):
+        assert is_back.wait(10)
+
+    assert not lost.is_set()
+
+
+def test_a_bug_in_renewing_does_not_end_it(database: Database) -> None:
+    held = scenes.claimed(database, scenes.listed_job(database, 1))
+    rounds = 0
+    lost, is_renewed = threading.Event(), threading.Event()
+
+    def renew(leases: set[UUID]) -> set[UUID]:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
+            raise ZeroDivisionError
+        kept = claims.keep(database, leases, lease_s=60)
+        is_renewed.set()
+        return kept
+
+    with Keeper(renew, lease_s=15).holding(held.lease, lost.set):
+        assert is_renewed.wait(10)
+
+    assert not lost.is_set()
+
+
+def test_a_process_that_stops_stops_what_it_does_and_what_it_still_begins() -> None:
+    keeper = Keeper(_keep_all, lease_s=15)
+    running, late = threading.Event(), threading.Event()
+
+    with keeper.holding(uuid4(), running.set):
+        keeper.stop_all()
+        assert running.is_set()
+    with keeper.holding(uuid4(), late.set):
+        assert late.is_set()
+
+
+def _keep_all(leases: set[UUID]) -> set[UUID]:
+    return leases
+
+
+def test_a_hundred_holders_are_renewed_in_one_statement(database: Database) -> None:
+    rounds: list[set[UUID]] = []
+    all_held = threading.Event()
+    leases = {uuid4() for _ in range(100)}
+
+    def renew(held: set[UUID]) -> set[UUID]:
+        rounds.append(held)
+        if held == leases:
+            all_held.set()
+        return held
+
+    keeper = Keeper(renew, lease_s=15)
+    _hold_all(keeper, sorted(leases), all_held)
+
+    assert all_held.is_set()
+
+
+def _hold_all(keeper: Keeper, leases: list[UUID], is_over: threading.Event) -> None:
+    if not leases:
+        assert is_over.wait(10)
+        return
+    with keeper.holding(leases[0], lambda: None):
+        _hold_all(keeper, leases[1:], is_over)
+
+
+def test_work_stops_when_its_lease_is_over_even_while_a_renewal_hangs() -> None:
+    hangs = threading.Event()
+    lost = threading.Event()
+
+    def renew(_leases: set[UUID]) -> set[UUID]:
+        hangs.wait(10)
+        return set()
+
+    with Keeper(renew, lease_s=0.5).holding(uuid4(), lost.set):
+        stopped_in_time = lost.wait(5)
+        hangs.set()
+
+    assert stopped_in_time

@@ -1,0 +1,32 @@
+"""`python -m tests.killpoints.process ROLE FLAGS [as-shipped]`: a role that can die on demand.
+
+The real composition root, with what stands at the kill points wrapped. Unless `as-shipped`, the
+waits that are no settings are short.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.killpoints.flags import Flags
+from tests.killpoints.seams import hurry, install
+
+
+def main(role: str, folder: str, *options: str) -> int:
+    """The exit code of the role."""
+    if "as-shipped" not in options:
+        hurry()
+    install(role, Flags(Path(folder)))
+    if role == "server":
+        from server.__main__ import main as serve
+
+        return serve()
+    from actors.__main__ import main as work
+
+    assert "dramatiq" not in sys.modules, "Dramatiq would miss its settings"
+    return work([role])
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,138 @@
+"""What must be true after a kill, looked at from the outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import redis
+from minio import Minio
+
+from dev.deadline import until
+from proto import downloads_pb2 as pb
+from storage.settings import Settings
+from tests.acceptance.bucket import Bucket, sandbox_sha256
+from tests.acceptance.conftest import Autos
+from tests.acceptance.jobs import documents
+from tests.killpoints.flags import Death, Flags
+from tests.killpoints.trials import Trial, asked, path_of
+from tests.sandbox.model import Case
+
+ABSENCE_S = 120.0
+QUEUES_S = 60.0
+EVENT_TYPES = {
+    pb.JOB_STATE_COMPLETED: "download.completed",
+    pb.JOB_STATE_PARTIALLY_COMPLETED: "download.partially_completed",
+    pb.JOB_STATE_FAILED: "download.failed",
+    pb.JOB_STATE_CANCELLED: "download.cancelled",
+}
+
+
+def check(autos: Autos, trial: Trial, deaths: Sequence[Death]) -> None:
+    """The job ended once, in the right state, with every document stored or with its reason.
+
+    `deaths` are all of the stack's: each that fell into the trial's time may have cost a request.
+    """
+    name = trial.point.name
+    assert len(trial.deaths) == len(trial.point.seams), f"{name}: {trial.deaths}"
+    case = autos.portal.case(trial.job.process_number)
+    assert case
+    assert trial.job.state == _expected_state(trial, case), f"{name}: {trial.job}"
+    _check_documents(autos, trial, case)
+    _check_webhooks(autos, trial, _count(trial, deaths, "notifier"))
+    _check_requests(autos, trial, case, _count(trial, deaths, "worker"))
+
+
+def _count(trial: Trial, deaths: Iterable[Death], role: str) -> int:
+    return sum(d.role == role and trial.began <= d.time <= trial.ended for d in deaths)
+
+
+def _expected_state(trial: Trial, case: Case) -> int:
+    if trial.point.action == "cancel":
+        return pb.JOB_STATE_CANCELLED
+    good = sum(document.fault is None for document in case.documents)
+    if good == len(case.documents):
+        return pb.JOB_STATE_COMPLETED
+    return pb.JOB_STATE_PARTIALLY_COMPLETED if good else pb.JOB_STATE_FAILED
+
+
+def _check_documents(autos: Autos, trial: Trial, case: Case) -> None:
+    bucket = Bucket(autos)
+    found = documents(autos, trial.job)
+    assert len(found) == len(case.documents)
+    for source, document in zip(case.documents, found, strict=True):
+        if trial.point.action == "cancel":
+            assert document.state == pb.DOCUMENT_STATE_CANCELLED
+        elif source.fault:
+            assert document.state == pb.DOCUMENT_STATE_FAILED
+            assert document.error.reason == "NO_ACCESS"
+        else:
+            assert document.state == pb.DOCUMENT_STATE_AVAILABLE, f"{trial.point.name}: {document}"
+            assert document.sha256 == sandbox_sha256(source) == bucket.sha256(document.object_key)
+            # A busy machine may cost one attempt its connection; a kill costs none.
+            assert document.attempt_count in (1, 2), f"{trial.point.name}: {document}"
+
+
+def _check_webhooks(autos: Autos, trial: Trial, notifiers_lost: int) -> None:
+    told = autos.receiver.deliveries_at(path_of(trial.job.process_number))
+    by_id = {each.webhook_id for each in told}
+    assert len(by_id) == trial.ends, f"{trial.point.name}: {by_id}"
+    assert all(each.is_verified for each in told)
+    assert {each.payload["type"] for each in told} == {EVENT_TYPES[trial.job.state]}
+    assert len(told) <= trial.ends + notifiers_lost
+
+
+def _check_requests(autos: Autos, trial: Trial, case: Case, workers_lost: int) -> None:
+    """Nothing is asked for more than once more for each worker that was lost."""
+    portal, name = autos.portal, trial.point.name
+    assert 1 <= portal.times_asked(trial.job.process_number) <= 1 + workers_lost, name
+    for document in case.documents:
+        times = portal.times_asked(document.uuid)
+        assert times <= trial.ends + workers_lost, f"{name}: {times} times"
+
+
+def check_leftovers(autos: Autos, flags: Flags, trials: Sequence[Trial]) -> None:
+    """Nothing is left over in spool and bucket, no end came twice, and no bug was logged."""
+    spool = Path(autos.stack.env["DATA_DIR"]) / "spool"
+    until(lambda: not list(spool.glob("*.part")), ABSENCE_S, "Files stay in the spool.")
+    until(lambda: not _open_uploads(autos), ABSENCE_S, "Multipart uploads stay open.")
+    for trial in trials:
+        _check_case(autos, trial)
+    assert [path.name for path in flags.folder.iterdir() if path.name != "deaths"] == []
+    assert [line for line in autos.lines if '"level": "error"' in line] == []
+
+
+def _check_case(autos: Autos, trial: Trial) -> None:
+    now = asked(autos.api.GetStatus, pb.GetStatusRequest(job_id=trial.job.job_id)).job
+    assert (now.state, now.end_time) == (trial.job.state, trial.job.end_time)
+    named = {d.object_key for d in documents(autos, now) if d.object_key}
+    bucket, number = Bucket(autos), now.process_number
+    until(
+        lambda: bucket.keys_of_case(number) == named,
+        ABSENCE_S,
+        f"{trial.point.name}: {bucket.keys_of_case(number)} instead of {named}",
+    )
+
+
+def _open_uploads(autos: Autos) -> list[str]:
+    settings = Settings.from_env(autos.stack.env)
+    client = Minio(
+        urlsplit(settings.s3_endpoint_url).netloc,
+        access_key=settings.s3_access_key_id,
+        secret_key=settings.s3_secret_access_key,
+        secure=False,
+        region=settings.s3_region,
+    )
+    listed = client._list_multipart_uploads(settings.s3_bucket)
+    return [str(upload.object_name) for upload in listed.uploads]
+
+
+def check_queues(autos: Autos) -> None:
+    """No message is left in any queue; those of killed processes come back after 15 s."""
+    with redis.Redis.from_url(autos.stack.env["REDIS_URL"]) as client:
+        until(
+            lambda: not any(client.hlen(key) for key in client.scan_iter("autos:*.msgs")),
+            QUEUES_S,
+            "Messages stay in the queues.",
+        )

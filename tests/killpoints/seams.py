@@ -1,0 +1,237 @@
+"""Where the processes of each role may be told to die.
+
+Production knows nothing of this: the functions that stand at a point are wrapped here, in the
+process that runs them, before it begins to work. A point is passed or reached, nothing is timed.
+Nothing here may import Dramatiq, which reads its environment when it is imported.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, BinaryIO
+from uuid import UUID
+
+from actors import heartbeat, sweeper
+from actors.portal import Portal
+from actors.receiver import WebhookPoster
+from storage import claims, docket, ending, jobs, listing_claims, objects, repairs, webhooks
+from storage.database import Database, Transaction
+from storage.objects import Objects, Upload
+from tests.killpoints.flags import Flags
+
+Strike = Callable[[str, str], object]
+Arguments = tuple[Any, ...]
+SHORT_LEASE_S = 3.0
+MID_FILE_BYTES = 64 * 1024
+
+
+def install(role: str, flags: Flags) -> None:
+    """Wraps what stands at the points of a role."""
+    _SEAMS[role](functools.partial(flags.strike, role))
+
+
+def hurry() -> None:
+    """Makes the waits short that are no settings: what is proved is that they end."""
+    heartbeat.BEAT_S = 1.0
+    heartbeat.LEFTOVER_AGE_S = 2.0
+    sweeper.MIN_INTERVAL_S = 1.0
+    real = webhooks.claim
+
+    def claim(database: Database, job_id: UUID, position: int, *, lease_s: float) -> Any:
+        return real(database, job_id, position, lease_s=min(lease_s, SHORT_LEASE_S))
+
+    _replace(webhooks, "claim", claim)
+
+
+def _replace(owner: Any, name: str, by: Callable[..., Any]) -> None:
+    setattr(owner, name, by)
+
+
+def _before(owner: Any, name: str, reached: Callable[[Arguments], object]) -> None:
+    """Calls `reached` with the arguments of every call of `owner.name`, before it."""
+    real = getattr(owner, name)
+
+    @functools.wraps(real)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        reached(args)
+        return real(*args, **kwargs)
+
+    _replace(owner, name, wrapped)
+
+
+def _after(owner: Any, name: str, reached: Callable[[Any, Arguments], object]) -> None:
+    """Calls `reached` with the result and the arguments of every call of `owner.name`."""
+    real = getattr(owner, name)
+
+    @functools.wraps(real)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        result = real(*args, **kwargs)
+        reached(result, args)
+        return result
+
+    _replace(owner, name, wrapped)
+
+
+def _server(strike: Strike) -> None:
+    from server.service import DownloadService
+
+    _before(
+        DownloadService,
+        "_launch",
+        lambda args: strike("committed-not-sent", args[1].job.process_number),
+    )
+    _after(jobs, "cancel", lambda view, _: strike("cancelled-not-told", view.job.process_number))
+
+
+def _worker(strike: Strike) -> None:
+    def got(point: str) -> Callable[[Any, Arguments], object]:
+        return lambda claim, _: claim and strike(point, claim.process_number)
+
+    def done(point: str) -> Callable[[Any, Arguments], object]:
+        return lambda _, args: strike(point, args[1].process_number)
+
+    _after(listing_claims, "claim", got("listing-claimed"))
+    _listing_half_inserted(strike)
+    _after(listing_claims, "record", done("listed-not-sent"))
+    _after(claims, "claim_next", got("claimed"))
+    _mid_download(strike)
+    _after(claims, "spooled", done("spooled-not-sent"))
+    failed = done("failed-not-told")
+    _after(claims, "fail_attempt", lambda o, args: o.job_has_ended and failed(o, args))
+
+
+def _listing_half_inserted(strike: Strike) -> None:
+    """The documents are inserted, the job does not count them yet, and nothing is committed."""
+    real = Transaction.run
+
+    def run(self: Transaction, sql: str, **values: Any) -> int:
+        rows = real(self, sql, **values)
+        if sql is docket._INSERT:
+            job = self.only("SELECT process_number FROM jobs WHERE job_id = %(job_id)s", **values)
+            strike("listing-half-inserted", job["process_number"])
+        return rows
+
+    _replace(Transaction, "run", run)
+
+
+def _mid_download(strike: Strike) -> None:
+    real = Portal.fetch
+
+    def fetch(self: Portal, number: str, href: str, sink: Any, **kwargs: Any) -> Any:
+        written = 0
+
+        def write(chunk: bytes) -> None:
+            nonlocal written
+            sink(chunk)
+            written += len(chunk)
+            if written >= MID_FILE_BYTES:
+                strike("mid-download", number)
+
+        return real(self, number, href, write, **kwargs)
+
+    _replace(Portal, "fetch", fetch)
+
+
+def _uploader(strike: Strike) -> None:
+    _mid_put(strike)
+    _after(
+        objects._CheckedMinio,
+        "_upload_part",
+        lambda _, args: strike("mid-multipart", _number_in(args[2])),
+    )
+    _after(Objects, "put", lambda _, args: strike("stored-not-recorded", _number_in(args[1].key)))
+    _after(
+        ending,
+        "_record_event",
+        lambda _, args: strike("ending-not-committed", args[1]["process_number"]),
+    )
+
+    def recorded(outcome: claims.Outcome, args: Arguments) -> None:
+        point = "ended-not-told" if outcome.job_has_ended else "recorded-not-removed"
+        strike(point, args[1].process_number)
+
+    _after(claims, "stored", recorded)
+
+
+def _mid_put(strike: Strike) -> None:
+    real = Objects._put_whole
+
+    def put_whole(self: Objects, upload: Upload, file: BinaryIO) -> None:
+        tripwire: Any = _Tripwire(file, lambda: strike("mid-put", _number_in(upload.key)))
+        real(self, upload, tripwire)
+
+    _replace(Objects, "_put_whole", put_whole)
+
+
+class _Tripwire:
+    """A file that calls `trip` before every read but the first: some of it has been sent then."""
+
+    def __init__(self, file: BinaryIO, trip: Callable[[], object]) -> None:
+        self._file = file
+        self._trip = trip
+        self._has_begun = False
+
+    def read(self, size: int = -1) -> bytes:
+        if self._has_begun:
+            self._trip()
+        self._has_begun = True
+        return self._file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _number_in(key: str) -> str:
+    """The digits of the case in an object's key."""
+    return key.split("/")[2]
+
+
+def _notifier(strike: Strike) -> None:
+    _after(
+        webhooks,
+        "claim",
+        lambda delivery, _: delivery and strike("webhook-claimed", delivery.job.process_number),
+    )
+    # Trials have the receiver's path end in their case's digits.
+    _after(
+        WebhookPoster,
+        "post",
+        lambda _, args: strike("posted-not-recorded", args[1].rpartition("/")[2]),
+    )
+
+
+def _clock(strike: Strike) -> None:
+    def strike_all(point: str, database: Database, job_ids: list[UUID]) -> None:
+        for number in _numbers(database, job_ids):
+            strike(point, number)
+
+    _after(
+        repairs,
+        "reclaim",
+        lambda found, args: strike_all("taken-back-not-sent", args[0], found),
+    )
+    _after(
+        repairs,
+        "stalled_jobs",
+        lambda found, args: strike_all("nudged-not-sent", args[0], [j.job_id for j in found]),
+    )
+
+
+def _numbers(database: Database, job_ids: list[UUID]) -> list[str]:
+    if not job_ids:
+        return []
+    with database.transaction() as transaction:
+        rows = transaction.all(
+            "SELECT process_number FROM jobs WHERE job_id = ANY(%(ids)s)", ids=job_ids
+        )
+    return [row["process_number"] for row in rows]
+
+
+_SEAMS: dict[str, Callable[[Strike], None]] = {
+    "server": _server,
+    "worker": _worker,
+    "uploader": _uploader,
+    "notifier": _notifier,
+    "clock": _clock,
+}

@@ -1,0 +1,262 @@
+"""One kill: a job is led to the point, the process dies there, and the job ends as it should."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import grpc
+
+from dev.deadline import until
+from proto import downloads_pb2 as pb
+from tests.acceptance.conftest import Autos
+from tests.killpoints.flags import Death, Flags
+from tests.sandbox.cnj import digits
+
+T = TypeVar("T")
+
+ENDS = {
+    pb.JOB_STATE_COMPLETED,
+    pb.JOB_STATE_PARTIALLY_COMPLETED,
+    pb.JOB_STATE_FAILED,
+    pb.JOB_STATE_CANCELLED,
+}
+DEADLINE_S = 180.0
+ROLE_OF = {
+    "committed-not-sent": "server",
+    "cancelled-not-told": "server",
+    "listing-claimed": "worker",
+    "listing-half-inserted": "worker",
+    "listed-not-sent": "worker",
+    "claimed": "worker",
+    "mid-download": "worker",
+    "spooled-not-sent": "worker",
+    "failed-not-told": "worker",
+    "mid-put": "uploader",
+    "mid-multipart": "uploader",
+    "stored-not-recorded": "uploader",
+    "recorded-not-removed": "uploader",
+    "ending-not-committed": "uploader",
+    "ended-not-told": "uploader",
+    "webhook-claimed": "notifier",
+    "posted-not-recorded": "notifier",
+    "taken-back-not-sent": "clock",
+    "nudged-not-sent": "clock",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A kill point, and the job that reaches it.
+
+    `seams` (see seams.py) are all armed: more than one means more than one death. `action` (start,
+    retry or cancel) is the call that is made then.
+    """
+
+    name: str
+    seams: tuple[str, ...]
+    action: str = "start"
+    documents: int = 3
+    size_bytes: int = 200_000
+    faults: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A job that was hit, at its end. `recovery_s`: from the last death to the last word told."""
+
+    point: Point
+    job: pb.Job
+    ends: int
+    deaths: tuple[Death, ...]
+    began: float
+    ended: float
+
+    @property
+    def recovery_s(self) -> float:
+        """Seconds from the death until the job had ended and its receiver had been told."""
+        return self.ended - self.deaths[-1].time
+
+
+_FAILING = {1: "no-access-file"}
+_NONE_GOOD = {0: "no-access-file"}
+_LARGE = 12_000_000
+
+
+def _point(name: str, *seams: str, **fields: Any) -> Point:
+    return Point(name, seams or (name,), **fields)
+
+
+# In turns by the process that dies: so side by side they wait less for each other.
+POINTS = (
+    _point("nudged-not-sent", "committed-not-sent", "nudged-not-sent", documents=1),
+    _point("committed-not-sent", faults=_FAILING),
+    _point("listing-claimed", faults=_FAILING),
+    _point("mid-put"),
+    _point("webhook-claimed", documents=1),
+    _point("listing-half-inserted", faults=_FAILING),
+    _point("mid-multipart", documents=1, size_bytes=_LARGE),
+    _point("posted-not-recorded", faults=_FAILING),
+    _point("listed-not-sent", faults=_FAILING),
+    _point("stored-not-recorded", faults=_FAILING),
+    _point("cancelled-not-told", action="cancel"),
+    _point("claimed", faults=_FAILING),
+    _point("recorded-not-removed", faults=_FAILING),
+    _point("taken-back-not-sent", "claimed", "taken-back-not-sent", documents=1),
+    _point("mid-download", faults=_FAILING),
+    _point("ending-not-committed"),
+    _point(
+        "retried-not-sent", "committed-not-sent", action="retry", documents=1, faults=_NONE_GOOD
+    ),
+    _point("spooled-not-sent", faults=_FAILING),
+    _point("ended-not-told"),
+    _point("failed-not-told", documents=1, faults=_NONE_GOOD),
+)
+
+# The steps of a job's way, each hit once by `make test`; the rest by `make killpoints` only.
+STEPS = tuple(
+    point
+    for point in POINTS
+    if point.name
+    in {
+        "committed-not-sent",
+        "listing-half-inserted",
+        "listed-not-sent",
+        "claimed",
+        "mid-download",
+        "spooled-not-sent",
+        "mid-put",
+        "mid-multipart",
+        "stored-not-recorded",
+        "ending-not-committed",
+        "ended-not-told",
+        "posted-not-recorded",
+    }
+)
+
+
+class Turns:
+    """One death at a time in each role.
+
+    Trials may run side by side, but a process that dies for one must not take along another that
+    was about to reach its own point.
+    """
+
+    def __init__(self) -> None:
+        self._locks = {role: threading.Lock() for role in sorted(set(ROLE_OF.values()))}
+
+    @contextmanager
+    def of(self, point: Point) -> Iterator[None]:
+        """The turn of a point: from its arming to its last death."""
+        roles = {ROLE_OF[seam] for seam in point.seams}
+        with ExitStack() as held:
+            # Always in the same order, so that no two wait for each other.
+            for role, lock in self._locks.items():
+                if role in roles:
+                    held.enter_context(lock)
+            yield
+
+
+def attempt(autos: Autos, flags: Flags, turns: Turns, point: Point) -> Trial:
+    """One job with its death. Raises TimeoutError when it does not end."""
+    number = autos.portal.add_case(
+        documents=point.documents, size=point.size_bytes, faults=point.faults
+    )
+    with turns.of(point):
+        began = time.time()
+        job_id = _led_to(autos, flags, point, number)
+        _await_deaths(flags, point, number)
+    ends = 2 if point.action == "retry" else 1
+    # Only then is it asked for its state: many that ask all the time would be a load of their own.
+    autos.receiver.wait_for(ends, DEADLINE_S, path=path_of(number))
+    job = _await_told(autos, flags, point, job_id)
+    ended = time.time()
+    # A gate that a cancelled job left would hold its connections.
+    autos.portal.release(number)
+    mine = tuple(death for death in flags.deaths() if death.number == digits(number))
+    return Trial(point, job, ends, mine, began, ended)
+
+
+def _led_to(autos: Autos, flags: Flags, point: Point, number: str) -> str:
+    """Has the point's call made, with the point armed; the job's id."""
+    start = pb.StartDownloadRequest(
+        process_number=number,
+        webhook_url=autos.receiver.url_of(path_of(number)),
+        request_id=str(uuid4()),
+    )
+    arm = partial(_arm, flags, point, number)
+    if point.action == "start":
+        arm()
+    elif point.action == "cancel":
+        autos.portal.hold(number)
+    job_id: str = asked(autos.api.StartDownload, start).job.job_id
+    if point.action == "cancel":
+        autos.portal.wait_held(number, timeout_s=DEADLINE_S)
+        arm()
+        asked(autos.api.CancelJob, pb.CancelJobRequest(job_id=job_id))
+    elif point.action == "retry":
+        until(lambda: is_told(_status(autos, job_id)), DEADLINE_S, "The first run does not end.")
+        arm()
+        again = pb.RetryJobRequest(job_id=job_id, request_id=str(uuid4()))
+        asked(autos.api.RetryJob, again)
+    return job_id
+
+
+def _arm(flags: Flags, point: Point, number: str) -> None:
+    for seam in point.seams:
+        flags.arm(seam, number)
+
+
+def path_of(number: str) -> str:
+    """Where the receiver is told of a case."""
+    return f"/kill/{digits(number)}"
+
+
+def _await_deaths(flags: Flags, point: Point, number: str) -> None:
+    until(
+        lambda: not any(flags.is_armed(seam, number) for seam in point.seams),
+        DEADLINE_S,
+        f"{point.name}: nobody came so far.",
+    )
+
+
+def _await_told(autos: Autos, flags: Flags, point: Point, job_id: str) -> pb.Job:
+    seen = [_status(autos, job_id)]
+
+    def is_over() -> bool:
+        seen[0] = _status(autos, job_id)
+        return is_told(seen[0])
+
+    try:
+        until(is_over, DEADLINE_S, point.name)
+    except TimeoutError:
+        raise TimeoutError(f"{point.name}: {flags.deaths()[-1:]}, then {seen[0]}") from None
+    return seen[0]
+
+
+def is_told(job: pb.Job) -> bool:
+    """Whether it has ended and every receiver has taken the news."""
+    return job.state in ENDS and all(h.state == pb.WEBHOOK_STATE_DELIVERED for h in job.webhooks)
+
+
+def _status(autos: Autos, job_id: str) -> pb.Job:
+    job: pb.Job = asked(autos.api.GetStatus, pb.GetStatusRequest(job_id=job_id)).job
+    return job
+
+
+def asked(call: Callable[..., T], request: object) -> T:
+    """The answer, asked for again while the server is away: what a caller is told to do."""
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            return call(request, timeout=DEADLINE_S, wait_for_ready=True)
+        except grpc.RpcError as error:
+            is_away = error.code() == grpc.StatusCode.UNAVAILABLE
+            if not is_away or time.monotonic() > deadline:
+                raise

@@ -1,0 +1,547 @@
+"""What is taken out, and which tests must notice.
+
+`old` stands in `file` exactly once; `tests` are the few that are worth running, so that the whole
+stays quick. A safeguard that is moved or reworded has to be found again here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CLAIMS = "tests/integration/test_claims.py"
+JOBS = "tests/integration/test_jobs.py"
+REPAIRS = "tests/integration/test_repairs.py"
+CONSTRAINTS = "tests/integration/test_constraints.py"
+POSTER = "tests/integration/test_webhook_poster.py"
+HOOKS = "tests/integration/test_webhook_rows.py"
+OBJECTS = "tests/integration/test_objects.py"
+SPOOL = "tests/integration/test_spool.py"
+KEEPER = "tests/integration/test_keeper.py"
+MIGRATE = "tests/integration/test_migrate.py"
+SWEEPS = "tests/integration/test_sweeps.py"
+PORTAL = "tests/integration/test_portal.py"
+CONTENTS = "tests/unit/test_contents.py"
+SCHEMA = "storage/migrations/0001_initial.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One safeguard and its absence. `without`: what is taken out, for people."""
+
+    without: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def _mutant(without: str, file: str, old: str, new: str, *tests: str) -> Mutant:
+    return Mutant(without, file, old, new, tests)
+
+
+_LEASES = (
+    _mutant(
+        "the lease check of a listing",
+        "storage/listing_claims.py",
+        "AND (listing_lease_until IS NULL OR listing_lease_until < clock_timestamp())",
+        "",
+        JOBS,
+    ),
+    _mutant(
+        "the lease check of an upload",
+        "storage/claims.py",
+        "AND (lease_until IS NULL OR lease_until < clock_timestamp())",
+        "",
+        CLAIMS,
+    ),
+    _mutant(
+        "the lease check of a webhook",
+        "storage/webhooks.py",
+        "                AND (lease_until IS NULL OR lease_until < clock_timestamp())\n"
+        "            RETURNING *",
+        "            RETURNING *",
+        HOOKS,
+    ),
+    _mutant(
+        "the check that a claim is abandoned before it is taken back",
+        "storage/claims.py",
+        'f"SELECT FROM documents WHERE lease = %(lease)s AND {ABANDONED[state]} FOR UPDATE"',
+        '"SELECT FROM documents WHERE lease = %(lease)s FOR UPDATE"',
+        CLAIMS,
+        REPAIRS,
+    ),
+    _mutant(
+        "the fencing token of a document",
+        "storage/claims.py",
+        ' AND document_id = %(document_id)s AND lease = %(lease)s"\n        f" AND state IN (',
+        ' AND document_id = %(document_id)s"\n        f" AND state IN (',
+        CLAIMS,
+    ),
+    _mutant(
+        "the fencing token of a listing",
+        "storage/listing_claims.py",
+        '"SELECT * FROM jobs WHERE job_id = %(job_id)s AND listing_lease = %(lease)s FOR UPDATE"',
+        '"SELECT * FROM jobs WHERE job_id = %(job_id)s FOR UPDATE"',
+        JOBS,
+    ),
+    _mutant(
+        "the fencing token of a webhook",
+        "storage/webhooks.py",
+        "AND position = %(position)s AND lease = %(lease)s",
+        "AND position = %(position)s",
+        HOOKS,
+    ),
+    _mutant(
+        "the renewal of leases",
+        "storage/claims.py",
+        "AND lease_until IS NOT NULL FOR UPDATE SKIP LOCKED)",
+        "AND lease_until IS NOT NULL AND false FOR UPDATE SKIP LOCKED)",
+        CLAIMS,
+    ),
+    _mutant(
+        "the stop of work that has lost its lease",
+        "actors/keeper.py",
+        '                log.warning("lease lost", lease=str(lease))\n                on_lost()',
+        '                log.warning("lease lost", lease=str(lease))',
+        KEEPER,
+    ),
+    _mutant(
+        "the stop of work that cannot renew its lease",
+        "actors/keeper.py",
+        "lost = set(self._held) if is_over else set()",
+        "lost: set[UUID] = set()",
+        KEEPER,
+    ),
+)
+
+_CLOCK = (
+    _mutant(
+        "the clock's repair of a lost worker",
+        "storage/claims.py",
+        '    " AND lease_until < clock_timestamp()",',
+        '    " AND false",',
+        REPAIRS,
+    ),
+    _mutant(
+        "the clock's repair of a dead spool",
+        "storage/claims.py",
+        "f\" clock_timestamp() - {SPOOL_DEAD_S} * interval '1 second')\",",
+        "f\" clock_timestamp() - {SPOOL_DEAD_S} * interval '1 second') AND false\",",
+        REPAIRS,
+    ),
+    _mutant(
+        "the clock's repair of a job never started",
+        "actors/clock.py",
+        "            if job.needs_listing:\n",
+        "            if False and job.needs_listing:\n",
+        REPAIRS,
+    ),
+    _mutant(
+        "the clock's repair of lost lanes",
+        "actors/clock.py",
+        "            if job.lanes:\n",
+        "            if False and job.lanes:\n",
+        REPAIRS,
+    ),
+    _mutant(
+        "the clock's repair of an idle upload",
+        "actors/clock.py",
+        "self.messages.upload(spool_id, job.job_id, document_id, lease)",
+        "del spool_id, document_id, lease",
+        REPAIRS,
+    ),
+    _mutant(
+        "the clock's look for due webhooks",
+        "actors/clock.py",
+        "self.messages.send_webhooks(job_id, [position])",
+        "del job_id, position",
+        REPAIRS,
+    ),
+    _mutant(
+        "the clock's notice of a lost Redis",
+        "actors/clock.py",
+        "is_redis_lost = not self.redis.set(SENTINEL, 1, xx=True)",
+        "is_redis_lost = bool(self.redis.set(SENTINEL, 1, xx=True)) and False",
+        REPAIRS,
+    ),
+    _mutant(
+        "the end of a job whose time is over",
+        "actors/clock.py",
+        "*repairs.time_out(self.database), ",
+        "",
+        REPAIRS,
+    ),
+    _mutant(
+        "the end of a job with nothing left to do",
+        "actors/clock.py",
+        ", *repairs.finish_idle(self.database)]",
+        "]",
+        REPAIRS,
+    ),
+    _mutant(
+        "the retirement of a dead spool's queue",
+        "actors/clock.py",
+        "(self._reclaim, self._end, self._tell, self._retire)",
+        "(self._reclaim, self._end, self._tell)",
+        REPAIRS,
+    ),
+    _mutant(
+        "the sweep of objects that no row names",
+        "storage/sweeps.py",
+        "            objects.delete(unnamed)\n",
+        "",
+        SWEEPS,
+    ),
+    _mutant(
+        "the sweep of open multipart uploads",
+        "storage/sweeps.py",
+        "    objects.abort_uploads(before)\n",
+        "",
+        SWEEPS,
+    ),
+    _mutant(
+        "the sweep of spool files without an owner",
+        "actors/heartbeat.py",
+        "            old[lease].unlink(missing_ok=True)\n",
+        "",
+        SWEEPS,
+    ),
+    _mutant(
+        "the second look before a spool file is swept",
+        "actors/heartbeat.py",
+        "            unowned = repairs.unowned(self._database, list(old))\n",
+        "            unowned = set(old)\n",
+        SWEEPS,
+    ),
+    _mutant(
+        "the patience of the clock after an outage",
+        "actors/clock.py",
+        "self._patient_until = time.monotonic() + self.lease_s / 2",
+        "self._patient_until = 0.0",
+        REPAIRS,
+    ),
+    _mutant(
+        "the growing intervals between two messages for one row",
+        "storage/repairs.py",
+        "{NUDGE_BASE_S} * power(2, least(nudge_count, 10))) * interval '1 second'",
+        "{NUDGE_BASE_S}) * interval '1 second'",
+        REPAIRS,
+    ),
+)
+
+_ONCE = (
+    _mutant(
+        "the unique index of running jobs",
+        SCHEMA,
+        "CREATE UNIQUE INDEX jobs_active ON jobs",
+        "CREATE INDEX jobs_active ON jobs",
+        JOBS,
+        CONSTRAINTS,
+    ),
+    _mutant(
+        "the unique key of requests",
+        SCHEMA,
+        "    PRIMARY KEY (client, request_id)\n",
+        "    CHECK (true)\n",
+        JOBS,
+    ),
+    _mutant(
+        "the unique end of a run",
+        SCHEMA,
+        "    UNIQUE (job_id, run)\n",
+        "    CHECK (true)\n",
+        CONSTRAINTS,
+    ),
+    _mutant(
+        "the state check of an end",
+        "storage/ending.py",
+        " AND state IN ({in_list(sources_of(state))})\n        RETURNING *",
+        "\n        RETURNING *",
+        CLAIMS,
+        REPAIRS,
+    ),
+    _mutant(
+        "the check whether a cancelled job has ended",
+        "storage/jobs.py",
+        '        if job["end_time"] is None:\n            close_rest',
+        "        if True:\n            close_rest",
+        CLAIMS,
+    ),
+    _mutant(
+        "the payload's hash under a request_id",
+        "storage/jobs.py",
+        'if row and row["payload_sha256"] != request.payload_sha256:',
+        "if False:",
+        JOBS,
+    ),
+    _mutant(
+        "the job's lock before its documents",
+        "storage/claims.py",
+        '            " AND end_time IS NULL FOR UPDATE",\n            job_id=job_id,',
+        '            " AND end_time IS NULL",\n            job_id=job_id,',
+        CLAIMS,
+    ),
+    _mutant(
+        "the job's lock of who joins it",
+        "storage/jobs.py",
+        'f" AND process_number = %(process_number)s AND state IN ({_RUNNING}) FOR UPDATE",',
+        'f" AND process_number = %(process_number)s AND state IN ({_RUNNING})",',
+        JOBS,
+    ),
+    _mutant(
+        "SKIP LOCKED of the renewal",
+        "storage/claims.py",
+        "AND lease_until IS NOT NULL FOR UPDATE SKIP LOCKED)",
+        "AND lease_until IS NOT NULL FOR UPDATE)",
+        CLAIMS,
+    ),
+    _mutant(
+        "SKIP LOCKED of the clock",
+        "storage/repairs.py",
+        "    ORDER BY nudge_time NULLS FIRST LIMIT {BATCH} FOR UPDATE SKIP LOCKED",
+        "    ORDER BY nudge_time NULLS FIRST LIMIT {BATCH} FOR UPDATE",
+        REPAIRS,
+    ),
+    _mutant(
+        "the number of lanes",
+        "storage/claims.py",
+        "AND %(lanes)s > (",
+        "AND 1000 + %(lanes)s > (",
+        CLAIMS,
+    ),
+    _mutant(
+        "not_before of a document",
+        "storage/claims.py",
+        "        AND (not_before IS NULL OR not_before <= clock_timestamp())\n",
+        "",
+        CLAIMS,
+    ),
+    _mutant(
+        "the advisory lock of migrations",
+        "storage/migrate.py",
+        '        db.execute_sql("SELECT pg_advisory_lock(%s)", (ADVISORY_LOCK,))\n',
+        "",
+        MIGRATE,
+    ),
+    _mutant(
+        "the count of lost workers",
+        "storage/claims.py",
+        "lost_lease_count = lost_lease_count + %(lost)s,",
+        "lost_lease_count = lost_lease_count + 0 * %(lost)s,",
+        CLAIMS,
+    ),
+    _mutant(
+        "the announcement only after the commit",
+        "storage/database.py",
+        "            yield transaction\n"
+        "        if self._on_change:\n"
+        "            for job_id, revision in transaction.changes.items():\n"
+        "                self._on_change(job_id, revision)\n",
+        "            yield transaction\n"
+        "            if self._on_change:\n"
+        "                for job_id, revision in transaction.changes.items():\n"
+        "                    self._on_change(job_id, revision)\n",
+        CLAIMS,
+    ),
+)
+
+_BYTES = (
+    _mutant(
+        "the check of the listed size",
+        "actors/contents.py",
+        '        self._check_size("listed", self._listed_size_bytes)\n',
+        "",
+        CONTENTS,
+    ),
+    _mutant(
+        "the check of the announced size",
+        "actors/contents.py",
+        '        self._check_size("announced", self._declared_length)\n',
+        "",
+        CONTENTS,
+    ),
+    _mutant(
+        "the check of a PDF's trailer",
+        "actors/contents.py",
+        "        if mime == PDF and not is_ended:",
+        "        if False:",
+        CONTENTS,
+    ),
+    _mutant(
+        "the check for the page shell",
+        "actors/impostors.py",
+        "    if _SHELL.search(head) or (is_small and _SHELL_WORDS.search(head)):",
+        "    if False:",
+        CONTENTS,
+    ),
+    _mutant(
+        "the check for a JSON message",
+        "actors/impostors.py",
+        "(_is_json_type(header_type) or _is_json(head, is_whole))",
+        "False",
+        CONTENTS,
+    ),
+    _mutant(
+        "the limit of a document's size",
+        "actors/contents.py",
+        "    if size_bytes > max_bytes:",
+        "    if False:",
+        CONTENTS,
+    ),
+    _mutant(
+        "the trust in links of the case only",
+        "actors/portal.py",
+        "path = trusted_href(href, process_number)",
+        "path = trusted_href(href, process_number) or href",
+        PORTAL,
+    ),
+    _mutant(
+        "the hash in an object's key",
+        "storage/objects.py",
+        "{sha256[:16]}.{extension}",
+        "document.{extension}",
+        OBJECTS,
+    ),
+    _mutant(
+        "the checksum that the store compares",
+        "storage/objects.py",
+        '            "x-amz-checksum-sha256": base64.b64encode('
+        "bytes.fromhex(upload.sha256)).decode(),\n",
+        "",
+        OBJECTS,
+    ),
+    _mutant(
+        "the hash of a file that is put in parts",
+        "storage/objects.py",
+        "self._left <= 0 and self._hash.hexdigest() != self._upload.sha256",
+        "False",
+        OBJECTS,
+    ),
+    _mutant(
+        "the note of what was swept",
+        "storage/claims.py",
+        " AND sweep_time >= %(take_time)s)",
+        " AND sweep_time >= %(take_time)s AND false)",
+        SWEEPS,
+    ),
+    _mutant(
+        "the lock between a sweep and what is being stored",
+        "storage/sweeps.py",
+        "f\"SELECT {lock_key('key')} FROM\"",
+        '"SELECT key FROM"',
+        SWEEPS,
+    ),
+    _mutant(
+        "the look whether a reused object is still there",
+        "storage/reuse.py",
+        "if s.object_key in there",
+        "",
+        JOBS,
+    ),
+    _mutant(
+        "the size check of a reused document",
+        "storage/reuse.py",
+        "        and entry.listed.listed_size_bytes in "
+        "(None, stored[entry.document_id].size_bytes)\n",
+        "",
+        JOBS,
+    ),
+    _mutant(
+        "the room that is reserved in the spool",
+        "storage/spool.py",
+        "            if self._lack(room_bytes - os.fstat(descriptor).st_size):",
+        "            if False:",
+        SPOOL,
+    ),
+)
+
+_TOLD = (
+    _mutant(
+        "the body in a webhook's signature",
+        "actors/signature.py",
+        'f"{message_id}.{timestamp}.".encode() + body',
+        'f"{message_id}.{timestamp}.".encode()',
+        "tests/unit/test_signature.py",
+    ),
+    _mutant(
+        "the signature of a webhook",
+        "actors/delivery.py",
+        '"webhook-signature": sign(self.secrets, delivery.webhook_id, now, body),',
+        '"webhook-signature": "v1,",',
+        "tests/acceptance/test_main_job.py",
+    ),
+    _mutant(
+        "the pinning of a webhook's address",
+        "actors/receiver.py",
+        'return {**host, "host": self._address}, {**pool, **tls}',
+        "return host, {**pool, **tls}",
+        POSTER,
+    ),
+    _mutant(
+        "the check of a webhook's addresses",
+        "actors/receiver.py",
+        "if not all(self._receivers.may_connect(host, port, ip_address(a)) for a in addresses):",
+        "if False:",
+        POSTER,
+    ),
+    _mutant(
+        "the check of a webhook's URL at every attempt",
+        "actors/receiver.py",
+        "            checked = self._receivers.check(url)\n",
+        "            checked = url\n",
+        POSTER,
+    ),
+    _mutant(
+        "the limit of deliveries for one receiver",
+        "storage/webhooks.py",
+        'return bool(busy["count"] < PER_RECEIVER)',
+        "return True",
+        HOOKS,
+    ),
+    _mutant(
+        "the end of the webhook schedule",
+        "storage/webhooks.py",
+        "    if attempts_made > len(SCHEDULE_S):\n        return None\n",
+        "    attempts_made = min(attempts_made, len(SCHEDULE_S))\n",
+        "tests/unit/test_retries.py",
+    ),
+    _mutant(
+        "the webhook-id that stays when the end is told again",
+        "storage/webhooks.py",
+        "earlier_attempt_count = attempt_count, delivered_time = NULL,",
+        "earlier_attempt_count = attempt_count, delivered_time = NULL,"
+        " webhook_id = 'msg_' || gen_random_uuid(),",
+        HOOKS,
+        "tests/acceptance/test_retry.py",
+    ),
+    _mutant(
+        "the fingerprint of a page token",
+        "server/page_tokens.py",
+        " or parts[0] != made_for",
+        "",
+        "tests/unit/test_page_tokens.py",
+    ),
+    _mutant(
+        "the filter of what a watcher knows already",
+        "storage/documents.py",
+        '" AND revision > %(after)s AND revision <= %(up_to)s',
+        '" AND %(after)s IS NOT NULL AND revision <= %(up_to)s',
+        CLAIMS,
+    ),
+    _mutant(
+        "the revision of its own for every change",
+        "storage/claims.py",
+        '            revision=job["revision"] + 1,\n',
+        '            revision=job["revision"],\n',
+        CLAIMS,
+    ),
+    _mutant(
+        "the short life of a sealed document's URL",
+        "server/service.py",
+        "requests.url_lifetime_s(request, is_sealed=sealed)",
+        "requests.url_lifetime_s(request, is_sealed=False and sealed)",
+        "tests/acceptance/test_document_url.py",
+    ),
+)
+
+MUTANTS = (*_LEASES, *_CLOCK, *_ONCE, *_BYTES, *_TOLD)

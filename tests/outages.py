@@ -1,0 +1,136 @@
+"""`python -m tests.outages --seconds 60`: each server away that long, one by one and together.
+
+A job of 60 documents is in the middle each time. Afterwards: it has ended COMPLETED, no document
+was asked for twice, no attempt was burnt; while PostgreSQL was away calls were answered UNAVAILABLE
+with RetryInfo and the pushback trailer. Exit code 1 with what was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from dev.deadline import until
+from dev.stack import Stack, running_stack
+from proto import downloads_pb2 as pb
+from proto import downloads_pb2_grpc as pb_grpc
+from tests.acceptance.refusals import refusal_of
+from tests.sandbox.portal import SandboxPortal
+
+DOCUMENTS = 60
+TOKEN = "outage-token"
+ROUNDS: tuple[tuple[str, ...], ...] = (
+    ("postgres",),
+    ("valkey",),
+    ("s3",),
+    ("postgres", "valkey", "s3"),
+)
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    seconds = parser.parse_args().seconds
+    problems: list[str] = []
+    with tempfile.TemporaryDirectory() as folder, SandboxPortal(token=TOKEN) as portal:
+        env = {
+            "DATA_DIR": folder,
+            "GRPC_LISTEN": "127.0.0.1:0",
+            "PDPJ_BASE_URL": portal.url,
+            "PDPJ_TOKEN": TOKEN,
+            "LOG_FORMAT": "json",
+            "HOME": str(Path.home()),
+        }
+        with (
+            running_stack(env, lambda _line: None, is_announced=False) as stack,
+            grpc.insecure_channel(stack.run_file.address) as channel,
+        ):
+            api = pb_grpc.DownloadServiceStub(channel)
+            for names in ROUNDS:
+                problems += _round(stack, portal, api, names, seconds)
+    print("\n".join(problems) or "all as promised")
+    return 1 if problems else 0
+
+
+def _round(
+    stack: Stack,
+    portal: SandboxPortal,
+    api: pb_grpc.DownloadServiceStub,
+    names: Sequence[str],
+    seconds: float,
+) -> list[str]:
+    number = portal.add_case(documents=DOCUMENTS, size=50_000, latency_s=0.3)
+    job_id = api.StartDownload(pb.StartDownloadRequest(process_number=number)).job.job_id
+    until(lambda: len(_files(portal, number)) > DOCUMENTS // 4, 30, "The job does not begin.")
+    problems = []
+    for name in names:
+        stack.servers.hold(name)
+    if "postgres" in names:
+        problems += _refusals(api, job_id)
+    time.sleep(seconds)
+    for name in names:
+        stack.servers.release(name)
+    back = time.monotonic()
+    job = _end(api, job_id)
+    took_s = time.monotonic() - back
+    asked = _files(portal, number)
+    twice = len(asked) - len(set(asked))
+    page = api.ListDocuments(pb.ListDocumentsRequest(job_id=job_id, page_size=1000))
+    burnt = [d.document_id for d in page.documents if d.attempt_count != 1]
+    print(
+        f"{' + '.join(names):24} away {seconds:.0f} s: {pb.JobState.Name(job.state)}"
+        f" {took_s:.1f} s after it was back, {twice} asked twice, {len(burnt)} attempts burnt",
+        flush=True,
+    )
+    if job.state != pb.JOB_STATE_COMPLETED or twice or burnt:
+        problems.append(f"{names}: {pb.JobState.Name(job.state)}, {twice} twice, burnt {burnt}")
+    return problems
+
+
+def _files(portal: SandboxPortal, number: str) -> list[str]:
+    return [str(r.uuid) for r in portal.requests if r.kind == "file" and r.number == number]
+
+
+def _refusals(api: pb_grpc.DownloadServiceStub, job_id: str) -> list[str]:
+    """What was wrong with the answers while PostgreSQL is away."""
+    problems = []
+    for _ in range(50):
+        try:
+            api.GetStatus(pb.GetStatusRequest(job_id=job_id), timeout=15)
+        except grpc.RpcError as error:
+            found = refusal_of(error)
+            trailers: Any = error.trailing_metadata() or ()
+            if found.code != grpc.StatusCode.UNAVAILABLE or not found.retry_after_s:
+                problems.append(f"answered {found.code}")
+            if "grpc-retry-pushback-ms" not in dict(trailers):
+                problems.append("no pushback")
+        else:
+            problems.append("answered without PostgreSQL")
+    return problems
+
+
+def _end(api: pb_grpc.DownloadServiceStub, job_id: str) -> pb.Job:
+    found: list[pb.Job] = []
+
+    def has_ended() -> bool:
+        try:
+            job = api.GetStatus(pb.GetStatusRequest(job_id=job_id), timeout=15).job
+        except grpc.RpcError:
+            return False
+        found[:] = [job]
+        return bool(job.HasField("end_time"))
+
+    until(has_ended, 180, "The job does not end.")
+    return found[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The sandbox's own routes below /sandbox, by which tests and people steer it over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from tests.sandbox import replies
+from tests.sandbox.replies import Reply, as_json, problem
+
+if TYPE_CHECKING:
+    from tests.sandbox.portal import SandboxPortal
+
+
+def control(portal: SandboxPortal, method: str, target: str, body: bytes) -> Reply:
+    """Answer a request below /sandbox; 400 says what is wrong with it."""
+    url = urlsplit(target)
+    action = _ACTIONS.get((method, url.path))
+    if action is None:
+        return replies.NOT_FOUND
+    query = {name: values[-1] for name, values in parse_qs(url.query).items()}
+    try:
+        return as_json(200, action(portal, query, body))
+    except (ValueError, KeyError, TypeError) as error:
+        return problem(400, f"{type(error).__name__}: {error}")
+
+
+def _log(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+    return [asdict(request) for request in portal.journal.requests(query.get("case"))]
+
+
+def _clear_log(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+    portal.clear_log()
+    return {}
+
+
+def _peak(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+    return {"peak": portal.concurrent_peak}
+
+
+def _reset(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+    portal.reset()
+    return {}
+
+
+def _add_case(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+    asked = json.loads(body)
+    latency_s = asked.pop("latency_ms", 0) / 1000
+    faults = {int(index): name for index, name in asked.pop("faults", {}).items()}
+    return {"number": portal.add_case(latency_s=latency_s, faults=faults, **asked)}
+
+
+def _hold(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+    after_bytes = query.get("after_bytes")
+    portal.hold(query["case"], after_bytes=None if after_bytes is None else int(after_bytes))
+    return {}
+
+
+def _held(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+    gate = portal.gates.at(query["case"])
+    return {"waiting": gate.waiting if gate else 0}
+
+
+def _release(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+    portal.release(query["case"])
+    return {}
+
+
+_ACTIONS: dict[tuple[str, str], Callable[[SandboxPortal, dict[str, str], bytes], Any]] = {
+    ("GET", "/sandbox/log"): _log,
+    ("DELETE", "/sandbox/log"): _clear_log,
+    ("GET", "/sandbox/peak"): _peak,
+    ("POST", "/sandbox/reset"): _reset,
+    ("POST", "/sandbox/cases"): _add_case,
+    ("POST", "/sandbox/hold"): _hold,
+    ("GET", "/sandbox/hold"): _held,
+    ("POST", "/sandbox/release"): _release,
+}

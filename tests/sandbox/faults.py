@@ -1,0 +1,159 @@
+"""How the sandbox misbehaves: every fault by name, and how many times it does before it is good."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+from tests.sandbox import replies
+from tests.sandbox.contents import chunks, content
+from tests.sandbox.listing import HREF_FAULTS
+from tests.sandbox.model import Case, Document
+from tests.sandbox.replies import Reply, problem
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`answer` gets the document and an origin on another host. `times` None: for good."""
+
+    answer: Callable[[Document, str], Reply]
+    times: int | None = None
+
+
+def good(document: Document) -> Reply:
+    body = chunks(document.kind, document.uuid, document.size_bytes)
+    return Reply(200, body, {"Content-Type": document.media_type}, document.size_bytes)
+
+
+def _half(document: Document) -> tuple[bytes]:
+    return (content(document.kind, document.uuid, document.size_bytes)[: document.size_bytes // 2],)
+
+
+def _cut(document: Document, _: str) -> Reply:
+    return replace(good(document), body=_half(document), is_cut=True)
+
+
+def _cut_without_length(document: Document, _: str) -> Reply:
+    return replace(good(document), body=_half(document), length=None, is_cut=True)
+
+
+def _cut_chunked(document: Document, _: str) -> Reply:
+    return replace(_cut_without_length(document, _), is_chunked=True)
+
+
+def _chunked(document: Document, _: str) -> Reply:
+    return replace(good(document), length=None, is_chunked=True)
+
+
+def _shorter(document: Document, _: str) -> Reply:
+    """A document that is whole in every way, only not as long as `tamanho`."""
+    return good(replace(document, size_bytes=document.size_bytes - 100))
+
+
+def _no_eof(document: Document, _: str) -> Reply:
+    body = content(document.kind, document.uuid, document.size_bytes).replace(b"%%EOF", b"     ")
+    return replace(good(document), body=(body,))
+
+
+def _gzipped(document: Document, _: str) -> Reply:
+    body = gzip.compress(content(document.kind, document.uuid, document.size_bytes), mtime=0)
+    headers = {"Content-Type": document.media_type, "Content-Encoding": "gzip"}
+    return Reply(200, (body,), headers, len(body))
+
+
+def _drip(document: Document, _: str) -> Reply:
+    body = content(document.kind, document.uuid, document.size_bytes)
+    return replace(good(document), body=(body[i : i + 1] for i in range(len(body))), pause_s=0.5)
+
+
+def _redirect(document: Document, foreign_origin: str) -> Reply:
+    return Reply(302, (), {"Location": f"{foreign_origin}/outro/{document.uuid}"}, 0)
+
+
+def _empty(document: Document, _: str) -> Reply:
+    return Reply(200, (), {"Content-Type": document.media_type}, 0)
+
+
+def _too_fast(retry_after: Callable[[], str] | None) -> Callable[[Document, str], Reply]:
+    def answer(document: Document, foreign_origin: str) -> Reply:
+        headers = {"Retry-After": retry_after()} if retry_after else {}
+        return problem(429, "Muitas requisições.", headers)
+
+    return answer
+
+
+def _soon() -> str:
+    """An HTTP date has no fractions: two seconds ahead leaves at least one."""
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+
+
+def _always(reply: Reply, times: int | None = None) -> Fault:
+    return Fault(lambda *_: reply, times)
+
+
+_UNAVAILABLE = {
+    status: replies.as_html(status, f"<html><body><h1>{status}</h1></body></html>")
+    for status in (502, 503, 504)
+}
+
+LIST_FAULTS: dict[str, Fault] = {
+    "no-access": _always(replies.NO_ACCESS),
+    "expired-token": _always(replies.EXPIRED),
+    "forbidden": _always(replies.FORBIDDEN),
+    "wrong-route": _always(replies.WRONG_ROUTE),
+    "firewall": _always(replies.FIREWALL, 1),
+    "too-fast": Fault(_too_fast(lambda: "1"), 1),
+    "list-503-then-good": _always(_UNAVAILABLE[503], 2),
+    "list-500": _always(replies.CODEX_ERROR),
+    "list-garbage": _always(replies.MAINTENANCE),
+}
+
+FILE_FAULTS: dict[str, Fault] = {
+    "no-access-file": _always(replies.NO_ACCESS),
+    "expired-token": _always(replies.EXPIRED),
+    "firewall": _always(replies.FIREWALL, 1),
+    "forbidden": _always(replies.FORBIDDEN),
+    "file-404": _always(replies.NOT_FOUND),
+    "wrong-route": _always(replies.WRONG_ROUTE),
+    "too-fast": Fault(_too_fast(lambda: "1"), 1),
+    "too-fast-date": Fault(_too_fast(_soon), 1),
+    "too-fast-bare": Fault(_too_fast(None), 1),
+    "codex-500": _always(replies.CODEX_ERROR),
+    "codex-500-then-good": _always(replies.CODEX_ERROR, 2),
+    "bad-gateway": _always(_UNAVAILABLE[503]),
+    "502-once": _always(_UNAVAILABLE[502], 1),
+    "503-once": _always(_UNAVAILABLE[503], 1),
+    "504-once": _always(_UNAVAILABLE[504], 1),
+    "not-ready": _always(replies.NOT_READY, 1),
+    "always-json": _always(replies.NOT_READY),
+    "page-shell": _always(replies.PAGE_SHELL),
+    "login-page": _always(replies.LOGIN_PAGE),
+    "empty-file": Fault(_empty),
+    "cut": Fault(_cut, 2),
+    "cut-for-good": Fault(_cut),
+    "short-of-tamanho": Fault(_shorter),
+    "no-eof": Fault(_no_eof),
+    "no-length-cut": Fault(_cut_without_length),
+    "gzip": Fault(_gzipped),
+    "chunked": Fault(_chunked),
+    "chunked-cut": Fault(_cut_chunked),
+    "redirect": Fault(_redirect),
+    "drip": Fault(_drip),
+}
+
+
+def is_good_in_the_end(document: Document) -> bool:
+    """Whether a client that behaves as PDPJ.md says ends with the document."""
+    if document.fault is None or document.fault == "chunked":
+        return True
+    return document.fault not in HREF_FAULTS and FILE_FAULTS[document.fault].times is not None
+
+
+def good_count(case: Case) -> int:
+    """How many of the distinct documents a client that behaves as PDPJ.md says ends with."""
+    if case.list_fault and LIST_FAULTS[case.list_fault].times is None:
+        return 0
+    return sum(any(map(is_good_in_the_end, twins)) for twins in case.distinct.values())

@@ -1,0 +1,106 @@
+"""What the sandbox knows of a case: plain values, made by `cases` and shown by `listing`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+from uuid import UUID, uuid5
+
+from tests.sandbox.contents import MEDIA_TYPES
+
+_NAMESPACE = UUID("6f0c1a52-8f4e-4b6e-9a55-2f0f3c1d7e10")
+_NAMES = (
+    "Petição Inicial",
+    "Sentença",
+    "Procuração - CPF 123.456.789-09",
+    "Contestação/Réplica",
+    "../../Comprovante de residência",
+    "Decisão\x07 interlocutória\r\n",
+    "Certidão de publicação",
+    "Petição Inicial",
+    "Laudo pericial \u202efdp",
+    "Ata de audiência",
+    "Embargos de declaração..",
+    "Despacho",
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """One entry of a list. `fault`: see `faults.FILE_FAULTS` and `listing.HREF_FAULTS`."""
+
+    uuid: UUID
+    position: int
+    id_origem: str
+    name: str
+    kind: str = "pdf"
+    size_bytes: int = 20_000
+    fault: str | None = None
+    latency_s: float = 0.0
+    secrecy: str | None = "PUBLICO"
+    has_arquivo: bool = True
+    declared_type: str | None = None
+
+    @property
+    def media_type(self) -> str:
+        return self.declared_type or MEDIA_TYPES[self.kind]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One tramitação. `form` says how `documentos` stands in the JSON."""
+
+    documents: tuple[Document, ...] = ()
+    grade: Literal["G1", "G2"] = "G1"
+    form: Literal["list", "null", "absent"] = "list"
+
+
+@dataclass(frozen=True)
+class Case:
+    """`others` None: `tramitacoes` is absent. `list_fault`: see `faults.LIST_FAULTS`."""
+
+    slug: str
+    number: str
+    title: str
+    current: Branch
+    others: tuple[Branch, ...] | None = ()
+    secrecy: int = 0
+    list_fault: str | None = None
+    list_latency_s: float = 0.0
+    form: Literal["array", "object", "unknown", "unknown-content"] = "array"
+    loses_last_after_first_listing: bool = False
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        """Every entry of every list, so twins and repetitions count twice."""
+        branches = (self.current, *(self.others or ()))
+        return tuple(document for branch in branches for document in branch.documents)
+
+    @cached_property
+    def by_uuid(self) -> dict[str, Document]:
+        return {str(document.uuid): document for document in self.documents}
+
+    @property
+    def distinct(self) -> dict[tuple[str, str], list[Document]]:
+        """Entries by what identifies a document: instance and idOrigem."""
+        found: dict[tuple[str, str], list[Document]] = {}
+        for branch in (self.current, *(self.others or ())):
+            for document in branch.documents:
+                found.setdefault((branch.grade, document.id_origem), []).append(document)
+        return found
+
+
+def document(number: str, position: int, *, label: str = "", **fields: Any) -> Document:
+    """A document of the case, with a UUID of its own for each `label` and `position`."""
+    defaults = {
+        "id_origem": str(366_442_854 + position),
+        "name": f"{_NAMES[position % len(_NAMES)]}.{fields.get('kind', 'pdf')}",
+    }
+    uuid = uuid5(_NAMESPACE, f"{number}/{label}/{position}")
+    return Document(uuid, position, **(defaults | fields))
+
+
+def documents(number: str, positions: Iterable[int], **fields: Any) -> tuple[Document, ...]:
+    return tuple(document(number, position, **fields) for position in positions)

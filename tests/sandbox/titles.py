@@ -1,0 +1,41 @@
+"""What the cases with one fault show: their slugs and titles."""
+
+FILE_FAULT_TITLES = {
+    "no-access-file": "one file: 401, no standing in the case",
+    "expired-token": "one file: 401, token expired, always",
+    "firewall": "one file: 403 HTML once, then good",
+    "forbidden": "one file: 403 JSON",
+    "file-404": "one file: 404 JSON",
+    "wrong-route": "one file: 404 HTML",
+    "too-fast": "one file: 429 with Retry-After: 1 once, then good",
+    "too-fast-date": "one file: 429 with Retry-After as a date once, then good",
+    "too-fast-bare": "one file: 429 without Retry-After once, then good",
+    "codex-500-then-good": "one file: 500 twice, then good",
+    "bad-gateway": "one file: 503 for good",
+    "not-ready": "one file: short JSON once, then the PDF",
+    "always-json": "one file: short JSON for good",
+    "page-shell": "one file: the page shell for good",
+    "login-page": "one file: a login page for good",
+    "empty-file": "one file: 200 without bytes for good",
+    "cut": "one file: shorter than Content-Length twice, then good",
+    "cut-for-good": "one file: shorter than Content-Length for good",
+    "short-of-tamanho": "one file: whole, but shorter than tamanho for good",
+    "no-eof": "one file: a PDF without %%EOF for good",
+    "no-length-cut": "one file: cut, no Content-Length, for good",
+    "gzip": "one file: Content-Encoding gzip",
+    "chunked": "one file: chunked, and good",
+    "chunked-cut": "one file: chunked and cut for good",
+    "redirect": "one file: a redirect to another host",
+    "drip": "one file: a byte each half second for ever",
+    "foreign-href": "one link leads to another host",
+    "other-case-href": "one link leads to another case",
+    "query-href": "one link has a query",
+    "no-href": "one document has no hrefBinario",
+}
+
+LIST_FAULT_TITLES = {
+    "no-access": "listing: 401, no standing in the case",
+    "list-503-then-good": "listing: 503 twice, then good",
+    "list-500": "listing: 500 for good",
+    "list-garbage": "listing: an HTML page with 200 for good",
+}

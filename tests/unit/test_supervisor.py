@@ -1,0 +1,179 @@
+"""The supervisor keeps programs up and leaves none behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from dev.deadline import until
+from dev.procfile import read_procfile
+from dev.supervisor import Supervisor
+
+# Tells its own id and its child's. {signals}: what it does about SIGTERM.
+PARENT = """
+import signal, subprocess, sys
+child = subprocess.Popen(["sleep", "1000"])
+print(child.pid, flush=True)
+{signals}
+while True:
+    signal.pause()
+"""
+OBEDIENT = [sys.executable, "-c", PARENT.format(signals="")]
+STUBBORN = [
+    sys.executable,
+    "-c",
+    PARENT.format(
+        signals="signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)"
+    ),
+]
+Start = Callable[..., Supervisor]
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def start(lines: list[str], tmp_path: Path) -> Iterator[Start]:
+    started: list[Supervisor] = []
+
+    def start_supervisor(*, grace_s: float = 5.0, **commands: str | list[str]) -> Supervisor:
+        supervisor = Supervisor(commands, os.environ, tmp_path, lines.append, grace_s)
+        started.append(supervisor)
+        supervisor.start()
+        return supervisor
+
+    yield start_supervisor
+    for supervisor in started:
+        supervisor.stop()
+
+
+def children_told(lines: list[str]) -> list[int]:
+    """The ids that the parents have printed so far."""
+    words = [line.removeprefix("parent | ") for line in lines]
+    return [int(word) for word in words if word.isdigit()]
+
+
+def is_gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_killed_program_is_back_within_two_seconds_and_that_is_said(
+    start: Start, lines: list[str]
+) -> None:
+    supervisor = start(parent=OBEDIENT)
+    until(lambda: len(children_told(lines)) == 1, 5.0, "no child")
+    first = supervisor.pid_of("parent")
+    assert first is not None
+
+    os.kill(first, signal.SIGKILL)
+
+    until(lambda: len(children_told(lines)) == 2, 2.0, "not back in time")
+    assert supervisor.pid_of("parent") not in (first, None)
+    assert "autos | parent ended (SIGKILL); it is started again at once" in lines
+
+
+def test_child_of_a_killed_program_is_killed_too(start: Start, lines: list[str]) -> None:
+    supervisor = start(parent=OBEDIENT)
+    until(lambda: len(children_told(lines)) == 1, 5.0, "no child")
+    pid = supervisor.pid_of("parent")
+    assert pid is not None
+
+    os.kill(pid, signal.SIGKILL)
+
+    until(lambda: is_gone(children_told(lines)[0]), 2.0, "the child is still there")
+
+
+def test_stop_leaves_nobody_behind(start: Start, lines: list[str]) -> None:
+    supervisor = start(parent=OBEDIENT)
+    until(lambda: len(children_told(lines)) == 1, 5.0, "no child")
+    pid = supervisor.pid_of("parent")
+    assert pid is not None
+
+    supervisor.stop()
+
+    assert is_gone(pid)
+    until(lambda: is_gone(children_told(lines)[0]), 2.0, "the child is still there")
+
+
+def test_program_that_ignores_sigterm_is_killed_after_its_grace(
+    start: Start, lines: list[str]
+) -> None:
+    supervisor = start(parent=STUBBORN, grace_s=0.2)
+    until(lambda: "parent | deaf" in lines, 5.0, "it does not start")
+    pid = supervisor.pid_of("parent")
+    assert pid is not None
+
+    supervisor.stop()
+
+    assert is_gone(pid)
+
+
+def test_program_that_keeps_ending_is_started_again_and_again_but_slower(
+    start: Start, lines: list[str]
+) -> None:
+    start(broken=[sys.executable, "-c", "raise SystemExit(3)"])
+
+    until(lambda: sum("broken ended (exit code 3)" in line for line in lines) == 3, 10.0, "no ends")
+
+    ends = [line.rsplit("again ", 1)[1] for line in lines if "broken ended" in line]
+    assert ends[:3] == ["at once", "in 0.25 s", "in 0.5 s"]
+
+
+def test_program_that_does_not_exist_is_told_and_the_others_run(
+    start: Start, lines: list[str]
+) -> None:
+    supervisor = start(missing="no-such-program", parent=OBEDIENT)
+
+    until(lambda: len(children_told(lines)) == 1, 5.0, "the other does not run")
+    until(lambda: any("no-such-program could not be started" in line for line in lines), 5.0, "-")
+    assert supervisor.pid_of("parent") is not None
+
+
+def test_held_program_stays_down_until_it_is_released(start: Start, lines: list[str]) -> None:
+    supervisor = start(parent=OBEDIENT)
+    until(lambda: len(children_told(lines)) == 1, 5.0, "no child")
+
+    supervisor.hold("parent")
+    assert supervisor.pid_of("parent") is None
+    supervisor.release("parent")
+
+    until(lambda: len(children_told(lines)) == 2, 5.0, "not released")
+
+
+def test_output_is_passed_on_line_by_line_with_the_name(start: Start, lines: list[str]) -> None:
+    start(speaker="sh -c 'echo one; echo two >&2; exec sleep 1000'")
+
+    until(lambda: "speaker | two" in lines, 5.0, "nothing was passed on")
+
+    assert lines == ["speaker | one", "speaker | two"]
+
+
+def test_run_until_stopped_ends_when_asked(start: Start) -> None:
+    supervisor = start(sleeper="sleep 1000")
+    pid = supervisor.pid_of("sleeper")
+    assert pid is not None
+
+    supervisor.ask_to_stop()
+    supervisor.run_until_stopped()
+
+    assert is_gone(pid)
+
+
+def test_procfile_is_read_in_its_order_without_comments(tmp_path: Path) -> None:
+    file = tmp_path / "Procfile"
+    file.write_text(
+        "# production\nrelease: python -m storage.release\n\nserver: python -m server\n"
+    )
+
+    assert read_procfile(file) == {
+        "release": "python -m storage.release",
+        "server": "python -m server",
+    }
