@@ -113,7 +113,7 @@ def worker() -> None:
     watchdog = Watchdog()
     portal = Portal(
         base_url=settings.pdpj_base_url,
-        token=settings.pdpj_token,
+        token=settings.pdpj_token or "",
         watchdog=watchdog,
         document_max_bytes=settings.document_max_bytes,
     )

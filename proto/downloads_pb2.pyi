@@ -31,6 +31,13 @@ class DocumentState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DOCUMENT_STATE_FAILED: _ClassVar[DocumentState]
     DOCUMENT_STATE_CANCELLED: _ClassVar[DocumentState]
 
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    PRIORITY_HIGH: _ClassVar[Priority]
+    PRIORITY_NORMAL: _ClassVar[Priority]
+    PRIORITY_BULK: _ClassVar[Priority]
+
 class WebhookState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     WEBHOOK_STATE_UNSPECIFIED: _ClassVar[WebhookState]
@@ -52,6 +59,10 @@ DOCUMENT_STATE_DOWNLOADED: DocumentState
 DOCUMENT_STATE_AVAILABLE: DocumentState
 DOCUMENT_STATE_FAILED: DocumentState
 DOCUMENT_STATE_CANCELLED: DocumentState
+PRIORITY_UNSPECIFIED: Priority
+PRIORITY_HIGH: Priority
+PRIORITY_NORMAL: Priority
+PRIORITY_BULK: Priority
 WEBHOOK_STATE_UNSPECIFIED: WebhookState
 WEBHOOK_STATE_WAITING: WebhookState
 WEBHOOK_STATE_PENDING: WebhookState
@@ -59,16 +70,18 @@ WEBHOOK_STATE_DELIVERED: WebhookState
 WEBHOOK_STATE_FAILED: WebhookState
 
 class StartDownloadRequest(_message.Message):
-    __slots__ = ("process_number", "webhook_url", "request_id", "max_age")
+    __slots__ = ("process_number", "webhook_url", "request_id", "max_age", "priority")
     PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
     WEBHOOK_URL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MAX_AGE_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     process_number: str
     webhook_url: str
     request_id: str
     max_age: _duration_pb2.Duration
-    def __init__(self, process_number: _Optional[str] = ..., webhook_url: _Optional[str] = ..., request_id: _Optional[str] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, process_number: _Optional[str] = ..., webhook_url: _Optional[str] = ..., request_id: _Optional[str] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class StartDownloadResponse(_message.Message):
     __slots__ = ("job", "created")
@@ -123,7 +136,7 @@ class Heartbeat(_message.Message):
     def __init__(self) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "process_number", "state", "revision", "progress", "error", "webhooks", "create_time", "start_time", "update_time", "end_time", "expire_time", "secrecy_level")
+    __slots__ = ("job_id", "process_number", "state", "revision", "progress", "error", "webhooks", "create_time", "start_time", "update_time", "end_time", "expire_time", "secrecy_level", "priority", "queue_position", "estimated_end_time", "hold", "vanished_documents", "vanished_document_ids")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +150,12 @@ class Job(_message.Message):
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     SECRECY_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_END_TIME_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
+    VANISHED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    VANISHED_DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     process_number: str
     state: JobState
@@ -150,7 +169,23 @@ class Job(_message.Message):
     end_time: _timestamp_pb2.Timestamp
     expire_time: _timestamp_pb2.Timestamp
     secrecy_level: int
-    def __init__(self, job_id: _Optional[str] = ..., process_number: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., revision: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., webhooks: _Optional[_Iterable[_Union[Webhook, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., secrecy_level: _Optional[int] = ...) -> None: ...
+    priority: Priority
+    queue_position: int
+    estimated_end_time: _timestamp_pb2.Timestamp
+    hold: Hold
+    vanished_documents: int
+    vanished_document_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, job_id: _Optional[str] = ..., process_number: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., revision: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., webhooks: _Optional[_Iterable[_Union[Webhook, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., secrecy_level: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., queue_position: _Optional[int] = ..., estimated_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., vanished_documents: _Optional[int] = ..., vanished_document_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Hold(_message.Message):
+    __slots__ = ("reason", "message", "until_time")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_TIME_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    message: str
+    until_time: _timestamp_pb2.Timestamp
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("total_documents", "completed_documents", "failed_documents", "pending_documents", "stored_bytes", "percent", "cancelled_documents", "reused_documents")

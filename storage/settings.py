@@ -33,7 +33,18 @@ class Settings:
     s3_region: str
     s3_public_endpoint_url: str
     pdpj_base_url: str
-    pdpj_token: str = field(repr=False)
+    pdpj_token: str | None = field(repr=False)
+    pdpj_token_url: str | None
+    pdpj_client_id: str | None
+    pdpj_client_secret: str | None = field(repr=False)
+    pdpj_refresh_token: str | None = field(repr=False)
+    encryption_keys: tuple[str, ...] = field(repr=False)
+    pdpj_max_concurrent: int
+    pdpj_max_concurrent_per_court: int
+    pdpj_max_per_minute: int | None
+    pdpj_pause_base_ms: int
+    pdpj_probe_base_ms: int
+    pdpj_probe_patience_s: int
     grpc_listen: str
     webhook_secrets: tuple[str, ...] = field(repr=False)
     webhook_allowed_hosts: tuple[str, ...]
@@ -77,7 +88,24 @@ class Settings:
                 "S3_PUBLIC_ENDPOINT_URL", _http_url, default=s3_endpoint
             ),
             pdpj_base_url=read.given("PDPJ_BASE_URL", _http_url, default=PORTAL_URL),
-            pdpj_token=read.given("PDPJ_TOKEN", _token),
+            pdpj_token=read.given("PDPJ_TOKEN", _token, default=None),
+            pdpj_token_url=read.given("PDPJ_TOKEN_URL", _token_url, default=None),
+            pdpj_client_id=read.given("PDPJ_CLIENT_ID", str, default=None),
+            pdpj_client_secret=read.given("PDPJ_CLIENT_SECRET", str, default=None),
+            pdpj_refresh_token=read.given("PDPJ_REFRESH_TOKEN", str, default=None),
+            encryption_keys=read.given("AUTOS_ENCRYPTION_KEY", _encryption_keys, default=()),
+            pdpj_max_concurrent=read.given("PDPJ_MAX_CONCURRENT", _whole(1, 1_000), default=10),
+            pdpj_max_concurrent_per_court=read.given(
+                "PDPJ_MAX_CONCURRENT_PER_COURT", _whole(1, 1_000), default=6
+            ),
+            pdpj_max_per_minute=read.given(
+                "PDPJ_MAX_PER_MINUTE", _whole(1, 1_000_000), default=None
+            ),
+            pdpj_pause_base_ms=read.given("PDPJ_PAUSE_BASE_MS", _whole(1, 300_000), default=10_000),
+            pdpj_probe_base_ms=read.given("PDPJ_PROBE_BASE_MS", _whole(1, 60_000), default=5_000),
+            pdpj_probe_patience_s=read.given(
+                "PDPJ_PROBE_PATIENCE_S", _whole(0, 86_400), default=120
+            ),
             grpc_listen=read.given("GRPC_LISTEN", _listen, default="127.0.0.1:50051"),
             webhook_secrets=read.given("WEBHOOK_SECRET", _webhook_secrets),
             webhook_allowed_hosts=read.given("WEBHOOK_ALLOWED_HOSTS", _receivers, default=()),
@@ -216,6 +244,28 @@ def _token(text: str) -> str:
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError("must be visible ASCII characters without spaces")
     return text
+
+
+def _token_url(text: str) -> str:
+    parts = urlsplit(_url(text, "http", "https"))
+    is_local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    if not parts.hostname or "@" in parts.netloc or (parts.scheme == "http" and not is_local):
+        raise ValueError("must be an https:// URL without user info (http only on loopback)")
+    return text
+
+
+def _encryption_keys(text: str) -> tuple[str, ...]:
+    keys = _comma_list(text)
+    if not keys or not all(map(_is_encryption_key, keys)):
+        raise ValueError("must be 32 bytes as URL-safe base64 (several: comma-separated)")
+    return keys
+
+
+def _is_encryption_key(text: str) -> bool:
+    try:
+        return len(base64.urlsafe_b64decode(text)) == 32
+    except ValueError:  # no base64, or not even ASCII
+        return False
 
 
 def _webhook_secrets(text: str) -> tuple[str, ...]:

@@ -1,0 +1,118 @@
+"""What makes Autos a good guest: slots, turns, pauses, courts, the token, and who listed what.
+
+Only adds: processes of the release before still run while this is applied.
+"""
+
+from typing import Any
+
+SCHEMA = """
+ALTER TABLE jobs ADD COLUMN court text NOT NULL
+    GENERATED ALWAYS AS (substr(process_number, 17, 4)) STORED;
+ALTER TABLE jobs ADD COLUMN priority text NOT NULL DEFAULT 'NORMAL'
+    CHECK (priority IN ('HIGH', 'NORMAL', 'BULK'));
+-- Since when it has had nothing but 502, 503, 504 or silence; null after any other answer.
+ALTER TABLE jobs ADD COLUMN listing_failing_since timestamptz;
+ALTER TABLE documents ADD COLUMN failing_since timestamptz;
+-- Documents of the listing before that this one does not have.
+ALTER TABLE jobs ADD COLUMN vanished_documents integer NOT NULL DEFAULT 0
+    CHECK (vanished_documents >= 0);
+ALTER TABLE jobs ADD COLUMN vanished_document_ids uuid[] NOT NULL DEFAULT '{}';
+-- idOrigem, so that a listing can serve another client, for whom document_id is another.
+ALTER TABLE documents ADD COLUMN origin_id text;
+CREATE INDEX jobs_listed ON jobs (process_number, listed_time) WHERE listed_time IS NOT NULL;
+
+-- What is tried again is looked for by its time, what is fresh by its place in the case file.
+CREATE INDEX documents_fresh ON documents (job_id, position)
+    WHERE state = 'PENDING' AND not_before IS NULL;
+CREATE INDEX documents_due ON documents (job_id, not_before)
+    WHERE state = 'PENDING' AND not_before IS NOT NULL;
+
+-- One row per request that may be at the portal at once: scope '' is the portal, else a court.
+-- A request holds one of each under its claim's token, and as long as the claim's lease.
+CREATE TABLE slots (
+    scope text NOT NULL,
+    number integer NOT NULL CHECK (number >= 0),
+    lease uuid,
+    lease_until timestamptz,
+    PRIMARY KEY (scope, number),
+    CHECK ((lease IS NULL) = (lease_until IS NULL))
+);
+
+-- Whose turn it is: a running job for each row. pass is the time at the portal, in seconds, that
+-- the job has had for its weight; the smallest of a client is next.
+CREATE TABLE turns (
+    job_id uuid PRIMARY KEY REFERENCES jobs ON DELETE CASCADE,
+    client text NOT NULL,
+    court text NOT NULL,
+    is_bulk boolean NOT NULL,
+    weight double precision NOT NULL CHECK (weight > 0),
+    pass double precision NOT NULL
+);
+CREATE INDEX turns_next ON turns (client, is_bulk, pass);
+
+-- The same among clients. now_at is the pass at which the client's jobs were last served: a job
+-- that comes, or comes back, begins there.
+CREATE TABLE shares (
+    client text NOT NULL,
+    is_bulk boolean NOT NULL,
+    pass double precision NOT NULL DEFAULT 0,
+    now_at double precision NOT NULL DEFAULT 0,
+    PRIMARY KEY (client, is_bulk)
+);
+
+-- The portal as a whole, in one row.
+CREATE TABLE portal (
+    is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+    -- Nothing is asked before.
+    paused_until timestamptz NOT NULL DEFAULT '-infinity',
+    pause_time timestamptz NOT NULL DEFAULT '-infinity',
+    pause_count integer NOT NULL DEFAULT 0,
+    -- After a pause: how many requests at once, growing fast up to ease_at, then slowly. Null: as
+    -- many as are set.
+    eased double precision CHECK (eased >= 1),
+    ease_at double precision,
+    -- For PDPJ_MAX_PER_MINUTE: when the next request may begin.
+    next_request_time timestamptz NOT NULL DEFAULT '-infinity',
+    wake_time timestamptz NOT NULL DEFAULT '-infinity'
+);
+INSERT INTO portal DEFAULT VALUES;
+
+CREATE TABLE courts (
+    court text PRIMARY KEY,
+    -- Seconds that a request took lately, as a moving average.
+    request_s double precision NOT NULL DEFAULT 0.5 CHECK (request_s > 0),
+    measured_requests bigint NOT NULL DEFAULT 0,
+    -- 502, 503, 504 or silence, this often in a row.
+    failure_count integer NOT NULL DEFAULT 0,
+    failing_since timestamptz,
+    alive_time timestamptz,
+    -- Not null: the court counts as away, and one probe may be sent from then on.
+    next_probe_time timestamptz,
+    probe_count integer NOT NULL DEFAULT 0
+);
+
+-- The portal's token, by the login that it was got with. Tokens are encrypted.
+CREATE TABLE logins (
+    login_key text PRIMARY KEY,
+    access_token text,
+    access_expires_time timestamptz,
+    refresh_token text,
+    generation bigint NOT NULL DEFAULT 0,
+    lease uuid,
+    lease_until timestamptz,
+    -- Refused: not tried again before, unless what is configured has another fingerprint.
+    refused_until timestamptz,
+    refused_fingerprint text,
+    refused_reason text,
+    CHECK ((lease IS NULL) = (lease_until IS NULL))
+);
+
+INSERT INTO turns (job_id, client, court, is_bulk, weight, pass)
+SELECT job_id, client, court, false, 1, 0 FROM jobs WHERE state IN ('PENDING', 'PROCESSING');
+INSERT INTO shares (client, is_bulk) SELECT DISTINCT client, false FROM turns;
+"""
+
+
+def up(_migrator: Any, db: Any) -> None:
+    """Adds what is new; the caller holds the transaction and the advisory lock."""
+    db.execute_sql(SCHEMA)
