@@ -147,6 +147,18 @@ def test_lanes_of_a_job_stay_five_whatever_the_number(database: Database) -> Non
     assert len(ask_all(database, asking(at_once=100, per_court=100))) == 5
 
 
+def test_many_who_ask_for_one_job_at_once_have_its_lanes_and_no_more(database: Database) -> None:
+    for _ in range(5):
+        job_id = guest.job(database, 20)
+
+        found = together([partial(ask, database, asking(at_once=50, per_court=50))] * 12)
+
+        assert sum(task is not None for task in found) == 5
+        revisions = [d["revision"] for d in scenes.documents(database, job_id)]
+        assert len(set(revisions)) == 20, "two changes have one revision"
+        jobs.cancel(database, CLIENT, job_id)
+
+
 def test_a_rate_spaces_requests_and_wakes_one(database: Database) -> None:
     guest.job(database, 5)
     by = asking(per_minute=60)
