@@ -129,7 +129,7 @@ class SandboxPortal:
     def release(self, number: str) -> None:
         self.gates.release(number)
 
-    def wait_held(self, number: str, count: int = 1, timeout_s: float = 10) -> None:
+    def wait_held(self, number: str, count: int = 1, timeout_s: float = 30) -> None:
         """Return once `count` file requests of the case are held; TimeoutError otherwise."""
         self.gates.wait_held(number, count, timeout_s)
 
