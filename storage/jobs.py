@@ -10,6 +10,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from storage import docket as dockets
+from storage import turns
 from storage.closing import close_rest
 from storage.database import Database, Row, Transaction, in_list
 from storage.docket import Docket
@@ -146,6 +147,7 @@ def _insert_or_join(
             deadline_s=job_deadline_s,
         )
         if made:
+            turns.enter(transaction, made["job_id"])
             transaction.changed(made["job_id"], made["revision"])
             return made, True
         running = transaction.one(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID, uuid4
 
+from storage import answers, slots
 from storage import docket as dockets
+from storage.answers import Verdict
 from storage.database import Database, Row, Transaction, in_list
 from storage.docket import Docket
 from storage.ending import end
-from storage.errors import AttemptError, Failure, LeaseLost, TooFast
-from storage.retries import LOST_LEASES, RetryPolicy, pause_s
+from storage.errors import AttemptError, Failure, LeaseLost
+from storage.outcomes import Outcome
+from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import JobState, sources_of
 
 WORKER_LOST = Failure(
@@ -20,54 +24,94 @@ WORKER_LOST = Failure(
 
 
 @dataclass(frozen=True, slots=True)
-class ListingClaim:
-    """A case that this worker may list while its lease holds."""
+class Unlisted:
+    """A running job whose documents are not known yet."""
 
     job_id: UUID
     client: str
     process_number: str
-    lease: UUID
     max_age_s: float
 
 
-def claim(database: Database, job_id: UUID, *, lease_s: float) -> ListingClaim | None:
-    """The listing of a job, leased for `lease_s` seconds; None when there is nothing to list.
+@dataclass(frozen=True, slots=True)
+class ListingClaim(Unlisted):
+    """A case that this worker may list while its lease holds."""
 
-    Work begins here: a PENDING job becomes PROCESSING. The fifth lost lease fails the job.
-    """
+    lease: UUID
+
+
+def unlisted(database: Database, job_id: UUID) -> Unlisted | None:
+    """The job, if it runs and is not listed."""
     with database.transaction() as transaction:
         row = transaction.one(
-            f"""
-            UPDATE jobs SET state = '{JobState.PROCESSING}',
-                start_time = coalesce(start_time, clock_timestamp()),
-                revision = revision + CASE state WHEN '{JobState.PENDING}' THEN 1 ELSE 0 END,
-                update_time = CASE state WHEN '{JobState.PENDING}' THEN clock_timestamp()
-                    ELSE update_time END,
-                listing_lost_count = listing_lost_count
-                    + CASE WHEN listing_lease IS NULL THEN 0 ELSE 1 END,
-                listing_lease = %(lease)s,
-                listing_lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-            WHERE job_id = %(job_id)s AND listed_time IS NULL
-                AND (state = '{JobState.PROCESSING}'
-                     OR state IN ({in_list(sources_of(JobState.PROCESSING))}))
-                AND end_time IS NULL
-                AND (listing_not_before IS NULL OR listing_not_before <= clock_timestamp())
-                AND (listing_lease_until IS NULL OR listing_lease_until < clock_timestamp())
-            RETURNING *
-            """,
+            "SELECT job_id, client, process_number, max_age_s FROM jobs"
+            " WHERE job_id = %(job_id)s AND end_time IS NULL AND listed_time IS NULL",
             job_id=job_id,
-            lease=uuid4(),
-            lease_s=lease_s,
         )
-        if row is None:
-            return None
-        transaction.changed(job_id, row["revision"])
-        if row["listing_lost_count"] >= LOST_LEASES:
-            end(transaction, job_id, JobState.FAILED, WORKER_LOST)
-            return None
-    return ListingClaim(
-        job_id, row["client"], row["process_number"], row["listing_lease"], row["max_age_s"]
+    return Unlisted(**row) if row else None
+
+
+def claim(database: Database, job_id: UUID, *, lease_s: float) -> ListingClaim | None:
+    """The listing of a job that needs no request to the portal; None when there is none to do."""
+    with database.transaction() as transaction:
+        job = transaction.one(
+            "SELECT * FROM jobs WHERE job_id = %(job_id)s AND end_time IS NULL FOR UPDATE",
+            job_id=job_id,
+        )
+        return claim_in(transaction, job, uuid4(), lease_s=lease_s) if job else None
+
+
+def claim_in(
+    transaction: Transaction, job: Row, lease: UUID, *, lease_s: float
+) -> ListingClaim | None:
+    """The listing of `job`, whose lock is held, leased for `lease_s` seconds; None: not now.
+
+    Work begins here: a PENDING job becomes PROCESSING.
+    """
+    row = transaction.one(
+        f"""
+        UPDATE jobs SET state = '{JobState.PROCESSING}',
+            start_time = coalesce(start_time, clock_timestamp()),
+            revision = revision + CASE state WHEN '{JobState.PENDING}' THEN 1 ELSE 0 END,
+            update_time = CASE state WHEN '{JobState.PENDING}' THEN clock_timestamp()
+                ELSE update_time END,
+            listing_lost_count = listing_lost_count
+                + CASE WHEN listing_lease IS NULL THEN 0 ELSE 1 END,
+            listing_lease = %(lease)s,
+            listing_lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
+        WHERE job_id = %(job_id)s AND listed_time IS NULL
+            AND (state = '{JobState.PROCESSING}'
+                 OR state IN ({in_list(sources_of(JobState.PROCESSING))}))
+            AND end_time IS NULL
+            AND (listing_not_before IS NULL OR listing_not_before <= clock_timestamp())
+            AND (listing_lease_until IS NULL OR listing_lease_until < clock_timestamp())
+        RETURNING *
+        """,
+        job_id=job["job_id"],
+        lease=lease,
+        lease_s=lease_s,
     )
+    if row is None:
+        return None
+    transaction.changed(row["job_id"], row["revision"])
+    return ListingClaim(
+        row["job_id"], row["client"], row["process_number"], row["max_age_s"], lease
+    )
+
+
+def give_up(transaction: Transaction, job: Row) -> bool:
+    """Fails `job`, whose lock is held, when its listing has lost its fifth worker; whether so."""
+    if job["listing_lease"] is None or job["listing_lost_count"] + 1 < LOST_LEASES:
+        return False
+    if job["listing_lease_until"] >= _now(transaction):
+        return False
+    end(transaction, job["job_id"], JobState.FAILED, WORKER_LOST)
+    return True
+
+
+def _now(transaction: Transaction) -> datetime:
+    now: datetime = transaction.only("SELECT clock_timestamp() AS now")["now"]
+    return now
 
 
 def keep(database: Database, leases: Iterable[UUID], *, lease_s: float) -> set[UUID]:
@@ -87,6 +131,7 @@ def keep(database: Database, leases: Iterable[UUID], *, lease_s: float) -> set[U
             leases=tokens,
             lease_s=lease_s,
         )
+        slots.keep(transaction, tokens, lease_s=lease_s)
         held = transaction.all(
             "SELECT listing_lease FROM jobs WHERE listing_lease = ANY(%(leases)s)", leases=tokens
         )
@@ -104,14 +149,24 @@ def _held(transaction: Transaction, claim: ListingClaim) -> Row:
     return row
 
 
-def record(database: Database, claim: ListingClaim, docket: Docket) -> int:
-    """Gives the job its documents, all at once; how many are to be fetched.
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """How many documents of a case are to be fetched; `wakes` as in Outcome."""
 
-    May be said twice. Raises LeaseLost.
-    """
+    to_fetch: int
+    wakes: int
+
+
+def record(database: Database, claim: ListingClaim, docket: Docket) -> Listed:
+    """Gives the job its documents, all at once. May be said twice. Raises LeaseLost."""
+    wakes = 0
     try:
         with database.transaction() as transaction:
             job = dockets.insert(transaction, _held(transaction, claim), docket)
+            if docket.listed_time is None:
+                wakes = answers.good(transaction, claim.lease, job["court"])
+            else:
+                slots.free(transaction, claim.lease)
     except LeaseLost:
         # A COMMIT whose answer was lost looks like this when it is said again.
         with database.transaction() as transaction:
@@ -124,41 +179,57 @@ def record(database: Database, claim: ListingClaim, docket: Docket) -> int:
             )
         if not job:
             raise
-    return int(
-        job["total_documents"]
-        - job["completed_documents"]
-        - job["failed_documents"]
-        - job["cancelled_documents"]
-    )
+    over = job["completed_documents"] + job["failed_documents"] + job["cancelled_documents"]
+    return Listed(int(job["total_documents"] - over), wakes)
 
 
 def fail_attempt(
     database: Database, claim: ListingClaim, error: AttemptError, policy: RetryPolicy
-) -> float | None:
-    """Records a failed attempt; seconds until the next, None when the job is given up.
+) -> Outcome:
+    """Records a failed attempt; the job may have been given up with it.
 
-    "Too fast" burns no attempt. Raises LeaseLost.
+    "Too fast" and a court that is away burn no attempt. Raises LeaseLost.
     """
     with database.transaction() as transaction:
         job = _held(transaction, claim)
-        if isinstance(error, TooFast):
-            pauses = job["listing_pause_count"]
-            pause = pause_s(error, pauses_made=pauses)
-            _postpone(transaction, claim, pause, pauses=pauses + 1)
-            return pause
+        verdict = answers.failed(
+            transaction,
+            claim.lease,
+            job["court"],
+            error,
+            policy,
+            since=job["listing_failing_since"],
+        )
+        failing_since = verdict.failing_since
+        if verdict.wait_s is not None and not _is_alone(transaction, job, verdict):
+            _postpone(transaction, claim, 0, failing_since=failing_since)
+            return Outcome(verdict.wait_s, job_has_ended=False)
         made = job["listing_attempt_count"] + 1
         delay_s = policy.delay_s(error, attempts_made=made)
         if delay_s is None:
             end(transaction, claim.job_id, JobState.FAILED, error.as_failure())
-        else:
-            _postpone(transaction, claim, delay_s, attempts=made, pauses=0)
-        return delay_s
+            return Outcome(None, job_has_ended=True, wakes=verdict.wakes)
+        _postpone(transaction, claim, delay_s, attempts=made, failing_since=failing_since)
+        return Outcome(delay_s, job_has_ended=False, wakes=verdict.wakes)
+
+
+def _is_alone(transaction: Transaction, job: Row, verdict: Verdict) -> bool:
+    """Whether a court counts as away for long because of this one listing, and of nothing else."""
+    if not verdict.is_long:
+        return False
+    others = transaction.only(
+        "SELECT EXISTS (SELECT FROM turns WHERE court = %(court)s AND job_id <> %(job_id)s) AS any",
+        court=job["court"],
+        job_id=job["job_id"],
+    )
+    return not others["any"]
 
 
 def give_back(database: Database, claim: ListingClaim, *, delay_s: float = 0) -> None:
     """Returns the listing with no attempt burnt, ready after `delay_s` seconds."""
     with database.transaction() as transaction:
         _held(transaction, claim)
+        slots.free(transaction, claim.lease)
         _postpone(transaction, claim, delay_s)
 
 
@@ -168,16 +239,16 @@ def _postpone(
     delay_s: float,
     *,
     attempts: int | None = None,
-    pauses: int | None = None,
+    failing_since: datetime | None = None,
 ) -> None:
     transaction.run(
         "UPDATE jobs SET listing_lease = NULL, listing_lease_until = NULL,"
         " listing_attempt_count = coalesce(%(attempts)s, listing_attempt_count),"
-        " listing_pause_count = coalesce(%(pauses)s, listing_pause_count),"
+        " listing_failing_since = %(failing_since)s,"
         " listing_not_before = clock_timestamp() + %(delay_s)s * interval '1 second'"
         " WHERE job_id = %(job_id)s",
         job_id=claim.job_id,
         attempts=attempts,
-        pauses=pauses,
+        failing_since=failing_since,
         delay_s=delay_s,
     )

@@ -89,6 +89,12 @@ def running_autos(
             (urlsplit(receiver.url).netloc, f"127.0.0.1:{second_port}", UNRESOLVABLE)
         ),
         "RETRY_BASE_MS": "50",
+        # Wide open, so that no test waits for the files that another holds at the portal.
+        "PDPJ_MAX_CONCURRENT": "200",
+        "PDPJ_MAX_CONCURRENT_PER_COURT": "200",
+        "PDPJ_PAUSE_BASE_MS": "100",
+        "PDPJ_PROBE_BASE_MS": "100",
+        "PDPJ_PROBE_PATIENCE_S": "1",
         "CLOCK_INTERVAL_MS": "500",
         "LOG_FORMAT": "json",
         "S3_BUCKET": data_dir.name,
