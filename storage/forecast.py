@@ -14,8 +14,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-# What is taken for a court that nobody has asked yet, and for a case that is not listed yet.
-UNMEASURED_S = 0.5
+from storage.slots import Limits
+from storage.turns import UNMEASURED_S
+
+# What is taken for a case that is not listed yet.
 ASSUMED_DOCUMENTS = 20
 # A step is over when this part of all jobs has ended, or this part of all slots has come free.
 STEP = 0.02
@@ -49,16 +51,6 @@ class RunningJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How many requests may be at the portal at once, and how many may begin per second."""
-
-    at_once: float
-    per_court: float
-    lanes: int
-    per_second: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Outlook:
     """What lies ahead of a job.
 
@@ -78,7 +70,7 @@ def forecast(
     held_courts: Collection[str] = (),
     assumed_documents: int = ASSUMED_DOCUMENTS,
 ) -> dict[UUID, Outlook]:
-    """What lies ahead of each of `jobs`, which are all that run.
+    """What lies ahead of each of `jobs`, which are all that run; of equals the first is next.
 
     `request_s`: seconds that a request takes, by court. Nothing is asked of `held_courts`.
     """
@@ -109,17 +101,18 @@ def _turns(waiting: Iterable[RunningJob], request_s: Mapping[str, float]) -> Ite
     for job in waiting:
         queues[job.client].append(job)
     for queue in queues.values():
-        queue.sort(key=lambda job: (job.turn_pass, job.job_id), reverse=True)  # the last is next
-    clients = [(queue[-1].client_pass, client) for client, queue in queues.items()]
+        queue.sort(key=lambda job: job.turn_pass)
+        queue.reverse()  # the last is next
+    clients = [(q[-1].client_pass, q[-1].turn_pass, client) for client, q in queues.items()]
     heapq.heapify(clients)
     while clients:
-        had, client = clients[0]
-        job = queues[client].pop()
+        had, _, client = heapq.heappop(clients)
+        queue = queues[client]
+        job = queue.pop()
         yield job
-        if queues[client]:
-            heapq.heapreplace(clients, (had + request_s.get(job.court, UNMEASURED_S), client))
-        else:
-            heapq.heappop(clients)
+        if queue:
+            had += request_s.get(job.court, UNMEASURED_S)
+            heapq.heappush(clients, (had, queue[-1].turn_pass, client))
 
 
 # Time
@@ -242,16 +235,16 @@ def _step(
 
 def _share(groups: Sequence[_Group], limits: Limits) -> None:
     """Gives each group the slots that each of its jobs has, until the next job ends."""
-    left = limits.at_once
-    courts = {group.court: limits.per_court for group in groups}
+    left = float(limits.at_once)
+    courts = {group.court: float(limits.per_court) for group in groups}
     for is_bulk in (False, True):
         left = _fill([g for g in groups if g.is_bulk == is_bulk], left, courts)
-    if limits.per_second is None:
+    if limits.per_minute is None:
         return
-    flow = sum(len(g.work) * g.share / g.request_s for g in groups)
-    if flow > limits.per_second:
+    flow = 60 * sum(len(g.work) * g.share / g.request_s for g in groups)
+    if flow > limits.per_minute:
         for group in groups:
-            group.share *= limits.per_second / flow
+            group.share *= limits.per_minute / flow
 
 
 def _fill(groups: Sequence[_Group], left: float, courts: dict[str, float]) -> float:

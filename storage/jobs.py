@@ -165,40 +165,27 @@ def _raise_priority(transaction: Transaction, job: Row, wanted: Priority) -> Row
     """Gives a running job, whose lock is held, a higher priority; a lower one changes nothing."""
     if not wanted.is_above(Priority(job["priority"])):
         return job
-    _move_turns(transaction, job, wanted)
     raised = transaction.only(
         "UPDATE jobs SET priority = %(priority)s, revision = revision + 1,"
         " update_time = clock_timestamp() WHERE job_id = %(job_id)s RETURNING *",
         job_id=job["job_id"],
         priority=wanted,
     )
+    _take_other_turns(transaction, job, raised)
     transaction.changed(raised["job_id"], raised["revision"])
     return raised
 
 
-def _move_turns(transaction: Transaction, job: Row, priority: Priority) -> None:
-    """Has a job take its turns by `priority`; one that was BULK begins where the others are."""
+def _take_other_turns(transaction: Transaction, before: Row, job: Row) -> None:
+    """Has a job take its turns by its new priority; one that was BULK begins with the others."""
+    if before["priority"] == Priority.BULK:
+        turns.leave(transaction, job["job_id"])
+        turns.enter(transaction, job["job_id"])
+        return
     transaction.run(
-        """
-        INSERT INTO shares (client, is_bulk, pass)
-        SELECT %(client)s, %(is_bulk)s, coalesce(min(pass), 0) FROM shares
-        WHERE is_bulk = %(is_bulk)s
-        ON CONFLICT DO NOTHING
-        """,
-        client=job["client"],
-        is_bulk=priority.is_bulk,
-    )
-    transaction.run(
-        """
-        UPDATE turns SET is_bulk = %(is_bulk)s, weight = %(weight)s,
-            pass = CASE WHEN is_bulk = %(is_bulk)s THEN pass ELSE coalesce(
-                (SELECT min(others.pass) FROM turns others
-                 WHERE others.client = turns.client AND others.is_bulk = %(is_bulk)s), 0) END
-        WHERE job_id = %(job_id)s
-        """,
+        "UPDATE turns SET weight = %(weight)s WHERE job_id = %(job_id)s",
         job_id=job["job_id"],
-        is_bulk=priority.is_bulk,
-        weight=priority.weight,
+        weight=turns.WEIGHTS[job["priority"]],
     )
 
 

@@ -17,9 +17,9 @@ import structlog
 
 from storage.database import Database, Row, Transaction, in_list
 from storage.errors import ServiceUnavailable
-from storage.forecast import ASSUMED_DOCUMENTS, Limits, Outlook, RunningJob, forecast
-from storage.priorities import Priority
+from storage.forecast import ASSUMED_DOCUMENTS, Outlook, RunningJob, forecast
 from storage.settings import Settings
+from storage.slots import Limits
 from storage.states import JOB_RUNNING, DocumentState
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -29,22 +29,27 @@ LOOK_S = 2.0
 ENOUGH_CASES = 5
 
 _JOBS = f"""
-SELECT jobs.job_id, jobs.client, jobs.court, jobs.priority, total_documents,
+SELECT jobs.job_id, jobs.client, jobs.court, total_documents,
     completed_documents + failed_documents + cancelled_documents AS over,
     coalesce(listing_lease_until >= clock_timestamp(), false) AS is_listing,
     coalesce(downloading, 0) AS downloading, coalesce(downloaded, 0) AS downloaded,
-    coalesce(turns.pass, 0) AS turn_pass, coalesce(shares.pass, 0) AS client_pass,
+    coalesce(turns.is_bulk, jobs.priority = 'BULK') AS is_bulk,
+    coalesce(turns.weight, 1) AS weight, coalesce(turns.pass, 0) AS turn_pass,
+    -- Who comes back begins where the others are: nobody is owed for the past.
+    coalesce(greatest(shares.pass, served.served_at), 0) AS client_pass,
     request_s, next_probe_time
 FROM jobs
 LEFT JOIN turns USING (job_id)
 LEFT JOIN shares ON shares.client = turns.client AND shares.is_bulk = turns.is_bulk
+LEFT JOIN (SELECT is_bulk, max(served_at) AS served_at FROM shares GROUP BY is_bulk) AS served
+    ON served.is_bulk = turns.is_bulk
 LEFT JOIN courts ON courts.court = jobs.court
 LEFT JOIN (
     SELECT job_id, count(*) FILTER (WHERE state = '{DocumentState.DOWNLOADING}') AS downloading,
         count(*) FILTER (WHERE state = '{DocumentState.DOWNLOADED}') AS downloaded
     FROM documents WHERE state IN ('{DocumentState.DOWNLOADING}', '{DocumentState.DOWNLOADED}')
     GROUP BY job_id) AS lanes ON lanes.job_id = jobs.job_id
-WHERE jobs.state IN ({in_list(sorted(JOB_RUNNING))})
+WHERE jobs.state IN ({in_list(sorted(JOB_RUNNING))}) ORDER BY turns.number
 """
 
 _PORTAL = """
@@ -78,12 +83,11 @@ NOWHERE = Place()
 
 def limits_of(settings: Settings) -> Limits:
     """What the settings allow at the portal."""
-    per_minute = settings.pdpj_max_per_minute
     return Limits(
         at_once=settings.pdpj_max_concurrent,
         per_court=settings.pdpj_max_concurrent_per_court,
         lanes=settings.lanes_per_job,
-        per_second=per_minute / 60 if per_minute else None,
+        per_minute=settings.pdpj_max_per_minute,
     )
 
 
@@ -165,13 +169,12 @@ def _places_of(rows: list[Row], portal: Row, limits: Limits) -> dict[UUID, Place
 
 
 def _running(row: Row) -> RunningJob:
-    priority = Priority(row["priority"])
     return RunningJob(
         job_id=row["job_id"],
         client=row["client"],
         court=row["court"],
-        is_bulk=priority.is_bulk,
-        weight=priority.weight,
+        is_bulk=row["is_bulk"],
+        weight=row["weight"],
         turn_pass=row["turn_pass"],
         client_pass=row["client_pass"],
         documents_left=_documents_left(row),

@@ -8,18 +8,20 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import jobs, listing_claims
+from storage import jobs, listing_claims, reruns, turns
 from storage.database import Database, Row
-from storage.forecast import Limits
+from storage.errors import PermanentError
 from storage.listing import CaseListing
 from storage.priorities import Priority
 from storage.queue_view import LOOK_S, NOWHERE, Place, QueueView
+from storage.slots import Limits
 from storage.states import JobState
 from tests.integration import scenes
 from tests.integration.scenes import CLIENT, POLICY
 from tests.integration.together import together
 
 LIMITS = Limits(at_once=10, per_court=6, lanes=5)
+UNKNOWN = PermanentError("NOT_FOUND", "The portal does not know this case.")
 AWAY = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
@@ -39,17 +41,11 @@ def _place(database: Database, job_id: UUID) -> Place:
 
 def _turn(database: Database, job_id: UUID, had: float) -> None:
     scenes.execute(
-        database,
-        "INSERT INTO turns (job_id, client, court, is_bulk, weight, pass)"
-        " SELECT job_id, client, court, priority = 'BULK', 1, %(had)s FROM jobs"
-        " WHERE job_id = %(id)s ON CONFLICT (job_id) DO UPDATE SET pass = excluded.pass",
-        id=job_id,
-        had=had,
+        database, "UPDATE turns SET pass = %(had)s WHERE job_id = %(id)s", id=job_id, had=had
     )
 
 
 def _pause(database: Database, seconds: float) -> None:
-    scenes.execute(database, "INSERT INTO portal DEFAULT VALUES ON CONFLICT DO NOTHING")
     scenes.execute(
         database,
         "UPDATE portal SET paused_until = clock_timestamp() + %(s)s * interval '1 second'",
@@ -136,6 +132,28 @@ def test_a_file_that_waits_for_its_upload_asks_nothing_of_the_portal(database: D
 
     assert place.queue_position is None
     assert _seconds_left(place) < 30
+
+
+def test_of_equals_the_one_that_came_first_is_next(database: Database) -> None:
+    job_ids = [scenes.listed_job(database, 3) for _ in range(5)]
+
+    places = QueueView(database, LIMITS).places(job_ids)
+
+    assert [places[job_id].queue_position for job_id in job_ids] == [1, 2, 3, 4, 5]
+
+
+def test_a_client_that_comes_back_is_not_owed_its_absence(database: Database) -> None:
+    back = [scenes.listed_job(database, 3, scenes.request(client="back")) for _ in range(3)]
+    there = [scenes.listed_job(database, 3, scenes.request(client="there")) for _ in range(3)]
+    scenes.execute(
+        database,
+        "UPDATE shares SET pass = 100.1, served_at = 100 WHERE client = 'there'",
+    )
+
+    places = QueueView(database, LIMITS).places([*back, *there])
+
+    assert [places[job_id].queue_position for job_id in back] == [1, 3, 5]
+    assert [places[job_id].queue_position for job_id in there] == [2, 4, 6]
 
 
 def test_bulk_stands_behind_all_others(database: Database) -> None:
@@ -337,15 +355,16 @@ def test_a_join_raises_a_priority_and_never_lowers_it(
     assert after.job.priority == then
     assert after.job.revision == before.job.revision + (then is not has)
     assert jobs.get(database, CLIENT, before.job.job_id) == after
-    turns = _turns(database, before.job.job_id)
-    if then is not has:
-        assert (turns["is_bulk"], turns["weight"]) == (then.is_bulk, then.weight)
+    turn = _turns(database, before.job.job_id)
+    assert (turn["is_bulk"], turn["weight"]) == (then == "BULK", turns.WEIGHTS[then])
+    assert turn["pass"] == (7 if has != "BULK" else 0), "its past counts among its like only"
 
 
 def test_a_bulk_job_that_is_raised_begins_where_the_others_are(database: Database) -> None:
     other = scenes.listed_job(database, 3)
     wanted = scenes.request(priority=Priority.BULK)
     bulk = scenes.listed_job(database, 3, wanted)
+    scenes.execute(database, "UPDATE shares SET jobs_at = 40 WHERE NOT is_bulk")
     _turn(database, other, 40)
     _turn(database, bulk, 9_000)
 
@@ -369,17 +388,16 @@ def test_joins_at_the_same_moment_leave_the_highest_priority(database: Database)
     assert jobs.get(database, CLIENT, view.job.job_id).job.priority == "HIGH"
 
 
-def test_the_frozen_end_of_a_job_holds_its_priority(database: Database) -> None:
+def test_the_frozen_end_and_the_next_run_of_a_job_keep_its_priority(database: Database) -> None:
     wanted = scenes.request(priority=Priority.HIGH, webhook_url=scenes.HOOK)
     view, _ = scenes.start(database, wanted)
-    claim = scenes.listing_claim(database, view.job.job_id)
-    error = scenes.BUSY
+    job_id = view.job.job_id
+    listing_claims.fail_attempt(database, scenes.listing_claim(database, job_id), UNKNOWN, POLICY)
 
-    for _ in range(POLICY.attempts):
-        if listing_claims.fail_attempt(database, claim, error, POLICY) is not None:
-            claim = scenes.listing_claim(database, view.job.job_id)
+    again, _ = reruns.rerun(database, CLIENT, job_id, request_id=None, job_deadline_s=60)
 
-    (event,) = scenes.events(database, view.job.job_id)
+    (event,) = scenes.events(database, job_id)
     assert event["job"]["state"] == JobState.FAILED
-    assert event["job"]["priority"] == "HIGH"
-    assert event["job"]["vanished_document_ids"] == []
+    assert (event["job"]["priority"], event["job"]["vanished_document_ids"]) == ("HIGH", [])
+    assert again.job.priority == "HIGH"
+    assert _turns(database, job_id)["weight"] == turns.WEIGHTS["HIGH"]

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.forecast import LAST, UNMEASURED_S, Limits, Outlook, RunningJob, forecast
+from storage.forecast import LAST, Outlook, RunningJob, forecast
+from storage.slots import Limits
+from storage.turns import UNMEASURED_S
 from tests.unit.queue_simulation import SimulatedJob, Simulation
 
 LIMITS = Limits(at_once=10, per_court=6, lanes=5)
@@ -133,12 +135,12 @@ def test_a_job_alone_takes_its_lanes_and_no_more_than_the_court_allows(
     assert work_s <= seconds <= work_s + LAST * at_once * REQUEST_S[job.court]
 
 
-@given(jobs=_queues(), per_second=st.none() | st.floats(0.1, 20))
+@given(jobs=_queues(), per_minute=st.none() | st.integers(5, 1_200))
 def test_nobody_is_promised_more_than_the_limits(
-    jobs: list[RunningJob], per_second: float | None
+    jobs: list[RunningJob], per_minute: int | None
 ) -> None:
     jobs = [replace(job, requests_under_way=0) for job in jobs]
-    limits = replace(LIMITS, per_second=per_second)
+    limits = replace(LIMITS, per_minute=per_minute)
 
     outlooks = forecast(jobs, limits, REQUEST_S, assumed_documents=7)
 
@@ -154,8 +156,8 @@ def test_nobody_is_promised_more_than_the_limits(
         of_court = [j.job_id for j in jobs if j.court == court]
         at_court = nearly * sum(work[i] for i in of_court) / limits.per_court
         assert max((ends[i] for i in of_court), default=0) >= at_court
-    if per_second:
-        assert max(ends.values()) >= nearly * sum(documents.values()) / per_second
+    if per_minute:
+        assert max(ends.values()) >= nearly * sum(documents.values()) * 60 / per_minute
 
 
 @given(jobs=_queues(), held=st.sets(st.sampled_from(COURTS)))
