@@ -19,6 +19,7 @@ from storage.listing_claims import ListingClaim
 from storage.records import JobView
 from storage.retries import RetryPolicy
 from storage.slots import Limits
+from storage.states import DocumentState
 from storage.tasks import Asking
 
 CLIENT = "default"
@@ -29,6 +30,7 @@ HOOK = "https://receiver.test/hook"
 # No pause between attempts, so that tests need not wait for them, and no court is ever away.
 POLICY = RetryPolicy(attempts=5, attempts_few=3, base_s=0, probes=ProbePolicy(burst=1_000_000))
 BUSY = TransientError("PORTAL_UNAVAILABLE", "The portal answered 503.")
+DOWNLOADING = DocumentState.DOWNLOADING
 PDF = Content(1_000, hashlib.sha256(b"any").hexdigest(), "application/pdf", "pdf")
 
 _numbers = itertools.count(1)
@@ -234,3 +236,5 @@ def age_portal(database: Database, seconds: float) -> None:
         f"UPDATE slots SET lease_until = lease_until {back}, taken_time = taken_time {back}",
         s=seconds,
     )
+    for table, column in (("jobs", "listing_failing_since"), ("documents", "failing_since")):
+        execute(database, f"UPDATE {table} SET {column} = {column} {back}", s=seconds)
