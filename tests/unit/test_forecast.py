@@ -243,6 +243,17 @@ def test_a_thousand_jobs_end_when_the_rule_of_equal_shares_says() -> None:
         over += documents[index]
 
 
+def test_what_comes_free_does_not_lie_idle_until_many_have_ended() -> None:
+    # With so many jobs a step is two ends, and the second is far away.
+    quick = _job(999, client="quick", documents_left=10)
+    crowd = [_job(n, client="crowd", documents_left=1_000) for n in range(1, 100)]
+    limits = replace(LIMITS, per_court=10)
+
+    outlooks = forecast([quick, *crowd], limits, {"8.26": 1.0})
+
+    assert _seconds(outlooks[crowd[-1].job_id]) == pytest.approx(99_000 / 10, rel=0.05)
+
+
 # Against the queue itself, request by request
 
 
