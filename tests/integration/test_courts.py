@@ -38,8 +38,13 @@ def _gone(database: Database, documents: int = 20) -> UUID:
 def test_a_burst_of_failures_stops_all_requests_to_the_court_and_to_no_other(
     database: Database,
 ) -> None:
+    # Given another job that has had its turn, so that it is not the next
+    other = guest.job(database, 3, court="8.19")
+    scenes.execute(database, "INSERT INTO courts (court, request_s) VALUES ('8.19', 1000)")
+    (first, *_) = ask_all(database, asking(at_once=1))
+    answer(database, first)
+
     _gone(database)
-    other = guest.job(database, 2, court="8.19")
 
     assert {c.job_id for c in ask_all(database, asking())} == {other}
 
@@ -247,6 +252,20 @@ def test_a_probe_whose_worker_is_killed_is_followed_by_another(database: Databas
 
     scenes.age_portal(database, 61)
 
+    assert len(ask_all(database, asking())) == 1
+
+
+def test_a_slow_probe_is_alone_however_long_it_takes(database: Database) -> None:
+    _gone(database)
+    scenes.age_portal(database, 6)
+    (probe,) = ask_all(database, asking())
+
+    scenes.execute(database, "UPDATE courts SET next_probe_time = clock_timestamp()")
+    assert ask(database, asking()) is None
+
+    refuse(database, probe, AWAY)
+    scenes.age_portal(database, 1.1)
+    scenes.execute(database, "UPDATE courts SET next_probe_time = clock_timestamp()")
     assert len(ask_all(database, asking())) == 1
 
 

@@ -32,6 +32,7 @@ from storage.errors import (
 from storage.jobs import JobFilter, StartRequest
 from storage.listing import CaseListing
 from storage.objects import Objects, ObjectStore, Upload, object_key
+from storage.priorities import Priority
 from storage.records import JobView
 from storage.retries import LOST_LEASES
 from storage.tasks import GivenUp
@@ -200,6 +201,7 @@ def test_a_join_is_remembered_under_its_request_id(database: Database) -> None:
         {"webhook_url": None},
         {"given_max_age_s": 1.0},
         {"given_max_age_s": 0.0},
+        {"priority": Priority.BULK},
     ],
 )
 def test_other_values_under_a_request_id_are_refused(
