@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--json", type=Path, help="a file that gets the figures")
     parser.add_argument("--record", type=Path, help="a file that gets the portal's latencies")
+    parser.add_argument("--journal", type=Path, help="a file that gets every visit of the crowd")
     parser.add_argument("--simulate", action="store_true")
     asked = parser.parse_args()
     console = Console(width=110)
@@ -39,8 +41,11 @@ def main() -> int:
     options = Options(asked.jobs, asked.documents, asked.seed, asked.seconds)
     with running_world(dict(pair.partition("=")[::2] for pair in asked.set)) as world:
         parts: list[Part] = [crowd(world, options, console)]
+        visits = world.portal.visits()
         if asked.record:
-            record.write(asked.record, world.portal.visits())
+            record.write(asked.record, visits)
+        if asked.journal:
+            asked.journal.write_text(json.dumps([asdict(visit) for visit in visits]))
         parts.append(pauses(world, options, console))
     if asked.json:
         figures = {part.name: part.figures for part in parts}

@@ -17,7 +17,9 @@ def write(file: Path, visits: Iterable[Visit]) -> None:
     """Keep how long the first good answers took at the portal, in milliseconds."""
     took = [v.end - v.begin for v in visits if v.status == GOOD and v.end is not None]
     milliseconds = [round(seconds * 1000) for seconds in took[:MOST]]
-    file.write_text(json.dumps(milliseconds) + "\n", encoding="utf-8")
+    lines = [", ".join(map(str, milliseconds[i : i + 20])) for i in range(0, MOST, 20)]
+    text = ",\n".join(filter(None, lines))
+    file.write_text(f"[\n{text}\n]\n", encoding="utf-8")
 
 
 def read(file: Path = FILE) -> list[float]:

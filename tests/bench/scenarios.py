@@ -50,10 +50,10 @@ def ten_courts(scale: float = 1.0) -> Scenario:
 def large_and_small(scale: float = 1.0, *, small_client: str = "small") -> Scenario:
     """A job of 2,000 documents, and fifty of ten that come later, one after another."""
     large = Arrival(0.0, "grande", COURTS[0], _scaled(2_000, scale))
-    small = [
-        Arrival(5 + 2.0 * i, small_client, COURTS[i % 10], 10)
-        for i in range(max(8, round(50 * scale)))
-    ]
+    count = max(8, round(50 * scale))
+    # Over the first half of what the large one takes.
+    step_s = 100 * scale / count
+    small = [Arrival(step_s * (1 + i), small_client, COURTS[i % 10], 10) for i in range(count)]
     who = "the same client" if small_client == large.client else "another client"
     return Scenario(f"2,000 documents, then fifty small jobs of {who}", (large, *small))
 
