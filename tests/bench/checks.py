@@ -18,6 +18,9 @@ GRACE_S = 1.0
 # A court that is away is asked at growing intervals: at most as long again as it was away, and the
 # first interval; and this, for the request itself on a busy machine.
 PROBE_SLACK_S = 5.0
+# How far a client's turns may be from the mean; with fewer than so many each, chance says more.
+UNEVEN = 0.15
+TURNS = 30
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,16 @@ def of_use(use: Use, away: Sequence[Outage], expected: int, *, probe_base_s: flo
             len(away) == expected and not late,
         ),
     ]
+
+
+def of_turns(use: Use) -> list[Check]:
+    """Clients have equal turns while all of them wait, however many jobs they have."""
+    mean = sum(use.turns.values()) / len(use.turns)
+    if mean < TURNS:
+        return []
+    worst = max(abs(count - mean) / mean for count in use.turns.values())
+    seen = ", ".join(f"{client} {count}" for client, count in use.turns.items())
+    return [Check("clients that wait have equal turns", seen, worst <= UNEVEN)]
 
 
 def _allowed_s(outage: Outage, probe_base_s: float) -> float:

@@ -48,12 +48,13 @@ def crowd(world: World, options: Options, console: Console) -> Part:
     _await(world, ids, sum(world.documents.values()))
     jobs, visits, counts = world.jobs(ids), world.portal.visits(), world.portal.counts()
     away = slots.outages(bursts, planned, visits, jobs)
-    use = slots.use(slots.slices(visits, jobs), jobs, room, away)
+    use = slots.use(slots.slices(visits, jobs, away), jobs, room, away)
     waits = measure.waits(visits, jobs)
     expected = sum(1 if burst.court else len({job.court for job in jobs}) for burst in bursts)
     found = [
         *checks.of_limits(counts, room),
         *checks.of_use(use, away, expected, probe_base_s=world.settings.pdpj_probe_base_ms / 1000),
+        *checks.of_turns(use),
         *checks.of_jobs(jobs, world.documents, visits),
         *checks.of_logs(world.lines),
     ]

@@ -60,30 +60,38 @@ def outages(
 @dataclass(frozen=True)
 class Slice:
     """A stretch of time in which nothing changed: requests at the portal, by job, and what is left
-    to be asked for, those included.
+    to be asked for, those included. `begun`: the job of the request that began it, if one did.
     """
 
     begin: float
     seconds: float
     busy: Counter[str]
     left: dict[str, int]
+    begun: str | None
 
 
-def slices(visits: Sequence[Visit], jobs: Sequence[Job]) -> Iterator[Slice]:
-    """From the first start of a job to the last answer."""
+def slices(
+    visits: Sequence[Visit], jobs: Sequence[Job], away: Sequence[Outage] = ()
+) -> Iterator[Slice]:
+    """From the first start of a job to the last answer; cut also where outages begin."""
     documents = {job.key: job.documents for job in jobs}
     listed: set[str] = set()
     busy: Counter[str] = Counter()
     left: dict[str, int] = {}
     before = 0.0
-    for moment, what, key, status in _steps(visits, jobs):
-        if moment > before and any(left.values()):
-            yield Slice(before, moment - before, +busy, dict(left))
-        before = moment
+    begun = None
+    steps = _steps(visits, jobs) + [(outage.begin, CUT, "", 0) for outage in away]
+    for moment, what, key, status in sorted(steps):
+        # Two requests may begin in one moment: then the slice of the first has no length.
+        if any(left.values()) and (moment > before or begun):
+            yield Slice(before, moment - before, +busy, dict(left), begun)
+        before, begun = moment, key if what == BEGIN else None
         if what == START:
             left[key] = 1
-            continue
-        busy[key] += 1 if what == BEGIN else -1
+        elif what == BEGIN:
+            busy[key] += 1
+        elif what != CUT:
+            busy[key] -= 1
         if what == END_OF_LISTING and status == GOOD and key not in listed:
             listed.add(key)
             left[key] = documents.get(key, 0)
@@ -92,7 +100,7 @@ def slices(visits: Sequence[Visit], jobs: Sequence[Job]) -> Iterator[Slice]:
 
 
 # Of what happens in one moment this comes first.
-START, END, END_OF_LISTING, BEGIN = range(4)
+START, CUT, END, END_OF_LISTING, BEGIN = range(5)
 
 
 def _steps(visits: Sequence[Visit], jobs: Sequence[Job]) -> list[tuple[float, int, str, int]]:
@@ -103,18 +111,23 @@ def _steps(visits: Sequence[Visit], jobs: Sequence[Job]) -> list[tuple[float, in
             key = digits(visit.number)
             end = END_OF_LISTING if visit.kind == "list" else END
             steps += [(visit.begin, BEGIN, key, 0), (visit.end, end, key, visit.status)]
-    return sorted(steps)
+    return steps
 
 
 @dataclass(frozen=True)
 class Use:
-    """Seconds of slots: had, and possible. `share` by client, of what was had while all waited."""
+    """Seconds of slots: had, and possible.
+
+    By client, while all waited: `turns`, its requests that began then, and `share`, its part of the
+    time that was had. The rule gives equal turns, as long as answers of one court take as long as
+    those of another; the time is up to the portal.
+    """
 
     used_s: float
     possible_s: float
     seconds: float
     share: dict[str, float]
-    shared_s: float
+    turns: dict[str, int]
 
     @property
     def ratio(self) -> float:
@@ -126,8 +139,9 @@ def use(cuts: Iterable[Slice], jobs: Sequence[Job], room: Room, away: Sequence[O
     """How the room was used, without the courts that were away at the time."""
     by_key = {job.key: job for job in jobs}
     clients = {job.client for job in jobs}
-    used_s = possible_s = seconds = shared_s = 0.0
+    used_s = possible_s = seconds = 0.0
     had: dict[str, float] = defaultdict(float)
+    turns = dict.fromkeys(sorted(clients), 0)
     for cut in cuts:
         shut = {o.court for o in away if o.begin <= cut.begin < o.end}
         used, possible = _used_and_possible(cut, by_key, room, shut)
@@ -136,12 +150,13 @@ def use(cuts: Iterable[Slice], jobs: Sequence[Job], room: Room, away: Sequence[O
         seconds += cut.seconds if possible else 0.0
         waiting = {by_key[k].client for k, left in cut.left.items() if left > cut.busy[k]}
         if waiting == clients and not shut:
-            shared_s += cut.seconds
+            if cut.begun is not None:
+                turns[by_key[cut.begun].client] += 1
             for key, count in cut.busy.items():
                 had[by_key[key].client] += count * cut.seconds
     total = sum(had.values())
     share = {client: had[client] / total if total else 0.0 for client in sorted(clients)}
-    return Use(used_s, possible_s, seconds, share, shared_s)
+    return Use(used_s, possible_s, seconds, share, turns)
 
 
 def _used_and_possible(

@@ -109,7 +109,7 @@ def test_spread_of_many() -> None:
 
 
 def used(visits: Sequence[Visit], jobs: Sequence[Job], away: Sequence[Outage] = ()) -> slots.Use:
-    return slots.use(slots.slices(visits, jobs), jobs, ROOM, away)
+    return slots.use(slots.slices(visits, jobs, away), jobs, ROOM, away)
 
 
 def test_room_is_used_up_when_nothing_is_free_that_somebody_could_use() -> None:
@@ -157,6 +157,9 @@ def test_court_that_is_away_is_no_room() -> None:
     outage = slots.outages([Burst(0, 3, 503, "5.02")], 1.0, visits, [near, away])
     assert outage == [Outage("5.02", 1.0, 4.0, 9)]
     assert outage[0].back_s == 5
+    # It begins in the middle of a slice, and is no room from then on.
+    middle = [replace(outage[0], begin=4.0)]
+    assert used(visits, [near, away], middle).possible_s == 2 + 3 * 2 + 5
     assert used(visits, [near, away], outage).ratio == 1
 
 
@@ -179,7 +182,7 @@ def test_share_is_of_the_time_in_which_all_clients_waited() -> None:
         file(one, 3, 2, 3),
     ]
     told = used(visits, [one, two])
-    assert told.shared_s == 1
+    assert told.turns == {"one": 3, "two": 1}
     assert told.share == {"one": 0.75, "two": 0.25}
 
 
@@ -226,6 +229,18 @@ def test_throughput_and_return_of_courts_are_checked() -> None:
         checks.of_use(use, late, 1, probe_base_s=1),
     ):
         assert [check.holds for check in told].count(False) == 1
+
+
+def test_turns_are_checked_to_be_equal_when_there_are_enough_to_tell() -> None:
+    one = job(documents=1)
+    use = used([listing(one, 0, 1), file(one, 0, 1, 9)], [one])
+
+    def told(**turns: int) -> list[bool]:
+        return [check.holds for check in checks.of_turns(replace(use, turns=turns))]
+
+    assert told(one=100, two=110, three=90) == [True]
+    assert told(one=130, two=100, three=100) == [False]
+    assert told(one=9, two=1) == []
 
 
 def test_pauses_are_checked_to_come_and_to_be_kept() -> None:
