@@ -19,7 +19,7 @@ from storage.docket import Docket
 from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
 from storage.listing_claims import ListingClaim
 from storage.objects import Objects
-from storage.retries import RetryPolicy
+from storage.retries import RetryPolicy, jittered
 
 T = TypeVar("T")
 
@@ -27,6 +27,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 LISTING_LIMIT_S = 60.0
 OUTAGE_DELAY_S = 2.0
+# How many first pauses after a listing that lacks documents the portal is asked once more.
+DOUBT_FACTOR = 3
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,16 @@ class Lister:
                 self._work(claim)
         except LeaseLost:
             log.warning("listing taken over", job_id=str(job_id))
+        for waiting in listing_claims.waiting(self.database, claim):
+            self.messages.list_documents(waiting)
 
     def _work(self, claim: ListingClaim) -> None:
         try:
-            docket = self._docket(claim)
+            docket, missing = self._docket(claim)
+            if missing and not claim.is_doubted and docket.doubt_time is None:
+                self._doubt(claim, missing)
+                return
+            docket = reuse.with_stored(self.database, self.objects, docket)
             pending = self._insist(lambda: listing_claims.record(self.database, claim, docket))
         except AttemptError as error:
             self._failed(claim, error)
@@ -69,6 +77,8 @@ class Lister:
             self.messages.list_documents(claim.job_id, delay_s=OUTAGE_DELAY_S)
         else:
             log.info("case listed", job_id=str(claim.job_id), to_fetch=pending)
+            if missing:
+                log.warning("documents vanished", job_id=str(claim.job_id), documents=missing)
             if pending:
                 self.messages.download_lanes(claim.job_id, min(self.lanes, pending))
             else:
@@ -77,14 +87,29 @@ class Lister:
     def _insist(self, say: Callable[[], T]) -> T:
         return insist(say, is_stopping=lambda: self.keeper.is_stopping)
 
-    def _docket(self, claim: ListingClaim) -> Docket:
-        docket = reuse.recent_docket(
-            self.database, claim.client, claim.process_number, max_age_s=claim.max_age_s
-        )
-        if docket is None:
+    def _docket(self, claim: ListingClaim) -> tuple[Docket, int]:
+        """The case as listed, and how many documents it lacks that were listed before."""
+        if claim.listed_by:
+            docket = reuse.docket_of(self.database, claim.client, claim.listed_by)
+        else:
+            reuse.require_bucket(self.database, self.objects, claim.client, claim.process_number)
             listing = self.portal.list_case(claim.process_number, LISTING_LIMIT_S)
             docket = Docket.of(claim.client, claim.process_number, listing)
-        return reuse.with_stored(self.database, self.objects, docket)
+        return self._insist(
+            lambda: reuse.compared(self.database, claim.client, claim.process_number, docket)
+        )
+
+    def _doubt(self, claim: ListingClaim, missing: int) -> None:
+        """Has the case listed once more: the portal sometimes lists incompletely."""
+        delay_s = jittered(DOUBT_FACTOR * self.policy.base_s)
+        self._insist(lambda: listing_claims.doubt(self.database, claim, delay_s=delay_s))
+        log.warning(
+            "listing lacks documents, asked for again",
+            job_id=str(claim.job_id),
+            documents=missing,
+            retry_in_s=round(delay_s, 1),
+        )
+        self.messages.list_documents(claim.job_id, delay_s=delay_s)
 
     def _failed(self, claim: ListingClaim, error: AttemptError) -> None:
         delay_s = self._insist(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from storage import docket as dockets
+from storage import reuse
 from storage.database import Database, Row, Transaction, in_list
 from storage.docket import Docket
 from storage.ending import end
@@ -21,21 +22,30 @@ WORKER_LOST = Failure(
 
 @dataclass(frozen=True, slots=True)
 class ListingClaim:
-    """A case that this worker may list while its lease holds."""
+    """A case that this worker may list while its lease holds.
+
+    `listed_by`: the job whose listing serves this one too; None: the portal is to be asked.
+    `is_doubted`: the portal was asked already, and its answer lacked documents.
+    """
 
     job_id: UUID
     client: str
     process_number: str
     lease: UUID
-    max_age_s: float
+    listed_by: UUID | None
+    is_doubted: bool
 
 
 def claim(database: Database, job_id: UUID, *, lease_s: float) -> ListingClaim | None:
     """The listing of a job, leased for `lease_s` seconds; None when there is nothing to list.
 
-    Work begins here: a PENDING job becomes PROCESSING. The fifth lost lease fails the job.
+    Work begins here: a PENDING job becomes PROCESSING. The fifth lost lease fails the job. While
+    another job's listing of the case is asked for there is nothing to do; see `waiting`.
     """
     with database.transaction() as transaction:
+        may_begin, listed_by = _source(transaction, job_id)
+        if not may_begin:
+            return None
         row = transaction.one(
             f"""
             UPDATE jobs SET state = '{JobState.PROCESSING}',
@@ -45,7 +55,7 @@ def claim(database: Database, job_id: UUID, *, lease_s: float) -> ListingClaim |
                     ELSE update_time END,
                 listing_lost_count = listing_lost_count
                     + CASE WHEN listing_lease IS NULL THEN 0 ELSE 1 END,
-                listing_lease = %(lease)s,
+                listing_lease = %(lease)s, listed_by = %(listed_by)s,
                 listing_lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
             WHERE job_id = %(job_id)s AND listed_time IS NULL
                 AND (state = '{JobState.PROCESSING}'
@@ -57,6 +67,7 @@ def claim(database: Database, job_id: UUID, *, lease_s: float) -> ListingClaim |
             """,
             job_id=job_id,
             lease=uuid4(),
+            listed_by=listed_by,
             lease_s=lease_s,
         )
         if row is None:
@@ -66,8 +77,67 @@ def claim(database: Database, job_id: UUID, *, lease_s: float) -> ListingClaim |
             end(transaction, job_id, JobState.FAILED, WORKER_LOST)
             return None
     return ListingClaim(
-        job_id, row["client"], row["process_number"], row["listing_lease"], row["max_age_s"]
+        job_id=job_id,
+        client=row["client"],
+        process_number=row["process_number"],
+        lease=row["listing_lease"],
+        listed_by=listed_by,
+        is_doubted=row["listing_doubt_time"] is not None,
     )
+
+
+# Whether the portal is being asked for the case of `jobs` on behalf of another job.
+IS_ASKED_FOR_ANOTHER = """
+EXISTS (SELECT FROM jobs AS other WHERE other.process_number = jobs.process_number
+    AND other.job_id <> jobs.job_id AND other.listed_time IS NULL AND other.end_time IS NULL
+    AND other.listing_lease_until >= clock_timestamp() AND other.listed_by IS NULL)
+"""
+
+_LOCK_CASE = """
+SELECT pg_try_advisory_xact_lock(hashtextextended('listing ' || process_number, 0)) AS is_ours
+FROM jobs WHERE job_id = %(job_id)s
+"""
+
+
+def _source(transaction: Transaction, job_id: UUID) -> tuple[bool, UUID | None]:
+    """Whether the job's listing may begin, and the job whose listing serves it, if there is one.
+
+    Until the transaction ends no other job of the case begins to ask the portal.
+    """
+    source = reuse.source_of(transaction, job_id)
+    if source is not None:
+        return True, source
+    # Never waits: who is second in the same moment is told when the first is done.
+    lock = transaction.one(_LOCK_CASE, job_id=job_id)
+    if not (lock and lock["is_ours"]):
+        return False, None
+    # Only a statement that begins under the lock sees what the claim before committed.
+    free = transaction.one(
+        f"SELECT FROM jobs WHERE job_id = %(job_id)s AND NOT {IS_ASKED_FOR_ANOTHER}", job_id=job_id
+    )
+    return free is not None, reuse.source_of(transaction, job_id)
+
+
+def waiting(database: Database, claim: ListingClaim) -> list[UUID]:
+    """The jobs that may have waited for this listing to be over, and go on now.
+
+    To be asked once its end is committed: who was refused before that has a row by then.
+    """
+    if claim.listed_by is not None:
+        return []
+    with database.transaction() as transaction:
+        rows = transaction.all(
+            """
+            SELECT job_id FROM jobs WHERE process_number = %(process_number)s
+                AND job_id <> %(job_id)s AND listed_time IS NULL AND end_time IS NULL
+                AND coalesce(listing_lease_until, '-infinity') < clock_timestamp()
+                AND coalesce(listing_not_before, '-infinity') <= clock_timestamp()
+            ORDER BY create_time
+            """,
+            process_number=claim.process_number,
+            job_id=claim.job_id,
+        )
+    return [row["job_id"] for row in rows]
 
 
 def keep(database: Database, leases: Iterable[UUID], *, lease_s: float) -> set[UUID]:
@@ -159,6 +229,17 @@ def give_back(database: Database, claim: ListingClaim, *, delay_s: float = 0) ->
     """Returns the listing with no attempt burnt, ready after `delay_s` seconds."""
     with database.transaction() as transaction:
         _held(transaction, claim)
+        _postpone(transaction, claim, delay_s)
+
+
+def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> None:
+    """Returns the listing to be asked for once more after `delay_s` seconds, no attempt burnt."""
+    with database.transaction() as transaction:
+        _held(transaction, claim)
+        transaction.run(
+            "UPDATE jobs SET listing_doubt_time = clock_timestamp() WHERE job_id = %(job_id)s",
+            job_id=claim.job_id,
+        )
         _postpone(transaction, claim, delay_s)
 
 

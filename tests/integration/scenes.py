@@ -189,7 +189,7 @@ def age(database: Database, job_id: UUID, seconds: float) -> None:
     """Puts everything that is dated about a job so many seconds into the past."""
     columns = {
         "jobs": "create_time start_time update_time deadline_time listed_time nudge_time"
-        " listing_not_before listing_lease_until",
+        " listing_not_before listing_lease_until listing_doubt_time rerun_time",
         "documents": "not_before lease_until",
         "webhooks": "next_attempt_time lease_until nudge_time",
     }
