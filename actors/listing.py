@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -18,10 +17,10 @@ from storage import listing_claims, reuse, tasks, webhooks
 from storage.database import Database
 from storage.docket import Docket
 from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
-from storage.listing_claims import ListingClaim, Unlisted
+from storage.listing_claims import ListingClaim
 from storage.objects import Objects
 from storage.outcomes import Outcome
-from storage.retries import RetryPolicy
+from storage.retries import RetryPolicy, jittered
 from storage.slots import LINGER_S
 
 T = TypeVar("T")
@@ -30,6 +29,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 LISTING_LIMIT_S = 60.0
 OUTAGE_DELAY_S = 2.0
+# How many first pauses after a listing that lacks documents the portal is asked once more.
+DOUBT_FACTOR = 3
 
 
 @dataclass(frozen=True)
@@ -46,23 +47,16 @@ class Lister:
     lease_s: float
 
     def reuse(self, job_id: UUID) -> None:
-        """Gives a job its documents without asking the portal, if what is known may be used.
+        """Lists a job by another's listing, if one serves it; the portal is not asked.
 
-        A job that ended for lack of luck, or was listed by somebody else, has its webhooks told.
+        A job that has ended, or was listed by somebody else, has its webhooks told.
         """
-        job = listing_claims.unlisted(self.database, job_id)
-        if job is None:
+        if not listing_claims.is_unlisted(self.database, job_id):
             self._tell_end(job_id)
             return
-        docket = self._known(job)
-        if docket is None:
-            return
-        claim = listing_claims.claim(self.database, job_id, lease_s=self.lease_s)
-        if claim is None:
-            return
-        with self.keeper.holding(claim.lease, _nothing), suppress(LeaseLost):
-            known = docket
-            self._record(claim, lambda: self._with_stored(known))
+        claim = listing_claims.claim_known(self.database, job_id, lease_s=self.lease_s)
+        if claim is not None:
+            self.list_case(claim, is_late=False)
 
     def list_case(self, claim: ListingClaim, *, is_late: bool) -> Outcome | None:
         """Lists a case for a job; what came of it, None when something of ours is away.
@@ -74,15 +68,21 @@ class Lister:
                 listing_claims.give_back(self.database, claim)
                 return Outcome(LINGER_S, job_has_ended=False)
             with self.keeper.holding(claim.lease, _nothing):
-                return self._record(claim, lambda: self._with_stored(self._asked(claim)))
+                outcome = self._list(claim)
         except LeaseLost:
             log.warning("listing taken over", job_id=str(claim.job_id))
             tasks.release(self.database, claim.lease)
-            return Outcome(LINGER_S, job_has_ended=False)
+            outcome = Outcome(LINGER_S, job_has_ended=False)
+        for waiting in listing_claims.waiting(self.database, claim):
+            self.messages.list_documents(waiting)
+        return outcome
 
-    def _record(self, claim: ListingClaim, find: Callable[[], Docket]) -> Outcome | None:
+    def _list(self, claim: ListingClaim) -> Outcome | None:
         try:
-            docket = find()
+            docket, missing = self._docket(claim)
+            if missing and not claim.is_doubted and docket.doubt_time is None:
+                return self._doubt(claim, missing)
+            docket = reuse.with_stored(self.database, self.objects, docket)
             listed = self._insist(lambda: listing_claims.record(self.database, claim, docket))
         except AttemptError as error:
             return self._failed(claim, error)
@@ -94,6 +94,8 @@ class Lister:
             self.messages.list_documents(claim.job_id, delay_s=OUTAGE_DELAY_S)
             return None
         log.info("case listed", job_id=str(claim.job_id), to_fetch=listed.to_fetch)
+        if missing:
+            log.warning("documents vanished", job_id=str(claim.job_id), documents=missing)
         if listed.to_fetch:
             self.messages.download_lanes(claim.job_id, min(self.lanes, listed.to_fetch))
         else:
@@ -103,20 +105,29 @@ class Lister:
     def _insist(self, say: Callable[[], T]) -> T:
         return insist(say, is_stopping=lambda: self.keeper.is_stopping)
 
-    def _asked(self, claim: ListingClaim) -> Docket:
-        known = self._known(claim)
-        if known is not None:
-            return known
-        listing = self.portal.list_case(claim.process_number, LISTING_LIMIT_S)
-        return Docket.of(claim.client, claim.process_number, listing)
-
-    def _known(self, job: Unlisted) -> Docket | None:
-        return reuse.recent_docket(
-            self.database, job.client, job.process_number, max_age_s=job.max_age_s
+    def _docket(self, claim: ListingClaim) -> tuple[Docket, int]:
+        """The case as listed, and how many documents it lacks that were listed before."""
+        if claim.listed_by:
+            docket = reuse.docket_of(self.database, claim.client, claim.listed_by)
+        else:
+            reuse.require_bucket(self.database, self.objects, claim.client, claim.process_number)
+            listing = self.portal.list_case(claim.process_number, LISTING_LIMIT_S)
+            docket = Docket.of(claim.client, claim.process_number, listing)
+        return self._insist(
+            lambda: reuse.compared(self.database, claim.client, claim.process_number, docket)
         )
 
-    def _with_stored(self, docket: Docket) -> Docket:
-        return reuse.with_stored(self.database, self.objects, docket)
+    def _doubt(self, claim: ListingClaim, missing: int) -> Outcome:
+        """Has the case listed once more: the portal sometimes lists incompletely."""
+        delay_s = jittered(DOUBT_FACTOR * self.policy.base_s)
+        outcome = self._insist(lambda: listing_claims.doubt(self.database, claim, delay_s=delay_s))
+        log.warning(
+            "listing lacks documents, asked for again",
+            job_id=str(claim.job_id),
+            documents=missing,
+            retry_in_s=round(delay_s, 1),
+        )
+        return outcome
 
     def _failed(self, claim: ListingClaim, error: AttemptError) -> Outcome:
         outcome = self._insist(

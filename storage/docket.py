@@ -50,11 +50,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Docket:
-    """A case as listed at `listed_time` by the portal (None: now)."""
+    """A case as listed at `listed_time` by the portal (None: now).
+
+    `doubt_time`: when an earlier answer was doubted, so that the portal was asked once more.
+    """
 
     secrecy_level: int | None
     entries: tuple[Entry, ...]
     listed_time: datetime | None = None
+    doubt_time: datetime | None = None
 
     @classmethod
     def of(cls, client: str, process_number: str, listing: CaseListing) -> Docket:
@@ -85,25 +89,43 @@ _INSERT = """
 INSERT INTO documents (job_id, document_id, position, name, kind, sequence, instance,
     filed_local_time, secrecy_level, hrefs, listed_size_bytes, listed_content_type, state,
     revision, content_type, extension, size_bytes, sha256, object_key, is_reused,
-    error_reason, error_message, error_is_retryable)
+    error_reason, error_message, error_is_retryable, origin_id)
 SELECT %(job_id)s, document_id, position, name, kind, sequence, instance, filed_local_time,
     secrecy_level, hrefs, listed_size_bytes, listed_content_type, state,
     %(revision)s + 1 + position, content_type, extension, size_bytes, sha256, object_key,
-    is_reused, reason, message, is_retryable
+    is_reused, reason, message, is_retryable, origin_id
 FROM jsonb_to_recordset(%(rows)s::jsonb) AS t(document_id uuid, position integer, name text,
     kind text, sequence integer, instance text, filed_local_time text, secrecy_level text,
     hrefs text[], listed_size_bytes bigint, listed_content_type text, state text,
     content_type text, extension text, size_bytes bigint, sha256 text, object_key text,
-    is_reused boolean, reason text, message text, is_retryable boolean)
+    is_reused boolean, reason text, message text, is_retryable boolean, origin_id text)
 """
 
-_COUNT = """
+# The job of the case that the same client listed last, before the one that is listed now.
+EARLIER = """
+SELECT job_id FROM jobs WHERE client = %(client)s AND process_number = %(process_number)s
+    AND listed_time IS NOT NULL
+ORDER BY listed_time DESC, create_time DESC, job_id DESC LIMIT 1
+"""
+
+# How many document_id of what has vanished a job names.
+VANISHED_IDS = 100
+
+_COUNT = f"""
+WITH vanished AS (
+    SELECT document_id, position FROM documents AS earlier
+    WHERE job_id = ({EARLIER}) AND NOT EXISTS (SELECT FROM documents
+        WHERE job_id = %(job_id)s AND document_id = earlier.document_id))
 UPDATE jobs SET revision = revision + %(total)s + 1, update_time = clock_timestamp(),
     total_documents = %(total)s, completed_documents = %(completed)s,
     reused_documents = %(completed)s, failed_documents = %(failed)s,
     stored_bytes = %(stored_bytes)s, secrecy_level = %(secrecy_level)s,
     listed_time = coalesce(%(listed_time)s, clock_timestamp()), state = 'PROCESSING',
     start_time = coalesce(start_time, clock_timestamp()),
+    listing_doubt_time = coalesce(listing_doubt_time, %(doubt_time)s),
+    vanished_documents = (SELECT count(*) FROM vanished),
+    vanished_document_ids = ARRAY(
+        SELECT document_id FROM vanished ORDER BY position LIMIT {VANISHED_IDS}),
     listing_lease = NULL, listing_lease_until = NULL, listing_not_before = NULL
 WHERE job_id = %(job_id)s AND state IN ('PENDING', 'PROCESSING')
 RETURNING *
@@ -113,7 +135,7 @@ RETURNING *
 def insert(transaction: Transaction, job: Row, docket: Docket) -> Row:
     """Gives `job`, whose lock is held, its documents; ends it when nothing is left to fetch.
 
-    Returns the job as it then is.
+    Says which documents of the client's listing before are gone. Returns the job as it then is.
     """
     rows = [_row(position, entry) for position, entry in enumerate(docket.entries)]
     transaction.run(_INSERT, job_id=job["job_id"], revision=job["revision"], rows=json.dumps(rows))
@@ -121,12 +143,15 @@ def insert(transaction: Transaction, job: Row, docket: Docket) -> Row:
     listed = transaction.only(
         _COUNT,
         job_id=job["job_id"],
+        client=job["client"],
+        process_number=job["process_number"],
         total=len(rows),
         completed=len(stored),
         failed=sum(row["state"] == DocumentState.FAILED for row in rows),
         stored_bytes=sum(s.size_bytes for s in stored),
         secrecy_level=docket.secrecy_level,
         listed_time=docket.listed_time,
+        doubt_time=docket.doubt_time,
     )
     transaction.changed(listed["job_id"], listed["revision"])
     return end_if_over(transaction, listed)
@@ -142,6 +167,8 @@ def _row(position: int, entry: Entry) -> Row:
         state = DocumentState.FAILED
     return {
         "document_id": str(entry.document_id),
+        # Without one, the listing was first recorded by a release that did not keep it.
+        "origin_id": listed.origin_id or None,
         "position": position,
         "name": listed.name,
         "kind": listed.kind,
@@ -159,14 +186,19 @@ def _row(position: int, entry: Entry) -> Row:
     }
 
 
-def entries_of(rows: Sequence[Row]) -> tuple[Entry, ...]:
-    """The entries of an earlier job's document rows, in their order."""
+def entries_of(client: str, process_number: str, rows: Sequence[Row]) -> tuple[Entry, ...]:
+    """The entries for `client` of an earlier job's document rows, in their order.
+
+    Rows without origin_id, from a release that did not keep it, must be of a job of this client.
+    """
     return tuple(
         Entry(
-            row["document_id"],
+            document_id(client, process_number, row["instance"], row["origin_id"])
+            if row["origin_id"]
+            else row["document_id"],
             ListedDocument(
                 instance=row["instance"],
-                origin_id="",
+                origin_id=row["origin_id"] or "",
                 name=row["name"],
                 kind=row["kind"],
                 sequence=row["sequence"],

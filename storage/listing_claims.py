@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from storage import answers, slots
+from storage import answers, reuse, slots
 from storage import docket as dockets
 from storage.answers import Verdict
 from storage.database import Database, Row, Transaction, in_list
@@ -17,48 +17,57 @@ from storage.errors import AttemptError, Failure, LeaseLost
 from storage.outcomes import Outcome
 from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import JobState, sources_of
+from storage.turns import IS_ASKED_FOR_ANOTHER
 
 WORKER_LOST = Failure(
     "WORKER_LOST", f"Its worker was lost {LOST_LEASES} times while listing the case.", True
 )
 
 
+_LOCK_CASE = """
+SELECT pg_try_advisory_xact_lock(hashtextextended('listing ' || process_number, 0)) AS is_ours
+FROM jobs WHERE job_id = %(job_id)s
+"""
+
+
 @dataclass(frozen=True, slots=True)
-class Unlisted:
-    """A running job whose documents are not known yet."""
+class ListingClaim:
+    """A case that this worker may list while its lease holds.
+
+    `listed_by`: the job whose listing serves this one too; None: the portal is to be asked.
+    `is_doubted`: the portal was asked already, and its answer lacked documents.
+    """
 
     job_id: UUID
     client: str
     process_number: str
-    max_age_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class ListingClaim(Unlisted):
-    """A case that this worker may list while its lease holds."""
-
     lease: UUID
+    listed_by: UUID | None
+    is_doubted: bool
 
 
-def unlisted(database: Database, job_id: UUID) -> Unlisted | None:
-    """The job, if it runs and is not listed."""
+def is_unlisted(database: Database, job_id: UUID) -> bool:
+    """Whether the job runs and its documents are not known yet."""
     with database.transaction() as transaction:
         row = transaction.one(
-            "SELECT job_id, client, process_number, max_age_s FROM jobs"
+            "SELECT FROM jobs"
             " WHERE job_id = %(job_id)s AND end_time IS NULL AND listed_time IS NULL",
             job_id=job_id,
         )
-    return Unlisted(**row) if row else None
+    return row is not None
 
 
-def claim(database: Database, job_id: UUID, *, lease_s: float) -> ListingClaim | None:
-    """The listing of a job that needs no request to the portal; None when there is none to do."""
+def claim_known(database: Database, job_id: UUID, *, lease_s: float) -> ListingClaim | None:
+    """The listing of a job that another job's serves; None when the portal must be asked."""
     with database.transaction() as transaction:
         job = transaction.one(
             "SELECT * FROM jobs WHERE job_id = %(job_id)s AND end_time IS NULL FOR UPDATE",
             job_id=job_id,
         )
-        return claim_in(transaction, job, uuid4(), lease_s=lease_s) if job else None
+        source = reuse.source_of(transaction, job_id) if job else None
+        if job is None or source is None:
+            return None
+        return _claim(transaction, job, uuid4(), source, lease_s=lease_s)
 
 
 def claim_in(
@@ -66,8 +75,16 @@ def claim_in(
 ) -> ListingClaim | None:
     """The listing of `job`, whose lock is held, leased for `lease_s` seconds; None: not now.
 
-    Work begins here: a PENDING job becomes PROCESSING.
+    While another job's listing of the case is asked for there is nothing to do; see `waiting`.
     """
+    may_begin, listed_by = _source(transaction, job["job_id"])
+    return _claim(transaction, job, lease, listed_by, lease_s=lease_s) if may_begin else None
+
+
+def _claim(
+    transaction: Transaction, job: Row, lease: UUID, listed_by: UUID | None, *, lease_s: float
+) -> ListingClaim | None:
+    """Begins the work: a PENDING job becomes PROCESSING."""
     row = transaction.one(
         f"""
         UPDATE jobs SET state = '{JobState.PROCESSING}',
@@ -77,7 +94,7 @@ def claim_in(
                 ELSE update_time END,
             listing_lost_count = listing_lost_count
                 + CASE WHEN listing_lease IS NULL THEN 0 ELSE 1 END,
-            listing_lease = %(lease)s,
+            listing_lease = %(lease)s, listed_by = %(listed_by)s,
             listing_lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
         WHERE job_id = %(job_id)s AND listed_time IS NULL
             AND (state = '{JobState.PROCESSING}'
@@ -89,14 +106,61 @@ def claim_in(
         """,
         job_id=job["job_id"],
         lease=lease,
+        listed_by=listed_by,
         lease_s=lease_s,
     )
     if row is None:
         return None
     transaction.changed(row["job_id"], row["revision"])
     return ListingClaim(
-        row["job_id"], row["client"], row["process_number"], row["max_age_s"], lease
+        job_id=row["job_id"],
+        client=row["client"],
+        process_number=row["process_number"],
+        lease=lease,
+        listed_by=listed_by,
+        is_doubted=row["listing_doubt_time"] is not None,
     )
+
+
+def _source(transaction: Transaction, job_id: UUID) -> tuple[bool, UUID | None]:
+    """Whether the job's listing may begin, and the job whose listing serves it, if there is one.
+
+    Until the transaction ends no other job of the case begins to ask the portal.
+    """
+    source = reuse.source_of(transaction, job_id)
+    if source is not None:
+        return True, source
+    # Never waits: who is second in the same moment is told when the first is done.
+    lock = transaction.one(_LOCK_CASE, job_id=job_id)
+    if not (lock and lock["is_ours"]):
+        return False, None
+    # Only a statement that begins under the lock sees what the claim before committed.
+    free = transaction.one(
+        f"SELECT FROM jobs WHERE job_id = %(job_id)s AND NOT {IS_ASKED_FOR_ANOTHER}", job_id=job_id
+    )
+    return free is not None, reuse.source_of(transaction, job_id)
+
+
+def waiting(database: Database, claim: ListingClaim) -> list[UUID]:
+    """The jobs that may have waited for this listing to be over, and go on now.
+
+    To be asked once its end is committed: who was refused before that has a row by then.
+    """
+    if claim.listed_by is not None:
+        return []
+    with database.transaction() as transaction:
+        rows = transaction.all(
+            """
+            SELECT job_id FROM jobs WHERE process_number = %(process_number)s
+                AND job_id <> %(job_id)s AND listed_time IS NULL AND end_time IS NULL
+                AND coalesce(listing_lease_until, '-infinity') < clock_timestamp()
+                AND coalesce(listing_not_before, '-infinity') <= clock_timestamp()
+            ORDER BY create_time
+            """,
+            process_number=claim.process_number,
+            job_id=claim.job_id,
+        )
+    return [row["job_id"] for row in rows]
 
 
 def give_up(transaction: Transaction, job: Row) -> bool:
@@ -163,7 +227,7 @@ def record(database: Database, claim: ListingClaim, docket: Docket) -> Listed:
     try:
         with database.transaction() as transaction:
             job = dockets.insert(transaction, _held(transaction, claim), docket)
-            if docket.listed_time is None:
+            if claim.listed_by is None:
                 wakes = answers.good(transaction, claim.lease, job["court"])
             else:
                 slots.free(transaction, claim.lease)
@@ -231,6 +295,19 @@ def give_back(database: Database, claim: ListingClaim, *, delay_s: float = 0) ->
         _held(transaction, claim)
         slots.free(transaction, claim.lease)
         _postpone(transaction, claim, delay_s)
+
+
+def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome:
+    """Returns the listing to be asked for once more after `delay_s` seconds, no attempt burnt."""
+    with database.transaction() as transaction:
+        job = _held(transaction, claim)
+        transaction.run(
+            "UPDATE jobs SET listing_doubt_time = clock_timestamp() WHERE job_id = %(job_id)s",
+            job_id=claim.job_id,
+        )
+        _postpone(transaction, claim, delay_s)
+        wakes = answers.good(transaction, claim.lease, job["court"])
+        return Outcome(delay_s, job_has_ended=False, wakes=wakes)
 
 
 def _postpone(

@@ -142,7 +142,9 @@ def _reopen(transaction: Transaction, job: Row, failed: int, job_deadline_s: int
             update_time = clock_timestamp(), nudge_count = 0, nudge_time = clock_timestamp(),
             deadline_time = clock_timestamp() + %(deadline_s)s * interval '1 second',
             listing_attempt_count = 0, listing_pause_count = 0, listing_lost_count = 0,
-            listing_failing_since = NULL
+            listing_failing_since = NULL,
+            listing_doubt_time = CASE WHEN listed_time IS NOT NULL THEN listing_doubt_time END,
+            rerun_time = clock_timestamp()
         WHERE job_id = %(job_id)s AND state IN ({in_list(sources_of(JobState.PROCESSING))})
         RETURNING *
         """,

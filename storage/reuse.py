@@ -1,24 +1,60 @@
-"""What need not be asked again: a recent listing, and documents that the bucket already holds."""
+"""What need not be asked again: a recent listing, and documents that the bucket already holds.
+
+A listing serves every client: the portal is asked with one login whoever the client is, so
+another's listing says nothing that the own one would not have said. Stored documents are not
+shared: document_id is derived anew for each client, and so are the keys of its objects.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
-from storage.database import Database, Row
-from storage.docket import Docket, Entry, StoredObject, entries_of
+from storage.database import Database, Row, Transaction
+from storage.docket import EARLIER, Docket, Entry, StoredObject, entries_of
 from storage.objects import Objects
 
-_RECENT = """
-SELECT job_id, secrecy_level, listed_time, total_documents FROM jobs
-WHERE client = %(client)s AND process_number = %(process_number)s AND listed_time IS NOT NULL
-ORDER BY create_time DESC, job_id DESC LIMIT 1
+# Of equally new listings the client's own. One without origin_id cannot serve another client; a
+# job has it in all of its rows or in none.
+_NEWEST = """
+SELECT * FROM jobs AS listed
+WHERE process_number = {process_number} AND listed_time IS NOT NULL
+    AND (client = {client} OR NOT EXISTS (SELECT FROM documents
+        WHERE documents.job_id = listed.job_id AND position = 0 AND origin_id IS NULL))
+ORDER BY listed_time DESC, client = {client} DESC, create_time DESC, job_id DESC LIMIT 1
 """
 
+_RECENT = f"""
+SELECT job_id FROM ({_NEWEST}) AS newest
+WHERE listed_time >= clock_timestamp() - %(max_age_s)s * interval '1 second'
+    AND (%(most)s IS NULL OR total_documents <= %(most)s)
+""".format(process_number="%(process_number)s", client="%(client)s")
+
+# What was answered after a caller had asked answers that caller too, however fresh it is to be.
+_SERVING = f"""
+SELECT newest.job_id FROM jobs CROSS JOIN LATERAL ({_NEWEST}) AS newest
+WHERE jobs.job_id = %(job_id)s
+    AND newest.listed_time > coalesce(jobs.listing_doubt_time, '-infinity')
+    AND (newest.listed_time >= coalesce(jobs.rerun_time, jobs.create_time)
+         OR (jobs.max_age_s > 0 AND newest.listed_time >=
+             clock_timestamp() - jobs.max_age_s * interval '1 second'))
+""".format(process_number="jobs.process_number", client="jobs.client")
+
 _LISTED = """
-SELECT document_id, name, kind, sequence, instance, filed_local_time, secrecy_level, hrefs,
-    listed_size_bytes, listed_content_type, error_reason
+SELECT document_id, origin_id, name, kind, sequence, instance, filed_local_time, secrecy_level,
+    hrefs, listed_size_bytes, listed_content_type, error_reason
 FROM documents WHERE job_id = %(job_id)s ORDER BY position
+"""
+
+_COMPARE = f"""
+SELECT clock_timestamp() AS now, (SELECT count(*) FROM documents
+    WHERE job_id = ({EARLIER}) AND document_id <> ALL(%(document_ids)s::uuid[])) AS missing
+"""
+
+_ANY_STORED = f"""
+SELECT object_key, size_bytes FROM documents
+WHERE job_id = ({EARLIER}) AND object_key IS NOT NULL LIMIT 1
 """
 
 _STORED = """
@@ -38,26 +74,73 @@ def recent_docket(
     max_age_s: float,
     most: int | None = None,
 ) -> Docket | None:
-    """The listing of the newest job of the case that listed, if it is at most `max_age_s` old.
+    """The newest listing of the case, whoever had it made, if it is at most `max_age_s` old.
 
-    None also when it has more than `most` documents.
+    None also when it has more than `most` documents, and when it lacks documents that this client
+    had listed before, unless the portal was asked twice.
     """
     if max_age_s <= 0:
         return None
     with database.transaction() as transaction:
         job = transaction.one(
-            f"SELECT * FROM ({_RECENT}) AS newest WHERE listed_time >= "
-            "clock_timestamp() - %(max_age_s)s * interval '1 second'"
-            " AND (%(most)s IS NULL OR total_documents <= %(most)s)",
+            _RECENT,
             client=client,
             process_number=process_number,
             max_age_s=max_age_s,
             most=most,
         )
-        if job is None:
-            return None
-        rows = transaction.all(_LISTED, job_id=job["job_id"])
-    return Docket(job["secrecy_level"], entries_of(rows), job["listed_time"])
+    if job is None:
+        return None
+    newest = docket_of(database, client, job["job_id"])
+    docket, missing = compared(database, client, process_number, newest)
+    return None if missing and docket.doubt_time is None else docket
+
+
+def source_of(transaction: Transaction, job_id: UUID) -> UUID | None:
+    """The job whose listing serves this one, which is not listed yet; None: the portal must."""
+    source = transaction.one(_SERVING, job_id=job_id)
+    return source["job_id"] if source else None
+
+
+def docket_of(database: Database, client: str, job_id: UUID) -> Docket:
+    """The listing of a job, for this client."""
+    with database.transaction() as transaction:
+        job = transaction.only("SELECT * FROM jobs WHERE job_id = %(job_id)s", job_id=job_id)
+        rows = transaction.all(_LISTED, job_id=job_id)
+    return Docket(
+        job["secrecy_level"],
+        entries_of(client, job["process_number"], rows),
+        job["listed_time"],
+        job["listing_doubt_time"],
+    )
+
+
+def compared(
+    database: Database, client: str, process_number: str, docket: Docket
+) -> tuple[Docket, int]:
+    """The docket, dated, and how many documents it lacks that this client had listed before.
+
+    A docket without a time has just been answered by the portal.
+    """
+    with database.transaction() as transaction:
+        row = transaction.only(
+            _COMPARE,
+            client=client,
+            process_number=process_number,
+            document_ids=[entry.document_id for entry in docket.entries],
+        )
+    return replace(docket, listed_time=docket.listed_time or row["now"]), row["missing"]
+
+
+def require_bucket(database: Database, objects: Objects, client: str, process_number: str) -> None:
+    """Raises ServiceUnavailable while what is stored of the case cannot be looked up.
+
+    For before the portal is asked: an answer that cannot be recorded would be asked for again.
+    """
+    with database.transaction() as transaction:
+        row = transaction.one(_ANY_STORED, client=client, process_number=process_number)
+    if row:
+        objects.present({row["object_key"]: row["size_bytes"]})
 
 
 def with_stored(

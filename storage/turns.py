@@ -70,9 +70,17 @@ door AS (
 )
 """
 
+# Whether the portal is being asked for the case of `jobs` on behalf of another job.
+IS_ASKED_FOR_ANOTHER = """
+EXISTS (SELECT FROM jobs AS other WHERE other.process_number = jobs.process_number
+    AND other.job_id <> jobs.job_id AND other.listed_time IS NULL AND other.end_time IS NULL
+    AND other.listing_lease_until >= clock_timestamp() AND other.listed_by IS NULL)
+"""
+
 # Whether a job has something to ask for. What is due again goes before what is fresh.
-_CAN_LIST = """
-    listed_time IS NULL AND coalesce(listing_not_before, '-infinity') <= clock_timestamp()
+_CAN_LIST = f"""
+    listed_time IS NULL AND NOT {IS_ASKED_FOR_ANOTHER}
+    AND coalesce(listing_not_before, '-infinity') <= clock_timestamp()
     AND coalesce(listing_lease_until, '-infinity') < clock_timestamp()
 """
 _CAN_FETCH = f"""

@@ -20,6 +20,15 @@ ALTER TABLE jobs ADD COLUMN vanished_document_ids uuid[] NOT NULL DEFAULT '{}';
 -- idOrigem, so that a listing can serve another client, for whom document_id is another.
 ALTER TABLE documents ADD COLUMN origin_id text;
 CREATE INDEX jobs_listed ON jobs (process_number, listed_time) WHERE listed_time IS NOT NULL;
+-- The job whose listing is taken over; null: the portal is asked, for one job of a case at a time.
+ALTER TABLE jobs ADD COLUMN listed_by uuid;
+-- Since when its listing is in doubt, because an answer lacked documents that an earlier one had:
+-- the next answer is taken, whatever it says.
+ALTER TABLE jobs ADD COLUMN listing_doubt_time timestamptz;
+-- When RetryJob began the present run; null in the first run, which create_time begins.
+ALTER TABLE jobs ADD COLUMN rerun_time timestamptz;
+CREATE INDEX jobs_unlisted ON jobs (process_number)
+    WHERE listed_time IS NULL AND end_time IS NULL;
 
 -- What is tried again is looked for by its time, what is fresh by its place in the case file.
 CREATE INDEX documents_fresh ON documents (job_id, position)

@@ -22,6 +22,7 @@ from tests.acceptance.bucket import Bucket
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import documents, finish, run, start
 from tests.acceptance.refusals import Refusal, refusal_of
+from tests.sandbox.cases import CASES
 from tests.sandbox.cnj import digits
 
 T = TypeVar("T")
@@ -248,6 +249,25 @@ def test_an_object_that_vanished_from_the_bucket_is_fetched_again(autos: Autos) 
     assert second.progress.reused_documents == 2
     assert _files_asked(autos, number) == [1, 2, 1]
     assert key in Bucket(autos).keys_of_case(number)
+
+
+def test_documents_that_vanish_from_the_listing_stay_with_the_job_that_had_them(
+    autos: Autos,
+) -> None:
+    number = CASES["vanishing"].number
+    first = run(autos, number)
+
+    second = run(autos, number, max_age=Duration())
+
+    # Asked once more before it was believed, and nothing was fetched again.
+    assert autos.portal.times_asked(number) == 3
+    assert second.state == pb.JOB_STATE_COMPLETED
+    assert (second.progress.total_documents, second.progress.reused_documents) == (4, 4)
+    assert _files_asked(autos, number) == [1] * 5
+    *_, gone = documents(autos, first)
+    assert gone.document_id not in {d.document_id for d in documents(autos, second)}
+    wanted = pb.GetDocumentUrlRequest(job_id=first.job_id, document_id=gone.document_id)
+    assert autos.api.GetDocumentUrl(wanted, timeout=10).url
 
 
 def _files_asked(autos: Autos, number: str) -> list[int]:

@@ -93,9 +93,18 @@ def docket(number: str, case: CaseListing) -> Docket:
 
 def listing_claim(database: Database, job_id: UUID, *, lease_s: float = 60) -> ListingClaim:
     """The listing of a job, which must be free."""
-    claim = listing_claims.claim(database, job_id, lease_s=lease_s)
+    claim = claim_listing(database, job_id, lease_s=lease_s)
     assert claim
     return claim
+
+
+def claim_listing(database: Database, job_id: UUID, *, lease_s: float = 60) -> ListingClaim | None:
+    """The listing of a job, if it may be done now."""
+    with database.transaction() as transaction:
+        row = transaction.one(
+            "SELECT * FROM jobs WHERE job_id = %(id)s AND end_time IS NULL FOR UPDATE", id=job_id
+        )
+        return listing_claims.claim_in(transaction, row, uuid4(), lease_s=lease_s) if row else None
 
 
 def listed_job(
@@ -207,7 +216,7 @@ def age(database: Database, job_id: UUID, seconds: float) -> None:
     """Puts everything that is dated about a job so many seconds into the past."""
     columns = {
         "jobs": "create_time start_time update_time deadline_time listed_time nudge_time"
-        " listing_not_before listing_lease_until",
+        " listing_not_before listing_lease_until listing_doubt_time rerun_time",
         "documents": "not_before lease_until",
         "webhooks": "next_attempt_time lease_until nudge_time",
     }

@@ -261,7 +261,7 @@ def test_two_clients_may_choose_the_same_request_id(database: Database) -> None:
 
 def test_a_listing_is_claimed_once(database: Database) -> None:
     view, _ = scenes.start(database, scenes.request(webhook_url=HOOK))
-    claim = partial(listing_claims.claim, database, view.job.job_id, lease_s=60)
+    claim = partial(scenes.claim_listing, database, view.job.job_id, lease_s=60)
 
     claimed = together([claim] * 10)
 
@@ -324,7 +324,7 @@ def test_a_second_listing_of_the_same_claim_changes_nothing(database: Database) 
         with pytest.raises(LeaseLost):
             stale()
 
-    assert listing_claims.claim(database, view.job.job_id, lease_s=60) is None
+    assert scenes.claim_listing(database, view.job.job_id, lease_s=60) is None
     assert listing_claims.keep(database, [claim.lease], lease_s=60) == set()
     assert scenes.job(database, view.job.job_id) == before
 
@@ -416,7 +416,7 @@ def test_a_kept_listing_is_not_taken_by_another(database: Database) -> None:
 
     assert listing_claims.keep(database, [claim.lease, uuid4()], lease_s=60) == {claim.lease}
 
-    assert listing_claims.claim(database, view.job.job_id, lease_s=60) is None
+    assert scenes.claim_listing(database, view.job.job_id, lease_s=60) is None
 
 
 # What is stored already

@@ -24,6 +24,7 @@ SLOTS = "tests/integration/test_slots.py"
 TURNS = "tests/integration/test_turns.py"
 PAUSES = "tests/integration/test_pauses.py"
 COURTS = "tests/integration/test_courts.py"
+LISTING = "tests/integration/test_listing.py"
 CONTENTS = "tests/unit/test_contents.py"
 SCHEMA = "storage/migrations/0001_initial.py"
 
@@ -234,6 +235,48 @@ _CLOCK = (
 )
 
 _ONCE = (
+    _mutant(
+        "the wait for another job's listing of the case",
+        "storage/listing_claims.py",
+        "AND NOT {IS_ASKED_FOR_ANOTHER}",
+        "",
+        LISTING,
+    ),
+    _mutant(
+        "the lock between two claims on the listings of a case",
+        "storage/listing_claims.py",
+        'if not (lock and lock["is_ours"]):',
+        "if not lock:",
+        LISTING,
+    ),
+    _mutant(
+        "the second look for an answer under that lock",
+        "storage/listing_claims.py",
+        "return free is not None, reuse.source_of(transaction, job_id)",
+        "return free is not None, None",
+        LISTING,
+    ),
+    _mutant(
+        "the refusal of an answer that is older than the question",
+        "storage/reuse.py",
+        "newest.listed_time >= coalesce(jobs.rerun_time, jobs.create_time)",
+        "newest.listed_time >= jobs.create_time",
+        LISTING,
+    ),
+    _mutant(
+        "the second question about a listing that lacks documents",
+        "actors/listing.py",
+        "if missing and not claim.is_doubted and docket.doubt_time is None:",
+        "if False and missing:",
+        LISTING,
+    ),
+    _mutant(
+        "the ids of its own for every client that shares a listing",
+        "storage/docket.py",
+        '            if row["origin_id"]\n',
+        '            if row["origin_id"] is False\n',
+        LISTING,
+    ),
     _mutant(
         "the unique index of running jobs",
         SCHEMA,

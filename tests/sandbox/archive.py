@@ -91,7 +91,7 @@ class Archive:
         fault = LIST_FAULTS.get(case.list_fault or "")
         if fault and _acts(fault, earlier):
             return fault.answer(document(case.number, 0), foreign_origin)
-        return as_json(200, listing(case, foreign_origin=foreign_origin, is_first=earlier == 0))
+        return as_json(200, listing(case, foreign_origin=foreign_origin, earlier=earlier))
 
     def _file(self, wanted: Document, foreign_origin: str) -> Reply:
         earlier = self._count(str(wanted.uuid))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -159,7 +160,10 @@ def _faulty() -> Iterator[Case]:
     yield _plain("list-slow", "listing: after 2 s", _some("list-slow", 2), list_latency_s=2.0)
     each = _some("vanishing", 5)
     title = "listing: 5 documents first, then 4"
-    yield _plain("vanishing", title, each, loses_last_after_first_listing=True)
+    yield _plain("vanishing", title, each, incomplete_listings=range(1, sys.maxsize))
+    each = _some("flickering", 5)
+    title = "listing: 5 documents, then 4 once, then 5 again"
+    yield _plain("flickering", title, each, incomplete_listings=range(1, 2))
 
 
 CASES: dict[str, Case] = {

@@ -25,14 +25,17 @@ _FIRST_FILED = datetime(2025, 6, 2, 12, 53, 54, 976_541)
 _OTHER_NUMBER = "1011745-77.2025.8.11.0041"
 
 
-def listing(case: Case, *, foreign_origin: str, is_first: bool = True) -> Any:
-    """What the portal answers for the case. `foreign_origin` goes into foreign hrefs."""
+def listing(case: Case, *, foreign_origin: str, earlier: int = 0) -> Any:
+    """What the portal answers for the case after `earlier` listings of it.
+
+    `foreign_origin` goes into foreign hrefs.
+    """
     if case.form == "unknown":
         return []
     if case.form == "unknown-content":
         return {"content": []}
     current = case.current
-    if case.loses_last_after_first_listing and not is_first:
+    if earlier in case.incomplete_listings:
         current = Branch(current.documents[:-1], current.grade)
     body: dict[str, Any] = {
         "nivelSigilo": case.secrecy,

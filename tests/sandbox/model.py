@@ -59,7 +59,10 @@ class Branch:
 
 @dataclass(frozen=True)
 class Case:
-    """`others` None: `tramitacoes` is absent. `list_fault`: see `faults.LIST_FAULTS`."""
+    """`others` None: `tramitacoes` is absent. `list_fault`: see `faults.LIST_FAULTS`.
+
+    `incomplete_listings`: which of its listings, counted from 0, lack the last document.
+    """
 
     slug: str
     number: str
@@ -70,7 +73,7 @@ class Case:
     list_fault: str | None = None
     list_latency_s: float = 0.0
     form: Literal["array", "object", "unknown", "unknown-content"] = "array"
-    loses_last_after_first_listing: bool = False
+    incomplete_listings: range = range(0)
 
     @property
     def documents(self) -> tuple[Document, ...]:

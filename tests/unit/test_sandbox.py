@@ -217,6 +217,16 @@ def test_one_listing_more_and_a_document_is_gone(
     assert count() == 5
 
 
+def test_one_listing_lacks_a_document_and_the_next_has_it_again(
+    portal: SandboxPortal, web: requests.Session
+) -> None:
+    number = CASES["flickering"].number
+
+    counts = [len(listed(list_case(web, portal, number).json())) for _ in range(4)]
+
+    assert counts == [5, 4, 5, 5]
+
+
 # Contents
 
 

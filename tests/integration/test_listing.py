@@ -1,0 +1,594 @@
+"""A case is listed once for all who ask at once, and what vanished from it is said."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from uuid import UUID
+
+import pytest
+from structlog.testing import capture_logs
+
+from actors.enqueue import LIST_QUEUE
+from storage import claims, jobs, listing_claims, reruns, reuse
+from storage.database import Database
+from storage.docket import VANISHED_IDS, Docket
+from storage.errors import LeaseLost, PermanentError
+from storage.listing import document_id
+from storage.listing_claims import ListingClaim
+from storage.objects import Objects, ObjectStore
+from storage.spool import Spool
+from tests.integration import scenes
+from tests.integration.office import Office, opened
+from tests.integration.scenes import BUSY, CLIENT, LANES, POLICY
+from tests.integration.together import together
+from tests.sandbox.cases import CASES
+
+CLIENTS = [f"client-{number}" for number in range(10)]
+VANISHING = CASES["vanishing"].number
+FLICKERING = CASES["flickering"].number
+
+
+@pytest.fixture
+def office(database: Database, objects: Objects, redis_url: str, spool: Spool) -> Iterator[Office]:
+    """An office on the test's database."""
+    with opened(database, objects, redis_url, spool) as office:
+        yield office
+
+
+def _begun(database: Database, number: str, client: str = CLIENT, max_age_s: float = 0) -> UUID:
+    wanted = scenes.request(number, client=client, max_age_s=max_age_s)
+    return scenes.start(database, wanted)[0].job.job_id
+
+
+def _claim(database: Database, job_id: UUID) -> ListingClaim | None:
+    return scenes.claim_listing(database, job_id, lease_s=60)
+
+
+def _record(database: Database, claim: ListingClaim, documents: int) -> None:
+    case = scenes.listing(documents)
+    docket = Docket.of(claim.client, claim.process_number, case)
+    listing_claims.record(database, claim, docket)
+
+
+def _listed(
+    database: Database, number: str, documents: int, client: str = CLIENT, max_age_s: float = 0
+) -> UUID:
+    """A job that asked the portal, and was cancelled since."""
+    claim = scenes.listing_claim(database, _begun(database, number, client, max_age_s))
+    assert claim.listed_by is None
+    _record(database, claim, documents)
+    jobs.cancel(database, client, claim.job_id)
+    return claim.job_id
+
+
+def _forget_origin_ids(database: Database, job_id: UUID) -> None:
+    """Makes the rows what a release wrote that did not keep origin_id."""
+    scenes.execute(
+        database, "UPDATE documents SET origin_id = NULL WHERE job_id = %(id)s", id=job_id
+    )
+
+
+def _recent(database: Database, number: str, client: str = CLIENT) -> Docket | None:
+    return reuse.recent_docket(database, client, number, max_age_s=3_600)
+
+
+# One request for all
+
+
+def test_ten_clients_that_ask_in_one_moment_are_one_request(office: Office) -> None:
+    number = office.sandbox.add_case(documents=2)
+    begun = {client: office.begin(number, client) for client in CLIENTS}
+
+    # So slow that they would all be there together.
+    office.sandbox.latency_s = 0.5
+    together([partial(office.list_job, job_id) for job_id in begun.values()])
+    office.sandbox.latency_s = 0
+    office.work()
+
+    assert office.sandbox.times_asked(number) == 1
+    ended = [scenes.job(office.database, job_id) for job_id in begun.values()]
+    assert Counter(job["state"] for job in ended) == {"COMPLETED": len(CLIENTS)}
+    assert len({job["listed_time"] for job in ended}) == 1
+    # What is stored is each client's own.
+    keys = {
+        client: [d["object_key"] for d in scenes.documents(office.database, job_id)]
+        for client, job_id in begun.items()
+    }
+    assert len(set(chain.from_iterable(keys.values()))) == 2 * len(CLIENTS)
+    assert all(key.startswith(f"{client}/") for client in keys for key in keys[client])
+    assert office.files_asked(number) == [len(CLIENTS)] * 2
+
+
+def test_while_a_case_is_asked_for_no_other_job_asks(database: Database) -> None:
+    number = scenes.process_number()
+    first, second = (_begun(database, number, client) for client in CLIENTS[:2])
+    scenes.listing_claim(database, first)
+    before = scenes.job(database, second)
+
+    assert _claim(database, second) is None
+
+    assert scenes.job(database, second) == before
+
+
+def test_another_case_is_not_waited_for(database: Database) -> None:
+    scenes.listing_claim(database, _begun(database, scenes.process_number()))
+
+    assert _claim(database, _begun(database, scenes.process_number(), CLIENTS[1]))
+
+
+def test_claims_in_one_moment_begin_one_request(database: Database) -> None:
+    for _ in range(10):
+        number = scenes.process_number()
+        begun = [_begun(database, number, client) for client in CLIENTS]
+
+        found = together([partial(_claim, database, job_id) for job_id in begun])
+
+        assert sum(claim is not None for claim in found) == 1
+
+
+def test_who_asked_before_the_answer_takes_it_and_who_asks_after_it_asks_anew(
+    database: Database,
+) -> None:
+    number = scenes.process_number()
+    first, waiting = (_begun(database, number, client) for client in CLIENTS[:2])
+    claim = scenes.listing_claim(database, first)
+    _record(database, claim, 3)
+    late = _begun(database, number, CLIENTS[2])
+
+    assert scenes.listing_claim(database, waiting).listed_by == first
+    assert scenes.listing_claim(database, late).listed_by is None
+
+
+def test_a_claim_in_the_moment_of_the_answer_asks_for_nothing(database: Database) -> None:
+    taken = 0
+    for _ in range(60):
+        number = scenes.process_number()
+        first, second = (_begun(database, number, client) for client in CLIENTS[:2])
+        claim = scenes.listing_claim(database, first)
+        found: list[ListingClaim | None] = []
+
+        def claims(job_id: UUID = second, found: list[ListingClaim | None] = found) -> None:
+            while not found or found[-1] is None:
+                found.append(_claim(database, job_id))
+
+        calls: list[Callable[[], None]] = [partial(_record, database, claim, 3), claims]
+        together(calls)
+
+        assert found[-1]
+        assert found[-1].listed_by == first
+        taken += len(found) > 1
+    assert taken, "nobody ever had to wait, so it proved nothing"
+
+
+def test_who_asks_between_the_answer_and_its_record_asks_anew(database: Database) -> None:
+    number = scenes.process_number()
+    claim = scenes.listing_claim(database, _begun(database, number))
+    answer = scenes.docket(number, scenes.listing(3))
+    docket, _ = reuse.compared(database, CLIENT, number, answer)
+    late = _begun(database, number, CLIENTS[1])
+
+    listing_claims.record(database, claim, docket)
+
+    assert scenes.listing_claim(database, late).listed_by is None
+
+
+def test_who_accepts_an_older_listing_takes_another_clients(database: Database) -> None:
+    number = scenes.process_number()
+    first = _listed(database, number, 3)
+    scenes.age(database, first, 100)
+
+    fresh = _begun(database, number, CLIENTS[1], max_age_s=99)
+    assert scenes.listing_claim(database, fresh).listed_by is None
+    content = _begun(database, number, CLIENTS[2], max_age_s=110)
+    assert scenes.listing_claim(database, content).listed_by == first
+
+
+def test_taking_a_listing_holds_nobody_up(database: Database) -> None:
+    number = scenes.process_number()
+    _listed(database, number, 3)
+    taker = _begun(database, number, CLIENTS[1], max_age_s=60)
+    asker = _begun(database, number, CLIENTS[2])
+
+    assert scenes.listing_claim(database, taker).listed_by
+    assert scenes.listing_claim(database, asker).listed_by is None
+
+
+def test_a_listing_taken_over_is_the_other_clients_own(database: Database) -> None:
+    number = scenes.process_number()
+    first = _listed(database, number, 3)
+
+    docket = _recent(database, number, CLIENTS[1])
+
+    assert docket
+    original = scenes.documents(database, first)
+    assert [e.document_id for e in docket.entries] == [
+        document_id(CLIENTS[1], number, row["instance"], row["origin_id"]) for row in original
+    ]
+    assert {e.document_id for e in docket.entries}.isdisjoint(
+        row["document_id"] for row in original
+    )
+    assert [e.listed.hrefs for e in docket.entries] == [tuple(row["hrefs"]) for row in original]
+    assert docket.listed_time == scenes.job(database, first)["listed_time"]
+
+
+def test_a_listing_that_was_taken_over_can_be_taken_over_again(database: Database) -> None:
+    number = scenes.process_number()
+    _listed(database, number, 3)
+    second, _ = scenes.start(
+        database,
+        scenes.request(number, client=CLIENTS[1]),
+        _recent(database, number, CLIENTS[1]),
+    )
+
+    docket = _recent(database, number, CLIENTS[2])
+
+    assert docket
+    assert [e.document_id for e in docket.entries] == [
+        document_id(CLIENTS[2], number, row["instance"], row["origin_id"])
+        for row in scenes.documents(database, second.job.job_id)
+    ]
+
+
+def test_a_listing_of_an_older_release_serves_its_own_client_only(database: Database) -> None:
+    number = scenes.process_number()
+    old = _listed(database, number, 3)
+    _forget_origin_ids(database, old)
+
+    own = _recent(database, number)
+
+    assert own
+    assert [e.document_id for e in own.entries] == [
+        row["document_id"] for row in scenes.documents(database, old)
+    ]
+    assert _recent(database, number, CLIENTS[1]) is None
+    waiting = _begun(database, number, CLIENTS[1], max_age_s=3_600)
+    assert scenes.listing_claim(database, waiting).listed_by is None
+    # Taken over, it is still without.
+    view, _ = scenes.start(database, scenes.request(number), own)
+    assert {d["origin_id"] for d in scenes.documents(database, view.job.job_id)} == {None}
+
+
+def test_of_equally_new_listings_the_clients_own_is_taken(database: Database) -> None:
+    number = scenes.process_number()
+    first = _listed(database, number, 3)
+    copy, _ = scenes.start(
+        database,
+        scenes.request(number, client=CLIENTS[1]),
+        _recent(database, number, CLIENTS[1]),
+    )
+    jobs.cancel(database, CLIENTS[1], copy.job.job_id)
+
+    def source(client: str) -> UUID | None:
+        job_id = _begun(database, number, client, max_age_s=60)
+        return scenes.listing_claim(database, job_id).listed_by
+
+    assert source(CLIENT) == first
+    assert source(CLIENTS[1]) == copy.job.job_id
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        pytest.param(
+            lambda database, claim: listing_claims.fail_attempt(database, claim, BUSY, POLICY),
+            id="an attempt failed",
+        ),
+        pytest.param(
+            lambda database, claim: listing_claims.fail_attempt(
+                database, claim, PermanentError("NOT_FOUND", "Unknown."), POLICY
+            ),
+            id="it failed for good",
+        ),
+        pytest.param(
+            lambda database, claim: listing_claims.give_back(database, claim, delay_s=60),
+            id="it was given back",
+        ),
+        pytest.param(
+            lambda database, claim: listing_claims.doubt(database, claim, delay_s=60),
+            id="it is in doubt",
+        ),
+        pytest.param(
+            lambda database, claim: jobs.cancel(database, claim.client, claim.job_id),
+            id="it was cancelled",
+        ),
+        pytest.param(
+            lambda database, claim: scenes.age(database, claim.job_id, 61), id="it was lost"
+        ),
+    ],
+)
+def test_when_the_first_one_has_no_answer_the_next_asks(
+    database: Database, over: Callable[[Database, ListingClaim], object]
+) -> None:
+    number = scenes.process_number()
+    first, second, third = (_begun(database, number, client) for client in CLIENTS[:3])
+    pausing = _begun(database, number, CLIENTS[3])
+    listing_claims.give_back(database, scenes.listing_claim(database, pausing), delay_s=60)
+    claim = scenes.listing_claim(database, first)
+    assert _claim(database, second) is None
+
+    over(database, claim)
+
+    waiting = listing_claims.waiting(database, claim)
+    assert waiting == [second, third]
+    assert scenes.listing_claim(database, second).listed_by is None
+    assert _claim(database, third) is None
+
+
+def test_a_lost_listing_that_comes_back_waits_for_the_one_that_followed_it(
+    database: Database,
+) -> None:
+    number = scenes.process_number()
+    lost, second = (_begun(database, number, client) for client in CLIENTS[:2])
+    scenes.listing_claim(database, lost, lease_s=-1)
+    claim = scenes.listing_claim(database, second)
+
+    assert _claim(database, lost) is None
+    _record(database, claim, 3)
+
+    assert scenes.listing_claim(database, lost).listed_by == second
+
+
+def test_whoever_waits_is_told_when_the_answer_is_there(database: Database, office: Office) -> None:
+    number = office.sandbox.add_case(documents=2)
+    first, second, third = (office.begin(number, client) for client in CLIENTS[:3])
+
+    office.list_job(first)
+
+    told = Counter(ids[0] for queue, ids in office.sent() if queue == LIST_QUEUE)
+    assert told == {str(second): 1, str(third): 1}
+    office.list_job(second)
+    assert not [ids for queue, ids in office.sent() if queue == LIST_QUEUE]
+    assert office.sandbox.times_asked(number) == 1
+
+
+def test_whoever_waits_is_told_when_there_is_no_answer(office: Office) -> None:
+    number = office.sandbox.add_case(documents=2, list_fault="list-500")
+    first, second = (office.begin(number, client) for client in CLIENTS[:2])
+
+    office.list_job(first)
+
+    told = {ids[0] for queue, ids in office.sent() if queue == LIST_QUEUE}
+    # Whoever asked in vain goes on by itself.
+    assert told == {str(second)}
+
+
+def test_a_retry_is_not_served_by_what_was_answered_before_it(database: Database) -> None:
+    number = scenes.process_number()
+    failed = _begun(database, number)
+    listing_claims.fail_attempt(
+        database, scenes.listing_claim(database, failed), PermanentError("R", "m"), POLICY
+    )
+    _listed(database, number, 3, CLIENTS[1])
+
+    reruns.rerun(database, CLIENT, failed, request_id=None, job_deadline_s=3_600)
+
+    assert scenes.listing_claim(database, failed).listed_by is None
+
+
+def test_a_bucket_that_is_away_costs_the_portal_nothing(office: Office, store: ObjectStore) -> None:
+    number = office.sandbox.add_case(documents=2)
+    office.run(number)
+    begun = office.begin(number)
+    nowhere = Objects(replace(store, endpoint_url="http://127.0.0.1:1"), max_connections=2)
+
+    broken = replace(office.lister, objects=nowhere)
+    replace(office, lister=broken).list_job(begun)
+
+    assert office.sandbox.times_asked(number) == 1
+    scenes.execute(office.database, "UPDATE jobs SET listing_not_before = NULL")
+    office.work()
+    assert scenes.job(office.database, begun)["reused_documents"] == 2
+    assert office.sandbox.times_asked(number) == 2
+
+
+# What vanished
+
+
+def test_documents_that_vanished_are_asked_for_once_more_and_then_said(office: Office) -> None:
+    first = office.run(VANISHING)
+    last = scenes.documents(office.database, first)[-1]
+
+    with capture_logs() as logs:
+        second = office.run(VANISHING)
+
+    assert office.sandbox.times_asked(VANISHING) == 3
+    job = scenes.job(office.database, second)
+    assert (job["state"], job["total_documents"], job["reused_documents"]) == ("COMPLETED", 4, 4)
+    assert (job["vanished_documents"], job["vanished_document_ids"]) == (1, [last["document_id"]])
+    assert job["listing_attempt_count"] == 0
+    assert [
+        (e["log_level"], e["documents"]) for e in logs if e["event"] == "documents vanished"
+    ] == [("warning", 1)]
+    assert last["name"] not in str(logs)
+    # What is stored of it stays with the earlier job.
+    assert scenes.documents(office.database, first)[-1] == last
+    assert last["object_key"]
+    assert office.files_asked(VANISHING) == [1] * 5
+
+
+def test_a_listing_that_was_incomplete_once_is_not_taken(office: Office) -> None:
+    office.run(FLICKERING)
+
+    second = office.run(FLICKERING)
+
+    assert office.sandbox.times_asked(FLICKERING) == 3
+    job = scenes.job(office.database, second)
+    assert (job["total_documents"], job["vanished_documents"]) == (5, 0)
+    assert job["vanished_document_ids"] == []
+    assert office.files_asked(FLICKERING) == [1] * 5
+
+
+def test_a_case_that_stays_as_it_is_is_asked_for_once_per_job(office: Office) -> None:
+    number = office.sandbox.add_case(documents=3)
+    office.run(number)
+
+    job = scenes.job(office.database, office.run(number))
+
+    assert office.sandbox.times_asked(number) == 2
+    assert (job["vanished_documents"], job["listing_doubt_time"]) == (0, None)
+
+
+def test_what_vanished_is_said_once_and_not_against_itself(office: Office) -> None:
+    office.run(VANISHING)
+    office.run(VANISHING)
+
+    carried = scenes.job(office.database, office.run(VANISHING, max_age_s=3_600))
+    listed = scenes.job(office.database, office.run(VANISHING))
+
+    assert (carried["total_documents"], carried["vanished_documents"]) == (4, 0)
+    assert (listed["total_documents"], listed["vanished_documents"]) == (4, 0)
+    assert office.sandbox.times_asked(VANISHING) == 4
+
+
+def test_a_retry_of_a_listing_that_failed_says_what_vanished(office: Office) -> None:
+    database = office.database
+    office.run(VANISHING)
+    failed = office.begin(VANISHING)
+    claim = scenes.listing_claim(database, failed)
+    listing_claims.doubt(database, claim, delay_s=0)
+    claim = scenes.listing_claim(database, failed)
+    assert claim.is_doubted
+    listing_claims.fail_attempt(database, claim, PermanentError("R", "m"), POLICY)
+    reruns.rerun(database, CLIENT, failed, request_id=None, job_deadline_s=3_600)
+
+    office.messages.list_documents(failed)
+    office.work()
+
+    # A new run doubts anew.
+    assert office.sandbox.times_asked(VANISHING) == 3
+    assert scenes.job(database, failed)["vanished_documents"] == 1
+
+
+def test_another_clients_listing_that_lacks_documents_is_not_taken_silently(
+    office: Office,
+) -> None:
+    database = office.database
+    mine = office.run(VANISHING)
+    office.run(VANISHING, CLIENTS[1])
+    assert office.sandbox.times_asked(VANISHING) == 2
+
+    # StartDownload itself does not begin with it
+    assert _recent(database, VANISHING) is None
+    assert _recent(database, VANISHING, CLIENTS[1])
+    # and the worker asks once more.
+    job = scenes.job(database, office.run(VANISHING, max_age_s=3_600))
+
+    assert office.sandbox.times_asked(VANISHING) == 3
+    gone = scenes.documents(database, mine)[-1]["document_id"]
+    assert (job["vanished_documents"], job["vanished_document_ids"]) == (1, [gone])
+
+
+def test_what_was_asked_for_twice_is_taken_by_all_who_wait(office: Office) -> None:
+    database = office.database
+    # Given three clients that know the whole case, and that ask for it again
+    whole = [office.begin(VANISHING, client) for client in CLIENTS[:3]]
+    office.messages.list_documents(whole[0])
+    office.work()
+    assert {scenes.job(database, job_id)["total_documents"] for job_id in whole} == {5}
+    again = [office.begin(VANISHING, client) for client in CLIENTS[:3]]
+
+    # When the first has asked twice
+    for _ in range(2):
+        office.list_job(again[0])
+    office.sent()
+    for job_id in again[1:]:
+        office.list_job(job_id)
+
+    # Then the others take its answer, or the copy of who took it, and doubt nothing
+    assert [scenes.job(database, i)["vanished_documents"] for i in again] == [1, 1, 1]
+    sources = [scenes.job(database, i)["listed_by"] for i in again]
+    assert sources == [None, again[0], again[1]]
+    assert office.sandbox.times_asked(VANISHING) == 3
+
+
+def test_so_many_ids_are_named_and_all_are_counted(database: Database) -> None:
+    number = scenes.process_number()
+    first = _listed(database, number, VANISHED_IDS + 31)
+
+    second = _listed(database, number, 1)
+
+    job = scenes.job(database, second)
+    assert job["vanished_documents"] == VANISHED_IDS + 30
+    ids = [d["document_id"] for d in scenes.documents(database, first)]
+    assert job["vanished_document_ids"] == ids[1 : VANISHED_IDS + 1]
+
+
+def test_what_vanished_is_told_against_the_same_clients_listing(database: Database) -> None:
+    number = scenes.process_number()
+    _listed(database, number, 5, CLIENTS[1])
+
+    assert scenes.job(database, _listed(database, number, 3))["vanished_documents"] == 0
+    other = _listed(database, number, 3, CLIENTS[1])
+    assert scenes.job(database, other)["vanished_documents"] == 2
+
+
+# One request for each document
+
+
+def test_a_document_is_asked_for_under_one_link_when_that_works(office: Office) -> None:
+    twins = CASES["twins"]
+
+    job_id = office.run(twins.number)
+
+    documents = scenes.documents(office.database, job_id)
+    assert {d["state"] for d in documents} == {"AVAILABLE"}
+    files = [r for r in office.sandbox.journal.requests(twins.number) if r.kind == "file"]
+    answered = Counter(twins.by_uuid[r.uuid or ""].id_origem for r in files if r.status == 200)
+    assert answered == {d["origin_id"]: 1 for d in documents}
+    # and a second job right after the end asks for none.
+    office.run(twins.number)
+    again = [r for r in office.sandbox.journal.requests(twins.number) if r.kind == "file"]
+    assert again == files
+
+
+def test_a_file_that_is_in_the_spool_is_not_asked_for_again(office: Office) -> None:
+    number = office.sandbox.add_case(documents=1)
+    job_id = office.begin(number)
+    office.list_job(job_id)
+    office.download(job_id)
+    [(_, upload)] = [each for each in office.sent() if each[0].startswith("upload.")]
+
+    # However often lanes and uploads are told
+    for _ in range(3):
+        office.download(job_id)
+        office.uploader.upload_document(*map(UUID, upload))
+        office.download(job_id)
+
+    assert scenes.job(office.database, job_id)["state"] == "COMPLETED"
+    assert office.files_asked(number) == [1]
+
+
+def test_a_commit_whose_answer_was_lost_asks_for_nothing_again(office: Office) -> None:
+    number = office.sandbox.add_case(documents=1)
+    job_id = office.begin(number)
+    office.list_job(job_id)
+    office.download(job_id)
+    [(_, upload)] = [each for each in office.sent() if each[0].startswith("upload.")]
+    file = claims.take_upload(office.database, *map(UUID, upload), lease_s=-1)
+    assert file
+
+    # When both ends are said twice, the second after the first was committed
+    office.uploader.upload_document(*map(UUID, upload))
+    with pytest.raises(LeaseLost):
+        claims.stored(office.database, file, scenes.key(file), lanes=LANES)
+    office.work()
+
+    assert office.files_asked(number) == [1]
+    [document] = scenes.documents(office.database, job_id)
+    assert document["state"] == "AVAILABLE"
+
+
+def test_a_retry_asks_for_what_failed_and_for_nothing_else(office: Office) -> None:
+    number = office.sandbox.add_case(documents=3, faults={1: "file-404"})
+    job_id = office.run(number)
+    assert office.files_asked(number) == [1, 1, 1]
+
+    reruns.rerun(office.database, CLIENT, job_id, request_id=None, job_deadline_s=3_600)
+    office.messages.download_lanes(job_id, 5)
+    office.work()
+
+    assert office.files_asked(number) == [1, 2, 1]
