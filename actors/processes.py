@@ -29,6 +29,7 @@ from actors.listing import Lister
 from actors.portal import Portal
 from actors.receiver import WebhookPoster
 from actors.sweeper import Sweeper
+from actors.tokens import token_source
 from actors.upload import Uploader
 from storage import claims, listing_claims, logs
 from storage.database import Database
@@ -111,14 +112,17 @@ def worker() -> None:
     settings, broker, messages = _begin("worker")
     database = _database(settings, settings.worker_threads)
     watchdog = Watchdog()
-    portal = Portal(
-        base_url=settings.pdpj_base_url,
-        token=settings.pdpj_token or "",
-        watchdog=watchdog,
-        document_max_bytes=settings.document_max_bytes,
-    )
     listing_keeper = Keeper(
         partial(listing_claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
+    )
+    keeper = Keeper(
+        partial(claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
+    )
+    portal = Portal(
+        base_url=settings.pdpj_base_url,
+        tokens=token_source(settings, database, watchdog, lambda: keeper.is_stopping),
+        watchdog=watchdog,
+        document_max_bytes=settings.document_max_bytes,
     )
     lister = Lister(
         database=database,
@@ -129,9 +133,6 @@ def worker() -> None:
         policy=_policy(settings),
         lanes=settings.lanes_per_job,
         lease_s=settings.lease_s,
-    )
-    keeper = Keeper(
-        partial(claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
     )
     downloader = Downloader(
         database=database,

@@ -9,7 +9,7 @@ from uuid import uuid4
 from grpc_health.v1 import health, health_pb2
 
 from actors.heartbeat import Heartbeat
-from server.__main__ import SPOOL, watch_spools
+from server.__main__ import SPOOL, watch_troubles
 from storage import repairs
 from storage.database import Database
 from storage.spool import UNKNOWN_SIZE_BYTES, Spool
@@ -38,7 +38,7 @@ async def _health(database: Database) -> int:
     async def troubles() -> list[str]:
         return repairs.troubles(database)
 
-    watching = asyncio.create_task(watch_spools(servicer, troubles))
+    watching = asyncio.create_task(watch_troubles(servicer, SPOOL, troubles))
     try:
         async with asyncio.timeout(10):
             while SPOOL not in servicer._server_status:
