@@ -294,10 +294,7 @@ def _encryption_keys(text: str) -> tuple[str, ...]:
 
 
 def _is_encryption_key(text: str) -> bool:
-    try:
-        return len(base64.urlsafe_b64decode(text)) == 32
-    except ValueError:  # no base64, or not even ASCII
-        return False
+    return re.fullmatch(r"[A-Za-z0-9_-]{43}=", text) is not None
 
 
 def _webhook_secrets(text: str) -> tuple[str, ...]:
