@@ -40,7 +40,7 @@ async def _health(database: Database) -> int:
 
     watching = asyncio.create_task(watch_spools(servicer, troubles))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while SPOOL not in servicer._server_status:
                 await asyncio.sleep(0.01)
         return int(servicer._server_status[SPOOL])
