@@ -55,7 +55,7 @@ async def _health(name: str, look: Callable[[], list[str]]) -> int:
 
     watching = asyncio.create_task(watch_troubles(servicer, name, troubles))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while name not in servicer._server_status:
                 await asyncio.sleep(0.01)
         return int(servicer._server_status[name])
