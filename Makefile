@@ -40,6 +40,9 @@ killpoints: $(READY) ## kill -9 at every named point, 20 times each; ARGS="--tim
 outages: $(READY) ## each server away for a minute in the middle of a job; ARGS="--seconds 10"
 	@$(BIN)/python -m tests.outages $(ARGS)
 
+bench-guest: $(READY) ## 50 jobs at a portal that allows 10 at once; ARGS="--jobs 20", "--simulate"
+	@$(BIN)/python -m tests.bench.guest $(ARGS)
+
 mutants: $(READY) ## takes out one safeguard at a time: the tests must notice
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
@@ -59,4 +62,4 @@ proto: $(READY) ## the generated code of proto/downloads.proto
 clean: ## removes .venv and the data of make run
 	rm -rf .venv var
 
-.PHONY: help setup demo run secret test chaos killpoints outages mutants check proto clean
+.PHONY: help setup demo run secret test chaos killpoints outages bench-guest mutants check proto clean

@@ -1,0 +1,157 @@
+"""A simulation of the queue for the portal: a virtual clock, and the real rule on real rows.
+
+Jobs come, `storage.tasks.next_task` says what is asked next, a recorded latency says for how long,
+and the functions of production record each answer. Nothing waits: a run of an hour takes seconds.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+from storage import claims, listing_claims, tasks, turns
+from storage.claims import Claim
+from storage.courts import ProbePolicy
+from storage.database import Database
+from storage.listing_claims import ListingClaim
+from storage.slots import Limits
+from storage.tasks import Asking
+from tests.bench.fluid import Work, alone_s, shares
+from tests.bench.slots import Room
+from tests.integration import scenes
+
+# Real seconds; the virtual clock does not touch leases.
+LEASE_S = 3_600
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A job that comes. `court` is J.TR."""
+
+    at_s: float
+    client: str
+    court: str
+    documents: int
+    priority: str = "NORMAL"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How long a job took, and how long it would have taken alone on its share of the slots."""
+
+    arrival: Arrival
+    taken_s: float
+    alone_s: float
+
+    @property
+    def ratio(self) -> float:
+        """1: it waited for nobody beyond its share."""
+        return self.taken_s / self.alone_s
+
+
+@dataclass
+class _Running:
+    """A job under way, in virtual seconds; what each of its requests took."""
+
+    arrival: Arrival
+    job_id: UUID
+    listing_s: float = 0.0
+    documents_s: list[float] = field(default_factory=list)
+    end_s: float = 0.0
+
+
+@dataclass
+class Simulation:
+    """One run on an empty database. `slow`: courts whose answers take so many times as long."""
+
+    database: Database
+    room: Room
+    latencies_s: Sequence[float]
+    seed: int = 1
+    slow: dict[str, float] = field(default_factory=dict)
+
+    def run(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
+        """What became of each job, in the order of `arrivals`."""
+        self._dice = random.Random(self.seed)
+        self._order = itertools.count()
+        self._jobs: dict[UUID, _Running] = {}
+        limits = Limits(self.room.at_once, self.room.per_court, self.room.lanes)
+        self._asking = Asking(limits, ProbePolicy(), uuid4(), lease_s=LEASE_S)
+        events: list[tuple[float, int, Arrival | tuple[Claim | ListingClaim, float]]] = []
+        for arrival in arrivals:
+            heapq.heappush(events, (arrival.at_s, next(self._order), arrival))
+        while events:
+            now, _, event = heapq.heappop(events)
+            if isinstance(event, Arrival):
+                self._enter(event)
+            else:
+                self._answer(now, *event)
+            for task, request_s in self._ask():
+                heapq.heappush(events, (now + request_s, next(self._order), (task, request_s)))
+        return self._outcomes()
+
+    def _enter(self, arrival: Arrival) -> None:
+        number = f"{next(self._order):07d}-11.2025.{arrival.court}.0100"
+        view, _ = scenes.start(self.database, scenes.request(number, client=arrival.client))
+        job_id = view.job.job_id
+        self._jobs[job_id] = _Running(arrival, job_id)
+        if arrival.priority != "NORMAL":
+            with self.database.transaction() as transaction:
+                transaction.run(
+                    "UPDATE jobs SET priority = %(priority)s WHERE job_id = %(job_id)s",
+                    priority=arrival.priority,
+                    job_id=job_id,
+                )
+                turns.leave(transaction, job_id)
+                turns.enter(transaction, job_id)
+
+    def _ask(self) -> list[tuple[Claim | ListingClaim, float]]:
+        """Everything that may be asked now, and how long the answer will take."""
+        found = []
+        while task := tasks.next_task(self.database, self._asking):
+            assert isinstance(task, Claim | ListingClaim)
+            court = self._jobs[task.job_id].arrival.court
+            found.append((task, self._dice.choice(self.latencies_s) * self.slow.get(court, 1.0)))
+        return found
+
+    def _answer(self, now: float, task: Claim | ListingClaim, request_s: float) -> None:
+        job = self._jobs[task.job_id]
+        job.end_s = now
+        # The time of the rows is real: they are told how long the request took by the virtual one.
+        scenes.execute(
+            self.database,
+            "UPDATE slots SET taken_time = clock_timestamp() - %(s)s * interval '1 second'"
+            " WHERE lease = %(lease)s",
+            s=request_s,
+            lease=task.lease,
+        )
+        if isinstance(task, ListingClaim):
+            job.listing_s = request_s
+            case = scenes.listing(job.arrival.documents)
+            listing_claims.record(self.database, task, scenes.docket(task.process_number, case))
+            return
+        job.documents_s.append(request_s)
+        claims.spooled(self.database, task, scenes.PDF)
+        file = claims.take_upload(
+            self.database, task.job_id, task.document_id, task.lease, lease_s=LEASE_S
+        )
+        assert file
+        claims.stored(self.database, file, scenes.key(file), lanes=self.room.lanes)
+
+    def _outcomes(self) -> list[Outcome]:
+        jobs = list(self._jobs.values())
+        works = [
+            Work(a.at_s, a.client, a.court, a.priority, job.listing_s, tuple(job.documents_s))
+            for job in jobs
+            for a in [job.arrival]
+        ]
+        ideal = shares(works, self.room)
+        found = {
+            id(job.arrival): Outcome(job.arrival, job.end_s - work.at_s, alone_s(work, *ends))
+            for job, work, ends in zip(jobs, works, ideal, strict=True)
+        }
+        return list(found.values())

@@ -1,0 +1,145 @@
+"""What the portal's journal says about its guest. Pure: visits and jobs in, figures out."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tests.sandbox.cnj import digits
+from tests.sandbox.traffic import Visit, court_of
+
+GOOD = 200
+TOO_MANY = 429
+# 0: a connection that ended without an answer.
+OUTAGES = (0, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it was started, in seconds since 1970, and as it ended.
+
+    `attempts` counts those of each document, by the portal's UUID of it.
+    """
+
+    client: str
+    number: str
+    documents: int
+    start: float
+    end: float | None
+    state: str
+    attempts: Mapping[str, int]
+
+    @property
+    def key(self) -> str:
+        """The number without punctuation, as visits are compared with it."""
+        return digits(self.number)
+
+    @property
+    def court(self) -> str:
+        """J.TR."""
+        return court_of(self.number)
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """Attempts beyond the first: of documents that met an outage, and of those that did not."""
+
+    by_outages: int
+    by_pauses: int
+    unexplained: int
+
+
+def attempts_burnt(visits: Iterable[Visit], jobs: Iterable[Job]) -> Attempts:
+    """Why documents count more than one attempt."""
+    outages: Counter[str] = Counter()
+    pauses: Counter[str] = Counter()
+    for visit in visits:
+        if visit.uuid is not None:
+            outages[visit.uuid] += visit.status in OUTAGES
+            pauses[visit.uuid] += visit.status == TOO_MANY
+    by_outages = by_pauses = unexplained = 0
+    for job in jobs:
+        for uuid, count in job.attempts.items():
+            burnt = max(0, count - 1)
+            excused = min(burnt, outages[uuid])
+            paused = min(burnt - excused, pauses[uuid])
+            by_outages += excused
+            by_pauses += paused
+            unexplained += burnt - excused - paused
+    return Attempts(by_outages, by_pauses, unexplained)
+
+
+def not_once(visits: Iterable[Visit], jobs: Iterable[Job]) -> list[str]:
+    """The documents, by UUID, that the portal did not give exactly once."""
+    given = Counter(v.uuid for v in visits if v.kind == "file" and v.status == GOOD)
+    wanted = {uuid for job in jobs for uuid in job.attempts}
+    return sorted(uuid for uuid in wanted | set(filter(None, given)) if given[uuid] != 1)
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """How often the portal asked for a pause, and how many requests began in one.
+
+    A request counts only when it began more than `grace_s` after the answer that asked for it: what
+    had been decided before everybody knew is on its way.
+    """
+
+    asked: int
+    broken: int
+
+
+def pauses(visits: Sequence[Visit], *, grace_s: float) -> Pauses:
+    """How the pauses were kept that 429s with a Retry-After asked for."""
+    asked = [
+        (visit.end + grace_s, visit.end + visit.retry_after_s)
+        for visit in visits
+        if visit.end is not None and visit.retry_after_s is not None
+    ]
+    broken = sum(any(begin < v.begin < end for begin, end in asked) for v in visits)
+    return Pauses(sum(visit.status == TOO_MANY for visit in visits), broken)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Seconds, of several."""
+
+    median: float
+    p95: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Collection[float]) -> Spread:
+        """Of at least one value."""
+        ordered = sorted(values)
+        rank = min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))
+        return cls(statistics.median(ordered), ordered[rank], ordered[-1])
+
+
+@dataclass(frozen=True)
+class Waits:
+    """How long the jobs of a client took, from their start."""
+
+    jobs: int
+    to_first_document: Spread
+    to_end: Spread
+
+
+def waits(visits: Iterable[Visit], jobs: Iterable[Job]) -> dict[str, Waits]:
+    """By client. A job that did not end, or got nothing, is left out."""
+    first: dict[str, float] = {}
+    for visit in visits:
+        if visit.kind == "file" and visit.status == GOOD and visit.end is not None:
+            key = digits(visit.number)
+            first[key] = min(visit.end, first.get(key, visit.end))
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for job in jobs:
+        if job.end is not None and job.key in first:
+            found[job.client].append((first[job.key] - job.start, job.end - job.start))
+    return {
+        client: Waits(
+            len(times), Spread.of([t[0] for t in times]), Spread.of([t[1] for t in times])
+        )
+        for client, times in found.items()
+    }

@@ -1,0 +1,119 @@
+"""The two parts of a run: a crowd within the limit, and a portal whose limit is below ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from rich.console import Console
+
+from tests.bench import checks, measure, slots, table
+from tests.bench.checks import Check
+from tests.bench.options import MEAN_S, Options
+from tests.bench.slots import Room
+from tests.bench.world import CLIENTS, COURTS, World
+
+# What the portal allows, whatever we are set to.
+LIMIT = 10
+# Far above what a run takes, so that only one that stands still meets it.
+PATIENCE = 6
+LOWERED_LIMIT, RETRY_AFTER_S = 3, 3.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a part of the run showed."""
+
+    name: str
+    checks: list[Check]
+    figures: dict[str, Any]
+
+
+def crowd(world: World, options: Options, console: Console) -> Part:
+    """All jobs at once, log-normal latencies, bursts of 503."""
+    world.portal.limit(LIMIT, retry_after_s=RETRY_AFTER_S)
+    world.portal.latency(options.latency)
+    room = Room(LIMIT, world.settings.pdpj_max_concurrent_per_court, world.settings.lanes_per_job)
+    plan = [
+        (client, world.add_case(court, documents)) for client, court, documents in options.plan()
+    ]
+    bursts = options.bursts(LIMIT)
+    console.print(f"{len(plan)} jobs, {sum(world.documents.values())} documents")
+    world.portal.clear()
+    planned = world.portal.plan(bursts)
+    ids = [world.start(client, number) for client, number in plan]
+    _await(world, ids, sum(world.documents.values()))
+    jobs, visits, counts = world.jobs(ids), world.portal.visits(), world.portal.counts()
+    away = slots.outages(bursts, planned, visits, jobs)
+    use = slots.use(slots.slices(visits, jobs, away), jobs, room, away)
+    waits = measure.waits(visits, jobs)
+    expected = sum(1 if burst.court else len({job.court for job in jobs}) for burst in bursts)
+    found = [
+        *checks.of_limits(counts, room),
+        *checks.of_use(use, away, expected, probe_base_s=world.settings.pdpj_probe_base_ms / 1000),
+        *checks.of_turns(use),
+        *checks.of_jobs(jobs, world.documents, visits),
+        *checks.of_logs(world.lines),
+    ]
+    burnt = measure.attempts_burnt(visits, jobs)
+    rate = sum(v.kind == "file" and v.status == measure.GOOD for v in visits) / use.seconds
+    table.print_checks(console, "a crowd, and bursts of 503", found)
+    table.print_timeline(console, visits, LIMIT)
+    console.print(
+        f"{rate:.1f} documents per second of {rate / (use.ratio or 1):.1f} possible;"
+        f" attempts that met a 503 of their own: {burnt.by_outages}"
+    )
+    table.print_waits(console, waits, use.share)
+    return Part(
+        "crowd",
+        found,
+        {
+            **_common(found),
+            "counts": asdict(counts),
+            "use": {**asdict(use), "ratio": use.ratio, "documents_per_s": rate},
+            "attempts_burnt": asdict(burnt),
+            "outages": [asdict(outage) for outage in away],
+            "waits": {client: asdict(each) for client, each in waits.items()},
+        },
+    )
+
+
+def pauses(world: World, options: Options, console: Console) -> Part:
+    """A portal that allows less than we are set to, for some seconds: it answers 429."""
+    plan = [
+        (CLIENTS[i % 2], world.add_case(COURTS[i % len(COURTS)], options.documents))
+        for i in range(min(10, options.jobs))
+    ]
+    world.portal.plan([])
+    world.portal.clear()
+    ids = [world.start(client, number) for client, number in plan]
+    # In the middle of the work: when as many have been there as there may be at once, twice.
+    deadline = time.monotonic() + 60
+    while len(world.portal.visits()) < 2 * LIMIT and time.monotonic() < deadline:
+        time.sleep(0.1)
+    world.portal.limit(LOWERED_LIMIT, retry_after_s=RETRY_AFTER_S)
+    time.sleep(options.seconds)
+    world.portal.limit(LIMIT, retry_after_s=RETRY_AFTER_S)
+    _await(world, ids, len(plan) * options.documents)
+    jobs, visits = world.jobs(ids), world.portal.visits()
+    found = [
+        *checks.of_pauses(visits),
+        *checks.of_jobs(jobs, world.documents, visits),
+        *checks.of_logs(world.lines),
+    ]
+    title = f"a limit of {LOWERED_LIMIT} for {options.seconds:.0f} s: pauses of {RETRY_AFTER_S:g} s"
+    table.print_checks(console, title, found)
+    table.print_timeline(console, visits, LIMIT)
+    kept = measure.pauses(visits, grace_s=checks.GRACE_S)
+    return Part("pauses", found, {**_common(found), **asdict(kept)})
+
+
+def _await(world: World, ids: Sequence[UUID], documents: int) -> None:
+    world.await_ends(ids, 120 + PATIENCE * documents * MEAN_S / LIMIT)
+
+
+def _common(found: Sequence[Check]) -> dict[str, Any]:
+    return {"checks": [asdict(check) for check in found]}

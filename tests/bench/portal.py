@@ -1,0 +1,98 @@
+"""The sandbox portal in a process of its own, steered over HTTP."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import requests
+
+from dev.deadline import until
+from dev.sandbox import ROOT
+from dev.supervisor import Supervisor
+from tests.acceptance.conftest import free_port
+from tests.sandbox.traffic import Visit
+from tests.sandbox.weather import Burst, Latency
+
+TOKEN = "bench-portal-token"
+START_S = 30.0
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the portal counted itself."""
+
+    peak: int
+    peaks: dict[str, int]
+    refused: int
+
+
+class RemotePortal:
+    """Speaks to the portal's own routes."""
+
+    def __init__(self, url: str, session: requests.Session) -> None:
+        self.url = url
+        self._session = session
+
+    def add_case(self, number: str, documents: int, size: int) -> None:
+        """Make a case of so many documents of `size` bytes."""
+        self._call("POST", "cases", {"number": number, "documents": documents, "size": size})
+
+    def limit(self, limit: int, *, retry_after_s: float) -> None:
+        """Turn away what is above `limit` requests at once from now on."""
+        self._call("PUT", "traffic", {"limit": limit, "retry_after_s": retry_after_s})
+
+    def latency(self, latency: Latency) -> None:
+        """Draw latencies like these from now on."""
+        self._call("PUT", "latency", asdict(latency))
+
+    def plan(self, bursts: Sequence[Burst]) -> float:
+        """Have these bursts, counted from the moment that is returned."""
+        return float(self._call("PUT", "bursts", [asdict(burst) for burst in bursts])["time"])
+
+    def visits(self) -> list[Visit]:
+        """Every request so far, or since `clear`."""
+        return [Visit(**visit) for visit in self._call("GET", "visits")]
+
+    def counts(self) -> Counts:
+        """Its peaks and refusals."""
+        told = self._call("GET", "traffic")
+        return Counts(told["peak"], told["peaks"], told["refused"])
+
+    def clear(self) -> None:
+        """Forget what was."""
+        self._call("DELETE", "log")
+
+    def _call(self, method: str, what: str, value: Any = None) -> Any:
+        url = f"{self.url}/sandbox/{what}"
+        answer = self._session.request(method, url, json=value, timeout=60)
+        answer.raise_for_status()
+        return answer.json()
+
+
+@contextmanager
+def running_portal(write_line: Callable[[str], None]) -> Iterator[RemotePortal]:
+    """A portal on a free port, for the length of the block."""
+    port = free_port()
+    words = (sys.executable, "-m", "tests.sandbox.portal", "--port", str(port), "--token", TOKEN)
+    keeper = Supervisor({"portal": words}, {"PYTHONUNBUFFERED": "1"}, ROOT, write_line)
+    try:
+        keeper.start()
+        with requests.Session() as session:
+            session.trust_env = False
+            portal = RemotePortal(f"http://127.0.0.1:{port}", session)
+            until(lambda: _answers(portal), START_S, "The portal does not answer.")
+            yield portal
+    finally:
+        keeper.stop()
+
+
+def _answers(portal: RemotePortal) -> bool:
+    try:
+        portal.counts()
+    except requests.ConnectionError:
+        return False
+    return True

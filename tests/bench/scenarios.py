@@ -1,0 +1,72 @@
+"""Who comes when: the situations in which waiting must be shared fairly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.bench.fairness import Arrival
+
+COURTS = ("8.26", "8.19", "8.13", "5.02", "4.03", "8.21", "8.16", "8.05", "5.15", "8.24")
+SLOW = COURTS[0]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`slow`: courts whose answers take so many times as long."""
+
+    title: str
+    arrivals: tuple[Arrival, ...]
+    slow: dict[str, float] = field(default_factory=dict)
+
+
+def scenarios(scale: float = 1.0) -> tuple[Scenario, ...]:
+    """All of them, with so many times as many documents."""
+    return (
+        ten_clients(scale),
+        ten_courts(scale),
+        large_and_small(scale),
+        large_and_small(scale, small_client="grande"),
+        priorities(scale),
+    )
+
+
+def ten_clients(scale: float = 1.0) -> Scenario:
+    """Ten clients, of which the first has as many jobs as all others together."""
+    documents = _scaled(30, scale)
+    arrivals = [
+        Arrival(0.1 * i, f"client {i % 10 if i < 20 else 0}", COURTS[i % 10], documents)
+        for i in range(30)
+    ]
+    return Scenario("ten clients, one with a dozen jobs", tuple(arrivals))
+
+
+def ten_courts(scale: float = 1.0) -> Scenario:
+    """One job in each of ten courts, of which one is ten times as slow."""
+    documents = _scaled(60, scale)
+    arrivals = tuple(Arrival(0.1 * i, "one", court, documents) for i, court in enumerate(COURTS))
+    return Scenario("ten courts, the first ten times as slow", arrivals, {SLOW: 10.0})
+
+
+def large_and_small(scale: float = 1.0, *, small_client: str = "small") -> Scenario:
+    """A job of 2,000 documents, and fifty of ten that come later, one after another."""
+    large = Arrival(0.0, "grande", COURTS[0], _scaled(2_000, scale))
+    count = max(8, round(50 * scale))
+    # Over the first half of what the large one takes.
+    step_s = 100 * scale / count
+    small = [Arrival(step_s * (1 + i), small_client, COURTS[i % 10], 10) for i in range(count)]
+    who = "the same client" if small_client == large.client else "another client"
+    return Scenario(f"2,000 documents, then fifty small jobs of {who}", (large, *small))
+
+
+def priorities(scale: float = 1.0) -> Scenario:
+    """Three jobs of each priority of one client, and one of another client."""
+    documents = _scaled(60, scale)
+    arrivals = [
+        Arrival(0.1 * i, "one", COURTS[i], documents, priority)
+        for i, priority in enumerate(("BULK", "NORMAL", "HIGH") * 3)
+    ]
+    return Scenario("HIGH, NORMAL and BULK", (*arrivals, Arrival(1.0, "two", COURTS[9], documents)))
+
+
+def _scaled(documents: int, scale: float) -> int:
+    return max(1, round(documents * scale))
