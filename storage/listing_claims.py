@@ -19,6 +19,18 @@ WORKER_LOST = Failure(
     "WORKER_LOST", f"Its worker was lost {LOST_LEASES} times while listing the case.", True
 )
 
+# Whether the portal is being asked for the case of `jobs` on behalf of another job.
+IS_ASKED_FOR_ANOTHER = """
+EXISTS (SELECT FROM jobs AS other WHERE other.process_number = jobs.process_number
+    AND other.job_id <> jobs.job_id AND other.listed_time IS NULL AND other.end_time IS NULL
+    AND other.listing_lease_until >= clock_timestamp() AND other.listed_by IS NULL)
+"""
+
+_LOCK_CASE = """
+SELECT pg_try_advisory_xact_lock(hashtextextended('listing ' || process_number, 0)) AS is_ours
+FROM jobs WHERE job_id = %(job_id)s
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ListingClaim:
@@ -84,19 +96,6 @@ def claim(database: Database, job_id: UUID, *, lease_s: float) -> ListingClaim |
         listed_by=listed_by,
         is_doubted=row["listing_doubt_time"] is not None,
     )
-
-
-# Whether the portal is being asked for the case of `jobs` on behalf of another job.
-IS_ASKED_FOR_ANOTHER = """
-EXISTS (SELECT FROM jobs AS other WHERE other.process_number = jobs.process_number
-    AND other.job_id <> jobs.job_id AND other.listed_time IS NULL AND other.end_time IS NULL
-    AND other.listing_lease_until >= clock_timestamp() AND other.listed_by IS NULL)
-"""
-
-_LOCK_CASE = """
-SELECT pg_try_advisory_xact_lock(hashtextextended('listing ' || process_number, 0)) AS is_ours
-FROM jobs WHERE job_id = %(job_id)s
-"""
 
 
 def _source(transaction: Transaction, job_id: UUID) -> tuple[bool, UUID | None]:
