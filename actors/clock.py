@@ -10,9 +10,10 @@ import redis
 import structlog
 
 from actors.enqueue import Messages
-from storage import repairs, webhooks
+from storage import repairs, tasks, webhooks
 from storage.database import Database
 from storage.errors import ServiceUnavailable
+from storage.tasks import Asking
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -27,9 +28,8 @@ class Clock:
     database: Database
     redis: redis.Redis
     messages: Messages
-    lanes: int
+    asking: Asking
     interval_s: float
-    lease_s: float
     # Until then nothing is taken back: holders could not renew either while PostgreSQL was away.
     _patient_until: float = 0.0
 
@@ -40,12 +40,12 @@ class Clock:
                 self.tick()
             except ServiceUnavailable as error:
                 log.warning("clock waits", part=error.part)
-                self._patient_until = time.monotonic() + self.lease_s / 2
+                self._patient_until = time.monotonic() + self.asking.lease_s / 2
             stop.wait(self.interval_s)
 
     def tick(self) -> None:
         """One pass over everything. Raises ServiceUnavailable."""
-        for repair in (self._reclaim, self._end, self._tell, self._retire):
+        for repair in (self._reclaim, self._end, self._mend, self._tell, self._retire):
             try:
                 repair()
             except ServiceUnavailable:
@@ -59,12 +59,17 @@ class Clock:
             return
         for job_id in repairs.reclaim(self.database):
             log.warning("lost claims taken back", job_id=str(job_id))
-            self.messages.download_lanes(job_id, self.lanes)
+            self.messages.download_lanes(job_id, self.asking.limits.lanes)
 
     def _end(self) -> None:
         ended = [*repairs.time_out(self.database), *repairs.finish_idle(self.database)]
         for job_id in ended:
             self.messages.send_webhooks(job_id, webhooks.due(self.database, job_id))
+
+    def _mend(self) -> None:
+        wrong = repairs.mend_turns(self.database)
+        if wrong:
+            log.warning("turns mended", jobs=wrong)
 
     def _tell(self) -> None:
         try:
@@ -79,13 +84,23 @@ class Clock:
             self._mark_redis()
 
     def _nudge(self, *, is_redis_lost: bool) -> None:
-        stalled = repairs.stalled_jobs(self.database, lanes=self.lanes, is_redis_lost=is_redis_lost)
+        # Each message wakes a worker that then serves whoever's turn it is: more than there is room
+        # for would find nothing to do.
+        room = tasks.room(self.database, self.asking)
+        stalled = repairs.stalled_jobs(
+            self.database,
+            lanes=self.asking.limits.lanes,
+            can_ask=room > 0,
+            is_redis_lost=is_redis_lost,
+        )
         for job in stalled:
-            log.info("job nudged", job_id=str(job.job_id), lanes=job.lanes)
-            if job.needs_listing:
+            lanes = min(room, job.lanes or int(job.needs_listing))
+            room -= lanes
+            log.info("job nudged", job_id=str(job.job_id), lanes=lanes)
+            if job.needs_listing and lanes:
                 self.messages.list_documents(job.job_id)
-            if job.lanes:
-                self.messages.download_lanes(job.job_id, job.lanes)
+            elif lanes:
+                self.messages.download_lanes(job.job_id, lanes)
             for document_id, lease, spool_id in job.uploads:
                 self.messages.upload(spool_id, job.job_id, document_id, lease)
         for job_id, position in repairs.stalled_webhooks(

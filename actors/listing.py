@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -13,13 +14,15 @@ from actors.enqueue import Messages
 from actors.keeper import Keeper
 from actors.outage import insist
 from actors.portal import Portal
-from storage import listing_claims, reuse, webhooks
+from storage import listing_claims, reuse, tasks, webhooks
 from storage.database import Database
 from storage.docket import Docket
 from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
 from storage.listing_claims import ListingClaim
 from storage.objects import Objects
+from storage.outcomes import Outcome
 from storage.retries import RetryPolicy, jittered
+from storage.slots import LINGER_S
 
 T = TypeVar("T")
 
@@ -44,45 +47,68 @@ class Lister:
     lanes: int
     lease_s: float
 
-    def list_documents(self, job_id: UUID) -> None:
-        """Lists the case of a job, if nobody else does or did."""
-        claim = listing_claims.claim(self.database, job_id, lease_s=self.lease_s)
-        if claim is None:
-            # Ended for lack of luck, or somebody else's; its webhooks, if any, are due.
+    def reuse(self, job_id: UUID) -> None:
+        """Gives a job its documents without asking the portal, if what is known may be used.
+
+        A job that ended for lack of luck, or was listed by somebody else, has its webhooks told.
+        """
+        if not listing_claims.is_unlisted(self.database, job_id):
             self._tell_end(job_id)
             return
-        try:
-            with self.keeper.holding(claim.lease, lambda: None):
-                self._work(claim)
-        except LeaseLost:
-            log.warning("listing taken over", job_id=str(job_id))
-        for waiting in listing_claims.waiting(self.database, claim):
-            self.messages.list_documents(waiting)
+        claim = listing_claims.claim(self.database, job_id, lease_s=self.lease_s)
+        if claim is None:
+            return
+        with self.keeper.holding(claim.lease, _nothing), suppress(LeaseLost):
+            self._list(claim)
 
-    def _work(self, claim: ListingClaim) -> None:
+    def list_case(self, claim: ListingClaim, *, is_late: bool) -> Outcome | None:
+        """Lists a case for a job; what came of it, None when something of ours is away.
+
+        `is_late`: the claim may be over by now, so it is given back unused.
+        """
+        try:
+            return self._list_in_time(claim, is_late=is_late)
+        finally:
+            # Whoever asked for the same case meanwhile takes the answer, or asks now.
+            for waiting in listing_claims.waiting(self.database, claim):
+                self.messages.list_documents(waiting)
+
+    def _list_in_time(self, claim: ListingClaim, *, is_late: bool) -> Outcome | None:
+        try:
+            if is_late:
+                listing_claims.give_back(self.database, claim)
+                return Outcome(LINGER_S, job_has_ended=False)
+            with self.keeper.holding(claim.lease, _nothing):
+                return self._list(claim)
+        except LeaseLost:
+            log.warning("listing taken over", job_id=str(claim.job_id))
+            tasks.release(self.database, claim.lease)
+            return Outcome(LINGER_S, job_has_ended=False)
+
+    def _list(self, claim: ListingClaim) -> Outcome | None:
         try:
             docket, missing = self._docket(claim)
             if missing and not claim.is_doubted and docket.doubt_time is None:
-                self._doubt(claim, missing)
-                return
+                return self._doubt(claim, missing)
             docket = reuse.with_stored(self.database, self.objects, docket)
-            pending = self._insist(lambda: listing_claims.record(self.database, claim, docket))
+            listed = self._insist(lambda: listing_claims.record(self.database, claim, docket))
         except AttemptError as error:
-            self._failed(claim, error)
+            return self._failed(claim, error)
         except ServiceUnavailable as error:
             log.warning("listing postponed", job_id=str(claim.job_id), part=error.part)
             self._insist(
                 lambda: listing_claims.give_back(self.database, claim, delay_s=OUTAGE_DELAY_S)
             )
             self.messages.list_documents(claim.job_id, delay_s=OUTAGE_DELAY_S)
+            return None
+        log.info("case listed", job_id=str(claim.job_id), to_fetch=listed.to_fetch)
+        if missing:
+            log.warning("documents vanished", job_id=str(claim.job_id), documents=missing)
+        if listed.to_fetch:
+            self.messages.download_lanes(claim.job_id, min(self.lanes, listed.to_fetch))
         else:
-            log.info("case listed", job_id=str(claim.job_id), to_fetch=pending)
-            if missing:
-                log.warning("documents vanished", job_id=str(claim.job_id), documents=missing)
-            if pending:
-                self.messages.download_lanes(claim.job_id, min(self.lanes, pending))
-            else:
-                self._tell_end(claim.job_id)
+            self._tell_end(claim.job_id)
+        return Outcome(None, job_has_ended=not listed.to_fetch, wakes=listed.wakes)
 
     def _insist(self, say: Callable[[], T]) -> T:
         return insist(say, is_stopping=lambda: self.keeper.is_stopping)
@@ -99,10 +125,10 @@ class Lister:
             lambda: reuse.compared(self.database, claim.client, claim.process_number, docket)
         )
 
-    def _doubt(self, claim: ListingClaim, missing: int) -> None:
+    def _doubt(self, claim: ListingClaim, missing: int) -> Outcome:
         """Has the case listed once more: the portal sometimes lists incompletely."""
         delay_s = jittered(DOUBT_FACTOR * self.policy.base_s)
-        self._insist(lambda: listing_claims.doubt(self.database, claim, delay_s=delay_s))
+        outcome = self._insist(lambda: listing_claims.doubt(self.database, claim, delay_s=delay_s))
         log.warning(
             "listing lacks documents, asked for again",
             job_id=str(claim.job_id),
@@ -110,18 +136,25 @@ class Lister:
             retry_in_s=round(delay_s, 1),
         )
         self.messages.list_documents(claim.job_id, delay_s=delay_s)
+        return outcome
 
-    def _failed(self, claim: ListingClaim, error: AttemptError) -> None:
-        delay_s = self._insist(
+    def _failed(self, claim: ListingClaim, error: AttemptError) -> Outcome:
+        outcome = self._insist(
             lambda: listing_claims.fail_attempt(self.database, claim, error, self.policy)
         )
         log.warning(
-            "listing failed", job_id=str(claim.job_id), reason=error.reason, retry_in_s=delay_s
+            "listing failed",
+            job_id=str(claim.job_id),
+            reason=error.reason,
+            retry_in_s=outcome.delay_s,
         )
-        if delay_s is None:
+        if outcome.job_has_ended:
             self._tell_end(claim.job_id)
-        else:
-            self.messages.list_documents(claim.job_id, delay_s=delay_s)
+        return outcome
 
     def _tell_end(self, job_id: UUID) -> None:
         self.messages.send_webhooks(job_id, webhooks.due(self.database, job_id))
+
+
+def _nothing() -> None:
+    """A listing whose claim is gone ends by itself, and is not recorded."""

@@ -17,6 +17,7 @@ import redis
 import structlog
 
 from actors import enqueue
+from actors.asker import Asker
 from actors.clock import Clock
 from actors.deadline import Watchdog
 from actors.delivery import Notifier
@@ -27,17 +28,22 @@ from actors.heartbeat import Heartbeat
 from actors.keeper import Keeper
 from actors.listing import Lister
 from actors.portal import Portal
+from actors.prober import Prober
 from actors.receiver import WebhookPoster
 from actors.sweeper import Sweeper
 from actors.upload import Uploader
 from storage import claims, listing_claims, logs
+from storage.courts import ProbePolicy
 from storage.database import Database
 from storage.errors import ServiceUnavailable
 from storage.objects import Objects, ObjectStore
+from storage.pauses import PausePolicy
 from storage.receivers import Receivers
 from storage.retries import RetryPolicy, jittered
 from storage.settings import Settings
+from storage.slots import Limits
 from storage.spool import Spool
+from storage.tasks import Asking
 from storage.wakeups import Wakeups
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -72,7 +78,27 @@ def _database(settings: Settings, threads: int) -> Database:
 
 
 def _policy(settings: Settings) -> RetryPolicy:
-    return RetryPolicy(settings.attempts, settings.attempts_few, settings.retry_base_ms / 1000)
+    return RetryPolicy(
+        settings.attempts,
+        settings.attempts_few,
+        settings.retry_base_ms / 1000,
+        PausePolicy(settings.pdpj_pause_base_ms / 1000, settings.pdpj_max_concurrent),
+        _probes(settings),
+    )
+
+
+def _probes(settings: Settings) -> ProbePolicy:
+    return ProbePolicy(settings.pdpj_probe_base_ms / 1000, settings.pdpj_probe_patience_s)
+
+
+def _asking(settings: Settings, spool_id: UUID) -> Asking:
+    limits = Limits(
+        at_once=settings.pdpj_max_concurrent,
+        per_court=settings.pdpj_max_concurrent_per_court,
+        lanes=settings.lanes_per_job,
+        per_minute=settings.pdpj_max_per_minute,
+    )
+    return Asking(limits, _probes(settings), spool_id, settings.lease_s)
 
 
 def _spool(settings: Settings) -> Spool:
@@ -133,21 +159,29 @@ def worker() -> None:
     keeper = Keeper(
         partial(claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
     )
+    spool = _spool(settings)
     downloader = Downloader(
         database=database,
         portal=portal,
         watchdog=watchdog,
-        spool=_spool(settings),
+        spool=spool,
         messages=messages,
         keeper=keeper,
         policy=_policy(settings),
-        lanes=settings.lanes_per_job,
-        lease_s=settings.lease_s,
         deadline_s=settings.document_deadline_s,
     )
+    asker = Asker(
+        database=database,
+        messages=messages,
+        asking=_asking(settings, spool.spool_id),
+        keeper=keeper,
+        lister=lister,
+        downloader=downloader,
+        prober=Prober(database, portal, keeper, _policy(settings), settings.lease_s),
+    )
     broker.add_middleware(_StopOnShutdown(keeper.stop_all, listing_keeper.stop_all))
-    _declare(broker, enqueue.LIST_QUEUE, "list_documents", lister.list_documents)
-    _declare(broker, enqueue.DOWNLOAD_QUEUE, "download_document", downloader.download_document)
+    _declare(broker, enqueue.LIST_QUEUE, "list_documents", asker.list_documents)
+    _declare(broker, enqueue.DOWNLOAD_QUEUE, "download_document", asker.download_document)
 
 
 def uploader() -> None:
@@ -168,6 +202,7 @@ def uploader() -> None:
         ),
         stopping=stopping,
         lease_s=settings.lease_s,
+        lanes=settings.lanes_per_job,
     )
     Heartbeat(database, spool).start()
     queue = enqueue.upload_queue(spool.spool_id)
@@ -197,9 +232,9 @@ def run_clock(stop: threading.Event) -> None:
             settings.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=5
         ),
         messages=messages,
-        lanes=settings.lanes_per_job,
+        # The clock claims nothing, so any spool will do.
+        asking=_asking(settings, UUID(int=0)),
         interval_s=settings.clock_interval_ms / 1000,
-        lease_s=settings.lease_s,
     )
     objects = Objects(ObjectStore.of(settings), max_connections=2)
     Sweeper(database, objects, settings.orphan_age_s).start(stop)

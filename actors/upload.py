@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import structlog
@@ -16,6 +16,7 @@ from storage.claims import Spooled
 from storage.database import Database
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
 from storage.objects import Objects, Upload, object_key
+from storage.outcomes import Outcome
 from storage.retries import jittered
 from storage.spool import Spool
 
@@ -36,6 +37,7 @@ class Uploader:
     keeper: Keeper
     stopping: threading.Event
     lease_s: float
+    lanes: int
 
     def upload_document(self, job_id: UUID, document_id: UUID, lease: UUID) -> None:
         """Stores the file of a claim, unless somebody does or nobody wants it any more."""
@@ -82,7 +84,7 @@ class Uploader:
     def _done(self, file: Spooled, key: str) -> None:
         try:
             outcome = insist(
-                lambda: claims.stored(self.database, file, key),
+                lambda: claims.stored(self.database, file, key, lanes=self.lanes),
                 is_stopping=self.stopping.is_set,
             )
         except LeaseLost:
@@ -91,13 +93,13 @@ class Uploader:
             raise
         log.info("document stored", size_bytes=file.size_bytes)
         self.spool.remove(file.lease)
-        self._go_on(file, has_ended=outcome.job_has_ended)
+        self._go_on(file, outcome)
 
     def _lost(self, file: Spooled) -> None:
         log.warning("spool file gone or altered; it is fetched again")
         outcome = claims.give_back(self.database, file, is_lost=True)
         self.spool.remove(file.lease)
-        self._go_on(file, has_ended=outcome.job_has_ended)
+        self._go_on(file, replace(outcome, wakes=1))
 
     def _postpone(self, file: Spooled, error: ServiceUnavailable) -> None:
         delay_s = jittered(min(POSTPONE_CAP_S, POSTPONE_BASE_S * 2 ** min(file.pause_count, 10)))
@@ -107,11 +109,12 @@ class Uploader:
             self.spool.spool_id, file.job_id, file.document_id, file.lease, delay_s=delay_s
         )
 
-    def _go_on(self, file: Spooled, *, has_ended: bool) -> None:
-        if has_ended:
+    def _go_on(self, file: Spooled, outcome: Outcome) -> None:
+        if outcome.job_has_ended:
             due = webhooks.due(self.database, file.job_id)
             self.messages.send_webhooks(file.job_id, due)
-        else:
+        elif outcome.wakes:
+            # A lane is free again. The worker that waited for it has gone on to other jobs.
             self.messages.download_lanes(file.job_id, 1)
 
     def _discard(self, lease: UUID) -> None:

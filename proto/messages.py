@@ -65,6 +65,34 @@ class JobValues(Protocol):
     def end_time(self) -> datetime | None: ...
     @property
     def expire_time(self) -> datetime | None: ...
+    @property
+    def priority(self) -> str: ...
+    @property
+    def vanished_documents(self) -> int: ...
+    @property
+    def vanished_document_ids(self) -> Sequence[UUID]: ...
+
+
+class HoldValues(Protocol):
+    """Why a job is not served right now."""
+
+    @property
+    def reason(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def until_time(self) -> datetime | None: ...
+
+
+class PlaceValues(Protocol):
+    """Where a running job stands in the queue for the portal, and when it will end."""
+
+    @property
+    def queue_position(self) -> int | None: ...
+    @property
+    def estimated_end_time(self) -> datetime | None: ...
+    @property
+    def hold(self) -> HoldValues | None: ...
 
 
 class DocumentValues(Protocol):
@@ -157,10 +185,12 @@ def percent(completed: int, total: int | None) -> float:
     return min(99.9, round(100 * completed / total, 1))
 
 
-def job_message(job: JobValues, webhooks: Iterable[pb.Webhook] = ()) -> pb.Job:
-    """The Job message of a job."""
+def job_message(
+    job: JobValues, webhooks: Iterable[pb.Webhook] = (), place: PlaceValues | None = None
+) -> pb.Job:
+    """The Job message of a job; `place` is known of a running one."""
     done = job.completed_documents + job.failed_documents + job.cancelled_documents
-    return pb.Job(
+    message = pb.Job(
         job_id=str(job.job_id),
         process_number=job.process_number,
         state=f"JOB_STATE_{job.state}",
@@ -183,7 +213,28 @@ def job_message(job: JobValues, webhooks: Iterable[pb.Webhook] = ()) -> pb.Job:
         end_time=timestamp(job.end_time),
         expire_time=timestamp(job.expire_time),
         secrecy_level=job.secrecy_level,
+        priority=f"PRIORITY_{job.priority}",
+        vanished_documents=job.vanished_documents,
+        vanished_document_ids=map(str, job.vanished_document_ids),
     )
+    if place is not None:
+        set_place(message, place)
+    return message
+
+
+def set_place(job: pb.Job, place: PlaceValues) -> None:
+    """Says in a Job message where the job stands now, instead of what was said before."""
+    for field in ("queue_position", "estimated_end_time", "hold"):
+        job.ClearField(field)
+    told = pb.Job(
+        queue_position=place.queue_position,
+        estimated_end_time=timestamp(place.estimated_end_time),
+    )
+    if place.hold is not None:
+        told.hold.reason, told.hold.message = place.hold.reason, place.hold.message
+        if place.hold.until_time is not None:
+            told.hold.until_time.FromDatetime(place.hold.until_time)
+    job.MergeFrom(told)
 
 
 def document_message(document: DocumentValues) -> pb.Document:

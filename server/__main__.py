@@ -23,6 +23,7 @@ from storage import logs
 from storage.database import Database
 from storage.errors import ConfigurationError, ServiceUnavailable
 from storage.objects import Objects, ObjectStore
+from storage.queue_view import QueueView, limits_of
 from storage.receivers import Receivers
 from storage.settings import Settings
 from storage.wakeups import Wakeups
@@ -49,10 +50,11 @@ def parts_of(settings: Settings) -> Parts:
     """The composition root of the server."""
     wakeups = Wakeups(settings.redis_url)
     store = ObjectStore.of(settings)
+    database = Database(
+        settings.database_url, max_connections=POOL_THREADS, on_change=wakeups.announce
+    )
     return Parts(
-        database=Database(
-            settings.database_url, max_connections=POOL_THREADS, on_change=wakeups.announce
-        ),
+        database=database,
         objects=Objects(store, max_connections=POOL_THREADS),
         messages=Messages(make_broker(settings.redis_url, timeout_s=1)),
         receivers=Receivers.from_entries(settings.webhook_allowed_hosts),
@@ -61,6 +63,7 @@ def parts_of(settings: Settings) -> Parts:
         listing_max_age_s=settings.listing_max_age_s,
         job_deadline_s=settings.job_deadline_s,
         lanes=settings.lanes_per_job,
+        queue=QueueView(database, limits_of(settings)),
     )
 
 

@@ -15,6 +15,7 @@ from server import page_tokens
 from storage.documents import DocumentFilter
 from storage.errors import FieldViolation, InvalidRequest
 from storage.jobs import JobFilter, StartRequest
+from storage.priorities import Priority
 from storage.process_number import parse_process_number
 from storage.receivers import Receivers
 from storage.states import DocumentState, JobState
@@ -79,6 +80,7 @@ def start_request(
         request_id = checks.take(lambda: _uuid("request_id", request.request_id))
     if request.HasField("max_age"):
         max_age_s = checks.take(lambda: _seconds("max_age", request.max_age))
+    priority = checks.take(lambda: _priority(request.priority))
     checks.finish()
     return StartRequest(
         client=client,
@@ -87,7 +89,17 @@ def start_request(
         request_id=request_id,
         max_age_s=min(MAX_AGE_CAP_S, default_max_age_s if max_age_s is None else max_age_s),
         given_max_age_s=max_age_s,
+        priority=priority or Priority.NORMAL,
     )
+
+
+def _priority(value: int) -> Priority:
+    if value == pb.PRIORITY_UNSPECIFIED:
+        return Priority.NORMAL
+    names = {number: name.removeprefix("PRIORITY_") for name, number in pb.Priority.items()}
+    if value not in names:
+        raise InvalidRequest.of("priority", "must be a value of PRIORITY_*; unset means NORMAL.")
+    return Priority(names[value])
 
 
 def target(request: pb.GetStatusRequest | pb.WatchProgressRequest) -> UUID | str:

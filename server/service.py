@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ import grpc
 from actors.enqueue import Messages
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
-from proto.messages import document_message, job_message, timestamp, webhook_message
+from proto.messages import document_message, job_message, set_place, timestamp, webhook_message
 from server import page_tokens, requests
 from server.errors import ShuttingDown
 from server.watch import Change, Feed, Hub, Reader
@@ -25,6 +25,7 @@ from storage.docket import Docket
 from storage.errors import InvalidRequest, PreconditionFailed, ServiceUnavailable
 from storage.jobs import StartRequest
 from storage.objects import Objects
+from storage.queue_view import Place, QueueView
 from storage.receivers import Receivers, display
 from storage.records import JobView, is_sealed
 from storage.states import JOB_ENDS
@@ -55,6 +56,7 @@ class Parts:
     listing_max_age_s: int
     job_deadline_s: int
     lanes: int
+    queue: QueueView
 
 
 class DownloadService(pb_grpc.DownloadServiceServicer):
@@ -79,7 +81,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             default_max_age_s=self._parts.listing_max_age_s,
         )
         view, is_new = await self._run(self._start, wanted)
-        return pb.StartDownloadResponse(job=_job(view), created=is_new)
+        return pb.StartDownloadResponse(job=await self._job(view), created=is_new)
 
     def _start(self, wanted: StartRequest) -> tuple[JobView, bool]:
         parts = self._parts
@@ -127,7 +129,34 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     ) -> pb.GetStatusResponse:
         """One job as it is now."""
         view = await self._view(requests.target(request))
-        return pb.GetStatusResponse(job=_job(view))
+        return pb.GetStatusResponse(job=await self._job(view))
+
+    async def _job(self, view: JobView) -> pb.Job:
+        [message] = await self._jobs([view])
+        return message
+
+    async def _jobs(self, views: Sequence[JobView]) -> list[pb.Job]:
+        """The messages of jobs, with the places of those that run."""
+        places = await self._places([v.job.job_id for v in views if not v.job.is_ended])
+        return [_job_message(view, places.get(view.job.job_id)) for view in views]
+
+    async def _placed(self, job: pb.Job) -> pb.Job:
+        """A feed's message with the job's place of now: the feed may have been quiet for long."""
+        if job.state in ENDED:
+            return job
+        job_id = UUID(job.job_id)
+        places = await self._places([job_id])
+        # The feed's own is shared by its watchers.
+        told = pb.Job()
+        told.CopyFrom(job)
+        set_place(told, places[job_id])
+        return told
+
+    async def _places(self, job_ids: Sequence[UUID]) -> dict[UUID, Place]:
+        queue = self._parts.queue
+        if not job_ids or queue.is_fresh:
+            return queue.seen(job_ids)
+        return await self._run(queue.places, job_ids)
 
     async def _view(self, target: UUID | str) -> JobView:
         if isinstance(target, UUID):
@@ -147,7 +176,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         with self.hub.feed(view.job.job_id) as feed:
             # A feed that others watch may be behind what was just read.
             await feed.refresh(view.job.revision)
-            yield _told(watch.after_revision, job=_job(view))
+            yield _told(watch.after_revision, job=await self._job(view))
             async for message in self._follow(feed, watch.after_revision, watch.heartbeat_s):
                 yield message
 
@@ -161,7 +190,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             is_ended = change.job.state in ENDED
             if change.job.revision > revision or is_ended:
                 revision = change.job.revision
-                yield _told(revision, job=change.job)
+                yield _told(revision, job=await self._placed(change.job))
             if is_ended:
                 return
             is_changed = False
@@ -181,7 +210,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         changed = documents.changed(
             self._parts.database, job_id, after_revision=after_revision, up_to=view.job.revision
         )
-        return Change(_job(view), [document_message(d) for d in changed])
+        return Change(_job_message(view), [document_message(d) for d in changed])
 
     async def _revisions(self, job_ids: list[UUID]) -> dict[UUID, int]:
         return await self._run(jobs.revisions, self._parts.database, job_ids)
@@ -198,7 +227,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         if len(found) > page.size:
             last = shown[-1].job
             token = page_tokens.job_token(last.create_time, last.job_id, page.fingerprint)
-        return pb.ListJobsResponse(jobs=map(_job, shown), next_page_token=token)
+        return pb.ListJobsResponse(jobs=await self._jobs(shown), next_page_token=token)
 
     async def ListDocuments(
         self, request: pb.ListDocumentsRequest, context: Context
@@ -220,7 +249,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     ) -> pb.CancelJobResponse:
         """Stops a job."""
         view = await self._run(self._cancel, requests.job_id(request.job_id))
-        return pb.CancelJobResponse(job=_job(view))
+        return pb.CancelJobResponse(job=await self._job(view))
 
     def _cancel(self, job_id: UUID) -> JobView:
         view = jobs.cancel(self._parts.database, CLIENT, job_id)
@@ -250,7 +279,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         """Runs the failed documents of an ended job again."""
         job_id, request_id = requests.retry(request)
         view = await self._run(self._retry, job_id, request_id)
-        return pb.RetryJobResponse(job=_job(view))
+        return pb.RetryJobResponse(job=await self._job(view))
 
     def _retry(self, job_id: UUID, request_id: UUID | None) -> JobView:
         view, is_new = reruns.rerun(
@@ -269,7 +298,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     ) -> pb.RedeliverWebhookResponse:
         """Sends the webhooks of an ended job again."""
         view = await self._run(self._redeliver, requests.job_id(request.job_id))
-        return pb.RedeliverWebhookResponse(job=_job(view))
+        return pb.RedeliverWebhookResponse(job=await self._job(view))
 
     def _redeliver(self, job_id: UUID) -> JobView:
         view = webhooks.redeliver(self._parts.database, CLIENT, job_id)
@@ -277,9 +306,9 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return view
 
 
-def _job(view: JobView) -> pb.Job:
-    shown: Iterable[pb.Webhook] = (webhook_message(w, display(w.url)) for w in view.webhooks)
-    return job_message(view.job, shown)
+def _job_message(view: JobView, place: Place | None = None) -> pb.Job:
+    shown = [webhook_message(w, display(w.url)) for w in view.webhooks]
+    return job_message(view.job, shown, place)
 
 
 def _told(

@@ -8,15 +8,17 @@ counted, revisions are taken and the end is decided.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
+from storage import answers, slots
 from storage.closing import UNCLAIMED
 from storage.database import Database, Row, Transaction, in_list
 from storage.ending import end_if_over
-from storage.errors import AttemptError, Failure, LeaseLost, TooFast
-from storage.retries import LOST_LEASES, RetryPolicy, pause_s
+from storage.errors import AttemptError, Failure, LeaseLost
+from storage.outcomes import Outcome
+from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import IN_LANE, DocumentState, sources_of
 
 WORKER_LOST = Failure(
@@ -85,26 +87,19 @@ class Content:
     extension: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the end of an attempt led to.
-
-    `delay_s`: seconds until the document may be tried again, None when it is over.
-    """
-
-    delay_s: float | None
-    job_has_ended: bool
-
-
+# What is due again goes before what is fresh.
 _CLAIM = f"""
 UPDATE documents SET state = '{DocumentState.DOWNLOADING}', revision = %(revision)s,
     lease = %(lease)s, spool_id = %(spool_id)s, not_before = NULL,
     lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-WHERE job_id = %(job_id)s AND document_id = (
+WHERE job_id = %(job_id)s AND document_id = coalesce((
     SELECT document_id FROM documents
     WHERE job_id = %(job_id)s AND state = '{DocumentState.PENDING}'
-        AND (not_before IS NULL OR not_before <= clock_timestamp())
-    ORDER BY position LIMIT 1 FOR UPDATE SKIP LOCKED)
+        AND not_before <= statement_timestamp()
+    ORDER BY not_before LIMIT 1 FOR UPDATE SKIP LOCKED), (
+    SELECT document_id FROM documents
+    WHERE job_id = %(job_id)s AND state = '{DocumentState.PENDING}' AND not_before IS NULL
+    ORDER BY position LIMIT 1 FOR UPDATE SKIP LOCKED))
 AND %(lanes)s > (
     SELECT count(*) FROM documents
     WHERE job_id = %(job_id)s AND state IN ({in_list(sorted(IN_LANE))}))
@@ -112,43 +107,41 @@ RETURNING *
 """
 
 
-def claim_next(
-    database: Database, job_id: UUID, *, spool_id: UUID, lanes: int, lease_s: float
+def claim_in(
+    transaction: Transaction,
+    job: Row,
+    lease: UUID,
+    *,
+    spool_id: UUID,
+    lanes: int,
+    lease_s: float,
 ) -> Claim | None:
-    """The job's next ready document, leased for `lease_s` seconds to this spool.
+    """The next ready document of `job`, whose lock is held, leased for `lease_s` to this spool.
 
-    None: nothing is ready, `lanes` documents are on their way already, or the job has ended.
+    None: nothing is ready, or `lanes` documents are on their way already.
     """
-    with database.transaction() as transaction:
-        job = transaction.one(
-            "SELECT revision, process_number FROM jobs WHERE job_id = %(job_id)s"
-            " AND end_time IS NULL FOR UPDATE",
-            job_id=job_id,
-        )
-        if job is None:
-            return None
-        row = transaction.one(
-            _CLAIM,
-            job_id=job_id,
-            lease=uuid4(),
-            spool_id=spool_id,
-            lanes=lanes,
-            lease_s=lease_s,
-            revision=job["revision"] + 1,
-        )
-        if row is None:
-            return None
-        _advance_job(transaction, job_id)
-        return Claim(
-            job_id=job_id,
-            document_id=row["document_id"],
-            lease=row["lease"],
-            process_number=job["process_number"],
-            name=row["name"],
-            href=row["hrefs"][row["href_index"]],
-            listed_size_bytes=row["listed_size_bytes"],
-            listed_content_type=row["listed_content_type"],
-        )
+    row = transaction.one(
+        _CLAIM,
+        job_id=job["job_id"],
+        lease=lease,
+        spool_id=spool_id,
+        lanes=lanes,
+        lease_s=lease_s,
+        revision=job["revision"] + 1,
+    )
+    if row is None:
+        return None
+    _advance_job(transaction, job["job_id"])
+    return Claim(
+        job_id=job["job_id"],
+        document_id=row["document_id"],
+        lease=lease,
+        process_number=job["process_number"],
+        name=row["name"],
+        href=row["hrefs"][row["href_index"]],
+        listed_size_bytes=row["listed_size_bytes"],
+        listed_content_type=row["listed_content_type"],
+    )
 
 
 def _advance_job(
@@ -156,7 +149,7 @@ def _advance_job(
     job_id: UUID,
     counters: str = "",
     returning: str = "",
-    **values: int | str,
+    **values: int | str | UUID,
 ) -> Row:
     """Takes the job's lock and its next revision, with any counters that change.
 
@@ -192,6 +185,7 @@ def keep(database: Database, leases: Iterable[UUID], *, lease_s: float) -> set[U
             leases=tokens,
             lease_s=lease_s,
         )
+        slots.keep(transaction, tokens, lease_s=lease_s)
         held = transaction.all(
             "SELECT lease FROM documents WHERE lease = ANY(%(leases)s)", leases=tokens
         )
@@ -224,14 +218,18 @@ def _move(
     return row
 
 
-def spooled(database: Database, claim: Claim, content: Content) -> None:
-    """The file is in the spool, whole and checked. May be said twice. Raises LeaseLost."""
+def spooled(database: Database, claim: Claim, content: Content) -> int:
+    """The file is in the spool, whole and checked; how many requests more may begin.
+
+    May be said twice. Raises LeaseLost.
+    """
     try:
-        _spool(database, claim, content)
+        return _spool(database, claim, content)
     except LeaseLost:
         # A COMMIT whose answer was lost looks like this when it is said again.
         if not _is_in(database, claim, DocumentState.DOWNLOADED):
             raise
+    return 0
 
 
 def _is_in(database: Database, claim: Held, state: DocumentState) -> bool:
@@ -244,7 +242,7 @@ def _is_in(database: Database, claim: Held, state: DocumentState) -> bool:
     return row is not None
 
 
-def _spool(database: Database, claim: Claim, content: Content) -> None:
+def _spool(database: Database, claim: Claim, content: Content) -> int:
     with database.transaction() as transaction:
         job = _advance_job(transaction, claim.job_id)
         _move(
@@ -253,6 +251,7 @@ def _spool(database: Database, claim: Claim, content: Content) -> None:
             DocumentState.DOWNLOADED,
             job["revision"],
             "lease_until = NULL, attempt_count = attempt_count + 1, pause_count = 0,"
+            " failing_since = NULL,"
             " size_bytes = %(size_bytes)s, sha256 = %(sha256)s,"
             " content_type = %(content_type)s, extension = %(extension)s",
             size_bytes=content.size_bytes,
@@ -260,6 +259,7 @@ def _spool(database: Database, claim: Claim, content: Content) -> None:
             content_type=content.content_type,
             extension=content.extension,
         )
+        return answers.good(transaction, claim.lease, job["court"])
 
 
 def give_back(
@@ -271,14 +271,20 @@ def give_back(
     """
     with database.transaction() as transaction:
         job = _advance_job(transaction, claim.job_id)
+        slots.linger(transaction, claim.lease)
         return _return(transaction, job, claim, delay_s=delay_s, is_lost=is_lost)
 
 
 def stop(database: Database, claim: Claim) -> None:
-    """Returns a document whose download was stopped; one in the spool stays. Raises LeaseLost."""
+    """Returns a document whose download was stopped; one in the spool stays."""
     if _is_in(database, claim, DocumentState.DOWNLOADED):
-        raise LeaseLost("The file is in the spool already.")
-    give_back(database, claim)
+        return
+    try:
+        give_back(database, claim)
+    except LeaseLost:
+        # Cancelled, say. Its request was ours all the same, and so were its slots.
+        with database.transaction() as transaction:
+            slots.linger(transaction, claim.lease)
 
 
 def expire(database: Database, held: Held, state: DocumentState) -> Outcome:
@@ -316,17 +322,24 @@ def _return(
     return _fail_for_good(transaction, row, WORKER_LOST)
 
 
+_FAILING_SINCE = (
+    ", (SELECT failing_since FROM documents d WHERE d.lease = %(lease)s) AS failing_since"
+)
+
+
 def fail_attempt(
     database: Database, claim: Claim, error: AttemptError, policy: RetryPolicy
 ) -> Outcome:
     """Records a failed attempt: the document is tried again later, or given up with a reason.
 
     A document whose link fails for good is tried under its twin's link, if it has one. "Too fast"
-    burns no attempt. Raises LeaseLost.
+    and a court that is away burn no attempt. Raises LeaseLost.
     """
     with database.transaction() as transaction:
-        job = _advance_job(transaction, claim.job_id)
-        is_pause = isinstance(error, TooFast)
+        job = _advance_job(transaction, claim.job_id, returning=_FAILING_SINCE, lease=claim.lease)
+        verdict = answers.failed(
+            transaction, claim.lease, job["court"], error, policy, since=job["failing_since"]
+        )
         row = _move(
             transaction,
             claim,
@@ -334,26 +347,28 @@ def fail_attempt(
             job["revision"],
             f"{UNCLAIMED}, attempt_count = attempt_count + %(attempts)s,"
             " href_attempt_count = href_attempt_count + %(attempts)s,"
-            " pause_count = pause_count + %(pauses)s, error_reason = %(reason)s,"
+            " failing_since = %(failing_since)s, error_reason = %(reason)s,"
             " error_message = %(message)s, error_is_retryable = %(is_retryable)s",
-            attempts=int(not is_pause),
-            pauses=int(is_pause),
+            attempts=int(verdict.wait_s is None),
+            failing_since=verdict.failing_since,
             reason=error.reason,
             message=str(error),
             is_retryable=error.is_retryable,
         )
-        delay_s: float | None
-        if isinstance(error, TooFast):
-            delay_s = pause_s(error, pauses_made=row["pause_count"] - 1)
-        else:
-            delay_s = policy.delay_s(error, attempts_made=row["href_attempt_count"])
-        if delay_s is not None:
-            _postpone(transaction, row, delay_s)
-            return Outcome(delay_s, job_has_ended=False)
-        if row["href_index"] + 1 < len(row["hrefs"]):
-            _use_twin(transaction, row)
-            return Outcome(0, job_has_ended=False)
-        return _fail_for_good(transaction, row, error.as_failure())
+        if verdict.wait_s is not None:
+            return Outcome(verdict.wait_s, job_has_ended=False)
+        return replace(_after(transaction, row, error, policy), wakes=verdict.wakes)
+
+
+def _after(transaction: Transaction, row: Row, error: AttemptError, policy: RetryPolicy) -> Outcome:
+    delay_s = policy.delay_s(error, attempts_made=row["href_attempt_count"])
+    if delay_s is not None:
+        _postpone(transaction, row, delay_s)
+        return Outcome(delay_s, job_has_ended=False)
+    if row["href_index"] + 1 < len(row["hrefs"]):
+        _use_twin(transaction, row)
+        return Outcome(0, job_has_ended=False)
+    return _fail_for_good(transaction, row, error.as_failure())
 
 
 def _postpone(transaction: Transaction, row: Row, delay_s: float) -> None:
@@ -369,7 +384,8 @@ def _postpone(transaction: Transaction, row: Row, delay_s: float) -> None:
 def _use_twin(transaction: Transaction, row: Row) -> None:
     transaction.run(
         "UPDATE documents SET href_index = href_index + 1, href_attempt_count = 0,"
-        " not_before = NULL WHERE job_id = %(job_id)s AND document_id = %(document_id)s",
+        " failing_since = NULL, not_before = NULL"
+        " WHERE job_id = %(job_id)s AND document_id = %(document_id)s",
         job_id=row["job_id"],
         document_id=row["document_id"],
     )
@@ -435,11 +451,17 @@ def postpone_upload(database: Database, file: Spooled, *, delay_s: float) -> Non
         )
 
 
-def stored(database: Database, file: Spooled, object_key: str) -> Outcome:
+_TAKEN_LANES = (
+    "(SELECT count(*) FROM documents d WHERE d.job_id = jobs.job_id"
+    f" AND d.state IN ({in_list(sorted(IN_LANE))}))"
+)
+
+
+def stored(database: Database, file: Spooled, object_key: str, *, lanes: int) -> Outcome:
     """The bucket holds the file: AVAILABLE, and the end of the job if it was the last.
 
-    Raises LeaseLost, also when a sweep has deleted the object meanwhile: the clock then has it
-    put again.
+    `wakes` is 1 when all `lanes` of the job were taken until now. Raises LeaseLost, also when a
+    sweep has deleted the object meanwhile: the clock then has it put again.
     """
     with database.transaction() as transaction:
         job = _advance_job(
@@ -448,7 +470,7 @@ def stored(database: Database, file: Spooled, object_key: str) -> Outcome:
             ", completed_documents = completed_documents + 1,"
             " stored_bytes = stored_bytes + %(size_bytes)s",
             # Taken here, so that the next statement sees what a sweep has noted before it.
-            returning=f", {lock_key('%(object_key)s', '_shared')}",
+            returning=f", {lock_key('%(object_key)s', '_shared')}, {_TAKEN_LANES} AS taken_lanes",
             object_key=object_key,
             size_bytes=file.size_bytes,
         )
@@ -464,4 +486,5 @@ def stored(database: Database, file: Spooled, object_key: str) -> Outcome:
             object_key=object_key,
             take_time=file.take_time,
         )
-        return Outcome(None, end_if_over(transaction, job)["end_time"] is not None)
+        has_ended = end_if_over(transaction, job)["end_time"] is not None
+        return Outcome(None, has_ended, wakes=int(job["taken_lanes"] >= lanes))

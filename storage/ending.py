@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
+from storage import turns
 from storage.database import Row, Transaction, in_list
 from storage.errors import Failure
 from storage.records import DocumentRecord, JobRecord, columns
@@ -61,6 +62,7 @@ def end(
     )
     if job is None:
         raise AssertionError(f"job {job_id} ended twice")
+    turns.leave(transaction, job_id)
     _record_event(transaction, job)
     transaction.changed(job_id, job["revision"])
     return job

@@ -10,11 +10,13 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from storage import docket as dockets
+from storage import turns
 from storage.closing import close_rest
 from storage.database import Database, Row, Transaction, in_list
 from storage.docket import Docket
 from storage.ending import end
 from storage.errors import FieldViolation, NotFound, RequestIdReused
+from storage.priorities import Priority
 from storage.receivers import receiver_of
 from storage.records import AttemptRecord, JobRecord, JobView, WebhookRecord, columns
 from storage.states import JOB_RUNNING, DocumentState, JobState, WebhookState
@@ -36,11 +38,15 @@ class StartRequest:
     request_id: UUID | None
     max_age_s: float
     given_max_age_s: float | None
+    priority: Priority = Priority.NORMAL
 
     @property
     def payload_sha256(self) -> str:
         """What must be the same when a request_id comes again."""
-        payload = [self.process_number, self.webhook_url, self.given_max_age_s]
+        payload: list[object] = [self.process_number, self.webhook_url, self.given_max_age_s]
+        # Not always: what earlier releases have remembered must stay good.
+        if self.priority is not Priority.NORMAL:
+            payload.append(self.priority)
         return hashlib.sha256(json.dumps(payload).encode()).hexdigest()
 
 
@@ -85,6 +91,8 @@ def _start(
     if earlier := _earlier(transaction, request):
         return view(transaction, earlier), False
     job, is_new = _insert_or_join(transaction, request, job_deadline_s)
+    if not is_new:
+        job = _raise_priority(transaction, job, request.priority)
     if request.webhook_url:
         job = _add_webhook(transaction, job, request.webhook_url, is_new=is_new)
     if request.request_id:
@@ -107,7 +115,8 @@ def _earlier(transaction: Transaction, request: StartRequest) -> Row | None:
         raise RequestIdReused(
             FieldViolation(
                 "request_id",
-                "was already used with another process_number, webhook_url or max_age; "
+                "was already used with another process_number, webhook_url, max_age or "
+                "priority; "
                 "choose a new UUID for a new request.",
             )
         )
@@ -121,9 +130,10 @@ def _insert_or_join(
     while True:
         made = transaction.one(
             """
-            INSERT INTO jobs (job_id, client, process_number, state, max_age_s, start_time,
-                deadline_time)
-            VALUES (%(job_id)s, %(client)s, %(process_number)s, %(state)s, %(max_age_s)s,
+            INSERT INTO jobs (job_id, client, process_number, state, priority, max_age_s,
+                start_time, deadline_time)
+            VALUES (%(job_id)s, %(client)s, %(process_number)s, %(state)s, %(priority)s,
+                %(max_age_s)s,
                 CASE WHEN %(state)s = 'PROCESSING' THEN clock_timestamp() END,
                 clock_timestamp() + %(deadline_s)s * interval '1 second')
             ON CONFLICT DO NOTHING RETURNING *
@@ -132,10 +142,12 @@ def _insert_or_join(
             client=request.client,
             process_number=request.process_number,
             state=state,
+            priority=request.priority,
             max_age_s=request.max_age_s,
             deadline_s=job_deadline_s,
         )
         if made:
+            turns.enter(transaction, made["job_id"])
             transaction.changed(made["job_id"], made["revision"])
             return made, True
         running = transaction.one(
@@ -147,6 +159,34 @@ def _insert_or_join(
         # None: it ended between the two statements, so the next turn makes a new one.
         if running:
             return running, False
+
+
+def _raise_priority(transaction: Transaction, job: Row, wanted: Priority) -> Row:
+    """Gives a running job, whose lock is held, a higher priority; a lower one changes nothing."""
+    if not wanted.is_above(Priority(job["priority"])):
+        return job
+    raised = transaction.only(
+        "UPDATE jobs SET priority = %(priority)s, revision = revision + 1,"
+        " update_time = clock_timestamp() WHERE job_id = %(job_id)s RETURNING *",
+        job_id=job["job_id"],
+        priority=wanted,
+    )
+    _take_other_turns(transaction, job, raised)
+    transaction.changed(raised["job_id"], raised["revision"])
+    return raised
+
+
+def _take_other_turns(transaction: Transaction, before: Row, job: Row) -> None:
+    """Has a job take its turns by its new priority; one that was BULK begins with the others."""
+    if before["priority"] == Priority.BULK:
+        turns.leave(transaction, job["job_id"])
+        turns.enter(transaction, job["job_id"])
+        return
+    transaction.run(
+        "UPDATE turns SET weight = %(weight)s WHERE job_id = %(job_id)s",
+        job_id=job["job_id"],
+        weight=turns.WEIGHTS[job["priority"]],
+    )
 
 
 def _add_webhook(transaction: Transaction, job: Row, url: str, *, is_new: bool) -> Row:

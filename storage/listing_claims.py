@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID, uuid4
 
+from storage import answers, reuse, slots, turns
 from storage import docket as dockets
-from storage import reuse
+from storage.answers import Verdict
 from storage.database import Database, Row, Transaction, in_list
 from storage.docket import Docket
 from storage.ending import end
-from storage.errors import AttemptError, Failure, LeaseLost, TooFast
-from storage.retries import LOST_LEASES, RetryPolicy, pause_s
+from storage.errors import AttemptError, Failure, LeaseLost
+from storage.outcomes import Outcome
+from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import JobState, sources_of
 
 WORKER_LOST = Failure(
     "WORKER_LOST", f"Its worker was lost {LOST_LEASES} times while listing the case.", True
 )
 
-# Whether the portal is being asked for the case of `jobs` on behalf of another job.
-IS_ASKED_FOR_ANOTHER = """
-EXISTS (SELECT FROM jobs AS other WHERE other.process_number = jobs.process_number
-    AND other.job_id <> jobs.job_id AND other.listed_time IS NULL AND other.end_time IS NULL
-    AND other.listing_lease_until >= clock_timestamp() AND other.listed_by IS NULL)
-"""
-
 _LOCK_CASE = """
-SELECT pg_try_advisory_xact_lock(hashtextextended('listing ' || process_number, 0)) AS is_ours
-FROM jobs WHERE job_id = %(job_id)s
+SELECT pg_try_advisory_xact_lock(hashtextextended('listing ' || %(process_number)s, 0)) AS is_ours
 """
 
 
@@ -48,73 +43,98 @@ class ListingClaim:
     is_doubted: bool
 
 
-def claim(database: Database, job_id: UUID, *, lease_s: float) -> ListingClaim | None:
-    """The listing of a job, leased for `lease_s` seconds; None when there is nothing to list.
-
-    Work begins here: a PENDING job becomes PROCESSING. The fifth lost lease fails the job. While
-    another job's listing of the case is asked for there is nothing to do; see `waiting`.
-    """
+def is_unlisted(database: Database, job_id: UUID) -> bool:
+    """Whether the job runs and its documents are not known yet."""
     with database.transaction() as transaction:
-        may_begin, listed_by = _source(transaction, job_id)
-        if not may_begin:
-            return None
         row = transaction.one(
-            f"""
-            UPDATE jobs SET state = '{JobState.PROCESSING}',
-                start_time = coalesce(start_time, clock_timestamp()),
-                revision = revision + CASE state WHEN '{JobState.PENDING}' THEN 1 ELSE 0 END,
-                update_time = CASE state WHEN '{JobState.PENDING}' THEN clock_timestamp()
-                    ELSE update_time END,
-                listing_lost_count = listing_lost_count
-                    + CASE WHEN listing_lease IS NULL THEN 0 ELSE 1 END,
-                listing_lease = %(lease)s, listed_by = %(listed_by)s,
-                listing_lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-            WHERE job_id = %(job_id)s AND listed_time IS NULL
-                AND (state = '{JobState.PROCESSING}'
-                     OR state IN ({in_list(sources_of(JobState.PROCESSING))}))
-                AND end_time IS NULL
-                AND (listing_not_before IS NULL OR listing_not_before <= clock_timestamp())
-                AND (listing_lease_until IS NULL OR listing_lease_until < clock_timestamp())
-            RETURNING *
-            """,
+            "SELECT FROM jobs"
+            " WHERE job_id = %(job_id)s AND end_time IS NULL AND listed_time IS NULL",
             job_id=job_id,
-            lease=uuid4(),
-            listed_by=listed_by,
-            lease_s=lease_s,
         )
-        if row is None:
+    return row is not None
+
+
+def claim(database: Database, job_id: UUID, *, lease_s: float) -> ListingClaim | None:
+    """The listing of a job that needs no request to the portal; None when there is none to do."""
+    with database.transaction() as transaction:
+        job = transaction.one(
+            "SELECT * FROM jobs WHERE job_id = %(job_id)s AND end_time IS NULL FOR UPDATE",
+            job_id=job_id,
+        )
+        listed_by = reuse.source_of(transaction, job_id)
+        if job is None or listed_by is None:
             return None
-        transaction.changed(job_id, row["revision"])
-        if row["listing_lost_count"] >= LOST_LEASES:
-            end(transaction, job_id, JobState.FAILED, WORKER_LOST)
+        return _begin(transaction, job, uuid4(), listed_by, lease_s=lease_s)
+
+
+def claim_in(
+    transaction: Transaction, job: Row, lease: UUID, *, lease_s: float
+) -> ListingClaim | None:
+    """The listing of `job`, whose lock is held, leased for `lease_s` seconds; None: not now.
+
+    Not while the portal is asked for the case on behalf of another job: see `waiting`.
+    """
+    listed_by = reuse.source_of(transaction, job["job_id"])
+    if listed_by is None:
+        if not _may_ask(transaction, job):
             return None
+        # An answer may have come while the lock was being taken.
+        listed_by = reuse.source_of(transaction, job["job_id"])
+    return _begin(transaction, job, lease, listed_by, lease_s=lease_s)
+
+
+def _may_ask(transaction: Transaction, job: Row) -> bool:
+    """Whether nobody is asking for the case, and nobody else begins before the transaction ends."""
+    # Never waits: who is second in the same moment is told when the first is done.
+    if not transaction.only(_LOCK_CASE, process_number=job["process_number"])["is_ours"]:
+        return False
+    # Only a statement that begins under the lock sees what the claim before committed.
+    free = transaction.one(
+        f"SELECT FROM jobs WHERE job_id = %(job_id)s AND NOT {turns.IS_ASKED_FOR_ANOTHER}",
+        job_id=job["job_id"],
+    )
+    return free is not None
+
+
+def _begin(
+    transaction: Transaction, job: Row, lease: UUID, listed_by: UUID | None, *, lease_s: float
+) -> ListingClaim | None:
+    """Leases the listing, if it is free. A PENDING job becomes PROCESSING: work begins here."""
+    row = transaction.one(
+        f"""
+        UPDATE jobs SET state = '{JobState.PROCESSING}',
+            start_time = coalesce(start_time, clock_timestamp()),
+            revision = revision + CASE state WHEN '{JobState.PENDING}' THEN 1 ELSE 0 END,
+            update_time = CASE state WHEN '{JobState.PENDING}' THEN clock_timestamp()
+                ELSE update_time END,
+            listing_lost_count = listing_lost_count
+                + CASE WHEN listing_lease IS NULL THEN 0 ELSE 1 END,
+            listing_lease = %(lease)s, listed_by = %(listed_by)s,
+            listing_lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
+        WHERE job_id = %(job_id)s AND listed_time IS NULL
+            AND (state = '{JobState.PROCESSING}'
+                 OR state IN ({in_list(sources_of(JobState.PROCESSING))}))
+            AND end_time IS NULL
+            AND (listing_not_before IS NULL OR listing_not_before <= clock_timestamp())
+            AND (listing_lease_until IS NULL OR listing_lease_until < clock_timestamp())
+        RETURNING *
+        """,
+        job_id=job["job_id"],
+        lease=lease,
+        listed_by=listed_by,
+        lease_s=lease_s,
+    )
+    if row is None:
+        return None
+    transaction.changed(row["job_id"], row["revision"])
     return ListingClaim(
-        job_id=job_id,
+        job_id=row["job_id"],
         client=row["client"],
         process_number=row["process_number"],
-        lease=row["listing_lease"],
+        lease=lease,
         listed_by=listed_by,
         is_doubted=row["listing_doubt_time"] is not None,
     )
-
-
-def _source(transaction: Transaction, job_id: UUID) -> tuple[bool, UUID | None]:
-    """Whether the job's listing may begin, and the job whose listing serves it, if there is one.
-
-    Until the transaction ends no other job of the case begins to ask the portal.
-    """
-    source = reuse.source_of(transaction, job_id)
-    if source is not None:
-        return True, source
-    # Never waits: who is second in the same moment is told when the first is done.
-    lock = transaction.one(_LOCK_CASE, job_id=job_id)
-    if not (lock and lock["is_ours"]):
-        return False, None
-    # Only a statement that begins under the lock sees what the claim before committed.
-    free = transaction.one(
-        f"SELECT FROM jobs WHERE job_id = %(job_id)s AND NOT {IS_ASKED_FOR_ANOTHER}", job_id=job_id
-    )
-    return free is not None, reuse.source_of(transaction, job_id)
 
 
 def waiting(database: Database, claim: ListingClaim) -> list[UUID]:
@@ -139,6 +159,21 @@ def waiting(database: Database, claim: ListingClaim) -> list[UUID]:
     return [row["job_id"] for row in rows]
 
 
+def give_up(transaction: Transaction, job: Row) -> bool:
+    """Fails `job`, whose lock is held, when its listing has lost its fifth worker; whether so."""
+    if job["listing_lease"] is None or job["listing_lost_count"] + 1 < LOST_LEASES:
+        return False
+    if job["listing_lease_until"] >= _now(transaction):
+        return False
+    end(transaction, job["job_id"], JobState.FAILED, WORKER_LOST)
+    return True
+
+
+def _now(transaction: Transaction) -> datetime:
+    now: datetime = transaction.only("SELECT clock_timestamp() AS now")["now"]
+    return now
+
+
 def keep(database: Database, leases: Iterable[UUID], *, lease_s: float) -> set[UUID]:
     """Renews leases for `lease_s` seconds; those that are still held.
 
@@ -156,6 +191,7 @@ def keep(database: Database, leases: Iterable[UUID], *, lease_s: float) -> set[U
             leases=tokens,
             lease_s=lease_s,
         )
+        slots.keep(transaction, tokens, lease_s=lease_s)
         held = transaction.all(
             "SELECT listing_lease FROM jobs WHERE listing_lease = ANY(%(leases)s)", leases=tokens
         )
@@ -173,14 +209,24 @@ def _held(transaction: Transaction, claim: ListingClaim) -> Row:
     return row
 
 
-def record(database: Database, claim: ListingClaim, docket: Docket) -> int:
-    """Gives the job its documents, all at once; how many are to be fetched.
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """How many documents of a case are to be fetched; `wakes` as in Outcome."""
 
-    May be said twice. Raises LeaseLost.
-    """
+    to_fetch: int
+    wakes: int
+
+
+def record(database: Database, claim: ListingClaim, docket: Docket) -> Listed:
+    """Gives the job its documents, all at once. May be said twice. Raises LeaseLost."""
+    wakes = 0
     try:
         with database.transaction() as transaction:
             job = dockets.insert(transaction, _held(transaction, claim), docket)
+            if claim.listed_by is None:
+                wakes = answers.good(transaction, claim.lease, job["court"])
+            else:
+                slots.free(transaction, claim.lease)
     except LeaseLost:
         # A COMMIT whose answer was lost looks like this when it is said again.
         with database.transaction() as transaction:
@@ -193,52 +239,77 @@ def record(database: Database, claim: ListingClaim, docket: Docket) -> int:
             )
         if not job:
             raise
-    return int(
-        job["total_documents"]
-        - job["completed_documents"]
-        - job["failed_documents"]
-        - job["cancelled_documents"]
-    )
+    over = job["completed_documents"] + job["failed_documents"] + job["cancelled_documents"]
+    return Listed(int(job["total_documents"] - over), wakes)
 
 
 def fail_attempt(
     database: Database, claim: ListingClaim, error: AttemptError, policy: RetryPolicy
-) -> float | None:
-    """Records a failed attempt; seconds until the next, None when the job is given up.
+) -> Outcome:
+    """Records a failed attempt; the job may have been given up with it.
 
-    "Too fast" burns no attempt. Raises LeaseLost.
+    "Too fast" and a court that is away burn no attempt. Raises LeaseLost.
     """
     with database.transaction() as transaction:
         job = _held(transaction, claim)
-        if isinstance(error, TooFast):
-            pauses = job["listing_pause_count"]
-            pause = pause_s(error, pauses_made=pauses)
-            _postpone(transaction, claim, pause, pauses=pauses + 1)
-            return pause
+        verdict = answers.failed(
+            transaction,
+            claim.lease,
+            job["court"],
+            error,
+            policy,
+            since=job["listing_failing_since"],
+        )
+        failing_since = verdict.failing_since
+        if verdict.wait_s is not None and not _is_alone(transaction, job, verdict):
+            _postpone(transaction, claim, 0, failing_since=failing_since)
+            return Outcome(verdict.wait_s, job_has_ended=False)
         made = job["listing_attempt_count"] + 1
         delay_s = policy.delay_s(error, attempts_made=made)
         if delay_s is None:
             end(transaction, claim.job_id, JobState.FAILED, error.as_failure())
+            return Outcome(None, job_has_ended=True, wakes=verdict.wakes)
+        _postpone(transaction, claim, delay_s, attempts=made, failing_since=failing_since)
+        return Outcome(delay_s, job_has_ended=False, wakes=verdict.wakes)
+
+
+def _is_alone(transaction: Transaction, job: Row, verdict: Verdict) -> bool:
+    """Whether a court counts as away for long because of this one listing, and of nothing else."""
+    if not verdict.is_long:
+        return False
+    others = transaction.only(
+        "SELECT EXISTS (SELECT FROM turns WHERE court = %(court)s AND job_id <> %(job_id)s) AS any",
+        court=job["court"],
+        job_id=job["job_id"],
+    )
+    return not others["any"]
+
+
+def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome:
+    """The answer lacks documents: it is asked for once more after `delay_s`, no attempt burnt.
+
+    Raises LeaseLost.
+    """
+    with database.transaction() as transaction:
+        job = _held(transaction, claim)
+        wakes = 0
+        if claim.listed_by is None:
+            wakes = answers.good(transaction, claim.lease, job["court"])
         else:
-            _postpone(transaction, claim, delay_s, attempts=made, pauses=0)
-        return delay_s
+            slots.free(transaction, claim.lease)
+        transaction.run(
+            "UPDATE jobs SET listing_doubt_time = clock_timestamp() WHERE job_id = %(job_id)s",
+            job_id=claim.job_id,
+        )
+        _postpone(transaction, claim, delay_s)
+        return Outcome(delay_s, job_has_ended=False, wakes=wakes)
 
 
 def give_back(database: Database, claim: ListingClaim, *, delay_s: float = 0) -> None:
     """Returns the listing with no attempt burnt, ready after `delay_s` seconds."""
     with database.transaction() as transaction:
         _held(transaction, claim)
-        _postpone(transaction, claim, delay_s)
-
-
-def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> None:
-    """Returns the listing to be asked for once more after `delay_s` seconds, no attempt burnt."""
-    with database.transaction() as transaction:
-        _held(transaction, claim)
-        transaction.run(
-            "UPDATE jobs SET listing_doubt_time = clock_timestamp() WHERE job_id = %(job_id)s",
-            job_id=claim.job_id,
-        )
+        slots.free(transaction, claim.lease)
         _postpone(transaction, claim, delay_s)
 
 
@@ -248,16 +319,16 @@ def _postpone(
     delay_s: float,
     *,
     attempts: int | None = None,
-    pauses: int | None = None,
+    failing_since: datetime | None = None,
 ) -> None:
     transaction.run(
         "UPDATE jobs SET listing_lease = NULL, listing_lease_until = NULL,"
         " listing_attempt_count = coalesce(%(attempts)s, listing_attempt_count),"
-        " listing_pause_count = coalesce(%(pauses)s, listing_pause_count),"
+        " listing_failing_since = %(failing_since)s,"
         " listing_not_before = clock_timestamp() + %(delay_s)s * interval '1 second'"
         " WHERE job_id = %(job_id)s",
         job_id=claim.job_id,
         attempts=attempts,
-        pauses=pauses,
+        failing_since=failing_since,
         delay_s=delay_s,
     )

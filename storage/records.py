@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -22,12 +22,14 @@ class _FromRow:
     def of_json(cls, values: Mapping[str, Any]) -> Self:
         """The record of a row that PostgreSQL turned into JSON."""
         # An event of an older release may lack a column of this one.
-        parsed: dict[str, Any] = {name: values.get(name) for name in _names(cls)}
+        parsed: dict[str, Any] = {**_defaults(cls), **values}
         for name in _names(cls):
             if parsed[name] is not None and name in _TIMES:
                 parsed[name] = datetime.fromisoformat(parsed[name])
             elif name in {"job_id", "document_id"}:
                 parsed[name] = UUID(parsed[name])
+            elif name == "vanished_document_ids":
+                parsed[name] = [UUID(text) for text in parsed[name]]
         return cls.of(parsed)
 
 
@@ -39,6 +41,10 @@ def _names(cls: Any) -> tuple[str, ...]:
     if cls not in _NAMES:
         _NAMES[cls] = tuple(field.name for field in fields(cls))
     return _NAMES[cls]
+
+
+def _defaults(cls: Any) -> dict[str, Any]:
+    return {f.name: None if f.default is MISSING else f.default for f in fields(cls)}
 
 
 class _WithFailure:
@@ -80,6 +86,9 @@ class JobRecord(_FromRow, _WithFailure):
     end_time: datetime | None
     expire_time: datetime | None
     max_age_s: float
+    priority: str = "NORMAL"
+    vanished_documents: int = 0
+    vanished_document_ids: Sequence[UUID] = ()
 
     @property
     def is_ended(self) -> bool:

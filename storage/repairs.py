@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from storage import claims
+from storage import claims, turns
 from storage.claims import ABANDONED, SPOOL_DEAD_S, Held
 from storage.closing import close_rest
 from storage.database import Database, Row, in_list
@@ -53,12 +53,12 @@ WITH due AS (
     ORDER BY nudge_time NULLS FIRST LIMIT {BATCH} FOR UPDATE SKIP LOCKED
 ), seen AS (
     SELECT due.job_id,
-        listed_time IS NULL
+        %(can_ask)s AND listed_time IS NULL
             AND coalesce(listing_lease_until, '-infinity') < clock_timestamp()
             AND coalesce(listing_not_before, '-infinity') <= clock_timestamp() AS needs_listing,
         (SELECT count(*) FROM (
-            SELECT FROM documents d WHERE d.job_id = due.job_id AND d.state = 'PENDING'
-                AND coalesce(d.not_before, '-infinity') <= clock_timestamp()
+            SELECT FROM documents d WHERE %(can_ask)s AND d.job_id = due.job_id
+                AND d.state = 'PENDING' AND coalesce(d.not_before, '-infinity') <= clock_timestamp()
             ORDER BY d.position LIMIT %(lanes)s) AS n) AS ready,
         (SELECT count(*) FROM documents d WHERE d.job_id = due.job_id
             AND d.state IN ('DOWNLOADING', 'DOWNLOADED')) AS taken,
@@ -89,12 +89,18 @@ RETURNING due.job_id, due.position
 """
 
 
-def stalled_jobs(database: Database, *, lanes: int, is_redis_lost: bool) -> list[Stalled]:
+def stalled_jobs(
+    database: Database, *, lanes: int, can_ask: bool, is_redis_lost: bool
+) -> list[Stalled]:
     """Running jobs with work that nobody does, each told at growing intervals.
 
+    While nothing may be asked of the portal (`can_ask` is False) what waits for it is not stalled.
     After a loss of Redis (`is_redis_lost`) every running job is looked at at once.
     """
-    looks = map(_stalled, _looked_at(database, _LOOK, is_redis_lost=is_redis_lost, lanes=lanes))
+    looks = map(
+        _stalled,
+        _looked_at(database, _LOOK, is_redis_lost=is_redis_lost, lanes=lanes, can_ask=can_ask),
+    )
     return [job for job in looks if job.needs_listing or job.lanes or job.uploads]
 
 
@@ -182,6 +188,25 @@ def finish_idle(database: Database) -> list[UUID]:
         for row in rows:
             end_if_over(transaction, row)
     return [row["job_id"] for row in rows]
+
+
+def mend_turns(database: Database) -> int:
+    """Gives every running job its turn, and takes it from ended ones; how many were wrong.
+
+    A process of an older release knows no turns.
+    """
+    with database.transaction() as transaction:
+        lost = transaction.all(
+            f"SELECT job_id FROM jobs WHERE state IN ({RUNNING})"
+            f" AND NOT EXISTS (SELECT FROM turns WHERE turns.job_id = jobs.job_id) LIMIT {BATCH}"
+        )
+        if lost:
+            turns.enter(transaction, *(row["job_id"] for row in lost))
+        left = transaction.run(
+            "DELETE FROM turns USING jobs WHERE jobs.job_id = turns.job_id"
+            " AND jobs.end_time IS NOT NULL"
+        )
+    return len(lost) + left
 
 
 def beat(database: Database, spool_id: UUID, trouble: str) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import peewee
 
+from storage import turns
 from storage.database import Database, Row, Transaction, in_list
 from storage.errors import FieldViolation, PreconditionFailed, RequestIdReused
 from storage.jobs import own, view
@@ -108,7 +109,7 @@ def _reset_documents(transaction: Transaction, job: Row) -> int:
         f"""
         UPDATE documents SET state = '{DocumentState.PENDING}', not_before = NULL,
             revision = %(revision)s + number, href_index = 0, href_attempt_count = 0,
-            pause_count = 0, lost_lease_count = 0
+            pause_count = 0, lost_lease_count = 0, failing_since = NULL
         FROM (SELECT document_id AS id, row_number() OVER (ORDER BY position) AS number
               FROM documents WHERE job_id = %(job_id)s AND hrefs <> '{{}}'
                   AND state = '{DocumentState.FAILED}') AS failed
@@ -142,7 +143,8 @@ def _reopen(transaction: Transaction, job: Row, failed: int, job_deadline_s: int
             deadline_time = clock_timestamp() + %(deadline_s)s * interval '1 second',
             listing_attempt_count = 0, listing_pause_count = 0, listing_lost_count = 0,
             listing_doubt_time = CASE WHEN listed_time IS NOT NULL THEN listing_doubt_time END,
-            rerun_time = clock_timestamp()
+            rerun_time = clock_timestamp(),
+            listing_failing_since = NULL
         WHERE job_id = %(job_id)s AND state IN ({in_list(sources_of(JobState.PROCESSING))})
         RETURNING *
         """,
@@ -150,5 +152,6 @@ def _reopen(transaction: Transaction, job: Row, failed: int, job_deadline_s: int
         failed=failed,
         deadline_s=job_deadline_s,
     )
+    turns.enter(transaction, job["job_id"])
     transaction.changed(row["job_id"], row["revision"])
     return row

@@ -43,9 +43,12 @@ CREATE TABLE slots (
     number integer NOT NULL CHECK (number >= 0),
     lease uuid,
     lease_until timestamptz,
+    taken_time timestamptz,
     PRIMARY KEY (scope, number),
-    CHECK ((lease IS NULL) = (lease_until IS NULL))
+    CHECK ((lease IS NULL) = (lease_until IS NULL)),
+    CHECK ((lease IS NULL) = (taken_time IS NULL))
 );
+CREATE UNIQUE INDEX slots_lease ON slots (lease, scope) WHERE lease IS NOT NULL;
 
 -- Whose turn it is: a running job for each row. pass is the time at the portal, in seconds, that
 -- the job has had for its weight; the smallest of a client is next.
@@ -55,17 +58,20 @@ CREATE TABLE turns (
     court text NOT NULL,
     is_bulk boolean NOT NULL,
     weight double precision NOT NULL CHECK (weight > 0),
-    pass double precision NOT NULL
+    pass double precision NOT NULL,
+    -- Of equals the one that came first.
+    number bigint GENERATED ALWAYS AS IDENTITY
 );
-CREATE INDEX turns_next ON turns (client, is_bulk, pass);
+CREATE INDEX turns_next ON turns (client, is_bulk, pass, number);
 
--- The same among clients. now_at is the pass at which the client's jobs were last served: a job
--- that comes, or comes back, begins there.
+-- The same among clients. served_at is the pass at which the client was last served, jobs_at the
+-- one at which a job of it was: whoever comes, or comes back, begins there and is owed nothing.
 CREATE TABLE shares (
     client text NOT NULL,
     is_bulk boolean NOT NULL,
     pass double precision NOT NULL DEFAULT 0,
-    now_at double precision NOT NULL DEFAULT 0,
+    served_at double precision NOT NULL DEFAULT 0,
+    jobs_at double precision NOT NULL DEFAULT 0,
     PRIMARY KEY (client, is_bulk)
 );
 
@@ -76,10 +82,11 @@ CREATE TABLE portal (
     paused_until timestamptz NOT NULL DEFAULT '-infinity',
     pause_time timestamptz NOT NULL DEFAULT '-infinity',
     pause_count integer NOT NULL DEFAULT 0,
-    -- After a pause: how many requests at once, growing fast up to ease_at, then slowly. Null: as
-    -- many as are set.
+    -- After a pause: how many requests at once, growing fast up to half of what there were, then
+    -- slowly up to what is set. Null: as many as are set.
     eased double precision CHECK (eased >= 1),
-    ease_at double precision,
+    eased_fast_to double precision,
+    eased_to integer,
     -- For PDPJ_MAX_PER_MINUTE: when the next request may begin.
     next_request_time timestamptz NOT NULL DEFAULT '-infinity',
     wake_time timestamptz NOT NULL DEFAULT '-infinity'

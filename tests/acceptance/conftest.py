@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import grpc
 import pytest
 
+from dev.folder import is_free
 from dev.sandbox import ROOT
 from dev.servers import Servers
 from dev.stack import Stack, running_stack
@@ -23,6 +24,9 @@ from tests.sandbox.receiver import WebhookReceiver
 
 # Allowed as a receiver; its top-level domain does not exist.
 UNRESOLVABLE = "receiver.nowhere"
+# Below the ephemeral ports, of which any may go to somebody's connection at any time, and below
+# those that the embedded servers take.
+PORTS = range(9_000, 12_000)
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,8 @@ class Autos:
 
 def free_port() -> int:
     """A loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    candidates = iter(lambda: random.choice(PORTS), None)
+    return next(port for port in candidates if is_free("127.0.0.1", port))
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +92,12 @@ def running_autos(
             (urlsplit(receiver.url).netloc, f"127.0.0.1:{second_port}", UNRESOLVABLE)
         ),
         "RETRY_BASE_MS": "50",
+        # Wide open, so that no test waits for the files that another holds at the portal.
+        "PDPJ_MAX_CONCURRENT": "200",
+        "PDPJ_MAX_CONCURRENT_PER_COURT": "200",
+        "PDPJ_PAUSE_BASE_MS": "100",
+        "PDPJ_PROBE_BASE_MS": "100",
+        "PDPJ_PROBE_PATIENCE_S": "1",
         "CLOCK_INTERVAL_MS": "500",
         "LOG_FORMAT": "json",
         "S3_BUCKET": data_dir.name,
@@ -124,7 +133,11 @@ def hasty(
     second_port: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Autos]:
-    """An Autos with short leases and deadlines and a portal of its own, to be ill-treated."""
+    """An Autos with short leases and a portal of its own, to be ill-treated.
+
+    Short, so that tests need not wait long for what killed processes held; not shorter, because a
+    busy machine may keep living ones from renewing for seconds.
+    """
     folder = tmp_path_factory.mktemp("hasty", numbered=False)
     redis_url = urlsplit(servers.env["REDIS_URL"])._replace(path="/1").geturl()
     with (
@@ -136,8 +149,7 @@ def hasty(
             second_port,
             folder,
             REDIS_URL=redis_url,
-            LEASE_S="5",
-            DOCUMENT_DEADLINE_S="3",
+            LEASE_S="10",
         ) as running,
     ):
         yield running

@@ -10,12 +10,13 @@ from proto import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos
 
 DEADLINE_S = 60.0
+CALL_S = 30.0
 
 
 def start(autos: Autos, number: str, **fields: Any) -> pb.StartDownloadResponse:
     """StartDownload."""
     request = pb.StartDownloadRequest(process_number=number, **fields)
-    response: pb.StartDownloadResponse = autos.api.StartDownload(request, timeout=10)
+    response: pb.StartDownloadResponse = autos.api.StartDownload(request, timeout=CALL_S)
     return response
 
 
@@ -35,18 +36,22 @@ def run(autos: Autos, number: str, **fields: Any) -> pb.Job:
 def documents(autos: Autos, job: pb.Job) -> list[pb.Document]:
     """All documents of a job."""
     request = pb.ListDocumentsRequest(job_id=job.job_id, page_size=1000)
-    return list(autos.api.ListDocuments(request, timeout=10).documents)
+    return list(autos.api.ListDocuments(request, timeout=CALL_S).documents)
 
 
 def status(autos: Autos, job_id: str) -> pb.Job:
     """The job as it is now."""
     request = pb.GetStatusRequest(job_id=job_id)
-    job: pb.Job = autos.api.GetStatus(request, timeout=10).job
+    job: pb.Job = autos.api.GetStatus(request, timeout=CALL_S).job
     return job
 
 
 def await_job(
-    autos: Autos, job_id: str, condition: Callable[[pb.Job], bool], *, deadline_s: float = 20.0
+    autos: Autos,
+    job_id: str,
+    condition: Callable[[pb.Job], bool],
+    *,
+    deadline_s: float = DEADLINE_S,
 ) -> pb.Job:
     """The job, as soon as `condition` holds for it. Raises TimeoutError."""
     seen = [status(autos, job_id)]

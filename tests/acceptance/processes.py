@@ -6,20 +6,21 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dev.deadline import until
 from tests.acceptance.conftest import Autos
 
+BACK_DEADLINE_S = 60.0
+
 
 def family(pid: int) -> list[int]:
     """A process and all its descendants."""
-    children = [
-        int(child)
-        for file in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in file.read_text().split()
-    ]
+    children: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread may have ended since
+            children += map(int, file.read_text().split())
     return [pid, *(each for child in children for each in family(child))]
 
 
@@ -30,11 +31,8 @@ def processes_of(autos: Autos, *names: str) -> dict[int, str]:
     return {pid: name for name, leader in leaders.items() if leader for pid in family(leader)}
 
 
-def kill(autos: Autos, *names: str, back_s: float) -> float:
-    """Kill -9 of processes, children and all; seconds until others stand in their place.
-
-    Raises TimeoutError if they do not within `back_s`.
-    """
+def kill(autos: Autos, *names: str) -> float:
+    """Kill -9 of processes, children and all; seconds until others stand in their place."""
     processes = autos.stack.processes
     killed = {name: processes.pid_of(name) for name in names}
     begun = time.monotonic()
@@ -43,7 +41,7 @@ def kill(autos: Autos, *names: str, back_s: float) -> float:
         os.killpg(pid, signal.SIGKILL)
     until(
         lambda: all(processes.pid_of(name) not in (None, pid) for name, pid in killed.items()),
-        back_s,
+        BACK_DEADLINE_S,
         f"Not all of {names} came back.",
     )
     return time.monotonic() - begun
@@ -71,5 +69,8 @@ def stopped(pid: int) -> Iterator[None]:
 
 def has_spool_file_open(pid: int) -> bool:
     """Whether a process reads or writes a file between portal and bucket right now."""
-    files = [file for file in Path(f"/proc/{pid}/fd").iterdir() if file.is_symlink()]
-    return any(".part" in str(file.readlink()) for file in files if file.is_symlink())
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since
+            if ".part" in str(file.readlink()):
+                return True
+    return False

@@ -163,6 +163,7 @@ OTHER_PAYLOADS: dict[str, Callable[[Autos, Known], dict[str, Any]]] = {
     "a webhook": lambda autos, _: {"webhook_url": autos.receiver.url_of("/reused")},
     "a max_age": lambda *_: {"max_age": seconds(60)},
     "a max_age of zero": lambda *_: {"max_age": seconds(0)},
+    "a priority": lambda *_: {"priority": pb.PRIORITY_HIGH},
 }
 
 

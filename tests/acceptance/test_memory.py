@@ -9,7 +9,7 @@ import pytest
 from proto import downloads_pb2 as pb
 from tests.acceptance.bucket import Bucket, sandbox_sha256
 from tests.acceptance.conftest import Autos
-from tests.acceptance.jobs import documents, run
+from tests.acceptance.jobs import documents, finish, run, start
 from tests.acceptance.memory import MIB, PeakMemory
 from tests.acceptance.processes import processes_of
 from tests.sandbox.cases import CASES
@@ -17,6 +17,11 @@ from tests.sandbox.cases import CASES
 MOST_ADDED_BYTES = 50 * MIB
 
 
+# Some ten seconds where nothing else runs; how long it takes is not the point.
+PATIENCE_S = 240
+
+
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("slug", ["large-300"])
 def test_a_large_document_adds_less_than_50_mb_to_any_process(autos: Autos, slug: str) -> None:
     # What every process takes once, for its first document, is not what a large one costs.
@@ -26,7 +31,7 @@ def test_a_large_document_adds_less_than_50_mb_to_any_process(autos: Autos, slug
     peaks = {f"{name} {pid}": PeakMemory(pid) for pid, name in processes_of(autos).items()}
 
     begun = time.monotonic()
-    job = run(autos, case.number)
+    job = finish(autos, start(autos, case.number).job.job_id, deadline_s=PATIENCE_S)
     took_s = time.monotonic() - begun
 
     added = {name: peak.added_bytes() for name, peak in peaks.items()}

@@ -109,6 +109,10 @@ def _wrong_starts() -> Iterator[tuple[str, Wrong]]:
             Wrong("StartDownload", start_with(max_age=duration), {"max_age": "zero or more"}),
         )
     yield (
+        "an unknown priority",
+        Wrong("StartDownload", start_with(priority=99), {"priority": "a value of PRIORITY_"}),
+    )
+    yield (
         "everything wrong",
         Wrong(
             "StartDownload",
@@ -117,12 +121,14 @@ def _wrong_starts() -> Iterator[tuple[str, Wrong]]:
                 webhook_url="ftp://host/",
                 request_id="x",
                 max_age=seconds(-1),
+                priority=-1,  # type: ignore[arg-type]
             ),
             {
                 "process_number": form,
                 "webhook_url": "http:// or https://",
                 "request_id": "must be a UUID",
                 "max_age": "zero or more",
+                "priority": "a value of PRIORITY_",
             },
         ),
     )

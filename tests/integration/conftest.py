@@ -68,6 +68,7 @@ class Databases:
             )
             for (table,) in rows.fetchall():
                 rows.execute(f'DELETE FROM "{table}"')
+            rows.execute("INSERT INTO portal DEFAULT VALUES")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
 from uuid import UUID
@@ -16,12 +16,14 @@ from uuid import UUID
 import dramatiq
 import redis
 
+from actors.asker import Asker
 from actors.deadline import Watchdog
 from actors.download import Downloader
 from actors.enqueue import DOWNLOAD_QUEUE, LIST_QUEUE, Messages, make_broker, upload_queue
 from actors.keeper import Keeper
 from actors.listing import Lister
 from actors.portal import Portal
+from actors.prober import Prober
 from actors.upload import Uploader
 from storage import claims, listing_claims
 from storage.database import Database
@@ -29,7 +31,7 @@ from storage.jobs import StartRequest
 from storage.objects import Objects
 from storage.spool import Spool
 from tests.integration import scenes
-from tests.integration.scenes import LANES, POLICY
+from tests.integration.scenes import ASKING, LANES, POLICY
 from tests.sandbox.portal import SandboxPortal
 
 LEASE_S = 60.0
@@ -44,9 +46,22 @@ class Office:
     sandbox: SandboxPortal
     redis: redis.Redis
     messages: Messages
+    asker: Asker
     lister: Lister
     downloader: Downloader
     uploader: Uploader
+
+    def list_case(self, job_id: UUID) -> None:
+        """What a message to list does for its own job, and for no other."""
+        self.lister.reuse(job_id)
+        if claim := scenes.try_listing(self.database, job_id):
+            self.lister.list_case(claim, is_late=False)
+
+    def fetch(self, job_id: UUID) -> None:
+        """What a message to download does for its own job, once."""
+        spool_id = self.downloader.spool.spool_id
+        if claim := scenes.claim(self.database, job_id, spool_id=spool_id):
+            self.downloader.download(claim, is_late=False)
 
     def begin(self, number: str, client: str = scenes.CLIENT, *, max_age_s: float = 0) -> UUID:
         """A new job of a case, whose listing waits."""
@@ -65,8 +80,8 @@ class Office:
     def work(self) -> None:
         """Does what the messages say, and what those then sent say, until none is left."""
         does: dict[str, Callable[..., None]] = {
-            LIST_QUEUE: self.lister.list_documents,
-            DOWNLOAD_QUEUE: self.downloader.download_document,
+            LIST_QUEUE: self.asker.list_documents,
+            DOWNLOAD_QUEUE: self.asker.download_document,
             upload_queue(self.uploader.spool.spool_id): self.uploader.upload_document,
         }
         while sent := self.sent():
@@ -126,9 +141,16 @@ def opened(database: Database, objects: Objects, redis_url: str, spool: Spool) -
             messages=messages,
             keeper=keeper,
             policy=POLICY,
-            lanes=LANES,
-            lease_s=LEASE_S,
             deadline_s=30,
+        )
+        asker = Asker(
+            database=database,
+            messages=messages,
+            asking=replace(ASKING, spool_id=spool.spool_id),
+            keeper=keeper,
+            lister=lister,
+            downloader=downloader,
+            prober=Prober(database, portal, keeper, POLICY, LEASE_S),
         )
         uploader = Uploader(
             database=database,
@@ -137,7 +159,8 @@ def opened(database: Database, objects: Objects, redis_url: str, spool: Spool) -
             messages=messages,
             keeper=keeper,
             stopping=Event(),
+            lanes=LANES,
             lease_s=LEASE_S,
         )
-        yield Office(database, sandbox, client, messages, lister, downloader, uploader)
+        yield Office(database, sandbox, client, messages, asker, lister, downloader, uploader)
         portal.close()

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from storage import claims, jobs, listing_claims, repairs
 from storage.claims import Claim, Content, Spooled
+from storage.courts import ProbePolicy
 from storage.database import Database, Row
 from storage.docket import Docket
 from storage.errors import TransientError
@@ -17,13 +18,19 @@ from storage.listing import CaseListing, ListedDocument
 from storage.listing_claims import ListingClaim
 from storage.records import JobView
 from storage.retries import RetryPolicy
+from storage.slots import Limits
+from storage.states import DocumentState
+from storage.tasks import Asking
 
 CLIENT = "default"
 LANES = 5
+# No limit but the lanes.
+ASKING = Asking(Limits(1_000, 1_000, LANES), ProbePolicy(), uuid4(), lease_s=60)
 HOOK = "https://receiver.test/hook"
-# No pause between attempts, so that tests need not wait for them.
-POLICY = RetryPolicy(attempts=5, attempts_few=3, base_s=0)
+# No pause between attempts, so that tests need not wait for them, and no court is ever away.
+POLICY = RetryPolicy(attempts=5, attempts_few=3, base_s=0, probes=ProbePolicy(burst=1_000_000))
 BUSY = TransientError("PORTAL_UNAVAILABLE", "The portal answered 503.")
+DOWNLOADING = DocumentState.DOWNLOADING
 PDF = Content(1_000, hashlib.sha256(b"any").hexdigest(), "application/pdf", "pdf")
 
 _numbers = itertools.count(1)
@@ -84,9 +91,20 @@ def docket(number: str, case: CaseListing) -> Docket:
     return Docket.of(CLIENT, number, case)
 
 
+def try_listing(database: Database, job_id: UUID, *, lease_s: float = 60) -> ListingClaim | None:
+    """The listing of a job, if it may be begun now. It holds no slot."""
+    with database.transaction() as transaction:
+        row = transaction.one(
+            "SELECT * FROM jobs WHERE job_id = %(id)s AND end_time IS NULL FOR UPDATE", id=job_id
+        )
+        if row is None:
+            return None
+        return listing_claims.claim_in(transaction, row, uuid4(), lease_s=lease_s)
+
+
 def listing_claim(database: Database, job_id: UUID, *, lease_s: float = 60) -> ListingClaim:
     """The listing of a job, which must be free."""
-    claim = listing_claims.claim(database, job_id, lease_s=lease_s)
+    claim = try_listing(database, job_id, lease_s=lease_s)
     assert claim
     return claim
 
@@ -119,9 +137,20 @@ def claim(
     lease_s: float = 60,
 ) -> Claim | None:
     """The job's next document, if there is one to be had."""
-    return claims.claim_next(
-        database, job_id, spool_id=spool_id or uuid4(), lanes=lanes, lease_s=lease_s
-    )
+    with database.transaction() as transaction:
+        row = transaction.one(
+            "SELECT * FROM jobs WHERE job_id = %(id)s AND end_time IS NULL FOR UPDATE", id=job_id
+        )
+        if row is None:
+            return None
+        return claims.claim_in(
+            transaction,
+            row,
+            uuid4(),
+            spool_id=spool_id or uuid4(),
+            lanes=lanes,
+            lease_s=lease_s,
+        )
 
 
 def claimed(database: Database, job_id: UUID, **values: Any) -> Claim:
@@ -147,7 +176,7 @@ def key(file: Spooled) -> str:
 def store_next(database: Database, job_id: UUID, *, content: Content = PDF) -> Spooled:
     """The job's next document, from claim to AVAILABLE."""
     file = upload(database, claimed(database, job_id), content=content)
-    claims.stored(database, file, key(file))
+    claims.stored(database, file, key(file), lanes=LANES)
     return file
 
 
@@ -196,3 +225,27 @@ def age(database: Database, job_id: UUID, seconds: float) -> None:
     for table, names in columns.items():
         moves = ", ".join(f"{n} = {n} - %(s)s * interval '1 second'" for n in names.split())
         execute(database, f"UPDATE {table} SET {moves} WHERE job_id = %(id)s", s=seconds, id=job_id)
+
+
+def age_portal(database: Database, seconds: float) -> None:
+    """Puts the portal's pause and the probes of its courts so many seconds into the past."""
+    back = "- %(s)s * interval '1 second'"
+    execute(
+        database,
+        f"UPDATE portal SET paused_until = paused_until {back}, pause_time = pause_time {back},"
+        f" next_request_time = next_request_time {back}",
+        s=seconds,
+    )
+    execute(
+        database,
+        f"UPDATE courts SET next_probe_time = next_probe_time {back},"
+        f" failing_since = failing_since {back}, alive_time = alive_time {back}",
+        s=seconds,
+    )
+    execute(
+        database,
+        f"UPDATE slots SET lease_until = lease_until {back}, taken_time = taken_time {back}",
+        s=seconds,
+    )
+    for table, column in (("jobs", "listing_failing_since"), ("documents", "failing_since")):
+        execute(database, f"UPDATE {table} SET {column} = {column} {back}", s=seconds)

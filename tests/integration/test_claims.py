@@ -60,7 +60,7 @@ def test_twenty_threads_store_each_document_once_in_five_lanes(database: Databas
             most = max(most, _in_lanes(database, job_id))
             if claim:
                 file = scenes.upload(database, claim)
-                claims.stored(database, file, scenes.key(file))
+                claims.stored(database, file, scenes.key(file), lanes=LANES)
                 stored.append(file.document_id)
 
     together([lane] * 20)
@@ -85,7 +85,7 @@ def test_a_spooled_file_keeps_its_lane_until_it_is_stored(database: Database) ->
 
     file = claims.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60)
     assert file
-    claims.stored(database, file, scenes.key(file))
+    claims.stored(database, file, scenes.key(file), lanes=LANES)
 
     assert scenes.claim(database, job_id, lanes=1)
 
@@ -143,7 +143,7 @@ def _use(database: Database, held: Claim, file: Spooled) -> dict[str, Callable[[
     """Every function that takes a token, as its former holder would call it."""
     return {
         "spooled": lambda: claims.spooled(database, held, PDF),
-        "stored": lambda: claims.stored(database, file, scenes.key(file)),
+        "stored": lambda: claims.stored(database, file, scenes.key(file), lanes=LANES),
         "give_back": lambda: claims.give_back(database, held, delay_s=9),
         "give_back lost": lambda: claims.give_back(database, held, is_lost=True),
         "fail_attempt": lambda: claims.fail_attempt(database, held, BUSY, POLICY),
@@ -242,7 +242,7 @@ def test_the_holder_cannot_skip_a_step(database: Database) -> None:
     held = scenes.claimed(database, job_id)
 
     with pytest.raises(LeaseLost):
-        claims.stored(database, _spooled(database, held), "key")
+        claims.stored(database, _spooled(database, held), "key", lanes=LANES)
     upload = claims.take_upload(database, job_id, held.document_id, held.lease, lease_s=60)
     assert upload is None
 
@@ -528,7 +528,7 @@ def test_every_change_takes_a_revision_of_its_own(database: Database) -> None:
                     claims.fail_attempt(database, claim, GONE, POLICY)
                 case _:
                     file = scenes.upload(database, claim)
-                    claims.stored(database, file, scenes.key(file))
+                    claims.stored(database, file, scenes.key(file), lanes=LANES)
 
     watching = threading.Thread(target=reader)
     watching.start()
@@ -610,7 +610,10 @@ def test_the_last_two_documents_at_the_same_moment_end_the_job_once(database: Da
         files = [scenes.upload(database, scenes.claimed(database, job_id)) for _ in range(2)]
 
         outcomes = together(
-            [partial(claims.stored, database, file, scenes.key(file)) for file in files]
+            [
+                partial(claims.stored, database, file, scenes.key(file), lanes=LANES)
+                for file in files
+            ]
         )
 
         assert sorted(o.job_has_ended for o in outcomes) == [False, True]
@@ -637,7 +640,7 @@ def test_a_last_success_and_a_last_failure_end_the_job_once(database: Database) 
 
         outcomes = together(
             [
-                partial(claims.stored, database, file, scenes.key(file)),
+                partial(claims.stored, database, file, scenes.key(file), lanes=LANES),
                 partial(claims.fail_attempt, database, held, GONE, POLICY),
             ]
         )
@@ -739,7 +742,7 @@ def test_cancel_and_finish_at_the_same_moment_are_one_end(database: Database) ->
 
 def _has_finished(database: Database, file: Spooled) -> bool:
     try:
-        return claims.stored(database, file, scenes.key(file)).job_has_ended
+        return claims.stored(database, file, scenes.key(file), lanes=LANES).job_has_ended
     except LeaseLost:
         return False
 
@@ -773,7 +776,7 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
             claims.spooled(database, claim, Content(7, PDF.sha256, "application/pdf", "pdf"))
             file = claims.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60)
             if file:
-                claims.stored(database, file, scenes.key(file))
+                claims.stored(database, file, scenes.key(file), lanes=LANES)
 
     def fail(job_id: UUID) -> None:
         if claim := scenes.claim(database, job_id, spool_id=spool_id):
@@ -798,7 +801,7 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
         repairs.reclaim(database)
         repairs.time_out(database)
         repairs.finish_idle(database)
-        repairs.stalled_jobs(database, lanes=LANES, is_redis_lost=True)
+        repairs.stalled_jobs(database, lanes=LANES, can_ask=True, is_redis_lost=True)
         repairs.stalled_webhooks(database, is_redis_lost=True)
 
     def cancel_one(job_id: UUID) -> None:

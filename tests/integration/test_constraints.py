@@ -14,6 +14,7 @@ from storage.errors import PermanentError
 from storage.listing import CaseListing
 from tests.integration import scenes
 from tests.integration.conftest import Databases
+from tests.integration.scenes import LANES
 
 NOW = "clock_timestamp()"
 SHA = "'" + "0" * 64 + "'"
@@ -151,7 +152,7 @@ def document_of_each(database: Database) -> UUID:
     job_id = scenes.listed_job(database, case)
     stored, spooled, _ = (scenes.claimed(database, job_id) for _ in range(3))
     file = scenes.upload(database, stored)
-    claims.stored(database, file, scenes.key(file))
+    claims.stored(database, file, scenes.key(file), lanes=LANES)
     claims.spooled(database, spooled, scenes.PDF)
     assert {d["state"] for d in scenes.documents(database, job_id)} == _KINDS
     return job_id

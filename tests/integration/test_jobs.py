@@ -15,7 +15,7 @@ import peewee
 import pytest
 
 from dev.deadline import until
-from storage import claims, documents, jobs, listing_claims, reuse
+from storage import claims, documents, jobs, listing_claims, reuse, tasks
 from storage import docket as dockets
 from storage.claims import Content, Spooled
 from storage.database import Database
@@ -32,10 +32,12 @@ from storage.errors import (
 from storage.jobs import JobFilter, StartRequest
 from storage.listing import CaseListing
 from storage.objects import Objects, ObjectStore, Upload, object_key
+from storage.priorities import Priority
 from storage.records import JobView
 from storage.retries import LOST_LEASES
+from storage.tasks import GivenUp
 from tests.integration import scenes
-from tests.integration.scenes import BUSY, CLIENT, HOOK, POLICY
+from tests.integration.scenes import ASKING, BUSY, CLIENT, HOOK, LANES, POLICY
 from tests.integration.together import together
 
 UNKNOWN = PermanentError("NOT_FOUND", "The portal does not know this case.")
@@ -159,7 +161,7 @@ def _stored_and_shown(
     database: Database, file: Spooled, wanted: StartRequest
 ) -> Callable[[], tuple[JobView, bool]]:
     def store() -> tuple[JobView, bool]:
-        claims.stored(database, file, scenes.key(file))
+        claims.stored(database, file, scenes.key(file), lanes=LANES)
         return jobs.newest(database, CLIENT, wanted.process_number), False
 
     return store
@@ -199,6 +201,7 @@ def test_a_join_is_remembered_under_its_request_id(database: Database) -> None:
         {"webhook_url": None},
         {"given_max_age_s": 1.0},
         {"given_max_age_s": 0.0},
+        {"priority": Priority.BULK},
     ],
 )
 def test_other_values_under_a_request_id_are_refused(
@@ -258,7 +261,7 @@ def test_two_clients_may_choose_the_same_request_id(database: Database) -> None:
 
 def test_a_listing_is_claimed_once(database: Database) -> None:
     view, _ = scenes.start(database, scenes.request(webhook_url=HOOK))
-    claim = partial(listing_claims.claim, database, view.job.job_id, lease_s=60)
+    claim = partial(scenes.try_listing, database, view.job.job_id)
 
     claimed = together([claim] * 10)
 
@@ -284,7 +287,7 @@ def test_the_listing_gives_all_documents_at_once_or_none(database: Database) -> 
     assert scenes.documents(database, view.job.job_id) == []
     assert scenes.job(database, view.job.job_id)["total_documents"] is None
     whole = scenes.docket(claim.process_number, case)
-    assert listing_claims.record(database, claim, whole) == 50
+    assert listing_claims.record(database, claim, whole).to_fetch == 50
 
 
 def test_a_connection_cut_in_the_listing_leaves_nothing(database: Database) -> None:
@@ -313,7 +316,7 @@ def test_a_second_listing_of_the_same_claim_changes_nothing(database: Database) 
     before = scenes.job(database, view.job.job_id)
 
     # Said again after a COMMIT whose answer was lost, it is no error.
-    assert listing_claims.record(database, claim, docket) == 3
+    assert listing_claims.record(database, claim, docket).to_fetch == 3
     for stale in (
         partial(listing_claims.fail_attempt, database, claim, UNKNOWN, POLICY),
         partial(listing_claims.give_back, database, claim),
@@ -321,7 +324,7 @@ def test_a_second_listing_of_the_same_claim_changes_nothing(database: Database) 
         with pytest.raises(LeaseLost):
             stale()
 
-    assert listing_claims.claim(database, view.job.job_id, lease_s=60) is None
+    assert scenes.try_listing(database, view.job.job_id) is None
     assert listing_claims.keep(database, [claim.lease], lease_s=60) == set()
     assert scenes.job(database, view.job.job_id) == before
 
@@ -352,7 +355,7 @@ def test_an_unknown_case_fails_the_job(database: Database) -> None:
     view, _ = scenes.start(database, scenes.request(webhook_url=HOOK))
     claim = scenes.listing_claim(database, view.job.job_id)
 
-    assert listing_claims.fail_attempt(database, claim, UNKNOWN, POLICY) is None
+    assert listing_claims.fail_attempt(database, claim, UNKNOWN, POLICY).job_has_ended
 
     job = scenes.job(database, view.job.job_id)
     assert (job["state"], job["error_reason"]) == ("FAILED", "NOT_FOUND")
@@ -367,7 +370,7 @@ def test_a_listing_is_tried_up_to_the_policy_and_no_more(database: Database) -> 
     delays = [
         listing_claims.fail_attempt(
             database, scenes.listing_claim(database, view.job.job_id), BUSY, POLICY
-        )
+        ).delay_s
         for _ in range(POLICY.attempts)
     ]
 
@@ -381,11 +384,11 @@ def test_too_fast_and_giving_back_burn_no_attempt_of_a_listing(database: Databas
 
     for _ in range(2 * POLICY.attempts):
         claim = scenes.listing_claim(database, view.job.job_id)
-        delay_s = listing_claims.fail_attempt(database, claim, too_fast, POLICY)
+        delay_s = listing_claims.fail_attempt(database, claim, too_fast, POLICY).delay_s
         assert delay_s is not None
-        assert 7 <= delay_s <= 8.4
-        assert listing_claims.claim(database, view.job.job_id, lease_s=60) is None
-        scenes.age(database, view.job.job_id, 9)
+        assert 6 <= delay_s <= 7.7
+        assert tasks.next_task(database, ASKING) is None, "the portal is asked in its pause"
+        scenes.age_portal(database, 9)
         listing_claims.give_back(database, scenes.listing_claim(database, view.job.job_id))
 
     job = scenes.job(database, view.job.job_id)
@@ -400,7 +403,7 @@ def test_the_fifth_lost_lease_of_a_listing_fails_the_job(database: Database) -> 
     for _ in range(LOST_LEASES):
         scenes.listing_claim(database, view.job.job_id, lease_s=-1)
 
-    assert listing_claims.claim(database, view.job.job_id, lease_s=60) is None
+    assert tasks.next_task(database, ASKING) == GivenUp(view.job.job_id)
 
     job = scenes.job(database, view.job.job_id)
     assert (job["state"], job["error_reason"]) == ("FAILED", "WORKER_LOST")
@@ -413,7 +416,7 @@ def test_a_kept_listing_is_not_taken_by_another(database: Database) -> None:
 
     assert listing_claims.keep(database, [claim.lease, uuid4()], lease_s=60) == {claim.lease}
 
-    assert listing_claims.claim(database, view.job.job_id, lease_s=60) is None
+    assert scenes.try_listing(database, view.job.job_id) is None
 
 
 # What is stored already
@@ -434,7 +437,7 @@ def _stored_case(
         path.write_bytes(data)
         key = object_key(CLIENT, wanted.process_number, file.document_id, sha256, "pdf")
         objects.put(Upload(path, key, len(data), sha256, "application/pdf", file.name))
-        claims.stored(database, file, key)
+        claims.stored(database, file, key, lanes=LANES)
     return wanted.process_number, job_id
 
 

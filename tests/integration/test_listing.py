@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors.enqueue import LIST_QUEUE
-from storage import claims, jobs, listing_claims, reruns, reuse
+from storage import claims, jobs, listing_claims, reruns, reuse, tasks
 from storage.database import Database
 from storage.docket import VANISHED_IDS, Docket
 from storage.errors import LeaseLost, PermanentError
@@ -23,7 +23,7 @@ from storage.objects import Objects, ObjectStore
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.office import Office, opened
-from tests.integration.scenes import BUSY, CLIENT, POLICY
+from tests.integration.scenes import ASKING, BUSY, CLIENT, LANES, POLICY
 from tests.integration.together import together
 from tests.sandbox.cases import CASES
 
@@ -45,7 +45,7 @@ def _begun(database: Database, number: str, client: str = CLIENT, max_age_s: flo
 
 
 def _claim(database: Database, job_id: UUID) -> ListingClaim | None:
-    return listing_claims.claim(database, job_id, lease_s=60)
+    return scenes.try_listing(database, job_id)
 
 
 def _record(database: Database, claim: ListingClaim, documents: int) -> None:
@@ -85,7 +85,7 @@ def test_ten_clients_that_ask_in_one_moment_are_one_request(office: Office) -> N
 
     # So slow that they would all be there together.
     office.sandbox.latency_s = 0.5
-    together([partial(office.lister.list_documents, job_id) for job_id in begun.values()])
+    together([partial(office.asker.list_documents, job_id) for job_id in begun.values()])
     office.sandbox.latency_s = 0
     office.work()
 
@@ -118,6 +118,19 @@ def test_another_case_is_not_waited_for(database: Database) -> None:
     scenes.listing_claim(database, _begun(database, scenes.process_number()))
 
     assert _claim(database, _begun(database, scenes.process_number(), CLIENTS[1]))
+
+
+def test_whoever_waits_for_an_answer_holds_up_nobody_else(database: Database) -> None:
+    number, other = scenes.process_number(), scenes.process_number()
+    case = {_begun(database, number, client) for client in CLIENTS[:2]}
+    alone = _begun(database, other, CLIENTS[1])
+
+    asked = [tasks.next_task(database, ASKING) for _ in range(3)]
+
+    found = {task.job_id for task in asked if isinstance(task, ListingClaim)}
+    assert asked[-1] is None
+    assert alone in found
+    assert len(found & case) == 1
 
 
 def test_claims_in_one_moment_begin_one_request(database: Database) -> None:
@@ -336,11 +349,11 @@ def test_whoever_waits_is_told_when_the_answer_is_there(database: Database, offi
     number = office.sandbox.add_case(documents=2)
     first, second, third = (office.begin(number, client) for client in CLIENTS[:3])
 
-    office.lister.list_documents(first)
+    office.list_case(first)
 
     told = Counter(ids[0] for queue, ids in office.sent() if queue == LIST_QUEUE)
     assert told == {str(second): 1, str(third): 1}
-    office.lister.list_documents(second)
+    office.list_case(second)
     assert not [ids for queue, ids in office.sent() if queue == LIST_QUEUE]
     assert office.sandbox.times_asked(number) == 1
 
@@ -349,10 +362,10 @@ def test_whoever_waits_is_told_when_there_is_no_answer(office: Office) -> None:
     number = office.sandbox.add_case(documents=2, list_fault="list-500")
     first, second = (office.begin(number, client) for client in CLIENTS[:2])
 
-    office.lister.list_documents(first)
+    office.list_case(first)
 
     told = {ids[0] for queue, ids in office.sent() if queue == LIST_QUEUE}
-    assert told == {str(first), str(second)}
+    assert told == {str(second)}
 
 
 def test_a_retry_is_not_served_by_what_was_answered_before_it(database: Database) -> None:
@@ -374,7 +387,8 @@ def test_a_bucket_that_is_away_costs_the_portal_nothing(office: Office, store: O
     begun = office.begin(number)
     nowhere = Objects(replace(store, endpoint_url="http://127.0.0.1:1"), max_connections=2)
 
-    replace(office.lister, objects=nowhere).list_documents(begun)
+    without = replace(office, lister=replace(office.lister, objects=nowhere))
+    without.list_case(begun)
 
     assert office.sandbox.times_asked(number) == 1
     scenes.execute(office.database, "UPDATE jobs SET listing_not_before = NULL")
@@ -491,10 +505,10 @@ def test_what_was_asked_for_twice_is_taken_by_all_who_wait(office: Office) -> No
 
     # When the first has asked twice
     for _ in range(2):
-        office.lister.list_documents(again[0])
+        office.list_case(again[0])
     office.sent()
     for job_id in again[1:]:
-        office.lister.list_documents(job_id)
+        office.list_case(job_id)
 
     # Then the others take its answer, or the copy of who took it, and doubt nothing
     assert [scenes.job(database, i)["vanished_documents"] for i in again] == [1, 1, 1]
@@ -546,15 +560,15 @@ def test_a_document_is_asked_for_under_one_link_when_that_works(office: Office) 
 def test_a_file_that_is_in_the_spool_is_not_asked_for_again(office: Office) -> None:
     number = office.sandbox.add_case(documents=1)
     job_id = office.begin(number)
-    office.lister.list_documents(job_id)
-    office.downloader.download_document(job_id)
+    office.list_case(job_id)
+    office.fetch(job_id)
     [(_, upload)] = [each for each in office.sent() if each[0].startswith("upload.")]
 
     # However often lanes and uploads are told
     for _ in range(3):
-        office.downloader.download_document(job_id)
+        office.fetch(job_id)
         office.uploader.upload_document(*map(UUID, upload))
-        office.downloader.download_document(job_id)
+        office.fetch(job_id)
 
     assert scenes.job(office.database, job_id)["state"] == "COMPLETED"
     assert office.files_asked(number) == [1]
@@ -563,8 +577,8 @@ def test_a_file_that_is_in_the_spool_is_not_asked_for_again(office: Office) -> N
 def test_a_commit_whose_answer_was_lost_asks_for_nothing_again(office: Office) -> None:
     number = office.sandbox.add_case(documents=1)
     job_id = office.begin(number)
-    office.lister.list_documents(job_id)
-    office.downloader.download_document(job_id)
+    office.list_case(job_id)
+    office.fetch(job_id)
     [(_, upload)] = [each for each in office.sent() if each[0].startswith("upload.")]
     file = claims.take_upload(office.database, *map(UUID, upload), lease_s=-1)
     assert file
@@ -572,7 +586,7 @@ def test_a_commit_whose_answer_was_lost_asks_for_nothing_again(office: Office) -
     # When both ends are said twice, the second after the first was committed
     office.uploader.upload_document(*map(UUID, upload))
     with pytest.raises(LeaseLost):
-        claims.stored(office.database, file, scenes.key(file))
+        claims.stored(office.database, file, scenes.key(file), lanes=LANES)
     office.work()
 
     assert office.files_asked(number) == [1]

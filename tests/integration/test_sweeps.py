@@ -23,6 +23,7 @@ from storage.errors import LeaseLost
 from storage.objects import Objects, ObjectStore, Upload, object_key
 from storage.spool import Spool
 from tests.integration import scenes
+from tests.integration.scenes import LANES
 
 DATA = b"the bytes of any document"
 BUCKET = "sweeps"
@@ -76,7 +77,7 @@ def test_an_object_that_no_row_names_goes_and_others_stay(
 ) -> None:
     file = _taken(database)
     named = _put(bucket, tmp_path, _some_key(file.document_id))
-    claims.stored(database, file, named)
+    claims.stored(database, file, named, lanes=LANES)
     foreign = _put(bucket, tmp_path, "other/file.pdf")
     unnamed = _put(bucket, tmp_path, _some_key())
 
@@ -122,12 +123,12 @@ def test_an_object_swept_while_it_was_being_stored_is_put_again(
 
     assert _sweep(database, bucket) == 1
     with pytest.raises(LeaseLost):
-        claims.stored(database, file, key)
+        claims.stored(database, file, key, lanes=LANES)
 
     scenes.age(database, file.job_id, 120)
     again = claims.take_upload(database, file.job_id, file.document_id, file.lease, lease_s=60)
     assert again, "its file is still there and must be put again"
-    claims.stored(database, again, _put(bucket, tmp_path, key))
+    claims.stored(database, again, _put(bucket, tmp_path, key), lanes=LANES)
     assert _sweep(database, bucket) == 0
     assert bucket.present({key: len(DATA)}) == {key}
 
@@ -153,7 +154,7 @@ def test_what_is_stored_in_the_moment_of_a_sweep_never_names_an_object_that_is_g
 
     def store() -> None:
         try:
-            outcomes.append(claims.stored(database, file, key))
+            outcomes.append(claims.stored(database, file, key, lanes=LANES))
         except LeaseLost as error:
             outcomes.append(error)
 

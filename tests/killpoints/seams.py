@@ -15,9 +15,13 @@ from uuid import UUID
 from actors import heartbeat, sweeper
 from actors.portal import Portal
 from actors.receiver import WebhookPoster
-from storage import claims, docket, ending, jobs, listing_claims, objects, repairs, webhooks
+from storage import claims, docket, ending, jobs, listing_claims, objects, repairs, tasks, webhooks
+from storage.claims import Claim
 from storage.database import Database, Transaction
+from storage.listing_claims import ListingClaim
 from storage.objects import Objects, Upload
+from storage.outcomes import Outcome
+from storage.tasks import Task
 from tests.killpoints.flags import Flags
 
 Strike = Callable[[str, str], object]
@@ -85,16 +89,19 @@ def _server(strike: Strike) -> None:
 
 
 def _worker(strike: Strike) -> None:
-    def got(point: str) -> Callable[[Any, Arguments], object]:
-        return lambda claim, _: claim and strike(point, claim.process_number)
+    def claimed(task: Task | None, _: Arguments) -> None:
+        match task:
+            case ListingClaim():
+                strike("listing-claimed", task.process_number)
+            case Claim():
+                strike("claimed", task.process_number)
 
     def done(point: str) -> Callable[[Any, Arguments], object]:
         return lambda _, args: strike(point, args[1].process_number)
 
-    _after(listing_claims, "claim", got("listing-claimed"))
+    _after(tasks, "next_task", claimed)
     _listing_half_inserted(strike)
     _after(listing_claims, "record", done("listed-not-sent"))
-    _after(claims, "claim_next", got("claimed"))
     _mid_download(strike)
     _after(claims, "spooled", done("spooled-not-sent"))
     failed = done("failed-not-told")
@@ -147,7 +154,7 @@ def _uploader(strike: Strike) -> None:
         lambda _, args: strike("ending-not-committed", args[1]["process_number"]),
     )
 
-    def recorded(outcome: claims.Outcome, args: Arguments) -> None:
+    def recorded(outcome: Outcome, args: Arguments) -> None:
         point = "ended-not-told" if outcome.job_has_ended else "recorded-not-removed"
         strike(point, args[1].process_number)
 

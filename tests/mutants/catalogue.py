@@ -21,6 +21,10 @@ MIGRATE = "tests/integration/test_migrate.py"
 SWEEPS = "tests/integration/test_sweeps.py"
 PORTAL = "tests/integration/test_portal.py"
 LISTING = "tests/integration/test_listing.py"
+SLOTS = "tests/integration/test_slots.py"
+TURNS = "tests/integration/test_turns.py"
+PAUSES = "tests/integration/test_pauses.py"
+COURTS = "tests/integration/test_courts.py"
 CONTENTS = "tests/unit/test_contents.py"
 SCHEMA = "storage/migrations/0001_initial.py"
 
@@ -133,15 +137,15 @@ _CLOCK = (
     _mutant(
         "the clock's repair of a job never started",
         "actors/clock.py",
-        "            if job.needs_listing:\n",
-        "            if False and job.needs_listing:\n",
+        "            if job.needs_listing and lanes:\n",
+        "            if False and job.needs_listing and lanes:\n",
         REPAIRS,
     ),
     _mutant(
         "the clock's repair of lost lanes",
         "actors/clock.py",
-        "            if job.lanes:\n",
-        "            if False and job.lanes:\n",
+        "            elif lanes:\n",
+        "            elif False and lanes:\n",
         REPAIRS,
     ),
     _mutant(
@@ -182,8 +186,8 @@ _CLOCK = (
     _mutant(
         "the retirement of a dead spool's queue",
         "actors/clock.py",
-        "(self._reclaim, self._end, self._tell, self._retire)",
-        "(self._reclaim, self._end, self._tell)",
+        "(self._reclaim, self._end, self._mend, self._tell, self._retire)",
+        "(self._reclaim, self._end, self._mend, self._tell)",
         REPAIRS,
     ),
     _mutant(
@@ -217,7 +221,7 @@ _CLOCK = (
     _mutant(
         "the patience of the clock after an outage",
         "actors/clock.py",
-        "self._patient_until = time.monotonic() + self.lease_s / 2",
+        "self._patient_until = time.monotonic() + self.asking.lease_s / 2",
         "self._patient_until = 0.0",
         REPAIRS,
     ),
@@ -234,22 +238,29 @@ _ONCE = (
     _mutant(
         "the wait for another job's listing of the case",
         "storage/listing_claims.py",
-        "AND NOT {IS_ASKED_FOR_ANOTHER}",
+        "AND NOT {turns.IS_ASKED_FOR_ANOTHER}",
+        "",
+        LISTING,
+    ),
+    _mutant(
+        "the passing over of who waits for another job's listing",
+        "storage/turns.py",
+        "    AND NOT {IS_ASKED_FOR_ANOTHER}\n",
         "",
         LISTING,
     ),
     _mutant(
         "the lock between two claims on the listings of a case",
         "storage/listing_claims.py",
-        'if not (lock and lock["is_ours"]):',
-        "if not lock:",
+        "'listing ' || %(process_number)s, 0",
+        "'listing ' || %(process_number)s || random(), 0",
         LISTING,
     ),
     _mutant(
         "the second look for an answer under that lock",
         "storage/listing_claims.py",
-        "return free is not None, reuse.source_of(transaction, job_id)",
-        "return free is not None, None",
+        '        listed_by = reuse.source_of(transaction, job["job_id"])\n    return',
+        "    return",
         LISTING,
     ),
     _mutant(
@@ -319,10 +330,10 @@ _ONCE = (
     ),
     _mutant(
         "the job's lock before its documents",
-        "storage/claims.py",
-        '            " AND end_time IS NULL FOR UPDATE",\n            job_id=job_id,',
-        '            " AND end_time IS NULL",\n            job_id=job_id,',
-        CLAIMS,
+        "storage/tasks.py",
+        "AND end_time IS NULL FOR UPDATE",
+        "AND end_time IS NULL",
+        SLOTS,
     ),
     _mutant(
         "the job's lock of who joins it",
@@ -355,8 +366,8 @@ _ONCE = (
     _mutant(
         "not_before of a document",
         "storage/claims.py",
-        "        AND (not_before IS NULL OR not_before <= clock_timestamp())\n",
-        "",
+        "        AND not_before <= statement_timestamp()\n",
+        "        AND not_before IS NOT NULL\n",
         CLAIMS,
     ),
     _mutant(
@@ -574,8 +585,8 @@ _TOLD = (
     _mutant(
         "the revision of its own for every change",
         "storage/claims.py",
-        '            revision=job["revision"] + 1,\n',
-        '            revision=job["revision"],\n',
+        '        revision=job["revision"] + 1,\n',
+        '        revision=job["revision"],\n',
         CLAIMS,
     ),
     _mutant(
@@ -587,4 +598,135 @@ _TOLD = (
     ),
 )
 
-MUTANTS = (*_LEASES, *_CLOCK, *_ONCE, *_BYTES, *_TOLD)
+_GUEST = (
+    _mutant(
+        "the number of slots of the portal",
+        "storage/turns.py",
+        "WHERE room > 0\n",
+        "WHERE room > -99\n",
+        SLOTS,
+        PAUSES,
+    ),
+    _mutant(
+        "the number of slots under the lock",
+        "storage/slots.py",
+        " AND {FREE}\nORDER BY number",
+        "\nORDER BY number",
+        SLOTS,
+    ),
+    _mutant(
+        "the number of slots of a court",
+        "storage/turns.py",
+        "AND count >= %(per_court)s",
+        "AND count >= %(per_court)s + 99",
+        SLOTS,
+    ),
+    _mutant(
+        "the renewal of slots",
+        "storage/claims.py",
+        "        slots.keep(transaction, tokens, lease_s=lease_s)\n",
+        "",
+        SLOTS,
+    ),
+    _mutant(
+        "the slot of what was cut, until the portal notices",
+        "storage/claims.py",
+        "            slots.linger(transaction, claim.lease)\n\n",
+        "            slots.free(transaction, claim.lease)\n\n",
+        SLOTS,
+    ),
+    _mutant(
+        "the rate",
+        "storage/tasks.py",
+        "    if not is_mine:\n        raise _Overtaken\n",
+        "",
+        SLOTS,
+    ),
+    _mutant(
+        "the pause of everybody",
+        "storage/turns.py",
+        "WHERE paused_until <= clock_timestamp()",
+        "WHERE paused_until IS NOT NULL",
+        PAUSES,
+    ),
+    _mutant(
+        "the slow start after a pause",
+        "storage/turns.py",
+        "least(%(at_once)s, floor(eased)) AS at_once",
+        "least(%(at_once)s, NULL) AS at_once",
+        PAUSES,
+    ),
+    _mutant(
+        "one strike for requests that were there already",
+        "storage/pauses.py",
+        "clock_timestamp()) > pause_time AS is_new",
+        "clock_timestamp()) IS NOT NULL AS is_new",
+        PAUSES,
+    ),
+    _mutant(
+        "no attempt burnt by a pause or a court that is away",
+        "storage/claims.py",
+        "attempts=int(verdict.wait_s is None)",
+        "attempts=1",
+        PAUSES,
+        COURTS,
+    ),
+    _mutant(
+        "the breaker",
+        "storage/turns.py",
+        "WHERE next_probe_time > clock_timestamp() OR",
+        "WHERE false OR",
+        COURTS,
+    ),
+    _mutant(
+        "one probe at a time",
+        "storage/turns.py",
+        "OR (next_probe_time IS NOT NULL AND count > 0)",
+        "",
+        COURTS,
+    ),
+    _mutant(
+        "the sign of life that clears a court",
+        "storage/courts.py",
+        "WHERE coalesce(courts.alive_time, '-infinity') < %(since)s",
+        "WHERE true",
+        COURTS,
+    ),
+    _mutant(
+        "the share of a client",
+        "storage/turns.py",
+        "ORDER BY shares.is_bulk, shares.pass, next.job_pass LIMIT 1",
+        "ORDER BY shares.is_bulk, next.job_pass LIMIT 1",
+        TURNS,
+    ),
+    _mutant(
+        "BULK after all others",
+        "storage/turns.py",
+        "ORDER BY shares.is_bulk, shares.pass, next.job_pass LIMIT 1",
+        "ORDER BY shares.pass, next.job_pass LIMIT 1",
+        TURNS,
+    ),
+    _mutant(
+        "that nobody is owed for the past",
+        "storage/turns.py",
+        "pass = greatest(pass, %(jobs_at)s) + %(cost_s)s / weight",
+        "pass = pass + %(cost_s)s / weight",
+        TURNS,
+    ),
+    _mutant(
+        "that no client is owed for the past",
+        "storage/turns.py",
+        "            pass = greatest(pass, %(served_at)s) + %(cost_s)s\n",
+        "            pass = pass + %(cost_s)s\n",
+        TURNS,
+    ),
+    _mutant(
+        "the turns of jobs of an older release",
+        "storage/repairs.py",
+        '            turns.enter(transaction, *(row["job_id"] for row in lost))\n',
+        "            pass\n",
+        TURNS,
+    ),
+)
+
+MUTANTS = (*_LEASES, *_CLOCK, *_ONCE, *_BYTES, *_TOLD, *_GUEST)

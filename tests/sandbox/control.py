@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.sandbox import replies
 from tests.sandbox.replies import Reply, as_json, problem
+from tests.sandbox.traffic import timeline
+from tests.sandbox.weather import Burst, Latency
 
 if TYPE_CHECKING:
     from tests.sandbox.portal import SandboxPortal
@@ -39,6 +42,41 @@ def _clear_log(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any
 
 def _peak(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
     return {"peak": portal.concurrent_peak}
+
+
+def _traffic(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+    traffic = portal.traffic
+    counts = {"peak": traffic.peak, "peaks": traffic.peaks, "refused": traffic.refused}
+    return {**counts, "limit": traffic.limit, "retry_after_s": traffic.retry_after_s}
+
+
+def _set_traffic(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+    asked = json.loads(body)
+    limit, retry_after_s = asked["limit"], asked.get("retry_after_s")
+    if not (limit is None or isinstance(limit, int)):
+        raise ValueError("limit is a whole number or null")
+    portal.traffic.retry_after_s = None if retry_after_s is None else float(retry_after_s)
+    portal.traffic.limit = limit
+    return {"time": time.time()}
+
+
+def _visits(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+    return [asdict(visit) for visit in portal.traffic.visits]
+
+
+def _timeline(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+    court = query.get("court")
+    return timeline(visit for visit in portal.traffic.visits if court in {None, visit.court})
+
+
+def _set_latency(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+    asked = json.loads(body)
+    portal.weather.latency(None if asked is None else Latency(**asked))
+    return {}
+
+
+def _plan_bursts(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+    return {"time": portal.weather.plan([Burst(**burst) for burst in json.loads(body)])}
 
 
 def _reset(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
@@ -73,6 +111,12 @@ _ACTIONS: dict[tuple[str, str], Callable[[SandboxPortal, dict[str, str], bytes],
     ("GET", "/sandbox/log"): _log,
     ("DELETE", "/sandbox/log"): _clear_log,
     ("GET", "/sandbox/peak"): _peak,
+    ("GET", "/sandbox/traffic"): _traffic,
+    ("PUT", "/sandbox/traffic"): _set_traffic,
+    ("GET", "/sandbox/visits"): _visits,
+    ("GET", "/sandbox/timeline"): _timeline,
+    ("PUT", "/sandbox/latency"): _set_latency,
+    ("PUT", "/sandbox/bursts"): _plan_bursts,
     ("POST", "/sandbox/reset"): _reset,
     ("POST", "/sandbox/cases"): _add_case,
     ("POST", "/sandbox/hold"): _hold,

@@ -24,12 +24,17 @@ from tests.sandbox.portal_server import PortalServer
 from tests.sandbox.replies import Reply
 from tests.sandbox.routes import Route
 from tests.sandbox.serving import wait_for_a_signal
+from tests.sandbox.traffic import Traffic
+from tests.sandbox.weather import Latency, Weather
 
 TOKEN = "sandbox-token"
 
 
 class SandboxPortal:
-    """A portal on 127.0.0.1. `token` and `latency_s` may be changed while it serves."""
+    """A portal on 127.0.0.1. `token` and `latency_s` may be changed while it serves.
+
+    `traffic` counts and limits who is there at once; `weather` draws latencies and makes bursts.
+    """
 
     def __init__(
         self,
@@ -42,6 +47,8 @@ class SandboxPortal:
         self.latency_s = latency_s
         self.gates = Gates()
         self.journal = Journal(log_path)
+        self.traffic = Traffic()
+        self.weather = Weather()
         self._archive = Archive()
         self._port = port
         self._exit = ExitStack()
@@ -122,7 +129,7 @@ class SandboxPortal:
     def release(self, number: str) -> None:
         self.gates.release(number)
 
-    def wait_held(self, number: str, count: int = 1, timeout_s: float = 10) -> None:
+    def wait_held(self, number: str, count: int = 1, timeout_s: float = 30) -> None:
         """Return once `count` file requests of the case are held; TimeoutError otherwise."""
         self.gates.wait_held(number, count, timeout_s)
 
@@ -131,8 +138,9 @@ class SandboxPortal:
         self._archive.reset()
 
     def clear_log(self) -> None:
-        """Forget the requests and the peak."""
+        """Forget the requests, the visits and the peaks."""
         self.journal.clear()
+        self.traffic.clear()
 
     def answer(self, route: Route, user_agent: str, authorization: str) -> tuple[Reply, float]:
         """What a request outside /sandbox gets, and after how many seconds."""
@@ -162,8 +170,15 @@ def main() -> None:
     parser.add_argument("--token", default=TOKEN, help="the one that is good (%(default)s)")
     parser.add_argument("--log", type=Path, help="a file that gets a JSON line per request")
     parser.add_argument("--latency-ms", type=float, default=0, help="added to every answer")
+    parser.add_argument("--limit", type=int, help="requests at once; 429 above")
+    parser.add_argument("--median-ms", type=float, help="a log-normal latency on top")
+    parser.add_argument("--sigma", type=float, default=0.8, help="of that latency (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of that latency (%(default)s)")
     asked = parser.parse_args()
     with SandboxPortal(asked.port, asked.token, asked.latency_ms / 1000, asked.log) as portal:
+        portal.traffic.limit = asked.limit
+        if asked.median_ms is not None:
+            portal.weather.latency(Latency(asked.median_ms / 1000, asked.sigma, asked.seed))
         _print_table(portal)
         wait_for_a_signal()
 

@@ -13,6 +13,8 @@ from tests.sandbox.journal import PortalRequest
 from tests.sandbox.replies import Reply
 from tests.sandbox.routes import Route, route_of
 from tests.sandbox.serving import Handler, Server
+from tests.sandbox.traffic import Visit
+from tests.sandbox.weather import Burst
 
 if TYPE_CHECKING:
     from tests.sandbox.portal import SandboxPortal
@@ -35,23 +37,57 @@ class PortalHandler(Handler):
             self._note(route, 200)
             self.send_reply(control(portal, self.command, self.path, body))
             return
-        if route.kind != "file":
+        if not route.is_api:
             self.send_reply(self._decided(route))
             return
+        with portal.traffic.visit(route) as visit:
+            if route.kind != "file":
+                reply = self._met(visit, route)
+                self.send_reply(reply, before_end=lambda: portal.traffic.over(visit))
+            else:
+                self._answer_file(visit, route)
+
+    def _answer_file(self, visit: Visit, route: Route) -> None:
+        portal = self.server.portal
         port = int(self.client_address[1])
         with portal.journal.in_flight(route.number or "", route.uuid or "", port) as landed:
-            self.send_reply(self._gated(route, self._decided(route)), before_end=landed)
 
-    def _decided(self, route: Route) -> Reply:
-        """The reply, noted, and after its latency."""
+            def before_end() -> None:
+                landed()
+                portal.traffic.over(visit)
+
+            self.send_reply(self._met(visit, route), before_end=before_end)
+
+    def _met(self, visit: Visit, route: Route) -> Reply:
+        """The reply to a visit: one too many, caught in a burst, or as decided."""
+        portal = self.server.portal
+        if not visit.is_admitted:
+            reply = portal.traffic.refusal(visit)
+            self._note(route, reply.status)
+        elif met := portal.weather.burst(visit.court):
+            reply = self._struck(route, *met)
+        else:
+            reply = self._gated(route, self._decided(route, portal.weather.draw_s(visit.court)))
+        visit.status = reply.status
+        return reply
+
+    def _struck(self, route: Route, burst: Burst, left_s: float) -> Reply:
+        self._note(route, burst.status or 0)
+        if burst.status is None:
+            self.wait(left_s)
+            raise ConnectionAbortedError
+        return burst.reply()
+
+    def _decided(self, route: Route, more_s: float = 0.0) -> Reply:
+        """The reply, noted, and after its latency and `more_s` seconds."""
         agent = self.headers.get("User-Agent", "")
         authorization = self.headers.get("Authorization", "")
         reply, latency_s = replies.NOT_ALLOWED, 0.0
         if self.command == "GET":
             reply, latency_s = self.server.portal.answer(route, agent, authorization)
         self._note(route, reply.status)
-        if latency_s:
-            self.pause(latency_s)
+        if latency_s + more_s:
+            self.wait(latency_s + more_s)
         return reply
 
     def _note(self, route: Route, status: int) -> None:

@@ -8,12 +8,16 @@ import socket
 import socketserver
 import sys
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
 from tests.sandbox.replies import Reply
+
+# How soon a client is missed that hung up while it waited for an answer.
+NOTICE_S = 0.05
 
 
 class Server(ThreadingHTTPServer):
@@ -117,6 +121,20 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         if self.server.closing.wait(seconds):
             raise ConnectionAbortedError
+
+    def wait(self, seconds: float) -> None:
+        """Wait before an answer; ends the connection also when the client hangs up meanwhile."""
+        deadline = time.monotonic() + seconds
+        while (left_s := deadline - time.monotonic()) > 0:
+            self.pause(min(left_s, NOTICE_S))
+            if self._has_hung_up():
+                raise ConnectionAbortedError
+
+    def _has_hung_up(self) -> bool:
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
 
     def send_reply(self, reply: Reply, before_end: Callable[[], None] = _nothing) -> None:
         """Send it all. `before_end` is called while the client cannot know yet that it has all."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -16,10 +16,13 @@ from proto.messages import (
     document_message,
     job_message,
     percent,
+    set_place,
     timestamp,
     webhook_message,
 )
 from storage.errors import Failure
+from storage.priorities import Priority
+from storage.queue_view import NOWHERE, Hold, Place
 from storage.records import AttemptRecord, DocumentRecord, JobRecord, WebhookRecord
 from storage.states import DocumentState, JobState, WebhookState
 
@@ -135,7 +138,7 @@ def test_a_job_that_is_not_listed_has_no_total_no_times_and_no_error() -> None:
     assert message.create_time.ToDatetime(tzinfo=UTC) == MOMENT
     assert set(as_json(message)) == {
         *("job_id", "process_number", "state", "revision", "progress"),
-        *("create_time", "update_time"),
+        *("create_time", "update_time", "priority"),
     }
 
 
@@ -177,6 +180,80 @@ def test_a_failure_is_told_with_its_reason() -> None:
     assert message.error == pb.Error(reason="NOT_FOUND", message="no such case", retryable=False)
 
 
+def test_what_vanished_is_named() -> None:
+    gone = [UUID(int=7), UUID(int=8)]
+
+    message = job_message(
+        replace(_job(), vanished_documents=2, vanished_document_ids=gone, priority="BULK")
+    )
+
+    assert message.vanished_documents == 2
+    assert list(message.vanished_document_ids) == [str(document_id) for document_id in gone]
+    assert message.priority == pb.PRIORITY_BULK
+
+
+HELD = Place(3, None, Hold("COURT_AWAY", "Court 8.26 does not answer.", MOMENT))
+
+
+def test_a_place_is_told_with_what_is_known_of_it() -> None:
+    held = job_message(_job(), place=HELD)
+    expected = job_message(_job(), place=Place(None, MOMENT))
+
+    assert held.queue_position == 3
+    assert (held.hold.reason, held.hold.message) == ("COURT_AWAY", "Court 8.26 does not answer.")
+    assert held.hold.until_time.ToDatetime(tzinfo=UTC) == MOMENT
+    assert not held.HasField("estimated_end_time")
+    assert expected.estimated_end_time.ToDatetime(tzinfo=UTC) == MOMENT
+    assert not expected.HasField("queue_position")
+    assert not expected.HasField("hold")
+
+
+def test_a_new_place_leaves_nothing_of_the_one_before() -> None:
+    message = job_message(_job(), place=HELD)
+
+    set_place(message, NOWHERE)
+
+    assert message == job_message(_job())
+
+
+def test_a_job_that_an_older_release_froze_is_read_with_what_it_lacks() -> None:
+    frozen = {
+        name: value
+        for name, value in {**_row(), "secrecy_level": None}.items()
+        if name not in {"priority", "vanished_documents", "vanished_document_ids", "max_age_s"}
+    }
+
+    job = JobRecord.of_json(frozen)
+
+    assert (job.priority, job.vanished_documents) == ("NORMAL", 0)
+    assert list(job.vanished_document_ids) == []
+    assert job_message(job) == job_message(_job())
+
+
+def test_a_frozen_job_keeps_its_priority_and_what_vanished() -> None:
+    gone = UUID(int=7)
+    frozen = {
+        **_row(),
+        "priority": "HIGH",
+        "vanished_documents": 1,
+        "vanished_document_ids": [str(gone)],
+    }
+
+    job = JobRecord.of_json(frozen)
+
+    assert (job.priority, job.vanished_documents, list(job.vanished_document_ids)) == (
+        "HIGH",
+        1,
+        [gone],
+    )
+
+
+def _row() -> dict[str, object]:
+    values = asdict(_job())
+    times = {"create_time": MOMENT.isoformat(), "update_time": MOMENT.isoformat()}
+    return {**values, **times, "job_id": str(UUID(int=1)), "vanished_document_ids": []}
+
+
 def test_a_document_without_content_says_nothing_of_it() -> None:
     message = document_message(_document())
 
@@ -199,6 +276,7 @@ def test_a_webhook_shows_the_url_it_is_given_and_no_other() -> None:
         (list(JobState), "JOB_STATE_", pb.JobState),
         (list(DocumentState), "DOCUMENT_STATE_", pb.DocumentState),
         (list(WebhookState), "WEBHOOK_STATE_", pb.WebhookState),
+        (list(Priority), "PRIORITY_", pb.Priority),
     ],
 )
 def test_our_states_are_the_contracts(names: list[str], prefix: str, known: object) -> None:

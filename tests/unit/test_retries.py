@@ -6,18 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.errors import PermanentError, TooFast, TransientError
-from storage.retries import BACKOFF_CAP_S, JITTER, PAUSE_CAP_S, RetryPolicy, jittered, pause_s
+from storage.errors import PermanentError, TransientError
+from storage.retries import BACKOFF_CAP_S, JITTER, RetryPolicy, jittered
 from storage.webhooks import SCHEDULE_S, next_delay_s
 
 POLICY = RetryPolicy(attempts=5, attempts_few=3, base_s=1.0)
 BUSY = TransientError("PORTAL_UNAVAILABLE", "busy")
 SELDOM = TransientError("PORTAL_ERROR", "odd", is_few=True)
 NO = PermanentError("NO_ACCESS", "no")
-
-
-def _too_fast(retry_after_s: float | None) -> TooFast:
-    return TooFast("too fast", retry_after_s=retry_after_s)
 
 
 @pytest.mark.parametrize(("made", "planned_s"), [(1, 1), (2, 3), (3, 9), (4, 27)])
@@ -47,23 +43,6 @@ def test_five_attempts_and_three_where_few_are_enough(made: int) -> None:
 @given(made=st.integers(1, 30))
 def test_a_permanent_error_is_never_tried_again(made: int) -> None:
     assert POLICY.delay_s(NO, attempts_made=made) is None
-
-
-@given(retry_after_s=st.floats(0, 1e6), made=st.integers(0, 100))
-def test_a_pause_is_as_long_as_asked_up_to_five_minutes(retry_after_s: float, made: int) -> None:
-    pause = pause_s(_too_fast(retry_after_s), pauses_made=made)
-
-    assert min(PAUSE_CAP_S, retry_after_s) <= pause <= PAUSE_CAP_S
-    assert pause <= max(retry_after_s * (1 + JITTER), 1e-9)
-
-
-@given(made=st.integers(0, 1_000))
-def test_an_unnamed_pause_grows_from_ten_seconds_to_five_minutes(made: int) -> None:
-    planned_s = min(PAUSE_CAP_S, 10 * 2.0 ** min(made, 10))
-
-    pause = pause_s(_too_fast(None), pauses_made=made)
-
-    assert planned_s * (1 - JITTER) <= pause <= min(PAUSE_CAP_S, planned_s * (1 + JITTER))
 
 
 @given(delay_s=st.floats(0, 1e6))

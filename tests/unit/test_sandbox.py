@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
+import statistics
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -18,6 +21,7 @@ import pytest
 import requests
 from standardwebhooks import Webhook
 
+from dev.deadline import until
 from tests.sandbox.cases import CASES
 from tests.sandbox.cnj import digits, process_number
 from tests.sandbox.contents import MEDIA_TYPES, MINIMUM_BYTES, chunks, content
@@ -25,8 +29,11 @@ from tests.sandbox.faults import FILE_FAULTS, LIST_FAULTS, good_count, is_good_i
 from tests.sandbox.model import Case
 from tests.sandbox.portal import TOKEN, SandboxPortal
 from tests.sandbox.receiver import WebhookReceiver
+from tests.sandbox.traffic import timeline
+from tests.sandbox.weather import Burst, Latency, Weather
 
 SECRET = "whsec_c2FuZGJveC1zZWNyZXQtb2YtMzItYnl0ZXMtbG9uZyE="
+SEQUENCE = itertools.count(1)
 TOO_LARGE_TO_LOOK_AT = ("large", "large-300", "drip")
 
 
@@ -481,6 +488,179 @@ def test_peak_is_never_above_what_one_client_asks_at_once(
         answers = list(pool.map(lambda i: get(web, portal, file_path(case, i)), range(200)))
     assert {len(answer.content) for answer in answers} == {100_000}
     assert 1 <= portal.concurrent_peak <= 4
+
+
+# Traffic and weather
+
+
+def at_once(web: requests.Session, portal: SandboxPortal, paths: list[str]) -> list[int]:
+    """The statuses of requests that are all made at once."""
+    with ThreadPoolExecutor(len(paths)) as pool:
+        return [a.status_code for a in pool.map(lambda path: get(web, portal, path), paths)]
+
+
+def held_case(portal: SandboxPortal, court: str = "8.26", documents: int = 3) -> Case:
+    """A case whose files wait at its gate."""
+    case = portal.case(
+        portal.add_case(documents=documents, number=process_number(next(SEQUENCE), court=court))
+    )
+    assert case is not None
+    portal.hold(case.number)
+    return case
+
+
+def test_requests_above_the_limit_are_turned_away_at_once(
+    portal: SandboxPortal, web: requests.Session
+) -> None:
+    case = held_case(portal)
+    portal.traffic.limit, portal.traffic.retry_after_s = 2, 7
+    with ThreadPoolExecutor(2) as pool:
+        files = [pool.submit(get, web, portal, file_path(case, i)) for i in range(2)]
+        portal.wait_held(case.number, 2)
+        refused = list_case(web, portal, case.number)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "7")
+        portal.traffic.retry_after_s = None
+        bare = get(web, portal, file_path(case, 2))
+        assert (bare.status_code, bare.headers.get("Retry-After")) == (429, None)
+        portal.release(case.number)
+        assert [file.result(10).status_code for file in files] == [200, 200]
+    assert get(web, portal, file_path(case, 2)).status_code == 200
+    assert portal.traffic.refused == 2
+    # Those turned away were there too.
+    assert portal.traffic.peak == 3
+    asked_for = {visit.status: visit.retry_after_s for visit in portal.traffic.visits[2:3]}
+    assert asked_for == {429: 7}
+    assert portal.concurrent_peak == 3
+
+
+def test_peaks_count_listings_too_and_each_court_apart(
+    portal: SandboxPortal, web: requests.Session
+) -> None:
+    cases = [held_case(portal, "8.26", 2), held_case(portal, "5.02", 1)]
+    listing = portal.add_case(documents=1, number=process_number(next(SEQUENCE), court="5.02"))
+    with ThreadPoolExecutor(3) as pool:
+        paths = [file_path(case, i) for case in cases for i in range(len(case.documents))]
+        files = [pool.submit(get, web, portal, path) for path in paths]
+        portal.wait_held(cases[0].number, 2)
+        portal.wait_held(cases[1].number, 1)
+        list_case(web, portal, listing)
+        list_case(web, portal, listing)
+        for case in cases:
+            portal.release(case.number)
+        assert [file.result(10).status_code for file in files] == [200] * 3
+    assert portal.traffic.peak == 4
+    assert portal.traffic.peaks == {"8.26": 2, "5.02": 2}
+    assert max(count for _, count in timeline(portal.traffic.visits)) == 4
+    assert timeline(portal.traffic.visits)[-1][1] == 0
+    portal.clear_log()
+    assert (portal.traffic.peak, portal.traffic.visits) == (0, [])
+
+
+def test_who_asks_again_at_its_last_byte_never_counts_twice(
+    portal: SandboxPortal, web: requests.Session
+) -> None:
+    case = portal.case(portal.add_case(documents=150, size=100_000))
+    assert case is not None
+    for i in range(150):
+        get(web, portal, file_path(case, i))
+        list_case(web, portal, CASES["one-pdf"].number)
+    assert portal.traffic.peak == 1
+    assert portal.traffic.peaks == {"8.26": 1}
+
+
+def test_every_visit_tells_when_who_what_and_how_it_ended(
+    portal: SandboxPortal, web: requests.Session
+) -> None:
+    portal.weather.latency(Latency(median_s=0.02))
+    number = portal.add_case(documents=1, number=process_number(next(SEQUENCE), court="4.03"))
+    list_case(web, portal, digits(number))
+    get(web, portal, file_path(portal.case(number), 0))
+    web.get(f"{portal.url}/somewhere", timeout=10)
+    listing, file = portal.traffic.visits
+    assert (listing.kind, digits(listing.number), listing.court) == ("list", digits(number), "4.03")
+    assert (file.kind, file.status, file.court) == ("file", 200, "4.03")
+    assert file.uuid is not None
+    for visit in (listing, file):
+        assert visit.end is not None
+        assert visit.end - visit.begin >= 0.02
+
+
+def test_latencies_are_log_normal_and_the_same_for_the_same_seed() -> None:
+    def drawn(seed: int, court: str = "8.26") -> list[float]:
+        weather = Weather()
+        weather.latency(Latency(0.4, 0.8, seed, {"5.02": 3.0}))
+        return [weather.draw_s(court) for _ in range(2_000)]
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
+    assert drawn(1, "5.02") == [3 * one for one in drawn(1)]
+    logarithms = [math.log(one) for one in drawn(1)]
+    assert statistics.median(drawn(1)) == pytest.approx(0.4, rel=0.1)
+    assert statistics.stdev(logarithms) == pytest.approx(0.8, rel=0.1)
+    assert Weather().draw_s("8.26") == 0
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_burst_meets_every_request_of_its_court_at_once(
+    portal: SandboxPortal, web: requests.Session, status: int
+) -> None:
+    numbers = [
+        portal.add_case(documents=1, number=process_number(next(SEQUENCE), court=court))
+        for court in ("8.26", "5.02")
+    ]
+    portal.weather.plan([Burst(0, 3_600, status, "5.02")])
+    paths = [f"/processos/{number}" for number in numbers]
+    assert at_once(web, portal, paths) == [200, status]
+    portal.weather.plan([Burst(0, 3_600, status)])
+    assert at_once(web, portal, paths) == [status, status]
+    portal.weather.plan([Burst(0, 0, status), Burst(3_600, 7_200, status)])
+    assert at_once(web, portal, paths) == [200, 200]
+    assert get(web, portal, file_path(portal.case(numbers[1]), 0)).status_code == 200
+
+
+def test_silent_burst_answers_nothing_until_it_is_over(
+    portal: SandboxPortal, web: requests.Session
+) -> None:
+    portal.weather.plan([Burst(0, 0.3, None)])
+    begun = time.monotonic()
+    with pytest.raises(requests.exceptions.ConnectionError):
+        list_case(web, portal, CASES["one-pdf"].number)
+    assert time.monotonic() - begun >= 0.2
+    assert [visit.status for visit in portal.traffic.visits] == [0]
+
+
+def test_client_that_hangs_up_is_no_longer_at_the_portal(
+    portal: SandboxPortal, web: requests.Session
+) -> None:
+    portal.weather.latency(Latency(median_s=3_600))
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        get(web, portal, f"/processos/{CASES['one-pdf'].number}", timeout=0.2)
+    until(lambda: portal.traffic.visits[0].end is not None, 30, "It still counts as there.")
+
+
+def test_traffic_and_weather_are_steered_over_http(
+    portal: SandboxPortal, web: requests.Session
+) -> None:
+    def put(what: str, value: Any) -> Any:
+        return web.put(f"{portal.url}/sandbox/{what}", json=value, timeout=10)
+
+    number = CASES["one-pdf"].number
+    put("latency", {"median_s": 0.01, "sigma": 0.8, "seed": 7})
+    put("bursts", [{"begin_s": 0, "end_s": 3_600, "status": 503}])
+    assert list_case(web, portal, number).status_code == 503
+    assert put("bursts", []).json()["time"] == pytest.approx(time.time(), abs=60)
+    put("traffic", {"limit": 0, "retry_after_s": 2})
+    assert list_case(web, portal, number).headers["Retry-After"] == "2"
+    put("traffic", {"limit": None})
+    assert list_case(web, portal, number).status_code == 200
+    visits = web.get(f"{portal.url}/sandbox/visits", timeout=10).json()
+    assert [visit["status"] for visit in visits] == [503, 429, 200]
+    seen = web.get(f"{portal.url}/sandbox/traffic", timeout=10).json()
+    assert (seen["peak"], seen["peaks"], seen["refused"]) == (1, {"8.26": 1}, 1)
+    line = web.get(f"{portal.url}/sandbox/timeline?court=8.26", timeout=10).json()
+    assert max(count for _, count in line) == 1
+    assert web.get(f"{portal.url}/sandbox/timeline?court=5.02", timeout=10).json() == []
+    assert put("traffic", {"limit": "many"}).status_code == 400
 
 
 # The receiver

@@ -1,0 +1,64 @@
+"""What an answer says about the portal itself, beside what it says about the document asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from storage import courts, pauses, slots
+from storage.database import Transaction
+from storage.errors import AttemptError, TooFast
+from storage.retries import RetryPolicy
+
+# What is reported for 502, 503, 504, broken connections and time that ran out.
+AWAY = "PORTAL_UNAVAILABLE"
+# More than any court has slots: all of them can be used again.
+ALL = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What everybody makes of a failed request.
+
+    `wait_s` not None: it burns no attempt, and whoever asks the same waits for so many seconds.
+    `failing_since`: when what was asked for began to get nothing but failures of the portal's.
+    `wakes`: how many requests more than before may begin now.
+    """
+
+    wait_s: float | None = None
+    is_long: bool = False
+    failing_since: datetime | None = None
+    wakes: int = 0
+
+
+def good(transaction: Transaction, lease: UUID, court: str) -> int:
+    """Any answer that shows the portal at work; how many requests more than before may begin."""
+    slots.free(transaction, lease)
+    was_away = courts.alive(transaction, court)
+    has_grown = pauses.ease(transaction)
+    return ALL if was_away else int(has_grown)
+
+
+def failed(
+    transaction: Transaction,
+    lease: UUID,
+    court: str,
+    error: AttemptError,
+    policy: RetryPolicy,
+    *,
+    since: datetime | None,
+) -> Verdict:
+    """A request that failed, of something that has been failing `since` (None: not yet)."""
+    if isinstance(error, TooFast):
+        wait_s = pauses.pause(transaction, lease, error, policy.pauses)
+        slots.free(transaction, lease)
+        return Verdict(wait_s, failing_since=since)
+    if error.reason != AWAY:
+        return Verdict(wakes=good(transaction, lease, court))
+    slots.linger(transaction, lease)
+    began = since or transaction.only("SELECT clock_timestamp() AS now")["now"]
+    away = courts.failed(transaction, court, since=began, policy=policy.probes)
+    if away is None:
+        return Verdict(failing_since=began)
+    return Verdict(away.wait_s, away.is_long, began)

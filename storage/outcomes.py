@@ -1,0 +1,18 @@
+"""What the end of a request led to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the end of an attempt led to.
+
+    `delay_s`: seconds until it may be made again, None when it is over. `wakes`: how many requests
+    more than before may begin now, beside the next of whoever made this one.
+    """
+
+    delay_s: float | None
+    job_has_ended: bool
+    wakes: int = 0

@@ -1,0 +1,113 @@
+"""Slots at the portal: rows with leases, as many as requests may be there at once.
+
+A request holds one slot of the portal as a whole and one of its court, both under the token of
+its claim and for as long as that is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from storage.database import Transaction
+
+# The scope of the portal as a whole; every other scope is a court, as J.TR.
+PORTAL = ""
+# A request that we cut is at the portal until it notices.
+LINGER_S = 1.0
+
+FREE = "coalesce(lease_until, '-infinity') < clock_timestamp()"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be asked of the portal: at once in all, at once per court, and per minute.
+
+    `lanes`: documents of one job between claim and bucket.
+    """
+
+    at_once: int
+    per_court: int
+    lanes: int
+    per_minute: int | None = None
+
+
+def court_of(process_number: str) -> str:
+    """The court of a punctuated CNJ number, as J.TR: "8.26"."""
+    return process_number[16:20]
+
+
+_FREE_ONE = f"""
+SELECT scope, number FROM slots WHERE scope = %({{scope}})s AND number < %({{most}})s AND {FREE}
+ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
+
+_TAKE = f"""
+WITH whole AS ({_FREE_ONE.format(scope="portal", most="at_once")}),
+    part AS ({_FREE_ONE.format(scope="court", most="per_court")}),
+    pair AS (SELECT * FROM whole UNION ALL SELECT * FROM part)
+UPDATE slots SET lease = %(lease)s, taken_time = clock_timestamp(),
+    lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
+FROM pair WHERE slots.scope = pair.scope AND slots.number = pair.number
+    AND (SELECT count(*) FROM pair) = 2
+"""
+
+
+def take(
+    transaction: Transaction, court: str, lease: UUID, limits: Limits, *, lease_s: float
+) -> bool:
+    """Takes a slot of the portal and one of `court` for `lease`; False when either is full."""
+    taken = transaction.run(
+        _TAKE,
+        portal=PORTAL,
+        court=court,
+        at_once=limits.at_once,
+        per_court=limits.per_court,
+        lease=lease,
+        lease_s=lease_s,
+    )
+    return taken == 2
+
+
+def lay_out(transaction: Transaction, scope: str, count: int) -> None:
+    """Makes sure that a scope has its rows. May be said twice."""
+    transaction.run(
+        "INSERT INTO slots (scope, number) SELECT %(scope)s, generate_series(0, %(count)s - 1)"
+        " ON CONFLICT DO NOTHING",
+        scope=scope,
+        count=count,
+    )
+
+
+def keep(transaction: Transaction, leases: Iterable[UUID], *, lease_s: float) -> None:
+    """Renews the slots of these claims; those that somebody is changing are left out."""
+    transaction.run(
+        """
+        UPDATE slots SET lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
+        FROM (SELECT scope, number FROM slots WHERE lease = ANY(%(leases)s)
+              FOR UPDATE SKIP LOCKED) AS held
+        WHERE slots.scope = held.scope AND slots.number = held.number
+        """,
+        leases=list(leases),
+        lease_s=lease_s,
+    )
+
+
+def free(transaction: Transaction, lease: UUID) -> None:
+    """Frees the slots of a claim, if it has any: its request is over."""
+    transaction.run(
+        "UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL"
+        " WHERE lease = %(lease)s",
+        lease=lease,
+    )
+
+
+def linger(transaction: Transaction, lease: UUID) -> None:
+    """Has the slots of a claim be free in a moment: its request was cut, not answered."""
+    transaction.run(
+        "UPDATE slots SET lease_until = clock_timestamp() + %(linger_s)s * interval '1 second'"
+        " WHERE lease = %(lease)s",
+        lease=lease,
+        linger_s=LINGER_S,
+    )

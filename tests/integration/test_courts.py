@@ -1,0 +1,282 @@
+"""The breaker of a court: a burst of 502, 503, 504 or silence, probes, and what burns attempts."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from storage import courts, listing_claims, tasks
+from storage.claims import Claim
+from storage.database import Database, Row
+from storage.errors import PermanentError, TransientError
+from storage.listing_claims import ListingClaim
+from storage.tasks import Probe
+from tests.integration import guest, scenes
+from tests.integration.guest import POLICY, PROBES, answer, ask, ask_all, asking, refuse
+
+AWAY = TransientError("PORTAL_UNAVAILABLE", "The portal is not available (503).")
+BROKEN = TransientError("PORTAL_ERROR", "The portal failed internally (500).", is_few=True)
+COURT = "8.26"
+
+
+def _row(database: Database) -> Row:
+    with database.transaction() as transaction:
+        return transaction.one("SELECT * FROM courts WHERE court = %(c)s", c=COURT) or {}
+
+
+def _gone(database: Database, documents: int = 20) -> UUID:
+    """A job of a court that counts as away."""
+    job_id = guest.job(database, documents, court=COURT)
+    for claim in ask_all(database, asking()):
+        refuse(database, claim, AWAY)
+    assert _row(database)["next_probe_time"]
+    scenes.age_portal(database, 1.1)
+    return job_id
+
+
+def test_a_burst_of_failures_stops_all_requests_to_the_court_and_to_no_other(
+    database: Database,
+) -> None:
+    # Given another job that has had its turn, so that it is not the next
+    other = guest.job(database, 3, court="8.19")
+    scenes.execute(database, "INSERT INTO courts (court, request_s) VALUES ('8.19', 1000)")
+    (first, *_) = ask_all(database, asking(at_once=1))
+    answer(database, first)
+
+    _gone(database)
+
+    assert {c.job_id for c in ask_all(database, asking())} == {other}
+
+
+def test_fewer_failures_are_no_burst(database: Database) -> None:
+    guest.job(database, 20, court=COURT)
+    for claim in ask_all(database, asking())[: PROBES.burst - 1]:
+        refuse(database, claim, AWAY)
+
+    scenes.age_portal(database, 1.1)
+    assert ask(database, asking()) is not None
+
+
+@pytest.mark.parametrize("other", [BROKEN, PermanentError("NOT_FOUND", "not there"), None])
+def test_any_other_answer_between_failures_shows_the_court_at_work(
+    database: Database, other: TransientError | PermanentError | None
+) -> None:
+    guest.job(database, 20, court=COURT)
+    *failing, last = ask_all(database, asking())
+    for claim in failing[: PROBES.burst - 1]:
+        refuse(database, claim, AWAY)
+    _ = refuse(database, last, other) if other else answer(database, last)
+
+    (more,) = ask_all(database, asking())[:1]
+    refuse(database, more, AWAY)
+
+    assert _row(database)["next_probe_time"] is None
+
+
+def test_while_a_court_is_away_one_probe_is_sent_at_growing_intervals(database: Database) -> None:
+    _gone(database)
+    waits = []
+
+    for _ in range(5):
+        assert ask(database, asking()) is None
+        wait_s = _wait_s(database)
+        waits.append(wait_s)
+        scenes.age_portal(database, wait_s - 0.5)
+        assert ask(database, asking()) is None, "too early"
+        scenes.age_portal(database, 1)
+        (probe,) = ask_all(database, asking())
+        refuse(database, probe, AWAY)
+        scenes.age_portal(database, 1.1)
+        scenes.execute(database, "UPDATE courts SET failing_since = clock_timestamp()")
+
+    planned = [5, 10, 20, 40, 60]
+    for wait_s, planned_s in zip(waits, planned, strict=True):
+        assert planned_s - 4 <= wait_s <= planned_s
+
+
+def _wait_s(database: Database) -> float:
+    with database.transaction() as transaction:
+        row = transaction.only(
+            "SELECT extract(epoch FROM next_probe_time - clock_timestamp()) AS s FROM courts"
+        )
+    return float(row["s"])
+
+
+def test_waiting_for_a_court_burns_no_attempt(database: Database) -> None:
+    job_id = _gone(database)
+    burnt = sum(d["attempt_count"] for d in scenes.documents(database, job_id))
+    assert burnt == PROBES.burst - 1, "only those that came before the burst was one"
+
+    for _ in range(8):
+        scenes.age_portal(database, 61)
+        scenes.execute(database, "UPDATE courts SET failing_since = clock_timestamp()")
+        (probe,) = ask_all(database, asking())
+        outcome = refuse(database, probe, AWAY)
+        assert outcome.delay_s
+        scenes.age_portal(database, 1.1)
+
+    documents = scenes.documents(database, job_id)
+    assert sum(d["attempt_count"] for d in documents) == burnt
+    assert {d["state"] for d in documents} == {"PENDING"}
+
+
+def test_a_good_probe_opens_the_court_at_once_for_all(database: Database) -> None:
+    _gone(database)
+    scenes.age_portal(database, 6)
+    (probe,) = ask_all(database, asking())
+
+    assert answer(database, probe) > 1
+
+    assert len(ask_all(database, asking())) == 5
+    assert (_row(database)["failure_count"], _row(database)["next_probe_time"]) == (0, None)
+
+
+def test_a_document_that_fails_in_a_court_at_work_says_nothing_about_the_court(
+    database: Database,
+) -> None:
+    # Given a document that failed while others of its court were answered
+    guest.job(database, 1, court=COURT)
+    (bad,) = ask_all(database, asking())
+    refuse(database, bad, AWAY)
+    scenes.age_portal(database, 1.1)
+    guest.job(database, 1, court=COURT)
+    good = next(c for c in ask_all(database, asking()) if c.job_id != bad.job_id)
+    answer(database, good)
+    scenes.execute(database, "UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL")
+
+    # When it goes on failing
+    attempts = 2  # the second is under way
+    document = _document(database, bad)
+    while document["state"] != "FAILED":
+        claim = _again(database, bad)
+        refuse(database, claim, AWAY)
+        scenes.age_portal(database, 1.1)
+        document = _document(database, bad)
+        attempts += 1
+        assert attempts < 9, "it is never given up"
+
+    # Then it is given up as any other, and nobody waits
+    assert document["error_reason"] == "PORTAL_UNAVAILABLE"
+    assert document["attempt_count"] == 5
+    assert _row(database)["next_probe_time"] is None
+
+
+def _document(database: Database, claim: Claim) -> Row:
+    return scenes.documents(database, claim.job_id)[0]
+
+
+def _again(database: Database, bad: Claim) -> Claim:
+    document = _document(database, bad)
+    if document["state"] == "DOWNLOADING":
+        return Claim(**{**_fields(bad), "lease": document["lease"]})
+    (claim,) = ask_all(database, asking())
+    return claim
+
+
+def _fields(claim: Claim) -> dict[str, object]:
+    return {name: getattr(claim, name) for name in Claim.__dataclass_fields__}
+
+
+def test_when_patience_is_over_the_listing_is_asked_instead_of_a_file(database: Database) -> None:
+    # Given documents that fail for ever, the last of their case
+    job_id = _gone(database, 5)
+    scenes.age_portal(database, PROBES.patience_s + 1)
+
+    # When the court answers for the listing
+    probe = ask(database, asking())
+    assert isinstance(probe, Probe)
+    assert probe.process_number == scenes.job(database, job_id)["process_number"]
+    assert ask(database, asking()) is None, "one probe at a time"
+    assert tasks.probed(database, probe, None, POLICY).wakes > 1
+
+    # Then it is the documents that are broken, and their attempts count again
+    for _ in range(POLICY.attempts + 1):
+        for claim in ask_all(database, asking()):
+            refuse(database, claim, AWAY)
+        scenes.age_portal(database, 1.1)
+    assert {d["state"] for d in scenes.documents(database, job_id)} == {"FAILED"}
+    assert scenes.job(database, job_id)["state"] == "FAILED"
+
+
+def test_a_court_that_does_not_list_either_stays_away(database: Database) -> None:
+    job_id = _gone(database, 5)
+    for _ in range(3):
+        scenes.age_portal(database, PROBES.patience_s + 61)
+        probe = ask(database, asking())
+        assert isinstance(probe, Probe)
+        outcome = tasks.probed(database, probe, AWAY, POLICY)
+        assert outcome.delay_s
+        scenes.age_portal(database, 1.1)
+
+    assert {d["state"] for d in scenes.documents(database, job_id)} == {"PENDING"}
+    assert _row(database)["next_probe_time"]
+
+
+def _fail_listing(database: Database, times: int, *, every_s: float = 61) -> None:
+    for _ in range(times):
+        claim = ask(database, asking())
+        assert isinstance(claim, ListingClaim)
+        listing_claims.fail_attempt(database, claim, AWAY, POLICY)
+        scenes.age_portal(database, every_s)
+
+
+def test_listings_wait_too_and_the_job_goes_on(database: Database) -> None:
+    view, _ = scenes.start(database, scenes.request(guest.number(1, COURT)))
+    scenes.start(database, scenes.request(guest.number(2, COURT)))
+
+    _fail_listing(database, 12)
+
+    job = scenes.job(database, view.job.job_id)
+    assert job["state"] == "PROCESSING"
+    assert job["listing_attempt_count"] <= PROBES.burst - 1
+
+
+def test_a_listing_that_fails_alone_ends_when_patience_is_over(database: Database) -> None:
+    view, _ = scenes.start(database, scenes.request(guest.number(1, COURT)))
+    _fail_listing(database, PROBES.burst, every_s=2)
+    assert scenes.job(database, view.job.job_id)["listing_attempt_count"] == PROBES.burst - 1
+
+    scenes.age_portal(database, PROBES.patience_s)
+    _fail_listing(database, 2)
+
+    job = scenes.job(database, view.job.job_id)
+    assert (job["state"], job["error_reason"]) == ("FAILED", "PORTAL_UNAVAILABLE")
+
+
+def test_a_probe_whose_worker_is_killed_is_followed_by_another(database: Database) -> None:
+    _gone(database)
+    scenes.age_portal(database, 6)
+    assert len(ask_all(database, asking())) == 1
+    assert ask(database, asking()) is None
+
+    scenes.age_portal(database, 61)
+
+    assert len(ask_all(database, asking())) == 1
+
+
+def test_a_slow_probe_is_alone_however_long_it_takes(database: Database) -> None:
+    _gone(database)
+    scenes.age_portal(database, 6)
+    (probe,) = ask_all(database, asking())
+
+    scenes.execute(database, "UPDATE courts SET next_probe_time = clock_timestamp()")
+    assert ask(database, asking()) is None
+
+    refuse(database, probe, AWAY)
+    scenes.age_portal(database, 1.1)
+    scenes.execute(database, "UPDATE courts SET next_probe_time = clock_timestamp()")
+    assert len(ask_all(database, asking())) == 1
+
+
+def test_an_answer_of_a_healthy_court_writes_nothing_about_it(database: Database) -> None:
+    guest.job(database, 2, court=COURT)
+    first, second = ask_all(database, asking())
+    refuse(database, first, AWAY)
+    answer(database, second)
+    before = _row(database)
+
+    with database.transaction() as transaction:
+        assert courts.alive(transaction, COURT) is False
+
+    assert _row(database) == before

@@ -1,0 +1,75 @@
+"""Priorities: what a caller may ask for, and what it means."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from proto import downloads_pb2 as pb
+from server import requests
+from storage.errors import InvalidRequest
+from storage.jobs import StartRequest
+from storage.priorities import Priority
+from storage.receivers import Receivers
+
+NUMBER = "1003579-22.2025.8.26.0564"
+
+
+def _start(priority: int, number: str = NUMBER) -> StartRequest:
+    return requests.start_request(
+        pb.StartDownloadRequest(
+            process_number=number,
+            priority=priority,  # type: ignore[arg-type]
+        ),
+        client="default",
+        receivers=Receivers.from_entries(()),
+        default_max_age_s=3_600,
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        (pb.PRIORITY_UNSPECIFIED, Priority.NORMAL),
+        (pb.PRIORITY_NORMAL, Priority.NORMAL),
+        (pb.PRIORITY_HIGH, Priority.HIGH),
+        (pb.PRIORITY_BULK, Priority.BULK),
+    ],
+)
+def test_every_priority_of_the_contract_may_be_asked_for(asked: int, given: Priority) -> None:
+    assert _start(asked).priority is given
+
+
+@pytest.mark.parametrize("unknown", [4, 99, -1])
+def test_an_unknown_priority_is_refused_beside_what_else_is_wrong(unknown: int) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        _start(unknown, number="x")
+
+    assert [v.field for v in caught.value.violations] == ["process_number", "priority"]
+
+
+def test_what_earlier_releases_remembered_of_a_request_stays_good() -> None:
+    remembered = hashlib.sha256(json.dumps([NUMBER, None, None]).encode()).hexdigest()
+
+    assert _start(pb.PRIORITY_UNSPECIFIED).payload_sha256 == remembered
+    assert _start(pb.PRIORITY_NORMAL).payload_sha256 == remembered
+
+
+def test_another_priority_is_another_request() -> None:
+    payloads = {_start(value).payload_sha256 for value in pb.Priority.values()}
+
+    assert len(payloads) == 3
+
+
+def test_high_is_above_normal_and_normal_above_bulk() -> None:
+    order = [Priority.HIGH, Priority.NORMAL, Priority.BULK]
+
+    above = {(one, other) for one in order for other in order if one.is_above(other)}
+
+    assert above == {
+        (Priority.HIGH, Priority.NORMAL),
+        (Priority.HIGH, Priority.BULK),
+        (Priority.NORMAL, Priority.BULK),
+    }
