@@ -55,8 +55,12 @@ class Lister:
             self._tell_end(job_id)
             return
         claim = listing_claims.claim_known(self.database, job_id, lease_s=self.lease_s)
-        if claim is not None:
-            self.list_case(claim, is_late=False)
+        if claim is None:
+            return
+        outcome = self.list_case(claim, is_late=False)
+        if outcome and outcome.delay_s is not None:
+            # In doubt: no asker has this outcome, so none would come back for it.
+            self.messages.list_documents(job_id, delay_s=outcome.delay_s)
 
     def list_case(self, claim: ListingClaim, *, is_late: bool) -> Outcome | None:
         """Lists a case for a job; what came of it, None when something of ours is away.
