@@ -9,11 +9,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
-from storage import claims, listing_claims, tasks, turns
+from storage import claims, latencies, listing_claims, tasks, turns
 from storage.claims import Claim
 from storage.courts import ProbePolicy
 from storage.database import Database
@@ -62,6 +63,17 @@ class _Running:
     listing_s: float = 0.0
     documents_s: list[float] = field(default_factory=list)
     end_s: float = 0.0
+
+    @property
+    def work(self) -> Work:
+        """What the portal had to do for it."""
+        a = self.arrival
+        return Work(a.at_s, a.client, a.court, a.priority, self.listing_s, tuple(self.documents_s))
+
+    def usual(self, request_s: float) -> Work:
+        """The same if each request took as long as requests of its court usually do."""
+        usual = (request_s,) * self.arrival.documents
+        return replace(self.work, listing_s=request_s, documents_s=usual)
 
 
 @dataclass
@@ -121,14 +133,7 @@ class Simulation:
     def _answer(self, now: float, task: Claim | ListingClaim, request_s: float) -> None:
         job = self._jobs[task.job_id]
         job.end_s = now
-        # The time of the rows is real: they are told how long the request took by the virtual one.
-        scenes.execute(
-            self.database,
-            "UPDATE slots SET taken_time = clock_timestamp() - %(s)s * interval '1 second'"
-            " WHERE lease = %(lease)s",
-            s=request_s,
-            lease=task.lease,
-        )
+        latencies.record_times(self.database, {job.arrival.court: (request_s, 1)})
         if isinstance(task, ListingClaim):
             job.listing_s = request_s
             case = scenes.listing(job.arrival.documents)
@@ -144,14 +149,15 @@ class Simulation:
 
     def _outcomes(self) -> list[Outcome]:
         jobs = list(self._jobs.values())
-        works = [
-            Work(a.at_s, a.client, a.court, a.priority, job.listing_s, tuple(job.documents_s))
-            for job in jobs
-            for a in [job.arrival]
+        usual_s = statistics.fmean(self.latencies_s)
+        usual = [job.usual(usual_s * self.slow.get(job.arrival.court, 1.0)) for job in jobs]
+        return [
+            # A turn is counted as what requests of its court take: who draws quick ones waits for
+            # its turns as long as others.
+            Outcome(
+                job.arrival,
+                job.end_s - job.arrival.at_s,
+                max(alone_s(work, share), alone_s(job.work, share)),
+            )
+            for job, work, share in zip(jobs, usual, shares(usual, self.room), strict=True)
         ]
-        ideal = shares(works, self.room)
-        found = {
-            id(job.arrival): Outcome(job.arrival, job.end_s - work.at_s, alone_s(work, *ends))
-            for job, work, ends in zip(jobs, works, ideal, strict=True)
-        }
-        return list(found.values())

@@ -32,8 +32,19 @@ class Work:
     documents_s: tuple[float, ...]
 
 
-def shares(works: Sequence[Work], room: Room) -> list[tuple[float, float]]:
-    """For each job: when its listing would be over, and its documents; seconds since the start."""
+@dataclass(frozen=True)
+class Share:
+    """What a job would have: when it is listed and ended, in seconds since the start of all, and
+    how many slots between the two, on average.
+    """
+
+    listed_s: float
+    ended_s: float
+    slots: float
+
+
+def shares(works: Sequence[Work], room: Room) -> list[Share]:
+    """What each of these jobs would have, with all the others."""
     left = [[work.listing_s, math.fsum(work.documents_s)] for work in works]
     ends = [[math.inf, math.inf] for _ in works]
     now = 0.0
@@ -50,7 +61,10 @@ def shares(works: Sequence[Work], room: Room) -> list[tuple[float, float]]:
             if left[i][stage[i]] <= NOTHING_S:
                 left[i][stage[i]] = 0.0
                 ends[i][stage[i]] = now
-    return [(listed, ended) for listed, ended in ends]
+    return [
+        Share(listed_s, ended_s, math.fsum(work.documents_s) / (ended_s - listed_s))
+        for work, (listed_s, ended_s) in zip(works, ends, strict=True)
+    ]
 
 
 def _rates(works: Sequence[Work], stage: dict[int, int], room: Room) -> dict[int, float]:
@@ -81,16 +95,14 @@ def _turn(
     return is_bulk, clients[is_bulk, work.client], rate / WEIGHTS[work.priority], work.at_s
 
 
-def alone_s(work: Work, listed_s: float, ended_s: float) -> float:
+def alone_s(work: Work, share: Share) -> float:
     """How long a job would take alone on its share of the slots, as whole requests.
 
-    `listed_s` and `ended_s` are what `shares` gave. Whole requests: with a share of two slots and a
-    half, on three lanes that are each a sixth slower.
+    With two slots and a half: on three lanes that are each a sixth slower.
     """
-    share = math.fsum(work.documents_s) / (ended_s - listed_s)
-    lanes = max(1, round(share))
+    lanes = max(1, round(share.slots))
     busy = [0.0] * lanes
     for request_s in work.documents_s:
         heapq.heappushpop(busy, busy[0] + request_s)
-    slower = max(1.0, lanes / share)
-    return max(listed_s - work.at_s, work.listing_s) + max(busy) * slower
+    slower = max(1.0, lanes / share.slots)
+    return max(share.listed_s - work.at_s, work.listing_s) + max(busy) * slower

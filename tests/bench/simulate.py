@@ -26,7 +26,7 @@ from tests.databases import create_database
 ROOM = Room(at_once=10, per_court=6, lanes=5)
 # A job may take so many times as long as alone on its share of the slots. Requests are whole, and
 # the longest of those recorded take ten times as long as most.
-MOST = 2.0
+MOST = 1.5
 
 
 def main(console: Console, file: Path | None) -> int:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.bench import checks, measure, record, slots, table
-from tests.bench.fluid import Work, alone_s, shares
+from tests.bench.fluid import Share, Work, alone_s, shares
 from tests.bench.measure import Attempts, Job, Pauses, Spread
 from tests.bench.options import Options
 from tests.bench.portal import Counts
@@ -291,7 +290,7 @@ def work(at_s: float, client: str, seconds: float = 10.0, **more: str) -> Work:
 
 
 def ended(*works: Work, room: Room = ROOM) -> list[float]:
-    return [round(end, 2) for _, end in shares(works, room)]
+    return [round(share.ended_s, 2) for share in shares(works, room)]
 
 
 def test_ideal_is_shared_by_client_then_by_job() -> None:
@@ -321,9 +320,9 @@ def test_ideal_knows_priorities() -> None:
 
 def test_alone_is_the_listing_and_then_whole_requests_on_as_many_lanes() -> None:
     one = Work(10.0, "one", "8.26", "NORMAL", 1.0, (2.0, 2.0, 2.0, 2.0))
-    assert alone_s(one, listed_s=11.0, ended_s=15.0) == 1 + 4
-    assert alone_s(one, listed_s=12.0, ended_s=28.0) == 2 + 16
-    assert alone_s(one, listed_s=11.0, ended_s=11.0 + 8 / 1.6) == 1 + 4 * 2 / 1.6
+    assert alone_s(one, Share(11.0, 15.0, slots=2.0)) == 1 + 4
+    assert alone_s(one, Share(12.0, 28.0, slots=0.5)) == 2 + 16
+    assert alone_s(one, Share(11.0, 16.0, slots=1.6)) == 1 + 4 * 2 / 1.6
 
 
 def test_ideal_ends_in_any_crowd() -> None:
@@ -333,6 +332,6 @@ def test_ideal_ends_in_any_crowd() -> None:
         for i in range(30)
     ]
     found = shares(crowd, ROOM)
-    for (listed_s, ended_s), each in zip(found, crowd, strict=True):
-        assert each.at_s < listed_s < ended_s
-    assert all(a <= b for a, b in pairwise(sorted(end for _, end in found)))
+    for share, each in zip(found, crowd, strict=True):
+        assert each.at_s < share.listed_s < share.ended_s
+        assert 0 < share.slots <= ROOM.lanes
