@@ -502,7 +502,11 @@ def test_a_doubt_about_anothers_listing_says_nothing_about_the_court(office: Off
     begun = office.begin(VANISHING, max_age_s=3_600)
     scenes.execute(
         database,
-        "UPDATE courts SET failure_count = 1, failing_since = clock_timestamp()",
+        "INSERT INTO courts (court, failure_count, failing_since, next_probe_time)"
+        " VALUES (substr(%(number)s, 17, 4), 9, clock_timestamp(), clock_timestamp())"
+        " ON CONFLICT (court) DO UPDATE SET failure_count = excluded.failure_count,"
+        " failing_since = excluded.failing_since, next_probe_time = excluded.next_probe_time",
+        number=VANISHING,
     )
     before = _courts(database)
 
