@@ -21,7 +21,6 @@ from storage.listing_claims import ListingClaim
 from storage.objects import Objects
 from storage.outcomes import Outcome
 from storage.retries import RetryPolicy, jittered
-from storage.slots import LINGER_S
 
 T = TypeVar("T")
 
@@ -70,13 +69,13 @@ class Lister:
         try:
             if is_late:
                 listing_claims.give_back(self.database, claim)
-                return Outcome(LINGER_S, job_has_ended=False)
+                return Outcome(None, job_has_ended=False, lingers=True)
             with self.keeper.holding(claim.lease, _nothing):
                 outcome = self._list(claim)
         except LeaseLost:
             log.warning("listing taken over", job_id=str(claim.job_id))
             tasks.release(self.database, claim.lease)
-            outcome = Outcome(LINGER_S, job_has_ended=False)
+            outcome = Outcome(None, job_has_ended=False, lingers=True)
         for waiting in listing_claims.waiting(self.database, claim):
             self.messages.list_documents(waiting)
         return outcome

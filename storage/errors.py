@@ -113,13 +113,19 @@ class PermanentError(AttemptError):
 
 
 class TransientError(AttemptError):
-    """Trying again may help. `is_few`: seldom enough that three attempts must do (PDPJ.md)."""
+    """Trying again may help. `is_few`: seldom enough that three attempts must do (PDPJ.md).
+
+    `is_answered`: the portal is done with the request. Otherwise it may still work on it.
+    """
 
     is_retryable = True
 
-    def __init__(self, reason: str, message: str, *, is_few: bool = False) -> None:
+    def __init__(
+        self, reason: str, message: str, *, is_few: bool = False, is_answered: bool = True
+    ) -> None:
         super().__init__(reason, message)
         self.is_few = is_few
+        self.is_answered = is_answered
 
 
 class TooFast(TransientError):

@@ -264,14 +264,14 @@ def fail_attempt(
         failing_since = verdict.failing_since
         if verdict.wait_s is not None and not _is_alone(transaction, job, verdict):
             _postpone(transaction, claim, 0, failing_since=failing_since)
-            return Outcome(verdict.wait_s, job_has_ended=False)
+            return Outcome(verdict.wait_s, job_has_ended=False, lingers=verdict.lingers)
         made = job["listing_attempt_count"] + 1
         delay_s = policy.delay_s(error, attempts_made=made)
         if delay_s is None:
             end(transaction, claim.job_id, JobState.FAILED, error.as_failure())
-            return Outcome(None, job_has_ended=True, wakes=verdict.wakes)
+            return Outcome(None, True, verdict.wakes, verdict.lingers)
         _postpone(transaction, claim, delay_s, attempts=made, failing_since=failing_since)
-        return Outcome(delay_s, job_has_ended=False, wakes=verdict.wakes)
+        return Outcome(delay_s, False, verdict.wakes, verdict.lingers)
 
 
 def _is_alone(transaction: Transaction, job: Row, verdict: Verdict) -> bool:

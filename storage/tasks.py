@@ -172,7 +172,7 @@ def probed(
         if error is None:
             return Outcome(None, False, wakes=answers.good(transaction, probe.lease, court))
         verdict = answers.failed(transaction, probe.lease, court, error, policy, since=None)
-        return Outcome(verdict.wait_s, False, wakes=verdict.wakes)
+        return Outcome(verdict.wait_s, False, verdict.wakes, verdict.lingers)
 
 
 def release(database: Database, lease: UUID) -> None:

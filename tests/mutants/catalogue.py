@@ -682,8 +682,8 @@ _GUEST = (
     _mutant(
         "the sign of life that clears a court",
         "storage/courts.py",
-        "WHERE coalesce(courts.alive_time, '-infinity') < %(since)s",
-        "WHERE true",
+        "    OR coalesce(courts.alive_time, '-infinity') < %(since)s",
+        "    OR true",
         COURTS,
     ),
     _mutant(
