@@ -23,6 +23,7 @@ from storage.claims import Claim
 from storage.database import Database
 from storage.listing_claims import ListingClaim
 from storage.outcomes import Outcome
+from storage.slots import LINGER_S
 from storage.tasks import Asking, GivenUp, Probe, Task
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -81,6 +82,8 @@ class Asker:
         """Wakes others for what may be asked beside what this one asks next."""
         if outcome.delay_s:
             self.messages.download_lanes(job_id, 1, delay_s=outcome.delay_s)
+        if outcome.lingers:
+            self.messages.download_lanes(job_id, 1, delay_s=LINGER_S)
         if outcome.wakes:
             limits = self.asking.limits
             self.messages.download_lanes(job_id, min(outcome.wakes, limits.per_court))

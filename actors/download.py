@@ -20,7 +20,6 @@ from storage.database import Database
 from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
 from storage.outcomes import Outcome
 from storage.retries import RetryPolicy
-from storage.slots import LINGER_S
 from storage.spool import Spool
 
 T = TypeVar("T")
@@ -116,7 +115,7 @@ class Downloader:
         claims.stop(self.database, claim)
         self._discard(claim)
         # Its slots are free a moment later.
-        return Outcome(LINGER_S, job_has_ended=False)
+        return Outcome(None, job_has_ended=False, lingers=True)
 
     def _discard(self, claim: Claim) -> None:
         # Only when no row names the file: our own COMMIT may have gone through unseen.

@@ -21,7 +21,6 @@ from storage.listing_claims import ListingClaim
 from storage.objects import Objects
 from storage.outcomes import Outcome
 from storage.retries import RetryPolicy, jittered
-from storage.slots import LINGER_S
 
 T = TypeVar("T")
 
@@ -55,8 +54,12 @@ class Lister:
             self._tell_end(job_id)
             return
         claim = listing_claims.claim_known(self.database, job_id, lease_s=self.lease_s)
-        if claim is not None:
-            self.list_case(claim, is_late=False)
+        if claim is None:
+            return
+        outcome = self.list_case(claim, is_late=False)
+        if outcome and outcome.delay_s is not None:
+            # In doubt: no asker has this outcome, so none would come back for it.
+            self.messages.list_documents(job_id, delay_s=outcome.delay_s)
 
     def list_case(self, claim: ListingClaim, *, is_late: bool) -> Outcome | None:
         """Lists a case for a job; what came of it, None when something of ours is away.
@@ -66,13 +69,13 @@ class Lister:
         try:
             if is_late:
                 listing_claims.give_back(self.database, claim)
-                return Outcome(LINGER_S, job_has_ended=False)
+                return Outcome(None, job_has_ended=False, lingers=True)
             with self.keeper.holding(claim.lease, _nothing):
                 outcome = self._list(claim)
         except LeaseLost:
             log.warning("listing taken over", job_id=str(claim.job_id))
             tasks.release(self.database, claim.lease)
-            outcome = Outcome(LINGER_S, job_has_ended=False)
+            outcome = Outcome(None, job_has_ended=False, lingers=True)
         for waiting in listing_claims.waiting(self.database, claim):
             self.messages.list_documents(waiting)
         return outcome

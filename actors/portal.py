@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
+import math
+import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from actors.case_file import parse_case
 from actors.contents import ContentCheck, refuse_too_large
 from actors.deadline import Deadline, Watchdog
 from actors.links import trusted_href
-from actors.portal_answers import Refusal, error_of, not_found
+from actors.portal_answers import CREDENTIALS_REJECTED, Refusal, error_of, not_found
 from actors.portal_exchange import (
     chunks,
     encodings,
@@ -24,9 +25,20 @@ from actors.portal_exchange import (
     translated,
 )
 from actors.portal_session import ThreadSessions
+from actors.tokens import TokenSource
 from storage.claims import Content
-from storage.errors import ConfigurationError, PermanentError, TransientError
+from storage.errors import (
+    AttemptError,
+    LeaseLost,
+    PermanentError,
+    ServiceUnavailable,
+    TransientError,
+)
 from storage.listing import CaseListing
+from storage.slots import court_of
+
+# The court, and how many seconds an exchange with it took.
+OnExchange = Callable[[str, float], object]
 
 _API = "/api/v2"
 _LISTING_MAX_BYTES = 64 * 1024 * 1024
@@ -46,38 +58,40 @@ class Expected(Protocol):
 
 
 class Portal:
-    """The portal at `base_url` (scheme and host), as the holder of `token`.
+    """The portal at `base_url` (scheme and host), as the holder of the token of `tokens`.
 
     Threads may share it. Timeouts are per connection attempt and per read; the total limit of an
-    exchange is given with each call and kept by `watchdog`.
+    exchange is given with each call and kept by `watchdog`. `on_exchange` hears how long each
+    exchange took.
     """
 
     def __init__(
         self,
         *,
         base_url: str,
-        token: str,
+        tokens: TokenSource,
         watchdog: Watchdog,
         document_max_bytes: int,
         connect_timeout_s: float = 5.0,
         read_timeout_s: float = 30.0,
+        on_exchange: OnExchange | None = None,
     ) -> None:
-        # A header that http.client refuses would stand in its error message.
-        if not re.fullmatch(r"[!-~]+", token):
-            raise ConfigurationError("PDPJ_TOKEN must be visible ASCII characters without spaces.")
         self._base_url = base_url.rstrip("/")
-        self._token = token
+        self._tokens = tokens
         self._watchdog = watchdog
         self._document_max_bytes = document_max_bytes
         self._timeouts_s = (connect_timeout_s, read_timeout_s)
+        self._on_exchange = on_exchange
         self._sessions = ThreadSessions()
 
     def list_case(self, process_number: str, limit_s: float) -> CaseListing:
         """Every document of a case, within `limit_s` seconds; the number is punctuated.
 
-        Raises PermanentError (NOT_FOUND when the portal does not know the case) or TransientError.
+        Raises PermanentError (NOT_FOUND when the portal does not know the case) or TransientError;
+        CredentialsRefused or ServiceUnavailable if there is no token to ask with.
         """
-        with self._answer(f"/processos/{process_number}", limit_s, None) as (response, deadline):
+        path = f"/processos/{process_number}"
+        with self._answer(process_number, path, limit_s, None) as (response, deadline):
             if encodings(response):
                 raise _no_case()
             body = bytearray()
@@ -85,10 +99,10 @@ class Portal:
                 body += chunk
                 if len(body) > _LISTING_MAX_BYTES:
                     raise _no_case()
-        listing = parse_case(_json(bytes(body)), process_number)
-        if listing is None:
-            raise not_found()
-        return listing
+            listing = parse_case(_json(bytes(body)), process_number)
+            if listing is None:
+                raise not_found()
+            return listing
 
     def fetch(
         self,
@@ -107,13 +121,14 @@ class Portal:
         (None: unknown) before the first piece. To end it from another thread, open
         `watchdog.limit` yourself in this thread, give its `deadline` (`limit_s` is then not
         used) and `cut` that: what it was cut with is raised here. Raises PermanentError or
-        TransientError otherwise; errors of `sink` and `on_start` pass through.
+        TransientError otherwise, CredentialsRefused or ServiceUnavailable if there is no token to
+        ask with; errors of `sink` and `on_start` pass through.
         """
         path = trusted_href(href, process_number)
         if path is None:
             raise PermanentError("UNTRUSTED_LINK", "The link is not one of this case's files.")
         refuse_too_large(expected.listed_size_bytes or 0, self._document_max_bytes)
-        with self._answer(path, limit_s, deadline) as (response, running):
+        with self._answer(process_number, path, limit_s, deadline) as (response, running):
             length, is_chunked = framing(response)
             check = ContentCheck(
                 listed_size_bytes=expected.listed_size_bytes,
@@ -136,29 +151,72 @@ class Portal:
 
     @contextlib.contextmanager
     def _answer(
-        self, path: str, limit_s: float, deadline: Deadline | None
+        self, process_number: str, path: str, limit_s: float, deadline: Deadline | None
     ) -> Iterator[tuple[requests.Response, Deadline]]:
-        """The answer 200 to a GET, its body unread; every other answer is raised."""
+        """The answer 200 to a GET, its body unread; every other answer is raised.
+
+        What leaves the block in order was a good answer.
+        """
         with contextlib.ExitStack() as stack:
             stack.enter_context(limit_told())
+            stack.enter_context(self._timed(court_of(process_number)))
             running = deadline or stack.enter_context(self._watchdog.limit(limit_s))
-            with translated(running):
-                response = self._sessions.of_this_thread().get(
-                    self._base_url + _API + path,
-                    headers=self._authorization(),
-                    timeout=self._timeouts_s,
-                    stream=True,
-                    allow_redirects=False,
-                )
+            response, token = self._admitted(process_number, path, running)
+            answered_at = time.monotonic()
             stack.callback(response.close)
-            if response.status_code != 200:
-                body = refusal_body(response, running)
-                raise error_of(Refusal(response.status_code, response.headers, body))
             yield response, running
+            self._tokens.accepted(token, answered_at)
 
-    def _authorization(self) -> dict[str, str]:
-        # The place for a token that is refreshed: PDPJ.md, "Tokens".
-        return {"Authorization": f"Bearer {self._token}"}
+    @contextlib.contextmanager
+    def _timed(self, court: str) -> Iterator[None]:
+        """Tells how long the portal took; what we ended ourselves says nothing about it."""
+        begun = time.monotonic()
+        try:
+            yield
+        except (LeaseLost, ServiceUnavailable):
+            begun = math.inf
+            raise
+        finally:
+            if self._on_exchange and begun < math.inf:
+                self._on_exchange(court, time.monotonic() - begun)
+
+    def _admitted(
+        self, process_number: str, path: str, running: Deadline
+    ) -> tuple[requests.Response, str]:
+        """The answer 200 and the token that it was given to: the second one after a 401."""
+        token = self._tokens.current()
+        response, rejected = self._asked(path, token, running)
+        if rejected is not None:
+            newer = self._tokens.renew(token, process_number)
+            if newer != token:
+                running.check()
+                token = newer
+                response, rejected = self._asked(path, token, running)
+        if rejected is not None:
+            self._tokens.rejected(token, process_number)
+            raise rejected
+        return response, token
+
+    def _asked(
+        self, path: str, token: str, running: Deadline
+    ) -> tuple[requests.Response, AttemptError | None]:
+        """The answer 200, or an answer that rejects the token; every other one is raised."""
+        with translated(running):
+            response = self._sessions.of_this_thread().get(
+                self._base_url + _API + path,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=self._timeouts_s,
+                stream=True,
+                allow_redirects=False,
+            )
+        if response.status_code == 200:
+            return response, None
+        with response:
+            body = refusal_body(response, running)
+        error = error_of(Refusal(response.status_code, response.headers, body))
+        if error.reason != CREDENTIALS_REJECTED:
+            raise error
+        return response, error
 
 
 def _json(body: bytes) -> object:

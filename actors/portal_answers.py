@@ -14,6 +14,8 @@ from actors.json_fields import mime_type
 from storage.errors import AttemptError, PermanentError, TooFast, TransientError
 
 RETRY_AFTER_CAP_S = 300.0
+# The reason of a 401 that may be the token's fault.
+CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
 
 # The accent may come in any encoding.
 _NO_STANDING = re.compile(r"n\S{1,8}o\s+possui\s+acesso\s+ao\s+processo", re.I)
@@ -66,7 +68,7 @@ def _unauthorized(refusal: Refusal) -> AttemptError:
     if refusal.body is None:
         # Whether the token or the case is meant stands in the body only.
         return TransientError("PORTAL_UNAVAILABLE", "The portal's answer came incomplete.")
-    return PermanentError("CREDENTIALS_REJECTED", "The portal does not accept the credentials.")
+    return PermanentError(CREDENTIALS_REJECTED, "The portal does not accept the credentials.")
 
 
 def _forbidden(refusal: Refusal) -> AttemptError:

@@ -85,7 +85,9 @@ def limit_told() -> Iterator[None]:
         if error.reason != "DEADLINE_EXCEEDED":
             raise
         raise TransientError(
-            "PORTAL_UNAVAILABLE", "The portal took longer than is allowed for one answer."
+            "PORTAL_UNAVAILABLE",
+            "The portal took longer than is allowed for one answer.",
+            is_answered=False,
         ) from error
 
 
@@ -102,9 +104,13 @@ def translated(deadline: Deadline, cut_reason: str = "PORTAL_UNAVAILABLE") -> It
 def _meaning(error: BaseException, cut_reason: str) -> TransientError:
     is_timeout = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError)
     if is_timeout:
-        return TransientError("PORTAL_UNAVAILABLE", "The portal did not answer in time.")
+        return TransientError(
+            "PORTAL_UNAVAILABLE", "The portal did not answer in time.", is_answered=False
+        )
     is_protocol = isinstance(error, urllib3.exceptions.ProtocolError)
     if is_protocol and not isinstance(error.__cause__, OSError):
         # The connection ended in order, but before the body did.
         return TransientError(cut_reason, "The portal's answer ended before it was complete.")
-    return TransientError("PORTAL_UNAVAILABLE", "The connection to the portal failed.")
+    return TransientError(
+        "PORTAL_UNAVAILABLE", "The connection to the portal failed.", is_answered=False
+    )

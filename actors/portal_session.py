@@ -34,7 +34,7 @@ class ThreadSessions:
         """The calling thread's session."""
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = _session()
+            session = self._local.session = new_session()
             with self._lock:
                 self._all.add(session)
         return session
@@ -58,7 +58,8 @@ class _WatchedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = WATCHED_POOLS
 
 
-def _session() -> requests.Session:
+def new_session() -> requests.Session:
+    """A session like that, for one thread."""
     session = _Session()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

@@ -27,15 +27,18 @@ from actors.fair_broker import FairBroker
 from actors.heartbeat import Heartbeat
 from actors.keeper import Keeper
 from actors.listing import Lister
+from actors.meter import Meter
 from actors.portal import Portal
 from actors.prober import Prober
 from actors.receiver import WebhookPoster
 from actors.sweeper import Sweeper
+from actors.tokens import token_source
 from actors.upload import Uploader
 from storage import claims, listing_claims, logs
 from storage.courts import ProbePolicy
 from storage.database import Database
 from storage.errors import ServiceUnavailable
+from storage.logins import Login
 from storage.objects import Objects, ObjectStore
 from storage.pauses import PausePolicy
 from storage.receivers import Receivers
@@ -92,13 +95,13 @@ def _probes(settings: Settings) -> ProbePolicy:
 
 
 def _asking(settings: Settings, spool_id: UUID) -> Asking:
-    limits = Limits(
-        at_once=settings.pdpj_max_concurrent,
-        per_court=settings.pdpj_max_concurrent_per_court,
-        lanes=settings.lanes_per_job,
-        per_minute=settings.pdpj_max_per_minute,
+    return Asking(
+        limits=Limits.of(settings),
+        login=Login.of(settings),
+        probes=_probes(settings),
+        spool_id=spool_id,
+        lease_s=settings.lease_s,
     )
-    return Asking(limits, _probes(settings), spool_id, settings.lease_s)
 
 
 def _spool(settings: Settings) -> Spool:
@@ -137,14 +140,18 @@ def worker() -> None:
     settings, broker, messages = _begin("worker")
     database = _database(settings, settings.worker_threads)
     watchdog = Watchdog()
-    portal = Portal(
-        base_url=settings.pdpj_base_url,
-        token=settings.pdpj_token or "",
-        watchdog=watchdog,
-        document_max_bytes=settings.document_max_bytes,
-    )
     listing_keeper = Keeper(
         partial(listing_claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
+    )
+    keeper = Keeper(
+        partial(claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
+    )
+    portal = Portal(
+        base_url=settings.pdpj_base_url,
+        tokens=token_source(settings, database, watchdog, lambda: keeper.is_stopping),
+        watchdog=watchdog,
+        document_max_bytes=settings.document_max_bytes,
+        on_exchange=Meter(database).measured,
     )
     lister = Lister(
         database=database,
@@ -155,9 +162,6 @@ def worker() -> None:
         policy=_policy(settings),
         lanes=settings.lanes_per_job,
         lease_s=settings.lease_s,
-    )
-    keeper = Keeper(
-        partial(claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
     )
     spool = _spool(settings)
     downloader = Downloader(

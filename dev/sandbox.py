@@ -13,7 +13,11 @@ from dev.server import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "sandbox-token"  # noqa: S105 - opens nothing but the sandbox
-CREDENTIALS = ("PDPJ_TOKEN", "PDPJ_TOKEN_URL", "PDPJ_BASE_URL")
+# Whoever sets one of them means another portal.
+CREDENTIALS = (
+    *("PDPJ_BASE_URL", "PDPJ_TOKEN", "PDPJ_TOKEN_URL"),
+    *("PDPJ_CLIENT_ID", "PDPJ_CLIENT_SECRET", "PDPJ_REFRESH_TOKEN"),
+)
 
 
 def sandbox_portal(folder: DataFolder) -> Server:

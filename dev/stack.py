@@ -113,6 +113,8 @@ def _own_settings(env: Mapping[str, str], folder: DataFolder) -> dict[str, str]:
         own["LOG_FORMAT"] = "text"
     if "WEBHOOK_SECRET" not in env:
         own["WEBHOOK_SECRET"] = folder.secret("webhook_secret", new_webhook_secret)
+    if "AUTOS_ENCRYPTION_KEY" not in env:
+        own["AUTOS_ENCRYPTION_KEY"] = folder.secret("encryption_key", new_encryption_key)
     if "portal" in _kinds(env) and "WEBHOOK_ALLOWED_HOSTS" not in env:
         receiver = f"127.0.0.1:{RECEIVER_PORT},localhost:{RECEIVER_PORT}"
         own["WEBHOOK_ALLOWED_HOSTS"] = receiver
@@ -122,6 +124,11 @@ def _own_settings(env: Mapping[str, str], folder: DataFolder) -> dict[str, str]:
 def new_webhook_secret() -> str:
     """A secret as Standard Webhooks writes them."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def new_encryption_key() -> str:
+    """A key as Fernet writes them."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
 def _check(env: Mapping[str, str], kinds: Kinds) -> None:

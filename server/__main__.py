@@ -22,18 +22,21 @@ from server.service import DownloadService, Parts
 from storage import logs
 from storage.database import Database
 from storage.errors import ConfigurationError, ServiceUnavailable
+from storage.logins import Login
 from storage.objects import Objects, ObjectStore
-from storage.queue_view import QueueView, limits_of
+from storage.queue_view import QueueView
 from storage.receivers import Receivers
 from storage.settings import Settings
+from storage.slots import Limits
 from storage.wakeups import Wakeups
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"].full_name
-# The name under which health tells whether files can be fetched: see README.
+# The names under which health tells whether files can be fetched: see README.
 SPOOL = "autos.spool"
-SPOOL_LOOK_S = 2.0
+PORTAL = "autos.portal"
+TROUBLE_LOOK_S = 2.0
 POOL_THREADS = 16
 GRACE_S = 5.0
 OPTIONS = (
@@ -53,6 +56,7 @@ def parts_of(settings: Settings) -> Parts:
     database = Database(
         settings.database_url, max_connections=POOL_THREADS, on_change=wakeups.announce
     )
+    login = Login.of(settings)
     return Parts(
         database=database,
         objects=Objects(store, max_connections=POOL_THREADS),
@@ -63,7 +67,8 @@ def parts_of(settings: Settings) -> Parts:
         listing_max_age_s=settings.listing_max_age_s,
         job_deadline_s=settings.job_deadline_s,
         lanes=settings.lanes_per_job,
-        queue=QueueView(database, limits_of(settings)),
+        queue=QueueView(database, Limits.of(settings), login),
+        login=login,
     )
 
 
@@ -85,20 +90,24 @@ async def serve(settings: Settings) -> None:
     await server.start()
     service.hub.start()
     await _set_health(healthy, health_pb2.HealthCheckResponse.SERVING)
-    spools = asyncio.create_task(watch_spools(healthy, service.troubles))
+    watches = [
+        asyncio.create_task(watch_troubles(healthy, name, troubles))
+        for name, troubles in ((SPOOL, service.spool_troubles), (PORTAL, service.portal_troubles))
+    ]
     log.info("serving", address=settings.grpc_listen)
     await _stop_signal()
     log.info("stopping")
-    spools.cancel()
+    for watch in watches:
+        watch.cancel()
     await _set_health(healthy, health_pb2.HealthCheckResponse.NOT_SERVING)
     await service.hub.close()
     await server.stop(GRACE_S)
 
 
-async def watch_spools(
-    servicer: health.aio.HealthServicer, troubles: Callable[[], Awaitable[list[str]]]
+async def watch_troubles(
+    servicer: health.aio.HealthServicer, name: str, troubles: Callable[[], Awaitable[list[str]]]
 ) -> None:
-    """Keeps the health of SPOOL: NOT_SERVING while any spool takes no more files."""
+    """Keeps the health of `name`: NOT_SERVING while there are `troubles`, each change logged."""
     told: list[str] | None = None
     while True:
         try:
@@ -107,11 +116,11 @@ async def watch_spools(
             found = told or []
         if found != told:
             state = health_pb2.HealthCheckResponse
-            await servicer.set(SPOOL, state.NOT_SERVING if found else state.SERVING)
+            await servicer.set(name, state.NOT_SERVING if found else state.SERVING)
             if found or told:
-                log.warning("spools", troubles=found)
+                log.warning("health", part=name, troubles=found)
             told = found
-        await asyncio.sleep(SPOOL_LOOK_S)
+        await asyncio.sleep(TROUBLE_LOOK_S)
 
 
 async def _set_health(servicer: health.aio.HealthServicer, status: int) -> None:

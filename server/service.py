@@ -19,11 +19,12 @@ from proto.messages import document_message, job_message, set_place, timestamp, 
 from server import page_tokens, requests
 from server.errors import ShuttingDown
 from server.watch import Change, Feed, Hub, Reader
-from storage import documents, jobs, repairs, reruns, reuse, webhooks
+from storage import documents, jobs, logins, repairs, reruns, reuse, webhooks
 from storage.database import Database
 from storage.docket import Docket
 from storage.errors import InvalidRequest, PreconditionFailed, ServiceUnavailable
 from storage.jobs import StartRequest
+from storage.logins import Login
 from storage.objects import Objects
 from storage.queue_view import Place, QueueView
 from storage.receivers import Receivers, display
@@ -57,6 +58,7 @@ class Parts:
     job_deadline_s: int
     lanes: int
     queue: QueueView
+    login: Login
 
 
 class DownloadService(pb_grpc.DownloadServiceServicer):
@@ -215,9 +217,13 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def _revisions(self, job_ids: list[UUID]) -> dict[UUID, int]:
         return await self._run(jobs.revisions, self._parts.database, job_ids)
 
-    async def troubles(self) -> list[str]:
+    async def spool_troubles(self) -> list[str]:
         """What is wrong with the spools that are alive."""
         return await self._run(repairs.troubles, self._parts.database)
+
+    async def portal_troubles(self) -> list[str]:
+        """Why the portal's login is refused, while it is."""
+        return await self._run(logins.troubles, self._parts.database, self._parts.login)
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """Jobs, newest first."""

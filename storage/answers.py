@@ -8,7 +8,7 @@ from uuid import UUID
 
 from storage import courts, pauses, slots
 from storage.database import Transaction
-from storage.errors import AttemptError, TooFast
+from storage.errors import AttemptError, TooFast, TransientError
 from storage.retries import RetryPolicy
 
 # What is reported for 502, 503, 504, broken connections and time that ran out.
@@ -23,13 +23,15 @@ class Verdict:
 
     `wait_s` not None: it burns no attempt, and whoever asks the same waits for so many seconds.
     `failing_since`: when what was asked for began to get nothing but failures of the portal's.
-    `wakes`: how many requests more than before may begin now.
+    `wakes`: how many requests more than before may begin now. `lingers`: its slots are free only a
+    moment later.
     """
 
     wait_s: float | None = None
     is_long: bool = False
     failing_since: datetime | None = None
     wakes: int = 0
+    lingers: bool = False
 
 
 def good(transaction: Transaction, lease: UUID, court: str) -> int:
@@ -56,9 +58,10 @@ def failed(
         return Verdict(wait_s, failing_since=since)
     if error.reason != AWAY:
         return Verdict(wakes=good(transaction, lease, court))
-    slots.linger(transaction, lease)
+    lingers = isinstance(error, TransientError) and not error.is_answered
+    (slots.linger if lingers else slots.free)(transaction, lease)
     began = since or transaction.only("SELECT clock_timestamp() AS now")["now"]
     away = courts.failed(transaction, court, since=began, policy=policy.probes)
     if away is None:
-        return Verdict(failing_since=began)
-    return Verdict(away.wait_s, away.is_long, began)
+        return Verdict(failing_since=began, lingers=lingers)
+    return Verdict(away.wait_s, away.is_long, began, lingers=lingers)

@@ -356,8 +356,9 @@ def fail_attempt(
             is_retryable=error.is_retryable,
         )
         if verdict.wait_s is not None:
-            return Outcome(verdict.wait_s, job_has_ended=False)
-        return replace(_after(transaction, row, error, policy), wakes=verdict.wakes)
+            return Outcome(verdict.wait_s, job_has_ended=False, lingers=verdict.lingers)
+        after = _after(transaction, row, error, policy)
+        return replace(after, wakes=verdict.wakes, lingers=verdict.lingers)
 
 
 def _after(transaction: Transaction, row: Row, error: AttemptError, policy: RetryPolicy) -> Outcome:

@@ -47,7 +47,8 @@ ON CONFLICT (court) DO UPDATE SET failure_count = courts.failure_count + 1,
         AND courts.failure_count + 1 >= %(burst)s
         THEN clock_timestamp() + {_wait("courts.probe_count")}
         ELSE courts.next_probe_time END
-WHERE coalesce(courts.alive_time, '-infinity') < %(since)s
+WHERE courts.next_probe_time IS NOT NULL
+    OR coalesce(courts.alive_time, '-infinity') < %(since)s
 RETURNING extract(epoch FROM next_probe_time - clock_timestamp()) AS wait_s,
     clock_timestamp() - failing_since > %(patience_s)s * interval '1 second' AS is_long
 """

@@ -9,7 +9,8 @@
     ├── PermanentError        the world said no: fail it, with `reason`
     ├── TransientError        the world is busy: try again, with `reason` in the end
     │   └── TooFast               the portal asked for a pause; burns no attempt
-    ├── ServiceUnavailable    PostgreSQL, Redis or S3 is away; burns no attempt
+    ├── ServiceUnavailable    PostgreSQL, Redis, S3 or the portal's login is away; burns no attempt
+    │   └── CredentialsRefused    the portal refuses the login: nothing is asked for a while
     └── LeaseLost             the claim is no longer ours: stop, change nothing
 
 Foreign errors are translated where they enter, once per library, with the cause kept.
@@ -112,13 +113,19 @@ class PermanentError(AttemptError):
 
 
 class TransientError(AttemptError):
-    """Trying again may help. `is_few`: seldom enough that three attempts must do (PDPJ.md)."""
+    """Trying again may help. `is_few`: seldom enough that three attempts must do (PDPJ.md).
+
+    `is_answered`: the portal is done with the request. Otherwise it may still work on it.
+    """
 
     is_retryable = True
 
-    def __init__(self, reason: str, message: str, *, is_few: bool = False) -> None:
+    def __init__(
+        self, reason: str, message: str, *, is_few: bool = False, is_answered: bool = True
+    ) -> None:
         super().__init__(reason, message)
         self.is_few = is_few
+        self.is_answered = is_answered
 
 
 class TooFast(TransientError):
@@ -130,13 +137,27 @@ class TooFast(TransientError):
 
 
 class ServiceUnavailable(AutosError):
-    """A part of our own (PostgreSQL, Redis, S3, the spool's disk) is away for now."""
+    """A part that everything needs (PostgreSQL, Redis, S3, the spool's disk, the portal's login)
+    is away for now.
+    """
 
     reason = "UNAVAILABLE"
 
     def __init__(self, part: str) -> None:
         super().__init__(f"{part} is not available right now.")
         self.part = part
+
+
+class CredentialsRefused(ServiceUnavailable):
+    """The portal refuses the login, for `why`; nobody tries again for `retry_in_s` seconds.
+
+    No document's fault: it is given back as it was.
+    """
+
+    def __init__(self, why: str, *, retry_in_s: float) -> None:
+        super().__init__("The portal's login")
+        self.why = why
+        self.retry_in_s = retry_in_s
 
 
 class LeaseLost(AutosError):

@@ -227,10 +227,7 @@ def record(database: Database, claim: ListingClaim, docket: Docket) -> Listed:
     try:
         with database.transaction() as transaction:
             job = dockets.insert(transaction, _held(transaction, claim), docket)
-            if claim.listed_by is None:
-                wakes = answers.good(transaction, claim.lease, job["court"])
-            else:
-                slots.free(transaction, claim.lease)
+            wakes = _answered(transaction, claim, job)
     except LeaseLost:
         # A COMMIT whose answer was lost looks like this when it is said again.
         with database.transaction() as transaction:
@@ -267,14 +264,14 @@ def fail_attempt(
         failing_since = verdict.failing_since
         if verdict.wait_s is not None and not _is_alone(transaction, job, verdict):
             _postpone(transaction, claim, 0, failing_since=failing_since)
-            return Outcome(verdict.wait_s, job_has_ended=False)
+            return Outcome(verdict.wait_s, job_has_ended=False, lingers=verdict.lingers)
         made = job["listing_attempt_count"] + 1
         delay_s = policy.delay_s(error, attempts_made=made)
         if delay_s is None:
             end(transaction, claim.job_id, JobState.FAILED, error.as_failure())
-            return Outcome(None, job_has_ended=True, wakes=verdict.wakes)
+            return Outcome(None, True, verdict.wakes, verdict.lingers)
         _postpone(transaction, claim, delay_s, attempts=made, failing_since=failing_since)
-        return Outcome(delay_s, job_has_ended=False, wakes=verdict.wakes)
+        return Outcome(delay_s, False, verdict.wakes, verdict.lingers)
 
 
 def _is_alone(transaction: Transaction, job: Row, verdict: Verdict) -> bool:
@@ -306,8 +303,16 @@ def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome
             job_id=claim.job_id,
         )
         _postpone(transaction, claim, delay_s)
-        wakes = answers.good(transaction, claim.lease, job["court"])
+        wakes = _answered(transaction, claim, job)
         return Outcome(delay_s, job_has_ended=False, wakes=wakes)
+
+
+def _answered(transaction: Transaction, claim: ListingClaim, job: Row) -> int:
+    """Frees the slots; how many requests more may begin. Another's listing shows no court alive."""
+    if claim.listed_by is None:
+        return answers.good(transaction, claim.lease, job["court"])
+    slots.free(transaction, claim.lease)
+    return 0
 
 
 def _postpone(

@@ -10,9 +10,11 @@ class Outcome:
     """What the end of an attempt led to.
 
     `delay_s`: seconds until it may be made again, None when it is over. `wakes`: how many requests
-    more than before may begin now, beside the next of whoever made this one.
+    more than before may begin now, beside the next of whoever made this one. `lingers`: the slots
+    of this one are free only a moment later.
     """
 
     delay_s: float | None
     job_has_ended: bool
     wakes: int = 0
+    lingers: bool = False

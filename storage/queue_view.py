@@ -18,7 +18,7 @@ import structlog
 from storage.database import Database, Row, Transaction, in_list
 from storage.errors import ServiceUnavailable
 from storage.forecast import ASSUMED_DOCUMENTS, Outlook, RunningJob, forecast
-from storage.settings import Settings
+from storage.logins import IS_REFUSED, Login
 from storage.slots import Limits
 from storage.states import JOB_RUNNING, DocumentState
 
@@ -52,10 +52,10 @@ LEFT JOIN (
 WHERE jobs.state IN ({in_list(sorted(JOB_RUNNING))}) ORDER BY turns.number
 """
 
-_PORTAL = """
+_PORTAL = f"""
 SELECT clock_timestamp() AS now,
     (SELECT max(paused_until) FROM portal WHERE paused_until > clock_timestamp()) AS paused_until,
-    (SELECT max(refused_until) FROM logins WHERE refused_until > clock_timestamp())
+    (SELECT refused_until FROM logins WHERE login_key = %(login_key)s AND {IS_REFUSED})
         AS refused_until
 """
 
@@ -81,16 +81,6 @@ class Place:
 NOWHERE = Place()
 
 
-def limits_of(settings: Settings) -> Limits:
-    """What the settings allow at the portal."""
-    return Limits(
-        at_once=settings.pdpj_max_concurrent,
-        per_court=settings.pdpj_max_concurrent_per_court,
-        lanes=settings.lanes_per_job,
-        per_minute=settings.pdpj_max_per_minute,
-    )
-
-
 class QueueView:
     """The queue of a moment ago, for any number of callers. Thread-safe.
 
@@ -101,11 +91,13 @@ class QueueView:
         self,
         database: Database,
         limits: Limits,
+        login: Login,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._limits = limits
+        self._login = login
         self._clock = clock
         self._looking = threading.Lock()
         self._places: Mapping[UUID, Place] = {}
@@ -145,15 +137,16 @@ class QueueView:
     def _look(self) -> Mapping[UUID, Place]:
         try:
             with self._database.transaction() as transaction:
-                jobs, portal = _snapshot(transaction)
+                jobs, portal = _snapshot(transaction, self._login)
         except ServiceUnavailable:
             log.warning("queue not seen")
             return {}
         return _places_of(jobs, portal, self._limits)
 
 
-def _snapshot(transaction: Transaction) -> tuple[list[Row], Row]:
-    return transaction.all(_JOBS), transaction.only(_PORTAL)
+def _snapshot(transaction: Transaction, login: Login) -> tuple[list[Row], Row]:
+    portal = transaction.only(_PORTAL, login_key=login.key, fingerprint=login.fingerprint)
+    return transaction.all(_JOBS), portal
 
 
 def _places_of(rows: list[Row], portal: Row, limits: Limits) -> dict[UUID, Place]:

@@ -90,9 +90,9 @@ class Settings:
             pdpj_base_url=read.given("PDPJ_BASE_URL", _http_url, default=PORTAL_URL),
             pdpj_token=read.given("PDPJ_TOKEN", _token, default=None),
             pdpj_token_url=read.given("PDPJ_TOKEN_URL", _token_url, default=None),
-            pdpj_client_id=read.given("PDPJ_CLIENT_ID", str, default=None),
-            pdpj_client_secret=read.given("PDPJ_CLIENT_SECRET", str, default=None),
-            pdpj_refresh_token=read.given("PDPJ_REFRESH_TOKEN", str, default=None),
+            pdpj_client_id=read.given("PDPJ_CLIENT_ID", _token, default=None),
+            pdpj_client_secret=read.given("PDPJ_CLIENT_SECRET", _token, default=None),
+            pdpj_refresh_token=read.given("PDPJ_REFRESH_TOKEN", _token, default=None),
             encryption_keys=read.given("AUTOS_ENCRYPTION_KEY", _encryption_keys, default=()),
             pdpj_max_concurrent=read.given("PDPJ_MAX_CONCURRENT", _whole(1, 1_000), default=10),
             pdpj_max_concurrent_per_court=read.given(
@@ -132,6 +132,7 @@ class Settings:
             orphan_age_s=read.given("ORPHAN_AGE_S", _whole(1, 31_536_000), default=86_400),
             log_format=read.given("LOG_FORMAT", _one_of("json", "text"), default="json"),
         )
+        read.check_credentials()
         read.raise_problems()
         return cls(**settings)
 
@@ -156,6 +157,33 @@ class _Reader:
             # The value itself may be a secret, so only the rule is told.
             self._problems.append(f"{name} {error}" if error.args else f"{name} is not valid")
             return None
+
+    def check_credentials(self) -> None:
+        """Either PDPJ_TOKEN, or a login that is whole; each gap is told by itself."""
+        if self._is_set("PDPJ_TOKEN_URL"):
+            if self._is_set("PDPJ_TOKEN"):
+                self._problems.append("PDPJ_TOKEN must not be set together with PDPJ_TOKEN_URL")
+            self._need("PDPJ_CLIENT_ID", "AUTOS_ENCRYPTION_KEY", by="PDPJ_TOKEN_URL")
+            if not self._is_set("PDPJ_CLIENT_SECRET") and not self._is_set("PDPJ_REFRESH_TOKEN"):
+                self._problems.append(
+                    "PDPJ_CLIENT_SECRET is not set, nor is PDPJ_REFRESH_TOKEN:"
+                    " PDPJ_TOKEN_URL needs one of them"
+                )
+            return
+        parts = ("PDPJ_CLIENT_ID", "PDPJ_CLIENT_SECRET", "PDPJ_REFRESH_TOKEN")
+        if given := next(filter(self._is_set, parts), None):
+            self._need("PDPJ_TOKEN_URL", by=given)
+        elif not self._is_set("PDPJ_TOKEN"):
+            self._problems.append(
+                "PDPJ_TOKEN is not set, nor is PDPJ_TOKEN_URL with a client to log in"
+            )
+
+    def _need(self, *names: str, by: str) -> None:
+        missing = [name for name in names if not self._is_set(name)]
+        self._problems.extend(f"{name} is not set, but {by} needs it" for name in missing)
+
+    def _is_set(self, name: str) -> bool:
+        return bool(self._env.get(name, "").strip())
 
     def raise_problems(self) -> None:
         if self._problems:
@@ -240,7 +268,8 @@ def _bucket(text: str) -> str:
 
 
 def _token(text: str) -> str:
-    # Anything else could not stand in a header, and http.client would show it in its error.
+    # Anything else could not stand in a header, and http.client would show it in its error; in a
+    # form it would only be a slip of whoever copied it.
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError("must be visible ASCII characters without spaces")
     return text
@@ -248,9 +277,12 @@ def _token(text: str) -> str:
 
 def _token_url(text: str) -> str:
     parts = urlsplit(_url(text, "http", "https"))
-    is_local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
-    if not parts.hostname or "@" in parts.netloc or (parts.scheme == "http" and not is_local):
-        raise ValueError("must be an https:// URL without user info (http only on loopback)")
+    is_safe = parts.scheme == "https" or parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    is_plain = re.fullmatch(r"[!-~]+", text) and not set(text) & set("@?#")
+    if not parts.hostname or not is_plain or not is_safe:
+        raise ValueError(
+            "must be an https:// URL without user info, query or fragment (http only on loopback)"
+        )
     return text
 
 
@@ -262,10 +294,7 @@ def _encryption_keys(text: str) -> tuple[str, ...]:
 
 
 def _is_encryption_key(text: str) -> bool:
-    try:
-        return len(base64.urlsafe_b64decode(text)) == 32
-    except ValueError:  # no base64, or not even ASCII
-        return False
+    return re.fullmatch(r"[A-Za-z0-9_-]{43}=", text) is not None
 
 
 def _webhook_secrets(text: str) -> tuple[str, ...]:

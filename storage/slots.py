@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from storage.database import Transaction
+from storage.settings import Settings
 
 # The scope of the portal as a whole; every other scope is a court, as J.TR.
 PORTAL = ""
@@ -31,6 +32,16 @@ class Limits:
     per_court: int
     lanes: int
     per_minute: int | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """What the settings allow."""
+        return cls(
+            at_once=settings.pdpj_max_concurrent,
+            per_court=settings.pdpj_max_concurrent_per_court,
+            lanes=settings.lanes_per_job,
+            per_minute=settings.pdpj_max_per_minute,
+        )
 
 
 def court_of(process_number: str) -> str:

@@ -11,6 +11,7 @@ from storage.courts import ProbePolicy
 from storage.database import Database, Row, Transaction
 from storage.errors import AttemptError
 from storage.listing_claims import ListingClaim
+from storage.logins import Login
 from storage.outcomes import Outcome
 from storage.retries import RetryPolicy
 from storage.slots import PORTAL, Limits, court_of
@@ -39,9 +40,10 @@ Task = Claim | ListingClaim | Probe | GivenUp
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What is needed to ask: the limits, how courts are probed, and this host's spool."""
+    """What is needed to ask: limits, the login, how courts are probed, and this host's spool."""
 
     limits: Limits
+    login: Login
     probes: ProbePolicy
     spool_id: UUID
     lease_s: float
@@ -61,7 +63,10 @@ def next_task(database: Database, asking: Asking) -> Task | None:
         try:
             with database.transaction() as transaction:
                 chosen = turns.choose(
-                    transaction, asking.limits, patience_s=asking.probes.patience_s
+                    transaction,
+                    asking.limits,
+                    asking.login,
+                    patience_s=asking.probes.patience_s,
                 )
                 return _claim(transaction, asking, chosen) if chosen else None
         except _Overtaken:
@@ -72,7 +77,9 @@ def next_task(database: Database, asking: Asking) -> Task | None:
 def room(database: Database, asking: Asking) -> int:
     """How many requests could begin right now; 0 also when nothing waits for one."""
     with database.transaction() as transaction:
-        chosen = turns.choose(transaction, asking.limits, patience_s=asking.probes.patience_s)
+        chosen = turns.choose(
+            transaction, asking.limits, asking.login, patience_s=asking.probes.patience_s
+        )
     return int(chosen["room"]) if chosen else 0
 
 
@@ -165,7 +172,7 @@ def probed(
         if error is None:
             return Outcome(None, False, wakes=answers.good(transaction, probe.lease, court))
         verdict = answers.failed(transaction, probe.lease, court, error, policy, since=None)
-        return Outcome(verdict.wait_s, False, wakes=verdict.wakes)
+        return Outcome(verdict.wait_s, False, verdict.wakes, verdict.lingers)
 
 
 def release(database: Database, lease: UUID) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from storage.database import Row, Transaction, in_list
+from storage.logins import IS_REFUSED, Login
 from storage.slots import PORTAL, Limits
 from storage.states import IN_LANE
 
@@ -56,6 +57,7 @@ door AS (
     SELECT least(%(at_once)s, floor(eased)) AS at_once FROM portal
     WHERE paused_until <= clock_timestamp()
         AND (%(per_minute)s::integer IS NULL OR next_request_time <= clock_timestamp())
+        AND NOT EXISTS (SELECT FROM logins WHERE login_key = %(login_key)s AND {IS_REFUSED})
 ), busy AS (
     SELECT scope, count(*) AS count FROM slots
     WHERE lease_until >= clock_timestamp() GROUP BY scope
@@ -115,7 +117,9 @@ ORDER BY shares.is_bulk, shares.pass, next.job_pass LIMIT 1
 """
 
 
-def choose(transaction: Transaction, limits: Limits, *, patience_s: float) -> Row | None:
+def choose(
+    transaction: Transaction, limits: Limits, login: Login, *, patience_s: float
+) -> Row | None:
     """The job whose turn it is, and how much room there is; None: nothing may be asked for.
 
     Nothing is locked: whoever claims by it looks again under the job's lock.
@@ -127,6 +131,8 @@ def choose(transaction: Transaction, limits: Limits, *, patience_s: float) -> Ro
         per_minute=limits.per_minute,
         lanes=limits.lanes,
         patience_s=patience_s,
+        login_key=login.key,
+        fingerprint=login.fingerprint,
     )
 
 

@@ -107,20 +107,37 @@ CREATE TABLE courts (
     probe_count integer NOT NULL DEFAULT 0
 );
 
--- The portal's token, by the login that it was got with. Tokens are encrypted.
+-- The portal's token, by the login that it was got with. Tokens are encrypted; of what is
+-- configured there are fingerprints only.
 CREATE TABLE logins (
+    -- Kind, address and client; and, where there is one, a fingerprint of the configured token that
+    -- what is stored here descends from.
     login_key text PRIMARY KEY,
+    generation bigint NOT NULL DEFAULT 0,
     access_token text,
+    -- From then on a newer one is fetched, a minute before the end.
+    access_refresh_time timestamptz,
     access_expires_time timestamptz,
     refresh_token text,
-    generation bigint NOT NULL DEFAULT 0,
+    -- Whoever holds it is the only one that logs in.
     lease uuid,
     lease_until timestamptz,
+    -- Nobody logs in before: not often in a row, and after failures seldom.
+    next_login_time timestamptz,
+    failure_count integer NOT NULL DEFAULT 0,
     -- Refused: not tried again before, unless what is configured has another fingerprint.
     refused_until timestamptz,
     refused_fingerprint text,
     refused_reason text,
-    CHECK ((lease IS NULL) = (lease_until IS NULL))
+    -- The case that was answered 401, while no good answer has come since.
+    doubtful_case text,
+    doubt_time timestamptz,
+    CHECK ((lease IS NULL) = (lease_until IS NULL)),
+    CHECK ((access_token IS NULL) = (access_refresh_time IS NULL)),
+    CHECK ((access_token IS NULL) = (access_expires_time IS NULL)),
+    CHECK ((refused_until IS NULL) = (refused_fingerprint IS NULL)),
+    CHECK ((refused_until IS NULL) = (refused_reason IS NULL)),
+    CHECK ((doubtful_case IS NULL) = (doubt_time IS NULL))
 );
 
 INSERT INTO turns (job_id, client, court, is_bulk, weight, pass)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,6 +21,8 @@ from tests.acceptance.jobs import documents, run, start
 from tests.acceptance.refusals import refusal
 from tests.sandbox.cases import CASES
 
+# A busy machine may take seconds from the answer to the first look.
+LIFETIME_S = 6
 SEALED = CASES["sealed"].number
 SEALED_CASE = CASES["sealed-case"].number
 
@@ -38,13 +41,15 @@ def _url(autos: Autos, job: pb.Job, document: pb.Document, **fields: Any) -> Any
     return autos.api.GetDocumentUrl(request, timeout=10)
 
 
-def _lifetime_s(answer: Any) -> int:
-    """How long the URL lives by its own words, which must be those of the answer."""
+def _lifetime_s(autos: Autos, job: pb.Job, document: pb.Document, **fields: Any) -> int:
+    """How long a new URL lives by its own words, which must be those of the answer."""
+    before = time.time()
+    answer = _url(autos, job, document, **fields)
     query = parse_qs(urlsplit(answer.url).query)
     [lifetime], [begins] = query["X-Amz-Expires"], query["X-Amz-Date"]
     begin = datetime.strptime(begins, "%Y%m%dT%H%M%S%z")
     assert answer.expire_time.ToDatetime(UTC) == begin + timedelta(seconds=int(lifetime))
-    assert abs(time.time() - begin.timestamp()) < 5
+    assert before - 1 < begin.timestamp() <= time.time()
     return int(lifetime)
 
 
@@ -62,13 +67,23 @@ def test_a_url_gives_the_document_without_credentials(
 
 
 def test_a_url_dies_when_it_said(autos: Autos, public: tuple[pb.Job, pb.Document]) -> None:
-    answer = _url(autos, *public, lifetime=Duration(seconds=2))
-    assert requests.get(answer.url, timeout=10).status_code == 200
+    answer = _url(autos, *public, lifetime=Duration(seconds=LIFETIME_S))
+    expires = answer.expire_time.ToNanoseconds() / 1e9
+    good: list[float] = []
 
-    until(lambda: requests.get(answer.url, timeout=10).status_code == 403, 10, "It lives for ever.")
+    def is_dead() -> bool:
+        asked = time.time()
+        if requests.get(answer.url, timeout=30).status_code == 403:
+            return True
+        good.append(asked)
+        return False
 
-    assert time.time() >= answer.expire_time.ToNanoseconds() / 1e9
-    assert time.time() < answer.expire_time.ToNanoseconds() / 1e9 + 2
+    until(is_dead, 60, "It lives for ever.")
+
+    assert good, "it was dead from the start"
+    # Whatever was asked for later than that was refused, however late this asked again.
+    assert good[-1] < expires + 1
+    assert time.time() >= expires
 
 
 @pytest.mark.parametrize(
@@ -85,7 +100,7 @@ def test_a_url_dies_when_it_said(autos: Autos, public: tuple[pb.Job, pb.Document
 def test_a_url_lives_as_long_as_wanted_and_at_most_an_hour(
     autos: Autos, public: tuple[pb.Job, pb.Document], wanted: Duration | None, given_s: int
 ) -> None:
-    assert _lifetime_s(_url(autos, *public, lifetime=wanted)) == given_s
+    assert _lifetime_s(autos, *public, lifetime=wanted) == given_s
 
 
 def test_a_url_of_a_sealed_document_lives_at_most_five_minutes(autos: Autos) -> None:
@@ -95,11 +110,10 @@ def test_a_url_of_a_sealed_document_lives_at_most_five_minutes(autos: Autos) -> 
 
     for level, document in levels.items():
         is_sealed = level != "PUBLICO"
-        assert _lifetime_s(_url(autos, job, document)) == (300 if is_sealed else 900), level
-        long = _url(autos, job, document, lifetime=Duration(seconds=3_600))
-        assert _lifetime_s(long) == (300 if is_sealed else 3_600), level
-        short = _url(autos, job, document, lifetime=Duration(seconds=10))
-        assert _lifetime_s(short) == 10, level
+        lifetime_s = partial(_lifetime_s, autos, job, document)
+        assert lifetime_s() == (300 if is_sealed else 900), level
+        assert lifetime_s(lifetime=Duration(seconds=3_600)) == (300 if is_sealed else 3_600), level
+        assert lifetime_s(lifetime=Duration(seconds=10)) == 10, level
 
 
 def test_every_document_of_a_sealed_case_is_sealed(autos: Autos) -> None:
@@ -108,7 +122,7 @@ def test_every_document_of_a_sealed_case_is_sealed(autos: Autos) -> None:
 
     for document in documents(autos, job):
         assert document.secrecy_level == "PUBLICO"
-        assert _lifetime_s(_url(autos, job, document, lifetime=Duration(seconds=3_600))) == 300
+        assert _lifetime_s(autos, job, document, lifetime=Duration(seconds=3_600)) == 300
 
 
 def test_what_is_not_available_has_no_url(autos: Autos) -> None:

@@ -26,8 +26,9 @@ def mortal(
     servers: Servers, receiver: WebhookReceiver, tmp_path: Path
 ) -> Iterator[tuple[Autos, Flags]]:
     """An Autos of its own whose processes can be told to die."""
-    # One process of workers is started again more quickly than two.
-    with mortal_autos(servers, receiver, tmp_path, WORKER_PROCESSES="1") as running:
+    # One process of workers is started again more quickly than two. A dozen deaths are a load of
+    # their own, under which leases of 3 s would be lost by the living.
+    with mortal_autos(servers, receiver, tmp_path, WORKER_PROCESSES="1", LEASE_S="10") as running:
         yield running
 
 

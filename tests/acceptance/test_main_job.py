@@ -20,7 +20,7 @@ def test_one_document_goes_from_the_call_to_the_webhook(autos: Autos) -> None:
     assert job.state == pb.JOB_STATE_COMPLETED
     [document] = documents(autos, job)
     assert document.size_bytes == 30_000
-    [delivery] = autos.receiver.wait_for(1, 10, path=path)
+    [delivery] = autos.receiver.wait_for(1, 60, path=path)
     assert delivery.is_verified
     assert delivery.payload["type"] == "download.completed"
     [told] = delivery.payload["data"]["documents"]

@@ -291,7 +291,7 @@ def test_sealed_documents_get_no_url_in_the_webhook(
 ) -> None:
     for slug, public in (("sealed", 1), ("sealed-case", 0)):
         path = f"/faults/{slug}"
-        [delivery] = hasty.receiver.wait_for(1, 10, path=path)
+        [delivery] = hasty.receiver.wait_for(1, 60, path=path)
         told = delivery.payload["data"]["documents"]
         open_ones = [each for each in told if "url" in each]
 

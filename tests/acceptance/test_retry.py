@@ -56,12 +56,12 @@ def test_only_what_failed_is_fetched_again(autos: Autos) -> None:
 def test_the_new_end_is_a_new_event(autos: Autos) -> None:
     path = "/retry-new-event"
     job = _half_failed(autos, webhook_url=autos.receiver.url_of(path))
-    [first] = autos.receiver.wait_for(1, 10, path=path)
+    [first] = autos.receiver.wait_for(1, 60, path=path)
 
     autos.api.RetryJob(pb.RetryJobRequest(job_id=job.job_id), timeout=10)
     finish(autos, job.job_id)
 
-    _, second = autos.receiver.wait_for(2, 10, path=path)
+    _, second = autos.receiver.wait_for(2, 60, path=path)
     assert second.is_verified
     assert second.webhook_id != first.webhook_id
     assert second.payload["data"]["job"]["revision"] > first.payload["data"]["job"]["revision"]
@@ -126,12 +126,12 @@ def test_a_case_that_runs_under_a_newer_job_is_named(autos: Autos) -> None:
 def test_the_same_end_is_told_again_under_its_webhook_id(autos: Autos) -> None:
     path = "/redeliver"
     job = _half_failed(autos, webhook_url=autos.receiver.url_of(path))
-    [first] = autos.receiver.wait_for(1, 10, path=path)
+    [first] = autos.receiver.wait_for(1, 60, path=path)
     until(lambda: bool(_hook(autos, job).attempts), 10, "the attempt is not on record")
 
     autos.api.RedeliverWebhook(pb.RedeliverWebhookRequest(job_id=job.job_id), timeout=10)
 
-    _, second = autos.receiver.wait_for(2, 10, path=path)
+    _, second = autos.receiver.wait_for(2, 60, path=path)
     assert second.webhook_id == first.webhook_id
     assert second.is_verified
     assert second.payload["data"]["job"] == first.payload["data"]["job"]

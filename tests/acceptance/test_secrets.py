@@ -110,8 +110,9 @@ def jobs(autos: Autos, redis_texts: dict[str, str]) -> list[pb.Job]:
     redis_url = autos.stack.env["REDIS_URL"]
     with _overheard(redis_url, heard):
         ended = [*_told(autos), *_failed(autos)]
-        held = start(autos, autos.portal.add_case(documents=12)).job
-        autos.portal.hold(held.process_number)
+        number = autos.portal.add_case(documents=12)
+        autos.portal.hold(number)
+        held = start(autos, number).job
         autos.portal.wait_held(held.process_number, 5)
         with held_down(autos, "worker"):
             start(autos, autos.portal.add_case(documents=3))

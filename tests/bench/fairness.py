@@ -92,7 +92,7 @@ class Simulation:
         self._order = itertools.count()
         self._jobs: dict[UUID, _Running] = {}
         limits = Limits(self.room.at_once, self.room.per_court, self.room.lanes)
-        self._asking = Asking(limits, ProbePolicy(), uuid4(), lease_s=LEASE_S)
+        self._asking = Asking(limits, scenes.LOGIN, ProbePolicy(), uuid4(), lease_s=LEASE_S)
         events: list[tuple[float, int, Arrival | tuple[Claim | ListingClaim, float]]] = []
         for arrival in arrivals:
             heapq.heappush(events, (arrival.at_s, next(self._order), arrival))

@@ -14,7 +14,10 @@ from tests.chaos.plan import KINDS, named_kinds
 
 @dataclass(frozen=True)
 class Options:
-    """`jobs` and `minutes` are of one seed. `most_faults` 0: as many as fit into the minutes."""
+    """`jobs` and `minutes` are of one seed. `most_faults` 0: as many as fit into the minutes.
+
+    A freeze is meant to outlast `lease_s`; without freezes it can be longer.
+    """
 
     seed: int
     seeds: int = 1
@@ -25,6 +28,7 @@ class Options:
     kinds: tuple[str, ...] = tuple(KINDS)
     folder: Path = ROOT / "var" / "chaos"
     is_kept: bool = False
+    lease_s: int = 5
 
 
 def options_of(arguments: Sequence[str]) -> Options:

@@ -59,7 +59,7 @@ def run_seed(options: Options, seed: int) -> Outcome:
     folder = options.folder / f"seed-{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     begun = time.monotonic()
-    with running_world(folder) as world:
+    with running_world(folder, lease_s=options.lease_s) as world:
         outcome = _played(options, seed, world, begun)
     if not outcome.problems and not options.is_kept:
         shutil.rmtree(folder)
@@ -94,7 +94,7 @@ def _played(options: Options, seed: int, world: World, begun: float) -> Outcome:
             progress.stop()
         world.log("chaos    everything is settled; looking")
         seen = snapshot.take(world, client)
-    windows = Windows(faults, world.broken, world.mended)
+    windows = Windows(faults, world.broken, world.mended, lease_s=options.lease_s)
     problems = [*unsettled, *world.ledger.problems, *_problems(world, seen, windows, driver)]
     for problem in problems:
         world.log(f"problem  {problem}")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from proto import downloads_pb2 as pb
 from tests.chaos.plan import Fault
 
-# A fault's consequences outlive it: a lease of 5 s that is found out by the clock.
-AFTERMATH_S = 8.0
+# A fault's consequences outlive it: a lease that must end, and that the clock finds out.
+FOUND_OUT_S = 3.0
 BEFORE_S = 1.0
 
 
@@ -20,6 +20,7 @@ class Windows:
     faults: Sequence[Fault]
     broken: Mapping[int, float]
     mended: Mapping[int, float]
+    lease_s: int = 5
 
     def during(self, job: pb.Job) -> list[Fault]:
         """The faults, with their aftermath, that met the job between its start and its end."""
@@ -30,5 +31,5 @@ class Windows:
             for fault in self.faults
             if fault.number in self.broken
             and self.broken[fault.number] - BEFORE_S <= end
-            and self.mended.get(fault.number, end) + AFTERMATH_S >= begin
+            and self.mended.get(fault.number, end) + self.lease_s + FOUND_OUT_S >= begin
         ]

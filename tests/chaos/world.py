@@ -27,7 +27,6 @@ TOKEN = "chaos-portal-token"
 SECRET = "whsec_" + base64.b64encode(b"chaos-webhook-secret-0123456789ab").decode()
 # Everything that is counted in seconds is short, so that recoveries fit into a run.
 HASTE = {
-    "LEASE_S": "5",
     "CLOCK_INTERVAL_MS": "500",
     "RETRY_BASE_MS": "50",
     "DOCUMENT_DEADLINE_S": "20",
@@ -86,7 +85,7 @@ class World:
 
 
 @contextmanager
-def running_world(folder: Path) -> Iterator[World]:
+def running_world(folder: Path, *, lease_s: int) -> Iterator[World]:
     """Start it all in `folder`, which is made, and stop it all."""
     folder.mkdir(parents=True)
     log = Log(folder / "chaos.log")
@@ -104,7 +103,7 @@ def running_world(folder: Path) -> Iterator[World]:
         proxies = _proxies(exit_stack.enter_context(LoopThread()), servers, portal)
         for proxy in proxies.values():
             exit_stack.callback(proxy.close)
-        env = {**_env(servers, proxies), "DATA_DIR": str(folder / "a")}
+        env = {**_env(servers, proxies), "DATA_DIR": str(folder / "a"), "LEASE_S": str(lease_s)}
         env["WEBHOOK_ALLOWED_HOSTS"] = ",".join(
             urlsplit(r.url).netloc for r in (receiver, sluggish)
         )

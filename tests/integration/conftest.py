@@ -80,7 +80,7 @@ def databases(servers: Servers) -> Databases:
 def _await_last_session(connection: psycopg2.extensions.connection, name: str) -> None:
     # What a session counted is told when it ends.
     sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname"
-    until(lambda: _ask(connection, sessions, name) == 0, 10, f"{name} is still in use")
+    until(lambda: _ask(connection, sessions, name) == 0, 60, f"{name} is still in use")
 
 
 def _ask(connection: psycopg2.extensions.connection, select: str, name: str) -> int:

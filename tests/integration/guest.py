@@ -17,7 +17,7 @@ from storage.retries import RetryPolicy
 from storage.slots import Limits
 from storage.tasks import Asking, Task
 from tests.integration import scenes
-from tests.integration.scenes import LANES, PDF
+from tests.integration.scenes import LANES, LOGIN, PDF
 
 # As many as by default.
 LIMITS = Limits(at_once=10, per_court=6, lanes=LANES)
@@ -28,7 +28,7 @@ COURTS = ("8.26", "8.19", "5.02", "4.03", "8.21", "8.13", "5.15", "8.05", "4.01"
 
 def asking(**limits: Any) -> Asking:
     """What a worker asks with, by the default limits but for `limits`."""
-    return Asking(replace(LIMITS, **limits), PROBES, uuid4(), lease_s=60)
+    return Asking(replace(LIMITS, **limits), LOGIN, PROBES, uuid4(), lease_s=60)
 
 
 def number(sequence: int, court: str = "8.26") -> str:

@@ -32,6 +32,7 @@ from storage.objects import Objects
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.scenes import ASKING, LANES, POLICY
+from tests.sandbox.bearer import Bearer
 from tests.sandbox.portal import SandboxPortal
 
 LEASE_S = 60.0
@@ -120,7 +121,7 @@ def opened(database: Database, objects: Objects, redis_url: str, spool: Spool) -
     with SandboxPortal() as sandbox, redis.Redis.from_url(redis_url) as client:
         portal = Portal(
             base_url=sandbox.url,
-            token=sandbox.token,
+            tokens=Bearer(sandbox.token),
             watchdog=WATCHDOG,
             document_max_bytes=10_000_000,
         )

@@ -16,6 +16,7 @@ from storage.errors import TransientError
 from storage.jobs import StartRequest
 from storage.listing import CaseListing, ListedDocument
 from storage.listing_claims import ListingClaim
+from storage.logins import Login
 from storage.records import JobView
 from storage.retries import RetryPolicy
 from storage.slots import Limits
@@ -25,7 +26,8 @@ from storage.tasks import Asking
 CLIENT = "default"
 LANES = 5
 # No limit but the lanes.
-ASKING = Asking(Limits(1_000, 1_000, LANES), ProbePolicy(), uuid4(), lease_s=60)
+LOGIN = Login("static here", "a fingerprint")
+ASKING = Asking(Limits(1_000, 1_000, LANES), LOGIN, ProbePolicy(), uuid4(), lease_s=60)
 HOOK = "https://receiver.test/hook"
 # No pause between attempts, so that tests need not wait for them, and no court is ever away.
 POLICY = RetryPolicy(attempts=5, attempts_few=3, base_s=0, probes=ProbePolicy(burst=1_000_000))

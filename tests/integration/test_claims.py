@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +20,7 @@ from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import DocumentState, JobState
 from tests.integration import scenes
 from tests.integration.scenes import BUSY, CLIENT, HOOK, LANES, PDF, POLICY
-from tests.integration.together import together
+from tests.integration.together import rounds, together
 
 GONE = PermanentError("NOT_FOUND", "The portal does not have it.")
 
@@ -721,7 +720,7 @@ def test_cancelling_an_ended_job_changes_nothing(database: Database) -> None:
 
 def test_cancel_and_finish_at_the_same_moment_are_one_end(database: Database) -> None:
     ends: Counter[str] = Counter()
-    for _ in range(60):
+    for _ in rounds(ends):
         job_id = scenes.listed_job(database, 1, scenes.request(webhook_url=HOOK))
         file = scenes.upload(database, scenes.claimed(database, job_id))
 
@@ -760,10 +759,10 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
     spool_id = scenes.living_spool(database)
     wanted = [scenes.request(webhook_url=HOOK) for _ in range(4)]
     job_ids = [scenes.listed_job(database, 40, w) for w in wanted]
-    deadline = time.monotonic() + 2
+    over = threading.Event()
 
     def repeat(step: Callable[[UUID], object]) -> None:
-        while time.monotonic() < deadline:
+        while not over.is_set():
             for job_id in job_ids:
                 try:
                     step(job_id)
@@ -804,14 +803,20 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
         repairs.stalled_jobs(database, lanes=LANES, can_ask=True, is_redis_lost=True)
         repairs.stalled_webhooks(database, is_redis_lost=True)
 
-    def cancel_one(job_id: UUID) -> None:
-        if job_id == job_ids[0] and time.monotonic() > deadline - 1:
-            jobs.cancel(database, CLIENT, job_id)
+    def cancel_one() -> None:
+        # How long they play, before and after; nothing is waited for.
+        over.wait(1)
+        try:
+            jobs.cancel(database, CLIENT, job_ids[0])
+            over.wait(1)
+        finally:
+            over.set()
 
-    steps = [*[fetch] * 6, *[fail] * 2, vanish, keep, join, watch, clock, clock, cancel_one]
+    steps = [*[fetch] * 6, *[fail] * 2, vanish, keep, join, watch, clock, clock]
 
     # When they have
-    together([partial(repeat, step) for step in steps])
+    players: list[Callable[[], None]] = [partial(repeat, step) for step in steps]
+    together([*players, cancel_one])
 
     # Then the counters are what the rows say, and what ended did so once
     for job_id in job_ids:

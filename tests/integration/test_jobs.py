@@ -38,7 +38,7 @@ from storage.retries import LOST_LEASES
 from storage.tasks import GivenUp
 from tests.integration import scenes
 from tests.integration.scenes import ASKING, BUSY, CLIENT, HOOK, LANES, POLICY
-from tests.integration.together import together
+from tests.integration.together import rounds, together
 
 UNKNOWN = PermanentError("NOT_FOUND", "The portal does not know this case.")
 
@@ -135,7 +135,7 @@ def test_another_clients_case_is_another_job(database: Database) -> None:
 
 def test_a_join_in_the_moment_of_the_end_keeps_its_webhook(database: Database) -> None:
     ways: Counter[bool] = Counter()
-    for _ in range(60):
+    for _ in rounds(ways):
         # Given a job whose last document is about to be stored
         wanted = scenes.request(webhook_url=HOOK)
         job_id = scenes.listed_job(database, 1, wanted)
@@ -717,7 +717,7 @@ def test_a_connection_that_was_cut_is_replaced(database_url: str, database: Data
         pid = transaction.only("SELECT pg_backend_pid() AS pid")["pid"]
     scenes.execute(database, "SELECT pg_terminate_backend(%(p)s)", p=pid)
     alive = "SELECT FROM pg_stat_activity WHERE pid = %(p)s"
-    until(lambda: not scenes.execute(database, alive, p=pid), 10, "the session does not end")
+    until(lambda: not scenes.execute(database, alive, p=pid), 60, "the session does not end")
 
     # What finds the cut connection is told so; then there is a new one.
     with contextlib.suppress(ServiceUnavailable):

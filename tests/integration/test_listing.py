@@ -13,8 +13,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors.enqueue import LIST_QUEUE
-from storage import claims, jobs, listing_claims, reruns, reuse
-from storage.database import Database
+from storage import claims, jobs, listing_claims, reruns, reuse, tasks
+from storage.database import Database, Row
 from storage.docket import VANISHED_IDS, Docket
 from storage.errors import LeaseLost, PermanentError
 from storage.listing import document_id
@@ -23,7 +23,7 @@ from storage.objects import Objects, ObjectStore
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.office import Office, opened
-from tests.integration.scenes import BUSY, CLIENT, LANES, POLICY
+from tests.integration.scenes import ASKING, BUSY, CLIENT, LANES, POLICY
 from tests.integration.together import together
 from tests.sandbox.cases import CASES
 
@@ -118,6 +118,19 @@ def test_another_case_is_not_waited_for(database: Database) -> None:
     scenes.listing_claim(database, _begun(database, scenes.process_number()))
 
     assert _claim(database, _begun(database, scenes.process_number(), CLIENTS[1]))
+
+
+def test_whoever_waits_for_an_answer_holds_up_nobody_else(database: Database) -> None:
+    number, other = scenes.process_number(), scenes.process_number()
+    case = {_begun(database, number, client) for client in CLIENTS[:2]}
+    alone = _begun(database, other, CLIENTS[1])
+
+    asked = [tasks.next_task(database, ASKING) for _ in range(3)]
+
+    found = {task.job_id for task in asked if isinstance(task, ListingClaim)}
+    assert asked[-1] is None
+    assert alone in found
+    assert len(found & case) == 1
 
 
 def test_claims_in_one_moment_begin_one_request(database: Database) -> None:
@@ -480,6 +493,34 @@ def test_another_clients_listing_that_lacks_documents_is_not_taken_silently(
     assert office.sandbox.times_asked(VANISHING) == 3
     gone = scenes.documents(database, mine)[-1]["document_id"]
     assert (job["vanished_documents"], job["vanished_document_ids"]) == (1, [gone])
+
+
+def test_a_doubt_about_anothers_listing_says_nothing_about_the_court(office: Office) -> None:
+    database = office.database
+    office.run(VANISHING)
+    office.run(VANISHING, CLIENTS[1])
+    begun = office.begin(VANISHING, max_age_s=3_600)
+    scenes.execute(
+        database,
+        "INSERT INTO courts (court, failure_count, failing_since, next_probe_time)"
+        " VALUES (substr(%(number)s, 17, 4), 9, clock_timestamp(), clock_timestamp())"
+        " ON CONFLICT (court) DO UPDATE SET failure_count = excluded.failure_count,"
+        " failing_since = excluded.failing_since, next_probe_time = excluded.next_probe_time",
+        number=VANISHING,
+    )
+    before = _courts(database)
+
+    office.lister.reuse(begun)
+
+    assert scenes.job(database, begun)["listing_doubt_time"]
+    assert _courts(database) == before
+    # and whoever asks for it once more is sent for.
+    assert [ids for queue, ids in office.sent() if queue == LIST_QUEUE] == [(str(begun),)]
+
+
+def _courts(database: Database) -> list[Row]:
+    with database.transaction() as transaction:
+        return transaction.all("SELECT * FROM courts ORDER BY court")
 
 
 def test_what_was_asked_for_twice_is_taken_by_all_who_wait(office: Office) -> None:

@@ -74,7 +74,7 @@ def test_two_releases_at_once_are_safe(servers: Servers, empty_url: str) -> None
     pipe = subprocess.PIPE
 
     running = [subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe) for _ in range(2)]
-    told = [process.communicate(timeout=30)[1].decode() for process in running]
+    told = [process.communicate(timeout=100)[1].decode() for process in running]
 
     assert [process.returncode for process in running] == [0, 0], told
     assert sum(NAMES[0] in text for text in told) == 1

@@ -28,22 +28,26 @@ from actors.portal_answers import retry_after_s
 from storage.claims import Content
 from storage.errors import (
     AttemptError,
-    ConfigurationError,
     LeaseLost,
     PermanentError,
     TooFast,
     TransientError,
 )
 from storage.listing import CaseListing, ListedDocument
+from tests.sandbox.bearer import Bearer
 from tests.sandbox.cases import CASES
 from tests.sandbox.cnj import number_of
 from tests.sandbox.contents import content
 from tests.sandbox.portal import SandboxPortal
+from tests.stopwatch import quickest
 
 TOKEN = "secret-token-of-the-test"
 NUMBER = "1011745-77.2025.8.11.0041"
 HREF = f"/processos/{NUMBER}/documentos/00000000-0000-4000-8000-000000000001/binario"
 WATCHDOG = Watchdog()
+# The limit of what would last for minutes.
+LIMIT_S = 1.0
+SLACK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Expected:
 
 def _portal(url: str, **options: Any) -> Portal:
     defaults: dict[str, Any] = {
-        "token": TOKEN,
+        "tokens": Bearer(TOKEN),
         "watchdog": WATCHDOG,
         "document_max_bytes": 400_000_000,
     }
@@ -95,6 +99,22 @@ def _error(work: Callable[[], object]) -> AttemptError:
     assert TOKEN not in shown
     assert "http" not in str(caught.value)
     return caught.value
+
+
+def _error_in_time(work: Callable[[], object]) -> AttemptError:
+    """The error of work with LIMIT_S: that of the first try in time, since one may meet a stall.
+
+    One at least of several has to be in time.
+    """
+    errors: list[AttemptError] = []
+
+    def took_s() -> float:
+        began = time.monotonic()
+        errors.append(_error(work))
+        return time.monotonic() - began
+
+    assert quickest(took_s, LIMIT_S + SLACK_S) < LIMIT_S + SLACK_S
+    return errors[-1]
 
 
 def _file_error(portal: Portal, slug: str, index: int = 1) -> AttemptError:
@@ -343,13 +363,11 @@ def test_an_error_of_the_sink_is_not_the_portals(portal: Portal) -> None:
 def test_a_dripping_file_ends_within_the_total_limit(portal: Portal) -> None:
     number = number_of("drip")
     listed = _list(portal, number).documents[1]
-    began = time.monotonic()
-    error = _error(
+    error = _error_in_time(
         lambda: portal.fetch(
-            number, listed.hrefs[0], io.BytesIO().write, expected=listed, limit_s=1
+            number, listed.hrefs[0], io.BytesIO().write, expected=listed, limit_s=LIMIT_S
         )
     )
-    assert time.monotonic() - began < 3
     assert (type(error), error.reason) == (TransientError, "PORTAL_UNAVAILABLE")
     assert "longer than is allowed" in str(error)
 
@@ -379,7 +397,7 @@ def test_cut_from_another_thread_ends_a_fetch_at_once(
                 limit_s=60,
                 deadline=deadline,
             )
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30, "it was not cut; its time was over"
         cutter.join()
     sandbox.release(number)
     # The thread's next exchange is as good as new.
@@ -389,20 +407,13 @@ def test_cut_from_another_thread_ends_a_fetch_at_once(
 def test_a_rejected_token_stays_out_of_every_text(
     sandbox: SandboxPortal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client = _portal(sandbox.url, token=TOKEN + "-stale")
+    client = _portal(sandbox.url, tokens=Bearer(TOKEN + "-stale"))
     with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, logger="urllib3"):
         error = _error(lambda: _list(client, NUMBER))
     assert error.reason == "CREDENTIALS_REJECTED"
     assert caplog.records
     assert TOKEN not in caplog.text + repr(client) + repr(vars(error))
     client.close()
-
-
-@pytest.mark.parametrize("token", ["", "a b", "a\r\nX: y", "ação", "x\n"])
-def test_a_token_that_no_header_can_hold_is_refused_unseen(token: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        _portal("http://127.0.0.1:1", token=token)
-    assert token not in str(caught.value) or not token
 
 
 # What the sandbox cannot send: bytes as they are, with pauses.
@@ -521,13 +532,9 @@ def _drips(answer: bytes, pause_s: float = 0.05) -> Script:
 )
 def test_a_server_that_drips_ends_within_the_total_limit(answer: bytes) -> None:
     with _raw(_drips(answer)) as (_, client):
-        began = time.monotonic()
-        error = _error(lambda: _raw_fetch(client, limit_s=1))
-        assert time.monotonic() - began < 3
+        error = _error_in_time(lambda: _raw_fetch(client, limit_s=LIMIT_S))
         assert (type(error), error.reason) == (TransientError, "PORTAL_UNAVAILABLE")
-        began = time.monotonic()
-        error = _error(lambda: client.list_case(NUMBER, 1))
-        assert time.monotonic() - began < 3
+        error = _error_in_time(lambda: client.list_case(NUMBER, LIMIT_S))
         assert error.reason == "PORTAL_UNAVAILABLE"
 
 
@@ -625,10 +632,10 @@ def test_a_connection_that_breaks_is_an_unavailable_portal() -> None:
 
 
 def test_nobody_listening_is_an_unavailable_portal() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    client = _portal(f"http://127.0.0.1:{port}")
-    assert _error(lambda: _raw_fetch(client)).reason == "PORTAL_UNAVAILABLE"
+    with socket.socket() as deaf:  # it has the port, and does not listen
+        deaf.bind(("127.0.0.1", 0))
+        client = _portal(f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        assert _error(lambda: _raw_fetch(client)).reason == "PORTAL_UNAVAILABLE"
 
 
 @pytest.mark.parametrize(
@@ -699,7 +706,9 @@ _FETCH_ALONE = """
 import sys
 from actors.deadline import Watchdog
 from actors.portal import Portal
-portal = Portal(base_url=sys.argv[1], token="t", watchdog=Watchdog(), document_max_bytes=9)
+from tests.sandbox.bearer import Bearer
+tokens = Bearer("t")
+portal = Portal(base_url=sys.argv[1], tokens=tokens, watchdog=Watchdog(), document_max_bytes=9)
 print(portal.list_case("1011745-77.2025.8.11.0041", 30).secrecy_level)
 """
 

@@ -17,7 +17,7 @@ from storage.queue_view import LOOK_S, NOWHERE, Place, QueueView
 from storage.slots import Limits
 from storage.states import JobState
 from tests.integration import scenes
-from tests.integration.scenes import CLIENT, POLICY
+from tests.integration.scenes import CLIENT, LOGIN, POLICY
 from tests.integration.together import together
 
 LIMITS = Limits(at_once=10, per_court=6, lanes=5)
@@ -36,7 +36,7 @@ class _Clock:
 
 
 def _place(database: Database, job_id: UUID) -> Place:
-    return QueueView(database, LIMITS).places([job_id])[job_id]
+    return QueueView(database, LIMITS, LOGIN).places([job_id])[job_id]
 
 
 def _turn(database: Database, job_id: UUID, had: float) -> None:
@@ -68,9 +68,10 @@ def _court(database: Database, court: str, *, request_s: float, probe_in_s: floa
 def _refused(database: Database, seconds: float) -> None:
     scenes.execute(
         database,
-        "INSERT INTO logins (login_key, refused_until) VALUES (%(key)s,"
-        " clock_timestamp() + %(s)s * interval '1 second')",
-        key=str(uuid4()),
+        "INSERT INTO logins (login_key, refused_fingerprint, refused_until)"
+        " VALUES (%(key)s, %(print)s, clock_timestamp() + %(s)s * interval '1 second')",
+        key=LOGIN.key,
+        print=LOGIN.fingerprint,
         s=seconds,
     )
 
@@ -88,7 +89,7 @@ def test_jobs_stand_in_the_order_of_what_they_have_had(database: Database) -> No
     for job_id, had in zip(job_ids, (5.0, 1.0, 3.0), strict=True):
         _turn(database, job_id, had)
 
-    places = QueueView(database, LIMITS).places(job_ids)
+    places = QueueView(database, LIMITS, LOGIN).places(job_ids)
 
     assert [places[job_id].queue_position for job_id in job_ids] == [3, 1, 2]
 
@@ -99,7 +100,7 @@ def test_who_is_served_has_no_place_and_who_waits_moves_up(database: Database) -
     _turn(database, second, 2)
     scenes.claimed(database, first)
 
-    places = QueueView(database, LIMITS).places([first, second])
+    places = QueueView(database, LIMITS, LOGIN).places([first, second])
 
     assert places[first].queue_position is None
     assert places[first].estimated_end_time is not None
@@ -137,7 +138,7 @@ def test_a_file_that_waits_for_its_upload_asks_nothing_of_the_portal(database: D
 def test_of_equals_the_one_that_came_first_is_next(database: Database) -> None:
     job_ids = [scenes.listed_job(database, 3) for _ in range(5)]
 
-    places = QueueView(database, LIMITS).places(job_ids)
+    places = QueueView(database, LIMITS, LOGIN).places(job_ids)
 
     assert [places[job_id].queue_position for job_id in job_ids] == [1, 2, 3, 4, 5]
 
@@ -150,7 +151,7 @@ def test_a_client_that_comes_back_is_not_owed_its_absence(database: Database) ->
         "UPDATE shares SET pass = 100.1, served_at = 100 WHERE client = 'there'",
     )
 
-    places = QueueView(database, LIMITS).places([*back, *there])
+    places = QueueView(database, LIMITS, LOGIN).places([*back, *there])
 
     assert [places[job_id].queue_position for job_id in back] == [1, 3, 5]
     assert [places[job_id].queue_position for job_id in there] == [2, 4, 6]
@@ -162,7 +163,7 @@ def test_bulk_stands_behind_all_others(database: Database) -> None:
     _turn(database, bulk, 0)
     _turn(database, other, 100)
 
-    places = QueueView(database, LIMITS).places([bulk, other])
+    places = QueueView(database, LIMITS, LOGIN).places([bulk, other])
 
     assert (places[bulk].queue_position, places[other].queue_position) == (2, 1)
 
@@ -181,7 +182,7 @@ def test_ended_jobs_take_no_place(database: Database) -> None:
     ended = scenes.listed_job(database, CaseListing(0, ()))
     job_id = scenes.listed_job(database, 3)
 
-    places = QueueView(database, LIMITS).places([ended, job_id])
+    places = QueueView(database, LIMITS, LOGIN).places([ended, job_id])
 
     assert places[ended] == NOWHERE
     assert places[job_id].queue_position == 1
@@ -231,7 +232,7 @@ def test_a_court_that_is_away_holds_its_own_jobs_only(database: Database) -> Non
     _turn(database, here, 2)
     _court(database, "4.03", request_s=1, probe_in_s=300)
 
-    places = QueueView(database, LIMITS).places([away, here])
+    places = QueueView(database, LIMITS, LOGIN).places([away, here])
 
     assert (places[away].hold or pytest.fail("not held")).reason == "COURT_AWAY"
     assert "4.03" in (places[away].hold or pytest.fail("not held")).message
@@ -277,7 +278,7 @@ def test_what_wants_nothing_of_the_portal_is_not_held(database: Database) -> Non
 
 def test_one_look_serves_all_who_ask_soon(database: Database) -> None:
     clock = _Clock()
-    queue = QueueView(database, LIMITS, clock=clock)
+    queue = QueueView(database, LIMITS, LOGIN, clock=clock)
     first = scenes.listed_job(database, 3)
     queue.places([first])
     second = scenes.listed_job(database, 3)
@@ -291,7 +292,7 @@ def test_one_look_serves_all_who_ask_soon(database: Database) -> None:
 
 
 def test_nobody_looks_when_no_running_job_is_asked_for(database: Database) -> None:
-    queue = QueueView(database, LIMITS)
+    queue = QueueView(database, LIMITS, LOGIN)
 
     assert queue.places([]) == {}
     assert not queue.is_fresh
@@ -299,7 +300,7 @@ def test_nobody_looks_when_no_running_job_is_asked_for(database: Database) -> No
 
 def test_many_who_ask_at_once_get_the_same_answer(database: Database) -> None:
     job_ids = [scenes.listed_job(database, 3) for _ in range(5)]
-    queue = QueueView(database, LIMITS)
+    queue = QueueView(database, LIMITS, LOGIN)
 
     answers = together([partial(queue.places, job_ids)] * 20)
 
@@ -308,7 +309,7 @@ def test_many_who_ask_at_once_get_the_same_answer(database: Database) -> None:
 
 
 def test_without_postgresql_nobody_is_told_a_place_and_nothing_breaks() -> None:
-    queue = QueueView(Database(AWAY, max_connections=1), LIMITS)
+    queue = QueueView(Database(AWAY, max_connections=1), LIMITS, LOGIN)
     job_id = uuid4()
 
     assert queue.places([job_id]) == {job_id: NOWHERE}

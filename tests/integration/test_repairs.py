@@ -113,11 +113,11 @@ def test_a_job_that_never_started_is_listed(bench: Bench) -> None:
 
 def test_a_listing_whose_lease_ran_out_is_asked_for_again(bench: Bench) -> None:
     view, _ = scenes.start(bench.database)
-    scenes.listing_claim(bench.database, view.job.job_id, lease_s=QUIET_S + 5)
+    scenes.listing_claim(bench.database, view.job.job_id, lease_s=LONG_S)
     scenes.age(bench.database, view.job.job_id, QUIET_S)
     assert bench.tick() == [], "its worker is alive"
 
-    scenes.age(bench.database, view.job.job_id, QUIET_S)
+    scenes.age(bench.database, view.job.job_id, LONG_S)
 
     assert bench.tick() == [_listing(view.job.job_id)]
 
@@ -125,11 +125,11 @@ def test_a_listing_whose_lease_ran_out_is_asked_for_again(bench: Bench) -> None:
 def test_a_listing_is_not_asked_for_before_its_next_attempt_is_due(bench: Bench) -> None:
     view, _ = scenes.start(bench.database)
     claim = scenes.listing_claim(bench.database, view.job.job_id)
-    listing_claims.give_back(bench.database, claim, delay_s=QUIET_S + 5)
+    listing_claims.give_back(bench.database, claim, delay_s=LONG_S)
     scenes.age(bench.database, view.job.job_id, QUIET_S)
     assert bench.tick() == []
 
-    scenes.age(bench.database, view.job.job_id, QUIET_S)
+    scenes.age(bench.database, view.job.job_id, LONG_S)
 
     assert bench.tick() == [_listing(view.job.job_id)]
 
@@ -163,11 +163,11 @@ def test_a_job_whose_documents_all_wait_is_left_alone_until_they_are_due(bench: 
     job_id = scenes.listed_job(bench.database, 2)
     for _ in range(2):
         claim = scenes.claimed(bench.database, job_id)
-        claims.give_back(bench.database, claim, delay_s=QUIET_S + 5)
+        claims.give_back(bench.database, claim, delay_s=LONG_S)
     scenes.age(bench.database, job_id, QUIET_S)
     assert bench.tick() == []
 
-    scenes.age(bench.database, job_id, QUIET_S)
+    scenes.age(bench.database, job_id, LONG_S)
 
     assert bench.tick() == [_lane(job_id)] * 2
 
@@ -216,11 +216,11 @@ def test_a_file_in_a_dead_spool_is_fetched_again_and_nothing_is_burnt(bench: Ben
     assert bench.tick() == []
 
     scenes.age(bench.database, job_id, 61)
-    _silence(bench.database, spool_id, SPOOL_DEAD_S - 5)
+    _silence(bench.database, spool_id, SPOOL_DEAD_S - 20)
     bench.tick()
     assert scenes.documents(bench.database, job_id)[0]["state"] == "DOWNLOADED"
 
-    _silence(bench.database, spool_id, 5)
+    _silence(bench.database, spool_id, 20)
     sent = bench.tick()
 
     assert _lane(job_id) in sent

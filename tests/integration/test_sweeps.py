@@ -163,11 +163,11 @@ def test_what_is_stored_in_the_moment_of_a_sweep_never_names_an_object_that_is_g
     def store_meanwhile() -> None:
         storing.start()
         until(
-            lambda: bool(outcomes) or _waits_for_a_sweep(database), 10, "It neither ends nor waits."
+            lambda: bool(outcomes) or _waits_for_a_sweep(database), 60, "It neither ends nor waits."
         )
 
     assert _sweep(database, _Meddled(own_store, store_meanwhile)) == 1
-    storing.join(10)
+    storing.join(60)
 
     [outcome] = outcomes
     assert isinstance(outcome, LeaseLost), "the row names an object that is gone"

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -26,12 +27,18 @@ from hypothesis import strategies as st
 from actors.deadline import Watchdog
 from actors.receiver import Answer, DeliveryError, WebhookPoster, parse_retry_after, resolve
 from storage.receivers import Receivers
+from tests.stopwatch import quickest
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-TOTAL_S = 1.0
-SLACK_S = 0.6  # the watchdog's tick, and a busy machine
+# For what is not about time: the phases of a post are thirds of it, and a machine may stall.
+TOTAL_S = 60.0
+# For what is: each of these tests lasts so long.
+SHORT_S = 3.0
+SLACK_S = 0.6  # the watchdog's tick
 
 WATCHDOG = Watchdog()
+
+T = TypeVar("T")
 
 Behaviour = Callable[[socket.socket, "Receiver"], None]
 
@@ -140,12 +147,27 @@ def post_to(server: Receiver, path: str = "/", *, total_s: float = TOTAL_S) -> A
 
 
 def failure_of(post: Callable[[], Answer]) -> DeliveryError:
-    start = time.monotonic()
     with pytest.raises(DeliveryError) as caught:
         post()
-    assert time.monotonic() - start < TOTAL_S + SLACK_S
     assert caught.value.message == str(caught.value)
     return caught.value
+
+
+def quickest_of(post: Callable[[], T]) -> T:
+    """What came of a post with SHORT_S: that of the first try in time, since one may meet a stall.
+
+    One at least of several has to be in time.
+    """
+    results: list[T] = []
+
+    def took_s() -> float:
+        start = time.monotonic()
+        results.append(post())
+        return time.monotonic() - start
+
+    limit_s = SHORT_S + SLACK_S
+    assert quickest(took_s, limit_s) < limit_s
+    return results[-1]
 
 
 def test_receiver_gets_body_headers_and_its_name() -> None:
@@ -239,12 +261,12 @@ def test_only_the_start_of_an_endless_answer_is_read() -> None:
 
     with receiver(endless) as server:
         start = time.monotonic()
-        answer = post_to(server, total_s=10)
+        answer = post_to(server)
         elapsed_s = time.monotonic() - start
-        assert server.is_done.wait(5), "the connection was not closed"
+        assert server.is_done.wait(30), "the connection was not closed"
 
     assert answer.status == 200
-    assert elapsed_s < 5
+    assert elapsed_s < TOTAL_S / 2, "it was read until the time was over"
     assert sum(sent) < 64 * 1024 * 1024
 
 
@@ -260,20 +282,18 @@ def test_only_the_start_of_an_endless_answer_is_read() -> None:
 )
 def test_receiver_that_does_not_answer_costs_no_more_than_the_total(behave: Behaviour) -> None:
     with receiver(behave) as server:
-        error = failure_of(lambda: post_to(server))
+        error = quickest_of(lambda: failure_of(lambda: post_to(server, total_s=SHORT_S)))
 
-    assert error.message == "The receiver did not answer within 1 seconds."
+    assert error.message == "The receiver did not answer within 3 seconds."
     assert not error.is_final
 
 
 @pytest.mark.parametrize("head", [b"Content-Length: 900\r\n\r\n", b"\r\n"], ids=["sized", "open"])
 def test_status_counts_although_the_body_drips(head: bytes) -> None:
     with receiver(dripping(b"HTTP/1.1 200 OK\r\n" + head)) as server:
-        start = time.monotonic()
-        answer = post_to(server)
+        answer = quickest_of(lambda: post_to(server, total_s=SHORT_S))
 
     assert answer == Answer(200, None)
-    assert time.monotonic() - start < TOTAL_S + SLACK_S
 
 
 @pytest.mark.parametrize(
@@ -282,7 +302,8 @@ def test_status_counts_although_the_body_drips(head: bytes) -> None:
 def test_tls_handshake_that_does_not_end_costs_no_more_than_the_total(behave: Behaviour) -> None:
     with receiver(behave) as server:
         host = f"localhost:{server.port}"
-        error = failure_of(lambda: poster(host).post(f"https://{host}/", {}, b"{}"))
+        one = poster(host, total_s=SHORT_S)
+        error = quickest_of(lambda: failure_of(lambda: one.post(f"https://{host}/", {}, b"{}")))
 
     assert error.message == "The receiver was too slow to take the connection."
 
@@ -292,7 +313,7 @@ def test_large_body_may_take_longer_than_the_connection() -> None:
 
     def slow(connection: socket.socket, server: Receiver) -> None:
         for _ in range(size_bytes // step_bytes):
-            time.sleep(0.15)  # the slowness itself, not synchronisation
+            time.sleep(0.3)  # the slowness itself, not synchronisation
             connection.recv(step_bytes, socket.MSG_WAITALL)
         connection.sendall(OK)
         server.is_over.wait()
@@ -301,16 +322,17 @@ def test_large_body_may_take_longer_than_the_connection() -> None:
         host = f"127.0.0.1:{server.port}"
         start = time.monotonic()
 
-        answer = poster(host, total_s=3).post(f"http://{host}/", {}, b"x" * size_bytes)
+        answer = poster(host, total_s=9).post(f"http://{host}/", {}, b"x" * size_bytes)
 
     assert answer.status == 200
-    assert time.monotonic() - start > 1, "the receiver was no slower than a connect may be"
+    assert time.monotonic() - start > 3, "the receiver was no slower than a connect may be"
 
 
 def test_receiver_that_takes_no_body_costs_no_more_than_the_total() -> None:
     with receiver(hanging) as server:
         host = f"127.0.0.1:{server.port}"
-        error = failure_of(lambda: poster(host).post(f"http://{host}/", {}, b"x" * 50_000_000))
+        one, body = poster(host, total_s=SHORT_S), b"x" * 50_000_000
+        error = quickest_of(lambda: failure_of(lambda: one.post(f"http://{host}/", {}, body)))
 
     assert error.message == "The receiver was too slow to take the body."
 
@@ -322,7 +344,8 @@ def test_look_up_that_hangs_costs_no_more_than_the_total() -> None:
         is_over.wait()
         return ["127.0.0.1"]
 
-    error = failure_of(lambda: poster(resolve=slow).post("https://a.br/", {}, b"{}"))
+    one = poster(resolve=slow, total_s=SHORT_S)
+    error = quickest_of(lambda: failure_of(lambda: one.post("https://a.br/", {}, b"{}")))
     is_over.set()
 
     assert error.message == "The look-up of a.br took too long."
@@ -365,8 +388,9 @@ def test_connection_goes_to_the_checked_address_and_the_name_is_looked_up_once()
     # A name that is rebound answers something else the second time.
     rebinding = finding(["127.0.0.2"], ["10.0.0.1"])
     with (
-        receiver(answering(OK), "127.0.0.2") as server,
-        receiver(answering(OK), "127.0.0.1", server.port) as other,
+        receiver(answering(OK), "127.0.0.1") as other,
+        # Nobody else uses this address, so the port is free there.
+        receiver(answering(OK), "127.0.0.2", other.port) as server,
     ):
         host = f"localhost:{server.port}"
         one = poster(host, resolve=rebinding)
@@ -396,16 +420,12 @@ def test_post_is_never_sent_twice() -> None:
     assert server.connections == 1
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port: int = unused.getsockname()[1]
-        return port
-
-
 def test_refused_connection_is_told_without_the_query() -> None:
-    host = f"127.0.0.1:{free_port()}"
+    with socket.socket() as deaf:  # it has the port, and does not listen
+        deaf.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{deaf.getsockname()[1]}"
 
-    error = failure_of(lambda: poster(host).post(f"http://{host}/?token=1", {}, b"{}"))
+        error = failure_of(lambda: poster(host).post(f"http://{host}/?token=1", {}, b"{}"))
 
     assert error.message == "The receiver refused the connection."
 
@@ -439,7 +459,7 @@ def test_query_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
 def test_many_threads_share_a_poster() -> None:
     with receiver(answering(OK)) as server, ThreadPoolExecutor(8) as pool:
         host = f"127.0.0.1:{server.port}"
-        one = poster(host, total_s=10)
+        one = poster(host)
         posts = [pool.submit(one.post, f"http://{host}/{n}", {}, b"%d" % n) for n in range(40)]
         assert all(post.result().status == 200 for post in posts)
 
@@ -477,7 +497,7 @@ def tls_receiver(folder: Path, name: str) -> Iterator[tuple[Receiver, str, list[
 def test_certificate_and_sni_go_by_the_name(tmp_path: Path) -> None:
     with tls_receiver(tmp_path, "DNS:localhost") as (server, certificate, asked):
         host = f"localhost:{server.port}"
-        one = poster(host, ca_bundle=certificate, total_s=10)
+        one = poster(host, ca_bundle=certificate)
 
         assert one.post(f"https://{host}/", {}, b"{}").status == 200
 
@@ -488,7 +508,7 @@ def test_certificate_and_sni_go_by_the_name(tmp_path: Path) -> None:
 def test_certificate_of_an_address_is_good_for_the_address(tmp_path: Path) -> None:
     with tls_receiver(tmp_path, "IP:127.0.0.1") as (server, certificate, _):
         host = f"127.0.0.1:{server.port}"
-        one = poster(host, ca_bundle=certificate, total_s=10)
+        one = poster(host, ca_bundle=certificate)
 
         assert one.post(f"https://{host}/", {}, b"{}").status == 200
 

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+def rounds(ways: Sized, *, least: int = 60, most: int = 600) -> Iterator[int]:
+    """The rounds of a race: `least`, and more, up to `most`, until `ways` tells that it went both.
+
+    How often which side is first depends on the machine and on what else it does.
+    """
+    for number in range(most):
+        if number >= least and len(ways) > 1:
+            return
+        yield number
 
 
 def together(calls: Sequence[Callable[[], T]], *, timeout_s: float = 60) -> list[T]:

@@ -1,11 +1,12 @@
 """`python -m tests.killpoints.process ROLE FLAGS [as-shipped]`: a role that can die on demand.
 
 The real composition root, with what stands at the kill points wrapped. Unless `as-shipped`, the
-waits that are no settings are short.
+waits that are no settings are short, a webhook's lease as short as LEASE_S.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.killpoints.seams import hurry, install
 def main(role: str, folder: str, *options: str) -> int:
     """The exit code of the role."""
     if "as-shipped" not in options:
-        hurry()
+        hurry(short_lease_s=float(os.environ["LEASE_S"]))
     install(role, Flags(Path(folder)))
     if role == "server":
         from server.__main__ import main as serve

@@ -26,7 +26,6 @@ from tests.killpoints.flags import Flags
 
 Strike = Callable[[str, str], object]
 Arguments = tuple[Any, ...]
-SHORT_LEASE_S = 3.0
 MID_FILE_BYTES = 64 * 1024
 
 
@@ -35,7 +34,7 @@ def install(role: str, flags: Flags) -> None:
     _SEAMS[role](functools.partial(flags.strike, role))
 
 
-def hurry() -> None:
+def hurry(*, short_lease_s: float) -> None:
     """Makes the waits short that are no settings: what is proved is that they end."""
     heartbeat.BEAT_S = 1.0
     heartbeat.LEFTOVER_AGE_S = 2.0
@@ -43,7 +42,7 @@ def hurry() -> None:
     real = webhooks.claim
 
     def claim(database: Database, job_id: UUID, position: int, *, lease_s: float) -> Any:
-        return real(database, job_id, position, lease_s=min(lease_s, SHORT_LEASE_S))
+        return real(database, job_id, position, lease_s=min(lease_s, short_lease_s))
 
     _replace(webhooks, "claim", claim)
 

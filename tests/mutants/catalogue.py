@@ -25,6 +25,7 @@ TURNS = "tests/integration/test_turns.py"
 PAUSES = "tests/integration/test_pauses.py"
 COURTS = "tests/integration/test_courts.py"
 LISTING = "tests/integration/test_listing.py"
+TOKENS = "tests/integration/test_tokens.py"
 CONTENTS = "tests/unit/test_contents.py"
 SCHEMA = "storage/migrations/0001_initial.py"
 
@@ -681,8 +682,8 @@ _GUEST = (
     _mutant(
         "the sign of life that clears a court",
         "storage/courts.py",
-        "WHERE coalesce(courts.alive_time, '-infinity') < %(since)s",
-        "WHERE true",
+        "    OR coalesce(courts.alive_time, '-infinity') < %(since)s",
+        "    OR true",
         COURTS,
     ),
     _mutant(
@@ -722,4 +723,86 @@ _GUEST = (
     ),
 )
 
-MUTANTS = (*_LEASES, *_CLOCK, *_ONCE, *_BYTES, *_TOLD, *_GUEST)
+_LOGIN = (
+    _mutant(
+        "the lease of whoever logs in",
+        "storage/logins.py",
+        'row["is_leased"] or row["wait_s"] > 0',
+        'row["wait_s"] > 0',
+        TOKENS,
+    ),
+    _mutant(
+        "the pause between two logins",
+        "storage/logins.py",
+        'row["is_leased"] or row["wait_s"] > 0',
+        'row["is_leased"]',
+        TOKENS,
+    ),
+    _mutant(
+        "the hold of a refused login",
+        "storage/logins.py",
+        '        if row["is_held"]:\n            raise CredentialsRefused',
+        "        if False:\n            raise CredentialsRefused",
+        TOKENS,
+    ),
+    _mutant(
+        "the fingerprint of what was refused",
+        "storage/logins.py",
+        "refused_fingerprint = %(fingerprint)s AND refused_until > clock_timestamp()",
+        "%(fingerprint)s <> '' AND refused_until > clock_timestamp()",
+        TOKENS,
+    ),
+    _mutant(
+        "the newest refresh token",
+        "actors/tokens.py",
+        "attempt.refresh_token or self._refresh_token",
+        "self._refresh_token",
+        TOKENS,
+    ),
+    _mutant(
+        "the minute before the end",
+        "storage/logins.py",
+        "good_for_s - min(MARGIN_S, good_for_s / 2)",
+        "good_for_s",
+        TOKENS,
+    ),
+    _mutant(
+        "the care that nothing older is kept",
+        "storage/logins.py",
+        '            f" failure_count = 0, {_FORGIVE}"\n'
+        '            " WHERE login_key = %(key)s AND generation = %(generation)s",',
+        '            f" failure_count = 0, {_FORGIVE}"\n'
+        '            " WHERE login_key = %(key)s AND generation >= %(generation)s",',
+        TOKENS,
+    ),
+    _mutant(
+        "the encryption of the refresh token",
+        "storage/logins.py",
+        "cipher.encrypt(refresh_token) if refresh_token else None",
+        "refresh_token",
+        TOKENS,
+    ),
+    _mutant(
+        "the second case before a token counts as refused",
+        "storage/logins.py",
+        'row["refused_until"] is not None or row["doubtful_case"] != process_number',
+        "True",
+        TOKENS,
+    ),
+    _mutant(
+        "the good answer that ends a doubt",
+        "actors/login_watch.py",
+        "        self._good_at = max(self._good_at, at)\n",
+        "",
+        TOKENS,
+    ),
+    _mutant(
+        "the memory of cases that no token helps",
+        "actors/tokens.py",
+        "time.monotonic() < self._hopeless.get(process_number, 0.0)",
+        "False",
+        TOKENS,
+    ),
+)
+
+MUTANTS = (*_LEASES, *_CLOCK, *_ONCE, *_BYTES, *_TOLD, *_GUEST, *_LOGIN)

@@ -6,7 +6,7 @@ By hand: `python -m tests.sandbox.portal --port 8085`. In tests: `with SandboxPo
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -44,6 +44,8 @@ class SandboxPortal:
         log_path: Path | None = None,
     ) -> None:
         self.token = token
+        # Which bearer is good: the token, unless a SandboxLogin decides it.
+        self.accepts: Callable[[str], bool] = lambda bearer: bearer == self.token
         self.latency_s = latency_s
         self.gates = Gates()
         self.journal = Journal(log_path)
@@ -148,7 +150,8 @@ class SandboxPortal:
             return replies.PAGE_SHELL, 0.0
         if "Mozilla/" not in user_agent:
             return replies.FIREWALL, self.latency_s
-        if authorization != f"Bearer {self.token}":
+        bearer = authorization.removeprefix("Bearer ")
+        if bearer == authorization or not self.accepts(bearer):
             return replies.EXPIRED, self.latency_s
         # Another host to a client, yet this server: were it asked, the log would show it.
         foreign_origin = f"http://localhost:{self._server.port}"

@@ -13,7 +13,7 @@ from tests.chaos.links import Trap
 from tests.chaos.loop_thread import LoopThread
 from tests.chaos.proxy import Proxy
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 60.0
 
 
 class _Echo(socketserver.BaseRequestHandler):

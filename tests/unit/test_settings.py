@@ -24,6 +24,33 @@ NEEDED = {
     "PDPJ_TOKEN": f"{SECRET}-token",
     "WEBHOOK_SECRET": KEY,
 }
+ENCRYPTION_KEY = base64.urlsafe_b64encode(b"planted-secret-of-exactly-32-by!").decode()
+# Instead of PDPJ_TOKEN.
+LOGIN = {
+    "PDPJ_TOKEN_URL": "https://sso.example.org/auth/realms/pje/protocol/openid-connect/token",
+    "PDPJ_CLIENT_ID": "autos",
+    "PDPJ_CLIENT_SECRET": f"{SECRET}-client",
+    "PDPJ_REFRESH_TOKEN": f"{SECRET}-refresh",
+    "AUTOS_ENCRYPTION_KEY": ENCRYPTION_KEY,
+}
+WITHOUT_TOKEN = {name: value for name, value in NEEDED.items() if name != "PDPJ_TOKEN"}
+WRONG_LOGIN = {
+    "PDPJ_TOKEN_URL": (
+        *("sso", "ftp://sso/token", "https://", "http://sso.example.org/token"),
+        *(f"https://user:{SECRET}@sso/token", f"https://sso/token?{SECRET}", "https://sso/a b"),
+        *(f"https://sso/token#{SECRET}", "https://sso/ação", "https://sso:99999/token"),
+    ),
+    "PDPJ_CLIENT_ID": (f"{SECRET} id", "ação", f"{SECRET}\r\nX"),
+    "PDPJ_CLIENT_SECRET": (f"{SECRET} b", f"{SECRET}\tb", f"{SECRET}ç", f"{SECRET}\n{SECRET}"),
+    "PDPJ_REFRESH_TOKEN": (f"{SECRET} b", f"{SECRET}\x00"),
+    "AUTOS_ENCRYPTION_KEY": (
+        SECRET,
+        ",",
+        f"{ENCRYPTION_KEY},{SECRET}",
+        ENCRYPTION_KEY[:-4],
+        "ç" * 44,
+    ),
+}
 WRONG = {
     "DATABASE_URL": ("mysql://db/autos", "postgresql://db", "postgresql://db/", "db", "["),
     "REDIS_URL": ("http://redis", "redis", "redis://h:0", "redis://h:port"),
@@ -68,10 +95,15 @@ def test_every_missing_variable_is_named_at_once() -> None:
 
     assert [name for name in NEEDED if f"{name} is not set" in problems] == list(NEEDED)
     assert problems.count(" is not set") == len(NEEDED)
+    assert "nor is PDPJ_TOKEN_URL" in problems
 
 
 def test_blank_counts_as_missing() -> None:
-    assert _problems({**NEEDED, "PDPJ_TOKEN": " \t"}) == "PDPJ_TOKEN is not set."
+    problems = _problems({**NEEDED, "PDPJ_TOKEN": " \t", "S3_ACCESS_KEY_ID": " "})
+
+    assert "S3_ACCESS_KEY_ID is not set;" in problems
+    assert "; PDPJ_TOKEN is not set, nor is PDPJ_TOKEN_URL" in problems
+    assert problems.count(";") == 1
 
 
 def test_every_wrong_variable_is_named_at_once() -> None:
@@ -90,6 +122,78 @@ def test_a_wrong_value_is_refused_by_its_rule_and_not_repeated(name: str, value:
     assert SECRET not in problems
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [(n, v) for n, values in WRONG_LOGIN.items() for v in values]
+)
+def test_a_wrong_part_of_a_login_is_refused_and_not_repeated(name: str, value: str) -> None:
+    problems = _problems({**WITHOUT_TOKEN, **LOGIN, name: value})
+
+    assert problems.startswith(f"{name} ")
+    assert "; " not in problems
+    assert SECRET not in problems
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("PDPJ_CLIENT_SECRET",),
+        ("PDPJ_REFRESH_TOKEN",),
+        ("PDPJ_CLIENT_SECRET", "PDPJ_REFRESH_TOKEN"),
+    ],
+)
+def test_a_login_needs_a_secret_or_a_refresh_token_and_may_have_both(
+    parts: tuple[str, ...],
+) -> None:
+    whole = ("PDPJ_TOKEN_URL", "PDPJ_CLIENT_ID", "AUTOS_ENCRYPTION_KEY", *parts)
+    settings = Settings.from_env({**WITHOUT_TOKEN, **{name: LOGIN[name] for name in whole}})
+
+    assert settings.pdpj_token is None
+    assert settings.pdpj_token_url == LOGIN["PDPJ_TOKEN_URL"]
+    assert settings.encryption_keys == (ENCRYPTION_KEY,)
+    given_parts = (settings.pdpj_client_secret, settings.pdpj_refresh_token)
+    assert [part is not None for part in given_parts] == [
+        name in parts for name in ("PDPJ_CLIENT_SECRET", "PDPJ_REFRESH_TOKEN")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given_names", "told"),
+    [
+        (
+            ("PDPJ_TOKEN_URL",),
+            ["PDPJ_CLIENT_ID is not", "AUTOS_ENCRYPTION_KEY is not", "PDPJ_CLIENT_SECRET is not"],
+        ),
+        (("PDPJ_TOKEN_URL", "PDPJ_CLIENT_ID", "PDPJ_CLIENT_SECRET"), ["AUTOS_ENCRYPTION_KEY is"]),
+        (("PDPJ_TOKEN_URL", "PDPJ_REFRESH_TOKEN", "AUTOS_ENCRYPTION_KEY"), ["PDPJ_CLIENT_ID is"]),
+        (("PDPJ_TOKEN_URL", "PDPJ_CLIENT_ID", "AUTOS_ENCRYPTION_KEY"), ["PDPJ_CLIENT_SECRET is"]),
+        (("PDPJ_CLIENT_ID", "PDPJ_CLIENT_SECRET"), ["PDPJ_TOKEN_URL is not set, but"]),
+        (("PDPJ_REFRESH_TOKEN",), ["PDPJ_TOKEN_URL is not set, but"]),
+        (("AUTOS_ENCRYPTION_KEY",), ["PDPJ_TOKEN is not set, nor is PDPJ_TOKEN_URL"]),
+    ],
+)
+def test_every_gap_of_a_login_is_told_at_once(
+    given_names: tuple[str, ...], told: list[str]
+) -> None:
+    problems = _problems({**WITHOUT_TOKEN, **{name: LOGIN[name] for name in given_names}})
+
+    assert [problem for problem in told if problem in problems] == told
+    assert problems.count("; ") == len(told) - 1
+
+
+def test_a_token_and_a_login_at_once_are_refused() -> None:
+    problems = _problems({**NEEDED, **LOGIN})
+
+    assert problems == "PDPJ_TOKEN must not be set together with PDPJ_TOKEN_URL."
+
+
+def test_several_encryption_keys_are_taken_in_their_order() -> None:
+    second = base64.urlsafe_b64encode(b"k" * 32).decode()
+    keys = f" {ENCRYPTION_KEY} , {second},"
+    settings = Settings.from_env({**WITHOUT_TOKEN, **LOGIN, "AUTOS_ENCRYPTION_KEY": keys})
+
+    assert settings.encryption_keys == (ENCRYPTION_KEY, second)
+
+
 @given(
     name=st.sampled_from(sorted(NEEDED)),
     value=st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
@@ -104,11 +208,13 @@ def test_no_value_is_ever_shown(name: str, value: str) -> None:
 
 
 def test_no_secret_in_the_repr() -> None:
-    settings = Settings.from_env(NEEDED)
+    for env in (NEEDED, {**WITHOUT_TOKEN, **LOGIN}):
+        settings = Settings.from_env(env)
 
-    for shown in (repr(settings), str(settings), f"{settings}"):
-        assert SECRET not in shown
-        assert KEY not in shown
+        for shown in (repr(settings), str(settings), f"{settings}"):
+            assert SECRET not in shown
+            assert KEY not in shown
+            assert ENCRYPTION_KEY not in shown
 
 
 def test_defaults() -> None:

@@ -1,0 +1,52 @@
+"""How long a token lives, as it says itself; nothing of it is verified. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from typing import Any
+
+# What a token lives that says nothing (PDPJ.md), and the most that one is believed.
+UNSAID_S = 8 * 3600.0
+MOST_S = 30 * 86_400.0
+
+
+def lifetime_s(expires_in: object, access_token: str, now: float) -> float:
+    """Seconds from now on: by the answer's `expires_in`, else by the JWT, else eight hours.
+
+    `now` is in seconds since 1970.
+    """
+    said = _seconds(expires_in)
+    if said is None and (end := end_of(access_token)) is not None:
+        issued = _seconds(_claims(access_token).get("iat"))
+        # Without regard to our own clock, if that can be.
+        said = end - (now if issued is None else issued)
+    return min(said, MOST_S) if said is not None and said > 0 else UNSAID_S
+
+
+def end_of(access_token: str) -> float | None:
+    """When a JWT ends, in seconds since 1970; None if it does not say so, or is no JWT."""
+    return _seconds(_claims(access_token).get("exp"))
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 12:
+        return float(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not isinstance(value, int | float) or not is_number or abs(value) > 1e12:
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _claims(access_token: str) -> dict[str, Any]:
+    parts = access_token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        text = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        claims = json.loads(text)
+    except (ValueError, RecursionError, binascii.Error):
+        return {}
+    return claims if isinstance(claims, dict) else {}

@@ -1,0 +1,63 @@
+"""A spool without room and a refused login are said in the health of the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+from grpc_health.v1 import health, health_pb2
+
+from actors.heartbeat import Heartbeat
+from server.__main__ import PORTAL, SPOOL, watch_troubles
+from storage import logins, repairs
+from storage.database import Database
+from storage.logins import Login
+from storage.spool import UNKNOWN_SIZE_BYTES, Spool
+
+
+def test_a_full_spool_is_said_and_so_is_its_end(database: Database, tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", None, UNKNOWN_SIZE_BYTES)
+    lease = uuid4()
+    told = partial(repairs.troubles, database)
+    with spool.create(lease, UNKNOWN_SIZE_BYTES) as file:
+        file.write(b"x" * UNKNOWN_SIZE_BYTES)
+
+    Heartbeat(database, spool).start()
+    assert told() == ["The spool has reached SPOOL_MAX_BYTES."]
+    assert asyncio.run(_health(SPOOL, told)) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+    spool.remove(lease)
+    Heartbeat(database, spool).start()
+    assert told() == []
+    assert asyncio.run(_health(SPOOL, told)) == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_refused_login_is_said_and_so_is_its_end(database: Database) -> None:
+    login, changed = Login("any", "first"), Login("any", "second")
+    assert logins.refuse(database, login, "The portal refuses the token.")
+    told = partial(logins.troubles, database, login)
+    assert told() == ["The portal refuses the token."]
+    assert asyncio.run(_health(PORTAL, told)) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+    told = partial(logins.troubles, database, changed)
+    assert asyncio.run(_health(PORTAL, told)) == health_pb2.HealthCheckResponse.SERVING
+
+
+async def _health(name: str, look: Callable[[], list[str]]) -> int:
+    """What the server tells under a name."""
+    servicer = health.aio.HealthServicer()
+
+    async def troubles() -> list[str]:
+        return look()
+
+    watching = asyncio.create_task(watch_troubles(servicer, name, troubles))
+    try:
+        async with asyncio.timeout(60):
+            while name not in servicer._server_status:
+                await asyncio.sleep(0.01)
+        return int(servicer._server_status[name])
+    finally:
+        watching.cancel()

@@ -1,0 +1,40 @@
+"""The HTTP side of the sandbox login: reads a form, and sends what was decided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from tests.sandbox import replies
+from tests.sandbox.replies import as_json
+from tests.sandbox.serving import Handler, Server
+
+if TYPE_CHECKING:
+    from tests.sandbox.login import SandboxLogin
+
+
+class LoginServer(Server):
+    def __init__(self, port: int, login: SandboxLogin) -> None:
+        super().__init__(port, LoginHandler)
+        self.login = login
+
+
+class LoginHandler(Handler):
+    server: LoginServer
+
+    def answer(self) -> None:
+        login = self.server.login
+        body = self.read_body()
+        if not self.path.endswith("/openid-connect/token"):
+            self.send_reply(replies.WRONG_ROUTE)
+            return
+        media_type = self.headers.get("Content-Type", "")
+        if self.command != "POST" or media_type != "application/x-www-form-urlencoded":
+            self.send_reply(as_json(415, {"error": "a form is wanted"}))
+            return
+        form = {name: values[-1] for name, values in parse_qs(body.decode()).items()}
+        reply = login.answer(form)
+        login.wait()
+        # A login that ends sends nothing that looks like an answer.
+        self.pause(0)
+        self.send_reply(reply)

@@ -1,0 +1,57 @@
+"""How long a token lives: what the answer says, else the token itself, else eight hours."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.token_times import MOST_S, UNSAID_S, end_of, lifetime_s
+
+NOW = 1_700_000_000.0
+NO_LIVES: tuple[object, ...] = (
+    *(None, 0, -5, True, "soon", [], {}, "9" * 400),
+    *(float("nan"), float("inf"), 10**400),
+)
+
+
+def _jwt(claims: Any) -> str:
+    body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"e30.{body}.c2ln"
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "token", "seconds"),
+    [
+        (300, "opaque", 300),
+        (299.5, "opaque", 299.5),
+        ("300", "opaque", 300),
+        (300, _jwt({"exp": NOW + 50}), 300),
+        (None, _jwt({"exp": NOW + 50}), 50),
+        # Our clock is not asked where the token says when it began.
+        (None, _jwt({"exp": NOW + 50, "iat": NOW - 500}), 550),
+        (10**9, "opaque", MOST_S),
+        *((said, "opaque", UNSAID_S) for said in NO_LIVES),
+        *((None, token, UNSAID_S) for token in ("a.b.c", "a.e30.c", "", "..", _jwt([]))),
+        (None, _jwt({"exp": "never"}), UNSAID_S),
+        (None, _jwt({"exp": NOW - 50}), UNSAID_S),
+    ],
+)
+def test_the_life_of_a_token(expires_in: object, token: str, seconds: float) -> None:
+    assert lifetime_s(expires_in, token, NOW) == seconds
+
+
+def test_the_end_of_a_token() -> None:
+    assert end_of(_jwt({"exp": NOW})) == NOW
+    assert end_of(_jwt({"exp": True})) is None
+    assert end_of("opaque") is None
+
+
+@given(st.text())
+def test_no_token_breaks_it(token: str) -> None:
+    assert 0 < lifetime_s(None, token, NOW) <= MOST_S
+    assert 0 < lifetime_s(None, f"a.{token}.c", NOW) <= MOST_S
