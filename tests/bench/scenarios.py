@@ -31,13 +31,13 @@ def scenarios(scale: float = 1.0) -> tuple[Scenario, ...]:
 
 
 def ten_clients(scale: float = 1.0) -> Scenario:
-    """One client with a dozen jobs, and then nine others with two each."""
+    """One client with a dozen large jobs, and then nine others with two each."""
     documents = _scaled(30, scale)
-    first = [Arrival(0.1 * i, "client 0", COURTS[i % 10], documents) for i in range(12)]
+    first = [Arrival(0.1 * i, "client 0", COURTS[i % 10], 3 * documents) for i in range(12)]
     others = [
         Arrival(2 + 0.1 * i, f"client {1 + i % 9}", COURTS[i % 10], documents) for i in range(18)
     ]
-    return Scenario("a dozen jobs of one client, then two of each of nine", (*first, *others))
+    return Scenario("a dozen large jobs of one client, then two of each of nine", (*first, *others))
 
 
 def ten_courts(scale: float = 1.0) -> Scenario:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from storage import jobs
 from storage.database import Database
+from storage.errors import ConfigurationError
 from storage.jobs import StartRequest
 from storage.settings import Settings
 from tests.bench.measure import Job
@@ -30,6 +32,7 @@ CALLER = "default"
 CLIENTS = (CALLER, "alfa", "bravo", "charlie", "delta")
 COURTS = ("8.26", "8.19", "8.13", "5.02", "4.03")
 SIZE_BYTES = 20_000
+LAST_LINES = 30
 
 _JOBS = """
 SELECT client, process_number, state, total_documents, extract(epoch FROM create_time) AS start,
@@ -115,6 +118,16 @@ def _uuid_of(href: str) -> str:
 
 
 @contextmanager
+def _told(lines: list[str]) -> Iterator[None]:
+    """Show why nothing could be started, if so."""
+    try:
+        yield
+    except ConfigurationError:
+        print(*lines[-LAST_LINES:], sep="\n", file=sys.stderr)
+        raise
+
+
+@contextmanager
 def running_world(given: Mapping[str, str]) -> Iterator[World]:
     """Start it all in a folder of its own, and stop it all. `given`: settings beside our own."""
     lines: list[str] = []
@@ -132,6 +145,7 @@ def running_world(given: Mapping[str, str]) -> Iterator[World]:
             **given,
         }
         with (
+            _told(lines),
             running_stack(env, lines.append, is_announced=False) as stack,
             grpc.insecure_channel(stack.run_file.address) as channel,
             closing(Database(stack.env["DATABASE_URL"], max_connections=4)) as database,
