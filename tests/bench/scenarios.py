@@ -31,13 +31,13 @@ def scenarios(scale: float = 1.0) -> tuple[Scenario, ...]:
 
 
 def ten_clients(scale: float = 1.0) -> Scenario:
-    """Ten clients, of which the first has as many jobs as all others together."""
+    """One client with a dozen jobs, and then nine others with two each."""
     documents = _scaled(30, scale)
-    arrivals = [
-        Arrival(0.1 * i, f"client {i % 10 if i < 20 else 0}", COURTS[i % 10], documents)
-        for i in range(30)
+    first = [Arrival(0.1 * i, "client 0", COURTS[i % 10], documents) for i in range(12)]
+    others = [
+        Arrival(2 + 0.1 * i, f"client {1 + i % 9}", COURTS[i % 10], documents) for i in range(18)
     ]
-    return Scenario("ten clients, one with a dozen jobs", tuple(arrivals))
+    return Scenario("a dozen jobs of one client, then two of each of nine", (*first, *others))
 
 
 def ten_courts(scale: float = 1.0) -> Scenario:

@@ -21,7 +21,7 @@ def _run(database: Database, scenario: Scenario) -> Sequence[Outcome]:
 
 @pytest.mark.parametrize(
     "scenario",
-    [scenarios.ten_clients(0.3), scenarios.ten_courts(0.3)],
+    [scenarios.ten_clients(0.2), scenarios.ten_courts(0.2)],
     ids=lambda scenario: scenario.title,
 )
 def test_nobody_takes_much_longer_than_on_its_share(database: Database, scenario: Scenario) -> None:
