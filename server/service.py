@@ -282,7 +282,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return pb.GetDocumentUrlResponse(url=url, expire_time=timestamp(expires))
 
     async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
-        """Runs the failed documents of an ended job again."""
+        """Runs the failed documents of an ended job again; ends it when all are there already."""
         job_id, request_id = requests.retry(request)
         view = await self._run(self._retry, job_id, request_id)
         return pb.RetryJobResponse(job=await self._job(view))
@@ -290,10 +290,12 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     def _retry(self, job_id: UUID, request_id: UUID | None) -> JobView:
         view, is_new = reruns.rerun(
             self._parts.database,
+            self._parts.objects,
             CLIENT,
             job_id,
             request_id=request_id,
             job_deadline_s=self._parts.job_deadline_s,
+            limit_s=REUSE_LIMIT_S,
         )
         if is_new:
             self._launch(view)
