@@ -59,6 +59,7 @@ class Parts:
     lanes: int
     queue: QueueView
     login: Login
+    reuse_limit_s: float = REUSE_LIMIT_S
 
 
 class DownloadService(pb_grpc.DownloadServiceServicer):
@@ -96,11 +97,12 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return view, is_new
 
     def _known(self, wanted: StartRequest) -> Docket | None:
-        if jobs.is_served(self._parts.database, wanted):
+        parts = self._parts
+        if jobs.is_served(parts.database, wanted):
             return None
         try:
             docket = reuse.recent_docket(
-                self._parts.database,
+                parts.database,
                 wanted.client,
                 wanted.process_number,
                 max_age_s=wanted.max_age_s,
@@ -109,7 +111,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             if docket is None:
                 return None
             docket = reuse.with_stored(
-                self._parts.database, self._parts.objects, docket, limit_s=REUSE_LIMIT_S
+                parts.database, parts.objects, docket, limit_s=parts.reuse_limit_s
             )
         except ServiceUnavailable:
             # Whether something can be reused is then found out by a worker, later.
@@ -295,7 +297,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             job_id,
             request_id=request_id,
             job_deadline_s=self._parts.job_deadline_s,
-            limit_s=REUSE_LIMIT_S,
+            limit_s=self._parts.reuse_limit_s,
         )
         if is_new:
             self._launch(view)
