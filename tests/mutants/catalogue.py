@@ -489,8 +489,7 @@ _BYTES = (
     _mutant(
         "the size check of a reused document",
         "storage/reuse.py",
-        "        and entry.listed.listed_size_bytes in "
-        "(None, stored[entry.document_id].size_bytes)\n",
+        '        if listed[row["document_id"]] in (None, row["size_bytes"])\n',
         "",
         JOBS,
     ),
