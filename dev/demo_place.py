@@ -23,7 +23,10 @@ from tests.sandbox.receiver import WebhookReceiver
 # A `make run` takes 10 s to start, another demo 20 s in all.
 OWNER_WAIT_S = 60.0
 # The demo's own stack is embedded, on loopback and on the sandbox, whatever others are to use.
-NOT_FOR_DEMO = ("DATABASE_URL", "REDIS_URL", "S3_", "PDPJ_", "GRPC_LISTEN", "WEBHOOK_ALLOWED_HOSTS")
+NOT_FOR_DEMO = (
+    *("DATABASE_URL", "REDIS_URL", "S3_", "PDPJ_"),
+    *("GRPC_LISTEN", "METRICS_LISTEN", "WEBHOOK_ALLOWED_HOSTS"),
+)
 
 
 @dataclass(frozen=True)

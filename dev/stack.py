@@ -24,7 +24,8 @@ from storage.errors import ConfigurationError
 from storage.settings import Settings
 
 RECEIVER_PORT = 8099
-READY_TIMEOUT_S = 30.0
+# What ends again and again is told sooner; a busy machine takes its time.
+READY_TIMEOUT_S = 120.0
 QUICK_ENDS_MAX = 3
 # For what the embedded servers will set, so that a wrong variable is told before they start.
 STAND_INS: Mapping[str, Mapping[str, str]] = {

@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from actors.enqueue import Messages, make_broker
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
+from server import metrics
 from server.interceptor import ErrorInterceptor
 from server.reflection import add_reflection
 from server.service import DownloadService, Parts
@@ -141,7 +142,8 @@ def main() -> int:
     try:
         settings = Settings.from_env(os.environ)
         logs.configure(settings.log_format, process="server")
-        asyncio.run(serve(settings))
+        with metrics.served(settings):
+            asyncio.run(serve(settings))
     except ConfigurationError as error:
         print(f"autos server: {error}", file=sys.stderr)  # noqa: T201 - for the operator
         return 1

@@ -59,6 +59,7 @@ class Parts:
     lanes: int
     queue: QueueView
     login: Login
+    reuse_limit_s: float = REUSE_LIMIT_S
 
 
 class DownloadService(pb_grpc.DownloadServiceServicer):
@@ -96,11 +97,12 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return view, is_new
 
     def _known(self, wanted: StartRequest) -> Docket | None:
-        if jobs.is_served(self._parts.database, wanted):
+        parts = self._parts
+        if jobs.is_served(parts.database, wanted):
             return None
         try:
             docket = reuse.recent_docket(
-                self._parts.database,
+                parts.database,
                 wanted.client,
                 wanted.process_number,
                 max_age_s=wanted.max_age_s,
@@ -109,7 +111,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             if docket is None:
                 return None
             docket = reuse.with_stored(
-                self._parts.database, self._parts.objects, docket, limit_s=REUSE_LIMIT_S
+                parts.database, parts.objects, docket, limit_s=parts.reuse_limit_s
             )
         except ServiceUnavailable:
             # Whether something can be reused is then found out by a worker, later.
@@ -282,7 +284,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return pb.GetDocumentUrlResponse(url=url, expire_time=timestamp(expires))
 
     async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
-        """Runs the failed documents of an ended job again."""
+        """Runs the failed documents of an ended job again; ends it when all are there already."""
         job_id, request_id = requests.retry(request)
         view = await self._run(self._retry, job_id, request_id)
         return pb.RetryJobResponse(job=await self._job(view))
@@ -290,10 +292,12 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     def _retry(self, job_id: UUID, request_id: UUID | None) -> JobView:
         view, is_new = reruns.rerun(
             self._parts.database,
+            self._parts.objects,
             CLIENT,
             job_id,
             request_id=request_id,
             job_deadline_s=self._parts.job_deadline_s,
+            limit_s=self._parts.reuse_limit_s,
         )
         if is_new:
             self._launch(view)

@@ -36,8 +36,8 @@ class Verdict:
 
 def good(transaction: Transaction, lease: UUID, court: str) -> int:
     """Any answer that shows the portal at work; how many requests more than before may begin."""
+    was_away = courts.alive(transaction, court, lease)
     slots.free(transaction, lease)
-    was_away = courts.alive(transaction, court)
     has_grown = pauses.ease(transaction)
     return ALL if was_away else int(has_grown)
 

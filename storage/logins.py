@@ -297,7 +297,7 @@ def held(transaction: Transaction, login: Login) -> bool:
 
 
 def is_refused(database: Database, login: Login) -> bool:
-    """The same, in a transaction of its own: for a metric."""
+    """The same, in a transaction of its own."""
     return bool(troubles(database, login))
 
 

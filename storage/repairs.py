@@ -221,13 +221,16 @@ def beat(database: Database, spool_id: UUID, trouble: str) -> None:
         )
 
 
+# A spool that is alive and takes no more files.
+IN_TROUBLE = (
+    f"trouble <> '' AND heartbeat_time >= clock_timestamp() - {SPOOL_DEAD_S} * interval '1 second'"
+)
+
+
 def troubles(database: Database) -> list[str]:
     """What is wrong with the spools that are alive."""
     with database.transaction() as transaction:
-        rows = transaction.all(
-            "SELECT DISTINCT trouble FROM spools WHERE trouble <> '' AND heartbeat_time >="
-            f" clock_timestamp() - {SPOOL_DEAD_S} * interval '1 second'"
-        )
+        rows = transaction.all(f"SELECT DISTINCT trouble FROM spools WHERE {IN_TROUBLE}")
     return [row["trouble"] for row in rows]
 
 

@@ -7,12 +7,12 @@ shared: document_id is derived anew for each client, and so are the keys of its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from uuid import UUID
 
 from storage.database import Database, Row, Transaction
-from storage.docket import EARLIER, Docket, Entry, StoredObject, entries_of
+from storage.docket import EARLIER, Docket, StoredObject, entries_of
 from storage.objects import Objects
 
 # Of equally new listings the client's own. One without origin_id cannot serve another client; a
@@ -63,6 +63,11 @@ SELECT DISTINCT ON (document_id)
 FROM documents JOIN jobs USING (job_id)
 WHERE document_id = ANY(%(document_ids)s) AND documents.state = 'AVAILABLE'
 ORDER BY document_id, jobs.create_time DESC
+"""
+
+_FAILED = """
+SELECT document_id, listed_size_bytes FROM documents
+WHERE job_id = %(job_id)s AND state = 'FAILED'
 """
 
 
@@ -151,24 +156,37 @@ def with_stored(
     A document whose listed size is another now has changed and is fetched again. Raises
     ServiceUnavailable when PostgreSQL or S3 is away.
     """
-    stored = _stored(database, docket.entries)
-    same = {
-        entry.document_id: stored[entry.document_id]
-        for entry in docket.entries
-        if entry.document_id in stored
-        and entry.listed.listed_size_bytes in (None, stored[entry.document_id].size_bytes)
-    }
+    listed = {entry.document_id: entry.listed.listed_size_bytes for entry in docket.entries}
+    with database.transaction() as transaction:
+        same = _stored_as_listed(transaction, listed)
     there = objects.present({s.object_key: s.size_bytes for s in same.values()}, limit_s=limit_s)
     return docket.carrying({i: s for i, s in same.items() if s.object_key in there})
 
 
-def _stored(database: Database, entries: Sequence[Entry]) -> dict[UUID, StoredObject]:
-    ids = [entry.document_id for entry in entries]
-    if not ids:
+def stored_of_failed(transaction: Transaction, job_id: UUID) -> dict[str, int]:
+    """What other jobs stored of the documents that failed in this one: keys, and sizes in bytes.
+
+    A document that is listed with another size than was stored has changed. Whether the bucket
+    still holds them is to be asked.
+    """
+    rows = transaction.all(_FAILED, job_id=job_id)
+    listed = {row["document_id"]: row["listed_size_bytes"] for row in rows}
+    stored = _stored_as_listed(transaction, listed)
+    return {s.object_key: s.size_bytes for s in stored.values()}
+
+
+def _stored_as_listed(
+    transaction: Transaction, listed: Mapping[UUID, int | None]
+) -> dict[UUID, StoredObject]:
+    """What is stored of the documents whose listed sizes these are, if the size agrees."""
+    if not listed:
         return {}
-    with database.transaction() as transaction:
-        rows = transaction.all(_STORED, document_ids=ids)
-    return {row["document_id"]: _object(row) for row in rows}
+    rows = transaction.all(_STORED, document_ids=list(listed))
+    return {
+        row["document_id"]: _object(row)
+        for row in rows
+        if listed[row["document_id"]] in (None, row["size_bytes"])
+    }
 
 
 def _object(row: Row) -> StoredObject:

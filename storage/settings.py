@@ -46,6 +46,7 @@ class Settings:
     pdpj_probe_base_ms: int
     pdpj_probe_patience_s: int
     grpc_listen: str
+    metrics_listen: str | None
     webhook_secrets: tuple[str, ...] = field(repr=False)
     webhook_allowed_hosts: tuple[str, ...]
     lanes_per_job: int
@@ -107,6 +108,7 @@ class Settings:
                 "PDPJ_PROBE_PATIENCE_S", _whole(0, 86_400), default=120
             ),
             grpc_listen=read.given("GRPC_LISTEN", _listen, default="127.0.0.1:50051"),
+            metrics_listen=read.given("METRICS_LISTEN", _listen, default=None),
             webhook_secrets=read.given("WEBHOOK_SECRET", _webhook_secrets),
             webhook_allowed_hosts=read.given("WEBHOOK_ALLOWED_HOSTS", _receivers, default=()),
             lanes_per_job=read.given("LANES_PER_JOB", _whole(1, 100), default=5),

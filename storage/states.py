@@ -82,7 +82,8 @@ DOCUMENT_MOVES: dict[DocumentState, frozenset[DocumentState]] = {
         }
     ),
     DocumentState.AVAILABLE: frozenset(),
-    DocumentState.FAILED: frozenset({DocumentState.PENDING}),  # RetryJob
+    # RetryJob fetches it again, unless another job has stored it since.
+    DocumentState.FAILED: frozenset({DocumentState.PENDING, DocumentState.AVAILABLE}),
     DocumentState.CANCELLED: frozenset(),
 }
 

@@ -19,7 +19,14 @@ import redis
 from actors.asker import Asker
 from actors.deadline import Watchdog
 from actors.download import Downloader
-from actors.enqueue import DOWNLOAD_QUEUE, LIST_QUEUE, Messages, make_broker, upload_queue
+from actors.enqueue import (
+    DOWNLOAD_QUEUE,
+    LIST_QUEUE,
+    WEBHOOK_QUEUE,
+    Messages,
+    make_broker,
+    upload_queue,
+)
 from actors.keeper import Keeper
 from actors.listing import Lister
 from actors.portal import Portal
@@ -65,22 +72,39 @@ class Office:
         if claim:
             self.downloader.download(claim, is_late=False)
 
-    def begin(self, number: str, client: str = scenes.CLIENT, *, max_age_s: float = 0) -> UUID:
+    def begin(
+        self,
+        number: str,
+        client: str = scenes.CLIENT,
+        *,
+        max_age_s: float = 0,
+        webhook_url: str | None = None,
+    ) -> UUID:
         """A new job of a case, whose listing waits."""
-        wanted = StartRequest(client, number, None, None, max_age_s, max_age_s)
+        wanted = StartRequest(client, number, webhook_url, None, max_age_s, max_age_s)
         view, is_new = scenes.start(self.database, wanted)
         assert is_new
         return view.job.job_id
 
-    def run(self, number: str, client: str = scenes.CLIENT, *, max_age_s: float = 0) -> UUID:
+    def run(
+        self,
+        number: str,
+        client: str = scenes.CLIENT,
+        *,
+        max_age_s: float = 0,
+        webhook_url: str | None = None,
+    ) -> UUID:
         """A job of a case, from its start until no message is left."""
-        job_id = self.begin(number, client, max_age_s=max_age_s)
+        job_id = self.begin(number, client, max_age_s=max_age_s, webhook_url=webhook_url)
         self.messages.list_documents(job_id)
         self.work()
         return job_id
 
     def work(self) -> None:
-        """Does what the messages say, and what those then sent say, until none is left."""
+        """Does what the messages say, and what those then sent say, until none is left.
+
+        Nobody posts webhooks here.
+        """
         does: dict[str, Callable[..., None]] = {
             LIST_QUEUE: self.asker.list_documents,
             DOWNLOAD_QUEUE: self.asker.download_document,
@@ -88,7 +112,8 @@ class Office:
         }
         while sent := self.sent():
             for queue, ids in sent:
-                does[queue](*map(UUID, ids))
+                if queue != WEBHOOK_QUEUE:
+                    does[queue](*map(UUID, ids))
 
     def sent(self) -> list[tuple[str, tuple[str, ...]]]:
         """The messages in all queues as (queue, ids), and none are left. Delays are not waited for:

@@ -7,7 +7,7 @@ import itertools
 from typing import Any
 from uuid import UUID, uuid4
 
-from storage import claims, jobs, listing_claims, repairs
+from storage import claims, jobs, listing_claims, repairs, reruns
 from storage.claims import Claim, Content, Spooled
 from storage.courts import ProbePolicy
 from storage.database import Database, Row
@@ -17,6 +17,7 @@ from storage.jobs import StartRequest
 from storage.listing import CaseListing, ListedDocument
 from storage.listing_claims import ListingClaim
 from storage.logins import Login
+from storage.objects import Objects
 from storage.records import JobView
 from storage.retries import RetryPolicy
 from storage.slots import Limits
@@ -62,6 +63,21 @@ def start(
 ) -> tuple[JobView, bool]:
     """What StartDownload does."""
     return jobs.start(database, wanted or request(), job_deadline_s=3_600, known=known)
+
+
+def rerun(
+    database: Database, objects: Objects, job_id: UUID, *, request_id: UUID | None = None
+) -> tuple[JobView, bool]:
+    """What RetryJob does, with a bucket that has all the time."""
+    return reruns.rerun(
+        database,
+        objects,
+        CLIENT,
+        job_id,
+        request_id=request_id,
+        job_deadline_s=3_600,
+        limit_s=60,
+    )
 
 
 def listed(position: int, **values: Any) -> ListedDocument:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -63,15 +63,34 @@ def test_any_other_answer_between_failures_shows_the_court_at_work(
     database: Database, other: TransientError | PermanentError | None
 ) -> None:
     guest.job(database, 20, court=COURT)
-    *failing, last = ask_all(database, asking())
-    for claim in failing[: PROBES.burst - 1]:
+    failing = ask_all(database, asking(at_once=3))
+    for claim in failing:
         refuse(database, claim, AWAY)
-    _ = refuse(database, last, other) if other else answer(database, last)
+    assert len(failing) == PROBES.burst - 1
+    between, *more = ask_all(database, asking(at_once=4))
+    _ = refuse(database, between, other) if other else answer(database, between)
 
-    (more,) = ask_all(database, asking())[:1]
-    refuse(database, more, AWAY)
+    refuse(database, more[0], AWAY)
 
     assert _row(database)["next_probe_time"] is None
+
+
+def test_answers_to_what_was_asked_before_do_not_hide_a_burst(database: Database) -> None:
+    # Given requests that were there when the failures began, and are answered among them
+    guest.job(database, 20, court=COURT)
+    guest.job(database, 20, court=COURT)
+    *failing, early, late = ask_all(database, asking())
+    assert len(failing) == PROBES.burst
+    refuse(database, failing[0], AWAY)
+    answer(database, early)
+    refuse(database, failing[1], AWAY)
+    refuse(database, failing[2], AWAY)
+    answer(database, late)
+    assert _row(database)["next_probe_time"] is None
+
+    refuse(database, failing[3], AWAY)
+
+    assert _row(database)["next_probe_time"]
 
 
 def test_while_a_court_is_away_one_probe_is_sent_at_growing_intervals(database: Database) -> None:
@@ -271,12 +290,13 @@ def test_a_slow_probe_is_alone_however_long_it_takes(database: Database) -> None
 
 def test_an_answer_of_a_healthy_court_writes_nothing_about_it(database: Database) -> None:
     guest.job(database, 2, court=COURT)
-    first, second = ask_all(database, asking())
+    (first,) = ask_all(database, asking(at_once=1))
     refuse(database, first, AWAY)
+    (second, *_) = ask_all(database, asking())
     answer(database, second)
     before = _row(database)
 
     with database.transaction() as transaction:
-        assert courts.alive(transaction, COURT) is False
+        assert courts.alive(transaction, COURT, uuid4()) is False
 
     assert _row(database) == before

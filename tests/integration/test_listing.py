@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors.enqueue import LIST_QUEUE
-from storage import claims, jobs, listing_claims, reruns, reuse, tasks
+from storage import claims, jobs, listing_claims, reuse, tasks
 from storage.database import Database, Row
 from storage.docket import VANISHED_IDS, Docket
 from storage.errors import LeaseLost, PermanentError
@@ -369,7 +369,9 @@ def test_whoever_waits_is_told_when_there_is_no_answer(office: Office) -> None:
     assert told == {str(second)}
 
 
-def test_a_retry_is_not_served_by_what_was_answered_before_it(database: Database) -> None:
+def test_a_retry_is_not_served_by_what_was_answered_before_it(
+    database: Database, objects: Objects
+) -> None:
     number = scenes.process_number()
     failed = _begun(database, number)
     listing_claims.fail_attempt(
@@ -377,7 +379,7 @@ def test_a_retry_is_not_served_by_what_was_answered_before_it(database: Database
     )
     _listed(database, number, 3, CLIENTS[1])
 
-    reruns.rerun(database, CLIENT, failed, request_id=None, job_deadline_s=3_600)
+    scenes.rerun(database, objects, failed)
 
     assert scenes.listing_claim(database, failed).listed_by is None
 
@@ -466,7 +468,7 @@ def test_a_retry_of_a_listing_that_failed_says_what_vanished(office: Office) -> 
     claim = scenes.listing_claim(database, failed)
     assert claim.is_doubted
     listing_claims.fail_attempt(database, claim, PermanentError("R", "m"), POLICY)
-    reruns.rerun(database, CLIENT, failed, request_id=None, job_deadline_s=3_600)
+    scenes.rerun(database, office.lister.objects, failed)
 
     office.messages.list_documents(failed)
     office.work()
@@ -628,7 +630,7 @@ def test_a_retry_asks_for_what_failed_and_for_nothing_else(office: Office) -> No
     job_id = office.run(number)
     assert office.files_asked(number) == [1, 1, 1]
 
-    reruns.rerun(office.database, CLIENT, job_id, request_id=None, job_deadline_s=3_600)
+    scenes.rerun(office.database, office.lister.objects, job_id)
     office.messages.download_lanes(job_id, 5)
     office.work()
 

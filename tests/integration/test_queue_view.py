@@ -8,10 +8,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import jobs, listing_claims, reruns, turns
+from storage import jobs, listing_claims, turns
 from storage.database import Database, Row
 from storage.errors import PermanentError
 from storage.listing import CaseListing
+from storage.objects import Objects
 from storage.priorities import Priority
 from storage.queue_view import LOOK_S, NOWHERE, Place, QueueView
 from storage.slots import Limits
@@ -389,13 +390,15 @@ def test_joins_at_the_same_moment_leave_the_highest_priority(database: Database)
     assert jobs.get(database, CLIENT, view.job.job_id).job.priority == "HIGH"
 
 
-def test_the_frozen_end_and_the_next_run_of_a_job_keep_its_priority(database: Database) -> None:
+def test_the_frozen_end_and_the_next_run_of_a_job_keep_its_priority(
+    database: Database, objects: Objects
+) -> None:
     wanted = scenes.request(priority=Priority.HIGH, webhook_url=scenes.HOOK)
     view, _ = scenes.start(database, wanted)
     job_id = view.job.job_id
     listing_claims.fail_attempt(database, scenes.listing_claim(database, job_id), UNKNOWN, POLICY)
 
-    again, _ = reruns.rerun(database, CLIENT, job_id, request_id=None, job_deadline_s=60)
+    again, _ = scenes.rerun(database, objects, job_id)
 
     (event,) = scenes.events(database, job_id)
     assert event["job"]["state"] == JobState.FAILED

@@ -24,6 +24,7 @@ SLOTS = "tests/integration/test_slots.py"
 TURNS = "tests/integration/test_turns.py"
 PAUSES = "tests/integration/test_pauses.py"
 COURTS = "tests/integration/test_courts.py"
+RERUNS = "tests/integration/test_reruns.py"
 LISTING = "tests/integration/test_listing.py"
 TOKENS = "tests/integration/test_tokens.py"
 CONTENTS = "tests/unit/test_contents.py"
@@ -487,10 +488,29 @@ _BYTES = (
         JOBS,
     ),
     _mutant(
+        "the look, before a retry, for what another job has stored",
+        "storage/reruns.py",
+        "return [key for key in sizes if in_bucket[key]]",
+        "return []",
+        RERUNS,
+    ),
+    _mutant(
+        "the second look, under the lock, for what was stored meanwhile",
+        "storage/reruns.py",
+        """    if unknown:
+        raise _NotLookedUp(unknown)
+    return [key for key in sizes if in_bucket[key]]
+""",
+        """    if unknown and not in_bucket:
+        raise _NotLookedUp(unknown)
+    return [key for key in sizes if in_bucket.get(key)]
+""",
+        RERUNS,
+    ),
+    _mutant(
         "the size check of a reused document",
         "storage/reuse.py",
-        "        and entry.listed.listed_size_bytes in "
-        "(None, stored[entry.document_id].size_bytes)\n",
+        '        if listed[row["document_id"]] in (None, row["size_bytes"])\n',
         "",
         JOBS,
     ),

@@ -61,6 +61,7 @@ WRONG = {
     "S3_PUBLIC_ENDPOINT_URL": ("s3", f"https://:{SECRET}@s3"),
     "PDPJ_BASE_URL": ("portal", "https://portal/api"),
     "GRPC_LISTEN": ("50051", ":50051", "host:", "host:port", "host:65536", "host:\u0661"),
+    "METRICS_LISTEN": ("9100", ":9100", "host:", "host:port", "host:65536"),
     "WEBHOOK_SECRET": (
         *(SECRET, f"whsec_{SECRET}", ",", f"{KEY},{SECRET}", KEY.removeprefix("whsec_")),
         *("whsec_" + base64.b64encode(b"k" * size).decode() for size in (0, 23, 65)),
@@ -225,6 +226,7 @@ def test_defaults() -> None:
     assert settings.s3_public_endpoint_url == settings.s3_endpoint_url == "http://s3:9000"
     assert settings.pdpj_base_url == PORTAL_URL
     assert settings.grpc_listen == "127.0.0.1:50051"
+    assert settings.metrics_listen is None
     assert settings.webhook_secrets == (KEY,)
     assert settings.webhook_allowed_hosts == ()
     assert settings.lanes_per_job == 5
@@ -249,9 +251,11 @@ def test_what_is_set_is_taken() -> None:
             "WEBHOOK_SECRET": f"{KEY}, {KEY}",
             "WEBHOOK_ALLOWED_HOSTS": " a.org , *.b.org,, ",
             "LISTING_MAX_AGE_S": "0",
+            "METRICS_LISTEN": "[::1]:9100",
         }
     )
 
+    assert settings.metrics_listen == "[::1]:9100"
     assert settings.spool_dir == Path("/data/spool")
     assert settings.s3_public_endpoint_url == "https://files.example.org"
     assert settings.spool_id == UUID("6f0a1f5e-5f0b-4a0f-9d55-2f5f6c1f3a10")

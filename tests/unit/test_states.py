@@ -73,7 +73,7 @@ def test_an_end_is_left_only_for_a_retry() -> None:
     for job_end in JOB_ENDS:
         assert moves_from(job_end) <= {JobState.PROCESSING}
     for document_end in DOCUMENT_ENDS:
-        assert moves_from(document_end) <= {DocumentState.PENDING}
+        assert moves_from(document_end) <= {DocumentState.PENDING, DocumentState.AVAILABLE}
 
 
 def test_what_is_complete_is_never_left() -> None:
@@ -87,8 +87,14 @@ def test_a_document_that_is_not_over_can_be_given_up_from_everywhere() -> None:
         assert set(sources_of(end)) == unfinished
 
 
+def test_a_retry_fetches_what_failed_or_finds_it_stored_by_another_job() -> None:
+    assert moves_from(DocumentState.FAILED) == {DocumentState.PENDING, DocumentState.AVAILABLE}
+    assert moves_from(DocumentState.CANCELLED) == frozenset()
+
+
 def test_only_a_stored_file_makes_a_document_available() -> None:
-    assert sources_of(DocumentState.AVAILABLE) == ("DOWNLOADED",)
+    # The own one, or for a retry another job's.
+    assert sources_of(DocumentState.AVAILABLE) == ("DOWNLOADED", "FAILED")
     assert sources_of(DocumentState.DOWNLOADED) == ("DOWNLOADING",)
 
 

@@ -1,0 +1,155 @@
+"""The metrics page: what `storage.gauges` reads, as Prometheus asks for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import structlog
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from storage import gauges
+from storage.database import Database
+from storage.errors import ConfigurationError, ServiceUnavailable
+from storage.gauges import Gauges
+from storage.logins import Login
+from storage.settings import Settings
+from storage.slots import Limits
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# One look serves every scrape within that time.
+LOOK_S = 2.0
+# A scrape does not wait longer for PostgreSQL.
+PATIENCE_S = 1.5
+
+
+class Metrics(Collector):
+    """The families of one scrape. Thread-safe: there is one look at a time, for all who ask.
+
+    `clock`: seconds that only grow.
+    """
+
+    def __init__(
+        self, read: Callable[[], Gauges], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._read = read
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")
+        self._lock = threading.Lock()
+        self._look: Future[Gauges] | None = None
+        self._began = float("-inf")
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Every family; without PostgreSQL only the one that says so."""
+        seen = self._seen()
+        yield _one(
+            "autos_database_up",
+            "1 while PostgreSQL answers in time; 0: nothing else is told",
+            seen is not None,
+        )
+        if seen is not None:
+            yield from _families(seen)
+
+    def close(self) -> None:
+        """Waits for the look that is under way."""
+        self._pool.shutdown()
+
+    def _seen(self) -> Gauges | None:
+        try:
+            return self._newest().result(PATIENCE_S)
+        except (ServiceUnavailable, TimeoutError):
+            return None
+
+    def _newest(self) -> Future[Gauges]:
+        with self._lock:
+            is_old = self._clock() - self._began >= LOOK_S
+            # While PostgreSQL is silent, looks must not pile up.
+            if self._look is None or (is_old and self._look.done()):
+                self._look = self._pool.submit(self._read)
+                self._began = self._clock()
+            return self._look
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[None]:
+    """Serves the metrics page on METRICS_LISTEN, if that is set, until the block is left.
+
+    Raises ConfigurationError when the address cannot be had.
+    """
+    if settings.metrics_listen is None:
+        yield
+        return
+    # A connection of its own: a scrape takes none from the calls, and waits behind none.
+    database = Database(settings.database_url, max_connections=1)
+    limits, login = Limits.of(settings), Login.of(settings)
+    metrics = Metrics(lambda: gauges.read(database, limits, login))
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    host, _, port = settings.metrics_listen.rpartition(":")
+    try:
+        server, thread = start_http_server(int(port), host.strip("[]"), registry)
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(
+            f"METRICS_LISTEN: {settings.metrics_listen} cannot be listened on; "
+            "stop what uses it or set METRICS_LISTEN to another address."
+        ) from error
+    log.info("serving metrics", address=f"{host}:{server.server_port}")
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        metrics.close()
+        database.close()
+
+
+def _families(seen: Gauges) -> Iterator[GaugeMetricFamily]:
+    yield _one(
+        "autos_portal_login_refused",
+        "1 while the portal's login is refused and nothing is asked",
+        seen.is_login_refused,
+    )
+    yield _one(
+        "autos_portal_paused_seconds",
+        "Seconds that are left of the pause that the portal asked for",
+        seen.paused_s,
+    )
+    yield _one("autos_portal_limit", "Requests that may be at the portal at once", seen.at_once)
+    yield _each("autos_portal_requests", "Requests at the portal", "court", seen.requests)
+    yield _each("autos_court_away", "1 while the court counts as away", "court", seen.courts_away)
+    yield _each(
+        "autos_court_request_seconds",
+        "Seconds that a request took lately",
+        "court",
+        seen.request_s,
+    )
+    yield _each("autos_jobs", "Jobs that run", "state", seen.jobs)
+    yield _one(
+        "autos_jobs_waiting",
+        "Jobs that wait for the portal without a request under way",
+        seen.jobs_waiting,
+    )
+    yield _one(
+        "autos_queue_oldest_seconds",
+        "Seconds since the run of the oldest waiting job began",
+        seen.oldest_s,
+    )
+    yield _one("autos_spools_in_trouble", "Spools that take no more files", seen.spools_in_trouble)
+
+
+def _one(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _each(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in sorted(values.items()):
+        family.add_metric([key], value)
+    return family

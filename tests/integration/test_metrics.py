@@ -1,0 +1,248 @@
+"""The gauges follow the rows, and a scrape is answered whatever PostgreSQL does."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from uuid import UUID, uuid4
+
+from dev.deadline import until
+from server.metrics import LOOK_S, Metrics
+from storage import claims, gauges, jobs, logins, repairs, reruns
+from storage.database import Database
+from storage.errors import PermanentError, TooFast
+from storage.gauges import Gauges
+from storage.latencies import record_times
+from storage.logins import Login
+from storage.slots import Limits
+from tests.integration import guest, scenes
+from tests.integration.guest import LIMITS
+from tests.integration.scenes import CLIENT, LOGIN
+
+AWAY = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+def _read(database: Database, login: Login = LOGIN) -> Gauges:
+    return gauges.read(database, LIMITS, login)
+
+
+def _samples(metrics: Metrics) -> dict[str, float]:
+    """Name and labels of every sample, with its value."""
+    return {
+        f"{sample.name}{''.join(sample.labels.values())}": sample.value
+        for family in metrics.collect()
+        for sample in family.samples
+    }
+
+
+def _age(database: Database, job_id: UUID, column: str, seconds: float) -> None:
+    scenes.execute(
+        database,
+        f"UPDATE jobs SET {column} = clock_timestamp() - %(s)s * interval '1 second'"
+        " WHERE job_id = %(id)s",
+        s=seconds,
+        id=job_id,
+    )
+
+
+def test_nothing_there_is_told_as_nothing(database: Database) -> None:
+    assert _read(database) == Gauges(
+        is_login_refused=False,
+        paused_s=0.0,
+        at_once=10,
+        requests={},
+        courts_away={},
+        request_s={},
+        jobs={"PENDING": 0, "PROCESSING": 0},
+        jobs_waiting=0,
+        oldest_s=0.0,
+        spools_in_trouble=0,
+    )
+
+
+def test_a_refused_login_is_told_until_its_time_is_over_or_it_changes(database: Database) -> None:
+    assert logins.refuse(database, LOGIN, "The portal refuses the token.")
+    assert _read(database).is_login_refused
+    assert not _read(database, Login(LOGIN.key, "another")).is_login_refused
+
+    scenes.execute(database, "UPDATE logins SET refused_until = clock_timestamp()")
+    assert not _read(database).is_login_refused
+
+
+def test_a_pause_is_told_with_what_is_left_of_it_and_the_slow_start_after(
+    database: Database,
+) -> None:
+    job_id = guest.job(database, 1)
+    [claim] = guest.ask_all(database, guest.asking())
+    guest.refuse(database, claim, TooFast("The portal asks for a pause.", retry_after_s=300))
+    assert _read(database).paused_s > 0
+
+    scenes.age_portal(database, 600)
+    assert _read(database).paused_s == 0
+    assert _read(database).at_once == 1
+
+    jobs.cancel(database, CLIENT, job_id)
+    scenes.execute(database, "UPDATE portal SET eased = 3.7")
+    assert _read(database).at_once == 3
+    scenes.execute(database, "UPDATE portal SET eased = NULL")
+    assert gauges.read(database, Limits(25, 6, 5), LOGIN).at_once == 25
+
+
+def test_requests_are_told_by_court_while_their_slots_are_held(database: Database) -> None:
+    guest.job(database, 2, court="8.26")
+    guest.job(database, 1, court="8.19")
+    held = guest.ask_all(database, guest.asking())
+    assert _read(database).requests == {"8.26": 2, "8.19": 1}
+
+    guest.answer(database, held[0])
+    assert sum(_read(database).requests.values()) == 2
+
+    # Of a worker that was killed.
+    scenes.execute(
+        database, "UPDATE slots SET lease_until = clock_timestamp() WHERE lease IS NOT NULL"
+    )
+    assert _read(database).requests == {"8.26": 0, "8.19": 0}
+
+
+def test_a_court_is_told_with_its_time_and_whether_it_is_away(database: Database) -> None:
+    record_times(database, {"8.26": (6.0, 2)})
+    scenes.execute(
+        database,
+        "INSERT INTO courts (court, next_probe_time) VALUES ('8.19', clock_timestamp())",
+    )
+
+    seen = _read(database)
+
+    assert seen.courts_away == {"8.26": False, "8.19": True}
+    # 8.19 was never measured.
+    assert seen.request_s == {"8.26": 3.0}
+
+
+def test_running_jobs_are_counted_by_state_and_ended_ones_are_not(database: Database) -> None:
+    view, _ = scenes.start(database, scenes.request(webhook_url=scenes.HOOK))
+    listed = scenes.listed_job(database, 1)
+    assert _read(database).jobs == {"PENDING": 1, "PROCESSING": 1}
+
+    jobs.cancel(database, CLIENT, view.job.job_id)
+    scenes.store_next(database, listed)
+    assert _read(database).jobs == {"PENDING": 0, "PROCESSING": 0}
+
+
+def test_a_job_waits_while_it_has_something_to_ask_and_no_request(database: Database) -> None:
+    job_id = scenes.listed_job(database, 2)
+    assert _read(database).jobs_waiting == 1
+
+    first = scenes.claimed(database, job_id, spool_id=scenes.living_spool(database))
+    assert _read(database).jobs_waiting == 0
+
+    # The second document is still to be asked for.
+    claims.spooled(database, first, scenes.PDF)
+    assert _read(database).jobs_waiting == 1
+
+    # The rest is the uploader's.
+    second = scenes.claimed(database, job_id, spool_id=scenes.living_spool(database))
+    claims.spooled(database, second, scenes.PDF)
+    assert _read(database).jobs["PROCESSING"] == 1
+    assert _read(database).jobs_waiting == 0
+
+
+def test_a_job_waits_until_its_listing_is_under_way(database: Database) -> None:
+    view, _ = scenes.start(database)
+    assert _read(database).jobs_waiting == 1
+
+    scenes.listing_claim(database, view.job.job_id)
+    assert _read(database).jobs_waiting == 0
+
+    # Of a worker that was killed.
+    _age(database, view.job.job_id, "listing_lease_until", 1)
+    assert _read(database).jobs_waiting == 1
+
+
+def test_the_oldest_is_the_one_that_waits_longest_since_its_run_began(database: Database) -> None:
+    old, older = scenes.listed_job(database, 1), scenes.listed_job(database, 1)
+    _age(database, old, "create_time", 50_000)
+    _age(database, older, "create_time", 90_000)
+    assert 90_000 <= _read(database).oldest_s < 130_000
+
+    held = scenes.claimed(database, older)
+    assert 50_000 <= _read(database).oldest_s < 90_000
+
+    # A run of its own begins with RetryJob.
+    claims.fail_attempt(database, held, PermanentError("NO_ACCESS", "No."), scenes.POLICY)
+    reruns.rerun(database, CLIENT, older, request_id=None, job_deadline_s=3_600)
+    jobs.cancel(database, CLIENT, old)
+    assert _read(database).oldest_s < 50_000
+
+
+def test_a_living_spool_without_room_is_told(database: Database) -> None:
+    repairs.beat(database, uuid4(), "")
+    repairs.beat(database, uuid4(), "The disk of the spool is full.")
+    assert _read(database).spools_in_trouble == 1
+
+    scenes.execute(database, "UPDATE spools SET heartbeat_time = '2000-01-01'")
+    assert _read(database).spools_in_trouble == 0
+
+
+def test_a_scrape_tells_every_gauge(database: Database) -> None:
+    guest.job(database, 2)
+    guest.ask_all(database, guest.asking())
+    record_times(database, {"8.26": (6.0, 2)})
+    repairs.beat(database, uuid4(), "The disk of the spool is full.")
+    logins.refuse(database, LOGIN, "The portal refuses the token.")
+    end = datetime.now(UTC) + timedelta(days=1)
+    scenes.execute(database, "UPDATE portal SET paused_until = %(end)s", end=end)
+
+    with closing(Metrics(partial(_read, database))) as metrics:
+        told = _samples(metrics)
+
+    assert 80_000 < told.pop("autos_portal_paused_seconds") <= 86_400
+    assert told == {
+        "autos_database_up": 1,
+        "autos_portal_login_refused": 1,
+        "autos_portal_limit": 10,
+        "autos_portal_requests8.26": 2,
+        "autos_court_away8.26": 0,
+        "autos_court_request_seconds8.26": 3.0,
+        "autos_jobsPENDING": 0,
+        "autos_jobsPROCESSING": 1,
+        "autos_jobs_waiting": 0,
+        "autos_queue_oldest_seconds": 0,
+        "autos_spools_in_trouble": 1,
+    }
+
+
+def test_without_postgresql_a_scrape_says_so_and_nothing_else() -> None:
+    with (
+        closing(Database(AWAY, max_connections=1)) as away,
+        closing(Metrics(partial(_read, away))) as metrics,
+    ):
+        assert _samples(metrics) == {"autos_database_up": 0}
+
+
+def test_a_scrape_does_not_wait_for_a_silent_postgresql(database: Database) -> None:
+    with closing(Metrics(partial(_read, database))) as metrics:
+        with database.transaction() as transaction:
+            transaction.run("LOCK TABLE portal IN ACCESS EXCLUSIVE MODE")
+            began = time.monotonic()
+            for _ in range(2):
+                assert _samples(metrics) == {"autos_database_up": 0}
+            # Far below what a statement may take, which is a minute.
+            assert time.monotonic() - began < 30
+
+        until(lambda: _samples(metrics)["autos_database_up"] == 1, 60, "it is not noticed")
+
+
+def test_scrapes_of_one_moment_share_a_look(database: Database) -> None:
+    now, looks = [1_000.0], []
+
+    def look() -> Gauges:
+        looks.append(now[0])
+        return _read(database)
+
+    with closing(Metrics(look, clock=lambda: now[0])) as metrics:
+        for now[0] in (1_000.0, 1_000.0 + LOOK_S / 2, 1_000.0 + LOOK_S):
+            until(lambda: _samples(metrics)["autos_database_up"] == 1, 60, "never looked at")
+
+    assert looks == [1_000.0, 1_000.0 + LOOK_S]

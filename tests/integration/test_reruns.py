@@ -1,0 +1,402 @@
+"""RetryJob asks the portal for no document that another job has stored since."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import grpc
+import pytest
+
+from actors.enqueue import WEBHOOK_QUEUE
+from proto import downloads_pb2 as pb
+from server.service import DownloadService, Parts
+from storage import jobs, sweeps
+from storage.database import Database, Row
+from storage.errors import PreconditionFailed
+from storage.objects import Objects, ObjectStore
+from storage.queue_view import QueueView
+from storage.receivers import Receivers
+from storage.records import JobView
+from storage.slots import Limits
+from storage.spool import Spool
+from tests.integration import scenes
+from tests.integration.office import Office, opened
+from tests.integration.scenes import CLIENT, HOOK, LANES, LOGIN
+from tests.integration.together import together
+
+CONTENT = ("object_key", "sha256", "size_bytes", "content_type", "extension")
+
+
+@pytest.fixture
+def office(database: Database, objects: Objects, redis_url: str, spool: Spool) -> Iterator[Office]:
+    """An office on the test's database."""
+    with opened(database, objects, redis_url, spool) as office:
+        yield office
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """The server's RetryJob on an office's servers."""
+
+    parts: Parts
+
+    def retry(self, job_id: UUID, **parts: Any) -> pb.Job:
+        """The job as RetryJob answers it, with other parts if some are given."""
+        service = DownloadService(replace(self.parts, **parts))
+        request = pb.RetryJobRequest(job_id=str(job_id))
+        context: Any = grpc.aio.ServicerContext
+        return asyncio.run(service.RetryJob(request, context)).job
+
+
+@pytest.fixture
+def desk(office: Office, redis_url: str) -> Iterator[_Desk]:
+    """Where RetryJob is called."""
+    with ThreadPoolExecutor(4) as pool:
+        yield _Desk(
+            Parts(
+                database=office.database,
+                objects=office.lister.objects,
+                messages=office.messages,
+                receivers=Receivers.from_entries(()),
+                pool=pool,
+                redis_url=redis_url,
+                listing_max_age_s=3_600,
+                job_deadline_s=3_600,
+                lanes=LANES,
+                queue=QueueView(office.database, Limits(10, 6, LANES), LOGIN),
+                login=LOGIN,
+                # As slow as the machine may be.
+                reuse_limit_s=60,
+            )
+        )
+
+
+def _failed(office: Office, *missing: int, documents: int = 3, **values: Any) -> tuple[str, UUID]:
+    """A case and its ended job, for which the portal did not have some of the documents."""
+    number = office.sandbox.add_case(
+        documents=documents, faults=dict.fromkeys(missing, "file-404"), **values
+    )
+    job_id = office.run(number, webhook_url=HOOK)
+    assert scenes.job(office.database, job_id)["failed_documents"] == len(missing)
+    return number, job_id
+
+
+def _repair(office: Office, number: str, *missing: int, size: int = 20_000) -> None:
+    """Has the portal answer with every document of three but these."""
+    faults = dict.fromkeys(missing, "file-404")
+    office.sandbox.add_case(number=number, documents=3, faults=faults, size=size)
+
+
+def _states(database: Database, job_id: UUID) -> list[str]:
+    return [d["state"] for d in scenes.documents(database, job_id)]
+
+
+def _require_sound(database: Database, job_id: UUID) -> Row:
+    """The job, whose counters and revisions are those of its documents."""
+    job, documents = scenes.job(database, job_id), scenes.documents(database, job_id)
+    stored = [d for d in documents if d["state"] == "AVAILABLE"]
+    assert job["completed_documents"] == len(stored)
+    assert job["reused_documents"] == sum(d["is_reused"] for d in documents)
+    assert job["failed_documents"] == sum(d["state"] == "FAILED" for d in documents)
+    assert job["stored_bytes"] == sum(d["size_bytes"] for d in stored)
+    revisions = [d["revision"] for d in documents]
+    assert len(set(revisions)) == len(revisions)
+    assert max(revisions) < job["revision"]
+    return job
+
+
+def test_what_a_newer_job_stored_is_not_asked_for_again(office: Office, desk: _Desk) -> None:
+    number, first = _failed(office, 1)
+    _repair(office, number)
+    second = office.run(number)
+    assert office.files_asked(number) == [1, 2, 1]
+
+    desk.retry(first)
+    office.work()
+
+    assert office.files_asked(number) == [1, 2, 1]
+    old, new = (scenes.documents(office.database, job_id)[1] for job_id in (first, second))
+    assert [old[c] for c in CONTENT] == [new[c] for c in CONTENT]
+    assert (old["is_reused"], old["error_reason"]) == (True, None)
+
+
+def test_when_all_is_there_the_run_ends_in_the_call_and_is_told(
+    office: Office, desk: _Desk
+) -> None:
+    number, first = _failed(office, 0, 2)
+    database = office.database
+    [before] = scenes.webhooks(database, first)
+    revision = scenes.job(database, first)["revision"]
+    _repair(office, number)
+    office.run(number)
+
+    told = desk.retry(first)
+
+    assert told.state == pb.JOB_STATE_COMPLETED
+    assert (told.progress.completed_documents, told.progress.reused_documents) == (3, 2)
+    assert told.progress.failed_documents == 0
+    assert told.HasField("end_time")
+    assert [(queue, list(ids)) for queue, ids in office.sent()] == [
+        (WEBHOOK_QUEUE, [str(first), 0])
+    ]
+    job = _require_sound(database, first)
+    # Two documents, the new run and its end.
+    assert job["revision"] == revision + 4
+    old, new = scenes.events(database, first)
+    assert (old["type"], new["type"]) == ("download.partially_completed", "download.completed")
+    assert (new["run"], new["job"]["revision"]) == (2, job["revision"])
+    [hook] = scenes.webhooks(database, first)
+    assert (hook["state"], hook["event_id"]) == ("PENDING", new["event_id"])
+    assert hook["webhook_id"] != before["webhook_id"]
+    turns = scenes.execute(database, "SELECT FROM turns WHERE job_id = %(id)s", id=first)
+    assert turns == 0
+
+
+def test_only_the_rest_is_asked_for(office: Office, desk: _Desk) -> None:
+    number, first = _failed(office, 0, 1)
+    _repair(office, number, 1)
+    office.run(number)
+    _repair(office, number)
+    assert office.files_asked(number) == [2, 2, 1]
+
+    told = desk.retry(first)
+
+    assert told.state == pb.JOB_STATE_PROCESSING
+    assert told.progress.reused_documents == 1
+    assert _states(office.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
+    _require_sound(office.database, first)
+    office.work()
+    assert office.files_asked(number) == [2, 3, 1]
+    assert _require_sound(office.database, first)["state"] == "COMPLETED"
+
+
+def test_what_still_fails_leaves_the_run_as_it_may_be(office: Office, desk: _Desk) -> None:
+    number, first = _failed(office, 0, 1, 2)
+    assert scenes.job(office.database, first)["state"] == "FAILED"
+    _repair(office, number, 1)
+    office.run(number)
+
+    desk.retry(first)
+    office.work()
+
+    assert _require_sound(office.database, first)["state"] == "PARTIALLY_COMPLETED"
+    assert office.files_asked(number) == [2, 3, 2]
+
+
+def test_a_document_of_another_size_than_listed_is_asked_for(office: Office, desk: _Desk) -> None:
+    number, first = _failed(office, 1)
+    _repair(office, number, size=30_000)
+    office.run(number)
+
+    desk.retry(first)
+
+    assert _states(office.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
+
+
+def test_a_document_whose_object_is_gone_is_asked_for(office: Office, desk: _Desk) -> None:
+    number, first = _failed(office, 1)
+    _repair(office, number)
+    second = office.run(number)
+    key = scenes.documents(office.database, second)[1]["object_key"]
+    office.lister.objects.delete([key])
+
+    desk.retry(first)
+    office.work()
+
+    assert office.files_asked(number) == [1, 3, 1]
+    assert _require_sound(office.database, first)["reused_documents"] == 0
+    assert office.lister.objects.present({key: 20_000}) == {key}
+
+
+def test_another_clients_documents_are_asked_for(office: Office, desk: _Desk) -> None:
+    number, first = _failed(office, 1)
+    _repair(office, number)
+    office.run(number, "another")
+
+    desk.retry(first)
+
+    assert _states(office.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
+
+
+def test_a_bucket_that_is_away_is_not_waited_for(
+    office: Office, desk: _Desk, store: ObjectStore
+) -> None:
+    number, first = _failed(office, 1)
+    _repair(office, number)
+    office.run(number)
+    nowhere = Objects(replace(store, endpoint_url="http://127.0.0.1:1"), max_connections=2)
+
+    told = desk.retry(first, objects=nowhere)
+    office.work()
+
+    assert told.state == pb.JOB_STATE_PROCESSING
+    assert office.files_asked(number) == [1, 3, 1]
+    assert _require_sound(office.database, first)["state"] == "COMPLETED"
+
+
+class _Slow(Objects):
+    """A bucket that tells what it holds when it may, or after a minute."""
+
+    def __init__(self, store: ObjectStore, *, max_connections: int) -> None:
+        super().__init__(store, max_connections=max_connections)
+        self.may_answer = threading.Event()
+
+    def _size_of(self, key: str) -> int | None:
+        self.may_answer.wait(60)
+        return super()._size_of(key)
+
+
+def test_a_bucket_that_does_not_answer_is_not_waited_for(
+    office: Office, desk: _Desk, store: ObjectStore
+) -> None:
+    number, first = _failed(office, 1)
+    _repair(office, number)
+    office.run(number)
+
+    slow = _Slow(store, max_connections=2)
+    told = desk.retry(first, objects=slow, reuse_limit_s=0.1)
+    slow.may_answer.set()
+
+    assert told.state == pb.JOB_STATE_PROCESSING
+    assert _states(office.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
+
+
+class _Meddled(Objects):
+    """A bucket beside which something else happens, once, while it is asked."""
+
+    def __init__(self, store: ObjectStore, meanwhile: Callable[[], object]) -> None:
+        super().__init__(store, max_connections=2)
+        self._meanwhile = [meanwhile]
+
+    def present(self, sizes: Mapping[str, int], *, limit_s: float | None = None) -> set[str]:
+        there = super().present(sizes, limit_s=limit_s)
+        while self._meanwhile:
+            self._meanwhile.pop()()
+        return there
+
+
+def test_what_is_stored_while_the_bucket_is_asked_is_not_asked_for_either(
+    office: Office, desk: _Desk, store: ObjectStore
+) -> None:
+    number, first = _failed(office, 0, 1)
+    _repair(office, number, 1)
+    office.run(number)
+    _repair(office, number)
+
+    told = desk.retry(first, objects=_Meddled(store, partial(office.run, number)))
+
+    assert told.state == pb.JOB_STATE_COMPLETED
+    assert office.files_asked(number) == [2, 3, 1]
+    _require_sound(office.database, first)
+
+
+def test_a_job_that_begins_while_the_bucket_is_asked_is_named(
+    office: Office, desk: _Desk, store: ObjectStore
+) -> None:
+    number, first = _failed(office, 0)
+    _repair(office, number)
+    office.run(number)
+    before = scenes.job(office.database, first)
+
+    with pytest.raises(PreconditionFailed) as refused:
+        desk.retry(first, objects=_Meddled(store, partial(office.begin, number)))
+
+    assert refused.value.reason == "CASE_ACTIVE"
+    assert scenes.job(office.database, first) == before
+
+
+def test_a_sweep_while_the_bucket_is_asked_spares_what_is_taken_over(
+    office: Office, desk: _Desk, store: ObjectStore
+) -> None:
+    number, first = _failed(office, 1)
+    _repair(office, number)
+    second = office.run(number)
+    stored = scenes.documents(office.database, second)[1]
+    key, objects = stored["object_key"], office.lister.objects
+    sweep = partial(sweeps.delete_unnamed, office.database, objects, [key])
+
+    desk.retry(first, objects=_Meddled(store, sweep))
+
+    assert scenes.documents(office.database, first)[1]["object_key"] == key
+    assert objects.present({key: stored["size_bytes"]}) == {key}
+
+
+def _outcome(call: Callable[[], tuple[JobView, bool]]) -> str:
+    try:
+        view, is_new = call()
+    except PreconditionFailed as error:
+        return error.reason
+    return f"{view.job.state}{' anew' if is_new else ''}"
+
+
+def test_of_two_calls_at_once_one_takes_over(office: Office) -> None:
+    database, objects = office.database, office.lister.objects
+    number, first = _failed(office, 1)
+    _repair(office, number)
+    office.run(number)
+    rerun = partial(_outcome, partial(scenes.rerun, database, objects, first))
+
+    outcomes = together([rerun, rerun])
+
+    assert sorted(outcomes) == ["COMPLETED anew", "NOTHING_TO_RETRY"]
+    assert len(scenes.events(database, first)) == 2
+    assert _require_sound(database, first)["run"] == 2
+
+
+def test_of_two_calls_at_once_with_one_request_id_one_takes_over(office: Office) -> None:
+    database, objects = office.database, office.lister.objects
+    number, first = _failed(office, 1)
+    _repair(office, number)
+    office.run(number)
+    call = partial(scenes.rerun, database, objects, first, request_id=uuid4())
+
+    outcomes = together([partial(_outcome, call)] * 2)
+
+    assert sorted(outcomes) == ["COMPLETED", "COMPLETED anew"]
+    assert len(scenes.events(database, first)) == 2
+
+
+def test_a_job_without_failed_documents_has_nothing_to_retry(office: Office, desk: _Desk) -> None:
+    number = office.sandbox.add_case(documents=1)
+    job_id = office.run(number)
+
+    with pytest.raises(PreconditionFailed) as refused:
+        desk.retry(job_id)
+
+    assert refused.value.reason == "NOTHING_TO_RETRY"
+
+
+def test_a_document_listed_without_a_link_is_taken_over_once_another_job_has_it(
+    office: Office, desk: _Desk
+) -> None:
+    number = office.sandbox.add_case(documents=2, faults={1: "foreign-href"})
+    first = office.run(number)
+    assert _states(office.database, first) == ["AVAILABLE", "FAILED"]
+    office.sandbox.add_case(number=number, documents=2)
+    office.run(number)
+
+    assert desk.retry(first).state == pb.JOB_STATE_COMPLETED
+    assert office.files_asked(number) == [1, 1]
+
+
+def test_a_cancelled_job_stays_cancelled(office: Office, desk: _Desk) -> None:
+    database = office.database
+    number = office.sandbox.add_case(documents=3, faults={0: "file-404"})
+    first = office.begin(number)
+    office.list_job(first)
+    office.download(first)
+    jobs.cancel(database, CLIENT, first)
+    assert _states(database, first) == ["FAILED", "CANCELLED", "CANCELLED"]
+    _repair(office, number)
+    office.run(number)
+
+    assert desk.retry(first).state == pb.JOB_STATE_CANCELLED
+    assert _states(database, first) == ["AVAILABLE", "CANCELLED", "CANCELLED"]
+    _require_sound(database, first)
