@@ -9,6 +9,7 @@ from uuid import UUID
 
 import structlog
 
+from actors.deadline import Deadline, Watchdog
 from actors.enqueue import Messages
 from actors.keeper import Keeper
 from actors.outage import insist
@@ -39,6 +40,7 @@ class Lister:
     database: Database
     objects: Objects
     portal: Portal
+    watchdog: Watchdog
     messages: Messages
     keeper: Keeper
     policy: RetryPolicy
@@ -70,8 +72,11 @@ class Lister:
             if is_late:
                 listing_claims.give_back(self.database, claim)
                 return Outcome(None, job_has_ended=False, lingers=True)
-            with self.keeper.holding(claim.lease, _nothing):
-                outcome = self._list(claim)
+            with (
+                self.watchdog.limit(LISTING_LIMIT_S) as deadline,
+                self.keeper.holding(claim.lease, lambda: deadline.cut(LeaseLost("Taken back."))),
+            ):
+                outcome = self._list(claim, deadline)
         except LeaseLost:
             log.warning("listing taken over", job_id=str(claim.job_id))
             tasks.release(self.database, claim.lease)
@@ -80,9 +85,9 @@ class Lister:
             self.messages.list_documents(waiting)
         return outcome
 
-    def _list(self, claim: ListingClaim) -> Outcome | None:
+    def _list(self, claim: ListingClaim, deadline: Deadline) -> Outcome | None:
         try:
-            docket, missing = self._docket(claim)
+            docket, missing = self._docket(claim, deadline)
             if missing and not claim.is_doubted and docket.doubt_time is None:
                 return self._doubt(claim, missing)
             docket = reuse.with_stored(self.database, self.objects, docket)
@@ -108,13 +113,15 @@ class Lister:
     def _insist(self, say: Callable[[], T]) -> T:
         return insist(say, is_stopping=lambda: self.keeper.is_stopping)
 
-    def _docket(self, claim: ListingClaim) -> tuple[Docket, int]:
+    def _docket(self, claim: ListingClaim, deadline: Deadline) -> tuple[Docket, int]:
         """The case as listed, and how many documents it lacks that were listed before."""
         if claim.listed_by:
             docket = reuse.docket_of(self.database, claim.client, claim.listed_by)
         else:
             reuse.require_bucket(self.database, self.objects, claim.client, claim.process_number)
-            listing = self.portal.list_case(claim.process_number, LISTING_LIMIT_S)
+            listing = self.portal.list_case(
+                claim.process_number, LISTING_LIMIT_S, deadline=deadline
+            )
             docket = Docket.of(claim.client, claim.process_number, listing)
         return self._insist(
             lambda: reuse.compared(self.database, claim.client, claim.process_number, docket)
@@ -148,7 +155,3 @@ class Lister:
 
     def _tell_end(self, job_id: UUID) -> None:
         self.messages.send_webhooks(job_id, webhooks.due(self.database, job_id))
-
-
-def _nothing() -> None:
-    """A listing whose claim is gone ends by itself, and is not recorded."""

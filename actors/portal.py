@@ -84,18 +84,21 @@ class Portal:
         self._on_exchange = on_exchange
         self._sessions = ThreadSessions()
 
-    def list_case(self, process_number: str, limit_s: float) -> CaseListing:
+    def list_case(
+        self, process_number: str, limit_s: float, deadline: Deadline | None = None
+    ) -> CaseListing:
         """Every document of a case, within `limit_s` seconds; the number is punctuated.
 
+        To end it from another thread, give a `deadline` of your own, as to `fetch`.
         Raises PermanentError (NOT_FOUND when the portal does not know the case) or TransientError;
         CredentialsRefused or ServiceUnavailable if there is no token to ask with.
         """
         path = f"/processos/{process_number}"
-        with self._answer(process_number, path, limit_s, None) as (response, deadline):
+        with self._answer(process_number, path, limit_s, deadline) as (response, running):
             if encodings(response):
                 raise _no_case()
             body = bytearray()
-            for chunk in chunks(response, deadline):
+            for chunk in chunks(response, running):
                 body += chunk
                 if len(body) > _LISTING_MAX_BYTES:
                     raise _no_case()

@@ -74,7 +74,10 @@ def _unauthorized(refusal: Refusal) -> AttemptError:
 def _forbidden(refusal: Refusal) -> AttemptError:
     if refusal.is_json:
         return _no_access()
-    return TooFast("The portal's firewall turned the request away.", retry_after_s=None)
+    # A firewall blocks single addresses too: sooner than a 429 this one may be the document's own.
+    return TooFast(
+        "The portal's firewall turned the request away.", retry_after_s=None, own_after=2
+    )
 
 
 def _not_found(refusal: Refusal) -> AttemptError:
@@ -113,15 +116,22 @@ def _no_access() -> PermanentError:
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
-    """The pause in a Retry-After header, at most RETRY_AFTER_CAP_S; None if it says none."""
+    """The pause in a Retry-After header, 1 s to RETRY_AFTER_CAP_S; None if it says none.
+
+    None also for no time at all, or a time that is past: clocks differ.
+    """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         # Longer numbers are above the cap anyway, and int() refuses thousands of digits.
-        return min(float(text[:9]), RETRY_AFTER_CAP_S)
+        return _bounded(float(text[:9]))
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(max((moment - now).total_seconds(), 0.0), RETRY_AFTER_CAP_S)
+    return _bounded((moment - now).total_seconds())
+
+
+def _bounded(pause_s: float) -> float | None:
+    return min(max(pause_s, 1.0), RETRY_AFTER_CAP_S) if pause_s > 0 else None

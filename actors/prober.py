@@ -11,7 +11,7 @@ from actors.outage import insist
 from actors.portal import Portal
 from storage import tasks
 from storage.database import Database
-from storage.errors import AttemptError
+from storage.errors import AttemptError, ServiceUnavailable
 from storage.outcomes import Outcome
 from storage.retries import RetryPolicy
 from storage.slots import court_of
@@ -33,13 +33,17 @@ class Prober:
     policy: RetryPolicy
     lease_s: float
 
-    def probe(self, probe: Probe) -> Outcome:
-        """Asks, and tells everybody what came of it."""
+    def probe(self, probe: Probe) -> Outcome | None:
+        """Asks, and tells everybody what came of it; None when something of ours is away."""
         error: AttemptError | None = None
         try:
             self.portal.list_case(probe.process_number, self.lease_s * PART_OF_LEASE)
         except AttemptError as refusal:
             error = refusal
+        except ServiceUnavailable as away:
+            log.warning("probe postponed", part=away.part)
+            tasks.release(self.database, probe.lease)
+            return None
         court = court_of(probe.process_number)
         log.info("court probed", court=court, answer=error.reason if error else "OK")
         return insist(

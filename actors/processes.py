@@ -157,6 +157,7 @@ def worker() -> None:
         database=database,
         objects=Objects(ObjectStore.of(settings), max_connections=settings.worker_threads),
         portal=portal,
+        watchdog=watchdog,
         messages=messages,
         keeper=listing_keeper,
         policy=_policy(settings),

@@ -130,7 +130,8 @@ class DownloadServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryJob(self, request, context):
-        """Runs the failed documents of an ended job again, and only those.
+        """Runs the failed documents of an ended job again, and only those. What another job of the case
+        has stored since is taken over instead of being fetched.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

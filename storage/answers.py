@@ -50,17 +50,23 @@ def failed(
     policy: RetryPolicy,
     *,
     since: datetime | None,
+    refusals: int = 0,
 ) -> Verdict:
-    """A request that failed, of something that has been failing `since` (None: not yet)."""
+    """A request that failed, of something that has been failing `since` (None: not yet).
+
+    `refusals`: how often in a row the portal had asked for a pause instead of giving it.
+    """
+    now: datetime = transaction.only("SELECT clock_timestamp() AS now")["now"]
     if isinstance(error, TooFast):
-        wait_s = pauses.pause(transaction, lease, error, policy.pauses)
+        is_own = pauses.is_own(transaction, error, since=since, refusals=refusals)
+        wait_s = None if is_own else pauses.pause(transaction, lease, error, policy.pauses)
         slots.free(transaction, lease)
-        return Verdict(wait_s, failing_since=since)
+        return Verdict(wait_s, failing_since=since or now)
     if error.reason != AWAY:
         return Verdict(wakes=good(transaction, lease, court))
     lingers = isinstance(error, TransientError) and not error.is_answered
     (slots.linger if lingers else slots.free)(transaction, lease)
-    began = since or transaction.only("SELECT clock_timestamp() AS now")["now"]
+    began = since or now
     away = courts.failed(transaction, court, since=began, policy=policy.probes)
     if away is None:
         return Verdict(failing_since=began, lingers=lingers)

@@ -16,7 +16,7 @@ from storage import answers, slots
 from storage.closing import UNCLAIMED
 from storage.database import Database, Row, Transaction, in_list
 from storage.ending import end_if_over
-from storage.errors import AttemptError, Failure, LeaseLost
+from storage.errors import AttemptError, Failure, LeaseLost, TooFast
 from storage.outcomes import Outcome
 from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import IN_LANE, DocumentState, sources_of
@@ -244,7 +244,7 @@ def _is_in(database: Database, claim: Held, state: DocumentState) -> bool:
 
 def _spool(database: Database, claim: Claim, content: Content) -> int:
     with database.transaction() as transaction:
-        job = _advance_job(transaction, claim.job_id)
+        job = _advance_job(transaction, claim.job_id, ", files_failing_since = NULL")
         _move(
             transaction,
             claim,
@@ -323,7 +323,9 @@ def _return(
 
 
 _FAILING_SINCE = (
-    ", (SELECT failing_since FROM documents d WHERE d.lease = %(lease)s) AS failing_since"
+    ", (SELECT coalesce(failing_since, files_failing_since) FROM documents d"
+    " WHERE d.lease = %(lease)s) AS failing_since,"
+    " (SELECT pause_count FROM documents d WHERE d.lease = %(lease)s) AS refusals"
 )
 
 
@@ -338,7 +340,13 @@ def fail_attempt(
     with database.transaction() as transaction:
         job = _advance_job(transaction, claim.job_id, returning=_FAILING_SINCE, lease=claim.lease)
         verdict = answers.failed(
-            transaction, claim.lease, job["court"], error, policy, since=job["failing_since"]
+            transaction,
+            claim.lease,
+            job["court"],
+            error,
+            policy,
+            since=job["failing_since"],
+            refusals=job["refusals"],
         )
         row = _move(
             transaction,
@@ -347,9 +355,11 @@ def fail_attempt(
             job["revision"],
             f"{UNCLAIMED}, attempt_count = attempt_count + %(attempts)s,"
             " href_attempt_count = href_attempt_count + %(attempts)s,"
+            " pause_count = CASE WHEN %(is_refused)s THEN pause_count + 1 ELSE 0 END,"
             " failing_since = %(failing_since)s, error_reason = %(reason)s,"
             " error_message = %(message)s, error_is_retryable = %(is_retryable)s",
             attempts=int(verdict.wait_s is None),
+            is_refused=isinstance(error, TooFast),
             failing_since=verdict.failing_since,
             reason=error.reason,
             message=str(error),
@@ -453,8 +463,8 @@ def postpone_upload(database: Database, file: Spooled, *, delay_s: float) -> Non
 
 
 _TAKEN_LANES = (
-    "(SELECT count(*) FROM documents d WHERE d.job_id = jobs.job_id"
-    f" AND d.state IN ({in_list(sorted(IN_LANE))}))"
+    "SELECT count(*) FROM documents WHERE job_id = %(job_id)s"
+    f" AND state IN ({in_list(sorted(IN_LANE))})"
 )
 
 
@@ -471,7 +481,7 @@ def stored(database: Database, file: Spooled, object_key: str, *, lanes: int) ->
             ", completed_documents = completed_documents + 1,"
             " stored_bytes = stored_bytes + %(size_bytes)s",
             # Taken here, so that the next statement sees what a sweep has noted before it.
-            returning=f", {lock_key('%(object_key)s', '_shared')}, {_TAKEN_LANES} AS taken_lanes",
+            returning=f", {lock_key('%(object_key)s', '_shared')}",
             object_key=object_key,
             size_bytes=file.size_bytes,
         )
@@ -488,4 +498,6 @@ def stored(database: Database, file: Spooled, object_key: str, *, lanes: int) ->
             take_time=file.take_time,
         )
         has_ended = end_if_over(transaction, job)["end_time"] is not None
-        return Outcome(None, has_ended, wakes=int(job["taken_lanes"] >= lanes))
+        # Counted in a statement of its own: only one that begins under the job's lock sees all.
+        taken = transaction.only(_TAKEN_LANES, job_id=file.job_id)["count"]
+        return Outcome(None, has_ended, wakes=int(taken >= lanes - 1))

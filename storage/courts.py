@@ -51,7 +51,8 @@ ON CONFLICT (court) DO UPDATE SET failure_count = courts.failure_count + 1,
 WHERE courts.next_probe_time IS NOT NULL
     OR coalesce(courts.alive_time, '-infinity') < %(since)s
 RETURNING extract(epoch FROM next_probe_time - clock_timestamp()) AS wait_s,
-    clock_timestamp() - failing_since > %(patience_s)s * interval '1 second' AS is_long
+    clock_timestamp() - greatest(failing_since, %(since)s)
+        > %(patience_s)s * interval '1 second' AS is_long
 """
 
 

@@ -129,11 +129,16 @@ class TransientError(AttemptError):
 
 
 class TooFast(TransientError):
-    """The portal asked for a pause of `retry_after_s` seconds (None: it did not say how long)."""
+    """The portal asked for a pause of `retry_after_s` seconds (None: it did not say how long).
 
-    def __init__(self, message: str, *, retry_after_s: float | None) -> None:
+    `own_after`: after so many in a row for the same document, with good answers to others since, it
+    is that document that the portal does not want to give.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None, own_after: int = 5) -> None:
         super().__init__("PORTAL_UNAVAILABLE", message)
         self.retry_after_s = retry_after_s
+        self.own_after = own_after
 
 
 class ServiceUnavailable(AutosError):

@@ -13,7 +13,7 @@ from storage.answers import Verdict
 from storage.database import Database, Row, Transaction, in_list
 from storage.docket import Docket
 from storage.ending import end
-from storage.errors import AttemptError, Failure, LeaseLost
+from storage.errors import AttemptError, Failure, LeaseLost, TooFast
 from storage.outcomes import Outcome
 from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import JobState, sources_of
@@ -260,17 +260,26 @@ def fail_attempt(
             error,
             policy,
             since=job["listing_failing_since"],
+            refusals=job["listing_pause_count"],
         )
+        is_refused = isinstance(error, TooFast)
         failing_since = verdict.failing_since
         if verdict.wait_s is not None and not _is_alone(transaction, job, verdict):
-            _postpone(transaction, claim, 0, failing_since=failing_since)
+            _postpone(transaction, claim, 0, failing_since=failing_since, is_refused=is_refused)
             return Outcome(verdict.wait_s, job_has_ended=False, lingers=verdict.lingers)
         made = job["listing_attempt_count"] + 1
         delay_s = policy.delay_s(error, attempts_made=made)
         if delay_s is None:
             end(transaction, claim.job_id, JobState.FAILED, error.as_failure())
             return Outcome(None, True, verdict.wakes, verdict.lingers)
-        _postpone(transaction, claim, delay_s, attempts=made, failing_since=failing_since)
+        _postpone(
+            transaction,
+            claim,
+            delay_s,
+            attempts=made,
+            failing_since=failing_since,
+            is_refused=is_refused,
+        )
         return Outcome(delay_s, False, verdict.wakes, verdict.lingers)
 
 
@@ -289,9 +298,9 @@ def _is_alone(transaction: Transaction, job: Row, verdict: Verdict) -> bool:
 def give_back(database: Database, claim: ListingClaim, *, delay_s: float = 0) -> None:
     """Returns the listing with no attempt burnt, ready after `delay_s` seconds."""
     with database.transaction() as transaction:
-        _held(transaction, claim)
+        job = _held(transaction, claim)
         slots.free(transaction, claim.lease)
-        _postpone(transaction, claim, delay_s)
+        _postpone(transaction, claim, delay_s, failing_since=job["listing_failing_since"])
 
 
 def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome:
@@ -322,15 +331,18 @@ def _postpone(
     *,
     attempts: int | None = None,
     failing_since: datetime | None = None,
+    is_refused: bool = False,
 ) -> None:
     transaction.run(
         "UPDATE jobs SET listing_lease = NULL, listing_lease_until = NULL,"
         " listing_attempt_count = coalesce(%(attempts)s, listing_attempt_count),"
-        " listing_failing_since = %(failing_since)s,"
+        " listing_failing_since = %(failing_since)s, listing_pause_count ="
+        " CASE WHEN %(is_refused)s THEN listing_pause_count + 1 ELSE 0 END,"
         " listing_not_before = clock_timestamp() + %(delay_s)s * interval '1 second'"
         " WHERE job_id = %(job_id)s",
         job_id=claim.job_id,
         attempts=attempts,
         failing_since=failing_since,
+        is_refused=is_refused,
         delay_s=delay_s,
     )

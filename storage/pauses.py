@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from storage.database import Transaction
@@ -66,7 +67,8 @@ def pause(transaction: Transaction, lease: UUID, error: TooFast, policy: PausePo
 
 _EASE = """
 UPDATE portal SET eased = CASE WHEN grown < eased_to THEN grown END,
-    pause_count = CASE WHEN grown < eased_to THEN pause_count ELSE 0 END
+    pause_count = CASE WHEN grown < eased_to THEN pause_count ELSE 0 END,
+    good_time = clock_timestamp()
 FROM (
     SELECT eased AS was,
         eased + CASE WHEN eased < eased_fast_to THEN 1 ELSE 1 / eased END AS grown
@@ -74,6 +76,20 @@ FROM (
 ) AS before
 RETURNING floor(grown) > floor(was) AS has_grown
 """
+
+
+def is_own(
+    transaction: Transaction, error: TooFast, *, since: datetime | None, refusals: int
+) -> bool:
+    """Whether a refusal is the affair of what was asked for, and no reason for anybody to pause.
+
+    It has been refused `refusals` times in a row, for the first time at `since`, while others were
+    given what they asked for.
+    """
+    if since is None or refusals < error.own_after:
+        return False
+    row = transaction.one("SELECT FROM portal WHERE good_time > %(since)s", since=since)
+    return row is not None
 
 
 def ease(transaction: Transaction) -> bool:

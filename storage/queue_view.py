@@ -19,6 +19,7 @@ from storage.database import Database, Row, Transaction, in_list
 from storage.errors import ServiceUnavailable
 from storage.forecast import ASSUMED_DOCUMENTS, Outlook, RunningJob, forecast
 from storage.logins import IS_REFUSED, Login
+from storage.request_times import NOTHING_MEASURED, Measured, expected_s
 from storage.slots import Limits
 from storage.states import JOB_RUNNING, DocumentState
 
@@ -37,7 +38,7 @@ SELECT jobs.job_id, jobs.client, jobs.court, total_documents,
     coalesce(turns.weight, 1) AS weight, coalesce(turns.pass, 0) AS turn_pass,
     -- Who comes back begins where the others are: nobody is owed for the past.
     coalesce(greatest(shares.pass, served.served_at), 0) AS client_pass,
-    request_s, next_probe_time
+    next_probe_time
 FROM jobs
 LEFT JOIN turns USING (job_id)
 LEFT JOIN shares ON shares.client = turns.client AND shares.is_bulk = turns.is_bulk
@@ -50,6 +51,14 @@ LEFT JOIN (
     FROM documents WHERE state IN ('{DocumentState.DOWNLOADING}', '{DocumentState.DOWNLOADED}')
     GROUP BY job_id) AS lanes ON lanes.job_id = jobs.job_id
 WHERE jobs.state IN ({in_list(sorted(JOB_RUNNING))}) ORDER BY turns.number
+"""
+
+_COURTS = """
+SELECT court, request_s, measured_requests, coalesce(under_way_s, 0) AS under_way_s
+FROM courts LEFT JOIN (
+    SELECT scope, sum(greatest(0, extract(epoch FROM clock_timestamp() - taken_time)))
+        ::double precision AS under_way_s
+    FROM slots WHERE lease_until >= clock_timestamp() GROUP BY scope) AS slots ON scope = court
 """
 
 _PORTAL = f"""
@@ -137,28 +146,37 @@ class QueueView:
     def _look(self) -> Mapping[UUID, Place]:
         try:
             with self._database.transaction() as transaction:
-                jobs, portal = _snapshot(transaction, self._login)
+                portal = _portal(transaction, self._login)
+                jobs, courts = transaction.all(_JOBS), transaction.all(_COURTS)
         except ServiceUnavailable:
             log.warning("queue not seen")
             return {}
-        return _places_of(jobs, portal, self._limits)
+        return _places_of(jobs, courts, portal, self._limits)
 
 
-def _snapshot(transaction: Transaction, login: Login) -> tuple[list[Row], Row]:
-    portal = transaction.only(_PORTAL, login_key=login.key, fingerprint=login.fingerprint)
-    return transaction.all(_JOBS), portal
+def _portal(transaction: Transaction, login: Login) -> Row:
+    return transaction.only(_PORTAL, login_key=login.key, fingerprint=login.fingerprint)
 
 
-def _places_of(rows: list[Row], portal: Row, limits: Limits) -> dict[UUID, Place]:
+def _places_of(
+    rows: list[Row], courts: list[Row], portal: Row, limits: Limits
+) -> dict[UUID, Place]:
     totals = [row["total_documents"] for row in rows if row["total_documents"] is not None]
     outlooks = forecast(
         [_running(row) for row in rows],
         limits,
-        {row["court"]: row["request_s"] for row in rows if row["request_s"] is not None},
+        expected_s({row["court"]: NOTHING_MEASURED for row in rows} | _measured(courts)),
         held_courts={row["court"] for row in rows if row["next_probe_time"] is not None},
         assumed_documents=int(median(totals)) if len(totals) >= ENOUGH_CASES else ASSUMED_DOCUMENTS,
     )
     return {row["job_id"]: _place(row, portal, outlooks[row["job_id"]]) for row in rows}
+
+
+def _measured(courts: list[Row]) -> dict[str, Measured]:
+    return {
+        row["court"]: Measured(row["request_s"], row["measured_requests"], row["under_way_s"])
+        for row in courts
+    }
 
 
 def _running(row: Row) -> RunningJob:

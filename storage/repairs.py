@@ -203,8 +203,8 @@ def mend_turns(database: Database) -> int:
         if lost:
             turns.enter(transaction, *(row["job_id"] for row in lost))
         left = transaction.run(
-            "DELETE FROM turns USING jobs WHERE jobs.job_id = turns.job_id"
-            " AND jobs.end_time IS NOT NULL"
+            "DELETE FROM turns WHERE NOT EXISTS (SELECT FROM jobs"
+            f" WHERE jobs.job_id = turns.job_id AND state IN ({RUNNING}))"
         )
     return len(lost) + left
 

@@ -25,6 +25,7 @@ class Probe:
     """A question to a court that is away: the listing of a case, for a sign of life only."""
 
     lease: UUID
+    job_id: UUID
     process_number: str
 
 
@@ -123,7 +124,7 @@ def _task(
     if chosen["needs_listing"]:
         return listing_claims.claim_in(transaction, job, lease, lease_s=asking.lease_s)
     if chosen["is_probe"] and chosen["is_long"]:
-        return Probe(lease, job["process_number"])
+        return Probe(lease, job["job_id"], job["process_number"])
     return claims.claim_in(
         transaction,
         job,
@@ -170,6 +171,13 @@ def probed(
     court = court_of(probe.process_number)
     with database.transaction() as transaction:
         if error is None:
+            # Its files failed while its court was at work: they say nothing about the court until
+            # one of them is good.
+            transaction.run(
+                "UPDATE jobs SET files_failing_since = courts.failing_since FROM courts"
+                " WHERE job_id = %(job_id)s AND courts.court = jobs.court AND end_time IS NULL",
+                job_id=probe.job_id,
+            )
             return Outcome(None, False, wakes=answers.good(transaction, probe.lease, court))
         verdict = answers.failed(transaction, probe.lease, court, error, policy, since=None)
         return Outcome(verdict.wait_s, False, verdict.wakes, verdict.lingers)

@@ -12,6 +12,8 @@ ALTER TABLE jobs ADD COLUMN priority text NOT NULL DEFAULT 'NORMAL'
     CHECK (priority IN ('HIGH', 'NORMAL', 'BULK'));
 -- Since when it has had nothing but 502, 503, 504 or silence; null after any other answer.
 ALTER TABLE jobs ADD COLUMN listing_failing_since timestamptz;
+-- Since when its files fail although its court answers for its listing; null after a good file.
+ALTER TABLE jobs ADD COLUMN files_failing_since timestamptz;
 ALTER TABLE documents ADD COLUMN failing_since timestamptz;
 -- Documents of the listing before that this one does not have.
 ALTER TABLE jobs ADD COLUMN vanished_documents integer NOT NULL DEFAULT 0
@@ -82,6 +84,8 @@ CREATE TABLE portal (
     paused_until timestamptz NOT NULL DEFAULT '-infinity',
     pause_time timestamptz NOT NULL DEFAULT '-infinity',
     pause_count integer NOT NULL DEFAULT 0,
+    -- The last good answer of a slow start: whatever was refused before it was not the portal's rate.
+    good_time timestamptz NOT NULL DEFAULT '-infinity',
     -- After a pause: how many requests at once, growing fast up to half of what there were, then
     -- slowly up to what is set. Null: as many as are set.
     eased double precision CHECK (eased >= 1),

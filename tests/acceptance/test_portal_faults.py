@@ -214,7 +214,9 @@ def test_each_document_gets_its_attempts_and_its_reason(
         for twin in twins:
             reason, count, asked = _fate(twin)
             attempts += count
-            assert asked_for[str(twin.uuid)] == asked
+            # A probe of a court that seems to be away asks for a file, and burns no attempt.
+            probes = 3 if reason == "PORTAL_UNAVAILABLE" else 0
+            assert asked <= asked_for[str(twin.uuid)] <= asked + probes
             if is_good_in_the_end(twin):
                 break
         assert document.attempt_count == attempts

@@ -21,6 +21,8 @@ from storage.database import Database
 from storage.listing_claims import ListingClaim
 from storage.slots import Limits
 from storage.tasks import Asking
+from tests.bench import estimates
+from tests.bench.estimates import Estimate
 from tests.bench.fluid import Work, alone_s, shares
 from tests.bench.slots import Room
 from tests.integration import scenes
@@ -42,11 +44,14 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How long a job took, and how long it would have taken alone on its share of the slots."""
+    """How long a job took, how long it would have taken alone on its share of the slots, and what
+    it was told after its first tenth; None if that was all of it.
+    """
 
     arrival: Arrival
     taken_s: float
     alone_s: float
+    estimate: Estimate | None = None
 
     @property
     def ratio(self) -> float:
@@ -63,6 +68,22 @@ class _Running:
     listing_s: float = 0.0
     documents_s: list[float] = field(default_factory=list)
     end_s: float = 0.0
+    # When it was told how many seconds it would still take.
+    told: tuple[float, float | None] | None = None
+
+    @property
+    def is_to_be_told(self) -> bool:
+        """Whether its first tenth is over, and it is not known yet what it is told then."""
+        first = estimates.first_tenth(self.arrival.documents)
+        return self.told is None and first <= len(self.documents_s) < self.arrival.documents
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """What it was told, against what came true."""
+        if self.told is None:
+            return None
+        at_s, left_s = self.told
+        return Estimate(left_s, self.end_s - at_s, self.end_s - self.arrival.at_s)
 
     @property
     def work(self) -> Work:
@@ -91,8 +112,9 @@ class Simulation:
         self._dice = random.Random(self.seed)
         self._order = itertools.count()
         self._jobs: dict[UUID, _Running] = {}
-        limits = Limits(self.room.at_once, self.room.per_court, self.room.lanes)
-        self._asking = Asking(limits, scenes.LOGIN, ProbePolicy(), uuid4(), lease_s=LEASE_S)
+        self._begun_s: dict[UUID, float] = {}
+        self._limits = Limits(self.room.at_once, self.room.per_court, self.room.lanes)
+        self._asking = Asking(self._limits, scenes.LOGIN, ProbePolicy(), uuid4(), lease_s=LEASE_S)
         events: list[tuple[float, int, Arrival | tuple[Claim | ListingClaim, float]]] = []
         for arrival in arrivals:
             heapq.heappush(events, (arrival.at_s, next(self._order), arrival))
@@ -103,7 +125,11 @@ class Simulation:
             else:
                 self._answer(now, *event)
             for task, request_s in self._ask():
+                self._begun_s[task.lease] = now
                 heapq.heappush(events, (now + request_s, next(self._order), (task, request_s)))
+            for job in self._jobs.values():
+                if job.is_to_be_told:
+                    job.told = now, self._seconds_left(now, job.job_id)
         return self._outcomes()
 
     def _enter(self, arrival: Arrival) -> None:
@@ -133,6 +159,7 @@ class Simulation:
     def _answer(self, now: float, task: Claim | ListingClaim, request_s: float) -> None:
         job = self._jobs[task.job_id]
         job.end_s = now
+        del self._begun_s[task.lease]
         latencies.record_times(self.database, {job.arrival.court: (request_s, 1)})
         if isinstance(task, ListingClaim):
             job.listing_s = request_s
@@ -147,6 +174,11 @@ class Simulation:
         assert file
         claims.stored(self.database, file, scenes.key(file), lanes=self.room.lanes)
 
+    def _seconds_left(self, now: float, job_id: UUID) -> float | None:
+        ages_s = {lease: now - begun_s for lease, begun_s in self._begun_s.items()}
+        estimates.age_requests(self.database, ages_s)
+        return estimates.seconds_left(self.database, self._limits, job_id)
+
     def _outcomes(self) -> list[Outcome]:
         jobs = list(self._jobs.values())
         usual_s = statistics.fmean(self.latencies_s)
@@ -158,6 +190,7 @@ class Simulation:
                 job.arrival,
                 job.end_s - job.arrival.at_s,
                 max(alone_s(work, share), alone_s(job.work, share)),
+                job.estimate,
             )
             for job, work, share in zip(jobs, usual, shares(usual, self.room), strict=True)
         ]

@@ -154,6 +154,7 @@ def opened(database: Database, objects: Objects, redis_url: str, spool: Spool) -
             database=database,
             objects=objects,
             portal=portal,
+            watchdog=WATCHDOG,
             messages=messages,
             keeper=listing_keeper,
             policy=POLICY,

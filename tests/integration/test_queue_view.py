@@ -69,8 +69,8 @@ def _court(database: Database, court: str, *, request_s: float, probe_in_s: floa
 def _refused(database: Database, seconds: float) -> None:
     scenes.execute(
         database,
-        "INSERT INTO logins (login_key, refused_fingerprint, refused_until)"
-        " VALUES (%(key)s, %(print)s, clock_timestamp() + %(s)s * interval '1 second')",
+        "INSERT INTO logins (login_key, refused_fingerprint, refused_reason, refused_until)"
+        " VALUES (%(key)s, %(print)s, 'no', clock_timestamp() + %(s)s * interval '1 second')",
         key=LOGIN.key,
         print=LOGIN.fingerprint,
         s=seconds,

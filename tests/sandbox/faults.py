@@ -106,7 +106,6 @@ LIST_FAULTS: dict[str, Fault] = {
     "wrong-route": _always(replies.WRONG_ROUTE),
     "firewall": _always(replies.FIREWALL, 1),
     "too-fast": Fault(_too_fast(lambda: "1"), 1),
-    "too-fast-for-long": Fault(_too_fast(lambda: "300"), 1),
     "list-503-then-good": _always(_UNAVAILABLE[503], 2),
     "list-500": _always(replies.CODEX_ERROR),
     "list-garbage": _always(replies.MAINTENANCE),
