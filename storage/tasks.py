@@ -54,12 +54,23 @@ class _Overtaken(Exception):
     """Others changed what the choice was made by: choose again."""
 
 
+class _Busy(Exception):
+    """Somebody works on the row of the chosen job right now."""
+
+    def __init__(self, job_id: UUID) -> None:
+        super().__init__()
+        self.job_id = job_id
+
+
 def next_task(database: Database, asking: Asking) -> Task | None:
     """What is to be asked of the portal next, claimed and with its slots; None: nothing may be.
 
     Whoever has done it asks again, until there is nothing: a slot that gets free is so always
     offered to whoever waits, and no thread waits for one.
     """
+    # A job whose row is locked must not hold up the others; it is waited for when it is the last.
+    busy: list[UUID] = []
+    waits = False
     for _ in range(TRIES):
         try:
             with database.transaction() as transaction:
@@ -68,10 +79,18 @@ def next_task(database: Database, asking: Asking) -> Task | None:
                     asking.limits,
                     asking.login,
                     patience_s=asking.probes.patience_s,
+                    passed_over=busy,
                 )
-                return _claim(transaction, asking, chosen) if chosen else None
+                if chosen is not None:
+                    return _claim(transaction, asking, chosen, waits=waits)
         except _Overtaken:
             continue
+        except _Busy as locked:
+            busy.append(locked.job_id)
+            continue
+        if not busy:
+            return None
+        busy, waits = [], True
     return None
 
 
@@ -84,14 +103,15 @@ def room(database: Database, asking: Asking) -> int:
     return int(chosen["room"]) if chosen else 0
 
 
-def _claim(transaction: Transaction, asking: Asking, chosen: Row) -> Task:
+def _claim(transaction: Transaction, asking: Asking, chosen: Row, *, waits: bool) -> Task:
     lease, court = uuid4(), chosen["court"]
     job = transaction.one(
-        "SELECT * FROM jobs WHERE job_id = %(job_id)s AND end_time IS NULL FOR UPDATE",
+        "SELECT * FROM jobs WHERE job_id = %(job_id)s AND end_time IS NULL FOR UPDATE"
+        + ("" if waits else " SKIP LOCKED"),
         job_id=chosen["job_id"],
     )
     if job is None:
-        raise _Overtaken
+        raise _Overtaken if waits else _Busy(chosen["job_id"])
     if chosen["is_probe"] and not courts.begin_probe(transaction, court, asking.probes):
         raise _Overtaken
     if chosen["needs_listing"] and listing_claims.give_up(transaction, job):

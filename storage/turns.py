@@ -8,6 +8,7 @@ for the past, and nobody starves. (Start-time fair queueing: Goyal, Vin and Chen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from storage.database import Row, Transaction, in_list
@@ -100,7 +101,7 @@ WITH {_DOOR}
 SELECT next.*, room, at_once,
     (SELECT coalesce(max(served_at), 0) FROM shares all_shares
         WHERE all_shares.is_bulk = shares.is_bulk) AS served_at,
-    jobs_at, coalesce(request_s, {UNMEASURED_S}) AS cost_s,
+    shares.pass AS client_pass, jobs_at, coalesce(request_s, {UNMEASURED_S}) AS cost_s,
     courts.next_probe_time IS NOT NULL AS is_probe,
     clock_timestamp() - courts.failing_since > %(patience_s)s * interval '1 second' AS is_long
 FROM room, shares CROSS JOIN LATERAL (
@@ -109,6 +110,7 @@ FROM room, shares CROSS JOIN LATERAL (
     FROM turns JOIN jobs USING (job_id)
     WHERE turns.client = shares.client AND turns.is_bulk = shares.is_bulk AND end_time IS NULL
         AND NOT EXISTS (SELECT FROM shut WHERE shut.court = turns.court)
+        AND turns.job_id <> ALL(%(passed_over)s::uuid[])
         AND (({_CAN_LIST}) OR ({_CAN_FETCH}))
     ORDER BY turns.pass, turns.number LIMIT 1
 ) AS next LEFT JOIN courts USING (court)
@@ -118,11 +120,17 @@ ORDER BY shares.is_bulk, shares.pass, next.job_pass LIMIT 1
 
 
 def choose(
-    transaction: Transaction, limits: Limits, login: Login, *, patience_s: float
+    transaction: Transaction,
+    limits: Limits,
+    login: Login,
+    *,
+    patience_s: float,
+    passed_over: Sequence[UUID] = (),
 ) -> Row | None:
     """The job whose turn it is, and how much room there is; None: nothing may be asked for.
 
-    Nothing is locked: whoever claims by it looks again under the job's lock.
+    Nothing is locked: whoever claims by it looks again under the job's lock. `passed_over`: jobs
+    that are not to be chosen.
     """
     return transaction.one(
         _CHOOSE,
@@ -131,6 +139,7 @@ def choose(
         per_minute=limits.per_minute,
         lanes=limits.lanes,
         patience_s=patience_s,
+        passed_over=list(passed_over),
         login_key=login.key,
         fingerprint=login.fingerprint,
     )
@@ -145,7 +154,7 @@ def charge(transaction: Transaction, chosen: Row) -> None:
             UPDATE turns SET pass = greatest(pass, %(jobs_at)s) + %(cost_s)s / weight
             WHERE job_id = %(job_id)s)
         UPDATE shares SET jobs_at = greatest(jobs_at, %(job_pass)s),
-            served_at = greatest(pass, %(served_at)s),
+            served_at = greatest(shares.served_at, %(client_pass)s, %(served_at)s),
             pass = greatest(pass, %(served_at)s) + %(cost_s)s
         WHERE client = %(client)s AND is_bulk = %(is_bulk)s
         """,
@@ -154,6 +163,7 @@ def charge(transaction: Transaction, chosen: Row) -> None:
         is_bulk=chosen["is_bulk"],
         job_pass=chosen["job_pass"],
         jobs_at=chosen["jobs_at"],
+        client_pass=chosen["client_pass"],
         served_at=chosen["served_at"],
         cost_s=chosen["cost_s"],
     )

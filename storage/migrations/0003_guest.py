@@ -84,7 +84,7 @@ CREATE TABLE portal (
     paused_until timestamptz NOT NULL DEFAULT '-infinity',
     pause_time timestamptz NOT NULL DEFAULT '-infinity',
     pause_count integer NOT NULL DEFAULT 0,
-    -- The last good answer of a slow start: whatever was refused before it was not the portal's rate.
+    -- The last good answer of a slow start: it shows that others are given what they ask for.
     good_time timestamptz NOT NULL DEFAULT '-infinity',
     -- After a pause: how many requests at once, growing fast up to half of what there were, then
     -- slowly up to what is set. Null: as many as are set.

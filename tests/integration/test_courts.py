@@ -218,6 +218,45 @@ def test_when_patience_is_over_the_listing_is_asked_instead_of_a_file(database: 
     assert scenes.job(database, job_id)["state"] == "FAILED"
 
 
+def test_files_that_all_fail_are_given_up_without_the_court_being_away_again(
+    database: Database,
+) -> None:
+    # Given a case of which no file is answered, and a court that answers for its listing
+    job_id = _gone(database, 30)
+    scenes.age_portal(database, PROBES.patience_s + 1)
+    probe = ask(database, asking())
+    assert isinstance(probe, Probe)
+    tasks.probed(database, probe, None, POLICY)
+
+    # When the others fail too, then nobody waits for the court once more
+    requests = 0
+    while scenes.job(database, job_id)["end_time"] is None:
+        for claim in ask_all(database, asking()):
+            refuse(database, claim, AWAY)
+            requests += 1
+        assert _row(database)["next_probe_time"] is None, "the court counts as away again"
+        assert requests <= 30 * POLICY.attempts
+    assert scenes.job(database, job_id)["error_reason"] == "NO_DOCUMENT_AVAILABLE"
+
+
+def test_after_a_good_file_the_others_speak_for_the_court_again(database: Database) -> None:
+    _gone(database, 30)
+    scenes.age_portal(database, PROBES.patience_s + 1)
+    probe = ask(database, asking())
+    assert isinstance(probe, Probe)
+    tasks.probed(database, probe, None, POLICY)
+    (good, *others) = ask_all(database, asking())
+    answer(database, good)
+    for claim in others:
+        answer(database, claim)
+
+    for _ in range(2):
+        for claim in ask_all(database, asking()):
+            refuse(database, claim, AWAY)
+
+    assert _row(database)["next_probe_time"]
+
+
 def test_a_court_that_does_not_list_either_stays_away(database: Database) -> None:
     job_id = _gone(database, 5)
     for _ in range(3):

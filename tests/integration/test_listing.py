@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors.enqueue import LIST_QUEUE
+from dev.deadline import until
 from storage import claims, jobs, listing_claims, reuse, tasks
 from storage.database import Database, Row
 from storage.docket import VANISHED_IDS, Docket
@@ -567,6 +568,27 @@ def test_what_vanished_is_told_against_the_same_clients_listing(database: Databa
     assert scenes.job(database, _listed(database, number, 3))["vanished_documents"] == 0
     other = _listed(database, number, 3, CLIENTS[1])
     assert scenes.job(database, other)["vanished_documents"] == 2
+
+
+def test_a_cancelled_listing_is_cut_and_its_slots_are_free_soon(office: Office) -> None:
+    # Given a listing that the portal takes very long to answer
+    number = office.sandbox.add_case(documents=2)
+    job_id = office.begin(number)
+    office.sandbox.latency_s = 200
+
+    def cancel() -> None:
+        until(lambda: office.sandbox.times_asked(number) == 1, 60, "it is not asked")
+        jobs.cancel(office.database, CLIENT, job_id)
+
+    # When its job is cancelled, then nobody waits for the answer
+    together([lambda: office.asker.list_documents(job_id), cancel], timeout_s=60)
+
+    with office.database.transaction() as transaction:
+        held = transaction.only(
+            "SELECT count(*) FROM slots"
+            " WHERE lease_until > clock_timestamp() + interval '2 seconds'"
+        )
+    assert held["count"] == 0
 
 
 # One request for each document

@@ -10,12 +10,13 @@ from uuid import UUID, uuid4
 
 from dev.deadline import until
 from server.metrics import LOOK_S, Metrics
-from storage import claims, gauges, jobs, logins, repairs, reruns
+from storage import claims, gauges, jobs, logins, repairs
 from storage.database import Database
 from storage.errors import PermanentError, TooFast
 from storage.gauges import Gauges
 from storage.latencies import record_times
 from storage.logins import Login
+from storage.objects import Objects
 from storage.slots import Limits
 from tests.integration import guest, scenes
 from tests.integration.guest import LIMITS
@@ -160,7 +161,9 @@ def test_a_job_waits_until_its_listing_is_under_way(database: Database) -> None:
     assert _read(database).jobs_waiting == 1
 
 
-def test_the_oldest_is_the_one_that_waits_longest_since_its_run_began(database: Database) -> None:
+def test_the_oldest_is_the_one_that_waits_longest_since_its_run_began(
+    database: Database, objects: Objects
+) -> None:
     old, older = scenes.listed_job(database, 1), scenes.listed_job(database, 1)
     _age(database, old, "create_time", 50_000)
     _age(database, older, "create_time", 90_000)
@@ -171,7 +174,7 @@ def test_the_oldest_is_the_one_that_waits_longest_since_its_run_began(database: 
 
     # A run of its own begins with RetryJob.
     claims.fail_attempt(database, held, PermanentError("NO_ACCESS", "No."), scenes.POLICY)
-    reruns.rerun(database, CLIENT, older, request_id=None, job_deadline_s=3_600)
+    scenes.rerun(database, objects, older)
     jobs.cancel(database, CLIENT, old)
     assert _read(database).oldest_s < 50_000
 

@@ -153,3 +153,46 @@ def test_without_a_pause_answers_write_nothing_about_it(database: Database) -> N
 def _portal_row(database: Database) -> str:
     with database.transaction() as transaction:
         return str(transaction.only("SELECT xmin::text, ctid::text FROM portal"))
+
+
+def _refused_for_good(database: Database, error: TooFast) -> int:
+    """How often everybody paused for one document that is refused while others are not."""
+    bad = guest.job(database, 1, court="8.19")
+    good = guest.job(database, 60, court="8.26")
+    pauses = 0
+    for _ in range(60):
+        scenes.age(database, bad, 61)
+        taken = ask_all(database, asking(at_once=2))
+        for claim in sorted(taken, key=lambda c: c.job_id == bad):
+            if claim.job_id == bad:
+                outcome = refuse(database, claim, error)
+                pauses += _paused_s(database) > 0
+                if outcome.job_has_ended:
+                    return pauses
+            else:
+                answer(database, claim)
+        scenes.age_portal(database, CAP_S + 1)
+    assert scenes.job(database, good)["state"] == "PROCESSING", "the test ran out of documents"
+    pytest.fail("it is never given up")
+
+
+def test_a_document_that_is_refused_for_good_ends_and_stops_nobody_for_long(
+    database: Database,
+) -> None:
+    assert _refused_for_good(database, _too_fast(1)) == 5
+
+
+def test_an_address_that_the_firewall_blocks_pauses_everybody_twice_at_most(
+    database: Database,
+) -> None:
+    assert _refused_for_good(database, TooFast("no", retry_after_s=None, own_after=2)) == 2
+
+
+def test_refusals_while_nobody_is_given_anything_are_nobodys_own(database: Database) -> None:
+    job_id = guest.job(database, 1)
+    for _ in range(12):
+        (claim,) = ask_all(database, asking())
+        assert refuse(database, claim, _too_fast(1)).delay_s is not None
+        scenes.age_portal(database, CAP_S + 1)
+
+    assert scenes.documents(database, job_id)[0]["attempt_count"] == 0

@@ -57,7 +57,8 @@ def _pause(database: Database, seconds: float) -> None:
 def _court(database: Database, court: str, *, request_s: float, probe_in_s: float | None) -> None:
     scenes.execute(
         database,
-        "INSERT INTO courts (court, request_s, next_probe_time) VALUES (%(court)s, %(request_s)s,"
+        "INSERT INTO courts (court, request_s, measured_requests, next_probe_time)"
+        " VALUES (%(court)s, %(request_s)s, 1000,"
         " clock_timestamp() + %(probe)s * interval '1 second') ON CONFLICT (court) DO UPDATE"
         " SET request_s = excluded.request_s, next_probe_time = excluded.next_probe_time",
         court=court,

@@ -159,6 +159,24 @@ def test_many_who_ask_for_one_job_at_once_have_its_lanes_and_no_more(database: D
         jobs.cancel(database, CLIENT, job_id)
 
 
+def test_a_job_that_somebody_works_on_holds_up_no_other(database: Database) -> None:
+    busy, other = guest.job(database, 5), guest.job(database, 5)
+    with database.transaction() as transaction:
+        transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=busy)
+
+        (found,) = together([partial(ask, database, asking())], timeout_s=30)
+
+    assert isinstance(found, Claim)
+    assert found.job_id == other
+
+
+def test_the_last_job_is_waited_for(database: Database) -> None:
+    job_id = guest.job(database, 5)
+    claims_made = together([partial(ask, database, asking())] * 5, timeout_s=60)
+
+    assert all(isinstance(claim, Claim) and claim.job_id == job_id for claim in claims_made)
+
+
 def test_a_rate_spaces_requests_and_wakes_one(database: Database) -> None:
     guest.job(database, 5)
     by = asking(per_minute=60)

@@ -326,8 +326,8 @@ _ONCE = (
     _mutant(
         "the job's lock before its documents",
         "storage/tasks.py",
-        "AND end_time IS NULL FOR UPDATE",
-        "AND end_time IS NULL",
+        'AND end_time IS NULL FOR UPDATE"\n        + ("" if waits else " SKIP LOCKED")',
+        'AND end_time IS NULL"\n        + ("" if waits else "")',
         SLOTS,
     ),
     _mutant(
