@@ -56,9 +56,10 @@ def _pause(database: Database, seconds: float) -> None:
 def _court(database: Database, court: str, *, request_s: float, probe_in_s: float | None) -> None:
     scenes.execute(
         database,
-        "INSERT INTO courts (court, request_s, next_probe_time) VALUES (%(court)s, %(request_s)s,"
-        " clock_timestamp() + %(probe)s * interval '1 second') ON CONFLICT (court) DO UPDATE"
-        " SET request_s = excluded.request_s, next_probe_time = excluded.next_probe_time",
+        "INSERT INTO courts (court, request_s, measured_requests, next_probe_time)"
+        " VALUES (%(court)s, %(request_s)s, 1000,"
+        " clock_timestamp() + %(probe)s * interval '1 second') ON CONFLICT (court) DO UPDATE SET"
+        " request_s = excluded.request_s, next_probe_time = excluded.next_probe_time",
         court=court,
         request_s=request_s,
         probe=probe_in_s,
@@ -122,6 +123,32 @@ def test_an_estimate_follows_from_what_the_court_took(database: Database) -> Non
 
     # 50 documents by 5 lanes, a minute each, and the last ones a little longer.
     assert 600 - 10 < _seconds_left(_place(database, job_id)) < 700
+
+
+def test_a_court_that_nobody_asked_yet_is_expected_to_be_like_the_others(
+    database: Database,
+) -> None:
+    _court(database, "8.19", request_s=60.0, probe_in_s=None)
+    job_id = scenes.listed_job(database, 50)
+
+    assert 600 - 10 < _seconds_left(_place(database, job_id)) < 700
+
+
+def test_requests_that_do_not_end_put_the_estimate_off(database: Database) -> None:
+    job_id = scenes.listed_job(database, 50)
+    scenes.claimed(database, job_id)
+    scenes.execute(
+        database,
+        "INSERT INTO courts (court, request_s, measured_requests) VALUES ('8.26', 1.0, 10)",
+    )
+    scenes.execute(
+        database,
+        "INSERT INTO slots VALUES ('8.26', 0, gen_random_uuid(),"
+        " clock_timestamp() + interval '1 hour', clock_timestamp() - interval '590 seconds')",
+    )
+
+    # Ten answers in 600 seconds: a minute each.
+    assert 50 * 60 / 5 - 60 < _seconds_left(_place(database, job_id)) < 50 * 60 / 5 + 120
 
 
 def test_a_file_that_waits_for_its_upload_asks_nothing_of_the_portal(database: Database) -> None:
