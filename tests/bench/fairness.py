@@ -10,7 +10,7 @@ import heapq
 import itertools
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
@@ -77,13 +77,14 @@ class _Running:
         first = estimates.first_tenth(self.arrival.documents)
         return self.told is None and first <= len(self.documents_s) < self.arrival.documents
 
-    @property
-    def estimate(self) -> Estimate | None:
-        """What it was told, against what came true."""
+    def estimate(self, comings_s: Iterable[float]) -> Estimate | None:
+        """What it was told, against what came true; `comings_s`: when jobs came."""
         if self.told is None:
             return None
         at_s, left_s = self.told
-        return Estimate(left_s, self.end_s - at_s, self.end_s - self.arrival.at_s)
+        came_later = sum(at_s < coming_s < self.end_s for coming_s in comings_s)
+        whole_s = self.end_s - self.arrival.at_s
+        return Estimate(self.arrival.documents, left_s, self.end_s - at_s, whole_s, came_later)
 
     @property
     def work(self) -> Work:
@@ -183,6 +184,7 @@ class Simulation:
         jobs = list(self._jobs.values())
         usual_s = statistics.fmean(self.latencies_s)
         usual = [job.usual(usual_s * self.slow.get(job.arrival.court, 1.0)) for job in jobs]
+        comings_s = [job.arrival.at_s for job in jobs]
         return [
             # A turn is counted as what requests of its court take: who draws quick ones waits for
             # its turns as long as others.
@@ -190,7 +192,7 @@ class Simulation:
                 job.arrival,
                 job.end_s - job.arrival.at_s,
                 max(alone_s(work, share), alone_s(job.work, share)),
-                job.estimate,
+                job.estimate(comings_s),
             )
             for job, work, share in zip(jobs, usual, shares(usual, self.room), strict=True)
         ]

@@ -3,7 +3,8 @@
 Fifty jobs of five clients, over five courts, against a portal that allows ten requests at once and
 has log-normal latencies and bursts of 503. Then some against a portal whose limit is below ours for
 a while, so that it asks for pauses. Exit code 1 when something is not as promised.
-`--simulate`: only how time at the portal is shared, on recorded latencies and a virtual clock.
+`--simulate`: only how time at the portal is shared and how good the estimates are, on recorded
+latencies and a virtual clock.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main() -> int:
     asked = parser.parse_args()
     console = Console(width=110)
     if asked.simulate:
-        return simulate.main(console, asked.json)
+        return simulate.main(console, asked.json, asked.seed)
     options = Options(asked.jobs, asked.documents, asked.seed, asked.seconds)
     with running_world(dict(pair.partition("=")[::2] for pair in asked.set)) as world:
         parts: list[Part] = [crowd(world, options, console)]

@@ -27,6 +27,7 @@ def scenarios(scale: float = 1.0) -> tuple[Scenario, ...]:
         large_and_small(scale),
         large_and_small(scale, small_client="grande"),
         priorities(scale),
+        fifty_at_once(scale),
     )
 
 
@@ -66,6 +67,16 @@ def priorities(scale: float = 1.0) -> Scenario:
         for i, priority in enumerate(("BULK", "NORMAL", "HIGH") * 3)
     ]
     return Scenario("HIGH, NORMAL and BULK", (*arrivals, Arrival(1.0, "two", COURTS[9], documents)))
+
+
+def fifty_at_once(scale: float = 1.0) -> Scenario:
+    """Jobs of many sizes that all come in the same moment, half of them one client's."""
+    clients = ("one", "two", "one", "three", "one", "four", "one", "five", "one", "six")
+    arrivals = [
+        Arrival(0.0, clients[i % 10], COURTS[i * 3 % 10], _scaled(10 + i * 7 % 21, scale))
+        for i in range(50)
+    ]
+    return Scenario("fifty jobs at once", tuple(arrivals))
 
 
 def _scaled(documents: int, scale: float) -> int:
