@@ -10,14 +10,15 @@ import threading
 from storage.errors import ConfigurationError
 from storage.settings import Settings
 
-# How often an idle consumer looks. Every document makes two hops, a webhook only one.
-IDLE_MS = {"worker": 20, "uploader": 20, "notifier": 100}
+# By how much more seldom than QUEUE_POLL_MS an idle consumer looks. Every document makes a hop or
+# two, a webhook only one.
+POLL_FACTOR = {"worker": 1, "uploader": 1, "notifier": 5}
 SHUTDOWN_MS = 25_000
 
 
 def main(argv: list[str]) -> int:
     """The exit code: 1 with one sentence when the settings or the name cannot be used."""
-    if len(argv) != 1 or argv[0] not in {*IDLE_MS, "clock"}:
+    if len(argv) != 1 or argv[0] not in {*POLL_FACTOR, "clock"}:
         return _refuse("usage: python -m actors worker | uploader | notifier | clock")
     role = argv[0]
     try:
@@ -47,7 +48,7 @@ def _clock() -> int:
 def _dramatiq(role: str, settings: Settings) -> int:
     # Dramatiq reads its environment when it is imported. It holds no more messages than it can
     # work on: by default it takes twice as many, and one process would have all lanes of a job.
-    os.environ["dramatiq_worker_timeout"] = str(IDLE_MS[role])
+    os.environ["dramatiq_worker_timeout"] = str(settings.queue_poll_ms * POLL_FACTOR[role])
     os.environ["dramatiq_queue_prefetch"] = str(settings.worker_threads)
     from dramatiq import cli
 
