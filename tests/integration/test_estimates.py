@@ -18,7 +18,7 @@ def _told(database: Database, scenario: Scenario) -> list[Estimate]:
     return [outcome.estimate for outcome in outcomes if outcome.estimate]
 
 
-# At full size nine in ten; the fewer documents a job has, the more a single slow answer decides.
+# At full size eight in ten or more; the fewer documents a job has, the more a single slow answer decides.
 LEAST = 0.75
 
 
