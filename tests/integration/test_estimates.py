@@ -18,7 +18,8 @@ def _told(database: Database, scenario: Scenario) -> list[Estimate]:
     return [outcome.estimate for outcome in outcomes if outcome.estimate]
 
 
-# At full size eight in ten or more; the fewer documents a job has, the more a single slow answer decides.
+# At full size eight in ten or more; the fewer documents a job has, the more one slow answer
+# decides.
 LEAST = 0.75
 
 
