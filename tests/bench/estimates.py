@@ -68,8 +68,37 @@ def first_tenth(documents: int) -> int:
     return max(1, math.ceil(documents / 10))
 
 
-def age_requests(database: Database, ages_s: Mapping[UUID, float]) -> None:
-    """Has the rows say that the requests of these leases have taken so long."""
+def seconds_left(
+    database: Database, limits: Limits, job_id: UUID, ages_s: Mapping[UUID, float]
+) -> float | None:
+    """What a caller that asks now is told about a job, less the database's time.
+
+    `ages_s`: how long the requests of these leases have taken so far.
+    """
+    took_s, left_s = math.inf, None
+    # The clock of the rows is the machine's: of several looks the one that took least counts.
+    for _ in range(LOOKS):
+        look = _look(database, limits, job_id, ages_s)
+        took_s, left_s = min((took_s, left_s), look, key=lambda seen: seen[0])
+        if took_s <= QUICK_S:
+            break
+    return left_s
+
+
+def _look(
+    database: Database, limits: Limits, job_id: UUID, ages_s: Mapping[UUID, float]
+) -> tuple[float, float | None]:
+    """How long it took, and what was told."""
+    before = _now(database)
+    _age_requests(database, ages_s)
+    end = QueueView(database, limits, scenes.LOGIN).places([job_id])[job_id].estimated_end_time
+    took = _now(database) - before
+    left = end - before - took / 2 if end else None
+    return took.total_seconds(), None if left is None else left.total_seconds()
+
+
+def _age_requests(database: Database, ages_s: Mapping[UUID, float]) -> None:
+    """Has the rows say that these requests have taken so long."""
     with database.transaction() as transaction:
         transaction.run(
             """
@@ -80,26 +109,6 @@ def age_requests(database: Database, ages_s: Mapping[UUID, float]) -> None:
             leases=list(ages_s),
             ages_s=list(ages_s.values()),
         )
-
-
-def seconds_left(database: Database, limits: Limits, job_id: UUID) -> float | None:
-    """What a caller that asks now is told about a job, less the database's time."""
-    looks = (_look(database, limits, job_id) for _ in range(LOOKS))
-    took_s, left_s = math.inf, None
-    # The clock of the rows is the machine's: of several looks the one that took least counts.
-    for look in looks:
-        took_s, left_s = min((took_s, left_s), look, key=lambda seen: seen[0])
-        if took_s <= QUICK_S:
-            break
-    return left_s
-
-
-def _look(database: Database, limits: Limits, job_id: UUID) -> tuple[float, float | None]:
-    before = _now(database)
-    end = QueueView(database, limits, scenes.LOGIN).places([job_id])[job_id].estimated_end_time
-    took = _now(database) - before
-    left = end - before - took / 2 if end else None
-    return took.total_seconds(), left.total_seconds() if left else None
 
 
 def _now(database: Database) -> datetime:

@@ -177,8 +177,7 @@ class Simulation:
 
     def _seconds_left(self, now: float, job_id: UUID) -> float | None:
         ages_s = {lease: now - begun_s for lease, begun_s in self._begun_s.items()}
-        estimates.age_requests(self.database, ages_s)
-        return estimates.seconds_left(self.database, self._limits, job_id)
+        return estimates.seconds_left(self.database, self._limits, job_id, ages_s)
 
     def _outcomes(self) -> list[Outcome]:
         jobs = list(self._jobs.values())

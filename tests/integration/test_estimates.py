@@ -18,27 +18,27 @@ def _told(database: Database, scenario: Scenario) -> list[Estimate]:
     return [outcome.estimate for outcome in outcomes if outcome.estimate]
 
 
-# Of ten jobs two are more than a fifth short, and chance may take one.
+# At full size eight in ten or more; the fewer documents a job has, the more one slow answer
+# decides.
+LEAST = 0.75
+
+
 @pytest.mark.parametrize(
-    ("scenario", "least"),
-    [
-        (scenarios.ten_clients(0.7), 0.85),
-        (scenarios.ten_courts(0.7), 0.8),
-        (scenarios.priorities(0.7), 0.8),
-    ],
-    ids=lambda value: getattr(value, "title", None),
+    "scenario",
+    [scenarios.ten_courts(0.4), scenarios.priorities(0.4)],
+    ids=lambda scenario: scenario.title,
 )
 def test_after_a_tenth_of_a_job_its_end_is_told_within_30_percent(
-    database: Database, scenario: Scenario, least: float
+    database: Database, scenario: Scenario
 ) -> None:
     judged = estimates.judged(_told(database, scenario))
 
     assert len(judged) >= 8
-    assert estimates.share_within(judged) >= least, judged
+    assert estimates.share_within(judged) >= LEAST, judged
 
 
 def test_a_large_job_is_told_well_though_small_ones_come_later(database: Database) -> None:
-    large, *small = _told(database, scenarios.large_and_small(0.1))
+    large, *small = _told(database, scenarios.large_and_small(0.06))
 
     assert large.is_within, large
     assert large.came_later
