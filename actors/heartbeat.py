@@ -29,20 +29,21 @@ class Heartbeat:
 
     def start(self) -> None:
         """Beats once, then from a thread of its own."""
-        self._beat()
+        self.beat()
         threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
 
     def _run(self) -> None:
         while True:
             time.sleep(BEAT_S)
             try:
-                self._beat()
+                self.beat()
                 self.sweep()
             except Exception:
                 # Without a beat the spool would count as dead: never stop for a bug.
                 log.exception("heartbeat failed")
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Says once that the spool is alive, and why it takes no more files, if so."""
         trouble = self._spool.trouble()
         if trouble != self._told:
             log.warning("spool", trouble=trouble or "over")

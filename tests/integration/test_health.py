@@ -25,12 +25,12 @@ def test_a_full_spool_is_said_and_so_is_its_end(database: Database, tmp_path: Pa
     with spool.create(lease, UNKNOWN_SIZE_BYTES) as file:
         file.write(b"x" * UNKNOWN_SIZE_BYTES)
 
-    Heartbeat(database, spool).start()
+    Heartbeat(database, spool).beat()
     assert told() == ["The spool has reached SPOOL_MAX_BYTES."]
     assert asyncio.run(_health(SPOOL, told)) == health_pb2.HealthCheckResponse.NOT_SERVING
 
     spool.remove(lease)
-    Heartbeat(database, spool).start()
+    Heartbeat(database, spool).beat()
     assert told() == []
     assert asyncio.run(_health(SPOOL, told)) == health_pb2.HealthCheckResponse.SERVING
 

@@ -114,7 +114,12 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.close()
 
     def read_body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        """The body; a sender that goes away in the middle has sent no request."""
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionAbortedError
+        return body
 
     def pause(self, seconds: float) -> None:
         """Wait with everything sent that was written; ends the connection when the server stops."""
