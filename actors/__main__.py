@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -52,6 +53,8 @@ def _dramatiq(role: str, settings: Settings) -> int:
     os.environ["dramatiq_queue_prefetch"] = str(settings.worker_threads)
     from dramatiq import cli
 
+    # Before Dramatiq forks, so that it is loaded once and its memory is shared.
+    importlib.import_module("actors.processes")
     # Only downloads take long enough to need more than one process of Python.
     processes = settings.worker_processes if role == "worker" else 1
     args = cli.make_argument_parser().parse_args(
