@@ -19,6 +19,7 @@ from proto import downloads_pb2_grpc as pb_grpc
 from server import metrics
 from server.channelz import add_channelz
 from server.interceptor import ErrorInterceptor
+from server.job_names import JobNames
 from server.reflection import add_reflection
 from server.rpc_metrics import RpcMetrics
 from server.rpc_traces import RpcTraces
@@ -95,7 +96,8 @@ def watching(signals: Signals) -> list[grpc.aio.ServerInterceptor]:
 async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
     """Serves until SIGTERM or SIGINT, then lets calls finish."""
     server = grpc.aio.server(
-        interceptors=[*watching(signals), ErrorInterceptor()], options=_options(settings)
+        interceptors=[*watching(signals), ErrorInterceptor(), JobNames()],
+        options=_options(settings),
     )
     service = DownloadService(parts_of(settings, signals))
     pb_grpc.add_DownloadServiceServicer_to_server(service, server)

@@ -181,6 +181,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         """The job, its changed documents, then what changes, until the job ends."""
         watch = requests.watch(request)
         view = await self._view(watch.target)
+        structlog.contextvars.bind_contextvars(job_id=str(view.job.job_id))
         if watch.after_revision > view.job.revision:
             raise InvalidRequest.of(
                 "after_revision", f"is ahead of the job, whose revision is {view.job.revision}."
