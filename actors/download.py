@@ -66,6 +66,7 @@ class Downloader:
             try:
                 return self._attempt(claim, span)
             except LeaseLost:
+                span.fail("LEASE_LOST")
                 return self._stop(claim)
 
     def _attempt(self, claim: Claim, span: Span) -> Outcome | None:

@@ -28,6 +28,7 @@ class SpanSeen:
     span_id: str
     parent_id: str
     is_failed: bool
+    failure: str
     attributes: dict[str, object]
 
 
@@ -110,6 +111,7 @@ def _seen(service: str, span: trace_pb2.Span) -> SpanSeen:
         span_id=span.span_id.hex(),
         parent_id=span.parent_span_id.hex(),
         is_failed=span.status.code == trace_pb2.Status.STATUS_CODE_ERROR,
+        failure=span.status.message,
         attributes=_values(span.attributes),
     )
 
