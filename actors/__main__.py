@@ -13,9 +13,9 @@ from contextlib import closing, contextmanager
 from storage import logs
 from storage.errors import ConfigurationError
 from storage.settings import Settings
-from telemetry.listener import INHERITED, listen
-from telemetry.shared import shared_folder
-from telemetry.tracing import require_opentelemetry
+from storage.telemetry.listener import INHERITED, listen
+from storage.telemetry.shared import shared_folder
+from storage.telemetry.tracing import require_opentelemetry
 
 DRAMATIQ_ROLES = {"worker", "uploader", "notifier"}
 # How often an idle thread sees whether it is to stop; a message wakes it at once.

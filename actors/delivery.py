@@ -20,9 +20,9 @@ from storage.database import Database
 from storage.errors import LeaseLost, ServiceUnavailable
 from storage.objects import Objects
 from storage.records import DocumentRecord, is_sealed
+from storage.telemetry.signals import HTTP_STATUS, SIZE_BYTES, UNSEEN, Signals
+from storage.telemetry.tracing import Span
 from storage.webhooks import Delivery
-from telemetry.signals import HTTP_STATUS, SIZE_BYTES, UNSEEN, Signals
-from telemetry.tracing import Span
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -21,8 +21,8 @@ from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
 from storage.outcomes import Outcome
 from storage.retries import RetryPolicy
 from storage.spool import Spool
-from telemetry.signals import UNSEEN, Signals
-from telemetry.tracing import Span
+from storage.telemetry.signals import UNSEEN, Signals
+from storage.telemetry.tracing import Span
 
 T = TypeVar("T")
 

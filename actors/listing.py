@@ -22,8 +22,8 @@ from storage.listing_claims import ListingClaim
 from storage.objects import Objects
 from storage.outcomes import Outcome
 from storage.retries import RetryPolicy, jittered
-from telemetry.signals import UNSEEN, Signals
-from telemetry.tracing import Span
+from storage.telemetry.signals import UNSEEN, Signals
+from storage.telemetry.tracing import Span
 
 T = TypeVar("T")
 

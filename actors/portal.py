@@ -37,8 +37,8 @@ from storage.errors import (
 )
 from storage.listing import CaseListing
 from storage.slots import court_of
-from telemetry.signals import COURT, UNSEEN, Signals
-from telemetry.tracing import Span
+from storage.telemetry.signals import COURT, UNSEEN, Signals
+from storage.telemetry.tracing import Span
 
 # The court, and how many seconds an exchange with it took.
 OnExchange = Callable[[str, float], object]

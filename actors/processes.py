@@ -48,10 +48,10 @@ from storage.settings import Settings
 from storage.slots import Limits
 from storage.spool import Spool
 from storage.tasks import Asking
+from storage.telemetry.listener import listen
+from storage.telemetry.process import MakeGauges, inherited_listener, signals_of, spool_gauges
+from storage.telemetry.signals import Signals
 from storage.wakeups import Wakeups
-from telemetry.listener import listen
-from telemetry.process import MakeGauges, inherited_listener, signals_of, spool_gauges
-from telemetry.signals import Signals
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

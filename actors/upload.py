@@ -19,8 +19,8 @@ from storage.objects import Objects, Upload, object_key
 from storage.outcomes import Outcome
 from storage.retries import jittered
 from storage.spool import Spool
-from telemetry.signals import SIZE_BYTES, UNSEEN, Signals
-from telemetry.tracing import Span
+from storage.telemetry.signals import SIZE_BYTES, UNSEEN, Signals
+from storage.telemetry.tracing import Span
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -33,9 +33,9 @@ from storage.queue_view import QueueView
 from storage.receivers import Receivers
 from storage.settings import Settings
 from storage.slots import Limits
+from storage.telemetry.recorder import SILENT
+from storage.telemetry.signals import UNSEEN, Signals
 from storage.wakeups import Wakeups
-from telemetry.recorder import SILENT
-from telemetry.signals import UNSEEN, Signals
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -18,9 +18,9 @@ from storage.gauges import Gauges
 from storage.logins import Login
 from storage.settings import Settings
 from storage.slots import Limits
-from telemetry.listener import listen
-from telemetry.process import signals_of
-from telemetry.signals import Signals
+from storage.telemetry.listener import listen
+from storage.telemetry.process import signals_of
+from storage.telemetry.signals import Signals
 
 # One look serves every scrape within that time.
 LOOK_S = 2.0

@@ -11,8 +11,8 @@ from typing import Any
 
 import grpc
 
-from telemetry import series
-from telemetry.recorder import Recorder
+from storage.telemetry import series
+from storage.telemetry.recorder import Recorder
 
 # A caller may ask for any method: those that we do not have are one.
 UNKNOWN = "unknown"

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import structlog
 
-from telemetry.tracing import Span, Tracer
+from storage.telemetry.tracing import Span, Tracer
 
 # The field of the metadata in which a caller says where it stands.
 TRACEPARENT = "traceparent"

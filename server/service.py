@@ -31,7 +31,7 @@ from storage.queue_view import Place, QueueView
 from storage.receivers import Receivers, display
 from storage.records import JobView, is_sealed
 from storage.states import JOB_ENDS
-from telemetry.tracing import NO_TRACER, Tracer
+from storage.telemetry.tracing import NO_TRACER, Tracer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

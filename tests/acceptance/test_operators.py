@@ -27,7 +27,7 @@ from dev.folder import is_free
 from dev.sandbox import ROOT
 from dev.servers import Servers
 from proto import downloads_pb2 as pb
-from telemetry.listener import PORT_AFTER
+from storage.telemetry.listener import PORT_AFTER
 from tests.acceptance.conftest import PORTS, Autos, running_autos
 from tests.acceptance.jobs import CALL_S, DEADLINE_S, await_job, documents, finish, start
 from tests.sandbox.login import CLIENT_ID, CLIENT_SECRET, SandboxLogin

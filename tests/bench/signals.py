@@ -17,10 +17,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 from uuid import uuid4
 
-from telemetry.recorder import Recorder
-from telemetry.shared import shared_folder
-from telemetry.signals import COURT, SIZE_BYTES, UNSEEN, Signals
-from telemetry.tracing import NO_TRACER, tracer_of
+from storage.telemetry.recorder import Recorder
+from storage.telemetry.shared import shared_folder
+from storage.telemetry.signals import COURT, SIZE_BYTES, UNSEEN, Signals
+from storage.telemetry.tracing import NO_TRACER, tracer_of
 from tests.sandbox.traces import TraceReceiver
 
 ID = uuid4()
@@ -84,7 +84,7 @@ def _receive(told: Connection) -> None:
 def main() -> None:
     """Prints the table."""
     with shared_folder(os.environ):
-        from telemetry.counters import Counters
+        from storage.telemetry.counters import Counters
 
         ours, theirs = multiprocessing.get_context("spawn").Pipe()
         process = multiprocessing.get_context("spawn").Process(target=_receive, args=(theirs,))

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from server.rpc_metrics import UNKNOWN, RpcMetrics
-from telemetry.counters import Counters
+from storage.telemetry.counters import Counters
 
 SERVICE = "autos.tests.v1.Counted"
 DEADLINE_S = 60.0

@@ -11,7 +11,7 @@ from storage import claims, jobs, repairs, webhooks
 from storage.database import Database
 from storage.errors import LeaseLost, PermanentError
 from storage.objects import Objects
-from telemetry.series import BY_NAME
+from storage.telemetry.series import BY_NAME
 from tests.integration import scenes
 from tests.integration.scenes import CLIENT
 

@@ -14,8 +14,8 @@ from dev.sandbox import ROOT
 from server.metrics import families
 from storage.gauges import Gauges
 from storage.spool import Spool
-from telemetry import series
-from telemetry.spool_gauges import SpoolGauges
+from storage.telemetry import series
+from storage.telemetry.spool_gauges import SpoolGauges
 
 DOCS = ROOT / "docs"
 COURT, STATE = {"8.26": 1}, {"PENDING": 1}

@@ -19,14 +19,14 @@ from prometheus_client import generate_latest
 from dev.sandbox import ROOT
 from storage.errors import ConfigurationError
 from storage.spool import Spool
-from telemetry import series, shared
-from telemetry.counters import Counters
-from telemetry.listener import listen
-from telemetry.otel import CLOSE_TIMEOUT_S, OtelTracer
-from telemetry.recorder import SILENT
-from telemetry.signals import UNSEEN, Signals, status_label
-from telemetry.spool_gauges import SpoolGauges
-from telemetry.tracing import NO_TRACER, tracer_of
+from storage.telemetry import series, shared
+from storage.telemetry.counters import Counters
+from storage.telemetry.listener import listen
+from storage.telemetry.otel import CLOSE_TIMEOUT_S, OtelTracer
+from storage.telemetry.recorder import SILENT
+from storage.telemetry.signals import UNSEEN, Signals, status_label
+from storage.telemetry.spool_gauges import SpoolGauges
+from storage.telemetry.tracing import NO_TRACER, tracer_of
 from tests.sandbox.traces import TraceReceiver
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -44,7 +44,7 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 import actors.processes, server.service
 from storage.errors import ConfigurationError
-from telemetry.tracing import tracer_of
+from storage.telemetry.tracing import tracer_of
 
 print("prometheus_client" in sys.modules)
 try:

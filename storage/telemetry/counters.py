@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from telemetry.recorder import Recorder
-from telemetry.series import ALL, Kind, Series
-from telemetry.shared import VARIABLE
+from storage.telemetry.recorder import Recorder
+from storage.telemetry.series import ALL, Kind, Series
+from storage.telemetry.shared import VARIABLE
 
 
 class Counters(Recorder):

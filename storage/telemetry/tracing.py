@@ -98,6 +98,6 @@ def tracer_of(endpoint: str | None, process: str) -> Tracer:
     if endpoint is None:
         return NO_TRACER
     require_opentelemetry()
-    from telemetry.otel import OtelTracer
+    from storage.telemetry.otel import OtelTracer
 
     return OtelTracer(endpoint, process)

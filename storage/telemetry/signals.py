@@ -16,9 +16,9 @@ from uuid import UUID
 
 import structlog
 
-from telemetry import series
-from telemetry.recorder import SILENT, Recorder
-from telemetry.tracing import NO_SPAN, NO_TRACER, Span, Tracer, Value
+from storage.telemetry import series
+from storage.telemetry.recorder import SILENT, Recorder
+from storage.telemetry.tracing import NO_SPAN, NO_TRACER, Span, Tracer, Value
 
 Step = Literal["list", "download", "upload", "webhook"]
 ACTORS: dict[Step, str] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telemetry.series import BY_NAME, Series
+from storage.telemetry.series import BY_NAME, Series
 
 
 class Recorder:

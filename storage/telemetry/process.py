@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from storage.settings import Settings
 from storage.spool import Spool
-from telemetry import listener as listeners
-from telemetry.recorder import SILENT
-from telemetry.signals import Signals
-from telemetry.tracing import closing, tracer_of
+from storage.telemetry import listener as listeners
+from storage.telemetry.recorder import SILENT
+from storage.telemetry.signals import Signals
+from storage.telemetry.tracing import closing, tracer_of
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
@@ -36,8 +36,8 @@ def signals_of(
         if listener is None:
             yield Signals(SILENT, tracer)
             return
-        from telemetry.counters import Counters
-        from telemetry.page import served
+        from storage.telemetry.counters import Counters
+        from storage.telemetry.page import served
 
         counters = Counters()
         with served(listener, counters.shown(gauges() if gauges else None)):
@@ -54,7 +54,7 @@ def spool_gauges(spool: Spool) -> MakeGauges:
     """What a spool holds."""
 
     def make() -> Collector:
-        from telemetry.spool_gauges import SpoolGauges
+        from storage.telemetry.spool_gauges import SpoolGauges
 
         return SpoolGauges(spool)
 

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from telemetry.tracing import NONE, Kind, Span, Tracer, Value
+from storage.telemetry.tracing import NONE, Kind, Span, Tracer, Value
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
