@@ -49,10 +49,9 @@ def _folded(name: str) -> str:
 
 def _name(document: pb.Document, id_digits: int | None) -> str:
     extension = _extension(document)
-    head = f"{max(0, document.sequence):04d} {_clean(document.instance)}".rstrip()[:40]
-    identity = re.sub(r"[^0-9A-Za-z-]", "", document.document_id)[:id_digits][:64]
-    title = _clean(document.name)
-    title = _KNOWN.sub("", title)
+    head = f"{max(0, document.sequence):04d} {_cut(_clean(document.instance), 20)}".strip()
+    identity = re.sub(r"[^0-9A-Za-z-]", "", document.document_id)[:id_digits]
+    title = _KNOWN.sub("", _clean(document.name))
     room = MAX_NAME_BYTES - len(f"{head}  {identity}.{extension}".encode())
     title = _cut(title, room).strip(" .")
     return " ".join(part for part in (head, title, identity) if part) + f".{extension}"
@@ -81,6 +80,4 @@ def _cut(text: str, max_bytes: int) -> str:
         # No accent without its letter: the letter alone would say something else.
         while cut and unicodedata.combining(text[len(cut)]):
             cut = cut[:-1]
-            if not unicodedata.combining(text[len(cut)]):
-                break
     return cut

@@ -1,0 +1,1 @@
+"""The command `autos`: what people and scripts call Autos with."""
