@@ -165,17 +165,25 @@ class Client:
         return job
 
     def jobs(
-        self, *, process_number: str = "", states: Iterable[pb.JobState] = ()
+        self,
+        *,
+        process_number: str = "",
+        states: Iterable[pb.JobState] = (),
+        page_size: int = calls.JOBS_PAGE,
     ) -> Iterator[pb.Job]:
         """All jobs, newest first; pages are fetched as they are needed."""
-        for page in self._pages(calls.jobs(process_number, states)):
+        for page in self._pages(calls.jobs(process_number, states, page_size)):
             yield from page.jobs
 
     def documents(
-        self, job_id: str, *, states: Iterable[pb.DocumentState] = ()
+        self,
+        job_id: str,
+        *,
+        states: Iterable[pb.DocumentState] = (),
+        page_size: int = calls.DOCUMENTS_PAGE,
     ) -> Iterator[pb.Document]:
         """All documents of a job in the order of the case file; pages as they are needed."""
-        for page in self._pages(calls.documents(job_id, states)):
+        for page in self._pages(calls.documents(job_id, states, page_size)):
             yield from page.documents
 
     def cancel(self, job_id: str) -> pb.Job:

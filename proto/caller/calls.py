@@ -15,8 +15,8 @@ from google.protobuf.message import Message
 from proto import downloads_pb2 as pb
 
 R = TypeVar("R", bound=Message)
-# The largest pages that the server gives.
-JOBS_PAGE = 500
+# The server gives 500 jobs and 1,000 documents at most; a job is the larger of the two.
+JOBS_PAGE = 100
 DOCUMENTS_PAGE = 1000
 _NUMBER = re.compile(r"[\d.\-\s]{1,40}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -74,16 +74,18 @@ def watch(target: str, after_revision: int, heartbeat_s: float) -> Watch:
 
 
 def jobs(
-    process_number: str, states: Iterable[pb.JobState], page_size: int = JOBS_PAGE
+    process_number: str, states: Iterable[pb.JobState], page_size: int
 ) -> Call[pb.ListJobsResponse]:
     """ListJobs, the first page."""
     request = pb.ListJobsRequest(page_size=page_size, process_number=process_number, states=states)
     return Call("ListJobs", request, pb.ListJobsResponse)
 
 
-def documents(job_id: str, states: Iterable[pb.DocumentState]) -> Call[pb.ListDocumentsResponse]:
+def documents(
+    job_id: str, states: Iterable[pb.DocumentState], page_size: int
+) -> Call[pb.ListDocumentsResponse]:
     """ListDocuments, the first page."""
-    request = pb.ListDocumentsRequest(job_id=job_id, page_size=DOCUMENTS_PAGE, states=states)
+    request = pb.ListDocumentsRequest(job_id=job_id, page_size=page_size, states=states)
     return Call("ListDocuments", request, pb.ListDocumentsResponse)
 
 

@@ -12,17 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 from urllib.error import HTTPError, URLError
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-    UnknownHandler,
-)
+from urllib.request import Request, build_opener
 
 from proto import downloads_pb2 as pb
 from proto.caller.errors import Unavailable
@@ -34,7 +24,7 @@ SOCKET_TIMEOUT_S = 30.0
 PATIENCE_S = 60.0
 REFUSALS_MAX = 3
 REFUSED, GONE = (400, 401, 403), (404, 410)
-PARTIAL, RANGE_REFUSED = 206, 416
+PARTIAL = 206
 
 
 class NotFetched(Exception):
@@ -70,7 +60,8 @@ class Transfer:
         self._on_bytes = on_bytes
         self._size_bytes = 0
         self._hash = hashlib.sha256()
-        self._opener = _opener()
+        # Over the proxies of the environment. It logs nothing.
+        self._opener = build_opener()
 
     def run(self, mint: Callable[[], str]) -> None:
         """Fetch all of it; `mint` gives a fresh URL.
@@ -136,10 +127,12 @@ class Transfer:
 
     @contextmanager
     def _answer(self, url: str) -> Iterator[http.client.HTTPResponse]:
+        if not url.startswith(("https://", "http://")):
+            raise NotFetched("its URL is none of https or http")
         headers = {"Range": f"bytes={self._size_bytes}-"} if self._size_bytes else {}
         with _foreign_errors():
             answer = self._opener.open(
-                Request(url, headers=headers),  # noqa: S310 - the opener knows http and https only
+                Request(url, headers=headers),  # noqa: S310 - looked at above
                 timeout=SOCKET_TIMEOUT_S,
             )
         with answer:
@@ -152,23 +145,6 @@ class Transfer:
             if not chunk:
                 return
             yield chunk
-
-
-def _opener() -> OpenerDirector:
-    """For http and https, over the proxies of the environment. It logs nothing."""
-    opener = OpenerDirector()
-    # Not build_opener: a presigned URL that leads to a file of this machine is none.
-    for handler in (
-        ProxyHandler,
-        HTTPHandler,
-        HTTPSHandler,
-        HTTPRedirectHandler,
-        HTTPDefaultErrorHandler,
-        HTTPErrorProcessor,
-        UnknownHandler,
-    ):
-        opener.add_handler(handler())
-    return opener
 
 
 @contextmanager

@@ -153,18 +153,26 @@ class AsyncClient:
         return job
 
     async def jobs(
-        self, *, process_number: str = "", states: Iterable[pb.JobState] = ()
+        self,
+        *,
+        process_number: str = "",
+        states: Iterable[pb.JobState] = (),
+        page_size: int = calls.JOBS_PAGE,
     ) -> AsyncIterator[pb.Job]:
         """All jobs, newest first; pages are fetched as they are needed."""
-        async for page in self._pages(calls.jobs(process_number, states)):
+        async for page in self._pages(calls.jobs(process_number, states, page_size)):
             for job in page.jobs:
                 yield job
 
     async def documents(
-        self, job_id: str, *, states: Iterable[pb.DocumentState] = ()
+        self,
+        job_id: str,
+        *,
+        states: Iterable[pb.DocumentState] = (),
+        page_size: int = calls.DOCUMENTS_PAGE,
     ) -> AsyncIterator[pb.Document]:
         """All documents of a job in the order of the case file; pages as they are needed."""
-        async for page in self._pages(calls.documents(job_id, states)):
+        async for page in self._pages(calls.documents(job_id, states, page_size)):
             for document in page.documents:
                 yield document
 

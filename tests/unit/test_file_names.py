@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proto import downloads_pb2 as pb
@@ -72,7 +72,8 @@ def test_a_cut_name_keeps_no_accent_without_its_letter() -> None:
     assert len({stem[i : i + 2] for i in range(0, len(stem), 2)}) == 1
 
 
-@given(st.lists(DOCUMENTS, max_size=20, unique_by=lambda d: d.document_id))
+@settings(max_examples=40)
+@given(st.lists(DOCUMENTS, max_size=5, unique_by=lambda d: d.document_id))
 def test_every_name_is_one_plain_file_of_the_folder(documents: list[pb.Document]) -> None:
     names = file_names(documents)
 
@@ -87,6 +88,7 @@ def test_every_name_is_one_plain_file_of_the_folder(documents: list[pb.Document]
         assert not set(name) & set('/\\:*?"<>|\x00')
 
 
+@settings(max_examples=40)
 @given(st.lists(st.uuids(), min_size=2, max_size=6, unique=True), st.text(max_size=10))
 def test_no_two_documents_share_a_name_on_any_file_system(ids: list[UUID], name: str) -> None:
     # The same but for case and composition, and the beginnings of their ids agree.

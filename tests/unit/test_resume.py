@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proto import downloads_pb2 as pb
@@ -104,6 +104,7 @@ def test_whatever_is_cut_all_is_told_once_in_order_and_the_end_last(
     assert not any(message.HasField("heartbeat") for message in told)
 
 
+@settings(max_examples=40)
 @given(steps=st.lists(st.integers(0, DOCUMENTS), max_size=12), seen=st.integers(0, 12))
 def test_who_has_seen_a_revision_is_told_what_came_after_it(steps: list[int], seen: int) -> None:
     world = World(steps)
