@@ -59,7 +59,7 @@ def counts(job: pb.Job) -> str:
     for count, what in (
         (progress.failed_documents, "failed"),
         (progress.cancelled_documents, "cancelled"),
-        (progress.reused_documents, "had been stored before"),
+        (progress.reused_documents, "stored before"),
     ):
         parts += [f"{count} {what}"] if count else []
     return ", ".join([*parts, size(progress.stored_bytes)])
@@ -74,7 +74,7 @@ def outlook(job: pb.Job, now: datetime) -> str:
         return f"{job.hold.reason}{f' until {until}' if until else ''}"
     if job.HasField("estimated_end_time"):
         left_s = (job.estimated_end_time.ToDatetime(UTC) - now).total_seconds()
-        return f"{length(left_s)} left"
+        return f"{length(left_s)} left" if left_s >= 1 else ""
     return f"place {job.queue_position}" if job.HasField("queue_position") else ""
 
 
