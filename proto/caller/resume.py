@@ -52,8 +52,6 @@ class Resume:
             # As the first message it says only how things stand; it comes again as the last.
             self.is_over = not is_opening
             return self.is_over
-        if is_opening and self._told_job >= 0 and job.revision > self._revision:
-            return False  # it comes again, after its documents
         is_news = job.revision > self._told_job
         self._told_job = max(self._told_job, job.revision)
         return is_news

@@ -134,6 +134,23 @@ def test_a_job_whose_last_change_was_not_told_is_told_when_the_stream_goes_on() 
     assert opening.job.revision == 2
 
 
+def test_a_server_that_tells_something_again_is_not_repeated() -> None:
+    """Such as one whose database is a little behind the one that was watched before."""
+    resume = Resume(JOB_ID)
+    job = pb.Job(job_id=JOB_ID, revision=2, state=pb.JOB_STATE_PROCESSING)
+    document = pb.Document(document_id="d", revision=2)
+    messages = [
+        pb.WatchProgressResponse(revision=0, job=job),
+        pb.WatchProgressResponse(revision=2, document=document),
+        pb.WatchProgressResponse(revision=2, job=job),
+    ]
+
+    told = [resume.take(message) for message in messages * 2]
+
+    assert told == [True, True, False, False, False, False]
+    assert resume.request(1).request.after_revision == 2
+
+
 def _then(first: list[int], rest: int) -> Iterator[int]:
     yield from first
     while True:
