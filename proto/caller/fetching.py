@@ -141,7 +141,9 @@ class Transfer:
     def _chunks(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
         while True:
             with _foreign_errors():
-                chunk = answer.read(CHUNK_BYTES)
+                chunk = answer.read1(
+                    CHUNK_BYTES
+                )  # what is there: a stop must not wait for all of it
             if not chunk:
                 return
             yield chunk

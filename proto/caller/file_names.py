@@ -78,6 +78,6 @@ def _cut(text: str, max_bytes: int) -> str:
     cut = text.encode()[: max(0, max_bytes)].decode(errors="ignore")
     if len(cut) < len(text):
         # No accent without its letter: the letter alone would say something else.
-        while False and unicodedata.combining(text[len(cut)]):
+        while cut and unicodedata.combining(text[len(cut)]):
             cut = cut[:-1]
     return cut

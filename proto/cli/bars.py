@@ -23,8 +23,9 @@ from rich.text import Text
 
 from proto import downloads_pb2 as pb
 from proto.caller.pulling import PulledFile
+from proto.caller.resume import JOB_ENDS
 from proto.cli.live import Meter
-from proto.cli.wording import length, outlook, shown, size
+from proto.cli.wording import length, outlook, size
 
 BAR_WIDTH = 30
 FRAMES_PER_S = 5
@@ -54,7 +55,7 @@ class JobBar(_Bar):
     """Documents, bytes, rate and time left of one job."""
 
     def __init__(self) -> None:
-        self._job = pb.Job()
+        self.job = pb.Job()
         self._meter = Meter()
         super().__init__(_Figures(self))
         self._task = self._progress.add_task("", total=None)
@@ -63,20 +64,16 @@ class JobBar(_Bar):
         """The job as it is now."""
         if not message.HasField("job"):
             return
-        self._job, progress = message.job, message.job.progress
+        self.job, progress = message.job, message.job.progress
         self._meter.note(progress.stored_bytes, time.monotonic())
         if progress.HasField("total_documents"):
             done = progress.total_documents - progress.pending_documents
             total = max(1, progress.total_documents)
             self._progress.update(self._task, total=total, completed=done)
 
-    def note(self, text: str) -> None:
-        """A line above the bar."""
-        self._progress.console.print(shown(text), soft_wrap=True)
-
     def figures(self, task: Task) -> Text:
         """What stands beside the bar."""
-        progress = self._job.progress
+        progress = self.job.progress
         total = progress.total_documents if progress.HasField("total_documents") else "?"
         text = Text(f"{progress.completed_documents}/{total}", "green")
         if progress.failed_documents:
@@ -86,8 +83,8 @@ class JobBar(_Bar):
         return text.append(self._outlook(task), "cyan")
 
     def _outlook(self, task: Task) -> str:
-        told = outlook(self._job, datetime.now(UTC))
-        if told or task.time_remaining is None:
+        told = outlook(self.job, datetime.now(UTC))
+        if told or self.job.state in JOB_ENDS or task.time_remaining is None:
             return told or length(task.elapsed or 0)
         return f"{length(task.time_remaining)} left"
 

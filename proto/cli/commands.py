@@ -6,6 +6,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -14,11 +15,10 @@ from google.protobuf.message import Message
 from proto import downloads_pb2 as pb
 from proto.caller.blocking import Client
 from proto.caller.calls import is_process_number
-from proto.caller.errors import PullFailed
 from proto.caller.pulling import PulledFile
 from proto.caller.resume import JOB_ENDS
 from proto.cli.exits import Exit, exit_of_job
-from proto.cli.live import job_view, pull_view
+from proto.cli.live import PullView, job_view, pull_view
 from proto.cli.wording import (
     columns,
     counts,
@@ -143,45 +143,38 @@ def pull(client: Client, options: Namespace) -> Exit:
     job = client.status(options.target)
     options.job_id = job.job_id
     folder = options.folder or Path(job.process_number)
-    progress = job.progress
-    if options.json:
-        return _pulled(client, options, job, folder, _print_file, lambda _: None)
-    with pull_view(progress.stored_bytes, progress.completed_documents) as view:
-        return _pulled(client, options, job, folder, view.file, view.count)
-
-
-def _pulled(
-    client: Client,
-    options: Namespace,
-    job: pb.Job,
-    folder: Path,
-    on_file: Callable[[PulledFile], None],
-    on_bytes: Callable[[int], None],
-) -> Exit:
-    try:
+    with _pull_view(job, options) as view:
         pulled = client.download_to(
-            folder, job.job_id, parallel=options.parallel, on_file=on_file, on_bytes=on_bytes
+            folder, job.job_id, parallel=options.parallel, on_file=view.file, on_bytes=view.count
         )
-    except PullFailed as error:
-        for text in error.failures.values():
-            _say(text)
-        raise
     for document in pulled.missing:
         _say(_absence(document))
     _say(f"{len(pulled.files)} files in {folder}, {len(pulled.missing)} documents not available")
     return Exit.PARTIALLY_COMPLETED if pulled.missing else Exit.OK
 
 
+def _pull_view(job: pb.Job, options: Namespace) -> AbstractContextManager[PullView]:
+    if options.json:
+        return nullcontext(_JsonFiles())
+    return pull_view(job.progress.stored_bytes, job.progress.completed_documents)
+
+
+class _JsonFiles:
+    """A line for each file."""
+
+    def file(self, file: PulledFile) -> None:
+        told = {"path": str(file.path), "is_new": file.is_new, "document": as_json(file.document)}
+        # In one piece: several threads print.
+        sys.stdout.write(f"{json.dumps(told, ensure_ascii=False)}\n")
+
+    def count(self, size_bytes: int) -> None:
+        """Nothing is said of bytes."""
+
+
 def _absence(document: pb.Document) -> str:
     if document.state == pb.DOCUMENT_STATE_FAILED:
         return failure(document)
     return f"not available: {shown(document.name, 60)}: {document_state(document)}"
-
-
-def _print_file(file: PulledFile) -> None:
-    told = {"path": str(file.path), "is_new": file.is_new, "document": as_json(file.document)}
-    # In one piece: several threads print.
-    sys.stdout.write(f"{json.dumps(told, ensure_ascii=False)}\n")
 
 
 def _watched(client: Client, options: Namespace, job: pb.Job, after_revision: int = 0) -> Exit:

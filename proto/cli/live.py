@@ -45,9 +45,6 @@ class View(Protocol):
     def show(self, message: pb.WatchProgressResponse) -> None:
         """A message of the watch."""
 
-    def note(self, text: str) -> None:
-        """A line beside it."""
-
 
 class PullView(Protocol):
     """Where a pull is shown; called from several threads."""
@@ -70,16 +67,12 @@ class Lines:
         """Documents that failed; jobs, not all of them."""
         if message.HasField("document"):
             if message.document.state == pb.DOCUMENT_STATE_FAILED:
-                self.note(failure(message.document))
+                _print(failure(message.document))
             return
         job, now = message.job, time.monotonic()
         if job.state != self._state or now - self._told_at >= PLAIN_EVERY_S:
             self._told_at, self._state = now, job.state
-            self.note(line(job))
-
-    def note(self, text: str) -> None:
-        """A line."""
-        print(shown(text), flush=True)
+            _print(line(job))
 
 
 class PullLines:
@@ -108,6 +101,7 @@ def job_view() -> Iterator[View]:
 
     with JobBar() as bar:
         yield bar
+    _print(line(bar.job))
 
 
 @contextmanager
@@ -120,6 +114,10 @@ def pull_view(total_bytes: int, files: int) -> Iterator[PullView]:
 
     with PullBar(total_bytes, files) as bar:
         yield bar
+
+
+def _print(text: str) -> None:
+    print(shown(text), flush=True)
 
 
 def is_live() -> bool:

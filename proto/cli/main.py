@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from proto.caller.blocking import Client
-from proto.caller.errors import AutosError
+from proto.caller.errors import AutosError, NotAllowed, PullFailed
 from proto.cli.commands import COMMANDS
 from proto.cli.exits import Exit, exit_of_error
 from proto.cli.options import connection, parser
@@ -55,7 +55,9 @@ def _run(options: Namespace) -> Exit:
 
 def _tell(error: AutosError, options: Namespace) -> None:
     if not options.json:
-        _say(f"autos: {error.message}{_when(error)}")
+        for failure in error.failures.values() if isinstance(error, PullFailed) else ():
+            _say(failure)
+        _say(f"autos: {error.message}{_hint(error)}")
         return
     told = {
         "error": {
@@ -70,7 +72,9 @@ def _tell(error: AutosError, options: Namespace) -> None:
     print(json.dumps(told, ensure_ascii=False), file=sys.stderr, flush=True)
 
 
-def _when(error: AutosError) -> str:
+def _hint(error: AutosError) -> str:
+    if isinstance(error, NotAllowed):
+        return " Give a token by AUTOS_TOKEN or --token-file."
     return "" if error.retry_delay_s is None else f" Try again in {length(error.retry_delay_s)}."
 
 

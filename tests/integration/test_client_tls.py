@@ -269,7 +269,9 @@ def test_who_may_not_is_told_so_at_once(
 
     assert main(words) == 77
     assert caught.value.reason == reason
-    assert capsys.readouterr().err == f"autos: So it is: {reason}.\n"
+    assert capsys.readouterr().err == (
+        f"autos: So it is: {reason}. Give a token by AUTOS_TOKEN or --token-file.\n"
+    )
 
 
 def test_the_pause_of_a_limit_is_kept_and_the_request_stays_the_same(

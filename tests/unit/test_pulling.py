@@ -272,6 +272,36 @@ def test_a_server_that_gives_no_urls_ends_it_with_its_own_error(
     assert _names(tmp_path) == []
 
 
+def test_what_ends_a_pull_ends_the_transfers_beside_it(bucket: Bucket, tmp_path: Path) -> None:
+    endless, other = _document(1), _document(2)
+    endless.size_bytes = 10**12
+    flows, has_ended = threading.Event(), threading.Event()
+
+    def drip(request: _Answers) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(endless.size_bytes))
+        request.end_headers()
+        try:
+            while not has_ended.wait(0.001):
+                request.wfile.write(b"x" * 1_000)
+                flows.set()
+        except OSError:
+            has_ended.set()
+
+    def mint(document: pb.Document) -> str:
+        if document == other:
+            flows.wait(60)
+            raise Unavailable("away")
+        return bucket.mint(document)
+
+    bucket.answer = drip
+    with pytest.raises(Unavailable, match="away"):
+        Pull((endless, other), tmp_path, mint).run()
+
+    assert has_ended.wait(60)
+    assert _names(tmp_path) == []
+
+
 def test_what_a_killed_pull_left_is_removed_when_it_is_old(bucket: Bucket, tmp_path: Path) -> None:
     old, new = tmp_path / ".autos-1.part", tmp_path / ".autos-2.part"
     old.touch()
