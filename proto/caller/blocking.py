@@ -33,7 +33,7 @@ TIMEOUT_S = 30.0
 ATTEMPT_S = 10.0
 PATIENCE_S = 300.0
 HEARTBEAT_S = 10.0
-OnPause = Callable[[AutosError, float], None]
+OnPause = Callable[[AutosError, float], object]
 
 
 class Client:
@@ -210,8 +210,8 @@ class Client:
         job_id: str,
         *,
         parallel: int = PARALLEL,
-        on_file: Callable[[PulledFile], None] = lambda _: None,
-        on_bytes: Callable[[int], None] = lambda _: None,
+        on_file: Callable[[PulledFile], object] = lambda _: None,
+        on_bytes: Callable[[int], object] = lambda _: None,
     ) -> Pulled:
         """Fetch every available document of a job into `folder`, `parallel` at once.
 

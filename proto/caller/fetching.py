@@ -52,7 +52,7 @@ class Transfer:
         file: BinaryIO,
         *,
         stop: threading.Event,
-        on_bytes: Callable[[int], None],
+        on_bytes: Callable[[int], object],
     ) -> None:
         self._document = document
         self._file = file

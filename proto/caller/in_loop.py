@@ -200,8 +200,8 @@ class AsyncClient:
         job_id: str,
         *,
         parallel: int = PARALLEL,
-        on_file: Callable[[PulledFile], None] = lambda _: None,
-        on_bytes: Callable[[int], None] = lambda _: None,
+        on_file: Callable[[PulledFile], object] = lambda _: None,
+        on_bytes: Callable[[int], object] = lambda _: None,
     ) -> Pulled:
         """Fetch every available document of a job into `folder`, see Client.download_to."""
         loop = asyncio.get_running_loop()

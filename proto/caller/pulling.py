@@ -54,8 +54,8 @@ class Pull:
     folder: Path
     mint: Callable[[pb.Document], str]
     parallel: int = PARALLEL
-    on_file: Callable[[PulledFile], None] = lambda _: None
-    on_bytes: Callable[[int], None] = lambda _: None
+    on_file: Callable[[PulledFile], object] = lambda _: None
+    on_bytes: Callable[[int], object] = lambda _: None
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> Pulled:

@@ -255,6 +255,7 @@ def test_on_a_terminal_a_bar_moves(autos: Autos) -> None:
     assert "\x1b[" in screen
     assert "3/4" in screen
     assert "1 failed" in screen
+    assert "PARTIALLY_COMPLETED" in screen
     assert "/s" in screen
 
 

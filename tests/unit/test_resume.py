@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -42,7 +42,7 @@ class World:
 
     def stream(
         self, request: pb.WatchProgressRequest, pace: Iterator[int]
-    ) -> Iterator[pb.WatchProgressResponse]:
+    ) -> Generator[pb.WatchProgressResponse, None, None]:
         """WatchProgress, as server/service.py does it."""
         told = request.after_revision
         yield pb.WatchProgressResponse(revision=told, job=self.job())
