@@ -25,7 +25,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 3_000),
-    # Finds a dead peer in 40 s. More often than every 30 s would strain a server's ping limits.
+    # Finds a dead peer in about a minute; a watch finds it by its heartbeats, sooner. More often
+    # would strain the limits that servers set to pings.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # A page of 1,000 documents, each with the longest names there are.
