@@ -84,12 +84,12 @@ def test_a_start_whose_answer_is_lost_starts_nothing_twice(autos: Autos, proxy: 
 def test_a_watch_over_cut_connections_tells_all_once(
     autos: Autos, proxy: Proxy, watched: Watched
 ) -> None:
-    number = autos.portal.add_case(documents=40, latency_s=0.03, faults={9: "503-once"})
+    number = autos.portal.add_case(documents=24, latency_s=0.05, faults={9: "503-once"})
     job = start(autos, number).job
     pauses: list[float] = []
 
     def cut_now_and_then(told: int) -> None:
-        if told % 15 == 0:
+        if told % 10 == 0:
             proxy.cut()
 
     messages = watched(_address(proxy), job, cut_now_and_then, lambda _, s: pauses.append(s), 10)
