@@ -17,6 +17,9 @@ from actors.enqueue import Messages, make_broker
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from server import metrics
+from server.callers import Callers
+from server.clients import DEFAULT_NAME, Client, ClientLimits
+from server.clients_file import ClientsFile
 from server.interceptor import ErrorInterceptor
 from server.reflection import add_reflection
 from server.service import DownloadService, Parts
@@ -75,12 +78,20 @@ def parts_of(settings: Settings) -> Parts:
 
 async def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then lets calls finish."""
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
+    limits = ClientLimits(
+        settings.client_starts_per_minute,
+        settings.client_jobs_at_once,
+        settings.client_open_watches,
+    )
+    clients = ClientsFile(settings.clients_file, limits) if settings.clients_file else None
+    callers = Callers(clients, Client(DEFAULT_NAME, limits))
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers)], options=OPTIONS)
     service = DownloadService(parts_of(settings))
     pb_grpc.add_DownloadServiceServicer_to_server(service, server)
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    add_reflection(server, (SERVICE, health.SERVICE_NAME))
+    if settings.grpc_reflection:
+        add_reflection(server, (SERVICE, health.SERVICE_NAME))
     try:
         server.add_insecure_port(settings.grpc_listen)
     except RuntimeError as error:
@@ -95,6 +106,7 @@ async def serve(settings: Settings) -> None:
         asyncio.create_task(watch_troubles(healthy, name, troubles))
         for name, troubles in ((SPOOL, service.spool_troubles), (PORTAL, service.portal_troubles))
     ]
+    watches.append(asyncio.create_task(callers.keep_current()))
     log.info("serving", address=settings.grpc_listen)
     await _stop_signal()
     log.info("stopping")

@@ -43,6 +43,31 @@ class MalformedRequest(CallerError):
         )
 
 
+class Unauthenticated(CallerError):
+    """Who calls is not known."""
+
+
+class NoToken(Unauthenticated):
+    """Neither a token nor a certificate that names a client."""
+
+    reason = "NO_TOKEN"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Only known clients are served; send your token as metadata"
+            ' "authorization: Bearer <token>".'
+        )
+
+
+class UnknownToken(Unauthenticated):
+    """A token that is no client's, or no longer."""
+
+    reason = "UNKNOWN_TOKEN"
+
+    def __init__(self) -> None:
+        super().__init__("No client has this token; it may have been taken out.")
+
+
 class ShuttingDown(ServiceUnavailable):
     """This process ends; another one serves the same jobs."""
 
@@ -83,6 +108,10 @@ def _malformed(error: MalformedRequest) -> Answer:
     return code_pb2.INVALID_ARGUMENT, str(error), [_info(error.reason)]
 
 
+def _unauthenticated(error: Unauthenticated) -> Answer:
+    return code_pb2.UNAUTHENTICATED, str(error), [_info(error.reason)]
+
+
 def _not_found(error: NotFound) -> Answer:
     resource = error_details_pb2.ResourceInfo(
         resource_type=f"autos.downloads.v1.{error.resource_type.capitalize()}",
@@ -112,6 +141,7 @@ def _unavailable(error: ServiceUnavailable) -> Answer:
 _TABLE: tuple[tuple[type[AutosError], Callable[[Any], Answer]], ...] = (
     (InvalidRequest, _invalid),
     (MalformedRequest, _malformed),
+    (Unauthenticated, _unauthenticated),
     (NotFound, _not_found),
     (PreconditionFailed, _precondition),
     (ServiceUnavailable, _unavailable),
