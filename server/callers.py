@@ -21,6 +21,11 @@ class Callers:
         self._file = file
         self._default = default
 
+    @property
+    def roster(self) -> Roster | None:
+        """All known clients: another object after each change. None when nobody must be known."""
+        return self._file.roster if self._file else None
+
     async def keep_current(self) -> None:
         """Looks at the file every second, for ever; a client that is added is known by then."""
         while self._file is not None:
@@ -32,6 +37,11 @@ class Callers:
         if self._file is None or method.startswith(OPEN_SERVICES):
             return self._default
         return _known(self._file.roster, context)
+
+    def require_same(self, client: Client, method: str, context: Any) -> None:
+        """Raises Unauthenticated when the caller is no longer known as this client."""
+        if self.identify(method, context).name != client.name:
+            raise UnknownToken
 
 
 def _known(roster: Roster, context: Any) -> Client:

@@ -12,7 +12,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from server.callers import Callers
-from server.clients import set_current_client
+from server.clients import Client, set_current_client
 from server.errors import MalformedRequest, status_of
 
 Parse = Callable[[bytes], Any]
@@ -69,10 +69,14 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     def _guard_stream(self, inner: Any, method: str, parse: Parse | None) -> Any:
         async def guarded(given: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                self._begin(method, context)
+                client, roster = self._begin(method, context), self._callers.roster
                 request = _parsed(parse, given) if parse else given
                 async with aclosing(inner(request, context)) as messages:
                     async for message in messages:
+                        if self._callers.roster is not roster:
+                            # What a token has opened ends when the token is taken out.
+                            roster = self._callers.roster
+                            self._callers.require_same(client, method, context)
                         yield message
             except grpc.aio.AbortError:
                 raise
@@ -81,7 +85,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
         return guarded
 
-    def _begin(self, method: str, context: Any) -> None:
+    def _begin(self, method: str, context: Any) -> Client:
         """Finds out who calls. Raises Unauthenticated.
 
         A call has a task of its own, so what is bound here ends with it.
@@ -90,6 +94,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         client = self._callers.identify(method, context)
         structlog.contextvars.bind_contextvars(client=client.name)
         set_current_client(client)
+        return client
 
 
 def _parsed(parse: Parse, raw: bytes) -> Any:

@@ -18,8 +18,9 @@ from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from proto.messages import document_message, job_message, set_place, timestamp, webhook_message
 from server import page_tokens, requests
-from server.clients import current_client
+from server.clients import Client, current_client
 from server.errors import ShuttingDown
+from server.open_watches import OpenWatches
 from server.watch import Change, Feed, Hub, Reader
 from storage import documents, jobs, logins, repairs, reruns, reuse, webhooks
 from storage.database import Database
@@ -31,6 +32,7 @@ from storage.objects import Objects
 from storage.queue_view import Place, QueueView
 from storage.receivers import Receivers, display
 from storage.records import JobView, is_sealed
+from storage.start_rate import StartRate
 from storage.states import JOB_ENDS
 
 P = ParamSpec("P")
@@ -59,6 +61,7 @@ class Parts:
     lanes: int
     queue: QueueView
     login: Login
+    start_rate: StartRate
     reuse_limit_s: float = REUSE_LIMIT_S
 
 
@@ -67,6 +70,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.open_watches = OpenWatches()
         self.hub = Hub(Reader(read=self._read, revisions=self._revisions), parts.redis_url)
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -80,17 +84,20 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self, request: pb.StartDownloadRequest, context: Context
     ) -> pb.StartDownloadResponse:
         """Starts or joins a job; ends it at once when everything is there already."""
+        client = current_client()
         wanted = requests.start_request(
             request,
-            client=current_client().name,
+            client=client,
             receivers=self._parts.receivers,
             default_max_age_s=self._parts.listing_max_age_s,
         )
-        view, is_new = await self._run(self._start, wanted)
+        view, is_new = await self._run(self._start, client, wanted)
         return pb.StartDownloadResponse(job=await self._job(view), created=is_new)
 
-    def _start(self, wanted: StartRequest) -> tuple[JobView, bool]:
+    def _start(self, client: Client, wanted: StartRequest) -> tuple[JobView, bool]:
         parts = self._parts
+        if client.limits:
+            parts.start_rate.count(client.name, client.limits.starts_per_minute)
         known = self._known(wanted)
         view, is_new = jobs.start(
             parts.database, wanted, job_deadline_s=parts.job_deadline_s, known=known
@@ -176,17 +183,19 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     ) -> AsyncIterator[pb.WatchProgressResponse]:
         """The job, its changed documents, then what changes, until the job ends."""
         watch = requests.watch(request)
-        view = await self._view(watch.target)
-        if watch.after_revision > view.job.revision:
-            raise InvalidRequest.of(
-                "after_revision", f"is ahead of the job, whose revision is {view.job.revision}."
-            )
-        with self.hub.feed(view.job.job_id, view.job.client) as feed:
-            # A feed that others watch may be behind what was just read.
-            await feed.refresh(view.job.revision)
-            yield _told(watch.after_revision, job=await self._job(view))
-            async for message in self._follow(feed, watch.after_revision, watch.heartbeat_s):
-                yield message
+        # Counted before anything is read for it.
+        with self.open_watches.one_more(current_client()):
+            view = await self._view(watch.target)
+            if watch.after_revision > view.job.revision:
+                raise InvalidRequest.of(
+                    "after_revision", f"is ahead of the job, whose revision is {view.job.revision}."
+                )
+            with self.hub.feed(view.job.job_id, view.job.client) as feed:
+                # A feed that others watch may be behind what was just read.
+                await feed.refresh(view.job.revision)
+                yield _told(watch.after_revision, job=await self._job(view))
+                async for message in self._follow(feed, watch.after_revision, watch.heartbeat_s):
+                    yield message
 
     async def _follow(
         self, feed: Feed, revision: int, heartbeat_s: float
@@ -291,16 +300,17 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
         """Runs the failed documents of an ended job again; ends it when all are there already."""
         job_id, request_id = requests.retry(request)
-        view = await self._run(self._retry, current_client().name, job_id, request_id)
+        view = await self._run(self._retry, current_client(), job_id, request_id)
         return pb.RetryJobResponse(job=await self._job(view))
 
-    def _retry(self, client: str, job_id: UUID, request_id: UUID | None) -> JobView:
+    def _retry(self, client: Client, job_id: UUID, request_id: UUID | None) -> JobView:
         view, is_new = reruns.rerun(
             self._parts.database,
             self._parts.objects,
-            client,
+            client.name,
             job_id,
             request_id=request_id,
+            jobs_at_once=client.limits.jobs_at_once if client.limits else None,
             job_deadline_s=self._parts.job_deadline_s,
             limit_s=self._parts.reuse_limit_s,
         )

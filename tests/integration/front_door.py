@@ -26,6 +26,7 @@ from storage.objects import Objects
 from storage.queue_view import QueueView
 from storage.receivers import Receivers
 from storage.slots import Limits
+from storage.start_rate import StartRate
 from tests.integration.scenes import LANES, LOGIN
 
 WIDE = ClientLimits(1_000_000, 1_000_000, 1_000_000)
@@ -60,6 +61,7 @@ def service_parts(database: Database, objects: Objects, redis_url: str) -> Itera
             lanes=LANES,
             queue=QueueView(database, Limits(10, 6, LANES), LOGIN),
             login=LOGIN,
+            start_rate=StartRate(redis_url),
         )
 
 
