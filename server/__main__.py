@@ -17,13 +17,18 @@ from actors.enqueue import Messages, make_broker
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from server import metrics
+from server.callers import Callers
 from server.channelz import add_channelz
+from server.clients import DEFAULT_NAME, Client, ClientLimits
+from server.clients_file import ClientsFile
+from server.connections import connection_options
 from server.interceptor import ErrorInterceptor
 from server.job_names import JobNames
 from server.reflection import add_reflection
 from server.rpc_metrics import RpcMetrics
 from server.rpc_traces import RpcTraces
 from server.service import DownloadService, Parts
+from server.tls import TlsFiles
 from storage import logs
 from storage.database import Database
 from storage.errors import ConfigurationError, ServiceUnavailable
@@ -33,6 +38,7 @@ from storage.queue_view import QueueView
 from storage.receivers import Receivers
 from storage.settings import Settings
 from storage.slots import Limits
+from storage.start_rate import StartRate
 from storage.telemetry.recorder import SILENT
 from storage.telemetry.signals import UNSEEN, Signals
 from storage.wakeups import Wakeups
@@ -52,7 +58,7 @@ OPTIONS = (
     # Thousands of streams opened in one burst are not to be cancelled.
     ("grpc.server.max_pending_requests", 50_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
-    ("grpc.max_receive_message_length", 1024 * 1024),
+    *connection_options(),
 )
 
 
@@ -80,6 +86,7 @@ def parts_of(settings: Settings, signals: Signals = UNSEEN) -> Parts:
         queue=QueueView(database, Limits.of(settings), login),
         login=login,
         tracer=signals.tracer,
+        start_rate=StartRate(settings.redis_url),
     )
 
 
@@ -95,8 +102,15 @@ def watching(signals: Signals) -> list[grpc.aio.ServerInterceptor]:
 
 async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
     """Serves until SIGTERM or SIGINT, then lets calls finish."""
+    limits = ClientLimits(
+        settings.client_starts_per_minute,
+        settings.client_jobs_at_once,
+        settings.client_open_watches,
+    )
+    clients = ClientsFile(settings.clients_file, limits) if settings.clients_file else None
+    callers = Callers(clients, Client(DEFAULT_NAME, limits))
     server = grpc.aio.server(
-        interceptors=[*watching(signals), ErrorInterceptor(), JobNames()],
+        interceptors=[*watching(signals), ErrorInterceptor(callers), JobNames()],
         options=_options(settings),
     )
     service = DownloadService(parts_of(settings, signals))
@@ -106,14 +120,9 @@ async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
     services = [SERVICE, health.SERVICE_NAME]
     if settings.is_channelz_on:
         services.append(add_channelz(server))
-    add_reflection(server, services)
-    try:
-        server.add_insecure_port(settings.grpc_listen)
-    except RuntimeError as error:
-        raise ConfigurationError(
-            f"GRPC_LISTEN: {settings.grpc_listen} cannot be listened on; "
-            "stop what uses it or set GRPC_LISTEN to another address."
-        ) from error
+    if settings.grpc_reflection:
+        add_reflection(server, services)
+    open_port(server, settings)
     await server.start()
     service.hub.start()
     await _set_health(healthy, health_pb2.HealthCheckResponse.SERVING)
@@ -121,6 +130,7 @@ async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
         asyncio.create_task(watch_troubles(healthy, name, troubles))
         for name, troubles in ((SPOOL, service.spool_troubles), (PORTAL, service.portal_troubles))
     ]
+    watches.append(asyncio.create_task(callers.keep_current()))
     log.info("serving", address=settings.grpc_listen)
     await _stop_signal()
     log.info("stopping")
@@ -133,6 +143,22 @@ async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
 
 def _options(settings: Settings) -> tuple[tuple[str, int], ...]:
     return (*OPTIONS, ("grpc.enable_channelz", int(settings.is_channelz_on)))
+
+
+def open_port(server: grpc.aio.Server, settings: Settings) -> None:
+    """Has it listen, with TLS if there is a certificate. Raises ConfigurationError."""
+    cert, key = settings.grpc_tls_cert_file, settings.grpc_tls_key_file
+    files = TlsFiles(cert, key, settings.grpc_tls_client_ca_file) if cert and key else None
+    try:
+        if files:
+            server.add_secure_port(settings.grpc_listen, files.credentials())
+        else:
+            server.add_insecure_port(settings.grpc_listen)
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"GRPC_LISTEN: {settings.grpc_listen} cannot be listened on; "
+            "stop what uses it or set GRPC_LISTEN to another address."
+        ) from error
 
 
 async def watch_troubles(
