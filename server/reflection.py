@@ -28,15 +28,16 @@ class _CommentedFile:
 
     def __init__(self) -> None:
         files = descriptor_pb2.FileDescriptorSet.FromString(IMAGE.read_bytes()).file
-        [self._commented] = [file for file in files if file.name == pb.DESCRIPTOR.name]
-        # buf notes there whether a file was imported: nothing for our callers.
-        self._commented.DiscardUnknownFields()
+        [image] = [file for file in files if file.name == pb.DESCRIPTOR.name]
+        self._comments = image.source_code_info
 
     def __getattr__(self, name: str) -> Any:
         return getattr(pb.DESCRIPTOR, name)
 
     def CopyToProto(self, proto: descriptor_pb2.FileDescriptorProto) -> None:
-        proto.CopyFrom(self._commented)
+        # Not the image's own fields: with their json_name grpcurl would print jobId for job_id.
+        pb.DESCRIPTOR.CopyToProto(proto)
+        proto.source_code_info.CopyFrom(self._comments)
 
 
 class _Pool:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from dev.sandbox import ROOT
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import finish
+from tests.cookbook.answers import difference
+from tests.cookbook.kitchen import cook
+from tests.cookbook.recipes import ADDRESS, BLOCK, FILE, RECEIVER, steps_of
+from tests.cookbook.settling import settle
 
 BIN = Path(sys.executable).parent
 SERVICE = "autos.downloads.v1.DownloadService"
@@ -163,11 +167,11 @@ def test_buf_curl_lists_every_method(autos: Autos) -> None:
 
 
 def test_the_calls_of_the_readme_work_as_printed(autos: Autos) -> None:
-    blocks = re.findall(r"^```\w*\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    blocks = [block[2] for block in BLOCK.finditer((ROOT / "README.md").read_text())]
     calls = [line for block in blocks for line in block.splitlines() if "bin/grpcurl" in line]
     assert len(calls) >= 10, "the README has changed: look here again"
     # Nothing but the address differs, since the suite takes any free port.
-    script = "\n".join(calls).replace("127.0.0.1:50051", autos.stack.env["GRPC_LISTEN"])
+    script = "\n".join(calls).replace(ADDRESS, autos.stack.env["GRPC_LISTEN"])
 
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
@@ -183,3 +187,21 @@ def test_the_calls_of_the_readme_work_as_printed(autos: Autos) -> None:
     assert '"state": "JOB_STATE_PARTIALLY_COMPLETED"' in done.stdout
     assert '"url": "http' in done.stdout
     assert '"status": "SERVING"' in done.stdout
+
+
+def test_every_command_of_the_cookbook_answers_as_printed(autos: Autos) -> None:
+    steps = list(steps_of(FILE.read_text()))
+    used = {
+        ADDRESS: autos.stack.env["GRPC_LISTEN"],
+        RECEIVER: urlsplit(autos.receiver.url).netloc,
+    }
+
+    answers = cook(steps, lambda: settle(autos.api), used, timeout_s=200)
+
+    ids: dict[str, str] = {}
+    differences = [
+        f"{FILE.name}:{step.line}: {step.command}{found}"
+        for step, answer in zip(steps, answers, strict=True)
+        if (found := difference(step.answer, answer, ids))
+    ]
+    assert not differences, "\n".join(differences)
