@@ -29,7 +29,7 @@ secret: $(READY) ## the key of the webhook signatures of make run
 	@$(BIN)/python -m dev.secret
 
 test: $(READY) ## all tests, against the real servers
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 chaos: $(READY) ## jobs while everything breaks by a seed, then checks; ARGS="--seeds 5 --jobs 200"
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -1,4 +1,4 @@
-"""Maps every error that leaves a method, and binds the log context of a call."""
+"""Names the caller of every call, maps every error that leaves it, and binds its log context."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
+from server.callers import Callers
+from server.clients import Client, set_current_client
 from server.errors import MalformedRequest, status_of
 
 Parse = Callable[[bytes], Any]
@@ -19,8 +21,12 @@ Parse = Callable[[bytes], Any]
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """No exception text reaches a caller: errors go through the table in server/errors.py.
 
-    Requests are parsed in here too, because gRPC would tell the caller how its parser failed.
+    Nothing is done for a caller who is not known. Requests are parsed in here too, because gRPC
+    would tell the caller how its parser failed.
     """
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
 
     async def intercept_service(
         self,
@@ -33,43 +39,62 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return handler
         method, parse = handler_call_details.method, handler.request_deserializer
         if handler.unary_unary:
-            guarded = _guard_unary(handler.unary_unary, method, parse)
+            guarded = self._guard_unary(handler.unary_unary, method, parse)
             return handler._replace(unary_unary=guarded, request_deserializer=None)
         if handler.unary_stream:
             # Health's own Watch is no generator: it writes to the context.
             is_generator = inspect.isasyncgenfunction(handler.unary_stream)
-            guard = _guard_stream if is_generator else _guard_unary
+            guard = self._guard_stream if is_generator else self._guard_unary
             guarded = guard(handler.unary_stream, method, parse)
             return handler._replace(unary_stream=guarded, request_deserializer=None)
-        return handler
+        if handler.stream_stream:
+            # Reflection: what it streams in is parsed by gRPC.
+            guarded = self._guard_stream(handler.stream_stream, method, parse=None)
+            return handler._replace(stream_stream=guarded)
+        # There is none, and an unknown kind would not ask who calls.
+        return None
 
-
-def _guard_unary(inner: Any, method: str, parse: Parse) -> Any:
-    async def guarded(raw: bytes, context: Any) -> Any:
-        with structlog.contextvars.bound_contextvars(rpc=method):
+    def _guard_unary(self, inner: Any, method: str, parse: Parse) -> Any:
+        async def guarded(raw: bytes, context: Any) -> Any:
             try:
+                self._begin(method, context)
                 return await inner(_parsed(parse, raw), context)
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 - the edge: everything is mapped here
                 await context.abort_with_status(status_of(error))
 
-    return guarded
+        return guarded
 
-
-def _guard_stream(inner: Any, method: str, parse: Parse) -> Any:
-    async def guarded(raw: bytes, context: Any) -> AsyncIterator[Any]:
-        with structlog.contextvars.bound_contextvars(rpc=method):
+    def _guard_stream(self, inner: Any, method: str, parse: Parse | None) -> Any:
+        async def guarded(given: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                async with aclosing(inner(_parsed(parse, raw), context)) as messages:
+                client, roster = self._begin(method, context), self._callers.roster
+                request = _parsed(parse, given) if parse else given
+                async with aclosing(inner(request, context)) as messages:
                     async for message in messages:
+                        if self._callers.roster is not roster:
+                            # What a token has opened ends when the token is taken out.
+                            roster = self._callers.roster
+                            self._callers.require_same(client, method, context)
                         yield message
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 - the edge: everything is mapped here
                 await context.abort_with_status(status_of(error))
 
-    return guarded
+        return guarded
+
+    def _begin(self, method: str, context: Any) -> Client:
+        """Finds out who calls. Raises Unauthenticated.
+
+        A call has a task of its own, so what is bound here ends with it.
+        """
+        structlog.contextvars.bind_contextvars(rpc=method)
+        client = self._callers.identify(method, context)
+        structlog.contextvars.bind_contextvars(client=client.name)
+        set_current_client(client)
+        return client
 
 
 def _parsed(parse: Parse, raw: bytes) -> Any:

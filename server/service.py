@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -17,7 +18,9 @@ from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from proto.messages import document_message, job_message, set_place, timestamp, webhook_message
 from server import page_tokens, requests
+from server.clients import Client, current_client
 from server.errors import ShuttingDown
+from server.open_watches import OpenWatches
 from server.watch import Change, Feed, Hub, Reader
 from storage import documents, jobs, logins, repairs, reruns, reuse, webhooks
 from storage.database import Database
@@ -29,14 +32,13 @@ from storage.objects import Objects
 from storage.queue_view import Place, QueueView
 from storage.receivers import Receivers, display
 from storage.records import JobView, is_sealed
+from storage.start_rate import StartRate
 from storage.states import JOB_ENDS
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[object, object]
 
-# Until clients are authenticated there is one.
-CLIENT = "default"
 # Above this many documents a known listing is left to a worker: the call must stay short.
 MAX_DOCUMENTS_IN_CALL = 500
 # How long a call may spend on finding out that a case is there already.
@@ -59,6 +61,7 @@ class Parts:
     lanes: int
     queue: QueueView
     login: Login
+    start_rate: StartRate
     reuse_limit_s: float = REUSE_LIMIT_S
 
 
@@ -67,27 +70,34 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.open_watches = OpenWatches()
         self.hub = Hub(Reader(read=self._read, revisions=self._revisions), parts.redis_url)
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._parts.pool, partial(call, *args, **kwargs))
+        # With the context of the call, for the log. A call that is gone takes what still waits for
+        # a thread with it; what a thread has begun goes to its end.
+        work = partial(copy_context().run, call, *args, **kwargs)
+        return await loop.run_in_executor(self._parts.pool, work)
 
     async def StartDownload(
         self, request: pb.StartDownloadRequest, context: Context
     ) -> pb.StartDownloadResponse:
         """Starts or joins a job; ends it at once when everything is there already."""
+        client = current_client()
         wanted = requests.start_request(
             request,
-            client=CLIENT,
+            client=client,
             receivers=self._parts.receivers,
             default_max_age_s=self._parts.listing_max_age_s,
         )
-        view, is_new = await self._run(self._start, wanted)
+        view, is_new = await self._run(self._start, client, wanted)
         return pb.StartDownloadResponse(job=await self._job(view), created=is_new)
 
-    def _start(self, wanted: StartRequest) -> tuple[JobView, bool]:
+    def _start(self, client: Client, wanted: StartRequest) -> tuple[JobView, bool]:
         parts = self._parts
+        if client.limits:
+            parts.start_rate.count(client.name, client.limits.starts_per_minute)
         known = self._known(wanted)
         view, is_new = jobs.start(
             parts.database, wanted, job_deadline_s=parts.job_deadline_s, known=known
@@ -163,26 +173,29 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return await self._run(queue.places, job_ids)
 
     async def _view(self, target: UUID | str) -> JobView:
+        client = current_client().name
         if isinstance(target, UUID):
-            return await self._run(jobs.get, self._parts.database, CLIENT, target)
-        return await self._run(jobs.newest, self._parts.database, CLIENT, target)
+            return await self._run(jobs.get, self._parts.database, client, target)
+        return await self._run(jobs.newest, self._parts.database, client, target)
 
     async def WatchProgress(
         self, request: pb.WatchProgressRequest, context: Context
     ) -> AsyncIterator[pb.WatchProgressResponse]:
         """The job, its changed documents, then what changes, until the job ends."""
         watch = requests.watch(request)
-        view = await self._view(watch.target)
-        if watch.after_revision > view.job.revision:
-            raise InvalidRequest.of(
-                "after_revision", f"is ahead of the job, whose revision is {view.job.revision}."
-            )
-        with self.hub.feed(view.job.job_id) as feed:
-            # A feed that others watch may be behind what was just read.
-            await feed.refresh(view.job.revision)
-            yield _told(watch.after_revision, job=await self._job(view))
-            async for message in self._follow(feed, watch.after_revision, watch.heartbeat_s):
-                yield message
+        # Counted before anything is read for it.
+        with self.open_watches.one_more(current_client()):
+            view = await self._view(watch.target)
+            if watch.after_revision > view.job.revision:
+                raise InvalidRequest.of(
+                    "after_revision", f"is ahead of the job, whose revision is {view.job.revision}."
+                )
+            with self.hub.feed(view.job.job_id, view.job.client) as feed:
+                # A feed that others watch may be behind what was just read.
+                await feed.refresh(view.job.revision)
+                yield _told(watch.after_revision, job=await self._job(view))
+                async for message in self._follow(feed, watch.after_revision, watch.heartbeat_s):
+                    yield message
 
     async def _follow(
         self, feed: Feed, revision: int, heartbeat_s: float
@@ -206,11 +219,11 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
                 if not is_changed:
                     yield _told(revision, heartbeat=pb.Heartbeat())
 
-    async def _read(self, job_id: UUID, after_revision: int) -> Change:
-        return await self._run(self._read_now, job_id, after_revision)
+    async def _read(self, client: str, job_id: UUID, after_revision: int) -> Change:
+        return await self._run(self._read_now, client, job_id, after_revision)
 
-    def _read_now(self, job_id: UUID, after_revision: int) -> Change:
-        view = jobs.get(self._parts.database, CLIENT, job_id)
+    def _read_now(self, client: str, job_id: UUID, after_revision: int) -> Change:
+        view = jobs.get(self._parts.database, client, job_id)
         changed = documents.changed(
             self._parts.database, job_id, after_revision=after_revision, up_to=view.job.revision
         )
@@ -229,7 +242,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """Jobs, newest first."""
-        page = requests.list_jobs(request, client=CLIENT)
+        page = requests.list_jobs(request, client=current_client().name)
         found = await self._run(jobs.page, self._parts.database, page.wanted, page.size + 1)
         shown, token = found[: page.size], ""
         if len(found) > page.size:
@@ -241,9 +254,10 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self, request: pb.ListDocumentsRequest, context: Context
     ) -> pb.ListDocumentsResponse:
         """Documents in the order of the case file."""
-        page = requests.list_documents(request, client=CLIENT)
+        client = current_client().name
+        page = requests.list_documents(request, client=client)
         found = await self._run(
-            documents.page, self._parts.database, CLIENT, page.wanted, page.size + 1
+            documents.page, self._parts.database, client, page.wanted, page.size + 1
         )
         shown, token = found[: page.size], ""
         if len(found) > page.size:
@@ -256,11 +270,11 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self, request: pb.CancelJobRequest, context: Context
     ) -> pb.CancelJobResponse:
         """Stops a job."""
-        view = await self._run(self._cancel, requests.job_id(request.job_id))
+        view = await self._run(self._cancel, current_client().name, requests.job_id(request.job_id))
         return pb.CancelJobResponse(job=await self._job(view))
 
-    def _cancel(self, job_id: UUID) -> JobView:
-        view = jobs.cancel(self._parts.database, CLIENT, job_id)
+    def _cancel(self, client: str, job_id: UUID) -> JobView:
+        view = jobs.cancel(self._parts.database, client, job_id)
         self._parts.messages.send_webhooks(job_id, webhooks.due(self._parts.database, job_id))
         return view
 
@@ -270,7 +284,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         """A fresh URL of a stored document."""
         job_id, document_id = requests.document_ids(request)
         document, case_level = await self._run(
-            documents.get, self._parts.database, CLIENT, job_id, document_id
+            documents.get, self._parts.database, current_client().name, job_id, document_id
         )
         if document.object_key is None:
             raise PreconditionFailed(
@@ -286,16 +300,17 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
         """Runs the failed documents of an ended job again; ends it when all are there already."""
         job_id, request_id = requests.retry(request)
-        view = await self._run(self._retry, job_id, request_id)
+        view = await self._run(self._retry, current_client(), job_id, request_id)
         return pb.RetryJobResponse(job=await self._job(view))
 
-    def _retry(self, job_id: UUID, request_id: UUID | None) -> JobView:
+    def _retry(self, client: Client, job_id: UUID, request_id: UUID | None) -> JobView:
         view, is_new = reruns.rerun(
             self._parts.database,
             self._parts.objects,
-            CLIENT,
+            client.name,
             job_id,
             request_id=request_id,
+            jobs_at_once=client.limits.jobs_at_once if client.limits else None,
             job_deadline_s=self._parts.job_deadline_s,
             limit_s=self._parts.reuse_limit_s,
         )
@@ -307,11 +322,13 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self, request: pb.RedeliverWebhookRequest, context: Context
     ) -> pb.RedeliverWebhookResponse:
         """Sends the webhooks of an ended job again."""
-        view = await self._run(self._redeliver, requests.job_id(request.job_id))
+        view = await self._run(
+            self._redeliver, current_client().name, requests.job_id(request.job_id)
+        )
         return pb.RedeliverWebhookResponse(job=await self._job(view))
 
-    def _redeliver(self, job_id: UUID) -> JobView:
-        view = webhooks.redeliver(self._parts.database, CLIENT, job_id)
+    def _redeliver(self, client: str, job_id: UUID) -> JobView:
+        view = webhooks.redeliver(self._parts.database, client, job_id)
         self._parts.messages.send_webhooks(job_id, range(len(view.webhooks)))
         return view
 

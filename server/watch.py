@@ -43,7 +43,7 @@ class Reader:
     def __init__(
         self,
         *,
-        read: Callable[[UUID, int], Awaitable[Change]],
+        read: Callable[[str, UUID, int], Awaitable[Change]],
         revisions: Callable[[list[UUID]], Awaitable[dict[UUID, int]]],
     ) -> None:
         self.read = read
@@ -51,10 +51,11 @@ class Reader:
 
 
 class Feed:
-    """The changes of one job since its first watcher came."""
+    """The changes of one job of `client` since its first watcher came."""
 
-    def __init__(self, job_id: UUID, reader: Reader) -> None:
+    def __init__(self, job_id: UUID, client: str, reader: Reader) -> None:
         self.job_id = job_id
+        self.client = client
         self.watchers = 0
         self.revision = -1
         self._floor = -1
@@ -72,7 +73,7 @@ class Feed:
             is_first = self._job is None
             # At first only the job is wanted: see _take.
             after = BEYOND_ALL if is_first else self.revision
-            change = await self._reader.read(self.job_id, after)
+            change = await self._reader.read(self.client, self.job_id, after)
             self._take(change, is_first=is_first)
 
     def _take(self, change: Change, *, is_first: bool) -> None:
@@ -93,7 +94,7 @@ class Feed:
         if self._job is None:
             await self.refresh(0)
         if revision < self._floor:
-            return await self._reader.read(self.job_id, revision)
+            return await self._reader.read(self.client, self.job_id, revision)
         assert self._job is not None  # noqa: S101 - refresh() saw to it
         # The tail is in the order of revisions: only its new end is looked at.
         newer = list(takewhile(lambda d: d.revision > revision, reversed(self._tail.values())))
@@ -127,11 +128,14 @@ class Hub:
         self.is_closing = False
 
     @contextlib.contextmanager
-    def feed(self, job_id: UUID) -> Iterator[Feed]:
-        """The feed of a job, kept while anybody watches it."""
+    def feed(self, job_id: UUID, client: str) -> Iterator[Feed]:
+        """The feed of a job of `client`, kept while anybody watches it.
+
+        Whoever asks has seen that the job is theirs.
+        """
         feed = self._feeds.get(job_id)
         if feed is None:
-            feed = self._feeds[job_id] = Feed(job_id, self._reader)
+            feed = self._feeds[job_id] = Feed(job_id, client, self._reader)
         feed.watchers += 1
         try:
             yield feed
