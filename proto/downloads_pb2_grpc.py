@@ -30,6 +30,7 @@ class DownloadServiceStub:
 
     A refused call carries google.rpc.ErrorInfo with the domain "autos" and a reason. Each method names
     its own reasons. Every method can answer these:
+    - NO_TOKEN, UNKNOWN_TOKEN (UNAUTHENTICATED): the server knows its clients, and the call is none's.
     - INVALID_REQUEST (INVALID_ARGUMENT): BadRequest names every field that is wrong.
     - MALFORMED_REQUEST (INVALID_ARGUMENT): the bytes are not the method's request.
     - UNAVAILABLE (UNAVAILABLE): a part is away, or this process stops; try again after the delay in
@@ -97,6 +98,7 @@ class DownloadServiceServicer:
 
     A refused call carries google.rpc.ErrorInfo with the domain "autos" and a reason. Each method names
     its own reasons. Every method can answer these:
+    - NO_TOKEN, UNKNOWN_TOKEN (UNAUTHENTICATED): the server knows its clients, and the call is none's.
     - INVALID_REQUEST (INVALID_ARGUMENT): BadRequest names every field that is wrong.
     - MALFORMED_REQUEST (INVALID_ARGUMENT): the bytes are not the method's request.
     - UNAVAILABLE (UNAVAILABLE): a part is away, or this process stops; try again after the delay in
@@ -111,6 +113,8 @@ class DownloadServiceServicer:
 
         Reasons:
         - REQUEST_ID_REUSED (INVALID_ARGUMENT): the request_id came with other values before.
+        - TOO_MANY_STARTS, TOO_MANY_JOBS (RESOURCE_EXHAUSTED): a limit of this client, so many calls a
+        minute or jobs at once; QuotaFailure says which, RetryInfo when to try again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +136,8 @@ class DownloadServiceServicer:
 
         Reasons:
         - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
+        - TOO_MANY_WATCHES (RESOURCE_EXHAUSTED): this client has as many open as it may; RetryInfo says
+        when to try again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,6 +183,7 @@ class DownloadServiceServicer:
         is its job_id.
         - NOTHING_TO_RETRY (FAILED_PRECONDITION): no document of the job has failed.
         - REQUEST_ID_REUSED (INVALID_ARGUMENT): the request_id came with another job before.
+        - TOO_MANY_JOBS (RESOURCE_EXHAUSTED): as in StartDownload.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -267,6 +274,7 @@ class DownloadService:
 
     A refused call carries google.rpc.ErrorInfo with the domain "autos" and a reason. Each method names
     its own reasons. Every method can answer these:
+    - NO_TOKEN, UNKNOWN_TOKEN (UNAUTHENTICATED): the server knows its clients, and the call is none's.
     - INVALID_REQUEST (INVALID_ARGUMENT): BadRequest names every field that is wrong.
     - MALFORMED_REQUEST (INVALID_ARGUMENT): the bytes are not the method's request.
     - UNAVAILABLE (UNAVAILABLE): a part is away, or this process stops; try again after the delay in

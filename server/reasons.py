@@ -8,12 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 # Whatever is asked for.
-OF_EVERY_RPC = frozenset({"INVALID_REQUEST", "MALFORMED_REQUEST", "UNAVAILABLE", "INTERNAL"})
+OF_EVERY_RPC = frozenset(
+    {
+        "NO_TOKEN",
+        "UNKNOWN_TOKEN",
+        "INVALID_REQUEST",
+        "MALFORMED_REQUEST",
+        "UNAVAILABLE",
+        "INTERNAL",
+    }
+)
 # Beside these.
 OF_RPC: Mapping[str, frozenset[str]] = {
-    "StartDownload": frozenset({"REQUEST_ID_REUSED"}),
+    "StartDownload": frozenset({"REQUEST_ID_REUSED", "TOO_MANY_STARTS", "TOO_MANY_JOBS"}),
     "GetStatus": frozenset({"JOB_NOT_FOUND"}),
-    "WatchProgress": frozenset({"JOB_NOT_FOUND"}),
+    "WatchProgress": frozenset({"JOB_NOT_FOUND", "TOO_MANY_WATCHES"}),
     "ListJobs": frozenset(),
     "ListDocuments": frozenset({"JOB_NOT_FOUND"}),
     "CancelJob": frozenset({"JOB_NOT_FOUND"}),
@@ -24,6 +33,7 @@ OF_RPC: Mapping[str, frozenset[str]] = {
             "CASE_ACTIVE",
             "NOTHING_TO_RETRY",
             "REQUEST_ID_REUSED",
+            "TOO_MANY_JOBS",
         }
     ),
     "GetDocumentUrl": frozenset({"JOB_NOT_FOUND", "DOCUMENT_NOT_FOUND", "DOCUMENT_NOT_AVAILABLE"}),

@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import grpc
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_reflection.v1alpha import reflection_pb2
 
 from dev.sandbox import ROOT
-from tests.acceptance.conftest import Autos
+from tests.acceptance.conftest import Autos, free_port
 from tests.acceptance.jobs import finish
 from tests.cookbook.answers import difference
 from tests.cookbook.kitchen import cook
-from tests.cookbook.recipes import ADDRESS, BLOCK, FILE, RECEIVER, steps_of
+from tests.cookbook.recipes import ADDRESS, BLOCK, FILE, RECEIVER, SECURED, steps_of
+from tests.cookbook.secured import secured_server
 from tests.cookbook.settling import settle
 
 BIN = Path(sys.executable).parent
 SERVICE = "autos.downloads.v1.DownloadService"
 HEALTH = "grpc.health.v1.Health"
+JOB = "autos.downloads.v1.Job"
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
@@ -54,6 +59,7 @@ def test_grpcurl_lists_the_services_and_the_methods(autos: Autos) -> None:
             "rpc WatchProgress ( .autos.downloads.v1.WatchProgressRequest ) returns ( stream",
         ),
         (f"{SERVICE}.StartDownload", "option idempotency_level = IDEMPOTENT"),
+        (f"{SERVICE}.StartDownload", "// Starts a job, or returns the job that already serves"),
         ("autos.downloads.v1.Job", "optional int32 secrecy_level = 13"),
         ("autos.downloads.v1.JobState", "JOB_STATE_PARTIALLY_COMPLETED = 4"),
         ("autos.downloads.v1.WatchProgressRequest", "oneof target"),
@@ -71,6 +77,50 @@ def test_grpcurl_is_told_what_there_is_not(autos: Autos, symbol: str) -> None:
 
     assert done.returncode != 0
     assert "not found" in done.stderr.lower()
+
+
+ODD_QUESTIONS: dict[str, dict[str, Any]] = {
+    "an extension": {
+        "file_containing_extension": {
+            "containing_type": JOB,
+            "extension_number": 5,
+        }
+    },
+    "an extension of nothing": {
+        "file_containing_extension": {"containing_type": "x", "extension_number": 0}
+    },
+    "extensions of nothing": {"all_extension_numbers_of_type": "x"},
+    "a file that is not there": {"file_by_filename": "x.proto"},
+    "no symbol": {"file_containing_symbol": ""},
+    "dots": {"file_containing_symbol": "..."},
+}
+
+
+@pytest.mark.parametrize("service", REFLECTION)
+def test_reflection_answers_odd_questions_and_goes_on(autos: Autos, service: str) -> None:
+    known = {"file_containing_symbol": f"{SERVICE}.StartDownload"}
+    asked = [*ODD_QUESTIONS.values(), {}, {"all_extension_numbers_of_type": JOB}, known]
+    questions = [reflection_pb2.ServerReflectionRequest(**each) for each in asked]
+    ask = autos.channel.stream_stream(
+        f"/{service}/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+
+    *odd, nothing, none, file = ask(iter(questions), timeout=30)
+
+    not_found, invalid = (
+        grpc.StatusCode.NOT_FOUND.value[0],
+        grpc.StatusCode.INVALID_ARGUMENT.value[0],
+    )
+    assert [each.error_response.error_code for each in odd] == [not_found] * len(ODD_QUESTIONS)
+    assert nothing.error_response.error_code == invalid
+    assert list(none.all_extension_numbers_response.extension_number) == []
+    contract = FileDescriptorProto.FromString(
+        file.file_descriptor_response.file_descriptor_proto[0]
+    )
+    assert contract.service[0].name == "DownloadService"
+    assert contract.source_code_info.location, "the comments are there"
 
 
 def test_a_health_check_says_serving(autos: Autos) -> None:
@@ -189,14 +239,17 @@ def test_the_calls_of_the_readme_work_as_printed(autos: Autos) -> None:
     assert '"status": "SERVING"' in done.stdout
 
 
-def test_every_command_of_the_cookbook_answers_as_printed(autos: Autos) -> None:
+def test_every_command_of_the_cookbook_answers_as_printed(autos: Autos, tmp_path: Path) -> None:
     steps = list(steps_of(FILE.read_text()))
+    secured = f"127.0.0.1:{free_port()}"
     used = {
         ADDRESS: autos.stack.env["GRPC_LISTEN"],
         RECEIVER: urlsplit(autos.receiver.url).netloc,
+        SECURED: secured,
     }
 
-    answers = cook(steps, lambda: settle(autos.api), used, timeout_s=200)
+    with secured_server(autos.stack.env, secured, tmp_path) as environ:
+        answers = cook(steps, lambda: settle(autos.api), used, environ, timeout_s=200)
 
     ids: dict[str, str] = {}
     differences = [

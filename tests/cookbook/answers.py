@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# Those of jobs and documents, and of webhook events.
+ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=msg_)[0-9a-f]{32}")
 # They come and go with the load, not with the call.
 PLACE = re.compile(r'^\s*"(?:queue_position|estimated_end_time|queuePosition|estimatedEndTime)":')
 OTHER_EACH_TIME = {
@@ -17,7 +18,9 @@ OTHER_EACH_TIME = {
     '"revision": "<number>"': re.compile(r'"revision": "\d+"'),
     "<S3>/": re.compile(r"http://127\.0\.0\.1:\d+/[^/\"]+/"),
     "<signature>": re.compile(r'X-Amz-Algorithm=[^"\s]+'),
-    '_token": "<token>"': re.compile(r'_token": "[\w-]+"'),
+    'oken": "<token>"': re.compile(r'oken": "[\w-]+"'),
+    # Jittered.
+    '"retryDelay": "<seconds>"': re.compile(r'"retry_?[dD]elay":\s*"[\d.]+s"'),
     # buf curl's details are base64 of bytes that hold an id.
     '"value": "<base64>"': re.compile(r'"value": "[\w+/=]+"'),
 }
@@ -51,13 +54,13 @@ def _filled(lines: list[str], width: int) -> list[str]:
 def difference(printed: str, real: str, ids: dict[str, str]) -> str:
     """The lines that differ, printed and real; "" when none does.
 
-    `ids` are the printed UUIDs that were met before, each with its real one, and takes up new ones:
+    `ids` are the printed ids that were met before, each with its real one, and takes up new ones:
     what is printed twice must be the same twice.
     """
     found = []
     for wanted, got in _pairs(_lines(printed), _lines(real)):
-        same = UUID.sub("<id>", wanted) == UUID.sub("<id>", got)
-        for one, other in zip(UUID.findall(wanted), UUID.findall(got), strict=False):
+        same = ID.sub("<id>", wanted) == ID.sub("<id>", got)
+        for one, other in zip(ID.findall(wanted), ID.findall(got), strict=False):
             same = same and ids.setdefault(one, other) == other
         if not same:
             found.append(f"-{wanted}\n+{got}\n")

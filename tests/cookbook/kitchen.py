@@ -47,27 +47,31 @@ def cook(
     steps: Sequence[Step],
     settle: Callable[[], None],
     replaced: Mapping[str, str],
+    environ: Mapping[str, str],
     *,
     timeout_s: float,
 ) -> list[str]:
     """What each step prints, on either stream. Raises TimeoutExpired.
 
     `settle` is called between the first section and the others: it waits, as a reader would, until
-    nothing moves any more. `replaced` are addresses of the text, and those to be used.
+    nothing moves any more. `replaced` are addresses of the text, and those to be used. `environ`
+    is what is set beside.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         script = _script(steps, folder)
         for given, used in replaced.items():
             script = script.replace(given, used)
-        _run(script, settle, timeout_s)
+        _run(script, settle, environ, timeout_s)
         answers = [(folder / str(number)).read_text() for number in range(len(steps))]
     for given, used in replaced.items():
         answers = [answer.replace(used, given) for answer in answers]
     return answers
 
 
-def _run(script: str, settle: Callable[[], None], timeout_s: float) -> None:
+def _run(
+    script: str, settle: Callable[[], None], environ: Mapping[str, str], timeout_s: float
+) -> None:
     with subprocess.Popen(
         ("bash", "-c", script),
         stdin=subprocess.PIPE,
@@ -75,6 +79,7 @@ def _run(script: str, settle: Callable[[], None], timeout_s: float) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
+        env={**os.environ, **environ},
         start_new_session=True,
     ) as bash:
         assert bash.stdin

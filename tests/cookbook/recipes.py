@@ -12,6 +12,8 @@ FILE = ROOT / "docs" / "GRPCURL.md"
 # Of `make run`, and of who receives its webhooks.
 ADDRESS = "127.0.0.1:50051"
 RECEIVER = "127.0.0.1:8099"
+# Of the server that knows its clients.
+SECURED = "127.0.0.1:50052"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 
 

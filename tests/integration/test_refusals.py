@@ -17,6 +17,8 @@ from dev.servers import Servers
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from server.__main__ import parts_of
+from server.callers import Callers
+from server.clients import Client, ClientLimits
 from server.interceptor import ErrorInterceptor
 from server.reasons import OF_RPC
 from server.service import DownloadService, Parts
@@ -53,7 +55,8 @@ def _requests() -> dict[str, Message]:
 
 async def _refusals(parts: Parts) -> dict[str, Refusal]:
     """How a server of these parts refuses each method."""
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()])
+    callers = Callers(None, Client("default", ClientLimits(100, 100, 100)))
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers)])
     pb_grpc.add_DownloadServiceServicer_to_server(DownloadService(parts), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

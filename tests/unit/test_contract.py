@@ -19,8 +19,10 @@ BUF = Path(sys.executable).parent / "buf"
 SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"]
 # Where FileDescriptorProto keeps its services, and ServiceDescriptorProto its methods.
 SERVICES, METHODS = 6, 2
-# As the comments write it: "- JOB_NOT_FOUND (NOT_FOUND): ...".
-REASON = re.compile(r"^ - ([A-Z_]+) \(([A-Z_]+)\): ", re.M)
+# As the comments write it: "- JOB_NOT_FOUND (NOT_FOUND): ...", or several with one status.
+REASON = re.compile(r"^ - ([A-Z_, ]+) \(([A-Z_]+)\): ", re.M)
+# Reasons that are given where the error is raised.
+RAISED = re.compile(r'(?:PreconditionFailed|LimitReached|\bcls)\(\s*"([A-Z_]+)"')
 
 
 def _contract() -> descriptor_pb2.FileDescriptorProto:
@@ -44,7 +46,8 @@ def _comments() -> dict[str, str]:
 
 def _promised(name: str) -> dict[str, str]:
     """The reasons in a comment, each with its status."""
-    return dict(REASON.findall(_comments()[name]))
+    found = REASON.findall(_comments()[name])
+    return {reason: status for reasons, status in found for reason in reasons.split(", ")}
 
 
 def _readme() -> dict[str, str]:
@@ -87,7 +90,7 @@ def test_no_code_refuses_with_a_reason_that_is_not_declared() -> None:
         reason
         for folder in ("server", "storage")
         for file in (ROOT / folder).glob("*.py")
-        for reason in re.findall(r'PreconditionFailed\(\s*"([A-Z_]+)"', file.read_text())
+        for reason in re.findall(RAISED, file.read_text())
     }
     declared = frozenset.union(*map(reasons_of, OF_RPC))
 

@@ -16,7 +16,13 @@ from google.rpc import status_pb2
 import server
 import storage
 from server import errors
-from server.errors import MalformedRequest, ShuttingDown
+from server.errors import (
+    MalformedRequest,
+    NoToken,
+    ShuttingDown,
+    Unauthenticated,
+    UnknownToken,
+)
 from storage.errors import (
     AttemptError,
     AutosError,
@@ -26,6 +32,7 @@ from storage.errors import (
     FieldViolation,
     InvalidRequest,
     LeaseLost,
+    LimitReached,
     NotFound,
     PermanentError,
     PreconditionFailed,
@@ -36,7 +43,7 @@ from storage.errors import (
 )
 
 # Never raised themselves.
-BASES = {AutosError, CallerError, AttemptError}
+BASES = {AutosError, CallerError, AttemptError, Unauthenticated}
 SECRET = "postgresql://autos:hunter2@db/autos"
 Code = grpc.StatusCode
 
@@ -48,30 +55,43 @@ class Told:
     error: AutosError
     code: grpc.StatusCode
     reason: str
-    detail: type[Message] | None = None
+    details: tuple[type[Message], ...] = ()
 
 
 TOLD = [
-    Told(InvalidRequest.of("a", "b"), Code.INVALID_ARGUMENT, "INVALID_REQUEST", details.BadRequest),
+    Told(
+        InvalidRequest.of("a", "b"), Code.INVALID_ARGUMENT, "INVALID_REQUEST", (details.BadRequest,)
+    ),
     Told(
         RequestIdReused(FieldViolation("a", "b")),
         Code.INVALID_ARGUMENT,
         "REQUEST_ID_REUSED",
-        details.BadRequest,
+        (details.BadRequest,),
     ),
     Told(MalformedRequest(), Code.INVALID_ARGUMENT, "MALFORMED_REQUEST"),
-    Told(NotFound("job", "x"), Code.NOT_FOUND, "JOB_NOT_FOUND", details.ResourceInfo),
-    Told(NotFound("document", "x"), Code.NOT_FOUND, "DOCUMENT_NOT_FOUND", details.ResourceInfo),
+    Told(NoToken(), Code.UNAUTHENTICATED, "NO_TOKEN"),
+    Told(UnknownToken(), Code.UNAUTHENTICATED, "UNKNOWN_TOKEN"),
+    Told(NotFound("job", "x"), Code.NOT_FOUND, "JOB_NOT_FOUND", (details.ResourceInfo,)),
+    Told(NotFound("document", "x"), Code.NOT_FOUND, "DOCUMENT_NOT_FOUND", (details.ResourceInfo,)),
     Told(
         PreconditionFailed("JOB_NOT_ENDED", "any", "x"),
         Code.FAILED_PRECONDITION,
         "JOB_NOT_ENDED",
-        details.PreconditionFailure,
+        (details.PreconditionFailure,),
     ),
-    Told(ServiceUnavailable("S3"), Code.UNAVAILABLE, "UNAVAILABLE", details.RetryInfo),
-    Told(ShuttingDown(), Code.UNAVAILABLE, "UNAVAILABLE", details.RetryInfo),
     Told(
-        CredentialsRefused(SECRET, retry_in_s=1), Code.UNAVAILABLE, "UNAVAILABLE", details.RetryInfo
+        LimitReached.too_many_jobs("ana", 1),
+        Code.RESOURCE_EXHAUSTED,
+        "TOO_MANY_JOBS",
+        (details.QuotaFailure, details.RetryInfo),
+    ),
+    Told(ServiceUnavailable("S3"), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
+    Told(ShuttingDown(), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
+    Told(
+        CredentialsRefused(SECRET, retry_in_s=1),
+        Code.UNAVAILABLE,
+        "UNAVAILABLE",
+        (details.RetryInfo,),
     ),
 ]
 # A caller that met one of these would have met a bug.
@@ -129,12 +149,11 @@ def test_an_error_of_a_caller_has_one_status_with_its_details(told: Told) -> Non
     assert errors.status_of(told.error).code == told.code
     info = _detail(rich, details.ErrorInfo)
     assert (info.domain, info.reason) == ("autos", told.reason)  # type: ignore[attr-defined]
-    assert len(rich.details) == (2 if told.detail else 1)
-    if told.detail:
-        assert _detail(rich, told.detail) != told.detail()
-    assert (errors.PUSHBACK in trailers) == (told.detail is details.RetryInfo)
-    if told.detail is details.RetryInfo:
-        delay = _detail(rich, told.detail).retry_delay  # type: ignore[attr-defined]
+    assert len(rich.details) == 1 + len(told.details)
+    assert all(_detail(rich, kind) != kind() for kind in told.details)
+    assert (errors.PUSHBACK in trailers) == (details.RetryInfo in told.details)
+    if details.RetryInfo in told.details:
+        delay = _detail(rich, details.RetryInfo).retry_delay  # type: ignore[attr-defined]
         assert trailers[errors.PUSHBACK] == str(delay.ToMilliseconds())
     assert SECRET not in str(rich)
 
