@@ -18,7 +18,8 @@ def settle(api: pb_grpc.DownloadServiceStub) -> None:
 
     def job(slug: str) -> pb.Job:
         request = pb.GetStatusRequest(process_number=CASES[slug].number)
-        return api.GetStatus(request, timeout=30).job
+        found: pb.Job = api.GetStatus(request, timeout=30).job
+        return found
 
     def is_told() -> bool:
         return job("one-pdf").webhooks[0].state == pb.WEBHOOK_STATE_DELIVERED

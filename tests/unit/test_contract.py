@@ -34,7 +34,7 @@ def _contract() -> descriptor_pb2.FileDescriptorProto:
 def _comments() -> dict[str, str]:
     """The comment of each method, and of the service under its own name."""
     contract = _contract()
-    names = {(SERVICES, 0): SERVICE.name}
+    names: dict[tuple[int, ...], str] = {(SERVICES, 0): SERVICE.name}
     for i, method in enumerate(contract.service[0].method):
         names[(SERVICES, 0, METHODS, i)] = method.name
     return {
