@@ -1,11 +1,9 @@
-"""What people type: grpcurl and buf curl, without the proto file, as a README would print it."""
+"""What people type: grpcurl and buf curl, as README and cookbook print it; and reflection."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +15,6 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from dev.sandbox import ROOT
 from tests.acceptance.conftest import Autos, free_port
-from tests.acceptance.jobs import finish
 from tests.cookbook.answers import difference
 from tests.cookbook.kitchen import cook
 from tests.cookbook.recipes import ADDRESS, BLOCK, FILE, RECEIVER, SECURED, steps_of
@@ -39,16 +36,6 @@ def _grpcurl(autos: Autos, *rest: str, options: tuple[str, ...] = ()) -> str:
     done = _run(BIN / "grpcurl", "-plaintext", *options, autos.stack.env["GRPC_LISTEN"], *rest)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def _call(autos: Autos, method: str, body: dict[str, object]) -> Any:
-    output = _grpcurl(autos, f"{SERVICE}/{method}", options=("-d", json.dumps(body)))
-    return json.loads(output)
-
-
-def test_grpcurl_lists_the_services_and_the_methods(autos: Autos) -> None:
-    assert _grpcurl(autos, "list").split() == sorted([SERVICE, HEALTH, *REFLECTION])
-    assert f"{SERVICE}.StartDownload" in _grpcurl(autos, "list", SERVICE).split()
 
 
 @pytest.mark.parametrize(
@@ -121,99 +108,6 @@ def test_reflection_answers_odd_questions_and_goes_on(autos: Autos, service: str
     )
     assert contract.service[0].name == "DownloadService"
     assert contract.source_code_info.location, "the comments are there"
-
-
-def test_a_health_check_says_serving(autos: Autos) -> None:
-    for service in ("", SERVICE):
-        body = ("-d", json.dumps({"service": service}))
-        assert json.loads(_grpcurl(autos, f"{HEALTH}/Check", options=body)) == {"status": "SERVING"}
-
-
-def test_a_health_watch_says_serving_and_stays(autos: Autos) -> None:
-    address = autos.stack.env["GRPC_LISTEN"]
-    command = (BIN / "grpcurl", "-plaintext", "-d", "{}", address, f"{HEALTH}/Watch")
-
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
-        assert watching.stdout
-        told = "".join(_lines_of_one(watching.stdout))
-        with pytest.raises(subprocess.TimeoutExpired):
-            watching.wait(1)
-        watching.terminate()
-
-    assert json.loads(told) == {"status": "SERVING"}
-
-
-def _lines_of_one(output: Iterable[str]) -> Iterator[str]:
-    """The lines of the first message."""
-    for line in output:
-        yield line
-        if line == "}\n":
-            return
-
-
-def test_a_case_is_fetched_with_grpcurl_alone(autos: Autos) -> None:
-    number = autos.portal.add_case(documents=2)
-
-    started = _call(autos, "StartDownload", {"process_number": number})
-    job_id = started["job"]["job_id"]
-    watched = _grpcurl(
-        autos, f"{SERVICE}/WatchProgress", options=("-d", json.dumps({"job_id": job_id}))
-    )
-    listed = _call(autos, "ListDocuments", {"job_id": job_id})
-    jobs = _call(autos, "ListJobs", {"process_number": number, "states": ["JOB_STATE_COMPLETED"]})
-
-    assert started["created"] is True
-    assert '"state": "JOB_STATE_COMPLETED"' in watched
-    assert [d["state"] for d in listed["documents"]] == ["DOCUMENT_STATE_AVAILABLE"] * 2
-    assert [job["job_id"] for job in jobs["jobs"]] == [job_id]
-    url = _call(
-        autos,
-        "GetDocumentUrl",
-        {"job_id": job_id, "document_id": listed["documents"][0]["document_id"]},
-    )["url"]
-    fetched = _run("curl", "--silent", "--show-error", "--fail", "--output", "-", url)
-    assert fetched.returncode == 0, fetched.stderr
-    assert fetched.stdout.startswith("%PDF-")
-
-
-def test_grpcurl_shows_the_details_of_an_error(autos: Autos) -> None:
-    done = _run(
-        *(BIN / "grpcurl", "-plaintext", "-d", '{"process_number": "1003579-23.2025.8.26.0564"}'),
-        *(autos.stack.env["GRPC_LISTEN"], f"{SERVICE}/StartDownload"),
-    )
-
-    assert done.returncode != 0
-    assert "Code: InvalidArgument" in done.stderr
-    assert "the check digits must be 22, not 23" in done.stderr
-    assert '"domain":"autos"' in done.stderr.replace(" ", "")
-    assert '"field":"process_number"' in done.stderr.replace(" ", "")
-
-
-def _buf_curl(autos: Autos, path: str, *options: str) -> subprocess.CompletedProcess[str]:
-    url = f"http://{autos.stack.env['GRPC_LISTEN']}{path}"
-    return _run(BIN / "buf", "curl", "--protocol", "grpc", "--http2-prior-knowledge", *options, url)
-
-
-@pytest.mark.parametrize("protocol", ["grpc-v1", "grpc-v1alpha"])
-def test_buf_curl_needs_no_proto_file_either(autos: Autos, protocol: str) -> None:
-    number = autos.portal.add_case(documents=1)
-    body = json.dumps({"process_number": number})
-
-    done = _buf_curl(
-        autos, f"/{SERVICE}/StartDownload", "--reflect-protocol", protocol, "--data", body
-    )
-
-    assert done.returncode == 0, done.stderr
-    finish(autos, json.loads(done.stdout)["job"]["jobId"])
-
-
-def test_buf_curl_lists_every_method(autos: Autos) -> None:
-    done = _buf_curl(autos, "", "--list-methods")
-
-    assert done.returncode == 0, done.stderr
-    methods = done.stdout.split()
-    assert f"{SERVICE}/StartDownload" in methods
-    assert f"{REFLECTION[0]}/ServerReflectionInfo" in methods
 
 
 def test_the_calls_of_the_readme_work_as_printed(autos: Autos) -> None:
