@@ -133,6 +133,8 @@ def test_the_calls_of_the_readme_work_as_printed(autos: Autos) -> None:
     assert '"status": "SERVING"' in done.stdout
 
 
+# Some eighty processes, one after the other: long on a busy machine.
+@pytest.mark.timeout(600)
 def test_every_command_of_the_cookbook_answers_as_printed(autos: Autos, tmp_path: Path) -> None:
     steps = list(steps_of(FILE.read_text()))
     secured = f"127.0.0.1:{free_port()}"
@@ -143,7 +145,7 @@ def test_every_command_of_the_cookbook_answers_as_printed(autos: Autos, tmp_path
     }
 
     with secured_server(autos.stack.env, secured, tmp_path) as environ:
-        answers = cook(steps, lambda: settle(autos.api), used, environ, timeout_s=200)
+        answers = cook(steps, lambda: settle(autos.api), used, environ, timeout_s=500)
 
     ids: dict[str, str] = {}
     differences = [
