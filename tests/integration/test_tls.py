@@ -152,9 +152,9 @@ def test_a_caller_is_known_by_a_name_in_its_certificate(parts: Parts, tmp_path: 
                 await _start(door.address, archive, "wrong")
             assert refusal_of(caught.value).reason == "UNKNOWN_TOKEN"
             # Without a certificate of the authority there is no connection.
-            for mine in (None, Certificate.authority().signs("archive")):
+            for foreign in (None, Certificate.authority().signs("archive")):
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await _start(door.address, mine, "archives-token")
+                    await _start(door.address, foreign, "archives-token")
                 assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
     asyncio.run(scenario())
