@@ -21,6 +21,8 @@ OTHER_EACH_TIME = {
     'oken": "<token>"': re.compile(r'oken": "[\w-]+"'),
     # Jittered.
     '"retryDelay": "<seconds>"': re.compile(r'"retry_?[dD]elay":\s*"[\d.]+s"'),
+    # Whose clock is first, grpcurl's or the server's.
+    "Message: <deadline>": re.compile(r"Message: (?:context deadline exceeded|Deadline Exceeded)"),
     # buf curl's details are base64 of bytes that hold an id.
     '"value": "<base64>"': re.compile(r'"value": "[\w+/=]+"'),
 }

@@ -40,6 +40,7 @@ def test_every_reason_is_met_that_can_be_had_by_hand() -> None:
         ('"create_time": "2026-01-01T00:00:00Z",\n', '"create_time": "2027-02-02T00:00:00.5Z"\n'),
         ('"revision": "7"\n', '"revision": "12"\n'),
         (f"{ONE}\n{ONE}\n", f"{OTHER}\n{OTHER}\n"),
+        ("  Message: context deadline exceeded\n", "  Message: Deadline Exceeded\n"),
         ("a\n...\nd\n", "a\nb\nc\nd\n"),
         ("...\n", "any\n"),
         ("a\nb\n", 'a\n  "queue_position": 1,\nb\n'),
