@@ -31,7 +31,8 @@ def connection_options() -> tuple[tuple[str, int], ...]:
         ("grpc.server_handshake_timeout_ms", 10_000),
         # A caller whose host is gone without a word is noticed within 80 s.
         ("grpc.keepalive_time_ms", MINUTE_MS),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        # Not grpc.keepalive_timeout_ms: a peer that is frozen outlives that.
+        ("grpc.http2.ping_timeout_ms", 20_000),
         # Callers may do the same: a quiet watch through a balancer needs it.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -13,7 +13,7 @@ from storage.database import Transaction, in_list
 from storage.errors import LimitReached
 from storage.states import JOB_RUNNING
 
-DRAWS = 8
+DRAWS = 64
 _SEATED = f"""
     SELECT seat FROM jobs AS seated
     WHERE seated.client = %(client)s AND seated.state IN ({in_list(sorted(JOB_RUNNING))})

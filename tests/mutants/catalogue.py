@@ -27,6 +27,9 @@ COURTS = "tests/integration/test_courts.py"
 RERUNS = "tests/integration/test_reruns.py"
 LISTING = "tests/integration/test_listing.py"
 TOKENS = "tests/integration/test_tokens.py"
+CALLERS = "tests/integration/test_callers.py"
+LIMITS = "tests/integration/test_limits.py"
+TLS = "tests/integration/test_tls.py"
 CONTENTS = "tests/unit/test_contents.py"
 SCHEMA = "storage/migrations/0001_initial.py"
 
@@ -825,4 +828,106 @@ _LOGIN = (
     ),
 )
 
-MUTANTS = (*_LEASES, *_CLOCK, *_ONCE, *_BYTES, *_TOLD, *_GUEST, *_LOGIN)
+_CALLERS = (
+    _mutant(
+        "the caller's client in the look for a job",
+        "storage/jobs.py",
+        'f"SELECT * FROM jobs WHERE job_id = %(job_id)s AND client = %(client)s {lock}"',
+        'f"SELECT * FROM jobs WHERE job_id = %(job_id)s {lock}"',
+        CALLERS,
+    ),
+    _mutant(
+        "the caller's client in the look for a document",
+        "storage/documents.py",
+        '            " AND client = %(client)s",\n'
+        "            job_id=job_id,\n            document_id",
+        '            "",\n            job_id=job_id,\n            document_id',
+        CALLERS,
+    ),
+    _mutant(
+        "the caller's client in the look for a page of documents",
+        "storage/documents.py",
+        "(SELECT FROM jobs WHERE job_id = %(job_id)s AND client = %(client)s)",
+        "(SELECT FROM jobs WHERE job_id = %(job_id)s)",
+        CALLERS,
+    ),
+    _mutant(
+        "the token that reflection needs",
+        "server/interceptor.py",
+        "return handler._replace(stream_stream=guarded)",
+        "return handler",
+        CALLERS,
+    ),
+    _mutant(
+        "the end of a watch whose token was taken out",
+        "server/interceptor.py",
+        "self._callers.require_same(client, method, context)",
+        "pass",
+        CALLERS,
+    ),
+    _mutant(
+        "the wrong token before a good certificate",
+        "server/callers.py",
+        "    if given:\n",
+        "    if given and not context.peer_identities():\n",
+        TLS,
+    ),
+    _mutant(
+        "the look at renewed certificates",
+        "server/tls.py",
+        "if versions == self._seen:",
+        "if True:",
+        TLS,
+    ),
+    _mutant(
+        "the look whether a key fits its certificate",
+        "server/tls.py",
+        "if private_key.public_key() != certificate.public_key():",
+        "if False:",
+        TLS,
+    ),
+    _mutant(
+        "the seats that are unique",
+        "storage/migrations/0004_seats.py",
+        "CREATE UNIQUE INDEX jobs_seats",
+        "CREATE INDEX jobs_seats",
+        LIMITS,
+    ),
+    _mutant(
+        "the seats of before a lower limit",
+        "storage/seats.py",
+        "    WHERE {_IS_FREE} AND ({_SEATED} AND seated.seat > %(seats)s LIMIT 1) IS NULL LIMIT 1",
+        "    WHERE {_IS_FREE} LIMIT 1",
+        LIMITS,
+    ),
+    _mutant(
+        "the seat of a rerun",
+        "storage/reruns.py",
+        "seat = free_seat(transaction, client, jobs_at_once)",
+        "seat = None",
+        LIMITS,
+    ),
+    _mutant(
+        "the pushback that gRPC obeys",
+        "server/errors.py",
+        "trailers = [*rich.trailing_metadata, *_pushback(details)]",
+        "trailers = [*rich.trailing_metadata]",
+        LIMITS,
+    ),
+    _mutant(
+        "the room that a watch leaves",
+        "server/open_watches.py",
+        "            self._open[client.name] -= 1\n",
+        "",
+        LIMITS,
+    ),
+    _mutant(
+        "the rate over several processes",
+        "storage/start_rate.py",
+        'keys=[f"autos:starts:{client}"]',
+        'keys=[f"autos:starts:{client}:{id(self)}"]',
+        LIMITS,
+    ),
+)
+
+MUTANTS = (*_LEASES, *_CLOCK, *_ONCE, *_BYTES, *_TOLD, *_GUEST, *_LOGIN, *_CALLERS)
