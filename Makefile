@@ -59,8 +59,11 @@ check: $(READY) ## ruff, mypy, import rules, buf, generated code
 	$(BIN)/buf breaking --config dev/buf.yaml --against proto/base.binpb
 	$(BIN)/python -m dev.generated
 
-proto: $(READY) ## the generated code of proto/downloads.proto
+# What is given in the contract stays: a change that breaks callers is refused before the base is renewed.
+proto: $(READY) ## the generated code of proto/downloads.proto, and the base it may not break
+	$(BIN)/buf breaking --config dev/buf.yaml --against proto/base.binpb
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. proto/downloads.proto
+	$(BIN)/buf build --config dev/buf.yaml -o proto/base.binpb
 
 clean: ## removes .venv and the data of make run
 	rm -rf .venv var

@@ -27,6 +27,17 @@ if _version_not_supported:
 
 class DownloadServiceStub:
     """Starts, observes and controls the download of all documents of a court case.
+
+    A refused call carries google.rpc.ErrorInfo with the domain "autos" and a reason. Each method names
+    its own reasons. Every method can answer these:
+    - NO_TOKEN, UNKNOWN_TOKEN (UNAUTHENTICATED): the server knows its clients, and the call is none's.
+    - INVALID_REQUEST (INVALID_ARGUMENT): BadRequest names every field that is wrong.
+    - MALFORMED_REQUEST (INVALID_ARGUMENT): the bytes are not the method's request.
+    - UNAVAILABLE (UNAVAILABLE): a part is away, or this process stops; try again after the delay in
+    RetryInfo.
+    - INTERNAL (INTERNAL): a fault of the server; its log has the error_id of ErrorInfo's metadata.
+    After UNAVAILABLE and INTERNAL the call may have been carried out: repeat it, under the same
+    request_id where there is one. Otherwise a refused call has changed nothing.
     """
 
     def __init__(self, channel):
@@ -84,10 +95,26 @@ class DownloadServiceStub:
 
 class DownloadServiceServicer:
     """Starts, observes and controls the download of all documents of a court case.
+
+    A refused call carries google.rpc.ErrorInfo with the domain "autos" and a reason. Each method names
+    its own reasons. Every method can answer these:
+    - NO_TOKEN, UNKNOWN_TOKEN (UNAUTHENTICATED): the server knows its clients, and the call is none's.
+    - INVALID_REQUEST (INVALID_ARGUMENT): BadRequest names every field that is wrong.
+    - MALFORMED_REQUEST (INVALID_ARGUMENT): the bytes are not the method's request.
+    - UNAVAILABLE (UNAVAILABLE): a part is away, or this process stops; try again after the delay in
+    RetryInfo.
+    - INTERNAL (INTERNAL): a fault of the server; its log has the error_id of ErrorInfo's metadata.
+    After UNAVAILABLE and INTERNAL the call may have been carried out: repeat it, under the same
+    request_id where there is one. Otherwise a refused call has changed nothing.
     """
 
     def StartDownload(self, request, context):
         """Starts a job, or returns the job that already serves the same request or the same case.
+
+        Reasons:
+        - REQUEST_ID_REUSED (INVALID_ARGUMENT): the request_id came with other values before.
+        - TOO_MANY_STARTS, TOO_MANY_JOBS (RESOURCE_EXHAUSTED): a limit of this client, so many calls a
+        minute or jobs at once; QuotaFailure says which, RetryInfo when to try again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,6 +122,9 @@ class DownloadServiceServicer:
 
     def GetStatus(self, request, context):
         """Returns one job as it is now.
+
+        Reasons:
+        - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,6 +133,11 @@ class DownloadServiceServicer:
     def WatchProgress(self, request, context):
         """Streams a job: first the job as it is, then every document that changed after the caller's
         revision, then changes as they happen; the terminal job comes last and the stream ends OK.
+
+        Reasons:
+        - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
+        - TOO_MANY_WATCHES (RESOURCE_EXHAUSTED): this client has as many open as it may; RetryInfo says
+        when to try again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,6 +145,8 @@ class DownloadServiceServicer:
 
     def ListJobs(self, request, context):
         """Lists jobs, newest first.
+
+        Reasons: none of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,6 +154,9 @@ class DownloadServiceServicer:
 
     def ListDocuments(self, request, context):
         """Lists the documents of a job in the order of the case file.
+
+        Reasons:
+        - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +164,9 @@ class DownloadServiceServicer:
 
     def CancelJob(self, request, context):
         """Stops a job. A job that has ended is returned unchanged.
+
+        Reasons:
+        - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +175,15 @@ class DownloadServiceServicer:
     def RetryJob(self, request, context):
         """Runs the failed documents of an ended job again, and only those. What another job of the case
         has stored since is taken over instead of being fetched.
+
+        Reasons:
+        - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
+        - JOB_NOT_ENDED (FAILED_PRECONDITION): wait for its end.
+        - CASE_ACTIVE (FAILED_PRECONDITION): a newer job of the case runs; PreconditionFailure's subject
+        is its job_id.
+        - NOTHING_TO_RETRY (FAILED_PRECONDITION): no document of the job has failed.
+        - REQUEST_ID_REUSED (INVALID_ARGUMENT): the request_id came with another job before.
+        - TOO_MANY_JOBS (RESOURCE_EXHAUSTED): as in StartDownload.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,6 +191,11 @@ class DownloadServiceServicer:
 
     def GetDocumentUrl(self, request, context):
         """Mints a fresh, short-lived URL of one stored document.
+
+        Reasons:
+        - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
+        - DOCUMENT_NOT_FOUND (NOT_FOUND): the job has no such document.
+        - DOCUMENT_NOT_AVAILABLE (FAILED_PRECONDITION): it is not stored, or not yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,6 +203,11 @@ class DownloadServiceServicer:
 
     def RedeliverWebhook(self, request, context):
         """Sends the webhook of an ended job again, under the same webhook-id.
+
+        Reasons:
+        - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
+        - JOB_NOT_ENDED (FAILED_PRECONDITION): wait for its end.
+        - NO_WEBHOOK (FAILED_PRECONDITION): the job has none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,6 +271,17 @@ def add_DownloadServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class DownloadService:
     """Starts, observes and controls the download of all documents of a court case.
+
+    A refused call carries google.rpc.ErrorInfo with the domain "autos" and a reason. Each method names
+    its own reasons. Every method can answer these:
+    - NO_TOKEN, UNKNOWN_TOKEN (UNAUTHENTICATED): the server knows its clients, and the call is none's.
+    - INVALID_REQUEST (INVALID_ARGUMENT): BadRequest names every field that is wrong.
+    - MALFORMED_REQUEST (INVALID_ARGUMENT): the bytes are not the method's request.
+    - UNAVAILABLE (UNAVAILABLE): a part is away, or this process stops; try again after the delay in
+    RetryInfo.
+    - INTERNAL (INTERNAL): a fault of the server; its log has the error_id of ErrorInfo's metadata.
+    After UNAVAILABLE and INTERNAL the call may have been carried out: repeat it, under the same
+    request_id where there is one. Otherwise a refused call has changed nothing.
     """
 
     @staticmethod

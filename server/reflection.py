@@ -1,12 +1,14 @@
 """Server reflection, v1 and v1alpha.
 
-grpcio-reflection has v1alpha only and cannot describe a method. v1 has the same messages under
-another name, so one servicer answers both; methods are looked up through their service.
+grpcio-reflection has v1alpha only, cannot describe a method and knows no comments. v1 has the same
+messages under another name, so one servicer answers both; methods are looked up through their
+service; the comments of the contract, which are promises, come from its image.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,28 +16,55 @@ from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
+from proto import downloads_pb2 as pb
+
 SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 METHOD = "ServerReflectionInfo"
+IMAGE = Path(pb.__file__).with_name("base.binpb")
 
 
-class _MethodPool:
-    """The default descriptor pool, which also finds the file of a method."""
+class _CommentedFile:
+    """The contract's file with its comments, which generated code leaves out."""
+
+    def __init__(self) -> None:
+        files = descriptor_pb2.FileDescriptorSet.FromString(IMAGE.read_bytes()).file
+        [image] = [file for file in files if file.name == pb.DESCRIPTOR.name]
+        self._comments = image.source_code_info
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(pb.DESCRIPTOR, name)
+
+    def CopyToProto(self, proto: descriptor_pb2.FileDescriptorProto) -> None:
+        # Not the image's own fields: with their json_name grpcurl would print jobId for job_id.
+        pb.DESCRIPTOR.CopyToProto(proto)
+        proto.source_code_info.CopyFrom(self._comments)
+
+
+class _Pool:
+    """The default descriptor pool, which also finds the file of a method, and our comments."""
 
     def __init__(self) -> None:
         self._pool = descriptor_pool.Default()
+        self._contract = _CommentedFile()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pool, name)
 
+    def FindFileByName(self, name: str) -> Any:
+        return self._commented(self._pool.FindFileByName(name))
+
     def FindFileContainingSymbol(self, symbol: str) -> Any:
         try:
-            return self._pool.FindFileContainingSymbol(symbol)
+            return self._commented(self._pool.FindFileContainingSymbol(symbol))
         except KeyError:
             service, _, method = symbol.rpartition(".")
             found = self._pool.FindServiceByName(service)
             if method not in found.methods_by_name:
                 raise
-            return found.file
+            return self._commented(found.file)
+
+    def _commented(self, file: Any) -> Any:
+        return self._contract if file.name == pb.DESCRIPTOR.name else file
 
 
 class _Servicer(aio.ReflectionServicer):  # type: ignore[misc]
@@ -58,7 +87,7 @@ def _describe_v1() -> None:
 def add_reflection(server: grpc.aio.Server, service_names: Iterable[str]) -> None:
     """Lets grpcurl and its like see `service_names` and the reflection services themselves."""
     _describe_v1()
-    servicer = _Servicer([*service_names, *SERVICES], pool=_MethodPool())
+    servicer = _Servicer([*service_names, *SERVICES], pool=_Pool())
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.answer,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from server.reasons import reasons_of
 from tests.acceptance.conftest import Autos
 
 # What only our code, our libraries or our database could have said.
@@ -51,8 +52,13 @@ def call(autos: Autos, method: str, request: Message) -> Any:
 
 
 def refusal(autos: Autos, method: str, request: Message) -> Refusal:
-    """How `request` is refused; fails when it is not, or when the refusal leaks something."""
-    return refused(lambda: call(autos, method, request))
+    """How `request` is refused.
+
+    Fails when it is not, when the refusal leaks something, or is none that the method promises.
+    """
+    found = refused(lambda: call(autos, method, request))
+    assert found.reason in reasons_of(method), found.reason
+    return found
 
 
 def refused(attempt: Callable[[], object]) -> Refusal:

@@ -106,8 +106,10 @@ def test_what_cannot_be_retried_says_why(autos: Autos) -> None:
     autos.portal.hold(number)
     running = start(autos, number).job
     found = refusal(autos, "RetryJob", pb.RetryJobRequest(job_id=running.job_id))
+    retold = refusal(autos, "RedeliverWebhook", pb.RedeliverWebhookRequest(job_id=running.job_id))
     autos.portal.release(number)
     assert found.reason == "JOB_NOT_ENDED"
+    assert (retold.code, retold.reason) == (found.code, found.reason)
     finish(autos, running.job_id)
 
 

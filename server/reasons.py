@@ -1,0 +1,46 @@
+"""The reasons that calls are refused with, by RPC: what ErrorInfo.reason can be.
+
+The contract's comments say the same to callers, and the README's table; tests compare all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Whatever is asked for.
+OF_EVERY_RPC = frozenset(
+    {
+        "NO_TOKEN",
+        "UNKNOWN_TOKEN",
+        "INVALID_REQUEST",
+        "MALFORMED_REQUEST",
+        "UNAVAILABLE",
+        "INTERNAL",
+    }
+)
+# Beside these.
+OF_RPC: Mapping[str, frozenset[str]] = {
+    "StartDownload": frozenset({"REQUEST_ID_REUSED", "TOO_MANY_STARTS", "TOO_MANY_JOBS"}),
+    "GetStatus": frozenset({"JOB_NOT_FOUND"}),
+    "WatchProgress": frozenset({"JOB_NOT_FOUND", "TOO_MANY_WATCHES"}),
+    "ListJobs": frozenset(),
+    "ListDocuments": frozenset({"JOB_NOT_FOUND"}),
+    "CancelJob": frozenset({"JOB_NOT_FOUND"}),
+    "RetryJob": frozenset(
+        {
+            "JOB_NOT_FOUND",
+            "JOB_NOT_ENDED",
+            "CASE_ACTIVE",
+            "NOTHING_TO_RETRY",
+            "REQUEST_ID_REUSED",
+            "TOO_MANY_JOBS",
+        }
+    ),
+    "GetDocumentUrl": frozenset({"JOB_NOT_FOUND", "DOCUMENT_NOT_FOUND", "DOCUMENT_NOT_AVAILABLE"}),
+    "RedeliverWebhook": frozenset({"JOB_NOT_FOUND", "JOB_NOT_ENDED", "NO_WEBHOOK"}),
+}
+
+
+def reasons_of(rpc: str) -> frozenset[str]:
+    """Every reason that this RPC can be refused with."""
+    return OF_EVERY_RPC | OF_RPC[rpc]

@@ -1,0 +1,70 @@
+"""`python -m tests.cookbook`: prints the answers of now into docs/GRPCURL.md.
+
+It starts everything itself, as `make run` does, on free ports and in a folder that goes away.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import grpc
+
+from dev.stack import running_stack
+from proto import downloads_pb2_grpc as pb_grpc
+from tests.acceptance.conftest import free_port
+from tests.cookbook.answers import renewed
+from tests.cookbook.kitchen import cook
+from tests.cookbook.recipes import ADDRESS, FILE, RECEIVER, SECURED, Step, steps_of
+from tests.cookbook.secured import secured_server
+from tests.cookbook.settling import settle
+from tests.sandbox.receiver import WebhookReceiver
+
+TIMEOUT_S = 300.0
+
+
+def _answers(steps: list[Step]) -> list[str]:
+    with tempfile.TemporaryDirectory() as name, WebhookReceiver() as receiver:
+        address, secured = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        receiver_host = urlsplit(receiver.url).netloc
+        env = {
+            "DATA_DIR": f"{name}/run",
+            "GRPC_LISTEN": address,
+            "WEBHOOK_ALLOWED_HOSTS": receiver_host,
+        }
+        folder = Path(name, "secured")
+        folder.mkdir()
+        with (
+            running_stack(env) as stack,
+            secured_server(stack.env, secured, folder) as environ,
+            grpc.insecure_channel(address) as channel,
+        ):
+            return cook(
+                steps,
+                lambda: settle(pb_grpc.DownloadServiceStub(channel)),
+                {ADDRESS: address, RECEIVER: receiver_host, SECURED: secured},
+                environ,
+                timeout_s=TIMEOUT_S,
+            )
+
+
+def main() -> int:
+    """The exit code: 1 when something is printed that has no place in the text."""
+    text = FILE.read_text()
+    steps = list(steps_of(text))
+    code = 0
+    for step, answer in reversed(list(zip(steps, _answers(steps), strict=True))):
+        if step.place:
+            begin, end = step.place
+            text = text[:begin] + renewed(step.answer, answer) + text[end:]
+        elif answer:
+            print(f"{FILE.name}:{step.line} prints, and has no place for it:\n{answer}")
+            code = 1
+    FILE.write_text(text)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Runs the steps as they are printed, in bash.
+
+The first section is run first; the others begin with the variables that it has left. Sections that
+only read run beside each other; one that changes a job runs alone, in its turn.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from dev.sandbox import ROOT
+from tests.cookbook.recipes import Step
+
+READY = "ready\n"
+CHANGING = re.compile(r"/(?:CancelJob|RetryJob|RedeliverWebhook)\b")
+
+
+def _script(steps: Sequence[Step], folder: Path) -> str:
+    numbered = {id(step): number for number, step in enumerate(steps)}
+
+    def lines(section: Sequence[Step]) -> str:
+        # Braces, not a subshell: what a step sets is there in the next.
+        return "".join(
+            f"{{\n{step.command}}} >{folder}/{numbered[id(step)]} 2>&1\n" for step in section
+        )
+
+    first, *others = (list(group) for _, group in groupby(steps, key=lambda step: step.section))
+    rest = "".join(
+        f"wait\n(\n{lines(section)})\n" if _is_changing(section) else f"(\n{lines(section)}) &\n"
+        for section in others
+    )
+    return f"{lines(first)}printf {READY!r}\nread -r _\n{rest}wait\n"
+
+
+def _is_changing(section: Sequence[Step]) -> bool:
+    return any(CHANGING.search(step.command) for step in section)
+
+
+def cook(
+    steps: Sequence[Step],
+    settle: Callable[[], None],
+    replaced: Mapping[str, str],
+    environ: Mapping[str, str],
+    *,
+    timeout_s: float,
+) -> list[str]:
+    """What each step prints, on either stream. Raises TimeoutExpired.
+
+    `settle` is called between the first section and the others: it waits, as a reader would, until
+    nothing moves any more. `replaced` are addresses of the text, and those to be used. `environ`
+    is what is set beside.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        script = _script(steps, folder)
+        for given, used in replaced.items():
+            script = script.replace(given, used)
+        _run(script, settle, environ, timeout_s)
+        answers = [(folder / str(number)).read_text() for number in range(len(steps))]
+    for given, used in replaced.items():
+        answers = [answer.replace(used, given) for answer in answers]
+    return answers
+
+
+def _run(
+    script: str, settle: Callable[[], None], environ: Mapping[str, str], timeout_s: float
+) -> None:
+    with subprocess.Popen(
+        ("bash", "-c", script),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environ},
+        start_new_session=True,
+    ) as bash:
+        assert bash.stdin
+        assert bash.stdout
+        try:
+            told = bash.stdout.readline()
+            assert told == READY, told
+            settle()
+            rest, _ = bash.communicate("\n", timeout=timeout_s)
+            assert rest == ""
+        except BaseException:
+            os.killpg(bash.pid, signal.SIGKILL)
+            raise

@@ -1,0 +1,52 @@
+"""docs/GRPCURL.md as steps: each block of commands, and the answer that is printed below it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dev.sandbox import ROOT
+
+FILE = ROOT / "docs" / "GRPCURL.md"
+# Of `make run`, and of who receives its webhooks.
+ADDRESS = "127.0.0.1:50051"
+RECEIVER = "127.0.0.1:8099"
+# Of the server that knows its clients.
+SECURED = "127.0.0.1:50052"
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A block of commands, and what is printed below it; "" where nothing is.
+
+    `place` is where the answer stands in the text, None without one.
+    """
+
+    section: str
+    line: int
+    command: str
+    answer: str
+    place: tuple[int, int] | None
+
+
+def _section_at(text: str, position: int) -> str:
+    headings: list[str] = re.findall(r"^## (.*)$", text[:position], re.M)
+    return headings[-1]
+
+
+def steps_of(text: str) -> Iterator[Step]:
+    """Every block of language `sh`, with the block of another language that follows it."""
+    blocks = list(BLOCK.finditer(text))
+    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+        if block[1] != "sh":
+            continue
+        has_answer = following is not None and following[1] != "sh"
+        yield Step(
+            section=_section_at(text, block.start()),
+            line=text.count("\n", 0, block.start()) + 2,
+            command=block[2],
+            answer=following[2] if following and has_answer else "",
+            place=following.span(2) if following and has_answer else None,
+        )

@@ -1,0 +1,33 @@
+"""Waits until nothing moves any more of what the first section has begun."""
+
+from __future__ import annotations
+
+from dev.deadline import until
+from proto import downloads_pb2 as pb
+from proto import downloads_pb2_grpc as pb_grpc
+from tests.sandbox.cases import CASES
+
+DEADLINE_S = 120.0
+
+
+def settle(api: pb_grpc.DownloadServiceStub) -> None:
+    """Until the webhook is delivered, and the dripping document is all that is left of its job.
+
+    Raises TimeoutError.
+    """
+
+    def job(slug: str) -> pb.Job:
+        request = pb.GetStatusRequest(process_number=CASES[slug].number)
+        found: pb.Job = api.GetStatus(request, timeout=30).job
+        return found
+
+    def is_told() -> bool:
+        return job("one-pdf").webhooks[0].state == pb.WEBHOOK_STATE_DELIVERED
+
+    def is_dripping() -> bool:
+        request = pb.ListDocumentsRequest(job_id=job("drip").job_id)
+        states = [each.state for each in api.ListDocuments(request, timeout=30).documents]
+        return sorted(states) == [pb.DOCUMENT_STATE_DOWNLOADING, pb.DOCUMENT_STATE_AVAILABLE]
+
+    until(is_told, DEADLINE_S, "the webhook was not delivered")
+    until(is_dripping, DEADLINE_S, "the job never came so far")

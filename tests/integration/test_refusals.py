@@ -1,0 +1,98 @@
+"""When a part is away, or we are wrong, every method says so, and nothing of our insides."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+import structlog
+from google.protobuf.message import Message
+
+from dev.servers import Servers
+from proto import downloads_pb2 as pb
+from proto import downloads_pb2_grpc as pb_grpc
+from server.__main__ import parts_of
+from server.callers import Callers
+from server.clients import Client, ClientLimits
+from server.interceptor import ErrorInterceptor
+from server.reasons import OF_RPC
+from server.service import DownloadService, Parts
+from storage.settings import Settings
+from tests.acceptance.refusals import Refusal, refusal_of
+from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
+from tests.databases import create_database, database_url
+
+NUMBER = "1003579-22.2025.8.26.0564"
+
+
+@contextmanager
+def _parts(servers: Servers, url: str) -> Iterator[Parts]:
+    env = {"DATABASE_URL": url, "PDPJ_TOKEN": PORTAL_TOKEN, "WEBHOOK_SECRET": WEBHOOK_SECRET}
+    parts = parts_of(Settings.from_env(servers.env | env))
+    yield parts
+    parts.database.close()
+    parts.pool.shutdown()
+
+
+def _requests() -> dict[str, Message]:
+    """A request without fault for each method."""
+    job_id = str(uuid4())
+    fields: dict[str, dict[str, str]] = {
+        "StartDownload": {"process_number": NUMBER},
+        "ListJobs": {},
+        "GetDocumentUrl": {"job_id": job_id, "document_id": job_id},
+    }
+    return {
+        method: getattr(pb, f"{method}Request")(**fields.get(method, {"job_id": job_id}))
+        for method in OF_RPC
+    }
+
+
+async def _refusals(parts: Parts) -> dict[str, Refusal]:
+    """How a server of these parts refuses each method."""
+    callers = Callers(None, Client("default", ClientLimits(100, 100, 100)))
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers)])
+    pb_grpc.add_DownloadServiceServicer_to_server(DownloadService(parts), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            api = pb_grpc.DownloadServiceStub(channel)
+            return {name: await _refusal(api, name, each) for name, each in _requests().items()}
+    finally:
+        await server.stop(None)
+
+
+async def _refusal(api: Any, method: str, request: Message) -> Refusal:
+    call = getattr(api, method)(request, timeout=60)
+    with pytest.raises(grpc.RpcError) as caught:
+        await (call.read() if method == "WatchProgress" else call)
+    return refusal_of(caught.value)
+
+
+def test_without_postgresql_every_method_is_unavailable_for_now(servers: Servers) -> None:
+    with _parts(servers, database_url(servers.env["DATABASE_URL"], "nobody_made_it")) as parts:
+        refusals = asyncio.run(_refusals(parts))
+
+    for method, found in refusals.items():
+        assert found.code == grpc.StatusCode.UNAVAILABLE, method
+        assert found.reason == "UNAVAILABLE", method
+        assert found.retry_after_s, method
+
+
+def test_a_fault_of_ours_is_internal_with_nothing_but_its_id(servers: Servers) -> None:
+    # Not migrated: every statement meets a table that is not there.
+    url = create_database(servers.env["DATABASE_URL"], "not_migrated")
+    with _parts(servers, url) as parts, structlog.testing.capture_logs() as logged:
+        refusals = asyncio.run(_refusals(parts))
+
+    bugs = {line["error_id"] for line in logged if line["event"] == "bug"}
+    for method, found in refusals.items():
+        assert (found.code, found.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL"), method
+        [error_id] = [each for each in bugs if each in found.text]
+        bugs.remove(error_id)

@@ -1,0 +1,125 @@
+"""What the contract promises in its comments is what the code declares; what it gave, it keeps."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pb2
+
+from dev.sandbox import ROOT
+from proto import downloads_pb2 as pb
+from server.reasons import OF_EVERY_RPC, OF_RPC, reasons_of
+from server.reflection import IMAGE
+
+BUF = Path(sys.executable).parent / "buf"
+SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"]
+# Where FileDescriptorProto keeps its services, and ServiceDescriptorProto its methods.
+SERVICES, METHODS = 6, 2
+# As the comments write it: "- JOB_NOT_FOUND (NOT_FOUND): ...", or several with one status.
+REASON = re.compile(r"^ - ([A-Z_, ]+) \(([A-Z_]+)\): ", re.M)
+# Reasons that are given where the error is raised.
+RAISED = re.compile(r'(?:PreconditionFailed|LimitReached|\bcls)\(\s*"([A-Z_]+)"')
+
+
+def _contract() -> descriptor_pb2.FileDescriptorProto:
+    files = descriptor_pb2.FileDescriptorSet.FromString(IMAGE.read_bytes()).file
+    [contract] = [file for file in files if file.name == pb.DESCRIPTOR.name]
+    return contract
+
+
+def _comments() -> dict[str, str]:
+    """The comment of each method, and of the service under its own name."""
+    contract = _contract()
+    names: dict[tuple[int, ...], str] = {(SERVICES, 0): SERVICE.name}
+    for i, method in enumerate(contract.service[0].method):
+        names[(SERVICES, 0, METHODS, i)] = method.name
+    return {
+        names[tuple(place.path)]: place.leading_comments
+        for place in contract.source_code_info.location
+        if tuple(place.path) in names
+    }
+
+
+def _promised(name: str) -> dict[str, str]:
+    """The reasons in a comment, each with its status."""
+    found = REASON.findall(_comments()[name])
+    return {reason: status for reasons, status in found for reason in reasons.split(", ")}
+
+
+def _readme() -> dict[str, str]:
+    """The reasons of the README's table of errors, each with its status."""
+    table = (ROOT / "README.md").read_text().partition("| status | reasons |\n")[2]
+    rows = table.partition("\n\n")[0].splitlines()[1:]
+    return {
+        reason: status
+        for status, reasons in (row.strip("| ").split(" | ", 1) for row in rows)
+        for reason in re.findall(r"`([A-Z_]+)`", reasons)
+    }
+
+
+def test_every_method_has_its_reasons() -> None:
+    assert set(OF_RPC) == {method.name for method in SERVICE.methods}
+    assert not any(OF_EVERY_RPC & reasons for reasons in OF_RPC.values())
+
+
+def test_the_service_says_what_every_method_can_answer() -> None:
+    assert set(_promised(SERVICE.name)) == OF_EVERY_RPC
+
+
+@pytest.mark.parametrize("rpc", OF_RPC)
+def test_a_method_says_what_it_can_answer(rpc: str) -> None:
+    assert "\n Reasons:" in _comments()[rpc]
+    assert set(_promised(rpc)) == OF_RPC[rpc]
+
+
+def test_the_readme_has_the_reasons_and_statuses_of_the_contract() -> None:
+    promised: dict[str, str] = {}
+    for name in (SERVICE.name, *OF_RPC):
+        for reason, status in _promised(name).items():
+            assert promised.setdefault(reason, status) == status, "one reason, one status"
+
+    assert _readme() == promised
+
+
+def test_no_code_refuses_with_a_reason_that_is_not_declared() -> None:
+    raised = {
+        reason
+        for folder in ("server", "storage")
+        for file in (ROOT / folder).glob("*.py")
+        for reason in re.findall(RAISED, file.read_text())
+    }
+    declared = frozenset.union(*map(reasons_of, OF_RPC))
+
+    assert raised
+    assert raised <= declared
+
+
+CHANGES = {
+    "a field renamed": ("string process_number = 1;", "string case_number = 1;"),
+    "a field dropped": ("  Priority priority = 5;\n", ""),
+    "a number changed": ("Hold hold = 17;", "Hold hold = 27;"),
+}
+
+
+def test_what_would_break_callers_is_refused(tmp_path: Path) -> None:
+    contract = (ROOT / pb.DESCRIPTOR.name).read_text()
+    for name, (given, changed) in CHANGES.items():
+        assert given in contract, name
+        file = tmp_path / name.replace(" ", "-") / pb.DESCRIPTOR.name
+        file.parent.mkdir(parents=True)
+        file.write_text(contract.replace(given, changed, 1))
+
+        done = subprocess.run(
+            (BUF, "breaking", file.parent.parent, "--against", IMAGE),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+        assert done.returncode != 0, name
+        assert pb.DESCRIPTOR.name in done.stdout, done.stderr

@@ -1,0 +1,171 @@
+"""The table of errors is complete: each class that a caller may meet has its status and details."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2 as details
+from google.rpc import status_pb2
+
+import server
+import storage
+from server import errors
+from server.errors import (
+    MalformedRequest,
+    NoToken,
+    ShuttingDown,
+    Unauthenticated,
+    UnknownToken,
+)
+from storage.errors import (
+    AttemptError,
+    AutosError,
+    CallerError,
+    ConfigurationError,
+    CredentialsRefused,
+    FieldViolation,
+    InvalidRequest,
+    LeaseLost,
+    LimitReached,
+    NotFound,
+    PermanentError,
+    PreconditionFailed,
+    RequestIdReused,
+    ServiceUnavailable,
+    TooFast,
+    TransientError,
+)
+
+# Never raised themselves.
+BASES = {AutosError, CallerError, AttemptError, Unauthenticated}
+SECRET = "postgresql://autos:hunter2@db/autos"
+Code = grpc.StatusCode
+
+
+@dataclass(frozen=True)
+class Told:
+    """An error that a caller may meet, and what it is told beside ErrorInfo."""
+
+    error: AutosError
+    code: grpc.StatusCode
+    reason: str
+    details: tuple[type[Message], ...] = ()
+
+
+TOLD = [
+    Told(
+        InvalidRequest.of("a", "b"), Code.INVALID_ARGUMENT, "INVALID_REQUEST", (details.BadRequest,)
+    ),
+    Told(
+        RequestIdReused(FieldViolation("a", "b")),
+        Code.INVALID_ARGUMENT,
+        "REQUEST_ID_REUSED",
+        (details.BadRequest,),
+    ),
+    Told(MalformedRequest(), Code.INVALID_ARGUMENT, "MALFORMED_REQUEST"),
+    Told(NoToken(), Code.UNAUTHENTICATED, "NO_TOKEN"),
+    Told(UnknownToken(), Code.UNAUTHENTICATED, "UNKNOWN_TOKEN"),
+    Told(NotFound("job", "x"), Code.NOT_FOUND, "JOB_NOT_FOUND", (details.ResourceInfo,)),
+    Told(NotFound("document", "x"), Code.NOT_FOUND, "DOCUMENT_NOT_FOUND", (details.ResourceInfo,)),
+    Told(
+        PreconditionFailed("JOB_NOT_ENDED", "any", "x"),
+        Code.FAILED_PRECONDITION,
+        "JOB_NOT_ENDED",
+        (details.PreconditionFailure,),
+    ),
+    Told(
+        LimitReached.too_many_jobs("ana", 1),
+        Code.RESOURCE_EXHAUSTED,
+        "TOO_MANY_JOBS",
+        (details.QuotaFailure, details.RetryInfo),
+    ),
+    Told(ServiceUnavailable("S3"), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
+    Told(ShuttingDown(), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
+    Told(
+        CredentialsRefused(SECRET, retry_in_s=1),
+        Code.UNAVAILABLE,
+        "UNAVAILABLE",
+        (details.RetryInfo,),
+    ),
+]
+# A caller that met one of these would have met a bug.
+OPAQUE = [
+    PermanentError("NO_ACCESS", SECRET),
+    TransientError("CORRUPT", SECRET),
+    TooFast(SECRET, retry_after_s=1),
+    LeaseLost(SECRET),
+    ConfigurationError(SECRET),
+    ValueError(SECRET),
+]
+
+
+def _classes(root: type[AutosError]) -> Iterator[type[AutosError]]:
+    yield root
+    for each in root.__subclasses__():
+        yield from _classes(each)
+
+
+def _all_classes() -> set[type[AutosError]]:
+    """Every class of errors that the server could raise, wherever it is written."""
+    for package in (server, storage):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            # Migrations and entry points raise what the others define.
+            if "__main__" not in module.name and ".migrations" not in module.name:
+                importlib.import_module(module.name)
+    packages = (server.__name__, storage.__name__)
+    return {each for each in _classes(AutosError) if each.__module__.startswith(packages)}
+
+
+def _taken_apart(error: BaseException) -> tuple[status_pb2.Status, dict[str, str | bytes]]:
+    trailers = dict(errors.status_of(error).trailing_metadata)
+    rich = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    return rich, trailers
+
+
+def _detail(rich: status_pb2.Status, kind: type[Message]) -> Message:
+    [packed] = [each for each in rich.details if each.Is(kind.DESCRIPTOR)]
+    message = kind()
+    packed.Unpack(message)
+    return message
+
+
+def test_every_class_of_errors_is_looked_at_here() -> None:
+    assert {type(told.error) for told in TOLD} | {
+        type(error) for error in OPAQUE if isinstance(error, AutosError)
+    } == _all_classes() - BASES
+
+
+@pytest.mark.parametrize("told", TOLD, ids=lambda told: type(told.error).__name__)
+def test_an_error_of_a_caller_has_one_status_with_its_details(told: Told) -> None:
+    rich, trailers = _taken_apart(told.error)
+
+    assert sum(isinstance(told.error, kind) for kind, _ in errors._TABLE) == 1
+    assert errors.status_of(told.error).code == told.code
+    info = _detail(rich, details.ErrorInfo)
+    assert (info.domain, info.reason) == ("autos", told.reason)  # type: ignore[attr-defined]
+    assert len(rich.details) == 1 + len(told.details)
+    assert all(_detail(rich, kind) != kind() for kind in told.details)
+    assert (errors.PUSHBACK in trailers) == (details.RetryInfo in told.details)
+    if details.RetryInfo in told.details:
+        delay = _detail(rich, details.RetryInfo).retry_delay  # type: ignore[attr-defined]
+        assert trailers[errors.PUSHBACK] == str(delay.ToMilliseconds())
+    assert SECRET not in str(rich)
+
+
+@pytest.mark.parametrize("error", OPAQUE, ids=lambda error: type(error).__name__)
+def test_any_other_error_says_nothing_but_where_it_is_logged(error: Exception) -> None:
+    rich, trailers = _taken_apart(error)
+
+    [packed] = rich.details
+    info = _detail(rich, details.ErrorInfo)
+    assert errors.status_of(error).code == Code.INTERNAL
+    assert info.reason == "INTERNAL"  # type: ignore[attr-defined]
+    assert info.metadata["error_id"] in rich.message  # type: ignore[attr-defined]
+    assert SECRET not in rich.message + str(packed)
+    assert not any(SECRET in str(trailer) for trailer in trailers.values())
