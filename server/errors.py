@@ -26,6 +26,8 @@ from storage.errors import (
 
 DOMAIN = "autos"
 RETRY_MS = 1_000
+# How many watchers a server that has just started takes in without others waiting.
+CALLERS_PER_S = 1_000
 PUSHBACK = "grpc-retry-pushback-ms"
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -44,10 +46,14 @@ class MalformedRequest(CallerError):
 
 
 class ShuttingDown(ServiceUnavailable):
-    """This process ends; another one serves the same jobs."""
+    """This process ends; another one serves the same jobs.
 
-    def __init__(self) -> None:
+    `callers`: how many are told so. They are to come back one after the other.
+    """
+
+    def __init__(self, callers: int = 1) -> None:
         super().__init__("This server process")
+        self.spread_ms = RETRY_MS * max(1.0, callers / CALLERS_PER_S)
 
 
 class Status(NamedTuple):
@@ -102,7 +108,8 @@ def _precondition(error: PreconditionFailed) -> Answer:
 
 def _unavailable(error: ServiceUnavailable) -> Answer:
     # Jittered, so that the callers of one outage do not all come back in the same moment.
-    delay_ms = int(RETRY_MS * random.uniform(0.5, 1.5))
+    spread_ms = error.spread_ms if isinstance(error, ShuttingDown) else RETRY_MS
+    delay_ms = int(RETRY_MS / 2 + random.uniform(0, spread_ms))
     delay = Duration()
     delay.FromMilliseconds(delay_ms)
     retry = error_details_pb2.RetryInfo(retry_delay=delay)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import structlog
@@ -13,7 +13,14 @@ from google.protobuf.message import DecodeError
 
 from server.errors import MalformedRequest, status_of
 
+M = TypeVar("M", bound=Callable[..., Any])
 Parse = Callable[[bytes], Any]
+
+
+def writes_bytes(method: M) -> M:
+    """Marks a method that writes messages already serialised to its context."""
+    method.writes_bytes = True  # type: ignore[attr-defined]
+    return method
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -35,12 +42,16 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler.unary_unary:
             guarded = _guard_unary(handler.unary_unary, method, parse)
             return handler._replace(unary_unary=guarded, request_deserializer=None)
-        if handler.unary_stream:
+        inner = handler.unary_stream
+        if inner:
             # Health's own Watch is no generator: it writes to the context.
             is_generator = inspect.isasyncgenfunction(handler.unary_stream)
             guard = _guard_stream if is_generator else _guard_unary
             guarded = guard(handler.unary_stream, method, parse)
-            return handler._replace(unary_stream=guarded, request_deserializer=None)
+            handler = handler._replace(unary_stream=guarded, request_deserializer=None)
+            if getattr(inner, "writes_bytes", False):
+                handler = handler._replace(response_serializer=None)
+            return handler
         return handler
 
 

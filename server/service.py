@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 from uuid import UUID
 
 import grpc
@@ -15,25 +15,31 @@ import grpc
 from actors.enqueue import Messages
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
-from proto.messages import document_message, job_message, set_place, timestamp, webhook_message
+from proto.messages import document_message, job_message, timestamp, webhook_message
 from server import page_tokens, requests
-from server.errors import ShuttingDown
-from server.watch import Change, Feed, Hub, Reader
-from storage import documents, jobs, logins, repairs, reruns, reuse, webhooks
+from server.batches import Batches
+from server.feed import Change
+from server.interceptor import writes_bytes
+from server.places import Places
+from server.told import document_told
+from server.watch import Hub, Reader
+from server.watcher import Watcher
+from storage import documents, jobs, logins, repairs, reruns, reuse, watching, webhooks
 from storage.database import Database
 from storage.docket import Docket
-from storage.errors import InvalidRequest, PreconditionFailed, ServiceUnavailable
+from storage.errors import InvalidRequest, NotFound, PreconditionFailed, ServiceUnavailable
 from storage.jobs import StartRequest
 from storage.logins import Login
 from storage.objects import Objects
 from storage.queue_view import Place, QueueView
 from storage.receivers import Receivers, display
 from storage.records import JobView, is_sealed
-from storage.states import JOB_ENDS
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[object, object]
+# Client and process number.
+Case = tuple[str, str]
 
 # Until clients are authenticated there is one.
 CLIENT = "default"
@@ -41,7 +47,13 @@ CLIENT = "default"
 MAX_DOCUMENTS_IN_CALL = 500
 # How long a call may spend on finding out that a case is there already.
 REUSE_LIMIT_S = 2.0
-ENDED = {pb.JobState.Value(f"JOB_STATE_{state}") for state in JOB_ENDS}
+
+
+class OwnedJob(NamedTuple):
+    """A job, and whose it is."""
+
+    client: str
+    job: pb.Job
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,13 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.hub = Hub(Reader(read=self._read, revisions=self._revisions), parts.redis_url)
+        self._newest = Batches(self._read_newest)
+        self._jobs_watched = Batches(self._read_jobs)
+        self.hub = Hub(
+            Reader(changes=self._changes, revisions=self._revisions),
+            Places(parts.queue, self._run),
+            parts.redis_url,
+        )
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
@@ -144,18 +162,6 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         places = await self._places([v.job.job_id for v in views if not v.job.is_ended])
         return [_job_message(view, places.get(view.job.job_id)) for view in views]
 
-    async def _placed(self, job: pb.Job) -> pb.Job:
-        """A feed's message with the job's place of now: the feed may have been quiet for long."""
-        if job.state in ENDED:
-            return job
-        job_id = UUID(job.job_id)
-        places = await self._places([job_id])
-        # The feed's own is shared by its watchers.
-        told = pb.Job()
-        told.CopyFrom(job)
-        set_place(told, places[job_id])
-        return told
-
     async def _places(self, job_ids: Sequence[UUID]) -> dict[UUID, Place]:
         queue = self._parts.queue
         if not job_ids or queue.is_fresh:
@@ -167,57 +173,52 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             return await self._run(jobs.get, self._parts.database, CLIENT, target)
         return await self._run(jobs.newest, self._parts.database, CLIENT, target)
 
-    async def WatchProgress(
-        self, request: pb.WatchProgressRequest, context: Context
-    ) -> AsyncIterator[pb.WatchProgressResponse]:
+    @writes_bytes
+    async def WatchProgress(self, request: pb.WatchProgressRequest, context: Context) -> None:
         """The job, its changed documents, then what changes, until the job ends."""
         watch = requests.watch(request)
-        view = await self._view(watch.target)
-        if watch.after_revision > view.job.revision:
+        job = await self._watched(watch.target)
+        if watch.after_revision > job.revision:
             raise InvalidRequest.of(
-                "after_revision", f"is ahead of the job, whose revision is {view.job.revision}."
+                "after_revision", f"is ahead of the job, whose revision is {job.revision}."
             )
-        with self.hub.feed(view.job.job_id) as feed:
-            # A feed that others watch may be behind what was just read.
-            await feed.refresh(view.job.revision)
-            yield _told(watch.after_revision, job=await self._job(view))
-            async for message in self._follow(feed, watch.after_revision, watch.heartbeat_s):
-                yield message
+        watcher = Watcher(watch.after_revision, watch.heartbeat_s, context.write)
+        await self.hub.follow(job, watcher)
 
-    async def _follow(
-        self, feed: Feed, revision: int, heartbeat_s: float
-    ) -> AsyncIterator[pb.WatchProgressResponse]:
-        while True:
-            change = await feed.since(revision)
-            for document in change.documents:
-                yield _told(document.revision, document=document)
-            is_ended = change.job.state in ENDED
-            if change.job.revision > revision or is_ended:
-                revision = change.job.revision
-                yield _told(revision, job=await self._placed(change.job))
-            if is_ended:
-                return
-            is_changed = False
-            while not is_changed:
-                # Before every wait: nobody wakes who begins to wait after the hub has closed.
-                if self.hub.is_closing:
-                    raise ShuttingDown
-                is_changed = await feed.wait(revision, heartbeat_s)
-                if not is_changed:
-                    yield _told(revision, heartbeat=pb.Heartbeat())
+    async def _watched(self, target: UUID | str) -> pb.Job:
+        """A job of this client, read together with those of others who come at the same time."""
+        job_id = target
+        if isinstance(target, str):
+            job_id = await self._newest.get((CLIENT, target)) or target
+        found = await self._jobs_watched.get(job_id) if isinstance(job_id, UUID) else None
+        if found is None or found.client != CLIENT:
+            raise NotFound("job", str(target))
+        return found.job
 
-    async def _read(self, job_id: UUID, after_revision: int) -> Change:
-        return await self._run(self._read_now, job_id, after_revision)
+    async def _read_jobs(self, job_ids: Collection[UUID]) -> Mapping[UUID, OwnedJob]:
+        return await self._run(self._read_jobs_now, job_ids)
 
-    def _read_now(self, job_id: UUID, after_revision: int) -> Change:
-        view = jobs.get(self._parts.database, CLIENT, job_id)
-        changed = documents.changed(
-            self._parts.database, job_id, after_revision=after_revision, up_to=view.job.revision
-        )
-        return Change(_job_message(view), [document_message(d) for d in changed])
+    def _read_jobs_now(self, job_ids: Collection[UUID]) -> Mapping[UUID, OwnedJob]:
+        views = watching.views(self._parts.database, job_ids)
+        return {i: OwnedJob(view.job.client, _job_message(view)) for i, view in views.items()}
 
-    async def _revisions(self, job_ids: list[UUID]) -> dict[UUID, int]:
-        return await self._run(jobs.revisions, self._parts.database, job_ids)
+    async def _read_newest(self, cases: Collection[Case]) -> Mapping[Case, UUID]:
+        return await self._run(watching.newest, self._parts.database, cases)
+
+    async def _changes(self, after: Mapping[UUID, int]) -> Mapping[UUID, Change]:
+        return await self._run(self._changes_now, after)
+
+    def _changes_now(self, after: Mapping[UUID, int]) -> Mapping[UUID, Change]:
+        return {
+            job_id: Change(
+                _job_message(watched.view),
+                [document_told(document_message(d)) for d in watched.documents],
+            )
+            for job_id, watched in watching.look(self._parts.database, after).items()
+        }
+
+    async def _revisions(self, job_ids: Collection[UUID]) -> Mapping[UUID, int]:
+        return await self._run(jobs.revisions, self._parts.database, list(job_ids))
 
     async def spool_troubles(self) -> list[str]:
         """What is wrong with the spools that are alive."""
@@ -319,17 +320,3 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 def _job_message(view: JobView, place: Place | None = None) -> pb.Job:
     shown = [webhook_message(w, display(w.url)) for w in view.webhooks]
     return job_message(view.job, shown, place)
-
-
-def _told(
-    revision: int,
-    *,
-    job: pb.Job | None = None,
-    document: pb.Document | None = None,
-    heartbeat: pb.Heartbeat | None = None,
-) -> pb.WatchProgressResponse:
-    message = pb.WatchProgressResponse(
-        revision=revision, job=job, document=document, heartbeat=heartbeat
-    )
-    message.event_time.GetCurrentTime()
-    return message
