@@ -17,6 +17,7 @@ from actors.enqueue import Messages, make_broker
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from server import metrics
+from server.event_loop import EventLoop
 from server.interceptor import ErrorInterceptor
 from server.reflection import add_reflection
 from server.service import DownloadService, Parts
@@ -143,7 +144,8 @@ def main() -> int:
         settings = Settings.from_env(os.environ)
         logs.configure(settings.log_format, process="server")
         with metrics.served(settings):
-            asyncio.run(serve(settings))
+            with asyncio.Runner(loop_factory=EventLoop) as runner:
+                runner.run(serve(settings))
     except ConfigurationError as error:
         print(f"autos server: {error}", file=sys.stderr)  # noqa: T201 - for the operator
         return 1
