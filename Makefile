@@ -28,8 +28,11 @@ run: $(READY) ## everything, kept up until Ctrl-C
 secret: $(READY) ## the key of the webhook signatures of make run
 	@$(BIN)/python -m dev.secret
 
+client: $(READY) ## a new token for a client, NAME=...; to take one out REMOVE=<its hash's beginning>
+	@NAME="$(NAME)" REMOVE="$(REMOVE)" $(BIN)/python -m dev.client
+
 test: $(READY) ## all tests, against the real servers
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 chaos: $(READY) ## jobs while everything breaks by a seed, then checks; ARGS="--seeds 5 --jobs 200"
 	@$(BIN)/python -m tests.chaos $(ARGS)
@@ -62,4 +65,4 @@ proto: $(READY) ## the generated code of proto/downloads.proto
 clean: ## removes .venv and the data of make run
 	rm -rf .venv var
 
-.PHONY: help setup demo run secret test chaos killpoints outages bench-guest mutants check proto clean
+.PHONY: help setup demo run secret client test chaos killpoints outages bench-guest mutants check proto clean

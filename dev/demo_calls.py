@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -66,7 +67,8 @@ class Case:
 class Calls:
     """Autos at an address, for as long as the context lasts."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, token: str | None = None) -> None:
+        self._metadata = [("authorization", f"Bearer {token}")] if token else []
         self._channel = grpc.insecure_channel(address, options=OPTIONS)
         self._api: Any = pb_grpc.DownloadServiceStub(self._channel)
 
@@ -81,12 +83,29 @@ class Calls:
     ) -> None:
         self._channel.close()
 
+    def await_known(self) -> None:
+        """Returns when the server has heard of the token; raises what it answers otherwise."""
+        deadline = time.monotonic() + CALL_TIMEOUT_S
+        while True:
+            try:
+                self._call(self._api.ListJobs, pb.ListJobsRequest(page_size=1))
+            except grpc.RpcError as error:
+                is_new = error.code() is grpc.StatusCode.UNAUTHENTICATED
+                if not is_new or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+    def _call(self, method: Any, request: Any) -> Any:
+        return method(request, timeout=CALL_TIMEOUT_S, metadata=self._metadata)
+
     def start(self, case: Case) -> None:
         """StartDownload, with the portal asked anew whatever is known of the case."""
         request = pb.StartDownloadRequest(
             process_number=case.number, webhook_url=case.webhook_url, max_age=Duration()
         )
-        answer = self._api.StartDownload(request, timeout=CALL_TIMEOUT_S)
+        answer = self._call(self._api.StartDownload, request)
         case.job, case.is_new = answer.job, answer.created
 
     def watch(self, case: Case, tell: Callable[[Case, Told], None]) -> None:
@@ -104,7 +123,9 @@ class Calls:
         revision = 0
         while True:
             request = pb.WatchProgressRequest(job_id=job_id, after_revision=revision)
-            stream = self._api.WatchProgress(request, timeout=JOB_TIMEOUT_S, wait_for_ready=True)
+            stream = self._api.WatchProgress(
+                request, timeout=JOB_TIMEOUT_S, wait_for_ready=True, metadata=self._metadata
+            )
             try:
                 for told in stream:
                     revision = told.revision
@@ -119,13 +140,13 @@ class Calls:
     def job(self, job_id: str) -> pb.Job:
         """GetStatus."""
         request = pb.GetStatusRequest(job_id=job_id)
-        job: pb.Job = self._api.GetStatus(request, timeout=CALL_TIMEOUT_S).job
+        job: pb.Job = self._call(self._api.GetStatus, request).job
         return job
 
     def documents(self, job_id: str) -> list[pb.Document]:
         """ListDocuments; the demo's cases fit on one page."""
         request = pb.ListDocumentsRequest(job_id=job_id, page_size=1000)
-        return list(self._api.ListDocuments(request, timeout=CALL_TIMEOUT_S).documents)
+        return list(self._call(self._api.ListDocuments, request).documents)
 
 
 def demo_cases(portal_url: str, hook_url: Callable[[str], str]) -> list[Case]:

@@ -12,20 +12,22 @@ import grpc
 
 from dev.demo_log import Log
 from dev.demo_screen import DemoFailure, Screen
-from dev.folder import owner_of, secret_file
+from dev.folder import owner_of, secret_file, write_private
 from dev.health import is_serving
 from dev.run_file import RunFile, read_run_file
 from dev.signals import pass_over_stop_signals
-from dev.stack import RECEIVER_PORT, running_stack
+from dev.stack import CLIENTS_FILE, RECEIVER_PORT, running_stack
+from server.add_client import add_token
 from storage.errors import ConfigurationError
 from tests.sandbox.receiver import WebhookReceiver
 
 # A `make run` takes 10 s to start, another demo 20 s in all.
 OWNER_WAIT_S = 60.0
+DEMO_CLIENT = "demo"
 # The demo's own stack is embedded, on loopback and on the sandbox, whatever others are to use.
 NOT_FOR_DEMO = (
     *("DATABASE_URL", "REDIS_URL", "S3_", "PDPJ_"),
-    *("GRPC_LISTEN", "METRICS_LISTEN", "WEBHOOK_ALLOWED_HOSTS"),
+    *("GRPC_LISTEN", "GRPC_TLS_", "AUTOS_CLIENTS_FILE", "METRICS_LISTEN", "WEBHOOK_ALLOWED_HOSTS"),
 )
 
 
@@ -38,6 +40,7 @@ class Place:
     receiver: WebhookReceiver
     secret: str = field(repr=False)
     is_ours: bool
+    token: str | None = field(default=None, repr=False)
 
 
 @contextmanager
@@ -80,7 +83,11 @@ def _running(data_dir: Path, screen: Screen) -> RunFile | None:
 def _ready(data_dir: Path, owner: str) -> RunFile | None:
     run_file = read_run_file(data_dir)
     # A file that names another process was left behind by a `make run` that was killed.
-    if run_file is None or str(run_file.pid) != owner or not is_serving(run_file.address):
+    if (
+        run_file is None
+        or str(run_file.pid) != owner
+        or not is_serving(run_file.address, is_tls=run_file.is_tls)
+    ):
         return None
     return run_file
 
@@ -92,6 +99,12 @@ def _joined(run_file: RunFile, environ: Mapping[str, str], data_dir: Path) -> It
             f"The `make run` on {run_file.address} is not on the sandbox portal, and the demo asks "
             "no other; stop it or set DATA_DIR to another folder."
         )
+    if run_file.is_tls:
+        raise DemoFailure(
+            f"The `make run` on {run_file.address} serves with TLS, and the demo calls without; "
+            "stop it or set DATA_DIR to another folder."
+        )
+    token = demo_token(run_file.clients_file, data_dir, environ)
     secret = environ.get("WEBHOOK_SECRET", "").strip()
     file = secret_file(data_dir, "webhook_secret")
     if not secret and not file.exists():
@@ -101,7 +114,7 @@ def _joined(run_file: RunFile, environ: Mapping[str, str], data_dir: Path) -> It
         )
     secret = secret or file.read_text().strip()
     with _receiver(run_file.receiver_port or RECEIVER_PORT) as receiver:
-        yield Place(run_file.address, run_file.portal_url, receiver, secret, is_ours=False)
+        yield Place(run_file.address, run_file.portal_url, receiver, secret, False, token)
 
 
 @contextmanager
@@ -138,7 +151,8 @@ def _own(environ: Mapping[str, str], data_dir: Path, screen: Screen) -> Iterator
         )
         secret, portal_url = stack.env["WEBHOOK_SECRET"], stack.env["PDPJ_BASE_URL"]
         try:
-            yield Place(stack.run_file.address, portal_url, receiver, secret, is_ours=True)
+            token = demo_token(stack.run_file.clients_file, data_dir, environ)
+            yield Place(stack.run_file.address, portal_url, receiver, secret, True, token)
         except (DemoFailure, grpc.RpcError, OSError):
             screen.line(f"What the servers and processes logged is in {log.path}.")
             raise
@@ -158,3 +172,24 @@ def _own_env(
         screen.line(f"The demo has servers of its own and does not use {names}.", "yellow")
     allowed = receiver.url.split("/")[2]
     return env | {"GRPC_LISTEN": "127.0.0.1:0", "WEBHOOK_ALLOWED_HOSTS": allowed}
+
+
+def demo_token(clients_file: str | None, data_dir: Path, environ: Mapping[str, str]) -> str | None:
+    """A token for the demo: AUTOS_TOKEN, or one of a client `demo` of its own in DATA_DIR.
+
+    None when nobody needs one. Raises DemoFailure.
+    """
+    given = environ.get("AUTOS_TOKEN", "").strip()
+    if clients_file is None or given:
+        return given or None
+    if Path(clients_file) != data_dir.absolute() / CLIENTS_FILE:
+        raise DemoFailure(
+            f"`make run` serves the clients in {clients_file}; give `make demo` a token of one of "
+            "them in AUTOS_TOKEN."
+        )
+    file = secret_file(data_dir, "demo_token")
+    token = file.read_text().strip() if file.exists() else None
+    token = add_token(Path(clients_file), DEMO_CLIENT, token)
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    write_private(file, token + "\n")
+    return token

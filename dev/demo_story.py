@@ -42,7 +42,8 @@ def _tell(environ: Mapping[str, str], screen: Screen) -> None:
     begun = time.monotonic()
     screen.line("Autos: every document of a court case, fetched, stored and told", "bold")
     screen.line()
-    with opened_place(environ, screen) as place, Calls(place.address) as calls:
+    with opened_place(environ, screen) as place, Calls(place.address, place.token) as calls:
+        calls.await_known()
         is_ours = place.is_ours
         cases = demo_cases(place.portal_url, place.receiver.url_of)
         _start(calls, cases, screen)

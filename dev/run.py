@@ -42,19 +42,37 @@ def next_steps(run_file: RunFile) -> str:
     """What to try while it runs."""
     number = SANDBOX_CASE if run_file.is_sandbox else "NNNNNNN-DD.AAAA.J.TR.OOOO"
     case = f'{{"process_number": "{number}"}}'
-    call = f"  .venv/bin/grpcurl -plaintext -d '{case}' {run_file.address} {SERVICE}"
+    call = f"  .venv/bin/grpcurl {_flags(run_file)} -d '{case}' {run_file.address} {SERVICE}"
     portal = f"sandbox portal {run_file.portal_url}" if run_file.is_sandbox else "real portal"
     steps = [
         "",
         f"Autos serves on {run_file.address}, with the {portal}. Try:",
         "",
+        *_token_first(run_file),
         *(f"{call}/{method}" for method in ("StartDownload", "GetStatus", "WatchProgress")),
         "",
         "  make demo    a case with progress, webhook and a document to open",
         "  make secret  the key of the webhook signatures",
+        "  make client  NAME=... makes a client and shows its token",
         "  Ctrl-C       stops all of it; the data stays",
     ]
     return "\n".join(steps)
+
+
+def _flags(run_file: RunFile) -> str:
+    """How grpcurl is to connect."""
+    flags = "-cacert CA.pem" if run_file.is_tls else "-plaintext"
+    if run_file.clients_file:
+        flags += " -expand-headers -H 'authorization: Bearer ${AUTOS_TOKEN}'"
+    return flags
+
+
+def _token_first(run_file: RunFile) -> list[str]:
+    if not run_file.clients_file:
+        return []
+    return [
+        f"  read -rs AUTOS_TOKEN; export AUTOS_TOKEN   # of a client in {run_file.clients_file}",
+    ]
 
 
 if __name__ == "__main__":

@@ -13,13 +13,18 @@ from dev.folder import write_private
 
 @dataclass(frozen=True)
 class RunFile:
-    """`address` is host:port of the gRPC server; `receiver_port` is where webhooks may go."""
+    """`address` is host:port of the gRPC server; `receiver_port` is where webhooks may go.
+
+    `clients_file`: who may call; None for anybody.
+    """
 
     address: str
     pid: int
     is_sandbox: bool
     portal_url: str | None
     receiver_port: int | None
+    clients_file: str | None = None
+    is_tls: bool = False
 
 
 @contextmanager

@@ -20,10 +20,14 @@ from dev.run_file import RunFile, written_run_file
 from dev.sandbox import CREDENTIALS, ROOT, sandbox_portal
 from dev.servers import EMBEDDED, Kinds, start_all
 from dev.supervisor import Supervisor, WriteLine, describe_exit
+from server.add_client import ANY
+from server.clients_file import read
 from storage.errors import ConfigurationError
 from storage.settings import Settings
 
 RECEIVER_PORT = 8099
+# In DATA_DIR, made by `make client`: if it is there, only its clients are served.
+CLIENTS_FILE = "clients.json"
 # What ends again and again is told sooner; a busy machine takes its time.
 READY_TIMEOUT_S = 120.0
 QUICK_ENDS_MAX = 3
@@ -80,7 +84,8 @@ def running_stack(
         exit_stack.callback(processes.stop)
         processes.start()
         address = client_address(env["GRPC_LISTEN"])
-        _await_ready(address, processes)
+        is_tls = "GRPC_TLS_CERT_FILE" in env
+        _await_ready(address, processes, is_tls=is_tls)
         is_sandbox = "portal" in kinds
         run_file = RunFile(
             address=address,
@@ -88,6 +93,8 @@ def running_stack(
             is_sandbox=is_sandbox,
             portal_url=env["PDPJ_BASE_URL"] if is_sandbox else None,
             receiver_port=RECEIVER_PORT if is_sandbox else None,
+            clients_file=env.get("AUTOS_CLIENTS_FILE"),
+            is_tls=is_tls,
         )
         if is_announced:
             exit_stack.enter_context(written_run_file(folder.path, run_file))
@@ -110,6 +117,8 @@ def _own_settings(env: Mapping[str, str], folder: DataFolder) -> dict[str, str]:
     }
     if "SPOOL_DIR" in env:
         own["SPOOL_DIR"] = str(Path(env["SPOOL_DIR"]).absolute())
+    if "AUTOS_CLIENTS_FILE" not in env and (folder.path / CLIENTS_FILE).exists():
+        own["AUTOS_CLIENTS_FILE"] = str(folder.path / CLIENTS_FILE)
     if "LOG_FORMAT" not in env:
         own["LOG_FORMAT"] = "text"
     if "WEBHOOK_SECRET" not in env:
@@ -140,7 +149,10 @@ def _check(env: Mapping[str, str], kinds: Kinds) -> None:
             filled |= stand_ins
     if "portal" in kinds:
         filled["PDPJ_TOKEN"] = "x"  # noqa: S105 - stands in
+    # Read once here, so that the one sentence is told before anything is started.
     Settings.from_env(filled)
+    if file := filled.get("AUTOS_CLIENTS_FILE"):
+        read(Path(file), ANY)
 
 
 def _release(command: str, env: Mapping[str, str], write_line: WriteLine) -> None:
@@ -156,12 +168,12 @@ def _release(command: str, env: Mapping[str, str], write_line: WriteLine) -> Non
         )
 
 
-def _await_ready(address: str, processes: Supervisor) -> None:
+def _await_ready(address: str, processes: Supervisor, *, is_tls: bool) -> None:
     def is_ready() -> bool:
         for name in processes.names:
             if processes.quick_ends_of(name) > QUICK_ENDS_MAX:
                 raise TimeoutError(f"{name} ends again and again; see above why.")
-        return is_serving(address)
+        return is_serving(address, is_tls=is_tls)
 
     try:
         until(is_ready, READY_TIMEOUT_S, f"The server does not answer on {address}.")

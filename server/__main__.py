@@ -17,10 +17,14 @@ from actors.enqueue import Messages, make_broker
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from server import metrics
-from server.event_loop import EventLoop
+from server.callers import Callers
+from server.clients import DEFAULT_NAME, Client, ClientLimits
+from server.clients_file import ClientsFile
+from server.connections import connection_options
 from server.interceptor import ErrorInterceptor
 from server.reflection import add_reflection
 from server.service import DownloadService, Parts
+from server.tls import TlsFiles
 from storage import logs
 from storage.database import Database
 from storage.errors import ConfigurationError, ServiceUnavailable
@@ -30,6 +34,7 @@ from storage.queue_view import QueueView
 from storage.receivers import Receivers
 from storage.settings import Settings
 from storage.slots import Limits
+from storage.start_rate import StartRate
 from storage.wakeups import Wakeups
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -47,7 +52,7 @@ OPTIONS = (
     # Thousands of streams opened in one burst are not to be cancelled.
     ("grpc.server.max_pending_requests", 50_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
-    ("grpc.max_receive_message_length", 1024 * 1024),
+    *connection_options(),
 )
 
 
@@ -71,24 +76,27 @@ def parts_of(settings: Settings) -> Parts:
         lanes=settings.lanes_per_job,
         queue=QueueView(database, Limits.of(settings), login),
         login=login,
+        start_rate=StartRate(settings.redis_url),
     )
 
 
 async def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then lets calls finish."""
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
+    limits = ClientLimits(
+        settings.client_starts_per_minute,
+        settings.client_jobs_at_once,
+        settings.client_open_watches,
+    )
+    clients = ClientsFile(settings.clients_file, limits) if settings.clients_file else None
+    callers = Callers(clients, Client(DEFAULT_NAME, limits))
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers)], options=OPTIONS)
     service = DownloadService(parts_of(settings))
     pb_grpc.add_DownloadServiceServicer_to_server(service, server)
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    add_reflection(server, (SERVICE, health.SERVICE_NAME))
-    try:
-        server.add_insecure_port(settings.grpc_listen)
-    except RuntimeError as error:
-        raise ConfigurationError(
-            f"GRPC_LISTEN: {settings.grpc_listen} cannot be listened on; "
-            "stop what uses it or set GRPC_LISTEN to another address."
-        ) from error
+    if settings.grpc_reflection:
+        add_reflection(server, (SERVICE, health.SERVICE_NAME))
+    open_port(server, settings)
     await server.start()
     service.hub.start()
     await _set_health(healthy, health_pb2.HealthCheckResponse.SERVING)
@@ -96,6 +104,7 @@ async def serve(settings: Settings) -> None:
         asyncio.create_task(watch_troubles(healthy, name, troubles))
         for name, troubles in ((SPOOL, service.spool_troubles), (PORTAL, service.portal_troubles))
     ]
+    watches.append(asyncio.create_task(callers.keep_current()))
     log.info("serving", address=settings.grpc_listen)
     await _stop_signal()
     log.info("stopping")
@@ -104,6 +113,22 @@ async def serve(settings: Settings) -> None:
     await _set_health(healthy, health_pb2.HealthCheckResponse.NOT_SERVING)
     await service.hub.close()
     await server.stop(GRACE_S)
+
+
+def open_port(server: grpc.aio.Server, settings: Settings) -> None:
+    """Has it listen, with TLS if there is a certificate. Raises ConfigurationError."""
+    cert, key = settings.grpc_tls_cert_file, settings.grpc_tls_key_file
+    files = TlsFiles(cert, key, settings.grpc_tls_client_ca_file) if cert and key else None
+    try:
+        if files:
+            server.add_secure_port(settings.grpc_listen, files.credentials())
+        else:
+            server.add_insecure_port(settings.grpc_listen)
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"GRPC_LISTEN: {settings.grpc_listen} cannot be listened on; "
+            "stop what uses it or set GRPC_LISTEN to another address."
+        ) from error
 
 
 async def watch_troubles(
@@ -144,8 +169,7 @@ def main() -> int:
         settings = Settings.from_env(os.environ)
         logs.configure(settings.log_format, process="server")
         with metrics.served(settings):
-            with asyncio.Runner(loop_factory=EventLoop) as runner:
-                runner.run(serve(settings))
+            asyncio.run(serve(settings))
     except ConfigurationError as error:
         print(f"autos server: {error}", file=sys.stderr)  # noqa: T201 - for the operator
         return 1

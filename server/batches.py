@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -33,7 +34,8 @@ class Batches(Generic[K, V]):
             answer = self._asked[key] = asyncio.get_running_loop().create_future()
             answer.add_done_callback(_retrieved)
             if self._reading is None:
-                self._reading = asyncio.create_task(self._read_all())
+                # In a context of its own: it is not the work of the one who asked first.
+                self._reading = asyncio.create_task(self._read_all(), context=Context())
         return answer
 
     async def _read_all(self) -> None:

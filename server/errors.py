@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from storage.errors import (
     AutosError,
     CallerError,
     InvalidRequest,
+    LimitReached,
     NotFound,
     PreconditionFailed,
     ServiceUnavailable,
@@ -43,6 +45,31 @@ class MalformedRequest(CallerError):
             "The bytes are not a request of this method; "
             "encode it as the contract says, strings in UTF-8."
         )
+
+
+class Unauthenticated(CallerError):
+    """Who calls is not known."""
+
+
+class NoToken(Unauthenticated):
+    """Neither a token nor a certificate that names a client."""
+
+    reason = "NO_TOKEN"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Only known clients are served; send your token as metadata"
+            ' "authorization: Bearer <token>".'
+        )
+
+
+class UnknownToken(Unauthenticated):
+    """A token that is no client's, or no longer."""
+
+    reason = "UNKNOWN_TOKEN"
+
+    def __init__(self) -> None:
+        super().__init__("No client has this token; it may have been taken out.")
 
 
 class ShuttingDown(ServiceUnavailable):
@@ -89,6 +116,10 @@ def _malformed(error: MalformedRequest) -> Answer:
     return code_pb2.INVALID_ARGUMENT, str(error), [_info(error.reason)]
 
 
+def _unauthenticated(error: Unauthenticated) -> Answer:
+    return code_pb2.UNAUTHENTICATED, str(error), [_info(error.reason)]
+
+
 def _not_found(error: NotFound) -> Answer:
     resource = error_details_pb2.ResourceInfo(
         resource_type=f"autos.downloads.v1.{error.resource_type.capitalize()}",
@@ -106,21 +137,38 @@ def _precondition(error: PreconditionFailed) -> Answer:
     return code_pb2.FAILED_PRECONDITION, str(error), [_info(error.reason), failure]
 
 
+def _limit_reached(error: LimitReached) -> Answer:
+    violation = error_details_pb2.QuotaFailure.Violation(
+        subject=f"client:{error.client}", description=str(error)
+    )
+    failure = error_details_pb2.QuotaFailure(violations=[violation])
+    info = _info(error.reason, limit=str(error.limit))
+    # Never sooner than it can help.
+    retry = _retry_after(error.retry_in_s * 1000 * random.uniform(1.0, 1.25))
+    return code_pb2.RESOURCE_EXHAUSTED, str(error), [info, failure, retry]
+
+
 def _unavailable(error: ServiceUnavailable) -> Answer:
     # Jittered, so that the callers of one outage do not all come back in the same moment.
     spread_ms = error.spread_ms if isinstance(error, ShuttingDown) else RETRY_MS
-    delay_ms = int(RETRY_MS / 2 + random.uniform(0, spread_ms))
-    delay = Duration()
-    delay.FromMilliseconds(delay_ms)
-    retry = error_details_pb2.RetryInfo(retry_delay=delay)
+    retry = _retry_after(RETRY_MS / 2 + random.uniform(0, spread_ms))
     return code_pb2.UNAVAILABLE, f"{error} Try again.", [_info(error.reason), retry]
+
+
+def _retry_after(delay_ms: float) -> Message:
+    delay = Duration()
+    delay.FromMilliseconds(math.ceil(delay_ms))
+    retry: Message = error_details_pb2.RetryInfo(retry_delay=delay)
+    return retry
 
 
 _TABLE: tuple[tuple[type[AutosError], Callable[[Any], Answer]], ...] = (
     (InvalidRequest, _invalid),
     (MalformedRequest, _malformed),
+    (Unauthenticated, _unauthenticated),
     (NotFound, _not_found),
     (PreconditionFailed, _precondition),
+    (LimitReached, _limit_reached),
     (ServiceUnavailable, _unavailable),
 )
 

@@ -1,8 +1,7 @@
-"""Maps every error that leaves a method, and binds the log context of a call."""
+"""Names the caller of every call, maps every error that leaves it, and binds its log context."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -11,6 +10,8 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
+from server.callers import Callers
+from server.clients import Client, current_client, set_current_client
 from server.errors import MalformedRequest, status_of
 
 M = TypeVar("M", bound=Callable[..., Any])
@@ -18,16 +19,40 @@ Parse = Callable[[bytes], Any]
 
 
 def writes_bytes(method: M) -> M:
-    """Marks a method that writes messages already serialised to its context."""
+    """Marks a method that writes messages to its context, serialised already."""
     method.writes_bytes = True  # type: ignore[attr-defined]
     return method
+
+
+class _Writing:
+    """The context of a method that writes for as long as its caller is known by the same token."""
+
+    def __init__(self, context: Any, callers: Callers, method: str) -> None:
+        self._context = context
+        self._callers = callers
+        self._method = method
+        self._roster = callers.roster
+        self._client = current_client()
+
+    def write(self, message: bytes) -> Awaitable[None]:
+        """Sends a message; done when it is out. Raises Unauthenticated."""
+        if self._callers.roster is not self._roster:
+            # What a token has opened ends when the token is taken out.
+            self._roster = self._callers.roster
+            self._callers.require_same(self._client, self._method, self._context)
+        sent: Awaitable[None] = self._context.write(message)
+        return sent
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """No exception text reaches a caller: errors go through the table in server/errors.py.
 
-    Requests are parsed in here too, because gRPC would tell the caller how its parser failed.
+    Nothing is done for a caller who is not known. Requests are parsed in here too, because gRPC
+    would tell the caller how its parser failed.
     """
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
 
     async def intercept_service(
         self,
@@ -40,47 +65,70 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return handler
         method, parse = handler_call_details.method, handler.request_deserializer
         if handler.unary_unary:
-            guarded = _guard_unary(handler.unary_unary, method, parse)
+            guarded = self._guard_unary(handler.unary_unary, method, parse)
             return handler._replace(unary_unary=guarded, request_deserializer=None)
-        inner = handler.unary_stream
-        if inner:
+        if handler.unary_stream:
             # Health's own Watch is no generator: it writes to the context.
-            is_generator = inspect.isasyncgenfunction(handler.unary_stream)
-            guard = _guard_stream if is_generator else _guard_unary
-            guarded = guard(handler.unary_stream, method, parse)
-            handler = handler._replace(unary_stream=guarded, request_deserializer=None)
-            if getattr(inner, "writes_bytes", False):
+            if getattr(handler.unary_stream, "writes_bytes", False):
+                guarded = self._guard_writer(handler.unary_stream, method, parse)
                 handler = handler._replace(response_serializer=None)
-            return handler
-        return handler
+            else:
+                guarded = self._guard_unary(handler.unary_stream, method, parse)
+            return handler._replace(unary_stream=guarded, request_deserializer=None)
+        if handler.stream_stream:
+            # Reflection: what it streams in is parsed by gRPC.
+            guarded = self._guard_stream(handler.stream_stream, method, parse=None)
+            return handler._replace(stream_stream=guarded)
+        # There is none, and an unknown kind would not ask who calls.
+        return None
 
-
-def _guard_unary(inner: Any, method: str, parse: Parse) -> Any:
-    async def guarded(raw: bytes, context: Any) -> Any:
-        with structlog.contextvars.bound_contextvars(rpc=method):
+    def _guard_unary(self, inner: Any, method: str, parse: Parse) -> Any:
+        async def guarded(raw: bytes, context: Any) -> Any:
             try:
+                self._begin(method, context)
                 return await inner(_parsed(parse, raw), context)
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 - the edge: everything is mapped here
                 await context.abort_with_status(status_of(error))
 
-    return guarded
+        return guarded
 
+    def _guard_writer(self, inner: Any, method: str, parse: Parse) -> Any:
+        async def writer(request: Any, context: Any) -> None:
+            await inner(request, _Writing(context, self._callers, method))
 
-def _guard_stream(inner: Any, method: str, parse: Parse) -> Any:
-    async def guarded(raw: bytes, context: Any) -> AsyncIterator[Any]:
-        with structlog.contextvars.bound_contextvars(rpc=method):
+        return self._guard_unary(writer, method, parse)
+
+    def _guard_stream(self, inner: Any, method: str, parse: Parse | None) -> Any:
+        async def guarded(given: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                async with aclosing(inner(_parsed(parse, raw), context)) as messages:
+                client, roster = self._begin(method, context), self._callers.roster
+                request = _parsed(parse, given) if parse else given
+                async with aclosing(inner(request, context)) as messages:
                     async for message in messages:
+                        if self._callers.roster is not roster:
+                            # What a token has opened ends when the token is taken out.
+                            roster = self._callers.roster
+                            self._callers.require_same(client, method, context)
                         yield message
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 - the edge: everything is mapped here
                 await context.abort_with_status(status_of(error))
 
-    return guarded
+        return guarded
+
+    def _begin(self, method: str, context: Any) -> Client:
+        """Finds out who calls. Raises Unauthenticated.
+
+        A call has a task of its own, so what is bound here ends with it.
+        """
+        structlog.contextvars.bind_contextvars(rpc=method)
+        client = self._callers.identify(method, context)
+        structlog.contextvars.bind_contextvars(client=client.name)
+        set_current_client(client)
+        return client
 
 
 def _parsed(parse: Parse, raw: bytes) -> Any:

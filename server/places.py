@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from uuid import UUID
 
 from storage.queue_view import LOOK_S, Place, QueueView
@@ -37,7 +38,7 @@ class Places:
         if self._queue.is_fresh:
             return
         if self._looking is None:
-            self._looking = asyncio.create_task(self._look(LOOK_S))
+            self._looking = asyncio.create_task(self._look(LOOK_S), context=Context())
         elif self.looked != NEVER:
             return
         await asyncio.shield(self._looking)

@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from proto import downloads_pb2 as pb
 from server import page_tokens
+from server.clients import Client
 from storage.documents import DocumentFilter
 from storage.errors import FieldViolation, InvalidRequest
 from storage.jobs import JobFilter, StartRequest
@@ -68,7 +69,11 @@ def _seconds(field: str, duration: Duration) -> float:
 
 
 def start_request(
-    request: pb.StartDownloadRequest, *, client: str, receivers: Receivers, default_max_age_s: float
+    request: pb.StartDownloadRequest,
+    *,
+    client: Client,
+    receivers: Receivers,
+    default_max_age_s: float,
 ) -> StartRequest:
     """A StartDownload, checked."""
     checks = _Checks()
@@ -83,13 +88,14 @@ def start_request(
     priority = checks.take(lambda: _priority(request.priority))
     checks.finish()
     return StartRequest(
-        client=client,
+        client=client.name,
         process_number=number or "",
         webhook_url=url,
         request_id=request_id,
         max_age_s=min(MAX_AGE_CAP_S, default_max_age_s if max_age_s is None else max_age_s),
         given_max_age_s=max_age_s,
         priority=priority or Priority.NORMAL,
+        jobs_at_once=client.limits.jobs_at_once if client.limits else None,
     )
 
 

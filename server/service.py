@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 import grpc
@@ -15,45 +16,36 @@ import grpc
 from actors.enqueue import Messages
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
-from proto.messages import document_message, job_message, timestamp, webhook_message
+from proto.messages import document_message, timestamp
 from server import page_tokens, requests
-from server.batches import Batches
-from server.feed import Change
+from server.clients import Client, current_client
 from server.interceptor import writes_bytes
+from server.job_messages import message_of
+from server.open_watches import OpenWatches
 from server.places import Places
-from server.told import document_told
-from server.watch import Hub, Reader
+from server.readings import Readings
+from server.watch import Hub
 from server.watcher import Watcher
-from storage import documents, jobs, logins, repairs, reruns, reuse, watching, webhooks
+from storage import documents, jobs, logins, repairs, reruns, reuse, webhooks
 from storage.database import Database
 from storage.docket import Docket
-from storage.errors import InvalidRequest, NotFound, PreconditionFailed, ServiceUnavailable
+from storage.errors import InvalidRequest, PreconditionFailed, ServiceUnavailable
 from storage.jobs import StartRequest
 from storage.logins import Login
 from storage.objects import Objects
 from storage.queue_view import Place, QueueView
-from storage.receivers import Receivers, display
+from storage.receivers import Receivers
 from storage.records import JobView, is_sealed
+from storage.start_rate import StartRate
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[object, object]
-# Client and process number.
-Case = tuple[str, str]
 
-# Until clients are authenticated there is one.
-CLIENT = "default"
 # Above this many documents a known listing is left to a worker: the call must stay short.
 MAX_DOCUMENTS_IN_CALL = 500
 # How long a call may spend on finding out that a case is there already.
 REUSE_LIMIT_S = 2.0
-
-
-class OwnedJob(NamedTuple):
-    """A job, and whose it is."""
-
-    client: str
-    job: pb.Job
 
 
 @dataclass(frozen=True)
@@ -71,6 +63,7 @@ class Parts:
     lanes: int
     queue: QueueView
     login: Login
+    start_rate: StartRate
     reuse_limit_s: float = REUSE_LIMIT_S
 
 
@@ -79,33 +72,35 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._newest = Batches(self._read_newest)
-        self._jobs_watched = Batches(self._read_jobs)
-        self.hub = Hub(
-            Reader(changes=self._changes, revisions=self._revisions),
-            Places(parts.queue, self._run),
-            parts.redis_url,
-        )
+        self.open_watches = OpenWatches()
+        self._readings = Readings(parts.database, self._run)
+        self.hub = Hub(self._readings, Places(parts.queue, self._run), parts.redis_url)
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._parts.pool, partial(call, *args, **kwargs))
+        # With the context of the call, for the log. A call that is gone takes what still waits for
+        # a thread with it; what a thread has begun goes to its end.
+        work = partial(copy_context().run, call, *args, **kwargs)
+        return await loop.run_in_executor(self._parts.pool, work)
 
     async def StartDownload(
         self, request: pb.StartDownloadRequest, context: Context
     ) -> pb.StartDownloadResponse:
         """Starts or joins a job; ends it at once when everything is there already."""
+        client = current_client()
         wanted = requests.start_request(
             request,
-            client=CLIENT,
+            client=client,
             receivers=self._parts.receivers,
             default_max_age_s=self._parts.listing_max_age_s,
         )
-        view, is_new = await self._run(self._start, wanted)
+        view, is_new = await self._run(self._start, client, wanted)
         return pb.StartDownloadResponse(job=await self._job(view), created=is_new)
 
-    def _start(self, wanted: StartRequest) -> tuple[JobView, bool]:
+    def _start(self, client: Client, wanted: StartRequest) -> tuple[JobView, bool]:
         parts = self._parts
+        if client.limits:
+            parts.start_rate.count(client.name, client.limits.starts_per_minute)
         known = self._known(wanted)
         view, is_new = jobs.start(
             parts.database, wanted, job_deadline_s=parts.job_deadline_s, known=known
@@ -160,7 +155,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def _jobs(self, views: Sequence[JobView]) -> list[pb.Job]:
         """The messages of jobs, with the places of those that run."""
         places = await self._places([v.job.job_id for v in views if not v.job.is_ended])
-        return [_job_message(view, places.get(view.job.job_id)) for view in views]
+        return [message_of(view, places.get(view.job.job_id)) for view in views]
 
     async def _places(self, job_ids: Sequence[UUID]) -> dict[UUID, Place]:
         queue = self._parts.queue
@@ -169,56 +164,24 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return await self._run(queue.places, job_ids)
 
     async def _view(self, target: UUID | str) -> JobView:
+        client = current_client().name
         if isinstance(target, UUID):
-            return await self._run(jobs.get, self._parts.database, CLIENT, target)
-        return await self._run(jobs.newest, self._parts.database, CLIENT, target)
+            return await self._run(jobs.get, self._parts.database, client, target)
+        return await self._run(jobs.newest, self._parts.database, client, target)
 
     @writes_bytes
     async def WatchProgress(self, request: pb.WatchProgressRequest, context: Context) -> None:
         """The job, its changed documents, then what changes, until the job ends."""
-        watch = requests.watch(request)
-        job = await self._watched(watch.target)
-        if watch.after_revision > job.revision:
-            raise InvalidRequest.of(
-                "after_revision", f"is ahead of the job, whose revision is {job.revision}."
-            )
-        watcher = Watcher(watch.after_revision, watch.heartbeat_s, context.write)
-        await self.hub.follow(job, watcher)
-
-    async def _watched(self, target: UUID | str) -> pb.Job:
-        """A job of this client, read together with those of others who come at the same time."""
-        job_id = target
-        if isinstance(target, str):
-            job_id = await self._newest.get((CLIENT, target)) or target
-        found = await self._jobs_watched.get(job_id) if isinstance(job_id, UUID) else None
-        if found is None or found.client != CLIENT:
-            raise NotFound("job", str(target))
-        return found.job
-
-    async def _read_jobs(self, job_ids: Collection[UUID]) -> Mapping[UUID, OwnedJob]:
-        return await self._run(self._read_jobs_now, job_ids)
-
-    def _read_jobs_now(self, job_ids: Collection[UUID]) -> Mapping[UUID, OwnedJob]:
-        views = watching.views(self._parts.database, job_ids)
-        return {i: OwnedJob(view.job.client, _job_message(view)) for i, view in views.items()}
-
-    async def _read_newest(self, cases: Collection[Case]) -> Mapping[Case, UUID]:
-        return await self._run(watching.newest, self._parts.database, cases)
-
-    async def _changes(self, after: Mapping[UUID, int]) -> Mapping[UUID, Change]:
-        return await self._run(self._changes_now, after)
-
-    def _changes_now(self, after: Mapping[UUID, int]) -> Mapping[UUID, Change]:
-        return {
-            job_id: Change(
-                _job_message(watched.view),
-                [document_told(document_message(d)) for d in watched.documents],
-            )
-            for job_id, watched in watching.look(self._parts.database, after).items()
-        }
-
-    async def _revisions(self, job_ids: Collection[UUID]) -> Mapping[UUID, int]:
-        return await self._run(jobs.revisions, self._parts.database, list(job_ids))
+        watch, client = requests.watch(request), current_client()
+        # Counted before anything is read for it.
+        with self.open_watches.one_more(client):
+            job = await self._readings.job(client.name, watch.target)
+            if watch.after_revision > job.revision:
+                raise InvalidRequest.of(
+                    "after_revision", f"is ahead of the job, whose revision is {job.revision}."
+                )
+            watcher = Watcher(watch.after_revision, watch.heartbeat_s, context.write)
+            await self.hub.follow(job, watcher)
 
     async def spool_troubles(self) -> list[str]:
         """What is wrong with the spools that are alive."""
@@ -230,7 +193,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """Jobs, newest first."""
-        page = requests.list_jobs(request, client=CLIENT)
+        page = requests.list_jobs(request, client=current_client().name)
         found = await self._run(jobs.page, self._parts.database, page.wanted, page.size + 1)
         shown, token = found[: page.size], ""
         if len(found) > page.size:
@@ -242,9 +205,10 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self, request: pb.ListDocumentsRequest, context: Context
     ) -> pb.ListDocumentsResponse:
         """Documents in the order of the case file."""
-        page = requests.list_documents(request, client=CLIENT)
+        client = current_client().name
+        page = requests.list_documents(request, client=client)
         found = await self._run(
-            documents.page, self._parts.database, CLIENT, page.wanted, page.size + 1
+            documents.page, self._parts.database, client, page.wanted, page.size + 1
         )
         shown, token = found[: page.size], ""
         if len(found) > page.size:
@@ -257,11 +221,11 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self, request: pb.CancelJobRequest, context: Context
     ) -> pb.CancelJobResponse:
         """Stops a job."""
-        view = await self._run(self._cancel, requests.job_id(request.job_id))
+        view = await self._run(self._cancel, current_client().name, requests.job_id(request.job_id))
         return pb.CancelJobResponse(job=await self._job(view))
 
-    def _cancel(self, job_id: UUID) -> JobView:
-        view = jobs.cancel(self._parts.database, CLIENT, job_id)
+    def _cancel(self, client: str, job_id: UUID) -> JobView:
+        view = jobs.cancel(self._parts.database, client, job_id)
         self._parts.messages.send_webhooks(job_id, webhooks.due(self._parts.database, job_id))
         return view
 
@@ -271,7 +235,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         """A fresh URL of a stored document."""
         job_id, document_id = requests.document_ids(request)
         document, case_level = await self._run(
-            documents.get, self._parts.database, CLIENT, job_id, document_id
+            documents.get, self._parts.database, current_client().name, job_id, document_id
         )
         if document.object_key is None:
             raise PreconditionFailed(
@@ -287,16 +251,17 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
         """Runs the failed documents of an ended job again; ends it when all are there already."""
         job_id, request_id = requests.retry(request)
-        view = await self._run(self._retry, job_id, request_id)
+        view = await self._run(self._retry, current_client(), job_id, request_id)
         return pb.RetryJobResponse(job=await self._job(view))
 
-    def _retry(self, job_id: UUID, request_id: UUID | None) -> JobView:
+    def _retry(self, client: Client, job_id: UUID, request_id: UUID | None) -> JobView:
         view, is_new = reruns.rerun(
             self._parts.database,
             self._parts.objects,
-            CLIENT,
+            client.name,
             job_id,
             request_id=request_id,
+            jobs_at_once=client.limits.jobs_at_once if client.limits else None,
             job_deadline_s=self._parts.job_deadline_s,
             limit_s=self._parts.reuse_limit_s,
         )
@@ -308,15 +273,12 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self, request: pb.RedeliverWebhookRequest, context: Context
     ) -> pb.RedeliverWebhookResponse:
         """Sends the webhooks of an ended job again."""
-        view = await self._run(self._redeliver, requests.job_id(request.job_id))
+        view = await self._run(
+            self._redeliver, current_client().name, requests.job_id(request.job_id)
+        )
         return pb.RedeliverWebhookResponse(job=await self._job(view))
 
-    def _redeliver(self, job_id: UUID) -> JobView:
-        view = webhooks.redeliver(self._parts.database, CLIENT, job_id)
+    def _redeliver(self, client: str, job_id: UUID) -> JobView:
+        view = webhooks.redeliver(self._parts.database, client, job_id)
         self._parts.messages.send_webhooks(job_id, range(len(view.webhooks)))
         return view
-
-
-def _job_message(view: JobView, place: Place | None = None) -> pb.Job:
-    shown = [webhook_message(w, display(w.url)) for w in view.webhooks]
-    return job_message(view.job, shown, place)

@@ -9,8 +9,7 @@ latest state and no queue.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from uuid import UUID
 
 import redis.asyncio
@@ -20,8 +19,9 @@ from redis.exceptions import RedisError
 from proto import downloads_pb2 as pb
 from server.batches import Batches
 from server.errors import ShuttingDown
-from server.feed import Change, Feed
+from server.feed import Feed
 from server.places import Places
+from server.readings import Readings
 from server.watcher import Watcher
 from storage.errors import AutosError, NotFound
 from storage.wakeups import CHANNEL
@@ -33,24 +33,13 @@ POLL_S = 1.0
 STALL_S = 30.0
 
 
-@dataclass(frozen=True)
-class Reader:
-    """What is read for watchers, off the event loop, for many jobs at once.
-
-    `changes`: jobs, each with its documents after a revision. `revisions`: how far jobs are.
-    """
-
-    changes: Callable[[Mapping[UUID, int]], Awaitable[Mapping[UUID, Change]]]
-    revisions: Callable[[Collection[UUID]], Awaitable[Mapping[UUID, int]]]
-
-
 class Hub:
     """The feeds of this process, and what wakes them. `stall_s`: how long a reader may sleep."""
 
     def __init__(
-        self, reader: Reader, places: Places, redis_url: str, *, stall_s: float = STALL_S
+        self, readings: Readings, places: Places, redis_url: str, *, stall_s: float = STALL_S
     ) -> None:
-        self._reader = reader
+        self._readings = readings
         self._places = places
         self._redis_url = redis_url
         self._stall_s = stall_s
@@ -115,7 +104,7 @@ class Hub:
         for job_id, revision in asked:
             after[job_id] = min(revision, after.get(job_id, revision))
         try:
-            found = await self._reader.changes(after)
+            found = await self._readings.changes(after)
         except AutosError as error:
             log.warning("feeds not read", error=error.reason)
             raise
@@ -157,7 +146,7 @@ class Hub:
         for feed in self._feeds.values():
             feed.forget()
             self._cut_stalled(feed)
-        for job_id, revision in (await self._reader.revisions(list(self._feeds))).items():
+        for job_id, revision in (await self._readings.revisions(list(self._feeds))).items():
             self._hint(job_id, revision)
         await self._places.keep_fresh()
 

@@ -5,7 +5,8 @@
     │   ├── InvalidRequest        fields, each with what is wrong and what would be right
     │   │   └── RequestIdReused
     │   ├── NotFound              a job or document that this client does not have
-    │   └── PreconditionFailed    right in itself, but not in the present state
+    │   ├── PreconditionFailed    right in itself, but not in the present state
+    │   └── LimitReached          right in itself, but more than this client may have now
     ├── PermanentError        the world said no: fail it, with `reason`
     ├── TransientError        the world is busy: try again, with `reason` in the end
     │   └── TooFast               the portal asked for a pause; burns no attempt
@@ -92,6 +93,33 @@ class PreconditionFailed(CallerError):
         super().__init__(message)
         self.reason = reason
         self.subject = subject
+
+
+class LimitReached(CallerError):
+    """More than `limit` of something for this client; what there is goes on undisturbed.
+
+    `retry_in_s`: when another try may succeed.
+    """
+
+    def __init__(
+        self, reason: str, message: str, *, client: str, limit: int, retry_in_s: float
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.client = client
+        self.limit = limit
+        self.retry_in_s = retry_in_s
+
+    @classmethod
+    def too_many_jobs(cls, client: str, limit: int) -> LimitReached:
+        """For StartDownload and RetryJob while `limit` jobs of the client run."""
+        return cls(
+            "TOO_MANY_JOBS",
+            f"{limit} jobs of client {client} are running, and it may have no more at once.",
+            client=client,
+            limit=limit,
+            retry_in_s=5,
+        )
 
 
 class AttemptError(AutosError):

@@ -19,6 +19,7 @@ from storage.errors import FieldViolation, NotFound, RequestIdReused
 from storage.priorities import Priority
 from storage.receivers import receiver_of
 from storage.records import AttemptRecord, JobRecord, JobView, WebhookRecord, columns
+from storage.seats import DRAWN, free_seat
 from storage.states import JOB_RUNNING, DocumentState, JobState, WebhookState
 
 _WEBHOOK = columns(WebhookRecord, without=("attempts",))
@@ -30,6 +31,7 @@ class StartRequest:
     """A StartDownload whose fields have been checked.
 
     `max_age_s` is the age that applies; `given_max_age_s` what the caller said, None if nothing.
+    `jobs_at_once`: how many of the client may run, this one included; None for any number.
     """
 
     client: str
@@ -39,6 +41,7 @@ class StartRequest:
     max_age_s: float
     given_max_age_s: float | None
     priority: Priority = Priority.NORMAL
+    jobs_at_once: int | None = None
 
     @property
     def payload_sha256(self) -> str:
@@ -60,7 +63,8 @@ def start(
     """The job that serves `request`, and whether this call made it.
 
     `known` is a listing that may be reused: a new job begins with it, and ends in the same
-    transaction when all of it is stored. Raises RequestIdReused.
+    transaction when all of it is stored. Raises RequestIdReused, and LimitReached when a new job
+    would be one too many.
     """
     while True:
         try:
@@ -90,7 +94,9 @@ def _start(
 ) -> tuple[JobView, bool]:
     if earlier := _earlier(transaction, request):
         return view(transaction, earlier), False
-    job, is_new = _insert_or_join(transaction, request, job_deadline_s)
+    # What is all there ends in this transaction and never runs beside others.
+    seats = request.jobs_at_once if known is None else None
+    job, is_new = _insert_or_join(transaction, request, job_deadline_s, seats)
     if not is_new:
         job = _raise_priority(transaction, job, request.priority)
     if request.webhook_url:
@@ -124,18 +130,21 @@ def _earlier(transaction: Transaction, request: StartRequest) -> Row | None:
 
 
 def _insert_or_join(
-    transaction: Transaction, request: StartRequest, job_deadline_s: int
+    transaction: Transaction, request: StartRequest, job_deadline_s: int, seats: int | None
 ) -> tuple[Row, bool]:
     state = JobState.PENDING if request.webhook_url else JobState.PROCESSING
+    seat = None
     while True:
         made = transaction.one(
-            """
+            f"""
             INSERT INTO jobs (job_id, client, process_number, state, priority, max_age_s,
-                start_time, deadline_time)
-            VALUES (%(job_id)s, %(client)s, %(process_number)s, %(state)s, %(priority)s,
+                start_time, deadline_time, seat)
+            SELECT %(job_id)s, %(client)s, %(process_number)s, %(state)s, %(priority)s,
                 %(max_age_s)s,
                 CASE WHEN %(state)s = 'PROCESSING' THEN clock_timestamp() END,
-                clock_timestamp() + %(deadline_s)s * interval '1 second')
+                clock_timestamp() + %(deadline_s)s * interval '1 second', seat
+            FROM (SELECT coalesce(%(seat)s, {DRAWN}) AS seat) AS given
+            WHERE %(seats)s::integer IS NULL OR seat IS NOT NULL
             ON CONFLICT DO NOTHING RETURNING *
             """,
             job_id=uuid4(),
@@ -145,6 +154,8 @@ def _insert_or_join(
             priority=request.priority,
             max_age_s=request.max_age_s,
             deadline_s=job_deadline_s,
+            seat=seat,
+            seats=seats,
         )
         if made:
             turns.enter(transaction, made["job_id"])
@@ -156,9 +167,11 @@ def _insert_or_join(
             client=request.client,
             process_number=request.process_number,
         )
-        # None: it ended between the two statements, so the next turn makes a new one.
         if running:
             return running, False
+        # It ended between the two statements, or the seat was taken: the next turn makes a new one.
+        if seats is not None:
+            seat = free_seat(transaction, request.client, seats)
 
 
 def _raise_priority(transaction: Transaction, job: Row, wanted: Priority) -> Row:

@@ -22,9 +22,13 @@ from storage.errors import (
 from storage.jobs import own, view
 from storage.objects import Objects
 from storage.records import JobView
+from storage.seats import free_seat
 from storage.states import DocumentState, JobState, WebhookState, sources_of
 
 T = TypeVar("T")
+
+# How often another may be first before it is a bug.
+RACES = 5
 
 
 class _NotLookedUp(Exception):
@@ -44,16 +48,18 @@ def rerun(
     request_id: UUID | None,
     job_deadline_s: int,
     limit_s: float,
+    jobs_at_once: int | None = None,
 ) -> tuple[JobView, bool]:
     """The job in a new run, and whether this call began it (not: the request_id did before).
 
     What another job has stored since is taken over instead of being fetched, and when nothing else
     failed the run has ended already. A bucket that does not tell within `limit_s` seconds what it
     holds is not waited for. Raises NotFound; PreconditionFailed with JOB_NOT_ENDED,
-    NOTHING_TO_RETRY, or CASE_ACTIVE when another job of the case runs; RequestIdReused.
+    NOTHING_TO_RETRY, or CASE_ACTIVE when another job of the case runs; RequestIdReused;
+    LimitReached when the client has `jobs_at_once` other jobs that run.
     """
     in_bucket: dict[str, bool] = {}
-    begin = partial(_rerun, client, job_id, request_id, job_deadline_s, in_bucket)
+    begin = partial(_rerun, client, job_id, request_id, job_deadline_s, in_bucket, jobs_at_once)
     while True:
         try:
             return _begun(database, begin)
@@ -63,13 +69,16 @@ def rerun(
 
 
 def _begun(database: Database, begin: Callable[[Transaction], T]) -> T:
-    try:
-        with database.transaction() as transaction:
-            return begin(transaction)
-    except peewee.IntegrityError:
-        # A StartDownload on the case, or a call with the same request_id, was first: see which.
-        with database.transaction() as transaction:
-            return begin(transaction)
+    for _ in range(RACES):
+        try:
+            with database.transaction() as transaction:
+                return begin(transaction)
+        except peewee.IntegrityError:
+            # A StartDownload on the case, a call with the same request_id, or another job of the
+            # client that took the seat was first: see which.
+            continue
+    with database.transaction() as transaction:
+        return begin(transaction)
 
 
 def _look_up(objects: Objects, sizes: dict[str, int], limit_s: float) -> dict[str, bool]:
@@ -87,6 +96,7 @@ def _rerun(
     request_id: UUID | None,
     job_deadline_s: int,
     in_bucket: Mapping[str, bool],
+    jobs_at_once: int | None,
     transaction: Transaction,
 ) -> tuple[JobView, bool]:
     job = own(transaction, client, job_id, lock="FOR UPDATE")
@@ -100,8 +110,11 @@ def _rerun(
         raise PreconditionFailed(
             "NOTHING_TO_RETRY", "No document of this job failed in a way to retry.", str(job_id)
         )
+    seat = None
+    if jobs_at_once is not None and (failed or could_not_list):
+        seat = free_seat(transaction, client, jobs_at_once)
     _supersede_webhooks(transaction, job)
-    job = end_if_over(transaction, _reopen(transaction, job, carried, failed, job_deadline_s))
+    job = end_if_over(transaction, _reopen(transaction, job, carried, failed, job_deadline_s, seat))
     if request_id is not None:
         transaction.run(
             "INSERT INTO requests (client, request_id, payload_sha256, job_id)"
@@ -231,7 +244,12 @@ def _supersede_webhooks(transaction: Transaction, job: Row) -> None:
 
 
 def _reopen(
-    transaction: Transaction, job: Row, carried: list[int], failed: int, job_deadline_s: int
+    transaction: Transaction,
+    job: Row,
+    carried: list[int],
+    failed: int,
+    job_deadline_s: int,
+    seat: int | None,
 ) -> Row:
     row = transaction.only(
         f"""
@@ -247,7 +265,7 @@ def _reopen(
             listing_attempt_count = 0, listing_pause_count = 0, listing_lost_count = 0,
             listing_failing_since = NULL,
             listing_doubt_time = CASE WHEN listed_time IS NOT NULL THEN listing_doubt_time END,
-            rerun_time = clock_timestamp()
+            rerun_time = clock_timestamp(), seat = %(seat)s
         WHERE job_id = %(job_id)s AND state IN ({in_list(sources_of(JobState.PROCESSING))})
         RETURNING *
         """,
@@ -256,6 +274,7 @@ def _reopen(
         carried_bytes=sum(carried),
         failed=failed,
         deadline_s=job_deadline_s,
+        seat=seat,
     )
     turns.enter(transaction, job["job_id"])
     transaction.changed(row["job_id"], row["revision"])

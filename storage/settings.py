@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -16,6 +17,11 @@ from storage.receivers import Entry
 
 T = TypeVar("T")
 
+# What must be set, word for word, to do without clients or TLS beyond loopback.
+IN_SO_MANY_WORDS = {
+    "AUTOS_WITHOUT_CLIENTS": "serve-anyone-who-can-reach-me",
+    "GRPC_PLAINTEXT": "tls-ends-in-front-of-me",
+}
 PORTAL_URL = "https://portaldeservicos.pdpj.jus.br"
 MIB = 1024 * 1024
 
@@ -46,6 +52,14 @@ class Settings:
     pdpj_probe_base_ms: int
     pdpj_probe_patience_s: int
     grpc_listen: str
+    grpc_tls_cert_file: Path | None
+    grpc_tls_key_file: Path | None
+    grpc_tls_client_ca_file: Path | None
+    grpc_reflection: bool
+    clients_file: Path | None
+    client_starts_per_minute: int
+    client_jobs_at_once: int
+    client_open_watches: int
     metrics_listen: str | None
     webhook_secrets: tuple[str, ...] = field(repr=False)
     webhook_allowed_hosts: tuple[str, ...]
@@ -109,6 +123,20 @@ class Settings:
                 "PDPJ_PROBE_PATIENCE_S", _whole(0, 86_400), default=120
             ),
             grpc_listen=read.given("GRPC_LISTEN", _listen, default="127.0.0.1:50051"),
+            grpc_tls_cert_file=read.given("GRPC_TLS_CERT_FILE", Path, default=None),
+            grpc_tls_key_file=read.given("GRPC_TLS_KEY_FILE", Path, default=None),
+            grpc_tls_client_ca_file=read.given("GRPC_TLS_CLIENT_CA_FILE", Path, default=None),
+            grpc_reflection=read.given("GRPC_REFLECTION", _on_or_off, default=True),
+            clients_file=read.given("AUTOS_CLIENTS_FILE", Path, default=None),
+            client_starts_per_minute=read.given(
+                "CLIENT_STARTS_PER_MINUTE", _whole(1, 1_000_000), default=6_000
+            ),
+            client_jobs_at_once=read.given(
+                "CLIENT_JOBS_AT_ONCE", _whole(1, 1_000_000), default=1_000
+            ),
+            client_open_watches=read.given(
+                "CLIENT_OPEN_WATCHES", _whole(1, 1_000_000), default=1_000
+            ),
             metrics_listen=read.given("METRICS_LISTEN", _listen, default=None),
             webhook_secrets=read.given("WEBHOOK_SECRET", _webhook_secrets),
             webhook_allowed_hosts=read.given("WEBHOOK_ALLOWED_HOSTS", _receivers, default=()),
@@ -137,6 +165,7 @@ class Settings:
             log_format=read.given("LOG_FORMAT", _one_of("json", "text"), default="json"),
         )
         read.check_credentials()
+        read.check_callers(settings["grpc_listen"])
         read.raise_problems()
         return cls(**settings)
 
@@ -180,6 +209,28 @@ class _Reader:
         elif not self._is_set("PDPJ_TOKEN"):
             self._problems.append(
                 "PDPJ_TOKEN is not set, nor is PDPJ_TOKEN_URL with a client to log in"
+            )
+
+    def check_callers(self, listen: str | None) -> None:
+        """Who may call must be said by whoever opens the door to other machines."""
+        for name in ("AUTOS_WITHOUT_CLIENTS", "GRPC_PLAINTEXT"):
+            self.given(name, _one_of(IN_SO_MANY_WORDS[name]), default=None)
+        if self._is_set("GRPC_TLS_CERT_FILE") or self._is_set("GRPC_TLS_CLIENT_CA_FILE"):
+            self._need("GRPC_TLS_KEY_FILE", by="TLS")
+        if self._is_set("GRPC_TLS_KEY_FILE") or self._is_set("GRPC_TLS_CLIENT_CA_FILE"):
+            self._need("GRPC_TLS_CERT_FILE", by="TLS")
+        if listen is None or is_loopback(listen):
+            return
+        if not self._is_set("AUTOS_CLIENTS_FILE"):
+            self._need_words("AUTOS_WITHOUT_CLIENTS", "AUTOS_CLIENTS_FILE")
+        elif not self._is_set("GRPC_TLS_CERT_FILE"):
+            self._need_words("GRPC_PLAINTEXT", "GRPC_TLS_CERT_FILE")
+
+    def _need_words(self, name: str, better: str) -> None:
+        if not self._is_set(name):
+            self._problems.append(
+                f"GRPC_LISTEN leads beyond loopback: set {better},"
+                f" or {name}={IN_SO_MANY_WORDS[name]}"
             )
 
     def _need(self, *names: str, by: str) -> None:
@@ -249,6 +300,19 @@ def _listen(text: str) -> str:
     if not host or not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65_535:
         raise ValueError("must be host:port")
     return text
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine can reach host:port; a name but localhost may be anywhere."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _on_or_off(text: str) -> bool:
+    return _one_of("on", "off")(text) == "on"
 
 
 def _comma_list(text: str) -> tuple[str, ...]:

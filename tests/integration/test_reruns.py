@@ -26,6 +26,7 @@ from storage.receivers import Receivers
 from storage.records import JobView
 from storage.slots import Limits
 from storage.spool import Spool
+from storage.start_rate import StartRate
 from tests.integration import scenes
 from tests.integration.office import Office, opened
 from tests.integration.scenes import CLIENT, HOOK, LANES, LOGIN
@@ -72,6 +73,7 @@ def desk(office: Office, redis_url: str) -> Iterator[_Desk]:
                 lanes=LANES,
                 queue=QueueView(office.database, Limits(10, 6, LANES), LOGIN),
                 login=LOGIN,
+                start_rate=StartRate(redis_url),
                 # As slow as the machine may be.
                 reuse_limit_s=60,
             )

@@ -9,6 +9,7 @@ import pytest
 
 from proto import downloads_pb2 as pb
 from server import requests
+from server.clients import Client
 from storage.errors import InvalidRequest
 from storage.jobs import StartRequest
 from storage.priorities import Priority
@@ -23,7 +24,7 @@ def _start(priority: int, number: str = NUMBER) -> StartRequest:
             process_number=number,
             priority=priority,  # type: ignore[arg-type]
         ),
-        client="default",
+        client=Client("default"),
         receivers=Receivers.from_entries(()),
         default_max_age_s=3_600,
     )

@@ -1,0 +1,154 @@
+"""`python -m server.add_client FILE NAME`: a new token for a client, shown once.
+
+A name that is not in the file yet becomes a client; one that is gets a second token, so that the
+first can be taken out when nobody uses it any more: `--remove` with the beginning of its hash.
+A running server reads the file again within two seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from server.clients import ClientLimits
+from server.clients_file import NAME, read
+from storage.errors import ConfigurationError
+
+# So that a token that turns up where it should not is known for what it is.
+PREFIX = "autos_"
+SHOWN = 12
+# The file is checked, not used.
+ANY = ClientLimits(1, 1, 1)
+
+
+def add_token(path: Path, name: str, token: str | None = None) -> str:
+    """The token, a new one if none is given, that `name` has from now on.
+
+    Raises ConfigurationError when the name or what is in the file cannot be used.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigurationError("NAME must be 1 to 63 of a-z, 0-9 and inner hyphens.")
+    token = token or PREFIX + secrets.token_urlsafe(32)
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    with _edited(path) as clients:
+        found = next((each for each in clients if each["name"] == name), None)
+        if found is None:
+            found = {"name": name}
+            clients.append(found)
+        tokens = found.setdefault("tokens", [])
+        if digest not in [each["sha256"] for each in tokens]:
+            tokens.append({"sha256": digest, "created": datetime.now(UTC).date().isoformat()})
+    return token
+
+
+def remove_token(path: Path, name: str, beginning: str) -> None:
+    """Takes out the one token of `name` whose hash begins so. Raises ConfigurationError."""
+    with _edited(path) as clients:
+        tokens: list[dict[str, str]] = next(
+            (each.get("tokens", []) for each in clients if each["name"] == name), []
+        )
+        found = [each for each in tokens if beginning and each["sha256"].startswith(beginning)]
+        if len(found) != 1:
+            raise ConfigurationError(
+                f"{name} has {len(found) or 'no'} tokens whose SHA-256 begins so; see its list."
+            )
+        tokens.remove(found[0])
+
+
+def tokens_of(path: Path, name: str) -> list[str]:
+    """A line for each token of `name`: the beginning of its hash, and since when it is there."""
+    return [
+        f"{token['sha256'][:SHOWN]}  since {token.get('created', 'an unknown day')}"
+        for client in _entries(path)
+        if client["name"] == name
+        for token in client.get("tokens", [])
+    ]
+
+
+@contextmanager
+def _edited(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """The entries of the file, written back whole, for one editor at a time."""
+    # What is edited is the file itself, not a link to it.
+    path = path.resolve()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise ConfigurationError(f"{path.parent} cannot be used: {error.strerror}.") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        entries = _entries(path)
+        yield entries
+        _write(path, json.dumps({"clients": entries}, indent=2) + "\n")
+    finally:
+        os.close(folder)
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    read(path, ANY)
+    entries: list[dict[str, Any]] = json.loads(path.read_text())["clients"]
+    return entries
+
+
+def _write(path: Path, text: str) -> None:
+    # Whoever could read the file before still can: the server may be another user.
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+    new = path.with_name(path.name + ".new")
+    try:
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            os.fchmod(stream.fileno(), mode)
+            stream.write(text)
+        new.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: 0, or 1 with one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m server.add_client", description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--remove", metavar="SHA256", help="the beginning of a token's hash")
+    given = parser.parse_args(arguments)
+    try:
+        if given.remove is not None:
+            remove_token(given.file, given.name, given.remove)
+            lines = []
+        else:
+            token = add_token(given.file, given.name)
+            lines = [
+                "",
+                f"A token for client {given.name}, shown once and kept nowhere:",
+                "",
+                token,
+            ]
+        lines += ["", *_told(given.file, given.name), ""]
+    except ConfigurationError as error:
+        print(f"autos: {error}", file=sys.stderr)  # noqa: T201 - for the operator
+        return 1
+    print("\n".join(lines))  # noqa: T201 - for the operator
+    return 0
+
+
+def _told(path: Path, name: str) -> list[str]:
+    tokens = tokens_of(path, name)
+    if not tokens:
+        return [f"Client {name} has no token now; {path} keeps its name and its limits."]
+    return [f"Tokens of {name} in {path}, by the beginning of their SHA-256:", *tokens]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

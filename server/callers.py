@@ -1,0 +1,66 @@
+"""Which client a call comes from: by its token, else by the certificate of its connection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from server.clients import Client, Roster
+from server.clients_file import ClientsFile
+from server.errors import NoToken, UnknownToken
+
+LOOK_S = 1.0
+# Health says nothing about anybody, and balancers have no token.
+OPEN_SERVICES = ("/grpc.health.v1.Health/",)
+
+
+class Callers:
+    """Knows callers by `file`; without one everybody is the client `default`."""
+
+    def __init__(self, file: ClientsFile | None, default: Client) -> None:
+        self._file = file
+        self._default = default
+
+    @property
+    def roster(self) -> Roster | None:
+        """All known clients: another object after each change. None when nobody must be known."""
+        return self._file.roster if self._file else None
+
+    async def keep_current(self) -> None:
+        """Looks at the file every second, for ever; a client that is added is known by then."""
+        while self._file is not None:
+            await asyncio.sleep(LOOK_S)
+            await asyncio.to_thread(self._file.look)
+
+    def identify(self, method: str, context: Any) -> Client:
+        """The client that calls `method`. Raises Unauthenticated."""
+        if self._file is None or method.startswith(OPEN_SERVICES):
+            return self._default
+        return _known(self._file.roster, context)
+
+    def require_same(self, client: Client, method: str, context: Any) -> None:
+        """Raises Unauthenticated when the caller is no longer known as this client."""
+        if self.identify(method, context).name != client.name:
+            raise UnknownToken
+
+
+def _known(roster: Roster, context: Any) -> Client:
+    given = [value for key, value in context.invocation_metadata() if key == "authorization"]
+    # A token goes before a certificate, which may be a whole house's. A wrong one is told.
+    if given:
+        return _by_token(roster, given)
+    names = (name.decode(errors="replace") for name in context.peer_identities() or ())
+    client = roster.by_certificate(names)
+    if client is None:
+        raise NoToken
+    return client
+
+
+def _by_token(roster: Roster, given: list[str]) -> Client:
+    scheme, _, token = given[0].partition(" ")
+    if len(given) > 1 or scheme.lower() != "bearer":
+        raise NoToken
+    client = roster.by_token(token.strip())
+    if client is None:
+        raise UnknownToken
+    return client

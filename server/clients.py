@@ -1,0 +1,77 @@
+"""Who calls: the clients that are known, and the one of the present call."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """What a client may have at most: see docs/CLIENTS.md."""
+
+    starts_per_minute: int
+    jobs_at_once: int
+    open_watches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A caller by its name, which its jobs and objects carry. `limits`: None for no limit."""
+
+    name: str
+    limits: ClientLimits | None = None
+
+
+# Whoever calls while no clients are configured.
+DEFAULT_NAME = "default"
+
+_NOBODY_ELSE = Client(DEFAULT_NAME)
+_caller: ContextVar[Client] = ContextVar("caller", default=_NOBODY_ELSE)
+
+
+def current_client() -> Client:
+    """The client of the present call, in its own task and on the threads that work for it."""
+    return _caller.get()
+
+
+def set_current_client(client: Client) -> None:
+    """Names the caller for the rest of the present call: each call has a task of its own."""
+    _caller.set(client)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownClient:
+    """A client and how it is recognised: SHA-256 digests of its tokens, names in certificates."""
+
+    client: Client
+    digests: tuple[bytes, ...] = ()
+    certificates: tuple[str, ...] = ()
+
+
+class Roster:
+    """All known clients."""
+
+    def __init__(self, known: Iterable[KnownClient]) -> None:
+        self._by_digest: list[tuple[bytes, Client]] = []
+        self._by_certificate: dict[str, Client] = {}
+        for each in known:
+            self._by_digest += [(digest, each.client) for digest in each.digests]
+            self._by_certificate |= dict.fromkeys(each.certificates, each.client)
+
+    def by_token(self, token: str) -> Client | None:
+        """Whose token it is. Takes as long for every token, right or wrong."""
+        digest = hashlib.sha256(token.encode()).digest()
+        found = None
+        for known, client in self._by_digest:
+            if hmac.compare_digest(known, digest):
+                found = client
+        return found
+
+    def by_certificate(self, names: Iterable[str]) -> Client | None:
+        """Whose certificate bears these names; None when they name nobody, or several."""
+        found = {self._by_certificate[name] for name in names if name in self._by_certificate}
+        return found.pop() if len(found) == 1 else None

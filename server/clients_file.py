@@ -1,0 +1,173 @@
+"""AUTOS_CLIENTS_FILE: read strictly, and read again when it changes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from server.clients import Client, ClientLimits, KnownClient, Roster
+from storage.errors import ConfigurationError
+
+# It becomes the first part of object keys.
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+MOST = 1_000_000
+MAX_BYTES = 16 * 1024 * 1024
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class ClientsFile:
+    """The clients in a file. `roster` is always a whole, valid one."""
+
+    def __init__(self, path: Path, defaults: ClientLimits) -> None:
+        """Raises ConfigurationError with one sentence when the file cannot be used."""
+        self._path = path
+        self._defaults = defaults
+        self._seen = _version(path)
+        self.roster = read(path, defaults)
+
+    def look(self) -> None:
+        """Reads the file again if it has changed; keeps the old clients if it cannot be used."""
+        version = _version(self._path)
+        if version == self._seen:
+            return
+        self._seen = version
+        try:
+            self.roster = read(self._path, self._defaults)
+        except ConfigurationError as error:
+            log.error("clients file refused; the clients of before stay", problem=str(error))  # noqa: TRY400 - no bug of ours
+        else:
+            log.info("clients file read again")
+
+
+def read(path: Path, defaults: ClientLimits) -> Roster:
+    """The clients in the file. Raises ConfigurationError: one sentence, no value repeated."""
+    try:
+        return Roster(_clients(_parsed(path), defaults))
+    except ValueError as error:
+        raise ConfigurationError(f"AUTOS_CLIENTS_FILE: {path}: {error}.") from error
+
+
+def _version(path: Path) -> tuple[int, ...] | None:
+    """What is another when the file was written or replaced; None while there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
+
+
+def _parsed(path: Path) -> object:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"it cannot be read ({error.strerror})") from error
+    if len(raw) > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES} bytes")
+    try:
+        return json.loads(raw.decode(), object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"it is not JSON: {error.msg}, line {error.lineno}, column {error.colno}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _clients(content: object, defaults: ClientLimits) -> Iterator[KnownClient]:
+    entries = _list(_fields(content, "it", {"clients"}, {"clients"})["clients"], "clients")
+    if not entries:
+        raise ValueError("clients must name at least one client")
+    taken: dict[object, str] = {}
+    for number, entry in enumerate(entries):
+        where = f"clients[{number}]"
+        known = _client(entry, where, defaults)
+        for identity in (known.client.name, *known.digests, *((n,) for n in known.certificates)):
+            if first := taken.get(identity):
+                raise ValueError(f"{where} has a name, token or certificate of {first}")
+            taken[identity] = where
+        yield known
+
+
+def _client(entry: object, where: str, defaults: ClientLimits) -> KnownClient:
+    optional = {"tokens", "certificates", "limits"}
+    fields = _fields(entry, where, {"name", *optional}, {"name"})
+    name = fields["name"]
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ValueError(f"{where}.name must be 1 to 63 of a-z, 0-9 and inner hyphens")
+    return KnownClient(
+        Client(name, _limits(fields.get("limits", {}), f"{where}.limits", defaults)),
+        tuple(_digests(fields.get("tokens", []), f"{where}.tokens")),
+        tuple(_certificates(fields.get("certificates", []), f"{where}.certificates")),
+    )
+
+
+def _digests(entries: object, where: str) -> Iterator[bytes]:
+    for number, entry in enumerate(_list(entries, where)):
+        place = f"{where}[{number}]"
+        fields = _fields(entry, place, {"sha256", "created"}, {"sha256"})
+        digest = fields["sha256"]
+        if not isinstance(digest, str) or not SHA256.fullmatch(digest):
+            raise ValueError(
+                f"{place}.sha256 must be the SHA-256 of a token, 64 lower-case hexadecimal digits"
+            )
+        if not _is_date(fields.get("created", "2026-01-01")):
+            raise ValueError(f"{place}.created must be a date such as 2026-01-31")
+        yield bytes.fromhex(digest)
+
+
+def _is_date(value: object) -> bool:
+    try:
+        return isinstance(value, str) and date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        return False
+
+
+def _certificates(entries: object, where: str) -> Iterator[str]:
+    for number, entry in enumerate(_list(entries, where)):
+        if not isinstance(entry, str) or not entry or not entry.isprintable():
+            raise ValueError(f"{where}[{number}] must be a name as it stands in a certificate")
+        yield entry
+
+
+def _limits(entry: object, where: str, defaults: ClientLimits) -> ClientLimits:
+    names = set(ClientLimits.__dataclass_fields__)
+    given = _fields(entry, where, names, set())
+    for name, value in given.items():
+        # Not isinstance: true is an int too.
+        if type(value) is not int or not 1 <= value <= MOST:
+            raise ValueError(f"{where}.{name} must be a whole number from 1 to {MOST}")
+    return ClientLimits(**{name: given.get(name, getattr(defaults, name)) for name in names})
+
+
+def _fields(value: object, where: str, known: set[str], needed: set[str]) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be an object with {', '.join(sorted(known))}")  # noqa: TRY004
+    if missing := sorted(needed - value.keys()):
+        raise ValueError(f"{where} has no {missing[0]}")
+    if value.keys() - known:
+        raise ValueError(f"{where} has a key that is none of {', '.join(sorted(known))}")
+    return value
+
+
+def _list(value: object, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{where} must be a list")  # noqa: TRY004
+    return value

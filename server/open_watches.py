@@ -1,0 +1,39 @@
+"""How many WatchProgress calls of each client are open in this process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from server.clients import Client
+from storage.errors import LimitReached
+
+RETRY_IN_S = 5.0
+
+
+class OpenWatches:
+    """Counts them. For the event loop's thread only."""
+
+    def __init__(self) -> None:
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def one_more(self, client: Client) -> Iterator[None]:
+        """Counts one meanwhile. Raises LimitReached."""
+        if client.limits and self._open[client.name] >= client.limits.open_watches:
+            raise LimitReached(
+                "TOO_MANY_WATCHES",
+                f"Client {client.name} has {client.limits.open_watches} watches open here,"
+                " and it may have no more.",
+                client=client.name,
+                limit=client.limits.open_watches,
+                retry_in_s=RETRY_IN_S,
+            )
+        self._open[client.name] += 1
+        try:
+            yield
+        finally:
+            self._open[client.name] -= 1
+            if not self._open[client.name]:
+                del self._open[client.name]

@@ -1,0 +1,98 @@
+"""TLS from files, which are read again at a new connection when they have been renewed.
+
+What is connected already goes on undisturbed: the library asks for the certificate at each new
+handshake only.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import grpc
+import structlog
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import Certificate, load_pem_x509_certificates
+
+from storage.errors import ConfigurationError
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class TlsFiles:
+    """A certificate chain, its key and, for callers with certificates, the CA that signed those."""
+
+    def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
+        """Raises ConfigurationError with one sentence when they cannot be used."""
+        self._paths = {"GRPC_TLS_CERT_FILE": cert, "GRPC_TLS_KEY_FILE": key}
+        if client_ca:
+            self._paths["GRPC_TLS_CLIENT_CA_FILE"] = client_ca
+        self._lock = threading.Lock()
+        self._seen = self._versions()
+        self._first = self._read()
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """For a secure port. With a CA, only who shows a certificate of it gets a connection."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._first,
+            self._renewed,  # type: ignore[arg-type]  # the stub forgets that it may be None
+            require_client_authentication="GRPC_TLS_CLIENT_CA_FILE" in self._paths,
+        )
+
+    def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """What has changed; None for nothing. Called at each handshake, on threads of gRPC's."""
+        with self._lock:
+            versions = self._versions()
+            if versions == self._seen:
+                return None
+            self._seen = versions
+            try:
+                found = self._read()
+            except ConfigurationError as error:
+                # Such as one file of two, in the moment between: the other is a change again.
+                log.warning("TLS files not usable; those of before stay", problem=str(error))
+                return None
+        log.info("TLS files read again")
+        return found
+
+    def _versions(self) -> list[tuple[int, int, int]]:
+        return [_version(path) for path in self._paths.values()]
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        found = {name: _bytes(name, path) for name, path in self._paths.items()}
+        chain, key = found["GRPC_TLS_CERT_FILE"], found["GRPC_TLS_KEY_FILE"]
+        client_ca = found.get("GRPC_TLS_CLIENT_CA_FILE")
+        certificate = _first_certificate("GRPC_TLS_CERT_FILE", chain)
+        try:
+            private_key = load_pem_private_key(key, None)
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError("GRPC_TLS_KEY_FILE holds no PEM key without password.") from (
+                error
+            )
+        if private_key.public_key() != certificate.public_key():
+            raise ConfigurationError("GRPC_TLS_KEY_FILE is not the key of GRPC_TLS_CERT_FILE.")
+        if client_ca is not None:
+            _first_certificate("GRPC_TLS_CLIENT_CA_FILE", client_ca)
+        return grpc.ssl_server_certificate_configuration([(key, chain)], client_ca)
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _bytes(name: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{name}: {path} cannot be read: {error.strerror}.") from error
+
+
+def _first_certificate(name: str, pem: bytes) -> Certificate:
+    try:
+        return load_pem_x509_certificates(pem)[0]
+    except ValueError as error:
+        raise ConfigurationError(f"{name} holds no PEM certificate.") from error

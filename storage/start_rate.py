@@ -1,0 +1,108 @@
+"""How many StartDownloads a client may make a minute, over all server processes.
+
+A bucket per client in Redis: it holds a minute's worth and fills evenly. A process takes a
+hundredth of a minute's worth at a time, so that not every call asks Redis. Without Redis each
+process holds the limit for itself, with what it knows.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from storage.errors import LimitReached
+
+TIMEOUT_S = 0.5
+# After a failure nobody waits for Redis again for this long.
+QUIET_S = 2.0
+MINUTE_MS = 60_000
+# Kept: the moment at which the bucket will be full again. Gives how many were taken, and in how
+# many milliseconds there will be one when there was none.
+_TAKE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + time[2] / 1000
+local each, most = tonumber(ARGV[1]), tonumber(ARGV[2])
+local full = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0))
+local taken = math.min(most, math.floor((now + 60000 - full) / each + 0.000001))
+if taken < 1 then return {0, math.ceil(full + each - 60000 - now)} end
+full = full + taken * each
+redis.call('SET', KEYS[1], string.format('%.3f', full), 'PX', math.ceil(full - now) + 1000)
+return {taken, 0}
+"""
+
+
+@dataclass(slots=True)
+class _Share:
+    """What this process has taken and not used; and its own bucket, for want of Redis."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    left: int = 0
+    full_at_ms: float = 0.0
+
+
+class StartRate:
+    """Counts StartDownloads. Thread-safe. `clock`: seconds that only grow."""
+
+    def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        client = redis.Redis.from_url(
+            redis_url,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._take = client.register_script(_TAKE)
+        self._clock = clock
+        self._quiet_until = 0.0
+        self._lock = threading.Lock()
+        self._shares: dict[str, _Share] = {}
+
+    def count(self, client: str, per_minute: int) -> None:
+        """Counts one StartDownload of `client`. Raises LimitReached."""
+        with self._lock:
+            share = self._shares.setdefault(client, _Share())
+        with share.lock:
+            share.left = min(share.left, _portion(per_minute))
+            if not share.left:
+                share.left, wait_ms = self._more(client, share, per_minute)
+            if share.left:
+                share.left -= 1
+                return
+        raise LimitReached(
+            "TOO_MANY_STARTS",
+            f"Client {client} may call StartDownload {per_minute} times a minute.",
+            client=client,
+            limit=per_minute,
+            retry_in_s=max(1, wait_ms) / 1000,
+        )
+
+    def _more(self, client: str, share: _Share, per_minute: int) -> tuple[int, float]:
+        """How many more this process may start and, if none, in how many milliseconds one."""
+        each_ms = MINUTE_MS / per_minute
+        if self._clock() >= self._quiet_until:
+            try:
+                taken, wait_ms = self._take(
+                    keys=[f"autos:starts:{client}"], args=[each_ms, _portion(per_minute)]
+                )
+            except redis.RedisError:
+                self._quiet_until = self._clock() + QUIET_S
+            else:
+                return int(taken), float(wait_ms)
+        return _take_here(share, each_ms, self._clock() * 1000)
+
+
+def _portion(per_minute: int) -> int:
+    return max(1, per_minute // 100)
+
+
+def _take_here(share: _Share, each_ms: float, now_ms: float) -> tuple[int, float]:
+    full_at_ms = max(now_ms, share.full_at_ms) + each_ms
+    if full_at_ms > now_ms + MINUTE_MS:
+        return 0, full_at_ms - MINUTE_MS - now_ms
+    share.full_at_ms = full_at_ms
+    return 1, 0.0

@@ -1,0 +1,121 @@
+"""The gRPC server in the test's own loop, on the test's database, with clients as it wants them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from actors.enqueue import Messages, make_broker
+from proto import downloads_pb2_grpc as pb_grpc
+from server.callers import Callers
+from server.clients import Client, ClientLimits
+from server.clients_file import ClientsFile
+from server.interceptor import ErrorInterceptor
+from server.service import DownloadService, Parts
+from storage.database import Database
+from storage.objects import Objects
+from storage.queue_view import QueueView
+from storage.receivers import Receivers
+from storage.slots import Limits
+from storage.start_rate import StartRate
+from tests.integration.scenes import LANES, LOGIN
+
+WIDE = ClientLimits(1_000_000, 1_000_000, 1_000_000)
+THREADS = 4
+TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where the server listens, and its parts."""
+
+    address: str
+    server: grpc.aio.Server
+    callers: Callers
+    clients: ClientsFile | None
+    service: DownloadService
+
+
+@contextmanager
+def service_parts(database: Database, objects: Objects, redis_url: str) -> Iterator[Parts]:
+    """What a DownloadService is made of."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield Parts(
+            database=database,
+            objects=objects,
+            messages=Messages(make_broker(redis_url, timeout_s=5)),
+            receivers=Receivers.from_entries(()),
+            pool=pool,
+            redis_url=redis_url,
+            listing_max_age_s=3_600,
+            job_deadline_s=3_600,
+            lanes=LANES,
+            queue=QueueView(database, Limits(10, 6, LANES), LOGIN),
+            login=LOGIN,
+            start_rate=StartRate(redis_url),
+        )
+
+
+@asynccontextmanager
+async def opened_door(
+    parts: Parts, file: Path | None = None, limits: ClientLimits = WIDE
+) -> AsyncIterator[Door]:
+    """A server that knows the clients of `file`."""
+    clients = ClientsFile(file, limits) if file else None
+    callers = Callers(clients, Client("default", limits))
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers)])
+    service = DownloadService(parts)
+    pb_grpc.add_DownloadServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    service.hub.start()
+    try:
+        yield Door(f"127.0.0.1:{port}", server, callers, clients, service)
+    finally:
+        await service.hub.close()
+        await server.stop(0)
+
+
+@asynccontextmanager
+async def api_of(address: str, token: str | None = None) -> AsyncIterator[Any]:
+    """The calls of whoever has this token."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield _WithToken(pb_grpc.DownloadServiceStub(channel), token)
+
+
+class _WithToken:
+    """A stub whose calls carry a token and a deadline."""
+
+    def __init__(self, stub: Any, token: str | None) -> None:
+        self._stub = stub
+        self._metadata = [("authorization", f"Bearer {token}")] if token else []
+
+    def __getattr__(self, method: str) -> Any:
+        def call(request: Any, **options: Any) -> Any:
+            given = {"timeout": TIMEOUT_S, "metadata": self._metadata, **options}
+            return getattr(self._stub, method)(request, **given)
+
+        return call
+
+
+def entry(name: str, *tokens: str, **more: Any) -> dict[str, Any]:
+    """A client as it stands in the file."""
+    hashes = [{"sha256": hashlib.sha256(token.encode()).hexdigest()} for token in tokens]
+    return {"name": name, "tokens": hashes, **more}
+
+
+def write_clients(file: Path, *entries: dict[str, Any]) -> Path:
+    """The file, replaced as a whole."""
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps({"clients": entries}))
+    new.replace(file)
+    return file
