@@ -47,8 +47,6 @@ TROUBLE_LOOK_S = 2.0
 POOL_THREADS = 16
 GRACE_S = 5.0
 OPTIONS = (
-    # Two servers on one port would share it silently.
-    ("grpc.so_reuseport", 0),
     # Thousands of streams opened in one burst are not to be cancelled.
     ("grpc.server.max_pending_requests", 50_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
@@ -89,7 +87,9 @@ async def serve(settings: Settings) -> None:
     )
     clients = ClientsFile(settings.clients_file, limits) if settings.clients_file else None
     callers = Callers(clients, Client(DEFAULT_NAME, limits))
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers)], options=OPTIONS)
+    # gRPC's own default is on: two servers on one port would share it silently.
+    options = (*OPTIONS, ("grpc.so_reuseport", int(settings.grpc_reuse_port)))
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers)], options=options)
     service = DownloadService(parts_of(settings))
     pb_grpc.add_DownloadServiceServicer_to_server(service, server)
     healthy = health.aio.HealthServicer()
@@ -127,7 +127,8 @@ def open_port(server: grpc.aio.Server, settings: Settings) -> None:
     except RuntimeError as error:
         raise ConfigurationError(
             f"GRPC_LISTEN: {settings.grpc_listen} cannot be listened on; "
-            "stop what uses it or set GRPC_LISTEN to another address."
+            "stop what uses it or set GRPC_LISTEN to another address. Servers share one "
+            "if each of them has GRPC_REUSE_PORT=on."
         ) from error
 
 

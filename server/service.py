@@ -24,7 +24,7 @@ from server.job_messages import message_of
 from server.open_watches import OpenWatches
 from server.places import Places
 from server.readings import Readings
-from server.watch import Hub
+from server.watch import STALL_S, Hub
 from server.watcher import Watcher
 from storage import documents, jobs, logins, repairs, reruns, reuse, webhooks
 from storage.database import Database
@@ -65,6 +65,7 @@ class Parts:
     login: Login
     start_rate: StartRate
     reuse_limit_s: float = REUSE_LIMIT_S
+    stall_s: float = STALL_S
 
 
 class DownloadService(pb_grpc.DownloadServiceServicer):
@@ -74,7 +75,8 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self._parts = parts
         self.open_watches = OpenWatches()
         self._readings = Readings(parts.database, self._run)
-        self.hub = Hub(self._readings, Places(parts.queue, self._run), parts.redis_url)
+        places = Places(parts.queue, self._run)
+        self.hub = Hub(self._readings, places, parts.redis_url, stall_s=parts.stall_s)
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()

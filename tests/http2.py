@@ -65,12 +65,12 @@ class Caller:
         self._send(*frames)
         return first
 
-    def read(self) -> Iterator[Event]:
+    def read(self) -> list[Event]:
         """What has come by now; waits for the first bytes only."""
         fresh = self.socket.recv(1 << 18)
         if not fresh:
-            yield Event(0, None)
-            return
+            return [Event(0, None)]
+        events: list[Event] = []
         self._bytes += fresh
         data, begin = bytes(self._bytes), 0
         while len(data) - begin >= FRAME_HEADER:
@@ -81,11 +81,12 @@ class Caller:
             kind, flags = data[begin + 3], data[begin + 4]
             stream = int.from_bytes(data[begin + 5 : body], "big")
             if kind == DATA:
-                yield from self._messages(stream, data[body : body + size])
+                events += self._messages(stream, data[body : body + size])
             if kind not in (DATA, HEADERS) or flags & END_STREAM:
-                yield from self._told(kind, flags, stream, data[body : body + size])
+                events += self._told(kind, flags, stream, data[body : body + size])
             begin = body + size
         del self._bytes[:begin]
+        return events
 
     def close(self) -> None:
         """Hangs up without a word."""

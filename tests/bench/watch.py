@@ -1,102 +1,72 @@
-"""`python -m tests.bench.watch`: many watchers on one server process, by their own clocks."""
+"""`python -m tests.bench.watch`: thousands of watchers on one server process, by their own clocks.
+
+Real PostgreSQL and Valkey, one `python -m server`, watchers in processes of their own that do
+nothing but read, and a writer that changes documents and announces it as the product does.
+Latencies are from the commit to the arrival. Exit code 1 when something is not as promised.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
-import time
-from collections.abc import Sequence
-
+from dataclasses import asdict, replace
+from pathlib import Path
 
 from rich.console import Console
 
-from dev.deadline import until
-from tests.bench.watch_world import running_world
-from tests.bench.watchers import running_watchers
+from tests.bench import watch_parts as parts
+from tests.bench.checks import Check
+from tests.bench.table import print_checks
+from tests.bench.watch_parts import Options
+from tests.bench.watch_world import World, running_world
 
-TICKS = 50
-
-
-def quantile(values: Sequence[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+WARM_UP = 50
 
 
 def main() -> int:
+    """The exit code."""
     parser = argparse.ArgumentParser(prog="make bench-watch", description=__doc__)
     parser.add_argument("--watchers", type=int, default=5_000)
     parser.add_argument("--channels", type=int, default=8)
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--jobs", type=int, nargs="+", default=[50, 500])
-    parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--processes", type=int, default=2, help="of watchers")
+    parser.add_argument("--jobs", type=int, nargs="+", default=[50, 500], help="watched at once")
+    parser.add_argument("--seconds", type=int, default=10, help="of an event a second")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--json", type=Path, help="a file that gets the table")
     asked = parser.parse_args()
-    console = Console(width=110)
-    with running_world({}) as world:
-        first = 1
-        for count in asked.jobs:
-            t0 = time.monotonic()
-            ids = world.add_jobs(count, first)
-            first += count
-            console.print(f"{count} jobs made in {time.monotonic()-t0:.1f} s; load {os.getloadavg()}")
-            with running_watchers(world.port, asked.processes, asked.channels) as crowd:
-                before = world.server.memory_info().rss
-                cpu0 = sum(world.server.cpu_times()[:2])
-                t0 = time.monotonic()
-                each = [ids[i % count] for i in range(asked.watchers)]
-                for i, w in enumerate(crowd):
-                    w.open(each[i :: len(crowd)], 15)
-                try:
-                    until(lambda: sum(w.opened() for w in crowd) == asked.watchers, 60, "lost")
-                except TimeoutError:
-                    console.print("LOST", sum(w.opened() for w in crowd))
-                console.print(f"burst {time.monotonic()-t0:.2f} s, server cpu {sum(world.server.cpu_times()[:2])-cpu0:.2f}")
-                time.sleep(3)
-                console.print(f"memory {(world.server.memory_info().rss-before)/asked.watchers/1024:.1f} KiB/stream")
-                for w in crowd: w.seen()
-                # steady
-                cpu0 = sum(world.server.cpu_times()[:2]); tx0=world.transactions()
-                commits = {}
-                begun = time.monotonic()
-                for tick in range(TICKS * asked.seconds):
-                    part = ids[tick % TICKS :: TICKS]
-                    if part:
-                        moment, revisions = world.change(part)
-                        for job_id, revision in revisions.items():
-                            commits[job_id, revision] = moment
-                    time.sleep(max(0, begun + (tick + 1) / TICKS - time.monotonic()))
-                took=time.monotonic() - begun
-                time.sleep(2)
-                cpu = sum(world.server.cpu_times()[:2]) - cpu0
-                seen = [w.seen() for w in crowd]
-                lat = [t - commits[j, r] for s in seen for j, r, t in s.messages if (j, r) in commits]
-                expected = sum(each.count(j) for j, r in commits)*2
-                console.print(
-                    f"{count} jobs: {len(lat)} of {expected} messages in {took:.1f}; p50 {quantile(lat,.5)*1e3:.1f} p99 {quantile(lat, .99) * 1e3:.1f} max {max(lat)*1e3:.1f} ms;"
-                    f" server cpu {cpu/took:.2f} = {cpu/len(lat)*1e6:.0f} us/msg, client cpu {sum(s.cpu_s for s in seen)/took:.2f}; tx {world.transactions()-tx0} load {os.getloadavg()[0]:.1f}"
-                )
-            world.end_jobs(ids)
-            time.sleep(1)
-        # one job for all
-        ids = world.add_jobs(1, first)
-        with running_watchers(world.port, asked.processes, asked.channels) as crowd:
-            for i, w in enumerate(crowd):
-                w.open([ids[0]]*(asked.watchers//len(crowd)), 15)
-            until(lambda: sum(w.opened() for w in crowd) == asked.watchers, 60, "lost")
-            time.sleep(3)
-            for w in crowd: w.seen()
-            for _ in range(5):
-                cpu0 = sum(world.server.cpu_times()[:2])
-                moment, revisions = world.change(ids)
-                time.sleep(3)
-                seen = [w.seen() for w in crowd]
-                lat = [t - moment for s in seen for j, r, t in s.messages if r == revisions[ids[0]]]
-                console.print(f"one for all: {len(lat)} messages, first {min(lat)*1e3:.0f} last {max(lat)*1e3:.0f} ms, server cpu {sum(world.server.cpu_times()[:2])-cpu0:.2f} client {sum(s.cpu_s for s in seen):.2f}")
-            console.print(f"stop: {world.stop_server():.1f} s")
-            seen = [w.seen() for w in crowd]
-            ends=[e for s in seen for e in s.ends]
-            console.print(len(ends), 'ends', ends[:1])
-    return 0
+    console = Console(width=150)
+    options = Options(asked.watchers, asked.channels, asked.processes, asked.seconds)
+    console.print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}")
+    checks = [parts.floor(options)]
+    with running_world(dict(pair.partition("=")[::2] for pair in asked.set)) as world:
+        checks += _run(world, options, asked.jobs)
+    print_checks(console, "watching", checks)
+    if asked.json:
+        asked.json.write_text(json.dumps([asdict(check) for check in checks], indent=1))
+    holds = all(check.holds for check in checks)
+    console.print("all as promised" if holds else "[bold red]not as promised[/]")
+    return 0 if holds else 1
+
+
+def _run(world: World, options: Options, jobs: list[int]) -> list[Check]:
+    ids = world.add_jobs(max(jobs))
+    # What a server allocates once is no stream's.
+    parts.steady(world, ids[:1], replace(options, watchers=WARM_UP, seconds=1))
+    checks: list[Check] = []
+    many = {count: parts.steady(world, ids[:count], options) for count in jobs}
+    for each in many.values():
+        checks += each.checks
+    few = parts.steady(world, ids[: jobs[0]], replace(options, watchers=options.watchers // 10))
+    checks.append(
+        parts.of_reads(few.transactions_per_s, many[jobs[0]].transactions_per_s, jobs[0], options)
+    )
+    checks += parts.for_all(world, ids[0], options)
+    checks.append(parts.burst_of_grpc(world, ids[: jobs[0]], options))
+    checks.append(parts.stalled(world, ids[0]))
+    checks += parts.stop(world, ids[: jobs[0]], options)
+    return checks
 
 
 if __name__ == "__main__":

@@ -51,12 +51,13 @@ class Announcer:
 
     def __init__(self, redis_url: str) -> None:
         self._wakeups = Wakeups(redis_url)
-        self.committed: float | None = None
+        self.committed = 0.0
+        self.is_first = True
 
     def __call__(self, job_id: UUID, revision: int) -> None:
         """Announces a change that has been committed."""
-        if self.committed is None:
-            self.committed = time.monotonic()
+        if self.is_first:
+            self.is_first, self.committed = False, time.monotonic()
         self._wakeups.announce(job_id, revision)
 
 
@@ -70,6 +71,7 @@ class World:
     announcer: Announcer
     servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     log: Path = Path(os.devnull)
+    _own: int = 0
 
     @property
     def port(self) -> int:
@@ -103,9 +105,9 @@ class World:
             server.wait()
         return time.monotonic() - begun
 
-    def add_jobs(self, count: int, first: int) -> list[UUID]:
-        """Running jobs of DOCUMENTS documents each. `first`: the number of the first case."""
-        return [self._add_job(process_number(first + i)) for i in range(count)]
+    def add_jobs(self, count: int) -> list[UUID]:
+        """Running jobs of DOCUMENTS documents each."""
+        return [self._add_job(process_number(1 + i)) for i in range(count)]
 
     def _add_job(self, number: str) -> UUID:
         wanted = StartRequest(CLIENT, number, None, None, 3_600, None)
@@ -118,7 +120,8 @@ class World:
 
         The moment of its commit, by the monotonic clock, and the jobs' revisions.
         """
-        self.announcer.committed = None
+        self.announcer.is_first = True
+        self._own += 1
         with self.database.transaction() as transaction:
             rows = transaction.all(_CHANGE_JOBS, ids=list(ids))
             revisions = {row["job_id"]: int(row["revision"]) for row in rows}
@@ -130,22 +133,16 @@ class World:
             )
             for job_id, revision in revisions.items():
                 transaction.changed(job_id, revision)
-        committed = self.announcer.committed
-        assert committed is not None
-        return committed, revisions
+        return self.announcer.committed, revisions
 
     def transactions(self) -> int:
-        """How many transactions PostgreSQL has counted in this database."""
+        """How many transactions of the server PostgreSQL has counted, about a second ago."""
+        self._own += 1
         with self.database.transaction() as transaction:
             row = transaction.only(
                 "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
             )
-        return int(row["xact_commit"])
-
-    def end_jobs(self, ids: Sequence[UUID]) -> None:
-        """Takes jobs out of the way of what follows."""
-        for job_id in ids:
-            jobs.cancel(self.database, CLIENT, job_id)
+        return int(row["xact_commit"]) - self._own
 
 
 def _listing() -> CaseListing:
@@ -172,14 +169,15 @@ def _listing() -> CaseListing:
 
 @contextmanager
 def running_world(given: Mapping[str, str]) -> Iterator[World]:
-    """PostgreSQL, Valkey and a server, in a folder of their own. `given`: settings of the server."""
+    """PostgreSQL, Valkey and a server in a folder of their own. `given`: settings of the server."""
     with ExitStack() as stack:
         path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="autos-watch-")))
         folder = stack.enter_context(closing(DataFolder(path)))
         kinds = {name: EMBEDDED[name] for name in ("postgres", "valkey")}
         servers = start_all(folder, {}, lambda _: None, kinds)
         stack.callback(servers.stop)
-        address = f"127.0.0.1:{folder.ports('server', ('server',))['server']}"
+        port = folder.ports("server", ("server",))["server"]
+        address = f"127.0.0.1:{port}"
         env = {
             "PATH": os.environ.get("PATH", os.defpath),
             "GRPC_LISTEN": address,
@@ -188,6 +186,9 @@ def running_world(given: Mapping[str, str]) -> Iterator[World]:
             "S3_ACCESS_KEY_ID": "none",
             "S3_SECRET_ACCESS_KEY": "none",
             "PDPJ_TOKEN": "none",
+            # All of them are one client's.
+            "CLIENT_OPEN_WATCHES": "100000",
+            "CLIENT_JOBS_AT_ONCE": "100000",
             "WEBHOOK_SECRET": new_webhook_secret(),
             "PYTHONUNBUFFERED": "1",
             **servers.env,

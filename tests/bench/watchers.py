@@ -77,7 +77,8 @@ def running_watchers(port: int, processes: int, channels: int) -> Iterator[list[
     crowd: list[Watchers] = []
     try:
         for i in range(processes):
-            crowd.append(Watchers(("127.0.0.1", port), share + (i < rest)))
+            watchers = Watchers(("127.0.0.1", port), share + (i < rest))
+            crowd.append(watchers)
         yield crowd
     finally:
         for watchers in crowd:
