@@ -54,10 +54,8 @@ def _run(world: World, options: Options, jobs: list[int]) -> list[Check]:
     ids = world.add_jobs(max(jobs))
     # What a server allocates once is no stream's.
     parts.steady(world, ids[:1], replace(options, watchers=WARM_UP, seconds=1))
-    checks: list[Check] = []
     many = {count: parts.steady(world, ids[:count], options) for count in jobs}
-    for each in many.values():
-        checks += each.checks
+    checks = [many[jobs[0]].memory, *(check for each in many.values() for check in each.checks)]
     few = parts.steady(world, ids[: jobs[0]], replace(options, watchers=options.watchers // 10))
     checks.append(
         parts.of_reads(few.transactions_per_s, many[jobs[0]].transactions_per_s, jobs[0], options)

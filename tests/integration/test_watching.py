@@ -74,8 +74,9 @@ def _read(caller: Caller, is_enough: Callable[[Event], bool]) -> list[Event]:
     events: list[Event] = []
     caller.socket.settimeout(DEADLINE_S)
     while not any(map(is_enough, events)):
-        events += caller.read()
-        assert events[-1].stream, "The server hung up."
+        fresh = caller.read()
+        assert all(event.stream for event in fresh), "The server hung up."
+        events += fresh
     return events
 
 
