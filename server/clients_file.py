@@ -50,9 +50,14 @@ class ClientsFile:
 def read(path: Path, defaults: ClientLimits) -> Roster:
     """The clients in the file. Raises ConfigurationError: one sentence, no value repeated."""
     try:
-        return Roster(_clients(_parsed(path), defaults))
+        return roster_of(_content(path), defaults)
     except ValueError as error:
         raise ConfigurationError(f"AUTOS_CLIENTS_FILE: {path}: {error}.") from error
+
+
+def roster_of(content: bytes, defaults: ClientLimits) -> Roster:
+    """The clients in a file's content. Raises ValueError that says where it is wrong."""
+    return Roster(_clients(_parsed(content), defaults))
 
 
 def _version(path: Path) -> tuple[int, ...] | None:
@@ -64,16 +69,20 @@ def _version(path: Path) -> tuple[int, ...] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
 
 
-def _parsed(path: Path) -> object:
+def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror})") from error
-    if len(raw) > MAX_BYTES:
+    if len(content) > MAX_BYTES:
         raise ValueError(f"it has more than {MAX_BYTES} bytes")
+    return content
+
+
+def _parsed(content: bytes) -> object:
     try:
-        return json.loads(raw.decode(), object_pairs_hook=_object)
+        return json.loads(content.decode(), object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"it is not JSON: {error.msg}, line {error.lineno}, column {error.colno}"

@@ -13,13 +13,16 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from grpc_health.v1 import health, health_pb2_grpc
 
 from actors.enqueue import Messages, make_broker
 from proto import downloads_pb2_grpc as pb_grpc
 from server.callers import Callers
 from server.clients import Client, ClientLimits
 from server.clients_file import ClientsFile
+from server.connections import connection_options
 from server.interceptor import ErrorInterceptor
+from server.reflection import add_reflection
 from server.service import DownloadService, Parts
 from storage.database import Database
 from storage.objects import Objects
@@ -67,15 +70,28 @@ def service_parts(database: Database, objects: Objects, redis_url: str) -> Itera
 
 @asynccontextmanager
 async def opened_door(
-    parts: Parts, file: Path | None = None, limits: ClientLimits = WIDE
+    parts: Parts,
+    file: Path | None = None,
+    limits: ClientLimits = WIDE,
+    *,
+    credentials: grpc.ServerCredentials | None = None,
+    reflection: bool = False,
 ) -> AsyncIterator[Door]:
     """A server that knows the clients of `file`."""
     clients = ClientsFile(file, limits) if file else None
     callers = Callers(clients, Client("default", limits))
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers)])
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers)], options=connection_options())
     service = DownloadService(parts)
     pb_grpc.add_DownloadServiceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
+    if reflection:
+        add_reflection(server, ("autos.downloads.v1.DownloadService",))
+    listen = "127.0.0.1:0"
+    port = (
+        server.add_secure_port(listen, credentials)
+        if credentials
+        else server.add_insecure_port(listen)
+    )
     await server.start()
     service.hub.start()
     try:

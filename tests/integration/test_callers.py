@@ -12,12 +12,16 @@ import grpc
 import grpc.aio
 import pytest
 from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from proto import downloads_pb2 as pb
+from server.reflection import METHOD, SERVICES
 from server.service import Parts
 from storage.database import Database
 from storage.objects import Objects
 from tests.acceptance.refusals import Refusal, refusal_of
+from tests.acceptance.wrong_values import seconds
 from tests.integration import scenes
 from tests.integration.front_door import (
     api_of,
@@ -216,3 +220,67 @@ def test_without_clients_everybody_is_the_client_default(parts: Parts, database:
             return str(answer.job.job_id)
 
     assert scenes.job(database, UUID(asyncio.run(scenario())))["client"] == "default"
+
+
+def test_a_token_that_is_taken_out_opens_nothing_and_ends_what_it_has_open(
+    parts: Parts, file: Path
+) -> None:
+    async def scenario() -> None:
+        async with (
+            opened_door(parts, file) as door,
+            api_of(door.address, OURS) as ours,
+            api_of(door.address, THEIRS) as theirs,
+        ):
+            looking = asyncio.create_task(door.callers.keep_current())
+            request = pb.StartDownloadRequest(process_number=NUMBER)
+            watches = []
+            for api in (ours, theirs):
+                job_id = (await api.StartDownload(request)).job.job_id
+                watch = pb.WatchProgressRequest(job_id=job_id, heartbeat_interval=seconds(1))
+                watches.append(api.WatchProgress(watch))
+                assert (await watches[-1].read()).HasField("job")
+
+            write_clients(file, entry("ours"), entry("theirs", THEIRS))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await _heartbeats(watches[0], 60)
+            assert refusal_of(caught.value).reason == "UNKNOWN_TOKEN"
+            refused = await _refusal(ours, "ListJobs", pb.ListJobsRequest())
+            assert refused.reason == "UNKNOWN_TOKEN"
+            await _heartbeats(watches[1], 1)
+            watches[1].cancel()
+            looking.cancel()
+
+    asyncio.run(scenario())
+
+
+async def _heartbeats(watch: Any, count: int) -> None:
+    """Returns after so many."""
+    while count:
+        count -= (await watch.read()).HasField("heartbeat")
+
+
+def test_health_is_open_and_reflection_is_not(parts: Parts, file: Path) -> None:
+    async def scenario() -> None:
+        async with (
+            opened_door(parts, file, reflection=True) as door,
+            grpc.aio.insecure_channel(door.address) as channel,
+        ):
+            health = health_pb2_grpc.HealthStub(channel)
+            check = health_pb2.HealthCheckRequest()
+            assert (await health.Check(check, timeout=30)).status
+            assert (await health.Watch(check, timeout=30).read()).status
+            listing = reflection_pb2.ServerReflectionRequest(list_services="")
+            for service in SERVICES:
+                ask: Any = channel.stream_stream(
+                    f"/{service}/{METHOD}",
+                    reflection_pb2.ServerReflectionRequest.SerializeToString,
+                    reflection_pb2.ServerReflectionResponse.FromString,
+                )
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await ask(iter([listing]), timeout=30).read()
+                assert refusal_of(caught.value).reason == "NO_TOKEN"
+                known = [("authorization", f"Bearer {OURS}")]
+                answer = await ask(iter([listing]), timeout=30, metadata=known).read()
+                assert answer.list_services_response.service
+
+    asyncio.run(scenario())

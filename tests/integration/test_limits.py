@@ -370,6 +370,45 @@ def _may_count(parts: Parts, per_minute: int) -> None:
     parts.start_rate.count("default", per_minute)
 
 
+def test_what_is_no_request_is_refused_and_counts_for_nothing(parts: Parts) -> None:
+    service = "/autos.downloads.v1.DownloadService/"
+    good = pb.StartDownloadRequest(process_number="1003579-22.2025.8.26.0564")
+    wrong = pb.StartDownloadRequest(process_number="1003579-23.2025.8.26.0564")
+    # Method, bytes, metadata, and how it is refused.
+    attempts: list[tuple[str, bytes, list[tuple[str, str]], grpc.StatusCode]] = [
+        ("StartDownload", b"x" * 1_100_000, [], grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (
+            "StartDownload",
+            good.SerializeToString(),
+            [("padding", "x" * 17_000)],
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+        ),
+        (
+            "StartDownload",
+            good.SerializeToString()[:-1],
+            [],
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
+        ("StartDownload", wrong.SerializeToString(), [], grpc.StatusCode.INVALID_ARGUMENT),
+        ("StopTheWorld", b"", [], grpc.StatusCode.UNIMPLEMENTED),
+    ]
+
+    async def scenario() -> None:
+        async with (
+            opened_door(parts, limits=replace(ONE, starts_per_minute=1)) as door,
+            grpc.aio.insecure_channel(door.address) as channel,
+        ):
+            for method, raw, metadata, code in attempts:
+                send: Any = channel.unary_unary(service + method)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await send(raw, metadata=metadata, timeout=30)
+                assert caught.value.code() == code, method
+            api = pb_grpc.DownloadServiceStub(channel)
+            assert (await api.StartDownload(good, timeout=30)).created
+
+    asyncio.run(scenario())
+
+
 class _Noted(ThreadPoolExecutor):
     """A pool that remembers what it was given."""
 

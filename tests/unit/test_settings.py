@@ -61,6 +61,12 @@ WRONG = {
     "S3_PUBLIC_ENDPOINT_URL": ("s3", f"https://:{SECRET}@s3"),
     "PDPJ_BASE_URL": ("portal", "https://portal/api"),
     "GRPC_LISTEN": ("50051", ":50051", "host:", "host:port", "host:65536", "host:\u0661"),
+    "GRPC_REFLECTION": ("yes", "ON"),
+    "AUTOS_WITHOUT_CLIENTS": ("yes", "true"),
+    "GRPC_PLAINTEXT": ("yes", "on"),
+    "CLIENT_STARTS_PER_MINUTE": ("0", "1000001"),
+    "CLIENT_JOBS_AT_ONCE": ("0", "-1"),
+    "CLIENT_OPEN_WATCHES": ("0", "many"),
     "METRICS_LISTEN": ("9100", ":9100", "host:", "host:port", "host:65536"),
     "WEBHOOK_SECRET": (
         *(SECRET, f"whsec_{SECRET}", ",", f"{KEY},{SECRET}", KEY.removeprefix("whsec_")),
@@ -262,3 +268,46 @@ def test_what_is_set_is_taken() -> None:
     assert settings.webhook_secrets == (KEY, KEY)
     assert settings.webhook_allowed_hosts == ("a.org", "*.b.org")
     assert settings.listing_max_age_s == 0
+
+
+CLIENTS = {"AUTOS_CLIENTS_FILE": "clients.json"}
+TLS = {"GRPC_TLS_CERT_FILE": "cert.pem", "GRPC_TLS_KEY_FILE": "key.pem"}
+ANYBODY = {"AUTOS_WITHOUT_CLIENTS": "serve-anyone-who-can-reach-me"}
+PLAIN = {"GRPC_PLAINTEXT": "tls-ends-in-front-of-me"}
+
+
+@pytest.mark.parametrize(
+    "listen",
+    ["0.0.0.0:1", "[::]:1", "10.0.0.5:1", "[fd00::1]:1", "autos:1", "localhost.evil:1", "*:1"],
+)
+def test_the_door_to_other_machines_is_opened_in_so_many_words_only(listen: str) -> None:
+    there = {**NEEDED, "GRPC_LISTEN": listen}
+
+    assert _problems(there) == (
+        "GRPC_LISTEN leads beyond loopback: set AUTOS_CLIENTS_FILE,"
+        " or AUTOS_WITHOUT_CLIENTS=serve-anyone-who-can-reach-me."
+    )
+    assert _problems({**there, **CLIENTS}) == (
+        "GRPC_LISTEN leads beyond loopback: set GRPC_TLS_CERT_FILE,"
+        " or GRPC_PLAINTEXT=tls-ends-in-front-of-me."
+    )
+    assert "AUTOS_CLIENTS_FILE" in _problems({**there, **TLS})
+    for said in ({**CLIENTS, **TLS}, {**CLIENTS, **PLAIN}, ANYBODY):
+        assert Settings.from_env({**there, **said}).grpc_listen == listen
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"])
+def test_loopback_needs_no_words(listen: str) -> None:
+    assert Settings.from_env({**NEEDED, "GRPC_LISTEN": listen}).clients_file is None
+
+
+def test_tls_needs_both_of_its_files() -> None:
+    assert _problems({**NEEDED, "GRPC_TLS_CERT_FILE": "a"}) == (
+        "GRPC_TLS_KEY_FILE is not set, but TLS needs it."
+    )
+    assert _problems({**NEEDED, "GRPC_TLS_KEY_FILE": "a"}) == (
+        "GRPC_TLS_CERT_FILE is not set, but TLS needs it."
+    )
+    assert "GRPC_TLS_KEY_FILE is not set, but TLS needs it" in _problems(
+        {**NEEDED, "GRPC_TLS_CLIENT_CA_FILE": "a"}
+    )

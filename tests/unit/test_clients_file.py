@@ -1,0 +1,275 @@
+"""The clients file is read strictly, told about in one sentence, and never half used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.add_client import PREFIX, add_token, main, remove_token, tokens_of
+from server.clients import ClientLimits, Roster
+from server.clients_file import ClientsFile, read, roster_of
+from storage.errors import ConfigurationError
+
+DEFAULTS = ClientLimits(starts_per_minute=60, jobs_at_once=7, open_watches=8)
+TOKEN = "a-planted-token"
+DIGEST = hashlib.sha256(TOKEN.encode()).hexdigest()
+GOOD: dict[str, Any] = {"name": "billing", "tokens": [{"sha256": DIGEST}]}
+
+
+def _file(folder: Path, content: object) -> Path:
+    file = folder / "clients.json"
+    text = content if isinstance(content, str) else json.dumps(content)
+    # Replaced, so that it is another file however short the moment.
+    new = folder / "new"
+    new.write_text(text)
+    new.replace(file)
+    return file
+
+
+def _roster(folder: Path, *entries: dict[str, Any]) -> Roster:
+    return read(_file(folder, {"clients": entries}), DEFAULTS)
+
+
+def test_a_client_is_found_by_each_of_its_tokens_and_certificates(tmp_path: Path) -> None:
+    tokens = [f"token {number}" for number in range(3)]
+    hashes = [
+        {"sha256": hashlib.sha256(token.encode()).hexdigest(), "created": "2026-01-31"}
+        for token in tokens
+    ]
+    roster = _roster(
+        tmp_path,
+        {"name": "a", "tokens": hashes[:2], "limits": {"jobs_at_once": 1}},
+        {"name": "b", "tokens": hashes[2:], "certificates": ["b.internal", "spiffe://b"]},
+        {"name": "c"},
+    )
+
+    found = [roster.by_token(token) for token in tokens]
+    assert [client.name for client in found if client] == ["a", "a", "b"]
+    assert [client.limits for client in found if client] == [
+        *(ClientLimits(60, 1, 8), ClientLimits(60, 1, 8), DEFAULTS)
+    ]
+    assert roster.by_token("token 4") is None
+    assert roster.by_token(str(hashes[0]["sha256"])) is None
+    assert roster.by_certificate(["other", "spiffe://b"]) == found[2]
+    assert roster.by_certificate(["other"]) is None
+
+
+WRONG: dict[str, tuple[object, str]] = {
+    "nothing": ("", "it is not JSON: Expecting value, line 1, column 1"),
+    "half": ('{"clients": [', "it is not JSON: Expecting value, line 1, column 14"),
+    "a list": ([], "it must be an object with clients"),
+    "no clients": ({}, "it has no clients"),
+    "none": ({"clients": []}, "clients must name at least one client"),
+    "more": ({"clients": [GOOD], "x": 1}, "it has a key that is none of clients"),
+    "twice": ('{"clients": [], "clients": []}', "a key stands twice in one object"),
+    "an object": ({"clients": {}}, "clients must be a list"),
+    "a name alone": (
+        {"clients": ["billing"]},
+        "clients[0] must be an object with certificates, limits, name, tokens",
+    ),
+    "nameless": ({"clients": [GOOD, {}]}, "clients[1] has no name"),
+    "a typo": (
+        {"clients": [GOOD | {"token": TOKEN}]},
+        "clients[0] has a key that is none of certificates, limits, name, tokens",
+    ),
+    "a token itself": (
+        {"clients": [GOOD | {"tokens": [TOKEN]}]},
+        "clients[0].tokens[0] must be an object with created, sha256",
+    ),
+    "a token for a hash": (
+        {"clients": [GOOD | {"tokens": [{"sha256": TOKEN}]}]},
+        "clients[0].tokens[0].sha256 must be the SHA-256 of a token,"
+        " 64 lower-case hexadecimal digits",
+    ),
+    "capitals": (
+        {"clients": [GOOD | {"tokens": [{"sha256": DIGEST.upper()}]}]},
+        "clients[0].tokens[0].sha256 must be the SHA-256 of a token,"
+        " 64 lower-case hexadecimal digits",
+    ),
+    "no day": (
+        {"clients": [GOOD | {"tokens": [{"sha256": DIGEST, "created": "20260131"}]}]},
+        "clients[0].tokens[0].created must be a date such as 2026-01-31",
+    ),
+    "a name twice": (
+        {"clients": [GOOD, {"name": "billing"}]},
+        "clients[1] has a name, token or certificate of clients[0]",
+    ),
+    "a token twice": (
+        {"clients": [GOOD, GOOD | {"name": "other"}]},
+        "clients[1] has a name, token or certificate of clients[0]",
+    ),
+    "a certificate twice": (
+        {"clients": [{"name": "a", "certificates": ["x"]}, {"name": "b", "certificates": ["x"]}]},
+        "clients[1] has a name, token or certificate of clients[0]",
+    ),
+    "an empty certificate": (
+        {"clients": [{"name": "a", "certificates": [""]}]},
+        "clients[0].certificates[0] must be a name as it stands in a certificate",
+    ),
+    "no limit": (
+        {"clients": [GOOD | {"limits": {"jobs_at_once": 0}}]},
+        "clients[0].limits.jobs_at_once must be a whole number from 1 to 1000000",
+    ),
+    "true": (
+        {"clients": [GOOD | {"limits": {"open_watches": True}}]},
+        "clients[0].limits.open_watches must be a whole number from 1 to 1000000",
+    ),
+    "a limit of nothing": (
+        {"clients": [GOOD | {"limits": {"starts": 5}}]},
+        "clients[0].limits has a key that is none of jobs_at_once, open_watches, starts_per_minute",
+    ),
+    **{
+        f"the name {name!r}": (
+            {"clients": [GOOD | {"name": name}]},
+            "clients[0].name must be 1 to 63 of a-z, 0-9 and inner hyphens",
+        )
+        for name in ("", "A", "a b", "-a", "a-", "../x", "a/b", "á", "a" * 64, 5, None)
+    },
+}
+
+
+@pytest.mark.parametrize(("content", "told"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_told_in_one_sentence_without_the_value(
+    tmp_path: Path, content: object, told: str
+) -> None:
+    file = _file(tmp_path, content)
+
+    with pytest.raises(ConfigurationError) as caught:
+        ClientsFile(file, DEFAULTS)
+
+    assert str(caught.value) == f"AUTOS_CLIENTS_FILE: {file}: {told}."
+    assert TOKEN not in str(caught.value)
+
+
+def test_no_file_is_told_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ClientsFile(tmp_path / "none", DEFAULTS)
+
+    assert str(caught.value).endswith("none: it cannot be read (No such file or directory).")
+
+
+_KEYS = st.sampled_from(["clients", "name", "tokens", "sha256", "certificates", "limits", "x"])
+_VALUES = st.recursive(
+    st.sampled_from([None, True, 1, 0.5, "billing", DIGEST, "2026-01-31"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.binary() | _VALUES.map(lambda value: json.dumps({"clients": [value]}).encode()))
+def test_whatever_is_in_it_is_either_taken_or_told(content: bytes) -> None:
+    try:
+        roster = roster_of(content, DEFAULTS)
+    except ValueError as error:
+        told = str(error)
+    else:
+        told = str(roster)
+
+    assert told
+
+
+def test_a_changed_file_is_taken_and_a_broken_one_is_not(tmp_path: Path) -> None:
+    clients = ClientsFile(_file(tmp_path, {"clients": [GOOD]}), DEFAULTS)
+    first = clients.roster
+    clients.look()
+    assert clients.roster is first
+
+    for broken in ("", '{"clients": []}'):
+        _file(tmp_path, broken)
+        clients.look()
+        assert clients.roster is first
+    (tmp_path / "clients.json").unlink()
+    clients.look()
+    assert clients.roster is first
+
+    _file(tmp_path, {"clients": [{"name": "other"}]})
+    clients.look()
+    assert clients.roster.by_token(TOKEN) is None
+
+
+def test_a_new_token_works_beside_the_old_one_until_that_is_taken_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "new" / "clients.json"
+    tokens = [_made(file, "billing", capsys) for _ in range(2)]
+    others = _made(file, "archive", capsys)
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not [token for token in (*tokens, others) if token in file.read_text()]
+    roster = read(file, DEFAULTS)
+    assert [getattr(roster.by_token(t), "name", None) for t in (*tokens, others)] == [
+        *("billing", "billing", "archive")
+    ]
+    old, new = tokens_of(file, "billing")
+    assert old != new
+    remove_token(file, "billing", old.split()[0])
+    roster = read(file, DEFAULTS)
+    assert roster.by_token(tokens[0]) is None
+    assert roster.by_token(tokens[1])
+    assert tokens_of(file, "billing") == [new]
+
+
+def _made(file: Path, name: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one token that is shown."""
+    assert main([str(file), name]) == 0
+    [token] = [line for line in capsys.readouterr().out.splitlines() if line.startswith(PREFIX)]
+    return token
+
+
+def test_what_cannot_be_done_changes_nothing_and_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = _file(tmp_path, {"clients": [GOOD, {"name": "c", "certificates": ["c"]}]})
+    before = file.read_text()
+
+    for arguments in (
+        ["No Name"],
+        ["billing", "--remove", ""],
+        ["billing", "--remove", "ff"],
+        ["c", "--remove", DIGEST],
+        ["nobody", "--remove", DIGEST],
+    ):
+        assert main([str(file), *arguments]) == 1
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert told.err.startswith("autos: ")
+        assert told.err.count("\n") == 1
+    assert file.read_text() == before
+    broken = _file(tmp_path, "{")
+    assert main([str(broken), "billing"]) == 1
+    assert broken.read_text() == "{"
+
+
+def test_tokens_made_in_the_same_moment_are_all_kept(tmp_path: Path) -> None:
+    file = tmp_path / "clients.json"
+    threads = [
+        threading.Thread(target=add_token, args=(file, f"client-{number % 3}"))
+        for number in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert sum(len(tokens_of(file, f"client-{number}")) for number in range(3)) == 12
+
+
+def test_who_could_read_the_file_still_can_and_a_link_stays_one(tmp_path: Path) -> None:
+    file = _file(tmp_path, {"clients": [GOOD]})
+    file.chmod(0o640)
+    link = tmp_path / "link.json"
+    link.symlink_to(file)
+
+    add_token(link, "billing")
+
+    assert link.is_symlink()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert len(tokens_of(file, "billing")) == 2
