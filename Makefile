@@ -46,6 +46,9 @@ outages: $(READY) ## each server away for a minute in the middle of a job; ARGS=
 bench-guest: $(READY) ## 50 jobs at a portal that allows 10 at once; ARGS="--jobs 20", "--simulate"
 	@$(BIN)/python -m tests.bench.guest $(ARGS)
 
+bench-watch: $(READY) ## 5,000 watchers on one server process; ARGS="--watchers 1000 --jobs 50"
+	@$(BIN)/python -m tests.bench.watch $(ARGS)
+
 mutants: $(READY) ## takes out one safeguard at a time: the tests must notice
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
@@ -68,4 +71,4 @@ proto: $(READY) ## the generated code of proto/downloads.proto, and the base it 
 clean: ## removes .venv and the data of make run
 	rm -rf .venv var
 
-.PHONY: help setup demo run secret client test chaos killpoints outages bench-guest mutants check proto clean
+.PHONY: help setup demo run secret client test chaos killpoints outages bench-guest bench-watch mutants check proto clean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ from server.channelz import add_channelz
 from server.clients import DEFAULT_NAME, Client, ClientLimits
 from server.clients_file import ClientsFile
 from server.connections import connection_options
+from server.event_loop import EventLoop
 from server.interceptor import ErrorInterceptor
 from server.job_names import JobNames
 from server.reflection import add_reflection
@@ -53,8 +55,6 @@ TROUBLE_LOOK_S = 2.0
 POOL_THREADS = 16
 GRACE_S = 5.0
 OPTIONS = (
-    # Two servers on one port would share it silently.
-    ("grpc.so_reuseport", 0),
     # Thousands of streams opened in one burst are not to be cancelled.
     ("grpc.server.max_pending_requests", 50_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
@@ -142,7 +142,12 @@ async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
 
 
 def _options(settings: Settings) -> tuple[tuple[str, int], ...]:
-    return (*OPTIONS, ("grpc.enable_channelz", int(settings.is_channelz_on)))
+    return (
+        *OPTIONS,
+        # gRPC's own default is on: two servers on one port would share it silently.
+        ("grpc.so_reuseport", int(settings.grpc_reuse_port)),
+        ("grpc.enable_channelz", int(settings.is_channelz_on)),
+    )
 
 
 def open_port(server: grpc.aio.Server, settings: Settings) -> None:
@@ -157,7 +162,8 @@ def open_port(server: grpc.aio.Server, settings: Settings) -> None:
     except RuntimeError as error:
         raise ConfigurationError(
             f"GRPC_LISTEN: {settings.grpc_listen} cannot be listened on; "
-            "stop what uses it or set GRPC_LISTEN to another address."
+            "stop what uses it or set GRPC_LISTEN to another address. Servers share one "
+            "if each of them has GRPC_REUSE_PORT=on."
         ) from error
 
 
@@ -193,13 +199,23 @@ async def _stop_signal() -> None:
     await stop.wait()
 
 
+def _spare_garbage_collection() -> None:
+    """Thousands of open streams are no garbage, and to look through them stops everybody."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 def main() -> int:
     """The exit code: 0 after an orderly stop, 1 with one sentence when it cannot start."""
     try:
         settings = Settings.from_env(os.environ)
         logs.configure(settings.log_format, process="server")
-        with metrics.served(settings) as signals:
-            asyncio.run(serve(settings, signals))
+        _spare_garbage_collection()
+        with (
+            metrics.served(settings) as signals,
+            asyncio.Runner(loop_factory=EventLoop) as runner,
+        ):
+            runner.run(serve(settings, signals))
     except ConfigurationError as error:
         print(f"autos server: {error}", file=sys.stderr)  # noqa: T201 - for the operator
         return 1

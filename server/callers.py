@@ -10,8 +10,8 @@ from server.clients_file import ClientsFile
 from server.errors import NoToken, UnknownToken
 
 LOOK_S = 1.0
-# Health says nothing about anybody, and balancers have no token.
-OPEN_SERVICES = ("/grpc.health.v1.Health/",)
+# Neither says anything about anybody: balancers have no token, and the contract is public.
+OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 
 class Callers:

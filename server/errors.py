@@ -28,6 +28,8 @@ from storage.errors import (
 
 DOMAIN = "autos"
 RETRY_MS = 1_000
+# How many watchers a server that has just started takes in without others waiting.
+CALLERS_PER_S = 1_000
 PUSHBACK = "grpc-retry-pushback-ms"
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -71,10 +73,14 @@ class UnknownToken(Unauthenticated):
 
 
 class ShuttingDown(ServiceUnavailable):
-    """This process ends; another one serves the same jobs."""
+    """This process ends; another one serves the same jobs.
 
-    def __init__(self) -> None:
+    `callers`: how many are told so. They are to come back one after the other.
+    """
+
+    def __init__(self, callers: int = 1) -> None:
         super().__init__("This server process")
+        self.spread_ms = RETRY_MS * max(1.0, callers / CALLERS_PER_S)
 
 
 class Status(NamedTuple):
@@ -144,7 +150,8 @@ def _limit_reached(error: LimitReached) -> Answer:
 
 def _unavailable(error: ServiceUnavailable) -> Answer:
     # Jittered, so that the callers of one outage do not all come back in the same moment.
-    retry = _retry_after(RETRY_MS * random.uniform(0.5, 1.5))
+    spread_ms = error.spread_ms if isinstance(error, ShuttingDown) else RETRY_MS
+    retry = _retry_after(RETRY_MS / 2 + random.uniform(0, spread_ms))
     return code_pb2.UNAVAILABLE, f"{error} Try again.", [_info(error.reason), retry]
 
 

@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
 from server.callers import Callers
-from server.clients import Client, set_current_client
+from server.clients import Client, current_client, set_current_client
 from server.errors import MalformedRequest, status_of
 
+M = TypeVar("M", bound=Callable[..., Any])
 Parse = Callable[[bytes], Any]
+
+
+def writes_bytes(method: M) -> M:
+    """Marks a method that writes messages to its context, serialised already."""
+    method.writes_bytes = True  # type: ignore[attr-defined]
+    return method
+
+
+class _Writing:
+    """The context of a method that writes for as long as its caller is known by the same token."""
+
+    def __init__(self, context: Any, callers: Callers, method: str) -> None:
+        self._context = context
+        self._callers = callers
+        self._method = method
+        self._roster = callers.roster
+        self._client = current_client()
+
+    def write(self, message: bytes) -> Awaitable[None]:
+        """Sends a message; done when it is out. Raises Unauthenticated."""
+        if self._callers.roster is not self._roster:
+            # What a token has opened ends when the token is taken out.
+            self._roster = self._callers.roster
+            self._callers.require_same(self._client, self._method, self._context)
+        sent: Awaitable[None] = self._context.write(message)
+        return sent
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -43,9 +69,11 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return handler._replace(unary_unary=guarded, request_deserializer=None)
         if handler.unary_stream:
             # Health's own Watch is no generator: it writes to the context.
-            is_generator = inspect.isasyncgenfunction(handler.unary_stream)
-            guard = self._guard_stream if is_generator else self._guard_unary
-            guarded = guard(handler.unary_stream, method, parse)
+            if getattr(handler.unary_stream, "writes_bytes", False):
+                guarded = self._guard_writer(handler.unary_stream, method, parse)
+                handler = handler._replace(response_serializer=None)
+            else:
+                guarded = self._guard_unary(handler.unary_stream, method, parse)
             return handler._replace(unary_stream=guarded, request_deserializer=None)
         if handler.stream_stream:
             # Reflection: what it streams in is parsed by gRPC.
@@ -65,6 +93,12 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                 await context.abort_with_status(status_of(error))
 
         return guarded
+
+    def _guard_writer(self, inner: Any, method: str, parse: Parse) -> Any:
+        async def writer(request: Any, context: Any) -> None:
+            await inner(request, _Writing(context, self._callers, method))
+
+        return self._guard_unary(writer, method, parse)
 
     def _guard_stream(self, inner: Any, method: str, parse: Parse | None) -> Any:
         async def guarded(given: Any, context: Any) -> AsyncIterator[Any]:

@@ -37,3 +37,7 @@ class OpenWatches:
             self._open[client.name] -= 1
             if not self._open[client.name]:
                 del self._open[client.name]
+
+    def count(self, client: str) -> int:
+        """How many a client has open."""
+        return self._open[client]

@@ -41,16 +41,16 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
         inner = getattr(handler, kind)
         if inspect.isasyncgenfunction(inner):
             return handler._replace(**{kind: self._generator(inner, method)})
-        # Health's own Watch is none: when it first wrote to the context is not seen.
         watched = self._coroutine(inner, method, is_stream=handler.response_streaming)
         return handler._replace(**{kind: watched})
 
     def _coroutine(self, inner: Any, method: str, *, is_stream: bool) -> Any:
         async def watched(request: Any, context: Any) -> Any:
             with self._call(method, context) as answered:
+                if is_stream:
+                    return await inner(request, _Writing(context, answered))
                 answer = await inner(request, context)
-                if not is_stream:
-                    answered()
+                answered()
                 return answer
 
         return watched
@@ -93,6 +93,22 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
         finally:
             add(series.RPCS_OPEN, method, by=-1)
             add(series.RPC_HANDLED, method, code)
+
+
+class _Writing:
+    """The context of a stream, which tells when something is written."""
+
+    def __init__(self, context: Any, answered: Callable[[], None]) -> None:
+        self._context = context
+        self._answered = answered
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def write(self, message: Any) -> Any:
+        """Sends a message."""
+        self._answered()
+        return self._context.write(message)
 
 
 def short_name(method: str) -> str:

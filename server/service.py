@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -17,12 +17,16 @@ import structlog
 from actors.enqueue import Messages
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
-from proto.messages import document_message, job_message, set_place, timestamp, webhook_message
+from proto.messages import document_message, timestamp
 from server import page_tokens, requests
 from server.clients import Client, current_client
-from server.errors import ShuttingDown
+from server.interceptor import writes_bytes
+from server.job_messages import message_of
 from server.open_watches import OpenWatches
-from server.watch import Change, Feed, Hub, Reader
+from server.places import Places
+from server.readings import Readings
+from server.watch import STALL_S, Hub
+from server.watcher import Watcher
 from storage import documents, jobs, logins, repairs, reruns, reuse, webhooks
 from storage.database import Database
 from storage.docket import Docket
@@ -31,10 +35,9 @@ from storage.jobs import StartRequest
 from storage.logins import Login
 from storage.objects import Objects
 from storage.queue_view import Place, QueueView
-from storage.receivers import Receivers, display
+from storage.receivers import Receivers
 from storage.records import JobView, is_sealed
 from storage.start_rate import StartRate
-from storage.states import JOB_ENDS
 from storage.telemetry.tracing import NO_TRACER, Tracer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -47,7 +50,6 @@ Context = grpc.aio.ServicerContext[object, object]
 MAX_DOCUMENTS_IN_CALL = 500
 # How long a call may spend on finding out that a case is there already.
 REUSE_LIMIT_S = 2.0
-ENDED = {pb.JobState.Value(f"JOB_STATE_{state}") for state in JOB_ENDS}
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Parts:
     login: Login
     start_rate: StartRate
     reuse_limit_s: float = REUSE_LIMIT_S
+    stall_s: float = STALL_S
     tracer: Tracer = NO_TRACER
 
 
@@ -76,7 +79,9 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.open_watches = OpenWatches()
-        self.hub = Hub(Reader(read=self._read, revisions=self._revisions), parts.redis_url)
+        self._readings = Readings(parts.database, self._run)
+        places = Places(parts.queue, self._run)
+        self.hub = Hub(self._readings, places, parts.redis_url, stall_s=parts.stall_s)
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
@@ -160,19 +165,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def _jobs(self, views: Sequence[JobView]) -> list[pb.Job]:
         """The messages of jobs, with the places of those that run."""
         places = await self._places([v.job.job_id for v in views if not v.job.is_ended])
-        return [_job_message(view, places.get(view.job.job_id)) for view in views]
-
-    async def _placed(self, job: pb.Job) -> pb.Job:
-        """A feed's message with the job's place of now: the feed may have been quiet for long."""
-        if job.state in ENDED:
-            return job
-        job_id = UUID(job.job_id)
-        places = await self._places([job_id])
-        # The feed's own is shared by its watchers.
-        told = pb.Job()
-        told.CopyFrom(job)
-        set_place(told, places[job_id])
-        return told
+        return [message_of(view, places.get(view.job.job_id)) for view in views]
 
     async def _places(self, job_ids: Sequence[UUID]) -> dict[UUID, Place]:
         queue = self._parts.queue
@@ -186,60 +179,20 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             return await self._run(jobs.get, self._parts.database, client, target)
         return await self._run(jobs.newest, self._parts.database, client, target)
 
-    async def WatchProgress(
-        self, request: pb.WatchProgressRequest, context: Context
-    ) -> AsyncIterator[pb.WatchProgressResponse]:
+    @writes_bytes
+    async def WatchProgress(self, request: pb.WatchProgressRequest, context: Context) -> None:
         """The job, its changed documents, then what changes, until the job ends."""
-        watch = requests.watch(request)
+        watch, client = requests.watch(request), current_client()
         # Counted before anything is read for it.
-        with self.open_watches.one_more(current_client()):
-            view = await self._view(watch.target)
-            structlog.contextvars.bind_contextvars(job_id=str(view.job.job_id))
-            if watch.after_revision > view.job.revision:
+        with self.open_watches.one_more(client):
+            job = await self._readings.job(client.name, watch.target)
+            structlog.contextvars.bind_contextvars(job_id=job.job_id)
+            if watch.after_revision > job.revision:
                 raise InvalidRequest.of(
-                    "after_revision", f"is ahead of the job, whose revision is {view.job.revision}."
+                    "after_revision", f"is ahead of the job, whose revision is {job.revision}."
                 )
-            with self.hub.feed(view.job.job_id, view.job.client) as feed:
-                # A feed that others watch may be behind what was just read.
-                await feed.refresh(view.job.revision)
-                yield _told(watch.after_revision, job=await self._job(view))
-                async for message in self._follow(feed, watch.after_revision, watch.heartbeat_s):
-                    yield message
-
-    async def _follow(
-        self, feed: Feed, revision: int, heartbeat_s: float
-    ) -> AsyncIterator[pb.WatchProgressResponse]:
-        while True:
-            change = await feed.since(revision)
-            for document in change.documents:
-                yield _told(document.revision, document=document)
-            is_ended = change.job.state in ENDED
-            if change.job.revision > revision or is_ended:
-                revision = change.job.revision
-                yield _told(revision, job=await self._placed(change.job))
-            if is_ended:
-                return
-            is_changed = False
-            while not is_changed:
-                # Before every wait: nobody wakes who begins to wait after the hub has closed.
-                if self.hub.is_closing:
-                    raise ShuttingDown
-                is_changed = await feed.wait(revision, heartbeat_s)
-                if not is_changed:
-                    yield _told(revision, heartbeat=pb.Heartbeat())
-
-    async def _read(self, client: str, job_id: UUID, after_revision: int) -> Change:
-        return await self._run(self._read_now, client, job_id, after_revision)
-
-    def _read_now(self, client: str, job_id: UUID, after_revision: int) -> Change:
-        view = jobs.get(self._parts.database, client, job_id)
-        changed = documents.changed(
-            self._parts.database, job_id, after_revision=after_revision, up_to=view.job.revision
-        )
-        return Change(_job_message(view), [document_message(d) for d in changed])
-
-    async def _revisions(self, job_ids: list[UUID]) -> dict[UUID, int]:
-        return await self._run(jobs.revisions, self._parts.database, job_ids)
+            watcher = Watcher(watch.after_revision, watch.heartbeat_s, context.write)
+            await self.hub.follow(job, watcher)
 
     async def spool_troubles(self) -> list[str]:
         """What is wrong with the spools that are alive."""
@@ -346,22 +299,3 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         view = webhooks.redeliver(self._parts.database, client, job_id)
         self._parts.messages.send_webhooks(job_id, range(len(view.webhooks)))
         return view
-
-
-def _job_message(view: JobView, place: Place | None = None) -> pb.Job:
-    shown = [webhook_message(w, display(w.url)) for w in view.webhooks]
-    return job_message(view.job, shown, place)
-
-
-def _told(
-    revision: int,
-    *,
-    job: pb.Job | None = None,
-    document: pb.Document | None = None,
-    heartbeat: pb.Heartbeat | None = None,
-) -> pb.WatchProgressResponse:
-    message = pb.WatchProgressResponse(
-        revision=revision, job=job, document=document, heartbeat=heartbeat
-    )
-    message.event_time.GetCurrentTime()
-    return message

@@ -1,17 +1,15 @@
 """Watching: one feed per watched job in this process, whatever the number of its watchers.
 
 Level-triggered. A wake-up from Redis, or a look every second without it, says only that a job has
-a newer revision; the feed then reads what changed, once for all of its watchers. A watcher asks
-its feed for everything above its own revision, so a slow one gets the latest state and no queue.
+a newer revision; then what changed is read, for all such jobs at once and for all of their
+watchers. A watcher asks its feed for everything above its own revision, so a slow one gets the
+latest state and no queue.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from itertools import takewhile
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from uuid import UUID
 
 import redis.asyncio
@@ -19,130 +17,62 @@ import structlog
 from redis.exceptions import RedisError
 
 from proto import downloads_pb2 as pb
-from storage.errors import AutosError
+from server.batches import Batches
+from server.errors import ShuttingDown
+from server.feed import Feed
+from server.places import Places
+from server.readings import Readings
+from server.watcher import Watcher
+from storage.errors import AutosError, NotFound
 from storage.wakeups import CHANNEL
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 POLL_S = 1.0
-# Above every revision, so that no document has changed since.
-BEYOND_ALL = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A job as it is, and its documents that changed, in the order of their revisions."""
-
-    job: pb.Job
-    documents: list[pb.Document]
-
-
-class Reader:
-    """What feeds read, off the event loop."""
-
-    def __init__(
-        self,
-        *,
-        read: Callable[[str, UUID, int], Awaitable[Change]],
-        revisions: Callable[[list[UUID]], Awaitable[dict[UUID, int]]],
-    ) -> None:
-        self.read = read
-        self.revisions = revisions
-
-
-class Feed:
-    """The changes of one job of `client` since its first watcher came."""
-
-    def __init__(self, job_id: UUID, client: str, reader: Reader) -> None:
-        self.job_id = job_id
-        self.client = client
-        self.watchers = 0
-        self.revision = -1
-        self._floor = -1
-        self._job: pb.Job | None = None
-        self._tail: dict[str, pb.Document] = {}
-        self._reader = reader
-        self._changed = asyncio.Event()
-        self._reading = asyncio.Lock()
-
-    async def refresh(self, up_to: int) -> None:
-        """Reads what is new, unless a revision of `up_to` is known already."""
-        async with self._reading:
-            if self.revision >= up_to:
-                return
-            is_first = self._job is None
-            # At first only the job is wanted: see _take.
-            after = BEYOND_ALL if is_first else self.revision
-            change = await self._reader.read(self.client, self.job_id, after)
-            self._take(change, is_first=is_first)
-
-    def _take(self, change: Change, *, is_first: bool) -> None:
-        if is_first:
-            # Older documents are read by each watcher for itself, from its own revision on.
-            self._floor = change.job.revision
-        else:
-            for document in change.documents:
-                # Moved to the end, so that the tail stays in the order of revisions.
-                self._tail.pop(document.document_id, None)
-                self._tail[document.document_id] = document
-        self._job, self.revision = change.job, change.job.revision
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def since(self, revision: int) -> Change:
-        """The job, and every document that changed after `revision`."""
-        if self._job is None:
-            await self.refresh(0)
-        if revision < self._floor:
-            return await self._reader.read(self.client, self.job_id, revision)
-        assert self._job is not None  # noqa: S101 - refresh() saw to it
-        # The tail is in the order of revisions: only its new end is looked at.
-        newer = list(takewhile(lambda d: d.revision > revision, reversed(self._tail.values())))
-        return Change(self._job, newer[::-1])
-
-    async def wait(self, revision: int, timeout_s: float) -> bool:
-        """Waits for something after `revision`; False when `timeout_s` passed without."""
-        if self.revision > revision:
-            return True
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    def wake(self) -> None:
-        """Lets every watcher look again."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+# A reader that takes nothing for so long is cut off.
+STALL_S = 30.0
 
 
 class Hub:
-    """The feeds of this process, and what wakes them."""
+    """The feeds of this process, and what wakes them. `stall_s`: how long a reader may sleep."""
 
-    def __init__(self, reader: Reader, redis_url: str) -> None:
-        self._reader = reader
+    def __init__(
+        self, readings: Readings, places: Places, redis_url: str, *, stall_s: float = STALL_S
+    ) -> None:
+        self._readings = readings
+        self._places = places
         self._redis_url = redis_url
+        self._stall_s = stall_s
         self._feeds: dict[UUID, Feed] = {}
+        self._changes: Batches[tuple[UUID, int], bool] = Batches(self._take)
         self._tasks: set[asyncio.Task[None]] = set()
-        self.is_closing = False
+        self._is_closing = False
 
-    @contextlib.contextmanager
-    def feed(self, job_id: UUID, client: str) -> Iterator[Feed]:
-        """The feed of a job of `client`, kept while anybody watches it.
+    async def follow(self, job: pb.Job, watcher: Watcher) -> None:
+        """Tells a watcher of `job`, as it has just been read, until the job has ended.
 
-        Whoever asks has seen that the job is theirs.
+        Raises ShuttingDown when this process ends.
         """
-        feed = self._feeds.get(job_id)
-        if feed is None:
-            feed = self._feeds[job_id] = Feed(job_id, client, self._reader)
-        feed.watchers += 1
+        if self._is_closing:
+            raise ShuttingDown
+        feed = self._feed(job)
+        feed.watchers.add(watcher)
         try:
-            yield feed
+            # A feed that others watch may be behind what was just read, or begin too late.
+            while feed.revision < job.revision or watcher.revision < feed.floor:
+                await self._read(feed, min(watcher.revision, feed.revision))
+            await self._places.fresh()
+            await watcher.follow(feed)
         finally:
-            feed.watchers -= 1
+            feed.watchers.discard(watcher)
             if not feed.watchers:
-                self._feeds.pop(job_id, None)
+                del self._feeds[feed.job_id]
+
+    def _feed(self, job: pb.Job) -> Feed:
+        job_id = UUID(job.job_id)
+        if job_id not in self._feeds:
+            self._feeds[job_id] = Feed(job, self._places)
+        return self._feeds[job_id]
 
     def start(self) -> None:
         """Begins to listen and to poll."""
@@ -150,29 +80,44 @@ class Hub:
         self._spawn(self._poll())
 
     async def close(self) -> None:
-        """Wakes all watchers so that they end, and stops."""
-        self.is_closing = True
-        for feed in list(self._feeds.values()):
-            feed.wake()
+        """Sends all watchers away, to come back one after the other, and stops."""
+        self._is_closing = True
+        watchers = [watcher for feed in self._feeds.values() for watcher in feed.watchers]
+        for watcher in watchers:
+            watcher.send_away(ShuttingDown(callers=len(watchers)))
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _read(self, feed: Feed, after_revision: int) -> None:
+        if not await self._changes.get((feed.job_id, after_revision)):
+            raise NotFound("job", str(feed.job_id))
+
+    async def _take(self, asked: list[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], bool]:
+        """Reads what changed after these revisions and lets the feeds have it."""
+        after: dict[UUID, int] = {}
+        for job_id, revision in asked:
+            after[job_id] = min(revision, after.get(job_id, revision))
+        try:
+            found = await self._readings.changes(after)
+        except AutosError as error:
+            log.warning("feeds not read", error=error.reason)
+            raise
+        await self._places.fresh()
+        for job_id, change in found.items():
+            if feed := self._feeds.get(job_id):
+                feed.take(change, after[job_id])
+        return dict.fromkeys(((job_id, r) for job_id, r in asked if job_id in found), True)
 
     def _hint(self, job_id: UUID, revision: int) -> None:
         feed = self._feeds.get(job_id)
         if feed is not None and revision > feed.revision:
-            self._spawn(self._refresh(feed, revision))
-
-    async def _refresh(self, feed: Feed, revision: int) -> None:
-        try:
-            await feed.refresh(revision)
-        except AutosError as error:
-            log.warning("feed not read", job_id=str(feed.job_id), error=error.reason)
+            self._changes.ask((job_id, feed.revision))
 
     async def _listen(self) -> None:
         while True:
@@ -189,18 +134,27 @@ class Hub:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(POLL_S)
-            if not self._feeds:
-                continue
-            try:
-                found = await self._reader.revisions(list(self._feeds))
-            except AutosError as error:
-                log.warning("jobs not polled", error=error.reason)
-                continue
-            except Exception:
-                log.exception("poll broke")
-                continue
-            for job_id, revision in found.items():
-                self._hint(job_id, revision)
+            if self._feeds:
+                try:
+                    await self._look_after_feeds()
+                except AutosError as error:
+                    log.warning("jobs not polled", error=error.reason)
+                except Exception:
+                    log.exception("poll broke")
+
+    async def _look_after_feeds(self) -> None:
+        for feed in self._feeds.values():
+            feed.forget()
+            self._cut_stalled(feed)
+        for job_id, revision in (await self._readings.revisions(list(self._feeds))).items():
+            self._hint(job_id, revision)
+        await self._places.keep_fresh()
+
+    def _cut_stalled(self, feed: Feed) -> None:
+        for watcher in feed.watchers:
+            if watcher.is_stalled(self._stall_s):
+                log.warning("watcher cut off: it does not read", job_id=str(feed.job_id))
+                watcher.cut()
 
 
 async def _wakeups(redis_url: str) -> AsyncIterator[tuple[UUID, int]]:

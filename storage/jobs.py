@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -244,6 +244,12 @@ def _remember(transaction: Transaction, request: StartRequest, job_id: UUID) -> 
 def view(transaction: Transaction, job: Row) -> JobView:
     """A job's row with its webhooks."""
     return _views(transaction, [job])[0]
+
+
+def views(transaction: Transaction, job_ids: Collection[UUID]) -> dict[UUID, JobView]:
+    """Those of these jobs that there are, whoever's they are."""
+    rows = transaction.all("SELECT * FROM jobs WHERE job_id = ANY(%(ids)s)", ids=list(job_ids))
+    return {view.job.job_id: view for view in _views(transaction, rows)}
 
 
 def _views(transaction: Transaction, jobs: Sequence[Row]) -> list[JobView]:

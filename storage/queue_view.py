@@ -117,14 +117,24 @@ class QueueView:
         """Whether what was seen last is good enough."""
         return self._clock() - self._looked < LOOK_S
 
+    @property
+    def looked(self) -> float:
+        """When it looked last; other than before when there may be something else to see."""
+        return self._looked
+
+    def renew(self, age_s: float = LOOK_S) -> None:
+        """Looks, unless what was seen last is younger than `age_s` seconds. Never raises."""
+        if self._clock() - self._looked >= age_s:
+            self._look_once(age_s)
+
     def places(self, job_ids: Iterable[UUID]) -> dict[UUID, Place]:
         """Where each of these jobs stands, which run; one that is not known yet is NOWHERE.
 
         Never raises: without PostgreSQL all are NOWHERE.
         """
         wanted = list(job_ids)
-        if wanted and not self.is_fresh:
-            self._look_once()
+        if wanted:
+            self.renew()
         return self.seen(wanted)
 
     def seen(self, job_ids: Iterable[UUID]) -> dict[UUID, Place]:
@@ -132,12 +142,12 @@ class QueueView:
         places = self._places
         return {job_id: places.get(job_id, NOWHERE) for job_id in job_ids}
 
-    def _look_once(self) -> None:
+    def _look_once(self, age_s: float) -> None:
         # Who finds somebody looking takes what was seen before, if anything was.
         if not self._looking.acquire(blocking=self._looked == float("-inf")):
             return
         try:
-            if not self.is_fresh:
+            if self._clock() - self._looked >= age_s:
                 self._places = self._look()
                 self._looked = self._clock()
         finally:

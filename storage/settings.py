@@ -56,6 +56,7 @@ class Settings:
     grpc_tls_key_file: Path | None
     grpc_tls_client_ca_file: Path | None
     grpc_reflection: bool
+    grpc_reuse_port: bool
     clients_file: Path | None
     client_starts_per_minute: int
     client_jobs_at_once: int
@@ -128,6 +129,7 @@ class Settings:
             grpc_tls_key_file=read.given("GRPC_TLS_KEY_FILE", Path, default=None),
             grpc_tls_client_ca_file=read.given("GRPC_TLS_CLIENT_CA_FILE", Path, default=None),
             grpc_reflection=read.given("GRPC_REFLECTION", _on_or_off, default=True),
+            grpc_reuse_port=read.given("GRPC_REUSE_PORT", _on_or_off, default=False),
             clients_file=read.given("AUTOS_CLIENTS_FILE", Path, default=None),
             client_starts_per_minute=read.given(
                 "CLIENT_STARTS_PER_MINUTE", _whole(1, 1_000_000), default=6_000

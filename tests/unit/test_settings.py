@@ -62,6 +62,7 @@ WRONG = {
     "PDPJ_BASE_URL": ("portal", "https://portal/api"),
     "GRPC_LISTEN": ("50051", ":50051", "host:", "host:port", "host:65536", "host:\u0661"),
     "GRPC_REFLECTION": ("yes", "ON"),
+    "GRPC_REUSE_PORT": ("yes", "1"),
     "AUTOS_WITHOUT_CLIENTS": ("yes", "true"),
     "GRPC_PLAINTEXT": ("yes", "on"),
     "CLIENT_STARTS_PER_MINUTE": ("0", "1000001"),
@@ -237,6 +238,7 @@ def test_defaults() -> None:
     assert settings.s3_public_endpoint_url == settings.s3_endpoint_url == "http://s3:9000"
     assert settings.pdpj_base_url == PORTAL_URL
     assert settings.grpc_listen == "127.0.0.1:50051"
+    assert settings.grpc_reuse_port is False
     assert settings.metrics_listen is None
     assert (settings.otlp_endpoint, settings.is_channelz_on, settings.log_format) == (
         None,

@@ -1,0 +1,130 @@
+"""A feed: what is told about one job, made once for all of its watchers in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import NamedTuple
+from uuid import UUID
+
+from proto import downloads_pb2 as pb
+from proto.messages import set_place
+from server.places import Places
+from server.told import Told, head
+from server.watcher import Watcher
+from storage.states import JOB_ENDS
+
+ENDED = frozenset(pb.JobState.Value(f"JOB_STATE_{state}") for state in JOB_ENDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A job as it is, and its documents that changed, in the order of their revisions."""
+
+    job: pb.Job
+    documents: list[Told]
+
+
+class News(NamedTuple):
+    """What somebody who stands at an earlier revision is to be told, in this order."""
+
+    documents: list[bytes]
+    job: bytes
+    revision: int
+    is_ended: bool
+
+
+class Feed:
+    """One job, and its documents that changed after `floor`."""
+
+    def __init__(self, job: pb.Job, places: Places) -> None:
+        self.job_id = UUID(job.job_id)
+        self.watchers: set[Watcher] = set()
+        self.floor = job.revision
+        self._job = job
+        self._places = places
+        self._tail: dict[str, Told] = {}
+        self._job_told: tuple[int, float, bytes] | None = None
+        self._news: tuple[int, float, bytes] | None = None
+
+    @property
+    def revision(self) -> int:
+        """What is known is the job up to here."""
+        return self._job.revision
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the job's run is over."""
+        return self._job.state in ENDED
+
+    def take(self, change: Change, after_revision: int) -> None:
+        """Adds what was read: all that changed after `after_revision`.
+
+        What does not join what is known already is left out: since it was asked for, the feed has
+        been begun anew, or those who asked have left and others have come.
+        """
+        if after_revision < self.floor <= change.job.revision:
+            self._add_older(change.documents)
+            self.floor = after_revision
+        if after_revision <= self.revision < change.job.revision:
+            for told in change.documents:
+                if told.revision > self.revision:
+                    # Moved to the end, so that the tail stays in the order of revisions.
+                    self._tail.pop(told.document_id, None)
+                    self._tail[told.document_id] = told
+            self._job = change.job
+            self.wake()
+
+    def _add_older(self, documents: Iterable[Told]) -> None:
+        older = {
+            told.document_id: told
+            for told in documents
+            if told.revision <= self.floor and told.document_id not in self._tail
+        }
+        self._tail = {**older, **self._tail}
+
+    def wake(self) -> None:
+        """Lets every watcher look again."""
+        for watcher in self.watchers:
+            watcher.wake()
+
+    def forget(self) -> None:
+        """Drops what every watcher has been told. One that comes later makes it be read again."""
+        if not self._tail:
+            return
+        told = min((watcher.revision for watcher in self.watchers), default=self.revision)
+        if told > self.floor:
+            self._tail = {name: each for name, each in self._tail.items() if each.revision > told}
+            self.floor = told
+
+    def opening(self, revision: int) -> bytes:
+        """The first message of a stream: the job, and where the caller stands."""
+        return head(revision) + self._told_job()
+
+    def news(self, revision: int) -> News:
+        """All that is known and is newer than `revision`, which is not below the floor."""
+        # The tail is in the order of revisions: only its new end is looked at.
+        newer = takewhile(lambda told: told.revision > revision, reversed(self._tail.values()))
+        documents = [told.message for told in newer]
+        documents.reverse()
+        return News(documents, self._job_message(), self.revision, self.is_ended)
+
+    def _job_message(self) -> bytes:
+        looked = self._places.looked
+        if self._news is None or self._news[:2] != (self.revision, looked):
+            self._news = self.revision, looked, head(self.revision) + self._told_job()
+        return self._news[2]
+
+    def _told_job(self) -> bytes:
+        """The job with its place of now: it may have been quiet for long."""
+        looked = self._places.looked
+        if self._job_told is None or self._job_told[:2] != (self.revision, looked):
+            self._job_told = self.revision, looked, self._placed_job()
+        return self._job_told[2]
+
+    def _placed_job(self) -> bytes:
+        message = pb.WatchProgressResponse(job=self._job)
+        if not self.is_ended:
+            set_place(message.job, self._places.of(self.job_id))
+        return message.SerializeToString()

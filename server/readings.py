@@ -1,0 +1,84 @@
+"""What is read for watchers: off the event loop, for all who ask at the same time in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from proto import downloads_pb2 as pb
+from proto.messages import document_message
+from server.batches import Batches
+from server.feed import Change
+from server.job_messages import message_of
+from server.told import document_told
+from storage import jobs, watching
+from storage.database import Database
+from storage.errors import NotFound
+
+# Client and process number.
+Case = tuple[str, str]
+
+
+class Run(Protocol):
+    """Calls a blocking function on a thread of the server's pool."""
+
+    def __call__(self, call: Callable[..., Any], *args: Any) -> Awaitable[Any]: ...
+
+
+class OwnedJob(NamedTuple):
+    """A job, and whose it is."""
+
+    client: str
+    job: pb.Job
+
+
+class Readings:
+    """The rows behind all feeds. Raises ServiceUnavailable without PostgreSQL."""
+
+    def __init__(self, database: Database, run: Run) -> None:
+        self._database = database
+        self._run = run
+        self._newest: Batches[Case, UUID] = Batches(self._read_newest)
+        self._jobs: Batches[UUID, OwnedJob] = Batches(self._read_jobs)
+
+    async def job(self, client: str, target: UUID | str) -> pb.Job:
+        """A job of `client` as it is now; of a process number, the newest. Raises NotFound."""
+        job_id = target if isinstance(target, UUID) else await self._newest.get((client, target))
+        found = await self._jobs.get(job_id) if job_id else None
+        if found is None or found.client != client:
+            raise NotFound("job", str(target))
+        return found.job
+
+    async def changes(self, after: Mapping[UUID, int]) -> Mapping[UUID, Change]:
+        """These jobs, each with its documents that changed after the revision given for it."""
+        found: Mapping[UUID, Change] = await self._run(_changes, self._database, after)
+        return found
+
+    async def revisions(self, job_ids: Collection[UUID]) -> Mapping[UUID, int]:
+        """How far these jobs are."""
+        found: Mapping[UUID, int] = await self._run(jobs.revisions, self._database, list(job_ids))
+        return found
+
+    async def _read_jobs(self, job_ids: Collection[UUID]) -> Mapping[UUID, OwnedJob]:
+        found: Mapping[UUID, OwnedJob] = await self._run(_owned, self._database, job_ids)
+        return found
+
+    async def _read_newest(self, cases: Collection[Case]) -> Mapping[Case, UUID]:
+        found: Mapping[Case, UUID] = await self._run(watching.newest, self._database, cases)
+        return found
+
+
+def _owned(database: Database, job_ids: Collection[UUID]) -> Mapping[UUID, OwnedJob]:
+    views = watching.views(database, job_ids)
+    return {i: OwnedJob(view.job.client, message_of(view)) for i, view in views.items()}
+
+
+def _changes(database: Database, after: Mapping[UUID, int]) -> Mapping[UUID, Change]:
+    return {
+        job_id: Change(
+            message_of(watched.view),
+            [document_told(document_message(document)) for document in watched.documents],
+        )
+        for job_id, watched in watching.look(database, after).items()
+    }

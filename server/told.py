@@ -1,0 +1,40 @@
+"""The messages of a stream, as the bytes that go over the wire: made once, whoever gets them.
+
+Two of them written one after the other are one message with the fields of both (protobuf's encoding
+says so), so that a watcher's own revision is put before a job that was serialised once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from proto import downloads_pb2 as pb
+
+_HEARTBEAT = pb.WatchProgressResponse(heartbeat=pb.Heartbeat()).SerializeToString()
+
+
+class Told(NamedTuple):
+    """A document that changed, and the message that tells it."""
+
+    document_id: str
+    revision: int
+    message: bytes
+
+
+def document_told(document: pb.Document) -> Told:
+    """A document's message, as made now."""
+    message = pb.WatchProgressResponse(revision=document.revision, document=document)
+    message.event_time.GetCurrentTime()
+    return Told(document.document_id, document.revision, message.SerializeToString())
+
+
+def heartbeat(revision: int) -> bytes:
+    """Nothing new."""
+    return head(revision) + _HEARTBEAT
+
+
+def head(revision: int) -> bytes:
+    """What every message begins with: where its reader stands, and the time of now."""
+    message = pb.WatchProgressResponse(revision=revision)
+    message.event_time.GetCurrentTime()
+    return message.SerializeToString()

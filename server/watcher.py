@@ -1,0 +1,109 @@
+"""A watcher: one open stream, told by its feed as fast as its reader reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from server.errors import ShuttingDown
+from server.streams import reset
+from server.told import heartbeat
+
+if TYPE_CHECKING:
+    from server.feed import Feed
+
+NOT_WRITING = float("inf")
+# Timers may fire this much early.
+TIMER_S = 0.005
+
+
+class Watcher:
+    """Follows a feed from `revision` on. `write` sends one message and returns when it is out.
+
+    To be made in the task of its call. There is one timer, which is moved only when it fires: a
+    watcher that is told something often must not pay for its heartbeats each time.
+    """
+
+    def __init__(
+        self, revision: int, heartbeat_s: float, write: Callable[[bytes], Awaitable[None]]
+    ) -> None:
+        self.revision = revision
+        self._heartbeat_s = heartbeat_s
+        self._write = write
+        self._loop = asyncio.get_running_loop()
+        self._call = asyncio.current_task()
+        self._told_at = self._loop.time()
+        self._writing_since = NOT_WRITING
+        self._waiter: asyncio.Future[bool] | None = None
+        self._farewell: ShuttingDown | None = None
+
+    async def follow(self, feed: Feed) -> None:
+        """Tells the job, its documents, then what changes, until the job has ended.
+
+        Raises what it was sent away with.
+        """
+        self._timer = self._loop.call_later(self._heartbeat_s, self._beat)
+        try:
+            await self._tell(feed.opening(self.revision))
+            while await self._tell_news(feed):
+                while not await self._is_news(feed):
+                    await self._tell(heartbeat(self.revision))
+        finally:
+            self._timer.cancel()
+
+    def wake(self) -> None:
+        """Lets it look whether there is news."""
+        self._end_wait(is_news=True)
+
+    def send_away(self, farewell: ShuttingDown) -> None:
+        """Ends the stream as soon as it has been told what is known."""
+        self._farewell = farewell
+        self.wake()
+
+    def is_stalled(self, limit_s: float) -> bool:
+        """Whether its reader has taken nothing for longer than that."""
+        return self._loop.time() - self._writing_since > limit_s
+
+    def cut(self) -> None:
+        """Ends the stream although there is no way to say why: its reader does not read."""
+        self._writing_since = NOT_WRITING  # once is enough
+        assert self._call is not None  # noqa: S101 - it was made in one
+        reset(self._call)
+
+    async def _tell_news(self, feed: Feed) -> bool:
+        """Tells what is newer than its revision; whether there may be more to come."""
+        news = feed.news(self.revision)
+        for message in news.documents:
+            await self._tell(message)
+        if news.revision > self.revision or news.is_ended:
+            self.revision = news.revision
+            await self._tell(news.job)
+        return not news.is_ended
+
+    async def _is_news(self, feed: Feed) -> bool:
+        """Waits for something new; False when it is time for a sign of life."""
+        # Before every wait: nobody wakes who begins to wait after all were sent away.
+        if self._farewell is not None:
+            raise self._farewell
+        if feed.revision > self.revision:
+            return True
+        self._waiter = self._loop.create_future()
+        return await self._waiter
+
+    async def _tell(self, message: bytes) -> None:
+        self._told_at = self._writing_since = self._loop.time()
+        await self._write(message)
+        self._writing_since = NOT_WRITING
+
+    def _beat(self) -> None:
+        due = self._told_at + self._heartbeat_s
+        now = self._loop.time()
+        if now >= due - TIMER_S:
+            self._end_wait(is_news=False)
+            due = now + self._heartbeat_s
+        self._timer = self._loop.call_at(due, self._beat)
+
+    def _end_wait(self, *, is_news: bool) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(is_news)

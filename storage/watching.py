@@ -1,0 +1,80 @@
+"""What watchers are told, read for many jobs at once: one transaction, whatever their number."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from storage import jobs
+from storage.database import Database, Transaction
+from storage.records import DocumentRecord, JobView, columns
+
+_DOCUMENTS = f"""
+SELECT {columns(DocumentRecord, prefix="documents.")}
+FROM unnest(%(ids)s::uuid[], %(after)s::bigint[], %(up_to)s::bigint[])
+    AS asked(job_id, after_revision, up_to_revision)
+JOIN documents ON documents.job_id = asked.job_id
+    AND revision > after_revision AND revision <= up_to_revision
+ORDER BY documents.job_id, revision
+"""
+
+_NEWEST = """
+SELECT asked.client, asked.process_number, newest.job_id
+FROM unnest(%(clients)s::text[], %(numbers)s::text[]) AS asked(client, process_number),
+    LATERAL (SELECT job_id FROM jobs
+             WHERE client = asked.client AND process_number = asked.process_number
+             ORDER BY create_time DESC, job_id DESC LIMIT 1) AS newest
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A job as it is, and its documents that changed, in the order of their revisions."""
+
+    view: JobView
+    documents: list[DocumentRecord]
+
+
+def look(database: Database, after: Mapping[UUID, int]) -> dict[UUID, Watched]:
+    """These jobs, each with the documents that changed after the revision given for it."""
+    with database.transaction() as transaction:
+        views = jobs.views(transaction, after)
+        documents = _changed(transaction, views, after)
+    return {job_id: Watched(view, documents.get(job_id, [])) for job_id, view in views.items()}
+
+
+def _changed(
+    transaction: Transaction, views: Mapping[UUID, JobView], after: Mapping[UUID, int]
+) -> dict[UUID, list[DocumentRecord]]:
+    # What changes from here on belongs to a revision that the views do not know yet.
+    behind = [job_id for job_id, view in views.items() if view.job.revision > after[job_id]]
+    if not behind:
+        return {}
+    rows = transaction.all(
+        _DOCUMENTS,
+        ids=behind,
+        after=[after[job_id] for job_id in behind],
+        up_to=[views[job_id].job.revision for job_id in behind],
+    )
+    found: dict[UUID, list[DocumentRecord]] = {}
+    for row in rows:
+        found.setdefault(row["job_id"], []).append(DocumentRecord.of(row))
+    return found
+
+
+def views(database: Database, job_ids: Collection[UUID]) -> dict[UUID, JobView]:
+    """Those of these jobs that there are, whoever's they are."""
+    with database.transaction() as transaction:
+        return jobs.views(transaction, job_ids)
+
+
+def newest(database: Database, cases: Collection[tuple[str, str]]) -> dict[tuple[str, str], UUID]:
+    """The newest job of each case, given as client and process number, that has one."""
+    with database.transaction() as transaction:
+        rows = transaction.all(
+            _NEWEST,
+            clients=[client for client, _ in cases],
+            numbers=[number for _, number in cases],
+        )
+    return {(row["client"], row["process_number"]): row["job_id"] for row in rows}

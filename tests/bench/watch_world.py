@@ -1,0 +1,210 @@
+"""A server process on real PostgreSQL and Valkey, jobs that it serves, and what changes them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import psutil  # type: ignore[import-untyped]
+
+from dev.deadline import until
+from dev.folder import DataFolder
+from dev.health import is_serving
+from dev.sandbox import ROOT
+from dev.servers import EMBEDDED, start_all
+from dev.stack import new_webhook_secret
+from storage import jobs
+from storage.database import Database
+from storage.docket import Docket
+from storage.jobs import StartRequest
+from storage.listing import CaseListing, ListedDocument
+from storage.migrate import migrate
+from storage.wakeups import Wakeups
+from tests.sandbox.cnj import process_number
+
+CLIENT = "default"
+DOCUMENTS = 10
+READY_S = 60.0
+
+_CHANGE_JOBS = """
+UPDATE jobs SET revision = revision + 1, update_time = clock_timestamp()
+WHERE job_id = ANY(%(ids)s) RETURNING job_id, revision
+"""
+_CHANGE_DOCUMENTS = """
+UPDATE documents SET revision = told.revision, attempt_count = attempt_count + 1
+FROM unnest(%(ids)s::uuid[], %(revisions)s::bigint[]) AS told(job_id, revision)
+WHERE documents.job_id = told.job_id AND position = told.revision %% %(documents)s
+"""
+
+
+class Announcer:
+    """Wake-ups as the product sends them, and when the commit before them was done."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._wakeups = Wakeups(redis_url)
+        self.committed = 0.0
+        self.is_first = True
+
+    def __call__(self, job_id: UUID, revision: int) -> None:
+        """Announces a change that has been committed."""
+        if self.is_first:
+            self.is_first, self.committed = False, time.monotonic()
+        self._wakeups.announce(job_id, revision)
+
+
+@dataclass
+class World:
+    """What runs. `server` is the process that is measured."""
+
+    address: str
+    env: Mapping[str, str] = field(repr=False)
+    database: Database
+    announcer: Announcer
+    servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    log: Path = Path(os.devnull)
+    _own: int = 0
+
+    @property
+    def port(self) -> int:
+        """Where the server listens, on 127.0.0.1."""
+        return int(self.address.rpartition(":")[2])
+
+    @property
+    def server(self) -> psutil.Process:
+        """The server process that was started last."""
+        return psutil.Process(self.servers[-1].pid)
+
+    def start_server(self) -> float:
+        """Starts a server; seconds until it served."""
+        begun = time.monotonic()
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "server"]
+            self.servers.append(
+                subprocess.Popen(command, env=dict(self.env), cwd=ROOT, stdout=log, stderr=log)
+            )
+        until(lambda: is_serving(self.address), READY_S, f"No server; see {self.log}.")
+        return time.monotonic() - begun
+
+    def stop_server(self) -> float:
+        """Ends the server as a restart would; seconds that took."""
+        server, begun = self.servers.pop(), time.monotonic()
+        server.send_signal(signal.SIGTERM)
+        try:
+            server.wait(30)
+        finally:
+            server.kill()
+            server.wait()
+        return time.monotonic() - begun
+
+    def add_jobs(self, count: int) -> list[UUID]:
+        """Running jobs of DOCUMENTS documents each."""
+        return [self._add_job(process_number(1 + i)) for i in range(count)]
+
+    def _add_job(self, number: str) -> UUID:
+        wanted = StartRequest(CLIENT, number, None, None, 3_600, None)
+        docket = Docket.of(CLIENT, number, _listing())
+        view, _ = jobs.start(self.database, wanted, job_deadline_s=86_400, known=docket)
+        return view.job.job_id
+
+    def change(self, ids: Sequence[UUID]) -> tuple[float, dict[UUID, int]]:
+        """Changes a document of each job, in one transaction that is announced as any other.
+
+        The moment of its commit, by the monotonic clock, and the jobs' revisions.
+        """
+        self.announcer.is_first = True
+        self._own += 1
+        with self.database.transaction() as transaction:
+            rows = transaction.all(_CHANGE_JOBS, ids=list(ids))
+            revisions = {row["job_id"]: int(row["revision"]) for row in rows}
+            transaction.run(
+                _CHANGE_DOCUMENTS,
+                ids=list(revisions),
+                revisions=list(revisions.values()),
+                documents=DOCUMENTS,
+            )
+            for job_id, revision in revisions.items():
+                transaction.changed(job_id, revision)
+        return self.announcer.committed, revisions
+
+    def transactions(self) -> int:
+        """How many transactions of the server PostgreSQL has counted, about a second ago."""
+        self._own += 1
+        with self.database.transaction() as transaction:
+            row = transaction.only(
+                "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+            )
+        return int(row["xact_commit"]) - self._own
+
+
+def _listing() -> CaseListing:
+    return CaseListing(
+        0,
+        tuple(
+            ListedDocument(
+                instance="1",
+                origin_id=str(i),
+                name=f"Decisão {i}.pdf",
+                kind="Decisão interlocutória",
+                sequence=i,
+                filed_local_time="2025-03-01T10:00:00",
+                secrecy_level="PUBLICO",
+                hrefs=(f"/processos/1/documentos/{i}/binario",),
+                listed_size_bytes=20_000,
+                listed_content_type="application/pdf",
+                refused_reason=None,
+            )
+            for i in range(DOCUMENTS)
+        ),
+    )
+
+
+@contextmanager
+def running_world(given: Mapping[str, str]) -> Iterator[World]:
+    """PostgreSQL, Valkey and a server in a folder of their own. `given`: settings of the server."""
+    with ExitStack() as stack:
+        path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="autos-watch-")))
+        folder = stack.enter_context(closing(DataFolder(path)))
+        kinds = {name: EMBEDDED[name] for name in ("postgres", "valkey")}
+        servers = start_all(folder, {}, lambda _: None, kinds)
+        stack.callback(servers.stop)
+        port = folder.ports("server", ("server",))["server"]
+        address = f"127.0.0.1:{port}"
+        env = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "GRPC_LISTEN": address,
+            # Never called: nothing is fetched here.
+            "S3_ENDPOINT_URL": "http://127.0.0.1:9",
+            "S3_ACCESS_KEY_ID": "none",
+            "S3_SECRET_ACCESS_KEY": "none",
+            "PDPJ_TOKEN": "none",
+            # All of them are one client's.
+            "CLIENT_OPEN_WATCHES": "100000",
+            "CLIENT_JOBS_AT_ONCE": "100000",
+            "WEBHOOK_SECRET": new_webhook_secret(),
+            "PYTHONUNBUFFERED": "1",
+            **servers.env,
+            **given,
+        }
+        announcer = Announcer(env["REDIS_URL"])
+        database = Database(env["DATABASE_URL"], max_connections=4, on_change=announcer)
+        stack.callback(database.close)
+        migrate(database)
+        world = World(address, env, database, announcer, log=path / "server.log")
+        stack.callback(_end_all, world.servers)
+        world.start_server()
+        yield world
+
+
+def _end_all(servers: Sequence[subprocess.Popen[bytes]]) -> None:
+    for server in servers:
+        server.kill()
+        server.wait()
