@@ -14,12 +14,31 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench.speed import concurrency, lanes, start_to_end, throughput
+from tests.bench.speed import (
+    concurrency,
+    lanes,
+    large_document,
+    large_job,
+    many_jobs,
+    start_to_end,
+    starting,
+    throughput,
+)
 from tests.bench.speed.asked import Asked
 from tests.bench.speed.goals import Result, keep, print_results
 
+MODULES = (
+    throughput,
+    lanes,
+    concurrency,
+    start_to_end,
+    starting,
+    large_document,
+    large_job,
+    many_jobs,
+)
 BENCHES: dict[str, Callable[[Asked, Console], Result]] = {
-    module.NAME: module.run for module in (throughput, lanes, concurrency, start_to_end)
+    module.NAME: module.run for module in MODULES
 }
 ROUNDS = 5
 FOLDER = Path("var/bench")

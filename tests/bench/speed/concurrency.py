@@ -19,7 +19,8 @@ LATENCY_S = 0.4
 PROCESSES = (1, 2, 4)
 DOCUMENTS = 20
 GOAL = 0.9
-PATIENCE = 6
+# A busy machine takes its time; only what stands still meets this.
+PATIENCE_S = 600.0
 
 
 def run(asked: Asked, console: Console) -> Result:
@@ -68,10 +69,10 @@ def _share(stage: Stage, count: int, jobs: int) -> float:
     try:
         stage.await_workers(name, count)
         # Everybody has connected and imported.
-        stage.run_jobs([stage.new_number(documents=count * 10)], timeout_s=120)
+        stage.run_jobs([stage.new_number(documents=count * 10)], timeout_s=PATIENCE_S)
         at_once = min(jobs * stage.settings.lanes_per_job, count * stage.settings.worker_threads)
         ideal_s = jobs * DOCUMENTS * LATENCY_S / at_once
         numbers = [stage.new_number(documents=DOCUMENTS) for _ in range(jobs)]
-        return ideal_s / stage.run_jobs(numbers, timeout_s=60 + PATIENCE * ideal_s)
+        return ideal_s / stage.run_jobs(numbers, timeout_s=PATIENCE_S)
     finally:
         stage.stack.processes.hold(name)

@@ -17,7 +17,8 @@ NAME = "lanes"
 DRAWN = Drawn(0.4, 0.8, 7)
 LANES = 5
 GOAL = 1.03
-PATIENCE = 4
+# A busy machine takes its time; only what stands still meets this.
+PATIENCE_S = 600.0
 
 
 def run(asked: Asked, console: Console) -> Result:
@@ -50,7 +51,7 @@ def _job(stage: Stage, number: str) -> dict[str, float]:
     """Seconds of a job, and what they could have been."""
     latencies = [DRAWN.of(number, d.position) for d in case_of(number).documents]
     ideal_s = in_order_s(latencies, LANES)
-    seconds = stage.run_jobs([number], timeout_s=30 + PATIENCE * ideal_s)
+    seconds = stage.run_jobs([number], timeout_s=PATIENCE_S)
     return {
         "autos": seconds,
         "in order": ideal_s,

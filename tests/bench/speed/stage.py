@@ -105,6 +105,11 @@ class Stage:
             return [dict(row) for row in transaction.all(sql, **values)]
 
     @property
+    def address(self) -> str:
+        """host:port of the server."""
+        return self.stack.run_file.address
+
+    @property
     def our_pids(self) -> list[int]:
         """The leaders of the Procfile's processes."""
         processes = self.stack.processes
@@ -188,6 +193,9 @@ def running_stage(
                 lines,
             )
             _check_durable(stage)
+            if "worker" in stack.processes.names:
+                stage.await_workers("worker", settings.worker_processes)
+            stage.await_workers("uploader", 1)
             yield stage
 
 

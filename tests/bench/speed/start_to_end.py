@@ -71,8 +71,8 @@ def run(asked: Asked, console: Console) -> Result:
         ),
     ]
     note = (
-        "medians of each round, as the caller sees it: completed is the end of WatchProgress, a bare"
-        " copy lists the case, fetches the document and puts it, over connections that are open"
+        "medians of each round, as the caller sees it: completed is the end of WatchProgress, a"
+        " bare copy lists the case, fetches the document and puts it, over open connections"
     )
     return Result(NAME, goals, {"medians": rounds, "rows": rows}, [note])
 
