@@ -32,6 +32,8 @@ from tests.bench.portal import TOKEN
 from tests.sandbox.cnj import process_number
 
 COURT = "8.26"
+# More than there are threads; not many more, since every look counts the slots.
+AT_ONCE = "100"
 CALL_S = 30.0
 POLL_S = 0.05
 LAST_LINES = 30
@@ -168,8 +170,8 @@ def running_stage(
             "GRPC_LISTEN": "127.0.0.1:0",
             "PDPJ_BASE_URL": portal_url,
             "PDPJ_TOKEN": TOKEN,
-            "PDPJ_MAX_CONCURRENT": "500",
-            "PDPJ_MAX_CONCURRENT_PER_COURT": "500",
+            "PDPJ_MAX_CONCURRENT": AT_ONCE,
+            "PDPJ_MAX_CONCURRENT_PER_COURT": AT_ONCE,
             "WORKER_PROCESSES": "2",
             "LOG_FORMAT": "json",
             "HOME": str(Path.home()),
