@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dev.signals import raise_at_stop_signals
 from tests.bench.speed import (
     concurrency,
     lanes,
@@ -45,7 +46,16 @@ FOLDER = Path("var/bench")
 
 
 def main() -> int:
-    """The exit code."""
+    """The exit code; 130 after Ctrl-C."""
+    raise_at_stop_signals()
+    try:
+        return _run()
+    except KeyboardInterrupt as stop:
+        print("\nStopped; nothing that the benches started is left.", file=sys.stderr)
+        return 128 + (stop.args[0] if stop.args else 2)
+
+
+def _run() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"of {', '.join(BENCHES)}")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
