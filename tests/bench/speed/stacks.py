@@ -9,6 +9,8 @@ TOP = 14
 # Where our own code is: what is below it was called by it.
 OWN = ("(actors/", "(storage/", "(server/")
 # py-spy takes a thread that is just going to sleep for a busy one.
+# Waits for a message look busy to it as well.
+AWAITING = "FairConsumer._await_message "
 WAITING = ("Condition.wait ", "Thread.run ", "_worker (concurrent", "EpollSelector.select ")
 
 
@@ -20,7 +22,7 @@ def told(lines: Iterable[str]) -> list[str]:
     for line in lines:
         stack, _, count = line.rpartition(" ")
         frames = [_function(frame) for frame in stack.split(";")]
-        if frames[-1].startswith(WAITING):
+        if frames[-1].startswith(WAITING) or any(f.startswith(AWAITING) for f in frames):
             continue
         total += int(count)
         inner[frames[-1]] += int(count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -38,13 +39,16 @@ WARM_UP = 2
 
 @dataclass(frozen=True)
 class Lap:
-    """What one contender took in one round. `servers_s`: the processor time of each server."""
+    """What one contender took in one round. `servers_s`: the processor time of each server.
+
+    `others`: how many processors all else on this machine had meanwhile, its start included.
+    """
 
     documents: int
     seconds: float
     cpu_s: float
     servers_s: Mapping[str, float]
-    others_s: float
+    others: float
 
     @property
     def per_s(self) -> float:
@@ -75,9 +79,9 @@ class Track:
         others = [pid for who, pids in idle.items() if who != name for pid in pids]
         servers = {**self.stage.server_pids(), "nginx": [self.portal.pid]}
         with alone(others):
-            meter = Meter(servers)
+            meter, begun = Meter(servers), time.monotonic()
             took = self.contenders[name].fetch(cases, prefix)
-            spent = meter.read()
+            spent, whole_s = meter.read(), time.monotonic() - begun
         _check(self.stage, cases, None if name == OURS else prefix)
         machine = spent.pop("machine")
         return Lap(
@@ -85,7 +89,7 @@ class Track:
             took.seconds,
             took.cpu_s,
             spent,
-            machine - took.cpu_s - sum(spent.values()),
+            (machine - took.cpu_s - sum(spent.values())) / whole_s,
         )
 
     def _cases(self, pages: list[Page]) -> Cases:
@@ -208,7 +212,7 @@ def _summary(size: int, by_name: Mapping[str, list[Lap]]) -> str:
         }
         per_s = statistics.median(lap.per_s for lap in laps)
         cpu_ms = statistics.median(lap.cpu_ms for lap in laps)
-        others = statistics.median(lap.others_s / lap.seconds for lap in laps)
+        others = statistics.median(lap.others for lap in laps)
         told = ", ".join(f"{server} {each:.2f}" for server, each in servers.items())
         lines.append(
             f"  {name:7} {per_s:5.0f}/s  {cpu_ms:5.2f} ms  ({told} ms;"
