@@ -17,8 +17,10 @@ from pathlib import Path
 
 import psycopg2
 
-from tests.bench.speed import stacks
+from tests.bench.speed import stacks, waits
+from tests.bench.speed.shapes import shape
 from tests.bench.speed.stage import Stage
+from tests.bench.speed.waits import Waits
 
 RATE_HZ = 100
 SPIED = ("worker", "uploader", "server")
@@ -26,14 +28,6 @@ TOP = 25
 WIDTH = 110
 _LOGGED = re.compile(r"duration: ([\d.]+) ms  statement: ", re.M)
 _ENTRY = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ ", re.M)
-# What differs between two calls of one statement, and lists of any length.
-_VALUES = (
-    (re.compile(r"'(?:[^']|'')*'(?:::\w+(?:\[\])?)?"), "?"),
-    (re.compile(r"\b\d+(?:\.\d+)?\b|\bNULL\b"), "?"),
-    (re.compile(r"\s+"), " "),
-    (re.compile(r"\?(?:, ?\?)+"), "?"),
-    (re.compile(r"\(\?\)(?:, ?\(\?\))+"), "(?)"),
-)
 
 
 @dataclass
@@ -42,6 +36,7 @@ class Profile:
 
     files: list[Path] = field(default_factory=list)
     statements: dict[str, tuple[int, float]] = field(default_factory=dict)
+    waits: Waits = field(default_factory=Waits)
 
     def told(self, documents: int) -> str:
         """The statements that took the most, per document, and where the files are."""
@@ -58,6 +53,7 @@ class Profile:
                 f"  {calls:7}  {calls / documents:12.2f} {ms:10.1f} {ms / calls:9.3f}  "
                 f"{text[:WIDTH]}"
             )
+        lines += self.waits.told()
         for file in self.files:
             lines.append(f"  {file}")
             if file.suffix == ".stacks":
@@ -75,7 +71,8 @@ def watched(stage: Stage, folder: Path) -> Iterator[Profile]:
     begin = log.stat().st_size
     spies = [_spy(name, _pid(stage, name), folder, found) for name in SPIED]
     try:
-        yield found
+        with waits.watched(stage.settings.database_url) as found.waits:
+            yield found
     finally:
         for spy in spies:
             spy.send_signal(signal.SIGINT)
@@ -122,16 +119,10 @@ def statements(log: str) -> dict[str, tuple[int, float]]:
     sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
     for entry in _ENTRY.split(log):
         if match := _LOGGED.search(entry):
-            each = sums[_shape(entry[match.end() :])]
+            each = sums[shape(entry[match.end() :])]
             each[0] += 1
             each[1] += float(match[1])
     return {text: (int(calls), ms) for text, (calls, ms) in sums.items()}
-
-
-def _shape(sql: str) -> str:
-    for pattern, stand_in in _VALUES:
-        sql = pattern.sub(stand_in, sql)
-    return sql.strip()
 
 
 def _set(stage: Stage, name: str, value: str) -> None:

@@ -103,7 +103,7 @@ class Track:
 
 def run(asked: Asked, console: Console) -> Result:
     """All rounds."""
-    jobs = 3 if asked.is_quick else 25
+    jobs = 8 if asked.is_quick else 25
     with _track() as track:
         shelves = {size: track.portal.shelf(jobs * DOCUMENTS, size * KIB) for size in GOALS}
         _warm_up(track, shelves)
