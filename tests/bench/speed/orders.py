@@ -1,0 +1,22 @@
+"""What a process of callers is told to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Orders:
+    """`address`: of a server; empty: without one.
+
+    Each thread calls every `interval_s` or, if that is 0, as soon as it has its answer.
+    """
+
+    address: str
+    database_url: str
+    redis_url: str
+    threads: int
+    seconds: float
+    interval_s: float
+    year: int
+    first: int

@@ -1,0 +1,21 @@
+"""SQL without its values, so that two calls of one statement look alike. Pure."""
+
+from __future__ import annotations
+
+import re
+
+# What differs between two calls of one statement, and lists of any length.
+_VALUES = (
+    (re.compile(r"'(?:[^']|'')*'(?:::\w+(?:\[\])?)?"), "?"),
+    (re.compile(r"\b\d+(?:\.\d+)?\b|\bNULL\b"), "?"),
+    (re.compile(r"\s+"), " "),
+    (re.compile(r"\?(?:, ?\?)+"), "?"),
+    (re.compile(r"\(\?\)(?:, ?\(\?\))+"), "(?)"),
+)
+
+
+def shape(sql: str) -> str:
+    """The statement, on one line."""
+    for pattern, stand_in in _VALUES:
+        sql = pattern.sub(stand_in, sql)
+    return sql.strip()
