@@ -13,6 +13,7 @@ from playhouse.db_url import connect
 from playhouse.pool import MaxConnectionsExceeded
 
 from storage.errors import ServiceUnavailable
+from storage.functions import Function
 
 Row = dict[str, Any]
 OnChange = Callable[[UUID, int], None]
@@ -97,6 +98,18 @@ class Database:
         if self._on_change:
             for job_id, revision in transaction.changes.items():
                 self._on_change(job_id, revision)
+
+    def call(self, function: Function, **values: Any) -> Row | None:
+        """The row that `function` gives, None without one; in one round trip, and committed.
+
+        If it has `job_id` and `revision`, that change is announced. Raises ServiceUnavailable, and
+        then it may be done or not, as with `transaction`.
+        """
+        with translated(), self._db.connection_context():
+            row = Transaction(self._db).one(function.call, **values)
+        if self._on_change and row and row.get("revision"):
+            self._on_change(row["job_id"], row["revision"])
+        return row
 
     @contextmanager
     def raw(self) -> Iterator[Any]:
