@@ -4,6 +4,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/ready
+READY_BENCH := .venv/ready-bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | column -t -s @
@@ -40,6 +41,13 @@ killpoints: $(READY) ## kill -9 at every named point, 20 times each; ARGS="--tim
 outages: $(READY) ## each server away for a minute in the middle of a job; ARGS="--seconds 10"
 	@$(BIN)/python -m tests.outages $(ARGS)
 
+$(READY_BENCH): requirements-bench.txt $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $(READY_BENCH)
+
+bench: $(READY_BENCH) ## how fast it is, beside a plain loop, rclone and Celery; ARGS="throughput --rounds 1 --quick"
+	@$(BIN)/python -m tests.bench.speed $(ARGS)
+
 bench-guest: $(READY) ## 50 jobs at a portal that allows 10 at once; ARGS="--jobs 20", "--simulate"
 	@$(BIN)/python -m tests.bench.guest $(ARGS)
 
@@ -62,4 +70,4 @@ proto: $(READY) ## the generated code of proto/downloads.proto
 clean: ## removes .venv and the data of make run
 	rm -rf .venv var
 
-.PHONY: help setup demo run secret test chaos killpoints outages bench-guest mutants check proto clean
+.PHONY: help setup demo run secret test chaos killpoints outages bench bench-guest mutants check proto clean

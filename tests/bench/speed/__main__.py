@@ -1,0 +1,54 @@
+"""`python -m tests.bench.speed [BENCH...]`: the benches, a table of goals, JSON beside it.
+
+Exit code 1 when a goal is not met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.bench.speed import throughput
+from tests.bench.speed.asked import Asked
+from tests.bench.speed.goals import Result, keep, print_results
+
+BENCHES: dict[str, Callable[[Asked, Console], Result]] = {
+    module.NAME: module.run for module in (throughput,)
+}
+ROUNDS = 5
+FOLDER = Path("var/bench")
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"of {', '.join(BENCHES)}")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--quick", action="store_true", help="smaller, for a first look")
+    parser.add_argument("--profile", action="store_true", help="one more round, watched by py-spy")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="for the JSON and profiles")
+    given = parser.parse_args()
+    if unknown := set(given.benches) - BENCHES.keys():
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    asked = Asked(given.rounds, given.quick, given.profile, given.folder)
+    console = Console(width=120)
+    results = []
+    for name in given.benches or BENCHES:
+        begun = time.monotonic()
+        console.print(f"{name}: load {os.getloadavg()[0]:.1f}", style="bold")
+        result = BENCHES[name](asked, console)
+        results.append(result)
+        file = keep(result, asked.folder, asked.rounds)
+        console.print(f"  {time.monotonic() - begun:.0f} s; {file}", style="dim")
+    print_results(console, results)
+    return 0 if all(goal.is_met for result in results for goal in result.goals) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Collapsed stacks, as py-spy writes them raw: which functions they were in. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+TOP = 14
+# Where our own code is: what is below it was called by it.
+OWN = ("(actors/", "(storage/", "(server/")
+
+
+def told(lines: Iterable[str]) -> list[str]:
+    """The functions that most samples ended in, and those of ours that most were below."""
+    inner: Counter[str] = Counter()
+    below: Counter[str] = Counter()
+    total = 0
+    for line in lines:
+        stack, _, count = line.rpartition(" ")
+        frames = [_function(frame) for frame in stack.split(";")]
+        total += int(count)
+        inner[frames[-1]] += int(count)
+        below.update({frame: int(count) for frame in set(frames) if _is_own(frame)})
+    return [
+        f"  {total} samples; they ended in",
+        *_shares(inner, total),
+        "  and were, at some depth, in",
+        *_shares(below, total),
+    ]
+
+
+def _function(frame: str) -> str:
+    """Without the line, since a function is at several."""
+    name, _, place = frame.rpartition(" (")
+    return f"{name} ({place.partition(':')[0].rstrip(')')})"
+
+
+def _is_own(frame: str) -> bool:
+    return any(folder in frame for folder in OWN)
+
+
+def _shares(counts: Counter[str], total: int) -> list[str]:
+    return [f"  {count / total:6.1%}  {name}" for name, count in counts.most_common(TOP)]

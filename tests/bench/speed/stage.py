@@ -1,0 +1,181 @@
+"""A running Autos whose limits at the portal are out of the way, on embedded servers."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import grpc
+from minio import Minio
+
+from dev.stack import Stack, running_stack
+from proto import downloads_pb2 as pb
+from proto import downloads_pb2_grpc as pb_grpc
+from storage.database import Database
+from storage.errors import ConfigurationError
+from storage.objects import ObjectStore
+from storage.settings import Settings
+from tests.acceptance.processes import family
+from tests.bench.portal import TOKEN
+from tests.sandbox.cnj import process_number
+
+CALL_S = 30.0
+POLL_S = 0.05
+LAST_LINES = 30
+# PostgreSQL as it comes, so that what is acknowledged is on the disk.
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+SERVERS = ("postgres", "valkey", "s3")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a bench plays with."""
+
+    stack: Stack
+    settings: Settings
+    database: Database
+    api: pb_grpc.DownloadServiceStub
+    bucket: Minio
+    folder: Path
+    lines: list[str]
+    _sequence: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def new_number(self, court: str = "8.26") -> str:
+        """The number of a case that nobody has asked for."""
+        return process_number(next(self._sequence), 2025, court)
+
+    def start(self, number: str) -> UUID:
+        """StartDownload; the job."""
+        request = pb.StartDownloadRequest(process_number=number)
+        return UUID(self.api.StartDownload(request, timeout=CALL_S).job.job_id)
+
+    def await_ends(self, ids: Sequence[UUID], timeout_s: float) -> float:
+        """When the last of the jobs ended, in seconds since 1970.
+
+        Raises TimeoutError, or AssertionError when one did not end COMPLETED.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            row = self.only(
+                "SELECT count(*) FILTER (WHERE end_time IS NULL) AS running,"
+                " count(*) FILTER (WHERE state = 'COMPLETED') AS completed,"
+                " extract(epoch FROM max(end_time)) AS ended"
+                " FROM jobs WHERE job_id = ANY(%(ids)s)",
+                ids=list(ids),
+            )
+            if not row["running"]:
+                assert row["completed"] == len(ids), f"{row['completed']} of {len(ids)} COMPLETED"
+                return float(row["ended"])
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{row['running']} of {len(ids)} jobs did not end.")
+            # Seldom, because the machine is shared with what is measured.
+            time.sleep(POLL_S)
+
+    def only(self, sql: str, **values: Any) -> dict[str, Any]:
+        """The one row of a query."""
+        with self.database.transaction() as transaction:
+            return dict(transaction.only(sql, **values))
+
+    def all(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """The rows of a query."""
+        with self.database.transaction() as transaction:
+            return [dict(row) for row in transaction.all(sql, **values)]
+
+    @property
+    def our_pids(self) -> list[int]:
+        """The leaders of the Procfile's processes."""
+        processes = self.stack.processes
+        return [pid for name in processes.names if (pid := processes.pid_of(name))]
+
+    def server_pids(self) -> dict[str, list[int]]:
+        """The embedded servers, by name."""
+        servers = self.stack.servers
+        return {name: [pid for pid in [servers.pid_of(name)] if pid] for name in SERVERS}
+
+    def worker_pids(self, name: str) -> list[int]:
+        """The processes of Dramatiq that do the work of a line of the Procfile."""
+        leader = self.stack.processes.pid_of(name)
+        return [pid for pid in family(leader)[1:] if _is_dramatiq(pid)] if leader else []
+
+
+def _is_dramatiq(pid: int) -> bool:
+    """Whether it is a worker and no helper of multiprocessing's: those hold little memory."""
+    threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
+    return threads > 3
+
+
+@contextmanager
+def frozen(leaders: Sequence[int]) -> Iterator[None]:
+    """Stop these processes and all below them meanwhile, so that they cost others nothing."""
+    pids = [pid for leader in leaders for pid in family(leader)]
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def running_stage(portal_url: str, **given: str) -> Iterator[Stage]:
+    """Start it all in a folder of its own, and stop it all. `given`: settings beside our own."""
+    lines: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="autos-bench-") as folder:
+        env = {
+            "DATA_DIR": folder,
+            "GRPC_LISTEN": "127.0.0.1:0",
+            "PDPJ_BASE_URL": portal_url,
+            "PDPJ_TOKEN": TOKEN,
+            "PDPJ_MAX_CONCURRENT": "500",
+            "PDPJ_MAX_CONCURRENT_PER_COURT": "500",
+            "WORKER_PROCESSES": "2",
+            "LOG_FORMAT": "json",
+            "HOME": str(Path.home()),
+            **given,
+        }
+        with (
+            _told(lines),
+            running_stack(env, lines.append, is_announced=False) as stack,
+            grpc.insecure_channel(stack.run_file.address) as channel,
+            closing(Database(stack.env["DATABASE_URL"], max_connections=4)) as database,
+        ):
+            settings = Settings.from_env(stack.env)
+            store = ObjectStore.of(settings)
+            stage = Stage(
+                stack,
+                settings,
+                database,
+                pb_grpc.DownloadServiceStub(channel),
+                store.client(store.endpoint_url),
+                Path(folder),
+                lines,
+            )
+            _check_durable(stage)
+            yield stage
+
+
+def _check_durable(stage: Stage) -> None:
+    """Raises AssertionError when PostgreSQL was made faster than it comes."""
+    found = {name: stage.only(f"SHOW {name}")[name] for name in DURABLE}
+    assert found == DURABLE, found
+
+
+@contextmanager
+def _told(lines: list[str]) -> Iterator[None]:
+    """Show why nothing could be started, if so."""
+    try:
+        yield
+    except ConfigurationError:
+        print(*lines[-LAST_LINES:], sep="\n", file=sys.stderr)
+        raise
