@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -10,15 +11,15 @@ import threading
 from storage.errors import ConfigurationError
 from storage.settings import Settings
 
-# By how much more seldom than QUEUE_POLL_MS an idle consumer looks. Every document makes a hop or
-# two, a webhook only one.
-POLL_FACTOR = {"worker": 1, "uploader": 1, "notifier": 5}
+DRAMATIQ_ROLES = {"worker", "uploader", "notifier"}
+# How often an idle thread sees whether it is to stop; a message wakes it at once.
+THREAD_LOOK_MS = 250
 SHUTDOWN_MS = 25_000
 
 
 def main(argv: list[str]) -> int:
     """The exit code: 1 with one sentence when the settings or the name cannot be used."""
-    if len(argv) != 1 or argv[0] not in {*POLL_FACTOR, "clock"}:
+    if len(argv) != 1 or argv[0] not in {*DRAMATIQ_ROLES, "clock"}:
         return _refuse("usage: python -m actors worker | uploader | notifier | clock")
     role = argv[0]
     try:
@@ -48,10 +49,12 @@ def _clock() -> int:
 def _dramatiq(role: str, settings: Settings) -> int:
     # Dramatiq reads its environment when it is imported. It holds no more messages than it can
     # work on: by default it takes twice as many, and one process would have all lanes of a job.
-    os.environ["dramatiq_worker_timeout"] = str(settings.queue_poll_ms * POLL_FACTOR[role])
+    os.environ["dramatiq_worker_timeout"] = str(THREAD_LOOK_MS)
     os.environ["dramatiq_queue_prefetch"] = str(settings.worker_threads)
     from dramatiq import cli
 
+    # Before Dramatiq forks, so that it is loaded once and its memory is shared.
+    importlib.import_module("actors.processes")
     # Only downloads take long enough to need more than one process of Python.
     processes = settings.worker_processes if role == "worker" else 1
     args = cli.make_argument_parser().parse_args(

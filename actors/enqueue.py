@@ -46,10 +46,10 @@ def make_broker(redis_url: str, *, timeout_s: float) -> FairBroker:
         client=client,
         middleware=[],
         namespace=NAMESPACE,
-        # A killed worker's messages come back after this. The look for them is made at one fetch
-        # in twenty: with dozens of fetches a second from every idle process that is often enough.
+        # A killed worker's messages come back after this. The look for them is made at every other
+        # fetch: an idle process makes one a second of each queue.
         heartbeat_timeout=15_000,
-        maintenance_chance=50_000,
+        maintenance_chance=500_000,
     )
     broker.scripts["dispatch"] = _in_dramatiqs_words(broker.scripts["dispatch"])
     return broker

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import tempfile
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -28,11 +29,13 @@ SETTINGS = {
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
 }
+NO_SETTINGS: Mapping[str, str] = {}
 
 
-def postgres(folder: DataFolder) -> Server:
+def postgres(folder: DataFolder, settings: Mapping[str, str] = NO_SETTINGS) -> Server:
     """PostgreSQL on `folder`, made if need be, ready to be started. No other may run on it.
 
+    `settings` of postgresql.conf come on top of our own.
     Raises ConfigurationError if the data is another version's or cannot be reached.
     """
     data = folder.path / "postgres"
@@ -45,10 +48,11 @@ def postgres(folder: DataFolder) -> Server:
         _initdb(binaries, data, identity)
     # We hold the folder, so what an unclean stop left is nobody's; its id may be another's by now.
     (data / "postmaster.pid").unlink(missing_ok=True)
-    settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+    lines = (f"{name}={value}" for name, value in {**SETTINGS, **settings}.items())
+    options = [part for line in lines for part in ("-c", line)]
     program = Program(
         name="postgres",
-        command=(str(binaries / "postgres"), "-D", str(data), "-k", str(sockets), *settings),
+        command=(str(binaries / "postgres"), "-D", str(data), "-k", str(sockets), *options),
         cwd=folder.path,
         env={"LC_ALL": "C"},
         stop_signal=signal.SIGINT,  # "fast": ends the sessions, writes a checkpoint

@@ -64,7 +64,6 @@ class Settings:
     attempts_few: int
     retry_base_ms: int
     lease_s: int
-    queue_poll_ms: int
     clock_interval_ms: int
     orphan_age_s: int
     log_format: str
@@ -131,7 +130,6 @@ class Settings:
             attempts_few=read.given("ATTEMPTS_FEW", _whole(1, 20), default=3),
             retry_base_ms=read.given("RETRY_BASE_MS", _whole(1, 60_000), default=1_000),
             lease_s=read.given("LEASE_S", _whole(3, 600), default=15),
-            queue_poll_ms=read.given("QUEUE_POLL_MS", _whole(1, 1_000), default=20),
             clock_interval_ms=read.given("CLOCK_INTERVAL_MS", _whole(50, 60_000), default=2_000),
             orphan_age_s=read.given("ORPHAN_AGE_S", _whole(1, 31_536_000), default=86_400),
             log_format=read.given("LOG_FORMAT", _one_of("json", "text"), default="json"),

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 from dev.folder import DataFolder
-from dev.servers import Servers, start_all
+from dev.postgres import postgres
+from dev.servers import EMBEDDED, Kinds, Servers, start_all
 
 # Recognisable, so that a test can look for them where they must not be.
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"planted-webhook-secret-0123456789").decode()
 PORTAL_TOKEN = "planted-portal-token-0123456789"
+
+# No test takes the machine's power away. What a killed PostgreSQL has written, the kernel keeps.
+UNSYNCED = partial(postgres, settings={"fsync": "off", "full_page_writes": "off"})
+SERVERS: Kinds = {**EMBEDDED, "postgres": ("DATABASE_URL", UNSYNCED)}
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile(
@@ -27,7 +33,7 @@ hypothesis.settings.load_profile("autos")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """PostgreSQL, Valkey and S3, as `make run` starts them."""
     folder = DataFolder(Path(tmp_path_factory.mktemp("servers")))
-    running = start_all(folder, {}, lambda line: print(line))
+    running = start_all(folder, {}, lambda line: print(line), SERVERS)
     yield running
     running.stop()
     folder.close()

@@ -99,8 +99,6 @@ def running_autos(
         "PDPJ_PROBE_BASE_MS": "100",
         "PDPJ_PROBE_PATIENCE_S": "1",
         "CLOCK_INTERVAL_MS": "500",
-        # Several of these run side by side, idle most of the time.
-        "QUEUE_POLL_MS": "100",
         "LOG_FORMAT": "json",
         "S3_BUCKET": data_dir.name,
         **settings,

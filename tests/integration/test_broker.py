@@ -1,8 +1,11 @@
-"""The consumers of a process outlive whatever Redis does."""
+"""The consumers of a process wait at Redis, and outlive whatever it does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
@@ -11,13 +14,17 @@ import pytest
 import redis
 
 from actors.enqueue import Messages, make_broker, upload_queue
+from actors.fair_broker import IDLE_S
 from dev.deadline import until
 from dev.folder import DataFolder
 from dev.servers import EMBEDDED, Servers, start_all
+from tests.stopwatch import quickest
 
 DELAYED = "test.DQ"
-# The workers' patience with Redis; the tests themselves have more.
-TIMEOUT_S = 1.0
+# How long Redis does not answer: above the worker's patience.
+SILENCE_S = 3 * IDLE_S
+# Far below IDLE_S: what took so long was not found by looking now and then.
+AT_ONCE_S = 0.2
 PATIENCE_S = 60.0
 
 
@@ -40,12 +47,21 @@ def client(valkey: Servers) -> Iterator[redis.Redis]:
 
 
 @contextmanager
-def _working(valkey: Servers) -> Iterator[list[str]]:
-    """A worker: the words that its actor was given."""
-    broker = make_broker(valkey.env["REDIS_URL"], timeout_s=TIMEOUT_S)
+def _working(
+    valkey: Servers, *others: str, work: Callable[[str], None] = lambda _word: None
+) -> Iterator[list[str]]:
+    """A worker with one thread: the words that its actor, once a queue, was given and has done."""
+    broker = make_broker(valkey.env["REDIS_URL"], timeout_s=2 * IDLE_S)
     told: list[str] = []
-    dramatiq.actor(broker=broker, queue_name="test", actor_name="tell")(told.append)
+
+    def tell(word: str) -> None:
+        work(word)
+        told.append(word)
+
+    for queue in ("test", *others):
+        dramatiq.actor(broker=broker, queue_name=queue, actor_name=f"tell_{queue}")(tell)
     worker = dramatiq.Worker(broker, worker_timeout=20, worker_threads=1)
+    worker.queue_prefetch = 1
     worker.start()
     try:
         yield told
@@ -58,19 +74,98 @@ def _working(valkey: Servers) -> Iterator[list[str]]:
 def messages(valkey: Servers) -> Iterator[Messages]:
     """A way to the queues that a slow answer does not cut."""
     broker = make_broker(valkey.env["REDIS_URL"], timeout_s=PATIENCE_S)
-    broker.declare_queue("test")
+    for queue in ("test", "other"):
+        broker.declare_queue(queue)
     yield Messages(broker)
     broker.client.close()
 
 
 def _hold_a_delayed_message(client: redis.Redis, messages: Messages) -> None:
     """Have the consumer of the delayed messages hold one, which it gives back when it closes."""
-    messages.again("test", "tell", ["late"], delay_s=600)
+    messages.again("test", "tell_test", ["late"], delay_s=600)
     until(lambda: not client.llen(f"autos:{DELAYED}"), PATIENCE_S, "It was not taken.")
 
 
+def _waiting(client: redis.Redis) -> int:
+    """How many consumers wait for a message."""
+    return int(client.info("clients")["blocked_clients"])
+
+
+def _told_after_s(messages: Messages, told: list[str], word: str, *, delay_s: float = 0) -> float:
+    begun = time.monotonic()
+    messages.again("test", "tell_test", [word], delay_s=delay_s)
+    until(lambda: word in told, PATIENCE_S, "It is not told.")
+    return time.monotonic() - begun
+
+
+def test_a_message_is_taken_at_once_by_who_waits(
+    valkey: Servers, client: redis.Redis, messages: Messages
+) -> None:
+    words = map(str, itertools.count())
+
+    def took_s() -> float:
+        until(lambda: _waiting(client) == 2, PATIENCE_S, "Nobody waits.")
+        return _told_after_s(messages, told, next(words))
+
+    with _working(valkey) as told:
+        assert quickest(took_s, AT_ONCE_S) < AT_ONCE_S
+
+
+def test_a_delayed_message_is_taken_when_it_is_due(
+    valkey: Servers, client: redis.Redis, messages: Messages
+) -> None:
+    words, delay_s = map(str, itertools.count()), IDLE_S / 4
+
+    def took_s() -> float:
+        return _told_after_s(messages, told, next(words), delay_s=delay_s)
+
+    with _working(valkey) as told:
+        _hold_a_delayed_message(client, messages)
+        assert delay_s <= quickest(took_s, delay_s + AT_ONCE_S) < delay_s + AT_ONCE_S
+
+
+def test_a_consumer_that_waits_asks_redis_seldom(valkey: Servers, client: redis.Redis) -> None:
+    def fetches() -> int:
+        return int(client.info("commandstats")["cmdstat_blmove"]["calls"])
+
+    with _working(valkey):
+        until(lambda: _waiting(client) == 2, PATIENCE_S, "Nobody waits.")
+        before, begun = fetches(), time.monotonic()
+        until(lambda: fetches() >= before + 4, PATIENCE_S, "Nobody asks.")
+
+        # Two consumers, each of which may have been at the end of a wait.
+        assert time.monotonic() - begun > IDLE_S * 0.9
+
+
+def test_a_process_takes_no_more_than_it_has_threads_and_more_when_one_is_free(
+    valkey: Servers, client: redis.Redis, messages: Messages
+) -> None:
+    go_on = threading.Event()
+
+    def took_s() -> float:
+        go_on.clear()
+        told.clear()
+        for queue in ("test", "other"):
+            messages.again(queue, f"tell_{queue}", [queue], delay_s=0)
+        until(lambda: _left(client) == 1, PATIENCE_S, "No message is taken.")
+        begun = time.monotonic()
+        go_on.set()
+        until(lambda: len(told) == 2, PATIENCE_S, "The second is not taken.")
+        return time.monotonic() - begun
+
+    def work(_word: str) -> None:
+        assert go_on.wait(PATIENCE_S)
+
+    with _working(valkey, "other", work=work) as told:
+        assert quickest(took_s, AT_ONCE_S) < AT_ONCE_S
+
+
+def _left(client: redis.Redis) -> int:
+    return sum(client.llen(f"autos:{queue}") for queue in ("test", "other"))
+
+
 def _await_delayed_message(messages: Messages, told: list[str]) -> None:
-    messages.again("test", "tell", ["later"], delay_s=0.1)
+    messages.again("test", "tell_test", ["later"], delay_s=0.1)
     until(lambda: "later" in told, PATIENCE_S, "Delayed messages are not taken any more.")
 
 
@@ -96,7 +191,7 @@ def test_delayed_messages_are_taken_after_redis_did_not_answer(
 ) -> None:
     with _working(valkey) as told:
         _hold_a_delayed_message(client, messages)
-        client.client_pause(int(3 * TIMEOUT_S * 1000))
+        client.client_pause(int(SILENCE_S * 1000))
         client.ping()  # answered when the pause is over
 
         _await_delayed_message(messages, told)
