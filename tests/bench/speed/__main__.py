@@ -14,12 +14,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench.speed import throughput
+from tests.bench.speed import concurrency, lanes, start_to_end, throughput
 from tests.bench.speed.asked import Asked
 from tests.bench.speed.goals import Result, keep, print_results
 
 BENCHES: dict[str, Callable[[Asked, Console], Result]] = {
-    module.NAME: module.run for module in (throughput,)
+    module.NAME: module.run for module in (throughput, lanes, concurrency, start_to_end)
 }
 ROUNDS = 5
 FOLDER = Path("var/bench")

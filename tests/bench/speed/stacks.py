@@ -8,6 +8,8 @@ from collections.abc import Iterable
 TOP = 14
 # Where our own code is: what is below it was called by it.
 OWN = ("(actors/", "(storage/", "(server/")
+# py-spy takes a thread that is just going to sleep for a busy one.
+WAITING = ("Condition.wait ", "Thread.run ", "_worker (concurrent", "EpollSelector.select ")
 
 
 def told(lines: Iterable[str]) -> list[str]:
@@ -18,6 +20,8 @@ def told(lines: Iterable[str]) -> list[str]:
     for line in lines:
         stack, _, count = line.rpartition(" ")
         frames = [_function(frame) for frame in stack.split(";")]
+        if frames[-1].startswith(WAITING):
+            continue
         total += int(count)
         inner[frames[-1]] += int(count)
         below.update({frame: int(count) for frame in set(frames) if _is_own(frame)})
@@ -40,4 +44,4 @@ def _is_own(frame: str) -> bool:
 
 
 def _shares(counts: Counter[str], total: int) -> list[str]:
-    return [f"  {count / total:6.1%}  {name}" for name, count in counts.most_common(TOP)]
+    return [f"  {count / (total or 1):6.1%}  {name}" for name, count in counts.most_common(TOP)]

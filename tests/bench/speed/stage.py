@@ -18,6 +18,8 @@ from uuid import UUID
 import grpc
 from minio import Minio
 
+from dev.deadline import until
+from dev.sandbox import ROOT
 from dev.stack import Stack, running_stack
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
@@ -29,9 +31,11 @@ from tests.acceptance.processes import family
 from tests.bench.portal import TOKEN
 from tests.sandbox.cnj import process_number
 
+COURT = "8.26"
 CALL_S = 30.0
 POLL_S = 0.05
 LAST_LINES = 30
+WORKERS_S = 60.0
 # PostgreSQL as it comes, so that what is acknowledged is on the disk.
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 SERVERS = ("postgres", "valkey", "s3")
@@ -50,9 +54,18 @@ class Stage:
     lines: list[str]
     _sequence: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def new_number(self, court: str = "8.26") -> str:
-        """The number of a case that nobody has asked for."""
-        return process_number(next(self._sequence), 2025, court)
+    def new_number(self, *, documents: int = 100) -> str:
+        """The number of a case that nobody has asked for, with so many documents.
+
+        All are of one court, since most of a user's are; how many documents they have, the portal
+        that waits takes from the number.
+        """
+        return process_number(next(self._sequence), 2025, COURT, f"{documents:04d}")
+
+    def run_jobs(self, numbers: Sequence[str], *, timeout_s: float) -> float:
+        """Seconds from the first StartDownload to the end of the last of these jobs."""
+        begun = time.time()
+        return self.await_ends([self.start(number) for number in numbers], timeout_s) - begun
 
     def start(self, number: str) -> UUID:
         """StartDownload; the job."""
@@ -107,6 +120,10 @@ class Stage:
         leader = self.stack.processes.pid_of(name)
         return [pid for pid in family(leader)[1:] if _is_dramatiq(pid)] if leader else []
 
+    def await_workers(self, name: str, count: int) -> None:
+        """Return when so many processes of a line of the Procfile work."""
+        until(lambda: len(self.worker_pids(name)) >= count, WORKERS_S, f"{name} does not work.")
+
 
 def _is_dramatiq(pid: int) -> bool:
     """Whether it is a worker and no helper of multiprocessing's: those hold little memory."""
@@ -128,12 +145,21 @@ def frozen(leaders: Sequence[int]) -> Iterator[None]:
 
 
 @contextmanager
-def running_stage(portal_url: str, **given: str) -> Iterator[Stage]:
+def scratch() -> Iterator[Path]:
+    """A folder for the length of the block."""
+    with tempfile.TemporaryDirectory(prefix="autos-bench-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def running_stage(
+    portal_url: str, *, procfile: Path = ROOT / "Procfile", **given: str
+) -> Iterator[Stage]:
     """Start it all in a folder of its own, and stop it all. `given`: settings beside our own."""
     lines: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="autos-bench-") as folder:
+    with scratch() as folder:
         env = {
-            "DATA_DIR": folder,
+            "DATA_DIR": str(folder),
             "GRPC_LISTEN": "127.0.0.1:0",
             "PDPJ_BASE_URL": portal_url,
             "PDPJ_TOKEN": TOKEN,
@@ -146,7 +172,7 @@ def running_stage(portal_url: str, **given: str) -> Iterator[Stage]:
         }
         with (
             _told(lines),
-            running_stack(env, lines.append, is_announced=False) as stack,
+            running_stack(env, lines.append, procfile, is_announced=False) as stack,
             grpc.insecure_channel(stack.run_file.address) as channel,
             closing(Database(stack.env["DATABASE_URL"], max_connections=4)) as database,
         ):
@@ -158,7 +184,7 @@ def running_stage(portal_url: str, **given: str) -> Iterator[Stage]:
                 database,
                 pb_grpc.DownloadServiceStub(channel),
                 store.client(store.endpoint_url),
-                Path(folder),
+                folder,
                 lines,
             )
             _check_durable(stage)

@@ -134,7 +134,7 @@ def running_static_portal(
     try:
         keeper.start()
         url = f"http://127.0.0.1:{port}"
-        until(lambda: _answers(url), START_S, "nginx does not answer.")
+        until(lambda: answers(url), START_S, "nginx does not answer.")
         yield StaticPortal(url, keeper.pid_of("nginx") or 0, folder)
     finally:
         keeper.stop()
@@ -154,7 +154,8 @@ def _nginx() -> str:
     )
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether something speaks HTTP there."""
     with requests.Session() as session:
         session.trust_env = False
         try:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from rich.console import Console
 
@@ -25,7 +23,7 @@ from tests.bench.speed.contenders import (
 )
 from tests.bench.speed.goals import Goal, Result, at_least, at_most
 from tests.bench.speed.processor import Meter
-from tests.bench.speed.stage import Stage, running_stage
+from tests.bench.speed.stage import Stage, running_stage, scratch
 from tests.bench.speed.static_portal import Page, StaticPortal, running_static_portal
 
 NAME = "throughput"
@@ -127,8 +125,8 @@ def run(asked: Asked, console: Console) -> Result:
 def _track() -> Iterator[Track]:
     lines: list[str] = []
     with (
-        tempfile.TemporaryDirectory(prefix="autos-bench-portal-") as folder,
-        running_static_portal(Path(folder), lines.append) as portal,
+        scratch() as folder,
+        running_static_portal(folder, lines.append) as portal,
         running_stage(portal.url) as stage,
         running_classic(stage, portal) as classic,
     ):
