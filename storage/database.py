@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,8 +10,8 @@ from uuid import UUID
 
 import peewee
 import psycopg2.extras
-from playhouse.db_url import connect
-from playhouse.pool import MaxConnectionsExceeded
+from playhouse.db_url import parse
+from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 
 from storage.errors import ServiceUnavailable
 from storage.functions import Function
@@ -30,6 +31,24 @@ DEAD_PEER = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
+
+
+class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
+    """peewee's pool, without a question to PostgreSQL each time that a connection is taken.
+
+    A server that ends a session says so: only a connection with something to be read is asked.
+    """
+
+    def _is_closed(self, connection: Any) -> bool:
+        return bool(connection.closed) or (
+            _has_word(connection.fileno()) and super()._is_closed(connection)
+        )
+
+
+def _has_word(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class Transaction:
@@ -71,11 +90,9 @@ class Database:
     def __init__(
         self, url: str, *, max_connections: int, on_change: OnChange | None = None
     ) -> None:
-        pooled = url.replace("postgresql://", "postgresql+pool://", 1)
-        self._db = connect(
-            pooled,
-            unquote_user=True,
-            unquote_password=True,
+        where = parse(url, unquote_user=True, unquote_password=True)
+        self._db = _Pool(
+            **where,
             max_connections=max_connections,
             timeout=10,
             connect_timeout=5,

@@ -110,19 +110,30 @@ NEXT = Function(
 DECLARE
     chosen record; job record; document record; most integer; taken integer;
     busy uuid[] := '{{}}';
+    waits boolean := false; has_waited boolean := false; holds boolean := false;
 BEGIN
     is_claimed := false;
     FOR i IN 1..{TRIES} LOOP
         {_with(turns.CHOOSE, passed_over="busy")} INTO chosen;
         IF NOT FOUND THEN
-            IF busy <> '{{}}' THEN RETURN NEXT; END IF;
-            RETURN;
+            IF busy = '{{}}' THEN RETURN; END IF;
+            -- Only what others work on is left. Who waits must hold nothing that they wait for.
+            IF holds OR has_waited THEN RETURN NEXT; RETURN; END IF;
+            busy := '{{}}'; waits := true;
+            CONTINUE;
         END IF;
         IF chosen.needs_listing OR chosen.is_probe THEN RETURN NEXT; RETURN; END IF;
-        SELECT * FROM jobs WHERE job_id = chosen.job_id AND end_time IS NULL
-            FOR UPDATE SKIP LOCKED INTO job;
-        -- A job whose row is locked must not hold up the others.
+        -- A job whose row is locked must not hold up the others; it is waited for in the end.
+        IF waits THEN
+            SELECT * FROM jobs WHERE job_id = chosen.job_id AND end_time IS NULL
+                FOR UPDATE INTO job;
+            waits := false; has_waited := true;
+        ELSE
+            SELECT * FROM jobs WHERE job_id = chosen.job_id AND end_time IS NULL
+                FOR UPDATE SKIP LOCKED INTO job;
+        END IF;
         IF NOT FOUND THEN busy := busy || chosen.job_id; CONTINUE; END IF;
+        holds := true;
         most := chosen.at_once;
         {_TAKE};
         IF taken <> 2 THEN {_LAY_OUT}; {_TAKE}; END IF;
