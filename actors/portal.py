@@ -204,13 +204,9 @@ class Portal:
         self, path: str, token: str, running: Deadline
     ) -> tuple[requests.Response, AttemptError | None]:
         """The answer 200, or an answer that rejects the token; every other one is raised."""
-        with translated(running):
-            response = self._sessions.of_this_thread().get(
-                self._base_url + _API + path,
-                headers={"Authorization": f"Bearer {token}"},
-                timeout=self._timeouts_s,
-                stream=True,
-                allow_redirects=False,
+        with translated(running, is_answered=False):
+            response = self._sessions.of_this_thread().fetch(
+                self._base_url, _API + path, {"Authorization": f"Bearer {token}"}, self._timeouts_s
             )
         if response.status_code == 200:
             return response, None
