@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from proto import downloads_pb2 as pb
 from storage.errors import AutosError
-from storage.wakeups import CHANNEL
+from storage.wakeups import CHANNEL, told
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -204,5 +204,5 @@ async def _wakeups(redis_url: str) -> AsyncIterator[tuple[UUID, int]]:
     async with client, client.pubsub(ignore_subscribe_messages=True) as subscription:
         await subscription.subscribe(CHANNEL)
         async for message in subscription.listen():
-            job_id, _, revision = str(message["data"]).partition(" ")
-            yield UUID(job_id), int(revision)
+            for change in told(str(message["data"])):
+                yield change
