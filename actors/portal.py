@@ -233,13 +233,12 @@ class Portal:
 
     def _response(self, exchange: _Exchange, token: str) -> requests.Response:
         try:
-            with translated(exchange.running):
-                response = self._sessions.of_this_thread().get(
-                    self._base_url + _API + exchange.path,
-                    headers={"Authorization": f"Bearer {token}"},
-                    timeout=self._timeouts_s,
-                    stream=True,
-                    allow_redirects=False,
+            with translated(exchange.running, is_answered=False):
+                response = self._sessions.of_this_thread().fetch(
+                    self._base_url,
+                    _API + exchange.path,
+                    {"Authorization": f"Bearer {token}"},
+                    self._timeouts_s,
                 )
         except TransientError:
             self._signals.portal_answered(exchange.span, exchange.court, None)

@@ -92,23 +92,28 @@ def limit_told() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def translated(deadline: Deadline, cut_reason: str = "PORTAL_UNAVAILABLE") -> Iterator[None]:
-    """The one place where the errors of requests, urllib3, http.client and ssl become ours."""
+def translated(
+    deadline: Deadline, cut_reason: str = "PORTAL_UNAVAILABLE", *, is_answered: bool = True
+) -> Iterator[None]:
+    """The one place where the errors of requests, urllib3, http.client and ssl become ours.
+
+    `is_answered`: the head of the answer is there, and its body is read.
+    """
     try:
         yield
     except _FOREIGN as error:
         deadline.check()
-        raise _meaning(error, cut_reason) from error
+        raise _meaning(error, cut_reason, is_answered=is_answered) from error
 
 
-def _meaning(error: BaseException, cut_reason: str) -> TransientError:
+def _meaning(error: BaseException, cut_reason: str, *, is_answered: bool) -> TransientError:
     is_timeout = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError)
     if is_timeout:
         return TransientError(
             "PORTAL_UNAVAILABLE", "The portal did not answer in time.", is_answered=False
         )
     is_protocol = isinstance(error, urllib3.exceptions.ProtocolError)
-    if is_protocol and not isinstance(error.__cause__, OSError):
+    if is_answered and is_protocol and not isinstance(error.__cause__, OSError):
         # The connection ended in order, but before the body did.
         return TransientError(cut_reason, "The portal's answer ended before it was complete.")
     return TransientError(

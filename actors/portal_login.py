@@ -17,7 +17,7 @@ import requests
 from actors.deadline import Deadline, Watchdog
 from actors.portal_answers import Refusal, retry_after_s
 from actors.portal_exchange import chunks, encodings, translated
-from actors.portal_session import new_session
+from actors.portal_session import PortalSession
 from actors.token_times import lifetime_s
 from storage.errors import AutosError, ServiceUnavailable, TransientError
 from storage.logins import Grant
@@ -92,7 +92,7 @@ class PortalLogin:
 
     def _asked(self, form: dict[str, str]) -> _Answer | None:
         try:
-            with self.watchdog.limit(self.limit_s) as deadline, new_session() as session:
+            with self.watchdog.limit(self.limit_s) as deadline, PortalSession() as session:
                 return self._exchanged(session, form, deadline)
         except TransientError:
             return None

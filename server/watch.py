@@ -24,7 +24,7 @@ from server.places import Places
 from server.readings import Readings
 from server.watcher import Watcher
 from storage.errors import AutosError, NotFound
-from storage.wakeups import CHANNEL
+from storage.wakeups import CHANNEL, told
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -162,5 +162,5 @@ async def _wakeups(redis_url: str) -> AsyncIterator[tuple[UUID, int]]:
     async with client, client.pubsub(ignore_subscribe_messages=True) as subscription:
         await subscription.subscribe(CHANNEL)
         async for message in subscription.listen():
-            job_id, _, revision = str(message["data"]).partition(" ")
-            yield UUID(job_id), int(revision)
+            for change in told(str(message["data"])):
+                yield change

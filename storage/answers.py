@@ -38,8 +38,12 @@ def good(transaction: Transaction, lease: UUID, court: str) -> int:
     """Any answer that shows the portal at work; how many requests more than before may begin."""
     was_away = courts.alive(transaction, court, lease)
     slots.free(transaction, lease)
-    has_grown = pauses.ease(transaction)
-    return ALL if was_away else int(has_grown)
+    return wakes(was_away=was_away, has_grown=pauses.ease(transaction))
+
+
+def wakes(*, was_away: bool | None, has_grown: bool | None) -> int:
+    """How many requests more than before may begin after an answer that says this."""
+    return ALL if was_away else int(bool(has_grown))
 
 
 def failed(

@@ -8,18 +8,19 @@ counted, revisions are taken and the end is decided.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from storage import answers, slots
+from storage import answers, slots, steps
 from storage.closing import UNCLAIMED
 from storage.database import Database, Row, Transaction, in_list
 from storage.ending import end_if_over
 from storage.errors import AttemptError, Failure, LeaseLost, TooFast
 from storage.outcomes import Outcome
 from storage.retries import LOST_LEASES, RetryPolicy
-from storage.states import IN_LANE, DocumentState, sources_of
+from storage.states import DocumentState, sources_of
+from storage.steps import CLAIM, TAKEN_LANES, lock_key
 from storage.tallies import DOCUMENTS_ENDED, LEASES_LOST
 
 WORKER_LOST = Failure(
@@ -36,11 +37,6 @@ ABANDONED = {
     "SELECT FROM spools WHERE spools.spool_id = documents.spool_id AND heartbeat_time >="
     f" clock_timestamp() - {SPOOL_DEAD_S} * interval '1 second')",
 }
-
-
-def lock_key(key: str, mode: str = "") -> str:
-    """SQL for the lock on an object's key: shared by who stores it, alone for who sweeps it."""
-    return f"pg_advisory_xact_lock{mode}(hashtextextended({key}, 0))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,26 +86,6 @@ class Content:
     extension: str
 
 
-# What is due again goes before what is fresh.
-_CLAIM = f"""
-UPDATE documents SET state = '{DocumentState.DOWNLOADING}', revision = %(revision)s,
-    lease = %(lease)s, spool_id = %(spool_id)s, not_before = NULL,
-    lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-WHERE job_id = %(job_id)s AND document_id = coalesce((
-    SELECT document_id FROM documents
-    WHERE job_id = %(job_id)s AND state = '{DocumentState.PENDING}'
-        AND not_before <= statement_timestamp()
-    ORDER BY not_before LIMIT 1 FOR UPDATE SKIP LOCKED), (
-    SELECT document_id FROM documents
-    WHERE job_id = %(job_id)s AND state = '{DocumentState.PENDING}' AND not_before IS NULL
-    ORDER BY position LIMIT 1 FOR UPDATE SKIP LOCKED))
-AND %(lanes)s > (
-    SELECT count(*) FROM documents
-    WHERE job_id = %(job_id)s AND state IN ({in_list(sorted(IN_LANE))}))
-RETURNING *
-"""
-
-
 def claim_in(
     transaction: Transaction,
     job: Row,
@@ -124,7 +100,7 @@ def claim_in(
     None: nothing is ready, or `lanes` documents are on their way already.
     """
     row = transaction.one(
-        _CLAIM,
+        CLAIM,
         job_id=job["job_id"],
         lease=lease,
         spool_id=spool_id,
@@ -247,23 +223,19 @@ def _is_in(database: Database, claim: Held, state: DocumentState) -> bool:
 
 
 def _spool(database: Database, claim: Claim, content: Content) -> int:
-    with database.transaction() as transaction:
-        job = _advance_job(transaction, claim.job_id, ", files_failing_since = NULL")
-        _move(
-            transaction,
-            claim,
-            DocumentState.DOWNLOADED,
-            job["revision"],
-            "lease_until = NULL, attempt_count = attempt_count + 1, pause_count = 0,"
-            " failing_since = NULL,"
-            " size_bytes = %(size_bytes)s, sha256 = %(sha256)s,"
-            " content_type = %(content_type)s, extension = %(extension)s",
-            size_bytes=content.size_bytes,
-            sha256=content.sha256,
-            content_type=content.content_type,
-            extension=content.extension,
-        )
-        return answers.good(transaction, claim.lease, job["court"])
+    done = database.call(
+        steps.SPOOLED,
+        job_id=claim.job_id,
+        document_id=claim.document_id,
+        lease=claim.lease,
+        size_bytes=content.size_bytes,
+        sha256=content.sha256,
+        content_type=content.content_type,
+        extension=content.extension,
+    )
+    if done is None:
+        raise LeaseLost("The claim on this document is no longer ours.")
+    return answers.wakes(was_away=done["was_away"], has_grown=done["has_grown"])
 
 
 def give_back(
@@ -434,24 +406,10 @@ def take_upload(
     database: Database, job_id: UUID, document_id: UUID, lease: UUID, *, lease_s: float
 ) -> Spooled | None:
     """The spooled file, leased for its upload; None when it is not to be uploaded (any more)."""
-    with database.transaction() as transaction:
-        row = transaction.one(
-            f"""
-            UPDATE documents
-            SET lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-            FROM jobs WHERE jobs.job_id = documents.job_id AND documents.job_id = %(job_id)s
-                AND document_id = %(document_id)s AND lease = %(lease)s
-                AND documents.state = '{DocumentState.DOWNLOADED}'
-                AND (lease_until IS NULL OR lease_until < clock_timestamp())
-            RETURNING documents.*, jobs.client, jobs.process_number, jobs.traceparent,
-                clock_timestamp() AS take_time
-            """,
-            job_id=job_id,
-            document_id=document_id,
-            lease=lease,
-            lease_s=lease_s,
-        )
-    return Spooled(**{f.name: row[f.name] for f in fields(Spooled)}) if row else None
+    row = database.call(
+        steps.TAKE_UPLOAD, job_id=job_id, document_id=document_id, lease=lease, lease_s=lease_s
+    )
+    return Spooled(**row) if row else None
 
 
 def postpone_upload(database: Database, file: Spooled, *, delay_s: float) -> None:
@@ -468,24 +426,36 @@ def postpone_upload(database: Database, file: Spooled, *, delay_s: float) -> Non
         )
 
 
-_TAKEN_LANES = (
-    "SELECT count(*) FROM documents WHERE job_id = %(job_id)s"
-    f" AND state IN ({in_list(sorted(IN_LANE))})"
-)
-
-
 def stored(database: Database, file: Spooled, object_key: str, *, lanes: int) -> Outcome:
     """The bucket holds the file: AVAILABLE, and the end of the job if it was the last.
 
     `wakes` is 1 when all `lanes` of the job were taken until now. Raises LeaseLost, also when a
     sweep has deleted the object meanwhile: the clock then has it put again.
     """
+    done = database.call(
+        steps.STORED,
+        job_id=file.job_id,
+        document_id=file.document_id,
+        lease=file.lease,
+        size_bytes=file.size_bytes,
+        object_key=object_key,
+        take_time=file.take_time,
+        lanes=lanes,
+    )
+    if done is None:
+        raise LeaseLost("The claim on this document is no longer ours.")
+    if done["is_last"]:
+        return _store_last(database, file, object_key, lanes)
+    database.counted(DOCUMENTS_ENDED, DocumentState.AVAILABLE, "")
+    return Outcome(None, job_has_ended=False, wakes=int(done["lane_is_free"]))
+
+
+def _store_last(database: Database, file: Spooled, object_key: str, lanes: int) -> Outcome:
     with database.transaction() as transaction:
         job = _advance_job(
             transaction,
             file.job_id,
-            ", completed_documents = completed_documents + 1,"
-            " stored_bytes = stored_bytes + %(size_bytes)s",
+            steps.COUNTED,
             # Taken here, so that the next statement sees what a sweep has noted before it.
             returning=f", {lock_key('%(object_key)s', '_shared')}",
             object_key=object_key,
@@ -496,15 +466,12 @@ def stored(database: Database, file: Spooled, object_key: str, *, lanes: int) ->
             file,
             DocumentState.AVAILABLE,
             job["revision"],
-            "lease = NULL, lease_until = NULL, spool_id = NULL, object_key = %(object_key)s,"
-            " error_reason = NULL, error_message = NULL, error_is_retryable = NULL",
-            condition=" AND NOT EXISTS (SELECT FROM swept_objects"
-            " WHERE object_key = %(object_key)s AND sweep_time >= %(take_time)s)",
+            steps.AVAILABLE,
+            condition=f" AND {steps.NOT_SWEPT}",
             object_key=object_key,
             take_time=file.take_time,
         )
         transaction.count(DOCUMENTS_ENDED, DocumentState.AVAILABLE, "")
         has_ended = end_if_over(transaction, job)["end_time"] is not None
-        # Counted in a statement of its own: only one that begins under the job's lock sees all.
-        taken = transaction.only(_TAKEN_LANES, job_id=file.job_id)["count"]
+        taken = transaction.only(TAKEN_LANES, job_id=file.job_id)["count"]
         return Outcome(None, has_ended, wakes=int(taken >= lanes - 1))

@@ -94,22 +94,19 @@ def begin_probe(transaction: Transaction, court: str, policy: ProbePolicy) -> bo
     )
 
 
-def alive(transaction: Transaction, court: str, lease: UUID) -> bool:
-    """Notes a sign of life, the answer to the request of `lease`; whether the court was away.
+# The answer to a request that was there before the failures began says nothing about them.
+ALIVE = """
+UPDATE courts SET failure_count = 0, failing_since = NULL, next_probe_time = NULL,
+    probe_count = 0, alive_time = clock_timestamp()
+FROM (SELECT court, next_probe_time IS NOT NULL AS was_away FROM courts
+      WHERE court = %(court)s AND failure_count > 0 AND NOT EXISTS (
+          SELECT FROM slots WHERE lease = %(lease)s AND taken_time < failing_since)
+      FOR UPDATE) AS before
+WHERE courts.court = before.court RETURNING was_away
+"""
 
-    The answer to a request that was there before the failures began says nothing about them.
-    """
-    row = transaction.one(
-        """
-        UPDATE courts SET failure_count = 0, failing_since = NULL, next_probe_time = NULL,
-            probe_count = 0, alive_time = clock_timestamp()
-        FROM (SELECT court, next_probe_time IS NOT NULL AS was_away FROM courts
-              WHERE court = %(court)s AND failure_count > 0 AND NOT EXISTS (
-                  SELECT FROM slots WHERE lease = %(lease)s AND taken_time < failing_since)
-              FOR UPDATE) AS before
-        WHERE courts.court = before.court RETURNING was_away
-        """,
-        court=court,
-        lease=lease,
-    )
+
+def alive(transaction: Transaction, court: str, lease: UUID) -> bool:
+    """Notes a sign of life, the answer to the request of `lease`; whether the court was away."""
+    row = transaction.one(ALIVE, court=court, lease=lease)
     return bool(row and row["was_away"])

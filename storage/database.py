@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,10 +10,11 @@ from uuid import UUID
 
 import peewee
 import psycopg2.extras
-from playhouse.db_url import connect
-from playhouse.pool import MaxConnectionsExceeded
+from playhouse.db_url import parse
+from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 
 from storage.errors import ServiceUnavailable
+from storage.functions import Function
 from storage.tallies import OnCount
 
 Row = dict[str, Any]
@@ -30,6 +32,24 @@ DEAD_PEER = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
+
+
+class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
+    """peewee's pool, without a question to PostgreSQL each time that a connection is taken.
+
+    A server that ends a session says so: only a connection with something to be read is asked.
+    """
+
+    def _is_closed(self, connection: Any) -> bool:
+        return bool(connection.closed) or (
+            _has_word(connection.fileno()) and super()._is_closed(connection)
+        )
+
+
+def _has_word(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class Transaction:
@@ -81,11 +101,9 @@ class Database:
         on_change: OnChange | None = None,
         on_count: OnCount | None = None,
     ) -> None:
-        pooled = url.replace("postgresql://", "postgresql+pool://", 1)
-        self._db = connect(
-            pooled,
-            unquote_user=True,
-            unquote_password=True,
+        where = parse(url, unquote_user=True, unquote_password=True)
+        self._db = _Pool(
+            **where,
             max_connections=max_connections,
             timeout=10,
             connect_timeout=5,
@@ -112,6 +130,23 @@ class Database:
         if self._on_count:
             for (series, labels), number in transaction.counts.items():
                 self._on_count(series, labels, number)
+
+    def call(self, function: Function, **values: Any) -> Row | None:
+        """The row that `function` gives, None without one; in one round trip, and committed.
+
+        If it has `job_id` and `revision`, that change is announced. Raises ServiceUnavailable, and
+        then it may be done or not, as with `transaction`.
+        """
+        with translated(), self._db.connection_context():
+            row = Transaction(self._db).one(function.call, **values)
+        if self._on_change and row and row.get("revision"):
+            self._on_change(row["job_id"], row["revision"])
+        return row
+
+    def counted(self, series: str, *labels: str) -> None:
+        """Counts what a `call` has done."""
+        if self._on_count:
+            self._on_count(series, labels, 1)
 
     @contextmanager
     def raw(self) -> Iterator[Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from playhouse.migrations import Runner
 
+from storage import functions, steps
 from storage.database import Database
 
 FOLDER = Path(__file__).with_name("migrations")
@@ -20,6 +21,8 @@ def migrate(database: Database) -> list[str]:
         db.execute_sql("SET statement_timeout = 0")  # waits for the other, and may take long
         db.execute_sql("SELECT pg_advisory_lock(%s)", (ADVISORY_LOCK,))
         try:
-            return list(Runner(db, directory=str(FOLDER)).up())
+            applied = list(Runner(db, directory=str(FOLDER)).up())
+            functions.install(db, *steps.ALL)
+            return applied
         finally:
             db.execute_sql("SELECT pg_advisory_unlock(%s)", (ADVISORY_LOCK,))

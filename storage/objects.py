@@ -33,6 +33,8 @@ from storage.settings import Settings
 MIB = 1024 * 1024
 # One PUT up to this size; above it parts of this size, so that memory stays constant.
 PART_BYTES = 8 * MIB
+# How much of a file is sent at once.
+BLOCK_BYTES = 128 * 1024
 PARALLEL_HEADS = 16
 NAME_CAP = 200
 # What stands in every key between the case and its documents.
@@ -122,6 +124,7 @@ class Objects:
         self._http = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=5, read=60),
             maxsize=max(max_connections, PARALLEL_HEADS),
+            blocksize=BLOCK_BYTES,
             retries=urllib3.Retry(
                 total=2,
                 backoff_factor=0.1,

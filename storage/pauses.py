@@ -65,7 +65,7 @@ def pause(transaction: Transaction, lease: UUID, error: TooFast, policy: PausePo
     return max(0.0, float(row["wait_s"]))
 
 
-_EASE = """
+EASE = """
 UPDATE portal SET eased = CASE WHEN grown < eased_to THEN grown END,
     pause_count = CASE WHEN grown < eased_to THEN pause_count ELSE 0 END,
     good_time = clock_timestamp()
@@ -94,5 +94,5 @@ def is_own(
 
 def ease(transaction: Transaction) -> bool:
     """Lets more in after a good answer; whether there is room for one more request now."""
-    row = transaction.one(_EASE)
+    row = transaction.one(EASE)
     return bool(row and row["has_grown"])

@@ -54,7 +54,7 @@ SELECT scope, number FROM slots WHERE scope = %({{scope}})s AND number < %({{mos
 ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED
 """
 
-_TAKE = f"""
+TAKE = f"""
 WITH whole AS ({_FREE_ONE.format(scope="portal", most="at_once")}),
     part AS ({_FREE_ONE.format(scope="court", most="per_court")}),
     pair AS (SELECT * FROM whole UNION ALL SELECT * FROM part)
@@ -70,7 +70,7 @@ def take(
 ) -> bool:
     """Takes a slot of the portal and one of `court` for `lease`; False when either is full."""
     taken = transaction.run(
-        _TAKE,
+        TAKE,
         portal=PORTAL,
         court=court,
         at_once=limits.at_once,
@@ -81,14 +81,15 @@ def take(
     return taken == 2
 
 
+LAY_OUT = (
+    "INSERT INTO slots (scope, number) SELECT %(scope)s, generate_series(0, %(count)s - 1)"
+    " ON CONFLICT DO NOTHING"
+)
+
+
 def lay_out(transaction: Transaction, scope: str, count: int) -> None:
     """Makes sure that a scope has its rows. May be said twice."""
-    transaction.run(
-        "INSERT INTO slots (scope, number) SELECT %(scope)s, generate_series(0, %(count)s - 1)"
-        " ON CONFLICT DO NOTHING",
-        scope=scope,
-        count=count,
-    )
+    transaction.run(LAY_OUT, scope=scope, count=count)
 
 
 def keep(transaction: Transaction, leases: Iterable[UUID], *, lease_s: float) -> None:
@@ -105,13 +106,14 @@ def keep(transaction: Transaction, leases: Iterable[UUID], *, lease_s: float) ->
     )
 
 
+FREE_ALL = (
+    "UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL WHERE lease = %(lease)s"
+)
+
+
 def free(transaction: Transaction, lease: UUID) -> None:
     """Frees the slots of a claim, if it has any: its request is over."""
-    transaction.run(
-        "UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL"
-        " WHERE lease = %(lease)s",
-        lease=lease,
-    )
+    transaction.run(FREE_ALL, lease=lease)
 
 
 def linger(transaction: Transaction, lease: UUID) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,11 @@ LOCK_FILE = "spool.lock"
 SUFFIX = ".part"
 # What is reserved for a file whose size the portal does not tell.
 UNKNOWN_SIZE_BYTES = 1024 * 1024
+# Up to this size files are only counted, not laid out on the disk, and not even that while there
+# is plenty of room: a look at it is good for as long as it takes to fill a small part of it.
+SMALL_BYTES = 1024 * 1024
+PLENTY_BYTES = 1024 * 1024 * 1024
+COUNT_S = 0.1
 # By how much the room of a file grows that is larger than was said.
 GROWTH_BYTES = 8 * 1024 * 1024
 BUFFER_BYTES = 128 * 1024
@@ -58,6 +64,8 @@ class Spool:
     def __init__(self, folder: Path, spool_id: UUID | None, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        self._counted = float("-inf")
+        self._is_roomy = False
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.spool_id = spool_id or self._identity()
 
@@ -114,11 +122,22 @@ class Spool:
             # Waiting would not help: it does not fit into an empty spool.
             raise PermanentError("TOO_LARGE", "The document is larger than the spool.")
         room_bytes = min(size_bytes + spare_bytes, self._max_bytes)
+        if room_bytes <= SMALL_BYTES and self._has_plenty():
+            os.ftruncate(descriptor, room_bytes)
+            return room_bytes
         with self._locked():
             if self._lack(room_bytes - os.fstat(descriptor).st_size):
                 raise ServiceUnavailable("Room in the spool")
             os.posix_fallocate(descriptor, 0, room_bytes)
         return room_bytes
+
+    def _has_plenty(self) -> bool:
+        """Whether there is so much room that a few hundred small files more need no counting."""
+        now = time.monotonic()
+        if now - self._counted > COUNT_S:
+            self._counted = now
+            self._is_roomy = not self._lack(PLENTY_BYTES)
+        return self._is_roomy
 
     def _lack(self, more_bytes: int) -> str:
         """What keeps so many more bytes from having room; empty when nothing does."""

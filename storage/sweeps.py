@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from storage.claims import lock_key
 from storage.database import Database
 from storage.objects import Objects
+from storage.steps import lock_key
 
 # How many keys are locked and deleted at once.
 BATCH = 100

@@ -96,7 +96,7 @@ _CAN_FETCH = f"""
             AND documents.state = 'PENDING' AND not_before <= statement_timestamp()))
 """
 
-_CHOOSE = f"""
+CHOOSE = f"""
 WITH {_DOOR}
 SELECT next.*, room, at_once,
     (SELECT coalesce(max(served_at), 0) FROM shares all_shares
@@ -133,7 +133,7 @@ def choose(
     that are not to be chosen.
     """
     return transaction.one(
-        _CHOOSE,
+        CHOOSE,
         at_once=limits.at_once,
         per_court=limits.per_court,
         per_minute=limits.per_minute,
@@ -145,19 +145,22 @@ def choose(
     )
 
 
+# The last statement of the claim: every claim of a client waits for this row.
+CHARGE = """
+WITH job AS (
+    UPDATE turns SET pass = greatest(pass, %(jobs_at)s) + %(cost_s)s / weight
+    WHERE job_id = %(job_id)s)
+UPDATE shares SET jobs_at = greatest(jobs_at, %(job_pass)s),
+    served_at = greatest(shares.served_at, %(client_pass)s, %(served_at)s),
+    pass = greatest(pass, %(served_at)s) + %(cost_s)s
+WHERE client = %(client)s AND is_bulk = %(is_bulk)s
+"""
+
+
 def charge(transaction: Transaction, chosen: Row) -> None:
     """Has the chosen job and its client pay for one request."""
-    # The last statement of the claim: every claim of a client waits for this row.
     transaction.run(
-        """
-        WITH job AS (
-            UPDATE turns SET pass = greatest(pass, %(jobs_at)s) + %(cost_s)s / weight
-            WHERE job_id = %(job_id)s)
-        UPDATE shares SET jobs_at = greatest(jobs_at, %(job_pass)s),
-            served_at = greatest(shares.served_at, %(client_pass)s, %(served_at)s),
-            pass = greatest(pass, %(served_at)s) + %(cost_s)s
-        WHERE client = %(client)s AND is_bulk = %(is_bulk)s
-        """,
+        CHARGE,
         job_id=chosen["job_id"],
         client=chosen["client"],
         is_bulk=chosen["is_bulk"],

@@ -1,11 +1,13 @@
-"""Wake-ups for watchers: "(job, revision)" over Redis pub/sub. A hint; the rows decide.
+"""Wake-ups for watchers: jobs and their revisions over Redis pub/sub. A hint; the rows decide.
 
 Nothing here may fail or slow its caller: without Redis watchers poll and find the same.
 """
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
 from uuid import UUID
 
 import redis
@@ -14,12 +16,16 @@ from redis.retry import Retry
 
 CHANNEL = "autos:changes"
 TIMEOUT_S = 0.5
-# After a failure nobody waits for Redis again for this long.
+# After a failure Redis is left alone for this long.
 QUIET_S = 2.0
+# What changes within this time after a message is told together in the next one.
+GATHER_S = 0.01
+# A thread that has had nothing to tell for this long ends.
+IDLE_S = 1.0
 
 
 class Wakeups:
-    """Announces changes. Thread-safe."""
+    """Announces changes, from a thread of its own. Thread-safe; open it after a fork."""
 
     def __init__(self, redis_url: str) -> None:
         self._client = redis.Redis.from_url(
@@ -28,13 +34,44 @@ class Wakeups:
             socket_connect_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
         )
-        self._quiet_until = 0.0
+        self._lock = threading.Lock()
+        self._has_news = threading.Event()
+        self._news: dict[UUID, int] = {}
+        self._is_running = False
 
     def announce(self, job_id: UUID, revision: int) -> None:
-        """Tells every watching server that `job_id` has reached `revision`."""
-        if time.monotonic() < self._quiet_until:
-            return
+        """Tells every watching server that `job_id` has reached `revision`: at once, or soon."""
+        with self._lock:
+            self._news[job_id] = max(revision, self._news.get(job_id, 0))
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._run, name="wake-ups", daemon=True).start()
+        self._has_news.set()
+
+    def _run(self) -> None:
+        while self._has_news.wait(IDLE_S) or not self._has_ended():
+            self._has_news.clear()
+            with self._lock:
+                news, self._news = self._news, {}
+            if news:
+                time.sleep(self._tell(news))
+
+    def _has_ended(self) -> bool:
+        with self._lock:
+            self._is_running = bool(self._news)
+        return not self._is_running
+
+    def _tell(self, news: dict[UUID, int]) -> float:
+        """Seconds until more should be told."""
         try:
-            self._client.publish(CHANNEL, f"{job_id} {revision}")
+            self._client.publish(CHANNEL, ";".join(f"{job} {rev}" for job, rev in news.items()))
         except redis.RedisError:
-            self._quiet_until = time.monotonic() + QUIET_S
+            return QUIET_S
+        return GATHER_S
+
+
+def told(message: str) -> Iterator[tuple[UUID, int]]:
+    """The jobs and revisions of a message. Raises ValueError for a foreign one."""
+    for change in message.split(";"):
+        job_id, _, revision = change.partition(" ")
+        yield UUID(job_id), int(revision)

@@ -59,7 +59,7 @@ _LEASES = (
     ),
     _mutant(
         "the lease check of an upload",
-        "storage/claims.py",
+        "storage/steps.py",
         "AND (lease_until IS NULL OR lease_until < clock_timestamp())",
         "",
         CLAIMS,
@@ -356,14 +356,14 @@ _ONCE = (
     ),
     _mutant(
         "the number of lanes",
-        "storage/claims.py",
+        "storage/steps.py",
         "AND %(lanes)s > (",
         "AND 1000 + %(lanes)s > (",
         CLAIMS,
     ),
     _mutant(
         "not_before of a document",
-        "storage/claims.py",
+        "storage/steps.py",
         "        AND not_before <= statement_timestamp()\n",
         "        AND not_before IS NOT NULL\n",
         CLAIMS,
@@ -471,7 +471,7 @@ _BYTES = (
     ),
     _mutant(
         "the note of what was swept",
-        "storage/claims.py",
+        "storage/steps.py",
         " AND sweep_time >= %(take_time)s)",
         " AND sweep_time >= %(take_time)s AND false)",
         SWEEPS,
@@ -740,7 +740,7 @@ _GUEST = (
     _mutant(
         "that no client is owed for the past",
         "storage/turns.py",
-        "            pass = greatest(pass, %(served_at)s) + %(cost_s)s\n",
+        "    pass = greatest(pass, %(served_at)s) + %(cost_s)s\n",
         "            pass = pass + %(cost_s)s\n",
         TURNS,
     ),
