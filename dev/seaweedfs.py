@@ -100,7 +100,7 @@ def _remove_sockets(ports: Mapping[str, int]) -> None:
 
 
 def _read_something(client: Minio) -> None:
-    """Reads the first object there is: for a moment after a restart it lists what it cannot read."""
+    """Reads the first object there is: just after a restart it lists what it cannot read yet."""
     for bucket in client.list_buckets():
         for item in client.list_objects(bucket.name, recursive=True):
             if item.size:
