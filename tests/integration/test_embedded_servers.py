@@ -246,12 +246,14 @@ def test_stale_postmaster_pid_of_a_living_process_does_not_hinder(tmp_path: Path
         assert query(servers.env, "SELECT 1") == [(1,)]
 
 
-def test_database_is_durable_and_has_room_for_connections(servers: Servers) -> None:
-    assert query(servers.env, "SHOW fsync") == [("on",)]
-    assert query(servers.env, "SHOW synchronous_commit") == [("on",)]
-    assert query(servers.env, "SHOW max_connections") == [("200",)]
-    assert query(servers.env, "SHOW listen_addresses") == [("",)]
-    assert query(servers.env, "SELECT upper('ção')") == [("ÇÃO",)]
+def test_database_is_durable_and_has_room_for_connections(tmp_path: Path) -> None:
+    with serving(tmp_path / "var", ONLY_POSTGRES) as servers:
+        assert query(servers.env, "SHOW fsync") == [("on",)]
+        assert query(servers.env, "SHOW full_page_writes") == [("on",)]
+        assert query(servers.env, "SHOW synchronous_commit") == [("on",)]
+        assert query(servers.env, "SHOW max_connections") == [("200",)]
+        assert query(servers.env, "SHOW listen_addresses") == [("",)]
+        assert query(servers.env, "SELECT upper('ção')") == [("ÇÃO",)]
 
 
 def test_only_loopback_is_listened_on(servers: Servers) -> None:
