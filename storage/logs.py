@@ -42,6 +42,7 @@ def configure(log_format: str | None, *, process: str) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_is_fit_to_show)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -64,6 +65,11 @@ def configure(log_format: str | None, *, process: str) -> None:
     threading.excepthook = lambda args: _tell_uncaught(
         args.exc_type, args.exc_value, args.exc_traceback
     )
+
+
+def _is_fit_to_show(record: logging.LogRecord) -> bool:
+    """False for the line in which gRPC shows metadata that is not UTF-8: it may be a token."""
+    return not (record.name == "grpc._cython.cygrpc" and "Invalid encoding" in str(record.msg))
 
 
 def _named(process: str) -> structlog.types.Processor:

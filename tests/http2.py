@@ -138,8 +138,8 @@ def frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
 
 
 def _text(text: str) -> bytes:
-    """A string literal of HPACK, not compressed."""
-    raw = text.encode()
+    """A string literal of HPACK, not compressed; a lone surrogate is a byte that is no UTF-8."""
+    raw = text.encode(errors="surrogateescape")
     if len(raw) < 127:
         return bytes((len(raw),)) + raw
     rest, size = len(raw) - 127, bytearray((127,))

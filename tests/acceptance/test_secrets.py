@@ -18,6 +18,7 @@ from tests.acceptance.conftest import UNRESOLVABLE, Autos
 from tests.acceptance.jobs import await_job, documents, finish, run, start
 from tests.acceptance.processes import held_down, processes_of
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
+from tests.http2 import Caller
 
 QUERY = "token=planted-query-0123456789"
 PASSWORD = "planted-password-0123456789"
@@ -199,6 +200,20 @@ def test_no_error_holds_a_secret(autos: Autos, url: str) -> None:
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     told = {"error": f"{refused.value.details()} {refused.value.trailing_metadata()}"}
     _assert_clean(autos, told, but=frozenset())
+    _assert_clean(autos, {"log lines": "\n".join(autos.lines)}, but=frozenset())
+
+
+def test_a_token_with_a_byte_that_is_no_text_is_not_logged(autos: Autos) -> None:
+    host, _, port = autos.stack.env["GRPC_LISTEN"].rpartition(":")
+    caller = Caller(host, int(port))
+    method = "/autos.downloads.v1.DownloadService/ListJobs"
+    caller.open(method, b"", metadata=[("authorization", f"Bearer {PASSWORD}\udcff")])
+    try:
+        while all(event.message is None for event in caller.read()):
+            pass  # answered: it has been read
+    finally:
+        caller.close()
+
     _assert_clean(autos, {"log lines": "\n".join(autos.lines)}, but=frozenset())
 
 
