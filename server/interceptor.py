@@ -47,8 +47,9 @@ class _Writing:
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """No exception text reaches a caller: errors go through the table in server/errors.py.
 
-    Nothing is done for a caller who is not known. Requests are parsed in here too, because gRPC
-    would tell the caller how its parser failed.
+    Nothing is done for a caller who is not known, and nothing more is read of it. Requests are read
+    and parsed in here too: gRPC would keep a call that ends without a whole request open for as long
+    as its connection, and tell the caller how its parser failed.
     """
 
     def __init__(self, callers: Callers) -> None:
@@ -66,7 +67,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         method, parse = handler_call_details.method, handler.request_deserializer
         if handler.unary_unary:
             guarded = self._guard_unary(handler.unary_unary, method, parse)
-            return handler._replace(unary_unary=guarded, request_deserializer=None)
+            return _reading(handler, stream_unary=guarded)
         if handler.unary_stream:
             # Health's own Watch is no generator: it writes to the context.
             if getattr(handler.unary_stream, "writes_bytes", False):
@@ -74,19 +75,19 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                 handler = handler._replace(response_serializer=None)
             else:
                 guarded = self._guard_unary(handler.unary_stream, method, parse)
-            return handler._replace(unary_stream=guarded, request_deserializer=None)
+            return _reading(handler, stream_stream=guarded)
         if handler.stream_stream:
             # Reflection: what it streams in is parsed by gRPC.
-            guarded = self._guard_stream(handler.stream_stream, method, parse=None)
+            guarded = self._guard_stream(handler.stream_stream, method)
             return handler._replace(stream_stream=guarded)
         # There is none, and an unknown kind would not ask who calls.
         return None
 
     def _guard_unary(self, inner: Any, method: str, parse: Parse) -> Any:
-        async def guarded(raw: bytes, context: Any) -> Any:
+        async def guarded(_: Any, context: Any) -> Any:
             try:
                 self._begin(method, context)
-                return await inner(_parsed(parse, raw), context)
+                return await inner(_parsed(parse, await context.read()), context)
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 - the edge: everything is mapped here
@@ -100,12 +101,11 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
         return self._guard_unary(writer, method, parse)
 
-    def _guard_stream(self, inner: Any, method: str, parse: Parse | None) -> Any:
-        async def guarded(given: Any, context: Any) -> AsyncIterator[Any]:
+    def _guard_stream(self, inner: Any, method: str) -> Any:
+        async def guarded(requests: Any, context: Any) -> AsyncIterator[Any]:
             try:
                 client, roster = self._begin(method, context), self._callers.roster
-                request = _parsed(parse, given) if parse else given
-                async with aclosing(inner(request, context)) as messages:
+                async with aclosing(inner(requests, context)) as messages:
                     async for message in messages:
                         if self._callers.roster is not roster:
                             # What a token has opened ends when the token is taken out.
@@ -131,7 +131,20 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         return client
 
 
-def _parsed(parse: Parse, raw: bytes) -> Any:
+def _reading(handler: Any, **methods: Any) -> Any:
+    """A handler whose methods read their one request themselves, from the context."""
+    return handler._replace(
+        request_streaming=True,
+        request_deserializer=None,
+        unary_unary=None,
+        unary_stream=None,
+        **methods,
+    )
+
+
+def _parsed(parse: Parse, raw: Any) -> Any:
+    if raw is grpc.aio.EOF:
+        raise MalformedRequest
     try:
         return parse(raw)
     except DecodeError as error:

@@ -32,11 +32,12 @@ class RpcTraces(grpc.aio.ServerInterceptor):
         """The handler, traced."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not handler.unary_unary or not method.startswith(self._prefix):
+        if handler is None or handler.response_streaming or not method.startswith(self._prefix):
             return handler
         given = dict(handler_call_details.invocation_metadata or ()).get(TRACEPARENT)
         traceparent = given if isinstance(given, str) else None
-        return handler._replace(unary_unary=self._traced(handler.unary_unary, method, traceparent))
+        # The request is read by the interceptor that maps errors: to gRPC it is a stream of one.
+        return handler._replace(stream_unary=self._traced(handler.stream_unary, method, traceparent))
 
     def _traced(self, inner: Any, method: str, traceparent: str | None) -> Any:
         name = method.removeprefix("/")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -407,6 +407,53 @@ def test_what_is_no_request_is_refused_and_counts_for_nothing(parts: Parts) -> N
             assert (await api.StartDownload(good, timeout=30)).created
 
     asyncio.run(scenario())
+
+
+METHODS = [method.name for method in pb.DESCRIPTOR.services_by_name["DownloadService"].methods]
+
+
+def test_a_call_without_a_whole_request_is_ended_at_once(parts: Parts) -> None:
+    async def scenario() -> list[Refusal]:
+        async with opened_door(parts) as door:
+            return await _refusals(door.address, _nothing)
+
+    for refused in asyncio.run(scenario()):
+        assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
+        assert refused.reason == "MALFORMED_REQUEST"
+
+
+def test_nothing_is_read_of_who_is_not_known(parts: Parts, tmp_path: Path) -> None:
+    file = write_clients(tmp_path / "clients.json", entry("somebody"))
+
+    async def scenario() -> list[Refusal]:
+        async with opened_door(parts, file) as door:
+            return await _refusals(door.address, _no_end)
+
+    assert {refused.reason for refused in asyncio.run(scenario())} == {"NO_TOKEN"}
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """What is said by a caller who ends his side before a request is whole."""
+    for message in ():
+        yield message
+
+
+async def _no_end() -> AsyncIterator[bytes]:
+    """What is said by a caller who never gets to it."""
+    await asyncio.Event().wait()
+    yield b""
+
+
+async def _refusals(address: str, said: Callable[[], AsyncIterator[bytes]]) -> list[Refusal]:
+    """What each method answers to that."""
+    refused = []
+    async with grpc.aio.insecure_channel(address) as channel:
+        for method in METHODS:
+            call: Any = channel.stream_unary(f"/autos.downloads.v1.DownloadService/{method}")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(said(), timeout=30)
+            refused.append(refusal_of(caught.value))
+    return refused
 
 
 class _Noted(ThreadPoolExecutor):
