@@ -15,6 +15,8 @@ from proto.caller.resume import Resume
 CUT_SHORT = "The stream ended before the job did."
 # Heartbeats that may fail to come before the connection counts as dead.
 SILENT_BEATS = 3
+# Of one stream: gRPC takes a deadline too far ahead for one that has passed. Then another begins.
+STREAM_MAX_S = 86_400.0
 
 
 class Watching:
@@ -47,7 +49,9 @@ class Watching:
     def stream(self) -> tuple[calls.Watch, float | None]:
         """The call that goes on, and the seconds that it may last. Raises TookTooLong."""
         self._heard = 0
-        return self._resume.request(self._heartbeat_s), self._left_s()
+        left_s = self._left_s()
+        limit_s = None if left_s is None else min(left_s, STREAM_MAX_S)
+        return self._resume.request(self._heartbeat_s), limit_s
 
     def take(self, message: pb.WatchProgressResponse) -> bool:
         """Whether to tell the caller."""

@@ -7,6 +7,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from proto.caller.blocking import Client
 from proto.caller.errors import AutosError, NotAllowed, PullFailed
@@ -19,6 +20,7 @@ from proto.cli.wording import length, shown
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code. Without `arguments` those of the process are meant."""
     options = parser().parse_args(arguments)
+    _write_anything(options)
     try:
         code = _run(options)
         sys.stdout.flush()
@@ -36,6 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"autos: {error.filename or 'output'} cannot be written: {error.strerror}.")
         return Exit.CANNOT_WRITE
     return code
+
+
+def _write_anything(options: Namespace) -> None:
+    """No name of a document may break a terminal that is not in UTF-8; JSON always is."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            if options.json:
+                stream.reconfigure(encoding="utf-8")
+            else:
+                stream.reconfigure(errors="replace")
 
 
 def _run(options: Namespace) -> Exit:

@@ -48,12 +48,15 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, text: str, *, target: bool = True) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text, parents=[common])
         if target:
-            added.add_argument("target", metavar="TARGET", help="a job_id or a process number")
+            what = "a job_id or a process number"
+            added.add_argument("target", type=_text, metavar="TARGET", help=what)
         return added
 
     _add_start(command("start", "start a job, or join the one that serves the case", target=False))
     watch = command("watch", "show a job until it ends")
-    watch.add_argument("--after-revision", type=int, default=0, metavar="N", help="go on there")
+    watch.add_argument(
+        "--after-revision", type=_revision, default=0, metavar="N", help="go on there"
+    )
     _add_patience(watch)
     _add_patience(command("wait", "wait for the end of a job in silence"))
     command("status", "one job as it is now")
@@ -111,9 +114,15 @@ def _common() -> argparse.ArgumentParser:
 
 
 def _add_start(start: argparse.ArgumentParser) -> None:
-    start.add_argument("process_number", metavar="NUMBER", help="the CNJ number of the case")
-    start.add_argument("--webhook-url", default="", metavar="URL", help="told when the job ends")
-    start.add_argument("--request-id", metavar="UUID", help="the same again gives the first job")
+    start.add_argument(
+        "process_number", type=_text, metavar="NUMBER", help="the CNJ number of the case"
+    )
+    start.add_argument(
+        "--webhook-url", type=_text, default="", metavar="URL", help="told when the job ends"
+    )
+    start.add_argument(
+        "--request-id", type=_text, metavar="UUID", help="the same again gives the first job"
+    )
     start.add_argument(
         "--max-age",
         type=_age,
@@ -145,7 +154,9 @@ def _add_patience(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_list(listing: argparse.ArgumentParser) -> None:
-    listing.add_argument("--process-number", default="", metavar="NUMBER", help="of this case only")
+    listing.add_argument(
+        "--process-number", type=_text, default="", metavar="NUMBER", help="of this case only"
+    )
     listing.add_argument("--limit", type=_count, metavar="N", help="the newest N")
     _add_states(listing, JOB_STATES)
 
@@ -164,7 +175,7 @@ def _add_states(parser: argparse.ArgumentParser, states: list[str]) -> None:
 
 
 def _add_url(url: argparse.ArgumentParser) -> None:
-    url.add_argument("document_id", metavar="DOCUMENT_ID")
+    url.add_argument("document_id", type=_text, metavar="DOCUMENT_ID")
     url.add_argument("--lifetime", type=_age, metavar="S", help="how long it should work")
 
 
@@ -177,6 +188,22 @@ def _add_pull(pull: argparse.ArgumentParser) -> None:
         metavar="N",
         help="at once, default %(default)s",
     )
+
+
+def _text(text: str) -> str:
+    """Words that go to the server. A shell may give bytes that are none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!a} is no text in UTF-8") from error
+    return text
+
+
+def _revision(text: str) -> int:
+    revision = int(text)
+    if not -(2**63) <= revision < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is no revision")
+    return revision
 
 
 def _seconds(text: str) -> float:

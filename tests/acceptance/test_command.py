@@ -181,7 +181,16 @@ def test_a_server_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["start"], ["sing"], ["watch", "x", "--deadline", "-1"], ["list", "--limit", "0"]]
+    "words",
+    [
+        [],
+        ["start"],
+        ["sing"],
+        ["watch", "x", "--deadline", "-1"],
+        ["list", "--limit", "0"],
+        ["start", "\udcff"],
+        ["watch", "x", "--after-revision", "9" * 20],
+    ],
 )
 def test_wrong_words_end_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -191,9 +200,31 @@ def test_wrong_words_end_with_2(words: list[str], capsys: pytest.CaptureFixture[
     assert "usage: autos" in capsys.readouterr().err
 
 
-def _started(autos: Autos, *words: str, **streams: Any) -> subprocess.Popen[str]:
+def test_a_deadline_may_be_as_far_away_as_one_likes(command: Command, ended: Any) -> None:
+    assert command("watch", ended.job_id, "--deadline", "1e300", "--patience", "1").code == 3
+
+
+def test_a_screen_without_the_letters_of_a_name_breaks_nothing(autos: Autos) -> None:
+    job = run(autos, "1011745-77.2025.8.11.0041")
+    for words, letter in (([], "Peti??o"), (["--json"], "Petição")):
+        with _started(
+            autos, "documents", job.job_id, *words, stdout=subprocess.PIPE, encoding="ascii"
+        ) as listing:
+            told, _ = listing.communicate(timeout=DEADLINE_S)
+        assert listing.returncode == 0
+        assert letter in told
+
+
+def _started(
+    autos: Autos, *words: str, encoding: str = "utf-8", **streams: Any
+) -> subprocess.Popen[str]:
     """The command in a process of its own; the address from the environment."""
-    env = {**os.environ, "AUTOS_ADDRESS": autos.stack.env["GRPC_LISTEN"], "TERM": "xterm"}
+    env = {
+        **os.environ,
+        "AUTOS_ADDRESS": autos.stack.env["GRPC_LISTEN"],
+        "TERM": "xterm",
+        "PYTHONIOENCODING": encoding,
+    }
     return subprocess.Popen(
         [sys.executable, "-m", "proto", *words], cwd=ROOT, env=env, text=True, **streams
     )
