@@ -48,8 +48,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """No exception text reaches a caller: errors go through the table in server/errors.py.
 
     Nothing is done for a caller who is not known, and nothing more is read of it. Requests are read
-    and parsed in here too: gRPC would keep a call that ends without a whole request open for as long
-    as its connection, and tell the caller how its parser failed.
+    and parsed in here too: gRPC would keep a call that ends without a whole request open for as
+    long as its connection, and tell the caller how its parser failed.
     """
 
     def __init__(self, callers: Callers) -> None:

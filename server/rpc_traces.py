@@ -37,7 +37,8 @@ class RpcTraces(grpc.aio.ServerInterceptor):
         given = dict(handler_call_details.invocation_metadata or ()).get(TRACEPARENT)
         traceparent = given if isinstance(given, str) else None
         # The request is read by the interceptor that maps errors: to gRPC it is a stream of one.
-        return handler._replace(stream_unary=self._traced(handler.stream_unary, method, traceparent))
+        traced = self._traced(handler.stream_unary, method, traceparent)
+        return handler._replace(stream_unary=traced)
 
     def _traced(self, inner: Any, method: str, traceparent: str | None) -> Any:
         name = method.removeprefix("/")
