@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -54,6 +55,8 @@ PORTAL = "autos.portal"
 TROUBLE_LOOK_S = 2.0
 POOL_THREADS = 16
 GRACE_S = 5.0
+# After that: for threads that wait for a database which has been frozen.
+LINGER_S = 3.0
 OPTIONS = (
     # Thousands of streams opened in one burst are not to be cancelled.
     ("grpc.server.max_pending_requests", 50_000),
@@ -205,6 +208,13 @@ def _spare_garbage_collection() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
+def _leave_soon() -> None:
+    """Ends the process even if a thread of the pool never comes back; Python would wait for it."""
+    last = threading.Timer(LINGER_S, os._exit, (1,))
+    last.daemon = True
+    last.start()
+
+
 def main() -> int:
     """The exit code: 0 after an orderly stop, 1 with one sentence when it cannot start."""
     try:
@@ -216,6 +226,7 @@ def main() -> int:
             asyncio.Runner(loop_factory=EventLoop) as runner,
         ):
             runner.run(serve(settings, signals))
+            _leave_soon()
     except ConfigurationError as error:
         print(f"autos server: {error}", file=sys.stderr)  # noqa: T201 - for the operator
         return 1

@@ -23,7 +23,7 @@ from dev.health import is_serving
 from dev.sandbox import ROOT
 from proto import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos, free_port
-from tests.acceptance.jobs import finish, start, status
+from tests.acceptance.jobs import finish, run, start, status
 from tests.http2 import Caller, Event
 
 WATCH = "/autos.downloads.v1.DownloadService/WatchProgress"
@@ -202,6 +202,23 @@ def _waits_for_lock(autos: Autos) -> bool:
         )
         (waiting,) = cursor.fetchone() or (0,)
     return bool(waiting)
+
+
+def test_a_database_that_answers_nothing_does_not_keep_a_server_from_going(autos: Autos) -> None:
+    job = run(autos, autos.portal.add_case(documents=1))
+    address = f"127.0.0.1:{free_port()}"
+    with _server({**autos.stack.env, "GRPC_LISTEN": address}) as server, ExitStack() as stack:
+        until(lambda: is_serving(address), DEADLINE_S, "Nobody serves.")
+        caller = _caller_of(server, address, stack)
+        with _locked_jobs(autos):
+            caller.open(WATCH.replace("WatchProgress", "GetStatus"), _get_status(job.job_id))
+            until(partial(_waits_for_lock, autos), DEADLINE_S, "GetStatus does not wait.")
+            begun = time.monotonic()
+            server.send_signal(signal.SIGTERM)
+            server.wait(DEADLINE_S)
+            took_s = time.monotonic() - begun
+
+    assert took_s < STOP_LIMIT_S
 
 
 def test_a_port_is_shared_by_two_servers_only_if_both_say_so(autos: Autos) -> None:
