@@ -434,8 +434,9 @@ def test_nothing_is_read_of_who_is_not_known(parts: Parts, tmp_path: Path) -> No
 
 async def _nothing() -> AsyncIterator[bytes]:
     """What is said by a caller who ends his side before a request is whole."""
-    for message in ():
-        yield message
+    no_parts: tuple[bytes, ...] = ()
+    for part in no_parts:
+        yield part
 
 
 async def _no_end() -> AsyncIterator[bytes]:
