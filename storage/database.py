@@ -24,7 +24,7 @@ psycopg2.extras.register_uuid()
 
 
 # A frozen process must not hold a job's lock for ever, nor a lost statement a connection.
-SESSION = "-c idle_in_transaction_session_timeout=10s -c statement_timeout=60s"
+SESSION = "-c idle_in_transaction_session_timeout=10s -c statement_timeout=60s -c jit=off"
 # A host that is gone without a word is noticed within about 20 s (TCP only).
 DEAD_PEER = {
     "keepalives_idle": 10,

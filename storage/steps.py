@@ -114,6 +114,7 @@ DECLARE
     waits boolean := false; has_waited boolean := false; holds boolean := false;
 BEGIN
     is_claimed := false;
+    PERFORM {turns.IN_TURN};
     FOR i IN 1..{TRIES} LOOP
         {_with(turns.CHOOSE, passed_over="busy")} INTO chosen;
         IF NOT FOUND THEN

@@ -89,6 +89,7 @@ def next_task(database: Database, asking: Asking) -> Task | None:
     for _ in range(TRIES):
         try:
             with database.transaction() as transaction:
+                turns.wait(transaction)
                 chosen = turns.choose(
                     transaction,
                     asking.limits,
