@@ -223,7 +223,7 @@ def _is_in(database: Database, claim: Held, state: DocumentState) -> bool:
 
 
 def _spool(database: Database, claim: Claim, content: Content) -> int:
-    done = database.call(
+    done = database.call_one(
         steps.SPOOLED,
         job_id=claim.job_id,
         document_id=claim.document_id,
@@ -406,7 +406,7 @@ def take_upload(
     database: Database, job_id: UUID, document_id: UUID, lease: UUID, *, lease_s: float
 ) -> Spooled | None:
     """The spooled file, leased for its upload; None when it is not to be uploaded (any more)."""
-    row = database.call(
+    row = database.call_one(
         steps.TAKE_UPLOAD, job_id=job_id, document_id=document_id, lease=lease, lease_s=lease_s
     )
     return Spooled(**row) if row else None
@@ -432,7 +432,7 @@ def stored(database: Database, file: Spooled, object_key: str, *, lanes: int) ->
     `wakes` is 1 when all `lanes` of the job were taken until now. Raises LeaseLost, also when a
     sweep has deleted the object meanwhile: the clock then has it put again.
     """
-    done = database.call(
+    done = database.call_one(
         steps.STORED,
         job_id=file.job_id,
         document_id=file.document_id,
