@@ -133,6 +133,7 @@ class DownloadServiceServicer:
     def WatchProgress(self, request, context):
         """Streams a job: first the job as it is, then every document that changed after the caller's
         revision, then changes as they happen; the terminal job comes last and the stream ends OK.
+        A stream from which nothing is read for 30 s is cut off with CANCELLED.
 
         Reasons:
         - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.

@@ -1,4 +1,4 @@
-"""Documents as callers read them: one, a page, or what changed."""
+"""Documents as callers read them: one, or a page."""
 
 from __future__ import annotations
 
@@ -70,18 +70,3 @@ def _require_job(transaction: Transaction, client: str, job_id: UUID) -> None:
     )
     if known is None:
         raise NotFound("job", str(job_id))
-
-
-def changed(
-    database: Database, job_id: UUID, *, after_revision: int, up_to: int
-) -> list[DocumentRecord]:
-    """The documents whose last change lies in (after_revision, up_to], in that order."""
-    with database.transaction() as transaction:
-        rows = transaction.all(
-            f"SELECT {_COLUMNS} FROM documents WHERE job_id = %(job_id)s"
-            " AND revision > %(after)s AND revision <= %(up_to)s ORDER BY revision",
-            job_id=job_id,
-            after=after_revision,
-            up_to=up_to,
-        )
-    return [DocumentRecord.of(row) for row in rows]

@@ -55,6 +55,7 @@ class Bare:
             for key, _ in self._selector.select(0.1):
                 if key.fileobj is self._listener:
                     connection, _ = self._listener.accept()
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     connection.sendall(frame(SETTINGS, 0, 0, b"") + frame(SETTINGS, ACK, 0, b""))
                     pending[connection] = b""
                     self._selector.register(connection, selectors.EVENT_READ)

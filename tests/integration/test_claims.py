@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import claims, documents, ending, jobs, repairs
+from storage import claims, ending, jobs, repairs, watching
 from storage.claims import Claim, Content, Spooled
 from storage.database import Database, Row
 from storage.errors import AttemptError, LeaseLost, PermanentError, TooFast, TransientError
@@ -554,11 +554,11 @@ def test_what_changed_is_told_in_the_order_of_revisions(database: Database) -> N
     claims.give_back(database, first)
 
     now = scenes.job(database, job_id)["revision"]
-    changed = documents.changed(database, job_id, after_revision=before, up_to=now)
+    changed = watching.look(database, {job_id: before})[job_id].documents
 
     assert [d.document_id for d in changed] == [second.document_id, first.document_id]
     assert [d.revision for d in changed] == [before + 2, before + 3]
-    assert documents.changed(database, job_id, after_revision=now, up_to=now) == []
+    assert watching.look(database, {job_id: now})[job_id].documents == []
 
 
 def test_a_listing_and_a_cancellation_number_their_documents(database: Database) -> None:
@@ -793,8 +793,7 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
         scenes.start(database, scenes.request(number, webhook_url=f"{HOOK}/{uuid4()}"))
 
     def watch(job_id: UUID) -> None:
-        jobs.get(database, CLIENT, job_id)
-        documents.changed(database, job_id, after_revision=0, up_to=10**9)
+        watching.look(database, dict.fromkeys(job_ids, 0))
 
     def clock(job_id: UUID) -> None:
         repairs.reclaim(database)
