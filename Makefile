@@ -9,7 +9,7 @@ READY_BENCH := .venv/ready-bench
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | column -t -s @
 
-$(READY): requirements.txt requirements-dev.txt
+$(READY): requirements.txt requirements-traces.txt requirements-dev.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed: install it or name it with PYTHON=..."; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Name another with PYTHON=..."; exit 1; }

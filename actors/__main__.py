@@ -7,9 +7,15 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
+from storage import logs
 from storage.errors import ConfigurationError
 from storage.settings import Settings
+from storage.telemetry.listener import INHERITED, listen
+from storage.telemetry.shared import shared_folder
+from storage.telemetry.tracing import require_opentelemetry
 
 DRAMATIQ_ROLES = {"worker", "uploader", "notifier"}
 # How often an idle thread sees whether it is to stop; a message wakes it at once.
@@ -26,9 +32,10 @@ def main(argv: list[str]) -> int:
         settings = Settings.from_env(os.environ)
     except ConfigurationError as error:
         return _refuse(f"autos {role}: {error}")
-    if role == "clock":
-        return _clock()
-    return _dramatiq(role, settings)
+    try:
+        return _clock() if role == "clock" else _dramatiq(role, settings)
+    except ConfigurationError as error:
+        return _refuse(f"autos {role}: {error}")
 
 
 def _refuse(sentence: str) -> int:
@@ -66,7 +73,27 @@ def _dramatiq(role: str, settings: Settings) -> int:
             "--skip-logging",
         ]
     )
-    return int(cli.main(args) or 0)
+    # Only the forked processes have told it so far, and a parent too has something to say.
+    logs.configure(settings.log_format, process=role)
+    if settings.otlp_endpoint:
+        # Here, where it is one sentence.
+        require_opentelemetry()
+    with _shared_page(role, settings):
+        return int(cli.main(args) or 0)
+
+
+@contextmanager
+def _shared_page(role: str, settings: Settings) -> Iterator[None]:
+    """Gives the processes that are forked inside the block one metrics page together.
+
+    Any of them answers, with the numbers of all.
+    """
+    if settings.metrics_listen is None:
+        yield
+        return
+    with closing(listen(settings.metrics_listen, role)) as listener, shared_folder(os.environ):
+        os.environ[INHERITED] = str(listener.fileno())
+        yield
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ class Asker:
             case Probe():
                 return self.prober.probe(task)
             case GivenUp():
+                log.warning("job ended: its listing lost too many workers", job_id=str(task.job_id))
                 due = webhooks.due(self.database, task.job_id)
                 self.messages.send_webhooks(task.job_id, due)
                 return Outcome(None, job_has_ended=True)

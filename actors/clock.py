@@ -64,6 +64,7 @@ class Clock:
     def _end(self) -> None:
         ended = [*repairs.time_out(self.database), *repairs.finish_idle(self.database)]
         for job_id in ended:
+            log.warning("job ended by the clock", job_id=str(job_id))
             self.messages.send_webhooks(job_id, webhooks.due(self.database, job_id))
 
     def _mend(self) -> None:

@@ -20,6 +20,8 @@ from storage.database import Database
 from storage.errors import LeaseLost, ServiceUnavailable
 from storage.objects import Objects
 from storage.records import DocumentRecord, is_sealed
+from storage.telemetry.signals import HTTP_STATUS, SIZE_BYTES, UNSEEN, Signals
+from storage.telemetry.tracing import Span
 from storage.webhooks import Delivery
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -32,6 +34,8 @@ URL_LIFETIME_S = 3_600
 # An attempt takes 15 s at most, and the lease must not end before it does.
 LEASE_S = 30.0
 GONE = 410
+# What came of an attempt, for the counters and the trace.
+DELIVERED, REFUSED, NO_ANSWER, FORBIDDEN = "DELIVERED", "REFUSED", "NO_ANSWER", "FORBIDDEN"
 
 
 @dataclass(frozen=True)
@@ -43,34 +47,47 @@ class Notifier:
     poster: WebhookPoster
     messages: Messages
     secrets: Sequence[str]
+    signals: Signals = UNSEEN
 
     def send_webhook(self, job_id: UUID, position: int) -> None:
         """Makes the attempt that is due, if any is and nobody else makes it."""
         delivery = webhooks.claim(self.database, job_id, position, lease_s=LEASE_S)
         if delivery is None:
             return
-        with structlog.contextvars.bound_contextvars(
-            job_id=str(job_id), webhook_id=delivery.webhook_id
+        with (
+            structlog.contextvars.bound_contextvars(
+                job_id=str(job_id), webhook_id=delivery.webhook_id
+            ),
+            self.signals.step("webhook", job_id=job_id, traceparent=delivery.traceparent) as span,
         ):
-            try:
-                self._attempt(delivery)
-            except LeaseLost:
-                log.warning("webhook taken over")
-            except ServiceUnavailable:
-                raise
-            except Exception:
-                # A bug of ours; on the schedule, so that it is neither hammered nor for ever.
-                log.exception("webhook broke")
-                self._refused(delivery, None, "It could not be sent.", is_final=False)
+            self._try(delivery, span)
         # One that had to wait because its receiver was busy.
         if waiting := webhooks.next_due(self.database, delivery.receiver):
             self.messages.send_webhooks(waiting[0], [waiting[1]])
 
-    def _attempt(self, delivery: Delivery) -> None:
+    def _try(self, delivery: Delivery, span: Span) -> None:
+        try:
+            self._attempt(delivery, span)
+        except LeaseLost:
+            log.warning("webhook taken over")
+            span.fail("LEASE_LOST")
+        except ServiceUnavailable:
+            raise
+        except Exception:
+            # A bug of ours; on the schedule, so that it is neither hammered nor for ever.
+            log.exception("webhook broke")
+            span.fail("INTERNAL")
+            self._refused(delivery, None, "It could not be sent.", is_final=False)
+
+    def _attempt(self, delivery: Delivery, span: Span) -> None:
         answer = self._answer(delivery)
+        outcome = _outcome(answer)
+        self.signals.webhook_attempted(outcome)
+        if outcome != DELIVERED:
+            span.fail(outcome)
         if isinstance(answer, DeliveryError):
             self._refused(delivery, None, answer.message, is_final=answer.is_final)
-        elif 200 <= answer.status < 300:
+        elif outcome == DELIVERED:
             webhooks.delivered(self.database, delivery, answer.status)
             log.info("webhook delivered", status_code=answer.status)
         else:
@@ -82,10 +99,16 @@ class Notifier:
         and would be logged together with any error that recording it meets.
         """
         body = self.body(delivery)
-        try:
-            return self.poster.post(delivery.url, self._headers(delivery, body), body)
-        except DeliveryError as error:
-            return error
+        headers = self._headers(delivery, body)
+        # The receiver is a stranger: it gets no headers but those of Standard Webhooks.
+        with self.signals.request("webhook", "POST", SIZE_BYTES, len(body)) as span:
+            try:
+                answer = self.poster.post(delivery.url, headers, body)
+            except DeliveryError as error:
+                span.fail(NO_ANSWER)
+                return error
+            span.set(HTTP_STATUS, answer.status)
+            return answer
 
     def _refused(
         self, delivery: Delivery, answer: Answer | None, error: str, *, is_final: bool
@@ -100,6 +123,7 @@ class Notifier:
         )
         log.warning("webhook not accepted", error=error, retry_in_s=delay_s)
         if delay_s is not None:
+            self.signals.retried("webhook", _outcome(answer))
             self.messages.send_webhooks(delivery.job_id, [delivery.position], delay_s=delay_s)
 
     def _headers(self, delivery: Delivery, body: bytes) -> dict[str, str]:
@@ -143,3 +167,10 @@ class Notifier:
         moment = timestamp(expires)
         shown["url"] = url
         shown["url_expire_time"] = moment.ToJsonString() if moment else ""
+
+
+def _outcome(answer: Answer | DeliveryError | None) -> str:
+    """REFUSED: another answer than 2xx; FORBIDDEN: by the address rules."""
+    if isinstance(answer, Answer):
+        return DELIVERED if 200 <= answer.status < 300 else REFUSED
+    return FORBIDDEN if answer is not None and answer.is_final else NO_ANSWER

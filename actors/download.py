@@ -21,6 +21,8 @@ from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
 from storage.outcomes import Outcome
 from storage.retries import RetryPolicy
 from storage.spool import Spool
+from storage.telemetry.signals import UNSEEN, Signals
+from storage.telemetry.tracing import Span
 
 T = TypeVar("T")
 
@@ -41,32 +43,47 @@ class Downloader:
     keeper: Keeper
     policy: RetryPolicy
     deadline_s: float
+    signals: Signals = UNSEEN
 
     def download(self, claim: Claim, *, is_late: bool) -> Outcome | None:
         """Fetches a document; what came of it, None when something of ours is away.
 
         `is_late`: the claim may be over by now, so it is given back unused.
         """
-        with structlog.contextvars.bound_contextvars(
-            job_id=str(claim.job_id), document_id=str(claim.document_id)
+        with (
+            structlog.contextvars.bound_contextvars(
+                job_id=str(claim.job_id), document_id=str(claim.document_id)
+            ),
+            self.signals.step(
+                "download",
+                job_id=claim.job_id,
+                document_id=claim.document_id,
+                traceparent=claim.traceparent,
+            ) as span,
         ):
             if is_late:
                 return self._stop(claim)
             try:
-                return self._attempt(claim)
+                return self._attempt(claim, span)
             except LeaseLost:
+                span.fail("LEASE_LOST")
                 return self._stop(claim)
 
-    def _attempt(self, claim: Claim) -> Outcome | None:
+    def _attempt(self, claim: Claim, span: Span) -> Outcome | None:
         try:
             content = self._fetch(claim)
         except AttemptError as error:
             failed = partial(claims.fail_attempt, self.database, claim, error, self.policy)
             outcome = self._insist(failed)
+            span.fail(error.reason)
+            if outcome.delay_s is not None:
+                self.signals.retried("download", error.reason)
             log.warning("attempt failed", reason=error.reason, retry_in_s=outcome.delay_s)
             return self._told(claim, outcome)
         except ServiceUnavailable as error:
             log.warning("fetching postponed", part=error.part)
+            span.fail(error.reason)
+            self.signals.retried("download", error.reason)
             self._insist(lambda: claims.give_back(self.database, claim, delay_s=OUTAGE_DELAY_S))
             self.messages.download_lanes(claim.job_id, 1, delay_s=OUTAGE_DELAY_S)
             return None
@@ -75,8 +92,10 @@ class Downloader:
         except Exception:
             # A bug of ours. It counts as a lost worker, so that the document ends all the same.
             log.exception("attempt broke")
+            span.fail("INTERNAL")
             outcome = self._insist(lambda: claims.give_back(self.database, claim, is_lost=True))
             return self._told(claim, outcome)
+        self.signals.passed("download", content.size_bytes)
         return self._hand_over(claim, content)
 
     def _fetch(self, claim: Claim) -> Content:
@@ -105,6 +124,7 @@ class Downloader:
 
     def _told(self, claim: Claim, outcome: Outcome) -> Outcome:
         if outcome.job_has_ended:
+            log.info("job ended")
             due = webhooks.due(self.database, claim.job_id)
             self.messages.send_webhooks(claim.job_id, due)
         return outcome

@@ -119,7 +119,11 @@ class Messages:
         try:
             dramatiq.group(messages, broker=self._broker).run(delay=delay_ms)
         except (redis.RedisError, dramatiq.BrokerError) as error:
-            log.warning("message not sent; the clock will", error=type(error).__name__)
+            # The first of any message's ids is the job's.
+            job_id = messages[0].args[0] if messages else None
+            log.warning(
+                "message not sent; the clock will", job_id=job_id, error=type(error).__name__
+            )
 
 
 def _message(queue: str, actor: str, *args: UUID | str | int) -> dramatiq.Message[None]:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -19,6 +20,12 @@ Renew = Callable[[set[UUID]], set[UUID]]
 MAX_INTERVAL_S = 1.0
 
 
+class _Held(NamedTuple):
+    on_lost: Callable[[], None]
+    # What log lines of the holder name: its job, say.
+    named: dict[str, Any]
+
+
 class Keeper:
     """Renews leases while work goes on. `renew` gives back those that are still held."""
 
@@ -26,7 +33,7 @@ class Keeper:
         self._renew = renew
         self._lease_s = lease_s
         self._interval_s = min(MAX_INTERVAL_S, lease_s / 5)
-        self._held: dict[UUID, Callable[[], None]] = {}
+        self._held: dict[UUID, _Held] = {}
         self._lock = threading.Lock()
         self._renewing = threading.Lock()
         self._is_stopping = False
@@ -53,7 +60,7 @@ class Keeper:
         with self._lock:
             if not self._held:
                 self._renewed = time.monotonic()
-            self._held[lease] = on_lost
+            self._held[lease] = _Held(on_lost, structlog.contextvars.get_contextvars())
             is_stopping = self._is_stopping
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -73,8 +80,8 @@ class Keeper:
         with self._lock:
             self._is_stopping = True
             held = list(self._held.values())
-        for on_lost in held:
-            on_lost()
+        for each in held:
+            each.on_lost()
 
     def _run(self) -> None:
         while True:
@@ -121,7 +128,7 @@ class Keeper:
     def _drop(self, lost: set[UUID]) -> None:
         for lease in lost:
             with self._lock:
-                on_lost = self._held.pop(lease, None)
-            if on_lost:
-                log.warning("lease lost", lease=str(lease))
-                on_lost()
+                held = self._held.pop(lease, None)
+            if held:
+                log.warning("lease lost", **{**held.named, "lease": str(lease)})
+                held.on_lost()

@@ -22,6 +22,8 @@ from storage.listing_claims import ListingClaim
 from storage.objects import Objects
 from storage.outcomes import Outcome
 from storage.retries import RetryPolicy, jittered
+from storage.telemetry.signals import UNSEEN, Signals
+from storage.telemetry.tracing import Span
 
 T = TypeVar("T")
 
@@ -46,6 +48,7 @@ class Lister:
     policy: RetryPolicy
     lanes: int
     lease_s: float
+    signals: Signals = UNSEEN
 
     def reuse(self, job_id: UUID) -> None:
         """Lists a job by another's listing, if one serves it; the portal is not asked.
@@ -68,6 +71,13 @@ class Lister:
 
         `is_late`: the claim may be over by now, so it is given back unused.
         """
+        with (
+            structlog.contextvars.bound_contextvars(job_id=str(claim.job_id)),
+            self.signals.step("list", job_id=claim.job_id, traceparent=claim.traceparent) as span,
+        ):
+            return self._list_case(claim, span, is_late=is_late)
+
+    def _list_case(self, claim: ListingClaim, span: Span, *, is_late: bool) -> Outcome | None:
         try:
             if is_late:
                 listing_claims.give_back(self.database, claim)
@@ -76,16 +86,17 @@ class Lister:
                 self.watchdog.limit(LISTING_LIMIT_S) as deadline,
                 self.keeper.holding(claim.lease, lambda: deadline.cut(LeaseLost("Taken back."))),
             ):
-                outcome = self._list(claim, deadline)
+                outcome = self._list(claim, span, deadline)
         except LeaseLost:
-            log.warning("listing taken over", job_id=str(claim.job_id))
+            log.warning("listing taken over")
+            span.fail("LEASE_LOST")
             tasks.release(self.database, claim.lease)
             outcome = Outcome(None, job_has_ended=False, lingers=True)
         for waiting in listing_claims.waiting(self.database, claim):
             self.messages.list_documents(waiting)
         return outcome
 
-    def _list(self, claim: ListingClaim, deadline: Deadline) -> Outcome | None:
+    def _list(self, claim: ListingClaim, span: Span, deadline: Deadline) -> Outcome | None:
         try:
             docket, missing = self._docket(claim, deadline)
             if missing and not claim.is_doubted and docket.doubt_time is None:
@@ -93,20 +104,24 @@ class Lister:
             docket = reuse.with_stored(self.database, self.objects, docket)
             listed = self._insist(lambda: listing_claims.record(self.database, claim, docket))
         except AttemptError as error:
+            span.fail(error.reason)
             return self._failed(claim, error)
         except ServiceUnavailable as error:
-            log.warning("listing postponed", job_id=str(claim.job_id), part=error.part)
+            log.warning("listing postponed", part=error.part)
+            span.fail(error.reason)
+            self.signals.retried("list", error.reason)
             self._insist(
                 lambda: listing_claims.give_back(self.database, claim, delay_s=OUTAGE_DELAY_S)
             )
             self.messages.list_documents(claim.job_id, delay_s=OUTAGE_DELAY_S)
             return None
-        log.info("case listed", job_id=str(claim.job_id), to_fetch=listed.to_fetch)
+        log.info("case listed", to_fetch=listed.to_fetch)
         if missing:
-            log.warning("documents vanished", job_id=str(claim.job_id), documents=missing)
+            log.warning("documents vanished", documents=missing)
         if listed.to_fetch:
             self.messages.download_lanes(claim.job_id, min(self.lanes, listed.to_fetch))
         else:
+            log.info("job ended")
             self._tell_end(claim.job_id)
         return Outcome(None, job_has_ended=not listed.to_fetch, wakes=listed.wakes)
 
@@ -133,7 +148,6 @@ class Lister:
         outcome = self._insist(lambda: listing_claims.doubt(self.database, claim, delay_s=delay_s))
         log.warning(
             "listing lacks documents, asked for again",
-            job_id=str(claim.job_id),
             documents=missing,
             retry_in_s=round(delay_s, 1),
         )
@@ -143,13 +157,11 @@ class Lister:
         outcome = self._insist(
             lambda: listing_claims.fail_attempt(self.database, claim, error, self.policy)
         )
-        log.warning(
-            "listing failed",
-            job_id=str(claim.job_id),
-            reason=error.reason,
-            retry_in_s=outcome.delay_s,
-        )
+        if outcome.delay_s is not None:
+            self.signals.retried("list", error.reason)
+        log.warning("listing failed", reason=error.reason, retry_in_s=outcome.delay_s)
         if outcome.job_has_ended:
+            log.info("job ended")
             self._tell_end(claim.job_id)
         return outcome
 

@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import requests
@@ -36,6 +37,8 @@ from storage.errors import (
 )
 from storage.listing import CaseListing
 from storage.slots import court_of
+from storage.telemetry.signals import COURT, UNSEEN, Signals
+from storage.telemetry.tracing import Span
 
 # The court, and how many seconds an exchange with it took.
 OnExchange = Callable[[str, float], object]
@@ -57,6 +60,18 @@ class Expected(Protocol):
     def name(self) -> str: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    process_number: str
+    path: str
+    running: Deadline
+    span: Span
+
+    @property
+    def court(self) -> str:
+        return court_of(self.process_number)
+
+
 class Portal:
     """The portal at `base_url` (scheme and host), as the holder of the token of `tokens`.
 
@@ -75,6 +90,7 @@ class Portal:
         connect_timeout_s: float = 5.0,
         read_timeout_s: float = 30.0,
         on_exchange: OnExchange | None = None,
+        signals: Signals = UNSEEN,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._tokens = tokens
@@ -82,6 +98,7 @@ class Portal:
         self._document_max_bytes = document_max_bytes
         self._timeouts_s = (connect_timeout_s, read_timeout_s)
         self._on_exchange = on_exchange
+        self._signals = signals
         self._sessions = ThreadSessions()
 
     def list_case(
@@ -162,9 +179,11 @@ class Portal:
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(limit_told())
-            stack.enter_context(self._timed(court_of(process_number)))
+            court = court_of(process_number)
+            stack.enter_context(self._timed(court))
+            span = stack.enter_context(self._signals.request("portal", "GET", COURT, court))
             running = deadline or stack.enter_context(self._watchdog.limit(limit_s))
-            response, token = self._admitted(process_number, path, running)
+            response, token = self._admitted(_Exchange(process_number, path, running, span))
             answered_at = time.monotonic()
             stack.callback(response.close)
             yield response, running
@@ -183,43 +202,50 @@ class Portal:
             if self._on_exchange and begun < math.inf:
                 self._on_exchange(court, time.monotonic() - begun)
 
-    def _admitted(
-        self, process_number: str, path: str, running: Deadline
-    ) -> tuple[requests.Response, str]:
+    def _admitted(self, exchange: _Exchange) -> tuple[requests.Response, str]:
         """The answer 200 and the token that it was given to: the second one after a 401."""
         token = self._tokens.current()
-        response, rejected = self._asked(path, token, running)
+        response, rejected = self._asked(exchange, token)
         if rejected is not None:
-            newer = self._tokens.renew(token, process_number)
+            newer = self._tokens.renew(token, exchange.process_number)
             if newer != token:
-                running.check()
+                exchange.running.check()
                 token = newer
-                response, rejected = self._asked(path, token, running)
+                response, rejected = self._asked(exchange, token)
         if rejected is not None:
-            self._tokens.rejected(token, process_number)
+            self._tokens.rejected(token, exchange.process_number)
             raise rejected
         return response, token
 
     def _asked(
-        self, path: str, token: str, running: Deadline
+        self, exchange: _Exchange, token: str
     ) -> tuple[requests.Response, AttemptError | None]:
         """The answer 200, or an answer that rejects the token; every other one is raised."""
-        with translated(running):
-            response = self._sessions.of_this_thread().get(
-                self._base_url + _API + path,
-                headers={"Authorization": f"Bearer {token}"},
-                timeout=self._timeouts_s,
-                stream=True,
-                allow_redirects=False,
-            )
+        response = self._response(exchange, token)
         if response.status_code == 200:
             return response, None
         with response:
-            body = refusal_body(response, running)
+            body = refusal_body(response, exchange.running)
         error = error_of(Refusal(response.status_code, response.headers, body))
         if error.reason != CREDENTIALS_REJECTED:
             raise error
         return response, error
+
+    def _response(self, exchange: _Exchange, token: str) -> requests.Response:
+        try:
+            with translated(exchange.running):
+                response = self._sessions.of_this_thread().get(
+                    self._base_url + _API + exchange.path,
+                    headers={"Authorization": f"Bearer {token}"},
+                    timeout=self._timeouts_s,
+                    stream=True,
+                    allow_redirects=False,
+                )
+        except TransientError:
+            self._signals.portal_answered(exchange.span, exchange.court, None)
+            raise
+        self._signals.portal_answered(exchange.span, exchange.court, response.status_code)
+        return response
 
 
 def _json(body: bytes) -> object:

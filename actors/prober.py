@@ -35,6 +35,10 @@ class Prober:
 
     def probe(self, probe: Probe) -> Outcome | None:
         """Asks, and tells everybody what came of it; None when something of ours is away."""
+        with structlog.contextvars.bound_contextvars(job_id=str(probe.job_id)):
+            return self._probe(probe)
+
+    def _probe(self, probe: Probe) -> Outcome | None:
         error: AttemptError | None = None
         try:
             self.portal.list_case(probe.process_number, self.lease_s * PART_OF_LEASE)

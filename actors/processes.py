@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from uuid import UUID
 
@@ -47,6 +48,9 @@ from storage.settings import Settings
 from storage.slots import Limits
 from storage.spool import Spool
 from storage.tasks import Asking
+from storage.telemetry.listener import listen
+from storage.telemetry.process import MakeGauges, inherited_listener, signals_of, spool_gauges
+from storage.telemetry.signals import Signals
 from storage.wakeups import Wakeups
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -60,23 +64,28 @@ OUTAGE_DELAY_S = 2.0
 
 
 class _StopOnShutdown(dramatiq.Middleware):
-    """Lets work give its lease back when the process is told to stop."""
+    """Lets work give its lease back when the process is told to stop; `close` comes after it."""
 
-    def __init__(self, *stops: Callable[[], None]) -> None:
+    def __init__(self, *stops: Callable[[], None], close: Callable[[], None]) -> None:
         self._stops = stops
+        self._close = close
 
     def before_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         for stop in self._stops:
             stop()
 
+    def after_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
+        self._close()
 
-def _database(settings: Settings, threads: int) -> Database:
+
+def _database(settings: Settings, threads: int, signals: Signals) -> Database:
     # Transactions take milliseconds, so threads share; three are for keepers and the heartbeat.
     wakeups = Wakeups(settings.redis_url)
     return Database(
         settings.database_url,
         max_connections=min(threads, CONNECTIONS) + 3,
         on_change=wakeups.announce,
+        on_count=signals.recorder.counted,
     )
 
 
@@ -108,6 +117,16 @@ def _spool(settings: Settings) -> Spool:
     return Spool(settings.spool_dir, settings.spool_id, settings.spool_max_bytes)
 
 
+def _told(
+    settings: Settings, process: str, gauges: MakeGauges | None = None
+) -> tuple[Signals, Callable[[], None]]:
+    """The signals of a forked process, and what ends them."""
+    stack = ExitStack()
+    listener = inherited_listener(os.environ)
+    signals = stack.enter_context(signals_of(settings, process, listener, gauges))
+    return signals, stack.close
+
+
 def _begin(process: str) -> tuple[Settings, FairBroker, Messages]:
     settings = Settings.from_env(os.environ)
     logs.configure(settings.log_format, process=process)
@@ -128,7 +147,7 @@ def _declare(broker: FairBroker, queue: str, name: str, work: Callable[..., None
         try:
             work(*(UUID(i) if isinstance(i, str) else i for i in ids))
         except ServiceUnavailable as error:
-            log.warning("put off", part=error.part)
+            log.warning("put off", job_id=str(ids[0]), part=error.part)
             messages.again(queue, name, ids, delay_s=jittered(OUTAGE_DELAY_S))
 
     # No retries and no time limit of Dramatiq's: attempts are rows and limits are leases.
@@ -138,7 +157,8 @@ def _declare(broker: FairBroker, queue: str, name: str, work: Callable[..., None
 def worker() -> None:
     """Lists cases and downloads documents."""
     settings, broker, messages = _begin("worker")
-    database = _database(settings, settings.worker_threads)
+    signals, close = _told(settings, "worker")
+    database = _database(settings, settings.worker_threads, signals)
     watchdog = Watchdog()
     listing_keeper = Keeper(
         partial(listing_claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
@@ -152,6 +172,7 @@ def worker() -> None:
         watchdog=watchdog,
         document_max_bytes=settings.document_max_bytes,
         on_exchange=Meter(database).measured,
+        signals=signals,
     )
     lister = Lister(
         database=database,
@@ -163,6 +184,7 @@ def worker() -> None:
         policy=_policy(settings),
         lanes=settings.lanes_per_job,
         lease_s=settings.lease_s,
+        signals=signals,
     )
     spool = _spool(settings)
     downloader = Downloader(
@@ -174,6 +196,7 @@ def worker() -> None:
         keeper=keeper,
         policy=_policy(settings),
         deadline_s=settings.document_deadline_s,
+        signals=signals,
     )
     asker = Asker(
         database=database,
@@ -184,7 +207,8 @@ def worker() -> None:
         downloader=downloader,
         prober=Prober(database, portal, keeper, _policy(settings), settings.lease_s),
     )
-    broker.add_middleware(_StopOnShutdown(keeper.stop_all, listing_keeper.stop_all))
+    stops = (keeper.stop_all, listing_keeper.stop_all)
+    broker.add_middleware(_StopOnShutdown(*stops, close=close))
     _declare(broker, enqueue.LIST_QUEUE, "list_documents", asker.list_documents)
     _declare(broker, enqueue.DOWNLOAD_QUEUE, "download_document", asker.download_document)
 
@@ -192,11 +216,12 @@ def worker() -> None:
 def uploader() -> None:
     """Stores what lies in this host's spool."""
     settings, broker, messages = _begin("uploader")
-    database = _database(settings, settings.worker_threads)
     spool = _spool(settings)
+    signals, close = _told(settings, "uploader", spool_gauges(spool))
+    database = _database(settings, settings.worker_threads, signals)
     # Uploads that are under way finish; only waiting for PostgreSQL ends at once.
     stopping = threading.Event()
-    broker.add_middleware(_StopOnShutdown(stopping.set))
+    broker.add_middleware(_StopOnShutdown(stopping.set, close=close))
     work = Uploader(
         database=database,
         objects=Objects(ObjectStore.of(settings), max_connections=settings.worker_threads),
@@ -208,6 +233,7 @@ def uploader() -> None:
         stopping=stopping,
         lease_s=settings.lease_s,
         lanes=settings.lanes_per_job,
+        signals=signals,
     )
     Heartbeat(database, spool).start()
     queue = enqueue.upload_queue(spool.spool_id)
@@ -217,20 +243,30 @@ def uploader() -> None:
 def notifier() -> None:
     """Sends webhooks."""
     settings, broker, messages = _begin("notifier")
+    signals, close = _told(settings, "notifier")
+    broker.add_middleware(_StopOnShutdown(close=close))
     work = Notifier(
-        database=_database(settings, settings.worker_threads),
+        database=_database(settings, settings.worker_threads, signals),
         objects=Objects(ObjectStore.of(settings), max_connections=1),
         poster=WebhookPoster(Receivers.from_entries(settings.webhook_allowed_hosts), Watchdog()),
         messages=messages,
         secrets=settings.webhook_secrets,
+        signals=signals,
     )
     _declare(broker, enqueue.WEBHOOK_QUEUE, "send_webhook", work.send_webhook)
 
 
 def run_clock(stop: threading.Event) -> None:
-    """Repairs until `stop` is set."""
+    """Repairs until `stop` is set. Raises ConfigurationError when its page has no address."""
     settings, _, messages = _begin("clock")
-    database = _database(settings, 2)
+    listener = listen(settings.metrics_listen, "clock") if settings.metrics_listen else None
+    with signals_of(settings, "clock", listener) as signals:
+        _repair(settings, messages, _database(settings, 2, signals), stop)
+
+
+def _repair(
+    settings: Settings, messages: Messages, database: Database, stop: threading.Event
+) -> None:
     clock = Clock(
         database=database,
         redis=redis.Redis.from_url(

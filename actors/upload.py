@@ -19,6 +19,8 @@ from storage.objects import Objects, Upload, object_key
 from storage.outcomes import Outcome
 from storage.retries import jittered
 from storage.spool import Spool
+from storage.telemetry.signals import SIZE_BYTES, UNSEEN, Signals
+from storage.telemetry.tracing import Span
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -38,6 +40,7 @@ class Uploader:
     stopping: threading.Event
     lease_s: float
     lanes: int
+    signals: Signals = UNSEEN
 
     def upload_document(self, job_id: UUID, document_id: UUID, lease: UUID) -> None:
         """Stores the file of a claim, unless somebody does or nobody wants it any more."""
@@ -50,19 +53,26 @@ class Uploader:
             if file is None:
                 self._discard(lease)
                 return
-            try:
-                self._store(file)
-            except LeaseLost:
-                log.warning("claim taken back")
-                self._discard(lease)
+            with self.signals.step(
+                "upload", job_id=job_id, document_id=document_id, traceparent=file.traceparent
+            ) as span:
+                try:
+                    self._store(file, span)
+                except LeaseLost:
+                    log.warning("claim taken back")
+                    span.fail("LEASE_LOST")
+                    self._discard(lease)
 
-    def _store(self, file: Spooled) -> None:
+    def _store(self, file: Spooled, span: Span) -> None:
         key = object_key(
             file.client, file.process_number, file.document_id, file.sha256, file.extension
         )
         is_unwanted = threading.Event()
         try:
-            with self.keeper.holding(file.lease, is_unwanted.set):
+            with (
+                self.keeper.holding(file.lease, is_unwanted.set),
+                self.signals.request("s3", "PUT", SIZE_BYTES, file.size_bytes),
+            ):
                 self.objects.put(
                     Upload(
                         path=self.spool.path(file.lease),
@@ -75,8 +85,10 @@ class Uploader:
                     )
                 )
         except (FileNotFoundError, TransientError):
+            span.fail("CORRUPT")
             self._lost(file)
         except ServiceUnavailable as error:
+            span.fail(error.reason)
             self._postpone(file, error)
         else:
             self._done(file, key)
@@ -92,11 +104,13 @@ class Uploader:
             sweeps.delete_unnamed(self.database, self.objects, [key])
             raise
         log.info("document stored", size_bytes=file.size_bytes)
+        self.signals.passed("upload", file.size_bytes)
         self.spool.remove(file.lease)
         self._go_on(file, outcome)
 
     def _lost(self, file: Spooled) -> None:
         log.warning("spool file gone or altered; it is fetched again")
+        self.signals.retried("upload", "CORRUPT")
         outcome = claims.give_back(self.database, file, is_lost=True)
         self.spool.remove(file.lease)
         self._go_on(file, replace(outcome, wakes=1))
@@ -104,6 +118,7 @@ class Uploader:
     def _postpone(self, file: Spooled, error: ServiceUnavailable) -> None:
         delay_s = jittered(min(POSTPONE_CAP_S, POSTPONE_BASE_S * 2 ** min(file.pause_count, 10)))
         log.warning("upload postponed", part=error.part, retry_in_s=round(delay_s, 1))
+        self.signals.retried("upload", error.reason)
         claims.postpone_upload(self.database, file, delay_s=delay_s)
         self.messages.upload(
             self.spool.spool_id, file.job_id, file.document_id, file.lease, delay_s=delay_s
@@ -111,6 +126,7 @@ class Uploader:
 
     def _go_on(self, file: Spooled, outcome: Outcome) -> None:
         if outcome.job_has_ended:
+            log.info("job ended")
             due = webhooks.due(self.database, file.job_id)
             self.messages.send_webhooks(file.job_id, due)
         elif outcome.wakes:

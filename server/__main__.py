@@ -17,8 +17,12 @@ from actors.enqueue import Messages, make_broker
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from server import metrics
+from server.channelz import add_channelz
 from server.interceptor import ErrorInterceptor
+from server.job_names import JobNames
 from server.reflection import add_reflection
+from server.rpc_metrics import RpcMetrics
+from server.rpc_traces import RpcTraces
 from server.service import DownloadService, Parts
 from storage import logs
 from storage.database import Database
@@ -29,6 +33,8 @@ from storage.queue_view import QueueView
 from storage.receivers import Receivers
 from storage.settings import Settings
 from storage.slots import Limits
+from storage.telemetry.recorder import SILENT
+from storage.telemetry.signals import UNSEEN, Signals
 from storage.wakeups import Wakeups
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -50,12 +56,15 @@ OPTIONS = (
 )
 
 
-def parts_of(settings: Settings) -> Parts:
+def parts_of(settings: Settings, signals: Signals = UNSEEN) -> Parts:
     """The composition root of the server."""
     wakeups = Wakeups(settings.redis_url)
     store = ObjectStore.of(settings)
     database = Database(
-        settings.database_url, max_connections=POOL_THREADS, on_change=wakeups.announce
+        settings.database_url,
+        max_connections=POOL_THREADS,
+        on_change=wakeups.announce,
+        on_count=signals.recorder.counted,
     )
     login = Login.of(settings)
     return Parts(
@@ -70,17 +79,34 @@ def parts_of(settings: Settings) -> Parts:
         lanes=settings.lanes_per_job,
         queue=QueueView(database, Limits.of(settings), login),
         login=login,
+        tracer=signals.tracer,
     )
 
 
-async def serve(settings: Settings) -> None:
+def watching(signals: Signals) -> list[grpc.aio.ServerInterceptor]:
+    """The interceptors that tell of calls; none where nobody listens."""
+    interceptors: list[grpc.aio.ServerInterceptor] = []
+    if signals.recorder is not SILENT:
+        interceptors.append(RpcMetrics(signals.recorder))
+    if signals.tracer.is_on:
+        interceptors.append(RpcTraces(signals.tracer, SERVICE))
+    return interceptors
+
+
+async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
     """Serves until SIGTERM or SIGINT, then lets calls finish."""
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
-    service = DownloadService(parts_of(settings))
+    server = grpc.aio.server(
+        interceptors=[*watching(signals), ErrorInterceptor(), JobNames()],
+        options=_options(settings),
+    )
+    service = DownloadService(parts_of(settings, signals))
     pb_grpc.add_DownloadServiceServicer_to_server(service, server)
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    add_reflection(server, (SERVICE, health.SERVICE_NAME))
+    services = [SERVICE, health.SERVICE_NAME]
+    if settings.is_channelz_on:
+        services.append(add_channelz(server))
+    add_reflection(server, services)
     try:
         server.add_insecure_port(settings.grpc_listen)
     except RuntimeError as error:
@@ -103,6 +129,10 @@ async def serve(settings: Settings) -> None:
     await _set_health(healthy, health_pb2.HealthCheckResponse.NOT_SERVING)
     await service.hub.close()
     await server.stop(GRACE_S)
+
+
+def _options(settings: Settings) -> tuple[tuple[str, int], ...]:
+    return (*OPTIONS, ("grpc.enable_channelz", int(settings.is_channelz_on)))
 
 
 async def watch_troubles(
@@ -142,8 +172,8 @@ def main() -> int:
     try:
         settings = Settings.from_env(os.environ)
         logs.configure(settings.log_format, process="server")
-        with metrics.served(settings):
-            asyncio.run(serve(settings))
+        with metrics.served(settings) as signals:
+            asyncio.run(serve(settings, signals))
     except ConfigurationError as error:
         print(f"autos server: {error}", file=sys.stderr)  # noqa: T201 - for the operator
         return 1

@@ -8,20 +8,19 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-import structlog
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from storage import gauges
 from storage.database import Database
-from storage.errors import ConfigurationError, ServiceUnavailable
+from storage.errors import ServiceUnavailable
 from storage.gauges import Gauges
 from storage.logins import Login
 from storage.settings import Settings
 from storage.slots import Limits
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger()
+from storage.telemetry.listener import listen
+from storage.telemetry.process import signals_of
+from storage.telemetry.signals import Signals
 
 # One look serves every scrape within that time.
 LOOK_S = 2.0
@@ -47,14 +46,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Every family; without PostgreSQL only the one that says so."""
-        seen = self._seen()
-        yield _one(
-            "autos_database_up",
-            "1 while PostgreSQL answers in time; 0: nothing else is told",
-            seen is not None,
-        )
-        if seen is not None:
-            yield from _families(seen)
+        yield from families(self._seen())
 
     def close(self) -> None:
         """Waits for the look that is under way."""
@@ -77,40 +69,37 @@ class Metrics(Collector):
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[None]:
-    """Serves the metrics page on METRICS_LISTEN, if that is set, until the block is left.
+def served(settings: Settings) -> Iterator[Signals]:
+    """The signals of the server, whose page shows what the rows say too, until the block is left.
 
-    Raises ConfigurationError when the address cannot be had.
+    Raises ConfigurationError when METRICS_LISTEN cannot be had.
     """
     if settings.metrics_listen is None:
-        yield
+        with signals_of(settings, "server", None) as signals:
+            yield signals
         return
+    listener = listen(settings.metrics_listen, "server")
     # A connection of its own: a scrape takes none from the calls, and waits behind none.
     database = Database(settings.database_url, max_connections=1)
     limits, login = Limits.of(settings), Login.of(settings)
     metrics = Metrics(lambda: gauges.read(database, limits, login))
-    registry = CollectorRegistry()
-    registry.register(metrics)
-    host, _, port = settings.metrics_listen.rpartition(":")
     try:
-        server, thread = start_http_server(int(port), host.strip("[]"), registry)
-    except (OSError, UnicodeError) as error:
-        raise ConfigurationError(
-            f"METRICS_LISTEN: {settings.metrics_listen} cannot be listened on; "
-            "stop what uses it or set METRICS_LISTEN to another address."
-        ) from error
-    log.info("serving metrics", address=f"{host}:{server.server_port}")
-    try:
-        yield
+        with signals_of(settings, "server", listener, lambda: metrics) as signals:
+            yield signals
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
         metrics.close()
         database.close()
 
 
-def _families(seen: Gauges) -> Iterator[GaugeMetricFamily]:
+def families(seen: Gauges | None) -> Iterator[GaugeMetricFamily]:
+    """What is shown of a look; None: PostgreSQL did not answer."""
+    yield _one(
+        "autos_database_up",
+        "1 while PostgreSQL answers in time; 0: nothing else is told",
+        seen is not None,
+    )
+    if seen is None:
+        return
     yield _one(
         "autos_portal_login_refused",
         "1 while the portal's login is refused and nothing is asked",
@@ -131,6 +120,7 @@ def _families(seen: Gauges) -> Iterator[GaugeMetricFamily]:
         seen.request_s,
     )
     yield _each("autos_jobs", "Jobs that run", "state", seen.jobs)
+    yield _each("autos_documents", "Documents of jobs that run", "state", seen.documents)
     yield _one(
         "autos_jobs_waiting",
         "Jobs that wait for the portal without a request under way",
@@ -140,6 +130,12 @@ def _families(seen: Gauges) -> Iterator[GaugeMetricFamily]:
         "autos_queue_oldest_seconds",
         "Seconds since the run of the oldest waiting job began",
         seen.oldest_s,
+    )
+    yield _one("autos_webhooks_due", "Webhooks whose time has come", seen.webhooks_due)
+    yield _one(
+        "autos_webhook_oldest_seconds",
+        "Seconds since the time of the oldest of these came",
+        seen.webhook_oldest_s,
     )
     yield _one("autos_spools_in_trouble", "Spools that take no more files", seen.spools_in_trouble)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 import grpc
+import structlog
 
 from actors.enqueue import Messages
 from proto import downloads_pb2 as pb
@@ -30,6 +31,9 @@ from storage.queue_view import Place, QueueView
 from storage.receivers import Receivers, display
 from storage.records import JobView, is_sealed
 from storage.states import JOB_ENDS
+from storage.telemetry.tracing import NO_TRACER, Tracer
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,6 +64,7 @@ class Parts:
     queue: QueueView
     login: Login
     reuse_limit_s: float = REUSE_LIMIT_S
+    tracer: Tracer = NO_TRACER
 
 
 class DownloadService(pb_grpc.DownloadServiceServicer):
@@ -83,7 +88,10 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             receivers=self._parts.receivers,
             default_max_age_s=self._parts.listing_max_age_s,
         )
+        # Asked for here: the pool's threads know nothing of this call.
+        wanted = replace(wanted, traceparent=self._parts.tracer.traceparent())
         view, is_new = await self._run(self._start, wanted)
+        log.info("job started" if is_new else "job joined", job_id=str(view.job.job_id))
         return pb.StartDownloadResponse(job=await self._job(view), created=is_new)
 
     def _start(self, wanted: StartRequest) -> tuple[JobView, bool]:
@@ -173,6 +181,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         """The job, its changed documents, then what changes, until the job ends."""
         watch = requests.watch(request)
         view = await self._view(watch.target)
+        structlog.contextvars.bind_contextvars(job_id=str(view.job.job_id))
         if watch.after_revision > view.job.revision:
             raise InvalidRequest.of(
                 "after_revision", f"is ahead of the job, whose revision is {view.job.revision}."
@@ -257,6 +266,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     ) -> pb.CancelJobResponse:
         """Stops a job."""
         view = await self._run(self._cancel, requests.job_id(request.job_id))
+        log.info("job cancelled", job_id=str(view.job.job_id))
         return pb.CancelJobResponse(job=await self._job(view))
 
     def _cancel(self, job_id: UUID) -> JobView:
@@ -286,10 +296,11 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
         """Runs the failed documents of an ended job again; ends it when all are there already."""
         job_id, request_id = requests.retry(request)
-        view = await self._run(self._retry, job_id, request_id)
+        view = await self._run(self._retry, job_id, request_id, self._parts.tracer.traceparent())
+        log.info("job retried", job_id=str(job_id))
         return pb.RetryJobResponse(job=await self._job(view))
 
-    def _retry(self, job_id: UUID, request_id: UUID | None) -> JobView:
+    def _retry(self, job_id: UUID, request_id: UUID | None, traceparent: str | None) -> JobView:
         view, is_new = reruns.rerun(
             self._parts.database,
             self._parts.objects,
@@ -298,6 +309,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             request_id=request_id,
             job_deadline_s=self._parts.job_deadline_s,
             limit_s=self._parts.reuse_limit_s,
+            traceparent=traceparent,
         )
         if is_new:
             self._launch(view)

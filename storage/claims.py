@@ -20,6 +20,7 @@ from storage.errors import AttemptError, Failure, LeaseLost, TooFast
 from storage.outcomes import Outcome
 from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import IN_LANE, DocumentState, sources_of
+from storage.tallies import DOCUMENTS_ENDED, LEASES_LOST
 
 WORKER_LOST = Failure(
     "WORKER_LOST", f"Its worker was lost {LOST_LEASES} times while fetching it.", True
@@ -60,6 +61,7 @@ class Claim(Held):
     href: str
     listed_size_bytes: int | None
     listed_content_type: str | None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Spooled(Held):
     extension: str
     pause_count: int
     take_time: datetime
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ def claim_in(
         href=row["hrefs"][row["href_index"]],
         listed_size_bytes=row["listed_size_bytes"],
         listed_content_type=row["listed_content_type"],
+        traceparent=job["traceparent"],
     )
 
 
@@ -301,6 +305,7 @@ def expire(database: Database, held: Held, state: DocumentState) -> Outcome:
         if row is None:
             raise LeaseLost("Somebody works on it after all.")
         is_lost = state is DocumentState.DOWNLOADING
+        transaction.count(LEASES_LOST, "download" if is_lost else "upload")
         return _return(transaction, job, held, delay_s=0, is_lost=is_lost)
 
 
@@ -416,6 +421,7 @@ def _fail_for_good(transaction: Transaction, row: Row, failure: Failure) -> Outc
         message=failure.message,
         is_retryable=failure.is_retryable,
     )
+    transaction.count(DOCUMENTS_ENDED, DocumentState.FAILED, failure.reason)
     job = transaction.only(
         "UPDATE jobs SET failed_documents = failed_documents + 1"
         " WHERE job_id = %(job_id)s RETURNING *",
@@ -437,7 +443,7 @@ def take_upload(
                 AND document_id = %(document_id)s AND lease = %(lease)s
                 AND documents.state = '{DocumentState.DOWNLOADED}'
                 AND (lease_until IS NULL OR lease_until < clock_timestamp())
-            RETURNING documents.*, jobs.client, jobs.process_number,
+            RETURNING documents.*, jobs.client, jobs.process_number, jobs.traceparent,
                 clock_timestamp() AS take_time
             """,
             job_id=job_id,
@@ -497,6 +503,7 @@ def stored(database: Database, file: Spooled, object_key: str, *, lanes: int) ->
             object_key=object_key,
             take_time=file.take_time,
         )
+        transaction.count(DOCUMENTS_ENDED, DocumentState.AVAILABLE, "")
         has_ended = end_if_over(transaction, job)["end_time"] is not None
         # Counted in a statement of its own: only one that begins under the job's lock sees all.
         taken = transaction.only(_TAKEN_LANES, job_id=file.job_id)["count"]

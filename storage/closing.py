@@ -5,6 +5,7 @@ from __future__ import annotations
 from storage.database import Row, Transaction, in_list
 from storage.errors import Failure
 from storage.states import DocumentState, sources_of
+from storage.tallies import DOCUMENTS_ENDED
 
 # What a document loses when its claim ends without a stored object.
 UNCLAIMED = (
@@ -39,6 +40,8 @@ def close_rest(
         message=failure.message if failure else None,
         is_retryable=failure.is_retryable if failure else None,
     )
+    if closed:
+        transaction.count(DOCUMENTS_ENDED, state, failure.reason if failure else "", by=closed)
     counter = "failed" if state is DocumentState.FAILED else "cancelled"
     after = transaction.only(
         f"UPDATE jobs SET revision = revision + %(closed)s, update_time = clock_timestamp(),"

@@ -13,6 +13,7 @@ from playhouse.db_url import connect
 from playhouse.pool import MaxConnectionsExceeded
 
 from storage.errors import ServiceUnavailable
+from storage.tallies import OnCount
 
 Row = dict[str, Any]
 OnChange = Callable[[UUID, int], None]
@@ -37,6 +38,7 @@ class Transaction:
     def __init__(self, db: Any) -> None:
         self._db = db
         self.changes: dict[UUID, int] = {}
+        self.counts: dict[tuple[str, tuple[str, ...]], int] = {}
 
     def all(self, sql: str, **values: Any) -> list[Row]:
         """Every row that `sql` returns; `%(name)s` stands for a value."""
@@ -63,12 +65,21 @@ class Transaction:
         """Remembers a change, to be announced once it is committed."""
         self.changes[job_id] = max(revision, self.changes.get(job_id, 0))
 
+    def count(self, series: str, *labels: str, by: int = 1) -> None:
+        """Remembers that something happened, to be counted once it is committed."""
+        self.counts[series, labels] = self.counts.get((series, labels), 0) + by
+
 
 class Database:
     """A pool of connections. Thread-safe; open it after a fork."""
 
     def __init__(
-        self, url: str, *, max_connections: int, on_change: OnChange | None = None
+        self,
+        url: str,
+        *,
+        max_connections: int,
+        on_change: OnChange | None = None,
+        on_count: OnCount | None = None,
     ) -> None:
         pooled = url.replace("postgresql://", "postgresql+pool://", 1)
         self._db = connect(
@@ -83,6 +94,7 @@ class Database:
             **DEAD_PEER,
         )
         self._on_change = on_change
+        self._on_count = on_count
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -97,6 +109,9 @@ class Database:
         if self._on_change:
             for job_id, revision in transaction.changes.items():
                 self._on_change(job_id, revision)
+        if self._on_count:
+            for (series, labels), number in transaction.counts.items():
+                self._on_count(series, labels, number)
 
     @contextmanager
     def raw(self) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from storage.ending import end_if_over
 from storage.errors import Failure
 from storage.listing import CaseListing, ListedDocument, document_id
 from storage.states import DocumentState
+from storage.tallies import DOCUMENTS_ENDED, REUSED
 
 REFUSALS = {
     "UNTRUSTED_LINK": "The portal lists this document under a link that is not its own.",
@@ -153,8 +154,17 @@ def insert(transaction: Transaction, job: Row, docket: Docket) -> Row:
         listed_time=docket.listed_time,
         doubt_time=docket.doubt_time,
     )
+    _count_ended(transaction, rows)
     transaction.changed(listed["job_id"], listed["revision"])
     return end_if_over(transaction, listed)
+
+
+def _count_ended(transaction: Transaction, rows: Sequence[Row]) -> None:
+    for row in rows:
+        if row["state"] == DocumentState.AVAILABLE:
+            transaction.count(DOCUMENTS_ENDED, DocumentState.AVAILABLE, REUSED)
+        elif row["state"] == DocumentState.FAILED:
+            transaction.count(DOCUMENTS_ENDED, DocumentState.FAILED, row["reason"])
 
 
 def _row(position: int, entry: Entry) -> Row:

@@ -9,6 +9,7 @@ from storage.database import Row, Transaction, in_list
 from storage.errors import Failure
 from storage.records import DocumentRecord, JobRecord, columns
 from storage.states import JobState, WebhookState, outcome, sources_of
+from storage.tallies import JOBS_ENDED
 
 EVENT_TYPES = {
     JobState.COMPLETED: "download.completed",
@@ -62,6 +63,7 @@ def end(
     )
     if job is None:
         raise AssertionError(f"job {job_id} ended twice")
+    transaction.count(JOBS_ENDED, state)
     turns.leave(transaction, job_id)
     _record_event(transaction, job)
     transaction.changed(job_id, job["revision"])

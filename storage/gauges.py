@@ -1,4 +1,4 @@
-"""How Autos stands right now, in numbers: one transaction, four small statements, for a metric.
+"""How Autos stands right now, in numbers: one transaction, a few small statements, for a metric.
 
 None of them walks what has ended, or what only grows.
 """
@@ -12,7 +12,7 @@ from storage.database import Database, in_list
 from storage.logins import IS_REFUSED, Login
 from storage.repairs import IN_TROUBLE
 from storage.slots import PORTAL, Limits
-from storage.states import JOB_RUNNING, DocumentState
+from storage.states import IN_LANE, JOB_RUNNING, DocumentState, WebhookState
 
 _WHOLE = f"""
 SELECT EXISTS (SELECT FROM logins WHERE login_key = %(login_key)s AND {IS_REFUSED})
@@ -51,6 +51,24 @@ FROM (
 ) AS running GROUP BY state
 """
 
+# What waits is what is left of the listed: counted by the jobs, since it may be very much.
+_OPEN = f"""
+SELECT coalesce(sum(total_documents - completed_documents - failed_documents
+    - cancelled_documents), 0) AS open
+FROM jobs WHERE state IN ({in_list(sorted(JOB_RUNNING))}) AND total_documents IS NOT NULL
+"""
+
+_IN_LANE = f"""
+SELECT state, count(*) AS documents FROM documents WHERE state IN ({in_list(sorted(IN_LANE))})
+GROUP BY state
+"""
+
+_WEBHOOKS = f"""
+SELECT count(*) AS due,
+    coalesce(extract(epoch FROM clock_timestamp() - min(next_attempt_time)), 0)::float8 AS oldest_s
+FROM webhooks WHERE state = '{WebhookState.PENDING}' AND next_attempt_time <= clock_timestamp()
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
@@ -58,7 +76,8 @@ class Gauges:
 
     `at_once`: how many requests may be at the portal now, less than what is set in a slow start.
     A job waits that has something to ask the portal for and no request under way; `oldest_s`: how
-    long ago the run of the oldest of these began.
+    long ago the run of the oldest of these began. `documents`, by state, are those of jobs that run
+    and that are not over; `webhook_oldest_s`: for how long the oldest due webhook has been due.
     """
 
     is_login_refused: bool
@@ -70,6 +89,9 @@ class Gauges:
     jobs: Mapping[str, int]
     jobs_waiting: int
     oldest_s: float
+    documents: Mapping[str, int]
+    webhooks_due: int
+    webhook_oldest_s: float
     spools_in_trouble: int
 
 
@@ -85,6 +107,9 @@ def read(database: Database, limits: Limits, login: Login) -> Gauges:
         requests = transaction.all(_REQUESTS)
         courts = transaction.all(_COURTS)
         jobs = transaction.all(_JOBS)
+        is_open = int(transaction.only(_OPEN)["open"])
+        in_lane = {row["state"]: row["documents"] for row in transaction.all(_IN_LANE)}
+        hooks = transaction.only(_WEBHOOKS)
     return Gauges(
         is_login_refused=whole["is_login_refused"],
         paused_s=whole["paused_s"],
@@ -95,5 +120,14 @@ def read(database: Database, limits: Limits, login: Login) -> Gauges:
         jobs=dict.fromkeys(sorted(JOB_RUNNING), 0) | {row["state"]: row["jobs"] for row in jobs},
         jobs_waiting=sum(row["waiting"] for row in jobs),
         oldest_s=max((row["oldest_s"] for row in jobs), default=0.0),
+        documents=_documents(is_open, in_lane),
+        webhooks_due=hooks["due"],
+        webhook_oldest_s=hooks["oldest_s"],
         spools_in_trouble=whole["spools_in_trouble"],
     )
+
+
+def _documents(is_open: int, in_lane: Mapping[str, int]) -> dict[str, int]:
+    # The statements see different moments.
+    waiting = max(0, is_open - sum(in_lane.values()))
+    return {DocumentState.PENDING: waiting, **dict.fromkeys(sorted(IN_LANE), 0), **in_lane}

@@ -39,6 +39,8 @@ class StartRequest:
     max_age_s: float
     given_max_age_s: float | None
     priority: Priority = Priority.NORMAL
+    # Where the call stands in a trace (W3C Trace Context): what the job does becomes part of it.
+    traceparent: str | None = None
 
     @property
     def payload_sha256(self) -> str:
@@ -131,9 +133,9 @@ def _insert_or_join(
         made = transaction.one(
             """
             INSERT INTO jobs (job_id, client, process_number, state, priority, max_age_s,
-                start_time, deadline_time)
+                traceparent, start_time, deadline_time)
             VALUES (%(job_id)s, %(client)s, %(process_number)s, %(state)s, %(priority)s,
-                %(max_age_s)s,
+                %(max_age_s)s, %(traceparent)s,
                 CASE WHEN %(state)s = 'PROCESSING' THEN clock_timestamp() END,
                 clock_timestamp() + %(deadline_s)s * interval '1 second')
             ON CONFLICT DO NOTHING RETURNING *
@@ -144,6 +146,7 @@ def _insert_or_join(
             state=state,
             priority=request.priority,
             max_age_s=request.max_age_s,
+            traceparent=request.traceparent,
             deadline_s=job_deadline_s,
         )
         if made:

@@ -17,6 +17,7 @@ from storage.errors import AttemptError, Failure, LeaseLost, TooFast
 from storage.outcomes import Outcome
 from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import JobState, sources_of
+from storage.tallies import LEASES_LOST
 from storage.turns import IS_ASKED_FOR_ANOTHER
 
 WORKER_LOST = Failure(
@@ -44,6 +45,7 @@ class ListingClaim:
     lease: UUID
     listed_by: UUID | None
     is_doubted: bool
+    traceparent: str | None = None
 
 
 def is_unlisted(database: Database, job_id: UUID) -> bool:
@@ -111,6 +113,8 @@ def _claim(
     )
     if row is None:
         return None
+    if job["listing_lease"] is not None:
+        transaction.count(LEASES_LOST, "list")
     transaction.changed(row["job_id"], row["revision"])
     return ListingClaim(
         job_id=row["job_id"],
@@ -119,6 +123,7 @@ def _claim(
         lease=lease,
         listed_by=listed_by,
         is_doubted=row["listing_doubt_time"] is not None,
+        traceparent=row["traceparent"],
     )
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+from types import TracebackType
 
 import structlog
 
 
-def configure(log_format: str, *, process: str) -> None:
-    """Sends every log line to stderr, ours and those of libraries, as "json" or "text"."""
+def configure(log_format: str | None, *, process: str) -> None:
+    """Sends every log line to stderr, ours and those of libraries, as "json" or "text".
+
+    None: text on a terminal, JSON otherwise. An exception that ends the process or a thread is a
+    line too.
+    """
+    log_format = log_format or ("text" if sys.stderr.isatty() else "json")
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _named(process),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -52,4 +60,27 @@ def configure(log_format: str, *, process: str) -> None:
     # Their lines about each connection say nothing that ours do not, and could show URLs.
     for noisy in ("urllib3", "requests", "dramatiq", "peewee"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    structlog.contextvars.bind_contextvars(process=process)
+    sys.excepthook = _tell_uncaught
+    threading.excepthook = lambda args: _tell_uncaught(
+        args.exc_type, args.exc_value, args.exc_traceback
+    )
+
+
+def _named(process: str) -> structlog.types.Processor:
+    """Names the process in every line; a context variable would do so in one thread only."""
+
+    def name(
+        _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
+    ) -> structlog.types.EventDict:
+        event["process"] = process
+        return event
+
+    return name
+
+
+def _tell_uncaught(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
+    if error is None or not issubclass(kind, Exception):
+        return
+    structlog.get_logger().critical("uncaught", exc_info=(kind, error, trace))

@@ -23,6 +23,7 @@ from storage.jobs import own, view
 from storage.objects import Objects
 from storage.records import JobView
 from storage.states import DocumentState, JobState, WebhookState, sources_of
+from storage.tallies import DOCUMENTS_ENDED, REUSED
 
 T = TypeVar("T")
 
@@ -44,6 +45,7 @@ def rerun(
     request_id: UUID | None,
     job_deadline_s: int,
     limit_s: float,
+    traceparent: str | None = None,
 ) -> tuple[JobView, bool]:
     """The job in a new run, and whether this call began it (not: the request_id did before).
 
@@ -53,7 +55,7 @@ def rerun(
     NOTHING_TO_RETRY, or CASE_ACTIVE when another job of the case runs; RequestIdReused.
     """
     in_bucket: dict[str, bool] = {}
-    begin = partial(_rerun, client, job_id, request_id, job_deadline_s, in_bucket)
+    begin = partial(_rerun, client, job_id, request_id, job_deadline_s, traceparent, in_bucket)
     while True:
         try:
             return _begun(database, begin)
@@ -86,6 +88,7 @@ def _rerun(
     job_id: UUID,
     request_id: UUID | None,
     job_deadline_s: int,
+    traceparent: str | None,
     in_bucket: Mapping[str, bool],
     transaction: Transaction,
 ) -> tuple[JobView, bool]:
@@ -101,7 +104,8 @@ def _rerun(
             "NOTHING_TO_RETRY", "No document of this job failed in a way to retry.", str(job_id)
         )
     _supersede_webhooks(transaction, job)
-    job = end_if_over(transaction, _reopen(transaction, job, carried, failed, job_deadline_s))
+    reopened = _reopen(transaction, job, carried, failed, job_deadline_s, traceparent)
+    job = end_if_over(transaction, reopened)
     if request_id is not None:
         transaction.run(
             "INSERT INTO requests (client, request_id, payload_sha256, job_id)"
@@ -194,6 +198,8 @@ def _carry_over(transaction: Transaction, job: Row, keys: list[str]) -> list[int
         revision=job["revision"],
         keys=keys,
     )
+    if rows:
+        transaction.count(DOCUMENTS_ENDED, DocumentState.AVAILABLE, REUSED, by=len(rows))
     return [row["size_bytes"] for row in rows]
 
 
@@ -231,7 +237,12 @@ def _supersede_webhooks(transaction: Transaction, job: Row) -> None:
 
 
 def _reopen(
-    transaction: Transaction, job: Row, carried: list[int], failed: int, job_deadline_s: int
+    transaction: Transaction,
+    job: Row,
+    carried: list[int],
+    failed: int,
+    job_deadline_s: int,
+    traceparent: str | None,
 ) -> Row:
     row = transaction.only(
         f"""
@@ -247,7 +258,7 @@ def _reopen(
             listing_attempt_count = 0, listing_pause_count = 0, listing_lost_count = 0,
             listing_failing_since = NULL,
             listing_doubt_time = CASE WHEN listed_time IS NOT NULL THEN listing_doubt_time END,
-            rerun_time = clock_timestamp()
+            rerun_time = clock_timestamp(), traceparent = %(traceparent)s
         WHERE job_id = %(job_id)s AND state IN ({in_list(sources_of(JobState.PROCESSING))})
         RETURNING *
         """,
@@ -256,6 +267,7 @@ def _reopen(
         carried_bytes=sum(carried),
         failed=failed,
         deadline_s=job_deadline_s,
+        traceparent=traceparent,
     )
     turns.enter(transaction, job["job_id"])
     transaction.changed(row["job_id"], row["revision"])

@@ -66,7 +66,9 @@ class Settings:
     lease_s: int
     clock_interval_ms: int
     orphan_age_s: int
-    log_format: str
+    log_format: str | None
+    otlp_endpoint: str | None
+    is_channelz_on: bool
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -108,7 +110,7 @@ class Settings:
                 "PDPJ_PROBE_PATIENCE_S", _whole(0, 86_400), default=120
             ),
             grpc_listen=read.given("GRPC_LISTEN", _listen, default="127.0.0.1:50051"),
-            metrics_listen=read.given("METRICS_LISTEN", _listen, default=None),
+            metrics_listen=read.given("METRICS_LISTEN", _metrics_listen, default=None),
             webhook_secrets=read.given("WEBHOOK_SECRET", _webhook_secrets),
             webhook_allowed_hosts=read.given("WEBHOOK_ALLOWED_HOSTS", _receivers, default=()),
             lanes_per_job=read.given("LANES_PER_JOB", _whole(1, 100), default=5),
@@ -132,7 +134,9 @@ class Settings:
             lease_s=read.given("LEASE_S", _whole(3, 600), default=15),
             clock_interval_ms=read.given("CLOCK_INTERVAL_MS", _whole(50, 60_000), default=2_000),
             orphan_age_s=read.given("ORPHAN_AGE_S", _whole(1, 31_536_000), default=86_400),
-            log_format=read.given("LOG_FORMAT", _one_of("json", "text"), default="json"),
+            log_format=read.given("LOG_FORMAT", _one_of("json", "text"), default=None),
+            otlp_endpoint=read.given("OTEL_EXPORTER_OTLP_ENDPOINT", _otlp_url, default=None),
+            is_channelz_on=read.given("GRPC_CHANNELZ", _one_of("on", "off"), default="off") == "on",
         )
         read.check_credentials()
         read.raise_problems()
@@ -247,6 +251,21 @@ def _listen(text: str) -> str:
     if not host or not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65_535:
         raise ValueError("must be host:port")
     return text
+
+
+def _metrics_listen(text: str) -> str:
+    # Each process takes a port of its own from there on.
+    if int(_listen(text).rpartition(":")[2]) > 65_531:
+        raise ValueError("must be host:port with a port up to 65531")
+    return text
+
+
+def _otlp_url(text: str) -> str:
+    url = _url(text, "http", "https")
+    parts = urlsplit(url)
+    if not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be http(s)://host[:port][/path] without user info or query")
+    return url
 
 
 def _comma_list(text: str) -> tuple[str, ...]:

@@ -129,6 +129,16 @@ class Spool:
             return "The disk of the spool is full."
         return ""
 
+    @property
+    def max_bytes(self) -> int:
+        """How much it may hold."""
+        return self._max_bytes
+
+    def usage(self) -> tuple[int, int]:
+        """How many files wait here, and their bytes with what is reserved for them."""
+        sizes_bytes = list(self._sizes_bytes())
+        return len(sizes_bytes), sum(sizes_bytes)
+
     def trouble(self) -> str:
         """Why no file of a usual size has room now; empty while one has."""
         return self._lack(UNKNOWN_SIZE_BYTES)

@@ -12,6 +12,7 @@ from storage.database import Database, Row, Transaction, in_list
 from storage.errors import LeaseLost, PreconditionFailed
 from storage.records import DocumentRecord, JobRecord, JobView
 from storage.states import WebhookState, sources_of
+from storage.tallies import LEASES_LOST
 
 # Seconds between one attempt and the next; the first is made at once.
 SCHEDULE_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -40,12 +41,14 @@ class Delivery:
     event_time: datetime
     job: JobRecord
     documents: tuple[DocumentRecord, ...]
+    traceparent: str | None = None
 
 
 def claim(database: Database, job_id: UUID, position: int, *, lease_s: float) -> Delivery | None:
     """The webhook, leased for one attempt; None when it is not due or somebody has it."""
     with database.transaction() as transaction:
-        if not _has_room(transaction, job_id, position):
+        before = _if_room(transaction, job_id, position)
+        if before is None:
             return None
         hook = transaction.one(
             f"""
@@ -63,8 +66,11 @@ def claim(database: Database, job_id: UUID, position: int, *, lease_s: float) ->
         )
         if hook is None:
             return None
+        if before["lease"] is not None:
+            transaction.count(LEASES_LOST, "webhook")
         event = transaction.only(
-            "SELECT type, event_time, job, documents FROM events WHERE event_id = %(event_id)s",
+            "SELECT type, event_time, events.job, documents, traceparent"
+            " FROM events JOIN jobs USING (job_id) WHERE event_id = %(event_id)s",
             event_id=hook["event_id"],
         )
     return Delivery(
@@ -79,26 +85,27 @@ def claim(database: Database, job_id: UUID, position: int, *, lease_s: float) ->
         event_time=event["event_time"],
         job=JobRecord.of_json(event["job"]),
         documents=tuple(DocumentRecord.of_json(d) for d in event["documents"]),
+        traceparent=event["traceparent"],
     )
 
 
-def _has_room(transaction: Transaction, job_id: UUID, position: int) -> bool:
-    """Whether the webhook's receiver may have one more delivery at once."""
+def _if_room(transaction: Transaction, job_id: UUID, position: int) -> Row | None:
+    """The webhook's row, if its receiver may have one more delivery at once."""
     # The lock makes two claims for one receiver count one after the other.
     held = transaction.one(
-        "SELECT receiver, pg_advisory_xact_lock(hashtextextended(receiver, 0)) FROM webhooks"
+        "SELECT receiver, lease, pg_advisory_xact_lock(hashtextextended(receiver, 0)) FROM webhooks"
         " WHERE job_id = %(job_id)s AND position = %(position)s",
         job_id=job_id,
         position=position,
     )
     if held is None:
-        return False
+        return None
     busy = transaction.only(
         "SELECT count(*) AS count FROM webhooks WHERE receiver = %(receiver)s"
         " AND lease IS NOT NULL AND lease_until >= clock_timestamp()",
         receiver=held["receiver"],
     )
-    return bool(busy["count"] < PER_RECEIVER)
+    return held if busy["count"] < PER_RECEIVER else None
 
 
 def next_due(database: Database, receiver: str) -> tuple[UUID, int] | None:

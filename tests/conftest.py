@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from dev.folder import DataFolder
 from dev.postgres import postgres
 from dev.servers import EMBEDDED, Kinds, Servers, start_all
+from tests.schedule import Schedule, place_of
 
 # Recognisable, so that a test can look for them where they must not be.
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"planted-webhook-secret-0123456789").decode()
@@ -27,6 +29,21 @@ hypothesis.settings.register_profile(
     "autos", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("autos")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedule | None:
+    """How `--dist loadfile` deals the files out to the processes of `-n`."""
+    if config.option.dist != "loadfile":
+        return None
+    config.option.loadscopereorder = False  # sorted already, see below
+    return Schedule(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes longest begins first. Each process sorts alike; without processes nobody does."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        items.sort(key=lambda item: place_of(item.location[0]))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ import time
 from functools import partial
 from uuid import UUID, uuid4
 
+import structlog
+
 from actors.keeper import Keeper
 from dev.deadline import until
 from storage import claims, jobs
@@ -226,3 +228,14 @@ def test_work_stops_when_its_lease_is_over_even_while_a_renewal_hangs() -> None:
         hangs.set()
 
     assert stopped_in_time
+
+
+def test_a_lost_lease_is_told_with_the_job_it_was_for() -> None:
+    keeper, lost = Keeper(lambda _: set(), lease_s=0.5), threading.Event()
+    with (
+        structlog.testing.capture_logs() as lines,
+        structlog.contextvars.bound_contextvars(job_id="the job"),
+        keeper.holding(uuid4(), lost.set),
+    ):
+        assert lost.wait(60)
+    assert [line["job_id"] for line in lines if line["event"] == "lease lost"] == ["the job"]

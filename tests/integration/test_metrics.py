@@ -59,6 +59,9 @@ def test_nothing_there_is_told_as_nothing(database: Database) -> None:
         jobs={"PENDING": 0, "PROCESSING": 0},
         jobs_waiting=0,
         oldest_s=0.0,
+        documents={"PENDING": 0, "DOWNLOADING": 0, "DOWNLOADED": 0},
+        webhooks_due=0,
+        webhook_oldest_s=0.0,
         spools_in_trouble=0,
     )
 
@@ -179,6 +182,38 @@ def test_the_oldest_is_the_one_that_waits_longest_since_its_run_began(
     assert _read(database).oldest_s < 50_000
 
 
+def test_documents_of_running_jobs_are_counted_by_state(database: Database) -> None:
+    job_id = scenes.listed_job(database, 4)
+    assert _read(database).documents == {"PENDING": 4, "DOWNLOADING": 0, "DOWNLOADED": 0}
+
+    spool_id = scenes.living_spool(database)
+    claims.spooled(database, scenes.claimed(database, job_id, spool_id=spool_id), scenes.PDF)
+    scenes.claimed(database, job_id, spool_id=spool_id)
+    assert _read(database).documents == {"PENDING": 2, "DOWNLOADING": 1, "DOWNLOADED": 1}
+
+    jobs.cancel(database, CLIENT, job_id)
+    assert set(_read(database).documents.values()) == {0}
+
+
+def test_due_webhooks_are_told_with_the_age_of_the_oldest(database: Database) -> None:
+    for _ in range(2):
+        view, _ = scenes.start(database, scenes.request(webhook_url=scenes.HOOK))
+        jobs.cancel(database, CLIENT, view.job.job_id)
+    assert _read(database).webhooks_due == 2
+    scenes.execute(
+        database,
+        "UPDATE webhooks SET next_attempt_time = clock_timestamp()"
+        " - 70000 * interval '1 second' WHERE job_id = %(id)s",
+        id=view.job.job_id,
+    )
+    assert 70_000 <= _read(database).webhook_oldest_s < 90_000
+
+    scenes.execute(
+        database, "UPDATE webhooks SET next_attempt_time = clock_timestamp() + interval '1 day'"
+    )
+    assert (_read(database).webhooks_due, _read(database).webhook_oldest_s) == (0, 0)
+
+
 def test_a_living_spool_without_room_is_told(database: Database) -> None:
     repairs.beat(database, uuid4(), "")
     repairs.beat(database, uuid4(), "The disk of the spool is full.")
@@ -212,6 +247,11 @@ def test_a_scrape_tells_every_gauge(database: Database) -> None:
         "autos_jobsPROCESSING": 1,
         "autos_jobs_waiting": 0,
         "autos_queue_oldest_seconds": 0,
+        "autos_documentsPENDING": 0,
+        "autos_documentsDOWNLOADING": 2,
+        "autos_documentsDOWNLOADED": 0,
+        "autos_webhooks_due": 0,
+        "autos_webhook_oldest_seconds": 0,
         "autos_spools_in_trouble": 1,
     }
 

@@ -108,8 +108,8 @@ _LEASES = (
     _mutant(
         "the stop of work that has lost its lease",
         "actors/keeper.py",
-        '                log.warning("lease lost", lease=str(lease))\n                on_lost()',
-        '                log.warning("lease lost", lease=str(lease))',
+        "                held.on_lost()\n",
+        "",
         KEEPER,
     ),
     _mutant(
@@ -560,10 +560,17 @@ _TOLD = (
         POSTER,
     ),
     _mutant(
+        "the counting only after the commit",
+        "storage/database.py",
+        "        if self._on_count:\n            for (series",
+        "        if self._on_count:\n            pass\n        if False:\n            for (series",
+        CLAIMS,
+    ),
+    _mutant(
         "the limit of deliveries for one receiver",
         "storage/webhooks.py",
-        'return bool(busy["count"] < PER_RECEIVER)',
-        "return True",
+        'return held if busy["count"] < PER_RECEIVER else None',
+        "return held",
         HOOKS,
     ),
     _mutant(

@@ -61,7 +61,7 @@ WRONG = {
     "S3_PUBLIC_ENDPOINT_URL": ("s3", f"https://:{SECRET}@s3"),
     "PDPJ_BASE_URL": ("portal", "https://portal/api"),
     "GRPC_LISTEN": ("50051", ":50051", "host:", "host:port", "host:65536", "host:\u0661"),
-    "METRICS_LISTEN": ("9100", ":9100", "host:", "host:port", "host:65536"),
+    "METRICS_LISTEN": ("9100", ":9100", "host:", "host:port", "host:65536", "host:65532"),
     "WEBHOOK_SECRET": (
         *(SECRET, f"whsec_{SECRET}", ",", f"{KEY},{SECRET}", KEY.removeprefix("whsec_")),
         *("whsec_" + base64.b64encode(b"k" * size).decode() for size in (0, 23, 65)),
@@ -82,6 +82,11 @@ WRONG = {
     "LEASE_S": ("2", "601"),
     "CLOCK_INTERVAL_MS": ("49",),
     "LOG_FORMAT": ("xml",),
+    "GRPC_CHANNELZ": ("1", "yes"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": (
+        *("collector:4318", "ftp://collector", "http://", f"http://user:{SECRET}@collector"),
+        *(f"http://collector?key={SECRET}", f"http://collector#{SECRET}"),
+    ),
 }
 
 
@@ -227,6 +232,11 @@ def test_defaults() -> None:
     assert settings.pdpj_base_url == PORTAL_URL
     assert settings.grpc_listen == "127.0.0.1:50051"
     assert settings.metrics_listen is None
+    assert (settings.otlp_endpoint, settings.is_channelz_on, settings.log_format) == (
+        None,
+        False,
+        None,
+    )
     assert settings.webhook_secrets == (KEY,)
     assert settings.webhook_allowed_hosts == ()
     assert settings.lanes_per_job == 5
@@ -252,10 +262,14 @@ def test_what_is_set_is_taken() -> None:
             "WEBHOOK_ALLOWED_HOSTS": " a.org , *.b.org,, ",
             "LISTING_MAX_AGE_S": "0",
             "METRICS_LISTEN": "[::1]:9100",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector:4318/otlp",
+            "GRPC_CHANNELZ": "on",
         }
     )
 
     assert settings.metrics_listen == "[::1]:9100"
+    assert settings.otlp_endpoint == "https://collector:4318/otlp"
+    assert settings.is_channelz_on
     assert settings.spool_dir == Path("/data/spool")
     assert settings.s3_public_endpoint_url == "https://files.example.org"
     assert settings.spool_id == UUID("6f0a1f5e-5f0b-4a0f-9d55-2f5f6c1f3a10")

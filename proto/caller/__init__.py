@@ -1,0 +1,1 @@
+"""What proto/client.py is made of. Callers import from proto.client."""

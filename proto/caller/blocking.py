@@ -1,0 +1,272 @@
+"""The client for threads."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from proto import downloads_pb2 as pb
+from proto import downloads_pb2_grpc as pb_grpc
+from proto.caller import calls
+from proto.caller.calls import Call
+from proto.caller.connection import ADDRESS, Connection
+from proto.caller.errors import AutosError, Unavailable
+from proto.caller.patience import Patience
+from proto.caller.pulling import PARALLEL, Pull, Pulled, PulledFile
+from proto.caller.refusals import refusal
+from proto.caller.resume import JOB_ENDS
+from proto.caller.silence import heard_within
+from proto.caller.watching import CUT_SHORT, Watching
+
+R = TypeVar("R", bound=Message)
+
+TIMEOUT_S = 30.0
+ATTEMPT_S = 10.0
+PATIENCE_S = 300.0
+HEARTBEAT_S = 10.0
+OnPause = Callable[[AutosError, float], object]
+
+
+class Client:
+    """Autos for threads; one may be shared by many. Close it, or use it in a `with` block.
+
+    `connection`: an address, or a Connection with TLS and token. Every call is tried again while
+    the server is away or asks for a pause, for `timeout_s` in all; calls that start something
+    carry a request_id, so that none is done twice. `on_pause` is told why, and for how many
+    seconds, each time. Every method raises AutosError, see proto/caller/errors.py.
+    """
+
+    def __init__(
+        self,
+        connection: Connection | str = ADDRESS,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        on_pause: OnPause = lambda _error, _pause_s: None,
+    ) -> None:
+        if isinstance(connection, str):
+            connection = Connection(connection)
+        self._connection = connection
+        self._timeout_s = timeout_s
+        self._on_pause = on_pause
+        self._channel = _channel(connection)
+        self._stub = pb_grpc.DownloadServiceStub(self._channel)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None, **options: Any) -> Self:
+        """By the AUTOS_... variables, see Connection.from_env; `options` as above."""
+        return cls(Connection.from_env(os.environ if env is None else env), **options)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._connection!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what is under way and hang up."""
+        self._channel.close()
+
+    def start(
+        self,
+        process_number: str,
+        *,
+        webhook_url: str = "",
+        request_id: str | None = None,
+        max_age: timedelta | None = None,
+        priority: pb.Priority = pb.PRIORITY_UNSPECIFIED,
+    ) -> pb.StartDownloadResponse:
+        """The job that serves the case; `created` says whether this call made it."""
+        return self._call(
+            calls.start(
+                process_number,
+                webhook_url=webhook_url,
+                request_id=request_id,
+                max_age=max_age,
+                priority=priority,
+            )
+        )
+
+    def status(self, target: str) -> pb.Job:
+        """A job by its job_id, or the newest of a process number."""
+        return self._call(calls.status(target)).job
+
+    def watch(
+        self,
+        target: str,
+        *,
+        after_revision: int = 0,
+        timeout_s: float | None = None,
+        patience_s: float | None = PATIENCE_S,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> Iterator[pb.WatchProgressResponse]:
+        """The job and its documents as they change; the ended job is the last.
+
+        Goes on by itself when the stream breaks or falls silent for three heartbeats. Nothing comes
+        twice and nothing is left out: documents and jobs each by growing revision, of each the
+        latest state. `after_revision` (with a job_id): the `revision` of the last message that was
+        seen of this job. Gives up when the server was away for `patience_s` (None: never), and
+        raises TookTooLong after `timeout_s`.
+        """
+        watching = Watching(
+            target,
+            after_revision=after_revision,
+            timeout_s=timeout_s,
+            patience_s=patience_s,
+            heartbeat_s=heartbeat_s,
+        )
+        while True:
+            broken: AutosError = Unavailable(CUT_SHORT)
+            try:
+                with self._stream(watching) as messages:
+                    for message in messages:
+                        if watching.take(message):
+                            yield message
+                        if watching.is_over:
+                            return
+            except grpc.RpcError as error:
+                broken = refusal(error, self._connection.address)
+            self._wait(watching, broken)
+
+    def wait(
+        self,
+        target: str,
+        *,
+        timeout_s: float | None = None,
+        patience_s: float | None = PATIENCE_S,
+    ) -> pb.Job:
+        """The job at its end. Raises TookTooLong after `timeout_s`; the job goes on."""
+        job = self.status(target)
+        if job.state not in JOB_ENDS:
+            # What has changed already is of no interest here.
+            for message in self.watch(
+                job.job_id,
+                after_revision=job.revision,
+                timeout_s=timeout_s,
+                patience_s=patience_s,
+            ):
+                job = message.job if message.HasField("job") else job
+        return job
+
+    def jobs(
+        self,
+        *,
+        process_number: str = "",
+        states: Iterable[pb.JobState] = (),
+        page_size: int = calls.JOBS_PAGE,
+    ) -> Iterator[pb.Job]:
+        """All jobs, newest first; pages are fetched as they are needed."""
+        for page in self._pages(calls.jobs(process_number, states, page_size)):
+            yield from page.jobs
+
+    def documents(
+        self,
+        job_id: str,
+        *,
+        states: Iterable[pb.DocumentState] = (),
+        page_size: int = calls.DOCUMENTS_PAGE,
+    ) -> Iterator[pb.Document]:
+        """All documents of a job in the order of the case file; pages as they are needed."""
+        for page in self._pages(calls.documents(job_id, states, page_size)):
+            yield from page.documents
+
+    def cancel(self, job_id: str) -> pb.Job:
+        """Stop a job. One that has ended is given unchanged."""
+        return self._call(calls.cancel(job_id)).job
+
+    def retry(self, job_id: str, *, request_id: str | None = None) -> pb.Job:
+        """Run the failed documents of an ended job again."""
+        return self._call(calls.retry(job_id, request_id)).job
+
+    def url(
+        self, job_id: str, document_id: str, *, lifetime: timedelta | None = None
+    ) -> pb.GetDocumentUrlResponse:
+        """A presigned URL of a stored document. It is a secret: whoever has it can read."""
+        return self._call(calls.url(job_id, document_id, lifetime))
+
+    def redeliver(self, job_id: str) -> pb.Job:
+        """Send the webhook of an ended job again."""
+        return self._call(calls.redeliver(job_id)).job
+
+    def download_to(
+        self,
+        folder: str | Path,
+        job_id: str,
+        *,
+        parallel: int = PARALLEL,
+        on_file: Callable[[PulledFile], object] = lambda _: None,
+        on_bytes: Callable[[int], object] = lambda _: None,
+    ) -> Pulled:
+        """Fetch every available document of a job into `folder`, `parallel` at once.
+
+        Each is compared with its size and SHA-256 before it gets its name; what is there already is
+        left alone, and what is there with other bytes is replaced. `on_file` and `on_bytes` are
+        called from several threads. Raises PullFailed when some could not be fetched, after all
+        others were; OSError when the folder cannot be written to.
+        """
+        return Pull(
+            documents=list(self.documents(job_id)),
+            folder=Path(folder),
+            mint=lambda document: self.url(job_id, document.document_id).url,
+            parallel=parallel,
+            on_file=on_file,
+            on_bytes=on_bytes,
+        ).run()
+
+    def _call(self, call: Call[R]) -> R:
+        patience = Patience(self._timeout_s)
+        while True:
+            try:
+                answer: R = getattr(self._stub, call.method)(
+                    call.request,
+                    timeout=min(ATTEMPT_S, patience.left_s),
+                    metadata=self._connection.metadata,
+                )
+            except grpc.RpcError as error:
+                self._wait(patience, refusal(error, self._connection.address))
+            else:
+                return answer
+
+    def _pages(self, call: Call[R]) -> Iterator[R]:
+        following: Call[R] | None = call
+        while following is not None:
+            answer = self._call(following)
+            yield answer
+            following = calls.next_page(following, answer)
+
+    @contextmanager
+    def _stream(self, watching: Watching) -> Iterator[Iterator[pb.WatchProgressResponse]]:
+        call, limit_s = watching.stream()
+        stream = self._stub.WatchProgress(
+            call.request, timeout=limit_s, metadata=self._connection.metadata
+        )
+        with heard_within(stream, stream.cancel, watching.silence_s) as messages:
+            yield messages
+
+    def _wait(self, patience: Patience | Watching, error: AutosError) -> None:
+        pause_s = patience.pause_s(error)
+        self._on_pause(error, pause_s)
+        time.sleep(pause_s)
+
+
+def _channel(connection: Connection) -> grpc.Channel:
+    credentials = connection.credentials()
+    if credentials is None:
+        return grpc.insecure_channel(connection.target, connection.options)
+    return grpc.secure_channel(connection.target, credentials, connection.options)

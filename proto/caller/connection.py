@@ -1,0 +1,164 @@
+"""Where Autos is and how it is spoken to: address, TLS, token. The token is in no repr."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+import grpc
+
+from proto.caller.errors import WrongSettings
+
+ADDRESS = "127.0.0.1:50051"
+PORT = 50051
+TLS_PORT = 443
+# RFC 6750. A header that is none would only be refused with a text that shows it.
+_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+OPTIONS: tuple[tuple[str, int], ...] = (
+    # Calls are tried again by patience.py. gRPC's own retries give up after five times, and hide
+    # a refusal behind DEADLINE_EXCEEDED when the server asks for a pause beyond the deadline.
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 3_000),
+    # Finds a dead peer in about a minute; a watch finds it by its heartbeats, sooner. More often
+    # would strain the limits that servers set to pings.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A page of 1,000 documents, each with the longest names there are.
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What it takes to reach Autos.
+
+    `address`: host:port, https://host:port (TLS), http://host:port (none) or unix:/path. Without a
+    scheme, TLS is used if one of the files is given. `ca_file`: who may vouch for the server, PEM;
+    without it the usual authorities. `cert_file` and `key_file`: who we are, PEM, for mutual TLS.
+    Raises WrongSettings.
+    """
+
+    address: str = ADDRESS
+    token: str = field(default="", repr=False)
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.token and not _TOKEN.fullmatch(self.token):
+            raise WrongSettings(
+                "The token has characters that no bearer token has; copy it once more."
+            )
+        if (self.cert_file is None) != (self.key_file is None):
+            raise WrongSettings("A certificate and its key go together: give both files.")
+        if not self.is_tls and (self.ca_file or self.cert_file):
+            raise WrongSettings(f"{self.address} says no TLS, but there are files for TLS.")
+        if self.token and not self.is_tls and not self._is_meant_plain:
+            raise WrongSettings(
+                f"The token would cross the network to {self.address} in the clear. Give the CA "
+                f"file, write https://{self.address}, or http://{self.address} if that is meant."
+            )
+        _ = self.target  # so that a wrong address is told at once
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """By AUTOS_ADDRESS, AUTOS_TOKEN, AUTOS_CA_FILE, AUTOS_CERT_FILE and AUTOS_KEY_FILE."""
+
+        def file(name: str) -> Path | None:
+            return Path(text) if (text := env.get(name, "").strip()) else None
+
+        return cls(
+            address=env.get("AUTOS_ADDRESS", "").strip() or ADDRESS,
+            token=env.get("AUTOS_TOKEN", "").strip(),
+            ca_file=file("AUTOS_CA_FILE"),
+            cert_file=file("AUTOS_CERT_FILE"),
+            key_file=file("AUTOS_KEY_FILE"),
+        )
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the server must prove who it is."""
+        scheme = self._scheme
+        return scheme == "https" or (not scheme and bool(self.ca_file or self.cert_file))
+
+    @property
+    def target(self) -> str:
+        """What gRPC dials."""
+        if self._scheme == "unix":
+            return self.address
+        rest = self.address.partition("://")[2] if self._scheme else self.address
+        try:
+            parts = urlsplit(f"//{rest}")
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        if not host or parts.path.strip("/") or parts.query or parts.username is not None:
+            raise WrongSettings(
+                f"{self.address!r} is no address: give host:port, such as {ADDRESS}."
+            )
+        named = f"[{host}]" if ":" in host else host
+        return f"{named}:{port or (TLS_PORT if self._scheme == 'https' else PORT)}"
+
+    @property
+    def options(self) -> list[tuple[str, int]]:
+        """For the channel."""
+        # Nobody's proxy leads to this machine itself.
+        proxy = [("grpc.enable_http_proxy", 0)] if self._is_local else []
+        return [*OPTIONS, *proxy]
+
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """For a channel with TLS, the token in them; None without TLS. Raises WrongSettings."""
+        if not self.is_tls:
+            return None
+        channel = grpc.ssl_channel_credentials(
+            _content(self.ca_file), _content(self.key_file), _content(self.cert_file)
+        )
+        if not self.token:
+            return channel
+        calls = grpc.access_token_call_credentials(self.token)
+        return grpc.composite_channel_credentials(channel, calls)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """For each call. Without TLS gRPC takes no call credentials, so the token goes here."""
+        if self.is_tls or not self.token:
+            return ()
+        return (("authorization", f"Bearer {self.token}"),)
+
+    @property
+    def _scheme(self) -> str:
+        if self.address.startswith("unix:"):
+            return "unix"
+        scheme, found, _ = self.address.partition("://")
+        if found and scheme not in ("http", "https"):
+            raise WrongSettings(f"{self.address!r}: only http:// and https:// are known.")
+        return scheme if found else ""
+
+    @property
+    def _is_meant_plain(self) -> bool:
+        return self._scheme in ("http", "unix") or self._is_local
+
+    @property
+    def _is_local(self) -> bool:
+        if self._scheme == "unix":
+            return True
+        host = urlsplit(f"//{self.target}").hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+
+def _content(file: Path | None) -> bytes | None:
+    if file is None:
+        return None
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise WrongSettings(f"{file} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,172 @@
+"""One document over a presigned URL into a file, as often as it takes, checked to the last byte.
+
+A presigned URL is a secret: no error here shows one, and no foreign error that does is its cause.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, build_opener
+
+from proto import downloads_pb2 as pb
+from proto.caller.errors import Unavailable
+from proto.caller.patience import Patience
+
+CHUNK_BYTES = 256 * 1024
+SOCKET_TIMEOUT_S = 30.0
+# Without a byte in between.
+PATIENCE_S = 60.0
+REFUSALS_MAX = 3
+REFUSED, GONE = (400, 401, 403), (404, 410)
+PARTIAL = 206
+
+
+class NotFetched(Exception):
+    """Why a document is not in its file: a sentence without its name."""
+
+
+class Stopped(Exception):
+    """Somebody asked to stop."""
+
+
+class _Broken(Exception):
+    """The connection broke, or the bucket is busy: go on later."""
+
+
+class _Refused(Exception):
+    """The URL is not taken: it may have expired."""
+
+
+class Transfer:
+    """A document on its way into `file`."""
+
+    def __init__(
+        self,
+        document: pb.Document,
+        file: BinaryIO,
+        *,
+        stop: threading.Event,
+        on_bytes: Callable[[int], object],
+    ) -> None:
+        self._document = document
+        self._file = file
+        self._stop = stop
+        self._on_bytes = on_bytes
+        self._size_bytes = 0
+        self._hash = hashlib.sha256()
+        # Over the proxies of the environment. It logs nothing.
+        self._opener = build_opener()
+
+    def run(self, mint: Callable[[], str]) -> None:
+        """Fetch all of it; `mint` gives a fresh URL.
+
+        Raises NotFetched, Stopped, or the OSError of the disk.
+        """
+        patience, refusals, url = Patience(PATIENCE_S), 0, mint()
+        while True:
+            before = self._size_bytes
+            try:
+                self._go_on(url)
+                break
+            except _Refused as refused:
+                refusals += 1
+                if refusals >= REFUSALS_MAX:
+                    raise NotFetched(f"the bucket refuses it ({refused})") from None
+                url = mint()
+            except _Broken as broken:
+                if self._size_bytes > before:
+                    patience.progressed()
+                self._wait(patience, broken)
+        if self._hash.hexdigest() != self._document.sha256:
+            raise NotFetched(
+                f"its bytes are not those that were stored: SHA-256 {self._hash.hexdigest()} "
+                f"instead of {self._document.sha256}"
+            )
+
+    def _wait(self, patience: Patience, broken: _Broken) -> None:
+        try:
+            pause_s = patience.pause_s(Unavailable(str(broken)))
+        except Unavailable:
+            raise NotFetched(f"the bucket does not give it ({broken})") from None
+        if self._stop.wait(pause_s):
+            raise Stopped
+
+    def _go_on(self, url: str) -> None:
+        with self._answer(url) as answer:
+            if answer.status != PARTIAL:
+                self._begin_anew()
+            for chunk in self._chunks(answer):
+                self._take(chunk)
+        if self._size_bytes < self._document.size_bytes:
+            raise _Broken("it was cut off")
+
+    def _take(self, chunk: bytes) -> None:
+        if self._stop.is_set():
+            raise Stopped
+        self._size_bytes += len(chunk)
+        if self._size_bytes > self._document.size_bytes:
+            raise NotFetched(
+                f"it is larger than what was stored, {self._document.size_bytes} bytes"
+            )
+        self._hash.update(chunk)
+        self._file.write(chunk)
+        self._on_bytes(len(chunk))
+
+    def _begin_anew(self) -> None:
+        if self._size_bytes:
+            self._on_bytes(-self._size_bytes)
+        self._file.seek(0)
+        self._file.truncate()
+        self._size_bytes, self._hash = 0, hashlib.sha256()
+
+    @contextmanager
+    def _answer(self, url: str) -> Iterator[http.client.HTTPResponse]:
+        if not url.startswith(("https://", "http://")):
+            raise NotFetched("its URL is none of https or http")
+        headers = {"Range": f"bytes={self._size_bytes}-"} if self._size_bytes else {}
+        with _foreign_errors():
+            answer = self._opener.open(
+                Request(url, headers=headers),  # noqa: S310 - looked at above
+                timeout=SOCKET_TIMEOUT_S,
+            )
+        with answer:
+            yield answer
+
+    def _chunks(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+        while True:
+            with _foreign_errors():
+                chunk = answer.read1(
+                    CHUNK_BYTES
+                )  # what is there: a stop must not wait for all of it
+            if not chunk:
+                return
+            yield chunk
+
+
+@contextmanager
+def _foreign_errors() -> Iterator[None]:
+    try:
+        yield
+    except HTTPError as error:
+        error.close()
+        if error.code in REFUSED:
+            raise _Refused(f"HTTP {error.code}") from None
+        if error.code in GONE:
+            raise NotFetched(f"it is no longer in the bucket (HTTP {error.code})") from None
+        raise _Broken(f"HTTP {error.code}") from None
+    except URLError as error:
+        raise _Broken(_name_of(error.reason)) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise _Broken(_name_of(error)) from None
+
+
+def _name_of(error: object) -> str:
+    """What broke, without a text that may hold the URL."""
+    told = error.strerror if isinstance(error, OSError) else None
+    return told or type(error).__name__

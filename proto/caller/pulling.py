@@ -1,0 +1,151 @@
+"""All available documents of a job into a folder, several at once, each whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from proto import downloads_pb2 as pb
+from proto.caller.errors import AutosError, PullFailed
+from proto.caller.fetching import CHUNK_BYTES, NotFetched, Stopped, Transfer
+from proto.caller.file_names import file_names
+
+PARALLEL = 4
+PART_PREFIX, PART_SUFFIX = ".autos-", ".part"
+# Nobody has written to it for that long: what wrote it was killed.
+PART_AGE_S = 3_600.0
+
+
+@dataclass(frozen=True)
+class PulledFile:
+    """A document in its file. `is_new`: it was fetched now; else it was there already."""
+
+    document: pb.Document
+    path: Path
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What is in the folder, in the order of the case; `missing` are not available."""
+
+    files: tuple[PulledFile, ...]
+    missing: tuple[pb.Document, ...]
+
+
+@dataclass(frozen=True)
+class Pull:
+    """What `run` does. `mint` gives a fresh URL of a document, from any thread.
+
+    `on_file` and `on_bytes` are called from several threads; what is fetched anew counts negative
+    first.
+    """
+
+    documents: Sequence[pb.Document]
+    folder: Path
+    mint: Callable[[pb.Document], str]
+    parallel: int = PARALLEL
+    on_file: Callable[[PulledFile], object] = lambda _: None
+    on_bytes: Callable[[int], object] = lambda _: None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> Pulled:
+        """Fetch what is not there. Raises PullFailed, AutosError of `mint`, OSError of the disk."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _sweep(self.folder)
+        available = [d for d in self.documents if d.state == pb.DOCUMENT_STATE_AVAILABLE]
+        names = file_names(available)
+        files, failures = self._all([(d, self.folder / names[d.document_id]) for d in available])
+        pulled = Pulled(
+            files=tuple(files[d.document_id] for d in available if d.document_id in files),
+            missing=tuple(d for d in self.documents if d.state != pb.DOCUMENT_STATE_AVAILABLE),
+        )
+        if failures:
+            raise PullFailed(pulled, failures)
+        return pulled
+
+    def _all(
+        self, wanted: Sequence[tuple[pb.Document, Path]]
+    ) -> tuple[dict[str, PulledFile], dict[str, str]]:
+        files: dict[str, PulledFile] = {}
+        failures: dict[str, str] = {}
+
+        def one(document: pb.Document, path: Path) -> None:
+            try:
+                files[document.document_id] = self._one(document, path)
+            except NotFetched as error:
+                failures[document.document_id] = f"{path.name} could not be fetched: {error}."
+
+        with ThreadPoolExecutor(self.parallel, thread_name_prefix="autos-pull") as pool:
+            futures = [pool.submit(one, *each) for each in wanted]
+            try:
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                # Also on Ctrl-C, and when the disk is full: the others need not go on.
+                if not all(future.done() for future in futures):
+                    self.stop.set()
+                    pool.shutdown(wait=True, cancel_futures=True)
+        errors = [future.exception() for future in done if not future.cancelled()]
+        for error in sorted(filter(None, errors), key=lambda e: isinstance(e, Stopped)):
+            raise error
+        return files, failures
+
+    def _one(self, document: pb.Document, path: Path) -> PulledFile:
+        if self.stop.is_set():
+            raise Stopped
+        if _is_there(document, path):
+            self.on_bytes(document.size_bytes)
+            pulled = PulledFile(document, path, is_new=False)
+        else:
+            with _whole_or_nothing(path) as file:
+                transfer = Transfer(document, file, stop=self.stop, on_bytes=self.on_bytes)
+                transfer.run(lambda: self._url(document))
+            pulled = PulledFile(document, path, is_new=True)
+        self.on_file(pulled)
+        return pulled
+
+    def _url(self, document: pb.Document) -> str:
+        try:
+            return self.mint(document)
+        except AutosError as error:
+            if error.reason in ("DOCUMENT_NOT_AVAILABLE", "DOCUMENT_NOT_FOUND"):
+                raise NotFetched(error.message.rstrip(".")) from error
+            raise
+
+
+def _is_there(document: pb.Document, path: Path) -> bool:
+    """Whether the file holds the document, to the last bit."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == document.size_bytes:
+            return hashlib.file_digest(file, "sha256").hexdigest() == document.sha256
+    return False
+
+
+@contextlib.contextmanager
+def _whole_or_nothing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the name `path` at the end of the block, and vanishes if that fails."""
+    part = path.with_name(f"{PART_PREFIX}{uuid4().hex}{PART_SUFFIX}")
+    try:
+        with part.open("xb", CHUNK_BYTES) as file:
+            yield file
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a pull that was killed has left."""
+    for part in folder.glob(f"{PART_PREFIX}*{PART_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > PART_AGE_S:
+                part.unlink()

@@ -1,0 +1,57 @@
+"""What a watch has told, and where it goes on after its stream broke. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+from proto import downloads_pb2 as pb
+from proto.caller import calls
+
+JOB_ENDS = frozenset(
+    {
+        pb.JOB_STATE_COMPLETED,
+        pb.JOB_STATE_PARTIALLY_COMPLETED,
+        pb.JOB_STATE_FAILED,
+        pb.JOB_STATE_CANCELLED,
+    }
+)
+
+
+class Resume:
+    """One watch over any number of streams.
+
+    What it lets through: documents by growing revision, jobs by growing revision, and the ended
+    job once, as the last. `is_over` after that.
+    """
+
+    def __init__(self, target: str, after_revision: int = 0) -> None:
+        self.is_over = False
+        self._target = target
+        self._revision = after_revision
+        self._told_job = -1
+        self._is_opening = True
+
+    def request(self, heartbeat_s: float) -> calls.Watch:
+        """The call that begins the next stream."""
+        self._is_opening = True
+        return calls.watch(self._target, self._revision, heartbeat_s)
+
+    def take(self, message: pb.WatchProgressResponse) -> bool:
+        """Whether the caller has not been told that yet."""
+        is_opening, self._is_opening = self._is_opening, False
+        if message.HasField("job"):
+            is_news = self._takes_job(message.job, is_opening)
+        else:
+            is_news = message.HasField("document") and message.revision > self._revision
+        # The opening job carries the caller's own revision: its documents are still to come.
+        self._revision = max(self._revision, message.revision)
+        return is_news
+
+    def _takes_job(self, job: pb.Job, is_opening: bool) -> bool:
+        # By its id from now on: after_revision goes with no other, and a newer job may begin.
+        self._target = job.job_id
+        if job.state in JOB_ENDS:
+            # As the first message it says only how things stand; it comes again as the last.
+            self.is_over = not is_opening
+            return self.is_over
+        is_news = job.revision > self._told_job
+        self._told_job = max(self._told_job, job.revision)
+        return is_news

@@ -1,0 +1,123 @@
+"""Bars on a terminal, by rich."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+from proto import downloads_pb2 as pb
+from proto.caller.pulling import PulledFile
+from proto.caller.resume import JOB_ENDS
+from proto.cli.live import Meter
+from proto.cli.wording import length, outlook, size
+
+BAR_WIDTH = 30
+FRAMES_PER_S = 5
+
+
+class _Bar:
+    def __init__(self, *columns: ProgressColumn) -> None:
+        console = Console(highlight=False, markup=False, emoji=False)
+        self._progress = Progress(
+            BarColumn(BAR_WIDTH), *columns, console=console, refresh_per_second=FRAMES_PER_S
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+
+class JobBar(_Bar):
+    """Documents, bytes, rate and time left of one job."""
+
+    def __init__(self) -> None:
+        self.job = pb.Job()
+        self._meter = Meter()
+        super().__init__(_Figures(self))
+        self._task = self._progress.add_task("", total=None)
+
+    def show(self, message: pb.WatchProgressResponse) -> None:
+        """The job as it is now."""
+        if not message.HasField("job"):
+            return
+        self.job, progress = message.job, message.job.progress
+        self._meter.note(progress.stored_bytes, time.monotonic())
+        if progress.HasField("total_documents"):
+            done = progress.total_documents - progress.pending_documents
+            total = max(1, progress.total_documents)
+            self._progress.update(self._task, total=total, completed=done)
+
+    def figures(self, task: Task) -> Text:
+        """What stands beside the bar."""
+        progress = self.job.progress
+        total = progress.total_documents if progress.HasField("total_documents") else "?"
+        text = Text(f"{progress.completed_documents}/{total}", "green")
+        if progress.failed_documents:
+            text.append(f" {progress.failed_documents} failed", "red")
+        rate = size(self._meter.per_s(time.monotonic()))
+        text.append(f"  {size(progress.stored_bytes)}  {rate}/s  ", "default")
+        return text.append(self._outlook(task), "cyan")
+
+    def _outlook(self, task: Task) -> str:
+        told = outlook(self.job, datetime.now(UTC))
+        if told or self.job.state in JOB_ENDS or task.time_remaining is None:
+            return told or length(task.elapsed or 0)
+        return f"{length(task.time_remaining)} left"
+
+
+class _Figures(ProgressColumn):
+    def __init__(self, bar: JobBar) -> None:
+        super().__init__()
+        self._bar = bar
+
+    def render(self, task: Task) -> Text:
+        return self._bar.figures(task)
+
+
+class PullBar(_Bar):
+    """Files, bytes, rate and time left of a pull."""
+
+    def __init__(self, total_bytes: int, files: int) -> None:
+        super().__init__(
+            TextColumn("{task.fields[files]} of {task.fields[of]} files", markup=False),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._lock = threading.Lock()
+        self._files = 0
+        self._task = self._progress.add_task("", total=total_bytes, files=0, of=files)
+
+    def file(self, _: PulledFile) -> None:
+        """One more."""
+        with self._lock:
+            self._files += 1
+            self._progress.update(self._task, files=self._files)
+
+    def count(self, size_bytes: int) -> None:
+        """So many bytes more."""
+        self._progress.advance(self._task, size_bytes)

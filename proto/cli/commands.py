@@ -1,0 +1,245 @@
+"""The commands, one function each: what it prints, and what it ends with."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from pathlib import Path
+
+from google.protobuf.message import Message
+
+from proto import downloads_pb2 as pb
+from proto.caller.blocking import Client
+from proto.caller.calls import is_process_number
+from proto.caller.pulling import PulledFile
+from proto.caller.resume import JOB_ENDS
+from proto.cli.exits import Exit, exit_of_job
+from proto.cli.live import PullView, job_view, pull_view
+from proto.cli.wording import (
+    columns,
+    counts,
+    document_state,
+    failure,
+    job_lines,
+    job_state,
+    line,
+    shown,
+    size,
+)
+from proto.messages import as_json
+
+Command = Callable[[Client, Namespace], Exit]
+
+
+def start(client: Client, options: Namespace) -> Exit:
+    """Prints the job_id, so that a script can take it."""
+    started = client.start(
+        options.process_number,
+        webhook_url=options.webhook_url,
+        request_id=options.request_id,
+        max_age=options.max_age,
+        priority=getattr(pb, f"PRIORITY_{options.priority}"),
+    )
+    job = started.job
+    if options.wait:
+        job = _waited(client, options, job)
+        started.job.CopyFrom(job)
+    if options.json:
+        _print_json(started)
+    else:
+        print(job.job_id, flush=True)
+        _say(f"{'started' if started.created else 'joined a job that was there'}: {line(job)}")
+    return _watched(client, options, job) if options.watch else exit_of_job(job)
+
+
+def retry(client: Client, options: Namespace) -> Exit:
+    """The failed documents once more."""
+    job = client.retry(_job_id(client, options.target))
+    if options.wait:
+        job = _waited(client, options, job)
+    _print_job(job, options)
+    return _watched(client, options, job) if options.watch else exit_of_job(job)
+
+
+def watch(client: Client, options: Namespace) -> Exit:
+    """Every change until the end."""
+    return _watched(client, options, client.status(options.target), options.after_revision)
+
+
+def wait(client: Client, options: Namespace) -> Exit:
+    """The job at its end."""
+    job = _waited(client, options, client.status(options.target))
+    _print_job(job, options)
+    return exit_of_job(job)
+
+
+def status(client: Client, options: Namespace) -> Exit:
+    """The job as it is; that it could be told is success."""
+    _print_job(client.status(options.target), options)
+    return Exit.OK
+
+
+def cancel(client: Client, options: Namespace) -> Exit:
+    """The job after it."""
+    _print_job(client.cancel(_job_id(client, options.target)), options)
+    return Exit.OK
+
+
+def redeliver(client: Client, options: Namespace) -> Exit:
+    """The job, its webhooks waiting again."""
+    _print_job(client.redeliver(_job_id(client, options.target)), options)
+    return Exit.OK
+
+
+def list_jobs(client: Client, options: Namespace) -> Exit:
+    """One job a line."""
+    states = [getattr(pb, f"JOB_STATE_{each}") for each in options.states]
+    found = client.jobs(process_number=options.process_number, states=states)
+    jobs = islice(found, options.limit)
+    if options.json:
+        _print_json(*jobs)
+    else:
+        _print_rows((j.job_id, j.process_number, job_state(j), counts(j)) for j in jobs)
+    return Exit.OK
+
+
+def documents(client: Client, options: Namespace) -> Exit:
+    """One document a line."""
+    states = [getattr(pb, f"DOCUMENT_STATE_{each}") for each in options.states]
+    found = client.documents(_job_id(client, options.target), states=states)
+    if options.json:
+        _print_json(*found)
+    else:
+        _print_rows(_row(document) for document in found)
+    return Exit.OK
+
+
+def _row(document: pb.Document) -> tuple[str, ...]:
+    is_there = document.state == pb.DOCUMENT_STATE_AVAILABLE
+    return (
+        document.document_id,
+        shown(document.instance, 10),
+        str(document.sequence),
+        document_state(document),
+        size(document.size_bytes) if is_there else document.error.reason,
+        shown(document.name, 60),
+    )
+
+
+def url(client: Client, options: Namespace) -> Exit:
+    """The URL alone."""
+    job_id = _job_id(client, options.target)
+    found = client.url(job_id, options.document_id, lifetime=options.lifetime)
+    _print_json(found) if options.json else print(found.url)
+    return Exit.OK
+
+
+def pull(client: Client, options: Namespace) -> Exit:
+    """Files; PARTIALLY_COMPLETED when some documents are not available."""
+    job = client.status(options.target)
+    options.job_id = job.job_id
+    folder = options.folder or Path(job.process_number)
+    with _pull_view(job, options) as view:
+        pulled = client.download_to(
+            folder, job.job_id, parallel=options.parallel, on_file=view.file, on_bytes=view.count
+        )
+    for document in pulled.missing:
+        _say(_absence(document))
+    _say(f"{len(pulled.files)} files in {folder}, {len(pulled.missing)} documents not available")
+    return Exit.PARTIALLY_COMPLETED if pulled.missing else Exit.OK
+
+
+def _pull_view(job: pb.Job, options: Namespace) -> AbstractContextManager[PullView]:
+    if options.json:
+        return nullcontext(_JsonFiles())
+    return pull_view(job.progress.stored_bytes, job.progress.completed_documents)
+
+
+class _JsonFiles:
+    """A line for each file."""
+
+    def file(self, file: PulledFile) -> None:
+        told = {"path": str(file.path), "is_new": file.is_new, "document": as_json(file.document)}
+        # In one piece: several threads print.
+        sys.stdout.write(f"{json.dumps(told, ensure_ascii=False)}\n")
+
+    def count(self, size_bytes: int) -> None:
+        """Nothing is said of bytes."""
+
+
+def _absence(document: pb.Document) -> str:
+    if document.state == pb.DOCUMENT_STATE_FAILED:
+        return failure(document)
+    return f"not available: {shown(document.name, 60)}: {document_state(document)}"
+
+
+def _watched(client: Client, options: Namespace, job: pb.Job, after_revision: int = 0) -> Exit:
+    options.job_id = job.job_id
+    messages = client.watch(
+        job.job_id,
+        after_revision=after_revision,
+        timeout_s=options.deadline,
+        patience_s=options.patience,
+    )
+    if options.json:
+        for message in messages:
+            _print_json(message)
+            job = message.job if message.HasField("job") else job
+        return exit_of_job(job)
+    with job_view() as view:
+        for message in messages:
+            view.show(message)
+            job = message.job if message.HasField("job") else job
+    return exit_of_job(job)
+
+
+def _waited(client: Client, options: Namespace, job: pb.Job) -> pb.Job:
+    options.job_id = job.job_id
+    if job.state in JOB_ENDS:
+        return job
+    return client.wait(job.job_id, timeout_s=options.deadline, patience_s=options.patience)
+
+
+def _job_id(client: Client, target: str) -> str:
+    return client.status(target).job_id if is_process_number(target) else target
+
+
+def _print_job(job: pb.Job, options: Namespace) -> None:
+    if options.json:
+        _print_json(job)
+    else:
+        print("\n".join(job_lines(job)), flush=True)
+
+
+def _print_json(*messages: Message) -> None:
+    for message in messages:
+        print(json.dumps(as_json(message), ensure_ascii=False), flush=True)
+
+
+def _print_rows(rows: Iterable[tuple[str, ...]]) -> None:
+    for row in columns(list(rows)):
+        print(row)
+
+
+def _say(text: str) -> None:
+    """For people, beside what a script reads."""
+    print(shown(text, 500), file=sys.stderr, flush=True)
+
+
+COMMANDS: dict[str, Command] = {
+    "start": start,
+    "watch": watch,
+    "wait": wait,
+    "status": status,
+    "list": list_jobs,
+    "documents": documents,
+    "cancel": cancel,
+    "retry": retry,
+    "url": url,
+    "pull": pull,
+    "redeliver": redeliver,
+}

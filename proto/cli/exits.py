@@ -1,0 +1,71 @@
+"""What the command ends with. Numbers from 64 on are those of sysexits.h."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from proto import downloads_pb2 as pb
+from proto.caller.errors import (
+    AutosError,
+    InvalidRequest,
+    LimitReached,
+    NotAllowed,
+    NotFound,
+    NotPossible,
+    PullFailed,
+    ServerBug,
+    TookTooLong,
+    Unavailable,
+    WrongSettings,
+)
+
+
+class Exit(IntEnum):
+    """Exit codes; docs/CLIENT.md says them in a table."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    PARTIALLY_COMPLETED = 3
+    FAILED = 4
+    CANCELLED = 5
+    NOT_POSSIBLE = 6
+    INVALID = 65
+    NOT_FOUND = 66
+    UNAVAILABLE = 69
+    SERVER_BUG = 70
+    CANNOT_WRITE = 73
+    TRY_LATER = 75
+    NOT_ALLOWED = 77
+    WRONG_SETTINGS = 78
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+_OF_ERRORS: tuple[tuple[type[AutosError], Exit], ...] = (
+    (InvalidRequest, Exit.INVALID),
+    (NotFound, Exit.NOT_FOUND),
+    (NotPossible, Exit.NOT_POSSIBLE),
+    (NotAllowed, Exit.NOT_ALLOWED),
+    (LimitReached, Exit.TRY_LATER),
+    (TookTooLong, Exit.TRY_LATER),
+    (Unavailable, Exit.UNAVAILABLE),
+    (ServerBug, Exit.SERVER_BUG),
+    (WrongSettings, Exit.WRONG_SETTINGS),
+    (PullFailed, Exit.ERROR),
+)
+_OF_STATES = {
+    pb.JOB_STATE_PARTIALLY_COMPLETED: Exit.PARTIALLY_COMPLETED,
+    pb.JOB_STATE_FAILED: Exit.FAILED,
+    pb.JOB_STATE_CANCELLED: Exit.CANCELLED,
+}
+
+
+def exit_of_error(error: AutosError) -> Exit:
+    """The exit code that tells a script what went wrong."""
+    return next((code for kind, code in _OF_ERRORS if isinstance(error, kind)), Exit.ERROR)
+
+
+def exit_of_job(job: pb.Job) -> Exit:
+    """The exit code of a job that has ended; OK for COMPLETED, and while it runs."""
+    return _OF_STATES.get(job.state, Exit.OK)

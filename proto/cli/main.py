@@ -1,0 +1,96 @@
+"""The command `autos` from its words to its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+
+from proto.caller.blocking import Client
+from proto.caller.errors import AutosError, NotAllowed, PullFailed
+from proto.cli.commands import COMMANDS
+from proto.cli.exits import Exit, exit_of_error
+from proto.cli.options import connection, parser
+from proto.cli.wording import length, shown
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code. Without `arguments` those of the process are meant."""
+    options = parser().parse_args(arguments)
+    try:
+        code = _run(options)
+        sys.stdout.flush()
+    except AutosError as error:
+        _tell(error, options)
+        return exit_of_error(error)
+    except KeyboardInterrupt:
+        _say(f"\nInterrupted. {_how_to_go_on(options)}")
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Who reads has had enough. Nothing may be written any more, not even at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.BROKEN_PIPE
+    except OSError as error:
+        _say(f"autos: {error.filename or 'output'} cannot be written: {error.strerror}.")
+        return Exit.CANNOT_WRITE
+    return code
+
+
+def _run(options: Namespace) -> Exit:
+    said: list[str] = []
+
+    def say_once(error: AutosError, pause_s: float) -> None:
+        """Once for each reason, so that a long outage does not fill the screen."""
+        if error.reason not in said:
+            said.append(error.reason)
+            when = f" in {length(pause_s)}" if pause_s >= 1 else ""
+            _say(f"{where.address} says {error.reason}: trying again{when}.")
+
+    where = connection(options, os.environ)
+    with Client(where, timeout_s=options.timeout, on_pause=say_once) as client:
+        return COMMANDS[options.command](client, options)
+
+
+def _tell(error: AutosError, options: Namespace) -> None:
+    if not options.json:
+        for failure in error.failures.values() if isinstance(error, PullFailed) else ():
+            _say(failure)
+        _say(f"autos: {error.message}{_hint(error)}")
+        return
+    told = {
+        "error": {
+            "kind": type(error).__name__,
+            "reason": error.reason,
+            "message": error.message,
+            "violations": error.violations,
+            "metadata": error.metadata,
+            "retry_delay_s": error.retry_delay_s,
+        }
+    }
+    print(json.dumps(told, ensure_ascii=False), file=sys.stderr, flush=True)
+
+
+def _hint(error: AutosError) -> str:
+    if isinstance(error, NotAllowed):
+        return " Give a token by AUTOS_TOKEN or --token-file."
+    return "" if error.retry_delay_s is None else f" Try again in {length(error.retry_delay_s)}."
+
+
+def _how_to_go_on(options: Namespace) -> str:
+    job_id = getattr(options, "job_id", None)
+    if job_id is None:
+        return "Nothing was begun that the same command would not find again."
+    if options.command == "pull":
+        return f"What was fetched is whole. Go on: autos pull {job_id}{_folder(options)}"
+    return f"The job goes on. Watch it again: autos watch {job_id}"
+
+
+def _folder(options: Namespace) -> str:
+    return f" {options.folder}" if options.folder else ""
+
+
+def _say(text: str) -> None:
+    lines = text.split("\n")
+    print("\n".join(shown(line, 1000) for line in lines), file=sys.stderr, flush=True)

@@ -1,0 +1,200 @@
+"""The words of the command: what can be typed, and what it means."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from proto import downloads_pb2 as pb
+from proto.caller.connection import ADDRESS, Connection
+from proto.caller.errors import WrongSettings
+from proto.caller.pulling import PARALLEL
+
+TIMEOUT_S = 10.0
+PATIENCE_S = 300.0
+JOB_STATES = [name.removeprefix("JOB_STATE_") for name in pb.JobState.keys()[1:]]
+DOCUMENT_STATES = [name.removeprefix("DOCUMENT_STATE_") for name in pb.DocumentState.keys()[1:]]
+PRIORITIES = [name.removeprefix("PRIORITY_") for name in pb.Priority.keys()[1:]]
+EPILOG = """
+A TARGET is a job_id, or a process number: then its newest job is meant.
+
+environment: AUTOS_ADDRESS, AUTOS_TOKEN, AUTOS_CA_FILE, AUTOS_CERT_FILE, AUTOS_KEY_FILE
+
+exit codes:
+  0 done; the job is COMPLETED      65 the request is wrong     75 too much at once, or too slow
+  1 another error                   66 no such job or document  77 no token, or an unknown one
+  2 wrong usage                     69 Autos does not answer    78 wrong settings
+  3 the job PARTIALLY_COMPLETED     70 an error of the server  130 interrupted
+  4 the job FAILED                  73 the folder or the screen cannot be written to
+  5 the job was CANCELLED
+  6 not in this state of the job
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """What can be typed. `command` names the command."""
+    root = argparse.ArgumentParser(
+        prog="autos",
+        description="Every document of a Brazilian court case, fetched in the background.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    common = _common()
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str, *, target: bool = True) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, parents=[common])
+        if target:
+            added.add_argument("target", metavar="TARGET", help="a job_id or a process number")
+        return added
+
+    _add_start(command("start", "start a job, or join the one that serves the case", target=False))
+    watch = command("watch", "show a job until it ends")
+    watch.add_argument("--after-revision", type=int, default=0, metavar="N", help="go on there")
+    _add_patience(watch)
+    _add_patience(command("wait", "wait for the end of a job in silence"))
+    command("status", "one job as it is now")
+    _add_list(command("list", "jobs, newest first", target=False))
+    documents = command("documents", "the documents of a job")
+    _add_states(documents, DOCUMENT_STATES)
+    command("cancel", "stop a job")
+    _add_following(command("retry", "run the failed documents of an ended job again"))
+    _add_url(command("url", "a presigned URL of one document; it is a secret"))
+    _add_pull(command("pull", "fetch every available document into a folder"))
+    command("redeliver", "send the webhook of an ended job again")
+    return root
+
+
+def connection(options: argparse.Namespace, env: Mapping[str, str]) -> Connection:
+    """Where to call: the flags before the environment. Raises WrongSettings."""
+    flags = {
+        "AUTOS_ADDRESS": options.address,
+        "AUTOS_TOKEN": options.token_file and _token(options.token_file),
+        "AUTOS_CA_FILE": options.ca_file,
+        "AUTOS_CERT_FILE": options.cert_file,
+        "AUTOS_KEY_FILE": options.key_file,
+    }
+    return Connection.from_env({**env, **{k: v for k, v in flags.items() if v is not None}})
+
+
+def _token(file: str) -> str:
+    """A file, since flags can be read by everybody on the machine; "-" is standard input."""
+    try:
+        text = sys.stdin.readline() if file == "-" else Path(file).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongSettings(f"--token-file {file} cannot be read as a token.") from error
+    if not text.strip():
+        raise WrongSettings(f"--token-file {file} holds no token.")
+    return text.strip()
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="JSON, one object a line")
+    where = common.add_argument_group("where Autos is")
+    where.add_argument("--address", metavar="HOST:PORT", help=f"default {ADDRESS}")
+    where.add_argument("--token-file", metavar="FILE", help="holds the bearer token; - is stdin")
+    where.add_argument("--ca-file", metavar="FILE", help="who vouches for the server; means TLS")
+    where.add_argument("--cert-file", metavar="FILE", help="our certificate, for mutual TLS")
+    where.add_argument("--key-file", metavar="FILE", help="its key")
+    where.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=TIMEOUT_S,
+        metavar="S",
+        help="how long each call is tried, default %(default)g s",
+    )
+    return common
+
+
+def _add_start(start: argparse.ArgumentParser) -> None:
+    start.add_argument("process_number", metavar="NUMBER", help="the CNJ number of the case")
+    start.add_argument("--webhook-url", default="", metavar="URL", help="told when the job ends")
+    start.add_argument("--request-id", metavar="UUID", help="the same again gives the first job")
+    start.add_argument(
+        "--max-age",
+        type=_age,
+        metavar="S",
+        help="take a listing at most this old; 0 asks the portal again",
+    )
+    start.add_argument("--priority", type=str.upper, choices=PRIORITIES, default="NORMAL")
+    _add_following(start)
+
+
+def _add_following(parser: argparse.ArgumentParser) -> None:
+    then = parser.add_mutually_exclusive_group()
+    then.add_argument("--watch", action="store_true", help="then show it until it ends")
+    then.add_argument("--wait", action="store_true", help="then wait until it has ended")
+    _add_patience(parser)
+
+
+def _add_patience(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--deadline", type=_seconds, metavar="S", help="give up watching then; the job goes on"
+    )
+    parser.add_argument(
+        "--patience",
+        type=_seconds,
+        default=PATIENCE_S,
+        metavar="S",
+        help="how long the server may be away, default %(default)g s",
+    )
+
+
+def _add_list(listing: argparse.ArgumentParser) -> None:
+    listing.add_argument("--process-number", default="", metavar="NUMBER", help="of this case only")
+    listing.add_argument("--limit", type=_count, metavar="N", help="the newest N")
+    _add_states(listing, JOB_STATES)
+
+
+def _add_states(parser: argparse.ArgumentParser, states: list[str]) -> None:
+    parser.add_argument(
+        "--state",
+        dest="states",
+        action="append",
+        default=[],
+        type=str.upper,
+        choices=states,
+        metavar="STATE",
+        help=f"only these, may be repeated: {', '.join(states)}",
+    )
+
+
+def _add_url(url: argparse.ArgumentParser) -> None:
+    url.add_argument("document_id", metavar="DOCUMENT_ID")
+    url.add_argument("--lifetime", type=_age, metavar="S", help="how long it should work")
+
+
+def _add_pull(pull: argparse.ArgumentParser) -> None:
+    pull.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="default: the number")
+    pull.add_argument(
+        "--parallel",
+        type=_count,
+        default=PARALLEL,
+        metavar="N",
+        help="at once, default %(default)s",
+    )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+    return seconds
+
+
+def _age(text: str) -> timedelta:
+    seconds = float(text)
+    if not 0 <= seconds <= 315_360_000:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return timedelta(seconds=seconds)
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return count

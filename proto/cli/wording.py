@@ -1,0 +1,120 @@
+"""What is shown to people: short, on one line, nothing that a terminal would obey. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from proto import downloads_pb2 as pb
+
+
+def shown(text: str, width: int = 200) -> str:
+    """What a court or a server wrote: no control or bidi characters, at most `width`."""
+    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return clean if len(clean) <= width else clean[: width - 1] + "…"
+
+
+def job_state(job: pb.Job) -> str:
+    """Such as COMPLETED; a state that is newer than this client by its number."""
+    return _name(pb.JobState, job.state)
+
+
+def document_state(document: pb.Document) -> str:
+    """Such as AVAILABLE."""
+    return _name(pb.DocumentState, document.state)
+
+
+def _name(kind: type[pb.JobState] | type[pb.DocumentState], value: int) -> str:
+    prefix = "JOB_STATE_" if kind is pb.JobState else "DOCUMENT_STATE_"
+    return kind.Name(value).removeprefix(prefix) if value in kind.values() else str(value)
+
+
+def size(count: float) -> str:
+    """Bytes: 999 B, 1.2 kB, 3.4 MB."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB"):
+        count /= 1000
+        if count < 999.95 or unit == "GB":
+            break
+    return f"{count:.1f} {unit}"
+
+
+def length(seconds: float) -> str:
+    """A length of time: 9 s, 4:05 min, 2:07 h."""
+    whole = round(max(0.0, seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
+
+
+def counts(job: pb.Job) -> str:
+    """Where a job stands, in numbers: 8 of 43 documents, 35 failed, 160.0 kB."""
+    progress = job.progress
+    if not progress.HasField("total_documents"):
+        return "not listed yet"
+    parts = [f"{progress.completed_documents} of {progress.total_documents} documents"]
+    for count, what in (
+        (progress.failed_documents, "failed"),
+        (progress.cancelled_documents, "cancelled"),
+        (progress.reused_documents, "stored before"),
+    ):
+        parts += [f"{count} {what}"] if count else []
+    return ", ".join([*parts, size(progress.stored_bytes)])
+
+
+def outlook(job: pb.Job, now: datetime) -> str:
+    """What a running job waits for, or the time that is left; empty when neither is known."""
+    if job.HasField("hold"):
+        until = (
+            _local(job.hold.until_time.ToDatetime(UTC)) if job.hold.HasField("until_time") else ""
+        )
+        return f"{job.hold.reason}{f' until {until}' if until else ''}"
+    if job.HasField("estimated_end_time"):
+        left_s = (job.estimated_end_time.ToDatetime(UTC) - now).total_seconds()
+        return f"{length(left_s)} left" if left_s >= 1 else ""
+    return f"place {job.queue_position}" if job.HasField("queue_position") else ""
+
+
+def line(job: pb.Job) -> str:
+    """A job in one line."""
+    told = f"{job.process_number}  {job_state(job)}  {counts(job)}"
+    return told + (f"  {outlook(job, datetime.now(UTC))}".rstrip())
+
+
+def job_lines(job: pb.Job) -> Iterator[str]:
+    """All that is to be known of a job, one thing a line."""
+    yield f"job       {job.job_id}"
+    yield f"case      {job.process_number}"
+    yield f"state     {job_state(job)}"
+    yield f"progress  {counts(job)}"
+    if left := outlook(job, datetime.now(UTC)):
+        yield f"outlook   {left}"
+    if job.HasField("error"):
+        yield f"error     {job.error.reason}: {shown(job.error.message)}"
+    for label, moment in (("created", job.create_time), ("ended", job.end_time)):
+        if moment.seconds:
+            yield f"{label:9} {_local(moment.ToDatetime(UTC))}"
+    for webhook in job.webhooks:
+        state = pb.WebhookState.Name(webhook.state).removeprefix("WEBHOOK_STATE_")
+        why = f", {shown(webhook.last_error)}" if webhook.last_error else ""
+        yield f"webhook   {shown(webhook.url)} {state}, {webhook.attempt_count} attempts{why}"
+
+
+def failure(document: pb.Document) -> str:
+    """A document that failed, in one line."""
+    return f"failed: {shown(document.name, 60)}: {document.error.reason}: {document.error.message}"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows in columns as wide as they must be."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    for row in rows:
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(padded).rstrip()
+
+
+def _local(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")

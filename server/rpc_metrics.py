@@ -1,0 +1,121 @@
+"""Counts the calls of every method: begun, over by code, under way, and how soon answered."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+import grpc
+
+from storage.telemetry import series
+from storage.telemetry.recorder import Recorder
+
+# A caller may ask for any method: those that we do not have are one.
+UNKNOWN = "unknown"
+_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+class RpcMetrics(grpc.aio.ServerInterceptor):
+    """To be the first of the interceptors: it counts what the others made of a call."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The handler, watched."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            self._recorder.add(series.RPC_STARTED, UNKNOWN)
+            self._recorder.add(series.RPC_HANDLED, UNKNOWN, grpc.StatusCode.UNIMPLEMENTED.name)
+            return handler
+        method = short_name(handler_call_details.method)
+        kind = _kind_of(handler)
+        inner = getattr(handler, kind)
+        if inspect.isasyncgenfunction(inner):
+            return handler._replace(**{kind: self._generator(inner, method)})
+        # Health's own Watch is none: when it first wrote to the context is not seen.
+        watched = self._coroutine(inner, method, is_stream=handler.response_streaming)
+        return handler._replace(**{kind: watched})
+
+    def _coroutine(self, inner: Any, method: str, *, is_stream: bool) -> Any:
+        async def watched(request: Any, context: Any) -> Any:
+            with self._call(method, context) as answered:
+                answer = await inner(request, context)
+                if not is_stream:
+                    answered()
+                return answer
+
+        return watched
+
+    def _generator(self, inner: Any, method: str) -> Any:
+        async def watched(request: Any, context: Any) -> AsyncIterator[Any]:
+            with self._call(method, context) as answered:
+                async with aclosing(inner(request, context)) as messages:
+                    async for message in messages:
+                        answered()
+                        yield message
+
+        return watched
+
+    @contextmanager
+    def _call(self, method: str, context: Any) -> Iterator[Callable[[], None]]:
+        add, begun, is_answered = self._recorder.add, time.monotonic(), False
+
+        def answered() -> None:
+            nonlocal is_answered
+            if not is_answered:
+                is_answered = True
+                took_s = time.monotonic() - begun
+                self._recorder.observe(series.RPC_SECONDS, method, value=took_s)
+
+        add(series.RPC_STARTED, method)
+        add(series.RPCS_OPEN, method)
+        code = grpc.StatusCode.UNKNOWN.name
+        try:
+            yield answered
+            code = _code(context)
+        except (asyncio.CancelledError, GeneratorExit):
+            code = _cancelled(context)
+            raise
+        except grpc.aio.AbortError:
+            code = _code(context)
+            # An error is an answer.
+            answered()
+            raise
+        finally:
+            add(series.RPCS_OPEN, method, by=-1)
+            add(series.RPC_HANDLED, method, code)
+
+
+def short_name(method: str) -> str:
+    """Service and method, without the package: what a label can bear."""
+    service, _, name = method.strip("/").rpartition("/")
+    return f"{service.rpartition('.')[2]}/{name}"
+
+
+def _kind_of(handler: Any) -> str:
+    asked = "stream" if handler.request_streaming else "unary"
+    answered = "stream" if handler.response_streaming else "unary"
+    return f"{asked}_{answered}"
+
+
+def _code(context: Any) -> str:
+    code = context.code() or grpc.StatusCode.OK
+    if isinstance(code, grpc.StatusCode):
+        return code.name
+    return _NAMES.get(code, grpc.StatusCode.UNKNOWN.name)
+
+
+def _cancelled(context: Any) -> str:
+    """Whether the caller left or ran out of time: gRPC cancels us for both."""
+    left_s = context.time_remaining()
+    is_over = left_s is not None and left_s <= 0
+    return (grpc.StatusCode.DEADLINE_EXCEEDED if is_over else grpc.StatusCode.CANCELLED).name

@@ -1,0 +1,64 @@
+"""The recorder that Prometheus reads.
+
+In the processes that Dramatiq forks, prometheus_client keeps the numbers in files of a folder that
+they share (its multiprocess mode), and any of them shows the sums; see telemetry/shared.py.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from storage.telemetry.recorder import Recorder
+from storage.telemetry.series import ALL, Kind, Series
+from storage.telemetry.shared import VARIABLE
+
+
+class Counters(Recorder):
+    """Counts what this process does."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._metrics = {series: _metric(series, self._registry) for series in ALL}
+        # Looking a child up by its labels costs prometheus_client more than counting does.
+        self._children: dict[tuple[Series, tuple[str, ...]], Any] = {}
+
+    def add(self, series: Series, *labels: str, by: float = 1) -> None:
+        """Adds to a counter or a gauge."""
+        self._child(series, labels).inc(by)
+
+    def observe(self, series: Series, *labels: str, value: float) -> None:
+        """Adds one measurement to a histogram."""
+        self._child(series, labels).observe(value)
+
+    def shown(self, gauges: Collector | None) -> CollectorRegistry:
+        """What a page shows: the sums over the processes that count together, and `gauges`."""
+        registry = self._registry
+        if folder := os.environ.get(VARIABLE):
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+        if gauges is not None:
+            registry.register(gauges)
+        return registry
+
+    def _child(self, series: Series, labels: tuple[str, ...]) -> Any:
+        child = self._children.get((series, labels))
+        if child is None:
+            child = self._children[series, labels] = self._metrics[series].labels(*labels)
+        return child
+
+
+def _metric(series: Series, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    if series.kind is Kind.COUNTER:
+        return Counter(series.name, series.text, series.labels, registry=registry)
+    if series.kind is Kind.GAUGE:
+        return Gauge(
+            series.name, series.text, series.labels, registry=registry, multiprocess_mode="livesum"
+        )
+    return Histogram(
+        series.name, series.text, series.labels, registry=registry, buckets=series.buckets_s
+    )

@@ -1,0 +1,84 @@
+"""Every series that a process counts itself. What is read from the rows is in server/metrics.py.
+
+No label holds a case, a job or a document, and each has few values: a court (about 90), a state, a
+status, a method of ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from storage import tallies
+
+
+class Kind(Enum):
+    """What Prometheus makes of a series."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """A series. `name` is as Prometheus shows it, without the _total of a counter."""
+
+    name: str
+    kind: Kind
+    text: str
+    labels: tuple[str, ...]
+    buckets_s: tuple[float, ...] = ()
+
+    @property
+    def shown_name(self) -> str:
+        """The name as it stands in queries; a histogram's without _bucket, _sum and _count."""
+        return f"{self.name}_total" if self.kind is Kind.COUNTER else self.name
+
+
+def _counter(name: str, text: str, *labels: str) -> Series:
+    return Series(name, Kind.COUNTER, text, labels)
+
+
+RPC_STARTED = _counter("autos_rpc_started", "Calls that have begun", "method")
+RPC_HANDLED = _counter("autos_rpc_handled", "Calls that are over, by their code", "method", "code")
+RPCS_OPEN = Series("autos_rpcs_open", Kind.GAUGE, "Calls that are under way", ("method",))
+RPC_SECONDS = Series(
+    "autos_rpc_seconds",
+    Kind.HISTOGRAM,
+    "Seconds until a call was answered; of a stream until its first message",
+    ("method",),
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+
+JOBS_ENDED = _counter(tallies.JOBS_ENDED, "Runs of jobs that have ended", "state")
+DOCUMENTS_ENDED = _counter(
+    tallies.DOCUMENTS_ENDED,
+    "Documents that are over; why they failed, or REUSED for what was stored before",
+    "state",
+    "reason",
+)
+LEASES_LOST = _counter(
+    tallies.LEASES_LOST, "Claims taken from a holder that gave no sign of life", "step"
+)
+
+STEP_SECONDS = Series(
+    "autos_step_seconds",
+    Kind.HISTOGRAM,
+    "Seconds that an attempt at a step took, whatever came of it",
+    ("step",),
+    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+STEP_BYTES = _counter("autos_step_bytes", "Bytes of documents that passed a step", "step")
+RETRIES = _counter("autos_retries", "Attempts that failed and are made again", "step", "reason")
+PORTAL_ANSWERS = _counter("autos_portal_answers", "Answers of the portal", "court", "status")
+WEBHOOK_ATTEMPTS = _counter(
+    "autos_webhook_attempts", "Attempts at webhooks, by what came of them", "outcome"
+)
+
+ALL = (
+    *(RPC_STARTED, RPC_HANDLED, RPCS_OPEN, RPC_SECONDS),
+    *(JOBS_ENDED, DOCUMENTS_ENDED, LEASES_LOST),
+    *(STEP_SECONDS, STEP_BYTES, RETRIES, PORTAL_ANSWERS, WEBHOOK_ATTEMPTS),
+)
+BY_NAME = {series.name: series for series in ALL}

@@ -1,0 +1,62 @@
+"""A folder in which the forked processes of one program keep their numbers together.
+
+Dramatiq ends all of them when one dies, so the folder holds the files of one generation only: made
+by the parent before they begin, removed by it when they are over. What a killed parent left is
+removed by the next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PREFIX = "autos-metrics-"
+# prometheus_client reads it when it is imported: in the children, not before.
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+LOCK = "lock"
+# A younger one may have been made and not locked yet.
+LEFT_AGE_S = 60.0
+
+
+@contextmanager
+def shared_folder(environ: MutableMapping[str, str]) -> Iterator[Path]:
+    """A private folder, named in `environ` for prometheus_client, until the block is left."""
+    _remove_left_behind()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    lock = _locked(folder)
+    environ[VARIABLE] = str(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _remove_left_behind() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            made = folder.stat()
+            if made.st_uid != os.getuid() or time.time() - made.st_mtime < LEFT_AGE_S:
+                continue
+            lock = _locked(folder)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """The lock that says that a folder is in use; None: it is. Forked processes hold it too."""
+    lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock

@@ -1,0 +1,114 @@
+"""What the steps of a job tell about themselves: how long, how much, what came of it.
+
+One block for each step and for each request to others feeds the counters and the trace alike, and
+names the trace in every log line in between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Literal
+from uuid import UUID
+
+import structlog
+
+from storage.telemetry import series
+from storage.telemetry.recorder import SILENT, Recorder
+from storage.telemetry.tracing import NO_SPAN, NO_TRACER, Span, Tracer, Value
+
+Step = Literal["list", "download", "upload", "webhook"]
+ACTORS: dict[Step, str] = {
+    "list": "list_documents",
+    "download": "download_document",
+    "upload": "upload_document",
+    "webhook": "send_webhook",
+}
+_KNOWN_STATUSES = {status.value for status in HTTPStatus}
+NO_ANSWER = "none"
+HTTP_STATUS = "http.response.status_code"
+SIZE_BYTES = "autos.size_bytes"
+COURT = "autos.court"
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Where a process tells what it does. By default nowhere."""
+
+    recorder: Recorder = SILENT
+    tracer: Tracer = NO_TRACER
+
+    @contextmanager
+    def step(
+        self,
+        step: Step,
+        *,
+        job_id: UUID,
+        document_id: UUID | None = None,
+        traceparent: str | None,
+    ) -> Iterator[Span]:
+        """One attempt at a step of a job, below the call that began the job's run."""
+        begun = time.monotonic()
+        try:
+            if self.tracer.is_on:
+                with self._traced(step, job_id, document_id, traceparent) as span:
+                    yield span
+            else:
+                yield NO_SPAN
+        finally:
+            self.recorder.observe(series.STEP_SECONDS, step, value=time.monotonic() - begun)
+
+    @contextmanager
+    def _traced(
+        self, step: Step, job_id: UUID, document_id: UUID | None, traceparent: str | None
+    ) -> Iterator[Span]:
+        ids = {"autos.job_id": str(job_id)}
+        if document_id is not None:
+            ids["autos.document_id"] = str(document_id)
+        with (
+            self.tracer.span(
+                ACTORS[step], "consumer", traceparent=traceparent, attributes=ids
+            ) as span,
+            structlog.contextvars.bound_contextvars(trace_id=span.trace_id),
+        ):
+            yield span
+
+    def passed(self, step: Step, size_bytes: int) -> None:
+        """A document of this size has passed a step."""
+        self.recorder.add(series.STEP_BYTES, step, by=size_bytes)
+
+    def retried(self, step: Step, reason: str) -> None:
+        """An attempt failed and is made again."""
+        self.recorder.add(series.RETRIES, step, reason)
+
+    def request(
+        self, peer: str, method: str, name: str, value: Value
+    ) -> AbstractContextManager[Span]:
+        """A request to `peer`, for the length of the block; it has an attribute of this name."""
+        if not self.tracer.is_on:
+            return nullcontext(NO_SPAN)
+        attributes = {"http.request.method": method, "peer.service": peer, name: value}
+        return self.tracer.span(f"{method} {peer}", "client", attributes=attributes)
+
+    def portal_answered(self, span: Span, court: str, status: int | None) -> None:
+        """The portal answered a request; None: it did not."""
+        if status is not None:
+            span.set(HTTP_STATUS, status)
+        self.recorder.add(series.PORTAL_ANSWERS, court, status_label(status))
+
+    def webhook_attempted(self, outcome: str) -> None:
+        """An attempt at a webhook is over."""
+        self.recorder.add(series.WEBHOOK_ATTEMPTS, outcome)
+
+
+def status_label(status: int | None) -> str:
+    """A status as a label: whatever a server invents is one value."""
+    if status is None:
+        return NO_ANSWER
+    return str(status) if status in _KNOWN_STATUSES else "other"
+
+
+UNSEEN = Signals()

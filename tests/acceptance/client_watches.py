@@ -1,0 +1,23 @@
+"""What is promised of every watch of the client, whatever broke on the way."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from proto.client import JOB_ENDS, pb
+
+
+def assert_all_once(messages: list[pb.WatchProgressResponse], listed: list[pb.Document]) -> None:
+    """Nothing twice, nothing missed, the ended job last."""
+    told = [message.document for message in messages if message.HasField("document")]
+    jobs = [message.job for message in messages if message.HasField("job")]
+    assert all(one.revision < other.revision for one, other in pairwise(told))
+    assert all(one.revision < other.revision for one, other in pairwise(jobs))
+    assert [job.state in JOB_ENDS for job in jobs] == [False] * (len(jobs) - 1) + [True]
+    assert messages[-1].HasField("job")
+    latest = {document.document_id: document for document in told}
+    assert sorted(latest.values(), key=lambda d: d.sequence) == sorted(
+        listed, key=lambda d: d.sequence
+    )
+    ends = [d.document_id for d in told if d.state >= pb.DOCUMENT_STATE_AVAILABLE]
+    assert len(ends) == len(set(ends)), "a document ended twice"

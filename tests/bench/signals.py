@@ -1,0 +1,113 @@
+"""`python -m tests.bench.signals`: what it costs to tell of one stored document, in CPU time.
+
+With the counters in shared files, as in the forked processes, and a real receiver of traces in a
+process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import AsyncIterator
+from contextlib import closing
+from multiprocessing.connection import Connection
+from typing import Any
+from uuid import uuid4
+
+from storage.telemetry.recorder import Recorder
+from storage.telemetry.shared import shared_folder
+from storage.telemetry.signals import COURT, SIZE_BYTES, UNSEEN, Signals
+from storage.telemetry.tracing import NO_TRACER, tracer_of
+from tests.sandbox.traces import TraceReceiver
+
+ID = uuid4()
+ROUNDS, DOCUMENTS = 7, 2_000
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def tell(signals: Signals) -> None:
+    """All that the worker and the uploader tell of one document."""
+    with signals.step("download", job_id=ID, document_id=ID, traceparent=TRACEPARENT):
+        with signals.request("portal", "GET", COURT, "8.26") as span:
+            signals.portal_answered(span, "8.26", 200)
+        signals.passed("download", 20_000)
+    with signals.step("upload", job_id=ID, document_id=ID, traceparent=TRACEPARENT):
+        with signals.request("s3", "PUT", SIZE_BYTES, 20_000):
+            pass
+        signals.passed("upload", 20_000)
+    signals.recorder.counted("autos_documents_ended", ("AVAILABLE", ""), 1)
+
+
+def cost_us(signals: Signals) -> float:
+    """Microseconds of this process's CPU for a document, threads that send included."""
+    begun = time.process_time()
+    for _ in range(DOCUMENTS):
+        tell(signals)
+    if signals.tracer.is_on:
+        # What waits to be sent is part of the cost.
+        time.sleep(1)
+    return (time.process_time() - begun) / DOCUMENTS * 1e6
+
+
+def message_cost_us(recorder: Recorder) -> float:
+    """Microseconds that a stream's message takes longer when its call is watched."""
+    from server.rpc_metrics import RpcMetrics
+
+    async def messages(_request: Any, _context: Any) -> AsyncIterator[bytes]:
+        for _ in range(100_000):
+            yield b""
+
+    async def drain(handler: Any) -> float:
+        begun = time.process_time()
+        async for _ in handler(b"", _Context()):
+            pass
+        return (time.process_time() - begun) / 100_000 * 1e6
+
+    watched = RpcMetrics(recorder)._generator(messages, "Bench/Stream")
+    return asyncio.run(drain(watched)) - asyncio.run(drain(messages))
+
+
+class _Context:
+    def code(self) -> None:
+        return None
+
+
+def _receive(told: Connection) -> None:
+    with TraceReceiver() as receiver:
+        told.send(receiver.url)
+        told.recv()
+
+
+def main() -> None:
+    """Prints the table."""
+    with shared_folder(os.environ):
+        from storage.telemetry.counters import Counters
+
+        ours, theirs = multiprocessing.get_context("spawn").Pipe()
+        process = multiprocessing.get_context("spawn").Process(target=_receive, args=(theirs,))
+        process.start()
+        url: str = ours.recv()
+        with closing(tracer_of(url, "bench")) as tracer:
+            kinds = {
+                "neither": UNSEEN,
+                "metrics": Signals(Counters(), NO_TRACER),
+                "metrics and traces": Signals(Counters(), tracer),
+            }
+            costs: dict[str, list[float]] = {name: [] for name in kinds}
+            for _ in range(ROUNDS):
+                for name, signals in kinds.items():
+                    costs[name].append(cost_us(signals))
+            per_message = statistics.median(message_cost_us(Counters()) for _ in range(3))
+        ours.send(None)
+        process.join()
+    for name, each in costs.items():
+        print(f"{name:20} {statistics.median(each):8.1f} microseconds a document")
+    print(f"{'stream':20} {per_message:8.2f} microseconds a message more with metrics")
+    print(f"load {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Every call is counted once with the code that its caller saw, however it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+
+from server.rpc_metrics import UNKNOWN, RpcMetrics
+from storage.telemetry.counters import Counters
+
+SERVICE = "autos.tests.v1.Counted"
+DEADLINE_S = 60.0
+
+
+class _Counted:
+    """What callers do to `SERVICE`, and what was counted of it."""
+
+    def __init__(self, channel: grpc.aio.Channel, counters: Counters) -> None:
+        self._channel = channel
+        self._shown = counters.shown(None)
+
+    def unary(self, method: str, **options: Any) -> Any:
+        call: Any = self._channel.unary_unary(f"/{SERVICE}/{method}")
+        return call(b"", **options)
+
+    def stream(self, method: str, **options: Any) -> Any:
+        call: Any = self._channel.unary_stream(f"/{SERVICE}/{method}")
+        return call(b"", **options)
+
+    def value(self, series: str, method: str, **labels: str) -> float:
+        return self._shown.get_sample_value(series, {"method": method, **labels}) or 0
+
+    async def until_over(self, method: str, code: str) -> None:
+        """Waits until a call is counted as over with this code, and no other, and checks that."""
+        short = method if method == UNKNOWN else f"Counted/{method}"
+        async with asyncio.timeout(DEADLINE_S):
+            while not self.value("autos_rpc_handled_total", short, code=code):
+                await asyncio.sleep(0.005)
+        codes = {each.name for each in grpc.StatusCode} - {code}
+        assert [c for c in codes if self.value("autos_rpc_handled_total", short, code=c)] == []
+        assert self.value("autos_rpc_handled_total", short, code=code) == 1
+        assert self.value("autos_rpc_started_total", short) == 1
+        assert self.value("autos_rpcs_open", short) == 0
+
+
+async def _good(_request: bytes, _context: Any) -> bytes:
+    return b"yes"
+
+
+async def _refused(_request: bytes, context: Any) -> bytes:
+    await context.abort(grpc.StatusCode.NOT_FOUND, "no")
+    raise AssertionError("abort raises")
+
+
+async def _broken(_request: bytes, _context: Any) -> bytes:
+    raise RuntimeError("a bug")
+
+
+async def _slow(_request: bytes, _context: Any) -> bytes:
+    await asyncio.Event().wait()
+    return b""
+
+
+async def _two(_request: bytes, _context: Any) -> AsyncIterator[bytes]:
+    yield b"1"
+    yield b"2"
+
+
+async def _endless(_request: bytes, _context: Any) -> AsyncIterator[bytes]:
+    yield b"1"
+    await asyncio.Event().wait()
+
+
+async def _cut(_request: bytes, context: Any) -> AsyncIterator[bytes]:
+    yield b"1"
+    await context.abort(grpc.StatusCode.UNAVAILABLE, "stopping")
+
+
+UNARY = {"Good": _good, "Refused": _refused, "Broken": _broken, "Slow": _slow}
+STREAMS = {"Two": _two, "Endless": _endless, "Cut": _cut}
+
+
+@asynccontextmanager
+async def _served() -> AsyncIterator[_Counted]:
+    counters = Counters()
+    server = grpc.aio.server(interceptors=[RpcMetrics(counters)])
+    handlers: dict[str, Any] = {
+        **{name: grpc.unary_unary_rpc_method_handler(each) for name, each in UNARY.items()},
+        **{name: grpc.unary_stream_rpc_method_handler(each) for name, each in STREAMS.items()},
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield _Counted(channel, counters)
+    finally:
+        await server.stop(0)
+
+
+def _in_loop(play: Callable[[_Counted], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with _served() as counted:
+            await play(counted)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "code"),
+    [
+        ("Good", {}, "OK"),
+        ("Refused", {}, "NOT_FOUND"),
+        ("Broken", {}, "UNKNOWN"),
+        ("Slow", {"timeout": 0.05}, "DEADLINE_EXCEEDED"),
+    ],
+)
+def test_a_call_is_counted_with_the_code_its_caller_saw(
+    method: str, options: dict[str, Any], code: str
+) -> None:
+    async def play(counted: _Counted) -> None:
+        call = counted.unary(method, **options)
+        assert (await call.code()).name == code
+        await counted.until_over(method, code)
+        is_answered = counted.value("autos_rpc_seconds_count", f"Counted/{method}")
+        assert is_answered == (method in {"Good", "Refused"})
+
+    _in_loop(play)
+
+
+def test_a_stream_is_open_until_its_end_and_timed_until_its_first_message() -> None:
+    async def play(counted: _Counted) -> None:
+        assert [message async for message in counted.stream("Two")] == [b"1", b"2"]
+        await counted.until_over("Two", "OK")
+        assert counted.value("autos_rpc_seconds_count", "Counted/Two") == 1
+
+        call = counted.stream("Endless")
+        assert await call.read() == b"1"
+        assert counted.value("autos_rpcs_open", "Counted/Endless") == 1
+        call.cancel()
+        await counted.until_over("Endless", "CANCELLED")
+
+    _in_loop(play)
+
+
+def test_a_stream_that_we_end_or_whose_time_is_over_is_counted_so() -> None:
+    async def play(counted: _Counted) -> None:
+        for method, code in (("Cut", "UNAVAILABLE"), ("Endless", "DEADLINE_EXCEEDED")):
+            call = counted.stream(method, timeout=0.2 if method == "Endless" else DEADLINE_S)
+            with pytest.raises(grpc.aio.AioRpcError):
+                [message async for message in call]
+            assert (await call.code()).name == code
+            await counted.until_over(method, code)
+
+    _in_loop(play)
+
+
+def test_methods_that_strangers_invent_make_no_new_labels() -> None:
+    async def play(counted: _Counted) -> None:
+        for invented in ("Nothing", "Nothing2"):
+            assert await counted.unary(invented).code() == grpc.StatusCode.UNIMPLEMENTED
+        assert counted.value("autos_rpc_handled_total", UNKNOWN, code="UNIMPLEMENTED") == 2
+        assert counted.value("autos_rpc_started_total", "Counted/Nothing") == 0
+
+    _in_loop(play)

@@ -1,0 +1,124 @@
+"""What transactions do is counted once, when it is committed, wherever it is done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from storage import claims, jobs, repairs, webhooks
+from storage.database import Database
+from storage.errors import LeaseLost, PermanentError
+from storage.objects import Objects
+from storage.telemetry.series import BY_NAME
+from tests.integration import scenes
+from tests.integration.scenes import CLIENT
+
+Counts = Counter[str]
+NO = PermanentError("NO_ACCESS", "No.")
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+def counts() -> Counts:
+    """Everything that was counted: name and labels, with the number."""
+    return Counter()
+
+
+@pytest.fixture
+def counting(database_url: str, counts: Counts) -> Iterator[Database]:
+    """The test's database, whose transactions are counted."""
+
+    def count(name: str, labels: tuple[str, ...], number: int) -> None:
+        assert len(labels) == len(BY_NAME[name].labels)
+        counts[" ".join((name, *labels))] += number
+
+    database = Database(database_url, max_connections=10, on_count=count)
+    yield database
+    database.close()
+
+
+def test_each_end_of_a_document_and_of_a_run_is_counted_once(
+    counting: Database, counts: Counts
+) -> None:
+    job_id = scenes.listed_job(counting, 3)
+    file = scenes.store_next(counting, job_id)
+    with pytest.raises(LeaseLost):
+        claims.stored(counting, file, scenes.key(file), lanes=5)
+    claims.fail_attempt(counting, scenes.claimed(counting, job_id), NO, scenes.POLICY)
+    scenes.store_next(counting, job_id)
+
+    assert counts == {
+        "autos_documents_ended AVAILABLE ": 2,
+        "autos_documents_ended FAILED NO_ACCESS": 1,
+        "autos_jobs_ended PARTIALLY_COMPLETED": 1,
+    }
+
+
+def _count_and_break(database: Database) -> None:
+    with database.transaction() as transaction:
+        transaction.count("autos_jobs_ended", "FAILED")
+        raise ZeroDivisionError
+
+
+def test_what_is_cancelled_is_counted_and_what_is_rolled_back_is_not(
+    counting: Database, counts: Counts
+) -> None:
+    job_id = scenes.listed_job(counting, 4)
+    with pytest.raises(ZeroDivisionError):
+        _count_and_break(counting)
+    assert counts == {}
+
+    jobs.cancel(counting, CLIENT, job_id)
+    jobs.cancel(counting, CLIENT, job_id)
+    assert counts == {"autos_documents_ended CANCELLED ": 4, "autos_jobs_ended CANCELLED": 1}
+
+
+def test_claims_whose_holders_are_gone_are_counted_by_step(
+    counting: Database, counts: Counts
+) -> None:
+    view, _ = scenes.start(counting)
+    scenes.listing_claim(counting, view.job.job_id)
+    scenes.age(counting, view.job.job_id, 3_000)
+    scenes.listing_claim(counting, view.job.job_id)
+
+    job_id = scenes.listed_job(counting, 2)
+    scenes.claimed(counting, job_id)
+    claims.spooled(counting, scenes.claimed(counting, job_id), scenes.PDF)
+    scenes.age(counting, job_id, 3_000)
+    repairs.reclaim(counting)
+
+    told, _ = scenes.start(counting, scenes.request(webhook_url=scenes.HOOK))
+    jobs.cancel(counting, CLIENT, told.job.job_id)
+    assert webhooks.claim(counting, told.job.job_id, 0, lease_s=60)
+    scenes.age(counting, told.job.job_id, 3_000)
+    assert webhooks.claim(counting, told.job.job_id, 0, lease_s=60)
+
+    lost = {name: number for name, number in counts.items() if name.startswith("autos_leases")}
+    assert lost == {
+        "autos_leases_lost list": 1,
+        "autos_leases_lost download": 1,
+        "autos_leases_lost upload": 1,
+        "autos_leases_lost webhook": 1,
+    }
+
+
+def test_a_run_belongs_to_the_trace_of_the_call_that_began_it(
+    database: Database, objects: Objects
+) -> None:
+    wanted = scenes.request(traceparent=TRACEPARENT, webhook_url=scenes.HOOK)
+    job_id = scenes.listed_job(database, 1, wanted)
+    joined, is_new = scenes.start(database, scenes.request(wanted.process_number))
+    assert (joined.job.job_id, is_new) == (job_id, False)
+
+    held = scenes.claimed(database, job_id)
+    assert held.traceparent == TRACEPARENT
+    claims.fail_attempt(database, held, NO, scenes.POLICY)
+    delivery = webhooks.claim(database, job_id, 0, lease_s=60)
+    assert delivery
+    assert delivery.traceparent == TRACEPARENT
+
+    scenes.rerun(database, objects, job_id)
+    again = scenes.upload(database, scenes.claimed(database, job_id))
+    assert again.traceparent is None

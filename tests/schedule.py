@@ -1,0 +1,56 @@
+"""Which test files share a process of `make test`, and which begin first.
+
+What takes longest begins first, so that no process is left alone with it at the end. The files that
+share an Autos of the session run in one process: each process would have to start its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from xdist.scheduler import LoadFileScheduling
+
+from dev.sandbox import ROOT
+
+# An Autos of tests/acceptance/conftest.py. A file that asks for both stands with the first.
+SHARED = ("hasty", "autos")
+# How a test or a fixture asks for one.
+ASKS = r"(?:def test_|@pytest\.fixture[^\n]*\ndef )\w+\([^)]*\b{}: Autos\b"
+# Longest first; what is not named comes after them.
+LONG = (
+    "test_guest.py",
+    "test_kill_points.py",
+    "test_chaos.py",
+    "test_fairness.py",
+    "test_embedded_servers.py",
+    "test_turns.py",
+    "test_tokens.py",
+)
+FOLDERS = ("acceptance", "integration", "unit")
+
+
+class Schedule(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Whole files, in the order of their collection, and those of a shared Autos together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid.split("::", 1)[0])
+
+
+@cache
+def unit_of(path: str) -> str:
+    """What runs in one process: a shared Autos, or the file alone. Relative to the root."""
+    text = (ROOT / path).read_text()
+    return next((name for name in SHARED if re.search(ASKS.format(name), text)), path)
+
+
+def place_of(path: str) -> tuple[int, int, int, str]:
+    """By this the files of a run are sorted."""
+    unit, folder, name = unit_of(path), Path(path).parent.name, Path(path).name
+    return (_index(SHARED, unit), _index(LONG, name), _index(FOLDERS, folder), unit)
+
+
+def _index(names: Sequence[str], name: str) -> int:
+    return names.index(name) if name in names else len(names)

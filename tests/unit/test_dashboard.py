@@ -1,0 +1,85 @@
+"""The dashboard, the page of the operators and what the processes show agree."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev.sandbox import ROOT
+from server.metrics import families
+from storage.gauges import Gauges
+from storage.spool import Spool
+from storage.telemetry import series
+from storage.telemetry.spool_gauges import SpoolGauges
+
+DOCS = ROOT / "docs"
+COURT, STATE = {"8.26": 1}, {"PENDING": 1}
+SEEN = Gauges(False, 0.0, 10, COURT, {"8.26": True}, {"8.26": 1.0}, STATE, 0, 0.0, STATE, 0, 0.0, 0)
+PARTS = re.compile(r"_(?:bucket|sum|count)$")
+# What Prometheus itself adds.
+ADDED = {"le", "instance"}
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> dict[str, set[str]]:
+    """The labels of every series that any process shows, by its name."""
+    counted = {each.shown_name: set(each.labels) for each in series.ALL}
+    spool = SpoolGauges(Spool(tmp_path, None, 1024)).collect()
+    read = {each.name: set(each.samples[0].labels) for each in (*families(SEEN), *spool)}
+    return counted | read
+
+
+def _expressions() -> Iterator[str]:
+    dashboard: dict[str, Any] = json.loads((DOCS / "autos-dashboard.json").read_text())
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", ()):
+            yield target["expr"]
+
+
+def _used() -> set[str]:
+    names = (name for each in _expressions() for name in re.findall(r"autos_\w+", each))
+    return {PARTS.sub("", name) for name in names}
+
+
+def test_every_series_of_the_dashboard_is_shown_and_every_one_shown_is_on_it(
+    shown: dict[str, set[str]],
+) -> None:
+    assert _used() == shown.keys()
+
+
+def test_the_dashboard_asks_for_labels_that_there_are(shown: dict[str, set[str]]) -> None:
+    for expression in _expressions():
+        [*names] = {PARTS.sub("", name) for name in re.findall(r"autos_\w+", expression)}
+        known = ADDED.union(*(shown[name] for name in names))
+        asked = re.findall(r"by \(([^)]*)\)", expression)
+        assert {label.strip() for each in asked for label in each.split(",")} <= known
+
+
+def test_panels_have_ids_of_their_own_and_lie_beside_each_other() -> None:
+    panels = json.loads((DOCS / "autos-dashboard.json").read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    places = [
+        (panel["gridPos"]["x"] + dx, panel["gridPos"]["y"] + dy)
+        for panel in panels
+        for dx in range(panel["gridPos"]["w"])
+        for dy in range(panel["gridPos"]["h"])
+    ]
+    assert len(set(places)) == len(places)
+
+
+def test_every_series_stands_in_the_page_of_the_operators_with_its_labels(
+    shown: dict[str, set[str]],
+) -> None:
+    text = (DOCS / "OPERATING.md").read_text()
+    told = {
+        name: set(filter(None, labels.split(", ")))
+        for name, labels in re.findall(
+            r"^\| `(autos_\w+)(?:\{([\w, ]*)\})?` \|", text, re.MULTILINE
+        )
+    }
+    assert told == shown

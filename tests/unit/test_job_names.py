@@ -1,0 +1,43 @@
+"""A call's lines name the job that it asks for, and nothing that a stranger makes up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import grpc
+import pytest
+import structlog
+
+from proto import downloads_pb2 as pb
+from server.job_names import JobNames
+
+JOB = "3c4e47ff-d6e0-4ccd-8686-fe6a87b0b785"
+
+
+async def _named_after(request: Any) -> object:
+    async def fails(_request: Any, _context: Any) -> None:
+        raise ZeroDivisionError
+
+    async def found(_details: Any) -> Any:
+        return grpc.unary_unary_rpc_method_handler(cast("Any", fails))
+
+    handler = await JobNames().intercept_service(found, cast("Any", None))
+    with pytest.raises(ZeroDivisionError):
+        await handler.unary_unary(request, None)
+    # Where an error is logged, once the call has failed.
+    return structlog.contextvars.get_contextvars().get("job_id")
+
+
+@pytest.mark.parametrize(
+    ("request_", "named"),
+    [
+        (pb.GetStatusRequest(job_id=JOB), JOB),
+        (pb.GetStatusRequest(process_number="1003579-22.2025.8.26.0564"), None),
+        (pb.CancelJobRequest(job_id="a stranger's words\n"), None),
+        (pb.StartDownloadRequest(), None),
+    ],
+)
+def test_the_lines_of_a_call_name_its_job(request_: Any, named: str | None) -> None:
+    assert asyncio.run(_named_after(request_)) == named
+    assert "job_id" not in structlog.contextvars.get_contextvars()

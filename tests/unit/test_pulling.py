@@ -1,0 +1,322 @@
+"""Documents come into the folder whole and right, or not at all, whatever the bucket does."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from proto import downloads_pb2 as pb
+from proto.caller.errors import PullFailed, Unavailable
+from proto.caller.fetching import Stopped
+from proto.caller.pulling import Pull, PulledFile
+
+BODY = bytes(range(256)) * 4_000
+SECRET = "X-Amz-Signature=planted-signature"
+
+
+class _Answers(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Bucket
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, self.headers.get("Range", "")))
+        self.server.answer(self)
+
+    def log_message(self, *_: object) -> None:
+        """Cut connections are what is wanted here."""
+
+    def give(self, body: bytes, status: int = 200, *, cut_at: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[:cut_at])
+        if cut_at is not None:
+            self.close_connection = True
+
+    def give_rest(self, body: bytes, *, cut_at: int | None = None) -> None:
+        """As S3 does: what a Range asks for."""
+        begin = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        self.give(body[begin:], 206 if begin else 200, cut_at=cut_at)
+
+
+class Bucket(ThreadingHTTPServer):
+    """Answers as it is told."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.answer: Callable[[_Answers], None] = lambda request: request.give_rest(BODY)
+        self.asked: list[tuple[str, str]] = []
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """As above."""
+
+    def mint(self, document: pb.Document) -> str:
+        port = self.server_address[1]
+        return f"http://127.0.0.1:{port}/{document.document_id}?{SECRET}"
+
+
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    with Bucket() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def _document(number: int = 1, body: bytes = BODY) -> pb.Document:
+    return pb.Document(
+        document_id=f"{number:08}-0000-5000-8000-000000000000",
+        name="Petição",
+        sequence=number,
+        state=pb.DOCUMENT_STATE_AVAILABLE,
+        size_bytes=len(body),
+        sha256=hashlib.sha256(body).hexdigest(),
+        object_key="x.pdf",
+    )
+
+
+def _pull(bucket: Bucket, folder: Path, *documents: pb.Document, **fields: object) -> Pull:
+    return Pull(documents or (_document(),), folder, bucket.mint, **fields)  # type: ignore[arg-type]
+
+
+def _failure(pull: Pull) -> str:
+    with pytest.raises(PullFailed) as caught:
+        pull.run()
+    [text] = caught.value.failures.values()
+    assert SECRET not in text + str(caught.value)
+    assert caught.value.__cause__ is None
+    return text
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_document_is_in_its_file_and_nothing_else_is_left(bucket: Bucket, tmp_path: Path) -> None:
+    seen: list[PulledFile] = []
+    counted: list[int] = []
+    folder = tmp_path / "new" / "folder"
+
+    pulled = _pull(bucket, folder, on_file=seen.append, on_bytes=counted.append).run()
+
+    assert pulled.files == (PulledFile(_document(), folder / "0001 Petição 00000001.pdf", True),)
+    assert pulled.files[0].path.read_bytes() == BODY
+    assert _names(folder) == ["0001 Petição 00000001.pdf"]
+    assert seen == list(pulled.files)
+    assert sum(counted) == len(BODY)
+
+
+def test_what_is_there_is_not_fetched_again_and_what_is_damaged_is(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    documents = [_document(number) for number in (1, 2, 3)]
+    first = _pull(bucket, tmp_path, *documents).run()
+    bucket.asked.clear()
+    first.files[1].path.write_bytes(BODY[:-1] + b"x")
+    first.files[2].path.unlink()
+
+    second = _pull(bucket, tmp_path, *documents).run()
+
+    assert [file.is_new for file in second.files] == [False, True, True]
+    assert len(bucket.asked) == 2
+    assert all(file.path.read_bytes() == BODY for file in second.files)
+
+
+def test_a_transfer_that_is_cut_goes_on_where_it_stopped(bucket: Bucket, tmp_path: Path) -> None:
+    cuts = iter([300_000, 300_000])
+    bucket.answer = lambda request: request.give_rest(BODY, cut_at=next(cuts, None))
+    counted: list[int] = []
+
+    [file] = _pull(bucket, tmp_path, on_bytes=counted.append).run().files
+
+    assert file.path.read_bytes() == BODY
+    assert [asked for _, asked in bucket.asked] == ["", "bytes=300000-", "bytes=600000-"]
+    assert sum(counted) == len(BODY)
+
+
+def test_a_bucket_that_knows_no_ranges_is_asked_for_all_of_it(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    cuts = iter([300_000])
+    bucket.answer = lambda request: request.give(BODY, cut_at=next(cuts, None))
+    counted: list[int] = []
+
+    [file] = _pull(bucket, tmp_path, on_bytes=counted.append).run().files
+
+    assert file.path.read_bytes() == BODY
+    assert sum(counted) == len(BODY)
+
+
+def test_a_url_that_expired_is_asked_for_anew(bucket: Bucket, tmp_path: Path) -> None:
+    minted: list[str] = []
+
+    def mint(document: pb.Document) -> str:
+        minted.append(bucket.mint(document))
+        return minted[-1]
+
+    statuses = iter([403, 400])
+    bucket.answer = lambda request: (
+        request.give(b"Expired", status)
+        if (status := next(statuses, 0))
+        else request.give_rest(BODY)
+    )
+
+    [file] = Pull((_document(),), tmp_path, mint).run().files
+
+    assert file.is_new
+    assert len(minted) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(403, "the bucket refuses it (HTTP 403)"), (404, "no longer in the bucket (HTTP 404)")],
+)
+def test_what_the_bucket_does_not_give_is_told(
+    bucket: Bucket, tmp_path: Path, status: int, said: str
+) -> None:
+    bucket.answer = lambda request: request.give(b"no", status)
+
+    assert said in _failure(_pull(bucket, tmp_path))
+    assert _names(tmp_path) == []
+
+
+def test_a_bucket_that_is_busy_is_asked_again(bucket: Bucket, tmp_path: Path) -> None:
+    statuses = iter([503, 500])
+    bucket.answer = lambda request: (
+        request.give(b"busy", status) if (status := next(statuses, 0)) else request.give_rest(BODY)
+    )
+
+    assert _pull(bucket, tmp_path).run().files[0].is_new
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(BODY[:-1] + b"x", "SHA-256"), (BODY + b"x", "larger than what was stored")],
+)
+def test_other_bytes_never_get_the_name_and_the_others_are_fetched(
+    bucket: Bucket, tmp_path: Path, body: bytes, said: str
+) -> None:
+    good, bad = _document(1), _document(2)
+    bucket.answer = lambda request: request.give(BODY if "/00000001" in request.path else body)
+
+    with pytest.raises(PullFailed) as caught:
+        _pull(bucket, tmp_path, bad, good).run()
+
+    assert said in caught.value.failures[bad.document_id]
+    assert [file.document for file in caught.value.pulled.files] == [good]
+    assert _names(tmp_path) == ["0001 Petição 00000001.pdf"]
+
+
+def test_documents_that_are_not_available_are_told_and_not_asked_for(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    failed = pb.Document(document_id="x", state=pb.DOCUMENT_STATE_FAILED)
+
+    pulled = _pull(bucket, tmp_path, failed).run()
+
+    assert (pulled.files, pulled.missing) == ((), (failed,))
+    assert bucket.asked == []
+
+
+def test_several_come_at_once_and_no_more_than_were_asked_for(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    together = threading.Barrier(3, timeout=60)
+
+    def answer(request: _Answers) -> None:
+        together.wait()
+        request.give_rest(BODY)
+
+    bucket.answer = answer
+    documents = [_document(number) for number in range(1, 7)]
+
+    pulled = _pull(bucket, tmp_path, *documents, parallel=3).run()
+
+    assert [file.document for file in pulled.files] == documents
+
+
+def test_who_stops_leaves_no_half_file(bucket: Bucket, tmp_path: Path) -> None:
+    stop = threading.Event()
+    counted: list[int] = []
+
+    def on_bytes(count: int) -> None:
+        counted.append(count)
+        stop.set()
+
+    with pytest.raises(Stopped):
+        _pull(bucket, tmp_path, on_bytes=on_bytes, stop=stop).run()
+
+    assert sum(counted) < len(BODY)
+    assert _names(tmp_path) == []
+
+
+def test_a_server_that_gives_no_urls_ends_it_with_its_own_error(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    def mint(document: pb.Document) -> str:
+        raise Unavailable("away")
+
+    with pytest.raises(Unavailable, match="away"):
+        Pull([_document(number) for number in range(1, 9)], tmp_path, mint).run()
+
+    assert _names(tmp_path) == []
+
+
+def test_what_ends_a_pull_ends_the_transfers_beside_it(bucket: Bucket, tmp_path: Path) -> None:
+    endless, other = _document(1), _document(2)
+    endless.size_bytes = 10**12
+    flows, has_ended = threading.Event(), threading.Event()
+
+    def drip(request: _Answers) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(endless.size_bytes))
+        request.end_headers()
+        try:
+            while not has_ended.wait(0.001):
+                request.wfile.write(b"x" * 1_000)
+                flows.set()
+        except OSError:
+            has_ended.set()
+
+    def mint(document: pb.Document) -> str:
+        if document == other:
+            flows.wait(60)
+            raise Unavailable("away")
+        return bucket.mint(document)
+
+    bucket.answer = drip
+    with pytest.raises(Unavailable, match="away"):
+        Pull((endless, other), tmp_path, mint).run()
+
+    assert has_ended.wait(60)
+    assert _names(tmp_path) == []
+
+
+def test_what_a_killed_pull_left_is_removed_when_it_is_old(bucket: Bucket, tmp_path: Path) -> None:
+    old, new = tmp_path / ".autos-1.part", tmp_path / ".autos-2.part"
+    old.touch()
+    new.touch()
+    os.utime(old, (0, 0))
+
+    _pull(bucket, tmp_path).run()
+
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_a_url_that_leads_to_a_file_of_this_machine_is_no_url(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(BODY)
+    pull = Pull((_document(),), tmp_path / "folder", lambda _: secret.as_uri())
+
+    assert "its URL is none" in _failure(pull)

@@ -1,0 +1,157 @@
+"""A watch over streams that are cut anywhere tells everything once, in order, the end last."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proto import downloads_pb2 as pb
+from proto.caller.resume import JOB_ENDS, Resume
+
+JOB_ID = "3c4e47ff-d6e0-4ccd-8686-fe6a87b0b785"
+NUMBER = "1003579-22.2025.8.26.0564"
+DOCUMENTS = 4
+
+
+class World:
+    """A job of which every step changes a document or the job, and a server that tells it."""
+
+    def __init__(self, steps: list[int]) -> None:
+        self._steps = steps
+        self.revision = 0
+        self.documents: dict[str, int] = {}
+
+    @property
+    def has_ended(self) -> bool:
+        return self.revision == len(self._steps) + 1
+
+    def go_on(self, steps: int) -> None:
+        for _ in range(steps):
+            if self.has_ended:
+                return
+            if self.revision < len(self._steps) and self._steps[self.revision] < DOCUMENTS:
+                self.documents[f"d{self._steps[self.revision]}"] = self.revision + 1
+            self.revision += 1
+
+    def job(self) -> pb.Job:
+        state = pb.JOB_STATE_COMPLETED if self.has_ended else pb.JOB_STATE_PROCESSING
+        return pb.Job(job_id=JOB_ID, revision=self.revision, state=state)
+
+    def stream(
+        self, request: pb.WatchProgressRequest, pace: Iterator[int]
+    ) -> Generator[pb.WatchProgressResponse, None, None]:
+        """WatchProgress, as server/service.py does it."""
+        told = request.after_revision
+        yield pb.WatchProgressResponse(revision=told, job=self.job())
+        while True:
+            now, job, ended = self.revision, self.job(), self.has_ended
+            changed = sorted((r, d) for d, r in self.documents.items() if r > told)
+            for revision, document_id in changed:
+                document = pb.Document(document_id=document_id, revision=revision)
+                yield pb.WatchProgressResponse(revision=revision, document=document)
+            if now > told or ended:
+                told = now
+                yield pb.WatchProgressResponse(revision=now, job=job)
+            if ended:
+                return
+            self.go_on(next(pace))
+            if self.revision == told:
+                yield pb.WatchProgressResponse(revision=told, heartbeat=pb.Heartbeat())
+
+
+@given(
+    steps=st.lists(st.integers(0, DOCUMENTS), max_size=12),
+    pace=st.lists(st.integers(0, 4), max_size=30),
+    cuts=st.lists(st.integers(0, 6), max_size=30),
+    by_number=st.booleans(),
+)
+def test_whatever_is_cut_all_is_told_once_in_order_and_the_end_last(
+    steps: list[int], pace: list[int], cuts: list[int], by_number: bool
+) -> None:
+    world, resume = World(steps), Resume(NUMBER if by_number else JOB_ID)
+    paces, cut_after, told = _then(pace, 1), _then(cuts, 1_000), list[pb.WatchProgressResponse]()
+    for _ in range(1_000):
+        request = resume.request(1).request
+        # By a number, a stream that goes on would be refused.
+        assert not (request.after_revision and request.HasField("process_number"))
+        left = next(cut_after)
+        for message in world.stream(request, paces):
+            if left == 0:
+                break  # also in front of the last message
+            left -= 1
+            if resume.take(message):
+                told.append(message)
+            if resume.is_over:
+                break
+        if resume.is_over:
+            break
+        world.go_on(next(paces))
+    else:
+        raise AssertionError("it never ends")
+
+    jobs = [message.job for message in told if message.HasField("job")]
+    documents = [message.document for message in told if message.HasField("document")]
+    for one, next_one in pairwise(job.revision for job in jobs):
+        assert one < next_one
+    for one, next_one in pairwise(document.revision for document in documents):
+        assert one < next_one
+    assert [job.state in JOB_ENDS for job in jobs] == [False] * (len(jobs) - 1) + [True]
+    assert told[-1].job == world.job()
+    assert {d.document_id: d.revision for d in documents} == world.documents
+    assert not any(message.HasField("heartbeat") for message in told)
+
+
+@settings(max_examples=40)
+@given(steps=st.lists(st.integers(0, DOCUMENTS), max_size=12), seen=st.integers(0, 12))
+def test_who_has_seen_a_revision_is_told_what_came_after_it(steps: list[int], seen: int) -> None:
+    world = World(steps)
+    world.go_on(1_000)
+    resume = Resume(JOB_ID, min(seen, world.revision))
+
+    stream = world.stream(resume.request(1).request, iter(()))
+    told = [message for message in stream if resume.take(message)]
+
+    assert resume.is_over
+    assert [m.revision for m in told] == [
+        *sorted(r for r in world.documents.values() if r > seen),
+        world.revision,
+    ]
+
+
+def test_a_job_whose_last_change_was_not_told_is_told_when_the_stream_goes_on() -> None:
+    """Its documents were told, the job was not, and nothing else will change for long."""
+    world, resume = World([0, 1, 2, 3, 4]), Resume(JOB_ID)
+    stream = world.stream(resume.request(1).request, iter([2]))
+    assert [resume.take(next(stream)) for _ in range(3)] == [True, True, True]
+    stream.close()
+
+    [opening] = [next(world.stream(resume.request(1).request, iter(())))]
+
+    assert resume.take(opening)
+    assert opening.job.revision == 2
+
+
+def test_a_server_that_tells_something_again_is_not_repeated() -> None:
+    """Such as one whose database is a little behind the one that was watched before."""
+    resume = Resume(JOB_ID)
+    job = pb.Job(job_id=JOB_ID, revision=2, state=pb.JOB_STATE_PROCESSING)
+    document = pb.Document(document_id="d", revision=2)
+    messages = [
+        pb.WatchProgressResponse(revision=0, job=job),
+        pb.WatchProgressResponse(revision=2, document=document),
+        pb.WatchProgressResponse(revision=2, job=job),
+    ]
+
+    told = [resume.take(message) for message in messages * 2]
+
+    assert told == [True, True, False, False, False, False]
+    assert resume.request(1).request.after_revision == 2
+
+
+def _then(first: list[int], rest: int) -> Iterator[int]:
+    yield from first
+    while True:
+        yield rest

@@ -1,0 +1,240 @@
+"""What is told of the work: nothing unless it is asked for, and never in the way of the work."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import structlog
+from prometheus_client import generate_latest
+
+from dev.sandbox import ROOT
+from storage.errors import ConfigurationError
+from storage.spool import Spool
+from storage.telemetry import series, shared
+from storage.telemetry.counters import Counters
+from storage.telemetry.listener import listen
+from storage.telemetry.otel import CLOSE_TIMEOUT_S, OtelTracer
+from storage.telemetry.recorder import SILENT
+from storage.telemetry.signals import UNSEEN, Signals, status_label
+from storage.telemetry.spool_gauges import SpoolGauges
+from storage.telemetry.tracing import NO_TRACER, tracer_of
+from tests.sandbox.traces import TraceReceiver
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+# As on a machine that has requirements.txt only; redis-py would load it where it is installed.
+WITHOUT_OPENTELEMETRY = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("opentelemetry"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+import actors.processes, server.service
+from storage.errors import ConfigurationError
+from storage.telemetry.tracing import tracer_of
+
+print("prometheus_client" in sys.modules)
+try:
+    tracer_of("http://127.0.0.1:4318", "worker")
+except ConfigurationError as error:
+    print(error)
+"""
+
+
+def test_without_a_page_and_a_receiver_neither_library_is_loaded_or_needed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_OPENTELEMETRY],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (
+        "False\nOTEL_EXPORTER_OTLP_ENDPOINT needs OpenTelemetry, which is not installed; "
+        "install requirements-traces.txt or unset it.\n"
+    )
+
+
+def test_nobody_who_listens_is_told_nothing() -> None:
+    assert tracer_of(None, "worker") is NO_TRACER
+    assert Signals(SILENT, NO_TRACER) == UNSEEN
+    with UNSEEN.step("download", job_id=uuid4(), traceparent=PARENT) as span:
+        span.fail("NO_ACCESS")
+        assert NO_TRACER.traceparent() is None
+        assert "trace_id" not in structlog.contextvars.get_contextvars()
+
+
+@pytest.mark.parametrize(
+    ("status", "label"),
+    [(200, "200"), (503, "503"), (None, "none"), (299, "other"), (999, "other")],
+)
+def test_a_status_that_a_server_invents_makes_no_new_label(status: int | None, label: str) -> None:
+    assert status_label(status) == label
+
+
+def test_labels_can_hold_no_case_job_or_document() -> None:
+    known = {"method", "code", "state", "reason", "step", "court", "status", "outcome"}
+    assert {label for each in series.ALL for label in each.labels} <= known
+
+
+def _fail(signals: Signals) -> None:
+    with (
+        signals.step("download", job_id=uuid4(), document_id=uuid4(), traceparent=PARENT),
+        signals.request("portal", "GET", "autos.court", "8.26") as request,
+    ):
+        signals.portal_answered(request, "8.26", 503)
+        assert structlog.contextvars.get_contextvars()["trace_id"] == PARENT.split("-")[1]
+        raise LookupError("a text that may hold a URL")
+
+
+def test_a_step_is_timed_and_traced_below_its_job_and_named_in_its_lines() -> None:
+    counters = Counters()
+    with TraceReceiver() as receiver, closing(OtelTracer(receiver.url, "worker")) as tracer:
+        signals = Signals(counters, tracer)
+        with pytest.raises(LookupError):
+            _fail(signals)
+        tracer.close()
+        spans = {span.name: span for span in receiver.wait_for(lambda s: len(s) == 2, 60)}
+
+    step, asked = spans["download_document"], spans["GET portal"]
+    assert step.trace_id == asked.trace_id == PARENT.split("-")[1]
+    assert (step.parent_id, asked.parent_id) == (PARENT.split("-")[2], step.span_id)
+    assert (step.is_failed, asked.is_failed) == (True, True)
+    # The exception's class, never its text.
+    assert {step.failure, asked.failure} == {"LookupError"}
+    assert "URL" not in str(spans)
+    assert asked.attributes["http.response.status_code"] == 503
+    shown = counters.shown(None)
+    assert shown.get_sample_value("autos_step_seconds_count", {"step": "download"}) == 1
+    labels = {"court": "8.26", "status": "503"}
+    assert shown.get_sample_value("autos_portal_answers_total", labels) == 1
+
+
+def test_a_receiver_that_is_away_holds_up_neither_work_nor_the_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        # It takes the connection and never answers.
+        port = silent.getsockname()[1]
+        tracer = OtelTracer(f"http://127.0.0.1:{port}", "worker")
+        begun = time.monotonic()
+        # More than the queue holds.
+        for _ in range(5_000):
+            with tracer.span("download_document", traceparent=PARENT):
+                pass
+        # Far below the ten seconds that one attempt at sending takes.
+        assert time.monotonic() - begun < 8
+        begun = time.monotonic()
+        tracer.close()
+        assert time.monotonic() - begun < CLOSE_TIMEOUT_S + 5
+
+
+def test_a_trace_that_its_caller_does_not_record_is_not_recorded() -> None:
+    with TraceReceiver() as receiver, closing(OtelTracer(receiver.url, "server")) as tracer:
+        with tracer.span("unheard", traceparent=PARENT[:-1] + "0"):
+            carried = tracer.traceparent()
+        with tracer.span("heard", traceparent="what a stranger invents"):
+            pass
+        tracer.close()
+        [span] = receiver.wait_for(lambda spans: len(spans) > 0, 60)
+    assert carried is not None
+    assert carried.endswith("-00")
+    assert (span.name, span.parent_id) == ("heard", "")
+
+
+def test_what_a_spool_holds_is_told(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, None, 64 * 1024 * 1024)
+    with spool.create(uuid4(), 1_000) as file:
+        file.write(b"x" * 1_000)
+    registry = Counters().shown(SpoolGauges(spool))
+    assert registry.get_sample_value("autos_spool_bytes") == 1_000
+    assert registry.get_sample_value("autos_spool_files") == 1
+    assert registry.get_sample_value("autos_spool_limit_bytes") == 64 * 1024 * 1024
+
+
+def test_the_folder_of_a_killed_parent_is_removed_by_the_next_and_a_living_one_is_not() -> None:
+    environ: dict[str, str] = {}
+    with shared.shared_folder(environ) as living:
+        assert environ[shared.VARIABLE] == str(living)
+        dead, young = (
+            living.with_name(f"{shared.PREFIX}dead"),
+            living.with_name(f"{shared.PREFIX}young"),
+        )
+        for folder in (dead, young):
+            folder.mkdir()
+        old = time.time() - 2 * shared.LEFT_AGE_S
+        for folder in (dead, living):
+            os.utime(folder, (old, old))
+        with shared.shared_folder({}):
+            assert (dead.exists(), young.exists(), living.exists()) == (False, True, True)
+        young.rmdir()
+    assert not living.exists()
+
+
+def test_each_process_takes_the_port_after_the_one_before(tmp_path: Path) -> None:
+    with closing(listen("127.0.0.1:0", "clock")) as first:
+        host, port = first.getsockname()
+        with pytest.raises(ConfigurationError, match=f"{host}:{port} cannot be listened on"):
+            listen(f"127.0.0.1:{port - 1}", "worker")
+
+
+@pytest.mark.parametrize(("given", "is_json"), [("", True), ("json", True), ("text", False)])
+def test_lines_are_json_unless_they_go_to_a_terminal_or_text_is_asked_for(
+    given: str, is_json: bool
+) -> None:
+    assert _begins_like_json(given, None) == is_json
+
+
+def test_on_a_terminal_lines_are_text() -> None:
+    leader, follower = os.openpty()
+    try:
+        assert not _begins_like_json("", follower, leader)
+    finally:
+        os.close(leader)
+        os.close(follower)
+
+
+def _begins_like_json(log_format: str, stderr: int | None, read_from: int | None = None) -> bool:
+    """Whether a process whose thread dies of a bug says so in a line of JSON."""
+    script = (
+        "import threading; from storage import logs;"
+        f"logs.configure({log_format!r} or None, process='worker');"
+        "t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        stderr=stderr if stderr is not None else subprocess.PIPE,
+        check=True,
+    )
+    told = os.read(read_from, 65_536) if read_from is not None else done.stderr
+    text = told.decode()
+    assert "ZeroDivisionError" in text
+    if not text.startswith("{"):
+        return False
+    [line] = text.splitlines()
+    assert json.loads(line)["process"] == "worker"
+    return True
+
+
+def test_every_series_is_shown_by_its_name() -> None:
+    counters = Counters()
+    for each in series.ALL:
+        labels = ["x"] * len(each.labels)
+        if each.kind is series.Kind.HISTOGRAM:
+            counters.observe(each, *labels, value=1)
+        else:
+            counters.add(each, *labels)
+    page = generate_latest(counters.shown(None)).decode()
+    assert [each.name for each in series.ALL if f"\n{each.shown_name}" not in page] == []
