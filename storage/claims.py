@@ -412,6 +412,20 @@ def take_upload(
     return Spooled(**row) if row else None
 
 
+def next_upload(
+    database: Database, spool_id: UUID, *, woken_by: UUID, lease_s: float
+) -> tuple[Spooled | None, bool]:
+    """A file that waits in the spool, leased for its upload: that of the claim `woken_by`, if it
+    waits; and whether a row names the file of that claim still.
+    """
+    row = database.call_one(
+        steps.NEXT_UPLOAD, spool_id=spool_id, woken_by=woken_by, lease_s=lease_s
+    )
+    assert row is not None  # noqa: S101 - it always gives one
+    is_owned = bool(row.pop("is_owned"))
+    return (Spooled(**row) if row["lease"] else None), is_owned
+
+
 def postpone_upload(database: Database, file: Spooled, *, delay_s: float) -> None:
     """S3 is away: the file waits in the spool for `delay_s` seconds, no attempt burnt."""
     with database.transaction() as transaction:

@@ -197,35 +197,62 @@ BEGIN
 END""",
 )
 
+TAKEN = {
+    **_HELD,
+    "client": "text",
+    "process_number": "text",
+    "name": "text",
+    "size_bytes": "bigint",
+    "sha256": "text",
+    "content_type": "text",
+    "extension": "text",
+    "pause_count": "integer",
+    "take_time": "timestamptz",
+    "traceparent": "text",
+}
+TAKEN_COLUMNS = (
+    "documents.job_id, document_id, documents.lease, jobs.client, jobs.process_number, name,"
+    " size_bytes, sha256, content_type, extension, pause_count, clock_timestamp(), jobs.traceparent"
+)
+WAITS = (
+    f"documents.state = '{DocumentState.DOWNLOADED}'"
+    " AND (lease_until IS NULL OR lease_until < clock_timestamp())"
+)
+
 TAKE_UPLOAD = Function(
     "autos_take_upload",
     {**_HELD, "lease_s": "double precision"},
-    {
-        "job_id": "uuid",
-        "document_id": "uuid",
-        "lease": "uuid",
-        "client": "text",
-        "process_number": "text",
-        "name": "text",
-        "size_bytes": "bigint",
-        "sha256": "text",
-        "content_type": "text",
-        "extension": "text",
-        "pause_count": "integer",
-        "take_time": "timestamptz",
-        "traceparent": "text",
-    },
+    TAKEN,
     f"""
 BEGIN
     RETURN QUERY UPDATE documents
     SET lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
     FROM jobs WHERE jobs.job_id = documents.job_id AND documents.job_id = %(job_id)s
-        AND document_id = %(document_id)s AND lease = %(lease)s
-        AND documents.state = '{DocumentState.DOWNLOADED}'
-        AND (lease_until IS NULL OR lease_until < clock_timestamp())
-    RETURNING documents.job_id, document_id, lease, jobs.client, jobs.process_number, name,
-        size_bytes, sha256, content_type, extension, pause_count, clock_timestamp(),
-        jobs.traceparent;
+        AND document_id = %(document_id)s AND lease = %(lease)s AND {WAITS}
+    RETURNING {TAKEN_COLUMNS};
+END""",
+)
+
+# The file of one lease if it waits, else any that waits in the spool.
+NEXT_UPLOAD = Function(
+    "autos_next_upload",
+    {"spool_id": "uuid", "woken_by": "uuid", "lease_s": "double precision"},
+    {**TAKEN, "is_owned": "boolean"},
+    f"""
+DECLARE token uuid;
+BEGIN
+    SELECT documents.lease FROM documents WHERE documents.lease = %(woken_by)s AND {WAITS}
+        FOR UPDATE SKIP LOCKED INTO token;
+    IF NOT FOUND THEN
+        SELECT documents.lease FROM documents WHERE documents.spool_id = %(spool_id)s AND {WAITS}
+            LIMIT 1 FOR UPDATE SKIP LOCKED INTO token;
+    END IF;
+    is_owned := EXISTS (SELECT FROM documents WHERE documents.lease = %(woken_by)s);
+    IF token IS NULL THEN RETURN NEXT; RETURN; END IF;
+    RETURN QUERY UPDATE documents
+    SET lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
+    FROM jobs WHERE jobs.job_id = documents.job_id AND documents.lease = token
+    RETURNING {TAKEN_COLUMNS}, is_owned;
 END""",
 )
 
@@ -261,4 +288,4 @@ BEGIN
 END""",
 )
 
-ALL = (NEXT, SPOOLED, TAKE_UPLOAD, STORED)
+ALL = (NEXT, SPOOLED, TAKE_UPLOAD, NEXT_UPLOAD, STORED)

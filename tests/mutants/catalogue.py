@@ -60,7 +60,7 @@ _LEASES = (
     _mutant(
         "the lease check of an upload",
         "storage/steps.py",
-        "AND (lease_until IS NULL OR lease_until < clock_timestamp())",
+        " AND (lease_until IS NULL OR lease_until < clock_timestamp())",
         "",
         CLAIMS,
     ),
