@@ -35,6 +35,7 @@ class Function:
             # their index, in its order, one by one.
             " SET enable_seqscan = off SET enable_bitmapscan = off"
             " SET enable_hashjoin = off SET enable_mergejoin = off"
+            " SET plan_cache_mode = force_generic_plan"
             f" AS $body$\n#variable_conflict use_column\n{inside}\n$body$"
         )
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
