@@ -15,7 +15,7 @@ $(READY): requirements.txt requirements-traces.txt requirements-dev.txt
 		|| { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Name another with PYTHON=..."; exit 1; }
 	@echo "setting up .venv"
 	@"$(PYTHON)" -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
 	@touch $(READY)
 
 setup: $(READY) ## the virtual environment, with everything pinned
@@ -45,7 +45,7 @@ outages: $(READY) ## each server away for a minute in the middle of a job; ARGS=
 	@$(BIN)/python -m tests.outages $(ARGS)
 
 $(READY_BENCH): requirements-bench.txt $(READY)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-bench.txt
 	@touch $(READY_BENCH)
 
 bench: $(READY_BENCH) ## how fast it is, beside a plain loop, rclone and Celery; ARGS="throughput --rounds 1 --quick"

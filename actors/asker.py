@@ -7,12 +7,14 @@ before its turn because its message came first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from time import monotonic
 from uuid import UUID
 
 import structlog
 
+from actors.combiner import Combiner
 from actors.download import Downloader
 from actors.enqueue import Messages
 from actors.keeper import Keeper
@@ -24,7 +26,7 @@ from storage.database import Database
 from storage.listing_claims import ListingClaim
 from storage.outcomes import Outcome
 from storage.slots import LINGER_S
-from storage.tasks import Asking, GivenUp, Probe, Task
+from storage.tasks import Asking, GivenUp, Other, Probe, Task
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -40,6 +42,13 @@ class Asker:
     lister: Lister
     downloader: Downloader
     prober: Prober
+    claims: Combiner[None, Claim | Other | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        def next_claims(askers: Sequence[None]) -> list[Claim | Other | None]:
+            return tasks.next_claims(self.database, self.asking, len(askers))
+
+        object.__setattr__(self, "claims", Combiner(next_claims))
 
     def list_documents(self, job_id: UUID) -> None:
         """Lists the case of a job from what is known already, if it may; else asks in turn."""
@@ -50,7 +59,7 @@ class Asker:
         """Asks until nothing may be asked; `job_id` is why it was woken."""
         while not self.keeper.is_stopping:
             begun = monotonic()
-            task = tasks.next_task(self.database, self.asking)
+            task = self._next_task()
             if task is None:
                 self._wake_by_rate(job_id)
                 return
@@ -63,6 +72,11 @@ class Asker:
             self._go_on(job_id, outcome)
         # This process ends: another one goes on.
         self.messages.download_lanes(job_id, 1)
+
+    def _next_task(self) -> Task | None:
+        found = self.claims.ask(None)
+        # What is seldom, a listing or a probe, each thread looks for by itself.
+        return tasks.next_task(self.database, self.asking) if isinstance(found, Other) else found
 
     def _do(self, task: Task, *, is_late: bool) -> Outcome | None:
         """What came of it; None: something of ours is away, and asking on would not help."""

@@ -119,7 +119,9 @@ class Downloader:
 
     def _hand_over(self, claim: Claim, content: Content) -> Outcome:
         wakes = self._insist(lambda: claims.spooled(self.database, claim, content))
-        self.messages.upload(self.spool.spool_id, claim.job_id, claim.document_id, claim.lease)
+        self.messages.wake_uploader(
+            self.spool.spool_id, claim.job_id, claim.document_id, claim.lease
+        )
         return Outcome(None, job_has_ended=False, wakes=wakes)
 
     def _told(self, claim: Claim, outcome: Outcome) -> Outcome:

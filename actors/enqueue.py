@@ -22,6 +22,8 @@ from actors.fair_broker import FairBroker
 LIST_QUEUE = "list"
 DOWNLOAD_QUEUE = "download"
 WEBHOOK_QUEUE = "webhook"
+# So many messages that wait in a queue wake as many threads as may be idle at the same moment.
+ENOUGH = 8
 # Before every key of Dramatiq's in Redis.
 NAMESPACE = "autos"
 
@@ -86,12 +88,22 @@ class Messages:
         lane = [_message(DOWNLOAD_QUEUE, "download_document", job_id) for _ in range(lanes)]
         self._send(lane, delay_s)
 
+    def wake_lane(self, job_id: UUID) -> None:
+        """Start a lane of a job, unless others are about to look for what may be asked."""
+        if not self._is_enough(DOWNLOAD_QUEUE):
+            self.download_lanes(job_id, 1)
+
     def upload(
         self, spool_id: UUID, job_id: UUID, document_id: UUID, lease: UUID, *, delay_s: float = 0
     ) -> None:
         """Have a spooled file stored, by the uploader of its spool."""
         queue = upload_queue(spool_id)
         self._send([_message(queue, "upload_document", job_id, document_id, lease)], delay_s)
+
+    def wake_uploader(self, spool_id: UUID, job_id: UUID, document_id: UUID, lease: UUID) -> None:
+        """The same, unless others are about to look for files of the spool."""
+        if not self._is_enough(upload_queue(spool_id)):
+            self.upload(spool_id, job_id, document_id, lease)
 
     def drop_uploads(self, spool_id: UUID) -> bool:
         """Deletes the queue of a spool that is dead; whether Redis did."""
@@ -112,6 +124,17 @@ class Messages:
     def again(self, queue: str, actor: str, ids: Sequence[str | int], *, delay_s: float) -> None:
         """Send a message once more that came at a bad time."""
         self._send([_message(queue, actor, *ids)], delay_s)
+
+    def _is_enough(self, queue: str) -> bool:
+        """Whether so many messages wait in a queue that one more would wake nobody.
+
+        They wait only while all threads are busy, and whoever comes to one of them then looks at
+        the rows as they are by that time.
+        """
+        try:
+            return int(self._broker.client.llen(f"{NAMESPACE}:{queue}")) >= ENOUGH
+        except redis.RedisError:
+            return False
 
     def _send(self, messages: list[dramatiq.Message[None]], delay_s: float) -> None:
         # Rounded up: a message that comes before the row is ready finds nothing and is lost.

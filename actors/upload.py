@@ -43,27 +43,46 @@ class Uploader:
     signals: Signals = UNSEEN
 
     def upload_document(self, job_id: UUID, document_id: UUID, lease: UUID) -> None:
-        """Stores the file of a claim, unless somebody does or nobody wants it any more."""
-        with structlog.contextvars.bound_contextvars(
-            job_id=str(job_id), document_id=str(document_id)
-        ):
-            file = claims.take_upload(
-                self.database, job_id, document_id, lease, lease_s=self.lease_s
-            )
-            if file is None:
-                self._discard(lease)
-                return
-            with self.signals.step(
-                "upload", job_id=job_id, document_id=document_id, traceparent=file.traceparent
-            ) as span:
-                try:
-                    self._store(file, span)
-                except LeaseLost:
-                    log.warning("claim taken back")
-                    span.fail("LEASE_LOST")
-                    self._discard(lease)
+        """Stores the file of a claim, unless somebody does or nobody wants it any more.
 
-    def _store(self, file: Spooled, span: Span) -> None:
+        Then any other file that waits: its message may not have been sent, since this one was.
+        """
+        file, is_owned = self._next(lease)
+        if not is_owned:
+            with structlog.contextvars.bound_contextvars(
+                job_id=str(job_id), document_id=str(document_id)
+            ):
+                self._discard(lease)
+        while file is not None and self._upload(file) and not self.stopping.is_set():
+            file, _ = self._next(file.lease)
+
+    def _next(self, woken_by: UUID) -> tuple[Spooled | None, bool]:
+        return claims.next_upload(
+            self.database, self.spool.spool_id, woken_by=woken_by, lease_s=self.lease_s
+        )
+
+    def _upload(self, file: Spooled) -> bool:
+        """Whether the bucket was there."""
+        with (
+            structlog.contextvars.bound_contextvars(
+                job_id=str(file.job_id), document_id=str(file.document_id)
+            ),
+            self.signals.step(
+                "upload",
+                job_id=file.job_id,
+                document_id=file.document_id,
+                traceparent=file.traceparent,
+            ) as span,
+        ):
+            try:
+                return self._store(file, span)
+            except LeaseLost:
+                log.warning("claim taken back")
+                span.fail("LEASE_LOST")
+                self._discard(file.lease)
+                return True
+
+    def _store(self, file: Spooled, span: Span) -> bool:
         key = object_key(
             file.client, file.process_number, file.document_id, file.sha256, file.extension
         )
@@ -90,8 +109,10 @@ class Uploader:
         except ServiceUnavailable as error:
             span.fail(error.reason)
             self._postpone(file, error)
+            return False
         else:
             self._done(file, key)
+        return True
 
     def _done(self, file: Spooled, key: str) -> None:
         try:
@@ -131,7 +152,7 @@ class Uploader:
             self.messages.send_webhooks(file.job_id, due)
         elif outcome.wakes:
             # A lane is free again. The worker that waited for it has gone on to other jobs.
-            self.messages.download_lanes(file.job_id, 1)
+            self.messages.wake_lane(file.job_id)
 
     def _discard(self, lease: UUID) -> None:
         if repairs.unowned(self.database, [lease]):

@@ -41,11 +41,12 @@ def _next_steps(environ: Mapping[str, str], name: str, *, is_first: bool) -> lis
     data_dir = Path(environ.get("DATA_DIR", "").strip() or "var")
     run_file = read_run_file(data_dir) if owner_of(data_dir) is not None else None
     address = run_file.address if run_file else "127.0.0.1:50051"
+    flag = run_file.grpcurl_flag if run_file else "-plaintext"
     steps = [
         "Call with it, from a variable, so that it stands in no history:",
         "",
         "  read -rs AUTOS_TOKEN; export AUTOS_TOKEN",
-        "  .venv/bin/grpcurl -plaintext -expand-headers"
+        f"  .venv/bin/grpcurl {flag} -expand-headers"
         " -H 'authorization: Bearer ${AUTOS_TOKEN}'"
         f" {address} autos.downloads.v1.DownloadService/ListJobs",
         "",

@@ -60,8 +60,8 @@ def next_steps(run_file: RunFile) -> str:
 
 
 def _flags(run_file: RunFile) -> str:
-    """How grpcurl is to connect."""
-    flags = "-cacert CA.pem" if run_file.is_tls else "-plaintext"
+    """How grpcurl is to connect, and who calls."""
+    flags = run_file.grpcurl_flag
     if run_file.clients_file:
         flags += " -expand-headers -H 'authorization: Bearer ${AUTOS_TOKEN}'"
     return flags

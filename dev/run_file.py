@@ -26,6 +26,11 @@ class RunFile:
     clients_file: str | None = None
     is_tls: bool = False
 
+    @property
+    def grpcurl_flag(self) -> str:
+        """How grpcurl is to connect."""
+        return "-cacert CA.pem" if self.is_tls else "-plaintext"
+
 
 @contextmanager
 def written_run_file(data_dir: Path, content: RunFile) -> Iterator[None]:

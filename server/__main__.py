@@ -48,7 +48,8 @@ from storage.wakeups import Wakeups
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"].full_name
+_DESCRIPTOR = pb.DESCRIPTOR.services_by_name["DownloadService"]
+SERVICE = _DESCRIPTOR.full_name
 # The names under which health tells whether files can be fetched: see README.
 SPOOL = "autos.spool"
 PORTAL = "autos.portal"
@@ -97,7 +98,8 @@ def watching(signals: Signals) -> list[grpc.aio.ServerInterceptor]:
     """The interceptors that tell of calls; none where nobody listens."""
     interceptors: list[grpc.aio.ServerInterceptor] = []
     if signals.recorder is not SILENT:
-        interceptors.append(RpcMetrics(signals.recorder))
+        methods = [f"{SERVICE}/{each.name}" for each in _DESCRIPTOR.methods]
+        interceptors.append(RpcMetrics(signals.recorder, methods))
     if signals.tracer.is_on:
         interceptors.append(RpcTraces(signals.tracer, SERVICE))
     return interceptors

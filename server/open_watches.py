@@ -24,8 +24,8 @@ class OpenWatches:
         if client.limits and self._open[client.name] >= client.limits.open_watches:
             raise LimitReached(
                 "TOO_MANY_WATCHES",
-                f"Client {client.name} has {client.limits.open_watches} watches open here,"
-                " and it may have no more.",
+                f"Client {client.name} has reached its limit of open watches here:"
+                f" {client.limits.open_watches}.",
                 client=client.name,
                 limit=client.limits.open_watches,
                 retry_in_s=RETRY_IN_S,

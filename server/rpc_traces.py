@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 import structlog
 
+from server.rpc_metrics import cancelled_code_of, code_of
 from storage.telemetry.tracing import Span, Tracer
 
 # The field of the metadata in which a caller says where it stands.
 TRACEPARENT = "traceparent"
+# With which a server's span has failed, as OpenTelemetry has it: others are the caller's doing.
+OUR_FAULTS = frozenset(
+    {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+)
 
 
 class RpcTraces(grpc.aio.ServerInterceptor):
@@ -49,18 +55,30 @@ class RpcTraces(grpc.aio.ServerInterceptor):
             with self._tracer.span(
                 name, "server", traceparent=traceparent, attributes=attributes
             ) as span:
-                return await _told(inner, request, context, span)
+                answer, refusal = await _told(inner, request, context, span)
+            if refusal is not None:
+                raise refusal
+            return answer
 
         return traced
 
 
-async def _told(inner: Any, request: Any, context: Any, span: Span) -> Any:
+async def _told(
+    inner: Any, request: Any, context: Any, span: Span
+) -> tuple[Any, grpc.aio.AbortError | None]:
+    """The answer, or what the call was refused with: that alone does not fail its span."""
+    code, answer, refusal = grpc.StatusCode.UNKNOWN.name, None, None
     with structlog.contextvars.bound_contextvars(trace_id=span.trace_id):
         try:
-            return await inner(request, context)
+            answer = await inner(request, context)
+            code = code_of(context)
+        except grpc.aio.AbortError as error:
+            refusal, code = error, code_of(context)
+            if code in OUR_FAULTS:
+                span.fail(code)
+        except asyncio.CancelledError:
+            code = cancelled_code_of(context)
+            raise
         finally:
-            code = context.code() or 0
-            span.set(
-                "rpc.grpc.status_code",
-                code.value[0] if isinstance(code, grpc.StatusCode) else code,
-            )
+            span.set("rpc.grpc.status_code", grpc.StatusCode[code].value[0])
+    return answer, refusal

@@ -38,6 +38,7 @@ from storage.queue_view import Place, QueueView
 from storage.receivers import Receivers
 from storage.records import JobView, is_sealed
 from storage.start_rate import StartRate
+from storage.states import JobState
 from storage.telemetry.tracing import NO_TRACER, Tracer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -233,7 +234,8 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     ) -> pb.CancelJobResponse:
         """Stops a job."""
         view = await self._run(self._cancel, current_client().name, requests.job_id(request.job_id))
-        log.info("job cancelled", job_id=str(view.job.job_id))
+        if view.job.state == JobState.CANCELLED:
+            log.info("job cancelled", job_id=str(view.job.job_id))
         return pb.CancelJobResponse(job=await self._job(view))
 
     def _cancel(self, client: str, job_id: UUID) -> JobView:

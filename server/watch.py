@@ -22,6 +22,7 @@ from server.errors import ShuttingDown
 from server.feed import Feed
 from server.places import Places
 from server.readings import Readings
+from server.streams import reset
 from server.watcher import Watcher
 from storage.errors import AutosError, NotFound
 from storage.wakeups import CHANNEL, told
@@ -145,16 +146,23 @@ class Hub:
     async def _look_after_feeds(self) -> None:
         for feed in self._feeds.values():
             feed.forget()
-            self._cut_stalled(feed)
+        self._cut_stalled()
         for job_id, revision in (await self._readings.revisions(list(self._feeds))).items():
             self._hint(job_id, revision)
         await self._places.keep_fresh()
 
-    def _cut_stalled(self, feed: Feed) -> None:
-        for watcher in feed.watchers:
-            if watcher.is_stalled(self._stall_s):
-                log.warning("watcher cut off: it does not read", job_id=str(feed.job_id))
-                watcher.cut()
+    def _cut_stalled(self) -> None:
+        stalled = [
+            (feed, watcher)
+            for feed in self._feeds.values()
+            for watcher in feed.watchers
+            if watcher.is_stalled(self._stall_s)
+        ]
+        for feed, _ in stalled:
+            log.warning("watcher cut off: it does not read", job_id=str(feed.job_id))
+        if stalled:
+            # There is no way to say why. All in one: to find the tasks of one takes as long.
+            reset([watcher.to_be_cut() for _, watcher in stalled])
 
 
 async def _wakeups(redis_url: str) -> AsyncIterator[tuple[UUID, int]]:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from server.errors import ShuttingDown
-from server.streams import reset
 from server.told import heartbeat
 
 if TYPE_CHECKING:
@@ -65,11 +64,11 @@ class Watcher:
         """Whether its reader has taken nothing for longer than that."""
         return self._loop.time() - self._writing_since > limit_s
 
-    def cut(self) -> None:
-        """Ends the stream although there is no way to say why: its reader does not read."""
+    def to_be_cut(self) -> asyncio.Task[None]:
+        """The task of its call, for `reset`. It does not count as stalled any more."""
         self._writing_since = NOT_WRITING  # once is enough
         assert self._call is not None  # noqa: S101 - it was made in one
-        reset(self._call)
+        return self._call
 
     async def _tell_news(self, feed: Feed) -> bool:
         """Tells what is newer than its revision; whether there may be more to come."""

@@ -223,7 +223,7 @@ def _is_in(database: Database, claim: Held, state: DocumentState) -> bool:
 
 
 def _spool(database: Database, claim: Claim, content: Content) -> int:
-    done = database.call(
+    done = database.call_one(
         steps.SPOOLED,
         job_id=claim.job_id,
         document_id=claim.document_id,
@@ -406,10 +406,24 @@ def take_upload(
     database: Database, job_id: UUID, document_id: UUID, lease: UUID, *, lease_s: float
 ) -> Spooled | None:
     """The spooled file, leased for its upload; None when it is not to be uploaded (any more)."""
-    row = database.call(
+    row = database.call_one(
         steps.TAKE_UPLOAD, job_id=job_id, document_id=document_id, lease=lease, lease_s=lease_s
     )
     return Spooled(**row) if row else None
+
+
+def next_upload(
+    database: Database, spool_id: UUID, *, woken_by: UUID, lease_s: float
+) -> tuple[Spooled | None, bool]:
+    """A file that waits in the spool, leased for its upload: that of the claim `woken_by`, if it
+    waits; and whether a row names the file of that claim still.
+    """
+    row = database.call_one(
+        steps.NEXT_UPLOAD, spool_id=spool_id, woken_by=woken_by, lease_s=lease_s
+    )
+    assert row is not None  # noqa: S101 - it always gives one
+    is_owned = bool(row.pop("is_owned"))
+    return (Spooled(**row) if row["lease"] else None), is_owned
 
 
 def postpone_upload(database: Database, file: Spooled, *, delay_s: float) -> None:
@@ -432,7 +446,7 @@ def stored(database: Database, file: Spooled, object_key: str, *, lanes: int) ->
     `wakes` is 1 when all `lanes` of the job were taken until now. Raises LeaseLost, also when a
     sweep has deleted the object meanwhile: the clock then has it put again.
     """
-    done = database.call(
+    done = database.call_one(
         steps.STORED,
         job_id=file.job_id,
         document_id=file.document_id,

@@ -24,7 +24,7 @@ psycopg2.extras.register_uuid()
 
 
 # A frozen process must not hold a job's lock for ever, nor a lost statement a connection.
-SESSION = "-c idle_in_transaction_session_timeout=10s -c statement_timeout=60s"
+SESSION = "-c idle_in_transaction_session_timeout=10s -c statement_timeout=60s -c jit=off"
 # A host that is gone without a word is noticed within about 20 s (TCP only).
 DEAD_PEER = {
     "keepalives_idle": 10,
@@ -131,17 +131,23 @@ class Database:
             for (series, labels), number in transaction.counts.items():
                 self._on_count(series, labels, number)
 
-    def call(self, function: Function, **values: Any) -> Row | None:
-        """The row that `function` gives, None without one; in one round trip, and committed.
+    def call(self, function: Function, **values: Any) -> list[Row]:
+        """The rows that `function` gives; in one round trip, and committed.
 
-        If it has `job_id` and `revision`, that change is announced. Raises ServiceUnavailable, and
-        then it may be done or not, as with `transaction`.
+        What they say of jobs, as `job_id` and `revision`, is announced. Raises ServiceUnavailable,
+        and then it may be done or not, as with `transaction`.
         """
         with translated(), self._db.connection_context():
-            row = Transaction(self._db).one(function.call, **values)
-        if self._on_change and row and row.get("revision"):
-            self._on_change(row["job_id"], row["revision"])
-        return row
+            rows = Transaction(self._db).all(function.call, **values)
+        if self._on_change:
+            for row in rows:
+                if row.get("revision"):
+                    self._on_change(row["job_id"], row["revision"])
+        return rows
+
+    def call_one(self, function: Function, **values: Any) -> Row | None:
+        """The one row that `function` gives, None without."""
+        return next(iter(self.call(function, **values)), None)
 
     def counted(self, series: str, *labels: str) -> None:
         """Counts what a `call` has done."""

@@ -115,7 +115,7 @@ class LimitReached(CallerError):
         """For StartDownload and RetryJob while `limit` jobs of the client run."""
         return cls(
             "TOO_MANY_JOBS",
-            f"{limit} jobs of client {client} are running, and it may have no more at once.",
+            f"Client {client} has reached its limit of jobs that run at once: {limit}.",
             client=client,
             limit=limit,
             retry_in_s=5,

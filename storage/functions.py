@@ -31,8 +31,11 @@ class Function:
         inside = _VALUE.sub(r"_\1", body)
         text = (
             f"({takes}) RETURNS TABLE ({gives}) LANGUAGE plpgsql"
-            # What is planned once is used when the tables have grown, too.
-            " SET enable_seqscan = off"
+            # What is planned once is used when the tables have grown, too: rows are looked up by
+            # their index, in its order, one by one.
+            " SET enable_seqscan = off SET enable_bitmapscan = off"
+            " SET enable_hashjoin = off SET enable_mergejoin = off"
+            " SET plan_cache_mode = force_generic_plan"
             f" AS $body$\n#variable_conflict use_column\n{inside}\n$body$"
         )
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -70,7 +70,7 @@ _CHOSEN = {
 }
 _PORTAL = f"'{slots.PORTAL}'"
 _TAKE = (
-    _with(slots.TAKE, portal=_PORTAL, court="chosen.court", at_once="most")
+    _with(slots.TAKE, portal=_PORTAL, court="chosen.court", at_once="most", lease="token")
     + "; GET DIAGNOSTICS taken = ROW_COUNT"
 )
 # The first request of a court, or of a greater limit, finds no rows.
@@ -81,10 +81,12 @@ _LAY_OUT = "; ".join(
     )
 )
 
+_CLAIM = _with(CLAIM, lease="token", job_id="job.job_id", revision="(job.revision + 1)")
+
 NEXT = Function(
     "autos_next",
     {
-        "lease": "uuid",
+        "leases": "uuid[]",
         "at_once": "integer",
         "per_court": "integer",
         "per_minute": "integer",
@@ -96,7 +98,8 @@ NEXT = Function(
         "lease_s": "double precision",
     },
     {
-        "is_claimed": "boolean",
+        # Null: something may be asked, or might, but not in this way.
+        "lease": "uuid",
         "job_id": "uuid",
         "revision": "bigint",
         "process_number": "text",
@@ -109,48 +112,37 @@ NEXT = Function(
     },
     f"""
 DECLARE
-    chosen record; job record; document record; most integer; taken integer;
-    busy uuid[] := '{{}}';
-    waits boolean := false; has_waited boolean := false; holds boolean := false;
+    chosen record; job record; document record; most integer; taken integer; token uuid;
+    done integer := 0; busy uuid[] := '{{}}';
 BEGIN
-    is_claimed := false;
-    FOR i IN 1..{TRIES} LOOP
+    PERFORM {turns.IN_TURN};
+    FOR i IN 1..{TRIES} + cardinality(%(leases)s) LOOP
+        IF done = cardinality(%(leases)s) THEN RETURN; END IF;
         {_with(turns.CHOOSE, passed_over="busy")} INTO chosen;
-        IF NOT FOUND THEN
-            IF busy = '{{}}' THEN RETURN; END IF;
-            -- Only what others work on is left. Who waits must hold nothing that they wait for.
-            IF holds OR has_waited THEN RETURN NEXT; RETURN; END IF;
-            busy := '{{}}'; waits := true;
-            CONTINUE;
-        END IF;
-        IF chosen.needs_listing OR chosen.is_probe THEN RETURN NEXT; RETURN; END IF;
-        -- A job whose row is locked must not hold up the others; it is waited for in the end.
-        IF waits THEN
-            SELECT * FROM jobs WHERE job_id = chosen.job_id AND end_time IS NULL
-                FOR UPDATE INTO job;
-            waits := false; has_waited := true;
-        ELSE
-            SELECT * FROM jobs WHERE job_id = chosen.job_id AND end_time IS NULL
-                FOR UPDATE SKIP LOCKED INTO job;
-        END IF;
+        IF NOT FOUND AND busy = '{{}}' THEN RETURN; END IF;
+        IF NOT FOUND OR chosen.needs_listing OR chosen.is_probe THEN EXIT; END IF;
+        -- A job whose row is locked must not hold up the others.
+        SELECT * FROM jobs WHERE job_id = chosen.job_id AND end_time IS NULL
+            FOR UPDATE SKIP LOCKED INTO job;
         IF NOT FOUND THEN busy := busy || chosen.job_id; CONTINUE; END IF;
-        holds := true;
+        token := %(leases)s[done + 1];
         most := chosen.at_once;
         {_TAKE};
         IF taken <> 2 THEN {_LAY_OUT}; {_TAKE}; END IF;
         IF taken <> 2 THEN CONTINUE; END IF;
-        {_with(CLAIM, job_id="job.job_id", revision="(job.revision + 1)")} INTO document;
-        IF NOT FOUND THEN {slots.FREE_ALL}; CONTINUE; END IF;
+        {_CLAIM} INTO document;
+        IF NOT FOUND THEN {_with(slots.FREE_ALL, lease="token")}; CONTINUE; END IF;
         {_with(ADVANCE.format(more=""), job_id="job.job_id")};
         {_with(turns.CHARGE, **_CHOSEN)};
-        is_claimed := true; job_id := job.job_id; revision := job.revision + 1;
+        done := done + 1;
+        lease := token; job_id := job.job_id; revision := job.revision + 1;
         process_number := job.process_number; document_id := document.document_id;
         name := document.name; href := document.hrefs[document.href_index + 1];
         listed_size_bytes := document.listed_size_bytes;
         listed_content_type := document.listed_content_type; traceparent := job.traceparent;
         RETURN NEXT;
-        RETURN;
     END LOOP;
+    lease := NULL; revision := NULL;
     RETURN NEXT;
 END""",
 )
@@ -205,35 +197,62 @@ BEGIN
 END""",
 )
 
+TAKEN = {
+    **_HELD,
+    "client": "text",
+    "process_number": "text",
+    "name": "text",
+    "size_bytes": "bigint",
+    "sha256": "text",
+    "content_type": "text",
+    "extension": "text",
+    "pause_count": "integer",
+    "take_time": "timestamptz",
+    "traceparent": "text",
+}
+TAKEN_COLUMNS = (
+    "documents.job_id, document_id, documents.lease, jobs.client, jobs.process_number, name,"
+    " size_bytes, sha256, content_type, extension, pause_count, clock_timestamp(), jobs.traceparent"
+)
+WAITS = (
+    f"documents.state = '{DocumentState.DOWNLOADED}'"
+    " AND (lease_until IS NULL OR lease_until < clock_timestamp())"
+)
+
 TAKE_UPLOAD = Function(
     "autos_take_upload",
     {**_HELD, "lease_s": "double precision"},
-    {
-        "job_id": "uuid",
-        "document_id": "uuid",
-        "lease": "uuid",
-        "client": "text",
-        "process_number": "text",
-        "name": "text",
-        "size_bytes": "bigint",
-        "sha256": "text",
-        "content_type": "text",
-        "extension": "text",
-        "pause_count": "integer",
-        "take_time": "timestamptz",
-        "traceparent": "text",
-    },
+    TAKEN,
     f"""
 BEGIN
     RETURN QUERY UPDATE documents
     SET lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
     FROM jobs WHERE jobs.job_id = documents.job_id AND documents.job_id = %(job_id)s
-        AND document_id = %(document_id)s AND lease = %(lease)s
-        AND documents.state = '{DocumentState.DOWNLOADED}'
-        AND (lease_until IS NULL OR lease_until < clock_timestamp())
-    RETURNING documents.job_id, document_id, lease, jobs.client, jobs.process_number, name,
-        size_bytes, sha256, content_type, extension, pause_count, clock_timestamp(),
-        jobs.traceparent;
+        AND document_id = %(document_id)s AND lease = %(lease)s AND {WAITS}
+    RETURNING {TAKEN_COLUMNS};
+END""",
+)
+
+# The file of one lease if it waits, else any that waits in the spool.
+NEXT_UPLOAD = Function(
+    "autos_next_upload",
+    {"spool_id": "uuid", "woken_by": "uuid", "lease_s": "double precision"},
+    {**TAKEN, "is_owned": "boolean"},
+    f"""
+DECLARE token uuid;
+BEGIN
+    SELECT documents.lease FROM documents WHERE documents.lease = %(woken_by)s AND {WAITS}
+        FOR UPDATE SKIP LOCKED INTO token;
+    IF NOT FOUND THEN
+        SELECT documents.lease FROM documents WHERE documents.spool_id = %(spool_id)s AND {WAITS}
+            LIMIT 1 FOR UPDATE SKIP LOCKED INTO token;
+    END IF;
+    is_owned := EXISTS (SELECT FROM documents WHERE documents.lease = %(woken_by)s);
+    IF token IS NULL THEN RETURN NEXT; RETURN; END IF;
+    RETURN QUERY UPDATE documents
+    SET lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
+    FROM jobs WHERE jobs.job_id = documents.job_id AND documents.lease = token
+    RETURNING {TAKEN_COLUMNS}, is_owned;
 END""",
 )
 
@@ -269,4 +288,4 @@ BEGIN
 END""",
 )
 
-ALL = (NEXT, SPOOLED, TAKE_UPLOAD, STORED)
+ALL = (NEXT, SPOOLED, TAKE_UPLOAD, NEXT_UPLOAD, STORED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from uuid import UUID, uuid4
 
 from storage import answers, claims, courts, listing_claims, slots, steps, turns
@@ -18,16 +18,7 @@ from storage.slots import PORTAL, Limits, court_of
 from storage.steps import TRIES
 
 # What the step that claims a document tells of it.
-CLAIMED = (
-    "job_id",
-    "document_id",
-    "process_number",
-    "name",
-    "href",
-    "listed_size_bytes",
-    "listed_content_type",
-    "traceparent",
-)
+CLAIMED = tuple(field.name for field in fields(Claim))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +63,52 @@ class _Busy(Exception):
         self.job_id = job_id
 
 
+class Other:
+    """Something may be asked, or might: `next_task` looks more closely."""
+
+
+def next_claims(database: Database, asking: Asking, count: int) -> list[Claim | Other | None]:
+    """For each of `count` who ask: a file of a court that answers, claimed and with its slots.
+
+    That is what is asked for most, so it is done for all of them in one round trip.
+    None: nothing may be asked.
+    """
+    if asking.limits.per_minute is not None:
+        return [Other()] * count
+    rows = database.call(
+        steps.NEXT,
+        leases=[uuid4() for _ in range(count)],
+        at_once=asking.limits.at_once,
+        per_court=asking.limits.per_court,
+        per_minute=None,
+        lanes=asking.limits.lanes,
+        patience_s=asking.probes.patience_s,
+        login_key=asking.login.key,
+        fingerprint=asking.login.fingerprint,
+        spool_id=asking.spool_id,
+        lease_s=asking.lease_s,
+    )
+    found: list[Claim | Other | None] = [
+        Claim(**{name: row[name] for name in CLAIMED}) for row in rows if row["lease"]
+    ]
+    rest = Other() if len(found) < len(rows) else None
+    return found + [rest] * (count - len(found))
+
+
 def next_task(database: Database, asking: Asking) -> Task | None:
     """What is to be asked of the portal next, claimed and with its slots; None: nothing may be.
 
     Whoever has done it asks again, until there is nothing: a slot that gets free is so always
     offered to whoever waits, and no thread waits for one.
     """
-    if asking.limits.per_minute is None:
-        # What is asked for most, a file of a court that answers, in one round trip.
-        next_one = _next_claim(database, asking)
-        if next_one is None or isinstance(next_one, Claim):
-            return next_one
     # A job whose row is locked must not hold up the others; it is waited for when it is the last.
     busy: list[UUID] = []
     waits = False
     for _ in range(TRIES):
         try:
             with database.transaction() as transaction:
+                if not waits:
+                    turns.wait(transaction)
                 chosen = turns.choose(
                     transaction,
                     asking.limits,
@@ -109,32 +129,6 @@ def next_task(database: Database, asking: Asking) -> Task | None:
     return None
 
 
-class _Other:
-    """Something may be asked, or might: look more closely."""
-
-
-def _next_claim(database: Database, asking: Asking) -> Claim | _Other | None:
-    lease = uuid4()
-    row = database.call(
-        steps.NEXT,
-        lease=lease,
-        at_once=asking.limits.at_once,
-        per_court=asking.limits.per_court,
-        per_minute=None,
-        lanes=asking.limits.lanes,
-        patience_s=asking.probes.patience_s,
-        login_key=asking.login.key,
-        fingerprint=asking.login.fingerprint,
-        spool_id=asking.spool_id,
-        lease_s=asking.lease_s,
-    )
-    if row is None:
-        return None
-    if not row["is_claimed"]:
-        return _Other()
-    return Claim(lease=lease, **{name: row[name] for name in CLAIMED})
-
-
 def room(database: Database, asking: Asking) -> int:
     """How many requests could begin right now; 0 also when nothing waits for one."""
     with database.transaction() as transaction:
@@ -153,6 +147,9 @@ def _claim(transaction: Transaction, asking: Asking, chosen: Row, *, waits: bool
     )
     if job is None:
         raise _Overtaken if waits else _Busy(chosen["job_id"])
+    if waits:
+        # Only now: nobody else may claim meanwhile.
+        turns.wait(transaction)
     if chosen["is_probe"] and not courts.begin_probe(transaction, court, asking.probes):
         raise _Overtaken
     if chosen["needs_listing"] and listing_claims.give_up(transaction, job):

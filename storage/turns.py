@@ -80,7 +80,8 @@ EXISTS (SELECT FROM jobs AS other WHERE other.process_number = jobs.process_numb
     AND other.listing_lease_until >= clock_timestamp() AND other.listed_by IS NULL)
 """
 
-# Whether a job has something to ask for. What is due again goes before what is fresh.
+# Whether a job has something to ask for. One document of each kind is looked for: EXISTS would let
+# PostgreSQL read all documents that wait, of all jobs.
 _CAN_LIST = f"""
     listed_time IS NULL AND NOT {IS_ASKED_FOR_ANOTHER}
     AND coalesce(listing_not_before, '-infinity') <= clock_timestamp()
@@ -90,10 +91,10 @@ _CAN_FETCH = f"""
     listed_time IS NOT NULL
     AND %(lanes)s > (SELECT count(*) FROM documents
         WHERE documents.job_id = jobs.job_id AND documents.state IN ({in_list(sorted(IN_LANE))}))
-    AND (EXISTS (SELECT FROM documents WHERE documents.job_id = jobs.job_id
-            AND documents.state = 'PENDING' AND not_before IS NULL)
-        OR EXISTS (SELECT FROM documents WHERE documents.job_id = jobs.job_id
-            AND documents.state = 'PENDING' AND not_before <= statement_timestamp()))
+    AND ((SELECT true FROM documents WHERE documents.job_id = jobs.job_id
+            AND documents.state = 'PENDING' AND not_before IS NULL LIMIT 1)
+        OR (SELECT true FROM documents WHERE documents.job_id = jobs.job_id
+            AND documents.state = 'PENDING' AND not_before <= statement_timestamp() LIMIT 1))
 """
 
 CHOOSE = f"""
@@ -117,6 +118,15 @@ FROM room, shares CROSS JOIN LATERAL (
 WHERE room > 0
 ORDER BY shares.is_bulk, shares.pass, next.job_pass LIMIT 1
 """
+
+
+# One claim at a time: the next one begins with what this one has decided. Taken before any row.
+IN_TURN = "pg_advisory_xact_lock(hashtextextended('turns', 0))"
+
+
+def wait(transaction: Transaction) -> None:
+    """Waits until no other claim is being made, for as long as the transaction lasts."""
+    transaction.all(f"SELECT {IN_TURN}")
 
 
 def choose(

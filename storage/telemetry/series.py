@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from storage import tallies
+from storage.states import JOB_ENDS
 
 
 class Kind(Enum):
@@ -80,5 +81,11 @@ ALL = (
     *(RPC_STARTED, RPC_HANDLED, RPCS_OPEN, RPC_SECONDS),
     *(JOBS_ENDED, DOCUMENTS_ENDED, LEASES_LOST),
     *(STEP_SECONDS, STEP_BYTES, RETRIES, PORTAL_ANSWERS, WEBHOOK_ATTEMPTS),
+)
+# Shown as 0 by every process from its start: what begins at 1 is no increase to Prometheus, and
+# what comes all at once, such as the claims of a process that was killed, would never be one.
+FROM_THE_START = (
+    *((LEASES_LOST, step) for step in ("list", "download", "upload", "webhook")),
+    *((JOBS_ENDED, state.value) for state in sorted(JOB_ENDS)),
 )
 BY_NAME = {series.name: series for series in ALL}

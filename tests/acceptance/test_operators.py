@@ -7,7 +7,6 @@ import json
 import os
 import random
 import re
-import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -173,7 +172,9 @@ def test_the_pages_of_all_processes_tell_what_a_job_did(watched: Watched) -> Non
     assert server[f"autos_rpcs_open {method}"] == 0
     assert server["autos_documents PENDING"] == 0
     assert server["autos_database_up"] == 1
-    assert watched.told("clock") == {}
+    clock = watched.told("clock")
+    assert clock["autos_leases_lost_total download"] == 0
+    assert set(clock.values()) == {0}
 
     ids = [document.document_id for document in documents(autos, job)]
     planted = (watched.number, watched.number[:15], job.job_id, CLIENT_SECRET, KEY, PATH, *ids)
@@ -270,22 +271,27 @@ def test_every_line_of_a_job_is_found_by_its_id_in_every_process(watched: Watche
     assert [line for line in rest if ours & line.keys()] == []
 
 
-def _printed(command: str, address: str) -> Any:
-    """What a command of the documentation prints, said to this Autos."""
-    words = shlex.split(command.replace("127.0.0.1:50051", address))
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+def _printed(commands: str, address: str) -> Any:
+    """What commands of the documentation print, said to this Autos."""
+    done = subprocess.run(
+        ["sh", "-ec", commands.replace("127.0.0.1:50051", address)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     return json.loads(done.stdout)
 
 
 def test_channelz_tells_of_connections_when_it_is_asked_for(watched: Watched) -> None:
     address = watched.autos.stack.env["GRPC_LISTEN"]
     text = (ROOT / "docs/OPERATING.md").read_text()
-    servers, sockets = re.findall(r"^\.venv/bin/grpcurl .*Channelz/.*$", text, re.MULTILINE)
+    servers, *sockets = re.findall(r"^.*bin/grpcurl .*Channelz/.*$", text, re.MULTILINE)
 
     [server] = _printed(servers, address)["server"]
     assert int(server["data"]["calls_started"]) > 0
-    named = sockets.replace('"server_id": 4', f'"server_id": {server["ref"]["server_id"]}')
-    assert len(_printed(named, address)["socket_ref"]) > 0
+    assert len(_printed("\n".join(sockets), address)["socket_ref"]) > 0
 
 
 def test_a_refused_login_is_told_by_the_metrics_page_without_secrets_or_cases(

@@ -268,6 +268,24 @@ def test_two_uploaders_never_take_the_same_file(database: Database) -> None:
     assert sum(file is not None for file in taken) == 1
 
 
+def test_an_uploader_takes_the_file_it_is_woken_for_then_any_that_waits(database: Database) -> None:
+    job_id = scenes.listed_job(database, 3)
+    spool_id = scenes.living_spool(database)
+    first, second, third = (scenes.claimed(database, job_id, spool_id=spool_id) for _ in range(3))
+    elsewhere = scenes.claimed(database, scenes.listed_job(database, 1))
+    for held in (first, second, elsewhere):
+        claims.spooled(database, held, PDF)
+    take = partial(claims.next_upload, database, spool_id, lease_s=60)
+
+    taken = [take(woken_by=second.lease), take(woken_by=second.lease), take(woken_by=second.lease)]
+
+    found = [file.lease if file else None for file, _ in taken]
+    assert found == [second.lease, first.lease, None], "one that is not fetched yet, or not here"
+    assert all(is_owned for _, is_owned in taken)
+    jobs.cancel(database, CLIENT, job_id)
+    assert take(woken_by=third.lease) == (None, False)
+
+
 def test_an_upload_whose_lease_ran_out_can_be_taken_again(database: Database) -> None:
     job_id = scenes.listed_job(database, 1)
     first = scenes.upload(database, scenes.claimed(database, job_id))

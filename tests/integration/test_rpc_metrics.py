@@ -1,20 +1,25 @@
-"""Every call is counted once with the code that its caller saw, however it ended."""
+"""Every call is counted once, and its span has the code that its caller saw, however it ended."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import grpc
 import pytest
 
 from server.rpc_metrics import UNKNOWN, RpcMetrics
+from server.rpc_traces import RpcTraces
 from storage.telemetry.counters import Counters
+from storage.telemetry.otel import OtelTracer
+from storage.telemetry.tracing import NO_TRACER, Tracer
+from tests.sandbox.traces import TraceReceiver
 
 SERVICE = "autos.tests.v1.Counted"
 DEADLINE_S = 60.0
+_NAMES: dict[object, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 class _Counted:
@@ -35,6 +40,10 @@ class _Counted:
     def value(self, series: str, method: str, **labels: str) -> float:
         return self._shown.get_sample_value(series, {"method": method, **labels}) or 0
 
+    def is_shown(self, method: str, code: str) -> bool:
+        labels = {"method": f"Counted/{method}", "code": code}
+        return self._shown.get_sample_value("autos_rpc_handled_total", labels) is not None
+
     async def until_over(self, method: str, code: str) -> None:
         """Waits until a call is counted as over with this code, and no other, and checks that."""
         short = method if method == UNKNOWN else f"Counted/{method}"
@@ -54,6 +63,11 @@ async def _good(_request: bytes, _context: Any) -> bytes:
 
 async def _refused(_request: bytes, context: Any) -> bytes:
     await context.abort(grpc.StatusCode.NOT_FOUND, "no")
+    raise AssertionError("abort raises")
+
+
+async def _away(_request: bytes, context: Any) -> bytes:
+    await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
     raise AssertionError("abort raises")
 
 
@@ -81,14 +95,15 @@ async def _cut(_request: bytes, context: Any) -> AsyncIterator[bytes]:
     await context.abort(grpc.StatusCode.UNAVAILABLE, "stopping")
 
 
-UNARY = {"Good": _good, "Refused": _refused, "Broken": _broken, "Slow": _slow}
+UNARY = {"Good": _good, "Refused": _refused, "Away": _away, "Broken": _broken, "Slow": _slow}
 STREAMS = {"Two": _two, "Endless": _endless, "Cut": _cut}
 
 
 @asynccontextmanager
-async def _served() -> AsyncIterator[_Counted]:
+async def _served(tracer: Tracer = NO_TRACER) -> AsyncIterator[_Counted]:
     counters = Counters()
-    server = grpc.aio.server(interceptors=[RpcMetrics(counters)])
+    watching = [RpcMetrics(counters, [f"{SERVICE}/Never"]), RpcTraces(tracer, SERVICE)]
+    server = grpc.aio.server(interceptors=watching)
     handlers: dict[str, Any] = {
         **{name: grpc.unary_unary_rpc_method_handler(each) for name, each in UNARY.items()},
         **{name: grpc.unary_stream_rpc_method_handler(each) for name, each in STREAMS.items()},
@@ -116,6 +131,7 @@ def _in_loop(play: Callable[[_Counted], Awaitable[None]]) -> None:
     [
         ("Good", {}, "OK"),
         ("Refused", {}, "NOT_FOUND"),
+        ("Away", {}, "UNAVAILABLE"),
         ("Broken", {}, "UNKNOWN"),
         ("Slow", {"timeout": 0.05}, "DEADLINE_EXCEEDED"),
     ],
@@ -128,7 +144,7 @@ def test_a_call_is_counted_with_the_code_its_caller_saw(
         assert (await call.code()).name == code
         await counted.until_over(method, code)
         is_answered = counted.value("autos_rpc_seconds_count", f"Counted/{method}")
-        assert is_answered == (method in {"Good", "Refused"})
+        assert is_answered == (method in {"Good", "Refused", "Away"})
 
     _in_loop(play)
 
@@ -158,6 +174,41 @@ def test_a_stream_that_we_end_or_whose_time_is_over_is_counted_so() -> None:
             await counted.until_over(method, code)
 
     _in_loop(play)
+
+
+def test_a_bug_is_an_increase_from_nothing() -> None:
+    async def play(counted: _Counted) -> None:
+        codes = (each.name for each in grpc.StatusCode)
+        assert [code for code in codes if counted.is_shown("Never", code)] == ["OK", "INTERNAL"]
+
+    _in_loop(play)
+
+
+def test_the_span_of_a_call_has_its_code_and_fails_by_our_faults_only() -> None:
+    async def call_all(tracer: Tracer) -> None:
+        async with _served(tracer) as counted:
+            for method in UNARY:
+                call = counted.unary(method, timeout=0.2 if method == "Slow" else DEADLINE_S)
+                await call.code()
+            await counted.until_over("Slow", "DEADLINE_EXCEEDED")
+
+    with TraceReceiver() as receiver, closing(OtelTracer(receiver.url, "server")) as tracer:
+        asyncio.run(call_all(tracer))
+        tracer.close()
+        spans = receiver.wait_for(lambda spans: len(spans) == len(UNARY), DEADLINE_S)
+    assert {
+        span.name.rpartition("/")[2]: (
+            _NAMES[span.attributes["rpc.grpc.status_code"]],
+            span.failure if span.is_failed else None,
+        )
+        for span in spans
+    } == {
+        "Good": ("OK", None),
+        "Refused": ("NOT_FOUND", None),
+        "Away": ("UNAVAILABLE", "UNAVAILABLE"),
+        "Broken": ("UNKNOWN", "RuntimeError"),
+        "Slow": ("DEADLINE_EXCEEDED", "CancelledError"),
+    }
 
 
 def test_methods_that_strangers_invent_make_no_new_labels() -> None:

@@ -60,7 +60,7 @@ _LEASES = (
     _mutant(
         "the lease check of an upload",
         "storage/steps.py",
-        "AND (lease_until IS NULL OR lease_until < clock_timestamp())",
+        " AND (lease_until IS NULL OR lease_until < clock_timestamp())",
         "",
         CLAIMS,
     ),
@@ -601,9 +601,30 @@ _TOLD = (
     ),
     _mutant(
         "the filter of what a watcher knows already",
-        "storage/documents.py",
-        '" AND revision > %(after)s AND revision <= %(up_to)s',
-        '" AND %(after)s IS NOT NULL AND revision <= %(up_to)s',
+        "storage/watching.py",
+        "    AND revision > after_revision AND revision <= up_to_revision\n",
+        "    AND after_revision IS NOT NULL AND revision <= up_to_revision\n",
+        CLAIMS,
+    ),
+    _mutant(
+        "the token of a claim in the steps",
+        "storage/steps.py",
+        '= %(document_id)s AND lease = %(lease)s"\n    " AND state IN ({sources})"',
+        '= %(document_id)s"\n    " AND state IN ({sources})"',
+        CLAIMS,
+    ),
+    _mutant(
+        "that the last document of a job ends it",
+        "storage/steps.py",
+        "    IF is_last THEN RETURN NEXT; RETURN; END IF;\n",
+        "",
+        CLAIMS,
+    ),
+    _mutant(
+        "that only a file which waits is taken for its upload",
+        "storage/steps.py",
+        "documents.lease = %(woken_by)s AND {WAITS}\n",
+        "documents.lease = %(woken_by)s\n",
         CLAIMS,
     ),
     _mutant(

@@ -238,3 +238,10 @@ def test_every_series_is_shown_by_its_name() -> None:
             counters.add(each, *labels)
     page = generate_latest(counters.shown(None)).decode()
     assert [each.name for each in series.ALL if f"\n{each.shown_name}" not in page] == []
+
+
+def test_claims_that_are_lost_all_at_once_are_an_increase_from_nothing() -> None:
+    shown = Counters().shown(None)
+    told = {sample.name for family in shown.collect() for sample in family.samples}
+    assert told == {"autos_leases_lost_total", "autos_jobs_ended_total"}
+    assert shown.get_sample_value("autos_leases_lost_total", {"step": "download"}) == 0
