@@ -21,7 +21,7 @@ from storage.database import Database, Transaction
 from storage.listing_claims import ListingClaim
 from storage.objects import Objects, Upload
 from storage.outcomes import Outcome
-from storage.tasks import Task
+from storage.tasks import Other, Task
 from tests.killpoints.flags import Flags
 
 Strike = Callable[[str, str], object]
@@ -88,17 +88,23 @@ def _server(strike: Strike) -> None:
 
 
 def _worker(strike: Strike) -> None:
-    def claimed(task: Task | None, _: Arguments) -> None:
+    def claimed(task: Task | Other | None, _: Arguments) -> None:
         match task:
             case ListingClaim():
                 strike("listing-claimed", task.process_number)
             case Claim():
                 strike("claimed", task.process_number)
 
+    def all_claimed(found: list[Task | Other | None], args: Arguments) -> None:
+        for each in found:
+            claimed(each, args)
+
     def done(point: str) -> Callable[[Any, Arguments], object]:
         return lambda _, args: strike(point, args[1].process_number)
 
     _after(tasks, "next_task", claimed)
+    # Those that were claimed together die together.
+    _after(tasks, "next_claims", all_claimed)
     _listing_half_inserted(strike)
     _after(listing_claims, "record", done("listed-not-sent"))
     _mid_download(strike)
