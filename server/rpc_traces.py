@@ -42,9 +42,10 @@ class RpcTraces(grpc.aio.ServerInterceptor):
             return handler
         given = dict(handler_call_details.invocation_metadata or ()).get(TRACEPARENT)
         traceparent = given if isinstance(given, str) else None
-        # The request is read by the interceptor that maps errors: to gRPC it is a stream of one.
-        traced = self._traced(handler.stream_unary, method, traceparent)
-        return handler._replace(stream_unary=traced)
+        # Where the interceptor that maps errors reads the request, it is a stream of one to gRPC.
+        kind = "stream_unary" if handler.request_streaming else "unary_unary"
+        traced = self._traced(getattr(handler, kind), method, traceparent)
+        return handler._replace(**{kind: traced})
 
     def _traced(self, inner: Any, method: str, traceparent: str | None) -> Any:
         name = method.removeprefix("/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -192,8 +193,16 @@ def test_many_documents_of_a_case_are_found_by_listing_it(objects: Objects, tmp_
     found = objects.present({**sizes, wrong: 999, f"{folder}/never.pdf": 1})
 
     assert found == set(sizes) - {wrong}
-    with pytest.raises(ServiceUnavailable):
-        objects.present(sizes, limit_s=0.0001)
+
+
+def test_listing_a_case_has_a_time_limit(store: ObjectStore) -> None:
+    keys = {f"default/processos/0/documentos/{number}": 1 for number in range(40)}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        objects = Objects(replace(store, endpoint_url=endpoint), max_connections=1)
+
+        with pytest.raises(ServiceUnavailable):
+            objects.present(keys, limit_s=0.1)
 
 
 def test_presence_has_a_time_limit(objects: Objects, store: ObjectStore) -> None:
