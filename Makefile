@@ -33,7 +33,7 @@ client: $(READY) ## a new token for a client, NAME=...; to take one out REMOVE=<
 	@NAME="$(NAME)" REMOVE="$(REMOVE)" $(BIN)/python -m dev.client
 
 test: $(READY) ## all tests, against the real servers
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile
 
 chaos: $(READY) ## jobs while everything breaks by a seed, then checks; ARGS="--seeds 5 --jobs 200"
 	@$(BIN)/python -m tests.chaos $(ARGS)
