@@ -172,6 +172,8 @@ def running_stage(
             "PDPJ_TOKEN": TOKEN,
             "PDPJ_MAX_CONCURRENT": AT_ONCE,
             "PDPJ_MAX_CONCURRENT_PER_COURT": AT_ONCE,
+            "CLIENT_JOBS_AT_ONCE": "1000000",
+            "CLIENT_STARTS_PER_MINUTE": "1000000",
             "WORKER_PROCESSES": "2",
             "LOG_FORMAT": "json",
             "HOME": str(Path.home()),
