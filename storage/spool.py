@@ -1,8 +1,8 @@
 """The spool: files between portal and bucket, on the disk of one host.
 
 A file is named by its claim's token and belongs to the row that holds the token. It is 0600, its
-room is reserved on the disk before the portal is asked, and it is never synced: a lost spool file
-is fetched again.
+room is kept before the portal is asked (laid out on the disk, unless it is small and there is
+plenty), and it is never synced: a lost spool file is fetched again.
 """
 
 from __future__ import annotations

@@ -1,0 +1,30 @@
+"""The pool asks no connection whether it lives, and gives out none that does not."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from dev.deadline import until
+from storage.database import Database
+
+DEADLINE_S = 60.0
+
+
+def test_a_connection_that_was_cut_while_nobody_used_it_is_replaced(
+    database: Database, database_url: str
+) -> None:
+    with database.transaction() as transaction:
+        pid = transaction.only("SELECT pg_backend_pid() AS pid")["pid"]
+
+    with closing(Database(database_url, max_connections=1)) as other:
+        with other.transaction() as transaction:
+            transaction.only("SELECT pg_terminate_backend(%(pid)s)", pid=pid)
+
+        def is_gone() -> bool:
+            with other.transaction() as transaction:
+                return not transaction.all("SELECT FROM pg_stat_activity WHERE pid = %(p)s", p=pid)
+
+        until(is_gone, DEADLINE_S, "The session does not end.")
+
+    with database.transaction() as transaction:
+        assert transaction.only("SELECT pg_backend_pid() AS pid")["pid"] != pid
