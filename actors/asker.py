@@ -7,7 +7,7 @@ before its turn because its message came first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from uuid import UUID
@@ -15,25 +15,38 @@ from uuid import UUID
 import structlog
 
 from actors.combiner import Combiner
-from actors.download import Downloader
+from actors.download import Downloader, Fetched
 from actors.enqueue import Messages
 from actors.keeper import Keeper
 from actors.listing import Lister
 from actors.prober import Prober
-from storage import tasks, webhooks
+from storage import claims, tasks, webhooks
 from storage.claims import Claim
 from storage.database import Database
+from storage.errors import ServiceUnavailable
 from storage.listing_claims import ListingClaim
 from storage.outcomes import Outcome
 from storage.slots import LINGER_S
-from storage.tasks import Asking, GivenUp, Other, Probe, Task
+from storage.tasks import Asking, GivenUp, Probe, Task
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """A thread that asks what is next, and what it has fetched before.
+
+    `is_recorded`: None as long as that is not told. `asked`: when the answer began to be made.
+    """
+
+    fetched: Fetched | None
+    is_recorded: bool | None = None
+    asked: float = 0.0
+
+
 @dataclass(frozen=True)
 class Asker:
-    """What asking needs, and who does each kind of work."""
+    """What asking needs, and who does each kind of work. So many `threads` may ask."""
 
     database: Database
     messages: Messages
@@ -42,13 +55,11 @@ class Asker:
     lister: Lister
     downloader: Downloader
     prober: Prober
-    claims: Combiner[None, Claim | Other | None] = field(init=False)
+    threads: int = 1
+    turns: Combiner[_Turn, Task | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        def next_claims(askers: Sequence[None]) -> list[Claim | Other | None]:
-            return tasks.next_claims(self.database, self.asking, len(askers))
-
-        object.__setattr__(self, "claims", Combiner(next_claims))
+        object.__setattr__(self, "turns", Combiner(self._round, threads=self.threads))
 
     def list_documents(self, job_id: UUID) -> None:
         """Lists the case of a job from what is known already, if it may; else asks in turn."""
@@ -57,28 +68,75 @@ class Asker:
 
     def download_document(self, job_id: UUID) -> None:
         """Asks until nothing may be asked; `job_id` is why it was woken."""
-        while not self.keeper.is_stopping:
-            begun = monotonic()
-            task = self._next_task()
-            if task is None:
+        fetched: Fetched | None = None
+        with self.turns.taking_part():
+            while not self.keeper.is_stopping:
+                turn = _Turn(fetched)
+                task = self._next_task(turn)
                 self._wake_by_rate(job_id)
-                return
-            self._wake_by_rate(job_id)
-            # A claim that PostgreSQL answered late may be over, and somebody else's.
-            is_late = monotonic() - begun > self.asking.lease_s / 2
-            outcome = self._do(task, is_late=is_late)
-            if outcome is None:
-                return
-            self._go_on(job_id, outcome)
+                if task is None:
+                    return
+                # A claim that PostgreSQL answered late may be over, and somebody else's.
+                is_late = monotonic() - turn.asked > self.asking.lease_s / 2
+                outcome = self._do(task, is_late=is_late)
+                if outcome is None:
+                    return
+                fetched = outcome if isinstance(outcome, Fetched) else None
+                if isinstance(outcome, Outcome):
+                    self._go_on(job_id, outcome)
+        if fetched is not None:
+            self.downloader.record(fetched)
         # This process ends: another one goes on.
         self.messages.download_lanes(job_id, 1)
 
-    def _next_task(self) -> Task | None:
-        found = self.claims.ask(None)
-        # What is seldom, a listing or a probe, each thread looks for by itself.
-        return tasks.next_task(self.database, self.asking) if isinstance(found, Other) else found
+    def _next_task(self, turn: _Turn) -> Task | None:
+        """What is next, once what was fetched before is recorded."""
+        try:
+            task = self.turns.ask(turn)
+        except Exception:
+            if turn.fetched and not turn.is_recorded:
+                self.downloader.record(turn.fetched)
+            raise
+        if turn.fetched and not turn.is_recorded:
+            self.downloader.record(turn.fetched)
+        return task
 
-    def _do(self, task: Task, *, is_late: bool) -> Outcome | None:
+    def _round(self, turns: Sequence[_Turn]) -> list[Task | None]:
+        """Records what was fetched, then finds what is next for the first of these, at least.
+
+        Files are the usual, so they are looked for together; all else one at a time, in its turn.
+        """
+        self._record({t.fetched.claim.lease: t for t in turns if t.fetched and not t.is_recorded})
+        begun = monotonic()
+        for turn in turns:
+            turn.asked = begun
+        found, is_other = tasks.next_claims(self.database, self.asking, len(turns))
+        if not is_other:
+            return [*found, *[None] * (len(turns) - len(found))]
+        if found:
+            return [*found]
+        task = tasks.next_task(self.database, self.asking)
+        return [task] if task else [None] * len(turns)
+
+    def _record(self, turns: Mapping[UUID, _Turn]) -> None:
+        """What cannot be recorded together, each thread tries by itself."""
+        fetched = [turn.fetched for turn in turns.values() if turn.fetched]
+        if not fetched:
+            return
+        try:
+            recorded, wakes = claims.all_spooled(
+                self.database, [(each.claim, each.content) for each in fetched]
+            )
+        except ServiceUnavailable:
+            raise
+        except Exception:
+            log.exception("files not recorded together")
+            return
+        for lease in recorded:
+            turns[lease].is_recorded = True
+        self.downloader.hand_over([e.claim for e in fetched if e.claim.lease in recorded], wakes)
+
+    def _do(self, task: Task, *, is_late: bool) -> Fetched | Outcome | None:
         """What came of it; None: something of ours is away, and asking on would not help."""
         match task:
             case Claim():

@@ -1,13 +1,18 @@
 """Many threads ask for the same kind of thing: one of them at a time asks for all who wait.
 
 So a process is one asker at the database, however many threads it has, and what is asked together
-costs one round trip and one commit.
+costs one round trip, one commit, and one plan of each statement.
+
+While requests are short there are threads in plenty, and a round waits a moment for more of them;
+when they are long, or everybody is there already, it does not.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 Q = TypeVar("Q")
@@ -15,6 +20,11 @@ A = TypeVar("A")
 
 # How much one round asks for at most.
 MOST = 16
+# What a process of Python does in a second at most: threads that are not needed for that can wait.
+RATE_PER_S = 200
+GATHER_S = 0.025
+# How fast the measured time between an answer and the next question forgets.
+SMOOTHING = 0.1
 
 
 class _Waiter(Generic[Q, A]):
@@ -30,40 +40,101 @@ class _Waiter(Generic[Q, A]):
 
 
 class Combiner(Generic[Q, A]):
-    """`work` answers questions in their order. Thread-safe."""
+    """`work` answers questions in their order, the first of them at least. Thread-safe.
 
-    def __init__(self, work: Callable[[Sequence[Q]], Sequence[A]]) -> None:
+    What it leaves unanswered is asked again in the next round. `threads` may ask at the same time.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[Q]], Sequence[A]],
+        *,
+        threads: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._work = work
+        self._enough_s = threads / RATE_PER_S
+        self._clock = clock
         self._lock = threading.Lock()
         self._waiting: list[_Waiter[Q, A]] = []
         self._is_led = False
+        self._taking_part = 0
+        self._is_full = threading.Event()
+        # Until it is measured, nobody is kept waiting.
+        self._busy_s = self._enough_s
+        self._local = threading.local()
+
+    @contextmanager
+    def taking_part(self) -> Iterator[None]:
+        """For the block this thread asks, again and again: a round may wait for it."""
+        self._local.answered = None
+        with self._lock:
+            self._taking_part += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taking_part -= 1
+                self._see_whether_full()
 
     def ask(self, question: Q) -> A:
         """The answer; what `work` raises, for everybody who asked in that round."""
         waiter: _Waiter[Q, A] = _Waiter(question)
+        asked = self._clock()
         with self._lock:
+            self._measure(asked)
             self._waiting.append(waiter)
             leads, self._is_led = not self._is_led, True
+            self._see_whether_full()
         if not leads:
             waiter.gate.acquire()
         if not waiter.is_answered:
             self._lead()
+        self._local.answered = self._clock()
         if waiter.error is not None:
             raise waiter.error
         return waiter.answer
 
+    def _measure(self, asked: float) -> None:
+        answered = getattr(self._local, "answered", None)
+        if answered is not None:
+            self._busy_s += SMOOTHING * (asked - answered - self._busy_s)
+
+    def _is_everybody(self) -> bool:
+        return len(self._waiting) >= min(self._taking_part, MOST)
+
+    def _see_whether_full(self) -> None:
+        if self._is_everybody():
+            self._is_full.set()
+
+    def _gather(self) -> None:
+        """Waits for others who are about to ask, if there are threads in plenty."""
+        spare_s = min(GATHER_S, self._enough_s - self._busy_s)
+        if spare_s <= 0:
+            return
+        with self._lock:
+            if self._is_everybody():
+                return
+            self._is_full.clear()
+        self._is_full.wait(spare_s)
+
     def _lead(self) -> None:
         """One round, with whoever leads as its first; then the next who waits is to lead."""
+        self._gather()
         with self._lock:
             round_, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
         try:
             answers = self._work([each.question for each in round_])
+            left = round_[len(answers) :]
+            round_ = round_[: len(answers)]
             for each, answer in zip(round_, answers, strict=True):
                 each.answer = answer
         except BaseException as error:  # noqa: BLE001 - each of them raises it
+            left = []
             for each in round_:
                 each.error = error
         with self._lock:
+            self._waiting[:0] = left
             successor = self._waiting[0] if self._waiting else None
             self._is_led = successor is not None
         for each in round_:

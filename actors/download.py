@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -20,6 +20,7 @@ from storage.database import Database
 from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
 from storage.outcomes import Outcome
 from storage.retries import RetryPolicy
+from storage.slots import LINGER_S
 from storage.spool import Spool
 from storage.telemetry.signals import UNSEEN, Signals
 from storage.telemetry.tracing import Span
@@ -29,6 +30,14 @@ T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 OUTAGE_DELAY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file that lies in the spool, whole and checked; its row is to be told."""
+
+    claim: Claim
+    content: Content
 
 
 @dataclass(frozen=True)
@@ -43,10 +52,13 @@ class Downloader:
     keeper: Keeper
     policy: RetryPolicy
     deadline_s: float
+    per_court: int
     signals: Signals = UNSEEN
 
-    def download(self, claim: Claim, *, is_late: bool) -> Outcome | None:
+    def download(self, claim: Claim, *, is_late: bool) -> Fetched | Outcome | None:
         """Fetches a document; what came of it, None when something of ours is away.
+
+        What was fetched must be recorded: by `record`, or with others by `hand_over`.
 
         `is_late`: the claim may be over by now, so it is given back unused.
         """
@@ -69,7 +81,7 @@ class Downloader:
                 span.fail("LEASE_LOST")
                 return self._stop(claim)
 
-    def _attempt(self, claim: Claim, span: Span) -> Outcome | None:
+    def _attempt(self, claim: Claim, span: Span) -> Fetched | Outcome | None:
         try:
             content = self._fetch(claim)
         except AttemptError as error:
@@ -96,7 +108,7 @@ class Downloader:
             outcome = self._insist(lambda: claims.give_back(self.database, claim, is_lost=True))
             return self._told(claim, outcome)
         self.signals.passed("download", content.size_bytes)
-        return self._hand_over(claim, content)
+        return Fetched(claim, content)
 
     def _fetch(self, claim: Claim) -> Content:
         with (
@@ -117,12 +129,28 @@ class Downloader:
     def _insist(self, say: Callable[[], T]) -> T:
         return insist(say, is_stopping=lambda: self.keeper.is_stopping)
 
-    def _hand_over(self, claim: Claim, content: Content) -> Outcome:
-        wakes = self._insist(lambda: claims.spooled(self.database, claim, content))
-        self.messages.wake_uploader(
-            self.spool.spool_id, claim.job_id, claim.document_id, claim.lease
-        )
-        return Outcome(None, job_has_ended=False, wakes=wakes)
+    def record(self, fetched: Fetched) -> None:
+        """Has the row of a file say that it is in the spool, however long PostgreSQL is away."""
+        claim = fetched.claim
+        with structlog.contextvars.bound_contextvars(
+            job_id=str(claim.job_id), document_id=str(claim.document_id)
+        ):
+            try:
+                wakes = self._insist(lambda: claims.spooled(self.database, claim, fetched.content))
+            except LeaseLost:
+                self._stop(claim)
+                self.messages.download_lanes(claim.job_id, 1, delay_s=LINGER_S)
+            else:
+                self.hand_over([claim], wakes)
+
+    def hand_over(self, spooled: Sequence[Claim], wakes: int) -> None:
+        """Wakes the uploader for files whose rows are told, and others for what may begin now."""
+        if spooled:
+            self.messages.wake_uploader(
+                self.spool.spool_id, [(c.job_id, c.document_id, c.lease) for c in spooled]
+            )
+        if wakes:
+            self.messages.download_lanes(spooled[0].job_id, min(wakes, self.per_court))
 
     def _told(self, claim: Claim, outcome: Outcome) -> Outcome:
         if outcome.job_has_ended:

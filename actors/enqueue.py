@@ -88,10 +88,10 @@ class Messages:
         lane = [_message(DOWNLOAD_QUEUE, "download_document", job_id) for _ in range(lanes)]
         self._send(lane, delay_s)
 
-    def wake_lane(self, job_id: UUID) -> None:
-        """Start a lane of a job, unless others are about to look for what may be asked."""
-        if not self._is_enough(DOWNLOAD_QUEUE):
-            self.download_lanes(job_id, 1)
+    def wake_lanes(self, job_ids: Iterable[UUID]) -> None:
+        """Start a lane of each of these jobs, unless others are about to look what may be asked."""
+        lanes = [_message(DOWNLOAD_QUEUE, "download_document", job_id) for job_id in job_ids]
+        self._send_few(DOWNLOAD_QUEUE, lanes)
 
     def upload(
         self, spool_id: UUID, job_id: UUID, document_id: UUID, lease: UUID, *, delay_s: float = 0
@@ -100,10 +100,10 @@ class Messages:
         queue = upload_queue(spool_id)
         self._send([_message(queue, "upload_document", job_id, document_id, lease)], delay_s)
 
-    def wake_uploader(self, spool_id: UUID, job_id: UUID, document_id: UUID, lease: UUID) -> None:
-        """The same, unless others are about to look for files of the spool."""
-        if not self._is_enough(upload_queue(spool_id)):
-            self.upload(spool_id, job_id, document_id, lease)
+    def wake_uploader(self, spool_id: UUID, files: Iterable[tuple[UUID, UUID, UUID]]) -> None:
+        """The same for several (job, document, lease), unless others are about to look for them."""
+        queue = upload_queue(spool_id)
+        self._send_few(queue, [_message(queue, "upload_document", *file) for file in files])
 
     def drop_uploads(self, spool_id: UUID) -> bool:
         """Deletes the queue of a spool that is dead; whether Redis did."""
@@ -125,16 +125,18 @@ class Messages:
         """Send a message once more that came at a bad time."""
         self._send([_message(queue, actor, *ids)], delay_s)
 
-    def _is_enough(self, queue: str) -> bool:
-        """Whether so many messages wait in a queue that one more would wake nobody.
+    def _send_few(self, queue: str, messages: list[dramatiq.Message[None]]) -> None:
+        """Sends as many as can wake somebody.
 
-        They wait only while all threads are busy, and whoever comes to one of them then looks at
-        the rows as they are by that time.
+        Messages wait in a queue only while all threads are busy, and whoever comes to one of them
+        then looks at the rows as they are by that time.
         """
         try:
-            return int(self._broker.client.llen(f"{NAMESPACE}:{queue}")) >= ENOUGH
+            waiting = int(self._broker.client.llen(f"{NAMESPACE}:{queue}"))
         except redis.RedisError:
-            return False
+            waiting = 0
+        if waiting < ENOUGH:
+            self._send(messages[: ENOUGH - waiting], 0)
 
     def _send(self, messages: list[dramatiq.Message[None]], delay_s: float) -> None:
         # Rounded up: a message that comes before the row is ready finds nothing and is lost.

@@ -196,6 +196,7 @@ def worker() -> None:
         keeper=keeper,
         policy=_policy(settings),
         deadline_s=settings.document_deadline_s,
+        per_court=settings.pdpj_max_concurrent_per_court,
         signals=signals,
     )
     asker = Asker(
@@ -206,6 +207,7 @@ def worker() -> None:
         lister=lister,
         downloader=downloader,
         prober=Prober(database, portal, keeper, _policy(settings), settings.lease_s),
+        threads=settings.worker_threads,
     )
     stops = (keeper.stop_all, listing_keeper.stop_all)
     broker.add_middleware(_StopOnShutdown(*stops, close=close))
@@ -233,6 +235,7 @@ def uploader() -> None:
         stopping=stopping,
         lease_s=settings.lease_s,
         lanes=settings.lanes_per_job,
+        threads=settings.worker_threads,
         signals=signals,
     )
     Heartbeat(database, spool).start()

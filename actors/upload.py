@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import structlog
 
+from actors.combiner import Combiner
 from actors.enqueue import Messages
 from actors.keeper import Keeper
 from actors.outage import insist
@@ -28,9 +30,30 @@ POSTPONE_BASE_S = 1.0
 POSTPONE_CAP_S = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Put:
+    """A file that the bucket holds under `key`; its row is to be told."""
+
+    file: Spooled
+    key: str
+
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """A thread that asks for a file, and what it has put before.
+
+    `woken_by`: the claim whose message woke it, at first; `is_unowned`: no row names its file.
+    """
+
+    put: _Put | None = None
+    woken_by: UUID | None = None
+    is_recorded: bool = False
+    is_unowned: bool = False
+
+
 @dataclass(frozen=True)
 class Uploader:
-    """What storing a file needs."""
+    """What storing a file needs. So many `threads` may store."""
 
     database: Database
     objects: Objects
@@ -40,29 +63,124 @@ class Uploader:
     stopping: threading.Event
     lease_s: float
     lanes: int
+    threads: int = 1
     signals: Signals = UNSEEN
+    turns: Combiner[_Turn, Spooled | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "turns", Combiner(self._round, threads=self.threads))
 
     def upload_document(self, job_id: UUID, document_id: UUID, lease: UUID) -> None:
         """Stores the file of a claim, unless somebody does or nobody wants it any more.
 
         Then any other file that waits: its message may not have been sent, since this one was.
         """
-        file, is_owned = self._next(lease)
-        if not is_owned:
-            with structlog.contextvars.bound_contextvars(
-                job_id=str(job_id), document_id=str(document_id)
-            ):
-                self._discard(lease)
-        while file is not None and self._upload(file) and not self.stopping.is_set():
-            file, _ = self._next(file.lease)
+        turn = _Turn(woken_by=lease)
+        with self.turns.taking_part():
+            while True:
+                file = self._next(turn)
+                if turn.is_unowned:
+                    with structlog.contextvars.bound_contextvars(
+                        job_id=str(job_id), document_id=str(document_id)
+                    ):
+                        self._discard(lease)
+                if file is None:
+                    return
+                put, is_there = self._upload(file)
+                turn = _Turn(put=put)
+                if not is_there or self.stopping.is_set():
+                    break
+        if put is not None:
+            self._record(put)
 
-    def _next(self, woken_by: UUID) -> tuple[Spooled | None, bool]:
-        return claims.next_upload(
-            self.database, self.spool.spool_id, woken_by=woken_by, lease_s=self.lease_s
+    def _next(self, turn: _Turn) -> Spooled | None:
+        """A file that waits, once what was put before is recorded."""
+        try:
+            file = self.turns.ask(turn)
+        except Exception:
+            if turn.put and not turn.is_recorded:
+                self._record(turn.put)
+            raise
+        if turn.put and not turn.is_recorded:
+            self._record(turn.put)
+        return file
+
+    def _round(self, turns: Sequence[_Turn]) -> list[Spooled | None]:
+        """Records what was put, then takes files for all of these."""
+        self._record_all({t.put.file.lease: t for t in turns if t.put and not t.is_recorded})
+        woken_by = [turn.woken_by for turn in turns if turn.woken_by]
+        files, owned = claims.next_uploads(
+            self.database,
+            self.spool.spool_id,
+            woken_by=woken_by,
+            most=len(turns),
+            lease_s=self.lease_s,
         )
+        for turn in turns:
+            turn.is_unowned = turn.woken_by is not None and turn.woken_by not in owned
+        return [*files, *[None] * (len(turns) - len(files))]
 
-    def _upload(self, file: Spooled) -> bool:
-        """Whether the bucket was there."""
+    def _record_all(self, turns: Mapping[UUID, _Turn]) -> None:
+        """What cannot be recorded together, each thread records by itself."""
+        put = {lease: turn.put for lease, turn in turns.items() if turn.put}
+        if not put:
+            return
+        files = [(each.file, each.key) for each in put.values()]
+        try:
+            recorded = claims.all_stored(self.database, files, lanes=self.lanes)
+            for lease in recorded.stored:
+                turns[lease].is_recorded = True
+                self._told(put[lease].file)
+            for lease in recorded.last:
+                self._end(put[lease])
+                turns[lease].is_recorded = True
+        except ServiceUnavailable:
+            raise
+        except Exception:
+            log.exception("files not recorded together")
+        else:
+            # A lane is free again. The worker that waited for it has gone on to other jobs.
+            freed = [job_id for job_id, lanes in recorded.wakes.items() for _ in range(lanes)]
+            self.messages.wake_lanes(freed)
+
+    def _end(self, put: _Put) -> None:
+        """The last file of a job is recorded apart, with all that the end of the job takes."""
+        outcome = claims.stored_last(self.database, put.file, put.key, lanes=self.lanes)
+        self._told(put.file)
+        self._go_on(put.file, outcome)
+
+    def _told(self, file: Spooled) -> None:
+        log.info(
+            "document stored",
+            job_id=str(file.job_id),
+            document_id=str(file.document_id),
+            size_bytes=file.size_bytes,
+        )
+        self.signals.passed("upload", file.size_bytes)
+        self.spool.remove(file.lease)
+
+    def _record(self, put: _Put) -> None:
+        """Has the row of a file say that the bucket holds it, however long PostgreSQL is away."""
+        file = put.file
+        with structlog.contextvars.bound_contextvars(
+            job_id=str(file.job_id), document_id=str(file.document_id)
+        ):
+            try:
+                outcome = insist(
+                    lambda: claims.stored(self.database, file, put.key, lanes=self.lanes),
+                    is_stopping=self.stopping.is_set,
+                )
+            except LeaseLost:
+                # Cancelled while it was put, say: nobody names the object.
+                sweeps.delete_unnamed(self.database, self.objects, [put.key])
+                log.warning("claim taken back")
+                self._discard(file.lease)
+            else:
+                self._told(file)
+                self._go_on(file, outcome)
+
+    def _upload(self, file: Spooled) -> tuple[_Put | None, bool]:
+        """What was put, if anything was, and whether the bucket is there."""
         with (
             structlog.contextvars.bound_contextvars(
                 job_id=str(file.job_id), document_id=str(file.document_id)
@@ -80,9 +198,9 @@ class Uploader:
                 log.warning("claim taken back")
                 span.fail("LEASE_LOST")
                 self._discard(file.lease)
-                return True
+                return None, True
 
-    def _store(self, file: Spooled, span: Span) -> bool:
+    def _store(self, file: Spooled, span: Span) -> tuple[_Put | None, bool]:
         key = object_key(
             file.client, file.process_number, file.document_id, file.sha256, file.extension
         )
@@ -109,25 +227,10 @@ class Uploader:
         except ServiceUnavailable as error:
             span.fail(error.reason)
             self._postpone(file, error)
-            return False
+            return None, False
         else:
-            self._done(file, key)
-        return True
-
-    def _done(self, file: Spooled, key: str) -> None:
-        try:
-            outcome = insist(
-                lambda: claims.stored(self.database, file, key, lanes=self.lanes),
-                is_stopping=self.stopping.is_set,
-            )
-        except LeaseLost:
-            # Cancelled while it was put, say: nobody names the object.
-            sweeps.delete_unnamed(self.database, self.objects, [key])
-            raise
-        log.info("document stored", size_bytes=file.size_bytes)
-        self.signals.passed("upload", file.size_bytes)
-        self.spool.remove(file.lease)
-        self._go_on(file, outcome)
+            return _Put(file, key), True
+        return None, True
 
     def _lost(self, file: Spooled) -> None:
         log.warning("spool file gone or altered; it is fetched again")
@@ -152,7 +255,7 @@ class Uploader:
             self.messages.send_webhooks(file.job_id, due)
         elif outcome.wakes:
             # A lane is free again. The worker that waited for it has gone on to other jobs.
-            self.messages.wake_lane(file.job_id)
+            self.messages.wake_lanes([file.job_id])
 
     def _discard(self, lease: UUID) -> None:
         if repairs.unowned(self.database, [lease]):

@@ -38,12 +38,15 @@ def good(transaction: Transaction, lease: UUID, court: str) -> int:
     """Any answer that shows the portal at work; how many requests more than before may begin."""
     was_away = courts.alive(transaction, court, lease)
     slots.free(transaction, lease)
-    return wakes(was_away=was_away, has_grown=pauses.ease(transaction))
+    return wakes(was_away=was_away, growth=int(pauses.ease(transaction)))
 
 
-def wakes(*, was_away: bool | None, has_grown: bool | None) -> int:
-    """How many requests more than before may begin after an answer that says this."""
-    return ALL if was_away else int(bool(has_grown))
+def wakes(*, was_away: bool, growth: int) -> int:
+    """How many requests more than before may begin after answers that say this.
+
+    `growth`: by how many the portal's limit has grown.
+    """
+    return ALL if was_away else growth
 
 
 def failed(

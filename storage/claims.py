@@ -7,7 +7,7 @@ counted, revisions are taken and the end is decided.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -100,13 +100,13 @@ def claim_in(
     None: nothing is ready, or `lanes` documents are on their way already.
     """
     row = transaction.one(
-        CLAIM,
+        f"{CLAIM} RETURNING documents.*",
         job_id=job["job_id"],
-        lease=lease,
+        leases=[lease],
         spool_id=spool_id,
         lanes=lanes,
         lease_s=lease_s,
-        revision=job["revision"] + 1,
+        revision=job["revision"],
     )
     if row is None:
         return None
@@ -203,13 +203,40 @@ def spooled(database: Database, claim: Claim, content: Content) -> int:
 
     May be said twice. Raises LeaseLost.
     """
-    try:
-        return _spool(database, claim, content)
-    except LeaseLost:
-        # A COMMIT whose answer was lost looks like this when it is said again.
-        if not _is_in(database, claim, DocumentState.DOWNLOADED):
-            raise
-    return 0
+    recorded, wakes = all_spooled(database, [(claim, content)])
+    # A COMMIT whose answer was lost looks like this when it is said again.
+    if not recorded and not _is_in(database, claim, DocumentState.DOWNLOADED):
+        raise LeaseLost("The claim on this document is no longer ours.")
+    return wakes
+
+
+def all_spooled(
+    database: Database, files: Sequence[tuple[Claim, Content]]
+) -> tuple[set[UUID], int]:
+    """The same for several: the leases of those that are recorded, and how many may begin.
+
+    One that is not was taken back, or recorded before.
+    """
+    claims, contents = zip(*files, strict=True)
+    rows = database.call(
+        steps.SPOOLED,
+        **_held(claims),
+        sizes_bytes=[content.size_bytes for content in contents],
+        sha256s=[content.sha256 for content in contents],
+        content_types=[content.content_type for content in contents],
+        extensions=[content.extension for content in contents],
+    )
+    for_others = rows.pop()
+    wakes = answers.wakes(was_away=for_others["was_away"], growth=for_others["growth"])
+    return {row["lease"] for row in rows}, wakes
+
+
+def _held(claims: Iterable[Held]) -> dict[str, list[UUID]]:
+    """The arguments of a step that name claims."""
+    job_ids, document_ids, leases = zip(
+        *((each.job_id, each.document_id, each.lease) for each in claims), strict=True
+    )
+    return {"job_ids": [*job_ids], "document_ids": [*document_ids], "leases": [*leases]}
 
 
 def _is_in(database: Database, claim: Held, state: DocumentState) -> bool:
@@ -220,22 +247,6 @@ def _is_in(database: Database, claim: Held, state: DocumentState) -> bool:
             state=state,
         )
     return row is not None
-
-
-def _spool(database: Database, claim: Claim, content: Content) -> int:
-    done = database.call_one(
-        steps.SPOOLED,
-        job_id=claim.job_id,
-        document_id=claim.document_id,
-        lease=claim.lease,
-        size_bytes=content.size_bytes,
-        sha256=content.sha256,
-        content_type=content.content_type,
-        extension=content.extension,
-    )
-    if done is None:
-        raise LeaseLost("The claim on this document is no longer ours.")
-    return answers.wakes(was_away=done["was_away"], has_grown=done["has_grown"])
 
 
 def give_back(
@@ -406,24 +417,32 @@ def take_upload(
     database: Database, job_id: UUID, document_id: UUID, lease: UUID, *, lease_s: float
 ) -> Spooled | None:
     """The spooled file, leased for its upload; None when it is not to be uploaded (any more)."""
-    row = database.call_one(
-        steps.TAKE_UPLOAD, job_id=job_id, document_id=document_id, lease=lease, lease_s=lease_s
-    )
-    return Spooled(**row) if row else None
+    files, _ = next_uploads(database, None, woken_by=[lease], most=1, lease_s=lease_s)
+    return next((f for f in files if (f.job_id, f.document_id) == (job_id, document_id)), None)
 
 
-def next_upload(
-    database: Database, spool_id: UUID, *, woken_by: UUID, lease_s: float
-) -> tuple[Spooled | None, bool]:
-    """A file that waits in the spool, leased for its upload: that of the claim `woken_by`, if it
-    waits; and whether a row names the file of that claim still.
+def next_uploads(
+    database: Database,
+    spool_id: UUID | None,
+    *,
+    woken_by: Sequence[UUID],
+    most: int,
+    lease_s: float,
+) -> tuple[list[Spooled], set[UUID]]:
+    """Up to `most` files that wait in the spool, leased for their upload.
+
+    Those of the claims `woken_by` come first, if they wait; and for which of these claims a row
+    names the file still.
     """
-    row = database.call_one(
-        steps.NEXT_UPLOAD, spool_id=spool_id, woken_by=woken_by, lease_s=lease_s
+    rows = database.call(
+        steps.NEXT_UPLOADS,
+        spool_id=spool_id,
+        woken_by=list(woken_by),
+        most=most,
+        lease_s=lease_s,
     )
-    assert row is not None  # noqa: S101 - it always gives one
-    is_owned = bool(row.pop("is_owned"))
-    return (Spooled(**row) if row["lease"] else None), is_owned
+    owned = {row["lease"] for row in rows} & {*woken_by}
+    return [Spooled(**row) for row in rows if row["document_id"]], owned
 
 
 def postpone_upload(database: Database, file: Spooled, *, delay_s: float) -> None:
@@ -440,36 +459,63 @@ def postpone_upload(database: Database, file: Spooled, *, delay_s: float) -> Non
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of files that the bucket holds, by their leases.
+
+    `stored`: AVAILABLE now. `last`: of their jobs, and not recorded yet: `stored_last` does. Those in
+    neither are no longer ours. `wakes`: how many lanes are free of jobs that had all of them taken.
+    """
+
+    stored: set[UUID]
+    last: set[UUID]
+    wakes: dict[UUID, int]
+
+
 def stored(database: Database, file: Spooled, object_key: str, *, lanes: int) -> Outcome:
     """The bucket holds the file: AVAILABLE, and the end of the job if it was the last.
 
     `wakes` is 1 when all `lanes` of the job were taken until now. Raises LeaseLost, also when a
     sweep has deleted the object meanwhile: the clock then has it put again.
     """
-    done = database.call_one(
+    done = all_stored(database, [(file, object_key)], lanes=lanes)
+    if done.last:
+        return stored_last(database, file, object_key, lanes=lanes)
+    if not done.stored:
+        raise LeaseLost("The claim on this document is no longer ours.")
+    return Outcome(None, job_has_ended=False, wakes=done.wakes.get(file.job_id, 0))
+
+
+def all_stored(
+    database: Database, files: Sequence[tuple[Spooled, str]], *, lanes: int
+) -> Recorded:
+    """The same for several files, each with its key, but for those that end a job."""
+    rows = database.call(
         steps.STORED,
-        job_id=file.job_id,
-        document_id=file.document_id,
-        lease=file.lease,
-        size_bytes=file.size_bytes,
-        object_key=object_key,
-        take_time=file.take_time,
+        **_held(file for file, _ in files),
+        sizes_bytes=[file.size_bytes for file, _ in files],
+        object_keys=[key for _, key in files],
+        take_times=[file.take_time for file, _ in files],
         lanes=lanes,
     )
-    if done is None:
-        raise LeaseLost("The claim on this document is no longer ours.")
-    if done["is_last"]:
-        return _store_last(database, file, object_key, lanes)
-    database.counted(DOCUMENTS_ENDED, DocumentState.AVAILABLE, "")
-    return Outcome(None, job_has_ended=False, wakes=int(done["lane_is_free"]))
+    stored = {row["lease"] for row in rows if row["revision"]}
+    if stored:
+        database.counted(DOCUMENTS_ENDED, DocumentState.AVAILABLE, "", by=len(stored))
+    return Recorded(
+        stored,
+        {row["lease"] for row in rows if row["lease"] and not row["revision"]},
+        {row["job_id"]: row["freed_lanes"] for row in rows if not row["lease"]},
+    )
 
 
-def _store_last(database: Database, file: Spooled, object_key: str, lanes: int) -> Outcome:
+def stored_last(database: Database, file: Spooled, object_key: str, *, lanes: int) -> Outcome:
+    """The same with all that the end of a job takes. Raises LeaseLost."""
     with database.transaction() as transaction:
         job = _advance_job(
             transaction,
             file.job_id,
-            steps.COUNTED,
+            ", completed_documents = completed_documents + 1,"
+            " stored_bytes = stored_bytes + %(size_bytes)s",
             # Taken here, so that the next statement sees what a sweep has noted before it.
             returning=f", {lock_key('%(object_key)s', '_shared')}",
             object_key=object_key,
@@ -480,8 +526,9 @@ def _store_last(database: Database, file: Spooled, object_key: str, lanes: int) 
             file,
             DocumentState.AVAILABLE,
             job["revision"],
-            steps.AVAILABLE,
-            condition=f" AND {steps.NOT_SWEPT}",
+            steps.AVAILABLE.format(object_key="%(object_key)s"),
+            condition=" AND "
+            + steps.NOT_SWEPT.format(object_key="%(object_key)s", take_time="%(take_time)s"),
             object_key=object_key,
             take_time=file.take_time,
         )

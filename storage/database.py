@@ -149,10 +149,10 @@ class Database:
         """The one row that `function` gives, None without."""
         return next(iter(self.call(function, **values)), None)
 
-    def counted(self, series: str, *labels: str) -> None:
+    def counted(self, series: str, *labels: str, by: int = 1) -> None:
         """Counts what a `call` has done."""
         if self._on_count:
-            self._on_count(series, labels, 1)
+            self._on_count(series, labels, by)
 
     @contextmanager
     def raw(self) -> Iterator[Any]:

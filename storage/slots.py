@@ -49,19 +49,22 @@ def court_of(process_number: str) -> str:
     return process_number[16:20]
 
 
-_FREE_ONE = f"""
-SELECT scope, number FROM slots WHERE scope = %({{scope}})s AND number < %({{most}})s AND {FREE}
-ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED
+_FREE_SLOTS = f"""
+SELECT scope, number, row_number() OVER () AS place FROM (
+    SELECT scope, number FROM slots
+    WHERE scope = %({{scope}})s AND number < %({{most}})s AND {FREE}
+    ORDER BY number LIMIT cardinality(%(leases)s) FOR UPDATE SKIP LOCKED) AS free
 """
 
+# For the first of the leases, as many as there is room for.
 TAKE = f"""
-WITH whole AS ({_FREE_ONE.format(scope="portal", most="at_once")}),
-    part AS ({_FREE_ONE.format(scope="court", most="per_court")}),
-    pair AS (SELECT * FROM whole UNION ALL SELECT * FROM part)
-UPDATE slots SET lease = %(lease)s, taken_time = clock_timestamp(),
+WITH whole AS MATERIALIZED ({_FREE_SLOTS.format(scope="portal", most="at_once")}),
+    part AS MATERIALIZED ({_FREE_SLOTS.format(scope="court", most="per_court")}),
+    taken AS (SELECT * FROM whole UNION ALL SELECT * FROM part)
+UPDATE slots SET lease = (%(leases)s)[place], taken_time = clock_timestamp(),
     lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-FROM pair WHERE slots.scope = pair.scope AND slots.number = pair.number
-    AND (SELECT count(*) FROM pair) = 2
+FROM taken WHERE slots.scope = taken.scope AND slots.number = taken.number
+    AND place <= least((SELECT count(*) FROM whole), (SELECT count(*) FROM part))
 """
 
 
@@ -75,7 +78,7 @@ def take(
         court=court,
         at_once=limits.at_once,
         per_court=limits.per_court,
-        lease=lease,
+        leases=[lease],
         lease_s=lease_s,
     )
     return taken == 2
@@ -106,14 +109,13 @@ def keep(transaction: Transaction, leases: Iterable[UUID], *, lease_s: float) ->
     )
 
 
-FREE_ALL = (
-    "UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL WHERE lease = %(lease)s"
-)
+UNTAKEN = "lease = NULL, lease_until = NULL, taken_time = NULL"
+FREE_ALL = f"UPDATE slots SET {UNTAKEN} WHERE lease = ANY(%(leases)s)"
 
 
 def free(transaction: Transaction, lease: UUID) -> None:
     """Frees the slots of a claim, if it has any: its request is over."""
-    transaction.run(FREE_ALL, lease=lease)
+    transaction.run(FREE_ALL, leases=[lease])
 
 
 def linger(transaction: Transaction, lease: UUID) -> None:

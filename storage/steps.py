@@ -1,7 +1,8 @@
-"""The steps of a document that goes well, each as one function inside PostgreSQL.
+"""The steps of documents that go well, each as one function inside PostgreSQL, for many at once.
 
 What goes another way - listings, probes, failures, a job's end - is left to the modules whose
-statements these are made of: a step says so and has changed nothing.
+statements these are made of: a step says so and has changed nothing. Many at once, because what a
+statement costs beside its rows (its plan, the table's constraints, the commit) is most of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from storage.states import IN_LANE, DocumentState, sources_of
 
 # How often a choice may be overtaken by others before this caller leaves it to them.
 TRIES = 20
+# How often, and for how long, whoever works on the rows of all that could be chosen is waited for.
+WAITS, WAIT_S = 10, 0.002
+# How much of the portal's time a job may have in one turn, unless a request takes longer.
+SLICE_S = 0.1
 
 
 def lock_key(key: str, mode: str = "") -> str:
@@ -20,33 +25,35 @@ def lock_key(key: str, mode: str = "") -> str:
     return f"pg_advisory_xact_lock{mode}(hashtextextended({key}, 0))"
 
 
-# What is due again goes before what is fresh.
-CLAIM = f"""
-UPDATE documents SET state = '{DocumentState.DOWNLOADING}', revision = %(revision)s,
-    lease = %(lease)s, spool_id = %(spool_id)s, not_before = NULL,
-    lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-WHERE job_id = %(job_id)s AND document_id = coalesce((
-    SELECT document_id FROM documents
-    WHERE job_id = %(job_id)s AND state = '{DocumentState.PENDING}'
-        AND not_before <= statement_timestamp()
-    ORDER BY not_before LIMIT 1 FOR UPDATE SKIP LOCKED), (
-    SELECT document_id FROM documents
-    WHERE job_id = %(job_id)s AND state = '{DocumentState.PENDING}' AND not_before IS NULL
-    ORDER BY position LIMIT 1 FOR UPDATE SKIP LOCKED))
-AND %(lanes)s > (
-    SELECT count(*) FROM documents
-    WHERE job_id = %(job_id)s AND state IN ({in_list(sorted(IN_LANE))}))
-RETURNING *
-"""
-
-ADVANCE = (
-    "UPDATE jobs SET revision = revision + 1, update_time = clock_timestamp(){more}"
-    " WHERE job_id = %(job_id)s AND end_time IS NULL"
-)
-
 TAKEN_LANES = (
     "SELECT count(*) FROM documents WHERE job_id = %(job_id)s"
     f" AND state IN ({in_list(sorted(IN_LANE))})"
+)
+
+# As many as there are leases, ready documents and free lanes. What is due again goes before what
+# is fresh.
+CLAIM = f"""
+WITH picked AS MATERIALIZED (
+    SELECT document_id, row_number() OVER () AS number FROM (
+        SELECT document_id FROM (
+            SELECT document_id FROM documents
+            WHERE job_id = %(job_id)s AND state = '{DocumentState.PENDING}'
+                AND not_before <= statement_timestamp()
+            ORDER BY not_before LIMIT cardinality(%(leases)s) FOR UPDATE SKIP LOCKED) AS due
+        UNION ALL SELECT document_id FROM (
+            SELECT document_id FROM documents
+            WHERE job_id = %(job_id)s AND state = '{DocumentState.PENDING}' AND not_before IS NULL
+            ORDER BY position LIMIT cardinality(%(leases)s) FOR UPDATE SKIP LOCKED) AS fresh
+        LIMIT greatest(0, least(cardinality(%(leases)s), %(lanes)s - ({TAKEN_LANES})))) AS ready)
+UPDATE documents SET state = '{DocumentState.DOWNLOADING}', revision = %(revision)s + number,
+    lease = (%(leases)s)[number], spool_id = %(spool_id)s, not_before = NULL,
+    lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
+FROM picked WHERE documents.job_id = %(job_id)s AND documents.document_id = picked.document_id
+"""
+
+ADVANCE = (
+    "UPDATE jobs SET revision = revision + %(by)s, update_time = clock_timestamp()"
+    " WHERE job_id = %(job_id)s AND end_time IS NULL"
 )
 
 
@@ -66,12 +73,12 @@ _CHOSEN = {
     "jobs_at": "chosen.jobs_at",
     "client_pass": "chosen.client_pass",
     "served_at": "chosen.served_at",
-    "cost_s": "chosen.cost_s",
+    "cost_s": "(claimed * chosen.cost_s)",
 }
 _PORTAL = f"'{slots.PORTAL}'"
 _TAKE = (
-    _with(slots.TAKE, portal=_PORTAL, court="chosen.court", at_once="most", lease="token")
-    + "; GET DIAGNOSTICS taken = ROW_COUNT"
+    _with(slots.TAKE, portal=_PORTAL, court="chosen.court", at_once="most", leases="tokens")
+    + "; GET DIAGNOSTICS taken = ROW_COUNT; taken := taken / 2"
 )
 # The first request of a court, or of a greater limit, finds no rows.
 _LAY_OUT = "; ".join(
@@ -80,8 +87,9 @@ _LAY_OUT = "; ".join(
         _with(slots.LAY_OUT, scope="chosen.court", count="%(per_court)s"),
     )
 )
-
-_CLAIM = _with(CLAIM, lease="token", job_id="job.job_id", revision="(job.revision + 1)")
+_CLAIM = _with(
+    CLAIM, leases="(tokens[1:taken])", job_id="job.job_id", revision="job.revision"
+)
 
 NEXT = Function(
     "autos_next",
@@ -112,147 +120,213 @@ NEXT = Function(
     },
     f"""
 DECLARE
-    chosen record; job record; document record; most integer; taken integer; token uuid;
-    done integer := 0; busy uuid[] := '{{}}';
+    chosen record; job record; most integer; tokens uuid[]; taken integer; claimed integer;
+    done integer := 0; waits integer := 0; busy uuid[] := '{{}}';
 BEGIN
     PERFORM {turns.IN_TURN};
-    FOR i IN 1..{TRIES} + cardinality(%(leases)s) LOOP
+    FOR i IN 1..{TRIES} + {WAITS} + cardinality(%(leases)s) LOOP
         IF done = cardinality(%(leases)s) THEN RETURN; END IF;
         {_with(turns.CHOOSE, passed_over="busy")} INTO chosen;
         IF NOT FOUND AND busy = '{{}}' THEN RETURN; END IF;
+        IF NOT FOUND AND waits < {WAITS} THEN
+            waits := waits + 1; busy := '{{}}'; PERFORM pg_sleep({WAIT_S}); CONTINUE;
+        END IF;
         IF NOT FOUND OR chosen.needs_listing OR chosen.is_probe THEN EXIT; END IF;
         -- A job whose row is locked must not hold up the others.
         SELECT * FROM jobs WHERE job_id = chosen.job_id AND end_time IS NULL
             FOR UPDATE SKIP LOCKED INTO job;
         IF NOT FOUND THEN busy := busy || chosen.job_id; CONTINUE; END IF;
-        token := %(leases)s[done + 1];
         most := chosen.at_once;
+        tokens := (%(leases)s)[done + 1 : done + least(
+            chosen.free_lanes, chosen.room,
+            greatest(1, floor({SLICE_S} / greatest(chosen.cost_s, 0.001))))::integer];
         {_TAKE};
-        IF taken <> 2 THEN {_LAY_OUT}; {_TAKE}; END IF;
-        IF taken <> 2 THEN CONTINUE; END IF;
-        {_CLAIM} INTO document;
-        IF NOT FOUND THEN {_with(slots.FREE_ALL, lease="token")}; CONTINUE; END IF;
-        {_with(ADVANCE.format(more=""), job_id="job.job_id")};
+        IF taken = 0 THEN {_LAY_OUT}; {_TAKE}; END IF;
+        IF taken = 0 THEN CONTINUE; END IF;
+        RETURN QUERY {_CLAIM}
+            RETURNING documents.lease, job.job_id, documents.revision, job.process_number,
+                documents.document_id, documents.name, hrefs[href_index + 1],
+                documents.listed_size_bytes, documents.listed_content_type, job.traceparent;
+        GET DIAGNOSTICS claimed = ROW_COUNT;
+        IF claimed < taken THEN
+            {_with(slots.FREE_ALL, leases="(tokens[claimed + 1 : taken])")};
+        END IF;
+        IF claimed = 0 THEN CONTINUE; END IF;
+        {_with(ADVANCE, job_id="job.job_id", by="claimed")};
         {_with(turns.CHARGE, **_CHOSEN)};
-        done := done + 1;
-        lease := token; job_id := job.job_id; revision := job.revision + 1;
-        process_number := job.process_number; document_id := document.document_id;
-        name := document.name; href := document.hrefs[document.href_index + 1];
-        listed_size_bytes := document.listed_size_bytes;
-        listed_content_type := document.listed_content_type; traceparent := job.traceparent;
-        RETURN NEXT;
+        done := done + claimed;
     END LOOP;
     lease := NULL; revision := NULL;
     RETURN NEXT;
 END""",
 )
 
-AVAILABLE = (
-    "lease = NULL, lease_until = NULL, spool_id = NULL, object_key = %(object_key)s,"
-    " error_reason = NULL, error_message = NULL, error_is_retryable = NULL"
-)
-NOT_SWEPT = (
-    "NOT EXISTS (SELECT FROM swept_objects"
-    " WHERE object_key = %(object_key)s AND sweep_time >= %(take_time)s)"
-)
-COUNTED = (
-    ", completed_documents = completed_documents + 1, stored_bytes = stored_bytes + %(size_bytes)s"
-)
-_HELD = {"job_id": "uuid", "document_id": "uuid", "lease": "uuid"}
-_MOVED = (
-    "WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND lease = %(lease)s"
-    " AND state IN ({sources})"
-)
+_HELD = {"job_ids": "uuid[]", "document_ids": "uuid[]", "leases": "uuid[]"}
+# Whoever locks several jobs locks them in one order.
 _LOCK = """
-    SELECT * FROM jobs WHERE job_id = %(job_id)s AND end_time IS NULL FOR UPDATE INTO job;
-    IF NOT FOUND THEN RETURN; END IF;
+    PERFORM FROM jobs WHERE job_id = ANY(%(job_ids)s) AND end_time IS NULL
+        ORDER BY job_id FOR UPDATE;
 """
+
+
+def _told(**columns: str) -> str:
+    """SQL for what a step is told, one row a document."""
+    given = {"job_id": "job_ids", "document_id": "document_ids", "lease": "leases", **columns}
+    values = ", ".join(f"%({argument})s" for argument in given.values())
+    return f"SELECT * FROM unnest({values}) AS told({', '.join(given)})"
+
+
+def _moved(
+    told: str, to: DocumentState, assignments: str, *, more: str = "", unless: str = "false"
+) -> str:
+    """CTEs: what is `held` of it under the lock of its job, numbered; what is `moved` of that.
+
+    `more`: further columns of `held`. `unless`: a condition on `held` that leaves it as it is.
+    """
+    sources = in_list(sources_of(to))
+    return f"""
+    told AS MATERIALIZED ({told}),
+    numbered AS (
+        SELECT told.*, jobs.revision AS job_revision, jobs.court,
+            row_number() OVER (PARTITION BY told.job_id) AS number {more}
+        FROM told JOIN jobs ON jobs.job_id = told.job_id AND end_time IS NULL
+        JOIN documents ON documents.job_id = told.job_id
+            AND documents.document_id = told.document_id
+        WHERE documents.lease = told.lease AND documents.state IN ({sources})),
+    held AS MATERIALIZED (SELECT *, job_revision + number AS next_revision FROM numbered),
+    moved AS (
+        UPDATE documents SET state = '{to}', revision = held.next_revision, {assignments}
+        FROM held WHERE documents.job_id = held.job_id
+            AND documents.document_id = held.document_id AND documents.lease = held.lease
+            AND documents.state IN ({sources}) AND NOT ({unless})
+        RETURNING held.*)"""
+
 
 SPOOLED = Function(
     "autos_spooled",
     {
         **_HELD,
-        "size_bytes": "bigint",
-        "sha256": "text",
-        "content_type": "text",
-        "extension": "text",
+        "sizes_bytes": "bigint[]",
+        "sha256s": "text[]",
+        "content_types": "text[]",
+        "extensions": "text[]",
     },
-    {"job_id": "uuid", "revision": "bigint", "was_away": "boolean", "has_grown": "boolean"},
+    {
+        # Null in the last row, which tells what it means for others.
+        "lease": "uuid",
+        "job_id": "uuid",
+        "revision": "bigint",
+        "was_away": "boolean",
+        "growth": "integer",
+    },
     f"""
-DECLARE job record;
+DECLARE done integer := 0; was boolean;
 BEGIN
     {_LOCK}
-    UPDATE documents SET state = '{DocumentState.DOWNLOADED}', revision = job.revision + 1,
-        lease_until = NULL, attempt_count = attempt_count + 1, pause_count = 0,
-        failing_since = NULL, size_bytes = %(size_bytes)s, sha256 = %(sha256)s,
-        content_type = %(content_type)s, extension = %(extension)s
-        {_MOVED.format(sources=in_list(sources_of(DocumentState.DOWNLOADED)))};
-    IF NOT FOUND THEN RETURN; END IF;
-    {ADVANCE.format(more=", files_failing_since = NULL")};
-    {_with(courts.ALIVE, court="job.court")} INTO was_away;
-    {slots.FREE_ALL};
-    {pauses.EASE} INTO has_grown;
-    job_id := job.job_id; revision := job.revision + 1;
+    growth := 0;
+    was := false;
+    FOR lease, job_id, revision, was_away IN
+        WITH {
+        _moved(
+            _told(
+                size_bytes="sizes_bytes",
+                sha256="sha256s",
+                content_type="content_types",
+                extension="extensions",
+            ),
+            DocumentState.DOWNLOADED,
+            "lease_until = NULL, attempt_count = attempt_count + 1, pause_count = 0,"
+            " failing_since = NULL, size_bytes = held.size_bytes, sha256 = held.sha256,"
+            " content_type = held.content_type, extension = held.extension",
+        )
+    }, advanced AS (
+            UPDATE jobs SET revision = last, update_time = clock_timestamp(),
+                files_failing_since = NULL
+            FROM (SELECT moved.job_id, max(next_revision) AS last FROM moved
+                  GROUP BY moved.job_id) AS theirs
+            WHERE jobs.job_id = theirs.job_id),
+        alive AS ({_with(courts.ALIVE, answers="(SELECT lease, court FROM moved)")}),
+        freed AS (
+            UPDATE slots SET {slots.UNTAKEN} FROM moved WHERE slots.lease = moved.lease)
+        SELECT moved.lease, moved.job_id, next_revision, coalesce(alive.was_away, false)
+        FROM moved LEFT JOIN alive USING (court)
+    LOOP
+        done := done + 1; was := was OR was_away;
+        RETURN NEXT;
+    END LOOP;
+    FOR i IN 1..done LOOP
+        {pauses.EASE} INTO was_away;
+        EXIT WHEN NOT FOUND;
+        growth := growth + was_away::integer;
+    END LOOP;
+    lease := NULL; job_id := NULL; revision := NULL; was_away := was;
     RETURN NEXT;
 END""",
 )
 
-TAKEN = {
-    **_HELD,
-    "client": "text",
-    "process_number": "text",
-    "name": "text",
-    "size_bytes": "bigint",
-    "sha256": "text",
-    "content_type": "text",
-    "extension": "text",
-    "pause_count": "integer",
-    "take_time": "timestamptz",
-    "traceparent": "text",
-}
-TAKEN_COLUMNS = (
-    "documents.job_id, document_id, documents.lease, jobs.client, jobs.process_number, name,"
-    " size_bytes, sha256, content_type, extension, pause_count, clock_timestamp(), jobs.traceparent"
+AVAILABLE = (
+    "lease = NULL, lease_until = NULL, spool_id = NULL, object_key = {object_key},"
+    " error_reason = NULL, error_message = NULL, error_is_retryable = NULL"
 )
-WAITS = (
-    f"documents.state = '{DocumentState.DOWNLOADED}'"
+NOT_SWEPT = (
+    "NOT EXISTS (SELECT FROM swept_objects"
+    " WHERE swept_objects.object_key = {object_key} AND sweep_time >= {take_time})"
+)
+
+WAITS_FOR_UPLOAD = (
+    f"state = '{DocumentState.DOWNLOADED}'"
     " AND (lease_until IS NULL OR lease_until < clock_timestamp())"
 )
 
-TAKE_UPLOAD = Function(
-    "autos_take_upload",
-    {**_HELD, "lease_s": "double precision"},
-    TAKEN,
+# The files of some leases if they wait, then any that wait in the spool.
+NEXT_UPLOADS = Function(
+    "autos_next_uploads",
+    {
+        "spool_id": "uuid",
+        "woken_by": "uuid[]",
+        "most": "integer",
+        "lease_s": "double precision",
+    },
+    {
+        # Without a document: there is a row for a file of `woken_by`, but it does not wait.
+        "lease": "uuid",
+        "document_id": "uuid",
+        "job_id": "uuid",
+        "client": "text",
+        "process_number": "text",
+        "name": "text",
+        "size_bytes": "bigint",
+        "sha256": "text",
+        "content_type": "text",
+        "extension": "text",
+        "pause_count": "integer",
+        "take_time": "timestamptz",
+        "traceparent": "text",
+    },
     f"""
+DECLARE tokens uuid[];
 BEGIN
-    RETURN QUERY UPDATE documents
-    SET lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-    FROM jobs WHERE jobs.job_id = documents.job_id AND documents.job_id = %(job_id)s
-        AND document_id = %(document_id)s AND lease = %(lease)s AND {WAITS}
-    RETURNING {TAKEN_COLUMNS};
-END""",
-)
-
-# The file of one lease if it waits, else any that waits in the spool.
-NEXT_UPLOAD = Function(
-    "autos_next_upload",
-    {"spool_id": "uuid", "woken_by": "uuid", "lease_s": "double precision"},
-    {**TAKEN, "is_owned": "boolean"},
-    f"""
-DECLARE token uuid;
-BEGIN
-    SELECT documents.lease FROM documents WHERE documents.lease = %(woken_by)s AND {WAITS}
-        FOR UPDATE SKIP LOCKED INTO token;
-    IF NOT FOUND THEN
-        SELECT documents.lease FROM documents WHERE documents.spool_id = %(spool_id)s AND {WAITS}
-            LIMIT 1 FOR UPDATE SKIP LOCKED INTO token;
+    tokens := ARRAY(SELECT documents.lease FROM documents
+        WHERE documents.lease = ANY(%(woken_by)s) AND {WAITS_FOR_UPLOAD}
+        LIMIT %(most)s FOR UPDATE SKIP LOCKED);
+    IF cardinality(tokens) < %(most)s THEN
+        tokens := tokens || ARRAY(SELECT documents.lease FROM documents
+            WHERE documents.spool_id = %(spool_id)s AND {WAITS_FOR_UPLOAD}
+                AND documents.lease <> ALL(tokens)
+            LIMIT %(most)s - cardinality(tokens) FOR UPDATE SKIP LOCKED);
     END IF;
-    is_owned := EXISTS (SELECT FROM documents WHERE documents.lease = %(woken_by)s);
-    IF token IS NULL THEN RETURN NEXT; RETURN; END IF;
+    RETURN QUERY SELECT documents.lease, NULL::uuid, NULL::uuid, NULL, NULL, NULL, NULL::bigint,
+            NULL, NULL, NULL, NULL::integer, NULL::timestamptz, NULL
+        FROM documents WHERE documents.lease = ANY(%(woken_by)s)
+            AND documents.lease <> ALL(tokens);
+    IF tokens = '{{}}' THEN RETURN; END IF;
     RETURN QUERY UPDATE documents
     SET lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-    FROM jobs WHERE jobs.job_id = documents.job_id AND documents.lease = token
-    RETURNING {TAKEN_COLUMNS}, is_owned;
+    FROM jobs WHERE jobs.job_id = documents.job_id AND documents.lease = ANY(tokens)
+    RETURNING documents.lease, documents.document_id, documents.job_id, jobs.client,
+        jobs.process_number, documents.name, documents.size_bytes, documents.sha256,
+        documents.content_type, documents.extension, documents.pause_count, clock_timestamp(),
+        jobs.traceparent;
 END""",
 )
 
@@ -260,32 +334,57 @@ STORED = Function(
     "autos_stored",
     {
         **_HELD,
-        "size_bytes": "bigint",
-        "object_key": "text",
-        "take_time": "timestamptz",
+        "sizes_bytes": "bigint[]",
+        "object_keys": "text[]",
+        "take_times": "timestamptz[]",
         "lanes": "integer",
     },
-    {"job_id": "uuid", "revision": "bigint", "is_last": "boolean", "lane_is_free": "boolean"},
+    {
+        # Null in the last rows: of what jobs so many lanes more are free than were.
+        "lease": "uuid",
+        "job_id": "uuid",
+        # Null: the last one of its job, which is not recorded in this way.
+        "revision": "bigint",
+        "freed_lanes": "bigint",
+    },
     f"""
-DECLARE job record; taken bigint;
+DECLARE ours uuid[] := '{{}}';
 BEGIN
     {_LOCK}
-    is_last := job.completed_documents + job.failed_documents + job.cancelled_documents + 1
-        >= job.total_documents;
-    IF is_last THEN RETURN NEXT; RETURN; END IF;
     -- Taken here, so that the next statement sees what a sweep has noted before it.
-    PERFORM {lock_key("%(object_key)s", "_shared")};
-    UPDATE documents SET state = '{DocumentState.AVAILABLE}', revision = job.revision + 1,
-        {AVAILABLE}
-        {_MOVED.format(sources=in_list(sources_of(DocumentState.AVAILABLE)))} AND {NOT_SWEPT};
-    IF NOT FOUND THEN RETURN; END IF;
-    {ADVANCE.format(more=COUNTED)};
-    -- Counted in a statement of its own: only one that begins under the job's lock sees all.
-    {TAKEN_LANES} INTO taken;
-    job_id := job.job_id; revision := job.revision + 1;
-    lane_is_free := taken >= %(lanes)s - 1;
-    RETURN NEXT;
+    PERFORM {lock_key("key", "_shared")} FROM
+        (SELECT unnest(%(object_keys)s) AS key ORDER BY 1) AS sorted;
+    FOR lease, job_id, revision IN
+        WITH {
+        _moved(
+            _told(size_bytes="sizes_bytes", object_key="object_keys", take_time="take_times"),
+            DocumentState.AVAILABLE,
+            AVAILABLE.format(object_key="held.object_key"),
+            more=", completed_documents + failed_documents + cancelled_documents AS ended,"
+            " total_documents",
+            unless="held.ended + held.number >= held.total_documents OR NOT "
+            + NOT_SWEPT.format(object_key="held.object_key", take_time="held.take_time"),
+        )
+    }, advanced AS (
+            UPDATE jobs SET revision = last, update_time = clock_timestamp(),
+                completed_documents = completed_documents + documents,
+                stored_bytes = stored_bytes + bytes
+            FROM (SELECT moved.job_id, max(next_revision) AS last, count(*) AS documents,
+                      sum(size_bytes) AS bytes FROM moved GROUP BY moved.job_id) AS theirs
+            WHERE jobs.job_id = theirs.job_id)
+        SELECT moved.lease, moved.job_id, next_revision FROM moved
+        UNION ALL SELECT held.lease, held.job_id, NULL FROM held
+            WHERE ended + number >= total_documents
+    LOOP
+        IF revision IS NOT NULL THEN ours := ours || job_id; END IF;
+        RETURN NEXT;
+    END LOOP;
+    -- Counted in a statement of its own: only one that begins under the jobs' locks sees all.
+    RETURN QUERY SELECT NULL::uuid, theirs.job_id, NULL::bigint, theirs.stored
+        FROM (SELECT job_id, count(*) AS stored, ({_with(TAKEN_LANES, job_id="each.job_id")})
+              AS taken FROM unnest(ours) AS each(job_id) GROUP BY each.job_id) AS theirs
+        WHERE taken + theirs.stored >= %(lanes)s;
 END""",
 )
 
-ALL = (NEXT, SPOOLED, TAKE_UPLOAD, NEXT_UPLOAD, STORED)
+ALL = (NEXT, SPOOLED, NEXT_UPLOADS, STORED)

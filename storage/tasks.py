@@ -63,18 +63,14 @@ class _Busy(Exception):
         self.job_id = job_id
 
 
-class Other:
-    """Something may be asked, or might: `next_task` looks more closely."""
+def next_claims(database: Database, asking: Asking, count: int) -> tuple[list[Claim], bool]:
+    """For `count` who ask: files of courts that answer, claimed and with their slots.
 
-
-def next_claims(database: Database, asking: Asking, count: int) -> list[Claim | Other | None]:
-    """For each of `count` who ask: a file of a court that answers, claimed and with its slots.
-
-    That is what is asked for most, so it is done for all of them in one round trip.
-    None: nothing may be asked.
+    That is what is asked for most, so it is done for all of them in one round trip. And whether
+    what comes then is something else, or might be: `next_task` looks more closely.
     """
     if asking.limits.per_minute is not None:
-        return [Other()] * count
+        return [], True
     rows = database.call(
         steps.NEXT,
         leases=[uuid4() for _ in range(count)],
@@ -88,11 +84,8 @@ def next_claims(database: Database, asking: Asking, count: int) -> list[Claim | 
         spool_id=asking.spool_id,
         lease_s=asking.lease_s,
     )
-    found: list[Claim | Other | None] = [
-        Claim(**{name: row[name] for name in CLAIMED}) for row in rows if row["lease"]
-    ]
-    rest = Other() if len(found) < len(rows) else None
-    return found + [rest] * (count - len(found))
+    found = [Claim(**{name: row[name] for name in CLAIMED}) for row in rows if row["lease"]]
+    return found, len(found) < len(rows)
 
 
 def next_task(database: Database, asking: Asking) -> Task | None:

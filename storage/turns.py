@@ -87,10 +87,11 @@ _CAN_LIST = f"""
     AND coalesce(listing_not_before, '-infinity') <= clock_timestamp()
     AND coalesce(listing_lease_until, '-infinity') < clock_timestamp()
 """
+_FREE_LANES = f"""%(lanes)s - (SELECT count(*) FROM documents
+        WHERE documents.job_id = jobs.job_id AND documents.state IN ({in_list(sorted(IN_LANE))}))"""
 _CAN_FETCH = f"""
     listed_time IS NOT NULL
-    AND %(lanes)s > (SELECT count(*) FROM documents
-        WHERE documents.job_id = jobs.job_id AND documents.state IN ({in_list(sorted(IN_LANE))}))
+    AND {_FREE_LANES} > 0
     AND ((SELECT true FROM documents WHERE documents.job_id = jobs.job_id
             AND documents.state = 'PENDING' AND not_before IS NULL LIMIT 1)
         OR (SELECT true FROM documents WHERE documents.job_id = jobs.job_id
@@ -107,7 +108,7 @@ SELECT next.*, room, at_once,
     clock_timestamp() - courts.failing_since > %(patience_s)s * interval '1 second' AS is_long
 FROM room, shares CROSS JOIN LATERAL (
     SELECT jobs.job_id, turns.client, turns.is_bulk, turns.court, turns.pass AS job_pass,
-        jobs.listed_time IS NULL AS needs_listing
+        jobs.listed_time IS NULL AS needs_listing, {_FREE_LANES} AS free_lanes
     FROM turns JOIN jobs USING (job_id)
     WHERE turns.client = shares.client AND turns.is_bulk = shares.is_bulk AND end_time IS NULL
         AND NOT EXISTS (SELECT FROM shut WHERE shut.court = turns.court)

@@ -15,7 +15,7 @@ from storage.outcomes import Outcome
 from storage.pauses import PausePolicy
 from storage.retries import RetryPolicy
 from storage.slots import Limits
-from storage.tasks import Asking, Other, Task
+from storage.tasks import Asking, Task
 from tests.integration import scenes
 from tests.integration.scenes import LANES, LOGIN, PDF
 
@@ -52,8 +52,8 @@ def job(database: Database, documents: int, **values: Any) -> UUID:
 
 def ask(database: Database, by: Asking) -> Task | None:
     """What is asked next, if anything may be."""
-    [found] = tasks.next_claims(database, by, 1)
-    return tasks.next_task(database, by) if isinstance(found, Other) else found
+    found, is_other = tasks.next_claims(database, by, 1)
+    return tasks.next_task(database, by) if is_other else next(iter(found), None)
 
 
 def ask_all(database: Database, by: Asking) -> list[Claim]:

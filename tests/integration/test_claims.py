@@ -275,15 +275,15 @@ def test_an_uploader_takes_the_file_it_is_woken_for_then_any_that_waits(database
     elsewhere = scenes.claimed(database, scenes.listed_job(database, 1))
     for held in (first, second, elsewhere):
         claims.spooled(database, held, PDF)
-    take = partial(claims.next_upload, database, spool_id, lease_s=60)
+    take = partial(claims.next_uploads, database, spool_id, most=1, lease_s=60)
 
-    taken = [take(woken_by=second.lease), take(woken_by=second.lease), take(woken_by=second.lease)]
+    taken = [take(woken_by=[second.lease]) for _ in range(3)]
 
-    found = [file.lease if file else None for file, _ in taken]
-    assert found == [second.lease, first.lease, None], "one that is not fetched yet, or not here"
-    assert all(is_owned for _, is_owned in taken)
+    found = [[file.lease for file in files] for files, _ in taken]
+    assert found == [[second.lease], [first.lease], []], "one that is not fetched yet, or not here"
+    assert all(owned == {second.lease} for _, owned in taken)
     jobs.cancel(database, CLIENT, job_id)
-    assert take(woken_by=third.lease) == (None, False)
+    assert take(woken_by=[third.lease]) == ([], set())
 
 
 def test_an_upload_whose_lease_ran_out_can_be_taken_again(database: Database) -> None:
