@@ -56,7 +56,7 @@ class Asker:
     downloader: Downloader
     prober: Prober
     threads: int = 1
-    turns: Combiner[_Turn, Task | None] = field(init=False)
+    turns: Combiner[_Turn, Task] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "turns", Combiner(self._round, threads=self.threads))
@@ -110,8 +110,10 @@ class Asker:
         begun = monotonic()
         for turn in turns:
             turn.asked = begun
-        found, is_other = tasks.next_claims(self.database, self.asking, len(turns))
-        if not is_other:
+        found, is_more = tasks.next_claims(self.database, self.asking, len(turns))
+        if is_more and len(found) == len(turns):
+            self.messages.wake_lanes(found[-1].job_id)
+        if not is_more:
             return [*found, *[None] * (len(turns) - len(found))]
         if found:
             return [*found]

@@ -3,8 +3,9 @@
 So a process is one asker at the database, however many threads it has, and what is asked together
 costs one round trip, one commit, and one plan of each statement.
 
-While requests are short there are threads in plenty, and a round waits a moment for more of them;
-when they are long, or everybody is there already, it does not.
+While requests are short there are threads in plenty. Then a round waits a moment for more of them,
+unless everybody is there already, and who has got nothing stays for the next ones: a thread that
+ends has to be woken by a message. When requests are long, nobody waits.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ MOST = 16
 # What a process of Python does in a second at most: threads that are not needed for that can wait.
 RATE_PER_S = 200
 GATHER_S = 0.025
+# How long who has got nothing stays.
+STAY_S = 0.1
 # How fast the measured time between an answer and the next question forgets.
 SMOOTHING = 0.1
 
@@ -30,10 +33,12 @@ SMOOTHING = 0.1
 class _Waiter(Generic[Q, A]):
     """A thread that asks. Its gate opens when it has an answer, or is to lead the next round."""
 
-    def __init__(self, question: Q) -> None:
+    def __init__(self, question: Q, asked: float) -> None:
         self.question = question
-        self.answer: A
+        self.asked = asked
+        self.answer: A | None = None
         self.is_answered = False
+        self.stays = False
         self.error: BaseException | None = None
         self.gate = threading.Lock()
         self.gate.acquire()
@@ -42,12 +47,13 @@ class _Waiter(Generic[Q, A]):
 class Combiner(Generic[Q, A]):
     """`work` answers questions in their order, the first of them at least. Thread-safe.
 
-    What it leaves unanswered is asked again in the next round. `threads` may ask at the same time.
+    What it leaves unanswered is asked again in the next round. None is the answer that there is
+    nothing now. `threads` may ask at the same time.
     """
 
     def __init__(
         self,
-        work: Callable[[Sequence[Q]], Sequence[A]],
+        work: Callable[[Sequence[Q]], Sequence[A | None]],
         *,
         threads: int = 1,
         clock: Callable[[], float] = time.monotonic,
@@ -77,18 +83,20 @@ class Combiner(Generic[Q, A]):
                 self._taking_part -= 1
                 self._see_whether_full()
 
-    def ask(self, question: Q) -> A:
+    def ask(self, question: Q) -> A | None:
         """The answer; what `work` raises, for everybody who asked in that round."""
-        waiter: _Waiter[Q, A] = _Waiter(question)
-        asked = self._clock()
+        waiter: _Waiter[Q, A] = _Waiter(question, self._clock())
         with self._lock:
-            self._measure(asked)
+            self._measure(waiter.asked)
             self._waiting.append(waiter)
             leads, self._is_led = not self._is_led, True
             self._see_whether_full()
-        if not leads:
-            waiter.gate.acquire()
-        if not waiter.is_answered:
+        while True:
+            if not leads:
+                waiter.gate.acquire()
+            if waiter.is_answered:
+                break
+            leads = False
             self._lead()
         self._local.answered = self._clock()
         if waiter.error is not None:
@@ -100,8 +108,15 @@ class Combiner(Generic[Q, A]):
         if answered is not None:
             self._busy_s += SMOOTHING * (asked - answered - self._busy_s)
 
+    @property
+    def _spare_s(self) -> float:
+        """How long a thread can do nothing; not above 0 while all are needed."""
+        return self._enough_s - self._busy_s
+
     def _is_everybody(self) -> bool:
-        return len(self._waiting) >= min(self._taking_part, MOST)
+        """Whether all who take part wait, and not only for something to come."""
+        is_fresh = any(not each.stays for each in self._waiting)
+        return is_fresh and len(self._waiting) >= min(self._taking_part, MOST)
 
     def _see_whether_full(self) -> None:
         if self._is_everybody():
@@ -109,7 +124,7 @@ class Combiner(Generic[Q, A]):
 
     def _gather(self) -> None:
         """Waits for others who are about to ask, if there are threads in plenty."""
-        spare_s = min(GATHER_S, self._enough_s - self._busy_s)
+        spare_s = min(GATHER_S, self._spare_s)
         if spare_s <= 0:
             return
         with self._lock:
@@ -125,20 +140,23 @@ class Combiner(Generic[Q, A]):
             round_, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
         try:
             answers = self._work([each.question for each in round_])
-            left = round_[len(answers) :]
-            round_ = round_[: len(answers)]
-            for each, answer in zip(round_, answers, strict=True):
+            for each, answer in zip(round_, answers, strict=False):
                 each.answer = answer
+                each.stays = answer is None and self._may_stay(each)
+                each.is_answered = not each.stays
         except BaseException as error:  # noqa: BLE001 - each of them raises it
-            left = []
             for each in round_:
-                each.error = error
+                each.error, each.is_answered = error, True
+        answered = [each for each in round_ if each.is_answered]
         with self._lock:
-            self._waiting[:0] = left
+            self._waiting[:0] = [e for e in round_ if not (e.is_answered or e.stays)]
+            self._waiting += [each for each in round_ if each.stays]
             successor = self._waiting[0] if self._waiting else None
             self._is_led = successor is not None
-        for each in round_:
-            each.is_answered = True
+        for each in answered:
             each.gate.release()
         if successor is not None:
             successor.gate.release()
+
+    def _may_stay(self, waiter: _Waiter[Q, A]) -> bool:
+        return self._spare_s > 0 and self._clock() - waiter.asked < STAY_S

@@ -146,8 +146,9 @@ class Downloader:
     def hand_over(self, spooled: Sequence[Claim], wakes: int) -> None:
         """Wakes the uploader for files whose rows are told, and others for what may begin now."""
         if spooled:
+            first = spooled[0]
             self.messages.wake_uploader(
-                self.spool.spool_id, [(c.job_id, c.document_id, c.lease) for c in spooled]
+                self.spool.spool_id, first.job_id, first.document_id, first.lease
             )
         if wakes:
             self.messages.download_lanes(spooled[0].job_id, min(wakes, self.per_court))

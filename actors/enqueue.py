@@ -22,8 +22,6 @@ from actors.fair_broker import FairBroker
 LIST_QUEUE = "list"
 DOWNLOAD_QUEUE = "download"
 WEBHOOK_QUEUE = "webhook"
-# So many messages that wait in a queue wake as many threads as may be idle at the same moment.
-ENOUGH = 8
 # Before every key of Dramatiq's in Redis.
 NAMESPACE = "autos"
 
@@ -88,10 +86,10 @@ class Messages:
         lane = [_message(DOWNLOAD_QUEUE, "download_document", job_id) for _ in range(lanes)]
         self._send(lane, delay_s)
 
-    def wake_lanes(self, job_ids: Iterable[UUID]) -> None:
-        """Start a lane of each of these jobs, unless others are about to look what may be asked."""
-        lanes = [_message(DOWNLOAD_QUEUE, "download_document", job_id) for job_id in job_ids]
-        self._send_few(DOWNLOAD_QUEUE, lanes)
+    def wake_lanes(self, job_id: UUID, lanes: int = 1) -> None:
+        """Start lanes of a job, unless somebody is about to look what may be asked."""
+        if not self._is_waiting(DOWNLOAD_QUEUE):
+            self.download_lanes(job_id, lanes)
 
     def upload(
         self, spool_id: UUID, job_id: UUID, document_id: UUID, lease: UUID, *, delay_s: float = 0
@@ -100,10 +98,10 @@ class Messages:
         queue = upload_queue(spool_id)
         self._send([_message(queue, "upload_document", job_id, document_id, lease)], delay_s)
 
-    def wake_uploader(self, spool_id: UUID, files: Iterable[tuple[UUID, UUID, UUID]]) -> None:
-        """The same for several (job, document, lease), unless others are about to look for them."""
-        queue = upload_queue(spool_id)
-        self._send_few(queue, [_message(queue, "upload_document", *file) for file in files])
+    def wake_uploader(self, spool_id: UUID, job_id: UUID, document_id: UUID, lease: UUID) -> None:
+        """The same as `upload`, unless somebody is about to look for files of the spool."""
+        if not self._is_waiting(upload_queue(spool_id)):
+            self.upload(spool_id, job_id, document_id, lease)
 
     def drop_uploads(self, spool_id: UUID) -> bool:
         """Deletes the queue of a spool that is dead; whether Redis did."""
@@ -125,18 +123,16 @@ class Messages:
         """Send a message once more that came at a bad time."""
         self._send([_message(queue, actor, *ids)], delay_s)
 
-    def _send_few(self, queue: str, messages: list[dramatiq.Message[None]]) -> None:
-        """Sends as many as can wake somebody.
+    def _is_waiting(self, queue: str) -> bool:
+        """Whether a message waits in a queue, so that one more would wake nobody sooner.
 
-        Messages wait in a queue only while all threads are busy, and whoever comes to one of them
-        then looks at the rows as they are by that time.
+        Whoever comes to it then looks at the rows as they are by that time, and wakes the next one
+        if there is more than he can do.
         """
         try:
-            waiting = int(self._broker.client.llen(f"{NAMESPACE}:{queue}"))
+            return int(self._broker.client.llen(f"{NAMESPACE}:{queue}")) > 0
         except redis.RedisError:
-            waiting = 0
-        if waiting < ENOUGH:
-            self._send(messages[: ENOUGH - waiting], 0)
+            return False
 
     def _send(self, messages: list[dramatiq.Message[None]], delay_s: float) -> None:
         # Rounded up: a message that comes before the row is ready finds nothing and is lost.

@@ -43,11 +43,11 @@ class FairConsumer(_RedisConsumer):
 
     def __next__(self) -> dramatiq.broker.MessageProxy | None:
         """A message; None after a while without one. Raises ConnectionClosed."""
+        if not self.message_cache:
+            self._wait()
         with self.broker.fetching:
             message = super().__next__()  # type: ignore[no-untyped-call]
-        if message is None:
-            self._wait()
-        elif "eta" in message.options:
+        if message is not None and "eta" in message.options:
             self._due_ms[message.message_id] = message.options["eta"]
         return cast("dramatiq.broker.MessageProxy | None", message)
 

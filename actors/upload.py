@@ -65,7 +65,7 @@ class Uploader:
     lanes: int
     threads: int = 1
     signals: Signals = UNSEEN
-    turns: Combiner[_Turn, Spooled | None] = field(init=False)
+    turns: Combiner[_Turn, Spooled] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "turns", Combiner(self._round, threads=self.threads))
@@ -109,7 +109,7 @@ class Uploader:
         """Records what was put, then takes files for all of these."""
         self._record_all({t.put.file.lease: t for t in turns if t.put and not t.is_recorded})
         woken_by = [turn.woken_by for turn in turns if turn.woken_by]
-        files, owned = claims.next_uploads(
+        found = claims.next_uploads(
             self.database,
             self.spool.spool_id,
             woken_by=woken_by,
@@ -117,8 +117,13 @@ class Uploader:
             lease_s=self.lease_s,
         )
         for turn in turns:
-            turn.is_unowned = turn.woken_by is not None and turn.woken_by not in owned
-        return [*files, *[None] * (len(turns) - len(files))]
+            turn.is_unowned = turn.woken_by is not None and turn.woken_by not in found.owned
+        if found.are_more:
+            last = found.files[-1]
+            self.messages.wake_uploader(
+                self.spool.spool_id, last.job_id, last.document_id, last.lease
+            )
+        return [*found.files, *[None] * (len(turns) - len(found.files))]
 
     def _record_all(self, turns: Mapping[UUID, _Turn]) -> None:
         """What cannot be recorded together, each thread records by itself."""
@@ -139,9 +144,9 @@ class Uploader:
         except Exception:
             log.exception("files not recorded together")
         else:
-            # A lane is free again. The worker that waited for it has gone on to other jobs.
-            freed = [job_id for job_id, lanes in recorded.wakes.items() for _ in range(lanes)]
-            self.messages.wake_lanes(freed)
+            # Lanes are free again. The workers that waited for them have gone on to other jobs.
+            for job_id in list(recorded.wakes)[:1]:
+                self.messages.wake_lanes(job_id)
 
     def _end(self, put: _Put) -> None:
         """The last file of a job is recorded apart, with all that the end of the job takes."""
@@ -255,7 +260,7 @@ class Uploader:
             self.messages.send_webhooks(file.job_id, due)
         elif outcome.wakes:
             # A lane is free again. The worker that waited for it has gone on to other jobs.
-            self.messages.wake_lanes([file.job_id])
+            self.messages.wake_lanes(file.job_id)
 
     def _discard(self, lease: UUID) -> None:
         if repairs.unowned(self.database, [lease]):

@@ -417,8 +417,21 @@ def take_upload(
     database: Database, job_id: UUID, document_id: UUID, lease: UUID, *, lease_s: float
 ) -> Spooled | None:
     """The spooled file, leased for its upload; None when it is not to be uploaded (any more)."""
-    files, _ = next_uploads(database, None, woken_by=[lease], most=1, lease_s=lease_s)
-    return next((f for f in files if (f.job_id, f.document_id) == (job_id, document_id)), None)
+    found = next_uploads(database, None, woken_by=[lease], most=1, lease_s=lease_s)
+    ours = (f for f in found.files if (f.job_id, f.document_id) == (job_id, document_id))
+    return next(ours, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Files for their upload; of those that were asked for, whose are named by a row still.
+
+    `are_more`: others wait too.
+    """
+
+    files: list[Spooled]
+    owned: set[UUID]
+    are_more: bool
 
 
 def next_uploads(
@@ -428,11 +441,10 @@ def next_uploads(
     woken_by: Sequence[UUID],
     most: int,
     lease_s: float,
-) -> tuple[list[Spooled], set[UUID]]:
+) -> Waiting:
     """Up to `most` files that wait in the spool, leased for their upload.
 
-    Those of the claims `woken_by` come first, if they wait; and for which of these claims a row
-    names the file still.
+    Those of the claims `woken_by` come first, if they wait.
     """
     rows = database.call(
         steps.NEXT_UPLOADS,
@@ -441,8 +453,11 @@ def next_uploads(
         most=most,
         lease_s=lease_s,
     )
-    owned = {row["lease"] for row in rows} & {*woken_by}
-    return [Spooled(**row) for row in rows if row["document_id"]], owned
+    return Waiting(
+        [Spooled(**row) for row in rows if row["document_id"]],
+        owned={row["lease"] for row in rows} & {*woken_by},
+        are_more=any(row["lease"] is None for row in rows),
+    )
 
 
 def postpone_upload(database: Database, file: Spooled, *, delay_s: float) -> None:

@@ -106,7 +106,7 @@ NEXT = Function(
         "lease_s": "double precision",
     },
     {
-        # Null: something may be asked, or might, but not in this way.
+        # Null in the last row, if there is more to be asked, or might be; perhaps in another way.
         "lease": "uuid",
         "job_id": "uuid",
         "revision": "bigint",
@@ -125,9 +125,9 @@ DECLARE
 BEGIN
     PERFORM {turns.IN_TURN};
     FOR i IN 1..{TRIES} + {WAITS} + cardinality(%(leases)s) LOOP
-        IF done = cardinality(%(leases)s) THEN RETURN; END IF;
         {_with(turns.CHOOSE, passed_over="busy")} INTO chosen;
         IF NOT FOUND AND busy = '{{}}' THEN RETURN; END IF;
+        IF done = cardinality(%(leases)s) THEN EXIT; END IF;
         IF NOT FOUND AND waits < {WAITS} THEN
             waits := waits + 1; busy := '{{}}'; PERFORM pg_sleep({WAIT_S}); CONTINUE;
         END IF;
@@ -288,7 +288,8 @@ NEXT_UPLOADS = Function(
         "lease_s": "double precision",
     },
     {
-        # Without a document: there is a row for a file of `woken_by`, but it does not wait.
+        # Without a document: there is a row for a file of `woken_by`, but it does not wait; or,
+        # null, more files wait.
         "lease": "uuid",
         "document_id": "uuid",
         "job_id": "uuid",
@@ -308,12 +309,17 @@ DECLARE tokens uuid[];
 BEGIN
     tokens := ARRAY(SELECT documents.lease FROM documents
         WHERE documents.lease = ANY(%(woken_by)s) AND {WAITS_FOR_UPLOAD}
-        LIMIT %(most)s FOR UPDATE SKIP LOCKED);
-    IF cardinality(tokens) < %(most)s THEN
+        LIMIT %(most)s + 1 FOR UPDATE SKIP LOCKED);
+    IF cardinality(tokens) <= %(most)s THEN
         tokens := tokens || ARRAY(SELECT documents.lease FROM documents
             WHERE documents.spool_id = %(spool_id)s AND {WAITS_FOR_UPLOAD}
                 AND documents.lease <> ALL(tokens)
-            LIMIT %(most)s - cardinality(tokens) FOR UPDATE SKIP LOCKED);
+            LIMIT %(most)s + 1 - cardinality(tokens) FOR UPDATE SKIP LOCKED);
+    END IF;
+    IF cardinality(tokens) > %(most)s THEN
+        lease := NULL;
+        RETURN NEXT;
+        tokens := tokens[1:%(most)s];
     END IF;
     RETURN QUERY SELECT documents.lease, NULL::uuid, NULL::uuid, NULL, NULL, NULL, NULL::bigint,
             NULL, NULL, NULL, NULL::integer, NULL::timestamptz, NULL

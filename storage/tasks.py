@@ -67,7 +67,8 @@ def next_claims(database: Database, asking: Asking, count: int) -> tuple[list[Cl
     """For `count` who ask: files of courts that answer, claimed and with their slots.
 
     That is what is asked for most, so it is done for all of them in one round trip. And whether
-    what comes then is something else, or might be: `next_task` looks more closely.
+    there is more to ask for, or might be. If they got less than they asked for, it is something
+    else: `next_task` looks more closely.
     """
     if asking.limits.per_minute is not None:
         return [], True
