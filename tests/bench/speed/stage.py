@@ -153,8 +153,13 @@ def frozen(leaders: Sequence[int]) -> Iterator[None]:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for the length of the block."""
-    with tempfile.TemporaryDirectory(prefix="autos-bench-") as folder:
+    """A folder for the length of the block, on the disk on which `make run` keeps its data.
+
+    What a new file costs depends on that: some file systems walk past all inodes that were freed
+    lately near its folder, and a system's folder for temporary files has many.
+    """
+    (ROOT / "var").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "var") as folder:
         yield Path(folder)
 
 
