@@ -77,9 +77,9 @@ class Messages:
     def __init__(self, broker: FairBroker) -> None:
         self._broker = broker
 
-    def list_documents(self, job_id: UUID, *, delay_s: float = 0) -> None:
-        """Have the case of a job listed."""
-        self._send([_message(LIST_QUEUE, "list_documents", job_id)], delay_s)
+    def list_documents(self, *job_ids: UUID, delay_s: float = 0) -> None:
+        """Have the cases of jobs listed."""
+        self._send([_message(LIST_QUEUE, "list_documents", each) for each in job_ids], delay_s)
 
     def download_lanes(self, job_id: UUID, lanes: int, *, delay_s: float = 0) -> None:
         """Start lanes of a job, as one group."""

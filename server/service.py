@@ -19,6 +19,7 @@ from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from proto.messages import document_message, timestamp
 from server import page_tokens, requests
+from server.batches import Batches
 from server.clients import Client, current_client
 from server.interceptor import writes_bytes
 from server.job_messages import message_of
@@ -27,16 +28,16 @@ from server.places import Places
 from server.readings import Readings
 from server.watch import STALL_S, Hub
 from server.watcher import Watcher
-from storage import documents, jobs, logins, repairs, reruns, reuse, webhooks
+from storage import documents, jobs, logins, repairs, reruns, reuse, starts, webhooks
 from storage.database import Database
 from storage.docket import Docket
-from storage.errors import InvalidRequest, PreconditionFailed, ServiceUnavailable
+from storage.errors import InvalidRequest, LimitReached, PreconditionFailed, ServiceUnavailable
 from storage.jobs import StartRequest
 from storage.logins import Login
 from storage.objects import Objects
 from storage.queue_view import Place, QueueView
 from storage.receivers import Receivers
-from storage.records import JobView, is_sealed
+from storage.records import JobRecord, JobView, is_sealed
 from storage.start_rate import StartRate
 from storage.states import JobState
 from storage.telemetry.tracing import NO_TRACER, Tracer
@@ -74,6 +75,15 @@ class Parts:
     tracer: Tracer = NO_TRACER
 
 
+@dataclass(slots=True, eq=False)
+class _Start:
+    """A StartDownload. `refused`: the client makes too many."""
+
+    client: Client
+    wanted: StartRequest
+    refused: LimitReached | None = None
+
+
 class DownloadService(pb_grpc.DownloadServiceServicer):
     """The public API. Blocking calls run on a pool; a stream holds no thread and no connection."""
 
@@ -81,6 +91,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self._parts = parts
         self.open_watches = OpenWatches()
         self._readings = Readings(parts.database, self._run)
+        self._starts: Batches[_Start, JobView] = Batches(self._start_fresh)
         places = Places(parts.queue, self._run)
         self.hub = Hub(self._readings, places, parts.redis_url, stall_s=parts.stall_s)
 
@@ -104,14 +115,51 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         )
         # Asked for here: the pool's threads know nothing of this call.
         wanted = replace(wanted, traceparent=self._parts.tracer.traceparent())
-        view, is_new = await self._run(self._start, client, wanted)
+        view, is_new = await self._started(_Start(client, wanted))
         log.info("job started" if is_new else "job joined", job_id=str(view.job.job_id))
         return pb.StartDownloadResponse(job=await self._job(view), created=is_new)
 
-    def _start(self, client: Client, wanted: StartRequest) -> tuple[JobView, bool]:
+    async def _started(self, start: _Start) -> tuple[JobView, bool]:
+        """The job, and whether it is new. Those who ask meanwhile are served together."""
+        view = await self._starts.get(start)
+        if start.refused is not None:
+            raise start.refused
+        if view is not None:
+            return view, True
+        return await self._run(self._start, start.wanted)
+
+    async def _start_fresh(self, asked: list[_Start]) -> dict[_Start, JobView]:
+        return await self._run(self._all_fresh, asked)
+
+    def _all_fresh(self, asked: list[_Start]) -> dict[_Start, JobView]:
+        """New jobs, for those whom nothing serves that is there already."""
         parts = self._parts
-        if client.limits:
-            parts.start_rate.count(client.name, client.limits.starts_per_minute)
+        for start in asked:
+            try:
+                if start.client.limits:
+                    parts.start_rate.count(start.client.name, start.client.limits.starts_per_minute)
+            except LimitReached as error:
+                start.refused = error
+        allowed = [start for start in asked if start.refused is None]
+        try:
+            views = starts.start_fresh(
+                parts.database,
+                [start.wanted for start in allowed],
+                job_deadline_s=parts.job_deadline_s,
+            )
+        except Exception as error:  # noqa: BLE001 - each finds out by itself what is wrong
+            log.debug("not started together", error=type(error).__name__)
+            return {}
+        found = {start: view for start, view in zip(allowed, views, strict=True) if view}
+        self._list([view.job for view in found.values()])
+        return found
+
+    def _list(self, begun: Sequence[JobRecord]) -> None:
+        if begun:
+            self._parts.messages.list_documents(*(job.job_id for job in begun))
+
+    def _start(self, wanted: StartRequest) -> tuple[JobView, bool]:
+        parts = self._parts
         known = self._known(wanted)
         view, is_new = jobs.start(
             parts.database, wanted, job_deadline_s=parts.job_deadline_s, known=known
@@ -148,7 +196,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         if job.is_ended:
             messages.send_webhooks(job.job_id, range(len(view.webhooks)))
         elif job.total_documents is None:
-            messages.list_documents(job.job_id)
+            self._list([job])
         else:
             messages.download_lanes(job.job_id, min(self._parts.lanes, job.total_documents))
 

@@ -240,7 +240,7 @@ def _held(claims: Iterable[Held]) -> dict[str, list[UUID]]:
 
 
 def _is_in(database: Database, claim: Held, state: DocumentState) -> bool:
-    with database.transaction() as transaction:
+    with database.single() as transaction:
         row = transaction.one(
             "SELECT FROM documents WHERE lease = %(lease)s AND state = %(state)s",
             lease=claim.lease,
@@ -462,7 +462,7 @@ def next_uploads(
 
 def postpone_upload(database: Database, file: Spooled, *, delay_s: float) -> None:
     """S3 is away: the file waits in the spool for `delay_s` seconds, no attempt burnt."""
-    with database.transaction() as transaction:
+    with database.single() as transaction:
         transaction.run(
             "UPDATE documents SET pause_count = pause_count + 1,"
             " lease_until = clock_timestamp() + %(delay_s)s * interval '1 second'"
@@ -478,8 +478,9 @@ def postpone_upload(database: Database, file: Spooled, *, delay_s: float) -> Non
 class Recorded:
     """What became of files that the bucket holds, by their leases.
 
-    `stored`: AVAILABLE now. `last`: of their jobs, and not recorded yet: `stored_last` does. Those in
-    neither are no longer ours. `wakes`: how many lanes are free of jobs that had all of them taken.
+    `stored`: AVAILABLE now. `last`: of their jobs, and not recorded yet: `stored_last` does.
+    Those in neither are no longer ours. `wakes`: how many lanes are free of jobs that had all of
+    them taken.
     """
 
     stored: set[UUID]
@@ -501,9 +502,7 @@ def stored(database: Database, file: Spooled, object_key: str, *, lanes: int) ->
     return Outcome(None, job_has_ended=False, wakes=done.wakes.get(file.job_id, 0))
 
 
-def all_stored(
-    database: Database, files: Sequence[tuple[Spooled, str]], *, lanes: int
-) -> Recorded:
+def all_stored(database: Database, files: Sequence[tuple[Spooled, str]], *, lanes: int) -> Recorded:
     """The same for several files, each with its key, but for those that end a job."""
     rows = database.call(
         steps.STORED,

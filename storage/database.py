@@ -124,6 +124,20 @@ class Database:
         with translated(), self._db.connection_context(), self._db.atomic():
             transaction = Transaction(self._db)
             yield transaction
+        self._tell(transaction)
+
+    @contextmanager
+    def single(self) -> Iterator[Transaction]:
+        """The same for one statement, which is a transaction by itself: no BEGIN and no COMMIT.
+
+        Of several, each would be one.
+        """
+        with translated(), self._db.connection_context():
+            transaction = Transaction(self._db)
+            yield transaction
+        self._tell(transaction)
+
+    def _tell(self, transaction: Transaction) -> None:
         if self._on_change:
             for job_id, revision in transaction.changes.items():
                 self._on_change(job_id, revision)

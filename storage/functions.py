@@ -17,20 +17,25 @@ _VALUE = re.compile(r"%\((\w+)\)s")
 class Function:
     """A function in PL/pgSQL. `arguments` and `columns`: SQL types by name.
 
+    Or, instead of columns, a table: then it gives rows of that.
+
     In `body`, `%(name)s` is an argument, as in a statement that is sent; so both can be made of
     the same pieces. Every statement in it sees what was committed before it began, as if it had
     been sent by itself. Without a row, nothing was changed.
     """
 
     def __init__(
-        self, name: str, arguments: Mapping[str, str], columns: Mapping[str, str], body: str
+        self, name: str, arguments: Mapping[str, str], columns: Mapping[str, str] | str, body: str
     ) -> None:
         # With a prefix: names of columns would mean both.
         takes = ", ".join(f"_{key} {kind}" for key, kind in arguments.items())
-        gives = ", ".join(f"{key} {kind}" for key, kind in columns.items())
+        if isinstance(columns, str):
+            gives = f"SETOF {columns}"
+        else:
+            gives = f"TABLE ({', '.join(f'{key} {kind}' for key, kind in columns.items())})"
         inside = _VALUE.sub(r"_\1", body)
         text = (
-            f"({takes}) RETURNS TABLE ({gives}) LANGUAGE plpgsql"
+            f"({takes}) RETURNS {gives} LANGUAGE plpgsql"
             # What is planned once is used when the tables have grown, too: rows are looked up by
             # their index, in its order, one by one.
             " SET enable_seqscan = off SET enable_bitmapscan = off"
@@ -41,7 +46,16 @@ class Function:
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         self.name = f"{name}_{digest}"
         self.definition = f"CREATE OR REPLACE FUNCTION {self.name} {text}"
-        self.call = f"SELECT * FROM {self.name}({', '.join(f'%({key})s' for key in arguments)})"
+        # With their types: an array of nothing but NULL has none.
+        given = ", ".join(f"%({key})s::{kind}" for key, kind in arguments.items())
+        self.call = f"SELECT * FROM {self.name}({given})"
+
+
+def with_variables(statement: str, **variables: str) -> str:
+    """A statement with variables of its function in place of some of its values."""
+    for name, variable in variables.items():
+        statement = statement.replace(f"%({name})s", variable)
+    return statement
 
 
 def install(db: Any, *functions: Function) -> None:

@@ -46,6 +46,11 @@ class StartRequest:
     jobs_at_once: int | None = None
 
     @property
+    def first_state(self) -> JobState:
+        """How its job begins, if it gets one of its own."""
+        return JobState.PENDING if self.webhook_url else JobState.PROCESSING
+
+    @property
     def payload_sha256(self) -> str:
         """What must be the same when a request_id comes again."""
         payload: list[object] = [self.process_number, self.webhook_url, self.given_max_age_s]
@@ -53,6 +58,29 @@ class StartRequest:
         if self.priority is not Priority.NORMAL:
             payload.append(self.priority)
         return hashlib.sha256(json.dumps(payload).encode()).hexdigest()
+
+
+# Nothing is inserted while a job of the case runs, or when no seat was found.
+INSERT = f"""
+INSERT INTO jobs (job_id, client, process_number, state, priority, max_age_s, traceparent,
+    start_time, deadline_time, seat)
+SELECT %(job_id)s, %(client)s, %(process_number)s, %(state)s, %(priority)s, %(max_age_s)s,
+    %(traceparent)s, CASE WHEN %(state)s = 'PROCESSING' THEN clock_timestamp() END,
+    clock_timestamp() + %(deadline_s)s * interval '1 second', seat
+FROM (SELECT coalesce(%(seat)s, {DRAWN}) AS seat) AS given
+WHERE %(seats)s::integer IS NULL OR seat IS NOT NULL
+ON CONFLICT DO NOTHING
+"""
+INSERT_WEBHOOK = f"""
+INSERT INTO webhooks (job_id, position, url, receiver, state)
+SELECT %(job_id)s, count(*), %(url)s, %(receiver)s, '{WebhookState.WAITING}'
+FROM webhooks WHERE job_id = %(job_id)s
+ON CONFLICT DO NOTHING
+"""
+REMEMBER = (
+    "INSERT INTO requests (client, request_id, payload_sha256, job_id)"
+    " VALUES (%(client)s, %(request_id)s, %(payload)s, %(job_id)s) ON CONFLICT DO NOTHING"
+)
 
 
 class _RequestTaken(Exception):
@@ -78,7 +106,7 @@ def start(
 
 def is_served(database: Database, request: StartRequest) -> bool:
     """Whether a job for it exists already; then nothing need be looked up to begin one."""
-    with database.transaction() as transaction:
+    with database.single() as transaction:
         row = transaction.only(
             f"SELECT EXISTS (SELECT FROM jobs WHERE client = %(client)s"
             f" AND process_number = %(process_number)s AND state IN ({_RUNNING}))"
@@ -134,25 +162,14 @@ def _earlier(transaction: Transaction, request: StartRequest) -> Row | None:
 def _insert_or_join(
     transaction: Transaction, request: StartRequest, job_deadline_s: int, seats: int | None
 ) -> tuple[Row, bool]:
-    state = JobState.PENDING if request.webhook_url else JobState.PROCESSING
     seat = None
     while True:
         made = transaction.one(
-            f"""
-            INSERT INTO jobs (job_id, client, process_number, state, priority, max_age_s,
-                traceparent, start_time, deadline_time, seat)
-            SELECT %(job_id)s, %(client)s, %(process_number)s, %(state)s, %(priority)s,
-                %(max_age_s)s, %(traceparent)s,
-                CASE WHEN %(state)s = 'PROCESSING' THEN clock_timestamp() END,
-                clock_timestamp() + %(deadline_s)s * interval '1 second', seat
-            FROM (SELECT coalesce(%(seat)s, {DRAWN}) AS seat) AS given
-            WHERE %(seats)s::integer IS NULL OR seat IS NOT NULL
-            ON CONFLICT DO NOTHING RETURNING *
-            """,
+            f"{INSERT} RETURNING *",
             job_id=uuid4(),
             client=request.client,
             process_number=request.process_number,
-            state=state,
+            state=request.first_state,
             priority=request.priority,
             max_age_s=request.max_age_s,
             traceparent=request.traceparent,
@@ -207,12 +224,7 @@ def _take_other_turns(transaction: Transaction, before: Row, job: Row) -> None:
 
 def _add_webhook(transaction: Transaction, job: Row, url: str, *, is_new: bool) -> Row:
     added = transaction.run(
-        f"""
-        INSERT INTO webhooks (job_id, position, url, receiver, state)
-        SELECT %(job_id)s, count(*), %(url)s, %(receiver)s, '{WebhookState.WAITING}'
-        FROM webhooks WHERE job_id = %(job_id)s
-        ON CONFLICT DO NOTHING
-        """,
+        INSERT_WEBHOOK,
         job_id=job["job_id"],
         url=url,
         receiver=receiver_of(url),
@@ -230,8 +242,7 @@ def _add_webhook(transaction: Transaction, job: Row, url: str, *, is_new: bool) 
 
 def _remember(transaction: Transaction, request: StartRequest, job_id: UUID) -> None:
     was_first = transaction.run(
-        "INSERT INTO requests (client, request_id, payload_sha256, job_id)"
-        " VALUES (%(client)s, %(request_id)s, %(payload)s, %(job_id)s) ON CONFLICT DO NOTHING",
+        REMEMBER,
         client=request.client,
         request_id=request.request_id,
         payload=request.payload_sha256,

@@ -50,7 +50,7 @@ class ListingClaim:
 
 def is_unlisted(database: Database, job_id: UUID) -> bool:
     """Whether the job runs and its documents are not known yet."""
-    with database.transaction() as transaction:
+    with database.single() as transaction:
         row = transaction.one(
             "SELECT FROM jobs"
             " WHERE job_id = %(job_id)s AND end_time IS NULL AND listed_time IS NULL",
@@ -153,7 +153,7 @@ def waiting(database: Database, claim: ListingClaim) -> list[UUID]:
     """
     if claim.listed_by is not None:
         return []
-    with database.transaction() as transaction:
+    with database.single() as transaction:
         rows = transaction.all(
             """
             SELECT job_id FROM jobs WHERE process_number = %(process_number)s

@@ -258,7 +258,7 @@ def forget_spool(database: Database, spool_id: UUID) -> None:
 
 def unowned(database: Database, leases: list[UUID]) -> set[UUID]:
     """Those of the tokens that no document row holds: their spool files can go."""
-    with database.transaction() as transaction:
+    with database.single() as transaction:
         rows = transaction.all(
             "SELECT lease FROM documents WHERE lease = ANY(%(leases)s)", leases=leases
         )

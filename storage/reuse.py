@@ -25,7 +25,7 @@ WHERE process_number = {process_number} AND listed_time IS NOT NULL
 ORDER BY listed_time DESC, client = {client} DESC, create_time DESC, job_id DESC LIMIT 1
 """
 
-_RECENT = f"""
+RECENT = f"""
 SELECT job_id FROM ({_NEWEST}) AS newest
 WHERE listed_time >= clock_timestamp() - %(max_age_s)s * interval '1 second'
     AND (%(most)s IS NULL OR total_documents <= %(most)s)
@@ -86,9 +86,9 @@ def recent_docket(
     """
     if max_age_s <= 0:
         return None
-    with database.transaction() as transaction:
+    with database.single() as transaction:
         job = transaction.one(
-            _RECENT,
+            RECENT,
             client=client,
             process_number=process_number,
             max_age_s=max_age_s,
@@ -127,7 +127,7 @@ def compared(
 
     A docket without a time has just been answered by the portal.
     """
-    with database.transaction() as transaction:
+    with database.single() as transaction:
         row = transaction.only(
             _COMPARE,
             client=client,
@@ -142,7 +142,7 @@ def require_bucket(database: Database, objects: Objects, client: str, process_nu
 
     For before the portal is asked: an answer that cannot be recorded would be asked for again.
     """
-    with database.transaction() as transaction:
+    with database.single() as transaction:
         row = transaction.one(_ANY_STORED, client=client, process_number=process_number)
     if row:
         objects.present({row["object_key"]: row["size_bytes"]})
@@ -157,7 +157,7 @@ def with_stored(
     ServiceUnavailable when PostgreSQL or S3 is away.
     """
     listed = {entry.document_id: entry.listed.listed_size_bytes for entry in docket.entries}
-    with database.transaction() as transaction:
+    with database.single() as transaction:
         same = _stored_as_listed(transaction, listed)
     there = objects.present({s.object_key: s.size_bytes for s in same.values()}, limit_s=limit_s)
     return docket.carrying({i: s for i, s in same.items() if s.object_key in there})

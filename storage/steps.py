@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from storage import courts, pauses, slots, turns
 from storage.database import in_list
-from storage.functions import Function
+from storage.functions import Function, with_variables
 from storage.states import IN_LANE, DocumentState, sources_of
 
 # How often a choice may be overtaken by others before this caller leaves it to them.
@@ -57,13 +57,6 @@ ADVANCE = (
 )
 
 
-def _with(statement: str, **variables: str) -> str:
-    """A statement with variables of its function in place of some values."""
-    for name, variable in variables.items():
-        statement = statement.replace(f"%({name})s", variable)
-    return statement
-
-
 _CHOSEN = {
     "job_id": "chosen.job_id",
     "court": "chosen.court",
@@ -77,17 +70,19 @@ _CHOSEN = {
 }
 _PORTAL = f"'{slots.PORTAL}'"
 _TAKE = (
-    _with(slots.TAKE, portal=_PORTAL, court="chosen.court", at_once="most", leases="tokens")
+    with_variables(
+        slots.TAKE, portal=_PORTAL, court="chosen.court", at_once="most", leases="tokens"
+    )
     + "; GET DIAGNOSTICS taken = ROW_COUNT; taken := taken / 2"
 )
 # The first request of a court, or of a greater limit, finds no rows.
 _LAY_OUT = "; ".join(
     (
-        _with(slots.LAY_OUT, scope=_PORTAL, count="most"),
-        _with(slots.LAY_OUT, scope="chosen.court", count="%(per_court)s"),
+        with_variables(slots.LAY_OUT, scope=_PORTAL, count="most"),
+        with_variables(slots.LAY_OUT, scope="chosen.court", count="%(per_court)s"),
     )
 )
-_CLAIM = _with(
+_CLAIM = with_variables(
     CLAIM, leases="(tokens[1:taken])", job_id="job.job_id", revision="job.revision"
 )
 
@@ -125,7 +120,7 @@ DECLARE
 BEGIN
     PERFORM {turns.IN_TURN};
     FOR i IN 1..{TRIES} + {WAITS} + cardinality(%(leases)s) LOOP
-        {_with(turns.CHOOSE, passed_over="busy")} INTO chosen;
+        {with_variables(turns.CHOOSE, passed_over="busy")} INTO chosen;
         IF NOT FOUND AND busy = '{{}}' THEN RETURN; END IF;
         IF done = cardinality(%(leases)s) THEN EXIT; END IF;
         IF NOT FOUND AND waits < {WAITS} THEN
@@ -149,11 +144,11 @@ BEGIN
                 documents.listed_size_bytes, documents.listed_content_type, job.traceparent;
         GET DIAGNOSTICS claimed = ROW_COUNT;
         IF claimed < taken THEN
-            {_with(slots.FREE_ALL, leases="(tokens[claimed + 1 : taken])")};
+            {with_variables(slots.FREE_ALL, leases="(tokens[claimed + 1 : taken])")};
         END IF;
         IF claimed = 0 THEN CONTINUE; END IF;
-        {_with(ADVANCE, job_id="job.job_id", by="claimed")};
-        {_with(turns.CHARGE, **_CHOSEN)};
+        {with_variables(ADVANCE, job_id="job.job_id", by="claimed")};
+        {with_variables(turns.CHARGE, **_CHOSEN)};
         done := done + claimed;
     END LOOP;
     lease := NULL; revision := NULL;
@@ -245,7 +240,7 @@ BEGIN
             FROM (SELECT moved.job_id, max(next_revision) AS last FROM moved
                   GROUP BY moved.job_id) AS theirs
             WHERE jobs.job_id = theirs.job_id),
-        alive AS ({_with(courts.ALIVE, answers="(SELECT lease, court FROM moved)")}),
+        alive AS ({with_variables(courts.ALIVE, answers="(SELECT lease, court FROM moved)")}),
         freed AS (
             UPDATE slots SET {slots.UNTAKEN} FROM moved WHERE slots.lease = moved.lease)
         SELECT moved.lease, moved.job_id, next_revision, coalesce(alive.was_away, false)
@@ -387,7 +382,9 @@ BEGIN
     END LOOP;
     -- Counted in a statement of its own: only one that begins under the jobs' locks sees all.
     RETURN QUERY SELECT NULL::uuid, theirs.job_id, NULL::bigint, theirs.stored
-        FROM (SELECT job_id, count(*) AS stored, ({_with(TAKEN_LANES, job_id="each.job_id")})
+        FROM (SELECT job_id, count(*) AS stored, ({
+        with_variables(TAKEN_LANES, job_id="each.job_id")
+    })
               AS taken FROM unnest(ours) AS each(job_id) GROUP BY each.job_id) AS theirs
         WHERE taken + theirs.stored >= %(lanes)s;
 END""",

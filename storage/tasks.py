@@ -205,7 +205,7 @@ def next_by_rate_s(database: Database) -> float | None:
 
     None: somebody wakes then already.
     """
-    with database.transaction() as transaction:
+    with database.single() as transaction:
         row = transaction.one(
             """
             UPDATE portal SET wake_time = next_request_time

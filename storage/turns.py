@@ -22,7 +22,7 @@ UNMEASURED_S = 0.5
 
 
 # Behind the others of its client. A client that is new begins where the others are.
-_ENTER = f"""
+ENTER = f"""
 WITH job AS (
     SELECT job_id, client, court, priority, priority = 'BULK' AS is_bulk FROM jobs
     WHERE job_id = ANY(%(job_ids)s)
@@ -45,7 +45,7 @@ ON CONFLICT DO NOTHING
 
 def enter(transaction: Transaction, *job_ids: UUID) -> None:
     """Has running jobs wait for their turns, each behind the others of its client."""
-    transaction.run(_ENTER, job_ids=list(job_ids))
+    transaction.run(ENTER, job_ids=list(job_ids))
 
 
 def leave(transaction: Transaction, job_id: UUID) -> None:

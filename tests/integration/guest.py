@@ -52,8 +52,10 @@ def job(database: Database, documents: int, **values: Any) -> UUID:
 
 def ask(database: Database, by: Asking) -> Task | None:
     """What is asked next, if anything may be."""
-    found, is_other = tasks.next_claims(database, by, 1)
-    return tasks.next_task(database, by) if is_other else next(iter(found), None)
+    found, is_more = tasks.next_claims(database, by, 1)
+    if found:
+        return found[0]
+    return tasks.next_task(database, by) if is_more else None
 
 
 def ask_all(database: Database, by: Asking) -> list[Claim]:

@@ -170,6 +170,7 @@ def opened(database: Database, objects: Objects, redis_url: str, spool: Spool) -
             keeper=keeper,
             policy=POLICY,
             deadline_s=30,
+            per_court=ASKING.limits.per_court,
         )
         uploader = Uploader(
             database=database,

@@ -13,7 +13,7 @@ import dramatiq
 import pytest
 import redis
 
-from actors.enqueue import DOWNLOAD_QUEUE, ENOUGH, Messages, make_broker, upload_queue
+from actors.enqueue import DOWNLOAD_QUEUE, Messages, make_broker, upload_queue
 from actors.fair_broker import IDLE_S
 from dev.deadline import until
 from dev.folder import DataFolder
@@ -201,15 +201,16 @@ def test_no_more_messages_are_sent_than_wake_somebody_unless_they_must_be(
     client: redis.Redis, messages: Messages
 ) -> None:
     spool_id, ids = uuid4(), (uuid4(), uuid4(), uuid4())
-    for _ in range(3 * ENOUGH):
-        messages.wake_lane(ids[0])
+    messages.wake_lanes(ids[0], 3)
+    for _ in range(5):
+        messages.wake_lanes(ids[0], 3)
         messages.wake_uploader(spool_id, *ids)
 
     queues = [f"autos:{name}" for name in (DOWNLOAD_QUEUE, upload_queue(spool_id))]
-    assert [client.llen(queue) for queue in queues] == [ENOUGH, ENOUGH]
+    assert [client.llen(queue) for queue in queues] == [3, 1]
     messages.download_lanes(ids[0], 5)
     messages.upload(spool_id, *ids)
-    assert [client.llen(queue) for queue in queues] == [ENOUGH + 5, ENOUGH + 1]
+    assert [client.llen(queue) for queue in queues] == [3 + 5, 1 + 1]
 
 
 def test_nothing_is_left_of_the_queue_of_a_dead_spool(valkey: Servers, client: redis.Redis) -> None:

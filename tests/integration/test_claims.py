@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from storage import claims, ending, jobs, repairs, watching
-from storage.claims import Claim, Content, Spooled
+from storage.claims import Claim, Content, Spooled, Waiting
 from storage.database import Database, Row
 from storage.errors import AttemptError, LeaseLost, PermanentError, TooFast, TransientError
 from storage.listing import CaseListing
@@ -279,11 +279,12 @@ def test_an_uploader_takes_the_file_it_is_woken_for_then_any_that_waits(database
 
     taken = [take(woken_by=[second.lease]) for _ in range(3)]
 
-    found = [[file.lease for file in files] for files, _ in taken]
+    found = [[file.lease for file in each.files] for each in taken]
     assert found == [[second.lease], [first.lease], []], "one that is not fetched yet, or not here"
-    assert all(owned == {second.lease} for _, owned in taken)
+    assert [each.are_more for each in taken] == [True, False, False]
+    assert all(each.owned == {second.lease} for each in taken)
     jobs.cancel(database, CLIENT, job_id)
-    assert take(woken_by=[third.lease]) == ([], set())
+    assert take(woken_by=[third.lease]) == Waiting([], set(), are_more=False)
 
 
 def test_an_upload_whose_lease_ran_out_can_be_taken_again(database: Database) -> None:

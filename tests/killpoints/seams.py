@@ -16,12 +16,11 @@ from actors import heartbeat, sweeper
 from actors.portal import Portal
 from actors.receiver import WebhookPoster
 from storage import claims, docket, ending, jobs, listing_claims, objects, repairs, tasks, webhooks
-from storage.claims import Claim
+from storage.claims import Claim, Recorded
 from storage.database import Database, Transaction
 from storage.listing_claims import ListingClaim
 from storage.objects import Objects, Upload
-from storage.outcomes import Outcome
-from storage.tasks import Other, Task
+from storage.tasks import Task
 from tests.killpoints.flags import Flags
 
 Strike = Callable[[str, str], object]
@@ -79,24 +78,24 @@ def _after(owner: Any, name: str, reached: Callable[[Any, Arguments], object]) -
 def _server(strike: Strike) -> None:
     from server.service import DownloadService
 
-    _before(
-        DownloadService,
-        "_launch",
-        lambda args: strike("committed-not-sent", args[1].job.process_number),
-    )
+    def committed(args: Arguments) -> None:
+        for job in args[1]:
+            strike("committed-not-sent", job.process_number)
+
+    _before(DownloadService, "_list", committed)
     _after(jobs, "cancel", lambda view, _: strike("cancelled-not-told", view.job.process_number))
 
 
 def _worker(strike: Strike) -> None:
-    def claimed(task: Task | Other | None, _: Arguments) -> None:
+    def claimed(task: Task | None, _: Arguments) -> None:
         match task:
             case ListingClaim():
                 strike("listing-claimed", task.process_number)
             case Claim():
                 strike("claimed", task.process_number)
 
-    def all_claimed(found: list[Task | Other | None], args: Arguments) -> None:
-        for each in found:
+    def all_claimed(found: tuple[list[Claim], bool], args: Arguments) -> None:
+        for each in found[0]:
             claimed(each, args)
 
     def done(point: str) -> Callable[[Any, Arguments], object]:
@@ -108,7 +107,12 @@ def _worker(strike: Strike) -> None:
     _listing_half_inserted(strike)
     _after(listing_claims, "record", done("listed-not-sent"))
     _mid_download(strike)
-    _after(claims, "spooled", done("spooled-not-sent"))
+
+    def spooled(_: object, args: Arguments) -> None:
+        for claim, _content in args[1]:
+            strike("spooled-not-sent", claim.process_number)
+
+    _after(claims, "all_spooled", spooled)
     failed = done("failed-not-told")
     _after(claims, "fail_attempt", lambda o, args: o.job_has_ended and failed(o, args))
 
@@ -159,11 +163,19 @@ def _uploader(strike: Strike) -> None:
         lambda _, args: strike("ending-not-committed", args[1]["process_number"]),
     )
 
-    def recorded(outcome: Outcome, args: Arguments) -> None:
-        point = "ended-not-told" if outcome.job_has_ended else "recorded-not-removed"
-        strike(point, args[1].process_number)
+    def recorded(found: Recorded, args: Arguments) -> None:
+        for file, _key in args[1]:
+            if file.lease in found.stored:
+                strike("recorded-not-removed", file.process_number)
 
-    _after(claims, "stored", recorded)
+    _after(claims, "all_stored", recorded)
+    _after(
+        claims,
+        "stored_last",
+        lambda outcome, args: (
+            outcome.job_has_ended and strike("ended-not-told", args[1].process_number)
+        ),
+    )
 
 
 def _mid_put(strike: Strike) -> None:
