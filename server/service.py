@@ -77,11 +77,12 @@ class Parts:
 
 @dataclass(slots=True, eq=False)
 class _Start:
-    """A StartDownload. `refused`: the client makes too many."""
+    """A StartDownload. `refused`: the client makes too many; `is_gone`: nobody waits for it."""
 
     client: Client
     wanted: StartRequest
     refused: LimitReached | None = None
+    is_gone: bool = False
 
 
 class DownloadService(pb_grpc.DownloadServiceServicer):
@@ -121,7 +122,11 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     async def _started(self, start: _Start) -> tuple[JobView, bool]:
         """The job, and whether it is new. Those who ask meanwhile are served together."""
-        view = await self._starts.get(start)
+        try:
+            view = await self._starts.get(start)
+        except asyncio.CancelledError:
+            start.is_gone = True
+            raise
         if start.refused is not None:
             raise start.refused
         if view is not None:
@@ -134,6 +139,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     def _all_fresh(self, asked: list[_Start]) -> dict[_Start, JobView]:
         """New jobs, for those whom nothing serves that is there already."""
         parts = self._parts
+        asked = [start for start in asked if not start.is_gone]
         for start in asked:
             try:
                 if start.client.limits:

@@ -9,7 +9,9 @@ latest state and no queue.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+import time
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import aclosing
 from uuid import UUID
 
 import redis.asyncio
@@ -30,6 +32,8 @@ from storage.wakeups import CHANNEL, told
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 POLL_S = 1.0
+# How long it is listened when nobody watches any more.
+UNWATCHED_S = 5.0
 # A reader that takes nothing for so long is cut off.
 STALL_S = 30.0
 
@@ -47,6 +51,8 @@ class Hub:
         self._feeds: dict[UUID, Feed] = {}
         self._changes: Batches[tuple[UUID, int], bool] = Batches(self._take)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_watched = asyncio.Event()
+        self._watched = 0.0
         self._is_closing = False
 
     async def follow(self, job: pb.Job, watcher: Watcher) -> None:
@@ -58,6 +64,7 @@ class Hub:
             raise ShuttingDown
         feed = self._feed(job)
         feed.watchers.add(watcher)
+        self._is_watched.set()
         try:
             # A feed that others watch may be behind what was just read, or begin too late.
             while feed.revision < job.revision or watcher.revision < feed.floor:
@@ -68,6 +75,7 @@ class Hub:
             feed.watchers.discard(watcher)
             if not feed.watchers:
                 del self._feeds[feed.job_id]
+            self._watched = time.monotonic()
 
     def _feed(self, job: pb.Job) -> Feed:
         job_id = UUID(job.job_id)
@@ -122,15 +130,28 @@ class Hub:
 
     async def _listen(self) -> None:
         while True:
+            await self._is_watched.wait()
             try:
-                async for job_id, revision in _wakeups(self._redis_url):
-                    self._hint(job_id, revision)
+                await self._hear()
+                continue
             except (RedisError, OSError) as error:
                 log.warning("no wake-ups; polling", error=type(error).__name__)
             except Exception:
                 # Such as a foreign message on the channel: watching must not end for good.
                 log.exception("wake-up not understood")
             await asyncio.sleep(POLL_S)
+
+    async def _hear(self) -> None:
+        """Listens for as long as somebody watches: workers say much that nobody wants to know."""
+        async with aclosing(_wakeups(self._redis_url)) as wakeups:
+            async for wakeup in wakeups:
+                if wakeup is None:
+                    await self._look_at_revisions()
+                elif self._feeds:
+                    self._hint(*wakeup)
+                elif time.monotonic() - self._watched > UNWATCHED_S:
+                    self._is_watched.clear()
+                    return
 
     async def _poll(self) -> None:
         while True:
@@ -147,9 +168,13 @@ class Hub:
         for feed in self._feeds.values():
             feed.forget()
         self._cut_stalled()
-        for job_id, revision in (await self._readings.revisions(list(self._feeds))).items():
-            self._hint(job_id, revision)
+        await self._look_at_revisions()
         await self._places.keep_fresh()
+
+    async def _look_at_revisions(self) -> None:
+        if self._feeds:
+            for job_id, revision in (await self._readings.revisions(list(self._feeds))).items():
+                self._hint(job_id, revision)
 
     def _cut_stalled(self) -> None:
         stalled = [
@@ -165,10 +190,14 @@ class Hub:
             reset([watcher.to_be_cut() for _, watcher in stalled])
 
 
-async def _wakeups(redis_url: str) -> AsyncIterator[tuple[UUID, int]]:
+async def _wakeups(redis_url: str) -> AsyncGenerator[tuple[UUID, int] | None]:
+    """What is said from now on; None at first: what was said before that was not heard."""
     client = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
-    async with client, client.pubsub(ignore_subscribe_messages=True) as subscription:
+    async with client, client.pubsub() as subscription:
         await subscription.subscribe(CHANNEL)
         async for message in subscription.listen():
+            if message["type"] != "message":
+                yield None
+                continue
             for change in told(str(message["data"])):
                 yield change

@@ -18,7 +18,7 @@ import redis
 
 from actors.asker import Asker
 from actors.deadline import Watchdog
-from actors.download import Downloader
+from actors.download import Downloader, Fetched
 from actors.enqueue import (
     DOWNLOAD_QUEUE,
     LIST_QUEUE,
@@ -70,7 +70,9 @@ class Office:
         """Fetches the next document of this job, if there is one, and does nothing else."""
         claim = scenes.claim(self.database, job_id, spool_id=self.uploader.spool.spool_id)
         if claim:
-            self.downloader.download(claim, is_late=False)
+            fetched = self.downloader.download(claim, is_late=False)
+            if isinstance(fetched, Fetched):
+                self.downloader.record(fetched)
 
     def begin(
         self,

@@ -202,6 +202,15 @@ def job(database: Database, job_id: UUID) -> Row:
         return transaction.only("SELECT * FROM jobs WHERE job_id = %(id)s", id=job_id)
 
 
+def turn(database: Database, job_id: UUID) -> Row:
+    """Where a job stands in the queue, but for its number."""
+    with database.transaction() as transaction:
+        return transaction.only(
+            "SELECT client, is_bulk, weight, pass FROM turns WHERE job_id = %(job_id)s",
+            job_id=job_id,
+        )
+
+
 def documents(database: Database, job_id: UUID) -> list[Row]:
     """A job's documents in the order of the case file."""
     with database.transaction() as transaction:

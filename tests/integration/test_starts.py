@@ -1,0 +1,109 @@
+"""Many StartDownloads in one step are what they would be one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from uuid import uuid4
+
+from storage import jobs, starts
+from storage.database import Database
+from storage.jobs import StartRequest
+from storage.priorities import Priority
+from storage.records import JobView
+from tests.integration import scenes
+from tests.integration.together import together
+
+DEADLINE_S = 3_600
+
+
+def _fresh(database: Database, *requests: StartRequest) -> list[JobView | None]:
+    return starts.start_fresh(database, requests, job_deadline_s=DEADLINE_S)
+
+
+def test_new_jobs_are_those_that_a_call_by_itself_makes(database: Database) -> None:
+    kinds = [
+        scenes.request(),
+        scenes.request(webhook_url="https://example.com/a"),
+        scenes.request(request_id=uuid4(), priority=Priority.HIGH),
+        scenes.request(client="another", max_age_s=0, traceparent=f"00-{'a' * 32}-{'b' * 16}-01"),
+        scenes.request(webhook_url="https://example.com/b", priority=Priority.BULK),
+    ]
+    alone = [
+        jobs.start(
+            database,
+            replace(kind, process_number=scenes.process_number(), request_id=None),
+            job_deadline_s=DEADLINE_S,
+            known=None,
+        )[0]
+        for kind in kinds
+    ]
+
+    together_ = _fresh(database, *kinds)
+
+    for one, view, kind in zip(alone, together_, kinds, strict=True):
+        assert view
+        assert view == jobs.get(database, kind.client, view.job.job_id), "as it is in the rows"
+        given = {
+            "job_id": one.job.job_id,
+            "process_number": one.job.process_number,
+            "create_time": one.job.create_time,
+            "update_time": one.job.update_time,
+            "start_time": view.job.start_time and one.job.start_time,
+        }
+        assert replace(view.job, **given) == one.job
+        hooks = [replace(hook, job_id=one.job.job_id) for hook in view.webhooks]
+        assert hooks == list(one.webhooks)
+        turns = [scenes.turn(database, each.job.job_id) for each in (one, view)]
+        assert turns[0] == turns[1]
+
+
+def test_what_is_there_already_is_left_to_a_closer_look(database: Database) -> None:
+    running, known = scenes.request(), scenes.request(request_id=uuid4())
+    scenes.start(database, running)
+    scenes.start(database, known)
+    listed = scenes.process_number()
+    scenes.store_next(database, scenes.listed_job(database, 1, scenes.request(listed)))
+
+    found = _fresh(
+        database,
+        running,
+        replace(known, process_number=scenes.process_number()),
+        scenes.request(listed, max_age_s=3_600),
+        scenes.request(listed, max_age_s=0),
+    )
+
+    assert [view is not None for view in found] == [False, False, False, True]
+
+
+def test_a_case_or_a_request_that_comes_twice_at_once_gets_one_job(database: Database) -> None:
+    number, request_id = scenes.process_number(), uuid4()
+    twice = [scenes.request(number), scenes.request(number)]
+    again = [scenes.request(request_id=request_id), scenes.request(request_id=request_id)]
+
+    found = _fresh(database, *twice, *again)
+
+    assert [view is not None for view in found] in (
+        [True, False, True, False],
+        [True, False, False, True],
+    )
+
+
+def test_processes_that_start_the_same_cases_do_not_wait_for_each_other(database: Database) -> None:
+    wanted = [scenes.request() for _ in range(30)]
+
+    found = together(
+        [partial(_fresh, database, *wanted), partial(_fresh, database, *reversed(wanted))] * 3
+    )
+
+    made = [view.job.process_number for views in found for view in views if view]
+    assert sorted(made) == sorted(request.process_number for request in wanted)
+
+
+def test_no_more_jobs_than_a_client_may_have(database: Database) -> None:
+    found = _fresh(database, *(scenes.request(jobs_at_once=3) for _ in range(8)))
+
+    assert sum(view is not None for view in found) <= 3
+    with database.transaction() as transaction:
+        seats = transaction.all("SELECT seat FROM jobs WHERE end_time IS NULL")
+    assert {row["seat"] for row in seats} <= {1, 2, 3}
