@@ -3,6 +3,10 @@
 What goes another way - listings, probes, failures, a job's end - is left to the modules whose
 statements these are made of: a step says so and has changed nothing. Many at once, because what a
 statement costs beside its rows (its plan, the table's constraints, the commit) is most of it.
+
+A session plans these once, perhaps while the tables are empty, and keeps the plans for long. So a
+row is looked up by what only one index can find it by: wherever PostgreSQL has a choice, it takes
+one for small tables, which walks through a whole job.
 """
 
 from __future__ import annotations
@@ -34,21 +38,21 @@ TAKEN_LANES = (
 # is fresh.
 CLAIM = f"""
 WITH picked AS MATERIALIZED (
-    SELECT document_id, row_number() OVER () AS number FROM (
-        SELECT document_id FROM (
-            SELECT document_id FROM documents
+    SELECT place, row_number() OVER () AS number FROM (
+        SELECT place FROM (
+            SELECT ctid AS place FROM documents
             WHERE job_id = %(job_id)s AND state = '{DocumentState.PENDING}'
                 AND not_before <= statement_timestamp()
             ORDER BY not_before LIMIT cardinality(%(leases)s) FOR UPDATE SKIP LOCKED) AS due
-        UNION ALL SELECT document_id FROM (
-            SELECT document_id FROM documents
+        UNION ALL SELECT place FROM (
+            SELECT ctid AS place FROM documents
             WHERE job_id = %(job_id)s AND state = '{DocumentState.PENDING}' AND not_before IS NULL
             ORDER BY position LIMIT cardinality(%(leases)s) FOR UPDATE SKIP LOCKED) AS fresh
         LIMIT greatest(0, least(cardinality(%(leases)s), %(lanes)s - ({TAKEN_LANES})))) AS ready)
 UPDATE documents SET state = '{DocumentState.DOWNLOADING}', revision = %(revision)s + number,
     lease = (%(leases)s)[number], spool_id = %(spool_id)s, not_before = NULL,
     lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-FROM picked WHERE documents.job_id = %(job_id)s AND documents.document_id = picked.document_id
+FROM picked WHERE documents.ctid = place AND documents.state = '{DocumentState.PENDING}'
 """
 
 ADVANCE = (
@@ -159,8 +163,9 @@ END""",
 _HELD = {"job_ids": "uuid[]", "document_ids": "uuid[]", "leases": "uuid[]"}
 # Whoever locks several jobs locks them in one order.
 _LOCK = """
-    PERFORM FROM jobs WHERE job_id = ANY(%(job_ids)s) AND end_time IS NULL
-        ORDER BY job_id FOR UPDATE;
+    PERFORM FROM (SELECT DISTINCT unnest(%(job_ids)s) AS job_id ORDER BY 1) AS theirs
+        CROSS JOIN LATERAL (SELECT FROM jobs
+            WHERE jobs.job_id = theirs.job_id AND end_time IS NULL FOR UPDATE) AS locked;
 """
 
 
@@ -185,15 +190,16 @@ def _moved(
         SELECT told.*, jobs.revision AS job_revision, jobs.court,
             row_number() OVER (PARTITION BY told.job_id) AS number {more}
         FROM told JOIN jobs ON jobs.job_id = told.job_id AND end_time IS NULL
-        JOIN documents ON documents.job_id = told.job_id
-            AND documents.document_id = told.document_id
-        WHERE documents.lease = told.lease AND documents.state IN ({sources})),
+        CROSS JOIN LATERAL (
+            SELECT job_id, document_id, state FROM documents
+            WHERE documents.lease = told.lease LIMIT 1) AS document
+        WHERE document.job_id = told.job_id AND document.document_id = told.document_id
+            AND document.state IN ({sources})),
     held AS MATERIALIZED (SELECT *, job_revision + number AS next_revision FROM numbered),
     moved AS (
         UPDATE documents SET state = '{to}', revision = held.next_revision, {assignments}
-        FROM held WHERE documents.job_id = held.job_id
-            AND documents.document_id = held.document_id AND documents.lease = held.lease
-            AND documents.state IN ({sources}) AND NOT ({unless})
+        FROM held WHERE documents.lease = held.lease AND documents.state IN ({sources})
+            AND NOT ({unless})
         RETURNING held.*)"""
 
 
@@ -302,9 +308,11 @@ NEXT_UPLOADS = Function(
     f"""
 DECLARE tokens uuid[];
 BEGIN
-    tokens := ARRAY(SELECT documents.lease FROM documents
-        WHERE documents.lease = ANY(%(woken_by)s) AND {WAITS_FOR_UPLOAD}
-        LIMIT %(most)s + 1 FOR UPDATE SKIP LOCKED);
+    tokens := ARRAY(SELECT theirs.lease FROM unnest(%(woken_by)s) AS woken(lease)
+        CROSS JOIN LATERAL (SELECT documents.lease FROM documents
+            WHERE documents.lease = woken.lease AND {WAITS_FOR_UPLOAD}
+            LIMIT 1 FOR UPDATE SKIP LOCKED) AS theirs
+        LIMIT %(most)s + 1);
     IF cardinality(tokens) <= %(most)s THEN
         tokens := tokens || ARRAY(SELECT documents.lease FROM documents
             WHERE documents.spool_id = %(spool_id)s AND {WAITS_FOR_UPLOAD}
@@ -316,14 +324,17 @@ BEGIN
         RETURN NEXT;
         tokens := tokens[1:%(most)s];
     END IF;
-    RETURN QUERY SELECT documents.lease, NULL::uuid, NULL::uuid, NULL, NULL, NULL, NULL::bigint,
+    RETURN QUERY SELECT owned.lease, NULL::uuid, NULL::uuid, NULL, NULL, NULL, NULL::bigint,
             NULL, NULL, NULL, NULL::integer, NULL::timestamptz, NULL
-        FROM documents WHERE documents.lease = ANY(%(woken_by)s)
-            AND documents.lease <> ALL(tokens);
+        FROM unnest(%(woken_by)s) AS woken(lease)
+        CROSS JOIN LATERAL (SELECT documents.lease FROM documents
+            WHERE documents.lease = woken.lease LIMIT 1) AS owned
+        WHERE owned.lease <> ALL(tokens);
     IF tokens = '{{}}' THEN RETURN; END IF;
     RETURN QUERY UPDATE documents
     SET lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-    FROM jobs WHERE jobs.job_id = documents.job_id AND documents.lease = ANY(tokens)
+    FROM (SELECT unnest(tokens) AS lease LIMIT %(most)s) AS taken, jobs
+    WHERE documents.lease = taken.lease AND jobs.job_id = documents.job_id
     RETURNING documents.lease, documents.document_id, documents.job_id, jobs.client,
         jobs.process_number, documents.name, documents.size_bytes, documents.sha256,
         documents.content_type, documents.extension, documents.pause_count, clock_timestamp(),
