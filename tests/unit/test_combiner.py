@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from actors.combiner import MOST, Combiner
+from actors.combiner import GATHER_S, MOST, STAY_S, Combiner
 
 PATIENCE_S = 60
 
@@ -60,3 +61,118 @@ def test_an_error_is_raised_by_all_who_asked_and_the_next_is_answered() -> None:
         combiner.ask(13)
 
     assert combiner.ask(7) == 7
+
+
+def test_what_is_left_unanswered_is_asked_again_before_what_came_later() -> None:
+    rounds: list[list[int]] = []
+    gate = threading.Event()
+
+    def first_two(questions: Sequence[int]) -> list[int]:
+        assert gate.wait(PATIENCE_S)
+        rounds.append(list(questions))
+        return [-each for each in questions[:2]]
+
+    combiner = Combiner(first_two)
+    with ThreadPoolExecutor(MOST) as pool:
+        asked = [pool.submit(combiner.ask, number) for number in range(7)]
+        while len(combiner._waiting) < 6:
+            threading.Event().wait(0.001)
+        gate.set()
+        assert [each.result(PATIENCE_S) for each in asked] == [-number for number in range(7)]
+
+    assert [len(each) for each in rounds] == [1, 6, 4, 2]
+    assert rounds[2] == rounds[1][2:]
+
+
+class _Clock:
+    """Seconds that pass when they are told to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _used(combiner: Combiner[int, int], clock: _Clock, busy_s: float) -> None:
+    """Has one thread ask often, and be busy for so long in between."""
+    for number in range(100):
+        clock.now += busy_s
+        combiner.ask(number)
+
+
+def test_a_round_waits_for_the_others_while_requests_are_short() -> None:
+    rounds: list[int] = []
+
+    def count(questions: Sequence[int]) -> list[int]:
+        rounds.append(len(questions))
+        return [0 for _ in questions]
+
+    clock = _Clock()
+    combiner = Combiner(count, threads=MOST, clock=clock)
+    with combiner.taking_part():
+        _used(combiner, clock, 0.001)
+    rounds.clear()
+    here = threading.Barrier(3)
+
+    def ask(after_s: float) -> None:
+        with combiner.taking_part():
+            here.wait(PATIENCE_S)
+            threading.Event().wait(after_s)
+            combiner.ask(0)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(ask, (0.0, GATHER_S / 4, GATHER_S / 4)))
+
+    assert rounds == [3], "all who take part are there: nobody waits longer"
+
+
+def test_a_round_does_not_wait_when_requests_are_long() -> None:
+    clock = _Clock()
+    combiner = Combiner[int, int](
+        lambda questions: [0 for _ in questions], threads=MOST, clock=clock
+    )
+    with combiner.taking_part():
+        _used(combiner, clock, 0.4)
+        # As if many were on their way.
+        combiner._taking_part += 10
+        begun = time.monotonic()
+        for _ in range(100):
+            clock.now += 0.4
+            combiner.ask(0)
+
+    assert time.monotonic() - begun < 100 * GATHER_S / 2
+
+
+def test_who_gets_nothing_stays_while_requests_are_short_and_then_ends() -> None:
+    asked: list[float] = []
+    clock = _Clock()
+
+    def nothing(questions: Sequence[int]) -> list[None]:
+        asked.append(clock.now)
+        clock.now += STAY_S / 4
+        return [None for _ in questions]
+
+    combiner = Combiner[int, int](nothing, threads=MOST, clock=clock)
+    with combiner.taking_part():
+        combiner._busy_s = 0.0
+        assert combiner.ask(1) is None
+
+    assert len(asked) == 4, "again and again, until it has stayed long enough"
+
+    asked.clear()
+    with combiner.taking_part():
+        combiner._busy_s = 1.0
+        assert combiner.ask(1) is None
+
+    assert len(asked) == 1, "threads are scarce: it ends at once"
+
+
+def test_what_comes_meanwhile_is_given_to_who_stays() -> None:
+    clock = _Clock()
+    answers: list[int | None] = [None, None, 7]
+    combiner = Combiner[int, int](
+        lambda questions: [answers.pop(0) for _ in questions], threads=MOST, clock=clock
+    )
+    with combiner.taking_part():
+        combiner._busy_s = 0.0
+        assert combiner.ask(1) == 7
