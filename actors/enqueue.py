@@ -6,6 +6,7 @@ A message that cannot be sent is no error: the row is committed, and the clock s
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,7 @@ from actors.fair_broker import FairBroker
 LIST_QUEUE = "list"
 DOWNLOAD_QUEUE = "download"
 WEBHOOK_QUEUE = "webhook"
+LATELY_S = 0.1
 # Before every key of Dramatiq's in Redis.
 NAMESPACE = "autos"
 
@@ -76,6 +78,8 @@ class Messages:
 
     def __init__(self, broker: FairBroker) -> None:
         self._broker = broker
+        # When a message was sent last, by queue.
+        self._sent: dict[str, float] = {}
 
     def list_documents(self, *job_ids: UUID, delay_s: float = 0) -> None:
         """Have the cases of jobs listed."""
@@ -88,7 +92,7 @@ class Messages:
 
     def wake_lanes(self, job_id: UUID, lanes: int = 1) -> None:
         """Start lanes of a job, unless somebody is about to look what may be asked."""
-        if not self._is_waiting(DOWNLOAD_QUEUE):
+        if lanes and not self._is_waiting(DOWNLOAD_QUEUE):
             self.download_lanes(job_id, lanes)
 
     def upload(
@@ -127,14 +131,18 @@ class Messages:
         """Whether a message waits in a queue, so that one more would wake nobody sooner.
 
         Whoever comes to it then looks at the rows as they are by that time, and wakes the next one
-        if there is more than he can do.
+        if there is more than he can do. Not asked when nothing was sent here lately.
         """
+        if time.monotonic() - self._sent.get(queue, -math.inf) > LATELY_S:
+            return False
         try:
             return int(self._broker.client.llen(f"{NAMESPACE}:{queue}")) > 0
         except redis.RedisError:
             return False
 
     def _send(self, messages: list[dramatiq.Message[None]], delay_s: float) -> None:
+        now = time.monotonic()
+        self._sent.update((message.queue_name, now) for message in messages)
         # Rounded up: a message that comes before the row is ready finds nothing and is lost.
         delay_ms = math.ceil(delay_s * 1000) or None
         try:

@@ -119,7 +119,8 @@ class Lister:
         if missing:
             log.warning("documents vanished", documents=missing)
         if listed.to_fetch:
-            self.messages.wake_lanes(claim.job_id, min(self.lanes, listed.to_fetch))
+            # Less one: whoever lists asks for what is next.
+            self.messages.wake_lanes(claim.job_id, min(self.lanes, listed.to_fetch) - 1)
         else:
             log.info("job ended")
             self._tell_end(claim.job_id)

@@ -25,9 +25,26 @@ WORKER_LOST = Failure(
 )
 
 
-_LOCK_CASE = """
-SELECT pg_try_advisory_xact_lock(hashtextextended('listing ' || process_number, 0)) AS is_ours
-FROM jobs WHERE job_id = %(job_id)s
+# Never waits: who is second in the same moment is told when the first is done.
+TRY_LOCK_CASE = "pg_try_advisory_xact_lock(hashtextextended('listing ' || process_number, 0))"
+_LOCK_CASE = f"SELECT {TRY_LOCK_CASE} AS is_ours FROM jobs WHERE job_id = %(job_id)s"
+# A PENDING job becomes PROCESSING.
+CLAIM = f"""
+UPDATE jobs SET state = '{JobState.PROCESSING}',
+    start_time = coalesce(start_time, clock_timestamp()),
+    revision = revision + CASE state WHEN '{JobState.PENDING}' THEN 1 ELSE 0 END,
+    update_time = CASE state WHEN '{JobState.PENDING}' THEN clock_timestamp()
+        ELSE update_time END,
+    listing_lost_count = listing_lost_count
+        + CASE WHEN listing_lease IS NULL THEN 0 ELSE 1 END,
+    listing_lease = %(lease)s, listed_by = %(listed_by)s,
+    listing_lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
+WHERE job_id = %(job_id)s AND listed_time IS NULL
+    AND (state = '{JobState.PROCESSING}'
+         OR state IN ({in_list(sources_of(JobState.PROCESSING))}))
+    AND end_time IS NULL
+    AND (listing_not_before IS NULL OR listing_not_before <= clock_timestamp())
+    AND (listing_lease_until IS NULL OR listing_lease_until < clock_timestamp())
 """
 
 
@@ -88,24 +105,7 @@ def _claim(
 ) -> ListingClaim | None:
     """Begins the work: a PENDING job becomes PROCESSING."""
     row = transaction.one(
-        f"""
-        UPDATE jobs SET state = '{JobState.PROCESSING}',
-            start_time = coalesce(start_time, clock_timestamp()),
-            revision = revision + CASE state WHEN '{JobState.PENDING}' THEN 1 ELSE 0 END,
-            update_time = CASE state WHEN '{JobState.PENDING}' THEN clock_timestamp()
-                ELSE update_time END,
-            listing_lost_count = listing_lost_count
-                + CASE WHEN listing_lease IS NULL THEN 0 ELSE 1 END,
-            listing_lease = %(lease)s, listed_by = %(listed_by)s,
-            listing_lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-        WHERE job_id = %(job_id)s AND listed_time IS NULL
-            AND (state = '{JobState.PROCESSING}'
-                 OR state IN ({in_list(sources_of(JobState.PROCESSING))}))
-            AND end_time IS NULL
-            AND (listing_not_before IS NULL OR listing_not_before <= clock_timestamp())
-            AND (listing_lease_until IS NULL OR listing_lease_until < clock_timestamp())
-        RETURNING *
-        """,
+        f"{CLAIM} RETURNING *",
         job_id=job["job_id"],
         lease=lease,
         listed_by=listed_by,
@@ -135,7 +135,6 @@ def _source(transaction: Transaction, job_id: UUID) -> tuple[bool, UUID | None]:
     source = reuse.source_of(transaction, job_id)
     if source is not None:
         return True, source
-    # Never waits: who is second in the same moment is told when the first is done.
     lock = transaction.one(_LOCK_CASE, job_id=job_id)
     if not (lock and lock["is_ours"]):
         return False, None

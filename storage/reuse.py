@@ -32,7 +32,7 @@ WHERE listed_time >= clock_timestamp() - %(max_age_s)s * interval '1 second'
 """.format(process_number="%(process_number)s", client="%(client)s")
 
 # What was answered after a caller had asked answers that caller too, however fresh it is to be.
-_SERVING = f"""
+SERVING = f"""
 SELECT newest.job_id FROM jobs CROSS JOIN LATERAL ({_NEWEST}) AS newest
 WHERE jobs.job_id = %(job_id)s
     AND newest.listed_time > coalesce(jobs.listing_doubt_time, '-infinity')
@@ -103,7 +103,7 @@ def recent_docket(
 
 def source_of(transaction: Transaction, job_id: UUID) -> UUID | None:
     """The job whose listing serves this one, which is not listed yet; None: the portal must."""
-    source = transaction.one(_SERVING, job_id=job_id)
+    source = transaction.one(SERVING, job_id=job_id)
     return source["job_id"] if source else None
 
 

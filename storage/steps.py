@@ -11,7 +11,7 @@ one for small tables, which walks through a whole job.
 
 from __future__ import annotations
 
-from storage import courts, pauses, slots, turns
+from storage import courts, listing_claims, pauses, reuse, slots, turns
 from storage.database import in_list
 from storage.functions import Function, with_variables
 from storage.states import IN_LANE, DocumentState, sources_of
@@ -89,6 +89,12 @@ _LAY_OUT = "; ".join(
 _CLAIM = with_variables(
     CLAIM, leases="(tokens[1:taken])", job_id="job.job_id", revision="job.revision"
 )
+_SERVED = f"{with_variables(reuse.SERVING, job_id='job.job_id')} UNION ALL " + (
+    f"SELECT job_id FROM jobs WHERE job_id = job.job_id AND {turns.IS_ASKED_FOR_ANOTHER}"
+)
+_CLAIM_LISTING = with_variables(
+    listing_claims.CLAIM, job_id="job.job_id", lease="tokens[1]", listed_by="NULL"
+)
 
 NEXT = Function(
     "autos_next",
@@ -116,10 +122,14 @@ NEXT = Function(
         "listed_size_bytes": "bigint",
         "listed_content_type": "text",
         "traceparent": "text",
+        # Of a job whose case is to be listed, which has no document yet.
+        "client": "text",
+        "is_doubted": "boolean",
     },
     f"""
 DECLARE
-    chosen record; job record; most integer; tokens uuid[]; taken integer; claimed integer;
+    chosen record; job record; most integer; wanted integer; tokens uuid[]; taken integer;
+    claimed integer; is_ours boolean;
     done integer := 0; waits integer := 0; busy uuid[] := '{{}}';
 BEGIN
     PERFORM {turns.IN_TURN};
@@ -130,28 +140,47 @@ BEGIN
         IF NOT FOUND AND waits < {WAITS} THEN
             waits := waits + 1; busy := '{{}}'; PERFORM pg_sleep({WAIT_S}); CONTINUE;
         END IF;
-        IF NOT FOUND OR chosen.needs_listing OR chosen.is_probe THEN EXIT; END IF;
+        IF NOT FOUND OR chosen.is_probe THEN EXIT; END IF;
         -- A job whose row is locked must not hold up the others.
         SELECT * FROM jobs WHERE job_id = chosen.job_id AND end_time IS NULL
             FOR UPDATE SKIP LOCKED INTO job;
         IF NOT FOUND THEN busy := busy || chosen.job_id; CONTINUE; END IF;
+        wanted := least(chosen.free_lanes, chosen.room,
+            greatest(1, floor({SLICE_S} / greatest(chosen.cost_s, 0.001))));
+        IF chosen.needs_listing THEN
+            -- Another one's listing may serve it, or its worker was lost.
+            IF job.listing_lease IS NOT NULL THEN EXIT; END IF;
+            SELECT {listing_claims.TRY_LOCK_CASE} FROM jobs WHERE job_id = job.job_id
+                INTO is_ours;
+            -- Only a statement that begins under the lock sees what was claimed before.
+            IF NOT is_ours OR EXISTS ({_SERVED}) THEN EXIT; END IF;
+            wanted := 1;
+        END IF;
         most := chosen.at_once;
-        tokens := (%(leases)s)[done + 1 : done + least(
-            chosen.free_lanes, chosen.room,
-            greatest(1, floor({SLICE_S} / greatest(chosen.cost_s, 0.001))))::integer];
+        tokens := (%(leases)s)[done + 1 : done + wanted];
         {_TAKE};
         IF taken = 0 THEN {_LAY_OUT}; {_TAKE}; END IF;
         IF taken = 0 THEN CONTINUE; END IF;
-        RETURN QUERY {_CLAIM}
-            RETURNING documents.lease, job.job_id, documents.revision, job.process_number,
-                documents.document_id, documents.name, hrefs[href_index + 1],
-                documents.listed_size_bytes, documents.listed_content_type, job.traceparent;
+        IF chosen.needs_listing THEN
+            RETURN QUERY {_CLAIM_LISTING}
+                RETURNING jobs.listing_lease, jobs.job_id, jobs.revision, jobs.process_number,
+                    NULL::uuid, NULL, NULL, NULL::bigint, NULL, jobs.traceparent, jobs.client,
+                    jobs.listing_doubt_time IS NOT NULL;
+        ELSE
+            RETURN QUERY {_CLAIM}
+                RETURNING documents.lease, job.job_id, documents.revision, job.process_number,
+                    documents.document_id, documents.name, hrefs[href_index + 1],
+                    documents.listed_size_bytes, documents.listed_content_type, job.traceparent,
+                    NULL, NULL::boolean;
+        END IF;
         GET DIAGNOSTICS claimed = ROW_COUNT;
         IF claimed < taken THEN
             {with_variables(slots.FREE_ALL, leases="(tokens[claimed + 1 : taken])")};
         END IF;
         IF claimed = 0 THEN CONTINUE; END IF;
-        {with_variables(ADVANCE, job_id="job.job_id", by="claimed")};
+        IF NOT chosen.needs_listing THEN
+            {with_variables(ADVANCE, job_id="job.job_id", by="claimed")};
+        END IF;
         {with_variables(turns.CHARGE, **_CHOSEN)};
         done := done + claimed;
     END LOOP;

@@ -63,8 +63,10 @@ class _Busy(Exception):
         self.job_id = job_id
 
 
-def next_claims(database: Database, asking: Asking, count: int) -> tuple[list[Claim], bool]:
-    """For `count` who ask: files of courts that answer, claimed and with their slots.
+def next_claims(
+    database: Database, asking: Asking, count: int
+) -> tuple[list[Claim | ListingClaim], bool]:
+    """For `count` who ask: files and cases of courts that answer, claimed and with their slots.
 
     That is what is asked for most, so it is done for all of them in one round trip. And whether
     there is more to ask for, or might be. If they got less than they asked for, it is something
@@ -85,8 +87,22 @@ def next_claims(database: Database, asking: Asking, count: int) -> tuple[list[Cl
         spool_id=asking.spool_id,
         lease_s=asking.lease_s,
     )
-    found = [Claim(**{name: row[name] for name in CLAIMED}) for row in rows if row["lease"]]
+    found = [_claim_of(row) for row in rows if row["lease"]]
     return found, len(found) < len(rows)
+
+
+def _claim_of(row: Row) -> Claim | ListingClaim:
+    if row["document_id"]:
+        return Claim(**{name: row[name] for name in CLAIMED})
+    return ListingClaim(
+        job_id=row["job_id"],
+        client=row["client"],
+        process_number=row["process_number"],
+        lease=row["lease"],
+        listed_by=None,
+        is_doubted=row["is_doubted"],
+        traceparent=row["traceparent"],
+    )
 
 
 def next_task(database: Database, asking: Asking) -> Task | None:

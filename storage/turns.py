@@ -81,7 +81,8 @@ EXISTS (SELECT FROM jobs AS other WHERE other.process_number = jobs.process_numb
 """
 
 # Whether a job has something to ask for. One document of each kind is looked for: EXISTS would let
-# PostgreSQL read all documents that wait, of all jobs.
+# PostgreSQL read all documents that wait, of all jobs. The last fresh one: before the first lie the
+# dead entries of all that were fetched.
 _CAN_LIST = f"""
     listed_time IS NULL AND NOT {IS_ASKED_FOR_ANOTHER}
     AND coalesce(listing_not_before, '-infinity') <= clock_timestamp()
@@ -93,7 +94,8 @@ _CAN_FETCH = f"""
     listed_time IS NOT NULL
     AND {_FREE_LANES} > 0
     AND ((SELECT true FROM documents WHERE documents.job_id = jobs.job_id
-            AND documents.state = 'PENDING' AND not_before IS NULL LIMIT 1)
+            AND documents.state = 'PENDING' AND not_before IS NULL
+            ORDER BY position DESC LIMIT 1)
         OR (SELECT true FROM documents WHERE documents.job_id = jobs.job_id
             AND documents.state = 'PENDING' AND not_before <= statement_timestamp() LIMIT 1))
 """

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from storage import claims, tasks
+from storage.claims import Claim
 from storage.database import Database
 from tests.integration import guest, scenes
 from tests.integration.guest import asking
@@ -44,7 +45,8 @@ ASKING = asking()
 
 def _round(database: Database) -> int:
     """Some documents from claim to AVAILABLE; how many."""
-    found, _ = tasks.next_claims(database, ASKING, AT_ONCE)
+    tasks_, _ = tasks.next_claims(database, ASKING, AT_ONCE)
+    found = [task for task in tasks_ if isinstance(task, Claim)]
     claims.all_spooled(database, [(claim, PDF) for claim in found])
     waiting = claims.next_uploads(
         database,

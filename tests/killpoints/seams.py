@@ -94,7 +94,7 @@ def _worker(strike: Strike) -> None:
             case Claim():
                 strike("claimed", task.process_number)
 
-    def all_claimed(found: tuple[list[Claim], bool], args: Arguments) -> None:
+    def all_claimed(found: tuple[list[Claim | ListingClaim], bool], args: Arguments) -> None:
         for each in found[0]:
             claimed(each, args)
 
