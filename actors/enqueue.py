@@ -146,7 +146,10 @@ class Messages:
         # Rounded up: a message that comes before the row is ready finds nothing and is lost.
         delay_ms = math.ceil(delay_s * 1000) or None
         try:
-            dramatiq.group(messages, broker=self._broker).run(delay=delay_ms)
+            if len(messages) == 1:
+                self._broker.enqueue(messages[0], delay=delay_ms)
+            else:
+                dramatiq.group(messages, broker=self._broker).run(delay=delay_ms)
         except (redis.RedisError, dramatiq.BrokerError) as error:
             # The first of any message's ids is the job's.
             job_id = messages[0].args[0] if messages else None

@@ -133,6 +133,9 @@ class Uploader:
         files = [(each.file, each.key) for each in put.values()]
         try:
             recorded = claims.all_stored(self.database, files, lanes=self.lanes)
+            # Lanes are free again. The workers that waited for them have gone on to other jobs.
+            for job_id in list(recorded.wakes)[:1]:
+                self.messages.wake_lanes(job_id)
             for lease in recorded.stored:
                 turns[lease].is_recorded = True
                 self._told(put[lease].file)
@@ -143,10 +146,6 @@ class Uploader:
             raise
         except Exception:
             log.exception("files not recorded together")
-        else:
-            # Lanes are free again. The workers that waited for them have gone on to other jobs.
-            for job_id in list(recorded.wakes)[:1]:
-                self.messages.wake_lanes(job_id)
 
     def _end(self, put: _Put) -> None:
         """The last file of a job is recorded apart, with all that the end of the job takes."""
