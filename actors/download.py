@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -34,10 +34,14 @@ OUTAGE_DELAY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file that lies in the spool, whole and checked; its row is to be told."""
+    """A file that lies in the spool, whole and checked; its row is to be told.
+
+    `named`: what log lines about it name.
+    """
 
     claim: Claim
     content: Content
+    named: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class Downloader:
             outcome = self._insist(lambda: claims.give_back(self.database, claim, is_lost=True))
             return self._told(claim, outcome)
         self.signals.passed("download", content.size_bytes)
-        return Fetched(claim, content)
+        return Fetched(claim, content, structlog.contextvars.get_contextvars())
 
     def _fetch(self, claim: Claim) -> Content:
         with (
@@ -132,9 +136,7 @@ class Downloader:
     def record(self, fetched: Fetched) -> None:
         """Has the row of a file say that it is in the spool, however long PostgreSQL is away."""
         claim = fetched.claim
-        with structlog.contextvars.bound_contextvars(
-            job_id=str(claim.job_id), document_id=str(claim.document_id)
-        ):
+        with structlog.contextvars.bound_contextvars(**fetched.named):
             try:
                 wakes = self._insist(lambda: claims.spooled(self.database, claim, fetched.content))
             except LeaseLost:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -32,10 +34,14 @@ POSTPONE_CAP_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class _Put:
-    """A file that the bucket holds under `key`; its row is to be told."""
+    """A file that the bucket holds under `key`; its row is to be told.
+
+    `named`: what log lines about it name.
+    """
 
     file: Spooled
     key: str
+    named: dict[str, Any]
 
 
 @dataclass(slots=True, eq=False)
@@ -138,7 +144,7 @@ class Uploader:
                 self.messages.wake_lanes(job_id)
             for lease in recorded.stored:
                 turns[lease].is_recorded = True
-                self._told(put[lease].file)
+                self._told(put[lease])
             for lease in recorded.last:
                 self._end(put[lease])
                 turns[lease].is_recorded = True
@@ -150,25 +156,19 @@ class Uploader:
     def _end(self, put: _Put) -> None:
         """The last file of a job is recorded apart, with all that the end of the job takes."""
         outcome = claims.stored_last(self.database, put.file, put.key, lanes=self.lanes)
-        self._told(put.file)
-        self._go_on(put.file, outcome)
+        self._told(put)
+        with _naming(put.named):
+            self._go_on(put.file, outcome)
 
-    def _told(self, file: Spooled) -> None:
-        log.info(
-            "document stored",
-            job_id=str(file.job_id),
-            document_id=str(file.document_id),
-            size_bytes=file.size_bytes,
-        )
-        self.signals.passed("upload", file.size_bytes)
-        self.spool.remove(file.lease)
+    def _told(self, put: _Put) -> None:
+        log.info("document stored", **put.named, size_bytes=put.file.size_bytes)
+        self.signals.passed("upload", put.file.size_bytes)
+        self.spool.remove(put.file.lease)
 
     def _record(self, put: _Put) -> None:
         """Has the row of a file say that the bucket holds it, however long PostgreSQL is away."""
         file = put.file
-        with structlog.contextvars.bound_contextvars(
-            job_id=str(file.job_id), document_id=str(file.document_id)
-        ):
+        with _naming(put.named):
             try:
                 outcome = insist(
                     lambda: claims.stored(self.database, file, put.key, lanes=self.lanes),
@@ -180,7 +180,7 @@ class Uploader:
                 log.warning("claim taken back")
                 self._discard(file.lease)
             else:
-                self._told(file)
+                self._told(put)
                 self._go_on(file, outcome)
 
     def _upload(self, file: Spooled) -> tuple[_Put | None, bool]:
@@ -233,7 +233,7 @@ class Uploader:
             self._postpone(file, error)
             return None, False
         else:
-            return _Put(file, key), True
+            return _Put(file, key, structlog.contextvars.get_contextvars()), True
         return None, True
 
     def _lost(self, file: Spooled) -> None:
@@ -264,3 +264,8 @@ class Uploader:
     def _discard(self, lease: UUID) -> None:
         if repairs.unowned(self.database, [lease]):
             self.spool.remove(lease)
+
+
+def _naming(names: dict[str, Any]) -> AbstractContextManager[None]:
+    """For the block, log lines name these: whoever leads a round has names of its own."""
+    return structlog.contextvars.bound_contextvars(**names)
