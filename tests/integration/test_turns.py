@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from uuid import UUID
 
-from storage import jobs, repairs
+from storage import jobs, repairs, tasks
 from storage.claims import Claim
 from storage.database import Database
+from storage.latencies import record_times
+from storage.steps import SLICE_S
 from storage.tasks import Asking
 from tests.integration import guest, scenes
 from tests.integration.guest import answer, ask, asking
@@ -33,6 +35,34 @@ def test_clients_have_equal_turns_however_many_jobs_they_have(database: Database
 
     assert served[few] == 10
     assert sum(served[job_id] for job_id in many) == 10
+
+
+def _next(database: Database, count: int) -> list[UUID]:
+    """The jobs of what so many ask for together, whose requests are over then."""
+    found, _ = tasks.next_claims(database, asking(), count)
+    for claim in found:
+        assert isinstance(claim, Claim)
+        answer(database, claim)
+    return [claim.job_id for claim in found]
+
+
+def test_who_asks_together_gets_what_each_would_get_by_himself(database: Database) -> None:
+    jobs_ = [guest.job(database, 20) for _ in range(3)]
+
+    together = [job_id for _ in range(3) for job_id in _next(database, 4)]
+
+    assert Counter(together) == dict.fromkeys(jobs_, 4)
+    assert [*map(set, (together[:3], together[3:6]))] == [set(jobs_)] * 2
+
+
+def test_a_job_has_no_more_than_a_slice_in_one_turn_and_pays_for_it(database: Database) -> None:
+    quick, other = guest.job(database, 40), guest.job(database, 40)
+    record_times(database, {"8.26": (SLICE_S / 3, 1)})
+
+    first, second = _next(database, 4), _next(database, 4)
+
+    assert first == [quick] * 3 + [other], "three requests of a third of a slice each"
+    assert second == [other] * 3 + [quick], "who had more waits longer"
 
 
 def test_jobs_of_a_client_have_equal_turns_however_long_they_are(database: Database) -> None:

@@ -1,0 +1,145 @@
+"""Many threads record and claim together; each document comes out as it would by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from actors.asker import Asker
+from actors.upload import Uploader
+from storage import claims, jobs
+from storage.database import Database
+from storage.objects import Objects
+from storage.spool import Spool
+from tests.integration import office as offices
+from tests.integration import scenes
+from tests.integration.office import Office
+from tests.integration.scenes import CLIENT
+
+THREADS = 6
+DOCUMENTS = 30
+
+
+@pytest.fixture
+def office(
+    database: Database, objects: Objects, redis_url: str, tmp_path: Path
+) -> Iterator[Office]:
+    """An office of this test's own."""
+    spool = Spool(tmp_path / "spool", uuid4(), 2**30)
+    with offices.opened(database, objects, redis_url, spool) as opened:
+        yield replace(
+            opened,
+            asker=replace(opened.asker, threads=THREADS),
+            uploader=replace(opened.uploader, threads=THREADS),
+        )
+
+
+def _begun(office: Office) -> tuple[str, UUID]:
+    """A listed job: its case and itself."""
+    number = office.sandbox.add_case(documents=DOCUMENTS)
+    job_id = office.begin(number)
+    office.list_job(job_id)
+    return number, job_id
+
+
+def _work(office: Office, *job_ids: UUID) -> None:
+    """All threads fetch and store until these jobs have ended."""
+    asker: Asker = office.asker
+    uploader: Uploader = office.uploader
+
+    def work(_: int) -> None:
+        while any(scenes.job(office.database, each)["end_time"] is None for each in job_ids):
+            asker.download_document(job_ids[0])
+            uploader.upload_document(job_ids[0], uuid4(), uuid4())
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(work, range(THREADS)))
+
+
+def _is_stored(office: Office, objects: Objects, job_id: UUID) -> bool:
+    """Whether every document of a job is there, each with a revision of its own."""
+    rows = scenes.documents(office.database, job_id)
+    sizes = {row["object_key"]: row["size_bytes"] for row in rows}
+    assert {row["state"] for row in rows} == {"AVAILABLE"}
+    assert len({row["revision"] for row in rows}) == len(rows) == DOCUMENTS
+    return objects.present(sizes) == set(sizes)
+
+
+def _spooled(office: Office) -> list[str]:
+    return [path.name for path in office.uploader.spool.leases(older_than_s=0, now=2**40).values()]
+
+
+def test_threads_that_share_rounds_store_each_document_once(
+    office: Office, objects: Objects
+) -> None:
+    cases = [_begun(office) for _ in range(2)]
+
+    _work(office, *(job_id for _, job_id in cases))
+
+    for number, job_id in cases:
+        assert _is_stored(office, objects, job_id)
+        assert scenes.job(office.database, job_id)["completed_documents"] == DOCUMENTS
+        assert len(scenes.events(office.database, job_id)) == 1
+        assert office.files_asked(number) == [1] * DOCUMENTS
+    assert _spooled(office) == []
+
+
+@pytest.mark.parametrize("step", ["all_spooled", "all_stored"])
+def test_what_cannot_be_recorded_together_is_recorded_one_by_one(
+    office: Office, objects: Objects, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    real, broken = getattr(claims, step), 0
+
+    def alone(database: Database, files: Any, **more: Any) -> Any:
+        nonlocal broken
+        if len(files) > 1:
+            broken += 1
+            raise RuntimeError
+        return real(database, files, **more)
+
+    monkeypatch.setattr(claims, step, alone)
+    # Whoever asks waits for the others, so that there is something together.
+    for turns in (office.asker.turns, office.uploader.turns):
+        turns._busy_s = 0.0
+    number, job_id = _begun(office)
+
+    _work(office, job_id)
+
+    assert broken
+    assert _is_stored(office, objects, job_id)
+    assert office.files_asked(number) == [1] * DOCUMENTS
+    assert _spooled(office) == []
+
+
+def test_a_job_that_is_cancelled_takes_nothing_of_others_with_it(
+    office: Office, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (_, cancelled), (number, other) = _begun(office), _begun(office)
+    real, put = Objects.put, dict[str, int]()
+
+    def putting(self: Objects, upload: Any) -> None:
+        real(self, upload)
+        put[upload.key] = upload.size_bytes
+        if len(put) == DOCUMENTS // 2:
+            jobs.cancel(office.database, CLIENT, cancelled)
+
+    monkeypatch.setattr(Objects, "put", putting)
+
+    _work(office, cancelled, other)
+
+    assert _is_stored(office, objects, other)
+    assert office.files_asked(number) == [1] * DOCUMENTS
+    rows = scenes.documents(office.database, cancelled)
+    named = {row["object_key"] for row in rows} - {None}
+    theirs = {row["object_key"] for row in scenes.documents(office.database, other)}
+    assert {row["state"] for row in rows} == {"AVAILABLE", "CANCELLED"}
+    assert scenes.job(office.database, cancelled)["completed_documents"] == len(named)
+    unnamed = {key: size for key, size in put.items() if key not in named | theirs}
+    assert objects.present(unnamed) == set(), "what nobody names is deleted"
+    assert _spooled(office) == []
