@@ -83,6 +83,11 @@ def _server(strike: Strike) -> None:
             strike("committed-not-sent", job.process_number)
 
     _before(DownloadService, "_list", committed)
+    _before(
+        DownloadService,
+        "_launch",
+        lambda args: strike("committed-not-sent", args[1].job.process_number),
+    )
     _after(jobs, "cancel", lambda view, _: strike("cancelled-not-told", view.job.process_number))
 
 
