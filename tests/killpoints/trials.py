@@ -28,6 +28,7 @@ ENDS = {
     pb.JOB_STATE_CANCELLED,
 }
 DEADLINE_S = 180.0
+QUIET_S = 3.0
 ROLE_OF = {
     "committed-not-sent": "server",
     "cancelled-not-told": "server",
@@ -190,6 +191,9 @@ def _led_to(autos: Autos, flags: Flags, point: Point, number: str) -> str:
         webhook_url=autos.receiver.url_of(path_of(number)),
         request_id=str(uuid4()),
     )
+    if "nudged-not-sent" in point.seams:
+        # Whoever asks for the last job's next would find this one before the clock does.
+        time.sleep(QUIET_S)
     arm = partial(_arm, flags, point, number)
     if point.action == "start":
         arm()
