@@ -99,6 +99,9 @@ class Asker:
             raise
         if turn.fetched and not turn.is_recorded:
             self.downloader.record(turn.fetched)
+            if task is None:
+                # When it was asked what is next, this one's slots were taken still.
+                self.messages.wake_lanes(turn.fetched.claim.job_id)
         return task
 
     def _round(self, turns: Sequence[_Turn]) -> list[Task | None]:
@@ -118,7 +121,11 @@ class Asker:
         if found:
             return [*found]
         task = tasks.next_task(self.database, self.asking)
-        return [task] if task else [None] * len(turns)
+        if task is None:
+            return [None] * len(turns)
+        if self.asking.limits.per_minute is None:
+            self.messages.wake_lanes(task.job_id)
+        return [task]
 
     def _record(self, turns: Mapping[UUID, _Turn]) -> None:
         """What cannot be recorded together, each thread tries by itself."""

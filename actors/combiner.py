@@ -59,15 +59,16 @@ class Combiner(Generic[Q, A]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._work = work
-        self._enough_s = threads / RATE_PER_S
+        self._threads = threads
         self._clock = clock
         self._lock = threading.Lock()
         self._waiting: list[_Waiter[Q, A]] = []
         self._is_led = False
         self._taking_part = 0
         self._is_full = threading.Event()
+        self._has_left = False
         # Until it is measured, nobody is kept waiting.
-        self._busy_s = self._enough_s
+        self._busy_s = threads / RATE_PER_S
         self._local = threading.local()
 
     @contextmanager
@@ -111,7 +112,7 @@ class Combiner(Generic[Q, A]):
     @property
     def _spare_s(self) -> float:
         """How long a thread can do nothing; not above 0 while all are needed."""
-        return self._enough_s - self._busy_s
+        return min(self._threads, self._taking_part) / RATE_PER_S - self._busy_s
 
     def _is_everybody(self) -> bool:
         """Whether all who take part wait, and not only for something to come."""
@@ -125,7 +126,7 @@ class Combiner(Generic[Q, A]):
     def _gather(self) -> None:
         """Waits for others who are about to ask, if there are threads in plenty."""
         spare_s = min(GATHER_S, self._spare_s)
-        if spare_s <= 0:
+        if spare_s <= 0 or self._has_left:
             return
         with self._lock:
             if self._is_everybody():
@@ -138,6 +139,8 @@ class Combiner(Generic[Q, A]):
         self._gather()
         with self._lock:
             round_, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+        for each in round_:
+            each.stays = False
         try:
             answers = self._work([each.question for each in round_])
             for each, answer in zip(round_, answers, strict=False):
@@ -146,11 +149,14 @@ class Combiner(Generic[Q, A]):
                 each.is_answered = not each.stays
         except BaseException as error:  # noqa: BLE001 - each of them raises it
             for each in round_:
-                each.error, each.is_answered = error, True
+                each.error, each.is_answered, each.stays = error, True, False
         answered = [each for each in round_ if each.is_answered]
+        staying = [each for each in round_ if each.stays and not each.is_answered]
+        left = [each for each in round_ if not (each.stays or each.is_answered)]
         with self._lock:
-            self._waiting[:0] = [e for e in round_ if not (e.is_answered or e.stays)]
-            self._waiting += [each for each in round_ if each.stays]
+            self._waiting[:0] = left
+            self._waiting += staying
+            self._has_left = bool(left)
             successor = self._waiting[0] if self._waiting else None
             self._is_led = successor is not None
         for each in answered:
@@ -159,4 +165,4 @@ class Combiner(Generic[Q, A]):
             successor.gate.release()
 
     def _may_stay(self, waiter: _Waiter[Q, A]) -> bool:
-        return self._spare_s > 0 and self._clock() - waiter.asked < STAY_S
+        return self._spare_s >= GATHER_S and self._clock() - waiter.asked < STAY_S

@@ -109,8 +109,7 @@ class Downloader:
             # A bug of ours. It counts as a lost worker, so that the document ends all the same.
             log.exception("attempt broke")
             span.fail("INTERNAL")
-            outcome = self._insist(lambda: claims.give_back(self.database, claim, is_lost=True))
-            return self._told(claim, outcome)
+            return self._lost(claim)
         self.signals.passed("download", content.size_bytes)
         return Fetched(claim, content, structlog.contextvars.get_contextvars())
 
@@ -142,6 +141,12 @@ class Downloader:
             except LeaseLost:
                 self._stop(claim)
                 self.messages.download_lanes(claim.job_id, 1, delay_s=LINGER_S)
+            except ServiceUnavailable:
+                raise
+            except Exception:
+                # A bug of ours; see _attempt.
+                log.exception("file not recorded")
+                self._lost(claim)
             else:
                 self.hand_over([claim], wakes)
 
@@ -154,6 +159,11 @@ class Downloader:
             )
         if wakes:
             self.messages.download_lanes(spooled[0].job_id, min(wakes, self.per_court))
+
+    def _lost(self, claim: Claim) -> Outcome:
+        outcome = self._insist(lambda: claims.give_back(self.database, claim, is_lost=True))
+        self._discard(claim)
+        return self._told(claim, outcome)
 
     def _told(self, claim: Claim, outcome: Outcome) -> Outcome:
         if outcome.job_has_ended:

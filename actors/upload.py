@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -98,6 +98,9 @@ class Uploader:
                     break
         if put is not None:
             self._record(put)
+        if self.stopping.is_set():
+            # Another process goes on.
+            self.messages.upload(self.spool.spool_id, job_id, document_id, lease)
 
     def _next(self, turn: _Turn) -> Spooled | None:
         """A file that waits, once what was put before is recorded."""
@@ -144,18 +147,22 @@ class Uploader:
                 self.messages.wake_lanes(job_id)
             for lease in recorded.stored:
                 turns[lease].is_recorded = True
+            for lease in recorded.stored:
                 self._told(put[lease])
             for lease in recorded.last:
-                self._end(put[lease])
-                turns[lease].is_recorded = True
+                self._end(put[lease], turns[lease])
         except ServiceUnavailable:
             raise
         except Exception:
             log.exception("files not recorded together")
 
-    def _end(self, put: _Put) -> None:
+    def _end(self, put: _Put, turn: _Turn) -> None:
         """The last file of a job is recorded apart, with all that the end of the job takes."""
-        outcome = claims.stored_last(self.database, put.file, put.key, lanes=self.lanes)
+        try:
+            outcome = claims.stored_last(self.database, put.file, put.key, lanes=self.lanes)
+        except LeaseLost:
+            return
+        turn.is_recorded = True
         self._told(put)
         with _naming(put.named):
             self._go_on(put.file, outcome)
@@ -175,9 +182,11 @@ class Uploader:
                     is_stopping=self.stopping.is_set,
                 )
             except LeaseLost:
-                # Cancelled while it was put, say: nobody names the object.
-                sweeps.delete_unnamed(self.database, self.objects, [put.key])
                 log.warning("claim taken back")
+                # Cancelled while it was put, say: nobody names the object. If it cannot be deleted
+                # now, the sweep will.
+                with suppress(ServiceUnavailable):
+                    sweeps.delete_unnamed(self.database, self.objects, [put.key])
                 self._discard(file.lease)
             else:
                 self._told(put)

@@ -146,7 +146,10 @@ class Hub:
         async with aclosing(_wakeups(self._redis_url)) as wakeups:
             async for wakeup in wakeups:
                 if wakeup is None:
-                    await self._look_at_revisions()
+                    try:
+                        await self._look_at_revisions()
+                    except AutosError as error:
+                        log.warning("jobs not polled", error=error.reason)
                 elif self._feeds:
                     self._hint(*wakeup)
                 elif time.monotonic() - self._watched > UNWATCHED_S:

@@ -198,7 +198,8 @@ def mend_turns(database: Database) -> int:
     with database.transaction() as transaction:
         lost = transaction.all(
             f"SELECT job_id FROM jobs WHERE state IN ({RUNNING})"
-            f" AND NOT EXISTS (SELECT FROM turns WHERE turns.job_id = jobs.job_id) LIMIT {BATCH}"
+            " AND NOT EXISTS (SELECT FROM turns WHERE turns.job_id = jobs.job_id)"
+            f" ORDER BY job_id LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
         )
         if lost:
             turns.enter(transaction, *(row["job_id"] for row in lost))

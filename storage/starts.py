@@ -38,6 +38,7 @@ START = Function(
     "autos_start",
     {
         "job_ids": "uuid[]",
+        "places": "integer[]",
         "clients": "text[]",
         "process_numbers": "text[]",
         "states": "text[]",
@@ -56,6 +57,12 @@ START = Function(
         f"""
 DECLARE made integer; begun uuid[] := '{{}}';
 BEGIN
+    -- Whoever works on one of the cases must not hold up all others.
+    PERFORM set_config('lock_timeout', '200ms', true);
+    -- Who holds seats and draws more could wait for another who does the same.
+    PERFORM pg_advisory_xact_lock(hashtextextended('seats ' || client, 0)) FROM (
+        SELECT DISTINCT client FROM unnest(%(clients)s, %(limits)s) AS asked(client, most)
+        WHERE most IS NOT NULL ORDER BY 1) AS theirs;
     FOR i IN 1..cardinality(%(job_ids)s) LOOP
         CONTINUE WHEN EXISTS (SELECT FROM requests
             WHERE client = %(client)s AND request_id = %(request_id)s);
@@ -71,6 +78,9 @@ BEGIN
             IF NOT FOUND THEN RAISE 'request_id taken'; END IF;
         END IF;
     END LOOP;
+    -- In the order in which they were asked for.
+    begun := ARRAY(SELECT job_id FROM unnest(%(job_ids)s, %(places)s) AS asked(job_id, place)
+        WHERE job_id = ANY(begun) ORDER BY place);
     {with_variables(turns.ENTER, job_ids="begun")};
 END""",
         **_ITS,
@@ -90,6 +100,7 @@ def start_fresh(
     rows = database.call(
         START,
         job_ids=ids,
+        places=ordered,
         clients=[request.client for request in wanted],
         process_numbers=[request.process_number for request in wanted],
         states=[request.first_state for request in wanted],

@@ -137,7 +137,8 @@ BEGIN
         {with_variables(turns.CHOOSE, passed_over="busy")} INTO chosen;
         IF NOT FOUND AND busy = '{{}}' THEN RETURN; END IF;
         IF done = cardinality(%(leases)s) THEN EXIT; END IF;
-        IF NOT FOUND AND waits < {WAITS} THEN
+        -- Not while it holds rows of its own, for which somebody may wait who holds those.
+        IF NOT FOUND AND done = 0 AND waits < {WAITS} THEN
             waits := waits + 1; busy := '{{}}'; PERFORM pg_sleep({WAIT_S}); CONTINUE;
         END IF;
         IF NOT FOUND OR chosen.is_probe THEN EXIT; END IF;
@@ -190,8 +191,10 @@ END""",
 )
 
 _HELD = {"job_ids": "uuid[]", "document_ids": "uuid[]", "leases": "uuid[]"}
-# Whoever locks several jobs locks them in one order.
+# Whoever locks several jobs locks them in one order; and one that somebody does not let go of must
+# not hold up the documents of others for long.
 _LOCK = """
+    PERFORM set_config('lock_timeout', '250ms', true);
     PERFORM FROM (SELECT DISTINCT unnest(%(job_ids)s) AS job_id ORDER BY 1) AS theirs
         CROSS JOIN LATERAL (SELECT FROM jobs
             WHERE jobs.job_id = theirs.job_id AND end_time IS NULL FOR UPDATE) AS locked;
@@ -339,7 +342,7 @@ DECLARE tokens uuid[];
 BEGIN
     -- Nobody is told of a lease, and one that a crash takes back is taken again.
     PERFORM set_config('synchronous_commit', 'off', true);
-    tokens := ARRAY(SELECT theirs.lease FROM unnest(%(woken_by)s) AS woken(lease)
+    tokens := ARRAY(SELECT theirs.lease FROM (SELECT DISTINCT unnest(%(woken_by)s)) AS woken(lease)
         CROSS JOIN LATERAL (SELECT documents.lease FROM documents
             WHERE documents.lease = woken.lease AND {WAITS_FOR_UPLOAD}
             LIMIT 1 FOR UPDATE SKIP LOCKED) AS theirs

@@ -32,6 +32,7 @@ WITH job AS (
         (SELECT coalesce(max(served_at), 0) FROM shares WHERE shares.is_bulk = job.is_bulk)
     FROM job WHERE NOT EXISTS (SELECT FROM shares
         WHERE shares.client = job.client AND shares.is_bulk = job.is_bulk)
+    ORDER BY client, is_bulk
     ON CONFLICT DO NOTHING
 )
 INSERT INTO turns (job_id, client, court, is_bulk, weight, pass)
@@ -39,6 +40,7 @@ SELECT job_id, job.client, court, job.is_bulk,
     CASE priority WHEN 'HIGH' THEN {WEIGHTS["HIGH"]} ELSE {WEIGHTS["NORMAL"]} END,
     coalesce(jobs_at, 0)
 FROM job LEFT JOIN shares ON shares.client = job.client AND shares.is_bulk = job.is_bulk
+ORDER BY array_position(%(job_ids)s, job_id)
 ON CONFLICT DO NOTHING
 """
 

@@ -14,7 +14,14 @@ import pytest
 from storage import claims, ending, jobs, repairs, watching
 from storage.claims import Claim, Content, Spooled, Waiting
 from storage.database import Database, Row
-from storage.errors import AttemptError, LeaseLost, PermanentError, TooFast, TransientError
+from storage.errors import (
+    AttemptError,
+    LeaseLost,
+    PermanentError,
+    ServiceUnavailable,
+    TooFast,
+    TransientError,
+)
 from storage.listing import CaseListing
 from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import DocumentState, JobState
@@ -285,6 +292,38 @@ def test_an_uploader_takes_the_file_it_is_woken_for_then_any_that_waits(database
     assert all(each.owned == {second.lease} for each in taken)
     jobs.cancel(database, CLIENT, job_id)
     assert take(woken_by=[third.lease]) == Waiting([], set(), are_more=False)
+
+
+def test_a_message_that_comes_twice_takes_no_other_files_place(database: Database) -> None:
+    job_id = scenes.listed_job(database, 3)
+    spool_id = scenes.living_spool(database)
+    held = [scenes.claimed(database, job_id, spool_id=spool_id) for _ in range(3)]
+    claims.all_spooled(database, [(each, PDF) for each in held])
+
+    found = claims.next_uploads(
+        database, spool_id, woken_by=[held[0].lease] * 2, most=2, lease_s=60
+    )
+
+    assert len({file.lease for file in found.files}) == 2
+    assert found.are_more
+
+
+def test_whoever_does_not_let_go_of_a_job_holds_up_no_other_for_long(
+    database: Database, database_url: str
+) -> None:
+    stuck, other = (scenes.listed_job(database, 2) for _ in range(2))
+    held = [scenes.claimed(database, job_id) for job_id in (stuck, other)]
+    somebody = Database(database_url, max_connections=1)
+    with somebody.transaction() as transaction:
+        transaction.all("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=stuck)
+        with pytest.raises(ServiceUnavailable):
+            claims.all_spooled(database, [(each, PDF) for each in held])
+
+        claims.spooled(database, held[1], PDF)
+
+    somebody.close()
+    claims.spooled(database, held[0], PDF)
+    assert [_states(database, job_id)[0] for job_id in (stuck, other)] == ["DOWNLOADED"] * 2
 
 
 def test_an_upload_whose_lease_ran_out_can_be_taken_again(database: Database) -> None:

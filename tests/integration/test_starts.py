@@ -107,3 +107,21 @@ def test_no_more_jobs_than_a_client_may_have(database: Database) -> None:
     with database.transaction() as transaction:
         seats = transaction.all("SELECT seat FROM jobs WHERE end_time IS NULL")
     assert {row["seat"] for row in seats} <= {1, 2, 3}
+
+
+def test_batches_of_a_client_do_not_wait_for_each_others_seats(database: Database) -> None:
+    def start() -> list[JobView | None]:
+        return _fresh(database, *(scenes.request(jobs_at_once=200) for _ in range(40)))
+
+    # A deadlock would be one's error.
+    found = together([start] * 3)
+
+    assert [view is not None for views in found for view in views] == [True] * 120
+
+
+def test_of_jobs_that_start_together_the_first_is_served_first(database: Database) -> None:
+    views = _fresh(database, *(scenes.request() for _ in range(12)))
+
+    with database.transaction() as transaction:
+        rows = transaction.all("SELECT job_id FROM turns ORDER BY number")
+    assert [row["job_id"] for row in rows] == [view.job.job_id for view in views if view]

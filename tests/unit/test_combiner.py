@@ -153,6 +153,7 @@ def test_who_gets_nothing_stays_while_requests_are_short_and_then_ends() -> None
         return [None for _ in questions]
 
     combiner = Combiner[int, int](nothing, threads=MOST, clock=clock)
+    combiner._taking_part = MOST - 1
     with combiner.taking_part():
         combiner._busy_s = 0.0
         assert combiner.ask(1) is None
@@ -173,6 +174,35 @@ def test_what_comes_meanwhile_is_given_to_who_stays() -> None:
     combiner = Combiner[int, int](
         lambda questions: [answers.pop(0) for _ in questions], threads=MOST, clock=clock
     )
+    combiner._taking_part = MOST - 1
     with combiner.taking_part():
         combiner._busy_s = 0.0
         assert combiner.ask(1) == 7
+
+
+def test_who_stayed_is_told_of_an_error_and_the_next_is_answered() -> None:
+    rounds = 0
+
+    def work(questions: Sequence[int]) -> list[int | None]:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 2:
+            raise ValueError("no database")
+        return [None if rounds == 1 else 7 for _ in questions]
+
+    combiner = Combiner[int, int](work, threads=MOST)
+    combiner._taking_part = MOST
+    combiner._busy_s = 0.0
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ValueError, match="no database"):
+            combiner.ask(1)
+        assert pool.submit(combiner.ask, 2).result(PATIENCE_S) == 7
+
+
+def test_few_threads_do_not_wait_as_long_as_many_could() -> None:
+    combiner = Combiner[int, int](lambda questions: [0 for _ in questions], threads=MOST)
+    with combiner.taking_part():
+        combiner._busy_s = 0.02
+        assert combiner._spare_s < 0
+        combiner._taking_part = MOST
+        assert combiner._spare_s > GATHER_S
