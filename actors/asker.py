@@ -36,11 +36,11 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 class _Turn:
     """A thread that asks what is next, and what it has fetched before.
 
-    `is_recorded`: None as long as that is not told. `asked`: when the answer began to be made.
+    `is_recorded`: that its row says so. `asked`: when the answer began to be made.
     """
 
     fetched: Fetched | None
-    is_recorded: bool | None = None
+    is_recorded: bool = False
     asked: float = 0.0
 
 

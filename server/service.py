@@ -50,6 +50,8 @@ Context = grpc.aio.ServicerContext[object, object]
 
 # Above this many documents a known listing is left to a worker: the call must stay short.
 MAX_DOCUMENTS_IN_CALL = 500
+# How many jobs one transaction begins at most: it holds what others may wait for.
+STARTS_TOGETHER = 128
 # How long a call may spend on finding out that a case is there already.
 REUSE_LIMIT_S = 2.0
 
@@ -147,16 +149,23 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             except LimitReached as error:
                 start.refused = error
         allowed = [start for start in asked if start.refused is None]
+        found: dict[_Start, JobView] = {}
+        for i in range(0, len(allowed), STARTS_TOGETHER):
+            found |= self._some_fresh(allowed[i : i + STARTS_TOGETHER])
+        return found
+
+    def _some_fresh(self, asked: Sequence[_Start]) -> dict[_Start, JobView]:
+        parts = self._parts
         try:
             views = starts.start_fresh(
                 parts.database,
-                [start.wanted for start in allowed],
+                [start.wanted for start in asked],
                 job_deadline_s=parts.job_deadline_s,
             )
         except Exception as error:  # noqa: BLE001 - each finds out by itself what is wrong
             log.debug("not started together", error=type(error).__name__)
             return {}
-        found = {start: view for start, view in zip(allowed, views, strict=True) if view}
+        found = {start: view for start, view in zip(asked, views, strict=True) if view}
         self._list([view.job for view in found.values()])
         return found
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, replace
 from functools import partial
 from uuid import uuid4
 
+import pytest
+
+from proto import downloads_pb2 as pb
 from storage import jobs, starts
 from storage.database import Database
 from storage.jobs import StartRequest
+from storage.objects import Objects
 from storage.priorities import Priority
 from storage.records import JobView
 from tests.integration import scenes
+from tests.integration.front_door import api_of, opened_door, service_parts
 from tests.integration.together import together
+from tests.sandbox import cnj
 
 DEADLINE_S = 3_600
 
@@ -125,3 +132,34 @@ def test_of_jobs_that_start_together_the_first_is_served_first(database: Databas
     with database.transaction() as transaction:
         rows = transaction.all("SELECT job_id FROM turns ORDER BY number")
     assert [row["job_id"] for row in rows] == [view.job.job_id for view in views if view]
+
+
+def test_calls_that_come_together_are_begun_a_few_at_a_time(
+    database: Database, objects: Objects, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = starts.start_fresh
+
+    def noted(database: Database, requests: list[StartRequest], **more: int) -> object:
+        sizes.append(len(requests))
+        return real(database, requests, **more)
+
+    monkeypatch.setattr(starts, "start_fresh", noted)
+    monkeypatch.setattr("server.service.STARTS_TOGETHER", 3)
+
+    async def scenario() -> list[pb.StartDownloadResponse]:
+        with service_parts(database, objects, redis_url) as parts:
+            async with opened_door(parts) as door, api_of(door.address) as api:
+                numbers = [cnj.process_number(i, 2025, "8.26", "0100") for i in range(1, 21)]
+                calls = [
+                    api.StartDownload(pb.StartDownloadRequest(process_number=number))
+                    for number in numbers
+                ]
+                return list(await asyncio.gather(*calls))
+
+    answers = asyncio.run(scenario())
+
+    assert all(answer.created for answer in answers)
+    assert len({answer.job.job_id for answer in answers}) == 20
+    assert sum(sizes) == 20
+    assert max(sizes) <= 3
