@@ -7,21 +7,22 @@ before its turn because its message came first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from uuid import UUID
 
 import structlog
 
-from actors.combiner import Combiner
+from actors.combiner import LATER, Combiner, Later
 from actors.download import Downloader, Fetched
 from actors.enqueue import Messages
 from actors.keeper import Keeper
 from actors.listing import Lister
 from actors.prober import Prober
+from actors.storing import Put, Storer
 from storage import claims, tasks, webhooks
-from storage.claims import Claim
+from storage.claims import Claim, Spooled
 from storage.database import Database
 from storage.errors import ServiceUnavailable
 from storage.listing_claims import ListingClaim
@@ -32,21 +33,38 @@ from storage.tasks import Asking, GivenUp, Probe, Task
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class _ToPut:
+    """A file that whoever has fetched it is to put, before it asks for more."""
+
+    file: Spooled
+    data: bytes
+
+
 @dataclass(slots=True, eq=False)
 class _Turn:
-    """A thread that asks what is next, and what it has fetched before.
+    """A thread that asks what is next, and what it has fetched or put before.
 
-    `is_recorded`: that its row says so. `asked`: when the answer began to be made.
+    `is_recorded`: that the row of what was fetched says so. `asked`: when the answer began to be
+    made.
     """
 
-    fetched: Fetched | None
+    done: Fetched | Put | None = None
     is_recorded: bool = False
     asked: float = 0.0
+
+    @property
+    def fetched(self) -> Fetched | None:
+        """What was fetched, until its row says so."""
+        return self.done if isinstance(self.done, Fetched) and not self.is_recorded else None
 
 
 @dataclass(frozen=True)
 class Asker:
-    """What asking needs, and who does each kind of work. So many `threads` may ask."""
+    """What asking needs, and who does each kind of work. So many `threads` may ask.
+
+    With a `storer`, small files are put by whoever fetched them.
+    """
 
     database: Database
     messages: Messages
@@ -55,8 +73,9 @@ class Asker:
     lister: Lister
     downloader: Downloader
     prober: Prober
+    storer: Storer | None = None
     threads: int = 1
-    turns: Combiner[_Turn, Task] = field(init=False)
+    turns: Combiner[_Turn, Task | _ToPut] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "turns", Combiner(self._round, threads=self.threads))
@@ -68,48 +87,66 @@ class Asker:
 
     def download_document(self, job_id: UUID) -> None:
         """Asks until nothing may be asked; `job_id` is why it was woken."""
-        fetched: Fetched | None = None
+        done: Fetched | Put | None = None
         with self.turns.taking_part():
             while not self.keeper.is_stopping:
-                turn = _Turn(fetched)
+                turn = _Turn(done)
                 task = self._next_task(turn)
                 self._wake_by_rate(job_id)
                 if task is None:
                     return
+                if isinstance(task, _ToPut):
+                    done = self._put(task)
+                    continue
                 # A claim that PostgreSQL answered late may be over, and somebody else's.
                 is_late = monotonic() - turn.asked > self.asking.lease_s / 2
                 outcome = self._do(task, is_late=is_late)
                 if outcome is None:
                     return
-                fetched = outcome if isinstance(outcome, Fetched) else None
+                done = outcome if isinstance(outcome, Fetched) else None
                 if isinstance(outcome, Outcome):
                     self._go_on(job_id, outcome)
-        if fetched is not None:
-            self.downloader.record(fetched)
+        self._record(_Turn(done))
         # This process ends: another one goes on.
         self.messages.download_lanes(job_id, 1)
 
-    def _next_task(self, turn: _Turn) -> Task | None:
-        """What is next, once what was fetched before is recorded."""
+    def _next_task(self, turn: _Turn) -> Task | _ToPut | None:
+        """What is next, once what was done before is recorded."""
         try:
             task = self.turns.ask(turn)
         except Exception:
-            if turn.fetched and not turn.is_recorded:
-                self.downloader.record(turn.fetched)
+            self._record(turn)
             raise
-        if turn.fetched and not turn.is_recorded:
-            self.downloader.record(turn.fetched)
-            if task is None:
-                # When it was asked what is next, this one's slots were taken still.
-                self.messages.wake_lanes(turn.fetched.claim.job_id)
+        fetched = turn.fetched
+        self._record(turn)
+        if fetched and task is None:
+            # When it was asked what is next, this one's slots were taken still.
+            self.messages.wake_lanes(fetched.claim.job_id)
         return task
 
-    def _round(self, turns: Sequence[_Turn]) -> list[Task | None]:
-        """Records what was fetched, then finds what is next for the first of these, at least.
+    def _record(self, turn: _Turn) -> None:
+        """What was not recorded with others is recorded by itself."""
+        if turn.fetched:
+            self.downloader.record(turn.fetched)
+        elif self.storer and isinstance(turn.done, Put) and not turn.done.is_recorded:
+            self.storer.record(turn.done)
+
+    def _put(self, task: _ToPut) -> Put | None:
+        return self.storer.put(task.file, task.data)[0] if self.storer else None
+
+    def _round(self, turns: Sequence[_Turn]) -> list[Task | _ToPut | Later | None]:
+        """Records what was done, then finds what is next for the first of these, at least.
 
         Files are the usual, so they are looked for together; all else one at a time, in its turn.
         """
-        self._record({t.fetched.claim.lease: t for t in turns if t.fetched and not t.is_recorded})
+        if self.storer:
+            self.storer.record_all([turn.done for turn in turns if isinstance(turn.done, Put)])
+        to_put = self._spooled([turn for turn in turns if turn.fetched])
+        asking = [turn for turn in turns if turn not in to_put]
+        found = iter(self._found(asking) if asking else ())
+        return [to_put[turn] if turn in to_put else next(found) for turn in turns]
+
+    def _found(self, turns: Sequence[_Turn]) -> list[Task | Later | None]:
         begun = monotonic()
         for turn in turns:
             turn.asked = begun
@@ -119,31 +156,46 @@ class Asker:
         if not is_more:
             return [*found, *[None] * (len(turns) - len(found))]
         if found:
-            return [*found]
+            return [*found, *[LATER] * (len(turns) - len(found))]
         task = tasks.next_task(self.database, self.asking)
         if task is None:
             return [None] * len(turns)
         if self.asking.limits.per_minute is None:
             self.messages.wake_lanes(task.job_id)
-        return [task]
+        return [task, *[LATER] * (len(turns) - 1)]
 
-    def _record(self, turns: Mapping[UUID, _Turn]) -> None:
-        """What cannot be recorded together, each thread tries by itself."""
-        fetched = [turn.fetched for turn in turns.values() if turn.fetched]
-        if not fetched:
-            return
+    def _spooled(self, turns: Sequence[_Turn]) -> dict[_Turn, _ToPut]:
+        """Has the rows of files say that they were fetched; those that are to be put here.
+
+        What cannot be recorded together, each thread tries by itself.
+        """
+        by_lease = {turn.fetched.claim.lease: turn for turn in turns if turn.fetched}
+        if not by_lease:
+            return {}
+        fetched = [turn.fetched for turn in by_lease.values() if turn.fetched]
+        in_memory = {each.claim.lease: each.data for each in fetched if each.data is not None}
         try:
             recorded, wakes = claims.all_spooled(
-                self.database, [(each.claim, each.content) for each in fetched]
+                self.database,
+                [(each.claim, each.content) for each in fetched],
+                taken=in_memory.keys(),
+                lease_s=self.asking.lease_s,
             )
         except ServiceUnavailable:
             raise
         except Exception:
             log.exception("files not recorded together")
-            return
+            return {}
         for lease in recorded:
-            turns[lease].is_recorded = True
-        self.downloader.hand_over([e.claim for e in fetched if e.claim.lease in recorded], wakes)
+            by_lease[lease].is_recorded = True
+        waiting = [file for lease, file in recorded.items() if lease not in in_memory]
+        self.downloader.hand_over(waiting)
+        self.downloader.wake(fetched[0].claim.job_id, wakes)
+        return {
+            by_lease[lease]: _ToPut(recorded[lease], data)
+            for lease, data in in_memory.items()
+            if lease in recorded
+        }
 
     def _do(self, task: Task, *, is_late: bool) -> Fetched | Outcome | None:
         """What came of it; None: something of ours is away, and asking on would not help."""

@@ -30,6 +30,13 @@ STAY_S = 0.1
 SMOOTHING = 0.1
 
 
+class Later:
+    """Instead of an answer: it is asked again in the next round."""
+
+
+LATER = Later()
+
+
 class _Waiter(Generic[Q, A]):
     """A thread that asks. Its gate opens when it has an answer, or is to lead the next round."""
 
@@ -47,13 +54,13 @@ class _Waiter(Generic[Q, A]):
 class Combiner(Generic[Q, A]):
     """`work` answers questions in their order, the first of them at least. Thread-safe.
 
-    What it leaves unanswered is asked again in the next round. None is the answer that there is
+    What it leaves for LATER is asked again in the next round. None is the answer that there is
     nothing now. `threads` may ask at the same time.
     """
 
     def __init__(
         self,
-        work: Callable[[Sequence[Q]], Sequence[A | None]],
+        work: Callable[[Sequence[Q]], Sequence[A | Later | None]],
         *,
         threads: int = 1,
         clock: Callable[[], float] = time.monotonic,
@@ -143,7 +150,9 @@ class Combiner(Generic[Q, A]):
             each.stays = False
         try:
             answers = self._work([each.question for each in round_])
-            for each, answer in zip(round_, answers, strict=False):
+            for each, answer in zip(round_, answers, strict=True):
+                if isinstance(answer, Later):
+                    continue
                 each.answer = answer
                 each.stays = answer is None and self._may_stay(each)
                 each.is_answered = not each.stays

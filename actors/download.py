@@ -1,4 +1,4 @@
-"""download: a claimed document from the portal into the spool."""
+"""download: a claimed document from the portal into the spool, or into the hands of its storer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
+from uuid import UUID
 
 import structlog
 
@@ -14,8 +15,9 @@ from actors.enqueue import Messages
 from actors.keeper import Keeper
 from actors.outage import insist
 from actors.portal import Portal
+from actors.storing import Storer
 from storage import claims, repairs, webhooks
-from storage.claims import Claim, Content
+from storage.claims import Claim, Content, Held
 from storage.database import Database
 from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
 from storage.outcomes import Outcome
@@ -34,19 +36,21 @@ OUTAGE_DELAY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file that lies in the spool, whole and checked; its row is to be told.
+    """A file that is whole and checked; its row is to be told.
 
+    `data`: what is in it, if whoever fetched it is to put it too; else it lies in the spool.
     `named`: what log lines about it name.
     """
 
     claim: Claim
     content: Content
+    data: bytes | None = None
     named: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Downloader:
-    """What fetching needs."""
+    """What fetching needs. With a `storer` small files may stay in memory for it."""
 
     database: Database
     portal: Portal
@@ -57,6 +61,7 @@ class Downloader:
     policy: RetryPolicy
     deadline_s: float
     per_court: int
+    storer: Storer | None = None
     signals: Signals = UNSEEN
 
     def download(self, claim: Claim, *, is_late: bool) -> Fetched | Outcome | None:
@@ -87,7 +92,7 @@ class Downloader:
 
     def _attempt(self, claim: Claim, span: Span) -> Fetched | Outcome | None:
         try:
-            content = self._fetch(claim)
+            content, data = self._fetch(claim)
         except AttemptError as error:
             failed = partial(claims.fail_attempt, self.database, claim, error, self.policy)
             outcome = self._insist(failed)
@@ -111,15 +116,17 @@ class Downloader:
             span.fail("INTERNAL")
             return self._lost(claim)
         self.signals.passed("download", content.size_bytes)
-        return Fetched(claim, content, structlog.contextvars.get_contextvars())
+        return Fetched(claim, content, data, structlog.contextvars.get_contextvars())
 
-    def _fetch(self, claim: Claim) -> Content:
+    def _fetch(self, claim: Claim) -> tuple[Content, bytes | None]:
+        """What the file is and, if it is in memory only, what is in it."""
+        in_memory = self.storer is not None
         with (
-            self.spool.create(claim.lease, claim.listed_size_bytes) as file,
+            self.spool.create(claim.lease, claim.listed_size_bytes, in_memory=in_memory) as file,
             self.watchdog.limit(self.deadline_s) as deadline,
             self.keeper.holding(claim.lease, lambda: deadline.cut(LeaseLost("Taken back."))),
         ):
-            return self.portal.fetch(
+            content = self.portal.fetch(
                 claim.process_number,
                 claim.href,
                 file.write,
@@ -128,6 +135,11 @@ class Downloader:
                 deadline=deadline,
                 on_start=lambda size_bytes: file.reserve(size_bytes or 0),
             )
+        data = file.data
+        if data is not None and self.storer and not self.storer.is_free:
+            self.spool.keep(claim.lease, data)
+            data = None
+        return content, data
 
     def _insist(self, say: Callable[[], T]) -> T:
         return insist(say, is_stopping=lambda: self.keeper.is_stopping)
@@ -137,6 +149,8 @@ class Downloader:
         claim = fetched.claim
         with structlog.contextvars.bound_contextvars(**fetched.named):
             try:
+                if fetched.data is not None:
+                    self.spool.keep(claim.lease, fetched.data)
                 wakes = self._insist(lambda: claims.spooled(self.database, claim, fetched.content))
             except LeaseLost:
                 self._stop(claim)
@@ -148,17 +162,21 @@ class Downloader:
                 log.exception("file not recorded")
                 self._lost(claim)
             else:
-                self.hand_over([claim], wakes)
+                self.hand_over([claim])
+                self.wake(claim.job_id, wakes)
 
-    def hand_over(self, spooled: Sequence[Claim], wakes: int) -> None:
-        """Wakes the uploader for files whose rows are told, and others for what may begin now."""
+    def hand_over(self, spooled: Sequence[Held]) -> None:
+        """Wakes the uploader for files in the spool whose rows are told."""
         if spooled:
             first = spooled[0]
             self.messages.wake_uploader(
                 self.spool.spool_id, first.job_id, first.document_id, first.lease
             )
+
+    def wake(self, job_id: UUID, wakes: int) -> None:
+        """Wakes others for what may begin now that an answer was good; `job_id` is its job."""
         if wakes:
-            self.messages.download_lanes(spooled[0].job_id, min(wakes, self.per_court))
+            self.messages.download_lanes(job_id, min(wakes, self.per_court))
 
     def _lost(self, claim: Claim) -> Outcome:
         outcome = self._insist(lambda: claims.give_back(self.database, claim, is_lost=True))

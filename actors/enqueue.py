@@ -141,6 +141,8 @@ class Messages:
             return False
 
     def _send(self, messages: list[dramatiq.Message[None]], delay_s: float) -> None:
+        if not messages:
+            return
         now = time.monotonic()
         self._sent.update((message.queue_name, now) for message in messages)
         # Rounded up: a message that comes before the row is ready finds nothing and is lost.

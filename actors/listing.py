@@ -53,10 +53,12 @@ class Lister:
     def reuse(self, job_id: UUID) -> None:
         """Lists a job by another's listing, if one serves it; the portal is not asked.
 
-        A job that has ended, or was listed by somebody else, has its webhooks told.
+        A job that has ended has its webhooks told.
         """
-        if not listing_claims.is_unlisted(self.database, job_id):
+        outlook = listing_claims.outlook(self.database, job_id)
+        if outlook.is_over:
             self._tell_end(job_id)
+        if not outlook.is_served:
             return
         claim = listing_claims.claim_known(self.database, job_id, lease_s=self.lease_s)
         if claim is None:
@@ -101,7 +103,8 @@ class Lister:
             docket, missing = self._docket(claim, deadline)
             if missing and not claim.is_doubted and docket.doubt_time is None:
                 return self._doubt(claim, missing)
-            docket = reuse.with_stored(self.database, self.objects, docket)
+            if claim.has_history:
+                docket = reuse.with_stored(self.database, self.objects, docket)
             listed = self._insist(lambda: listing_claims.record(self.database, claim, docket))
         except AttemptError as error:
             span.fail(error.reason)
@@ -134,11 +137,16 @@ class Lister:
         if claim.listed_by:
             docket = reuse.docket_of(self.database, claim.client, claim.listed_by)
         else:
-            reuse.require_bucket(self.database, self.objects, claim.client, claim.process_number)
+            if claim.has_history:
+                reuse.require_bucket(
+                    self.database, self.objects, claim.client, claim.process_number
+                )
             listing = self.portal.list_case(
                 claim.process_number, LISTING_LIMIT_S, deadline=deadline
             )
             docket = Docket.of(claim.client, claim.process_number, listing)
+        if not claim.has_history:
+            return docket, 0
         return self._insist(
             lambda: reuse.compared(self.database, claim.client, claim.process_number, docket)
         )

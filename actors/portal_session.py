@@ -32,6 +32,7 @@ class PortalSession(requests.Session):
         super().__init__()
         # A thread runs one exchange at a time.
         self._adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+        self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
         self.mount("https://", self._adapter)
         self.mount("http://", self._adapter)
         self.trust_env = False
@@ -60,7 +61,9 @@ class PortalSession(requests.Session):
         that costs as much processor time as fetching a small file. Raises urllib3's errors.
         """
         connect_s, read_s = timeouts_s
-        raw = self._adapter.pool(base_url).urlopen(
+        if base_url not in self._pools:
+            self._pools[base_url] = self._adapter.pool(base_url)
+        raw = self._pools[base_url].urlopen(
             "GET",
             requests.utils.requote_uri(path),
             headers=dict(self.headers, **headers),  # type: ignore[arg-type]

@@ -32,6 +32,7 @@ from actors.meter import Meter
 from actors.portal import Portal
 from actors.prober import Prober
 from actors.receiver import WebhookPoster
+from actors.storing import Storer
 from actors.sweeper import Sweeper
 from actors.tokens import token_source
 from actors.upload import Uploader
@@ -46,7 +47,7 @@ from storage.receivers import Receivers
 from storage.retries import RetryPolicy, jittered
 from storage.settings import Settings
 from storage.slots import Limits
-from storage.spool import Spool
+from storage.spool import NOWHERE, Spool
 from storage.tasks import Asking
 from storage.telemetry.listener import listen
 from storage.telemetry.process import MakeGauges, inherited_listener, signals_of, spool_gauges
@@ -174,9 +175,10 @@ def worker() -> None:
         on_exchange=Meter(database).measured,
         signals=signals,
     )
+    objects = Objects(ObjectStore.of(settings), max_connections=settings.worker_threads)
     lister = Lister(
         database=database,
-        objects=Objects(ObjectStore.of(settings), max_connections=settings.worker_threads),
+        objects=objects,
         portal=portal,
         watchdog=watchdog,
         messages=messages,
@@ -187,6 +189,17 @@ def worker() -> None:
         signals=signals,
     )
     spool = _spool(settings)
+    storer = Storer(
+        database=database,
+        objects=objects,
+        spool=spool,
+        messages=messages,
+        keeper=keeper,
+        is_stopping=lambda: keeper.is_stopping,
+        lanes=settings.lanes_per_job,
+        threads=settings.worker_threads,
+        signals=signals,
+    )
     downloader = Downloader(
         database=database,
         portal=portal,
@@ -197,6 +210,7 @@ def worker() -> None:
         policy=_policy(settings),
         deadline_s=settings.document_deadline_s,
         per_court=settings.pdpj_max_concurrent_per_court,
+        storer=storer,
         signals=signals,
     )
     asker = Asker(
@@ -207,6 +221,7 @@ def worker() -> None:
         lister=lister,
         downloader=downloader,
         prober=Prober(database, portal, keeper, _policy(settings), settings.lease_s),
+        storer=storer,
         threads=settings.worker_threads,
     )
     stops = (keeper.stop_all, listing_keeper.stop_all)
@@ -224,7 +239,7 @@ def uploader() -> None:
     # Uploads that are under way finish; only waiting for PostgreSQL ends at once.
     stopping = threading.Event()
     broker.add_middleware(_StopOnShutdown(stopping.set, close=close))
-    work = Uploader(
+    storer = Storer(
         database=database,
         objects=Objects(ObjectStore.of(settings), max_connections=settings.worker_threads),
         spool=spool,
@@ -232,11 +247,18 @@ def uploader() -> None:
         keeper=Keeper(
             partial(claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
         ),
-        stopping=stopping,
-        lease_s=settings.lease_s,
+        is_stopping=stopping.is_set,
         lanes=settings.lanes_per_job,
         threads=settings.worker_threads,
         signals=signals,
+    )
+    work = Uploader(
+        database=database,
+        spool=spool,
+        messages=messages,
+        storer=storer,
+        lease_s=settings.lease_s,
+        threads=settings.worker_threads,
     )
     Heartbeat(database, spool).start()
     queue = enqueue.upload_queue(spool.spool_id)
@@ -276,8 +298,8 @@ def _repair(
             settings.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=5
         ),
         messages=messages,
-        # The clock claims nothing, so any spool will do.
-        asking=_asking(settings, UUID(int=0)),
+        # The clock claims nothing.
+        asking=_asking(settings, NOWHERE),
         interval_s=settings.clock_interval_ms / 1000,
     )
     objects = Objects(ObjectStore.of(settings), max_connections=2)

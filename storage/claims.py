@@ -7,7 +7,7 @@ counted, revisions are taken and the end is decided.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -19,16 +19,18 @@ from storage.ending import end_if_over
 from storage.errors import AttemptError, Failure, LeaseLost, TooFast
 from storage.outcomes import Outcome
 from storage.retries import LOST_LEASES, RetryPolicy
-from storage.states import DocumentState, sources_of
+from storage.spool import NOWHERE
+from storage.states import DocumentState, JobState, sources_of
 from storage.steps import CLAIM, TAKEN_LANES, lock_key
-from storage.tallies import DOCUMENTS_ENDED, LEASES_LOST
+from storage.tallies import DOCUMENTS_ENDED, JOBS_ENDED, LEASES_LOST
 
 WORKER_LOST = Failure(
     "WORKER_LOST", f"Its worker was lost {LOST_LEASES} times while fetching it.", True
 )
 
 SPOOL_DEAD_S = 30
-# Which claims show no sign of life: a worker's by its lease, a spool's by its heartbeat.
+# Which claims show no sign of life: a worker's by its lease, a spool's by its heartbeat. What is in
+# the memory of a worker lies in no spool, so that only its lease counts.
 ABANDONED = {
     DocumentState.DOWNLOADING: f"state = '{DocumentState.DOWNLOADING}'"
     " AND lease_until < clock_timestamp()",
@@ -52,6 +54,7 @@ class Held:
 class Claim(Held):
     """A document that this worker may fetch while its lease holds."""
 
+    client: str
     process_number: str
     name: str
     href: str
@@ -115,6 +118,7 @@ def claim_in(
         job_id=job["job_id"],
         document_id=row["document_id"],
         lease=lease,
+        client=job["client"],
         process_number=job["process_number"],
         name=row["name"],
         href=row["hrefs"][row["href_index"]],
@@ -211,11 +215,16 @@ def spooled(database: Database, claim: Claim, content: Content) -> int:
 
 
 def all_spooled(
-    database: Database, files: Sequence[tuple[Claim, Content]]
-) -> tuple[set[UUID], int]:
-    """The same for several: the leases of those that are recorded, and how many may begin.
+    database: Database,
+    files: Sequence[tuple[Claim, Content]],
+    *,
+    taken: Collection[UUID] = (),
+    lease_s: float = 0,
+) -> tuple[dict[UUID, Spooled], int]:
+    """The same for several: those that are recorded, by their leases, and how many may begin.
 
-    One that is not was taken back, or recorded before.
+    The files of the claims in `taken` are leased to the caller at once, for `lease_s` seconds, who
+    puts them himself. One that is not recorded was taken back, or recorded before.
     """
     claims, contents = zip(*files, strict=True)
     rows = database.call(
@@ -225,10 +234,36 @@ def all_spooled(
         sha256s=[content.sha256 for content in contents],
         content_types=[content.content_type for content in contents],
         extensions=[content.extension for content in contents],
+        are_taken=[claim.lease in taken for claim in claims],
+        lease_s=lease_s,
     )
     for_others = rows.pop()
     wakes = answers.wakes(was_away=for_others["was_away"], growth=for_others["growth"])
-    return {row["lease"] for row in rows}, wakes
+    take_times = {row["lease"]: row["take_time"] for row in rows}
+    recorded = {
+        claim.lease: _spooled(claim, content, take_times[claim.lease])
+        for claim, content in files
+        if claim.lease in take_times
+    }
+    return recorded, wakes
+
+
+def _spooled(claim: Claim, content: Content, take_time: datetime) -> Spooled:
+    return Spooled(
+        job_id=claim.job_id,
+        document_id=claim.document_id,
+        lease=claim.lease,
+        client=claim.client,
+        process_number=claim.process_number,
+        name=claim.name,
+        size_bytes=content.size_bytes,
+        sha256=content.sha256,
+        content_type=content.content_type,
+        extension=content.extension,
+        pause_count=0,
+        take_time=take_time,
+        traceparent=claim.traceparent,
+    )
 
 
 def _held(claims: Iterable[Held]) -> dict[str, list[UUID]]:
@@ -277,18 +312,21 @@ def stop(database: Database, claim: Claim) -> None:
 def expire(database: Database, held: Held, state: DocumentState) -> Outcome:
     """Takes back a document that ABANDONED says is abandoned in `state`. Raises LeaseLost.
 
-    The fifth worker that is lost over a document fails it; a lost spool is not the document's.
+    The fifth worker that is lost over a document, or with it, fails it; a lost spool is not the
+    document's.
     """
     with database.transaction() as transaction:
         job = _advance_job(transaction, held.job_id)
         row = transaction.one(
-            f"SELECT FROM documents WHERE lease = %(lease)s AND {ABANDONED[state]} FOR UPDATE",
+            f"SELECT spool_id = '{NOWHERE}' AS was_in_memory FROM documents"
+            f" WHERE lease = %(lease)s AND {ABANDONED[state]} FOR UPDATE",
             lease=held.lease,
         )
         if row is None:
             raise LeaseLost("Somebody works on it after all.")
-        is_lost = state is DocumentState.DOWNLOADING
-        transaction.count(LEASES_LOST, "download" if is_lost else "upload")
+        is_lost = state is DocumentState.DOWNLOADING or row["was_in_memory"]
+        was_fetched = state is DocumentState.DOWNLOADED
+        transaction.count(LEASES_LOST, "upload" if was_fetched else "download")
         return _return(transaction, job, held, delay_s=0, is_lost=is_lost)
 
 
@@ -300,7 +338,9 @@ def _return(
         claim,
         DocumentState.PENDING,
         job["revision"],
-        f"{UNCLAIMED}, lost_lease_count = lost_lease_count + %(lost)s,"
+        # What was fetched for nothing is no attempt.
+        f"{UNCLAIMED}, attempt_count = attempt_count - (state = '{DocumentState.DOWNLOADED}')::int,"
+        " lost_lease_count = lost_lease_count + %(lost)s,"
         " not_before = clock_timestamp() + %(delay_s)s * interval '1 second'",
         lost=int(is_lost),
         delay_s=delay_s,
@@ -460,16 +500,17 @@ def next_uploads(
     )
 
 
-def postpone_upload(database: Database, file: Spooled, *, delay_s: float) -> None:
+def postpone_upload(database: Database, file: Spooled, *, spool_id: UUID, delay_s: float) -> None:
     """S3 is away: the file waits in the spool for `delay_s` seconds, no attempt burnt."""
     with database.single() as transaction:
         transaction.run(
-            "UPDATE documents SET pause_count = pause_count + 1,"
+            "UPDATE documents SET pause_count = pause_count + 1, spool_id = %(spool_id)s,"
             " lease_until = clock_timestamp() + %(delay_s)s * interval '1 second'"
             " WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND lease = %(lease)s",
             job_id=file.job_id,
             document_id=file.document_id,
             lease=file.lease,
+            spool_id=spool_id,
             delay_s=delay_s,
         )
 
@@ -524,6 +565,19 @@ def all_stored(database: Database, files: Sequence[tuple[Spooled, str]], *, lane
 
 def stored_last(database: Database, file: Spooled, object_key: str, *, lanes: int) -> Outcome:
     """The same with all that the end of a job takes. Raises LeaseLost."""
+    completed = database.call_one(
+        steps.COMPLETED,
+        job_id=file.job_id,
+        document_id=file.document_id,
+        lease=file.lease,
+        size_bytes=file.size_bytes,
+        object_key=object_key,
+        take_time=file.take_time,
+    )
+    if completed:
+        database.counted(DOCUMENTS_ENDED, DocumentState.AVAILABLE, "")
+        database.counted(JOBS_ENDED, JobState.COMPLETED)
+        return Outcome(None, job_has_ended=True, due_webhooks=completed["due_webhooks"])
     with database.transaction() as transaction:
         job = _advance_job(
             transaction,

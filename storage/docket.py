@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from storage.database import Row, Transaction
@@ -86,7 +87,7 @@ class Docket:
 
 
 # One statement whatever the number of documents, so that half a listing is never seen.
-_INSERT = """
+INSERT = """
 INSERT INTO documents (job_id, document_id, position, name, kind, sequence, instance,
     filed_local_time, secrecy_level, hrefs, listed_size_bytes, listed_content_type, state,
     revision, content_type, extension, size_bytes, sha256, object_key, is_reused,
@@ -112,7 +113,7 @@ ORDER BY listed_time DESC, create_time DESC, job_id DESC LIMIT 1
 # How many document_id of what has vanished a job names.
 VANISHED_IDS = 100
 
-_COUNT = f"""
+COUNT = f"""
 WITH vanished AS (
     SELECT document_id, position FROM documents AS earlier
     WHERE job_id = ({EARLIER}) AND NOT EXISTS (SELECT FROM documents
@@ -133,38 +134,86 @@ RETURNING *
 """
 
 
-def insert(transaction: Transaction, job: Row, docket: Docket) -> Row:
+# What INSERT and COUNT take beside the job, with their types.
+GIVEN = {
+    "rows": "jsonb",
+    "total": "integer",
+    "completed": "integer",
+    "failed": "integer",
+    "stored_bytes": "bigint",
+    "secrecy_level": "integer",
+    "listed_time": "timestamptz",
+    "doubt_time": "timestamptz",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The rows that a docket makes, and what they come to."""
+
+    rows: Sequence[Row]
+    stored_bytes: int
+    docket: Docket
+
+    @classmethod
+    def of(cls, docket: Docket) -> Drawn:
+        """The rows of a docket."""
+        stored = [entry.stored for entry in docket.entries if entry.stored]
+        return cls(
+            [_row(position, entry) for position, entry in enumerate(docket.entries)],
+            sum(s.size_bytes for s in stored),
+            docket,
+        )
+
+    @property
+    def to_fetch(self) -> int:
+        """How many documents are to be fetched."""
+        return self._count(DocumentState.PENDING)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The values of GIVEN."""
+        return {
+            "rows": json.dumps(self.rows),
+            "total": len(self.rows),
+            "completed": self._count(DocumentState.AVAILABLE),
+            "failed": self._count(DocumentState.FAILED),
+            "stored_bytes": self.stored_bytes,
+            "secrecy_level": self.docket.secrecy_level,
+            "listed_time": self.docket.listed_time,
+            "doubt_time": self.docket.doubt_time,
+        }
+
+    def _count(self, state: DocumentState) -> int:
+        return sum(row["state"] == state for row in self.rows)
+
+    def ended(self) -> Iterator[tuple[str, str]]:
+        """What became of those that are over: state and cause of each."""
+        for row in self.rows:
+            if row["state"] == DocumentState.AVAILABLE:
+                yield DocumentState.AVAILABLE, REUSED
+            elif row["state"] == DocumentState.FAILED:
+                yield DocumentState.FAILED, row["reason"]
+
+
+def insert(transaction: Transaction, job: Row, drawn: Drawn) -> Row:
     """Gives `job`, whose lock is held, its documents; ends it when nothing is left to fetch.
 
     Says which documents of the client's listing before are gone. Returns the job as it then is.
     """
-    rows = [_row(position, entry) for position, entry in enumerate(docket.entries)]
-    transaction.run(_INSERT, job_id=job["job_id"], revision=job["revision"], rows=json.dumps(rows))
-    stored = [entry.stored for entry in docket.entries if entry.stored]
+    given = drawn.given
+    transaction.run(INSERT, job_id=job["job_id"], revision=job["revision"], rows=given.pop("rows"))
     listed = transaction.only(
-        _COUNT,
+        COUNT,
         job_id=job["job_id"],
         client=job["client"],
         process_number=job["process_number"],
-        total=len(rows),
-        completed=len(stored),
-        failed=sum(row["state"] == DocumentState.FAILED for row in rows),
-        stored_bytes=sum(s.size_bytes for s in stored),
-        secrecy_level=docket.secrecy_level,
-        listed_time=docket.listed_time,
-        doubt_time=docket.doubt_time,
+        **given,
     )
-    _count_ended(transaction, rows)
+    for state, cause in drawn.ended():
+        transaction.count(DOCUMENTS_ENDED, state, cause)
     transaction.changed(listed["job_id"], listed["revision"])
     return end_if_over(transaction, listed)
-
-
-def _count_ended(transaction: Transaction, rows: Sequence[Row]) -> None:
-    for row in rows:
-        if row["state"] == DocumentState.AVAILABLE:
-            transaction.count(DOCUMENTS_ENDED, DocumentState.AVAILABLE, REUSED)
-        elif row["state"] == DocumentState.FAILED:
-            transaction.count(DOCUMENTS_ENDED, DocumentState.FAILED, row["reason"])
 
 
 def _row(position: int, entry: Entry) -> Row:

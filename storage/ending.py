@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 from storage import turns
@@ -37,6 +38,20 @@ def end_if_over(transaction: Transaction, job: Row) -> Row:
     return end(transaction, job["job_id"], state, failure)
 
 
+def end_of(state: str, sources: Sequence[str]) -> str:
+    """SQL that ends a job as `state`, from one of the states that lead there."""
+    return f"""
+UPDATE jobs SET state = {state}, revision = revision + 1,
+    start_time = coalesce(start_time, clock_timestamp()),
+    update_time = clock_timestamp(), end_time = clock_timestamp(),
+    error_reason = %(reason)s, error_message = %(message)s,
+    error_is_retryable = %(is_retryable)s,
+    listing_lease = NULL, listing_lease_until = NULL, listing_not_before = NULL
+WHERE job_id = %(job_id)s AND state IN ({in_list(sources)})
+RETURNING *
+"""
+
+
 def end(
     transaction: Transaction, job_id: UUID, state: JobState, failure: Failure | None = None
 ) -> Row:
@@ -45,16 +60,7 @@ def end(
     The caller holds the job's lock and knows that it has not ended.
     """
     job = transaction.one(
-        f"""
-        UPDATE jobs SET state = %(state)s, revision = revision + 1,
-            start_time = coalesce(start_time, clock_timestamp()),
-            update_time = clock_timestamp(), end_time = clock_timestamp(),
-            error_reason = %(reason)s, error_message = %(message)s,
-            error_is_retryable = %(is_retryable)s,
-            listing_lease = NULL, listing_lease_until = NULL, listing_not_before = NULL
-        WHERE job_id = %(job_id)s AND state IN ({in_list(sources_of(state))})
-        RETURNING *
-        """,
+        end_of("%(state)s", sources_of(state)),
         job_id=job_id,
         state=state,
         reason=failure.reason if failure else None,
@@ -70,36 +76,32 @@ def end(
     return job
 
 
+EVENT = f"""
+INSERT INTO events (event_id, job_id, run, type, event_time, job, documents)
+SELECT %(event_id)s, job_id, run, %(type)s, end_time,
+    CASE WHEN is_told THEN (
+        SELECT to_jsonb(j) FROM (SELECT {columns(JobRecord, prefix="jobs.")}) j) END,
+    CASE WHEN is_told THEN (
+        SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY d.position), '[]'::jsonb)
+        FROM (SELECT {columns(DocumentRecord)} FROM documents
+              WHERE job_id = %(job_id)s) d) END
+FROM jobs, (SELECT EXISTS (
+    SELECT FROM webhooks WHERE job_id = %(job_id)s) AS is_told) told
+WHERE job_id = %(job_id)s
+"""
+TELL = f"""
+UPDATE webhooks SET state = '{WebhookState.PENDING}', event_id = %(event_id)s,
+    webhook_id = 'msg_' || replace(gen_random_uuid()::text, '-', ''),
+    next_attempt_time = clock_timestamp()
+WHERE job_id = %(job_id)s AND state = '{WebhookState.WAITING}'
+"""
+
+
 def _record_event(transaction: Transaction, job: Row) -> None:
-    event_id = uuid4()
-    transaction.run(
-        f"""
-        INSERT INTO events (event_id, job_id, run, type, event_time, job, documents)
-        SELECT %(event_id)s, job_id, run, %(type)s, end_time,
-            CASE WHEN is_told THEN (
-                SELECT to_jsonb(j) FROM (SELECT {columns(JobRecord, prefix="jobs.")}) j) END,
-            CASE WHEN is_told THEN (
-                SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY d.position), '[]'::jsonb)
-                FROM (SELECT {columns(DocumentRecord)} FROM documents
-                      WHERE job_id = %(job_id)s) d) END
-        FROM jobs, (SELECT EXISTS (
-            SELECT FROM webhooks WHERE job_id = %(job_id)s) AS is_told) told
-        WHERE job_id = %(job_id)s
-        """,
-        event_id=event_id,
-        job_id=job["job_id"],
-        type=EVENT_TYPES[JobState(job["state"])],
-    )
-    transaction.run(
-        f"""
-        UPDATE webhooks SET state = '{WebhookState.PENDING}', event_id = %(event_id)s,
-            webhook_id = 'msg_' || replace(gen_random_uuid()::text, '-', ''),
-            next_attempt_time = clock_timestamp()
-        WHERE job_id = %(job_id)s AND state = '{WebhookState.WAITING}'
-        """,
-        event_id=event_id,
-        job_id=job["job_id"],
-    )
+    event_id, job_id = uuid4(), job["job_id"]
+    type_ = EVENT_TYPES[JobState(job["state"])]
+    transaction.run(EVENT, event_id=event_id, job_id=job_id, type=type_)
+    transaction.run(TELL, event_id=event_id, job_id=job_id)
 
 
 def _all_failed(transaction: Transaction, job: Row) -> Failure:

@@ -13,7 +13,7 @@ from storage import docket as dockets
 from storage import turns
 from storage.closing import close_rest
 from storage.database import Database, Row, Transaction, in_list
-from storage.docket import Docket
+from storage.docket import Docket, Drawn
 from storage.ending import end
 from storage.errors import FieldViolation, NotFound, RequestIdReused
 from storage.priorities import Priority
@@ -134,7 +134,7 @@ def _start(
     if request.request_id:
         _remember(transaction, request, job["job_id"])
     if is_new and known is not None:
-        job = dockets.insert(transaction, job, known)
+        job = dockets.insert(transaction, job, Drawn.of(known))
     return view(transaction, job), is_new
 
 

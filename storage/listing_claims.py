@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from storage import answers, reuse, slots
+from storage import answers, courts, pauses, reuse, slots
 from storage import docket as dockets
 from storage.answers import Verdict
 from storage.database import Database, Row, Transaction, in_list
-from storage.docket import Docket
+from storage.docket import Docket, Drawn
 from storage.ending import end
 from storage.errors import AttemptError, Failure, LeaseLost, TooFast
+from storage.functions import Function, with_variables
 from storage.outcomes import Outcome
 from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import JobState, sources_of
-from storage.tallies import LEASES_LOST
+from storage.tallies import DOCUMENTS_ENDED, LEASES_LOST
 from storage.turns import IS_ASKED_FOR_ANOTHER
 
 WORKER_LOST = Failure(
@@ -48,12 +49,20 @@ WHERE job_id = %(job_id)s AND listed_time IS NULL
 """
 
 
+# Whether the client of `jobs` had its case listed before.
+HAS_HISTORY = """
+EXISTS (SELECT FROM jobs AS earlier WHERE earlier.client = jobs.client
+    AND earlier.process_number = jobs.process_number AND earlier.listed_time IS NOT NULL)
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class ListingClaim:
     """A case that this worker may list while its lease holds.
 
     `listed_by`: the job whose listing serves this one too; None: the portal is to be asked.
-    `is_doubted`: the portal was asked already, and its answer lacked documents.
+    `is_doubted`: the portal was asked already, and its answer lacked documents. `has_history`: the
+    case was listed for this client before, so some of it may be stored.
     """
 
     job_id: UUID
@@ -62,18 +71,27 @@ class ListingClaim:
     lease: UUID
     listed_by: UUID | None
     is_doubted: bool
+    has_history: bool
     traceparent: str | None = None
 
 
-def is_unlisted(database: Database, job_id: UUID) -> bool:
-    """Whether the job runs and its documents are not known yet."""
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a job waits for: `is_served`: its listing is known from another's already."""
+
+    is_over: bool
+    is_served: bool
+
+
+def outlook(database: Database, job_id: UUID) -> Outlook:
+    """What is known of a job before the portal is asked."""
     with database.single() as transaction:
         row = transaction.one(
-            "SELECT FROM jobs"
-            " WHERE job_id = %(job_id)s AND end_time IS NULL AND listed_time IS NULL",
+            "SELECT end_time IS NOT NULL AS is_over, listed_time IS NULL AND end_time IS NULL"
+            f" AND EXISTS ({reuse.SERVING}) AS is_served FROM jobs WHERE job_id = %(job_id)s",
             job_id=job_id,
         )
-    return row is not None
+    return Outlook(**row) if row else Outlook(is_over=True, is_served=False)
 
 
 def claim_known(database: Database, job_id: UUID, *, lease_s: float) -> ListingClaim | None:
@@ -105,7 +123,7 @@ def _claim(
 ) -> ListingClaim | None:
     """Begins the work: a PENDING job becomes PROCESSING."""
     row = transaction.one(
-        f"{CLAIM} RETURNING *",
+        f"{CLAIM} RETURNING *, {HAS_HISTORY} AS has_history",
         job_id=job["job_id"],
         lease=lease,
         listed_by=listed_by,
@@ -123,6 +141,7 @@ def _claim(
         lease=lease,
         listed_by=listed_by,
         is_doubted=row["listing_doubt_time"] is not None,
+        has_history=row["has_history"],
         traceparent=row["traceparent"],
     )
 
@@ -225,27 +244,57 @@ class Listed:
     wakes: int
 
 
+# A case that the portal listed, of which something is to be fetched; without a row nothing was
+# done, since it goes another way.
+LISTED = Function(
+    "autos_listed",
+    {"job_id": "uuid", "lease": "uuid", **dockets.GIVEN},
+    {"job_id": "uuid", "revision": "bigint", "was_away": "boolean", "growth": "integer"},
+    f"""
+DECLARE job record; answer record;
+BEGIN
+    SELECT * FROM jobs WHERE job_id = %(job_id)s AND listing_lease = %(lease)s FOR UPDATE INTO job;
+    IF NOT FOUND THEN RETURN; END IF;
+    {with_variables(dockets.INSERT, revision="job.revision")};
+    {with_variables(dockets.COUNT, client="job.client", process_number="job.process_number")}
+        INTO job;
+    {with_variables(courts.ALIVE, answers="(SELECT %(lease)s AS lease, job.court AS court)")}
+        INTO answer;
+    was_away := coalesce(answer.was_away, false);
+    {with_variables(slots.FREE_ALL, leases="ARRAY[%(lease)s]")};
+    {pauses.EASE} INTO answer;
+    growth := coalesce(answer.has_grown, false)::integer;
+    job_id := job.job_id; revision := job.revision;
+    RETURN NEXT;
+END""",
+)
+
+
 def record(database: Database, claim: ListingClaim, docket: Docket) -> Listed:
     """Gives the job its documents, all at once. May be said twice. Raises LeaseLost."""
+    drawn = Drawn.of(docket)
+    if drawn.to_fetch and claim.listed_by is None:
+        told = database.call_one(LISTED, job_id=claim.job_id, lease=claim.lease, **drawn.given)
+        if told:
+            for state, cause in drawn.ended():
+                database.counted(DOCUMENTS_ENDED, state, cause)
+            wakes = answers.wakes(was_away=told["was_away"], growth=told["growth"])
+            return Listed(drawn.to_fetch, wakes)
     wakes = 0
     try:
         with database.transaction() as transaction:
-            job = dockets.insert(transaction, _held(transaction, claim), docket)
+            job = dockets.insert(transaction, _held(transaction, claim), drawn)
             wakes = _answered(transaction, claim, job)
     except LeaseLost:
         # A COMMIT whose answer was lost looks like this when it is said again.
-        with database.transaction() as transaction:
-            job = (
-                transaction.one(
-                    "SELECT * FROM jobs WHERE job_id = %(job_id)s AND listed_time IS NOT NULL",
-                    job_id=claim.job_id,
-                )
-                or {}
+        with database.single() as transaction:
+            is_listed = transaction.one(
+                "SELECT FROM jobs WHERE job_id = %(job_id)s AND listed_time IS NOT NULL",
+                job_id=claim.job_id,
             )
-        if not job:
+        if is_listed is None:
             raise
-    over = job["completed_documents"] + job["failed_documents"] + job["cancelled_documents"]
-    return Listed(int(job["total_documents"] - over), wakes)
+    return Listed(drawn.to_fetch, wakes)
 
 
 def fail_attempt(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -11,10 +12,12 @@ class Outcome:
 
     `delay_s`: seconds until it may be made again, None when it is over. `wakes`: how many requests
     more than before may begin now, beside the next of whoever made this one. `lingers`: the slots
-    of this one are free only a moment later.
+    of this one are free only a moment later. `due_webhooks`: those of the job that has ended, by
+    their positions, if that is known already.
     """
 
     delay_s: float | None
     job_has_ended: bool
     wakes: int = 0
     lingers: bool = False
+    due_webhooks: Sequence[int] | None = None

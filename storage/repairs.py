@@ -15,6 +15,7 @@ from storage.closing import close_rest
 from storage.database import Database, Row, in_list
 from storage.ending import end, end_if_over
 from storage.errors import Failure, LeaseLost
+from storage.spool import NOWHERE
 from storage.states import JOB_RUNNING, DocumentState, JobState, WebhookState
 
 RUNNING = in_list(sorted(JOB_RUNNING))
@@ -63,7 +64,7 @@ WITH due AS (
         (SELECT count(*) FROM documents d WHERE d.job_id = due.job_id
             AND d.state IN ('DOWNLOADING', 'DOWNLOADED')) AS taken,
         (SELECT array_agg(ARRAY[d.document_id, d.lease, d.spool_id]) FROM documents d
-            WHERE d.job_id = due.job_id AND d.state = 'DOWNLOADED'
+            WHERE d.job_id = due.job_id AND d.state = 'DOWNLOADED' AND d.spool_id <> '{NOWHERE}'
                 AND coalesce(d.lease_until, '-infinity') < clock_timestamp()) AS idle_uploads
     FROM due
 )

@@ -12,13 +12,15 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
 from storage.errors import PermanentError, ServiceUnavailable
 
+# In place of a spool: the file is only in the memory of a worker, and goes with it.
+NOWHERE = UUID(int=0)
 ID_FILE = "spool.id"
 LOCK_FILE = "spool.lock"
 SUFFIX = ".part"
@@ -37,25 +39,62 @@ HEADROOM_BYTES = 64 * 1024 * 1024
 
 
 class SpoolFile:
-    """A spool file that is being written. It never outgrows the room that was reserved for it."""
+    """A spool file that is being written. It never outgrows the room that was reserved for it.
 
-    def __init__(self, raw: BinaryIO, reserve: Callable[[int, int, int], int]) -> None:
-        self._raw = raw
+    While `stays` says so, a small one is only in memory.
+    """
+
+    def __init__(
+        self,
+        open_: Callable[[], BinaryIO],
+        reserve: Callable[[int, int, int], int],
+        stays: Callable[[], bool],
+    ) -> None:
+        self._open = open_
         self._reserve = reserve
+        self._stays = stays
+        self._raw: BinaryIO | None = None
+        self._chunks: list[bytes] = []
         self._room_bytes = 0
         self._size_bytes = 0
 
+    @property
+    def data(self) -> bytes | None:
+        """All that was written, if it is in memory; None: it is in its file."""
+        return b"".join(self._chunks) if self._raw is None else None
+
     def reserve(self, size_bytes: int, spare_bytes: int = 0) -> None:
         """Makes room for this many bytes in all. Raises ServiceUnavailable or PermanentError."""
-        if size_bytes > self._room_bytes:
-            self._room_bytes = self._reserve(self._raw.fileno(), size_bytes, spare_bytes)
+        if size_bytes <= self._room_bytes:
+            return
+        if self._raw is None:
+            if size_bytes <= SMALL_BYTES and self._stays():
+                self._room_bytes = SMALL_BYTES
+                return
+            self._raw = self._open()
+        self._room_bytes = self._reserve(self._raw.fileno(), size_bytes, spare_bytes)
+        self._raw.writelines(self._chunks)
+        self._chunks = []
 
     def write(self, chunk: bytes) -> None:
         """Appends a chunk."""
         self._size_bytes += len(chunk)
         if self._size_bytes > self._room_bytes:
             self.reserve(self._size_bytes, GROWTH_BYTES)
-        self._raw.write(chunk)
+        if self._raw is None:
+            self._chunks.append(chunk)
+        else:
+            self._raw.write(chunk)
+
+    def end(self) -> None:
+        """Gives back what room was not needed."""
+        if self._raw is not None:
+            self._raw.truncate()
+
+    def close(self) -> None:
+        """Closes the file. May be said twice."""
+        if self._raw is not None:
+            self._raw.close()
 
 
 class Spool:
@@ -91,22 +130,33 @@ class Spool:
         return self._folder / f"{lease}{SUFFIX}"
 
     @contextmanager
-    def create(self, lease: UUID, size_bytes: int | None) -> Iterator[SpoolFile]:
+    def create(
+        self, lease: UUID, size_bytes: int | None, *, in_memory: bool = False
+    ) -> Iterator[SpoolFile]:
         """A new file with room for `size_bytes` (None: unknown); removed on any error.
 
-        Raises ServiceUnavailable when there is no room, then or later; PermanentError when there
-        can never be.
+        `in_memory`: a small one need not be written while there is plenty of room; its `data` is
+        the caller's then. Raises ServiceUnavailable when there is no room, then or later;
+        PermanentError when there can never be.
         """
         path = self.path(lease)
+        stays = self._has_plenty if in_memory else _never
         try:
-            with no_room(), self._open(path) as raw:
-                file = SpoolFile(raw, self._reserve)
+            with (
+                no_room(),
+                closing(SpoolFile(lambda: self._open(path), self._reserve, stays)) as file,
+            ):
                 file.reserve(size_bytes or UNKNOWN_SIZE_BYTES)
                 yield file
-                raw.truncate()
+                file.end()
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+
+    def keep(self, lease: UUID, data: bytes) -> None:
+        """Writes a file that was only in memory. Raises ServiceUnavailable without room."""
+        with self.create(lease, len(data)) as file:
+            file.write(data)
 
     @staticmethod
     def _open(path: Path) -> BinaryIO:
@@ -184,6 +234,10 @@ class Spool:
             except (FileNotFoundError, ValueError):
                 continue
         return found
+
+
+def _never() -> bool:
+    return False
 
 
 @contextmanager

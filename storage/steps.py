@@ -11,10 +11,11 @@ one for small tables, which walks through a whole job.
 
 from __future__ import annotations
 
-from storage import courts, listing_claims, pauses, reuse, slots, turns
+from storage import courts, ending, listing_claims, pauses, reuse, slots, turns
 from storage.database import in_list
 from storage.functions import Function, with_variables
-from storage.states import IN_LANE, DocumentState, sources_of
+from storage.spool import NOWHERE
+from storage.states import IN_LANE, DocumentState, JobState, sources_of
 
 # How often a choice may be overtaken by others before this caller leaves it to them.
 TRIES = 20
@@ -122,9 +123,10 @@ NEXT = Function(
         "listed_size_bytes": "bigint",
         "listed_content_type": "text",
         "traceparent": "text",
-        # Of a job whose case is to be listed, which has no document yet.
         "client": "text",
+        # Of a job whose case is to be listed, which has no document yet.
         "is_doubted": "boolean",
+        "has_history": "boolean",
     },
     f"""
 DECLARE
@@ -166,13 +168,13 @@ BEGIN
             RETURN QUERY {_CLAIM_LISTING}
                 RETURNING jobs.listing_lease, jobs.job_id, jobs.revision, jobs.process_number,
                     NULL::uuid, NULL, NULL, NULL::bigint, NULL, jobs.traceparent, jobs.client,
-                    jobs.listing_doubt_time IS NOT NULL;
+                    jobs.listing_doubt_time IS NOT NULL, {listing_claims.HAS_HISTORY};
         ELSE
             RETURN QUERY {_CLAIM}
                 RETURNING documents.lease, job.job_id, documents.revision, job.process_number,
                     documents.document_id, documents.name, hrefs[href_index + 1],
                     documents.listed_size_bytes, documents.listed_content_type, job.traceparent,
-                    NULL, NULL::boolean;
+                    job.client, NULL::boolean, NULL::boolean;
         END IF;
         GET DIAGNOSTICS claimed = ROW_COUNT;
         IF claimed < taken THEN
@@ -243,12 +245,16 @@ SPOOLED = Function(
         "sha256s": "text[]",
         "content_types": "text[]",
         "extensions": "text[]",
+        # Whether whoever fetched it has it in memory and puts it, leased for that.
+        "are_taken": "boolean[]",
+        "lease_s": "double precision",
     },
     {
         # Null in the last row, which tells what it means for others.
         "lease": "uuid",
         "job_id": "uuid",
         "revision": "bigint",
+        "take_time": "timestamptz",
         "was_away": "boolean",
         "growth": "integer",
     },
@@ -258,7 +264,7 @@ BEGIN
     {_LOCK}
     growth := 0;
     was := false;
-    FOR lease, job_id, revision, was_away IN
+    FOR lease, job_id, revision, take_time, was_away IN
         WITH {
         _moved(
             _told(
@@ -266,9 +272,13 @@ BEGIN
                 sha256="sha256s",
                 content_type="content_types",
                 extension="extensions",
+                is_taken="are_taken",
             ),
             DocumentState.DOWNLOADED,
-            "lease_until = NULL, attempt_count = attempt_count + 1, pause_count = 0,"
+            "lease_until = CASE WHEN held.is_taken"
+            " THEN clock_timestamp() + %(lease_s)s * interval '1 second' END,"
+            f" spool_id = CASE WHEN held.is_taken THEN '{NOWHERE}' ELSE spool_id END,"
+            " attempt_count = attempt_count + 1, pause_count = 0,"
             " failing_since = NULL, size_bytes = held.size_bytes, sha256 = held.sha256,"
             " content_type = held.content_type, extension = held.extension",
         )
@@ -281,7 +291,8 @@ BEGIN
         alive AS ({with_variables(courts.ALIVE, answers="(SELECT lease, court FROM moved)")}),
         freed AS (
             UPDATE slots SET {slots.UNTAKEN} FROM moved WHERE slots.lease = moved.lease)
-        SELECT moved.lease, moved.job_id, next_revision, coalesce(alive.was_away, false)
+        SELECT moved.lease, moved.job_id, next_revision, clock_timestamp(),
+            coalesce(alive.was_away, false)
         FROM moved LEFT JOIN alive USING (court)
     LOOP
         done := done + 1; was := was OR was_away;
@@ -292,7 +303,7 @@ BEGIN
         EXIT WHEN NOT FOUND;
         growth := growth + was_away::integer;
     END LOOP;
-    lease := NULL; job_id := NULL; revision := NULL; was_away := was;
+    lease := NULL; job_id := NULL; revision := NULL; take_time := NULL; was_away := was;
     RETURN NEXT;
 END""",
 )
@@ -435,4 +446,51 @@ BEGIN
 END""",
 )
 
-ALL = (NEXT, SPOOLED, NEXT_UPLOADS, STORED)
+_COMPLETED = JobState.COMPLETED
+# The last document of a job that has all of them then; without a row nothing was done, since it is
+# no longer ours, or the job ends in another way.
+COMPLETED = Function(
+    "autos_completed",
+    {
+        "job_id": "uuid",
+        "document_id": "uuid",
+        "lease": "uuid",
+        "size_bytes": "bigint",
+        "object_key": "text",
+        "take_time": "timestamptz",
+    },
+    {"job_id": "uuid", "revision": "bigint", "due_webhooks": "integer[]"},
+    f"""
+DECLARE job record; event uuid := gen_random_uuid();
+BEGIN
+    SELECT * FROM jobs WHERE job_id = %(job_id)s AND end_time IS NULL FOR UPDATE INTO job;
+    IF NOT FOUND OR job.completed_documents + 1 <> job.total_documents THEN RETURN; END IF;
+    -- Taken here, so that the next statement sees what a sweep has noted before it.
+    PERFORM {lock_key("%(object_key)s", "_shared")};
+    UPDATE documents SET state = '{DocumentState.AVAILABLE}', revision = job.revision + 1,
+        {AVAILABLE.format(object_key="%(object_key)s")}
+    WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND lease = %(lease)s
+        AND state IN ({in_list(sources_of(DocumentState.AVAILABLE))})
+        AND {NOT_SWEPT.format(object_key="%(object_key)s", take_time="%(take_time)s")};
+    IF NOT FOUND THEN RETURN; END IF;
+    UPDATE jobs SET revision = revision + 1, completed_documents = completed_documents + 1,
+        stored_bytes = stored_bytes + %(size_bytes)s WHERE job_id = %(job_id)s;
+    {
+        with_variables(
+            ending.end_of(f"'{_COMPLETED}'", sources_of(_COMPLETED)),
+            reason="NULL",
+            message="NULL",
+            is_retryable="NULL",
+        )
+    } INTO job;
+    {turns.LEAVE};
+    {with_variables(ending.EVENT, event_id="event", type=f"'{ending.EVENT_TYPES[_COMPLETED]}'")};
+    WITH told AS ({with_variables(ending.TELL, event_id="event")} RETURNING position)
+        SELECT coalesce(array_agg(position ORDER BY position), '{{}}') FROM told
+        INTO due_webhooks;
+    job_id := job.job_id; revision := job.revision;
+    RETURN NEXT;
+END""",
+)
+
+ALL = (NEXT, SPOOLED, NEXT_UPLOADS, STORED, COMPLETED)

@@ -101,6 +101,7 @@ def _claim_of(row: Row) -> Claim | ListingClaim:
         lease=row["lease"],
         listed_by=None,
         is_doubted=row["is_doubted"],
+        has_history=row["has_history"],
         traceparent=row["traceparent"],
     )
 

@@ -50,9 +50,12 @@ def enter(transaction: Transaction, *job_ids: UUID) -> None:
     transaction.run(ENTER, job_ids=list(job_ids))
 
 
+LEAVE = "DELETE FROM turns WHERE job_id = %(job_id)s"
+
+
 def leave(transaction: Transaction, job_id: UUID) -> None:
     """Takes an ended job out of the queue."""
-    transaction.run("DELETE FROM turns WHERE job_id = %(job_id)s", job_id=job_id)
+    transaction.run(LEAVE, job_id=job_id)
 
 
 _DOOR = f"""

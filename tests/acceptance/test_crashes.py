@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -37,9 +38,9 @@ LISTING_S = 30.0
 PATIENCE_S = 60.0
 
 
-def _held(autos: Autos, *, documents: int) -> pb.Job:
+def _held(autos: Autos, *, documents: int, **case: Any) -> pb.Job:
     """A job whose first five files wait at the portal."""
-    number = autos.portal.add_case(documents=documents)
+    number = autos.portal.add_case(documents=documents, **case)
     autos.portal.hold(number)
     job = start(autos, number).job
     autos.portal.wait_held(number, LANES)
@@ -103,7 +104,7 @@ def test_an_uploader_killed_in_the_middle_of_an_upload_costs_the_portal_nothing(
 
 def test_a_worker_that_comes_back_too_late_changes_nothing(hasty: Autos) -> None:
     leftovers = _spooled(hasty)
-    job = _held(hasty, documents=12)
+    job = _held(hasty, documents=12, size=2_000_000)
     sleeper = next(filter(has_spool_file_open, processes_of(hasty, "worker")))
 
     with stopped(sleeper):
@@ -144,6 +145,26 @@ def test_an_absent_s3_costs_the_portal_nothing(hasty: Autos, servers: Servers) -
     _assert_whole(hasty, ended)
     assert _times_asked(hasty, ended) == [1] * 7
     until(lambda: _spooled(hasty) <= leftovers, PATIENCE_S, "Files stay in the spool.")
+
+
+def test_workers_killed_with_files_in_memory_cost_only_those(
+    hasty: Autos, servers: Servers
+) -> None:
+    s3 = servers.supervisor.pid_of("s3")
+    assert s3
+    with stopped(s3):
+        job = start(hasty, hasty.portal.add_case(documents=12)).job
+        await_job(hasty, job.job_id, lambda job: _fetched(hasty, job) == LANES)
+        kill(hasty, "worker")
+
+    ended = finish(hasty, job.job_id)
+
+    _assert_whole(hasty, ended)
+    assert _times_asked(hasty, ended) == [2] * LANES + [1] * (12 - LANES)
+
+
+def _fetched(autos: Autos, job: pb.Job) -> int:
+    return sum(d.state == pb.DOCUMENT_STATE_DOWNLOADED for d in documents(autos, job))
 
 
 def test_a_watcher_whose_server_is_killed_goes_on_where_it_was(hasty: Autos) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from threading import Event
 from uuid import UUID
 
 import dramatiq
@@ -31,6 +30,7 @@ from actors.keeper import Keeper
 from actors.listing import Lister
 from actors.portal import Portal
 from actors.prober import Prober
+from actors.storing import Storer
 from actors.upload import Uploader
 from storage import claims, listing_claims
 from storage.database import Database
@@ -174,15 +174,21 @@ def opened(database: Database, objects: Objects, redis_url: str, spool: Spool) -
             deadline_s=30,
             per_court=ASKING.limits.per_court,
         )
-        uploader = Uploader(
+        storer = Storer(
             database=database,
             objects=objects,
             spool=spool,
             messages=messages,
             keeper=keeper,
-            stopping=Event(),
-            lease_s=LEASE_S,
+            is_stopping=lambda: keeper.is_stopping,
             lanes=LANES,
+        )
+        uploader = Uploader(
+            database=database,
+            spool=spool,
+            messages=messages,
+            storer=storer,
+            lease_s=LEASE_S,
         )
         asker = Asker(
             database=database,

@@ -19,7 +19,7 @@ from storage import claims, documents, jobs, listing_claims, reuse, tasks
 from storage import docket as dockets
 from storage.claims import Content, Spooled
 from storage.database import Database
-from storage.docket import Docket
+from storage.docket import Docket, Drawn
 from storage.documents import DocumentFilter
 from storage.errors import (
     LeaseLost,
@@ -299,7 +299,8 @@ def test_a_connection_cut_in_the_listing_leaves_nothing(database: Database) -> N
         database.transaction() as transaction,
     ):
         job = transaction.only("SELECT * FROM jobs WHERE job_id = %(i)s", i=view.job.job_id)
-        dockets.insert(transaction, job, scenes.docket(claim.process_number, scenes.listing(9)))
+        docket = scenes.docket(claim.process_number, scenes.listing(9))
+        dockets.insert(transaction, job, Drawn.of(docket))
         pid = transaction.only("SELECT pg_backend_pid() AS pid")["pid"]
         together([partial(scenes.execute, database, "SELECT pg_terminate_backend(%(p)s)", p=pid)])
         transaction.one("SELECT")

@@ -41,13 +41,18 @@ def _upload(folder: Path, size_bytes: int, name: str = "Petição inicial") -> U
     path = folder / str(uuid4())
     path.write_bytes(data)
     return Upload(
-        path=path,
+        source=path,
         key=f"tests/{path.name}.pdf",
         size_bytes=size_bytes,
         sha256=hashlib.sha256(data).hexdigest(),
         content_type="application/pdf",
         name=name,
     )
+
+
+def _path(upload: Upload) -> Path:
+    assert isinstance(upload.source, Path)
+    return upload.source
 
 
 def _stat(store: ObjectStore, key: str) -> int | None:
@@ -91,7 +96,7 @@ def test_other_bytes_than_the_checked_ones_are_refused(
 ) -> None:
     # Given a file that was altered on the disk after its hash was taken, at the same length
     upload = _upload(tmp_path, size_bytes)
-    with upload.path.open("r+b") as file:
+    with _path(upload).open("r+b") as file:
         file.seek(size_bytes // 2)
         file.write(b"\0altered\0")
 
@@ -109,7 +114,7 @@ def test_a_file_of_another_length_is_never_stored(
 ) -> None:
     # Given what a power cut may leave of a file that was never synced
     upload = _upload(tmp_path, size_bytes)
-    os.truncate(upload.path, size_bytes + change_bytes)
+    os.truncate(_path(upload), size_bytes + change_bytes)
 
     with pytest.raises(TransientError) as caught:
         objects.put(upload)
@@ -133,7 +138,7 @@ def test_a_failed_upload_leaves_no_parts(
 
 def test_a_file_that_is_gone_is_told(objects: Objects, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        objects.put(replace(_upload(tmp_path, 1), path=tmp_path / "gone"))
+        objects.put(replace(_upload(tmp_path, 1), source=tmp_path / "gone"))
 
 
 @pytest.mark.parametrize(

@@ -297,7 +297,8 @@ def test_a_postponed_upload_is_left_alone_until_it_is_due(bench: Bench) -> None:
     spool_id = scenes.living_spool(bench.database)
     job_id = scenes.listed_job(bench.database, 1)
     claim = scenes.claimed(bench.database, job_id, spool_id=spool_id)
-    claims.postpone_upload(bench.database, scenes.upload(bench.database, claim), delay_s=30)
+    file = scenes.upload(bench.database, claim)
+    claims.postpone_upload(bench.database, file, spool_id=spool_id, delay_s=30)
     scenes.age(bench.database, job_id, QUIET_S)
 
     assert bench.tick() == []

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any, BinaryIO
 from uuid import UUID
 
 from actors import heartbeat, sweeper
 from actors.portal import Portal
 from actors.receiver import WebhookPoster
-from storage import claims, docket, ending, jobs, listing_claims, objects, repairs, tasks, webhooks
+from storage import claims, ending, jobs, listing_claims, objects, repairs, tasks, webhooks
 from storage.claims import Claim, Recorded
-from storage.database import Database, Transaction
+from storage.database import Database
 from storage.listing_claims import ListingClaim
 from storage.objects import Objects, Upload
 from storage.tasks import Task
@@ -109,7 +110,11 @@ def _worker(strike: Strike) -> None:
     _after(tasks, "next_task", claimed)
     # Those that were claimed together die together.
     _after(tasks, "next_claims", all_claimed)
-    _listing_half_inserted(strike)
+    _before(
+        listing_claims,
+        "record",
+        lambda args: strike("listing-not-recorded", args[1].process_number),
+    )
     _after(listing_claims, "record", done("listed-not-sent"))
     _mid_download(strike)
 
@@ -120,20 +125,7 @@ def _worker(strike: Strike) -> None:
     _after(claims, "all_spooled", spooled)
     failed = done("failed-not-told")
     _after(claims, "fail_attempt", lambda o, args: o.job_has_ended and failed(o, args))
-
-
-def _listing_half_inserted(strike: Strike) -> None:
-    """The documents are inserted, the job does not count them yet, and nothing is committed."""
-    real = Transaction.run
-
-    def run(self: Transaction, sql: str, **values: Any) -> int:
-        rows = real(self, sql, **values)
-        if sql is docket._INSERT:
-            job = self.only("SELECT process_number FROM jobs WHERE job_id = %(job_id)s", **values)
-            strike("listing-half-inserted", job["process_number"])
-        return rows
-
-    _replace(Transaction, "run", run)
+    _storer(strike)
 
 
 def _mid_download(strike: Strike) -> None:
@@ -154,7 +146,7 @@ def _mid_download(strike: Strike) -> None:
     _replace(Portal, "fetch", fetch)
 
 
-def _uploader(strike: Strike) -> None:
+def _storer(strike: Strike) -> None:
     _mid_put(strike)
     _after(
         objects._CheckedMinio,
@@ -186,7 +178,8 @@ def _uploader(strike: Strike) -> None:
 def _mid_put(strike: Strike) -> None:
     real = Objects._put_whole
 
-    def put_whole(self: Objects, upload: Upload, file: BinaryIO) -> None:
+    def put_whole(self: Objects, upload: Upload, body: BinaryIO | bytes) -> None:
+        file = BytesIO(body) if isinstance(body, bytes) else body
         tripwire: Any = _Tripwire(file, lambda: strike("mid-put", _number_in(upload.key)))
         real(self, upload, tripwire)
 
@@ -260,7 +253,7 @@ def _numbers(database: Database, job_ids: list[UUID]) -> list[str]:
 _SEAMS: dict[str, Callable[[Strike], None]] = {
     "server": _server,
     "worker": _worker,
-    "uploader": _uploader,
+    "uploader": _storer,
     "notifier": _notifier,
     "clock": _clock,
 }

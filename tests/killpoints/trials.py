@@ -15,6 +15,7 @@ import grpc
 
 from dev.deadline import until
 from proto import downloads_pb2 as pb
+from storage.spool import SMALL_BYTES
 from tests.acceptance.conftest import Autos
 from tests.killpoints.flags import Death, Flags
 from tests.sandbox.cnj import digits
@@ -33,22 +34,25 @@ ROLE_OF = {
     "committed-not-sent": "server",
     "cancelled-not-told": "server",
     "listing-claimed": "worker",
-    "listing-half-inserted": "worker",
+    "listing-not-recorded": "worker",
     "listed-not-sent": "worker",
     "claimed": "worker",
     "mid-download": "worker",
     "spooled-not-sent": "worker",
     "failed-not-told": "worker",
-    "mid-put": "uploader",
-    "mid-multipart": "uploader",
-    "stored-not-recorded": "uploader",
-    "recorded-not-removed": "uploader",
-    "ending-not-committed": "uploader",
-    "ended-not-told": "uploader",
     "webhook-claimed": "notifier",
     "posted-not-recorded": "notifier",
     "taken-back-not-sent": "clock",
     "nudged-not-sent": "clock",
+}
+# Where a file is put and recorded: by the worker that fetched it, or by an uploader if it is large.
+STORING = {
+    "mid-put",
+    "mid-multipart",
+    "stored-not-recorded",
+    "recorded-not-removed",
+    "ending-not-committed",
+    "ended-not-told",
 }
 
 
@@ -66,6 +70,12 @@ class Point:
     documents: int = 3
     size_bytes: int = 200_000
     faults: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> set[str]:
+        """Which processes die."""
+        storing = "uploader" if self.size_bytes > SMALL_BYTES else "worker"
+        return {storing if seam in STORING else ROLE_OF[seam] for seam in self.seams}
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,8 @@ class Trial:
 
 _FAILING = {1: "no-access-file"}
 _NONE_GOOD = {0: "no-access-file"}
-_LARGE = 12_000_000
+# By an uploader; in parts.
+_SPOOLED, _LARGE = 2_000_000, 12_000_000
 
 
 def _point(name: str, *seams: str, **fields: Any) -> Point:
@@ -101,22 +112,25 @@ POINTS = (
     _point("listing-claimed", faults=_FAILING),
     _point("mid-put"),
     _point("webhook-claimed", documents=1),
-    _point("listing-half-inserted", faults=_FAILING),
+    _point("spooled-mid-put", "mid-put", size_bytes=_SPOOLED),
+    _point("listing-not-recorded", faults=_FAILING),
     _point("mid-multipart", documents=1, size_bytes=_LARGE),
     _point("posted-not-recorded", faults=_FAILING),
     _point("listed-not-sent", faults=_FAILING),
     _point("stored-not-recorded", faults=_FAILING),
     _point("cancelled-not-told", action="cancel"),
+    _point("spooled-not-recorded", "stored-not-recorded", size_bytes=_SPOOLED, faults=_FAILING),
     _point("claimed", faults=_FAILING),
-    _point("recorded-not-removed", faults=_FAILING),
+    _point("recorded-not-removed", size_bytes=_SPOOLED, faults=_FAILING),
     _point("taken-back-not-sent", "claimed", "taken-back-not-sent", documents=1),
     _point("mid-download", faults=_FAILING),
-    _point("ending-not-committed"),
+    _point("ending-not-committed", faults=_FAILING),
     _point(
         "retried-not-sent", "committed-not-sent", action="retry", documents=1, faults=_NONE_GOOD
     ),
     _point("spooled-not-sent", faults=_FAILING),
     _point("ended-not-told"),
+    _point("spooled-ended-not-told", "ended-not-told", size_bytes=_SPOOLED),
     _point("failed-not-told", documents=1, faults=_NONE_GOOD),
 )
 
@@ -127,7 +141,7 @@ STEPS = tuple(
     if point.name
     in {
         "committed-not-sent",
-        "listing-half-inserted",
+        "listing-not-recorded",
         "listed-not-sent",
         "claimed",
         "mid-download",
@@ -135,8 +149,9 @@ STEPS = tuple(
         "mid-put",
         "mid-multipart",
         "stored-not-recorded",
+        "spooled-not-recorded",
         "ending-not-committed",
-        "ended-not-told",
+        "spooled-ended-not-told",
         "posted-not-recorded",
     }
 )
@@ -150,16 +165,15 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._locks = {role: threading.Lock() for role in sorted(set(ROLE_OF.values()))}
+        self._locks = {role: threading.Lock() for role in sorted({*ROLE_OF.values(), "uploader"})}
 
     @contextmanager
     def of(self, point: Point) -> Iterator[None]:
         """The turn of a point: from its arming to its last death."""
-        roles = {ROLE_OF[seam] for seam in point.seams}
         with ExitStack() as held:
             # Always in the same order, so that no two wait for each other.
             for role, lock in self._locks.items():
-                if role in roles:
+                if role in point.roles:
                     held.enter_context(lock)
             yield
 

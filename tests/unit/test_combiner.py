@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from actors.combiner import GATHER_S, MOST, STAY_S, Combiner
+from actors.combiner import GATHER_S, LATER, MOST, STAY_S, Combiner, Later
 
 PATIENCE_S = 60
 
@@ -67,10 +67,10 @@ def test_what_is_left_unanswered_is_asked_again_before_what_came_later() -> None
     rounds: list[list[int]] = []
     gate = threading.Event()
 
-    def first_two(questions: Sequence[int]) -> list[int]:
+    def first_two(questions: Sequence[int]) -> list[int | Later]:
         assert gate.wait(PATIENCE_S)
         rounds.append(list(questions))
-        return [-each for each in questions[:2]]
+        return [*(-each for each in questions[:2]), *[LATER] * len(questions[2:])]
 
     combiner = Combiner(first_two)
     with ThreadPoolExecutor(MOST) as pool:

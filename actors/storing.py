@@ -1,0 +1,256 @@
+"""storing: a checked file into the bucket, and its row says that it is there.
+
+Whoever has the file does it: a worker with a small one that it has just fetched and still has in
+memory, an uploader with one that lies in its spool.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from actors.enqueue import Messages
+from actors.keeper import Keeper
+from actors.outage import insist
+from storage import claims, repairs, sweeps, webhooks
+from storage.claims import Spooled
+from storage.database import Database
+from storage.errors import LeaseLost, ServiceUnavailable, TransientError
+from storage.objects import Objects, Upload, object_key
+from storage.outcomes import Outcome
+from storage.retries import jittered
+from storage.spool import Spool
+from storage.telemetry.signals import SIZE_BYTES, UNSEEN, Signals
+from storage.telemetry.tracing import Span
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+POSTPONE_BASE_S = 1.0
+POSTPONE_CAP_S = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class Put:
+    """A file that the bucket holds under `key`; its row is to be told, unless it `is_recorded`.
+
+    `was_in_memory`: it never lay in the spool. `named`: what log lines about it name.
+    """
+
+    file: Spooled
+    key: str
+    was_in_memory: bool
+    named: dict[str, Any]
+    is_recorded: bool = False
+
+
+@dataclass
+class _Traffic:
+    """How many files are being put, and until when the bucket is taken to be away."""
+
+    under_way: int = 0
+    away_until: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True)
+class Storer:
+    """What storing a file needs. Of so many `threads`, some are kept for other work."""
+
+    database: Database
+    objects: Objects
+    spool: Spool
+    messages: Messages
+    keeper: Keeper
+    is_stopping: Callable[[], bool]
+    lanes: int
+    threads: int = 1
+    signals: Signals = UNSEEN
+    _traffic: _Traffic = field(default_factory=_Traffic)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the bucket answers, and one more may be put beside those that are."""
+        traffic = self._traffic
+        most = max(1, self.threads * 3 // 4)
+        return traffic.under_way < most and monotonic() >= traffic.away_until
+
+    def put(self, file: Spooled, data: bytes | None = None) -> tuple[Put | None, bool]:
+        """What was put, if anything was, and whether the bucket is there.
+
+        `data`: what is in the file, if it is not in the spool. If it cannot be put now it is laid
+        there.
+        """
+        with (
+            structlog.contextvars.bound_contextvars(
+                job_id=str(file.job_id), document_id=str(file.document_id)
+            ),
+            self.signals.step(
+                "upload",
+                job_id=file.job_id,
+                document_id=file.document_id,
+                traceparent=file.traceparent,
+            ) as span,
+        ):
+            try:
+                return self._put(file, data, span)
+            except LeaseLost:
+                log.warning("claim taken back")
+                span.fail("LEASE_LOST")
+                self.discard(file.lease)
+                return None, True
+
+    def _put(self, file: Spooled, data: bytes | None, span: Span) -> tuple[Put | None, bool]:
+        key = object_key(
+            file.client, file.process_number, file.document_id, file.sha256, file.extension
+        )
+        is_unwanted = threading.Event()
+        try:
+            with (
+                self._counted(),
+                self.keeper.holding(file.lease, is_unwanted.set),
+                self.signals.request("s3", "PUT", SIZE_BYTES, file.size_bytes),
+            ):
+                self.objects.put(
+                    Upload(
+                        source=self.spool.path(file.lease) if data is None else data,
+                        key=key,
+                        size_bytes=file.size_bytes,
+                        sha256=file.sha256,
+                        content_type=file.content_type,
+                        name=file.name,
+                        is_wanted=lambda: not is_unwanted.is_set(),
+                    )
+                )
+        except (FileNotFoundError, TransientError):
+            span.fail("CORRUPT")
+            self._lost(file)
+        except ServiceUnavailable as error:
+            span.fail(error.reason)
+            self._postpone(file, data, error)
+            return None, False
+        else:
+            named = structlog.contextvars.get_contextvars()
+            return Put(file, key, data is not None, named), True
+        return None, True
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._traffic.lock:
+            self._traffic.under_way += 1
+        try:
+            yield
+        finally:
+            with self._traffic.lock:
+                self._traffic.under_way -= 1
+
+    def _lost(self, file: Spooled) -> None:
+        log.warning("spool file gone or altered; it is fetched again")
+        self.signals.retried("upload", "CORRUPT")
+        outcome = claims.give_back(self.database, file, is_lost=True)
+        self.spool.remove(file.lease)
+        self._go_on(file, replace(outcome, wakes=1))
+
+    def _postpone(self, file: Spooled, data: bytes | None, error: ServiceUnavailable) -> None:
+        delay_s = jittered(min(POSTPONE_CAP_S, POSTPONE_BASE_S * 2 ** min(file.pause_count, 10)))
+        self._traffic.away_until = monotonic() + delay_s
+        log.warning("upload postponed", part=error.part, retry_in_s=round(delay_s, 1))
+        self.signals.retried("upload", error.reason)
+        if data is not None:
+            try:
+                # Or else the portal would be asked for it again.
+                self.spool.keep(file.lease, data)
+            except ServiceUnavailable:
+                claims.give_back(self.database, file, delay_s=delay_s)
+                self.messages.download_lanes(file.job_id, 1, delay_s=delay_s)
+                return
+        claims.postpone_upload(self.database, file, spool_id=self.spool.spool_id, delay_s=delay_s)
+        self.messages.upload(
+            self.spool.spool_id, file.job_id, file.document_id, file.lease, delay_s=delay_s
+        )
+
+    def record_all(self, put: Sequence[Put]) -> list[UUID]:
+        """Has the rows of files say that the bucket holds them; jobs whose lanes are free again.
+
+        What cannot be recorded together is left to `record`. Raises ServiceUnavailable.
+        """
+        by_lease = {each.file.lease: each for each in put if not each.is_recorded}
+        if not by_lease:
+            return []
+        files = [(each.file, each.key) for each in by_lease.values()]
+        try:
+            recorded = claims.all_stored(self.database, files, lanes=self.lanes)
+            for lease in recorded.stored:
+                self._told(by_lease[lease])
+            for lease in recorded.last:
+                self._end(by_lease[lease])
+        except ServiceUnavailable:
+            raise
+        except Exception:
+            log.exception("files not recorded together")
+            return []
+        return list(recorded.wakes)
+
+    def _end(self, put: Put) -> None:
+        """The last file of a job is recorded apart, with all that the end of the job takes."""
+        try:
+            outcome = claims.stored_last(self.database, put.file, put.key, lanes=self.lanes)
+        except LeaseLost:
+            return
+        self._told(put)
+        with _naming(put.named):
+            self._go_on(put.file, outcome)
+
+    def _told(self, put: Put) -> None:
+        put.is_recorded = True
+        log.info("document stored", **put.named, size_bytes=put.file.size_bytes)
+        self.signals.passed("upload", put.file.size_bytes)
+        if not put.was_in_memory:
+            self.spool.remove(put.file.lease)
+
+    def record(self, put: Put) -> None:
+        """The same for one, however long PostgreSQL is away."""
+        file = put.file
+        with _naming(put.named):
+            try:
+                outcome = insist(
+                    lambda: claims.stored(self.database, file, put.key, lanes=self.lanes),
+                    is_stopping=self.is_stopping,
+                )
+            except LeaseLost:
+                log.warning("claim taken back")
+                # Cancelled while it was put, say: nobody names the object. If it cannot be deleted
+                # now, the sweep will.
+                with suppress(ServiceUnavailable):
+                    sweeps.delete_unnamed(self.database, self.objects, [put.key])
+                self.discard(file.lease)
+            else:
+                self._told(put)
+                self._go_on(file, outcome)
+
+    def _go_on(self, file: Spooled, outcome: Outcome) -> None:
+        if outcome.job_has_ended:
+            log.info("job ended")
+            due = outcome.due_webhooks
+            if due is None:
+                due = webhooks.due(self.database, file.job_id)
+            self.messages.send_webhooks(file.job_id, due)
+        elif outcome.wakes:
+            # A lane is free again. The worker that waited for it has gone on to other jobs.
+            self.messages.wake_lanes(file.job_id)
+
+    def discard(self, lease: UUID) -> None:
+        """Deletes the spool file of a claim, unless a row names it."""
+        if repairs.unowned(self.database, [lease]):
+            self.spool.remove(lease)
+
+
+def _naming(names: dict[str, Any]) -> AbstractContextManager[None]:
+    """For the block, log lines name these: whoever leads a round has names of its own."""
+    return structlog.contextvars.bound_contextvars(**names)
