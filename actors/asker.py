@@ -103,7 +103,7 @@ class Asker:
                 outcome = self._do(task, is_late=is_late)
                 if outcome is None:
                     return
-                done = outcome if isinstance(outcome, Fetched) else None
+                done = self._put_at_once(outcome) if isinstance(outcome, Fetched) else None
                 if isinstance(outcome, Outcome):
                     self._go_on(job_id, outcome)
         self._record(_Turn(done))
@@ -130,6 +130,18 @@ class Asker:
             self.downloader.record(turn.fetched)
         elif self.storer and isinstance(turn.done, Put) and not turn.done.is_recorded:
             self.storer.record(turn.done)
+
+    def _put_at_once(self, fetched: Fetched) -> Fetched | Put:
+        """Puts a small file before its row is told of it, while requests are short.
+
+        When they are long its slots at the portal are what others wait for, so that they are to be
+        freed before.
+        """
+        if self.storer is None or fetched.data is None or not self.turns.is_at_ease:
+            return fetched
+        file = claims.fresh(fetched.claim, fetched.content)
+        put = self.storer.put_at_once(file, fetched.data)
+        return put or self.downloader.lay_down(fetched)
 
     def _put(self, task: _ToPut) -> Put | None:
         return self.storer.put(task.file, task.data)[0] if self.storer else None

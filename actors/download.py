@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -135,11 +136,20 @@ class Downloader:
                 deadline=deadline,
                 on_start=lambda size_bytes: file.reserve(size_bytes or 0),
             )
-        data = file.data
+        return content, self._in_hand(claim, file.data)
+
+    def _in_hand(self, claim: Claim, data: bytes | None) -> bytes | None:
+        """What stays in memory: nothing while it could not be put, since it would be lost there."""
         if data is not None and self.storer and not self.storer.is_free:
             self.spool.keep(claim.lease, data)
-            data = None
-        return content, data
+            return None
+        return data
+
+    def lay_down(self, fetched: Fetched) -> Fetched:
+        """The same file, in the spool if it cannot be put now and there is room."""
+        with suppress(ServiceUnavailable):
+            return replace(fetched, data=self._in_hand(fetched.claim, fetched.data))
+        return fetched
 
     def _insist(self, say: Callable[[], T]) -> T:
         return insist(say, is_stopping=lambda: self.keeper.is_stopping)

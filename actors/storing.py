@@ -19,11 +19,11 @@ import structlog
 from actors.enqueue import Messages
 from actors.keeper import Keeper
 from actors.outage import insist
-from storage import claims, repairs, sweeps, webhooks
+from storage import claims, repairs, sweeps, tasks, webhooks
 from storage.claims import Spooled
 from storage.database import Database
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
-from storage.objects import Objects, Upload, object_key
+from storage.objects import SILENCE_S, Objects, Upload, object_key
 from storage.outcomes import Outcome
 from storage.retries import jittered
 from storage.spool import Spool
@@ -34,6 +34,11 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 POSTPONE_BASE_S = 1.0
 POSTPONE_CAP_S = 30.0
+# How long the bucket may be silent while a slot of the portal is held; and while a worker has the
+# file in memory, which has other things to do.
+HURRY_S, PATIENCE_S = 1.0, 10.0
+# What takes longer to be put is slow.
+SLOW_S = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -52,16 +57,15 @@ class Put:
 
 @dataclass
 class _Traffic:
-    """How many files are being put, and until when the bucket is taken to be away."""
+    """Since when files are being put, and until when the bucket is taken to be away."""
 
-    under_way: int = 0
+    begun: dict[int, float] = field(default_factory=dict)
     away_until: float = 0.0
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True)
 class Storer:
-    """What storing a file needs. Of so many `threads`, some are kept for other work."""
+    """What storing a file needs. So many `threads` may do it."""
 
     database: Database
     objects: Objects
@@ -76,10 +80,10 @@ class Storer:
 
     @property
     def is_free(self) -> bool:
-        """Whether the bucket answers, and one more may be put beside those that are."""
-        traffic = self._traffic
-        most = max(1, self.threads * 3 // 4)
-        return traffic.under_way < most and monotonic() >= traffic.away_until
+        """Whether the bucket answers, and does not keep half of all threads waiting."""
+        now = monotonic()
+        slow = sum(now - begun > SLOW_S for begun in [*self._traffic.begun.values()])
+        return slow * 2 < self.threads and now >= self._traffic.away_until
 
     def put(self, file: Spooled, data: bytes | None = None) -> tuple[Put | None, bool]:
         """What was put, if anything was, and whether the bucket is there.
@@ -87,6 +91,38 @@ class Storer:
         `data`: what is in the file, if it is not in the spool. If it cannot be put now it is laid
         there.
         """
+        with self._step(file) as span:
+            try:
+                limit_s = SILENCE_S if data is None else PATIENCE_S
+                return self._send(file, data, limit_s), True
+            except LeaseLost:
+                log.warning("claim taken back")
+                span.fail("LEASE_LOST")
+                self.discard(file.lease)
+            except (FileNotFoundError, TransientError):
+                span.fail("CORRUPT")
+                self._lost(file)
+            except ServiceUnavailable as error:
+                span.fail(error.reason)
+                self._postpone(file, data, error)
+                return None, False
+            return None, True
+
+    def put_at_once(self, file: Spooled, data: bytes) -> Put | None:
+        """What was put before its row says that it was fetched; None: that is to be told first."""
+        if not self.is_free:
+            return None
+        with self._step(file) as span:
+            try:
+                return self._send(file, data, HURRY_S)
+            except (LeaseLost, TransientError, ServiceUnavailable) as error:
+                span.fail(getattr(error, "reason", "LEASE_LOST"))
+                if isinstance(error, ServiceUnavailable):
+                    self._traffic.away_until = monotonic() + POSTPONE_BASE_S
+                return None
+
+    @contextmanager
+    def _step(self, file: Spooled) -> Iterator[Span]:
         with (
             structlog.contextvars.bound_contextvars(
                 job_id=str(file.job_id), document_id=str(file.document_id)
@@ -98,57 +134,40 @@ class Storer:
                 traceparent=file.traceparent,
             ) as span,
         ):
-            try:
-                return self._put(file, data, span)
-            except LeaseLost:
-                log.warning("claim taken back")
-                span.fail("LEASE_LOST")
-                self.discard(file.lease)
-                return None, True
+            yield span
 
-    def _put(self, file: Spooled, data: bytes | None, span: Span) -> tuple[Put | None, bool]:
+    def _send(self, file: Spooled, data: bytes | None, limit_s: float) -> Put:
         key = object_key(
             file.client, file.process_number, file.document_id, file.sha256, file.extension
         )
         is_unwanted = threading.Event()
-        try:
-            with (
-                self._counted(),
-                self.keeper.holding(file.lease, is_unwanted.set),
-                self.signals.request("s3", "PUT", SIZE_BYTES, file.size_bytes),
-            ):
-                self.objects.put(
-                    Upload(
-                        source=self.spool.path(file.lease) if data is None else data,
-                        key=key,
-                        size_bytes=file.size_bytes,
-                        sha256=file.sha256,
-                        content_type=file.content_type,
-                        name=file.name,
-                        is_wanted=lambda: not is_unwanted.is_set(),
-                    )
+        with (
+            self._counted(),
+            self.keeper.holding(file.lease, is_unwanted.set),
+            self.signals.request("s3", "PUT", SIZE_BYTES, file.size_bytes),
+        ):
+            self.objects.put(
+                Upload(
+                    source=self.spool.path(file.lease) if data is None else data,
+                    key=key,
+                    size_bytes=file.size_bytes,
+                    sha256=file.sha256,
+                    content_type=file.content_type,
+                    name=file.name,
+                    is_wanted=lambda: not is_unwanted.is_set(),
+                    limit_s=limit_s,
                 )
-        except (FileNotFoundError, TransientError):
-            span.fail("CORRUPT")
-            self._lost(file)
-        except ServiceUnavailable as error:
-            span.fail(error.reason)
-            self._postpone(file, data, error)
-            return None, False
-        else:
-            named = structlog.contextvars.get_contextvars()
-            return Put(file, key, data is not None, named), True
-        return None, True
+            )
+        return Put(file, key, data is not None, structlog.contextvars.get_contextvars())
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        with self._traffic.lock:
-            self._traffic.under_way += 1
+        thread = threading.get_ident()
+        self._traffic.begun[thread] = monotonic()
         try:
             yield
         finally:
-            with self._traffic.lock:
-                self._traffic.under_way -= 1
+            del self._traffic.begun[thread]
 
     def _lost(self, file: Spooled) -> None:
         log.warning("spool file gone or altered; it is fetched again")
@@ -229,6 +248,8 @@ class Storer:
                 # now, the sweep will.
                 with suppress(ServiceUnavailable):
                     sweeps.delete_unnamed(self.database, self.objects, [put.key])
+                if file.is_fresh:
+                    tasks.release(self.database, file.lease)
                 self.discard(file.lease)
             else:
                 self._told(put)
@@ -241,8 +262,8 @@ class Storer:
             if due is None:
                 due = webhooks.due(self.database, file.job_id)
             self.messages.send_webhooks(file.job_id, due)
-        elif outcome.wakes:
-            # A lane is free again. The worker that waited for it has gone on to other jobs.
+        if outcome.wakes:
+            # A lane is free again, say. Who waited for it has gone on to other jobs.
             self.messages.wake_lanes(file.job_id)
 
     def discard(self, lease: UUID) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from storage import answers, slots, steps
@@ -60,12 +61,16 @@ class Claim(Held):
     href: str
     listed_size_bytes: int | None
     listed_content_type: str | None
+    claim_time: datetime
     traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Spooled(Held):
-    """A checked file in this spool, to be stored under a key that holds its hash."""
+    """A checked file, to be stored under a key that holds its hash.
+
+    `is_fresh`: it has just been fetched, and its row does not say so yet.
+    """
 
     client: str
     process_number: str
@@ -77,6 +82,7 @@ class Spooled(Held):
     pause_count: int
     take_time: datetime
     traceparent: str | None = None
+    is_fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,7 @@ def claim_in(
     None: nothing is ready, or `lanes` documents are on their way already.
     """
     row = transaction.one(
-        f"{CLAIM} RETURNING documents.*",
+        f"{CLAIM} RETURNING documents.*, clock_timestamp() AS claim_time",
         job_id=job["job_id"],
         leases=[lease],
         spool_id=spool_id,
@@ -124,6 +130,7 @@ def claim_in(
         href=row["hrefs"][row["href_index"]],
         listed_size_bytes=row["listed_size_bytes"],
         listed_content_type=row["listed_content_type"],
+        claim_time=row["claim_time"],
         traceparent=job["traceparent"],
     )
 
@@ -230,10 +237,7 @@ def all_spooled(
     rows = database.call(
         steps.SPOOLED,
         **_held(claims),
-        sizes_bytes=[content.size_bytes for content in contents],
-        sha256s=[content.sha256 for content in contents],
-        content_types=[content.content_type for content in contents],
-        extensions=[content.extension for content in contents],
+        **_of(contents),
         are_taken=[claim.lease in taken for claim in claims],
         lease_s=lease_s,
     )
@@ -246,6 +250,11 @@ def all_spooled(
         if claim.lease in take_times
     }
     return recorded, wakes
+
+
+def fresh(claim: Claim, content: Content) -> Spooled:
+    """A file to be stored before its row is told that it was fetched."""
+    return replace(_spooled(claim, content, claim.claim_time), is_fresh=True)
 
 
 def _spooled(claim: Claim, content: Content, take_time: datetime) -> Spooled:
@@ -272,6 +281,16 @@ def _held(claims: Iterable[Held]) -> dict[str, list[UUID]]:
         *((each.job_id, each.document_id, each.lease) for each in claims), strict=True
     )
     return {"job_ids": [*job_ids], "document_ids": [*document_ids], "leases": [*leases]}
+
+
+def _of(contents: Sequence[Content | Spooled]) -> dict[str, list[Any]]:
+    """The arguments of a step that say what is in files."""
+    return {
+        "sizes_bytes": [content.size_bytes for content in contents],
+        "sha256s": [content.sha256 for content in contents],
+        "content_types": [content.content_type for content in contents],
+        "extensions": [content.extension for content in contents],
+    }
 
 
 def _is_in(database: Database, claim: Held, state: DocumentState) -> bool:
@@ -521,18 +540,19 @@ class Recorded:
 
     `stored`: AVAILABLE now. `last`: of their jobs, and not recorded yet: `stored_last` does.
     Those in neither are no longer ours. `wakes`: how many lanes are free of jobs that had all of
-    them taken.
+    them taken. `begins`: how many requests more may begin, after the answers that were good.
     """
 
     stored: set[UUID]
     last: set[UUID]
     wakes: dict[UUID, int]
+    begins: int
 
 
 def stored(database: Database, file: Spooled, object_key: str, *, lanes: int) -> Outcome:
     """The bucket holds the file: AVAILABLE, and the end of the job if it was the last.
 
-    `wakes` is 1 when all `lanes` of the job were taken until now. Raises LeaseLost, also when a
+    `wakes` when all `lanes` of the job were taken until now. Raises LeaseLost, also when a
     sweep has deleted the object meanwhile: the clock then has it put again.
     """
     done = all_stored(database, [(file, object_key)], lanes=lanes)
@@ -540,7 +560,8 @@ def stored(database: Database, file: Spooled, object_key: str, *, lanes: int) ->
         return stored_last(database, file, object_key, lanes=lanes)
     if not done.stored:
         raise LeaseLost("The claim on this document is no longer ours.")
-    return Outcome(None, job_has_ended=False, wakes=done.wakes.get(file.job_id, 0))
+    wakes = max(done.begins, done.wakes.get(file.job_id, 0))
+    return Outcome(None, job_has_ended=False, wakes=wakes)
 
 
 def all_stored(database: Database, files: Sequence[tuple[Spooled, str]], *, lanes: int) -> Recorded:
@@ -548,11 +569,12 @@ def all_stored(database: Database, files: Sequence[tuple[Spooled, str]], *, lane
     rows = database.call(
         steps.STORED,
         **_held(file for file, _ in files),
-        sizes_bytes=[file.size_bytes for file, _ in files],
+        **_of([file for file, _ in files]),
         object_keys=[key for _, key in files],
         take_times=[file.take_time for file, _ in files],
         lanes=lanes,
     )
+    for_others = rows.pop()
     stored = {row["lease"] for row in rows if row["revision"]}
     if stored:
         database.counted(DOCUMENTS_ENDED, DocumentState.AVAILABLE, "", by=len(stored))
@@ -560,6 +582,7 @@ def all_stored(database: Database, files: Sequence[tuple[Spooled, str]], *, lane
         stored,
         {row["lease"] for row in rows if row["lease"] and not row["revision"]},
         {row["job_id"]: row["freed_lanes"] for row in rows if not row["lease"]},
+        answers.wakes(was_away=for_others["was_away"], growth=for_others["growth"]),
     )
 
 
@@ -571,13 +594,17 @@ def stored_last(database: Database, file: Spooled, object_key: str, *, lanes: in
         document_id=file.document_id,
         lease=file.lease,
         size_bytes=file.size_bytes,
+        sha256=file.sha256,
+        content_type=file.content_type,
+        extension=file.extension,
         object_key=object_key,
         take_time=file.take_time,
     )
     if completed:
         database.counted(DOCUMENTS_ENDED, DocumentState.AVAILABLE, "")
         database.counted(JOBS_ENDED, JobState.COMPLETED)
-        return Outcome(None, job_has_ended=True, due_webhooks=completed["due_webhooks"])
+        begins = answers.wakes(was_away=bool(completed["was_away"]), growth=completed["growth"])
+        return Outcome(None, True, begins, due_webhooks=completed["due_webhooks"])
     with database.transaction() as transaction:
         job = _advance_job(
             transaction,
@@ -594,13 +621,22 @@ def stored_last(database: Database, file: Spooled, object_key: str, *, lanes: in
             file,
             DocumentState.AVAILABLE,
             job["revision"],
-            steps.AVAILABLE.format(object_key="%(object_key)s"),
+            steps.AVAILABLE.format(
+                object_key="%(object_key)s", is_fresh=f"state = '{DocumentState.DOWNLOADING}'"
+            )
+            + ", size_bytes = %(size_bytes)s, sha256 = %(sha256)s,"
+            " content_type = %(content_type)s, extension = %(extension)s",
             condition=" AND "
             + steps.NOT_SWEPT.format(object_key="%(object_key)s", take_time="%(take_time)s"),
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            content_type=file.content_type,
+            extension=file.extension,
             object_key=object_key,
             take_time=file.take_time,
         )
+        begins = answers.good(transaction, file.lease, job["court"]) if file.is_fresh else 0
         transaction.count(DOCUMENTS_ENDED, DocumentState.AVAILABLE, "")
         has_ended = end_if_over(transaction, job)["end_time"] is not None
         taken = transaction.only(TAKEN_LANES, job_id=file.job_id)["count"]
-        return Outcome(None, has_ended, wakes=int(taken >= lanes - 1))
+        return Outcome(None, has_ended, wakes=max(begins, int(taken >= lanes - 1)))

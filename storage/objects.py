@@ -30,6 +30,7 @@ from minio.time import to_amz_date
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
 from storage.settings import Settings
 
+CONNECT_S, SILENCE_S = 5.0, 60.0
 MIB = 1024 * 1024
 # One PUT up to this size; above it parts of this size, so that memory stays constant.
 PART_BYTES = 8 * MIB
@@ -104,7 +105,8 @@ class ObjectStore:
 class Upload:
     """A file to be stored: where it lies, or what is in it, and what is known of it.
 
-    `is_wanted` is asked before each part; once it says no, the upload is given up.
+    `is_wanted` is asked before each part; once it says no, the upload is given up. `limit_s`: how
+    long the store may be silent, in seconds, each time that it is tried.
     """
 
     source: Path | bytes
@@ -114,6 +116,7 @@ class Upload:
     content_type: str
     name: str
     is_wanted: Callable[[], bool] = lambda: True
+    limit_s: float = SILENCE_S
 
 
 class Objects:
@@ -122,7 +125,7 @@ class Objects:
     def __init__(self, store: ObjectStore, *, max_connections: int) -> None:
         self._store = store
         self._http = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=5, read=60),
+            timeout=urllib3.Timeout(connect=CONNECT_S, read=SILENCE_S),
             maxsize=max(max_connections, PARALLEL_HEADS),
             blocksize=BLOCK_BYTES,
             retries=urllib3.Retry(
@@ -198,7 +201,14 @@ class Objects:
             date=date,
         )
         sent = {name: str(value) for name, value in signed.items()}
-        answer = self._pool.urlopen("PUT", url.path, body=body, headers=sent, redirect=False)
+        answer = self._pool.urlopen(
+            "PUT",
+            url.path,
+            body=body,
+            headers=sent,
+            redirect=False,
+            timeout=urllib3.Timeout(connect=CONNECT_S, read=upload.limit_s),
+        )
         if answer.status != 200:
             raise _refusal(answer)
 

@@ -68,6 +68,7 @@ DOCUMENT_MOVES: dict[DocumentState, frozenset[DocumentState]] = {
     DocumentState.DOWNLOADING: frozenset(
         {
             DocumentState.DOWNLOADED,
+            DocumentState.AVAILABLE,  # put at once by whoever fetched it
             DocumentState.PENDING,  # a transient failure, or a lost lease
             DocumentState.FAILED,
             DocumentState.CANCELLED,

@@ -122,6 +122,7 @@ NEXT = Function(
         "href": "text",
         "listed_size_bytes": "bigint",
         "listed_content_type": "text",
+        "claim_time": "timestamptz",
         "traceparent": "text",
         "client": "text",
         # Of a job whose case is to be listed, which has no document yet.
@@ -167,14 +168,15 @@ BEGIN
         IF chosen.needs_listing THEN
             RETURN QUERY {_CLAIM_LISTING}
                 RETURNING jobs.listing_lease, jobs.job_id, jobs.revision, jobs.process_number,
-                    NULL::uuid, NULL, NULL, NULL::bigint, NULL, jobs.traceparent, jobs.client,
+                    NULL::uuid, NULL, NULL, NULL::bigint, NULL, NULL::timestamptz,
+                    jobs.traceparent, jobs.client,
                     jobs.listing_doubt_time IS NOT NULL, {listing_claims.HAS_HISTORY};
         ELSE
             RETURN QUERY {_CLAIM}
                 RETURNING documents.lease, job.job_id, documents.revision, job.process_number,
                     documents.document_id, documents.name, hrefs[href_index + 1],
-                    documents.listed_size_bytes, documents.listed_content_type, job.traceparent,
-                    job.client, NULL::boolean, NULL::boolean;
+                    documents.listed_size_bytes, documents.listed_content_type,
+                    clock_timestamp(), job.traceparent, job.client, NULL::boolean, NULL::boolean;
         END IF;
         GET DIAGNOSTICS claimed = ROW_COUNT;
         IF claimed < taken THEN
@@ -193,6 +195,12 @@ END""",
 )
 
 _HELD = {"job_ids": "uuid[]", "document_ids": "uuid[]", "leases": "uuid[]"}
+_CONTENTS = {
+    "sizes_bytes": "bigint[]",
+    "sha256s": "text[]",
+    "content_types": "text[]",
+    "extensions": "text[]",
+}
 # Whoever locks several jobs locks them in one order; and one that somebody does not let go of must
 # not hold up the documents of others for long.
 _LOCK = """
@@ -222,6 +230,7 @@ def _moved(
     told AS MATERIALIZED ({told}),
     numbered AS (
         SELECT told.*, jobs.revision AS job_revision, jobs.court,
+            document.state = '{DocumentState.DOWNLOADING}' AS is_fresh,
             row_number() OVER (PARTITION BY told.job_id) AS number {more}
         FROM told JOIN jobs ON jobs.job_id = told.job_id AND end_time IS NULL
         CROSS JOIN LATERAL (
@@ -237,14 +246,35 @@ def _moved(
         RETURNING held.*)"""
 
 
+# What is known of a file, once it is fetched.
+_CONTENT = (
+    "size_bytes = {file}.size_bytes, sha256 = {file}.sha256,"
+    " content_type = {file}.content_type, extension = {file}.extension"
+)
+_TOLD_CONTENTS = {
+    "size_bytes": "sizes_bytes",
+    "sha256": "sha256s",
+    "content_type": "content_types",
+    "extension": "extensions",
+}
+# What a good answer means for its court and its slots; `fresh` are those that have just been given.
+_ANSWERED = f"""
+        alive AS ({with_variables(courts.ALIVE, answers="(SELECT lease, court FROM fresh)")}),
+        freed AS (UPDATE slots SET {slots.UNTAKEN} FROM fresh WHERE slots.lease = fresh.lease)"""
+# And for how much may be asked at once, after so many `answers`.
+_EASED = f"""
+    growth := 0;
+    FOR i IN 1..answers LOOP
+        {pauses.EASE} INTO has_grown;
+        EXIT WHEN NOT FOUND;
+        growth := growth + has_grown::integer;
+    END LOOP;"""
+
 SPOOLED = Function(
     "autos_spooled",
     {
         **_HELD,
-        "sizes_bytes": "bigint[]",
-        "sha256s": "text[]",
-        "content_types": "text[]",
-        "extensions": "text[]",
+        **_CONTENTS,
         # Whether whoever fetched it has it in memory and puts it, leased for that.
         "are_taken": "boolean[]",
         "lease_s": "double precision",
@@ -259,28 +289,19 @@ SPOOLED = Function(
         "growth": "integer",
     },
     f"""
-DECLARE done integer := 0; was boolean;
+DECLARE answers integer := 0; was boolean := false; has_grown boolean;
 BEGIN
     {_LOCK}
-    growth := 0;
-    was := false;
     FOR lease, job_id, revision, take_time, was_away IN
         WITH {
         _moved(
-            _told(
-                size_bytes="sizes_bytes",
-                sha256="sha256s",
-                content_type="content_types",
-                extension="extensions",
-                is_taken="are_taken",
-            ),
+            _told(**_TOLD_CONTENTS, is_taken="are_taken"),
             DocumentState.DOWNLOADED,
             "lease_until = CASE WHEN held.is_taken"
             " THEN clock_timestamp() + %(lease_s)s * interval '1 second' END,"
             f" spool_id = CASE WHEN held.is_taken THEN '{NOWHERE}' ELSE spool_id END,"
-            " attempt_count = attempt_count + 1, pause_count = 0,"
-            " failing_since = NULL, size_bytes = held.size_bytes, sha256 = held.sha256,"
-            " content_type = held.content_type, extension = held.extension",
+            " attempt_count = attempt_count + 1, pause_count = 0, failing_since = NULL, "
+            + _CONTENT.format(file="held"),
         )
     }, advanced AS (
             UPDATE jobs SET revision = last, update_time = clock_timestamp(),
@@ -288,21 +309,15 @@ BEGIN
             FROM (SELECT moved.job_id, max(next_revision) AS last FROM moved
                   GROUP BY moved.job_id) AS theirs
             WHERE jobs.job_id = theirs.job_id),
-        alive AS ({with_variables(courts.ALIVE, answers="(SELECT lease, court FROM moved)")}),
-        freed AS (
-            UPDATE slots SET {slots.UNTAKEN} FROM moved WHERE slots.lease = moved.lease)
+        fresh AS (SELECT * FROM moved), {_ANSWERED}
         SELECT moved.lease, moved.job_id, next_revision, clock_timestamp(),
             coalesce(alive.was_away, false)
         FROM moved LEFT JOIN alive USING (court)
     LOOP
-        done := done + 1; was := was OR was_away;
+        answers := answers + 1; was := was OR was_away;
         RETURN NEXT;
     END LOOP;
-    FOR i IN 1..done LOOP
-        {pauses.EASE} INTO was_away;
-        EXIT WHEN NOT FOUND;
-        growth := growth + was_away::integer;
-    END LOOP;
+    {_EASED}
     lease := NULL; job_id := NULL; revision := NULL; take_time := NULL; was_away := was;
     RETURN NEXT;
 END""",
@@ -310,7 +325,10 @@ END""",
 
 AVAILABLE = (
     "lease = NULL, lease_until = NULL, spool_id = NULL, object_key = {object_key},"
-    " error_reason = NULL, error_message = NULL, error_is_retryable = NULL"
+    " error_reason = NULL, error_message = NULL, error_is_retryable = NULL,"
+    " attempt_count = attempt_count + ({is_fresh})::integer,"
+    " pause_count = CASE WHEN {is_fresh} THEN 0 ELSE pause_count END,"
+    " failing_since = CASE WHEN {is_fresh} THEN NULL ELSE failing_since END"
 )
 NOT_SWEPT = (
     "NOT EXISTS (SELECT FROM swept_objects"
@@ -387,36 +405,45 @@ BEGIN
 END""",
 )
 
+# Files that the bucket holds: those that lay in the spool, and fresh ones, of which the rows were
+# not told that they were fetched.
 STORED = Function(
     "autos_stored",
     {
         **_HELD,
-        "sizes_bytes": "bigint[]",
+        **_CONTENTS,
         "object_keys": "text[]",
         "take_times": "timestamptz[]",
         "lanes": "integer",
     },
     {
-        # Null in the last rows: of what jobs so many lanes more are free than were.
+        # Null in the last rows: of what jobs so many lanes more are free than were; and, without a
+        # job, what the fresh ones mean for others.
         "lease": "uuid",
         "job_id": "uuid",
         # Null: the last one of its job, which is not recorded in this way.
         "revision": "bigint",
         "freed_lanes": "bigint",
+        "was_away": "boolean",
+        "growth": "integer",
     },
     f"""
-DECLARE ours uuid[] := '{{}}';
+DECLARE
+    ours uuid[] := '{{}}'; is_answer boolean; answers integer := 0; was boolean := false;
+    has_grown boolean;
 BEGIN
     {_LOCK}
     -- Taken here, so that the next statement sees what a sweep has noted before it.
     PERFORM {lock_key("key", "_shared")} FROM
         (SELECT unnest(%(object_keys)s) AS key ORDER BY 1) AS sorted;
-    FOR lease, job_id, revision IN
+    FOR lease, job_id, revision, is_answer, was_away IN
         WITH {
         _moved(
-            _told(size_bytes="sizes_bytes", object_key="object_keys", take_time="take_times"),
+            _told(**_TOLD_CONTENTS, object_key="object_keys", take_time="take_times"),
             DocumentState.AVAILABLE,
-            AVAILABLE.format(object_key="held.object_key"),
+            AVAILABLE.format(object_key="held.object_key", is_fresh="held.is_fresh")
+            + ", "
+            + _CONTENT.format(file="held"),
             more=", completed_documents + failed_documents + cancelled_documents AS ended,"
             " total_documents",
             unless="held.ended + held.number >= held.total_documents OR NOT "
@@ -425,24 +452,32 @@ BEGIN
     }, advanced AS (
             UPDATE jobs SET revision = last, update_time = clock_timestamp(),
                 completed_documents = completed_documents + documents,
-                stored_bytes = stored_bytes + bytes
+                stored_bytes = stored_bytes + bytes,
+                files_failing_since = CASE WHEN are_fresh THEN NULL ELSE files_failing_since END
             FROM (SELECT moved.job_id, max(next_revision) AS last, count(*) AS documents,
-                      sum(size_bytes) AS bytes FROM moved GROUP BY moved.job_id) AS theirs
-            WHERE jobs.job_id = theirs.job_id)
-        SELECT moved.lease, moved.job_id, next_revision FROM moved
-        UNION ALL SELECT held.lease, held.job_id, NULL FROM held
+                      sum(size_bytes) AS bytes, bool_or(is_fresh) AS are_fresh
+                  FROM moved GROUP BY moved.job_id) AS theirs
+            WHERE jobs.job_id = theirs.job_id),
+        fresh AS (SELECT * FROM moved WHERE is_fresh), {_ANSWERED}
+        SELECT moved.lease, moved.job_id, next_revision, is_fresh, coalesce(alive.was_away, false)
+        FROM moved LEFT JOIN alive USING (court)
+        UNION ALL SELECT held.lease, held.job_id, NULL, false, false FROM held
             WHERE ended + number >= total_documents
     LOOP
         IF revision IS NOT NULL THEN ours := ours || job_id; END IF;
+        answers := answers + is_answer::integer; was := was OR was_away;
         RETURN NEXT;
     END LOOP;
     -- Counted in a statement of its own: only one that begins under the jobs' locks sees all.
-    RETURN QUERY SELECT NULL::uuid, theirs.job_id, NULL::bigint, theirs.stored
+    RETURN QUERY SELECT NULL::uuid, theirs.job_id, NULL::bigint, theirs.stored, false, 0
         FROM (SELECT job_id, count(*) AS stored, ({
         with_variables(TAKEN_LANES, job_id="each.job_id")
     })
               AS taken FROM unnest(ours) AS each(job_id) GROUP BY each.job_id) AS theirs
         WHERE taken + theirs.stored >= %(lanes)s;
+    {_EASED}
+    lease := NULL; job_id := NULL; revision := NULL; was_away := was;
+    RETURN NEXT;
 END""",
 )
 
@@ -456,23 +491,48 @@ COMPLETED = Function(
         "document_id": "uuid",
         "lease": "uuid",
         "size_bytes": "bigint",
+        "sha256": "text",
+        "content_type": "text",
+        "extension": "text",
         "object_key": "text",
         "take_time": "timestamptz",
     },
-    {"job_id": "uuid", "revision": "bigint", "due_webhooks": "integer[]"},
+    {
+        "job_id": "uuid",
+        "revision": "bigint",
+        "due_webhooks": "integer[]",
+        "was_away": "boolean",
+        "growth": "integer",
+    },
     f"""
-DECLARE job record; event uuid := gen_random_uuid();
+DECLARE
+    job record; document record; answer record; event uuid := gen_random_uuid();
+    answers integer; has_grown boolean;
 BEGIN
     SELECT * FROM jobs WHERE job_id = %(job_id)s AND end_time IS NULL FOR UPDATE INTO job;
     IF NOT FOUND OR job.completed_documents + 1 <> job.total_documents THEN RETURN; END IF;
     -- Taken here, so that the next statement sees what a sweep has noted before it.
     PERFORM {lock_key("%(object_key)s", "_shared")};
     UPDATE documents SET state = '{DocumentState.AVAILABLE}', revision = job.revision + 1,
-        {AVAILABLE.format(object_key="%(object_key)s")}
-    WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND lease = %(lease)s
+        {AVAILABLE.format(object_key="%(object_key)s", is_fresh="was.is_fresh")},
+        {_CONTENT.format(file="was")}
+    FROM (SELECT lease, state = '{DocumentState.DOWNLOADING}' AS is_fresh,
+              %(size_bytes)s AS size_bytes, %(sha256)s AS sha256,
+              %(content_type)s AS content_type, %(extension)s AS extension
+          FROM documents WHERE lease = %(lease)s FOR UPDATE) AS was
+    WHERE documents.lease = was.lease
+        AND job_id = %(job_id)s AND document_id = %(document_id)s
         AND state IN ({in_list(sources_of(DocumentState.AVAILABLE))})
-        AND {NOT_SWEPT.format(object_key="%(object_key)s", take_time="%(take_time)s")};
+        AND {NOT_SWEPT.format(object_key="%(object_key)s", take_time="%(take_time)s")}
+    RETURNING is_fresh::integer INTO answers;
     IF NOT FOUND THEN RETURN; END IF;
+    IF answers > 0 THEN
+        {with_variables(courts.ALIVE, answers="(SELECT %(lease)s AS lease, job.court AS court)")}
+            INTO answer;
+        {with_variables(slots.FREE_ALL, leases="ARRAY[%(lease)s]")};
+        was_away := coalesce(answer.was_away, false);
+    END IF;
+    {_EASED}
     UPDATE jobs SET revision = revision + 1, completed_documents = completed_documents + 1,
         stored_bytes = stored_bytes + %(size_bytes)s WHERE job_id = %(job_id)s;
     {

@@ -20,6 +20,8 @@ TIMEOUT_S = 0.5
 QUIET_S = 2.0
 # What changes within this time after a message is told together in the next one.
 GATHER_S = 0.01
+# And while nobody has listened to so many messages in a row.
+UNHEARD, UNHEARD_GATHER_S = 10, 0.05
 # A thread that has had nothing to tell for this long ends.
 IDLE_S = 1.0
 
@@ -38,6 +40,7 @@ class Wakeups:
         self._has_news = threading.Event()
         self._news: dict[UUID, int] = {}
         self._is_running = False
+        self._unheard = 0
 
     def announce(self, job_id: UUID, revision: int) -> None:
         """Tells every watching server that `job_id` has reached `revision`: at once, or soon."""
@@ -49,6 +52,7 @@ class Wakeups:
         self._has_news.set()
 
     def _run(self) -> None:
+        self._unheard = 0
         while self._has_news.wait(IDLE_S) or not self._has_ended():
             self._has_news.clear()
             with self._lock:
@@ -63,11 +67,13 @@ class Wakeups:
 
     def _tell(self, news: dict[UUID, int]) -> float:
         """Seconds until more should be told."""
+        told = ";".join(f"{job} {rev}" for job, rev in news.items())
         try:
-            self._client.publish(CHANNEL, ";".join(f"{job} {rev}" for job, rev in news.items()))
+            is_heard = self._client.publish(CHANNEL, told) > 0
         except redis.RedisError:
             return QUIET_S
-        return GATHER_S
+        self._unheard = 0 if is_heard else self._unheard + 1
+        return GATHER_S if self._unheard < UNHEARD else UNHEARD_GATHER_S
 
 
 def told(message: str) -> Iterator[tuple[UUID, int]]:

@@ -154,17 +154,13 @@ def test_workers_killed_with_files_in_memory_cost_only_those(
     assert s3
     with stopped(s3):
         job = start(hasty, hasty.portal.add_case(documents=12)).job
-        await_job(hasty, job.job_id, lambda job: _fetched(hasty, job) == LANES)
+        until(lambda: sum(_times_asked(hasty, job)) == LANES, PATIENCE_S, "Not fetched.")
         kill(hasty, "worker")
 
     ended = finish(hasty, job.job_id)
 
     _assert_whole(hasty, ended)
     assert _times_asked(hasty, ended) == [2] * LANES + [1] * (12 - LANES)
-
-
-def _fetched(autos: Autos, job: pb.Job) -> int:
-    return sum(d.state == pb.DOCUMENT_STATE_DOWNLOADED for d in documents(autos, job))
 
 
 def test_a_watcher_whose_server_is_killed_goes_on_where_it_was(hasty: Autos) -> None:

@@ -6,6 +6,7 @@ what is not told to go on stands still.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -58,6 +59,19 @@ class Office:
     downloader: Downloader
     uploader: Uploader
     asker: Asker
+
+    def storing(self, objects: Objects | None = None, *, at_once: bool, threads: int = 1) -> Office:
+        """The same, but small files are put by whoever fetched them, into this bucket.
+
+        `at_once`: before their rows are told that they were fetched.
+        """
+        storer = self.uploader.storer
+        storer = replace(storer, objects=objects or storer.objects)
+        downloader = replace(self.downloader, storer=storer)
+        asker = replace(self.asker, downloader=downloader, storer=storer, threads=threads)
+        # As if no request had taken any time; or for ever.
+        asker.turns._busy_s = -1.0 if at_once else math.inf
+        return replace(self, downloader=downloader, asker=asker)
 
     def list_job(self, job_id: UUID) -> None:
         """Lists this job, if it may be listed now, and does nothing else."""

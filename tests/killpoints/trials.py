@@ -128,7 +128,7 @@ POINTS = (
     _point(
         "retried-not-sent", "committed-not-sent", action="retry", documents=1, faults=_NONE_GOOD
     ),
-    _point("spooled-not-sent", faults=_FAILING),
+    _point("spooled-not-sent", size_bytes=_SPOOLED, faults=_FAILING),
     _point("ended-not-told"),
     _point("spooled-ended-not-told", "ended-not-told", size_bytes=_SPOOLED),
     _point("failed-not-told", documents=1, faults=_NONE_GOOD),

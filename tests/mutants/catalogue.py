@@ -28,6 +28,7 @@ RERUNS = "tests/integration/test_reruns.py"
 LISTING = "tests/integration/test_listing.py"
 STARTS = "tests/integration/test_starts.py"
 BATCHES = "tests/integration/test_batches.py"
+STORING = "tests/integration/test_storing.py"
 TOKENS = "tests/integration/test_tokens.py"
 CALLERS = "tests/integration/test_callers.py"
 LIMITS = "tests/integration/test_limits.py"
@@ -88,8 +89,8 @@ _LEASES = (
     _mutant(
         "the check that a claim is abandoned before it is taken back",
         "storage/claims.py",
-        'f"SELECT FROM documents WHERE lease = %(lease)s AND {ABANDONED[state]} FOR UPDATE"',
-        '"SELECT FROM documents WHERE lease = %(lease)s FOR UPDATE"',
+        'f" WHERE lease = %(lease)s AND {ABANDONED[state]} FOR UPDATE"',
+        'f" WHERE lease = %(lease)s FOR UPDATE"',
         CLAIMS,
         REPAIRS,
     ),
@@ -320,8 +321,8 @@ _ONCE = (
     _mutant(
         "the state check of an end",
         "storage/ending.py",
-        " AND state IN ({in_list(sources_of(state))})\n        RETURNING *",
-        "\n        RETURNING *",
+        " AND state IN ({in_list(sources)})\nRETURNING *",
+        "\nRETURNING *",
         CLAIMS,
         REPAIRS,
     ),
@@ -717,10 +718,89 @@ _GUEST = (
     _mutant(
         "a file that cannot be recorded with others",
         "actors/upload.py",
-        "        if turn.put and not turn.is_recorded:\n"
-        "            self._record(turn.put)\n        return file",
-        "        return file",
+        "            if turn.put and not turn.put.is_recorded:\n"
+        "                self.storer.record(turn.put)\n",
+        "            pass\n",
         BATCHES,
+    ),
+    _mutant(
+        "a file that whoever fetched it cannot record with others",
+        "actors/asker.py",
+        "        elif self.storer and isinstance(turn.done, Put) and not turn.done.is_recorded:\n"
+        "            self.storer.record(turn.done)\n",
+        "",
+        BATCHES,
+    ),
+    _mutant(
+        "the spool for what cannot be put from memory",
+        "actors/storing.py",
+        "                self.spool.keep(file.lease, data)\n",
+        "                pass\n",
+        STORING,
+    ),
+    _mutant(
+        "the way by the spool while the bucket is away or slow",
+        "actors/storing.py",
+        "return slow * 2 < self.threads and now >= self._traffic.away_until",
+        "return True",
+        STORING,
+    ),
+    _mutant(
+        "the limit to how long a bucket may be silent while a slot is held",
+        "actors/storing.py",
+        "return self._send(file, data, HURRY_S)",
+        "return self._send(file, data, 20.0)",
+        STORING,
+    ),
+    _mutant(
+        "that what is in memory lies in no spool",
+        "storage/steps.py",
+        "THEN '{NOWHERE}' ELSE spool_id END",
+        "THEN spool_id ELSE spool_id END",
+        STORING,
+    ),
+    _mutant(
+        "the slots of a file that is put before its row is told of it",
+        "storage/steps.py",
+        "FROM moved WHERE is_fresh)",
+        "FROM moved WHERE false)",
+        STORING,
+    ),
+    _mutant(
+        "the slots of a fresh file that was cancelled",
+        "actors/storing.py",
+        "                    tasks.release(self.database, file.lease)\n",
+        "                    pass\n",
+        STORING,
+    ),
+    _mutant(
+        "that a completed job has all of its documents",
+        "storage/steps.py",
+        "IF NOT FOUND OR job.completed_documents + 1 <> job.total_documents THEN RETURN; END IF;",
+        "IF NOT FOUND THEN RETURN; END IF;",
+        STORING,
+    ),
+    _mutant(
+        "the fencing token of a completed job's last document",
+        "storage/steps.py",
+        "FROM documents WHERE lease = %(lease)s FOR UPDATE) AS was",
+        "FROM documents WHERE document_id = %(document_id)s FOR UPDATE) AS was",
+        CLAIMS,
+    ),
+    _mutant(
+        "the lease check of a listing that is recorded in one step",
+        "storage/listing_claims.py",
+        "WHERE job_id = %(job_id)s AND listing_lease = %(lease)s FOR UPDATE INTO job;",
+        "WHERE job_id = %(job_id)s FOR UPDATE INTO job;",
+        "tests/integration/test_jobs.py",
+        "tests/integration/test_listing.py",
+    ),
+    _mutant(
+        "what an earlier job stored of a case",
+        "storage/listing_claims.py",
+        "AND earlier.process_number = jobs.process_number AND earlier.listed_time IS NOT NULL)",
+        "AND earlier.process_number = jobs.process_number AND false)",
+        "tests/integration/test_listing.py",
     ),
     _mutant(
         "the number of slots of a court",

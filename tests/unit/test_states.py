@@ -93,8 +93,8 @@ def test_a_retry_fetches_what_failed_or_finds_it_stored_by_another_job() -> None
 
 
 def test_only_a_stored_file_makes_a_document_available() -> None:
-    # The own one, or for a retry another job's.
-    assert sources_of(DocumentState.AVAILABLE) == ("DOWNLOADED", "FAILED")
+    # The own one, put from the spool or by whoever fetched it, or for a retry another job's.
+    assert sources_of(DocumentState.AVAILABLE) == ("DOWNLOADED", "DOWNLOADING", "FAILED")
     assert sources_of(DocumentState.DOWNLOADED) == ("DOWNLOADING",)
 
 

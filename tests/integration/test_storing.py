@@ -1,0 +1,338 @@
+"""Small files are put by whoever fetched them; what cannot be put lies in the spool."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from actors.download import Fetched
+from storage import claims, jobs, listing_claims, repairs
+from storage.database import Database
+from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
+from storage.listing_claims import outlook
+from storage.objects import Objects, ObjectStore
+from storage.spool import NOWHERE, SMALL_BYTES, Spool
+from tests.integration import guest, scenes
+from tests.integration import office as offices
+from tests.integration.office import Office
+from tests.integration.scenes import BUSY, CLIENT, HOOK, LANES, PDF, POLICY
+
+DOCUMENTS = 7
+GONE = PermanentError("NOT_FOUND", "The portal does not have it.")
+ROOM_BYTES = 2**32
+
+
+@pytest.fixture
+def office(
+    database: Database, objects: Objects, redis_url: str, tmp_path: Path
+) -> Iterator[Office]:
+    """An office whose spool has room in plenty."""
+    spool = Spool(tmp_path / "spool", uuid4(), ROOM_BYTES)
+    with offices.opened(database, objects, redis_url, spool) as opened:
+        yield opened
+
+
+@pytest.fixture
+def away(store: ObjectStore) -> Objects:
+    """A bucket that cannot be reached."""
+    return Objects(replace(store, endpoint_url="http://127.0.0.1:1"), max_connections=1)
+
+
+@pytest.fixture
+def silent(store: ObjectStore) -> Iterator[Objects]:
+    """A bucket that takes connections and says nothing."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        yield Objects(replace(store, endpoint_url=url), max_connections=1)
+
+
+@pytest.fixture(params=[False, True], ids=["once-told", "at-once"])
+def at_once(request: pytest.FixtureRequest) -> bool:
+    """Whether files are put before their rows are told that they were fetched."""
+    return bool(request.param)
+
+
+def _held_slots(database: Database) -> int:
+    with database.single() as transaction:
+        return int(
+            transaction.only("SELECT count(*) FROM slots WHERE lease_until > clock_timestamp()")[
+                "count"
+            ]
+        )
+
+
+def _files(office: Office) -> list[Path]:
+    return [*office.uploader.spool.leases(older_than_s=0, now=2**40).values()]
+
+
+def _is_stored(office: Office, objects: Objects, job_id: UUID) -> bool:
+    rows = scenes.documents(office.database, job_id)
+    sizes = {row["object_key"]: row["size_bytes"] for row in rows}
+    assert {(row["state"], row["attempt_count"]) for row in rows} == {("AVAILABLE", 1)}
+    assert len({row["revision"] for row in rows}) == len(rows)
+    return objects.present(sizes) == set(sizes)
+
+
+def test_a_small_file_is_put_without_lying_in_the_spool(
+    office: Office, objects: Objects, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    told, real = list[int](), claims.all_spooled
+
+    def all_spooled(database: Database, files: Any, **more: Any) -> Any:
+        told.append(len(files))
+        return real(database, files, **more)
+
+    monkeypatch.setattr(claims, "all_spooled", all_spooled)
+    number = office.sandbox.add_case(documents=DOCUMENTS)
+
+    job_id = office.storing(at_once=at_once).run(number)
+
+    assert scenes.job(office.database, job_id)["state"] == "COMPLETED"
+    assert _is_stored(office, objects, job_id)
+    assert office.files_asked(number) == [1] * DOCUMENTS
+    assert bool(told) is not at_once
+    assert _held_slots(office.database) == 0
+    assert _files(office) == []
+
+
+def test_a_large_file_goes_by_the_spool(office: Office, objects: Objects, at_once: bool) -> None:
+    number = office.sandbox.add_case(documents=1, size=SMALL_BYTES + 1)
+    storing = office.storing(at_once=at_once)
+
+    job_id = office.begin(number)
+    storing.asker.list_documents(job_id)
+
+    (row,) = scenes.documents(office.database, job_id)
+    assert (row["state"], row["spool_id"]) == ("DOWNLOADED", office.uploader.spool.spool_id)
+    assert len(_files(office)) == 1
+    storing.work()
+    assert _is_stored(office, objects, job_id)
+
+
+def test_while_the_bucket_is_away_files_wait_in_the_spool_and_the_portal_is_not_asked_again(
+    office: Office, objects: Objects, away: Objects, at_once: bool
+) -> None:
+    number = office.sandbox.add_case(documents=LANES)
+    job_id = office.begin(number)
+
+    office.storing(away, at_once=at_once).asker.list_documents(job_id)
+
+    rows = scenes.documents(office.database, job_id)
+    assert {row["state"] for row in rows} == {"DOWNLOADED"}
+    assert {row["spool_id"] for row in rows} == {office.uploader.spool.spool_id}
+    assert len(_files(office)) == LANES
+    scenes.age(office.database, job_id, 60)
+    office.work()
+    assert _is_stored(office, objects, job_id)
+    assert office.files_asked(number) == [1] * LANES
+    assert _files(office) == []
+
+
+def test_a_bucket_that_says_nothing_holds_no_slot_for_long(
+    office: Office, silent: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.storing.HURRY_S", 0.05)
+    number = office.sandbox.add_case(documents=1)
+    job_id = office.begin(number)
+    storing = office.storing(silent, at_once=True)
+    office.list_job(job_id)
+    claim = scenes.claimed(office.database, job_id, spool_id=office.uploader.spool.spool_id)
+    fetched = storing.downloader.download(claim, is_late=False)
+    assert isinstance(fetched, Fetched)
+
+    done = storing.asker._put_at_once(fetched)
+
+    assert isinstance(done, Fetched)
+    assert done.data is None
+    assert len(_files(office)) == 1
+
+
+def test_what_finds_no_room_in_the_spool_is_fetched_again_later(
+    office: Office, objects: Objects, away: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = office.sandbox.add_case(documents=1)
+    job_id = office.begin(number)
+    storing = office.storing(away, at_once=False)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Spool, "keep", _no_room)
+        storing.asker.list_documents(job_id)
+
+    (row,) = scenes.documents(office.database, job_id)
+    assert (row["state"], row["attempt_count"], row["lost_lease_count"]) == ("PENDING", 0, 0)
+    assert row["not_before"] is not None
+    scenes.age(office.database, job_id, 60)
+    office.messages.download_lanes(job_id, 1)
+    office.work()
+    assert _is_stored(office, objects, job_id)
+
+
+def _no_room(_spool: Spool, _lease: UUID, _data: bytes) -> None:
+    raise ServiceUnavailable("Room in the spool")
+
+
+def test_while_puts_are_slow_files_go_by_the_spool(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.storing.SLOW_S", -1.0)
+    number = office.sandbox.add_case(documents=1)
+    job_id = office.begin(number)
+    storing = office.storing(at_once=True)
+    assert storing.asker.storer
+
+    with storing.asker.storer._counted():
+        storing.asker.list_documents(job_id)
+
+    (row,) = scenes.documents(office.database, job_id)
+    assert (row["state"], row["spool_id"]) == ("DOWNLOADED", office.uploader.spool.spool_id)
+    assert len(_files(office)) == 1
+
+
+def test_a_file_of_a_job_that_is_cancelled_while_it_is_put_goes(
+    office: Office, objects: Objects, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    number = office.sandbox.add_case(documents=1)
+    job_id = office.begin(number)
+    real, keys = Objects.put, dict[str, int]()
+
+    def put(self: Objects, upload: Any) -> None:
+        real(self, upload)
+        keys[upload.key] = upload.size_bytes
+        jobs.cancel(office.database, CLIENT, job_id)
+
+    monkeypatch.setattr(Objects, "put", put)
+
+    office.storing(at_once=at_once).asker.list_documents(job_id)
+
+    assert len(keys) == 1
+    assert objects.present(keys) == set()
+    (row,) = scenes.documents(office.database, job_id)
+    assert (row["state"], row["object_key"]) == ("CANCELLED", None)
+    scenes.age_portal(office.database, 2)
+    assert _held_slots(office.database) == 0
+
+
+# Rows
+
+
+def test_what_was_in_the_memory_of_a_lost_worker_is_fetched_again(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    claim = scenes.claimed(database, job_id, spool_id=scenes.living_spool(database))
+    claims.all_spooled(database, [(claim, PDF)], taken={claim.lease}, lease_s=30)
+    (row,) = scenes.documents(database, job_id)
+    assert (row["state"], row["spool_id"], row["attempt_count"]) == ("DOWNLOADED", NOWHERE, 1)
+    assert repairs.reclaim(database) == []
+
+    scenes.age(database, job_id, 31)
+
+    assert repairs.reclaim(database) == [job_id]
+    (row,) = scenes.documents(database, job_id)
+    assert (row["state"], row["attempt_count"], row["lost_lease_count"]) == ("PENDING", 0, 1)
+
+
+def test_no_uploader_is_woken_for_what_is_in_memory(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    claim = scenes.claimed(database, job_id)
+    claims.all_spooled(database, [(claim, PDF)], taken={claim.lease}, lease_s=30)
+    scenes.age(database, job_id, 31)
+
+    seen = repairs.stalled_jobs(database, lanes=LANES, can_ask=True, is_redis_lost=True)
+
+    assert [each.uploads for each in seen] in ([], [()])
+
+
+def test_fresh_files_and_spooled_ones_are_recorded_together(database: Database) -> None:
+    job_id = guest.job(database, 4)
+    by = guest.asking()
+    first, second, third, _ = guest.ask_all(database, by)
+    spooled = scenes.upload(database, first)
+    files = [spooled, claims.fresh(second, PDF), claims.fresh(third, PDF)]
+    before = _held_slots(database)
+
+    recorded = claims.all_stored(
+        database, [(file, scenes.key(file)) for file in files], lanes=LANES
+    )
+
+    assert recorded.stored == {file.lease for file in files}
+    rows = scenes.documents(database, job_id)
+    assert [row["state"] for row in rows] == ["AVAILABLE"] * 3 + ["DOWNLOADING"]
+    assert {row["attempt_count"] for row in rows[:3]} == {1}
+    assert {row["sha256"] for row in rows[:3]} == {PDF.sha256}
+    assert before - _held_slots(database) == 4, "the slots of the two, at the portal and the court"
+    assert scenes.job(database, job_id)["stored_bytes"] == 3 * PDF.size_bytes
+
+
+def test_a_fresh_file_is_a_sign_of_life_of_its_court(database: Database) -> None:
+    guest.job(database, 3)
+    by = guest.asking()
+    failing, good, _ = guest.ask_all(database, by)
+    guest.refuse(database, failing, BUSY)
+    scenes.execute(
+        database,
+        "UPDATE courts SET failure_count = 9, next_probe_time = clock_timestamp(),"
+        " failing_since = clock_timestamp() - interval '1 hour'",
+    )
+    file = claims.fresh(good, PDF)
+
+    recorded = claims.all_stored(database, [(file, scenes.key(file))], lanes=LANES)
+
+    assert recorded.begins > 0
+    with database.single() as transaction:
+        court = transaction.only("SELECT failure_count, next_probe_time FROM courts")
+    assert court == {"failure_count": 0, "next_probe_time": None}
+
+
+@pytest.mark.parametrize("is_fresh", [True, False])
+def test_the_last_file_of_a_job_ends_it_and_tells_which_webhooks_are_due(
+    database: Database, is_fresh: bool
+) -> None:
+    view, _ = scenes.start(database, scenes.request(webhook_url=HOOK))
+    job_id = view.job.job_id
+    claim = scenes.listing_claim(database, job_id)
+    listing_claims.record(database, claim, scenes.docket(claim.process_number, scenes.listing(1)))
+    held = scenes.claimed(database, job_id)
+    file = claims.fresh(held, PDF) if is_fresh else scenes.upload(database, held)
+
+    outcome = claims.stored(database, file, scenes.key(file), lanes=LANES)
+
+    assert outcome.job_has_ended
+    assert outcome.due_webhooks == [0]
+    job = scenes.job(database, job_id)
+    assert (job["state"], job["completed_documents"]) == ("COMPLETED", 1)
+    (row,) = scenes.documents(database, job_id)
+    assert (row["state"], row["attempt_count"], row["sha256"]) == ("AVAILABLE", 1, PDF.sha256)
+    (event,) = scenes.events(database, job_id)
+    assert event["documents"][0]["state"] == "AVAILABLE"
+    assert event["job"]["revision"] == job["revision"] > row["revision"]
+    with pytest.raises(LeaseLost):
+        claims.stored(database, file, scenes.key(file), lanes=LANES)
+
+
+def test_a_fresh_file_ends_a_job_of_which_not_everything_is_there(database: Database) -> None:
+    job_id = guest.job(database, 2)
+    failing, good = guest.ask_all(database, guest.asking())
+    claims.fail_attempt(database, failing, GONE, POLICY)
+    file = claims.fresh(good, PDF)
+
+    outcome = claims.stored(database, file, scenes.key(file), lanes=LANES)
+
+    assert outcome.job_has_ended
+    assert scenes.job(database, job_id)["state"] == "PARTIALLY_COMPLETED"
+    assert _held_slots(database) == 0
+    row = scenes.documents(database, job_id)[1]
+    assert (row["state"], row["attempt_count"], row["sha256"]) == ("AVAILABLE", 1, PDF.sha256)
+
+
+def test_a_job_tells_whether_its_listing_is_known(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+
+    assert not outlook(database, job_id).is_served
+    assert not outlook(database, job_id).is_over
+    assert outlook(database, uuid4()).is_over
