@@ -46,12 +46,13 @@ class _Turn:
     """A thread that asks what is next, and what it has fetched or put before.
 
     `is_recorded`: that the row of what was fetched says so. `asked`: when the answer began to be
-    made.
+    made. `wakes`: a job for whose like somebody else is to be woken, once the others have theirs.
     """
 
     done: Fetched | Put | None = None
     is_recorded: bool = False
     asked: float = 0.0
+    wakes: UUID | None = None
 
     @property
     def fetched(self) -> Fetched | None:
@@ -122,6 +123,8 @@ class Asker:
         if fetched and task is None:
             # When it was asked what is next, this one's slots were taken still.
             self.messages.wake_lanes(fetched.claim.job_id)
+        if turn.wakes:
+            self.messages.wake_lanes(turn.wakes)
         return task
 
     def _record(self, turn: _Turn) -> None:
@@ -132,12 +135,12 @@ class Asker:
             self.storer.record(turn.done)
 
     def _put_at_once(self, fetched: Fetched) -> Fetched | Put:
-        """Puts a small file before its row is told of it, while requests are short.
+        """Puts a small file before its row is told of it, unless its slots are waited for.
 
-        When they are long its slots at the portal are what others wait for, so that they are to be
-        freed before.
+        That is so when requests are long and no slots are left at the portal.
         """
-        if self.storer is None or fetched.data is None or not self.turns.is_at_ease:
+        is_relaxed = fetched.claim.is_relaxed or self.turns.is_at_ease
+        if self.storer is None or fetched.data is None or not is_relaxed:
             return fetched
         file = claims.fresh(fetched.claim, fetched.content)
         put = self.storer.put_at_once(file, fetched.data)
@@ -164,7 +167,8 @@ class Asker:
             turn.asked = begun
         found, is_more = tasks.next_claims(self.database, self.asking, len(turns))
         if is_more and len(found) == len(turns):
-            self.messages.wake_lanes(found[-1].job_id)
+            # Two, if threads are needed: each of them does the same.
+            turns[-1].wakes = found[-1].job_id
         if not is_more:
             return [*found, *[None] * (len(turns) - len(found))]
         if found:
@@ -173,7 +177,7 @@ class Asker:
         if task is None:
             return [None] * len(turns)
         if self.asking.limits.per_minute is None:
-            self.messages.wake_lanes(task.job_id)
+            turns[0].wakes = task.job_id
         return [task, *[LATER] * (len(turns) - 1)]
 
     def _spooled(self, turns: Sequence[_Turn]) -> dict[_Turn, _ToPut]:

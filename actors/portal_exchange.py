@@ -13,7 +13,7 @@ from actors.contents import corrupt
 from actors.deadline import Deadline
 from storage.errors import TransientError
 
-_CHUNK_BYTES = 64 * 1024
+_CHUNK_BYTES = 256 * 1024
 _REFUSAL_MAX_BYTES = 64 * 1024
 _FOREIGN = (
     requests.RequestException,

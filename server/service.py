@@ -166,12 +166,13 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             log.debug("not started together", error=type(error).__name__)
             return {}
         found = {start: view for start, view in zip(asked, views, strict=True) if view}
-        self._list([view.job for view in found.values()])
+        self._wake([view.job for view in found.values()])
         return found
 
-    def _list(self, begun: Sequence[JobRecord]) -> None:
+    def _wake(self, begun: Sequence[JobRecord]) -> None:
+        """Has the cases of new jobs listed: who comes for one of them finds the others."""
         if begun:
-            self._parts.messages.list_documents(*(job.job_id for job in begun))
+            self._parts.messages.wake_lanes(begun[0].job_id)
 
     def _start(self, wanted: StartRequest) -> tuple[JobView, bool]:
         parts = self._parts
@@ -211,7 +212,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         if job.is_ended:
             messages.send_webhooks(job.job_id, range(len(view.webhooks)))
         elif job.total_documents is None:
-            self._list([job])
+            messages.list_documents(job.job_id)
         else:
             messages.download_lanes(job.job_id, min(self._parts.lanes, job.total_documents))
 

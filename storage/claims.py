@@ -53,7 +53,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Claim(Held):
-    """A document that this worker may fetch while its lease holds."""
+    """A document that this worker may fetch while its lease holds.
+
+    `is_relaxed`: slots were left at the portal when it was claimed, so nobody waits for its own.
+    """
 
     client: str
     process_number: str
@@ -62,6 +65,7 @@ class Claim(Held):
     listed_size_bytes: int | None
     listed_content_type: str | None
     claim_time: datetime
+    is_relaxed: bool = False
     traceparent: str | None = None
 
 

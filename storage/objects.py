@@ -6,10 +6,11 @@ import base64
 import hashlib
 import os
 import re
+import threading
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from xml.etree.ElementTree import ParseError
 import urllib3
 from minio import Minio
 from minio.credentials.credentials import Credentials
+from minio.datatypes import Part
 from minio.deleteobjects import DeleteObject
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from minio.helpers import md5sum_hash
@@ -36,7 +38,7 @@ MIB = 1024 * 1024
 PART_BYTES = 8 * MIB
 # How much of a file is sent at once.
 BLOCK_BYTES = 128 * 1024
-PARALLEL_HEADS = 16
+PARALLEL_HEADS, PARALLEL_PARTS = 16, 3
 NAME_CAP = 200
 # What stands in every key between the case and its documents.
 FOLDER = "/documentos/"
@@ -142,6 +144,9 @@ class Objects:
         self._minio = store.client(store.endpoint_url, self._http)
         self._public = store.client(store.public_url)
         self._heads = ThreadPoolExecutor(PARALLEL_HEADS, thread_name_prefix="head")
+        self._parts = ThreadPoolExecutor(PARALLEL_PARTS, thread_name_prefix="part")
+        # Those that are sent, and one that is read: whatever the number of files.
+        self._buffers = threading.BoundedSemaphore(PARALLEL_PARTS + 1)
 
     def ensure_bucket(self) -> bool:
         """Makes the bucket if it is missing; whether it was."""
@@ -213,19 +218,69 @@ class Objects:
             raise _refusal(answer)
 
     def _put_parts(self, upload: Upload, file: BinaryIO) -> None:
-        self._minio.put_object(
-            self._store.bucket,
-            upload.key,
-            _HashingReader(file, upload),  # type: ignore[arg-type]
-            upload.size_bytes,
-            content_type=upload.content_type,
-            metadata={
-                "Content-Disposition": content_disposition(upload.name),
-                "x-amz-meta-sha256": upload.sha256,
-            },
-            part_size=PART_BYTES,
-            num_parallel_uploads=1,  # minio leaks its threads when the source fails otherwise
-        )
+        bucket, key = self._store.bucket, upload.key
+        headers: dict[str, Any] = {
+            "Content-Type": upload.content_type,
+            "Content-Disposition": content_disposition(upload.name),
+            "x-amz-meta-sha256": upload.sha256,
+        }
+        # minio's own call sends several parts at once too, but leaks its threads when the source
+        # fails, and keeps as many of them as it likes in memory.
+        upload_id = self._minio._create_multipart_upload(bucket, key, headers)
+        sent: list[Future[Part]] = []
+        try:
+            for number, data in enumerate(self._parts_of(upload, file), start=1):
+                sent.append(self._parts.submit(self._put_part, upload, upload_id, number, data))
+                # One that failed ends it before the next is read.
+                for part in sent:
+                    if part.done():
+                        part.result()
+            parts = [part.result() for part in sent]
+            self._minio._complete_multipart_upload(bucket, key, upload_id, parts)
+        except BaseException:
+            self._give_up(upload, upload_id, sent)
+            raise
+
+    def _give_up(self, upload: Upload, upload_id: str, sent: Sequence[Future[Part]]) -> None:
+        for part in sent:
+            if part.cancel():
+                self._buffers.release()
+        # Nothing may come after the end.
+        wait(sent)
+        # If it cannot be ended now, the sweep will.
+        with suppress(MinioException, urllib3.exceptions.HTTPError):
+            self._minio._abort_multipart_upload(self._store.bucket, upload.key, upload_id)
+
+    def _put_part(self, upload: Upload, upload_id: str, number: int, data: bytes) -> Part:
+        try:
+            etag = self._minio._upload_part(
+                self._store.bucket, upload.key, data, None, upload_id, number
+            )
+        finally:
+            self._buffers.release()
+        return Part(number, etag)
+
+    def _parts_of(self, upload: Upload, file: BinaryIO) -> Iterator[bytes]:
+        """The parts of a file, each when there is memory for it; all of them only if it is whole.
+
+        Raises LeaseLost when nobody wants them any more.
+        """
+        hashed, left = hashlib.sha256(), upload.size_bytes
+        while left > 0:
+            if not upload.is_wanted():
+                raise LeaseLost("Nobody waits for this upload any more.")
+            self._buffers.acquire()
+            try:
+                data = file.read(PART_BYTES)
+                hashed.update(data)
+            except BaseException:
+                self._buffers.release()
+                raise
+            left -= len(data)
+            if not data or (left <= 0 and hashed.hexdigest() != upload.sha256):
+                self._buffers.release()
+                raise _altered()
+            yield data
 
     def present(self, sizes: Mapping[str, int], *, limit_s: float | None = None) -> set[str]:
         """Those of the keys that the bucket holds with the given size in bytes.
@@ -313,31 +368,6 @@ def _within(limit_s: float | None, result: Future[set[str]]) -> set[str]:
         return result.result(limit_s)
     except TimeoutError as error:
         raise ServiceUnavailable("S3") from error
-
-
-class _HashingReader:
-    """Reads a file and refuses its last bytes when the whole is not what it should be.
-
-    So minio aborts the multipart upload instead of completing it.
-    """
-
-    def __init__(self, file: BinaryIO, upload: Upload) -> None:
-        self._file = file
-        self._upload = upload
-        self._hash = hashlib.sha256()
-        self._left = file.seek(0, 2)
-        file.seek(0)
-
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes. Raises LeaseLost when nobody wants them any more."""
-        if not self._upload.is_wanted():
-            raise LeaseLost("Nobody waits for this upload any more.")
-        chunk = self._file.read(size)
-        self._hash.update(chunk)
-        self._left -= len(chunk)
-        if self._left <= 0 and self._hash.hexdigest() != self._upload.sha256:
-            raise _altered()
-        return chunk
 
 
 def _altered() -> TransientError:

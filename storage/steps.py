@@ -123,6 +123,8 @@ NEXT = Function(
         "listed_size_bytes": "bigint",
         "listed_content_type": "text",
         "claim_time": "timestamptz",
+        # Whether slots were left, so that nobody waits for those of this one.
+        "is_relaxed": "boolean",
         "traceparent": "text",
         "client": "text",
         # Of a job whose case is to be listed, which has no document yet.
@@ -169,14 +171,15 @@ BEGIN
             RETURN QUERY {_CLAIM_LISTING}
                 RETURNING jobs.listing_lease, jobs.job_id, jobs.revision, jobs.process_number,
                     NULL::uuid, NULL, NULL, NULL::bigint, NULL, NULL::timestamptz,
-                    jobs.traceparent, jobs.client,
+                    NULL::boolean, jobs.traceparent, jobs.client,
                     jobs.listing_doubt_time IS NOT NULL, {listing_claims.HAS_HISTORY};
         ELSE
             RETURN QUERY {_CLAIM}
                 RETURNING documents.lease, job.job_id, documents.revision, job.process_number,
                     documents.document_id, documents.name, hrefs[href_index + 1],
                     documents.listed_size_bytes, documents.listed_content_type,
-                    clock_timestamp(), job.traceparent, job.client, NULL::boolean, NULL::boolean;
+                    clock_timestamp(), chosen.free_slots > taken, job.traceparent, job.client,
+                    NULL::boolean, NULL::boolean;
         END IF;
         GET DIAGNOSTICS claimed = ROW_COUNT;
         IF claimed < taken THEN

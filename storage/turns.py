@@ -108,6 +108,8 @@ _CAN_FETCH = f"""
 CHOOSE = f"""
 WITH {_DOOR}
 SELECT next.*, room, at_once,
+    least(room, %(per_court)s - coalesce(
+        (SELECT count FROM busy WHERE scope = next.court), 0)) AS free_slots,
     (SELECT coalesce(max(served_at), 0) FROM shares all_shares
         WHERE all_shares.is_bulk = shares.is_bulk) AS served_at,
     shares.pass AS client_pass, jobs_at, coalesce(request_s, {UNMEASURED_S}) AS cost_s,

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from minio.error import S3Error
 
 from dev.deadline import until
-from storage.errors import ServiceUnavailable, TransientError
+from storage.errors import LeaseLost, ServiceUnavailable, TransientError
 from storage.objects import (
     NAME_CAP,
+    PARALLEL_PARTS,
     PART_BYTES,
     Objects,
     ObjectStore,
@@ -134,6 +135,23 @@ def test_a_failed_upload_leaves_no_parts(
     client = store.client(store.endpoint_url)
     left = client._list_multipart_uploads(store.bucket, prefix=upload.key)
     assert left.uploads == []
+
+
+def test_uploads_that_fail_keep_no_memory(objects: Objects, sorry: Objects, tmp_path: Path) -> None:
+    good = _upload(tmp_path, MULTIPART)
+    for _ in range(PARALLEL_PARTS + 2):
+        with pytest.raises(TransientError):
+            objects.put(replace(good, sha256="0" * 64))
+        with pytest.raises(ServiceUnavailable):
+            sorry.put(replace(good, key="503-empty"))
+        with pytest.raises(LeaseLost):
+            objects.put(replace(good, is_wanted=lambda: False))
+
+    objects.put(good)
+
+    assert objects.present({good.key: MULTIPART}) == {good.key}
+    for each in (objects, sorry):
+        assert each._buffers._value == PARALLEL_PARTS + 1
 
 
 def test_a_file_that_is_gone_is_told(objects: Objects, tmp_path: Path) -> None:

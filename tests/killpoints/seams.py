@@ -83,7 +83,7 @@ def _server(strike: Strike) -> None:
         for job in args[1]:
             strike("committed-not-sent", job.process_number)
 
-    _before(DownloadService, "_list", committed)
+    _before(DownloadService, "_wake", committed)
     _before(
         DownloadService,
         "_launch",

@@ -1,0 +1,25 @@
+"""Changes are told at once, and seldom while nobody listens."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import redis
+
+from storage.wakeups import CHANNEL, GATHER_S, UNHEARD, UNHEARD_GATHER_S, Wakeups
+
+
+def test_what_nobody_hears_is_told_more_seldom_until_somebody_does(redis_url: str) -> None:
+    wakeups = Wakeups(redis_url)
+    news = {uuid4(): 7}
+
+    unheard = [wakeups._tell(news) for _ in range(UNHEARD + 1)]
+    with redis.Redis.from_url(redis_url) as client, client.pubsub() as listener:
+        listener.subscribe(CHANNEL)
+        assert listener.get_message(timeout=5)
+        heard = wakeups._tell(news)
+        message = listener.get_message(timeout=5)
+
+    assert unheard == [GATHER_S] * (UNHEARD - 1) + [UNHEARD_GATHER_S] * 2
+    assert heard == GATHER_S
+    assert message
