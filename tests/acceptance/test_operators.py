@@ -153,14 +153,16 @@ def test_the_pages_of_all_processes_tell_what_a_job_did(watched: Watched) -> Non
         assert worker["autos_documents_ended_total PORTAL_ERROR FAILED"] == 1
         assert worker["autos_documents_ended_total NO_LINK FAILED"] == 1
 
-        # Small files are stored by who fetched them.
-        assert worker["autos_step_bytes_total upload"] == job.progress.stored_bytes
-        assert worker["autos_documents_ended_total  AVAILABLE"] == stored
-        assert worker["autos_jobs_ended_total PARTIALLY_COMPLETED"] == 1
-
+    # Small files are stored by who fetched them, unless the bucket is slow.
     uploader = watched.told("uploader")
+
+    def both(series: str) -> float:
+        return worker.get(series, 0) + uploader.get(series, 0)
+
+    assert both("autos_step_bytes_total upload") == job.progress.stored_bytes
+    assert both("autos_documents_ended_total  AVAILABLE") == stored
+    assert both("autos_jobs_ended_total PARTIALLY_COMPLETED") == 1
     assert (uploader["autos_spool_bytes"], uploader["autos_spool_files"]) == (0, 0)
-    assert "autos_step_bytes_total upload" not in uploader
 
     notifier = watched.told("notifier")
     assert notifier["autos_webhook_attempts_total REFUSED"] == 1
@@ -200,7 +202,15 @@ def test_a_job_is_one_trace_from_its_call_to_its_webhook(watched: Watched) -> No
     )
 
     def of_job(spans: list[SpanSeen]) -> list[SpanSeen]:
-        return [span for span in spans if span.trace_id == TRACE_ID]
+        # A bucket that is slow at first has a file put once more.
+        again = {
+            span.span_id for span in spans if span.name == "upload_document" and span.is_failed
+        }
+        return [
+            span
+            for span in spans
+            if span.trace_id == TRACE_ID and not {span.span_id, span.parent_id} & again
+        ]
 
     def names(spans: list[SpanSeen]) -> Counter[str]:
         return Counter(span.name for span in of_job(spans))
@@ -223,11 +233,8 @@ def test_a_job_is_one_trace_from_its_call_to_its_webhook(watched: Watched) -> No
         ("upload_document", "PUT s3"): stored,
         ("send_webhook", "POST webhook"): 2,
     }
-    assert {span.service for span in spans} == {
-        "autos-server",
-        "autos-worker",
-        "autos-notifier",
-    }
+    services = {span.service for span in spans}
+    assert services - {"autos-uploader"} == {"autos-server", "autos-worker", "autos-notifier"}
     answers = Counter(
         (span.name, span.attributes.get("http.response.status_code"), span.is_failed)
         for span in requests
@@ -257,7 +264,8 @@ def test_every_line_of_a_job_is_found_by_its_id_in_every_process(watched: Watche
     assert events["server", "job started"] == 1
     assert events["worker", "case listed"] == 1
     assert events["worker", "attempt failed"] == 3
-    assert events["worker", "document stored"] == DOCUMENTS - len(FAULTS)
+    stored = events["worker", "document stored"] + events["uploader", "document stored"]
+    assert stored == DOCUMENTS - len(FAULTS)
     assert events["notifier", "webhook not accepted"] == 1
     assert events["notifier", "webhook delivered"] == 1
     assert sum(n for (_, event), n in events.items() if event == "job ended") == 1

@@ -165,7 +165,7 @@ def test_no_log_line_holds_a_secret(
 def test_no_redis_value_or_command_holds_a_secret(
     autos: Autos, jobs: list[pb.Job], redis_texts: dict[str, str]
 ) -> None:
-    assert any("autos:list" in place for place in redis_texts)
+    assert any("autos:webhook" in place for place in redis_texts)
     assert str(jobs[0].job_id) in redis_texts["Redis commands"]
 
     _assert_clean(autos, redis_texts, but=frozenset())

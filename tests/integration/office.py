@@ -63,12 +63,19 @@ class Office:
     def storing(self, objects: Objects | None = None, *, at_once: bool, threads: int = 1) -> Office:
         """The same, but small files are put by whoever fetched them, into this bucket.
 
-        `at_once`: before their rows are told that they were fetched.
+        `at_once`: before their rows are told that they were fetched. Else the portal has no more
+        slots than there are threads, so that somebody always waits for the last one.
         """
         storer = self.uploader.storer
         storer = replace(storer, objects=objects or storer.objects)
         downloader = replace(self.downloader, storer=storer)
-        asker = replace(self.asker, downloader=downloader, storer=storer, threads=threads)
+        asking = self.asker.asking
+        if not at_once:
+            limits = replace(asking.limits, at_once=threads, per_court=threads)
+            asking = replace(asking, limits=limits)
+        asker = replace(
+            self.asker, downloader=downloader, storer=storer, asking=asking, threads=threads
+        )
         # As if no request had taken any time; or for ever.
         asker.turns._busy_s = -1.0 if at_once else math.inf
         return replace(self, downloader=downloader, asker=asker)
