@@ -473,7 +473,7 @@ _BYTES = (
     _mutant(
         "the hash of a file that is put in parts",
         "storage/objects.py",
-        "self._left <= 0 and self._hash.hexdigest() != self._upload.sha256",
+        "(left <= 0 and hashed.hexdigest() != upload.sha256)",
         "False",
         OBJECTS,
     ),
