@@ -59,6 +59,13 @@ class _Turn:
         """What was fetched, until its row says so."""
         return self.done if isinstance(self.done, Fetched) and not self.is_recorded else None
 
+    @property
+    def unrecorded(self) -> UUID | None:
+        """The job of what was done, until its row says so."""
+        if isinstance(self.done, Put):
+            return None if self.done.is_recorded else self.done.file.job_id
+        return self.fetched.claim.job_id if self.fetched else None
+
 
 @dataclass(frozen=True)
 class Asker:
@@ -118,11 +125,11 @@ class Asker:
         except Exception:
             self._record(turn)
             raise
-        fetched = turn.fetched
-        self._record(turn)
-        if fetched and task is None:
-            # When it was asked what is next, this one's slots were taken still.
-            self.messages.wake_lanes(fetched.claim.job_id)
+        if job_id := turn.unrecorded:
+            self._record(turn)
+            if task is None:
+                # When it was asked what is next, this one's slots and lane were taken still.
+                self.messages.wake_lanes(job_id)
         if turn.wakes:
             self.messages.wake_lanes(turn.wakes)
         return task
@@ -135,12 +142,8 @@ class Asker:
             self.storer.record(turn.done)
 
     def _put_at_once(self, fetched: Fetched) -> Fetched | Put:
-        """Puts a small file before its row is told of it, unless its slots are waited for.
-
-        That is so when requests are long and no slots are left at the portal.
-        """
-        is_relaxed = fetched.claim.is_relaxed or self.turns.is_at_ease
-        if self.storer is None or fetched.data is None or not is_relaxed:
+        """Puts a small file before its row is told of it, unless its slots may be waited for."""
+        if self.storer is None or fetched.data is None or not fetched.claim.is_relaxed:
             return fetched
         file = claims.fresh(fetched.claim, fetched.content)
         put = self.storer.put_at_once(file, fetched.data)
@@ -149,7 +152,7 @@ class Asker:
     def _put(self, task: _ToPut) -> Put | None:
         return self.storer.put(task.file, task.data)[0] if self.storer else None
 
-    def _round(self, turns: Sequence[_Turn]) -> list[Task | _ToPut | Later | None]:
+    def _round(self, turns: Sequence[_Turn]) -> Sequence[Task | _ToPut | Later | None]:
         """Records what was done, then finds what is next for the first of these, at least.
 
         Files are the usual, so they are looked for together; all else one at a time, in its turn.
@@ -157,9 +160,13 @@ class Asker:
         if self.storer:
             self.storer.record_all([turn.done for turn in turns if isinstance(turn.done, Put)])
         to_put = self._spooled([turn for turn in turns if turn.fetched])
-        asking = [turn for turn in turns if turn not in to_put]
-        found = iter(self._found(asking) if asking else ())
-        return [to_put[turn] if turn in to_put else next(found) for turn in turns]
+        if not to_put:
+            return self._found(turns)
+        if len(to_put) == len(turns):
+            # Its slots are free, and nobody here asks for them before it has put the file.
+            turns[0].wakes = to_put[turns[0]].file.job_id
+        # Whatever happens to the rest must not keep these waiting: nobody renews their leases.
+        return [to_put.get(turn, LATER) for turn in turns]
 
     def _found(self, turns: Sequence[_Turn]) -> list[Task | Later | None]:
         begun = monotonic()
@@ -167,7 +174,6 @@ class Asker:
             turn.asked = begun
         found, is_more = tasks.next_claims(self.database, self.asking, len(turns))
         if is_more and len(found) == len(turns):
-            # Two, if threads are needed: each of them does the same.
             turns[-1].wakes = found[-1].job_id
         if not is_more:
             return [*found, *[None] * (len(turns) - len(found))]

@@ -111,11 +111,6 @@ class Combiner(Generic[Q, A]):
             raise waiter.error
         return waiter.answer
 
-    @property
-    def is_at_ease(self) -> bool:
-        """Whether requests are so short that there are threads in plenty."""
-        return self._spare_s > 0
-
     def _measure(self, asked: float) -> None:
         answered = getattr(self._local, "answered", None)
         if answered is not None:

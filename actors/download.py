@@ -161,7 +161,11 @@ class Downloader:
             try:
                 if fetched.data is not None:
                     self.spool.keep(claim.lease, fetched.data)
-                wakes = self._insist(lambda: claims.spooled(self.database, claim, fetched.content))
+                wakes = self._insist(
+                    lambda: claims.spooled(
+                        self.database, claim, fetched.content, spool_id=self.spool.spool_id
+                    )
+                )
             except LeaseLost:
                 self._stop(claim)
                 self.messages.download_lanes(claim.job_id, 1, delay_s=LINGER_S)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -23,20 +23,22 @@ from storage import claims, repairs, sweeps, tasks, webhooks
 from storage.claims import Spooled
 from storage.database import Database
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
-from storage.objects import SILENCE_S, Objects, Upload, object_key
+from storage.objects import Objects, Upload, object_key
 from storage.outcomes import Outcome
 from storage.retries import jittered
 from storage.spool import Spool
 from storage.telemetry.signals import SIZE_BYTES, UNSEEN, Signals
 from storage.telemetry.tracing import Span
 
+T = TypeVar("T")
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 POSTPONE_BASE_S = 1.0
 POSTPONE_CAP_S = 30.0
-# How long the bucket may be silent while a slot of the portal is held; and while a worker has the
-# file in memory, which has other things to do.
-HURRY_S, PATIENCE_S = 1.0, 10.0
+# How long the bucket may take while a slot of the portal is held; and while a worker, which has
+# other things to do, has the file in memory.
+HURRY_S, PATIENCE_S = 1.0, 5.0
 # What takes longer to be put is slow.
 SLOW_S = 1.0
 
@@ -57,10 +59,20 @@ class Put:
 
 @dataclass
 class _Traffic:
-    """Since when files are being put, and until when the bucket is taken to be away."""
+    """Since when files are being put, and how the bucket has answered of late.
+
+    `failures`: how many in a row it did not take; `away_until`: until when it is left alone.
+    """
 
     begun: dict[int, float] = field(default_factory=dict)
+    failures: int = 0
     away_until: float = 0.0
+
+    def failed(self) -> None:
+        """Has the bucket be left alone, for longer each time."""
+        pause_s = POSTPONE_BASE_S * 2 ** min(self.failures, 10)
+        self.failures += 1
+        self.away_until = monotonic() + min(POSTPONE_CAP_S, pause_s)
 
 
 @dataclass(frozen=True)
@@ -80,10 +92,15 @@ class Storer:
 
     @property
     def is_free(self) -> bool:
-        """Whether the bucket answers, and does not keep half of all threads waiting."""
-        now = monotonic()
-        slow = sum(now - begun > SLOW_S for begun in [*self._traffic.begun.values()])
-        return slow * 2 < self.threads and now >= self._traffic.away_until
+        """Whether the bucket answers, and does not keep half of all threads waiting.
+
+        When it has been away, one tries it before all others do.
+        """
+        now, traffic = monotonic(), self._traffic
+        if traffic.failures and (now < traffic.away_until or traffic.begun):
+            return False
+        slow = sum(now - begun > SLOW_S for begun in [*traffic.begun.values()])
+        return slow * 2 < self.threads
 
     def put(self, file: Spooled, data: bytes | None = None) -> tuple[Put | None, bool]:
         """What was put, if anything was, and whether the bucket is there.
@@ -93,20 +110,24 @@ class Storer:
         """
         with self._step(file) as span:
             try:
-                limit_s = SILENCE_S if data is None else PATIENCE_S
-                return self._send(file, data, limit_s), True
+                return self._put(file, data, span)
             except LeaseLost:
                 log.warning("claim taken back")
                 span.fail("LEASE_LOST")
                 self.discard(file.lease)
-            except (FileNotFoundError, TransientError):
-                span.fail("CORRUPT")
-                self._lost(file)
-            except ServiceUnavailable as error:
-                span.fail(error.reason)
-                self._postpone(file, data, error)
-                return None, False
+                return None, True
+
+    def _put(self, file: Spooled, data: bytes | None, span: Span) -> tuple[Put | None, bool]:
+        try:
+            return self._send(file, data, None if data is None else PATIENCE_S), True
+        except (FileNotFoundError, TransientError):
+            span.fail("CORRUPT")
+            self._lost(file)
             return None, True
+        except ServiceUnavailable as error:
+            span.fail(error.reason)
+            self._postpone(file, data, error)
+            return None, False
 
     def put_at_once(self, file: Spooled, data: bytes) -> Put | None:
         """What was put before its row says that it was fetched; None: that is to be told first."""
@@ -115,10 +136,10 @@ class Storer:
         with self._step(file) as span:
             try:
                 return self._send(file, data, HURRY_S)
-            except (LeaseLost, TransientError, ServiceUnavailable) as error:
-                span.fail(getattr(error, "reason", "LEASE_LOST"))
-                if isinstance(error, ServiceUnavailable):
-                    self._traffic.away_until = monotonic() + POSTPONE_BASE_S
+            except (TransientError, ServiceUnavailable) as error:
+                log.warning("not put at once", reason=error.reason)
+                span.fail(error.reason)
+                self.signals.retried("upload", error.reason)
                 return None
 
     @contextmanager
@@ -136,7 +157,7 @@ class Storer:
         ):
             yield span
 
-    def _send(self, file: Spooled, data: bytes | None, limit_s: float) -> Put:
+    def _send(self, file: Spooled, data: bytes | None, limit_s: float | None) -> Put:
         key = object_key(
             file.client, file.process_number, file.document_id, file.sha256, file.extension
         )
@@ -162,15 +183,19 @@ class Storer:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        thread = threading.get_ident()
-        self._traffic.begun[thread] = monotonic()
+        traffic, thread = self._traffic, threading.get_ident()
+        traffic.begun[thread] = monotonic()
         try:
             yield
+            traffic.failures = 0
+        except ServiceUnavailable:
+            traffic.failed()
+            raise
         finally:
-            del self._traffic.begun[thread]
+            del traffic.begun[thread]
 
     def _lost(self, file: Spooled) -> None:
-        log.warning("spool file gone or altered; it is fetched again")
+        log.warning("file gone or altered; it is fetched again")
         self.signals.retried("upload", "CORRUPT")
         outcome = claims.give_back(self.database, file, is_lost=True)
         self.spool.remove(file.lease)
@@ -178,7 +203,6 @@ class Storer:
 
     def _postpone(self, file: Spooled, data: bytes | None, error: ServiceUnavailable) -> None:
         delay_s = jittered(min(POSTPONE_CAP_S, POSTPONE_BASE_S * 2 ** min(file.pause_count, 10)))
-        self._traffic.away_until = monotonic() + delay_s
         log.warning("upload postponed", part=error.part, retry_in_s=round(delay_s, 1))
         self.signals.retried("upload", error.reason)
         if data is not None:
@@ -186,13 +210,20 @@ class Storer:
                 # Or else the portal would be asked for it again.
                 self.spool.keep(file.lease, data)
             except ServiceUnavailable:
-                claims.give_back(self.database, file, delay_s=delay_s)
+                self._insist(lambda: claims.give_back(self.database, file, delay_s=delay_s))
                 self.messages.download_lanes(file.job_id, 1, delay_s=delay_s)
                 return
-        claims.postpone_upload(self.database, file, spool_id=self.spool.spool_id, delay_s=delay_s)
+        self._insist(
+            lambda: claims.postpone_upload(
+                self.database, file, spool_id=self.spool.spool_id, delay_s=delay_s
+            )
+        )
         self.messages.upload(
             self.spool.spool_id, file.job_id, file.document_id, file.lease, delay_s=delay_s
         )
+
+    def _insist(self, say: Callable[[], T]) -> T:
+        return insist(say, is_stopping=self.is_stopping)
 
     def record_all(self, put: Sequence[Put]) -> list[UUID]:
         """Has the rows of files say that the bucket holds them; jobs whose lanes are free again.
@@ -220,7 +251,8 @@ class Storer:
         """The last file of a job is recorded apart, with all that the end of the job takes."""
         try:
             outcome = claims.stored_last(self.database, put.file, put.key, lanes=self.lanes)
-        except LeaseLost:
+        except (LeaseLost, ServiceUnavailable):
+            # Whoever put it finds out by itself, and holds up nobody else.
             return
         self._told(put)
         with _naming(put.named):
@@ -238,22 +270,31 @@ class Storer:
         file = put.file
         with _naming(put.named):
             try:
-                outcome = insist(
-                    lambda: claims.stored(self.database, file, put.key, lanes=self.lanes),
-                    is_stopping=self.is_stopping,
+                outcome = self._insist(
+                    lambda: claims.stored(self.database, file, put.key, lanes=self.lanes)
                 )
             except LeaseLost:
                 log.warning("claim taken back")
+                if put.was_in_memory:
+                    self._let_go(file)
                 # Cancelled while it was put, say: nobody names the object. If it cannot be deleted
                 # now, the sweep will.
                 with suppress(ServiceUnavailable):
                     sweeps.delete_unnamed(self.database, self.objects, [put.key])
-                if file.is_fresh:
-                    tasks.release(self.database, file.lease)
                 self.discard(file.lease)
             else:
                 self._told(put)
                 self._go_on(file, outcome)
+
+    def _let_go(self, file: Spooled) -> None:
+        """Of a file that is nowhere any more: its slots, and its row if that is ours after all.
+
+        An object that a sweep has taken meanwhile is one that was not put.
+        """
+        if file.is_fresh:
+            tasks.free(self.database, file.lease)
+        with suppress(LeaseLost):
+            claims.give_back(self.database, file)
 
     def _go_on(self, file: Spooled, outcome: Outcome) -> None:
         if outcome.job_has_ended:

@@ -144,7 +144,7 @@ def _advance_job(
     job_id: UUID,
     counters: str = "",
     returning: str = "",
-    **values: int | str | UUID,
+    **values: bool | int | str | UUID,
 ) -> Row:
     """Takes the job's lock and its next revision, with any counters that change.
 
@@ -213,16 +213,31 @@ def _move(
     return row
 
 
-def spooled(database: Database, claim: Claim, content: Content) -> int:
+def spooled(
+    database: Database, claim: Claim, content: Content, *, spool_id: UUID | None = None
+) -> int:
     """The file is in the spool, whole and checked; how many requests more may begin.
 
-    May be said twice. Raises LeaseLost.
+    May be said twice, also of a file that its row has in memory still. Raises LeaseLost.
     """
     recorded, wakes = all_spooled(database, [(claim, content)])
     # A COMMIT whose answer was lost looks like this when it is said again.
-    if not recorded and not _is_in(database, claim, DocumentState.DOWNLOADED):
+    if not recorded and not _is_laid_down(database, claim, spool_id):
         raise LeaseLost("The claim on this document is no longer ours.")
     return wakes
+
+
+def _is_laid_down(database: Database, claim: Claim, spool_id: UUID | None) -> bool:
+    with database.single() as transaction:
+        row = transaction.one(
+            "UPDATE documents SET spool_id = coalesce(%(spool_id)s, spool_id), lease_until ="
+            f" CASE WHEN spool_id = '{NOWHERE}' THEN NULL ELSE lease_until END"
+            f" WHERE lease = %(lease)s AND state = '{DocumentState.DOWNLOADED}'"
+            " RETURNING document_id",
+            lease=claim.lease,
+            spool_id=spool_id,
+        )
+    return row is not None
 
 
 def all_spooled(
@@ -614,7 +629,9 @@ def stored_last(database: Database, file: Spooled, object_key: str, *, lanes: in
             transaction,
             file.job_id,
             ", completed_documents = completed_documents + 1,"
-            " stored_bytes = stored_bytes + %(size_bytes)s",
+            " stored_bytes = stored_bytes + %(size_bytes)s,"
+            " files_failing_since = CASE WHEN %(is_fresh)s THEN NULL ELSE files_failing_since END",
+            is_fresh=file.is_fresh,
             # Taken here, so that the next statement sees what a sweep has noted before it.
             returning=f", {lock_key('%(object_key)s', '_shared')}",
             object_key=object_key,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from contextlib import suppress
 from types import TracebackType
 
 import structlog
@@ -38,7 +39,7 @@ def configure(log_format: str | None, *, process: str) -> None:
     # Straight to stderr: by way of the standard library a line costs twice as much.
     structlog.configure(
         processors=[*shared, *last],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Stderr(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
@@ -60,6 +61,18 @@ def configure(log_format: str | None, *, process: str) -> None:
     threading.excepthook = lambda args: _tell_uncaught(
         args.exc_type, args.exc_value, args.exc_traceback
     )
+
+
+class _Stderr(structlog.WriteLogger):
+    """Writes lines. One that cannot be written must not break the work that it tells of."""
+
+    def msg(self, message: str) -> None:
+        """Writes one."""
+        with suppress(OSError, ValueError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 def _is_fit_to_show(record: logging.LogRecord) -> bool:

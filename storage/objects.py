@@ -107,8 +107,8 @@ class ObjectStore:
 class Upload:
     """A file to be stored: where it lies, or what is in it, and what is known of it.
 
-    `is_wanted` is asked before each part; once it says no, the upload is given up. `limit_s`: how
-    long the store may be silent, in seconds, each time that it is tried.
+    `is_wanted` is asked before each part; once it says no, the upload is given up. `limit_s`: what
+    is put whole is tried once, for so many seconds at most; None: as often and as long as usual.
     """
 
     source: Path | bytes
@@ -118,7 +118,7 @@ class Upload:
     content_type: str
     name: str
     is_wanted: Callable[[], bool] = lambda: True
-    limit_s: float = SILENCE_S
+    limit_s: float | None = None
 
 
 class Objects:
@@ -137,6 +137,8 @@ class Objects:
                 allowed_methods=None,
                 raise_on_status=False,
                 redirect=0,
+                # It may ask for hours, in which a lease would be renewed.
+                respect_retry_after_header=False,
             ),
         )
         # Looked up once: by its URL that costs a tenth of what putting a small file does.
@@ -145,7 +147,8 @@ class Objects:
         self._public = store.client(store.public_url)
         self._heads = ThreadPoolExecutor(PARALLEL_HEADS, thread_name_prefix="head")
         self._parts = ThreadPoolExecutor(PARALLEL_PARTS, thread_name_prefix="part")
-        # Those that are sent, and one that is read: whatever the number of files.
+        # Those that are sent, and one that is read, whatever the number of files: several large
+        # ones are slower together, but memory stays what it is.
         self._buffers = threading.BoundedSemaphore(PARALLEL_PARTS + 1)
 
     def ensure_bucket(self) -> bool:
@@ -206,13 +209,11 @@ class Objects:
             date=date,
         )
         sent = {name: str(value) for name, value in signed.items()}
+        hurry: dict[str, Any] = {}
+        if upload.limit_s is not None:
+            hurry = {"timeout": urllib3.Timeout(total=upload.limit_s), "retries": False}
         answer = self._pool.urlopen(
-            "PUT",
-            url.path,
-            body=body,
-            headers=sent,
-            redirect=False,
-            timeout=urllib3.Timeout(connect=CONNECT_S, read=upload.limit_s),
+            "PUT", url.path, body=body, headers=sent, redirect=False, **hurry
         )
         if answer.status != 200:
             raise _refusal(answer)
@@ -231,6 +232,8 @@ class Objects:
         try:
             for number, data in enumerate(self._parts_of(upload, file), start=1):
                 sent.append(self._parts.submit(self._put_part, upload, upload_id, number, data))
+                # Or it would stay in memory until the next one is there.
+                del data
                 # One that failed ends it before the next is read.
                 for part in sent:
                     if part.done():
@@ -281,6 +284,7 @@ class Objects:
                 self._buffers.release()
                 raise _altered()
             yield data
+            del data
 
     def present(self, sizes: Mapping[str, int], *, limit_s: float | None = None) -> set[str]:
         """Those of the keys that the bucket holds with the given size in bytes.

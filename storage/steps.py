@@ -204,10 +204,11 @@ _CONTENTS = {
     "content_types": "text[]",
     "extensions": "text[]",
 }
-# Whoever locks several jobs locks them in one order; and one that somebody does not let go of must
-# not hold up the documents of others for long.
-_LOCK = """
-    PERFORM set_config('lock_timeout', '250ms', true);
+# What somebody does not let go of must not hold up the documents of others for long.
+_WAITING = "PERFORM set_config('lock_timeout', '250ms', true);"
+# Whoever locks several jobs locks them in one order.
+_LOCK = f"""
+    {_WAITING}
     PERFORM FROM (SELECT DISTINCT unnest(%(job_ids)s) AS job_id ORDER BY 1) AS theirs
         CROSS JOIN LATERAL (SELECT FROM jobs
             WHERE jobs.job_id = theirs.job_id AND end_time IS NULL FOR UPDATE) AS locked;
@@ -509,9 +510,10 @@ COMPLETED = Function(
     },
     f"""
 DECLARE
-    job record; document record; answer record; event uuid := gen_random_uuid();
+    job record; answer record; event uuid := gen_random_uuid();
     answers integer; has_grown boolean;
 BEGIN
+    {_WAITING}
     SELECT * FROM jobs WHERE job_id = %(job_id)s AND end_time IS NULL FOR UPDATE INTO job;
     IF NOT FOUND OR job.completed_documents + 1 <> job.total_documents THEN RETURN; END IF;
     -- Taken here, so that the next statement sees what a sweep has noted before it.

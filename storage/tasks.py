@@ -256,3 +256,9 @@ def release(database: Database, lease: UUID) -> None:
     """Frees the slots of a claim that was taken back, a moment after its request was cut."""
     with database.transaction() as transaction:
         slots.linger(transaction, lease)
+
+
+def free(database: Database, lease: UUID) -> None:
+    """Frees the slots of a claim that was taken back after its request was answered."""
+    with database.single() as transaction:
+        slots.free(transaction, lease)

@@ -288,6 +288,7 @@ class _Sorry(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Connection", "close")
+        self.send_header("Retry-After", "600")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

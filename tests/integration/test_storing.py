@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -12,8 +13,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from actors.asker import _ToPut as ToPut
+from actors.asker import _Turn as Turn
+from actors.combiner import LATER
 from actors.download import Fetched
-from storage import claims, jobs, listing_claims, repairs
+from actors.storing import Put, Storer
+from storage import claims, jobs, listing_claims, repairs, tasks
 from storage.database import Database
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
 from storage.listing_claims import outlook
@@ -138,7 +143,7 @@ def test_while_the_bucket_is_away_files_wait_in_the_spool_and_the_portal_is_not_
 def test_a_bucket_that_says_nothing_holds_no_slot_for_long(
     office: Office, silent: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actors.storing.HURRY_S", 0.05)
+    monkeypatch.setattr("actors.storing.HURRY_S", 0.2)
     number = office.sandbox.add_case(documents=1)
     job_id = office.begin(number)
     storing = office.storing(silent, at_once=True)
@@ -147,11 +152,134 @@ def test_a_bucket_that_says_nothing_holds_no_slot_for_long(
     fetched = storing.downloader.download(claim, is_late=False)
     assert isinstance(fetched, Fetched)
 
-    done = storing.asker._put_at_once(fetched)
+    begun = time.monotonic()
+    done = storing.asker._put_at_once(replace(fetched, claim=replace(claim, is_relaxed=True)))
 
+    assert time.monotonic() - begun < 1.5 * 0.2
     assert isinstance(done, Fetched)
     assert done.data is None
     assert len(_files(office)) == 1
+    assert storing.asker.storer
+    assert not storing.asker.storer.is_free
+
+
+def test_a_bucket_that_was_away_is_tried_by_one_at_first(office: Office) -> None:
+    storer = office.storing(at_once=True).asker.storer
+    assert storer
+    with pytest.raises(ServiceUnavailable):
+        _fail(storer)
+    assert not _is_free(storer)
+
+    storer._traffic.away_until = 0.0
+
+    assert _is_free(storer)
+    with storer._counted():
+        assert not _is_free(storer), "somebody tries already"
+    assert _is_free(storer)
+    assert storer._traffic.failures == 0
+
+
+def _is_free(storer: Storer) -> bool:
+    return storer.is_free
+
+
+def _fail(storer: Storer) -> None:
+    with storer._counted():
+        raise ServiceUnavailable("S3")
+
+
+def _fetched(office: Office, storing: Office, job_id: UUID) -> Fetched:
+    claim = scenes.claimed(office.database, job_id, spool_id=office.uploader.spool.spool_id)
+    fetched = storing.downloader.download(claim, is_late=False)
+    assert isinstance(fetched, Fetched)
+    assert fetched.data is not None
+    return fetched
+
+
+def test_what_is_to_be_put_waits_for_nobody_who_asks(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = office.begin(office.sandbox.add_case(documents=2))
+    office.list_job(job_id)
+    asker = office.storing(at_once=False).asker
+    turn, other = Turn(_fetched(office, office.storing(at_once=False), job_id)), Turn()
+    monkeypatch.setattr(tasks, "next_claims", None)
+
+    put, later = asker._round([turn, other])
+
+    assert isinstance(put, ToPut)
+    assert later is LATER
+    assert turn.wakes is None
+
+
+def test_somebody_is_woken_for_the_slots_of_what_is_to_be_put(office: Office) -> None:
+    job_id = office.begin(office.sandbox.add_case(documents=1))
+    office.list_job(job_id)
+    storing = office.storing(at_once=False)
+    turn = Turn(_fetched(office, storing, job_id))
+
+    storing.asker._round([turn])
+
+    assert turn.wakes == job_id
+
+
+def test_a_file_in_memory_whose_record_was_lost_is_the_spools_when_it_is_said_again(
+    office: Office,
+) -> None:
+    job_id = office.begin(office.sandbox.add_case(documents=1))
+    office.list_job(job_id)
+    storing = office.storing(at_once=False)
+    fetched = _fetched(office, storing, job_id)
+    lease = fetched.claim.lease
+    claims.all_spooled(
+        office.database, [(fetched.claim, fetched.content)], taken={lease}, lease_s=60
+    )
+
+    storing.downloader.record(fetched)
+
+    (row,) = scenes.documents(office.database, job_id)
+    assert (row["spool_id"], row["lease_until"]) == (office.uploader.spool.spool_id, None)
+    office.work()
+    assert scenes.job(office.database, job_id)["state"] == "COMPLETED"
+
+
+def test_a_fresh_file_that_a_sweep_has_taken_is_fetched_again_at_once(
+    office: Office, objects: Objects
+) -> None:
+    number = office.sandbox.add_case(documents=1)
+    job_id = office.begin(number)
+    storing = office.storing(at_once=True)
+    office.list_job(job_id)
+    fetched = _fetched(office, storing, job_id)
+    put = storing.asker._put_at_once(
+        replace(fetched, claim=replace(fetched.claim, is_relaxed=True))
+    )
+    assert isinstance(put, Put)
+    scenes.execute(
+        office.database,
+        "INSERT INTO swept_objects (object_key, sweep_time) VALUES (%(k)s, clock_timestamp())",
+        k=put.key,
+    )
+    assert storing.asker.storer
+
+    storing.asker.storer.record(put)
+
+    (row,) = scenes.documents(office.database, job_id)
+    assert (row["state"], row["attempt_count"], row["lost_lease_count"]) == ("PENDING", 0, 0)
+    scenes.execute(office.database, "DELETE FROM swept_objects")
+    office.messages.download_lanes(job_id, 1)
+    storing.work()
+    assert _is_stored(office, objects, job_id)
+
+
+def test_a_file_that_is_gone_with_its_job_is_no_error(office: Office) -> None:
+    job_id = office.begin(office.sandbox.add_case(documents=1))
+    office.list_job(job_id)
+    held = scenes.claimed(office.database, job_id, spool_id=office.uploader.spool.spool_id)
+    file = scenes.upload(office.database, held)
+    jobs.cancel(office.database, CLIENT, job_id)
+
+    assert office.uploader.storer.put(file) == (None, True)
 
 
 def test_what_finds_no_room_in_the_spool_is_fetched_again_later(

@@ -473,7 +473,7 @@ _BYTES = (
     _mutant(
         "the hash of a file that is put in parts",
         "storage/objects.py",
-        "self._left <= 0 and self._hash.hexdigest() != self._upload.sha256",
+        "(left <= 0 and hashed.hexdigest() != upload.sha256)",
         "False",
         OBJECTS,
     ),
@@ -741,8 +741,8 @@ _GUEST = (
     _mutant(
         "the way by the spool while the bucket is away or slow",
         "actors/storing.py",
-        "return slow * 2 < self.threads and now >= self._traffic.away_until",
-        "return True",
+        "        return slow * 2 < self.threads\n",
+        "        return True\n",
         STORING,
     ),
     _mutant(
@@ -751,6 +751,41 @@ _GUEST = (
         "return self._send(file, data, HURRY_S)",
         "return self._send(file, data, 20.0)",
         STORING,
+    ),
+    _mutant(
+        "the pause for a bucket that was away",
+        "actors/storing.py",
+        "if traffic.failures and (now < traffic.away_until or traffic.begun):",
+        "if False:",
+        STORING,
+    ),
+    _mutant(
+        "that what is to be put does not wait for what is asked",
+        "actors/asker.py",
+        "        if not to_put:\n",
+        "        if True:\n",
+        STORING,
+    ),
+    _mutant(
+        "the wake-up for slots of a file that is to be put",
+        "actors/asker.py",
+        "            turns[0].wakes = to_put[turns[0]].file.job_id\n",
+        "            pass\n",
+        STORING,
+    ),
+    _mutant(
+        "the spool of a file whose record was lost",
+        "storage/claims.py",
+        "SET spool_id = coalesce(%(spool_id)s, spool_id), lease_until =",
+        "SET lease_until =",
+        STORING,
+    ),
+    _mutant(
+        "that a store may not ask for hours",
+        "storage/objects.py",
+        "                respect_retry_after_header=False,\n",
+        "",
+        "tests/integration/test_objects.py",
     ),
     _mutant(
         "that what is in memory lies in no spool",
@@ -769,8 +804,8 @@ _GUEST = (
     _mutant(
         "the slots of a fresh file that was cancelled",
         "actors/storing.py",
-        "                    tasks.release(self.database, file.lease)\n",
-        "                    pass\n",
+        "            tasks.free(self.database, file.lease)\n",
+        "            pass\n",
         STORING,
     ),
     _mutant(
