@@ -277,10 +277,11 @@ class Storer:
                 log.warning("claim taken back")
                 if put.was_in_memory:
                     self._let_go(file)
-                # Cancelled while it was put, say: nobody names the object. If it cannot be deleted
-                # now, the sweep will.
+                # Cancelled while it was put, say: nobody names the object, or is about to. If it
+                # cannot be deleted now, the sweep will.
                 with suppress(ServiceUnavailable):
-                    sweeps.delete_unnamed(self.database, self.objects, [put.key])
+                    if not claims.is_on_its_way(self.database, file):
+                        sweeps.delete_unnamed(self.database, self.objects, [put.key])
                 self.discard(file.lease)
             else:
                 self._told(put)

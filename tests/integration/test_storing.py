@@ -153,7 +153,7 @@ def test_a_bucket_that_says_nothing_holds_no_slot_for_long(
     assert isinstance(fetched, Fetched)
 
     begun = time.monotonic()
-    done = storing.asker._put_at_once(replace(fetched, claim=replace(claim, is_relaxed=True)))
+    done = storing.asker._put_at_once(_relaxed(fetched))
 
     assert time.monotonic() - begun < 1.5 * 0.2
     assert isinstance(done, Fetched)
@@ -345,6 +345,35 @@ def test_a_file_of_a_job_that_is_cancelled_while_it_is_put_goes(
     assert (row["state"], row["object_key"]) == ("CANCELLED", None)
     scenes.age_portal(office.database, 2)
     assert _held_slots(office.database) == 0
+
+
+def test_what_another_job_of_the_case_is_about_to_name_stays(
+    office: Office, objects: Objects
+) -> None:
+    number = office.sandbox.add_case(documents=1)
+    job_id = office.begin(number)
+    storing = office.storing(at_once=True)
+    office.list_job(job_id)
+    fetched = _fetched(office, storing, job_id)
+    put = storing.asker._put_at_once(_relaxed(fetched))
+    assert isinstance(put, Put)
+    assert storing.asker.storer
+    jobs.cancel(office.database, CLIENT, job_id)
+    other = office.begin(number)
+    office.list_job(other)
+    theirs = storing.asker._put_at_once(_relaxed(_fetched(office, storing, other)))
+    assert isinstance(theirs, Put)
+
+    storing.asker.storer.record(put)
+    storing.asker.storer.record(theirs)
+
+    assert theirs.key == put.key
+    assert _is_stored(office, objects, other)
+    assert office.files_asked(number) == [2]
+
+
+def _relaxed(fetched: Fetched) -> Fetched:
+    return replace(fetched, claim=replace(fetched.claim, is_relaxed=True))
 
 
 # Rows

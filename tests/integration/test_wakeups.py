@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import pytest
 import redis
 
-from storage.wakeups import CHANNEL, GATHER_S, UNHEARD, UNHEARD_GATHER_S, Wakeups
+from storage.wakeups import GATHER_S, UNHEARD, UNHEARD_GATHER_S, Wakeups
 
 
-def test_what_nobody_hears_is_told_more_seldom_until_somebody_does(redis_url: str) -> None:
+def test_what_nobody_hears_is_told_more_seldom_until_somebody_does(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Channels belong to all of Redis, and so to other tests.
+    channel = f"autos:test:{uuid4()}"
+    monkeypatch.setattr("storage.wakeups.CHANNEL", channel)
     wakeups = Wakeups(redis_url)
     news = {uuid4(): 7}
 
     unheard = [wakeups._tell(news) for _ in range(UNHEARD + 1)]
     with redis.Redis.from_url(redis_url) as client, client.pubsub() as listener:
-        listener.subscribe(CHANNEL)
+        listener.subscribe(channel)
         assert listener.get_message(timeout=5)
         heard = wakeups._tell(news)
         message = listener.get_message(timeout=5)
