@@ -160,7 +160,10 @@ def test_workers_killed_with_files_in_memory_cost_only_those(
     ended = finish(hasty, job.job_id)
 
     _assert_whole(hasty, ended)
-    assert _times_asked(hasty, ended) == [2] * LANES + [1] * (12 - LANES)
+    asked = _times_asked(hasty, ended)
+    # After a second without an answer of the bucket they would lie in the spool.
+    assert set(asked[:LANES]) <= {1, 2}
+    assert asked[LANES:] == [1] * (12 - LANES)
 
 
 def test_a_watcher_whose_server_is_killed_goes_on_where_it_was(hasty: Autos) -> None:
