@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import grpc
+import redis
 
 from dev.deadline import until
 from proto import downloads_pb2 as pb
@@ -206,7 +207,9 @@ def _led_to(autos: Autos, flags: Flags, point: Point, number: str) -> str:
         request_id=str(uuid4()),
     )
     if "nudged-not-sent" in point.seams:
-        # Whoever asks for the last job's next would find this one before the clock does.
+        # Whoever asks for the last job's next would find this one before the clock does; and the
+        # messages of those who died come back.
+        until(lambda: _is_quiet(autos), DEADLINE_S, "Messages stay in the queues.")
         time.sleep(QUIET_S)
     arm = partial(_arm, flags, point, number)
     if point.action == "start":
@@ -224,6 +227,11 @@ def _led_to(autos: Autos, flags: Flags, point: Point, number: str) -> str:
         again = pb.RetryJobRequest(job_id=job_id, request_id=str(uuid4()))
         asked(autos.api.RetryJob, again)
     return job_id
+
+
+def _is_quiet(autos: Autos) -> bool:
+    with redis.Redis.from_url(autos.stack.env["REDIS_URL"]) as client:
+        return not any(client.hlen(key) for key in client.scan_iter("autos:*.msgs"))
 
 
 def _arm(flags: Flags, point: Point, number: str) -> None:
