@@ -156,7 +156,7 @@ def _declare(broker: FairBroker, queue: str, name: str, work: Callable[..., None
 
 
 def worker() -> None:
-    """Lists cases and downloads documents."""
+    """Lists cases, downloads documents, and stores small ones."""
     settings, broker, messages = _begin("worker")
     signals, close = _told(settings, "worker")
     database = _database(settings, settings.worker_threads, signals)
