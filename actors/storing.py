@@ -47,12 +47,12 @@ SLOW_S = 1.0
 class Put:
     """A file that the bucket holds under `key`; its row is to be told, unless it `is_recorded`.
 
-    `was_in_memory`: it never lay in the spool. `named`: what log lines about it name.
+    `data`: what is in it, if it never lay in the spool. `named`: what log lines about it name.
     """
 
     file: Spooled
     key: str
-    was_in_memory: bool
+    data: bytes | None
     named: dict[str, Any]
     is_recorded: bool = False
 
@@ -179,7 +179,7 @@ class Storer:
                     limit_s=limit_s,
                 )
             )
-        return Put(file, key, data is not None, structlog.contextvars.get_contextvars())
+        return Put(file, key, data, structlog.contextvars.get_contextvars())
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -262,7 +262,7 @@ class Storer:
         put.is_recorded = True
         log.info("document stored", **put.named, size_bytes=put.file.size_bytes)
         self.signals.passed("upload", put.file.size_bytes)
-        if not put.was_in_memory:
+        if put.data is None:
             self.spool.remove(put.file.lease)
 
     def record(self, put: Put) -> None:
@@ -274,24 +274,32 @@ class Storer:
                     lambda: claims.stored(self.database, file, put.key, lanes=self.lanes)
                 )
             except LeaseLost:
+                if again := self._put_again(put):
+                    self.record(again)
+                    return
                 log.warning("claim taken back")
-                if put.was_in_memory:
+                if put.data is not None:
                     self._let_go(file)
-                # Cancelled while it was put, say: nobody names the object, or is about to. If it
-                # cannot be deleted now, the sweep will.
+                # Cancelled while it was put, say: nobody names the object. If it cannot be deleted
+                # now, the sweep will.
                 with suppress(ServiceUnavailable):
-                    if not claims.is_on_its_way(self.database, file):
-                        sweeps.delete_unnamed(self.database, self.objects, [put.key])
+                    sweeps.delete_unnamed(self.database, self.objects, [put.key])
                 self.discard(file.lease)
             else:
                 self._told(put)
                 self._go_on(file, outcome)
 
-    def _let_go(self, file: Spooled) -> None:
-        """Of a file that is nowhere any more: its slots, and its row if that is ours after all.
+    def _put_again(self, put: Put) -> Put | None:
+        """What is in memory is put again if a sweep has taken the object, and its row is ours."""
+        if put.data is None:
+            return None
+        with suppress(LeaseLost, TransientError, ServiceUnavailable):
+            file = claims.to_put_again(self.database, put.file)
+            return self._send(file, put.data, HURRY_S) if file else None
+        return None
 
-        An object that a sweep has taken meanwhile is one that was not put.
-        """
+    def _let_go(self, file: Spooled) -> None:
+        """Of a file that is nowhere any more: its slots, and its row if that is ours after all."""
         if file.is_fresh:
             tasks.free(self.database, file.lease)
         with suppress(LeaseLost):

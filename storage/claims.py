@@ -21,7 +21,7 @@ from storage.errors import AttemptError, Failure, LeaseLost, TooFast
 from storage.outcomes import Outcome
 from storage.retries import LOST_LEASES, RetryPolicy
 from storage.spool import NOWHERE
-from storage.states import IN_LANE, DocumentState, JobState, sources_of
+from storage.states import DocumentState, JobState, sources_of
 from storage.steps import CLAIM, TAKEN_LANES, lock_key
 from storage.tallies import DOCUMENTS_ENDED, JOBS_ENDED, LEASES_LOST
 
@@ -335,20 +335,15 @@ def give_back(
         return _return(transaction, job, claim, delay_s=delay_s, is_lost=is_lost)
 
 
-def is_on_its_way(database: Database, file: Spooled) -> bool:
-    """Whether another job of the case fetches the same document, and may have put it already."""
+def to_put_again(database: Database, file: Spooled) -> Spooled | None:
+    """The same file, as taken now, so that what a sweep did before does not count; None: lost."""
     with database.single() as transaction:
         row = transaction.one(
-            "SELECT FROM jobs JOIN documents USING (job_id) WHERE client = %(client)s"
-            " AND process_number = %(process_number)s AND end_time IS NULL"
-            " AND document_id = %(document_id)s AND lease <> %(lease)s"
-            f" AND documents.state IN ({in_list(sorted(IN_LANE))})",
-            client=file.client,
-            process_number=file.process_number,
-            document_id=file.document_id,
+            "SELECT clock_timestamp() AS now FROM documents JOIN jobs USING (job_id)"
+            " WHERE lease = %(lease)s AND end_time IS NULL",
             lease=file.lease,
         )
-    return row is not None
+    return replace(file, take_time=row["now"]) if row else None
 
 
 def stop(database: Database, claim: Claim) -> None:

@@ -153,6 +153,7 @@ def _use(database: Database, held: Claim, file: Spooled) -> dict[str, Callable[[
     return {
         "spooled": lambda: claims.spooled(database, held, PDF),
         "stored": lambda: claims.stored(database, file, scenes.key(file), lanes=LANES),
+        "stored_last": lambda: claims.stored_last(database, file, scenes.key(file), lanes=LANES),
         "give_back": lambda: claims.give_back(database, held, delay_s=9),
         "give_back lost": lambda: claims.give_back(database, held, is_lost=True),
         "fail_attempt": lambda: claims.fail_attempt(database, held, BUSY, POLICY),

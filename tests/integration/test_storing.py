@@ -18,7 +18,7 @@ from actors.asker import _Turn as Turn
 from actors.combiner import LATER
 from actors.download import Fetched
 from actors.storing import Put, Storer
-from storage import claims, jobs, listing_claims, repairs, tasks
+from storage import claims, jobs, listing_claims, repairs, sweeps, tasks
 from storage.database import Database
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
 from storage.listing_claims import outlook
@@ -243,26 +243,44 @@ def test_a_file_in_memory_whose_record_was_lost_is_the_spools_when_it_is_said_ag
     assert scenes.job(office.database, job_id)["state"] == "COMPLETED"
 
 
-def test_a_fresh_file_that_a_sweep_has_taken_is_fetched_again_at_once(
+def _put_and_swept(office: Office, objects: Objects, storing: Office, job_id: UUID) -> Put:
+    office.list_job(job_id)
+    put = storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))
+    assert isinstance(put, Put)
+    assert sweeps.delete_unnamed(office.database, objects, [put.key]) == 1
+    return put
+
+
+def test_a_file_in_memory_that_a_sweep_has_taken_is_put_again(
     office: Office, objects: Objects
+) -> None:
+    number = office.sandbox.add_case(documents=2)
+    job_id = office.begin(number)
+    storing = office.storing(at_once=True)
+    put = _put_and_swept(office, objects, storing, job_id)
+    assert storing.asker.storer
+
+    storing.asker.storer.record(put)
+
+    assert objects.present({put.key: put.file.size_bytes}) == {put.key}
+    office.messages.download_lanes(job_id, 1)
+    storing.work()
+    assert _is_stored(office, objects, job_id)
+    assert office.files_asked(number) == [1, 1]
+
+
+def test_what_a_sweep_has_taken_and_cannot_be_put_again_is_fetched_again(
+    office: Office, objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = office.sandbox.add_case(documents=1)
     job_id = office.begin(number)
     storing = office.storing(at_once=True)
-    office.list_job(job_id)
-    fetched = _fetched(office, storing, job_id)
-    put = storing.asker._put_at_once(
-        replace(fetched, claim=replace(fetched.claim, is_relaxed=True))
-    )
-    assert isinstance(put, Put)
-    scenes.execute(
-        office.database,
-        "INSERT INTO swept_objects (object_key, sweep_time) VALUES (%(k)s, clock_timestamp())",
-        k=put.key,
-    )
+    put = _put_and_swept(office, objects, storing, job_id)
     assert storing.asker.storer
 
-    storing.asker.storer.record(put)
+    with monkeypatch.context() as patched:
+        patched.setattr(Objects, "put", _refused)
+        storing.asker.storer.record(put)
 
     (row,) = scenes.documents(office.database, job_id)
     assert (row["state"], row["attempt_count"], row["lost_lease_count"]) == ("PENDING", 0, 0)
@@ -270,6 +288,10 @@ def test_a_fresh_file_that_a_sweep_has_taken_is_fetched_again_at_once(
     office.messages.download_lanes(job_id, 1)
     storing.work()
     assert _is_stored(office, objects, job_id)
+
+
+def _refused(_objects: Objects, _upload: object) -> None:
+    raise ServiceUnavailable("S3")
 
 
 def test_a_file_that_is_gone_with_its_job_is_no_error(office: Office) -> None:
@@ -347,8 +369,9 @@ def test_a_file_of_a_job_that_is_cancelled_while_it_is_put_goes(
     assert _held_slots(office.database) == 0
 
 
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "after"])
 def test_what_another_job_of_the_case_is_about_to_name_stays(
-    office: Office, objects: Objects
+    office: Office, objects: Objects, is_first: bool
 ) -> None:
     number = office.sandbox.add_case(documents=1)
     job_id = office.begin(number)
@@ -360,13 +383,17 @@ def test_what_another_job_of_the_case_is_about_to_name_stays(
     assert storing.asker.storer
     jobs.cancel(office.database, CLIENT, job_id)
     other = office.begin(number)
+    if is_first:
+        storing.asker.storer.record(put)
     office.list_job(other)
     theirs = storing.asker._put_at_once(_relaxed(_fetched(office, storing, other)))
     assert isinstance(theirs, Put)
+    if not is_first:
+        storing.asker.storer.record(put)
 
-    storing.asker.storer.record(put)
     storing.asker.storer.record(theirs)
 
+    assert objects.present({put.key: put.file.size_bytes}) == {put.key}
     assert theirs.key == put.key
     assert _is_stored(office, objects, other)
     assert office.files_asked(number) == [2]

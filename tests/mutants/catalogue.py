@@ -809,6 +809,13 @@ _GUEST = (
         STORING,
     ),
     _mutant(
+        "that what a sweep took from under a worker is put again, not fetched again",
+        "actors/storing.py",
+        "return self._send(file, put.data, HURRY_S) if file else None",
+        "return None",
+        STORING,
+    ),
+    _mutant(
         "that a completed job has all of its documents",
         "storage/steps.py",
         "IF NOT FOUND OR job.completed_documents + 1 <> job.total_documents THEN RETURN; END IF;",
