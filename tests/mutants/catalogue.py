@@ -729,7 +729,7 @@ _GUEST = (
         "        elif self.storer and isinstance(turn.done, Put) and not turn.done.is_recorded:\n"
         "            self.storer.record(turn.done)\n",
         "",
-        BATCHES,
+        STORING,
     ),
     _mutant(
         "the spool for what cannot be put from memory",
