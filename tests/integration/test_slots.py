@@ -159,12 +159,16 @@ def test_many_who_ask_for_one_job_at_once_have_its_lanes_and_no_more(database: D
         jobs.cancel(database, CLIENT, job_id)
 
 
-def test_a_job_that_somebody_works_on_holds_up_no_other(database: Database) -> None:
+@pytest.mark.parametrize("per_minute", [None, 60_000], ids=["together", "one-at-a-time"])
+def test_a_job_that_somebody_works_on_holds_up_no_other(
+    database: Database, per_minute: int | None
+) -> None:
     busy, other = guest.job(database, 5), guest.job(database, 5)
     with database.transaction() as transaction:
         transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=busy)
 
-        (found,) = together([partial(ask, database, asking())], timeout_s=30)
+        by = asking(per_minute=per_minute)
+        (found,) = together([partial(ask, database, by)], timeout_s=30)
 
     assert isinstance(found, Claim)
     assert found.job_id == other

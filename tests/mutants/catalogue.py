@@ -348,6 +348,13 @@ _ONCE = (
         SLOTS,
     ),
     _mutant(
+        "the job's lock before the documents that are claimed together",
+        "storage/steps.py",
+        "            FOR UPDATE SKIP LOCKED INTO job;",
+        "            INTO job;",
+        SLOTS,
+    ),
+    _mutant(
         "the job's lock of who joins it",
         "storage/jobs.py",
         'f" AND process_number = %(process_number)s AND state IN ({_RUNNING}) FOR UPDATE",',
