@@ -8,6 +8,7 @@ before its turn because its message came first.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from time import monotonic
 from uuid import UUID
@@ -24,7 +25,7 @@ from actors.storing import Put, Storer
 from storage import claims, tasks, webhooks
 from storage.claims import Claim, Spooled
 from storage.database import Database
-from storage.errors import ServiceUnavailable
+from storage.errors import RowsLocked, ServiceUnavailable
 from storage.listing_claims import ListingClaim
 from storage.outcomes import Outcome
 from storage.slots import LINGER_S
@@ -126,13 +127,22 @@ class Asker:
             self._record(turn)
             raise
         if job_id := turn.unrecorded:
-            self._record(turn)
+            with self._keeping(task):
+                self._record(turn)
             if task is None:
                 # When it was asked what is next, this one's slots and lane were taken still.
                 self.messages.wake_lanes(job_id)
         if turn.wakes:
             self.messages.wake_lanes(turn.wakes)
         return task
+
+    def _keeping(self, task: Task | _ToPut | None) -> AbstractContextManager[None]:
+        """For the block a claim that was made is kept, although nobody works on it yet."""
+        if isinstance(task, Claim):
+            return self.keeper.holding(task.lease, _look_later)
+        if isinstance(task, _ToPut):
+            return self.keeper.holding(task.file.lease, _look_later)
+        return nullcontext()
 
     def _record(self, turn: _Turn) -> None:
         """What was not recorded with others is recorded by itself."""
@@ -203,6 +213,9 @@ class Asker:
                 taken=in_memory.keys(),
                 lease_s=self.asking.lease_s,
             )
+        except RowsLocked:
+            # Somebody holds a row of one: the others must not wait for that.
+            return {}
         except ServiceUnavailable:
             raise
         except Exception:
@@ -250,3 +263,7 @@ class Asker:
         wait_s = tasks.next_by_rate_s(self.database)
         if wait_s is not None:
             self.messages.download_lanes(job_id, 1, delay_s=wait_s)
+
+
+def _look_later() -> None:
+    """What is to be done when a lease is lost before its work begins: that finds out."""

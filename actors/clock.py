@@ -32,6 +32,8 @@ class Clock:
     interval_s: float
     # Until then nothing is taken back: holders could not renew either while PostgreSQL was away.
     _patient_until: float = 0.0
+    # When PostgreSQL answered last.
+    _answered: float | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Passes until `stop` is set."""
@@ -40,11 +42,15 @@ class Clock:
                 self.tick()
             except ServiceUnavailable as error:
                 log.warning("clock waits", part=error.part)
-                self._patient_until = time.monotonic() + self.asking.lease_s / 2
+                self._be_patient()
             stop.wait(self.interval_s)
+
+    def _be_patient(self) -> None:
+        self._patient_until = time.monotonic() + self.asking.lease_s / 2
 
     def tick(self) -> None:
         """One pass over everything. Raises ServiceUnavailable."""
+        self._see_whether_it_stood_still()
         for repair in (self._reclaim, self._end, self._mend, self._tell, self._retire):
             try:
                 repair()
@@ -53,6 +59,14 @@ class Clock:
             except Exception:
                 # A bug in one repair must not stop the others for ever.
                 log.exception("repair failed", repair=repair.__name__)
+
+    def _see_whether_it_stood_still(self) -> None:
+        """Whoever had to wait for PostgreSQL as we had could not renew, though it never failed."""
+        with self.database.single() as transaction:
+            transaction.one("SELECT")
+        before, self._answered = self._answered, time.monotonic()
+        if before is not None and self._answered - before > self.asking.lease_s / 2:
+            self._be_patient()
 
     def _reclaim(self) -> None:
         if time.monotonic() < self._patient_until:

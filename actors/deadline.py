@@ -15,10 +15,13 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+import structlog
 import urllib3.connection
 import urllib3.connectionpool
 
 from storage.errors import AutosError, TransientError
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 TICK_S = 0.1
 
@@ -58,11 +61,13 @@ class Deadline:
         """Ends the exchange now; `check` raises `cause` in the thread that runs it."""
         with self._lock:
             self._cause = self._cause or cause
-            sockets = [*self._sockets, *(c.sock for c in self._connections if c.sock)]
+            # Read once: the thread that works on a connection takes its socket away at any moment.
+            sockets = [*self._sockets, *(connection.sock for connection in self._connections)]
         for sock in sockets:
             # Below any TLS layer, whose own shutdown is not safe from a second thread.
             with contextlib.suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+                if sock is not None:
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def watch(self, connection: _HasSocket) -> None:
         """Takes the connection of a request that begins under this deadline."""
@@ -114,7 +119,11 @@ class Watchdog:
                 if not self._running:
                     self._wake.clear()
             for deadline in over:
-                deadline.cut(_timed_out())
+                try:
+                    deadline.cut(_timed_out())
+                except Exception:
+                    # Without this thread nothing would have a limit any more.
+                    log.exception("exchange not ended")
 
 
 def _timed_out() -> TransientError:

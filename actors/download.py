@@ -161,11 +161,12 @@ class Downloader:
             try:
                 if fetched.data is not None:
                     self.spool.keep(claim.lease, fetched.data)
-                wakes = self._insist(
-                    lambda: claims.spooled(
-                        self.database, claim, fetched.content, spool_id=self.spool.spool_id
+                with self.keeper.holding(claim.lease, _go_on_all_the_same):
+                    wakes = self._insist(
+                        lambda: claims.spooled(
+                            self.database, claim, fetched.content, spool_id=self.spool.spool_id
+                        )
                     )
-                )
             except LeaseLost:
                 self._stop(claim)
                 self.messages.download_lanes(claim.job_id, 1, delay_s=LINGER_S)
@@ -206,8 +207,9 @@ class Downloader:
 
     def _stop(self, claim: Claim) -> Outcome:
         log.warning("claim taken back")
-        # When it is this process that stops, the row is still ours to return at once.
-        claims.stop(self.database, claim)
+        # When it is this process that stops, the row is still ours to return at once; and when
+        # PostgreSQL was away for longer than a lease.
+        self._insist(lambda: claims.stop(self.database, claim))
         self._discard(claim)
         # Its slots are free a moment later.
         return Outcome(None, job_has_ended=False, lingers=True)
@@ -216,3 +218,7 @@ class Downloader:
         # Only when no row names the file: our own COMMIT may have gone through unseen.
         if repairs.unowned(self.database, [claim.lease]):
             self.spool.remove(claim.lease)
+
+
+def _go_on_all_the_same() -> None:
+    """What is to be done when the lease is lost meanwhile: its row is about to say so."""

@@ -24,6 +24,9 @@ LIST_QUEUE = "list"
 DOWNLOAD_QUEUE = "download"
 WEBHOOK_QUEUE = "webhook"
 LATELY_S = 0.1
+# A Redis that does not answer is left alone for this long: who sends may hold leases, or lead a
+# round for others.
+QUIET_S = 2.0
 # Before every key of Dramatiq's in Redis.
 NAMESPACE = "autos"
 
@@ -80,6 +83,7 @@ class Messages:
         self._broker = broker
         # When a message was sent last, by queue.
         self._sent: dict[str, float] = {}
+        self._quiet_until = -math.inf
 
     def list_documents(self, *job_ids: UUID, delay_s: float = 0) -> None:
         """Have the cases of jobs listed."""
@@ -133,17 +137,27 @@ class Messages:
         Whoever comes to it then looks at the rows as they are by that time, and wakes the next one
         if there is more than he can do. Not asked when nothing was sent here lately.
         """
-        if time.monotonic() - self._sent.get(queue, -math.inf) > LATELY_S:
+        now = time.monotonic()
+        if now - self._sent.get(queue, -math.inf) > LATELY_S or now < self._quiet_until:
             return False
         try:
             return int(self._broker.client.llen(f"{NAMESPACE}:{queue}")) > 0
-        except redis.RedisError:
+        except redis.RedisError as error:
+            self._failed(error)
             return False
+
+    def _failed(self, error: Exception) -> None:
+        """Has a Redis that is silent be left alone. One that refuses costs no time."""
+        if isinstance(error, redis.TimeoutError) or isinstance(error.__cause__, redis.TimeoutError):
+            self._quiet_until = time.monotonic() + QUIET_S
 
     def _send(self, messages: list[dramatiq.Message[None]], delay_s: float) -> None:
         if not messages:
             return
         now = time.monotonic()
+        if now < self._quiet_until:
+            _not_sent(messages, "TimeoutError")
+            return
         self._sent.update((message.queue_name, now) for message in messages)
         # Rounded up: a message that comes before the row is ready finds nothing and is lost.
         delay_ms = math.ceil(delay_s * 1000) or None
@@ -153,11 +167,13 @@ class Messages:
             else:
                 dramatiq.group(messages, broker=self._broker).run(delay=delay_ms)
         except (redis.RedisError, dramatiq.BrokerError) as error:
-            # The first of any message's ids is the job's.
-            job_id = messages[0].args[0] if messages else None
-            log.warning(
-                "message not sent; the clock will", job_id=job_id, error=type(error).__name__
-            )
+            self._failed(error)
+            _not_sent(messages, type(error).__name__)
+
+
+def _not_sent(messages: Sequence[dramatiq.Message[None]], error: str) -> None:
+    # The first of any message's ids is the job's.
+    log.warning("message not sent; the clock will", job_id=messages[0].args[0], error=error)
 
 
 def _message(queue: str, actor: str, *args: UUID | str | int) -> dramatiq.Message[None]:

@@ -131,4 +131,8 @@ class Keeper:
                 held = self._held.pop(lease, None)
             if held:
                 log.warning("lease lost", **{**held.named, "lease": str(lease)})
-                held.on_lost()
+                try:
+                    held.on_lost()
+                except Exception:
+                    # Without this thread no lease would be kept any more.
+                    log.exception("work not stopped", lease=str(lease))

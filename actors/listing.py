@@ -31,6 +31,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 LISTING_LIMIT_S = 60.0
 OUTAGE_DELAY_S = 2.0
+# How long the bucket may take to say what it has, while slots of the portal are held.
+LOOK_S = 10.0
 # How many first pauses after a listing that lacks documents the portal is asked once more.
 DOUBT_FACTOR = 3
 
@@ -85,7 +87,7 @@ class Lister:
                 listing_claims.give_back(self.database, claim)
                 return Outcome(None, job_has_ended=False, lingers=True)
             with (
-                self.watchdog.limit(LISTING_LIMIT_S) as deadline,
+                self.watchdog.limit(LOOK_S + LISTING_LIMIT_S) as deadline,
                 self.keeper.holding(claim.lease, lambda: deadline.cut(LeaseLost("Taken back."))),
             ):
                 outcome = self._list(claim, span, deadline)
@@ -104,7 +106,7 @@ class Lister:
             if missing and not claim.is_doubted and docket.doubt_time is None:
                 return self._doubt(claim, missing)
             if claim.has_history:
-                docket = reuse.with_stored(self.database, self.objects, docket)
+                docket = reuse.with_stored(self.database, self.objects, docket, limit_s=LOOK_S)
             listed = self._insist(lambda: listing_claims.record(self.database, claim, docket))
         except AttemptError as error:
             span.fail(error.reason)
@@ -139,7 +141,11 @@ class Lister:
         else:
             if claim.has_history:
                 reuse.require_bucket(
-                    self.database, self.objects, claim.client, claim.process_number
+                    self.database,
+                    self.objects,
+                    claim.client,
+                    claim.process_number,
+                    limit_s=LOOK_S,
                 )
             listing = self.portal.list_case(
                 claim.process_number, LISTING_LIMIT_S, deadline=deadline

@@ -58,6 +58,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 # Above any blocking read of Dramatiq's, so that only a dead Redis reaches it.
 REDIS_TIMEOUT_S = 10.0
+SEND_TIMEOUT_S = 1.0
 # To PostgreSQL, for the threads of one process.
 CONNECTIONS = 8
 # How long a message waits that came while PostgreSQL or S3 was away.
@@ -133,16 +134,22 @@ def _begin(process: str) -> tuple[Settings, FairBroker, Messages]:
     logs.configure(settings.log_format, process=process)
     broker = make_broker(settings.redis_url, timeout_s=REDIS_TIMEOUT_S)
     dramatiq.set_broker(broker)
-    return settings, broker, Messages(broker)
+    return settings, broker, _messages(settings)
 
 
-def _declare(broker: FairBroker, queue: str, name: str, work: Callable[..., None]) -> None:
+def _messages(settings: Settings) -> Messages:
+    """Sent over connections of their own: who sends holds a lease, and cannot wait as takers do."""
+    return Messages(make_broker(settings.redis_url, timeout_s=SEND_TIMEOUT_S))
+
+
+def _declare(
+    broker: FairBroker, messages: Messages, queue: str, name: str, work: Callable[..., None]
+) -> None:
     """Makes `work` the actor `name`.
 
     An outage while it works is no bug: the row stays as it is, and the message comes again. Were
     that left to the clock, whose intervals grow, a job could stand still for a minute.
     """
-    messages = Messages(broker)
 
     def calm(*ids: str | int) -> None:
         try:
@@ -220,14 +227,14 @@ def worker() -> None:
         keeper=keeper,
         lister=lister,
         downloader=downloader,
-        prober=Prober(database, portal, keeper, _policy(settings), settings.lease_s),
+        prober=Prober(database, portal, messages, keeper, _policy(settings), settings.lease_s),
         storer=storer,
         threads=settings.worker_threads,
     )
     stops = (keeper.stop_all, listing_keeper.stop_all)
     broker.add_middleware(_StopOnShutdown(*stops, close=close))
-    _declare(broker, enqueue.LIST_QUEUE, "list_documents", asker.list_documents)
-    _declare(broker, enqueue.DOWNLOAD_QUEUE, "download_document", asker.download_document)
+    _declare(broker, messages, enqueue.LIST_QUEUE, "list_documents", asker.list_documents)
+    _declare(broker, messages, enqueue.DOWNLOAD_QUEUE, "download_document", asker.download_document)
 
 
 def uploader() -> None:
@@ -262,7 +269,7 @@ def uploader() -> None:
     )
     Heartbeat(database, spool).start()
     queue = enqueue.upload_queue(spool.spool_id)
-    _declare(broker, queue, "upload_document", work.upload_document)
+    _declare(broker, messages, queue, "upload_document", work.upload_document)
 
 
 def notifier() -> None:
@@ -278,7 +285,7 @@ def notifier() -> None:
         secrets=settings.webhook_secrets,
         signals=signals,
     )
-    _declare(broker, enqueue.WEBHOOK_QUEUE, "send_webhook", work.send_webhook)
+    _declare(broker, messages, enqueue.WEBHOOK_QUEUE, "send_webhook", work.send_webhook)
 
 
 def run_clock(stop: threading.Event) -> None:

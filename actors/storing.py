@@ -22,7 +22,7 @@ from actors.outage import insist
 from storage import claims, repairs, sweeps, tasks, webhooks
 from storage.claims import Spooled
 from storage.database import Database
-from storage.errors import LeaseLost, ServiceUnavailable, TransientError
+from storage.errors import LeaseLost, RowsLocked, ServiceUnavailable, TransientError
 from storage.objects import Objects, Upload, object_key
 from storage.outcomes import Outcome
 from storage.retries import jittered
@@ -240,6 +240,9 @@ class Storer:
                 self._told(by_lease[lease])
             for lease in recorded.last:
                 self._end(by_lease[lease])
+        except RowsLocked:
+            # Somebody holds a row of one: the others must not wait for that.
+            return []
         except ServiceUnavailable:
             raise
         except Exception:
@@ -270,9 +273,10 @@ class Storer:
         file = put.file
         with _naming(put.named):
             try:
-                outcome = self._insist(
-                    lambda: claims.stored(self.database, file, put.key, lanes=self.lanes)
-                )
+                with self.keeper.holding(file.lease, _go_on_all_the_same):
+                    outcome = self._insist(
+                        lambda: claims.stored(self.database, file, put.key, lanes=self.lanes)
+                    )
             except LeaseLost:
                 if again := self._put_again(put):
                     self.record(again)
@@ -280,10 +284,11 @@ class Storer:
                 log.warning("claim taken back")
                 if put.data is not None:
                     self._let_go(file)
-                # Cancelled while it was put, say: nobody names the object. If it cannot be deleted
-                # now, the sweep will.
+                # Cancelled while it was put, say: nobody names the object, or is about to. If it
+                # cannot be deleted now, the sweep will.
                 with suppress(ServiceUnavailable):
-                    sweeps.delete_unnamed(self.database, self.objects, [put.key])
+                    if not claims.may_be_named(self.database, file):
+                        sweeps.delete_unnamed(self.database, self.objects, [put.key])
                 self.discard(file.lease)
             else:
                 self._told(put)
@@ -320,6 +325,10 @@ class Storer:
         """Deletes the spool file of a claim, unless a row names it."""
         if repairs.unowned(self.database, [lease]):
             self.spool.remove(lease)
+
+
+def _go_on_all_the_same() -> None:
+    """What is to be done when the lease is lost meanwhile: its row is about to say so."""
 
 
 def _naming(names: dict[str, Any]) -> AbstractContextManager[None]:

@@ -335,6 +335,19 @@ def give_back(
         return _return(transaction, job, claim, delay_s=delay_s, is_lost=is_lost)
 
 
+def may_be_named(database: Database, file: Spooled) -> bool:
+    """Whether another job of the case is under way, which may have put the same object already."""
+    with database.single() as transaction:
+        row = transaction.one(
+            "SELECT FROM jobs WHERE client = %(client)s AND end_time IS NULL"
+            " AND process_number = %(process_number)s AND job_id <> %(job_id)s",
+            client=file.client,
+            process_number=file.process_number,
+            job_id=file.job_id,
+        )
+    return row is not None
+
+
 def to_put_again(database: Database, file: Spooled) -> Spooled | None:
     """The same file, as taken now, so that what a sweep did before does not count; None: lost."""
     with database.single() as transaction:

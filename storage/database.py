@@ -13,7 +13,7 @@ import psycopg2.extras
 from playhouse.db_url import parse
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 
-from storage.errors import ServiceUnavailable
+from storage.errors import RowsLocked, ServiceUnavailable
 from storage.functions import Function
 from storage.tallies import OnCount
 
@@ -21,6 +21,9 @@ Row = dict[str, Any]
 OnChange = Callable[[UUID, int], None]
 
 psycopg2.extras.register_uuid()
+
+# SQLSTATEs (PostgreSQL, appendix A).
+LOCK_NOT_AVAILABLE, READ_ONLY_SQL_TRANSACTION = "55P03", "25006"
 
 
 # A frozen process must not hold a job's lock for ever, nor a lost statement a connection.
@@ -185,7 +188,19 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceeded) as error:
+        if _state(error) == LOCK_NOT_AVAILABLE:
+            raise RowsLocked("PostgreSQL") from error
         raise ServiceUnavailable("PostgreSQL") from error
+    except peewee.InternalError as error:
+        # While another server takes over, the old one may still be read.
+        if _state(error) == READ_ONLY_SQL_TRANSACTION:
+            raise ServiceUnavailable("PostgreSQL") from error
+        raise
+
+
+def _state(error: Exception) -> str | None:
+    """The SQLSTATE of what PostgreSQL said; None when it said nothing."""
+    return getattr(error.__cause__ or error.__context__, "pgcode", None)
 
 
 def in_list(values: Sequence[str]) -> str:

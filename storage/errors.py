@@ -181,6 +181,10 @@ class ServiceUnavailable(AutosError):
         self.part = part
 
 
+class RowsLocked(ServiceUnavailable):
+    """Somebody else holds what is to be changed, for longer than others can be kept waiting."""
+
+
 class CredentialsRefused(ServiceUnavailable):
     """The portal refuses the login, for `why`; nobody tries again for `retry_in_s` seconds.
 

@@ -33,6 +33,8 @@ from storage.errors import LeaseLost, ServiceUnavailable, TransientError
 from storage.settings import Settings
 
 CONNECT_S, SILENCE_S = 5.0, 60.0
+# Keys are locked meanwhile, for which somebody may wait whose lease runs.
+DELETE_S = 5.0
 MIB = 1024 * 1024
 # One PUT up to this size; above it parts of this size, so that memory stays constant.
 PART_BYTES = 8 * MIB
@@ -144,6 +146,10 @@ class Objects:
         # Looked up once: by its URL that costs a tenth of what putting a small file does.
         self._pool = self._http.connection_from_url(store.endpoint_url)
         self._minio = store.client(store.endpoint_url, self._http)
+        self._deleting = store.client(
+            store.endpoint_url,
+            urllib3.PoolManager(timeout=urllib3.Timeout(total=DELETE_S), retries=False),
+        )
         self._public = store.client(store.public_url)
         self._heads = ThreadPoolExecutor(PARALLEL_HEADS, thread_name_prefix="head")
         self._parts = ThreadPoolExecutor(PARALLEL_PARTS, thread_name_prefix="part")
@@ -330,9 +336,12 @@ class Objects:
                     yield name
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Deletes objects; one that is gone already is no error."""
+        """Deletes objects; one that is gone already is no error. Tried once, for DELETE_S at most.
+
+        Raises ServiceUnavailable; then some of them may be gone.
+        """
         with translated():
-            errors = self._minio.remove_objects(
+            errors = self._deleting.remove_objects(
                 self._store.bucket, [DeleteObject(key) for key in keys]
             )
             if any(error.code != "NoSuchKey" for error in errors):

@@ -137,7 +137,9 @@ def compared(
     return replace(docket, listed_time=docket.listed_time or row["now"]), row["missing"]
 
 
-def require_bucket(database: Database, objects: Objects, client: str, process_number: str) -> None:
+def require_bucket(
+    database: Database, objects: Objects, client: str, process_number: str, *, limit_s: float
+) -> None:
     """Raises ServiceUnavailable while what is stored of the case cannot be looked up.
 
     For before the portal is asked: an answer that cannot be recorded would be asked for again.
@@ -145,7 +147,7 @@ def require_bucket(database: Database, objects: Objects, client: str, process_nu
     with database.single() as transaction:
         row = transaction.one(_ANY_STORED, client=client, process_number=process_number)
     if row:
-        objects.present({row["object_key"]: row["size_bytes"]})
+        objects.present({row["object_key"]: row["size_bytes"]}, limit_s=limit_s)
 
 
 def with_stored(

@@ -3,6 +3,8 @@
 An upload may put an object that the sweep has just found unnamed. So the sweep looks, deletes and
 notes what it deleted under a lock on each key, which `claims.stored` shares: a row written before
 the look keeps its object, and one written after it sees the note, so that the file is put again.
+The note is dated after the deletion, however long that took: whoever took the file before may have
+put it before, too.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from storage.database import Database
+from storage.errors import ServiceUnavailable
 from storage.objects import Objects
 from storage.steps import lock_key
 
@@ -52,14 +55,25 @@ def delete_unnamed(database: Database, objects: Objects, keys: list[str]) -> int
             keys=keys,
         )
         unnamed = _unnamed(transaction.all(_NAMED, keys=keys), keys)
-        if unnamed:
-            transaction.run(
-                "INSERT INTO swept_objects (object_key) SELECT unnest(%(keys)s)"
-                " ON CONFLICT (object_key) DO UPDATE SET sweep_time = clock_timestamp()",
-                keys=unnamed,
-            )
-            objects.delete(unnamed)
+        away = _deletion(objects, unnamed) if unnamed else None
+        transaction.run(
+            "INSERT INTO swept_objects (object_key, sweep_time)"
+            " SELECT unnest(%(keys)s::text[]), clock_timestamp()"
+            " ON CONFLICT (object_key) DO UPDATE SET sweep_time = excluded.sweep_time",
+            keys=unnamed,
+        )
+    if away:
+        raise away
     return len(unnamed)
+
+
+def _deletion(objects: Objects, keys: list[str]) -> ServiceUnavailable | None:
+    """Deletes; what failed, if anything did. Then some of them may be gone all the same."""
+    try:
+        objects.delete(keys)
+    except ServiceUnavailable as error:
+        return error
+    return None
 
 
 _NAMED = "SELECT DISTINCT object_key FROM documents WHERE object_key = ANY(%(keys)s)"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from uuid import uuid4
 
 import dramatiq
 import pytest
 import redis
 
-from actors.enqueue import DOWNLOAD_QUEUE, Messages, make_broker, upload_queue
+from actors.enqueue import DOWNLOAD_QUEUE, QUIET_S, Messages, make_broker, upload_queue
 from actors.fair_broker import IDLE_S
 from dev.deadline import until
 from dev.folder import DataFolder
@@ -211,6 +212,19 @@ def test_no_more_messages_are_sent_than_wake_somebody_unless_they_must_be(
     messages.download_lanes(ids[0], 5)
     messages.upload(spool_id, *ids)
     assert [client.llen(queue) for queue in queues] == [3 + 5, 1 + 1]
+
+
+def test_a_silent_redis_keeps_who_sends_waiting_once() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        messages = Messages(make_broker(url, timeout_s=0.3))
+
+        begun = time.monotonic()
+        for _ in range(50):
+            messages.wake_lanes(uuid4())
+            messages.send_webhooks(uuid4(), [0, 1])
+
+    assert time.monotonic() - begun < QUIET_S
 
 
 def test_nothing_is_left_of_the_queue_of_a_dead_spool(valkey: Servers, client: redis.Redis) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+
+import pytest
 
 from dev.deadline import until
 from storage.database import Database
+from storage.errors import RowsLocked, ServiceUnavailable
 
 DEADLINE_S = 60.0
 
@@ -28,3 +32,28 @@ def test_a_connection_that_was_cut_while_nobody_used_it_is_replaced(
 
     with database.transaction() as transaction:
         assert transaction.only("SELECT pg_backend_pid() AS pid")["pid"] != pid
+
+
+def _delete(database: Database, first: str) -> None:
+    with database.transaction() as transaction:
+        transaction.run(first)
+        transaction.run("DELETE FROM jobs")
+
+
+def test_a_server_that_may_only_be_read_is_away(database: Database) -> None:
+    with pytest.raises(ServiceUnavailable):
+        _delete(database, "SET TRANSACTION READ ONLY")
+
+
+def test_what_somebody_else_holds_is_told_apart_from_an_outage(
+    database: Database, database_url: str
+) -> None:
+    with (
+        closing(Database(database_url, max_connections=1)) as other,
+        other.transaction() as holder,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        holder.run("LOCK jobs")
+        told = pool.submit(_delete, database, "SET LOCAL lock_timeout = 1").exception(60)
+
+    assert isinstance(told, RowsLocked)

@@ -239,3 +239,20 @@ def test_a_lost_lease_is_told_with_the_job_it_was_for() -> None:
     ):
         assert lost.wait(60)
     assert [line["job_id"] for line in lines if line["event"] == "lease lost"] == ["the job"]
+
+
+def test_work_that_cannot_be_stopped_ends_the_keeping_of_no_other(database: Database) -> None:
+    doomed, other = (scenes.listed_job(database, 1) for _ in range(2))
+    keeper = _keeper(database, lease_s=15)
+    first, second = scenes.claimed(database, doomed), scenes.claimed(database, other)
+    told, stopped = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        told.set()
+        raise TypeError("no socket")
+
+    with keeper.holding(first.lease, fail), keeper.holding(second.lease, stopped.set):
+        jobs.cancel(database, CLIENT, doomed)
+        assert told.wait(10)
+        jobs.cancel(database, CLIENT, other)
+        assert stopped.wait(10), "the keeper's thread has ended"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -17,7 +19,7 @@ from dev.deadline import until
 from storage import claims, jobs, listing_claims, reuse, tasks
 from storage.database import Database, Row
 from storage.docket import VANISHED_IDS, Docket
-from storage.errors import LeaseLost, PermanentError
+from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
 from storage.listing import document_id
 from storage.listing_claims import ListingClaim
 from storage.objects import Objects, ObjectStore
@@ -398,6 +400,56 @@ def test_a_bucket_that_is_away_costs_the_portal_nothing(office: Office, store: O
     scenes.execute(office.database, "UPDATE jobs SET listing_not_before = NULL")
     office.work()
     assert scenes.job(office.database, begun)["reused_documents"] == 2
+    assert office.sandbox.times_asked(number) == 2
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["before", "after"])
+def test_a_bucket_that_says_nothing_holds_no_slot_for_long(
+    office: Office, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    monkeypatch.setattr("actors.listing.LOOK_S", 0.2)
+    number = office.sandbox.add_case(documents=2)
+    office.run(number)
+    begun = office.begin(number)
+    looks, real = list[float | None](), Objects.present
+
+    def present(self: Objects, sizes: Any, *, limit_s: float | None = None) -> set[str]:
+        looks.append(limit_s)
+        if len(looks) == at + 1:
+            raise ServiceUnavailable("S3")
+        return real(self, sizes, limit_s=limit_s)
+
+    monkeypatch.setattr(Objects, "present", present)
+    office.list_job(begun)
+
+    assert looks == [0.2] * (at + 1)
+    assert scenes.job(office.database, begun)["listing_attempt_count"] == 0
+    with office.database.single() as transaction:
+        assert not transaction.all("SELECT FROM slots WHERE lease_until > clock_timestamp()")
+
+
+def test_a_slow_bucket_takes_nothing_of_the_portals_time(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.listing.LISTING_LIMIT_S", 1.0)
+    number = office.sandbox.add_case(documents=2)
+    office.run(number)
+    real = Objects.present
+
+    def late(self: Objects, sizes: Any, **more: Any) -> set[str]:
+        time.sleep(1.1)
+        return real(self, sizes, **more)
+
+    monkeypatch.setattr(Objects, "present", late)
+    begun = office.begin(number)
+    office.list_job(begun)
+
+    job = scenes.job(office.database, begun)
+    assert (job["state"], job["reused_documents"], job["listing_attempt_count"]) == (
+        "COMPLETED",
+        2,
+        0,
+    )
     assert office.sandbox.times_asked(number) == 2
 
 

@@ -572,6 +572,24 @@ def test_after_an_outage_holders_may_renew_before_anything_is_taken_back(
     assert scenes.documents(database, job_id)[0]["state"] == "PENDING"
 
 
+def test_a_clock_that_stood_still_lets_holders_renew_first(
+    database: Database, client: redis.Redis, redis_url: str
+) -> None:
+    job_id = scenes.listed_job(database, 1)
+    clock = _clock(database, client, redis_url)
+    clock.tick()
+    scenes.claimed(database, job_id, lease_s=-1)
+    assert clock._answered
+
+    clock._answered -= clock.asking.lease_s
+    clock.tick()
+    assert scenes.documents(database, job_id)[0]["state"] == "DOWNLOADING"
+
+    clock._patient_until = 0.0
+    clock.tick()
+    assert scenes.documents(database, job_id)[0]["state"] == "PENDING"
+
+
 # Several clocks
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,6 +20,7 @@ from actors.combiner import LATER
 from actors.download import Fetched
 from actors.storing import PATIENCE_S, Put, Storer
 from storage import claims, jobs, listing_claims, repairs, sweeps, tasks
+from storage.claims import Claim
 from storage.database import Database
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
 from storage.listing_claims import outlook
@@ -28,6 +30,7 @@ from tests.integration import guest, scenes
 from tests.integration import office as offices
 from tests.integration.office import Office
 from tests.integration.scenes import BUSY, CLIENT, HOOK, LANES, PDF, POLICY
+from tests.integration.together import together
 
 DOCUMENTS = 7
 GONE = PermanentError("NOT_FOUND", "The portal does not have it.")
@@ -42,6 +45,14 @@ def office(
     spool = Spool(tmp_path / "spool", uuid4(), ROOM_BYTES)
     with offices.opened(database, objects, redis_url, spool) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine's bucket is not slow."""
+    monkeypatch.setattr("actors.storing.HURRY_S", 20.0)
+    monkeypatch.setattr("actors.storing.PATIENCE_S", 20.0)
+    monkeypatch.setattr("actors.storing.SLOW_S", 20.0)
 
 
 @pytest.fixture
@@ -291,6 +302,54 @@ def test_what_a_sweep_has_taken_and_cannot_be_put_again_is_fetched_again(
     assert _is_stored(office, objects, job_id)
 
 
+@pytest.mark.parametrize("is_heard", [True, False], ids=["slow", "unheard"])
+def test_what_is_put_while_the_same_object_is_deleted_is_put_again(
+    office: Office, objects: Objects, monkeypatch: pytest.MonkeyPatch, is_heard: bool
+) -> None:
+    number = office.sandbox.add_case(documents=1)
+    first = office.begin(number)
+    storing = office.storing(at_once=True)
+    office.list_job(first)
+    nobodys = storing.asker._put_at_once(_relaxed(_fetched(office, storing, first)))
+    assert isinstance(nobodys, Put)
+    jobs.cancel(office.database, CLIENT, first)
+    second = office.begin(number)
+    office.list_job(second)
+    real, theirs = Objects.delete, list[Any]()
+
+    def delete(self: Objects, keys: list[str]) -> None:
+        theirs.append(storing.asker._put_at_once(_relaxed(_fetched(office, storing, second))))
+        real(self, keys)
+        if not is_heard:
+            raise ServiceUnavailable("S3")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Objects, "delete", delete)
+        with nullcontext() if is_heard else pytest.raises(ServiceUnavailable):
+            sweeps.delete_unnamed(office.database, objects, [nobodys.key])
+    (put,) = theirs
+    assert put.key == nobodys.key
+    assert objects.present({put.key: put.file.size_bytes}) == set()
+    assert storing.asker.storer
+    storing.asker.storer.record(put)
+
+    assert _is_stored(office, objects, second)
+    assert office.files_asked(number) == [2]
+
+
+def test_a_silent_bucket_deletes_nothing_for_long(
+    store: ObjectStore, silent: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.objects.DELETE_S", 0.2)
+    nobody = Objects(replace(store, endpoint_url=silent._store.endpoint_url), max_connections=1)
+
+    begun = time.monotonic()
+    with pytest.raises(ServiceUnavailable):
+        nobody.delete(["a/key"])
+
+    assert time.monotonic() - begun < PATIENCE_S
+
+
 def _refused(_objects: Objects, _upload: object) -> None:
     raise ServiceUnavailable("S3")
 
@@ -521,3 +580,79 @@ def test_a_job_tells_whether_its_listing_is_known(database: Database) -> None:
     assert not outlook(database, job_id).is_served
     assert not outlook(database, job_id).is_over
     assert outlook(database, uuid4()).is_over
+
+
+# Leases
+
+
+def test_while_it_waits_for_postgresql_what_is_here_stays_ours(
+    office: Office, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = office.sandbox.add_case(documents=2)
+    job_id = office.begin(number)
+    office.list_job(job_id)
+    storing = office.storing(at_once=True)
+    assert storing.asker.storer
+    put = storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))
+    fetched = _fetched(office, storing, job_id)
+    assert isinstance(put, Put)
+    kept = list[set[UUID]]()
+
+    def at_first(name: str) -> None:
+        real, begun = getattr(claims, name), len(kept)
+
+        def call(*args: Any, **more: Any) -> Any:
+            if len(kept) == begun:
+                kept.append(set(storing.asker.keeper._held))
+                raise ServiceUnavailable("PostgreSQL")
+            return real(*args, **more)
+
+        monkeypatch.setattr(claims, name, call)
+
+    at_first("stored")
+    storing.asker.storer.record(put)
+    at_first("spooled")
+    storing.downloader.record(fetched)
+
+    assert kept == [{put.file.lease}, {fetched.claim.lease}]
+    office.work()
+    assert _is_stored(office, objects, job_id)
+    assert office.files_asked(number) == [1, 1]
+
+
+def test_a_claim_is_kept_while_what_was_done_before_is_recorded(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = office.begin(office.sandbox.add_case(documents=2))
+    office.list_job(job_id)
+    storing = office.storing(at_once=True)
+    put = storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))
+    assert isinstance(put, Put)
+    kept = list[UUID]()
+    monkeypatch.setattr(Storer, "record_all", lambda _storer, _put: [])
+    monkeypatch.setattr(Storer, "record", lambda storer, _put: kept.extend(storer.keeper._held))
+
+    task = storing.asker._next_task(Turn(put))
+
+    assert isinstance(task, Claim)
+    assert kept == [task.lease]
+    assert not storing.asker.keeper._held
+
+
+def test_a_job_that_somebody_holds_keeps_only_its_own_files_waiting(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, free = (office.begin(office.sandbox.add_case(documents=2)) for _ in range(2))
+    storing = office.storing(at_once=True)
+    turns = []
+    for job_id in (held, free):
+        office.list_job(job_id)
+        turns.append(Turn(storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))))
+    monkeypatch.setattr(tasks, "next_claims", lambda *_: ([], False))
+
+    with office.database.transaction() as transaction:
+        transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=held)
+        (answers,) = together([partial(storing.asker._round, turns)], timeout_s=30)
+
+    assert answers == [None, None]
+    assert [turn.unrecorded for turn in turns] == [held, free]

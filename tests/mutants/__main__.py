@@ -21,6 +21,9 @@ from tests.mutants.catalogue import MUTANTS, Mutant
 
 LEFT_OUT = (".venv", ".git", "var", "__pycache__", ".*_cache", ".hypothesis", ".library")
 RED, GREEN = 1, 0
+# The slowest file takes two minutes here.
+LIMIT_S = 600
+ENDLESS = "does_not_end"
 CAUGHT_BY = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?:\[.*?)?(?: - .*)?$", re.MULTILINE)
 
 
@@ -78,15 +81,22 @@ def _caught_by(tree: Path, mutant: Mutant) -> str | None:
 
 
 def _pytest(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
-    done = subprocess.run(
+    """Exit code and output; tests that do not end are as red as others."""
+    with subprocess.Popen(
         [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
         cwd=tree,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+    ) as running:
+        try:
+            output, _ = running.communicate(timeout=LIMIT_S * len(tests))
+        except subprocess.TimeoutExpired:
+            running.kill()  # what it has started goes with it
+            output, _ = running.communicate()
+            return RED, f"{output}\nFAILED {tests[0]}::{ENDLESS}\n"
+    return running.returncode, output
 
 
 def _table(found: Sequence[tuple[Mutant, str | None]]) -> str:

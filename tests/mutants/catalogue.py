@@ -29,6 +29,7 @@ LISTING = "tests/integration/test_listing.py"
 STARTS = "tests/integration/test_starts.py"
 BATCHES = "tests/integration/test_batches.py"
 STORING = "tests/integration/test_storing.py"
+TALLIES = "tests/integration/test_tallies.py"
 TOKENS = "tests/integration/test_tokens.py"
 CALLERS = "tests/integration/test_callers.py"
 LIMITS = "tests/integration/test_limits.py"
@@ -582,7 +583,7 @@ _TOLD = (
         "storage/database.py",
         "        if self._on_count:\n            for (series",
         "        if self._on_count:\n            pass\n        if False:\n            for (series",
-        CLAIMS,
+        TALLIES,
     ),
     _mutant(
         "the limit of deliveries for one receiver",

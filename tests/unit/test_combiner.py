@@ -197,7 +197,7 @@ def test_who_stayed_is_told_of_an_error_and_the_next_is_answered() -> None:
             raise ValueError("no database")
         return [None if rounds == 1 else 7 for _ in questions]
 
-    combiner = Combiner[int, int](work, threads=MOST)
+    combiner = Combiner[int, int](work, threads=MOST, clock=_Clock())
     combiner._taking_part = MOST
     combiner._busy_s = 0.0
     with ThreadPoolExecutor(1) as pool:
