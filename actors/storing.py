@@ -300,7 +300,7 @@ class Storer:
             return None
         with suppress(LeaseLost, TransientError, ServiceUnavailable):
             file = claims.to_put_again(self.database, put.file)
-            return self._send(file, put.data, HURRY_S) if file else None
+            return self._send(file, put.data, PATIENCE_S) if file else None
         return None
 
     def _let_go(self, file: Spooled) -> None:

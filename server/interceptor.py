@@ -77,7 +77,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                 guarded = self._guard_unary(handler.unary_stream, method, parse)
             return _reading(handler, stream_stream=guarded)
         if handler.stream_stream:
-            # Reflection: what it streams in is parsed by gRPC.
+            # Reflection, which is open to all: what it streams in is parsed by gRPC.
             guarded = self._guard_stream(handler.stream_stream, method)
             return handler._replace(stream_stream=guarded)
         # There is none, and an unknown kind would not ask who calls.
@@ -104,13 +104,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     def _guard_stream(self, inner: Any, method: str) -> Any:
         async def guarded(requests: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                client, roster = self._begin(method, context), self._callers.roster
+                self._begin(method, context)
                 async with aclosing(inner(requests, context)) as messages:
                     async for message in messages:
-                        if self._callers.roster is not roster:
-                            # What a token has opened ends when the token is taken out.
-                            roster = self._callers.roster
-                            self._callers.require_same(client, method, context)
                         yield message
             except grpc.aio.AbortError:
                 raise

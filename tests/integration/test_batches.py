@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from threading import Barrier, BrokenBarrierError
+from threading import Barrier, BrokenBarrierError, Lock
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -27,6 +27,7 @@ from tests.integration.scenes import CLIENT
 
 THREADS = 6
 DOCUMENTS = 16
+PATIENCE_S = 60.0
 
 
 @pytest.fixture(params=["uploader", "worker-once-told", "worker-at-once"])
@@ -100,17 +101,18 @@ def test_threads_that_share_rounds_store_each_document_once(
     assert _spooled(office) == []
 
 
-def _in_pairs(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
-    """Two calls of a method end in the same moment, if there are two."""
+def _in_pairs(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> Barrier:
+    """Two calls of a method end in the same moment, until the barrier is aborted."""
     real, pair = getattr(owner, name), Barrier(2)
 
     def paired(*args: Any, **kwargs: Any) -> Any:
         result = real(*args, **kwargs)
         with suppress(BrokenBarrierError):
-            pair.wait(0.5)
+            pair.wait(PATIENCE_S)
         return result
 
     monkeypatch.setattr(owner, name, paired)
+    return pair
 
 
 @pytest.mark.parametrize(
@@ -131,16 +133,17 @@ def test_what_cannot_be_recorded_together_is_recorded_one_by_one(
     before: str,
 ) -> None:
     real, broken = getattr(claims, step), 0
+    pair = _in_pairs(monkeypatch, owner, before)
 
     def alone(database: Database, files: Any, **more: Any) -> Any:
         nonlocal broken
         if len(files) > 1:
             broken += 1
+            pair.abort()
             raise RuntimeError
         return real(database, files, **more)
 
     monkeypatch.setattr(claims, step, alone)
-    _in_pairs(monkeypatch, owner, before)
     # Who asks waits for the others.
     monkeypatch.setattr("actors.combiner.SMOOTHING", 0.0)
     for turns in (office.asker.turns, office.uploader.turns):
@@ -159,12 +162,12 @@ def test_a_job_that_is_cancelled_takes_nothing_of_others_with_it(
     office: Office, objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (_, cancelled), (number, other) = _begun(office), _begun(office)
-    real, put = Objects.put, dict[str, int]()
+    real, put, has_begun = Objects.put, dict[str, int](), Lock()
 
     def putting(self: Objects, upload: Any) -> None:
         real(self, upload)
         put[upload.key] = upload.size_bytes
-        if len(put) == DOCUMENTS // 2:
+        if len(put) >= DOCUMENTS // 2 and has_begun.acquire(blocking=False):
             jobs.cancel(office.database, CLIENT, cancelled)
 
     monkeypatch.setattr(Objects, "put", putting)

@@ -205,6 +205,16 @@ def test_a_rate_holds_for_all_who_ask_at_once(database: Database) -> None:
     assert sum(task is not None for task in found) == 1
 
 
+def test_a_moment_of_the_rate_is_one_requests(database: Database) -> None:
+    limits = asking(per_minute=1).limits
+
+    with database.transaction() as transaction:
+        tasks._keep_the_rate(transaction, limits)
+
+    with pytest.raises(tasks._Overtaken), database.transaction() as transaction:
+        tasks._keep_the_rate(transaction, limits)
+
+
 def test_a_late_word_about_a_slot_that_is_somebody_elses_changes_nothing(
     database: Database,
 ) -> None:

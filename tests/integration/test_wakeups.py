@@ -16,6 +16,7 @@ def test_what_nobody_hears_is_told_more_seldom_until_somebody_does(
     # Channels belong to all of Redis, and so to other tests.
     channel = f"autos:test:{uuid4()}"
     monkeypatch.setattr("storage.wakeups.CHANNEL", channel)
+    monkeypatch.setattr("storage.wakeups.TIMEOUT_S", 20.0)
     wakeups = Wakeups(redis_url)
     news = {uuid4(): 7}
 

@@ -16,6 +16,8 @@ POSTER = "tests/integration/test_webhook_poster.py"
 HOOKS = "tests/integration/test_webhook_rows.py"
 OBJECTS = "tests/integration/test_objects.py"
 SPOOL = "tests/integration/test_spool.py"
+DATABASE = "tests/integration/test_database.py"
+BROKER = "tests/integration/test_broker.py"
 KEEPER = "tests/integration/test_keeper.py"
 MIGRATE = "tests/integration/test_migrate.py"
 SWEEPS = "tests/integration/test_sweeps.py"
@@ -817,9 +819,86 @@ _GUEST = (
         STORING,
     ),
     _mutant(
+        "the date of a sweep's note, after the deletion",
+        "storage/sweeps.py",
+        "SELECT unnest(%(keys)s::text[]), clock_timestamp()",
+        "SELECT unnest(%(keys)s::text[]), transaction_timestamp()",
+        STORING,
+    ),
+    _mutant(
+        "that a deletion whose answer is lost is noted",
+        "storage/sweeps.py",
+        "        return error\n    return None",
+        "        raise error\n    return None",
+        STORING,
+    ),
+    _mutant(
+        "the limit to how long a deletion may hold up what is stored",
+        "storage/objects.py",
+        "urllib3.PoolManager(timeout=urllib3.Timeout(total=DELETE_S), retries=False)",
+        "urllib3.PoolManager(timeout=urllib3.Timeout(total=20), retries=False)",
+        STORING,
+    ),
+    _mutant(
+        "the lease of what is put while PostgreSQL is waited for",
+        "actors/storing.py",
+        "with self.keeper.holding(file.lease, _go_on_all_the_same):",
+        "with suppress():",
+        STORING,
+    ),
+    _mutant(
+        "the lease of what was fetched while PostgreSQL is waited for",
+        "actors/download.py",
+        "with self.keeper.holding(claim.lease, _go_on_all_the_same):",
+        "with suppress():",
+        STORING,
+    ),
+    _mutant(
+        "the lease of a claim that waits for what was done before",
+        "actors/asker.py",
+        "with self._keeping(task):",
+        "with nullcontext():",
+        STORING,
+    ),
+    _mutant(
+        "that a held row keeps only its own job's files waiting",
+        "actors/storing.py",
+        "        except RowsLocked:\n",
+        "        except ZeroDivisionError:\n",
+        STORING,
+    ),
+    _mutant(
+        "the patience of a clock that stood still",
+        "actors/clock.py",
+        "self._answered - before > self.asking.lease_s / 2",
+        "False",
+        REPAIRS,
+    ),
+    _mutant(
+        "the rest for a Redis that does not answer",
+        "actors/enqueue.py",
+        "self._quiet_until = time.monotonic() + QUIET_S",
+        "pass",
+        BROKER,
+    ),
+    _mutant(
+        "the limit to what a listing waits for the bucket",
+        "actors/listing.py",
+        "self.watchdog.limit(LOOK_S + LISTING_LIMIT_S)",
+        "self.watchdog.limit(LISTING_LIMIT_S)",
+        LISTING,
+    ),
+    _mutant(
+        "that a server which may only be read is away",
+        "storage/database.py",
+        "if _state(error) == READ_ONLY_SQL_TRANSACTION:",
+        "if False:",
+        DATABASE,
+    ),
+    _mutant(
         "that what a sweep took from under a worker is put again, not fetched again",
         "actors/storing.py",
-        "return self._send(file, put.data, HURRY_S) if file else None",
+        "return self._send(file, put.data, PATIENCE_S) if file else None",
         "return None",
         STORING,
     ),
@@ -1073,16 +1152,9 @@ _CALLERS = (
         CALLERS,
     ),
     _mutant(
-        "the token that reflection needs",
-        "server/interceptor.py",
-        "return handler._replace(stream_stream=guarded)",
-        "return handler",
-        CALLERS,
-    ),
-    _mutant(
         "the end of a watch whose token was taken out",
         "server/interceptor.py",
-        "self._callers.require_same(client, method, context)",
+        "self._callers.require_same(self._client, self._method, self._context)",
         "pass",
         CALLERS,
     ),

@@ -37,6 +37,7 @@ from storage.errors import (
     PermanentError,
     PreconditionFailed,
     RequestIdReused,
+    RowsLocked,
     ServiceUnavailable,
     TooFast,
     TransientError,
@@ -86,6 +87,7 @@ TOLD = [
         (details.QuotaFailure, details.RetryInfo),
     ),
     Told(ServiceUnavailable("S3"), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
+    Told(RowsLocked("PostgreSQL"), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
     Told(ShuttingDown(), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
     Told(
         CredentialsRefused(SECRET, retry_in_s=1),
