@@ -15,8 +15,9 @@ from tests.sandbox.portal import SandboxPortal
 
 LANES = 5
 # What a fault may cost beyond the attempts that are counted: the claims that it takes from whoever
-# had them. Those of Valkey, S3 and receivers take none.
-TAKES_CLAIMS = ("worker", "all", "host", "postgres", "uploader", "portal-stall")
+# had them, and requests of a court that counts as away by then, which burn no attempt. Those of
+# Valkey, S3 and receivers cost none.
+TAKES_CLAIMS = ("worker", "all", "host", "postgres", "uploader", "portal")
 # A fault that lasts can take the claim that repairs what it took before.
 CLAIMS_PER_FAULT = 2
 PAUSED = 429
