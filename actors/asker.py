@@ -8,7 +8,6 @@ before its turn because its message came first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from time import monotonic
 from uuid import UUID
@@ -127,22 +126,13 @@ class Asker:
             self._record(turn)
             raise
         if job_id := turn.unrecorded:
-            with self._keeping(task):
-                self._record(turn)
+            self._record(turn)
             if task is None:
                 # When it was asked what is next, this one's slots and lane were taken still.
                 self.messages.wake_lanes(job_id)
         if turn.wakes:
             self.messages.wake_lanes(turn.wakes)
         return task
-
-    def _keeping(self, task: Task | _ToPut | None) -> AbstractContextManager[None]:
-        """For the block a claim that was made is kept, although nobody works on it yet."""
-        if isinstance(task, Claim):
-            return self.keeper.holding(task.lease, _look_later)
-        if isinstance(task, _ToPut):
-            return self.keeper.holding(task.file.lease, _look_later)
-        return nullcontext()
 
     def _record(self, turn: _Turn) -> None:
         """What was not recorded with others is recorded by itself."""
@@ -166,17 +156,20 @@ class Asker:
         """Records what was done, then finds what is next for the first of these, at least.
 
         Files are the usual, so they are looked for together; all else one at a time, in its turn.
+        Whoever has something left to record gets nothing: it may take long, and he would hold it.
         """
         if self.storer:
             self.storer.record_all([turn.done for turn in turns if isinstance(turn.done, Put)])
         to_put = self._spooled([turn for turn in turns if turn.fetched])
+        free = [turn for turn in turns if not turn.unrecorded]
         if not to_put:
-            return self._found(turns)
-        if len(to_put) == len(turns):
+            found = dict(zip(free, self._found(free), strict=True)) if free else {}
+            return [found.get(turn) for turn in turns]
+        if len(to_put) == len(free):
             # Its slots are free, and nobody here asks for them before it has put the file.
-            turns[0].wakes = to_put[turns[0]].file.job_id
+            free[0].wakes = to_put[free[0]].file.job_id
         # Whatever happens to the rest must not keep these waiting: nobody renews their leases.
-        return [to_put.get(turn, LATER) for turn in turns]
+        return [to_put.get(turn, None if turn.unrecorded else LATER) for turn in turns]
 
     def _found(self, turns: Sequence[_Turn]) -> list[Task | Later | None]:
         begun = monotonic()
@@ -263,7 +256,3 @@ class Asker:
         wait_s = tasks.next_by_rate_s(self.database)
         if wait_s is not None:
             self.messages.download_lanes(job_id, 1, delay_s=wait_s)
-
-
-def _look_later() -> None:
-    """What is to be done when a lease is lost before its work begins: that finds out."""

@@ -32,8 +32,6 @@ class Clock:
     interval_s: float
     # Until then nothing is taken back: holders could not renew either while PostgreSQL was away.
     _patient_until: float = 0.0
-    # When PostgreSQL answered last.
-    _answered: float | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Passes until `stop` is set."""
@@ -50,7 +48,7 @@ class Clock:
 
     def tick(self) -> None:
         """One pass over everything. Raises ServiceUnavailable."""
-        self._see_whether_it_stood_still()
+        self._see_whether_it_stands_still()
         for repair in (self._reclaim, self._end, self._mend, self._tell, self._retire):
             try:
                 repair()
@@ -60,12 +58,12 @@ class Clock:
                 # A bug in one repair must not stop the others for ever.
                 log.exception("repair failed", repair=repair.__name__)
 
-    def _see_whether_it_stood_still(self) -> None:
-        """Whoever had to wait for PostgreSQL as we had could not renew, though it never failed."""
+    def _see_whether_it_stands_still(self) -> None:
+        """Whoever has to wait for PostgreSQL as we have cannot renew, though it never fails."""
+        begun = time.monotonic()
         with self.database.single() as transaction:
             transaction.one("SELECT")
-        before, self._answered = self._answered, time.monotonic()
-        if before is not None and self._answered - before > self.asking.lease_s / 2:
+        if time.monotonic() - begun > self.asking.lease_s / 2:
             self._be_patient()
 
     def _reclaim(self) -> None:

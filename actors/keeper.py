@@ -68,7 +68,7 @@ class Keeper:
                 threading.Thread(target=self._guard, name="lease-guard", daemon=True).start()
         self._wake.set()
         if is_stopping:
-            on_lost()
+            _tell(on_lost)
 
     @property
     def is_stopping(self) -> bool:
@@ -81,7 +81,7 @@ class Keeper:
             self._is_stopping = True
             held = list(self._held.values())
         for each in held:
-            each.on_lost()
+            _tell(each.on_lost)
 
     def _run(self) -> None:
         while True:
@@ -131,8 +131,12 @@ class Keeper:
                 held = self._held.pop(lease, None)
             if held:
                 log.warning("lease lost", **{**held.named, "lease": str(lease)})
-                try:
-                    held.on_lost()
-                except Exception:
-                    # Without this thread no lease would be kept any more.
-                    log.exception("work not stopped", lease=str(lease))
+                _tell(held.on_lost)
+
+
+def _tell(on_lost: Callable[[], None]) -> None:
+    try:
+        on_lost()
+    except Exception:
+        # Others must still be told, and leases kept.
+        log.exception("work not stopped")

@@ -106,7 +106,10 @@ class Lister:
             if missing and not claim.is_doubted and docket.doubt_time is None:
                 return self._doubt(claim, missing)
             if claim.has_history:
-                docket = reuse.with_stored(self.database, self.objects, docket, limit_s=LOOK_S)
+                # As long as it takes for a large case: the portal has been asked already.
+                docket = reuse.with_stored(
+                    self.database, self.objects, docket, limit_s=LISTING_LIMIT_S
+                )
             listed = self._insist(lambda: listing_claims.record(self.database, claim, docket))
         except AttemptError as error:
             span.fail(error.reason)

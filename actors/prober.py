@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from actors.enqueue import Messages
 from actors.keeper import Keeper
 from actors.outage import insist
 from actors.portal import Portal
@@ -22,7 +21,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 # Shorter than the lease of its slots, so that nobody need renew it.
 PART_OF_LEASE = 0.8
-OUTAGE_DELAY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,6 @@ class Prober:
 
     database: Database
     portal: Portal
-    messages: Messages
     keeper: Keeper
     policy: RetryPolicy
     lease_s: float
@@ -49,11 +46,7 @@ class Prober:
             error = refusal
         except ServiceUnavailable as away:
             log.warning("probe postponed", part=away.part)
-            insist(
-                lambda: tasks.release(self.database, probe.lease),
-                is_stopping=lambda: self.keeper.is_stopping,
-            )
-            self.messages.download_lanes(probe.job_id, 1, delay_s=OUTAGE_DELAY_S)
+            tasks.release(self.database, probe.lease)
             return None
         court = court_of(probe.process_number)
         log.info("court probed", court=court, answer=error.reason if error else "OK")

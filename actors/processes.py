@@ -227,7 +227,7 @@ def worker() -> None:
         keeper=keeper,
         lister=lister,
         downloader=downloader,
-        prober=Prober(database, portal, messages, keeper, _policy(settings), settings.lease_s),
+        prober=Prober(database, portal, keeper, _policy(settings), settings.lease_s),
         storer=storer,
         threads=settings.worker_threads,
     )
@@ -302,7 +302,9 @@ def _repair(
     clock = Clock(
         database=database,
         redis=redis.Redis.from_url(
-            settings.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=5
+            settings.redis_url,
+            socket_timeout=SEND_TIMEOUT_S,
+            socket_connect_timeout=SEND_TIMEOUT_S,
         ),
         messages=messages,
         # The clock claims nothing.

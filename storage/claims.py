@@ -336,14 +336,16 @@ def give_back(
 
 
 def may_be_named(database: Database, file: Spooled) -> bool:
-    """Whether another job of the case is under way, which may have put the same object already."""
+    """Whether a job of the case is under way, which may have put the same object already.
+
+    Also the file's own, of which somebody else has the document now.
+    """
     with database.single() as transaction:
         row = transaction.one(
             "SELECT FROM jobs WHERE client = %(client)s AND end_time IS NULL"
-            " AND process_number = %(process_number)s AND job_id <> %(job_id)s",
+            " AND process_number = %(process_number)s",
             client=file.client,
             process_number=file.process_number,
-            job_id=file.job_id,
         )
     return row is not None
 

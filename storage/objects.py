@@ -33,8 +33,8 @@ from storage.errors import LeaseLost, ServiceUnavailable, TransientError
 from storage.settings import Settings
 
 CONNECT_S, SILENCE_S = 5.0, 60.0
-# Keys are locked meanwhile, for which somebody may wait whose lease runs.
-DELETE_S = 5.0
+# Keys are locked meanwhile, for which somebody may wait.
+DELETE_S = 20.0
 MIB = 1024 * 1024
 # One PUT up to this size; above it parts of this size, so that memory stays constant.
 PART_BYTES = 8 * MIB

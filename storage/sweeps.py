@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from storage.database import Database
-from storage.errors import ServiceUnavailable
 from storage.objects import Objects
 from storage.steps import lock_key
 
@@ -44,8 +43,11 @@ def sweep(database: Database, objects: Objects, *, age_s: float) -> int:
 def delete_unnamed(database: Database, objects: Objects, keys: list[str]) -> int:
     """Deletes those of the objects that no row names; how many."""
     with database.transaction() as transaction:
-        if not _unnamed(transaction.all(_NAMED, keys=keys), keys):
+        unnamed = _unnamed(transaction.all(_NAMED, keys=keys), keys)
+        if not unnamed:
             return 0
+        # Stays whatever becomes of us: the next note comes when the objects are gone.
+        transaction.run(_NOTE, keys=unnamed)
     with database.transaction() as transaction:
         # The locks must outlive the request to S3, however slow that is.
         transaction.run("SET LOCAL idle_in_transaction_session_timeout = 0")
@@ -56,22 +58,24 @@ def delete_unnamed(database: Database, objects: Objects, keys: list[str]) -> int
         )
         unnamed = _unnamed(transaction.all(_NAMED, keys=keys), keys)
         away = _deletion(objects, unnamed) if unnamed else None
-        transaction.run(
-            "INSERT INTO swept_objects (object_key, sweep_time)"
-            " SELECT unnest(%(keys)s::text[]), clock_timestamp()"
-            " ON CONFLICT (object_key) DO UPDATE SET sweep_time = excluded.sweep_time",
-            keys=unnamed,
-        )
+        transaction.run(_NOTE, keys=unnamed)
     if away:
         raise away
     return len(unnamed)
 
 
-def _deletion(objects: Objects, keys: list[str]) -> ServiceUnavailable | None:
+_NOTE = """
+INSERT INTO swept_objects (object_key, sweep_time)
+SELECT unnest(%(keys)s::text[]), clock_timestamp()
+ON CONFLICT (object_key) DO UPDATE SET sweep_time = excluded.sweep_time
+"""
+
+
+def _deletion(objects: Objects, keys: list[str]) -> Exception | None:
     """Deletes; what failed, if anything did. Then some of them may be gone all the same."""
     try:
         objects.delete(keys)
-    except ServiceUnavailable as error:
+    except Exception as error:  # noqa: BLE001 - raised again, once the note is there
         return error
     return None
 

@@ -218,7 +218,7 @@ def opened(database: Database, objects: Objects, redis_url: str, spool: Spool) -
             keeper=keeper,
             lister=lister,
             downloader=downloader,
-            prober=Prober(database, portal, messages, keeper, POLICY, LEASE_S),
+            prober=Prober(database, portal, keeper, POLICY, LEASE_S),
         )
         yield Office(database, sandbox, client, messages, lister, downloader, uploader, asker)
         portal.close()

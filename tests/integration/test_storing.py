@@ -318,7 +318,11 @@ def test_what_is_put_while_the_same_object_is_deleted_is_put_again(
     real, theirs = Objects.delete, list[Any]()
 
     def delete(self: Objects, keys: list[str]) -> None:
-        theirs.append(storing.asker._put_at_once(_relaxed(_fetched(office, storing, second))))
+        # On a thread of its own: on this one it would be part of the sweep's transaction.
+        (put,) = together(
+            [lambda: storing.asker._put_at_once(_relaxed(_fetched(office, storing, second)))]
+        )
+        theirs.append(put)
         real(self, keys)
         if not is_heard:
             raise ServiceUnavailable("S3")
@@ -335,6 +339,34 @@ def test_what_is_put_while_the_same_object_is_deleted_is_put_again(
 
     assert _is_stored(office, objects, second)
     assert office.files_asked(number) == [2]
+
+
+def test_what_was_put_before_a_sweep_that_died_while_it_deleted_is_put_again(
+    office: Office, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = office.sandbox.add_case(documents=1)
+    job_id = office.begin(number)
+    storing = office.storing(at_once=True)
+    office.list_job(job_id)
+    put = storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))
+    assert isinstance(put, Put)
+    real = Objects.delete
+
+    def delete(self: Objects, keys: list[str]) -> None:
+        real(self, keys)
+        # Nothing of its transaction is committed.
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Objects, "delete", delete)
+        with pytest.raises(KeyboardInterrupt):
+            sweeps.delete_unnamed(office.database, objects, [put.key])
+    assert objects.present({put.key: put.file.size_bytes}) == set()
+    assert storing.asker.storer
+    storing.asker.storer.record(put)
+
+    assert _is_stored(office, objects, job_id)
+    assert office.files_asked(number) == [1]
 
 
 def test_a_silent_bucket_deletes_nothing_for_long(
@@ -620,39 +652,65 @@ def test_while_it_waits_for_postgresql_what_is_here_stays_ours(
     assert office.files_asked(number) == [1, 1]
 
 
-def test_a_claim_is_kept_while_what_was_done_before_is_recorded(
-    office: Office, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job_id = office.begin(office.sandbox.add_case(documents=2))
-    office.list_job(job_id)
-    storing = office.storing(at_once=True)
-    put = storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))
-    assert isinstance(put, Put)
-    kept = list[UUID]()
-    monkeypatch.setattr(Storer, "record_all", lambda _storer, _put: [])
-    monkeypatch.setattr(Storer, "record", lambda storer, _put: kept.extend(storer.keeper._held))
-
-    task = storing.asker._next_task(Turn(put))
-
-    assert isinstance(task, Claim)
-    assert kept == [task.lease]
-    assert not storing.asker.keeper._held
-
-
 def test_a_job_that_somebody_holds_keeps_only_its_own_files_waiting(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    office: Office, objects: Objects
 ) -> None:
     held, free = (office.begin(office.sandbox.add_case(documents=2)) for _ in range(2))
     storing = office.storing(at_once=True)
-    turns = []
+    turns, put = [], list[Put]()
     for job_id in (held, free):
         office.list_job(job_id)
-        turns.append(Turn(storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))))
-    monkeypatch.setattr(tasks, "next_claims", lambda *_: ([], False))
+        done = storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))
+        assert isinstance(done, Put)
+        put.append(done)
+        turns.append(Turn(done))
 
     with office.database.transaction() as transaction:
         transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=held)
         (answers,) = together([partial(storing.asker._round, turns)], timeout_s=30)
-
-    assert answers == [None, None]
+    # What a round does not record each one does by itself; and it holds nothing else meanwhile.
     assert [turn.unrecorded for turn in turns] == [held, free]
+    assert answers == [None, None]
+    assert storing.asker.storer
+    for each in put:
+        storing.asker.storer.record(each)
+
+    office.messages.download_lanes(held, 2)
+    storing.work()
+    assert _is_stored(office, objects, held)
+    assert _is_stored(office, objects, free)
+
+
+def test_who_has_something_left_to_record_is_given_nothing_and_others_are(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = office.begin(office.sandbox.add_case(documents=3))
+    office.list_job(job_id)
+    storing = office.storing(at_once=True)
+    put = storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))
+    assert isinstance(put, Put)
+    monkeypatch.setattr(Storer, "record_all", lambda _storer, _put: [])
+
+    nothing, claim = storing.asker._round([Turn(put), Turn()])
+
+    assert nothing is None
+    assert isinstance(claim, Claim)
+
+
+def test_what_a_round_cannot_say_was_fetched_is_said_by_who_fetched_it(
+    office: Office, objects: Objects
+) -> None:
+    job_id = office.begin(office.sandbox.add_case(documents=1))
+    office.list_job(job_id)
+    storing = office.storing(at_once=False)
+    turn = Turn(_fetched(office, storing, job_id))
+
+    with office.database.transaction() as transaction:
+        transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=job_id)
+        (answers,) = together([partial(storing.asker._round, [turn])], timeout_s=30)
+
+    assert answers == [None]
+    assert turn.unrecorded == job_id
+    storing.asker._record(turn)
+    office.work()
+    assert _is_stored(office, objects, job_id)

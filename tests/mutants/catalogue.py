@@ -821,8 +821,8 @@ _GUEST = (
     _mutant(
         "the date of a sweep's note, after the deletion",
         "storage/sweeps.py",
-        "SELECT unnest(%(keys)s::text[]), clock_timestamp()",
-        "SELECT unnest(%(keys)s::text[]), transaction_timestamp()",
+        "SELECT unnest(%(keys)s::text[]), clock_timestamp()\n",
+        "SELECT unnest(%(keys)s::text[]), transaction_timestamp()\n",
         STORING,
     ),
     _mutant(
@@ -836,7 +836,7 @@ _GUEST = (
         "the limit to how long a deletion may hold up what is stored",
         "storage/objects.py",
         "urllib3.PoolManager(timeout=urllib3.Timeout(total=DELETE_S), retries=False)",
-        "urllib3.PoolManager(timeout=urllib3.Timeout(total=20), retries=False)",
+        "urllib3.PoolManager(timeout=urllib3.Timeout(total=60), retries=False)",
         STORING,
     ),
     _mutant(
@@ -854,10 +854,17 @@ _GUEST = (
         STORING,
     ),
     _mutant(
-        "the lease of a claim that waits for what was done before",
+        "that whoever has something left to record is given nothing",
         "actors/asker.py",
-        "with self._keeping(task):",
-        "with nullcontext():",
+        "free = [turn for turn in turns if not turn.unrecorded]",
+        "free = list(turns)",
+        STORING,
+    ),
+    _mutant(
+        "the note of a sweep before it deletes",
+        "storage/sweeps.py",
+        "        transaction.run(_NOTE, keys=unnamed)\n    with",
+        "    with",
         STORING,
     ),
     _mutant(
@@ -870,7 +877,7 @@ _GUEST = (
     _mutant(
         "the patience of a clock that stood still",
         "actors/clock.py",
-        "self._answered - before > self.asking.lease_s / 2",
+        "time.monotonic() - begun > self.asking.lease_s / 2",
         "False",
         REPAIRS,
     ),
