@@ -114,6 +114,8 @@ class Asker:
                 done = self._put_at_once(outcome) if isinstance(outcome, Fetched) else None
                 if isinstance(outcome, Outcome):
                     self._go_on(job_id, outcome)
+                # Or a file would stay in memory until the next one is there.
+                outcome = None
         self._record(_Turn(done))
         # This process ends: another one goes on.
         self.messages.download_lanes(job_id, 1)

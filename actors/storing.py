@@ -47,7 +47,8 @@ SLOW_S = 1.0
 class Put:
     """A file that the bucket holds under `key`; its row is to be told, unless it `is_recorded`.
 
-    `data`: what is in it, if it never lay in the spool. `named`: what log lines about it name.
+    `data`: what is in it, if it never lay in the spool, until its row is told. `named`: what log
+    lines about it name.
     """
 
     file: Spooled
@@ -262,10 +263,12 @@ class Storer:
             self._go_on(put.file, outcome)
 
     def _told(self, put: Put) -> None:
-        put.is_recorded = True
+        put.is_recorded, was_in_memory = True, put.data is not None
+        # Whoever put it keeps this until it has put the next one.
+        put.data = None
         log.info("document stored", **put.named, size_bytes=put.file.size_bytes)
         self.signals.passed("upload", put.file.size_bytes)
-        if put.data is None:
+        if not was_in_memory:
             self.spool.remove(put.file.lease)
 
     def record(self, put: Put) -> None:
