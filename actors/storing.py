@@ -38,9 +38,9 @@ POSTPONE_BASE_S = 1.0
 POSTPONE_CAP_S = 30.0
 # How long the bucket may take while a slot of the portal is held; and while a worker, which has
 # other things to do, has the file in memory.
-HURRY_S, PATIENCE_S = 1.0, 5.0
+HURRY_S, PATIENCE_S = 3.0, 5.0
 # What takes longer to be put is slow.
-SLOW_S = 1.0
+SLOW_S = 2.0
 
 
 @dataclass(slots=True, eq=False)
