@@ -161,7 +161,7 @@ class Downloader:
             try:
                 if fetched.data is not None:
                     self.spool.keep(claim.lease, fetched.data)
-                with self.keeper.holding(claim.lease, _go_on_all_the_same):
+                with self.keeper.holding(claim.lease):
                     wakes = self._insist(
                         lambda: claims.spooled(
                             self.database, claim, fetched.content, spool_id=self.spool.spool_id
@@ -218,7 +218,3 @@ class Downloader:
         # Only when no row names the file: our own COMMIT may have gone through unseen.
         if repairs.unowned(self.database, [claim.lease]):
             self.spool.remove(claim.lease)
-
-
-def _go_on_all_the_same() -> None:
-    """What is to be done when the lease is lost meanwhile: its row is about to say so."""

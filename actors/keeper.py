@@ -42,9 +42,10 @@ class Keeper:
         self._renewed = time.monotonic()
 
     @contextmanager
-    def holding(self, lease: UUID, on_lost: Callable[[], None]) -> Iterator[None]:
+    def holding(self, lease: UUID, on_lost: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Keeps `lease` inside the block; calls `on_lost`, from another thread, if it goes.
 
+        Without that, what the block says to the row finds out.
         Once the block is left no renewal is under way that could prolong what was given up since.
         """
         self._take(lease, on_lost)

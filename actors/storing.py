@@ -276,7 +276,7 @@ class Storer:
         file = put.file
         with _naming(put.named):
             try:
-                with self.keeper.holding(file.lease, _go_on_all_the_same):
+                with self.keeper.holding(file.lease):
                     outcome = self._insist(
                         lambda: claims.stored(self.database, file, put.key, lanes=self.lanes)
                     )
@@ -328,10 +328,6 @@ class Storer:
         """Deletes the spool file of a claim, unless a row names it."""
         if repairs.unowned(self.database, [lease]):
             self.spool.remove(lease)
-
-
-def _go_on_all_the_same() -> None:
-    """What is to be done when the lease is lost meanwhile: its row is about to say so."""
 
 
 def _naming(names: dict[str, Any]) -> AbstractContextManager[None]:

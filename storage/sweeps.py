@@ -57,18 +57,11 @@ def delete_unnamed(database: Database, objects: Objects, keys: list[str]) -> int
             keys=keys,
         )
         unnamed = _unnamed(transaction.all(_NAMED, keys=keys), keys)
-        away = _deletion(objects, unnamed) if unnamed else None
+        failure = _deletion(objects, unnamed) if unnamed else None
         transaction.run(_NOTE, keys=unnamed)
-    if away:
-        raise away
+    if failure:
+        raise failure
     return len(unnamed)
-
-
-_NOTE = """
-INSERT INTO swept_objects (object_key, sweep_time)
-SELECT unnest(%(keys)s::text[]), clock_timestamp()
-ON CONFLICT (object_key) DO UPDATE SET sweep_time = excluded.sweep_time
-"""
 
 
 def _deletion(objects: Objects, keys: list[str]) -> Exception | None:
@@ -80,6 +73,12 @@ def _deletion(objects: Objects, keys: list[str]) -> Exception | None:
     return None
 
 
+# In one order: several sweeps may note the same keys.
+_NOTE = """
+INSERT INTO swept_objects (object_key, sweep_time)
+SELECT key, clock_timestamp() FROM unnest(%(keys)s::text[]) AS key ORDER BY key
+ON CONFLICT (object_key) DO UPDATE SET sweep_time = excluded.sweep_time
+"""
 _NAMED = "SELECT DISTINCT object_key FROM documents WHERE object_key = ANY(%(keys)s)"
 
 

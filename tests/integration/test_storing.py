@@ -208,6 +208,13 @@ def _fetched(office: Office, storing: Office, job_id: UUID) -> Fetched:
     return fetched
 
 
+def _put(office: Office, storing: Office, job_id: UUID) -> Put:
+    """The job's next file, which the bucket holds and of which its row does not know."""
+    put = storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))
+    assert isinstance(put, Put)
+    return put
+
+
 def test_what_is_to_be_put_waits_for_nobody_who_asks(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,8 +264,7 @@ def test_a_file_in_memory_whose_record_was_lost_is_the_spools_when_it_is_said_ag
 
 def _put_and_swept(office: Office, objects: Objects, storing: Office, job_id: UUID) -> Put:
     office.list_job(job_id)
-    put = storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))
-    assert isinstance(put, Put)
+    put = _put(office, storing, job_id)
     assert sweeps.delete_unnamed(office.database, objects, [put.key]) == 1
     return put
 
@@ -310,8 +316,7 @@ def test_what_is_put_while_the_same_object_is_deleted_is_put_again(
     first = office.begin(number)
     storing = office.storing(at_once=True)
     office.list_job(first)
-    nobodys = storing.asker._put_at_once(_relaxed(_fetched(office, storing, first)))
-    assert isinstance(nobodys, Put)
+    nobodys = _put(office, storing, first)
     jobs.cancel(office.database, CLIENT, first)
     second = office.begin(number)
     office.list_job(second)
@@ -319,9 +324,7 @@ def test_what_is_put_while_the_same_object_is_deleted_is_put_again(
 
     def delete(self: Objects, keys: list[str]) -> None:
         # On a thread of its own: on this one it would be part of the sweep's transaction.
-        (put,) = together(
-            [lambda: storing.asker._put_at_once(_relaxed(_fetched(office, storing, second)))]
-        )
+        (put,) = together([partial(_put, office, storing, second)])
         theirs.append(put)
         real(self, keys)
         if not is_heard:
@@ -348,8 +351,7 @@ def test_what_was_put_before_a_sweep_that_died_while_it_deleted_is_put_again(
     job_id = office.begin(number)
     storing = office.storing(at_once=True)
     office.list_job(job_id)
-    put = storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))
-    assert isinstance(put, Put)
+    put = _put(office, storing, job_id)
     real = Objects.delete
 
     def delete(self: Objects, keys: list[str]) -> None:
@@ -469,17 +471,14 @@ def test_what_another_job_of_the_case_is_about_to_name_stays(
     job_id = office.begin(number)
     storing = office.storing(at_once=True)
     office.list_job(job_id)
-    fetched = _fetched(office, storing, job_id)
-    put = storing.asker._put_at_once(_relaxed(fetched))
-    assert isinstance(put, Put)
+    put = _put(office, storing, job_id)
     assert storing.asker.storer
     jobs.cancel(office.database, CLIENT, job_id)
     other = office.begin(number)
     if is_first:
         storing.asker.storer.record(put)
     office.list_job(other)
-    theirs = storing.asker._put_at_once(_relaxed(_fetched(office, storing, other)))
-    assert isinstance(theirs, Put)
+    theirs = _put(office, storing, other)
     if not is_first:
         storing.asker.storer.record(put)
 
@@ -625,9 +624,8 @@ def test_while_it_waits_for_postgresql_what_is_here_stays_ours(
     office.list_job(job_id)
     storing = office.storing(at_once=True)
     assert storing.asker.storer
-    put = storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))
+    put = _put(office, storing, job_id)
     fetched = _fetched(office, storing, job_id)
-    assert isinstance(put, Put)
     kept = list[set[UUID]]()
 
     def at_first(name: str) -> None:
@@ -660,8 +658,7 @@ def test_a_job_that_somebody_holds_keeps_only_its_own_files_waiting(
     turns, put = [], list[Put]()
     for job_id in (held, free):
         office.list_job(job_id)
-        done = storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))
-        assert isinstance(done, Put)
+        done = _put(office, storing, job_id)
         put.append(done)
         turns.append(Turn(done))
 
@@ -687,8 +684,7 @@ def test_who_has_something_left_to_record_is_given_nothing_and_others_are(
     job_id = office.begin(office.sandbox.add_case(documents=3))
     office.list_job(job_id)
     storing = office.storing(at_once=True)
-    put = storing.asker._put_at_once(_relaxed(_fetched(office, storing, job_id)))
-    assert isinstance(put, Put)
+    put = _put(office, storing, job_id)
     monkeypatch.setattr(Storer, "record_all", lambda _storer, _put: [])
 
     nothing, claim = storing.asker._round([Turn(put), Turn()])

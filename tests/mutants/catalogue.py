@@ -821,8 +821,8 @@ _GUEST = (
     _mutant(
         "the date of a sweep's note, after the deletion",
         "storage/sweeps.py",
-        "SELECT unnest(%(keys)s::text[]), clock_timestamp()\n",
-        "SELECT unnest(%(keys)s::text[]), transaction_timestamp()\n",
+        "SELECT key, clock_timestamp() FROM unnest(",
+        "SELECT key, transaction_timestamp() FROM unnest(",
         STORING,
     ),
     _mutant(
@@ -842,14 +842,14 @@ _GUEST = (
     _mutant(
         "the lease of what is put while PostgreSQL is waited for",
         "actors/storing.py",
-        "with self.keeper.holding(file.lease, _go_on_all_the_same):",
+        "with self.keeper.holding(file.lease):",
         "with suppress():",
         STORING,
     ),
     _mutant(
         "the lease of what was fetched while PostgreSQL is waited for",
         "actors/download.py",
-        "with self.keeper.holding(claim.lease, _go_on_all_the_same):",
+        "with self.keeper.holding(claim.lease):",
         "with suppress():",
         STORING,
     ),
