@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import re
-import threading
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 from urllib.parse import quote, urlsplit
 from uuid import UUID
 from xml.etree.ElementTree import ParseError
@@ -22,10 +20,8 @@ from xml.etree.ElementTree import ParseError
 import urllib3
 from minio import Minio
 from minio.credentials.credentials import Credentials
-from minio.datatypes import Part
 from minio.deleteobjects import DeleteObject
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
-from minio.helpers import md5sum_hash
 from minio.signer import sign_v4_s3
 from minio.time import to_amz_date
 
@@ -35,12 +31,9 @@ from storage.settings import Settings
 CONNECT_S, SILENCE_S = 5.0, 60.0
 # Keys are locked meanwhile, for which somebody may wait.
 DELETE_S = 20.0
-MIB = 1024 * 1024
-# One PUT up to this size; above it parts of this size, so that memory stays constant.
-PART_BYTES = 8 * MIB
 # How much of a file is sent at once.
 BLOCK_BYTES = 128 * 1024
-PARALLEL_HEADS, PARALLEL_PARTS = 16, 3
+PARALLEL_HEADS = 16
 NAME_CAP = 200
 # What stands in every key between the case and its documents.
 FOLDER = "/documentos/"
@@ -48,25 +41,6 @@ FOLDER = "/documentos/"
 OUR_KEY = re.compile(r"[^/]+/processos/\d{20}/documentos/[0-9a-f-]{36}/[0-9a-f]{16}\.\w+")
 # What S3 and its look-alikes answer when the body is not what the signature says.
 ALTERED = {"XAmzContentSHA256Mismatch", "BadDigest", "XAmzContentChecksumMismatch"}
-
-
-class _CheckedMinio(Minio):
-    """minio's client, whose parts carry an MD5 that every store compares with what it got.
-
-    Over TLS minio sends one itself; without it only a signed SHA-256, which SeaweedFS ignores.
-    """
-
-    def _upload_part(  # minio's own signature
-        self,
-        bucket_name: str,
-        object_name: str,
-        data: bytes,
-        headers: Any,
-        upload_id: str,
-        part_number: int,
-    ) -> str:
-        checked = {**(headers or {}), "Content-MD5": md5sum_hash(data)}
-        return super()._upload_part(bucket_name, object_name, data, checked, upload_id, part_number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +69,7 @@ class ObjectStore:
     def client(self, url: str, http: urllib3.PoolManager | None = None) -> Minio:
         """A client of this store under `url`."""
         parts = urlsplit(url)
-        return _CheckedMinio(
+        return Minio(
             endpoint=parts.netloc,
             access_key=self.access_key_id,
             secret_key=self.secret_access_key,
@@ -109,8 +83,8 @@ class ObjectStore:
 class Upload:
     """A file to be stored: where it lies, or what is in it, and what is known of it.
 
-    `is_wanted` is asked before each part; once it says no, the upload is given up. `limit_s`: what
-    is put whole is tried once, for so many seconds at most; None: as often and as long as usual.
+    `is_wanted` is asked before each block of a file; once it says no, the upload is given up.
+    `limit_s`: it is tried once, for so many seconds at most; None: as often and as long as usual.
     """
 
     source: Path | bytes
@@ -121,6 +95,28 @@ class Upload:
     name: str
     is_wanted: Callable[[], bool] = lambda: True
     limit_s: float | None = None
+
+
+class _Wanted:
+    """A file that is read for as long as it is wanted; then its request is broken off."""
+
+    def __init__(self, file: BinaryIO, is_wanted: Callable[[], bool]) -> None:
+        self._file = file
+        self._is_wanted = is_wanted
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes. Raises LeaseLost."""
+        if not self._is_wanted():
+            raise LeaseLost("Nobody waits for this upload any more.")
+        return self._file.read(size)
+
+    def tell(self) -> int:
+        """Where it stands."""
+        return self._file.tell()
+
+    def seek(self, place: int) -> int:
+        """Goes back: a request is sent again."""
+        return self._file.seek(place)
 
 
 class Objects:
@@ -152,10 +148,6 @@ class Objects:
         )
         self._public = store.client(store.public_url)
         self._heads = ThreadPoolExecutor(PARALLEL_HEADS, thread_name_prefix="head")
-        self._parts = ThreadPoolExecutor(PARALLEL_PARTS, thread_name_prefix="part")
-        # Those that are sent, and one that is read, whatever the number of files: several large
-        # ones are slower together, but memory stays what it is.
-        self._buffers = threading.BoundedSemaphore(PARALLEL_PARTS + 1)
 
     def ensure_bucket(self) -> bool:
         """Makes the bucket if it is missing; whether it was."""
@@ -173,8 +165,10 @@ class Objects:
     def put(self, upload: Upload) -> None:
         """Stores a file; the store refuses bytes that are not those of `sha256`.
 
-        Raises ServiceUnavailable when S3 is away, TransientError("CORRUPT") when the file is not
-        what it was, FileNotFoundError when it is gone.
+        One PUT whatever the size (S3 takes 5 GiB in one), read from the disk as it is sent: parts
+        would have to be hashed once more each. Raises ServiceUnavailable when S3 is away,
+        TransientError("CORRUPT") when the file is not what it was, FileNotFoundError when it is
+        gone, LeaseLost when it is not wanted any more.
         """
         if isinstance(upload.source, bytes):
             with translated():
@@ -184,12 +178,10 @@ class Objects:
             # A power cut may leave less of it: the store would wait for the rest.
             if os.fstat(file.fileno()).st_size != upload.size_bytes:
                 raise _altered()
-            if upload.size_bytes <= PART_BYTES:
-                self._put_whole(upload, file)
-            else:
-                self._put_parts(upload, file)
+            # All that urllib3 needs of a file.
+            self._put_whole(upload, cast("IO[bytes]", _Wanted(file, upload.is_wanted)))
 
-    def _put_whole(self, upload: Upload, body: BinaryIO | bytes) -> None:
+    def _put_whole(self, upload: Upload, body: IO[bytes] | bytes) -> None:
         # minio's own call would hash the bytes again (or, over TLS, leave them unsigned); we know
         # their SHA-256 from the download, and the store is to check exactly that one.
         url = urlsplit(f"{self._store.endpoint_url}/{self._store.bucket}/{quote(upload.key)}")
@@ -223,74 +215,6 @@ class Objects:
         )
         if answer.status != 200:
             raise _refusal(answer)
-
-    def _put_parts(self, upload: Upload, file: BinaryIO) -> None:
-        bucket, key = self._store.bucket, upload.key
-        headers: dict[str, Any] = {
-            "Content-Type": upload.content_type,
-            "Content-Disposition": content_disposition(upload.name),
-            "x-amz-meta-sha256": upload.sha256,
-        }
-        # minio's own call sends several parts at once too, but leaks its threads when the source
-        # fails, and keeps as many of them as it likes in memory.
-        upload_id = self._minio._create_multipart_upload(bucket, key, headers)
-        sent: list[Future[Part]] = []
-        try:
-            for number, data in enumerate(self._parts_of(upload, file), start=1):
-                sent.append(self._parts.submit(self._put_part, upload, upload_id, number, data))
-                # Or it would stay in memory until the next one is there.
-                del data
-                # One that failed ends it before the next is read.
-                for part in sent:
-                    if part.done():
-                        part.result()
-            parts = [part.result() for part in sent]
-            self._minio._complete_multipart_upload(bucket, key, upload_id, parts)
-        except BaseException:
-            self._give_up(upload, upload_id, sent)
-            raise
-
-    def _give_up(self, upload: Upload, upload_id: str, sent: Sequence[Future[Part]]) -> None:
-        for part in sent:
-            if part.cancel():
-                self._buffers.release()
-        # Nothing may come after the end.
-        wait(sent)
-        # If it cannot be ended now, the sweep will.
-        with suppress(MinioException, urllib3.exceptions.HTTPError):
-            self._minio._abort_multipart_upload(self._store.bucket, upload.key, upload_id)
-
-    def _put_part(self, upload: Upload, upload_id: str, number: int, data: bytes) -> Part:
-        try:
-            etag = self._minio._upload_part(
-                self._store.bucket, upload.key, data, None, upload_id, number
-            )
-        finally:
-            self._buffers.release()
-        return Part(number, etag)
-
-    def _parts_of(self, upload: Upload, file: BinaryIO) -> Iterator[bytes]:
-        """The parts of a file, each when there is memory for it; all of them only if it is whole.
-
-        Raises LeaseLost when nobody wants them any more.
-        """
-        hashed, left = hashlib.sha256(), upload.size_bytes
-        while left > 0:
-            if not upload.is_wanted():
-                raise LeaseLost("Nobody waits for this upload any more.")
-            self._buffers.acquire()
-            try:
-                data = file.read(PART_BYTES)
-                hashed.update(data)
-            except BaseException:
-                self._buffers.release()
-                raise
-            left -= len(data)
-            if not data or (left <= 0 and hashed.hexdigest() != upload.sha256):
-                self._buffers.release()
-                raise _altered()
-            yield data
-            del data
 
     def present(self, sizes: Mapping[str, int], *, limit_s: float | None = None) -> set[str]:
         """Those of the keys that the bucket holds with the given size in bytes.

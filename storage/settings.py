@@ -24,6 +24,8 @@ IN_SO_MANY_WORDS = {
 }
 PORTAL_URL = "https://portaldeservicos.pdpj.jus.br"
 MIB = 1024 * 1024
+# What S3 takes in one PUT.
+MOST_IN_ONE_PUT = 5 * 1024 * MIB
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class Settings:
                 "SPOOL_MAX_BYTES", _whole(MIB, 2**50), default=8 * 1024 * MIB
             ),
             document_max_bytes=read.given(
-                "DOCUMENT_MAX_BYTES", _whole(1, 2**42), default=2 * 1024 * MIB
+                "DOCUMENT_MAX_BYTES", _whole(1, MOST_IN_ONE_PUT), default=2 * 1024 * MIB
             ),
             document_deadline_s=read.given("DOCUMENT_DEADLINE_S", _whole(1, 86_400), default=300),
             job_deadline_s=read.given("JOB_DEADLINE_S", _whole(1, 2_592_000), default=86_400),

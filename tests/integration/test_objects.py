@@ -23,9 +23,8 @@ from minio.error import S3Error
 from dev.deadline import until
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
 from storage.objects import (
+    BLOCK_BYTES,
     NAME_CAP,
-    PARALLEL_PARTS,
-    PART_BYTES,
     Objects,
     ObjectStore,
     Upload,
@@ -34,7 +33,8 @@ from storage.objects import (
 )
 
 SINGLE = 12_345
-MULTIPART = 2 * PART_BYTES + 4_321
+# More than the store keeps in one piece.
+LARGE = 16 * 1024 * 1024 + 4_321
 
 
 def _upload(folder: Path, size_bytes: int, name: str = "Petição inicial") -> Upload:
@@ -65,7 +65,7 @@ def _stat(store: ObjectStore, key: str) -> int | None:
         return None
 
 
-@pytest.mark.parametrize("size_bytes", [1, SINGLE, PART_BYTES, PART_BYTES + 1, MULTIPART])
+@pytest.mark.parametrize("size_bytes", [1, SINGLE, BLOCK_BYTES, BLOCK_BYTES + 1, LARGE])
 def test_what_is_put_is_there_byte_by_byte(
     objects: Objects, tmp_path: Path, size_bytes: int
 ) -> None:
@@ -91,7 +91,7 @@ def test_putting_twice_is_putting_once(objects: Objects, tmp_path: Path) -> None
     assert objects.present({upload.key: SINGLE}) == {upload.key}
 
 
-@pytest.mark.parametrize("size_bytes", [SINGLE, MULTIPART])
+@pytest.mark.parametrize("size_bytes", [SINGLE, LARGE])
 def test_other_bytes_than_the_checked_ones_are_refused(
     objects: Objects, store: ObjectStore, tmp_path: Path, size_bytes: int
 ) -> None:
@@ -109,7 +109,7 @@ def test_other_bytes_than_the_checked_ones_are_refused(
 
 
 @pytest.mark.parametrize("change_bytes", [-10, 10])
-@pytest.mark.parametrize("size_bytes", [SINGLE, PART_BYTES, MULTIPART])
+@pytest.mark.parametrize("size_bytes", [SINGLE, LARGE])
 def test_a_file_of_another_length_is_never_stored(
     objects: Objects, store: ObjectStore, tmp_path: Path, size_bytes: int, change_bytes: int
 ) -> None:
@@ -124,34 +124,19 @@ def test_a_file_of_another_length_is_never_stored(
     assert _stat(store, upload.key) is None
 
 
-def test_a_failed_upload_leaves_no_parts(
+def test_an_upload_that_nobody_wants_any_more_is_broken_off(
     objects: Objects, store: ObjectStore, tmp_path: Path
 ) -> None:
-    upload = replace(_upload(tmp_path, MULTIPART), sha256="0" * 64)
+    # Given a file whose job is cancelled when a quarter of it is sent
+    upload, blocks = _upload(tmp_path, LARGE), iter(range(LARGE // BLOCK_BYTES // 4))
 
-    with pytest.raises(TransientError):
-        objects.put(upload)
+    with pytest.raises(LeaseLost):
+        objects.put(replace(upload, is_wanted=lambda: next(blocks, None) is not None))
 
-    client = store.client(store.endpoint_url)
-    left = client._list_multipart_uploads(store.bucket, prefix=upload.key)
-    assert left.uploads == []
-
-
-def test_uploads_that_fail_keep_no_memory(objects: Objects, sorry: Objects, tmp_path: Path) -> None:
-    good = _upload(tmp_path, MULTIPART)
-    for _ in range(PARALLEL_PARTS + 2):
-        with pytest.raises(TransientError):
-            objects.put(replace(good, sha256="0" * 64))
-        with pytest.raises(ServiceUnavailable):
-            sorry.put(replace(good, key="503-empty"))
-        with pytest.raises(LeaseLost):
-            objects.put(replace(good, is_wanted=lambda: False))
-
-    objects.put(good)
-
-    assert objects.present({good.key: MULTIPART}) == {good.key}
-    for each in (objects, sorry):
-        assert each._buffers._value == PARALLEL_PARTS + 1
+    assert _stat(store, upload.key) is None
+    # And the next one is not disturbed by what was sent
+    objects.put(upload)
+    assert objects.present({upload.key: LARGE}) == {upload.key}
 
 
 def test_a_file_that_is_gone_is_told(objects: Objects, tmp_path: Path) -> None:
@@ -175,7 +160,7 @@ def test_no_name_of_a_court_keeps_a_document_out(
 def test_the_name_of_a_large_document_is_kept(objects: Objects, tmp_path: Path) -> None:
     name = 'a  b "文書" %41; \\ é' * 10
 
-    assert _told_name(objects, _upload(tmp_path, PART_BYTES + 1, name)) == name[:NAME_CAP]
+    assert _told_name(objects, _upload(tmp_path, LARGE, name)) == name[:NAME_CAP]
 
 
 def _told_name(objects: Objects, upload: Upload) -> str:
@@ -311,7 +296,7 @@ def sorry(store: ObjectStore) -> Iterator[Objects]:
         thread.join()
 
 
-@pytest.mark.parametrize("size_bytes", [SINGLE, PART_BYTES + 1])
+@pytest.mark.parametrize("size_bytes", [SINGLE, LARGE])
 @pytest.mark.parametrize("key", ["503-html", "503-empty", "502-html", "403-html", "413-html"])
 def test_any_refusal_is_an_outage_and_no_bug(
     sorry: Objects, tmp_path: Path, size_bytes: int, key: str
@@ -327,7 +312,7 @@ def test_an_unclear_answer_is_not_taken_for_absence(sorry: Objects) -> None:
         sorry.present({"403-empty": 1})
 
 
-@pytest.mark.parametrize("size_bytes", [SINGLE, MULTIPART])
+@pytest.mark.parametrize("size_bytes", [SINGLE, LARGE])
 def test_a_store_that_is_away_is_unavailable(
     store: ObjectStore, tmp_path: Path, size_bytes: int
 ) -> None:
@@ -341,7 +326,7 @@ def test_a_store_that_is_away_is_unavailable(
         away.ensure_bucket()
 
 
-@pytest.mark.parametrize("size_bytes", [SINGLE, MULTIPART])
+@pytest.mark.parametrize("size_bytes", [SINGLE, LARGE])
 def test_refused_keys_are_an_outage_and_show_nothing(
     store: ObjectStore, tmp_path: Path, size_bytes: int
 ) -> None:
@@ -353,7 +338,7 @@ def test_refused_keys_are_an_outage_and_show_nothing(
     assert "planted" not in str(caught.value)
 
 
-@pytest.mark.parametrize("size_bytes", [SINGLE, MULTIPART])
+@pytest.mark.parametrize("size_bytes", [SINGLE, LARGE])
 def test_a_missing_bucket_is_an_outage(store: ObjectStore, tmp_path: Path, size_bytes: int) -> None:
     missing = Objects(replace(store, bucket="not-there"), max_connections=1)
 

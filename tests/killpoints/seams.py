@@ -10,13 +10,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import Any
 from uuid import UUID
 
 from actors import heartbeat, sweeper
 from actors.portal import Portal
 from actors.receiver import WebhookPoster
-from storage import claims, ending, jobs, listing_claims, objects, repairs, tasks, webhooks
+from storage import claims, ending, jobs, listing_claims, repairs, tasks, webhooks
 from storage.claims import Claim, Recorded
 from storage.database import Database
 from storage.listing_claims import ListingClaim
@@ -148,11 +148,6 @@ def _mid_download(strike: Strike) -> None:
 
 def _storer(strike: Strike) -> None:
     _mid_put(strike)
-    _after(
-        objects._CheckedMinio,
-        "_upload_part",
-        lambda _, args: strike("mid-multipart", _number_in(args[2])),
-    )
     _after(Objects, "put", lambda _, args: strike("stored-not-recorded", _number_in(args[1].key)))
     _after(
         ending,
@@ -178,7 +173,7 @@ def _storer(strike: Strike) -> None:
 def _mid_put(strike: Strike) -> None:
     real = Objects._put_whole
 
-    def put_whole(self: Objects, upload: Upload, body: BinaryIO | bytes) -> None:
+    def put_whole(self: Objects, upload: Upload, body: Any) -> None:
         file = BytesIO(body) if isinstance(body, bytes) else body
         tripwire: Any = _Tripwire(file, lambda: strike("mid-put", _number_in(upload.key)))
         real(self, upload, tripwire)
@@ -189,7 +184,7 @@ def _mid_put(strike: Strike) -> None:
 class _Tripwire:
     """A file that calls `trip` before every read but the first: some of it has been sent then."""
 
-    def __init__(self, file: BinaryIO, trip: Callable[[], object]) -> None:
+    def __init__(self, file: Any, trip: Callable[[], object]) -> None:
         self._file = file
         self._trip = trip
         self._has_begun = False
@@ -198,7 +193,8 @@ class _Tripwire:
         if self._has_begun:
             self._trip()
         self._has_begun = True
-        return self._file.read(size)
+        data: bytes = self._file.read(size)
+        return data
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)

@@ -49,7 +49,6 @@ ROLE_OF = {
 # Where a file is put and recorded: by the worker that fetched it, or by an uploader if it is large.
 STORING = {
     "mid-put",
-    "mid-multipart",
     "stored-not-recorded",
     "recorded-not-removed",
     "ending-not-committed",
@@ -98,8 +97,8 @@ class Trial:
 
 _FAILING = {1: "no-access-file"}
 _NONE_GOOD = {0: "no-access-file"}
-# By an uploader; in parts.
-_SPOOLED, _LARGE = 2_000_000, 12_000_000
+# By an uploader.
+_SPOOLED = 2_000_000
 
 
 def _point(name: str, *seams: str, **fields: Any) -> Point:
@@ -115,7 +114,6 @@ POINTS = (
     _point("webhook-claimed", documents=1),
     _point("spooled-mid-put", "mid-put", size_bytes=_SPOOLED),
     _point("listing-not-recorded", faults=_FAILING),
-    _point("mid-multipart", documents=1, size_bytes=_LARGE),
     _point("posted-not-recorded", faults=_FAILING),
     _point("listed-not-sent", faults=_FAILING),
     _point("stored-not-recorded", faults=_FAILING),
@@ -148,7 +146,7 @@ STEPS = tuple(
         "mid-download",
         "spooled-not-sent",
         "mid-put",
-        "mid-multipart",
+        "spooled-mid-put",
         "stored-not-recorded",
         "spooled-not-recorded",
         "ending-not-committed",

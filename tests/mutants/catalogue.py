@@ -481,10 +481,10 @@ _BYTES = (
         OBJECTS,
     ),
     _mutant(
-        "the hash of a file that is put in parts",
+        "that an upload ends when nobody wants it any more",
         "storage/objects.py",
-        "(left <= 0 and hashed.hexdigest() != upload.sha256)",
-        "False",
+        "if not self._is_wanted():",
+        "if False:",
         OBJECTS,
     ),
     _mutant(

@@ -79,7 +79,7 @@ WRONG = {
     "WORKER_THREADS": ("0", "257"),
     "SPOOL_ID": ("h1", "1234"),
     "SPOOL_MAX_BYTES": ("0", "1", "8GiB", "9" * 30),
-    "DOCUMENT_MAX_BYTES": ("0", "9" * 30),
+    "DOCUMENT_MAX_BYTES": ("0", str(5 * 2**30 + 1), "9" * 30),
     "DOCUMENT_DEADLINE_S": ("0", "86401"),
     "JOB_DEADLINE_S": ("0",),
     "LISTING_MAX_AGE_S": ("-1", "1h"),
