@@ -6,7 +6,7 @@ Shared by the server (answers) and the actors (webhook bodies), so that both say
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -164,13 +164,16 @@ class WebhookValues(Protocol):
     def attempts(self) -> Sequence[AttemptValues]: ...
 
 
+# Protobuf's own conversion takes three times as long.
+_EPOCH, _DAY_S = datetime(1970, 1, 1, tzinfo=UTC), 86_400
+
+
 def timestamp(moment: datetime | None) -> Timestamp | None:
     """A Timestamp; None stays None, which leaves the field unset."""
     if moment is None:
         return None
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message
+    since = moment - _EPOCH
+    return Timestamp(seconds=since.days * _DAY_S + since.seconds, nanos=since.microseconds * 1000)
 
 
 def percent(completed: int, total: int | None) -> float:

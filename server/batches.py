@@ -28,7 +28,7 @@ class Batches(Generic[K, V]):
         return await asyncio.shield(self.ask(key))
 
     def ask(self, key: K) -> asyncio.Future[V | None]:
-        """The same for who need not wait. It is shared: not to be cancelled."""
+        """The same for who need not wait, or is the only one who asks: others must not lose it."""
         answer = self._asked.get(key)
         if answer is None:
             answer = self._asked[key] = asyncio.get_running_loop().create_future()
@@ -51,10 +51,12 @@ class Batches(Generic[K, V]):
             found = await self._read(list(asked))
         except Exception as error:  # noqa: BLE001 - whoever asked is told
             for answer in asked.values():
-                answer.set_exception(error)
+                if not answer.cancelled():
+                    answer.set_exception(error)
         else:
             for key, answer in asked.items():
-                answer.set_result(found.get(key))
+                if not answer.cancelled():
+                    answer.set_result(found.get(key))
 
 
 def _retrieved(answer: asyncio.Future[V | None]) -> None:

@@ -54,6 +54,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
+        # By method, of which there are only so many: made at its first call.
+        self._guarded: dict[str, Any] = {}
 
     async def intercept_service(
         self,
@@ -61,10 +63,16 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """The handler, guarded."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return handler
-        method, parse = handler_call_details.method, handler.request_deserializer
+        method = handler_call_details.method
+        if method not in self._guarded:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            self._guarded[method] = self._guard(handler, method)
+        return self._guarded[method]
+
+    def _guard(self, handler: Any, method: str) -> Any:
+        parse = handler.request_deserializer
         if handler.unary_unary:
             guarded = self._guard_unary(handler.unary_unary, method, parse)
             return _reading(handler, stream_unary=guarded)

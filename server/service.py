@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context as CallContext
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ParamSpec, TypeVar
 from uuid import UUID
@@ -28,7 +29,7 @@ from server.places import Places
 from server.readings import Readings
 from server.watch import STALL_S, Hub
 from server.watcher import Watcher
-from storage import documents, jobs, logins, repairs, reruns, reuse, starts, webhooks
+from storage import documents, jobs, logins, logs, repairs, reruns, reuse, starts, webhooks
 from storage.database import Database
 from storage.docket import Docket
 from storage.errors import InvalidRequest, LimitReached, PreconditionFailed, ServiceUnavailable
@@ -37,7 +38,7 @@ from storage.logins import Login
 from storage.objects import Objects
 from storage.queue_view import Place, QueueView
 from storage.receivers import Receivers
-from storage.records import JobRecord, JobView, is_sealed
+from storage.records import JobView, is_sealed
 from storage.start_rate import StartRate
 from storage.states import JobState
 from storage.telemetry.tracing import NO_TRACER, Tracer
@@ -85,6 +86,26 @@ class _Start:
     wanted: StartRequest
     refused: LimitReached | None = None
     is_gone: bool = False
+    # For the log: those that are served together are told of each as its own.
+    context: CallContext = field(default_factory=copy_context)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A job that a call has got. `message`: made with those of others, if the queue was known."""
+
+    view: JobView
+    is_new: bool
+    message: pb.Job | None = None
+
+
+def _began(start: _Start, view: JobView, place: Place | None) -> _Begun:
+    start.context.run(_tell, view, is_new=True)
+    return _Begun(view, is_new=True, message=message_of(view, place) if place else None)
+
+
+def _tell(view: JobView, *, is_new: bool) -> None:
+    log.info("job started" if is_new else "job joined", job_id=str(view.job.job_id))
 
 
 class DownloadService(pb_grpc.DownloadServiceServicer):
@@ -94,7 +115,8 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self._parts = parts
         self.open_watches = OpenWatches()
         self._readings = Readings(parts.database, self._run)
-        self._starts: Batches[_Start, JobView] = Batches(self._start_fresh)
+        self._starts: Batches[_Start, _Begun] = Batches(self._start_fresh)
+        self._wakes: Batches[UUID, None] = Batches(self._wake)
         places = Places(parts.queue, self._run)
         self.hub = Hub(self._readings, places, parts.redis_url, stall_s=parts.stall_s)
 
@@ -118,27 +140,36 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         )
         # Asked for here: the pool's threads know nothing of this call.
         wanted = replace(wanted, traceparent=self._parts.tracer.traceparent())
-        view, is_new = await self._started(_Start(client, wanted))
-        log.info("job started" if is_new else "job joined", job_id=str(view.job.job_id))
-        return pb.StartDownloadResponse(job=await self._job(view), created=is_new)
+        begun = await self._begun(_Start(client, wanted))
+        job = await self._job(begun.view) if begun.message is None else begun.message
+        return pb.StartDownloadResponse(job=job, created=begun.is_new)
 
-    async def _started(self, start: _Start) -> tuple[JobView, bool]:
-        """The job, and whether it is new. Those who ask meanwhile are served together."""
+    async def _begun(self, start: _Start) -> _Begun:
+        """The job. Those who ask meanwhile are served together."""
         try:
-            view = await self._starts.get(start)
+            begun = await self._starts.ask(start)
         except asyncio.CancelledError:
             start.is_gone = True
             raise
         if start.refused is not None:
             raise start.refused
-        if view is not None:
-            return view, True
+        if begun is not None:
+            return begun
         return await self._run(self._start, start.wanted)
 
-    async def _start_fresh(self, asked: list[_Start]) -> dict[_Start, JobView]:
-        return await self._run(self._all_fresh, asked)
+    async def _start_fresh(self, asked: list[_Start]) -> dict[_Start, _Begun]:
+        begun = await self._run(self._all_fresh, asked)
+        if begun:
+            # No caller waits for it: what is not told, the clock tells.
+            self._wakes.ask(next(iter(begun.values())).view.job.job_id)
+        return begun
 
-    def _all_fresh(self, asked: list[_Start]) -> dict[_Start, JobView]:
+    async def _wake(self, job_ids: list[UUID]) -> dict[UUID, None]:
+        """Has the cases of new jobs listed: who comes for one of them finds the others."""
+        await self._run(self._parts.messages.wake_lanes, job_ids[0])
+        return {}
+
+    def _all_fresh(self, asked: list[_Start]) -> dict[_Start, _Begun]:
         """New jobs, for those whom nothing serves that is there already."""
         parts = self._parts
         asked = [start for start in asked if not start.is_gone]
@@ -149,12 +180,12 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             except LimitReached as error:
                 start.refused = error
         allowed = [start for start in asked if start.refused is None]
-        found: dict[_Start, JobView] = {}
+        found: dict[_Start, _Begun] = {}
         for i in range(0, len(allowed), STARTS_TOGETHER):
             found |= self._some_fresh(allowed[i : i + STARTS_TOGETHER])
         return found
 
-    def _some_fresh(self, asked: Sequence[_Start]) -> dict[_Start, JobView]:
+    def _some_fresh(self, asked: Sequence[_Start]) -> dict[_Start, _Begun]:
         parts = self._parts
         try:
             views = starts.start_fresh(
@@ -166,15 +197,18 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             log.debug("not started together", error=type(error).__name__)
             return {}
         found = {start: view for start, view in zip(asked, views, strict=True) if view}
-        self._wake([view.job for view in found.values()])
-        return found
+        places = parts.queue.seen([view.job.job_id for view in found.values()])
+        if not parts.queue.is_fresh:
+            # Somebody has to look, and the others need not wait for that.
+            places = {}
+        # All in one go takes a quarter of what it takes in each call.
+        with logs.together():
+            return {
+                start: _began(start, view, places.get(view.job.job_id))
+                for start, view in found.items()
+            }
 
-    def _wake(self, begun: Sequence[JobRecord]) -> None:
-        """Has the cases of new jobs listed: who comes for one of them finds the others."""
-        if begun:
-            self._parts.messages.wake_lanes(begun[0].job_id)
-
-    def _start(self, wanted: StartRequest) -> tuple[JobView, bool]:
+    def _start(self, wanted: StartRequest) -> _Begun:
         parts = self._parts
         known = self._known(wanted)
         view, is_new = jobs.start(
@@ -182,7 +216,8 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         )
         if is_new:
             self._launch(view)
-        return view, is_new
+        _tell(view, is_new=is_new)
+        return _Begun(view, is_new)
 
     def _known(self, wanted: StartRequest) -> Docket | None:
         parts = self._parts

@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from uuid import UUID
 
 from storage.slots import Limits
@@ -207,7 +208,9 @@ def _groups(
         work = requests - ALREADY_DONE * min(job.requests_under_way, requests)
         group.work.append((work * group.request_s, job.job_id))
     for group in groups.values():
-        group.work.sort(reverse=True)
+        # The last ends next; of equals it is the one that came first.
+        group.work.reverse()
+        group.work.sort(key=itemgetter(0), reverse=True)
     return list(groups.values())
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 import structlog
@@ -39,7 +40,7 @@ def configure(log_format: str | None, *, process: str) -> None:
     # Straight to stderr: by way of the standard library a line costs twice as much.
     structlog.configure(
         processors=[*shared, *last],
-        logger_factory=lambda *_: _Stderr(sys.stderr),
+        logger_factory=lambda *_: _Stderr(),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
@@ -63,13 +64,68 @@ def configure(log_format: str | None, *, process: str) -> None:
     )
 
 
-class _Stderr(structlog.WriteLogger):
-    """Writes lines. One that cannot be written must not break the work that it tells of."""
+class _Held(threading.local):
+    """What the block of `together` in which a thread is has told so far."""
+
+    lines: list[str] | None = None
+
+
+_held = _Held()
+_writing = threading.Lock()
+# What a pipe takes whole: lines of several processes do not get into each other.
+PIECE_BYTES = 4096
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """This thread's lines of the block are written when it ends, as few writes as there can be.
+
+    With each write a thread gives the interpreter's lock away, and waits until it has it again.
+    """
+    if _held.lines is not None:
+        yield
+        return
+    _held.lines = []
+    try:
+        yield
+    finally:
+        lines, _held.lines = _held.lines, None
+        for piece in _pieces(lines):
+            _write(piece)
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Whole lines, joined as long as they fit into one write."""
+    piece: list[str] = []
+    size = 0
+    for line in lines:
+        length = len(line.encode(errors="backslashreplace"))
+        if piece and size + length > PIECE_BYTES:
+            yield "".join(piece)
+            piece, size = [], 0
+        piece.append(line)
+        size += length
+    if piece:
+        yield "".join(piece)
+
+
+def _write(text: str) -> None:
+    """What cannot be written must not break the work that it tells of."""
+    with suppress(OSError, ValueError), _writing:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+class _Stderr:
+    """Takes lines, in the way in which structlog's loggers do."""
 
     def msg(self, message: str) -> None:
-        """Writes one."""
-        with suppress(OSError, ValueError):
-            super().msg(message)
+        """Writes one, or keeps it for the end of the block of `together`."""
+        line = message + "\n"
+        if _held.lines is None:
+            _write(line)
+        else:
+            _held.lines.append(line)
 
     log = debug = info = warn = warning = msg
     fatal = failure = err = error = critical = exception = msg

@@ -6,8 +6,9 @@ with its request_id, a listing that may be reused, no seat - `jobs.start` looks 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from storage import jobs, reuse, turns
 from storage.database import Database
@@ -96,7 +97,7 @@ def start_fresh(
     ordered = sorted(
         range(len(requests)), key=lambda i: (requests[i].client, requests[i].process_number)
     )
-    wanted, ids = [requests[i] for i in ordered], [uuid4() for _ in ordered]
+    wanted, ids = [requests[i] for i in ordered], _new_ids(len(ordered))
     rows = database.call(
         START,
         job_ids=ids,
@@ -121,6 +122,12 @@ def start_fresh(
             hooks = _webhooks(job_id, requests[place])
             views[place] = JobView(JobRecord.of(made[job_id]), hooks)
     return views
+
+
+def _new_ids(count: int) -> list[UUID]:
+    # As uuid4, which gives the interpreter's lock away for each.
+    drawn = os.urandom(16 * count)
+    return [UUID(bytes=drawn[i : i + 16], version=4) for i in range(0, len(drawn), 16)]
 
 
 def _webhooks(job_id: UUID, request: StartRequest) -> tuple[WebhookRecord, ...]:

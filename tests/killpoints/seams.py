@@ -8,7 +8,7 @@ Nothing here may import Dramatiq, which reads its environment when it is importe
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
 from uuid import UUID
@@ -79,11 +79,11 @@ def _after(owner: Any, name: str, reached: Callable[[Any, Arguments], object]) -
 def _server(strike: Strike) -> None:
     from server.service import DownloadService
 
-    def committed(args: Arguments) -> None:
-        for job in args[1]:
-            strike("committed-not-sent", job.process_number)
+    def committed(found: Mapping[Any, Any], _: Arguments) -> None:
+        for begun in found.values():
+            strike("committed-not-sent", begun.view.job.process_number)
 
-    _before(DownloadService, "_wake", committed)
+    _after(DownloadService, "_some_fresh", committed)
     _before(
         DownloadService,
         "_launch",

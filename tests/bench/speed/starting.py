@@ -21,7 +21,7 @@ from tests.bench.speed.orders import Orders
 from tests.bench.speed.stage import Stage, running_stage
 
 NAME = "starting"
-PROCESSES, THREADS = 2, 8
+PROCESSES, THREADS = 2, 32
 LEAST, P99_MS = 0.5, 50.0
 # For all callers to hear when to begin.
 LEAD_S = 0.3
