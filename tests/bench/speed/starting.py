@@ -21,7 +21,8 @@ from tests.bench.speed.orders import Orders
 from tests.bench.speed.stage import Stage, running_stage
 
 NAME = "starting"
-PROCESSES, THREADS = 2, 32
+# Enough callers for the server to be what is full; with fewer, each call's way there and back is.
+PROCESSES, THREADS, FEW_THREADS = 2, 32, 8
 LEAST, P99_MS = 0.5, 50.0
 # For all callers to hear when to begin.
 LEAD_S = 0.3
@@ -42,7 +43,7 @@ class Calls:
 
 
 def run(asked: Asked, console: Console) -> Result:
-    """Bare, StartDownload as fast as it goes, and at half of that."""
+    """Bare, StartDownload as fast as it goes, and at half of that; then both with few callers."""
     seconds = 1.5 if asked.is_quick else 4.0
     rounds: list[dict[str, Calls]] = []
     with running_stage(NOWHERE) as stage:
@@ -55,6 +56,10 @@ def run(asked: Asked, console: Console) -> Result:
             interval_s = 2 * PROCESSES * THREADS / found["full"].per_s
             found["half"] = _calls(
                 stage, round_, seconds, address=stage.address, interval_s=interval_s
+            )
+            found["few, bare"] = _calls(stage, round_, seconds, threads=FEW_THREADS, address="")
+            found["few"] = _calls(
+                stage, round_, seconds, threads=FEW_THREADS, address=stage.address
             )
             rounds.append(found)
             told = "; ".join(
@@ -70,9 +75,11 @@ def run(asked: Asked, console: Console) -> Result:
     ]
     figures = [{name: asdict(each) for name, each in found.items()} for found in rounds]
     per_s = statistics.median(found["full"].per_s for found in rounds)
+    few = statistics.median(found["few"].per_s / found["few, bare"].per_s for found in rounds)
     note = (
-        f"{PROCESSES} processes of {THREADS} callers each; {per_s:.0f} calls/s (median). The"
-        " callers take their share of the same processors, those of gRPC more than the bare ones"
+        f"{PROCESSES} processes of {THREADS} callers each; {per_s:.0f} calls/s (median). With"
+        f" {FEW_THREADS} callers each {few:.2f} x. The callers take their share of the same"
+        " processors, those of gRPC more than the bare ones"
     )
     return Result(NAME, goals, figures, [note])
 
@@ -93,7 +100,13 @@ def _clear(stage: Stage) -> None:
 
 
 def _calls(
-    stage: Stage, round_: int, seconds: float, *, address: str, interval_s: float = 0.0
+    stage: Stage,
+    round_: int,
+    seconds: float,
+    *,
+    address: str,
+    interval_s: float = 0.0,
+    threads: int = THREADS,
 ) -> Calls:
     _clear(stage)
     callers = [
@@ -111,7 +124,7 @@ def _calls(
             address=address,
             database_url=stage.settings.database_url,
             redis_url=stage.settings.redis_url,
-            threads=THREADS,
+            threads=threads,
             seconds=seconds,
             interval_s=interval_s,
             year=2000 + round_,
