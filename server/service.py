@@ -25,7 +25,7 @@ from server.clients import Client, current_client
 from server.interceptor import writes_bytes
 from server.job_messages import message_of
 from server.open_watches import OpenWatches
-from server.places import Places
+from server.places import NEVER, Places
 from server.readings import Readings
 from server.watch import STALL_S, Hub
 from server.watcher import Watcher
@@ -197,16 +197,21 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             log.debug("not started together", error=type(error).__name__)
             return {}
         found = {start: view for start, view in zip(asked, views, strict=True) if view}
-        places = parts.queue.seen([view.job.job_id for view in found.values()])
-        if not parts.queue.is_fresh:
-            # Somebody has to look, and the others need not wait for that.
-            places = {}
+        places = self._places_at_hand([view.job.job_id for view in found.values()])
         # All in one go takes a quarter of what it takes in each call.
         with logs.together():
             return {
                 start: _began(start, view, places.get(view.job.job_id))
                 for start, view in found.items()
             }
+
+    def _places_at_hand(self, job_ids: Sequence[UUID]) -> dict[UUID, Place]:
+        """Where new jobs stand, as far as was seen: those who are left out have to look."""
+        queue = self._parts.queue
+        if queue.is_fresh:
+            return queue.seen(job_ids)
+        # One is enough, and the others need not wait for him.
+        return queue.seen(job_ids[1:]) if queue.looked > NEVER else {}
 
     def _start(self, wanted: StartRequest) -> _Begun:
         parts = self._parts

@@ -11,8 +11,8 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
+from typing import NamedTuple
 from uuid import UUID
 
 from storage.slots import Limits
@@ -32,8 +32,7 @@ LAST = 0.6
 TRACE = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class RunningJob:
+class RunningJob(NamedTuple):
     """A job that has not ended, and where it stands.
 
     `documents_left`: those that the portal is still to be asked for; None before the listing.
@@ -51,8 +50,7 @@ class RunningJob:
     requests_under_way: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(NamedTuple):
     """What lies ahead of a job.
 
     `queue_position`: 1 is served next; None while it is served or wants nothing of the portal.

@@ -5,12 +5,14 @@ One look at all running jobs serves everybody who asks within LOOK_S; nobody ask
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -78,8 +80,7 @@ class Hold:
     until_time: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a running job stands; None where there is nothing to be told."""
 
     queue_position: int | None = None
@@ -114,8 +115,9 @@ class QueueView:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether what was seen last is good enough."""
-        return self._clock() - self._looked < LOOK_S
+        """Whether what was seen last is good enough: it is young, or somebody looks already."""
+        age_s = self._clock() - self._looked
+        return age_s < LOOK_S or (self._looking.locked() and age_s < math.inf)
 
     @property
     def looked(self) -> float:

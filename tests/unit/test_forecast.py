@@ -34,7 +34,7 @@ def _job(number: int = 1, **values: object) -> RunningJob:
         documents_left=100,
         requests_under_way=0,
     )
-    return replace(job, **values)  # type: ignore[arg-type]
+    return job._replace(**values)  # type: ignore[arg-type]
 
 
 def _seconds(outlook: Outlook) -> float:
@@ -139,7 +139,7 @@ def test_a_job_alone_takes_its_lanes_and_no_more_than_the_court_allows(
 def test_nobody_is_promised_more_than_the_limits(
     jobs: list[RunningJob], per_minute: int | None
 ) -> None:
-    jobs = [replace(job, requests_under_way=0) for job in jobs]
+    jobs = [job._replace(requests_under_way=0) for job in jobs]
     limits = replace(LIMITS, per_minute=per_minute)
 
     outlooks = forecast(jobs, limits, REQUEST_S, assumed_documents=7)
@@ -162,7 +162,7 @@ def test_nobody_is_promised_more_than_the_limits(
 
 @given(jobs=_queues(), held=st.sets(st.sampled_from(COURTS)))
 def test_every_job_that_is_not_held_ends(jobs: list[RunningJob], held: set[str]) -> None:
-    jobs = [replace(job, requests_under_way=0) for job in jobs]
+    jobs = [job._replace(requests_under_way=0) for job in jobs]
 
     outlooks = forecast(jobs, LIMITS, REQUEST_S, held_courts=held)
 
@@ -173,8 +173,8 @@ def test_every_job_that_is_not_held_ends(jobs: list[RunningJob], held: set[str])
 
 @given(jobs=_queues(most=20), more=_queues(most=20))
 def test_bulk_takes_nothing_from_the_others(jobs: list[RunningJob], more: list[RunningJob]) -> None:
-    jobs = [replace(job, is_bulk=False) for job in jobs]
-    bulk = [replace(j, job_id=UUID(int=1_000 + j.job_id.int), is_bulk=True) for j in more]
+    jobs = [job._replace(is_bulk=False) for job in jobs]
+    bulk = [j._replace(job_id=UUID(int=1_000 + j.job_id.int), is_bulk=True) for j in more]
 
     alone, beside = forecast(jobs, LIMITS, REQUEST_S), forecast([*jobs, *bulk], LIMITS, REQUEST_S)
 
