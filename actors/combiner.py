@@ -21,9 +21,10 @@ A = TypeVar("A")
 
 # How much one round asks for at most.
 MOST = 16
-# What a process of Python does in a second at most: threads that are not needed for that can wait.
-RATE_PER_S = 200
-GATHER_S = 0.025
+# What a process does in a second at least, while its rounds wait: threads that are not needed for
+# that can. It does more, but a process of Python that is in a hurry makes small, dear rounds.
+RATE_PER_S = 100
+GATHER_S = 0.05
 # How long who has got nothing stays.
 STAY_S = 0.1
 # How fast the measured time between an answer and the next question forgets.

@@ -19,7 +19,7 @@ import structlog
 from actors.enqueue import Messages
 from actors.keeper import Keeper
 from actors.outage import insist
-from storage import claims, repairs, sweeps, tasks, webhooks
+from storage import claims, logs, repairs, sweeps, tasks, webhooks
 from storage.claims import Spooled
 from storage.database import Database
 from storage.errors import LeaseLost, RowsLocked, ServiceUnavailable, TransientError
@@ -237,8 +237,9 @@ class Storer:
         files = [(each.file, each.key) for each in by_lease.values()]
         try:
             recorded = claims.all_stored(self.database, files, lanes=self.lanes)
-            for lease in recorded.stored:
-                self._told(by_lease[lease])
+            with logs.together():
+                for lease in recorded.stored:
+                    self._told(by_lease[lease])
             for lease in recorded.last:
                 self._end(by_lease[lease])
         except RowsLocked:

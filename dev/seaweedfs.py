@@ -75,7 +75,10 @@ def _command(data: Path, identities: Path, ports: Mapping[str, int]) -> tuple[st
         "-admin.ui=false",
         "-webdav=false",
         "-master.telemetry=false",
-        "-master.volumeSizeLimitMB=128",
+        # When one is full, whoever writes to it waits for up to a second; and each bucket needs one,
+        # however small the disk is.
+        "-master.volumeSizeLimitMB=1024",
+        "-volume.max=1000",
         "-volume.preStopSeconds=0",
     )
 
