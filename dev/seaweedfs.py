@@ -75,7 +75,7 @@ def _command(data: Path, identities: Path, ports: Mapping[str, int]) -> tuple[st
         "-admin.ui=false",
         "-webdav=false",
         "-master.telemetry=false",
-        # When one is full, whoever writes to it waits for up to a second; and each bucket needs one,
+        # When one is full, whoever writes to it waits for up to a second. Each bucket needs one,
         # however small the disk is.
         "-master.volumeSizeLimitMB=1024",
         "-volume.max=1000",

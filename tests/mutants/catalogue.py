@@ -37,6 +37,7 @@ CALLERS = "tests/integration/test_callers.py"
 LIMITS = "tests/integration/test_limits.py"
 TLS = "tests/integration/test_tls.py"
 CONTENTS = "tests/unit/test_contents.py"
+QUESTIONS = "tests/unit/test_batched_questions.py"
 SCHEMA = "storage/migrations/0001_initial.py"
 
 
@@ -128,7 +129,7 @@ _LEASES = (
     _mutant(
         "the stop of work that has lost its lease",
         "actors/keeper.py",
-        "                held.on_lost()\n",
+        "                _tell(held.on_lost)\n",
         "",
         KEEPER,
     ),
@@ -215,8 +216,8 @@ _CLOCK = (
     _mutant(
         "the sweep of objects that no row names",
         "storage/sweeps.py",
-        "            objects.delete(unnamed)\n",
-        "",
+        "        objects.delete(keys)\n",
+        "        pass\n",
         SWEEPS,
     ),
     _mutant(
@@ -779,7 +780,7 @@ _GUEST = (
     _mutant(
         "the wake-up for slots of a file that is to be put",
         "actors/asker.py",
-        "            turns[0].wakes = to_put[turns[0]].file.job_id\n",
+        "            free[0].wakes = to_put[free[0]].file.job_id\n",
         "            pass\n",
         STORING,
     ),
@@ -1227,6 +1228,20 @@ _CALLERS = (
         'keys=[f"autos:starts:{client}"]',
         'keys=[f"autos:starts:{client}:{id(self)}"]',
         LIMITS,
+    ),
+    _mutant(
+        "that a start is not begun for who has left",
+        "server/service.py",
+        "[start for start in asked if not start.is_gone]",
+        "list(asked)",
+        LIMITS,
+    ),
+    _mutant(
+        "the answers of those who stay when one leaves",
+        "server/batches.py",
+        "                if not answer.cancelled():\n                    answer.set_result",
+        "                if True:\n                    answer.set_result",
+        QUESTIONS,
     ),
 )
 
