@@ -22,12 +22,14 @@ A = TypeVar("A")
 # How much one round asks for at most.
 MOST = 16
 # What a process does in a second at least, while its rounds wait: threads that are not needed for
-# that can. It does more, but a process of Python that is in a hurry makes small, dear rounds.
-RATE_PER_S = 100
-GATHER_S = 0.05
+# that are to spare.
+RATE_PER_S = 150
+# How long a round waits at most; and how many times as long as rounds take. They take long while
+# processors are busy, and then a larger one is worth more than a document that comes sooner.
+GATHER_S, ROUNDS = 0.05, 2
 # How long who has got nothing stays.
 STAY_S = 0.1
-# How fast the measured time between an answer and the next question forgets.
+# How fast what is measured is forgotten: between an answer and the next question, and of rounds.
 SMOOTHING = 0.1
 
 
@@ -75,8 +77,9 @@ class Combiner(Generic[Q, A]):
         self._taking_part = 0
         self._is_full = threading.Event()
         self._has_left = False
-        # Until it is measured, nobody is kept waiting.
+        # Until they are measured, nobody is kept waiting.
         self._busy_s = threads / RATE_PER_S
+        self._round_s = 0.0
         self._local = threading.local()
 
     @contextmanager
@@ -133,7 +136,7 @@ class Combiner(Generic[Q, A]):
 
     def _gather(self) -> None:
         """Waits for others who are about to ask, if there are threads in plenty."""
-        spare_s = min(GATHER_S, self._spare_s)
+        spare_s = min(GATHER_S, ROUNDS * self._round_s, self._spare_s)
         if spare_s <= 0 or self._has_left:
             return
         with self._lock:
@@ -149,6 +152,7 @@ class Combiner(Generic[Q, A]):
             round_, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
         for each in round_:
             each.stays = False
+        begun = self._clock()
         try:
             answers = self._work([each.question for each in round_])
             for each, answer in zip(round_, answers, strict=True):
@@ -160,6 +164,7 @@ class Combiner(Generic[Q, A]):
         except BaseException as error:  # noqa: BLE001 - each of them raises it
             for each in round_:
                 each.error, each.is_answered, each.stays = error, True, False
+        self._round_s += SMOOTHING * (self._clock() - begun - self._round_s)
         answered = [each for each in round_ if each.is_answered]
         staying = [each for each in round_ if each.stays and not each.is_answered]
         left = [each for each in round_ if not (each.stays or each.is_answered)]

@@ -237,9 +237,7 @@ class Storer:
         files = [(each.file, each.key) for each in by_lease.values()]
         try:
             recorded = claims.all_stored(self.database, files, lanes=self.lanes)
-            with logs.together():
-                for lease in recorded.stored:
-                    self._told(by_lease[lease])
+            self._told(*(by_lease[lease] for lease in recorded.stored))
             for lease in recorded.last:
                 self._end(by_lease[lease])
         except RowsLocked:
@@ -263,14 +261,17 @@ class Storer:
         with _naming(put.named):
             self._go_on(put.file, outcome)
 
-    def _told(self, put: Put) -> None:
-        put.is_recorded, was_in_memory = True, put.data is not None
-        # Whoever put it keeps this until it has put the next one.
-        put.data = None
-        log.info("document stored", **put.named, size_bytes=put.file.size_bytes)
-        self.signals.passed("upload", put.file.size_bytes)
-        if not was_in_memory:
-            self.spool.remove(put.file.lease)
+    def _told(self, *told: Put) -> None:
+        with logs.together():
+            for put in told:
+                put.is_recorded = True
+                log.info("document stored", **put.named, size_bytes=put.file.size_bytes)
+        for put in told:
+            self.signals.passed("upload", put.file.size_bytes)
+            if put.data is None:
+                self.spool.remove(put.file.lease)
+            # Whoever put it keeps this until it has put the next one.
+            put.data = None
 
     def record(self, put: Put) -> None:
         """The same for one, however long PostgreSQL is away."""

@@ -27,10 +27,11 @@ from server.connections import connection_options
 from server.event_loop import EventLoop
 from server.interceptor import ErrorInterceptor
 from server.job_names import JobNames
+from server.parts import Parts
 from server.reflection import add_reflection
 from server.rpc_metrics import RpcMetrics
 from server.rpc_traces import RpcTraces
-from server.service import DownloadService, Parts
+from server.service import DownloadService
 from server.tls import TlsFiles
 from storage import logs
 from storage.database import Database
@@ -144,6 +145,7 @@ async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
     await _set_health(healthy, health_pb2.HealthCheckResponse.NOT_SERVING)
     await service.hub.close()
     await server.stop(GRACE_S)
+    await service.settled()
 
 
 def _options(settings: Settings) -> tuple[tuple[str, int], ...]:

@@ -28,7 +28,7 @@ class Batches(Generic[K, V]):
         return await asyncio.shield(self.ask(key))
 
     def ask(self, key: K) -> asyncio.Future[V | None]:
-        """The same for who need not wait, or is the only one who asks: others must not lose it."""
+        """The same for who need not wait. It is cancelled only by who is alone with his key."""
         answer = self._asked.get(key)
         if answer is None:
             answer = self._asked[key] = asyncio.get_running_loop().create_future()
@@ -37,6 +37,11 @@ class Batches(Generic[K, V]):
                 # In a context of its own: it is not the work of the one who asked first.
                 self._reading = asyncio.create_task(self._read_all(), context=Context())
         return answer
+
+    async def settled(self) -> None:
+        """Returns when nothing that was asked is still to be answered."""
+        while self._reading is not None:
+            await asyncio.shield(self._reading)
 
     async def _read_all(self) -> None:
         try:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import Context as CallContext
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import ParamSpec, TypeVar
 from uuid import UUID
@@ -15,97 +13,30 @@ from uuid import UUID
 import grpc
 import structlog
 
-from actors.enqueue import Messages
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from proto.messages import document_message, timestamp
-from server import page_tokens, requests
-from server.batches import Batches
+from server import page_tokens, requests, starting
 from server.clients import Client, current_client
 from server.interceptor import writes_bytes
 from server.job_messages import message_of
 from server.open_watches import OpenWatches
-from server.places import NEVER, Places
+from server.parts import Parts
+from server.places import Places
 from server.readings import Readings
-from server.watch import STALL_S, Hub
+from server.watch import Hub
 from server.watcher import Watcher
-from storage import documents, jobs, logins, logs, repairs, reruns, reuse, starts, webhooks
-from storage.database import Database
-from storage.docket import Docket
-from storage.errors import InvalidRequest, LimitReached, PreconditionFailed, ServiceUnavailable
-from storage.jobs import StartRequest
-from storage.logins import Login
-from storage.objects import Objects
-from storage.queue_view import Place, QueueView
-from storage.receivers import Receivers
+from storage import documents, jobs, logins, repairs, reruns, webhooks
+from storage.errors import InvalidRequest, PreconditionFailed
+from storage.queue_view import Place
 from storage.records import JobView, is_sealed
-from storage.start_rate import StartRate
 from storage.states import JobState
-from storage.telemetry.tracing import NO_TRACER, Tracer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[object, object]
-
-# Above this many documents a known listing is left to a worker: the call must stay short.
-MAX_DOCUMENTS_IN_CALL = 500
-# How many jobs one transaction begins at most: it holds what others may wait for.
-STARTS_TOGETHER = 128
-# How long a call may spend on finding out that a case is there already.
-REUSE_LIMIT_S = 2.0
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the service is made of."""
-
-    database: Database
-    objects: Objects
-    messages: Messages
-    receivers: Receivers
-    pool: ThreadPoolExecutor
-    redis_url: str
-    listing_max_age_s: int
-    job_deadline_s: int
-    lanes: int
-    queue: QueueView
-    login: Login
-    start_rate: StartRate
-    reuse_limit_s: float = REUSE_LIMIT_S
-    stall_s: float = STALL_S
-    tracer: Tracer = NO_TRACER
-
-
-@dataclass(slots=True, eq=False)
-class _Start:
-    """A StartDownload. `refused`: the client makes too many; `is_gone`: nobody waits for it."""
-
-    client: Client
-    wanted: StartRequest
-    refused: LimitReached | None = None
-    is_gone: bool = False
-    # For the log: those that are served together are told of each as its own.
-    context: CallContext = field(default_factory=copy_context)
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A job that a call has got. `message`: made with those of others, if the queue was known."""
-
-    view: JobView
-    is_new: bool
-    message: pb.Job | None = None
-
-
-def _began(start: _Start, view: JobView, place: Place | None) -> _Begun:
-    start.context.run(_tell, view, is_new=True)
-    return _Begun(view, is_new=True, message=message_of(view, place) if place else None)
-
-
-def _tell(view: JobView, *, is_new: bool) -> None:
-    log.info("job started" if is_new else "job joined", job_id=str(view.job.job_id))
 
 
 class DownloadService(pb_grpc.DownloadServiceServicer):
@@ -115,8 +46,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self._parts = parts
         self.open_watches = OpenWatches()
         self._readings = Readings(parts.database, self._run)
-        self._starts: Batches[_Start, _Begun] = Batches(self._start_fresh)
-        self._wakes: Batches[UUID, None] = Batches(self._wake)
+        self._starts = starting.Starts(parts, self._run)
         places = Places(parts.queue, self._run)
         self.hub = Hub(self._readings, places, parts.redis_url, stall_s=parts.stall_s)
 
@@ -140,121 +70,9 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         )
         # Asked for here: the pool's threads know nothing of this call.
         wanted = replace(wanted, traceparent=self._parts.tracer.traceparent())
-        begun = await self._begun(_Start(client, wanted))
+        begun = await self._starts.begin(client, wanted)
         job = await self._job(begun.view) if begun.message is None else begun.message
         return pb.StartDownloadResponse(job=job, created=begun.is_new)
-
-    async def _begun(self, start: _Start) -> _Begun:
-        """The job. Those who ask meanwhile are served together."""
-        try:
-            begun = await self._starts.ask(start)
-        except asyncio.CancelledError:
-            start.is_gone = True
-            raise
-        if start.refused is not None:
-            raise start.refused
-        if begun is not None:
-            return begun
-        return await self._run(self._start, start.wanted)
-
-    async def _start_fresh(self, asked: list[_Start]) -> dict[_Start, _Begun]:
-        begun = await self._run(self._all_fresh, asked)
-        if begun:
-            # No caller waits for it: what is not told, the clock tells.
-            self._wakes.ask(next(iter(begun.values())).view.job.job_id)
-        return begun
-
-    async def _wake(self, job_ids: list[UUID]) -> dict[UUID, None]:
-        """Has the cases of new jobs listed: who comes for one of them finds the others."""
-        await self._run(self._parts.messages.wake_lanes, job_ids[0])
-        return {}
-
-    def _all_fresh(self, asked: list[_Start]) -> dict[_Start, _Begun]:
-        """New jobs, for those whom nothing serves that is there already."""
-        parts = self._parts
-        asked = [start for start in asked if not start.is_gone]
-        for start in asked:
-            try:
-                if start.client.limits:
-                    parts.start_rate.count(start.client.name, start.client.limits.starts_per_minute)
-            except LimitReached as error:
-                start.refused = error
-        allowed = [start for start in asked if start.refused is None]
-        found: dict[_Start, _Begun] = {}
-        for i in range(0, len(allowed), STARTS_TOGETHER):
-            found |= self._some_fresh(allowed[i : i + STARTS_TOGETHER])
-        return found
-
-    def _some_fresh(self, asked: Sequence[_Start]) -> dict[_Start, _Begun]:
-        parts = self._parts
-        try:
-            views = starts.start_fresh(
-                parts.database,
-                [start.wanted for start in asked],
-                job_deadline_s=parts.job_deadline_s,
-            )
-        except Exception as error:  # noqa: BLE001 - each finds out by itself what is wrong
-            log.debug("not started together", error=type(error).__name__)
-            return {}
-        found = {start: view for start, view in zip(asked, views, strict=True) if view}
-        places = self._places_at_hand([view.job.job_id for view in found.values()])
-        # All in one go takes a quarter of what it takes in each call.
-        with logs.together():
-            return {
-                start: _began(start, view, places.get(view.job.job_id))
-                for start, view in found.items()
-            }
-
-    def _places_at_hand(self, job_ids: Sequence[UUID]) -> dict[UUID, Place]:
-        """Where new jobs stand, as far as was seen: those who are left out have to look."""
-        queue = self._parts.queue
-        if queue.is_fresh:
-            return queue.seen(job_ids)
-        # One is enough, and the others need not wait for him.
-        return queue.seen(job_ids[1:]) if queue.looked > NEVER else {}
-
-    def _start(self, wanted: StartRequest) -> _Begun:
-        parts = self._parts
-        known = self._known(wanted)
-        view, is_new = jobs.start(
-            parts.database, wanted, job_deadline_s=parts.job_deadline_s, known=known
-        )
-        if is_new:
-            self._launch(view)
-        _tell(view, is_new=is_new)
-        return _Begun(view, is_new)
-
-    def _known(self, wanted: StartRequest) -> Docket | None:
-        parts = self._parts
-        if jobs.is_served(parts.database, wanted):
-            return None
-        try:
-            docket = reuse.recent_docket(
-                parts.database,
-                wanted.client,
-                wanted.process_number,
-                max_age_s=wanted.max_age_s,
-                most=MAX_DOCUMENTS_IN_CALL,
-            )
-            if docket is None:
-                return None
-            docket = reuse.with_stored(
-                parts.database, parts.objects, docket, limit_s=parts.reuse_limit_s
-            )
-        except ServiceUnavailable:
-            # Whether something can be reused is then found out by a worker, later.
-            return None
-        # A part of a case is a worker's: a job with a webhook is PENDING until one begins.
-        return docket if docket.is_all_stored else None
-
-    def _launch(self, view: JobView) -> None:
-        job, messages = view.job, self._parts.messages
-        if job.is_ended:
-            messages.send_webhooks(job.job_id, range(len(view.webhooks)))
-        elif job.total_documents is None:
-            messages.list_documents(job.job_id)
-        else:
-            messages.download_lanes(job.job_id, min(self._parts.lanes, job.total_documents))
 
     async def GetStatus(
         self, request: pb.GetStatusRequest, context: Context
@@ -298,6 +116,10 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
                 )
             watcher = Watcher(watch.after_revision, watch.heartbeat_s, context.write)
             await self.hub.follow(job, watcher)
+
+    async def settled(self) -> None:
+        """Returns when no message of a job that was begun is still to be sent."""
+        await self._starts.settled()
 
     async def spool_troubles(self) -> list[str]:
         """What is wrong with the spools that are alive."""
@@ -389,7 +211,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             traceparent=traceparent,
         )
         if is_new:
-            self._launch(view)
+            starting.launch(self._parts, view)
         return view
 
     async def RedeliverWebhook(

@@ -81,6 +81,7 @@ def together() -> Iterator[None]:
     """This thread's lines of the block are written when it ends, as few writes as there can be.
 
     With each write a thread gives the interpreter's lock away, and waits until it has it again.
+    The block is to do nothing that takes time. Lines of libraries are not kept.
     """
     if _held.lines is not None:
         yield

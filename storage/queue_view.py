@@ -5,7 +5,6 @@ One look at all running jobs serves everybody who asks within LOOK_S; nobody ask
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -116,8 +115,13 @@ class QueueView:
     @property
     def is_fresh(self) -> bool:
         """Whether what was seen last is good enough: it is young, or somebody looks already."""
-        age_s = self._clock() - self._looked
-        return age_s < LOOK_S or (self._looking.locked() and age_s < math.inf)
+        is_young = self._clock() - self._looked < LOOK_S
+        return is_young or (self._looking.locked() and self.has_looked)
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether anything was seen so far."""
+        return self._looked > float("-inf")
 
     @property
     def looked(self) -> float:
@@ -146,7 +150,7 @@ class QueueView:
 
     def _look_once(self, age_s: float) -> None:
         # Who finds somebody looking takes what was seen before, if anything was.
-        if not self._looking.acquire(blocking=self._looked == float("-inf")):
+        if not self._looking.acquire(blocking=not self.has_looked):
             return
         try:
             if self._clock() - self._looked >= age_s:

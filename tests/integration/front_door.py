@@ -22,8 +22,9 @@ from server.clients import Client, ClientLimits
 from server.clients_file import ClientsFile
 from server.connections import connection_options
 from server.interceptor import ErrorInterceptor
+from server.parts import Parts
 from server.reflection import add_reflection
-from server.service import DownloadService, Parts
+from server.service import DownloadService
 from storage.database import Database
 from storage.objects import Objects
 from storage.queue_view import QueueView

@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from proto import downloads_pb2 as pb
+from server.parts import Parts
 from server.reflection import METHOD, SERVICES
-from server.service import Parts
 from storage.database import Database
 from storage.objects import Objects
 from tests.acceptance.refusals import Refusal, refusal_of

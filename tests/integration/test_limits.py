@@ -24,7 +24,8 @@ from dev.deadline import until
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from server.clients import ClientLimits
-from server.service import Parts, _Start
+from server.parts import Parts
+from server.starting import Start
 from storage import jobs, repairs, reruns
 from storage.database import Database
 from storage.errors import LimitReached
@@ -470,10 +471,10 @@ class _Noted(ThreadPoolExecutor):
         return self.given[-1]
 
 
-class _NotedStart(_Start):
+class _NotedStart(Start):
     """One that is remembered."""
 
-    all: ClassVar[list[_Start]] = []
+    all: ClassVar[list[Start]] = []
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -483,7 +484,7 @@ class _NotedStart(_Start):
 def test_work_for_a_call_whose_deadline_has_passed_is_not_begun(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.service._Start", _NotedStart)
+    monkeypatch.setattr("server.starting.Start", _NotedStart)
 
     async def scenario(pool: _Noted) -> None:
         async with opened_door(replace(parts, pool=pool)) as door, api_of(door.address) as api:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import UUID, uuid4
@@ -23,6 +25,7 @@ from tests.integration.together import together
 
 LIMITS = Limits(at_once=10, per_court=6, lanes=5)
 UNKNOWN = PermanentError("NOT_FOUND", "The portal does not know this case.")
+PATIENCE_S = 30.0
 AWAY = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
@@ -308,6 +311,37 @@ def test_many_who_ask_at_once_get_the_same_answer(database: Database) -> None:
 
     assert all(answer == answers[0] for answer in answers)
     assert {place.queue_position for place in answers[0].values()} == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("has_looked", [True, False])
+def test_who_finds_somebody_looking_takes_what_was_seen_if_anything_was(
+    database: Database, monkeypatch: pytest.MonkeyPatch, has_looked: bool
+) -> None:
+    clock = _Clock()
+    queue = QueueView(database, LIMITS, LOGIN, clock=clock)
+    job_id = scenes.listed_job(database, 3)
+    before = queue.places([job_id]) if has_looked else None
+    clock.now += LOOK_S
+    real, is_looking, may = queue._look, threading.Event(), threading.Event()
+
+    def held() -> object:
+        is_looking.set()
+        assert may.wait(PATIENCE_S)
+        return real()
+
+    monkeypatch.setattr(queue, "_look", held)
+    with ThreadPoolExecutor(2) as pool:
+        looking = pool.submit(queue.places, [job_id])
+        assert is_looking.wait(PATIENCE_S)
+        was_fresh = queue.is_fresh
+        asking = pool.submit(queue.places, [job_id])
+        done, _ = wait([asking], timeout=PATIENCE_S if has_looked else 0.1)
+        may.set()
+        seen = looking.result(PATIENCE_S)
+        assert asking.result(PATIENCE_S) == (before or seen)
+
+    assert was_fresh == has_looked
+    assert bool(done) == has_looked
 
 
 def test_without_postgresql_nobody_is_told_a_place_and_nothing_breaks() -> None:

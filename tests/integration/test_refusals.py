@@ -20,8 +20,9 @@ from server.__main__ import parts_of
 from server.callers import Callers
 from server.clients import Client, ClientLimits
 from server.interceptor import ErrorInterceptor
+from server.parts import Parts
 from server.reasons import OF_RPC
-from server.service import DownloadService, Parts
+from server.service import DownloadService
 from storage.settings import Settings
 from tests.acceptance.refusals import Refusal, refusal_of
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET

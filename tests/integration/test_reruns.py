@@ -16,7 +16,8 @@ import pytest
 
 from actors.enqueue import WEBHOOK_QUEUE
 from proto import downloads_pb2 as pb
-from server.service import DownloadService, Parts
+from server.parts import Parts
+from server.service import DownloadService
 from storage import jobs, sweeps
 from storage.database import Database, Row
 from storage.errors import PreconditionFailed

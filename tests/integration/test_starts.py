@@ -145,7 +145,7 @@ def test_calls_that_come_together_are_begun_a_few_at_a_time(
         return real(database, requests, **more)
 
     monkeypatch.setattr(starts, "start_fresh", noted)
-    monkeypatch.setattr("server.service.STARTS_TOGETHER", 3)
+    monkeypatch.setattr("server.starting.STARTS_TOGETHER", 3)
 
     async def scenario() -> list[pb.StartDownloadResponse]:
         with service_parts(database, objects, redis_url) as parts:

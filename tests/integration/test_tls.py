@@ -17,7 +17,7 @@ from cryptography import x509
 from dev.health import is_serving
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
-from server.service import Parts
+from server.parts import Parts
 from server.tls import TlsFiles
 from storage.database import Database
 from storage.errors import ConfigurationError

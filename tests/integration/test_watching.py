@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from dev.folder import DataFolder
 from dev.servers import EMBEDDED, Servers, start_all
 from proto import downloads_pb2 as pb
-from server.service import Parts
+from server.parts import Parts
 from storage.database import Database, Transaction
 from storage.objects import Objects
 from storage.wakeups import Wakeups

@@ -77,16 +77,16 @@ def _after(owner: Any, name: str, reached: Callable[[Any, Arguments], object]) -
 
 
 def _server(strike: Strike) -> None:
-    from server.service import DownloadService
+    from server import starting
 
     def committed(found: Mapping[Any, Any], _: Arguments) -> None:
         for begun in found.values():
             strike("committed-not-sent", begun.view.job.process_number)
 
-    _after(DownloadService, "_some_fresh", committed)
+    _after(starting.Starts, "_some_fresh", committed)
     _before(
-        DownloadService,
-        "_launch",
+        starting,
+        "launch",
         lambda args: strike("committed-not-sent", args[1].job.process_number),
     )
     _after(jobs, "cancel", lambda view, _: strike("cancelled-not-told", view.job.process_number))

@@ -28,6 +28,7 @@ PAUSES = "tests/integration/test_pauses.py"
 COURTS = "tests/integration/test_courts.py"
 RERUNS = "tests/integration/test_reruns.py"
 LISTING = "tests/integration/test_listing.py"
+STARTING = "tests/integration/test_starting.py"
 STARTS = "tests/integration/test_starts.py"
 BATCHES = "tests/integration/test_batches.py"
 STORING = "tests/integration/test_storing.py"
@@ -721,7 +722,7 @@ _GUEST = (
     ),
     _mutant(
         "the callers who are gone before their jobs are begun",
-        "server/service.py",
+        "server/starting.py",
         "asked = [start for start in asked if not start.is_gone]",
         "asked = list(asked)",
         LIMITS,
@@ -1230,11 +1231,32 @@ _CALLERS = (
         LIMITS,
     ),
     _mutant(
-        "that a start is not begun for who has left",
-        "server/service.py",
-        "[start for start in asked if not start.is_gone]",
-        "list(asked)",
-        LIMITS,
+        "the wake-up for jobs that were begun",
+        "server/starting.py",
+        "                self._wakes.ask(next(iter(some.values())).view.job.job_id)\n",
+        "                pass\n",
+        STARTING,
+    ),
+    _mutant(
+        "whose start a log line tells of",
+        "server/starting.py",
+        "start.context.run(_told, view,",
+        "_told(view,",
+        STARTING,
+    ),
+    _mutant(
+        "the look for who finds that nobody has looked lately",
+        "server/starting.py",
+        "queue.seen(job_ids[1:])",
+        "queue.seen(job_ids)",
+        STARTING,
+    ),
+    _mutant(
+        "that one look is waited for by one",
+        "storage/queue_view.py",
+        "is_young or (self._looking.locked() and self.has_looked)",
+        "is_young",
+        "tests/integration/test_queue_view.py",
     ),
     _mutant(
         "the answers of those who stay when one leaves",

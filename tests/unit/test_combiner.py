@@ -104,12 +104,13 @@ def test_a_round_waits_for_the_others_while_requests_are_short(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rounds: list[int] = []
+    clock = _Clock()
 
     def count(questions: Sequence[int]) -> list[int]:
         rounds.append(len(questions))
+        clock.now += 0.001
         return [0 for _ in questions]
 
-    clock = _Clock()
     combiner = Combiner(count, threads=MOST, clock=clock)
     with combiner.taking_part():
         _used(combiner, clock, 0.001)
@@ -118,6 +119,7 @@ def test_a_round_waits_for_the_others_while_requests_are_short(
     # Longer than a busy machine keeps anybody from asking.
     monkeypatch.setattr("actors.combiner.GATHER_S", PATIENCE_S)
     monkeypatch.setattr("actors.combiner.RATE_PER_S", 1 / PATIENCE_S)
+    monkeypatch.setattr("actors.combiner.ROUNDS", 1000 * PATIENCE_S)
 
     def ask(after_s: float) -> None:
         with combiner.taking_part():
@@ -133,18 +135,24 @@ def test_a_round_waits_for_the_others_while_requests_are_short(
     assert time.monotonic() - begun < PATIENCE_S, "all who take part are there: nobody waits longer"
 
 
-def test_a_round_does_not_wait_when_requests_are_long() -> None:
+@pytest.mark.parametrize(("busy_s", "round_s"), [(0.4, GATHER_S), (0.001, GATHER_S / 100)])
+def test_a_round_does_not_wait_when_requests_are_long_or_rounds_short(
+    busy_s: float, round_s: float
+) -> None:
     clock = _Clock()
-    combiner = Combiner[int, int](
-        lambda questions: [0 for _ in questions], threads=MOST, clock=clock
-    )
+
+    def work(questions: Sequence[int]) -> list[int]:
+        clock.now += round_s
+        return [0 for _ in questions]
+
+    combiner = Combiner(work, threads=MOST, clock=clock)
     with combiner.taking_part():
-        _used(combiner, clock, 0.4)
+        _used(combiner, clock, busy_s)
         # As if many were on their way.
         combiner._taking_part += 10
         begun = time.monotonic()
         for _ in range(100):
-            clock.now += 0.4
+            clock.now += busy_s
             combiner.ask(0)
 
     assert time.monotonic() - begun < 100 * GATHER_S / 2

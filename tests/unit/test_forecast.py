@@ -302,3 +302,12 @@ def test_a_large_job_among_small_ones_is_told_too(seed: int) -> None:
     pairs = _told_and_true([*small, large], sigma=0.8, seed=seed)
 
     assert all(abs(told - true) <= 0.3 * true for told, true in pairs)
+
+
+def test_of_equal_jobs_none_ends_after_one_that_came_later() -> None:
+    jobs = [_job(number, documents_left=3) for number in range(200, 0, -1)]
+
+    seconds = [_seconds(outlook) for outlook in forecast(jobs, LIMITS, {}).values()]
+
+    assert seconds == sorted(seconds)
+    assert seconds[0] < seconds[-1]

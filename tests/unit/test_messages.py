@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -311,3 +312,16 @@ def test_webhook_records_know_what_a_message_needs() -> None:
 
 def test_no_time_leaves_the_field_unset() -> None:
     assert timestamp(None) is None
+
+
+@given(st.datetimes(timezones=st.timezones()))
+@example(datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
+@example(datetime(1970, 1, 1, tzinfo=UTC))
+def test_a_moment_is_what_protobuf_makes_of_it(moment: datetime) -> None:
+    theirs = Timestamp()
+    try:
+        theirs.FromDatetime(moment)
+    except ValueError:
+        return
+
+    assert timestamp(moment) == theirs

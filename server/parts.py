@@ -1,0 +1,40 @@
+"""What the service is made of."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from actors.enqueue import Messages
+from server.watch import STALL_S
+from storage.database import Database
+from storage.logins import Login
+from storage.objects import Objects
+from storage.queue_view import QueueView
+from storage.receivers import Receivers
+from storage.start_rate import StartRate
+from storage.telemetry.tracing import NO_TRACER, Tracer
+
+# How long a call may spend on finding out that a case is there already.
+REUSE_LIMIT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that calls need, made once a process."""
+
+    database: Database
+    objects: Objects
+    messages: Messages
+    receivers: Receivers
+    pool: ThreadPoolExecutor
+    redis_url: str
+    listing_max_age_s: int
+    job_deadline_s: int
+    lanes: int
+    queue: QueueView
+    login: Login
+    start_rate: StartRate
+    reuse_limit_s: float = REUSE_LIMIT_S
+    stall_s: float = STALL_S
+    tracer: Tracer = NO_TRACER

@@ -1,0 +1,179 @@
+"""What calls of StartDownload that are served together have in common, and what they have not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from actors.enqueue import Messages
+from proto import downloads_pb2 as pb
+from server.parts import Parts
+from storage.database import Database
+from storage.objects import Objects
+from storage.queue_view import LOOK_S, QueueView
+from storage.slots import Limits
+from tests.integration.front_door import Door, api_of, entry, opened_door, service_parts
+from tests.integration.scenes import LANES, LOGIN
+from tests.sandbox import cnj
+
+PATIENCE_S = 30.0
+
+
+class _Messages:
+    """Wakes nobody until it may; then notes for which jobs, or breaks."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.may = threading.Event()
+        self.woken: list[UUID] = []
+        self._error = error
+
+    def wake_lanes(self, job_id: UUID) -> None:
+        assert self.may.wait(PATIENCE_S)
+        if self._error:
+            raise self._error
+        self.woken.append(job_id)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _request(serial: int) -> pb.StartDownloadRequest:
+    return pb.StartDownloadRequest(process_number=cnj.process_number(serial, 2025, "8.26", "0100"))
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def parts(database: Database, objects: Objects, redis_url: str) -> Any:
+    with service_parts(database, objects, redis_url) as made:
+        yield made
+
+
+def _with(parts: Parts, messages: _Messages) -> Parts:
+    return replace(parts, messages=cast("Messages", messages))
+
+
+def test_no_call_waits_for_the_wake_up_and_a_server_that_stops_does(parts: Parts) -> None:
+    messages = _Messages()
+
+    async def scenario() -> tuple[list[pb.StartDownloadResponse], bool]:
+        async with (
+            opened_door(_with(parts, messages)) as door,
+            api_of(door.address) as api,
+        ):
+            answers = [await api.StartDownload(_request(serial)) for serial in (1, 2, 3)]
+            assert messages.woken == []
+            settling = asyncio.create_task(door.service.settled())
+            await asyncio.sleep(0.05)
+            was_open = not settling.done()
+            messages.may.set()
+            await asyncio.wait_for(settling, PATIENCE_S)
+            return answers, was_open
+
+    answers, was_open = asyncio.run(scenario())
+
+    first, second, _ = (UUID(answer.job.job_id) for answer in answers)
+    assert was_open
+    # Who comes for the second finds the third, which was begun while the first was told.
+    assert messages.woken == [first, second]
+
+
+def test_a_wake_up_that_breaks_is_logged_and_breaks_no_start(parts: Parts) -> None:
+    messages = _Messages(TypeError("a bug"))
+    messages.may.set()
+
+    async def scenario() -> pb.StartDownloadResponse:
+        async with (
+            opened_door(_with(parts, messages)) as door,
+            api_of(door.address) as api,
+        ):
+            answer = await api.StartDownload(_request(1))
+            await door.service.settled()
+            return cast("pb.StartDownloadResponse", answer)
+
+    with capture_logs() as lines:
+        answer = asyncio.run(scenario())
+
+    assert answer.created
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["nobody woken"]
+
+
+def test_each_start_is_logged_as_its_own_callers(parts: Parts, tmp_path: Path) -> None:
+    file = tmp_path / "clients.json"
+    names = ("ana", "bia", "caio")
+    file.write_text(json.dumps({"clients": [entry(name, f"token-{name}") for name in names]}))
+
+    async def scenario() -> dict[str, str]:
+        async with opened_door(parts, file) as door:
+            started = _started_together(door, parts)
+            return await started
+
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        jobs = asyncio.run(scenario())
+
+    told = {line["client"]: line["job_id"] for line in lines if line["event"] == "job started"}
+    assert told == jobs
+    assert set(told) == set(names)
+
+
+async def _started_together(door: Door, parts: Parts) -> dict[str, str]:
+    """The first takes a reading of its own, the others share the next one."""
+    may = threading.Event()
+    busy = [parts.pool.submit(may.wait, PATIENCE_S) for _ in range(parts.pool._max_workers)]
+
+    async def start(serial: int, name: str) -> tuple[str, str]:
+        async with api_of(door.address, f"token-{name}") as api:
+            answer = await api.StartDownload(_request(serial))
+            return name, answer.job.job_id
+
+    calls: list[Awaitable[tuple[str, str]]] = []
+    fresh = door.service._starts._fresh
+    calls.append(asyncio.create_task(start(1, "ana")))
+    await _until(lambda: fresh._reading is not None and not fresh._asked)
+    calls += [asyncio.create_task(start(2, "bia")), asyncio.create_task(start(3, "caio"))]
+    await _until(lambda: len(fresh._asked) == 2)
+    may.set()
+    found = dict(await asyncio.gather(*calls))
+    assert all(each.result() for each in busy)
+    return found
+
+
+def test_a_start_says_where_its_job_stands_if_nobody_has_looked_lately(
+    parts: Parts, database: Database
+) -> None:
+    clock = _Clock()
+    queue = QueueView(database, Limits(10, 6, LANES), LOGIN, clock=clock)
+
+    async def scenario() -> list[int]:
+        async with (
+            opened_door(replace(parts, queue=queue)) as door,
+            api_of(door.address) as api,
+        ):
+            places = []
+            for serial, passed_s in ((1, 0.0), (2, 0.0), (3, LOOK_S)):
+                clock.now += passed_s
+                answer = await api.StartDownload(_request(serial))
+                places.append(answer.job.queue_position)
+            return places
+
+    # The second came after the look that the first had made.
+    assert asyncio.run(scenario()) == [1, 0, 3]
