@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 from uuid import UUID
 
 from proto import downloads_pb2 as pb
@@ -11,6 +11,7 @@ from proto.messages import document_message
 from server.batches import Batches
 from server.feed import Change
 from server.job_messages import message_of
+from server.pool import Run
 from server.told import document_told
 from storage import jobs, watching
 from storage.database import Database
@@ -18,12 +19,6 @@ from storage.errors import NotFound
 
 # Client and process number.
 Case = tuple[str, str]
-
-
-class Run(Protocol):
-    """Calls a blocking function on a thread of the server's pool."""
-
-    def __call__(self, call: Callable[..., Any], *args: Any) -> Awaitable[Any]: ...
 
 
 class OwnedJob(NamedTuple):

@@ -118,7 +118,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             await self.hub.follow(job, watcher)
 
     async def settled(self) -> None:
-        """Returns when no message of a job that was begun is still to be sent."""
+        """For a server that stops: returns when workers know of what was begun, or soon."""
         await self._starts.settled()
 
     async def spool_troubles(self) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
@@ -16,6 +16,7 @@ from server.batches import Batches
 from server.clients import Client
 from server.job_messages import message_of
 from server.parts import Parts
+from server.pool import Run
 from storage import jobs, logs, reuse, starts
 from storage.docket import Docket
 from storage.errors import LimitReached, ServiceUnavailable
@@ -29,12 +30,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 MAX_DOCUMENTS_IN_CALL = 500
 # How many jobs one transaction begins at most: it holds what others may wait for.
 STARTS_TOGETHER = 128
-
-
-class Run(Protocol):
-    """Calls a blocking function on a thread of the server's pool, with the context of the call."""
-
-    def __call__(self, call: Callable[..., Any], *args: Any) -> Awaitable[Any]: ...
+# How long a server that stops waits for workers to be told. Its threads may hang at a database that
+# has been frozen, and the clock tells workers all the same.
+SETTLE_S = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -86,8 +84,9 @@ class Starts:
         return joined
 
     async def settled(self) -> None:
-        """Returns when workers have been told of all that was begun, if they can be."""
-        await self._wakes.settled()
+        """Returns when workers have been told of all that was begun, or cannot be told soon."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wakes.settled(), SETTLE_S)
 
     async def _begin_fresh(self, asked: list[Start]) -> dict[Start, Begun]:
         begun: dict[Start, Begun] = {}

@@ -62,6 +62,12 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that stops waits for as long as a busy machine may take."""
+    monkeypatch.setattr("server.starting.SETTLE_S", PATIENCE_S)
+
+
 @pytest.fixture
 def parts(database: Database, objects: Objects, redis_url: str) -> Any:
     with service_parts(database, objects, redis_url) as made:
@@ -95,6 +101,27 @@ def test_no_call_waits_for_the_wake_up_and_a_server_that_stops_does(parts: Parts
     assert was_open
     # Who comes for the second finds the third, which was begun while the first was told.
     assert messages.woken == [first, second]
+
+
+def test_a_server_that_stops_does_not_wait_for_ever_to_tell_workers(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.starting.SETTLE_S", 0.05)
+    messages = _Messages()
+
+    async def scenario() -> None:
+        async with (
+            opened_door(_with(parts, messages)) as door,
+            api_of(door.address) as api,
+        ):
+            answer = await api.StartDownload(_request(1))
+            await asyncio.wait_for(door.service.settled(), PATIENCE_S / 2)
+            assert messages.woken == []
+            # It goes on by itself, and nothing else breaks.
+            messages.may.set()
+            await _until(lambda: messages.woken == [UUID(answer.job.job_id)])
+
+    asyncio.run(scenario())
 
 
 def test_a_wake_up_that_breaks_is_logged_and_breaks_no_start(parts: Parts) -> None:

@@ -1,0 +1,12 @@
+"""What the server's parts know of its threads."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+
+class Run(Protocol):
+    """Calls a blocking function on a thread of the pool, with the context of the call."""
+
+    def __call__(self, call: Callable[..., Any], *args: Any) -> Awaitable[Any]: ...
