@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playhouse.migrations import Runner
 
-from storage import functions, listing_claims, starts, steps
+from storage import functions, listing_claims, sql, starts, steps
 from storage.database import Database
 
 FOLDER = Path(__file__).with_name("migrations")
@@ -23,6 +23,7 @@ def migrate(database: Database) -> list[str]:
         try:
             applied = list(Runner(db, directory=str(FOLDER)).up())
             functions.install(db, *steps.ALL, listing_claims.LISTED, starts.START)
+            sql.install(db)
             return applied
         finally:
             db.execute_sql("SELECT pg_advisory_unlock(%s)", (ADVISORY_LOCK,))

@@ -11,11 +11,11 @@ one for small tables, which walks through a whole job.
 
 from __future__ import annotations
 
-from storage import courts, ending, listing_claims, pauses, reuse, slots, turns
+from storage import courts, listing_claims, pauses, reuse, slots, sql, turns
 from storage.database import in_list
 from storage.functions import Function, with_variables
 from storage.spool import NOWHERE
-from storage.states import IN_LANE, DocumentState, JobState, sources_of
+from storage.states import IN_LANE, DocumentState, sources_of
 
 # How often a choice may be overtaken by others before this caller leaves it to them.
 TRIES = 20
@@ -485,7 +485,6 @@ BEGIN
 END""",
 )
 
-_COMPLETED = JobState.COMPLETED
 # The last document of a job that has all of them then; without a row nothing was done, since it is
 # no longer ours, or the job ends in another way.
 COMPLETED = Function(
@@ -510,7 +509,7 @@ COMPLETED = Function(
     },
     f"""
 DECLARE
-    job record; answer record; event uuid := gen_random_uuid();
+    job record; answer record;
     answers integer; has_grown boolean;
 BEGIN
     {_WAITING}
@@ -540,20 +539,8 @@ BEGIN
     {_EASED}
     UPDATE jobs SET revision = revision + 1, completed_documents = completed_documents + 1,
         stored_bytes = stored_bytes + %(size_bytes)s WHERE job_id = %(job_id)s;
-    {
-        with_variables(
-            ending.end_of(f"'{_COMPLETED}'", sources_of(_COMPLETED)),
-            reason="NULL",
-            message="NULL",
-            is_retryable="NULL",
-        )
-    } INTO job;
-    {turns.LEAVE};
-    {with_variables(ending.EVENT, event_id="event", type=f"'{ending.EVENT_TYPES[_COMPLETED]}'")};
-    WITH told AS ({with_variables(ending.TELL, event_id="event")} RETURNING position)
-        SELECT coalesce(array_agg(position ORDER BY position), '{{}}') FROM told
-        INTO due_webhooks;
-    job_id := job.job_id; revision := job.revision;
+    SELECT * FROM {sql.function("end_job").name}(%(job_id)s, NULL, NULL, NULL, NULL) INTO job;
+    job_id := %(job_id)s; revision := job.revision; due_webhooks := job.due_webhooks;
     RETURN NEXT;
 END""",
 )

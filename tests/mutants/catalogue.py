@@ -325,9 +325,9 @@ _ONCE = (
     ),
     _mutant(
         "the state check of an end",
-        "storage/ending.py",
-        " AND state IN ({in_list(sources)})\nRETURNING *",
-        "\nRETURNING *",
+        "storage/sql/end_job.sql",
+        "WHERE job_id = _job_id AND end_time IS NULL INTO job",
+        "WHERE job_id = _job_id INTO job",
         CLAIMS,
         REPAIRS,
     ),

@@ -1,0 +1,105 @@
+"""Hot and locking statements: one `.sql` file each, in this folder.
+
+A file is one of two kinds:
+
+- a statement, with `:name` parameters;
+- a function: one `CREATE FUNCTION autos_<file>(_argument type, ...)`, whole in its file. `release`
+  installs it under its name with a digest of its text, so that the processes of two releases run
+  side by side, each with its own functions. A function calls another one of this folder by its
+  plain name; the digest covers the text of what it calls.
+
+Every statement inside a function sees what was committed before that statement began.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+
+# `:name`, but neither `::type` nor a part of a word.
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)")
+_HEAD = re.compile(r"CREATE FUNCTION (autos_\w+)\s*\((.*?)\)\s*RETURNS\b", re.DOTALL)
+_FUNCTION_NAME = re.compile(r"\bautos_\w+")
+_COMMENT = re.compile(r"--[^\n]*")
+_DIGEST_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class SqlFunction:
+    """A function inside PostgreSQL.
+
+    `name` carries the digest, `definition` creates the function, `call` is the statement that
+    selects from it, with a `%(argument)s` for each argument without its leading underscore.
+    """
+
+    name: str
+    definition: str
+    call: str
+
+
+@cache
+def statement(name: str) -> str:
+    """Return the statement of `<name>.sql` in the driver's form: `%(parameter)s` for `:parameter`.
+
+    Raises FileNotFoundError.
+    """
+    text = _COMMENT.sub("", _read(name)).replace("%", "%%")
+    return _PARAMETER.sub(r"%(\1)s", text)
+
+
+@cache
+def function(name: str) -> SqlFunction:
+    """Return the function of `<name>.sql`. Raises FileNotFoundError, and ValueError for a file
+    that does not create `autos_<name>`.
+    """
+    text = _read(name)
+    head = _HEAD.search(text)
+    if head is None or head.group(1) != f"autos_{name}":
+        raise ValueError(f"{name}.sql does not create the function autos_{name}")
+    for callee in called_functions(name):
+        text = re.sub(rf"\bautos_{callee}\b", function(callee).name, text)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+    full_name = f"autos_{name}_{digest}"
+    definition = re.sub(rf"\bautos_{name}\b", full_name, text)
+    definition = definition.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1)
+    # With their types, since an array of nothing but NULL has none.
+    arguments = ", ".join(
+        f"%({argument.lstrip('_')})s::{kind}" for argument, kind in _arguments(head.group(2))
+    )
+    return SqlFunction(full_name, definition, f"SELECT * FROM {full_name}({arguments})")
+
+
+def called_functions(name: str) -> tuple[str, ...]:
+    """Return the functions of this folder that `<name>.sql` calls, sorted."""
+    names = {found.removeprefix("autos_") for found in _FUNCTION_NAME.findall(_read(name))}
+    return tuple(sorted((names & set(function_names())) - {name}))
+
+
+@cache
+def function_names() -> tuple[str, ...]:
+    """Return the names of all files that create a function, sorted."""
+    files = sorted(FOLDER.glob("*.sql"))
+    return tuple(path.stem for path in files if _HEAD.search(path.read_text()))
+
+
+def install(db: Any) -> None:
+    """Create every function of this folder in the database of peewee's `db`. Idempotent."""
+    for name in function_names():
+        # peewee hands the driver an empty tuple of values, for which a lone % is an error.
+        db.execute_sql(function(name).definition.replace("%", "%%"))
+
+
+@cache
+def _read(name: str) -> str:
+    return (FOLDER / f"{name}.sql").read_text()
+
+
+def _arguments(text: str) -> list[tuple[str, str]]:
+    parts = (part.split(None, 1) for part in _COMMENT.sub("", text).split(",") if part.strip())
+    return [(name, kind.strip()) for name, kind in parts]

@@ -1,0 +1,84 @@
+-- End the run of a job: state, event and webhooks in the caller's transaction, which holds the
+-- lock of the job's row.
+--
+-- _state NULL: the counters decide, and a job with documents left, or one that has ended, stays
+-- as it is. Otherwise the run ends in _state, with the failure given if it is FAILED.
+-- Returns one row if the run ended now: its state, its revision and the positions of the webhooks
+-- that are due. Legal moves: storage/states.py.
+CREATE FUNCTION autos_end_job(
+    _job_id uuid,
+    _state text,
+    _reason text,
+    _message text,
+    _is_retryable boolean
+) RETURNS TABLE (state text, revision bigint, due_webhooks integer[])
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $body$
+#variable_conflict use_column
+DECLARE
+    job jobs;
+    event uuid := gen_random_uuid();
+    is_sent boolean;
+BEGIN
+    SELECT * FROM jobs WHERE job_id = _job_id AND end_time IS NULL INTO job;
+    IF NOT FOUND THEN RETURN; END IF;
+    IF _state IS NULL THEN
+        -- Null while the case is not listed.
+        IF job.completed_documents + job.failed_documents + job.cancelled_documents
+            < job.total_documents OR job.total_documents IS NULL THEN RETURN; END IF;
+        _state := CASE
+            WHEN job.cancelled_documents > 0 THEN 'CANCELLED'
+            WHEN job.completed_documents = job.total_documents THEN 'COMPLETED'
+            WHEN job.completed_documents > 0 THEN 'PARTIALLY_COMPLETED'
+            ELSE 'FAILED' END;
+        IF _state = 'FAILED' THEN
+            SELECT 'NO_DOCUMENT_AVAILABLE',
+                format('None of the %s documents could be fetched; most often the reason was %s.',
+                    job.total_documents, mode() WITHIN GROUP (ORDER BY error_reason)),
+                coalesce(bool_or(error_is_retryable), false)
+            FROM documents WHERE job_id = _job_id AND documents.state = 'FAILED'
+            INTO _reason, _message, _is_retryable;
+        END IF;
+    END IF;
+    UPDATE jobs SET state = _state, revision = jobs.revision + 1,
+        start_time = coalesce(start_time, clock_timestamp()),
+        update_time = clock_timestamp(), end_time = clock_timestamp(),
+        error_reason = _reason, error_message = _message, error_is_retryable = _is_retryable,
+        listing_lease = NULL, listing_lease_until = NULL, listing_not_before = NULL
+    WHERE job_id = _job_id
+    RETURNING * INTO job;
+    DELETE FROM turns WHERE job_id = _job_id;
+    is_sent := EXISTS (SELECT FROM webhooks WHERE job_id = _job_id);
+    INSERT INTO events (event_id, job_id, run, type, event_time, job, documents)
+    VALUES (event, _job_id, job.run,
+        'download.' || lower(_state), job.end_time,
+        -- The columns of records.JobRecord and records.DocumentRecord.
+        CASE WHEN is_sent THEN (SELECT to_jsonb(record) FROM (
+            SELECT job.job_id, job.client, job.process_number, job.state, job.run, job.revision,
+                job.total_documents, job.completed_documents, job.failed_documents,
+                job.cancelled_documents, job.reused_documents, job.stored_bytes,
+                job.secrecy_level, job.error_reason, job.error_message, job.error_is_retryable,
+                job.create_time, job.start_time, job.update_time, job.end_time, job.expire_time,
+                job.max_age_s, job.priority, job.vanished_documents, job.vanished_document_ids
+        ) AS record) END,
+        CASE WHEN is_sent THEN (
+            SELECT coalesce(jsonb_agg(to_jsonb(record) ORDER BY record.position), '[]'::jsonb)
+            FROM (SELECT job_id, document_id, position, name, kind, sequence, instance,
+                    filed_local_time, secrecy_level, documents.state, documents.revision,
+                    attempt_count, content_type, size_bytes, sha256, object_key,
+                    error_reason, error_message, error_is_retryable
+                FROM documents WHERE job_id = _job_id) AS record) END);
+    WITH due AS (
+        UPDATE webhooks SET state = 'PENDING', event_id = event,
+            webhook_id = 'msg_' || replace(gen_random_uuid()::text, '-', ''),
+            next_attempt_time = clock_timestamp()
+        WHERE job_id = _job_id AND webhooks.state = 'WAITING'
+        RETURNING position)
+    SELECT coalesce(array_agg(position ORDER BY position), '{}') FROM due INTO due_webhooks;
+    state := job.state; revision := job.revision;
+    RETURN NEXT;
+END
+$body$;
