@@ -1,0 +1,56 @@
+"""What the models have in common. The models are the one definition of the tables.
+
+**The database is passed, never bound.** No model knows a database: a query is built from models
+alone and runs with `Transaction.fetch`, `fetch_one` or `execute` (storage/database.py), on the
+connection of that transaction. A process may have several `Database` objects with pools and threads
+of their own, and the tests open many; peewee's `bind_ctx` and `DatabaseProxy` set one database on
+the model class, which all threads share. A query that is not run in a transaction raises an error
+instead of opening one of its own. So what peewee does without a query in hand (`Job.get(...)`,
+`job.save()`) is not used.
+
+**To add a column**: add the field to its model, with its default as DDL (`Default(...)`, so that
+SQL outside the models gets it, too) and its CHECKs in `Meta.constraints`; add a migration whose
+`.sql` file says the same (`ALTER TABLE ...`, expand first); run tests/integration/test_schema.py.
+That test makes one schema from the models and one by the migrations and names each difference. The
+order of columns may differ, names and definitions may not. `index=False` is needed for fields that
+bring an index of their own: foreign keys, arrays, JSON. A new model goes into `ALL`
+(storage/models/__init__.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import peewee
+from playhouse.postgres_ext import DateTimeTZField
+
+
+class BaseModel(peewee.Model):
+    """A table. Fields have the names of their columns."""
+
+    class Meta:
+        """Without a database, see above."""
+
+        legacy_table_names = False
+
+
+def checks(table: str, **conditions: str) -> list[Any]:
+    """CHECK constraints, each under the name `<table>_<keyword>`."""
+    return [peewee.Check(condition, f"{table}_{name}") for name, condition in conditions.items()]
+
+
+def one_of(column: str, values: Iterable[str]) -> str:
+    """The condition that `column` holds one of these constants."""
+    listed = ", ".join(f"'{value}'" for value in values)
+    return f"{column} IN ({listed})"
+
+
+def timestamp_now(**options: Any) -> Any:
+    """A column with the time at which its row is inserted, as default."""
+    return DateTimeTZField(constraints=[peewee.Default("clock_timestamp()")], **options)
+
+
+def reference(model: type[BaseModel], **options: Any) -> Any:
+    """A foreign key without an index of its own. Its value is the key, never the other row."""
+    return peewee.ForeignKeyField(model, index=False, lazy_load=False, backref="+", **options)

@@ -1,0 +1,187 @@
+"""Jobs, and the calls that started them."""
+
+from __future__ import annotations
+
+from peewee import (
+    SQL,
+    BigIntegerField,
+    BooleanField,
+    CompositeKey,
+    Default,
+    DoubleField,
+    IntegerField,
+    TextField,
+    UUIDField,
+)
+from playhouse.postgres_ext import ArrayField, DateTimeTZField
+
+from storage.models.base import BaseModel, checks, one_of, reference, timestamp_now
+from storage.priorities import Priority
+from storage.states import JOB_RUNNING, JobState
+
+RUNNING = tuple(sorted(JOB_RUNNING))
+
+
+class Job(BaseModel):
+    """One download of a case for one client. Its legal moves: storage/states.py."""
+
+    job_id = UUIDField(primary_key=True)
+    client = TextField()
+    process_number = TextField()
+    court = TextField(
+        constraints=[SQL("GENERATED ALWAYS AS (substr(process_number, 17, 4)) STORED")]
+    )
+    priority = TextField(constraints=[Default("'NORMAL'")])
+    state = TextField()
+    # RetryJob begins a new run.
+    run = IntegerField(constraints=[Default(1)])
+    # Each change of the job or of one of its documents takes the next.
+    revision = BigIntegerField(constraints=[Default(1)])
+    # A number up to the client's limit; kept after the end, when it means nothing. Null: without.
+    seat = IntegerField(null=True)
+
+    total_documents = IntegerField(null=True)
+    completed_documents = IntegerField(constraints=[Default(0)])
+    failed_documents = IntegerField(constraints=[Default(0)])
+    cancelled_documents = IntegerField(constraints=[Default(0)])
+    reused_documents = IntegerField(constraints=[Default(0)])
+    # Documents of the listing before that the present one does not have.
+    vanished_documents = IntegerField(constraints=[Default(0)])
+    vanished_document_ids = ArrayField(UUIDField, index=False, constraints=[Default("'{}'")])
+    stored_bytes = BigIntegerField(constraints=[Default(0)])
+    secrecy_level = IntegerField(null=True)
+
+    error_reason = TextField(null=True)
+    error_message = TextField(null=True)
+    error_is_retryable = BooleanField(null=True)
+
+    create_time = timestamp_now()
+    # When RetryJob began the present run; null in the first run, which create_time begins.
+    rerun_time = DateTimeTZField(null=True)
+    start_time = DateTimeTZField(null=True)
+    update_time = timestamp_now()
+    end_time = DateTimeTZField(null=True)
+    expire_time = DateTimeTZField(null=True)
+    deadline_time = DateTimeTZField()
+
+    max_age_s = DoubleField()
+    listed_time = DateTimeTZField(null=True)
+    # The job whose listing is copied. Null: the portal is asked, for one job of a case at a time.
+    listed_by = UUIDField(null=True)
+    listing_lease = UUIDField(null=True)
+    listing_lease_until = DateTimeTZField(null=True)
+    listing_not_before = DateTimeTZField(null=True)
+    listing_attempt_count = IntegerField(constraints=[Default(0)])
+    listing_lost_count = IntegerField(constraints=[Default(0)])
+    # How often in a row the portal asked for a pause instead of listing.
+    listing_pause_count = IntegerField(constraints=[Default(0)])
+    # The time since which it has had nothing but 502, 503, 504 or silence.
+    listing_failing_since = DateTimeTZField(null=True)
+    # The time since which the listing is in doubt, because it lacked documents that an earlier one
+    # had: the next one is recorded, whatever it lacks.
+    listing_doubt_time = DateTimeTZField(null=True)
+    # The time since which files fail although the court answers for the listing.
+    files_failing_since = DateTimeTZField(null=True)
+
+    nudge_count = IntegerField(constraints=[Default(0)])
+    nudge_time = DateTimeTZField(null=True)
+    # traceparent of W3C Trace Context: the call that began the run. Null: nothing is traced. It is
+    # in the row since messages carry ids only.
+    traceparent = TextField(null=True)
+
+    class Meta:
+        """No row contradicts itself."""
+
+        table_name = "jobs"
+        constraints = checks(
+            "jobs",
+            process_number=r"process_number ~ '^\d{7}-\d{2}\.\d{4}\.\d\.\d{2}\.\d{4}$'",
+            priority=one_of("priority", Priority),
+            state=one_of("state", JobState),
+            run="run > 0",
+            seat="seat > 0",
+            total_documents="total_documents >= 0",
+            completed_documents="completed_documents >= 0",
+            failed_documents="failed_documents >= 0",
+            cancelled_documents="cancelled_documents >= 0",
+            reused_documents="reused_documents >= 0",
+            vanished_documents="vanished_documents >= 0",
+            stored_bytes="stored_bytes >= 0",
+            max_age_s="max_age_s >= 0",
+            traceparent="traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'",
+            running_has_no_end=f"({one_of('state', RUNNING)}) = (end_time IS NULL)",
+            pending_has_no_start="(state = 'PENDING') = (start_time IS NULL)",
+            ended_documents_within_total="completed_documents + failed_documents"
+            " + cancelled_documents <= coalesce(total_documents, 0)",
+            reused_within_completed="reused_documents <= completed_documents",
+            total_since_listing="(total_documents IS NULL) = (listed_time IS NULL)",
+            listing_lease_has_end="(listing_lease IS NULL) = (listing_lease_until IS NULL)",
+            listing_lease_before_listing="listing_lease IS NULL"
+            " OR (state = 'PROCESSING' AND listed_time IS NULL)",
+            # A CHECK that is null passes, so a total that may be missing is not compared.
+            completed_has_all_documents="state <> 'COMPLETED'"
+            " OR (total_documents IS NOT NULL AND completed_documents = total_documents)",
+            partially_completed_has_both="state <> 'PARTIALLY_COMPLETED'"
+            " OR (completed_documents > 0 AND failed_documents > 0 AND total_documents IS NOT NULL"
+            " AND completed_documents + failed_documents = total_documents)",
+            ended_has_ended_documents="end_time IS NULL OR total_documents IS NULL"
+            " OR completed_documents + failed_documents + cancelled_documents = total_documents",
+            failed_has_no_completed="state <> 'FAILED' OR completed_documents = 0",
+            failed_has_reason="(state = 'FAILED') = (error_reason IS NOT NULL)",
+            reason_has_message="(error_reason IS NULL) = (error_message IS NULL)",
+            reason_has_retryable="(error_reason IS NULL) = (error_is_retryable IS NULL)",
+        )
+
+
+# One job of a case at a time; what StartDownload joins.
+Job.add_index(
+    Job.client,
+    Job.process_number,
+    unique=True,
+    where=Job.state.in_(RUNNING),
+    name="jobs_active",
+)
+# As many jobs of a client at a time as there are seats.
+Job.add_index(Job.client, Job.seat, unique=True, where=Job.state.in_(RUNNING), name="jobs_seats")
+Job.add_index(Job.client, Job.create_time.desc(), Job.job_id.desc(), name="jobs_newest")
+Job.add_index(
+    Job.client,
+    Job.process_number,
+    Job.create_time.desc(),
+    Job.job_id.desc(),
+    name="jobs_of_case",
+)
+# What the clock walks, in its order. No index holds update_time or revision: they change with every
+# document, and a change that touches no index is much cheaper.
+Job.add_index(Job.nudge_time.asc(nulls="FIRST"), where=Job.state.in_(RUNNING), name="jobs_running")
+Job.add_index(Job.listing_lease, where=Job.listing_lease.is_null(False), name="jobs_listing")
+Job.add_index(
+    Job.process_number,
+    Job.listed_time,
+    where=Job.listed_time.is_null(False),
+    name="jobs_listed",
+)
+Job.add_index(
+    Job.process_number,
+    where=Job.listed_time.is_null() & Job.end_time.is_null(),
+    name="jobs_unlisted",
+)
+
+
+class Request(BaseModel):
+    """A call that carried a request_id, whether it made a job or joined one."""
+
+    client = TextField()
+    request_id = UUIDField()
+    payload_sha256 = TextField()
+    job_id = reference(Job, on_delete="CASCADE")
+    create_time = timestamp_now()
+
+    class Meta:
+        """A client uses a request_id once."""
+
+        table_name = "requests"
+        primary_key = CompositeKey("client", "request_id")
+
+
+Request.add_index(Request.job_id, name="requests_of_job")
