@@ -16,6 +16,7 @@ from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database
 from tests.integration.together import together
 
+RELEASE = [sys.executable, "-m", "storage.release"]
 NAMES = sorted(path.stem for path in FOLDER.glob("[0-9]*.py"))
 
 
@@ -62,18 +63,47 @@ def test_a_failed_migration_leaves_nothing_and_frees_the_lock(empty_url: str) ->
     assert _migrate(empty_url) == NAMES
 
 
-def test_two_releases_at_once_are_safe(servers: Servers, empty_url: str) -> None:
-    env = {
+def _release_env(servers: Servers, url: str) -> dict[str, str]:
+    return {
         **servers.env,
-        "DATABASE_URL": empty_url,
-        "S3_BUCKET": "two-releases",
+        "DATABASE_URL": url,
+        "S3_BUCKET": "releases",
         "PDPJ_TOKEN": PORTAL_TOKEN,
         "WEBHOOK_SECRET": WEBHOOK_SECRET,
     }
-    command = [sys.executable, "-m", "storage.release"]
+
+
+def test_a_database_of_the_first_edition_is_refused_as_it_is(
+    servers: Servers, empty_url: str
+) -> None:
+    # Given the history of migrations that the first edition left, with one of its tables
+    with closing(psycopg2.connect(empty_url)) as connection, connection:
+        connection.cursor().execute(
+            "CREATE TABLE schema_migration (id serial PRIMARY KEY, name text, applied timestamp);"
+            "INSERT INTO schema_migration (name, applied) VALUES ('0001_initial', now()),"
+            " ('0006_lean', now()); CREATE TABLE jobs ()"
+        )
+
+    release = subprocess.run(RELEASE, env=_release_env(servers, empty_url), capture_output=True)
+
+    # Then the operator reads one sentence, and nothing was changed
+    assert release.returncode == 1
+    assert release.stderr.decode() == (
+        "autos release: The database holds the tables of the first edition of Autos, which this"
+        " edition cannot migrate: set DATABASE_URL to an empty database and run the release"
+        " again.\n"
+    )
+    with closing(psycopg2.connect(empty_url)) as connection, connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT relname FROM pg_stat_user_tables ORDER BY relname")
+        assert cursor.fetchall() == [("jobs",), ("schema_migration",)]
+
+
+def test_two_releases_at_once_are_safe(servers: Servers, empty_url: str) -> None:
+    env = _release_env(servers, empty_url)
     pipe = subprocess.PIPE
 
-    running = [subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe) for _ in range(2)]
+    running = [subprocess.Popen(RELEASE, env=env, stdout=pipe, stderr=pipe) for _ in range(2)]
     told = [process.communicate(timeout=100)[1].decode() for process in running]
 
     assert [process.returncode for process in running] == [0, 0], told

@@ -39,7 +39,7 @@ LIMITS = "tests/integration/test_limits.py"
 TLS = "tests/integration/test_tls.py"
 CONTENTS = "tests/unit/test_contents.py"
 QUESTIONS = "tests/unit/test_batched_questions.py"
-SCHEMA = "storage/migrations/0001_initial.py"
+SCHEMA = "storage/migrations/0001_tables.sql"
 
 
 @dataclass(frozen=True)
@@ -312,15 +312,15 @@ _ONCE = (
     _mutant(
         "the unique key of requests",
         SCHEMA,
-        "    PRIMARY KEY (client, request_id)\n",
-        "    CHECK (true)\n",
+        "    PRIMARY KEY (client, request_id),\n",
+        "",
         JOBS,
     ),
     _mutant(
         "the unique end of a run",
         SCHEMA,
-        "    UNIQUE (job_id, run)\n",
-        "    CHECK (true)\n",
+        "CREATE UNIQUE INDEX events_run",
+        "CREATE INDEX events_run",
         CONSTRAINTS,
     ),
     _mutant(
@@ -398,6 +398,13 @@ _ONCE = (
         "the advisory lock of migrations",
         "storage/migrate.py",
         '        db.execute_sql("SELECT pg_advisory_lock(%s)", (ADVISORY_LOCK,))\n',
+        "",
+        MIGRATE,
+    ),
+    _mutant(
+        "the refusal of a database of the first edition",
+        "storage/migrate.py",
+        "            _refuse_first_edition(runner)\n",
         "",
         MIGRATE,
     ),
@@ -1190,7 +1197,7 @@ _CALLERS = (
     ),
     _mutant(
         "the seats that are unique",
-        "storage/migrations/0004_seats.py",
+        SCHEMA,
         "CREATE UNIQUE INDEX jobs_seats",
         "CREATE INDEX jobs_seats",
         LIMITS,

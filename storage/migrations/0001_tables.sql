@@ -1,0 +1,360 @@
+-- The first schema, as printed from the models, which say what a column or a constraint is for.
+
+CREATE TABLE jobs (
+    job_id UUID NOT NULL PRIMARY KEY,
+    client TEXT NOT NULL,
+    process_number TEXT NOT NULL,
+    court TEXT NOT NULL GENERATED ALWAYS AS (substr(process_number, 17, 4)) STORED,
+    priority TEXT NOT NULL DEFAULT 'NORMAL',
+    state TEXT NOT NULL,
+    run INTEGER NOT NULL DEFAULT 1,
+    revision BIGINT NOT NULL DEFAULT 1,
+    seat INTEGER,
+    total_documents INTEGER,
+    completed_documents INTEGER NOT NULL DEFAULT 0,
+    failed_documents INTEGER NOT NULL DEFAULT 0,
+    cancelled_documents INTEGER NOT NULL DEFAULT 0,
+    reused_documents INTEGER NOT NULL DEFAULT 0,
+    vanished_documents INTEGER NOT NULL DEFAULT 0,
+    vanished_document_ids UUID[] NOT NULL DEFAULT '{}',
+    stored_bytes BIGINT NOT NULL DEFAULT 0,
+    secrecy_level INTEGER,
+    error_reason TEXT,
+    error_message TEXT,
+    error_is_retryable BOOLEAN,
+    create_time TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    rerun_time TIMESTAMPTZ,
+    start_time TIMESTAMPTZ,
+    update_time TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    end_time TIMESTAMPTZ,
+    expire_time TIMESTAMPTZ,
+    deadline_time TIMESTAMPTZ NOT NULL,
+    max_age_s DOUBLE PRECISION NOT NULL,
+    listed_time TIMESTAMPTZ,
+    listed_by UUID,
+    listing_lease UUID,
+    listing_lease_until TIMESTAMPTZ,
+    listing_not_before TIMESTAMPTZ,
+    listing_attempt_count INTEGER NOT NULL DEFAULT 0,
+    listing_lost_count INTEGER NOT NULL DEFAULT 0,
+    listing_pause_count INTEGER NOT NULL DEFAULT 0,
+    listing_failing_since TIMESTAMPTZ,
+    listing_doubt_time TIMESTAMPTZ,
+    files_failing_since TIMESTAMPTZ,
+    nudge_count INTEGER NOT NULL DEFAULT 0,
+    nudge_time TIMESTAMPTZ,
+    traceparent TEXT,
+    CONSTRAINT jobs_process_number CHECK (process_number ~
+        '^\d{7}-\d{2}\.\d{4}\.\d\.\d{2}\.\d{4}$'),
+    CONSTRAINT jobs_priority CHECK (priority IN ('HIGH', 'NORMAL', 'BULK')),
+    CONSTRAINT jobs_state CHECK (state IN ('PENDING', 'PROCESSING', 'COMPLETED',
+        'PARTIALLY_COMPLETED', 'FAILED', 'CANCELLED')),
+    CONSTRAINT jobs_run CHECK (run > 0),
+    CONSTRAINT jobs_seat CHECK (seat > 0),
+    CONSTRAINT jobs_total_documents CHECK (total_documents >= 0),
+    CONSTRAINT jobs_completed_documents CHECK (completed_documents >= 0),
+    CONSTRAINT jobs_failed_documents CHECK (failed_documents >= 0),
+    CONSTRAINT jobs_cancelled_documents CHECK (cancelled_documents >= 0),
+    CONSTRAINT jobs_reused_documents CHECK (reused_documents >= 0),
+    CONSTRAINT jobs_vanished_documents CHECK (vanished_documents >= 0),
+    CONSTRAINT jobs_stored_bytes CHECK (stored_bytes >= 0),
+    CONSTRAINT jobs_max_age_s CHECK (max_age_s >= 0),
+    CONSTRAINT jobs_traceparent CHECK (traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'),
+    CONSTRAINT jobs_running_has_no_end CHECK ((state IN ('PENDING', 'PROCESSING')) = (end_time IS
+        NULL)),
+    CONSTRAINT jobs_pending_has_no_start CHECK ((state = 'PENDING') = (start_time IS NULL)),
+    CONSTRAINT jobs_ended_documents_within_total CHECK (completed_documents + failed_documents +
+        cancelled_documents <= coalesce(total_documents, 0)),
+    CONSTRAINT jobs_reused_within_completed CHECK (reused_documents <= completed_documents),
+    CONSTRAINT jobs_total_since_listing CHECK ((total_documents IS NULL) = (listed_time IS NULL)),
+    CONSTRAINT jobs_listing_lease_has_end CHECK ((listing_lease IS NULL) = (listing_lease_until IS
+        NULL)),
+    CONSTRAINT jobs_listing_lease_before_listing CHECK (listing_lease IS NULL OR (state =
+        'PROCESSING' AND listed_time IS NULL)),
+    CONSTRAINT jobs_completed_has_all_documents CHECK (state <> 'COMPLETED' OR (total_documents IS
+        NOT NULL AND completed_documents = total_documents)),
+    CONSTRAINT jobs_partially_completed_has_both CHECK (state <> 'PARTIALLY_COMPLETED' OR
+        (completed_documents > 0 AND failed_documents > 0 AND total_documents IS NOT NULL AND
+        completed_documents + failed_documents = total_documents)),
+    CONSTRAINT jobs_ended_has_ended_documents CHECK (end_time IS NULL OR total_documents IS NULL
+        OR completed_documents + failed_documents + cancelled_documents = total_documents),
+    CONSTRAINT jobs_failed_has_no_completed CHECK (state <> 'FAILED' OR completed_documents = 0),
+    CONSTRAINT jobs_failed_has_reason CHECK ((state = 'FAILED') = (error_reason IS NOT NULL)),
+    CONSTRAINT jobs_reason_has_message CHECK ((error_reason IS NULL) = (error_message IS NULL)),
+    CONSTRAINT jobs_reason_has_retryable CHECK ((error_reason IS NULL) = (error_is_retryable IS
+        NULL))
+);
+CREATE UNIQUE INDEX jobs_active ON jobs (client, process_number)
+    WHERE (state IN ('PENDING', 'PROCESSING'));
+CREATE UNIQUE INDEX jobs_seats ON jobs (client, seat) WHERE (state IN ('PENDING', 'PROCESSING'));
+CREATE INDEX jobs_newest ON jobs (client, create_time DESC, job_id DESC);
+CREATE INDEX jobs_of_case ON jobs (client, process_number, create_time DESC, job_id DESC);
+CREATE INDEX jobs_running ON jobs (nudge_time ASC NULLS FIRST)
+    WHERE (state IN ('PENDING', 'PROCESSING'));
+CREATE INDEX jobs_listing ON jobs (listing_lease) WHERE (listing_lease IS NOT NULL);
+CREATE INDEX jobs_listed ON jobs (process_number, listed_time) WHERE (listed_time IS NOT NULL);
+CREATE INDEX jobs_unlisted ON jobs (process_number)
+    WHERE ((listed_time IS NULL) AND (end_time IS NULL));
+
+CREATE TABLE requests (
+    client TEXT NOT NULL,
+    request_id UUID NOT NULL,
+    payload_sha256 TEXT NOT NULL,
+    job_id UUID NOT NULL,
+    create_time TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (client, request_id),
+    FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE
+);
+CREATE INDEX requests_of_job ON requests (job_id);
+
+CREATE TABLE documents (
+    job_id UUID NOT NULL,
+    document_id UUID NOT NULL,
+    position INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    revision BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    instance TEXT NOT NULL,
+    filed_local_time TEXT NOT NULL,
+    secrecy_level TEXT NOT NULL,
+    origin_id TEXT,
+    hrefs TEXT[] NOT NULL,
+    href_index INTEGER NOT NULL DEFAULT 0,
+    listed_size_bytes BIGINT,
+    listed_content_type TEXT,
+    attempt_count INTEGER NOT NULL DEFAULT 0,
+    href_attempt_count INTEGER NOT NULL DEFAULT 0,
+    pause_count INTEGER NOT NULL DEFAULT 0,
+    lost_lease_count INTEGER NOT NULL DEFAULT 0,
+    failing_since TIMESTAMPTZ,
+    not_before TIMESTAMPTZ,
+    lease UUID,
+    lease_until TIMESTAMPTZ,
+    spool_id UUID,
+    content_type TEXT,
+    extension TEXT,
+    size_bytes BIGINT,
+    sha256 TEXT,
+    object_key TEXT,
+    is_reused BOOLEAN NOT NULL DEFAULT false,
+    error_reason TEXT,
+    error_message TEXT,
+    error_is_retryable BOOLEAN,
+    PRIMARY KEY (job_id, document_id),
+    FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE,
+    CONSTRAINT documents_position CHECK (position >= 0),
+    CONSTRAINT documents_state CHECK (state IN ('PENDING', 'DOWNLOADING', 'DOWNLOADED',
+        'AVAILABLE', 'FAILED', 'CANCELLED')),
+    CONSTRAINT documents_href_index CHECK (href_index >= 0),
+    CONSTRAINT documents_listed_size_bytes CHECK (listed_size_bytes >= 0),
+    CONSTRAINT documents_size_bytes CHECK (size_bytes > 0),
+    CONSTRAINT documents_sha256 CHECK (sha256 ~ '^[0-9a-f]{64}$'),
+    CONSTRAINT documents_lease_while_in_lane CHECK ((state IN ('DOWNLOADING', 'DOWNLOADED')) =
+        (lease IS NOT NULL)),
+    CONSTRAINT documents_lease_has_spool CHECK ((lease IS NULL) = (spool_id IS NULL)),
+    CONSTRAINT documents_lease_end_has_lease CHECK (lease IS NOT NULL OR lease_until IS NULL),
+    CONSTRAINT documents_downloading_has_lease_end CHECK (state <> 'DOWNLOADING' OR lease_until IS
+        NOT NULL),
+    CONSTRAINT documents_not_before_while_pending CHECK (state = 'PENDING' OR not_before IS NULL),
+    CONSTRAINT documents_fetchable_has_link CHECK (state IN ('AVAILABLE', 'FAILED', 'CANCELLED')
+        OR href_index < cardinality(hrefs)),
+    CONSTRAINT documents_file_has_hash CHECK ((state IN ('DOWNLOADED', 'AVAILABLE')) = (sha256 IS
+        NOT NULL)),
+    CONSTRAINT documents_hash_has_size CHECK ((sha256 IS NULL) = (size_bytes IS NULL)),
+    CONSTRAINT documents_hash_has_content_type CHECK ((sha256 IS NULL) = (content_type IS NULL)),
+    CONSTRAINT documents_hash_has_extension CHECK ((sha256 IS NULL) = (extension IS NULL)),
+    CONSTRAINT documents_available_has_object CHECK ((state = 'AVAILABLE') = (object_key IS NOT
+        NULL)),
+    CONSTRAINT documents_failed_has_reason CHECK (state <> 'FAILED' OR error_reason IS NOT NULL),
+    CONSTRAINT documents_available_has_no_reason CHECK (state <> 'AVAILABLE' OR error_reason IS
+        NULL),
+    CONSTRAINT documents_reason_has_message CHECK ((error_reason IS NULL) = (error_message IS
+        NULL)),
+    CONSTRAINT documents_reason_has_retryable CHECK ((error_reason IS NULL) = (error_is_retryable
+        IS NULL)),
+    CONSTRAINT documents_reused_is_available CHECK (NOT is_reused OR state = 'AVAILABLE')
+) WITH (fillfactor = 85);
+CREATE UNIQUE INDEX documents_in_order ON documents (job_id, position);
+CREATE INDEX documents_changed ON documents (job_id, revision);
+CREATE INDEX documents_ready ON documents (job_id, position) WHERE (state = 'PENDING');
+CREATE INDEX documents_fresh ON documents (job_id, position)
+    WHERE ((state = 'PENDING') AND (not_before IS NULL));
+CREATE INDEX documents_due ON documents (job_id, not_before)
+    WHERE ((state = 'PENDING') AND (not_before IS NOT NULL));
+CREATE INDEX documents_in_lane ON documents (job_id)
+    WHERE (state IN ('DOWNLOADING', 'DOWNLOADED'));
+CREATE UNIQUE INDEX documents_lease ON documents (lease) WHERE (lease IS NOT NULL);
+CREATE INDEX documents_spooled ON documents (spool_id) WHERE (state = 'DOWNLOADED');
+CREATE INDEX documents_stored ON documents (document_id) WHERE (state = 'AVAILABLE');
+CREATE INDEX documents_object ON documents (object_key) WHERE (object_key IS NOT NULL);
+
+CREATE TABLE spools (
+    spool_id UUID NOT NULL PRIMARY KEY,
+    heartbeat_time TIMESTAMPTZ NOT NULL,
+    trouble TEXT NOT NULL DEFAULT ''
+);
+
+CREATE TABLE swept_objects (
+    object_key TEXT NOT NULL PRIMARY KEY,
+    sweep_time TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE events (
+    event_id UUID NOT NULL PRIMARY KEY,
+    job_id UUID NOT NULL,
+    run INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    event_time TIMESTAMPTZ NOT NULL,
+    job JSONB,
+    documents JSONB,
+    FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE,
+    CONSTRAINT events_type CHECK (type IN ('download.cancelled', 'download.completed',
+        'download.failed', 'download.partially_completed'))
+);
+CREATE UNIQUE INDEX events_run ON events (job_id, run);
+
+CREATE TABLE webhooks (
+    job_id UUID NOT NULL,
+    position INTEGER NOT NULL,
+    url TEXT NOT NULL,
+    receiver TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL,
+    event_id UUID,
+    webhook_id TEXT,
+    attempt_count INTEGER NOT NULL DEFAULT 0,
+    earlier_attempt_count INTEGER NOT NULL DEFAULT 0,
+    last_status_code INTEGER NOT NULL DEFAULT 0,
+    last_error TEXT NOT NULL DEFAULT '',
+    delivered_time TIMESTAMPTZ,
+    next_attempt_time TIMESTAMPTZ,
+    lease UUID,
+    lease_until TIMESTAMPTZ,
+    nudge_count INTEGER NOT NULL DEFAULT 0,
+    nudge_time TIMESTAMPTZ,
+    PRIMARY KEY (job_id, position),
+    FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE,
+    FOREIGN KEY (event_id) REFERENCES events (event_id),
+    CONSTRAINT webhooks_state CHECK (state IN ('WAITING', 'PENDING', 'DELIVERED', 'FAILED')),
+    CONSTRAINT webhooks_waiting_has_no_event CHECK ((state = 'WAITING') = (event_id IS NULL)),
+    CONSTRAINT webhooks_event_has_webhook_id CHECK ((event_id IS NULL) = (webhook_id IS NULL)),
+    CONSTRAINT webhooks_pending_has_next_attempt CHECK ((state = 'PENDING') = (next_attempt_time
+        IS NOT NULL)),
+    CONSTRAINT webhooks_delivered_has_time CHECK ((state = 'DELIVERED') = (delivered_time IS NOT
+        NULL)),
+    CONSTRAINT webhooks_lease_has_end CHECK ((lease IS NULL) = (lease_until IS NULL)),
+    CONSTRAINT webhooks_lease_while_pending CHECK (state = 'PENDING' OR lease IS NULL)
+);
+CREATE UNIQUE INDEX webhooks_url ON webhooks (job_id, url);
+CREATE UNIQUE INDEX webhooks_webhook_id ON webhooks (webhook_id);
+CREATE INDEX webhooks_due ON webhooks (next_attempt_time) WHERE (state = 'PENDING');
+CREATE INDEX webhooks_busy ON webhooks (receiver) WHERE (lease IS NOT NULL);
+CREATE INDEX webhooks_queue ON webhooks (receiver, next_attempt_time) WHERE (state = 'PENDING');
+CREATE INDEX webhooks_of_event ON webhooks (event_id) WHERE (event_id IS NOT NULL);
+
+CREATE TABLE webhook_attempts (
+    webhook_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    job_id UUID NOT NULL,
+    attempt_time TIMESTAMPTZ NOT NULL,
+    status_code INTEGER NOT NULL DEFAULT 0,
+    error TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (webhook_id, number),
+    FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE,
+    CONSTRAINT webhook_attempts_number CHECK (number > 0)
+);
+CREATE INDEX webhook_attempts_of_job ON webhook_attempts (job_id);
+
+CREATE TABLE slots (
+    scope TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    lease UUID,
+    lease_until TIMESTAMPTZ,
+    taken_time TIMESTAMPTZ,
+    PRIMARY KEY (scope, number),
+    CONSTRAINT slots_number CHECK (number >= 0),
+    CONSTRAINT slots_lease_has_end CHECK ((lease IS NULL) = (lease_until IS NULL)),
+    CONSTRAINT slots_lease_has_taken_time CHECK ((lease IS NULL) = (taken_time IS NULL))
+);
+CREATE UNIQUE INDEX slots_lease ON slots (lease, scope) WHERE (lease IS NOT NULL);
+
+CREATE TABLE turns (
+    job_id UUID NOT NULL PRIMARY KEY,
+    client TEXT NOT NULL,
+    court TEXT NOT NULL,
+    is_bulk BOOLEAN NOT NULL,
+    weight DOUBLE PRECISION NOT NULL,
+    pass DOUBLE PRECISION NOT NULL,
+    number BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY,
+    FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE,
+    CONSTRAINT turns_weight CHECK (weight > 0)
+);
+CREATE INDEX turns_next ON turns (client, is_bulk, pass, number);
+
+CREATE TABLE shares (
+    client TEXT NOT NULL,
+    is_bulk BOOLEAN NOT NULL,
+    pass DOUBLE PRECISION NOT NULL DEFAULT 0,
+    served_at DOUBLE PRECISION NOT NULL DEFAULT 0,
+    jobs_at DOUBLE PRECISION NOT NULL DEFAULT 0,
+    PRIMARY KEY (client, is_bulk)
+);
+
+CREATE TABLE portal (
+    is_only BOOLEAN NOT NULL PRIMARY KEY DEFAULT true,
+    paused_until TIMESTAMPTZ NOT NULL DEFAULT '-infinity',
+    pause_time TIMESTAMPTZ NOT NULL DEFAULT '-infinity',
+    pause_count INTEGER NOT NULL DEFAULT 0,
+    good_time TIMESTAMPTZ NOT NULL DEFAULT '-infinity',
+    eased DOUBLE PRECISION,
+    eased_fast_to DOUBLE PRECISION,
+    eased_to INTEGER,
+    next_request_time TIMESTAMPTZ NOT NULL DEFAULT '-infinity',
+    wake_time TIMESTAMPTZ NOT NULL DEFAULT '-infinity',
+    CONSTRAINT portal_is_only CHECK (is_only),
+    CONSTRAINT portal_eased CHECK (eased >= 1)
+);
+
+CREATE TABLE courts (
+    court TEXT NOT NULL PRIMARY KEY,
+    request_s DOUBLE PRECISION NOT NULL DEFAULT 0.5,
+    measured_requests BIGINT NOT NULL DEFAULT 0,
+    failure_count INTEGER NOT NULL DEFAULT 0,
+    failing_since TIMESTAMPTZ,
+    alive_time TIMESTAMPTZ,
+    next_probe_time TIMESTAMPTZ,
+    probe_count INTEGER NOT NULL DEFAULT 0,
+    CONSTRAINT courts_request_s CHECK (request_s > 0)
+);
+
+CREATE TABLE logins (
+    login_key TEXT NOT NULL PRIMARY KEY,
+    generation BIGINT NOT NULL DEFAULT 0,
+    access_token TEXT,
+    access_refresh_time TIMESTAMPTZ,
+    access_expires_time TIMESTAMPTZ,
+    refresh_token TEXT,
+    lease UUID,
+    lease_until TIMESTAMPTZ,
+    next_login_time TIMESTAMPTZ,
+    failure_count INTEGER NOT NULL DEFAULT 0,
+    refused_until TIMESTAMPTZ,
+    refused_fingerprint TEXT,
+    refused_reason TEXT,
+    doubtful_case TEXT,
+    doubt_time TIMESTAMPTZ,
+    CONSTRAINT logins_lease_has_end CHECK ((lease IS NULL) = (lease_until IS NULL)),
+    CONSTRAINT logins_access_has_refresh_time CHECK ((access_token IS NULL) = (access_refresh_time
+        IS NULL)),
+    CONSTRAINT logins_access_has_expires_time CHECK ((access_token IS NULL) = (access_expires_time
+        IS NULL)),
+    CONSTRAINT logins_refusal_has_fingerprint CHECK ((refused_until IS NULL) =
+        (refused_fingerprint IS NULL)),
+    CONSTRAINT logins_refusal_has_reason CHECK ((refused_until IS NULL) = (refused_reason IS
+        NULL)),
+    CONSTRAINT logins_doubt_has_time CHECK ((doubtful_case IS NULL) = (doubt_time IS NULL))
+);
+
+-- The portal has one row.
+INSERT INTO portal DEFAULT VALUES;
