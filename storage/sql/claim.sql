@@ -1,0 +1,298 @@
+-- Begin one slice of requests at the portal for a job, if every limit allows it now.
+--
+-- The one place that enforces pause, login, circuit breaker, rate, slots (in all and per court),
+-- lanes, and one listing of a case at a time. A caller may come with any job at any time: what may
+-- not begin is refused with its scope, and nothing has changed.
+--
+-- Order: the job's row (waits 50 ms at most); for a listing the lock of its case (never waits); the
+-- portal's row if a rate or a slow start is in force, the court's row if the court is away (both
+-- SKIP LOCKED); then, in statements that see what was committed meanwhile, everything else. Behind
+-- the job's row it waits for nothing, so it takes part in no deadlock.
+--
+-- Returns one row per document, or one row for any other answer:
+--   DOCUMENT       leased under _leases[i]; the slot under _slice
+--   LISTING        the listing of the case, leased under _slice, with a slot
+--   KNOWN_LISTING  the listing of job listed_by serves; leased under _slice, without a slot
+--   PROBE          a listing that only shows whether the court answers; a slot under _slice
+--   ENDED          the job ended now, since its listing lost too many workers
+--   NO_SLOT_ROWS   rows of slots are missing: create them in another transaction, then claim again
+--   REFUSED        scope PORTAL, COURT, CASE or JOB, the reason, and until when (null: unknown)
+CREATE FUNCTION autos_claim(
+    _job_id uuid,
+    _slice uuid,
+    _leases uuid[],
+    _at_once integer,
+    _per_court integer,
+    _per_minute integer,
+    _lanes integer,
+    _probe_base_s double precision,
+    _probe_patience_s double precision,
+    _login_key text,
+    _fingerprint text,
+    _spool_id uuid,
+    _lease_s double precision
+) RETURNS TABLE (
+    answer text,
+    scope text,
+    reason text,
+    court text,
+    until_time timestamptz,
+    -- Seconds from now until the first request may begin; each further one after another every_s.
+    begins_in_s double precision,
+    every_s double precision,
+    -- Whether more documents of the job could begin now, and when the next one may be tried again.
+    has_more boolean,
+    next_not_before timestamptz,
+    claim_time timestamptz,
+    job_id uuid,
+    revision bigint,
+    client text,
+    process_number text,
+    traceparent text,
+    lease uuid,
+    document_id uuid,
+    name text,
+    href text,
+    listed_size_bytes bigint,
+    listed_content_type text,
+    listed_by uuid,
+    is_doubted boolean,
+    has_history boolean,
+    due_webhooks integer[]
+)
+LANGUAGE plpgsql
+SET jit = off
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $body$
+#variable_conflict use_column
+DECLARE
+    -- A slice of several requests is for quick courts and small, fresh documents (see DESIGN).
+    quick_s constant double precision := 0.025;
+    small_bytes constant bigint := 1048576;
+    -- How far ahead of now the rate may reserve a request, in seconds.
+    ahead_s constant double precision := 0.25;
+    lost_leases constant integer := 5;
+    job jobs;
+    portal_row portal;
+    court_row courts;
+    needs_listing boolean;
+    is_probe boolean;
+    is_long boolean;
+    wanted integer := cardinality(_leases);
+    requests integer := 1;
+    busy integer;
+    court_slot integer;
+    portal_slot integer;
+    first_request_time timestamptz;
+    picked tid[];
+BEGIN
+<<admission>>
+BEGIN
+    scope := 'JOB';
+    SELECT * FROM jobs WHERE jobs.job_id = _job_id FOR UPDATE SKIP LOCKED INTO job;
+    IF NOT FOUND THEN
+        BEGIN
+            PERFORM set_config('lock_timeout', '50ms', true);
+            SELECT * FROM jobs WHERE jobs.job_id = _job_id FOR UPDATE INTO job;
+        EXCEPTION WHEN lock_not_available THEN
+            reason := 'BUSY'; EXIT admission;
+        END;
+    END IF;
+    IF job.end_time IS NOT NULL OR job.job_id IS NULL THEN
+        reason := 'ENDED'; until_time := 'infinity'; EXIT admission;
+    END IF;
+    needs_listing := job.listed_time IS NULL;
+
+    IF needs_listing THEN
+        until_time := greatest(job.listing_not_before, job.listing_lease_until);
+        IF until_time > clock_timestamp() THEN reason := 'WAITING'; EXIT admission; END IF;
+        until_time := NULL;
+        IF job.listing_lease IS NOT NULL AND job.listing_lost_count + 1 >= lost_leases THEN
+            SELECT 'ENDED', ended.revision, ended.due_webhooks
+            FROM autos_end_job(_job_id, 'FAILED', 'WORKER_LOST',
+                format('Its worker was lost %s times while listing the case.', lost_leases), true
+            ) AS ended INTO answer, revision, due_webhooks;
+            job_id := _job_id; RETURN NEXT; RETURN;
+        END IF;
+        scope := 'CASE'; reason := 'BUSY';
+        IF NOT pg_try_advisory_xact_lock(hashtextextended('listing ' || job.process_number, 0)) THEN
+            EXIT admission;
+        END IF;
+        SELECT autos_serving_listing(_job_id) INTO listed_by;
+        IF listed_by IS NULL AND EXISTS (SELECT FROM jobs AS other
+            WHERE other.process_number = job.process_number AND other.job_id <> _job_id
+                AND other.listed_time IS NULL AND other.end_time IS NULL
+                AND other.listing_lease_until >= clock_timestamp() AND other.listed_by IS NULL) THEN
+            EXIT admission;
+        END IF;
+    END IF;
+
+    IF listed_by IS NULL THEN
+        -- What may change while a lock is waited for is read after the lock is held.
+        scope := 'PORTAL'; reason := 'BUSY';
+        IF _per_minute IS NOT NULL OR EXISTS (SELECT FROM portal WHERE eased IS NOT NULL) THEN
+            PERFORM FROM portal FOR UPDATE SKIP LOCKED;
+            IF NOT FOUND THEN EXIT admission; END IF;
+        END IF;
+        scope := 'COURT';
+        IF EXISTS (SELECT FROM courts
+            WHERE court = job.court AND next_probe_time <= clock_timestamp()) THEN
+            PERFORM FROM courts WHERE court = job.court FOR UPDATE SKIP LOCKED;
+            IF NOT FOUND THEN EXIT admission; END IF;
+        END IF;
+
+        scope := 'PORTAL';
+        SELECT * FROM portal INTO portal_row;
+        IF portal_row.paused_until > clock_timestamp() THEN
+            reason := 'PAUSED'; until_time := portal_row.paused_until; EXIT admission;
+        END IF;
+        SELECT refused_until FROM logins WHERE login_key = _login_key
+            AND refused_fingerprint = _fingerprint AND refused_until > clock_timestamp()
+            INTO until_time;
+        IF FOUND THEN reason := 'LOGIN_REFUSED'; EXIT admission; END IF;
+        first_request_time := greatest(clock_timestamp(), portal_row.next_request_time);
+        until_time := first_request_time - ahead_s * interval '1 second';
+        IF _per_minute IS NOT NULL AND until_time > clock_timestamp() THEN
+            reason := 'RATE'; EXIT admission;
+        END IF;
+
+        scope := 'COURT';
+        SELECT * FROM courts WHERE court = job.court INTO court_row;
+        until_time := court_row.next_probe_time;
+        is_probe := until_time IS NOT NULL;
+        IF is_probe AND (until_time > clock_timestamp() OR EXISTS (SELECT FROM slots
+            WHERE slots.scope = job.court AND lease_until >= clock_timestamp())) THEN
+            reason := 'AWAY'; EXIT admission;
+        END IF;
+        until_time := NULL;
+        is_long := is_probe AND clock_timestamp() - court_row.failing_since
+            > _probe_patience_s * interval '1 second';
+    END IF;
+
+    IF NOT needs_listing THEN
+        scope := 'JOB'; reason := 'LANES';
+        SELECT count(DISTINCT slice) FILTER (WHERE state = 'DOWNLOADING')
+            + count(*) FILTER (WHERE state = 'DOWNLOADED')
+        FROM documents WHERE documents.job_id = _job_id
+            AND state IN ('DOWNLOADING', 'DOWNLOADED') INTO busy;
+        IF busy >= _lanes THEN EXIT admission; END IF;
+    END IF;
+
+    IF listed_by IS NULL THEN
+        scope := 'COURT'; reason := 'FULL';
+        SELECT number FROM slots WHERE slots.scope = job.court AND number < _per_court
+            AND coalesce(lease_until, '-infinity') < clock_timestamp()
+            ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED INTO court_slot;
+        IF NOT FOUND THEN
+            IF (SELECT count(*) FROM slots WHERE slots.scope = job.court AND number < _per_court)
+                < _per_court THEN answer := 'NO_SLOT_ROWS';
+            END IF;
+            EXIT admission;
+        END IF;
+        scope := 'PORTAL';
+        IF portal_row.eased IS NOT NULL AND (SELECT count(*) FROM slots WHERE slots.scope = ''
+            AND lease_until >= clock_timestamp()) >= floor(portal_row.eased) THEN
+            EXIT admission;
+        END IF;
+        SELECT number FROM slots WHERE slots.scope = '' AND number < _at_once
+            AND coalesce(lease_until, '-infinity') < clock_timestamp()
+            ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED INTO portal_slot;
+        IF NOT FOUND THEN
+            IF (SELECT count(*) FROM slots WHERE slots.scope = '' AND number < _at_once) < _at_once
+                THEN answer := 'NO_SLOT_ROWS';
+            END IF;
+            EXIT admission;
+        END IF;
+    END IF;
+
+    IF NOT needs_listing THEN
+        scope := 'JOB';
+        IF _per_minute IS NOT NULL THEN
+            wanted := least(wanted, 1 + floor(ahead_s * _per_minute / 60.0)::integer);
+        END IF;
+        IF is_probe OR coalesce(court_row.request_s, 1) >= quick_s
+            OR court_row.measured_requests = 0 THEN
+            wanted := 1;
+        END IF;
+        picked := autos_pick_documents(_job_id, wanted, small_bytes);
+        requests := cardinality(picked);
+        IF requests = 0 THEN
+            reason := 'WAITING';
+            SELECT coalesce(min(not_before), 'infinity') FROM documents
+                WHERE documents.job_id = _job_id AND state = 'PENDING' AND not_before IS NOT NULL
+                INTO until_time;
+            EXIT admission;
+        END IF;
+    END IF;
+
+    -- Everything is allowed: write.
+    scope := NULL; reason := NULL;
+    UPDATE slots SET lease = _slice, job_id = _job_id, taken_time = clock_timestamp(),
+        lease_until = clock_timestamp() + _lease_s * interval '1 second'
+    WHERE (slots.scope = job.court AND number = court_slot)
+        OR (slots.scope = '' AND number = portal_slot);
+    IF is_probe THEN
+        UPDATE courts SET probe_count = probe_count + 1,
+            next_probe_time = clock_timestamp() + interval '1 second'
+                * least(60, _probe_base_s * power(2, least(probe_count + 1, 10)))
+        WHERE court = job.court;
+    END IF;
+    IF _per_minute IS NOT NULL AND listed_by IS NULL THEN
+        every_s := 60.0 / _per_minute;
+        UPDATE portal SET next_request_time =
+            first_request_time + requests * every_s * interval '1 second';
+    END IF;
+    begins_in_s := greatest(0, extract(epoch FROM first_request_time - clock_timestamp()));
+    job_id := _job_id; client := job.client; process_number := job.process_number;
+    traceparent := job.traceparent; claim_time := clock_timestamp();
+    IF is_long AND NOT needs_listing THEN
+        answer := 'PROBE'; RETURN NEXT; RETURN;
+    END IF;
+    IF needs_listing THEN
+        UPDATE jobs SET state = 'PROCESSING',
+            start_time = coalesce(start_time, clock_timestamp()),
+            revision = jobs.revision + (state = 'PENDING')::integer,
+            update_time = CASE state WHEN 'PENDING' THEN clock_timestamp() ELSE update_time END,
+            listing_lost_count = listing_lost_count + (listing_lease IS NOT NULL)::integer,
+            listing_lease = _slice, listed_by = autos_claim.listed_by,
+            listing_lease_until = clock_timestamp() + _lease_s * interval '1 second'
+        WHERE jobs.job_id = _job_id
+        RETURNING jobs.revision, listing_doubt_time IS NOT NULL INTO revision, is_doubted;
+        has_history := EXISTS (SELECT FROM jobs AS earlier WHERE earlier.client = job.client
+            AND earlier.process_number = job.process_number AND earlier.listed_time IS NOT NULL);
+        answer := CASE WHEN listed_by IS NULL THEN 'LISTING' ELSE 'KNOWN_LISTING' END;
+        RETURN NEXT; RETURN;
+    END IF;
+    UPDATE jobs SET revision = jobs.revision + requests, update_time = clock_timestamp()
+        WHERE jobs.job_id = _job_id;
+    has_more := busy + 1 < _lanes AND requests < (SELECT count(*) FROM (
+        (SELECT FROM documents WHERE documents.job_id = _job_id AND state = 'PENDING'
+            AND not_before IS NULL LIMIT requests + 1)
+        UNION ALL
+        (SELECT FROM documents WHERE documents.job_id = _job_id AND state = 'PENDING'
+            AND not_before <= clock_timestamp() LIMIT requests + 1)) AS ready);
+    SELECT min(not_before) FROM documents WHERE documents.job_id = _job_id
+        AND state = 'PENDING' AND not_before > clock_timestamp() INTO next_not_before;
+    answer := 'DOCUMENT';
+    FOR lease, document_id, name, href, listed_size_bytes, listed_content_type, revision IN
+        UPDATE documents SET state = 'DOWNLOADING', lease = _leases[place], slice = _slice,
+            spool_id = _spool_id, not_before = NULL, revision = job.revision + place,
+            lease_until = clock_timestamp() + _lease_s * interval '1 second'
+        FROM unnest(picked) WITH ORDINALITY AS chosen(row_id, place)
+        WHERE documents.ctid = chosen.row_id AND state = 'PENDING'
+        RETURNING documents.lease, documents.document_id, documents.name,
+            hrefs[href_index + 1], documents.listed_size_bytes, documents.listed_content_type,
+            documents.revision
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+    RETURN;
+END admission;
+    answer := coalesce(answer, 'REFUSED'); job_id := _job_id; court := job.court;
+    RETURN NEXT;
+END
+$body$;

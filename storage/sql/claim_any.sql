@@ -1,0 +1,102 @@
+-- Begin one slice for any running job, while no scheduler proposes.
+--
+-- Looks at 200 running jobs at most, HIGH and NORMAL before BULK, each from the key _from on. The
+-- limits are those of autos_claim. Refused while the leader's lease is in force and its last write
+-- to Valkey is younger than _sends_s seconds.
+CREATE FUNCTION autos_claim_any(
+    _from uuid,
+    _sends_s double precision,
+    _slice uuid,
+    _leases uuid[],
+    _at_once integer,
+    _per_court integer,
+    _per_minute integer,
+    _lanes integer,
+    _probe_base_s double precision,
+    _probe_patience_s double precision,
+    _login_key text,
+    _fingerprint text,
+    _spool_id uuid,
+    _lease_s double precision
+) RETURNS TABLE (
+    answer text,
+    scope text,
+    reason text,
+    court text,
+    until_time timestamptz,
+    begins_in_s double precision,
+    every_s double precision,
+    has_more boolean,
+    next_not_before timestamptz,
+    claim_time timestamptz,
+    job_id uuid,
+    revision bigint,
+    client text,
+    process_number text,
+    traceparent text,
+    lease uuid,
+    document_id uuid,
+    name text,
+    href text,
+    listed_size_bytes bigint,
+    listed_content_type text,
+    listed_by uuid,
+    is_doubted boolean,
+    has_history boolean,
+    due_webhooks integer[]
+)
+LANGUAGE plpgsql
+SET jit = off
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $body$
+#variable_conflict use_column
+DECLARE
+    candidate record;
+    closed_courts text[] := '{}';
+BEGIN
+    answer := 'REFUSED'; scope := 'PORTAL';
+    IF EXISTS (SELECT FROM scheduler WHERE lease_until > clock_timestamp()
+            AND sends_time > clock_timestamp() - _sends_s * interval '1 second') THEN
+        reason := 'LED'; RETURN NEXT; RETURN;
+    END IF;
+    reason := 'NOTHING';
+    FOR candidate IN
+        SELECT running.job_id, running.court FROM (
+            SELECT is_bulk, is_before, looked.* FROM unnest(ARRAY[false, true]) AS is_bulk,
+                unnest(ARRAY[false, true]) AS is_before,
+                LATERAL (SELECT jobs.job_id, jobs.court FROM jobs
+                    WHERE jobs.state IN ('PENDING', 'PROCESSING')
+                        AND (priority = 'BULK') = is_bulk
+                        AND CASE WHEN is_before THEN jobs.job_id < _from
+                            ELSE jobs.job_id >= _from END
+                    ORDER BY jobs.job_id LIMIT 200) AS looked) AS running
+        WHERE EXISTS (SELECT FROM jobs WHERE jobs.job_id = running.job_id AND listed_time IS NULL)
+            OR EXISTS (SELECT FROM documents WHERE documents.job_id = running.job_id
+                AND documents.state = 'PENDING' AND not_before IS NULL)
+            OR EXISTS (SELECT FROM documents WHERE documents.job_id = running.job_id
+                AND documents.state = 'PENDING' AND not_before <= clock_timestamp())
+        ORDER BY is_bulk, is_before, running.job_id LIMIT 200
+    LOOP
+        CONTINUE WHEN candidate.court = ANY(closed_courts);
+        FOR answer, scope, reason, court, until_time, begins_in_s, every_s, has_more,
+            next_not_before, claim_time, job_id, revision, client, process_number, traceparent,
+            lease, document_id, name, href, listed_size_bytes, listed_content_type, listed_by,
+            is_doubted, has_history, due_webhooks IN
+            SELECT * FROM autos_claim(candidate.job_id, _slice, _leases, _at_once, _per_court,
+                _per_minute, _lanes, _probe_base_s, _probe_patience_s, _login_key, _fingerprint,
+                _spool_id, _lease_s)
+        LOOP
+            EXIT WHEN answer = 'REFUSED';
+            RETURN NEXT;
+        END LOOP;
+        IF answer <> 'REFUSED' THEN RETURN; END IF;
+        EXIT WHEN scope = 'PORTAL';
+        IF scope = 'COURT' THEN closed_courts := closed_courts || court; END IF;
+    END LOOP;
+    RETURN NEXT;
+END
+$body$;
