@@ -89,6 +89,8 @@ CREATE UNIQUE INDEX jobs_active ON jobs (client, process_number)
 CREATE UNIQUE INDEX jobs_seats ON jobs (client, seat) WHERE (state IN ('PENDING', 'PROCESSING'));
 CREATE INDEX jobs_newest ON jobs (client, create_time DESC, job_id DESC);
 CREATE INDEX jobs_of_case ON jobs (client, process_number, create_time DESC, job_id DESC);
+CREATE INDEX jobs_running_by_key ON jobs (job_id)
+    WHERE (state IN ('PENDING', 'PROCESSING'));
 CREATE INDEX jobs_running ON jobs (nudge_time ASC NULLS FIRST)
     WHERE (state IN ('PENDING', 'PROCESSING'));
 CREATE INDEX jobs_listing ON jobs (listing_lease) WHERE (listing_lease IS NOT NULL);
@@ -132,6 +134,7 @@ CREATE TABLE documents (
     not_before TIMESTAMPTZ,
     lease UUID,
     lease_until TIMESTAMPTZ,
+    slice UUID,
     spool_id UUID,
     content_type TEXT,
     extension TEXT,
@@ -272,6 +275,7 @@ CREATE TABLE slots (
     lease UUID,
     lease_until TIMESTAMPTZ,
     taken_time TIMESTAMPTZ,
+    job_id UUID,
     PRIMARY KEY (scope, number),
     CONSTRAINT slots_number CHECK (number >= 0),
     CONSTRAINT slots_lease_has_end CHECK ((lease IS NULL) = (lease_until IS NULL)),
@@ -356,5 +360,23 @@ CREATE TABLE logins (
     CONSTRAINT logins_doubt_has_time CHECK ((doubtful_case IS NULL) = (doubt_time IS NULL))
 );
 
--- The portal has one row.
+CREATE TABLE workers (
+    worker_id UUID NOT NULL PRIMARY KEY,
+    heartbeat_time TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    threads INTEGER NOT NULL,
+    takes_files BOOLEAN NOT NULL DEFAULT true,
+    CONSTRAINT workers_threads CHECK (threads >= 0)
+);
+
+CREATE TABLE leader (
+    is_only BOOLEAN NOT NULL PRIMARY KEY DEFAULT true,
+    holder UUID,
+    lease_until TIMESTAMPTZ,
+    sends_time TIMESTAMPTZ,
+    CONSTRAINT leader_is_only CHECK (is_only),
+    CONSTRAINT leader_lease_has_end CHECK ((holder IS NULL) = (lease_until IS NULL))
+);
+
+-- Each of these has one row.
 INSERT INTO portal DEFAULT VALUES;
+INSERT INTO leader DEFAULT VALUES;

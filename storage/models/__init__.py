@@ -4,6 +4,7 @@ from storage.models.base import BaseModel
 from storage.models.document import Document, Spool, SweptObject
 from storage.models.job import Job, Request
 from storage.models.portal import Court, Login, Portal, Share, Slot, Turn
+from storage.models.scheduler import Leader, Worker
 from storage.models.webhook import Event, Webhook, WebhookAttempt
 
 # In the order in which they can be created: a table comes after those that it refers to.
@@ -22,6 +23,8 @@ ALL: tuple[type[BaseModel], ...] = (
     Portal,
     Court,
     Login,
+    Worker,
+    Leader,
 )
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "Document",
     "Event",
     "Job",
+    "Leader",
     "Login",
     "Portal",
     "Request",
@@ -41,4 +45,5 @@ __all__ = [
     "Turn",
     "Webhook",
     "WebhookAttempt",
+    "Worker",
 ]

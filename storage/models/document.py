@@ -57,6 +57,8 @@ class Document(BaseModel):
     not_before = DateTimeTZField(null=True)
     lease = UUIDField(null=True)
     lease_until = DateTimeTZField(null=True)
+    # The slice that requests it; the slice's slots are held under the same token.
+    slice = UUIDField(null=True)
     spool_id = UUIDField(null=True)
 
     content_type = TextField(null=True)

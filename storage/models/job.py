@@ -154,6 +154,8 @@ Job.add_index(
 # What the clock walks, in its order. No index holds update_time or revision: they change with every
 # document, and a change that touches no index is much cheaper.
 Job.add_index(Job.nudge_time.asc(nulls="FIRST"), where=Job.state.in_(RUNNING), name="jobs_running")
+# What the scheduler reads in portions, by key.
+Job.add_index(Job.job_id, where=Job.state.in_(RUNNING), name="jobs_running_by_key")
 Job.add_index(Job.listing_lease, where=Job.listing_lease.is_null(False), name="jobs_listing")
 Job.add_index(
     Job.process_number,

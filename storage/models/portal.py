@@ -32,6 +32,8 @@ class Slot(BaseModel):
     lease = UUIDField(null=True)
     lease_until = DateTimeTZField(null=True)
     taken_time = DateTimeTZField(null=True)
+    # The job of the slice that holds it.
+    job_id = UUIDField(null=True)
 
     class Meta:
         """A slot that is held is held under a token, since a time and until a time."""

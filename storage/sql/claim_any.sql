@@ -59,7 +59,7 @@ DECLARE
     closed_courts text[] := '{}';
 BEGIN
     answer := 'REFUSED'; scope := 'PORTAL';
-    IF EXISTS (SELECT FROM scheduler WHERE lease_until > clock_timestamp()
+    IF EXISTS (SELECT FROM leader WHERE lease_until > clock_timestamp()
             AND sends_time > clock_timestamp() - _sends_s * interval '1 second') THEN
         reason := 'LED'; RETURN NEXT; RETURN;
     END IF;

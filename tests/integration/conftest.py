@@ -69,7 +69,7 @@ class Databases:
             for (table,) in rows.fetchall():
                 rows.execute(f'DELETE FROM "{table}"')
             rows.execute("INSERT INTO portal DEFAULT VALUES")
-            rows.execute("INSERT INTO scheduler DEFAULT VALUES")
+            rows.execute("INSERT INTO leader DEFAULT VALUES")
 
 
 @pytest.fixture(scope="session")

@@ -350,7 +350,7 @@ def test_a_job_whose_row_another_transaction_holds_is_busy(
 
 def _lead(seconds: float) -> str:
     return (
-        "UPDATE scheduler SET holder = gen_random_uuid(),"
+        "UPDATE leader SET holder = gen_random_uuid(),"
         " lease_until = clock_timestamp() + interval '60 s',"
         f" sends_time = clock_timestamp() - interval '{seconds} s'"
     )
