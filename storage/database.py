@@ -85,6 +85,22 @@ class Transaction:
         """How many rows `sql` touched."""
         return int(self._db.execute_sql(sql, values).rowcount)
 
+    def fetch(self, query: Any) -> list[Any]:
+        """Return the rows of a query of models, in the form that the query chose: `.dicts()`,
+        `.objects(Record)`, or models.
+        """
+        return list(query.execute(self._db))
+
+    def fetch_one(self, query: Any) -> Any:
+        """Return the first row of a query of models, None without one."""
+        return next(iter(query.execute(self._db)), None)
+
+    def execute(self, query: Any) -> int:
+        """Run an INSERT, UPDATE or DELETE of models. Return how many rows it touched."""
+        if isinstance(query, peewee.Insert):
+            query = query.as_rowcount()
+        return int(query.execute(self._db))
+
     def changed(self, job_id: UUID, revision: int) -> None:
         """Remembers a change, to be announced once it is committed."""
         self.changes[job_id] = max(revision, self.changes.get(job_id, 0))

@@ -7,7 +7,10 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
+
+from peewee import Tuple
 
 from storage import docket as dockets
 from storage import turns
@@ -16,13 +19,19 @@ from storage.database import Database, Row, Transaction, in_list
 from storage.docket import Docket, Drawn
 from storage.ending import end
 from storage.errors import FieldViolation, NotFound, RequestIdReused
+from storage.models import Job, Webhook, WebhookAttempt
+from storage.models.base import fields_of, is_any
 from storage.priorities import Priority
 from storage.receivers import receiver_of
-from storage.records import AttemptRecord, JobRecord, JobView, WebhookRecord, columns
+from storage.records import AttemptRecord, JobRecord, JobView, WebhookRecord
 from storage.seats import DRAWN, free_seat
 from storage.states import JOB_RUNNING, DocumentState, JobState, WebhookState
 
-_WEBHOOK = columns(WebhookRecord, without=("attempts",))
+_RECORDS = Job.select(*fields_of(Job, JobRecord)).objects(JobRecord)
+_NEWEST_FIRST = (Job.create_time.desc(), Job.job_id.desc())
+_WEBHOOKS = Webhook.select(*fields_of(Webhook, WebhookRecord)).order_by(
+    Webhook.job_id, Webhook.position
+)
 _RUNNING = in_list(sorted(JOB_RUNNING))
 
 
@@ -253,27 +262,24 @@ def _remember(transaction: Transaction, request: StartRequest, job_id: UUID) -> 
 
 
 def view(transaction: Transaction, job: Row) -> JobView:
-    """A job's row with its webhooks."""
-    return _views(transaction, [job])[0]
+    """Return a job, given as its row, with its webhooks."""
+    return _views(transaction, [JobRecord.of(job)])[0]
 
 
 def views(transaction: Transaction, job_ids: Collection[UUID]) -> dict[UUID, JobView]:
-    """Those of these jobs that there are, whoever's they are."""
-    rows = transaction.all("SELECT * FROM jobs WHERE job_id = ANY(%(ids)s)", ids=list(job_ids))
-    return {view.job.job_id: view for view in _views(transaction, rows)}
+    """Return those of these jobs that exist, of any client."""
+    found = transaction.fetch(_RECORDS.where(is_any(Job.job_id, job_ids)))
+    return {view.job.job_id: view for view in _views(transaction, found)}
 
 
-def _views(transaction: Transaction, jobs: Sequence[Row]) -> list[JobView]:
-    hooks: dict[UUID, list[WebhookRecord]] = {job["job_id"]: [] for job in jobs}
-    rows = transaction.all(
-        f"SELECT {_WEBHOOK} FROM webhooks WHERE job_id = ANY(%(ids)s) ORDER BY job_id, position",
-        ids=list(hooks),
-    )
+def _views(transaction: Transaction, jobs: Sequence[JobRecord]) -> list[JobView]:
+    hooks: dict[UUID, list[WebhookRecord]] = {job.job_id: [] for job in jobs}
+    rows = transaction.fetch(_WEBHOOKS.where(is_any(Webhook.job_id, hooks)).dicts())
     attempts = _attempts(transaction, [r["webhook_id"] for r in rows if r["attempt_count"]])
     for row in rows:
         made = tuple(attempts.get(row["webhook_id"], ()))
-        hooks[row["job_id"]].append(WebhookRecord.of({**row, "attempts": made}))
-    return [JobView(JobRecord.of(job), tuple(hooks[job["job_id"]])) for job in jobs]
+        hooks[row["job_id"]].append(WebhookRecord(**row, attempts=made))
+    return [JobView(job, tuple(hooks[job.job_id])) for job in jobs]
 
 
 def _attempts(
@@ -282,10 +288,11 @@ def _attempts(
     if not webhook_ids:
         return {}
     made: dict[str, list[AttemptRecord]] = {}
-    rows = transaction.all(
-        f"SELECT webhook_id, {columns(AttemptRecord)} FROM webhook_attempts"
-        " WHERE webhook_id = ANY(%(ids)s) ORDER BY webhook_id, number",
-        ids=list(webhook_ids),
+    rows = transaction.fetch(
+        WebhookAttempt.select(WebhookAttempt.webhook_id, *fields_of(WebhookAttempt, AttemptRecord))
+        .where(is_any(WebhookAttempt.webhook_id, webhook_ids))
+        .order_by(WebhookAttempt.webhook_id, WebhookAttempt.number)
+        .dicts()
     )
     for row in rows:
         made.setdefault(row["webhook_id"], []).append(AttemptRecord.of(row))
@@ -293,36 +300,35 @@ def _attempts(
 
 
 def get(database: Database, client: str, job_id: UUID) -> JobView:
-    """A job of this client. Raises NotFound."""
-    with database.transaction() as transaction:
-        return view(transaction, own(transaction, client, job_id))
+    """Return a job of this client. Raises NotFound."""
+    return _first(database, _RECORDS.where(_is_own(client, job_id)), job_id)
 
 
-def own(transaction: Transaction, client: str, job_id: UUID, *, lock: str = "") -> Row:
-    """The row of a job of this client, locked with `lock`. Raises NotFound."""
-    job = transaction.one(
-        f"SELECT * FROM jobs WHERE job_id = %(job_id)s AND client = %(client)s {lock}",
-        job_id=job_id,
-        client=client,
-    )
-    if job is None:
-        raise NotFound("job", str(job_id))
-    return job
+def _is_own(client: str, job_id: UUID) -> Any:
+    return (Job.job_id == job_id) & (Job.client == client)
 
 
 def newest(database: Database, client: str, process_number: str) -> JobView:
-    """The newest job of a case. Raises NotFound."""
+    """Return the newest job of a case of this client. Raises NotFound."""
+    of_case = _RECORDS.where(Job.client == client, Job.process_number == process_number)
+    return _first(database, of_case.order_by(*_NEWEST_FIRST).limit(1), process_number)
+
+
+def _first(database: Database, query: Any, name: object) -> JobView:
     with database.transaction() as transaction:
-        job = transaction.one(
-            "SELECT * FROM jobs WHERE client = %(client)s"
-            " AND process_number = %(process_number)s"
-            " ORDER BY create_time DESC, job_id DESC LIMIT 1",
-            client=client,
-            process_number=process_number,
-        )
+        job = transaction.fetch_one(query)
         if job is None:
-            raise NotFound("job", process_number)
-        return view(transaction, job)
+            raise NotFound("job", str(name))
+        return _views(transaction, [job])[0]
+
+
+def own(transaction: Transaction, client: str, job_id: UUID, *, is_locked: bool = False) -> Row:
+    """Return the row of a job of this client, locked if `is_locked`. Raises NotFound."""
+    query = Job.select().where(_is_own(client, job_id))
+    job: Row | None = transaction.fetch_one((query.for_update() if is_locked else query).dicts())
+    if job is None:
+        raise NotFound("job", str(job_id))
+    return job
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,32 +342,23 @@ class JobFilter:
 
 
 def page(database: Database, wanted: JobFilter, size: int) -> list[JobView]:
-    """Up to `size` jobs, newest first."""
-    conditions = ["client = %(client)s"]
+    """Return up to `size` jobs, newest first."""
+    query = _RECORDS.where(Job.client == wanted.client)
     if wanted.process_number:
-        conditions.append("process_number = %(process_number)s")
+        query = query.where(Job.process_number == wanted.process_number)
     if wanted.states:
-        conditions.append("state = ANY(%(states)s)")
+        query = query.where(is_any(Job.state, wanted.states))
     if wanted.after:
-        conditions.append("(create_time, job_id) < (%(create_time)s, %(job_id)s)")
+        query = query.where(Tuple(Job.create_time, Job.job_id) < wanted.after)
     with database.transaction() as transaction:
-        rows = transaction.all(
-            f"SELECT * FROM jobs WHERE {' AND '.join(conditions)}"
-            " ORDER BY create_time DESC, job_id DESC LIMIT %(size)s",
-            client=wanted.client,
-            process_number=wanted.process_number,
-            states=list(wanted.states),
-            create_time=wanted.after[0] if wanted.after else None,
-            job_id=wanted.after[1] if wanted.after else None,
-            size=size,
-        )
-        return _views(transaction, rows)
+        found = transaction.fetch(query.order_by(*_NEWEST_FIRST).limit(size))
+        return _views(transaction, found)
 
 
 def cancel(database: Database, client: str, job_id: UUID) -> JobView:
     """Stops a job and marks what is left CANCELLED; one that has ended stays as it is."""
     with database.transaction() as transaction:
-        job = own(transaction, client, job_id, lock="FOR UPDATE")
+        job = own(transaction, client, job_id, is_locked=True)
         if job["end_time"] is None:
             close_rest(transaction, job, DocumentState.CANCELLED)
             job = end(transaction, job_id, JobState.CANCELLED)
@@ -369,9 +366,7 @@ def cancel(database: Database, client: str, job_id: UUID) -> JobView:
 
 
 def revisions(database: Database, job_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """The present revision of each of these jobs."""
+    """Return the present revision of each of these jobs that exists, of any client."""
+    query = Job.select(Job.job_id, Job.revision).where(is_any(Job.job_id, job_ids)).tuples()
     with database.transaction() as transaction:
-        rows = transaction.all(
-            "SELECT job_id, revision FROM jobs WHERE job_id = ANY(%(ids)s)", ids=list(job_ids)
-        )
-    return {row["job_id"]: row["revision"] for row in rows}
+        return dict(transaction.fetch(query))

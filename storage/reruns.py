@@ -104,7 +104,7 @@ def _rerun(
     jobs_at_once: int | None,
     transaction: Transaction,
 ) -> tuple[JobView, bool]:
-    job = own(transaction, client, job_id, lock="FOR UPDATE")
+    job = own(transaction, client, job_id, is_locked=True)
     if request_id is not None and _was_done(transaction, job, request_id):
         return view(transaction, job), False
     _require_ended(transaction, job)

@@ -237,7 +237,7 @@ def redeliver(database: Database, client: str, job_id: UUID) -> JobView:
     with JOB_NOT_ENDED or NO_WEBHOOK.
     """
     with database.transaction() as transaction:
-        job = jobs.own(transaction, client, job_id, lock="FOR UPDATE")
+        job = jobs.own(transaction, client, job_id, is_locked=True)
         if job["end_time"] is None:
             raise PreconditionFailed(
                 "JOB_NOT_ENDED", "The job has not ended yet; wait for its end.", str(job_id)

@@ -19,7 +19,8 @@ bring an index of their own: foreign keys, arrays, JSON. A new model goes into `
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import peewee
@@ -54,3 +55,22 @@ def timestamp_now(**options: Any) -> Any:
 def reference(model: type[BaseModel], **options: Any) -> Any:
     """A foreign key without an index of its own. Its value is the key, never the other row."""
     return peewee.ForeignKeyField(model, index=False, lazy_load=False, backref="+", **options)
+
+
+def fields_of(model: type[BaseModel], record: type) -> tuple[Any, ...]:
+    """Return the fields of `model` that the dataclass `record` has, for `.objects(record)`."""
+    names = (field.name for field in dataclasses.fields(record))
+    return tuple(model._meta.fields[name] for name in names if name in model._meta.fields)
+
+
+def is_any(field: Any, values: Collection[Any]) -> Any:
+    """Return the condition that `field` is one of `values`, sent as one array.
+
+    `in_` sends each value by itself, and building the statement takes as long as they are many.
+    """
+    return field == peewee.fn.ANY(peewee.Value(list(values), converter=False, unpack=False))
+
+
+def time_after(seconds: float) -> Any:
+    """Return the moment in so many seconds, by the clock of the database."""
+    return peewee.fn.clock_timestamp() + peewee.SQL("%s * interval '1 second'", (seconds,))

@@ -1148,8 +1148,8 @@ _CALLERS = (
     _mutant(
         "the caller's client in the look for a job",
         "storage/jobs.py",
-        'f"SELECT * FROM jobs WHERE job_id = %(job_id)s AND client = %(client)s {lock}"',
-        'f"SELECT * FROM jobs WHERE job_id = %(job_id)s {lock}"',
+        "return (Job.job_id == job_id) & (Job.client == client)",
+        "return Job.job_id == job_id",
         CALLERS,
     ),
     _mutant(
