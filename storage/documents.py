@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from storage.database import Database, Transaction
 from storage.errors import NotFound
-from storage.records import DocumentRecord, columns
+from storage.models import Document, Job
+from storage.models.base import fields_of, is_any
+from storage.records import DocumentRecord
 
-_COLUMNS = columns(DocumentRecord)
+_FIELDS = fields_of(Document, DocumentRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,49 +27,44 @@ class DocumentFilter:
 def page(
     database: Database, client: str, wanted: DocumentFilter, size: int
 ) -> list[DocumentRecord]:
-    """Up to `size` documents in the order of the case file. Raises NotFound for the job."""
+    """Return up to `size` documents in the order of the case file. Raises NotFound for the job."""
+    query = _of_client(client, wanted.job_id).where(Document.position > wanted.after_position)
+    if wanted.states:
+        query = query.where(is_any(Document.state, wanted.states))
     with database.transaction() as transaction:
-        rows = transaction.all(
-            f"SELECT {_COLUMNS} FROM documents WHERE job_id = %(job_id)s"
-            " AND position > %(after)s AND (%(states)s = '{}' OR state = ANY(%(states)s))"
-            " AND EXISTS (SELECT FROM jobs WHERE job_id = %(job_id)s AND client = %(client)s)"
-            " ORDER BY position LIMIT %(size)s",
-            job_id=wanted.job_id,
-            client=client,
-            states=list(wanted.states),
-            after=wanted.after_position,
-            size=size,
+        found: list[DocumentRecord] = transaction.fetch(
+            query.order_by(Document.position).limit(size).objects(DocumentRecord)
         )
-        if not rows:
+        if not found:
             _require_job(transaction, client, wanted.job_id)
-    return [DocumentRecord.of(row) for row in rows]
+    return found
 
 
 def get(
     database: Database, client: str, job_id: UUID, document_id: UUID
 ) -> tuple[DocumentRecord, int | None]:
-    """A document and the secrecy level of its case. Raises NotFound."""
+    """Return a document and the secrecy level of its case. Raises NotFound."""
+    query = (
+        _of_client(client, job_id)
+        .select_extend(Job.secrecy_level.alias("case_level"))
+        .where(Document.document_id == document_id)
+    )
     with database.transaction() as transaction:
-        row = transaction.one(
-            f"SELECT {columns(DocumentRecord, prefix='d.')}, j.secrecy_level AS case_level"
-            " FROM documents d JOIN jobs j USING (job_id)"
-            " WHERE job_id = %(job_id)s AND document_id = %(document_id)s"
-            " AND client = %(client)s",
-            job_id=job_id,
-            document_id=document_id,
-            client=client,
-        )
+        row = transaction.fetch_one(query.dicts())
         if row is None:
             _require_job(transaction, client, job_id)
             raise NotFound("document", str(document_id))
     return DocumentRecord.of(row), row["case_level"]
 
 
-def _require_job(transaction: Transaction, client: str, job_id: UUID) -> None:
-    known = transaction.one(
-        "SELECT FROM jobs WHERE job_id = %(job_id)s AND client = %(client)s",
-        job_id=job_id,
-        client=client,
+def _of_client(client: str, job_id: UUID) -> Any:
+    """Return the query for the documents of a job, empty unless the job is this client's."""
+    return (
+        Document.select(*_FIELDS).join(Job).where(Document.job_id == job_id, Job.client == client)
     )
-    if known is None:
+
+
+def _require_job(transaction: Transaction, client: str, job_id: UUID) -> None:
+    own = Job.select(Job.job_id).where(Job.job_id == job_id, Job.client == client)
+    if transaction.fetch_one(own) is None:
         raise NotFound("job", str(job_id))

@@ -1153,18 +1153,10 @@ _CALLERS = (
         CALLERS,
     ),
     _mutant(
-        "the caller's client in the look for a document",
+        "the caller's client in the look for documents",
         "storage/documents.py",
-        '            " AND client = %(client)s",\n'
-        "            job_id=job_id,\n            document_id",
-        '            "",\n            job_id=job_id,\n            document_id',
-        CALLERS,
-    ),
-    _mutant(
-        "the caller's client in the look for a page of documents",
-        "storage/documents.py",
-        "(SELECT FROM jobs WHERE job_id = %(job_id)s AND client = %(client)s)",
-        "(SELECT FROM jobs WHERE job_id = %(job_id)s)",
+        ".where(Document.job_id == job_id, Job.client == client)",
+        ".where(Document.job_id == job_id)",
         CALLERS,
     ),
     _mutant(
