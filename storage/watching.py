@@ -6,26 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from storage import jobs
+from storage import jobs, sql
 from storage.database import Database, Transaction
-from storage.records import DocumentRecord, JobView, columns
-
-_DOCUMENTS = f"""
-SELECT {columns(DocumentRecord, prefix="documents.")}
-FROM unnest(%(ids)s::uuid[], %(after)s::bigint[], %(up_to)s::bigint[])
-    AS asked(job_id, after_revision, up_to_revision)
-JOIN documents ON documents.job_id = asked.job_id
-    AND revision > after_revision AND revision <= up_to_revision
-ORDER BY documents.job_id, revision
-"""
-
-_NEWEST = """
-SELECT asked.client, asked.process_number, newest.job_id
-FROM unnest(%(clients)s::text[], %(numbers)s::text[]) AS asked(client, process_number),
-    LATERAL (SELECT job_id FROM jobs
-             WHERE client = asked.client AND process_number = asked.process_number
-             ORDER BY create_time DESC, job_id DESC LIMIT 1) AS newest
-"""
+from storage.records import DocumentRecord, JobView
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +35,7 @@ def _changed(
     if not behind:
         return {}
     rows = transaction.all(
-        _DOCUMENTS,
+        sql.statement("changed_documents"),
         ids=behind,
         after=[after[job_id] for job_id in behind],
         up_to=[views[job_id].job.revision for job_id in behind],
@@ -73,8 +56,8 @@ def newest(database: Database, cases: Collection[tuple[str, str]]) -> dict[tuple
     """The newest job of each case, given as client and process number, that has one."""
     with database.transaction() as transaction:
         rows = transaction.all(
-            _NEWEST,
+            sql.statement("newest_jobs"),
             clients=[client for client, _ in cases],
-            numbers=[number for _, number in cases],
+            process_numbers=[number for _, number in cases],
         )
     return {(row["client"], row["process_number"]): row["job_id"] for row in rows}

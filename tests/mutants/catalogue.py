@@ -628,7 +628,7 @@ _TOLD = (
     ),
     _mutant(
         "the filter of what a watcher knows already",
-        "storage/watching.py",
+        "storage/sql/changed_documents.sql",
         "    AND revision > after_revision AND revision <= up_to_revision\n",
         "    AND after_revision IS NOT NULL AND revision <= up_to_revision\n",
         CLAIMS,
