@@ -5,11 +5,16 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
+from peewee import SQL, fn
+
 from storage import jobs
-from storage.database import Database, Row, Transaction, in_list
+from storage.database import Database, Row, Transaction
 from storage.errors import LeaseLost, PreconditionFailed
+from storage.models import Event, Job, Webhook, WebhookAttempt
+from storage.models.base import time_after
 from storage.records import DocumentRecord, JobRecord, JobView
 from storage.states import WebhookState, sources_of
 from storage.tallies import LEASES_LOST
@@ -18,6 +23,12 @@ from storage.tallies import LEASES_LOST
 SCHEDULE_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 JITTER = 0.2
 REDELIVERABLE = {WebhookState.PENDING, *sources_of(WebhookState.PENDING)} - {WebhookState.WAITING}
+_IS_PENDING = Webhook.state == WebhookState.PENDING
+_IS_TIME = Webhook.next_attempt_time <= fn.clock_timestamp()
+_IS_FREE = Webhook.lease_until.is_null() | (Webhook.lease_until < fn.clock_timestamp())
+_IS_DUE = (_IS_PENDING, _IS_TIME, _IS_FREE)
+# What a webhook loses when an attempt is over, or when it is to be sent anew.
+_RELEASED = {"lease": None, "lease_until": None, "nudge_count": 0, "nudge_time": None}
 # Deliveries that one receiver has at once, so that a dead one does not hold every thread.
 PER_RECEIVER = 4
 
@@ -45,37 +56,34 @@ class Delivery:
 
 
 def claim(database: Database, job_id: UUID, position: int, *, lease_s: float) -> Delivery | None:
-    """The webhook, leased for one attempt; None when it is not due or somebody has it."""
+    """Lease the webhook for one attempt. None: it is not due, leased, or its receiver is busy."""
     with database.transaction() as transaction:
         before = _if_room(transaction, job_id, position)
         if before is None:
             return None
-        hook = transaction.one(
-            f"""
-            UPDATE webhooks SET lease = %(lease)s,
-                lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-            WHERE job_id = %(job_id)s AND position = %(position)s
-                AND state = '{WebhookState.PENDING}' AND next_attempt_time <= clock_timestamp()
-                AND (lease_until IS NULL OR lease_until < clock_timestamp())
-            RETURNING *
-            """,
-            job_id=job_id,
-            position=position,
-            lease=uuid4(),
-            lease_s=lease_s,
+        hook = transaction.fetch_one(
+            Webhook.update(lease=uuid4(), lease_until=time_after(lease_s))
+            .where(_is_at(job_id, position), *_IS_DUE)
+            .returning(Webhook)
+            .dicts()
         )
         if hook is None:
             return None
         if before["lease"] is not None:
             transaction.count(LEASES_LOST, "webhook")
-        event = transaction.only(
-            "SELECT type, event_time, events.job, documents, traceparent"
-            " FROM events JOIN jobs USING (job_id) WHERE event_id = %(event_id)s",
-            event_id=hook["event_id"],
+        event = transaction.fetch_one(
+            Event.select(Event, Job.traceparent)
+            .join(Job)
+            .where(Event.event_id == hook["event_id"])
+            .dicts()
         )
+    return _delivery(hook, event)
+
+
+def _delivery(hook: Row, event: Row) -> Delivery:
     return Delivery(
-        job_id=job_id,
-        position=position,
+        job_id=hook["job_id"],
+        position=hook["position"],
         lease=hook["lease"],
         url=hook["url"],
         webhook_id=hook["webhook_id"],
@@ -89,47 +97,56 @@ def claim(database: Database, job_id: UUID, position: int, *, lease_s: float) ->
     )
 
 
+def _is_at(job_id: UUID, position: int) -> Any:
+    return (Webhook.job_id == job_id) & (Webhook.position == position)
+
+
 def _if_room(transaction: Transaction, job_id: UUID, position: int) -> Row | None:
-    """The webhook's row, if its receiver may have one more delivery at once."""
+    """Return the webhook's receiver and lease, if the receiver may have one more delivery."""
     # The lock makes two claims for one receiver count one after the other.
-    held = transaction.one(
-        "SELECT receiver, lease, pg_advisory_xact_lock(hashtextextended(receiver, 0)) FROM webhooks"
-        " WHERE job_id = %(job_id)s AND position = %(position)s",
-        job_id=job_id,
-        position=position,
+    lock = fn.pg_advisory_xact_lock(fn.hashtextextended(Webhook.receiver, 0))
+    held: Row | None = transaction.fetch_one(
+        Webhook.select(Webhook.receiver, Webhook.lease, lock)
+        .where(_is_at(job_id, position))
+        .dicts()
     )
     if held is None:
         return None
-    busy = transaction.only(
-        "SELECT count(*) AS count FROM webhooks WHERE receiver = %(receiver)s"
-        " AND lease IS NOT NULL AND lease_until >= clock_timestamp()",
-        receiver=held["receiver"],
+    busy = transaction.fetch_one(
+        Webhook.select(fn.count(SQL("*")).alias("count"))
+        .where(
+            Webhook.receiver == held["receiver"],
+            Webhook.lease.is_null(False),
+            Webhook.lease_until >= fn.clock_timestamp(),
+        )
+        .dicts()
     )
     return held if busy["count"] < PER_RECEIVER else None
 
 
 def next_due(database: Database, receiver: str) -> tuple[UUID, int] | None:
-    """The webhook of this receiver that has been due longest and that nobody sends."""
+    """Return the webhook of this receiver that has been due longest and is not leased."""
+    query = (
+        Webhook.select(Webhook.job_id, Webhook.position)
+        .where(Webhook.receiver == receiver, *_IS_DUE)
+        .order_by(Webhook.next_attempt_time)
+        .limit(1)
+    )
     with database.transaction() as transaction:
-        row = transaction.one(
-            f"SELECT job_id, position FROM webhooks WHERE receiver = %(receiver)s"
-            f" AND state = '{WebhookState.PENDING}' AND next_attempt_time <= clock_timestamp()"
-            " AND (lease_until IS NULL OR lease_until < clock_timestamp())"
-            " ORDER BY next_attempt_time LIMIT 1",
-            receiver=receiver,
-        )
-    return (row["job_id"], row["position"]) if row else None
+        found: tuple[UUID, int] | None = transaction.fetch_one(query.tuples())
+    return found
 
 
 def delivered(database: Database, delivery: Delivery, status_code: int) -> None:
-    """The receiver accepted it. Raises LeaseLost."""
+    """Record that the receiver accepted it. Raises LeaseLost."""
     _record(
         database,
         delivery,
         WebhookState.DELIVERED,
-        "delivered_time = clock_timestamp(), next_attempt_time = NULL",
         status_code=status_code,
         error="",
+        delivered_time=fn.clock_timestamp(),
+        next_attempt_time=None,
     )
 
 
@@ -142,17 +159,19 @@ def refused(
     retry_after_s: float | None,
     is_final: bool,
 ) -> float | None:
-    """The attempt failed; seconds until the next, None after the last. Raises LeaseLost.
+    """Record that the attempt failed. Return the seconds until the next, None after the last.
 
-    `status_code` is 0 when there was no answer; `error` is shown to the caller.
+    `status_code` is 0 when there was no answer; `error` is shown to the caller. Raises LeaseLost.
     """
     delay_s = None if is_final else next_delay_s(delivery.attempt_count + 1, retry_after_s)
-    if delay_s is None:
-        state, then = WebhookState.FAILED, "next_attempt_time = NULL"
-    else:
-        state = WebhookState.PENDING
-        then = "next_attempt_time = clock_timestamp() + %(delay_s)s * interval '1 second'"
-    _record(database, delivery, state, then, status_code=status_code, error=error, delay_s=delay_s)
+    _record(
+        database,
+        delivery,
+        WebhookState.FAILED if delay_s is None else WebhookState.PENDING,
+        status_code=status_code,
+        error=error,
+        next_attempt_time=None if delay_s is None else time_after(delay_s),
+    )
     return delay_s
 
 
@@ -171,90 +190,100 @@ def _record(
     database: Database,
     delivery: Delivery,
     state: WebhookState,
-    assignments: str,
     *,
     status_code: int,
     error: str,
-    delay_s: float | None = None,
+    **changes: Any,
 ) -> None:
     # An attempt that will be made again is no move: the row stays PENDING.
     sources = {WebhookState.PENDING} & {state, *sources_of(state)}
+    move = Webhook.update(
+        state=state,
+        attempt_count=Webhook.attempt_count + 1,
+        last_status_code=status_code,
+        last_error=error,
+        **_RELEASED,
+        **changes,
+    ).where(
+        _is_at(delivery.job_id, delivery.position),
+        Webhook.lease == delivery.lease,
+        Webhook.state.in_(sorted(sources)),
+    )
     with database.transaction() as transaction:
         _advance_job(transaction, delivery.job_id)
-        done = transaction.run(
-            f"""
-            UPDATE webhooks SET state = '{state}', attempt_count = attempt_count + 1,
-                last_status_code = %(status_code)s, last_error = %(error)s,
-                lease = NULL, lease_until = NULL,
-                nudge_count = 0, nudge_time = NULL, {assignments}
-            WHERE job_id = %(job_id)s AND position = %(position)s AND lease = %(lease)s
-                AND state IN ({in_list(sorted(sources))})
-            """,
-            job_id=delivery.job_id,
-            position=delivery.position,
-            lease=delivery.lease,
-            status_code=status_code,
-            error=error,
-            delay_s=delay_s,
-        )
-        if not done:
+        if not transaction.execute(move):
             raise LeaseLost("The claim on this webhook is no longer ours.")
-        transaction.run(
-            "INSERT INTO webhook_attempts (webhook_id, number, job_id, attempt_time, status_code,"
-            " error) SELECT webhook_id, attempt_count, job_id, clock_timestamp(),"
-            " last_status_code, last_error FROM webhooks"
-            " WHERE job_id = %(job_id)s AND position = %(position)s",
-            job_id=delivery.job_id,
-            position=delivery.position,
-        )
+        transaction.execute(_log_attempt(delivery))
+
+
+def _log_attempt(delivery: Delivery) -> Any:
+    made = Webhook.select(
+        Webhook.webhook_id,
+        Webhook.attempt_count,
+        Webhook.job_id,
+        fn.clock_timestamp(),
+        Webhook.last_status_code,
+        Webhook.last_error,
+    ).where(_is_at(delivery.job_id, delivery.position))
+    return WebhookAttempt.insert_from(
+        made,
+        [
+            WebhookAttempt.webhook_id,
+            WebhookAttempt.number,
+            WebhookAttempt.job_id,
+            WebhookAttempt.attempt_time,
+            WebhookAttempt.status_code,
+            WebhookAttempt.error,
+        ],
+    )
 
 
 def _advance_job(transaction: Transaction, job_id: UUID) -> None:
-    job = transaction.only(
-        "UPDATE jobs SET revision = revision + 1, update_time = clock_timestamp()"
-        " WHERE job_id = %(job_id)s RETURNING revision",
-        job_id=job_id,
+    job = transaction.fetch_one(
+        Job.update(revision=Job.revision + 1, update_time=fn.clock_timestamp())
+        .where(Job.job_id == job_id)
+        .returning(Job.revision)
+        .dicts()
     )
     transaction.changed(job_id, job["revision"])
 
 
 def due(database: Database, job_id: UUID) -> list[int]:
-    """The positions of a job's webhooks that are due now."""
+    """Return the positions of a job's webhooks that are due now."""
+    query = (
+        Webhook.select(Webhook.position)
+        .where(Webhook.job_id == job_id, _IS_PENDING, _IS_TIME)
+        .order_by(Webhook.position)
+    )
     with database.transaction() as transaction:
-        rows: list[Row] = transaction.all(
-            f"SELECT position FROM webhooks WHERE job_id = %(job_id)s"
-            f" AND state = '{WebhookState.PENDING}' AND next_attempt_time <= clock_timestamp()"
-            " ORDER BY position",
-            job_id=job_id,
-        )
-    return [row["position"] for row in rows]
+        return [position for (position,) in transaction.fetch(query.tuples())]
 
 
 def redeliver(database: Database, client: str, job_id: UUID) -> JobView:
-    """Makes every webhook of an ended job due again, under its webhook-id; the job as it then is.
+    """Make every webhook of an ended job due again, under its webhook-id. Return the job.
 
-    One that is being sent in this moment is not sent twice. Raises NotFound; PreconditionFailed
-    with JOB_NOT_ENDED or NO_WEBHOOK.
+    A webhook that is being sent in this moment is not sent twice. Raises NotFound;
+    PreconditionFailed with JOB_NOT_ENDED or NO_WEBHOOK.
     """
+    again = Webhook.update(
+        state=WebhookState.PENDING,
+        earlier_attempt_count=Webhook.attempt_count,
+        delivered_time=None,
+        next_attempt_time=fn.clock_timestamp(),
+        **_RELEASED,
+    ).where(
+        Webhook.job_id == job_id,
+        Webhook.event_id.is_null(False),
+        Webhook.state.in_(sorted(REDELIVERABLE)),
+        _IS_FREE,
+    )
     with database.transaction() as transaction:
         job = jobs.own(transaction, client, job_id, is_locked=True)
         if job["end_time"] is None:
             raise PreconditionFailed(
                 "JOB_NOT_ENDED", "The job has not ended yet; wait for its end.", str(job_id)
             )
-        due = transaction.run(
-            f"""
-            UPDATE webhooks SET state = '{WebhookState.PENDING}',
-                earlier_attempt_count = attempt_count, delivered_time = NULL,
-                next_attempt_time = clock_timestamp(), lease = NULL, lease_until = NULL,
-                nudge_count = 0, nudge_time = NULL
-            WHERE job_id = %(job_id)s AND event_id IS NOT NULL
-                AND state IN ({in_list(sorted(REDELIVERABLE))})
-                AND (lease IS NULL OR lease_until < clock_timestamp())
-            """,
-            job_id=job_id,
-        )
-        if not due and not jobs.view(transaction, job).webhooks:
+        if not transaction.execute(again) and not jobs.view(transaction, job).webhooks:
             raise PreconditionFailed(
                 "NO_WEBHOOK", "The job has no webhook to be sent again.", str(job_id)
             )

@@ -86,9 +86,8 @@ _LEASES = (
     _mutant(
         "the lease check of a webhook",
         "storage/webhooks.py",
-        "                AND (lease_until IS NULL OR lease_until < clock_timestamp())\n"
-        "            RETURNING *",
-        "            RETURNING *",
+        "_IS_DUE = (_IS_PENDING, _IS_TIME, _IS_FREE)",
+        "_IS_DUE = (_IS_PENDING, _IS_TIME)",
         HOOKS,
     ),
     _mutant(
@@ -116,8 +115,8 @@ _LEASES = (
     _mutant(
         "the fencing token of a webhook",
         "storage/webhooks.py",
-        "AND position = %(position)s AND lease = %(lease)s",
-        "AND position = %(position)s",
+        "        Webhook.lease == delivery.lease,\n",
+        "",
         HOOKS,
     ),
     _mutant(
@@ -613,9 +612,9 @@ _TOLD = (
     _mutant(
         "the webhook-id that stays when the end is told again",
         "storage/webhooks.py",
-        "earlier_attempt_count = attempt_count, delivered_time = NULL,",
-        "earlier_attempt_count = attempt_count, delivered_time = NULL,"
-        " webhook_id = 'msg_' || gen_random_uuid(),",
+        "        earlier_attempt_count=Webhook.attempt_count,\n",
+        "        earlier_attempt_count=Webhook.attempt_count,\n"
+        "        webhook_id=fn.concat('msg_', fn.gen_random_uuid()),\n",
         HOOKS,
         "tests/acceptance/test_retry.py",
     ),
