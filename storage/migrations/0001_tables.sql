@@ -89,6 +89,8 @@ CREATE UNIQUE INDEX jobs_active ON jobs (client, process_number)
 CREATE UNIQUE INDEX jobs_seats ON jobs (client, seat) WHERE (state IN ('PENDING', 'PROCESSING'));
 CREATE INDEX jobs_newest ON jobs (client, create_time DESC, job_id DESC);
 CREATE INDEX jobs_of_case ON jobs (client, process_number, create_time DESC, job_id DESC);
+CREATE INDEX jobs_began ON jobs (COALESCE(rerun_time, create_time))
+    WHERE (state IN ('PENDING', 'PROCESSING'));
 CREATE INDEX jobs_running_by_key ON jobs (job_id)
     WHERE (state IN ('PENDING', 'PROCESSING'));
 CREATE INDEX jobs_running ON jobs (nudge_time ASC NULLS FIRST)

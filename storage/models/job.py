@@ -12,6 +12,7 @@ from peewee import (
     IntegerField,
     TextField,
     UUIDField,
+    fn,
 )
 from playhouse.postgres_ext import ArrayField, DateTimeTZField
 
@@ -156,6 +157,10 @@ Job.add_index(
 Job.add_index(Job.nudge_time.asc(nulls="FIRST"), where=Job.state.in_(RUNNING), name="jobs_running")
 # What the scheduler reads in portions, by key.
 Job.add_index(Job.job_id, where=Job.state.in_(RUNNING), name="jobs_running_by_key")
+# What the scheduler reads anew soon after the run began.
+Job.add_index(
+    fn.COALESCE(Job.rerun_time, Job.create_time), where=Job.state.in_(RUNNING), name="jobs_began"
+)
 Job.add_index(Job.listing_lease, where=Job.listing_lease.is_null(False), name="jobs_listing")
 Job.add_index(
     Job.process_number,

@@ -1,0 +1,39 @@
+"""The leader's lease: one row. Two leaders cost efficiency, never safety, so nothing is fenced."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from peewee import fn
+
+from storage.database import Database
+from storage.models import Leader
+from storage.models.base import time_after
+
+# A leader that is gone is followed after this, in seconds, at the latest.
+LEASE_S = 4.0
+
+
+def lead(database: Database, holder: UUID, *, sends: bool) -> bool:
+    """Take or renew the lease for `holder`. Return whether it leads now.
+
+    `sends`: its last write to Valkey went through; while no leader sends, workers look by
+    themselves. Raises ServiceUnavailable.
+    """
+    now = fn.clock_timestamp()
+    query = Leader.update(
+        holder=holder,
+        lease_until=time_after(LEASE_S),
+        sends_time=now if sends else Leader.sends_time,
+    ).where(Leader.holder.is_null() | (Leader.holder == holder) | (Leader.lease_until < now))
+    with database.transaction() as transaction:
+        return transaction.execute(query) == 1
+
+
+def give_up(database: Database, holder: UUID) -> None:
+    """Give up the lease if `holder` has it. Raises ServiceUnavailable."""
+    query = Leader.update(holder=None, lease_until=None, sends_time=None).where(
+        Leader.holder == holder
+    )
+    with database.transaction() as transaction:
+        transaction.execute(query)

@@ -1,0 +1,3 @@
+-- The workers whose heartbeat is young.
+SELECT threads, takes_files FROM workers
+WHERE heartbeat_time >= clock_timestamp() - :heartbeat_s * interval '1 second'
