@@ -1,7 +1,7 @@
 """The ideal that fairness is measured by: requests that could be cut as small as one likes.
 
-At each moment the slots are filled in tiny steps, each for whoever has least: not BULK before
-BULK, then by client, then by job for its weight, up to the lanes of a job and the limit of a court.
+At each moment the slots are filled by whoever has least: not BULK before BULK, then by client, then
+by job for its weight, up to the lanes of a job and the limit of a court.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 from tests.bench.slots import Room
 
-STEP = 0.05
-# Work that is less is over.
-NOTHING_S = 1e-9
+# Slots, or work in seconds, that are less are none.
+NOTHING = NOTHING_S = 1e-9
 WEIGHTS = {"HIGH": 4.0, "NORMAL": 1.0, "BULK": 1.0}
 
 
@@ -70,29 +69,51 @@ def shares(works: Sequence[Work], room: Room) -> list[Share]:
 def _rates(works: Sequence[Work], stage: dict[int, int], room: Room) -> dict[int, float]:
     """How many slots each of these jobs has."""
     rates = dict.fromkeys(stage, 0.0)
-    clients: dict[tuple[bool, str], float] = defaultdict(float)
-    courts: dict[str, float] = defaultdict(float)
-    open_jobs = set(stage)
+    courts = {works[i].court: float(room.per_court) for i in stage}
     free = float(room.at_once)
-    while free > STEP / 2 and open_jobs:
-        i = min(open_jobs, key=lambda i: _turn(works[i], rates[i], clients))
-        work = works[i]
-        lanes = min(room.lanes, len(work.documents_s)) if stage[i] else 1
-        if rates[i] + STEP / 2 > lanes or courts[work.court] + STEP / 2 > room.per_court:
-            open_jobs.discard(i)
-            continue
-        rates[i] += STEP
-        clients[work.priority == "BULK", work.client] += STEP
-        courts[work.court] += STEP
-        free -= STEP
-    return {i: rate for i, rate in rates.items() if rate}
+    for is_bulk in (False, True):
+        lanes = {
+            i: float(min(room.lanes, len(works[i].documents_s)) if stage[i] else 1)
+            for i in stage
+            if (works[i].priority == "BULK") == is_bulk
+        }
+        free = _fill(works, rates, lanes, courts, free)
+    return {i: rate for i, rate in rates.items() if rate > NOTHING}
 
 
-def _turn(
-    work: Work, rate: float, clients: dict[tuple[bool, str], float]
-) -> tuple[bool, float, float, float]:
-    is_bulk = work.priority == "BULK"
-    return is_bulk, clients[is_bulk, work.client], rate / WEIGHTS[work.priority], work.at_s
+def _fill(
+    works: Sequence[Work],
+    rates: dict[int, float],
+    lanes: dict[int, float],
+    courts: dict[str, float],
+    free: float,
+) -> float:
+    """Let the rates of these jobs grow, those of all clients alike; return the slots left over.
+
+    A job stops at its lanes, or when its court is full. `courts`: the slots that each has left.
+    """
+    growing = list(lanes)
+    while growing and free > NOTHING:
+        weights: dict[str, float] = defaultdict(float)
+        for i in growing:
+            weights[works[i].client] += WEIGHTS[works[i].priority]
+        slopes = {i: WEIGHTS[works[i].priority] / weights[works[i].client] for i in growing}
+        of_courts: dict[str, float] = defaultdict(float)
+        for i, slope in slopes.items():
+            of_courts[works[i].court] += slope
+        step = min(
+            free / len(weights),
+            *((lanes[i] - rates[i]) / slope for i, slope in slopes.items()),
+            *(courts[court] / slope for court, slope in of_courts.items()),
+        )
+        for i, slope in slopes.items():
+            rates[i] += slope * step
+            courts[works[i].court] -= slope * step
+        free -= len(weights) * step
+        growing = [
+            i for i in growing if lanes[i] - rates[i] > NOTHING and courts[works[i].court] > NOTHING
+        ]
+    return free
 
 
 def alone_s(work: Work, share: Share) -> float:

@@ -1,0 +1,1 @@
+"""The scheduler: proposes which portal requests begin next; the claim in the rows decides."""

@@ -1,0 +1,77 @@
+"""Scopes that were refused, each with the time before which nothing of it is proposed."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+# After a refusal without a time: locked rows, or all slots taken.
+FIRST_DELAY_S = 0.02
+MAX_DELAY_S = 1.0
+
+
+@dataclass(slots=True)
+class _Refusal:
+    until: float
+    delay_s: float
+    refused_at: float
+
+
+class Backoff:
+    """Exponential backoff by scope, for refusals that name no time."""
+
+    def __init__(self) -> None:
+        self._refusals: dict[Hashable, _Refusal] = {}
+        self._ends: list[float] = []
+
+    def refuse(
+        self, scope: Hashable, now: float, *, until: float | None, proposed_at: float
+    ) -> float:
+        """Block a scope; return the time before which nothing of it is proposed.
+
+        Of proposals that were under way together, only the first refusal lengthens the delay.
+        """
+        known = self._refusals.get(scope)
+        if until is not None:
+            delay_s = known.delay_s if known else 0.0
+        elif known is None or not known.delay_s:
+            delay_s, until = FIRST_DELAY_S, now + FIRST_DELAY_S
+        elif proposed_at < known.refused_at:
+            return known.until
+        else:
+            delay_s = min(MAX_DELAY_S, 2 * known.delay_s)
+            until = now + delay_s
+        if known:
+            until = max(until, known.until)
+        self._refusals[scope] = _Refusal(until, delay_s, now)
+        heapq.heappush(self._ends, until)
+        return until
+
+    def accept(self, scope: Hashable, now: float) -> None:
+        """Begin again with the first delay: something of this scope began."""
+        known = self._refusals.get(scope)
+        if known:
+            known.delay_s = 0.0
+            if known.until <= now:
+                del self._refusals[scope]
+
+    def lift(self, scope: Hashable) -> None:
+        """End the block of a scope: what it waited for is there."""
+        self._refusals.pop(scope, None)
+
+    def blocked_until(self, scope: Hashable, now: float) -> float | None:
+        """Return when the block of a scope ends; None if it is not blocked."""
+        known = self._refusals.get(scope)
+        return known.until if known and known.until > now else None
+
+    def next_end(self, now: float) -> float | None:
+        """Return when the next block ends; None if nothing is blocked."""
+        while self._ends and self._ends[0] <= now:
+            heapq.heappop(self._ends)
+        return self._ends[0] if self._ends else None
+
+    def forget(self, before: float) -> None:
+        """Forget blocks that ended before this time."""
+        for scope in [s for s, refusal in self._refusals.items() if refusal.until < before]:
+            del self._refusals[scope]

@@ -1,0 +1,160 @@
+"""A pass of the scheduler: what is proposed now. No I/O and no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+from uuid import UUID
+
+from actors.scheduler.hints import Scope
+from actors.scheduler.run_state import Run
+from actors.scheduler.scheduler_state import SchedulerState, is_bulk
+from actors.scheduler.slice_size import slice_size
+from actors.scheduler.window import Gate, Proposal
+
+# A pass proposes no more, so that hints that came meanwhile are read soon.
+MAX_PROPOSALS = 64
+
+
+class Message(NamedTuple):
+    """A proposal as it is sent: `list_documents`, or `download_documents` with n requests."""
+
+    proposal_id: UUID
+    is_listing: bool
+    requests: int
+
+
+class Group(NamedTuple):
+    """The messages for one job, which are sent as one `dramatiq.group`."""
+
+    job_id: UUID
+    messages: tuple[Message, ...]
+
+
+class Plan(NamedTuple):
+    """What a pass proposes, and when the next pass is due if neither hint nor reading comes."""
+
+    groups: tuple[Group, ...]
+    next_at: float | None
+
+
+def plan(state: SchedulerState, now: float, new_id: Callable[[], UUID]) -> Plan:
+    """Drop proposals that are too old, and propose what may begin now.
+
+    Args:
+        state: is changed: what is proposed is outstanding and charged from now on.
+        now: seconds on the clock of all times in `state`.
+        new_id: draws the ids of proposals.
+    """
+    for proposal_id in state.window.expired(now):
+        state.drop(proposal_id, now)
+    state.wake(now)
+    messages: dict[UUID, list[Message]] = {}
+    for proposal in _proposals(state, now, new_id):
+        message = Message(proposal.proposal_id, proposal.is_listing, proposal.requests)
+        messages.setdefault(proposal.job_id, []).append(message)
+    groups = tuple(Group(job_id, tuple(of_job)) for job_id, of_job in messages.items())
+    return Plan(groups, _next_at(state, now))
+
+
+def _proposals(state: SchedulerState, now: float, new_id: Callable[[], UUID]) -> Iterator[Proposal]:
+    if _is_closed(state, now):
+        return
+    free, files = _room(state)
+    courts = _courts_with_room(state, now)
+    for _ in range(min(free, MAX_PROPOSALS)):
+        by_rate = state.window.free_requests(state.portal, now)
+        kinds = (True, False) if files > 0 else (True,)
+        gates = {Gate(court, kind) for court, room in courts.items() if room > 0 for kind in kinds}
+        run = _choose(state, gates, now) if by_rate != 0 else None
+        if run is None:
+            return
+        proposal = _propose(state, run, by_rate, now, new_id())
+        courts[proposal.court] -= 1
+        files -= not proposal.is_listing
+        yield proposal
+
+
+def _choose(state: SchedulerState, gates: set[Gate], now: float) -> Run | None:
+    """Choose a job. One whose case was refused since it was queued is put aside."""
+    for is_bulk_queue in (False, True):
+        while (job_id := state.queues[is_bulk_queue].first(gates)) is not None:
+            run = state.runs.get(job_id)
+            if run is not None and state.eligibility(run, now).gate is not None:
+                return run
+            state.refresh({job_id}, now)
+    return None
+
+
+def _propose(
+    state: SchedulerState, run: Run, by_rate: int | None, now: float, proposal_id: UUID
+) -> Proposal:
+    row, others = run.row, state.window.of_job(run.row.job_id)
+    expected_s = state.estimator.request_s(row.court)
+    requests = 1
+    if not row.needs_listing:
+        fresh = min(row.fresh, run.ready(now)) - sum(other.requests for other in others)
+        free_lanes = state.limits.lanes - run.lanes_taken - len(others)
+        requests = slice_size(expected_s=expected_s, fresh=fresh, free_lanes=free_lanes)
+    requests = requests if by_rate is None else min(requests, by_rate)
+    proposal = Proposal(
+        proposal_id=proposal_id,
+        job_id=row.job_id,
+        client=row.client,
+        court=row.court,
+        is_bulk=is_bulk(run),
+        is_listing=row.needs_listing,
+        requests=requests,
+        sent_at=now,
+        charge_s=expected_s * requests,
+    )
+    state.window.add(proposal)
+    state.queues[proposal.is_bulk].begin(row.job_id, proposal.charge_s)
+    state.refresh({row.job_id}, now)
+    return proposal
+
+
+def _is_closed(state: SchedulerState, now: float) -> bool:
+    closed_until = state.portal.closed_until
+    if closed_until is not None and closed_until > now:
+        return True
+    return state.backoff.blocked_until(Scope.PORTAL, now) is not None
+
+
+def _room(state: SchedulerState) -> tuple[int, int]:
+    """Return how many more proposals may be sent, and how many of them for files."""
+    beside = sum(1 for row in state.slots.rows() if not state.runs.is_unrecorded(row.token))
+    unrecorded = state.runs.unrecorded + beside
+    free, files = state.window.free_threads(state.workers, unrecorded)
+    free = min(free, state.window.free_slots(state.portal, len(state.slots)))
+    return max(0, free), min(free, files)
+
+
+def _courts_with_room(state: SchedulerState, now: float) -> dict[str, int]:
+    gates = [gate for queue in state.queues.values() for gate in queue.gates()]
+    return {court: _court_room(state, court, now) for court in {gate.court for gate in gates}}
+
+
+def _court_room(state: SchedulerState, court: str, now: float) -> int:
+    if state.backoff.blocked_until((Scope.COURT, court), now) is not None:
+        return 0
+    taken = state.slots.of_court(court) + state.window.of_court(court)
+    row = state.courts.get(court)
+    if row is not None and row.next_probe_at is not None:
+        # The breaker is open: one probe at a time, when it is due.
+        return 0 if taken or row.next_probe_at > now else 1
+    return state.limits.per_court - taken
+
+
+def _next_at(state: SchedulerState, now: float) -> float | None:
+    times = [
+        state.window.next_expiry(),
+        state.backoff.next_end(now),
+        state.portal.closed_until,
+        *(row.next_probe_at for row in state.courts.values()),
+    ]
+    if (sleeping := state.sleeping.first()) is not None:
+        times.append(sleeping[0])
+    if state.portal.request_interval_s is not None:
+        times.append(state.window.rate_opens_at(state.portal, now))
+    return min((at for at in times if at is not None and at > now), default=None)

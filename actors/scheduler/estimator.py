@@ -1,0 +1,39 @@
+"""The slot-seconds that a request is expected to take, by court."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from actors.scheduler.readings import CourtRow, SlotRow
+from storage.request_times import Measured, expected_s
+from storage.turns import UNMEASURED_S
+
+
+class Estimator:
+    """Expected times of requests, made anew from each reading."""
+
+    def __init__(self) -> None:
+        self._expected: dict[str, float] = {}
+        self._usual_s = UNMEASURED_S
+
+    def learn(self, courts: Mapping[str, CourtRow], slots: Iterable[SlotRow], now: float) -> None:
+        """Replace what is expected by what the moving averages and requests under way say."""
+        under_way_s = dict.fromkeys(courts, 0.0)
+        for slot in slots:
+            if slot.court in under_way_s:
+                under_way_s[slot.court] += max(0.0, now - slot.taken_at)
+        measured = {
+            court: Measured(row.request_s, row.measured_requests, under_way_s[court])
+            for court, row in courts.items()
+        }
+        # A court without a row is expected to take what is usual.
+        self._expected = expected_s({"": Measured(0.0, 0)} | measured)
+        self._usual_s = self._expected.pop("", UNMEASURED_S)
+
+    def request_s(self, court: str) -> float:
+        """Return the seconds that a request of the court is expected to take."""
+        return self._expected.get(court, self._usual_s)
+
+    def expected(self) -> Mapping[str, float]:
+        """Return the seconds by court, for those that were read."""
+        return self._expected

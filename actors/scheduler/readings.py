@@ -1,0 +1,131 @@
+"""The rows that the scheduler reads. Plain values; whoever fills them converts times.
+
+All times are seconds on the clock of `now`, the one argument that the policy takes its time from:
+the loop adds the offset between the database's clock and its own, which it measures with each
+reading. A lease that is over holds nothing, so its row is left out of a reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from uuid import UUID
+
+from storage.priorities import Priority
+
+NO_IDS: frozenset[UUID] = frozenset()
+
+
+class SlotRow(NamedTuple):
+    """A slot of the portal that is taken. Slots of courts are not read: `court` says it.
+
+    `token`: of the slice that holds it; `requests`: documents in the slice, 1 for a listing.
+    """
+
+    token: UUID
+    job_id: UUID
+    court: str
+    taken_at: float
+    requests: int = 1
+
+
+class CourtRow(NamedTuple):
+    """A court: its moving average, and its circuit breaker.
+
+    `next_probe_at`: None while the breaker is closed.
+    """
+
+    court: str
+    request_s: float = 0.0
+    measured_requests: int = 0
+    next_probe_at: float | None = None
+
+
+class PortalRow(NamedTuple):
+    """The portal as a whole.
+
+    `at_once`: requests allowed at once now, a slow start included; `closed_until`: the end of a
+    pause or of a refused login, the later of the two; `request_interval_s`: 60 divided by
+    PDPJ_MAX_PER_MINUTE, None without a rate; `next_request_at`: the first moment that no claim has
+    reserved.
+    """
+
+    at_once: int
+    closed_until: float | None = None
+    request_interval_s: float | None = None
+    next_request_at: float = 0.0
+
+
+class WorkerRow(NamedTuple):
+    """The heartbeat of a worker process that is not too old.
+
+    `threads`: 0 while it stops or is in trouble; `takes_files`: False without room in its spool.
+    """
+
+    threads: int
+    takes_files: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A running job: what it may request from the portal, and what it holds.
+
+    Attributes:
+        case: the CNJ number; jobs of one case share its listing.
+        run_began_at: when the run began or began again.
+        needs_listing: the case of this run is not listed yet.
+        listing_not_before: earliest time of the next listing, None for at once.
+        is_listed_by_another: another job's claim lists the same case now.
+        fresh: PENDING documents that were never tried.
+        due: PENDING documents whose `not_before` is over.
+        next_not_before: the earliest `not_before` that is not over, None if there is none.
+        slices: tokens of its DOWNLOADING documents and of its own listing, if the lease is alive.
+        spooled: ids of its DOWNLOADED documents. Each takes a lane, as a slice does.
+        documents_left: documents that are PENDING or DOWNLOADING, None before the listing.
+    """
+
+    job_id: UUID
+    client: str
+    priority: Priority
+    court: str
+    case: str
+    run_began_at: float
+    needs_listing: bool = True
+    listing_not_before: float | None = None
+    is_listed_by_another: bool = False
+    fresh: int = 0
+    due: int = 0
+    next_not_before: float | None = None
+    slices: frozenset[UUID] = field(default=NO_IDS)
+    spooled: frozenset[UUID] = field(default=NO_IDS)
+    documents_left: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PortalReading:
+    """What is read once a second, in one transaction.
+
+    `began_at`: the loop's time before it sent the first statement.
+    """
+
+    began_at: float
+    portal: PortalRow
+    slots: tuple[SlotRow, ...]
+    courts: Mapping[str, CourtRow]
+    workers: tuple[WorkerRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobsReading:
+    """All running jobs with `after` < job_id <= `up_to`; None: from the first, to the last.
+
+    `is_whole`: False for a reading that took a part of the jobs in its range, as those whose run
+    began within the last minute: it replaces and adds, and removes nothing.
+    """
+
+    began_at: float
+    jobs: tuple[JobRow, ...]
+    after: UUID | None = None
+    up_to: UUID | None = None
+    is_whole: bool = True

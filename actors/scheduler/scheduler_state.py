@@ -1,0 +1,238 @@
+"""Everything that the leading scheduler remembers: readings and hints in. No I/O and no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from uuid import UUID
+
+from actors.scheduler.backoff import Backoff
+from actors.scheduler.eligibility import Eligibility, eligibility
+from actors.scheduler.estimator import Estimator
+from actors.scheduler.fair_queue import FairQueue
+from actors.scheduler.hints import (
+    Begun,
+    Ended,
+    Hint,
+    JobEnded,
+    JobWanted,
+    Refused,
+    Scope,
+    SlotFreed,
+)
+from actors.scheduler.readings import (
+    CourtRow,
+    JobsReading,
+    PortalReading,
+    PortalRow,
+    SlotRow,
+    WorkerRow,
+)
+from actors.scheduler.run_state import Run, RunState
+from actors.scheduler.slot_table import Charge, SlotTable
+from actors.scheduler.tag_heap import TagHeap
+from actors.scheduler.window import Gate, Proposal, Window
+from storage.priorities import Priority
+from storage.slots import Limits
+from storage.turns import WEIGHTS
+
+# Blocks that ended are remembered for the length of the next delay.
+FORGET_BLOCKS_S = 10.0
+
+
+class SchedulerState:
+    """What `plan` decides by. A new leader begins with an empty one.
+
+    Nothing is proposed before the first PortalReading: until then there are no workers.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.runs = RunState()
+        self.slots = SlotTable()
+        self.window = Window()
+        self.estimator = Estimator()
+        self.backoff = Backoff()
+        self.portal = PortalRow(0)
+        self.courts: dict[str, CourtRow] = {}
+        self.workers: tuple[WorkerRow, ...] = ()
+        # HIGH and NORMAL before BULK.
+        self.queues: dict[bool, FairQueue[Gate]] = {False: FairQueue(), True: FairQueue()}
+        # Jobs that wait for a time.
+        self.sleeping: TagHeap[UUID] = TagHeap()
+        self._waiting_for_case: dict[str, set[UUID]] = {}
+
+    # Readings
+
+    def read_portal(self, reading: PortalReading, now: float) -> None:
+        """Take what is read once a second."""
+        self.portal, self.workers = reading.portal, reading.workers
+        self.courts = dict(reading.courts)
+        for row in self.slots.merge(reading.slots, reading.began_at):
+            self._charge_slice(row.token, row.job_id, row.court, row.requests, now)
+        self.estimator.learn(self.courts, self.slots.rows(), now)
+        self.slots.forget(now)
+        self.runs.forget_ended(now)
+        self.backoff.forget(now - FORGET_BLOCKS_S)
+        for queue in self.queues.values():
+            queue.forget_idle_clients()
+
+    def read_jobs(self, reading: JobsReading, now: float) -> None:
+        """Take a portion of the jobs, or those whose run began lately."""
+        self.refresh(self.runs.merge(reading), now)
+
+    # Hints
+
+    def receive(self, hint: Hint, now: float) -> None:
+        """Take a hint."""
+        match hint:
+            case JobWanted():
+                self._want(hint, now)
+            case JobEnded():
+                self.refresh(self.runs.end_job(hint.job_id, now), now)
+            case Begun():
+                self._begin(hint, now)
+            case Refused():
+                self._refuse(hint, now)
+            case SlotFreed():
+                self._free(hint.token, hint.used_s, now)
+            case Ended():
+                self._free(hint.token, hint.used_s, now)
+                self.refresh(self.runs.end(hint, now), now)
+
+    def _want(self, hint: JobWanted, now: float) -> None:
+        case = hint.job.case
+        touched = self.runs.want(hint.job, now)
+        # Whatever kept the case may be over: it is listed, or the job that listed it has ended.
+        self.backoff.lift((Scope.CASE, case))
+        self.refresh(touched | self._waiting_for_case.pop(case, set()), now)
+
+    def _begin(self, hint: Begun, now: float) -> None:
+        proposal = self.drop(hint.proposal_id, now)
+        run = self.runs.get(hint.job_id)
+        court = run.row.court if run else proposal.court if proposal else None
+        if court is not None and not self.runs.has_ended(hint.token):
+            row = SlotRow(hint.token, hint.job_id, court, now, max(1, len(hint.documents)))
+            self.slots.take(row, now)
+            self._charge_slice(hint.token, hint.job_id, court, row.requests, now)
+            self._probe_began(court)
+            for scope in self._scopes(court, run):
+                self.backoff.accept(scope, now)
+        if hint.next_request_at is not None:
+            at = max(self.portal.next_request_at, hint.next_request_at)
+            self.portal = self.portal._replace(next_request_at=at)
+        self.refresh(self.runs.begin(hint, now) | {hint.job_id}, now)
+
+    def _refuse(self, hint: Refused, now: float) -> None:
+        proposal = self.drop(hint.proposal_id, now)
+        run = self.runs.get(hint.job_id)
+        if run is not None and hint.is_empty:
+            self.runs.answer(run, has_more=False, next_not_before=hint.until, now=now)
+        elif scope := self._scope(hint, run, proposal):
+            self.backoff.refuse(
+                scope,
+                now,
+                until=hint.until,
+                proposed_at=proposal.sent_at if proposal else now,
+            )
+        self.refresh({hint.job_id}, now)
+
+    def _free(self, token: UUID, used_s: float | None, now: float) -> None:
+        self.slots.free(token, now)
+        if used_s is not None and (charge := self.slots.settle(token)):
+            self.charge(charge, used_s - charge.slot_s)
+
+    # Charges
+
+    def _charge_slice(
+        self, token: UUID, job_id: UUID, court: str, requests: int, now: float
+    ) -> None:
+        """Charge a slice that began, once."""
+        run = self.runs.get(job_id)
+        if run is None or self.slots.is_charged(token):
+            return
+        slot_s = requests * self.estimator.request_s(court)
+        charge = Charge(job_id, run.row.client, is_bulk(run), slot_s, now)
+        self.slots.note_charge(token, charge)
+        self.charge(charge, slot_s)
+
+    def charge(self, account: Charge | Proposal, slot_s: float) -> None:
+        """Charge a job and its client; a negative charge is returned."""
+        self.queues[account.is_bulk].charge(account.job_id, account.client, slot_s)
+
+    # Scopes
+
+    def _scopes(self, court: str, run: Run | None) -> Iterable[Hashable]:
+        yield Scope.PORTAL
+        yield (Scope.COURT, court)
+        if run is not None:
+            yield (Scope.JOB, run.row.job_id)
+            yield (Scope.CASE, run.row.case)
+
+    def _scope(self, hint: Refused, run: Run | None, proposal: Proposal | None) -> Hashable | None:
+        if hint.scope is Scope.PORTAL:
+            return Scope.PORTAL
+        if hint.scope is Scope.JOB:
+            return (Scope.JOB, hint.job_id)
+        if hint.scope is Scope.CASE:
+            return (Scope.CASE, run.row.case) if run else None
+        court = run.row.court if run else proposal.court if proposal else None
+        return (Scope.COURT, court) if court is not None else None
+
+    def drop(self, proposal_id: UUID | None, now: float) -> Proposal | None:
+        """Take a proposal out of the window and return its charge; None if it was not there."""
+        proposal = self.window.take(proposal_id)
+        if proposal is not None:
+            self.charge(proposal, -proposal.charge_s)
+            self.refresh({proposal.job_id}, now)
+        return proposal
+
+    def wake(self, now: float) -> None:
+        """Queue the jobs that waited for a time which has come."""
+        while (first := self.sleeping.first()) is not None and first[0] <= now:
+            self.refresh({first[1]}, now)
+
+    # Which jobs may be chosen
+
+    def refresh(self, job_ids: Iterable[UUID], now: float) -> None:
+        """Queue each of these jobs, or take it out of the queue, by what is known of it now."""
+        for job_id in job_ids:
+            self.sleeping.remove(job_id)
+            run = self.runs.get(job_id)
+            if run is None:
+                for queue in self.queues.values():
+                    queue.remove(job_id)
+                continue
+            self.queues[not is_bulk(run)].remove(job_id)
+            queue = self.queues[is_bulk(run)]
+            queue.add(job_id, run.row.client, WEIGHTS[run.row.priority])
+            may = self.eligibility(run, now)
+            if may.gate is not None:
+                queue.resume(job_id, may.gate)
+                continue
+            queue.suspend(job_id)
+            if may.again_at is not None:
+                self.sleeping.put(job_id, may.again_at)
+
+    def eligibility(self, run: Run, now: float) -> Eligibility:
+        """Return whether a job may be proposed, apart from what its court and the portal allow."""
+        job_id, case = run.row.job_id, run.row.case
+        until = self.backoff.blocked_until((Scope.JOB, job_id), now)
+        if until is None and run.row.needs_listing:
+            until = self.backoff.blocked_until((Scope.CASE, case), now)
+            if until is not None:
+                self._waiting_for_case.setdefault(case, set()).add(job_id)
+        if until is not None:
+            return Eligibility(again_at=until)
+        proposals = self.window.of_job(job_id)
+        return eligibility(run, proposals, lanes=self.limits.lanes, now=now)
+
+    def _probe_began(self, court: str) -> None:
+        """Propose no second probe before the next reading says when it is due."""
+        row = self.courts.get(court)
+        if row is not None and row.next_probe_at is not None:
+            self.courts[court] = row._replace(next_probe_at=float("inf"))
+
+
+def is_bulk(run: Run) -> bool:
+    """Whether a job gets only what is left."""
+    return run.row.priority is Priority.BULK

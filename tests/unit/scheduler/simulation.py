@@ -1,0 +1,232 @@
+"""A discrete-event simulation of the scheduler, the workers and the portal, on a virtual clock."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from actors.scheduler.dispatcher import Group, Message, plan
+from actors.scheduler.hints import Begun, Ended, Hint, JobEnded, SlotFreed
+from actors.scheduler.scheduler_state import SchedulerState
+from actors.scheduler.window import PROPOSAL_AGE_S
+from storage.slots import Limits
+from tests.unit.scheduler.world import Arrival, Job, World
+
+Reading = TypeVar("Reading")
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What goes wrong, as probabilities; `hop_s`: the longest time that a message takes."""
+
+    hint_lost: float = 0.0
+    hint_doubled: float = 0.0
+    message_lost: float = 0.0
+    message_doubled: float = 0.0
+    row_locked: float = 0.0
+    request_failed: float = 0.0
+    spooled: float = 0.0
+    restarts: tuple[float, ...] = ()
+    hop_s: float = 0.0
+
+
+NO_FAULTS = Faults()
+
+
+class Simulation:
+    """One run. After it: when each job ended, and the slots that each held over time."""
+
+    def __init__(
+        self, limits: Limits, *, seed: int = 1, threads: int = 64, faults: Faults = NO_FAULTS
+    ) -> None:
+        self.dice = random.Random(seed)
+        self.world = World(limits, self.dice, threads=threads)
+        self.faults = faults
+        self.now = 0.0
+        self.state = SchedulerState(limits)
+        self.jobs: list[Job] = []
+        self.ended_at: dict[UUID, float] = {}
+        # Of each job: (time, slots that it holds from then on).
+        self.held: dict[UUID, list[tuple[float, int]]] = defaultdict(list)
+        self.began: list[tuple[float, UUID]] = []
+        self.on_pass: Callable[[], None] = lambda: None
+        self.passes = 0
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._queue: list[tuple[float, UUID, Message]] = []
+        self._busy_threads = 0
+        self._next_pass: float | None = None
+        self._after: UUID | None = None
+        self._to_come = 0
+
+    def at(self, time: float, event: Callable[[], None]) -> None:
+        """Have something happen at a time."""
+        heapq.heappush(self._events, (max(time, self.now), next(self._order), event))
+
+    def arrive(self, arrival: Arrival, case: str | None = None) -> None:
+        """Have a job come."""
+
+        def come() -> None:
+            job = self.world.add(arrival, self.now, case)
+            self.jobs.append(job)
+            self._to_come -= 1
+            self._hint(self.world.wanted(job, self.now))
+
+        self._to_come += 1
+        self.at(arrival.at_s, come)
+
+    def run(self, until: float = 1e6) -> None:
+        """Let time go on until all jobs ended."""
+        self.at(self.now, self._read_every_second)
+        self.at(self.now, self._read_portions)
+        for restart in self.faults.restarts:
+            self.at(restart, self._restart)
+        while self._events[0][0] <= until and (self._to_come or self.world.jobs):
+            self.now, _, event = heapq.heappop(self._events)
+            event()
+
+    # The scheduler
+
+    def _restart(self) -> None:
+        self.state = SchedulerState(self.world.limits)
+        self._after = None
+
+    def _read_every_second(self) -> None:
+        self._read(self.world.read_portal(self.now), self.state.read_portal)
+        self._read(self.world.read_recent(self.now), self.state.read_jobs)
+        self.at(self.now + 1, self._read_every_second)
+
+    def _read_portions(self) -> None:
+        reading = self.world.read_jobs(self.now, self._after)
+        self._after = reading.up_to
+        self._read(reading, self.state.read_jobs)
+        self.at(self.now + 0.5, self._read_portions)
+
+    def _read(self, reading: Reading, take: Callable[[Reading, float], None]) -> None:
+        def merge() -> None:
+            take(reading, self.now)
+            self._pass_at(self.now)
+
+        self.at(self.now + self._hop(), merge)
+
+    def _hint(self, hint: Hint) -> None:
+        def receive() -> None:
+            self.state.receive(hint, self.now)
+            self._pass_at(self.now)
+
+        if self.dice.random() >= self.faults.hint_lost:
+            self.at(self.now + self._hop(), receive)
+        if self.dice.random() < self.faults.hint_doubled:
+            self.at(self.now + self._hop() * 5, receive)
+
+    def _pass_at(self, time: float) -> None:
+        if self._next_pass is None or time < self._next_pass:
+            self._next_pass = time
+            self.at(time, self._pass)
+
+    def _pass(self) -> None:
+        if self._next_pass is None or self._next_pass > self.now:
+            return
+        self._next_pass = None
+        self.passes += 1
+        result = plan(self.state, self.now, self.world.new_id)
+        self.on_pass()
+        for group in result.groups:
+            self._send(group)
+        if result.next_at is not None:
+            self._pass_at(result.next_at)
+
+    # Workers
+
+    def _send(self, group: Group) -> None:
+        for message in group.messages:
+            if self.dice.random() < self.faults.message_lost:
+                continue
+            doubled = self.dice.random() < self.faults.message_doubled
+            for _ in range(1 + doubled):
+                item = (self.now, group.job_id, message)
+                self.at(self.now + self._hop(), lambda item=item: self._enqueue(item))  # type: ignore[misc]
+
+    def _enqueue(self, item: tuple[float, UUID, Message]) -> None:
+        self._queue.append(item)
+        self._work()
+
+    def _work(self) -> None:
+        while self._queue and self._busy_threads < self.world.threads:
+            sent_at, job_id, message = self._queue.pop(0)
+            if self.now - sent_at <= PROPOSAL_AGE_S:
+                self._claim(job_id, message)
+
+    def _claim(self, job_id: UUID, message: Message) -> None:
+        job = self.world.jobs.get(job_id)
+        if job and self.dice.random() < self.faults.row_locked:
+            job.locked_until = self.now + self.dice.random() * 0.2
+        answer = self.world.claim(message.proposal_id, job_id, message.requests, self.now)
+        self._hint(answer)
+        if isinstance(answer, Begun) and job:
+            self.began.append((self.now, job_id))
+            self._busy_threads += 1
+            taken_at, at = self.now, self.now
+            if self.world.interval_s:
+                count = max(1, len(answer.documents))
+                at = max(at, self.world.next_request_at - count * self.world.interval_s)
+            for _ in range(max(1, len(answer.documents))):
+                at += job.arrival.request_s[job.requests % len(job.arrival.request_s)]
+                job.requests += 1
+            self._count_slots(job)
+            self.at(at, lambda: self._free(job, answer, taken_at))
+
+    def _free(self, job: Job, begun: Begun, taken_at: float) -> None:
+        del self.world.slots[begun.token]
+        self._count_slots(job)
+        used_s = self.now - taken_at
+        self._hint(SlotFreed(begun.token, used_s))
+        self.at(self.now + self._hop(), lambda: self._record(job, begun, used_s))
+
+    def _record(self, job: Job, begun: Begun, used_s: float) -> None:
+        documents, failed, spooled = job.slices.pop(begun.token), None, []
+        if not job.is_listed:
+            self._record_listing(job)
+        for document in documents:
+            if self.dice.random() < self.faults.request_failed:
+                failed = job.waiting[document] = self.now + self.dice.random() * 3
+            elif self.dice.random() < self.faults.spooled:
+                job.spooled.add(document)
+                spooled.append(document)
+                self.at(self.now + self.dice.random(), lambda d=document: self._store(job, d))  # type: ignore[misc]
+        self._busy_threads -= 1
+        self._hint(Ended(job.job_id, begun.token, used_s, tuple(spooled), next_not_before=failed))
+        self._end_if_over(job)
+        self._work()
+
+    def _record_listing(self, job: Job) -> None:
+        """List the case for every job that waits for it."""
+        for other in self.jobs:
+            if other.case == job.case and not other.is_listed:
+                other.is_listed = True
+                self._hint(self.world.wanted(other, self.now))
+                self._end_if_over(other)
+
+    def _store(self, job: Job, document: UUID) -> None:
+        job.spooled.discard(document)
+        self._hint(Ended(job.job_id, document))
+        self._end_if_over(job)
+
+    def _end_if_over(self, job: Job) -> None:
+        if job.is_over and job.job_id in self.world.jobs:
+            del self.world.jobs[job.job_id]
+            self.ended_at[job.job_id] = self.now
+            self._hint(JobEnded(job.job_id))
+
+    def _count_slots(self, job: Job) -> None:
+        count = sum(slot.job_id == job.job_id for slot in self.world.slots.values())
+        self.held[job.job_id].append((self.now, count))
+
+    def _hop(self) -> float:
+        return self.dice.random() * self.faults.hop_s
