@@ -8,6 +8,7 @@ shuts them down when time is up or when somebody calls `cut`; the blocked read t
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 import time
@@ -16,10 +17,14 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 import structlog
-import urllib3.connection
-import urllib3.connectionpool
 
 from storage.errors import AutosError, TransientError
+from storage.http.connections import (
+    InspectedHTTPConnection,
+    InspectedHTTPPool,
+    InspectedHTTPSConnection,
+    InspectedHTTPSPool,
+)
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -130,9 +135,12 @@ def _timed_out() -> TransientError:
     return TransientError("DEADLINE_EXCEEDED", "The transfer took longer than allowed.")
 
 
-class WatchedHTTPConnection(urllib3.connection.HTTPConnection):
+class WatchedHTTPConnection(InspectedHTTPConnection):
     """Tells the calling thread's deadline which socket it works on."""
 
+    # The deadline ends what lasts too long.
+    interim_max_s = math.inf
+
     def connect(self) -> None:
         _tell(self)  # a handshake can drip as well; its socket is found on the connection
         super().connect()
@@ -143,26 +151,17 @@ class WatchedHTTPConnection(urllib3.connection.HTTPConnection):
         super().request(*args, **kwargs)
 
 
-class WatchedHTTPSConnection(urllib3.connection.HTTPSConnection):
+class WatchedHTTPSConnection(WatchedHTTPConnection, InspectedHTTPSConnection):
     """The same over TLS."""
 
-    def connect(self) -> None:
-        _tell(self)  # a handshake can drip as well; its socket is found on the connection
-        super().connect()
-        _tell(self)
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        _tell(self)
-        super().request(*args, **kwargs)
-
-
-class WatchedHTTPPool(urllib3.connectionpool.HTTPConnectionPool):
+class WatchedHTTPPool(InspectedHTTPPool):
     """Connections of WatchedHTTPConnection."""
 
     ConnectionCls = WatchedHTTPConnection
 
 
-class WatchedHTTPSPool(urllib3.connectionpool.HTTPSConnectionPool):
+class WatchedHTTPSPool(InspectedHTTPSPool):
     """Connections of WatchedHTTPSConnection."""
 
     ConnectionCls = WatchedHTTPSConnection

@@ -66,6 +66,7 @@ class _Exchange:
     path: str
     running: Deadline
     span: Span
+    is_fresh: bool
 
     @property
     def court(self) -> str:
@@ -148,7 +149,12 @@ class Portal:
         if path is None:
             raise PermanentError("UNTRUSTED_LINK", "The link is not one of this case's files.")
         refuse_too_large(expected.listed_size_bytes or 0, self._document_max_bytes)
-        with self._answer(process_number, path, limit_s, deadline) as (response, running):
+        # Without a size nothing would show that this is a late answer to an earlier request, so no
+        # earlier request was made on its connection.
+        answer = self._answer(
+            process_number, path, limit_s, deadline, is_fresh=not expected.listed_size_bytes
+        )
+        with answer as (response, running):
             length, is_chunked = framing(response)
             check = ContentCheck(
                 listed_size_bytes=expected.listed_size_bytes,
@@ -171,7 +177,13 @@ class Portal:
 
     @contextlib.contextmanager
     def _answer(
-        self, process_number: str, path: str, limit_s: float, deadline: Deadline | None
+        self,
+        process_number: str,
+        path: str,
+        limit_s: float,
+        deadline: Deadline | None,
+        *,
+        is_fresh: bool = False,
     ) -> Iterator[tuple[requests.Response, Deadline]]:
         """The answer 200 to a GET, its body unread; every other answer is raised.
 
@@ -183,7 +195,8 @@ class Portal:
             stack.enter_context(self._timed(court))
             span = stack.enter_context(self._signals.request("portal", "GET", COURT, court))
             running = deadline or stack.enter_context(self._watchdog.limit(limit_s))
-            response, token = self._admitted(_Exchange(process_number, path, running, span))
+            exchange = _Exchange(process_number, path, running, span, is_fresh)
+            response, token = self._admitted(exchange)
             answered_at = time.monotonic()
             stack.callback(response.close)
             yield response, running
@@ -239,6 +252,7 @@ class Portal:
                     _API + exchange.path,
                     {"Authorization": f"Bearer {token}"},
                     self._timeouts_s,
+                    is_fresh=exchange.is_fresh,
                 )
         except TransientError:
             self._signals.portal_answered(exchange.span, exchange.court, None)

@@ -15,8 +15,10 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
+from urllib3.exceptions import ProtocolError
 
 from actors.deadline import WATCHED_POOLS
+from storage.http.connections import InspectedHTTPPool, is_kept_connection_closed
 
 # The firewall turns away what does not look like a browser.
 USER_AGENT = (
@@ -32,7 +34,7 @@ class PortalSession(requests.Session):
         super().__init__()
         # A thread runs one exchange at a time.
         self._adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
-        self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
+        self._pools: dict[str, InspectedHTTPPool] = {}
         self.mount("https://", self._adapter)
         self.mount("http://", self._adapter)
         self.trust_env = False
@@ -53,17 +55,45 @@ class PortalSession(requests.Session):
         return None
 
     def fetch(
-        self, base_url: str, path: str, headers: dict[str, str], timeouts_s: tuple[float, float]
+        self,
+        base_url: str,
+        path: str,
+        headers: dict[str, str],
+        timeouts_s: tuple[float, float],
+        *,
+        is_fresh: bool = False,
     ) -> requests.Response:
-        """The answer to a GET, its body unread.
+        """The answer to a GET, its body unread; `is_fresh`: over a connection of its own.
 
         What `get` does, less what is switched off here anyway (cookies, redirects, proxies, hooks):
         that costs as much processor time as fetching a small file. Raises urllib3's errors.
         """
-        connect_s, read_s = timeouts_s
         if base_url not in self._pools:
             self._pools[base_url] = self._adapter.pool(base_url)
-        raw = self._pools[base_url].urlopen(
+        pool = self._pools[base_url]
+        if is_fresh:
+            pool.close_kept()
+        try:
+            raw = self._opened(pool, path, headers, timeouts_s)
+        except ProtocolError as error:
+            if not is_kept_connection_closed(error):
+                raise
+            # The portal had closed it before it saw the request, so this is no second attempt.
+            raw = self._opened(pool, path, headers, timeouts_s)
+        response = requests.Response()
+        response.status_code, response.raw = raw.status, raw
+        response.headers = CaseInsensitiveDict(raw.headers)
+        return response
+
+    def _opened(
+        self,
+        pool: InspectedHTTPPool,
+        path: str,
+        headers: dict[str, str],
+        timeouts_s: tuple[float, float],
+    ) -> urllib3.BaseHTTPResponse:
+        connect_s, read_s = timeouts_s
+        return pool.urlopen(
             "GET",
             requests.utils.requote_uri(path),
             headers=dict(self.headers, **headers),  # type: ignore[arg-type]
@@ -73,10 +103,6 @@ class PortalSession(requests.Session):
             preload_content=False,
             decode_content=False,
         )
-        response = requests.Response()
-        response.status_code, response.raw = raw.status, raw
-        response.headers = CaseInsensitiveDict(raw.headers)
-        return response
 
 
 class ThreadSessions:
@@ -108,11 +134,11 @@ class _WatchedAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = WATCHED_POOLS
 
-    def pool(self, base_url: str) -> urllib3.HTTPConnectionPool:
+    def pool(self, base_url: str) -> InspectedHTTPPool:
         """The connections to a server, whose certificate is checked."""
         trust = {"cert_reqs": "CERT_REQUIRED", "ca_certs": certifi.where()}
         is_tls = base_url.startswith("https:")
-        pool: urllib3.HTTPConnectionPool = self.poolmanager.connection_from_url(
+        pool: InspectedHTTPPool = self.poolmanager.connection_from_url(
             base_url, trust if is_tls else None
         )
         return pool

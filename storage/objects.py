@@ -26,6 +26,7 @@ from minio.signer import sign_v4_s3
 from minio.time import to_amz_date
 
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
+from storage.http.connections import inspected_pools
 from storage.settings import Settings
 
 CONNECT_S, SILENCE_S = 5.0, 60.0
@@ -124,7 +125,7 @@ class Objects:
 
     def __init__(self, store: ObjectStore, *, max_connections: int) -> None:
         self._store = store
-        self._http = urllib3.PoolManager(
+        self._http = inspected_pools(
             timeout=urllib3.Timeout(connect=CONNECT_S, read=SILENCE_S),
             maxsize=max(max_connections, PARALLEL_HEADS),
             blocksize=BLOCK_BYTES,
@@ -144,7 +145,7 @@ class Objects:
         self._minio = store.client(store.endpoint_url, self._http)
         self._deleting = store.client(
             store.endpoint_url,
-            urllib3.PoolManager(timeout=urllib3.Timeout(total=DELETE_S), retries=False),
+            inspected_pools(timeout=urllib3.Timeout(total=DELETE_S), retries=False),
         )
         self._public = store.client(store.public_url)
         self._heads = ThreadPoolExecutor(PARALLEL_HEADS, thread_name_prefix="head")

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, build_opener
+from urllib.request import Request
 
 from proto import downloads_pb2 as pb
 from proto.caller.errors import Unavailable
+from proto.caller.final_answers import final_opener
 from proto.caller.patience import Patience
 
 CHUNK_BYTES = 256 * 1024
@@ -61,7 +62,7 @@ class Transfer:
         self._size_bytes = 0
         self._hash = hashlib.sha256()
         # Over the proxies of the environment. It logs nothing.
-        self._opener = build_opener()
+        self._opener = final_opener()
 
     def run(self, mint: Callable[[], str]) -> None:
         """Fetch all of it; `mint` gives a fresh URL.

@@ -690,10 +690,10 @@ def test_one_connection_serves_a_thread_with_refusals_too() -> None:
     ]
     left = iter(answers)
     with _raw(lambda peer: peer.sendall(next(left))) as (server, client):
-        assert _raw_fetch(client).size_bytes == 7
+        assert _raw_fetch(client, expected=Expected(7)).size_bytes == 7
         for reason in ("PORTAL_ERROR", "NOT_FOUND", "NOT_A_DOCUMENT"):
-            assert _error(lambda: _raw_fetch(client)).reason == reason
-        assert _raw_fetch(client).size_bytes == 7
+            assert _error(lambda: _raw_fetch(client, expected=Expected(2))).reason == reason
+        assert _raw_fetch(client, expected=Expected(7)).size_bytes == 7
         assert server.connection_count == 1
         for request in server.requests:
             assert b"\r\nCookie:" not in request
@@ -744,6 +744,6 @@ def test_a_connection_that_the_portal_has_closed_is_opened_again() -> None:
     with _raw(script) as (server, client):
         for _ in range(3):
             closed.clear()
-            assert _raw_fetch(client).size_bytes == 7
+            assert _raw_fetch(client, expected=Expected(7)).size_bytes == 7
             assert closed.wait(10)
         assert server.connection_count == 3

@@ -843,8 +843,8 @@ _GUEST = (
     _mutant(
         "the limit to how long a deletion may hold up what is stored",
         "storage/objects.py",
-        "urllib3.PoolManager(timeout=urllib3.Timeout(total=DELETE_S), retries=False)",
-        "urllib3.PoolManager(timeout=urllib3.Timeout(total=60), retries=False)",
+        "inspected_pools(timeout=urllib3.Timeout(total=DELETE_S), retries=False)",
+        "inspected_pools(timeout=urllib3.Timeout(total=60), retries=False)",
         STORING,
     ),
     _mutant(

@@ -1,0 +1,89 @@
+"""The file of an answer whose body is chunked: passes everything on, and checks the framing.
+
+urllib3 and http.client both decode chunks, and both take what is no size for one (`0x5`, `-1`) and
+any two bytes for the line end behind a chunk. Neither says whether the last line was there.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import re
+
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?(\r?\n)")
+_LINE_END = b"\r\n"
+
+
+class BadChunk(http.client.HTTPException):
+    """The framing of a chunked body is wrong: where it ends is unknown."""
+
+
+class ChunkedBody:
+    """Stands where http.client has the file of the socket.
+
+    `is_ended`: the last chunk and the empty line behind it were read. `is_odd`: a line ended in
+    another way than HTTP demands.
+    """
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self._left = 0  # of the chunk, the line end behind it included
+        self._is_trailer = False
+        self.is_ended = False
+        self.is_odd = False
+
+    def readline(self, limit: int = -1) -> bytes:
+        """Read the line of a size or of the trailer. Raises BadChunk."""
+        line = self._file.readline(limit)
+        self.is_odd = self.is_odd or not line.endswith(_LINE_END)
+        if self._is_trailer:
+            self.is_ended = line in (_LINE_END, b"\n")
+        elif line:
+            self._begin_chunk(line)
+        return line
+
+    def read(self, size: int) -> bytes:
+        """Read `size` bytes of a chunk, fewer at the end of the connection. Raises BadChunk."""
+        piece = self._file.read(size)
+        self._pass(piece)
+        return piece
+
+    def read1(self, size: int) -> bytes:
+        """Read up to `size` bytes of a chunk. Raises BadChunk."""
+        piece = self._file.read1(size)
+        self._pass(piece)
+        return piece
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Read bytes of a chunk into `buffer`; return how many. Raises BadChunk."""
+        count = self._file.readinto(buffer)
+        self._pass(bytes(memoryview(buffer)[max(0, count - 2) : count]), count)
+        return count
+
+    def peek(self, size: int = 0) -> bytes:
+        """Return what is buffered, without taking it."""
+        return self._file.peek(size)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket."""
+        return self._file.fileno()
+
+    def flush(self) -> None:
+        """Do nothing: this file is only read."""
+
+    def close(self) -> None:
+        """Close the file of the socket."""
+        self._file.close()
+
+    def _begin_chunk(self, line: bytes) -> None:
+        found = _SIZE_LINE.fullmatch(line)
+        if not found or self._left:
+            raise BadChunk("The size of a chunk is unreadable.")
+        size = int(found[1], 16)
+        self._left = size + len(_LINE_END) if size else 0
+        self._is_trailer = not size
+
+    def _pass(self, piece: bytes, count: int | None = None) -> None:
+        self._left -= len(piece) if count is None else count
+        if self._left < 0 or (not self._left and piece[-2:] != _LINE_END):
+            raise BadChunk("A chunk is longer than its size.")

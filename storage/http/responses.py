@@ -1,0 +1,135 @@
+"""The final answer to a request, read by http.client, and whether anything odd was about it."""
+
+from __future__ import annotations
+
+import http
+import http.client
+import io
+import re
+import socket
+import time
+from typing import Any, cast
+
+from storage.http.chunked_body import ChunkedBody
+from storage.http.sockets import without_waiting
+
+# What a server may send before its answer: RFC 9110, 15.2, sets no limit.
+INTERIM_MAX = 1_000
+INTERIM_MAX_BYTES = 256 * 1024
+INTERIM_MAX_S = 60.0
+
+_BODYLESS = (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED)
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+class NoAnswer(http.client.RemoteDisconnected):
+    """The connection ended before the first byte of an answer."""
+
+
+class InterimFlood(http.client.HTTPException):
+    """More interim answers came than any server has a reason to send."""
+
+
+class FinalResponse(http.client.HTTPResponse):
+    """The answer behind all interim answers (1xx but 101, of which http.client passes over 100).
+
+    `interim_max_s`: seconds that the interim answers may take, the reads' own timeouts apart.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        debuglevel: int = 0,
+        method: str | None = None,
+        url: str | None = None,
+        *,
+        interim_max_s: float = INTERIM_MAX_S,
+    ) -> None:
+        super().__init__(sock, debuglevel, method, url)
+        self._socket = sock
+        self._is_head = method == "HEAD"
+        self._interim_max_s = interim_max_s
+        self._is_plain = False
+        self._is_reusable = False
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether it was read to its proper end, and nothing odd was in it or behind it."""
+        return self._is_reusable
+
+    def begin(self) -> None:
+        """Read the head. Raises NoAnswer, InterimFlood, TimeoutError, or http.client's errors."""
+        super().begin()
+        self._is_plain = self._has_plain_framing()
+        if self.chunked and self.length == 0:
+            # A body that must not be there: http.client would wait for it.
+            self._close_conn()
+        elif self.chunked:
+            self.fp = cast("io.BufferedReader", ChunkedBody(self.fp))
+
+    def _read_status(self) -> tuple[str, int, str]:
+        self._await_first_byte()
+        began, left = time.monotonic(), INTERIM_MAX_BYTES
+        for _ in range(INTERIM_MAX):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            left -= len(version) + len(reason) + self._pass_over_fields(left)
+            if left <= 0:
+                break
+            if time.monotonic() - began > self._interim_max_s:
+                raise TimeoutError("no final answer in time")
+        raise InterimFlood("too many interim answers")
+
+    def _await_first_byte(self) -> None:
+        """Wait for the answer. Raises NoAnswer if the connection ends before its first byte."""
+        try:
+            first = self.fp.peek(1)
+        except ConnectionError as error:
+            raise NoAnswer("The connection broke before an answer.") from error
+        if not first:
+            raise NoAnswer("The connection ended before an answer.")
+
+    def _pass_over_fields(self, left: int) -> int:
+        """Read the fields of an interim answer; return their bytes, at most `left` + 1."""
+        taken = 0
+        while taken <= left:
+            line = self.fp.readline(left - taken + 1)
+            taken += len(line)
+            if line in (b"\r\n", b"\n", b""):
+                break
+        return taken
+
+    def _has_plain_framing(self) -> bool:
+        """Whether the head says in one way, and in no second one, where the body ends."""
+        fields = self.headers
+        lengths = fields.get_all("Content-Length", [])
+        encodings = fields.get_all("Transfer-Encoding", [])
+        if self.status < 200 or fields.defects:
+            return False
+        if self.status in _BODYLESS or self._is_head:
+            return not encodings and len(lengths) <= 1
+        if encodings:
+            return not lengths and [text.strip().lower() for text in encodings] == ["chunked"]
+        return len(lengths) == 1 and bool(_NUMBER.fullmatch(lengths[0].strip()))
+
+    def _close_conn(self) -> None:
+        # http.client and urllib3 both come here at the end of the body, however they read it.
+        self._is_reusable = (
+            self._is_plain and not self.will_close and self._is_ended() and not self._peek()
+        )
+        super()._close_conn()  # type: ignore[misc]
+
+    def _is_ended(self) -> bool:
+        body: Any = self.fp
+        if isinstance(body, ChunkedBody):
+            return body.is_ended and not body.is_odd
+        return self.length == 0
+
+    def _peek(self) -> bytes:
+        """What has come behind the last byte read: in the file's buffer, TLS or the socket."""
+        try:
+            with without_waiting(self._socket):
+                return self.fp.peek(1)
+        except OSError:
+            return b""
