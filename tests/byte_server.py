@@ -115,7 +115,7 @@ class ByteServer:
                 self._start(self._serve, accepted, len(self._sockets))
 
     def _serve(self, accepted: socket.socket, connection: int) -> None:
-        with accepted, contextlib.suppress(OSError, ValueError):
+        with accepted, contextlib.suppress(OSError):
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = self._tls.wrap_socket(accepted, server_side=True) if self._tls else accepted
             with peer:

@@ -11,7 +11,7 @@ import time
 from typing import Any, cast
 
 from storage.http.chunked_body import ChunkedBody
-from storage.http.sockets import without_waiting
+from storage.http.sockets import bytes_at_hand
 
 # What a server may send before its answer: RFC 9110, 15.2, sets no limit.
 INTERIM_MAX = 1_000
@@ -116,7 +116,10 @@ class FinalResponse(http.client.HTTPResponse):
     def _close_conn(self) -> None:
         # http.client and urllib3 both come here at the end of the body, however they read it.
         self._is_reusable = (
-            self._is_plain and not self.will_close and self._is_ended() and not self._peek()
+            self._is_plain
+            and not self.will_close
+            and self._is_ended()
+            and not bytes_at_hand(self.fp, self._socket)
         )
         super()._close_conn()  # type: ignore[misc]
 
@@ -125,11 +128,3 @@ class FinalResponse(http.client.HTTPResponse):
         if isinstance(body, ChunkedBody):
             return body.is_ended and not body.is_odd
         return self.length == 0
-
-    def _peek(self) -> bytes:
-        """What has come behind the last byte read: in the file's buffer, TLS or the socket."""
-        try:
-            with without_waiting(self._socket):
-                return self.fp.peek(1)
-        except OSError:
-            return b""

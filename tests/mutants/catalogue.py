@@ -38,6 +38,9 @@ CALLERS = "tests/integration/test_callers.py"
 LIMITS = "tests/integration/test_limits.py"
 TLS = "tests/integration/test_tls.py"
 CONTENTS = "tests/unit/test_contents.py"
+CONNECTIONS = "tests/unit/test_http_connections.py"
+ANSWERS = "tests/integration/test_answers_to_requests.py"
+INTERIM = "tests/integration/test_interim_answers.py"
 QUESTIONS = "tests/unit/test_batched_questions.py"
 SCHEMA = "storage/migrations/0001_tables.sql"
 
@@ -797,6 +800,83 @@ _GUEST = (
         "SET spool_id = coalesce(%(spool_id)s, spool_id), lease_until =",
         "SET lease_until =",
         STORING,
+    ),
+    _mutant(
+        "that interim answers are passed over",
+        "storage/http/responses.py",
+        "            if not 100 <= status < 200 or status == ",
+        "            if True or status == ",
+        INTERIM,
+    ),
+    _mutant(
+        "the limit to interim answers",
+        "storage/http/responses.py",
+        "        for _ in range(INTERIM_MAX):\n",
+        "        while True:\n",
+        CONNECTIONS,
+    ),
+    _mutant(
+        "that interim answers of the bucket are passed over by the client",
+        "proto/caller/final_answers.py",
+        "            if not 100 <= status < 200 or status == ",
+        "            if True or status == ",
+        "tests/unit/test_pulling.py",
+    ),
+    _mutant(
+        "the look at a connection before it is used again",
+        "storage/http/connections.py",
+        "byte_at_hand(self.sock) is not None:",
+        "byte_at_hand(self.sock) == b'':",
+        CONNECTIONS,
+    ),
+    _mutant(
+        "the look for bytes before the first request",
+        "storage/http/connections.py",
+        "if not self._answers and byte_at_hand(",
+        "if self._answers and byte_at_hand(",
+        CONNECTIONS,
+    ),
+    _mutant(
+        "the look behind an answer",
+        "storage/http/responses.py",
+        "            and not bytes_at_hand(self.fp, self._socket)\n",
+        "",
+        CONNECTIONS,
+    ),
+    _mutant(
+        "the framing that a connection needs to be kept",
+        "storage/http/responses.py",
+        "        self._is_plain = self._has_plain_framing()\n",
+        "        self._is_plain = True\n",
+        CONNECTIONS,
+    ),
+    _mutant(
+        "that only a connection in order returns to its pool",
+        "storage/http/connections.py",
+        "        if conn is not None and not conn.is_reusable:\n",
+        "        if False:\n",
+        CONNECTIONS,
+    ),
+    _mutant(
+        "the connection of its own for a file of which no size is listed",
+        "actors/portal.py",
+        "is_fresh=not expected.listed_size_bytes",
+        "is_fresh=False",
+        ANSWERS,
+    ),
+    _mutant(
+        "the free repetition when a kept connection closes in the moment of use",
+        "actors/portal_session.py",
+        "            if not is_kept_connection_closed(error):\n",
+        "            if True:\n",
+        ANSWERS,
+    ),
+    _mutant(
+        "that a request whose answer had begun is not repeated",
+        "storage/http/responses.py",
+        "        if not first:\n",
+        "        if len(first) < 1_000:\n",
+        CONNECTIONS,
     ),
     _mutant(
         "that a store may not ask for hours",

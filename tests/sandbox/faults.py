@@ -14,6 +14,11 @@ from tests.sandbox.listing import HREF_FAULTS
 from tests.sandbox.model import Case, Document
 from tests.sandbox.replies import Reply, problem
 
+EARLY_HINTS = (
+    b"HTTP/1.1 102 Processing\r\n\r\n"
+    b"HTTP/1.1 103 Early Hints\r\nLink: </main.css>; rel=preload; as=style\r\n\r\n"
+)
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -46,6 +51,11 @@ def _cut_chunked(document: Document, _: str) -> Reply:
 
 def _chunked(document: Document, _: str) -> Reply:
     return replace(good(document), length=None, is_chunked=True)
+
+
+def _early_hints(document: Document, _: str) -> Reply:
+    """What HTTP allows (RFC 9110, 15.2), and clients take for the answer."""
+    return replace(good(document), interim=EARLY_HINTS)
 
 
 def _shorter(document: Document, _: str) -> Reply:
@@ -139,6 +149,7 @@ FILE_FAULTS: dict[str, Fault] = {
     "no-length-cut": Fault(_cut_without_length),
     "gzip": Fault(_gzipped),
     "chunked": Fault(_chunked),
+    "early-hints": Fault(_early_hints),
     "chunked-cut": Fault(_cut_chunked),
     "redirect": Fault(_redirect),
     "drip": Fault(_drip),
@@ -147,7 +158,7 @@ FILE_FAULTS: dict[str, Fault] = {
 
 def is_good_in_the_end(document: Document) -> bool:
     """Whether a client that behaves as PDPJ.md says ends with the document."""
-    if document.fault is None or document.fault == "chunked":
+    if document.fault in (None, "chunked", "early-hints"):
         return True
     return document.fault not in HREF_FAULTS and FILE_FAULTS[document.fault].times is not None
 

@@ -14,7 +14,8 @@ class Reply:
 
     `length` is what Content-Length says, true or not. Without it the body is chunked, or ends with
     the connection. `is_cut`: the connection is closed after the body as if it had broken.
-    `pause_s` is the wait after each piece of the body.
+    `pause_s` is the wait after each piece of the body. `interim` is sent as it is, with a pause of
+    its own, before the status line.
     """
 
     status: int
@@ -24,6 +25,7 @@ class Reply:
     is_chunked: bool = False
     is_cut: bool = False
     pause_s: float = 0.0
+    interim: bytes = b""
 
 
 def whole(

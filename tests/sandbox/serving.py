@@ -18,6 +18,8 @@ from tests.sandbox.replies import Reply
 
 # How soon a client is missed that hung up while it waited for an answer.
 NOTICE_S = 0.05
+# Between interim answers and the answer, as long as it takes to make one.
+INTERIM_PAUSE_S = 0.02
 
 
 class Server(ThreadingHTTPServer):
@@ -143,6 +145,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_reply(self, reply: Reply, before_end: Callable[[], None] = _nothing) -> None:
         """Send it all. `before_end` is called while the client cannot know yet that it has all."""
+        if reply.interim:
+            self.wfile.write(reply.interim)
+            self.pause(INTERIM_PAUSE_S)
         self._send_headers(reply)
         left = reply.length
         for piece in filter(None, reply.body):

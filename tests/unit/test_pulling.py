@@ -15,6 +15,7 @@ from proto import downloads_pb2 as pb
 from proto.caller.errors import PullFailed, Unavailable
 from proto.caller.fetching import Stopped
 from proto.caller.pulling import Pull, PulledFile
+from tests.byte_server import INTERIM, ByteServer, Exchange, answer
 
 BODY = bytes(range(256)) * 4_000
 SECRET = "X-Amz-Signature=planted-signature"
@@ -320,3 +321,25 @@ def test_a_url_that_leads_to_a_file_of_this_machine_is_no_url(tmp_path: Path) ->
     pull = Pull((_document(),), tmp_path / "folder", lambda _: secret.as_uri())
 
     assert "its URL is none" in _failure(pull)
+
+
+@pytest.mark.parametrize("before", INTERIM.values(), ids=list(INTERIM))
+def test_interim_answers_of_the_bucket_are_passed_over(before: bytes, tmp_path: Path) -> None:
+    # Given a bucket that cuts the first answer off, and sends more than was asked behind the rest
+    cut = len(BODY) // 2
+
+    def script(exchange: Exchange) -> None:
+        if b"\r\nRange: " in exchange.request.head:
+            rest = answer(BODY[cut:], status="206 Partial Content")
+            exchange.send(before + rest + answer(b"x" * 1_000))
+        else:
+            exchange.send(before + answer(BODY)[: cut - len(BODY)])
+        exchange.close()
+
+    with ByteServer(script) as server:
+        pulled = Pull(
+            (_document(),), tmp_path, lambda document: f"{server.url}/{document.document_id}"
+        ).run()
+
+    assert [file.path.read_bytes() for file in pulled.files] == [BODY]
+    assert len(server.requests) == 2
