@@ -2,53 +2,78 @@
 
 from __future__ import annotations
 
-from storage.database import Row, Transaction, in_list
+from typing import Any
+
+from peewee import fn
+
+from storage.database import Row, Transaction
 from storage.errors import Failure
+from storage.models import Document, Job
 from storage.states import DocumentState, sources_of
 from storage.tallies import DOCUMENTS_ENDED
 
 # What a document loses when its claim ends without a stored object.
-UNCLAIMED = (
-    "lease = NULL, lease_until = NULL, spool_id = NULL, sha256 = NULL, size_bytes = NULL, "
-    "content_type = NULL, extension = NULL"
+_OF_A_CLAIM = (
+    "lease",
+    "lease_until",
+    "spool_id",
+    "sha256",
+    "size_bytes",
+    "content_type",
+    "extension",
 )
+UNCLAIMED = ", ".join(f"{column} = NULL" for column in _OF_A_CLAIM)
 
 
 def close_rest(
     transaction: Transaction, job: Row, state: DocumentState, failure: Failure | None = None
 ) -> Row:
-    """Moves every document that is not over to `state`; the job, whose lock is held, as it is then.
+    """Move every document that is not over to `state`. Return the job's row as it then is.
 
-    Each takes a revision of its own, in the order of the case file.
+    The caller holds the job's lock. Each document takes a revision of its own, in the order of the
+    case file.
     """
-    closed = transaction.run(
-        f"""
-        UPDATE documents SET state = %(state)s, revision = %(revision)s + number, {UNCLAIMED},
-            not_before = NULL,
-            error_reason = coalesce(%(reason)s, error_reason),
-            error_message = coalesce(%(message)s, error_message),
-            error_is_retryable = coalesce(%(is_retryable)s, error_is_retryable)
-        FROM (SELECT document_id AS id, row_number() OVER (ORDER BY position) AS number
-              FROM documents WHERE job_id = %(job_id)s
-                  AND state IN ({in_list(sources_of(state))})) AS rest
-        WHERE job_id = %(job_id)s AND document_id = rest.id
-        """,
-        job_id=job["job_id"],
-        state=state,
-        revision=job["revision"],
-        reason=failure.reason if failure else None,
-        message=failure.message if failure else None,
-        is_retryable=failure.is_retryable if failure else None,
-    )
+    closed = transaction.execute(_close(job, state, failure))
     if closed:
         transaction.count(DOCUMENTS_ENDED, state, failure.reason if failure else "", by=closed)
-    counter = "failed" if state is DocumentState.FAILED else "cancelled"
-    after = transaction.only(
-        f"UPDATE jobs SET revision = revision + %(closed)s, update_time = clock_timestamp(),"
-        f" {counter}_documents = {counter}_documents + %(closed)s"
-        " WHERE job_id = %(job_id)s RETURNING *",
-        job_id=job["job_id"],
-        closed=closed,
+    counter = Job.failed_documents if state is DocumentState.FAILED else Job.cancelled_documents
+    after: Row = transaction.fetch_one(
+        Job.update(
+            {
+                Job.revision: Job.revision + closed,
+                Job.update_time: fn.clock_timestamp(),
+                counter: counter + closed,
+            }
+        )
+        .where(Job.job_id == job["job_id"])
+        .returning(Job)
+        .dicts()
     )
     transaction.changed(after["job_id"], after["revision"])
     return after
+
+
+def _close(job: Row, state: DocumentState, failure: Failure | None) -> Any:
+    number = fn.row_number().over(order_by=[Document.position])
+    rest = (
+        Document.select(Document.document_id, number.alias("number"))
+        .where(Document.job_id == job["job_id"], Document.state.in_(sources_of(state)))
+        .alias("rest")
+    )
+    changes = {
+        "state": state,
+        "revision": job["revision"] + rest.c.number,
+        "not_before": None,
+        **dict.fromkeys(_OF_A_CLAIM),
+    }
+    if failure:
+        changes |= {
+            "error_reason": failure.reason,
+            "error_message": failure.message,
+            "error_is_retryable": failure.is_retryable,
+        }
+    return (
+        Document.update(changes)
+        .from_(rest)
+        .where(Document.job_id == job["job_id"], Document.document_id == rest.c.document_id)
+    )

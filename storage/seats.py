@@ -11,6 +11,7 @@ import random
 
 from storage.database import Transaction, in_list
 from storage.errors import LimitReached
+from storage.models.job import RUNNING, Job
 from storage.states import JOB_RUNNING
 
 DRAWS = 64
@@ -30,11 +31,14 @@ DRAWN = f"""(
 
 
 def free_seat(transaction: Transaction, client: str, seats: int) -> int:
-    """A seat that nobody had a moment ago. Raises LimitReached.
+    """Return a seat that was free a moment ago. Raises LimitReached.
 
     Looks through all of them: for when most are taken.
     """
-    taken = {row["seat"] for row in transaction.all(f"{_SEATED} AND seat > 0", client=client)}
+    query = Job.select(Job.seat).where(
+        Job.client == client, Job.state.in_(RUNNING), Job.seat.is_null(False)
+    )
+    taken = {seat for (seat,) in transaction.fetch(query.tuples())}
     free = set(range(1, room(taken, seats) + 1)) - taken
     if not free:
         raise LimitReached.too_many_jobs(client, seats)
