@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import peewee
+from peewee import Case, fn
 
 from storage import reuse, turns
-from storage.database import Database, Row, Transaction, in_list
+from storage.database import Database, Row, Transaction
 from storage.ending import end_if_over
 from storage.errors import (
     FieldViolation,
@@ -20,6 +21,8 @@ from storage.errors import (
     ServiceUnavailable,
 )
 from storage.jobs import own, view
+from storage.models import Document, Job, Request, Webhook
+from storage.models.base import is_any, time_after
 from storage.objects import Objects
 from storage.records import JobView
 from storage.seats import free_seat
@@ -28,6 +31,14 @@ from storage.tallies import DOCUMENTS_ENDED, REUSED
 
 T = TypeVar("T")
 
+_OF_AN_OBJECT = (
+    Document.object_key,
+    Document.size_bytes,
+    Document.sha256,
+    Document.content_type,
+    Document.extension,
+)
+_NO_ERROR = {"error_reason": None, "error_message": None, "error_is_retryable": None}
 # How often another may be first before it is a bug.
 RACES = 5
 
@@ -122,13 +133,13 @@ def _rerun(
     reopened = _reopen(transaction, job, carried, failed, job_deadline_s, traceparent, seat)
     job = end_if_over(transaction, reopened)
     if request_id is not None:
-        transaction.run(
-            "INSERT INTO requests (client, request_id, payload_sha256, job_id)"
-            " VALUES (%(client)s, %(request_id)s, %(payload)s, %(job_id)s)",
-            client=client,
-            request_id=request_id,
-            payload=_payload_sha256(job_id),
-            job_id=job_id,
+        transaction.execute(
+            Request.insert(
+                client=client,
+                request_id=request_id,
+                payload_sha256=_payload_sha256(job_id),
+                job_id=job_id,
+            )
         )
     return view(transaction, job), True
 
@@ -138,11 +149,10 @@ def _payload_sha256(job_id: UUID) -> str:
 
 
 def _was_done(transaction: Transaction, job: Row, request_id: UUID) -> bool:
-    earlier = transaction.one(
-        "SELECT payload_sha256 FROM requests"
-        " WHERE client = %(client)s AND request_id = %(request_id)s",
-        client=job["client"],
-        request_id=request_id,
+    earlier = transaction.fetch_one(
+        Request.select(Request.payload_sha256)
+        .where(Request.client == job["client"], Request.request_id == request_id)
+        .dicts()
     )
     if earlier and earlier["payload_sha256"] != _payload_sha256(job["job_id"]):
         raise RequestIdReused(
@@ -156,11 +166,14 @@ def _require_ended(transaction: Transaction, job: Row) -> None:
         raise PreconditionFailed(
             "JOB_NOT_ENDED", "The job has not ended yet; wait for its end.", str(job["job_id"])
         )
-    running = transaction.one(
-        "SELECT job_id FROM jobs WHERE client = %(client)s AND end_time IS NULL"
-        " AND process_number = %(process_number)s",
-        client=job["client"],
-        process_number=job["process_number"],
+    running = transaction.fetch_one(
+        Job.select(Job.job_id)
+        .where(
+            Job.client == job["client"],
+            Job.process_number == job["process_number"],
+            Job.end_time.is_null(),
+        )
+        .dicts()
     )
     if running:
         raise PreconditionFailed(
@@ -184,70 +197,111 @@ def _stored_since(transaction: Transaction, job: Row, in_bucket: Mapping[str, bo
 
 
 def _carry_over(transaction: Transaction, job: Row, keys: list[str]) -> list[int]:
-    """Makes failed documents AVAILABLE as stored under `keys`, each with its own revision.
+    """Make failed documents AVAILABLE as stored under `keys`, each with its own revision.
 
-    Their sizes in bytes. No sweep deletes what is taken over: rows of other jobs have named it
-    since before the bucket was asked, and AVAILABLE is never left.
+    Return their sizes in bytes. No sweep deletes what is carried over: rows of other jobs have
+    named it since before the bucket was asked, and AVAILABLE is never left.
     """
-    rows = transaction.all(
-        f"""
-        UPDATE documents SET state = '{DocumentState.AVAILABLE}',
-            revision = %(revision)s + found.number, object_key = found.object_key,
-            size_bytes = found.size_bytes, sha256 = found.sha256,
-            content_type = found.content_type, extension = found.extension, is_reused = true,
-            failing_since = NULL,
-            error_reason = NULL, error_message = NULL, error_is_retryable = NULL
-        FROM (SELECT failed.document_id AS id,
-                  row_number() OVER (ORDER BY failed.position) AS number, stored.*
-              FROM documents AS failed CROSS JOIN LATERAL (
-                  SELECT object_key, size_bytes, sha256, content_type, extension FROM documents
-                  WHERE document_id = failed.document_id AND object_key = ANY(%(keys)s)
-                      AND state = '{DocumentState.AVAILABLE}' LIMIT 1) AS stored
-              WHERE failed.job_id = %(job_id)s
-                  AND failed.state = '{DocumentState.FAILED}') AS found
-        WHERE job_id = %(job_id)s AND document_id = found.id
-            AND state IN ({in_list(sources_of(DocumentState.AVAILABLE))})
-        RETURNING documents.size_bytes
-        """,
-        job_id=job["job_id"],
-        revision=job["revision"],
-        keys=keys,
+    found = _stored_elsewhere(job["job_id"], keys)
+    rows = transaction.fetch(
+        Document.update(
+            {
+                "state": DocumentState.AVAILABLE,
+                "revision": job["revision"] + found.c.number,
+                "is_reused": True,
+                "failing_since": None,
+                **{field.name: found.c[field.name] for field in _OF_AN_OBJECT},
+                **_NO_ERROR,
+            }
+        )
+        .from_(found)
+        .where(
+            Document.job_id == job["job_id"],
+            Document.document_id == found.c.document_id,
+            Document.state.in_(sources_of(DocumentState.AVAILABLE)),
+        )
+        .returning(Document.size_bytes)
+        .tuples()
     )
     if rows:
         transaction.count(DOCUMENTS_ENDED, DocumentState.AVAILABLE, REUSED, by=len(rows))
-    return [row["size_bytes"] for row in rows]
+    return [size_bytes for (size_bytes,) in rows]
+
+
+def _stored_elsewhere(job_id: UUID, keys: list[str]) -> Any:
+    """Return a subquery: the failed documents of a job, numbered, with what is stored of them."""
+    stored = (
+        Document.select(Document.document_id, *_OF_AN_OBJECT)
+        .where(is_any(Document.object_key, keys), Document.state == DocumentState.AVAILABLE)
+        .distinct(Document.document_id)
+        .alias("stored")
+    )
+    failed = Document.alias("failed")
+    return (
+        failed.select(
+            failed.document_id,
+            fn.row_number().over(order_by=[failed.position]).alias("number"),
+            *(stored.c[field.name] for field in _OF_AN_OBJECT),
+        )
+        .join(stored, on=failed.document_id == stored.c.document_id)
+        .where(failed.job_id == job_id, failed.state == DocumentState.FAILED)
+        .alias("found")
+    )
 
 
 def _reset_documents(transaction: Transaction, job: Row, revision: int) -> int:
-    """Makes the failed documents PENDING, each with its own revision after `revision`; how many.
+    """Make the failed documents PENDING, each with its own revision after `revision`.
 
-    One without a link that may be asked stays failed.
+    Return how many. A document without a link that may be requested stays failed.
     """
-    return transaction.run(
-        f"""
-        UPDATE documents SET state = '{DocumentState.PENDING}', not_before = NULL,
-            revision = %(revision)s + number, href_index = 0, href_attempt_count = 0,
-            pause_count = 0, lost_lease_count = 0, failing_since = NULL
-        FROM (SELECT document_id AS id, row_number() OVER (ORDER BY position) AS number
-              FROM documents WHERE job_id = %(job_id)s AND hrefs <> '{{}}'
-                  AND state = '{DocumentState.FAILED}') AS failed
-        WHERE job_id = %(job_id)s AND document_id = failed.id
-        """,
-        job_id=job["job_id"],
-        revision=revision,
+    failed = (
+        Document.select(
+            Document.document_id,
+            fn.row_number().over(order_by=[Document.position]).alias("number"),
+        )
+        .where(
+            Document.job_id == job["job_id"],
+            fn.cardinality(Document.hrefs) > 0,
+            Document.state == DocumentState.FAILED,
+        )
+        .alias("failed")
+    )
+    return transaction.execute(
+        Document.update(
+            state=DocumentState.PENDING,
+            revision=revision + failed.c.number,
+            not_before=None,
+            href_index=0,
+            href_attempt_count=0,
+            pause_count=0,
+            lost_lease_count=0,
+            failing_since=None,
+        )
+        .from_(failed)
+        .where(Document.job_id == job["job_id"], Document.document_id == failed.c.document_id)
     )
 
 
 def _supersede_webhooks(transaction: Transaction, job: Row) -> None:
-    transaction.run(
-        f"""
-        UPDATE webhooks SET state = '{WebhookState.WAITING}', event_id = NULL, webhook_id = NULL,
-            attempt_count = 0, earlier_attempt_count = 0, last_status_code = 0, last_error = '',
-            delivered_time = NULL, next_attempt_time = NULL, lease = NULL, lease_until = NULL,
-            nudge_count = 0, nudge_time = NULL
-        WHERE job_id = %(job_id)s AND state IN ({in_list(sources_of(WebhookState.WAITING))})
-        """,
-        job_id=job["job_id"],
+    transaction.execute(
+        Webhook.update(
+            state=WebhookState.WAITING,
+            event_id=None,
+            webhook_id=None,
+            attempt_count=0,
+            earlier_attempt_count=0,
+            last_status_code=0,
+            last_error="",
+            delivered_time=None,
+            next_attempt_time=None,
+            lease=None,
+            lease_until=None,
+            nudge_count=0,
+            nudge_time=None,
+        ).where(
+            Webhook.job_id == job["job_id"],
+            Webhook.state.in_(sources_of(WebhookState.WAITING)),
+        )
     )
 
 
@@ -260,31 +314,40 @@ def _reopen(
     traceparent: str | None,
     seat: int | None,
 ) -> Row:
-    row = transaction.only(
-        f"""
-        UPDATE jobs SET state = '{JobState.PROCESSING}', run = run + 1,
-            revision = revision + %(carried)s + %(failed)s + 1,
-            failed_documents = failed_documents - %(carried)s - %(failed)s,
-            completed_documents = completed_documents + %(carried)s,
-            reused_documents = reused_documents + %(carried)s,
-            stored_bytes = stored_bytes + %(carried_bytes)s,
-            end_time = NULL, error_reason = NULL, error_message = NULL, error_is_retryable = NULL,
-            update_time = clock_timestamp(), nudge_count = 0, nudge_time = clock_timestamp(),
-            deadline_time = clock_timestamp() + %(deadline_s)s * interval '1 second',
-            listing_attempt_count = 0, listing_pause_count = 0, listing_lost_count = 0,
-            listing_failing_since = NULL,
-            listing_doubt_time = CASE WHEN listed_time IS NOT NULL THEN listing_doubt_time END,
-            rerun_time = clock_timestamp(), traceparent = %(traceparent)s, seat = %(seat)s
-        WHERE job_id = %(job_id)s AND state IN ({in_list(sources_of(JobState.PROCESSING))})
-        RETURNING *
-        """,
-        job_id=job["job_id"],
-        carried=len(carried),
-        carried_bytes=sum(carried),
-        failed=failed,
-        deadline_s=job_deadline_s,
-        traceparent=traceparent,
-        seat=seat,
+    now = fn.clock_timestamp()
+    row: Row = transaction.fetch_one(
+        Job.update(
+            state=JobState.PROCESSING,
+            run=Job.run + 1,
+            revision=Job.revision + len(carried) + failed + 1,
+            failed_documents=Job.failed_documents - len(carried) - failed,
+            completed_documents=Job.completed_documents + len(carried),
+            reused_documents=Job.reused_documents + len(carried),
+            stored_bytes=Job.stored_bytes + sum(carried),
+            end_time=None,
+            **_NO_ERROR,
+            update_time=now,
+            rerun_time=now,
+            deadline_time=time_after(job_deadline_s),
+            nudge_count=0,
+            nudge_time=now,
+            listing_attempt_count=0,
+            listing_pause_count=0,
+            listing_lost_count=0,
+            listing_failing_since=None,
+            # A doubt outlives the run only where the listing does.
+            listing_doubt_time=Case(
+                None, [(Job.listed_time.is_null(False), Job.listing_doubt_time)]
+            ),
+            traceparent=traceparent,
+            seat=seat,
+        )
+        .where(
+            Job.job_id == job["job_id"],
+            Job.state.in_(sources_of(JobState.PROCESSING)),
+        )
+        .returning(Job)
+        .dicts()
     )
     turns.enter(transaction, job["job_id"])
     transaction.changed(row["job_id"], row["revision"])
