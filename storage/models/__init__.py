@@ -1,9 +1,9 @@
 """Every table, as a model. Others import the models from here."""
 
 from storage.models.base import BaseModel
-from storage.models.document import Document, Spool, SweptObject
+from storage.models.document import Document, SpoolState, SweptObject
 from storage.models.job import Job, Request
-from storage.models.portal import Court, Login, Portal, Share, Slot, Turn
+from storage.models.portal import Court, PortalLogin, PortalState, Share, Slot, Turn
 from storage.models.scheduler import Leader, Worker
 from storage.models.webhook import Event, Webhook, WebhookAttempt
 
@@ -12,7 +12,7 @@ ALL: tuple[type[BaseModel], ...] = (
     Job,
     Request,
     Document,
-    Spool,
+    SpoolState,
     SweptObject,
     Event,
     Webhook,
@@ -20,9 +20,9 @@ ALL: tuple[type[BaseModel], ...] = (
     Slot,
     Turn,
     Share,
-    Portal,
+    PortalState,
     Court,
-    Login,
+    PortalLogin,
     Worker,
     Leader,
 )
@@ -35,12 +35,12 @@ __all__ = [
     "Event",
     "Job",
     "Leader",
-    "Login",
-    "Portal",
+    "PortalLogin",
+    "PortalState",
     "Request",
     "Share",
     "Slot",
-    "Spool",
+    "SpoolState",
     "SweptObject",
     "Turn",
     "Webhook",

@@ -141,7 +141,7 @@ Document.add_index(
 )
 
 
-class Spool(BaseModel):
+class SpoolState(BaseModel):
     """A spool, alive while its uploader renews the heartbeat."""
 
     spool_id = UUIDField(primary_key=True)

@@ -99,7 +99,7 @@ class Share(BaseModel):
         primary_key = CompositeKey("client", "is_bulk")
 
 
-class Portal(BaseModel):
+class PortalState(BaseModel):
     """The portal as a whole, in one row."""
 
     is_only = BooleanField(primary_key=True, constraints=[Default("true")])
@@ -147,7 +147,7 @@ class Court(BaseModel):
         constraints = checks("courts", request_s="request_s > 0")
 
 
-class Login(BaseModel):
+class PortalLogin(BaseModel):
     """The portal's token, by the login that it was got with.
 
     Tokens are encrypted; of what is configured there are fingerprints only.
