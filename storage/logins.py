@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
+
+from peewee import SQL, Case, fn
 
 from storage.ciphers import Cipher, fingerprint
 from storage.database import Database, Row, Transaction
 from storage.errors import CredentialsRefused
+from storage.models import PortalLogin
+from storage.models.base import time_after
 from storage.settings import Settings
 
 # How long a refused login is left alone, unless the credentials change.
@@ -27,28 +32,13 @@ LEASE_S = 30
 GOOD_S = 2.0
 FAILURE_CAP_S = 300
 
+# For the statements that are SQL text: as _is_refused.
 IS_REFUSED = (
     "coalesce(refused_fingerprint = %(fingerprint)s AND refused_until > clock_timestamp(), false)"
 )
-_REFUSE = (
-    f"refused_until = clock_timestamp() + {REFUSED_S} * interval '1 second',"
-    " refused_fingerprint = %(fingerprint)s, refused_reason = %(why)s"
-)
-# A hold that came of a doubt outlives a login: whether the portal takes the token is not known yet.
-_FORGIVE = ", ".join(
-    f"{name} = CASE WHEN doubtful_case IS NOT NULL THEN {name} END"
-    for name in ("refused_until", "refused_fingerprint", "refused_reason")
-)
-_ROW = f"""
-SELECT *, {IS_REFUSED} AS is_held,
-    extract(epoch FROM refused_until - clock_timestamp())::float8 AS held_for_s,
-    extract(epoch FROM access_refresh_time - clock_timestamp())::float8 AS fresh_for_s,
-    extract(epoch FROM access_expires_time - clock_timestamp())::float8 AS good_for_s,
-    extract(epoch FROM clock_timestamp() - doubt_time)::float8 AS doubted_for_s,
-    coalesce(lease_until > clock_timestamp(), false) AS is_leased,
-    coalesce(extract(epoch FROM next_login_time - clock_timestamp()), 0)::float8 AS wait_s
-FROM logins WHERE login_key = %(key)s
-"""
+_NO_REFUSAL = {"refused_until": None, "refused_fingerprint": None, "refused_reason": None}
+_NO_DOUBT = {"doubtful_case": None, "doubt_time": None}
+_NO_LEASE = {"lease": None, "lease_until": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +159,20 @@ def store(
     fresh_for_s = good_for_s - min(MARGIN_S, good_for_s / 2)
     refresh_token = grant.refresh_token
     with database.transaction() as transaction:
-        is_newest = transaction.run(
-            "UPDATE logins SET generation = generation + 1, access_token = %(access_token)s,"
-            " access_refresh_time = clock_timestamp() + %(fresh_for_s)s * interval '1 second',"
-            " access_expires_time = clock_timestamp() + %(good_for_s)s * interval '1 second',"
-            " refresh_token = %(refresh_token)s, lease = NULL, lease_until = NULL,"
-            f" failure_count = 0, {_FORGIVE}"
-            " WHERE login_key = %(key)s AND generation = %(generation)s",
-            key=login.key,
-            generation=attempt.generation,
-            access_token=cipher.encrypt(grant.access_token),
-            refresh_token=cipher.encrypt(refresh_token) if refresh_token else None,
-            fresh_for_s=fresh_for_s,
-            good_for_s=good_for_s,
+        is_newest = transaction.execute(
+            PortalLogin.update(
+                generation=PortalLogin.generation + 1,
+                access_token=cipher.encrypt(grant.access_token),
+                access_refresh_time=time_after(fresh_for_s),
+                access_expires_time=time_after(good_for_s),
+                refresh_token=cipher.encrypt(refresh_token) if refresh_token else None,
+                failure_count=0,
+                **_NO_LEASE,
+                **_forgiven(),
+            ).where(
+                PortalLogin.login_key == login.key,
+                PortalLogin.generation == attempt.generation,
+            )
         )
     return Token(grant.access_token, fresh_for_s, good_for_s) if is_newest else None
 
@@ -189,17 +180,17 @@ def store(
 def failed(
     database: Database, login: Login, attempt: Attempt, *, interval_s: float, pause_s: float | None
 ) -> None:
-    """The login was not answered: the next one waits, longer each time, or `pause_s` if longer."""
+    """Record that the login was not answered: the next one waits, longer each time, or `pause_s`
+    if that is longer.
+    """
+    waits = (FAILURE_CAP_S, interval_s * fn.power(2, fn.least(PortalLogin.failure_count, 10)))
     with database.transaction() as transaction:
-        transaction.run(
-            "UPDATE logins SET lease = NULL, lease_until = NULL, failure_count = failure_count + 1,"
-            " next_login_time = clock_timestamp() + interval '1 second' * greatest(%(pause_s)s,"
-            f" least({FAILURE_CAP_S}, %(interval_s)s * 2 ^ least(failure_count, 10)))"
-            " WHERE login_key = %(key)s AND lease = %(lease)s",
-            key=login.key,
-            lease=attempt.lease,
-            interval_s=interval_s,
-            pause_s=pause_s or 0.0,
+        transaction.execute(
+            PortalLogin.update(
+                failure_count=PortalLogin.failure_count + 1,
+                next_login_time=time_after(fn.greatest(pause_s or 0.0, fn.least(*waits))),
+                **_NO_LEASE,
+            ).where(PortalLogin.login_key == login.key, PortalLogin.lease == attempt.lease)
         )
 
 
@@ -209,16 +200,14 @@ def refused(database: Database, login: Login, attempt: Attempt, why: str) -> boo
     False: somebody else tries by now, or was let in, and nothing was changed.
     """
     with database.transaction() as transaction:
-        touched = transaction.run(
-            "UPDATE logins SET lease = NULL, lease_until = NULL, failure_count = 0,"
-            f" doubtful_case = NULL, doubt_time = NULL, {_REFUSE}"
-            " WHERE login_key = %(key)s AND generation = %(generation)s"
-            " AND (lease = %(lease)s OR lease IS NULL)",
-            key=login.key,
-            lease=attempt.lease,
-            generation=attempt.generation,
-            fingerprint=login.fingerprint,
-            why=why,
+        touched = transaction.execute(
+            PortalLogin.update(
+                failure_count=0, **_NO_LEASE, **_NO_DOUBT, **_refusal(login, why)
+            ).where(
+                PortalLogin.login_key == login.key,
+                PortalLogin.generation == attempt.generation,
+                (PortalLogin.lease == attempt.lease) | PortalLogin.lease.is_null(),
+            )
         )
     return touched > 0
 
@@ -228,11 +217,8 @@ def refuse(database: Database, login: Login, why: str) -> bool:
     with database.transaction() as transaction:
         if _locked(transaction, login)["is_held"]:
             return False
-        transaction.run(
-            f"UPDATE logins SET {_REFUSE} WHERE login_key = %(key)s",
-            key=login.key,
-            fingerprint=login.fingerprint,
-            why=why,
+        transaction.execute(
+            PortalLogin.update(_refusal(login, why)).where(PortalLogin.login_key == login.key)
         )
         return True
 
@@ -254,11 +240,10 @@ def doubt(
         if row["doubtful_case"]:
             # After a hold the first 401 is enough, whatever its case.
             return row["refused_until"] is not None or row["doubtful_case"] != process_number
-        transaction.run(
-            "UPDATE logins SET doubtful_case = %(case)s, doubt_time = clock_timestamp()"
-            " WHERE login_key = %(key)s",
-            key=login.key,
-            case=process_number,
+        transaction.execute(
+            PortalLogin.update(doubtful_case=process_number, doubt_time=fn.clock_timestamp()).where(
+                PortalLogin.login_key == login.key
+            )
         )
         return False
 
@@ -272,7 +257,7 @@ def trust(database: Database, login: Login) -> bool:
 def standing(database: Database, login: Login) -> Standing:
     """How the login stands."""
     with database.transaction() as transaction:
-        row = transaction.one(_ROW, key=login.key, fingerprint=login.fingerprint)
+        row = transaction.fetch_one(_row(login))
     if row is None:
         return Standing()
     held_for_s = row["held_for_s"] if row["is_held"] else 0.0
@@ -282,11 +267,10 @@ def standing(database: Database, login: Login) -> Standing:
 
 def hold(transaction: Transaction, login: Login) -> Hold | None:
     """What keeps everything from the portal right now, if the login is refused."""
-    row = transaction.one(
-        "SELECT refused_reason, refused_until FROM logins"
-        f" WHERE login_key = %(key)s AND {IS_REFUSED}",
-        key=login.key,
-        fingerprint=login.fingerprint,
+    row = transaction.fetch_one(
+        PortalLogin.select(PortalLogin.refused_reason, PortalLogin.refused_until)
+        .where(PortalLogin.login_key == login.key, _is_refused(login))
+        .dicts()
     )
     return Hold(row["refused_reason"], row["refused_until"]) if row else None
 
@@ -308,35 +292,74 @@ def troubles(database: Database, login: Login) -> list[str]:
     return [found.reason] if found else []
 
 
-def _locked(transaction: Transaction, login: Login) -> Row:
-    values = {"key": login.key, "fingerprint": login.fingerprint}
-    row = transaction.one(f"{_ROW} FOR UPDATE", **values)
-    if row is None:
-        transaction.run(
-            "INSERT INTO logins (login_key) VALUES (%(key)s) ON CONFLICT DO NOTHING", key=login.key
+def _is_refused(login: Login) -> Any:
+    return (PortalLogin.refused_fingerprint == login.fingerprint) & (
+        PortalLogin.refused_until > fn.clock_timestamp()
+    )
+
+
+def _seconds(interval: Any) -> Any:
+    return fn.date_part("epoch", interval)
+
+
+def _row(login: Login) -> Any:
+    """Return the query for the row of a login and what follows from it at this moment."""
+    now = fn.clock_timestamp()
+    return (
+        PortalLogin.select(
+            PortalLogin,
+            fn.coalesce(_is_refused(login), SQL("false")).alias("is_held"),
+            _seconds(PortalLogin.refused_until - now).alias("held_for_s"),
+            _seconds(PortalLogin.access_refresh_time - now).alias("fresh_for_s"),
+            _seconds(PortalLogin.access_expires_time - now).alias("good_for_s"),
+            _seconds(now - PortalLogin.doubt_time).alias("doubted_for_s"),
+            fn.coalesce(PortalLogin.lease_until > now, SQL("false")).alias("is_leased"),
+            fn.coalesce(_seconds(PortalLogin.next_login_time - now), 0.0).alias("wait_s"),
         )
-        row = transaction.only(f"{_ROW} FOR UPDATE", **values)
+        .where(PortalLogin.login_key == login.key)
+        .dicts()
+    )
+
+
+def _locked(transaction: Transaction, login: Login) -> Row:
+    row: Row | None = transaction.fetch_one(_row(login).for_update())
+    if row is None:
+        transaction.execute(PortalLogin.insert(login_key=login.key).on_conflict_ignore())
+        return _locked(transaction, login)
     return row
 
 
 def _lease(transaction: Transaction, login: Login, attempt: Attempt, interval_s: float) -> None:
-    transaction.run(
-        "UPDATE logins SET lease = %(lease)s,"
-        f" lease_until = clock_timestamp() + {LEASE_S} * interval '1 second',"
-        " next_login_time = clock_timestamp() + %(interval_s)s * interval '1 second'"
-        " WHERE login_key = %(key)s",
-        key=login.key,
-        lease=attempt.lease,
-        interval_s=interval_s,
+    transaction.execute(
+        PortalLogin.update(
+            lease=attempt.lease,
+            lease_until=time_after(LEASE_S),
+            next_login_time=time_after(interval_s),
+        ).where(PortalLogin.login_key == login.key)
     )
 
 
+def _refusal(login: Login, why: str) -> dict[str, Any]:
+    return {
+        "refused_until": time_after(REFUSED_S),
+        "refused_fingerprint": login.fingerprint,
+        "refused_reason": why,
+    }
+
+
+def _forgiven() -> dict[str, Any]:
+    """Return the end of a refusal, unless it came of a doubt: such a refusal outlives a login,
+    since it is not known yet whether the portal takes the token.
+    """
+    is_doubted = PortalLogin.doubtful_case.is_null(False)
+    return {name: Case(None, [(is_doubted, getattr(PortalLogin, name))]) for name in _NO_REFUSAL}
+
+
 def _trust(transaction: Transaction, login: Login) -> bool:
-    touched = transaction.run(
-        "UPDATE logins SET doubtful_case = NULL, doubt_time = NULL, refused_until = NULL,"
-        " refused_fingerprint = NULL, refused_reason = NULL"
-        " WHERE login_key = %(key)s AND doubtful_case IS NOT NULL",
-        key=login.key,
+    touched = transaction.execute(
+        PortalLogin.update(**_NO_DOUBT, **_NO_REFUSAL).where(
+            PortalLogin.login_key == login.key, PortalLogin.doubtful_case.is_null(False)
+        )
     )
     return touched > 0
 

@@ -71,6 +71,6 @@ def is_any(field: Any, values: Collection[Any]) -> Any:
     return field == peewee.fn.ANY(peewee.Value(list(values), converter=False, unpack=False))
 
 
-def time_after(seconds: float) -> Any:
-    """Return the moment in so many seconds, by the clock of the database."""
-    return peewee.fn.clock_timestamp() + peewee.SQL("%s * interval '1 second'", (seconds,))
+def time_after(seconds: Any) -> Any:
+    """Return the moment in so many seconds, a number or SQL, by the clock of the database."""
+    return peewee.fn.clock_timestamp() + peewee.fn.make_interval(0, 0, 0, 0, 0, 0, seconds)

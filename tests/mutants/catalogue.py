@@ -1166,8 +1166,8 @@ _LOGIN = (
     _mutant(
         "the fingerprint of what was refused",
         "storage/logins.py",
-        "refused_fingerprint = %(fingerprint)s AND refused_until > clock_timestamp()",
-        "%(fingerprint)s <> '' AND refused_until > clock_timestamp()",
+        "(PortalLogin.refused_fingerprint == login.fingerprint)",
+        "PortalLogin.refused_fingerprint.is_null(False)",
         TOKENS,
     ),
     _mutant(
@@ -1187,10 +1187,10 @@ _LOGIN = (
     _mutant(
         "the care that nothing older is kept",
         "storage/logins.py",
-        '            f" failure_count = 0, {_FORGIVE}"\n'
-        '            " WHERE login_key = %(key)s AND generation = %(generation)s",',
-        '            f" failure_count = 0, {_FORGIVE}"\n'
-        '            " WHERE login_key = %(key)s AND generation >= %(generation)s",',
+        "                PortalLogin.generation == attempt.generation,\n            )\n        )\n"
+        "    return Token(",
+        "                PortalLogin.generation >= attempt.generation,\n            )\n        )\n"
+        "    return Token(",
         TOKENS,
     ),
     _mutant(
