@@ -9,12 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from peewee import fn
+
 from storage import claims, turns
 from storage.claims import ABANDONED, SPOOL_DEAD_S, Held
 from storage.closing import close_rest
 from storage.database import Database, Row, in_list
 from storage.ending import end, end_if_over
 from storage.errors import Failure, LeaseLost
+from storage.models import Document, Job, SpoolState
+from storage.models.base import is_any
+from storage.models.job import RUNNING as _RUNNING
 from storage.spool import NOWHERE
 from storage.states import JOB_RUNNING, DocumentState, JobState, WebhookState
 
@@ -153,23 +158,24 @@ def _take_back(database: Database, row: Row) -> bool:
 
 
 def time_out(database: Database) -> list[UUID]:
-    """Ends the jobs whose time is over: what is left fails with TIMEOUT."""
+    """End the jobs whose time is over: what is left fails with TIMEOUT. Return their ids."""
+    query = (
+        Job.select(Job.job_id)
+        .where(Job.state.in_(_RUNNING), Job.deadline_time < fn.clock_timestamp())
+        .limit(BATCH)
+        .tuples()
+    )
     with database.transaction() as transaction:
-        rows = transaction.all(
-            f"SELECT job_id FROM jobs WHERE state IN ({RUNNING})"
-            f" AND deadline_time < clock_timestamp() LIMIT {BATCH}"
-        )
-    for row in rows:
-        _time_out(database, row["job_id"])
-    return [row["job_id"] for row in rows]
+        ids = [job_id for (job_id,) in transaction.fetch(query)]
+    for job_id in ids:
+        _time_out(database, job_id)
+    return ids
 
 
 def _time_out(database: Database, job_id: UUID) -> None:
+    still_running = Job.select().where(Job.job_id == job_id, Job.end_time.is_null())
     with database.transaction() as transaction:
-        job = transaction.one(
-            "SELECT * FROM jobs WHERE job_id = %(job_id)s AND end_time IS NULL FOR UPDATE",
-            job_id=job_id,
-        )
+        job = transaction.fetch_one(still_running.for_update().dicts())
         if job is None:
             return
         if job["total_documents"] is None:
@@ -179,13 +185,17 @@ def _time_out(database: Database, job_id: UUID) -> None:
 
 
 def finish_idle(database: Database) -> list[UUID]:
-    """Ends running jobs with nothing left to do. None should exist; if one does, it must end."""
+    """End running jobs with nothing left to do. None should exist; if one does, it must end."""
+    ended = Job.completed_documents + Job.failed_documents + Job.cancelled_documents
+    query = (
+        Job.select()
+        .where(Job.state.in_(_RUNNING), Job.total_documents <= ended)
+        .limit(BATCH)
+        .for_update(skip_locked=True)
+        .dicts()
+    )
     with database.transaction() as transaction:
-        rows = transaction.all(
-            f"SELECT * FROM jobs WHERE state IN ({RUNNING}) AND total_documents <="
-            " completed_documents + failed_documents + cancelled_documents"
-            f" LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
-        )
+        rows: list[Row] = transaction.fetch(query)
         for row in rows:
             end_if_over(transaction, row)
     return [row["job_id"] for row in rows]
@@ -212,15 +222,14 @@ def mend_turns(database: Database) -> int:
 
 
 def beat(database: Database, spool_id: UUID, trouble: str) -> None:
-    """Says that this spool's uploader is alive, and why the spool takes no more files, if so."""
+    """Record that this spool's uploader is alive, and why the spool takes no more files, if so."""
+    now = fn.clock_timestamp()
+    query = SpoolState.insert(spool_id=spool_id, heartbeat_time=now, trouble=trouble).on_conflict(
+        conflict_target=[SpoolState.spool_id],
+        update={SpoolState.heartbeat_time: now, SpoolState.trouble: trouble},
+    )
     with database.transaction() as transaction:
-        transaction.run(
-            "INSERT INTO spools (spool_id, heartbeat_time, trouble)"
-            " VALUES (%(id)s, clock_timestamp(), %(trouble)s) ON CONFLICT (spool_id) DO UPDATE"
-            " SET heartbeat_time = clock_timestamp(), trouble = %(trouble)s",
-            id=spool_id,
-            trouble=trouble,
-        )
+        transaction.execute(query)
 
 
 # A spool that is alive and takes no more files.
@@ -259,9 +268,7 @@ def forget_spool(database: Database, spool_id: UUID) -> None:
 
 
 def unowned(database: Database, leases: list[UUID]) -> set[UUID]:
-    """Those of the tokens that no document row holds: their spool files can go."""
+    """Return those of the tokens that no document row holds: their spool files can go."""
+    query = Document.select(Document.lease).where(is_any(Document.lease, leases)).tuples()
     with database.single() as transaction:
-        rows = transaction.all(
-            "SELECT lease FROM documents WHERE lease = ANY(%(leases)s)", leases=leases
-        )
-    return set(leases) - {row["lease"] for row in rows}
+        return set(leases) - {lease for (lease,) in transaction.fetch(query)}

@@ -3,7 +3,7 @@
 from storage.models.base import BaseModel
 from storage.models.document import Document, SpoolState, SweptObject
 from storage.models.job import Job, Request
-from storage.models.portal import Court, PortalLogin, PortalState, Share, Slot, Turn
+from storage.models.portal import Court, PortalLogin, PortalThrottle, Share, Slot, Turn
 from storage.models.scheduler import Leader, Worker
 from storage.models.webhook import Event, Webhook, WebhookAttempt
 
@@ -20,7 +20,7 @@ ALL: tuple[type[BaseModel], ...] = (
     Slot,
     Turn,
     Share,
-    PortalState,
+    PortalThrottle,
     Court,
     PortalLogin,
     Worker,
@@ -36,7 +36,7 @@ __all__ = [
     "Job",
     "Leader",
     "PortalLogin",
-    "PortalState",
+    "PortalThrottle",
     "Request",
     "Share",
     "Slot",

@@ -99,8 +99,8 @@ class Share(BaseModel):
         primary_key = CompositeKey("client", "is_bulk")
 
 
-class PortalState(BaseModel):
-    """The portal as a whole, in one row."""
+class PortalThrottle(BaseModel):
+    """What holds back requests to the portal as a whole, in one row."""
 
     is_only = BooleanField(primary_key=True, constraints=[Default("true")])
     # Nothing is requested before.
