@@ -29,7 +29,8 @@ WORKER_LOST = Failure(
 # Never waits: who is second in the same moment is told when the first is done.
 TRY_LOCK_CASE = "pg_try_advisory_xact_lock(hashtextextended('listing ' || process_number, 0))"
 _LOCK_CASE = f"SELECT {TRY_LOCK_CASE} AS is_ours FROM jobs WHERE job_id = %(job_id)s"
-# A PENDING job becomes PROCESSING.
+# A PENDING job becomes PROCESSING. The condition with coalesce keeps PostgreSQL from reading the
+# index of all jobs that are not listed.
 CLAIM = f"""
 UPDATE jobs SET state = '{JobState.PROCESSING}',
     start_time = coalesce(start_time, clock_timestamp()),
@@ -40,10 +41,9 @@ UPDATE jobs SET state = '{JobState.PROCESSING}',
         + CASE WHEN listing_lease IS NULL THEN 0 ELSE 1 END,
     listing_lease = %(lease)s, listed_by = %(listed_by)s,
     listing_lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-WHERE job_id = %(job_id)s AND listed_time IS NULL
+WHERE job_id = %(job_id)s AND coalesce(listed_time, end_time) IS NULL
     AND (state = '{JobState.PROCESSING}'
          OR state IN ({in_list(sources_of(JobState.PROCESSING))}))
-    AND end_time IS NULL
     AND (listing_not_before IS NULL OR listing_not_before <= clock_timestamp())
     AND (listing_lease_until IS NULL OR listing_lease_until < clock_timestamp())
 """

@@ -410,7 +410,8 @@ END""",
 )
 
 # Files that the bucket holds: those that lay in the spool, and fresh ones, of which the rows were
-# not told that they were fetched.
+# not told that they were fetched. Sweeps are looked up once for each file, `is_there`, in whatever
+# order PostgreSQL joins the rest.
 STORED = Function(
     "autos_stored",
     {
@@ -449,9 +450,10 @@ BEGIN
             + ", "
             + _CONTENT.format(file="held"),
             more=", completed_documents + failed_documents + cancelled_documents AS ended,"
-            " total_documents",
-            unless="held.ended + held.number >= held.total_documents OR NOT "
-            + NOT_SWEPT.format(object_key="held.object_key", take_time="held.take_time"),
+            " total_documents, "
+            + NOT_SWEPT.format(object_key="told.object_key", take_time="told.take_time")
+            + " AS is_there",
+            unless="held.ended + held.number >= held.total_documents OR NOT held.is_there",
         )
     }, advanced AS (
             UPDATE jobs SET revision = last, update_time = clock_timestamp(),

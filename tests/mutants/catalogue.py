@@ -651,8 +651,8 @@ _TOLD = (
     _mutant(
         "that the last document of a job ends it",
         "storage/steps.py",
-        'unless="held.ended + held.number >= held.total_documents OR NOT "',
-        'unless="NOT "',
+        "held.ended + held.number >= held.total_documents OR NOT held.is_there",
+        "NOT held.is_there",
         CLAIMS,
     ),
     _mutant(

@@ -1,0 +1,89 @@
+"""Counts the rows and pages that the steps of one session read, by table and index.
+
+PostgreSQL keeps these counts for each transaction of each session. No other session, no autovacuum
+and no load of the machine changes them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from storage.database import Database, Row, Transaction
+from storage.functions import Function
+
+# Counts by relation, so far in this transaction. Reading the catalog counts for no relation of it.
+_COUNTS = """
+SELECT relname, pg_stat_get_xact_tuples_returned(oid) AS rows,
+    pg_stat_get_xact_blocks_fetched(oid) AS pages
+FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i')
+"""
+
+
+@dataclass
+class Reads:
+    """What a step read of one table or index."""
+
+    rows: int = 0
+    pages: int = 0
+
+
+@dataclass
+class Step:
+    """How often a step ran, and what all its runs together read of each relation."""
+
+    runs: int = 0
+    reads: defaultdict[str, Reads] = field(default_factory=lambda: defaultdict(Reads))
+
+
+class CountingDatabase(Database):
+    """A database over one connection that counts what each step reads through it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, max_connections=1)
+        self.steps: defaultdict[str, Step] = defaultdict(Step)
+        self.called: set[str] = set()
+        self._step = "other"
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Counts what is read meanwhile as one run of the step `name`."""
+        before, self._step = self._step, name
+        self.steps[name].runs += 1
+        try:
+            yield
+        finally:
+            self._step = before
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Does the same as the base, and counts."""
+        with super().transaction() as transaction:
+            before = _counts(transaction)
+            yield transaction
+            self._add(before, _counts(transaction))
+
+    @contextmanager
+    def single(self) -> Iterator[Transaction]:
+        """Does the same as the base, and counts."""
+        with self.transaction() as transaction:
+            yield transaction
+
+    def call(self, function: Function, **values: Any) -> list[Row]:
+        """Does the same as the base, and counts."""
+        self.called.add(function.name)
+        with self.transaction() as transaction:
+            return transaction.all(function.call, **values)
+
+    def _add(self, before: dict[str, Reads], after: dict[str, Reads]) -> None:
+        reads = self.steps[self._step].reads
+        for relation, count in after.items():
+            reads[relation].rows += count.rows - before[relation].rows
+            reads[relation].pages += count.pages - before[relation].pages
+
+
+def _counts(transaction: Transaction) -> dict[str, Reads]:
+    return {row["relname"]: Reads(row["rows"], row["pages"]) for row in transaction.all(_COUNTS)}
