@@ -23,8 +23,8 @@ setup: $(READY) ## the virtual environment, with everything pinned
 demo: $(READY) ## the main job in one command: a sandbox case, fetched, stored and told
 	@$(BIN)/python -m dev.demo
 
-run: $(READY) ## everything, kept up until Ctrl-C
-	@exec $(BIN)/python -m dev.run
+run: $(READY) ## everything, kept up until Ctrl-C; ARGS=--adopt-bucket after a restore
+	@exec $(BIN)/python -m dev.run $(ARGS)
 
 secret: $(READY) ## the key of the webhook signatures of make run
 	@$(BIN)/python -m dev.secret

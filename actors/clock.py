@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from uuid import UUID
 
 import redis
 import structlog
 
 from actors.enqueue import Messages
 from storage import repairs, tasks, webhooks
+from storage.claims import SPOOL_DEAD_S
 from storage.database import Database
 from storage.errors import ServiceUnavailable
 from storage.tasks import Asking
@@ -30,6 +33,9 @@ class Clock:
     messages: Messages
     asking: Asking
     interval_s: float
+    # For how long this clock itself must have seen a spool dead before it drops its queue.
+    retire_after_s: float = SPOOL_DEAD_S
+    _silent_since: dict[UUID, float] = field(default_factory=dict)
     # Until then nothing is taken back: holders could not renew either while PostgreSQL was away.
     _patient_until: float = 0.0
 
@@ -122,9 +128,17 @@ class Clock:
             self.messages.send_webhooks(job_id, [position])
 
     def _retire(self) -> None:
-        for spool_id in repairs.dead_spools(self.database):
-            if self.messages.drop_uploads(spool_id):
-                repairs.forget_spool(self.database, spool_id)
+        now = time.monotonic()
+        # A heartbeat may be old because PostgreSQL was away, or because it was restored.
+        self._silent_since = {
+            spool_id: self._silent_since.get(spool_id, now)
+            for spool_id in repairs.dead_spools(self.database)
+        }
+        for spool_id, since in self._silent_since.items():
+            if since == now or now - since < self.retire_after_s:
+                continue
+            drop_queue = partial(self.messages.drop_uploads, spool_id)
+            if repairs.retire_spool(self.database, spool_id, drop_queue):
                 log.warning("dead spool retired", spool_id=str(spool_id))
 
     def _mark_redis(self) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from uuid import UUID
 
 import structlog
 
-from storage import repairs
+from storage import installation, repairs
 from storage.database import Database
 from storage.errors import ServiceUnavailable
 from storage.spool import Spool
@@ -17,6 +18,14 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 BEAT_S = 5.0
 # A file younger than this may belong to a claim that is being written down right now.
 LEFTOVER_AGE_S = 60.0
+FOREIGN = (
+    "The spool's folder belongs to another installation: set SPOOL_DIR to a folder of this"
+    " installation's own."
+)
+UNKNOWN = (
+    "The spool's folder holds files that no row names, and no installation is named in it: set"
+    " SPOOL_DIR to a folder of this installation's own, or empty this one."
+)
 
 
 class Heartbeat:
@@ -26,6 +35,8 @@ class Heartbeat:
         self._database = database
         self._spool = spool
         self._told = ""
+        # What no row named when the sweep before looked.
+        self._suspects: set[UUID] = set()
 
     def start(self) -> None:
         """Beats once, then from a thread of its own."""
@@ -44,24 +55,50 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Says once that the spool is alive, and why it takes no more files, if so."""
-        trouble = self._spool.trouble()
-        if trouble != self._told:
-            log.warning("spool", trouble=trouble or "over")
-            self._told = trouble
         try:
+            trouble = self._spool.trouble() or self._foreign()
+            if trouble != self._told:
+                log.warning("spool", trouble=trouble or "over")
+                self._told = trouble
             repairs.beat(self._database, self._spool.spool_id, trouble)
         except ServiceUnavailable as error:
             log.warning("no heartbeat", part=error.part)
 
+    def _foreign(self) -> str:
+        """Why the files are not this installation's; empty if they are.
+
+        A folder without a name is taken if it is empty, or if a row names one of its files.
+        """
+        row = installation.read(self._database)
+        if row is None:
+            # Nothing is swept before `release` has run.
+            return ""
+        if not self._spool.owner():
+            there = [*self._spool.leases(older_than_s=0, now=time.time())]
+            if there and len(repairs.unowned(self._database, there)) == len(there):
+                return UNKNOWN
+            self._spool.take(row.installation_id)
+        return "" if self._spool.owner() == str(row.installation_id) else FOREIGN
+
     def sweep(self) -> None:
-        """Deletes the spool files that no row names."""
+        """Deletes the spool files that no row names, and did not name a sweep ago."""
         old = self._spool.leases(older_than_s=LEFTOVER_AGE_S, now=time.time())
+        suspects, self._suspects = self._suspects, set()
         if not old:
             return
         try:
+            if not self._may_sweep():
+                return
             unowned = repairs.unowned(self._database, list(old))
         except ServiceUnavailable:
             return
-        for lease in unowned:
+        self._suspects = unowned - suspects
+        for lease in unowned & suspects:
             log.info("leftover removed from the spool", lease=str(lease))
             old[lease].unlink(missing_ok=True)
+
+    def _may_sweep(self) -> bool:
+        row = installation.read(self._database)
+        is_ours = row is not None and self._spool.owner() == str(row.installation_id)
+        # A database that does not belong to its bucket may not know the files either.
+        return is_ours and row is not None and not row.bucket_trouble

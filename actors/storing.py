@@ -19,7 +19,7 @@ import structlog
 from actors.enqueue import Messages
 from actors.keeper import Keeper
 from actors.outage import insist
-from storage import claims, logs, repairs, sweeps, tasks, webhooks
+from storage import claims, logs, repairs, tasks, webhooks
 from storage.claims import Spooled
 from storage.database import Database
 from storage.errors import LeaseLost, RowsLocked, ServiceUnavailable, TransientError
@@ -159,7 +159,7 @@ class Storer:
             yield span
 
     def _send(self, file: Spooled, data: bytes | None, limit_s: float | None) -> Put:
-        key = object_key(
+        key = self.objects.prefix + object_key(
             file.client, file.process_number, file.document_id, file.sha256, file.extension
         )
         is_unwanted = threading.Event()
@@ -289,11 +289,8 @@ class Storer:
                 log.warning("claim taken back")
                 if put.data is not None:
                     self._let_go(file)
-                # Cancelled while it was put, say: nobody names the object, or is about to. If it
-                # cannot be deleted now, the sweep will.
-                with suppress(ServiceUnavailable):
-                    if not claims.may_be_named(self.database, file):
-                        sweeps.delete_unnamed(self.database, self.objects, [put.key])
+                # Cancelled while it was put, say. The object is the sweep's: whether it was there
+                # before, for another job, is not known here.
                 self.discard(file.lease)
             else:
                 self._told(put)

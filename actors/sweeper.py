@@ -1,44 +1,83 @@
-"""Deletes, now and then, the objects and multipart uploads that no row names."""
+"""Compares database and bucket each minute; deletes, now and then, the objects without a row."""
 
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 
 import structlog
 
-from storage import sweeps
+from storage import installation, sweeps
 from storage.database import Database
 from storage.errors import ServiceUnavailable
 from storage.objects import Objects
+from storage.sweeps import Swept
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 MIN_INTERVAL_S = 5.0
 MAX_INTERVAL_S = 3_600.0
+BEAT_S = 60.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sweeper:
-    """What sweeping needs. Any number of sweepers may run."""
+    """What sweeping needs. Any number of sweepers may run.
+
+    `age_s`: the age in seconds from which on an object may go; None: no sweep runs.
+    """
 
     database: Database
     objects: Objects
-    age_s: float
+    age_s: float | None
+    _logged_trouble: str = ""
+    _logged_spared: int = 0
+    _next_sweep: float = 0.0
 
     def start(self, stop: threading.Event) -> None:
-        """Sweeps from a thread of its own until `stop` is set: listing a bucket may take long."""
+        """Works in a thread of its own until `stop` is set: listing a bucket may take long."""
         threading.Thread(target=self._run, args=(stop,), name="sweeper", daemon=True).start()
 
     def _run(self, stop: threading.Event) -> None:
-        interval_s = min(MAX_INTERVAL_S, max(MIN_INTERVAL_S, self.age_s / 4))
-        while not stop.wait(interval_s):
+        self._next_sweep = time.monotonic() + self._interval_s
+        wait_s = 0.0
+        while not stop.wait(wait_s):
+            wait_s = min(BEAT_S, self._interval_s)
             try:
-                swept = sweeps.sweep(self.database, self.objects, age_s=self.age_s)
+                self.look()
             except ServiceUnavailable as error:
                 log.warning("sweep postponed", part=error.part)
             except Exception:
                 log.exception("sweep failed")
-            else:
-                if swept:
-                    log.info("objects without a row deleted", count=swept)
+
+    @property
+    def _interval_s(self) -> float:
+        if self.age_s is None:
+            return MAX_INTERVAL_S
+        return min(MAX_INTERVAL_S, max(MIN_INTERVAL_S, self.age_s / 4))
+
+    def look(self) -> None:
+        """Compare database and bucket, and sweep if it is time. Raises ServiceUnavailable."""
+        if trouble := installation.beat(self.database, self.objects):
+            self._log(Swept(trouble=trouble))
+            return
+        if self.age_s is None:
+            self._log(Swept())
+            return
+        if time.monotonic() < self._next_sweep:
+            return
+        # What one sweep names is not for the next one of another clock a moment later.
+        rest_s = self._interval_s / 2
+        self._next_sweep = time.monotonic() + self._interval_s
+        self._log(sweeps.sweep(self.database, self.objects, age_s=self.age_s, rest_s=rest_s))
+
+    def _log(self, swept: Swept) -> None:
+        if swept.deleted:
+            log.info("objects without a row deleted", count=swept.deleted)
+        if swept.spared and swept.spared != self._logged_spared:
+            log.info("objects older than the adoption of the bucket stay", count=swept.spared)
+        self._logged_spared = swept.spared or self._logged_spared
+        if swept.trouble != self._logged_trouble:
+            log.warning("nothing is deleted from the bucket", trouble=swept.trouble or "over")
+        self._logged_trouble = swept.trouble

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import structlog
-
 from actors.combiner import Combiner
 from actors.enqueue import Messages
 from actors.storing import Put, Storer
@@ -21,12 +19,11 @@ from storage.spool import Spool
 class _Turn:
     """A thread that asks for a file, and what it has put before.
 
-    `woken_by`: the claim whose message woke it, at first; `is_unowned`: no row names its file.
+    `woken_by`: the claim whose message woke it, at first.
     """
 
     put: Put | None = None
     woken_by: UUID | None = None
-    is_unowned: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,11 +50,6 @@ class Uploader:
         with self.turns.taking_part():
             while True:
                 file = self._next(turn)
-                if turn.is_unowned:
-                    with structlog.contextvars.bound_contextvars(
-                        job_id=str(job_id), document_id=str(document_id)
-                    ):
-                        self.storer.discard(lease)
                 if file is None:
                     return
                 put, is_there = self.storer.put(file)
@@ -91,8 +83,6 @@ class Uploader:
             most=len(turns),
             lease_s=self.lease_s,
         )
-        for turn in turns:
-            turn.is_unowned = turn.woken_by is not None and turn.woken_by not in found.owned
         if found.are_more:
             last = found.files[-1]
             self.messages.wake_uploader(

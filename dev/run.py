@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dev.run_file import RunFile
 from dev.signals import raise_at_stop_signals
@@ -16,11 +17,11 @@ SERVICE = "autos.downloads.v1.DownloadService"
 SANDBOX_CASE = "1003579-22.2025.8.26.0564"
 
 
-def main(environ: Mapping[str, str]) -> int:
+def main(environ: Mapping[str, str], release_flags: Sequence[str] = ()) -> int:
     """Serve; the exit code. 0 after a stop, 1 with one sentence if it cannot start."""
     raise_at_stop_signals(before=lambda: write_line("autos | stopping"))
     try:
-        with running_stack(environ, write_line) as stack:
+        with running_stack(environ, write_line, release_flags=shlex.join(release_flags)) as stack:
             write_line(next_steps(stack.run_file))
             while True:
                 # Not for ever: a signal in the moment before a wait does not end that wait.
@@ -76,4 +77,4 @@ def _token_first(run_file: RunFile) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.environ))
+    sys.exit(main(os.environ, sys.argv[1:]))

@@ -60,10 +60,12 @@ def running_stack(
     procfile: Path = ROOT / "Procfile",
     *,
     is_announced: bool = True,
+    release_flags: str = "",
 ) -> Iterator[Stack]:
     """Start it all, give it, stop it all: the processes first, then the servers.
 
-    Others find it by its run.json, if it `is_announced`.
+    Others find it by its run.json, if it `is_announced`. `release_flags` go behind the Procfile's
+    release command.
     Raises ConfigurationError, with nothing left running.
     """
     env = {name: value for name, value in environ.items() if value.strip()}
@@ -79,7 +81,8 @@ def running_stack(
         env |= servers.env
         Settings.from_env(env)
         commands = read_procfile(procfile)
-        _release(commands.pop("release", ""), env, write_line)
+        release = commands.pop("release", "")
+        _release(f"{release} {release_flags}" if release else "", env, write_line)
         processes = Supervisor(commands, env, ROOT, write_line)
         exit_stack.callback(processes.stop)
         processes.start()

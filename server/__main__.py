@@ -54,6 +54,7 @@ SERVICE = _DESCRIPTOR.full_name
 # The names under which health tells whether files can be fetched: see README.
 SPOOL = "autos.spool"
 PORTAL = "autos.portal"
+BUCKET = "autos.bucket"
 TROUBLE_LOOK_S = 2.0
 POOL_THREADS = 16
 GRACE_S = 5.0
@@ -134,7 +135,11 @@ async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
     await _set_health(healthy, health_pb2.HealthCheckResponse.SERVING)
     watches = [
         asyncio.create_task(watch_troubles(healthy, name, troubles))
-        for name, troubles in ((SPOOL, service.spool_troubles), (PORTAL, service.portal_troubles))
+        for name, troubles in (
+            (SPOOL, service.spool_troubles),
+            (PORTAL, service.portal_troubles),
+            (BUCKET, service.bucket_troubles),
+        )
     ]
     watches.append(asyncio.create_task(callers.keep_current()))
     log.info("serving", address=settings.grpc_listen)

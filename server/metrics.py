@@ -138,6 +138,11 @@ def families(seen: Gauges | None) -> Iterator[GaugeMetricFamily]:
         seen.webhook_oldest_s,
     )
     yield _one("autos_spools_in_trouble", "Spools that take no more files", seen.spools_in_trouble)
+    yield _one(
+        "autos_bucket_in_trouble",
+        "1 while nothing is deleted from the bucket, because rows and objects do not agree",
+        seen.is_bucket_in_trouble,
+    )
 
 
 def _one(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -26,7 +26,7 @@ from server.places import Places
 from server.readings import Readings
 from server.watch import Hub
 from server.watcher import Watcher
-from storage import documents, jobs, logins, repairs, reruns, webhooks
+from storage import documents, installation, jobs, logins, repairs, reruns, webhooks
 from storage.errors import InvalidRequest, PreconditionFailed
 from storage.queue_view import Place
 from storage.records import JobView, is_sealed
@@ -124,6 +124,10 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def spool_troubles(self) -> list[str]:
         """What is wrong with the spools that are alive."""
         return await self._run(repairs.troubles, self._parts.database)
+
+    async def bucket_troubles(self) -> list[str]:
+        """Why nothing is deleted from the bucket, while rows and objects do not agree."""
+        return await self._run(installation.troubles, self._parts.database)
 
     async def portal_troubles(self) -> list[str]:
         """Why the portal's login is refused, while it is."""

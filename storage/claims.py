@@ -335,21 +335,6 @@ def give_back(
         return _return(transaction, job, claim, delay_s=delay_s, is_lost=is_lost)
 
 
-def may_be_named(database: Database, file: Spooled) -> bool:
-    """Whether a job of the case is under way, which may have put the same object already.
-
-    Also the file's own, of which somebody else has the document now.
-    """
-    with database.single() as transaction:
-        row = transaction.one(
-            "SELECT FROM jobs WHERE client = %(client)s AND end_time IS NULL"
-            " AND process_number = %(process_number)s",
-            client=file.client,
-            process_number=file.process_number,
-        )
-    return row is not None
-
-
 def to_put_again(database: Database, file: Spooled) -> Spooled | None:
     """The same file, as taken now, so that what a sweep did before does not count; None: lost."""
     with database.single() as transaction:
@@ -528,13 +513,9 @@ def take_upload(
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Files for their upload; of those that were asked for, whose are named by a row still.
-
-    `are_more`: others wait too.
-    """
+    """Files for their upload. `are_more`: others wait too."""
 
     files: list[Spooled]
-    owned: set[UUID]
     are_more: bool
 
 
@@ -559,7 +540,6 @@ def next_uploads(
     )
     return Waiting(
         [Spooled(**row) for row in rows if row["document_id"]],
-        owned={row["lease"] for row in rows} & {*woken_by},
         are_more=any(row["lease"] is None for row in rows),
     )
 

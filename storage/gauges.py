@@ -20,7 +20,9 @@ SELECT EXISTS (SELECT FROM logins WHERE login_key = %(login_key)s AND {IS_REFUSE
     coalesce((SELECT greatest(0, extract(epoch FROM paused_until - clock_timestamp()))
         FROM portal WHERE paused_until > clock_timestamp()), 0)::float8 AS paused_s,
     least(%(at_once)s, floor((SELECT eased FROM portal)))::integer AS at_once,
-    (SELECT count(*) FROM spools WHERE {IN_TROUBLE}) AS spools_in_trouble
+    (SELECT count(*) FROM spools WHERE {IN_TROUBLE}) AS spools_in_trouble,
+    NOT EXISTS (SELECT FROM installation WHERE bucket_trouble = '' AND sweep_trouble = '')
+        AS is_bucket_in_trouble
 """
 
 _REQUESTS = f"""
@@ -93,6 +95,7 @@ class Gauges:
     webhooks_due: int
     webhook_oldest_s: float
     spools_in_trouble: int
+    is_bucket_in_trouble: bool
 
 
 def read(database: Database, limits: Limits, login: Login) -> Gauges:
@@ -124,6 +127,7 @@ def read(database: Database, limits: Limits, login: Login) -> Gauges:
         webhooks_due=hooks["due"],
         webhook_oldest_s=hooks["oldest_s"],
         spools_in_trouble=whole["spools_in_trouble"],
+        is_bucket_in_trouble=whole["is_bucket_in_trouble"],
     )
 
 

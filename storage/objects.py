@@ -40,6 +40,10 @@ NAME_CAP = 200
 FOLDER = "/documentos/"
 # The bucket may be shared: nothing else in it is ever touched.
 OUR_KEY = re.compile(r"[^/]+/processos/\d{20}/documentos/[0-9a-f-]{36}/[0-9a-f]{16}\.\w+")
+# What they answer to If-None-Match: an object that is there (or is being written), and a header
+# that they do not know.
+EXISTS = {"PreconditionFailed", "ConditionalRequestConflict"}
+UNKNOWN_TO_STORE = {"NotImplemented"}
 # What S3 and its look-alikes answer when the body is not what the signature says.
 ALTERED = {"XAmzContentSHA256Mismatch", "BadDigest", "XAmzContentChecksumMismatch"}
 
@@ -54,6 +58,8 @@ class ObjectStore:
     secret_access_key: str = field(repr=False)
     bucket: str
     region: str
+    # Before every key that is made, empty or with a slash at its end.
+    prefix: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> ObjectStore:
@@ -65,6 +71,7 @@ class ObjectStore:
             secret_access_key=settings.s3_secret_access_key,
             bucket=settings.s3_bucket,
             region=settings.s3_region,
+            prefix=settings.s3_prefix,
         )
 
     def client(self, url: str, http: urllib3.PoolManager | None = None) -> Minio:
@@ -78,6 +85,14 @@ class ObjectStore:
             region=self.region,  # without it every bucket costs a look-up
             http_client=http,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object that looks like a document, and when S3 stored it."""
+
+    key: str
+    stored_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +164,17 @@ class Objects:
         )
         self._public = store.client(store.public_url)
         self._heads = ThreadPoolExecutor(PARALLEL_HEADS, thread_name_prefix="head")
+
+    @property
+    def prefix(self) -> str:
+        """What every key begins with that is made here; it may be empty."""
+        return self._store.prefix
+
+    @property
+    def place(self) -> str:
+        """Bucket and prefix, for the beginning of a sentence."""
+        under = f" under {self._store.prefix}" if self._store.prefix else ""
+        return f"The bucket {self._store.bucket}{under}"
 
     def ensure_bucket(self) -> bool:
         """Makes the bucket if it is missing; whether it was."""
@@ -234,7 +260,7 @@ class Objects:
 
     def _listed(self, sizes: Mapping[str, int]) -> set[str]:
         """The same by listing what lies beside the keys: one request instead of hundreds."""
-        folders = {key.partition(FOLDER)[0] + FOLDER for key in sizes}
+        folders = {key.rpartition(FOLDER)[0] + FOLDER for key in sizes}
         there = set()
         with translated():
             for folder in folders:
@@ -252,13 +278,53 @@ class Objects:
                     return None
                 raise
 
-    def keys(self, before: datetime) -> Iterator[str]:
-        """The keys of documents that were stored before this moment."""
+    def documents(self) -> Iterator[StoredObject]:
+        """Return the objects below the prefix whose keys have the form of a document's."""
         with translated():
-            for item in self._minio.list_objects(self._store.bucket, recursive=True):
-                name, stored = str(item.object_name), item.last_modified
-                if stored is not None and stored < before and OUR_KEY.fullmatch(name):
-                    yield name
+            for item in self._minio.list_objects(
+                self._store.bucket, prefix=self.prefix, recursive=True
+            ):
+                key, stored = str(item.object_name), item.last_modified
+                if stored is not None and OUR_KEY.fullmatch(key, len(self.prefix)):
+                    yield StoredObject(key, stored)
+
+    def read(self, key: str) -> bytes | None:
+        """Return what a small object holds, None if it is not there."""
+        with translated():
+            try:
+                answer = self._minio.get_object(self._store.bucket, key)
+            except S3Error as error:
+                if error.code == "NoSuchKey":
+                    return None
+                raise
+            try:
+                return answer.data
+            finally:
+                answer.release_conn()
+
+    def write(self, key: str, data: bytes, *, is_new: bool = False) -> None:
+        """Write a small object. With `is_new` one that is there stays as it is.
+
+        A store that does not know If-None-Match may replace it: read it afterwards.
+        """
+        headers: dict[str, str | list[str] | tuple[str]] = {"If-None-Match": "*"} if is_new else {}
+        with translated():
+            try:
+                # minio's own call does not pass the header on.
+                self._minio._execute("PUT", self._store.bucket, key, body=data, headers=headers)
+            except S3Error as error:
+                if not is_new or error.code not in {*EXISTS, *UNKNOWN_TO_STORE}:
+                    raise
+                if error.code in UNKNOWN_TO_STORE:
+                    self.write(key, data)
+
+    def stored_time(self, key: str) -> datetime:
+        """Return when S3 stored an object, by its own clock."""
+        with translated():
+            stored = self._minio.stat_object(self._store.bucket, key).last_modified
+        if stored is None:
+            raise ServiceUnavailable("S3")
+        return stored
 
     def delete(self, keys: Sequence[str]) -> None:
         """Deletes objects; one that is gone already is no error. Tried once, for DELETE_S at most.
@@ -271,25 +337,6 @@ class Objects:
             )
             if any(error.code != "NoSuchKey" for error in errors):
                 raise ServiceUnavailable("S3")
-
-    def abort_uploads(self, before: datetime) -> int:
-        """Gives up the multipart uploads of documents begun before this moment; how many."""
-        with translated():
-            # minio keeps these two for itself; without them parts of a killed uploader stay for
-            # ever, and cost money.
-            listed = self._minio._list_multipart_uploads(self._store.bucket)
-            old = [
-                upload
-                for upload in listed.uploads
-                if OUR_KEY.fullmatch(str(upload.object_name))
-                and upload.initiated_time is not None
-                and upload.initiated_time < before
-            ]
-            for upload in old:
-                self._minio._abort_multipart_upload(
-                    self._store.bucket, str(upload.object_name), str(upload.upload_id)
-                )
-        return len(old)
 
     def url(self, key: str, *, lifetime_s: int) -> tuple[str, datetime]:
         """A presigned GET URL and when it stops working. Costs no request."""

@@ -1,16 +1,21 @@
 """`python -m storage.release`: what is done once before a release's processes start.
 
-Migrates the database and makes the bucket. Safe to run twice and by two at once.
+Migrates the database, makes the bucket, and marks it as this installation's. Safe to run twice and
+by two at once.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import closing
 
 import structlog
 
-from storage import logs
+from storage import adoption, installation, logs
+from storage.adoption import Contents
 from storage.database import Database
 from storage.errors import ConfigurationError, ServiceUnavailable
 from storage.migrate import migrate
@@ -20,26 +25,73 @@ from storage.settings import Settings
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-def release(settings: Settings) -> None:
-    """Brings database and bucket to what this release needs. Raises ServiceUnavailable."""
-    database = Database(settings.database_url, max_connections=1)
-    applied = migrate(database)
-    database.close()
-    made = Objects(ObjectStore.of(settings), max_connections=1).ensure_bucket()
+def release(
+    settings: Settings, *, adopts_bucket: bool = False, sweep_allowance: int = 0
+) -> Contents | None:
+    """Brings database and bucket to what this release needs.
+
+    `adopts_bucket` makes the bucket this installation's and returns what is in it;
+    `sweep_allowance` is how many objects without a row the next sweep may delete.
+    Raises ServiceUnavailable, ConfigurationError.
+    """
+    objects, found = Objects(ObjectStore.of(settings), max_connections=1), None
+    with closing(Database(settings.database_url, max_connections=1)) as database:
+        applied = migrate(database)
+        made = objects.ensure_bucket()
+        if adopts_bucket:
+            found = adoption.adopt(database, objects)
+        else:
+            adoption.claim(database, objects)
+        if sweep_allowance:
+            installation.allow(database, sweep_allowance)
+        if trouble := installation.disagreement(database, objects):
+            log.warning("nothing is deleted from the bucket", trouble=trouble)
     log.info("released", migrations=applied, bucket_made=made)
+    return found
 
 
-def main() -> int:
+def _told(objects: Contents) -> str:
+    return (
+        f"autos release: the bucket is this installation's now. Documents in it: {objects.there},"
+        f" of which rows name {objects.named}, and {objects.unnamed} have no row and stay."
+        f" Rows whose object is missing: {objects.missing}; outside S3_PREFIX, not looked for:"
+        f" {objects.elsewhere}."
+    )
+
+
+def _flags(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m storage.release", description=__doc__)
+    parser.add_argument(
+        "--adopt-bucket",
+        action="store_true",
+        help="after a restore: make the bucket this installation's, and print what is in it",
+    )
+    parser.add_argument(
+        "--let-sweep",
+        type=int,
+        default=0,
+        metavar="N",
+        help="let the next sweep delete up to N objects that no row names",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
     """The exit code: 0 when all is ready, 1 with one sentence when it is not."""
+    flags = _flags(argv)
     try:
         settings = Settings.from_env(os.environ)
         logs.configure(settings.log_format, process="release")
-        release(settings)
+        found = release(
+            settings, adopts_bucket=flags.adopt_bucket, sweep_allowance=max(0, flags.let_sweep)
+        )
     except (ConfigurationError, ServiceUnavailable) as error:
         print(f"autos release: {error}", file=sys.stderr)  # noqa: T201 - for the operator
         return 1
+    if found:
+        print(_told(found))  # noqa: T201 - for the operator
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -6,6 +6,7 @@ may run. Rows that somebody holds are skipped: they are alive.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -259,12 +260,21 @@ def dead_spools(database: Database) -> list[UUID]:
     return [row["spool_id"] for row in rows]
 
 
-def forget_spool(database: Database, spool_id: UUID) -> None:
-    """Forgets a dead spool; one that comes back makes itself known again."""
+def retire_spool(database: Database, spool_id: UUID, drop_queue: Callable[[], bool]) -> bool:
+    """Forget a spool that is still dead, once `drop_queue` has dropped its queue.
+
+    Returns whether that happened. No heartbeat of the spool is recorded meanwhile; one that comes
+    afterwards makes it known again.
+    """
     with database.transaction() as transaction:
-        transaction.run(
-            f"DELETE FROM spools WHERE spool_id = %(spool_id)s AND {_DEAD}", spool_id=spool_id
+        row = transaction.one(
+            f"SELECT spool_id FROM spools WHERE spool_id = %(spool_id)s AND {_DEAD} FOR UPDATE",
+            spool_id=spool_id,
         )
+        if row is None or not drop_queue():
+            return False
+        transaction.run("DELETE FROM spools WHERE spool_id = %(spool_id)s", spool_id=spool_id)
+    return True
 
 
 def unowned(database: Database, leases: list[UUID]) -> set[UUID]:

@@ -38,6 +38,7 @@ class Settings:
     s3_access_key_id: str = field(repr=False)
     s3_secret_access_key: str = field(repr=False)
     s3_bucket: str
+    s3_prefix: str
     s3_region: str
     s3_public_endpoint_url: str
     pdpj_base_url: str
@@ -82,7 +83,7 @@ class Settings:
     retry_base_ms: int
     lease_s: int
     clock_interval_ms: int
-    orphan_age_s: int
+    orphan_age_s: int | None
     log_format: str | None
     otlp_endpoint: str | None
     is_channelz_on: bool
@@ -103,6 +104,7 @@ class Settings:
             s3_access_key_id=read.given("S3_ACCESS_KEY_ID", str),
             s3_secret_access_key=read.given("S3_SECRET_ACCESS_KEY", str),
             s3_bucket=read.given("S3_BUCKET", _bucket, default="autos"),
+            s3_prefix=read.given("S3_PREFIX", _prefix, default=""),
             s3_region=read.given("S3_REGION", str, default="us-east-1"),
             s3_public_endpoint_url=read.given(
                 "S3_PUBLIC_ENDPOINT_URL", _http_url, default=s3_endpoint
@@ -165,7 +167,7 @@ class Settings:
             retry_base_ms=read.given("RETRY_BASE_MS", _whole(1, 60_000), default=1_000),
             lease_s=read.given("LEASE_S", _whole(3, 600), default=15),
             clock_interval_ms=read.given("CLOCK_INTERVAL_MS", _whole(50, 60_000), default=2_000),
-            orphan_age_s=read.given("ORPHAN_AGE_S", _whole(1, 31_536_000), default=86_400),
+            orphan_age_s=read.given("ORPHAN_AGE_S", _or_off(_whole(1, 31_536_000)), default=86_400),
             log_format=read.given("LOG_FORMAT", _one_of("json", "text"), default=None),
             otlp_endpoint=read.given("OTEL_EXPORTER_OTLP_ENDPOINT", _otlp_url, default=None),
             is_channelz_on=read.given("GRPC_CHANNELZ", _one_of("on", "off"), default="off") == "on",
@@ -258,6 +260,18 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def _or_off(parse: Callable[[str], T]) -> Callable[[str], T | None]:
+    def parse_or_off(text: str) -> T | None:
+        if text == "off":
+            return None
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise ValueError(f"{error}, or off") from error
+
+    return parse_or_off
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -354,6 +368,17 @@ def _bucket(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", text) or ".." in text:
         raise ValueError("must be 3 to 63 lower-case letters, digits, dots and hyphens")
     return text
+
+
+def _prefix(text: str) -> str:
+    parts = text.rstrip("/").split("/")
+    is_plain = all(re.fullmatch(r"[A-Za-z0-9._-]+", part) for part in parts)
+    if not is_plain or {".", ".."} & {*parts} or len(text) > 200:
+        raise ValueError(
+            "must be names of letters, digits, dots, hyphens and underscores with slashes between"
+            " them, 200 characters at most"
+        )
+    return "/".join(parts) + "/"
 
 
 def _token(text: str) -> str:

@@ -23,6 +23,8 @@ from storage.errors import PermanentError, ServiceUnavailable
 NOWHERE = UUID(int=0)
 ID_FILE = "spool.id"
 LOCK_FILE = "spool.lock"
+# Names the installation whose rows own the files.
+OWNER_FILE = "spool.installation"
 SUFFIX = ".part"
 # What is reserved for a file whose size the portal does not tell.
 UNKNOWN_SIZE_BYTES = 1024 * 1024
@@ -113,10 +115,20 @@ class Spool:
         with self._locked():
             # Empty after a power cut: then the files of the old identity are fetched again.
             if not path.exists() or not path.read_text().strip():
-                draft = path.with_suffix(".new")
-                draft.write_text(str(uuid4()))
-                draft.replace(path)
+                _replace(path, str(uuid4()))
             return UUID(path.read_text().strip())
+
+    def owner(self) -> str:
+        """Return the id of the installation whose rows own the files, empty if none is named."""
+        with suppress(FileNotFoundError):
+            return (self._folder / OWNER_FILE).read_text().strip()
+        return ""
+
+    def take(self, installation_id: UUID) -> None:
+        """Name the installation whose rows own the files, unless one is named already."""
+        with self._locked():
+            if not self.owner():
+                _replace(self._folder / OWNER_FILE, str(installation_id))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -234,6 +246,12 @@ class Spool:
             except (FileNotFoundError, ValueError):
                 continue
         return found
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(f"{path.name}.new")
+    draft.write_text(text)
+    draft.replace(path)
 
 
 def _never() -> bool:

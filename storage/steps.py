@@ -391,12 +391,6 @@ BEGIN
         RETURN NEXT;
         tokens := tokens[1:%(most)s];
     END IF;
-    RETURN QUERY SELECT owned.lease, NULL::uuid, NULL::uuid, NULL, NULL, NULL, NULL::bigint,
-            NULL, NULL, NULL, NULL::integer, NULL::timestamptz, NULL
-        FROM unnest(%(woken_by)s) AS woken(lease)
-        CROSS JOIN LATERAL (SELECT documents.lease FROM documents
-            WHERE documents.lease = woken.lease LIMIT 1) AS owned
-        WHERE owned.lease <> ALL(tokens);
     IF tokens = '{{}}' THEN RETURN; END IF;
     RETURN QUERY UPDATE documents
     SET lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'

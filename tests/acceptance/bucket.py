@@ -32,11 +32,11 @@ class Bucket:
             region=env["S3_REGION"],
         )
 
-    def keys_of_case(self, number: str) -> set[str]:
-        """Every key under a case's folder."""
+    def keys_of_case(self, number: str, prefix: str = "") -> set[str]:
+        """Every key under a case's folder, of an Autos with this S3_PREFIX."""
         digits = "".join(c for c in number if c.isdigit())
-        prefix = f"default/processos/{digits}/"
-        found = self._client.list_objects(self._name, prefix=prefix, recursive=True)
+        folder = f"{prefix}default/processos/{digits}/"
+        found = self._client.list_objects(self._name, prefix=folder, recursive=True)
         return {str(each.object_name) for each in found}
 
     def remove(self, key: str) -> None:

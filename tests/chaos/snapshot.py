@@ -12,6 +12,7 @@ import redis
 from minio import Minio
 
 from proto import downloads_pb2 as pb
+from storage.installation import MARK
 from tests.chaos.client import Client
 from tests.chaos.world import World
 from tests.sandbox.deliveries import Delivery
@@ -47,8 +48,10 @@ class Bucket:
         )
 
     def keys(self) -> set[str]:
-        """Everything that is in it."""
-        return {str(o.object_name) for o in self._client.list_objects(self._name, recursive=True)}
+        """Everything that is in it, but for what names its installation."""
+        found = self._client.list_objects(self._name, recursive=True)
+        keys = {str(each.object_name) for each in found}
+        return {key for key in keys if not key.startswith(MARK)}
 
     def open_uploads(self) -> list[str]:
         """The keys of multipart uploads that were neither completed nor aborted."""

@@ -11,11 +11,12 @@ from uuid import uuid4
 from grpc_health.v1 import health, health_pb2
 
 from actors.heartbeat import Heartbeat
-from server.__main__ import PORTAL, SPOOL, watch_troubles
-from storage import logins, repairs
+from server.__main__ import BUCKET, PORTAL, SPOOL, watch_troubles
+from storage import installation, logins, repairs
 from storage.database import Database
 from storage.logins import Login
 from storage.spool import UNKNOWN_SIZE_BYTES, Spool
+from tests.integration import scenes
 
 
 def test_a_full_spool_is_said_and_so_is_its_end(database: Database, tmp_path: Path) -> None:
@@ -44,6 +45,17 @@ def test_a_refused_login_is_said_and_so_is_its_end(database: Database) -> None:
 
     told = partial(logins.troubles, database, changed)
     assert asyncio.run(_health(PORTAL, told)) == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_bucket_that_is_not_swept_is_said_and_so_is_its_end(database: Database) -> None:
+    told = partial(installation.troubles, database)
+    assert told() == [installation.NO_ROW]
+    installation.ensure(database)
+    assert asyncio.run(_health(BUCKET, told)) == health_pb2.HealthCheckResponse.SERVING
+
+    scenes.execute(database, "UPDATE installation SET sweep_trouble = 'Too many would go.'")
+    assert told() == ["Too many would go."]
+    assert asyncio.run(_health(BUCKET, told)) == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def _health(name: str, look: Callable[[], list[str]]) -> int:

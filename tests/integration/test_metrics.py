@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from dev.deadline import until
 from server.metrics import LOOK_S, Metrics
-from storage import claims, gauges, jobs, logins, repairs
+from storage import claims, gauges, installation, jobs, logins, repairs
 from storage.database import Database
 from storage.errors import PermanentError, TooFast
 from storage.gauges import Gauges
@@ -63,6 +63,8 @@ def test_nothing_there_is_told_as_nothing(database: Database) -> None:
         webhooks_due=0,
         webhook_oldest_s=0.0,
         spools_in_trouble=0,
+        # No release has made its row.
+        is_bucket_in_trouble=True,
     )
 
 
@@ -253,7 +255,20 @@ def test_a_scrape_tells_every_gauge(database: Database) -> None:
         "autos_webhooks_due": 0,
         "autos_webhook_oldest_seconds": 0,
         "autos_spools_in_trouble": 1,
+        # No release has made its row.
+        "autos_bucket_in_trouble": 1,
     }
+
+
+def test_a_bucket_in_trouble_is_told_until_it_is_over(database: Database) -> None:
+    installation.ensure(database)
+    assert not _read(database).is_bucket_in_trouble
+
+    for trouble in ("bucket_trouble", "sweep_trouble"):
+        scenes.execute(database, f"UPDATE installation SET {trouble} = 'Too many.'")
+        assert _read(database).is_bucket_in_trouble
+        scenes.execute(database, f"UPDATE installation SET {trouble} = ''")
+    assert not _read(database).is_bucket_in_trouble
 
 
 def test_without_postgresql_a_scrape_says_so_and_nothing_else() -> None:

@@ -77,6 +77,7 @@ def _clock(database: Database, client: redis.Redis, redis_url: str) -> Clock:
         messages=messages,
         asking=replace(ASKING, lease_s=15),
         interval_s=0.05,
+        retire_after_s=0,
     )
 
 
@@ -251,10 +252,42 @@ def test_the_queue_of_a_dead_spool_is_retired_once_its_files_are_taken_back(benc
     assert bench.redis.llen(queue) == 1
     _silence(bench.database, spool_id, SPOOL_DEAD_S)
     bench.clock.tick()
+    assert bench.redis.llen(queue) == 1, "the clock has seen it dead for a moment only"
+    bench.clock.tick()
 
     assert not bench.redis.exists(queue, f"{queue}.msgs")
     spools = scenes.execute(bench.database, "SELECT FROM spools WHERE spool_id = %(i)s", i=spool_id)
     assert spools == 0
+
+
+def test_the_queue_of_a_spool_that_is_silent_for_a_moment_stays(bench: Bench) -> None:
+    # As after PostgreSQL was away, or was restored
+    spool_id = scenes.living_spool(bench.database)
+    bench.clock.messages.upload(spool_id, uuid4(), uuid4(), uuid4())
+    _silence(bench.database, spool_id, 3 * SPOOL_DEAD_S)
+    bench.clock.retire_after_s = 3_600
+
+    bench.clock.tick()
+    bench.clock.tick()
+
+    assert bench.redis.llen(f"autos:{upload_queue_of(spool_id)}") == 1
+
+
+def test_the_queue_of_a_spool_that_gives_a_sign_of_life_while_it_is_retired_stays(
+    bench: Bench,
+) -> None:
+    spool_id = scenes.living_spool(bench.database)
+    bench.clock.messages.upload(spool_id, uuid4(), uuid4(), uuid4())
+    _silence(bench.database, spool_id, SPOOL_DEAD_S)
+    assert repairs.dead_spools(bench.database) == [spool_id]
+
+    repairs.beat(bench.database, spool_id, "")
+
+    def drop() -> bool:
+        return bench.clock.messages.drop_uploads(spool_id)
+
+    assert not repairs.retire_spool(bench.database, spool_id, drop)
+    assert bench.redis.llen(f"autos:{upload_queue_of(spool_id)}") == 1
 
 
 def test_a_spool_that_never_gave_a_sign_of_life_is_dead(bench: Bench) -> None:

@@ -20,6 +20,7 @@ DATABASE = "tests/integration/test_database.py"
 BROKER = "tests/integration/test_broker.py"
 KEEPER = "tests/integration/test_keeper.py"
 MIGRATE = "tests/integration/test_migrate.py"
+ADOPTIONS = "tests/integration/test_adoption.py"
 SWEEPS = "tests/integration/test_sweeps.py"
 PORTAL = "tests/integration/test_portal.py"
 SLOTS = "tests/integration/test_slots.py"
@@ -224,11 +225,130 @@ _CLOCK = (
         SWEEPS,
     ),
     _mutant(
-        "the sweep of open multipart uploads",
+        "the look, at the beginning of a sweep, whether the bucket is this installation's",
         "storage/sweeps.py",
-        "    objects.abort_uploads(before)\n",
+        "        return Swept(trouble=trouble)\n",
+        "        pass\n",
+        ADOPTIONS,
+    ),
+    _mutant(
+        "the same look before each deletion",
+        "storage/sweeps.py",
+        "            return deleted, trouble\n",
+        "            pass\n",
+        SWEEPS,
+    ),
+    _mutant(
+        "that an object is named by an earlier sweep than the one that deletes it",
+        "storage/sweeps.py",
+        "AND find_time < %(begin)s - %(rest_s)s * interval '1 second'",
         "",
         SWEEPS,
+    ),
+    _mutant(
+        "that what has a row now was never named",
+        "storage/sweeps.py",
+        "DELETE FROM sweep_candidates WHERE see_time < %(begin)s",
+        "DELETE FROM sweep_candidates WHERE false AND see_time < %(begin)s",
+        SWEEPS,
+    ),
+    _mutant(
+        "the limit to what a sweep deletes",
+        "storage/sweeps.py",
+        '    if look.unnamed <= most:\n        return ""\n',
+        '    if look.unnamed >= 0:\n        return ""\n',
+        SWEEPS,
+    ),
+    _mutant(
+        "that what an operator allows is allowed once",
+        "storage/sweeps.py",
+        "UPDATE installation SET sweep_allowance = 0\nWHERE",
+        "UPDATE installation SET sweep_allowance = sweep_allowance\nWHERE",
+        SWEEPS,
+    ),
+    _mutant(
+        "that what was there at an adoption stays",
+        "storage/sweeps.py",
+        "found.stored_time > row.adopt_time",
+        "True",
+        ADOPTIONS,
+    ),
+    _mutant(
+        "that a note outlives a document which is under way",
+        "storage/sweeps.py",
+        "strpos(swept_objects.object_key, '/' || d.document_id || '/') > 0",
+        "false",
+        SWEEPS,
+    ),
+    _mutant(
+        "that a restored database is noticed",
+        "storage/installation.py",
+        "number > row.beat",
+        "False",
+        ADOPTIONS,
+    ),
+    _mutant(
+        "that the first mark of a bucket stays",
+        "storage/adoption.py",
+        ", is_new=True)",
+        ")",
+        ADOPTIONS,
+    ),
+    _mutant(
+        "the refusal of a bucket that belongs to another installation",
+        "storage/adoption.py",
+        "    if found != str(ours):\n",
+        "    if not found:\n",
+        ADOPTIONS,
+    ),
+    _mutant(
+        "the refusal of a bucket with documents that no row names",
+        "storage/adoption.py",
+        "if found.there and (not found.named or found.unnamed > limit(found.there)):",
+        "if found.there < 0:",
+        ADOPTIONS,
+    ),
+    _mutant(
+        "that a spool of another installation is not swept",
+        "actors/heartbeat.py",
+        "self._spool.owner() == str(row.installation_id)\n        # A",
+        "True\n        # A",
+        SWEEPS,
+    ),
+    _mutant(
+        "that no spool is swept while the database may have been restored",
+        "actors/heartbeat.py",
+        " and not row.bucket_trouble",
+        "",
+        SWEEPS,
+    ),
+    _mutant(
+        "that a spool file is seen twice before it goes",
+        "actors/heartbeat.py",
+        "unowned & suspects",
+        "unowned",
+        SWEEPS,
+    ),
+    _mutant(
+        "that a folder with files which no row names is not taken for a spool",
+        "actors/heartbeat.py",
+        "                return UNKNOWN\n",
+        "                pass\n",
+        SWEEPS,
+    ),
+    _mutant(
+        "that a clock watches a silent spool before it drops its queue",
+        "actors/clock.py",
+        "since == now or now - since < self.retire_after_s",
+        "False",
+        REPAIRS,
+    ),
+    _mutant(
+        "that a spool is still dead when its queue is dropped",
+        "storage/repairs.py",
+        "AND {_DEAD} FOR UPDATE",
+        "FOR UPDATE",
+        REPAIRS,
     ),
     _mutant(
         "the sweep of spool files without an owner",
@@ -951,7 +1071,7 @@ _GUEST = (
     _mutant(
         "the note of a sweep before it deletes",
         "storage/sweeps.py",
-        "        transaction.run(_NOTE, keys=unnamed)\n    with",
+        "        transaction.run(_NOTE, keys=going)\n    with",
         "    with",
         STORING,
     ),

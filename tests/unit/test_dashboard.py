@@ -19,7 +19,8 @@ from storage.telemetry.spool_gauges import SpoolGauges
 
 DOCS = ROOT / "docs"
 COURT, STATE = {"8.26": 1}, {"PENDING": 1}
-SEEN = Gauges(False, 0.0, 10, COURT, {"8.26": True}, {"8.26": 1.0}, STATE, 0, 0.0, STATE, 0, 0.0, 0)
+TIMES = {"8.26": 1.0}
+SEEN = Gauges(False, 0.0, 10, COURT, {"8.26": True}, TIMES, STATE, 0, 0.0, STATE, 0, 0.0, 0, False)
 PARTS = re.compile(r"_(?:bucket|sum|count)$")
 # What Prometheus itself adds.
 ADDED = {"le", "instance"}

@@ -74,6 +74,8 @@ WRONG = {
         *("whsec_" + base64.b64encode(b"k" * size).decode() for size in (0, 23, 65)),
         f"whsec_ç{SECRET}",
     ),
+    "S3_PREFIX": ("/", "a//b", "/a", "a b", "../a", "a/./b", "ação", "a" * 201),
+    "ORPHAN_AGE_S": ("0", "-1", "never", "OFF"),
     "LANES_PER_JOB": ("0", "101", "-1", "+5", "5.0", "five", "\u0665"),
     "WORKER_PROCESSES": ("0", "65"),
     "WORKER_THREADS": ("0", "257"),
@@ -327,3 +329,16 @@ def test_tls_needs_both_of_its_files() -> None:
     assert "GRPC_TLS_KEY_FILE is not set, but TLS needs it" in _problems(
         {**NEEDED, "GRPC_TLS_CLIENT_CA_FILE": "a"}
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix"),
+    [("", ""), ("autos", "autos/"), ("a/b-1/", "a/b-1/"), ("a.b/c_d", "a.b/c_d/")],
+)
+def test_a_prefix_ends_with_one_slash(text: str, prefix: str) -> None:
+    assert Settings.from_env({**NEEDED, "S3_PREFIX": text}).s3_prefix == prefix
+
+
+def test_the_sweep_can_be_switched_off() -> None:
+    assert Settings.from_env({**NEEDED, "ORPHAN_AGE_S": "off"}).orphan_age_s is None
+    assert Settings.from_env({**NEEDED, "ORPHAN_AGE_S": "60"}).orphan_age_s == 60
