@@ -379,6 +379,26 @@ CREATE TABLE leader (
     CONSTRAINT leader_lease_has_end CHECK ((holder IS NULL) = (lease_until IS NULL))
 );
 
+CREATE TABLE installation (
+    is_only_row BOOLEAN NOT NULL PRIMARY KEY DEFAULT true,
+    installation_id UUID NOT NULL,
+    beat BIGINT NOT NULL DEFAULT 0,
+    adopt_time TIMESTAMPTZ,
+    sweep_allowance BIGINT NOT NULL DEFAULT 0,
+    bucket_trouble TEXT NOT NULL DEFAULT '',
+    sweep_trouble TEXT NOT NULL DEFAULT '',
+    CONSTRAINT installation_is_one CHECK (is_only_row),
+    CONSTRAINT installation_beat_grows CHECK (beat >= 0),
+    CONSTRAINT installation_allowance_counts CHECK (sweep_allowance >= 0)
+);
+
+CREATE TABLE sweep_candidates (
+    object_key TEXT NOT NULL PRIMARY KEY,
+    find_time TIMESTAMPTZ NOT NULL,
+    see_time TIMESTAMPTZ NOT NULL,
+    CONSTRAINT sweep_candidates_seen_since_found CHECK (see_time >= find_time)
+);
+
 -- Each of these has one row.
 INSERT INTO portal DEFAULT VALUES;
 INSERT INTO leader DEFAULT VALUES;

@@ -2,6 +2,7 @@
 
 from storage.models.base import BaseModel
 from storage.models.document import Document, SpoolState, SweptObject
+from storage.models.installation import Installation, SweepCandidate
 from storage.models.job import Job, Request
 from storage.models.portal import Court, PortalLogin, PortalThrottle, Share, Slot, Turn
 from storage.models.scheduler import Leader, Worker
@@ -25,6 +26,8 @@ ALL: tuple[type[BaseModel], ...] = (
     PortalLogin,
     Worker,
     Leader,
+    Installation,
+    SweepCandidate,
 )
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "Court",
     "Document",
     "Event",
+    "Installation",
     "Job",
     "Leader",
     "PortalLogin",
@@ -41,6 +45,7 @@ __all__ = [
     "Share",
     "Slot",
     "SpoolState",
+    "SweepCandidate",
     "SweptObject",
     "Turn",
     "Webhook",
