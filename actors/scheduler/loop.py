@@ -1,0 +1,88 @@
+"""The process `scheduler`: while it leads it reads, decides and proposes, again and again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import redis
+import structlog
+
+from actors.scheduler.dispatcher import Group, plan
+from actors.scheduler.hint_channel import HintReceiver
+from actors.scheduler.leadership import Leadership
+from actors.scheduler.reader import Reader
+from actors.scheduler.scheduler_state import SchedulerState
+from storage.errors import ServiceUnavailable
+from storage.slots import Limits
+
+# Without hints or anything else that is due, a pass is made after this.
+MAX_WAIT_S = 0.25
+# After a failure of PostgreSQL or Valkey, before the next attempt.
+OUTAGE_WAIT_S = 0.5
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# Send the proposals of a pass; whether they went through does not matter.
+Propose = Callable[[Sequence[Group]], None]
+
+
+@dataclass
+class SchedulerLoop:
+    """What the scheduler needs. Any number may run; one leads.
+
+    `make_reader`: a reader for a new term. `on_pass`: called with the seconds that a pass took.
+    """
+
+    leadership: Leadership
+    hints: HintReceiver
+    make_reader: Callable[[], Reader]
+    propose: Propose
+    limits: Limits
+    on_pass: Callable[[float], None] = lambda _seconds: None
+    _is_troubled: bool = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Lead whenever this process holds the lease, until `stop` is set."""
+        self.leadership.start()
+        try:
+            while not stop.is_set():
+                term = self.leadership.await_term(MAX_WAIT_S)
+                if term is not None:
+                    self._lead(term, stop)
+        finally:
+            self.leadership.stop()
+
+    def _lead(self, term: UUID, stop: threading.Event) -> None:
+        state, reader = SchedulerState(self.limits), self.make_reader()
+        next_at: float | None = None
+        while not stop.is_set() and self.leadership.term == term:
+            try:
+                self._receive(state, reader, next_at)
+                begun = reader.clock.local()
+                reader.read_due(state)
+                planned = plan(state, reader.clock.now(), uuid4)
+                next_at = planned.next_at
+                self.propose(planned.groups)
+                self.on_pass(reader.clock.local() - begun)
+                self._is_troubled = False
+            except (ServiceUnavailable, redis.RedisError) as error:
+                self._wait_out(error, stop)
+
+    def _receive(self, state: SchedulerState, reader: Reader, next_at: float | None) -> None:
+        """Take hints, waiting no longer than until something else is due."""
+        wait_s = min(MAX_WAIT_S, reader.next_at() - reader.clock.local())
+        if next_at is not None:
+            wait_s = min(wait_s, next_at - reader.clock.now())
+        for hint in self.hints.receive(wait_s):
+            state.receive(hint, reader.clock.now())
+
+    def _wait_out(self, error: Exception, stop: threading.Event) -> None:
+        """Log an outage once, and try again in a moment."""
+        if not self._is_troubled:
+            part = error.part if isinstance(error, ServiceUnavailable) else "Valkey"
+            log.warning("scheduler waits", part=part, error=type(error).__name__)
+            self._is_troubled = True
+        stop.wait(OUTAGE_WAIT_S)

@@ -1,0 +1,59 @@
+"""Hints and their texts."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from actors.scheduler.hint_codec import decode, encode
+from actors.scheduler.hints import (
+    Begun,
+    Ended,
+    Hint,
+    JobEnded,
+    JobWanted,
+    Refused,
+    Scope,
+    SlotFreed,
+)
+from actors.scheduler.readings import JobRow
+from storage.priorities import Priority
+
+JOB = JobRow(
+    uuid4(), "client", Priority.HIGH, "8.26", "case", 17.5, slices=frozenset({uuid4(), uuid4()})
+)
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        JobWanted(JOB),
+        JobEnded(uuid4()),
+        Begun(uuid4(), uuid4(), uuid4(), (uuid4(), uuid4()), False, 12.5, None),
+        Begun(None, uuid4(), uuid4()),
+        Refused(uuid4(), uuid4(), Scope.CASE, None, True),
+        SlotFreed(uuid4(), 0.25),
+        Ended(uuid4(), uuid4(), None, (uuid4(),), (), 3.5),
+    ],
+)
+def test_a_hint_is_the_same_after_its_way_through_a_text(hint: Hint) -> None:
+    assert decode(encode(hint)) == hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        '["Begun", {}]',
+        '["Other", {"job_id": "x"}]',
+        '["JobEnded", {"job_id": 7}]',
+        '["JobWanted", {"job_id": "x"}]',
+        '["JobEnded", {"job_id": null, "more": 1}]',
+        "\xff",
+    ],
+)
+def test_what_is_no_hint_is_dropped(text: str) -> None:
+    assert decode(text) is None
