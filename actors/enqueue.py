@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 import dramatiq
 import redis
 import structlog
-from dramatiq.errors import ConnectionClosed
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from actors.fair_broker import FairBroker
+from actors.runtime import broker
+from actors.runtime.broker import NAMESPACE, BoundedPrefetchBroker
 
 LIST_QUEUE = "list"
 DOWNLOAD_QUEUE = "download"
@@ -27,8 +24,6 @@ LATELY_S = 0.1
 # A Redis that does not answer is left alone for this long: who sends may hold leases, or lead a
 # round for others.
 QUIET_S = 2.0
-# Before every key of Dramatiq's in Redis.
-NAMESPACE = "autos"
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -38,48 +33,17 @@ def upload_queue(spool_id: UUID) -> str:
     return f"upload.{spool_id}"
 
 
-def make_broker(redis_url: str, *, timeout_s: float) -> FairBroker:
-    """Dramatiq's broker on a client of our own, without the middleware that rows replace."""
-    client = redis.Redis.from_url(
-        redis_url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        # A call that waits for Redis would wait several times; what is not sent, the clock sends.
-        retry=Retry(NoBackoff(), 0),
-    )
-    broker = FairBroker(
-        client=client,
-        middleware=[],
-        namespace=NAMESPACE,
-        # A killed worker's messages come back after this. The look for them is made at every other
-        # fetch: an idle process makes one a second of each queue.
-        heartbeat_timeout=15_000,
-        maintenance_chance=500_000,
-    )
-    broker.scripts["dispatch"] = _in_dramatiqs_words(broker.scripts["dispatch"])
-    return broker
-
-
-def _in_dramatiqs_words(script: Callable[..., Any]) -> Callable[..., Any]:
-    """The script, with every trouble of Redis told as the one that Dramatiq survives everywhere.
-
-    Redis's own errors (a timeout, no memory left, a broken connection while a delayed message is
-    moved) would end the thread that takes a queue's delayed messages, for good and unnoticed.
-    """
-
-    def dispatch(**arguments: Any) -> Any:
-        try:
-            return script(**arguments)
-        except redis.RedisError as error:
-            raise ConnectionClosed(error) from error
-
-    return dispatch
+def make_broker(redis_url: str, *, timeout_s: float) -> BoundedPrefetchBroker:
+    """Return a broker that is connected to the Valkey at `redis_url`."""
+    made = broker.make_broker()
+    made.connect(redis_url, timeout_s=timeout_s)
+    return made
 
 
 class Messages:
     """Sends messages. Thread-safe."""
 
-    def __init__(self, broker: FairBroker) -> None:
+    def __init__(self, broker: BoundedPrefetchBroker) -> None:
         self._broker = broker
         # When a message was sent last, by queue.
         self._sent: dict[str, float] = {}

@@ -24,7 +24,6 @@ from actors.deadline import Watchdog
 from actors.delivery import Notifier
 from actors.download import Downloader
 from actors.enqueue import Messages, make_broker
-from actors.fair_broker import FairBroker
 from actors.heartbeat import Heartbeat
 from actors.keeper import Keeper
 from actors.listing import Lister
@@ -32,6 +31,7 @@ from actors.meter import Meter
 from actors.portal import Portal
 from actors.prober import Prober
 from actors.receiver import WebhookPoster
+from actors.runtime.broker import BoundedPrefetchBroker
 from actors.storing import Storer
 from actors.sweeper import Sweeper
 from actors.tokens import token_source
@@ -129,7 +129,7 @@ def _told(
     return signals, stack.close
 
 
-def _begin(process: str) -> tuple[Settings, FairBroker, Messages]:
+def _begin(process: str) -> tuple[Settings, BoundedPrefetchBroker, Messages]:
     settings = Settings.from_env(os.environ)
     logs.configure(settings.log_format, process=process)
     broker = make_broker(settings.redis_url, timeout_s=REDIS_TIMEOUT_S)
@@ -143,7 +143,11 @@ def _messages(settings: Settings) -> Messages:
 
 
 def _declare(
-    broker: FairBroker, messages: Messages, queue: str, name: str, work: Callable[..., None]
+    broker: BoundedPrefetchBroker,
+    messages: Messages,
+    queue: str,
+    name: str,
+    work: Callable[..., None],
 ) -> None:
     """Makes `work` the actor `name`.
 

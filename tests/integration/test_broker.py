@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from actors.enqueue import DOWNLOAD_QUEUE, QUIET_S, Messages, make_broker, upload_queue
-from actors.fair_broker import IDLE_S
+from actors.runtime.broker import IDLE_S
 from dev.deadline import until
 from dev.folder import DataFolder
 from dev.servers import EMBEDDED, Servers, start_all

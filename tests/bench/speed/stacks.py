@@ -10,7 +10,7 @@ TOP = 14
 OWN = ("(actors/", "(storage/", "(server/")
 # py-spy takes a thread that is just going to sleep for a busy one.
 # Waits for a message look busy to it as well.
-AWAITING = "FairConsumer._await_message "
+AWAITING = "BoundedPrefetchConsumer._await_message "
 WAITING = ("Condition.wait ", "Thread.run ", "_worker (concurrent", "EpollSelector.select ")
 
 

@@ -1,22 +1,27 @@
-"""Dramatiq's Redis broker, whose processes take no more messages than they have threads.
+"""Dramatiq's Redis broker with a bounded prefetch over all queues of a process, and blocking waits.
 
-Dramatiq counts what it has prefetched for each queue apart. A worker whose threads are all busy
-with downloads would still take listings, and keep them while another process idles.
-
-And it looks for messages again and again. Here an idle consumer waits at Redis, which wakes it: a
-message is taken at once, and waiting costs next to nothing.
+Dramatiq counts prefetched messages for each queue apart: a worker whose threads are all busy with
+downloads would still take listings and keep them while another process idles. And its consumers
+poll. Here an idle consumer waits at Valkey, which wakes it: a message is taken at once.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any, cast
+from uuid import uuid4
 
 import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.common import current_millis
 from dramatiq.errors import ConnectionClosed
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+# Before every key of Dramatiq's in Valkey.
+NAMESPACE = "autos"
 
 # How long a consumer waits before it shows Redis that it lives, and sees that it is to stop.
 IDLE_S = 1.0
@@ -24,10 +29,12 @@ IDLE_S = 1.0
 SHORTEST_IDLE_S = 0.005
 
 
-class FairConsumer(_RedisConsumer):
+class BoundedPrefetchConsumer(_RedisConsumer):
     """Counts the messages of all queues of its process. Delayed ones wait without a thread."""
 
-    def __init__(self, broker: FairBroker, queue_name: str, prefetch: int, _timeout: int) -> None:
+    def __init__(
+        self, broker: BoundedPrefetchBroker, queue_name: str, prefetch: int, _timeout: int
+    ) -> None:
         # Dramatiq's own waits last no time: `_wait` does instead.
         super().__init__(broker, queue_name, prefetch, 0)  # type: ignore[no-untyped-call]
         self._due_ms: dict[str, int] = {}
@@ -93,26 +100,73 @@ class FairConsumer(_RedisConsumer):
             raise ConnectionClosed(error) from error
 
 
-class FairBroker(RedisBroker):
-    """The broker of one process."""
+class BoundedPrefetchBroker(RedisBroker):
+    """The broker of one process. Made without a connection: `connect` comes after the fork."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
-        self.consumers: list[FairConsumer] = []
+        self.consumers: list[BoundedPrefetchConsumer] = []
         # One queue at a time, or two would fill the same room.
         self.fetching = threading.Lock()
         # Notified when a message of this process is done.
         self.room = threading.Condition()
 
-    @property
-    def consumer_class(self) -> type[FairConsumer]:
-        """What `consume` makes."""
-        return FairConsumer
+    def connect(self, redis_url: str, *, timeout_s: float) -> None:
+        """Use the Valkey at `redis_url`; a call fails after `timeout_s` seconds, never retried."""
+        # Acknowledgements are kept by this id: two processes must not share it.
+        self.broker_id = str(uuid4())
+        self.client = redis.Redis.from_url(
+            redis_url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            # A call that waits for Valkey would wait several times.
+            retry=Retry(NoBackoff(), 0),
+        )
+        self.scripts = {
+            name: self.client.register_script(script.script)
+            for name, script in self.scripts.items()
+        }
+        self.scripts["dispatch"] = _translate_redis_errors(self.scripts["dispatch"])
 
-    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> FairConsumer:
+    @property
+    def consumer_class(self) -> type[BoundedPrefetchConsumer]:
+        """What `consume` makes."""
+        return BoundedPrefetchConsumer
+
+    def consume(
+        self, queue_name: str, prefetch: int = 1, timeout: int = 5000
+    ) -> BoundedPrefetchConsumer:
         """A consumer of a queue; one that is started again takes the place of the old one."""
-        consumer = cast("FairConsumer", super().consume(queue_name, prefetch, timeout))
+        consumer = cast("BoundedPrefetchConsumer", super().consume(queue_name, prefetch, timeout))
         if queue_name in self.queues:
             others = [c for c in self.consumers if c.queue_name != queue_name]
             self.consumers = [*others, consumer]
         return consumer
+
+
+def make_broker() -> BoundedPrefetchBroker:
+    """Return a broker without a connection and without the middleware that rows replace."""
+    return BoundedPrefetchBroker(
+        middleware=[],
+        namespace=NAMESPACE,
+        # A killed worker's messages come back after this. The look for them is made at every other
+        # fetch: an idle process makes one a second of each queue.
+        heartbeat_timeout=15_000,
+        maintenance_chance=500_000,
+    )
+
+
+def _translate_redis_errors(script: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the script with every error of Valkey as the one that Dramatiq survives everywhere.
+
+    Redis's own errors (a timeout, no memory left, a broken connection while a delayed message is
+    moved) would end the thread that takes a queue's delayed messages, for good and unnoticed.
+    """
+
+    def dispatch(**arguments: Any) -> Any:
+        try:
+            return script(**arguments)
+        except redis.RedisError as error:
+            raise ConnectionClosed(error) from error
+
+    return dispatch
