@@ -1,0 +1,97 @@
+"""Looks for work while no scheduler proposes."""
+
+from __future__ import annotations
+
+import threading
+
+from actors.pipeline.fallback import FallbackLooks
+
+DEADLINE_S = 30.0
+
+
+class Work:
+    """Pieces of work that looks find, and how many are under way at once."""
+
+    def __init__(self, pieces: int) -> None:
+        self.left = pieces
+        self.lock = threading.Lock()
+        self.under_way = 0
+        self.most = 0
+        self.in_vain = 0
+        self.all_begun = threading.Event()
+        self.may_end = threading.Event()
+        self.done = threading.Semaphore(0)
+        self.was_vain = threading.Semaphore(0)
+        self.looks: FallbackLooks | None = None
+
+    def look(self) -> bool:
+        """Take a piece, and work on it until it may end."""
+        with self.lock:
+            if not self.left:
+                self.in_vain += 1
+                self.was_vain.release()
+                return False
+            self.left -= 1
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            if not self.left or self.under_way == 4:
+                self.all_begun.set()
+        assert self.looks
+        self.looks.found()
+        assert self.may_end.wait(DEADLINE_S)
+        with self.lock:
+            self.under_way -= 1
+        self.done.release()
+        return True
+
+
+def _started(work: Work, threads: int) -> FallbackLooks:
+    looks = FallbackLooks(
+        work.look, threads=threads, name="look", interval_s=0.01, idle_interval_s=0.05
+    )
+    work.looks = looks
+    looks.start()
+    return looks
+
+
+def test_a_look_that_found_work_lets_another_thread_look_up_to_the_limit() -> None:
+    work = Work(pieces=10)
+    looks = _started(work, threads=4)
+
+    assert work.all_begun.wait(DEADLINE_S)
+    work.may_end.set()
+    for _ in range(10):
+        assert work.done.acquire(timeout=DEADLINE_S)
+    looks.stop()
+
+    assert work.most == 4
+
+
+def test_after_the_work_is_done_one_thread_goes_on_looking() -> None:
+    work = Work(pieces=3)
+    work.may_end.set()
+    looks = _started(work, threads=4)
+    for _ in range(3):
+        assert work.done.acquire(timeout=DEADLINE_S)
+
+    for _ in range(6):
+        assert work.was_vain.acquire(timeout=DEADLINE_S)
+    with work.lock:
+        work.left = 1
+    assert work.done.acquire(timeout=DEADLINE_S)
+    looks.stop()
+
+
+def test_a_look_that_fails_does_not_end_the_looks() -> None:
+    seen = threading.Semaphore(0)
+
+    def look() -> bool:
+        seen.release()
+        raise ValueError("a bug")
+
+    looks = FallbackLooks(look, threads=2, name="look", interval_s=0.01, idle_interval_s=0.01)
+    looks.start()
+
+    for _ in range(3):
+        assert seen.acquire(timeout=DEADLINE_S)
+    looks.stop()
