@@ -7,7 +7,7 @@ before its turn because its message came first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from uuid import UUID
@@ -24,7 +24,8 @@ from actors.storing import Put, Storer
 from storage import claims, tasks, webhooks
 from storage.claims import Claim, Spooled
 from storage.database import Database
-from storage.errors import RowsLocked, ServiceUnavailable
+from storage.documents import record
+from storage.documents.record import BUSY_ROUNDS, FetchedFile, Round
 from storage.listing_claims import ListingClaim
 from storage.outcomes import Outcome
 from storage.slots import LINGER_S
@@ -53,6 +54,18 @@ class _Turn:
     is_recorded: bool = False
     asked: float = 0.0
     wakes: UUID | None = None
+    busy_rounds: int = 0
+
+    def is_next_round(self, busy: Container[UUID]) -> bool:
+        """Count a round in which another transaction held a row of what was done, if one did.
+
+        Returns whether it is recorded with the next one; after BUSY_ROUNDS it is recorded alone.
+        """
+        lease = self.done.lease if self.done else None
+        if lease not in busy:
+            return False
+        self.busy_rounds += 1
+        return self.busy_rounds < BUSY_ROUNDS
 
     @property
     def fetched(self) -> Fetched | None:
@@ -160,18 +173,22 @@ class Asker:
         Files are the usual, so they are looked for together; all else one at a time, in its turn.
         Whoever has something left to record gets nothing: it may take long, and he would hold it.
         """
+        done: Round = Round()
         if self.storer:
-            self.storer.record_all([turn.done for turn in turns if isinstance(turn.done, Put)])
-        to_put = self._spooled([turn for turn in turns if turn.fetched])
+            done = self.storer.record_all([t.done for t in turns if isinstance(t.done, Put)])
+        to_put, busy = self._spooled([turn for turn in turns if turn.fetched])
+        later = [turn for turn in turns if turn.is_next_round(done.busy | busy)]
         free = [turn for turn in turns if not turn.unrecorded]
-        if not to_put:
-            found = dict(zip(free, self._found(free), strict=True)) if free else {}
-            return [found.get(turn) for turn in turns]
-        if len(to_put) == len(free):
-            # Its slots are free, and nobody here asks for them before it has put the file.
-            free[0].wakes = to_put[free[0]].file.job_id
-        # Whatever happens to the rest must not keep these waiting: nobody renews their leases.
-        return [to_put.get(turn, None if turn.unrecorded else LATER) for turn in turns]
+        answers: dict[_Turn, Task | _ToPut | Later | None] = dict.fromkeys(later, LATER)
+        if to_put:
+            if len(to_put) == len(free):
+                # Its slots are free, and nobody here asks for them before it has put the file.
+                free[0].wakes = to_put[free[0]].file.job_id
+            # Whatever happens to the rest must not keep these waiting: nobody renews their leases.
+            answers |= {turn: to_put.get(turn, LATER) for turn in free}
+        elif free:
+            answers |= zip(free, self._found(free), strict=True)
+        return [answers.get(turn) for turn in turns]
 
     def _found(self, turns: Sequence[_Turn]) -> list[Task | Later | None]:
         begun = monotonic()
@@ -191,41 +208,34 @@ class Asker:
             turns[0].wakes = task.job_id
         return [task, *[LATER] * (len(turns) - 1)]
 
-    def _spooled(self, turns: Sequence[_Turn]) -> dict[_Turn, _ToPut]:
+    def _spooled(self, turns: Sequence[_Turn]) -> tuple[dict[_Turn, _ToPut], set[UUID]]:
         """Has the rows of files say that they were fetched; those that are to be put here.
 
-        What cannot be recorded together, each thread tries by itself.
+        And the claims whose rows another transaction holds.
         """
         by_lease = {turn.fetched.claim.lease: turn for turn in turns if turn.fetched}
-        if not by_lease:
-            return {}
-        fetched = [turn.fetched for turn in by_lease.values() if turn.fetched]
+        fetched = [turn.fetched for turn in turns if turn.fetched]
+        if not fetched:
+            return {}, set()
         in_memory = {each.claim.lease: each.data for each in fetched if each.data is not None}
-        try:
-            recorded, wakes = claims.all_spooled(
-                self.database,
-                [(each.claim, each.content) for each in fetched],
-                taken=in_memory.keys(),
-                lease_s=self.asking.lease_s,
-            )
-        except RowsLocked:
-            # Somebody holds a row of one: the others must not wait for that.
-            return {}
-        except ServiceUnavailable:
-            raise
-        except Exception:
-            log.exception("files not recorded together")
-            return {}
-        for lease in recorded:
+        done = record.record_fetched(
+            self.database,
+            [
+                FetchedFile(each.claim, each.content, each.claim.lease, each.data is not None)
+                for each in fetched
+            ],
+            lease_s=self.asking.lease_s,
+        )
+        for lease in done.recorded:
             by_lease[lease].is_recorded = True
-        waiting = [file for lease, file in recorded.items() if lease not in in_memory]
-        self.downloader.hand_over(waiting)
-        self.downloader.wake(fetched[0].claim.job_id, wakes)
-        return {
-            by_lease[lease]: _ToPut(recorded[lease], data)
+        self.downloader.hand_over([f for lease, f in done.files.items() if lease not in in_memory])
+        self.downloader.wake(fetched[0].claim.job_id, done.begins)
+        to_put = {
+            by_lease[lease]: _ToPut(done.files[lease], data)
             for lease, data in in_memory.items()
-            if lease in recorded
+            if lease in done.recorded
         }
+        return to_put, done.busy
 
     def _do(self, task: Task, *, is_late: bool) -> Fetched | Outcome | None:
         """What came of it; None: something of ours is away, and asking on would not help."""

@@ -20,6 +20,8 @@ from actors.storing import Storer
 from storage import claims, repairs, webhooks
 from storage.claims import Claim, Content, Held
 from storage.database import Database
+from storage.documents import record
+from storage.documents.record import FetchedFile
 from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
 from storage.outcomes import Outcome
 from storage.retries import RetryPolicy
@@ -47,6 +49,11 @@ class Fetched:
     content: Content
     data: bytes | None = None
     named: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def lease(self) -> UUID:
+        """The token of its claim."""
+        return self.claim.lease
 
 
 @dataclass(frozen=True)
@@ -162,14 +169,14 @@ class Downloader:
                 if fetched.data is not None:
                     self.spool.keep(claim.lease, fetched.data)
                 with self.keeper.holding(claim.lease):
-                    wakes = self._insist(
-                        lambda: claims.spooled(
-                            self.database, claim, fetched.content, spool_id=self.spool.spool_id
+                    done = self._insist(
+                        lambda: record.record_fetched(
+                            self.database,
+                            [FetchedFile(claim, fetched.content, claim.lease)],
+                            spool_id=self.spool.spool_id,
+                            waits=True,
                         )
                     )
-            except LeaseLost:
-                self._stop(claim)
-                self.messages.download_lanes(claim.job_id, 1, delay_s=LINGER_S)
             except ServiceUnavailable:
                 raise
             except Exception:
@@ -177,8 +184,12 @@ class Downloader:
                 log.exception("file not recorded")
                 self._lost(claim)
             else:
-                self.hand_over([claim])
-                self.wake(claim.job_id, wakes)
+                if done.recorded:
+                    self.hand_over([claim])
+                    self.wake(claim.job_id, done.begins)
+                else:
+                    self._stop(claim)
+                    self.messages.download_lanes(claim.job_id, 1, delay_s=LINGER_S)
 
     def hand_over(self, spooled: Sequence[Held]) -> None:
         """Wakes the uploader for files in the spool whose rows are told."""

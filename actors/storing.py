@@ -19,10 +19,12 @@ import structlog
 from actors.enqueue import Messages
 from actors.keeper import Keeper
 from actors.outage import insist
-from storage import claims, logs, repairs, tasks, webhooks
+from storage import claims, logs, repairs, webhooks
 from storage.claims import Spooled
 from storage.database import Database
-from storage.errors import LeaseLost, RowsLocked, ServiceUnavailable, TransientError
+from storage.documents import record
+from storage.documents.record import StoredFile, StoredRound
+from storage.errors import LeaseLost, ServiceUnavailable, TransientError
 from storage.objects import Objects, Upload, object_key
 from storage.outcomes import Outcome
 from storage.retries import jittered
@@ -56,6 +58,16 @@ class Put:
     data: bytes | None
     named: dict[str, Any]
     is_recorded: bool = False
+
+    @property
+    def lease(self) -> UUID:
+        """The token of its claim."""
+        return self.file.lease
+
+    @property
+    def stored(self) -> StoredFile:
+        """What its row is to be told."""
+        return StoredFile(self.file, self.key, self.file.lease if self.file.is_fresh else None)
 
 
 @dataclass
@@ -226,40 +238,28 @@ class Storer:
     def _insist(self, say: Callable[[], T]) -> T:
         return insist(say, is_stopping=self.is_stopping)
 
-    def record_all(self, put: Sequence[Put]) -> list[UUID]:
-        """Has the rows of files say that the bucket holds them; jobs whose lanes are free again.
+    def record_all(self, put: Sequence[Put]) -> StoredRound:
+        """Record in one round that the bucket holds files. What is busy stays unrecorded.
 
-        What cannot be recorded together is left to `record`. Raises ServiceUnavailable.
+        Raises ServiceUnavailable.
         """
-        by_lease = {each.file.lease: each for each in put if not each.is_recorded}
-        if not by_lease:
-            return []
-        files = [(each.file, each.key) for each in by_lease.values()]
-        try:
-            recorded = claims.all_stored(self.database, files, lanes=self.lanes)
-            self._told(*(by_lease[lease] for lease in recorded.stored))
-            for lease in recorded.last:
-                self._end(by_lease[lease])
-        except RowsLocked:
-            # Somebody holds a row of one: the others must not wait for that.
-            return []
-        except ServiceUnavailable:
-            raise
-        except Exception:
-            log.exception("files not recorded together")
-            return []
-        return list(recorded.wakes)
+        unrecorded = [each for each in put if not each.is_recorded]
+        done = record.record_stored(
+            self.database, [each.stored for each in unrecorded], lanes=self.lanes
+        )
+        self._go_on_after(done, unrecorded)
+        return done
 
-    def _end(self, put: Put) -> None:
-        """The last file of a job is recorded apart, with all that the end of the job takes."""
-        try:
-            outcome = claims.stored_last(self.database, put.file, put.key, lanes=self.lanes)
-        except (LeaseLost, ServiceUnavailable):
-            # Whoever put it finds out by itself, and holds up nobody else.
-            return
-        self._told(put)
-        with _naming(put.named):
-            self._go_on(put.file, outcome)
+    def _go_on_after(self, done: StoredRound, put: Sequence[Put]) -> None:
+        recorded = [each for each in put if each.file.lease in done.recorded]
+        self._told(*recorded)
+        last = {each.file.job_id: each for each in recorded}
+        for job_id, due in done.ended.items():
+            with _naming(last[job_id].named):
+                log.info("job ended")
+            self.messages.send_webhooks(job_id, due)
+        if done.begins and recorded:
+            self.messages.wake_lanes(recorded[0].file.job_id)
 
     def _told(self, *told: Put) -> None:
         with logs.together():
@@ -274,27 +274,34 @@ class Storer:
             put.data = None
 
     def record(self, put: Put) -> None:
-        """The same for one, however long PostgreSQL is away."""
+        """Record a file by itself, however long PostgreSQL is away."""
         file = put.file
         with _naming(put.named):
-            try:
-                with self.keeper.holding(file.lease):
-                    outcome = self._insist(
-                        lambda: claims.stored(self.database, file, put.key, lanes=self.lanes)
+            with self.keeper.holding(file.lease):
+                done = self._insist(
+                    lambda: record.record_stored(
+                        self.database, [put.stored], lanes=self.lanes, waits=True
                     )
-            except LeaseLost:
-                if again := self._put_again(put):
-                    self.record(again)
-                    return
-                log.warning("claim taken back")
-                if put.data is not None:
-                    self._let_go(file)
-                # Cancelled while it was put, say. The object is the sweep's: whether it was there
-                # before, for another job, is not known here.
-                self.discard(file.lease)
+                )
+            if done.recorded:
+                self._go_on_after(done, [put])
+                if done.freed_lanes:
+                    # Whoever waited for the lane has gone on to other jobs.
+                    self.messages.wake_lanes(file.job_id)
+            elif again := self._put_again(put):
+                self.record(again)
             else:
-                self._told(put)
-                self._go_on(file, outcome)
+                self._give_up(put)
+
+    def _give_up(self, put: Put) -> None:
+        log.warning("claim taken back")
+        if put.data is not None:
+            # The file is nowhere any more; its row may be ours after all.
+            with suppress(LeaseLost):
+                claims.give_back(self.database, put.file)
+        # Cancelled while it was put, say. The object is the sweep's: whether it was there before,
+        # for another job, is not known here.
+        self.discard(put.file.lease)
 
     def _put_again(self, put: Put) -> Put | None:
         """What is in memory is put again if a sweep has taken the object, and its row is ours."""
@@ -305,20 +312,10 @@ class Storer:
             return self._send(file, put.data, PATIENCE_S) if file else None
         return None
 
-    def _let_go(self, file: Spooled) -> None:
-        """Of a file that is nowhere any more: its slots, and its row if that is ours after all."""
-        if file.is_fresh:
-            tasks.free(self.database, file.lease)
-        with suppress(LeaseLost):
-            claims.give_back(self.database, file)
-
     def _go_on(self, file: Spooled, outcome: Outcome) -> None:
         if outcome.job_has_ended:
             log.info("job ended")
-            due = outcome.due_webhooks
-            if due is None:
-                due = webhooks.due(self.database, file.job_id)
-            self.messages.send_webhooks(file.job_id, due)
+            self.messages.send_webhooks(file.job_id, webhooks.due(self.database, file.job_id))
         if outcome.wakes:
             # A lane is free again, say. Who waited for it has gone on to other jobs.
             self.messages.wake_lanes(file.job_id)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from actors.combiner import Combiner
+from actors.combiner import LATER, Combiner, Later
 from actors.enqueue import Messages
 from actors.storing import Put, Storer
 from storage import claims
 from storage.claims import Spooled
 from storage.database import Database
+from storage.documents.record import BUSY_ROUNDS, StoredRound
 from storage.spool import Spool
 
 
@@ -19,11 +20,13 @@ from storage.spool import Spool
 class _Turn:
     """A thread that asks for a file, and what it has put before.
 
-    `woken_by`: the claim whose message woke it, at first.
+    `woken_by`: the claim whose message woke it, at first. `busy_rounds`: how many rounds in a row
+    another transaction held a row of what was put.
     """
 
     put: Put | None = None
     woken_by: UUID | None = None
+    busy_rounds: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,16 +73,29 @@ class Uploader:
             if turn.put and not turn.put.is_recorded:
                 self.storer.record(turn.put)
 
-    def _round(self, turns: Sequence[_Turn]) -> list[Spooled | None]:
+    def _round(self, turns: Sequence[_Turn]) -> list[Spooled | Later | None]:
         """Records what was put, then takes files for all of these."""
-        for job_id in self.storer.record_all([turn.put for turn in turns if turn.put])[:1]:
+        done = self.storer.record_all([turn.put for turn in turns if turn.put])
+        for job_id in [*done.freed_lanes][:1]:
             # Lanes are free again. The workers that waited for them have gone on to other jobs.
             self.messages.wake_lanes(job_id)
-        woken_by = [turn.woken_by for turn in turns if turn.woken_by]
+        free = [turn for turn in turns if not self._is_next_round(turn, done)]
+        found = iter(self._taken(free))
+        return [next(found, None) if turn in free else LATER for turn in turns]
+
+    def _is_next_round(self, turn: _Turn, done: StoredRound) -> bool:
+        if turn.put is None or turn.put.file.lease not in done.busy:
+            return False
+        turn.busy_rounds += 1
+        return turn.busy_rounds < BUSY_ROUNDS
+
+    def _taken(self, turns: Sequence[_Turn]) -> list[Spooled]:
+        if not turns:
+            return []
         found = claims.next_uploads(
             self.database,
             self.spool.spool_id,
-            woken_by=woken_by,
+            woken_by=[turn.woken_by for turn in turns if turn.woken_by],
             most=len(turns),
             lease_s=self.lease_s,
         )
@@ -88,4 +104,4 @@ class Uploader:
             self.messages.wake_uploader(
                 self.spool.spool_id, last.job_id, last.document_id, last.lease
             )
-        return [*found.files, *[None] * (len(turns) - len(found.files))]
+        return found.files

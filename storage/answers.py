@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from storage import courts, pauses, slots
+from storage import courts, pauses, slots, sql
 from storage.database import Transaction
 from storage.errors import AttemptError, TooFast, TransientError
 from storage.retries import RetryPolicy
@@ -34,11 +34,14 @@ class Verdict:
     lingers: bool = False
 
 
-def good(transaction: Transaction, lease: UUID, court: str) -> int:
-    """Any answer that shows the portal at work; how many requests more than before may begin."""
-    was_away = courts.alive(transaction, court, lease)
-    slots.free(transaction, lease)
-    return wakes(was_away=was_away, growth=int(pauses.ease(transaction)))
+def good(transaction: Transaction, slot_token: UUID) -> int:
+    """Note an answer that shows the portal at work, and free the slots of its request.
+
+    Returns how many requests more than before may begin.
+    """
+    function = sql.function("portal_answered")
+    row = transaction.only(function.call, slot_tokens=[slot_token])
+    return wakes(was_away=row["was_away"], growth=row["growth"])
 
 
 def wakes(*, was_away: bool, growth: int) -> int:
@@ -70,7 +73,7 @@ def failed(
         slots.free(transaction, lease)
         return Verdict(wait_s, failing_since=since or now)
     if error.reason != AWAY:
-        return Verdict(wakes=good(transaction, lease, court))
+        return Verdict(wakes=good(transaction, lease))
     lingers = isinstance(error, TransientError) and not error.is_answered
     (slots.linger if lingers else slots.free)(transaction, lease)
     began = since or now

@@ -7,10 +7,9 @@ counted, revisions are taken and the end is decided.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from storage import answers, slots, steps
@@ -21,9 +20,9 @@ from storage.errors import AttemptError, Failure, LeaseLost, TooFast
 from storage.outcomes import Outcome
 from storage.retries import LOST_LEASES, RetryPolicy
 from storage.spool import NOWHERE
-from storage.states import DocumentState, JobState, sources_of
-from storage.steps import CLAIM, TAKEN_LANES, lock_key
-from storage.tallies import DOCUMENTS_ENDED, JOBS_ENDED, LEASES_LOST
+from storage.states import DocumentState, sources_of
+from storage.steps import CLAIM
+from storage.tallies import DOCUMENTS_ENDED, LEASES_LOST
 
 WORKER_LOST = Failure(
     "WORKER_LOST", f"Its worker was lost {LOST_LEASES} times while fetching it.", True
@@ -213,70 +212,13 @@ def _move(
     return row
 
 
-def spooled(
-    database: Database, claim: Claim, content: Content, *, spool_id: UUID | None = None
-) -> int:
-    """The file is in the spool, whole and checked; how many requests more may begin.
-
-    May be said twice, also of a file that its row has in memory still. Raises LeaseLost.
-    """
-    recorded, wakes = all_spooled(database, [(claim, content)])
-    # A COMMIT whose answer was lost looks like this when it is said again.
-    if not recorded and not _is_laid_down(database, claim, spool_id):
-        raise LeaseLost("The claim on this document is no longer ours.")
-    return wakes
-
-
-def _is_laid_down(database: Database, claim: Claim, spool_id: UUID | None) -> bool:
-    with database.single() as transaction:
-        row = transaction.one(
-            "UPDATE documents SET spool_id = coalesce(%(spool_id)s, spool_id), lease_until ="
-            f" CASE WHEN spool_id = '{NOWHERE}' THEN NULL ELSE lease_until END"
-            f" WHERE lease = %(lease)s AND state = '{DocumentState.DOWNLOADED}'"
-            " RETURNING document_id",
-            lease=claim.lease,
-            spool_id=spool_id,
-        )
-    return row is not None
-
-
-def all_spooled(
-    database: Database,
-    files: Sequence[tuple[Claim, Content]],
-    *,
-    taken: Collection[UUID] = (),
-    lease_s: float = 0,
-) -> tuple[dict[UUID, Spooled], int]:
-    """The same for several: those that are recorded, by their leases, and how many may begin.
-
-    The files of the claims in `taken` are leased to the caller at once, for `lease_s` seconds, who
-    puts them himself. One that is not recorded was taken back, or recorded before.
-    """
-    claims, contents = zip(*files, strict=True)
-    rows = database.call(
-        steps.SPOOLED,
-        **_held(claims),
-        **_of(contents),
-        are_taken=[claim.lease in taken for claim in claims],
-        lease_s=lease_s,
-    )
-    for_others = rows.pop()
-    wakes = answers.wakes(was_away=for_others["was_away"], growth=for_others["growth"])
-    take_times = {row["lease"]: row["take_time"] for row in rows}
-    recorded = {
-        claim.lease: _spooled(claim, content, take_times[claim.lease])
-        for claim, content in files
-        if claim.lease in take_times
-    }
-    return recorded, wakes
-
-
 def fresh(claim: Claim, content: Content) -> Spooled:
     """A file to be stored before its row is told that it was fetched."""
-    return replace(_spooled(claim, content, claim.claim_time), is_fresh=True)
+    return replace(spooled_file(claim, content, claim.claim_time), is_fresh=True)
 
 
-def _spooled(claim: Claim, content: Content, take_time: datetime) -> Spooled:
+def spooled_file(claim: Claim, content: Content, take_time: datetime) -> Spooled:
+    """Return what is to be stored of a fetched file; `take_time`: when a sweep may not be later."""
     return Spooled(
         job_id=claim.job_id,
         document_id=claim.document_id,
@@ -292,24 +234,6 @@ def _spooled(claim: Claim, content: Content, take_time: datetime) -> Spooled:
         take_time=take_time,
         traceparent=claim.traceparent,
     )
-
-
-def _held(claims: Iterable[Held]) -> dict[str, list[UUID]]:
-    """The arguments of a step that name claims."""
-    job_ids, document_ids, leases = zip(
-        *((each.job_id, each.document_id, each.lease) for each in claims), strict=True
-    )
-    return {"job_ids": [*job_ids], "document_ids": [*document_ids], "leases": [*leases]}
-
-
-def _of(contents: Sequence[Content | Spooled]) -> dict[str, list[Any]]:
-    """The arguments of a step that say what is in files."""
-    return {
-        "sizes_bytes": [content.size_bytes for content in contents],
-        "sha256s": [content.sha256 for content in contents],
-        "content_types": [content.content_type for content in contents],
-        "extensions": [content.extension for content in contents],
-    }
 
 
 def _is_in(database: Database, claim: Held, state: DocumentState) -> bool:
@@ -557,113 +481,3 @@ def postpone_upload(database: Database, file: Spooled, *, spool_id: UUID, delay_
             spool_id=spool_id,
             delay_s=delay_s,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What became of files that the bucket holds, by their leases.
-
-    `stored`: AVAILABLE now. `last`: of their jobs, and not recorded yet: `stored_last` does.
-    Those in neither are no longer ours. `wakes`: how many lanes are free of jobs that had all of
-    them taken. `begins`: how many requests more may begin, after the answers that were good.
-    """
-
-    stored: set[UUID]
-    last: set[UUID]
-    wakes: dict[UUID, int]
-    begins: int
-
-
-def stored(database: Database, file: Spooled, object_key: str, *, lanes: int) -> Outcome:
-    """The bucket holds the file: AVAILABLE, and the end of the job if it was the last.
-
-    `wakes` when all `lanes` of the job were taken until now. Raises LeaseLost, also when a
-    sweep has deleted the object meanwhile: the clock then has it put again.
-    """
-    done = all_stored(database, [(file, object_key)], lanes=lanes)
-    if done.last:
-        return stored_last(database, file, object_key, lanes=lanes)
-    if not done.stored:
-        raise LeaseLost("The claim on this document is no longer ours.")
-    wakes = max(done.begins, done.wakes.get(file.job_id, 0))
-    return Outcome(None, job_has_ended=False, wakes=wakes)
-
-
-def all_stored(database: Database, files: Sequence[tuple[Spooled, str]], *, lanes: int) -> Recorded:
-    """The same for several files, each with its key, but for those that end a job."""
-    rows = database.call(
-        steps.STORED,
-        **_held(file for file, _ in files),
-        **_of([file for file, _ in files]),
-        object_keys=[key for _, key in files],
-        take_times=[file.take_time for file, _ in files],
-        lanes=lanes,
-    )
-    for_others = rows.pop()
-    stored = {row["lease"] for row in rows if row["revision"]}
-    if stored:
-        database.counted(DOCUMENTS_ENDED, DocumentState.AVAILABLE, "", by=len(stored))
-    return Recorded(
-        stored,
-        {row["lease"] for row in rows if row["lease"] and not row["revision"]},
-        {row["job_id"]: row["freed_lanes"] for row in rows if not row["lease"]},
-        answers.wakes(was_away=for_others["was_away"], growth=for_others["growth"]),
-    )
-
-
-def stored_last(database: Database, file: Spooled, object_key: str, *, lanes: int) -> Outcome:
-    """The same with all that the end of a job takes. Raises LeaseLost."""
-    completed = database.call_one(
-        steps.COMPLETED,
-        job_id=file.job_id,
-        document_id=file.document_id,
-        lease=file.lease,
-        size_bytes=file.size_bytes,
-        sha256=file.sha256,
-        content_type=file.content_type,
-        extension=file.extension,
-        object_key=object_key,
-        take_time=file.take_time,
-    )
-    if completed:
-        database.counted(DOCUMENTS_ENDED, DocumentState.AVAILABLE, "")
-        database.counted(JOBS_ENDED, JobState.COMPLETED)
-        begins = answers.wakes(was_away=bool(completed["was_away"]), growth=completed["growth"])
-        return Outcome(None, True, begins, due_webhooks=completed["due_webhooks"])
-    with database.transaction() as transaction:
-        job = _advance_job(
-            transaction,
-            file.job_id,
-            ", completed_documents = completed_documents + 1,"
-            " stored_bytes = stored_bytes + %(size_bytes)s,"
-            " files_failing_since = CASE WHEN %(is_fresh)s THEN NULL ELSE files_failing_since END",
-            is_fresh=file.is_fresh,
-            # Taken here, so that the next statement sees what a sweep has noted before it.
-            returning=f", {lock_key('%(object_key)s', '_shared')}",
-            object_key=object_key,
-            size_bytes=file.size_bytes,
-        )
-        _move(
-            transaction,
-            file,
-            DocumentState.AVAILABLE,
-            job["revision"],
-            steps.AVAILABLE.format(
-                object_key="%(object_key)s", is_fresh=f"state = '{DocumentState.DOWNLOADING}'"
-            )
-            + ", size_bytes = %(size_bytes)s, sha256 = %(sha256)s,"
-            " content_type = %(content_type)s, extension = %(extension)s",
-            condition=" AND "
-            + steps.NOT_SWEPT.format(object_key="%(object_key)s", take_time="%(take_time)s"),
-            size_bytes=file.size_bytes,
-            sha256=file.sha256,
-            content_type=file.content_type,
-            extension=file.extension,
-            object_key=object_key,
-            take_time=file.take_time,
-        )
-        begins = answers.good(transaction, file.lease, job["court"]) if file.is_fresh else 0
-        transaction.count(DOCUMENTS_ENDED, DocumentState.AVAILABLE, "")
-        has_ended = end_if_over(transaction, job)["end_time"] is not None
-        taken = transaction.only(TAKEN_LANES, job_id=file.job_id)["count"]
-        return Outcome(None, has_ended, wakes=max(begins, int(taken >= lanes - 1)))

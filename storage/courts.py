@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from storage.database import Transaction
 
@@ -92,29 +91,3 @@ def begin_probe(transaction: Transaction, court: str, policy: ProbePolicy) -> bo
             base_s=policy.base_s,
         )
     )
-
-
-# The answer to a request that was there before the failures began says nothing about them.
-# `answers`: SQL for the lease and the court of each.
-ALIVE = """
-UPDATE courts SET failure_count = 0, failing_since = NULL, next_probe_time = NULL,
-    probe_count = 0, alive_time = clock_timestamp()
-FROM (SELECT court, next_probe_time IS NOT NULL AS was_away FROM courts
-      WHERE court = ANY(ARRAY(SELECT court FROM %(answers)s AS answers))
-          AND failure_count > 0 AND EXISTS (
-              SELECT FROM %(answers)s AS answers(lease, court)
-              WHERE answers.court = courts.court AND NOT EXISTS (
-                  SELECT FROM slots
-                  WHERE slots.lease = answers.lease AND taken_time < failing_since))
-      ORDER BY court FOR UPDATE) AS before
-WHERE courts.court = before.court RETURNING courts.court, was_away
-"""
-_ONE_ALIVE = ALIVE.replace(
-    "%(answers)s", "(SELECT %(lease)s::uuid AS lease, %(court)s::text AS court)"
-)
-
-
-def alive(transaction: Transaction, court: str, lease: UUID) -> bool:
-    """Notes a sign of life, the answer to the request of `lease`; whether the court was away."""
-    row = transaction.one(_ONE_ALIVE, court=court, lease=lease)
-    return bool(row and row["was_away"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from storage import answers, courts, pauses, reuse, slots
+from storage import answers, reuse, slots, sql
 from storage import docket as dockets
 from storage.answers import Verdict
 from storage.database import Database, Row, Transaction, in_list
@@ -251,19 +251,15 @@ LISTED = Function(
     {"job_id": "uuid", "lease": "uuid", **dockets.GIVEN},
     {"job_id": "uuid", "revision": "bigint", "was_away": "boolean", "growth": "integer"},
     f"""
-DECLARE job record; answer record;
+DECLARE job record;
 BEGIN
     SELECT * FROM jobs WHERE job_id = %(job_id)s AND listing_lease = %(lease)s FOR UPDATE INTO job;
     IF NOT FOUND THEN RETURN; END IF;
     {with_variables(dockets.INSERT, revision="job.revision")};
     {with_variables(dockets.COUNT, client="job.client", process_number="job.process_number")}
         INTO job;
-    {with_variables(courts.ALIVE, answers="(SELECT %(lease)s AS lease, job.court AS court)")}
-        INTO answer;
-    was_away := coalesce(answer.was_away, false);
-    {with_variables(slots.FREE_ALL, leases="ARRAY[%(lease)s]")};
-    {pauses.EASE} INTO answer;
-    growth := coalesce(answer.has_grown, false)::integer;
+    SELECT * FROM {sql.function("portal_answered").name}(ARRAY[%(lease)s])
+        INTO was_away, growth;
     job_id := job.job_id; revision := job.revision;
     RETURN NEXT;
 END""",
@@ -283,8 +279,8 @@ def record(database: Database, claim: ListingClaim, docket: Docket) -> Listed:
     wakes = 0
     try:
         with database.transaction() as transaction:
-            job = dockets.insert(transaction, _held(transaction, claim), drawn)
-            wakes = _answered(transaction, claim, job)
+            dockets.insert(transaction, _held(transaction, claim), drawn)
+            wakes = _answered(transaction, claim)
     except LeaseLost:
         # A COMMIT whose answer was lost looks like this when it is said again.
         with database.single() as transaction:
@@ -359,20 +355,20 @@ def give_back(database: Database, claim: ListingClaim, *, delay_s: float = 0) ->
 def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome:
     """Returns the listing to be asked for once more after `delay_s` seconds, no attempt burnt."""
     with database.transaction() as transaction:
-        job = _held(transaction, claim)
+        _held(transaction, claim)
         transaction.run(
             "UPDATE jobs SET listing_doubt_time = clock_timestamp() WHERE job_id = %(job_id)s",
             job_id=claim.job_id,
         )
         _postpone(transaction, claim, delay_s)
-        wakes = _answered(transaction, claim, job)
+        wakes = _answered(transaction, claim)
         return Outcome(delay_s, job_has_ended=False, wakes=wakes)
 
 
-def _answered(transaction: Transaction, claim: ListingClaim, job: Row) -> int:
+def _answered(transaction: Transaction, claim: ListingClaim) -> int:
     """Frees the slots; how many requests more may begin. Another's listing shows no court alive."""
     if claim.listed_by is None:
-        return answers.good(transaction, claim.lease, job["court"])
+        return answers.good(transaction, claim.lease)
     slots.free(transaction, claim.lease)
     return 0
 

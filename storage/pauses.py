@@ -65,19 +65,6 @@ def pause(transaction: Transaction, lease: UUID, error: TooFast, policy: PausePo
     return max(0.0, float(row["wait_s"]))
 
 
-EASE = """
-UPDATE portal SET eased = CASE WHEN grown < eased_to THEN grown END,
-    pause_count = CASE WHEN grown < eased_to THEN pause_count ELSE 0 END,
-    good_time = clock_timestamp()
-FROM (
-    SELECT eased AS was,
-        eased + CASE WHEN eased < eased_fast_to THEN 1 ELSE 1 / eased END AS grown
-    FROM portal WHERE eased IS NOT NULL AND paused_until <= clock_timestamp() FOR UPDATE
-) AS before
-RETURNING floor(grown) > floor(was) AS has_grown
-"""
-
-
 def is_own(
     transaction: Transaction, error: TooFast, *, since: datetime | None, refusals: int
 ) -> bool:
@@ -90,9 +77,3 @@ def is_own(
         return False
     row = transaction.one("SELECT FROM portal WHERE good_time > %(since)s", since=since)
     return row is not None
-
-
-def ease(transaction: Transaction) -> bool:
-    """Lets more in after a good answer; whether there is room for one more request now."""
-    row = transaction.one(EASE)
-    return bool(row and row["has_grown"])

@@ -5,7 +5,7 @@ when the bucket was adopted, and nothing at all if more than `limit` would go: t
 missing, not objects left over.
 
 An upload may put an object that the sweep has just found unnamed. So the sweep looks, deletes and
-notes what it deleted under a lock on each key, which `claims.stored` shares: a row written before
+notes what it deleted under a lock on each key, which `record_stored` shares: a row written before
 the look keeps its object, and one written after it sees the note, so that the file is put again.
 The note is dated after the deletion, however long that took: whoever took the file before may have
 put it before, too.

@@ -247,7 +247,7 @@ def probed(
                 " WHERE job_id = %(job_id)s AND courts.court = jobs.court AND end_time IS NULL",
                 job_id=probe.job_id,
             )
-            return Outcome(None, False, wakes=answers.good(transaction, probe.lease, court))
+            return Outcome(None, False, wakes=answers.good(transaction, probe.lease))
         verdict = answers.failed(transaction, probe.lease, court, error, policy, since=None)
         return Outcome(verdict.wait_s, False, verdict.wakes, verdict.lingers)
 
@@ -256,9 +256,3 @@ def release(database: Database, lease: UUID) -> None:
     """Frees the slots of a claim that was taken back, a moment after its request was cut."""
     with database.transaction() as transaction:
         slots.linger(transaction, lease)
-
-
-def free(database: Database, lease: UUID) -> None:
-    """Frees the slots of a claim that was taken back after its request was answered."""
-    with database.single() as transaction:
-        slots.free(transaction, lease)

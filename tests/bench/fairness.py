@@ -168,12 +168,12 @@ class Simulation:
             listing_claims.record(self.database, task, scenes.docket(task.process_number, case))
             return
         job.documents_s.append(request_s)
-        claims.spooled(self.database, task, scenes.PDF)
+        scenes.spooled(self.database, task, scenes.PDF)
         file = claims.take_upload(
             self.database, task.job_id, task.document_id, task.lease, lease_s=LEASE_S
         )
         assert file
-        claims.stored(self.database, file, scenes.key(file), lanes=self.room.lanes)
+        scenes.stored(self.database, file)
 
     def _seconds_left(self, now: float, job_id: UUID) -> float | None:
         ages_s = {lease: now - begun_s for lease, begun_s in self._begun_s.items()}

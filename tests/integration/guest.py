@@ -69,10 +69,10 @@ def ask_all(database: Database, by: Asking) -> list[Claim]:
 
 def answer(database: Database, claim: Claim) -> int:
     """A good answer, stored; what may begin beside it."""
-    wakes = claims.spooled(database, claim, PDF)
+    wakes = scenes.spooled(database, claim, PDF)
     file = claims.take_upload(database, claim.job_id, claim.document_id, claim.lease, lease_s=60)
     assert file
-    claims.stored(database, file, scenes.key(file), lanes=LANES)
+    scenes.stored(database, file)
     return wakes
 
 

@@ -12,12 +12,14 @@ from storage.claims import Claim, Content, Spooled
 from storage.courts import ProbePolicy
 from storage.database import Database, Row
 from storage.docket import Docket
-from storage.errors import TransientError
+from storage.documents.record import FetchedFile, StoredFile, record_fetched, record_stored
+from storage.errors import LeaseLost, TransientError
 from storage.jobs import StartRequest
 from storage.listing import CaseListing, ListedDocument
 from storage.listing_claims import ListingClaim
 from storage.logins import Login
 from storage.objects import Objects
+from storage.outcomes import Outcome
 from storage.records import JobView
 from storage.retries import RetryPolicy
 from storage.slots import Limits
@@ -176,9 +178,41 @@ def claimed(database: Database, job_id: UUID, **values: Any) -> Claim:
     return found
 
 
+def spooled(
+    database: Database, held: Claim, content: Content = PDF, *, spool_id: UUID | None = None
+) -> int:
+    """The claimed document, fetched; how many requests more may begin. Raises LeaseLost."""
+    files = [FetchedFile(held, content, held.lease)]
+    done = record_fetched(database, files, spool_id=spool_id, waits=True)
+    if not done.recorded:
+        raise LeaseLost("The claim on this document is no longer ours.")
+    return done.begins
+
+
+def in_memory(database: Database, held: Claim, *, lease_s: float = 60) -> Spooled:
+    """The claimed document, fetched and kept in memory by who puts it."""
+    files = [FetchedFile(held, PDF, held.lease, is_taken=True)]
+    done = record_fetched(database, files, lease_s=lease_s)
+    return done.files[held.lease]
+
+
+def to_store(file: Spooled, object_key: str | None = None) -> StoredFile:
+    """What its row is to be told of a file that a bucket holds."""
+    return StoredFile(file, object_key or key(file), file.lease if file.is_fresh else None)
+
+
+def stored(database: Database, file: Spooled, object_key: str | None = None) -> Outcome:
+    """The file, recorded as AVAILABLE by itself. Raises LeaseLost."""
+    done = record_stored(database, [to_store(file, object_key)], lanes=LANES, waits=True)
+    if not done.recorded:
+        raise LeaseLost("The claim on this document is no longer ours.")
+    due = done.ended.get(file.job_id)
+    return Outcome(None, due is not None, done.begins, due_webhooks=due)
+
+
 def upload(database: Database, held: Claim, *, content: Content = PDF) -> Spooled:
     """The claimed document, fetched and taken for its upload."""
-    claims.spooled(database, held, content)
+    spooled(database, held, content)
     file = claims.take_upload(database, held.job_id, held.document_id, held.lease, lease_s=60)
     assert file
     return file
@@ -192,7 +226,7 @@ def key(file: Spooled) -> str:
 def store_next(database: Database, job_id: UUID, *, content: Content = PDF) -> Spooled:
     """The job's next document, from claim to AVAILABLE."""
     file = upload(database, claimed(database, job_id), content=content)
-    claims.stored(database, file, key(file), lanes=LANES)
+    stored(database, file)
     return file
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from actors.sweeper import Sweeper
 from dev.servers import Servers
-from storage import adoption, claims, installation, sweeps
+from storage import adoption, installation, sweeps
 from storage.adoption import Contents
 from storage.database import Database
 from storage.errors import ConfigurationError
@@ -26,7 +26,6 @@ from storage.sweeps import ALWAYS_FEW
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.integration import scenes
 from tests.integration.conftest import Databases
-from tests.integration.scenes import LANES
 from tests.integration.test_sweeps import empty
 from tests.integration.together import together
 
@@ -72,7 +71,7 @@ def _store(database: Database, objects: Objects, count: int = 1) -> list[str]:
     for _ in range(count):
         file = scenes.upload(database, scenes.claimed(database, job_id))
         keys.append(_put(objects, file.document_id))
-        claims.stored(database, file, keys[-1], lanes=LANES)
+        scenes.stored(database, file, keys[-1])
     return keys
 
 

@@ -16,7 +16,7 @@ import pytest
 from actors.asker import Asker
 from actors.portal import Portal
 from actors.upload import Uploader
-from storage import claims, jobs, repairs
+from storage import jobs, repairs, sql
 from storage.database import Database
 from storage.objects import Objects
 from storage.spool import Spool
@@ -118,9 +118,9 @@ def _in_pairs(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> Barrier
 @pytest.mark.parametrize(
     ("office", "step", "owner", "before"),
     [
-        ("uploader", "all_spooled", Portal, "fetch"),
-        ("uploader", "all_stored", Objects, "put"),
-        ("worker-at-once", "all_stored", Objects, "put"),
+        ("uploader", "record_fetched", Portal, "fetch"),
+        ("uploader", "record_stored", Objects, "put"),
+        ("worker-at-once", "record_stored", Objects, "put"),
     ],
     indirect=["office"],
 )
@@ -132,18 +132,18 @@ def test_what_cannot_be_recorded_together_is_recorded_one_by_one(
     owner: Any,
     before: str,
 ) -> None:
-    real, broken = getattr(claims, step), 0
+    real, broken, breaks = Database.call, 0, sql.function(step)
     pair = _in_pairs(monkeypatch, owner, before)
 
-    def alone(database: Database, files: Any, **more: Any) -> Any:
+    def alone(database: Database, function: Any, **values: Any) -> Any:
         nonlocal broken
-        if len(files) > 1:
+        if function is breaks and len(values["leases"]) > 1:
             broken += 1
             pair.abort()
             raise RuntimeError
-        return real(database, files, **more)
+        return real(database, function, **values)
 
-    monkeypatch.setattr(claims, step, alone)
+    monkeypatch.setattr(Database, "call", alone)
     # Who asks waits for the others.
     monkeypatch.setattr("actors.combiner.SMOOTHING", 0.0)
     for turns in (office.asker.turns, office.uploader.turns):

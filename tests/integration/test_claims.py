@@ -14,12 +14,12 @@ import pytest
 from storage import claims, ending, jobs, repairs, watching
 from storage.claims import Claim, Content, Spooled, Waiting
 from storage.database import Database, Row
+from storage.documents.record import FetchedFile, record_fetched
 from storage.errors import (
     AttemptError,
     LeaseLost,
     PermanentError,
     RowsLocked,
-    ServiceUnavailable,
     TooFast,
     TransientError,
 )
@@ -69,7 +69,7 @@ def test_twenty_threads_store_each_document_once_in_five_lanes(database: Databas
             most = max(most, _in_lanes(database, job_id))
             if claim:
                 file = scenes.upload(database, claim)
-                claims.stored(database, file, scenes.key(file), lanes=LANES)
+                scenes.stored(database, file)
                 stored.append(file.document_id)
 
     together([lane] * 20)
@@ -89,12 +89,12 @@ def _in_lanes(database: Database, job_id: UUID) -> int:
 def test_a_spooled_file_keeps_its_lane_until_it_is_stored(database: Database) -> None:
     job_id = scenes.listed_job(database, 2)
     claim = scenes.claimed(database, job_id, lanes=1)
-    claims.spooled(database, claim, PDF)
+    scenes.spooled(database, claim, PDF)
     assert scenes.claim(database, job_id, lanes=1) is None
 
     file = claims.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60)
     assert file
-    claims.stored(database, file, scenes.key(file), lanes=LANES)
+    scenes.stored(database, file)
 
     assert scenes.claim(database, job_id, lanes=1)
 
@@ -151,9 +151,8 @@ def test_an_unknown_job_has_nothing_to_claim(database: Database) -> None:
 def _use(database: Database, held: Claim, file: Spooled) -> dict[str, Callable[[], object]]:
     """Every function that takes a token, as its former holder would call it."""
     return {
-        "spooled": lambda: claims.spooled(database, held, PDF),
-        "stored": lambda: claims.stored(database, file, scenes.key(file), lanes=LANES),
-        "stored_last": lambda: claims.stored_last(database, file, scenes.key(file), lanes=LANES),
+        "spooled": lambda: scenes.spooled(database, held, PDF),
+        "stored": lambda: scenes.stored(database, file),
         "give_back": lambda: claims.give_back(database, held, delay_s=9),
         "give_back lost": lambda: claims.give_back(database, held, is_lost=True),
         "fail_attempt": lambda: claims.fail_attempt(database, held, BUSY, POLICY),
@@ -191,7 +190,7 @@ def _to_another(database: Database, held: Claim) -> None:
 
 def _to_anothers_spool(database: Database, held: Claim) -> None:
     claims.give_back(database, held)
-    claims.spooled(database, scenes.claimed(database, held.job_id), PDF)
+    scenes.spooled(database, scenes.claimed(database, held.job_id), PDF)
 
 
 def _to_the_bucket(database: Database, held: Claim) -> None:
@@ -260,10 +259,10 @@ def test_the_holder_cannot_skip_a_step(database: Database) -> None:
 def test_a_hand_over_whose_answer_was_lost_may_be_said_again(database: Database) -> None:
     job_id = scenes.listed_job(database, 1)
     held = scenes.claimed(database, job_id)
-    claims.spooled(database, held, PDF)
+    scenes.spooled(database, held, PDF)
     before = _snapshot(database, job_id)
 
-    claims.spooled(database, held, PDF)
+    scenes.spooled(database, held, PDF)
 
     assert _snapshot(database, job_id) == before
 
@@ -271,7 +270,7 @@ def test_a_hand_over_whose_answer_was_lost_may_be_said_again(database: Database)
 def test_two_uploaders_never_take_the_same_file(database: Database) -> None:
     job_id = scenes.listed_job(database, 1)
     held = scenes.claimed(database, job_id)
-    claims.spooled(database, held, PDF)
+    scenes.spooled(database, held, PDF)
     take = partial(claims.take_upload, database, job_id, held.document_id, held.lease, lease_s=60)
 
     taken = together([take] * 10)
@@ -285,7 +284,7 @@ def test_an_uploader_takes_the_file_it_is_woken_for_then_any_that_waits(database
     first, second, third = (scenes.claimed(database, job_id, spool_id=spool_id) for _ in range(3))
     elsewhere = scenes.claimed(database, scenes.listed_job(database, 1))
     for held in (first, second, elsewhere):
-        claims.spooled(database, held, PDF)
+        scenes.spooled(database, held, PDF)
     take = partial(claims.next_uploads, database, spool_id, most=1, lease_s=60)
 
     taken = [take(woken_by=[second.lease]) for _ in range(3)]
@@ -301,7 +300,7 @@ def test_a_message_that_comes_twice_takes_no_other_files_place(database: Databas
     job_id = scenes.listed_job(database, 3)
     spool_id = scenes.living_spool(database)
     held = [scenes.claimed(database, job_id, spool_id=spool_id) for _ in range(3)]
-    claims.all_spooled(database, [(each, PDF) for each in held])
+    record_fetched(database, [FetchedFile(each, PDF, None) for each in held])
 
     found = claims.next_uploads(
         database, spool_id, woken_by=[held[0].lease] * 2, most=2, lease_s=60
@@ -319,13 +318,13 @@ def test_whoever_does_not_let_go_of_a_job_holds_up_no_other_for_long(
     somebody = Database(database_url, max_connections=1)
     with somebody.transaction() as transaction:
         transaction.all("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=stuck)
-        with pytest.raises(ServiceUnavailable):
-            claims.all_spooled(database, [(each, PDF) for each in held])
-
-        claims.spooled(database, held[1], PDF)
+        done = record_fetched(database, [FetchedFile(each, PDF, None) for each in held])
+        with pytest.raises(RowsLocked):
+            scenes.spooled(database, held[0], PDF)
 
     somebody.close()
-    claims.spooled(database, held[0], PDF)
+    assert (done.recorded, done.busy) == ({held[1].lease}, {held[0].lease})
+    scenes.spooled(database, held[0], PDF)
     assert [_states(database, job_id)[0] for job_id in (stuck, other)] == ["DOWNLOADED"] * 2
 
 
@@ -378,7 +377,7 @@ def test_a_late_renewal_does_not_lock_the_uploader_out(database: Database) -> No
     # Given a worker whose keeper renews just after the file was handed over
     job_id = scenes.listed_job(database, 1)
     held = scenes.claimed(database, job_id)
-    claims.spooled(database, held, PDF)
+    scenes.spooled(database, held, PDF)
 
     assert claims.keep(database, [held.lease], lease_s=60) == {held.lease}
 
@@ -532,7 +531,7 @@ def test_a_file_handed_over_at_the_last_moment_is_not_fetched_again(database: Da
     # Given a clock that saw the lease run out, and a worker that was just about to be ready
     job_id = scenes.listed_job(database, 1)
     held = scenes.claimed(database, job_id, spool_id=scenes.living_spool(database), lease_s=-1)
-    claims.spooled(database, held, PDF)
+    scenes.spooled(database, held, PDF)
 
     # When the clock comes to take it back
     for state in (DocumentState.DOWNLOADING, DocumentState.DOWNLOADED):
@@ -588,7 +587,7 @@ def test_every_change_takes_a_revision_of_its_own(database: Database) -> None:
                     claims.fail_attempt(database, claim, GONE, POLICY)
                 case _:
                     file = scenes.upload(database, claim)
-                    claims.stored(database, file, scenes.key(file), lanes=LANES)
+                    scenes.stored(database, file)
 
     watching = threading.Thread(target=reader)
     watching.start()
@@ -654,7 +653,7 @@ def test_changes_are_announced_after_the_commit_and_only_then(database_url: str)
     claims.give_back(database, held)
     count = len(told)
     with pytest.raises(LeaseLost):
-        claims.spooled(database, held, PDF)
+        scenes.spooled(database, held, PDF)
 
     assert len(told) == count
     database.close()
@@ -669,12 +668,7 @@ def test_the_last_two_documents_at_the_same_moment_end_the_job_once(database: Da
         job_id = scenes.listed_job(database, 2, scenes.request(webhook_url=HOOK))
         files = [scenes.upload(database, scenes.claimed(database, job_id)) for _ in range(2)]
 
-        outcomes = together(
-            [
-                partial(claims.stored, database, file, scenes.key(file), lanes=LANES)
-                for file in files
-            ]
-        )
+        outcomes = together([partial(scenes.stored, database, file) for file in files])
 
         assert sorted(o.job_has_ended for o in outcomes) == [False, True]
         assert scenes.job(database, job_id)["state"] == "COMPLETED"
@@ -700,7 +694,7 @@ def test_a_last_success_and_a_last_failure_end_the_job_once(database: Database) 
 
         outcomes = together(
             [
-                partial(claims.stored, database, file, scenes.key(file), lanes=LANES),
+                partial(scenes.stored, database, file),
                 partial(claims.fail_attempt, database, held, GONE, POLICY),
             ]
         )
@@ -754,7 +748,7 @@ def test_cancel_takes_back_what_is_claimed(database: Database) -> None:
     claims.fail_attempt(database, scenes.claimed(database, job_id), GONE, POLICY)
     uploading = scenes.upload(database, scenes.claimed(database, job_id))
     in_spool = scenes.claimed(database, job_id)
-    claims.spooled(database, in_spool, PDF)
+    scenes.spooled(database, in_spool, PDF)
     downloading = scenes.claimed(database, job_id)
 
     view = jobs.cancel(database, CLIENT, job_id)
@@ -802,7 +796,7 @@ def test_cancel_and_finish_at_the_same_moment_are_one_end(database: Database) ->
 
 def _has_finished(database: Database, file: Spooled) -> bool:
     try:
-        return claims.stored(database, file, scenes.key(file), lanes=LANES).job_has_ended
+        return scenes.stored(database, file).job_has_ended
     except LeaseLost:
         return False
 
@@ -834,10 +828,10 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
     def fetch(job_id: UUID) -> None:
         if claim := scenes.claim(database, job_id, spool_id=spool_id):
             claims.keep(database, [claim.lease], lease_s=60)
-            claims.spooled(database, claim, Content(7, PDF.sha256, "application/pdf", "pdf"))
+            scenes.spooled(database, claim, Content(7, PDF.sha256, "application/pdf", "pdf"))
             file = claims.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60)
             if file:
-                claims.stored(database, file, scenes.key(file), lanes=LANES)
+                scenes.stored(database, file)
 
     def fail(job_id: UUID) -> None:
         if claim := scenes.claim(database, job_id, spool_id=spool_id):

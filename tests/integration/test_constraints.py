@@ -8,13 +8,12 @@ from uuid import UUID, uuid4
 import peewee
 import pytest
 
-from storage import claims, jobs, listing_claims
+from storage import jobs, listing_claims
 from storage.database import Database
 from storage.errors import PermanentError
 from storage.listing import CaseListing
 from tests.integration import scenes
 from tests.integration.conftest import Databases
-from tests.integration.scenes import LANES
 
 NOW = "clock_timestamp()"
 SHA = "'" + "0" * 64 + "'"
@@ -152,8 +151,8 @@ def document_of_each(database: Database) -> UUID:
     job_id = scenes.listed_job(database, case)
     stored, spooled, _ = (scenes.claimed(database, job_id) for _ in range(3))
     file = scenes.upload(database, stored)
-    claims.stored(database, file, scenes.key(file), lanes=LANES)
-    claims.spooled(database, spooled, scenes.PDF)
+    scenes.stored(database, file)
+    scenes.spooled(database, spooled, scenes.PDF)
     assert {d["state"] for d in scenes.documents(database, job_id)} == _KINDS
     return job_id
 

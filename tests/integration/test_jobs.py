@@ -37,7 +37,7 @@ from storage.records import JobView
 from storage.retries import LOST_LEASES
 from storage.tasks import GivenUp
 from tests.integration import scenes
-from tests.integration.scenes import ASKING, BUSY, CLIENT, HOOK, LANES, POLICY
+from tests.integration.scenes import ASKING, BUSY, CLIENT, HOOK, POLICY
 from tests.integration.together import rounds, together
 
 UNKNOWN = PermanentError("NOT_FOUND", "The portal does not know this case.")
@@ -161,7 +161,7 @@ def _stored_and_shown(
     database: Database, file: Spooled, wanted: StartRequest
 ) -> Callable[[], tuple[JobView, bool]]:
     def store() -> tuple[JobView, bool]:
-        claims.stored(database, file, scenes.key(file), lanes=LANES)
+        scenes.stored(database, file)
         return jobs.newest(database, CLIENT, wanted.process_number), False
 
     return store
@@ -438,7 +438,7 @@ def _stored_case(
         path.write_bytes(data)
         key = object_key(CLIENT, wanted.process_number, file.document_id, sha256, "pdf")
         objects.put(Upload(path, key, len(data), sha256, "application/pdf", file.name))
-        claims.stored(database, file, key, lanes=LANES)
+        scenes.stored(database, file, key)
     return wanted.process_number, job_id
 
 

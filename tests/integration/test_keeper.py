@@ -117,7 +117,7 @@ def test_a_file_handed_over_is_free_for_its_uploader(database: Database) -> None
         claim = scenes.claimed(database, job_id, lanes=40)
         with keeper.holding(claim.lease, lambda: None):
             claims.keep(database, [claim.lease], lease_s=60)
-        claims.spooled(database, claim, PDF)
+        scenes.spooled(database, claim, PDF)
 
         assert claims.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60), (
             "a late renewal holds the file"

@@ -27,7 +27,7 @@ from storage.objects import Objects, ObjectStore
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.office import Office, opened
-from tests.integration.scenes import ASKING, BUSY, CLIENT, LANES, POLICY
+from tests.integration.scenes import ASKING, BUSY, CLIENT, POLICY
 from tests.integration.together import together
 from tests.sandbox.cases import CASES
 
@@ -696,7 +696,7 @@ def test_a_commit_whose_answer_was_lost_asks_for_nothing_again(office: Office) -
     # When both ends are said twice, the second after the first was committed
     office.uploader.upload_document(*map(UUID, upload))
     with pytest.raises(LeaseLost):
-        claims.stored(office.database, file, scenes.key(file), lanes=LANES)
+        scenes.stored(office.database, file)
     office.work()
 
     assert office.files_asked(number) == [1]

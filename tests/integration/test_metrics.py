@@ -144,12 +144,12 @@ def test_a_job_waits_while_it_has_something_to_ask_and_no_request(database: Data
     assert _read(database).jobs_waiting == 0
 
     # The second document is still to be asked for.
-    claims.spooled(database, first, scenes.PDF)
+    scenes.spooled(database, first, scenes.PDF)
     assert _read(database).jobs_waiting == 1
 
     # The rest is the uploader's.
     second = scenes.claimed(database, job_id, spool_id=scenes.living_spool(database))
-    claims.spooled(database, second, scenes.PDF)
+    scenes.spooled(database, second, scenes.PDF)
     assert _read(database).jobs["PROCESSING"] == 1
     assert _read(database).jobs_waiting == 0
 
@@ -189,7 +189,7 @@ def test_documents_of_running_jobs_are_counted_by_state(database: Database) -> N
     assert _read(database).documents == {"PENDING": 4, "DOWNLOADING": 0, "DOWNLOADED": 0}
 
     spool_id = scenes.living_spool(database)
-    claims.spooled(database, scenes.claimed(database, job_id, spool_id=spool_id), scenes.PDF)
+    scenes.spooled(database, scenes.claimed(database, job_id, spool_id=spool_id), scenes.PDF)
     scenes.claimed(database, job_id, spool_id=spool_id)
     assert _read(database).documents == {"PENDING": 2, "DOWNLOADING": 1, "DOWNLOADED": 1}
 

@@ -9,9 +9,10 @@ from uuid import UUID
 import psycopg2
 import pytest
 
-from storage import claims, jobs, listing_claims, starts, steps, tasks
+from storage import claims, jobs, listing_claims, sql, starts, steps, tasks
 from storage.claims import Claim
 from storage.database import Database
+from storage.documents.record import FetchedFile, record_fetched, record_stored
 from storage.listing_claims import ListingClaim
 from tests.integration import guest, scenes
 from tests.integration.conftest import Databases
@@ -27,7 +28,13 @@ AT_ONCE = 12
 # A step may read twice as much of a table ten times as large: caches, dead rows and the height of
 # an index make some difference. And so many rows or pages more, for steps that read next to none.
 MOST_TIMES, MOST_MORE = 2.0, 10.0
-HOT = (*steps.ALL, listing_claims.LISTED, starts.START)
+HOT = (
+    *steps.ALL,
+    listing_claims.LISTED,
+    starts.START,
+    sql.function("record_fetched"),
+    sql.function("record_stored"),
+)
 # No limit is met: only what a claim reads is in question.
 ASKING = asking(at_once=100, per_court=100)
 
@@ -88,7 +95,7 @@ def _store(session: CountingDatabase, found: list[Claim]) -> None:
     files = [claims.fresh(claim, PDF) for claim in fresh]
     if spooled:
         with session.step("spool"):
-            claims.all_spooled(session, [(claim, PDF) for claim in spooled])
+            record_fetched(session, [FetchedFile(claim, PDF, claim.lease) for claim in spooled])
         with session.step("take"):
             files += claims.next_uploads(
                 session,
@@ -99,13 +106,7 @@ def _store(session: CountingDatabase, found: list[Claim]) -> None:
             ).files
     if files:
         with session.step("store"):
-            recorded = claims.all_stored(
-                session, [(file, scenes.key(file)) for file in files], lanes=LANES
-            )
-        for file in files:
-            if file.lease in recorded.last:
-                with session.step("complete"):
-                    claims.stored_last(session, file, scenes.key(file), lanes=LANES)
+            record_stored(session, [scenes.to_store(file) for file in files], lanes=LANES)
 
 
 def _grown(small: dict[str, Step], large: dict[str, Step]) -> list[str]:

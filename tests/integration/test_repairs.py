@@ -213,7 +213,7 @@ def test_the_fifth_lost_worker_ends_the_document_and_its_job(bench: Bench) -> No
 def test_a_file_in_a_dead_spool_is_fetched_again_and_nothing_is_burnt(bench: Bench) -> None:
     spool_id = scenes.living_spool(bench.database)
     job_id = scenes.listed_job(bench.database, 2)
-    claims.spooled(bench.database, scenes.claimed(bench.database, job_id, spool_id=spool_id), PDF)
+    scenes.spooled(bench.database, scenes.claimed(bench.database, job_id, spool_id=spool_id), PDF)
     uploading = scenes.claimed(bench.database, job_id, spool_id=spool_id)
     scenes.upload(bench.database, uploading)
     assert bench.tick() == []
@@ -244,7 +244,7 @@ def _silence(database: Database, spool_id: UUID, seconds: float) -> None:
 def test_the_queue_of_a_dead_spool_is_retired_once_its_files_are_taken_back(bench: Bench) -> None:
     spool_id = scenes.living_spool(bench.database)
     job_id = scenes.listed_job(bench.database, 1)
-    claims.spooled(bench.database, scenes.claimed(bench.database, job_id, spool_id=spool_id), PDF)
+    scenes.spooled(bench.database, scenes.claimed(bench.database, job_id, spool_id=spool_id), PDF)
     queue = f"autos:{upload_queue_of(spool_id)}"
     bench.clock.messages.upload(spool_id, job_id, uuid4(), uuid4())
 
@@ -292,7 +292,7 @@ def test_the_queue_of_a_spool_that_gives_a_sign_of_life_while_it_is_retired_stay
 
 def test_a_spool_that_never_gave_a_sign_of_life_is_dead(bench: Bench) -> None:
     job_id = scenes.listed_job(bench.database, 1)
-    claims.spooled(bench.database, scenes.claimed(bench.database, job_id), PDF)
+    scenes.spooled(bench.database, scenes.claimed(bench.database, job_id), PDF)
 
     assert _lane(job_id) in bench.tick()
 
@@ -301,7 +301,7 @@ def test_a_living_spool_keeps_its_files_however_long_they_wait(bench: Bench) -> 
     spool_id = scenes.living_spool(bench.database)
     job_id = scenes.listed_job(bench.database, 1)
     claim = scenes.claimed(bench.database, job_id, spool_id=spool_id)
-    claims.spooled(bench.database, claim, PDF)
+    scenes.spooled(bench.database, claim, PDF)
 
     scenes.age(bench.database, job_id, 9_999)
     scenes.execute(
@@ -317,7 +317,7 @@ def test_an_upload_that_nobody_makes_is_asked_for_by_its_spool(bench: Bench) -> 
     first, second = (scenes.living_spool(bench.database) for _ in range(2))
     job_id = scenes.listed_job(bench.database, 2)
     waiting = scenes.claimed(bench.database, job_id, spool_id=first)
-    claims.spooled(bench.database, waiting, PDF)
+    scenes.spooled(bench.database, waiting, PDF)
     cut = scenes.claimed(bench.database, job_id, spool_id=second)
     scenes.upload(bench.database, cut)
     scenes.age(bench.database, job_id, QUIET_S)
@@ -359,7 +359,7 @@ def test_a_job_that_is_over_time_fails_what_is_left(bench: Bench) -> None:
     job_id = scenes.listed_job(bench.database, 4, scenes.request(webhook_url=HOOK))
     scenes.store_next(bench.database, job_id)
     spool_id = scenes.living_spool(bench.database)
-    claims.spooled(bench.database, scenes.claimed(bench.database, job_id, spool_id=spool_id), PDF)
+    scenes.spooled(bench.database, scenes.claimed(bench.database, job_id, spool_id=spool_id), PDF)
     scenes.claimed(bench.database, job_id, lease_s=9_999)
     scenes.age(bench.database, job_id, 3_601)
 
@@ -490,7 +490,7 @@ def test_a_lost_redis_is_noticed_and_everything_is_sent_at_once(bench: Bench) ->
     waiting = scenes.listed_job(bench.database, 9)
     spooled = scenes.listed_job(bench.database, 1)
     claim = scenes.claimed(bench.database, spooled, spool_id=spool_id)
-    claims.spooled(bench.database, claim, PDF)
+    scenes.spooled(bench.database, claim, PDF)
     ended = scenes.listed_job(bench.database, 0, scenes.request(webhook_url=HOOK))
     everything = sorted(
         [
@@ -723,7 +723,7 @@ def test_tokens_that_no_row_names_are_told(database: Database) -> None:
 def test_a_spool_that_beats_lives(bench: Bench) -> None:
     spool_id = scenes.living_spool(bench.database)
     job_id = scenes.listed_job(bench.database, 1)
-    claims.spooled(bench.database, scenes.claimed(bench.database, job_id, spool_id=spool_id), PDF)
+    scenes.spooled(bench.database, scenes.claimed(bench.database, job_id, spool_id=spool_id), PDF)
 
     for _ in range(3):
         _silence(bench.database, spool_id, SPOOL_DEAD_S)

@@ -226,7 +226,7 @@ def test_a_late_word_about_a_slot_that_is_somebody_elses_changes_nothing(
     again = ask_all(database, asking(at_once=2))
 
     with pytest.raises(LeaseLost):
-        claims.spooled(database, claim, PDF)
+        scenes.spooled(database, claim, PDF)
     tasks.release(database, claim.lease)
 
     assert _held(database)[""] == len(again)

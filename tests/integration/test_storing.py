@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -23,6 +23,7 @@ from actors.storing import PATIENCE_S, Put, Storer
 from storage import claims, jobs, listing_claims, repairs, sweeps, tasks
 from storage.claims import Claim
 from storage.database import Database
+from storage.documents.record import BUSY_ROUNDS, FetchedFile, Round, record_fetched, record_stored
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
 from storage.listing_claims import outlook
 from storage.objects import Objects, ObjectStore
@@ -100,13 +101,13 @@ def _is_stored(office: Office, objects: Objects, job_id: UUID) -> bool:
 def test_a_small_file_is_put_without_lying_in_the_spool(
     office: Office, objects: Objects, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
-    told, real = list[int](), claims.all_spooled
+    told = list[int]()
 
-    def all_spooled(database: Database, files: Any, **more: Any) -> Any:
+    def told_first(database: Database, files: Any, **more: Any) -> Any:
         told.append(len(files))
-        return real(database, files, **more)
+        return record_fetched(database, files, **more)
 
-    monkeypatch.setattr(claims, "all_spooled", all_spooled)
+    monkeypatch.setattr("storage.documents.record.record_fetched", told_first)
     number = office.sandbox.add_case(documents=DOCUMENTS)
 
     job_id = office.storing(at_once=at_once).run(number)
@@ -251,9 +252,8 @@ def test_a_file_in_memory_whose_record_was_lost_is_the_spools_when_it_is_said_ag
     storing = office.storing(at_once=False)
     fetched = _fetched(office, storing, job_id)
     lease = fetched.claim.lease
-    claims.all_spooled(
-        office.database, [(fetched.claim, fetched.content)], taken={lease}, lease_s=60
-    )
+    taken = FetchedFile(fetched.claim, fetched.content, lease, is_taken=True)
+    record_fetched(office.database, [taken], lease_s=60)
 
     storing.downloader.record(fetched)
 
@@ -502,7 +502,7 @@ def _relaxed(fetched: Fetched) -> Fetched:
 def test_what_was_in_the_memory_of_a_lost_worker_is_fetched_again(database: Database) -> None:
     job_id = scenes.listed_job(database, 1)
     claim = scenes.claimed(database, job_id, spool_id=scenes.living_spool(database))
-    claims.all_spooled(database, [(claim, PDF)], taken={claim.lease}, lease_s=30)
+    scenes.in_memory(database, claim, lease_s=30)
     (row,) = scenes.documents(database, job_id)
     assert (row["state"], row["spool_id"], row["attempt_count"]) == ("DOWNLOADED", NOWHERE, 1)
     assert repairs.reclaim(database) == []
@@ -517,7 +517,7 @@ def test_what_was_in_the_memory_of_a_lost_worker_is_fetched_again(database: Data
 def test_no_uploader_is_woken_for_what_is_in_memory(database: Database) -> None:
     job_id = scenes.listed_job(database, 1)
     claim = scenes.claimed(database, job_id)
-    claims.all_spooled(database, [(claim, PDF)], taken={claim.lease}, lease_s=30)
+    scenes.in_memory(database, claim, lease_s=30)
     scenes.age(database, job_id, 31)
 
     seen = repairs.stalled_jobs(database, lanes=LANES, can_ask=True, is_redis_lost=True)
@@ -533,11 +533,9 @@ def test_fresh_files_and_spooled_ones_are_recorded_together(database: Database) 
     files = [spooled, claims.fresh(second, PDF), claims.fresh(third, PDF)]
     before = _held_slots(database)
 
-    recorded = claims.all_stored(
-        database, [(file, scenes.key(file)) for file in files], lanes=LANES
-    )
+    recorded = record_stored(database, [scenes.to_store(file) for file in files], lanes=LANES)
 
-    assert recorded.stored == {file.lease for file in files}
+    assert recorded.recorded == {file.lease for file in files}
     rows = scenes.documents(database, job_id)
     assert [row["state"] for row in rows] == ["AVAILABLE"] * 3 + ["DOWNLOADING"]
     assert {row["attempt_count"] for row in rows[:3]} == {1}
@@ -558,7 +556,7 @@ def test_a_fresh_file_is_a_sign_of_life_of_its_court(database: Database) -> None
     )
     file = claims.fresh(good, PDF)
 
-    recorded = claims.all_stored(database, [(file, scenes.key(file))], lanes=LANES)
+    recorded = record_stored(database, [scenes.to_store(file)], lanes=LANES)
 
     assert recorded.begins > 0
     with database.single() as transaction:
@@ -577,7 +575,7 @@ def test_the_last_file_of_a_job_ends_it_and_tells_which_webhooks_are_due(
     held = scenes.claimed(database, job_id)
     file = claims.fresh(held, PDF) if is_fresh else scenes.upload(database, held)
 
-    outcome = claims.stored(database, file, scenes.key(file), lanes=LANES)
+    outcome = scenes.stored(database, file)
 
     assert outcome.job_has_ended
     assert outcome.due_webhooks == [0]
@@ -589,7 +587,7 @@ def test_the_last_file_of_a_job_ends_it_and_tells_which_webhooks_are_due(
     assert event["documents"][0]["state"] == "AVAILABLE"
     assert event["job"]["revision"] == job["revision"] > row["revision"]
     with pytest.raises(LeaseLost):
-        claims.stored(database, file, scenes.key(file), lanes=LANES)
+        scenes.stored(database, file)
 
 
 def test_a_fresh_file_ends_a_job_of_which_not_everything_is_there(database: Database) -> None:
@@ -598,7 +596,7 @@ def test_a_fresh_file_ends_a_job_of_which_not_everything_is_there(database: Data
     claims.fail_attempt(database, failing, GONE, POLICY)
     file = claims.fresh(good, PDF)
 
-    outcome = claims.stored(database, file, scenes.key(file), lanes=LANES)
+    outcome = scenes.stored(database, file)
 
     assert outcome.job_has_ended
     assert scenes.job(database, job_id)["state"] == "PARTIALLY_COMPLETED"
@@ -630,8 +628,8 @@ def test_while_it_waits_for_postgresql_what_is_here_stays_ours(
     fetched = _fetched(office, storing, job_id)
     kept = list[set[UUID]]()
 
-    def at_first(name: str) -> None:
-        real, begun = getattr(claims, name), len(kept)
+    def at_first(where: str, real: Callable[..., Any]) -> None:
+        begun = len(kept)
 
         def call(*args: Any, **more: Any) -> Any:
             if len(kept) == begun:
@@ -639,11 +637,11 @@ def test_while_it_waits_for_postgresql_what_is_here_stays_ours(
                 raise ServiceUnavailable("PostgreSQL")
             return real(*args, **more)
 
-        monkeypatch.setattr(claims, name, call)
+        monkeypatch.setattr(where, call)
 
-    at_first("stored")
+    at_first("storage.documents.record.record_stored", record_stored)
     storing.asker.storer.record(put)
-    at_first("spooled")
+    at_first("storage.documents.record.record_fetched", record_fetched)
     storing.downloader.record(fetched)
 
     assert kept == [{put.file.lease}, {fetched.claim.lease}]
@@ -667,12 +665,16 @@ def test_a_job_that_somebody_holds_keeps_only_its_own_files_waiting(
     with office.database.transaction() as transaction:
         transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=held)
         (answers,) = together([partial(storing.asker._round, turns)], timeout_s=30)
-    # What a round does not record each one does by itself; and it holds nothing else meanwhile.
-    assert [turn.unrecorded for turn in turns] == [held, free]
-    assert answers == [None, None]
-    assert storing.asker.storer
-    for each in put:
-        storing.asker.storer.record(each)
+        # What is held goes with the next round, the fifth time alone; no round waits for it.
+        assert [turn.unrecorded for turn in turns] == [held, None]
+        assert answers[0] is LATER
+        again = partial(storing.asker._round, turns[:1])
+        later = [together([again], timeout_s=30) for _ in range(BUSY_ROUNDS - 1)]
+        assert later == [[[LATER]]] * (BUSY_ROUNDS - 2) + [[[None]]]
+    storing.asker._record(turns[0])
+    assert put[0].is_recorded
+    if isinstance(answers[1], Claim):
+        claims.give_back(office.database, answers[1])
 
     office.messages.download_lanes(held, 2)
     storing.work()
@@ -687,7 +689,7 @@ def test_who_has_something_left_to_record_is_given_nothing_and_others_are(
     office.list_job(job_id)
     storing = office.storing(at_once=True)
     put = _put(office, storing, job_id)
-    monkeypatch.setattr(Storer, "record_all", lambda _storer, _put: [])
+    monkeypatch.setattr(Storer, "record_all", lambda _storer, _put: Round())
 
     nothing, claim = storing.asker._round([Turn(put), Turn()])
 
@@ -705,9 +707,10 @@ def test_what_a_round_cannot_say_was_fetched_is_said_by_who_fetched_it(
 
     with office.database.transaction() as transaction:
         transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=job_id)
-        (answers,) = together([partial(storing.asker._round, [turn])], timeout_s=30)
+        record = partial(storing.asker._round, [turn])
+        answers = [together([record], timeout_s=30) for _ in range(BUSY_ROUNDS)]
 
-    assert answers == [None]
+    assert answers == [[[LATER]]] * (BUSY_ROUNDS - 1) + [[[None]]]
     assert turn.unrecorded == job_id
     storing.asker._record(turn)
     office.work()

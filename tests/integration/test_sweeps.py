@@ -26,7 +26,6 @@ from storage.objects import Objects, ObjectStore, StoredObject, Upload, object_k
 from storage.spool import Spool
 from storage.sweeps import ALWAYS_FEW, Swept
 from tests.integration import scenes
-from tests.integration.scenes import LANES
 
 DATA = b"the bytes of any document"
 BUCKET = "sweeps"
@@ -92,7 +91,7 @@ def test_an_object_that_no_row_names_goes_and_others_stay(
 ) -> None:
     file = _taken(database)
     named = _put(bucket, tmp_path, _some_key(file.document_id))
-    claims.stored(database, file, named, lanes=LANES)
+    scenes.stored(database, file, named)
     foreign = _put(bucket, tmp_path, "other/file.pdf")
     unnamed = _put(bucket, tmp_path, _some_key())
 
@@ -138,7 +137,7 @@ def test_an_object_that_got_a_row_after_it_was_named_stays_and_is_named_anew(
     key = _put(bucket, tmp_path, _some_key(file.document_id))
     _look(database, bucket)
 
-    claims.stored(database, file, key, lanes=LANES)
+    scenes.stored(database, file, key)
     assert _look(database, bucket).deleted == 0
     scenes.execute(database, "DELETE FROM jobs")
 
@@ -242,7 +241,7 @@ def test_a_note_stays_while_its_document_is_under_way(
     _look(database, bucket)
 
     with pytest.raises(LeaseLost):
-        claims.stored(database, late, key, lanes=LANES)
+        scenes.stored(database, late, key)
     scenes.execute(database, "DELETE FROM jobs")
     _look(database, bucket)
     assert scenes.execute(database, "DELETE FROM swept_objects") == 0
@@ -256,12 +255,12 @@ def test_an_object_swept_while_it_was_being_stored_is_put_again(
 
     assert _sweep(database, bucket) == 1
     with pytest.raises(LeaseLost):
-        claims.stored(database, file, key, lanes=LANES)
+        scenes.stored(database, file, key)
 
     scenes.age(database, file.job_id, 120)
     again = claims.take_upload(database, file.job_id, file.document_id, file.lease, lease_s=60)
     assert again, "its file is still there and must be put again"
-    claims.stored(database, again, _put(bucket, tmp_path, key), lanes=LANES)
+    scenes.stored(database, again, _put(bucket, tmp_path, key))
     assert _sweep(database, bucket) == 0
     assert bucket.present({key: len(DATA)}) == {key}
 
@@ -288,7 +287,7 @@ def test_what_is_stored_in_the_moment_of_a_sweep_never_names_an_object_that_is_g
     def store() -> None:
         try:
             # It waits for the lock but a moment at a time.
-            say = partial(claims.stored, database, file, key, lanes=LANES)
+            say = partial(scenes.stored, database, file, key)
             outcomes.append(insist(say, is_stopping=lambda: False))
         except LeaseLost as error:
             outcomes.append(error)

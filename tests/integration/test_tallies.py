@@ -45,7 +45,7 @@ def test_each_end_of_a_document_and_of_a_run_is_counted_once(
     job_id = scenes.listed_job(counting, 3)
     file = scenes.store_next(counting, job_id)
     with pytest.raises(LeaseLost):
-        claims.stored(counting, file, scenes.key(file), lanes=5)
+        scenes.stored(counting, file)
     claims.fail_attempt(counting, scenes.claimed(counting, job_id), NO, scenes.POLICY)
     scenes.store_next(counting, job_id)
 
@@ -85,7 +85,7 @@ def test_claims_whose_holders_are_gone_are_counted_by_step(
 
     job_id = scenes.listed_job(counting, 2)
     scenes.claimed(counting, job_id)
-    claims.spooled(counting, scenes.claimed(counting, job_id), scenes.PDF)
+    scenes.spooled(counting, scenes.claimed(counting, job_id), scenes.PDF)
     scenes.age(counting, job_id, 3_000)
     repairs.reclaim(counting)
 

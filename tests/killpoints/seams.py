@@ -17,8 +17,10 @@ from actors import heartbeat, sweeper
 from actors.portal import Portal
 from actors.receiver import WebhookPoster
 from storage import claims, ending, jobs, listing_claims, repairs, tasks, webhooks
-from storage.claims import Claim, Recorded
+from storage.claims import Claim
 from storage.database import Database
+from storage.documents import record
+from storage.documents.record import StoredRound
 from storage.listing_claims import ListingClaim
 from storage.objects import Objects, Upload
 from storage.tasks import Task
@@ -119,10 +121,15 @@ def _worker(strike: Strike) -> None:
     _mid_download(strike)
 
     def spooled(_: object, args: Arguments) -> None:
-        for claim, _content in args[1]:
-            strike("spooled-not-sent", claim.process_number)
+        for file in args[1]:
+            strike("spooled-not-sent", file.claim.process_number)
 
-    _after(claims, "all_spooled", spooled)
+    _after(record, "record_fetched", spooled)
+    _after(
+        ending,
+        "_end",
+        lambda row, _: row and strike("ending-not-committed", row["process_number"]),
+    )
     failed = done("failed-not-told")
     _after(claims, "fail_attempt", lambda o, args: o.job_has_ended and failed(o, args))
     _storer(strike)
@@ -149,25 +156,15 @@ def _mid_download(strike: Strike) -> None:
 def _storer(strike: Strike) -> None:
     _mid_put(strike)
     _after(Objects, "put", lambda _, args: strike("stored-not-recorded", _number_in(args[1].key)))
-    _after(
-        ending,
-        "_record_event",
-        lambda _, args: strike("ending-not-committed", args[1]["process_number"]),
-    )
 
-    def recorded(found: Recorded, args: Arguments) -> None:
-        for file, _key in args[1]:
-            if file.lease in found.stored:
-                strike("recorded-not-removed", file.process_number)
+    def recorded(done: StoredRound, args: Arguments) -> None:
+        for each in args[1]:
+            if each.lease in done.recorded:
+                strike("recorded-not-removed", each.file.process_number)
+            if each.file.job_id in done.ended:
+                strike("ended-not-told", each.file.process_number)
 
-    _after(claims, "all_stored", recorded)
-    _after(
-        claims,
-        "stored_last",
-        lambda outcome, args: (
-            outcome.job_has_ended and strike("ended-not-told", args[1].process_number)
-        ),
-    )
+    _after(record, "record_stored", recorded)
 
 
 def _mid_put(strike: Strike) -> None:

@@ -40,6 +40,7 @@ ROLE_OF = {
     "claimed": "worker",
     "mid-download": "worker",
     "spooled-not-sent": "worker",
+    "ending-not-committed": "worker",
     "failed-not-told": "worker",
     "webhook-claimed": "notifier",
     "posted-not-recorded": "notifier",
@@ -51,7 +52,6 @@ STORING = {
     "mid-put",
     "stored-not-recorded",
     "recorded-not-removed",
-    "ending-not-committed",
     "ended-not-told",
 }
 
@@ -123,7 +123,7 @@ POINTS = (
     _point("recorded-not-removed", size_bytes=_SPOOLED, faults=_FAILING),
     _point("taken-back-not-sent", "claimed", "taken-back-not-sent", documents=1),
     _point("mid-download", faults=_FAILING),
-    _point("ending-not-committed", faults=_FAILING),
+    _point("ending-not-committed", documents=1, faults=_NONE_GOOD),
     _point(
         "retried-not-sent", "committed-not-sent", action="retry", documents=1, faults=_NONE_GOOD
     ),

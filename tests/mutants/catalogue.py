@@ -32,6 +32,7 @@ LISTING = "tests/integration/test_listing.py"
 STARTING = "tests/integration/test_starting.py"
 STARTS = "tests/integration/test_starts.py"
 BATCHES = "tests/integration/test_batches.py"
+RECORD = "tests/integration/test_record.py"
 STORING = "tests/integration/test_storing.py"
 TALLIES = "tests/integration/test_tallies.py"
 TOKENS = "tests/integration/test_tokens.py"
@@ -55,17 +56,6 @@ class Mutant:
     old: str
     new: str
     tests: tuple[str, ...]
-
-
-# One safeguard in two places, so it is taken out of both.
-_MOVED_BY_TOKEN = """\
-            WHERE documents.lease = told.lease LIMIT 1) AS document
-        WHERE document.job_id = told.job_id AND document.document_id = told.document_id
-            AND document.state IN ({sources})),
-    held AS MATERIALIZED (SELECT *, job_revision + number AS next_revision FROM numbered),
-    moved AS (
-        UPDATE documents SET state = '{to}', revision = held.next_revision, {assignments}
-        FROM held WHERE documents.lease = held.lease AND documents.state"""
 
 
 def _mutant(without: str, file: str, old: str, new: str, *tests: str) -> Mutant:
@@ -620,9 +610,9 @@ _BYTES = (
     ),
     _mutant(
         "the note of what was swept",
-        "storage/steps.py",
-        " AND sweep_time >= {take_time})",
-        " AND sweep_time >= {take_time} AND false)",
+        "storage/sql/record_stored.sql",
+        "AND sweep_time >= given.take_time)",
+        "AND sweep_time >= given.take_time AND false)",
         SWEEPS,
     ),
     _mutant(
@@ -756,24 +746,53 @@ _TOLD = (
         CLAIMS,
     ),
     _mutant(
-        "the token of a claim in the steps",
-        "storage/steps.py",
-        _MOVED_BY_TOKEN,
-        _MOVED_BY_TOKEN.replace(
-            "WHERE documents.lease = told.lease LIMIT 1)",
-            "WHERE documents.document_id = told.document_id AND documents.job_id = told.job_id)",
-        ).replace(
-            "documents.lease = held.lease",
-            "documents.document_id = held.document_id AND documents.job_id = held.job_id",
-        ),
+        "that only a claim that holds records that its file was fetched",
+        "storage/sql/record_fetched.sql",
+        "AND document.state = 'DOWNLOADING'\n",
+        "AND document.state <> 'AVAILABLE'\n",
         CLAIMS,
     ),
     _mutant(
+        "the document of a claim's token",
+        "storage/sql/record_stored.sql",
+        "WHERE document.job_id = given.job_id AND document.document_id = given.document_id",
+        "WHERE document.job_id = given.job_id",
+        RECORD,
+    ),
+    _mutant(
         "that the last document of a job ends it",
-        "storage/steps.py",
-        "held.ended + held.number >= held.total_documents OR NOT held.is_there",
-        "NOT held.is_there",
+        "storage/sql/record_stored.sql",
+        "            jobs_over := jobs_over || job_id;\n",
+        "            CONTINUE;\n",
         CLAIMS,
+    ),
+    _mutant(
+        "that a job held by another transaction keeps no other file waiting",
+        "storage/sql/lock_jobs.sql",
+        "FOR UPDATE SKIP LOCKED) AS job",
+        "FOR UPDATE) AS job",
+        RECORD,
+    ),
+    _mutant(
+        "the lock between what is stored and a sweep",
+        "storage/sql/record_stored.sql",
+        "            WHERE pg_try_advisory_xact_lock_shared(hashtextextended(key, 0)));",
+        "            WHERE true);",
+        RECORD,
+    ),
+    _mutant(
+        "that a file whose job is held is recorded later",
+        "storage/sql/record_stored.sql",
+        "THEN 'BUSY' ELSE 'LOST' END",
+        "THEN 'LOST' ELSE 'LOST' END",
+        RECORD,
+    ),
+    _mutant(
+        "the court's failures that are younger than the request",
+        "storage/sql/portal_answered.sql",
+        "AND taken_time >= failing_since)",
+        ")",
+        COURTS,
     ),
     _mutant(
         "that only a file which waits is taken for its upload",
@@ -903,22 +922,22 @@ _GUEST = (
     _mutant(
         "that what is to be put does not wait for what is asked",
         "actors/asker.py",
-        "        if not to_put:\n",
-        "        if True:\n",
+        "        if to_put:\n",
+        "        if False:\n",
         STORING,
     ),
     _mutant(
         "the wake-up for slots of a file that is to be put",
         "actors/asker.py",
-        "            free[0].wakes = to_put[free[0]].file.job_id\n",
-        "            pass\n",
+        "                free[0].wakes = to_put[free[0]].file.job_id\n",
+        "                pass\n",
         STORING,
     ),
     _mutant(
         "the spool of a file whose record was lost",
-        "storage/claims.py",
-        "SET spool_id = coalesce(%(spool_id)s, spool_id), lease_until =",
-        "SET lease_until =",
+        "storage/sql/record_fetched.sql",
+        "SET spool_id = coalesce(_spool_id, documents.spool_id),",
+        "SET spool_id = documents.spool_id,",
         STORING,
     ),
     _mutant(
@@ -1007,23 +1026,23 @@ _GUEST = (
     ),
     _mutant(
         "that what is in memory lies in no spool",
-        "storage/steps.py",
-        "THEN '{NOWHERE}' ELSE spool_id END",
-        "THEN spool_id ELSE spool_id END",
+        "storage/sql/record_fetched.sql",
+        "THEN nowhere ELSE documents.spool_id END",
+        "THEN documents.spool_id ELSE documents.spool_id END",
         STORING,
     ),
     _mutant(
         "the slots of a file that is put before its row is told of it",
-        "storage/steps.py",
-        "FROM moved WHERE is_fresh)",
-        "FROM moved WHERE false)",
+        "storage/sql/record_stored.sql",
+        "autos_portal_answered(_slot_tokens)",
+        "autos_portal_answered('{}')",
         STORING,
     ),
     _mutant(
         "the slots of a fresh file that was cancelled",
         "actors/storing.py",
-        "            tasks.free(self.database, file.lease)\n",
-        "            pass\n",
+        "self.file.lease if self.file.is_fresh else None)",
+        "None)",
         STORING,
     ),
     _mutant(
@@ -1076,13 +1095,6 @@ _GUEST = (
         STORING,
     ),
     _mutant(
-        "that a held row keeps only its own job's files waiting",
-        "actors/storing.py",
-        "        except RowsLocked:\n",
-        "        except ZeroDivisionError:\n",
-        STORING,
-    ),
-    _mutant(
         "the patience of a clock that stood still",
         "actors/clock.py",
         "time.monotonic() - begun > self.asking.lease_s / 2",
@@ -1116,20 +1128,6 @@ _GUEST = (
         "return self._send(file, put.data, PATIENCE_S) if file else None",
         "return None",
         STORING,
-    ),
-    _mutant(
-        "that a completed job has all of its documents",
-        "storage/steps.py",
-        "IF NOT FOUND OR job.completed_documents + 1 <> job.total_documents THEN RETURN; END IF;",
-        "IF NOT FOUND THEN RETURN; END IF;",
-        STORING,
-    ),
-    _mutant(
-        "the fencing token of a completed job's last document",
-        "storage/steps.py",
-        "FROM documents WHERE lease = %(lease)s FOR UPDATE) AS was",
-        "FROM documents WHERE document_id = %(document_id)s FOR UPDATE) AS was",
-        CLAIMS,
     ),
     _mutant(
         "the lease check of a listing that is recorded in one step",
@@ -1353,7 +1351,7 @@ _CALLERS = (
     ),
     _mutant(
         "the caller's client in the look for documents",
-        "storage/documents.py",
+        "storage/documents/__init__.py",
         ".where(Document.job_id == job_id, Job.client == client)",
         ".where(Document.job_id == job_id)",
         CALLERS,

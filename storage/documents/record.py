@@ -1,0 +1,225 @@
+"""Record what became of files: fetched, and stored in the bucket. One file is a list of one.
+
+A round skips the jobs and the keys that other transactions hold. Their files are `busy`: the caller
+records them in the next round, and alone after BUSY_ROUNDS of them, waiting for the rows then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import UUID
+
+import structlog
+
+from storage import answers, sql
+from storage.claims import Claim, Content, Spooled, spooled_file
+from storage.database import Database, Row
+from storage.errors import RowsLocked, ServiceUnavailable
+from storage.states import DocumentState
+from storage.tallies import DOCUMENTS_ENDED, JOBS_ENDED
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+BUSY_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedFile:
+    """A file that is whole and checked.
+
+    `slot_token` holds the slots of its request; None if its answer was noted before. `is_taken`:
+    the caller has the file in memory and puts it; else it lies in the spool.
+    """
+
+    claim: Claim
+    content: Content
+    slot_token: UUID | None
+    is_taken: bool = False
+
+    @property
+    def lease(self) -> UUID:
+        """The token of its claim."""
+        return self.claim.lease
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that the bucket holds under `object_key`.
+
+    `slot_token` holds the slots of its request; None if its answer was noted before.
+    """
+
+    file: Spooled
+    object_key: str
+    slot_token: UUID | None
+
+    @property
+    def lease(self) -> UUID:
+        """The token of its claim."""
+        return self.file.lease
+
+
+@dataclass(slots=True)
+class Round:
+    """What a round of records came to. Files are named by their leases.
+
+    `lost`: the claim is over. `busy`: not recorded yet, record it again. `begins`: how many
+    requests more may begin, after good answers.
+    """
+
+    recorded: set[UUID] = field(default_factory=set)
+    lost: set[UUID] = field(default_factory=set)
+    busy: set[UUID] = field(default_factory=set)
+    begins: int = 0
+
+    def _add(self, files: Iterable[FetchedFile | StoredFile], rows: Iterable[Row]) -> None:
+        for row in rows:
+            match row["outcome"]:
+                case "RECORDED":
+                    self.recorded.add(row["lease"])
+                case "LOST":
+                    self.lost.add(row["lease"])
+                case "ANSWERED":
+                    self.begins += answers.wakes(was_away=row["was_away"], growth=row["growth"])
+        self.busy = {file.lease for file in files} - self.recorded - self.lost
+
+
+@dataclass(slots=True)
+class FetchedRound(Round):
+    """`files`: those recorded, ready for their upload."""
+
+    files: dict[UUID, Spooled] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StoredRound(Round):
+    """`ended`: the jobs that ended with it, and their webhooks that are due, by position.
+
+    `freed_lanes`: how many lanes are free of jobs that had all of them taken.
+    """
+
+    ended: dict[UUID, Sequence[int]] = field(default_factory=dict)
+    freed_lanes: dict[UUID, int] = field(default_factory=dict)
+
+
+def record_fetched(
+    database: Database,
+    files: Sequence[FetchedFile],
+    *,
+    lease_s: float = 0,
+    spool_id: UUID | None = None,
+    waits: bool = False,
+) -> FetchedRound:
+    """Record that files were fetched; `lease_s`: seconds for the caller to put those it has taken.
+
+    `spool_id`: where a file lies that was in memory when it was recorded before. Raises
+    ServiceUnavailable if PostgreSQL is away. With `waits`, it waits for rows that other
+    transactions hold, and raises what PostgreSQL raises; RowsLocked if a row stays locked.
+    """
+
+    def call(some: Sequence[FetchedFile]) -> list[Row]:
+        return database.call(
+            sql.function("record_fetched"),
+            **_claims([file.claim for file in some]),
+            **_contents([file.content for file in some]),
+            slot_tokens=[file.slot_token for file in some],
+            are_taken=[file.is_taken for file in some],
+            spool_id=spool_id,
+            lease_s=lease_s,
+            waits=waits,
+        )
+
+    done = FetchedRound()
+    rows = _recorded(call, files, waits=waits)
+    done._add(files, rows)
+    take_times = {row["lease"]: row["take_time"] for row in rows}
+    for file in files:
+        if file.lease in done.recorded:
+            spooled = spooled_file(file.claim, file.content, take_times[file.lease])
+            done.files[file.lease] = spooled
+    return done
+
+
+def record_stored(
+    database: Database, files: Sequence[StoredFile], *, lanes: int, waits: bool = False
+) -> StoredRound:
+    """Record that the bucket holds files, and end the jobs that have all of theirs.
+
+    `lanes`: LANES_PER_JOB. Raises as `record_fetched`.
+    """
+
+    def call(some: Sequence[StoredFile]) -> list[Row]:
+        return database.call(
+            sql.function("record_stored"),
+            **_claims([file.file for file in some]),
+            **_contents([file.file for file in some]),
+            slot_tokens=[file.slot_token for file in some],
+            object_keys=[file.object_key for file in some],
+            take_times=[file.file.take_time for file in some],
+            lanes=lanes,
+            waits=waits,
+        )
+
+    done = StoredRound()
+    rows = _recorded(call, files, waits=waits)
+    done._add(files, rows)
+    if done.recorded:
+        number = len(done.recorded)
+        database.counted(DOCUMENTS_ENDED, DocumentState.AVAILABLE, "", by=number)
+    for row in rows:
+        if row["outcome"] == "JOB_ENDED":
+            database.counted(JOBS_ENDED, row["end_state"])
+            done.ended[row["job_id"]] = row["due_webhooks"]
+        elif row["outcome"] == "LANES_FREED":
+            done.freed_lanes[row["job_id"]] = row["freed_lanes"]
+    return done
+
+
+F = TypeVar("F", FetchedFile, StoredFile)
+
+
+def _recorded(
+    call: Callable[[Sequence[F]], list[Row]], files: Sequence[F], *, waits: bool
+) -> list[Row]:
+    """Return the rows of one call, or of one for each file if that raises."""
+    if not files:
+        return []
+    try:
+        return call(files)
+    except RowsLocked:
+        if waits:
+            raise
+    except ServiceUnavailable:
+        raise
+    except Exception:
+        if waits:
+            raise
+        log.exception("files not recorded", files=len(files))
+    rows: list[Row] = []
+    if len(files) > 1:
+        for file in files:
+            # What is recorded must be known, even if PostgreSQL goes away in between.
+            try:
+                rows += _recorded(call, [file], waits=False)
+            except ServiceUnavailable:
+                break
+    return rows
+
+
+def _claims(held: Sequence[Claim | Spooled]) -> Mapping[str, list[UUID]]:
+    return {
+        "job_ids": [each.job_id for each in held],
+        "document_ids": [each.document_id for each in held],
+        "leases": [each.lease for each in held],
+    }
+
+
+def _contents(contents: Sequence[Content | Spooled]) -> Mapping[str, list[Any]]:
+    return {
+        "sizes_bytes": [content.size_bytes for content in contents],
+        "sha256s": [content.sha256 for content in contents],
+        "content_types": [content.content_type for content in contents],
+        "extensions": [content.extension for content in contents],
+    }

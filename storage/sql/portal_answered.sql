@@ -1,0 +1,58 @@
+-- Note good answers of the portal: each court that failed and answers again is alive, the slots of
+-- the requests are free, and each answer lets the slow start grow.
+--
+-- _slot_tokens: one element for each answer, the token that holds the slots of its request. An
+-- answer is counted while its token holds slots, and so only once. NULL stands for no answer.
+-- Returns one row: whether a court was away, and by how many requests the portal's limit grew.
+CREATE FUNCTION autos_portal_answered(
+    _slot_tokens uuid[]
+) RETURNS TABLE (was_away boolean, growth integer)
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET jit = off
+AS $body$
+#variable_conflict use_column
+DECLARE
+    answers integer;
+    has_grown boolean;
+BEGIN
+    WITH answered AS MATERIALIZED (
+        SELECT scope, number, lease, taken_time FROM slots WHERE lease = ANY(_slot_tokens)
+    ), alive AS (
+        -- An answer to a request that began before the failures says nothing about them.
+        UPDATE courts SET failure_count = 0, failing_since = NULL, next_probe_time = NULL,
+            probe_count = 0, alive_time = clock_timestamp()
+        FROM (SELECT court, next_probe_time IS NOT NULL AS was_away FROM courts
+              WHERE court = ANY(ARRAY(SELECT scope FROM answered)) AND failure_count > 0
+                  AND EXISTS (SELECT FROM answered
+                      WHERE scope = court AND taken_time >= failing_since)
+              ORDER BY court FOR UPDATE) AS before
+        WHERE courts.court = before.court RETURNING before.was_away
+    ), freed AS (
+        UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL, job_id = NULL
+        WHERE slots.lease = ANY(_slot_tokens)
+    )
+    SELECT (SELECT count(*) FROM unnest(_slot_tokens) AS answer(lease)
+            JOIN answered USING (lease) WHERE scope = ''),
+        (SELECT coalesce(bool_or(alive.was_away), false) FROM alive)
+    INTO answers, was_away;
+    growth := 0;
+    FOR i IN 1..answers LOOP
+        UPDATE portal SET eased = CASE WHEN grown < eased_to THEN grown END,
+            pause_count = CASE WHEN grown < eased_to THEN pause_count ELSE 0 END,
+            good_time = clock_timestamp()
+        FROM (SELECT eased AS was,
+                  eased + CASE WHEN eased < eased_fast_to THEN 1 ELSE 1 / eased END AS grown
+              FROM portal WHERE eased IS NOT NULL AND paused_until <= clock_timestamp()
+              FOR UPDATE) AS before
+        RETURNING floor(grown) > floor(was) INTO has_grown;
+        EXIT WHEN NOT FOUND;
+        growth := growth + has_grown::integer;
+    END LOOP;
+    RETURN NEXT;
+END
+$body$;

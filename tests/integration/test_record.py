@@ -1,0 +1,247 @@
+"""Files are recorded in rounds: what one transaction holds keeps no other file waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+
+from storage import claims, jobs
+from storage.claims import Claim, Spooled
+from storage.database import Database
+from storage.documents.record import FetchedFile, record_fetched, record_stored
+from storage.errors import RowsLocked, ServiceUnavailable
+from storage.steps import lock_key
+from tests.integration import guest, scenes
+from tests.integration.scenes import CLIENT, HOOK, LANES, PDF, to_store
+
+
+@contextmanager
+def _held(database_url: str, lock: str, **values: object) -> Iterator[None]:
+    """For the block, another session holds a lock."""
+    other = Database(database_url, max_connections=1)
+    with other.transaction() as transaction:
+        transaction.all(lock, **values)
+        yield
+    other.close()
+
+
+def _holding_job(database_url: str, job_id: UUID) -> AbstractContextManager[None]:
+    return _held(database_url, "SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=job_id)
+
+
+def _fresh(database: Database, job_id: UUID) -> Spooled:
+    return claims.fresh(scenes.claimed(database, job_id), PDF)
+
+
+def _states(database: Database, job_id: UUID) -> list[str]:
+    return [row["state"] for row in scenes.documents(database, job_id)]
+
+
+def _slots_of(database: Database, *leases: UUID) -> int:
+    with database.single() as transaction:
+        rows = transaction.all("SELECT FROM slots WHERE lease = ANY(%(l)s)", l=list(leases))
+    return len(rows)
+
+
+def test_a_round_records_ends_and_skips_what_each_of_its_files_needs(
+    database: Database, database_url: str
+) -> None:
+    # Given two jobs whose last file is there, one with more to come, one that another transaction
+    # holds, and a claim that is over
+    ending = [scenes.listed_job(database, 1, scenes.request(webhook_url=HOOK)) for _ in range(2)]
+    running, held = (scenes.listed_job(database, 9) for _ in range(2))
+    last = [_fresh(database, job_id) for job_id in ending]
+    more = [_fresh(database, running) for _ in range(2)]
+    waiting, over = _fresh(database, held), replace(_fresh(database, running), lease=uuid4())
+    files = [to_store(file) for file in (*last, waiting, *more, over)]
+
+    with _holding_job(database_url, held):
+        done = record_stored(database, files, lanes=LANES)
+
+    assert done.recorded == {file.lease for file in (*last, *more)}
+    assert (done.busy, done.lost) == ({waiting.lease}, {over.lease})
+    assert done.ended == {job_id: [0] for job_id in ending}
+    for job_id in ending:
+        assert scenes.job(database, job_id)["state"] == "COMPLETED"
+        assert len(scenes.events(database, job_id)) == 1
+    assert scenes.job(database, running)["completed_documents"] == 2
+    again = record_stored(database, files, lanes=LANES)
+    assert again.recorded == {waiting.lease}
+    assert again.lost == {file.lease for file in (*last, *more, over)}
+    assert again.ended == {}
+
+
+def test_two_last_files_in_one_round_end_their_job_once(database: Database) -> None:
+    job_id = scenes.listed_job(database, 2)
+    files = [to_store(_fresh(database, job_id)) for _ in range(2)]
+
+    done = record_stored(database, files, lanes=LANES)
+
+    assert done.ended == {job_id: []}
+    assert len(scenes.events(database, job_id)) == 1
+    assert len({row["revision"] for row in scenes.documents(database, job_id)}) == 2
+
+
+def test_nothing_to_record_is_no_round(database: Database) -> None:
+    assert record_stored(database, [], lanes=LANES).recorded == set()
+    assert record_fetched(database, []).recorded == set()
+
+
+@pytest.mark.parametrize("is_stored", [True, False], ids=["stored", "fetched"])
+def test_the_slots_of_an_answer_are_free_whether_its_file_is_recorded_or_not(
+    database: Database, database_url: str, is_stored: bool
+) -> None:
+    held_job, cancelled_job = guest.job(database, 1), guest.job(database, 1)
+    asked = guest.ask_all(database, guest.asking())
+    held, cancelled = sorted(asked, key=lambda claim: claim.job_id != held_job)
+    jobs.cancel(database, CLIENT, cancelled_job)
+    leases = [held.lease, cancelled.lease]
+    assert _slots_of(database, *leases) == 4
+
+    with _holding_job(database_url, held_job):
+        if is_stored:
+            files = [to_store(claims.fresh(claim, PDF)) for claim in (held, cancelled)]
+            stored = record_stored(database, files, lanes=LANES)
+            outcome = (stored.busy, stored.lost)
+        else:
+            fetched = record_fetched(
+                database, [FetchedFile(claim, PDF, claim.lease) for claim in (held, cancelled)]
+            )
+            outcome = (fetched.busy, fetched.lost)
+
+    assert outcome == ({held.lease}, {cancelled.lease})
+    assert _slots_of(database, *leases) == 0
+
+
+def test_an_answer_lets_the_slow_start_grow_once_however_often_it_is_recorded(
+    database: Database, database_url: str
+) -> None:
+    job_id = guest.job(database, 3)
+    first, second, _ = guest.ask_all(database, guest.asking())
+    scenes.execute(database, "UPDATE portal SET eased = 1, eased_fast_to = 9, eased_to = 9")
+    files = [to_store(claims.fresh(claim, PDF)) for claim in (first, second)]
+
+    with _holding_job(database_url, job_id):
+        busy = record_stored(database, files, lanes=LANES)
+    done = record_stored(database, files, lanes=LANES)
+
+    assert (busy.begins, done.begins) == (2, 0)
+    with database.single() as transaction:
+        assert transaction.only("SELECT eased FROM portal")["eased"] == 3
+
+
+def test_a_request_that_began_before_its_court_failed_is_no_sign_of_life(
+    database: Database,
+) -> None:
+    guest.job(database, 2)
+    old, new = guest.ask_all(database, guest.asking())
+    scenes.execute(
+        database,
+        "INSERT INTO courts (court, failure_count, next_probe_time, failing_since)"
+        " VALUES ('8.26', 9, clock_timestamp(), clock_timestamp())",
+    )
+
+    assert record_stored(database, [to_store(claims.fresh(old, PDF))], lanes=LANES).begins == 0
+
+    scenes.execute(database, "UPDATE courts SET failing_since = failing_since - '1 h'::interval")
+    assert record_stored(database, [to_store(claims.fresh(new, PDF))], lanes=LANES).begins > 0
+
+
+def test_a_key_that_a_sweep_holds_keeps_only_its_own_file_waiting(
+    database: Database, database_url: str
+) -> None:
+    job_id = scenes.listed_job(database, 3)
+    swept, free = (to_store(_fresh(database, job_id)) for _ in range(2))
+    lock = f"SELECT {lock_key('%(key)s')}"
+
+    with _held(database_url, lock, key=swept.object_key):
+        done = record_stored(database, [swept, free], lanes=LANES)
+        with pytest.raises(RowsLocked):
+            record_stored(database, [swept], lanes=LANES, waits=True)
+
+    assert (done.recorded, done.busy) == ({free.lease}, {swept.lease})
+    assert record_stored(database, [swept], lanes=LANES, waits=True).recorded == {swept.lease}
+
+
+@pytest.mark.parametrize("is_stored", [True, False], ids=["stored", "fetched"])
+def test_a_file_that_postgresql_refuses_takes_no_other_with_it(
+    database: Database, is_stored: bool
+) -> None:
+    job_id = scenes.listed_job(database, 3)
+    bad, good = (scenes.claimed(database, job_id) for _ in range(2))
+    # No CHECK lets an empty file in.
+    contents = {bad.lease: replace(PDF, size_bytes=0), good.lease: PDF}
+
+    def record(*held: Claim, waits: bool = False) -> tuple[set[UUID], set[UUID]]:
+        if is_stored:
+            files = [to_store(claims.fresh(claim, contents[claim.lease])) for claim in held]
+            stored = record_stored(database, files, lanes=LANES, waits=waits)
+            return stored.recorded, stored.busy
+        fetched = record_fetched(
+            database,
+            [FetchedFile(claim, contents[claim.lease], claim.lease) for claim in held],
+            waits=waits,
+        )
+        return fetched.recorded, fetched.busy
+
+    assert record(bad, good) == ({good.lease}, {bad.lease})
+    assert record(bad) == (set(), {bad.lease})
+    with pytest.raises(Exception, match="size_bytes"):
+        record(bad, waits=True)
+    assert _states(database, job_id)[0] == "DOWNLOADING"
+
+
+def test_a_token_records_its_own_document_only(database: Database) -> None:
+    job_id = scenes.listed_job(database, 2)
+    first, second = (scenes.claimed(database, job_id) for _ in range(2))
+    forged = replace(second, document_id=first.document_id)
+
+    assert record_fetched(database, [FetchedFile(forged, PDF, None)]).lost == {second.lease}
+    stored = record_stored(database, [to_store(claims.fresh(forged, PDF))], lanes=LANES)
+    assert stored.lost == {second.lease}
+
+    assert _states(database, job_id) == ["DOWNLOADING"] * 2
+
+
+def test_lanes_are_told_free_only_of_a_job_that_had_all_of_them_taken(database: Database) -> None:
+    job_id = scenes.listed_job(database, 9)
+    files = [to_store(_fresh(database, job_id)) for _ in range(LANES)]
+
+    full = record_stored(database, files[:2], lanes=LANES)
+    not_full = record_stored(database, files[2:3], lanes=LANES)
+
+    assert (full.freed_lanes, not_full.freed_lanes) == ({job_id: 2}, {})
+
+
+def test_what_is_recorded_before_postgresql_goes_away_is_known(database_url: str) -> None:
+    database = Database(database_url, max_connections=2)
+    job_id = scenes.listed_job(database, 3)
+    held = [scenes.claimed(database, job_id) for _ in range(3)]
+    real, calls = database.call, list[int]()
+
+    class Failing(Database):
+        """Refuses the whole round, and goes away after its first file."""
+
+        def __init__(self) -> None:
+            pass
+
+        def call(self, function: object, **values: object) -> list[dict[str, object]]:
+            leases = values["leases"]
+            assert isinstance(leases, list)
+            calls.append(len(leases))
+            if len(calls) == 1:
+                raise RuntimeError
+            if len(calls) > 2:
+                raise ServiceUnavailable("PostgreSQL")
+            return real(function, **values)  # type: ignore[arg-type]
+
+    done = record_fetched(Failing(), [FetchedFile(claim, PDF, None) for claim in held])
+
+    assert calls == [3, 1, 1]
+    assert done.recorded == {held[0].lease}
+    assert done.busy == {held[1].lease, held[2].lease}
+    database.close()
