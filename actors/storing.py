@@ -22,7 +22,7 @@ from actors.outage import insist
 from storage import claims, logs, repairs, webhooks
 from storage.claims import Spooled
 from storage.database import Database
-from storage.documents import record
+from storage.documents import record, uploads
 from storage.documents.record import StoredFile, StoredRound
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
 from storage.objects import Objects, Upload, object_key
@@ -227,7 +227,7 @@ class Storer:
                 self.messages.download_lanes(file.job_id, 1, delay_s=delay_s)
                 return
         self._insist(
-            lambda: claims.postpone_upload(
+            lambda: uploads.postpone_upload(
                 self.database, file, spool_id=self.spool.spool_id, delay_s=delay_s
             )
         )

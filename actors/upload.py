@@ -9,9 +9,9 @@ from uuid import UUID
 from actors.combiner import LATER, Combiner, Later
 from actors.enqueue import Messages
 from actors.storing import Put, Storer
-from storage import claims
 from storage.claims import Spooled
 from storage.database import Database
+from storage.documents import uploads
 from storage.documents.record import BUSY_ROUNDS, StoredRound
 from storage.spool import Spool
 
@@ -92,7 +92,7 @@ class Uploader:
     def _taken(self, turns: Sequence[_Turn]) -> list[Spooled]:
         if not turns:
             return []
-        found = claims.next_uploads(
+        found = uploads.take_uploads(
             self.database,
             self.spool.spool_id,
             woken_by=[turn.woken_by for turn in turns if turn.woken_by],

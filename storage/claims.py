@@ -7,12 +7,12 @@ counted, revisions are taken and the end is decided.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from storage import answers, slots, steps
+from storage import answers, slots
 from storage.closing import UNCLAIMED
 from storage.database import Database, Row, Transaction, in_list
 from storage.ending import end_if_over
@@ -424,60 +424,3 @@ def _fail_for_good(transaction: Transaction, row: Row, failure: Failure) -> Outc
         job_id=row["job_id"],
     )
     return Outcome(None, end_if_over(transaction, job)["end_time"] is not None)
-
-
-def take_upload(
-    database: Database, job_id: UUID, document_id: UUID, lease: UUID, *, lease_s: float
-) -> Spooled | None:
-    """The spooled file, leased for its upload; None when it is not to be uploaded (any more)."""
-    found = next_uploads(database, None, woken_by=[lease], most=1, lease_s=lease_s)
-    ours = (f for f in found.files if (f.job_id, f.document_id) == (job_id, document_id))
-    return next(ours, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Files for their upload. `are_more`: others wait too."""
-
-    files: list[Spooled]
-    are_more: bool
-
-
-def next_uploads(
-    database: Database,
-    spool_id: UUID | None,
-    *,
-    woken_by: Sequence[UUID],
-    most: int,
-    lease_s: float,
-) -> Waiting:
-    """Up to `most` files that wait in the spool, leased for their upload.
-
-    Those of the claims `woken_by` come first, if they wait.
-    """
-    rows = database.call(
-        steps.NEXT_UPLOADS,
-        spool_id=spool_id,
-        woken_by=list(woken_by),
-        most=most,
-        lease_s=lease_s,
-    )
-    return Waiting(
-        [Spooled(**row) for row in rows if row["document_id"]],
-        are_more=any(row["lease"] is None for row in rows),
-    )
-
-
-def postpone_upload(database: Database, file: Spooled, *, spool_id: UUID, delay_s: float) -> None:
-    """S3 is away: the file waits in the spool for `delay_s` seconds, no attempt burnt."""
-    with database.single() as transaction:
-        transaction.run(
-            "UPDATE documents SET pause_count = pause_count + 1, spool_id = %(spool_id)s,"
-            " lease_until = clock_timestamp() + %(delay_s)s * interval '1 second'"
-            " WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND lease = %(lease)s",
-            job_id=file.job_id,
-            document_id=file.document_id,
-            lease=file.lease,
-            spool_id=spool_id,
-            delay_s=delay_s,
-        )

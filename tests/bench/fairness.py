@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
-from storage import claims, latencies, listing_claims, tasks, turns
+from storage import latencies, listing_claims, tasks, turns
 from storage.claims import Claim
 from storage.courts import ProbePolicy
 from storage.database import Database
@@ -169,7 +169,7 @@ class Simulation:
             return
         job.documents_s.append(request_s)
         scenes.spooled(self.database, task, scenes.PDF)
-        file = claims.take_upload(
+        file = scenes.take_upload(
             self.database, task.job_id, task.document_id, task.lease, lease_s=LEASE_S
         )
         assert file

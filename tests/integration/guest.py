@@ -70,7 +70,7 @@ def ask_all(database: Database, by: Asking) -> list[Claim]:
 def answer(database: Database, claim: Claim) -> int:
     """A good answer, stored; what may begin beside it."""
     wakes = scenes.spooled(database, claim, PDF)
-    file = claims.take_upload(database, claim.job_id, claim.document_id, claim.lease, lease_s=60)
+    file = scenes.take_upload(database, claim.job_id, claim.document_id, claim.lease, lease_s=60)
     assert file
     scenes.stored(database, file)
     return wakes

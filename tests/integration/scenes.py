@@ -13,6 +13,7 @@ from storage.courts import ProbePolicy
 from storage.database import Database, Row
 from storage.docket import Docket
 from storage.documents.record import FetchedFile, StoredFile, record_fetched, record_stored
+from storage.documents.uploads import take_uploads
 from storage.errors import LeaseLost, TransientError
 from storage.jobs import StartRequest
 from storage.listing import CaseListing, ListedDocument
@@ -210,10 +211,19 @@ def stored(database: Database, file: Spooled, object_key: str | None = None) -> 
     return Outcome(None, due is not None, done.begins, due_webhooks=due)
 
 
+def take_upload(
+    database: Database, job_id: UUID, document_id: UUID, lease: UUID, *, lease_s: float
+) -> Spooled | None:
+    """The spooled file of a claim, leased for its upload; None when it does not wait."""
+    found = take_uploads(database, None, woken_by=[lease], most=1, lease_s=lease_s)
+    ours = (f for f in found.files if (f.job_id, f.document_id) == (job_id, document_id))
+    return next(ours, None)
+
+
 def upload(database: Database, held: Claim, *, content: Content = PDF) -> Spooled:
     """The claimed document, fetched and taken for its upload."""
     spooled(database, held, content)
-    file = claims.take_upload(database, held.job_id, held.document_id, held.lease, lease_s=60)
+    file = take_upload(database, held.job_id, held.document_id, held.lease, lease_s=60)
     assert file
     return file
 

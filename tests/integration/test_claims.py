@@ -12,9 +12,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from storage import claims, ending, jobs, repairs, watching
-from storage.claims import Claim, Content, Spooled, Waiting
+from storage.claims import Claim, Content, Spooled
 from storage.database import Database, Row
 from storage.documents.record import FetchedFile, record_fetched
+from storage.documents.uploads import TakenUploads, postpone_upload, take_uploads
 from storage.errors import (
     AttemptError,
     LeaseLost,
@@ -92,7 +93,7 @@ def test_a_spooled_file_keeps_its_lane_until_it_is_stored(database: Database) ->
     scenes.spooled(database, claim, PDF)
     assert scenes.claim(database, job_id, lanes=1) is None
 
-    file = claims.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60)
+    file = scenes.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60)
     assert file
     scenes.stored(database, file)
 
@@ -164,12 +165,10 @@ def _use(database: Database, held: Claim, file: Spooled) -> dict[str, Callable[[
 
 SILENT: dict[str, Callable[[Database, Claim, Spooled], object]] = {
     "keep": lambda db, held, _: claims.keep(db, [held.lease], lease_s=999),
-    "take_upload": lambda db, held, _: claims.take_upload(
+    "take_upload": lambda db, held, _: scenes.take_upload(
         db, held.job_id, held.document_id, held.lease, lease_s=999
     ),
-    "postpone_upload": lambda db, _, file: claims.postpone_upload(
-        db, file, spool_id=SPOOL, delay_s=999
-    ),
+    "postpone_upload": lambda db, _, file: postpone_upload(db, file, spool_id=SPOOL, delay_s=999),
 }
 
 
@@ -252,7 +251,7 @@ def test_the_holder_cannot_skip_a_step(database: Database) -> None:
     job_id = scenes.listed_job(database, 1)
     held = scenes.claimed(database, job_id)
 
-    upload = claims.take_upload(database, job_id, held.document_id, held.lease, lease_s=60)
+    upload = scenes.take_upload(database, job_id, held.document_id, held.lease, lease_s=60)
     assert upload is None
 
 
@@ -271,7 +270,7 @@ def test_two_uploaders_never_take_the_same_file(database: Database) -> None:
     job_id = scenes.listed_job(database, 1)
     held = scenes.claimed(database, job_id)
     scenes.spooled(database, held, PDF)
-    take = partial(claims.take_upload, database, job_id, held.document_id, held.lease, lease_s=60)
+    take = partial(scenes.take_upload, database, job_id, held.document_id, held.lease, lease_s=60)
 
     taken = together([take] * 10)
 
@@ -285,7 +284,7 @@ def test_an_uploader_takes_the_file_it_is_woken_for_then_any_that_waits(database
     elsewhere = scenes.claimed(database, scenes.listed_job(database, 1))
     for held in (first, second, elsewhere):
         scenes.spooled(database, held, PDF)
-    take = partial(claims.next_uploads, database, spool_id, most=1, lease_s=60)
+    take = partial(take_uploads, database, spool_id, most=1, lease_s=60)
 
     taken = [take(woken_by=[second.lease]) for _ in range(3)]
 
@@ -293,7 +292,7 @@ def test_an_uploader_takes_the_file_it_is_woken_for_then_any_that_waits(database
     assert found == [[second.lease], [first.lease], []], "one that is not fetched yet, or not here"
     assert [each.are_more for each in taken] == [True, False, False]
     jobs.cancel(database, CLIENT, job_id)
-    assert take(woken_by=[third.lease]) == Waiting([], are_more=False)
+    assert take(woken_by=[third.lease]) == TakenUploads([], are_more=False)
 
 
 def test_a_message_that_comes_twice_takes_no_other_files_place(database: Database) -> None:
@@ -302,9 +301,7 @@ def test_a_message_that_comes_twice_takes_no_other_files_place(database: Databas
     held = [scenes.claimed(database, job_id, spool_id=spool_id) for _ in range(3)]
     record_fetched(database, [FetchedFile(each, PDF, None) for each in held])
 
-    found = claims.next_uploads(
-        database, spool_id, woken_by=[held[0].lease] * 2, most=2, lease_s=60
-    )
+    found = take_uploads(database, spool_id, woken_by=[held[0].lease] * 2, most=2, lease_s=60)
 
     assert len({file.lease for file in found.files}) == 2
     assert found.are_more
@@ -333,7 +330,7 @@ def test_an_upload_whose_lease_ran_out_can_be_taken_again(database: Database) ->
     first = scenes.upload(database, scenes.claimed(database, job_id))
     scenes.age(database, job_id, 61)
 
-    again = claims.take_upload(database, job_id, first.document_id, first.lease, lease_s=60)
+    again = scenes.take_upload(database, job_id, first.document_id, first.lease, lease_s=60)
 
     assert again
     assert replace(again, take_time=first.take_time) == first
@@ -343,9 +340,9 @@ def test_a_postponed_upload_waits_and_burns_no_attempt(database: Database) -> No
     job_id = scenes.listed_job(database, 1)
     file = scenes.upload(database, scenes.claimed(database, job_id))
 
-    claims.postpone_upload(database, file, spool_id=SPOOL, delay_s=30)
+    postpone_upload(database, file, spool_id=SPOOL, delay_s=30)
 
-    take = partial(claims.take_upload, database, job_id, file.document_id, file.lease, lease_s=60)
+    take = partial(scenes.take_upload, database, job_id, file.document_id, file.lease, lease_s=60)
     assert take() is None
     scenes.age(database, job_id, 31)
     again = take()
@@ -381,7 +378,7 @@ def test_a_late_renewal_does_not_lock_the_uploader_out(database: Database) -> No
 
     assert claims.keep(database, [held.lease], lease_s=60) == {held.lease}
 
-    assert claims.take_upload(database, job_id, held.document_id, held.lease, lease_s=60)
+    assert scenes.take_upload(database, job_id, held.document_id, held.lease, lease_s=60)
 
 
 def test_a_row_that_somebody_works_on_still_counts_as_held(database: Database) -> None:
@@ -829,7 +826,7 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
         if claim := scenes.claim(database, job_id, spool_id=spool_id):
             claims.keep(database, [claim.lease], lease_s=60)
             scenes.spooled(database, claim, Content(7, PDF.sha256, "application/pdf", "pdf"))
-            file = claims.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60)
+            file = scenes.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60)
             if file:
                 scenes.stored(database, file)
 

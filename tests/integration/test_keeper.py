@@ -119,7 +119,7 @@ def test_a_file_handed_over_is_free_for_its_uploader(database: Database) -> None
             claims.keep(database, [claim.lease], lease_s=60)
         scenes.spooled(database, claim, PDF)
 
-        assert claims.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60), (
+        assert scenes.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60), (
             "a late renewal holds the file"
         )
 

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from actors.enqueue import LIST_QUEUE
 from actors.listing import LISTING_LIMIT_S
 from dev.deadline import until
-from storage import claims, jobs, listing_claims, reuse, tasks
+from storage import jobs, listing_claims, reuse, tasks
 from storage.database import Database, Row
 from storage.docket import VANISHED_IDS, Docket
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
@@ -690,7 +690,7 @@ def test_a_commit_whose_answer_was_lost_asks_for_nothing_again(office: Office) -
     office.list_job(job_id)
     office.download(job_id)
     [(_, upload)] = [each for each in office.sent() if each[0].startswith("upload.")]
-    file = claims.take_upload(office.database, *map(UUID, upload), lease_s=-1)
+    file = scenes.take_upload(office.database, *map(UUID, upload), lease_s=-1)
     assert file
 
     # When both ends are said twice, the second after the first was committed

@@ -13,6 +13,7 @@ from storage import claims, jobs, listing_claims, sql, starts, steps, tasks
 from storage.claims import Claim
 from storage.database import Database
 from storage.documents.record import FetchedFile, record_fetched, record_stored
+from storage.documents.uploads import take_uploads
 from storage.listing_claims import ListingClaim
 from tests.integration import guest, scenes
 from tests.integration.conftest import Databases
@@ -34,6 +35,7 @@ HOT = (
     starts.START,
     sql.function("record_fetched"),
     sql.function("record_stored"),
+    sql.function("take_uploads"),
 )
 # No limit is met: only what a claim reads is in question.
 ASKING = asking(at_once=100, per_court=100)
@@ -97,7 +99,7 @@ def _store(session: CountingDatabase, found: list[Claim]) -> None:
         with session.step("spool"):
             record_fetched(session, [FetchedFile(claim, PDF, claim.lease) for claim in spooled])
         with session.step("take"):
-            files += claims.next_uploads(
+            files += take_uploads(
                 session,
                 ASKING.spool_id,
                 woken_by=[spooled[0].lease],

@@ -22,6 +22,7 @@ from actors.enqueue import upload_queue as upload_queue_of
 from storage import claims, jobs, listing_claims, repairs, webhooks
 from storage.claims import Claim
 from storage.database import Database
+from storage.documents.uploads import postpone_upload
 from storage.errors import ServiceUnavailable
 from storage.repairs import BATCH, NUDGE_CAP_S
 from storage.retries import LOST_LEASES
@@ -333,7 +334,7 @@ def test_a_postponed_upload_is_left_alone_until_it_is_due(bench: Bench) -> None:
     job_id = scenes.listed_job(bench.database, 1)
     claim = scenes.claimed(bench.database, job_id, spool_id=spool_id)
     file = scenes.upload(bench.database, claim)
-    claims.postpone_upload(bench.database, file, spool_id=spool_id, delay_s=30)
+    postpone_upload(bench.database, file, spool_id=spool_id, delay_s=30)
     scenes.age(bench.database, job_id, QUIET_S)
 
     assert bench.tick() == []

@@ -18,7 +18,7 @@ import pytest
 from actors.heartbeat import FOREIGN, LEFTOVER_AGE_S, UNKNOWN, Heartbeat
 from actors.outage import insist
 from dev.deadline import until
-from storage import adoption, claims, installation, repairs, sweeps
+from storage import adoption, installation, repairs, sweeps
 from storage.claims import Spooled
 from storage.database import Database
 from storage.errors import LeaseLost
@@ -258,7 +258,7 @@ def test_an_object_swept_while_it_was_being_stored_is_put_again(
         scenes.stored(database, file, key)
 
     scenes.age(database, file.job_id, 120)
-    again = claims.take_upload(database, file.job_id, file.document_id, file.lease, lease_s=60)
+    again = scenes.take_upload(database, file.job_id, file.document_id, file.lease, lease_s=60)
     assert again, "its file is still there and must be put again"
     scenes.stored(database, again, _put(bucket, tmp_path, key))
     assert _sweep(database, bucket) == 0

@@ -72,9 +72,10 @@ _LEASES = (
     ),
     _mutant(
         "the lease check of an upload",
-        "storage/steps.py",
-        " AND (lease_until IS NULL OR lease_until < clock_timestamp())",
-        "",
+        "storage/sql/take_uploads.sql",
+        "documents.lease = woken.lease AND documents.state = 'DOWNLOADED'\n"
+        "                AND (lease_until IS NULL OR lease_until < clock_timestamp())",
+        "documents.lease = woken.lease AND documents.state = 'DOWNLOADED'\n",
         CLAIMS,
     ),
     _mutant(
@@ -796,8 +797,8 @@ _TOLD = (
     ),
     _mutant(
         "that only a file which waits is taken for its upload",
-        "storage/steps.py",
-        "documents.lease = woken.lease AND {WAITS_FOR_UPLOAD}\n",
+        "storage/sql/take_uploads.sql",
+        "documents.lease = woken.lease AND documents.state = 'DOWNLOADED'\n",
         "documents.lease = woken.lease\n",
         CLAIMS,
     ),

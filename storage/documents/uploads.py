@@ -1,0 +1,60 @@
+"""Files that wait in a spool for their upload: take them, and put one off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from storage import sql
+from storage.claims import Spooled
+from storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class TakenUploads:
+    """`files`: leased to the caller. `are_more`: other files wait."""
+
+    files: list[Spooled]
+    are_more: bool
+
+
+def take_uploads(
+    database: Database,
+    spool_id: UUID | None,
+    *,
+    woken_by: Sequence[UUID],
+    most: int,
+    lease_s: float,
+) -> TakenUploads:
+    """Lease up to `most` files that wait in the spool to the caller, for `lease_s` seconds.
+
+    Those of the claims `woken_by` come first, if they wait.
+    """
+    rows = database.call(
+        sql.function("take_uploads"),
+        spool_id=spool_id,
+        woken_by=list(woken_by),
+        most=most,
+        lease_s=lease_s,
+    )
+    outcomes = [(row.pop("outcome"), row) for row in rows]
+    return TakenUploads(
+        [Spooled(**row) for outcome, row in outcomes if outcome == "TAKEN"],
+        are_more=any(outcome == "MORE" for outcome, _ in outcomes),
+    )
+
+
+def postpone_upload(database: Database, file: Spooled, *, spool_id: UUID, delay_s: float) -> None:
+    """Let a file wait in the spool for `delay_s` seconds: the bucket is away. No attempt counts."""
+    with database.single() as transaction:
+        transaction.run(
+            "UPDATE documents SET pause_count = pause_count + 1, spool_id = %(spool_id)s,"
+            " lease_until = clock_timestamp() + %(delay_s)s * interval '1 second'"
+            " WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND lease = %(lease)s",
+            job_id=file.job_id,
+            document_id=file.document_id,
+            lease=file.lease,
+            spool_id=spool_id,
+            delay_s=delay_s,
+        )
