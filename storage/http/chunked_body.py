@@ -12,6 +12,7 @@ import re
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?(\r?\n)")
 _LINE_END = b"\r\n"
+TRAILER_MAX_BYTES = 64 * 1024
 
 
 class BadChunk(http.client.HTTPException):
@@ -28,7 +29,7 @@ class ChunkedBody:
     def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
         self._left = 0  # of the chunk, the line end behind it included
-        self._is_trailer = False
+        self._trailer_bytes: int | None = None
         self.is_ended = False
         self.is_odd = False
 
@@ -36,8 +37,11 @@ class ChunkedBody:
         """Read the line of a size or of the trailer. Raises BadChunk."""
         line = self._file.readline(limit)
         self.is_odd = self.is_odd or not line.endswith(_LINE_END)
-        if self._is_trailer:
-            self.is_ended = line in (_LINE_END, b"\n")
+        if self._trailer_bytes is not None:
+            self._trailer_bytes += len(line)
+            if self._trailer_bytes > TRAILER_MAX_BYTES:
+                raise BadChunk("The trailer is too long.")
+            self.is_ended = line == _LINE_END
         elif line:
             self._begin_chunk(line)
         return line
@@ -81,7 +85,7 @@ class ChunkedBody:
             raise BadChunk("The size of a chunk is unreadable.")
         size = int(found[1], 16)
         self._left = size + len(_LINE_END) if size else 0
-        self._is_trailer = not size
+        self._trailer_bytes = None if size else 0
 
     def _pass(self, piece: bytes, count: int | None = None) -> None:
         self._left -= len(piece) if count is None else count

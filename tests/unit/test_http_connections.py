@@ -177,6 +177,7 @@ def test_a_connection_is_closed_after_anything_odd(
         chunked(BODY).replace(b"64\r\n", b"-1\r\n", 1),
         chunked(BODY).replace(b"64\r\n", b"63\r\n", 1),
         chunked(BODY).replace(b"64\r\n", b"65\r\n", 1),
+        chunked(BODY, trailer=b"X: y\r\n" * 20_000),
         answer(BODY).replace(b": 260", b": 261"),
     ],
 )
