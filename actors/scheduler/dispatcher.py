@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from uuid import UUID
 
+from actors.scheduler.fair_queue import Gate
 from actors.scheduler.hints import Scope
 from actors.scheduler.run_state import Run
-from actors.scheduler.scheduler_state import SchedulerState, is_bulk
+from actors.scheduler.scheduler_state import SchedulerState
 from actors.scheduler.slice_size import slice_size
-from actors.scheduler.window import Gate, Proposal
+from actors.scheduler.window import Proposal
 
 # A pass proposes no more, so that hints that came meanwhile are read soon.
 MAX_PROPOSALS = 64
@@ -46,8 +47,7 @@ def plan(state: SchedulerState, now: float, new_id: Callable[[], UUID]) -> Plan:
         now: seconds on the clock of all times in `state`.
         new_id: draws the ids of proposals.
     """
-    for proposal_id in state.window.expired(now):
-        state.drop(proposal_id, now)
+    state.drop_expired(now)
     state.wake(now)
     messages: dict[UUID, list[Message]] = {}
     for proposal in _proposals(state, now, new_id):
@@ -62,6 +62,12 @@ def _proposals(state: SchedulerState, now: float, new_id: Callable[[], UUID]) ->
         return
     free, files = _room(state)
     courts = _courts_with_room(state, now)
+    state.queue.refresh(
+        now,
+        at_once=state.portal.at_once,
+        per_court=state.limits.per_court,
+        closed_courts=[court for court in courts if _is_court_closed(state, court, now)],
+    )
     for _ in range(min(free, MAX_PROPOSALS)):
         by_rate = state.window.free_requests(state.portal, now)
         kinds = (True, False) if files > 0 else (True,)
@@ -77,12 +83,12 @@ def _proposals(state: SchedulerState, now: float, new_id: Callable[[], UUID]) ->
 
 def _choose(state: SchedulerState, gates: set[Gate], now: float) -> Run | None:
     """Choose a job. One whose case was refused since it was queued is put aside."""
-    for is_bulk_queue in (False, True):
-        while (job_id := state.queues[is_bulk_queue].first(gates)) is not None:
-            run = state.runs.get(job_id)
-            if run is not None and state.eligibility(run, now).gate is not None:
-                return run
-            state.refresh({job_id}, now)
+    while (job_id := state.queue.first(gates)) is not None:
+        run = state.runs.get(job_id)
+        may = state.eligibility(run, now).claimant if run else None
+        if may is not None and may.may_begin:
+            return run
+        state.refresh({job_id}, now)
     return None
 
 
@@ -100,16 +106,14 @@ def _propose(
     proposal = Proposal(
         proposal_id=proposal_id,
         job_id=row.job_id,
-        client=row.client,
         court=row.court,
-        is_bulk=is_bulk(run),
         is_listing=row.needs_listing,
         requests=requests,
         sent_at=now,
         charge_s=expected_s * requests,
     )
     state.window.add(proposal)
-    state.queues[proposal.is_bulk].begin(row.job_id, proposal.charge_s)
+    state.queue.charge(row.job_id, proposal.charge_s)
     state.refresh({row.job_id}, now)
     return proposal
 
@@ -131,19 +135,29 @@ def _room(state: SchedulerState) -> tuple[int, int]:
 
 
 def _courts_with_room(state: SchedulerState, now: float) -> dict[str, int]:
-    gates = [gate for queue in state.queues.values() for gate in queue.gates()]
-    return {court: _court_room(state, court, now) for court in {gate.court for gate in gates}}
+    courts = {gate.court for gate in state.queue.gates()}
+    return {court: _court_room(state, court, now) for court in courts}
 
 
 def _court_room(state: SchedulerState, court: str, now: float) -> int:
-    if state.backoff.blocked_until((Scope.COURT, court), now) is not None:
-        return 0
     taken = state.slots.of_court(court) + state.window.of_court(court)
+    if not _is_court_closed(state, court, now):
+        return state.limits.per_court - taken
     row = state.courts.get(court)
-    if row is not None and row.next_probe_at is not None:
-        # The breaker is open: one probe at a time, when it is due.
-        return 0 if taken or row.next_probe_at > now else 1
-    return state.limits.per_court - taken
+    if row is None or row.next_probe_at is None or _is_court_refused(state, court, now):
+        return 0
+    # The breaker is open: one probe at a time, when it is due.
+    return 0 if taken or row.next_probe_at > now else 1
+
+
+def _is_court_closed(state: SchedulerState, court: str, now: float) -> bool:
+    row = state.courts.get(court)
+    is_away = row is not None and row.next_probe_at is not None
+    return is_away or _is_court_refused(state, court, now)
+
+
+def _is_court_refused(state: SchedulerState, court: str, now: float) -> bool:
+    return state.backoff.blocked_until((Scope.COURT, court), now) is not None
 
 
 def _next_at(state: SchedulerState, now: float) -> float | None:

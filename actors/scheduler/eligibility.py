@@ -5,41 +5,70 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
+from actors.scheduler.fair_queue import Claimant, Gate
 from actors.scheduler.run_state import Run
-from actors.scheduler.window import Gate, Proposal
+from actors.scheduler.window import Proposal
+from storage.priorities import Priority
+from storage.turns import WEIGHTS
 
 
 class Eligibility(NamedTuple):
-    """The gate that a job waits at, or the time when it is worth another look.
+    """How a job stands in the fair queue, and when it is worth another look.
 
-    Both None: nothing changes before a hint or a reading.
+    `claimant` is None while the job neither requests anything nor may begin to. `again_at` is None
+    if nothing changes before a hint or a reading.
     """
 
-    gate: Gate | None = None
+    claimant: Claimant | None = None
     again_at: float | None = None
 
 
-NOT_NOW = Eligibility()
-
-
 def eligibility(
-    run: Run, proposals: Collection[Proposal], *, lanes: int, now: float
+    run: Run,
+    proposals: Collection[Proposal],
+    *,
+    lanes: int,
+    blocked_until: float | None,
+    now: float,
 ) -> Eligibility:
-    """Return what a job may do. `proposals`: its outstanding ones; `lanes`: LANES_PER_JOB."""
+    """Return what a job may do.
+
+    Args:
+        run: the job.
+        proposals: its outstanding ones.
+        lanes: LANES_PER_JOB.
+        blocked_until: nothing of the job may begin before; None if it was not refused.
+        now: seconds.
+    """
+    under_way = len(run.slices) + len(proposals)
     if run.row.needs_listing:
-        return _of_listing(run, proposals, now)
-    if run.lanes_taken + len(proposals) >= lanes:
-        return NOT_NOW
-    if run.ready(now) > sum(proposal.requests for proposal in proposals):
-        return Eligibility(Gate(run.row.court, is_listing=False))
-    not_before = run.next_not_before
-    return Eligibility(again_at=not_before if not_before and not_before > now else None)
+        cap, more, not_before = 1, 1 - under_way, _listing_not_before(run)
+        if run.row.is_listed_by_another:
+            more = 0
+    else:
+        more = run.ready(now) - sum(proposal.requests for proposal in proposals)
+        cap = min(lanes - len(run.spooled), under_way + max(0, more))
+        not_before = run.next_not_before if more <= 0 else None
+    starts_at = max(blocked_until or now, not_before or now)
+    may_begin = more > 0 and under_way < cap and starts_at <= now
+    claimant = None
+    if cap > 0 and (may_begin or under_way):
+        claimant = _claimant(run, cap, may_begin=may_begin)
+    return Eligibility(claimant, starts_at if starts_at > now else None)
 
 
-def _of_listing(run: Run, proposals: Collection[Proposal], now: float) -> Eligibility:
-    if proposals or run.slices or run.row.is_listed_by_another:
-        return NOT_NOW
-    not_before = max(run.row.listing_not_before or now, run.next_not_before or now)
-    if not_before > now:
-        return Eligibility(again_at=not_before)
-    return Eligibility(Gate(run.row.court, is_listing=True))
+def _listing_not_before(run: Run) -> float | None:
+    times = (run.row.listing_not_before, run.next_not_before)
+    return max((at for at in times if at is not None), default=None)
+
+
+def _claimant(run: Run, cap: int, *, may_begin: bool) -> Claimant:
+    row = run.row
+    return Claimant(
+        client=row.client,
+        weight=WEIGHTS[row.priority],
+        is_bulk=row.priority is Priority.BULK,
+        gate=Gate(row.court, row.needs_listing),
+        cap=cap,
+        may_begin=may_begin,
+    )

@@ -1,150 +1,240 @@
-"""Weighted fair queueing of slot-seconds, by client and then by job.
+"""Weighted fair queueing of slot-seconds, by client and then by job, under caps.
 
-Start-time fair queueing (Goyal, Vin and Cheng, 1996) at two levels. Each client and each job has a
-start tag: the slot-seconds that it was charged, a job's divided by its weight. The least start tag
-is chosen. Virtual time is the start tag chosen last; a chosen tag is lifted to it, so that what
-could not run meanwhile gains no credit.
+A job has a start tag: the slot-seconds that it was charged since it came. Jobs that have the same
+rate in the fluid ideal (Parekh and Gallager's GPS, 1993) are a flow, and a flow has a virtual time:
+the slot-seconds that each of its jobs would have had of what was charged to all. Next is the job
+that is furthest behind the virtual time of its flow.
 
-Jobs are queued by gate: the queue chooses among jobs whose gate is open. A gate is a court and a
-kind of request.
+One virtual time for all would do if every job could use every slot. With limits for courts and for
+jobs, what is behind them would be lifted to it at each choice, and weights would be lost.
+A job whose fluid rate is 0, because it may not run, gains nothing meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import NamedTuple
 from uuid import UUID
 
+from actors.scheduler.max_min_rates import BATCH, TRACE, Flow, share_rates
 from actors.scheduler.tag_heap import TagHeap
 
-Gate = TypeVar("Gate", bound=Hashable)
+# Rates are set anew when this time has passed for each flow: thousands of flows change slowly.
+REFRESH_S = 0.0001
+# A pass goes on with that for so many steps of BATCH flows.
+STEPS_OF_A_PASS = 4
 
 
-@dataclass(slots=True, eq=False)
-class _Job(Generic[Gate]):
-    client: _Client[Gate]
-    job_id: UUID
+class Gate(NamedTuple):
+    """A court, and whether listings or files are requested there: both may be closed alone."""
+
+    court: str
+    is_listing: bool
+
+
+class Claimant(NamedTuple):
+    """What the queue knows of a job that may run.
+
+    `cap`: slots that it can use at once; `may_begin`: it can use one more now.
+    """
+
+    client: str
     weight: float
-    tag: float
-    gate: Gate | None = None  # None while the job may not run
+    is_bulk: bool
+    gate: Gate
+    cap: int
+    may_begin: bool
 
 
 @dataclass(slots=True, eq=False)
-class _Client(Generic[Gate]):
-    name: str
-    tag: float
+class _Job:
+    job_id: UUID
+    tag: float = 0.0
+    claimant: Claimant | None = None
+    flow: _QueuedFlow | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _QueuedFlow(Flow):
+    is_listing: bool = False
+    rate: float = 0.0
+    # Virtual time when the work of all, in slot-seconds for each slot of rate, was `work`.
     virtual_time: float = 0.0
-    jobs: int = 0
-    queues: dict[Gate, TagHeap[_Job[Gate]]] = field(default_factory=dict)
+    work: float = 0.0
+    queue: TagHeap[_Job] = field(default_factory=TagHeap)
+
+    @property
+    def gate(self) -> Gate:
+        """Return the gate that its jobs wait at."""
+        return Gate(self.court, self.is_listing)
 
 
-class FairQueue(Generic[Gate]):
-    """The jobs of one class of priorities. All tags begin at the virtual time."""
+class FairQueue:
+    """All running jobs. Nothing is owed to a job when it comes, nor does it owe."""
 
     def __init__(self) -> None:
-        self._jobs: dict[UUID, _Job[Gate]] = {}
-        self._clients: dict[str, _Client[Gate]] = {}
-        self._waiting: dict[Gate, TagHeap[_Client[Gate]]] = {}
-        self._virtual_time = 0.0
+        self._jobs: dict[UUID, _Job] = {}
+        self._flows: dict[Claimant, _QueuedFlow] = {}
+        self._gates: dict[tuple[bool, Gate], TagHeap[_QueuedFlow]] = {}
+        # By class, BULK or not: the sum of all rates, and what was charged for each slot of it.
+        self._all_rates = {False: 0.0, True: 0.0}
+        self._work = {False: 0.0, True: 0.0}
+        self._refresh_at = float("-inf")
+        self._refreshing: Iterator[None] | None = None
 
-    def __contains__(self, job_id: UUID) -> bool:
-        return job_id in self._jobs
-
-    def add(self, job_id: UUID, client: str, weight: float) -> None:
-        """Add a job that may not run yet, or change its weight."""
+    def put(self, job_id: UUID, claimant: Claimant) -> None:
+        """Add a job that may run, or change what is known of it."""
         job = self._jobs.get(job_id)
-        if job is not None:
-            job.weight = weight
+        if job is None:
+            job = self._jobs[job_id] = _Job(job_id)
+        if job.claimant == claimant:
             return
-        owner = self._clients.get(client)
-        if owner is None:
-            owner = self._clients[client] = _Client(client, self._virtual_time)
-        owner.jobs += 1
-        self._jobs[job_id] = _Job(owner, job_id, weight, owner.virtual_time)
-
-    def remove(self, job_id: UUID) -> None:
-        """Forget a job. Its client keeps its tag."""
-        if job_id in self._jobs:
-            self.suspend(job_id)
-            self._jobs.pop(job_id).client.jobs -= 1
-
-    def resume(self, job_id: UUID, gate: Gate) -> None:
-        """Let the job be chosen while `gate` is open."""
-        job = self._jobs[job_id]
-        if job.gate != gate:
-            self.suspend(job_id)
-            job.gate = gate
-            queue = job.client.queues.setdefault(gate, TagHeap())
-            queue.put(job, job.tag)
-            if len(queue) == 1:
-                self._waiting.setdefault(gate, TagHeap()).put(job.client, job.client.tag)
+        key = claimant._replace(may_begin=True)
+        flow = self._flows.get(key)
+        if flow is None:
+            flow = self._flows[key] = _new_flow(claimant)
+            flow.work = self._work[flow.is_bulk]
+            if job.flow is not None and job.flow.is_bulk is flow.is_bulk:
+                flow.rate = min(job.flow.rate, flow.cap)
+        self._move(job, flow)
+        job.claimant = claimant
+        if claimant.may_begin:
+            flow.queue.put(job, job.tag)
+        else:
+            flow.queue.remove(job)
+        self._sort(flow)
 
     def suspend(self, job_id: UUID) -> None:
-        """Let the job not be chosen until it is resumed."""
-        job = self._jobs[job_id]
-        if job.gate is not None:
-            queue = job.client.queues[job.gate]
-            queue.remove(job)
-            if not queue:
-                del job.client.queues[job.gate]
-                self._waiting[job.gate].remove(job.client)
-            job.gate = None
+        """Note that a job may not run for now. It keeps what it had too much, not too little."""
+        job = self._jobs.get(job_id)
+        if job is not None and job.flow is not None:
+            flow = job.flow
+            self._move(job, None)
+            job.tag = max(0.0, job.tag)
+            self._sort(flow)
 
-    def gates(self) -> Collection[Gate]:
+    def remove(self, job_id: UUID) -> None:
+        """Forget a job."""
+        self.suspend(job_id)
+        self._jobs.pop(job_id, None)
+
+    def gates(self) -> set[Gate]:
         """Return the gates that jobs wait at."""
-        return [gate for gate, clients in self._waiting.items() if clients]
+        return {gate for (_, gate), flows in self._gates.items() if flows}
 
     def first(self, open_gates: Collection[Gate]) -> UUID | None:
-        """Return the job that is next; None if no job waits at an open gate."""
-        client = _least(self._waiting, open_gates)
-        job = _least(client.queues, open_gates) if client else None
-        return job.job_id if job else None
+        """Return the job that is next, BULK last; None if no job waits at an open gate."""
+        for is_bulk in (False, True):
+            least: tuple[float, _QueuedFlow] | None = None
+            for (of_bulk, gate), flows in self._gates.items():
+                if of_bulk is is_bulk and gate in open_gates and (first := flows.first()):
+                    least = first if least is None or first[0] < least[0] else least
+            if least is not None and (head := least[1].queue.first()):
+                return head[1].job_id
+        return None
 
-    def begin(self, job_id: UUID, slot_s: float) -> None:
-        """Charge the job that was first: its tag, and its client's, are lifted before."""
-        job = self._jobs[job_id]
-        client = job.client
-        self._virtual_time = max(client.tag, self._virtual_time)
-        self._set_client_tag(client, self._virtual_time + slot_s)
-        client.virtual_time = max(job.tag, client.virtual_time)
-        self._set_job_tag(job, client.virtual_time + slot_s / job.weight)
+    def charge(self, job_id: UUID, slot_s: float) -> None:
+        """Charge a job; a negative charge is returned."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            return
+        job.tag += slot_s
+        if job.flow is not None:
+            if all_rates := self._all_rates[job.flow.is_bulk]:
+                self._work[job.flow.is_bulk] += slot_s / all_rates
+            if job in job.flow.queue:
+                job.flow.queue.put(job, job.tag)
+            self._sort(job.flow)
 
-    def charge(self, job_id: UUID, client: str, slot_s: float) -> None:
-        """Charge a job and its client; a negative charge is returned. Either may be gone."""
-        if owner := self._clients.get(client):
-            self._set_client_tag(owner, owner.tag + slot_s)
-        if job := self._jobs.get(job_id):
-            self._set_job_tag(job, job.tag + slot_s / job.weight)
+    def behind_s(self, job_id: UUID) -> float:
+        """Return the slot-seconds that a job is behind the fluid ideal; negative if ahead."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            return 0.0
+        return (self._virtual_time(job.flow) if job.flow else 0.0) - job.tag
 
-    def forget_idle_clients(self) -> None:
-        """Forget clients without jobs, but for those that had more than the others."""
-        for client in list(self._clients.values()):
-            if not client.jobs and client.tag <= self._virtual_time:
-                del self._clients[client.name]
+    def refresh(
+        self, now: float, *, at_once: int, per_court: int, closed_courts: Collection[str]
+    ) -> None:
+        """Set the rates anew, if it is time; of many flows a part in each pass."""
+        if self._refreshing is None:
+            if now < self._refresh_at:
+                return
+            self._refresh_at = now + REFRESH_S * len(self._flows)
+            self._refreshing = self._refresh(at_once, per_court, set(closed_courts))
+        for _ in range(STEPS_OF_A_PASS):
+            if next(self._refreshing, self) is self:
+                self._refreshing = None
+                return
 
-    def _set_client_tag(self, client: _Client[Gate], tag: float) -> None:
-        if tag != client.tag:
-            client.tag = tag
-            for gate in client.queues:
-                self._waiting[gate].put(client, tag)
+    def _refresh(
+        self, at_once: int, per_court: int, closed_courts: Collection[str]
+    ) -> Iterator[None]:
+        flows = list(self._flows.items())
+        yield from share_rates(
+            (flow for _, flow in flows),
+            at_once=at_once,
+            per_court=per_court,
+            closed_courts=closed_courts,
+        )
+        for number, (key, flow) in enumerate(flows, start=1):
+            self._set_rate(flow, flow.next_rate)
+            if not flow.jobs:
+                del self._flows[key]
+            elif flow.queue:
+                self._sort(flow)
+            if not number % BATCH:
+                yield
 
-    def _set_job_tag(self, job: _Job[Gate], tag: float) -> None:
-        if tag != job.tag:
-            job.tag = tag
-            if job.gate is not None:
-                job.client.queues[job.gate].put(job, tag)
+    def _set_rate(self, flow: _QueuedFlow, rate: float) -> None:
+        flow.virtual_time, flow.work = self._virtual_time(flow), self._work[flow.is_bulk]
+        self._add_rates(flow, -flow.jobs)
+        flow.rate = rate
+        self._add_rates(flow, flow.jobs)
+
+    def _add_rates(self, flow: _QueuedFlow, jobs: int) -> None:
+        rates = self._all_rates[flow.is_bulk] + jobs * flow.rate
+        self._all_rates[flow.is_bulk] = rates if rates > TRACE else 0.0
+
+    def _virtual_time(self, flow: _QueuedFlow) -> float:
+        return flow.virtual_time + flow.rate * (self._work[flow.is_bulk] - flow.work)
+
+    def _move(self, job: _Job, flow: _QueuedFlow | None) -> None:
+        """Move a job to a flow, and its tag to that flow's virtual time."""
+        if job.flow is flow:
+            return
+        if job.flow is not None:
+            job.tag -= self._virtual_time(job.flow)
+            job.flow.queue.remove(job)
+            job.flow.jobs -= 1
+            self._add_rates(job.flow, -1)
+            self._sort(job.flow)
+        if flow is not None:
+            job.tag += self._virtual_time(flow)
+            flow.jobs += 1
+            self._add_rates(flow, 1)
+        job.flow, job.claimant = flow, None
+
+    def _sort(self, flow: _QueuedFlow) -> None:
+        """Sort a flow at its gate by how far its first job is behind."""
+        key = (flow.is_bulk, flow.gate)
+        flows = self._gates.get(key)
+        if flows is None:
+            flows = self._gates[key] = TagHeap()
+        first = flow.queue.first()
+        if first is None:
+            flows.remove(flow)
+        else:
+            flows.put(flow, first[0] - self._virtual_time(flow))
 
 
-Item = TypeVar("Item")
-
-
-def _least(heaps: dict[Gate, TagHeap[Item]], open_gates: Collection[Gate]) -> Item | None:
-    """Return the item with the least tag of all heaps whose gate is open."""
-    least: tuple[float, Item] | None = None
-    for gate, heap in heaps.items():
-        if gate in open_gates:
-            first = heap.first()
-            if first is not None and (least is None or first[0] < least[0]):
-                least = first
-    return None if least is None else least[1]
+def _new_flow(claimant: Claimant) -> _QueuedFlow:
+    return _QueuedFlow(
+        client=claimant.client,
+        court=claimant.gate.court,
+        weight=claimant.weight,
+        is_bulk=claimant.is_bulk,
+        cap=float(claimant.cap),
+        is_listing=claimant.gate.is_listing,
+    )

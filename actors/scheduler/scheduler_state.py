@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from uuid import UUID
 
 from actors.scheduler.backoff import Backoff
@@ -30,10 +30,8 @@ from actors.scheduler.readings import (
 from actors.scheduler.run_state import Run, RunState
 from actors.scheduler.slot_table import Charge, SlotTable
 from actors.scheduler.tag_heap import TagHeap
-from actors.scheduler.window import Gate, Proposal, Window
-from storage.priorities import Priority
+from actors.scheduler.window import Proposal, Window
 from storage.slots import Limits
-from storage.turns import WEIGHTS
 
 # Blocks that ended are remembered for the length of the next delay.
 FORGET_BLOCKS_S = 10.0
@@ -55,8 +53,7 @@ class SchedulerState:
         self.portal = PortalRow(0)
         self.courts: dict[str, CourtRow] = {}
         self.workers: tuple[WorkerRow, ...] = ()
-        # HIGH and NORMAL before BULK.
-        self.queues: dict[bool, FairQueue[Gate]] = {False: FairQueue(), True: FairQueue()}
+        self.queue = FairQueue()
         # Jobs that wait for a time.
         self.sleeping: TagHeap[UUID] = TagHeap()
         self._waiting_for_case: dict[str, set[UUID]] = {}
@@ -73,8 +70,6 @@ class SchedulerState:
         self.slots.forget(now)
         self.runs.forget_ended(now)
         self.backoff.forget(now - FORGET_BLOCKS_S)
-        for queue in self.queues.values():
-            queue.forget_idle_clients()
 
     def read_jobs(self, reading: JobsReading, now: float) -> None:
         """Take a portion of the jobs, or those whose run began lately."""
@@ -107,15 +102,16 @@ class SchedulerState:
         self.refresh(touched | self._waiting_for_case.pop(case, set()), now)
 
     def _begin(self, hint: Begun, now: float) -> None:
-        proposal = self.drop(hint.proposal_id, now)
+        proposal = self._drop(hint.proposal_id)
         run = self.runs.get(hint.job_id)
         court = run.row.court if run else proposal.court if proposal else None
         if court is not None and not self.runs.has_ended(hint.token):
             row = SlotRow(hint.token, hint.job_id, court, now, max(1, len(hint.documents)))
             self.slots.take(row, now)
-            self._charge_slice(hint.token, hint.job_id, court, row.requests, now)
+            if hint.token in self.slots:
+                self._charge_slice(hint.token, hint.job_id, court, row.requests, now)
             self._probe_began(court)
-            for scope in self._scopes(court, run):
+            for scope in _scopes(court, run):
                 self.backoff.accept(scope, now)
         if hint.next_request_at is not None:
             at = max(self.portal.next_request_at, hint.next_request_at)
@@ -123,11 +119,11 @@ class SchedulerState:
         self.refresh(self.runs.begin(hint, now) | {hint.job_id}, now)
 
     def _refuse(self, hint: Refused, now: float) -> None:
-        proposal = self.drop(hint.proposal_id, now)
+        proposal = self._drop(hint.proposal_id)
         run = self.runs.get(hint.job_id)
         if run is not None and hint.is_empty:
             self.runs.answer(run, has_more=False, next_not_before=hint.until, now=now)
-        elif scope := self._scope(hint, run, proposal):
+        elif scope := _scope(hint, run, proposal):
             self.backoff.refuse(
                 scope,
                 now,
@@ -139,7 +135,7 @@ class SchedulerState:
     def _free(self, token: UUID, used_s: float | None, now: float) -> None:
         self.slots.free(token, now)
         if used_s is not None and (charge := self.slots.settle(token)):
-            self.charge(charge, used_s - charge.slot_s)
+            self.queue.charge(charge.job_id, used_s - charge.slot_s)
 
     # Charges
 
@@ -151,40 +147,25 @@ class SchedulerState:
         if run is None or self.slots.is_charged(token):
             return
         slot_s = requests * self.estimator.request_s(court)
-        charge = Charge(job_id, run.row.client, is_bulk(run), slot_s, now)
+        charge = Charge(job_id, slot_s, now)
         self.slots.note_charge(token, charge)
-        self.charge(charge, slot_s)
+        self.queue.charge(job_id, slot_s)
 
-    def charge(self, account: Charge | Proposal, slot_s: float) -> None:
-        """Charge a job and its client; a negative charge is returned."""
-        self.queues[account.is_bulk].charge(account.job_id, account.client, slot_s)
-
-    # Scopes
-
-    def _scopes(self, court: str, run: Run | None) -> Iterable[Hashable]:
-        yield Scope.PORTAL
-        yield (Scope.COURT, court)
-        if run is not None:
-            yield (Scope.JOB, run.row.job_id)
-            yield (Scope.CASE, run.row.case)
-
-    def _scope(self, hint: Refused, run: Run | None, proposal: Proposal | None) -> Hashable | None:
-        if hint.scope is Scope.PORTAL:
-            return Scope.PORTAL
-        if hint.scope is Scope.JOB:
-            return (Scope.JOB, hint.job_id)
-        if hint.scope is Scope.CASE:
-            return (Scope.CASE, run.row.case) if run else None
-        court = run.row.court if run else proposal.court if proposal else None
-        return (Scope.COURT, court) if court is not None else None
-
-    def drop(self, proposal_id: UUID | None, now: float) -> Proposal | None:
+    def _drop(self, proposal_id: UUID | None) -> Proposal | None:
         """Take a proposal out of the window and return its charge; None if it was not there."""
         proposal = self.window.take(proposal_id)
         if proposal is not None:
-            self.charge(proposal, -proposal.charge_s)
-            self.refresh({proposal.job_id}, now)
+            self.queue.charge(proposal.job_id, -proposal.charge_s)
         return proposal
+
+    # Time
+
+    def drop_expired(self, now: float) -> None:
+        """Drop the proposals that are too old to be claimed."""
+        for proposal_id in self.window.expired(now):
+            proposal = self._drop(proposal_id)
+            if proposal is not None:
+                self.refresh({proposal.job_id}, now)
 
     def wake(self, now: float) -> None:
         """Queue the jobs that waited for a time which has come."""
@@ -199,32 +180,31 @@ class SchedulerState:
             self.sleeping.remove(job_id)
             run = self.runs.get(job_id)
             if run is None:
-                for queue in self.queues.values():
-                    queue.remove(job_id)
+                self.queue.remove(job_id)
                 continue
-            self.queues[not is_bulk(run)].remove(job_id)
-            queue = self.queues[is_bulk(run)]
-            queue.add(job_id, run.row.client, WEIGHTS[run.row.priority])
             may = self.eligibility(run, now)
-            if may.gate is not None:
-                queue.resume(job_id, may.gate)
-                continue
-            queue.suspend(job_id)
+            if may.claimant is not None:
+                self.queue.put(job_id, may.claimant)
+            else:
+                self.queue.suspend(job_id)
             if may.again_at is not None:
                 self.sleeping.put(job_id, may.again_at)
 
     def eligibility(self, run: Run, now: float) -> Eligibility:
-        """Return whether a job may be proposed, apart from what its court and the portal allow."""
+        """Return what a job may do, apart from what its court and the portal allow."""
         job_id, case = run.row.job_id, run.row.case
-        until = self.backoff.blocked_until((Scope.JOB, job_id), now)
-        if until is None and run.row.needs_listing:
-            until = self.backoff.blocked_until((Scope.CASE, case), now)
-            if until is not None:
+        blocked_until = self.backoff.blocked_until((Scope.JOB, job_id), now)
+        if blocked_until is None and run.row.needs_listing:
+            blocked_until = self.backoff.blocked_until((Scope.CASE, case), now)
+            if blocked_until is not None:
                 self._waiting_for_case.setdefault(case, set()).add(job_id)
-        if until is not None:
-            return Eligibility(again_at=until)
-        proposals = self.window.of_job(job_id)
-        return eligibility(run, proposals, lanes=self.limits.lanes, now=now)
+        return eligibility(
+            run,
+            self.window.of_job(job_id),
+            lanes=self.limits.lanes,
+            blocked_until=blocked_until,
+            now=now,
+        )
 
     def _probe_began(self, court: str) -> None:
         """Propose no second probe before the next reading says when it is due."""
@@ -233,6 +213,22 @@ class SchedulerState:
             self.courts[court] = row._replace(next_probe_at=float("inf"))
 
 
-def is_bulk(run: Run) -> bool:
-    """Whether a job gets only what is left."""
-    return run.row.priority is Priority.BULK
+def _scopes(court: str, run: Run | None) -> Iterator[Hashable]:
+    """Return everything that a slice which began belongs to."""
+    yield Scope.PORTAL
+    yield (Scope.COURT, court)
+    if run is not None:
+        yield (Scope.JOB, run.row.job_id)
+        yield (Scope.CASE, run.row.case)
+
+
+def _scope(hint: Refused, run: Run | None, proposal: Proposal | None) -> Hashable | None:
+    """Return what was refused; None if it is not known which court or case that is."""
+    if hint.scope is Scope.PORTAL:
+        return Scope.PORTAL
+    if hint.scope is Scope.JOB:
+        return (Scope.JOB, hint.job_id)
+    if hint.scope is Scope.CASE:
+        return (Scope.CASE, run.row.case) if run else None
+    court = run.row.court if run else proposal.court if proposal else None
+    return (Scope.COURT, court) if court is not None else None

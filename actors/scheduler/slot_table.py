@@ -15,11 +15,9 @@ REMEMBERED_S = 15.0
 
 @dataclass(slots=True)
 class Charge:
-    """The slot-seconds that a slice was charged, and to which account."""
+    """The slot-seconds that a job was charged for a slice."""
 
     job_id: UUID
-    client: str
-    is_bulk: bool
     slot_s: float
     seen_at: float
 

@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
+_numbers = itertools.count()
+
 # Outdated entries that are kept besides one for each item that is in the heap.
 SPARE_ENTRIES = 16
 
@@ -15,10 +17,9 @@ SPARE_ENTRIES = 16
 class TagHeap(Generic[Item]):
     """Items with tags; finds the one with the least, of equals the one whose tag is oldest."""
 
-    __slots__ = ("_entries", "_order", "_valid")
+    __slots__ = ("_entries", "_valid")
 
     def __init__(self) -> None:
-        self._order = itertools.count()
         self._entries: list[tuple[float, int, Item]] = []
         # The number of the one valid entry of each item.
         self._valid: dict[Item, int] = {}
@@ -31,7 +32,7 @@ class TagHeap(Generic[Item]):
 
     def put(self, item: Item, tag: float) -> None:
         """Add the item, or change its tag."""
-        number = next(self._order)
+        number = next(_numbers)
         self._valid[item] = number
         heapq.heappush(self._entries, (tag, number, item))
         if len(self._entries) > 2 * len(self._valid) + SPARE_ENTRIES:

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NamedTuple
 from uuid import UUID
 
 from actors.scheduler.readings import PortalRow, WorkerRow
@@ -29,20 +28,11 @@ class Proposal:
 
     proposal_id: UUID
     job_id: UUID
-    client: str
     court: str
-    is_bulk: bool
     is_listing: bool
     requests: int
     sent_at: float
     charge_s: float
-
-
-class Gate(NamedTuple):
-    """What the fair queue sorts jobs by: a court, and whether its jobs want listings or files."""
-
-    court: str
-    is_listing: bool
 
 
 class Window:
