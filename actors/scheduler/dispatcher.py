@@ -64,7 +64,7 @@ def _proposals(state: SchedulerState, now: float, new_id: Callable[[], UUID]) ->
     courts = _courts_with_room(state, now)
     state.queue.refresh(
         now,
-        at_once=state.portal.at_once,
+        at_once=_slots_in_use(state),
         per_court=state.limits.per_court,
         closed_courts=[court for court in courts if _is_court_closed(state, court, now)],
     )
@@ -132,6 +132,15 @@ def _room(state: SchedulerState) -> tuple[int, int]:
     free, files = state.window.free_threads(state.workers, unrecorded)
     free = min(free, state.window.free_slots(state.portal, len(state.slots)))
     return max(0, free), min(free, files)
+
+
+def _slots_in_use(state: SchedulerState) -> float:
+    """Return how many slots are in use at best, by threads and by the rate."""
+    threads = sum(worker.threads for worker in state.workers)
+    slots = float(min(state.portal.at_once, threads))
+    if state.portal.request_interval_s is None:
+        return slots
+    return min(slots, state.estimator.usual_s / state.portal.request_interval_s)
 
 
 def _courts_with_room(state: SchedulerState, now: float) -> dict[str, int]:

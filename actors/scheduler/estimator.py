@@ -34,6 +34,11 @@ class Estimator:
         """Return the seconds that a request of the court is expected to take."""
         return self._expected.get(court, self._usual_s)
 
+    @property
+    def usual_s(self) -> float:
+        """Return the seconds that a request of a court that was never measured may take."""
+        return self._usual_s
+
     def expected(self) -> Mapping[str, float]:
         """Return the seconds by court, for those that were read."""
         return self._expected

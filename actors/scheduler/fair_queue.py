@@ -155,7 +155,7 @@ class FairQueue:
         return (self._virtual_time(job.flow) if job.flow else 0.0) - job.tag
 
     def refresh(
-        self, now: float, *, at_once: int, per_court: int, closed_courts: Collection[str]
+        self, now: float, *, at_once: float, per_court: int, closed_courts: Collection[str]
     ) -> None:
         """Set the rates anew, if it is time; of many flows a part in each pass."""
         if self._refreshing is None:
@@ -169,7 +169,7 @@ class FairQueue:
                 return
 
     def _refresh(
-        self, at_once: int, per_court: int, closed_courts: Collection[str]
+        self, at_once: float, per_court: int, closed_courts: Collection[str]
     ) -> Iterator[None]:
         flows = list(self._flows.items())
         yield from share_rates(

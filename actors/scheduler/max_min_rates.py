@@ -38,7 +38,7 @@ class Flow:
 
 
 def share_rates(
-    flows: Iterable[Flow], *, at_once: int, per_court: int, closed_courts: Collection[str] = ()
+    flows: Iterable[Flow], *, at_once: float, per_court: int, closed_courts: Collection[str] = ()
 ) -> Iterator[None]:
     """Set `next_rate` of all flows, in steps. Jobs of closed courts have none.
 
@@ -53,11 +53,11 @@ def share_rates(
         if flow.jobs and flow.court not in closed_courts:
             growing[flow.is_bulk].append(flow)
             courts[flow.court] = float(per_court)
-    filling = _Filling(float(at_once), courts)
+    filling = _Filling(at_once, courts)
     yield from filling.fill(growing[False])
     if filling.left <= TRACE:
         # The little that BULK jobs get now and then is divided as if they were alone.
-        filling = _Filling(float(at_once), dict.fromkeys(courts, float(per_court)))
+        filling = _Filling(at_once, dict.fromkeys(courts, float(per_court)))
     yield from filling.fill(growing[True])
 
 

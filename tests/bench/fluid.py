@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.bench.slots import Room
@@ -42,11 +42,19 @@ class Share:
     slots: float
 
 
-def shares(works: Sequence[Work], room: Room) -> list[Share]:
-    """What each of these jobs would have, with all the others."""
+@dataclass(frozen=True)
+class Moment:
+    """How much work is left of each job at a time: of its listing, and of its documents."""
+
+    at_s: float
+    left: tuple[tuple[float, float], ...]
+
+
+def moments(works: Sequence[Work], room: Room) -> Iterator[Moment]:
+    """Return every moment when the shares change. Between two, work goes on evenly."""
     left = [[work.listing_s, math.fsum(work.documents_s)] for work in works]
-    ends = [[math.inf, math.inf] for _ in works]
     now = 0.0
+    yield Moment(now, tuple((of[0], of[1]) for of in left))
     while waiting := [i for i, work in enumerate(works) if left[i][1] > NOTHING_S]:
         active = [i for i in waiting if works[i].at_s <= now]
         coming = min((works[i].at_s for i in waiting if works[i].at_s > now), default=math.inf)
@@ -59,7 +67,17 @@ def shares(works: Sequence[Work], room: Room) -> list[Share]:
             left[i][stage[i]] -= rate * step_s
             if left[i][stage[i]] <= NOTHING_S:
                 left[i][stage[i]] = 0.0
-                ends[i][stage[i]] = now
+        yield Moment(now, tuple((of[0], of[1]) for of in left))
+
+
+def shares(works: Sequence[Work], room: Room) -> list[Share]:
+    """What each of these jobs would have, with all the others."""
+    ends = [[math.inf, math.inf] for _ in works]
+    for moment in moments(works, room):
+        for end, left in zip(ends, moment.left, strict=True):
+            for stage in (0, 1):
+                if not left[stage]:
+                    end[stage] = min(end[stage], moment.at_s)
     return [
         Share(listed_s, ended_s, math.fsum(work.documents_s) / (ended_s - listed_s))
         for work, (listed_s, ended_s) in zip(works, ends, strict=True)

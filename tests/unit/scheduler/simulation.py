@@ -186,6 +186,9 @@ class Simulation:
         del self.world.slots[begun.token]
         self._count_slots(job)
         used_s = self.now - taken_at
+        if not self.faults.hop_s:
+            self._record(job, begun, used_s)
+            return
         self._hint(SlotFreed(begun.token, used_s))
         self.at(self.now + self._hop(), lambda: self._record(job, begun, used_s))
 

@@ -1,0 +1,42 @@
+"""No job is far behind the fluid ideal: generalised processor sharing with the same limits."""
+
+from __future__ import annotations
+
+from hypothesis import given
+
+from actors.scheduler.readings import CourtRow
+from storage.priorities import Priority
+from storage.slots import Limits
+from tests.unit.scheduler.behind import places_behind
+from tests.unit.scheduler.simulation import Simulation
+from tests.unit.scheduler.workloads import FEW, Workload, workloads
+from tests.unit.scheduler.world import Arrival
+
+
+@FEW
+@given(workloads(documents=120))
+def test_no_job_is_behind_by_more_than_twice_the_places_and_one(workload: Workload) -> None:
+    simulation = workload.simulation()
+    simulation.run()
+    assert len(simulation.ended_at) == len(workload.arrivals)
+    assert places_behind(simulation) <= 2
+
+
+def test_weights_hold_behind_the_limit_of_a_court() -> None:
+    # Given a court with one slot, and another where the same client is served more than there
+    simulation = Simulation(Limits(at_once=3, per_court=1, lanes=3))
+    jobs = [
+        ("a", "8.26", "NORMAL"),
+        ("a", "8.26", "HIGH"),
+        ("c", "8.26", "NORMAL"),
+        ("c", "8.26", "HIGH"),
+        ("c", "8.19", "NORMAL"),
+    ]
+    for court in ("8.19", "8.26"):
+        simulation.world.courts[court] = CourtRow(court, 0.5, 1_000)
+    for client, court, priority in jobs:
+        arrival = Arrival(0, client, court, 300, Priority(priority), (0.5,))
+        simulation.arrive(arrival)
+    simulation.run()
+    # Then a single virtual time, which lifts what it chooses, would be 50 times as far behind
+    assert places_behind(simulation) <= 1
