@@ -7,69 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from storage.database import Database, in_list
-from storage.logins import IS_REFUSED, Login
+from peewee import SQL, fn
+
+from storage import logins
+from storage.database import Database
+from storage.logins import Login
+from storage.models import (
+    Court,
+    Document,
+    Installation,
+    Job,
+    PortalThrottle,
+    Slot,
+    SpoolState,
+    Webhook,
+)
+from storage.models.job import RUNNING
 from storage.repairs import IN_TROUBLE
 from storage.slots import PORTAL, Limits
 from storage.states import IN_LANE, JOB_RUNNING, DocumentState, WebhookState
 
-_WHOLE = f"""
-SELECT EXISTS (SELECT FROM logins WHERE login_key = %(login_key)s AND {IS_REFUSED})
-        AS is_login_refused,
-    coalesce((SELECT greatest(0, extract(epoch FROM paused_until - clock_timestamp()))
-        FROM portal WHERE paused_until > clock_timestamp()), 0)::float8 AS paused_s,
-    least(%(at_once)s, floor((SELECT eased FROM portal)))::integer AS at_once,
-    (SELECT count(*) FROM spools WHERE {IN_TROUBLE}) AS spools_in_trouble,
-    NOT EXISTS (SELECT FROM installation WHERE bucket_trouble = '' AND sweep_trouble = '')
-        AS is_bucket_in_trouble
-"""
+_RUNNING = Job.state.in_(RUNNING)
+_COUNT = fn.count(SQL("*"))
 
-_REQUESTS = f"""
-SELECT scope AS court, count(*) FILTER (WHERE lease_until >= clock_timestamp()) AS requests
-FROM slots WHERE scope <> '{PORTAL}' GROUP BY scope
-"""
 
-# What has not been measured is assumed, and an assumption is no metric.
-_COURTS = """
-SELECT court, next_probe_time IS NOT NULL AS is_away,
-    CASE WHEN measured_requests > 0 THEN request_s END AS request_s
-FROM courts
-"""
-
-_JOBS = f"""
-SELECT state, count(*) AS jobs, count(*) FILTER (WHERE is_waiting) AS waiting,
-    coalesce(extract(epoch FROM clock_timestamp() - min(begin_time) FILTER (WHERE is_waiting)),
-        0)::float8 AS oldest_s
-FROM (
-    SELECT state, coalesce(rerun_time, create_time) AS begin_time,
-        coalesce(listing_lease_until, '-infinity') < clock_timestamp()
-        AND NOT EXISTS (SELECT FROM documents WHERE documents.job_id = jobs.job_id
-            AND documents.state = '{DocumentState.DOWNLOADING}')
-        AND (listed_time IS NULL OR EXISTS (SELECT FROM documents
-            WHERE documents.job_id = jobs.job_id
-            AND documents.state = '{DocumentState.PENDING}')) AS is_waiting
-    FROM jobs WHERE state IN ({in_list(sorted(JOB_RUNNING))})
-) AS running GROUP BY state
-"""
-
-# What waits is what is left of the listed: counted by the jobs, since it may be very much.
-_OPEN = f"""
-SELECT coalesce(sum(total_documents - completed_documents - failed_documents
-    - cancelled_documents), 0) AS open
-FROM jobs WHERE state IN ({in_list(sorted(JOB_RUNNING))}) AND total_documents IS NOT NULL
-"""
-
-_IN_LANE = f"""
-SELECT state, count(*) AS documents FROM documents WHERE state IN ({in_list(sorted(IN_LANE))})
-GROUP BY state
-"""
-
-_WEBHOOKS = f"""
-SELECT count(*) AS due,
-    coalesce(extract(epoch FROM clock_timestamp() - min(next_attempt_time)), 0)::float8 AS oldest_s
-FROM webhooks WHERE state = '{WebhookState.PENDING}' AND next_attempt_time <= clock_timestamp()
-"""
+def _seconds_since(moment: Any) -> Any:
+    return fn.coalesce(fn.date_part("epoch", fn.clock_timestamp() - moment), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,35 +64,123 @@ class Gauges:
 
 
 def read(database: Database, limits: Limits, login: Login) -> Gauges:
-    """The gauges of this moment. Raises ServiceUnavailable."""
+    """Return the gauges of this moment. Raises ServiceUnavailable."""
     with database.transaction() as transaction:
-        whole = transaction.only(
-            _WHOLE,
-            login_key=login.key,
-            fingerprint=login.fingerprint,
-            at_once=limits.at_once,
-        )
-        requests = transaction.all(_REQUESTS)
-        courts = transaction.all(_COURTS)
-        jobs = transaction.all(_JOBS)
-        is_open = int(transaction.only(_OPEN)["open"])
-        in_lane = {row["state"]: row["documents"] for row in transaction.all(_IN_LANE)}
-        hooks = transaction.only(_WEBHOOKS)
+        hold = logins.hold(transaction, login)
+        portal = transaction.fetch_one(_portal())
+        requests = dict(transaction.fetch(_requests()))
+        courts = transaction.fetch(_courts())
+        jobs = transaction.fetch(_jobs())
+        is_open = int(transaction.fetch_one(_open_documents())[0])
+        in_lane = dict(transaction.fetch(_documents_in_lane()))
+        hooks = transaction.fetch_one(_webhooks())
+        spools = transaction.fetch_one(SpoolState.select(_COUNT).where(IN_TROUBLE).tuples())
+        untroubled = transaction.fetch_one(_untroubled_installation())
     return Gauges(
-        is_login_refused=whole["is_login_refused"],
-        paused_s=whole["paused_s"],
-        at_once=whole["at_once"],
-        requests={row["court"]: row["requests"] for row in requests},
+        is_login_refused=hold is not None,
+        paused_s=max(0.0, portal["paused_s"]),
+        at_once=min(limits.at_once, int(portal["eased"] or limits.at_once)),
+        requests=requests,
         courts_away={row["court"]: row["is_away"] for row in courts},
-        request_s={row["court"]: row["request_s"] for row in courts if row["request_s"]},
+        # What has not been measured is assumed, and an assumption is no metric.
+        request_s={row["court"]: row["request_s"] for row in courts if row["measured_requests"]},
         jobs=dict.fromkeys(sorted(JOB_RUNNING), 0) | {row["state"]: row["jobs"] for row in jobs},
         jobs_waiting=sum(row["waiting"] for row in jobs),
         oldest_s=max((row["oldest_s"] for row in jobs), default=0.0),
         documents=_documents(is_open, in_lane),
         webhooks_due=hooks["due"],
         webhook_oldest_s=hooks["oldest_s"],
-        spools_in_trouble=whole["spools_in_trouble"],
-        is_bucket_in_trouble=whole["is_bucket_in_trouble"],
+        spools_in_trouble=spools[0],
+        is_bucket_in_trouble=untroubled is None,
+    )
+
+
+def _portal() -> Any:
+    now = fn.clock_timestamp()
+    # "No pause" is minus infinity, which PostgreSQL does not subtract from before release 17.
+    paused_s = fn.date_part("epoch", fn.greatest(PortalThrottle.paused_until, now) - now)
+    return PortalThrottle.select(paused_s.alias("paused_s"), PortalThrottle.eased).dicts()
+
+
+def _requests() -> Any:
+    """Return the query for the requests under way, by court."""
+    under_way = _COUNT.filter(Slot.lease_until >= fn.clock_timestamp())
+    by_court = Slot.select(Slot.scope, under_way).where(Slot.scope != PORTAL)
+    return by_court.group_by(Slot.scope).tuples()
+
+
+def _courts() -> Any:
+    return Court.select(
+        Court.court,
+        Court.next_probe_time.is_null(False).alias("is_away"),
+        Court.request_s,
+        Court.measured_requests,
+    ).dicts()
+
+
+def _jobs() -> Any:
+    """Return the query for running jobs by state, and those that wait for the portal."""
+    its_documents = Document.select(Document.document_id).where(Document.job_id == Job.job_id)
+    is_listing = fn.coalesce(Job.listing_lease_until, SQL("'-infinity'")) >= fn.clock_timestamp()
+    is_downloading = fn.EXISTS(its_documents.where(Document.state == DocumentState.DOWNLOADING))
+    has_pending = fn.EXISTS(its_documents.where(Document.state == DocumentState.PENDING))
+    is_waiting = ~is_listing & ~is_downloading & (Job.listed_time.is_null() | has_pending)
+    running = (
+        Job.select(
+            Job.state,
+            fn.coalesce(Job.rerun_time, Job.create_time).alias("begin_time"),
+            is_waiting.alias("is_waiting"),
+        )
+        .where(_RUNNING)
+        .alias("running")
+    )
+    oldest = fn.min(running.c.begin_time).filter(running.c.is_waiting)
+    return (
+        Job.select(
+            running.c.state,
+            _COUNT.alias("jobs"),
+            _COUNT.filter(running.c.is_waiting).alias("waiting"),
+            _seconds_since(oldest).alias("oldest_s"),
+        )
+        .from_(running)
+        .group_by(running.c.state)
+        .dicts()
+    )
+
+
+def _open_documents() -> Any:
+    """Return the query for how many documents of running jobs are not over.
+
+    They are counted by the jobs, since they may be very many.
+    """
+    ended = Job.completed_documents + Job.failed_documents + Job.cancelled_documents
+    return (
+        Job.select(fn.coalesce(fn.sum(Job.total_documents - ended), 0))
+        .where(_RUNNING, Job.total_documents.is_null(False))
+        .tuples()
+    )
+
+
+def _documents_in_lane() -> Any:
+    by_state = Document.select(Document.state, _COUNT).where(Document.state.in_(sorted(IN_LANE)))
+    return by_state.group_by(Document.state).tuples()
+
+
+def _webhooks() -> Any:
+    oldest_s = _seconds_since(fn.min(Webhook.next_attempt_time))
+    return (
+        Webhook.select(_COUNT.alias("due"), oldest_s.alias("oldest_s"))
+        .where(
+            Webhook.state == WebhookState.PENDING,
+            Webhook.next_attempt_time <= fn.clock_timestamp(),
+        )
+        .dicts()
+    )
+
+
+def _untroubled_installation() -> Any:
+    return Installation.select(Installation.installation_id).where(
+        Installation.bucket_trouble == "", Installation.sweep_trouble == ""
     )
 
 

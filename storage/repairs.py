@@ -19,7 +19,7 @@ from storage.database import Database, Row, in_list
 from storage.ending import end, end_if_over
 from storage.errors import Failure, LeaseLost
 from storage.models import Document, Job, SpoolState
-from storage.models.base import is_any
+from storage.models.base import is_any, time_after
 from storage.models.job import RUNNING as _RUNNING
 from storage.spool import NOWHERE
 from storage.states import JOB_RUNNING, DocumentState, JobState, WebhookState
@@ -233,31 +233,28 @@ def beat(database: Database, spool_id: UUID, trouble: str) -> None:
         transaction.execute(query)
 
 
+_IS_ALIVE = SpoolState.heartbeat_time >= time_after(-SPOOL_DEAD_S)
 # A spool that is alive and takes no more files.
-IN_TROUBLE = (
-    f"trouble <> '' AND heartbeat_time >= clock_timestamp() - {SPOOL_DEAD_S} * interval '1 second'"
+IN_TROUBLE = (SpoolState.trouble != "") & _IS_ALIVE
+_FILES = Document.select(Document.document_id).where(
+    Document.spool_id == SpoolState.spool_id, Document.state == DocumentState.DOWNLOADED
 )
+# A spool without a sign of life whose files have all been taken back.
+_IS_DEAD = (SpoolState.heartbeat_time < time_after(-SPOOL_DEAD_S)) & ~fn.EXISTS(_FILES)
 
 
 def troubles(database: Database) -> list[str]:
-    """What is wrong with the spools that are alive."""
+    """Return what is wrong with the spools that are alive."""
+    query = SpoolState.select(SpoolState.trouble).where(IN_TROUBLE).distinct().tuples()
     with database.transaction() as transaction:
-        rows = transaction.all(f"SELECT DISTINCT trouble FROM spools WHERE {IN_TROUBLE}")
-    return [row["trouble"] for row in rows]
-
-
-_DEAD = (
-    f"heartbeat_time < clock_timestamp() - {SPOOL_DEAD_S} * interval '1 second' AND NOT EXISTS"
-    f" (SELECT FROM documents d WHERE d.spool_id = spools.spool_id"
-    f" AND d.state = '{DocumentState.DOWNLOADED}')"
-)
+        return [trouble for (trouble,) in transaction.fetch(query)]
 
 
 def dead_spools(database: Database) -> list[UUID]:
-    """Spools without a sign of life whose files have all been taken back."""
+    """Return the spools without a sign of life whose files have all been taken back."""
+    query = SpoolState.select(SpoolState.spool_id).where(_IS_DEAD).tuples()
     with database.transaction() as transaction:
-        rows = transaction.all(f"SELECT spool_id FROM spools WHERE {_DEAD}")
-    return [row["spool_id"] for row in rows]
+        return [spool_id for (spool_id,) in transaction.fetch(query)]
 
 
 def retire_spool(database: Database, spool_id: UUID, drop_queue: Callable[[], bool]) -> bool:
@@ -266,14 +263,12 @@ def retire_spool(database: Database, spool_id: UUID, drop_queue: Callable[[], bo
     Returns whether that happened. No heartbeat of the spool is recorded meanwhile; one that comes
     afterwards makes it known again.
     """
+    is_it = SpoolState.spool_id == spool_id
     with database.transaction() as transaction:
-        row = transaction.one(
-            f"SELECT spool_id FROM spools WHERE spool_id = %(spool_id)s AND {_DEAD} FOR UPDATE",
-            spool_id=spool_id,
-        )
-        if row is None or not drop_queue():
+        dead = transaction.fetch_one(SpoolState.select().where(is_it, _IS_DEAD).for_update())
+        if dead is None or not drop_queue():
             return False
-        transaction.run("DELETE FROM spools WHERE spool_id = %(spool_id)s", spool_id=spool_id)
+        transaction.execute(SpoolState.delete().where(is_it))
     return True
 
 

@@ -337,8 +337,8 @@ _CLOCK = (
     _mutant(
         "that a spool is still dead when its queue is dropped",
         "storage/repairs.py",
-        "AND {_DEAD} FOR UPDATE",
-        "FOR UPDATE",
+        ".where(is_it, _IS_DEAD).for_update()",
+        ".where(is_it).for_update()",
         REPAIRS,
     ),
     _mutant(
