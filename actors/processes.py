@@ -36,9 +36,10 @@ from actors.storing import Storer
 from actors.sweeper import Sweeper
 from actors.tokens import token_source
 from actors.upload import Uploader
-from storage import claims, listing_claims, logs
+from storage import logs
 from storage.courts import ProbePolicy
 from storage.database import Database
+from storage.documents.leases import renew_leases
 from storage.errors import ServiceUnavailable
 from storage.logins import Login
 from storage.objects import Objects, ObjectStore
@@ -172,11 +173,8 @@ def worker() -> None:
     signals, close = _told(settings, "worker")
     database = _database(settings, settings.worker_threads, signals)
     watchdog = Watchdog()
-    listing_keeper = Keeper(
-        partial(listing_claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
-    )
     keeper = Keeper(
-        partial(claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
+        partial(renew_leases, database, lease_s=settings.lease_s), lease_s=settings.lease_s
     )
     portal = Portal(
         base_url=settings.pdpj_base_url,
@@ -193,7 +191,7 @@ def worker() -> None:
         portal=portal,
         watchdog=watchdog,
         messages=messages,
-        keeper=listing_keeper,
+        keeper=keeper,
         policy=_policy(settings),
         lanes=settings.lanes_per_job,
         lease_s=settings.lease_s,
@@ -235,8 +233,7 @@ def worker() -> None:
         storer=storer,
         threads=settings.worker_threads,
     )
-    stops = (keeper.stop_all, listing_keeper.stop_all)
-    broker.add_middleware(_StopOnShutdown(*stops, close=close))
+    broker.add_middleware(_StopOnShutdown(keeper.stop_all, close=close))
     _declare(broker, messages, enqueue.LIST_QUEUE, "list_documents", asker.list_documents)
     _declare(broker, messages, enqueue.DOWNLOAD_QUEUE, "download_document", asker.download_document)
 
@@ -256,7 +253,7 @@ def uploader() -> None:
         spool=spool,
         messages=messages,
         keeper=Keeper(
-            partial(claims.keep, database, lease_s=settings.lease_s), lease_s=settings.lease_s
+            partial(renew_leases, database, lease_s=settings.lease_s), lease_s=settings.lease_s
         ),
         is_stopping=stopping.is_set,
         lanes=settings.lanes_per_job,

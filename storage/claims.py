@@ -7,7 +7,6 @@ counted, revisions are taken and the end is decided.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -159,31 +158,6 @@ def _advance_job(
         raise LeaseLost("The job has ended.")
     transaction.changed(job_id, job["revision"])
     return job
-
-
-def keep(database: Database, leases: Iterable[UUID], *, lease_s: float) -> set[UUID]:
-    """Renews leases for `lease_s` seconds; those that are still held.
-
-    Rows that somebody else is working on are skipped rather than waited for: waiting for several
-    rows without the job's lock could deadlock. They are renewed next time. A file that waits for
-    its upload stays free to be taken.
-    """
-    tokens = list(leases)
-    with database.transaction() as transaction:
-        transaction.run(
-            """
-            UPDATE documents SET lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-            WHERE lease IN (SELECT lease FROM documents WHERE lease = ANY(%(leases)s)
-                                AND lease_until IS NOT NULL FOR UPDATE SKIP LOCKED)
-            """,
-            leases=tokens,
-            lease_s=lease_s,
-        )
-        slots.keep(transaction, tokens, lease_s=lease_s)
-        held = transaction.all(
-            "SELECT lease FROM documents WHERE lease = ANY(%(leases)s)", leases=tokens
-        )
-    return {row["lease"] for row in held}
 
 
 def _move(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -199,30 +198,6 @@ def give_up(transaction: Transaction, job: Row) -> bool:
 def _now(transaction: Transaction) -> datetime:
     now: datetime = transaction.only("SELECT clock_timestamp() AS now")["now"]
     return now
-
-
-def keep(database: Database, leases: Iterable[UUID], *, lease_s: float) -> set[UUID]:
-    """Renews leases for `lease_s` seconds; those that are still held.
-
-    Jobs that somebody else is working on are skipped rather than waited for, and renewed next time.
-    """
-    tokens = list(leases)
-    with database.transaction() as transaction:
-        transaction.run(
-            """
-            UPDATE jobs SET listing_lease_until =
-                clock_timestamp() + %(lease_s)s * interval '1 second'
-            WHERE job_id IN (SELECT job_id FROM jobs WHERE listing_lease = ANY(%(leases)s)
-                             FOR UPDATE SKIP LOCKED)
-            """,
-            leases=tokens,
-            lease_s=lease_s,
-        )
-        slots.keep(transaction, tokens, lease_s=lease_s)
-        held = transaction.all(
-            "SELECT listing_lease FROM jobs WHERE listing_lease = ANY(%(leases)s)", leases=tokens
-        )
-    return {row["listing_lease"] for row in held}
 
 
 def _held(transaction: Transaction, claim: ListingClaim) -> Row:

@@ -6,7 +6,6 @@ its claim and for as long as that is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -93,20 +92,6 @@ LAY_OUT = (
 def lay_out(transaction: Transaction, scope: str, count: int) -> None:
     """Makes sure that a scope has its rows. May be said twice."""
     transaction.run(LAY_OUT, scope=scope, count=count)
-
-
-def keep(transaction: Transaction, leases: Iterable[UUID], *, lease_s: float) -> None:
-    """Renews the slots of these claims; those that somebody is changing are left out."""
-    transaction.run(
-        """
-        UPDATE slots SET lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-        FROM (SELECT scope, number FROM slots WHERE lease = ANY(%(leases)s)
-              FOR UPDATE SKIP LOCKED) AS held
-        WHERE slots.scope = held.scope AND slots.number = held.number
-        """,
-        leases=list(leases),
-        lease_s=lease_s,
-    )
 
 
 UNTAKEN = "lease = NULL, lease_until = NULL, taken_time = NULL"

@@ -33,8 +33,8 @@ from actors.portal import Portal
 from actors.prober import Prober
 from actors.storing import Storer
 from actors.upload import Uploader
-from storage import claims, listing_claims
 from storage.database import Database
+from storage.documents.leases import renew_leases
 from storage.jobs import StartRequest
 from storage.objects import Objects
 from storage.spool import Spool
@@ -162,10 +162,7 @@ class Office:
 def opened(database: Database, objects: Objects, redis_url: str, spool: Spool) -> Iterator[Office]:
     """An office and a sandbox portal of its own."""
     messages = Messages(make_broker(redis_url, timeout_s=5))
-    listing_keeper = Keeper(
-        partial(listing_claims.keep, database, lease_s=LEASE_S), lease_s=LEASE_S
-    )
-    keeper = Keeper(partial(claims.keep, database, lease_s=LEASE_S), lease_s=LEASE_S)
+    keeper = Keeper(partial(renew_leases, database, lease_s=LEASE_S), lease_s=LEASE_S)
     with SandboxPortal() as sandbox, redis.Redis.from_url(redis_url) as client:
         portal = Portal(
             base_url=sandbox.url,
@@ -179,7 +176,7 @@ def opened(database: Database, objects: Objects, redis_url: str, spool: Spool) -
             portal=portal,
             watchdog=WATCHDOG,
             messages=messages,
-            keeper=listing_keeper,
+            keeper=keeper,
             policy=POLICY,
             lanes=LANES,
             lease_s=LEASE_S,

@@ -14,6 +14,7 @@ import pytest
 from storage import claims, ending, jobs, repairs, watching
 from storage.claims import Claim, Content, Spooled
 from storage.database import Database, Row
+from storage.documents.leases import renew_leases
 from storage.documents.record import FetchedFile, record_fetched
 from storage.documents.uploads import TakenUploads, postpone_upload, take_uploads
 from storage.errors import (
@@ -164,7 +165,7 @@ def _use(database: Database, held: Claim, file: Spooled) -> dict[str, Callable[[
 
 
 SILENT: dict[str, Callable[[Database, Claim, Spooled], object]] = {
-    "keep": lambda db, held, _: claims.keep(db, [held.lease], lease_s=999),
+    "keep": lambda db, held, _: renew_leases(db, [held.lease], lease_s=999),
     "take_upload": lambda db, held, _: scenes.take_upload(
         db, held.job_id, held.document_id, held.lease, lease_s=999
     ),
@@ -358,7 +359,7 @@ def test_a_kept_lease_is_prolonged_and_reported(database: Database) -> None:
     job_id = scenes.listed_job(database, 2)
     held, other = (scenes.claimed(database, job_id, lease_s=5) for _ in range(2))
 
-    kept = claims.keep(database, [held.lease, uuid4()], lease_s=500)
+    kept = renew_leases(database, [held.lease, uuid4()], lease_s=500)
 
     assert kept == {held.lease}
     row, left = scenes.documents(database, job_id)
@@ -367,7 +368,7 @@ def test_a_kept_lease_is_prolonged_and_reported(database: Database) -> None:
 
 
 def test_keeping_nothing_keeps_nothing(database: Database) -> None:
-    assert claims.keep(database, [], lease_s=5) == set()
+    assert renew_leases(database, [], lease_s=5) == set()
 
 
 def test_a_late_renewal_does_not_lock_the_uploader_out(database: Database) -> None:
@@ -376,7 +377,7 @@ def test_a_late_renewal_does_not_lock_the_uploader_out(database: Database) -> No
     held = scenes.claimed(database, job_id)
     scenes.spooled(database, held, PDF)
 
-    assert claims.keep(database, [held.lease], lease_s=60) == {held.lease}
+    assert renew_leases(database, [held.lease], lease_s=60) == {held.lease}
 
     assert scenes.take_upload(database, job_id, held.document_id, held.lease, lease_s=60)
 
@@ -387,7 +388,7 @@ def test_a_row_that_somebody_works_on_still_counts_as_held(database: Database) -
 
     with database.transaction() as transaction:
         transaction.one("SELECT FROM documents WHERE lease = %(l)s FOR UPDATE", l=held.lease)
-        (kept,) = together([lambda: claims.keep(database, [held.lease], lease_s=60)])
+        (kept,) = together([lambda: renew_leases(database, [held.lease], lease_s=60)])
 
     assert kept == {held.lease}
 
@@ -753,7 +754,7 @@ def test_cancel_takes_back_what_is_claimed(database: Database) -> None:
     assert _states(database, job_id) == ["AVAILABLE", "FAILED", *["CANCELLED"] * 4]
     assert (view.job.state, view.job.cancelled_documents) == ("CANCELLED", 4)
     leases = [uploading.lease, in_spool.lease, downloading.lease]
-    assert claims.keep(database, leases, lease_s=60) == set()
+    assert renew_leases(database, leases, lease_s=60) == set()
     assert repairs.unowned(database, leases) == set(leases)
     (event,) = scenes.events(database, job_id)
     assert event["type"] == "download.cancelled"
@@ -824,7 +825,7 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
 
     def fetch(job_id: UUID) -> None:
         if claim := scenes.claim(database, job_id, spool_id=spool_id):
-            claims.keep(database, [claim.lease], lease_s=60)
+            renew_leases(database, [claim.lease], lease_s=60)
             scenes.spooled(database, claim, Content(7, PDF.sha256, "application/pdf", "pdf"))
             file = scenes.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60)
             if file:
@@ -839,7 +840,7 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
 
     def keep(job_id: UUID) -> None:
         rows = [d["lease"] for j in job_ids for d in scenes.documents(database, j) if d["lease"]]
-        claims.keep(database, rows, lease_s=0.01)
+        renew_leases(database, rows, lease_s=0.01)
 
     def join(job_id: UUID) -> None:
         number = wanted[job_ids.index(job_id)].process_number

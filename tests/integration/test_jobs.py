@@ -21,6 +21,7 @@ from storage.claims import Content, Spooled
 from storage.database import Database
 from storage.docket import Docket, Drawn
 from storage.documents import DocumentFilter
+from storage.documents.leases import renew_leases
 from storage.errors import (
     LeaseLost,
     NotFound,
@@ -326,7 +327,7 @@ def test_a_second_listing_of_the_same_claim_changes_nothing(database: Database) 
             stale()
 
     assert scenes.claim_listing(database, view.job.job_id, lease_s=60) is None
-    assert listing_claims.keep(database, [claim.lease], lease_s=60) == set()
+    assert renew_leases(database, [claim.lease], lease_s=60) == set()
     assert scenes.job(database, view.job.job_id) == before
 
 
@@ -415,7 +416,7 @@ def test_a_kept_listing_is_not_taken_by_another(database: Database) -> None:
     view, _ = scenes.start(database)
     claim = scenes.listing_claim(database, view.job.job_id, lease_s=-1)
 
-    assert listing_claims.keep(database, [claim.lease, uuid4()], lease_s=60) == {claim.lease}
+    assert renew_leases(database, [claim.lease, uuid4()], lease_s=60) == {claim.lease}
 
     assert scenes.claim_listing(database, view.job.job_id, lease_s=60) is None
 

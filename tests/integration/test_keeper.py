@@ -11,8 +11,9 @@ import structlog
 
 from actors.keeper import Keeper
 from dev.deadline import until
-from storage import claims, jobs
+from storage import jobs
 from storage.database import Database
+from storage.documents.leases import renew_leases
 from tests.integration import scenes
 from tests.integration.scenes import CLIENT, PDF
 
@@ -21,7 +22,7 @@ LEASE_S = 5.0
 
 
 def _keeper(database: Database, *, lease_s: float = LEASE_S) -> Keeper:
-    return Keeper(partial(claims.keep, database, lease_s=lease_s), lease_s=lease_s)
+    return Keeper(partial(renew_leases, database, lease_s=lease_s), lease_s=lease_s)
 
 
 def test_a_lease_outlives_its_term_while_it_is_held(database: Database) -> None:
@@ -116,7 +117,7 @@ def test_a_file_handed_over_is_free_for_its_uploader(database: Database) -> None
     for _ in range(40):
         claim = scenes.claimed(database, job_id, lanes=40)
         with keeper.holding(claim.lease, lambda: None):
-            claims.keep(database, [claim.lease], lease_s=60)
+            renew_leases(database, [claim.lease], lease_s=60)
         scenes.spooled(database, claim, PDF)
 
         assert scenes.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60), (
@@ -145,7 +146,7 @@ def test_an_outage_shorter_than_the_lease_costs_nothing(database: Database) -> N
     def renew(leases: set[UUID]) -> set[UUID]:
         nonlocal rounds
         rounds += 1
-        kept = claims.keep(database if rounds > 2 else nowhere, leases, lease_s=60)
+        kept = renew_leases(database if rounds > 2 else nowhere, leases, lease_s=60)
         is_back.set()
         return kept
 
@@ -165,7 +166,7 @@ def test_a_bug_in_renewing_does_not_end_it(database: Database) -> None:
         rounds += 1
         if rounds == 1:
             raise ZeroDivisionError
-        kept = claims.keep(database, leases, lease_s=60)
+        kept = renew_leases(database, leases, lease_s=60)
         is_renewed.set()
         return kept
 

@@ -12,6 +12,7 @@ import pytest
 from storage import claims, jobs, listing_claims, sql, starts, steps, tasks
 from storage.claims import Claim
 from storage.database import Database
+from storage.documents.leases import renew_leases
 from storage.documents.record import FetchedFile, record_fetched, record_stored
 from storage.documents.uploads import take_uploads
 from storage.listing_claims import ListingClaim
@@ -36,6 +37,7 @@ HOT = (
     sql.function("record_fetched"),
     sql.function("record_stored"),
     sql.function("take_uploads"),
+    sql.function("renew_leases"),
 )
 # No limit is met: only what a claim reads is in question.
 ASKING = asking(at_once=100, per_court=100)
@@ -87,6 +89,8 @@ def _run(session: CountingDatabase, rounds: int = ROUNDS) -> dict[str, Step]:
                 case = scenes.docket(claim.process_number, scenes.listing(1))
                 with session.step("list"):
                     listing_claims.record(session, claim, case)
+        with session.step("renew"):
+            renew_leases(session, [claim.lease for claim in found], lease_s=60)
         _store(session, [claim for claim in found if isinstance(claim, Claim)])
     return dict(session.steps)
 

@@ -22,6 +22,7 @@ from actors.enqueue import upload_queue as upload_queue_of
 from storage import claims, jobs, listing_claims, repairs, webhooks
 from storage.claims import Claim
 from storage.database import Database
+from storage.documents.leases import renew_leases
 from storage.documents.uploads import postpone_upload
 from storage.errors import ServiceUnavailable
 from storage.repairs import BATCH, NUDGE_CAP_S
@@ -693,7 +694,7 @@ def test_a_claim_is_either_renewed_or_taken_back(database: Database) -> None:
     for _ in range(20):
         job_id = scenes.listed_job(database, 1)
         held = scenes.claimed(database, job_id, lease_s=0)
-        keep = partial(claims.keep, database, [held.lease], lease_s=60)
+        keep = partial(renew_leases, database, [held.lease], lease_s=60)
 
         # When the worker renews while the clock looks
         calls: list[Callable[[], set[UUID]]] = [keep, lambda: set(repairs.reclaim(database))]

@@ -10,6 +10,7 @@ import pytest
 from storage import claims, jobs, tasks
 from storage.claims import Claim
 from storage.database import Database
+from storage.documents.leases import renew_leases
 from storage.errors import LeaseLost
 from storage.slots import LINGER_S
 from tests.integration import guest, scenes
@@ -105,7 +106,7 @@ def test_a_kept_claim_keeps_its_slots(database: Database) -> None:
     (claim,) = ask_all(database, asking(at_once=1))
     scenes.age_portal(database, 50)
 
-    claims.keep(database, [claim.lease], lease_s=60)
+    renew_leases(database, [claim.lease], lease_s=60)
     scenes.age_portal(database, 50)
 
     guest.job(database, 1)

@@ -116,7 +116,7 @@ _LEASES = (
     ),
     _mutant(
         "the renewal of leases",
-        "storage/claims.py",
+        "storage/sql/renew_leases.sql",
         "AND lease_until IS NOT NULL FOR UPDATE SKIP LOCKED)",
         "AND lease_until IS NOT NULL AND false FOR UPDATE SKIP LOCKED)",
         CLAIMS,
@@ -481,7 +481,7 @@ _ONCE = (
     ),
     _mutant(
         "SKIP LOCKED of the renewal",
-        "storage/claims.py",
+        "storage/sql/renew_leases.sql",
         "AND lease_until IS NOT NULL FOR UPDATE SKIP LOCKED)",
         "AND lease_until IS NOT NULL FOR UPDATE)",
         CLAIMS,
@@ -1154,9 +1154,9 @@ _GUEST = (
     ),
     _mutant(
         "the renewal of slots",
-        "storage/claims.py",
-        "        slots.keep(transaction, tokens, lease_s=lease_s)\n",
-        "",
+        "storage/sql/renew_leases.sql",
+        "    FROM (SELECT scope, number, lease FROM slots WHERE lease = ANY(_leases)\n",
+        "    FROM (SELECT scope, number, lease FROM slots WHERE lease = ANY(_leases) AND false\n",
         SLOTS,
     ),
     _mutant(

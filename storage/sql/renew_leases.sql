@@ -1,0 +1,34 @@
+-- Renew what a process holds for _lease_s seconds: documents, listings and slots, by their tokens.
+--
+-- Rows that another transaction works on are skipped, and renewed next time: waiting for several
+-- rows without the jobs' locks could be a deadlock. A file that waits for its upload (its
+-- lease has no end) stays free to be taken.
+-- Returns the tokens under which a document or a listing is still held.
+CREATE FUNCTION autos_renew_leases(
+    _leases uuid[],
+    _lease_s double precision
+) RETURNS TABLE (lease uuid)
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET jit = off
+AS $body$
+#variable_conflict use_column
+BEGIN
+    UPDATE documents SET lease_until = clock_timestamp() + _lease_s * interval '1 second'
+    WHERE lease = ANY(ARRAY(SELECT lease FROM documents
+        WHERE lease = ANY(_leases) AND lease_until IS NOT NULL FOR UPDATE SKIP LOCKED));
+    UPDATE jobs SET listing_lease_until = clock_timestamp() + _lease_s * interval '1 second'
+    WHERE listing_lease = ANY(ARRAY(SELECT listing_lease FROM jobs
+        WHERE listing_lease = ANY(_leases) FOR UPDATE SKIP LOCKED));
+    UPDATE slots SET lease_until = clock_timestamp() + _lease_s * interval '1 second'
+    FROM (SELECT scope, number, lease FROM slots WHERE lease = ANY(_leases)
+          FOR UPDATE SKIP LOCKED) AS held
+    WHERE slots.lease = held.lease AND slots.scope = held.scope;
+    RETURN QUERY SELECT lease FROM documents WHERE lease = ANY(_leases)
+        UNION ALL SELECT listing_lease FROM jobs WHERE listing_lease = ANY(_leases);
+END
+$body$;
