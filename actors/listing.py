@@ -16,9 +16,11 @@ from actors.outage import insist
 from actors.portal import Portal
 from storage import listing_claims, reuse, tasks, webhooks
 from storage.database import Database
-from storage.docket import Docket
 from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
 from storage.listing_claims import ListingClaim
+from storage.listings import record
+from storage.listings.listing_import import ListingImport
+from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.objects import Objects
 from storage.outcomes import Outcome
 from storage.retries import RetryPolicy, jittered
@@ -50,6 +52,7 @@ class Lister:
     policy: RetryPolicy
     lanes: int
     lease_s: float
+    size_limits: SizeLimits = UNLIMITED
     signals: Signals = UNSEEN
 
     def reuse(self, job_id: UUID) -> None:
@@ -102,15 +105,17 @@ class Lister:
 
     def _list(self, claim: ListingClaim, span: Span, deadline: Deadline) -> Outcome | None:
         try:
-            docket, missing = self._docket(claim, deadline)
-            if missing and not claim.is_doubted and docket.doubt_time is None:
+            listing, missing = self._listing(claim, deadline)
+            if missing and not claim.is_doubted and listing.doubt_time is None:
                 return self._doubt(claim, missing)
             if claim.has_history:
                 # As long as it takes for a large case: the portal has been asked already.
-                docket = reuse.with_stored(
-                    self.database, self.objects, docket, limit_s=LISTING_LIMIT_S
+                listing = reuse.with_stored(
+                    self.database, self.objects, listing, limit_s=LISTING_LIMIT_S
                 )
-            listed = self._insist(lambda: listing_claims.record(self.database, claim, docket))
+            listed = self._insist(
+                lambda: record.record(self.database, claim, listing, limits=self.size_limits)
+            )
         except AttemptError as error:
             span.fail(error.reason)
             return self._failed(claim, error)
@@ -137,10 +142,10 @@ class Lister:
     def _insist(self, say: Callable[[], T]) -> T:
         return insist(say, is_stopping=lambda: self.keeper.is_stopping)
 
-    def _docket(self, claim: ListingClaim, deadline: Deadline) -> tuple[Docket, int]:
+    def _listing(self, claim: ListingClaim, deadline: Deadline) -> tuple[ListingImport, int]:
         """The case as listed, and how many documents it lacks that were listed before."""
         if claim.listed_by:
-            docket = reuse.docket_of(self.database, claim.client, claim.listed_by)
+            listing = reuse.listing_of(self.database, claim.client, claim.listed_by)
         else:
             if claim.has_history:
                 reuse.require_bucket(
@@ -150,14 +155,12 @@ class Lister:
                     claim.process_number,
                     limit_s=LOOK_S,
                 )
-            listing = self.portal.list_case(
-                claim.process_number, LISTING_LIMIT_S, deadline=deadline
-            )
-            docket = Docket.of(claim.client, claim.process_number, listing)
+            case = self.portal.list_case(claim.process_number, LISTING_LIMIT_S, deadline=deadline)
+            listing = ListingImport.of(claim.client, claim.process_number, case)
         if not claim.has_history:
-            return docket, 0
+            return listing, 0
         return self._insist(
-            lambda: reuse.compared(self.database, claim.client, claim.process_number, docket)
+            lambda: reuse.compared(self.database, claim.client, claim.process_number, listing)
         )
 
     def _doubt(self, claim: ListingClaim, missing: int) -> Outcome:

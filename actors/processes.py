@@ -41,6 +41,7 @@ from storage.courts import ProbePolicy
 from storage.database import Database
 from storage.documents.leases import renew_leases
 from storage.errors import ServiceUnavailable
+from storage.listings.size_limits import SizeLimits
 from storage.logins import Login
 from storage.objects import Objects, ObjectStore
 from storage.pauses import PausePolicy
@@ -195,6 +196,7 @@ def worker() -> None:
         policy=_policy(settings),
         lanes=settings.lanes_per_job,
         lease_s=settings.lease_s,
+        size_limits=SizeLimits.of(settings),
         signals=signals,
     )
     spool = _spool(settings)

@@ -36,6 +36,7 @@ from server.tls import TlsFiles
 from storage import logs
 from storage.database import Database
 from storage.errors import ConfigurationError, ServiceUnavailable
+from storage.listings.size_limits import SizeLimits
 from storage.logins import Login
 from storage.objects import Objects, ObjectStore
 from storage.queue_view import QueueView
@@ -93,6 +94,7 @@ def parts_of(settings: Settings, signals: Signals = UNSEEN) -> Parts:
         login=login,
         tracer=signals.tracer,
         start_rate=StartRate(settings.redis_url),
+        size_limits=SizeLimits.of(settings),
     )
 
 

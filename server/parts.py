@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from actors.enqueue import Messages
 from server.watch import STALL_S
 from storage.database import Database
+from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.logins import Login
 from storage.objects import Objects
 from storage.queue_view import QueueView
@@ -35,6 +36,7 @@ class Parts:
     queue: QueueView
     login: Login
     start_rate: StartRate
+    size_limits: SizeLimits = UNLIMITED
     reuse_limit_s: float = REUSE_LIMIT_S
     stall_s: float = STALL_S
     tracer: Tracer = NO_TRACER

@@ -213,6 +213,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             job_deadline_s=self._parts.job_deadline_s,
             limit_s=self._parts.reuse_limit_s,
             traceparent=traceparent,
+            size_limits=self._parts.size_limits,
         )
         if is_new:
             starting.launch(self._parts, view)

@@ -18,9 +18,9 @@ from server.job_messages import message_of
 from server.parts import Parts
 from server.pool import Run
 from storage import jobs, logs, reuse, starts
-from storage.docket import Docket
 from storage.errors import LimitReached, ServiceUnavailable
 from storage.jobs import StartRequest
+from storage.listings.listing_import import ListingImport
 from storage.queue_view import Place
 from storage.records import JobView
 
@@ -160,28 +160,28 @@ class Starts:
         _tell(view, is_new=is_new)
         return Begun(view, is_new)
 
-    def _known(self, wanted: StartRequest) -> Docket | None:
+    def _known(self, wanted: StartRequest) -> ListingImport | None:
         parts = self._parts
         if jobs.is_served(parts.database, wanted):
             return None
         try:
-            docket = reuse.recent_docket(
+            listing = reuse.recent_listing(
                 parts.database,
                 wanted.client,
                 wanted.process_number,
                 max_age_s=wanted.max_age_s,
                 most=MAX_DOCUMENTS_IN_CALL,
             )
-            if docket is None:
+            if listing is None:
                 return None
-            docket = reuse.with_stored(
-                parts.database, parts.objects, docket, limit_s=parts.reuse_limit_s
+            listing = reuse.with_stored(
+                parts.database, parts.objects, listing, limit_s=parts.reuse_limit_s
             )
         except ServiceUnavailable:
             # Whether something can be reused is then found out by a worker, later.
             return None
         # A part of a case is a worker's: a job with a webhook is PENDING until one begins.
-        return docket if docket.is_all_stored else None
+        return listing if listing.is_all_stored else None
 
 
 def launch(parts: Parts, view: JobView) -> None:

@@ -12,20 +12,20 @@ from uuid import UUID, uuid4
 
 from peewee import Tuple
 
-from storage import docket as dockets
-from storage import turns
+from storage import sql, turns
 from storage.closing import close_rest
 from storage.database import Database, Row, Transaction, in_list
-from storage.docket import Docket, Drawn
 from storage.ending import end
 from storage.errors import FieldViolation, NotFound, RequestIdReused
+from storage.listings.listing_import import ImportRows, ListingImport
 from storage.models import Job, Webhook, WebhookAttempt
 from storage.models.base import fields_of, is_any
 from storage.priorities import Priority
 from storage.receivers import receiver_of
 from storage.records import AttemptRecord, JobRecord, JobView, WebhookRecord
 from storage.seats import DRAWN, free_seat
-from storage.states import JOB_RUNNING, DocumentState, JobState, WebhookState
+from storage.states import JOB_ENDS, JOB_RUNNING, DocumentState, JobState, WebhookState
+from storage.tallies import DOCUMENTS_ENDED, JOBS_ENDED
 
 _RECORDS = Job.select(*fields_of(Job, JobRecord)).objects(JobRecord)
 _NEWEST_FIRST = (Job.create_time.desc(), Job.job_id.desc())
@@ -97,7 +97,7 @@ class _RequestTaken(Exception):
 
 
 def start(
-    database: Database, request: StartRequest, *, job_deadline_s: int, known: Docket | None
+    database: Database, request: StartRequest, *, job_deadline_s: int, known: ListingImport | None
 ) -> tuple[JobView, bool]:
     """The job that serves `request`, and whether this call made it.
 
@@ -129,7 +129,10 @@ def is_served(database: Database, request: StartRequest) -> bool:
 
 
 def _start(
-    transaction: Transaction, request: StartRequest, job_deadline_s: int, known: Docket | None
+    transaction: Transaction,
+    request: StartRequest,
+    job_deadline_s: int,
+    known: ListingImport | None,
 ) -> tuple[JobView, bool]:
     if earlier := _earlier(transaction, request):
         return view(transaction, earlier), False
@@ -143,8 +146,20 @@ def _start(
     if request.request_id:
         _remember(transaction, request, job["job_id"])
     if is_new and known is not None:
-        job = dockets.insert(transaction, job, Drawn.of(known))
+        job = _import(transaction, job, ImportRows.of(known))
     return view(transaction, job), is_new
+
+
+def _import(transaction: Transaction, job: Row, rows: ImportRows) -> Row:
+    done = transaction.only(
+        sql.function("import_listing").call, job_id=job["job_id"], listing=rows.as_json
+    )
+    for state, cause in rows.ended():
+        transaction.count(DOCUMENTS_ENDED, state, cause)
+    if done["state"] in JOB_ENDS:
+        transaction.count(JOBS_ENDED, done["state"])
+    transaction.changed(job["job_id"], done["revision"])
+    return transaction.only("SELECT * FROM jobs WHERE job_id = %(id)s", id=job["job_id"])
 
 
 def _earlier(transaction: Transaction, request: StartRequest) -> Row | None:

@@ -1,4 +1,4 @@
-"""The listing of a case as a lease on its job: claim, record, fail."""
+"""The listing of a case as a lease on its job: claim, fail, give back."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from storage import answers, reuse, slots, sql
-from storage import docket as dockets
+from storage import answers, reuse, slots
 from storage.answers import Verdict
 from storage.database import Database, Row, Transaction, in_list
-from storage.docket import Docket, Drawn
 from storage.ending import end
 from storage.errors import AttemptError, Failure, LeaseLost, TooFast
-from storage.functions import Function, with_variables
 from storage.outcomes import Outcome
 from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import JobState, sources_of
-from storage.tallies import DOCUMENTS_ENDED, LEASES_LOST
+from storage.tallies import LEASES_LOST
 from storage.turns import IS_ASKED_FOR_ANOTHER
 
 WORKER_LOST = Failure(
@@ -209,63 +206,6 @@ def _held(transaction: Transaction, claim: ListingClaim) -> Row:
     if row is None:
         raise LeaseLost("The claim on this listing is no longer ours.")
     return row
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """How many documents of a case are to be fetched; `wakes` as in Outcome."""
-
-    to_fetch: int
-    wakes: int
-
-
-# A case that the portal listed, of which something is to be fetched; without a row nothing was
-# done, since it goes another way.
-LISTED = Function(
-    "autos_listed",
-    {"job_id": "uuid", "lease": "uuid", **dockets.GIVEN},
-    {"job_id": "uuid", "revision": "bigint", "was_away": "boolean", "growth": "integer"},
-    f"""
-DECLARE job record;
-BEGIN
-    SELECT * FROM jobs WHERE job_id = %(job_id)s AND listing_lease = %(lease)s FOR UPDATE INTO job;
-    IF NOT FOUND THEN RETURN; END IF;
-    {with_variables(dockets.INSERT, revision="job.revision")};
-    {with_variables(dockets.COUNT, client="job.client", process_number="job.process_number")}
-        INTO job;
-    SELECT * FROM {sql.function("portal_answered").name}(ARRAY[%(lease)s])
-        INTO was_away, growth;
-    job_id := job.job_id; revision := job.revision;
-    RETURN NEXT;
-END""",
-)
-
-
-def record(database: Database, claim: ListingClaim, docket: Docket) -> Listed:
-    """Gives the job its documents, all at once. May be said twice. Raises LeaseLost."""
-    drawn = Drawn.of(docket)
-    if drawn.to_fetch and claim.listed_by is None:
-        told = database.call_one(LISTED, job_id=claim.job_id, lease=claim.lease, **drawn.given)
-        if told:
-            for state, cause in drawn.ended():
-                database.counted(DOCUMENTS_ENDED, state, cause)
-            wakes = answers.wakes(was_away=told["was_away"], growth=told["growth"])
-            return Listed(drawn.to_fetch, wakes)
-    wakes = 0
-    try:
-        with database.transaction() as transaction:
-            dockets.insert(transaction, _held(transaction, claim), drawn)
-            wakes = _answered(transaction, claim)
-    except LeaseLost:
-        # A COMMIT whose answer was lost looks like this when it is said again.
-        with database.single() as transaction:
-            is_listed = transaction.one(
-                "SELECT FROM jobs WHERE job_id = %(job_id)s AND listed_time IS NOT NULL",
-                job_id=claim.job_id,
-            )
-        if is_listed is None:
-            raise
-    return Listed(drawn.to_fetch, wakes)
 
 
 def fail_attempt(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import peewee
-from peewee import Case, fn
+from peewee import Case, Value, fn
 
 from storage import reuse, turns
 from storage.database import Database, Row, Transaction
@@ -21,6 +21,7 @@ from storage.errors import (
     ServiceUnavailable,
 )
 from storage.jobs import own, view
+from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.models import Document, Job, Request, Webhook
 from storage.models.base import is_any, time_after
 from storage.objects import Objects
@@ -62,6 +63,7 @@ def rerun(
     limit_s: float,
     traceparent: str | None = None,
     jobs_at_once: int | None = None,
+    size_limits: SizeLimits = UNLIMITED,
 ) -> tuple[JobView, bool]:
     """The job in a new run, and whether this call began it (not: the request_id did before).
 
@@ -73,7 +75,15 @@ def rerun(
     """
     in_bucket: dict[str, bool] = {}
     begin = partial(
-        _rerun, client, job_id, request_id, job_deadline_s, traceparent, in_bucket, jobs_at_once
+        _rerun,
+        client,
+        job_id,
+        request_id,
+        job_deadline_s,
+        traceparent,
+        in_bucket,
+        jobs_at_once,
+        size_limits,
     )
     while True:
         try:
@@ -113,6 +123,7 @@ def _rerun(
     traceparent: str | None,
     in_bucket: Mapping[str, bool],
     jobs_at_once: int | None,
+    size_limits: SizeLimits,
     transaction: Transaction,
 ) -> tuple[JobView, bool]:
     job = own(transaction, client, job_id, is_locked=True)
@@ -120,7 +131,7 @@ def _rerun(
         return view(transaction, job), False
     _require_ended(transaction, job)
     carried = _carry_over(transaction, job, _stored_since(transaction, job, in_bucket))
-    failed = _reset_documents(transaction, job, job["revision"] + len(carried))
+    failed = _reset_documents(transaction, job, job["revision"] + len(carried), size_limits)
     could_not_list = job["state"] == JobState.FAILED and job["total_documents"] is None
     if not carried and not failed and not could_not_list:
         raise PreconditionFailed(
@@ -249,10 +260,13 @@ def _stored_elsewhere(job_id: UUID, keys: list[str]) -> Any:
     )
 
 
-def _reset_documents(transaction: Transaction, job: Row, revision: int) -> int:
+def _reset_documents(
+    transaction: Transaction, job: Row, revision: int, size_limits: SizeLimits
+) -> int:
     """Make the failed documents PENDING, each with its own revision after `revision`.
 
-    Return how many. A document without a link that may be requested stays failed.
+    Return how many. A document that would be refused before any request stays failed: one without
+    a trusted link, or listed above `size_limits`.
     """
     failed = (
         Document.select(
@@ -263,6 +277,7 @@ def _reset_documents(transaction: Transaction, job: Row, revision: int) -> int:
             Document.job_id == job["job_id"],
             fn.cardinality(Document.hrefs) > 0,
             Document.state == DocumentState.FAILED,
+            _is_small_enough(size_limits),
         )
         .alias("failed")
     )
@@ -280,6 +295,15 @@ def _reset_documents(transaction: Transaction, job: Row, revision: int) -> int:
         .from_(failed)
         .where(Document.job_id == job["job_id"], Document.document_id == failed.c.document_id)
     )
+
+
+def _is_small_enough(size_limits: SizeLimits) -> Any:
+    """Return the condition that no limit refuses the listed size of a document."""
+    least_bytes = size_limits.least_bytes
+    if least_bytes is None:
+        return Value(True)
+    size_bytes = Document.listed_size_bytes
+    return size_bytes.is_null() | (size_bytes <= least_bytes)
 
 
 def _supersede_webhooks(transaction: Transaction, job: Row) -> None:

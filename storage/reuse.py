@@ -12,8 +12,15 @@ from dataclasses import replace
 from uuid import UUID
 
 from storage.database import Database, Row, Transaction
-from storage.docket import EARLIER, Docket, StoredObject, entries_of
+from storage.listings.listing_import import ListingImport, StoredObject, items_of
 from storage.objects import Objects
+
+# The job of the case that the same client listed last.
+EARLIER = """
+SELECT job_id FROM jobs WHERE client = %(client)s AND process_number = %(process_number)s
+    AND listed_time IS NOT NULL
+ORDER BY listed_time DESC, create_time DESC, job_id DESC LIMIT 1
+"""
 
 # Of equally new listings the client's own. One without origin_id cannot serve another client; a
 # job has it in all of its rows or in none.
@@ -71,14 +78,14 @@ WHERE job_id = %(job_id)s AND state = 'FAILED'
 """
 
 
-def recent_docket(
+def recent_listing(
     database: Database,
     client: str,
     process_number: str,
     *,
     max_age_s: float,
     most: int | None = None,
-) -> Docket | None:
+) -> ListingImport | None:
     """The newest listing of the case, whoever had it made, if it is at most `max_age_s` old.
 
     None also when it has more than `most` documents, and when it lacks documents that this client
@@ -96,9 +103,9 @@ def recent_docket(
         )
     if job is None:
         return None
-    newest = docket_of(database, client, job["job_id"])
-    docket, missing = compared(database, client, process_number, newest)
-    return None if missing and docket.doubt_time is None else docket
+    newest = listing_of(database, client, job["job_id"])
+    listing, missing = compared(database, client, process_number, newest)
+    return None if missing and listing.doubt_time is None else listing
 
 
 def source_of(transaction: Transaction, job_id: UUID) -> UUID | None:
@@ -107,34 +114,34 @@ def source_of(transaction: Transaction, job_id: UUID) -> UUID | None:
     return source["job_id"] if source else None
 
 
-def docket_of(database: Database, client: str, job_id: UUID) -> Docket:
+def listing_of(database: Database, client: str, job_id: UUID) -> ListingImport:
     """The listing of a job, for this client."""
     with database.transaction() as transaction:
         job = transaction.only("SELECT * FROM jobs WHERE job_id = %(job_id)s", job_id=job_id)
         rows = transaction.all(_LISTED, job_id=job_id)
-    return Docket(
+    return ListingImport(
         job["secrecy_level"],
-        entries_of(client, job["process_number"], rows),
+        items_of(client, job["process_number"], rows),
         job["listed_time"],
         job["listing_doubt_time"],
     )
 
 
 def compared(
-    database: Database, client: str, process_number: str, docket: Docket
-) -> tuple[Docket, int]:
-    """The docket, dated, and how many documents it lacks that this client had listed before.
+    database: Database, client: str, process_number: str, listing: ListingImport
+) -> tuple[ListingImport, int]:
+    """The listing, dated, and how many documents it lacks that this client had listed before.
 
-    A docket without a time has just been answered by the portal.
+    A listing without a time has just been answered by the portal.
     """
     with database.single() as transaction:
         row = transaction.only(
             _COMPARE,
             client=client,
             process_number=process_number,
-            document_ids=[entry.document_id for entry in docket.entries],
+            document_ids=[item.document_id for item in listing.items],
         )
-    return replace(docket, listed_time=docket.listed_time or row["now"]), row["missing"]
+    return replace(listing, listed_time=listing.listed_time or row["now"]), row["missing"]
 
 
 def require_bucket(
@@ -151,18 +158,18 @@ def require_bucket(
 
 
 def with_stored(
-    database: Database, objects: Objects, docket: Docket, *, limit_s: float | None = None
-) -> Docket:
-    """The docket with every document that an earlier job stored and the bucket still holds.
+    database: Database, objects: Objects, listing: ListingImport, *, limit_s: float | None = None
+) -> ListingImport:
+    """The listing with every document that an earlier job stored and the bucket still holds.
 
     A document whose listed size is another now has changed and is fetched again. Raises
     ServiceUnavailable when PostgreSQL or S3 is away.
     """
-    listed = {entry.document_id: entry.listed.listed_size_bytes for entry in docket.entries}
+    listed = {item.document_id: item.listed.listed_size_bytes for item in listing.items}
     with database.single() as transaction:
         same = _stored_as_listed(transaction, listed)
     there = objects.present({s.object_key: s.size_bytes for s in same.values()}, limit_s=limit_s)
-    return docket.carrying({i: s for i, s in same.items() if s.object_key in there})
+    return listing.with_reused_objects({i: s for i, s in same.items() if s.object_key in there})
 
 
 def stored_of_failed(transaction: Transaction, job_id: UUID) -> dict[str, int]:

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
-from storage import latencies, listing_claims, tasks, turns
+from storage import latencies, tasks, turns
 from storage.claims import Claim
 from storage.courts import ProbePolicy
 from storage.database import Database
 from storage.listing_claims import ListingClaim
+from storage.listings import record
 from storage.slots import Limits
 from storage.tasks import Asking
 from tests.bench import estimates
@@ -165,7 +166,7 @@ class Simulation:
         if isinstance(task, ListingClaim):
             job.listing_s = request_s
             case = scenes.listing(job.arrival.documents)
-            listing_claims.record(self.database, task, scenes.docket(task.process_number, case))
+            record.record(self.database, task, scenes.docket(task.process_number, case))
             return
         job.documents_s.append(request_s)
         scenes.spooled(self.database, task, scenes.PDF)

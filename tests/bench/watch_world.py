@@ -24,9 +24,9 @@ from dev.servers import EMBEDDED, start_all
 from dev.stack import new_webhook_secret
 from storage import jobs
 from storage.database import Database
-from storage.docket import Docket
 from storage.jobs import StartRequest
 from storage.listing import CaseListing, ListedDocument
+from storage.listings.listing_import import ListingImport
 from storage.migrate import migrate
 from storage.wakeups import Wakeups
 from tests.sandbox.cnj import process_number
@@ -111,7 +111,7 @@ class World:
 
     def _add_job(self, number: str) -> UUID:
         wanted = StartRequest(CLIENT, number, None, None, 3_600, None)
-        docket = Docket.of(CLIENT, number, _listing())
+        docket = ListingImport.of(CLIENT, number, _listing())
         view, _ = jobs.start(self.database, wanted, job_deadline_s=86_400, known=docket)
         return view.job.job_id
 

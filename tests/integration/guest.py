@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
-from storage import claims, listing_claims, tasks
+from storage import claims, tasks
 from storage.claims import Claim
 from storage.courts import ProbePolicy
 from storage.database import Database
 from storage.errors import AttemptError
+from storage.listings import record
 from storage.outcomes import Outcome
 from storage.pauses import PausePolicy
 from storage.retries import RetryPolicy
@@ -44,7 +45,7 @@ def job(database: Database, documents: int, **values: Any) -> UUID:
     view, _ = scenes.start(database, request)
     claim = scenes.listing_claim(database, view.job.job_id)
     case = scenes.listing(documents)
-    listing_claims.record(
+    record.record(
         database, claim, replace(scenes.docket(claim.process_number, case), listed_time=None)
     )
     return view.job.job_id

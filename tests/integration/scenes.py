@@ -11,13 +11,14 @@ from storage import claims, jobs, listing_claims, repairs, reruns
 from storage.claims import Claim, Content, Spooled
 from storage.courts import ProbePolicy
 from storage.database import Database, Row
-from storage.docket import Docket
 from storage.documents.record import FetchedFile, StoredFile, record_fetched, record_stored
 from storage.documents.uploads import take_uploads
 from storage.errors import LeaseLost, TransientError
 from storage.jobs import StartRequest
 from storage.listing import CaseListing, ListedDocument
 from storage.listing_claims import ListingClaim
+from storage.listings import record
+from storage.listings.listing_import import ListingImport
 from storage.logins import Login
 from storage.objects import Objects
 from storage.outcomes import Outcome
@@ -62,7 +63,7 @@ def request(number: str | None = None, **values: Any) -> StartRequest:
 
 
 def start(
-    database: Database, wanted: StartRequest | None = None, known: Docket | None = None
+    database: Database, wanted: StartRequest | None = None, known: ListingImport | None = None
 ) -> tuple[JobView, bool]:
     """What StartDownload does."""
     return jobs.start(database, wanted or request(), job_deadline_s=3_600, known=known)
@@ -107,9 +108,9 @@ def listing(documents: int) -> CaseListing:
     return CaseListing(0, tuple(listed(position) for position in range(documents)))
 
 
-def docket(number: str, case: CaseListing) -> Docket:
+def docket(number: str, case: CaseListing) -> ListingImport:
     """The docket of a listing, nothing carried over."""
-    return Docket.of(CLIENT, number, case)
+    return ListingImport.of(CLIENT, number, case)
 
 
 def listing_claim(database: Database, job_id: UUID, *, lease_s: float = 60) -> ListingClaim:
@@ -136,7 +137,7 @@ def listed_job(
     assert is_new
     claim = listing_claim(database, view.job.job_id)
     case = listing(documents) if isinstance(documents, int) else documents
-    listing_claims.record(database, claim, docket(claim.process_number, case))
+    record.record(database, claim, docket(claim.process_number, case))
     return view.job.job_id
 
 

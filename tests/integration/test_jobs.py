@@ -15,11 +15,9 @@ import peewee
 import pytest
 
 from dev.deadline import until
-from storage import claims, documents, jobs, listing_claims, reuse, tasks
-from storage import docket as dockets
+from storage import claims, documents, jobs, listing_claims, reuse, sql, tasks
 from storage.claims import Content, Spooled
 from storage.database import Database
-from storage.docket import Docket, Drawn
 from storage.documents import DocumentFilter
 from storage.documents.leases import renew_leases
 from storage.errors import (
@@ -32,6 +30,8 @@ from storage.errors import (
 )
 from storage.jobs import JobFilter, StartRequest
 from storage.listing import CaseListing
+from storage.listings import record
+from storage.listings.listing_import import ImportRows, ListingImport
 from storage.objects import Objects, ObjectStore, Upload, object_key
 from storage.priorities import Priority
 from storage.records import JobView
@@ -282,13 +282,13 @@ def test_the_listing_gives_all_documents_at_once_or_none(database: Database) -> 
 
     # When the transaction breaks
     with pytest.raises(peewee.IntegrityError):
-        listing_claims.record(database, claim, broken)
+        record.record(database, claim, broken)
 
     # Then nothing of it is there, and the same claim may still record the whole
     assert scenes.documents(database, view.job.job_id) == []
     assert scenes.job(database, view.job.job_id)["total_documents"] is None
     whole = scenes.docket(claim.process_number, case)
-    assert listing_claims.record(database, claim, whole).to_fetch == 50
+    assert record.record(database, claim, whole).to_fetch == 50
 
 
 def test_a_connection_cut_in_the_listing_leaves_nothing(database: Database) -> None:
@@ -299,9 +299,13 @@ def test_a_connection_cut_in_the_listing_leaves_nothing(database: Database) -> N
         pytest.raises(ServiceUnavailable),
         database.transaction() as transaction,
     ):
-        job = transaction.only("SELECT * FROM jobs WHERE job_id = %(i)s", i=view.job.job_id)
         docket = scenes.docket(claim.process_number, scenes.listing(9))
-        dockets.insert(transaction, job, Drawn.of(docket))
+        transaction.only(
+            sql.function("record_listing").call,
+            job_id=claim.job_id,
+            lease=claim.lease,
+            listing=ImportRows.of(docket).as_json,
+        )
         pid = transaction.only("SELECT pg_backend_pid() AS pid")["pid"]
         together([partial(scenes.execute, database, "SELECT pg_terminate_backend(%(p)s)", p=pid)])
         transaction.one("SELECT")
@@ -314,11 +318,11 @@ def test_a_second_listing_of_the_same_claim_changes_nothing(database: Database) 
     view, _ = scenes.start(database)
     claim = scenes.listing_claim(database, view.job.job_id)
     docket = scenes.docket(claim.process_number, scenes.listing(3))
-    listing_claims.record(database, claim, docket)
+    record.record(database, claim, docket)
     before = scenes.job(database, view.job.job_id)
 
     # Said again after a COMMIT whose answer was lost, it is no error.
-    assert listing_claims.record(database, claim, docket).to_fetch == 3
+    assert record.record(database, claim, docket).to_fetch == 3
     for stale in (
         partial(listing_claims.fail_attempt, database, claim, UNKNOWN, POLICY),
         partial(listing_claims.give_back, database, claim),
@@ -338,7 +342,7 @@ def test_a_cancelled_job_takes_no_listing(database: Database) -> None:
 
     other = scenes.docket(claim.process_number, scenes.listing(1))
     with pytest.raises(LeaseLost):
-        listing_claims.record(database, claim, other)
+        record.record(database, claim, other)
 
     assert scenes.documents(database, view.job.job_id) == []
     assert scenes.job(database, view.job.job_id)["state"] == "CANCELLED"
@@ -445,11 +449,11 @@ def _stored_case(
 
 def _relisted(
     database: Database, objects: Objects, number: str, case: CaseListing
-) -> tuple[JobView, Docket]:
+) -> tuple[JobView, ListingImport]:
     docket = reuse.with_stored(database, objects, scenes.docket(number, case))
     view, is_new = scenes.start(database, scenes.request(number, webhook_url=HOOK))
     assert is_new
-    listing_claims.record(database, scenes.listing_claim(database, view.job.job_id), docket)
+    record.record(database, scenes.listing_claim(database, view.job.job_id), docket)
     return jobs.get(database, CLIENT, view.job.job_id), docket
 
 
@@ -475,7 +479,7 @@ def test_a_recent_listing_ends_the_job_in_the_call_itself(
     database: Database, objects: Objects, tmp_path: Path
 ) -> None:
     number, _ = _stored_case(database, objects, tmp_path, 3)
-    known = reuse.recent_docket(database, CLIENT, number, max_age_s=60)
+    known = reuse.recent_listing(database, CLIENT, number, max_age_s=60)
     assert known
     known = reuse.with_stored(database, objects, known)
     assert known.is_all_stored
@@ -495,17 +499,17 @@ def test_a_listing_is_as_old_as_the_portal_said_it_not_as_its_last_use(
 ) -> None:
     number, job_id = _stored_case(database, objects, tmp_path, 1)
     scenes.age(database, job_id, 100)
-    known = reuse.recent_docket(database, CLIENT, number, max_age_s=110)
+    known = reuse.recent_listing(database, CLIENT, number, max_age_s=110)
     view, _ = scenes.start(database, scenes.request(number), known)
 
-    assert reuse.recent_docket(database, CLIENT, number, max_age_s=90) is None
+    assert reuse.recent_listing(database, CLIENT, number, max_age_s=90) is None
     listed = scenes.job(database, view.job.job_id)["listed_time"]
     assert listed == scenes.job(database, job_id)["listed_time"]
 
 
 def test_an_old_listing_or_none_or_a_long_one_is_not_reused(database: Database) -> None:
     wanted = scenes.request()
-    recent = partial(reuse.recent_docket, database, CLIENT, wanted.process_number)
+    recent = partial(reuse.recent_listing, database, CLIENT, wanted.process_number)
     assert recent(max_age_s=3_600) is None
     job_id = scenes.listed_job(database, 3, wanted)
     scenes.age(database, job_id, 100)
@@ -521,10 +525,10 @@ def test_the_newest_listing_counts(database: Database) -> None:
     jobs.cancel(database, CLIENT, scenes.listed_job(database, 3, wanted))
     scenes.listed_job(database, 4, wanted)
 
-    docket = reuse.recent_docket(database, CLIENT, wanted.process_number, max_age_s=60)
+    docket = reuse.recent_listing(database, CLIENT, wanted.process_number, max_age_s=60)
 
     assert docket
-    assert len(docket.entries) == 4
+    assert len(docket.items) == 4
 
 
 def test_a_document_of_another_size_is_fetched_again(
@@ -580,7 +584,9 @@ def test_another_clients_documents_are_not_reused(
 ) -> None:
     number, _ = _stored_case(database, objects, tmp_path, 1)
 
-    theirs = reuse.with_stored(database, objects, Docket.of("another", number, scenes.listing(1)))
+    theirs = reuse.with_stored(
+        database, objects, ListingImport.of("another", number, scenes.listing(1))
+    )
 
     assert not theirs.is_all_stored
 
@@ -622,7 +628,7 @@ def test_a_reused_listing_remembers_what_was_refused_and_why(database: Database)
     wanted = scenes.request()
     case = CaseListing(0, (scenes.listed(0, hrefs=(), refused_reason="UNTRUSTED_LINK"),))
     scenes.listed_job(database, case, wanted)
-    known = reuse.recent_docket(database, CLIENT, wanted.process_number, max_age_s=60)
+    known = reuse.recent_listing(database, CLIENT, wanted.process_number, max_age_s=60)
 
     view, _ = scenes.start(database, wanted, known)
 

@@ -19,10 +19,11 @@ from actors.listing import LISTING_LIMIT_S
 from dev.deadline import until
 from storage import jobs, listing_claims, reuse, tasks
 from storage.database import Database, Row
-from storage.docket import VANISHED_IDS, Docket
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
 from storage.listing import document_id
 from storage.listing_claims import ListingClaim
+from storage.listings import record
+from storage.listings.listing_import import VANISHED_IDS, ListingImport
 from storage.objects import Objects, ObjectStore
 from storage.spool import Spool
 from tests.integration import scenes
@@ -54,8 +55,8 @@ def _claim(database: Database, job_id: UUID) -> ListingClaim | None:
 
 def _record(database: Database, claim: ListingClaim, documents: int) -> None:
     case = scenes.listing(documents)
-    docket = Docket.of(claim.client, claim.process_number, case)
-    listing_claims.record(database, claim, docket)
+    docket = ListingImport.of(claim.client, claim.process_number, case)
+    record.record(database, claim, docket)
 
 
 def _listed(
@@ -76,8 +77,8 @@ def _forget_origin_ids(database: Database, job_id: UUID) -> None:
     )
 
 
-def _recent(database: Database, number: str, client: str = CLIENT) -> Docket | None:
-    return reuse.recent_docket(database, client, number, max_age_s=3_600)
+def _recent(database: Database, number: str, client: str = CLIENT) -> ListingImport | None:
+    return reuse.recent_listing(database, client, number, max_age_s=3_600)
 
 
 # One request for all
@@ -188,7 +189,7 @@ def test_who_asks_between_the_answer_and_its_record_asks_anew(database: Database
     docket, _ = reuse.compared(database, CLIENT, number, answer)
     late = _begun(database, number, CLIENTS[1])
 
-    listing_claims.record(database, claim, docket)
+    record.record(database, claim, docket)
 
     assert scenes.listing_claim(database, late).listed_by is None
 
@@ -222,13 +223,11 @@ def test_a_listing_taken_over_is_the_other_clients_own(database: Database) -> No
 
     assert docket
     original = scenes.documents(database, first)
-    assert [e.document_id for e in docket.entries] == [
+    assert [e.document_id for e in docket.items] == [
         document_id(CLIENTS[1], number, row["instance"], row["origin_id"]) for row in original
     ]
-    assert {e.document_id for e in docket.entries}.isdisjoint(
-        row["document_id"] for row in original
-    )
-    assert [e.listed.hrefs for e in docket.entries] == [tuple(row["hrefs"]) for row in original]
+    assert {e.document_id for e in docket.items}.isdisjoint(row["document_id"] for row in original)
+    assert [e.listed.hrefs for e in docket.items] == [tuple(row["hrefs"]) for row in original]
     assert docket.listed_time == scenes.job(database, first)["listed_time"]
 
 
@@ -244,7 +243,7 @@ def test_a_listing_that_was_taken_over_can_be_taken_over_again(database: Databas
     docket = _recent(database, number, CLIENTS[2])
 
     assert docket
-    assert [e.document_id for e in docket.entries] == [
+    assert [e.document_id for e in docket.items] == [
         document_id(CLIENTS[2], number, row["instance"], row["origin_id"])
         for row in scenes.documents(database, second.job.job_id)
     ]
@@ -258,7 +257,7 @@ def test_a_listing_of_an_older_release_serves_its_own_client_only(database: Data
     own = _recent(database, number)
 
     assert own
-    assert [e.document_id for e in own.entries] == [
+    assert [e.document_id for e in own.items] == [
         row["document_id"] for row in scenes.documents(database, old)
     ]
     assert _recent(database, number, CLIENTS[1]) is None

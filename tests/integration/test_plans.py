@@ -9,13 +9,14 @@ from uuid import UUID
 import psycopg2
 import pytest
 
-from storage import claims, jobs, listing_claims, sql, starts, steps, tasks
+from storage import claims, jobs, sql, starts, steps, tasks
 from storage.claims import Claim
 from storage.database import Database
 from storage.documents.leases import renew_leases
 from storage.documents.record import FetchedFile, record_fetched, record_stored
 from storage.documents.uploads import take_uploads
 from storage.listing_claims import ListingClaim
+from storage.listings import record
 from tests.integration import guest, scenes
 from tests.integration.conftest import Databases
 from tests.integration.guest import asking
@@ -32,8 +33,8 @@ AT_ONCE = 12
 MOST_TIMES, MOST_MORE = 2.0, 10.0
 HOT = (
     *steps.ALL,
-    listing_claims.LISTED,
     starts.START,
+    sql.function("record_listing"),
     sql.function("record_fetched"),
     sql.function("record_stored"),
     sql.function("take_uploads"),
@@ -88,7 +89,7 @@ def _run(session: CountingDatabase, rounds: int = ROUNDS) -> dict[str, Step]:
             if isinstance(claim, ListingClaim):
                 case = scenes.docket(claim.process_number, scenes.listing(1))
                 with session.step("list"):
-                    listing_claims.record(session, claim, case)
+                    record.record(session, claim, case)
         with session.step("renew"):
             renew_leases(session, [claim.lease for claim in found], lease_s=60)
         _store(session, [claim for claim in found if isinstance(claim, Claim)])

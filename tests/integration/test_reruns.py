@@ -21,6 +21,7 @@ from server.service import DownloadService
 from storage import jobs, sweeps
 from storage.database import Database, Row
 from storage.errors import PreconditionFailed
+from storage.listings.size_limits import SizeLimits
 from storage.objects import Objects, ObjectStore
 from storage.queue_view import QueueView
 from storage.receivers import Receivers
@@ -374,6 +375,22 @@ def test_a_job_without_failed_documents_has_nothing_to_retry(office: Office, des
         desk.retry(job_id)
 
     assert refused.value.reason == "NOTHING_TO_RETRY"
+
+
+def test_a_document_that_is_listed_as_too_large_stays_failed(office: Office, desk: _Desk) -> None:
+    limits = SizeLimits(document_bytes=19_999)
+    number = office.sandbox.add_case(documents=1, size=20_000)
+    lister = replace(office.lister, size_limits=limits)
+    job_id = replace(office, asker=replace(office.asker, lister=lister)).run(number)
+
+    with pytest.raises(PreconditionFailed) as caught:
+        desk.retry(job_id, size_limits=limits)
+    assert caught.value.reason == "NOTHING_TO_RETRY"
+    desk.retry(job_id)
+    office.work()
+
+    assert office.files_asked(number) == [1]
+    assert scenes.job(office.database, job_id)["state"] == "COMPLETED"
 
 
 def test_a_document_listed_without_a_link_is_taken_over_once_another_job_has_it(

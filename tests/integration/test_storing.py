@@ -20,12 +20,13 @@ from actors.asker import _Turn as Turn
 from actors.combiner import LATER
 from actors.download import Fetched
 from actors.storing import PATIENCE_S, Put, Storer
-from storage import claims, jobs, listing_claims, repairs, sweeps, tasks
+from storage import claims, jobs, repairs, sweeps, tasks
 from storage.claims import Claim
 from storage.database import Database
 from storage.documents.record import BUSY_ROUNDS, FetchedFile, Round, record_fetched, record_stored
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
 from storage.listing_claims import outlook
+from storage.listings import record
 from storage.objects import Objects, ObjectStore
 from storage.spool import NOWHERE, SMALL_BYTES, Spool
 from tests.integration import guest, scenes
@@ -571,7 +572,7 @@ def test_the_last_file_of_a_job_ends_it_and_tells_which_webhooks_are_due(
     view, _ = scenes.start(database, scenes.request(webhook_url=HOOK))
     job_id = view.job.job_id
     claim = scenes.listing_claim(database, job_id)
-    listing_claims.record(database, claim, scenes.docket(claim.process_number, scenes.listing(1)))
+    record.record(database, claim, scenes.docket(claim.process_number, scenes.listing(1)))
     held = scenes.claimed(database, job_id)
     file = claims.fresh(held, PDF) if is_fresh else scenes.upload(database, held)
 

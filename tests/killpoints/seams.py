@@ -16,12 +16,13 @@ from uuid import UUID
 from actors import heartbeat, sweeper
 from actors.portal import Portal
 from actors.receiver import WebhookPoster
-from storage import claims, ending, jobs, listing_claims, repairs, tasks, webhooks
+from storage import claims, ending, jobs, repairs, tasks, webhooks
 from storage.claims import Claim
 from storage.database import Database
 from storage.documents import record
 from storage.documents.record import StoredRound
 from storage.listing_claims import ListingClaim
+from storage.listings import record as listing_record
 from storage.objects import Objects, Upload
 from storage.tasks import Task
 from tests.killpoints.flags import Flags
@@ -113,11 +114,11 @@ def _worker(strike: Strike) -> None:
     # Those that were claimed together die together.
     _after(tasks, "next_claims", all_claimed)
     _before(
-        listing_claims,
+        listing_record,
         "record",
         lambda args: strike("listing-not-recorded", args[1].process_number),
     )
-    _after(listing_claims, "record", done("listed-not-sent"))
+    _after(listing_record, "record", done("listed-not-sent"))
     _mid_download(strike)
 
     def spooled(_: object, args: Arguments) -> None:

@@ -1,0 +1,1 @@
+"""The listing of a case: values, import into rows, its record."""

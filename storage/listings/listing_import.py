@@ -1,0 +1,188 @@
+"""The import of a listing: the documents of a case as the portal lists them, as rows of a job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from storage.database import Row
+from storage.errors import Failure
+from storage.listing import CaseListing, ListedDocument, document_id
+from storage.listings.size_limits import UNLIMITED, SizeLimits
+from storage.states import DocumentState
+from storage.tallies import REUSED
+
+REFUSALS = {
+    "UNTRUSTED_LINK": "The portal lists this document under a link that is not its own.",
+    "NO_LINK": "The portal lists this document without a link to its file.",
+}
+
+# How many document_id of what has vanished a job names: the LIMIT in sql/import_listing.sql.
+VANISHED_IDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object that the bucket already holds for a document."""
+
+    object_key: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+    extension: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportItem:
+    """One document of a listing, with the object that can be carried over, if any."""
+
+    document_id: UUID
+    listed: ListedDocument
+    stored: StoredObject | None = None
+
+    def refusal(self, limits: SizeLimits) -> Failure | None:
+        """Return why this document is never requested, None if it may be."""
+        if self.listed.hrefs:
+            return limits.refusal(self.listed.listed_size_bytes)
+        reason = self.listed.refused_reason or "NO_LINK"
+        return Failure(reason, REFUSALS[reason], False)
+
+
+@dataclass(frozen=True, slots=True)
+class ListingImport:
+    """A case as the portal listed it at `listed_time` (None: now).
+
+    `doubt_time`: when an earlier answer was doubted, so that the portal was asked once more.
+    """
+
+    secrecy_level: int | None
+    items: tuple[ImportItem, ...]
+    listed_time: datetime | None = None
+    doubt_time: datetime | None = None
+
+    @classmethod
+    def of(cls, client: str, process_number: str, listing: CaseListing) -> ListingImport:
+        """Return the import of a listing that reuses no object."""
+        return cls(
+            listing.secrecy_level,
+            tuple(
+                ImportItem(document_id(client, process_number, d.instance, d.origin_id), d)
+                for d in listing.documents
+            ),
+        )
+
+    def with_reused_objects(self, stored: dict[UUID, StoredObject]) -> ListingImport:
+        """Return the same import with the objects that are stored already."""
+        return replace(
+            self, items=tuple(replace(e, stored=stored.get(e.document_id)) for e in self.items)
+        )
+
+    @property
+    def is_all_stored(self) -> bool:
+        """Whether nothing is left to be fetched."""
+        return all(item.stored for item in self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRows:
+    """The document rows that a listing becomes."""
+
+    rows: Sequence[Row]
+    listing: ListingImport
+
+    @classmethod
+    def of(cls, listing: ListingImport, limits: SizeLimits = UNLIMITED) -> ImportRows:
+        """Return the rows of a listing; what `limits` refuse is FAILED from the beginning."""
+        return cls(
+            [_row(position, item, limits) for position, item in enumerate(listing.items)], listing
+        )
+
+    @property
+    def to_fetch(self) -> int:
+        """How many documents are to be fetched."""
+        return sum(row["state"] == DocumentState.PENDING for row in self.rows)
+
+    @property
+    def as_json(self) -> str:
+        """The argument `_listing` of sql/import_listing.sql."""
+        listing = self.listing
+        return json.dumps(
+            {
+                "documents": self.rows,
+                "secrecy_level": listing.secrecy_level,
+                "listed_time": _text(listing.listed_time),
+                "doubt_time": _text(listing.doubt_time),
+            }
+        )
+
+    def ended(self) -> Iterator[tuple[str, str]]:
+        """Yield state and cause of each document that is over."""
+        for row in self.rows:
+            if row["state"] == DocumentState.AVAILABLE:
+                yield DocumentState.AVAILABLE, REUSED
+            elif row["state"] == DocumentState.FAILED:
+                yield DocumentState.FAILED, row["reason"]
+
+
+def _text(time: datetime | None) -> str | None:
+    return time.isoformat() if time else None
+
+
+def _row(position: int, item: ImportItem, limits: SizeLimits) -> Row:
+    listed, stored = item.listed, item.stored
+    refusal = None if stored else item.refusal(limits)
+    state = DocumentState.PENDING
+    if stored:
+        state = DocumentState.AVAILABLE
+    elif refusal:
+        state = DocumentState.FAILED
+    return {
+        "document_id": str(item.document_id),
+        # Without one, the listing was first recorded by a release that did not keep it.
+        "origin_id": listed.origin_id or None,
+        "position": position,
+        "name": listed.name,
+        "kind": listed.kind,
+        "sequence": listed.sequence,
+        "instance": listed.instance,
+        "filed_local_time": listed.filed_local_time,
+        "secrecy_level": listed.secrecy_level,
+        "hrefs": list(listed.hrefs),
+        "listed_size_bytes": listed.listed_size_bytes,
+        "listed_content_type": listed.listed_content_type,
+        "state": state,
+        "is_reused": stored is not None,
+        **(asdict(stored) if stored else {}),
+        **(asdict(refusal) if refusal else {}),
+    }
+
+
+def items_of(client: str, process_number: str, rows: Sequence[Row]) -> tuple[ImportItem, ...]:
+    """Return the items for `client` of an earlier job's document rows, in their order.
+
+    Rows without origin_id, from a release that did not keep it, must be of a job of this client.
+    """
+    return tuple(
+        ImportItem(
+            document_id(client, process_number, row["instance"], row["origin_id"])
+            if row["origin_id"]
+            else row["document_id"],
+            ListedDocument(
+                instance=row["instance"],
+                origin_id=row["origin_id"] or "",
+                name=row["name"],
+                kind=row["kind"],
+                sequence=row["sequence"],
+                filed_local_time=row["filed_local_time"],
+                secrecy_level=row["secrecy_level"],
+                hrefs=tuple(row["hrefs"]),
+                listed_size_bytes=row["listed_size_bytes"],
+                listed_content_type=row["listed_content_type"],
+                refused_reason=None if row["hrefs"] else row["error_reason"],
+            ),
+        )
+        for row in rows
+    )

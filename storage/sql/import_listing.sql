@@ -1,0 +1,79 @@
+-- Give a job, whose row the caller's transaction has locked, the documents of its listing: one
+-- statement whatever their number, so that half a listing is never seen. End the run if nothing is
+-- left to fetch.
+--
+-- _listing: documents (an array of rows), secrecy_level, listed_time (null: now) and doubt_time.
+-- Returns the job's state and revision as they are then.
+CREATE FUNCTION autos_import_listing(
+    _job_id uuid,
+    _listing jsonb
+) RETURNS TABLE (state text, revision bigint)
+LANGUAGE plpgsql
+SET jit = off
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $body$
+#variable_conflict use_column
+DECLARE
+    job jobs;
+    earlier uuid;
+    counted record;
+BEGIN
+    SELECT * FROM jobs WHERE job_id = _job_id INTO STRICT job;
+    -- The job of the case that the same client listed last: what it had and this one lacks has
+    -- vanished.
+    SELECT job_id FROM jobs
+    WHERE client = job.client AND process_number = job.process_number AND listed_time IS NOT NULL
+    ORDER BY listed_time DESC, create_time DESC, job_id DESC LIMIT 1
+    INTO earlier;
+    WITH listed AS (
+        INSERT INTO documents (job_id, document_id, position, name, kind, sequence, instance,
+            filed_local_time, secrecy_level, hrefs, listed_size_bytes, listed_content_type, state,
+            revision, content_type, extension, size_bytes, sha256, object_key, is_reused,
+            error_reason, error_message, error_is_retryable, origin_id)
+        SELECT _job_id, document_id, position, name, kind, sequence, instance, filed_local_time,
+            secrecy_level, hrefs, listed_size_bytes, listed_content_type, state,
+            job.revision + 1 + position, content_type, extension, size_bytes, sha256, object_key,
+            is_reused, reason, message, is_retryable, origin_id
+        FROM jsonb_to_recordset(_listing -> 'documents') AS entry(document_id uuid, position integer,
+            name text, kind text, sequence integer, instance text, filed_local_time text,
+            secrecy_level text, hrefs text[], listed_size_bytes bigint, listed_content_type text,
+            state text, content_type text, extension text, size_bytes bigint, sha256 text,
+            object_key text, is_reused boolean, reason text, message text, is_retryable boolean,
+            origin_id text)
+        RETURNING state, size_bytes)
+    SELECT count(*) AS total,
+        count(*) FILTER (WHERE state = 'AVAILABLE') AS completed,
+        count(*) FILTER (WHERE state = 'FAILED') AS failed,
+        coalesce(sum(size_bytes), 0) AS stored_bytes
+    FROM listed INTO counted;
+    WITH vanished AS (
+        SELECT document_id, position FROM documents AS old
+        WHERE job_id = earlier AND NOT EXISTS (SELECT FROM documents
+            WHERE job_id = _job_id AND document_id = old.document_id))
+    UPDATE jobs SET revision = revision + counted.total + 1, update_time = clock_timestamp(),
+        total_documents = counted.total, completed_documents = counted.completed,
+        reused_documents = counted.completed, failed_documents = counted.failed,
+        stored_bytes = counted.stored_bytes, secrecy_level = (_listing ->> 'secrecy_level')::integer,
+        listed_time = coalesce((_listing ->> 'listed_time')::timestamptz, clock_timestamp()),
+        state = 'PROCESSING', start_time = coalesce(start_time, clock_timestamp()),
+        listing_doubt_time =
+            coalesce(listing_doubt_time, (_listing ->> 'doubt_time')::timestamptz),
+        vanished_documents = (SELECT count(*) FROM vanished),
+        -- listing_import.VANISHED_IDS
+        vanished_document_ids = ARRAY(
+            SELECT document_id FROM vanished ORDER BY position LIMIT 100),
+        listing_lease = NULL, listing_lease_until = NULL, listing_not_before = NULL
+    WHERE job_id = _job_id AND jobs.state IN ('PENDING', 'PROCESSING')
+    RETURNING jobs.state, jobs.revision INTO STRICT state, revision;
+    IF counted.completed + counted.failed = counted.total THEN
+        SELECT ended.state, ended.revision
+        FROM autos_end_job(_job_id, NULL, NULL, NULL, NULL) AS ended
+        INTO STRICT state, revision;
+    END IF;
+    RETURN NEXT;
+END
+$body$;

@@ -1,0 +1,49 @@
+-- Record the listing of a case under the lease of the job that was listed: its documents, all at
+-- once; the end of the run, if nothing is left to fetch; and the slots of its request. An answer of
+-- the portal also ends the breaker of its court and lets a slow start grow; the listing of another
+-- job (listed_by), copied, says nothing of a court.
+--
+-- _listing: as in import_listing.sql.
+-- Returns one row: the job's state and revision, whether its court had counted as away, and by how
+-- many requests the portal's limit has grown. is_new is false if the listing had been recorded
+-- before, by a call whose answer was lost. Without a row the lease was lost and nothing changed.
+CREATE FUNCTION autos_record_listing(
+    _job_id uuid,
+    _lease uuid,
+    _listing jsonb
+) RETURNS TABLE (
+    job_id uuid, state text, revision bigint, is_new boolean, was_away boolean, growth integer)
+LANGUAGE plpgsql
+SET jit = off
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $body$
+#variable_conflict use_column
+DECLARE
+    job jobs;
+BEGIN
+    SELECT * FROM jobs WHERE job_id = _job_id AND listing_lease = _lease FOR UPDATE INTO job;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT job_id, state, revision, false, false, 0 FROM jobs
+            WHERE job_id = _job_id AND listed_time IS NOT NULL;
+        RETURN;
+    END IF;
+    SELECT imported.state, imported.revision FROM autos_import_listing(_job_id, _listing) AS imported
+    INTO state, revision;
+    IF job.listed_by IS NULL THEN
+        SELECT answered.was_away, answered.growth
+        FROM autos_portal_answered(ARRAY[_lease]) AS answered INTO was_away, growth;
+    ELSE
+        UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL, job_id = NULL
+        WHERE lease = _lease;
+        was_away := false;
+        growth := 0;
+    END IF;
+    job_id := _job_id;
+    is_new := true;
+    RETURN NEXT;
+END
+$body$;
