@@ -15,7 +15,8 @@ from server import page_tokens
 from server.clients import Client
 from storage.documents import DocumentFilter
 from storage.errors import FieldViolation, InvalidRequest
-from storage.jobs import JobFilter, StartRequest
+from storage.jobs import JobFilter
+from storage.jobs.start import StartRequest
 from storage.priorities import Priority
 from storage.process_number import parse_process_number
 from storage.receivers import Receivers

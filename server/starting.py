@@ -1,8 +1,9 @@
-"""StartDownload: new jobs for all who call at the same time, and what serves the others."""
+"""StartDownload: the jobs of all who call at the same time, in one transaction."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -17,19 +18,28 @@ from server.clients import Client
 from server.job_messages import message_of
 from server.parts import Parts
 from server.pool import Run
-from storage import jobs, logs, reuse, starts
-from storage.errors import LimitReached, ServiceUnavailable
-from storage.jobs import StartRequest
+from storage import logs, reuse
+from storage.errors import CallerError, LimitReached, RowsLocked, ServiceUnavailable
+from storage.jobs.start import (
+    BUSY_LIMIT_S,
+    How,
+    StartAnswer,
+    StartAttempt,
+    StartRequest,
+    required,
+    start_jobs,
+)
 from storage.listings.listing_import import ListingImport
 from storage.queue_view import Place
 from storage.records import JobView
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# Above this many documents a known listing is left to a worker: the call must stay short.
-MAX_DOCUMENTS_IN_CALL = 500
 # How many jobs one transaction begins at most: it holds what others may wait for.
 STARTS_TOGETHER = 128
+# After so many answers that its case is busy, a request goes by itself, and waits for its turn.
+BUSY_TOGETHER = 5
+BUSY_PAUSE_S = 0.01
 # How long a server that stops waits for workers to be told. Its threads may hang at a database that
 # has been frozen, and the clock tells workers all the same.
 SETTLE_S = 1.0
@@ -37,14 +47,26 @@ SETTLE_S = 1.0
 
 @dataclass(slots=True, eq=False)
 class Start:
-    """A StartDownload. `refused`: the client makes too many; `is_gone`: nobody waits for it."""
+    """A StartDownload. `refusal`: what its call raises; `is_gone`: its call has ended.
+
+    `recent`: the job whose listing of the case is recent, while it is not looked at. `busy_count`:
+    how often another transaction worked on the case. `goes_alone`: not with others any more.
+    """
 
     client: Client
     wanted: StartRequest
-    refused: LimitReached | None = None
+    attempt: StartAttempt = field(init=False)
+    refusal: CallerError | None = None
+    recent: UUID | None = None
+    busy_count: int = 0
+    goes_alone: bool = False
+    is_counted: bool = False
     is_gone: bool = False
     # For the log: those that are served together are told of each as its own.
     context: Context = field(default_factory=copy_context)
+
+    def __post_init__(self) -> None:
+        self.attempt = StartAttempt(self.wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,41 +84,57 @@ class Starts:
     def __init__(self, parts: Parts, run: Run) -> None:
         self._parts = parts
         self._run = run
-        self._fresh: Batches[Start, Begun] = Batches(self._begin_fresh)
+        self._asked: Batches[Start, Begun] = Batches(self._begin_all)
         self._wakes: Batches[UUID, None] = Batches(self._wake)
 
     async def begin(self, client: Client, wanted: StartRequest) -> Begun:
-        """The job that serves a call, new or not. Raises LimitReached, and what `jobs.start` does.
+        """Return the job that serves a call. Raises LimitReached, RequestIdReused, and
+        ServiceUnavailable while a part is away.
 
-        Nobody waits for it to be told to workers; if it never is, the clock does so.
+        No call waits until workers know its job; if they never hear of it, the clock sends it.
         """
         start = Start(client, wanted)
         try:
-            begun = await self._fresh.ask(start)
+            while True:
+                if begun := await self._answered(start):
+                    if begun.is_new and begun.view.job.is_ended:
+                        await self._run(launch, self._parts, begun.view)
+                    return begun
+                if recent := start.recent:
+                    await self._run(self._look, start, recent)
+                elif start.busy_count:
+                    await asyncio.sleep(BUSY_PAUSE_S)
         except asyncio.CancelledError:
             start.is_gone = True
             raise
-        if start.refused is not None:
-            raise start.refused
-        if begun is not None:
-            return begun
-        joined: Begun = await self._run(self._begin, wanted)
-        return joined
 
     async def settled(self) -> None:
         """Returns when workers have been told of all that was begun, or cannot be told soon."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wakes.settled(), SETTLE_S)
 
-    async def _begin_fresh(self, asked: list[Start]) -> dict[Start, Begun]:
+    async def _answered(self, start: Start) -> Begun | None:
+        """Ask for a job, with the calls of the same moment if it may be. None: ask again."""
+        if start.goes_alone or start.busy_count >= BUSY_TOGETHER:
+            begun: Begun | None = await self._run(self._alone, start)
+            if begun and _is_to_be_listed(begun):
+                self._wakes.ask(begun.view.job.job_id)
+        else:
+            begun = await self._asked.ask(start)
+        if start.refusal is not None:
+            raise start.refusal
+        return begun
+
+    async def _begin_all(self, asked: list[Start]) -> dict[Start, Begun]:
         begun: dict[Start, Begun] = {}
         for i in range(0, len(asked), STARTS_TOGETHER):
             some: dict[Start, Begun] = await self._run(
-                self._some_fresh, asked[i : i + STARTS_TOGETHER]
+                self._together, asked[i : i + STARTS_TOGETHER]
             )
             begun |= some
-            if some:
-                self._wakes.ask(next(iter(some.values())).view.job.job_id)
+            new = (each.view.job.job_id for each in some.values() if _is_to_be_listed(each))
+            if first := next(new, None):
+                self._wakes.ask(first)
         return begun
 
     async def _wake(self, job_ids: list[UUID]) -> dict[UUID, None]:
@@ -107,38 +145,68 @@ class Starts:
             log.exception("nobody woken")
         return {}
 
-    def _some_fresh(self, asked: Sequence[Start]) -> dict[Start, Begun]:
-        """New jobs, for those whom nothing serves that is there already."""
+    def _together(self, asked: Sequence[Start]) -> dict[Start, Begun]:
+        """Begin the jobs of several calls. If that breaks, each repeats it by itself."""
         allowed = self._allowed(asked)
         if not allowed:
             return {}
         try:
-            views = starts.start_fresh(
-                self._parts.database,
-                [start.wanted for start in allowed],
-                job_deadline_s=self._parts.job_deadline_s,
-            )
-        except Exception as error:  # noqa: BLE001 - each finds out by itself what is wrong
-            log.debug("not started together", error=type(error).__name__)
-            return {}
-        found = {start: view for start, view in zip(allowed, views, strict=True) if view}
-        places = self._places_at_hand([view.job.job_id for view in found.values()])
+            return self._begin(allowed)
+        except RowsLocked:
+            for start in allowed:
+                start.busy_count += 1
+        except Exception as error:
+            if isinstance(error, ServiceUnavailable):
+                log.warning("jobs not started together", part=error.part)
+            else:
+                log.exception("jobs not started together")
+            for start in allowed:
+                start.goes_alone = True
+        return {}
+
+    def _alone(self, start: Start) -> Begun | None:
+        """Begin the job of one call, which waits for what others have locked."""
+        limit = time.monotonic() + BUSY_LIMIT_S
+        while not start.is_gone:
+            try:
+                return self._begin([start]).get(start)
+            except RowsLocked:
+                if time.monotonic() > limit:
+                    raise
+        return None
+
+    def _begin(self, asked: Sequence[Start]) -> dict[Start, Begun]:
+        """Return the jobs of the calls that got one, and note at each other call why it did not."""
+        answers = start_jobs(
+            self._parts.database,
+            [start.attempt for start in asked],
+            job_deadline_s=self._parts.job_deadline_s,
+        )
+        found: dict[Start, tuple[JobView, bool]] = {}
+        for start, answer in zip(asked, answers, strict=True):
+            if view := _noted(start, answer):
+                found[start] = view, answer.how is How.NEW
+        places = self._places_at_hand(
+            [view.job.job_id for view, is_new in found.values() if is_new and not view.job.is_ended]
+        )
         # All in one go takes a quarter of what it takes in each call.
         with logs.together():
             return {
-                start: start.context.run(_told, view, places.get(view.job.job_id))
-                for start, view in found.items()
+                start: start.context.run(_logged, view, places.get(view.job.job_id), is_new=is_new)
+                for start, (view, is_new) in found.items()
             }
 
     def _allowed(self, asked: Sequence[Start]) -> list[Start]:
         asked = [start for start in asked if not start.is_gone]
         for start in asked:
             try:
-                if limits := start.client.limits:
+                limits = start.client.limits
+                if limits and not start.is_counted:
                     self._parts.start_rate.count(start.client.name, limits.starts_per_minute)
+                start.is_counted = True
             except LimitReached as error:
-                start.refused = error
-        return [start for start in asked if start.refused is None]
+                start.refusal = error
+        return [start for start in asked if start.refusal is None]
 
     def _places_at_hand(self, job_ids: Sequence[UUID]) -> dict[UUID, Place]:
         """Where new jobs stand, as far as was seen: those who are left out have to look."""
@@ -148,29 +216,18 @@ class Starts:
         # One is enough, and the others need not wait for him.
         return queue.seen(job_ids[1:]) if queue.has_looked else {}
 
-    def _begin(self, wanted: StartRequest) -> Begun:
-        view, is_new = jobs.start(
-            self._parts.database,
-            wanted,
-            job_deadline_s=self._parts.job_deadline_s,
-            known=self._known(wanted),
-        )
-        if is_new:
-            launch(self._parts, view)
-        _tell(view, is_new=is_new)
-        return Begun(view, is_new)
+    def _look(self, start: Start, recent: UUID) -> None:
+        """Find out whether all of a recent listing is stored: then the job begins with it."""
+        start.recent = None
+        start.attempt = StartAttempt(start.wanted, may_look=False)
+        if listing := self._stored_listing(start.wanted, recent):
+            start.attempt = StartAttempt(start.wanted, listing, recent, may_look=False)
 
-    def _known(self, wanted: StartRequest) -> ListingImport | None:
+    def _stored_listing(self, wanted: StartRequest, recent: UUID) -> ListingImport | None:
         parts = self._parts
-        if jobs.is_served(parts.database, wanted):
-            return None
         try:
             listing = reuse.recent_listing(
-                parts.database,
-                wanted.client,
-                wanted.process_number,
-                max_age_s=wanted.max_age_s,
-                most=MAX_DOCUMENTS_IN_CALL,
+                parts.database, wanted.client, wanted.process_number, recent
             )
             if listing is None:
                 return None
@@ -184,6 +241,25 @@ class Starts:
         return listing if listing.is_all_stored else None
 
 
+def _noted(start: Start, answer: StartAnswer) -> JobView | None:
+    """Return the job of an answer, or note at the call why there is none."""
+    if answer.how is How.BUSY:
+        start.busy_count += 1
+        return None
+    if answer.how is How.LOOK:
+        start.recent = answer.recent
+        return None
+    try:
+        return required(start.wanted, answer)
+    except CallerError as error:
+        start.refusal = error
+        return None
+
+
+def _is_to_be_listed(begun: Begun) -> bool:
+    return begun.is_new and not begun.view.job.is_ended
+
+
 def launch(parts: Parts, view: JobView) -> None:
     """Has what a job needs next be done."""
     job, messages = view.job, parts.messages
@@ -195,15 +271,11 @@ def launch(parts: Parts, view: JobView) -> None:
         messages.download_lanes(job.job_id, min(parts.lanes, job.total_documents))
 
 
-def _told(view: JobView, place: Place | None) -> Begun:
-    """A new job. It is committed, so whatever breaks here must not take it away from its call."""
+def _logged(view: JobView, place: Place | None, *, is_new: bool) -> Begun:
+    """Log a job. It is committed, so whatever breaks here must not take it away from its call."""
     try:
-        _tell(view, is_new=True)
-        return Begun(view, True, None if place is None else message_of(view, place))
+        log.info("job started" if is_new else "job joined", job_id=str(view.job.job_id))
+        return Begun(view, is_new, None if place is None else message_of(view, place))
     except Exception:
         log.exception("message not made", job_id=str(view.job.job_id))
-        return Begun(view, True)
-
-
-def _tell(view: JobView, *, is_new: bool) -> None:
-    log.info("job started" if is_new else "job joined", job_id=str(view.job.job_id))
+        return Begun(view, is_new)

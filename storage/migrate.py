@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playhouse.migrations import Runner
 
-from storage import functions, sql, starts, steps
+from storage import functions, sql, steps
 from storage.database import Database
 from storage.errors import ConfigurationError
 
@@ -30,7 +30,7 @@ def migrate(database: Database) -> list[str]:
             runner = Runner(db, directory=str(FOLDER))
             _refuse_first_edition(runner)
             applied = list(runner.up())
-            functions.install(db, *steps.ALL, starts.START)
+            functions.install(db, *steps.ALL)
             sql.install(db)
             return applied
         finally:

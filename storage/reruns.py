@@ -11,11 +11,12 @@ from uuid import UUID
 import peewee
 from peewee import Case, Value, fn
 
-from storage import reuse, turns
+from storage import reuse, sql, turns
 from storage.database import Database, Row, Transaction
 from storage.ending import end_if_over
 from storage.errors import (
     FieldViolation,
+    LimitReached,
     PreconditionFailed,
     RequestIdReused,
     ServiceUnavailable,
@@ -26,7 +27,6 @@ from storage.models import Document, Job, Request, Webhook
 from storage.models.base import is_any, time_after
 from storage.objects import Objects
 from storage.records import JobView
-from storage.seats import free_seat
 from storage.states import DocumentState, JobState, WebhookState, sources_of
 from storage.tallies import DOCUMENTS_ENDED, REUSED
 
@@ -139,7 +139,7 @@ def _rerun(
         )
     seat = None
     if jobs_at_once is not None and (failed or could_not_list):
-        seat = free_seat(transaction, client, jobs_at_once)
+        seat = _free_seat(transaction, client, jobs_at_once)
     _supersede_webhooks(transaction, job)
     reopened = _reopen(transaction, job, carried, failed, job_deadline_s, traceparent, seat)
     job = end_if_over(transaction, reopened)
@@ -153,6 +153,14 @@ def _rerun(
             )
         )
     return view(transaction, job), True
+
+
+def _free_seat(transaction: Transaction, client: str, seats: int) -> int:
+    row = transaction.only(sql.function("free_seat").call, client=client, seats=seats)
+    seat: int | None = next(iter(row.values()))
+    if seat is None:
+        raise LimitReached.too_many_jobs(client, seats)
+    return seat
 
 
 def _payload_sha256(job_id: UUID) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from uuid import UUID
 
+from storage import sql
 from storage.database import Database, Row, Transaction
 from storage.listings.listing_import import ListingImport, StoredObject, items_of
 from storage.objects import Objects
@@ -22,21 +23,16 @@ SELECT job_id FROM jobs WHERE client = %(client)s AND process_number = %(process
 ORDER BY listed_time DESC, create_time DESC, job_id DESC LIMIT 1
 """
 
-# Of equally new listings the client's own. One without origin_id cannot serve another client; a
-# job has it in all of its rows or in none.
-_NEWEST = """
+# Of equally new listings the client's own. Another client's serves only if the case never had a
+# seal and the listing kept its origin_id, which a job has in all of its rows or in none.
+_NEWEST = f"""
 SELECT * FROM jobs AS listed
-WHERE process_number = {process_number} AND listed_time IS NOT NULL
-    AND (client = {client} OR NOT EXISTS (SELECT FROM documents
-        WHERE documents.job_id = listed.job_id AND position = 0 AND origin_id IS NULL))
-ORDER BY listed_time DESC, client = {client} DESC, create_time DESC, job_id DESC LIMIT 1
+WHERE process_number = {{process_number}} AND listed_time IS NOT NULL
+    AND (client = {{client}} OR (NOT {sql.function("case_is_sealed").name}({{process_number}})
+        AND NOT EXISTS (SELECT FROM documents
+            WHERE documents.job_id = listed.job_id AND position = 0 AND origin_id IS NULL)))
+ORDER BY listed_time DESC, client = {{client}} DESC, create_time DESC, job_id DESC LIMIT 1
 """
-
-RECENT = f"""
-SELECT job_id FROM ({_NEWEST}) AS newest
-WHERE listed_time >= clock_timestamp() - %(max_age_s)s * interval '1 second'
-    AND (%(most)s IS NULL OR total_documents <= %(most)s)
-""".format(process_number="%(process_number)s", client="%(client)s")
 
 # What was answered after a caller had asked answers that caller too, however fresh it is to be.
 SERVING = f"""
@@ -79,32 +75,16 @@ WHERE job_id = %(job_id)s AND state = 'FAILED'
 
 
 def recent_listing(
-    database: Database,
-    client: str,
-    process_number: str,
-    *,
-    max_age_s: float,
-    most: int | None = None,
+    database: Database, client: str, process_number: str, source: UUID
 ) -> ListingImport | None:
-    """The newest listing of the case, whoever had it made, if it is at most `max_age_s` old.
+    """Return the listing of the job `source` for this client, None if it must not be reused.
 
-    None also when it has more than `most` documents, and when it lacks documents that this client
-    had listed before, unless the portal was asked twice.
+    It must not if it lacks documents that this client had listed before, unless the portal was
+    asked twice.
     """
-    if max_age_s <= 0:
-        return None
-    with database.single() as transaction:
-        job = transaction.one(
-            RECENT,
-            client=client,
-            process_number=process_number,
-            max_age_s=max_age_s,
-            most=most,
-        )
-    if job is None:
-        return None
-    newest = listing_of(database, client, job["job_id"])
-    listing, missing = compared(database, client, process_number, newest)
+    listing, missing = compared(
+        database, client, process_number, listing_of(database, client, source)
+    )
     return None if missing and listing.doubt_time is None else listing
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from storage import sql
 from storage.database import Row, Transaction, in_list
 from storage.logins import IS_REFUSED, Login
 from storage.slots import PORTAL, Limits
@@ -21,33 +22,9 @@ WEIGHTS = {"HIGH": 4, "NORMAL": 1, "BULK": 1}
 UNMEASURED_S = 0.5
 
 
-# Behind the others of its client. A client that is new begins where the others are.
-ENTER = f"""
-WITH job AS (
-    SELECT job_id, client, court, priority, priority = 'BULK' AS is_bulk FROM jobs
-    WHERE job_id = ANY(%(job_ids)s)
-), fresh AS (
-    INSERT INTO shares (client, is_bulk, pass)
-    SELECT DISTINCT client, is_bulk,
-        (SELECT coalesce(max(served_at), 0) FROM shares WHERE shares.is_bulk = job.is_bulk)
-    FROM job WHERE NOT EXISTS (SELECT FROM shares
-        WHERE shares.client = job.client AND shares.is_bulk = job.is_bulk)
-    ORDER BY client, is_bulk
-    ON CONFLICT DO NOTHING
-)
-INSERT INTO turns (job_id, client, court, is_bulk, weight, pass)
-SELECT job_id, job.client, court, job.is_bulk,
-    CASE priority WHEN 'HIGH' THEN {WEIGHTS["HIGH"]} ELSE {WEIGHTS["NORMAL"]} END,
-    coalesce(jobs_at, 0)
-FROM job LEFT JOIN shares ON shares.client = job.client AND shares.is_bulk = job.is_bulk
-ORDER BY array_position(%(job_ids)s, job_id)
-ON CONFLICT DO NOTHING
-"""
-
-
 def enter(transaction: Transaction, *job_ids: UUID) -> None:
     """Has running jobs wait for their turns, each behind the others of its client."""
-    transaction.run(ENTER, job_ids=list(job_ids))
+    transaction.all(sql.function("enter_turns").call, job_ids=list(job_ids))
 
 
 LEAVE = "DELETE FROM turns WHERE job_id = %(job_id)s"

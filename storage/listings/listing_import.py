@@ -106,17 +106,20 @@ class ImportRows:
         return sum(row["state"] == DocumentState.PENDING for row in self.rows)
 
     @property
-    def as_json(self) -> str:
-        """The argument `_listing` of sql/import_listing.sql."""
+    def as_values(self) -> Row:
+        """Return the argument `_listing` of sql/import_listing.sql, as values for JSON."""
         listing = self.listing
-        return json.dumps(
-            {
-                "documents": self.rows,
-                "secrecy_level": listing.secrecy_level,
-                "listed_time": _text(listing.listed_time),
-                "doubt_time": _text(listing.doubt_time),
-            }
-        )
+        return {
+            "documents": self.rows,
+            "secrecy_level": listing.secrecy_level,
+            "listed_time": _text(listing.listed_time),
+            "doubt_time": _text(listing.doubt_time),
+        }
+
+    @property
+    def as_json(self) -> str:
+        """Return the same as text."""
+        return json.dumps(self.as_values)
 
     def ended(self) -> Iterator[tuple[str, str]]:
         """Yield state and cause of each document that is over."""

@@ -6,7 +6,9 @@
 -- _listing: as in import_listing.sql.
 -- Returns one row: the job's state and revision, whether its court had counted as away, and by how
 -- many requests the portal's limit has grown. is_new is false if the listing had been recorded
--- before, by a call whose answer was lost. Without a row the lease was lost and nothing changed.
+-- before, by a call whose answer was lost. Without a row the lease was lost and nothing was
+-- recorded; also if the case was sealed meanwhile, so that another client's listing is not copied:
+-- then the job's next claim asks the portal.
 CREATE FUNCTION autos_record_listing(
     _job_id uuid,
     _lease uuid,
@@ -29,6 +31,13 @@ BEGIN
     IF NOT FOUND THEN
         RETURN QUERY SELECT job_id, state, revision, false, false, 0 FROM jobs
             WHERE job_id = _job_id AND listed_time IS NOT NULL;
+        RETURN;
+    END IF;
+    IF autos_case_is_sealed(job.process_number) AND EXISTS (
+        SELECT FROM jobs WHERE job_id = job.listed_by AND client <> job.client)
+    THEN
+        UPDATE jobs SET listing_lease = NULL, listing_lease_until = NULL, listed_by = NULL
+        WHERE job_id = _job_id;
         RETURN;
     END IF;
     SELECT imported.state, imported.revision FROM autos_import_listing(_job_id, _listing) AS imported

@@ -22,9 +22,8 @@ from dev.health import is_serving
 from dev.sandbox import ROOT
 from dev.servers import EMBEDDED, start_all
 from dev.stack import new_webhook_secret
-from storage import jobs
 from storage.database import Database
-from storage.jobs import StartRequest
+from storage.jobs.start import StartRequest, start
 from storage.listing import CaseListing, ListedDocument
 from storage.listings.listing_import import ListingImport
 from storage.migrate import migrate
@@ -112,7 +111,7 @@ class World:
     def _add_job(self, number: str) -> UUID:
         wanted = StartRequest(CLIENT, number, None, None, 3_600, None)
         docket = ListingImport.of(CLIENT, number, _listing())
-        view, _ = jobs.start(self.database, wanted, job_deadline_s=86_400, known=docket)
+        view, _ = start(self.database, wanted, job_deadline_s=86_400, listing=docket)
         return view.job.job_id
 
     def change(self, ids: Sequence[UUID]) -> tuple[float, dict[UUID, int]]:

@@ -18,10 +18,9 @@ from actors.enqueue import Messages, make_broker
 from dev.stack import running_stack
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
-from storage import jobs
 from storage.database import Database
 from storage.errors import ConfigurationError
-from storage.jobs import StartRequest
+from storage.jobs.start import StartRequest, start
 from storage.settings import Settings
 from tests.bench.measure import Job
 from tests.bench.portal import TOKEN, RemotePortal, running_portal
@@ -64,9 +63,7 @@ class World:
             job_id = UUID(self._api.StartDownload(request, timeout=30).job.job_id)
         else:
             wanted = StartRequest(client, number, None, None, 3_600, None)
-            view, _ = jobs.start(
-                self.database, wanted, job_deadline_s=self.settings.job_deadline_s, known=None
-            )
+            view, _ = start(self.database, wanted, job_deadline_s=self.settings.job_deadline_s)
             job_id = view.job.job_id
             self._messages.list_documents(job_id)
         return job_id

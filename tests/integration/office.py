@@ -35,7 +35,7 @@ from actors.storing import Storer
 from actors.upload import Uploader
 from storage.database import Database
 from storage.documents.leases import renew_leases
-from storage.jobs import StartRequest
+from storage.jobs.start import StartRequest
 from storage.objects import Objects
 from storage.spool import Spool
 from tests.integration import scenes

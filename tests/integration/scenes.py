@@ -7,14 +7,15 @@ import itertools
 from typing import Any
 from uuid import UUID, uuid4
 
-from storage import claims, jobs, listing_claims, repairs, reruns
+from storage import claims, listing_claims, repairs, reruns, reuse, sql
 from storage.claims import Claim, Content, Spooled
 from storage.courts import ProbePolicy
 from storage.database import Database, Row
 from storage.documents.record import FetchedFile, StoredFile, record_fetched, record_stored
 from storage.documents.uploads import take_uploads
 from storage.errors import LeaseLost, TransientError
-from storage.jobs import StartRequest
+from storage.jobs import start as starts
+from storage.jobs.start import StartRequest
 from storage.listing import CaseListing, ListedDocument
 from storage.listing_claims import ListingClaim
 from storage.listings import record
@@ -66,7 +67,28 @@ def start(
     database: Database, wanted: StartRequest | None = None, known: ListingImport | None = None
 ) -> tuple[JobView, bool]:
     """What StartDownload does."""
-    return jobs.start(database, wanted or request(), job_deadline_s=3_600, known=known)
+    return starts.start(database, wanted or request(), job_deadline_s=3_600, listing=known)
+
+
+def recent_listing(
+    database: Database,
+    number: str,
+    client: str = CLIENT,
+    *,
+    max_age_s: float,
+    most: int | None = None,
+) -> ListingImport | None:
+    """The listing that a new job of the case may begin with."""
+    with database.single() as transaction:
+        row = transaction.only(
+            sql.function("recent_listing").call,
+            client=client,
+            process_number=number,
+            max_age_s=max_age_s,
+            most=most,
+        )
+    [source] = row.values()
+    return reuse.recent_listing(database, client, number, source) if source else None
 
 
 def rerun(

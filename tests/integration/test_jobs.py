@@ -28,7 +28,8 @@ from storage.errors import (
     ServiceUnavailable,
     TooFast,
 )
-from storage.jobs import JobFilter, StartRequest
+from storage.jobs import JobFilter
+from storage.jobs.start import StartRequest
 from storage.listing import CaseListing
 from storage.listings import record
 from storage.listings.listing_import import ImportRows, ListingImport
@@ -479,7 +480,7 @@ def test_a_recent_listing_ends_the_job_in_the_call_itself(
     database: Database, objects: Objects, tmp_path: Path
 ) -> None:
     number, _ = _stored_case(database, objects, tmp_path, 3)
-    known = reuse.recent_listing(database, CLIENT, number, max_age_s=60)
+    known = scenes.recent_listing(database, number, max_age_s=60)
     assert known
     known = reuse.with_stored(database, objects, known)
     assert known.is_all_stored
@@ -499,17 +500,17 @@ def test_a_listing_is_as_old_as_the_portal_said_it_not_as_its_last_use(
 ) -> None:
     number, job_id = _stored_case(database, objects, tmp_path, 1)
     scenes.age(database, job_id, 100)
-    known = reuse.recent_listing(database, CLIENT, number, max_age_s=110)
+    known = scenes.recent_listing(database, number, max_age_s=110)
     view, _ = scenes.start(database, scenes.request(number), known)
 
-    assert reuse.recent_listing(database, CLIENT, number, max_age_s=90) is None
+    assert scenes.recent_listing(database, number, max_age_s=90) is None
     listed = scenes.job(database, view.job.job_id)["listed_time"]
     assert listed == scenes.job(database, job_id)["listed_time"]
 
 
 def test_an_old_listing_or_none_or_a_long_one_is_not_reused(database: Database) -> None:
     wanted = scenes.request()
-    recent = partial(reuse.recent_listing, database, CLIENT, wanted.process_number)
+    recent = partial(scenes.recent_listing, database, wanted.process_number)
     assert recent(max_age_s=3_600) is None
     job_id = scenes.listed_job(database, 3, wanted)
     scenes.age(database, job_id, 100)
@@ -525,7 +526,7 @@ def test_the_newest_listing_counts(database: Database) -> None:
     jobs.cancel(database, CLIENT, scenes.listed_job(database, 3, wanted))
     scenes.listed_job(database, 4, wanted)
 
-    docket = reuse.recent_listing(database, CLIENT, wanted.process_number, max_age_s=60)
+    docket = scenes.recent_listing(database, wanted.process_number, max_age_s=60)
 
     assert docket
     assert len(docket.items) == 4
@@ -628,7 +629,7 @@ def test_a_reused_listing_remembers_what_was_refused_and_why(database: Database)
     wanted = scenes.request()
     case = CaseListing(0, (scenes.listed(0, hrefs=(), refused_reason="UNTRUSTED_LINK"),))
     scenes.listed_job(database, case, wanted)
-    known = reuse.recent_listing(database, CLIENT, wanted.process_number, max_age_s=60)
+    known = scenes.recent_listing(database, wanted.process_number, max_age_s=60)
 
     view, _ = scenes.start(database, wanted, known)
 

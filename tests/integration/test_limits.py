@@ -26,12 +26,11 @@ from proto import downloads_pb2_grpc as pb_grpc
 from server.clients import ClientLimits
 from server.parts import Parts
 from server.starting import Start
-from storage import jobs, repairs, reruns
+from storage import jobs, repairs, reruns, sql
 from storage.database import Database
 from storage.errors import LimitReached
 from storage.objects import Objects
 from storage.records import JobView
-from storage.seats import room
 from storage.start_rate import StartRate
 from tests.acceptance.refusals import Refusal, refusal_of
 from tests.integration import scenes
@@ -111,9 +110,7 @@ def test_what_is_all_stored_runs_beside_nobody(database: Database) -> None:
     _start(database, 1)
     known = scenes.docket(number, scenes.listing(0))
 
-    view, is_new = jobs.start(
-        database, scenes.request(number, jobs_at_once=1), job_deadline_s=60, known=known
-    )
+    view, is_new = scenes.start(database, scenes.request(number, jobs_at_once=1), known)
 
     assert is_new
     assert view.job.is_ended
@@ -145,9 +142,24 @@ def test_a_lower_limit_holds_as_soon_as_the_jobs_of_before_have_ended(database: 
     ],
 )
 def test_seats_are_given_where_all_together_stay_below_the_limit(
-    taken: set[int], seats: int, up_to: int
+    database: Database, taken: set[int], seats: int, up_to: int
 ) -> None:
-    assert room(taken, seats) == up_to
+    for seat in taken:
+        view, _ = scenes.start(database)
+        scenes.execute(
+            database,
+            "UPDATE jobs SET seat = %(seat)s WHERE job_id = %(job_id)s",
+            seat=seat,
+            job_id=view.job.job_id,
+        )
+
+    given = set()
+    for _ in range(20 * seats):
+        with database.single() as transaction:
+            row = transaction.only(sql.function("free_seat").call, client=CLIENT, seats=seats)
+        given |= {seat for seat in row.values() if seat is not None}
+
+    assert given == set(range(1, up_to + 1)) - taken
 
 
 def test_a_rerun_needs_a_seat_too(database: Database, objects: Objects) -> None:

@@ -78,7 +78,7 @@ def _forget_origin_ids(database: Database, job_id: UUID) -> None:
 
 
 def _recent(database: Database, number: str, client: str = CLIENT) -> ListingImport | None:
-    return reuse.recent_listing(database, client, number, max_age_s=3_600)
+    return scenes.recent_listing(database, number, client, max_age_s=3_600)
 
 
 # One request for all

@@ -9,12 +9,13 @@ from uuid import UUID
 import psycopg2
 import pytest
 
-from storage import claims, jobs, sql, starts, steps, tasks
+from storage import claims, jobs, sql, steps, tasks
 from storage.claims import Claim
 from storage.database import Database
 from storage.documents.leases import renew_leases
 from storage.documents.record import FetchedFile, record_fetched, record_stored
 from storage.documents.uploads import take_uploads
+from storage.jobs.start import StartAttempt, start_jobs
 from storage.listing_claims import ListingClaim
 from storage.listings import record
 from tests.integration import guest, scenes
@@ -33,7 +34,7 @@ AT_ONCE = 12
 MOST_TIMES, MOST_MORE = 2.0, 10.0
 HOT = (
     *steps.ALL,
-    starts.START,
+    sql.function("start_jobs"),
     sql.function("record_listing"),
     sql.function("record_fetched"),
     sql.function("record_stored"),
@@ -81,8 +82,8 @@ def _run(session: CountingDatabase, rounds: int = ROUNDS) -> dict[str, Step]:
     session.steps.clear()
     for _ in range(rounds):
         with session.step("start"):
-            wanted = [scenes.request()]
-            starts.start_fresh(session, wanted, job_deadline_s=3_600)
+            wanted = [StartAttempt(scenes.request())]
+            start_jobs(session, wanted, job_deadline_s=3_600)
         with session.step("claim"):
             found, _ = tasks.next_claims(session, ASKING, AT_ONCE)
         for claim in found:

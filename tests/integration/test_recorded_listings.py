@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from storage.database import Database, Row
+from storage.errors import LeaseLost
 from storage.listing_claims import ListingClaim
 from storage.listings import record
+from storage.listings.listing_import import ListingImport
 from storage.listings.record import RecordedListing
 from tests.integration import scenes
 
@@ -124,3 +126,24 @@ def test_a_listing_that_is_recorded_again_frees_and_counts_nothing(database: Dat
     assert _record(database, claim, 3) == RecordedListing(to_fetch=3, wakes=0)
 
     assert before == (_court(database), _portal(database), scenes.job(database, claim.job_id))
+
+
+def test_a_case_that_was_sealed_meanwhile_is_not_copied(database: Database) -> None:
+    claim = _claim(database, is_copied=True)
+    view, _ = scenes.start(database, scenes.request(claim.process_number, client="a third"))
+    third = replace(claim, job_id=view.job.job_id, lease=uuid4())
+    scenes.execute(
+        database,
+        "UPDATE jobs SET listing_lease = %(lease)s, listing_lease_until = now() + interval '1 hour'"
+        " WHERE job_id = %(job_id)s",
+        lease=third.lease,
+        job_id=third.job_id,
+    )
+    sealed = ListingImport.of("a third", claim.process_number, scenes.listing(1))
+    record.record(database, third, replace(sealed, secrecy_level=5))
+
+    with pytest.raises(LeaseLost):
+        _record(database, claim, 3)
+
+    assert scenes.documents(database, claim.job_id) == []
+    assert scenes.listing_claim(database, claim.job_id).listed_by is None

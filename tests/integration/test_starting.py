@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+import grpc
+import grpc.aio
 import pytest
 import structlog
 from structlog.testing import capture_logs
@@ -18,7 +20,9 @@ from structlog.testing import capture_logs
 from actors.enqueue import Messages
 from proto import downloads_pb2 as pb
 from server.parts import Parts
-from storage.database import Database
+from storage import sql
+from storage.database import Database, Transaction
+from storage.jobs.start import StartAnswer, StartAttempt, start_jobs
 from storage.objects import Objects
 from storage.queue_view import LOOK_S, QueueView
 from storage.slots import Limits
@@ -173,15 +177,106 @@ async def _started_together(door: Door, parts: Parts) -> dict[str, str]:
             return name, answer.job.job_id
 
     calls: list[Awaitable[tuple[str, str]]] = []
-    fresh = door.service._starts._fresh
+    asked = door.service._starts._asked
     calls.append(asyncio.create_task(start(1, "ana")))
-    await _until(lambda: fresh._reading is not None and not fresh._asked)
+    await _until(lambda: asked._reading is not None and not asked._asked)
     calls += [asyncio.create_task(start(2, "bia")), asyncio.create_task(start(3, "caio"))]
-    await _until(lambda: len(fresh._asked) == 2)
+    await _until(lambda: len(asked._asked) == 2)
     may.set()
     found = dict(await asyncio.gather(*calls))
     assert all(each.result() for each in busy)
     return found
+
+
+def test_calls_that_come_together_are_begun_a_few_at_a_time(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def noted(
+        database: Database, attempts: Sequence[StartAttempt], *, job_deadline_s: int
+    ) -> list[StartAnswer]:
+        sizes.append(len(attempts))
+        return start_jobs(database, attempts, job_deadline_s=job_deadline_s)
+
+    monkeypatch.setattr("server.starting.start_jobs", noted)
+    monkeypatch.setattr("server.starting.STARTS_TOGETHER", 3)
+
+    async def scenario() -> list[pb.StartDownloadResponse]:
+        async with opened_door(parts) as door, api_of(door.address) as api:
+            calls = [api.StartDownload(_request(serial)) for serial in range(1, 21)]
+            return list(await asyncio.gather(*calls))
+
+    answers = asyncio.run(scenario())
+
+    assert all(answer.created for answer in answers)
+    assert len({answer.job.job_id for answer in answers}) == 20
+    assert sum(sizes) == 20
+    assert max(sizes) <= 3
+
+
+def test_a_call_whose_case_is_busy_is_answered_once_it_is_not(
+    parts: Parts, database: Database
+) -> None:
+    request = _request(1)
+
+    async def scenario(transaction: Transaction) -> list[pb.StartDownloadResponse]:
+        async with opened_door(parts) as door, api_of(door.address) as api:
+            first = await api.StartDownload(request)
+            transaction.all(
+                "SELECT FROM jobs WHERE job_id = %(i)s FOR UPDATE", i=UUID(first.job.job_id)
+            )
+            hooked = pb.StartDownloadRequest(
+                process_number=request.process_number,
+                webhook_url="https://hooks.tribunal.jus.br/in",
+            )
+            waiting = asyncio.create_task(_started(api, hooked))
+            other = await api.StartDownload(_request(2))
+            assert not waiting.done()
+            transaction.run("ROLLBACK")
+            return [first, other, await asyncio.wait_for(waiting, PATIENCE_S)]
+
+    with database.single() as transaction:
+        transaction.run("BEGIN")
+        first, other, joined = asyncio.run(scenario(transaction))
+
+    assert other.created
+    assert not joined.created
+    assert joined.job.job_id == first.job.job_id
+    assert [hook.url for hook in joined.job.webhooks] == ["https://hooks.tribunal.jus.br/in"]
+
+
+async def _started(api: Any, request: pb.StartDownloadRequest) -> pb.StartDownloadResponse:
+    answer: pb.StartDownloadResponse = await api.StartDownload(request)
+    return answer
+
+
+def test_a_start_function_that_is_missing_is_logged_as_an_error(
+    parts: Parts, database: Database
+) -> None:
+    name = sql.function("start_jobs").name
+
+    def rename(old: str, new: str) -> None:
+        with database.transaction() as transaction:
+            transaction.run(f"ALTER FUNCTION {old} RENAME TO {new}")
+
+    async def scenario() -> grpc.StatusCode:
+        async with opened_door(parts) as door, api_of(door.address) as api:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await api.StartDownload(_request(1))
+            return caught.value.code()
+
+    rename(name, "missing")
+    try:
+        with capture_logs() as lines:
+            code = asyncio.run(scenario())
+    finally:
+        rename("missing", name)
+
+    assert code == grpc.StatusCode.INTERNAL
+    assert "jobs not started together" in [
+        line["event"] for line in lines if line["log_level"] == "error"
+    ]
 
 
 def test_a_start_says_where_its_job_stands_if_nobody_has_looked_lately(

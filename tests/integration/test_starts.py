@@ -1,41 +1,80 @@
-"""Many StartDownloads in one step are what they would be one by one."""
+"""Many StartDownloads in one transaction are what they would be one by one."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import asdict, replace
+import random
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
-from proto import downloads_pb2 as pb
-from storage import jobs, starts
-from storage.database import Database
-from storage.jobs import StartRequest
-from storage.objects import Objects
+from storage import jobs, sql
+from storage.database import Database, Transaction
+from storage.errors import RowsLocked
+from storage.jobs import start as starts
+from storage.jobs.start import How, StartAnswer, StartAttempt, StartRequest
+from storage.listing import CaseListing
+from storage.listings import record
+from storage.listings.listing_import import ListingImport, StoredObject
 from storage.priorities import Priority
 from storage.records import JobView
 from tests.integration import scenes
-from tests.integration.front_door import api_of, opened_door, service_parts
+from tests.integration.scenes import CLIENT, HOOK
 from tests.integration.together import together
-from tests.sandbox import cnj
 
 DEADLINE_S = 3_600
 
 
-def _fresh(database: Database, *requests: StartRequest) -> list[JobView | None]:
-    return starts.start_fresh(database, requests, job_deadline_s=DEADLINE_S)
+def _attempts(database: Database, *attempts: StartAttempt) -> list[StartAnswer]:
+    return starts.start_jobs(database, attempts, job_deadline_s=DEADLINE_S)
 
 
-def _told(view: JobView) -> dict[str, object]:
-    """A job, less what is its own."""
-    own = {"job_id", "process_number", "create_time", "update_time", "start_time"}
-    told = {name: value for name, value in asdict(view.job).items() if name not in own}
-    return {**told, "has_begun": view.job.start_time is not None}
+def _answers(database: Database, *requests: StartRequest) -> list[StartAnswer]:
+    return _attempts(database, *(StartAttempt(request) for request in requests))
 
 
-def test_new_jobs_are_those_that_a_call_by_itself_makes(database: Database) -> None:
+def _how(answers: list[StartAnswer]) -> list[str]:
+    return [answer.how.value for answer in answers]
+
+
+def _views(answers: list[StartAnswer]) -> list[JobView]:
+    return [answer.view for answer in answers if answer.view]
+
+
+def _until_answered(database: Database, *requests: StartRequest) -> list[StartAnswer]:
+    """The answers, each request repeated while its case is busy."""
+    answers: dict[int, StartAnswer] = {}
+    while left := [place for place in range(len(requests)) if place not in answers]:
+        try:
+            found = _answers(database, *(requests[place] for place in left))
+        except RowsLocked:
+            continue
+        answers |= {p: a for p, a in zip(left, found, strict=True) if a.how is not How.BUSY}
+    return [answers[place] for place in range(len(requests))]
+
+
+@pytest.fixture
+def elsewhere(database_url: str) -> Iterator[Database]:
+    """The test's database as another process has it, whose transactions stay open."""
+    database = Database(database_url, max_connections=1)
+    yield database
+    database.close()
+
+
+def _hold(transaction: Transaction, request: StartRequest) -> None:
+    """Start the job of a request in a transaction that stays open."""
+    transaction.all(
+        sql.function("start_jobs").call,
+        requests=starts.as_json([StartAttempt(request)], [uuid4()], {}),
+        deadline_s=DEADLINE_S,
+        most_documents=starts.MAX_DOCUMENTS_IN_CALL,
+    )
+
+
+def test_new_jobs_are_as_they_are_in_the_rows(database: Database) -> None:
     kinds = [
         scenes.request(),
         scenes.request(webhook_url="https://example.com/a"),
@@ -43,44 +82,62 @@ def test_new_jobs_are_those_that_a_call_by_itself_makes(database: Database) -> N
         scenes.request(client="another", max_age_s=0, traceparent=f"00-{'a' * 32}-{'b' * 16}-01"),
         scenes.request(webhook_url="https://example.com/b", priority=Priority.BULK),
     ]
-    alone = [
-        jobs.start(
-            database,
-            replace(kind, process_number=scenes.process_number(), request_id=None),
-            job_deadline_s=DEADLINE_S,
-            known=None,
-        )[0]
-        for kind in kinds
-    ]
 
-    together_ = _fresh(database, *kinds)
+    answers = _answers(database, *kinds)
 
-    for one, view, kind in zip(alone, together_, kinds, strict=True):
-        assert view
-        assert view == jobs.get(database, kind.client, view.job.job_id), "as it is in the rows"
-        assert _told(view) == _told(one)
-        hooks = [replace(hook, job_id=one.job.job_id) for hook in view.webhooks]
-        assert hooks == list(one.webhooks)
-        turns = [scenes.turn(database, each.job.job_id) for each in (one, view)]
-        assert turns[0] == turns[1]
+    assert _how(answers) == ["new"] * 5
+    for view, kind in zip(_views(answers), kinds, strict=True):
+        assert view == jobs.get(database, kind.client, view.job.job_id)
+        row = scenes.job(database, view.job.job_id)
+        assert (row["state"], row["priority"], row["traceparent"], row["max_age_s"]) == (
+            kind.first_state,
+            kind.priority,
+            kind.traceparent,
+            kind.max_age_s,
+        )
+        assert (row["start_time"] is None) == (kind.webhook_url is not None)
+        assert (row["deadline_time"] - row["create_time"]).total_seconds() == pytest.approx(
+            DEADLINE_S, abs=1
+        )
+        assert scenes.turn(database, view.job.job_id) == {
+            "client": kind.client,
+            "is_bulk": kind.priority is Priority.BULK,
+            "weight": 4 if kind.priority is Priority.HIGH else 1,
+            "pass": 0,
+        }
 
 
-def test_what_is_there_already_is_left_to_a_closer_look(database: Database) -> None:
+def test_each_request_is_answered_by_what_is_there(database: Database) -> None:
     running, known = scenes.request(), scenes.request(request_id=uuid4())
-    scenes.start(database, running)
-    scenes.start(database, known)
+    job_id = scenes.start(database, running)[0].job.job_id
+    earlier_id = scenes.start(database, known)[0].job.job_id
     listed = scenes.process_number()
-    scenes.store_next(database, scenes.listed_job(database, 1, scenes.request(listed)))
+    listed_id = scenes.listed_job(database, 1, scenes.request(listed))
+    scenes.store_next(database, listed_id)
 
-    found = _fresh(
+    answers = _answers(
         database,
         running,
+        known,
         replace(known, process_number=scenes.process_number()),
         scenes.request(listed, max_age_s=3_600),
-        scenes.request(listed, max_age_s=0),
+        scenes.request(),
     )
 
-    assert [view is not None for view in found] == [False, False, False, True]
+    assert _how(answers) == ["joined", "earlier", "request_id_reused", "look", "new"]
+    assert [view.job.job_id for view in _views(answers)[:2]] == [job_id, earlier_id]
+    assert answers[3].recent == listed_id
+    assert _how(_answers(database, scenes.request(listed, max_age_s=0))) == ["new"]
+    # The case runs now: it is joined, and no listing is looked for.
+    assert _how(_answers(database, scenes.request(listed, max_age_s=3_600))) == ["joined"]
+
+
+def test_a_long_listing_is_left_to_a_worker(database: Database) -> None:
+    number = scenes.process_number()
+    job_id = scenes.listed_job(database, starts.MAX_DOCUMENTS_IN_CALL + 1, scenes.request(number))
+    jobs.cancel(database, CLIENT, job_id)
+
+    assert _how(_answers(database, scenes.request(number))) == ["new"]
 
 
 def test_a_case_or_a_request_that_comes_twice_at_once_gets_one_job(database: Database) -> None:
@@ -88,78 +145,267 @@ def test_a_case_or_a_request_that_comes_twice_at_once_gets_one_job(database: Dat
     twice = [scenes.request(number), scenes.request(number)]
     again = [scenes.request(request_id=request_id), scenes.request(request_id=request_id)]
 
-    found = _fresh(database, *twice, *again)
+    # The same request_id for two cases is an error of one of the calls.
+    answers = _answers(database, *twice, *again)
+    assert _how(answers[:2]) == ["new", "joined"]
+    assert sorted(_how(answers[2:])) == ["new", "request_id_reused"]
 
-    assert [view is not None for view in found] in (
-        [True, False, True, False],
-        [True, False, False, True],
-    )
+    same = scenes.request(request_id=uuid4())
+    assert _how(_answers(database, same, same)) == ["new", "earlier"]
 
 
 def test_processes_that_start_the_same_cases_do_not_wait_for_each_other(database: Database) -> None:
     wanted = [scenes.request() for _ in range(30)]
+    orders = [random.Random(seed).sample(wanted, len(wanted)) for seed in range(6)]
 
-    found = together(
-        [partial(_fresh, database, *wanted), partial(_fresh, database, *reversed(wanted))] * 3
-    )
+    found = together([partial(_until_answered, database, *order) for order in orders])
 
-    made = [view.job.process_number for views in found for view in views if view]
+    made = [
+        answer.view.job.process_number
+        for answers in found
+        for answer in answers
+        if answer.how is How.NEW and answer.view
+    ]
     assert sorted(made) == sorted(request.process_number for request in wanted)
 
 
-def test_no_more_jobs_than_a_client_may_have(database: Database) -> None:
-    found = _fresh(database, *(scenes.request(jobs_at_once=3) for _ in range(8)))
+def test_a_case_that_is_being_started_does_not_hold_up_the_others(
+    database: Database, elsewhere: Database
+) -> None:
+    scenes.start(database)
+    busy, other = scenes.request(), scenes.request()
 
-    assert sum(view is not None for view in found) <= 3
+    with elsewhere.transaction() as transaction:
+        _hold(transaction, busy)
+
+        assert _how(_answers(database, busy, other)) == ["busy", "new"]
+
+    assert _how(_answers(database, busy, other)) == ["joined", "joined"]
+
+
+def test_a_job_that_is_worked_on_does_not_hold_up_the_others(
+    database: Database, elsewhere: Database
+) -> None:
+    running, other = scenes.request(), scenes.request()
+    job_id = scenes.start(database, running)[0].job.job_id
+
+    with elsewhere.transaction() as transaction:
+        transaction.all("SELECT FROM jobs WHERE job_id = %(i)s FOR UPDATE", i=job_id)
+
+        # To join it as it is takes no lock; whatever names it or changes it does.
+        assert _how(_answers(database, running, other)) == ["joined", "new"]
+        for change in (
+            {"webhook_url": HOOK},
+            {"priority": Priority.HIGH},
+            {"request_id": uuid4()},
+        ):
+            changing: Any = replace(running, **change)
+            assert _how(_answers(database, changing, scenes.request())) == ["busy", "new"]
+
+
+def test_a_request_id_that_is_being_used_does_not_hold_up_the_others(
+    database: Database, elsewhere: Database
+) -> None:
+    request_id = uuid4()
+    first, second = scenes.request(request_id=request_id), scenes.request(request_id=request_id)
+    scenes.start(database)
+
+    with elsewhere.transaction() as transaction:
+        _hold(transaction, first)
+
+        assert _how(_answers(database, second, scenes.request())) == ["busy", "new"]
+
+
+def test_a_client_whose_seats_are_being_drawn_does_not_hold_up_the_others(
+    database: Database,
+    elsewhere: Database,
+) -> None:
+    limited = scenes.request(client="limited", jobs_at_once=5)
+
+    with elsewhere.transaction() as transaction:
+        transaction.all("SELECT pg_advisory_xact_lock(hashtextextended('seats limited', 0))")
+
+        answers = _answers(database, limited, replace(limited, jobs_at_once=None), scenes.request())
+        # One that goes by itself holds nothing that others could wait for.
+        alone = _answers(database, scenes.request(client="limited", jobs_at_once=5))
+
+    assert _how(answers) == ["busy", "new", "new"]
+    assert _how(alone) == ["new"]
+
+
+def test_a_single_request_waits_for_its_case_and_says_when_it_took_too_long(
+    database: Database,
+    elsewhere: Database,
+) -> None:
+    wanted = scenes.request()
+
+    with elsewhere.transaction() as transaction:
+        _hold(transaction, wanted)
+        with pytest.raises(RowsLocked):
+            _answers(database, wanted)
+
+    assert _how(_answers(database, wanted)) == ["joined"]
+
+
+def test_a_request_id_that_a_retry_takes_meanwhile_is_an_answer_for_the_next_try(
+    database: Database,
+    elsewhere: Database,
+) -> None:
+    ended = scenes.listed_job(database, 0)
+    request = scenes.request(request_id=uuid4())
+
+    with elsewhere.transaction() as transaction:
+        transaction.run(
+            "INSERT INTO requests (client, request_id, payload_sha256, job_id)"
+            " VALUES (%(client)s, %(request_id)s, 'RetryJob', %(job_id)s)",
+            client=CLIENT,
+            request_id=request.request_id,
+            job_id=ended,
+        )
+        # It is not seen, and the key cannot be written: nothing of the batch stays.
+        with pytest.raises(RowsLocked):
+            _answers(database, request, scenes.request())
+
+    assert _how(_answers(database, request, scenes.request())) == ["request_id_reused", "new"]
+
+
+def test_no_more_jobs_than_a_client_may_have(database: Database) -> None:
+    answers = _answers(database, *(scenes.request(jobs_at_once=3) for _ in range(8)))
+
+    assert sorted(_how(answers)) == ["new"] * 3 + ["no_seat"] * 5
     with database.transaction() as transaction:
         seats = transaction.all("SELECT seat FROM jobs WHERE end_time IS NULL")
-    assert {row["seat"] for row in seats} <= {1, 2, 3}
+    assert {row["seat"] for row in seats} == {1, 2, 3}
+
+
+def test_who_joins_at_the_limit_needs_no_seat(database: Database) -> None:
+    running = scenes.request(jobs_at_once=1)
+    scenes.start(database, running)
+
+    assert _how(_answers(database, running, scenes.request(jobs_at_once=1))) == [
+        "joined",
+        "no_seat",
+    ]
 
 
 def test_batches_of_a_client_do_not_wait_for_each_others_seats(database: Database) -> None:
-    def start() -> list[JobView | None]:
-        return _fresh(database, *(scenes.request(jobs_at_once=200) for _ in range(40)))
+    def start() -> list[StartAnswer]:
+        wanted = [scenes.request(jobs_at_once=200) for _ in range(40)]
+        return _until_answered(database, *wanted)
 
-    # A deadlock would be one's error.
+    # A deadlock would be an error of one of them.
     found = together([start] * 3)
 
-    assert [view is not None for views in found for view in views] == [True] * 120
+    assert [answer.how for answers in found for answer in answers] == [How.NEW] * 120
 
 
 def test_of_jobs_that_start_together_the_first_is_served_first(database: Database) -> None:
-    views = _fresh(database, *(scenes.request() for _ in range(12)))
+    answers = _answers(database, *(scenes.request() for _ in range(12)))
 
     with database.transaction() as transaction:
         rows = transaction.all("SELECT job_id FROM turns ORDER BY number")
-    assert [row["job_id"] for row in rows] == [view.job.job_id for view in views if view]
+    assert [row["job_id"] for row in rows] == [view.job.job_id for view in _views(answers)]
 
 
-def test_calls_that_come_together_are_begun_a_few_at_a_time(
-    database: Database, objects: Objects, redis_url: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("before", "wanted", "weight", "raised"),
+    [
+        (Priority.NORMAL, Priority.HIGH, 4, 1),
+        (Priority.BULK, Priority.HIGH, 4, 1),
+        (Priority.BULK, Priority.NORMAL, 1, 1),
+        (Priority.HIGH, Priority.NORMAL, 4, 0),
+        (Priority.NORMAL, Priority.BULK, 1, 0),
+    ],
+)
+def test_a_join_raises_the_priority_and_never_lowers_it(
+    database: Database, before: Priority, wanted: Priority, weight: int, raised: int
 ) -> None:
-    sizes: list[int] = []
-    real = starts.start_fresh
+    first = scenes.request(priority=before)
+    view, _ = scenes.start(database, first)
 
-    def noted(database: Database, requests: list[StartRequest], **more: int) -> object:
-        sizes.append(len(requests))
-        return real(database, requests, **more)
+    [answer] = _answers(database, replace(first, priority=wanted))
 
-    monkeypatch.setattr(starts, "start_fresh", noted)
-    monkeypatch.setattr("server.starting.STARTS_TOGETHER", 3)
+    assert answer.view
+    job = scenes.job(database, view.job.job_id)
+    assert job["revision"] == view.job.revision + raised == answer.view.job.revision
+    assert job["priority"] == (wanted if raised else before)
+    assert scenes.turn(database, view.job.job_id)["weight"] == weight
+    assert not scenes.turn(database, view.job.job_id)["is_bulk"]
 
-    async def scenario() -> list[pb.StartDownloadResponse]:
-        with service_parts(database, objects, redis_url) as parts:
-            async with opened_door(parts) as door, api_of(door.address) as api:
-                numbers = [cnj.process_number(i, 2025, "8.26", "0100") for i in range(1, 21)]
-                calls = [
-                    api.StartDownload(pb.StartDownloadRequest(process_number=number))
-                    for number in numbers
-                ]
-                return list(await asyncio.gather(*calls))
 
-    answers = asyncio.run(scenario())
+def test_a_join_that_raises_and_adds_a_webhook_is_told_once_or_twice_but_whole(
+    database: Database,
+) -> None:
+    first = scenes.request()
+    view, _ = scenes.start(database, first)
 
-    assert all(answer.created for answer in answers)
-    assert len({answer.job.job_id for answer in answers}) == 20
-    assert sum(sizes) == 20
-    assert max(sizes) <= 3
+    [answer] = _answers(database, replace(first, priority=Priority.HIGH, webhook_url=HOOK))
+
+    assert answer.view
+    assert answer.view.job.revision > view.job.revision
+    assert answer.view.job.priority == "HIGH"
+    assert [hook.url for hook in answer.view.webhooks] == [HOOK]
+
+
+def _all_stored(number: str, client: str = CLIENT) -> ListingImport:
+    """A public case of one document that the bucket holds."""
+    listing = ListingImport.of(client, number, scenes.listing(1))
+    stored = StoredObject("some/key", 9, "0" * 64, "application/pdf", "pdf")
+    return listing.with_reused_objects({item.document_id: stored for item in listing.items})
+
+
+def test_a_stored_listing_ends_its_job_beside_others_that_begin(database: Database) -> None:
+    number = scenes.process_number()
+    reusing = scenes.request(number, webhook_url=HOOK, jobs_at_once=1)
+    source = scenes.listed_job(database, 1)
+
+    answers = _attempts(
+        database,
+        StartAttempt(scenes.request(jobs_at_once=1)),
+        StartAttempt(reusing, _all_stored(number), source),
+    )
+
+    assert _how(answers) == ["new", "new"]
+    job = _views(answers)[1].job
+    assert (job.state, job.reused_documents) == ("COMPLETED", 1)
+    assert [hook.state for hook in _views(answers)[1].webhooks] == ["PENDING"]
+    assert len(scenes.events(database, job.job_id)) == 1
+    with database.transaction() as transaction:
+        turns = transaction.all("SELECT job_id FROM turns WHERE job_id = %(i)s", i=job.job_id)
+    assert turns == []
+
+
+def _sealed(database: Database, number: str, client: str) -> UUID:
+    """A listed job of a case under seal."""
+    view, _ = scenes.start(database, scenes.request(number, client=client))
+    claim = scenes.listing_claim(database, view.job.job_id)
+    case = CaseListing(5, scenes.listing(1).documents)
+    record.record(database, claim, ListingImport.of(client, number, case))
+    return view.job.job_id
+
+
+def test_a_listing_under_seal_serves_its_own_client_only(database: Database) -> None:
+    number = scenes.process_number()
+    own = _sealed(database, number, CLIENT)
+    jobs.cancel(database, CLIENT, own)
+
+    answers = _answers(database, scenes.request(number), scenes.request(number, client="another"))
+
+    assert _how(answers) == ["look", "new"]
+
+
+def test_a_case_that_was_sealed_meanwhile_is_not_copied(database: Database) -> None:
+    number = scenes.process_number()
+    source = scenes.listed_job(database, 1, scenes.request(number))
+    scenes.store_next(database, source)
+    asked = scenes.request(number, client="another")
+    assert _how(_answers(database, asked)) == ["look"]
+    _sealed(database, number, "a third")
+
+    [theirs] = _attempts(database, StartAttempt(asked, _all_stored(number, "another"), source))
+    [own] = _attempts(database, StartAttempt(scenes.request(number), _all_stored(number), source))
+
+    assert theirs.view
+    assert theirs.view.job.total_documents is None
+    assert own.view
+    assert own.view.job.is_ended

@@ -84,9 +84,10 @@ def _server(strike: Strike) -> None:
 
     def committed(found: Mapping[Any, Any], _: Arguments) -> None:
         for begun in found.values():
-            strike("committed-not-sent", begun.view.job.process_number)
+            if begun.is_new and not begun.view.job.is_ended:
+                strike("committed-not-sent", begun.view.job.process_number)
 
-    _after(starting.Starts, "_some_fresh", committed)
+    _after(starting.Starts, "_begin", committed)
     _before(
         starting,
         "launch",

@@ -11,7 +11,7 @@ from proto import downloads_pb2 as pb
 from server import requests
 from server.clients import Client
 from storage.errors import InvalidRequest
-from storage.jobs import StartRequest
+from storage.jobs.start import StartRequest
 from storage.priorities import Priority
 from storage.receivers import Receivers
 

@@ -1,0 +1,265 @@
+-- Start the jobs of many StartDownload calls, or find the jobs that serve them.
+--
+-- _requests: an array of objects, the columns of `asked` below. `place` is the order in which they
+-- came; `listing`, as in import_listing.sql, is what a new job begins with, copied from the job
+-- `source`: such a job needs no seat. Returns one row per request; `how` is
+--   new                its job, inserted now, with all columns of records.JobRecord; it has ended
+--                      already if nothing of the listing is left to fetch
+--   joined             the running job of the case; revision is set if the call changed it: its
+--                      priority was raised, or the webhook was added
+--   earlier            the job of an earlier call with this request_id and the same payload
+--   request_id_reused  an earlier call used the request_id with another payload
+--   look               the listing of job listed_by is recent: find out what of it the bucket holds,
+--                      then call again with it, or with may_look false
+--   no_seat            the client has as many running jobs as it may have
+--   busy               another transaction works on the case or on the request_id: call again
+--
+-- A request by itself waits for the locks it needs, at most lock_timeout. Of several none waits for
+-- a case, so that no case holds up the others. They are taken in one order: two servers that start
+-- the same cases wait for each other in no circle.
+CREATE FUNCTION autos_start_jobs(
+    _requests jsonb,
+    _deadline_s double precision,
+    _most_documents integer
+) RETURNS TABLE (
+    place integer,
+    how text,
+    listed_by uuid,
+    job_id uuid,
+    client text,
+    process_number text,
+    state text,
+    run integer,
+    revision bigint,
+    total_documents integer,
+    completed_documents integer,
+    failed_documents integer,
+    cancelled_documents integer,
+    reused_documents integer,
+    stored_bytes bigint,
+    secrecy_level integer,
+    error_reason text,
+    error_message text,
+    error_is_retryable boolean,
+    create_time timestamptz,
+    start_time timestamptz,
+    update_time timestamptz,
+    end_time timestamptz,
+    expire_time timestamptz,
+    max_age_s double precision,
+    priority text,
+    vanished_documents integer,
+    vanished_document_ids uuid[])
+LANGUAGE plpgsql
+SET lock_timeout = '200ms'
+SET jit = off
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $body$
+#variable_conflict use_column
+DECLARE
+    is_alone boolean := jsonb_array_length(_requests) = 1;
+    asked record;
+    job jobs;
+    known requests;
+    listing jsonb;
+    limited text;
+    busy_clients text[] := '{}';
+    is_raised boolean;
+    is_hooked boolean;
+    seat integer;
+    begun uuid[] := '{}';
+    begun_places integer[] := '{}';
+BEGIN
+    -- A batch that holds seats and draws more could wait for another that does the same; a single
+    -- request holds none while it waits.
+    IF NOT is_alone THEN
+        FOR limited IN SELECT DISTINCT client
+            FROM jsonb_to_recordset(_requests) AS one(client text, seats integer)
+            WHERE seats IS NOT NULL ORDER BY 1
+        LOOP
+            CONTINUE WHEN pg_try_advisory_xact_lock(hashtextextended('seats ' || limited, 0));
+            BEGIN
+                PERFORM pg_advisory_xact_lock(hashtextextended('seats ' || limited, 0));
+            EXCEPTION WHEN lock_not_available THEN
+                busy_clients := busy_clients || limited;
+            END;
+        END LOOP;
+    END IF;
+    FOR asked IN
+        SELECT * FROM jsonb_to_recordset(_requests) AS one(place integer, job_id uuid,
+            client text, process_number text, state text, priority text,
+            max_age_s double precision, traceparent text, seats integer, url text, receiver text,
+            request_id uuid, payload_sha256 text, may_look boolean, listing jsonb, source uuid)
+        ORDER BY client, process_number, place
+    LOOP
+        place := asked.place; how := NULL; listed_by := NULL; job_id := NULL; revision := NULL;
+        is_raised := false; is_hooked := false; listing := asked.listing;
+        IF is_alone THEN
+            PERFORM pg_advisory_xact_lock(
+                hashtextextended('start ' || asked.client || ' ' || asked.process_number, 0));
+        ELSIF asked.seats IS NOT NULL AND asked.client = ANY(busy_clients)
+            OR NOT pg_try_advisory_xact_lock(
+                hashtextextended('start ' || asked.client || ' ' || asked.process_number, 0))
+        THEN
+            how := 'busy';
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+        IF asked.request_id IS NOT NULL THEN
+            IF is_alone THEN
+                PERFORM pg_advisory_xact_lock(
+                    hashtextextended('request ' || asked.client || ' ' || asked.request_id, 0));
+            ELSIF NOT pg_try_advisory_xact_lock(
+                hashtextextended('request ' || asked.client || ' ' || asked.request_id, 0))
+            THEN
+                how := 'busy';
+                RETURN NEXT;
+                CONTINUE;
+            END IF;
+            SELECT * FROM requests
+            WHERE client = asked.client AND request_id = asked.request_id INTO known;
+            IF FOUND THEN
+                job_id := known.job_id;
+                how := CASE WHEN known.payload_sha256 = asked.payload_sha256
+                    THEN 'earlier' ELSE 'request_id_reused' END;
+                RETURN NEXT;
+                CONTINUE;
+            END IF;
+        END IF;
+        IF asked.may_look AND asked.max_age_s > 0 THEN
+            listed_by := autos_recent_listing(
+                asked.client, asked.process_number, asked.max_age_s, _most_documents);
+            IF listed_by IS NOT NULL AND NOT EXISTS (SELECT FROM jobs
+                WHERE client = asked.client AND process_number = asked.process_number
+                    AND state IN ('PENDING', 'PROCESSING'))
+            THEN
+                how := 'look';
+                RETURN NEXT;
+                CONTINUE;
+            END IF;
+            listed_by := NULL;
+        END IF;
+        -- A case that was sealed meanwhile is not shared.
+        IF listing IS NOT NULL AND autos_case_is_sealed(asked.process_number) AND EXISTS (
+            SELECT FROM jobs WHERE job_id = asked.source AND client <> asked.client)
+        THEN
+            listing := NULL;
+        END IF;
+        LOOP
+            -- What is all there ends in this transaction and never runs beside others.
+            seat := CASE WHEN asked.seats IS NOT NULL AND listing IS NULL
+                THEN autos_free_seat(asked.client, asked.seats) END;
+            IF seat IS NOT NULL OR asked.seats IS NULL OR listing IS NOT NULL THEN
+                INSERT INTO jobs (job_id, client, process_number, state, priority, max_age_s,
+                    traceparent, start_time, deadline_time, seat)
+                VALUES (asked.job_id, asked.client, asked.process_number, asked.state,
+                    asked.priority, asked.max_age_s, asked.traceparent,
+                    CASE WHEN asked.state = 'PROCESSING' THEN clock_timestamp() END,
+                    clock_timestamp() + _deadline_s * interval '1 second', seat)
+                ON CONFLICT DO NOTHING RETURNING * INTO job;
+                IF FOUND THEN
+                    how := 'new';
+                    EXIT;
+                END IF;
+            END IF;
+            SELECT * FROM jobs
+            WHERE client = asked.client AND process_number = asked.process_number
+                AND state IN ('PENDING', 'PROCESSING') INTO job;
+            IF FOUND THEN
+                is_raised := array_position('{HIGH,NORMAL,BULK}'::text[], asked.priority)
+                    < array_position('{HIGH,NORMAL,BULK}'::text[], job.priority);
+                is_hooked := asked.url IS NOT NULL AND NOT EXISTS (SELECT FROM webhooks
+                    WHERE job_id = job.job_id AND url = asked.url);
+                how := 'joined';
+                -- A row that names the job needs its lock, too.
+                EXIT WHEN NOT is_raised AND NOT is_hooked AND asked.request_id IS NULL;
+                IF is_alone THEN
+                    SELECT * FROM jobs WHERE job_id = job.job_id
+                        AND state IN ('PENDING', 'PROCESSING') FOR UPDATE INTO job;
+                ELSE
+                    SELECT * FROM jobs WHERE job_id = job.job_id
+                        AND state IN ('PENDING', 'PROCESSING') FOR UPDATE SKIP LOCKED INTO job;
+                END IF;
+                IF FOUND THEN
+                    is_raised := array_position('{HIGH,NORMAL,BULK}'::text[], asked.priority)
+                        < array_position('{HIGH,NORMAL,BULK}'::text[], job.priority);
+                    EXIT;
+                END IF;
+                IF NOT is_alone THEN
+                    how := 'busy';
+                    EXIT;
+                END IF;
+            ELSIF asked.seats IS NOT NULL AND listing IS NULL AND seat IS NULL THEN
+                how := 'no_seat';
+                EXIT;
+            END IF;
+            -- The running job ended, or another job took the seat: begin again.
+        END LOOP;
+        IF how IN ('busy', 'no_seat') THEN
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+        IF how = 'new' AND asked.url IS NOT NULL OR is_hooked THEN
+            INSERT INTO webhooks (job_id, position, url, receiver, state)
+            SELECT job.job_id, count(*), asked.url, asked.receiver, 'WAITING'
+            FROM webhooks WHERE job_id = job.job_id
+            ON CONFLICT DO NOTHING;
+            is_hooked := FOUND AND how = 'joined';
+        END IF;
+        IF how = 'joined' THEN
+            IF is_raised AND job.priority = 'BULK' THEN
+                DELETE FROM turns WHERE job_id = job.job_id;
+            ELSIF is_raised THEN
+                UPDATE turns SET weight = 4 WHERE job_id = job.job_id;
+            END IF;
+            IF is_raised OR is_hooked THEN
+                UPDATE jobs SET revision = revision + is_raised::integer + is_hooked::integer,
+                    priority = CASE WHEN is_raised THEN asked.priority ELSE priority END,
+                    update_time = clock_timestamp()
+                WHERE job_id = job.job_id RETURNING revision INTO revision;
+            END IF;
+            IF is_raised AND job.priority = 'BULK' THEN
+                PERFORM autos_enter_turns(ARRAY[job.job_id]);
+            END IF;
+        END IF;
+        IF asked.request_id IS NOT NULL THEN
+            INSERT INTO requests (client, request_id, payload_sha256, job_id)
+            VALUES (asked.client, asked.request_id, asked.payload_sha256, job.job_id)
+            ON CONFLICT DO NOTHING;
+            IF NOT FOUND THEN
+                -- A RetryJob was first.
+                RAISE 'request_id taken' USING ERRCODE = 'lock_not_available';
+            END IF;
+        END IF;
+        IF how = 'joined' THEN
+            job_id := job.job_id;
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+        IF listing IS NOT NULL THEN
+            PERFORM autos_import_listing(job.job_id, listing);
+            SELECT * FROM jobs WHERE job_id = job.job_id INTO job;
+        END IF;
+        IF job.end_time IS NULL THEN
+            begun := begun || job.job_id;
+            begun_places := begun_places || asked.place;
+        END IF;
+        RETURN QUERY SELECT asked.place, how, NULL::uuid, job.job_id, job.client,
+            job.process_number, job.state, job.run, job.revision, job.total_documents,
+            job.completed_documents, job.failed_documents, job.cancelled_documents,
+            job.reused_documents, job.stored_bytes, job.secrecy_level, job.error_reason,
+            job.error_message, job.error_is_retryable, job.create_time, job.start_time,
+            job.update_time, job.end_time, job.expire_time, job.max_age_s, job.priority,
+            job.vanished_documents, job.vanished_document_ids;
+    END LOOP;
+    IF begun <> '{}' THEN
+        PERFORM autos_enter_turns(ARRAY(
+            SELECT begun_id FROM unnest(begun, begun_places) AS one(begun_id, begun_place)
+            ORDER BY begun_place));
+    END IF;
+END
+$body$;
