@@ -283,6 +283,7 @@ def test_a_bucket_without_a_mark_or_with_another_s_loses_nothing(
         assert installation.troubles(database)
         assert _sweep_twice(database, bucket) == 0
     assert _keys(bucket) == [key]
+    assert scenes.execute(database, "DELETE FROM sweep_candidates") == 0, "nor is anything named"
 
 
 def test_a_clock_whose_sweep_is_off_compares_all_the_same_and_deletes_nothing(
