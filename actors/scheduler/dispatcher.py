@@ -67,6 +67,7 @@ def _proposals(state: SchedulerState, now: float, new_id: Callable[[], UUID]) ->
         at_once=_slots_in_use(state),
         per_court=state.limits.per_court,
         closed_courts=[court for court in courts if _is_court_closed(state, court, now)],
+        dearest_s=max(map(state.estimator.request_s, courts), default=0.0),
     )
     for _ in range(min(free, MAX_PROPOSALS)):
         by_rate = state.window.free_requests(state.portal, now)
@@ -113,7 +114,7 @@ def _propose(
         charge_s=expected_s * requests,
     )
     state.window.add(proposal)
-    state.queue.charge(row.job_id, proposal.charge_s)
+    state.queue.begin(row.job_id, proposal.charge_s)
     state.refresh({row.job_id}, now)
     return proposal
 

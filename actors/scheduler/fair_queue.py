@@ -1,13 +1,15 @@
 """Weighted fair queueing of slot-seconds, by client and then by job, under caps.
 
 A job has a start tag: the slot-seconds that it was charged since it came. Jobs that have the same
-rate in the fluid ideal (Parekh and Gallager's GPS, 1993) are a flow, and a flow has a virtual time:
-the slot-seconds that each of its jobs would have had of what was charged to all. Next is the job
-that is furthest behind the virtual time of its flow.
+rate in the fluid ideal (generalised processor sharing: Parekh and Gallager, 1993) are a flow, and a
+flow has a virtual time: the slot-seconds that each of its jobs would have had of what was charged
+to all. Next is the job that is furthest behind the virtual time of its flow.
 
 One virtual time for all would do if every job could use every slot. With limits for courts and for
-jobs, what is behind them would be lifted to it at each choice, and weights would be lost.
-A job whose fluid rate is 0, because it may not run, gains nothing meanwhile.
+jobs, whatever is behind them would be lifted to it at each choice, and weights would be lost.
+
+What could not run gains no credit: a job that may not run has no rate and is lifted to its virtual
+time, one that is chosen to no less than an allowance before it.
 """
 
 from __future__ import annotations
@@ -80,6 +82,8 @@ class FairQueue:
         # By class, BULK or not: the sum of all rates, and what was charged for each slot of it.
         self._all_rates = {False: 0.0, True: 0.0}
         self._work = {False: 0.0, True: 0.0}
+        # What waits its turn may be behind by a slice for each slot and one.
+        self._allowance_s = 0.0
         self._refresh_at = float("-inf")
         self._refreshing: Iterator[None] | None = None
 
@@ -106,12 +110,17 @@ class FairQueue:
         self._sort(flow)
 
     def suspend(self, job_id: UUID) -> None:
-        """Note that a job may not run for now. It keeps what it had too much, not too little."""
+        """Note that a job may not run for now.
+
+        It keeps what it had too much; what it had too little, the others had.
+        """
         job = self._jobs.get(job_id)
         if job is not None and job.flow is not None:
             flow = job.flow
             self._move(job, None)
-            job.tag = max(0.0, job.tag)
+            if job.tag < 0:
+                self._go_on(flow.is_bulk, -job.tag)
+                job.tag = 0.0
             self._sort(flow)
 
     def remove(self, job_id: UUID) -> None:
@@ -134,6 +143,17 @@ class FairQueue:
                 return head[1].job_id
         return None
 
+    def begin(self, job_id: UUID, slot_s: float) -> None:
+        """Charge the job that was first. What it is behind by more than is usual, it loses."""
+        job = self._jobs[job_id]
+        if job.flow is not None:
+            lost_s = self.behind_s(job_id) - self._allowance_s
+            if lost_s > 0:
+                job.tag += lost_s
+                # The others had what the job loses.
+                self._go_on(job.flow.is_bulk, lost_s)
+        self.charge(job_id, slot_s)
+
     def charge(self, job_id: UUID, slot_s: float) -> None:
         """Charge a job; a negative charge is returned."""
         job = self._jobs.get(job_id)
@@ -141,8 +161,7 @@ class FairQueue:
             return
         job.tag += slot_s
         if job.flow is not None:
-            if all_rates := self._all_rates[job.flow.is_bulk]:
-                self._work[job.flow.is_bulk] += slot_s / all_rates
+            self._go_on(job.flow.is_bulk, slot_s)
             if job in job.flow.queue:
                 job.flow.queue.put(job, job.tag)
             self._sort(job.flow)
@@ -155,9 +174,19 @@ class FairQueue:
         return (self._virtual_time(job.flow) if job.flow else 0.0) - job.tag
 
     def refresh(
-        self, now: float, *, at_once: float, per_court: int, closed_courts: Collection[str]
+        self,
+        now: float,
+        *,
+        at_once: float,
+        per_court: int,
+        closed_courts: Collection[str],
+        dearest_s: float,
     ) -> None:
-        """Set the rates anew, if it is time; of many flows a part in each pass."""
+        """Set the rates anew, if it is time; of many flows a part in each pass.
+
+        `dearest_s`: the most slot-seconds that a slice is expected to take.
+        """
+        self._allowance_s = (at_once + 1) * dearest_s
         if self._refreshing is None:
             if now < self._refresh_at:
                 return
@@ -167,6 +196,11 @@ class FairQueue:
             if next(self._refreshing, self) is self:
                 self._refreshing = None
                 return
+
+    def _go_on(self, is_bulk: bool, slot_s: float) -> None:
+        """Let the virtual times of all flows go on by what was charged."""
+        if all_rates := self._all_rates[is_bulk]:
+            self._work[is_bulk] += slot_s / all_rates
 
     def _refresh(
         self, at_once: float, per_court: int, closed_courts: Collection[str]

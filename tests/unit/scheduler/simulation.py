@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from actors.scheduler.dispatcher import Group, Message, plan
+from actors.scheduler.dispatcher import Group, Message, Plan, plan
 from actors.scheduler.hints import Begun, Ended, Hint, JobEnded, SlotFreed
+from actors.scheduler.readings import CourtRow
 from actors.scheduler.scheduler_state import SchedulerState
 from actors.scheduler.window import PROPOSAL_AGE_S
 from storage.slots import Limits
@@ -55,7 +56,8 @@ class Simulation:
         # Of each job: (time, slots that it holds from then on).
         self.held: dict[UUID, list[tuple[float, int]]] = defaultdict(list)
         self.began: list[tuple[float, UUID]] = []
-        self.on_pass: Callable[[], None] = lambda: None
+        self.on_pass: Callable[[Plan], None] = lambda _: None
+        self.on_hint: Callable[[Hint], None] = lambda _: None
         self.passes = 0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -80,6 +82,10 @@ class Simulation:
 
         self._to_come += 1
         self.at(arrival.at_s, come)
+
+    def set_court(self, court: str, request_s: float) -> None:
+        """Have the requests of a court be measured."""
+        self.world.courts[court] = CourtRow(court, request_s, measured_requests=1_000)
 
     def run(self, until: float = 1e6) -> None:
         """Let time go on until all jobs ended."""
@@ -117,6 +123,7 @@ class Simulation:
 
     def _hint(self, hint: Hint) -> None:
         def receive() -> None:
+            self.on_hint(hint)
             self.state.receive(hint, self.now)
             self._pass_at(self.now)
 
@@ -136,7 +143,7 @@ class Simulation:
         self._next_pass = None
         self.passes += 1
         result = plan(self.state, self.now, self.world.new_id)
-        self.on_pass()
+        self.on_pass(result)
         for group in result.groups:
             self._send(group)
         if result.next_at is not None:

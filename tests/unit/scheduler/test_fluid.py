@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hypothesis import given
 
-from actors.scheduler.readings import CourtRow
 from storage.priorities import Priority
 from storage.slots import Limits
 from tests.unit.scheduler.behind import places_behind
@@ -33,7 +32,7 @@ def test_weights_hold_behind_the_limit_of_a_court() -> None:
         ("c", "8.19", "NORMAL"),
     ]
     for court in ("8.19", "8.26"):
-        simulation.world.courts[court] = CourtRow(court, 0.5, 1_000)
+        simulation.set_court(court, 0.5)
     for client, court, priority in jobs:
         arrival = Arrival(0, client, court, 300, Priority(priority), (0.5,))
         simulation.arrive(arrival)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from actors.scheduler.readings import CourtRow
 from storage.priorities import Priority
 from storage.slots import Limits
 from tests.unit.scheduler.simulation import NO_FAULTS, Faults, Simulation
@@ -34,7 +33,7 @@ class Workload:
         """Return a simulation that has not begun."""
         simulation = Simulation(self.limits, seed=self.seed, threads=threads, faults=faults)
         for court, request_s in self.request_s.items():
-            simulation.world.courts[court] = CourtRow(court, request_s, measured_requests=1_000)
+            simulation.set_court(court, request_s)
         for arrival in self.arrivals:
             simulation.arrive(arrival)
         return simulation

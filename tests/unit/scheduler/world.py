@@ -79,6 +79,8 @@ class World:
     threads: int = 64
     at_once: int | None = None
     paused_until: float | None = None
+    # Slots that are taken by what the scheduler cannot read.
+    hidden_slots: int = 0
     jobs: dict[UUID, Job] = field(default_factory=dict)
     slots: dict[UUID, SlotRow] = field(default_factory=dict)
     courts: dict[str, CourtRow] = field(default_factory=dict)
@@ -196,7 +198,7 @@ class World:
             return no(Scope.JOB, job.next_not_before(now), is_empty=True)
         if in_court >= self.limits.per_court:
             return no(Scope.COURT)
-        if len(self.slots) >= self.slots_allowed:
+        if len(self.slots) >= max(1, self.slots_allowed - self.hidden_slots):
             return no(Scope.PORTAL)
         return None
 

@@ -1,0 +1,54 @@
+"""A rate costs nothing extra: refusals do not spin, and the rate is reached."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage.slots import Limits
+from tests.unit.scheduler.simulation import Faults, Simulation
+from tests.unit.scheduler.world import Arrival
+
+HOPS = Faults(hop_s=0.005)
+
+
+def _run(per_minute: int, until: float, faults: Faults = HOPS) -> Simulation:
+    limits = Limits(at_once=10, per_court=10, lanes=5, per_minute=per_minute)
+    simulation = Simulation(limits, faults=faults)
+    for client in "abcd":
+        simulation.arrive(Arrival(0, client, "8.26", 2_500, request_s=(0.05,)))
+    simulation.run(until)
+    return simulation
+
+
+def _most_in_a_minute(times: list[float]) -> int:
+    times = sorted(times)
+    return max(sum(begin <= at < begin + 60 for at in times) for begin in times[:: len(times) // 9])
+
+
+def test_at_60_a_minute_hardly_a_claim_is_refused() -> None:
+    simulation = _run(60, until=120)
+    assert simulation.world.begun == pytest.approx(120, abs=2)
+    assert simulation.world.refused <= 0.05 * simulation.world.begun
+
+
+def test_at_60_a_minute_refusals_do_not_spin_when_hints_and_messages_are_lost() -> None:
+    faults = Faults(hop_s=0.005, hint_lost=0.3, message_lost=0.1, message_doubled=0.3)
+    simulation = _run(60, until=120, faults=faults)
+    # A doubled message makes a second claim; otherwise there is one for each request, or less.
+    assert simulation.world.refused <= 1.5 * simulation.world.begun
+    assert simulation.world.begun >= 0.7 * 120
+
+
+def test_at_60_a_minute_nothing_is_passed_over_between_two_requests() -> None:
+    simulation = _run(60, until=120)
+    # One to propose, and one for each hint and reading that came: no pass looks in vain.
+    assert simulation.passes <= 120 * 12
+
+
+def test_6000_a_minute_are_reached_to_98_percent_and_never_exceeded() -> None:
+    simulation = _run(6_000, until=75)
+    times = [at for at in simulation.world.request_times if at < 75]
+    in_last_minute = [at for at in times if at >= 15]
+    assert len(in_last_minute) >= 0.98 * 6_000
+    assert _most_in_a_minute(times) <= 6_001
+    assert simulation.world.refused <= 0.05 * simulation.world.begun

@@ -1,0 +1,176 @@
+"""No more is outstanding than may begin, and nothing of a refused scope is proposed too early."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.scheduler.backoff import FIRST_DELAY_S, MAX_DELAY_S, Backoff
+from actors.scheduler.dispatcher import Plan
+from actors.scheduler.hints import Begun, Hint, JobWanted, Refused, Scope
+from actors.scheduler.readings import PortalRow
+from actors.scheduler.window import PROPOSAL_AGE_S, Proposal, Window
+from tests.unit.scheduler.simulation import Faults, Simulation
+from tests.unit.scheduler.workloads import FEW, Workload, workloads
+
+FAULTS = Faults(
+    hint_lost=0.2,
+    hint_doubled=0.1,
+    message_lost=0.1,
+    message_doubled=0.2,
+    row_locked=0.2,
+    request_failed=0.1,
+    spooled=0.1,
+    restarts=(4.0,),
+    hop_s=0.02,
+)
+
+
+@FEW
+@given(workloads(documents=25, is_listed=False), st.integers(1, 12))
+def test_no_more_is_outstanding_than_may_begin(workload: Workload, threads: int) -> None:
+    simulation = workload.simulation(FAULTS, threads=threads)
+    limits = workload.limits
+    proposed: list[int] = []
+
+    def check(plan: Plan) -> None:
+        if not plan.groups:
+            return
+        state = simulation.state
+        proposed.append(len(state.window))
+        assert len(state.window) + len(state.slots) <= limits.at_once
+        assert len(state.window) + state.runs.unrecorded <= threads
+        for court in workload.request_s:
+            assert state.window.of_court(court) + state.slots.of_court(court) <= limits.per_court
+        for group in plan.groups:
+            run = state.runs.get(group.job_id)
+            assert run is not None
+            lanes = 1 if run.row.needs_listing else limits.lanes
+            assert len(state.window.of_job(group.job_id)) + len(run.slices) <= lanes
+            assert run.row.needs_listing or run.lanes_taken < limits.lanes
+
+    simulation.on_pass = check
+    simulation.run(until=600)
+    assert proposed
+    assert len(simulation.ended_at) == len(workload.arrivals)
+
+
+class _Refusals:
+    """What was refused lately, and when the next of it may be proposed."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._not_before: dict[Hashable, float] = {}
+        self.refused: Counter[Scope] = Counter()
+
+    def note(self, hint: Hint) -> None:
+        now = self._simulation.now
+        if isinstance(hint, JobWanted):
+            self._not_before.pop((Scope.CASE, hint.job.case), None)
+        if isinstance(hint, Begun):
+            self._simulation.on_pass = self.check
+        run = self._simulation.state.runs.get(hint.job_id) if isinstance(hint, Refused) else None
+        if isinstance(hint, Refused) and run and not hint.is_empty:
+            self.refused[hint.scope] += 1
+            until = now + FIRST_DELAY_S if hint.until is None else hint.until
+            scope = self._scope(hint.scope, run.row.job_id)
+            # A refusal of what was proposed before the last refusal lengthens no delay.
+            if self._not_before.get(scope, 0.0) <= now or hint.until is not None:
+                self._not_before[scope] = until
+
+    def check(self, plan: Plan) -> None:
+        for group in plan.groups:
+            for scope in Scope:
+                key = self._scope(scope, group.job_id)
+                is_files = scope is Scope.CASE and not group.messages[0].is_listing
+                assert is_files or self._not_before.get(key, 0.0) <= self._simulation.now
+
+    def forget(self) -> None:
+        self._not_before.clear()
+
+    def _scope(self, scope: Scope, job_id: UUID) -> Hashable:
+        run = self._simulation.state.runs.get(job_id)
+        assert run is not None
+        keys = {Scope.JOB: job_id, Scope.CASE: run.row.case, Scope.COURT: run.row.court}
+        return (scope, keys.get(scope))
+
+
+@FEW
+@given(workloads(documents=25, is_listed=False))
+def test_nothing_of_a_refused_scope_is_proposed_before_its_time(workload: Workload) -> None:
+    simulation = workload.simulation(FAULTS)
+    refusals = _Refusals(simulation)
+    simulation.on_hint, simulation.on_pass = refusals.note, refusals.check
+    # A new leader does not know what was refused before.
+    simulation.at(4.0, refusals.forget)
+    # Slots that the scheduler does not see: limits that are lower than it reads them.
+    simulation.world.hidden_slots = 1
+    simulation.run(until=120)
+    assert refusals.refused
+
+
+def test_the_delay_doubles_from_20_ms_to_a_second() -> None:
+    backoff, now, delays = Backoff(), 0.0, []
+    for _ in range(8):
+        until = backoff.refuse("job", now, until=None, proposed_at=now)
+        delays.append(round(until - now, 3))
+        assert backoff.blocked_until("job", now) == until
+        now = until
+        assert backoff.blocked_until("job", now) is None
+    assert delays == [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, MAX_DELAY_S, MAX_DELAY_S]
+    backoff.accept("job", now)
+    assert backoff.refuse("job", now, until=None, proposed_at=now) == now + FIRST_DELAY_S
+
+
+def test_refusals_of_one_burst_double_nothing() -> None:
+    backoff = Backoff()
+    first = backoff.refuse("court", 1.0, until=None, proposed_at=0.9)
+    assert backoff.refuse("court", 1.001, until=None, proposed_at=0.9) == first
+
+
+def test_a_refusal_with_a_time_blocks_until_then() -> None:
+    backoff = Backoff()
+    backoff.refuse("portal", 1.0, until=60.0, proposed_at=1.0)
+    backoff.refuse("portal", 2.0, until=None, proposed_at=2.0)
+    assert backoff.blocked_until("portal", 59.9) == 60.0
+    assert backoff.next_end(2.0) == 60.0
+    backoff.lift("portal")
+    assert backoff.blocked_until("portal", 3.0) is None
+
+
+def _proposal(number: int, sent_at: float, requests: int = 1) -> Proposal:
+    return Proposal(
+        proposal_id=UUID(int=number),
+        job_id=UUID(int=7),
+        court="8.26",
+        is_listing=False,
+        requests=requests,
+        sent_at=sent_at,
+        charge_s=0.5,
+    )
+
+
+def test_a_proposal_is_answered_once_and_dropped_after_a_second() -> None:
+    window = Window()
+    window.add(_proposal(1, sent_at=0.0))
+    window.add(_proposal(2, sent_at=0.5))
+    assert window.take(UUID(int=2)) is not None
+    assert window.take(UUID(int=2)) is None
+    assert window.next_expiry() == PROPOSAL_AGE_S
+    assert window.expired(0.999) == []
+    assert window.expired(1.0) == [UUID(int=1)]
+
+
+def test_the_rate_counts_what_is_outstanding() -> None:
+    window, portal = Window(), PortalRow(10, request_interval_s=0.1, next_request_at=0.0)
+    assert window.free_requests(portal, 5.0) == 11
+    window.add(_proposal(1, sent_at=5.0, requests=3))
+    # The first of the next begins in 0.3 seconds: the claim would refuse it.
+    assert window.free_requests(portal, 5.0) == 0
+    assert window.free_requests(portal, window.rate_opens_at(portal, 5.0)) == 0
+    window.take(UUID(int=1))
+    assert window.free_requests(portal._replace(next_request_at=5.15), 5.0) == 9
