@@ -1,0 +1,126 @@
+"""One pass: what is proposed for which job, and in which size."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from actors.scheduler.dispatcher import plan
+from actors.scheduler.hints import Begun, Ended, JobWanted, Refused, Scope
+from actors.scheduler.readings import CourtRow, JobRow, PortalReading, PortalRow, WorkerRow
+from actors.scheduler.scheduler_state import SchedulerState
+from actors.scheduler.slice_size import slice_size
+from storage.priorities import Priority
+from storage.slots import Limits
+
+JOB, OTHER = UUID(int=1), UUID(int=2)
+LIMITS = Limits(at_once=10, per_court=6, lanes=5)
+FAST = CourtRow("8.26", 0.01, 1_000)
+OPEN = PortalRow(10)
+
+
+def _state(*workers: WorkerRow, court: CourtRow = FAST, portal: PortalRow = OPEN) -> SchedulerState:
+    state = SchedulerState(LIMITS)
+    reading = PortalReading(0.0, portal, (), {court.court: court}, workers or (WorkerRow(20),))
+    state.read_portal(reading, 0.0)
+    return state
+
+
+def _want(state: SchedulerState, job_id: UUID = JOB, **values: Any) -> None:
+    row = JobRow(job_id, "a", Priority.NORMAL, "8.26", values.pop("case", "case"), 0.0, **values)
+    state.receive(JobWanted(row), 0.0)
+
+
+def _sizes(state: SchedulerState, now: float = 0.0) -> dict[UUID, list[int]]:
+    groups = plan(state, now, uuid4).groups
+    return {group.job_id: [message.requests for message in group.messages] for group in groups}
+
+
+@pytest.mark.parametrize(
+    ("expected_s", "fresh", "free_lanes", "size"),
+    [
+        (0.5, 100, 5, 1),
+        (0.025, 100, 5, 1),
+        (0.01, 100, 5, 8),
+        (0.01, 20, 5, 4),
+        (0.01, 3, 5, 1),
+        (0.01, 6, 1, 6),
+        (0.01, 0, 5, 1),
+    ],
+)
+def test_a_slice_is_one_document_unless_the_court_is_fast(
+    expected_s: float, fresh: int, free_lanes: int, size: int
+) -> None:
+    assert slice_size(expected_s=expected_s, fresh=fresh, free_lanes=free_lanes) == size
+
+
+def test_twenty_documents_of_a_fast_court_are_one_group_of_five_slices() -> None:
+    state = _state()
+    _want(state, needs_listing=False, fresh=20)
+    assert _sizes(state) == {JOB: [4, 4, 4, 4, 4]}
+
+
+def test_retries_that_are_due_are_proposed_one_by_one() -> None:
+    state = _state()
+    _want(state, needs_listing=False, due=3)
+    assert _sizes(state) == {JOB: [1, 1, 1]}
+
+
+def test_a_case_is_proposed_once_and_again_when_the_job_that_listed_it_is_done() -> None:
+    state = _state()
+    _want(state)
+    assert _sizes(state) == {JOB: [1]}
+    assert _sizes(state) == {}
+    # Another job of the same case is refused while the case is being listed
+    _want(state, OTHER)
+    assert _sizes(state) == {OTHER: [1]}
+    state.receive(Refused(None, OTHER, Scope.CASE, until=15.0), 0.1)
+    assert _sizes(state, 1.5) == {}
+    state.receive(JobWanted(_listed(JOB)), 2.0)
+    assert _sizes(state, 2.0) == {JOB: [1], OTHER: [1]}
+
+
+def _listed(job_id: UUID) -> JobRow:
+    return JobRow(job_id, "a", Priority.NORMAL, "8.26", "case", 0.0, needs_listing=False, fresh=1)
+
+
+def test_nothing_is_proposed_before_the_first_reading() -> None:
+    state = SchedulerState(LIMITS)
+    _want(state)
+    assert _sizes(state) == {}
+
+
+def test_workers_without_room_in_their_spool_get_listings_only() -> None:
+    state = _state(WorkerRow(10, takes_files=False))
+    _want(state, needs_listing=False, fresh=20)
+    _want(state, OTHER, case="other")
+    assert _sizes(state) == {OTHER: [1]}
+
+
+def test_a_pause_closes_the_portal_and_the_next_pass_is_due_at_its_end() -> None:
+    state = _state(portal=PortalRow(10, closed_until=30.0))
+    _want(state)
+    result = plan(state, 0.0, lambda: JOB)
+    assert (result.groups, result.next_at) == ((), 30.0)
+
+
+def test_a_court_that_is_away_gets_one_probe_when_it_is_due() -> None:
+    state = _state(court=CourtRow("8.26", 0.5, 100, next_probe_at=5.0))
+    _want(state, needs_listing=False, fresh=20)
+    assert _sizes(state, 4.9) == {}
+    assert _sizes(state, 5.0) == {JOB: [1]}
+    state.receive(Begun(None, JOB, OTHER, (OTHER,)), 5.1)
+    state.receive(Ended(JOB, OTHER, 0.5), 5.5)
+    # No second one before the next reading says when
+    assert _sizes(state, 7.0) == {}
+
+
+def test_a_job_with_nothing_ready_waits_for_its_next_document() -> None:
+    state = _state()
+    _want(state, needs_listing=False, fresh=1)
+    _sizes(state)
+    state.receive(Refused(None, JOB, Scope.JOB, until=8.0, is_empty=True), 0.5)
+    assert _sizes(state, 7.9) == {}
+    assert _sizes(state, 8.0) == {JOB: [1]}
