@@ -66,7 +66,7 @@ def failed(
 
     `refusals`: how often in a row the portal had asked for a pause instead of giving it.
     """
-    now: datetime = transaction.only("SELECT clock_timestamp() AS now")["now"]
+    now = transaction.now()
     if isinstance(error, TooFast):
         is_own = pauses.is_own(transaction, error, since=since, refusals=refusals)
         wait_s = None if is_own else pauses.pause(transaction, lease, error, policy.pauses)

@@ -10,7 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from peewee import SQL, Case, fn
+
 from storage.database import Transaction
+from storage.models import Court
+from storage.models.base import time_after
 
 PROBE_FACTOR = 2
 PROBE_CAP_S = 60.0
@@ -38,23 +42,6 @@ def _wait(probes: str) -> str:
     )
 
 
-_FAILED = f"""
-INSERT INTO courts (court, failure_count, failing_since)
-VALUES (%(court)s, 1, clock_timestamp())
-ON CONFLICT (court) DO UPDATE SET failure_count = courts.failure_count + 1,
-    failing_since = coalesce(courts.failing_since, clock_timestamp()),
-    next_probe_time = CASE WHEN courts.next_probe_time IS NULL
-        AND courts.failure_count + 1 >= %(burst)s
-        THEN clock_timestamp() + {_wait("courts.probe_count")}
-        ELSE courts.next_probe_time END
-WHERE courts.next_probe_time IS NOT NULL
-    OR coalesce(courts.alive_time, '-infinity') < %(since)s
-RETURNING extract(epoch FROM next_probe_time - clock_timestamp()) AS wait_s,
-    clock_timestamp() - greatest(failing_since, %(since)s)
-        > %(patience_s)s * interval '1 second' AS is_long
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class Away:
     """A court that is away: seconds until its next probe, and whether patience with it is over."""
@@ -66,18 +53,36 @@ class Away:
 def failed(
     transaction: Transaction, court: str, *, since: datetime, policy: ProbePolicy
 ) -> Away | None:
-    """Counts a failure of something that has been failing `since`; None: the court is not away."""
-    row = transaction.one(
-        _FAILED,
-        court=court,
-        since=since,
-        base_s=policy.base_s,
-        patience_s=policy.patience_s,
-        burst=policy.burst,
+    """Count a failure of something that has been failing `since`. None: the court is not away."""
+    now = fn.clock_timestamp()
+    wait_s = fn.least(
+        PROBE_CAP_S, policy.base_s * fn.power(PROBE_FACTOR, fn.least(Court.probe_count, 10))
+    )
+    counts_as_away = (Court.failure_count + 1 >= policy.burst) & Court.next_probe_time.is_null()
+    is_silent = fn.coalesce(Court.alive_time, SQL("'-infinity'")) < since
+    failing_s = fn.date_part("epoch", now - fn.greatest(Court.failing_since, since))
+    row = transaction.fetch_one(
+        Court.insert(court=court, failure_count=1, failing_since=now)
+        .on_conflict(
+            conflict_target=[Court.court],
+            update={
+                Court.failure_count: Court.failure_count + 1,
+                Court.failing_since: fn.coalesce(Court.failing_since, now),
+                Court.next_probe_time: Case(
+                    None, [(counts_as_away, time_after(wait_s))], Court.next_probe_time
+                ),
+            },
+            where=Court.next_probe_time.is_null(False) | is_silent,
+        )
+        .returning(
+            fn.date_part("epoch", Court.next_probe_time - now).alias("wait_s"),
+            (failing_s > policy.patience_s).alias("is_long"),
+        )
+        .dicts()
     )
     if row is None or row["wait_s"] is None:
         return None
-    return Away(max(0.0, float(row["wait_s"])), row["is_long"])
+    return Away(max(0.0, row["wait_s"]), row["is_long"])
 
 
 def begin_probe(transaction: Transaction, court: str, policy: ProbePolicy) -> bool:

@@ -1231,7 +1231,7 @@ _GUEST = (
     ),
     _mutant(
         "one strike for requests that were there already",
-        "storage/pauses.py",
+        "storage/sql/pause_portal.sql",
         "clock_timestamp()) > pause_time AS is_new",
         "clock_timestamp()) IS NOT NULL AS is_new",
         PAUSES,
@@ -1261,8 +1261,8 @@ _GUEST = (
     _mutant(
         "the sign of life that clears a court",
         "storage/courts.py",
-        "    OR coalesce(courts.alive_time, '-infinity') < %(since)s",
-        "    OR true",
+        "where=Court.next_probe_time.is_null(False) | is_silent",
+        "where=None",
         COURTS,
     ),
     _mutant(
