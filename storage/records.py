@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from typing import Any, Self
@@ -164,8 +164,3 @@ class JobView:
 def is_sealed(case_level: int | None, document_level: str) -> bool:
     """Whether a document is under seal. Unknown or missing counts as sealed (PDPJ.md)."""
     return case_level != 0 or document_level != "PUBLICO"
-
-
-def columns(record: type, *, prefix: str = "", without: Collection[str] = ()) -> str:
-    """The column list of a record, for SELECT and RETURNING."""
-    return ", ".join(f"{prefix}{name}" for name in _names(record) if name not in without)

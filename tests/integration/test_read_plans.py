@@ -1,0 +1,133 @@
+"""What a caller's read costs in PostgreSQL does not grow with the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import psycopg2
+import pytest
+
+from storage import documents, jobs, repairs, watching, webhooks
+from storage.documents import DocumentFilter
+from storage.jobs import JobFilter
+from tests.integration.conftest import Databases
+from tests.integration.row_reads import CountingDatabase, Step
+from tests.integration.scenes import CLIENT
+
+# So many that PostgreSQL uses indexes: it reads a table of a few pages whole.
+JOBS, DOCUMENTS = 3_000, 200
+PAGE = 10
+# Rows or pages of one table or index: a few for each row of a page.
+MOST = 5 * PAGE
+RECEIVER = "https://hooks.tribunal.jus.br"
+
+# Every job is of one client and has a webhook that is due; one in ten has documents.
+_JOBS = """
+INSERT INTO jobs (job_id, client, process_number, state, revision, total_documents, listed_time,
+    start_time, deadline_time, max_age_s)
+SELECT gen_random_uuid(), %(client)s, lpad(number::text, 7, '0') || '-22.2025.8.26.0564',
+    'PROCESSING', %(documents)s, %(documents)s, now(), now(), now() + interval '1 day', 0
+FROM generate_series(1, %(jobs)s) AS number
+"""
+_DOCUMENTS = """
+INSERT INTO documents (job_id, document_id, position, name, kind, sequence, instance,
+    filed_local_time, secrecy_level, hrefs, state, revision)
+SELECT job_id, gen_random_uuid(), number - 1, 'name', 'kind', 1, '1', '', 'PUBLICO', '{a}',
+    'PENDING', number
+FROM jobs CROSS JOIN generate_series(1, %(documents)s) AS number
+WHERE process_number LIKE '%%0-22.2025.8.26.0564'
+"""
+_WEBHOOKS = """
+WITH ends AS (
+    INSERT INTO events (event_id, job_id, run, type, event_time, job, documents)
+    SELECT gen_random_uuid(), job_id, 1, 'download.failed', now(), to_jsonb(jobs), '[]' FROM jobs
+    RETURNING event_id, job_id)
+INSERT INTO webhooks (job_id, position, url, receiver, state, event_id, webhook_id,
+    next_attempt_time)
+SELECT job_id, 0, %(receiver)s, %(receiver)s, 'PENDING', event_id, event_id::text, now()
+FROM ends
+"""
+
+
+@contextmanager
+def _world(databases: Databases) -> Iterator[CountingDatabase]:
+    """A database with large tables, of which PostgreSQL knows the size."""
+    values = {"client": CLIENT, "jobs": JOBS, "documents": DOCUMENTS, "receiver": RECEIVER}
+    with databases.one() as url:
+        with closing(psycopg2.connect(url)) as connection:
+            connection.autocommit = True
+            cursor = connection.cursor()
+            for statement in (_JOBS, _DOCUMENTS, _WEBHOOKS):
+                cursor.execute(statement, values)
+            cursor.execute("VACUUM (ANALYZE)")
+        with closing(CountingDatabase(url)) as database:
+            yield database
+
+
+def _read(database: CountingDatabase) -> dict[str, Step]:
+    """Read what callers read, each once. Return what each read."""
+    newest = jobs.page(database, JobFilter(CLIENT), PAGE)
+    job = next(v.job for v in newest if v.job.process_number[6] == "0")
+    document = documents.page(database, CLIENT, DocumentFilter(job.job_id), 1)[0]
+    after = (newest[-1].job.create_time, newest[-1].job.job_id)
+    ids = [view.job.job_id for view in newest]
+    reads: dict[str, Callable[[], object]] = {
+        "a job": lambda: jobs.get(database, CLIENT, job.job_id),
+        "the newest job": lambda: jobs.newest(database, CLIENT, job.process_number),
+        "a page of jobs": lambda: jobs.page(database, JobFilter(CLIENT), PAGE),
+        "the next page": lambda: jobs.page(database, JobFilter(CLIENT, after=after), PAGE),
+        "a page of running jobs": lambda: jobs.page(
+            database, JobFilter(CLIENT, states=("PROCESSING",)), PAGE
+        ),
+        "the jobs of a case": lambda: jobs.page(
+            database, JobFilter(CLIENT, job.process_number), PAGE
+        ),
+        "a document": lambda: documents.get(database, CLIENT, job.job_id, document.document_id),
+        "a page of documents": lambda: documents.page(
+            database, CLIENT, DocumentFilter(job.job_id, ("PENDING",), PAGE), PAGE
+        ),
+        "revisions": lambda: jobs.revisions(database, ids),
+        "what watchers read": lambda: watching.look(database, {job.job_id: job.revision - 3}),
+        "the newest of many cases": lambda: watching.newest(
+            database, [(CLIENT, view.job.process_number) for view in newest]
+        ),
+        "the next webhook": lambda: webhooks.next_due(database, RECEIVER),
+        "the due webhooks of a job": lambda: webhooks.due(database, job.job_id),
+        "the lease of a webhook": lambda: webhooks.claim(database, job.job_id, 0, lease_s=60),
+        "files without a row": lambda: repairs.unowned(database, ids),
+    }
+    database.steps.clear()
+    for name, read in reads.items():
+        with database.step(name):
+            assert read() is not None
+    return dict(database.steps)
+
+
+def _too_many(steps: dict[str, Step]) -> list[str]:
+    return [
+        f"{name}: {reads.rows} rows and {reads.pages} pages of {relation}"
+        for name, step in steps.items()
+        for relation, reads in step.reads.items()
+        if max(reads.rows, reads.pages) > MOST
+    ]
+
+
+def test_no_callers_read_grows_with_the_tables(databases: Databases) -> None:
+    with _world(databases) as database:
+        assert _too_many(_read(database)) == []
+
+
+@pytest.mark.parametrize("index", ["jobs_newest", "documents_changed", "jobs_of_case"])
+def test_a_read_that_has_lost_its_index_is_noticed(databases: Databases, index: str) -> None:
+    with _world(databases) as database:
+        with database.raw() as db:
+            cursor = db.execute_sql("SELECT pg_get_indexdef(%s::regclass)", [index])
+            (definition,) = cursor.fetchone()
+            db.execute_sql(f"DROP INDEX {index}")
+        found = _too_many(_read(database))
+        # The next test has it.
+        with database.raw() as db:
+            db.execute_sql(definition)
+
+    assert found != []
