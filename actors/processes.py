@@ -36,7 +36,7 @@ from actors.storing import Storer
 from actors.sweeper import Sweeper
 from actors.tokens import token_source
 from actors.upload import Uploader
-from storage import logs
+from storage import logs, session_settings
 from storage.courts import ProbePolicy
 from storage.database import Database
 from storage.documents.leases import renew_leases
@@ -85,12 +85,14 @@ class _StopOnShutdown(dramatiq.Middleware):
 def _database(settings: Settings, threads: int, signals: Signals) -> Database:
     # Transactions take milliseconds, so threads share; three are for keepers and the heartbeat.
     wakeups = Wakeups(settings.redis_url)
-    return Database(
+    database = Database(
         settings.database_url,
         max_connections=min(threads, CONNECTIONS) + 3,
         on_change=wakeups.announce,
         on_count=signals.recorder.counted,
     )
+    session_settings.log_missing(database)
+    return database
 
 
 def _policy(settings: Settings) -> RetryPolicy:

@@ -33,7 +33,7 @@ from server.rpc_metrics import RpcMetrics
 from server.rpc_traces import RpcTraces
 from server.service import DownloadService
 from server.tls import TlsFiles
-from storage import logs
+from storage import logs, session_settings
 from storage.database import Database
 from storage.errors import ConfigurationError, ServiceUnavailable
 from storage.listings.size_limits import SizeLimits
@@ -122,7 +122,8 @@ async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
         interceptors=[*watching(signals), ErrorInterceptor(callers), JobNames()],
         options=_options(settings),
     )
-    service = DownloadService(parts_of(settings, signals))
+    parts = parts_of(settings, signals)
+    service = DownloadService(parts)
     pb_grpc.add_DownloadServiceServicer_to_server(service, server)
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
@@ -144,6 +145,7 @@ async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
         )
     ]
     watches.append(asyncio.create_task(callers.keep_current()))
+    watches.append(asyncio.create_task(check_sessions(parts.database)))
     log.info("serving", address=settings.grpc_listen)
     await _stop_signal()
     log.info("stopping")
@@ -197,6 +199,12 @@ async def watch_troubles(
             if found or told:
                 log.warning("health", part=name, troubles=found)
             told = found
+        await asyncio.sleep(TROUBLE_LOOK_S)
+
+
+async def check_sessions(database: Database) -> None:
+    """Logs what PostgreSQL's sessions lack, as soon as PostgreSQL answers."""
+    while not await asyncio.to_thread(session_settings.log_missing, database):
         await asyncio.sleep(TROUBLE_LOOK_S)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID
 
 import peewee
+import psycopg2.extensions
 import psycopg2.extras
-from playhouse.db_url import parse
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 
 from storage.errors import RowsLocked, ServiceUnavailable
@@ -27,14 +27,15 @@ psycopg2.extras.register_uuid()
 LOCK_NOT_AVAILABLE, READ_ONLY_SQL_TRANSACTION = "55P03", "25006"
 
 
-# A frozen process must not hold a job's lock for ever, nor a lost statement a connection.
-SESSION = "-c idle_in_transaction_session_timeout=10s -c statement_timeout=60s -c jit=off"
-# A host that is gone without a word is noticed within about 20 s (TCP only).
-DEAD_PEER = {
-    "keepalives_idle": 10,
-    "keepalives_interval": 3,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
+# What a connection is opened with unless the URL says otherwise. A host that is gone without a word
+# is noticed within about 20 s (TCP only). What a session needs beside is kept by PostgreSQL: see
+# storage/session_settings.py.
+CONNECTION = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
 }
 
 
@@ -121,15 +122,13 @@ class Database:
         on_change: OnChange | None = None,
         on_count: OnCount | None = None,
     ) -> None:
-        where = parse(url, unquote_user=True, unquote_password=True)
+        where = CONNECTION | psycopg2.extensions.parse_dsn(url)
         self._db = _Pool(
-            **where,
+            where.pop("dbname"),
             max_connections=max_connections,
             timeout=10,
-            connect_timeout=5,
             autoconnect=False,
-            options=SESSION,
-            **DEAD_PEER,
+            **where,
         )
         self._on_change = on_change
         self._on_count = on_count

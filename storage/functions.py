@@ -41,6 +41,8 @@ class Function:
             " SET enable_seqscan = off SET enable_bitmapscan = off"
             " SET enable_hashjoin = off SET enable_mergejoin = off"
             " SET plan_cache_mode = force_generic_plan"
+            # Compiling a plan takes seconds, under locks.
+            " SET jit = off"
             f" AS $body$\n#variable_conflict use_column\n{inside}\n$body$"
         )
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playhouse.migrations import Runner
 
-from storage import functions, sql, steps
+from storage import functions, session_settings, sql, steps
 from storage.database import Database
 from storage.errors import ConfigurationError
 
@@ -18,23 +18,24 @@ FIRST_EDITION = "0001_initial"
 
 
 def migrate(database: Database) -> list[str]:
-    """Apply what is missing. Return the names of the migrations that were applied now.
+    """Apply what is missing, all of it or nothing. Return the names of the migrations applied now.
 
-    Raises ConfigurationError for a database of the first edition, and leaves it as it is.
+    Raises ConfigurationError for a database of the first edition, and when the role may not set
+    what its sessions need.
     """
-    with database.raw() as db:
+    # One transaction: its lock goes with it, whichever session a pooler gives it.
+    with database.raw() as db, db.atomic():
+        # It waits for the other, and may take long.
+        db.execute_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
         # playhouse's runner takes no lock, and two releases may start together.
-        db.execute_sql("SET statement_timeout = 0")  # waits for the other, and may take long
-        db.execute_sql("SELECT pg_advisory_lock(%s)", (ADVISORY_LOCK,))
-        try:
-            runner = Runner(db, directory=str(FOLDER))
-            _refuse_first_edition(runner)
-            applied = list(runner.up())
-            functions.install(db, *steps.ALL)
-            sql.install(db)
-            return applied
-        finally:
-            db.execute_sql("SELECT pg_advisory_unlock(%s)", (ADVISORY_LOCK,))
+        db.execute_sql("SELECT pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
+        runner = Runner(db, directory=str(FOLDER))
+        _refuse_first_edition(runner)
+        applied = list(runner.up())
+        functions.install(db, *steps.ALL)
+        sql.install(db)
+        session_settings.install(db)
+        return applied
 
 
 def _refuse_first_edition(runner: Runner) -> None:

@@ -14,7 +14,7 @@ from contextlib import closing
 
 import structlog
 
-from storage import adoption, installation, logs
+from storage import adoption, installation, logs, session_settings
 from storage.adoption import Contents
 from storage.database import Database
 from storage.errors import ConfigurationError, ServiceUnavailable
@@ -37,6 +37,9 @@ def release(
     objects, found = Objects(ObjectStore.of(settings), max_connections=1), None
     with closing(Database(settings.database_url, max_connections=1)) as database:
         applied = migrate(database)
+        # Only sessions that begin now have the settings.
+        database.close()
+        session_settings.log_missing(database)
         made = objects.ensure_bucket()
         if adopts_bucket:
             found = adoption.adopt(database, objects)

@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from psycopg2 import ProgrammingError
+from psycopg2.extensions import parse_dsn
+
 from storage.errors import ConfigurationError
 from storage.receivers import Entry
 
@@ -308,6 +311,13 @@ def _http_url(text: str) -> str:
 def _database_url(text: str) -> str:
     if not urlsplit(_url(text, "postgresql")).path.strip("/"):
         raise ValueError("must name a database: postgresql://user:password@host/database")
+    try:
+        parse_dsn(text)
+    except ProgrammingError:
+        # Without its cause, whose text may hold a part of the password.
+        raise ValueError(
+            "must be a URL that PostgreSQL understands, with only its parameters after the ?"
+        ) from None
     return text
 
 

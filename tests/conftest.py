@@ -31,6 +31,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("autos")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--pooled`: the tests of tests/integration go through a pooler, as operators may have one."""
+    parser.addoption("--pooled", action="store_true", help="through a pooler in transaction mode")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedule | None:
     """How `--dist loadfile` deals the files out to the processes of `-n`."""

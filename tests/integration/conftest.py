@@ -20,6 +20,7 @@ from storage.objects import Objects, ObjectStore
 from storage.spool import Spool
 from tests.databases import create_database
 from tests.databases import database_url as database_url_of
+from tests.pooling.pooler import Pooler
 
 TEMPLATE = "template_autos"
 # Not the one that the acceptance tests' processes use.
@@ -56,7 +57,10 @@ class Databases:
 
     def _new(self) -> str:
         name = f"test_{next(_numbers)}"
-        create_database(self._server_url, name, template=TEMPLATE)
+        url = create_database(self._server_url, name, template=TEMPLATE)
+        # The settings of a role in a database are not copied with the template.
+        with closing(Database(url, max_connections=1)) as database:
+            migrate(database)
         return name
 
     def _empty(self, name: str) -> None:
@@ -92,10 +96,21 @@ def _ask(connection: psycopg2.extensions.connection, select: str, name: str) -> 
 
 
 @pytest.fixture
-def database_url(databases: Databases) -> Iterator[str]:
+def direct_url(databases: Databases) -> Iterator[str]:
     """A migrated database of this test's own."""
     with databases.one() as url:
         yield url
+
+
+@pytest.fixture
+def database_url(direct_url: str, pytestconfig: pytest.Config) -> Iterator[str]:
+    """The same database; with `--pooled` by way of a pooler, in which nothing may be left."""
+    if not pytestconfig.getoption("pooled"):
+        yield direct_url
+        return
+    with Pooler(direct_url) as pooler:
+        yield pooler.url(direct_url)
+        assert pooler.left == []
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ SPOOL = "tests/integration/test_spool.py"
 DATABASE = "tests/integration/test_database.py"
 BROKER = "tests/integration/test_broker.py"
 KEEPER = "tests/integration/test_keeper.py"
+POOLER = "tests/integration/test_pooler.py"
 MIGRATE = "tests/integration/test_migrate.py"
 ADOPTIONS = "tests/integration/test_adoption.py"
 SWEEPS = "tests/integration/test_sweeps.py"
@@ -510,16 +511,44 @@ _ONCE = (
     _mutant(
         "the advisory lock of migrations",
         "storage/migrate.py",
-        '        db.execute_sql("SELECT pg_advisory_lock(%s)", (ADVISORY_LOCK,))\n',
+        '        db.execute_sql("SELECT pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))\n',
         "",
         MIGRATE,
     ),
     _mutant(
         "the refusal of a database of the first edition",
         "storage/migrate.py",
-        "            _refuse_first_edition(runner)\n",
+        "        _refuse_first_edition(runner)\n",
         "",
         MIGRATE,
+    ),
+    _mutant(
+        "that the lock of migrations ends with its transaction",
+        "storage/migrate.py",
+        "SELECT pg_advisory_xact_lock(%s)",
+        "SELECT pg_advisory_lock(%s)",
+        POOLER,
+    ),
+    _mutant(
+        "the settings of PostgreSQL's sessions",
+        "storage/migrate.py",
+        "        session_settings.install(db)\n",
+        "",
+        POOLER,
+    ),
+    _mutant(
+        "that no plan of a hot function is compiled",
+        "storage/functions.py",
+        '" SET jit = off"',
+        '""',
+        POOLER,
+    ),
+    _mutant(
+        "that the URL's own parameters of a connection win",
+        "storage/database.py",
+        "CONNECTION | psycopg2.extensions.parse_dsn(url)",
+        "psycopg2.extensions.parse_dsn(url) | CONNECTION",
+        "tests/integration/test_session_settings.py",
     ),
     _mutant(
         "the count of lost workers",

@@ -52,7 +52,15 @@ WRONG_LOGIN = {
     ),
 }
 WRONG = {
-    "DATABASE_URL": ("mysql://db/autos", "postgresql://db", "postgresql://db/", "db", "["),
+    "DATABASE_URL": (
+        "mysql://db/autos",
+        "postgresql://db",
+        "postgresql://db/",
+        "db",
+        "[",
+        "postgresql://u:%zz@db/autos",
+        "postgresql://db/autos?timeout=3",
+    ),
     "REDIS_URL": ("http://redis", "redis", "redis://h:0", "redis://h:port"),
     "S3_ENDPOINT_URL": (
         *("s3:9000", "ftp://s3", "http://", "http://s3/path", "http://s3?a=b", "http://s3?"),

@@ -1,0 +1,105 @@
+"""A role's sessions have the settings that Autos needs, whatever opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import psycopg2
+import pytest
+from structlog.testing import capture_logs
+
+from dev.servers import Servers
+from storage import session_settings
+from storage.database import Database
+from storage.errors import ConfigurationError
+from storage.session_settings import SETTINGS
+from tests.databases import create_database
+
+ROLE = "settings_of_its_own"
+
+
+@pytest.fixture
+def url(servers: Servers) -> Iterator[str]:
+    """A database in which a role that is no superuser has no settings yet; as that role."""
+    server_url = servers.env["DATABASE_URL"]
+    direct = create_database(server_url, "session_settings")
+    with closing(psycopg2.connect(server_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute(f"CREATE ROLE {ROLE} LOGIN")
+        yield direct.replace("postgres:@", f"{ROLE}:@")
+        cursor.execute("DROP DATABASE session_settings WITH (FORCE)")
+        cursor.execute(f"DROP ROLE {ROLE}")
+
+
+def _install(url: str) -> list[str]:
+    with (
+        closing(Database(url, max_connections=1)) as database,
+        database.raw() as db,
+        db.atomic(),
+    ):
+        return session_settings.install(db)
+
+
+def _missing(url: str) -> list[str]:
+    with closing(Database(url, max_connections=1)) as database:
+        return session_settings.missing(database)
+
+
+def test_a_role_gives_itself_what_its_next_sessions_need(url: str) -> None:
+    assert _missing(url) == list(SETTINGS)
+
+    assert _install(url) == list(SETTINGS)
+
+    assert _missing(url) == []
+    assert _install(url) == []
+
+
+def test_what_an_administrator_has_bounded_otherwise_stays(url: str) -> None:
+    with closing(psycopg2.connect(url)) as connection, connection:
+        connection.cursor().execute(f"ALTER ROLE {ROLE} SET statement_timeout = '5s'")
+
+    assert _install(url) == ["jit", "idle_in_transaction_session_timeout"]
+
+
+def test_a_role_that_may_not_is_given_the_statements_for_an_administrator(
+    url: str, servers: Servers
+) -> None:
+    administrator = url.replace(f"{ROLE}:@", "postgres:@")
+
+    with pytest.raises(ConfigurationError) as raised:
+        _install(f"{administrator}&options=-c%20role%3D{ROLE}")
+
+    sentence = str(raised.value)
+    assert "ALTER ROLE postgres IN DATABASE session_settings SET jit = 'off'" in sentence
+    assert _missing(administrator) == list(SETTINGS)
+
+
+def test_a_process_says_once_what_its_sessions_lack(url: str) -> None:
+    with closing(Database(url, max_connections=1)) as database, capture_logs() as lines:
+        assert session_settings.log_missing(database)
+    assert [line["missing"] for line in lines] == [list(SETTINGS)]
+    assert "storage.release" in lines[0]["event"]
+
+    _install(url)
+    with closing(Database(url, max_connections=1)) as database, capture_logs() as lines:
+        assert session_settings.log_missing(database)
+    assert lines == []
+
+
+def test_a_server_that_is_away_is_asked_again_later() -> None:
+    with closing(Database("postgresql://nobody@127.0.0.1:1/x", max_connections=1)) as away:
+        assert not session_settings.log_missing(away)
+
+
+def test_the_urls_own_parameters_win(url: str) -> None:
+    given = "connect_timeout=2&keepalives_idle=7&application_name=own&options=-c%20jit%3Doff"
+    with closing(Database(f"{url}&{given}", max_connections=1)) as database:
+        with database.raw() as db:
+            found = db.connection().info.dsn_parameters
+        assert session_settings.missing(database) == list(SETTINGS)[1:]
+
+    assert found["connect_timeout"] == "2"
+    assert found["keepalives_idle"] == "7"
+    assert found["keepalives_interval"] == "3"
+    assert found["application_name"] == "own"

@@ -1,0 +1,1 @@
+"""A connection pooler in transaction mode, as pgbouncer is one, for tests."""

@@ -1,0 +1,116 @@
+"""Sessions with PostgreSQL that a pooler hands out, each for one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import deque
+from pathlib import Path
+
+from tests.pooling import messages
+from tests.pooling.messages import IDLE, Message
+
+# What a transaction may leave in its session; nothing is to be found.
+_LEFT = """
+SELECT 'lock ' || objid FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'
+UNION ALL SELECT 'setting ' || name FROM pg_settings WHERE source = 'session'
+UNION ALL SELECT 'statement ' || name FROM pg_prepared_statements
+UNION ALL SELECT 'cursor ' || name FROM pg_cursors WHERE is_holdable
+UNION ALL SELECT 'channel ' || name FROM pg_listening_channels() AS name
+UNION ALL SELECT 'table ' || relname FROM pg_class WHERE relnamespace = pg_my_temp_schema()
+"""
+
+
+class Session:
+    """One session; it is its opener's alone until it is put back."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.settings: list[Message] = []
+        self.key = b""
+
+    @classmethod
+    async def open(cls, socket: Path, user: str, database: str) -> Session:
+        """A new session. Raises ConnectionError with what PostgreSQL said against it."""
+        session = cls(*await asyncio.open_unix_connection(str(socket)))
+        session.writer.write(messages.startup(user, database))
+        while (message := await messages.read(session.reader)).kind != b"Z":
+            if message.kind == b"E":
+                session.writer.close()
+                raise ConnectionError(message)
+            if message.kind == b"S":
+                session.settings.append(message)
+            if message.kind == b"K":
+                session.key = message.body
+        return session
+
+    async def rows(self, sql: str) -> list[str]:
+        """The first column of what a statement gives."""
+        self.writer.write(messages.query(sql).raw)
+        found = []
+        while (message := await messages.read(self.reader)).kind != b"Z":
+            if message.kind == b"D":
+                found.append(messages.columns(message)[0])
+        return found
+
+    async def cancel(self, socket: Path) -> None:
+        """Cancels the statement that runs in it."""
+        _, writer = await asyncio.open_unix_connection(str(socket))
+        writer.write(struct.pack("!ii", 16, messages.CANCEL_REQUEST) + self.key)
+        writer.close()
+        await writer.wait_closed()
+
+
+class Sessions:
+    """Those of one role in one database, at most `most`.
+
+    Each transaction gets the one that has rested longest, and never the one that the client had
+    before. What a transaction left in its session is noted, then discarded.
+    """
+
+    def __init__(self, socket: Path, user: str, database: str, most: int) -> None:
+        self._socket, self._user, self._database = socket, user, database
+        self._resting: deque[Session] = deque()
+        self._room = asyncio.Semaphore(most)
+        self.left: list[str] = []
+
+    async def take(self, last: Session | None) -> Session:
+        """A session for one transaction, other than `last`."""
+        await self._room.acquire()
+        try:
+            for session in list(self._resting):
+                if session is not last:
+                    self._resting.remove(session)
+                    if not session.reader.at_eof():
+                        return session
+            return await Session.open(self._socket, self._user, self._database)
+        except BaseException:
+            self._room.release()
+            raise
+
+    async def put_back(self, session: Session) -> None:
+        """Notes and discards what the transaction left."""
+        try:
+            self.left += await session.rows(_LEFT)
+            await session.rows("DISCARD ALL")
+            self._resting.append(session)
+        except (OSError, asyncio.IncompleteReadError):
+            session.writer.close()
+        finally:
+            self._room.release()
+
+    def drop(self, session: Session) -> None:
+        """Ends a session whose transaction nobody will end."""
+        session.writer.close()
+        self._room.release()
+
+    def close(self) -> None:
+        """Ends those that rest."""
+        for session in self._resting:
+            session.writer.close()
+        self._resting.clear()
+
+
+def is_between(ready: Message) -> bool:
+    """Whether no transaction is open after this ReadyForQuery."""
+    return ready.body == IDLE
