@@ -7,6 +7,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 
+# For a connection of a test that holds a lock for as long as it likes.
+PATIENT = "-c idle_in_transaction_session_timeout=0"
+
 
 def create_database(server_url: str, name: str, *, template: str = "template1") -> str:
     """Makes database `name` and gives its URL; one that was there is made anew."""

@@ -24,6 +24,7 @@ from dev.sandbox import ROOT
 from proto import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos, free_port
 from tests.acceptance.jobs import finish, run, start, status
+from tests.databases import PATIENT
 from tests.http2 import Caller, Event
 
 WATCH = "/autos.downloads.v1.DownloadService/WatchProgress"
@@ -187,7 +188,8 @@ def _next_health(caller: Caller, states: Iterator[int]) -> int:
 
 @contextmanager
 def _locked_jobs(autos: Autos) -> Iterator[Callable[[], None]]:
-    with closing(psycopg2.connect(autos.stack.env["DATABASE_URL"])) as locker:
+    url = autos.stack.env["DATABASE_URL"]
+    with closing(psycopg2.connect(url, options=PATIENT)) as locker:
         with locker.cursor() as cursor:
             cursor.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
         yield locker.rollback

@@ -35,6 +35,7 @@ from tests.acceptance.watching import (
     watch,
 )
 from tests.chaos.progress import quantile
+from tests.databases import PATIENT
 
 CHANGES = 25
 CHANGE_LIMIT_S = 0.2
@@ -202,7 +203,10 @@ def _is_looked_after(autos: Autos, job_id: str, within_s: float) -> bool:
     The poll is caught behind a lock, since it is too short to be seen otherwise.
     """
     url = autos.stack.env["DATABASE_URL"]
-    with closing(psycopg2.connect(url)) as locker, closing(psycopg2.connect(url)) as looker:
+    with (
+        closing(psycopg2.connect(url, options=PATIENT)) as locker,
+        closing(psycopg2.connect(url)) as looker,
+    ):
         looker.autocommit = True
         with locker.cursor() as cursor:
             cursor.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")

@@ -61,14 +61,21 @@ class Pooler:
         """What transactions left in their sessions."""
         return [each for sessions in self._pools.values() for each in sessions.left]
 
+    def reconnect(self) -> None:
+        """Ends the sessions that rest, so that the next transactions get new ones."""
+        self._loop.run(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        for sessions in self._pools.values():
+            sessions.close()
+
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self._port = int(self._server.sockets[0].getsockname()[1])
 
     async def _close(self) -> None:
         self._server.close()
-        for sessions in self._pools.values():
-            sessions.close()
+        await self._reconnect()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
