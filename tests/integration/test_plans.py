@@ -24,14 +24,14 @@ from tests.integration.guest import asking
 from tests.integration.row_reads import CountingDatabase, Step
 from tests.integration.scenes import LANES, PDF
 
-# Each is tenfold in the large world.
+# Each is so many times as large in the large world.
 CROWD, DOCUMENTS_EACH, DOCUMENTS_OF_ONE = 20, 20, 300
 GROWTH = 10
 ROUNDS = 15
 AT_ONCE = 12
-# A step may read twice as much of a table ten times as large: caches, dead rows and the height of
-# an index make some difference. And so many rows or pages more, for steps that read next to none.
-MOST_TIMES, MOST_MORE = 2.0, 10.0
+# What a step may read more of a larger table: dead rows and the height of an index make some
+# difference. And so many rows or pages, if PostgreSQL takes another index that is as good.
+MOST_TIMES, MOST_MORE = 1.25, 50.0
 HOT = (
     *steps.ALL,
     sql.function("start_jobs"),
@@ -46,9 +46,24 @@ ASKING = asking(at_once=100, per_court=100)
 
 
 @contextmanager
+def _unattended(url: str) -> Iterator[None]:
+    """Lets no autovacuum change plans in the middle, for the length of the block."""
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("SELECT relname FROM pg_stat_user_tables")
+        tables = [name for (name,) in cursor.fetchall()]
+        for table in tables:
+            cursor.execute(f'ALTER TABLE "{table}" SET (autovacuum_enabled = off)')
+        yield
+        for table in tables:
+            cursor.execute(f'ALTER TABLE "{table}" RESET (autovacuum_enabled)')
+
+
+@contextmanager
 def _world(url: str, times: int) -> Iterator[tuple[Database, CountingDatabase]]:
     """A database that grew `times` after a session made its plans, and that session."""
     with (
+        _unattended(url),
         closing(Database(url, max_connections=1)) as database,
         closing(CountingDatabase(url)) as session,
     ):
@@ -144,17 +159,16 @@ def _without(url: str, index: str) -> Iterator[None]:
         cursor.execute(definition)
 
 
-def test_no_hot_step_reads_more_when_the_tables_are_ten_times_as_large(
+def test_no_hot_step_reads_more_when_the_tables_are_many_times_as_large(
     databases: Databases,
 ) -> None:
     with databases.one() as url, _world(url, 1) as (_, session):
         small = _run(session)
 
-    with databases.one() as url:
+    with databases.one() as url, _world(url, GROWTH) as (database, session):
         # With the plans that were made while the tables were small
-        with _world(url, GROWTH) as (database, session):
-            kept = _run(session)
-            _settle(url, database)
+        kept = _run(session)
+        _settle(url, database)
         # And with those that are made for large tables, of which PostgreSQL knows the size
         with closing(CountingDatabase(url)) as fresh_session:
             fresh = _run(fresh_session)

@@ -66,7 +66,7 @@ def test_the_pooler_gives_each_transaction_another_session_and_discards_what_it_
     with closing(psycopg2.connect(pooled_url)) as connection:
         connection.autocommit = True
         first = _rows(connection, "SELECT pg_backend_pid(), pg_advisory_lock(7)")
-        _rows(connection, "SET statement_timeout = 7")
+        _rows(connection, "SET statement_timeout = '7s'")
         _rows(connection, "PREPARE seven AS SELECT 7")
         _rows(connection, "CREATE TEMP TABLE seven ()")
         _rows(connection, "LISTEN seven")

@@ -82,8 +82,8 @@ class Pooler:
             client = await self._begin(reader, writer)
             if client:
                 await self._answer(client)
-        except _GONE:
-            pass
+        except (*_GONE, asyncio.CancelledError):
+            pass  # the client is gone, or the pooler ends
         finally:
             writer.close()
 

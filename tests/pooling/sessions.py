@@ -45,13 +45,23 @@ class Session:
         return session
 
     async def rows(self, sql: str) -> list[str]:
-        """The first column of what a statement gives."""
+        """The first column of what a statement gives. Raises ConnectionError when it fails."""
         self.writer.write(messages.query(sql).raw)
         found = []
         while (message := await messages.read(self.reader)).kind != b"Z":
+            if message.kind == b"E":
+                raise ConnectionError(message)
             if message.kind == b"D":
                 found.append(messages.columns(message)[0])
         return found
+
+    async def is_alive(self) -> bool:
+        """Whether PostgreSQL still answers in it."""
+        try:
+            await self.rows("SELECT 1")
+        except (OSError, asyncio.IncompleteReadError):
+            return False
+        return True
 
     async def cancel(self, socket: Path) -> None:
         """Cancels the statement that runs in it."""
@@ -81,8 +91,9 @@ class Sessions:
             for session in list(self._resting):
                 if session is not last:
                     self._resting.remove(session)
-                    if not session.reader.at_eof():
+                    if await session.is_alive():
                         return session
+                    session.writer.close()
             return await Session.open(self._socket, self._user, self._database)
         except BaseException:
             self._room.release()
@@ -94,7 +105,8 @@ class Sessions:
             self.left += await session.rows(_LEFT)
             await session.rows("DISCARD ALL")
             self._resting.append(session)
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError) as error:
+            self.left.append(f"a session that ended: {error}")
             session.writer.close()
         finally:
             self._room.release()
