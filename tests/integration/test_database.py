@@ -15,12 +15,12 @@ DEADLINE_S = 60.0
 
 
 def test_a_connection_that_was_cut_while_nobody_used_it_is_replaced(
-    database: Database, database_url: str
+    database: Database, direct_url: str
 ) -> None:
     with database.transaction() as transaction:
         pid = transaction.only("SELECT pg_backend_pid() AS pid")["pid"]
 
-    with closing(Database(database_url, max_connections=1)) as other:
+    with closing(Database(direct_url, max_connections=1)) as other:
         with other.transaction() as transaction:
             transaction.only("SELECT pg_terminate_backend(%(pid)s)", pid=pid)
 

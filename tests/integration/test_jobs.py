@@ -720,13 +720,14 @@ def test_a_database_that_is_away_is_unavailable_not_a_bug() -> None:
         scenes.start(nowhere)
 
 
-def test_a_connection_that_was_cut_is_replaced(database_url: str, database: Database) -> None:
+def test_a_connection_that_was_cut_is_replaced(database_url: str, direct_url: str) -> None:
     one = Database(database_url, max_connections=1)
     with one.transaction() as transaction:
         pid = transaction.only("SELECT pg_backend_pid() AS pid")["pid"]
-    scenes.execute(database, "SELECT pg_terminate_backend(%(p)s)", p=pid)
-    alive = "SELECT FROM pg_stat_activity WHERE pid = %(p)s"
-    until(lambda: not scenes.execute(database, alive, p=pid), 60, "the session does not end")
+    with contextlib.closing(Database(direct_url, max_connections=1)) as other:
+        scenes.execute(other, "SELECT pg_terminate_backend(%(p)s)", p=pid)
+        alive = "SELECT FROM pg_stat_activity WHERE pid = %(p)s"
+        until(lambda: not scenes.execute(other, alive, p=pid), 60, "the session does not end")
 
     # What finds the cut connection is told so; then there is a new one.
     with contextlib.suppress(ServiceUnavailable):
