@@ -8,12 +8,16 @@ bucket is theirs. Whatever the rows do not name is left alone from then on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
+
+from peewee import SQL, fn
 
 from storage import installation
 from storage.database import Database
 from storage.errors import ConfigurationError
 from storage.installation import ADOPT
+from storage.models import Document, Installation, SweepCandidate
 from storage.objects import Objects
 from storage.sweeps import batches, limit, unnamed
 
@@ -49,14 +53,27 @@ def contents(database: Database, objects: Objects) -> Contents:
         without_row += len(unnamed(database, [each.key for each in batch]))
     with database.transaction() as transaction:
         transaction.run("SET LOCAL statement_timeout = 0")
-        rows = transaction.only(
-            "SELECT count(*) FILTER (WHERE starts_with(object_key, %(prefix)s)) AS here,"
-            " count(*) FILTER (WHERE NOT starts_with(object_key, %(prefix)s)) AS elsewhere"
-            " FROM (SELECT DISTINCT object_key FROM documents WHERE object_key IS NOT NULL) AS k",
-            prefix=objects.prefix,
-        )
+        rows = transaction.fetch_one(_keys_in_rows(objects.prefix))
     missing = max(0, rows["here"] - (there - without_row))
     return Contents(there, without_row, missing, rows["elsewhere"])
+
+
+def _keys_in_rows(prefix: str) -> Any:
+    """Return the query for how many keys are in rows, under the prefix and elsewhere."""
+    keys = (
+        Document.select(Document.object_key)
+        .where(Document.object_key.is_null(False))
+        .distinct()
+        .alias("keys")
+    )
+    count, is_here = fn.count(SQL("*")), fn.starts_with(keys.c.object_key, prefix)
+    return (
+        Document.select(
+            count.filter(is_here).alias("here"), count.filter(~is_here).alias("elsewhere")
+        )
+        .from_(keys)
+        .dicts()
+    )
 
 
 def claim(database: Database, objects: Objects) -> None:
@@ -106,18 +123,19 @@ def adopt(database: Database, objects: Objects) -> Contents:
 def _spare_what_is_there(database: Database, objects: Objects, ours: UUID) -> None:
     number = installation.beat_of(objects, ours)
     with database.single() as transaction:
-        row = transaction.only(
-            "UPDATE installation SET beat = greatest(beat, %(number)s) + 1 RETURNING beat",
-            number=number,
+        row = transaction.fetch_one(
+            Installation.update(beat=fn.greatest(Installation.beat, number) + 1)
+            .returning(Installation.beat)
+            .dicts()
         )
     key = installation.beat_key(objects, ours)
     objects.write(key, str(row["beat"]).encode())
     # The clock of S3, which dates the documents too.
     now = objects.stored_time(key)
     with database.transaction() as transaction:
-        transaction.run(
-            "UPDATE installation SET adopt_time = %(now)s, sweep_allowance = 0,"
-            " bucket_trouble = '', sweep_trouble = ''",
-            now=now,
+        transaction.execute(
+            Installation.update(
+                adopt_time=now, sweep_allowance=0, bucket_trouble="", sweep_trouble=""
+            )
         )
-        transaction.run("DELETE FROM sweep_candidates")
+        transaction.execute(SweepCandidate.delete())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -101,6 +102,11 @@ class Transaction:
         if isinstance(query, peewee.Insert):
             query = query.as_rowcount()
         return int(query.execute(self._db))
+
+    def now(self) -> datetime:
+        """Return the present time by the clock of the database."""
+        moment: datetime = self.only("SELECT clock_timestamp() AS now")["now"]
+        return moment
 
     def changed(self, job_id: UUID, revision: int) -> None:
         """Remembers a change, to be announced once it is committed."""

@@ -13,6 +13,8 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from storage.database import Database
+from storage.models import Installation
+from storage.models.base import fields_of
 from storage.objects import Objects
 
 # No key of a document has this form: those contain "/processos/".
@@ -22,7 +24,7 @@ NO_ROW = "The database names no installation: run `python -m storage.release`."
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
+class InstallationRecord:
     """The row of the installation."""
 
     installation_id: UUID
@@ -33,28 +35,26 @@ class Installation:
     sweep_trouble: str
 
 
-_READ = (
-    "SELECT installation_id, beat, adopt_time, sweep_allowance, bucket_trouble, sweep_trouble"
-    " FROM installation"
+_READ = Installation.select(*fields_of(Installation, InstallationRecord)).objects(
+    InstallationRecord
 )
 
 
-def read(database: Database) -> Installation | None:
+def read(database: Database) -> InstallationRecord | None:
     """Return the row; None before the first `release`. Raises ServiceUnavailable."""
     with database.single() as transaction:
-        row = transaction.one(_READ)
-    return Installation(**row) if row else None
+        row: InstallationRecord | None = transaction.fetch_one(_READ.clone())
+    return row
 
 
-def ensure(database: Database) -> Installation:
+def ensure(database: Database) -> InstallationRecord:
     """Return the row, made now if there was none. Any number of releases may run."""
     with database.single() as transaction:
-        transaction.run(
-            "INSERT INTO installation (installation_id) VALUES (%(id)s) ON CONFLICT DO NOTHING",
-            id=uuid4(),
-        )
-    with database.single() as transaction:
-        return Installation(**transaction.only(_READ))
+        transaction.execute(Installation.insert(installation_id=uuid4()).on_conflict_ignore())
+    row = read(database)
+    if row is None:
+        raise LookupError("the row of the installation is gone")
+    return row
 
 
 def mark_key(objects: Objects) -> str:
@@ -109,10 +109,10 @@ def beat(database: Database, objects: Objects) -> str:
     """
     trouble = disagreement(database, objects)
     with database.single() as transaction:
-        row = transaction.one(
-            "UPDATE installation SET bucket_trouble = %(trouble)s,"
-            " beat = beat + (%(trouble)s = '')::int RETURNING installation_id, beat",
-            trouble=trouble,
+        row = transaction.fetch_one(
+            Installation.update(bucket_trouble=trouble, beat=Installation.beat + int(not trouble))
+            .returning(Installation.installation_id, Installation.beat)
+            .dicts()
         )
     if row and not trouble:
         objects.write(beat_key(objects, row["installation_id"]), str(row["beat"]).encode())
@@ -122,7 +122,7 @@ def beat(database: Database, objects: Objects) -> str:
 def allow(database: Database, most: int) -> None:
     """Let the next sweep delete up to `most` objects, whatever share of the bucket that is."""
     with database.single() as transaction:
-        transaction.run("UPDATE installation SET sweep_allowance = %(most)s", most=most)
+        transaction.execute(Installation.update(sweep_allowance=most))
 
 
 def troubles(database: Database) -> list[str]:

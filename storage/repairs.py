@@ -122,7 +122,7 @@ def _looked_at(
 ) -> list[Row]:
     """One batch of what is due; after a loss of Redis all of it, batch by batch."""
     with database.transaction() as transaction:
-        now = transaction.only("SELECT clock_timestamp() AS now")["now"] if is_redis_lost else None
+        now = transaction.now() if is_redis_lost else None
         rows = transaction.all(look, told_before=now, **values)
     batch = rows
     while is_redis_lost and len(batch) == BATCH:

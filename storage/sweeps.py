@@ -17,14 +17,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from storage import installation
-from storage.database import Database, in_list
-from storage.installation import Installation
+from peewee import fn
+
+from storage import installation, sql
+from storage.database import Database, Transaction
+from storage.installation import InstallationRecord
+from storage.models import Document, Installation, SweepCandidate, SweptObject
+from storage.models.base import is_any, time_after
 from storage.objects import Objects, StoredObject
 from storage.states import IN_LANE
-from storage.steps import lock_key
 
 T = TypeVar("T")
 
@@ -66,19 +69,19 @@ def sweep(database: Database, objects: Objects, *, age_s: float, rest_s: float) 
         return Swept(trouble=trouble)
     row = installation.ensure(database)
     with database.single() as transaction:
-        begin = transaction.only("SELECT clock_timestamp() AS now")["now"]
+        begin = transaction.now()
     look = _look(database, objects, row, datetime.now(UTC) - timedelta(seconds=age_s))
     trouble = _too_many(look, row)
     with database.transaction() as transaction:
         # Those that have a row now, or are gone.
-        transaction.run("DELETE FROM sweep_candidates WHERE see_time < %(begin)s", begin=begin)
-        transaction.run("UPDATE installation SET sweep_trouble = %(trouble)s", trouble=trouble)
+        transaction.execute(SweepCandidate.delete().where(SweepCandidate.see_time < begin))
+        transaction.execute(Installation.update(sweep_trouble=trouble))
     if trouble:
         return Swept(spared=look.spared, trouble=trouble)
     deleted, trouble = _delete(database, objects, begin, rest_s)
     if deleted and not trouble:
         with database.single() as transaction:
-            transaction.run(_END_ALLOWANCE, begin=begin)
+            transaction.execute(_end_allowance(begin))
     _forget_notes(database)
     return Swept(deleted, look.spared, trouble)
 
@@ -90,7 +93,7 @@ class _Look:
     spared: int = 0
 
 
-def _look(database: Database, objects: Objects, row: Installation, before: datetime) -> _Look:
+def _look(database: Database, objects: Objects, row: InstallationRecord, before: datetime) -> _Look:
     """Counts what no row names, also what is too young to go, and names what is old."""
     look, most = _Look(), max(AT_MOST, row.sweep_allowance)
     for batch in batches(objects.documents(), LOOK_BATCH):
@@ -103,16 +106,16 @@ def _look(database: Database, objects: Objects, row: Installation, before: datet
         if look.unnamed <= most:
             with database.single() as transaction:
                 keys = sorted(each.key for each in going if each.stored_time < before)
-                transaction.run(_NAME, keys=keys)
+                transaction.run(sql.statement("name_sweep_candidates"), keys=keys)
     return look
 
 
-def _may_go(found: StoredObject, row: Installation) -> bool:
+def _may_go(found: StoredObject, row: InstallationRecord) -> bool:
     is_newer = row.adopt_time is None or found.stored_time > row.adopt_time
     return is_newer or row.sweep_allowance > 0
 
 
-def _too_many(look: _Look, row: Installation) -> str:
+def _too_many(look: _Look, row: InstallationRecord) -> str:
     most = max(limit(look.there), row.sweep_allowance)
     if look.unnamed <= most:
         return ""
@@ -130,10 +133,10 @@ def _delete(
     deleted, last = 0, ""
     while True:
         with database.single() as transaction:
-            rows = transaction.all(_NAMED_BEFORE, begin=begin, rest_s=rest_s, last=last)
-        if not rows:
+            found = transaction.fetch(_named_before(begin, rest_s, last))
+        if not found:
             return deleted, ""
-        keys = [row["object_key"] for row in rows]
+        keys = [key for (key,) in found]
         if trouble := installation.disagreement(database, objects):
             return deleted, trouble
         deleted, last = deleted + delete_unnamed(database, objects, keys), keys[-1]
@@ -142,23 +145,19 @@ def _delete(
 def delete_unnamed(database: Database, objects: Objects, keys: list[str]) -> int:
     """Deletes those of the objects that no row names; how many."""
     with database.transaction() as transaction:
-        going = _unnamed(transaction.all(_NAMED, keys=keys), keys)
-        transaction.run("DELETE FROM sweep_candidates WHERE object_key = ANY(%(k)s)", k=keys)
+        going = _unnamed(transaction, keys)
+        transaction.execute(SweepCandidate.delete().where(is_any(SweepCandidate.object_key, keys)))
         if not going:
             return 0
         # Stays whatever becomes of us: the next note comes when the objects are gone.
-        transaction.run(_NOTE, keys=going)
+        transaction.run(sql.statement("note_swept_objects"), keys=going)
     with database.transaction() as transaction:
         # The locks must outlive the request to S3, however slow that is.
         transaction.run("SET LOCAL idle_in_transaction_session_timeout = 0")
-        transaction.run(
-            f"SELECT {lock_key('key')} FROM"
-            " (SELECT unnest(%(keys)s::text[]) AS key ORDER BY 1) AS sorted",
-            keys=keys,
-        )
-        going = _unnamed(transaction.all(_NAMED, keys=keys), keys)
+        transaction.run(sql.statement("lock_objects"), keys=keys)
+        going = _unnamed(transaction, keys)
         failure = _deletion(objects, going) if going else None
-        transaction.run(_NOTE, keys=going)
+        transaction.run(sql.statement("note_swept_objects"), keys=going)
     if failure:
         raise failure
     return len(going)
@@ -174,51 +173,50 @@ def _deletion(objects: Objects, keys: list[str]) -> Exception | None:
 
 
 def _forget_notes(database: Database) -> None:
+    # A document that is under way may have been put before the note, however long ago that is.
+    is_under_way = fn.EXISTS(
+        Document.select(Document.document_id).where(
+            Document.state.in_(sorted(IN_LANE)),
+            fn.strpos(SweptObject.object_key, fn.CONCAT("/", Document.document_id, "/")) > 0,
+        )
+    )
+    is_old = SweptObject.sweep_time < time_after(-NOTE_LIFETIME_S)
     with database.single() as transaction:
-        transaction.run(_FORGET, lifetime_s=NOTE_LIFETIME_S)
+        transaction.execute(SweptObject.delete().where(is_old, ~is_under_way))
 
 
-_NAME = """
-INSERT INTO sweep_candidates (object_key, find_time, see_time)
-SELECT key, now, now FROM unnest(%(keys)s::text[]) AS key, clock_timestamp() AS now ORDER BY key
-ON CONFLICT (object_key) DO UPDATE
-    SET see_time = greatest(sweep_candidates.see_time, excluded.see_time)
-"""
-_NAMED_BEFORE = f"""
-SELECT object_key FROM sweep_candidates
-WHERE see_time >= %(begin)s AND find_time < %(begin)s - %(rest_s)s * interval '1 second'
-    AND object_key > %(last)s ORDER BY object_key LIMIT {BATCH}
-"""
-# What an operator allowed is done.
-_END_ALLOWANCE = """
-UPDATE installation SET sweep_allowance = 0
-WHERE sweep_allowance > 0
-    AND NOT EXISTS (SELECT FROM sweep_candidates WHERE see_time >= %(begin)s)
-"""
-# In one order: several sweeps may note the same keys.
-_NOTE = """
-INSERT INTO swept_objects (object_key, sweep_time)
-SELECT key, clock_timestamp() FROM unnest(%(keys)s::text[]) AS key ORDER BY key
-ON CONFLICT (object_key) DO UPDATE SET sweep_time = excluded.sweep_time
-"""
-# A document that is under way may have been put before the note, however long ago that is.
-_FORGET = f"""
-DELETE FROM swept_objects
-WHERE sweep_time < clock_timestamp() - %(lifetime_s)s * interval '1 second'
-    AND NOT EXISTS (SELECT FROM documents d WHERE d.state IN ({in_list(sorted(IN_LANE))})
-        AND strpos(swept_objects.object_key, '/' || d.document_id || '/') > 0)
-"""
-_NAMED = "SELECT DISTINCT object_key FROM documents WHERE object_key = ANY(%(keys)s)"
+def _named_before(begin: datetime, rest_s: float, last: str) -> Any:
+    """Return the query for the next keys that were named long enough before `begin`."""
+    return (
+        SweepCandidate.select(SweepCandidate.object_key)
+        .where(
+            SweepCandidate.see_time >= begin,
+            SweepCandidate.find_time < begin - timedelta(seconds=rest_s),
+            SweepCandidate.object_key > last,
+        )
+        .order_by(SweepCandidate.object_key)
+        .limit(BATCH)
+        .tuples()
+    )
+
+
+def _end_allowance(begin: datetime) -> Any:
+    """Return the statement that ends what an operator allowed, once it is done."""
+    left = SweepCandidate.select(SweepCandidate.object_key).where(SweepCandidate.see_time >= begin)
+    return Installation.update(sweep_allowance=0).where(
+        Installation.sweep_allowance > 0, ~fn.EXISTS(left)
+    )
 
 
 def unnamed(database: Database, keys: list[str]) -> list[str]:
     """Return those of the keys that no row names. Raises ServiceUnavailable."""
     with database.single() as transaction:
-        return _unnamed(transaction.all(_NAMED, keys=keys), keys)
+        return _unnamed(transaction, keys)
 
 
-def _unnamed(rows: list[dict[str, str]], keys: list[str]) -> list[str]:
-    named = {row["object_key"] for row in rows}
+def _unnamed(transaction: Transaction, keys: list[str]) -> list[str]:
+    query = Document.select(Document.object_key).where(is_any(Document.object_key, keys))
+    named = {key for (key,) in transaction.fetch(query.distinct().tuples())}
     return [key for key in keys if key not in named]
 
 

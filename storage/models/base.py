@@ -15,6 +15,11 @@ That test makes one schema from the models and one by the migrations and names e
 order of columns may differ, names and definitions may not. `index=False` is needed for fields that
 bring an index of their own: foreign keys, arrays, JSON. A new model goes into `ALL`
 (storage/models/__init__.py).
+
+**Pitfalls of peewee**: `fn.concat(...)` and other names that peewee's nodes have as methods call
+that method, not the SQL function: write those in capitals (`fn.CONCAT`). `in_` of a long list sends
+each value by itself: use `is_any`. A field converts on the way back, too: rows of a very long page
+cost about 10 microseconds each.
 """
 
 from __future__ import annotations

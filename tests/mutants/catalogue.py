@@ -233,15 +233,15 @@ _CLOCK = (
     _mutant(
         "that an object is named by an earlier sweep than the one that deletes it",
         "storage/sweeps.py",
-        "AND find_time < %(begin)s - %(rest_s)s * interval '1 second'",
+        "            SweepCandidate.find_time < begin - timedelta(seconds=rest_s),\n",
         "",
         SWEEPS,
     ),
     _mutant(
         "that what has a row now was never named",
         "storage/sweeps.py",
-        "DELETE FROM sweep_candidates WHERE see_time < %(begin)s",
-        "DELETE FROM sweep_candidates WHERE false AND see_time < %(begin)s",
+        "SweepCandidate.delete().where(SweepCandidate.see_time < begin)",
+        "SweepCandidate.delete().where(SweepCandidate.see_time.is_null())",
         SWEEPS,
     ),
     _mutant(
@@ -254,8 +254,8 @@ _CLOCK = (
     _mutant(
         "that what an operator allows is allowed once",
         "storage/sweeps.py",
-        "UPDATE installation SET sweep_allowance = 0\nWHERE",
-        "UPDATE installation SET sweep_allowance = sweep_allowance\nWHERE",
+        "Installation.update(sweep_allowance=0)",
+        "Installation.update(sweep_allowance=Installation.sweep_allowance)",
         SWEEPS,
     ),
     _mutant(
@@ -268,8 +268,8 @@ _CLOCK = (
     _mutant(
         "that a note outlives a document which is under way",
         "storage/sweeps.py",
-        "strpos(swept_objects.object_key, '/' || d.document_id || '/') > 0",
-        "false",
+        'fn.strpos(SweptObject.object_key, fn.CONCAT("/", Document.document_id, "/")) > 0',
+        "(Document.document_id.is_null())",
         SWEEPS,
     ),
     _mutant(
@@ -647,9 +647,9 @@ _BYTES = (
     ),
     _mutant(
         "the lock between a sweep and what is being stored",
-        "storage/sweeps.py",
-        "f\"SELECT {lock_key('key')} FROM\"",
-        '"SELECT key FROM"',
+        "storage/sql/lock_objects.sql",
+        "SELECT pg_advisory_xact_lock(hashtextextended(key, 0))",
+        "SELECT key",
         SWEEPS,
     ),
     _mutant(
@@ -757,7 +757,7 @@ _TOLD = (
         "storage/webhooks.py",
         "        earlier_attempt_count=Webhook.attempt_count,\n",
         "        earlier_attempt_count=Webhook.attempt_count,\n"
-        "        webhook_id=fn.concat('msg_', fn.gen_random_uuid()),\n",
+        "        webhook_id=fn.CONCAT('msg_', fn.gen_random_uuid()),\n",
         HOOKS,
         "tests/acceptance/test_retry.py",
     ),
@@ -1105,7 +1105,7 @@ _GUEST = (
     ),
     _mutant(
         "the date of a sweep's note, after the deletion",
-        "storage/sweeps.py",
+        "storage/sql/note_swept_objects.sql",
         "SELECT key, clock_timestamp() FROM unnest(",
         "SELECT key, transaction_timestamp() FROM unnest(",
         STORING,
@@ -1148,7 +1148,7 @@ _GUEST = (
     _mutant(
         "the note of a sweep before it deletes",
         "storage/sweeps.py",
-        "        transaction.run(_NOTE, keys=going)\n    with",
+        '        transaction.run(sql.statement("note_swept_objects"), keys=going)\n    with',
         "    with",
         STORING,
     ),
