@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
-from storage import sql
-from storage.database import Database, Row, Transaction
-from storage.listings.listing_import import ListingImport, StoredObject, items_of
-from storage.objects import Objects
+from peewee import SQL, fn
 
-# The job of the case that the same client listed last.
-EARLIER = """
-SELECT job_id FROM jobs WHERE client = %(client)s AND process_number = %(process_number)s
-    AND listed_time IS NOT NULL
-ORDER BY listed_time DESC, create_time DESC, job_id DESC LIMIT 1
-"""
+from storage import sql
+from storage.database import Database, Transaction
+from storage.listings.listing_import import ListingImport, StoredObject, items_of
+from storage.models import Document, Job
+from storage.models.base import fields_of, is_any
+from storage.objects import Objects
+from storage.states import DocumentState
 
 # Of equally new listings the client's own. Another client's serves only if the case never had a
 # seal and the listing kept its origin_id, which a job has in all of its rows or in none.
@@ -44,34 +43,35 @@ WHERE jobs.job_id = %(job_id)s
              clock_timestamp() - jobs.max_age_s * interval '1 second'))
 """.format(process_number="jobs.process_number", client="jobs.client")
 
-_LISTED = """
-SELECT document_id, origin_id, name, kind, sequence, instance, filed_local_time, secrecy_level,
-    hrefs, listed_size_bytes, listed_content_type, error_reason
-FROM documents WHERE job_id = %(job_id)s ORDER BY position
-"""
+_OF_A_LISTING = (
+    Document.document_id,
+    Document.origin_id,
+    Document.name,
+    Document.kind,
+    Document.sequence,
+    Document.instance,
+    Document.filed_local_time,
+    Document.secrecy_level,
+    Document.hrefs,
+    Document.listed_size_bytes,
+    Document.listed_content_type,
+    Document.error_reason,
+)
 
-_COMPARE = f"""
-SELECT clock_timestamp() AS now, (SELECT count(*) FROM documents
-    WHERE job_id = ({EARLIER}) AND document_id <> ALL(%(document_ids)s::uuid[])) AS missing
-"""
 
-_ANY_STORED = f"""
-SELECT object_key, size_bytes FROM documents
-WHERE job_id = ({EARLIER}) AND object_key IS NOT NULL LIMIT 1
-"""
-
-_STORED = """
-SELECT DISTINCT ON (document_id)
-    document_id, object_key, size_bytes, sha256, content_type, extension
-FROM documents JOIN jobs USING (job_id)
-WHERE document_id = ANY(%(document_ids)s) AND documents.state = 'AVAILABLE'
-ORDER BY document_id, jobs.create_time DESC
-"""
-
-_FAILED = """
-SELECT document_id, listed_size_bytes FROM documents
-WHERE job_id = %(job_id)s AND state = 'FAILED'
-"""
+def _in_earlier_job(client: str, process_number: str) -> Any:
+    """Return the condition for documents of the job of the case that the client listed last."""
+    earlier = (
+        Job.select(Job.job_id)
+        .where(
+            Job.client == client,
+            Job.process_number == process_number,
+            Job.listed_time.is_null(False),
+        )
+        .order_by(Job.listed_time.desc(), Job.create_time.desc(), Job.job_id.desc())
+        .limit(1)
+    )
+    return Document.job_id == earlier
 
 
 def recent_listing(
@@ -89,16 +89,17 @@ def recent_listing(
 
 
 def source_of(transaction: Transaction, job_id: UUID) -> UUID | None:
-    """The job whose listing serves this one, which is not listed yet; None: the portal must."""
+    """Return the job whose listing serves this one, None if the portal must be requested."""
     source = transaction.one(SERVING, job_id=job_id)
     return source["job_id"] if source else None
 
 
 def listing_of(database: Database, client: str, job_id: UUID) -> ListingImport:
-    """The listing of a job, for this client."""
+    """Return the listing of a job, for this client."""
+    its_documents = Document.select(*_OF_A_LISTING).where(Document.job_id == job_id)
     with database.transaction() as transaction:
-        job = transaction.only("SELECT * FROM jobs WHERE job_id = %(job_id)s", job_id=job_id)
-        rows = transaction.all(_LISTED, job_id=job_id)
+        job = transaction.fetch_one(Job.select().where(Job.job_id == job_id).dicts())
+        rows = transaction.fetch(its_documents.order_by(Document.position).dicts())
     return ListingImport(
         job["secrecy_level"],
         items_of(client, job["process_number"], rows),
@@ -110,37 +111,40 @@ def listing_of(database: Database, client: str, job_id: UUID) -> ListingImport:
 def compared(
     database: Database, client: str, process_number: str, listing: ListingImport
 ) -> tuple[ListingImport, int]:
-    """The listing, dated, and how many documents it lacks that this client had listed before.
+    """Return the listing, dated, and how many documents it lacks that this client had listed
+    before.
 
     A listing without a time has just been answered by the portal.
     """
+    is_there = is_any(Document.document_id, [item.document_id for item in listing.items])
+    query = Document.select(fn.clock_timestamp(), fn.count(SQL("*"))).where(
+        _in_earlier_job(client, process_number), ~is_there
+    )
     with database.single() as transaction:
-        row = transaction.only(
-            _COMPARE,
-            client=client,
-            process_number=process_number,
-            document_ids=[item.document_id for item in listing.items],
-        )
-    return replace(listing, listed_time=listing.listed_time or row["now"]), row["missing"]
+        now, missing = transaction.fetch_one(query.tuples())
+    return replace(listing, listed_time=listing.listed_time or now), missing
 
 
 def require_bucket(
     database: Database, objects: Objects, client: str, process_number: str, *, limit_s: float
 ) -> None:
-    """Raises ServiceUnavailable while what is stored of the case cannot be looked up.
+    """Raise ServiceUnavailable while what is stored of the case cannot be looked up.
 
-    For before the portal is asked: an answer that cannot be recorded would be asked for again.
+    For before the portal is requested: an answer that cannot be recorded would be requested again.
     """
+    any_stored = Document.select(Document.object_key, Document.size_bytes).where(
+        _in_earlier_job(client, process_number), Document.object_key.is_null(False)
+    )
     with database.single() as transaction:
-        row = transaction.one(_ANY_STORED, client=client, process_number=process_number)
-    if row:
-        objects.present({row["object_key"]: row["size_bytes"]}, limit_s=limit_s)
+        found = dict(transaction.fetch(any_stored.limit(1).tuples()))
+    if found:
+        objects.present(found, limit_s=limit_s)
 
 
 def with_stored(
     database: Database, objects: Objects, listing: ListingImport, *, limit_s: float | None = None
 ) -> ListingImport:
-    """The listing with every document that an earlier job stored and the bucket still holds.
+    """Return the listing with every document that an earlier job stored and the bucket still holds.
 
     A document whose listed size is another now has changed and is fetched again. Raises
     ServiceUnavailable when PostgreSQL or S3 is away.
@@ -153,13 +157,15 @@ def with_stored(
 
 
 def stored_of_failed(transaction: Transaction, job_id: UUID) -> dict[str, int]:
-    """What other jobs stored of the documents that failed in this one: keys, and sizes in bytes.
+    """Return what other jobs stored of the documents that failed in this one: sizes by key.
 
     A document that is listed with another size than was stored has changed. Whether the bucket
     still holds them is to be asked.
     """
-    rows = transaction.all(_FAILED, job_id=job_id)
-    listed = {row["document_id"]: row["listed_size_bytes"] for row in rows}
+    failed = Document.select(Document.document_id, Document.listed_size_bytes).where(
+        Document.job_id == job_id, Document.state == DocumentState.FAILED
+    )
+    listed = dict(transaction.fetch(failed.tuples()))
     stored = _stored_as_listed(transaction, listed)
     return {s.object_key: s.size_bytes for s in stored.values()}
 
@@ -167,16 +173,18 @@ def stored_of_failed(transaction: Transaction, job_id: UUID) -> dict[str, int]:
 def _stored_as_listed(
     transaction: Transaction, listed: Mapping[UUID, int | None]
 ) -> dict[UUID, StoredObject]:
-    """What is stored of the documents whose listed sizes these are, if the size agrees."""
+    """Return what is stored of the documents whose listed sizes these are, if the size agrees."""
     if not listed:
         return {}
-    rows = transaction.all(_STORED, document_ids=list(listed))
+    newest = (
+        Document.select(Document.document_id, *fields_of(Document, StoredObject))
+        .join(Job)
+        .where(is_any(Document.document_id, listed), Document.state == DocumentState.AVAILABLE)
+        .distinct(Document.document_id)
+        .order_by(Document.document_id, Job.create_time.desc())
+    )
     return {
-        row["document_id"]: _object(row)
-        for row in rows
+        row.pop("document_id"): StoredObject(**row)
+        for row in transaction.fetch(newest.dicts())
         if listed[row["document_id"]] in (None, row["size_bytes"])
     }
-
-
-def _object(row: Row) -> StoredObject:
-    return StoredObject(**{name: row[name] for name in StoredObject.__slots__})
