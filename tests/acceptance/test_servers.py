@@ -196,11 +196,12 @@ def _locked_jobs(autos: Autos) -> Iterator[Callable[[], None]]:
 
 
 def _waits_for_lock(autos: Autos) -> bool:
+    """Whether a read of the models waits. Its text is cut off before it names the job."""
     url = autos.stack.env["DATABASE_URL"]
     with closing(psycopg2.connect(url)) as looker, looker.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            " AND query LIKE 'SELECT * FROM jobs WHERE job_id%'"
+            """ AND query LIKE 'SELECT "t1"."job_id", "t1"."client"%'"""
         )
         (waiting,) = cursor.fetchone() or (0,)
     return bool(waiting)

@@ -223,8 +223,8 @@ def _is_poll_waiting(connection: Any, job_id: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            " AND query LIKE 'SELECT job_id, revision FROM jobs%%' AND query LIKE %s",
-            [f"%{job_id}%"],
+            " AND query LIKE %s",
+            [f"SELECT%revision%{job_id}%"],
         )
         (waiting,) = cursor.fetchone()
     return bool(waiting)
