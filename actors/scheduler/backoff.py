@@ -37,10 +37,11 @@ class Backoff:
             delay_s = known.delay_s if known else 0.0
         elif known is None or not known.delay_s:
             delay_s, until = FIRST_DELAY_S, now + FIRST_DELAY_S
-        elif proposed_at < known.refused_at:
-            return known.until
         else:
-            delay_s = min(MAX_DELAY_S, 2 * known.delay_s)
+            is_same_burst = proposed_at < known.refused_at
+            if is_same_burst and known.until > now:
+                return known.until
+            delay_s = min(MAX_DELAY_S, (1 if is_same_burst else 2) * known.delay_s)
             until = now + delay_s
         if known:
             until = max(until, known.until)

@@ -22,8 +22,9 @@ from uuid import UUID
 from actors.scheduler.max_min_rates import BATCH, TRACE, Flow, share_rates
 from actors.scheduler.tag_heap import TagHeap
 
-# Rates are set anew when this time has passed for each flow: thousands of flows change slowly.
-REFRESH_S = 0.0001
+# Rates are set anew after this time, and so much more for each flow: thousands change slowly.
+REFRESH_S = 0.02
+REFRESH_FLOW_S = 0.0001
 # A pass goes on with that for so many steps of BATCH flows.
 STEPS_OF_A_PASS = 4
 
@@ -190,7 +191,7 @@ class FairQueue:
         if self._refreshing is None:
             if now < self._refresh_at:
                 return
-            self._refresh_at = now + REFRESH_S * len(self._flows)
+            self._refresh_at = now + REFRESH_S + REFRESH_FLOW_S * len(self._flows)
             self._refreshing = self._refresh(at_once, per_court, set(closed_courts))
         for _ in range(STEPS_OF_A_PASS):
             if next(self._refreshing, self) is self:

@@ -23,7 +23,10 @@ class Scope(StrEnum):
 
 
 class JobWanted(NamedTuple):
-    """A run began, was listed, or changed its priority: its row as the sender committed it."""
+    """A run began, was listed, or changed its priority: its row as the sender committed it.
+
+    When a case is listed, or its listing has failed, one is sent for every job that waited for it.
+    """
 
     job: JobRow
 

@@ -70,6 +70,11 @@ class SchedulerState:
         self.slots.forget(now)
         self.runs.forget_ended(now)
         self.backoff.forget(now - FORGET_BLOCKS_S)
+        self._waiting_for_case = {
+            case: jobs
+            for case, jobs in self._waiting_for_case.items()
+            if self.backoff.blocked_until((Scope.CASE, case), now) is not None
+        }
 
     def read_jobs(self, reading: JobsReading, now: float) -> None:
         """Take a portion of the jobs, or those whose run began lately."""

@@ -8,16 +8,21 @@ from uuid import UUID, uuid4
 import pytest
 
 from actors.scheduler.dispatcher import plan
+from actors.scheduler.estimator import Estimator
 from actors.scheduler.hints import Begun, Ended, JobWanted, Refused, Scope
-from actors.scheduler.readings import CourtRow, JobRow, PortalReading, PortalRow, WorkerRow
+from actors.scheduler.outlook import running_jobs
+from actors.scheduler.readings import CourtRow, JobRow, PortalReading, PortalRow, SlotRow, WorkerRow
 from actors.scheduler.scheduler_state import SchedulerState
 from actors.scheduler.slice_size import slice_size
+from storage.forecast import forecast
 from storage.priorities import Priority
 from storage.slots import Limits
+from storage.turns import UNMEASURED_S
 
 JOB, OTHER = UUID(int=1), UUID(int=2)
 LIMITS = Limits(at_once=10, per_court=6, lanes=5)
 FAST = CourtRow("8.26", 0.01, 1_000)
+SLOW = CourtRow("8.26", 0.5, 1_000)
 OPEN = PortalRow(10)
 
 
@@ -124,3 +129,35 @@ def test_a_job_with_nothing_ready_waits_for_its_next_document() -> None:
     state.receive(Refused(None, JOB, Scope.JOB, until=8.0, is_empty=True), 0.5)
     assert _sizes(state, 7.9) == {}
     assert _sizes(state, 8.0) == {JOB: [1]}
+
+
+def test_a_new_leader_charges_what_holds_slots_as_soon_as_it_knows_the_job() -> None:
+    # Given two jobs, one of which holds three slots that no proposal of this leader led to
+    state = SchedulerState(LIMITS)
+    rows = tuple(SlotRow(UUID(int=n), JOB, "8.26", 0.0) for n in range(10, 13))
+    reading = PortalReading(0.0, PortalRow(4), rows, {"8.26": SLOW}, (WorkerRow(20),))
+    state.read_portal(reading, 0.0)
+    for job_id in (JOB, OTHER):
+        _want(state, job_id, needs_listing=False, fresh=20)
+    state.read_portal(reading, 1.0)
+    # Then the other is next
+    assert _sizes(state, 1.0) == {OTHER: [1]}
+
+
+def test_place_and_end_are_forecast_from_what_the_scheduler_remembers() -> None:
+    state = _state(court=SLOW)
+    _want(state, needs_listing=False, fresh=20, documents_left=20)
+    _want(state, OTHER, needs_listing=False, fresh=20, documents_left=20)
+    state.receive(Begun(None, JOB, UUID(int=9), (UUID(int=8),)), 0.0)
+    outlooks = forecast(list(running_jobs(state)), LIMITS, state.estimator.expected())
+    assert outlooks[JOB].queue_position is None
+    assert outlooks[OTHER].queue_position == 1
+    # Forty documents of half a second, by six at once.
+    assert outlooks[OTHER].seconds_left == pytest.approx(40 * 0.5 / 6, rel=0.3)
+
+
+def test_a_court_without_measurements_takes_what_is_usual() -> None:
+    estimator = Estimator()
+    assert estimator.request_s("8.26") == UNMEASURED_S
+    estimator.learn({"8.19": CourtRow("8.19", 2.0, 1_000)}, [], 0.0)
+    assert estimator.request_s("8.26") == estimator.usual_s == 2.0
