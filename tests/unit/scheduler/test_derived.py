@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.scheduler.hints import Begun, Ended, JobEnded, JobWanted
-from actors.scheduler.readings import JobRow, JobsReading
+from actors.scheduler.readings import JobRow, JobsReading, SlotRow
 from actors.scheduler.run_state import RunState
 from actors.scheduler.scheduler_state import SchedulerState
+from actors.scheduler.slot_table import SlotTable
 from storage.priorities import Priority
 from storage.slots import Limits
 from tests.unit.scheduler.simulation import Faults, Simulation
@@ -187,3 +188,28 @@ def test_an_older_hint_does_not_make_a_listed_job_unlisted() -> None:
     assert run is not None
     assert not run.row.needs_listing
     assert runs.end_job(JobEnded(JOB).job_id, 3.0) == {JOB}
+
+
+def _slot(token: UUID, court: str = "8.26") -> SlotRow:
+    return SlotRow(token, JOB, court, 0.0)
+
+
+def test_a_slot_that_was_freed_does_not_come_back_with_an_older_reading() -> None:
+    slots = SlotTable()
+    slots.merge([_slot(TOKEN)], 1.0)
+    slots.free(TOKEN, 2.5)
+    slots.merge([_slot(TOKEN), _slot(OTHER, "8.19")], 2.0)
+    assert {row.token for row in slots.rows()} == {OTHER}
+    assert (slots.of_court("8.26"), slots.of_court("8.19")) == (0, 1)
+    slots.take(_slot(TOKEN), 2.6)
+    assert len(slots) == 1
+
+
+def test_a_slot_that_was_taken_since_a_reading_began_survives_it() -> None:
+    slots = SlotTable()
+    slots.take(_slot(TOKEN), 2.5)
+    slots.merge([_slot(OTHER)], 2.0)
+    assert {row.token for row in slots.rows()} == {TOKEN, OTHER}
+    assert slots.of_court("8.26") == 2
+    slots.merge([_slot(OTHER)], 3.0)
+    assert {row.token for row in slots.rows()} == {OTHER}
