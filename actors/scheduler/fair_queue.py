@@ -148,11 +148,7 @@ class FairQueue:
         """Charge the job that was first. What it is behind by more than is usual, it loses."""
         job = self._jobs[job_id]
         if job.flow is not None:
-            lost_s = self.behind_s(job_id) - self._allowance_s
-            if lost_s > 0:
-                job.tag += lost_s
-                # The others had what the job loses.
-                self._go_on(job.flow.is_bulk, lost_s)
+            self._lose(job, job.flow, self.behind_s(job_id) - self._allowance_s)
         self.charge(job_id, slot_s)
 
     def charge(self, job_id: UUID, slot_s: float) -> None:
@@ -197,6 +193,18 @@ class FairQueue:
             if next(self._refreshing, self) is self:
                 self._refreshing = None
                 return
+
+    def _lose(self, job: _Job, flow: _QueuedFlow, lost_s: float) -> None:
+        """Lift a tag by what its job loses. The others had that."""
+        all_rates = self._all_rates[flow.is_bulk]
+        others = 1 - flow.rate / all_rates if all_rates else 0.0
+        if lost_s <= 0:
+            return
+        if others > TRACE:
+            # The job's own virtual time goes on with those of the others.
+            lost_s /= others
+            self._go_on(flow.is_bulk, lost_s)
+        job.tag += lost_s
 
     def _go_on(self, is_bulk: bool, slot_s: float) -> None:
         """Let the virtual times of all flows go on by what was charged."""
