@@ -34,6 +34,7 @@ from storage.errors import (
     PermanentError,
     ServiceUnavailable,
     TransientError,
+    before_request,
 )
 from storage.listing import CaseListing
 from storage.slots import court_of
@@ -145,10 +146,11 @@ class Portal:
         TransientError otherwise, CredentialsRefused or ServiceUnavailable if there is no token to
         ask with; errors of `sink` and `on_start` pass through.
         """
-        path = trusted_href(href, process_number)
-        if path is None:
-            raise PermanentError("UNTRUSTED_LINK", "The link is not one of this case's files.")
-        refuse_too_large(expected.listed_size_bytes or 0, self._document_max_bytes)
+        with before_request():
+            path = trusted_href(href, process_number)
+            if path is None:
+                raise PermanentError("UNTRUSTED_LINK", "The link is not one of this case's files.")
+            refuse_too_large(expected.listed_size_bytes or 0, self._document_max_bytes)
         # Without a size nothing would show that this is a late answer to an earlier request, so no
         # earlier request was made on its connection.
         answer = self._answer(

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from storage import courts, pauses, slots, sql
 from storage.database import Transaction
-from storage.errors import AttemptError, TooFast, TransientError
+from storage.errors import AttemptError, PermanentError, TooFast, TransientError
 from storage.retries import RetryPolicy
 
 # What is reported for 502, 503, 504, broken connections and time that ran out.
@@ -72,6 +72,9 @@ def failed(
         wait_s = None if is_own else pauses.pause(transaction, lease, error, policy.pauses)
         slots.free(transaction, lease)
         return Verdict(wait_s, failing_since=since or now)
+    if isinstance(error, PermanentError) and not error.is_requested:
+        slots.free(transaction, lease)
+        return Verdict()
     if error.reason != AWAY:
         return Verdict(wakes=good(transaction, lease))
     lingers = isinstance(error, TransientError) and not error.is_answered

@@ -19,6 +19,8 @@ Foreign errors are translated where they enter, once per library, with the cause
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -137,7 +139,19 @@ class AttemptError(AutosError):
 
 
 class PermanentError(AttemptError):
-    """Trying again would give the same answer."""
+    """Trying again would give the same answer. `is_requested`: the portal was requested at all."""
+
+    is_requested = True
+
+
+@contextmanager
+def before_request() -> Iterator[None]:
+    """Mark a PermanentError that is raised in the block: no request was made."""
+    try:
+        yield
+    except PermanentError as error:
+        error.is_requested = False
+        raise
 
 
 class TransientError(AttemptError):

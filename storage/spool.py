@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
-from storage.errors import PermanentError, ServiceUnavailable
+from storage.errors import PermanentError, ServiceUnavailable, before_request
 
 # In place of a spool: the file is only in the memory of a worker, and goes with it.
 NOWHERE = UUID(int=0)
@@ -158,7 +158,8 @@ class Spool:
                 no_room(),
                 closing(SpoolFile(lambda: self._open(path), self._reserve, stays)) as file,
             ):
-                file.reserve(size_bytes or UNKNOWN_SIZE_BYTES)
+                with before_request():
+                    file.reserve(size_bytes or UNKNOWN_SIZE_BYTES)
                 yield file
                 file.end()
         except BaseException:

@@ -49,6 +49,25 @@ def test_a_burst_of_failures_stops_all_requests_to_the_court_and_to_no_other(
     assert {c.job_id for c in ask_all(database, asking())} == {other}
 
 
+def test_what_is_refused_before_any_request_says_nothing_of_the_court(database: Database) -> None:
+    _gone(database)
+    scenes.execute(database, "UPDATE portal SET eased = 1, eased_to = 9, eased_fast_to = 4")
+    scenes.age_portal(database, 60)
+    probe = ask(database, asking())
+    assert isinstance(probe, Claim)
+    before = _row(database)
+    too_large = PermanentError("TOO_LARGE", "The document is larger than the spool.")
+    too_large.is_requested = False
+
+    outcome = refuse(database, probe, too_large)
+
+    assert (outcome.delay_s, outcome.wakes) == (None, 0)
+    assert _row(database) == before
+    with database.transaction() as transaction:
+        assert transaction.only("SELECT eased FROM portal")["eased"] == 1
+        assert transaction.all("SELECT FROM slots WHERE lease = %(lease)s", lease=probe.lease) == []
+
+
 def test_fewer_failures_are_no_burst(database: Database) -> None:
     guest.job(database, 20, court=COURT)
     for claim in ask_all(database, asking())[: PROBES.burst - 1]:

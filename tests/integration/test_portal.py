@@ -319,6 +319,8 @@ def test_a_file_listed_above_the_limit_is_not_asked(sandbox: SandboxPortal) -> N
     asked = len(sandbox.requests)
     error = _error(lambda: _fetch(client, number, listed))
     assert (type(error), error.reason) == (PermanentError, "TOO_LARGE")
+    assert isinstance(error, PermanentError)
+    assert not error.is_requested
     assert len(sandbox.requests) == asked
     # Not listed, but announced: nothing of it is taken.
     pieces: list[bytes] = []
@@ -328,6 +330,8 @@ def test_a_file_listed_above_the_limit_is_not_asked(sandbox: SandboxPortal) -> N
         )
     )
     assert (error.reason, pieces) == ("TOO_LARGE", [])
+    assert isinstance(error, PermanentError)
+    assert error.is_requested
     client.close()
 
 

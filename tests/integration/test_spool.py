@@ -174,6 +174,7 @@ def test_what_never_fits_is_too_large_and_not_waited_for(tmp_path: Path, told_by
         _make(spool, 5 * MIB, told_bytes=told_bytes)
 
     assert caught.value.reason == "TOO_LARGE"
+    assert caught.value.is_requested is (told_bytes == 1)
     assert _files(tmp_path) == []
 
 

@@ -1203,6 +1203,13 @@ _GUEST = (
         "tests/integration/test_large_documents.py",
     ),
     _mutant(
+        "the breaker, of a document that is refused before any request",
+        "storage/answers.py",
+        "if isinstance(error, PermanentError) and not error.is_requested:",
+        "if False:",
+        COURTS,
+    ),
+    _mutant(
         "the listed size that is checked by a retry",
         "storage/reruns.py",
         "            _is_small_enough(size_limits),\n",
