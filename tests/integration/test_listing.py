@@ -20,7 +20,7 @@ from dev.deadline import until
 from storage import jobs, listing_claims, reuse, tasks
 from storage.database import Database, Row
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
-from storage.listing import document_id
+from storage.listing import CaseListing, document_id
 from storage.listing_claims import ListingClaim
 from storage.listings import record
 from storage.listings.listing_import import VANISHED_IDS, ListingImport
@@ -713,3 +713,19 @@ def test_a_retry_asks_for_what_failed_and_for_nothing_else(office: Office) -> No
     office.work()
 
     assert office.files_asked(number) == [1, 2, 1]
+
+
+def test_a_case_with_any_seal_is_each_clients_own(database: Database) -> None:
+    number = scenes.process_number()
+    first, second = (_begun(database, number, client, 3_600) for client in CLIENTS[:2])
+    claim = scenes.listing_claim(database, first)
+    documents = (scenes.listed(0), scenes.listed(1, secrecy_level="SEGREDO_JUSTICA"))
+    case = CaseListing(0, documents)
+    record.record(database, claim, ListingImport.of(claim.client, number, case))
+
+    theirs = scenes.listing_claim(database, second)
+
+    assert theirs.listed_by is None
+    assert listing_claims.outlook(database, second) == listing_claims.Outlook(
+        is_over=False, is_served=False
+    )
