@@ -13,9 +13,9 @@ import structlog
 
 from actors.enqueue import Messages
 from storage import repairs, tasks, webhooks
-from storage.claims import SPOOL_DEAD_S
 from storage.database import Database
 from storage.errors import ServiceUnavailable
+from storage.portal.attempts import SPOOL_DEAD_S
 from storage.tasks import Asking
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()

@@ -17,13 +17,14 @@ from actors.keeper import Keeper
 from actors.outage import insist
 from actors.portal import Portal
 from actors.storing import Storer
-from storage import claims, repairs, webhooks
+from storage import repairs
 from storage.claims import Claim, Content, Held
 from storage.database import Database
 from storage.documents import record
 from storage.documents.record import FetchedFile
 from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
 from storage.outcomes import Outcome
+from storage.portal import attempts
 from storage.retries import RetryPolicy
 from storage.slots import LINGER_S
 from storage.spool import Spool
@@ -102,7 +103,7 @@ class Downloader:
         try:
             content, data = self._fetch(claim)
         except AttemptError as error:
-            failed = partial(claims.fail_attempt, self.database, claim, error, self.policy)
+            failed = partial(attempts.fail_attempt, self.database, claim, error, self.policy)
             outcome = self._insist(failed)
             span.fail(error.reason)
             if outcome.delay_s is not None:
@@ -113,7 +114,7 @@ class Downloader:
             log.warning("fetching postponed", part=error.part)
             span.fail(error.reason)
             self.signals.retried("download", error.reason)
-            self._insist(lambda: claims.give_back(self.database, claim, delay_s=OUTAGE_DELAY_S))
+            self._insist(lambda: attempts.give_back(self.database, claim, delay_s=OUTAGE_DELAY_S))
             self.messages.download_lanes(claim.job_id, 1, delay_s=OUTAGE_DELAY_S)
             return None
         except LeaseLost:
@@ -205,22 +206,20 @@ class Downloader:
             self.messages.download_lanes(job_id, min(wakes, self.per_court))
 
     def _lost(self, claim: Claim) -> Outcome:
-        outcome = self._insist(lambda: claims.give_back(self.database, claim, is_lost=True))
+        outcome = self._insist(lambda: attempts.give_back(self.database, claim, is_lost=True))
         self._discard(claim)
         return self._told(claim, outcome)
 
     def _told(self, claim: Claim, outcome: Outcome) -> Outcome:
         if outcome.job_has_ended:
-            log.info("job ended")
-            due = webhooks.due(self.database, claim.job_id)
-            self.messages.send_webhooks(claim.job_id, due)
+            self.messages.job_ended(claim.job_id, outcome.due_webhooks or ())
         return outcome
 
     def _stop(self, claim: Claim) -> Outcome:
         log.warning("claim taken back")
         # When it is this process that stops, the row is still ours to return at once; and when
         # PostgreSQL was away for longer than a lease.
-        self._insist(lambda: claims.stop(self.database, claim))
+        self._insist(lambda: attempts.stop(self.database, claim))
         self._discard(claim)
         # Its slots are free a moment later.
         return Outcome(None, job_has_ended=False, lingers=True)

@@ -91,6 +91,11 @@ class Messages:
         """Have webhooks of an ended job sent."""
         self._send([_message(WEBHOOK_QUEUE, "send_webhook", job_id, p) for p in positions], delay_s)
 
+    def job_ended(self, job_id: UUID, due_webhooks: Iterable[int]) -> None:
+        """Log the end of a job and have its due webhooks sent."""
+        log.info("job ended", job_id=str(job_id))
+        self.send_webhooks(job_id, due_webhooks)
+
     def again(self, queue: str, actor: str, ids: Sequence[str | int], *, delay_s: float) -> None:
         """Send a message once more that came at a bad time."""
         self._send([_message(queue, actor, *ids)], delay_s)

@@ -23,6 +23,7 @@ from storage.listings.listing_import import ListingImport
 from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.objects import Objects
 from storage.outcomes import Outcome
+from storage.portal import attempts
 from storage.retries import RetryPolicy, jittered
 from storage.telemetry.signals import UNSEEN, Signals
 from storage.telemetry.tracing import Span
@@ -87,7 +88,7 @@ class Lister:
     def _list_case(self, claim: ListingClaim, span: Span, *, is_late: bool) -> Outcome | None:
         try:
             if is_late:
-                listing_claims.give_back(self.database, claim)
+                attempts.give_back(self.database, claim)
                 return Outcome(None, job_has_ended=False, lingers=True)
             with (
                 self.watchdog.limit(LOOK_S + LISTING_LIMIT_S) as deadline,
@@ -123,9 +124,7 @@ class Lister:
             log.warning("listing postponed", part=error.part)
             span.fail(error.reason)
             self.signals.retried("list", error.reason)
-            self._insist(
-                lambda: listing_claims.give_back(self.database, claim, delay_s=OUTAGE_DELAY_S)
-            )
+            self._insist(lambda: attempts.give_back(self.database, claim, delay_s=OUTAGE_DELAY_S))
             self.messages.list_documents(claim.job_id, delay_s=OUTAGE_DELAY_S)
             return None
         log.info("case listed", to_fetch=listed.to_fetch)
@@ -166,7 +165,7 @@ class Lister:
     def _doubt(self, claim: ListingClaim, missing: int) -> Outcome:
         """Has the case listed once more: the portal sometimes lists incompletely."""
         delay_s = jittered(DOUBT_FACTOR * self.policy.base_s)
-        outcome = self._insist(lambda: listing_claims.doubt(self.database, claim, delay_s=delay_s))
+        outcome = self._insist(lambda: attempts.doubt(self.database, claim, delay_s=delay_s))
         log.warning(
             "listing lacks documents, asked for again",
             documents=missing,
@@ -176,14 +175,13 @@ class Lister:
 
     def _failed(self, claim: ListingClaim, error: AttemptError) -> Outcome:
         outcome = self._insist(
-            lambda: listing_claims.fail_attempt(self.database, claim, error, self.policy)
+            lambda: attempts.fail_attempt(self.database, claim, error, self.policy)
         )
         if outcome.delay_s is not None:
             self.signals.retried("list", error.reason)
         log.warning("listing failed", reason=error.reason, retry_in_s=outcome.delay_s)
         if outcome.job_has_ended:
-            log.info("job ended")
-            self._tell_end(claim.job_id)
+            self.messages.job_ended(claim.job_id, outcome.due_webhooks or ())
         return outcome
 
     def _tell_end(self, job_id: UUID) -> None:

@@ -19,7 +19,7 @@ import structlog
 from actors.enqueue import Messages
 from actors.keeper import Keeper
 from actors.outage import insist
-from storage import claims, logs, repairs, webhooks
+from storage import claims, logs, repairs
 from storage.claims import Spooled
 from storage.database import Database
 from storage.documents import record, uploads
@@ -27,6 +27,7 @@ from storage.documents.record import StoredFile, StoredRound
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
 from storage.objects import Objects, Upload, object_key
 from storage.outcomes import Outcome
+from storage.portal import attempts
 from storage.retries import jittered
 from storage.spool import Spool
 from storage.telemetry.signals import SIZE_BYTES, UNSEEN, Signals
@@ -210,7 +211,7 @@ class Storer:
     def _lost(self, file: Spooled) -> None:
         log.warning("file gone or altered; it is fetched again")
         self.signals.retried("upload", "CORRUPT")
-        outcome = claims.give_back(self.database, file, is_lost=True)
+        outcome = attempts.give_back(self.database, file, is_lost=True)
         self.spool.remove(file.lease)
         self._go_on(file, replace(outcome, wakes=1))
 
@@ -223,7 +224,7 @@ class Storer:
                 # Or else the portal would be asked for it again.
                 self.spool.keep(file.lease, data)
             except ServiceUnavailable:
-                self._insist(lambda: claims.give_back(self.database, file, delay_s=delay_s))
+                self._insist(lambda: attempts.give_back(self.database, file, delay_s=delay_s))
                 self.messages.download_lanes(file.job_id, 1, delay_s=delay_s)
                 return
         self._insist(
@@ -256,8 +257,7 @@ class Storer:
         last = {each.file.job_id: each for each in recorded}
         for job_id, due in done.ended.items():
             with _naming(last[job_id].named):
-                log.info("job ended")
-            self.messages.send_webhooks(job_id, due)
+                self.messages.job_ended(job_id, due)
         if done.begins and recorded:
             self.messages.wake_lanes(recorded[0].file.job_id)
 
@@ -298,7 +298,7 @@ class Storer:
         if put.data is not None:
             # The file is nowhere any more; its row may be ours after all.
             with suppress(LeaseLost):
-                claims.give_back(self.database, put.file)
+                attempts.give_back(self.database, put.file)
         # Cancelled while it was put, say. The object is the sweep's: whether it was there before,
         # for another job, is not known here.
         self.discard(put.file.lease)
@@ -314,8 +314,7 @@ class Storer:
 
     def _go_on(self, file: Spooled, outcome: Outcome) -> None:
         if outcome.job_has_ended:
-            log.info("job ended")
-            self.messages.send_webhooks(file.job_id, webhooks.due(self.database, file.job_id))
+            self.messages.job_ended(file.job_id, outcome.due_webhooks or ())
         if outcome.wakes:
             # A lane is free again, say. Who waited for it has gone on to other jobs.
             self.messages.wake_lanes(file.job_id)

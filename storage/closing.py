@@ -1,8 +1,9 @@
-"""Giving up what is left of a job at once: for CancelJob and for a job whose time is over."""
+"""Giving up a document, or all that is left of a job: CancelJob, a job whose time is over."""
 
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from peewee import fn
 
@@ -13,27 +14,34 @@ from storage.states import DocumentState, sources_of
 from storage.tallies import DOCUMENTS_ENDED
 
 # What a document loses when its claim ends without a stored object.
-_OF_A_CLAIM = (
-    "lease",
-    "lease_until",
-    "spool_id",
-    "sha256",
-    "size_bytes",
-    "content_type",
-    "extension",
+NO_CLAIM: dict[str, Any] = dict.fromkeys(
+    (
+        "lease",
+        "lease_until",
+        "slice",
+        "spool_id",
+        "sha256",
+        "size_bytes",
+        "content_type",
+        "extension",
+    )
 )
-UNCLAIMED = ", ".join(f"{column} = NULL" for column in _OF_A_CLAIM)
 
 
 def close_rest(
-    transaction: Transaction, job: Row, state: DocumentState, failure: Failure | None = None
+    transaction: Transaction,
+    job: Row,
+    state: DocumentState,
+    failure: Failure | None = None,
+    *,
+    document_id: UUID | None = None,
 ) -> Row:
     """Move every document that is not over to `state`. Return the job's row as it then is.
 
-    The caller holds the job's lock. Each document takes a revision of its own, in the order of the
-    case file.
+    Or only the document given. The caller holds the job's lock. Each document takes a revision of
+    its own, in the order of the case file.
     """
-    closed = transaction.execute(_close(job, state, failure))
+    closed = transaction.execute(_close(job, state, failure, document_id))
     if closed:
         transaction.count(DOCUMENTS_ENDED, state, failure.reason if failure else "", by=closed)
     counter = Job.failed_documents if state is DocumentState.FAILED else Job.cancelled_documents
@@ -53,18 +61,21 @@ def close_rest(
     return after
 
 
-def _close(job: Row, state: DocumentState, failure: Failure | None) -> Any:
+def _close(
+    job: Row, state: DocumentState, failure: Failure | None, document_id: UUID | None
+) -> Any:
     number = fn.row_number().over(order_by=[Document.position])
-    rest = (
-        Document.select(Document.document_id, number.alias("number"))
-        .where(Document.job_id == job["job_id"], Document.state.in_(sources_of(state)))
-        .alias("rest")
+    rest = Document.select(Document.document_id, number.alias("number")).where(
+        Document.job_id == job["job_id"], Document.state.in_(sources_of(state))
     )
+    if document_id:
+        rest = rest.where(Document.document_id == document_id)
+    rest = rest.alias("rest")
     changes = {
         "state": state,
         "revision": job["revision"] + rest.c.number,
         "not_before": None,
-        **dict.fromkeys(_OF_A_CLAIM),
+        **NO_CLAIM,
     }
     if failure:
         changes |= {

@@ -47,4 +47,5 @@ def _end(
         return None
     transaction.count(JOBS_ENDED, ended["state"])
     transaction.changed(job_id, ended["revision"])
-    return transaction.only("SELECT * FROM jobs WHERE job_id = %(job_id)s", job_id=job_id)
+    job = transaction.only("SELECT * FROM jobs WHERE job_id = %(job_id)s", job_id=job_id)
+    return {**job, "due_webhooks": ended["due_webhooks"]}

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from storage import answers, reuse, slots
-from storage.answers import Verdict
+from storage import reuse
 from storage.database import Database, Row, Transaction, in_list
 from storage.ending import end
-from storage.errors import AttemptError, Failure, LeaseLost, TooFast
-from storage.outcomes import Outcome
-from storage.retries import LOST_LEASES, RetryPolicy
+from storage.errors import Failure
+from storage.retries import LOST_LEASES
 from storage.states import JobState, sources_of
 from storage.tallies import LEASES_LOST
 from storage.turns import IS_ASKED_FOR_ANOTHER
@@ -195,118 +193,3 @@ def give_up(transaction: Transaction, job: Row) -> bool:
 def _now(transaction: Transaction) -> datetime:
     now: datetime = transaction.only("SELECT clock_timestamp() AS now")["now"]
     return now
-
-
-def _held(transaction: Transaction, claim: ListingClaim) -> Row:
-    row = transaction.one(
-        "SELECT * FROM jobs WHERE job_id = %(job_id)s AND listing_lease = %(lease)s FOR UPDATE",
-        job_id=claim.job_id,
-        lease=claim.lease,
-    )
-    if row is None:
-        raise LeaseLost("The claim on this listing is no longer ours.")
-    return row
-
-
-def fail_attempt(
-    database: Database, claim: ListingClaim, error: AttemptError, policy: RetryPolicy
-) -> Outcome:
-    """Records a failed attempt; the job may have been given up with it.
-
-    "Too fast" and a court that is away burn no attempt. Raises LeaseLost.
-    """
-    with database.transaction() as transaction:
-        job = _held(transaction, claim)
-        verdict = answers.failed(
-            transaction,
-            claim.lease,
-            job["court"],
-            error,
-            policy,
-            since=job["listing_failing_since"],
-            refusals=job["listing_pause_count"],
-        )
-        is_refused = isinstance(error, TooFast)
-        failing_since = verdict.failing_since
-        if verdict.wait_s is not None and not _is_alone(transaction, job, verdict):
-            _postpone(transaction, claim, 0, failing_since=failing_since, is_refused=is_refused)
-            return Outcome(verdict.wait_s, job_has_ended=False, lingers=verdict.lingers)
-        made = job["listing_attempt_count"] + 1
-        delay_s = policy.delay_s(error, attempts_made=made)
-        if delay_s is None:
-            end(transaction, claim.job_id, JobState.FAILED, error.as_failure())
-            return Outcome(None, True, verdict.wakes, verdict.lingers)
-        _postpone(
-            transaction,
-            claim,
-            delay_s,
-            attempts=made,
-            failing_since=failing_since,
-            is_refused=is_refused,
-        )
-        return Outcome(delay_s, False, verdict.wakes, verdict.lingers)
-
-
-def _is_alone(transaction: Transaction, job: Row, verdict: Verdict) -> bool:
-    """Whether a court counts as away for long because of this one listing, and of nothing else."""
-    if not verdict.is_long:
-        return False
-    others = transaction.only(
-        "SELECT EXISTS (SELECT FROM turns WHERE court = %(court)s AND job_id <> %(job_id)s) AS any",
-        court=job["court"],
-        job_id=job["job_id"],
-    )
-    return not others["any"]
-
-
-def give_back(database: Database, claim: ListingClaim, *, delay_s: float = 0) -> None:
-    """Returns the listing with no attempt burnt, ready after `delay_s` seconds."""
-    with database.transaction() as transaction:
-        job = _held(transaction, claim)
-        slots.free(transaction, claim.lease)
-        _postpone(transaction, claim, delay_s, failing_since=job["listing_failing_since"])
-
-
-def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome:
-    """Returns the listing to be asked for once more after `delay_s` seconds, no attempt burnt."""
-    with database.transaction() as transaction:
-        _held(transaction, claim)
-        transaction.run(
-            "UPDATE jobs SET listing_doubt_time = clock_timestamp() WHERE job_id = %(job_id)s",
-            job_id=claim.job_id,
-        )
-        _postpone(transaction, claim, delay_s)
-        wakes = _answered(transaction, claim)
-        return Outcome(delay_s, job_has_ended=False, wakes=wakes)
-
-
-def _answered(transaction: Transaction, claim: ListingClaim) -> int:
-    """Frees the slots; how many requests more may begin. Another's listing shows no court alive."""
-    if claim.listed_by is None:
-        return answers.good(transaction, claim.lease)
-    slots.free(transaction, claim.lease)
-    return 0
-
-
-def _postpone(
-    transaction: Transaction,
-    claim: ListingClaim,
-    delay_s: float,
-    *,
-    attempts: int | None = None,
-    failing_since: datetime | None = None,
-    is_refused: bool = False,
-) -> None:
-    transaction.run(
-        "UPDATE jobs SET listing_lease = NULL, listing_lease_until = NULL,"
-        " listing_attempt_count = coalesce(%(attempts)s, listing_attempt_count),"
-        " listing_failing_since = %(failing_since)s, listing_pause_count ="
-        " CASE WHEN %(is_refused)s THEN listing_pause_count + 1 ELSE 0 END,"
-        " listing_not_before = clock_timestamp() + %(delay_s)s * interval '1 second'"
-        " WHERE job_id = %(job_id)s",
-        job_id=claim.job_id,
-        attempts=attempts,
-        failing_since=failing_since,
-        is_refused=is_refused,
-        delay_s=delay_s,
-    )

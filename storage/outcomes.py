@@ -13,7 +13,7 @@ class Outcome:
     `delay_s`: seconds until it may be made again, None when it is over. `wakes`: how many requests
     more than before may begin now, beside the next of whoever made this one. `lingers`: the slots
     of this one are free only a moment later. `due_webhooks`: those of the job that has ended, by
-    their positions, if that is known already.
+    their positions.
     """
 
     delay_s: float | None

@@ -12,8 +12,8 @@ from uuid import UUID
 
 from peewee import fn
 
-from storage import claims, turns
-from storage.claims import ABANDONED, SPOOL_DEAD_S, Held
+from storage import turns
+from storage.claims import Held
 from storage.closing import close_rest
 from storage.database import Database, Row, in_list
 from storage.ending import end, end_if_over
@@ -21,8 +21,10 @@ from storage.errors import Failure, LeaseLost
 from storage.models import Document, Job, SpoolState
 from storage.models.base import is_any, time_after
 from storage.models.job import RUNNING as _RUNNING
+from storage.portal import attempts
+from storage.portal.attempts import SPOOL_DEAD_S, is_abandoned
 from storage.spool import NOWHERE
-from storage.states import JOB_RUNNING, DocumentState, JobState, WebhookState
+from storage.states import IN_LANE, JOB_RUNNING, DocumentState, JobState, WebhookState
 
 RUNNING = in_list(sorted(JOB_RUNNING))
 # The first second look comes after this long, every further one after twice as long as before.
@@ -139,19 +141,23 @@ def _stalled(row: Row) -> Stalled:
 
 def reclaim(database: Database) -> list[UUID]:
     """Takes back what was claimed by workers and spools that are gone; the jobs concerned."""
-    abandoned = " UNION ALL ".join(
-        f"(SELECT job_id, document_id, lease, state FROM documents WHERE {which} LIMIT {BATCH})"
-        for which in ABANDONED.values()
-    )
-    with database.transaction() as transaction:
-        rows = transaction.all(abandoned)
+    rows: list[Row] = []
+    for state in sorted(IN_LANE):
+        query = (
+            Document.select(Document.job_id, Document.document_id, Document.lease, Document.state)
+            .where(is_abandoned(state))
+            .limit(BATCH)
+            .dicts()
+        )
+        with database.single() as transaction:
+            rows += transaction.fetch(query)
     return sorted({row["job_id"] for row in rows if _take_back(database, row)})
 
 
 def _take_back(database: Database, row: Row) -> bool:
     held = Held(row["job_id"], row["document_id"], row["lease"])
     try:
-        claims.expire(database, held, DocumentState(row["state"]))
+        attempts.expire(database, held, DocumentState(row["state"]))
     except LeaseLost:
         # It moved on between the two looks: alive after all.
         return False

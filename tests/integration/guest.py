@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
-from storage import claims, tasks
+from storage import tasks
 from storage.claims import Claim
 from storage.courts import ProbePolicy
 from storage.database import Database
@@ -14,6 +14,7 @@ from storage.errors import AttemptError
 from storage.listings import record
 from storage.outcomes import Outcome
 from storage.pauses import PausePolicy
+from storage.portal import attempts
 from storage.retries import RetryPolicy
 from storage.slots import Limits
 from storage.tasks import Asking, Task
@@ -79,4 +80,4 @@ def answer(database: Database, claim: Claim) -> int:
 
 def refuse(database: Database, claim: Claim, error: AttemptError) -> Outcome:
     """An answer that is an error."""
-    return claims.fail_attempt(database, claim, error, POLICY)
+    return attempts.fail_attempt(database, claim, error, POLICY)

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import claims, ending, jobs, repairs, watching
+from storage import ending, jobs, repairs, watching
 from storage.claims import Claim, Content, Spooled
 from storage.database import Database, Row
 from storage.documents.leases import renew_leases
@@ -26,6 +26,7 @@ from storage.errors import (
     TransientError,
 )
 from storage.listing import CaseListing
+from storage.portal import attempts
 from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import DocumentState, JobState
 from tests.integration import scenes
@@ -120,7 +121,7 @@ def test_documents_are_claimed_in_the_order_of_the_case_file(database: Database)
 
 def test_a_document_that_is_not_ready_is_passed_over(database: Database) -> None:
     job_id = scenes.listed_job(database, 3)
-    claims.give_back(database, scenes.claimed(database, job_id), delay_s=60)
+    attempts.give_back(database, scenes.claimed(database, job_id), delay_s=60)
 
     assert scenes.claimed(database, job_id).name == "Documento 1"
 
@@ -130,7 +131,7 @@ def test_a_document_that_is_not_ready_is_passed_over(database: Database) -> None
 
 def test_a_job_with_only_waiting_documents_has_nothing_to_claim(database: Database) -> None:
     job_id = scenes.listed_job(database, 1)
-    claims.give_back(database, scenes.claimed(database, job_id), delay_s=60)
+    attempts.give_back(database, scenes.claimed(database, job_id), delay_s=60)
 
     assert scenes.claim(database, job_id) is None
 
@@ -155,12 +156,12 @@ def _use(database: Database, held: Claim, file: Spooled) -> dict[str, Callable[[
     return {
         "spooled": lambda: scenes.spooled(database, held, PDF),
         "stored": lambda: scenes.stored(database, file),
-        "give_back": lambda: claims.give_back(database, held, delay_s=9),
-        "give_back lost": lambda: claims.give_back(database, held, is_lost=True),
-        "fail_attempt": lambda: claims.fail_attempt(database, held, BUSY, POLICY),
-        "fail_attempt for good": lambda: claims.fail_attempt(database, held, GONE, POLICY),
-        "expire downloading": lambda: claims.expire(database, held, DocumentState.DOWNLOADING),
-        "expire downloaded": lambda: claims.expire(database, held, DocumentState.DOWNLOADED),
+        "give_back": lambda: attempts.give_back(database, held, delay_s=9),
+        "give_back lost": lambda: attempts.give_back(database, held, is_lost=True),
+        "fail_attempt": lambda: attempts.fail_attempt(database, held, BUSY, POLICY),
+        "fail_attempt for good": lambda: attempts.fail_attempt(database, held, GONE, POLICY),
+        "expire downloading": lambda: attempts.expire(database, held, DocumentState.DOWNLOADING),
+        "expire downloaded": lambda: attempts.expire(database, held, DocumentState.DOWNLOADED),
     }
 
 
@@ -180,26 +181,26 @@ def _spooled(database: Database, held: Claim) -> Spooled:
 
 
 def _to_pending(database: Database, held: Claim) -> None:
-    claims.give_back(database, held, delay_s=60)
+    attempts.give_back(database, held, delay_s=60)
 
 
 def _to_another(database: Database, held: Claim) -> None:
-    claims.give_back(database, held)
+    attempts.give_back(database, held)
     assert scenes.claimed(database, held.job_id).document_id == held.document_id
 
 
 def _to_anothers_spool(database: Database, held: Claim) -> None:
-    claims.give_back(database, held)
+    attempts.give_back(database, held)
     scenes.spooled(database, scenes.claimed(database, held.job_id), PDF)
 
 
 def _to_the_bucket(database: Database, held: Claim) -> None:
-    claims.give_back(database, held)
+    attempts.give_back(database, held)
     scenes.store_next(database, held.job_id)
 
 
 def _to_failure(database: Database, held: Claim) -> None:
-    claims.fail_attempt(database, held, GONE, POLICY)
+    attempts.fail_attempt(database, held, GONE, POLICY)
 
 
 def _to_cancelled(database: Database, held: Claim) -> None:
@@ -400,7 +401,7 @@ def test_a_transient_failure_is_tried_again_up_to_the_policy(database: Database)
     job_id = scenes.listed_job(database, 1)
 
     outcomes = [
-        claims.fail_attempt(database, scenes.claimed(database, job_id), BUSY, POLICY)
+        attempts.fail_attempt(database, scenes.claimed(database, job_id), BUSY, POLICY)
         for _ in range(POLICY.attempts)
     ]
 
@@ -419,7 +420,7 @@ def test_between_attempts_the_document_waits_with_its_last_error(database: Datab
     job_id = scenes.listed_job(database, 1)
     slow = RetryPolicy(attempts=5, attempts_few=3, base_s=50)
 
-    outcome = claims.fail_attempt(database, scenes.claimed(database, job_id), BUSY, slow)
+    outcome = attempts.fail_attempt(database, scenes.claimed(database, job_id), BUSY, slow)
 
     assert outcome.delay_s is not None
     assert 40 <= outcome.delay_s <= 60
@@ -433,7 +434,7 @@ def test_between_attempts_the_document_waits_with_its_last_error(database: Datab
 def test_a_permanent_failure_fails_at_once_and_alone(database: Database) -> None:
     job_id = scenes.listed_job(database, 2)
 
-    outcome = claims.fail_attempt(database, scenes.claimed(database, job_id), GONE, POLICY)
+    outcome = attempts.fail_attempt(database, scenes.claimed(database, job_id), GONE, POLICY)
 
     assert (outcome.delay_s, outcome.job_has_ended) == (None, False)
     assert _states(database, job_id) == ["FAILED", "PENDING"]
@@ -457,7 +458,7 @@ def test_a_link_that_fails_for_good_gives_way_to_its_twin(
         if claim is None:
             break
         tried.append(claim.href)
-        claims.fail_attempt(database, claim, error, POLICY)
+        attempts.fail_attempt(database, claim, error, POLICY)
 
     each = 1 if error is GONE else POLICY.attempts_few
     assert tried == ["/one"] * each + ["/two"] * each
@@ -468,7 +469,7 @@ def test_a_link_that_fails_for_good_gives_way_to_its_twin(
 def test_a_twin_that_works_makes_the_document_available(database: Database) -> None:
     case = CaseListing(0, (scenes.listed(0, hrefs=("/one", "/two")),))
     job_id = scenes.listed_job(database, case)
-    claims.fail_attempt(database, scenes.claimed(database, job_id), GONE, POLICY)
+    attempts.fail_attempt(database, scenes.claimed(database, job_id), GONE, POLICY)
 
     scenes.store_next(database, job_id)
 
@@ -482,7 +483,9 @@ def test_too_fast_burns_no_attempt_however_often(database: Database) -> None:
     too_fast = TooFast("slow down", retry_after_s=7)
 
     for _ in range(3 * POLICY.attempts):
-        outcome = claims.fail_attempt(database, scenes.claimed(database, job_id), too_fast, POLICY)
+        outcome = attempts.fail_attempt(
+            database, scenes.claimed(database, job_id), too_fast, POLICY
+        )
         assert outcome.delay_s is not None
         assert 7 <= outcome.delay_s <= 8.4
         scenes.age(database, job_id, 10)
@@ -495,7 +498,7 @@ def test_giving_back_burns_no_attempt(database: Database) -> None:
     job_id = scenes.listed_job(database, 1)
 
     for _ in range(3 * LOST_LEASES):
-        claims.give_back(database, scenes.claimed(database, job_id))
+        attempts.give_back(database, scenes.claimed(database, job_id))
 
     (row,) = scenes.documents(database, job_id)
     assert (row["state"], row["attempt_count"], row["lost_lease_count"]) == ("PENDING", 0, 0)
@@ -507,7 +510,7 @@ def test_the_fifth_lost_lease_fails_the_document(database: Database) -> None:
     for _ in range(LOST_LEASES):
         assert scenes.job(database, job_id)["state"] == "PROCESSING"
         held = scenes.claimed(database, job_id, lease_s=-1)
-        outcome = claims.expire(database, held, DocumentState.DOWNLOADING)
+        outcome = attempts.expire(database, held, DocumentState.DOWNLOADING)
 
     assert (outcome.delay_s, outcome.job_has_ended) == (None, True)
     (row,) = scenes.documents(database, job_id)
@@ -520,7 +523,7 @@ def test_a_lease_that_still_holds_is_not_expired(database: Database) -> None:
     held = scenes.claimed(database, job_id)
 
     with pytest.raises(LeaseLost):
-        claims.expire(database, held, DocumentState.DOWNLOADING)
+        attempts.expire(database, held, DocumentState.DOWNLOADING)
 
     assert _states(database, job_id) == ["DOWNLOADING"]
 
@@ -534,7 +537,7 @@ def test_a_file_handed_over_at_the_last_moment_is_not_fetched_again(database: Da
     # When the clock comes to take it back
     for state in (DocumentState.DOWNLOADING, DocumentState.DOWNLOADED):
         with pytest.raises(LeaseLost):
-            claims.expire(database, held, state)
+            attempts.expire(database, held, state)
 
     # Then the file stays where it is
     assert _states(database, job_id) == ["DOWNLOADED"]
@@ -543,9 +546,9 @@ def test_a_file_handed_over_at_the_last_moment_is_not_fetched_again(database: Da
 def test_attempts_and_pauses_are_counted_apart(database: Database) -> None:
     job_id = scenes.listed_job(database, 1)
     too_fast = TooFast("slow down", retry_after_s=0)
-    claims.fail_attempt(database, scenes.claimed(database, job_id), BUSY, POLICY)
-    claims.fail_attempt(database, scenes.claimed(database, job_id), too_fast, POLICY)
-    claims.give_back(database, scenes.claimed(database, job_id), is_lost=True)
+    attempts.fail_attempt(database, scenes.claimed(database, job_id), BUSY, POLICY)
+    attempts.fail_attempt(database, scenes.claimed(database, job_id), too_fast, POLICY)
+    attempts.give_back(database, scenes.claimed(database, job_id), is_lost=True)
     scenes.store_next(database, job_id)
 
     (row,) = scenes.documents(database, job_id)
@@ -580,9 +583,9 @@ def test_every_change_takes_a_revision_of_its_own(database: Database) -> None:
         while claim := scenes.claim(database, job_id):
             match (index + _position(database, claim)) % 4:
                 case 0:
-                    claims.fail_attempt(database, claim, BUSY, POLICY)
+                    attempts.fail_attempt(database, claim, BUSY, POLICY)
                 case 1:
-                    claims.fail_attempt(database, claim, GONE, POLICY)
+                    attempts.fail_attempt(database, claim, GONE, POLICY)
                 case _:
                     file = scenes.upload(database, claim)
                     scenes.stored(database, file)
@@ -609,7 +612,7 @@ def test_what_changed_is_told_in_the_order_of_revisions(database: Database) -> N
     job_id = scenes.listed_job(database, 4)
     before = scenes.job(database, job_id)["revision"]
     first, second = scenes.claimed(database, job_id), scenes.claimed(database, job_id)
-    claims.give_back(database, first)
+    attempts.give_back(database, first)
 
     now = scenes.job(database, job_id)["revision"]
     changed = watching.look(database, {job_id: before})[job_id].documents
@@ -648,7 +651,7 @@ def test_changes_are_announced_after_the_commit_and_only_then(database_url: str)
     job_id = scenes.listed_job(database, 1)
     held = scenes.claimed(database, job_id)
     assert told[-1] == (job_id, _committed(job_id))
-    claims.give_back(database, held)
+    attempts.give_back(database, held)
     count = len(told)
     with pytest.raises(LeaseLost):
         scenes.spooled(database, held, PDF)
@@ -693,7 +696,7 @@ def test_a_last_success_and_a_last_failure_end_the_job_once(database: Database) 
         outcomes = together(
             [
                 partial(scenes.stored, database, file),
-                partial(claims.fail_attempt, database, held, GONE, POLICY),
+                partial(attempts.fail_attempt, database, held, GONE, POLICY),
             ]
         )
 
@@ -709,7 +712,7 @@ def test_the_end_freezes_an_event_and_makes_every_webhook_due(database: Database
     scenes.start(database, scenes.request(wanted.process_number, webhook_url=f"{HOOK}/2"))
     scenes.store_next(database, job_id)
     assert scenes.events(database, job_id) == []
-    claims.fail_attempt(database, scenes.claimed(database, job_id), GONE, POLICY)
+    attempts.fail_attempt(database, scenes.claimed(database, job_id), GONE, POLICY)
 
     job = scenes.job(database, job_id)
     (event,) = scenes.events(database, job_id)
@@ -743,7 +746,7 @@ def test_cancel_takes_back_what_is_claimed(database: Database) -> None:
     # Given a document in every state that is not over, and two that are
     job_id = scenes.listed_job(database, 6, scenes.request(webhook_url=HOOK))
     scenes.store_next(database, job_id)
-    claims.fail_attempt(database, scenes.claimed(database, job_id), GONE, POLICY)
+    attempts.fail_attempt(database, scenes.claimed(database, job_id), GONE, POLICY)
     uploading = scenes.upload(database, scenes.claimed(database, job_id))
     in_spool = scenes.claimed(database, job_id)
     scenes.spooled(database, in_spool, PDF)
@@ -833,7 +836,7 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
 
     def fail(job_id: UUID) -> None:
         if claim := scenes.claim(database, job_id, spool_id=spool_id):
-            claims.fail_attempt(database, claim, BUSY, POLICY)
+            attempts.fail_attempt(database, claim, BUSY, POLICY)
 
     def vanish(job_id: UUID) -> None:
         scenes.claim(database, job_id, spool_id=spool_id, lease_s=0)

@@ -8,10 +8,11 @@ from uuid import UUID, uuid4
 import peewee
 import pytest
 
-from storage import jobs, listing_claims
+from storage import jobs
 from storage.database import Database
 from storage.errors import PermanentError
 from storage.listing import CaseListing
+from storage.portal import attempts
 from tests.integration import scenes
 from tests.integration.conftest import Databases
 
@@ -121,7 +122,7 @@ def test_an_ended_job_is_not_being_listed(database: Database) -> None:
     view, _ = scenes.start(database)
     claim = scenes.listing_claim(database, view.job.job_id)
     no_case = PermanentError("NOT_FOUND", "no such case")
-    listing_claims.fail_attempt(database, claim, no_case, scenes.POLICY)
+    attempts.fail_attempt(database, claim, no_case, scenes.POLICY)
 
     lease = f"listing_lease = gen_random_uuid(), listing_lease_until = {NOW}"
     _refused(database, f"UPDATE jobs SET {lease} WHERE job_id = %(id)s", view.job.job_id)

@@ -6,11 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from storage import listing_claims, tasks
+from storage import tasks
 from storage.claims import Claim
 from storage.database import Database, Row
 from storage.errors import PermanentError, TransientError
 from storage.listing_claims import ListingClaim
+from storage.portal import attempts
 from storage.tasks import Probe
 from tests.integration import guest, scenes
 from tests.integration.guest import POLICY, PROBES, answer, ask, ask_all, asking, refuse
@@ -294,7 +295,7 @@ def _fail_listing(database: Database, times: int, *, every_s: float = 61) -> Non
     for _ in range(times):
         claim = ask(database, asking())
         assert isinstance(claim, ListingClaim)
-        listing_claims.fail_attempt(database, claim, AWAY, POLICY)
+        attempts.fail_attempt(database, claim, AWAY, POLICY)
         scenes.age_portal(database, every_s)
 
 

@@ -15,7 +15,7 @@ import peewee
 import pytest
 
 from dev.deadline import until
-from storage import claims, documents, jobs, listing_claims, reuse, sql, tasks
+from storage import documents, jobs, reuse, sql, tasks
 from storage.claims import Content, Spooled
 from storage.database import Database
 from storage.documents import DocumentFilter
@@ -34,6 +34,7 @@ from storage.listing import CaseListing
 from storage.listings import record
 from storage.listings.listing_import import ImportRows, ListingImport
 from storage.objects import Objects, ObjectStore, Upload, object_key
+from storage.portal import attempts
 from storage.priorities import Priority
 from storage.records import JobView
 from storage.retries import LOST_LEASES
@@ -325,8 +326,8 @@ def test_a_second_listing_of_the_same_claim_changes_nothing(database: Database) 
     # Said again after a COMMIT whose answer was lost, it is no error.
     assert record.record(database, claim, docket).to_fetch == 3
     for stale in (
-        partial(listing_claims.fail_attempt, database, claim, UNKNOWN, POLICY),
-        partial(listing_claims.give_back, database, claim),
+        partial(attempts.fail_attempt, database, claim, UNKNOWN, POLICY),
+        partial(attempts.give_back, database, claim),
     ):
         with pytest.raises(LeaseLost):
             stale()
@@ -362,7 +363,7 @@ def test_an_unknown_case_fails_the_job(database: Database) -> None:
     view, _ = scenes.start(database, scenes.request(webhook_url=HOOK))
     claim = scenes.listing_claim(database, view.job.job_id)
 
-    assert listing_claims.fail_attempt(database, claim, UNKNOWN, POLICY).job_has_ended
+    assert attempts.fail_attempt(database, claim, UNKNOWN, POLICY).job_has_ended
 
     job = scenes.job(database, view.job.job_id)
     assert (job["state"], job["error_reason"]) == ("FAILED", "NOT_FOUND")
@@ -375,7 +376,7 @@ def test_a_listing_is_tried_up_to_the_policy_and_no_more(database: Database) -> 
     view, _ = scenes.start(database)
 
     delays = [
-        listing_claims.fail_attempt(
+        attempts.fail_attempt(
             database, scenes.listing_claim(database, view.job.job_id), BUSY, POLICY
         ).delay_s
         for _ in range(POLICY.attempts)
@@ -391,12 +392,12 @@ def test_too_fast_and_giving_back_burn_no_attempt_of_a_listing(database: Databas
 
     for _ in range(2 * POLICY.attempts):
         claim = scenes.listing_claim(database, view.job.job_id)
-        delay_s = listing_claims.fail_attempt(database, claim, too_fast, POLICY).delay_s
+        delay_s = attempts.fail_attempt(database, claim, too_fast, POLICY).delay_s
         assert delay_s is not None
         assert 6 <= delay_s <= 7.7
         assert tasks.next_task(database, ASKING) is None, "the portal is asked in its pause"
         scenes.age_portal(database, 9)
-        listing_claims.give_back(database, scenes.listing_claim(database, view.job.job_id))
+        attempts.give_back(database, scenes.listing_claim(database, view.job.job_id))
 
     job = scenes.job(database, view.job.job_id)
     assert (job["state"], job["listing_attempt_count"], job["listing_lost_count"]) == (
@@ -570,7 +571,7 @@ def test_a_document_whose_object_is_gone_is_fetched_again(
 def test_what_failed_or_was_cancelled_is_tried_again(database: Database, objects: Objects) -> None:
     wanted = scenes.request()
     job_id = scenes.listed_job(database, 2, wanted)
-    claims.fail_attempt(database, scenes.claimed(database, job_id), UNKNOWN, POLICY)
+    attempts.fail_attempt(database, scenes.claimed(database, job_id), UNKNOWN, POLICY)
     jobs.cancel(database, CLIENT, job_id)
 
     view, _ = _relisted(database, objects, wanted.process_number, scenes.listing(2))

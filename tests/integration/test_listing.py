@@ -25,6 +25,7 @@ from storage.listing_claims import ListingClaim
 from storage.listings import record
 from storage.listings.listing_import import VANISHED_IDS, ListingImport
 from storage.objects import Objects, ObjectStore
+from storage.portal import attempts
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.office import Office, opened
@@ -290,21 +291,21 @@ def test_of_equally_new_listings_the_clients_own_is_taken(database: Database) ->
     "over",
     [
         pytest.param(
-            lambda database, claim: listing_claims.fail_attempt(database, claim, BUSY, POLICY),
+            lambda database, claim: attempts.fail_attempt(database, claim, BUSY, POLICY),
             id="an attempt failed",
         ),
         pytest.param(
-            lambda database, claim: listing_claims.fail_attempt(
+            lambda database, claim: attempts.fail_attempt(
                 database, claim, PermanentError("NOT_FOUND", "Unknown."), POLICY
             ),
             id="it failed for good",
         ),
         pytest.param(
-            lambda database, claim: listing_claims.give_back(database, claim, delay_s=60),
+            lambda database, claim: attempts.give_back(database, claim, delay_s=60),
             id="it was given back",
         ),
         pytest.param(
-            lambda database, claim: listing_claims.doubt(database, claim, delay_s=60),
+            lambda database, claim: attempts.doubt(database, claim, delay_s=60),
             id="it is in doubt",
         ),
         pytest.param(
@@ -322,7 +323,7 @@ def test_when_the_first_one_has_no_answer_the_next_asks(
     number = scenes.process_number()
     first, second, third = (_begun(database, number, client) for client in CLIENTS[:3])
     pausing = _begun(database, number, CLIENTS[3])
-    listing_claims.give_back(database, scenes.listing_claim(database, pausing), delay_s=60)
+    attempts.give_back(database, scenes.listing_claim(database, pausing), delay_s=60)
     claim = scenes.listing_claim(database, first)
     assert _claim(database, second) is None
 
@@ -377,7 +378,7 @@ def test_a_retry_is_not_served_by_what_was_answered_before_it(
 ) -> None:
     number = scenes.process_number()
     failed = _begun(database, number)
-    listing_claims.fail_attempt(
+    attempts.fail_attempt(
         database, scenes.listing_claim(database, failed), PermanentError("R", "m"), POLICY
     )
     _listed(database, number, 3, CLIENTS[1])
@@ -521,10 +522,10 @@ def test_a_retry_of_a_listing_that_failed_says_what_vanished(office: Office) -> 
     office.run(VANISHING)
     failed = office.begin(VANISHING)
     claim = scenes.listing_claim(database, failed)
-    listing_claims.doubt(database, claim, delay_s=0)
+    attempts.doubt(database, claim, delay_s=0)
     claim = scenes.listing_claim(database, failed)
     assert claim.is_doubted
-    listing_claims.fail_attempt(database, claim, PermanentError("R", "m"), POLICY)
+    attempts.fail_attempt(database, claim, PermanentError("R", "m"), POLICY)
     scenes.rerun(database, office.lister.objects, failed)
 
     office.messages.list_documents(failed)

@@ -10,13 +10,14 @@ from uuid import UUID, uuid4
 
 from dev.deadline import until
 from server.metrics import LOOK_S, Metrics
-from storage import claims, gauges, installation, jobs, logins, repairs
+from storage import gauges, installation, jobs, logins, repairs
 from storage.database import Database
 from storage.errors import PermanentError, TooFast
 from storage.gauges import Gauges
 from storage.latencies import record_times
 from storage.logins import Login
 from storage.objects import Objects
+from storage.portal import attempts
 from storage.slots import Limits
 from tests.integration import guest, scenes
 from tests.integration.guest import LIMITS
@@ -178,7 +179,7 @@ def test_the_oldest_is_the_one_that_waits_longest_since_its_run_began(
     assert 50_000 <= _read(database).oldest_s < 90_000
 
     # A run of its own begins with RetryJob.
-    claims.fail_attempt(database, held, PermanentError("NO_ACCESS", "No."), scenes.POLICY)
+    attempts.fail_attempt(database, held, PermanentError("NO_ACCESS", "No."), scenes.POLICY)
     scenes.rerun(database, objects, older)
     jobs.cancel(database, CLIENT, old)
     assert _read(database).oldest_s < 50_000

@@ -10,11 +10,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import jobs, listing_claims, turns
+from storage import jobs, turns
 from storage.database import Database, Row
 from storage.errors import PermanentError
 from storage.listing import CaseListing
 from storage.objects import Objects
+from storage.portal import attempts
 from storage.priorities import Priority
 from storage.queue_view import LOOK_S, NOWHERE, Place, QueueView
 from storage.slots import Limits
@@ -431,7 +432,7 @@ def test_the_frozen_end_and_the_next_run_of_a_job_keep_its_priority(
     wanted = scenes.request(priority=Priority.HIGH, webhook_url=scenes.HOOK)
     view, _ = scenes.start(database, wanted)
     job_id = view.job.job_id
-    listing_claims.fail_attempt(database, scenes.listing_claim(database, job_id), UNKNOWN, POLICY)
+    attempts.fail_attempt(database, scenes.listing_claim(database, job_id), UNKNOWN, POLICY)
 
     again, _ = scenes.rerun(database, objects, job_id)
 

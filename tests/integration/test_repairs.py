@@ -19,12 +19,13 @@ import redis
 from actors.clock import Clock
 from actors.enqueue import DOWNLOAD_QUEUE, LIST_QUEUE, WEBHOOK_QUEUE, Messages, make_broker
 from actors.enqueue import upload_queue as upload_queue_of
-from storage import claims, jobs, listing_claims, repairs, webhooks
+from storage import jobs, repairs, webhooks
 from storage.claims import Claim
 from storage.database import Database
 from storage.documents.leases import renew_leases
 from storage.documents.uploads import postpone_upload
 from storage.errors import ServiceUnavailable
+from storage.portal import attempts
 from storage.repairs import BATCH, NUDGE_CAP_S
 from storage.retries import LOST_LEASES
 from tests.integration import scenes
@@ -130,7 +131,7 @@ def test_a_listing_whose_lease_ran_out_is_asked_for_again(bench: Bench) -> None:
 def test_a_listing_is_not_asked_for_before_its_next_attempt_is_due(bench: Bench) -> None:
     view, _ = scenes.start(bench.database)
     claim = scenes.listing_claim(bench.database, view.job.job_id)
-    listing_claims.give_back(bench.database, claim, delay_s=LONG_S)
+    attempts.give_back(bench.database, claim, delay_s=LONG_S)
     scenes.age(bench.database, view.job.job_id, QUIET_S)
     assert bench.tick() == []
 
@@ -168,7 +169,7 @@ def test_a_job_whose_documents_all_wait_is_left_alone_until_they_are_due(bench: 
     job_id = scenes.listed_job(bench.database, 2)
     for _ in range(2):
         claim = scenes.claimed(bench.database, job_id)
-        claims.give_back(bench.database, claim, delay_s=LONG_S)
+        attempts.give_back(bench.database, claim, delay_s=LONG_S)
     scenes.age(bench.database, job_id, QUIET_S)
     assert bench.tick() == []
 
@@ -463,7 +464,7 @@ def test_a_sign_of_life_makes_the_interval_short_again(bench: Bench) -> None:
     assert bench.tick() == []
 
     for claim in held:
-        claims.give_back(bench.database, claim)
+        attempts.give_back(bench.database, claim)
     scenes.age(bench.database, job_id, QUIET_S)
 
     assert bench.tick() == [_lane(job_id)] * LANES
@@ -713,7 +714,7 @@ def test_tokens_that_no_row_names_are_told(database: Database) -> None:
     job_id = scenes.listed_job(database, 3)
     done = scenes.store_next(database, job_id)
     held, given_back = (scenes.claimed(database, job_id) for _ in range(2))
-    claims.fail_attempt(database, given_back, BUSY, POLICY)
+    attempts.fail_attempt(database, given_back, BUSY, POLICY)
     stray = uuid4()
 
     leases = [done.lease, held.lease, given_back.lease, stray]

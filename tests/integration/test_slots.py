@@ -7,11 +7,12 @@ from functools import partial
 
 import pytest
 
-from storage import claims, jobs, tasks
+from storage import jobs, tasks
 from storage.claims import Claim
 from storage.database import Database
 from storage.documents.leases import renew_leases
 from storage.errors import LeaseLost
+from storage.portal import attempts
 from storage.slots import LINGER_S
 from tests.integration import guest, scenes
 from tests.integration.guest import COURTS, answer, ask, ask_all, asking
@@ -122,7 +123,7 @@ def test_what_is_cut_keeps_its_slots_for_a_moment(database: Database) -> None:
     assert ask(database, asking(at_once=1)) is None, "the request is still at the portal"
 
     # When its worker has cut it, then the portal gets time to notice
-    claims.stop(database, claim)
+    attempts.stop(database, claim)
     assert ask(database, asking(at_once=1)) is None
     scenes.age_portal(database, LINGER_S + 0.1)
     assert ask(database, asking(at_once=1)) is not None
@@ -223,7 +224,7 @@ def test_a_late_word_about_a_slot_that_is_somebody_elses_changes_nothing(
     (claim, _) = ask_all(database, asking(at_once=2))
     scenes.age(database, job_id, 61)
     scenes.age_portal(database, 61)
-    claims.expire(database, claim, scenes.DOWNLOADING)
+    attempts.expire(database, claim, scenes.DOWNLOADING)
     again = ask_all(database, asking(at_once=2))
 
     with pytest.raises(LeaseLost):

@@ -28,6 +28,7 @@ from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
 from storage.listing_claims import outlook
 from storage.listings import record
 from storage.objects import Objects, ObjectStore
+from storage.portal import attempts
 from storage.spool import NOWHERE, SMALL_BYTES, Spool
 from tests.integration import guest, scenes
 from tests.integration import office as offices
@@ -594,7 +595,7 @@ def test_the_last_file_of_a_job_ends_it_and_tells_which_webhooks_are_due(
 def test_a_fresh_file_ends_a_job_of_which_not_everything_is_there(database: Database) -> None:
     job_id = guest.job(database, 2)
     failing, good = guest.ask_all(database, guest.asking())
-    claims.fail_attempt(database, failing, GONE, POLICY)
+    attempts.fail_attempt(database, failing, GONE, POLICY)
     file = claims.fresh(good, PDF)
 
     outcome = scenes.stored(database, file)
@@ -675,7 +676,7 @@ def test_a_job_that_somebody_holds_keeps_only_its_own_files_waiting(
     storing.asker._record(turns[0])
     assert put[0].is_recorded
     if isinstance(answers[1], Claim):
-        claims.give_back(office.database, answers[1])
+        attempts.give_back(office.database, answers[1])
 
     office.messages.download_lanes(held, 2)
     storing.work()

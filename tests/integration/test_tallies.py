@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from storage import claims, jobs, repairs, webhooks
+from storage import jobs, repairs, webhooks
 from storage.database import Database
 from storage.errors import LeaseLost, PermanentError
 from storage.objects import Objects
+from storage.portal import attempts
 from storage.telemetry.series import BY_NAME
 from tests.integration import scenes
 from tests.integration.scenes import CLIENT
@@ -46,7 +47,7 @@ def test_each_end_of_a_document_and_of_a_run_is_counted_once(
     file = scenes.store_next(counting, job_id)
     with pytest.raises(LeaseLost):
         scenes.stored(counting, file)
-    claims.fail_attempt(counting, scenes.claimed(counting, job_id), NO, scenes.POLICY)
+    attempts.fail_attempt(counting, scenes.claimed(counting, job_id), NO, scenes.POLICY)
     scenes.store_next(counting, job_id)
 
     assert counts == {
@@ -114,7 +115,7 @@ def test_a_run_belongs_to_the_trace_of_the_call_that_began_it(
 
     held = scenes.claimed(database, job_id)
     assert held.traceparent == TRACEPARENT
-    claims.fail_attempt(database, held, NO, scenes.POLICY)
+    attempts.fail_attempt(database, held, NO, scenes.POLICY)
     delivery = webhooks.claim(database, job_id, 0, lease_s=60)
     assert delivery
     assert delivery.traceparent == TRACEPARENT

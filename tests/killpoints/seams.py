@@ -16,7 +16,7 @@ from uuid import UUID
 from actors import heartbeat, sweeper
 from actors.portal import Portal
 from actors.receiver import WebhookPoster
-from storage import claims, ending, jobs, repairs, tasks, webhooks
+from storage import ending, jobs, repairs, tasks, webhooks
 from storage.claims import Claim
 from storage.database import Database
 from storage.documents import record
@@ -24,6 +24,7 @@ from storage.documents.record import StoredRound
 from storage.listing_claims import ListingClaim
 from storage.listings import record as listing_record
 from storage.objects import Objects, Upload
+from storage.portal import attempts
 from storage.tasks import Task
 from tests.killpoints.flags import Flags
 
@@ -133,7 +134,7 @@ def _worker(strike: Strike) -> None:
         lambda row, _: row and strike("ending-not-committed", row["process_number"]),
     )
     failed = done("failed-not-told")
-    _after(claims, "fail_attempt", lambda o, args: o.job_has_ended and failed(o, args))
+    _after(attempts, "fail_attempt", lambda o, args: o.job_has_ended and failed(o, args))
     _storer(strike)
 
 

@@ -1,0 +1,318 @@
+"""How an attempt at the portal ends without a result: it failed, or it is given back uncounted.
+
+An attempt is made for a document or for the listing of a job. Both are settled in the same way;
+what is written differs (`_DocumentRow`, `_ListingRow`). The job's row is locked first, always.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from peewee import fn
+
+from storage import answers, slots
+from storage.claims import Claim, Held
+from storage.closing import NO_CLAIM, close_rest
+from storage.database import Database, Row, Transaction
+from storage.ending import end, end_if_over
+from storage.errors import AttemptError, Failure, LeaseLost, TooFast
+from storage.listing_claims import ListingClaim
+from storage.models import Document, Job, SpoolState, Turn
+from storage.models.base import time_after
+from storage.outcomes import Outcome
+from storage.retries import LOST_LEASES, RetryPolicy
+from storage.spool import NOWHERE
+from storage.states import DocumentState, JobState, sources_of
+from storage.tallies import LEASES_LOST
+
+WORKER_LOST = Failure(
+    "WORKER_LOST", f"Its worker was lost {LOST_LEASES} times while fetching it.", True
+)
+SPOOL_DEAD_S = 30
+_PENDING, _DOWNLOADED = DocumentState.PENDING, DocumentState.DOWNLOADED
+_NOT_OURS = "The claim is no longer ours."
+
+
+@dataclass(frozen=True, slots=True)
+class _Delay:
+    """When an attempt is made again, in `delay_s` seconds (None: as soon as the portal allows).
+
+    `failing_since`: when what was requested began to get nothing but failures of the portal's.
+    """
+
+    delay_s: float | None
+    is_counted: bool
+    is_refused: bool = False
+    failing_since: datetime | None = None
+
+
+class _DocumentRow:
+    """A document that is claimed, and its job, whose lock is held."""
+
+    def __init__(self, transaction: Transaction, claim: Held) -> None:
+        self._transaction = transaction
+        self._is_ours = (
+            (Document.lease == claim.lease)
+            & (Document.job_id == claim.job_id)
+            & (Document.document_id == claim.document_id)
+        )
+        self.job = _advanced(transaction, claim.job_id)
+        row = transaction.fetch_one(
+            Document.select().where(self._is_ours, Document.state.in_(sources_of(_PENDING))).dicts()
+        )
+        if row is None:
+            raise LeaseLost(_NOT_OURS)
+        self.row: Row = row
+        self.court: str = self.job["court"]
+        self.failing_since: datetime | None = (
+            row["failing_since"] or self.job["files_failing_since"]
+        )
+        self.refusals: int = row["pause_count"]
+        self.attempts_made: int = row["href_attempt_count"]
+
+    def is_alone(self) -> bool:
+        """Return False: a court that is away is asked for a listing before long."""
+        return False
+
+    def put_off(self, delay: _Delay, error: AttemptError) -> None:
+        """Return the document to PENDING, with what its attempt came to."""
+        self._return(
+            attempt_count=Document.attempt_count + int(delay.is_counted),
+            href_attempt_count=Document.href_attempt_count + int(delay.is_counted),
+            pause_count=Document.pause_count + 1 if delay.is_refused else 0,
+            failing_since=delay.failing_since,
+            not_before=None if delay.delay_s is None else time_after(delay.delay_s),
+            error_reason=error.reason,
+            error_message=str(error),
+            error_is_retryable=error.is_retryable,
+        )
+
+    def give_up(self, delay: _Delay, error: AttemptError) -> Outcome:
+        """Try the link of the document's twin, if it has one. Else fail the document."""
+        self.put_off(replace(delay, delay_s=None), error)
+        if self.row["href_index"] + 1 == len(self.row["hrefs"]):
+            return self.fail(error.as_failure())
+        self._transaction.execute(
+            Document.update(
+                href_index=Document.href_index + 1, href_attempt_count=0, failing_since=None
+            ).where(
+                Document.job_id == self.job["job_id"],
+                Document.document_id == self.row["document_id"],
+            )
+        )
+        return Outcome(0, job_has_ended=False)
+
+    def give_back(self, delay_s: float, *, is_lost: bool) -> Outcome:
+        """Return the document to PENDING uncounted. The fifth lost worker fails it."""
+        self._return(
+            # What was fetched for nothing is no attempt.
+            attempt_count=Document.attempt_count - int(self.row["state"] == _DOWNLOADED),
+            lost_lease_count=Document.lost_lease_count + int(is_lost),
+            not_before=time_after(delay_s),
+        )
+        if self.row["lost_lease_count"] + int(is_lost) < LOST_LEASES:
+            return Outcome(delay_s, job_has_ended=False)
+        return self.fail(WORKER_LOST)
+
+    def fail(self, failure: Failure) -> Outcome:
+        """Fail the document, and end the job if it was the last."""
+        job = close_rest(
+            self._transaction,
+            self.job,
+            DocumentState.FAILED,
+            failure,
+            document_id=self.row["document_id"],
+        )
+        job = end_if_over(self._transaction, job)
+        return Outcome(None, job["end_time"] is not None, due_webhooks=job.get("due_webhooks"))
+
+    def _return(self, **changes: Any) -> None:
+        move = Document.update(
+            state=_PENDING, revision=self.job["revision"], **NO_CLAIM, **changes
+        ).where(self._is_ours)
+        if not self._transaction.execute(move):
+            raise LeaseLost(_NOT_OURS)
+
+
+class _ListingRow:
+    """A job whose listing is claimed, and whose lock is held."""
+
+    def __init__(self, transaction: Transaction, claim: ListingClaim) -> None:
+        self._transaction = transaction
+        job = transaction.fetch_one(
+            Job.select()
+            .where(Job.job_id == claim.job_id, Job.listing_lease == claim.lease)
+            .for_update()
+            .dicts()
+        )
+        if job is None:
+            raise LeaseLost(_NOT_OURS)
+        self.job: Row = job
+        self.court: str = job["court"]
+        self.failing_since: datetime | None = job["listing_failing_since"]
+        self.refusals: int = job["listing_pause_count"]
+        self.attempts_made: int = job["listing_attempt_count"]
+
+    def is_alone(self) -> bool:
+        """Return whether no other job of its court runs."""
+        others = Turn.select(Turn.job_id).where(
+            Turn.court == self.court, Turn.job_id != self.job["job_id"]
+        )
+        return self._transaction.fetch_one(others.limit(1).tuples()) is None
+
+    def put_off(self, delay: _Delay, _error: AttemptError | None = None, **changes: Any) -> None:
+        """Give the listing free again, with what its attempt came to."""
+        move = Job.update(
+            listing_lease=None,
+            listing_lease_until=None,
+            listing_attempt_count=Job.listing_attempt_count + int(delay.is_counted),
+            listing_pause_count=Job.listing_pause_count + 1 if delay.is_refused else 0,
+            listing_failing_since=delay.failing_since,
+            listing_not_before=time_after(delay.delay_s or 0),
+            **changes,
+        )
+        self._transaction.execute(move.where(Job.job_id == self.job["job_id"]))
+
+    def give_up(self, _delay: _Delay, error: AttemptError) -> Outcome:
+        """End the job: a case that cannot be listed has no documents."""
+        job = end(self._transaction, self.job["job_id"], JobState.FAILED, error.as_failure())
+        return Outcome(None, job_has_ended=True, due_webhooks=job.get("due_webhooks"))
+
+    def give_back(self, delay_s: float, *, is_lost: bool) -> Outcome:  # noqa: ARG002
+        """Give the listing free again, uncounted. A lost worker is counted by the next claim."""
+        self.put_off(_Delay(delay_s, is_counted=False, failing_since=self.failing_since))
+        return Outcome(delay_s, job_has_ended=False)
+
+
+def _locked(transaction: Transaction, claim: Held | ListingClaim) -> _DocumentRow | _ListingRow:
+    if isinstance(claim, ListingClaim):
+        return _ListingRow(transaction, claim)
+    return _DocumentRow(transaction, claim)
+
+
+def _advanced(transaction: Transaction, job_id: UUID) -> Row:
+    """Lock a job that runs, and take its next revision. Raises LeaseLost if it has ended."""
+    job: Row | None = transaction.fetch_one(
+        Job.update(revision=Job.revision + 1, update_time=fn.clock_timestamp())
+        .where(Job.job_id == job_id, Job.end_time.is_null())
+        .returning(Job)
+        .dicts()
+    )
+    if job is None:
+        raise LeaseLost("The job has ended.")
+    transaction.changed(job_id, job["revision"])
+    return job
+
+
+def fail_attempt(
+    database: Database, claim: Claim | ListingClaim, error: AttemptError, policy: RetryPolicy
+) -> Outcome:
+    """Record a failed attempt. It is made again later, or what it was made for fails for good.
+
+    A refusal of the portal's ("too fast") and a court that is away do not count as attempts. Raises
+    LeaseLost.
+    """
+    with database.transaction() as transaction:
+        row = _locked(transaction, claim)
+        verdict = answers.failed(
+            transaction,
+            claim.lease,
+            row.court,
+            error,
+            policy,
+            since=row.failing_since,
+            refusals=row.refusals,
+        )
+        waits = verdict.wait_s is not None and not (verdict.is_long and row.is_alone())
+        delay = _Delay(None, not waits, isinstance(error, TooFast), verdict.failing_since)
+        if waits:
+            row.put_off(delay, error)
+            return Outcome(verdict.wait_s, job_has_ended=False, lingers=verdict.lingers)
+        delay_s = policy.delay_s(error, attempts_made=row.attempts_made + 1)
+        if delay_s is None:
+            outcome = row.give_up(delay, error)
+        else:
+            row.put_off(replace(delay, delay_s=delay_s), error)
+            outcome = Outcome(delay_s, job_has_ended=False)
+        return replace(outcome, wakes=verdict.wakes, lingers=verdict.lingers)
+
+
+def give_back(
+    database: Database, claim: Held | ListingClaim, *, delay_s: float = 0, is_lost: bool = False
+) -> Outcome:
+    """Give a claim back uncounted; it may be made again after `delay_s` seconds.
+
+    `is_lost`: the document's file or worker is gone. The fifth time fails it. The slots of the
+    request stay taken for a moment, since it may have been cut. Raises LeaseLost.
+    """
+    with database.transaction() as transaction:
+        row = _locked(transaction, claim)
+        slots.linger(transaction, claim.lease)
+        return row.give_back(delay_s, is_lost=is_lost)
+
+
+def stop(database: Database, claim: Claim) -> None:
+    """Give back a document whose download was stopped. One in the spool stays."""
+    in_spool = Document.select(Document.document_id).where(
+        Document.lease == claim.lease, Document.state == _DOWNLOADED
+    )
+    with database.single() as transaction:
+        if transaction.fetch_one(in_spool.tuples()):
+            return
+    try:
+        give_back(database, claim)
+    except LeaseLost:
+        # Cancelled, say. Its request was ours all the same, and so were its slots.
+        with database.transaction() as transaction:
+            slots.linger(transaction, claim.lease)
+
+
+def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome:
+    """Give a listing back, uncounted, to be requested once more after `delay_s` seconds."""
+    with database.transaction() as transaction:
+        row = _ListingRow(transaction, claim)
+        row.put_off(_Delay(delay_s, is_counted=False), listing_doubt_time=fn.clock_timestamp())
+        wakes = 0 if claim.listed_by else answers.good(transaction, claim.lease)
+        return Outcome(delay_s, job_has_ended=False, wakes=wakes)
+
+
+def is_abandoned(state: DocumentState) -> Any:
+    """Return the condition that a document in `state` has a claim without a sign of life.
+
+    A worker shows one by its lease, a spool by its heartbeat. What is in the memory of a worker
+    lies in no spool, so that only its lease counts.
+    """
+    is_over = Document.lease_until < fn.clock_timestamp()
+    if state is DocumentState.DOWNLOADING:
+        return (Document.state == state) & is_over
+    is_alive = SpoolState.select(SpoolState.spool_id).where(
+        SpoolState.spool_id == Document.spool_id,
+        SpoolState.heartbeat_time >= time_after(-SPOOL_DEAD_S),
+    )
+    return (
+        (Document.state == state)
+        & (Document.lease_until.is_null() | is_over)
+        & ~fn.EXISTS(is_alive)
+    )
+
+
+def expire(database: Database, held: Held, state: DocumentState) -> Outcome:
+    """Take back a document that is abandoned in `state`. Raises LeaseLost if it is not.
+
+    The fifth worker that is lost over a document, or with it, fails it; a lost spool does not count
+    against the document.
+    """
+    abandoned = Document.select(Document.spool_id).where(
+        Document.lease == held.lease, is_abandoned(state)
+    )
+    with database.transaction() as transaction:
+        row = _DocumentRow(transaction, held)
+        if transaction.fetch_one(abandoned.for_update().dicts()) is None:
+            raise LeaseLost("The claim shows a sign of life after all.")
+        is_downloading = state is DocumentState.DOWNLOADING
+        transaction.count(LEASES_LOST, "download" if is_downloading else "upload")
+        is_lost = is_downloading or row.row["spool_id"] == NOWHERE
+        return row.give_back(0, is_lost=is_lost)
