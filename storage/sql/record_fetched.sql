@@ -71,7 +71,8 @@ BEGIN
                 failing_since = NULL,
                 size_bytes = held.size_bytes, sha256 = held.sha256,
                 content_type = held.content_type, extension = held.extension
-            FROM held WHERE documents.lease = held.lease AND documents.state = 'DOWNLOADING'
+            -- By its lease only: with the state PostgreSQL may walk through all that is in a lane.
+            FROM held WHERE documents.lease = held.lease
             RETURNING held.lease, held.job_id, held.next_revision
         ), advanced AS (
             UPDATE jobs SET revision = last, update_time = clock_timestamp(),

@@ -92,9 +92,8 @@ BEGIN
                 attempt_count = attempt_count + held.is_fresh::integer,
                 pause_count = CASE WHEN held.is_fresh THEN 0 ELSE pause_count END,
                 failing_since = CASE WHEN held.is_fresh THEN NULL ELSE failing_since END
-            FROM held WHERE documents.lease = held.lease
-                AND documents.state IN ('DOWNLOADED', 'DOWNLOADING')
-                AND held.is_there
+            -- By its lease only: with the state PostgreSQL may walk through all that is in a lane.
+            FROM held WHERE documents.lease = held.lease AND held.is_there
             RETURNING held.lease, held.job_id, held.next_revision, held.size_bytes, held.is_fresh
         ), advanced AS (
             UPDATE jobs SET revision = last, update_time = clock_timestamp(),
