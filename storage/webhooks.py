@@ -210,7 +210,7 @@ def _record(
         Webhook.state.in_(sorted(sources)),
     )
     with database.transaction() as transaction:
-        _advance_job(transaction, delivery.job_id)
+        _advance(transaction, delivery.job_id)
         if not transaction.execute(move):
             raise LeaseLost("The claim on this webhook is no longer ours.")
         transaction.execute(_log_attempt(delivery))
@@ -238,14 +238,8 @@ def _log_attempt(delivery: Delivery) -> Any:
     )
 
 
-def _advance_job(transaction: Transaction, job_id: UUID) -> None:
-    job = transaction.fetch_one(
-        Job.update(revision=Job.revision + 1, update_time=fn.clock_timestamp())
-        .where(Job.job_id == job_id)
-        .returning(Job.revision)
-        .dicts()
-    )
-    transaction.changed(job_id, job["revision"])
+def _advance(transaction: Transaction, job_id: UUID) -> None:
+    transaction.changed(job_id, transaction.fetch_one(Job.advance(job_id))["revision"])
 
 
 def due(database: Database, job_id: UUID) -> list[int]:
@@ -287,5 +281,5 @@ def redeliver(database: Database, client: str, job_id: UUID) -> JobView:
             raise PreconditionFailed(
                 "NO_WEBHOOK", "The job has no webhook to be sent again.", str(job_id)
             )
-        _advance_job(transaction, job_id)
+        _advance(transaction, job_id)
         return jobs.view(transaction, jobs.own(transaction, client, job_id))

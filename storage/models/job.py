@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import UUID
+
 from peewee import (
     SQL,
     BigIntegerField,
@@ -89,6 +92,16 @@ class Job(BaseModel):
     # traceparent of W3C Trace Context: the call that began the run. Null: nothing is traced. It is
     # in the row since messages carry ids only.
     traceparent = TextField(null=True)
+
+    @classmethod
+    def advance(cls, job_id: UUID) -> Any:
+        """Return the query that locks a job, takes its next revision and returns its row."""
+        return (
+            cls.update(revision=cls.revision + 1, update_time=fn.clock_timestamp())
+            .where(cls.job_id == job_id)
+            .returning(cls)
+            .dicts()
+        )
 
     class Meta:
         """No row contradicts itself."""

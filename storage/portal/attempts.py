@@ -195,12 +195,7 @@ def _locked(transaction: Transaction, claim: Held | ListingClaim) -> _DocumentRo
 
 def _advanced(transaction: Transaction, job_id: UUID) -> Row:
     """Lock a job that runs, and take its next revision. Raises LeaseLost if it has ended."""
-    job: Row | None = transaction.fetch_one(
-        Job.update(revision=Job.revision + 1, update_time=fn.clock_timestamp())
-        .where(Job.job_id == job_id, Job.end_time.is_null())
-        .returning(Job)
-        .dicts()
-    )
+    job: Row | None = transaction.fetch_one(Job.advance(job_id).where(Job.end_time.is_null()))
     if job is None:
         raise LeaseLost("The job has ended.")
     transaction.changed(job_id, job["revision"])
