@@ -1,50 +1,87 @@
-"""What a file is: by its first bytes, else by what is said about it.
+"""What a file is: by its first bytes, else by what is said about it. Pure.
 
 The order of trust is PDPJ.md's: magic bytes, Content-Type, `arquivo.tipo`, `nome`.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 
-PDF, RTF, HTML, ZIP, OLE = (
-    "application/pdf",
-    "application/rtf",
-    "text/html",
-    "application/zip",
-    "application/x-ole-storage",
+from actors.magic import (
+    EML,
+    GIF,
+    HTML,
+    JPEG,
+    OLE,
+    PDF,
+    PKCS7,
+    PNG,
+    RTF,
+    XML,
+    ZIP,
+    by_magic,
+    has_control,
+    is_late_pdf,
 )
-PNG, JPEG, TEXT, BINARY = "image/png", "image/jpeg", "text/plain", "application/octet-stream"
+
+TEXT, JSON, BINARY = "text/plain", "application/json", "application/octet-stream"
 
 EXTENSIONS = {
     PDF: "pdf",
     RTF: "rtf",
     HTML: "html",
-    "application/xml": "xml",
+    XML: "xml",
+    JSON: "json",
     TEXT: "txt",
+    "text/csv": "csv",
+    EML: "eml",
     PNG: "png",
     JPEG: "jpg",
-    "image/gif": "gif",
+    GIF: "gif",
     "image/tiff": "tif",
     "image/webp": "webp",
+    "image/bmp": "bmp",
+    "image/jp2": "jp2",
+    "image/heic": "heic",
     ZIP: "zip",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
     "application/vnd.openxmlformats-officedocument.presentationml.presentation": "pptx",
     "application/vnd.oasis.opendocument.text": "odt",
     "application/vnd.oasis.opendocument.spreadsheet": "ods",
+    "application/vnd.etsi.asic-e+zip": "asice",
+    "application/vnd.etsi.asic-s+zip": "asics",
     OLE: "ole",
     "application/msword": "doc",
     "application/vnd.ms-excel": "xls",
     "application/vnd.ms-powerpoint": "ppt",
     "application/vnd.ms-outlook": "msg",
-    "application/pkcs7-signature": "p7s",
+    PKCS7: "p7s",
+    "application/pkcs7-mime": "p7m",
+    "application/vnd.rar": "rar",
+    "application/x-7z-compressed": "7z",
+    "application/gzip": "gz",
+    "application/x-bzip2": "bz2",
+    "application/x-xz": "xz",
+    "application/zstd": "zst",
+    "application/x-tar": "tar",
+    "application/vnd.ms-cab-compressed": "cab",
+    "application/postscript": "ps",
     "audio/mpeg": "mp3",
+    "audio/mp4": "m4a",
+    "audio/aac": "aac",
+    "audio/amr": "amr",
+    "audio/flac": "flac",
     "audio/ogg": "ogg",
     "audio/wav": "wav",
     "video/mp4": "mp4",
+    "video/quicktime": "mov",
+    "video/3gpp": "3gp",
+    "video/mpeg": "mpg",
     "video/webm": "webm",
+    "video/x-matroska": "mkv",
+    "video/x-msvideo": "avi",
+    "video/x-flv": "flv",
     "video/x-ms-asf": "wmv",
 }
 _TYPES = {
@@ -52,6 +89,7 @@ _TYPES = {
     "htm": HTML,
     "jpeg": JPEG,
     "tiff": "image/tiff",
+    "mpeg": "video/mpeg",
 }
 _ALIASES = {
     "text/richtext": RTF,
@@ -60,8 +98,13 @@ _ALIASES = {
     "application/xhtml+xml": HTML,
     "application/x-pdf": PDF,
     "application/x-zip-compressed": ZIP,
+    "application/x-pkcs7-signature": PKCS7,
+    "application/x-pkcs7-mime": "application/pkcs7-mime",
+    "application/x-rar-compressed": "application/vnd.rar",
+    "application/x-gzip": "application/gzip",
     "image/jpg": JPEG,
-    "text/xml": "application/xml",
+    "text/xml": XML,
+    "text/json": JSON,
     "audio/x-wav": "audio/wav",
     "audio/mp3": "audio/mpeg",
     "application/ogg": "audio/ogg",
@@ -70,67 +113,25 @@ _ALIASES = {
 _SAYS_NOTHING = frozenset(
     {BINARY, "binary/octet-stream", "application/x-download", "application/force-download"}
 )
-# What may be inside of a container that magic bytes do not tell apart.
+# What a container may be that magic bytes do not tell apart.
 _CONTAINED = {
-    ZIP: frozenset({"docx", "xlsx", "pptx", "odt", "ods"}),
+    ZIP: frozenset({"docx", "xlsx", "pptx", "odt", "ods", "asice", "asics"}),
     OLE: frozenset({"doc", "xls", "ppt", "msg"}),
+    PKCS7: frozenset({"p7s", "p7m"}),
 }
-
-_MAGIC: tuple[tuple[bytes, str], ...] = (
-    (rb"%PDF-", PDF),
-    (rb"\{\\rtf", RTF),
-    (rb"\x89PNG\r\n\x1a\n", PNG),
-    (rb"\xff\xd8\xff", JPEG),
-    (rb"GIF8[79]a", "image/gif"),
-    (rb"II[*+]\0|MM\0[*+]", "image/tiff"),
-    (rb"RIFF....WEBP", "image/webp"),
-    (rb"RIFF....WAVE", "audio/wav"),
-    (rb"PK\x03\x04|PK\x05\x06", ZIP),
-    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", OLE),
-    (rb"....ftyp", "video/mp4"),
-    (rb"OggS\0", "audio/ogg"),
-    (rb"ID3[\x02-\x04]|\xff[\xfb\xf3\xf2]", "audio/mpeg"),
-    (rb"\x1a\x45\xdf\xa3", "video/webm"),
-    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video/x-ms-asf"),
-)
-_SIGNATURES = tuple((re.compile(pattern, re.DOTALL), mime) for pattern, mime in _MAGIC)
-_ODF = re.compile(rb"PK\x03\x04.{26}mimetype(application/vnd\.oasis\.opendocument\.[a-z]+)", re.S)
-# A byte order mark, white space, comments and an XML declaration may come before the first tag.
-# Possessive (*+): what has been skipped is never looked at in another way.
-_PREAMBLE = rb"(?:\xef\xbb\xbf)?(?:\s|<!--.{0,4096}?-->|<\?xml[^>]{0,200}\?>)*+"
-_PAGE = re.compile(_PREAMBLE + rb"<(?:!doctype\s+html|html|head|body)\b", re.S | re.I)
-_FRAGMENT = re.compile(
-    _PREAMBLE + rb"<(?:div|p|span|table|b|i|u|br|hr|center|font|h[1-6]|style|meta|title|section"
-    rb"|article|ul|ol|img|a|strong|em|pre|form|link|script|blockquote)[\s/>]",
-    re.S | re.I,
-)
-_XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml\b")
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-
-
-def is_html_page(head: bytes) -> bool:
-    """Whether a whole HTML page begins here, not a fragment."""
-    return _PAGE.match(head) is not None
-
-
-def by_magic(head: bytes) -> str | None:
-    """The MIME type that the first bytes prove."""
-    for pattern, mime in _SIGNATURES:
-        if pattern.match(head):
-            odf = _ODF.match(head)
-            return odf[1].decode() if odf else mime
-    if is_html_page(head) or _FRAGMENT.match(head):
-        return HTML
-    if _XML.match(head):
-        return "application/xml"
-    return PDF if b"%PDF-" in head[:1024] else None
+# Types that every file of theirs shows by its first bytes: what does not is none of them.
+_SHOWN = frozenset({PDF, RTF, PNG, JPEG, GIF, ZIP})
 
 
 def said(mime: str | None) -> str | None:
-    """A MIME type as somebody says it, under its usual name; None when it says nothing."""
-    if not mime or mime in _SAYS_NOTHING:
+    """A MIME type as it is given, under its usual name, without parameters; None: it says nothing.
+
+    `mime` is in lower case.
+    """
+    essence = (mime or "").partition(";")[0]
+    if not essence or essence in _SAYS_NOTHING:
         return None
-    return _ALIASES.get(mime, mime)
+    return _ALIASES.get(essence, essence)
 
 
 def by_name(name: str) -> str | None:
@@ -138,17 +139,39 @@ def by_name(name: str) -> str | None:
     return _TYPES.get(PurePosixPath(name).suffix.lower().removeprefix("."))
 
 
+def is_shown(mime: str | None) -> bool:
+    """Whether a file of this type shows it by its first bytes."""
+    return mime in _SHOWN or EXTENSIONS.get(mime or "") in _CONTAINED[ZIP]
+
+
+def is_textual(mime: str) -> bool:
+    """Whether a type is one of texts."""
+    return (
+        mime.startswith(("text/", "message/", "multipart/"))
+        or mime in (XML, JSON)
+        or mime.endswith(("+xml", "+json"))
+    )
+
+
 def decide(head: bytes, *claims: str | None) -> tuple[str, str]:
     """The MIME type and the extension (without dot) of a file that begins with `head`.
 
     `claims` are what is said about it, the most trusted first.
     """
-    proven = by_magic(head)
     told = [claim for claim in claims if claim]
+    proven = by_magic(head)
+    if proven is None and is_late_pdf(head) and (PDF in told or not told):
+        proven = PDF
     if proven in _CONTAINED:
         told = [c for c in told if EXTENSIONS.get(c) in _CONTAINED[proven]]
-        # An OLE2 file of which nobody says more is a Word document as a rule.
+        # An OLE2 file of which nothing says more is a Word document as a rule.
         mime = told[0] if told else "application/msword" if proven == OLE else proven
     else:
-        mime = proven or next(iter(told), BINARY if _CONTROL.search(head) else TEXT)
+        mime = proven or _by_claims(head, told)
     return mime, EXTENSIONS.get(mime, "bin")
+
+
+def _by_claims(head: bytes, told: list[str]) -> str:
+    is_binary = has_control(head)
+    fitting = (c for c in told if not is_shown(c) and not (is_binary and is_textual(c)))
+    return next(fitting, BINARY if is_binary else TEXT)

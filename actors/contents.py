@@ -5,26 +5,18 @@ from __future__ import annotations
 import hashlib
 import re
 
-from actors.content_types import (
-    JPEG,
-    PDF,
-    PNG,
-    RTF,
-    ZIP,
-    by_magic,
-    by_name,
-    decide,
-    is_html_page,
-    said,
-)
-from actors.impostors import refuse_impostor
-from actors.json_fields import mime_type
+from actors.content_types import by_name, decide, is_textual, said
+from actors.impostors import refuse_impostor, refuse_shell
+from actors.json_fields import charset, mime_type, with_charset
+from actors.magic import JPEG, PDF, PNG, RTF, ZIP, by_signature, is_html_page
 from storage.claims import Content
 from storage.errors import PermanentError, TransientError
 
 _HEAD_BYTES = 64 * 1024
-_TAIL_BYTES = 2 * 1024
+_TAIL_BYTES = 16 * 1024
+# Where readers find the end of a PDF; where a body that simply stops must show it.
 _PDF_TRAILER_BYTES = 1_024
+_PDF_OBJECT = re.compile(rb"\d\s+\d+\s+obj\b")
 _PADDING = b"\0\t\n\x0b\x0c\r "
 _HTML_END = re.compile(rb"</html\s*>\Z", re.I)
 _ZIP_END = b"PK\x05\x06"
@@ -52,6 +44,7 @@ class ContentCheck:
         self._declared_length = declared_length
         self._header_type = said(mime_type(header_content_type or ""))
         self._listed_type = said(listed_content_type)
+        self._charset = charset(header_content_type or "") or charset(listed_content_type or "")
         self._named_type = by_name(name)
         self._max_bytes = max_bytes
         self._size_bytes = 0
@@ -78,22 +71,34 @@ class ContentCheck:
     def finish(self, *, is_framed: bool) -> Content:
         """What came, once it is complete. `is_framed`: the transport proves where it ends.
 
+        If it has the listed size to the byte, it is the document whatever it looks like.
         Raises TransientError CORRUPT or NOT_A_DOCUMENT.
         """
         if self._size_bytes == 0:
             raise corrupt("The portal sent an empty file.")
         head = bytes(self._head)
-        refuse_impostor(
-            head,
-            is_whole=len(head) == self._size_bytes,
-            header_type=self._header_type,
-            listed_type=self._listed_type or self._named_type,
-        )
+        is_proven = self._listed_size_bytes == self._size_bytes
+        self._refuse_other_answers(head, is_proven)
         self._check_size("announced", self._declared_length)
         self._check_size("listed", self._listed_size_bytes)
         mime, extension = decide(head, self._header_type, self._listed_type, self._named_type)
-        self._check_end(mime, is_framed)
+        if not is_proven:
+            self._check_end(mime, is_framed)
+        if is_textual(mime):
+            mime = with_charset(mime, self._charset)
         return Content(self._size_bytes, self._sha256.hexdigest(), mime, extension)
+
+    def _refuse_other_answers(self, head: bytes, is_proven: bool) -> None:
+        is_whole = len(head) == self._size_bytes
+        if is_proven:
+            refuse_shell(head, is_whole=is_whole)
+            return
+        refuse_impostor(
+            head,
+            is_whole=is_whole,
+            header_type=self._header_type,
+            listed_type=self._listed_type or self._named_type,
+        )
 
     def _check_size(self, how: str, expected: int | None) -> None:
         if expected is not None and expected != self._size_bytes:
@@ -102,25 +107,33 @@ class ContentCheck:
             )
 
     def _check_end(self, mime: str, is_framed: bool) -> None:
-        is_ended = self._is_ended(mime)
-        if mime == PDF and not is_ended:
+        """Raises TransientError CORRUPT if an unproven file may be cut."""
+        if mime == PDF and not self._is_pdf_ended(is_framed):
             raise corrupt("The PDF that the portal sent is cut off.")
         # A body that simply stops is complete only if something says so.
-        if not (is_framed or is_ended or self._listed_size_bytes is not None):
+        if not (is_framed or self._is_ended(mime)):
             raise corrupt("Nothing shows that the file came completely.")
+
+    def _is_pdf_ended(self, is_framed: bool) -> bool:
+        """Whether the PDF's end is there: kilobytes may follow it, but none of its own objects."""
+        if not is_framed:
+            return b"%%EOF" in self._tail[-_PDF_TRAILER_BYTES:]
+        _, mark, rest = self._tail.rpartition(b"%%EOF")
+        return bool(mark) and not _PDF_OBJECT.search(rest)
 
     def _is_ended(self, mime: str) -> bool:
         """Whether the file itself shows its end."""
         tail = self._tail
         if mime == PDF:
-            return b"%%EOF" in tail[-_PDF_TRAILER_BYTES:]
+            return self._is_pdf_ended(is_framed=False)
         if mime == PNG:
             return tail.endswith(b"IEND\xaeB\x60\x82")
         if mime == JPEG:
             return tail.endswith(b"\xff\xd9")
         if mime == RTF:
             return tail.endswith(b"}")
-        if by_magic(bytes(self._head[:256])) == ZIP or mime.startswith("application/vnd.oasis"):
+        kind = by_signature(bytes(self._head[:256])) or ""
+        if kind == ZIP or kind.startswith("application/vnd.oasis"):
             return _is_zip_end(tail + self._padding)
         return is_html_page(bytes(self._head)) and _HTML_END.search(tail) is not None
 

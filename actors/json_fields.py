@@ -11,6 +11,8 @@ NAME_CAP = 1_000
 # Cc control, Cf format (bidi, zero width), Cs lone surrogates (no UTF-8), Zl and Zp line breaks.
 _STRIPPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
+_NAME = r"[a-z0-9][a-z0-9._:+-]{0,39}"
+_CHARSET = re.compile(rf"(?:^|;)\s*charset\s*=\s*(?:\"({_NAME})\"|'?({_NAME})'?)\s*(?:;|$)")
 _INT32 = 2**31
 _INT64 = 2**63
 
@@ -53,15 +55,27 @@ def size_at(value: object, key: str) -> int | None:
 
 
 def mime_at(value: object, key: str) -> str | None:
-    """The MIME type at `key`, in lower case, without parameters."""
+    """The MIME type at `key`, in lower case, with its charset and no other parameter."""
     found = _at(value, key)
-    return mime_type(found) if isinstance(found, str) else None
+    mime = mime_type(found) if isinstance(found, str) else None
+    return with_charset(mime, charset(found)) if mime and isinstance(found, str) else None
 
 
 def mime_type(text: str) -> str | None:
     """The MIME type in a Content-Type, in lower case, without parameters; None if it is none."""
     essence = text.partition(";")[0].strip().lower()
     return essence if _MIME.fullmatch(essence) else None
+
+
+def charset(content_type: str) -> str | None:
+    """The charset in a Content-Type, in lower case; None if it names none."""
+    found = _CHARSET.search(content_type.partition(";")[2].lower())
+    return found[1] or found[2] if found else None
+
+
+def with_charset(mime: str, name: str | None) -> str:
+    """`mime` with the charset as its parameter, if there is one."""
+    return f"{mime};charset={name}" if name else mime
 
 
 def clean(text: str, *, cap: int = NAME_CAP) -> str:

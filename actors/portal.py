@@ -13,14 +13,16 @@ from typing import Protocol
 import requests
 
 from actors.case_file import parse_case
+from actors.charsets import text_of
 from actors.contents import ContentCheck, refuse_too_large
 from actors.deadline import Deadline, Watchdog
 from actors.links import trusted_href
 from actors.portal_answers import CREDENTIALS_REJECTED, Refusal, error_of, not_found
 from actors.portal_exchange import (
     chunks,
-    encodings,
+    decoded,
     framing,
+    is_whole,
     limit_told,
     refusal_body,
     translated,
@@ -114,14 +116,13 @@ class Portal:
         """
         path = f"/processos/{process_number}"
         with self._answer(process_number, path, limit_s, deadline) as (response, running):
-            if encodings(response):
-                raise _no_case()
             body = bytearray()
-            for chunk in chunks(response, running):
+            for chunk in decoded(response, chunks(response, running)):
                 body += chunk
                 if len(body) > _LISTING_MAX_BYTES:
                     raise _no_case()
-            listing = parse_case(_json(bytes(body)), process_number)
+            said = _json(bytes(body), response.headers.get("Content-Type", ""))
+            listing = parse_case(said, process_number)
             if listing is None:
                 raise not_found()
             return listing
@@ -237,7 +238,7 @@ class Portal:
     ) -> tuple[requests.Response, AttemptError | None]:
         """The answer 200, or an answer that rejects the token; every other one is raised."""
         response = self._response(exchange, token)
-        if response.status_code == 200:
+        if is_whole(response):
             return response, None
         with response:
             body = refusal_body(response, exchange.running)
@@ -263,12 +264,12 @@ class Portal:
         return response
 
 
-def _json(body: bytes) -> object:
+def _json(body: bytes, content_type: str) -> object:
     try:
-        decoded: object = json.loads(body.decode("utf-8-sig", "replace"))
+        decoded_json: object = json.loads(text_of(body, content_type))
     except (ValueError, RecursionError) as error:
         raise _no_case() from error
-    return decoded
+    return decoded_json
 
 
 def _no_case() -> TransientError:

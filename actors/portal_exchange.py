@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http
 import http.client
 from collections.abc import Iterator
 
@@ -11,6 +12,14 @@ import urllib3.exceptions
 
 from actors.contents import corrupt
 from actors.deadline import Deadline
+from actors.framing import (
+    BadCoding,
+    announced_bytes,
+    content_codings,
+    gunzipped,
+    transfer_codings,
+    whole_range_bytes,
+)
 from storage.errors import TransientError
 
 _CHUNK_BYTES = 256 * 1024
@@ -30,6 +39,7 @@ def chunks(
 
     Only reading is translated, not what the caller does in between.
     """
+    _read_by_length(response)
     pieces = response.raw.stream(_CHUNK_BYTES, decode_content=False)
     while True:
         with translated(deadline, cut_reason):
@@ -41,13 +51,49 @@ def chunks(
         yield chunk
 
 
+def _read_by_length(response: requests.Response) -> None:
+    """Has http.client end the body where it ends.
+
+    It takes `Content-Length: 5, 5` for none, and waits for more until the connection closes.
+    """
+    original = getattr(response.raw, "_original_response", None)
+    if original is not None and original.length is None and not transfer_codings(response.headers):
+        original.length = announced_bytes(response.headers)
+
+
+def is_whole(response: requests.Response) -> bool:
+    """Whether an answer has all of what was asked for: 200, or 206 with all that there is."""
+    if response.status_code != http.HTTPStatus.PARTIAL_CONTENT:
+        return response.status_code == http.HTTPStatus.OK
+    return whole_range_bytes(response.headers) is not None
+
+
+def decoded(response: requests.Response, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The body of a message, from gzip if it came in that although it was not asked for.
+
+    Raises TransientError PORTAL_UNAVAILABLE if it is not whole, or in another coding.
+    """
+    codings = content_codings(response.headers)
+    if transfer_codings(response.headers) not in ([], ["chunked"]):
+        codings.append("transfer")
+    if not codings:
+        yield from pieces
+        return
+    if codings not in (["gzip"], ["x-gzip"]):
+        raise TransientError("PORTAL_UNAVAILABLE", "The portal's answer is in an unknown coding.")
+    try:
+        yield from gunzipped(pieces)
+    except BadCoding as error:
+        raise TransientError(
+            "PORTAL_UNAVAILABLE", "The portal's answer ended before it was complete."
+        ) from error
+
+
 def refusal_body(response: requests.Response, deadline: Deadline) -> bytes | None:
     """The beginning of an answer other than 200; None when it cannot be read."""
-    if encodings(response):
-        return None
     body = bytearray()
     try:
-        for chunk in chunks(response, deadline):
+        for chunk in decoded(response, chunks(response, deadline)):
             body += chunk
             if len(body) >= _REFUSAL_MAX_BYTES:
                 break
@@ -58,22 +104,20 @@ def refusal_body(response: requests.Response, deadline: Deadline) -> bytes | Non
 
 
 def framing(response: requests.Response) -> tuple[int | None, bool]:
-    """The announced size in bytes, and whether the body is chunked (then none is announced)."""
-    if encodings(response):
+    """The announced size in bytes, and whether the body is chunked (then none is announced).
+
+    Raises TransientError CORRUPT for a file that is encoded: it could be cut unnoticed.
+    """
+    codings = transfer_codings(response.headers)
+    if content_codings(response.headers) or codings not in ([], ["chunked"]):
         raise corrupt("The portal sent the file in an encoding that was not asked for.")
-    if "Transfer-Encoding" in response.headers:
-        return None, True
-    length = response.headers.get("Content-Length", "").strip()
-    is_number = length.isascii() and length.isdigit() and len(length) <= 18
-    return (int(length) if is_number else None), False
-
-
-def encodings(response: requests.Response) -> set[str]:
-    """The encodings of a body beyond identity and chunked: none can be trusted to be complete."""
-    said = f"{response.headers.get('Content-Encoding', '')},"
-    coded = {word.strip().lower() for word in said.split(",")} - {"", "identity"}
-    transfer = response.headers.get("Transfer-Encoding", "chunked").strip().lower()
-    return coded if transfer == "chunked" else coded | {transfer}
+    length = None if codings else announced_bytes(response.headers)
+    if response.status_code == http.HTTPStatus.PARTIAL_CONTENT:
+        ranged = whole_range_bytes(response.headers)
+        if length not in (None, ranged):
+            raise corrupt("The portal sent a part of the file.")
+        return ranged, bool(codings)
+    return length, bool(codings)
 
 
 @contextlib.contextmanager

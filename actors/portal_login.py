@@ -16,7 +16,7 @@ import requests
 
 from actors.deadline import Deadline, Watchdog
 from actors.portal_answers import Refusal, retry_after_s
-from actors.portal_exchange import chunks, encodings, translated
+from actors.portal_exchange import chunks, decoded, translated
 from actors.portal_session import PortalSession
 from actors.token_times import lifetime_s
 from storage.errors import AutosError, ServiceUnavailable, TransientError
@@ -111,8 +111,7 @@ class PortalLogin:
             )
         with response:
             body = bytearray()
-            # An encoded body was not asked for, and counts as none.
-            for chunk in () if encodings(response) else chunks(response, deadline):
+            for chunk in decoded(response, chunks(response, deadline)):
                 body += chunk
                 if len(body) > _ANSWER_MAX_BYTES:
                     body.clear()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
+import json
 import logging
 import socket
 import subprocess
@@ -560,6 +562,14 @@ def test_a_silent_server_ends_by_the_read_timeout() -> None:
         (_answer("304 Same"), PermanentError, "UNTRUSTED_LINK", None),
         (_answer("302 Found", b"", "Location: http://[::"), PermanentError, "UNTRUSTED_LINK", None),
         (_answer("206 Part", b"%PDF-"), TransientError, "PORTAL_ERROR", True),
+        (
+            _answer("206 Part", b"%PDF-", "Content-Range: bytes 0-4/9"),
+            *(TransientError, "PORTAL_ERROR", True),
+        ),
+        (
+            _answer("206 Part", b"%PDF-", "Content-Range: bytes 4-8/9"),
+            *(TransientError, "PORTAL_ERROR", True),
+        ),
         (_answer("204 None"), TransientError, "PORTAL_ERROR", True),
         (_answer("403 No"), TooFast, "PORTAL_UNAVAILABLE", False),
         (_answer("403 No", b'{"a":1}'), PermanentError, "NO_ACCESS", None),
@@ -623,6 +633,130 @@ def test_broken_http_is_a_transient_error(answer: bytes, reason: str) -> None:
         error = _error(lambda: _raw_fetch(client))
         assert type(error) is TransientError
         assert error.reason.endswith(reason)
+
+
+def _framed(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
+    return "\r\n".join((f"HTTP/1.1 {status}", *headers)).encode() + b"\r\n\r\n" + body
+
+
+_NINE = b"%PDF-%%EOF"[:9] + b"F"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _framed(_NINE, "Content-Length: 10", "Content-Length: 10"),
+        _framed(_NINE, "Content-Length: 10, 10"),
+        _framed(_NINE, "Content-Length: 10,10 , 10"),
+        _framed(_NINE, "Content-Length: 10", "Transfer-Encoding: identity"),
+        _framed(_NINE, "Transfer-Encoding: Identity", "Content-Length: 10, 10"),
+        _framed(_NINE, "Content-Length: 10", "Content-Encoding: identity"),
+        _framed(
+            _NINE, "Content-Length: 10", "Content-Range: bytes 0-9/10", status="206 Partial Content"
+        ),
+        _framed(
+            b"a\r\n" + _NINE + b"\r\n0\r\n\r\n",
+            *("Transfer-Encoding: chunked", "Content-Range: bytes 0-9/10"),
+            status="206 Partial Content",
+        ),
+        _framed(b"a\r\n" + _NINE + b"\r\n0\r\n\r\n", "Transfer-Encoding: identity, chunked"),
+    ],
+)
+def test_a_body_that_is_framed_in_an_odd_way_is_read_at_once(answer: bytes) -> None:
+    # The server does not close: waiting for that would end by the timeout.
+    with _raw(_sends(answer), read_timeout_s=5) as (_, client):
+        assert _raw_fetch(client, expected=Expected(10)).size_bytes == 10
+        assert _raw_fetch(client).size_bytes == 10
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _framed(_NINE, "Content-Length: 10", "Content-Length: 11"),
+        _framed(
+            _NINE, "Content-Length: 10", "Content-Range: bytes 0-8/9", status="206 Partial Content"
+        ),
+        _framed(b"9\r\n" + _NINE[:9] + b"\r\n0\r\n\r\n", "Transfer-Encoding: chunked"),
+    ],
+)
+def test_sizes_that_contradict_each_other_or_the_listing_are_errors(answer: bytes) -> None:
+    with _raw(_sends(answer, is_closed=True)) as (_, client):
+        error = _error(lambda: _raw_fetch(client, expected=Expected(10)))
+        assert isinstance(error, TransientError)
+        assert error.reason in ("CORRUPT", "PORTAL_UNAVAILABLE")
+
+
+_CASE = f'[{{"numeroProcesso": "{NUMBER}", "tramitacaoAtual": {{"documentos": []}}}}]'.encode()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZip, identity"])
+@pytest.mark.parametrize("members", [1, 3])
+def test_a_listing_that_comes_gzipped_is_undone(coding: str, members: int) -> None:
+    size = -(-len(_CASE) // members)
+    parts = [_CASE[place : place + size] for place in range(0, len(_CASE), size)]
+    body = b"".join(map(gzip.compress, parts))
+    with _raw(_sends(_answer("200 OK", body, f"Content-Encoding: {coding}"))) as (_, client):
+        assert client.list_case(NUMBER, 30) == CaseListing(None, ())
+
+
+@pytest.mark.parametrize(
+    ("body", "coding"),
+    [
+        (gzip.compress(_CASE)[:-1], "gzip"),
+        (gzip.compress(_CASE)[:-8], "gzip"),
+        (gzip.compress(_CASE)[:-8] + b"\0\0\0\0" + gzip.compress(_CASE)[-4:], "gzip"),
+        (gzip.compress(_CASE) + b"xx", "gzip"),
+        (_CASE, "gzip"),
+        (b"", "gzip"),
+        (gzip.compress(gzip.compress(_CASE)), "gzip, gzip"),
+        (_CASE, "br"),
+    ],
+)
+def test_a_listing_whose_coding_is_damaged_or_unknown_is_tried_again(
+    body: bytes, coding: str
+) -> None:
+    answer = _answer("200 OK", body, f"Content-Encoding: {coding}")
+    with _raw(_sends(answer)) as (_, client):
+        error = _error(lambda: client.list_case(NUMBER, 30))
+        assert isinstance(error, TransientError)
+
+
+def test_a_small_gzip_does_not_become_a_listing_without_end() -> None:
+    member = gzip.compress(b" " * 10_000_000)
+    answer = _answer("200 OK", member * 200, "Content-Encoding: gzip")
+    with _raw(_sends(answer)) as (_, client):
+        assert _error(lambda: client.list_case(NUMBER, 30)).reason == "PORTAL_ERROR"
+
+
+def test_a_refusal_that_comes_gzipped_is_read() -> None:
+    body = gzip.compress('{"m":"O usuário não possui acesso ao processo"}'.encode())
+    answer = _answer("401 No", body, "Content-Encoding: gzip", "Content-Type: text/plain")
+    with _raw(_sends(answer)) as (_, client):
+        assert _error(lambda: client.list_case(NUMBER, 30)).reason == "NO_ACCESS"
+
+
+@pytest.mark.parametrize(
+    ("codec", "content_type"),
+    [
+        ("windows-1252", "application/json;charset=windows-1252"),
+        ("windows-1252", "application/json;charset=UTF-8"),
+        ("windows-1252", "application/json"),
+        ("utf-8", "application/json"),
+    ],
+)
+def test_a_listing_is_read_in_the_charset_that_it_is_written_in(
+    codec: str, content_type: str
+) -> None:
+    documents = [{"nome": "Petição", "idOrigem": f"n{accent}1"} for accent in "ãáà"]
+    said = [{"tramitacaoAtual": {"documentos": documents}}]
+    body = json.dumps(said, ensure_ascii=False).encode(codec)
+    with _raw(_sends(_answer("200 OK", body, f"Content-Type: {content_type}"))) as (_, client):
+        listed = client.list_case(NUMBER, 30).documents
+    assert [(d.name, d.origin_id) for d in listed] == [
+        ("Petição", "nã1"),
+        ("Petição", "ná1"),
+        ("Petição", "nà1"),
+    ]
 
 
 def test_a_connection_that_breaks_is_an_unavailable_portal() -> None:

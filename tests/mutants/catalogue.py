@@ -44,6 +44,7 @@ CONTENTS = "tests/unit/test_contents.py"
 CONNECTIONS = "tests/unit/test_http_connections.py"
 ANSWERS = "tests/integration/test_answers_to_requests.py"
 INTERIM = "tests/integration/test_interim_answers.py"
+EVIDENCE = "tests/unit/test_evidence.py"
 QUESTIONS = "tests/unit/test_batched_questions.py"
 SCHEMA = "storage/migrations/0001_tables.sql"
 
@@ -584,16 +585,65 @@ _BYTES = (
     _mutant(
         "the check of a PDF's trailer",
         "actors/contents.py",
-        "        if mime == PDF and not is_ended:",
+        "        if mime == PDF and not self._is_pdf_ended(is_framed):",
         "        if False:",
         CONTENTS,
     ),
     _mutant(
         "the check for the page shell",
         "actors/impostors.py",
-        "    if _SHELL.search(head) or (is_small and _SHELL_WORDS.search(head)):",
+        "    if _ROOT.search(head) or _TITLE.search(head) or (is_small and _SHELL_WORDS.search(head)):",
         "    if False:",
         CONTENTS,
+    ),
+    _mutant(
+        "the page shell where its own size is listed",
+        "actors/contents.py",
+        "            refuse_shell(head, is_whole=is_whole)\n",
+        "",
+        EVIDENCE,
+    ),
+    _mutant(
+        "the proof that outvotes a guess",
+        "actors/contents.py",
+        "        is_proven = self._listed_size_bytes == self._size_bytes\n",
+        "        is_proven = False\n",
+        EVIDENCE,
+    ),
+    _mutant(
+        "the check that a text may be what is listed",
+        "actors/impostors.py",
+        "    if is_shown(header_type) or not _may_be(kind, listed_type, head):",
+        "    if False:",
+        EVIDENCE,
+    ),
+    _mutant(
+        "the type of a container by its outermost bytes",
+        "actors/magic.py",
+        "    return start > 0 and by_magic(head) is None and not has_control(head[:start])",
+        "    return start > 0",
+        EVIDENCE,
+    ),
+    _mutant(
+        "the end of a body whose length is given twice",
+        "actors/portal_exchange.py",
+        "        original.length = announced_bytes(response.headers)",
+        "        pass",
+        PORTAL,
+    ),
+    _mutant(
+        "the checksum of a listing that came gzipped",
+        "actors/framing.py",
+        "    if member is not None or not count:",
+        "    if False:",
+        PORTAL,
+    ),
+    _mutant(
+        "the strictness of UTF-8 before windows-1252",
+        "actors/charsets.py",
+        "            return body.decode(name)",
+        '            return body.decode(name, "replace")',
+        "tests/unit/test_charsets.py",
     ),
     _mutant(
         "the check for a JSON message",

@@ -41,7 +41,11 @@ def _some(slug: str, count: int, **fields: Any) -> tuple[Document, ...]:
 
 def _with_faults(slug: str, title: str, *faults: str) -> Case:
     number = number_of(slug)
-    faulty = [document(number, 1 + i, fault=fault) for i, fault in enumerate(faults)]
+    # What has its listed size to the byte is whole, whatever it looks like.
+    faulty = [
+        document(number, 1 + i, fault=fault, has_arquivo=fault != "no-eof")
+        for i, fault in enumerate(faults)
+    ]
     return _plain(slug, title, (document(number, 0), *faulty))
 
 

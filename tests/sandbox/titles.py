@@ -20,7 +20,7 @@ FILE_FAULT_TITLES = {
     "cut": "one file: shorter than Content-Length twice, then good",
     "cut-for-good": "one file: shorter than Content-Length for good",
     "short-of-tamanho": "one file: whole, but shorter than tamanho for good",
-    "no-eof": "one file: a PDF without %%EOF for good",
+    "no-eof": "one file, no arquivo: a PDF without %%EOF for good",
     "no-length-cut": "one file: cut, no Content-Length, for good",
     "gzip": "one file: Content-Encoding gzip",
     "chunked": "one file: chunked, and good",

@@ -90,7 +90,6 @@ def test_a_complete_file_is_told_by_size_hash_and_type() -> None:
     [
         ("pdf", "application/pdf", "pdf"),
         ("rtf", "application/rtf", "rtf"),
-        ("html", "text/html", "html"),
         ("png", "image/png", "png"),
         ("jpeg", "image/jpeg", "jpg"),
         ("zip", "application/zip", "zip"),
@@ -130,7 +129,7 @@ def test_other_beginnings_are_known(begin: bytes, mime: str) -> None:
 @pytest.mark.parametrize(
     ("facts", "mime", "extension"),
     [
-        ({"header": "text/html; charset=utf-8", "tipo": "text/plain"}, "text/html", "html"),
+        ({"header": "text/html", "tipo": "text/plain"}, "text/html", "html"),
         ({"header": "application/octet-stream", "tipo": "text/html"}, "text/html", "html"),
         ({"header": "nonsense", "name": "Sentença.HTML"}, "text/html", "html"),
         ({"header": "application/pkcs7-signature"}, "application/pkcs7-signature", "p7s"),
@@ -184,18 +183,32 @@ def test_another_size_than_listed_or_announced_is_corrupt(size: int) -> None:
 def test_a_pdf_ends_with_its_trailer_before_any_padding(padding: bytes) -> None:
     assert _check(PDF + padding).size_bytes == len(PDF) + len(padding)
     cut = PDF[: len(PDF) // 2]
-    assert _is_transient(_error(cut + padding, listed=len(cut + padding)), "CORRUPT")
+    assert _is_transient(_error(cut + padding, declared=len(cut + padding)), "CORRUPT")
 
 
-def test_a_pdf_trailer_stands_in_the_last_1024_bytes() -> None:
-    assert _check(PDF.rstrip() + b"x" * 1_019).extension == "pdf"
-    assert _is_transient(_error(PDF.rstrip() + b"x" * 1_020), "CORRUPT")
+def test_where_a_pdf_of_unknown_length_stops_its_trailer_stands_in_the_last_1024_bytes() -> None:
+    stops = {"is_framed": False}
+    assert _check(PDF.rstrip() + b"x" * 1_019, is_framed=False).extension == "pdf"
+    assert _is_transient(_error(PDF.rstrip() + b"x" * 1_020, **stops), "CORRUPT")
     # Padding counts as soon as something follows it, in whatever pieces it comes.
-    assert _is_transient(_error(PDF.rstrip() + b"\n" * 1_200 + b"x", chunk_bytes=7), "CORRUPT")
+    late = PDF.rstrip() + b"\n" * 1_200 + b"x"
+    assert _is_transient(_error(late, chunk_bytes=7, **stops), "CORRUPT")
 
 
-def test_what_is_only_said_to_be_a_pdf_must_end_like_one() -> None:
-    assert _is_transient(_error(b"Vistos.", header="application/pdf"), "CORRUPT")
+def test_kilobytes_may_follow_the_end_of_a_pdf_whose_length_is_announced() -> None:
+    for more in (1_037, 2_401, 5_592):
+        body = PDF + bytes([0x80 + more % 64]) * more
+        assert _check(body, declared=len(body)).extension == "pdf"
+
+
+def test_a_pdf_that_is_cut_in_its_second_edition_is_corrupt() -> None:
+    body = PDF + b"7 0 obj\n<< /Length 5000 >>\nstream\n" + b"x" * 1_500
+    assert _is_transient(_error(body, declared=len(body)), "CORRUPT")
+
+
+def test_a_text_that_is_only_said_to_be_a_pdf_is_no_document() -> None:
+    for facts in ({"header": "application/pdf"}, {"tipo": "application/pdf"}, {"name": "x.pdf"}):
+        assert _is_transient(_error(b"Vistos.", **facts), "NOT_A_DOCUMENT")
 
 
 @pytest.mark.parametrize("header", ["text/html", None, "application/pdf"])
