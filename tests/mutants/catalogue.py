@@ -45,6 +45,7 @@ CONNECTIONS = "tests/unit/test_http_connections.py"
 ANSWERS = "tests/integration/test_answers_to_requests.py"
 INTERIM = "tests/integration/test_interim_answers.py"
 EVIDENCE = "tests/unit/test_evidence.py"
+CASE_FILE = "tests/unit/test_case_file.py"
 QUESTIONS = "tests/unit/test_batched_questions.py"
 SCHEMA = "storage/migrations/0001_tables.sql"
 
@@ -592,8 +593,8 @@ _BYTES = (
     _mutant(
         "the check for the page shell",
         "actors/impostors.py",
-        "    if _ROOT.search(head) or _TITLE.search(head) or (is_small and _SHELL_WORDS.search(head)):",
-        "    if False:",
+        "_ROOT.search(head) or _TITLE.search(head) or (is_small and _SHELL_WORDS.search(head))",
+        "False",
         CONTENTS,
     ),
     _mutant(
@@ -637,6 +638,41 @@ _BYTES = (
         "    if member is not None or not count:",
         "    if False:",
         PORTAL,
+    ),
+    _mutant(
+        "the failure of a listing that does not say which documents there are",
+        "actors/case_documents.py",
+        "    if not reading.found and (reading.has_unread or not reading.has_known_list):",
+        "    if False:",
+        CASE_FILE,
+    ),
+    _mutant(
+        "the failure of a list that cannot be read",
+        "actors/case_documents.py",
+        "        if spot.is_near:\n            raise unreadable()",
+        "        if False:\n            raise unreadable()",
+        CASE_FILE,
+    ),
+    _mutant(
+        "the look for documents at other places",
+        "actors/case_documents.py",
+        "        _walk(reading, _Spot(others, instance=present))\n",
+        "",
+        CASE_FILE,
+    ),
+    _mutant(
+        "the evidence that two entries can be one file",
+        "actors/twins.py",
+        "    if _differ(one.listed_size_bytes, other.listed_size_bytes):\n        return False\n",
+        "",
+        CASE_FILE,
+    ),
+    _mutant(
+        "the ids of different files that share one",
+        "actors/twins.py",
+        "    return _told_apart(groups.documents())",
+        "    return groups.documents()",
+        CASE_FILE,
     ),
     _mutant(
         "the strictness of UTF-8 before windows-1252",

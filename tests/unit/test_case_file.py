@@ -118,12 +118,111 @@ def test_the_number_in_the_answer_may_be_plain_or_absent(number: object) -> None
     assert len(_listing(_case([_document(1)], numeroProcesso=number)).documents) == 1
 
 
-@pytest.mark.parametrize("nothing", [None, [], {}, "x", 3, [None, 1, "x", []]])
-def test_lists_that_are_absent_or_of_a_wrong_type_hold_nothing(nothing: object) -> None:
-    assert _listing({"numeroProcesso": NUMBER}).documents == ()
-    assert _listing({"tramitacaoAtual": nothing, "tramitacoes": nothing}).documents == ()
-    inner = {"documentos": nothing}
-    assert _listing({"tramitacaoAtual": inner, "tramitacoes": [inner, inner]}).documents == ()
+@pytest.mark.parametrize("nothing", [None, [], {}])
+def test_a_known_list_that_is_empty_or_null_says_that_there_is_nothing(nothing: object) -> None:
+    lists = {"documentos": nothing}
+    for body in (
+        {"tramitacaoAtual": lists},
+        {"tramitacaoAtual": lists, "tramitacoes": None},
+        {"tramitacaoAtual": lists, "tramitacoes": [{}, lists]},
+        {"tramitacaoAtual": None, "tramitacoes": [lists]},
+        {"tramitacaoAtual": lists, "documentos": None},
+    ):
+        assert _listing(body | {"numeroProcesso": NUMBER}).documents == ()
+
+
+def _is_unreadable(body: object) -> bool:
+    with pytest.raises(TransientError) as caught:
+        parse_case(body, NUMBER)
+    return (caught.value.reason, caught.value.is_few) == ("PORTAL_ERROR", True)
+
+
+NOTHING = {"numeroProcesso": NUMBER, "tramitacaoAtual": {"documentos": []}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"numeroProcesso": NUMBER},
+        {"numeroProcesso": NUMBER, "status": 500, "mensagem": "Erro interno"},
+        {"numeroProcesso": NUMBER, "tramitacaoAtual": None, "tramitacoes": []},
+        {"numeroProcesso": NUMBER, "tramitacaoAtual": {}, "tramitacoes": [{}]},
+        {"numeroProcesso": NUMBER, "documentos": []},
+        NOTHING | {"tramitacaoAtual": {"documentos": "x"}},
+        NOTHING | {"tramitacaoAtual": {"documentos": 3}},
+        NOTHING | {"tramitacaoAtual": {"documentos": [None, 1, "x", []]}},
+        NOTHING | {"tramitacaoAtual": {"documentos": {"a": 1}}},
+        NOTHING | {"tramitacoes": "x"},
+        NOTHING | {"tramitacoes": [1]},
+        NOTHING | {"tramitacoes": {"1": "x"}},
+        NOTHING | {"documentos": ["x"]},
+        NOTHING | {"dadosBasicos": {"documentos": "x"}},
+        NOTHING | {"movimentos": [{"documentos": [{"id": 7}]}]},
+        NOTHING | {"tramitacoes": [{"documentos": [_document(1)]}, {"documentos": "x"}]},
+    ],
+)
+def test_what_cannot_be_read_is_not_nothing(body: object) -> None:
+    assert _is_unreadable([body])
+
+
+def test_a_document_that_cannot_be_read_among_others_is_one_without_a_link() -> None:
+    documents = _listing(_case([_document(1), None, "x", 3])).documents
+    assert [d.refused_reason for d in documents].count("NO_LINK") == 3
+    assert len(documents) == 4
+
+
+BY_ID = {str(place): _document(place) for place in (1, 2)}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"documentos": [_document(1), _document(2)]},
+        {"documentos": BY_ID},
+        {"dadosBasicos": {"documentos": [_document(1), _document(2)]}},
+        {"dadosBasicos": {"documentos": BY_ID}},
+        {"dadosBasicos": {"processo": {"documentos": BY_ID}}},
+        {"tramitacaoAtual": {"documentos": BY_ID}},
+        {"tramitacaoAtual": {"documentos": {"content": [*BY_ID.values()], "totalElements": 2}}},
+        {"tramitacaoAtual": {"documentos": []}, "documentos": [*BY_ID.values()]},
+        {"tramitacoes": {"9120": {"documentos": [*BY_ID.values()]}}},
+        {"tramitacaoAtual": [{"documentos": BY_ID}]},
+        {"movimentos": [{"documento": _document(1)}, {"anexos": [_document(2)]}]},
+        {"movimentos": [{"documentos": [_document(1)]}, {"documentos": [_document(2)]}]},
+        {"documentos": [_document(1, documentos=[_document(2)])]},
+    ],
+)
+def test_documents_are_found_wherever_they_stand(case: dict[str, Any]) -> None:
+    documents = _listing({"numeroProcesso": NUMBER} | case).documents
+    assert [d.origin_id for d in documents] == ["366442001", "366442002"]
+    assert [d.hrefs for d in documents] == [(_path(1),), (_path(2),)]
+
+
+def test_one_document_may_stand_where_a_list_should() -> None:
+    assert _listing({"tramitacaoAtual": {"documentos": _document(1)}}).documents[0].sequence == 1
+
+
+def test_an_object_by_id_identifies_what_nothing_else_does() -> None:
+    by_id = {"a1": {"nome": "x"}, "a2": {"nome": "x"}}
+    documents = _listing({"tramitacaoAtual": {"documentos": by_id}}).documents
+    assert [d.origin_id for d in documents] == ["a1", "a2"]
+
+
+def test_what_stands_at_two_places_is_one_document_of_its_instance() -> None:
+    again = [_document(1), _document(2, idOrigem=...)]
+    body = _case([_document(1), _document(2)], documentos=again, movimentos=[{"x": again[1]}])
+    documents = _listing(body).documents
+    assert [(d.instance, d.origin_id) for d in documents] == [
+        ("G1", "366442001"),
+        ("G1", "366442002"),
+    ]
+
+
+def test_the_documents_of_another_case_and_of_a_person_are_not_read() -> None:
+    other = {"numeroProcesso": OTHER, "documentos": [_document(2)], "x": _document(3)}
+    parties = [{"documentos": [{"numero": "1", "tipo": "RG"}]}]
+    body = _case([_document(1)], processosRelacionados=[other], partes=parties)
+    assert len(_listing(body).documents) == 1
 
 
 def test_both_lists_are_read_and_each_instance_is_in_the_courts_sequence() -> None:
@@ -305,14 +404,57 @@ def test_facts_of_a_wrong_type_count_as_absent(field: str, value: object) -> Non
     assert listed.hrefs == (_path(1),)
 
 
-@pytest.mark.parametrize("text", ["2025-06-02T12:53", "2025-06-02T12:53:54.976541"])
+@pytest.mark.parametrize("text", ["2025-06-02T12:53", "2025-06-02T12:53:54.976541", "ontem"])
 def test_the_filing_time_is_kept_as_given(text: str) -> None:
     assert _only(_document(1, dataHoraJuntada=text)).filed_local_time == text
 
 
-@pytest.mark.parametrize("text", ["ontem", "2025-13-02T12:53:54", "0000-01-01T00:00:00", 5])
-def test_a_filing_time_that_is_none_counts_as_absent(text: object) -> None:
-    assert _only(_document(1, dataHoraJuntada=text)).filed_local_time == ""
+def _twice(first: dict[str, Any], second: dict[str, Any], *, is_one_list: bool) -> list[str]:
+    body = _case([first, second]) if is_one_list else _case([first], (G1, [second]))
+    return sorted(d.origin_id for d in _listing(body).documents)
+
+
+@pytest.mark.parametrize("is_one_list", [True, False])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"arquivo": {"tipo": "application/pdf", "tamanho": 7}},
+        {"arquivo": {"tipo": "text/html"}},
+        {"dataHoraJuntada": "2025-06-03T12:53:54.976"},
+        {"nome": "Outro.pdf", "tipo": {"nome": "Outro"}},
+    ],
+)
+def test_one_origin_of_two_files_is_two_documents_known_by_their_links(
+    fields: dict[str, Any], is_one_list: bool
+) -> None:
+    one, other = _document(1), _document(1, hrefBinario=_path(2), **fields)
+    ids = [f"uuid:{_uuid(1)}", f"uuid:{_uuid(2)}"]
+    assert _twice(one, other, is_one_list=is_one_list) == ids
+    # Whatever comes first.
+    assert _twice(other, one, is_one_list=is_one_list) == ids
+
+
+def test_one_list_has_no_twins_unless_it_says_all_twice() -> None:
+    bare = {"idOrigem": "0", "nome": "Petição.pdf"}
+    one, other = bare | {"hrefBinario": _path(1)}, bare | {"hrefBinario": _path(2)}
+    assert len(_twice(one, other, is_one_list=True)) == 2
+    assert _twice(one, other, is_one_list=False) == ["0"]
+    again = _document(1, hrefBinario=_path(2))
+    assert _twice(_document(1), again, is_one_list=True) == ["366442001"]
+
+
+def test_twins_of_files_that_share_an_id_find_each_other() -> None:
+    times = ["2025-06-02T12:53:54", "2025-06-03T12:53:54", "2025-06-04T12:53:54"]
+    here = [_document(n, idOrigem="0", dataHoraJuntada=t) for n, t in enumerate(times)]
+    there = [d | {"hrefBinario": _path(10 + n), "arquivo": None} for n, d in enumerate(here)]
+    documents = _listing(_case(here, (G1, there[::-1]))).documents
+    assert [d.hrefs for d in documents] == [(_path(n), _path(10 + n)) for n in range(3)]
+    assert len({d.origin_id for d in documents}) == 3
+
+
+def test_many_documents_of_one_id_take_no_time() -> None:
+    documents = [_document(place, idOrigem="0") for place in range(3_000)]
+    assert len(_listing(_case(documents, (G1, documents))).documents) == 3_000
 
 
 def test_the_secrecy_of_a_case_in_two_parts_is_the_higher_one() -> None:
@@ -369,6 +511,9 @@ def test_any_json_is_a_listing_an_unknown_case_or_a_transient_error(body: object
     st.lists(st.fixed_dictionaries({}, optional={"idOrigem": _scalars, "hrefBinario": _scalars}))
 )
 def test_no_document_is_lost(documents: list[dict[str, Any]]) -> None:
+    if documents and not any(documents):
+        assert _is_unreadable(_case(documents))
+        return
     listing = _listing(_case(documents))
     keys = [(d.instance, d.origin_id) for d in listing.documents]
     assert len(set(keys)) == len(keys)

@@ -1,0 +1,220 @@
+"""Two entries of a listing that are one document, and entries that only look so. Pure.
+
+The same idOrigem in the same instance makes twins of two entries only where nothing else says that
+they are two files: one that is joined wrongly is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from storage.listing import ListedDocument
+
+_SECRECY_LEVELS = (
+    "",
+    "PUBLICO",
+    "SEGREDO_JUSTICA",
+    "SIGILO_MINIMO",
+    "SIGILO_MEDIO",
+    "SIGILO_INTENSO",
+    "SIGILO_ABSOLUTO",
+)
+_MINUTE = len("2025-06-02T12:53")
+_MAX_ALIKE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One document as it stands in the list number `place`.
+
+    `has_own_id`: the court gave it an idOrigem. `is_inherited`: its instance is only supposed.
+    """
+
+    document: ListedDocument
+    place: int
+    has_file_facts: bool
+    has_own_id: bool
+    is_inherited: bool
+
+
+def joined(entries: Iterable[Entry]) -> list[ListedDocument]:
+    """The documents of a listing, each once, in the order in which they come first.
+
+    Those that share an id and are different files have the id of their link.
+    """
+    groups = _Groups()
+    # What has an id of its own comes first, since what has none is found by its link.
+    for place, entry in sorted(enumerate(entries), key=lambda e: not e[1].has_own_id):
+        groups.add(place, entry)
+    return _told_apart(groups.documents())
+
+
+class _Groups:
+    """Entries that are one document, found by their ids and links."""
+
+    def __init__(self) -> None:
+        self._groups: list[list[Entry]] = []
+        self._places: list[int] = []
+        self._by_mark: dict[str, list[int]] = {}
+
+    def add(self, place: int, entry: Entry) -> None:
+        """Puts an entry to its group, or into one of its own."""
+        number = self._number_of(entry)
+        if number is None:
+            number = len(self._groups)
+            self._groups.append([])
+            self._places.append(place)
+        self._groups[number].append(entry)
+        self._places[number] = min(self._places[number], place)
+        for mark in _marks(entry):
+            numbers = self._by_mark.setdefault(mark, [])
+            if number not in numbers:
+                numbers.append(number)
+
+    def documents(self) -> list[ListedDocument]:
+        """One document a group, in the order of their first entries."""
+        order = sorted(range(len(self._groups)), key=self._places.__getitem__)
+        return [_one(self._groups[number]) for number in order]
+
+    def _number_of(self, entry: Entry) -> int | None:
+        """The number of the group that an entry belongs to.
+
+        Of several the one that has its link, else its time; None if that does not tell.
+        """
+        fitting = [n for n in self._candidates(entry) if self._fits(n, entry)]
+        for is_surer in (_has_same_link, _has_same_time):
+            surer = [
+                n
+                for n in fitting
+                if any(is_surer(e.document, entry.document) for e in self._groups[n])
+            ]
+            if len(surer) == 1:
+                return surer[0]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def _candidates(self, entry: Entry) -> set[int]:
+        found = (self._by_mark.get(mark, []) for mark in _marks(entry))
+        # An id that so many share identifies nothing.
+        return {number for numbers in found if len(numbers) <= _MAX_ALIKE for number in numbers}
+
+    def _fits(self, number: int, entry: Entry) -> bool:
+        return all(_may_be_one(each, entry) for each in self._groups[number])
+
+
+def _marks(entry: Entry) -> Iterator[str]:
+    yield from entry.document.hrefs
+    if entry.has_own_id:
+        yield f"id:{entry.document.origin_id}"
+
+
+def _may_be_one(first: Entry, second: Entry) -> bool:
+    one, other = first.document, second.document
+    if not (first.has_own_id and second.has_own_id):
+        return _has_same_link(one, other) and _may_share_instance(first, second)
+    if one.origin_id != other.origin_id or not _may_share_instance(first, second):
+        return False
+    if _has_same_link(one, other):
+        return True
+    if _differ(one.listed_size_bytes, other.listed_size_bytes):
+        return False
+    if _differ(_essence(one), _essence(other)):
+        return False
+    if first.place == second.place:
+        return _is_repeated(one, other)
+    is_named_alike = not _differ(one.name, other.name) or not _differ(one.kind, other.kind)
+    return is_named_alike and not _differ(_minute(one), _minute(other))
+
+
+def _may_share_instance(first: Entry, second: Entry) -> bool:
+    is_supposed = first.is_inherited or second.is_inherited
+    is_same = first.document.instance == second.document.instance
+    return is_same or (is_supposed and _has_same_link(first.document, second.document))
+
+
+def _is_repeated(one: ListedDocument, other: ListedDocument) -> bool:
+    """Whether one list has the same twice: then both say the same of themselves, and say it."""
+    said = [(d.name, d.kind, d.sequence, d.filed_local_time) for d in (one, other)]
+    return said[0] == said[1] and bool(one.name and one.filed_local_time)
+
+
+def _has_same_link(one: ListedDocument, other: ListedDocument) -> bool:
+    return not {*one.hrefs}.isdisjoint(other.hrefs)
+
+
+def _has_same_time(one: ListedDocument, other: ListedDocument) -> bool:
+    return one.filed_local_time == other.filed_local_time
+
+
+def _differ(one: object, other: object) -> bool:
+    """Whether both are said, and are not the same."""
+    return bool(one and other) and one != other
+
+
+def _essence(document: ListedDocument) -> str:
+    return (document.listed_content_type or "").partition(";")[0]
+
+
+def _minute(document: ListedDocument) -> str:
+    return document.filed_local_time[:_MINUTE]
+
+
+def _told_apart(documents: list[ListedDocument]) -> list[ListedDocument]:
+    seen: dict[tuple[str, str], int] = {}
+    for document in documents:
+        key = (document.instance, document.origin_id)
+        seen[key] = seen.get(key, 0) + 1
+    return [
+        replace(d, origin_id=_id_of_its_own(d, place)) if seen[d.instance, d.origin_id] > 1 else d
+        for place, d in enumerate(documents)
+    ]
+
+
+def _id_of_its_own(document: ListedDocument, place: int) -> str:
+    """By its links, in whatever order a listing names them; without any, by its place."""
+    return link_id(min(document.hrefs)) if document.hrefs else f"#{place}/{document.origin_id}"
+
+
+def link_id(path: str) -> str:
+    """The id of what has none but its link."""
+    # The prefix keeps it apart from every idOrigem.
+    return f"uuid:{path.split('/')[-2]}"
+
+
+def _one(group: list[Entry]) -> ListedDocument:
+    first, *others = group
+    for other in others:
+        first = _filled(first, other)
+    return first.document
+
+
+def _filled(first: Entry, second: Entry) -> Entry:
+    """Two twins as one: the one with `arquivo` counts, the other fills its gaps."""
+    is_second_better = second.has_file_facts and not first.has_file_facts
+    better, other = (second, first) if is_second_better else (first, second)
+    kept, spare = better.document, other.document
+    identified = first if first.has_own_id or not second.has_own_id else second
+    hrefs = tuple(dict.fromkeys((*kept.hrefs, *spare.hrefs)))
+    reasons = {kept.refused_reason, spare.refused_reason}
+    refused = "UNTRUSTED_LINK" if "UNTRUSTED_LINK" in reasons else "NO_LINK"
+    document = replace(
+        kept,
+        instance=identified.document.instance,
+        origin_id=identified.document.origin_id,
+        name=kept.name or spare.name,
+        kind=kept.kind or spare.kind,
+        sequence=kept.sequence or spare.sequence,
+        filed_local_time=kept.filed_local_time or spare.filed_local_time,
+        secrecy_level=max(kept.secrecy_level, spare.secrecy_level, key=_secrecy),
+        hrefs=hrefs,
+        listed_size_bytes=kept.listed_size_bytes or spare.listed_size_bytes,
+        listed_content_type=kept.listed_content_type or spare.listed_content_type,
+        refused_reason=None if hrefs else refused,
+    )
+    return replace(better, document=document, has_own_id=identified.has_own_id)
+
+
+def _secrecy(level: str) -> int:
+    """How secret a level is; a name that is not known is the most secret."""
+    is_known = level in _SECRECY_LEVELS
+    return _SECRECY_LEVELS.index(level) if is_known else len(_SECRECY_LEVELS)
