@@ -112,7 +112,7 @@ def _zip(*, first: str = "a.pdf", body: bytes = PDF) -> bytes:
         (_zip(), "application/zip", "zip"),
         (_zip(body=PAGE), "application/zip", "zip"),
         (_tar(), "application/x-tar", "tar"),
-        (gzip.compress(PDF), "application/gzip", "gz"),
+        (gzip.compress(PDF, mtime=0), "application/gzip", "gz"),
         (b"Rar!\x1a\x07\x01\0a.pdf" + PDF, "application/vnd.rar", "rar"),
         (b"7z\xbc\xaf\x27\x1c\0\4" + PDF, "application/x-7z-compressed", "7z"),
         (b"MSCF\0\0\0\0" + PDF, "application/vnd.ms-cab-compressed", "cab"),
