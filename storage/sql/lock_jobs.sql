@@ -1,6 +1,7 @@
 -- Lock the rows of running jobs, in one order, so that two transactions that lock several jobs
 -- never wait for each other in a circle.
 --
+-- The settings are those of the functions that call it.
 -- _waits: wait for a row that another transaction holds, up to lock_timeout; else skip it.
 -- Returns one row: the jobs that are locked now. A job that is missing has ended or is held.
 CREATE FUNCTION autos_lock_jobs(
@@ -8,11 +9,6 @@ CREATE FUNCTION autos_lock_jobs(
     _waits boolean
 ) RETURNS TABLE (locked uuid[])
 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off
-SET enable_bitmapscan = off
-SET jit = off
-SET lock_timeout = '250ms'
 AS $body$
 #variable_conflict use_column
 BEGIN

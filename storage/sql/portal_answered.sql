@@ -17,29 +17,32 @@ SET jit = off
 AS $body$
 #variable_conflict use_column
 DECLARE
-    answers integer;
+    is_slow_start boolean;
+    answers integer := 0;
     has_grown boolean;
 BEGIN
-    WITH answered AS MATERIALIZED (
-        SELECT scope, number, lease, taken_time FROM slots WHERE lease = ANY(_slot_tokens)
+    SELECT eased IS NOT NULL AND paused_until <= clock_timestamp() FROM portal INTO is_slow_start;
+    IF is_slow_start THEN
+        SELECT count(*) FROM unnest(_slot_tokens) AS answer(token)
+        WHERE EXISTS (SELECT FROM slots WHERE slots.lease = answer.token AND scope = '')
+        INTO answers;
+    END IF;
+    -- All of this statement sees the slots as they were before it.
+    WITH freed AS (
+        UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL, job_id = NULL
+        WHERE lease = ANY(_slot_tokens) RETURNING scope
     ), alive AS (
         -- An answer to a request that began before the failures says nothing about them.
         UPDATE courts SET failure_count = 0, failing_since = NULL, next_probe_time = NULL,
             probe_count = 0, alive_time = clock_timestamp()
         FROM (SELECT court, next_probe_time IS NOT NULL AS was_away FROM courts
-              WHERE court = ANY(ARRAY(SELECT scope FROM answered)) AND failure_count > 0
-                  AND EXISTS (SELECT FROM answered
-                      WHERE scope = court AND taken_time >= failing_since)
+              WHERE court = ANY(ARRAY(SELECT scope FROM freed)) AND failure_count > 0
+                  AND EXISTS (SELECT FROM slots WHERE lease = ANY(_slot_tokens)
+                      AND scope = court AND taken_time >= failing_since)
               ORDER BY court FOR UPDATE) AS before
         WHERE courts.court = before.court RETURNING before.was_away
-    ), freed AS (
-        UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL, job_id = NULL
-        WHERE slots.lease = ANY(_slot_tokens)
     )
-    SELECT (SELECT count(*) FROM unnest(_slot_tokens) AS answer(lease)
-            JOIN answered USING (lease) WHERE scope = ''),
-        (SELECT coalesce(bool_or(alive.was_away), false) FROM alive)
-    INTO answers, was_away;
+    SELECT coalesce(bool_or(alive.was_away), false) FROM alive INTO was_away;
     growth := 0;
     FOR i IN 1..answers LOOP
         UPDATE portal SET eased = CASE WHEN grown < eased_to THEN grown END,
