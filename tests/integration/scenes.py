@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from typing import Any
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from storage import claims, listing_claims, repairs, reruns, reuse, sql
@@ -13,7 +16,7 @@ from storage.courts import ProbePolicy
 from storage.database import Database, Row
 from storage.documents.record import FetchedFile, StoredFile, record_fetched, record_stored
 from storage.documents.uploads import take_uploads
-from storage.errors import LeaseLost, TransientError
+from storage.errors import LeaseLost, RowsLocked, TransientError
 from storage.jobs import start as starts
 from storage.jobs.start import StartRequest
 from storage.listing import CaseListing, ListedDocument
@@ -31,6 +34,7 @@ from storage.tasks import Asking
 
 CLIENT = "default"
 LANES = 5
+PATIENCE_S = 60.0
 # No limit but the lanes.
 LOGIN = Login("static here", "a fingerprint")
 ASKING = Asking(Limits(1_000, 1_000, LANES), LOGIN, ProbePolicy(), uuid4(), lease_s=60)
@@ -40,6 +44,8 @@ POLICY = RetryPolicy(attempts=5, attempts_few=3, base_s=0, probes=ProbePolicy(bu
 BUSY = TransientError("PORTAL_UNAVAILABLE", "The portal answered 503.")
 DOWNLOADING = DocumentState.DOWNLOADING
 PDF = Content(1_000, hashlib.sha256(b"any").hexdigest(), "application/pdf", "pdf")
+
+T = TypeVar("T")
 
 _numbers = itertools.count(1)
 
@@ -202,12 +208,23 @@ def claimed(database: Database, job_id: UUID, **values: Any) -> Claim:
     return found
 
 
+def _insist(record: Callable[[], T]) -> T:
+    """What `record` returns, said again while another transaction holds a row, as in production."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return record()
+        except RowsLocked:
+            if time.monotonic() > deadline:
+                raise
+
+
 def spooled(
     database: Database, held: Claim, content: Content = PDF, *, spool_id: UUID | None = None
 ) -> int:
     """The claimed document, fetched; how many requests more may begin. Raises LeaseLost."""
     files = [FetchedFile(held, content, held.lease)]
-    done = record_fetched(database, files, spool_id=spool_id, waits=True)
+    done = _insist(partial(record_fetched, database, files, spool_id=spool_id, waits=True))
     if not done.recorded:
         raise LeaseLost("The claim on this document is no longer ours.")
     return done.begins
@@ -227,7 +244,8 @@ def to_store(file: Spooled, object_key: str | None = None) -> StoredFile:
 
 def stored(database: Database, file: Spooled, object_key: str | None = None) -> Outcome:
     """The file, recorded as AVAILABLE by itself. Raises LeaseLost."""
-    done = record_stored(database, [to_store(file, object_key)], lanes=LANES, waits=True)
+    files = [to_store(file, object_key)]
+    done = _insist(partial(record_stored, database, files, lanes=LANES, waits=True))
     if not done.recorded:
         raise LeaseLost("The claim on this document is no longer ours.")
     due = done.ended.get(file.job_id)

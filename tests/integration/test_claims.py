@@ -319,7 +319,7 @@ def test_whoever_does_not_let_go_of_a_job_holds_up_no_other_for_long(
         transaction.all("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=stuck)
         done = record_fetched(database, [FetchedFile(each, PDF, None) for each in held])
         with pytest.raises(RowsLocked):
-            scenes.spooled(database, held[0], PDF)
+            record_fetched(database, [FetchedFile(held[0], PDF, None)], waits=True)
 
     somebody.close()
     assert (done.recorded, done.busy) == ({held[1].lease}, {held[0].lease})
