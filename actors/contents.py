@@ -8,7 +8,7 @@ import re
 from actors.content_types import by_name, decide, is_textual, said
 from actors.impostors import refuse_impostor, refuse_shell
 from actors.json_fields import charset, mime_type, with_charset
-from actors.magic import JPEG, PDF, PNG, RTF, ZIP, by_signature, is_html_page
+from actors.magic import JPEG, PDF, PNG, RTF, ZIP, by_signature, is_html_page, is_text
 from storage.claims import Content
 from storage.errors import PermanentError, TransientError
 
@@ -71,7 +71,8 @@ class ContentCheck:
     def finish(self, *, is_framed: bool) -> Content:
         """What came, once it is complete. `is_framed`: the transport proves where it ends.
 
-        If it has the listed size to the byte, it is the document whatever it looks like.
+        If it has the listed size to the byte, it is the document whatever it looks like. A text
+        without a listed size is doubtful: messages are texts, too.
         Raises TransientError CORRUPT or NOT_A_DOCUMENT.
         """
         if self._size_bytes == 0:
@@ -86,7 +87,13 @@ class ContentCheck:
             self._check_end(mime, is_framed)
         if is_textual(mime):
             mime = with_charset(mime, self._charset)
-        return Content(self._size_bytes, self._sha256.hexdigest(), mime, extension)
+        return Content(
+            self._size_bytes,
+            self._sha256.hexdigest(),
+            mime,
+            extension,
+            is_doubtful=not is_proven and is_text(head),
+        )
 
     def _refuse_other_answers(self, head: bytes, is_proven: bool) -> None:
         is_whole = len(head) == self._size_bytes

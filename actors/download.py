@@ -22,9 +22,9 @@ from storage.claims import Claim, Content, Held
 from storage.database import Database
 from storage.documents import record
 from storage.documents.record import FetchedFile
-from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
+from storage.errors import AttemptError, Doubted, LeaseLost, ServiceUnavailable
 from storage.outcomes import Outcome
-from storage.portal import attempts
+from storage.portal import attempts, doubts
 from storage.retries import RetryPolicy
 from storage.slots import LINGER_S
 from storage.spool import Spool
@@ -103,12 +103,10 @@ class Downloader:
         try:
             content, data = self._fetch(claim)
         except AttemptError as error:
-            failed = partial(attempts.fail_attempt, self.database, claim, error, self.policy)
-            outcome = self._insist(failed)
+            outcome = self._insist(partial(self._failed, claim, error))
             span.fail(error.reason)
             if outcome.delay_s is not None:
                 self.signals.retried("download", error.reason)
-            log.warning("attempt failed", reason=error.reason, retry_in_s=outcome.delay_s)
             return self._told(claim, outcome)
         except ServiceUnavailable as error:
             log.warning("fetching postponed", part=error.part)
@@ -127,6 +125,17 @@ class Downloader:
         self.signals.passed("download", content.size_bytes)
         return Fetched(claim, content, data, structlog.contextvars.get_contextvars())
 
+    def _failed(self, claim: Claim, error: AttemptError) -> Outcome:
+        """Record an attempt without a document. What is only to be compared has not failed."""
+        if isinstance(error, Doubted) and error.is_first:
+            delay_s = self.policy.compare_s()
+            outcome = attempts.compare(self.database, claim, error, delay_s=delay_s)
+            log.info("text is compared with another answer", retry_in_s=delay_s)
+            return outcome
+        outcome = attempts.fail_attempt(self.database, claim, error, self.policy)
+        log.warning("attempt failed", reason=error.reason, retry_in_s=outcome.delay_s)
+        return outcome
+
     def _fetch(self, claim: Claim) -> tuple[Content, bytes | None]:
         """What the file is and, if it is in memory only, what is in it."""
         in_memory = self.storer is not None
@@ -144,6 +153,9 @@ class Downloader:
                 deadline=deadline,
                 on_start=lambda size_bytes: file.reserve(size_bytes or 0),
             )
+            if content.is_doubtful:
+                # Raised here, the answer leaves nothing in the spool.
+                doubts.weigh(self.database, claim, content, self.policy)
         return content, self._in_hand(claim, file.data)
 
     def _in_hand(self, claim: Claim, data: bytes | None) -> bytes | None:

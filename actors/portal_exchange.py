@@ -39,7 +39,6 @@ def chunks(
 
     Only reading is translated, not what the caller does in between.
     """
-    _read_by_length(response)
     pieces = response.raw.stream(_CHUNK_BYTES, decode_content=False)
     while True:
         with translated(deadline, cut_reason):
@@ -49,16 +48,6 @@ def chunks(
         if chunk is None:
             return
         yield chunk
-
-
-def _read_by_length(response: requests.Response) -> None:
-    """Has http.client end the body where it ends.
-
-    It takes `Content-Length: 5, 5` for none, and waits for more until the connection closes.
-    """
-    original = getattr(response.raw, "_original_response", None)
-    if original is not None and original.length is None and not transfer_codings(response.headers):
-        original.length = announced_bytes(response.headers)
 
 
 def is_whole(response: requests.Response) -> bool:

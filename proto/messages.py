@@ -123,6 +123,8 @@ class DocumentValues(Protocol):
     @property
     def object_key(self) -> str | None: ...
     @property
+    def is_unverified(self) -> bool: ...
+    @property
     def attempt_count(self) -> int: ...
     @property
     def failure(self) -> FailureValues | None: ...
@@ -258,6 +260,7 @@ def document_message(document: DocumentValues) -> pb.Document:
         attempt_count=document.attempt_count,
         error=_error(document.failure),
         revision=document.revision,
+        unverified=document.is_unverified,
     )
 
 

@@ -64,12 +64,13 @@ class Spooled(Held):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file turned out to be."""
+    """What a file turned out to be. `is_doubtful`: nothing but itself supports it."""
 
     size_bytes: int
     sha256: str
     content_type: str
     extension: str
+    is_doubtful: bool = False
 
 
 def claim_in(

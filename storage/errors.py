@@ -170,6 +170,20 @@ class TransientError(AttemptError):
         self.is_answered = is_answered
 
 
+class Doubted(TransientError):
+    """A text came as a document, and nothing supports that it is the document.
+
+    `sha256`: of the text. `is_first`: no other answer was compared with it; no failed attempt.
+    """
+
+    def __init__(
+        self, message: str, sha256: str, *, is_first: bool = False, is_few: bool = False
+    ) -> None:
+        super().__init__("NOT_A_DOCUMENT", message, is_few=is_few)
+        self.sha256 = sha256
+        self.is_first = is_first
+
+
 class TooFast(TransientError):
     """The portal asked for a pause of `retry_after_s` seconds (None: it did not say how long).
 

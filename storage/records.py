@@ -119,11 +119,17 @@ class DocumentRecord(_FromRow, _WithFailure):
     error_reason: str | None
     error_message: str | None
     error_is_retryable: bool | None
+    doubted_sha256: str | None = None
 
     @property
     def is_available(self) -> bool:
         """Whether the bucket holds it."""
         return self.state == DocumentState.AVAILABLE
+
+    @property
+    def is_unverified(self) -> bool:
+        """Whether nothing but the portal's own answers supports that this is the document."""
+        return self.sha256 is not None and self.sha256 == self.doubted_sha256
 
 
 @dataclass(frozen=True, slots=True)

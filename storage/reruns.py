@@ -38,6 +38,7 @@ _OF_AN_OBJECT = (
     Document.sha256,
     Document.content_type,
     Document.extension,
+    Document.doubted_sha256,
 )
 _NO_ERROR = {"error_reason": None, "error_message": None, "error_is_retryable": None}
 # How often another may be first before it is a bug.
@@ -298,6 +299,7 @@ def _reset_documents(
             href_attempt_count=0,
             pause_count=0,
             lost_lease_count=0,
+            doubted_sha256=None,
             failing_since=None,
         )
         .from_(failed)

@@ -10,6 +10,7 @@ from storage.errors import AttemptError, TransientError
 from storage.pauses import PausePolicy
 
 BACKOFF_FACTOR = 3
+COMPARE_FACTOR = 5
 BACKOFF_CAP_S = 60.0
 JITTER = 0.2
 # The fifth lost lease fails a document that kills its workers.
@@ -28,6 +29,13 @@ class RetryPolicy:
     base_s: float
     pauses: PausePolicy = field(default_factory=PausePolicy)
     probes: ProbePolicy = field(default_factory=ProbePolicy)
+
+    def compare_s(self) -> float:
+        """Return how many seconds later an answer that nothing supports is compared with another.
+
+        Later than any retry of a moment, so that a disturbance of a moment is over.
+        """
+        return jittered(self.base_s * COMPARE_FACTOR)
 
     def delay_s(self, error: AttemptError, *, attempts_made: int) -> float | None:
         """Seconds until the next attempt; None when `attempts_made` (this one too) were enough."""

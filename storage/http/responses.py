@@ -30,6 +30,10 @@ class InterimFlood(http.client.HTTPException):
     """More interim answers came than any server has a reason to send."""
 
 
+class ContradictoryLengths(http.client.HTTPException):
+    """The head gives several lengths of one body."""
+
+
 class FinalResponse(http.client.HTTPResponse):
     """The answer behind all interim answers (1xx but 101, of which http.client passes over 100).
 
@@ -60,6 +64,7 @@ class FinalResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         """Read the head. Raises NoAnswer, InterimFlood, TimeoutError, or http.client's errors."""
         super().begin()
+        self._agree_on_length()
         self._is_plain = self._has_plain_framing()
         if self.chunked and self.length == 0:
             # A body that must not be there: http.client would wait for it.
@@ -99,6 +104,23 @@ class FinalResponse(http.client.HTTPResponse):
             if line in (b"\r\n", b"\n", b""):
                 break
         return taken
+
+    def _agree_on_length(self) -> None:
+        """End the body where each length of the head says, if they are the same number.
+
+        http.client takes the first of several fields, and none if one field has it twice; then it
+        would wait for the end of the connection. Raises ContradictoryLengths.
+        """
+        if self.chunked or self.length == 0:
+            return
+        fields = self.headers.get_all("Content-Length", [])
+        lengths = {length.strip() for field in fields for length in field.split(",")}
+        if len(lengths) > 1:
+            raise ContradictoryLengths("The lengths of the body differ.")
+        codings = ",".join(self.headers.get_all("Transfer-Encoding", ["identity"]))
+        is_plain = {coding.strip().lower() for coding in codings.split(",")} <= {"identity", ""}
+        if self.length is None and is_plain and all(map(_NUMBER.fullmatch, lengths)):
+            self.length = int(lengths.pop()) if lengths else None
 
     def _has_plain_framing(self) -> bool:
         """Whether the head says in one way, and in no second one, where the body ends."""

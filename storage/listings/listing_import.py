@@ -26,13 +26,17 @@ VANISHED_IDS = 100
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object that the bucket already holds for a document."""
+    """An object that the bucket already holds for a document.
+
+    `doubted_sha256`: its own SHA-256 if nothing but repetition supported it when it was stored.
+    """
 
     object_key: str
     size_bytes: int
     sha256: str
     content_type: str
     extension: str
+    doubted_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,9 @@ def _text(time: datetime | None) -> str | None:
 
 def _row(position: int, item: ImportItem, limits: SizeLimits) -> Row:
     listed, stored = item.listed, item.stored
+    if stored and stored.size_bytes == listed.listed_size_bytes:
+        # The listing gives its size by now.
+        stored = replace(stored, doubted_sha256=None)
     refusal = None if stored else item.refusal(limits)
     state = DocumentState.PENDING
     if stored:

@@ -143,6 +143,7 @@ CREATE TABLE documents (
     size_bytes BIGINT,
     sha256 TEXT,
     object_key TEXT,
+    doubted_sha256 TEXT,
     is_reused BOOLEAN NOT NULL DEFAULT false,
     error_reason TEXT,
     error_message TEXT,
@@ -156,6 +157,7 @@ CREATE TABLE documents (
     CONSTRAINT documents_listed_size_bytes CHECK (listed_size_bytes >= 0),
     CONSTRAINT documents_size_bytes CHECK (size_bytes > 0),
     CONSTRAINT documents_sha256 CHECK (sha256 ~ '^[0-9a-f]{64}$'),
+    CONSTRAINT documents_doubted_sha256 CHECK (doubted_sha256 ~ '^[0-9a-f]{64}$'),
     CONSTRAINT documents_lease_while_in_lane CHECK ((state IN ('DOWNLOADING', 'DOWNLOADED')) =
         (lease IS NOT NULL)),
     CONSTRAINT documents_lease_has_spool CHECK ((lease IS NULL) = (spool_id IS NULL)),

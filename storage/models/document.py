@@ -66,6 +66,8 @@ class Document(BaseModel):
     size_bytes = BigIntegerField(null=True)
     sha256 = TextField(null=True)
     object_key = TextField(null=True)
+    # Of the last answer that nothing supported. What is stored under it is `unverified`.
+    doubted_sha256 = TextField(null=True)
     is_reused = BooleanField(constraints=[Default("false")])
 
     error_reason = TextField(null=True)
@@ -87,6 +89,7 @@ class Document(BaseModel):
             listed_size_bytes="listed_size_bytes >= 0",
             size_bytes="size_bytes > 0",
             sha256="sha256 ~ '^[0-9a-f]{64}$'",
+            doubted_sha256="doubted_sha256 ~ '^[0-9a-f]{64}$'",
             # A claim lives from DOWNLOADING until the bucket has the file, and in no other state.
             lease_while_in_lane=f"({one_of('state', _IN_LANE)}) = (lease IS NOT NULL)",
             lease_has_spool="(lease IS NULL) = (spool_id IS NULL)",

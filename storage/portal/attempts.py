@@ -18,7 +18,7 @@ from storage.claims import Claim, Held
 from storage.closing import NO_CLAIM, close_rest
 from storage.database import Database, Row, Transaction
 from storage.ending import end, end_if_over
-from storage.errors import AttemptError, Failure, LeaseLost, TooFast
+from storage.errors import AttemptError, Doubted, Failure, LeaseLost, TooFast
 from storage.listing_claims import ListingClaim
 from storage.models import Document, Job, SpoolState, Turn
 from storage.models.base import time_after
@@ -88,6 +88,16 @@ class _DocumentRow:
             error_reason=error.reason,
             error_message=str(error),
             error_is_retryable=error.is_retryable,
+            **({"doubted_sha256": error.sha256} if isinstance(error, Doubted) else {}),
+        )
+
+    def put_off_comparison(self, delay_s: float, sha256: str) -> None:
+        """Return the document to PENDING uncounted, with what its next answer is compared with."""
+        self._return(
+            pause_count=0,
+            failing_since=None,
+            not_before=time_after(delay_s),
+            doubted_sha256=sha256,
         )
 
     def give_up(self, delay: _Delay, error: AttemptError) -> Outcome:
@@ -271,6 +281,18 @@ def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome
         row = _ListingRow(transaction, claim)
         row.put_off(_Delay(delay_s, is_counted=False), listing_doubt_time=fn.clock_timestamp())
         wakes = 0 if claim.listed_by else answers.good(transaction, claim.lease)
+        return Outcome(delay_s, job_has_ended=False, wakes=wakes)
+
+
+def compare(database: Database, claim: Claim, doubted: Doubted, *, delay_s: float) -> Outcome:
+    """Give a document back, uncounted, to be compared with another answer after `delay_s` seconds.
+
+    Raises LeaseLost.
+    """
+    with database.transaction() as transaction:
+        row = _DocumentRow(transaction, claim)
+        row.put_off_comparison(delay_s, doubted.sha256)
+        wakes = answers.good(transaction, claim.lease)
         return Outcome(delay_s, job_has_ended=False, wakes=wakes)
 
 

@@ -32,18 +32,18 @@ BEGIN
     WITH listed AS (
         INSERT INTO documents (job_id, document_id, position, name, kind, sequence, instance,
             filed_local_time, secrecy_level, hrefs, listed_size_bytes, listed_content_type, state,
-            revision, content_type, extension, size_bytes, sha256, object_key, is_reused,
-            error_reason, error_message, error_is_retryable, origin_id)
+            revision, content_type, extension, size_bytes, sha256, object_key,
+            doubted_sha256, is_reused, error_reason, error_message, error_is_retryable, origin_id)
         SELECT _job_id, document_id, position, name, kind, sequence, instance, filed_local_time,
             secrecy_level, hrefs, listed_size_bytes, listed_content_type, state,
             job.revision + 1 + position, content_type, extension, size_bytes, sha256, object_key,
-            is_reused, reason, message, is_retryable, origin_id
+            doubted_sha256, is_reused, reason, message, is_retryable, origin_id
         FROM jsonb_to_recordset(_listing -> 'documents') AS entry(document_id uuid, position integer,
             name text, kind text, sequence integer, instance text, filed_local_time text,
             secrecy_level text, hrefs text[], listed_size_bytes bigint, listed_content_type text,
             state text, content_type text, extension text, size_bytes bigint, sha256 text,
-            object_key text, is_reused boolean, reason text, message text, is_retryable boolean,
-            origin_id text)
+            object_key text, doubted_sha256 text, is_reused boolean, reason text, message text,
+            is_retryable boolean, origin_id text)
         RETURNING state, size_bytes)
     SELECT count(*) AS total,
         count(*) FILTER (WHERE state = 'AVAILABLE') AS completed,

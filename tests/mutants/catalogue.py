@@ -44,6 +44,7 @@ CONTENTS = "tests/unit/test_contents.py"
 CONNECTIONS = "tests/unit/test_http_connections.py"
 ANSWERS = "tests/integration/test_answers_to_requests.py"
 INTERIM = "tests/integration/test_interim_answers.py"
+DOUBTS = "tests/integration/test_doubts.py"
 EVIDENCE = "tests/unit/test_evidence.py"
 CASE_FILE = "tests/unit/test_case_file.py"
 QUESTIONS = "tests/unit/test_batched_questions.py"
@@ -627,9 +628,9 @@ _BYTES = (
     ),
     _mutant(
         "the end of a body whose length is given twice",
-        "actors/portal_exchange.py",
-        "        original.length = announced_bytes(response.headers)",
-        "        pass",
+        "storage/http/responses.py",
+        "            self.length = int(lengths.pop()) if lengths else None",
+        "            pass",
         PORTAL,
     ),
     _mutant(
@@ -673,6 +674,48 @@ _BYTES = (
         "    return _told_apart(groups.documents())",
         "    return groups.documents()",
         CASE_FILE,
+    ),
+    _mutant(
+        "the second answer for a text that nothing supports",
+        "actors/download.py",
+        "                doubts.weigh(self.database, claim, content, self.policy)",
+        "                pass",
+        DOUBTS,
+    ),
+    _mutant(
+        "the comparison of two answers",
+        "storage/portal/doubts.py",
+        '    if row["doubted_sha256"] != content.sha256:',
+        "    if False:",
+        DOUBTS,
+    ),
+    _mutant(
+        "the doubt about a text that many documents share",
+        "storage/portal/doubts.py",
+        '    if not row["alike"]:',
+        "    if True:",
+        DOUBTS,
+    ),
+    _mutant(
+        "that being compared is no failed attempt",
+        "actors/download.py",
+        "        if isinstance(error, Doubted) and error.is_first:",
+        "        if False:",
+        DOUBTS,
+    ),
+    _mutant(
+        "the time between two answers that are compared",
+        "storage/portal/attempts.py",
+        "            not_before=time_after(delay_s),\n            doubted_sha256=sha256,",
+        "            not_before=time_after(0),\n            doubted_sha256=sha256,",
+        DOUBTS,
+    ),
+    _mutant(
+        "the doubt that goes along with what is taken over",
+        "storage/sql/import_listing.sql",
+        "            doubted_sha256, is_reused, reason, message, is_retryable, origin_id",
+        "            NULL, is_reused, reason, message, is_retryable, origin_id",
+        DOUBTS,
     ),
     _mutant(
         "the strictness of UTF-8 before windows-1252",

@@ -36,6 +36,7 @@ class Archive:
         faults: Mapping[int, str] | None = None,
         list_fault: str | None = None,
         kind: str = "pdf",
+        has_arquivo: bool = True,
     ) -> str:
         """Make a case of `documents` of `size` bytes each; its number, a new one unless given.
 
@@ -50,10 +51,14 @@ class Archive:
         number = number or process_number(next(self._sequence), year=2025)
         each = []
         for i in range(documents):
-            fields: dict[str, Any] = {"kind": kind, "size_bytes": size}
+            fields: dict[str, Any] = {
+                "kind": kind,
+                "size_bytes": size,
+                "has_arquivo": has_arquivo,
+            }
             if kind == "mix":
                 varied = size // 2 + i * 47_119 % size
-                fields = {"kind": MIX[i % len(MIX)], "size_bytes": max(varied, MINIMUM_BYTES)}
+                fields |= {"kind": MIX[i % len(MIX)], "size_bytes": max(varied, MINIMUM_BYTES)}
             each.append(document(number, i, fault=faults.get(i), latency_s=latency_s, **fields))
         case = Case("ad-hoc", number, "made by a test", Branch(tuple(each)), list_fault=list_fault)
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -74,6 +75,12 @@ def _gzipped(document: Document, _: str) -> Reply:
     return Reply(200, (body,), headers, len(body))
 
 
+def _changing() -> Callable[[Document, str], Reply]:
+    numbers = itertools.count()
+    page = "<html><body>Request {} was rejected.</body></html>"
+    return lambda *_: replies.as_html(200, page.format(next(numbers)))
+
+
 def _drip(document: Document, _: str) -> Reply:
     body = content(document.kind, document.uuid, document.size_bytes)
     return replace(good(document), body=(body[i : i + 1] for i in range(len(body))), pause_s=0.5)
@@ -141,6 +148,12 @@ FILE_FAULTS: dict[str, Fault] = {
     "always-json": _always(replies.NOT_READY),
     "page-shell": _always(replies.PAGE_SHELL),
     "login-page": _always(replies.LOGIN_PAGE),
+    "block-page": _always(replies.BLOCK_PAGE),
+    "block-page-once": _always(replies.BLOCK_PAGE, 1),
+    "block-page-twice": _always(replies.BLOCK_PAGE, 2),
+    "block-text": _always(replies.BLOCK_TEXT),
+    "changing-page": Fault(_changing()),
+    "same-fragment": _always(replies.FRAGMENT),
     "empty-file": Fault(_empty),
     "cut": Fault(_cut, 2),
     "cut-for-good": Fault(_cut),

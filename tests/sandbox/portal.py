@@ -104,9 +104,11 @@ class SandboxPortal:
         faults: Mapping[int, str] | None = None,
         list_fault: str | None = None,
         kind: str = "pdf",
+        has_arquivo: bool = True,
     ) -> str:
         """Make a case of `documents` of `size` bytes each; its number, a new one unless given.
 
+        Without `has_arquivo` the listing gives neither sizes nor types.
         `faults` names what is wrong with the documents at some positions: a name of
         `faults.FILE_FAULTS` or `listing.HREF_FAULTS`. `list_fault`: one of `faults.LIST_FAULTS`.
         """
@@ -118,6 +120,7 @@ class SandboxPortal:
             faults=faults,
             list_fault=list_fault,
             kind=kind,
+            has_arquivo=has_arquivo,
         )
 
     def case(self, number: str) -> Case | None:

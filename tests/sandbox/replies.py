@@ -69,6 +69,14 @@ FIREWALL = as_html(
 )
 WRONG_ROUTE = as_html(404, "<html><body><h1>404 Not Found</h1></body></html>")
 MAINTENANCE = as_html(200, "<html><body><h1>Sistema em manutenção</h1></body></html>")
+# What a firewall puts in the place of whatever was requested.
+BLOCK_PAGE = as_html(
+    200,
+    "<html><head><title>Request Rejected</title></head>"
+    "<body>The requested URL was rejected. Your support ID is: 17.</body></html>",
+)
+BLOCK_TEXT = whole(200, b"Access denied. Ref: 0.17", "text/plain")
+FRAGMENT = whole(200, "<div>Certidão de publicação</div>".encode(), "text/html;charset=utf-8")
 LOGIN_PAGE = as_html(
     200,
     '<!DOCTYPE html>\n<html class="login-pf" lang="pt-BR">\n<head><meta charset="utf-8">'

@@ -1,0 +1,75 @@
+"""Doubts about an answer that nothing supports: a text whose size the listing does not give.
+
+Portals, firewalls and proxies send texts of their own with status 200, in any language. So one
+such answer proves nothing. Its SHA-256 is remembered in the document's row and the document is
+requested again, later and over another connection. The same bytes settle it, unless other documents
+of the case came with them too. What is stored that way is `unverified`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peewee import fn
+
+from storage.claims import Claim, Content
+from storage.database import Database
+from storage.errors import Doubted, LeaseLost
+from storage.models import Document
+from storage.retries import RetryPolicy
+
+# So many documents of a case may share a text: a court issues the same line twice. More of them,
+# and it is a page that stands in the place of all.
+ALIKE_MAX = 3
+
+
+def weigh(database: Database, claim: Claim, content: Content, policy: RetryPolicy) -> None:
+    """Return if `content` may be stored as the document of `claim`.
+
+    Raises Doubted if the document must be requested again, LeaseLost if the claim is over.
+    """
+    with database.single() as transaction:
+        row = transaction.fetch_one(_known(claim, content.sha256))
+    if row is None:
+        raise LeaseLost("The claim on this document is no longer ours.")
+    if row["doubted_sha256"] is None:
+        raise Doubted("Nothing supports what the portal sent.", content.sha256, is_first=True)
+    if row["doubted_sha256"] != content.sha256:
+        raise Doubted("The portal sent another text than the time before.", content.sha256)
+    if not row["alike"]:
+        return
+    doubt = Doubted(
+        "The portal sent the same text for several documents.", content.sha256, is_few=True
+    )
+    attempts_made = row["href_attempt_count"] + 1
+    is_last = policy.delay_s(doubt, attempts_made=attempts_made) is None and not row["has_twin"]
+    if not is_last or row["alike"] >= ALIKE_MAX:
+        raise doubt
+
+
+def _known(claim: Claim, sha256: str) -> Any:
+    """What is known of the document, and how many others of the case came with the same bytes.
+
+    The same document in another instance is not counted.
+    """
+    other = Document.alias("other")
+    alike = other.select(fn.count(other.document_id)).where(
+        other.job_id == Document.job_id,
+        other.document_id != Document.document_id,
+        (other.origin_id != Document.origin_id) | other.origin_id.is_null(),
+        (other.sha256 == sha256) | (other.doubted_sha256 == sha256),
+    )
+    return (
+        Document.select(
+            Document.doubted_sha256,
+            Document.href_attempt_count,
+            (Document.href_index + 1 < fn.cardinality(Document.hrefs)).alias("has_twin"),
+            alike.alias("alike"),
+        )
+        .where(
+            Document.lease == claim.lease,
+            Document.job_id == claim.job_id,
+            Document.document_id == claim.document_id,
+        )
+        .dicts()
+    )
