@@ -90,6 +90,17 @@ _TYPES = {
     "jpeg": JPEG,
     "tiff": "image/tiff",
     "mpeg": "video/mpeg",
+    "jfif": JPEG,
+    "jp2": "image/jp2",
+    "docm": "application/vnd.ms-word.document.macroenabled.12",
+    "xlsm": "application/vnd.ms-excel.sheet.macroenabled.12",
+    "ppsx": "application/vnd.openxmlformats-officedocument.presentationml.slideshow",
+    "odp": "application/vnd.oasis.opendocument.presentation",
+    "epub": "application/epub+zip",
+    "dwg": "image/vnd.dwg",
+    "m4v": "video/x-m4v",
+    "wma": "audio/x-ms-wma",
+    "opus": "audio/opus",
 }
 _ALIASES = {
     "text/richtext": RTF,

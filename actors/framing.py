@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _WHOLE_RANGE = re.compile(r"bytes\s+0-([0-9]{1,18})/([0-9]{1,18})", re.I)
-# The container of gzip, which has a checksum and a length of its own.
-_GZIP_WBITS = 31
+# The containers of gzip and zlib, which have checksums of their own; zlib tells them apart.
+_CHECKED_WBITS = 15 + 32
 _PIECE_BYTES = 256 * 1024
 
 
@@ -52,14 +52,13 @@ def _words(value: str) -> list[str]:
 
 
 class BadCoding(Exception):
-    """What came is not whole, or no gzip at all."""
+    """What came is not whole, or neither gzip nor zlib."""
 
 
-def gunzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """What gzip made `pieces` of, in small pieces itself. Raises BadCoding.
+def inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """What gzip or zlib made `pieces` of, in small pieces itself. Raises BadCoding.
 
-    The end is checked: gzip's own checksum and length must be there and agree, of each of its
-    members.
+    The end is checked: the checksum of each member must be there and agree.
     """
     member: zlib._Decompress | None = None
     count = 0
@@ -67,17 +66,17 @@ def gunzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
         left = piece
         while left:
             if member is None:
-                member, count = zlib.decompressobj(_GZIP_WBITS), count + 1
-            yield _inflated(member, left)
+                member, count = zlib.decompressobj(_CHECKED_WBITS), count + 1
+            yield _piece(member, left)
             left = member.unconsumed_tail
             if member.eof:
                 left, member = member.unused_data, None
     if member is not None or not count:
-        raise BadCoding("The gzip data ended before its end.")
+        raise BadCoding("The compressed data ended before its end.")
 
 
-def _inflated(member: zlib._Decompress, data: bytes) -> bytes:
+def _piece(member: zlib._Decompress, data: bytes) -> bytes:
     try:
         return member.decompress(data, _PIECE_BYTES)
     except zlib.error as error:
-        raise BadCoding("The gzip data is damaged.") from error
+        raise BadCoding("The compressed data is damaged.") from error

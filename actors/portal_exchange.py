@@ -16,7 +16,7 @@ from actors.framing import (
     BadCoding,
     announced_bytes,
     content_codings,
-    gunzipped,
+    inflated,
     transfer_codings,
     whole_range_bytes,
 )
@@ -58,9 +58,10 @@ def is_whole(response: requests.Response) -> bool:
 
 
 def decoded(response: requests.Response, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The body of a message, from gzip if it came in that although it was not asked for.
+    """The body of a message, decompressed if it came compressed although it was not asked for.
 
-    Raises TransientError PORTAL_UNAVAILABLE if it is not whole, or in another coding.
+    Raises TransientError PORTAL_UNAVAILABLE if it is not whole, PORTAL_ERROR for a coding without
+    a checksum, or an unknown one.
     """
     codings = content_codings(response.headers)
     if transfer_codings(response.headers) not in ([], ["chunked"]):
@@ -68,10 +69,12 @@ def decoded(response: requests.Response, pieces: Iterator[bytes]) -> Iterator[by
     if not codings:
         yield from pieces
         return
-    if codings not in (["gzip"], ["x-gzip"]):
-        raise TransientError("PORTAL_UNAVAILABLE", "The portal's answer is in an unknown coding.")
+    if len(codings) > 1 or codings[0] not in ("gzip", "x-gzip", "deflate"):
+        raise TransientError(
+            "PORTAL_ERROR", "The portal's answer is in an unknown coding.", is_few=True
+        )
     try:
-        yield from gunzipped(pieces)
+        yield from inflated(pieces)
     except BadCoding as error:
         raise TransientError(
             "PORTAL_UNAVAILABLE", "The portal's answer ended before it was complete."

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -724,6 +725,16 @@ def test_a_listing_whose_coding_is_damaged_or_unknown_is_tried_again(
     with _raw(_sends(answer)) as (_, client):
         error = _error(lambda: client.list_case(NUMBER, 30))
         assert isinstance(error, TransientError)
+
+
+def test_a_listing_that_comes_deflated_is_undone_if_it_has_a_checksum() -> None:
+    for body, is_read in ((zlib.compress(_CASE), True), (zlib.compress(_CASE)[2:-4], False)):
+        answer = _answer("200 OK", body, "Content-Encoding: deflate")
+        with _raw(_sends(answer)) as (_, client):
+            if is_read:
+                assert client.list_case(NUMBER, 30) == CaseListing(None, ())
+            else:
+                assert isinstance(_error(lambda: client.list_case(NUMBER, 30)), TransientError)
 
 
 def test_a_small_gzip_does_not_become_a_listing_without_end() -> None:
