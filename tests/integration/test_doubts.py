@@ -10,7 +10,7 @@ import pytest
 
 from proto.messages import document_message
 from storage.database import Database, Row
-from storage.objects import Objects
+from storage.objects import Objects, ObjectStore
 from storage.portal.doubts import ALIKE_MAX
 from storage.records import DocumentRecord
 from storage.spool import Spool
@@ -181,3 +181,25 @@ def test_a_second_answer_comes_later(office: Office) -> None:
     assert office.files_asked(number) == [2]
     (row,) = scenes.documents(office.database, job_id)
     assert row["state"] == "DOWNLOADED"
+
+
+def test_a_text_keeps_its_charset_in_row_and_object(office: Office, store: ObjectStore) -> None:
+    number = office.sandbox.add_case(
+        documents=1, kind="html", has_arquivo=False, faults={0: "windows-1252"}
+    )
+    (row,) = _run(office, number)
+    assert row["content_type"] == "text/html;charset=windows-1252"
+    client = store.client(store.endpoint_url)
+    stored = client.stat_object(store.bucket, row["object_key"])
+    assert stored.content_type == "text/html;charset=windows-1252"
+    assert row["object_key"].endswith(".html")
+
+
+def test_the_event_of_a_job_says_what_is_unverified(office: Office) -> None:
+    number = office.sandbox.add_case(
+        documents=2, kind="html", has_arquivo=False, faults={1: "windows-1252"}
+    )
+    job_id = office.run(number, webhook_url="https://hooks.invalid/x")
+    (event,) = scenes.events(office.database, job_id)
+    told = [DocumentRecord.of_json(document) for document in event["documents"]]
+    assert [record.is_unverified for record in told] == [True, True]

@@ -154,6 +154,9 @@ FILE_FAULTS: dict[str, Fault] = {
     "block-text": _always(replies.BLOCK_TEXT),
     "changing-page": Fault(_changing()),
     "same-fragment": _always(replies.FRAGMENT),
+    "windows-1252": _always(
+        replies.whole(200, "<div>Petição</div>".encode("cp1252"), "text/html;charset=windows-1252")
+    ),
     "empty-file": Fault(_empty),
     "cut": Fault(_cut, 2),
     "cut-for-good": Fault(_cut),
