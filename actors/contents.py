@@ -79,10 +79,11 @@ class ContentCheck:
             raise corrupt("The portal sent an empty file.")
         head = bytes(self._head)
         is_proven = self._listed_size_bytes == self._size_bytes
-        self._refuse_other_answers(head, is_proven)
+        mime, extension = decide(head, self._header_type, self._listed_type, self._named_type)
+        is_doubtful = not is_proven and mime != PDF and is_text(head)
+        self._refuse_other_answers(head, is_proven=is_proven, is_doubtful=is_doubtful)
         self._check_size("announced", self._declared_length)
         self._check_size("listed", self._listed_size_bytes)
-        mime, extension = decide(head, self._header_type, self._listed_type, self._named_type)
         if not is_proven:
             self._check_end(mime, is_framed)
         if is_textual(mime):
@@ -92,20 +93,20 @@ class ContentCheck:
             self._sha256.hexdigest(),
             mime,
             extension,
-            is_doubtful=not is_proven and is_text(head),
+            is_doubtful=is_doubtful,
         )
 
-    def _refuse_other_answers(self, head: bytes, is_proven: bool) -> None:
+    def _refuse_other_answers(self, head: bytes, *, is_proven: bool, is_doubtful: bool) -> None:
         is_whole = len(head) == self._size_bytes
         if is_proven:
             refuse_shell(head, is_whole=is_whole)
-            return
-        refuse_impostor(
-            head,
-            is_whole=is_whole,
-            header_type=self._header_type,
-            listed_type=self._listed_type or self._named_type,
-        )
+        elif is_doubtful:
+            refuse_impostor(
+                head,
+                is_whole=is_whole,
+                header_type=self._header_type,
+                listed_type=self._listed_type or self._named_type,
+            )
 
     def _check_size(self, how: str, expected: int | None) -> None:
         if expected is not None and expected != self._size_bytes:

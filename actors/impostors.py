@@ -10,7 +10,7 @@ import json
 import re
 
 from actors.content_types import JSON, TEXT, is_shown, is_textual
-from actors.magic import HTML, XML, as_utf_8, by_magic, is_html_page, is_text
+from actors.magic import HTML, XML, as_utf_8, by_magic, is_html_page
 from storage.errors import TransientError
 
 _WORDS = rb"portal\s+de\s+servi(?:\xc3\xa7|\xc3\x87|\xe7|&ccedil;|&#231;)os"
@@ -42,13 +42,11 @@ def refuse_shell(head: bytes, *, is_whole: bool) -> None:
 def refuse_impostor(
     head: bytes, *, is_whole: bool, header_type: str | None, listed_type: str | None
 ) -> None:
-    """Raises TransientError NOT_A_DOCUMENT if what begins with `head`, unproven, is no document.
+    """Raises TransientError NOT_A_DOCUMENT if a text that nothing proves is no document.
 
-    `is_whole` says whether `head` is everything; the types are what the answer's header and the
-    listing say, None when they say nothing.
+    `is_whole` says whether its beginning, `head`, is everything; the types are what the answer's
+    header and the listing say, None when they say nothing.
     """
-    if not is_text(head):
-        return
     head = as_utf_8(head)
     if is_html_page(head):
         _refuse_page(head, is_whole, header_type)

@@ -137,7 +137,7 @@ def is_text(head: bytes) -> bool:
 
     Portals, firewalls and proxies put messages of such kinds in the place of a document.
     """
-    if by_signature(head) or is_late_pdf(head):
+    if by_signature(head):
         return False
     if by_magic(head):
         return True

@@ -94,7 +94,7 @@ def _tar() -> bytes:
 def _zip(*, first: str = "a.pdf", body: bytes = PDF) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
-        archive.writestr(first, body)
+        archive.writestr(zipfile.ZipInfo(first), body)
     return target.getvalue()
 
 
@@ -176,6 +176,25 @@ def test_a_text_in_place_of_something_else_is_no_document(
 def test_a_page_in_place_of_another_text_is_no_document(listed: str) -> None:
     for body in BLOCK_PAGES[:3]:
         assert _refused(body, listed_content_type=listed) == "NOT_A_DOCUMENT"
+
+
+def test_a_text_that_names_a_format_is_a_text() -> None:
+    body = b"Erro: %PDF-1.4 esperado"
+    assert _check(body, name="x.txt").is_doubtful
+    assert _refused(body, name="x.pdf") == "CORRUPT"
+
+
+@pytest.mark.parametrize("body", [*BLOCK_PAGES, b"<nota/>", b"a;b", b"[Despacho] Vistos."])
+def test_a_text_without_a_listed_size_is_doubtful(body: bytes) -> None:
+    assert _check(body).is_doubtful
+    assert not _proven(body).is_doubtful
+
+
+def test_what_is_no_text_is_not_doubtful() -> None:
+    for kind in ("pdf", "rtf", "png", "jpeg", "zip"):
+        body = sandbox.content(kind, UUID(int=7), 5_000)
+        assert not _check(body).is_doubtful
+    assert not _check(b"junk\n" + PDF).is_doubtful
 
 
 def test_what_the_listing_names_counts_more_than_the_name() -> None:
