@@ -35,8 +35,6 @@ T = TypeVar("T")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-OUTAGE_DELAY_S = 2.0
-
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -112,8 +110,9 @@ class Downloader:
             log.warning("fetching postponed", part=error.part)
             span.fail(error.reason)
             self.signals.retried("download", error.reason)
-            self._insist(lambda: attempts.give_back(self.database, claim, delay_s=OUTAGE_DELAY_S))
-            self.messages.download_lanes(claim.job_id, 1, delay_s=OUTAGE_DELAY_S)
+            delay_s = error.retry_in_s
+            self._insist(lambda: attempts.give_back(self.database, claim, delay_s=delay_s))
+            self.messages.download_lanes(claim.job_id, 1, delay_s=delay_s)
             return None
         except LeaseLost:
             raise

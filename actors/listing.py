@@ -33,7 +33,6 @@ T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 LISTING_LIMIT_S = 60.0
-OUTAGE_DELAY_S = 2.0
 # How long the bucket may take to say what it has, while slots of the portal are held.
 LOOK_S = 10.0
 # How many first pauses after a listing that lacks documents the portal is asked once more.
@@ -124,8 +123,9 @@ class Lister:
             log.warning("listing postponed", part=error.part)
             span.fail(error.reason)
             self.signals.retried("list", error.reason)
-            self._insist(lambda: attempts.give_back(self.database, claim, delay_s=OUTAGE_DELAY_S))
-            self.messages.list_documents(claim.job_id, delay_s=OUTAGE_DELAY_S)
+            delay_s = error.retry_in_s
+            self._insist(lambda: attempts.give_back(self.database, claim, delay_s=delay_s))
+            self.messages.list_documents(claim.job_id, delay_s=delay_s)
             return None
         log.info("case listed", to_fetch=listed.to_fetch)
         if missing:

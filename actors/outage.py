@@ -8,13 +8,15 @@ from typing import TypeVar
 
 import structlog
 
-from storage.errors import ServiceUnavailable
+from storage.errors import ServiceRefused, ServiceUnavailable
 
 T = TypeVar("T")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 PAUSE_S = 0.5
+# While PostgreSQL answers, and says no.
+REFUSED_PAUSE_S = 5.0
 
 
 def insist(say: Callable[[], T], *, is_stopping: Callable[[], bool]) -> T:
@@ -34,4 +36,4 @@ def insist(say: Callable[[], T], *, is_stopping: Callable[[], bool]) -> T:
             if not is_told:
                 log.warning("waiting to record what was done", part=error.part)
             is_told = True
-            time.sleep(PAUSE_S)
+            time.sleep(REFUSED_PAUSE_S if isinstance(error, ServiceRefused) else PAUSE_S)

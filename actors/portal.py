@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import requests
@@ -34,11 +35,13 @@ from storage.errors import (
     AttemptError,
     LeaseLost,
     PermanentError,
+    PortalUntrusted,
     ServiceUnavailable,
     TransientError,
     before_request,
 )
 from storage.listing import CaseListing
+from storage.refusals import PORTAL, RefusalWatch
 from storage.slots import court_of
 from storage.telemetry.signals import COURT, UNSEEN, Signals
 from storage.telemetry.tracing import Span
@@ -46,6 +49,7 @@ from storage.telemetry.tracing import Span
 # The court, and how many seconds an exchange with it took.
 OnExchange = Callable[[str, float], object]
 
+TLS = "TLS"
 _API = "/api/v2"
 _LISTING_MAX_BYTES = 64 * 1024 * 1024
 
@@ -95,7 +99,10 @@ class Portal:
         read_timeout_s: float = 30.0,
         on_exchange: OnExchange | None = None,
         signals: Signals = UNSEEN,
+        ca_file: Path | None = None,
+        watch: RefusalWatch | None = None,
     ) -> None:
+        """`ca_file`: see PortalSession; `watch` publishes that the certificate is not trusted."""
         self._base_url = base_url.rstrip("/")
         self._tokens = tokens
         self._watchdog = watchdog
@@ -103,7 +110,8 @@ class Portal:
         self._timeouts_s = (connect_timeout_s, read_timeout_s)
         self._on_exchange = on_exchange
         self._signals = signals
-        self._sessions = ThreadSessions()
+        self._sessions = ThreadSessions(ca_file)
+        self._watch = watch or RefusalWatch(PORTAL)
 
     def list_case(
         self, process_number: str, limit_s: float, deadline: Deadline | None = None
@@ -260,6 +268,11 @@ class Portal:
         except TransientError:
             self._signals.portal_answered(exchange.span, exchange.court, None)
             raise
+        except PortalUntrusted as error:
+            self._signals.portal_answered(exchange.span, exchange.court, None)
+            self._watch.failed(TLS, error)
+            raise
+        self._watch.succeeded(TLS)
         self._signals.portal_answered(exchange.span, exchange.court, response.status_code)
         return response
 

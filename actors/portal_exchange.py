@@ -20,7 +20,8 @@ from actors.framing import (
     transfer_codings,
     whole_range_bytes,
 )
-from storage.errors import TransientError
+from storage.errors import AutosError, PortalUntrusted, TransientError
+from storage.http.tls import untrusted_certificate
 
 _CHUNK_BYTES = 256 * 1024
 _REFUSAL_MAX_BYTES = 64 * 1024
@@ -142,7 +143,9 @@ def translated(
         raise _meaning(error, cut_reason, is_answered=is_answered) from error
 
 
-def _meaning(error: BaseException, cut_reason: str, *, is_answered: bool) -> TransientError:
+def _meaning(error: BaseException, cut_reason: str, *, is_answered: bool) -> AutosError:
+    if certificate := untrusted_certificate(error):
+        return PortalUntrusted(certificate)
     is_timeout = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError)
     if is_timeout:
         return TransientError(

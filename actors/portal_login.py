@@ -10,6 +10,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -19,10 +20,12 @@ from actors.portal_answers import Refusal, retry_after_s
 from actors.portal_exchange import chunks, decoded, translated
 from actors.portal_session import PortalSession
 from actors.token_times import lifetime_s
-from storage.errors import AutosError, ServiceUnavailable, TransientError
+from storage.errors import AutosError, PortalUntrusted, ServiceUnavailable, TransientError
 from storage.logins import Grant
+from storage.refusals import PORTAL, RefusalWatch
 
 PART = "The portal's login"
+LOGIN = "TLS of the login"
 _ANSWER_MAX_BYTES = 1024 * 1024
 _CODES = {
     *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client"),
@@ -65,6 +68,8 @@ class PortalLogin:
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 10.0
     limit_s: float = 15.0
+    ca_file: Path | None = None
+    watch: RefusalWatch = field(default_factory=lambda: RefusalWatch(PORTAL))
 
     def log_in(self, refresh_token: str | None) -> Grant:
         """What a refresh token is changed for; without one, what the client's secret gives.
@@ -92,10 +97,18 @@ class PortalLogin:
 
     def _asked(self, form: dict[str, str]) -> _Answer | None:
         try:
-            with self.watchdog.limit(self.limit_s) as deadline, PortalSession() as session:
-                return self._exchanged(session, form, deadline)
+            with (
+                self.watchdog.limit(self.limit_s) as deadline,
+                PortalSession(self.ca_file) as session,
+            ):
+                answer = self._exchanged(session, form, deadline)
         except TransientError:
             return None
+        except PortalUntrusted as error:
+            self.watch.failed(LOGIN, error)
+            raise LoginUnavailable("the certificate is not trusted") from error
+        self.watch.succeeded(LOGIN)
+        return answer
 
     def _exchanged(
         self, session: requests.Session, form: dict[str, str], deadline: Deadline

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import weakref
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import Any
 
 import certifi
@@ -28,10 +29,15 @@ USER_AGENT = (
 
 
 class PortalSession(requests.Session):
-    """A session for one thread, and one server at a time."""
+    """A session for one thread, and one server at a time.
 
-    def __init__(self) -> None:
+    `ca_file`: the authorities that may sign the server's certificate; None: those that browsers
+    know.
+    """
+
+    def __init__(self, ca_file: Path | None = None) -> None:
         super().__init__()
+        self.verify = str(ca_file) if ca_file else certifi.where()
         # A thread runs one exchange at a time.
         self._adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
         self._pools: dict[str, InspectedHTTPPool] = {}
@@ -69,7 +75,7 @@ class PortalSession(requests.Session):
         that costs as much processor time as fetching a small file. Raises urllib3's errors.
         """
         if base_url not in self._pools:
-            self._pools[base_url] = self._adapter.pool(base_url)
+            self._pools[base_url] = self._adapter.pool(base_url, str(self.verify))
         pool = self._pools[base_url]
         if is_fresh:
             pool.close_kept()
@@ -108,7 +114,8 @@ class PortalSession(requests.Session):
 class ThreadSessions:
     """A session for each thread that asks; threads that end leave nothing behind."""
 
-    def __init__(self) -> None:
+    def __init__(self, ca_file: Path | None = None) -> None:
+        self._ca_file = ca_file
         self._local = threading.local()
         self._lock = threading.Lock()
         self._all: weakref.WeakSet[PortalSession] = weakref.WeakSet()
@@ -117,7 +124,7 @@ class ThreadSessions:
         """The calling thread's session."""
         session: PortalSession | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = PortalSession()
+            session = self._local.session = PortalSession(self._ca_file)
             with self._lock:
                 self._all.add(session)
         return session
@@ -134,9 +141,9 @@ class _WatchedAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = WATCHED_POOLS
 
-    def pool(self, base_url: str) -> InspectedHTTPPool:
+    def pool(self, base_url: str, ca_file: str) -> InspectedHTTPPool:
         """The connections to a server, whose certificate is checked."""
-        trust = {"cert_reqs": "CERT_REQUIRED", "ca_certs": certifi.where()}
+        trust = {"cert_reqs": "CERT_REQUIRED", "ca_certs": ca_file}
         is_tls = base_url.startswith("https:")
         pool: InspectedHTTPPool = self.poolmanager.connection_from_url(
             base_url, trust if is_tls else None

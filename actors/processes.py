@@ -46,6 +46,7 @@ from storage.logins import Login
 from storage.objects import Objects, ObjectStore
 from storage.pauses import PausePolicy
 from storage.receivers import Receivers
+from storage.refusals import PORTAL, STORE, RefusalWatch
 from storage.retries import RetryPolicy, jittered
 from storage.settings import Settings
 from storage.slots import Limits
@@ -186,8 +187,14 @@ def worker() -> None:
         document_max_bytes=settings.document_max_bytes,
         on_exchange=Meter(database).measured,
         signals=signals,
+        ca_file=settings.pdpj_ca_file,
+        watch=RefusalWatch(PORTAL, database),
     )
-    objects = Objects(ObjectStore.of(settings), max_connections=settings.worker_threads)
+    objects = Objects(
+        ObjectStore.of(settings),
+        max_connections=settings.worker_threads,
+        watch=RefusalWatch(STORE, database),
+    )
     lister = Lister(
         database=database,
         objects=objects,
@@ -253,7 +260,11 @@ def uploader() -> None:
     broker.add_middleware(_StopOnShutdown(stopping.set, close=close))
     storer = Storer(
         database=database,
-        objects=Objects(ObjectStore.of(settings), max_connections=settings.worker_threads),
+        objects=Objects(
+            ObjectStore.of(settings),
+            max_connections=settings.worker_threads,
+            watch=RefusalWatch(STORE, database),
+        ),
         spool=spool,
         messages=messages,
         keeper=Keeper(
@@ -316,7 +327,8 @@ def _repair(
         asking=_asking(settings, NOWHERE),
         interval_s=settings.clock_interval_ms / 1000,
     )
-    objects = Objects(ObjectStore.of(settings), max_connections=2)
+    watch = RefusalWatch(STORE, database)
+    objects = Objects(ObjectStore.of(settings), max_connections=2, watch=watch)
     Sweeper(database, objects, settings.orphan_age_s).start(stop)
     log.info("clock running")
     clock.run(stop)

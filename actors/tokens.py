@@ -29,6 +29,7 @@ from storage.ciphers import Cipher
 from storage.database import Database
 from storage.errors import ConfigurationError, CredentialsRefused, ServiceUnavailable
 from storage.logins import Attempt, Grant, Login, Token, Turn
+from storage.refusals import PORTAL, RefusalWatch
 from storage.settings import Settings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -76,6 +77,8 @@ def token_source(
         client_id=settings.pdpj_client_id or "",
         client_secret=settings.pdpj_client_secret,
         watchdog=watchdog,
+        ca_file=settings.pdpj_ca_file,
+        watch=RefusalWatch(PORTAL, database),
     )
     return RefreshedToken(
         database=database,

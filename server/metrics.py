@@ -106,6 +106,11 @@ def families(seen: Gauges | None) -> Iterator[GaugeMetricFamily]:
         seen.is_login_refused,
     )
     yield _one(
+        "autos_portal_untrusted",
+        "1 while the portal's certificate is not trusted and nothing is asked",
+        seen.is_portal_untrusted,
+    )
+    yield _one(
         "autos_portal_paused_seconds",
         "Seconds that are left of the pause that the portal asked for",
         seen.paused_s,
@@ -142,6 +147,11 @@ def families(seen: Gauges | None) -> Iterator[GaugeMetricFamily]:
         "autos_bucket_in_trouble",
         "1 while nothing is deleted from the bucket, because rows and objects do not agree",
         seen.is_bucket_in_trouble,
+    )
+    yield _one(
+        "autos_store_refused",
+        "1 while the bucket refuses files, and documents wait in the spools",
+        seen.is_store_refused,
     )
 
 

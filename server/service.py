@@ -26,7 +26,7 @@ from server.places import Places
 from server.readings import Readings
 from server.watch import Hub
 from server.watcher import Watcher
-from storage import documents, installation, jobs, logins, repairs, reruns, webhooks
+from storage import documents, installation, jobs, logins, refusals, repairs, reruns, webhooks
 from storage.errors import InvalidRequest, PreconditionFailed
 from storage.queue_view import Place
 from storage.records import JobView, is_sealed
@@ -126,12 +126,16 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return await self._run(repairs.troubles, self._parts.database)
 
     async def bucket_troubles(self) -> list[str]:
-        """Why nothing is deleted from the bucket, while rows and objects do not agree."""
-        return await self._run(installation.troubles, self._parts.database)
+        """Return what the bucket refuses, and why nothing is deleted from it."""
+        database = self._parts.database
+        refused = await self._run(refusals.troubles, database, refusals.STORE)
+        return [*refused, *await self._run(installation.troubles, database)]
 
     async def portal_troubles(self) -> list[str]:
-        """Why the portal's login is refused, while it is."""
-        return await self._run(logins.troubles, self._parts.database, self._parts.login)
+        """Return why the portal's certificate or the login is refused, while it is."""
+        database = self._parts.database
+        refused = await self._run(refusals.troubles, database, refusals.PORTAL)
+        return [*refused, *await self._run(logins.troubles, database, self._parts.login)]
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """Jobs, newest first."""

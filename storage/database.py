@@ -14,8 +14,10 @@ import psycopg2.extensions
 import psycopg2.extras
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 
+from storage.database_answers import meaning
 from storage.errors import RowsLocked, ServiceUnavailable
 from storage.functions import Function
+from storage.outage_log import OutageLog
 from storage.sql import SqlFunction
 from storage.tallies import OnCount
 
@@ -24,9 +26,7 @@ OnChange = Callable[[UUID, int], None]
 
 psycopg2.extras.register_uuid()
 
-# SQLSTATEs (PostgreSQL, appendix A).
-LOCK_NOT_AVAILABLE, READ_ONLY_SQL_TRANSACTION = "55P03", "25006"
-
+SESSION_OPERATION = "session"
 
 # What a connection is opened with unless the URL says otherwise. A host that is gone without a word
 # is noticed within about 20 s (TCP only). What a session needs beside is kept by PostgreSQL: see
@@ -136,8 +136,26 @@ class Database:
             autoconnect=False,
             **where,
         )
+        self._outages = OutageLog("PostgreSQL")
         self._on_change = on_change
         self._on_count = on_count
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Translate errors of PostgreSQL, and have outages and refusals logged."""
+        try:
+            yield
+        except peewee.PeeweeException as error:
+            unavailable = meaning(error)
+            if unavailable is None:
+                raise
+            if not isinstance(unavailable, RowsLocked):
+                self._outages.failed(SESSION_OPERATION, unavailable)
+            raise unavailable from error
+        except MaxConnectionsExceeded as error:
+            # It is this process that has no connection free.
+            raise ServiceUnavailable("PostgreSQL", code=type(error).__name__) from error
+        self._outages.succeeded(SESSION_OPERATION)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -146,7 +164,7 @@ class Database:
         Raises ServiceUnavailable when PostgreSQL is away. If that happens at COMMIT, the work may
         or may not be there: every caller is written to be safe when it is done twice.
         """
-        with translated(), self._db.connection_context(), self._db.atomic():
+        with self._asking(), self._db.connection_context(), self._db.atomic():
             transaction = Transaction(self._db)
             yield transaction
         self._tell(transaction)
@@ -157,7 +175,7 @@ class Database:
 
         Of several, each would be one.
         """
-        with translated(), self._db.connection_context():
+        with self._asking(), self._db.connection_context():
             transaction = Transaction(self._db)
             yield transaction
         self._tell(transaction)
@@ -176,7 +194,7 @@ class Database:
         What they say of jobs, as `job_id` and `revision`, is announced. Raises ServiceUnavailable,
         and then it may be done or not, as with `transaction`.
         """
-        with translated(), self._db.connection_context():
+        with self._asking(), self._db.connection_context():
             rows = Transaction(self._db).all(function.call, **values)
         if self._on_change:
             for row in rows:
@@ -196,33 +214,12 @@ class Database:
     @contextmanager
     def raw(self) -> Iterator[Any]:
         """The peewee database with a connection, for migrations."""
-        with translated(), self._db.connection_context():
+        with self._asking(), self._db.connection_context():
             yield self._db
 
     def close(self) -> None:
         """Closes the idle connections."""
         self._db.close_idle()
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """peewee's and the driver's "the server is away" as ServiceUnavailable; all else passes."""
-    try:
-        yield
-    except (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceeded) as error:
-        if _state(error) == LOCK_NOT_AVAILABLE:
-            raise RowsLocked("PostgreSQL") from error
-        raise ServiceUnavailable("PostgreSQL") from error
-    except peewee.InternalError as error:
-        # While another server takes over, the old one may still be read.
-        if _state(error) == READ_ONLY_SQL_TRANSACTION:
-            raise ServiceUnavailable("PostgreSQL") from error
-        raise
-
-
-def _state(error: Exception) -> str | None:
-    """The SQLSTATE of what PostgreSQL said; None when it said nothing."""
-    return getattr(error.__cause__ or error.__context__, "pgcode", None)
 
 
 def in_list(values: Sequence[str]) -> str:

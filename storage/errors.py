@@ -11,7 +11,10 @@
     ├── TransientError        the world is busy: try again, with `reason` in the end
     │   └── TooFast               the portal asked for a pause; burns no attempt
     ├── ServiceUnavailable    PostgreSQL, Redis, S3 or the portal's login is away; burns no attempt
-    │   └── CredentialsRefused    the portal refuses the login: nothing is asked for a while
+    │   ├── CredentialsRefused    the portal refuses the login: nothing is asked for a while
+    │   └── ServiceRefused        the part answers, and says no: an operator has to act
+    │       ├── StoreRefused          S3 refuses an operation
+    │       └── PortalUntrusted       the portal's certificate is not trusted
     └── LeaseLost             the claim is no longer ours: stop, change nothing
 
 Foreign errors are translated where they enter, once per library, with the cause kept.
@@ -203,10 +206,21 @@ class ServiceUnavailable(AutosError):
     """
 
     reason = "UNAVAILABLE"
+    # How long what needs the part is put off.
+    retry_in_s = 2.0
 
-    def __init__(self, part: str) -> None:
+    def __init__(self, part: str, *, code: str = "", answer: str = "") -> None:
+        """`code` and `answer`: what the part said, or how it failed; for the log only."""
         super().__init__(f"{part} is not available right now.")
         self.part = part
+        self.code = code
+        self.answer = answer
+
+    @property
+    def detail(self) -> str:
+        """Return the same with code and answer, for the operator."""
+        said = " ".join(each for each in (self.code, self.answer) if each)
+        return f"{self} ({said})" if said else str(self)
 
 
 class RowsLocked(ServiceUnavailable):
@@ -223,6 +237,45 @@ class CredentialsRefused(ServiceUnavailable):
         super().__init__("The portal's login")
         self.why = why
         self.retry_in_s = retry_in_s
+
+
+class ServiceRefused(ServiceUnavailable):
+    """A part answered no. Waiting alone does not help, so it is asked again seldom.
+
+    `code` is the part's own word for it, such as AccessDenied; `answer` is its text, for the log
+    and the operator. Neither is in the text of the error, which callers see.
+    """
+
+    retry_in_s = 30.0
+
+    def __init__(self, part: str, operation: str, code: str, answer: str) -> None:
+        super().__init__(part, code=code, answer=answer)
+        self.operation = operation
+
+    @property
+    def detail(self) -> str:
+        """Return the refused operation, the code and the answer in one sentence."""
+        said = f" ({self.answer})" if self.answer else ""
+        return f"{self.part} refuses {self.operation}: {self.code}{said}."
+
+
+class StoreRefused(ServiceRefused):
+    """S3 answered no to an operation."""
+
+    def __init__(self, operation: str, code: str, answer: str) -> None:
+        super().__init__("S3", operation, code, answer)
+
+
+class PortalUntrusted(ServiceRefused):
+    """The certificate of the portal, or of its login, is not trusted: nothing was sent.
+
+    All requests pause meanwhile, so what failed need not be put off for long.
+    """
+
+    retry_in_s = 5.0
+
+    def __init__(self, answer: str) -> None:
+        super().__init__("The portal", "TLS", "CERTIFICATE_NOT_TRUSTED", answer)
 
 
 class LeaseLost(AutosError):

@@ -11,7 +11,7 @@ from typing import Any
 
 from peewee import SQL, fn
 
-from storage import logins
+from storage import logins, refusals
 from storage.database import Database
 from storage.logins import Login
 from storage.models import (
@@ -61,6 +61,8 @@ class Gauges:
     webhook_oldest_s: float
     spools_in_trouble: int
     is_bucket_in_trouble: bool
+    is_store_refused: bool
+    is_portal_untrusted: bool
 
 
 def read(database: Database, limits: Limits, login: Login) -> Gauges:
@@ -75,6 +77,7 @@ def read(database: Database, limits: Limits, login: Login) -> Gauges:
         in_lane = dict(transaction.fetch(_documents_in_lane()))
         hooks = transaction.fetch_one(_webhooks())
         spools = transaction.fetch_one(SpoolState.select(_COUNT).where(IN_TROUBLE).tuples())
+        held = transaction.fetch_one(refusals.holds())
         untroubled = transaction.fetch_one(_untroubled_installation())
     return Gauges(
         is_login_refused=hold is not None,
@@ -92,6 +95,8 @@ def read(database: Database, limits: Limits, login: Login) -> Gauges:
         webhook_oldest_s=hooks["oldest_s"],
         spools_in_trouble=spools[0],
         is_bucket_in_trouble=untroubled is None,
+        is_store_refused=held["store_code"] is not None,
+        is_portal_untrusted=held["untrusted"],
     )
 
 

@@ -15,10 +15,8 @@ from uuid import UUID, uuid4
 from storage.database import Database
 from storage.models import Installation
 from storage.models.base import fields_of
-from storage.objects import Objects
+from storage.objects import MARK, Objects
 
-# No key of a document has this form: those contain "/processos/".
-MARK = "autos-installation"
 ADOPT = "`python -m storage.release --adopt-bucket`"
 NO_ROW = "The database names no installation: run `python -m storage.release`."
 

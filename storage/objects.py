@@ -11,23 +11,28 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 from urllib.parse import quote, urlsplit
-from uuid import UUID
-from xml.etree.ElementTree import ParseError
+from uuid import UUID, uuid4
 
+import structlog
 import urllib3
 from minio import Minio
 from minio.credentials.credentials import Credentials
 from minio.deleteobjects import DeleteObject
-from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from minio.error import InvalidResponseError, S3Error, ServerError
 from minio.signer import sign_v4_s3
 from minio.time import to_amz_date
 
-from storage.errors import LeaseLost, ServiceUnavailable, TransientError
+from storage.errors import LeaseLost, ServiceUnavailable, StoreRefused
 from storage.http.connections import inspected_pools
+from storage.refusals import STORE, RefusalWatch
 from storage.settings import Settings
+from storage.store_answers import ALTERED, Answer, Refused, altered, refusal, translated
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 CONNECT_S, SILENCE_S = 5.0, 60.0
 # Keys are locked meanwhile, for which somebody may wait.
@@ -44,8 +49,11 @@ OUR_KEY = re.compile(r"[^/]+/processos/\d{20}/documentos/[0-9a-f-]{36}/[0-9a-f]{
 # that they do not know.
 EXISTS = {"PreconditionFailed", "ConditionalRequestConflict"}
 UNKNOWN_TO_STORE = {"NotImplemented"}
-# What S3 and its look-alikes answer when the body is not what the signature says.
-ALTERED = {"XAmzContentSHA256Mismatch", "BadDigest", "XAmzContentChecksumMismatch"}
+# A store may have no way to delete many at once.
+NO_SUCH_OPERATION = {400, 405, 501}
+# What names the bucket's installation. `release` writes it, so it is there.
+MARK = "autos-installation"
+PROBE = "autos-probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +146,14 @@ class _Wanted:
 class Objects:
     """The bucket's operations. Thread-safe; open it after a fork."""
 
-    def __init__(self, store: ObjectStore, *, max_connections: int) -> None:
+    def __init__(
+        self, store: ObjectStore, *, max_connections: int, watch: RefusalWatch | None = None
+    ) -> None:
+        """`watch` logs and publishes refusals; without one they are only logged."""
         self._store = store
+        self._watch = watch or RefusalWatch(STORE)
+        self._lacks: set[str] = set()
+        self._takes_checksum = True
         self._http = inspected_pools(
             timeout=urllib3.Timeout(connect=CONNECT_S, read=SILENCE_S),
             maxsize=max(max_connections, PARALLEL_HEADS),
@@ -176,10 +190,37 @@ class Objects:
         under = f" under {self._store.prefix}" if self._store.prefix else ""
         return f"The bucket {self._store.bucket}{under}"
 
+    @contextmanager
+    def _asking(self, operation: str) -> Iterator[None]:
+        """Translate errors of an operation, and have refusals and outages logged."""
+        try:
+            with translated(operation):
+                yield
+        except ServiceUnavailable as error:
+            self._watch.failed(operation, error)
+            raise
+        self._watch.succeeded(operation)
+
+    def _note(self, step: str, error: Answer | StoreRefused) -> None:
+        """Log once that the store lacks a step that others have; work goes on without it."""
+        if step not in self._lacks:
+            self._lacks.add(step)
+            said = error if isinstance(error, StoreRefused) else Refused.of(error)
+            log.warning("store lacks a step", step=step, code=said.code, answer=said.answer)
+
     def ensure_bucket(self) -> bool:
-        """Makes the bucket if it is missing; whether it was."""
-        with translated():
-            if self._minio.bucket_exists(self._store.bucket):
+        """Makes the bucket if it is missing; whether it was.
+
+        A store may refuse to say whether there is a bucket, and take files all the same.
+        """
+        with self._asking("bucket"):
+            try:
+                if self._minio.bucket_exists(self._store.bucket):
+                    return False
+            except (S3Error, ServerError) as error:
+                if not Refused.of(error).is_final:
+                    raise
+                self._note("HEAD bucket", error)
                 return False
             try:
                 self._minio.make_bucket(self._store.bucket, location=self._store.region)
@@ -198,17 +239,33 @@ class Objects:
         gone, LeaseLost when it is not wanted any more.
         """
         if isinstance(upload.source, bytes):
-            with translated():
+            with self._asking("PUT"):
                 self._put_whole(upload, upload.source)
             return
-        with upload.source.open("rb") as file, translated():
+        with upload.source.open("rb") as file, self._asking("PUT"):
             # A power cut may leave less of it: the store would wait for the rest.
             if os.fstat(file.fileno()).st_size != upload.size_bytes:
-                raise _altered()
+                raise altered()
             # All that urllib3 needs of a file.
             self._put_whole(upload, cast("IO[bytes]", _Wanted(file, upload.is_wanted)))
 
     def _put_whole(self, upload: Upload, body: IO[bytes] | bytes) -> None:
+        refused = self._refusal_of(upload, body, has_checksum=self._takes_checksum)
+        if self._takes_checksum and _may_be_checksum(refused):
+            if not isinstance(body, bytes):
+                body.seek(0)
+            again = self._refusal_of(upload, body, has_checksum=False)
+            if again is None and refused is not None:
+                self._takes_checksum = False
+                self._note("x-amz-checksum-sha256", refused)
+            refused = again and refused
+        if refused is not None:
+            raise refused
+
+    def _refusal_of(
+        self, upload: Upload, body: IO[bytes] | bytes, *, has_checksum: bool
+    ) -> S3Error | ServerError | None:
+        """Send a file. Return what the store answered if it did not take it."""
         # minio's own call would hash the bytes again (or, over TLS, leave them unsigned); we know
         # their SHA-256 from the download, and the store is to check exactly that one.
         url = urlsplit(f"{self._store.endpoint_url}/{self._store.bucket}/{quote(upload.key)}")
@@ -220,10 +277,12 @@ class Objects:
             "Content-Disposition": content_disposition(upload.name),
             "x-amz-meta-sha256": upload.sha256,
             "x-amz-content-sha256": upload.sha256,
-            # SeaweedFS does not compare the signed hash with the body; it does compare this one.
-            "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(upload.sha256)).decode(),
             "x-amz-date": to_amz_date(date),
         }
+        if has_checksum:
+            # SeaweedFS does not compare the signed hash with the body; it does compare this one.
+            checksum = base64.b64encode(bytes.fromhex(upload.sha256)).decode()
+            headers["x-amz-checksum-sha256"] = checksum
         signed = sign_v4_s3(
             method="PUT",
             url=url,
@@ -240,16 +299,19 @@ class Objects:
         answer = self._pool.urlopen(
             "PUT", url.path, body=body, headers=sent, redirect=False, **hurry
         )
-        if answer.status != 200:
-            raise _refusal(answer)
+        return None if answer.status == 200 else refusal(answer)
 
     def present(self, sizes: Mapping[str, int], *, limit_s: float | None = None) -> set[str]:
         """Those of the keys that the bucket holds with the given size in bytes.
 
         Raises ServiceUnavailable when S3 is away or did not tell within `limit_s` seconds.
         """
-        if len(sizes) > PARALLEL_HEADS and all(FOLDER in key for key in sizes):
-            return _within(limit_s, self._heads.submit(self._listed, sizes))
+        is_many = len(sizes) > PARALLEL_HEADS and all(FOLDER in key for key in sizes)
+        if is_many and "LIST" not in self._lacks:
+            try:
+                return _within(limit_s, self._heads.submit(self._listed, sizes))
+            except StoreRefused as error:
+                self._note("LIST", error)
         found = self._heads.map(
             lambda key: self._size_of(key) == sizes[key], sizes, timeout=limit_s
         )
@@ -262,7 +324,7 @@ class Objects:
         """The same by listing what lies beside the keys: one request instead of hundreds."""
         folders = {key.rpartition(FOLDER)[0] + FOLDER for key in sizes}
         there = set()
-        with translated():
+        with self._asking("LIST"):
             for folder in folders:
                 for item in self._minio.list_objects(self._store.bucket, folder, recursive=True):
                     if sizes.get(str(item.object_name)) == item.size:
@@ -270,17 +332,28 @@ class Objects:
         return there
 
     def _size_of(self, key: str) -> int | None:
-        with translated():
+        with self._asking("HEAD"):
             try:
                 return self._minio.stat_object(self._store.bucket, key).size
             except S3Error as error:
                 if error.code in {"NoSuchKey", "NoSuchBucket"}:
                     return None
+                # Without s3:ListBucket, S3 answers so for what is not there.
+                if error.code == "AccessDenied" and self._can_see_mark():
+                    self._note("404 for a missing object", error)
+                    return None
                 raise
+
+    def _can_see_mark(self) -> bool:
+        try:
+            self._minio.stat_object(self._store.bucket, self.prefix + MARK)
+        except S3Error:
+            return False
+        return True
 
     def documents(self) -> Iterator[StoredObject]:
         """Return the objects below the prefix whose keys have the form of a document's."""
-        with translated():
+        with self._asking("LIST"):
             for item in self._minio.list_objects(
                 self._store.bucket, prefix=self.prefix, recursive=True
             ):
@@ -290,7 +363,7 @@ class Objects:
 
     def read(self, key: str) -> bytes | None:
         """Return what a small object holds, None if it is not there."""
-        with translated():
+        with self._asking("GET"):
             try:
                 answer = self._minio.get_object(self._store.bucket, key)
             except S3Error as error:
@@ -308,7 +381,7 @@ class Objects:
         A store that does not know If-None-Match may replace it: read it afterwards.
         """
         headers: dict[str, str | list[str] | tuple[str]] = {"If-None-Match": "*"} if is_new else {}
-        with translated():
+        with self._asking("PUT"):
             try:
                 # minio's own call does not pass the header on.
                 self._minio._execute("PUT", self._store.bucket, key, body=data, headers=headers)
@@ -320,7 +393,7 @@ class Objects:
 
     def stored_time(self, key: str) -> datetime:
         """Return when S3 stored an object, by its own clock."""
-        with translated():
+        with self._asking("HEAD"):
             stored = self._minio.stat_object(self._store.bucket, key).last_modified
         if stored is None:
             raise ServiceUnavailable("S3")
@@ -331,12 +404,34 @@ class Objects:
 
         Raises ServiceUnavailable; then some of them may be gone.
         """
-        with translated():
-            errors = self._deleting.remove_objects(
-                self._store.bucket, [DeleteObject(key) for key in keys]
-            )
-            if any(error.code != "NoSuchKey" for error in errors):
-                raise ServiceUnavailable("S3")
+        with self._asking("DELETE"):
+            if "DELETE of many" in self._lacks or not self._deleted_together(keys):
+                for key in keys:
+                    self._deleting.remove_object(self._store.bucket, key)
+
+    def _deleted_together(self, keys: Sequence[str]) -> bool:
+        """Delete objects with one request. Return False if the store has no such request."""
+        asked = [DeleteObject(key) for key in keys]
+        try:
+            for error in self._deleting.remove_objects(self._store.bucket, asked):
+                if error.code != "NoSuchKey":
+                    raise StoreRefused("DELETE", error.code, error.message or "")
+        except (S3Error, ServerError, InvalidResponseError) as error:
+            if Refused.of(error).status not in NO_SUCH_OPERATION:
+                raise
+            self._note("DELETE of many", error)
+            return False
+        return True
+
+    def probe(self) -> None:
+        """Put, head, get and delete an object. Raises StoreRefused, ServiceUnavailable."""
+        data, key = b"%b\n" % uuid4().hex.encode(), f"{self.prefix}{PROBE}-{uuid4()}"
+        self.put(Upload(data, key, len(data), sha256(data).hexdigest(), "text/plain", "probe.txt"))
+        if self._size_of(key) != len(data):
+            raise StoreRefused("HEAD", "NotThere", "what was just put has not its size")
+        if self.read(key) != data:
+            raise StoreRefused("GET", "NotThere", "what was just put is not what is read")
+        self.delete([key])
 
     def url(self, key: str, *, lifetime_s: int) -> tuple[str, datetime]:
         """A presigned GET URL and when it stops working. Costs no request."""
@@ -355,31 +450,12 @@ def _within(limit_s: float | None, result: Future[set[str]]) -> set[str]:
         raise ServiceUnavailable("S3") from error
 
 
-def _altered() -> TransientError:
-    return TransientError("CORRUPT", "The spool file is not what was downloaded.")
-
-
-def _refusal(answer: urllib3.BaseHTTPResponse) -> MinioException:
-    try:
-        return S3Error.fromxml(answer)
-    except (ParseError, UnicodeDecodeError):
-        # Something in between answered, or nothing was said at all.
-        return ServerError("", answer.status)
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """minio's and urllib3's errors as ours, cause kept."""
-    try:
-        yield
-    except S3Error as error:
-        if error.code in ALTERED:
-            raise _altered() from error
-        raise ServiceUnavailable("S3") from error
-    except (MinioException, InvalidResponseError, ServerError) as error:
-        raise ServiceUnavailable("S3") from error
-    except urllib3.exceptions.HTTPError as error:
-        raise ServiceUnavailable("S3") from error
+def _may_be_checksum(refused: S3Error | ServerError | None) -> bool:
+    """Return whether a store may refuse a file because of its checksum header."""
+    if refused is None:
+        return False
+    found = Refused.of(refused)
+    return found.status in (400, 501) and found.code not in ALTERED
 
 
 def object_key(
@@ -397,5 +473,7 @@ def content_disposition(name: str) -> str:
     """
     name = name[:NAME_CAP]
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    safe = "".join(c if c.isalnum() or c in " .-_()" else "_" for c in plain).strip() or "document"
+    safe = "".join(c if c.isalnum() or c in " .-_()" else "_" for c in plain)
+    # A store may fold spaces before it checks the signature, which was made over all of them.
+    safe = " ".join(safe.split()) or "document"
     return f"attachment; filename=\"{safe}\"; filename*=UTF-8''{quote(name, safe='')}"

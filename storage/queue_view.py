@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 
+from storage import refusals
 from storage.database import Database, Row, Transaction, in_list
 from storage.errors import ServiceUnavailable
 from storage.forecast import ASSUMED_DOCUMENTS, Outlook, RunningJob, forecast
@@ -163,6 +164,7 @@ class QueueView:
         try:
             with self._database.transaction() as transaction:
                 portal = _portal(transaction, self._login)
+                portal |= transaction.fetch_one(refusals.holds())
                 jobs, courts = transaction.all(_JOBS), transaction.all(_COURTS)
         except ServiceUnavailable:
             log.warning("queue not seen")
@@ -217,7 +219,7 @@ def _documents_left(row: Row) -> int | None:
 
 
 def _place(row: Row, portal: Row, outlook: Outlook) -> Place:
-    hold = _hold(row, portal) if _documents_left(row) != 0 else None
+    hold = _hold(row, portal) if _documents_left(row) != 0 else _store_hold(portal)
     if hold or outlook.seconds_left is None:
         return Place(outlook.queue_position, None, hold)
     try:
@@ -234,6 +236,14 @@ def _hold(row: Row, portal: Row) -> Hold | None:
             "The portal refuses the credentials; it is asked again when they change, or later.",
             portal["refused_until"],
         )
+    if portal["untrusted"]:
+        return Hold(
+            "PORTAL_UNTRUSTED",
+            "The portal's certificate is not trusted; it is asked again until it is.",
+            portal["paused_until"],
+        )
+    if hold := _store_hold(portal):
+        return hold
     if portal["paused_until"]:
         return Hold("PORTAL_PAUSED", "The portal asked for a pause.", portal["paused_until"])
     if row["next_probe_time"]:
@@ -243,3 +253,11 @@ def _hold(row: Row, portal: Row) -> Hold | None:
             max(row["next_probe_time"], portal["now"]),
         )
     return None
+
+
+def _store_hold(portal: Row) -> Hold | None:
+    """Return the hold of what is fetched and cannot be stored."""
+    code = portal["store_code"]
+    if code is None:
+        return None
+    return Hold("STORE_REFUSED", f"The bucket refuses files ({code}); it is tried again.", None)

@@ -36,11 +36,13 @@ def release(
     """
     objects, found = Objects(ObjectStore.of(settings), max_connections=1), None
     with closing(Database(settings.database_url, max_connections=1)) as database:
+        _require_utf8(database)
         applied = migrate(database)
         # Only sessions that begin now have the settings.
         database.close()
         session_settings.log_missing(database)
         made = objects.ensure_bucket()
+        objects.probe()
         if adopts_bucket:
             found = adoption.adopt(database, objects)
         else:
@@ -51,6 +53,17 @@ def release(
             log.warning("nothing is deleted from the bucket", trouble=trouble)
     log.info("released", migrations=applied, bucket_made=made)
     return found
+
+
+def _require_utf8(database: Database) -> None:
+    """Raises ConfigurationError if the database cannot hold every text."""
+    with database.single() as transaction:
+        encoding = transaction.only("SELECT current_setting('server_encoding') AS name")["name"]
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"DATABASE_URL: the encoding of the database is {encoding}, and Autos needs UTF8."
+            " Create it with: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0."
+        )
 
 
 def _told(objects: Contents) -> str:
@@ -88,7 +101,10 @@ def main(argv: Sequence[str]) -> int:
         found = release(
             settings, adopts_bucket=flags.adopt_bucket, sweep_allowance=max(0, flags.let_sweep)
         )
-    except (ConfigurationError, ServiceUnavailable) as error:
+    except ServiceUnavailable as error:
+        print(f"autos release: {error.detail}", file=sys.stderr)  # noqa: T201 - for the operator
+        return 1
+    except ConfigurationError as error:
         print(f"autos release: {error}", file=sys.stderr)  # noqa: T201 - for the operator
         return 1
     if found:

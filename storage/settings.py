@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -45,6 +46,7 @@ class Settings:
     s3_region: str
     s3_public_endpoint_url: str
     pdpj_base_url: str
+    pdpj_ca_file: Path | None
     pdpj_token: str | None = field(repr=False)
     pdpj_token_url: str | None
     pdpj_client_id: str | None
@@ -113,6 +115,7 @@ class Settings:
                 "S3_PUBLIC_ENDPOINT_URL", _http_url, default=s3_endpoint
             ),
             pdpj_base_url=read.given("PDPJ_BASE_URL", _http_url, default=PORTAL_URL),
+            pdpj_ca_file=read.given("PDPJ_CA_FILE", _ca_file, default=None),
             pdpj_token=read.given("PDPJ_TOKEN", _token, default=None),
             pdpj_token_url=read.given("PDPJ_TOKEN_URL", _token_url, default=None),
             pdpj_client_id=read.given("PDPJ_CLIENT_ID", _token, default=None),
@@ -408,6 +411,14 @@ def _token_url(text: str) -> str:
             "must be an https:// URL without user info, query or fragment (http only on loopback)"
         )
     return text
+
+
+def _ca_file(text: str) -> Path:
+    try:
+        ssl.create_default_context(cafile=text)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ValueError("must be a file of PEM certificates that can be read") from error
+    return Path(text)
 
 
 def _encryption_keys(text: str) -> tuple[str, ...]:

@@ -401,6 +401,17 @@ CREATE TABLE sweep_candidates (
     CONSTRAINT sweep_candidates_seen_since_found CHECK (see_time >= find_time)
 );
 
+CREATE TABLE service_refusals (
+    part TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    code TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    since_time TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    see_time TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (part, operation),
+    CONSTRAINT service_refusals_seen_since CHECK (see_time >= since_time)
+);
+
 -- Each of these has one row.
 INSERT INTO portal DEFAULT VALUES;
 INSERT INTO leader DEFAULT VALUES;

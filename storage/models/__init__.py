@@ -5,6 +5,7 @@ from storage.models.document import Document, SpoolState, SweptObject
 from storage.models.installation import Installation, SweepCandidate
 from storage.models.job import Job, Request
 from storage.models.portal import Court, PortalLogin, PortalThrottle, Share, Slot, Turn
+from storage.models.refusal import ServiceRefusal
 from storage.models.scheduler import Leader, Worker
 from storage.models.webhook import Event, Webhook, WebhookAttempt
 
@@ -28,6 +29,7 @@ ALL: tuple[type[BaseModel], ...] = (
     Leader,
     Installation,
     SweepCandidate,
+    ServiceRefusal,
 )
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "PortalLogin",
     "PortalThrottle",
     "Request",
+    "ServiceRefusal",
     "Share",
     "Slot",
     "SpoolState",

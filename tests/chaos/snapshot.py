@@ -12,7 +12,7 @@ import redis
 from minio import Minio
 
 from proto import downloads_pb2 as pb
-from storage.installation import MARK
+from storage.objects import MARK
 from tests.chaos.client import Client
 from tests.chaos.world import World
 from tests.sandbox.deliveries import Delivery

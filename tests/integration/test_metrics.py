@@ -66,6 +66,8 @@ def test_nothing_there_is_told_as_nothing(database: Database) -> None:
         spools_in_trouble=0,
         # No release has made its row.
         is_bucket_in_trouble=True,
+        is_store_refused=False,
+        is_portal_untrusted=False,
     )
 
 
@@ -258,6 +260,8 @@ def test_a_scrape_tells_every_gauge(database: Database) -> None:
         "autos_spools_in_trouble": 1,
         # No release has made its row.
         "autos_bucket_in_trouble": 1,
+        "autos_store_refused": 0,
+        "autos_portal_untrusted": 0,
     }
 
 

@@ -20,7 +20,24 @@ from storage.telemetry.spool_gauges import SpoolGauges
 DOCS = ROOT / "docs"
 COURT, STATE = {"8.26": 1}, {"PENDING": 1}
 TIMES = {"8.26": 1.0}
-SEEN = Gauges(False, 0.0, 10, COURT, {"8.26": True}, TIMES, STATE, 0, 0.0, STATE, 0, 0.0, 0, False)
+SEEN = Gauges(
+    is_login_refused=False,
+    paused_s=0.0,
+    at_once=10,
+    requests=COURT,
+    courts_away={"8.26": True},
+    request_s=TIMES,
+    jobs=STATE,
+    jobs_waiting=0,
+    oldest_s=0.0,
+    documents=STATE,
+    webhooks_due=0,
+    webhook_oldest_s=0.0,
+    spools_in_trouble=0,
+    is_bucket_in_trouble=False,
+    is_store_refused=False,
+    is_portal_untrusted=False,
+)
 PARTS = re.compile(r"_(?:bucket|sum|count)$")
 # What Prometheus itself adds.
 ADDED = {"le", "instance"}

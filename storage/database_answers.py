@@ -1,0 +1,53 @@
+"""What PostgreSQL, or a pooler before it, answers instead of what was asked for, as our errors."""
+
+from __future__ import annotations
+
+import peewee
+
+from storage.errors import RowsLocked, ServiceRefused, ServiceUnavailable
+
+PART = "PostgreSQL"
+# SQLSTATEs (PostgreSQL, appendix A).
+LOCK_NOT_AVAILABLE, READ_ONLY_SQL_TRANSACTION = "55P03", "25006"
+INSUFFICIENT_PRIVILEGE = "42501"
+# Classes that pass by themselves: connection, invalid state, rollback, an object in use, and an
+# intervention of an operator (a shutdown, a cancelled statement).
+PASSING = ("08", "25", "40", "55", "57")
+# libpq gives the answer to an attempt to connect as text only. These pass by themselves.
+PASSING_TEXTS = ("the database system is", "the database is")
+
+
+def meaning(error: peewee.PeeweeException) -> ServiceUnavailable | None:
+    """Return what an error of peewee stands for; None if it is a bug of ours."""
+    cause = error.__cause__ or error.__context__
+    state = getattr(cause, "pgcode", None)
+    if isinstance(error, peewee.OperationalError | peewee.InterfaceError):
+        if state == LOCK_NOT_AVAILABLE:
+            return RowsLocked(PART)
+        return _unavailable(state, _answer(cause or error))
+    # While another server takes over, the old one may still be read.
+    if isinstance(error, peewee.InternalError) and state == READ_ONLY_SQL_TRANSACTION:
+        return _unavailable(state, _answer(cause or error))
+    # What a role may not do, an operator has to allow.
+    if isinstance(error, peewee.ProgrammingError) and state == INSUFFICIENT_PRIVILEGE:
+        return _unavailable(state, _answer(cause or error))
+    return None
+
+
+def _unavailable(state: str | None, answer: str) -> ServiceUnavailable:
+    is_refused = _is_fatal(answer) if state is None else not state.startswith(PASSING)
+    code = state or ("FATAL" if is_refused else "NO_ANSWER")
+    if is_refused:
+        return ServiceRefused(PART, "session", code, answer)
+    return ServiceUnavailable(PART, code=code, answer=answer)
+
+
+def _is_fatal(answer: str) -> bool:
+    _, fatal, text = answer.partition("FATAL:")
+    return bool(fatal) and not text.strip().startswith(PASSING_TEXTS)
+
+
+def _answer(error: BaseException) -> str:
+    """Return the text, without the statement and its values, on one line."""
+    primary = getattr(getattr(error, "diag", None), "message_primary", None)
+    return " ".join((primary or str(error)).split())

@@ -1,0 +1,26 @@
+"""What a part that Autos needs refuses right now, so that servers can show it."""
+
+from __future__ import annotations
+
+from peewee import CompositeKey, TextField
+
+from storage.models.base import BaseModel, checks, timestamp_now
+
+
+class ServiceRefusal(BaseModel):
+    """An operation that a part refuses. In force while `see_time` is young."""
+
+    part = TextField()
+    operation = TextField()
+    # The part's own word for it, and its text.
+    code = TextField()
+    answer = TextField()
+    since_time = timestamp_now()
+    see_time = timestamp_now()
+
+    class Meta:
+        """One row for each operation of a part."""
+
+        table_name = "service_refusals"
+        primary_key = CompositeKey("part", "operation")
+        constraints = checks("service_refusals", seen_since="see_time >= since_time")
