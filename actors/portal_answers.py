@@ -97,10 +97,20 @@ def _internal(refusal: Refusal) -> AttemptError:
     )
 
 
+def _again(refusal: Refusal) -> AttemptError:
+    """A status of the 4xx that says "not now": the request itself is right."""
+    return TransientError("PORTAL_ERROR", f"The portal asks to try again ({refusal.status}).")
+
+
 _BY_STATUS = {
     401: _unauthorized,
     403: _forbidden,
     404: _not_found,
+    # Request Timeout, Misdirected Request, Locked, Too Early.
+    408: _again,
+    421: _again,
+    423: _again,
+    425: _again,
     429: _too_fast,
     500: _internal,
 }

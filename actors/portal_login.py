@@ -136,7 +136,7 @@ class PortalLogin:
 
 def _error_of(answer: _Answer, said: dict[str, Any]) -> AutosError:
     status = answer.status
-    is_no = 400 <= status < 500 and status not in (408, 429)
+    is_no = 400 <= status < 500 and status not in (408, 421, 423, 425, 429)
     # A page instead of JSON comes from a firewall or a wrong address, not from the login.
     if is_no and (status == 401 or answer.is_json):
         code = said.get("error")

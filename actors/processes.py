@@ -32,6 +32,7 @@ from actors.portal import Portal
 from actors.prober import Prober
 from actors.receiver import WebhookPoster
 from actors.runtime.broker import BoundedPrefetchBroker
+from actors.runtime.parent_watch import ParentWatch
 from actors.storing import Storer
 from actors.sweeper import Sweeper
 from actors.tokens import token_source
@@ -139,6 +140,7 @@ def _begin(process: str) -> tuple[Settings, BoundedPrefetchBroker, Messages]:
     logs.configure(settings.log_format, process=process)
     broker = make_broker(settings.redis_url, timeout_s=REDIS_TIMEOUT_S)
     dramatiq.set_broker(broker)
+    broker.add_middleware(ParentWatch())
     return settings, broker, _messages(settings)
 
 

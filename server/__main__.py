@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 import structlog
@@ -19,6 +20,7 @@ from actors.enqueue import Messages, make_broker
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from server import metrics
+from server.background import Background, log_unseen_errors
 from server.callers import Callers
 from server.channelz import add_channelz
 from server.clients import DEFAULT_NAME, Client, ClientLimits
@@ -111,6 +113,7 @@ def watching(signals: Signals) -> list[grpc.aio.ServerInterceptor]:
 
 async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
     """Serves until SIGTERM or SIGINT, then lets calls finish."""
+    log_unseen_errors(asyncio.get_running_loop())
     limits = ClientLimits(
         settings.client_starts_per_minute,
         settings.client_jobs_at_once,
@@ -136,21 +139,19 @@ async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
     await server.start()
     service.hub.start()
     await _set_health(healthy, health_pb2.HealthCheckResponse.SERVING)
-    watches = [
-        asyncio.create_task(watch_troubles(healthy, name, troubles))
-        for name, troubles in (
-            (SPOOL, service.spool_troubles),
-            (PORTAL, service.portal_troubles),
-            (BUCKET, service.bucket_troubles),
-        )
-    ]
-    watches.append(asyncio.create_task(callers.keep_current()))
-    watches.append(asyncio.create_task(check_sessions(parts.database)))
+    background = Background()
+    for name, troubles in (
+        (SPOOL, service.spool_troubles),
+        (PORTAL, service.portal_troubles),
+        (BUCKET, service.bucket_troubles),
+    ):
+        background.start(name, partial(watch_troubles, healthy, name, troubles))
+    background.start("clients file", callers.keep_current)
+    background.start("sessions", partial(check_sessions, parts.database))
     log.info("serving", address=settings.grpc_listen)
     await _stop_signal()
     log.info("stopping")
-    for watch in watches:
-        watch.cancel()
+    await background.stop()
     await _set_health(healthy, health_pb2.HealthCheckResponse.NOT_SERVING)
     await service.hub.close()
     await server.stop(GRACE_S)
@@ -186,13 +187,20 @@ def open_port(server: grpc.aio.Server, settings: Settings) -> None:
 async def watch_troubles(
     servicer: health.aio.HealthServicer, name: str, troubles: Callable[[], Awaitable[list[str]]]
 ) -> None:
-    """Keeps the health of `name`: NOT_SERVING while there are `troubles`, each change logged."""
+    """Keep the health of `name`: NOT_SERVING while there are `troubles`, each change logged.
+
+    Raises what `troubles` raises, but ServiceUnavailable; to be run by Background.
+    """
     told: list[str] | None = None
     while True:
         try:
             found = await troubles()
         except ServiceUnavailable:
             found = told or []
+        except Exception:
+            # Such as tables that are missing before the first release.
+            await servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+            raise
         if found != told:
             state = health_pb2.HealthCheckResponse
             await servicer.set(name, state.NOT_SERVING if found else state.SERVING)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from uuid import UUID
 
@@ -19,6 +19,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from proto import downloads_pb2 as pb
+from server.background import Background
 from server.batches import Batches
 from server.errors import ShuttingDown
 from server.feed import Feed
@@ -50,7 +51,7 @@ class Hub:
         self._stall_s = stall_s
         self._feeds: dict[UUID, Feed] = {}
         self._changes: Batches[tuple[UUID, int], bool] = Batches(self._take)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._is_watched = asyncio.Event()
         self._watched = 0.0
         self._is_closing = False
@@ -85,8 +86,8 @@ class Hub:
 
     def start(self) -> None:
         """Begins to listen and to poll."""
-        self._spawn(self._listen())
-        self._spawn(self._poll())
+        self._background.start("wake-ups", self._listen)
+        self._background.start("poll", self._poll)
 
     async def close(self) -> None:
         """Sends all watchers away, to come back one after the other, and stops."""
@@ -94,14 +95,7 @@ class Hub:
         watchers = [watcher for feed in self._feeds.values() for watcher in feed.watchers]
         for watcher in watchers:
             watcher.send_away(ShuttingDown(callers=len(watchers)))
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._background.stop()
 
     async def _read(self, feed: Feed, after_revision: int) -> None:
         if not await self._changes.get((feed.job_id, after_revision)):
@@ -116,6 +110,10 @@ class Hub:
             found = await self._readings.changes(after)
         except AutosError as error:
             log.warning("feeds not read", error=error.reason)
+            raise
+        except Exception:
+            # A hint awaits no answer.
+            log.exception("feeds not read")
             raise
         await self._places.fresh()
         for job_id, change in found.items():

@@ -20,7 +20,7 @@ Answer = S3Error | ServerError | InvalidResponseError
 ALTERED = {"XAmzContentSHA256Mismatch", "BadDigest", "XAmzContentChecksumMismatch"}
 # What means "again", whatever status it comes with.
 AGAIN = {"SlowDown", "RequestTimeout", "ServiceUnavailable", "InternalError", "OperationAborted"}
-AGAIN_STATUSES = {408, 409, 425, 429}
+AGAIN_STATUSES = {408, 409, 421, 423, 425, 429}
 # Of those from 500 on, what no repetition changes: not implemented, and no space left.
 FINAL_STATUSES = {501, 507}
 

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from uuid import UUID
 
 import redis
+import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 CHANNEL = "autos:changes"
 TIMEOUT_S = 0.5
@@ -58,7 +61,15 @@ class Wakeups:
             with self._lock:
                 news, self._news = self._news, {}
             if news:
-                time.sleep(self._tell(news))
+                time.sleep(self._safely_tell(news))
+
+    def _safely_tell(self, news: dict[UUID, int]) -> float:
+        try:
+            return self._tell(news)
+        except Exception:
+            # No thread would be started in place of this one.
+            log.exception("wake-ups not sent")
+            return QUIET_S
 
     def _has_ended(self) -> bool:
         with self._lock:

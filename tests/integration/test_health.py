@@ -11,11 +11,15 @@ from uuid import uuid4
 from grpc_health.v1 import health, health_pb2
 
 from actors.heartbeat import Heartbeat
+from dev.servers import Servers
 from server.__main__ import BUCKET, PORTAL, SPOOL, watch_troubles
+from server.background import Background
 from storage import installation, logins, repairs
 from storage.database import Database
 from storage.logins import Login
+from storage.migrate import migrate
 from storage.spool import UNKNOWN_SIZE_BYTES, Spool
+from tests.databases import create_database
 from tests.integration import scenes
 
 
@@ -56,6 +60,36 @@ def test_a_bucket_that_is_not_swept_is_said_and_so_is_its_end(database: Database
     scenes.execute(database, "UPDATE installation SET sweep_trouble = 'Too many would go.'")
     assert told() == ["Too many would go."]
     assert asyncio.run(_health(BUCKET, told)) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def test_a_server_that_is_up_before_release_tells_the_truth_once_release_has_run(
+    servers: Servers,
+) -> None:
+    # Given a database without a table
+    database = Database(
+        create_database(servers.env["DATABASE_URL"], "not_released"), max_connections=2
+    )
+    servicer = health.aio.HealthServicer()
+
+    async def troubles() -> list[str]:
+        return await asyncio.to_thread(repairs.troubles, database)
+
+    async def is_(status: int) -> None:
+        async with asyncio.timeout(60):
+            while servicer._server_status.get(SPOOL) != status:
+                await asyncio.sleep(0.01)
+
+    async def watch() -> None:
+        background = Background(restart_s=0.01)
+        background.start(SPOOL, partial(watch_troubles, servicer, SPOOL, troubles))
+        await is_(health_pb2.HealthCheckResponse.NOT_SERVING)
+        # When its tables are made, the server stays up
+        await asyncio.to_thread(migrate, database)
+        await is_(health_pb2.HealthCheckResponse.SERVING)
+        await background.stop()
+
+    asyncio.run(watch())
+    database.close()
 
 
 async def _health(name: str, look: Callable[[], list[str]]) -> int:

@@ -376,6 +376,8 @@ def test_a_disposition_is_a_safe_header_that_keeps_the_name(name: str) -> None:
     assert header.isprintable()
     assert header.count('"') == 2
     assert "\\" not in header
+    # Some stores fold them before they check the signature.
+    assert "  " not in header
     assert header.startswith('attachment; filename="')
     assert unquote(header.rpartition("; filename*=UTF-8''")[2]) == name[:NAME_CAP]
     assert len(header) < 4_096

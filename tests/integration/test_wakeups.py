@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from uuid import uuid4
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
+from dev.deadline import until
 from storage.wakeups import GATHER_S, UNHEARD, UNHEARD_GATHER_S, Wakeups
 
 
@@ -30,3 +34,19 @@ def test_what_nobody_hears_is_told_more_seldom_until_somebody_does(
     assert unheard == [GATHER_S] * (UNHEARD - 1) + [UNHEARD_GATHER_S] * 2
     assert heard == GATHER_S
     assert message
+
+
+def test_no_error_ends_the_thread_that_announces() -> None:
+    # No label of a name is so long: looking it up raises a UnicodeError, no error of Redis.
+    wakeups = Wakeups(f"redis://{'a' * 64}.invalid")
+
+    with capture_logs() as lines:
+        for count in (1, 2):
+            wakeups.announce(uuid4(), 1)
+            until(partial(_has, lines, count), 60, "Nothing is announced any more.")
+
+    assert {line["event"] for line in lines} == {"wake-ups not sent"}
+
+
+def _has(lines: Sequence[object], count: int) -> bool:
+    return len(lines) >= count

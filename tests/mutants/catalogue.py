@@ -15,6 +15,8 @@ CONSTRAINTS = "tests/integration/test_constraints.py"
 POSTER = "tests/integration/test_webhook_poster.py"
 HOOKS = "tests/integration/test_webhook_rows.py"
 OBJECTS = "tests/integration/test_objects.py"
+REFUSALS = "tests/integration/test_store_refusals.py"
+UNTRUSTED = "tests/integration/test_portal_untrusted.py"
 SPOOL = "tests/integration/test_spool.py"
 DATABASE = "tests/integration/test_database.py"
 BROKER = "tests/integration/test_broker.py"
@@ -755,10 +757,37 @@ _BYTES = (
     _mutant(
         "the checksum that the store compares",
         "storage/objects.py",
-        '            "x-amz-checksum-sha256": base64.b64encode('
-        "bytes.fromhex(upload.sha256)).decode(),\n",
-        "",
+        '            headers["x-amz-checksum-sha256"] = checksum\n',
+        "            del checksum\n",
         OBJECTS,
+    ),
+    _mutant(
+        "that a store without checksums is sent none",
+        "storage/objects.py",
+        "                self._takes_checksum = False\n",
+        "",
+        REFUSALS,
+    ),
+    _mutant(
+        "that a refusal is told from a request to wait",
+        "storage/store_answers.py",
+        "if self.code in AGAIN or self.status in AGAIN_STATUSES:",
+        "if False:",
+        REFUSALS,
+    ),
+    _mutant(
+        "that the first success ends a refusal",
+        "storage/refusals.py",
+        "            withdraw(self._database, self._part, operation)\n",
+        "",
+        REFUSALS,
+    ),
+    _mutant(
+        "that requests pause while the portal is not trusted",
+        "storage/refusals.py",
+        "        if part == PORTAL:\n",
+        "        if False:\n",
+        UNTRUSTED,
     ),
     _mutant(
         "that an upload ends when nobody wants it any more",
@@ -1304,8 +1333,8 @@ _GUEST = (
     ),
     _mutant(
         "that a server which may only be read is away",
-        "storage/database.py",
-        "if _state(error) == READ_ONLY_SQL_TRANSACTION:",
+        "storage/database_answers.py",
+        "if isinstance(error, peewee.InternalError) and state == READ_ONLY_SQL_TRANSACTION:",
         "if False:",
         DATABASE,
     ),

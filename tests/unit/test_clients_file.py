@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.add_client import PREFIX, add_token, main, remove_token, tokens_of
-from server.clients import ClientLimits, Roster
+from server.clients import Client, ClientLimits, KnownClient, Roster
 from server.clients_file import ClientsFile, read, roster_of
 from storage.errors import ConfigurationError
 
@@ -273,3 +273,26 @@ def test_who_could_read_the_file_still_can_and_a_link_stays_one(tmp_path: Path) 
     assert link.is_symlink()
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert len(tokens_of(file, "billing")) == 2
+
+
+def test_a_token_is_found_without_a_walk_over_all_of_them() -> None:
+    class Counted(bytes):
+        """A digest that counts how often it is compared."""
+
+        compared = 0
+
+        def __eq__(self, other: object) -> bool:
+            Counted.compared += 1
+            return super().__eq__(other)
+
+        __hash__ = bytes.__hash__
+
+    digests = [Counted(hashlib.sha256(f"token-{i}".encode()).digest()) for i in range(20_000)]
+    roster = Roster(KnownClient(Client(f"c{i}"), (each,)) for i, each in enumerate(digests))
+    Counted.compared = 0
+
+    found = roster.by_token("token-19999")
+
+    assert found == Client("c19999")
+    assert roster.by_token("token-20000") is None
+    assert Counted.compared < 10

@@ -35,10 +35,13 @@ from storage.errors import (
     LimitReached,
     NotFound,
     PermanentError,
+    PortalUntrusted,
     PreconditionFailed,
     RequestIdReused,
     RowsLocked,
+    ServiceRefused,
     ServiceUnavailable,
+    StoreRefused,
     TooFast,
     TransientError,
 )
@@ -88,6 +91,14 @@ TOLD = [
     ),
     Told(ServiceUnavailable("S3"), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
     Told(RowsLocked("PostgreSQL"), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
+    *(
+        Told(refused, Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,))
+        for refused in (
+            ServiceRefused("PostgreSQL", "session", "FATAL", SECRET),
+            StoreRefused("PUT", "AccessDenied", SECRET),
+            PortalUntrusted(SECRET),
+        )
+    ),
     Told(ShuttingDown(), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
     Told(
         CredentialsRefused(SECRET, retry_in_s=1),

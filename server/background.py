@@ -1,0 +1,61 @@
+"""Tasks that run as long as the server does. None of them ends unseen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+RESTART_S = 2.0
+
+
+class Background:
+    """Runs tasks in the event loop, and begins one again that an error has ended."""
+
+    def __init__(self, *, restart_s: float = RESTART_S) -> None:
+        self._restart_s = restart_s
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work`, again after each error. If it returns, it was done."""
+        task = asyncio.create_task(self._run(name, work), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """End all tasks, and return when they have ended."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        seen = ""
+        while True:
+            try:
+                await work()
+            except Exception as error:
+                # The same error every few seconds is one line.
+                if repr(error) != seen:
+                    log.exception("background task failed; it begins again", task=name)
+                seen = repr(error)
+                await asyncio.sleep(self._restart_s)
+            else:
+                return
+
+
+def log_unseen_errors(loop: asyncio.AbstractEventLoop) -> None:
+    """Have every error that nothing awaits logged as a line of the log."""
+    loop.set_exception_handler(_log_unseen)
+
+
+def _log_unseen(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    error = context.get("exception")
+    log.error(
+        "error that nothing awaited",
+        what=context.get("message"),
+        exc_info=error if isinstance(error, BaseException) else None,
+    )

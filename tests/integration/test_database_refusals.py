@@ -1,0 +1,136 @@
+"""What PostgreSQL refuses is told from its absence, and logged once with its words."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from urllib.parse import SplitResult, urlsplit
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+from structlog.testing import capture_logs
+
+from dev.servers import Servers
+from storage.database import Database
+from storage.errors import ServiceRefused, ServiceUnavailable
+from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
+from tests.databases import create_database
+
+
+def _ask(url: str, statement: str = "SELECT") -> ServiceUnavailable:
+    with closing(Database(url, max_connections=1)) as database:
+        with pytest.raises(ServiceUnavailable) as refused, database.single() as transaction:
+            transaction.one(statement)
+        return refused.value
+
+
+def test_a_database_that_is_not_there_is_a_refusal(servers: Servers) -> None:
+    url = urlsplit(servers.env["DATABASE_URL"])._replace(path="/nowhere").geturl()
+
+    with capture_logs() as lines:
+        error = _ask(url)
+
+    assert isinstance(error, ServiceRefused)
+    assert 'database "nowhere" does not exist' in error.answer
+    assert "nowhere" not in str(error), "callers see this text"
+    assert [(line["event"], line["code"]) for line in lines] == [("part refuses", "FATAL")]
+
+
+def test_a_server_that_is_not_there_is_away() -> None:
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"postgresql://any:secret@127.0.0.1:{free.getsockname()[1]}/any"
+        with capture_logs() as lines:
+            error = _ask(url)
+
+    assert not isinstance(error, ServiceRefused)
+    assert "refused" in error.answer
+    assert "secret" not in str(lines)
+    assert [line["event"] for line in lines] == ["part is unavailable"]
+
+
+def test_what_fails_again_and_again_is_logged_once_until_it_is_over(
+    database: Database,
+) -> None:
+    with capture_logs() as lines:
+        for _ in range(3):
+            with pytest.raises(ServiceUnavailable), database.single() as transaction:
+                transaction.run("DO $$BEGIN RAISE SQLSTATE '53100' USING MESSAGE = 'full'; END$$")
+        with database.single() as transaction:
+            transaction.one("SELECT")
+
+    assert [(line["event"], line.get("code"), line.get("answer")) for line in lines] == [
+        ("part refuses", "53100", "full"),
+        ("part answers again", None, None),
+    ]
+
+
+def test_what_a_role_may_not_do_is_a_refusal_and_no_bug(
+    servers: Servers, database_url: str
+) -> None:
+    role, parts = f"r{uuid4().hex}", urlsplit(database_url)
+    with closing(psycopg2.connect(servers.env["DATABASE_URL"])) as connection:
+        connection.autocommit = True
+        rows = connection.cursor()
+        rows.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'p'").format(sql.Identifier(role)))
+        host = parts.netloc.rpartition("@")[2]
+        url = parts._replace(netloc=f"{role}:p@{host}").geturl()
+        try:
+            error = _ask(url, "SELECT job_id FROM jobs")
+        finally:
+            rows.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+    assert isinstance(error, ServiceRefused)
+    assert error.code == "42501"
+
+
+def test_release_refuses_an_encoding_that_cannot_hold_every_text(servers: Servers) -> None:
+    name = "ascii_only"
+    with closing(psycopg2.connect(servers.env["DATABASE_URL"])) as connection:
+        connection.autocommit = True
+        rows = connection.cursor()
+        rows.execute(f"DROP DATABASE IF EXISTS {name}")
+        rows.execute(
+            f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C'"
+            " TEMPLATE template0"
+        )
+
+    code, said = _release(servers, urlsplit(servers.env["DATABASE_URL"])._replace(path=f"/{name}"))
+
+    assert code == 1
+    assert said.startswith("autos release: DATABASE_URL: the encoding of the database is SQL_ASCII")
+
+
+def test_release_says_what_the_store_refuses(servers: Servers) -> None:
+    url = urlsplit(create_database(servers.env["DATABASE_URL"], "store_refuses"))
+
+    code, said = _release(servers, url, S3_SECRET_ACCESS_KEY="wrong" * 8)
+
+    assert code == 1
+    assert said.splitlines()[-1].startswith("autos release: S3 refuses ")
+    assert "SignatureDoesNotMatch" in said
+
+
+def _release(servers: Servers, url: SplitResult, **env: str) -> tuple[int, str]:
+    settings = {
+        **servers.env,
+        "DATABASE_URL": url.geturl(),
+        "S3_BUCKET": "refused-releases",
+        "PDPJ_TOKEN": PORTAL_TOKEN,
+        "WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "PATH": os.defpath,
+        **env,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "storage.release"],
+        env=settings,
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+    return done.returncode, done.stderr.decode()

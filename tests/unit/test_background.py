@@ -1,0 +1,98 @@
+"""No background task of the server ends unseen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from structlog.testing import capture_logs
+
+from server.background import Background, log_unseen_errors
+from server.callers import Callers
+from server.clients import Client, ClientLimits
+from server.clients_file import ClientsFile
+
+LIMITS = ClientLimits(1, 1, 1)
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not is_so():
+            await asyncio.sleep(0.001)
+
+
+def test_a_task_that_an_error_ends_begins_again_and_each_error_is_logged_once() -> None:
+    runs = 0
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        if runs < 5:
+            raise ValueError("the same")
+        if runs == 5:
+            raise KeyError("another")
+
+    async def run() -> None:
+        background = Background(restart_s=0.001)
+        background.start("any", work)
+        await _until(lambda: runs == 6)
+        await background.stop()
+
+    with capture_logs() as lines:
+        asyncio.run(run())
+
+    assert [(line["event"], line["task"]) for line in lines] == [
+        ("background task failed; it begins again", "any")
+    ] * 2
+
+
+def test_tasks_end_when_they_are_stopped() -> None:
+    async def run() -> int:
+        background = Background()
+        background.start("any", lambda: asyncio.sleep(600))
+        await asyncio.sleep(0)
+        await background.stop()
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(run()) == 1
+
+
+def test_an_error_that_nothing_awaits_is_a_line_of_the_log() -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        log_unseen_errors(loop)
+        loop.call_soon(lambda: [][0])
+        await asyncio.sleep(0)
+
+    with capture_logs() as lines:
+        asyncio.run(run())
+
+    assert [line["event"] for line in lines] == ["error that nothing awaited"]
+    assert isinstance(lines[0]["exc_info"], IndexError)
+
+
+def test_a_look_at_the_clients_file_that_breaks_is_not_the_last(tmp_path: Path) -> None:
+    path = tmp_path / "clients.json"
+    path.write_text('{"clients": [{"name": "a"}]}')
+
+    class Breaking(ClientsFile):
+        looks = 0
+
+        def look(self) -> None:
+            self.looks += 1
+            if self.looks == 1:
+                raise RuntimeError("any")
+            super().look()
+
+    file = Breaking(path, LIMITS)
+    path.write_text('{"clients": [{"name": "another"}]}')
+    before = file.roster
+
+    async def run() -> None:
+        background = Background(restart_s=0.001)
+        background.start("clients", Callers(file, Client("a")).keep_current)
+        await _until(lambda: file.roster is not before)
+        await background.stop()
+
+    asyncio.run(run())
