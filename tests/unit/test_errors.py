@@ -29,6 +29,7 @@ from storage.errors import (
     CallerError,
     ConfigurationError,
     CredentialsRefused,
+    Doubted,
     FieldViolation,
     InvalidRequest,
     LeaseLost,
@@ -111,6 +112,7 @@ TOLD = [
 OPAQUE = [
     PermanentError("NO_ACCESS", SECRET),
     TransientError("CORRUPT", SECRET),
+    Doubted(SECRET, "0" * 64),
     TooFast(SECRET, retry_after_s=1),
     LeaseLost(SECRET),
     ConfigurationError(SECRET),
