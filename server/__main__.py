@@ -121,12 +121,12 @@ async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
     )
     clients = ClientsFile(settings.clients_file, limits) if settings.clients_file else None
     callers = Callers(clients, Client(DEFAULT_NAME, limits))
-    server = grpc.aio.server(
-        interceptors=[*watching(signals), ErrorInterceptor(callers), JobNames()],
-        options=_options(settings),
-    )
     parts = parts_of(settings, signals)
     service = DownloadService(parts)
+    guard = ErrorInterceptor(callers, service.turns)
+    server = grpc.aio.server(
+        interceptors=[*watching(signals), guard, JobNames()], options=_options(settings)
+    )
     pb_grpc.add_DownloadServiceServicer_to_server(service, server)
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)

@@ -13,9 +13,11 @@ from google.protobuf.message import DecodeError
 from server.callers import Callers
 from server.clients import Client, current_client, set_current_client
 from server.errors import MalformedRequest, status_of
+from server.stream_turns import StreamTurns
 
 M = TypeVar("M", bound=Callable[..., Any])
 Parse = Callable[[bytes], Any]
+Read = Callable[[Any], Awaitable[Any]]
 
 
 def writes_bytes(method: M) -> M:
@@ -44,6 +46,10 @@ class _Writing:
         return sent
 
 
+async def _read(context: Any) -> Any:
+    return await context.read()
+
+
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """No exception text reaches a caller: errors go through the table in server/errors.py.
 
@@ -52,8 +58,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     long as its connection, and tell the caller how its parser failed.
     """
 
-    def __init__(self, callers: Callers) -> None:
+    def __init__(self, callers: Callers, turns: StreamTurns) -> None:
+        """`turns`: among streams; calls that are answered at once wait for none."""
         self._callers = callers
+        self._turns = turns
         # By method, of which there are only so many: made at its first call.
         self._guarded: dict[str, Any] = {}
 
@@ -63,6 +71,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """The handler, guarded."""
+        self._turns.call_came()
         method = handler_call_details.method
         if method not in self._guarded:
             handler = await continuation(handler_call_details)
@@ -91,11 +100,11 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         # There is none, and an unknown kind would not ask who calls.
         return None
 
-    def _guard_unary(self, inner: Any, method: str, parse: Parse) -> Any:
+    def _guard_unary(self, inner: Any, method: str, parse: Parse, read: Read = _read) -> Any:
         async def guarded(_: Any, context: Any) -> Any:
             try:
                 self._begin(method, context)
-                return await inner(_parsed(parse, await context.read()), context)
+                return await inner(_parsed(parse, await read(context)), context)
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 - the edge: everything is mapped here
@@ -107,7 +116,15 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         async def writer(request: Any, context: Any) -> None:
             await inner(request, _Writing(context, self._callers, method))
 
-        return self._guard_unary(writer, method, parse)
+        return self._guard_unary(writer, method, parse, self._read_in_turn)
+
+    async def _read_in_turn(self, context: Any) -> Any:
+        """Read the request of a stream when it is the stream's turn to open."""
+        try:
+            await self._turns.begin(context, is_opening=True)
+            return await context.read()
+        finally:
+            self._turns.end(context)
 
     def _guard_stream(self, inner: Any, method: str) -> Any:
         async def guarded(requests: Any, context: Any) -> AsyncIterator[Any]:

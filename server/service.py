@@ -24,6 +24,7 @@ from server.open_watches import OpenWatches
 from server.parts import Parts
 from server.places import Places
 from server.readings import Readings
+from server.stream_turns import StreamTurns
 from server.watch import Hub
 from server.watcher import Watcher
 from storage import documents, installation, jobs, logins, refusals, repairs, reruns, webhooks
@@ -45,6 +46,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.open_watches = OpenWatches()
+        self.turns = StreamTurns()
         self._readings = Readings(parts.database, self._run)
         self._starts = starting.Starts(parts, self._run)
         places = Places(parts.queue, self._run)
@@ -114,7 +116,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
                 raise InvalidRequest.of(
                     "after_revision", f"is ahead of the job, whose revision is {job.revision}."
                 )
-            watcher = Watcher(watch.after_revision, watch.heartbeat_s, context.write)
+            watcher = Watcher(watch.after_revision, watch.heartbeat_s, context.write, self.turns)
             await self.hub.follow(job, watcher)
 
     async def settled(self) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from server.errors import ShuttingDown
+from server.stream_turns import StreamTurns
 from server.told import heartbeat
 
 if TYPE_CHECKING:
     from server.feed import Feed
 
 NOT_WRITING = float("inf")
+# How many messages a stream writes before the next stream does.
+AT_ONCE = 8
 # Timers may fire this much early.
 TIMER_S = 0.005
 
@@ -25,11 +28,16 @@ class Watcher:
     """
 
     def __init__(
-        self, revision: int, heartbeat_s: float, write: Callable[[bytes], Awaitable[None]]
+        self,
+        revision: int,
+        heartbeat_s: float,
+        write: Callable[[bytes], Awaitable[None]],
+        turns: StreamTurns,
     ) -> None:
         self.revision = revision
         self._heartbeat_s = heartbeat_s
         self._write = write
+        self._turns = turns
         self._loop = asyncio.get_running_loop()
         self._call = asyncio.current_task()
         self._told_at = self._loop.time()
@@ -44,10 +52,10 @@ class Watcher:
         """
         self._timer = self._loop.call_later(self._heartbeat_s, self._beat)
         try:
-            await self._tell(feed.opening(self.revision))
+            await self._tell([feed.opening(self.revision)], is_opening=True)
             while await self._tell_news(feed):
                 while not await self._is_news(feed):
-                    await self._tell(heartbeat(self.revision))
+                    await self._tell([heartbeat(self.revision)])
         finally:
             self._timer.cancel()
 
@@ -73,11 +81,12 @@ class Watcher:
     async def _tell_news(self, feed: Feed) -> bool:
         """Tells what is newer than its revision; whether there may be more to come."""
         news = feed.news(self.revision)
-        for message in news.documents:
-            await self._tell(message)
+        messages = [*news.documents]
         if news.revision > self.revision or news.is_ended:
             self.revision = news.revision
-            await self._tell(news.job)
+            messages.append(news.job)
+        for start in range(0, len(messages), AT_ONCE):
+            await self._tell(messages[start : start + AT_ONCE])
         return not news.is_ended
 
     async def _is_news(self, feed: Feed) -> bool:
@@ -90,9 +99,15 @@ class Watcher:
         self._waiter = self._loop.create_future()
         return await self._waiter
 
-    async def _tell(self, message: bytes) -> None:
-        self._told_at = self._writing_since = self._loop.time()
-        await self._write(message)
+    async def _tell(self, messages: Sequence[bytes], *, is_opening: bool = False) -> None:
+        """Write messages in one turn."""
+        try:
+            await self._turns.begin(self, is_opening=is_opening)
+            for message in messages:
+                self._told_at = self._writing_since = self._loop.time()
+                await self._write(message)
+        finally:
+            self._turns.end(self)
         self._writing_since = NOT_WRITING
 
     def _beat(self) -> None:

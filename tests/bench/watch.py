@@ -20,6 +20,7 @@ from rich.console import Console
 from tests.bench import watch_parts as parts
 from tests.bench.checks import Check
 from tests.bench.table import print_checks
+from tests.bench.watch_busy import busy
 from tests.bench.watch_parts import Options
 from tests.bench.watch_world import World, running_world
 
@@ -34,6 +35,9 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2, help="of watchers")
     parser.add_argument("--jobs", type=int, nargs="+", default=[50, 500], help="watched at once")
     parser.add_argument("--seconds", type=int, default=10, help="of an event a second")
+    parser.add_argument(
+        "--only-busy", action="store_true", help="calls beside a busy job's streams"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--json", type=Path, help="a file that gets the table")
     asked = parser.parse_args()
@@ -42,9 +46,12 @@ def main() -> int:
     console = Console(width=150)
     options = Options(asked.watchers, asked.channels, asked.processes, asked.seconds)
     console.print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}")
-    checks = [parts.floor(options)]
+    checks = [] if asked.only_busy else [parts.floor(options)]
     with running_world(dict(pair.partition("=")[::2] for pair in asked.set)) as world:
-        checks += _run(world, options, asked.jobs)
+        if asked.only_busy:
+            checks += busy(world, options)
+        else:
+            checks += _run(world, options, asked.jobs)
     print_checks(console, "watching", checks)
     if asked.json:
         asked.json.write_text(json.dumps([asdict(check) for check in checks], indent=1))
@@ -65,6 +72,7 @@ def _run(world: World, options: Options, jobs: list[int]) -> list[Check]:
     )
     checks += parts.for_all(world, ids[0], options)
     checks.append(parts.burst_of_grpc(world, ids[: jobs[0]], options))
+    checks += busy(world, replace(options, watchers=options.watchers * 3 // 5))
     checks.append(parts.stalled(world, ids[0]))
     checks += parts.stop(world, ids[: jobs[0]], options)
     return checks

@@ -71,6 +71,7 @@ class World:
     servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     log: Path = Path(os.devnull)
     _own: int = 0
+    _cases: int = 0
 
     @property
     def port(self) -> int:
@@ -104,13 +105,15 @@ class World:
             server.wait()
         return time.monotonic() - begun
 
-    def add_jobs(self, count: int) -> list[UUID]:
-        """Running jobs of DOCUMENTS documents each."""
-        return [self._add_job(process_number(1 + i)) for i in range(count)]
+    def add_jobs(self, count: int, documents: int = DOCUMENTS) -> list[UUID]:
+        """Running jobs of so many documents each, of cases that no other job has."""
+        first = self._cases + 1
+        self._cases += count
+        return [self._add_job(process_number(first + i), documents) for i in range(count)]
 
-    def _add_job(self, number: str) -> UUID:
+    def _add_job(self, number: str, documents: int) -> UUID:
         wanted = StartRequest(CLIENT, number, None, None, 3_600, None)
-        docket = ListingImport.of(CLIENT, number, _listing())
+        docket = ListingImport.of(CLIENT, number, _listing(documents))
         view, _ = start(self.database, wanted, job_deadline_s=86_400, listing=docket)
         return view.job.job_id
 
@@ -144,7 +147,7 @@ class World:
         return int(row["xact_commit"]) - self._own
 
 
-def _listing() -> CaseListing:
+def _listing(documents: int) -> CaseListing:
     return CaseListing(
         0,
         tuple(
@@ -161,7 +164,7 @@ def _listing() -> CaseListing:
                 listed_content_type="application/pdf",
                 refused_reason=None,
             )
-            for i in range(DOCUMENTS)
+            for i in range(documents)
         ),
     )
 

@@ -81,8 +81,10 @@ async def opened_door(
     """A server that knows the clients of `file`."""
     clients = ClientsFile(file, limits) if file else None
     callers = Callers(clients, Client("default", limits))
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers)], options=connection_options())
     service = DownloadService(parts)
+    server = grpc.aio.server(
+        interceptors=[ErrorInterceptor(callers, service.turns)], options=connection_options()
+    )
     pb_grpc.add_DownloadServiceServicer_to_server(service, server)
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     if reflection:

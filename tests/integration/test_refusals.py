@@ -23,6 +23,7 @@ from server.interceptor import ErrorInterceptor
 from server.parts import Parts
 from server.reasons import OF_RPC
 from server.service import DownloadService
+from server.stream_turns import StreamTurns
 from storage.settings import Settings
 from tests.acceptance.refusals import Refusal, refusal_of
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
@@ -57,7 +58,7 @@ def _requests() -> dict[str, Message]:
 async def _refusals(parts: Parts) -> dict[str, Refusal]:
     """How a server of these parts refuses each method."""
     callers = Callers(None, Client("default", ClientLimits(100, 100, 100)))
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers)])
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers, StreamTurns())])
     pb_grpc.add_DownloadServiceServicer_to_server(DownloadService(parts), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -168,6 +168,38 @@ def test_a_burst_of_watchers_is_served_whole_with_reads_for_jobs_and_not_for_eac
     asyncio.run(scenario())
 
 
+def test_new_streams_are_told_before_those_that_are_open_are_told_all(
+    announcing: Database, parts: Parts
+) -> None:
+    documents, watches = 100, 300
+    job_id = scenes.listed_job(announcing, documents)
+
+    def told_until_all_have_begun(address: str) -> int:
+        """How many messages had come when the last stream had its first one."""
+        host, _, port = address.partition(":")
+        begun: set[int] = set()
+        messages = 0
+        with closing(Caller(host, int(port))) as caller:
+            caller.open(WATCH, *[_request(job_id)] * watches)
+            while len(begun) < watches:
+                events = _read(caller, lambda _: True)
+                assert all(event.message for event in events), "A stream was ended."
+                messages += len(events)
+                begun.update(event.stream for event in events)
+        return messages
+
+    async def scenario() -> int:
+        async with opened_door(parts) as door:
+            return await asyncio.to_thread(told_until_all_have_begun, door.address)
+
+    told = asyncio.run(scenario())
+
+    print(f"{told} of {watches * (documents + 2)} messages before the last stream was told one")
+    # gRPC accepts one call in an iteration of the loop: streams that write whatever they have would
+    # be told nearly all of it by then.
+    assert told < watches * (documents + 2) / 4
+
+
 def test_readers_that_stop_reading_cost_a_slot_each_for_a_while_and_nobody_else_anything(
     announcing: Database, parts: Parts
 ) -> None:

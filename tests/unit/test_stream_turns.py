@@ -1,0 +1,103 @@
+"""Few streams work at once, in order, and none holds up the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from server.stream_turns import MOST, StreamTurns
+
+Scenario = Callable[[StreamTurns], Awaitable[None]]
+
+
+def _run(scenario: Scenario, **options: int) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(60):
+            await scenario(StreamTurns(**options))
+
+    asyncio.run(run())
+
+
+async def _begun(turns: StreamTurns, order: list[str], name: str, **options: bool) -> None:
+    await turns.begin(name, **options)
+    order.append(name)
+
+
+async def _settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_so_many_work_at_once_and_the_next_begins_when_one_ends() -> None:
+    async def scenario(turns: StreamTurns) -> None:
+        order: list[str] = []
+        tasks = [asyncio.create_task(_begun(turns, order, name)) for name in "abcd"]
+        await _settle()
+        assert order == ["a", "b"]
+        turns.end("a")
+        await _settle()
+        assert order == ["a", "b", "c"]
+        turns.end("c")
+        turns.end("b")
+        await asyncio.gather(*tasks)
+        assert order == ["a", "b", "c", "d"]
+
+    _run(scenario, most=2)
+
+
+def test_streams_that_open_come_first_in_their_order() -> None:
+    async def scenario(turns: StreamTurns) -> None:
+        order: list[str] = []
+        await turns.begin("first")
+        tasks = [asyncio.create_task(_begun(turns, order, name)) for name in "ab"]
+        tasks += [asyncio.create_task(_begun(turns, order, name, is_opening=True)) for name in "xy"]
+        await _settle()
+        for name in ("first", "x", "y", "a", "b"):
+            turns.end(name)
+            await _settle()
+        await asyncio.gather(*tasks)
+        assert order == ["x", "y", "a", "b"]
+
+    _run(scenario, most=1)
+
+
+def test_one_that_waits_for_its_reader_holds_up_nobody() -> None:
+    async def scenario(turns: StreamTurns) -> None:
+        for number in range(10):
+            # None of them ever ends.
+            await turns.begin(number)
+
+    _run(scenario, most=1)
+
+
+def test_one_that_leaves_while_it_waits_takes_no_turn() -> None:
+    async def scenario(turns: StreamTurns) -> None:
+        order: list[str] = []
+        await turns.begin("first")
+        leaves = asyncio.create_task(_begun(turns, order, "leaves"))
+        stays = asyncio.create_task(_begun(turns, order, "stays"))
+        await _settle()
+        leaves.cancel()
+        turns.end("first")
+        await stays
+        assert order == ["stays"]
+        with pytest.raises(asyncio.CancelledError):
+            await leaves
+
+    _run(scenario, most=1)
+
+
+def test_while_calls_come_in_one_stream_works_at_a_time() -> None:
+    async def scenario(turns: StreamTurns) -> None:
+        order: list[str] = []
+        turns.call_came()
+        tasks = [asyncio.create_task(_begun(turns, order, str(i))) for i in range(3)]
+        await asyncio.sleep(0)
+        assert order == ["0"]
+        # Afterwards as many as ever.
+        await asyncio.gather(*tasks)
+
+    assert MOST > 1
+    _run(scenario)
