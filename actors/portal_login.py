@@ -96,6 +96,7 @@ class PortalLogin:
         return {**form, "grant_type": "refresh_token", "refresh_token": refresh_token}
 
     def _asked(self, form: dict[str, str]) -> _Answer | None:
+        certificate: PortalUntrusted | None = None
         try:
             with (
                 self.watchdog.limit(self.limit_s) as deadline,
@@ -105,8 +106,11 @@ class PortalLogin:
         except TransientError:
             return None
         except PortalUntrusted as error:
-            self.watch.failed(LOGIN, error)
-            raise LoginUnavailable("the certificate is not trusted") from error
+            certificate = error
+        if certificate is not None:
+            self.watch.failed(LOGIN, certificate)
+            # Not as its cause, which holds the form.
+            raise LoginUnavailable("the certificate is not trusted")
         self.watch.succeeded(LOGIN)
         return answer
 

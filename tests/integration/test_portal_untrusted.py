@@ -194,6 +194,7 @@ def test_the_login_is_trusted_by_the_same_authorities(
             watch=RefusalWatch(PORTAL, database),
         ).log_in(None)
 
+    assert failed.value.__context__ is None, "the form, and with it the secret, is in its cause"
     # The file is no token, but it was an answer.
     assert failed.value.why == (
         "answer 200 without a token" if is_trusted else "the certificate is not trusted"

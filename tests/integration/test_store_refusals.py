@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -21,7 +22,9 @@ from storage.queue_view import QueueView
 from storage.refusals import STORE, RefusalWatch
 from storage.slots import Limits
 from tests.integration import scenes
+from tests.integration.certificates import Certificate
 from tests.store_proxy import No, StoreProxy, store_proxy
+from tests.tls_front import tls_front
 
 DENIED = No(403, "AccessDenied", "The key may not write.")
 LIMITS, LOGIN = Limits(10, 6, 5), Login("any", "any")
@@ -78,6 +81,20 @@ def test_a_request_to_wait_is_no_refusal(
 
     assert not isinstance(away.value, ServiceRefused)
     assert [(line["event"], line["code"]) for line in lines] == [("part is unavailable", no.code)]
+
+
+def test_a_store_whose_certificate_is_not_trusted_is_a_refusal(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    shown = Certificate.authority().for_loopback()
+    with tls_front(urlsplit(store.endpoint_url).port or 0, tmp_path) as front:
+        front.show(shown)
+        bucket = Objects(replace(store, endpoint_url=front.url), max_connections=2)
+        with pytest.raises(StoreRefused) as refused:
+            bucket.put(_upload(b"x", b"x"))
+
+    assert refused.value.code == "CERTIFICATE_NOT_TRUSTED"
+    assert "certificate" in refused.value.answer
 
 
 def test_a_full_store_is_a_refusal(store: ObjectStore, objects: Objects, proxy: StoreProxy) -> None:
