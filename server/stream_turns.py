@@ -19,7 +19,7 @@ CALLS_S = 0.003
 SLOW_S = 0.01
 
 
-_Waiter = tuple[asyncio.Future[None], object]
+_Waiter = tuple[asyncio.Future[bool], object]
 
 
 class StreamTurns:
@@ -53,6 +53,14 @@ class StreamTurns:
         self._set_timer()
         await turn
 
+    def queue(self, holder: object, turn: asyncio.Future[bool]) -> None:
+        """Set the result of `turn` to True when `holder` may work; not if it has one by then.
+
+        For thousands that have news in the same moment: those that wait cost next to nothing.
+        """
+        self._waiting.append((turn, holder))
+        self._give()
+
     def end(self, holder: object) -> None:
         """Give the turn of `holder` to the next, unless it is over already."""
         self._holders.pop(holder, None)
@@ -75,7 +83,7 @@ class StreamTurns:
             # One that has left meanwhile wants no turn.
             if not turn.done():
                 self._holders[holder] = time.monotonic()
-                turn.set_result(None)
+                turn.set_result(True)
         if queue:
             self._set_timer()
 

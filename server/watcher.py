@@ -43,6 +43,8 @@ class Watcher:
         self._told_at = self._loop.time()
         self._writing_since = NOT_WRITING
         self._waiter: asyncio.Future[bool] | None = None
+        self._is_queued = False
+        self._has_turn = False
         self._farewell: ShuttingDown | None = None
 
     async def follow(self, feed: Feed) -> None:
@@ -60,8 +62,10 @@ class Watcher:
             self._timer.cancel()
 
     def wake(self) -> None:
-        """Lets it look whether there is news."""
-        self._end_wait(is_news=True)
+        """Let it look whether there is news, when it is its turn."""
+        if self._waiter is not None and not self._waiter.done() and not self._is_queued:
+            self._is_queued = True
+            self._turns.queue(self, self._waiter)
 
     def send_away(self, farewell: ShuttingDown) -> None:
         """Ends the stream as soon as it has been told what is known."""
@@ -87,6 +91,8 @@ class Watcher:
             messages.append(news.job)
         for start in range(0, len(messages), AT_ONCE):
             await self._tell(messages[start : start + AT_ONCE])
+        if self._has_turn:
+            self._end_turn()
         return not news.is_ended
 
     async def _is_news(self, feed: Feed) -> bool:
@@ -96,28 +102,35 @@ class Watcher:
             raise self._farewell
         if feed.revision > self.revision:
             return True
-        self._waiter = self._loop.create_future()
-        return await self._waiter
+        self._waiter, self._is_queued = self._loop.create_future(), False
+        self._has_turn = await self._waiter
+        return self._has_turn
 
     async def _tell(self, messages: Sequence[bytes], *, is_opening: bool = False) -> None:
         """Write messages in one turn."""
         try:
-            await self._turns.begin(self, is_opening=is_opening)
+            if not self._has_turn:
+                await self._turns.begin(self, is_opening=is_opening)
             for message in messages:
                 self._told_at = self._writing_since = self._loop.time()
                 await self._write(message)
         finally:
-            self._turns.end(self)
+            self._end_turn()
         self._writing_since = NOT_WRITING
+
+    def _end_turn(self) -> None:
+        self._has_turn = False
+        self._turns.end(self)
 
     def _beat(self) -> None:
         due = self._told_at + self._heartbeat_s
         now = self._loop.time()
         if now >= due - TIMER_S:
-            self._end_wait(is_news=False)
+            self._end_wait()
             due = now + self._heartbeat_s
         self._timer = self._loop.call_at(due, self._beat)
 
-    def _end_wait(self, *, is_news: bool) -> None:
+    def _end_wait(self) -> None:
+        """End the wait without news."""
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(is_news)
+            self._waiter.set_result(False)

@@ -101,3 +101,21 @@ def test_while_calls_come_in_one_stream_works_at_a_time() -> None:
 
     assert MOST > 1
     _run(scenario)
+
+
+def test_of_those_that_have_news_at_once_so_many_are_woken_as_there_are_turns() -> None:
+    async def scenario(turns: StreamTurns) -> None:
+        loop = asyncio.get_running_loop()
+        wakes: list[asyncio.Future[bool]] = [loop.create_future() for _ in range(100)]
+        # One whose time for a sign of life has come meanwhile needs no turn.
+        wakes[2].set_result(False)
+        for number, wake in enumerate(wakes):
+            turns.queue(number, wake)
+        assert [number for number, wake in enumerate(wakes) if wake.done()] == [0, 1, 2]
+
+        turns.end(0)
+        assert wakes[3].result()
+        # What never ends holds up nobody.
+        await asyncio.gather(*wakes)
+
+    _run(scenario, most=2)
