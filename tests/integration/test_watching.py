@@ -200,6 +200,21 @@ def test_new_streams_are_told_before_those_that_are_open_are_told_all(
     assert told < watches * (documents + 2) / 4
 
 
+def test_every_call_that_comes_makes_streams_wait_for_a_moment(
+    announcing: Database, parts: Parts
+) -> None:
+    job_id = scenes.listed_job(announcing, DOCUMENTS)
+
+    async def scenario() -> None:
+        async with opened_door(parts) as door:
+            assert door.service.turns._calls_until == 0
+            async with api_of(door.address) as api:
+                await api.GetStatus(pb.GetStatusRequest(job_id=str(job_id)))
+            assert door.service.turns._calls_until > 0
+
+    asyncio.run(scenario())
+
+
 def test_readers_that_stop_reading_cost_a_slot_each_for_a_while_and_nobody_else_anything(
     announcing: Database, parts: Parts
 ) -> None:
