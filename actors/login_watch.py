@@ -41,7 +41,7 @@ class LoginWatch:
         standing = self._now()
         left_s = self._looked_at + standing.held_for_s - time.monotonic()
         if standing.hold_reason is not None and left_s > 0:
-            raise CredentialsRefused(standing.hold_reason, retry_in_s=left_s)
+            raise CredentialsRefused(standing.hold_reason, held_for_s=left_s)
 
     def accepted(self, at: float) -> None:
         """The portal gave a good answer, at `at` of time.monotonic()."""
@@ -66,7 +66,7 @@ class LoginWatch:
         if logins.refuse(self._database, self._login, why):
             self.tell(why)
         self._looked_at = float("-inf")
-        raise CredentialsRefused(why, retry_in_s=logins.REFUSED_S)
+        raise CredentialsRefused(why, held_for_s=logins.REFUSED_S)
 
     def tell(self, why: str) -> None:
         """The one line that says that the login is refused."""

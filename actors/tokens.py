@@ -271,7 +271,7 @@ class RefreshedToken:
         if not is_newest:
             return
         self._watch.tell(why)
-        raise CredentialsRefused(why, retry_in_s=logins.REFUSED_S)
+        raise CredentialsRefused(why, held_for_s=logins.REFUSED_S)
 
     def _failed(self, attempt: Attempt, error: LoginUnavailable) -> None:
         log.warning("portal login failed", login=self._login.key, why=error.why)

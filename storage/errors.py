@@ -228,15 +228,16 @@ class RowsLocked(ServiceUnavailable):
 
 
 class CredentialsRefused(ServiceUnavailable):
-    """The portal refuses the login, for `why`; nobody tries again for `retry_in_s` seconds.
+    """The portal refuses the login, for `why`; nobody tries again for `held_for_s` seconds.
 
-    No document's fault: it is given back as it was.
+    No document's fault: it is given back as it was, and put off no longer than for an outage. The
+    claim keeps it waiting, so that it goes on at once when the credentials change.
     """
 
-    def __init__(self, why: str, *, retry_in_s: float) -> None:
+    def __init__(self, why: str, *, held_for_s: float) -> None:
         super().__init__("The portal's login")
         self.why = why
-        self.retry_in_s = retry_in_s
+        self.held_for_s = held_for_s
 
 
 class ServiceRefused(ServiceUnavailable):

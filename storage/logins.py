@@ -134,7 +134,7 @@ def turn(
     with database.transaction() as transaction:
         row = _locked(transaction, login)
         if row["is_held"]:
-            raise CredentialsRefused(row["refused_reason"], retry_in_s=row["held_for_s"])
+            raise CredentialsRefused(row["refused_reason"], held_for_s=row["held_for_s"])
         token = _token(row, cipher)
         if token and (token.access_token == refused or token.good_for_s <= GOOD_S):
             token = None

@@ -395,7 +395,7 @@ def test_a_refused_login_is_said_once_and_not_tried_again_by_anybody(
     sources = [refreshed(database, client), refreshed(database, client)]
     with capture_logs() as lines:
         for tokens in (*sources, *sources, refreshed(database, client)):
-            assert 800 < _refused(tokens).retry_in_s <= 900
+            assert 800 < _refused(tokens).held_for_s <= 900
 
     assert len(login.requests) == 1
     assert [line["event"] for line in lines] == ["portal login refused"]

@@ -102,7 +102,7 @@ TOLD = [
     ),
     Told(ShuttingDown(), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
     Told(
-        CredentialsRefused(SECRET, retry_in_s=1),
+        CredentialsRefused(SECRET, held_for_s=1),
         Code.UNAVAILABLE,
         "UNAVAILABLE",
         (details.RetryInfo,),
