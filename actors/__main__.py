@@ -1,4 +1,4 @@
-"""`python -m actors worker | uploader | notifier | clock`: one process group of the Procfile."""
+"""`python -m actors ROLE`: one process group of the Procfile, as Procfile names them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from contextlib import closing, contextmanager
 from storage import logs
 from storage.errors import ConfigurationError
 from storage.settings import Settings
+from storage.spool import Spool
 from storage.telemetry.listener import INHERITED, listen
 from storage.telemetry.shared import shared_folder
 from storage.telemetry.tracing import require_opentelemetry
 
 DRAMATIQ_ROLES = {"worker", "uploader", "notifier"}
+# By this variable the forked processes know their role.
+ROLE = "AUTOS_ROLE"
 # How often an idle thread sees whether it is to stop; a message wakes it at once.
 THREAD_LOOK_MS = 250
 SHUTDOWN_MS = 25_000
@@ -25,15 +28,15 @@ SHUTDOWN_MS = 25_000
 
 def main(argv: list[str]) -> int:
     """The exit code: 1 with one sentence when the settings or the name cannot be used."""
-    if len(argv) != 1 or argv[0] not in {*DRAMATIQ_ROLES, "clock"}:
-        return _refuse("usage: python -m actors worker | uploader | notifier | clock")
+    if len(argv) != 1 or argv[0] not in {*DRAMATIQ_ROLES, "scheduler"}:
+        return _refuse("usage: python -m actors worker | uploader | notifier | scheduler")
     role = argv[0]
     try:
         settings = Settings.from_env(os.environ)
     except ConfigurationError as error:
         return _refuse(f"autos {role}: {error}")
     try:
-        return _clock() if role == "clock" else _dramatiq(role, settings)
+        return _scheduler(settings) if role == "scheduler" else _dramatiq(role, settings)
     except ConfigurationError as error:
         return _refuse(f"autos {role}: {error}")
 
@@ -43,13 +46,13 @@ def _refuse(sentence: str) -> int:
     return 1
 
 
-def _clock() -> int:
-    from actors.processes import run_clock
+def _scheduler(settings: Settings) -> int:
+    from actors.runtime.scheduler import run_scheduler
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    run_clock(stop)
+    run_scheduler(settings, stop)
     return 0
 
 
@@ -61,12 +64,14 @@ def _dramatiq(role: str, settings: Settings) -> int:
     from dramatiq import cli
 
     # Before Dramatiq forks, so that it is loaded once and its memory is shared.
-    importlib.import_module("actors.processes")
+    importlib.import_module("actors.runtime.boot")
+    os.environ[ROLE] = role
     # Only downloads take long enough to need more than one process of Python.
     processes = settings.worker_processes if role == "worker" else 1
     args = cli.make_argument_parser().parse_args(
         [
-            f"actors.processes:{role}",
+            "actors.runtime.boot:broker",
+            *("--queues", *_queues(role, settings)),
             *("--processes", str(processes)),
             *("--threads", str(settings.worker_threads)),
             *("--worker-shutdown-timeout", str(SHUTDOWN_MS)),
@@ -80,6 +85,22 @@ def _dramatiq(role: str, settings: Settings) -> int:
         require_opentelemetry()
     with _shared_page(role, settings):
         return int(cli.main(args) or 0)
+
+
+def _queues(role: str, settings: Settings) -> list[str]:
+    from actors.enqueue import upload_queue
+    from actors.tasks import DOWNLOAD_QUEUE, LIST_QUEUE, WEBHOOK_QUEUE, broker
+
+    match role:
+        case "worker":
+            return [LIST_QUEUE, DOWNLOAD_QUEUE]
+        case "notifier":
+            return [WEBHOOK_QUEUE]
+    # The files of an uploader lie on its host, so its spool has a queue of its own.
+    spool = Spool(settings.spool_dir, settings.spool_id, settings.spool_max_bytes)
+    queue = upload_queue(spool.spool_id)
+    broker.declare_queue(queue)
+    return [queue]
 
 
 @contextmanager

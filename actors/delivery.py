@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -49,11 +49,29 @@ class Notifier:
     secrets: Sequence[str]
     signals: Signals = UNSEEN
 
+    def look(self, found: Callable[[], None]) -> bool:
+        """Make an attempt that is due and whose message was lost. Return whether there was one.
+
+        Raises ServiceUnavailable.
+        """
+        waiting = webhooks.longest_due(self.database)
+        if waiting is None:
+            return False
+        found()
+        return self._send(*waiting)
+
     def send_webhook(self, job_id: UUID, position: int) -> None:
-        """Makes the attempt that is due, if any is and nobody else makes it."""
+        """Make the attempt that is due, if any is and no other process makes it."""
+        try:
+            self._send(job_id, position)
+        except ServiceUnavailable as error:
+            log.warning("put off", job_id=str(job_id), part=error.part)
+
+    def _send(self, job_id: UUID, position: int) -> bool:
+        """Make the attempt that is due. Return False if another process makes it."""
         delivery = webhooks.claim(self.database, job_id, position, lease_s=LEASE_S)
         if delivery is None:
-            return
+            return False
         with (
             structlog.contextvars.bound_contextvars(
                 job_id=str(job_id), webhook_id=delivery.webhook_id
@@ -64,6 +82,7 @@ class Notifier:
         # One that had to wait because its receiver was busy.
         if waiting := webhooks.next_due(self.database, delivery.receiver):
             self.messages.send_webhooks(waiting[0], [waiting[1]])
+        return True
 
     def _try(self, delivery: Delivery, span: Span) -> None:
         try:

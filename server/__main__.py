@@ -17,6 +17,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from actors.enqueue import Messages, make_broker
+from actors.scheduler.hint_channel import HintSender, make_client
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from server import metrics
@@ -86,6 +87,7 @@ def parts_of(settings: Settings, signals: Signals = UNSEEN) -> Parts:
         database=database,
         objects=Objects(store, max_connections=POOL_THREADS),
         messages=Messages(make_broker(settings.redis_url, timeout_s=1)),
+        hints=HintSender(make_client(settings.redis_url)),
         receivers=Receivers.from_entries(settings.webhook_allowed_hosts),
         pool=ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="rpc"),
         redis_url=settings.redis_url,

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from actors.enqueue import Messages
+from actors.scheduler.hint_channel import HintSender
 from server.watch import STALL_S
 from storage.database import Database
 from storage.listings.size_limits import UNLIMITED, SizeLimits
@@ -27,6 +28,7 @@ class Parts:
     database: Database
     objects: Objects
     messages: Messages
+    hints: HintSender
     receivers: Receivers
     pool: ThreadPoolExecutor
     redis_url: str

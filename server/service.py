@@ -13,6 +13,7 @@ from uuid import UUID
 import grpc
 import structlog
 
+from actors.scheduler.hints import JobEnded
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from proto.messages import document_message, timestamp
@@ -177,6 +178,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     def _cancel(self, client: str, job_id: UUID) -> JobView:
         view = jobs.cancel(self._parts.database, client, job_id)
         self._parts.messages.send_webhooks(job_id, webhooks.due(self._parts.database, job_id))
+        self._parts.hints.send(JobEnded(job_id))
         return view
 
     async def GetDocumentUrl(

@@ -12,6 +12,9 @@ from uuid import UUID
 
 import structlog
 
+from actors.scheduler.hints import JobEnded, JobWanted
+from actors.scheduler.reader import job_row
+from actors.scheduler.readings import JobRow
 from proto import downloads_pb2 as pb
 from server.batches import Batches
 from server.clients import Client
@@ -30,8 +33,11 @@ from storage.jobs.start import (
     start_jobs,
 )
 from storage.listings.listing_import import ListingImport
+from storage.priorities import Priority
 from storage.queue_view import Place
 from storage.records import JobView
+from storage.scheduling import readings
+from storage.slots import court_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -85,13 +91,13 @@ class Starts:
         self._parts = parts
         self._run = run
         self._asked: Batches[Start, Begun] = Batches(self._begin_all)
-        self._wakes: Batches[UUID, None] = Batches(self._wake)
+        self._hints: Batches[JobWanted, None] = Batches(self._send_hints)
 
     async def begin(self, client: Client, wanted: StartRequest) -> Begun:
         """Return the job that serves a call. Raises LimitReached, RequestIdReused, and
         ServiceUnavailable while a part is away.
 
-        No call waits until workers know its job; if they never hear of it, the clock sends it.
+        No call waits until the scheduler knows its job: it reads new jobs once a second.
         """
         start = Start(client, wanted)
         try:
@@ -111,14 +117,14 @@ class Starts:
     async def settled(self) -> None:
         """Returns when workers have been told of all that was begun, or cannot be told soon."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wakes.settled(), SETTLE_S)
+            await asyncio.wait_for(self._hints.settled(), SETTLE_S)
 
     async def _answered(self, start: Start) -> Begun | None:
         """Ask for a job, with the calls of the same moment if it may be. None: ask again."""
         if start.goes_alone or start.busy_count >= BUSY_TOGETHER:
             begun: Begun | None = await self._run(self._alone, start)
             if begun and _is_to_be_listed(begun):
-                self._wakes.ask(begun.view.job.job_id)
+                self._hints.ask(_wanted(begun.view))
         else:
             begun = await self._asked.ask(start)
         if start.refusal is not None:
@@ -132,17 +138,17 @@ class Starts:
                 self._together, asked[i : i + STARTS_TOGETHER]
             )
             begun |= some
-            new = (each.view.job.job_id for each in some.values() if _is_to_be_listed(each))
-            if first := next(new, None):
-                self._wakes.ask(first)
+            for each in some.values():
+                if _is_to_be_listed(each):
+                    self._hints.ask(_wanted(each.view))
         return begun
 
-    async def _wake(self, job_ids: list[UUID]) -> dict[UUID, None]:
-        """Has the cases of new jobs listed: who comes for one of them finds the others."""
+    async def _send_hints(self, hints: list[JobWanted]) -> dict[JobWanted, None]:
+        """Have the scheduler know of new jobs. If it never does, it reads them within a second."""
         try:
-            await self._run(self._parts.messages.wake_lanes, job_ids[0])
+            await self._run(self._parts.hints.send, *hints)
         except Exception:
-            log.exception("nobody woken")
+            log.exception("hints not sent")
         return {}
 
     def _together(self, asked: Sequence[Start]) -> dict[Start, Begun]:
@@ -260,15 +266,29 @@ def _is_to_be_listed(begun: Begun) -> bool:
     return begun.is_new and not begun.view.job.is_ended
 
 
+def _wanted(view: JobView) -> JobWanted:
+    """Return the hint of a new job."""
+    job = view.job
+    return JobWanted(
+        JobRow(
+            job_id=job.job_id,
+            client=job.client,
+            priority=Priority(job.priority),
+            court=court_of(job.process_number),
+            case=job.process_number,
+            run_began_at=job.create_time.timestamp(),
+        )
+    )
+
+
 def launch(parts: Parts, view: JobView) -> None:
-    """Has what a job needs next be done."""
-    job, messages = view.job, parts.messages
+    """Have what a job needs next be done: its webhooks, or what is left of its run."""
+    job = view.job
     if job.is_ended:
-        messages.send_webhooks(job.job_id, range(len(view.webhooks)))
-    elif job.total_documents is None:
-        messages.list_documents(job.job_id)
-    else:
-        messages.download_lanes(job.job_id, min(parts.lanes, job.total_documents))
+        parts.messages.send_webhooks(job.job_id, range(len(view.webhooks)))
+        parts.hints.send(JobEnded(job.job_id))
+    elif row := readings.read_job(parts.database, job.job_id):
+        parts.hints.send(JobWanted(job_row(row)))
 
 
 def _logged(view: JobView, place: Place | None, *, is_new: bool) -> Begun:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from storage.database import Database, Row, Transaction
-from storage.steps import ADVANCE, CLAIM
+from storage.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +22,15 @@ class Held:
     document_id: UUID
     lease: UUID
 
+    @property
+    def slot_token(self) -> UUID:
+        """Return the token that holds the slots of its request."""
+        return self.lease
+
 
 @dataclass(frozen=True, slots=True)
 class Claim(Held):
-    """A document that this worker may fetch while its lease holds.
-
-    `is_relaxed`: slots were left at the portal when it was claimed, so nobody waits for its own.
-    """
+    """A document that this worker may fetch while its lease holds."""
 
     client: str
     process_number: str
@@ -38,8 +39,14 @@ class Claim(Held):
     listed_size_bytes: int | None
     listed_content_type: str | None
     claim_time: datetime
-    is_relaxed: bool = False
     traceparent: str | None = None
+    # The token of its slice, which holds the slots.
+    slice_token: UUID | None = None
+
+    @property
+    def slot_token(self) -> UUID:
+        """Return the token that holds the slots of its request."""
+        return self.slice_token or self.lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,13 @@ class Spooled(Held):
     take_time: datetime
     traceparent: str | None = None
     is_fresh: bool = False
+    # The token of the slice that fetched it, which held the slots.
+    slice_token: UUID | None = None
+
+    @property
+    def slot_token(self) -> UUID:
+        """Return the token that held the slots of its request."""
+        return self.slice_token or self.lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,47 +85,6 @@ class Content:
     content_type: str
     extension: str
     is_doubtful: bool = False
-
-
-def claim_in(
-    transaction: Transaction,
-    job: Row,
-    lease: UUID,
-    *,
-    spool_id: UUID,
-    lanes: int,
-    lease_s: float,
-) -> Claim | None:
-    """The next ready document of `job`, whose lock is held, leased for `lease_s` to this spool.
-
-    None: nothing is ready, or `lanes` documents are on their way already.
-    """
-    row = transaction.one(
-        f"{CLAIM} RETURNING documents.*, clock_timestamp() AS claim_time",
-        job_id=job["job_id"],
-        leases=[lease],
-        spool_id=spool_id,
-        lanes=lanes,
-        lease_s=lease_s,
-        revision=job["revision"],
-    )
-    if row is None:
-        return None
-    advanced = transaction.only(f"{ADVANCE} RETURNING revision", job_id=job["job_id"], by=1)
-    transaction.changed(job["job_id"], advanced["revision"])
-    return Claim(
-        job_id=job["job_id"],
-        document_id=row["document_id"],
-        lease=lease,
-        client=job["client"],
-        process_number=job["process_number"],
-        name=row["name"],
-        href=row["hrefs"][row["href_index"]],
-        listed_size_bytes=row["listed_size_bytes"],
-        listed_content_type=row["listed_content_type"],
-        claim_time=row["claim_time"],
-        traceparent=job["traceparent"],
-    )
 
 
 def fresh(claim: Claim, content: Content) -> Spooled:
@@ -135,6 +108,7 @@ def spooled_file(claim: Claim, content: Content, take_time: datetime) -> Spooled
         pause_count=0,
         take_time=take_time,
         traceparent=claim.traceparent,
+        slice_token=claim.slice_token,
     )
 
 

@@ -16,7 +16,6 @@ from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 
 from storage.database_answers import meaning
 from storage.errors import RowsLocked, ServiceUnavailable
-from storage.functions import Function
 from storage.outage_log import OutageLog
 from storage.sql import SqlFunction
 from storage.tallies import OnCount
@@ -188,7 +187,7 @@ class Database:
             for (series, labels), number in transaction.counts.items():
                 self._on_count(series, labels, number)
 
-    def call(self, function: Function | SqlFunction, **values: Any) -> list[Row]:
+    def call(self, function: SqlFunction, **values: Any) -> list[Row]:
         """The rows that `function` gives; in one round trip, and committed.
 
         What they say of jobs, as `job_id` and `revision`, is announced. Raises ServiceUnavailable,
@@ -202,7 +201,7 @@ class Database:
                     self._on_change(row["job_id"], row["revision"])
         return rows
 
-    def call_one(self, function: Function | SqlFunction, **values: Any) -> Row | None:
+    def call_one(self, function: SqlFunction, **values: Any) -> Row | None:
         """The one row that `function` gives, None without."""
         return next(iter(self.call(function, **values)), None)
 

@@ -15,8 +15,8 @@ from operator import itemgetter
 from typing import NamedTuple
 from uuid import UUID
 
+from storage.request_times import UNMEASURED_S
 from storage.slots import Limits
-from storage.turns import UNMEASURED_S
 
 # What is taken for a case that is not listed yet.
 ASSUMED_DOCUMENTS = 20

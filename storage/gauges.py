@@ -128,7 +128,10 @@ def _jobs() -> Any:
     its_documents = Document.select(Document.document_id).where(Document.job_id == Job.job_id)
     is_listing = fn.coalesce(Job.listing_lease_until, SQL("'-infinity'")) >= fn.clock_timestamp()
     is_downloading = fn.EXISTS(its_documents.where(Document.state == DocumentState.DOWNLOADING))
-    has_pending = fn.EXISTS(its_documents.where(Document.state == DocumentState.PENDING))
+    pending = its_documents.where(Document.state == DocumentState.PENDING)
+    # One by one, since each is found by an index of its own.
+    has_fresh = fn.EXISTS(pending.where(Document.not_before.is_null()))
+    has_pending = has_fresh | fn.EXISTS(pending.where(Document.not_before.is_null(False)))
     is_waiting = ~is_listing & ~is_downloading & (Job.listed_time.is_null() | has_pending)
     running = (
         Job.select(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playhouse.migrations import Runner
 
-from storage import functions, session_settings, sql, steps
+from storage import session_settings, sql
 from storage.database import Database
 from storage.errors import ConfigurationError
 
@@ -32,7 +32,6 @@ def migrate(database: Database) -> list[str]:
         runner = Runner(db, directory=str(FOLDER))
         _refuse_first_edition(runner)
         applied = list(runner.up())
-        functions.install(db, *steps.ALL)
         sql.install(db)
         session_settings.install(db)
         return applied

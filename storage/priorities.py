@@ -1,4 +1,4 @@
-"""How a job stands among the others; storage/turns.py says what that means for its turns."""
+"""How a job stands among the others, and its weight in the fair queue."""
 
 from __future__ import annotations
 
@@ -16,3 +16,7 @@ class Priority(StrEnum):
         """Whether it comes before `other`."""
         order = list(Priority)
         return order.index(self) < order.index(other)
+
+
+# Shares of the portal's time within a client. BULK jobs share what the others leave.
+WEIGHTS = {Priority.HIGH: 4, Priority.NORMAL: 1, Priority.BULK: 1}

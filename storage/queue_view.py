@@ -36,23 +36,19 @@ SELECT jobs.job_id, jobs.client, jobs.court, total_documents,
     completed_documents + failed_documents + cancelled_documents AS over,
     coalesce(listing_lease_until >= clock_timestamp(), false) AS is_listing,
     coalesce(downloading, 0) AS downloading, coalesce(downloaded, 0) AS downloaded,
-    coalesce(turns.is_bulk, jobs.priority = 'BULK') AS is_bulk,
-    coalesce(turns.weight, 1) AS weight, coalesce(turns.pass, 0) AS turn_pass,
-    -- Who comes back begins where the others are: nobody is owed for the past.
-    coalesce(greatest(shares.pass, served.served_at), 0) AS client_pass,
+    jobs.priority = 'BULK' AS is_bulk,
+    CASE jobs.priority WHEN 'HIGH' THEN 4 ELSE 1 END AS weight,
+    0::double precision AS turn_pass, 0::double precision AS client_pass,
     next_probe_time
 FROM jobs
-LEFT JOIN turns USING (job_id)
-LEFT JOIN shares ON shares.client = turns.client AND shares.is_bulk = turns.is_bulk
-LEFT JOIN (SELECT is_bulk, max(served_at) AS served_at FROM shares GROUP BY is_bulk) AS served
-    ON served.is_bulk = turns.is_bulk
 LEFT JOIN courts ON courts.court = jobs.court
 LEFT JOIN (
     SELECT job_id, count(*) FILTER (WHERE state = '{DocumentState.DOWNLOADING}') AS downloading,
         count(*) FILTER (WHERE state = '{DocumentState.DOWNLOADED}') AS downloaded
     FROM documents WHERE state IN ('{DocumentState.DOWNLOADING}', '{DocumentState.DOWNLOADED}')
     GROUP BY job_id) AS lanes ON lanes.job_id = jobs.job_id
-WHERE jobs.state IN ({in_list(sorted(JOB_RUNNING))}) ORDER BY turns.number
+WHERE jobs.state IN ({in_list(sorted(JOB_RUNNING))})
+ORDER BY jobs.priority = 'HIGH' DESC, coalesce(rerun_time, create_time), jobs.job_id
 """
 
 _COURTS = """

@@ -7,12 +7,10 @@ may run. Rows that somebody holds are skipped: they are alive.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from uuid import UUID
 
 from peewee import fn
 
-from storage import turns
 from storage.claims import Held
 from storage.closing import close_rest
 from storage.database import Database, Row, in_list
@@ -23,7 +21,6 @@ from storage.models.base import is_any, time_after
 from storage.models.job import RUNNING as _RUNNING
 from storage.portal import attempts
 from storage.portal.attempts import SPOOL_DEAD_S, is_abandoned
-from storage.spool import NOWHERE
 from storage.states import IN_LANE, JOB_RUNNING, DocumentState, JobState, WebhookState
 
 RUNNING = in_list(sorted(JOB_RUNNING))
@@ -36,16 +33,6 @@ BATCH = 500
 TIMEOUT = Failure("TIMEOUT", "The job was not over when its time was.", True)
 
 
-@dataclass(frozen=True, slots=True)
-class Stalled:
-    """A running job that shows no sign of life, and the messages that would give it one."""
-
-    job_id: UUID
-    needs_listing: bool
-    lanes: int
-    uploads: tuple[tuple[UUID, UUID, UUID], ...]  # document_id, lease, spool_id
-
-
 # Whether a row is looked at: when its interval is over, or when it was not told since the time
 # from which on everything is to be told anew.
 _DUE = f"""
@@ -54,36 +41,6 @@ CASE WHEN %(told_before)s::timestamptz IS NULL
         {NUDGE_BASE_S} * power(2, least(nudge_count, 10))) * interval '1 second'
     ELSE coalesce(nudge_time, '-infinity') < %(told_before)s END
 """
-
-_LOOK = f"""
-WITH due AS (
-    SELECT job_id, listed_time, listing_lease_until, listing_not_before FROM jobs
-    WHERE state IN ({RUNNING}) AND {_DUE.format(born="create_time")}
-    ORDER BY nudge_time NULLS FIRST LIMIT {BATCH} FOR UPDATE SKIP LOCKED
-), seen AS (
-    SELECT due.job_id,
-        %(can_ask)s AND listed_time IS NULL
-            AND coalesce(listing_lease_until, '-infinity') < clock_timestamp()
-            AND coalesce(listing_not_before, '-infinity') <= clock_timestamp() AS needs_listing,
-        (SELECT count(*) FROM (
-            SELECT FROM documents d WHERE %(can_ask)s AND d.job_id = due.job_id
-                AND d.state = 'PENDING' AND coalesce(d.not_before, '-infinity') <= clock_timestamp()
-            ORDER BY d.position LIMIT %(lanes)s) AS n) AS ready,
-        (SELECT count(*) FROM documents d WHERE d.job_id = due.job_id
-            AND d.state IN ('DOWNLOADING', 'DOWNLOADED')) AS taken,
-        (SELECT array_agg(ARRAY[d.document_id, d.lease, d.spool_id]) FROM documents d
-            WHERE d.job_id = due.job_id AND d.state = 'DOWNLOADED' AND d.spool_id <> '{NOWHERE}'
-                AND coalesce(d.lease_until, '-infinity') < clock_timestamp()) AS idle_uploads
-    FROM due
-)
-UPDATE jobs SET nudge_time = clock_timestamp(),
-    nudge_count = CASE WHEN needs_listing OR idle_uploads IS NOT NULL
-        OR least(ready, %(lanes)s - taken) > 0 THEN nudge_count + 1 ELSE 0 END
-FROM seen WHERE jobs.job_id = seen.job_id
-RETURNING jobs.job_id, needs_listing, greatest(0, least(ready, %(lanes)s - taken)) AS lanes,
-    idle_uploads
-"""
-
 
 _LOOK_AT_WEBHOOKS = f"""
 WITH due AS (
@@ -96,21 +53,6 @@ UPDATE webhooks SET nudge_time = clock_timestamp(), nudge_count = nudge_count + 
 FROM due WHERE webhooks.job_id = due.job_id AND webhooks.position = due.position
 RETURNING due.job_id, due.position
 """
-
-
-def stalled_jobs(
-    database: Database, *, lanes: int, can_ask: bool, is_redis_lost: bool
-) -> list[Stalled]:
-    """Running jobs with work that nobody does, each told at growing intervals.
-
-    While nothing may be asked of the portal (`can_ask` is False) what waits for it is not stalled.
-    After a loss of Redis (`is_redis_lost`) every running job is looked at at once.
-    """
-    looks = map(
-        _stalled,
-        _looked_at(database, _LOOK, is_redis_lost=is_redis_lost, lanes=lanes, can_ask=can_ask),
-    )
-    return [job for job in looks if job.needs_listing or job.lanes or job.uploads]
 
 
 def stalled_webhooks(database: Database, *, is_redis_lost: bool) -> list[tuple[UUID, int]]:
@@ -134,9 +76,10 @@ def _looked_at(
     return rows
 
 
-def _stalled(row: Row) -> Stalled:
-    uploads = tuple((d, lease, spool) for d, lease, spool in row["idle_uploads"] or ())
-    return Stalled(row["job_id"], row["needs_listing"], row["lanes"], uploads)
+def ping(database: Database) -> None:
+    """Make the smallest round trip. Raises ServiceUnavailable."""
+    with database.single() as transaction:
+        transaction.one("SELECT")
 
 
 def reclaim(database: Database) -> list[UUID]:
@@ -206,26 +149,6 @@ def finish_idle(database: Database) -> list[UUID]:
         for row in rows:
             end_if_over(transaction, row)
     return [row["job_id"] for row in rows]
-
-
-def mend_turns(database: Database) -> int:
-    """Gives every running job its turn, and takes it from ended ones; how many were wrong.
-
-    A process of an older release knows no turns.
-    """
-    with database.transaction() as transaction:
-        lost = transaction.all(
-            f"SELECT job_id FROM jobs WHERE state IN ({RUNNING})"
-            " AND NOT EXISTS (SELECT FROM turns WHERE turns.job_id = jobs.job_id)"
-            f" ORDER BY job_id LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
-        )
-        if lost:
-            turns.enter(transaction, *(row["job_id"] for row in lost))
-        left = transaction.run(
-            "DELETE FROM turns WHERE NOT EXISTS (SELECT FROM jobs"
-            f" WHERE jobs.job_id = turns.job_id AND state IN ({RUNNING}))"
-        )
-    return len(lost) + left
 
 
 def beat(database: Database, spool_id: UUID, trouble: str) -> None:

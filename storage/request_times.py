@@ -33,6 +33,8 @@ class Measured:
     under_way_s: float = 0.0
 
 
+# Seconds that a request is taken to last while none was measured.
+UNMEASURED_S = 0.5
 NOTHING_MEASURED = Measured(0.0, 0)
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import peewee
 from peewee import Case, Value, fn
 
-from storage import reuse, sql, turns
+from storage import reuse, sql
 from storage.database import Database, Row, Transaction
 from storage.ending import end_if_over
 from storage.errors import (
@@ -363,8 +363,6 @@ def _reopen(
             update_time=now,
             rerun_time=now,
             deadline_time=time_after(job_deadline_s),
-            nudge_count=0,
-            nudge_time=now,
             listing_attempt_count=0,
             listing_pause_count=0,
             listing_lost_count=0,
@@ -383,6 +381,5 @@ def _reopen(
         .returning(Job)
         .dicts()
     )
-    turns.enter(transaction, job["job_id"])
     transaction.changed(row["job_id"], row["revision"])
     return row

@@ -17,8 +17,6 @@ PORTAL = ""
 # A request that we cut is at the portal until it notices.
 LINGER_S = 1.0
 
-FREE = "coalesce(lease_until, '-infinity') < clock_timestamp()"
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -46,41 +44,6 @@ class Limits:
 def court_of(process_number: str) -> str:
     """The court of a punctuated CNJ number, as J.TR: "8.26"."""
     return process_number[16:20]
-
-
-_FREE_SLOTS = f"""
-SELECT scope, number, row_number() OVER () AS place FROM (
-    SELECT scope, number FROM slots
-    WHERE scope = %({{scope}})s AND number < %({{most}})s AND {FREE}
-    ORDER BY number LIMIT cardinality(%(leases)s) FOR UPDATE SKIP LOCKED) AS free
-"""
-
-# For the first of the leases, as many as there is room for.
-TAKE = f"""
-WITH whole AS MATERIALIZED ({_FREE_SLOTS.format(scope="portal", most="at_once")}),
-    part AS MATERIALIZED ({_FREE_SLOTS.format(scope="court", most="per_court")}),
-    taken AS (SELECT * FROM whole UNION ALL SELECT * FROM part)
-UPDATE slots SET lease = (%(leases)s)[place], taken_time = clock_timestamp(),
-    lease_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-FROM taken WHERE slots.scope = taken.scope AND slots.number = taken.number
-    AND place <= least((SELECT count(*) FROM whole), (SELECT count(*) FROM part))
-"""
-
-
-def take(
-    transaction: Transaction, court: str, lease: UUID, limits: Limits, *, lease_s: float
-) -> bool:
-    """Takes a slot of the portal and one of `court` for `lease`; False when either is full."""
-    taken = transaction.run(
-        TAKE,
-        portal=PORTAL,
-        court=court,
-        at_once=limits.at_once,
-        per_court=limits.per_court,
-        leases=[lease],
-        lease_s=lease_s,
-    )
-    return taken == 2
 
 
 LAY_OUT = (

@@ -137,6 +137,27 @@ def next_due(database: Database, receiver: str) -> tuple[UUID, int] | None:
     return found
 
 
+def longest_due(database: Database) -> tuple[UUID, int] | None:
+    """Return the webhook that has been due longest, is not leased, and whose receiver may have one
+    more delivery at once. Raises ServiceUnavailable.
+    """
+    other = Webhook.alias()
+    busy = other.select(fn.count(SQL("*"))).where(
+        other.receiver == Webhook.receiver,
+        other.lease.is_null(False),
+        other.lease_until >= fn.clock_timestamp(),
+    )
+    query = (
+        Webhook.select(Webhook.job_id, Webhook.position)
+        .where(*_IS_DUE, busy < PER_RECEIVER)
+        .order_by(Webhook.next_attempt_time)
+        .limit(1)
+    )
+    with database.transaction() as transaction:
+        found: tuple[UUID, int] | None = transaction.fetch_one(query.tuples())
+    return found
+
+
 def delivered(database: Database, delivery: Delivery, status_code: int) -> None:
     """Record that the receiver accepted it. Raises LeaseLost."""
     _record(

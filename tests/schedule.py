@@ -24,7 +24,6 @@ LONG = (
     "test_guest.py",
     "test_kill_points.py",
     "test_chaos.py",
-    "test_fairness.py",
     "test_embedded_servers.py",
     "test_turns.py",
     "test_tokens.py",

@@ -27,13 +27,14 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 class FallbackLooks:
     """Runs `look` from up to `threads` threads of its own.
 
-    `look` finds work and does it; it returns whether it found any. `interval_s` and
-    `idle_interval_s`: seconds between looks, at first and after looks in vain.
+    `look` finds work and does it; it returns whether it found any, and calls its argument before
+    it begins, so that one more thread looks at once. `interval_s` and `idle_interval_s`: seconds
+    between looks, at first and after looks in vain.
     """
 
     def __init__(
         self,
-        look: Callable[[], bool],
+        look: Callable[[Callable[[], None]], bool],
         *,
         threads: int,
         name: str,
@@ -77,15 +78,15 @@ class FallbackLooks:
 
     def _safely_look(self) -> bool:
         try:
-            return self._look()
+            return self._look(self._found)
         except ServiceUnavailable:
             return False
         except Exception:
             log.exception("look failed")
             return False
 
-    def found(self) -> None:
-        """Let one more thread look at once: `look` calls it when it found work, then works."""
+    def _found(self) -> None:
+        """Let one more thread look at once."""
         with self._lock:
             if self._running + 1 >= self._threads or self._stopping.is_set():
                 return

@@ -8,8 +8,7 @@ from typing import NamedTuple
 from actors.scheduler.fair_queue import Claimant, Gate
 from actors.scheduler.run_state import Run
 from actors.scheduler.window import Proposal
-from storage.priorities import Priority
-from storage.turns import WEIGHTS
+from storage.priorities import WEIGHTS, Priority
 
 
 class Eligibility(NamedTuple):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from actors.scheduler.readings import CourtRow, SlotRow
-from storage.request_times import Measured, expected_s
-from storage.turns import UNMEASURED_S
+from storage.request_times import UNMEASURED_S, Measured, expected_s
 
 
 class Estimator:

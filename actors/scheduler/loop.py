@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+import dramatiq
 import redis
 import structlog
 
@@ -68,7 +69,7 @@ class SchedulerLoop:
                 self.propose(planned.groups)
                 self.on_pass(reader.clock.local() - begun)
                 self._is_troubled = False
-            except (ServiceUnavailable, redis.RedisError) as error:
+            except (ServiceUnavailable, redis.RedisError, dramatiq.BrokerError) as error:
                 self._wait_out(error, stop)
 
     def _receive(self, state: SchedulerState, reader: Reader, next_at: float | None) -> None:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from actors.scheduler.scheduler_state import SchedulerState
 from storage.forecast import RunningJob
-from storage.priorities import Priority
-from storage.turns import WEIGHTS
+from storage.priorities import WEIGHTS, Priority
 
 
 def running_jobs(state: SchedulerState) -> Iterator[RunningJob]:

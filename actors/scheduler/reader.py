@@ -110,7 +110,7 @@ class Reader:
         began_at = self.clock.now()
         since = datetime.fromtimestamp(began_at - RECENT_S, UTC)
         rows = readings.read_recent_jobs(self.database, since=since)
-        jobs = tuple(map(_job_row, rows))
+        jobs = tuple(map(job_row, rows))
         state.read_jobs(JobsReading(began_at, jobs, is_whole=False), self.clock.now())
 
     def _read_portion(self, state: SchedulerState) -> None:
@@ -119,7 +119,7 @@ class Reader:
         is_last = len(rows) < PORTION_JOBS
         reading = JobsReading(
             began_at,
-            tuple(map(_job_row, rows)),
+            tuple(map(job_row, rows)),
             after=None if after == FIRST_KEY else after,
             up_to=None if is_last else rows[-1]["job_id"],
         )
@@ -131,7 +131,8 @@ class Reader:
         self._portion_at = self.clock.local() + min(PORTAL_INTERVAL_S, interval_s)
 
 
-def _job_row(row: Row) -> JobRow:
+def job_row(row: Row) -> JobRow:
+    """Return a row of `storage.scheduling.readings` as the policy takes it."""
     return JobRow(
         job_id=row["job_id"],
         client=row["client"],

@@ -110,9 +110,12 @@ def record_fetched(
     *,
     lease_s: float = 0,
     spool_id: UUID | None = None,
+    answered: Sequence[UUID] = (),
     waits: bool = False,
 ) -> FetchedRound:
     """Record that files were fetched; `lease_s`: seconds for the caller to put those it has taken.
+
+    `answered`: tokens of slots that are free with this record, whatever becomes of the files.
 
     `spool_id`: where a file lies that was in memory when it was recorded before. Raises
     ServiceUnavailable if PostgreSQL is away. With `waits`, it waits for rows that other
@@ -124,7 +127,7 @@ def record_fetched(
             sql.function("record_fetched"),
             **_claims([file.claim for file in some]),
             **_contents([file.content for file in some]),
-            slot_tokens=[file.slot_token for file in some],
+            slot_tokens=[*(file.slot_token for file in some), *answered],
             are_taken=[file.is_taken for file in some],
             spool_id=spool_id,
             lease_s=lease_s,
@@ -143,11 +146,16 @@ def record_fetched(
 
 
 def record_stored(
-    database: Database, files: Sequence[StoredFile], *, lanes: int, waits: bool = False
+    database: Database,
+    files: Sequence[StoredFile],
+    *,
+    lanes: int,
+    answered: Sequence[UUID] = (),
+    waits: bool = False,
 ) -> StoredRound:
     """Record that the bucket holds files, and end the jobs that have all of theirs.
 
-    `lanes`: LANES_PER_JOB. Raises as `record_fetched`.
+    `lanes`: LANES_PER_JOB; `answered` as in `record_fetched`. Raises as that does.
     """
 
     def call(some: Sequence[StoredFile]) -> list[Row]:
@@ -155,7 +163,7 @@ def record_stored(
             sql.function("record_stored"),
             **_claims([file.file for file in some]),
             **_contents([file.file for file in some]),
-            slot_tokens=[file.slot_token for file in some],
+            slot_tokens=[*(file.slot_token for file in some), *answered],
             object_keys=[file.object_key for file in some],
             take_times=[file.file.take_time for file in some],
             lanes=lanes,

@@ -41,8 +41,6 @@ CREATE TABLE jobs (
     listing_failing_since TIMESTAMPTZ,
     listing_doubt_time TIMESTAMPTZ,
     files_failing_since TIMESTAMPTZ,
-    nudge_count INTEGER NOT NULL DEFAULT 0,
-    nudge_time TIMESTAMPTZ,
     traceparent TEXT,
     CONSTRAINT jobs_process_number CHECK (process_number ~
         '^\d{7}-\d{2}\.\d{4}\.\d\.\d{2}\.\d{4}$'),
@@ -92,8 +90,6 @@ CREATE INDEX jobs_of_case ON jobs (client, process_number, create_time DESC, job
 CREATE INDEX jobs_began ON jobs (COALESCE(rerun_time, create_time))
     WHERE (state IN ('PENDING', 'PROCESSING'));
 CREATE INDEX jobs_running_by_key ON jobs (job_id)
-    WHERE (state IN ('PENDING', 'PROCESSING'));
-CREATE INDEX jobs_running ON jobs (nudge_time ASC NULLS FIRST)
     WHERE (state IN ('PENDING', 'PROCESSING'));
 CREATE INDEX jobs_listing ON jobs (listing_lease) WHERE (listing_lease IS NOT NULL);
 CREATE INDEX jobs_listed ON jobs (process_number, listed_time) WHERE (listed_time IS NOT NULL);
@@ -185,7 +181,6 @@ CREATE TABLE documents (
 ) WITH (fillfactor = 85);
 CREATE UNIQUE INDEX documents_in_order ON documents (job_id, position);
 CREATE INDEX documents_changed ON documents (job_id, revision);
-CREATE INDEX documents_ready ON documents (job_id, position) WHERE (state = 'PENDING');
 CREATE INDEX documents_fresh ON documents (job_id, position)
     WHERE ((state = 'PENDING') AND (not_before IS NULL));
 CREATE INDEX documents_due ON documents (job_id, not_before)
@@ -287,28 +282,6 @@ CREATE TABLE slots (
 );
 CREATE UNIQUE INDEX slots_lease ON slots (lease, scope) WHERE (lease IS NOT NULL);
 
-CREATE TABLE turns (
-    job_id UUID NOT NULL PRIMARY KEY,
-    client TEXT NOT NULL,
-    court TEXT NOT NULL,
-    is_bulk BOOLEAN NOT NULL,
-    weight DOUBLE PRECISION NOT NULL,
-    pass DOUBLE PRECISION NOT NULL,
-    number BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY,
-    FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE,
-    CONSTRAINT turns_weight CHECK (weight > 0)
-);
-CREATE INDEX turns_next ON turns (client, is_bulk, pass, number);
-
-CREATE TABLE shares (
-    client TEXT NOT NULL,
-    is_bulk BOOLEAN NOT NULL,
-    pass DOUBLE PRECISION NOT NULL DEFAULT 0,
-    served_at DOUBLE PRECISION NOT NULL DEFAULT 0,
-    jobs_at DOUBLE PRECISION NOT NULL DEFAULT 0,
-    PRIMARY KEY (client, is_bulk)
-);
-
 CREATE TABLE portal (
     is_only BOOLEAN NOT NULL PRIMARY KEY DEFAULT true,
     paused_until TIMESTAMPTZ NOT NULL DEFAULT '-infinity',
@@ -319,7 +292,6 @@ CREATE TABLE portal (
     eased_fast_to DOUBLE PRECISION,
     eased_to INTEGER,
     next_request_time TIMESTAMPTZ NOT NULL DEFAULT '-infinity',
-    wake_time TIMESTAMPTZ NOT NULL DEFAULT '-infinity',
     CONSTRAINT portal_is_only CHECK (is_only),
     CONSTRAINT portal_eased CHECK (eased >= 1)
 );

@@ -4,9 +4,9 @@ from storage.models.base import BaseModel
 from storage.models.document import Document, SpoolState, SweptObject
 from storage.models.installation import Installation, SweepCandidate
 from storage.models.job import Job, Request
-from storage.models.portal import Court, PortalLogin, PortalThrottle, Share, Slot, Turn
+from storage.models.portal import Court, PortalLogin, PortalThrottle, Slot
 from storage.models.refusal import ServiceRefusal
-from storage.models.scheduler import Leader, Worker
+from storage.models.scheduler import Leader, WorkerProcess
 from storage.models.webhook import Event, Webhook, WebhookAttempt
 
 # In the order in which they can be created: a table comes after those that it refers to.
@@ -20,12 +20,10 @@ ALL: tuple[type[BaseModel], ...] = (
     Webhook,
     WebhookAttempt,
     Slot,
-    Turn,
-    Share,
     PortalThrottle,
     Court,
     PortalLogin,
-    Worker,
+    WorkerProcess,
     Leader,
     Installation,
     SweepCandidate,
@@ -45,13 +43,11 @@ __all__ = [
     "PortalThrottle",
     "Request",
     "ServiceRefusal",
-    "Share",
     "Slot",
     "SpoolState",
     "SweepCandidate",
     "SweptObject",
-    "Turn",
     "Webhook",
     "WebhookAttempt",
-    "Worker",
+    "WorkerProcess",
 ]

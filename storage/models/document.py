@@ -115,10 +115,6 @@ class Document(BaseModel):
 Document.add_index(Document.job_id, Document.position, unique=True, name="documents_in_order")
 Document.add_index(Document.job_id, Document.revision, name="documents_changed")
 Document.add_index(
-    Document.job_id, Document.position, where=Document.state == _PENDING, name="documents_ready"
-)
-# A document that is tried again is found by its time, a fresh one by its place in the case file.
-Document.add_index(
     Document.job_id,
     Document.position,
     where=(Document.state == _PENDING) & Document.not_before.is_null(),

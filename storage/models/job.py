@@ -87,8 +87,6 @@ class Job(BaseModel):
     # The time since which files fail although the court answers for the listing.
     files_failing_since = DateTimeTZField(null=True)
 
-    nudge_count = IntegerField(constraints=[Default(0)])
-    nudge_time = DateTimeTZField(null=True)
     # traceparent of W3C Trace Context: the call that began the run. Null: nothing is traced. It is
     # in the row since messages carry ids only.
     traceparent = TextField(null=True)
@@ -167,7 +165,6 @@ Job.add_index(
 )
 # What the clock walks, in its order. No index holds update_time or revision: they change with every
 # document, and a change that touches no index is much cheaper.
-Job.add_index(Job.nudge_time.asc(nulls="FIRST"), where=Job.state.in_(RUNNING), name="jobs_running")
 # What the scheduler reads in portions, by key.
 Job.add_index(Job.job_id, where=Job.state.in_(RUNNING), name="jobs_running_by_key")
 # What the scheduler reads anew soon after the run began.

@@ -1,9 +1,8 @@
-"""What all processes share about the portal: slots, turns, pauses, courts and logins."""
+"""What all processes share about the portal: slots, pauses, courts and logins."""
 
 from __future__ import annotations
 
 from peewee import (
-    SQL,
     BigIntegerField,
     BooleanField,
     CompositeKey,
@@ -15,8 +14,7 @@ from peewee import (
 )
 from playhouse.postgres_ext import DateTimeTZField
 
-from storage.models.base import BaseModel, checks, reference
-from storage.models.job import Job
+from storage.models.base import BaseModel, checks
 
 _LONG_AGO = Default("'-infinity'")
 
@@ -53,52 +51,6 @@ Slot.add_index(
 )
 
 
-class Turn(BaseModel):
-    """A running job in the fair queue.
-
-    `pass` is the time at the portal, in seconds, that the job has had for its weight; the smallest
-    of a client is next.
-    """
-
-    job_id = reference(Job, on_delete="CASCADE", primary_key=True)
-    client = TextField()
-    court = TextField()
-    is_bulk = BooleanField()
-    weight = DoubleField()
-    pass_ = DoubleField(column_name="pass")
-    # Of equals the one that came first.
-    number = BigIntegerField(constraints=[SQL("GENERATED ALWAYS AS IDENTITY")])
-
-    class Meta:
-        """A weight divides."""
-
-        table_name = "turns"
-        constraints = checks("turns", weight="weight > 0")
-
-
-Turn.add_index(Turn.client, Turn.is_bulk, Turn.pass_, Turn.number, name="turns_next")
-
-
-class Share(BaseModel):
-    """A client in the fair queue.
-
-    `served_at` is the pass at which the client was last served, `jobs_at` the one at which a job of
-    it was: a client that comes, or comes back, begins there.
-    """
-
-    client = TextField()
-    is_bulk = BooleanField()
-    pass_ = DoubleField(column_name="pass", constraints=[Default(0)])
-    served_at = DoubleField(constraints=[Default(0)])
-    jobs_at = DoubleField(constraints=[Default(0)])
-
-    class Meta:
-        """A client has two shares: for BULK and for all else."""
-
-        table_name = "shares"
-        primary_key = CompositeKey("client", "is_bulk")
-
-
 class PortalThrottle(BaseModel):
     """What holds back requests to the portal as a whole, in one row."""
 
@@ -116,7 +68,6 @@ class PortalThrottle(BaseModel):
     eased_to = IntegerField(null=True)
     # For PDPJ_MAX_PER_MINUTE: when the next request may begin.
     next_request_time = DateTimeTZField(constraints=[_LONG_AGO])
-    wake_time = DateTimeTZField(constraints=[_LONG_AGO])
 
     class Meta:
         """There is no second row."""

@@ -8,7 +8,7 @@ from playhouse.postgres_ext import DateTimeTZField
 from storage.models.base import BaseModel, checks, timestamp_now
 
 
-class Worker(BaseModel):
+class WorkerProcess(BaseModel):
     """A worker process that takes proposals, while its heartbeat is young."""
 
     worker_id = UUIDField(primary_key=True)

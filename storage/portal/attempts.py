@@ -20,7 +20,7 @@ from storage.database import Database, Row, Transaction
 from storage.ending import end, end_if_over
 from storage.errors import AttemptError, Doubted, Failure, LeaseLost, TooFast
 from storage.listing_claims import ListingClaim
-from storage.models import Document, Job, SpoolState, Turn
+from storage.models import Document, Job, SpoolState
 from storage.models.base import time_after
 from storage.outcomes import Outcome
 from storage.retries import LOST_LEASES, RetryPolicy
@@ -168,8 +168,8 @@ class _ListingRow:
 
     def is_alone(self) -> bool:
         """Return whether no other job of its court runs."""
-        others = Turn.select(Turn.job_id).where(
-            Turn.court == self.court, Turn.job_id != self.job["job_id"]
+        others = Job.select(Job.job_id).where(
+            Job.court == self.court, Job.job_id != self.job["job_id"], Job.end_time.is_null()
         )
         return self._transaction.fetch_one(others.limit(1).tuples()) is None
 
@@ -224,7 +224,7 @@ def fail_attempt(
         row = _locked(transaction, claim)
         verdict = answers.failed(
             transaction,
-            claim.lease,
+            claim.slot_token,
             row.court,
             error,
             policy,
@@ -255,7 +255,7 @@ def give_back(
     """
     with database.transaction() as transaction:
         row = _locked(transaction, claim)
-        slots.linger(transaction, claim.lease)
+        slots.linger(transaction, claim.slot_token)
         return row.give_back(delay_s, is_lost=is_lost)
 
 
@@ -272,7 +272,7 @@ def stop(database: Database, claim: Claim) -> None:
     except LeaseLost:
         # Cancelled, say. Its request was ours all the same, and so were its slots.
         with database.transaction() as transaction:
-            slots.linger(transaction, claim.lease)
+            slots.linger(transaction, claim.slot_token)
 
 
 def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome:
@@ -280,7 +280,7 @@ def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome
     with database.transaction() as transaction:
         row = _ListingRow(transaction, claim)
         row.put_off(_Delay(delay_s, is_counted=False), listing_doubt_time=fn.clock_timestamp())
-        wakes = 0 if claim.listed_by else answers.good(transaction, claim.lease)
+        wakes = 0 if claim.listed_by else answers.good(transaction, claim.slot_token)
         return Outcome(delay_s, job_has_ended=False, wakes=wakes)
 
 

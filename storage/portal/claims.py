@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from storage import slots, sql
+from storage.claims import Claim
 from storage.courts import ProbePolicy
 from storage.database import Database, Row
+from storage.listing_claims import ListingClaim
 from storage.logins import Login
 from storage.slots import PORTAL, Limits
 
 # While the leader's last write to Valkey is younger than this, in seconds, `claim_any` is refused.
 SENDS_S = 2.0
+_CLAIM_COLUMNS = tuple(f.name for f in fields(Claim) if f.name != "slice_token")
 # Requests of a slice at most.
 SLICE_REQUESTS = 8
 
@@ -62,19 +65,6 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentLease:
-    """A document that this process may request while its lease holds."""
-
-    document_id: UUID
-    lease: UUID
-    revision: int
-    name: str
-    href: str
-    listed_size_bytes: int | None
-    listed_content_type: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Slice:
     """Documents of one job, to be requested one after the other under one slot.
 
@@ -88,31 +78,12 @@ class Slice:
     client: str
     process_number: str
     traceparent: str | None
-    documents: tuple[DocumentLease, ...]
+    documents: tuple[Claim, ...]
     claim_time: datetime
     begins_in_s: float
     every_s: float
     has_more: bool
     next_not_before: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class ListingLease:
-    """The listing of a job's case, to be requested, or copied from job `listed_by`, under `token`.
-
-    `is_doubted`: the portal's last answer lacked documents. `has_history`: the case was listed for
-    this client before.
-    """
-
-    token: UUID
-    job_id: UUID
-    client: str
-    process_number: str
-    traceparent: str | None
-    listed_by: UUID | None
-    is_doubted: bool
-    has_history: bool
-    begins_in_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +104,7 @@ class EndedJob:
     due_webhooks: Sequence[int]
 
 
-Claimed = Slice | ListingLease | CourtProbe | EndedJob | Refusal
+Claimed = Slice | ListingClaim | CourtProbe | EndedJob | Refusal
 
 
 def claim(database: Database, context: ClaimContext, job_id: UUID, wanted: int = 1) -> Claimed:
@@ -192,8 +163,8 @@ def _answer_of(rows: Sequence[Row], token: UUID) -> Claimed:
         case "DOCUMENT":
             return _slice(rows, token)
         case "LISTING" | "KNOWN_LISTING":
-            return ListingLease(
-                token=token,
+            return ListingClaim(
+                lease=token,
                 job_id=row["job_id"],
                 client=row["client"],
                 process_number=row["process_number"],
@@ -216,7 +187,7 @@ def _answer_of(rows: Sequence[Row], token: UUID) -> Claimed:
 def _slice(rows: Sequence[Row], token: UUID) -> Slice:
     row = rows[0]
     documents = tuple(
-        DocumentLease(**{name: each[name] for name in DocumentLease.__slots__}) for each in rows
+        Claim(**{name: each[name] for name in _CLAIM_COLUMNS}, slice_token=token) for each in rows
     )
     return Slice(
         token=token,
@@ -241,3 +212,27 @@ def _slice(rows: Sequence[Row], token: UUID) -> Slice:
 def _random_uuid() -> UUID:
     # As uuid4, without an extra system call each.
     return UUID(bytes=os.urandom(16), version=4)
+
+
+def return_unstarted(database: Database, job_id: UUID, leases: Sequence[UUID]) -> list[UUID]:
+    """Give back documents whose requests have not begun. Return the ids of those still held.
+
+    Nothing is counted. Raises ServiceUnavailable.
+    """
+    rows = database.call(sql.function("return_documents"), job_id=job_id, leases=list(leases))
+    return [row["document_id"] for row in rows]
+
+
+def release_slots(database: Database, token: UUID) -> None:
+    """Free the slots of a slice that made no request. Raises ServiceUnavailable."""
+    with database.single() as transaction:
+        slots.free(transaction, token)
+
+
+def linger_slots(database: Database, token: UUID) -> None:
+    """Free the slots of a request that was cut, a moment later: the portal may still work on it.
+
+    Raises ServiceUnavailable.
+    """
+    with database.transaction() as transaction:
+        slots.linger(transaction, token)

@@ -56,6 +56,13 @@ def read_jobs(database: Database, *, after: UUID, limit: int = PORTION_JOBS) -> 
     return _read_jobs(database, after, None, limit)
 
 
+def read_job(database: Database, job_id: UUID) -> Row | None:
+    """Return one running job, None if it does not run. Raises ServiceUnavailable."""
+    before = UUID(int=max(0, job_id.int - 1))
+    found = next(iter(_read_jobs(database, before, None, 1)), None)
+    return found if found and found["job_id"] == job_id else None
+
+
 def read_recent_jobs(
     database: Database, *, since: datetime, limit: int = PORTION_JOBS
 ) -> list[Row]:

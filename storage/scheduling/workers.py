@@ -7,7 +7,7 @@ from uuid import UUID
 from peewee import fn
 
 from storage.database import Database
-from storage.models import Worker
+from storage.models import WorkerProcess
 from storage.models.base import time_after
 
 # A row without a heartbeat for this long is deleted, in seconds.
@@ -17,14 +17,14 @@ FORGOTTEN_S = 3_600.0
 def beat(database: Database, worker_id: UUID, *, threads: int, takes_files: bool) -> None:
     """Record that a worker process is alive, and what it can take. Raises ServiceUnavailable."""
     now = fn.clock_timestamp()
-    query = Worker.insert(
+    query = WorkerProcess.insert(
         worker_id=worker_id, heartbeat_time=now, threads=threads, takes_files=takes_files
     ).on_conflict(
-        conflict_target=[Worker.worker_id],
+        conflict_target=[WorkerProcess.worker_id],
         update={
-            Worker.heartbeat_time: now,
-            Worker.threads: threads,
-            Worker.takes_files: takes_files,
+            WorkerProcess.heartbeat_time: now,
+            WorkerProcess.threads: threads,
+            WorkerProcess.takes_files: takes_files,
         },
     )
     with database.transaction() as transaction:
@@ -37,8 +37,8 @@ def leave(database: Database, worker_id: UUID) -> None:
     Raises ServiceUnavailable.
     """
     forgotten = time_after(-FORGOTTEN_S)
-    query = Worker.delete().where(
-        (Worker.worker_id == worker_id) | (Worker.heartbeat_time < forgotten)
+    query = WorkerProcess.delete().where(
+        (WorkerProcess.worker_id == worker_id) | (WorkerProcess.heartbeat_time < forgotten)
     )
     with database.transaction() as transaction:
         transaction.execute(query)

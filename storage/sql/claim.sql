@@ -183,7 +183,12 @@ BEGIN
     END IF;
 
     IF listed_by IS NULL THEN
+        -- Counted, too: slots above a limit that was lowered, or above a slow start, may be held.
         scope := 'COURT'; reason := 'FULL';
+        IF (SELECT count(*) FROM slots WHERE slots.scope = job.court
+            AND lease_until >= clock_timestamp()) >= _per_court THEN
+            EXIT admission;
+        END IF;
         SELECT number FROM slots WHERE slots.scope = job.court AND number < _per_court
             AND coalesce(lease_until, '-infinity') < clock_timestamp()
             ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED INTO court_slot;
@@ -194,8 +199,8 @@ BEGIN
             EXIT admission;
         END IF;
         scope := 'PORTAL';
-        IF portal_row.eased IS NOT NULL AND (SELECT count(*) FROM slots WHERE slots.scope = ''
-            AND lease_until >= clock_timestamp()) >= floor(portal_row.eased) THEN
+        IF (SELECT count(*) FROM slots WHERE slots.scope = '' AND lease_until >= clock_timestamp())
+            >= least(_at_once, floor(portal_row.eased)) THEN
             EXIT admission;
         END IF;
         SELECT number FROM slots WHERE slots.scope = '' AND number < _at_once

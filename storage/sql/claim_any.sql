@@ -55,8 +55,11 @@ SET enable_mergejoin = off
 AS $body$
 #variable_conflict use_column
 DECLARE
+    most_jobs constant integer := 200;
     candidate record;
     closed_courts text[] := '{}';
+    is_bulk boolean;
+    looked integer := 0;
 BEGIN
     answer := 'REFUSED'; scope := 'PORTAL';
     IF EXISTS (SELECT FROM leader WHERE lease_until > clock_timestamp()
@@ -64,23 +67,27 @@ BEGIN
         reason := 'LED'; RETURN NEXT; RETURN;
     END IF;
     reason := 'NOTHING';
+<<jobs_by_rank>>
+    FOREACH is_bulk IN ARRAY ARRAY[false, true] LOOP
     FOR candidate IN
-        SELECT running.job_id, running.court FROM (
-            SELECT is_bulk, is_before, looked.* FROM unnest(ARRAY[false, true]) AS is_bulk,
-                unnest(ARRAY[false, true]) AS is_before,
-                LATERAL (SELECT jobs.job_id, jobs.court FROM jobs
-                    WHERE jobs.state IN ('PENDING', 'PROCESSING')
-                        AND (priority = 'BULK') = is_bulk
-                        AND CASE WHEN is_before THEN jobs.job_id < _from
-                            ELSE jobs.job_id >= _from END
-                    ORDER BY jobs.job_id LIMIT 200) AS looked) AS running
-        WHERE EXISTS (SELECT FROM jobs WHERE jobs.job_id = running.job_id AND listed_time IS NULL)
-            OR EXISTS (SELECT FROM documents WHERE documents.job_id = running.job_id
-                AND documents.state = 'PENDING' AND not_before IS NULL)
-            OR EXISTS (SELECT FROM documents WHERE documents.job_id = running.job_id
-                AND documents.state = 'PENDING' AND not_before <= clock_timestamp())
-        ORDER BY is_bulk, is_before, running.job_id LIMIT 200
+        -- From the key on, then from the first key; read as they are looked at.
+        (SELECT jobs.job_id, jobs.court, listed_time FROM jobs
+            WHERE state IN ('PENDING', 'PROCESSING') AND (priority = 'BULK') = is_bulk
+                AND jobs.job_id >= _from
+            ORDER BY jobs.job_id LIMIT most_jobs)
+        UNION ALL
+        (SELECT jobs.job_id, jobs.court, listed_time FROM jobs
+            WHERE state IN ('PENDING', 'PROCESSING') AND (priority = 'BULK') = is_bulk
+                AND jobs.job_id < _from
+            ORDER BY jobs.job_id LIMIT most_jobs)
     LOOP
+        looked := looked + 1;
+        EXIT jobs_by_rank WHEN looked > most_jobs;
+        CONTINUE WHEN candidate.listed_time IS NOT NULL
+            AND NOT EXISTS (SELECT FROM documents WHERE documents.job_id = candidate.job_id
+                AND documents.state = 'PENDING' AND not_before IS NULL)
+            AND NOT EXISTS (SELECT FROM documents WHERE documents.job_id = candidate.job_id
+                AND documents.state = 'PENDING' AND not_before <= clock_timestamp());
         CONTINUE WHEN candidate.court = ANY(closed_courts);
         FOR answer, scope, reason, court, until_time, begins_in_s, every_s, has_more,
             next_not_before, claim_time, job_id, revision, client, process_number, traceparent,
@@ -94,8 +101,9 @@ BEGIN
             RETURN NEXT;
         END LOOP;
         IF answer <> 'REFUSED' THEN RETURN; END IF;
-        EXIT WHEN scope = 'PORTAL';
+        EXIT jobs_by_rank WHEN scope = 'PORTAL';
         IF scope = 'COURT' THEN closed_courts := closed_courts || court; END IF;
+    END LOOP;
     END LOOP;
     RETURN NEXT;
 END

@@ -51,7 +51,6 @@ BEGIN
         listing_lease = NULL, listing_lease_until = NULL, listing_not_before = NULL
     WHERE job_id = _job_id
     RETURNING * INTO job;
-    DELETE FROM turns WHERE job_id = _job_id;
     is_sent := EXISTS (SELECT FROM webhooks WHERE job_id = _job_id);
     INSERT INTO events (event_id, job_id, run, type, event_time, job, documents)
     VALUES (event, _job_id, job.run,

@@ -3,7 +3,7 @@
 -- Rows that another transaction works on are skipped, and renewed next time: waiting for several
 -- rows without the jobs' locks could be a deadlock. A file that waits for its upload (its
 -- lease has no end) stays free to be taken.
--- Returns the tokens under which a document or a listing is still held.
+-- Returns the tokens under which a document, a listing, or the slot of a slice is still held.
 CREATE FUNCTION autos_renew_leases(
     _leases uuid[],
     _lease_s double precision
@@ -29,6 +29,10 @@ BEGIN
           FOR UPDATE SKIP LOCKED) AS held
     WHERE slots.lease = held.lease AND slots.scope = held.scope;
     RETURN QUERY SELECT lease FROM documents WHERE lease = ANY(_leases)
-        UNION ALL SELECT listing_lease FROM jobs WHERE listing_lease = ANY(_leases);
+        UNION ALL SELECT listing_lease FROM jobs WHERE listing_lease = ANY(_leases)
+        -- The slot of a slice or of a probe; a listing is held by its job alone.
+        UNION ALL SELECT lease FROM slots WHERE scope = '' AND lease = ANY(_leases)
+            AND EXISTS (SELECT FROM jobs
+                WHERE jobs.job_id = slots.job_id AND listed_time IS NOT NULL);
 END
 $body$;

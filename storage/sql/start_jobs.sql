@@ -71,8 +71,6 @@ DECLARE
     is_raised boolean;
     is_hooked boolean;
     seat integer;
-    begun uuid[] := '{}';
-    begun_places integer[] := '{}';
 BEGIN
     -- A batch that holds seats and draws more could wait for another that does the same; a single
     -- request holds none while it waits.
@@ -211,19 +209,11 @@ BEGIN
             is_hooked := FOUND AND how = 'joined';
         END IF;
         IF how = 'joined' THEN
-            IF is_raised AND job.priority = 'BULK' THEN
-                DELETE FROM turns WHERE job_id = job.job_id;
-            ELSIF is_raised THEN
-                UPDATE turns SET weight = 4 WHERE job_id = job.job_id;
-            END IF;
             IF is_raised OR is_hooked THEN
                 UPDATE jobs SET revision = revision + is_raised::integer + is_hooked::integer,
                     priority = CASE WHEN is_raised THEN asked.priority ELSE priority END,
                     update_time = clock_timestamp()
                 WHERE job_id = job.job_id RETURNING revision INTO revision;
-            END IF;
-            IF is_raised AND job.priority = 'BULK' THEN
-                PERFORM autos_enter_turns(ARRAY[job.job_id]);
             END IF;
         END IF;
         IF asked.request_id IS NOT NULL THEN
@@ -244,10 +234,6 @@ BEGIN
             PERFORM autos_import_listing(job.job_id, listing);
             SELECT * FROM jobs WHERE job_id = job.job_id INTO job;
         END IF;
-        IF job.end_time IS NULL THEN
-            begun := begun || job.job_id;
-            begun_places := begun_places || asked.place;
-        END IF;
         RETURN QUERY SELECT asked.place, how, NULL::uuid, job.job_id, job.client,
             job.process_number, job.state, job.run, job.revision, job.total_documents,
             job.completed_documents, job.failed_documents, job.cancelled_documents,
@@ -256,10 +242,5 @@ BEGIN
             job.update_time, job.end_time, job.expire_time, job.max_age_s, job.priority,
             job.vanished_documents, job.vanished_document_ids;
     END LOOP;
-    IF begun <> '{}' THEN
-        PERFORM autos_enter_turns(ARRAY(
-            SELECT begun_id FROM unnest(begun, begun_places) AS one(begun_id, begun_place)
-            ORDER BY begun_place));
-    END IF;
 END
 $body$;

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from storage.database import Database, Row, Transaction
-from storage.functions import Function
 from storage.sql import SqlFunction
 
 # Counts by relation, so far in this transaction. Reading the catalog counts for no relation of it.
@@ -73,7 +72,7 @@ class CountingDatabase(Database):
         with self.transaction() as transaction:
             yield transaction
 
-    def call(self, function: Function | SqlFunction, **values: Any) -> list[Row]:
+    def call(self, function: SqlFunction, **values: Any) -> list[Row]:
         """Does the same as the base, and counts."""
         self.called.add(function.name)
         with self.transaction() as transaction:

@@ -6,11 +6,12 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from storage import claims, listing_claims, repairs, reruns, reuse, sql
+from storage import repairs, reruns, reuse, sql
 from storage.claims import Claim, Content, Spooled
 from storage.courts import ProbePolicy
 from storage.database import Database, Row
@@ -26,18 +27,19 @@ from storage.listings.listing_import import ListingImport
 from storage.logins import Login
 from storage.objects import Objects
 from storage.outcomes import Outcome
+from storage.portal import claims as portal_claims
+from storage.portal.claims import ClaimContext, Slice
 from storage.records import JobView
 from storage.retries import RetryPolicy
 from storage.slots import Limits
 from storage.states import DocumentState
-from storage.tasks import Asking
 
 CLIENT = "default"
 LANES = 5
 PATIENCE_S = 60.0
 # No limit but the lanes.
 LOGIN = Login("static here", "a fingerprint")
-ASKING = Asking(Limits(1_000, 1_000, LANES), LOGIN, ProbePolicy(), uuid4(), lease_s=60)
+CLAIM_CONTEXT = ClaimContext(Limits(1_000, 1_000, LANES), LOGIN, ProbePolicy(), uuid4(), lease_s=60)
 HOOK = "https://receiver.test/hook"
 # No pause between attempts, so that tests need not wait for them, and no court is ever away.
 POLICY = RetryPolicy(attempts=5, attempts_few=3, base_s=0, probes=ProbePolicy(burst=1_000_000))
@@ -149,12 +151,9 @@ def listing_claim(database: Database, job_id: UUID, *, lease_s: float = 60) -> L
 
 
 def claim_listing(database: Database, job_id: UUID, *, lease_s: float = 60) -> ListingClaim | None:
-    """The listing of a job, if it may be done now."""
-    with database.transaction() as transaction:
-        row = transaction.one(
-            "SELECT * FROM jobs WHERE job_id = %(id)s AND end_time IS NULL FOR UPDATE", id=job_id
-        )
-        return listing_claims.claim_in(transaction, row, uuid4(), lease_s=lease_s) if row else None
+    """Claim the listing of a job, if it may be done now."""
+    answer = portal_claims.claim(database, replace(CLAIM_CONTEXT, lease_s=lease_s), job_id)
+    return answer if isinstance(answer, ListingClaim) else None
 
 
 def listed_job(
@@ -184,21 +183,15 @@ def claim(
     lanes: int = LANES,
     lease_s: float = 60,
 ) -> Claim | None:
-    """The job's next document, if there is one to be had."""
-    with database.transaction() as transaction:
-        row = transaction.one(
-            "SELECT * FROM jobs WHERE job_id = %(id)s AND end_time IS NULL FOR UPDATE", id=job_id
-        )
-        if row is None:
-            return None
-        return claims.claim_in(
-            transaction,
-            row,
-            uuid4(),
-            spool_id=spool_id or uuid4(),
-            lanes=lanes,
-            lease_s=lease_s,
-        )
+    """Claim the job's next document, if there is one to be had."""
+    context = replace(
+        CLAIM_CONTEXT,
+        limits=replace(CLAIM_CONTEXT.limits, lanes=lanes),
+        spool_id=spool_id or uuid4(),
+        lease_s=lease_s,
+    )
+    answer = portal_claims.claim(database, context, job_id)
+    return answer.documents[0] if isinstance(answer, Slice) else None
 
 
 def claimed(database: Database, job_id: UUID, **values: Any) -> Claim:
@@ -223,7 +216,7 @@ def spooled(
     database: Database, held: Claim, content: Content = PDF, *, spool_id: UUID | None = None
 ) -> int:
     """The claimed document, fetched; how many requests more may begin. Raises LeaseLost."""
-    files = [FetchedFile(held, content, held.lease)]
+    files = [FetchedFile(held, content, held.slot_token)]
     done = _insist(partial(record_fetched, database, files, spool_id=spool_id, waits=True))
     if not done.recorded:
         raise LeaseLost("The claim on this document is no longer ours.")
@@ -232,14 +225,14 @@ def spooled(
 
 def in_memory(database: Database, held: Claim, *, lease_s: float = 60) -> Spooled:
     """The claimed document, fetched and kept in memory by who puts it."""
-    files = [FetchedFile(held, PDF, held.lease, is_taken=True)]
+    files = [FetchedFile(held, PDF, held.slot_token, is_taken=True)]
     done = record_fetched(database, files, lease_s=lease_s)
     return done.files[held.lease]
 
 
 def to_store(file: Spooled, object_key: str | None = None) -> StoredFile:
     """What its row is to be told of a file that a bucket holds."""
-    return StoredFile(file, object_key or key(file), file.lease if file.is_fresh else None)
+    return StoredFile(file, object_key or key(file), file.slot_token if file.is_fresh else None)
 
 
 def stored(database: Database, file: Spooled, object_key: str | None = None) -> Outcome:
@@ -287,15 +280,6 @@ def job(database: Database, job_id: UUID) -> Row:
         return transaction.only("SELECT * FROM jobs WHERE job_id = %(id)s", id=job_id)
 
 
-def turn(database: Database, job_id: UUID) -> Row:
-    """Where a job stands in the queue, but for its number."""
-    with database.transaction() as transaction:
-        return transaction.only(
-            "SELECT client, is_bulk, weight, pass FROM turns WHERE job_id = %(job_id)s",
-            job_id=job_id,
-        )
-
-
 def documents(database: Database, job_id: UUID) -> list[Row]:
     """A job's documents in the order of the case file."""
     with database.transaction() as transaction:
@@ -327,7 +311,7 @@ def execute(database: Database, sql: str, **values: Any) -> int:
 def age(database: Database, job_id: UUID, seconds: float) -> None:
     """Puts everything that is dated about a job so many seconds into the past."""
     columns = {
-        "jobs": "create_time start_time update_time deadline_time listed_time nudge_time"
+        "jobs": "create_time start_time update_time deadline_time listed_time"
         " listing_not_before listing_lease_until listing_doubt_time rerun_time",
         "documents": "not_before lease_until",
         "webhooks": "next_attempt_time lease_until nudge_time",

@@ -12,10 +12,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-
 from actors.asker import Asker
-from actors.portal import Portal
 from actors.upload import Uploader
+
+from actors.portal import Portal
 from storage import jobs, repairs, sql
 from storage.database import Database
 from storage.objects import Objects

@@ -12,11 +12,11 @@ import pytest
 from storage.courts import ProbePolicy
 from storage.database import Database
 from storage.listing import CaseListing
+from storage.listing_claims import ListingClaim
 from storage.portal.claims import (
     ClaimContext,
     CourtProbe,
     EndedJob,
-    ListingLease,
     Refusal,
     Scope,
     Slice,
@@ -281,7 +281,7 @@ def test_a_listing_is_claimed_once_and_one_of_a_case_at_a_time(database: Databas
 
     answer = claim(database, CONTEXT, mine.job.job_id)
 
-    assert isinstance(answer, ListingLease)
+    assert isinstance(answer, ListingClaim)
     assert answer.listed_by is None
     assert refused(database, mine.job.job_id) == (Scope.JOB, "WAITING")
     assert refused(database, others.job.job_id) == (Scope.CASE, "BUSY")
@@ -294,10 +294,10 @@ def test_a_listing_of_another_job_serves_without_a_slot(database: Database) -> N
 
     answer = claim(database, CONTEXT, waiting.job.job_id)
 
-    assert isinstance(answer, ListingLease)
+    assert isinstance(answer, ListingClaim)
     assert answer.listed_by == source
     with database.transaction() as transaction:
-        assert not transaction.all("SELECT FROM slots WHERE lease = %(t)s", t=answer.token)
+        assert not transaction.all("SELECT FROM slots WHERE lease = %(t)s", t=answer.lease)
 
 
 def test_a_sealed_listing_does_not_serve_another_client(database: Database) -> None:
@@ -308,7 +308,7 @@ def test_a_sealed_listing_does_not_serve_another_client(database: Database) -> N
 
     answer = claim(database, CONTEXT, waiting.job.job_id)
 
-    assert isinstance(answer, ListingLease)
+    assert isinstance(answer, ListingClaim)
     assert answer.listed_by is None
 
 
@@ -317,7 +317,7 @@ def test_a_listing_that_lost_too_many_workers_ends_its_job(database: Database) -
     job_id = view.job.job_id
     for _ in range(5):
         answer = claim(database, CONTEXT, job_id)
-        assert isinstance(answer, ListingLease)
+        assert isinstance(answer, ListingClaim)
         scenes.age(database, job_id, 61)
         scenes.age_portal(database, 61)
 

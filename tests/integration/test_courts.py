@@ -6,15 +6,15 @@ from uuid import UUID
 
 import pytest
 
-from storage import tasks
 from storage.claims import Claim
 from storage.database import Database, Row
 from storage.errors import PermanentError, TransientError
 from storage.listing_claims import ListingClaim
 from storage.portal import attempts
-from storage.tasks import Probe
+from storage.portal.claims import CourtProbe
+from storage.portal.probes import record_probe
 from tests.integration import guest, scenes
-from tests.integration.guest import POLICY, PROBES, answer, ask, ask_all, asking, refuse
+from tests.integration.guest import POLICY, PROBES, answer, ask, ask_all, context, refuse
 
 AWAY = TransientError("PORTAL_UNAVAILABLE", "The portal is not available (503).")
 BROKEN = TransientError("PORTAL_ERROR", "The portal failed internally (500).", is_few=True)
@@ -29,7 +29,7 @@ def _row(database: Database) -> Row:
 def _gone(database: Database, documents: int = 20) -> UUID:
     """A job of a court that counts as away."""
     job_id = guest.job(database, documents, court=COURT)
-    for claim in ask_all(database, asking()):
+    for claim in ask_all(database, context()):
         refuse(database, claim, AWAY)
     assert _row(database)["next_probe_time"]
     scenes.age_portal(database, 1.1)
@@ -42,12 +42,12 @@ def test_a_burst_of_failures_stops_all_requests_to_the_court_and_to_no_other(
     # Given another job that has had its turn, so that it is not the next
     other = guest.job(database, 3, court="8.19")
     scenes.execute(database, "INSERT INTO courts (court, request_s) VALUES ('8.19', 1000)")
-    (first, *_) = ask_all(database, asking(at_once=1))
+    (first, *_) = ask_all(database, context(at_once=1))
     answer(database, first)
 
     _gone(database)
 
-    assert {c.job_id for c in ask_all(database, asking())} == {other}
+    assert {c.job_id for c in ask_all(database, context())} == {other}
 
 
 def test_what_is_refused_before_any_request_says_nothing_of_the_court(database: Database) -> None:
@@ -71,11 +71,11 @@ def test_what_is_refused_before_any_request_says_nothing_of_the_court(database: 
 
 def test_fewer_failures_are_no_burst(database: Database) -> None:
     guest.job(database, 20, court=COURT)
-    for claim in ask_all(database, asking())[: PROBES.burst - 1]:
+    for claim in ask_all(database, context())[: PROBES.burst - 1]:
         refuse(database, claim, AWAY)
 
     scenes.age_portal(database, 1.1)
-    assert ask(database, asking()) is not None
+    assert ask(database, context()) is not None
 
 
 @pytest.mark.parametrize("other", [BROKEN, PermanentError("NOT_FOUND", "not there"), None])
@@ -83,11 +83,11 @@ def test_any_other_answer_between_failures_shows_the_court_at_work(
     database: Database, other: TransientError | PermanentError | None
 ) -> None:
     guest.job(database, 20, court=COURT)
-    failing = ask_all(database, asking(at_once=3))
+    failing = ask_all(database, context(at_once=3))
     for claim in failing:
         refuse(database, claim, AWAY)
     assert len(failing) == PROBES.burst - 1
-    between, *more = ask_all(database, asking(at_once=4))
+    between, *more = ask_all(database, context(at_once=4))
     _ = refuse(database, between, other) if other else answer(database, between)
 
     refuse(database, more[0], AWAY)
@@ -99,7 +99,7 @@ def test_answers_to_what_was_asked_before_do_not_hide_a_burst(database: Database
     # Given requests that were there when the failures began, and are answered among them
     guest.job(database, 20, court=COURT)
     guest.job(database, 20, court=COURT)
-    *failing, early, late = ask_all(database, asking())
+    *failing, early, late = ask_all(database, context())
     assert len(failing) == PROBES.burst
     refuse(database, failing[0], AWAY)
     answer(database, early)
@@ -118,13 +118,13 @@ def test_while_a_court_is_away_one_probe_is_sent_at_growing_intervals(database: 
     waits = []
 
     for _ in range(5):
-        assert ask(database, asking()) is None
+        assert ask(database, context()) is None
         wait_s = _wait_s(database)
         waits.append(wait_s)
         scenes.age_portal(database, wait_s - 0.5)
-        assert ask(database, asking()) is None, "too early"
+        assert ask(database, context()) is None, "too early"
         scenes.age_portal(database, 1)
-        (probe,) = ask_all(database, asking())
+        (probe,) = ask_all(database, context())
         refuse(database, probe, AWAY)
         scenes.age_portal(database, 1.1)
         scenes.execute(database, "UPDATE courts SET failing_since = clock_timestamp()")
@@ -150,7 +150,7 @@ def test_waiting_for_a_court_burns_no_attempt(database: Database) -> None:
     for _ in range(8):
         scenes.age_portal(database, 61)
         scenes.execute(database, "UPDATE courts SET failing_since = clock_timestamp()")
-        (probe,) = ask_all(database, asking())
+        (probe,) = ask_all(database, context())
         outcome = refuse(database, probe, AWAY)
         assert outcome.delay_s
         scenes.age_portal(database, 1.1)
@@ -163,11 +163,11 @@ def test_waiting_for_a_court_burns_no_attempt(database: Database) -> None:
 def test_a_good_probe_opens_the_court_at_once_for_all(database: Database) -> None:
     _gone(database)
     scenes.age_portal(database, 6)
-    (probe,) = ask_all(database, asking())
+    (probe,) = ask_all(database, context())
 
     assert answer(database, probe) > 1
 
-    assert len(ask_all(database, asking())) == 5
+    assert len(ask_all(database, context())) == 5
     assert (_row(database)["failure_count"], _row(database)["next_probe_time"]) == (0, None)
 
 
@@ -176,11 +176,11 @@ def test_a_document_that_fails_in_a_court_at_work_says_nothing_about_the_court(
 ) -> None:
     # Given a document that failed while others of its court were answered
     guest.job(database, 1, court=COURT)
-    (bad,) = ask_all(database, asking())
+    (bad,) = ask_all(database, context())
     refuse(database, bad, AWAY)
     scenes.age_portal(database, 1.1)
     guest.job(database, 1, court=COURT)
-    good = next(c for c in ask_all(database, asking()) if c.job_id != bad.job_id)
+    good = next(c for c in ask_all(database, context()) if c.job_id != bad.job_id)
     answer(database, good)
     scenes.execute(database, "UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL")
 
@@ -209,7 +209,7 @@ def _again(database: Database, bad: Claim) -> Claim:
     document = _document(database, bad)
     if document["state"] == "DOWNLOADING":
         return Claim(**{**_fields(bad), "lease": document["lease"]})
-    (claim,) = ask_all(database, asking())
+    (claim,) = ask_all(database, context())
     return claim
 
 
@@ -223,15 +223,16 @@ def test_when_patience_is_over_the_listing_is_asked_instead_of_a_file(database: 
     scenes.age_portal(database, PROBES.patience_s + 1)
 
     # When the court answers for the listing
-    probe = ask(database, asking())
-    assert isinstance(probe, Probe)
+    probe = ask(database, context())
+    assert isinstance(probe, CourtProbe)
     assert probe.process_number == scenes.job(database, job_id)["process_number"]
-    assert ask(database, asking()) is None, "one probe at a time"
-    assert tasks.probed(database, probe, None, POLICY).wakes > 1
+    assert ask(database, context()) is None, "one probe at a time"
+    record_probe(database, probe, None, POLICY)
+    assert _row(database)["next_probe_time"] is None
 
     # Then it is the documents that are broken, and their attempts count again
     for _ in range(POLICY.attempts + 1):
-        for claim in ask_all(database, asking()):
+        for claim in ask_all(database, context()):
             refuse(database, claim, AWAY)
         scenes.age_portal(database, 1.1)
     assert {d["state"] for d in scenes.documents(database, job_id)} == {"FAILED"}
@@ -244,14 +245,14 @@ def test_files_that_all_fail_are_given_up_without_the_court_being_away_again(
     # Given a case of which no file is answered, and a court that answers for its listing
     job_id = _gone(database, 30)
     scenes.age_portal(database, PROBES.patience_s + 1)
-    probe = ask(database, asking())
-    assert isinstance(probe, Probe)
-    tasks.probed(database, probe, None, POLICY)
+    probe = ask(database, context())
+    assert isinstance(probe, CourtProbe)
+    record_probe(database, probe, None, POLICY)
 
     # When the others fail too, then nobody waits for the court once more
     requests = 0
     while scenes.job(database, job_id)["end_time"] is None:
-        for claim in ask_all(database, asking()):
+        for claim in ask_all(database, context()):
             refuse(database, claim, AWAY)
             requests += 1
         assert _row(database)["next_probe_time"] is None, "the court counts as away again"
@@ -262,16 +263,16 @@ def test_files_that_all_fail_are_given_up_without_the_court_being_away_again(
 def test_after_a_good_file_the_others_speak_for_the_court_again(database: Database) -> None:
     _gone(database, 30)
     scenes.age_portal(database, PROBES.patience_s + 1)
-    probe = ask(database, asking())
-    assert isinstance(probe, Probe)
-    tasks.probed(database, probe, None, POLICY)
-    (good, *others) = ask_all(database, asking())
+    probe = ask(database, context())
+    assert isinstance(probe, CourtProbe)
+    record_probe(database, probe, None, POLICY)
+    (good, *others) = ask_all(database, context())
     answer(database, good)
     for claim in others:
         answer(database, claim)
 
     for _ in range(2):
-        for claim in ask_all(database, asking()):
+        for claim in ask_all(database, context()):
             refuse(database, claim, AWAY)
 
     assert _row(database)["next_probe_time"]
@@ -281,10 +282,10 @@ def test_a_court_that_does_not_list_either_stays_away(database: Database) -> Non
     job_id = _gone(database, 5)
     for _ in range(3):
         scenes.age_portal(database, PROBES.patience_s + 61)
-        probe = ask(database, asking())
-        assert isinstance(probe, Probe)
-        outcome = tasks.probed(database, probe, AWAY, POLICY)
-        assert outcome.delay_s
+        probe = ask(database, context())
+        assert isinstance(probe, CourtProbe)
+        record_probe(database, probe, AWAY, POLICY)
+        assert ask(database, context()) is None
         scenes.age_portal(database, 1.1)
 
     assert {d["state"] for d in scenes.documents(database, job_id)} == {"PENDING"}
@@ -293,7 +294,7 @@ def test_a_court_that_does_not_list_either_stays_away(database: Database) -> Non
 
 def _fail_listing(database: Database, times: int, *, every_s: float = 61) -> None:
     for _ in range(times):
-        claim = ask(database, asking())
+        claim = ask(database, context())
         assert isinstance(claim, ListingClaim)
         attempts.fail_attempt(database, claim, AWAY, POLICY)
         scenes.age_portal(database, every_s)
@@ -325,33 +326,33 @@ def test_a_listing_that_fails_alone_ends_when_patience_is_over(database: Databas
 def test_a_probe_whose_worker_is_killed_is_followed_by_another(database: Database) -> None:
     _gone(database)
     scenes.age_portal(database, 6)
-    assert len(ask_all(database, asking())) == 1
-    assert ask(database, asking()) is None
+    assert len(ask_all(database, context())) == 1
+    assert ask(database, context()) is None
 
     scenes.age_portal(database, 61)
 
-    assert len(ask_all(database, asking())) == 1
+    assert len(ask_all(database, context())) == 1
 
 
 def test_a_slow_probe_is_alone_however_long_it_takes(database: Database) -> None:
     _gone(database)
     scenes.age_portal(database, 6)
-    (probe,) = ask_all(database, asking())
+    (probe,) = ask_all(database, context())
 
     scenes.execute(database, "UPDATE courts SET next_probe_time = clock_timestamp()")
-    assert ask(database, asking()) is None
+    assert ask(database, context()) is None
 
     refuse(database, probe, AWAY)
     scenes.age_portal(database, 1.1)
     scenes.execute(database, "UPDATE courts SET next_probe_time = clock_timestamp()")
-    assert len(ask_all(database, asking())) == 1
+    assert len(ask_all(database, context())) == 1
 
 
 def test_an_answer_of_a_healthy_court_writes_nothing_about_it(database: Database) -> None:
     guest.job(database, 3, court=COURT)
-    (first,) = ask_all(database, asking(at_once=1))
+    (first,) = ask_all(database, context(at_once=1))
     refuse(database, first, AWAY)
-    second, third, *_ = ask_all(database, asking())
+    second, third, *_ = ask_all(database, context())
     answer(database, second)
     before = _row(database)
 

@@ -35,10 +35,10 @@ from storage.listings import record
 from storage.listings.listing_import import ImportRows, ListingImport
 from storage.objects import Objects, ObjectStore, Upload, object_key
 from storage.portal import attempts
+from storage.portal.claims import EndedJob
 from storage.priorities import Priority
 from storage.records import JobView
 from storage.retries import LOST_LEASES
-from storage.tasks import GivenUp
 from tests.integration import scenes
 from tests.integration.scenes import ASKING, BUSY, CLIENT, HOOK, POLICY
 from tests.integration.together import rounds, together
@@ -411,7 +411,7 @@ def test_the_fifth_lost_lease_of_a_listing_fails_the_job(database: Database) -> 
     for _ in range(LOST_LEASES):
         scenes.listing_claim(database, view.job.job_id, lease_s=-1)
 
-    assert tasks.next_task(database, ASKING) == GivenUp(view.job.job_id)
+    assert tasks.next_task(database, ASKING) == EndedJob(view.job.job_id)
 
     job = scenes.job(database, view.job.job_id)
     assert (job["state"], job["error_reason"]) == ("FAILED", "WORKER_LOST")

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from actors.keeper import Keeper
+from actors.pipeline.lease_renewer import LeaseRenewer
 from dev.deadline import until
 from storage import jobs
 from storage.database import Database
@@ -21,8 +21,8 @@ from tests.integration.scenes import CLIENT, PDF
 LEASE_S = 5.0
 
 
-def _keeper(database: Database, *, lease_s: float = LEASE_S) -> Keeper:
-    return Keeper(partial(renew_leases, database, lease_s=lease_s), lease_s=lease_s)
+def _keeper(database: Database, *, lease_s: float = LEASE_S) -> LeaseRenewer:
+    return LeaseRenewer(partial(renew_leases, database, lease_s=lease_s), lease_s=lease_s)
 
 
 def test_a_lease_outlives_its_term_while_it_is_held(database: Database) -> None:
@@ -89,7 +89,7 @@ def test_after_the_work_no_renewal_comes_late() -> None:
         return leases
 
     lease = uuid4()
-    keeper = Keeper(renew, lease_s=15)
+    keeper = LeaseRenewer(renew, lease_s=15)
 
     def work() -> None:
         with keeper.holding(lease, lambda: None):
@@ -150,7 +150,7 @@ def test_an_outage_shorter_than_the_lease_costs_nothing(database: Database) -> N
         is_back.set()
         return kept
 
-    with Keeper(renew, lease_s=15).holding(held.lease, lost.set):
+    with LeaseRenewer(renew, lease_s=15).holding(held.lease, lost.set):
         assert is_back.wait(10)
 
     assert not lost.is_set()
@@ -170,14 +170,14 @@ def test_a_bug_in_renewing_does_not_end_it(database: Database) -> None:
         is_renewed.set()
         return kept
 
-    with Keeper(renew, lease_s=15).holding(held.lease, lost.set):
+    with LeaseRenewer(renew, lease_s=15).holding(held.lease, lost.set):
         assert is_renewed.wait(10)
 
     assert not lost.is_set()
 
 
 def test_a_process_that_stops_stops_what_it_does_and_what_it_still_begins() -> None:
-    keeper = Keeper(_keep_all, lease_s=15)
+    keeper = LeaseRenewer(_keep_all, lease_s=15)
     running, late = threading.Event(), threading.Event()
 
     with keeper.holding(uuid4(), running.set):
@@ -202,13 +202,13 @@ def test_a_hundred_holders_are_renewed_in_one_statement(database: Database) -> N
             all_held.set()
         return held
 
-    keeper = Keeper(renew, lease_s=15)
+    keeper = LeaseRenewer(renew, lease_s=15)
     _hold_all(keeper, sorted(leases), all_held)
 
     assert all_held.is_set()
 
 
-def _hold_all(keeper: Keeper, leases: list[UUID], is_over: threading.Event) -> None:
+def _hold_all(keeper: LeaseRenewer, leases: list[UUID], is_over: threading.Event) -> None:
     if not leases:
         assert is_over.wait(10)
         return
@@ -224,7 +224,7 @@ def test_work_stops_when_its_lease_is_over_even_while_a_renewal_hangs() -> None:
         hangs.wait(60)
         return set()
 
-    with Keeper(renew, lease_s=0.5).holding(uuid4(), lost.set):
+    with LeaseRenewer(renew, lease_s=0.5).holding(uuid4(), lost.set):
         stopped_in_time = lost.wait(30)
         hangs.set()
 
@@ -232,7 +232,7 @@ def test_work_stops_when_its_lease_is_over_even_while_a_renewal_hangs() -> None:
 
 
 def test_a_lost_lease_is_told_with_the_job_it_was_for() -> None:
-    keeper, lost = Keeper(lambda _: set(), lease_s=0.5), threading.Event()
+    keeper, lost = LeaseRenewer(lambda _: set(), lease_s=0.5), threading.Event()
     with (
         structlog.testing.capture_logs() as lines,
         structlog.contextvars.bound_contextvars(job_id="the job"),

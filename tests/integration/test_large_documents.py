@@ -20,7 +20,7 @@ from storage.objects import Objects
 from storage.records import JobView
 from storage.spool import Spool
 from tests.integration import scenes
-from tests.integration.guest import ask_all, asking
+from tests.integration.guest import ask_all, context
 from tests.integration.office import Office, opened
 from tests.integration.scenes import CLIENT
 
@@ -79,7 +79,7 @@ def test_what_is_listed_above_a_limit_fails_with_the_listing(database: Database)
     assert {d["error_is_retryable"] for d in rows} == {None, False}
     assert scenes.job(database, job_id)["failed_documents"] == 2
     # It costs no slot, no turn and no claim.
-    assert len(ask_all(database, asking())) == 2
+    assert len(ask_all(database, context())) == 2
 
 
 def test_a_case_of_nothing_else_fails_when_it_is_listed(database: Database) -> None:

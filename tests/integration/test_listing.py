@@ -12,10 +12,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from actors.listing import LISTING_LIMIT_S
 from structlog.testing import capture_logs
 
 from actors.enqueue import LIST_QUEUE
-from actors.listing import LISTING_LIMIT_S
 from dev.deadline import until
 from storage import jobs, listing_claims, reuse, tasks
 from storage.database import Database, Row

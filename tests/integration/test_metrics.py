@@ -84,7 +84,7 @@ def test_a_pause_is_told_with_what_is_left_of_it_and_the_slow_start_after(
     database: Database,
 ) -> None:
     job_id = guest.job(database, 1)
-    [claim] = guest.ask_all(database, guest.asking())
+    [claim] = guest.ask_all(database, guest.context())
     guest.refuse(database, claim, TooFast("The portal asks for a pause.", retry_after_s=300))
     assert _read(database).paused_s > 0
 
@@ -102,7 +102,7 @@ def test_a_pause_is_told_with_what_is_left_of_it_and_the_slow_start_after(
 def test_requests_are_told_by_court_while_their_slots_are_held(database: Database) -> None:
     guest.job(database, 2, court="8.26")
     guest.job(database, 1, court="8.19")
-    held = guest.ask_all(database, guest.asking())
+    held = guest.ask_all(database, guest.context())
     assert _read(database).requests == {"8.26": 2, "8.19": 1}
 
     guest.answer(database, held[0])
@@ -230,7 +230,7 @@ def test_a_living_spool_without_room_is_told(database: Database) -> None:
 
 def test_a_scrape_tells_every_gauge(database: Database) -> None:
     guest.job(database, 2)
-    guest.ask_all(database, guest.asking())
+    guest.ask_all(database, guest.context())
     record_times(database, {"8.26": (6.0, 2)})
     repairs.beat(database, uuid4(), "The disk of the spool is full.")
     logins.refuse(database, LOGIN, "The portal refuses the token.")

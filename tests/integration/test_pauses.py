@@ -11,7 +11,7 @@ from storage.database import Database
 from storage.errors import TooFast
 from storage.pauses import CAP_S, SPREAD
 from tests.integration import guest, scenes
-from tests.integration.guest import COURTS, answer, ask, ask_all, asking, refuse
+from tests.integration.guest import COURTS, answer, ask, ask_all, context, refuse
 
 
 def _too_fast(retry_after_s: float | None = None) -> TooFast:
@@ -33,7 +33,7 @@ def _paused_s(database: Database) -> float:
 
 def test_everybody_pauses_as_long_as_the_portal_asked(database: Database) -> None:
     _jobs(database)
-    first, *others = ask_all(database, asking(at_once=4))
+    first, *others = ask_all(database, context(at_once=4))
 
     outcome = refuse(database, first, _too_fast(30))
     for claim in others:
@@ -41,11 +41,11 @@ def test_everybody_pauses_as_long_as_the_portal_asked(database: Database) -> Non
 
     assert outcome.delay_s is not None
     assert 29 < outcome.delay_s <= 30 * (1 + SPREAD)
-    assert ask(database, asking()) is None
+    assert ask(database, context()) is None
     scenes.age_portal(database, 25)
-    assert ask(database, asking()) is None
+    assert ask(database, context()) is None
     scenes.age_portal(database, 5 + 30 * SPREAD)
-    assert ask(database, asking()) is not None
+    assert ask(database, context()) is not None
 
 
 def test_a_pause_burns_no_attempt_and_the_document_is_not_held_back_by_itself(
@@ -53,7 +53,7 @@ def test_a_pause_burns_no_attempt_and_the_document_is_not_held_back_by_itself(
 ) -> None:
     job_id = guest.job(database, 1)
     for _ in range(12):
-        claim = ask(database, asking())
+        claim = ask(database, context())
         assert isinstance(claim, Claim)
         refuse(database, claim, _too_fast(1))
         scenes.age_portal(database, 2)
@@ -65,7 +65,7 @@ def test_a_pause_burns_no_attempt_and_the_document_is_not_held_back_by_itself(
 @pytest.mark.parametrize("asked_s", [301, 86_400.0])
 def test_a_pause_is_five_minutes_at_most(database: Database, asked_s: float) -> None:
     _jobs(database)
-    (claim, *_) = ask_all(database, asking(at_once=1))
+    (claim, *_) = ask_all(database, context(at_once=1))
 
     refuse(database, claim, _too_fast(asked_s))
 
@@ -77,7 +77,7 @@ def test_unnamed_pauses_double_from_ten_seconds(database: Database) -> None:
     pauses = []
 
     for _ in range(7):
-        (claim, *_) = ask_all(database, asking(at_once=1))
+        (claim, *_) = ask_all(database, context(at_once=1))
         refuse(database, claim, _too_fast())
         pauses.append(_paused_s(database))
         scenes.age_portal(database, CAP_S + 1)
@@ -89,14 +89,14 @@ def test_unnamed_pauses_double_from_ten_seconds(database: Database) -> None:
 
 def test_requests_that_were_there_already_are_one_strike(database: Database) -> None:
     _jobs(database)
-    burst = ask_all(database, asking(at_once=8))
+    burst = ask_all(database, context(at_once=8))
 
     for claim in burst:
         refuse(database, claim, _too_fast())
 
     assert _paused_s(database) <= 10 * (1 + SPREAD)
     scenes.age_portal(database, 12)
-    (again,) = ask_all(database, asking())
+    (again,) = ask_all(database, context())
     refuse(database, again, _too_fast())
     assert 15 < _paused_s(database) <= 20 * (1 + SPREAD)
 
@@ -104,7 +104,7 @@ def test_requests_that_were_there_already_are_one_strike(database: Database) -> 
 def test_after_a_pause_requests_begin_one_by_one(database: Database) -> None:
     # Given eight at once, of which one was too fast
     _jobs(database, 40)
-    burst = ask_all(database, asking(at_once=8))
+    burst = ask_all(database, context(at_once=8))
     refuse(database, burst[0], _too_fast(5))
     for claim in burst[1:]:
         assert answer(database, claim) == 0, "an answer from before the pause proves nothing"
@@ -113,7 +113,7 @@ def test_after_a_pause_requests_begin_one_by_one(database: Database) -> None:
     # When answers are good, then it grows to half of what it was by ones, and then more slowly
     allowed = []
     for _ in range(30):
-        taken = ask_all(database, asking(at_once=10))
+        taken = ask_all(database, context(at_once=10))
         allowed.append(len(taken))
         for claim in taken:
             answer(database, claim)
@@ -129,13 +129,13 @@ def test_after_a_pause_requests_begin_one_by_one(database: Database) -> None:
 
 def test_a_good_answer_says_when_one_more_may_begin(database: Database) -> None:
     _jobs(database, 40)
-    burst = ask_all(database, asking(at_once=8))
+    burst = ask_all(database, context(at_once=8))
     refuse(database, burst[0], _too_fast(5))
     for claim in burst[1:]:
         answer(database, claim)
     scenes.age_portal(database, 6)
 
-    (alone,) = ask_all(database, asking())
+    (alone,) = ask_all(database, context())
 
     assert answer(database, alone) == 1
 
@@ -144,7 +144,7 @@ def test_without_a_pause_answers_write_nothing_about_it(database: Database) -> N
     _jobs(database)
     before = _portal_row(database)
 
-    for claim in ask_all(database, asking()):
+    for claim in ask_all(database, context()):
         assert answer(database, claim) == 0
 
     assert _portal_row(database) == before
@@ -162,7 +162,7 @@ def _refused_for_good(database: Database, error: TooFast) -> int:
     pauses = 0
     for _ in range(60):
         scenes.age(database, bad, 61)
-        taken = ask_all(database, asking(at_once=2))
+        taken = ask_all(database, context(at_once=2))
         for claim in sorted(taken, key=lambda c: c.job_id == bad):
             if claim.job_id == bad:
                 outcome = refuse(database, claim, error)
@@ -191,7 +191,7 @@ def test_an_address_that_the_firewall_blocks_pauses_everybody_twice_at_most(
 def test_refusals_while_nobody_is_given_anything_are_nobodys_own(database: Database) -> None:
     job_id = guest.job(database, 1)
     for _ in range(12):
-        (claim,) = ask_all(database, asking())
+        (claim,) = ask_all(database, context())
         assert refuse(database, claim, _too_fast(1)).delay_s is not None
         scenes.age_portal(database, CAP_S + 1)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg2
 import pytest
 
-from storage import claims, jobs, sql, steps, tasks
+from storage import claims, jobs, sql
 from storage.claims import Claim
 from storage.database import Database
 from storage.documents.leases import renew_leases
@@ -18,9 +18,11 @@ from storage.documents.uploads import take_uploads
 from storage.jobs.start import StartAttempt, start_jobs
 from storage.listing_claims import ListingClaim
 from storage.listings import record
+from storage.portal.claims import Slice, claim, claim_any, return_unstarted
+from storage.scheduling import readings
 from tests.integration import guest, scenes
 from tests.integration.conftest import Databases
-from tests.integration.guest import asking
+from tests.integration.guest import context
 from tests.integration.row_reads import CountingDatabase, Step
 from tests.integration.scenes import LANES, PDF
 
@@ -33,7 +35,10 @@ AT_ONCE = 12
 # difference. And so many rows or pages, if PostgreSQL takes another index that is as good.
 MOST_TIMES, MOST_MORE = 1.25, 50.0
 HOT = (
-    *steps.ALL,
+    sql.function("claim"),
+    sql.function("claim_any"),
+    sql.function("return_documents"),
+    sql.function("read_jobs"),
     sql.function("start_jobs"),
     sql.function("record_listing"),
     sql.function("record_fetched"),
@@ -42,7 +47,7 @@ HOT = (
     sql.function("renew_leases"),
 )
 # No limit is met: only what a claim reads is in question.
-ASKING = asking(at_once=100, per_court=100)
+ASKING = context(at_once=100, per_court=100)
 
 
 @contextmanager
@@ -98,18 +103,44 @@ def _run(session: CountingDatabase, rounds: int = ROUNDS) -> dict[str, Step]:
     for _ in range(rounds):
         with session.step("start"):
             wanted = [StartAttempt(scenes.request())]
-            start_jobs(session, wanted, job_deadline_s=3_600)
-        with session.step("claim"):
-            found, _ = tasks.next_claims(session, ASKING, AT_ONCE)
-        for claim in found:
-            if isinstance(claim, ListingClaim):
-                case = scenes.docket(claim.process_number, scenes.listing(1))
-                with session.step("list"):
-                    record.record(session, claim, case)
+            (started,) = start_jobs(session, wanted, job_deadline_s=3_600)
+        assert started.view
+        _list(session, started.view.job.job_id)
+        found = _claimed(session)
+        with session.step("read"):
+            readings.read_jobs(session, after=uuid4(), limit=5)
         with session.step("renew"):
             renew_leases(session, [claim.lease for claim in found], lease_s=60)
-        _store(session, [claim for claim in found if isinstance(claim, Claim)])
-    return dict(session.steps)
+        with session.step("return"):
+            return_unstarted(session, found[0].job_id, [found[0].lease])
+        _store(session, found[1:])
+    # What the test itself looks up is no step.
+    return {name: step for name, step in session.steps.items() if step.runs}
+
+
+def _list(session: CountingDatabase, job_id: UUID) -> None:
+    with session.step("claim listing"):
+        listing = claim(session, ASKING, job_id)
+    assert isinstance(listing, ListingClaim)
+    case = scenes.docket(listing.process_number, scenes.listing(1))
+    with session.step("list"):
+        record.record(session, listing, case)
+
+
+def _claimed(session: CountingDatabase) -> list[Claim]:
+    """Claim documents of running jobs."""
+    found: list[Claim] = []
+    for job_id in [*_running(session, "large"), *_running(session, "crowd")[:AT_ONCE]]:
+        with session.step("claim"):
+            answer = claim(session, ASKING, job_id, AT_ONCE)
+        if isinstance(answer, Slice):
+            found += answer.documents
+    with session.step("claim any"):
+        for _ in range(2):
+            other = claim_any(session, ASKING, 1)
+            if isinstance(other, Slice):
+                found += other.documents
+    return found
 
 
 def _store(session: CountingDatabase, found: list[Claim]) -> None:
@@ -118,7 +149,7 @@ def _store(session: CountingDatabase, found: list[Claim]) -> None:
     files = [claims.fresh(claim, PDF) for claim in fresh]
     if spooled:
         with session.step("spool"):
-            record_fetched(session, [FetchedFile(claim, PDF, claim.lease) for claim in spooled])
+            record_fetched(session, [FetchedFile(each, PDF, each.slot_token) for each in spooled])
         with session.step("take"):
             files += take_uploads(
                 session,

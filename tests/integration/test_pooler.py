@@ -12,22 +12,20 @@ import pytest
 
 from dev.deadline import until
 from dev.servers import Servers
-from storage import functions, jobs, session_settings, sql, steps
+from storage import jobs, session_settings, sql
 from storage.database import Database
 from storage.errors import ServiceUnavailable
-from storage.functions import Function
 from storage.objects import Objects
 from storage.spool import Spool
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database
-from tests.integration import office, scenes
+from tests.integration import pipeline_harness, scenes
 from tests.pooling.pooler import Pooler
 
 DEADLINE_S = 60.0
 # What another function calls runs with the settings of that.
 CALLED = {callee for name in sql.function_names() for callee in sql.called_functions(name)}
 HOT = {
-    *(function.name for function in steps.ALL),
     *(sql.function(name).name for name in sql.function_names() if name not in CALLED),
 }
 
@@ -145,7 +143,7 @@ def test_releases_through_the_pooler_leave_nothing_and_hold_up_no_later_one(
 def test_a_job_goes_from_its_start_to_its_end(
     pooler: Pooler, pooled: Database, objects: Objects, redis_url: str, spool: Spool
 ) -> None:
-    with office.opened(pooled, objects, redis_url, spool) as here:
+    with pipeline_harness.running_pipeline(pooled, objects, redis_url, spool) as here:
         number = here.sandbox.add_case(documents=7)
         job_id = here.run(number)
         assert here.files_asked(number) == [1] * 7
@@ -157,7 +155,7 @@ def test_a_job_goes_from_its_start_to_its_end(
 def test_a_cancelled_case_starts_afresh(
     pooler: Pooler, pooled: Database, objects: Objects, redis_url: str, spool: Spool
 ) -> None:
-    with office.opened(pooled, objects, redis_url, spool) as here:
+    with pipeline_harness.running_pipeline(pooled, objects, redis_url, spool) as here:
         number = here.sandbox.add_case(documents=3)
         job_id = here.begin(number)
         here.list_job(job_id)
@@ -173,16 +171,7 @@ def test_a_cancelled_case_starts_afresh(
 def test_nothing_is_compiled_in_a_hot_function_whatever_the_role_says(
     pooled: Database, direct_url: str
 ) -> None:
-    look = Function(
-        "autos_shows_jit",
-        {},
-        {"jit": "text"},
-        "BEGIN jit := current_setting('jit'); RETURN NEXT; END",
-    )
     with closing(Database(f"{direct_url}&options=-c%20jit%3Don", max_connections=1)) as other:
-        with other.raw() as db:
-            functions.install(db, look)
-        assert other.call(look) == [{"jit": "off"}]
         with other.single() as transaction:
             rows = transaction.all(
                 "SELECT proname FROM pg_proc WHERE proname = ANY(%(names)s)"

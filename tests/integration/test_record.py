@@ -8,13 +8,13 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
+from storage.steps import lock_key
 
 from storage import claims, jobs
 from storage.claims import Claim, Spooled
 from storage.database import Database
 from storage.documents.record import FetchedFile, record_fetched, record_stored
 from storage.errors import RowsLocked, ServiceUnavailable
-from storage.steps import lock_key
 from tests.integration import guest, scenes
 from tests.integration.scenes import CLIENT, HOOK, LANES, PDF, to_store
 
@@ -96,7 +96,7 @@ def test_the_slots_of_an_answer_are_free_whether_its_file_is_recorded_or_not(
     database: Database, database_url: str, is_stored: bool
 ) -> None:
     held_job, cancelled_job = guest.job(database, 1), guest.job(database, 1)
-    asked = guest.ask_all(database, guest.asking())
+    asked = guest.ask_all(database, guest.context())
     held, cancelled = sorted(asked, key=lambda claim: claim.job_id != held_job)
     jobs.cancel(database, CLIENT, cancelled_job)
     leases = [held.lease, cancelled.lease]
@@ -121,7 +121,7 @@ def test_an_answer_lets_the_slow_start_grow_once_however_often_it_is_recorded(
     database: Database, database_url: str
 ) -> None:
     job_id = guest.job(database, 3)
-    first, second, _ = guest.ask_all(database, guest.asking())
+    first, second, _ = guest.ask_all(database, guest.context())
     scenes.execute(database, "UPDATE portal SET eased = 1, eased_fast_to = 9, eased_to = 9")
     files = [to_store(claims.fresh(claim, PDF)) for claim in (first, second)]
 
@@ -138,7 +138,7 @@ def test_a_request_that_began_before_its_court_failed_is_no_sign_of_life(
     database: Database,
 ) -> None:
     guest.job(database, 2)
-    old, new = guest.ask_all(database, guest.asking())
+    old, new = guest.ask_all(database, guest.context())
     scenes.execute(
         database,
         "INSERT INTO courts (court, failure_count, next_probe_time, failing_since)"

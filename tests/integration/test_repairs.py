@@ -15,8 +15,8 @@ from uuid import UUID, uuid4
 import dramatiq
 import pytest
 import redis
-
 from actors.clock import Clock
+
 from actors.enqueue import DOWNLOAD_QUEUE, LIST_QUEUE, WEBHOOK_QUEUE, Messages, make_broker
 from actors.enqueue import upload_queue as upload_queue_of
 from storage import jobs, repairs, webhooks

@@ -132,7 +132,6 @@ def test_every_check_has_a_name_that_the_models_chose(migrated: Catalogue) -> No
         ("ALTER TABLE jobs ALTER COLUMN run DROP DEFAULT", "column jobs.run"),
         ("ALTER TABLE jobs ALTER COLUMN client DROP NOT NULL", "column jobs.client"),
         ("ALTER TABLE jobs ALTER COLUMN court DROP EXPRESSION", "column jobs.court"),
-        ("ALTER TABLE turns ALTER COLUMN number DROP IDENTITY", "column turns.number"),
         ("ALTER TABLE jobs ADD CONSTRAINT extra CHECK (true)", "constraint jobs.extra"),
         ("ALTER TABLE jobs DROP CONSTRAINT jobs_run", "constraint jobs.jobs_run"),
         (

@@ -14,12 +14,12 @@ from uuid import UUID, uuid4
 
 import pytest
 import requests
-
 from actors.asker import _ToPut as ToPut
 from actors.asker import _Turn as Turn
 from actors.combiner import LATER
 from actors.download import Fetched
 from actors.storing import PATIENCE_S, Put, Storer
+
 from storage import claims, jobs, repairs, sweeps, tasks
 from storage.claims import Claim
 from storage.database import Database
@@ -529,7 +529,7 @@ def test_no_uploader_is_woken_for_what_is_in_memory(database: Database) -> None:
 
 def test_fresh_files_and_spooled_ones_are_recorded_together(database: Database) -> None:
     job_id = guest.job(database, 4)
-    by = guest.asking()
+    by = guest.context()
     first, second, third, _ = guest.ask_all(database, by)
     spooled = scenes.upload(database, first)
     files = [spooled, claims.fresh(second, PDF), claims.fresh(third, PDF)]
@@ -548,7 +548,7 @@ def test_fresh_files_and_spooled_ones_are_recorded_together(database: Database) 
 
 def test_a_fresh_file_is_a_sign_of_life_of_its_court(database: Database) -> None:
     guest.job(database, 3)
-    by = guest.asking()
+    by = guest.context()
     failing, good, _ = guest.ask_all(database, by)
     guest.refuse(database, failing, BUSY)
     scenes.execute(
@@ -594,7 +594,7 @@ def test_the_last_file_of_a_job_ends_it_and_tells_which_webhooks_are_due(
 
 def test_a_fresh_file_ends_a_job_of_which_not_everything_is_there(database: Database) -> None:
     job_id = guest.job(database, 2)
-    failing, good = guest.ask_all(database, guest.asking())
+    failing, good = guest.ask_all(database, guest.context())
     attempts.fail_attempt(database, failing, GONE, POLICY)
     file = claims.fresh(good, PDF)
 

@@ -13,6 +13,8 @@ from io import BytesIO
 from typing import Any
 from uuid import UUID
 
+from storage.tasks import Task
+
 from actors import heartbeat, sweeper
 from actors.portal import Portal
 from actors.receiver import WebhookPoster
@@ -25,7 +27,6 @@ from storage.listing_claims import ListingClaim
 from storage.listings import record as listing_record
 from storage.objects import Objects, Upload
 from storage.portal import attempts
-from storage.tasks import Task
 from tests.killpoints.flags import Flags
 
 Strike = Callable[[str, str], object]

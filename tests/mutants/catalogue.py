@@ -129,14 +129,14 @@ _LEASES = (
     ),
     _mutant(
         "the stop of work that has lost its lease",
-        "actors/keeper.py",
+        "actors/pipeline/lease_renewer.py",
         "                _tell(held.on_lost)\n",
         "",
         KEEPER,
     ),
     _mutant(
         "the stop of work that cannot renew its lease",
-        "actors/keeper.py",
+        "actors/pipeline/lease_renewer.py",
         "lost = set(self._held) if is_over else set()",
         "lost: set[UUID] = set()",
         KEEPER,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from actors.pipeline.fallback import FallbackLooks
 
@@ -22,9 +23,8 @@ class Work:
         self.may_end = threading.Event()
         self.done = threading.Semaphore(0)
         self.was_vain = threading.Semaphore(0)
-        self.looks: FallbackLooks | None = None
 
-    def look(self) -> bool:
+    def look(self, found: Callable[[], None]) -> bool:
         """Take a piece, and work on it until it may end."""
         with self.lock:
             if not self.left:
@@ -36,8 +36,7 @@ class Work:
             self.most = max(self.most, self.under_way)
             if not self.left or self.under_way == 4:
                 self.all_begun.set()
-        assert self.looks
-        self.looks.found()
+        found()
         assert self.may_end.wait(DEADLINE_S)
         with self.lock:
             self.under_way -= 1
@@ -49,7 +48,6 @@ def _started(work: Work, threads: int) -> FallbackLooks:
     looks = FallbackLooks(
         work.look, threads=threads, name="look", interval_s=0.01, idle_interval_s=0.05
     )
-    work.looks = looks
     looks.start()
     return looks
 
@@ -85,7 +83,7 @@ def test_after_the_work_is_done_one_thread_goes_on_looking() -> None:
 def test_a_look_that_fails_does_not_end_the_looks() -> None:
     seen = threading.Semaphore(0)
 
-    def look() -> bool:
+    def look(_found: Callable[[], None]) -> bool:
         seen.release()
         raise ValueError("a bug")
 

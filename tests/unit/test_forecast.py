@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.forecast import LAST, Outlook, RunningJob, forecast
+from storage.request_times import UNMEASURED_S
 from storage.slots import Limits
-from storage.turns import UNMEASURED_S
 from tests.unit.queue_simulation import SimulatedJob, Simulation
 
 LIMITS = Limits(at_once=10, per_court=6, lanes=5)

@@ -16,8 +16,8 @@ from actors.scheduler.scheduler_state import SchedulerState
 from actors.scheduler.slice_size import slice_size
 from storage.forecast import forecast
 from storage.priorities import Priority
+from storage.request_times import UNMEASURED_S
 from storage.slots import Limits
-from storage.turns import UNMEASURED_S
 
 JOB, OTHER = UUID(int=1), UUID(int=2)
 LIMITS = Limits(at_once=10, per_court=6, lanes=5)

@@ -1,25 +1,27 @@
-"""prober: asks a court that is away for a listing, only to see whether it answers."""
+"""Probe: a listing at a court that is away, only to learn whether it answers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 
-from actors.keeper import Keeper
 from actors.outage import insist
+from actors.pipeline.lease_renewer import LeaseRenewer
 from actors.portal import Portal
-from storage import tasks
+from actors.scheduler.hint_channel import HintSender
+from actors.scheduler.hints import Begun, Ended
 from storage.database import Database
 from storage.errors import AttemptError, ServiceUnavailable
-from storage.outcomes import Outcome
+from storage.portal.claims import CourtProbe, linger_slots
+from storage.portal.probes import record_probe
 from storage.retries import RetryPolicy
 from storage.slots import court_of
-from storage.tasks import Probe
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# Shorter than the lease of its slots, so that nobody need renew it.
+# Shorter than the lease of its slots, so that it needs no renewal.
 PART_OF_LEASE = 0.8
 
 
@@ -29,16 +31,19 @@ class Prober:
 
     database: Database
     portal: Portal
-    keeper: Keeper
+    renewer: LeaseRenewer
     policy: RetryPolicy
+    hints: HintSender
     lease_s: float
 
-    def probe(self, probe: Probe) -> Outcome | None:
-        """Asks, and tells everybody what came of it; None when something of ours is away."""
+    def probe(self, probe: CourtProbe, *, proposal_id: UUID | None) -> None:
+        """Request the listing and record what it says about the court."""
+        self.hints.send(Begun(proposal_id, probe.job_id, probe.token))
         with structlog.contextvars.bound_contextvars(job_id=str(probe.job_id)):
-            return self._probe(probe)
+            self._probe(probe)
+        self.hints.send(Ended(probe.job_id, probe.token))
 
-    def _probe(self, probe: Probe) -> Outcome | None:
+    def _probe(self, probe: CourtProbe) -> None:
         error: AttemptError | None = None
         try:
             self.portal.list_case(probe.process_number, self.lease_s * PART_OF_LEASE)
@@ -46,11 +51,11 @@ class Prober:
             error = refusal
         except ServiceUnavailable as away:
             log.warning("probe postponed", part=away.part)
-            tasks.release(self.database, probe.lease)
-            return None
+            linger_slots(self.database, probe.token)
+            return
         court = court_of(probe.process_number)
         log.info("court probed", court=court, answer=error.reason if error else "OK")
-        return insist(
-            lambda: tasks.probed(self.database, probe, error, self.policy),
-            is_stopping=lambda: self.keeper.is_stopping,
+        insist(
+            lambda: record_probe(self.database, probe, error, self.policy),
+            is_stopping=lambda: self.renewer.is_stopping,
         )

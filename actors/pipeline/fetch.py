@@ -1,0 +1,183 @@
+"""Fetch one document from the portal, into memory or into the spool; every failure is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+import structlog
+
+from actors.deadline import Watchdog
+from actors.outage import insist
+from actors.pipeline.job_end import JobEnds
+from actors.pipeline.lease_renewer import LeaseRenewer
+from actors.portal import Portal
+from storage import repairs
+from storage.claims import Claim, Content
+from storage.database import Database
+from storage.errors import AttemptError, Doubted, LeaseLost, ServiceUnavailable
+from storage.outcomes import Outcome
+from storage.portal import attempts, doubts
+from storage.retries import RetryPolicy
+from storage.spool import Spool
+from storage.telemetry.signals import UNSEEN, Signals
+from storage.telemetry.tracing import Span
+
+T = TypeVar("T")
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file that is whole and checked, and not recorded yet.
+
+    `data`: its bytes if they are in memory; None if the file lies in the spool. `log_context`: what
+    log lines about it name.
+    """
+
+    claim: Claim
+    content: Content
+    data: bytes | None = None
+    log_context: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def lease(self) -> UUID:
+        """Return the token of its document's lease."""
+        return self.claim.lease
+
+
+@dataclass(frozen=True)
+class DocumentFetcher:
+    """What fetching needs. `is_bucket_ready`: whether a small file may stay in memory."""
+
+    database: Database
+    portal: Portal
+    watchdog: Watchdog
+    spool: Spool
+    renewer: LeaseRenewer
+    policy: RetryPolicy
+    deadline_s: float
+    lease_s: float
+    is_bucket_ready: Callable[[], bool]
+    ends: JobEnds
+    signals: Signals = UNSEEN
+
+    def fetch(self, claim: Claim) -> Fetched | Outcome:
+        """Request a document. Return its file, or what its recorded failure led to."""
+        with (
+            structlog.contextvars.bound_contextvars(
+                job_id=str(claim.job_id), document_id=str(claim.document_id)
+            ),
+            self.signals.step(
+                "download",
+                job_id=claim.job_id,
+                document_id=claim.document_id,
+                traceparent=claim.traceparent,
+            ) as span,
+        ):
+            try:
+                return self._attempt(claim, span)
+            except LeaseLost:
+                span.fail("LEASE_LOST")
+                return self.take_back(claim)
+
+    def _attempt(self, claim: Claim, span: Span) -> Fetched | Outcome:
+        try:
+            content, data = self._request(claim)
+        except AttemptError as error:
+            return self._failed(claim, error, span)
+        except ServiceUnavailable as error:
+            log.warning("fetching postponed", part=error.part)
+            span.fail(error.reason)
+            self.signals.retried("download", error.reason)
+            return self.give_back(claim, error)
+        except LeaseLost:
+            raise
+        except Exception:
+            # A bug of ours. It counts as a lost worker, so that the document ends all the same.
+            log.exception("attempt broke")
+            span.fail("INTERNAL")
+            return self.lose(claim)
+        self.signals.passed("download", content.size_bytes)
+        return Fetched(claim, content, data, structlog.contextvars.get_contextvars())
+
+    def _request(self, claim: Claim) -> tuple[Content, bytes | None]:
+        """Return what the file is, and its bytes if they are in memory only."""
+        with (
+            self.spool.create(claim.lease, claim.listed_size_bytes, in_memory=True) as file,
+            self.watchdog.limit(self.deadline_s) as deadline,
+            self.renewer.holding(claim.lease, lambda: deadline.cut(LeaseLost("Taken back."))),
+        ):
+            content = self.portal.fetch(
+                claim.process_number,
+                claim.href,
+                file.write,
+                expected=claim,
+                limit_s=self.deadline_s,
+                deadline=deadline,
+                on_start=lambda size_bytes: file.reserve(size_bytes or 0),
+            )
+            if content.is_doubtful:
+                # Raised here, the answer leaves nothing in the spool.
+                doubts.weigh(self.database, claim, content, self.policy)
+        if file.data is not None and not self.is_bucket_ready():
+            # In memory it would be lost with this process.
+            self.spool.keep(claim.lease, file.data)
+            return content, None
+        return content, file.data
+
+    def _failed(self, claim: Claim, error: AttemptError, span: Span) -> Outcome:
+        outcome = self._insist(partial(self._record_failure, claim, error))
+        span.fail(error.reason)
+        if outcome.delay_s is not None:
+            self.signals.retried("download", error.reason)
+        return self._ended(claim, outcome)
+
+    def _record_failure(self, claim: Claim, error: AttemptError) -> Outcome:
+        """Record an attempt without a document. What is only to be compared has not failed."""
+        if isinstance(error, Doubted) and error.is_first:
+            delay_s = self.policy.compare_s()
+            outcome = attempts.compare(self.database, claim, error, delay_s=delay_s)
+            log.info("text is compared with another answer", retry_in_s=delay_s)
+            return outcome
+        outcome = attempts.fail_attempt(self.database, claim, error, self.policy)
+        log.warning("attempt failed", reason=error.reason, retry_in_s=outcome.delay_s)
+        return outcome
+
+    def give_back(self, claim: Claim, error: ServiceUnavailable) -> Outcome:
+        """Give a document back uncounted, since a part of ours is unavailable."""
+        delay_s = error.retry_in_s
+        self._insist(lambda: attempts.give_back(self.database, claim, delay_s=delay_s))
+        return Outcome(delay_s, job_has_ended=False)
+
+    def lose(self, claim: Claim) -> Outcome:
+        """Give a document back whose file is lost; the fifth time fails it."""
+        outcome = self._insist(lambda: attempts.give_back(self.database, claim, is_lost=True))
+        self._discard(claim)
+        return self._ended(claim, outcome)
+
+    def take_back(self, claim: Claim) -> Outcome:
+        """Give a document back whose lease is lost, or whose process stops."""
+        log.warning("claim taken back")
+        # When it is this process that stops, the row is still ours to return at once; and when
+        # PostgreSQL was away for longer than a lease.
+        self._insist(lambda: attempts.stop(self.database, claim))
+        self._discard(claim)
+        return Outcome(None, job_has_ended=False, lingers=True)
+
+    def _ended(self, claim: Claim, outcome: Outcome) -> Outcome:
+        if outcome.job_has_ended:
+            self.ends.publish(claim.job_id)
+        return outcome
+
+    def _insist(self, say: Callable[[], T]) -> T:
+        return insist(say, is_stopping=lambda: self.renewer.is_stopping)
+
+    def _discard(self, claim: Claim) -> None:
+        # Only when no row names the file: our own COMMIT may have gone through unseen.
+        if repairs.unowned(self.database, [claim.lease]):
+            self.spool.remove(claim.lease)

@@ -1,0 +1,37 @@
+"""What follows the end of a run: its webhooks are sent, and the scheduler forgets the job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from actors.enqueue import Messages
+from actors.scheduler.hint_channel import HintSender
+from actors.scheduler.hints import JobEnded
+from storage import webhooks
+from storage.database import Database
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class JobEnds:
+    """What publishing the end of a run needs."""
+
+    database: Database
+    messages: Messages
+    hints: HintSender
+
+    def publish(self, job_id: UUID, due_webhooks: Sequence[int] | None = None) -> None:
+        """Send the webhooks of a job that has ended; those that are due, None to read them.
+
+        Raises ServiceUnavailable.
+        """
+        log.info("job ended")
+        if due_webhooks is None:
+            due_webhooks = webhooks.due(self.database, job_id)
+        self.messages.send_webhooks(job_id, due_webhooks)
+        self.hints.send(JobEnded(job_id))

@@ -1,0 +1,134 @@
+"""upload: a file from the spool of this host into the bucket; then its document is available."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+
+from actors.enqueue import Messages
+from actors.outage import insist
+from actors.pipeline.group_commit import GroupCommit
+from actors.pipeline.job_end import JobEnds
+from actors.pipeline.recorder import Batch, Recorder
+from actors.pipeline.store import POSTPONE_BASE_S, POSTPONE_CAP_S, ObjectWriter, StoredObject
+from actors.scheduler.hint_channel import HintSender
+from actors.scheduler.hints import Ended
+from storage import repairs
+from storage.claims import Spooled
+from storage.database import Database
+from storage.documents import uploads
+from storage.errors import LeaseLost, ServiceUnavailable, TransientError
+from storage.portal import attempts
+from storage.retries import jittered
+from storage.spool import Spool
+from storage.telemetry.tracing import Span
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Uploader:
+    """What emptying a spool needs. `lease_s`: seconds for one upload, renewed while it goes on."""
+
+    database: Database
+    spool: Spool
+    writer: ObjectWriter
+    recorder: Recorder
+    messages: Messages
+    ends: JobEnds
+    hints: HintSender
+    lease_s: float
+    is_stopping: Callable[[], bool]
+    _takes: GroupCommit[UUID | None, Spooled | None] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_takes", GroupCommit(self._take))
+
+    def upload_document(self, _job_id: UUID, _document_id: UUID, lease: UUID) -> None:
+        """Store the file of a lease if it waits, then any other that waits in the spool."""
+        try:
+            self._store_all(lease)
+        except ServiceUnavailable as error:
+            log.warning("put off", lease=str(lease), part=error.part)
+
+    def look(self, found: Callable[[], None]) -> bool:
+        """Store files that wait. Return whether there was one; `found` is called before.
+
+        Raises ServiceUnavailable.
+        """
+        file = self._takes.submit(None)
+        if file is None:
+            return False
+        found()
+        return self._store(file)
+
+    def _store_all(self, lease: UUID | None) -> None:
+        while not self.is_stopping():
+            file = self._takes.submit(lease)
+            if file is None or not self._store(file):
+                return
+            lease = None
+
+    def _take(self, leases: Sequence[UUID | None]) -> list[Spooled | None]:
+        """Take a file for each thread that waits, those of `leases` first."""
+        taken = uploads.take_uploads(
+            self.database,
+            self.spool.spool_id,
+            woken_by=[lease for lease in leases if lease],
+            most=len(leases),
+            lease_s=self.lease_s,
+        )
+        return [*taken.files, *[None] * (len(leases) - len(taken.files))]
+
+    def _store(self, file: Spooled) -> bool:
+        """Put and record a file. Return whether the bucket takes files."""
+        with self.writer.step(file) as span:
+            stored, is_ready = self._put(file, span)
+        if stored is not None:
+            self.recorder.record(Batch(stored=[stored]))
+            self.hints.send(Ended(file.job_id, file.document_id))
+        return is_ready
+
+    def _put(self, file: Spooled, span: Span) -> tuple[StoredObject | None, bool]:
+        try:
+            return self.writer.put(file, None, limit_s=None), True
+        except LeaseLost:
+            log.warning("claim taken back")
+            span.fail("LEASE_LOST")
+            if repairs.unowned(self.database, [file.lease]):
+                self.spool.remove(file.lease)
+            return None, True
+        except (FileNotFoundError, TransientError):
+            span.fail("CORRUPT")
+            self._lose(file)
+            return None, True
+        except ServiceUnavailable as error:
+            span.fail(error.reason)
+            self._postpone(file, error)
+            return None, False
+
+    def _lose(self, file: Spooled) -> None:
+        log.warning("file gone or altered; it is fetched again")
+        self.writer.signals.retried("upload", "CORRUPT")
+        outcome = attempts.give_back(self.database, file, is_lost=True)
+        self.spool.remove(file.lease)
+        self.hints.send(Ended(file.job_id, file.document_id, returned=(file.document_id,)))
+        if outcome.job_has_ended:
+            self.ends.publish(file.job_id)
+
+    def _postpone(self, file: Spooled, error: ServiceUnavailable) -> None:
+        delay_s = jittered(min(POSTPONE_CAP_S, POSTPONE_BASE_S * 2 ** min(file.pause_count, 10)))
+        log.warning("upload postponed", part=error.part, retry_in_s=round(delay_s, 1))
+        self.writer.signals.retried("upload", error.reason)
+        insist(
+            lambda: uploads.postpone_upload(
+                self.database, file, spool_id=self.spool.spool_id, delay_s=delay_s
+            ),
+            is_stopping=self.is_stopping,
+        )
+        self.messages.upload(
+            self.spool.spool_id, file.job_id, file.document_id, file.lease, delay_s=delay_s
+        )

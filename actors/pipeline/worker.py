@@ -1,0 +1,112 @@
+"""A worker: takes proposals, claims, and does what the claim grants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from uuid import UUID
+
+import structlog
+
+from actors.pipeline.job_end import JobEnds
+from actors.pipeline.lease_renewer import LeaseRenewer
+from actors.pipeline.listing import Lister
+from actors.pipeline.probe import Prober
+from actors.pipeline.slices import SliceRunner
+from actors.scheduler.hint_channel import HintSender
+from actors.scheduler.hints import JobEnded, Refused, Scope
+from actors.scheduler.window import PROPOSAL_AGE_S
+from storage.database import Database
+from storage.errors import ServiceUnavailable
+from storage.listing_claims import ListingClaim
+from storage.portal.claims import (
+    ClaimContext,
+    Claimed,
+    CourtProbe,
+    EndedJob,
+    Refusal,
+    Slice,
+    claim,
+    claim_any,
+)
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker needs. `now_ms`: milliseconds since 1970 by the clock of Valkey."""
+
+    database: Database
+    context: ClaimContext
+    hints: HintSender
+    lister: Lister
+    slices: SliceRunner
+    prober: Prober
+    ends: JobEnds
+    renewer: LeaseRenewer
+    now_ms: Callable[[], int]
+
+    def begin(self, job_id: UUID, count: int, proposal_id: UUID, sent_ms: int) -> None:
+        """Take a proposal: claim up to `count` requests of a job, and make them.
+
+        A proposal that is too old is not answered: the scheduler has dropped it.
+        """
+        if self.renewer.is_stopping or self.now_ms() - sent_ms > PROPOSAL_AGE_S * 1000:
+            return
+        claimed_at = monotonic()
+        try:
+            answer = claim(self.database, self.context, job_id, count)
+            if isinstance(answer, Refusal):
+                self._refused(answer, job_id, proposal_id)
+            else:
+                self._work(answer, proposal_id, claimed_at)
+        except ServiceUnavailable as error:
+            log.warning("put off", job_id=str(job_id), part=error.part)
+
+    def look(self, found: Callable[[], None]) -> bool:
+        """Claim any slice while no scheduler proposes, and make its requests.
+
+        Returns whether there was one; calls `found` before it begins. Raises ServiceUnavailable.
+        """
+        if self.renewer.is_stopping:
+            return False
+        claimed_at = monotonic()
+        answer = claim_any(self.database, self.context)
+        if isinstance(answer, Refusal):
+            return False
+        found()
+        self._work(answer, None, claimed_at)
+        return True
+
+    def _work(self, answer: Claimed, proposal_id: UUID | None, claimed_at: float) -> None:
+        is_late = monotonic() - claimed_at > self.context.lease_s / 2
+        match answer:
+            case Slice():
+                self.slices.run(answer, proposal_id=proposal_id, claimed_at=claimed_at)
+            case ListingClaim():
+                self.lister.list_case(answer, proposal_id=proposal_id, is_late=is_late)
+            case CourtProbe():
+                self.prober.probe(answer, proposal_id=proposal_id)
+            case EndedJob():
+                log.warning(
+                    "job ended: its listing lost too many workers", job_id=str(answer.job_id)
+                )
+                self.ends.publish(answer.job_id, answer.due_webhooks)
+
+    def _refused(self, refusal: Refusal, job_id: UUID, proposal_id: UUID) -> None:
+        if refusal.reason == "ENDED":
+            self.hints.send(Refused(proposal_id, job_id, Scope.JOB), JobEnded(job_id))
+            return
+        until = refusal.until_time
+        is_known = until is not None and until.year < 9999
+        self.hints.send(
+            Refused(
+                proposal_id,
+                job_id,
+                Scope(refusal.scope),
+                until=until.timestamp() if until is not None and is_known else None,
+                is_empty=refusal.reason == "WAITING",
+            )
+        )

@@ -1,0 +1,270 @@
+"""Builds what the actors of one process need: worker, uploader or notifier. After the fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from uuid import uuid4
+
+from actors.deadline import Watchdog
+from actors.delivery import Notifier
+from actors.enqueue import Messages, make_broker
+from actors.heartbeat import Heartbeat
+from actors.meter import Meter
+from actors.pipeline.fallback import FallbackLooks
+from actors.pipeline.fetch import DocumentFetcher
+from actors.pipeline.job_end import JobEnds
+from actors.pipeline.lease_renewer import LeaseRenewer
+from actors.pipeline.listing import Lister
+from actors.pipeline.probe import Prober
+from actors.pipeline.recorder import Recorder
+from actors.pipeline.request_gate import RequestGate
+from actors.pipeline.slices import SliceRunner
+from actors.pipeline.store import BucketHealth, ObjectWriter
+from actors.pipeline.upload import Uploader
+from actors.pipeline.worker import Worker
+from actors.pipeline.worker_heartbeat import WorkerHeartbeat
+from actors.portal import Portal
+from actors.receiver import WebhookPoster
+from actors.runtime.here import Dependencies
+from actors.runtime.valkey_clock import ValkeyClock
+from actors.scheduler.hint_channel import HintSender, make_client
+from actors.tokens import token_source
+from storage import session_settings
+from storage.courts import ProbePolicy
+from storage.database import Database
+from storage.documents import leases
+from storage.listings.size_limits import SizeLimits
+from storage.logins import Login
+from storage.objects import Objects, ObjectStore
+from storage.pauses import PausePolicy
+from storage.portal.claims import ClaimContext
+from storage.receivers import Receivers
+from storage.refusals import PORTAL, STORE, RefusalWatch
+from storage.retries import RetryPolicy
+from storage.settings import Settings
+from storage.slots import Limits
+from storage.spool import Spool
+from storage.telemetry.process import MakeGauges, inherited_listener, signals_of, spool_gauges
+from storage.telemetry.signals import Signals
+from storage.wakeups import Wakeups
+
+SEND_TIMEOUT_S = 1.0
+# To PostgreSQL, for the threads of one process.
+CONNECTIONS = 8
+
+
+def build_worker(settings: Settings) -> Dependencies:
+    """Build what lists cases, downloads documents, and stores small ones."""
+    parts = _Parts(settings, "worker")
+    database, renewer, watchdog = parts.database, parts.renewer, Watchdog()
+    policy, ends = _policy(settings), parts.ends
+    portal = Portal(
+        base_url=settings.pdpj_base_url,
+        tokens=token_source(settings, database, watchdog, lambda: renewer.is_stopping),
+        watchdog=watchdog,
+        document_max_bytes=settings.document_max_bytes,
+        ca_file=settings.pdpj_ca_file,
+        watch=RefusalWatch(PORTAL, database),
+        on_exchange=Meter(database).measured,
+        signals=parts.signals,
+    )
+    lister = Lister(
+        database=database,
+        objects=parts.objects,
+        portal=portal,
+        watchdog=watchdog,
+        ends=ends,
+        hints=parts.hints,
+        renewer=renewer,
+        policy=policy,
+        lease_s=settings.lease_s,
+        size_limits=SizeLimits.of(settings),
+        signals=parts.signals,
+    )
+    writer = parts.writer()
+    fetcher = DocumentFetcher(
+        database=database,
+        portal=portal,
+        watchdog=watchdog,
+        spool=parts.spool,
+        renewer=renewer,
+        policy=policy,
+        deadline_s=settings.document_deadline_s,
+        lease_s=settings.lease_s,
+        is_bucket_ready=lambda: writer.health.is_ready,
+        ends=ends,
+        signals=parts.signals,
+    )
+    slices = SliceRunner(
+        database=database,
+        fetcher=fetcher,
+        writer=writer,
+        spool=parts.spool,
+        recorder=parts.recorder(writer, fetcher, lambda: renewer.is_stopping),
+        renewer=renewer,
+        gate=RequestGate(lambda: renewer.is_stopping),
+        hints=parts.hints,
+    )
+    clock = ValkeyClock(make_client(settings.redis_url))
+    worker = Worker(
+        database=database,
+        context=ClaimContext(
+            limits=Limits.of(settings),
+            login=Login.of(settings),
+            probes=_probes(settings),
+            spool_id=parts.spool.spool_id,
+            lease_s=settings.lease_s,
+        ),
+        hints=parts.hints,
+        lister=lister,
+        slices=slices,
+        prober=Prober(database, portal, renewer, policy, parts.hints, settings.lease_s),
+        ends=ends,
+        renewer=renewer,
+        now_ms=clock.now_ms,
+    )
+    looks = _looks(worker.look, settings.worker_threads, "worker-looks")
+    heartbeat = WorkerHeartbeat(
+        database, parts.spool, uuid4(), settings.worker_threads, lambda: renewer.is_stopping
+    )
+    heartbeat.start()
+    return Dependencies(
+        _worker=worker, stop=_all(looks.stop, renewer.stop_all, heartbeat.stop), close=parts.close
+    )
+
+
+def build_uploader(settings: Settings) -> Dependencies:
+    """Build what stores the files that lie in the spool of this host."""
+    parts = _Parts(settings, "uploader", spool_gauges)
+    # Uploads that are under way finish; only waiting for PostgreSQL ends at once.
+    stopping = threading.Event()
+    writer = parts.writer()
+    uploader = Uploader(
+        database=parts.database,
+        spool=parts.spool,
+        writer=writer,
+        recorder=parts.recorder(writer, None, stopping.is_set),
+        messages=parts.messages,
+        ends=parts.ends,
+        hints=parts.hints,
+        lease_s=settings.lease_s,
+        is_stopping=stopping.is_set,
+    )
+    Heartbeat(parts.database, parts.spool).start()
+    looks = _looks(uploader.look, settings.worker_threads, "uploader-looks")
+    return Dependencies(_uploader=uploader, stop=_all(looks.stop, stopping.set), close=parts.close)
+
+
+def build_notifier(settings: Settings) -> Dependencies:
+    """Build what sends webhooks."""
+    parts = _Parts(settings, "notifier")
+    notifier = Notifier(
+        database=parts.database,
+        objects=parts.objects,
+        poster=WebhookPoster(Receivers.from_entries(settings.webhook_allowed_hosts), Watchdog()),
+        messages=parts.messages,
+        secrets=settings.webhook_secrets,
+        signals=parts.signals,
+    )
+    looks = _looks(notifier.look, settings.worker_threads, "notifier-looks")
+    return Dependencies(_notifier=notifier, stop=looks.stop, close=parts.close)
+
+
+class _Parts:
+    """What the three roles have in common."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        process: str,
+        gauges: Callable[[Spool], MakeGauges] | None = None,
+    ) -> None:
+        stack = ExitStack()
+        listener = inherited_listener(os.environ)
+        self._settings = settings
+        self.spool = Spool(settings.spool_dir, settings.spool_id, settings.spool_max_bytes)
+        self.signals: Signals = stack.enter_context(
+            signals_of(settings, process, listener, gauges(self.spool) if gauges else None)
+        )
+        self.close = stack.close
+        self.database = make_database(settings, settings.worker_threads, self.signals)
+        # Over connections of their own: a sender may hold leases and cannot wait as takers do.
+        self.messages = Messages(make_broker(settings.redis_url, timeout_s=SEND_TIMEOUT_S))
+        self.hints = HintSender(make_client(settings.redis_url))
+        self.ends = JobEnds(self.database, self.messages, self.hints)
+        self.objects = Objects(
+            ObjectStore.of(settings),
+            max_connections=settings.worker_threads,
+            watch=RefusalWatch(STORE, self.database),
+        )
+        renew = partial(leases.renew_leases, self.database, lease_s=settings.lease_s)
+        self.renewer = LeaseRenewer(renew, lease_s=settings.lease_s)
+
+    def writer(self) -> ObjectWriter:
+        """Return what puts files."""
+        health = BucketHealth(self._settings.worker_threads)
+        return ObjectWriter(self.objects, self.spool, self.renewer, health, self.signals)
+
+    def recorder(
+        self,
+        writer: ObjectWriter,
+        fetcher: DocumentFetcher | None,
+        is_stopping: Callable[[], bool],
+    ) -> Recorder:
+        """Return what records files."""
+        return Recorder(
+            database=self.database,
+            spool=self.spool,
+            ends=self.ends,
+            writer=writer,
+            fetcher=fetcher,
+            lanes=self._settings.lanes_per_job,
+            is_stopping=is_stopping,
+            signals=self.signals,
+        )
+
+
+def make_database(settings: Settings, threads: int, signals: Signals) -> Database:
+    """Return a pool for `threads` threads, whose changes wake the watchers."""
+    # Transactions take milliseconds, so threads share; four are for renewals, heartbeats and looks.
+    wakeups = Wakeups(settings.redis_url)
+    database = Database(
+        settings.database_url,
+        max_connections=min(threads, CONNECTIONS) + 4,
+        on_change=wakeups.announce,
+        on_count=signals.recorder.counted,
+    )
+    session_settings.log_missing(database)
+    return database
+
+
+def _looks(look: Callable[[Callable[[], None]], bool], threads: int, name: str) -> FallbackLooks:
+    looks = FallbackLooks(look, threads=threads, name=name)
+    looks.start()
+    return looks
+
+
+def _all(*calls: Callable[[], None]) -> Callable[[], None]:
+    def call_all() -> None:
+        for call in calls:
+            call()
+
+    return call_all
+
+
+def _policy(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(
+        settings.attempts,
+        settings.attempts_few,
+        settings.retry_base_ms / 1000,
+        PausePolicy(settings.pdpj_pause_base_ms / 1000, settings.pdpj_max_concurrent),
+        _probes(settings),
+    )
+
+
+def _probes(settings: Settings) -> ProbePolicy:
+    return ProbePolicy(settings.pdpj_probe_base_ms / 1000, settings.pdpj_probe_patience_s)

@@ -1,0 +1,44 @@
+"""Sends the proposals of a pass: one `dramatiq.group` a job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dramatiq
+import redis
+
+from actors.runtime.broker import BoundedPrefetchBroker
+from actors.runtime.valkey_clock import ValkeyClock
+from actors.scheduler.dispatcher import Group, Message
+from actors.tasks import download_documents, list_documents
+
+
+class Proposer:
+    """Sends over a broker of its own, whose calls fail soon. What is not sent is proposed again."""
+
+    def __init__(self, broker: BoundedPrefetchBroker, clock: ValkeyClock) -> None:
+        self._broker = broker
+        self._clock = clock
+
+    def send(self, groups: Sequence[Group]) -> None:
+        """Send all groups. Raises redis.RedisError, or dramatiq.BrokerError."""
+        if not groups:
+            return
+        sent_ms = self._clock.now_ms()
+        for group in groups:
+            messages = [_message(group, message, sent_ms) for message in group.messages]
+            dramatiq.group(messages, broker=self._broker).run()
+
+    def can_send(self) -> bool:
+        """Return whether Valkey takes writes now."""
+        try:
+            return bool(self._broker.client.set("autos:scheduler", 1))
+        except redis.RedisError:
+            return False
+
+
+def _message(group: Group, message: Message, sent_ms: int) -> dramatiq.Message[None]:
+    job_id, proposal_id = str(group.job_id), str(message.proposal_id)
+    if message.is_listing:
+        return list_documents.message(job_id, proposal_id, sent_ms)
+    return download_documents.message(job_id, message.requests, proposal_id, sent_ms)

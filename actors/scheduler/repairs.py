@@ -1,0 +1,139 @@
+"""Repairs by the leader: what a crash left, and what no other process does in time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from uuid import UUID
+
+import redis
+import structlog
+
+from actors.enqueue import Messages
+from actors.pipeline.job_end import JobEnds
+from storage import repairs
+from storage.database import Database
+from storage.errors import ServiceUnavailable
+from storage.portal.attempts import SPOOL_DEAD_S
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# Gone when Valkey was flushed or lost: then every message that waits in rows is sent again at once.
+SENTINEL = "autos:sentinel"
+
+
+@dataclass
+class Repairs:
+    """What the repairs need. Every repair is a conditional write, so two leaders do no harm.
+
+    `is_leading`: whether this process repairs now. `retire_after_s`: for how long this process
+    itself must have seen a spool dead before it drops its queue.
+    """
+
+    database: Database
+    redis: redis.Redis
+    messages: Messages
+    ends: JobEnds
+    is_leading: Callable[[], bool]
+    lease_s: float
+    interval_s: float
+    retire_after_s: float = SPOOL_DEAD_S
+    _silent_since: dict[UUID, float] = field(default_factory=dict)
+    _suspended_until: float = 0.0
+    _is_leader: bool = False
+
+    def start(self, stop: threading.Event) -> None:
+        """Repair from a thread of its own until `stop` is set."""
+        threading.Thread(target=self._run, args=(stop,), name="repairs", daemon=True).start()
+
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                self._repair_if_leading()
+            except ServiceUnavailable as error:
+                log.warning("repairs wait", part=error.part)
+                self._suspend_reclaim()
+            except Exception:
+                log.exception("repairs failed")
+            stop.wait(self.interval_s)
+
+    def _repair_if_leading(self) -> None:
+        was_leader, self._is_leader = self._is_leader, self.is_leading()
+        if not self._is_leader:
+            self._silent_since = {}
+            return
+        if not was_leader:
+            # Holders that could not renew while no scheduler led may renew first.
+            self._suspend_reclaim()
+        self.repair()
+
+    def _suspend_reclaim(self) -> None:
+        """Take nothing back for half a lease: holders could not renew meanwhile either."""
+        self._suspended_until = time.monotonic() + self.lease_s / 2
+
+    def repair(self) -> None:
+        """Make one pass over everything. Raises ServiceUnavailable."""
+        self._check_database_stall()
+        for repair in (self._reclaim, self._end_jobs, self._send_webhooks, self._retire_spools):
+            try:
+                repair()
+            except ServiceUnavailable:
+                raise
+            except Exception:
+                # A bug in one repair must not stop the others for ever.
+                log.exception("repair failed", repair=repair.__name__)
+
+    def _check_database_stall(self) -> None:
+        begun = time.monotonic()
+        repairs.ping(self.database)
+        if time.monotonic() - begun > self.lease_s / 2:
+            self._suspend_reclaim()
+
+    def _reclaim(self) -> None:
+        if time.monotonic() < self._suspended_until:
+            return
+        for job_id in repairs.reclaim(self.database):
+            log.warning("lost claims taken back", job_id=str(job_id))
+
+    def _end_jobs(self) -> None:
+        for job_id in [*repairs.time_out(self.database), *repairs.finish_idle(self.database)]:
+            log.warning("job ended by the scheduler", job_id=str(job_id))
+            self.ends.publish(job_id)
+
+    def _send_webhooks(self) -> None:
+        try:
+            # Also a proof that Valkey takes writes: what is sent to one that does not is dropped,
+            # while its row would record that it was sent.
+            is_valkey_lost = not self.redis.set(SENTINEL, 1, xx=True)
+        except redis.RedisError as error:
+            log.warning("repairs wait", part="Valkey", error=type(error).__name__)
+            return
+        for job_id, position in repairs.stalled_webhooks(
+            self.database, is_redis_lost=is_valkey_lost
+        ):
+            self.messages.send_webhooks(job_id, [position])
+        if is_valkey_lost:
+            self._mark_valkey()
+
+    def _mark_valkey(self) -> None:
+        try:
+            self.redis.set(SENTINEL, 1)
+        except redis.RedisError as error:
+            log.warning("Valkey not marked", error=type(error).__name__)
+
+    def _retire_spools(self) -> None:
+        now = time.monotonic()
+        # A heartbeat may be old because PostgreSQL was away, or because it was restored.
+        self._silent_since = {
+            spool_id: self._silent_since.get(spool_id, now)
+            for spool_id in repairs.dead_spools(self.database)
+        }
+        for spool_id, since in self._silent_since.items():
+            if since == now or now - since < self.retire_after_s:
+                continue
+            drop_queue = partial(self.messages.drop_uploads, spool_id)
+            if repairs.retire_spool(self.database, spool_id, drop_queue):
+                log.warning("dead spool retired", spool_id=str(spool_id))

@@ -1,0 +1,50 @@
+"""The pipeline: four actors. A message is a hint with ids; which row moves, the rows decide.
+
+`here()` returns what the process built after its fork. There is no Retries middleware: attempts are
+rows, and what a lost message leaves undone is found by the scheduler and by looks at the rows.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import dramatiq
+
+from actors.runtime.broker import make_broker
+from actors.runtime.here import here
+
+LIST_QUEUE = "list"
+DOWNLOAD_QUEUE = "download"
+# Sent to the queue of one spool, `upload.<SPOOL_ID>`: an upload runs where the file is.
+UPLOAD_QUEUE = "upload"
+WEBHOOK_QUEUE = "webhook"
+
+broker = make_broker()
+dramatiq.set_broker(broker)
+
+
+@dramatiq.actor(broker=broker, queue_name=LIST_QUEUE)
+def list_documents(job_id: str, proposal_id: str, sent_ms: int) -> None:
+    """List the case of a job, if a claim allows it now.
+
+    `sent_ms`: when the scheduler proposed it, in milliseconds since 1970 by Valkey's clock.
+    """
+    here().worker.begin(UUID(job_id), 1, UUID(proposal_id), sent_ms)
+
+
+@dramatiq.actor(broker=broker, queue_name=DOWNLOAD_QUEUE)
+def download_documents(job_id: str, count: int, proposal_id: str, sent_ms: int) -> None:
+    """Download up to `count` documents of a job, one after the other, if a claim allows it now."""
+    here().worker.begin(UUID(job_id), count, UUID(proposal_id), sent_ms)
+
+
+@dramatiq.actor(broker=broker, queue_name=UPLOAD_QUEUE)
+def upload_document(job_id: str, document_id: str, lease: str) -> None:
+    """Store a file that lies in the spool of this host."""
+    here().uploader.upload_document(UUID(job_id), UUID(document_id), UUID(lease))
+
+
+@dramatiq.actor(broker=broker, queue_name=WEBHOOK_QUEUE)
+def send_webhook(job_id: str, position: int) -> None:
+    """Make the attempt that is due for one webhook of a job."""
+    here().notifier.send_webhook(UUID(job_id), position)

@@ -1,0 +1,32 @@
+"""What a probe of a court that is away came to."""
+
+from __future__ import annotations
+
+from storage import answers
+from storage.database import Database
+from storage.errors import AttemptError
+from storage.portal.claims import CourtProbe
+from storage.retries import RetryPolicy
+from storage.slots import court_of
+
+
+def record_probe(
+    database: Database, probe: CourtProbe, error: AttemptError | None, policy: RetryPolicy
+) -> None:
+    """Record the answer to a probe; without an error the court is back.
+
+    Raises ServiceUnavailable.
+    """
+    with database.transaction() as transaction:
+        if error is not None:
+            court = court_of(probe.process_number)
+            answers.failed(transaction, probe.token, court, error, policy, since=None)
+            return
+        # Its files failed while its court was at work: they say nothing about the court until one
+        # of them is good.
+        transaction.run(
+            "UPDATE jobs SET files_failing_since = courts.failing_since FROM courts"
+            " WHERE job_id = %(job_id)s AND courts.court = jobs.court AND end_time IS NULL",
+            job_id=probe.job_id,
+        )
+        answers.good(transaction, probe.token)

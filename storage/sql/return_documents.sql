@@ -1,0 +1,42 @@
+-- Give back documents of a slice whose requests have not begun: PENDING, as they were before the
+-- claim. Nothing is counted, and the slot of the slice stays.
+-- Returns a row for each document that was still held.
+CREATE FUNCTION autos_return_documents(_job_id uuid, _leases uuid[])
+RETURNS TABLE (job_id uuid, revision bigint, document_id uuid)
+LANGUAGE plpgsql
+SET jit = off
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $body$
+#variable_conflict use_column
+DECLARE
+    job jobs;
+    returned integer := 0;
+BEGIN
+    SELECT * FROM jobs WHERE jobs.job_id = _job_id AND end_time IS NULL FOR UPDATE INTO job;
+    IF NOT FOUND THEN RETURN; END IF;
+    job_id := _job_id;
+    FOR document_id, revision IN
+        UPDATE documents SET state = 'PENDING', revision = job.revision + place,
+            lease = NULL, lease_until = NULL, slice = NULL, spool_id = NULL,
+            -- What was tried before is tried again before what is fresh.
+            not_before = CASE WHEN attempt_count + pause_count + lost_lease_count > 0
+                OR failing_since IS NOT NULL THEN clock_timestamp() END
+        FROM unnest(_leases) WITH ORDINALITY AS given(lease, place)
+        WHERE documents.lease = given.lease AND documents.job_id = _job_id
+            AND state = 'DOWNLOADING'
+        RETURNING documents.document_id, documents.revision
+    LOOP
+        returned := returned + 1;
+        RETURN NEXT;
+    END LOOP;
+    IF returned > 0 THEN
+        UPDATE jobs SET revision = job.revision + cardinality(_leases),
+            update_time = clock_timestamp()
+        WHERE jobs.job_id = _job_id;
+    END IF;
+END
+$body$;

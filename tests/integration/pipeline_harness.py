@@ -1,0 +1,263 @@
+"""The steps of a job in one process, driven by looks at the rows: no scheduler proposes.
+
+The portal is the sandbox; PostgreSQL, the bucket and Valkey are the suite's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from time import monotonic
+from uuid import UUID
+
+import dramatiq
+import redis
+
+from actors.deadline import Watchdog
+from actors.enqueue import Messages, make_broker
+from actors.pipeline.fetch import DocumentFetcher
+from actors.pipeline.job_end import JobEnds
+from actors.pipeline.lease_renewer import LeaseRenewer
+from actors.pipeline.listing import Lister
+from actors.pipeline.probe import Prober
+from actors.pipeline.recorder import Recorder
+from actors.pipeline.request_gate import RequestGate
+from actors.pipeline.slices import SliceRunner
+from actors.pipeline.store import BucketHealth, ObjectWriter
+from actors.pipeline.upload import Uploader
+from actors.pipeline.worker import Worker
+from actors.portal import Portal
+from actors.scheduler.hint_channel import HintReceiver, HintSender
+from actors.scheduler.hints import Hint
+from storage.database import Database
+from storage.documents.leases import renew_leases
+from storage.jobs.start import StartRequest
+from storage.listing_claims import ListingClaim
+from storage.objects import Objects
+from storage.portal.claims import Slice, claim
+from storage.slots import Limits
+from storage.spool import Spool
+from tests.integration import scenes
+from tests.integration.scenes import LANES, POLICY
+from tests.sandbox.bearer import Bearer
+from tests.sandbox.portal import SandboxPortal
+
+LEASE_S = 60.0
+THREADS = 4
+WATCHDOG = Watchdog()
+
+
+def _nothing() -> None:
+    """Start no further thread: a test looks by itself."""
+
+
+@dataclass(frozen=True)
+class PipelineHarness:
+    """A worker and an uploader of one process, and the portal that they request from."""
+
+    database: Database
+    sandbox: SandboxPortal
+    redis: redis.Redis
+    messages: Messages
+    worker: Worker
+    uploader: Uploader
+
+    @property
+    def slices(self) -> SliceRunner:
+        """Return what runs slices."""
+        return self.worker.slices
+
+    @property
+    def lister(self) -> Lister:
+        """Return what lists cases."""
+        return self.worker.lister
+
+    @property
+    def recorder(self) -> Recorder:
+        """Return what records files of the worker."""
+        return self.slices.recorder
+
+    @property
+    def writer(self) -> ObjectWriter:
+        """Return what puts files of the worker."""
+        return self.slices.writer
+
+    @property
+    def spool(self) -> Spool:
+        """Return the spool of this process."""
+        return self.uploader.spool
+
+    def with_bucket(self, objects: Objects) -> PipelineHarness:
+        """Return a harness whose worker puts into this bucket; its uploader stays."""
+        writer = replace(self.writer, objects=objects, health=BucketHealth(THREADS))
+        fetcher = replace(self.slices.fetcher, is_bucket_ready=lambda: writer.health.is_ready)
+        recorder = replace(self.recorder, writer=writer, fetcher=fetcher)
+        slices = replace(self.slices, writer=writer, fetcher=fetcher, recorder=recorder)
+        return replace(self, worker=replace(self.worker, slices=slices))
+
+    def with_limits(self, limits: Limits) -> PipelineHarness:
+        """Return a harness that claims by these limits."""
+        context = replace(self.worker.context, limits=limits)
+        return replace(self, worker=replace(self.worker, context=context))
+
+    def begin(
+        self,
+        number: str,
+        client: str = scenes.CLIENT,
+        *,
+        max_age_s: float = 0,
+        webhook_url: str | None = None,
+    ) -> UUID:
+        """Start a new job of a case, whose listing waits."""
+        wanted = StartRequest(client, number, webhook_url, None, max_age_s, max_age_s)
+        view, is_new = scenes.start(self.database, wanted)
+        assert is_new
+        return view.job.job_id
+
+    def run(
+        self,
+        number: str,
+        client: str = scenes.CLIENT,
+        *,
+        max_age_s: float = 0,
+        webhook_url: str | None = None,
+    ) -> UUID:
+        """Start a job of a case, and work until nothing is left to be done."""
+        job_id = self.begin(number, client, max_age_s=max_age_s, webhook_url=webhook_url)
+        self.work()
+        return job_id
+
+    def work(self) -> None:
+        """Do what the rows allow until nothing is left. Webhooks are not posted here."""
+        while self.worker.look(_nothing) or self.uploader.look(_nothing):
+            pass
+
+    def list_job(self, job_id: UUID) -> None:
+        """List this job, if it may be listed now, and do nothing else."""
+        answer = claim(self.database, self.worker.context, job_id)
+        if isinstance(answer, ListingClaim):
+            self.lister.list_case(answer, proposal_id=None)
+
+    def slice_of(self, job_id: UUID, count: int = 1) -> Slice:
+        """Claim up to `count` documents of this job; there must be one."""
+        answer = claim(self.database, self.worker.context, job_id, count)
+        assert isinstance(answer, Slice), answer
+        return answer
+
+    def download(self, job_id: UUID, count: int = 1) -> None:
+        """Run one slice of this job, if one may begin now, and do nothing else."""
+        answer = claim(self.database, self.worker.context, job_id, count)
+        if isinstance(answer, Slice):
+            self.run_slice(answer)
+
+    def run_slice(self, slice_: Slice) -> None:
+        """Request, put and record the documents of a slice that was claimed a moment ago."""
+        self.slices.run(slice_, proposal_id=None, claimed_at=monotonic())
+
+    def sent(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Take the messages out of all queues, as (queue, arguments)."""
+        found = []
+        for key in sorted(self.redis.scan_iter("autos:*.msgs")):
+            for raw in self.redis.hvals(key):
+                assert isinstance(raw, bytes)
+                message = dramatiq.Message.decode(raw)
+                found.append((message.queue_name.removesuffix(".DQ"), message.args))
+            self.redis.delete(key, key.removesuffix(b".msgs"))
+        return found
+
+    def hinted(self) -> list[Hint]:
+        """Take the hints that were sent to the scheduler."""
+        return HintReceiver(self.redis).receive(0)
+
+    def files_asked(self, number: str) -> list[int]:
+        """Return how often each file of the case was requested, in the order of the case."""
+        case = self.sandbox.case(number)
+        assert case
+        return [self.sandbox.times_asked(document.uuid) for document in case.documents]
+
+
+@contextmanager
+def running_pipeline(
+    database: Database, objects: Objects, redis_url: str, spool: Spool
+) -> Iterator[PipelineHarness]:
+    """Yield a harness with a sandbox portal of its own."""
+    messages = Messages(make_broker(redis_url, timeout_s=5))
+    renewer = LeaseRenewer(partial(renew_leases, database, lease_s=LEASE_S), lease_s=LEASE_S)
+    with SandboxPortal() as sandbox, redis.Redis.from_url(redis_url) as client:
+        portal = Portal(
+            base_url=sandbox.url,
+            tokens=Bearer(sandbox.token),
+            watchdog=WATCHDOG,
+            document_max_bytes=10_000_000,
+        )
+        hints = HintSender(client)
+        ends = JobEnds(database, messages, hints)
+        writer = ObjectWriter(objects, spool, renewer, BucketHealth(THREADS))
+        fetcher = DocumentFetcher(
+            database=database,
+            portal=portal,
+            watchdog=WATCHDOG,
+            spool=spool,
+            renewer=renewer,
+            policy=POLICY,
+            deadline_s=30,
+            lease_s=LEASE_S,
+            is_bucket_ready=lambda: writer.health.is_ready,
+            ends=ends,
+        )
+        recorder = Recorder(
+            database=database,
+            spool=spool,
+            ends=ends,
+            writer=writer,
+            fetcher=fetcher,
+            lanes=LANES,
+            is_stopping=lambda: renewer.is_stopping,
+        )
+        lister = Lister(
+            database=database,
+            objects=objects,
+            portal=portal,
+            watchdog=WATCHDOG,
+            ends=ends,
+            hints=hints,
+            renewer=renewer,
+            policy=POLICY,
+            lease_s=LEASE_S,
+        )
+        slices = SliceRunner(
+            database=database,
+            fetcher=fetcher,
+            writer=writer,
+            spool=spool,
+            recorder=recorder,
+            renewer=renewer,
+            gate=RequestGate(lambda: renewer.is_stopping),
+            hints=hints,
+        )
+        worker = Worker(
+            database=database,
+            context=replace(scenes.CLAIM_CONTEXT, spool_id=spool.spool_id),
+            hints=hints,
+            lister=lister,
+            slices=slices,
+            prober=Prober(database, portal, renewer, POLICY, hints, LEASE_S),
+            ends=ends,
+            renewer=renewer,
+            now_ms=lambda: 0,
+        )
+        uploader = Uploader(
+            database=database,
+            spool=spool,
+            writer=writer,
+            recorder=replace(recorder, fetcher=None),
+            messages=messages,
+            ends=ends,
+            hints=hints,
+            lease_s=LEASE_S,
+            is_stopping=lambda: renewer.is_stopping,
+        )
+        yield PipelineHarness(database, sandbox, client, messages, worker, uploader)
+        portal.close()
