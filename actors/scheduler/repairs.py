@@ -30,7 +30,7 @@ class Repairs:
     """What the repairs need. Every repair is a conditional write, so two leaders do no harm.
 
     `is_leading`: whether this process repairs now. `retire_after_s`: for how long this process
-    itself must have seen a spool dead before it drops its queue.
+    itself must have seen a spool dead before it drops its queue. `monotonic`: seconds.
     """
 
     database: Database
@@ -41,6 +41,7 @@ class Repairs:
     lease_s: float
     interval_s: float
     retire_after_s: float = SPOOL_DEAD_S
+    monotonic: Callable[[], float] = time.monotonic
     _silent_since: dict[UUID, float] = field(default_factory=dict)
     _suspended_until: float = 0.0
     _is_leader: bool = False
@@ -51,14 +52,18 @@ class Repairs:
 
     def _run(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            try:
-                self._repair_if_leading()
-            except ServiceUnavailable as error:
-                log.warning("repairs wait", part=error.part)
-                self._suspend_reclaim()
-            except Exception:
-                log.exception("repairs failed")
+            self.repair_if_leading()
             stop.wait(self.interval_s)
+
+    def repair_if_leading(self) -> None:
+        """Make one pass if this process leads. Failures are logged, never raised."""
+        try:
+            self._repair_if_leading()
+        except ServiceUnavailable as error:
+            log.warning("repairs wait", part=error.part)
+            self._suspend_reclaim()
+        except Exception:
+            log.exception("repairs failed")
 
     def _repair_if_leading(self) -> None:
         was_leader, self._is_leader = self._is_leader, self.is_leading()
@@ -72,7 +77,7 @@ class Repairs:
 
     def _suspend_reclaim(self) -> None:
         """Take nothing back for half a lease: holders could not renew meanwhile either."""
-        self._suspended_until = time.monotonic() + self.lease_s / 2
+        self._suspended_until = self.monotonic() + self.lease_s / 2
 
     def repair(self) -> None:
         """Make one pass over everything. Raises ServiceUnavailable."""
@@ -87,13 +92,13 @@ class Repairs:
                 log.exception("repair failed", repair=repair.__name__)
 
     def _check_database_stall(self) -> None:
-        begun = time.monotonic()
+        begun = self.monotonic()
         repairs.ping(self.database)
-        if time.monotonic() - begun > self.lease_s / 2:
+        if self.monotonic() - begun > self.lease_s / 2:
             self._suspend_reclaim()
 
     def _reclaim(self) -> None:
-        if time.monotonic() < self._suspended_until:
+        if self.monotonic() < self._suspended_until:
             return
         for job_id in repairs.reclaim(self.database):
             log.warning("lost claims taken back", job_id=str(job_id))
@@ -125,7 +130,7 @@ class Repairs:
             log.warning("Valkey not marked", error=type(error).__name__)
 
     def _retire_spools(self) -> None:
-        now = time.monotonic()
+        now = self.monotonic()
         # A heartbeat may be old because PostgreSQL was away, or because it was restored.
         self._silent_since = {
             spool_id: self._silent_since.get(spool_id, now)

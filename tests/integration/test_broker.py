@@ -8,14 +8,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from uuid import uuid4
 
 import dramatiq
 import pytest
 import redis
 
-from actors.enqueue import DOWNLOAD_QUEUE, QUIET_S, Messages, make_broker, upload_queue
-from actors.runtime.broker import IDLE_S
+from actors.enqueue import QUIET_S, Messages, make_broker, upload_queue
+from actors.runtime.broker import IDLE_S, BoundedPrefetchBroker
+from actors.runtime.valkey_clock import ValkeyClock
+from actors.scheduler.dispatcher import Group, Message
+from actors.scheduler.hint_channel import QUIET_S as HINT_QUIET_S
+from actors.scheduler.hint_channel import HintSender, make_client
+from actors.scheduler.hints import JobEnded
+from actors.scheduler.proposer import Proposer
+from actors.tasks import DOWNLOAD_QUEUE, LIST_QUEUE
 from dev.deadline import until
 from dev.folder import DataFolder
 from dev.servers import EMBEDDED, Servers, start_all
@@ -71,19 +79,32 @@ def _working(
         broker.client.close()
 
 
+@dataclass(frozen=True)
+class _Sender:
+    """Sends words to the actors of a worker, over connections that a slow answer does not cut."""
+
+    broker: BoundedPrefetchBroker
+
+    def send(self, queue: str, word: str, *, delay_s: float = 0) -> None:
+        message: dramatiq.Message[None] = dramatiq.Message(
+            queue_name=queue, actor_name=f"tell_{queue}", args=(word,), kwargs={}, options={}
+        )
+        self.broker.enqueue(message, delay=int(delay_s * 1000) or None)
+
+
 @pytest.fixture
-def messages(valkey: Servers) -> Iterator[Messages]:
-    """A way to the queues that a slow answer does not cut."""
+def sender(valkey: Servers) -> Iterator[_Sender]:
+    """A way to the queues."""
     broker = make_broker(valkey.env["REDIS_URL"], timeout_s=PATIENCE_S)
     for queue in ("test", "other"):
         broker.declare_queue(queue)
-    yield Messages(broker)
+    yield _Sender(broker)
     broker.client.close()
 
 
-def _hold_a_delayed_message(client: redis.Redis, messages: Messages) -> None:
+def _hold_a_delayed_message(client: redis.Redis, sender: _Sender) -> None:
     """Have the consumer of the delayed messages hold one, which it gives back when it closes."""
-    messages.again("test", "tell_test", ["late"], delay_s=600)
+    sender.send("test", "late", delay_s=600)
     until(lambda: not client.llen(f"autos:{DELAYED}"), PATIENCE_S, "It was not taken.")
 
 
@@ -92,36 +113,36 @@ def _waiting(client: redis.Redis) -> int:
     return int(client.info("clients")["blocked_clients"])
 
 
-def _told_after_s(messages: Messages, told: list[str], word: str, *, delay_s: float = 0) -> float:
+def _told_after_s(sender: _Sender, told: list[str], word: str, *, delay_s: float = 0) -> float:
     begun = time.monotonic()
-    messages.again("test", "tell_test", [word], delay_s=delay_s)
+    sender.send("test", word, delay_s=delay_s)
     until(lambda: word in told, PATIENCE_S, "It is not told.")
     return time.monotonic() - begun
 
 
 def test_a_message_is_taken_at_once_by_who_waits(
-    valkey: Servers, client: redis.Redis, messages: Messages
+    valkey: Servers, client: redis.Redis, sender: _Sender
 ) -> None:
     words = map(str, itertools.count())
 
     def took_s() -> float:
         until(lambda: _waiting(client) == 2, PATIENCE_S, "Nobody waits.")
-        return _told_after_s(messages, told, next(words))
+        return _told_after_s(sender, told, next(words))
 
     with _working(valkey) as told:
         assert quickest(took_s, AT_ONCE_S) < AT_ONCE_S
 
 
 def test_a_delayed_message_is_taken_when_it_is_due(
-    valkey: Servers, client: redis.Redis, messages: Messages
+    valkey: Servers, client: redis.Redis, sender: _Sender
 ) -> None:
     words, delay_s = map(str, itertools.count()), IDLE_S / 4
 
     def took_s() -> float:
-        return _told_after_s(messages, told, next(words), delay_s=delay_s)
+        return _told_after_s(sender, told, next(words), delay_s=delay_s)
 
     with _working(valkey) as told:
-        _hold_a_delayed_message(client, messages)
+        _hold_a_delayed_message(client, sender)
         assert delay_s <= quickest(took_s, delay_s + AT_ONCE_S) < delay_s + AT_ONCE_S
 
 
@@ -139,7 +160,7 @@ def test_a_consumer_that_waits_asks_redis_seldom(valkey: Servers, client: redis.
 
 
 def test_a_process_takes_no_more_than_it_has_threads_and_more_when_one_is_free(
-    valkey: Servers, client: redis.Redis, messages: Messages
+    valkey: Servers, client: redis.Redis, sender: _Sender
 ) -> None:
     go_on = threading.Event()
 
@@ -147,7 +168,7 @@ def test_a_process_takes_no_more_than_it_has_threads_and_more_when_one_is_free(
         go_on.clear()
         told.clear()
         for queue in ("test", "other"):
-            messages.again(queue, f"tell_{queue}", [queue], delay_s=0)
+            sender.send(queue, queue)
         until(lambda: _left(client) == 1, PATIENCE_S, "No message is taken.")
         begun = time.monotonic()
         go_on.set()
@@ -165,16 +186,16 @@ def _left(client: redis.Redis) -> int:
     return sum(client.llen(f"autos:{queue}") for queue in ("test", "other"))
 
 
-def _await_delayed_message(messages: Messages, told: list[str]) -> None:
-    messages.again("test", "tell_test", ["later"], delay_s=0.1)
+def _await_delayed_message(sender: _Sender, told: list[str]) -> None:
+    sender.send("test", "later", delay_s=0.1)
     until(lambda: "later" in told, PATIENCE_S, "Delayed messages are not taken any more.")
 
 
 def test_delayed_messages_are_taken_after_redis_had_no_memory_left(
-    valkey: Servers, client: redis.Redis, messages: Messages
+    valkey: Servers, client: redis.Redis, sender: _Sender
 ) -> None:
     with _working(valkey) as told:
-        _hold_a_delayed_message(client, messages)
+        _hold_a_delayed_message(client, sender)
         client.config_set("maxmemory", 1)
         refused = int(client.info("stats")["total_error_replies"])
         until(
@@ -184,34 +205,18 @@ def test_delayed_messages_are_taken_after_redis_had_no_memory_left(
         )
         client.config_set("maxmemory", 0)
 
-        _await_delayed_message(messages, told)
+        _await_delayed_message(sender, told)
 
 
 def test_delayed_messages_are_taken_after_redis_did_not_answer(
-    valkey: Servers, client: redis.Redis, messages: Messages
+    valkey: Servers, client: redis.Redis, sender: _Sender
 ) -> None:
     with _working(valkey) as told:
-        _hold_a_delayed_message(client, messages)
+        _hold_a_delayed_message(client, sender)
         client.client_pause(int(SILENCE_S * 1000))
         client.ping()  # answered when the pause is over
 
-        _await_delayed_message(messages, told)
-
-
-def test_no_more_messages_are_sent_than_wake_somebody_unless_they_must_be(
-    client: redis.Redis, messages: Messages
-) -> None:
-    spool_id, ids = uuid4(), (uuid4(), uuid4(), uuid4())
-    messages.wake_lanes(ids[0], 3)
-    for _ in range(5):
-        messages.wake_lanes(ids[0], 3)
-        messages.wake_uploader(spool_id, *ids)
-
-    queues = [f"autos:{name}" for name in (DOWNLOAD_QUEUE, upload_queue(spool_id))]
-    assert [client.llen(queue) for queue in queues] == [3, 1]
-    messages.download_lanes(ids[0], 5)
-    messages.upload(spool_id, *ids)
-    assert [client.llen(queue) for queue in queues] == [3 + 5, 1 + 1]
+        _await_delayed_message(sender, told)
 
 
 def test_a_silent_redis_keeps_who_sends_waiting_once() -> None:
@@ -221,10 +226,48 @@ def test_a_silent_redis_keeps_who_sends_waiting_once() -> None:
 
         begun = time.monotonic()
         for _ in range(50):
-            messages.wake_lanes(uuid4())
+            messages.upload(uuid4(), uuid4(), uuid4(), uuid4())
             messages.send_webhooks(uuid4(), [0, 1])
 
     assert time.monotonic() - begun < QUIET_S
+
+
+def test_a_silent_valkey_keeps_a_hint_waiting_once() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        hints = HintSender(make_client(url, timeout_s=0.3))
+
+        begun = time.monotonic()
+        for _ in range(50):
+            hints.send(JobEnded(uuid4()))
+
+    assert time.monotonic() - begun < HINT_QUIET_S
+
+
+def test_a_proposal_names_its_job_and_the_time_of_valkey(
+    valkey: Servers, client: redis.Redis
+) -> None:
+    broker = make_broker(valkey.env["REDIS_URL"], timeout_s=PATIENCE_S)
+    clock = ValkeyClock(client)
+    listed, downloaded = uuid4(), uuid4()
+    listing, *slices = (Message(uuid4(), n == 0, n) for n in (0, 3, 1))
+    sent_from = clock.now_ms()
+
+    Proposer(broker, clock).send([Group(listed, (listing,)), Group(downloaded, tuple(slices))])
+
+    found = {}
+    for queue in (LIST_QUEUE, DOWNLOAD_QUEUE):
+        raws = client.hvals(f"autos:{queue}.msgs")
+        sent = [dramatiq.Message.decode(raw) for raw in raws]  # type: ignore[arg-type]
+        found[queue] = sorted(message.args[:-1] for message in sent)
+        assert all(sent_from <= message.args[-1] <= clock.now_ms() for message in sent)
+    assert found == {
+        LIST_QUEUE: [(str(listed), str(listing.proposal_id))],
+        DOWNLOAD_QUEUE: sorted(
+            (str(downloaded), each.requests, str(each.proposal_id)) for each in slices
+        ),
+    }
+    broker.client.close()
 
 
 def test_nothing_is_left_of_the_queue_of_a_dead_spool(valkey: Servers, client: redis.Redis) -> None:

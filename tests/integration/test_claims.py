@@ -373,7 +373,7 @@ def test_keeping_nothing_keeps_nothing(database: Database) -> None:
 
 
 def test_a_late_renewal_does_not_lock_the_uploader_out(database: Database) -> None:
-    # Given a worker whose keeper renews just after the file was handed over
+    # Given a worker whose lease renewer renews just after the file was handed over
     job_id = scenes.listed_job(database, 1)
     held = scenes.claimed(database, job_id)
     scenes.spooled(database, held, PDF)
@@ -489,6 +489,7 @@ def test_too_fast_burns_no_attempt_however_often(database: Database) -> None:
         assert outcome.delay_s is not None
         assert 7 <= outcome.delay_s <= 8.4
         scenes.age(database, job_id, 10)
+        scenes.age_portal(database, 3_600)
 
     (row,) = scenes.documents(database, job_id)
     assert (row["state"], row["attempt_count"], row["href_attempt_count"]) == ("PENDING", 0, 0)
@@ -529,12 +530,12 @@ def test_a_lease_that_still_holds_is_not_expired(database: Database) -> None:
 
 
 def test_a_file_handed_over_at_the_last_moment_is_not_fetched_again(database: Database) -> None:
-    # Given a clock that saw the lease run out, and a worker that was just about to be ready
+    # Given a scheduler that read that the lease ran out, and a worker that was almost ready
     job_id = scenes.listed_job(database, 1)
     held = scenes.claimed(database, job_id, spool_id=scenes.living_spool(database), lease_s=-1)
     scenes.spooled(database, held, PDF)
 
-    # When the clock comes to take it back
+    # When the scheduler takes it back
     for state in (DocumentState.DOWNLOADING, DocumentState.DOWNLOADED):
         with pytest.raises(LeaseLost):
             attempts.expire(database, held, state)
@@ -549,6 +550,7 @@ def test_attempts_and_pauses_are_counted_apart(database: Database) -> None:
     attempts.fail_attempt(database, scenes.claimed(database, job_id), BUSY, POLICY)
     attempts.fail_attempt(database, scenes.claimed(database, job_id), too_fast, POLICY)
     attempts.give_back(database, scenes.claimed(database, job_id), is_lost=True)
+    scenes.age_portal(database, 60)
     scenes.store_next(database, job_id)
 
     (row,) = scenes.documents(database, job_id)
@@ -852,11 +854,10 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
     def watch(job_id: UUID) -> None:
         watching.look(database, dict.fromkeys(job_ids, 0))
 
-    def clock(job_id: UUID) -> None:
+    def repair(job_id: UUID) -> None:
         repairs.reclaim(database)
         repairs.time_out(database)
         repairs.finish_idle(database)
-        repairs.stalled_jobs(database, lanes=LANES, can_ask=True, is_redis_lost=True)
         repairs.stalled_webhooks(database, is_redis_lost=True)
 
     def cancel_one() -> None:
@@ -868,7 +869,7 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
         finally:
             over.set()
 
-    steps = [*[fetch] * 6, *[fail] * 2, vanish, keep, join, watch, clock, clock]
+    steps = [*[fetch] * 6, *[fail] * 2, vanish, keep, join, watch, repair, repair]
 
     # When they have
     players: list[Callable[[], None]] = [partial(repeat, step) for step in steps]
