@@ -25,7 +25,6 @@ LONG = (
     "test_kill_points.py",
     "test_chaos.py",
     "test_embedded_servers.py",
-    "test_turns.py",
     "test_tokens.py",
 )
 FOLDERS = ("acceptance", "integration", "unit")

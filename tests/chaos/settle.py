@@ -103,7 +103,7 @@ class _Leftovers:
         self._is_restarted = True
         self._world.log("chaos    consumers end, for messages that they do not know they have")
         for host in self._world.hosts.values():
-            for name in set(host.names) - {"server", "clock"}:
+            for name in set(host.names) - {"server", "scheduler"}:
                 leader = host.supervisor.pid_of(name)
                 if leader is not None:
                     os.kill(leader, signal.SIGTERM)
@@ -120,6 +120,6 @@ def _is_hidden(key: str) -> bool:
     """Whether it belongs to messages that a living consumer was given without hearing of it.
 
     Dramatiq takes them out of the queue, and its answer was lost. They come back when the consumer
-    has ended; what they were to do the clock has had done long before.
+    has ended; what they were to do the scheduler has had done long before.
     """
     return "__acks__" in key or (key.endswith(".msgs") and not key.endswith(".XQ.msgs"))

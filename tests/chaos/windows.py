@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from proto import downloads_pb2 as pb
 from tests.chaos.plan import Fault
 
-# A fault's consequences outlive it: a lease that must end, and that the clock finds out.
+# A fault's consequences outlive it: a lease that must end, and that the scheduler finds out.
 FOUND_OUT_S = 3.0
 BEFORE_S = 1.0
 

@@ -32,7 +32,7 @@ HASTE = {
     "DOCUMENT_DEADLINE_S": "20",
     "ORPHAN_AGE_S": "5",
 }
-SECOND_HOST = ("worker", "uploader", "clock")
+SECOND_HOST = ("worker", "uploader", "scheduler")
 
 
 class Log:

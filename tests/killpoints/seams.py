@@ -13,13 +13,14 @@ from io import BytesIO
 from typing import Any
 from uuid import UUID
 
-from storage.tasks import Task
-
 from actors import heartbeat, sweeper
 from actors.portal import Portal
 from actors.receiver import WebhookPoster
-from storage import ending, jobs, repairs, tasks, webhooks
-from storage.claims import Claim
+from actors.scheduler import dispatcher
+from actors.scheduler.dispatcher import Plan
+from actors.scheduler.hint_channel import HintReceiver
+from actors.scheduler.scheduler_state import SchedulerState
+from storage import claims, ending, jobs, repairs, webhooks
 from storage.database import Database
 from storage.documents import record
 from storage.documents.record import StoredRound
@@ -27,6 +28,8 @@ from storage.listing_claims import ListingClaim
 from storage.listings import record as listing_record
 from storage.objects import Objects, Upload
 from storage.portal import attempts
+from storage.portal import claims as portal_claims
+from storage.portal.claims import Claimed, Slice
 from tests.killpoints.flags import Flags
 
 Strike = Callable[[str, str], object]
@@ -87,42 +90,39 @@ def _server(strike: Strike) -> None:
     def committed(found: Mapping[Any, Any], _: Arguments) -> None:
         for begun in found.values():
             if begun.is_new and not begun.view.job.is_ended:
-                strike("committed-not-sent", begun.view.job.process_number)
+                strike("committed-not-hinted", begun.view.job.process_number)
 
     _after(starting.Starts, "_begin", committed)
     _before(
         starting,
         "launch",
-        lambda args: strike("committed-not-sent", args[1].job.process_number),
+        lambda args: strike("committed-not-hinted", args[1].job.process_number),
     )
     _after(jobs, "cancel", lambda view, _: strike("cancelled-not-told", view.job.process_number))
 
 
 def _worker(strike: Strike) -> None:
-    def claimed(task: Task | None, _: Arguments) -> None:
-        match task:
+    def claimed(answer: Claimed, _: Arguments) -> None:
+        match answer:
             case ListingClaim():
-                strike("listing-claimed", task.process_number)
-            case Claim():
-                strike("claimed", task.process_number)
-
-    def all_claimed(found: tuple[list[Claim | ListingClaim], bool], args: Arguments) -> None:
-        for each in found[0]:
-            claimed(each, args)
+                strike("listing-claimed", answer.process_number)
+            case Slice():
+                strike("claimed", answer.process_number)
 
     def done(point: str) -> Callable[[Any, Arguments], object]:
         return lambda _, args: strike(point, args[1].process_number)
 
-    _after(tasks, "next_task", claimed)
-    # Those that were claimed together die together.
-    _after(tasks, "next_claims", all_claimed)
+    for function in ("claim", "claim_any"):
+        _after(portal_claims, function, claimed)
     _before(
         listing_record,
         "record",
         lambda args: strike("listing-not-recorded", args[1].process_number),
     )
-    _after(listing_record, "record", done("listed-not-sent"))
-    _mid_download(strike)
+    _after(listing_record, "record", done("listed-not-hinted"))
+    _fetches(strike)
+    # A small file is described anew when it is about to be put.
+    _before(claims, "fresh", lambda args: strike("answered-not-put", args[0].process_number))
 
     def spooled(_: object, args: Arguments) -> None:
         for file in args[1]:
@@ -139,11 +139,15 @@ def _worker(strike: Strike) -> None:
     _storer(strike)
 
 
-def _mid_download(strike: Strike) -> None:
+def _fetches(strike: Strike) -> None:
+    """In the middle of a file, and between two requests of a slice."""
     real = Portal.fetch
+    answered: set[UUID | None] = set()
 
     def fetch(self: Portal, number: str, href: str, sink: Any, **kwargs: Any) -> Any:
-        written = 0
+        written, token = 0, kwargs["expected"].slice_token
+        if token in answered:
+            strike("between-requests", number)
 
         def write(chunk: bytes) -> None:
             nonlocal written
@@ -152,7 +156,9 @@ def _mid_download(strike: Strike) -> None:
             if written >= MID_FILE_BYTES:
                 strike("mid-download", number)
 
-        return real(self, number, href, write, **kwargs)
+        content = real(self, number, href, write, **kwargs)
+        answered.add(token)
+        return content
 
     _replace(Portal, "fetch", fetch)
 
@@ -164,7 +170,9 @@ def _storer(strike: Strike) -> None:
     def recorded(done: StoredRound, args: Arguments) -> None:
         for each in args[1]:
             if each.lease in done.recorded:
-                strike("recorded-not-removed", each.file.process_number)
+                # A small file leaves nothing to remove from a spool.
+                point = "recorded-not-hinted" if each.file.is_fresh else "recorded-not-removed"
+                strike(point, each.file.process_number)
             if each.file.job_id in done.ended:
                 strike("ended-not-told", each.file.process_number)
 
@@ -220,21 +228,29 @@ def _notifier(strike: Strike) -> None:
     )
 
 
-def _clock(strike: Strike) -> None:
-    def strike_all(point: str, database: Database, job_ids: list[UUID]) -> None:
-        for number in _numbers(database, job_ids):
-            strike(point, number)
+def _scheduler(strike: Strike) -> None:
+    def taken_back(found: list[UUID], args: Arguments) -> None:
+        for number in _numbers(args[0], found):
+            strike("taken-back-not-told", number)
 
-    _after(
-        repairs,
-        "reclaim",
-        lambda found, args: strike_all("taken-back-not-sent", args[0], found),
-    )
-    _after(
-        repairs,
-        "stalled_jobs",
-        lambda found, args: strike_all("nudged-not-sent", args[0], [j.job_id for j in found]),
-    )
+    _after(repairs, "reclaim", taken_back)
+    proposed: list[str] = []
+
+    def planned(made: Plan, args: Arguments) -> None:
+        state: SchedulerState = args[0]
+        for group in made.groups:
+            run = state.runs.get(group.job_id)
+            if run is not None:
+                strike("planned-not-proposed", run.row.case)
+                proposed.append(run.row.case)
+
+    def received(_: Arguments) -> None:
+        # The next look for hints comes when the proposals of the pass before were sent.
+        while proposed:
+            strike("proposed", proposed.pop())
+
+    _after(dispatcher, "plan", planned)
+    _before(HintReceiver, "receive", received)
 
 
 def _numbers(database: Database, job_ids: list[UUID]) -> list[str]:
@@ -252,5 +268,5 @@ _SEAMS: dict[str, Callable[[Strike], None]] = {
     "worker": _worker,
     "uploader": _storer,
     "notifier": _notifier,
-    "clock": _clock,
+    "scheduler": _scheduler,
 }

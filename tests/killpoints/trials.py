@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import grpc
-import redis
 
 from dev.deadline import until
 from proto import downloads_pb2 as pb
@@ -30,22 +29,25 @@ ENDS = {
     pb.JOB_STATE_CANCELLED,
 }
 DEADLINE_S = 180.0
-QUIET_S = 3.0
 ROLE_OF = {
-    "committed-not-sent": "server",
+    "committed-not-hinted": "server",
     "cancelled-not-told": "server",
+    "planned-not-proposed": "scheduler",
+    "proposed": "scheduler",
     "listing-claimed": "worker",
     "listing-not-recorded": "worker",
-    "listed-not-sent": "worker",
+    "listed-not-hinted": "worker",
     "claimed": "worker",
     "mid-download": "worker",
+    "between-requests": "worker",
+    "answered-not-put": "worker",
     "spooled-not-sent": "worker",
+    "recorded-not-hinted": "worker",
     "ending-not-committed": "worker",
     "failed-not-told": "worker",
     "webhook-claimed": "notifier",
     "posted-not-recorded": "notifier",
-    "taken-back-not-sent": "clock",
-    "nudged-not-sent": "clock",
+    "taken-back-not-told": "scheduler",
 }
 # Where a file is put and recorded: by the worker that fetched it, or by an uploader if it is large.
 STORING = {
@@ -105,27 +107,31 @@ def _point(name: str, *seams: str, **fields: Any) -> Point:
     return Point(name, seams or (name,), **fields)
 
 
-# In turns by the process that dies: so side by side they wait less for each other.
+# One process after the other dies: so side by side they wait less for each other.
 POINTS = (
-    _point("nudged-not-sent", "committed-not-sent", "nudged-not-sent", documents=1),
-    _point("committed-not-sent", faults=_FAILING),
+    _point("committed-not-hinted", faults=_FAILING),
+    _point("planned-not-proposed", faults=_FAILING),
     _point("listing-claimed", faults=_FAILING),
     _point("mid-put"),
     _point("webhook-claimed", documents=1),
     _point("spooled-mid-put", "mid-put", size_bytes=_SPOOLED),
     _point("listing-not-recorded", faults=_FAILING),
     _point("posted-not-recorded", faults=_FAILING),
-    _point("listed-not-sent", faults=_FAILING),
+    _point("listed-not-hinted", faults=_FAILING),
     _point("stored-not-recorded", faults=_FAILING),
     _point("cancelled-not-told", action="cancel"),
     _point("spooled-not-recorded", "stored-not-recorded", size_bytes=_SPOOLED, faults=_FAILING),
     _point("claimed", faults=_FAILING),
+    _point("proposed", faults=_FAILING),
     _point("recorded-not-removed", size_bytes=_SPOOLED, faults=_FAILING),
-    _point("taken-back-not-sent", "claimed", "taken-back-not-sent", documents=1),
+    _point("taken-back-not-told", "claimed", "taken-back-not-told", documents=1),
     _point("mid-download", faults=_FAILING),
+    _point("between-requests", documents=24, size_bytes=20_000),
+    _point("answered-not-put", faults=_FAILING),
+    _point("recorded-not-hinted", faults=_FAILING),
     _point("ending-not-committed", documents=1, faults=_NONE_GOOD),
     _point(
-        "retried-not-sent", "committed-not-sent", action="retry", documents=1, faults=_NONE_GOOD
+        "retried-not-hinted", "committed-not-hinted", action="retry", documents=1, faults=_NONE_GOOD
     ),
     _point("spooled-not-sent", size_bytes=_SPOOLED, faults=_FAILING),
     _point("ended-not-told"),
@@ -139,11 +145,13 @@ STEPS = tuple(
     for point in POINTS
     if point.name
     in {
-        "committed-not-sent",
+        "committed-not-hinted",
+        "proposed",
         "listing-not-recorded",
-        "listed-not-sent",
+        "listed-not-hinted",
         "claimed",
         "mid-download",
+        "answered-not-put",
         "spooled-not-sent",
         "mid-put",
         "spooled-mid-put",
@@ -204,11 +212,6 @@ def _led_to(autos: Autos, flags: Flags, point: Point, number: str) -> str:
         webhook_url=autos.receiver.url_of(path_of(number)),
         request_id=str(uuid4()),
     )
-    if "nudged-not-sent" in point.seams:
-        # Whoever asks for the last job's next would find this one before the clock does; and the
-        # messages of those who died come back.
-        until(lambda: _is_quiet(autos), DEADLINE_S, "Messages stay in the queues.")
-        time.sleep(QUIET_S)
     arm = partial(_arm, flags, point, number)
     if point.action == "start":
         arm()
@@ -225,11 +228,6 @@ def _led_to(autos: Autos, flags: Flags, point: Point, number: str) -> str:
         again = pb.RetryJobRequest(job_id=job_id, request_id=str(uuid4()))
         asked(autos.api.RetryJob, again)
     return job_id
-
-
-def _is_quiet(autos: Autos) -> bool:
-    with redis.Redis.from_url(autos.stack.env["REDIS_URL"]) as client:
-        return not any(client.hlen(key) for key in client.scan_iter("autos:*.msgs"))
 
 
 def _arm(flags: Flags, point: Point, number: str) -> None:

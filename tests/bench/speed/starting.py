@@ -29,7 +29,7 @@ LEAD_S = 0.3
 # Far from those of other processes.
 PROCESS_SPAN = 1_000_000
 # Nobody works on what is started: this is about the server alone.
-HELD = ("worker", "uploader", "notifier", "clock")
+HELD = ("worker", "uploader", "notifier", "scheduler")
 NOWHERE = "http://127.0.0.1:9"
 
 
