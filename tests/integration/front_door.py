@@ -16,6 +16,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 
 from actors.enqueue import Messages, make_broker
+from actors.scheduler.hint_channel import HintSender, make_client
 from proto import downloads_pb2_grpc as pb_grpc
 from server.callers import Callers
 from server.clients import Client, ClientLimits
@@ -52,11 +53,12 @@ class Door:
 @contextmanager
 def service_parts(database: Database, objects: Objects, redis_url: str) -> Iterator[Parts]:
     """What a DownloadService is made of."""
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool, make_client(redis_url, timeout_s=5) as client:
         yield Parts(
             database=database,
             objects=objects,
             messages=Messages(make_broker(redis_url, timeout_s=5)),
+            hints=HintSender(client),
             receivers=Receivers.from_entries(()),
             pool=pool,
             redis_url=redis_url,

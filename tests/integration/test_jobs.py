@@ -15,7 +15,7 @@ import peewee
 import pytest
 
 from dev.deadline import until
-from storage import documents, jobs, reuse, sql, tasks
+from storage import documents, jobs, reuse, sql
 from storage.claims import Content, Spooled
 from storage.database import Database
 from storage.documents import DocumentFilter
@@ -35,12 +35,12 @@ from storage.listings import record
 from storage.listings.listing_import import ImportRows, ListingImport
 from storage.objects import Objects, ObjectStore, Upload, object_key
 from storage.portal import attempts
-from storage.portal.claims import EndedJob
+from storage.portal.claims import EndedJob, Refusal, claim_any
 from storage.priorities import Priority
 from storage.records import JobView
 from storage.retries import LOST_LEASES
 from tests.integration import scenes
-from tests.integration.scenes import ASKING, BUSY, CLIENT, HOOK, POLICY
+from tests.integration.scenes import BUSY, CLAIM_CONTEXT, CLIENT, HOOK, POLICY
 from tests.integration.together import rounds, together
 
 UNKNOWN = PermanentError("NOT_FOUND", "The portal does not know this case.")
@@ -332,9 +332,9 @@ def test_a_second_listing_of_the_same_claim_changes_nothing(database: Database) 
         with pytest.raises(LeaseLost):
             stale()
 
-    assert scenes.claim_listing(database, view.job.job_id, lease_s=60) is None
     assert renew_leases(database, [claim.lease], lease_s=60) == set()
     assert scenes.job(database, view.job.job_id) == before
+    assert scenes.claim_listing(database, view.job.job_id, lease_s=60) is None
 
 
 def test_a_cancelled_job_takes_no_listing(database: Database) -> None:
@@ -395,7 +395,9 @@ def test_too_fast_and_giving_back_burn_no_attempt_of_a_listing(database: Databas
         delay_s = attempts.fail_attempt(database, claim, too_fast, POLICY).delay_s
         assert delay_s is not None
         assert 6 <= delay_s <= 7.7
-        assert tasks.next_task(database, ASKING) is None, "the portal is asked in its pause"
+        refusal = claim_any(database, CLAIM_CONTEXT)
+        assert isinstance(refusal, Refusal)
+        assert refusal.reason == "PAUSED", "a request may begin while the portal pauses"
         scenes.age_portal(database, 9)
         attempts.give_back(database, scenes.listing_claim(database, view.job.job_id))
 
@@ -407,11 +409,11 @@ def test_too_fast_and_giving_back_burn_no_attempt_of_a_listing(database: Databas
 
 
 def test_the_fifth_lost_lease_of_a_listing_fails_the_job(database: Database) -> None:
-    view, _ = scenes.start(database)
+    view, _ = scenes.start(database, scenes.request(webhook_url=HOOK))
     for _ in range(LOST_LEASES):
         scenes.listing_claim(database, view.job.job_id, lease_s=-1)
 
-    assert tasks.next_task(database, ASKING) == EndedJob(view.job.job_id)
+    assert claim_any(database, CLAIM_CONTEXT) == EndedJob(view.job.job_id, (0,))
 
     job = scenes.job(database, view.job.job_id)
     assert (job["state"], job["error_reason"]) == ("FAILED", "WORKER_LOST")

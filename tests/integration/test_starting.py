@@ -17,7 +17,8 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from actors.enqueue import Messages
+from actors.scheduler.hint_channel import HintSender
+from actors.scheduler.hints import JobWanted
 from proto import downloads_pb2 as pb
 from server.parts import Parts
 from storage import sql
@@ -33,19 +34,19 @@ from tests.sandbox import cnj
 PATIENCE_S = 30.0
 
 
-class _Messages:
-    """Wakes nobody until it may; then notes for which jobs, or breaks."""
+class _Hints:
+    """Sends nothing until it may; then notes for which jobs, round by round, or breaks."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.may = threading.Event()
-        self.woken: list[UUID] = []
+        self.rounds: list[list[UUID]] = []
         self._error = error
 
-    def wake_lanes(self, job_id: UUID) -> None:
+    def send(self, *hints: JobWanted) -> None:
         assert self.may.wait(PATIENCE_S)
         if self._error:
             raise self._error
-        self.woken.append(job_id)
+        self.rounds.append([hint.job.job_id for hint in hints])
 
 
 class _Clock:
@@ -78,63 +79,63 @@ def parts(database: Database, objects: Objects, redis_url: str) -> Any:
         yield made
 
 
-def _with(parts: Parts, messages: _Messages) -> Parts:
-    return replace(parts, messages=cast("Messages", messages))
+def _with(parts: Parts, hints: _Hints) -> Parts:
+    return replace(parts, hints=cast("HintSender", hints))
 
 
-def test_no_call_waits_for_the_wake_up_and_a_server_that_stops_does(parts: Parts) -> None:
-    messages = _Messages()
+def test_no_call_waits_for_its_hint_and_a_server_that_stops_does(parts: Parts) -> None:
+    hints = _Hints()
 
     async def scenario() -> tuple[list[pb.StartDownloadResponse], bool]:
         async with (
-            opened_door(_with(parts, messages)) as door,
+            opened_door(_with(parts, hints)) as door,
             api_of(door.address) as api,
         ):
             answers = [await api.StartDownload(_request(serial)) for serial in (1, 2, 3)]
-            assert messages.woken == []
+            assert hints.rounds == []
             settling = asyncio.create_task(door.service.settled())
             await asyncio.sleep(0.05)
             was_open = not settling.done()
-            messages.may.set()
+            hints.may.set()
             await asyncio.wait_for(settling, PATIENCE_S)
             return answers, was_open
 
     answers, was_open = asyncio.run(scenario())
 
-    first, second, _ = (UUID(answer.job.job_id) for answer in answers)
+    first, second, third = (UUID(answer.job.job_id) for answer in answers)
     assert was_open
-    # Who comes for the second finds the third, which was begun while the first was told.
-    assert messages.woken == [first, second]
+    # The hints of jobs that began while the first was sent go in one round.
+    assert hints.rounds == [[first], [second, third]]
 
 
-def test_a_server_that_stops_does_not_wait_for_ever_to_tell_workers(
+def test_a_server_that_stops_does_not_wait_for_ever_to_send_hints(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.starting.SETTLE_S", 0.05)
-    messages = _Messages()
+    hints = _Hints()
 
     async def scenario() -> None:
         async with (
-            opened_door(_with(parts, messages)) as door,
+            opened_door(_with(parts, hints)) as door,
             api_of(door.address) as api,
         ):
             answer = await api.StartDownload(_request(1))
             await asyncio.wait_for(door.service.settled(), PATIENCE_S / 2)
-            assert messages.woken == []
+            assert hints.rounds == []
             # It goes on by itself, and nothing else breaks.
-            messages.may.set()
-            await _until(lambda: messages.woken == [UUID(answer.job.job_id)])
+            hints.may.set()
+            await _until(lambda: hints.rounds == [[UUID(answer.job.job_id)]])
 
     asyncio.run(scenario())
 
 
-def test_a_wake_up_that_breaks_is_logged_and_breaks_no_start(parts: Parts) -> None:
-    messages = _Messages(TypeError("a bug"))
-    messages.may.set()
+def test_a_hint_that_breaks_is_logged_and_breaks_no_start(parts: Parts) -> None:
+    hints = _Hints(TypeError("a bug"))
+    hints.may.set()
 
     async def scenario() -> pb.StartDownloadResponse:
         async with (
-            opened_door(_with(parts, messages)) as door,
+            opened_door(_with(parts, hints)) as door,
             api_of(door.address) as api,
         ):
             answer = await api.StartDownload(_request(1))
@@ -145,7 +146,7 @@ def test_a_wake_up_that_breaks_is_logged_and_breaks_no_start(parts: Parts) -> No
         answer = asyncio.run(scenario())
 
     assert answer.created
-    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["nobody woken"]
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["hints not sent"]
 
 
 def test_each_start_is_logged_as_its_own_callers(parts: Parts, tmp_path: Path) -> None:

@@ -99,12 +99,6 @@ def test_new_jobs_are_as_they_are_in_the_rows(database: Database) -> None:
         assert (row["deadline_time"] - row["create_time"]).total_seconds() == pytest.approx(
             DEADLINE_S, abs=1
         )
-        assert scenes.turn(database, view.job.job_id) == {
-            "client": kind.client,
-            "is_bulk": kind.priority is Priority.BULK,
-            "weight": 4 if kind.priority is Priority.HIGH else 1,
-            "pass": 0,
-        }
 
 
 def test_each_request_is_answered_by_what_is_there(database: Database) -> None:
@@ -303,22 +297,22 @@ def test_of_jobs_that_start_together_the_first_is_served_first(database: Databas
     answers = _answers(database, *(scenes.request() for _ in range(12)))
 
     with database.transaction() as transaction:
-        rows = transaction.all("SELECT job_id FROM turns ORDER BY number")
+        rows = transaction.all("SELECT job_id FROM jobs ORDER BY create_time")
     assert [row["job_id"] for row in rows] == [view.job.job_id for view in _views(answers)]
 
 
 @pytest.mark.parametrize(
-    ("before", "wanted", "weight", "raised"),
+    ("before", "wanted", "raised"),
     [
-        (Priority.NORMAL, Priority.HIGH, 4, 1),
-        (Priority.BULK, Priority.HIGH, 4, 1),
-        (Priority.BULK, Priority.NORMAL, 1, 1),
-        (Priority.HIGH, Priority.NORMAL, 4, 0),
-        (Priority.NORMAL, Priority.BULK, 1, 0),
+        (Priority.NORMAL, Priority.HIGH, 1),
+        (Priority.BULK, Priority.HIGH, 1),
+        (Priority.BULK, Priority.NORMAL, 1),
+        (Priority.HIGH, Priority.NORMAL, 0),
+        (Priority.NORMAL, Priority.BULK, 0),
     ],
 )
 def test_a_join_raises_the_priority_and_never_lowers_it(
-    database: Database, before: Priority, wanted: Priority, weight: int, raised: int
+    database: Database, before: Priority, wanted: Priority, raised: int
 ) -> None:
     first = scenes.request(priority=before)
     view, _ = scenes.start(database, first)
@@ -329,8 +323,6 @@ def test_a_join_raises_the_priority_and_never_lowers_it(
     job = scenes.job(database, view.job.job_id)
     assert job["revision"] == view.job.revision + raised == answer.view.job.revision
     assert job["priority"] == (wanted if raised else before)
-    assert scenes.turn(database, view.job.job_id)["weight"] == weight
-    assert not scenes.turn(database, view.job.job_id)["is_bulk"]
 
 
 def test_a_join_that_raises_and_adds_a_webhook_is_told_once_or_twice_but_whole(
@@ -370,9 +362,6 @@ def test_a_stored_listing_ends_its_job_beside_others_that_begin(database: Databa
     assert (job.state, job.reused_documents) == ("COMPLETED", 1)
     assert [hook.state for hook in _views(answers)[1].webhooks] == ["PENDING"]
     assert len(scenes.events(database, job.job_id)) == 1
-    with database.transaction() as transaction:
-        turns = transaction.all("SELECT job_id FROM turns WHERE job_id = %(i)s", i=job.job_id)
-    assert turns == []
 
 
 def _sealed(database: Database, number: str, client: str) -> UUID:
