@@ -8,9 +8,8 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
-from storage.steps import lock_key
 
-from storage import claims, jobs
+from storage import claims, jobs, sql
 from storage.claims import Claim, Spooled
 from storage.database import Database
 from storage.documents.record import FetchedFile, record_fetched, record_stored
@@ -21,7 +20,7 @@ from tests.integration.scenes import CLIENT, HOOK, LANES, PDF, to_store
 
 @contextmanager
 def _held(database_url: str, lock: str, **values: object) -> Iterator[None]:
-    """For the block, another session holds a lock."""
+    """Hold a lock in another session for the block."""
     other = Database(database_url, max_connections=1)
     with other.transaction() as transaction:
         transaction.all(lock, **values)
@@ -99,8 +98,8 @@ def test_the_slots_of_an_answer_are_free_whether_its_file_is_recorded_or_not(
     asked = guest.ask_all(database, guest.context())
     held, cancelled = sorted(asked, key=lambda claim: claim.job_id != held_job)
     jobs.cancel(database, CLIENT, cancelled_job)
-    leases = [held.lease, cancelled.lease]
-    assert _slots_of(database, *leases) == 4
+    tokens = [held.slot_token, cancelled.slot_token]
+    assert _slots_of(database, *tokens) == 4
 
     with _holding_job(database_url, held_job):
         if is_stored:
@@ -109,12 +108,13 @@ def test_the_slots_of_an_answer_are_free_whether_its_file_is_recorded_or_not(
             outcome = (stored.busy, stored.lost)
         else:
             fetched = record_fetched(
-                database, [FetchedFile(claim, PDF, claim.lease) for claim in (held, cancelled)]
+                database,
+                [FetchedFile(claim, PDF, claim.slot_token) for claim in (held, cancelled)],
             )
             outcome = (fetched.busy, fetched.lost)
 
     assert outcome == ({held.lease}, {cancelled.lease})
-    assert _slots_of(database, *leases) == 0
+    assert _slots_of(database, *tokens) == 0
 
 
 def test_an_answer_lets_the_slow_start_grow_once_however_often_it_is_recorded(
@@ -156,9 +156,9 @@ def test_a_key_that_a_sweep_holds_keeps_only_its_own_file_waiting(
 ) -> None:
     job_id = scenes.listed_job(database, 3)
     swept, free = (to_store(_fresh(database, job_id)) for _ in range(2))
-    lock = f"SELECT {lock_key('%(key)s')}"
+    lock = sql.statement("lock_objects")
 
-    with _held(database_url, lock, key=swept.object_key):
+    with _held(database_url, lock, keys=[swept.object_key]):
         done = record_stored(database, [swept, free], lanes=LANES)
         with pytest.raises(RowsLocked):
             record_stored(database, [swept], lanes=LANES, waits=True)
@@ -183,7 +183,7 @@ def test_a_file_that_postgresql_refuses_takes_no_other_with_it(
             return stored.recorded, stored.busy
         fetched = record_fetched(
             database,
-            [FetchedFile(claim, contents[claim.lease], claim.lease) for claim in held],
+            [FetchedFile(claim, contents[claim.lease], claim.slot_token) for claim in held],
             waits=waits,
         )
         return fetched.recorded, fetched.busy
