@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
+from typing import Any
 from uuid import UUID
 
 import dramatiq
@@ -96,6 +97,15 @@ class PipelineHarness:
         recorder = replace(self.recorder, writer=writer, fetcher=fetcher)
         slices = replace(self.slices, writer=writer, fetcher=fetcher, recorder=recorder)
         return replace(self, worker=replace(self.worker, slices=slices))
+
+    def with_fetcher(self, **changes: Any) -> PipelineHarness:
+        """Return a harness whose fetcher has these fields changed."""
+        slices = replace(self.slices, fetcher=replace(self.slices.fetcher, **changes))
+        return replace(self, worker=replace(self.worker, slices=slices))
+
+    def by_spool(self) -> PipelineHarness:
+        """Return a harness whose worker lays every file into the spool."""
+        return self.with_fetcher(is_bucket_ready=lambda: False)
 
     def with_limits(self, limits: Limits) -> PipelineHarness:
         """Return a harness that claims by these limits."""

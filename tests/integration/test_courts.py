@@ -54,7 +54,7 @@ def test_what_is_refused_before_any_request_says_nothing_of_the_court(database: 
     _gone(database)
     scenes.execute(database, "UPDATE portal SET eased = 1, eased_to = 9, eased_fast_to = 4")
     scenes.age_portal(database, 60)
-    probe = ask(database, asking())
+    probe = ask(database, context())
     assert isinstance(probe, Claim)
     before = _row(database)
     too_large = PermanentError("TOO_LARGE", "The document is larger than the spool.")

@@ -171,14 +171,17 @@ def test_a_cancelled_case_starts_afresh(
 def test_nothing_is_compiled_in_a_hot_function_whatever_the_role_says(
     pooled: Database, direct_url: str
 ) -> None:
-    with closing(Database(f"{direct_url}&options=-c%20jit%3Don", max_connections=1)) as other:
-        with other.single() as transaction:
-            rows = transaction.all(
-                "SELECT proname FROM pg_proc WHERE proname = ANY(%(names)s)"
-                " AND 'jit=off' = ANY(proconfig)",
-                names=list(HOT),
-            )
-            transaction_jit = transaction.only("SELECT current_setting('jit') AS jit")
+    url = f"{direct_url}&options=-c%20jit%3Don"
+    with (
+        closing(Database(url, max_connections=1)) as other,
+        other.single() as transaction,
+    ):
+        rows = transaction.all(
+            "SELECT proname FROM pg_proc WHERE proname = ANY(%(names)s)"
+            " AND 'jit=off' = ANY(proconfig)",
+            names=list(HOT),
+        )
+        transaction_jit = transaction.only("SELECT current_setting('jit') AS jit")
     assert {row["proname"] for row in rows} == HOT
     # The URL's own options are what the operator wants.
     assert transaction_jit == {"jit": "on"}

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import jobs, turns
-from storage.database import Database, Row
+from storage import jobs
+from storage.database import Database
 from storage.errors import PermanentError
 from storage.listing import CaseListing
 from storage.objects import Objects
@@ -42,12 +42,6 @@ class _Clock:
 
 def _place(database: Database, job_id: UUID) -> Place:
     return QueueView(database, LIMITS, LOGIN).places([job_id])[job_id]
-
-
-def _turn(database: Database, job_id: UUID, had: float) -> None:
-    scenes.execute(
-        database, "UPDATE turns SET pass = %(had)s WHERE job_id = %(id)s", id=job_id, had=had
-    )
 
 
 def _pause(database: Database, seconds: float) -> None:
@@ -90,20 +84,8 @@ def _seconds_left(place: Place) -> float:
 # Place and estimate
 
 
-def test_jobs_stand_in_the_order_of_what_they_have_had(database: Database) -> None:
-    job_ids = [scenes.listed_job(database, 3) for _ in range(3)]
-    for job_id, had in zip(job_ids, (5.0, 1.0, 3.0), strict=True):
-        _turn(database, job_id, had)
-
-    places = QueueView(database, LIMITS, LOGIN).places(job_ids)
-
-    assert [places[job_id].queue_position for job_id in job_ids] == [3, 1, 2]
-
-
 def test_who_is_served_has_no_place_and_who_waits_moves_up(database: Database) -> None:
     first, second = scenes.listed_job(database, 3), scenes.listed_job(database, 3)
-    _turn(database, first, 1)
-    _turn(database, second, 2)
     scenes.claimed(database, first)
 
     places = QueueView(database, LIMITS, LOGIN).places([first, second])
@@ -149,39 +131,13 @@ def test_of_equals_the_one_that_came_first_is_next(database: Database) -> None:
     assert [places[job_id].queue_position for job_id in job_ids] == [1, 2, 3, 4, 5]
 
 
-def test_a_client_that_comes_back_is_not_owed_its_absence(database: Database) -> None:
-    back = [scenes.listed_job(database, 3, scenes.request(client="back")) for _ in range(3)]
-    there = [scenes.listed_job(database, 3, scenes.request(client="there")) for _ in range(3)]
-    scenes.execute(
-        database,
-        "UPDATE shares SET pass = 100.1, served_at = 100 WHERE client = 'there'",
-    )
-
-    places = QueueView(database, LIMITS, LOGIN).places([*back, *there])
-
-    assert [places[job_id].queue_position for job_id in back] == [1, 3, 5]
-    assert [places[job_id].queue_position for job_id in there] == [2, 4, 6]
-
-
 def test_bulk_stands_behind_all_others(database: Database) -> None:
     bulk = scenes.listed_job(database, 3, scenes.request(priority=Priority.BULK))
     other = scenes.listed_job(database, 3)
-    _turn(database, bulk, 0)
-    _turn(database, other, 100)
 
     places = QueueView(database, LIMITS, LOGIN).places([bulk, other])
 
     assert (places[bulk].queue_position, places[other].queue_position) == (2, 1)
-
-
-def test_a_job_without_a_turn_of_its_own_is_seen_too(database: Database) -> None:
-    job_id = scenes.listed_job(database, 3)
-    scenes.execute(database, "DELETE FROM turns WHERE job_id = %(id)s", id=job_id)
-
-    place = _place(database, job_id)
-
-    assert place.queue_position == 1
-    assert place.estimated_end_time is not None
 
 
 def test_ended_jobs_take_no_place(database: Database) -> None:
@@ -234,8 +190,6 @@ def test_a_court_that_is_away_holds_its_own_jobs_only(database: Database) -> Non
         scenes.listed_job(database, 3, scenes.request(number))
         for number in ("0000001-11.2025.4.03.0100", "0000001-11.2025.8.26.0100")
     )
-    _turn(database, away, 1)
-    _turn(database, here, 2)
     _court(database, "4.03", request_s=1, probe_in_s=300)
 
     places = QueueView(database, LIMITS, LOGIN).places([away, here])
@@ -356,11 +310,6 @@ def test_without_postgresql_nobody_is_told_a_place_and_nothing_breaks() -> None:
 # Priorities
 
 
-def _turns(database: Database, job_id: UUID) -> Row:
-    with database.transaction() as transaction:
-        return transaction.only("SELECT * FROM turns WHERE job_id = %(id)s", id=job_id)
-
-
 def test_a_job_has_the_priority_that_was_asked_for(database: Database) -> None:
     views = [
         scenes.start(database, scenes.request(priority=priority))[0] for priority in list(Priority)
@@ -385,7 +334,6 @@ def test_a_join_raises_a_priority_and_never_lowers_it(
 ) -> None:
     wanted = scenes.request(priority=has)
     before, _ = scenes.start(database, wanted)
-    _turn(database, before.job.job_id, 7)
 
     after, is_new = scenes.start(database, scenes.request(wanted.process_number, priority=asked))
 
@@ -393,22 +341,6 @@ def test_a_join_raises_a_priority_and_never_lowers_it(
     assert after.job.priority == then
     assert after.job.revision == before.job.revision + (then is not has)
     assert jobs.get(database, CLIENT, before.job.job_id) == after
-    turn = _turns(database, before.job.job_id)
-    assert (turn["is_bulk"], turn["weight"]) == (then == "BULK", turns.WEIGHTS[then])
-    assert turn["pass"] == (7 if has != "BULK" else 0), "its past counts among its like only"
-
-
-def test_a_bulk_job_that_is_raised_begins_where_the_others_are(database: Database) -> None:
-    other = scenes.listed_job(database, 3)
-    wanted = scenes.request(priority=Priority.BULK)
-    bulk = scenes.listed_job(database, 3, wanted)
-    scenes.execute(database, "UPDATE shares SET jobs_at = 40 WHERE NOT is_bulk")
-    _turn(database, other, 40)
-    _turn(database, bulk, 9_000)
-
-    scenes.start(database, scenes.request(wanted.process_number, priority=Priority.NORMAL))
-
-    assert _turns(database, bulk)["pass"] == 40
 
 
 def test_joins_at_the_same_moment_leave_the_highest_priority(database: Database) -> None:
@@ -440,4 +372,3 @@ def test_the_frozen_end_and_the_next_run_of_a_job_keep_its_priority(
     assert event["job"]["state"] == JobState.FAILED
     assert (event["job"]["priority"], event["job"]["vanished_document_ids"]) == ("HIGH", [])
     assert again.job.priority == "HIGH"
-    assert _turns(database, job_id)["weight"] == turns.WEIGHTS["HIGH"]

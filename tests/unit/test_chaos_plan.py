@@ -43,7 +43,11 @@ def test_jobs_have_the_average_that_was_asked_for() -> None:
 
 
 def test_faults_are_named_by_how_they_begin() -> None:
-    assert named_kinds(["s3-cut", "scheduler"]) == ["scheduler-kill", "scheduler-freeze", "s3-cut-uploads"]
+    assert named_kinds(["s3-cut", "scheduler"]) == [
+        "scheduler-kill",
+        "scheduler-freeze",
+        "s3-cut-uploads",
+    ]
     assert options_of(["--seed", "4", "--faults", "valkey-flush"]).kinds == ("valkey-flush",)
     with pytest.raises(ValueError, match="There is no fault 'mysql'"):
         named_kinds(["mysql"])
