@@ -12,12 +12,14 @@ class Outcome:
 
     `delay_s`: seconds until it may be made again, None when it is over. `wakes`: how many requests
     more than before may begin now, beside the next of whoever made this one. `lingers`: the slots
-    of this one are free only a moment later. `due_webhooks`: those of the job that has ended, by
-    their positions.
+    of this one are free only a moment later. `is_closed`: until then the portal, or the court,
+    takes no request of others either. `due_webhooks`: those of the job that has ended, by their
+    positions.
     """
 
     delay_s: float | None
     job_has_ended: bool
     wakes: int = 0
     lingers: bool = False
+    is_closed: bool = False
     due_webhooks: Sequence[int] | None = None

@@ -57,7 +57,7 @@ def lay_out(transaction: Transaction, scope: str, count: int) -> None:
     transaction.run(LAY_OUT, scope=scope, count=count)
 
 
-UNTAKEN = "lease = NULL, lease_until = NULL, taken_time = NULL"
+UNTAKEN = "lease = NULL, lease_until = NULL, taken_time = NULL, job_id = NULL"
 FREE_ALL = f"UPDATE slots SET {UNTAKEN} WHERE lease = ANY(%(leases)s)"
 
 

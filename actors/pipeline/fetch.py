@@ -14,6 +14,7 @@ from actors.deadline import Watchdog
 from actors.outage import insist
 from actors.pipeline.job_end import JobEnds
 from actors.pipeline.lease_renewer import LeaseRenewer
+from actors.pipeline.request_gate import RequestGate
 from actors.portal import Portal
 from storage import repairs
 from storage.claims import Claim, Content
@@ -63,6 +64,7 @@ class DocumentFetcher:
     deadline_s: float
     lease_s: float
     is_bucket_ready: Callable[[], bool]
+    gate: RequestGate
     ends: JobEnds
     signals: Signals = UNSEEN
 
@@ -132,6 +134,8 @@ class DocumentFetcher:
 
     def _failed(self, claim: Claim, error: AttemptError, span: Span) -> Outcome:
         outcome = self._insist(partial(self._record_failure, claim, error))
+        if outcome.is_closed:
+            self.gate.close(claim.process_number, error)
         span.fail(error.reason)
         if outcome.delay_s is not None:
             self.signals.retried("download", error.reason)

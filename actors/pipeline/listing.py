@@ -82,6 +82,8 @@ class Lister:
             if is_late:
                 attempts.give_back(self.database, claim)
                 return
+            # The moment that the rate reserved for the request, a quarter of a second at most.
+            self.renewer.await_stop(claim.begins_in_s)
             with (
                 self.watchdog.limit(LOOK_S + LISTING_LIMIT_S) as deadline,
                 self.renewer.holding(claim.lease, lambda: deadline.cut(LeaseLost("Taken back."))),

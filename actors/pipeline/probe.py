@@ -45,6 +45,8 @@ class Prober:
 
     def _probe(self, probe: CourtProbe) -> None:
         error: AttemptError | None = None
+        # The moment that the rate reserved for the request, a quarter of a second at most.
+        self.renewer.await_stop(probe.begins_in_s)
         try:
             self.portal.list_case(probe.process_number, self.lease_s * PART_OF_LEASE)
         except AttemptError as refusal:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from time import monotonic
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
 
 from actors.outage import insist
+from actors.pipeline.answered_slices import AnsweredSlices
 from actors.pipeline.fetch import DocumentFetcher, Fetched
 from actors.pipeline.group_commit import GroupCommit
 from actors.pipeline.job_end import JobEnds
@@ -35,9 +34,6 @@ from storage.telemetry.signals import UNSEEN, Signals
 
 T = TypeVar("T")
 
-# A slice whose last answer came this long ago, in seconds, waits no more for a round that frees
-# its slot together with a record.
-FREE_AFTER_S = 0.02
 # Putting an object again that a sweep deleted may take this long.
 PUT_AGAIN_LIMIT_S = 5.0
 
@@ -46,17 +42,13 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one slice or one upload has to record.
-
-    `slot_token`: of the slice that requested the files; None for files from the spool.
-    """
+    """What one slice or one upload has to record: files in the bucket, and files in the spool."""
 
     stored: Sequence[StoredObject] = ()
     spooled: Sequence[Fetched] = ()
-    slot_token: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Outcome:
     stored: StoredRound
     fetched: FetchedRound
@@ -65,43 +57,9 @@ class _Outcome:
     def busy(self) -> set[UUID]:
         return self.stored.busy | self.fetched.busy
 
-
-class AnsweredSlices:
-    """Slices whose last answer has come and whose slots are not free yet. Thread-safe."""
-
-    def __init__(self, free: Callable[[Sequence[UUID]], None]) -> None:
-        self._free = free
-        self._lock = threading.Condition()
-        self._since: dict[UUID, float] = {}
-        self._thread: threading.Thread | None = None
-
-    def add(self, token: UUID) -> None:
-        """Have the slots of a slice be freed with the next round, or soon."""
-        with self._lock:
-            self._since[token] = monotonic()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="free-slots", daemon=True)
-                self._thread.start()
-            self._lock.notify()
-
-    def take_all(self) -> list[UUID]:
-        """Take the tokens whose slots the caller's round frees."""
-        with self._lock:
-            tokens = list(self._since)
-            self._since.clear()
-        return tokens
-
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                while not self._since:
-                    self._lock.wait()
-                wait_s = min(self._since.values()) + FREE_AFTER_S - monotonic()
-                if wait_s > 0:
-                    self._lock.wait(wait_s)
-                    continue
-            if tokens := self.take_all():
-                self._free(tokens)
+    @property
+    def has_noted_answers(self) -> bool:
+        return self.stored.has_noted_answers or self.fetched.has_noted_answers
 
 
 @dataclass
@@ -146,28 +104,41 @@ class Recorder:
     def _record_batches(self, batches: Sequence[Batch], *, waits: bool) -> _Outcome:
         stored = [each for batch in batches for each in batch.stored]
         spooled = [each for batch in batches for each in batch.spooled]
-        answered = {batch.slot_token for batch in batches if batch.slot_token}
-        tokens = [*answered.union(self.answered.take_all())]
-        done_fetched, done_stored = FetchedRound(), StoredRound()
-        if stored:
-            done_stored = record_stored(
-                self.database,
-                [each.record(None) for each in stored],
-                lanes=self.lanes,
-                answered=tokens,
-                waits=waits,
-            )
-            self._publish_ends(done_stored, stored)
-            tokens = []
-        if spooled:
-            done_fetched = record_fetched(
-                self.database,
-                [FetchedFile(each.claim, each.content, None) for each in spooled],
-                spool_id=self.spool.spool_id,
-                answered=tokens,
-                waits=waits,
-            )
-        return _Outcome(done_stored, done_fetched)
+        tokens = self.answered.take_all()
+        done = _Outcome(StoredRound(), FetchedRound())
+        try:
+            if stored:
+                done.stored = record_stored(
+                    self.database,
+                    [each.record(None) for each in stored],
+                    lanes=self.lanes,
+                    answered=tokens,
+                    waits=waits,
+                )
+                self._publish_ends(done.stored, stored)
+            if spooled:
+                slots = [] if done.has_noted_answers else tokens
+                done.fetched = self._record_fetched(spooled, slots, waits=waits)
+        except ServiceUnavailable:
+            if not done.stored.recorded:
+                raise
+            # What is recorded must be known; the others go with the next round.
+            done.fetched.busy = {each.lease for each in spooled}
+        finally:
+            if not done.has_noted_answers:
+                self.answered.add(*tokens)
+        return done
+
+    def _record_fetched(
+        self, spooled: Sequence[Fetched], tokens: Sequence[UUID], *, waits: bool
+    ) -> FetchedRound:
+        return record_fetched(
+            self.database,
+            [FetchedFile(each.claim, each.content, None) for each in spooled],
+            spool_id=self.spool.spool_id,
+            answered=tokens,
+            waits=waits,
+        )
 
     def _publish_ends(self, done: StoredRound, stored: Iterable[StoredObject]) -> None:
         contexts = {each.file.job_id: each.log_context for each in stored}
@@ -176,13 +147,7 @@ class Recorder:
                 self.ends.publish(job_id, due)
 
     def _free_slots(self, tokens: Sequence[UUID]) -> None:
-        try:
-            self.database.call(sql.function("portal_answered"), slot_tokens=list(tokens))
-        except ServiceUnavailable:
-            # Nobody renews them, so their leases run out.
-            log.warning("slots not freed", slots=len(tokens))
-        except Exception:
-            log.exception("slots not freed", slots=len(tokens))
+        self.database.call(sql.function("portal_answered"), slot_tokens=list(tokens))
 
     def _settle(self, batch: Batch, outcome: _Outcome) -> None:
         """Do what follows for the files of a batch that are recorded, or lost."""
@@ -217,7 +182,7 @@ class Recorder:
             if stored.data is not None:
                 # The file is nowhere any more; its row may be ours after all.
                 with suppress(LeaseLost):
-                    attempts.give_back(self.database, stored.file)
+                    self._insist(lambda: attempts.give_back(self.database, stored.file))
             if repairs.unowned(self.database, [stored.lease]):
                 self.spool.remove(stored.lease)
 

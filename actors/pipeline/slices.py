@@ -6,9 +6,7 @@ not, so a slow bucket costs no time at the portal.
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
@@ -16,17 +14,17 @@ from uuid import UUID
 
 import structlog
 
+from actors.outage import insist
 from actors.pipeline.fetch import DocumentFetcher, Fetched
 from actors.pipeline.lease_renewer import LeaseRenewer
 from actors.pipeline.recorder import Batch, Recorder
-from actors.pipeline.request_gate import RequestGate
-from actors.pipeline.store import PUT_LIMIT_S, ObjectWriter, StoredObject
+from actors.pipeline.slice_leases import SliceLeases
+from actors.pipeline.store import ObjectWriter, StoredObject
 from actors.scheduler.hint_channel import HintSender
 from actors.scheduler.hints import Begun, Ended
 from storage import claims
-from storage.claims import Claim
 from storage.database import Database
-from storage.errors import LeaseLost, ServiceUnavailable, TransientError
+from storage.errors import LeaseLost, PermanentError, ServiceUnavailable, TransientError
 from storage.outcomes import Outcome
 from storage.portal.claims import Slice, release_slots, return_unstarted
 from storage.spool import Spool
@@ -38,42 +36,17 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 @dataclass
-class _Rest:
-    """The documents of a slice whose requests have not begun. Thread-safe."""
-
-    documents: deque[Claim]
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def next(self) -> Claim | None:
-        """Take the next document, whose request begins now."""
-        with self.lock:
-            return self.documents.popleft() if self.documents else None
-
-    def drop(self, claim: Claim) -> None:
-        """Drop a document whose lease is lost."""
-        with self.lock:
-            if claim in self.documents:
-                self.documents.remove(claim)
-
-    def take_all(self) -> list[Claim]:
-        """Take what is left."""
-        with self.lock:
-            taken = list(self.documents)
-            self.documents.clear()
-        return taken
-
-
-@dataclass
 class _Progress:
     """What came of a slice so far.
 
-    `failure`: what the first answer that was no good file led to. `returned`: documents that were
-    given back unrequested.
+    `failure`: what the first answer that was no good file led to. `unreturned`: documents that
+    could not be given back yet; `returned`: those that were, unrequested.
     """
 
-    rest: _Rest
+    leases: SliceLeases
     fetched: list[Fetched] = field(default_factory=list)
     failure: Outcome | None = None
+    unreturned: list[UUID] = field(default_factory=list)
     returned: list[UUID] = field(default_factory=list)
 
 
@@ -87,8 +60,8 @@ class SliceRunner:
     spool: Spool
     recorder: Recorder
     renewer: LeaseRenewer
-    gate: RequestGate
     hints: HintSender
+    start_within_s: float = START_WITHIN_S
 
     def run(self, slice_: Slice, *, proposal_id: UUID | None, claimed_at: float) -> None:
         """Request, put and record the documents of a slice.
@@ -98,12 +71,9 @@ class SliceRunner:
         """
         answered_at = monotonic()
         self.hints.send(_begun(slice_, proposal_id))
-        progress = _Progress(_Rest(deque(slice_.documents)))
         spooled: tuple[UUID, ...] = ()
-        with ExitStack() as leases:
-            for claim in slice_.documents:
-                lose = partial(progress.rest.drop, claim)
-                leases.enter_context(self.renewer.holding(claim.lease, lose))
+        with SliceLeases(self.renewer, slice_.documents) as leases:
+            progress = _Progress(leases)
             with self.renewer.holding(slice_.token):
                 self._request_all(slice_, progress, claimed_at, answered_at)
             used_s = monotonic() - answered_at
@@ -111,6 +81,7 @@ class SliceRunner:
             self._free_slot(slice_, progress)
             if progress.fetched:
                 spooled = self._store(progress.fetched)
+        self._return_late(slice_, progress)
         now = slice_.claim_time.timestamp() + monotonic() - answered_at
         self.hints.send(_ended(slice_, progress, spooled, used_s, now))
 
@@ -121,27 +92,44 @@ class SliceRunner:
         if answered_at - claimed_at > self.fetcher.lease_s / 2:
             # PostgreSQL answered late: the leases may be over, and another worker's.
             return
+        begins_at = answered_at + slice_.begins_in_s
+        count = len(slice_.documents)
+        # What waits only for the moment that the rate reserved for it is not given back.
+        returns_at = begins_at + (count - 1) * slice_.every_s + self.start_within_s
         give_back = partial(self._return_rest, slice_, progress)
-        with self.renewer.calling_after(answered_at + START_WITHIN_S, give_back):
-            for number in range(len(slice_.documents)):
-                begins_at = answered_at + slice_.begins_in_s + number * slice_.every_s
-                if not self.gate.await_begin(slice_.process_number, begins_at):
+        with self.renewer.calling_after(returns_at, give_back):
+            for number in range(count):
+                moment = begins_at + number * slice_.every_s
+                if not self.fetcher.gate.await_begin(slice_.process_number, moment, claimed_at):
                     return
-                claim = progress.rest.next()
+                claim = progress.leases.next()
                 if claim is None:
                     return
                 answer = self.fetcher.fetch(claim)
                 if isinstance(answer, Outcome):
+                    progress.leases.release(claim.lease)
                     progress.failure = answer
                     return
                 progress.fetched.append(answer)
 
     def _return_rest(self, slice_: Slice, progress: _Progress) -> None:
-        """Give back the documents whose requests have not begun."""
-        rest = progress.rest.take_all()
-        if rest:
-            leases = [claim.lease for claim in rest]
-            progress.returned += return_unstarted(self.database, slice_.job_id, leases)
+        """Give back the documents whose requests have not begun, unless PostgreSQL is away."""
+        rest = [claim.lease for claim in progress.leases.take_rest()]
+        if not rest:
+            return
+        try:
+            progress.returned += return_unstarted(self.database, slice_.job_id, rest)
+        except ServiceUnavailable as error:
+            log.warning("documents not given back yet", job_id=str(slice_.job_id), part=error.part)
+            progress.unreturned += rest
+
+    def _return_late(self, slice_: Slice, progress: _Progress) -> None:
+        """Give back what could not be given back before, once PostgreSQL is there again."""
+        if rest := progress.unreturned:
+            progress.returned += insist(
+                lambda: return_unstarted(self.database, slice_.job_id, rest),
+                is_stopping=lambda: self.renewer.is_stopping,
+            )
 
     def _free_slot(self, slice_: Slice, progress: _Progress) -> None:
         """Have the slot be freed, unless the record of a failure freed it."""
@@ -164,17 +152,19 @@ class SliceRunner:
                 stored.append(put)
             elif (kept := self._keep(file)) is not None:
                 spooled.append(kept)
-        self.recorder.record(Batch(stored, spooled))
+        if stored or spooled:
+            self.recorder.record(Batch(stored, spooled))
         return tuple(file.claim.document_id for file in spooled)
 
     def _put(self, file: Fetched) -> StoredObject | None:
         """Put a file from memory. Return None if the bucket does not take it now."""
-        if not self.writer.health.is_ready or file.data is None:
+        health = self.writer.health
+        if not health.is_ready or file.data is None:
             return None
         fresh = claims.fresh(file.claim, file.content)
         with self.writer.step(fresh) as span:
             try:
-                return self.writer.put(fresh, file.data, limit_s=PUT_LIMIT_S)
+                return self.writer.put(fresh, file.data, limit_s=health.put_limit_s)
             except (TransientError, ServiceUnavailable) as error:
                 log.warning("not put from memory", reason=error.reason)
                 span.fail(error.reason)
@@ -184,15 +174,17 @@ class SliceRunner:
         return None
 
     def _keep(self, file: Fetched) -> Fetched | None:
-        """Keep a file in the spool. Return None if there is no room: it is requested again."""
+        """Keep a file in the spool. Return None if it cannot: the document is requested again."""
         if file.data is None:
             return file
         try:
             self.spool.keep(file.lease, file.data)
-        except ServiceUnavailable as error:
+        except (ServiceUnavailable, PermanentError, OSError) as error:
             with structlog.contextvars.bound_contextvars(**file.log_context):
-                log.warning("file given up", part=error.part)
-                self.fetcher.give_back(file.claim, error)
+                log.warning("file given up", error=str(error))
+                # A document that was cancelled meanwhile is not this slice's any more.
+                with suppress(LeaseLost):
+                    self.fetcher.give_back(file.claim)
             return None
         return replace(file, data=None)
 

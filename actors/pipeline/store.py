@@ -55,11 +55,13 @@ class BucketHealth:
     """Whether the bucket answers, as the puts of this process found. Thread-safe.
 
     So many `threads` put. A bucket that fails is left alone, for longer each time; then one thread
-    tries it before all others do.
+    tries it before all others do. `put_limit_s`: seconds after which a put from memory is broken
+    off, and from which on a put counts as slow.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, *, put_limit_s: float = PUT_LIMIT_S) -> None:
         self._threads = threads
+        self.put_limit_s = put_limit_s
         self._began: dict[int, float] = {}
         self._failures = 0
         self._away_until = 0.0
@@ -70,7 +72,7 @@ class BucketHealth:
         now = monotonic()
         if self._failures and (now < self._away_until or self._began):
             return False
-        slow = sum(now - began > PUT_LIMIT_S for began in [*self._began.values()])
+        slow = sum(now - began > self.put_limit_s for began in [*self._began.values()])
         return slow * 2 < self._threads
 
     @contextmanager

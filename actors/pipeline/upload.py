@@ -85,11 +85,12 @@ class Uploader:
 
     def _store(self, file: Spooled) -> bool:
         """Put and record a file. Return whether the bucket takes files."""
-        with self.writer.step(file) as span:
-            stored, is_ready = self._put(file, span)
-        if stored is not None:
-            self.recorder.record(Batch(stored=[stored]))
-            self.hints.send(Ended(file.job_id, file.document_id))
+        with self.writer.renewer.holding(file.lease):
+            with self.writer.step(file) as span:
+                stored, is_ready = self._put(file, span)
+            if stored is not None:
+                self.recorder.record(Batch(stored=[stored]))
+                self.hints.send(Ended(file.job_id, file.document_id))
         return is_ready
 
     def _put(self, file: Spooled, span: Span) -> tuple[StoredObject | None, bool]:
@@ -111,9 +112,14 @@ class Uploader:
             return None, False
 
     def _lose(self, file: Spooled) -> None:
+        try:
+            outcome = attempts.give_back(self.database, file, is_lost=True)
+        except LeaseLost:
+            # Its job has ended meanwhile, and the file went with it.
+            self.spool.remove(file.lease)
+            return
         log.warning("file gone or altered; it is fetched again")
         self.writer.signals.retried("upload", "CORRUPT")
-        outcome = attempts.give_back(self.database, file, is_lost=True)
         self.spool.remove(file.lease)
         self.hints.send(Ended(file.job_id, file.document_id, returned=(file.document_id,)))
         if outcome.job_has_ended:

@@ -96,6 +96,7 @@ def build_worker(settings: Settings) -> Dependencies:
         deadline_s=settings.document_deadline_s,
         lease_s=settings.lease_s,
         is_bucket_ready=lambda: writer.health.is_ready,
+        gate=RequestGate(lambda: renewer.is_stopping),
         ends=ends,
         signals=parts.signals,
     )
@@ -106,7 +107,6 @@ def build_worker(settings: Settings) -> Dependencies:
         spool=parts.spool,
         recorder=parts.recorder(writer, fetcher, lambda: renewer.is_stopping),
         renewer=renewer,
-        gate=RequestGate(lambda: renewer.is_stopping),
         hints=parts.hints,
     )
     clock = ValkeyClock(make_client(settings.redis_url))

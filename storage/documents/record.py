@@ -66,13 +66,15 @@ class Round:
     """What a round of records came to. Files are named by their leases.
 
     `lost`: the claim is over. `busy`: not recorded yet, record it again. `begins`: how many
-    requests more may begin, after good answers.
+    requests more may begin, after good answers. `has_noted_answers`: the slots of the answers are
+    free.
     """
 
     recorded: set[UUID] = field(default_factory=set)
     lost: set[UUID] = field(default_factory=set)
     busy: set[UUID] = field(default_factory=set)
     begins: int = 0
+    has_noted_answers: bool = False
 
     def _add(self, files: Iterable[FetchedFile | StoredFile], rows: Iterable[Row]) -> None:
         for row in rows:
@@ -82,6 +84,7 @@ class Round:
                 case "LOST":
                     self.lost.add(row["lease"])
                 case "ANSWERED":
+                    self.has_noted_answers = True
                     self.begins += answers.wakes(was_away=row["was_away"], growth=row["growth"])
         self.busy = {file.lease for file in files} - self.recorded - self.lost
 

@@ -235,7 +235,9 @@ def fail_attempt(
         delay = _Delay(None, not waits, isinstance(error, TooFast), verdict.failing_since)
         if waits:
             row.put_off(delay, error)
-            return Outcome(verdict.wait_s, job_has_ended=False, lingers=verdict.lingers)
+            return Outcome(
+                verdict.wait_s, job_has_ended=False, lingers=verdict.lingers, is_closed=True
+            )
         delay_s = policy.delay_s(error, attempts_made=row.attempts_made + 1)
         if delay_s is None:
             outcome = row.give_up(delay, error)

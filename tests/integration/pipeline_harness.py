@@ -47,6 +47,8 @@ from tests.sandbox.portal import SandboxPortal
 
 LEASE_S = 60.0
 THREADS = 4
+# The bucket of a busy machine is not slow.
+PUT_LIMIT_S = 20.0
 WATCHDOG = Watchdog()
 
 
@@ -90,12 +92,18 @@ class PipelineHarness:
         """Return the spool of this process."""
         return self.uploader.spool
 
-    def with_bucket(self, objects: Objects) -> PipelineHarness:
+    def with_bucket(self, objects: Objects, *, put_limit_s: float = PUT_LIMIT_S) -> PipelineHarness:
         """Return a harness whose worker puts into this bucket; its uploader stays."""
-        writer = replace(self.writer, objects=objects, health=BucketHealth(THREADS))
-        fetcher = replace(self.slices.fetcher, is_bucket_ready=lambda: writer.health.is_ready)
+        health = BucketHealth(THREADS, put_limit_s=put_limit_s)
+        writer = replace(self.writer, objects=objects, health=health)
+        fetcher = replace(self.slices.fetcher, is_bucket_ready=lambda: health.is_ready)
         recorder = replace(self.recorder, writer=writer, fetcher=fetcher)
-        slices = replace(self.slices, writer=writer, fetcher=fetcher, recorder=recorder)
+        recorder.answered = self.recorder.answered
+        return self.with_slices(writer=writer, fetcher=fetcher, recorder=recorder)
+
+    def with_slices(self, **parts: Any) -> PipelineHarness:
+        """Return a harness whose worker runs slices with other parts."""
+        slices = replace(self.slices, **parts)
         return replace(self, worker=replace(self.worker, slices=slices))
 
     def with_fetcher(self, **changes: Any) -> PipelineHarness:
@@ -106,6 +114,11 @@ class PipelineHarness:
     def by_spool(self) -> PipelineHarness:
         """Return a harness whose worker lays every file into the spool."""
         return self.with_fetcher(is_bucket_ready=lambda: False)
+
+    def with_lister(self, **parts: Any) -> PipelineHarness:
+        """Return a harness whose worker lists cases with other parts."""
+        lister = replace(self.lister, **parts)
+        return replace(self, worker=replace(self.worker, lister=lister))
 
     def with_limits(self, limits: Limits) -> PipelineHarness:
         """Return a harness that claims by these limits."""
@@ -204,7 +217,8 @@ def running_pipeline(
         )
         hints = HintSender(client)
         ends = JobEnds(database, messages, hints)
-        writer = ObjectWriter(objects, spool, renewer, BucketHealth(THREADS))
+        health = BucketHealth(THREADS, put_limit_s=PUT_LIMIT_S)
+        writer = ObjectWriter(objects, spool, renewer, health)
         fetcher = DocumentFetcher(
             database=database,
             portal=portal,
@@ -215,6 +229,7 @@ def running_pipeline(
             deadline_s=30,
             lease_s=LEASE_S,
             is_bucket_ready=lambda: writer.health.is_ready,
+            gate=RequestGate(lambda: renewer.is_stopping),
             ends=ends,
         )
         recorder = Recorder(
@@ -244,7 +259,6 @@ def running_pipeline(
             spool=spool,
             recorder=recorder,
             renewer=renewer,
-            gate=RequestGate(lambda: renewer.is_stopping),
             hints=hints,
         )
         worker = Worker(
@@ -270,4 +284,5 @@ def running_pipeline(
             is_stopping=lambda: renewer.is_stopping,
         )
         yield PipelineHarness(database, sandbox, client, messages, worker, uploader)
+        assert recorder.answered.await_freed(60)
         portal.close()

@@ -21,9 +21,8 @@ from storage.objects import Objects, ObjectStore, Upload
 from storage.receivers import Receivers
 from storage.spool import Spool
 from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, interim
-from tests.integration import office as offices
 from tests.integration import scenes
-from tests.integration.office import Office
+from tests.integration.pipeline_harness import PipelineHarness, running_pipeline
 from tests.sandbox.contents import content
 
 DOCUMENTS = 12
@@ -33,13 +32,13 @@ MOMENT = "Mon, 02 Jun 2025 12:00:00 GMT"
 
 
 @pytest.fixture
-def office(
+def pipeline(
     database: Database, objects: Objects, redis_url: str, tmp_path: Path
-) -> Iterator[Office]:
-    """An office whose spool has room in plenty."""
+) -> Iterator[PipelineHarness]:
+    """Yield a pipeline whose spool has room in plenty."""
     spool = Spool(tmp_path / "spool", uuid4(), 2**30)
-    with offices.opened(database, objects, redis_url, spool) as opened:
-        yield opened
+    with running_pipeline(database, objects, redis_url, spool) as pipeline:
+        yield pipeline
 
 
 def _sends(*answers: bytes) -> Script:
@@ -54,57 +53,59 @@ def _poster(server: ByteServer) -> WebhookPoster:
 
 
 def test_two_cases_whose_portal_sends_early_hints_get_their_own_documents(
-    office: Office, objects: Objects, store: ObjectStore
+    pipeline: PipelineHarness, objects: Objects, store: ObjectStore
 ) -> None:
     # Given two cases whose files have one size, with interim answers before every second file
     hints = dict.fromkeys(range(1, DOCUMENTS, 2), "early-hints")
     numbers = [
-        office.sandbox.add_case(documents=DOCUMENTS, size=SIZE_BYTES, faults=hints)
+        pipeline.sandbox.add_case(documents=DOCUMENTS, size=SIZE_BYTES, faults=hints)
         for _ in range(2)
     ]
 
     # When their files are fetched in turn, over the same connections
-    job_ids = [office.begin(number) for number in numbers]
+    job_ids = [pipeline.begin(number) for number in numbers]
     for job_id in job_ids:
-        office.list_job(job_id)
+        pipeline.list_job(job_id)
     for _ in range(DOCUMENTS):
         for job_id in job_ids:
-            office.download(job_id)
-    office.work()
+            pipeline.download(job_id)
+    pipeline.work()
 
     # Then each has its own bytes, in one request and one attempt each
     s3 = store.client(store.endpoint_url)
     for number, job_id in zip(numbers, job_ids, strict=True):
-        assert scenes.job(office.database, job_id)["state"] == "COMPLETED"
-        case = office.sandbox.case(number)
+        assert scenes.job(pipeline.database, job_id)["state"] == "COMPLETED"
+        case = pipeline.sandbox.case(number)
         assert case
         hashes = {
             hashlib.sha256(content(each.kind, each.uuid, each.size_bytes)).hexdigest()
             for each in case.documents
         }
-        rows = scenes.documents(office.database, job_id)
+        rows = scenes.documents(pipeline.database, job_id)
         assert {row["sha256"] for row in rows} == hashes
         for row in rows:
             body = s3.get_object(store.bucket, row["object_key"]).data
             assert hashlib.sha256(body).hexdigest() == row["sha256"]
-        assert office.files_asked(number) == [1] * DOCUMENTS
+        assert pipeline.files_asked(number) == [1] * DOCUMENTS
 
 
-def test_a_receiver_that_sends_early_hints_is_told_once(office: Office, objects: Objects) -> None:
+def test_a_receiver_that_sends_early_hints_is_told_once(
+    pipeline: PipelineHarness, objects: Objects
+) -> None:
     with ByteServer(_sends(interim() + answer(b"ok"))) as server:
-        number = office.sandbox.add_case(documents=1)
-        job_id = office.run(number, webhook_url=f"http://127.0.0.1:{server.port}/hook")
+        number = pipeline.sandbox.add_case(documents=1)
+        job_id = pipeline.run(number, webhook_url=f"http://127.0.0.1:{server.port}/hook")
         notifier = Notifier(
-            database=office.database,
+            database=pipeline.database,
             objects=objects,
             poster=_poster(server),
-            messages=office.messages,
+            messages=pipeline.messages,
             secrets=["whsec_" + "c2VjcmV0" * 4],
         )
         for _ in range(3):
             notifier.send_webhook(job_id, 0)
 
-    (webhook,) = scenes.webhooks(office.database, job_id)
+    (webhook,) = scenes.webhooks(pipeline.database, job_id)
     assert (webhook["state"], webhook["attempt_count"]) == ("DELIVERED", 1)
     assert len(server.requests) == 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -21,7 +20,7 @@ from storage.records import JobView
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.guest import ask_all, context
-from tests.integration.office import Office, opened
+from tests.integration.pipeline_harness import PipelineHarness, running_pipeline
 from tests.integration.scenes import CLIENT
 
 LIMITS = SizeLimits(document_bytes=10_000, spool_bytes=8_000)
@@ -29,10 +28,12 @@ REFUSED = SizeLimits(document_bytes=19_999)
 
 
 @pytest.fixture
-def office(database: Database, objects: Objects, redis_url: str, spool: Spool) -> Iterator[Office]:
-    """An office on the test's database."""
-    with opened(database, objects, redis_url, spool) as office:
-        yield office
+def pipeline(
+    database: Database, objects: Objects, redis_url: str, spool: Spool
+) -> Iterator[PipelineHarness]:
+    """Yield a pipeline on the test's database."""
+    with running_pipeline(database, objects, redis_url, spool) as pipeline:
+        yield pipeline
 
 
 def _listed(database: Database, *sizes: int | None, limits: SizeLimits = LIMITS) -> UUID:
@@ -128,11 +129,10 @@ def test_a_retry_after_the_limit_was_raised_requests_it(
     assert _states(database, job_id) == ["PENDING", "FAILED", "AVAILABLE"]
 
 
-def test_a_worker_applies_its_limits(office: Office) -> None:
-    number = office.sandbox.add_case(documents=2, size=20_000)
-    lister = replace(office.lister, size_limits=REFUSED)
+def test_a_worker_applies_its_limits(pipeline: PipelineHarness) -> None:
+    number = pipeline.sandbox.add_case(documents=2, size=20_000)
 
-    job_id = replace(office, asker=replace(office.asker, lister=lister)).run(number)
+    job_id = pipeline.with_lister(size_limits=REFUSED).run(number)
 
-    assert scenes.job(office.database, job_id)["state"] == "FAILED"
-    assert office.files_asked(number) == [0, 0]
+    assert scenes.job(pipeline.database, job_id)["state"] == "FAILED"
+    assert pipeline.files_asked(number) == [0, 0]

@@ -12,12 +12,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from actors.listing import LISTING_LIMIT_S
 from structlog.testing import capture_logs
 
-from actors.enqueue import LIST_QUEUE
+from actors.pipeline.listing import LISTING_LIMIT_S
+from actors.scheduler.hints import JobWanted
 from dev.deadline import until
-from storage import jobs, listing_claims, reuse, tasks
+from storage import jobs, listing_claims, reuse
 from storage.database import Database, Row
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
 from storage.listing import CaseListing, document_id
@@ -27,9 +27,9 @@ from storage.listings.listing_import import VANISHED_IDS, ListingImport
 from storage.objects import Objects, ObjectStore
 from storage.portal import attempts
 from storage.spool import Spool
-from tests.integration import scenes
-from tests.integration.office import Office, opened
-from tests.integration.scenes import ASKING, BUSY, CLIENT, POLICY
+from tests.integration import guest, scenes
+from tests.integration.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.scenes import BUSY, CLAIM_CONTEXT, CLIENT, POLICY
 from tests.integration.together import together
 from tests.sandbox.cases import CASES
 
@@ -39,10 +39,12 @@ FLICKERING = CASES["flickering"].number
 
 
 @pytest.fixture
-def office(database: Database, objects: Objects, redis_url: str, spool: Spool) -> Iterator[Office]:
-    """An office on the test's database."""
-    with opened(database, objects, redis_url, spool) as office:
-        yield office
+def pipeline(
+    database: Database, objects: Objects, redis_url: str, spool: Spool
+) -> Iterator[PipelineHarness]:
+    """Yield a pipeline on the test's database."""
+    with running_pipeline(database, objects, redis_url, spool) as pipeline:
+        yield pipeline
 
 
 def _begun(database: Database, number: str, client: str = CLIENT, max_age_s: float = 0) -> UUID:
@@ -85,28 +87,28 @@ def _recent(database: Database, number: str, client: str = CLIENT) -> ListingImp
 # One request for all
 
 
-def test_ten_clients_that_ask_in_one_moment_are_one_request(office: Office) -> None:
-    number = office.sandbox.add_case(documents=2)
-    begun = {client: office.begin(number, client) for client in CLIENTS}
+def test_ten_clients_that_ask_in_one_moment_are_one_request(pipeline: PipelineHarness) -> None:
+    number = pipeline.sandbox.add_case(documents=2)
+    begun = {client: pipeline.begin(number, client) for client in CLIENTS}
 
     # So slow that they would all be there together.
-    office.sandbox.latency_s = 0.5
-    together([partial(office.list_job, job_id) for job_id in begun.values()])
-    office.sandbox.latency_s = 0
-    office.work()
+    pipeline.sandbox.latency_s = 0.5
+    together([partial(pipeline.list_job, job_id) for job_id in begun.values()])
+    pipeline.sandbox.latency_s = 0
+    pipeline.work()
 
-    assert office.sandbox.times_asked(number) == 1
-    ended = [scenes.job(office.database, job_id) for job_id in begun.values()]
+    assert pipeline.sandbox.times_asked(number) == 1
+    ended = [scenes.job(pipeline.database, job_id) for job_id in begun.values()]
     assert Counter(job["state"] for job in ended) == {"COMPLETED": len(CLIENTS)}
     assert len({job["listed_time"] for job in ended}) == 1
     # What is stored is each client's own.
     keys = {
-        client: [d["object_key"] for d in scenes.documents(office.database, job_id)]
+        client: [d["object_key"] for d in scenes.documents(pipeline.database, job_id)]
         for client, job_id in begun.items()
     }
     assert len(set(chain.from_iterable(keys.values()))) == 2 * len(CLIENTS)
     assert all(key.startswith(f"{client}/") for client in keys for key in keys[client])
-    assert office.files_asked(number) == [len(CLIENTS)] * 2
+    assert pipeline.files_asked(number) == [len(CLIENTS)] * 2
 
 
 def test_while_a_case_is_asked_for_no_other_job_asks(database: Database) -> None:
@@ -131,9 +133,9 @@ def test_whoever_waits_for_an_answer_holds_up_nobody_else(database: Database) ->
     case = {_begun(database, number, client) for client in CLIENTS[:2]}
     alone = _begun(database, other, CLIENTS[1])
 
-    asked = [tasks.next_task(database, ASKING) for _ in range(3)]
+    asked = [guest.ask(database, CLAIM_CONTEXT) for _ in range(3)]
 
-    found = {task.job_id for task in asked if isinstance(task, ListingClaim)}
+    found = {claim.job_id for claim in asked if isinstance(claim, ListingClaim)}
     assert asked[-1] is None
     assert alone in found
     assert len(found & case) == 1
@@ -349,28 +351,35 @@ def test_a_lost_listing_that_comes_back_waits_for_the_one_that_followed_it(
     assert scenes.listing_claim(database, lost).listed_by == second
 
 
-def test_whoever_waits_is_told_when_the_answer_is_there(database: Database, office: Office) -> None:
-    number = office.sandbox.add_case(documents=2)
-    first, second, third = (office.begin(number, client) for client in CLIENTS[:3])
-
-    office.list_job(first)
-
-    told = Counter(ids[0] for queue, ids in office.sent() if queue == LIST_QUEUE)
-    assert told == {str(second): 1, str(third): 1}
-    office.list_job(second)
-    assert not [ids for queue, ids in office.sent() if queue == LIST_QUEUE]
-    assert office.sandbox.times_asked(number) == 1
+def _wanted(pipeline: PipelineHarness) -> Counter[UUID]:
+    """Return the jobs that were hinted to the scheduler, and how often."""
+    hints = (hint for hint in pipeline.hinted() if isinstance(hint, JobWanted))
+    return Counter(hint.job.job_id for hint in hints)
 
 
-def test_whoever_waits_is_told_when_there_is_no_answer(office: Office) -> None:
-    number = office.sandbox.add_case(documents=2, list_fault="list-500")
-    first, second = (office.begin(number, client) for client in CLIENTS[:2])
+def test_jobs_that_wait_for_an_answer_are_hinted_when_it_is_there(
+    pipeline: PipelineHarness,
+) -> None:
+    number = pipeline.sandbox.add_case(documents=2)
+    first, second, third = (pipeline.begin(number, client) for client in CLIENTS[:3])
 
-    office.list_job(first)
+    pipeline.list_job(first)
 
-    told = {ids[0] for queue, ids in office.sent() if queue == LIST_QUEUE}
-    # Whoever asked in vain goes on by itself.
-    assert told == {str(second)}
+    assert _wanted(pipeline) == {first: 1, second: 1, third: 1}
+    pipeline.list_job(second)
+    assert _wanted(pipeline) == {second: 1}
+    assert pipeline.sandbox.times_asked(number) == 1
+
+
+def test_jobs_that_wait_for_an_answer_are_hinted_when_there_is_none(
+    pipeline: PipelineHarness,
+) -> None:
+    number = pipeline.sandbox.add_case(documents=2, list_fault="list-500")
+    first, second = (pipeline.begin(number, client) for client in CLIENTS[:2])
+
+    pipeline.list_job(first)
+
+    assert _wanted(pipeline) == {first: 1, second: 1}
 
 
 def test_a_retry_is_not_served_by_what_was_answered_before_it(
@@ -388,30 +397,31 @@ def test_a_retry_is_not_served_by_what_was_answered_before_it(
     assert scenes.listing_claim(database, failed).listed_by is None
 
 
-def test_a_bucket_that_is_away_costs_the_portal_nothing(office: Office, store: ObjectStore) -> None:
-    number = office.sandbox.add_case(documents=2)
-    office.run(number)
-    begun = office.begin(number)
+def test_a_bucket_that_is_away_costs_the_portal_nothing(
+    pipeline: PipelineHarness, store: ObjectStore
+) -> None:
+    number = pipeline.sandbox.add_case(documents=2)
+    pipeline.run(number)
+    begun = pipeline.begin(number)
     nowhere = Objects(replace(store, endpoint_url="http://127.0.0.1:1"), max_connections=2)
 
-    broken = replace(office.lister, objects=nowhere)
-    replace(office, lister=broken).list_job(begun)
+    pipeline.with_lister(objects=nowhere).list_job(begun)
 
-    assert office.sandbox.times_asked(number) == 1
-    scenes.execute(office.database, "UPDATE jobs SET listing_not_before = NULL")
-    office.work()
-    assert scenes.job(office.database, begun)["reused_documents"] == 2
-    assert office.sandbox.times_asked(number) == 2
+    assert pipeline.sandbox.times_asked(number) == 1
+    scenes.execute(pipeline.database, "UPDATE jobs SET listing_not_before = NULL")
+    pipeline.work()
+    assert scenes.job(pipeline.database, begun)["reused_documents"] == 2
+    assert pipeline.sandbox.times_asked(number) == 2
 
 
 @pytest.mark.parametrize("at", [0, 1], ids=["before", "after"])
 def test_a_bucket_that_says_nothing_holds_no_slot_for_long(
-    office: Office, monkeypatch: pytest.MonkeyPatch, at: int
+    pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    monkeypatch.setattr("actors.listing.LOOK_S", 0.2)
-    number = office.sandbox.add_case(documents=2)
-    office.run(number)
-    begun = office.begin(number)
+    monkeypatch.setattr("actors.pipeline.listing.LOOK_S", 0.2)
+    number = pipeline.sandbox.add_case(documents=2)
+    pipeline.run(number)
+    begun = pipeline.begin(number)
     looks, real = list[float | None](), Objects.present
 
     def present(self: Objects, sizes: Any, *, limit_s: float | None = None) -> set[str]:
@@ -421,11 +431,11 @@ def test_a_bucket_that_says_nothing_holds_no_slot_for_long(
         return real(self, sizes, limit_s=limit_s)
 
     monkeypatch.setattr(Objects, "present", present)
-    office.list_job(begun)
+    pipeline.list_job(begun)
 
     assert looks == [0.2, LISTING_LIMIT_S][: at + 1]
-    assert scenes.job(office.database, begun)["listing_attempt_count"] == 0
-    assert not _has_slots(office.database)
+    assert scenes.job(pipeline.database, begun)["listing_attempt_count"] == 0
+    assert not _has_slots(pipeline.database)
 
 
 def _has_slots(database: Database) -> bool:
@@ -434,11 +444,11 @@ def _has_slots(database: Database) -> bool:
 
 
 def test_a_slow_bucket_takes_nothing_of_the_portals_time(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actors.listing.LISTING_LIMIT_S", 1.0)
-    number = office.sandbox.add_case(documents=2)
-    office.run(number)
+    monkeypatch.setattr("actors.pipeline.listing.LISTING_LIMIT_S", 1.0)
+    number = pipeline.sandbox.add_case(documents=2)
+    pipeline.run(number)
     real = Objects.present
 
     def late(self: Objects, sizes: Any, **more: Any) -> set[str]:
@@ -446,30 +456,32 @@ def test_a_slow_bucket_takes_nothing_of_the_portals_time(
         return real(self, sizes, **more)
 
     monkeypatch.setattr(Objects, "present", late)
-    begun = office.begin(number)
-    office.list_job(begun)
+    begun = pipeline.begin(number)
+    pipeline.list_job(begun)
 
-    job = scenes.job(office.database, begun)
+    job = scenes.job(pipeline.database, begun)
     assert (job["state"], job["reused_documents"], job["listing_attempt_count"]) == (
         "COMPLETED",
         2,
         0,
     )
-    assert office.sandbox.times_asked(number) == 2
+    assert pipeline.sandbox.times_asked(number) == 2
 
 
 # What vanished
 
 
-def test_documents_that_vanished_are_asked_for_once_more_and_then_said(office: Office) -> None:
-    first = office.run(VANISHING)
-    last = scenes.documents(office.database, first)[-1]
+def test_documents_that_vanished_are_asked_for_once_more_and_then_said(
+    pipeline: PipelineHarness,
+) -> None:
+    first = pipeline.run(VANISHING)
+    last = scenes.documents(pipeline.database, first)[-1]
 
     with capture_logs() as logs:
-        second = office.run(VANISHING)
+        second = pipeline.run(VANISHING)
 
-    assert office.sandbox.times_asked(VANISHING) == 3
-    job = scenes.job(office.database, second)
+    assert pipeline.sandbox.times_asked(VANISHING) == 3
+    job = scenes.job(pipeline.database, second)
     assert (job["state"], job["total_documents"], job["reused_documents"]) == ("COMPLETED", 4, 4)
     assert (job["vanished_documents"], job["vanished_document_ids"]) == (1, [last["document_id"]])
     assert job["listing_attempt_count"] == 0
@@ -478,88 +490,89 @@ def test_documents_that_vanished_are_asked_for_once_more_and_then_said(office: O
     ] == [("warning", 1)]
     assert last["name"] not in str(logs)
     # What is stored of it stays with the earlier job.
-    assert scenes.documents(office.database, first)[-1] == last
+    assert scenes.documents(pipeline.database, first)[-1] == last
     assert last["object_key"]
-    assert office.files_asked(VANISHING) == [1] * 5
+    assert pipeline.files_asked(VANISHING) == [1] * 5
 
 
-def test_a_listing_that_was_incomplete_once_is_not_taken(office: Office) -> None:
-    office.run(FLICKERING)
+def test_a_listing_that_was_incomplete_once_is_not_taken(pipeline: PipelineHarness) -> None:
+    pipeline.run(FLICKERING)
 
-    second = office.run(FLICKERING)
+    second = pipeline.run(FLICKERING)
 
-    assert office.sandbox.times_asked(FLICKERING) == 3
-    job = scenes.job(office.database, second)
+    assert pipeline.sandbox.times_asked(FLICKERING) == 3
+    job = scenes.job(pipeline.database, second)
     assert (job["total_documents"], job["vanished_documents"]) == (5, 0)
     assert job["vanished_document_ids"] == []
-    assert office.files_asked(FLICKERING) == [1] * 5
+    assert pipeline.files_asked(FLICKERING) == [1] * 5
 
 
-def test_a_case_that_stays_as_it_is_is_asked_for_once_per_job(office: Office) -> None:
-    number = office.sandbox.add_case(documents=3)
-    office.run(number)
+def test_a_case_that_stays_as_it_is_is_asked_for_once_per_job(pipeline: PipelineHarness) -> None:
+    number = pipeline.sandbox.add_case(documents=3)
+    pipeline.run(number)
 
-    job = scenes.job(office.database, office.run(number))
+    job = scenes.job(pipeline.database, pipeline.run(number))
 
-    assert office.sandbox.times_asked(number) == 2
+    assert pipeline.sandbox.times_asked(number) == 2
     assert (job["vanished_documents"], job["listing_doubt_time"]) == (0, None)
 
 
-def test_what_vanished_is_said_once_and_not_against_itself(office: Office) -> None:
-    office.run(VANISHING)
-    office.run(VANISHING)
+def test_what_vanished_is_said_once_and_not_against_itself(pipeline: PipelineHarness) -> None:
+    pipeline.run(VANISHING)
+    pipeline.run(VANISHING)
 
-    carried = scenes.job(office.database, office.run(VANISHING, max_age_s=3_600))
-    listed = scenes.job(office.database, office.run(VANISHING))
+    carried = scenes.job(pipeline.database, pipeline.run(VANISHING, max_age_s=3_600))
+    listed = scenes.job(pipeline.database, pipeline.run(VANISHING))
 
     assert (carried["total_documents"], carried["vanished_documents"]) == (4, 0)
     assert (listed["total_documents"], listed["vanished_documents"]) == (4, 0)
-    assert office.sandbox.times_asked(VANISHING) == 4
+    assert pipeline.sandbox.times_asked(VANISHING) == 4
 
 
-def test_a_retry_of_a_listing_that_failed_says_what_vanished(office: Office) -> None:
-    database = office.database
-    office.run(VANISHING)
-    failed = office.begin(VANISHING)
+def test_a_retry_of_a_listing_that_failed_says_what_vanished(pipeline: PipelineHarness) -> None:
+    database = pipeline.database
+    pipeline.run(VANISHING)
+    failed = pipeline.begin(VANISHING)
     claim = scenes.listing_claim(database, failed)
     attempts.doubt(database, claim, delay_s=0)
     claim = scenes.listing_claim(database, failed)
     assert claim.is_doubted
     attempts.fail_attempt(database, claim, PermanentError("R", "m"), POLICY)
-    scenes.rerun(database, office.lister.objects, failed)
+    scenes.rerun(database, pipeline.lister.objects, failed)
 
-    office.messages.list_documents(failed)
-    office.work()
+    pipeline.work()
 
     # A new run doubts anew.
-    assert office.sandbox.times_asked(VANISHING) == 3
+    assert pipeline.sandbox.times_asked(VANISHING) == 3
     assert scenes.job(database, failed)["vanished_documents"] == 1
 
 
 def test_another_clients_listing_that_lacks_documents_is_not_taken_silently(
-    office: Office,
+    pipeline: PipelineHarness,
 ) -> None:
-    database = office.database
-    mine = office.run(VANISHING)
-    office.run(VANISHING, CLIENTS[1])
-    assert office.sandbox.times_asked(VANISHING) == 2
+    database = pipeline.database
+    mine = pipeline.run(VANISHING)
+    pipeline.run(VANISHING, CLIENTS[1])
+    assert pipeline.sandbox.times_asked(VANISHING) == 2
 
     # StartDownload itself does not begin with it
     assert _recent(database, VANISHING) is None
     assert _recent(database, VANISHING, CLIENTS[1])
     # and the worker asks once more.
-    job = scenes.job(database, office.run(VANISHING, max_age_s=3_600))
+    job = scenes.job(database, pipeline.run(VANISHING, max_age_s=3_600))
 
-    assert office.sandbox.times_asked(VANISHING) == 3
+    assert pipeline.sandbox.times_asked(VANISHING) == 3
     gone = scenes.documents(database, mine)[-1]["document_id"]
     assert (job["vanished_documents"], job["vanished_document_ids"]) == (1, [gone])
 
 
-def test_a_doubt_about_anothers_listing_says_nothing_about_the_court(office: Office) -> None:
-    database = office.database
-    office.run(VANISHING)
-    office.run(VANISHING, CLIENTS[1])
-    begun = office.begin(VANISHING, max_age_s=3_600)
+def test_a_doubt_about_anothers_listing_says_nothing_about_the_court(
+    pipeline: PipelineHarness,
+) -> None:
+    database = pipeline.database
+    pipeline.run(VANISHING)
+    pipeline.run(VANISHING, CLIENTS[1])
+    begun = pipeline.begin(VANISHING, max_age_s=3_600)
     scenes.execute(
         database,
         "INSERT INTO courts (court, failure_count, failing_since, next_probe_time)"
@@ -570,12 +583,12 @@ def test_a_doubt_about_anothers_listing_says_nothing_about_the_court(office: Off
     )
     before = _courts(database)
 
-    office.lister.reuse(begun)
+    pipeline.list_job(begun)
 
     assert scenes.job(database, begun)["listing_doubt_time"]
     assert _courts(database) == before
-    # and whoever asks for it once more is sent for.
-    assert [ids for queue, ids in office.sent() if queue == LIST_QUEUE] == [(str(begun),)]
+    # and it is proposed once more.
+    assert _wanted(pipeline)[begun] == 1
 
 
 def _courts(database: Database) -> list[Row]:
@@ -583,27 +596,26 @@ def _courts(database: Database) -> list[Row]:
         return transaction.all("SELECT * FROM courts ORDER BY court")
 
 
-def test_what_was_asked_for_twice_is_taken_by_all_who_wait(office: Office) -> None:
-    database = office.database
+def test_what_was_asked_for_twice_is_taken_by_all_who_wait(pipeline: PipelineHarness) -> None:
+    database = pipeline.database
     # Given three clients that know the whole case, and that ask for it again
-    whole = [office.begin(VANISHING, client) for client in CLIENTS[:3]]
-    office.messages.list_documents(whole[0])
-    office.work()
+    whole = [pipeline.begin(VANISHING, client) for client in CLIENTS[:3]]
+    pipeline.work()
     assert {scenes.job(database, job_id)["total_documents"] for job_id in whole} == {5}
-    again = [office.begin(VANISHING, client) for client in CLIENTS[:3]]
+    again = [pipeline.begin(VANISHING, client) for client in CLIENTS[:3]]
 
     # When the first has asked twice
     for _ in range(2):
-        office.list_job(again[0])
-    office.sent()
+        pipeline.list_job(again[0])
+    pipeline.sent()
     for job_id in again[1:]:
-        office.list_job(job_id)
+        pipeline.list_job(job_id)
 
     # Then the others take its answer, or the copy of who took it, and doubt nothing
     assert [scenes.job(database, i)["vanished_documents"] for i in again] == [1, 1, 1]
     sources = [scenes.job(database, i)["listed_by"] for i in again]
     assert sources == [None, again[0], again[1]]
-    assert office.sandbox.times_asked(VANISHING) == 3
+    assert pipeline.sandbox.times_asked(VANISHING) == 3
 
 
 def test_so_many_ids_are_named_and_all_are_counted(database: Database) -> None:
@@ -627,20 +639,20 @@ def test_what_vanished_is_told_against_the_same_clients_listing(database: Databa
     assert scenes.job(database, other)["vanished_documents"] == 2
 
 
-def test_a_cancelled_listing_is_cut_and_its_slots_are_free_soon(office: Office) -> None:
+def test_a_cancelled_listing_is_cut_and_its_slots_are_free_soon(pipeline: PipelineHarness) -> None:
     # Given a listing that the portal takes very long to answer
-    number = office.sandbox.add_case(documents=2)
-    job_id = office.begin(number)
-    office.sandbox.latency_s = 200
+    number = pipeline.sandbox.add_case(documents=2)
+    job_id = pipeline.begin(number)
+    pipeline.sandbox.latency_s = 200
 
     def cancel() -> None:
-        until(lambda: office.sandbox.times_asked(number) == 1, 60, "it is not asked")
-        jobs.cancel(office.database, CLIENT, job_id)
+        until(lambda: pipeline.sandbox.times_asked(number) == 1, 60, "it is not asked")
+        jobs.cancel(pipeline.database, CLIENT, job_id)
 
     # When its job is cancelled, then nobody waits for the answer
-    together([lambda: office.asker.list_documents(job_id), cancel], timeout_s=60)
+    together([partial(pipeline.list_job, job_id), cancel], timeout_s=60)
 
-    with office.database.transaction() as transaction:
+    with pipeline.database.transaction() as transaction:
         held = transaction.only(
             "SELECT count(*) FROM slots"
             " WHERE lease_until > clock_timestamp() + interval '2 seconds'"
@@ -651,69 +663,68 @@ def test_a_cancelled_listing_is_cut_and_its_slots_are_free_soon(office: Office) 
 # One request for each document
 
 
-def test_a_document_is_asked_for_under_one_link_when_that_works(office: Office) -> None:
+def test_a_document_is_asked_for_under_one_link_when_that_works(pipeline: PipelineHarness) -> None:
     twins = CASES["twins"]
 
-    job_id = office.run(twins.number)
+    job_id = pipeline.run(twins.number)
 
-    documents = scenes.documents(office.database, job_id)
+    documents = scenes.documents(pipeline.database, job_id)
     assert {d["state"] for d in documents} == {"AVAILABLE"}
-    files = [r for r in office.sandbox.journal.requests(twins.number) if r.kind == "file"]
+    files = [r for r in pipeline.sandbox.journal.requests(twins.number) if r.kind == "file"]
     answered = Counter(twins.by_uuid[r.uuid or ""].id_origem for r in files if r.status == 200)
     assert answered == {d["origin_id"]: 1 for d in documents}
     # and a second job right after the end asks for none.
-    office.run(twins.number)
-    again = [r for r in office.sandbox.journal.requests(twins.number) if r.kind == "file"]
+    pipeline.run(twins.number)
+    again = [r for r in pipeline.sandbox.journal.requests(twins.number) if r.kind == "file"]
     assert again == files
 
 
-def test_a_file_that_is_in_the_spool_is_not_asked_for_again(office: Office) -> None:
-    number = office.sandbox.add_case(documents=1)
-    job_id = office.begin(number)
-    office.list_job(job_id)
-    office.download(job_id)
-    [(_, upload)] = [each for each in office.sent() if each[0].startswith("upload.")]
+def test_a_file_that_is_in_the_spool_is_not_asked_for_again(pipeline: PipelineHarness) -> None:
+    number = pipeline.sandbox.add_case(documents=1)
+    job_id = pipeline.begin(number)
+    pipeline.list_job(job_id)
+    pipeline.download(job_id)
+    [(_, upload)] = [each for each in pipeline.sent() if each[0].startswith("upload.")]
 
     # However often lanes and uploads are told
     for _ in range(3):
-        office.download(job_id)
-        office.uploader.upload_document(*map(UUID, upload))
-        office.download(job_id)
+        pipeline.download(job_id)
+        pipeline.uploader.upload_document(*map(UUID, upload))
+        pipeline.download(job_id)
 
-    assert scenes.job(office.database, job_id)["state"] == "COMPLETED"
-    assert office.files_asked(number) == [1]
+    assert scenes.job(pipeline.database, job_id)["state"] == "COMPLETED"
+    assert pipeline.files_asked(number) == [1]
 
 
-def test_a_commit_whose_answer_was_lost_asks_for_nothing_again(office: Office) -> None:
-    number = office.sandbox.add_case(documents=1)
-    job_id = office.begin(number)
-    office.list_job(job_id)
-    office.download(job_id)
-    [(_, upload)] = [each for each in office.sent() if each[0].startswith("upload.")]
-    file = scenes.take_upload(office.database, *map(UUID, upload), lease_s=-1)
+def test_a_commit_whose_answer_was_lost_asks_for_nothing_again(pipeline: PipelineHarness) -> None:
+    number = pipeline.sandbox.add_case(documents=1)
+    job_id = pipeline.begin(number)
+    pipeline.list_job(job_id)
+    pipeline.download(job_id)
+    [(_, upload)] = [each for each in pipeline.sent() if each[0].startswith("upload.")]
+    file = scenes.take_upload(pipeline.database, *map(UUID, upload), lease_s=-1)
     assert file
 
     # When both ends are said twice, the second after the first was committed
-    office.uploader.upload_document(*map(UUID, upload))
+    pipeline.uploader.upload_document(*map(UUID, upload))
     with pytest.raises(LeaseLost):
-        scenes.stored(office.database, file)
-    office.work()
+        scenes.stored(pipeline.database, file)
+    pipeline.work()
 
-    assert office.files_asked(number) == [1]
-    [document] = scenes.documents(office.database, job_id)
+    assert pipeline.files_asked(number) == [1]
+    [document] = scenes.documents(pipeline.database, job_id)
     assert document["state"] == "AVAILABLE"
 
 
-def test_a_retry_asks_for_what_failed_and_for_nothing_else(office: Office) -> None:
-    number = office.sandbox.add_case(documents=3, faults={1: "file-404"})
-    job_id = office.run(number)
-    assert office.files_asked(number) == [1, 1, 1]
+def test_a_retry_asks_for_what_failed_and_for_nothing_else(pipeline: PipelineHarness) -> None:
+    number = pipeline.sandbox.add_case(documents=3, faults={1: "file-404"})
+    job_id = pipeline.run(number)
+    assert pipeline.files_asked(number) == [1, 1, 1]
 
-    scenes.rerun(office.database, office.lister.objects, job_id)
-    office.messages.download_lanes(job_id, 5)
-    office.work()
+    scenes.rerun(pipeline.database, pipeline.lister.objects, job_id)
+    pipeline.work()
 
-    assert office.files_asked(number) == [1, 2, 1]
+    assert pipeline.files_asked(number) == [1, 2, 1]
 
 
 def test_a_case_with_any_seal_is_each_clients_own(database: Database) -> None:

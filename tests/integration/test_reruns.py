@@ -15,6 +15,8 @@ import grpc
 import pytest
 
 from actors.enqueue import WEBHOOK_QUEUE
+from actors.scheduler.hint_channel import HintSender
+from actors.scheduler.hints import JobEnded
 from proto import downloads_pb2 as pb
 from server.parts import Parts
 from server.service import DownloadService
@@ -30,7 +32,7 @@ from storage.slots import Limits
 from storage.spool import Spool
 from storage.start_rate import StartRate
 from tests.integration import scenes
-from tests.integration.office import Office, opened
+from tests.integration.pipeline_harness import PipelineHarness, running_pipeline
 from tests.integration.scenes import CLIENT, HOOK, LANES, LOGIN
 from tests.integration.together import together
 
@@ -38,15 +40,17 @@ CONTENT = ("object_key", "sha256", "size_bytes", "content_type", "extension")
 
 
 @pytest.fixture
-def office(database: Database, objects: Objects, redis_url: str, spool: Spool) -> Iterator[Office]:
-    """An office on the test's database."""
-    with opened(database, objects, redis_url, spool) as office:
-        yield office
+def pipeline(
+    database: Database, objects: Objects, redis_url: str, spool: Spool
+) -> Iterator[PipelineHarness]:
+    """Yield a pipeline on the test's database."""
+    with running_pipeline(database, objects, redis_url, spool) as pipeline:
+        yield pipeline
 
 
 @dataclass(frozen=True)
 class _Desk:
-    """The server's RetryJob on an office's servers."""
+    """The server's RetryJob on an pipeline's servers."""
 
     parts: Parts
 
@@ -59,21 +63,22 @@ class _Desk:
 
 
 @pytest.fixture
-def desk(office: Office, redis_url: str) -> Iterator[_Desk]:
+def desk(pipeline: PipelineHarness, redis_url: str) -> Iterator[_Desk]:
     """Where RetryJob is called."""
     with ThreadPoolExecutor(4) as pool:
         yield _Desk(
             Parts(
-                database=office.database,
-                objects=office.lister.objects,
-                messages=office.messages,
+                database=pipeline.database,
+                objects=pipeline.lister.objects,
+                messages=pipeline.messages,
+                hints=HintSender(pipeline.redis),
                 receivers=Receivers.from_entries(()),
                 pool=pool,
                 redis_url=redis_url,
                 listing_max_age_s=3_600,
                 job_deadline_s=3_600,
                 lanes=LANES,
-                queue=QueueView(office.database, Limits(10, 6, LANES), LOGIN),
+                queue=QueueView(pipeline.database, Limits(10, 6, LANES), LOGIN),
                 login=LOGIN,
                 start_rate=StartRate(redis_url),
                 # As slow as the machine may be.
@@ -82,20 +87,22 @@ def desk(office: Office, redis_url: str) -> Iterator[_Desk]:
         )
 
 
-def _failed(office: Office, *missing: int, documents: int = 3, **values: Any) -> tuple[str, UUID]:
+def _failed(
+    pipeline: PipelineHarness, *missing: int, documents: int = 3, **values: Any
+) -> tuple[str, UUID]:
     """A case and its ended job, for which the portal did not have some of the documents."""
-    number = office.sandbox.add_case(
+    number = pipeline.sandbox.add_case(
         documents=documents, faults=dict.fromkeys(missing, "file-404"), **values
     )
-    job_id = office.run(number, webhook_url=HOOK)
-    assert scenes.job(office.database, job_id)["failed_documents"] == len(missing)
+    job_id = pipeline.run(number, webhook_url=HOOK)
+    assert scenes.job(pipeline.database, job_id)["failed_documents"] == len(missing)
     return number, job_id
 
 
-def _repair(office: Office, number: str, *missing: int, size: int = 20_000) -> None:
+def _repair(pipeline: PipelineHarness, number: str, *missing: int, size: int = 20_000) -> None:
     """Has the portal answer with every document of three but these."""
     faults = dict.fromkeys(missing, "file-404")
-    office.sandbox.add_case(number=number, documents=3, faults=faults, size=size)
+    pipeline.sandbox.add_case(number=number, documents=3, faults=faults, size=size)
 
 
 def _states(database: Database, job_id: UUID) -> list[str]:
@@ -116,30 +123,33 @@ def _require_sound(database: Database, job_id: UUID) -> Row:
     return job
 
 
-def test_what_a_newer_job_stored_is_not_asked_for_again(office: Office, desk: _Desk) -> None:
-    number, first = _failed(office, 1)
-    _repair(office, number)
-    second = office.run(number)
-    assert office.files_asked(number) == [1, 2, 1]
+def test_what_a_newer_job_stored_is_not_asked_for_again(
+    pipeline: PipelineHarness, desk: _Desk
+) -> None:
+    number, first = _failed(pipeline, 1)
+    _repair(pipeline, number)
+    second = pipeline.run(number)
+    assert pipeline.files_asked(number) == [1, 2, 1]
 
     desk.retry(first)
-    office.work()
+    pipeline.work()
 
-    assert office.files_asked(number) == [1, 2, 1]
-    old, new = (scenes.documents(office.database, job_id)[1] for job_id in (first, second))
+    assert pipeline.files_asked(number) == [1, 2, 1]
+    old, new = (scenes.documents(pipeline.database, job_id)[1] for job_id in (first, second))
     assert [old[c] for c in CONTENT] == [new[c] for c in CONTENT]
     assert (old["is_reused"], old["error_reason"]) == (True, None)
 
 
 def test_when_all_is_there_the_run_ends_in_the_call_and_is_told(
-    office: Office, desk: _Desk
+    pipeline: PipelineHarness, desk: _Desk
 ) -> None:
-    number, first = _failed(office, 0, 2)
-    database = office.database
+    number, first = _failed(pipeline, 0, 2)
+    database = pipeline.database
     [before] = scenes.webhooks(database, first)
     revision = scenes.job(database, first)["revision"]
-    _repair(office, number)
-    office.run(number)
+    _repair(pipeline, number)
+    pipeline.run(number)
+    pipeline.sent(), pipeline.hinted()
 
     told = desk.retry(first)
 
@@ -147,7 +157,7 @@ def test_when_all_is_there_the_run_ends_in_the_call_and_is_told(
     assert (told.progress.completed_documents, told.progress.reused_documents) == (3, 2)
     assert told.progress.failed_documents == 0
     assert told.HasField("end_time")
-    assert [(queue, list(ids)) for queue, ids in office.sent()] == [
+    assert [(queue, list(ids)) for queue, ids in pipeline.sent()] == [
         (WEBHOOK_QUEUE, [str(first), 0])
     ]
     job = _require_sound(database, first)
@@ -159,90 +169,95 @@ def test_when_all_is_there_the_run_ends_in_the_call_and_is_told(
     [hook] = scenes.webhooks(database, first)
     assert (hook["state"], hook["event_id"]) == ("PENDING", new["event_id"])
     assert hook["webhook_id"] != before["webhook_id"]
-    turns = scenes.execute(database, "SELECT FROM turns WHERE job_id = %(id)s", id=first)
-    assert turns == 0
+    assert JobEnded(first) in pipeline.hinted()
 
 
-def test_only_the_rest_is_asked_for(office: Office, desk: _Desk) -> None:
-    number, first = _failed(office, 0, 1)
-    _repair(office, number, 1)
-    office.run(number)
-    _repair(office, number)
-    assert office.files_asked(number) == [2, 2, 1]
+def test_only_the_rest_is_asked_for(pipeline: PipelineHarness, desk: _Desk) -> None:
+    number, first = _failed(pipeline, 0, 1)
+    _repair(pipeline, number, 1)
+    pipeline.run(number)
+    _repair(pipeline, number)
+    assert pipeline.files_asked(number) == [2, 2, 1]
 
     told = desk.retry(first)
 
     assert told.state == pb.JOB_STATE_PROCESSING
     assert told.progress.reused_documents == 1
-    assert _states(office.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
-    _require_sound(office.database, first)
-    office.work()
-    assert office.files_asked(number) == [2, 3, 1]
-    assert _require_sound(office.database, first)["state"] == "COMPLETED"
+    assert _states(pipeline.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
+    _require_sound(pipeline.database, first)
+    pipeline.work()
+    assert pipeline.files_asked(number) == [2, 3, 1]
+    assert _require_sound(pipeline.database, first)["state"] == "COMPLETED"
 
 
-def test_what_still_fails_leaves_the_run_as_it_may_be(office: Office, desk: _Desk) -> None:
-    number, first = _failed(office, 0, 1, 2)
-    assert scenes.job(office.database, first)["state"] == "FAILED"
-    _repair(office, number, 1)
-    office.run(number)
-
-    desk.retry(first)
-    office.work()
-
-    assert _require_sound(office.database, first)["state"] == "PARTIALLY_COMPLETED"
-    assert office.files_asked(number) == [2, 3, 2]
-
-
-def test_a_document_of_another_size_than_listed_is_asked_for(office: Office, desk: _Desk) -> None:
-    number, first = _failed(office, 1)
-    _repair(office, number, size=30_000)
-    office.run(number)
+def test_what_still_fails_leaves_the_run_as_it_may_be(
+    pipeline: PipelineHarness, desk: _Desk
+) -> None:
+    number, first = _failed(pipeline, 0, 1, 2)
+    assert scenes.job(pipeline.database, first)["state"] == "FAILED"
+    _repair(pipeline, number, 1)
+    pipeline.run(number)
 
     desk.retry(first)
+    pipeline.work()
 
-    assert _states(office.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
-
-
-def test_a_document_whose_object_is_gone_is_asked_for(office: Office, desk: _Desk) -> None:
-    number, first = _failed(office, 1)
-    _repair(office, number)
-    second = office.run(number)
-    key = scenes.documents(office.database, second)[1]["object_key"]
-    office.lister.objects.delete([key])
-
-    desk.retry(first)
-    office.work()
-
-    assert office.files_asked(number) == [1, 3, 1]
-    assert _require_sound(office.database, first)["reused_documents"] == 0
-    assert office.lister.objects.present({key: 20_000}) == {key}
+    assert _require_sound(pipeline.database, first)["state"] == "PARTIALLY_COMPLETED"
+    assert pipeline.files_asked(number) == [2, 3, 2]
 
 
-def test_another_clients_documents_are_asked_for(office: Office, desk: _Desk) -> None:
-    number, first = _failed(office, 1)
-    _repair(office, number)
-    office.run(number, "another")
+def test_a_document_of_another_size_than_listed_is_asked_for(
+    pipeline: PipelineHarness, desk: _Desk
+) -> None:
+    number, first = _failed(pipeline, 1)
+    _repair(pipeline, number, size=30_000)
+    pipeline.run(number)
 
     desk.retry(first)
 
-    assert _states(office.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
+    assert _states(pipeline.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
+
+
+def test_a_document_whose_object_is_gone_is_asked_for(
+    pipeline: PipelineHarness, desk: _Desk
+) -> None:
+    number, first = _failed(pipeline, 1)
+    _repair(pipeline, number)
+    second = pipeline.run(number)
+    key = scenes.documents(pipeline.database, second)[1]["object_key"]
+    pipeline.lister.objects.delete([key])
+
+    desk.retry(first)
+    pipeline.work()
+
+    assert pipeline.files_asked(number) == [1, 3, 1]
+    assert _require_sound(pipeline.database, first)["reused_documents"] == 0
+    assert pipeline.lister.objects.present({key: 20_000}) == {key}
+
+
+def test_another_clients_documents_are_asked_for(pipeline: PipelineHarness, desk: _Desk) -> None:
+    number, first = _failed(pipeline, 1)
+    _repair(pipeline, number)
+    pipeline.run(number, "another")
+
+    desk.retry(first)
+
+    assert _states(pipeline.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
 
 
 def test_a_bucket_that_is_away_is_not_waited_for(
-    office: Office, desk: _Desk, store: ObjectStore
+    pipeline: PipelineHarness, desk: _Desk, store: ObjectStore
 ) -> None:
-    number, first = _failed(office, 1)
-    _repair(office, number)
-    office.run(number)
+    number, first = _failed(pipeline, 1)
+    _repair(pipeline, number)
+    pipeline.run(number)
     nowhere = Objects(replace(store, endpoint_url="http://127.0.0.1:1"), max_connections=2)
 
     told = desk.retry(first, objects=nowhere)
-    office.work()
+    pipeline.work()
 
     assert told.state == pb.JOB_STATE_PROCESSING
-    assert office.files_asked(number) == [1, 3, 1]
-    assert _require_sound(office.database, first)["state"] == "COMPLETED"
+    assert pipeline.files_asked(number) == [1, 3, 1]
+    assert _require_sound(pipeline.database, first)["state"] == "COMPLETED"
 
 
 class _Slow(Objects):
@@ -258,18 +273,18 @@ class _Slow(Objects):
 
 
 def test_a_bucket_that_does_not_answer_is_not_waited_for(
-    office: Office, desk: _Desk, store: ObjectStore
+    pipeline: PipelineHarness, desk: _Desk, store: ObjectStore
 ) -> None:
-    number, first = _failed(office, 1)
-    _repair(office, number)
-    office.run(number)
+    number, first = _failed(pipeline, 1)
+    _repair(pipeline, number)
+    pipeline.run(number)
 
     slow = _Slow(store, max_connections=2)
     told = desk.retry(first, objects=slow, reuse_limit_s=0.1)
     slow.may_answer.set()
 
     assert told.state == pb.JOB_STATE_PROCESSING
-    assert _states(office.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
+    assert _states(pipeline.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
 
 
 class _Meddled(Objects):
@@ -287,48 +302,48 @@ class _Meddled(Objects):
 
 
 def test_what_is_stored_while_the_bucket_is_asked_is_not_asked_for_either(
-    office: Office, desk: _Desk, store: ObjectStore
+    pipeline: PipelineHarness, desk: _Desk, store: ObjectStore
 ) -> None:
-    number, first = _failed(office, 0, 1)
-    _repair(office, number, 1)
-    office.run(number)
-    _repair(office, number)
+    number, first = _failed(pipeline, 0, 1)
+    _repair(pipeline, number, 1)
+    pipeline.run(number)
+    _repair(pipeline, number)
 
-    told = desk.retry(first, objects=_Meddled(store, partial(office.run, number)))
+    told = desk.retry(first, objects=_Meddled(store, partial(pipeline.run, number)))
 
     assert told.state == pb.JOB_STATE_COMPLETED
-    assert office.files_asked(number) == [2, 3, 1]
-    _require_sound(office.database, first)
+    assert pipeline.files_asked(number) == [2, 3, 1]
+    _require_sound(pipeline.database, first)
 
 
 def test_a_job_that_begins_while_the_bucket_is_asked_is_named(
-    office: Office, desk: _Desk, store: ObjectStore
+    pipeline: PipelineHarness, desk: _Desk, store: ObjectStore
 ) -> None:
-    number, first = _failed(office, 0)
-    _repair(office, number)
-    office.run(number)
-    before = scenes.job(office.database, first)
+    number, first = _failed(pipeline, 0)
+    _repair(pipeline, number)
+    pipeline.run(number)
+    before = scenes.job(pipeline.database, first)
 
     with pytest.raises(PreconditionFailed) as refused:
-        desk.retry(first, objects=_Meddled(store, partial(office.begin, number)))
+        desk.retry(first, objects=_Meddled(store, partial(pipeline.begin, number)))
 
     assert refused.value.reason == "CASE_ACTIVE"
-    assert scenes.job(office.database, first) == before
+    assert scenes.job(pipeline.database, first) == before
 
 
 def test_a_sweep_while_the_bucket_is_asked_spares_what_is_taken_over(
-    office: Office, desk: _Desk, store: ObjectStore
+    pipeline: PipelineHarness, desk: _Desk, store: ObjectStore
 ) -> None:
-    number, first = _failed(office, 1)
-    _repair(office, number)
-    second = office.run(number)
-    stored = scenes.documents(office.database, second)[1]
-    key, objects = stored["object_key"], office.lister.objects
-    sweep = partial(sweeps.delete_unnamed, office.database, objects, [key])
+    number, first = _failed(pipeline, 1)
+    _repair(pipeline, number)
+    second = pipeline.run(number)
+    stored = scenes.documents(pipeline.database, second)[1]
+    key, objects = stored["object_key"], pipeline.lister.objects
+    sweep = partial(sweeps.delete_unnamed, pipeline.database, objects, [key])
 
     desk.retry(first, objects=_Meddled(store, sweep))
 
-    assert scenes.documents(office.database, first)[1]["object_key"] == key
+    assert scenes.documents(pipeline.database, first)[1]["object_key"] == key
     assert objects.present({key: stored["size_bytes"]}) == {key}
 
 
@@ -340,11 +355,11 @@ def _outcome(call: Callable[[], tuple[JobView, bool]]) -> str:
     return f"{view.job.state}{' anew' if is_new else ''}"
 
 
-def test_of_two_calls_at_once_one_takes_over(office: Office) -> None:
-    database, objects = office.database, office.lister.objects
-    number, first = _failed(office, 1)
-    _repair(office, number)
-    office.run(number)
+def test_of_two_calls_at_once_one_takes_over(pipeline: PipelineHarness) -> None:
+    database, objects = pipeline.database, pipeline.lister.objects
+    number, first = _failed(pipeline, 1)
+    _repair(pipeline, number)
+    pipeline.run(number)
     rerun = partial(_outcome, partial(scenes.rerun, database, objects, first))
 
     outcomes = together([rerun, rerun])
@@ -354,11 +369,11 @@ def test_of_two_calls_at_once_one_takes_over(office: Office) -> None:
     assert _require_sound(database, first)["run"] == 2
 
 
-def test_of_two_calls_at_once_with_one_request_id_one_takes_over(office: Office) -> None:
-    database, objects = office.database, office.lister.objects
-    number, first = _failed(office, 1)
-    _repair(office, number)
-    office.run(number)
+def test_of_two_calls_at_once_with_one_request_id_one_takes_over(pipeline: PipelineHarness) -> None:
+    database, objects = pipeline.database, pipeline.lister.objects
+    number, first = _failed(pipeline, 1)
+    _repair(pipeline, number)
+    pipeline.run(number)
     call = partial(scenes.rerun, database, objects, first, request_id=uuid4())
 
     outcomes = together([partial(_outcome, call)] * 2)
@@ -367,9 +382,11 @@ def test_of_two_calls_at_once_with_one_request_id_one_takes_over(office: Office)
     assert len(scenes.events(database, first)) == 2
 
 
-def test_a_job_without_failed_documents_has_nothing_to_retry(office: Office, desk: _Desk) -> None:
-    number = office.sandbox.add_case(documents=1)
-    job_id = office.run(number)
+def test_a_job_without_failed_documents_has_nothing_to_retry(
+    pipeline: PipelineHarness, desk: _Desk
+) -> None:
+    number = pipeline.sandbox.add_case(documents=1)
+    job_id = pipeline.run(number)
 
     with pytest.raises(PreconditionFailed) as refused:
         desk.retry(job_id)
@@ -377,45 +394,46 @@ def test_a_job_without_failed_documents_has_nothing_to_retry(office: Office, des
     assert refused.value.reason == "NOTHING_TO_RETRY"
 
 
-def test_a_document_that_is_listed_as_too_large_stays_failed(office: Office, desk: _Desk) -> None:
+def test_a_document_that_is_listed_as_too_large_stays_failed(
+    pipeline: PipelineHarness, desk: _Desk
+) -> None:
     limits = SizeLimits(document_bytes=19_999)
-    number = office.sandbox.add_case(documents=1, size=20_000)
-    lister = replace(office.lister, size_limits=limits)
-    job_id = replace(office, asker=replace(office.asker, lister=lister)).run(number)
+    number = pipeline.sandbox.add_case(documents=1, size=20_000)
+    job_id = pipeline.with_lister(size_limits=limits).run(number)
 
     with pytest.raises(PreconditionFailed) as caught:
         desk.retry(job_id, size_limits=limits)
     assert caught.value.reason == "NOTHING_TO_RETRY"
     desk.retry(job_id)
-    office.work()
+    pipeline.work()
 
-    assert office.files_asked(number) == [1]
-    assert scenes.job(office.database, job_id)["state"] == "COMPLETED"
+    assert pipeline.files_asked(number) == [1]
+    assert scenes.job(pipeline.database, job_id)["state"] == "COMPLETED"
 
 
 def test_a_document_listed_without_a_link_is_taken_over_once_another_job_has_it(
-    office: Office, desk: _Desk
+    pipeline: PipelineHarness, desk: _Desk
 ) -> None:
-    number = office.sandbox.add_case(documents=2, faults={1: "foreign-href"})
-    first = office.run(number)
-    assert _states(office.database, first) == ["AVAILABLE", "FAILED"]
-    office.sandbox.add_case(number=number, documents=2)
-    office.run(number)
+    number = pipeline.sandbox.add_case(documents=2, faults={1: "foreign-href"})
+    first = pipeline.run(number)
+    assert _states(pipeline.database, first) == ["AVAILABLE", "FAILED"]
+    pipeline.sandbox.add_case(number=number, documents=2)
+    pipeline.run(number)
 
     assert desk.retry(first).state == pb.JOB_STATE_COMPLETED
-    assert office.files_asked(number) == [1, 1]
+    assert pipeline.files_asked(number) == [1, 1]
 
 
-def test_a_cancelled_job_stays_cancelled(office: Office, desk: _Desk) -> None:
-    database = office.database
-    number = office.sandbox.add_case(documents=3, faults={0: "file-404"})
-    first = office.begin(number)
-    office.list_job(first)
-    office.download(first)
+def test_a_cancelled_job_stays_cancelled(pipeline: PipelineHarness, desk: _Desk) -> None:
+    database = pipeline.database
+    number = pipeline.sandbox.add_case(documents=3, faults={0: "file-404"})
+    first = pipeline.begin(number)
+    pipeline.list_job(first)
+    pipeline.download(first)
     jobs.cancel(database, CLIENT, first)
     assert _states(database, first) == ["FAILED", "CANCELLED", "CANCELLED"]
-    _repair(office, number)
-    office.run(number)
+    _repair(pipeline, number)
+    pipeline.run(number)
 
     assert desk.retry(first).state == pb.JOB_STATE_CANCELLED
     assert _states(database, first) == ["AVAILABLE", "CANCELLED", "CANCELLED"]
