@@ -80,6 +80,7 @@ DECLARE
     portal_row portal;
     court_row courts;
     needs_listing boolean;
+    is_being_listed boolean;
     is_probe boolean;
     is_long boolean;
     wanted integer := cardinality(_leases);
@@ -122,13 +123,13 @@ BEGIN
         IF NOT pg_try_advisory_xact_lock(hashtextextended('listing ' || job.process_number, 0)) THEN
             EXIT admission;
         END IF;
-        SELECT autos_serving_listing(_job_id) INTO listed_by;
-        IF listed_by IS NULL AND EXISTS (SELECT FROM jobs AS other
+        is_being_listed := EXISTS (SELECT FROM jobs AS other
             WHERE other.process_number = job.process_number AND other.job_id <> _job_id
                 AND other.listed_time IS NULL AND other.end_time IS NULL
-                AND other.listing_lease_until >= clock_timestamp() AND other.listed_by IS NULL) THEN
-            EXIT admission;
-        END IF;
+                AND other.listing_lease_until >= clock_timestamp() AND other.listed_by IS NULL);
+        -- Read afterwards: a listing that is recorded between the two statements serves.
+        SELECT autos_serving_listing(_job_id) INTO listed_by;
+        IF listed_by IS NULL AND is_being_listed THEN EXIT admission; END IF;
     END IF;
 
     IF listed_by IS NULL THEN

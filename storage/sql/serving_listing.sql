@@ -1,13 +1,16 @@
 -- Return the job whose listing serves this job too, null if the portal must be asked.
 --
 -- An answer that came after a caller asked serves that caller, however fresh it is to be. Another
--- client's listing serves only if nothing in it is sealed and the case never was.
+-- client's listing serves only if nothing in it is sealed and the case never was, and if it kept its
+-- origin_id, which a job has in all of its rows or in none.
 CREATE FUNCTION autos_serving_listing(_job_id uuid) RETURNS uuid LANGUAGE sql STABLE AS $body$
     SELECT newest.job_id
     FROM jobs CROSS JOIN LATERAL (
         SELECT job_id, listed_time FROM jobs AS listed
         WHERE process_number = jobs.process_number AND listed_time IS NOT NULL
-            AND (client = jobs.client OR NOT autos_case_is_sealed(jobs.process_number))
+            AND (client = jobs.client OR (NOT autos_case_is_sealed(jobs.process_number)
+                AND NOT EXISTS (SELECT FROM documents WHERE documents.job_id = listed.job_id
+                    AND position = 0 AND origin_id IS NULL)))
         ORDER BY listed_time DESC, client = jobs.client DESC, create_time DESC, job_id DESC
         LIMIT 1) AS newest
     WHERE jobs.job_id = _job_id

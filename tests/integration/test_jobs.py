@@ -400,6 +400,8 @@ def test_too_fast_and_giving_back_burn_no_attempt_of_a_listing(database: Databas
         assert refusal.reason == "PAUSED", "a request may begin while the portal pauses"
         scenes.age_portal(database, 9)
         attempts.give_back(database, scenes.listing_claim(database, view.job.job_id))
+        # Its slots are free a moment later, and the slow start has no others.
+        scenes.age_portal(database, 2)
 
     job = scenes.job(database, view.job.job_id)
     assert (job["state"], job["listing_attempt_count"], job["listing_lost_count"]) == (
