@@ -343,3 +343,26 @@ def age_portal(database: Database, seconds: float) -> None:
     )
     for table, column in (("jobs", "listing_failing_since"), ("documents", "failing_since")):
         execute(database, f"UPDATE {table} SET {column} = {column} {back}", s=seconds)
+
+
+def make_quick(database: Database, court: str) -> None:
+    """Have a court count as quick, so that a slice may make several requests there."""
+    execute(
+        database,
+        "INSERT INTO courts (court, request_s, measured_requests) VALUES (%(court)s, 0.001, 100)"
+        " ON CONFLICT (court) DO UPDATE SET request_s = excluded.request_s,"
+        " measured_requests = excluded.measured_requests",
+        court=court,
+    )
+
+
+def held_slots(database: Database, *, longer_than_s: float = 0) -> int:
+    """Return how many slots are taken, for longer than so many seconds from now."""
+    with database.single() as transaction:
+        return int(
+            transaction.only(
+                "SELECT count(*) FROM slots"
+                " WHERE lease_until > clock_timestamp() + %(s)s * interval '1 second'",
+                s=longer_than_s,
+            )["count"]
+        )
