@@ -20,7 +20,7 @@ UNTRUSTED = "tests/integration/test_portal_untrusted.py"
 SPOOL = "tests/integration/test_spool.py"
 DATABASE = "tests/integration/test_database.py"
 BROKER = "tests/integration/test_broker.py"
-KEEPER = "tests/integration/test_keeper.py"
+RENEWER = "tests/integration/test_keeper.py"
 POOLER = "tests/integration/test_pooler.py"
 MIGRATE = "tests/integration/test_migrate.py"
 ADOPTIONS = "tests/integration/test_adoption.py"
@@ -31,6 +31,8 @@ CLAIM = "tests/integration/test_claim.py"
 BY_FORCE = "tests/integration/test_claim_by_force.py"
 SLICES = "tests/integration/test_slices.py"
 LEADERSHIP = "tests/integration/test_leadership.py"
+PROPOSALS = "tests/integration/test_proposals.py"
+READINGS = "tests/integration/test_scheduler_readings.py"
 HINTS = "tests/integration/test_hints.py"
 PAUSES = "tests/integration/test_pauses.py"
 COURTS = "tests/integration/test_courts.py"
@@ -140,14 +142,14 @@ _LEASES = (
         "actors/pipeline/lease_renewer.py",
         '"lease": str(lease)})\n                _call(holder.on_lost)\n',
         '"lease": str(lease)})\n',
-        KEEPER,
+        RENEWER,
     ),
     _mutant(
         "the stop of work that cannot renew its lease",
         "actors/pipeline/lease_renewer.py",
         "lost = set(self._holders) if is_over else set()",
         "lost: set[UUID] = set()",
-        KEEPER,
+        RENEWER,
     ),
 )
 
@@ -1337,14 +1339,14 @@ _GUEST = (
         "actors/pipeline/worker.py",
         "self.renewer.is_stopping or self.now_ms() - sent_ms > PROPOSAL_AGE_S * 1000",
         "self.renewer.is_stopping",
-        SLICES,
+        PROPOSALS,
     ),
     _mutant(
         "the answer to a proposal that is refused",
         "actors/pipeline/worker.py",
         "                self._refused(answer, job_id, proposal_id)\n",
         "                pass\n",
-        SLICES,
+        PROPOSALS,
     ),
     _mutant(
         "that a thread waits for the round that is under way",
@@ -1400,14 +1402,7 @@ _GUEST = (
         "storage/scheduling/leader.py",
         "        Leader.holder == holder\n    )",
         "        Leader.holder.is_null(False)\n    )",
-        LEADERSHIP,
-    ),
-    _mutant(
-        "the holder that is drawn anew for each term",
-        "actors/scheduler/leadership.py",
-        "            self._holder = None\n        holder = self._holder",
-        "            pass\n        holder = self._holder",
-        LEADERSHIP,
+        READINGS,
     ),
     _mutant(
         "the limit to how many hints wait",

@@ -1,0 +1,64 @@
+"""Hints reach the scheduler through a list in Valkey, in their order; every one may be lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+import redis
+
+from actors.scheduler.hint_channel import BATCH, KEY, MAX_HINTS, HintReceiver, HintSender
+from actors.scheduler.hints import Hint, JobEnded, SlotFreed
+
+WAIT_S = 60.0
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """The Valkey of the test."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def test_hints_come_in_their_order_and_once(client: redis.Redis) -> None:
+    sent: list[Hint] = [JobEnded(uuid4()), SlotFreed(uuid4(), 0.5), JobEnded(uuid4())]
+    HintSender(client).send(*sent[:2])
+    HintSender(client).send(sent[2])
+
+    receiver = HintReceiver(client)
+
+    assert receiver.receive(0) == sent
+    assert receiver.receive(0) == []
+
+
+def test_a_receiver_that_waits_gets_a_hint_when_it_is_sent(client: redis.Redis) -> None:
+    hint = JobEnded(uuid4())
+    with ThreadPoolExecutor(1) as pool:
+        received = pool.submit(HintReceiver(client).receive, WAIT_S)
+
+        HintSender(client).send(hint)
+
+        assert received.result(WAIT_S) == [hint]
+
+
+def test_the_oldest_hints_are_dropped_when_too_many_wait(client: redis.Redis) -> None:
+    hints = [JobEnded(uuid4()) for _ in range(MAX_HINTS + 5)]
+
+    HintSender(client).send(*hints)
+
+    assert client.llen(KEY) == MAX_HINTS
+    assert HintReceiver(client).receive(0) == hints[5 : 5 + BATCH]
+
+
+def test_what_is_no_hint_is_dropped_and_the_others_are_not(client: redis.Redis) -> None:
+    hint = JobEnded(uuid4())
+    client.rpush(KEY, "{", '["Unknown", 1]')
+    HintSender(client).send(hint)
+
+    assert HintReceiver(client).receive(0) == [hint]
+
+
+def test_a_valkey_that_is_away_costs_a_sender_nothing() -> None:
+    HintSender(redis.Redis.from_url("redis://127.0.0.1:1/0")).send(JobEnded(uuid4()))
