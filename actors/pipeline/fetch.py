@@ -96,7 +96,7 @@ class DocumentFetcher:
             log.warning("fetching postponed", part=error.part)
             span.fail(error.reason)
             self.signals.retried("download", error.reason)
-            return self.give_back(claim, error)
+            return self.give_back(claim, error.retry_in_s)
         except LeaseLost:
             raise
         except Exception:
@@ -152,9 +152,8 @@ class DocumentFetcher:
         log.warning("attempt failed", reason=error.reason, retry_in_s=outcome.delay_s)
         return outcome
 
-    def give_back(self, claim: Claim, error: ServiceUnavailable) -> Outcome:
-        """Give a document back uncounted, since a part of ours is unavailable."""
-        delay_s = error.retry_in_s
+    def give_back(self, claim: Claim, delay_s: float) -> Outcome:
+        """Give a document back uncounted, to be requested again after `delay_s` seconds."""
         self._insist(lambda: attempts.give_back(self.database, claim, delay_s=delay_s))
         return Outcome(delay_s, job_has_ended=False)
 

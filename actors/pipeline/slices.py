@@ -29,6 +29,8 @@ from storage.outcomes import Outcome
 from storage.portal.claims import Slice, release_slots, return_unstarted
 from storage.spool import Spool
 
+# A file that finds no room is requested again after this, in seconds.
+NO_ROOM_DELAY_S = 2.0
 # What has not begun this long after the claim is given back, in seconds.
 START_WITHIN_S = 0.25
 
@@ -184,7 +186,7 @@ class SliceRunner:
                 log.warning("file given up", error=str(error))
                 # A document that was cancelled meanwhile is not this slice's any more.
                 with suppress(LeaseLost):
-                    self.fetcher.give_back(file.claim)
+                    self.fetcher.give_back(file.claim, NO_ROOM_DELAY_S)
             return None
         return replace(file, data=None)
 

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
+from storage.tasks import Asking
+
 from storage import latencies, tasks, turns
 from storage.claims import Claim
 from storage.courts import ProbePolicy
@@ -21,7 +23,6 @@ from storage.database import Database
 from storage.listing_claims import ListingClaim
 from storage.listings import record
 from storage.slots import Limits
-from storage.tasks import Asking
 from tests.bench import estimates
 from tests.bench.estimates import Estimate
 from tests.bench.fluid import Work, alone_s, shares

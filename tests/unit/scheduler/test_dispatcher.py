@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from storage.request_times import UNMEASURED_S
 
 from actors.scheduler.dispatcher import plan
 from actors.scheduler.estimator import Estimator
@@ -17,6 +16,7 @@ from actors.scheduler.scheduler_state import SchedulerState
 from actors.scheduler.slice_size import slice_size
 from storage.forecast import forecast
 from storage.priorities import Priority
+from storage.request_times import UNMEASURED_S
 from storage.slots import Limits
 
 JOB, OTHER = UUID(int=1), UUID(int=2)
