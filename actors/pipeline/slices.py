@@ -15,13 +15,14 @@ from uuid import UUID
 import structlog
 
 from actors.outage import insist
+from actors.pipeline.answered_slices import FREE_AFTER_S
 from actors.pipeline.fetch import DocumentFetcher, Fetched
 from actors.pipeline.lease_renewer import LeaseRenewer
 from actors.pipeline.recorder import Batch, Recorder
 from actors.pipeline.slice_leases import SliceLeases
 from actors.pipeline.store import ObjectWriter, StoredObject
 from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.hints import Begun, Ended
+from actors.scheduler.hints import Begun, Ended, SlotFreed
 from storage import claims
 from storage.database import Database
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable, TransientError
@@ -82,7 +83,10 @@ class SliceRunner:
             self._return_rest(slice_, progress)
             self._free_slot(slice_, progress)
             if progress.fetched:
-                spooled = self._store(progress.fetched)
+                freed = partial(self.hints.send, SlotFreed(slice_.token, used_s))
+                # Its slot is free before its files are stored, if the bucket is slow.
+                with self.renewer.calling_after(monotonic() + FREE_AFTER_S, freed):
+                    spooled = self._store(progress.fetched)
         self._return_late(slice_, progress)
         now = slice_.claim_time.timestamp() + monotonic() - answered_at
         self.hints.send(_ended(slice_, progress, spooled, used_s, now))
