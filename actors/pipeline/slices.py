@@ -6,6 +6,8 @@ not, so a slow bucket costs no time at the portal.
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -42,12 +44,17 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 class _Progress:
     """What came of a slice so far.
 
-    `failure`: what the first answer that was no good file led to. `unreturned`: documents that
-    could not be given back yet; `returned`: those that were, unrequested.
+    `fetched`: files that are not put yet; `spooled`: documents that lie in the spool. `failure`:
+    what the first answer that was no good file led to. `unreturned`: documents that could not be
+    given back yet; `returned`: those that were, unrequested. `storing`: the thread that puts files
+    while a request takes long.
     """
 
     leases: SliceLeases
-    fetched: list[Fetched] = field(default_factory=list)
+    fetched: deque[Fetched] = field(default_factory=deque)
+    has_fetched: bool = False
+    spooled: list[UUID] = field(default_factory=list)
+    storing: threading.Thread | None = None
     failure: Outcome | None = None
     unreturned: list[UUID] = field(default_factory=list)
     returned: list[UUID] = field(default_factory=list)
@@ -74,7 +81,6 @@ class SliceRunner:
         """
         answered_at = monotonic()
         self.hints.send(_begun(slice_, proposal_id))
-        spooled: tuple[UUID, ...] = ()
         with SliceLeases(self.renewer, slice_.documents) as leases:
             progress = _Progress(leases)
             with self.renewer.holding(slice_.token):
@@ -82,14 +88,16 @@ class SliceRunner:
             used_s = monotonic() - answered_at
             self._return_rest(slice_, progress)
             self._free_slot(slice_, progress)
-            if progress.fetched:
+            if progress.has_fetched:
                 freed = partial(self.hints.send, SlotFreed(slice_.token, used_s))
                 # Its slot is free before its files are stored, if the bucket is slow.
                 with self.renewer.calling_after(monotonic() + FREE_AFTER_S, freed):
-                    spooled = self._store(progress.fetched)
+                    self._store(progress)
+            if progress.storing is not None:
+                progress.storing.join()
         self._return_late(slice_, progress)
         now = slice_.claim_time.timestamp() + monotonic() - answered_at
-        self.hints.send(_ended(slice_, progress, spooled, used_s, now))
+        self.hints.send(_ended(slice_, progress, used_s, now))
 
     def _request_all(
         self, slice_: Slice, progress: _Progress, claimed_at: float, answered_at: float
@@ -102,8 +110,8 @@ class SliceRunner:
         count = len(slice_.documents)
         # What waits only for the moment that the rate reserved for it is not given back.
         returns_at = begins_at + (count - 1) * slice_.every_s + self.start_within_s
-        give_back = partial(self._return_rest, slice_, progress)
-        with self.renewer.calling_after(returns_at, give_back):
+        go_on = partial(self._go_on_without, slice_, progress)
+        with self.renewer.calling_after(returns_at, go_on):
             for number in range(count):
                 moment = begins_at + number * slice_.every_s
                 if not self.fetcher.gate.await_begin(slice_.process_number, moment, claimed_at):
@@ -116,7 +124,27 @@ class SliceRunner:
                     progress.leases.release(claim.lease)
                     progress.failure = answer
                     return
+                progress.has_fetched = True
                 progress.fetched.append(answer)
+
+    def _go_on_without(self, slice_: Slice, progress: _Progress) -> None:
+        """Let a request that takes long hold up nothing: give back what has not begun, and put
+        what is fetched from another thread.
+        """
+        self._return_rest(slice_, progress)
+        if progress.fetched:
+            progress.storing = threading.Thread(
+                target=self._store_beside, args=(progress,), name="slice-store", daemon=True
+            )
+            progress.storing.start()
+
+    def _store_beside(self, progress: _Progress) -> None:
+        try:
+            self._store(progress)
+        except ServiceUnavailable as error:
+            log.warning("files not recorded; they are found again", part=error.part)
+        except Exception:
+            log.exception("files not stored")
 
     def _return_rest(self, slice_: Slice, progress: _Progress) -> None:
         """Give back the documents whose requests have not begun, unless PostgreSQL is away."""
@@ -141,26 +169,25 @@ class SliceRunner:
         """Have the slot be freed, unless the record of a failure freed it."""
         if progress.failure is not None:
             return
-        if progress.fetched:
+        if progress.has_fetched:
             self.recorder.answered.add(slice_.token)
         else:
             release_slots(self.database, slice_.token)
 
-    def _store(self, fetched: list[Fetched]) -> tuple[UUID, ...]:
-        """Put and record files. Return the documents that lie in the spool now."""
+    def _store(self, progress: _Progress) -> None:
+        """Put and record the files that are fetched so far."""
         stored: list[StoredObject] = []
         spooled: list[Fetched] = []
-        while fetched:
-            # Taken off the list, so that its bytes go when they are recorded.
-            file = fetched.pop(0)
+        # Taken off one by one, so that their bytes go when they are recorded.
+        while (file := _next(progress.fetched)) is not None:
             put = self._put(file) if file.data is not None else None
             if put is not None:
                 stored.append(put)
             elif (kept := self._keep(file)) is not None:
                 spooled.append(kept)
+        progress.spooled += (file.claim.document_id for file in spooled)
         if stored or spooled:
             self.recorder.record(Batch(stored, spooled))
-        return tuple(file.claim.document_id for file in spooled)
 
     def _put(self, file: Fetched) -> StoredObject | None:
         """Put a file from memory. Return None if the bucket does not take it now."""
@@ -206,15 +233,21 @@ def _begun(slice_: Slice, proposal_id: UUID | None) -> Begun:
     )
 
 
-def _ended(
-    slice_: Slice, progress: _Progress, spooled: tuple[UUID, ...], used_s: float, now: float
-) -> Ended:
+def _next(files: deque[Fetched]) -> Fetched | None:
+    """Take the first file; another thread may take files, too."""
+    try:
+        return files.popleft()
+    except IndexError:
+        return None
+
+
+def _ended(slice_: Slice, progress: _Progress, used_s: float, now: float) -> Ended:
     delay_s = progress.failure.delay_s if progress.failure else None
     return Ended(
         slice_.job_id,
         slice_.token,
         used_s=used_s,
-        spooled=spooled,
+        spooled=tuple(progress.spooled),
         returned=tuple(progress.returned),
         next_not_before=None if delay_s is None else now + delay_s,
     )
