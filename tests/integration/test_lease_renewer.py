@@ -1,9 +1,10 @@
-"""The keeper: leases live while work goes on, and work ends when its lease is gone."""
+"""The lease renewer: leases live while work goes on, and work ends when its lease is gone."""
 
 from __future__ import annotations
 
 import threading
 import time
+from datetime import datetime
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -21,7 +22,7 @@ from tests.integration.scenes import CLIENT, PDF
 LEASE_S = 5.0
 
 
-def _keeper(database: Database, *, lease_s: float = LEASE_S) -> LeaseRenewer:
+def _renewer(database: Database, *, lease_s: float = LEASE_S) -> LeaseRenewer:
     return LeaseRenewer(partial(renew_leases, database, lease_s=lease_s), lease_s=lease_s)
 
 
@@ -35,7 +36,7 @@ def test_a_lease_outlives_its_term_while_it_is_held(database: Database) -> None:
         now = scenes.documents(database, job_id)[0]["lease_until"]
         return bool((now - first).total_seconds() > LEASE_S)
 
-    with _keeper(database).holding(claim.lease, lost.set):
+    with _renewer(database).holding(claim.lease, lost.set):
         until(is_twice_renewed, 10, "the lease is not renewed")
 
     assert not lost.is_set()
@@ -43,13 +44,13 @@ def test_a_lease_outlives_its_term_while_it_is_held(database: Database) -> None:
 
 def test_a_cancelled_job_stops_its_work_and_no_other(database: Database) -> None:
     doomed, other = (scenes.listed_job(database, 1) for _ in range(2))
-    keeper = _keeper(database, lease_s=15)
+    renewer = _renewer(database, lease_s=15)
     stopped, not_stopped = threading.Event(), threading.Event()
     first, second = scenes.claimed(database, doomed), scenes.claimed(database, other)
 
     with (
-        keeper.holding(first.lease, stopped.set),
-        keeper.holding(second.lease, not_stopped.set),
+        renewer.holding(first.lease, stopped.set),
+        renewer.holding(second.lease, not_stopped.set),
     ):
         jobs.cancel(database, CLIENT, doomed)
         # Long before the lease is over, which would stop it as well.
@@ -58,16 +59,16 @@ def test_a_cancelled_job_stops_its_work_and_no_other(database: Database) -> None
     assert not not_stopped.is_set()
 
 
-def test_a_loss_is_told_once(database: Database) -> None:
+def test_a_loss_is_reported_once(database: Database) -> None:
     calls: list[UUID] = []
     held = scenes.claimed(database, scenes.listed_job(database, 1))
     stray = uuid4()
 
-    with _keeper(database, lease_s=60).holding(stray, lambda: calls.append(stray)):
+    with _renewer(database, lease_s=60).holding(stray, lambda: calls.append(stray)):
         until(lambda: bool(calls), 30, "a lease that nobody has is not told")
         # A second round passes before this one is seen to be renewed.
         before = scenes.documents(database, held.job_id)[0]["lease_until"]
-        with _keeper(database, lease_s=60).holding(held.lease, lambda: calls.append(held.lease)):
+        with _renewer(database, lease_s=60).holding(held.lease, lambda: calls.append(held.lease)):
             until(
                 lambda: scenes.documents(database, held.job_id)[0]["lease_until"] != before,
                 30,
@@ -89,10 +90,10 @@ def test_after_the_work_no_renewal_comes_late() -> None:
         return leases
 
     lease = uuid4()
-    keeper = LeaseRenewer(renew, lease_s=15)
+    renewer = LeaseRenewer(renew, lease_s=15)
 
     def work() -> None:
-        with keeper.holding(lease, lambda: None):
+        with renewer.holding(lease, lambda: None):
             begun.wait(30)
 
     # When the work ends meanwhile
@@ -110,13 +111,13 @@ def test_after_the_work_no_renewal_comes_late() -> None:
 
 
 def test_a_file_handed_over_is_free_for_its_uploader(database: Database) -> None:
-    # Given workers whose keeper renews as often as it can
-    keeper = _keeper(database, lease_s=0.001)
+    # Given workers whose leases are renewed as often as can be
+    renewer = _renewer(database, lease_s=0.001)
     job_id = scenes.listed_job(database, 40)
 
     for _ in range(40):
         claim = scenes.claimed(database, job_id, lanes=40)
-        with keeper.holding(claim.lease, lambda: None):
+        with renewer.holding(claim.lease, lambda: None):
             renew_leases(database, [claim.lease], lease_s=60)
         scenes.spooled(database, claim, PDF)
 
@@ -131,7 +132,7 @@ def test_without_the_database_work_ends_with_its_lease() -> None:
     lost = threading.Event()
     begun = time.monotonic()
 
-    with _keeper(nowhere, lease_s=0.6).holding(uuid4(), lost.set):
+    with _renewer(nowhere, lease_s=0.6).holding(uuid4(), lost.set):
         assert lost.wait(10), "work goes on for ever"
 
     assert time.monotonic() - begun >= 0.5, "an outage shorter than the lease is no reason to stop"
@@ -177,13 +178,13 @@ def test_a_bug_in_renewing_does_not_end_it(database: Database) -> None:
 
 
 def test_a_process_that_stops_stops_what_it_does_and_what_it_still_begins() -> None:
-    keeper = LeaseRenewer(_keep_all, lease_s=15)
+    renewer = LeaseRenewer(_keep_all, lease_s=15)
     running, late = threading.Event(), threading.Event()
 
-    with keeper.holding(uuid4(), running.set):
-        keeper.stop_all()
+    with renewer.holding(uuid4(), running.set):
+        renewer.stop_all()
         assert running.is_set()
-    with keeper.holding(uuid4(), late.set):
+    with renewer.holding(uuid4(), late.set):
         assert late.is_set()
 
 
@@ -202,18 +203,18 @@ def test_a_hundred_holders_are_renewed_in_one_statement(database: Database) -> N
             all_held.set()
         return held
 
-    keeper = LeaseRenewer(renew, lease_s=15)
-    _hold_all(keeper, sorted(leases), all_held)
+    renewer = LeaseRenewer(renew, lease_s=15)
+    _hold_all(renewer, sorted(leases), all_held)
 
     assert all_held.is_set()
 
 
-def _hold_all(keeper: LeaseRenewer, leases: list[UUID], is_over: threading.Event) -> None:
+def _hold_all(renewer: LeaseRenewer, leases: list[UUID], is_over: threading.Event) -> None:
     if not leases:
         assert is_over.wait(10)
         return
-    with keeper.holding(leases[0], lambda: None):
-        _hold_all(keeper, leases[1:], is_over)
+    with renewer.holding(leases[0], lambda: None):
+        _hold_all(renewer, leases[1:], is_over)
 
 
 def test_work_stops_when_its_lease_is_over_even_while_a_renewal_hangs() -> None:
@@ -231,20 +232,20 @@ def test_work_stops_when_its_lease_is_over_even_while_a_renewal_hangs() -> None:
     assert stopped_in_time
 
 
-def test_a_lost_lease_is_told_with_the_job_it_was_for() -> None:
-    keeper, lost = LeaseRenewer(lambda _: set(), lease_s=0.5), threading.Event()
+def test_a_lost_lease_is_logged_with_the_job_it_was_for() -> None:
+    renewer, lost = LeaseRenewer(lambda _: set(), lease_s=0.5), threading.Event()
     with (
         structlog.testing.capture_logs() as lines,
         structlog.contextvars.bound_contextvars(job_id="the job"),
-        keeper.holding(uuid4(), lost.set),
+        renewer.holding(uuid4(), lost.set),
     ):
         assert lost.wait(60)
     assert [line["job_id"] for line in lines if line["event"] == "lease lost"] == ["the job"]
 
 
-def test_work_that_cannot_be_stopped_ends_the_keeping_of_no_other(database: Database) -> None:
+def test_work_that_cannot_be_stopped_ends_the_renewals_of_no_other(database: Database) -> None:
     doomed, other = (scenes.listed_job(database, 1) for _ in range(2))
-    keeper = _keeper(database, lease_s=15)
+    renewer = _renewer(database, lease_s=15)
     first, second = scenes.claimed(database, doomed), scenes.claimed(database, other)
     told, stopped = threading.Event(), threading.Event()
 
@@ -252,8 +253,107 @@ def test_work_that_cannot_be_stopped_ends_the_keeping_of_no_other(database: Data
         told.set()
         raise TypeError("no socket")
 
-    with keeper.holding(first.lease, fail), keeper.holding(second.lease, stopped.set):
+    with renewer.holding(first.lease, fail), renewer.holding(second.lease, stopped.set):
         jobs.cancel(database, CLIENT, doomed)
         assert told.wait(10)
         jobs.cancel(database, CLIENT, other)
-        assert stopped.wait(10), "the keeper's thread has ended"
+        assert stopped.wait(10), "the renewing thread has ended"
+
+
+def test_a_lease_that_blocks_hold_twice_is_renewed_until_the_last_is_left() -> None:
+    renewals: list[set[UUID]] = []
+
+    def renew(leases: set[UUID]) -> set[UUID]:
+        renewals.append(leases)
+        return leases
+
+    renewer, lease = LeaseRenewer(renew, lease_s=1), uuid4()
+    with renewer.holding(lease):
+        with renewer.holding(lease):
+            until(lambda: bool(renewals), 10, "the lease is not renewed")
+        before = len(renewals)
+        until(lambda: len(renewals) > before + 1, 10, "the lease is held by the outer block alone")
+    after = len(renewals)
+    with renewer.holding(uuid4()):
+        until(lambda: len(renewals) > after, 10, "no lease is renewed")
+
+    assert all(lease not in renewal for renewal in renewals[after:])
+
+
+def test_a_loss_reaches_every_block_that_holds_the_lease() -> None:
+    renewer, lease = LeaseRenewer(lambda _: set(), lease_s=0.5), uuid4()
+    outer, inner = threading.Event(), threading.Event()
+
+    with renewer.holding(lease, outer.set), renewer.holding(lease, inner.set):
+        assert outer.wait(30)
+        assert inner.wait(30)
+
+
+def test_a_loss_does_not_reach_a_block_that_was_left() -> None:
+    renewer, lease = LeaseRenewer(lambda _: set(), lease_s=0.5), uuid4()
+    outer, inner = threading.Event(), threading.Event()
+
+    with renewer.holding(lease, outer.set):
+        with renewer.holding(lease, inner.set):
+            pass
+        assert outer.wait(30)
+
+    assert not inner.is_set()
+
+
+def test_the_slot_of_a_slice_is_renewed_as_long_as_it_is_held(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    token = scenes.claimed(database, job_id, lease_s=LEASE_S).slot_token
+    lost = threading.Event()
+
+    def leases_until() -> set[datetime]:
+        with database.single() as transaction:
+            held = "SELECT lease_until FROM slots WHERE lease = %(token)s"
+            return {row["lease_until"] for row in transaction.all(held, token=token)}
+
+    first = leases_until()
+    with _renewer(database).holding(token, lost.set):
+        until(lambda: min(leases_until()) > max(first), 10, "the slots are not renewed")
+        second = leases_until()
+        until(lambda: min(leases_until()) > max(second), 10, "the slots are renewed only once")
+
+    assert not lost.is_set()
+
+
+def test_a_call_comes_from_another_thread_if_the_block_lasts_too_long() -> None:
+    renewer = LeaseRenewer(_keep_all, lease_s=15)
+    callers: list[str] = []
+    called = threading.Event()
+
+    def note() -> None:
+        callers.append(threading.current_thread().name)
+        called.set()
+
+    with renewer.calling_after(time.monotonic(), note):
+        assert called.wait(30)
+
+    assert callers == ["slice-timer"]
+
+
+def test_a_block_that_is_left_in_time_has_no_call() -> None:
+    renewer = LeaseRenewer(_keep_all, lease_s=15)
+    early, late = threading.Event(), threading.Event()
+
+    with renewer.calling_after(time.monotonic() + 0.3, early.set):
+        pass
+    with renewer.calling_after(time.monotonic() + 0.4, late.set):
+        assert late.wait(30)
+
+    assert not early.is_set()
+
+
+def test_a_call_that_fails_prevents_no_other() -> None:
+    renewer = LeaseRenewer(_keep_all, lease_s=15)
+    called = threading.Event()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    now = time.monotonic()
+    with renewer.calling_after(now, fail), renewer.calling_after(now + 0.2, called.set):
+        assert called.wait(30)
