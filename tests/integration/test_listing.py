@@ -652,7 +652,8 @@ def test_a_cancelled_listing_is_cut_and_its_slots_are_free_soon(pipeline: Pipeli
         jobs.cancel(pipeline.database, CLIENT, job_id)
 
     # When its job is cancelled, then nobody waits for the answer
-    together([partial(pipeline.list_job, job_id), cancel], timeout_s=60)
+    calls: list[Callable[[], None]] = [partial(pipeline.list_job, job_id), cancel]
+    together(calls, timeout_s=60)
 
     assert not _holds_slots(pipeline.database)
 

@@ -1,0 +1,112 @@
+"""Rows of files: fresh ones and spooled ones, recorded as stored, with what that means for jobs."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage import claims, repairs
+from storage.database import Database
+from storage.documents.record import record_stored
+from storage.errors import LeaseLost, PermanentError
+from storage.listings import record
+from storage.portal import attempts
+from storage.spool import NOWHERE
+from tests.integration import guest, scenes
+from tests.integration.scenes import BUSY, HOOK, LANES, PDF, POLICY, held_slots
+
+GONE = PermanentError("NOT_FOUND", "The portal does not have it.")
+
+
+def test_what_was_in_the_memory_of_a_lost_worker_is_requested_again(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    claim = scenes.claimed(database, job_id, spool_id=scenes.living_spool(database))
+    scenes.in_memory(database, claim, lease_s=30)
+    (row,) = scenes.documents(database, job_id)
+    assert (row["state"], row["spool_id"], row["attempt_count"]) == ("DOWNLOADED", NOWHERE, 1)
+    assert repairs.reclaim(database) == []
+
+    scenes.age(database, job_id, 31)
+
+    assert repairs.reclaim(database) == [job_id]
+    (row,) = scenes.documents(database, job_id)
+    assert (row["state"], row["attempt_count"], row["lost_lease_count"]) == ("PENDING", 0, 1)
+
+
+def test_fresh_files_and_spooled_ones_are_recorded_together(database: Database) -> None:
+    job_id = guest.job(database, 4)
+    by = guest.context()
+    first, second, third, _ = guest.ask_all(database, by)
+    spooled = scenes.upload(database, first)
+    files = [spooled, claims.fresh(second, PDF), claims.fresh(third, PDF)]
+    before = held_slots(database)
+
+    recorded = record_stored(database, [scenes.to_store(file) for file in files], lanes=LANES)
+
+    assert recorded.recorded == {file.lease for file in files}
+    rows = scenes.documents(database, job_id)
+    assert [row["state"] for row in rows] == ["AVAILABLE"] * 3 + ["DOWNLOADING"]
+    assert {row["attempt_count"] for row in rows[:3]} == {1}
+    assert {row["sha256"] for row in rows[:3]} == {PDF.sha256}
+    assert before - held_slots(database) == 4, "the slots of the two, at the portal and the court"
+    assert scenes.job(database, job_id)["stored_bytes"] == 3 * PDF.size_bytes
+
+
+def test_a_fresh_file_is_a_sign_of_life_of_its_court(database: Database) -> None:
+    guest.job(database, 3)
+    by = guest.context()
+    failing, good, _ = guest.ask_all(database, by)
+    guest.refuse(database, failing, BUSY)
+    scenes.execute(
+        database,
+        "UPDATE courts SET failure_count = 9, next_probe_time = clock_timestamp(),"
+        " failing_since = clock_timestamp() - interval '1 hour'",
+    )
+    file = claims.fresh(good, PDF)
+
+    recorded = record_stored(database, [scenes.to_store(file)], lanes=LANES)
+
+    assert recorded.begins > 0
+    with database.single() as transaction:
+        court = transaction.only("SELECT failure_count, next_probe_time FROM courts")
+    assert court == {"failure_count": 0, "next_probe_time": None}
+
+
+@pytest.mark.parametrize("is_fresh", [True, False])
+def test_the_last_file_of_a_job_ends_it_and_returns_which_webhooks_are_due(
+    database: Database, is_fresh: bool
+) -> None:
+    view, _ = scenes.start(database, scenes.request(webhook_url=HOOK))
+    job_id = view.job.job_id
+    claim = scenes.listing_claim(database, job_id)
+    record.record(database, claim, scenes.docket(claim.process_number, scenes.listing(1)))
+    held = scenes.claimed(database, job_id)
+    file = claims.fresh(held, PDF) if is_fresh else scenes.upload(database, held)
+
+    outcome = scenes.stored(database, file)
+
+    assert outcome.job_has_ended
+    assert outcome.due_webhooks == [0]
+    job = scenes.job(database, job_id)
+    assert (job["state"], job["completed_documents"]) == ("COMPLETED", 1)
+    (row,) = scenes.documents(database, job_id)
+    assert (row["state"], row["attempt_count"], row["sha256"]) == ("AVAILABLE", 1, PDF.sha256)
+    (event,) = scenes.events(database, job_id)
+    assert event["documents"][0]["state"] == "AVAILABLE"
+    assert event["job"]["revision"] == job["revision"] > row["revision"]
+    with pytest.raises(LeaseLost):
+        scenes.stored(database, file)
+
+
+def test_a_fresh_file_ends_a_job_of_which_not_everything_is_there(database: Database) -> None:
+    job_id = guest.job(database, 2)
+    failing, good = guest.ask_all(database, guest.context())
+    attempts.fail_attempt(database, failing, GONE, POLICY)
+    file = claims.fresh(good, PDF)
+
+    outcome = scenes.stored(database, file)
+
+    assert outcome.job_has_ended
+    assert scenes.job(database, job_id)["state"] == "PARTIALLY_COMPLETED"
+    assert held_slots(database) == 0
+    row = scenes.documents(database, job_id)[1]
+    assert (row["state"], row["attempt_count"], row["sha256"]) == ("AVAILABLE", 1, PDF.sha256)
