@@ -49,6 +49,8 @@ LEASE_S = 60.0
 THREADS = 4
 # The bucket of a busy machine is not slow.
 PUT_LIMIT_S = 20.0
+# A busy machine makes all requests of a slice, however long it takes.
+START_WITHIN_S = 30.0
 WATCHDOG = Watchdog()
 
 
@@ -260,6 +262,7 @@ def running_pipeline(
             recorder=recorder,
             renewer=renewer,
             hints=hints,
+            start_within_s=START_WITHIN_S,
         )
         worker = Worker(
             database=database,

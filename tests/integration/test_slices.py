@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
+from actors.pipeline.slices import START_WITHIN_S
 from actors.scheduler.hints import Begun, Ended
 from dev.deadline import until
 from storage import jobs
@@ -140,7 +141,7 @@ def test_what_has_not_begun_soon_after_the_claim_is_given_back_while_a_request_g
     pipeline.sandbox.hold(number)
 
     with capture_logs() as logs:
-        running = _started(beside, pipeline, job_id)
+        running = _started(beside, pipeline.with_slices(start_within_s=START_WITHIN_S), job_id)
         until(
             lambda: _states(pipeline, job_id) == ["DOWNLOADING", *["PENDING"] * 3],
             WAIT_S,
@@ -161,9 +162,9 @@ def test_what_waits_for_the_moment_that_the_rate_reserved_is_not_given_back(
     pipeline: PipelineHarness,
 ) -> None:
     number, job_id = _listed(pipeline, documents=2)
-    slice_ = replace(pipeline.slice_of(job_id, 2), every_s=1.5)
+    slice_ = replace(pipeline.slice_of(job_id, 2), every_s=2.5)
 
-    pipeline.with_slices(start_within_s=1.0).run_slice(slice_)
+    pipeline.with_slices(start_within_s=2.0).run_slice(slice_)
 
     assert pipeline.files_asked(number) == [1, 1]
 
@@ -184,8 +185,7 @@ def test_a_process_that_stops_gives_everything_back_uncounted(
 ) -> None:
     number, job_id = _listed(pipeline)
     pipeline.sandbox.hold(number)
-    waiting = pipeline.with_slices(start_within_s=WAIT_S)
-    running = _started(beside, waiting, job_id)
+    running = _started(beside, pipeline, job_id)
     pipeline.sandbox.wait_held(number)
 
     pipeline.worker.renewer.stop_all()
@@ -259,8 +259,7 @@ def test_a_cancelled_job_ends_its_slice_and_the_request_that_is_under_way(
 ) -> None:
     number, job_id = _listed(pipeline)
     pipeline.sandbox.hold(number)
-    waiting = pipeline.with_slices(start_within_s=WAIT_S)
-    running = _started(beside, waiting, job_id)
+    running = _started(beside, pipeline, job_id)
     pipeline.sandbox.wait_held(number)
 
     jobs.cancel(pipeline.database, CLIENT, job_id)
