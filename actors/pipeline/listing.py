@@ -92,6 +92,13 @@ class Lister:
         except LeaseLost:
             log.warning("listing taken over")
             span.fail("LEASE_LOST")
+            self._take_back(claim)
+
+    def _take_back(self, claim: ListingClaim) -> None:
+        """Give back a listing whose lease is lost, or whose process stops: it is ours then."""
+        try:
+            attempts.give_back(self.database, claim)
+        except LeaseLost:
             linger_slots(self.database, claim.lease)
 
     def _send_hints(self, claim: ListingClaim, used_s: float) -> None:

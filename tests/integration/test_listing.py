@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from structlog.testing import capture_logs
@@ -26,6 +26,7 @@ from storage.listings import record
 from storage.listings.listing_import import VANISHED_IDS, ListingImport
 from storage.objects import Objects, ObjectStore
 from storage.portal import attempts
+from storage.portal.claims import CourtProbe
 from storage.spool import Spool
 from tests.integration import guest, scenes
 from tests.integration.pipeline_harness import PipelineHarness, running_pipeline
@@ -656,6 +657,41 @@ def test_a_cancelled_listing_is_cut_and_its_slots_are_free_soon(pipeline: Pipeli
     together(calls, timeout_s=60)
 
     assert not _holds_slots(pipeline.database)
+
+
+def test_a_process_that_stops_gives_its_listing_back_uncounted(pipeline: PipelineHarness) -> None:
+    number = pipeline.sandbox.add_case(documents=2)
+    job_id = pipeline.begin(number)
+    pipeline.sandbox.latency_s = 200
+
+    def stop() -> None:
+        until(lambda: pipeline.sandbox.times_asked(number) == 1, 60, "it is not requested")
+        pipeline.worker.renewer.stop_all()
+
+    calls: list[Callable[[], None]] = [partial(pipeline.list_job, job_id), stop]
+    together(calls, timeout_s=60)
+
+    claim = scenes.listing_claim(pipeline.database, job_id)
+    assert claim.listed_by is None
+    job = scenes.job(pipeline.database, job_id)
+    assert (job["listing_attempt_count"], job["listing_lost_count"]) == (0, 0)
+
+
+def test_a_listing_and_a_probe_wait_for_the_moment_that_the_rate_reserved(
+    pipeline: PipelineHarness,
+) -> None:
+    number = pipeline.sandbox.add_case(documents=2)
+    claim = scenes.listing_claim(pipeline.database, pipeline.begin(number))
+    probe = CourtProbe(uuid4(), claim.job_id, number, begins_in_s=1.0)
+
+    for request in (
+        partial(pipeline.lister.list_case, replace(claim, begins_in_s=1.0), proposal_id=None),
+        partial(pipeline.worker.prober.probe, probe, proposal_id=None),
+    ):
+        begun = time.monotonic()
+        request()
+        assert time.monotonic() - begun >= 1.0
+    assert pipeline.sandbox.times_asked(number) == 2
 
 
 # One request for each document
