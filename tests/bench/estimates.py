@@ -1,6 +1,6 @@
 """Estimates against what came true: what a job is told after its first tenth, and when it ends.
 
-The estimate is the one that callers get, read from the rows by a fresh look.
+The estimate is the one that the scheduler makes from what it remembers.
 """
 
 from __future__ import annotations
@@ -8,16 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from uuid import UUID
 
 from rich.console import Console
 from rich.table import Table
-
-from storage.database import Database
-from storage.queue_view import QueueView
-from storage.slots import Limits
-from tests.integration import scenes
 
 # Of the time that the job takes in all, from StartDownload to its end.
 WITHIN = 0.3
@@ -25,9 +18,6 @@ WITHIN = 0.3
 # the difference, of which nothing can be known: alone, not even the best estimate for a job of ten
 # documents is within this more often than four times in five.
 ENOUGH_DOCUMENTS = 20
-# A look that took longer cannot say when it was, for the purpose of an estimate in seconds.
-QUICK_S = 0.05
-LOOKS = 20
 
 
 @dataclass(frozen=True)
@@ -66,55 +56,6 @@ class Estimate:
 def first_tenth(documents: int) -> int:
     """So many documents of a job are its first tenth; of a small one the first is."""
     return max(1, math.ceil(documents / 10))
-
-
-def seconds_left(
-    database: Database, limits: Limits, job_id: UUID, ages_s: Mapping[UUID, float]
-) -> float | None:
-    """What a caller that asks now is told about a job, less the database's time.
-
-    `ages_s`: how long the requests of these leases have taken so far.
-    """
-    took_s, left_s = math.inf, None
-    # The clock of the rows is the machine's: of several looks the one that took least counts.
-    for _ in range(LOOKS):
-        look = _look(database, limits, job_id, ages_s)
-        took_s, left_s = min((took_s, left_s), look, key=lambda seen: seen[0])
-        if took_s <= QUICK_S:
-            break
-    return left_s
-
-
-def _look(
-    database: Database, limits: Limits, job_id: UUID, ages_s: Mapping[UUID, float]
-) -> tuple[float, float | None]:
-    """How long it took, and what was told."""
-    before = _now(database)
-    _age_requests(database, ages_s)
-    end = QueueView(database, limits, scenes.LOGIN).places([job_id])[job_id].estimated_end_time
-    took = _now(database) - before
-    left = end - before - took / 2 if end else None
-    return took.total_seconds(), None if left is None else left.total_seconds()
-
-
-def _age_requests(database: Database, ages_s: Mapping[UUID, float]) -> None:
-    """Has the rows say that these requests have taken so long."""
-    with database.transaction() as transaction:
-        transaction.run(
-            """
-            UPDATE slots SET taken_time = clock_timestamp() - age_s * interval '1 second'
-            FROM unnest(%(leases)s::uuid[], %(ages_s)s::double precision[]) AS ages (of, age_s)
-            WHERE lease = ages.of
-            """,
-            leases=list(ages_s),
-            ages_s=list(ages_s.values()),
-        )
-
-
-def _now(database: Database) -> datetime:
-    with database.transaction() as transaction:
-        now: datetime = transaction.only("SELECT clock_timestamp() AS now")["now"]
-        return now
 
 
 def share_within(told: Sequence[Estimate]) -> float:

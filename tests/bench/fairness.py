@@ -1,53 +1,33 @@
-"""A simulation of the queue for the portal: a virtual clock, and the real rule on real rows.
+"""A simulation of how the time of the portal is shared: a virtual clock and the real policy.
 
-Jobs come, `storage.tasks.next_task` says what is asked next, a recorded latency says for how long,
-and the functions of production record each answer. Nothing waits: a run of an hour takes seconds.
+Jobs come, the scheduler's policy proposes what is requested next, and recorded latencies say how
+long each request takes. Nothing waits: a run of an hour takes seconds.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import random
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from uuid import UUID, uuid4
+from dataclasses import dataclass, replace
 
-from storage.tasks import Asking
-
-from storage import latencies, tasks, turns
-from storage.claims import Claim
-from storage.courts import ProbePolicy
-from storage.database import Database
-from storage.listing_claims import ListingClaim
-from storage.listings import record
+from actors.scheduler.dispatcher import Plan
+from actors.scheduler.outlook import running_jobs
+from storage.forecast import forecast
 from storage.slots import Limits
 from tests.bench import estimates
 from tests.bench.estimates import Estimate
 from tests.bench.fluid import Work, alone_s, shares
+from tests.bench.scenarios import Scenario
 from tests.bench.slots import Room
-from tests.integration import scenes
-
-# Real seconds; the virtual clock does not touch leases.
-LEASE_S = 3_600
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """A job that comes. `court` is J.TR."""
-
-    at_s: float
-    client: str
-    court: str
-    documents: int
-    priority: str = "NORMAL"
+from tests.unit.scheduler.simulation import Simulation
+from tests.unit.scheduler.world import Arrival, Job
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How long a job took, how long it would have taken alone on its share of the slots, and what
-    it was told after its first tenth; None if that was all of it.
+    its callers were told after its first tenth; None if that was all of it.
     """
 
     arrival: Arrival
@@ -57,143 +37,95 @@ class Outcome:
 
     @property
     def ratio(self) -> float:
-        """1: it waited for nobody beyond its share."""
+        """1: it waited for no other job beyond its share."""
         return self.taken_s / self.alone_s
 
 
-@dataclass
-class _Running:
-    """A job under way, in virtual seconds; what each of its requests took."""
+class FairnessRun:
+    """One run of a scenario on recorded latencies."""
 
-    arrival: Arrival
-    job_id: UUID
-    listing_s: float = 0.0
-    documents_s: list[float] = field(default_factory=list)
-    end_s: float = 0.0
-    # When it was told how many seconds it would still take.
-    told: tuple[float, float | None] | None = None
+    def __init__(
+        self, scenario: Scenario, room: Room, latencies_s: Sequence[float], *, seed: int = 1
+    ) -> None:
+        dice, usual_s = random.Random(seed), statistics.fmean(latencies_s)
+        self._room = room
+        self._limits = Limits(room.at_once, room.per_court, room.lanes)
+        self._arrivals = [
+            replace(
+                arrival,
+                is_listed=False,
+                # The first is what the listing takes.
+                request_s=tuple(
+                    dice.choice(latencies_s) * scenario.slow.get(arrival.court, 1.0)
+                    for _ in range(1 + arrival.documents)
+                ),
+            )
+            for arrival in scenario.arrivals
+        ]
+        self._request_s = {
+            arrival.court: usual_s * scenario.slow.get(arrival.court, 1.0)
+            for arrival in scenario.arrivals
+        }
+        self._simulation = Simulation(self._limits, seed=seed)
+        self._told: dict[str, tuple[float, float | None]] = {}
 
-    @property
-    def is_to_be_told(self) -> bool:
-        """Whether its first tenth is over, and it is not known yet what it is told then."""
-        first = estimates.first_tenth(self.arrival.documents)
-        return self.told is None and first <= len(self.documents_s) < self.arrival.documents
+    def run(self) -> list[Outcome]:
+        """Return what became of each job, in the order of their coming."""
+        simulation = self._simulation
+        for court, request_s in self._request_s.items():
+            simulation.set_court(court, request_s)
+        for number, arrival in enumerate(self._arrivals):
+            simulation.arrive(arrival, case=str(number))
+        simulation.on_pass = self._tell
+        simulation.run()
+        return self._outcomes(sorted(simulation.jobs, key=lambda job: int(job.case)))
 
-    def estimate(self, comings_s: Iterable[float]) -> Estimate | None:
-        """What it was told, against what came true; `comings_s`: when jobs came."""
-        if self.told is None:
-            return None
-        at_s, left_s = self.told
-        came_later = sum(at_s < coming_s < self.end_s for coming_s in comings_s)
-        whole_s = self.end_s - self.arrival.at_s
-        return Estimate(self.arrival.documents, left_s, self.end_s - at_s, whole_s, came_later)
-
-    @property
-    def work(self) -> Work:
-        """What the portal had to do for it."""
-        a = self.arrival
-        return Work(a.at_s, a.client, a.court, a.priority, self.listing_s, tuple(self.documents_s))
-
-    def usual(self, request_s: float) -> Work:
-        """The same if each request took as long as requests of its court usually do."""
-        usual = (request_s,) * self.arrival.documents
-        return replace(self.work, listing_s=request_s, documents_s=usual)
-
-
-@dataclass
-class Simulation:
-    """One run on an empty database. `slow`: courts whose answers take so many times as long."""
-
-    database: Database
-    room: Room
-    latencies_s: Sequence[float]
-    seed: int = 1
-    slow: dict[str, float] = field(default_factory=dict)
-
-    def run(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
-        """What became of each job, in the order of `arrivals`."""
-        self._dice = random.Random(self.seed)
-        self._order = itertools.count()
-        self._jobs: dict[UUID, _Running] = {}
-        self._begun_s: dict[UUID, float] = {}
-        self._limits = Limits(self.room.at_once, self.room.per_court, self.room.lanes)
-        self._asking = Asking(self._limits, scenes.LOGIN, ProbePolicy(), uuid4(), lease_s=LEASE_S)
-        events: list[tuple[float, int, Arrival | tuple[Claim | ListingClaim, float]]] = []
-        for arrival in arrivals:
-            heapq.heappush(events, (arrival.at_s, next(self._order), arrival))
-        while events:
-            now, _, event = heapq.heappop(events)
-            if isinstance(event, Arrival):
-                self._enter(event)
-            else:
-                self._answer(now, *event)
-            for task, request_s in self._ask():
-                self._begun_s[task.lease] = now
-                heapq.heappush(events, (now + request_s, next(self._order), (task, request_s)))
-            for job in self._jobs.values():
-                if job.is_to_be_told:
-                    job.told = now, self._seconds_left(now, job.job_id)
-        return self._outcomes()
-
-    def _enter(self, arrival: Arrival) -> None:
-        number = f"{next(self._order):07d}-11.2025.{arrival.court}.0100"
-        view, _ = scenes.start(self.database, scenes.request(number, client=arrival.client))
-        job_id = view.job.job_id
-        self._jobs[job_id] = _Running(arrival, job_id)
-        if arrival.priority != "NORMAL":
-            with self.database.transaction() as transaction:
-                transaction.run(
-                    "UPDATE jobs SET priority = %(priority)s WHERE job_id = %(job_id)s",
-                    priority=arrival.priority,
-                    job_id=job_id,
-                )
-                turns.leave(transaction, job_id)
-                turns.enter(transaction, job_id)
-
-    def _ask(self) -> list[tuple[Claim | ListingClaim, float]]:
-        """Everything that may be asked now, and how long the answer will take."""
-        found = []
-        while task := tasks.next_task(self.database, self._asking):
-            assert isinstance(task, Claim | ListingClaim)
-            court = self._jobs[task.job_id].arrival.court
-            found.append((task, self._dice.choice(self.latencies_s) * self.slow.get(court, 1.0)))
-        return found
-
-    def _answer(self, now: float, task: Claim | ListingClaim, request_s: float) -> None:
-        job = self._jobs[task.job_id]
-        job.end_s = now
-        del self._begun_s[task.lease]
-        latencies.record_times(self.database, {job.arrival.court: (request_s, 1)})
-        if isinstance(task, ListingClaim):
-            job.listing_s = request_s
-            case = scenes.listing(job.arrival.documents)
-            record.record(self.database, task, scenes.docket(task.process_number, case))
+    def _tell(self, _plan: Plan) -> None:
+        """Note what callers are told of the jobs whose first tenth is over."""
+        simulation = self._simulation
+        due = [job for job in simulation.world.jobs.values() if self._is_to_be_told(job)]
+        if not due:
             return
-        job.documents_s.append(request_s)
-        scenes.spooled(self.database, task, scenes.PDF)
-        file = scenes.take_upload(
-            self.database, task.job_id, task.document_id, task.lease, lease_s=LEASE_S
-        )
-        assert file
-        scenes.stored(self.database, file)
+        outlooks = forecast(list(running_jobs(simulation.state)), self._limits, self._request_s)
+        for job in due:
+            if job.job_id in outlooks:
+                self._told[job.case] = simulation.now, outlooks[job.job_id].seconds_left
 
-    def _seconds_left(self, now: float, job_id: UUID) -> float | None:
-        ages_s = {lease: now - begun_s for lease, begun_s in self._begun_s.items()}
-        return estimates.seconds_left(self.database, self._limits, job_id, ages_s)
+    def _is_to_be_told(self, job: Job) -> bool:
+        documents = job.arrival.documents
+        left = len(job.fresh) + sum(map(len, job.slices.values()))
+        is_over = estimates.first_tenth(documents) <= documents - left < documents
+        return job.case not in self._told and job.is_listed and is_over
 
-    def _outcomes(self) -> list[Outcome]:
-        jobs = list(self._jobs.values())
-        usual_s = statistics.fmean(self.latencies_s)
-        usual = [job.usual(usual_s * self.slow.get(job.arrival.court, 1.0)) for job in jobs]
+    def _outcomes(self, jobs: Sequence[Job]) -> list[Outcome]:
+        usual = [_work(job, self._request_s[job.arrival.court]) for job in jobs]
         comings_s = [job.arrival.at_s for job in jobs]
+        ends_s = [self._simulation.ended_at[job.job_id] for job in jobs]
         return [
-            # A turn is counted as what requests of its court take: who draws quick ones waits for
-            # its turns as long as others.
+            # A job whose requests are quick waits for its slots as long as others of its court.
             Outcome(
                 job.arrival,
-                job.end_s - job.arrival.at_s,
-                max(alone_s(work, share), alone_s(job.work, share)),
-                job.estimate(comings_s),
+                end_s - job.arrival.at_s,
+                max(alone_s(work, share), alone_s(_work(job), share)),
+                self._estimate(job, end_s, comings_s),
             )
-            for job, work, share in zip(jobs, usual, shares(usual, self.room), strict=True)
+            for job, end_s, work, share in zip(
+                jobs, ends_s, usual, shares(usual, self._room), strict=True
+            )
         ]
+
+    def _estimate(self, job: Job, end_s: float, comings_s: Iterable[float]) -> Estimate | None:
+        if job.case not in self._told:
+            return None
+        at_s, left_s = self._told[job.case]
+        came_later = sum(at_s < coming_s < end_s for coming_s in comings_s)
+        whole_s = end_s - job.arrival.at_s
+        return Estimate(job.arrival.documents, left_s, end_s - at_s, whole_s, came_later)
+
+
+def _work(job: Job, request_s: float | None = None) -> Work:
+    """Return what the portal had to do for a job; if each request took as long as given."""
+    arrival = job.arrival
+    times = arrival.request_s if request_s is None else (request_s,) * (1 + arrival.documents)
+    priority = arrival.priority.value
+    return Work(arrival.at_s, arrival.client, arrival.court, priority, times[0], times[1:])

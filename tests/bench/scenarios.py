@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.bench.fairness import Arrival
+from storage.priorities import Priority
+from tests.unit.scheduler.world import Arrival
 
 COURTS = ("8.26", "8.19", "8.13", "5.02", "4.03", "8.21", "8.16", "8.05", "5.15", "8.24")
 SLOW = COURTS[0]
@@ -63,7 +64,7 @@ def priorities(scale: float = 1.0) -> Scenario:
     """Three jobs of each priority of one client, and one of another client."""
     documents = _scaled(60, scale)
     arrivals = [
-        Arrival(0.1 * i, "one", COURTS[i], documents, priority)
+        Arrival(0.1 * i, "one", COURTS[i], documents, Priority(priority))
         for i, priority in enumerate(("BULK", "NORMAL", "HIGH") * 3)
     ]
     return Scenario("HIGH, NORMAL and BULK", (*arrivals, Arrival(1.0, "two", COURTS[9], documents)))

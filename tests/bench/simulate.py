@@ -1,12 +1,10 @@
-"""The simulation of fairness and of estimates at full size, on a PostgreSQL of its own."""
+"""The simulation of fairness and of estimates at full size."""
 
 from __future__ import annotations
 
 import json
 import statistics
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,16 +12,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from dev.folder import DataFolder
-from dev.servers import EMBEDDED, start_all
-from storage.database import Database
-from storage.migrate import migrate
 from tests.bench import estimates, record
 from tests.bench.estimates import Estimate
-from tests.bench.fairness import Outcome, Simulation
+from tests.bench.fairness import FairnessRun, Outcome
 from tests.bench.scenarios import Scenario, scenarios
 from tests.bench.slots import Room
-from tests.databases import create_database
 
 ROOM = Room(at_once=10, per_court=6, lanes=5)
 # A job may take so many times as long as alone on its share of the slots. Requests are whole, and
@@ -41,15 +34,12 @@ def main(console: Console, file: Path | None, seed: int) -> int:
     figures: dict[str, Any] = {}
     told: dict[str, list[Estimate]] = {}
     worst = 0.0
-    with _postgres() as server_url:
-        for number, scenario in enumerate(scenarios()):
-            with _database(server_url, f"fairness_{number}") as database:
-                simulation = Simulation(database, ROOM, latencies_s, seed, scenario.slow)
-                outcomes = simulation.run(scenario.arrivals)
-            _print(console, scenario, outcomes)
-            figures[scenario.title] = [_figures(outcome) for outcome in outcomes]
-            told[scenario.title] = [o.estimate for o in outcomes if o.estimate]
-            worst = max(worst, *(outcome.ratio for outcome in outcomes))
+    for scenario in scenarios():
+        outcomes = FairnessRun(scenario, ROOM, latencies_s, seed=seed).run()
+        _print(console, scenario, outcomes)
+        figures[scenario.title] = [_figures(outcome) for outcome in outcomes]
+        told[scenario.title] = [o.estimate for o in outcomes if o.estimate]
+        worst = max(worst, *(outcome.ratio for outcome in outcomes))
     estimates.print_table(console, told)
     if file:
         file.write_text(json.dumps(figures, indent=1), encoding="utf-8")
@@ -67,26 +57,6 @@ def _print_told(console: Console, judged: Sequence[Sequence[Estimate]]) -> bool:
         f" in each scenario {least:.0%} or more, {LEAST_IN_EACH:.0%} are promised"
     )
     return of_all >= LEAST_TOLD and least >= LEAST_IN_EACH
-
-
-@contextmanager
-def _postgres() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="autos-fairness-") as name:
-        folder = DataFolder(Path(name))
-        kinds = {"postgres": EMBEDDED["postgres"]}
-        servers = start_all(folder, {}, lambda _line: None, kinds)
-        try:
-            yield servers.env["DATABASE_URL"]
-        finally:
-            servers.stop()
-            folder.close()
-
-
-@contextmanager
-def _database(server_url: str, name: str) -> Iterator[Database]:
-    with closing(Database(create_database(server_url, name), max_connections=2)) as database:
-        migrate(database)
-        yield database
 
 
 def _figures(outcome: Outcome) -> dict[str, Any]:

@@ -14,13 +14,16 @@ from uuid import UUID
 
 import grpc
 
-from actors.enqueue import Messages, make_broker
+from actors.scheduler.hint_channel import HintSender, make_client
+from actors.scheduler.hints import JobWanted
+from actors.scheduler.reader import job_row
 from dev.stack import running_stack
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from storage.database import Database
 from storage.errors import ConfigurationError
 from storage.jobs.start import StartRequest, start
+from storage.scheduling import readings
 from storage.settings import Settings
 from tests.bench.measure import Job
 from tests.bench.portal import TOKEN, RemotePortal, running_portal
@@ -50,7 +53,7 @@ class World:
     settings: Settings
     database: Database
     _api: pb_grpc.DownloadServiceStub
-    _messages: Messages
+    _hints: HintSender
     lines: list[str]
     # How many documents each case has, by its number.
     documents: dict[str, int] = field(default_factory=dict)
@@ -65,7 +68,8 @@ class World:
             wanted = StartRequest(client, number, None, None, 3_600, None)
             view, _ = start(self.database, wanted, job_deadline_s=self.settings.job_deadline_s)
             job_id = view.job.job_id
-            self._messages.list_documents(job_id)
+            if row := readings.read_job(self.database, job_id):
+                self._hints.send(JobWanted(job_row(row)))
         return job_id
 
     def add_case(self, court: str, documents: int) -> str:
@@ -148,6 +152,6 @@ def running_world(given: Mapping[str, str]) -> Iterator[World]:
             closing(Database(stack.env["DATABASE_URL"], max_connections=4)) as database,
         ):
             settings = Settings.from_env(stack.env)
-            broker = make_broker(settings.redis_url, timeout_s=10)
+            hints = HintSender(make_client(settings.redis_url))
             stub = pb_grpc.DownloadServiceStub(channel)
-            yield World(portal, settings, database, stub, Messages(broker), lines)
+            yield World(portal, settings, database, stub, hints, lines)

@@ -65,6 +65,11 @@ class Job:
         return min((at for at in self.waiting.values() if at > now), default=None)
 
     @property
+    def documents_left(self) -> int:
+        """How many documents are PENDING or DOWNLOADING."""
+        return len(self.fresh) + len(self.waiting) + sum(map(len, self.slices.values()))
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing is left to do."""
         return self.is_listed and not (self.fresh or self.waiting or self.slices or self.spooled)
@@ -130,6 +135,7 @@ class World:
             next_not_before=job.next_not_before(now),
             slices=frozenset(job.slices),
             spooled=frozenset(job.spooled),
+            documents_left=job.documents_left if job.is_listed else None,
         )
 
     def read_portal(self, now: float) -> PortalReading:

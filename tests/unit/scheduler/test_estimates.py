@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from storage.database import Database
 from tests.bench import estimates, record, scenarios
 from tests.bench.estimates import Estimate
-from tests.bench.fairness import Simulation
+from tests.bench.fairness import FairnessRun
 from tests.bench.scenarios import Scenario
 from tests.bench.simulate import ROOM
 
+# At full size nine in ten; the fewer documents a job has, the more one slow answer decides.
+LEAST = 0.75
 
-def _told(database: Database, scenario: Scenario) -> list[Estimate]:
-    outcomes = Simulation(database, ROOM, record.read(), slow=scenario.slow).run(scenario.arrivals)
+
+def _told(scenario: Scenario) -> list[Estimate]:
+    outcomes = FairnessRun(scenario, ROOM, record.read()).run()
     assert [o.arrival for o in outcomes if not o.estimate] == []
     return [outcome.estimate for outcome in outcomes if outcome.estimate]
-
-
-# At full size eight in ten or more; the fewer documents a job has, the more one slow answer
-# decides.
-LEAST = 0.75
 
 
 @pytest.mark.parametrize(
@@ -28,17 +25,15 @@ LEAST = 0.75
     [scenarios.ten_courts(0.4), scenarios.priorities(0.4)],
     ids=lambda scenario: scenario.title,
 )
-def test_after_a_tenth_of_a_job_its_end_is_told_within_30_percent(
-    database: Database, scenario: Scenario
-) -> None:
-    judged = estimates.judged(_told(database, scenario))
+def test_after_a_tenth_of_a_job_its_end_is_told_within_30_percent(scenario: Scenario) -> None:
+    judged = estimates.judged(_told(scenario))
 
     assert len(judged) >= 8
     assert estimates.share_within(judged) >= LEAST, judged
 
 
-def test_a_large_job_is_told_well_though_small_ones_come_later(database: Database) -> None:
-    large, *small = _told(database, scenarios.large_and_small(0.06))
+def test_a_large_job_is_told_well_though_small_ones_come_later() -> None:
+    large, *small = _told(scenarios.large_and_small(0.06))
 
     assert large.is_within, large
     assert large.came_later
