@@ -20,7 +20,7 @@ UNTRUSTED = "tests/integration/test_portal_untrusted.py"
 SPOOL = "tests/integration/test_spool.py"
 DATABASE = "tests/integration/test_database.py"
 BROKER = "tests/integration/test_broker.py"
-RENEWER = "tests/integration/test_keeper.py"
+RENEWER = "tests/integration/test_lease_renewer.py"
 POOLER = "tests/integration/test_pooler.py"
 MIGRATE = "tests/integration/test_migrate.py"
 ADOPTIONS = "tests/integration/test_adoption.py"
@@ -384,8 +384,8 @@ _ONCE = (
     _mutant(
         "the wait for another job's listing of the case",
         "storage/sql/claim.sql",
-        "AND other.listing_lease_until >= clock_timestamp() AND other.listed_by IS NULL) THEN",
-        "AND false) THEN",
+        "IF listed_by IS NULL AND is_being_listed THEN EXIT admission; END IF;",
+        "",
         CLAIM,
         LISTING,
     ),
@@ -687,7 +687,7 @@ _BYTES = (
     ),
     _mutant(
         "the second answer for a text that nothing supports",
-        "actors/download.py",
+        "actors/pipeline/fetch.py",
         "                doubts.weigh(self.database, claim, content, self.policy)",
         "                pass",
         DOUBTS,
@@ -708,7 +708,7 @@ _BYTES = (
     ),
     _mutant(
         "that being compared is no failed attempt",
-        "actors/download.py",
+        "actors/pipeline/fetch.py",
         "        if isinstance(error, Doubted) and error.is_first:",
         "        if False:",
         DOUBTS,
@@ -1132,7 +1132,7 @@ _GUEST = (
     _mutant(
         "the limit to how long a put from memory takes",
         "actors/pipeline/slices.py",
-        "limit_s=PUT_LIMIT_S)",
+        "limit_s=health.put_limit_s)",
         "limit_s=20.0)",
         STORING,
     ),
@@ -1279,17 +1279,17 @@ _GUEST = (
     ),
     _mutant(
         "the lease of what a slice has in hand",
-        "actors/pipeline/slices.py",
-        "leases.enter_context(self.renewer.holding(claim.lease, lose))",
-        "pass",
+        "actors/pipeline/slice_leases.py",
+        "stack.enter_context(self._renewer.holding(claim.lease, ",
+        "str((claim.lease, ",
         STORING,
         SLICES,
     ),
     _mutant(
         "that what has not begun in time is given back",
         "actors/pipeline/slices.py",
-        "answered_at + START_WITHIN_S, give_back",
-        "answered_at + 600, give_back",
+        "calling_after(returns_at, give_back)",
+        "calling_after(returns_at + 600, give_back)",
         SLICES,
     ),
     _mutant(
@@ -1308,8 +1308,8 @@ _GUEST = (
     ),
     _mutant(
         "that a document whose lease is lost is not requested",
-        "actors/pipeline/slices.py",
-        "                self.documents.remove(claim)\n",
+        "actors/pipeline/slice_leases.py",
+        "                self._rest.remove(claim)\n",
         "                pass\n",
         SLICES,
     ),
