@@ -32,6 +32,7 @@ class Leadership:
         self._changed = threading.Event()
         self._holder: UUID | None = None
         self._leads_until = 0.0
+        self._was_leading = False
         self._thread = threading.Thread(target=self._run, name="leadership", daemon=True)
 
     def start(self) -> None:
@@ -78,10 +79,10 @@ class Leadership:
         except Exception:
             log.exception("leader's lease not renewed")
             return
-        was_leading = self._holder is not None
         self._holder = holder if leads else None
         self._leads_until = begun + leader.LEASE_S if leads else 0.0
-        if leads != was_leading:
+        if leads != self._was_leading:
+            self._was_leading = leads
             log.info("scheduler leads" if leads else "scheduler stands by")
             self._changed.set()
 
