@@ -27,6 +27,7 @@ from storage.errors import (
 )
 from storage.listing import CaseListing
 from storage.portal import attempts
+from storage.portal.claims import return_unstarted
 from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import DocumentState, JobState
 from tests.integration import scenes
@@ -171,6 +172,7 @@ SILENT: dict[str, Callable[[Database, Claim, Spooled], object]] = {
         db, held.job_id, held.document_id, held.lease, lease_s=999
     ),
     "postpone_upload": lambda db, _, file: postpone_upload(db, file, spool_id=SPOOL, delay_s=999),
+    "return_unstarted": lambda db, held, _: return_unstarted(db, held.job_id, [held.lease]),
 }
 
 
@@ -232,7 +234,12 @@ def test_a_stale_token_changes_nothing(
     told = {name: use(database, held, file) for name, use in SILENT.items()}
 
     # Then nothing has changed, not even a revision
-    assert told == {"keep": set(), "take_upload": None, "postpone_upload": None}
+    assert told == {
+        "keep": set(),
+        "take_upload": None,
+        "postpone_upload": None,
+        "return_unstarted": [],
+    }
     assert _snapshot(database, job_id) == before
 
 
@@ -264,6 +271,17 @@ def test_a_hand_over_whose_answer_was_lost_may_be_said_again(database: Database)
     before = _snapshot(database, job_id)
 
     scenes.spooled(database, held, PDF)
+
+    assert _snapshot(database, job_id) == before
+
+
+def test_what_is_in_the_spool_is_not_given_back_as_unrequested(database: Database) -> None:
+    job_id = scenes.listed_job(database, 1)
+    held = scenes.claimed(database, job_id)
+    scenes.spooled(database, held, PDF)
+    before = _snapshot(database, job_id)
+
+    assert return_unstarted(database, job_id, [held.lease]) == []
 
     assert _snapshot(database, job_id) == before
 

@@ -551,7 +551,7 @@ _ONCE = (
     ),
     _mutant(
         "that no plan of a hot function is compiled",
-        "storage/sql/claim.sql",
+        "storage/sql/record_stored.sql",
         "SET jit = off\n",
         "",
         POOLER,
@@ -1325,7 +1325,7 @@ _GUEST = (
         "storage/sql/return_documents.sql",
         "AND state = 'DOWNLOADING'\n",
         "\n",
-        SLICES,
+        CLAIMS,
     ),
     _mutant(
         "that a retry which is given back stays one",
