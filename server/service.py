@@ -13,7 +13,7 @@ from uuid import UUID
 import grpc
 import structlog
 
-from actors.scheduler.hints import JobEnded
+from actors.scheduler.policy.hints import JobEnded
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from proto.messages import document_message, timestamp

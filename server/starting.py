@@ -12,9 +12,9 @@ from uuid import UUID
 
 import structlog
 
-from actors.scheduler.hints import JobEnded, JobWanted
+from actors.scheduler.policy.hints import JobEnded, JobWanted
+from actors.scheduler.policy.readings import JobRow
 from actors.scheduler.reader import job_row
-from actors.scheduler.readings import JobRow
 from proto import downloads_pb2 as pb
 from server.batches import Batches
 from server.clients import Client

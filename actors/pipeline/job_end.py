@@ -10,7 +10,7 @@ import structlog
 
 from actors.enqueue import Messages
 from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.hints import JobEnded
+from actors.scheduler.policy.hints import JobEnded
 from storage import webhooks
 from storage.database import Database
 

@@ -16,7 +16,7 @@ from actors.pipeline.job_end import JobEnds
 from actors.pipeline.lease_renewer import LeaseRenewer
 from actors.portal import Portal
 from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.hints import Begun, Ended, JobWanted
+from actors.scheduler.policy.hints import Begun, Ended, JobWanted
 from actors.scheduler.reader import job_row
 from storage import listing_claims, reuse
 from storage.database import Database

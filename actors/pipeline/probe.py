@@ -11,7 +11,7 @@ from actors.outage import insist
 from actors.pipeline.lease_renewer import LeaseRenewer
 from actors.portal import Portal
 from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.hints import Begun, Ended
+from actors.scheduler.policy.hints import Begun, Ended
 from storage.database import Database
 from storage.errors import AttemptError, ServiceUnavailable
 from storage.portal.claims import CourtProbe, linger_slots

@@ -24,7 +24,7 @@ from actors.pipeline.recorder import Batch, Recorder
 from actors.pipeline.slice_leases import SliceLeases
 from actors.pipeline.store import ObjectWriter, StoredObject
 from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.hints import Begun, Ended, SlotFreed
+from actors.scheduler.policy.hints import Begun, Ended, SlotFreed
 from storage import claims
 from storage.database import Database
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable, TransientError

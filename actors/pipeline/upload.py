@@ -15,7 +15,7 @@ from actors.pipeline.job_end import JobEnds
 from actors.pipeline.recorder import Batch, Recorder
 from actors.pipeline.store import POSTPONE_BASE_S, POSTPONE_CAP_S, ObjectWriter, StoredObject
 from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.hints import Ended
+from actors.scheduler.policy.hints import Ended
 from storage import repairs
 from storage.claims import Spooled
 from storage.database import Database

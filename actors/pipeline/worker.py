@@ -15,8 +15,8 @@ from actors.pipeline.listing import Lister
 from actors.pipeline.probe import Prober
 from actors.pipeline.slices import SliceRunner
 from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.hints import JobEnded, Refused, Scope
-from actors.scheduler.window import PROPOSAL_AGE_S
+from actors.scheduler.policy.hints import JobEnded, Refused, Scope
+from actors.scheduler.policy.window import PROPOSAL_AGE_S
 from storage.database import Database
 from storage.errors import ServiceUnavailable
 from storage.listing_claims import ListingClaim

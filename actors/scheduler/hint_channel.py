@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from actors.scheduler.hint_codec import decode, encode
-from actors.scheduler.hints import Hint
+from actors.scheduler.policy.hints import Hint
 
 KEY = "autos:hints"
 # Older hints are dropped: the rows say the same.

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
-from actors.scheduler.hints import (
+from actors.scheduler.policy.hints import (
     Begun,
     Ended,
     Hint,
@@ -18,7 +18,7 @@ from actors.scheduler.hints import (
     Scope,
     SlotFreed,
 )
-from actors.scheduler.readings import JobRow
+from actors.scheduler.policy.readings import JobRow
 from storage.priorities import Priority
 
 _KINDS: dict[str, type[Any]] = {

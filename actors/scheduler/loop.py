@@ -11,11 +11,11 @@ import dramatiq
 import redis
 import structlog
 
-from actors.scheduler.dispatcher import Group, plan
 from actors.scheduler.hint_channel import HintReceiver
 from actors.scheduler.leadership import Leadership
+from actors.scheduler.policy.dispatcher import Group, plan
+from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.reader import Reader
-from actors.scheduler.scheduler_state import SchedulerState
 from storage.errors import ServiceUnavailable
 from storage.slots import Limits
 

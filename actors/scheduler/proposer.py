@@ -9,7 +9,7 @@ import redis
 
 from actors.runtime.broker import BoundedPrefetchBroker
 from actors.runtime.valkey_clock import ValkeyClock
-from actors.scheduler.dispatcher import Group, Message
+from actors.scheduler.policy.dispatcher import Group, Message
 from actors.tasks import download_documents, list_documents
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
-from actors.scheduler.readings import (
+from actors.scheduler.policy.readings import (
     CourtRow,
     JobRow,
     JobsReading,
@@ -17,7 +17,7 @@ from actors.scheduler.readings import (
     SlotRow,
     WorkerRow,
 )
-from actors.scheduler.scheduler_state import SchedulerState
+from actors.scheduler.policy.scheduler_state import SchedulerState
 from storage.database import Database, Row
 from storage.logins import Login
 from storage.priorities import Priority

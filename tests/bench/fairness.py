@@ -11,8 +11,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from actors.scheduler.dispatcher import Plan
-from actors.scheduler.outlook import running_jobs
+from actors.scheduler.policy.dispatcher import Plan
+from actors.scheduler.policy.outlook import running_jobs
 from storage.forecast import forecast
 from storage.slots import Limits
 from tests.bench import estimates

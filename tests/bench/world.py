@@ -15,7 +15,7 @@ from uuid import UUID
 import grpc
 
 from actors.scheduler.hint_channel import HintSender, make_client
-from actors.scheduler.hints import JobWanted
+from actors.scheduler.policy.hints import JobWanted
 from actors.scheduler.reader import job_row
 from dev.stack import running_stack
 from proto import downloads_pb2 as pb

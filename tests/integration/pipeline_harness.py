@@ -31,7 +31,7 @@ from actors.pipeline.upload import Uploader
 from actors.pipeline.worker import Worker
 from actors.portal import Portal
 from actors.scheduler.hint_channel import HintReceiver, HintSender
-from actors.scheduler.hints import Hint
+from actors.scheduler.policy.hints import Hint
 from storage.database import Database
 from storage.documents.leases import renew_leases
 from storage.jobs.start import StartRequest

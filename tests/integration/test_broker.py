@@ -18,10 +18,10 @@ import redis
 from actors.enqueue import QUIET_S, Messages, make_broker, upload_queue
 from actors.runtime.broker import IDLE_S, BoundedPrefetchBroker
 from actors.runtime.valkey_clock import ValkeyClock
-from actors.scheduler.dispatcher import Group, Message
 from actors.scheduler.hint_channel import QUIET_S as HINT_QUIET_S
 from actors.scheduler.hint_channel import HintSender, make_client
-from actors.scheduler.hints import JobEnded
+from actors.scheduler.policy.dispatcher import Group, Message
+from actors.scheduler.policy.hints import JobEnded
 from actors.scheduler.proposer import Proposer
 from actors.tasks import DOWNLOAD_QUEUE, LIST_QUEUE
 from dev.deadline import until

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from actors.scheduler.hint_channel import BATCH, KEY, MAX_HINTS, HintReceiver, HintSender
-from actors.scheduler.hints import Hint, JobEnded, SlotFreed
+from actors.scheduler.policy.hints import Hint, JobEnded, SlotFreed
 
 WAIT_S = 60.0
 

@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors.pipeline.listing import LISTING_LIMIT_S
-from actors.scheduler.hints import JobWanted
+from actors.scheduler.policy.hints import JobWanted
 from dev.deadline import until
 from storage import jobs, listing_claims, reuse
 from storage.database import Database, Row

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from actors.scheduler.hints import Begun, Ended, Hint, JobEnded, JobWanted, Refused, Scope
-from actors.scheduler.window import PROPOSAL_AGE_S
+from actors.scheduler.policy.hints import Begun, Ended, Hint, JobEnded, JobWanted, Refused, Scope
+from actors.scheduler.policy.window import PROPOSAL_AGE_S
 from storage import jobs
 from storage.database import Database
 from storage.objects import Objects

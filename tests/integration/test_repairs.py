@@ -17,7 +17,7 @@ from actors.enqueue import WEBHOOK_QUEUE, Messages, make_broker
 from actors.enqueue import upload_queue as upload_queue_of
 from actors.pipeline.job_end import JobEnds
 from actors.scheduler.hint_channel import HintReceiver, HintSender
-from actors.scheduler.hints import JobEnded
+from actors.scheduler.policy.hints import JobEnded
 from actors.scheduler.repairs import Repairs
 from storage import repairs, webhooks
 from storage.database import Database

@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors.pipeline.slices import START_WITHIN_S
-from actors.scheduler.hints import Begun, Ended
+from actors.scheduler.policy.hints import Begun, Ended
 from dev.deadline import until
 from storage import jobs
 from storage.database import Database, Row

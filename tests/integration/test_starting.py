@@ -18,7 +18,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.hints import JobWanted
+from actors.scheduler.policy.hints import JobWanted
 from proto import downloads_pb2 as pb
 from server.parts import Parts
 from storage import sql

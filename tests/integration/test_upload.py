@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from actors.pipeline.upload import Uploader
-from actors.scheduler.hints import Ended
+from actors.scheduler.policy.hints import Ended
 from storage import jobs
 from storage.database import Database
 from storage.errors import ServiceUnavailable

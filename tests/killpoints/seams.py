@@ -16,10 +16,10 @@ from uuid import UUID
 from actors import heartbeat, sweeper
 from actors.portal import Portal
 from actors.receiver import WebhookPoster
-from actors.scheduler import dispatcher
-from actors.scheduler.dispatcher import Plan
 from actors.scheduler.hint_channel import HintReceiver
-from actors.scheduler.scheduler_state import SchedulerState
+from actors.scheduler.policy import dispatcher
+from actors.scheduler.policy.dispatcher import Plan
+from actors.scheduler.policy.scheduler_state import SchedulerState
 from storage import claims, ending, jobs, repairs, webhooks
 from storage.database import Database
 from storage.documents import record

@@ -1288,8 +1288,8 @@ _GUEST = (
     _mutant(
         "that what has not begun in time is given back",
         "actors/pipeline/slices.py",
-        "calling_after(returns_at, give_back)",
-        "calling_after(returns_at + 600, give_back)",
+        "calling_after(returns_at, go_on)",
+        "calling_after(returns_at + 600, go_on)",
         SLICES,
     ),
     _mutant(
@@ -1654,7 +1654,7 @@ _GUEST = (
     ),
     _mutant(
         "that each flow is measured by its own virtual time",
-        "actors/scheduler/fair_queue.py",
+        "actors/scheduler/policy/fair_queue.py",
         "flows.put(flow, first[0] - self._virtual_time(flow))",
         "flows.put(flow, first[0])",
         FLUID,
@@ -1662,14 +1662,14 @@ _GUEST = (
     ),
     _mutant(
         "BULK after all others",
-        "actors/scheduler/fair_queue.py",
+        "actors/scheduler/policy/fair_queue.py",
         "for is_bulk in (False, True):\n            least",
         "for is_bulk in (True, False):\n            least",
         SHARES,
     ),
     _mutant(
         "that what could not run gains no credit",
-        "actors/scheduler/fair_queue.py",
+        "actors/scheduler/policy/fair_queue.py",
         "                job.tag = 0.0\n",
         "                pass\n",
         SHARES,

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from actors.scheduler.dispatcher import Group, Message, Plan, plan
-from actors.scheduler.hints import Begun, Ended, Hint, JobEnded, SlotFreed
-from actors.scheduler.readings import CourtRow
-from actors.scheduler.scheduler_state import SchedulerState
-from actors.scheduler.window import PROPOSAL_AGE_S
+from actors.scheduler.policy.dispatcher import Group, Message, Plan, plan
+from actors.scheduler.policy.hints import Begun, Ended, Hint, JobEnded, SlotFreed
+from actors.scheduler.policy.readings import CourtRow
+from actors.scheduler.policy.scheduler_state import SchedulerState
+from actors.scheduler.policy.window import PROPOSAL_AGE_S
 from storage.slots import Limits
 from tests.unit.scheduler.world import Arrival, Job, World
 

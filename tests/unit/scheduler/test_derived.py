@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.scheduler.hints import Begun, Ended, JobEnded, JobWanted
-from actors.scheduler.readings import JobRow, JobsReading, SlotRow
-from actors.scheduler.run_state import RunState
-from actors.scheduler.scheduler_state import SchedulerState
-from actors.scheduler.slot_table import SlotTable
+from actors.scheduler.policy.hints import Begun, Ended, JobEnded, JobWanted
+from actors.scheduler.policy.readings import JobRow, JobsReading, SlotRow
+from actors.scheduler.policy.run_state import RunState
+from actors.scheduler.policy.scheduler_state import SchedulerState
+from actors.scheduler.policy.slot_table import SlotTable
 from storage.priorities import Priority
 from storage.slots import Limits
 from tests.unit.scheduler.simulation import Faults, Simulation

@@ -7,13 +7,20 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from actors.scheduler.dispatcher import plan
-from actors.scheduler.estimator import Estimator
-from actors.scheduler.hints import Begun, Ended, JobWanted, Refused, Scope
-from actors.scheduler.outlook import running_jobs
-from actors.scheduler.readings import CourtRow, JobRow, PortalReading, PortalRow, SlotRow, WorkerRow
-from actors.scheduler.scheduler_state import SchedulerState
-from actors.scheduler.slice_size import slice_size
+from actors.scheduler.policy.dispatcher import plan
+from actors.scheduler.policy.estimator import Estimator
+from actors.scheduler.policy.hints import Begun, Ended, JobWanted, Refused, Scope
+from actors.scheduler.policy.outlook import running_jobs
+from actors.scheduler.policy.readings import (
+    CourtRow,
+    JobRow,
+    PortalReading,
+    PortalRow,
+    SlotRow,
+    WorkerRow,
+)
+from actors.scheduler.policy.scheduler_state import SchedulerState
+from actors.scheduler.policy.slice_size import slice_size
 from storage.forecast import forecast
 from storage.priorities import Priority
 from storage.request_times import UNMEASURED_S

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from actors.scheduler.fair_queue import Claimant, FairQueue, Gate
+from actors.scheduler.policy.fair_queue import Claimant, FairQueue, Gate
 
 A, B, C = (UUID(int=number) for number in range(1, 4))
 COURT, OTHER_COURT = Gate("8.26", is_listing=False), Gate("8.19", is_listing=False)

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from actors.scheduler.hint_codec import decode, encode
-from actors.scheduler.hints import (
+from actors.scheduler.policy.hints import (
     Begun,
     Ended,
     Hint,
@@ -17,7 +17,7 @@ from actors.scheduler.hints import (
     Scope,
     SlotFreed,
 )
-from actors.scheduler.readings import JobRow
+from actors.scheduler.policy.readings import JobRow
 from storage.priorities import Priority
 
 JOB = JobRow(

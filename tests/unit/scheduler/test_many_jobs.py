@@ -14,9 +14,15 @@ from types import FrameType
 from typing import Any
 from uuid import UUID
 
-from actors.scheduler.dispatcher import MAX_PROPOSALS, Plan, plan
-from actors.scheduler.readings import JobRow, JobsReading, PortalReading, PortalRow, WorkerRow
-from actors.scheduler.scheduler_state import SchedulerState
+from actors.scheduler.policy.dispatcher import MAX_PROPOSALS, Plan, plan
+from actors.scheduler.policy.readings import (
+    JobRow,
+    JobsReading,
+    PortalReading,
+    PortalRow,
+    WorkerRow,
+)
+from actors.scheduler.policy.scheduler_state import SchedulerState
 from storage.priorities import Priority
 from storage.slots import Limits
 

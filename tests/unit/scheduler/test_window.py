@@ -9,11 +9,11 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.scheduler.backoff import FIRST_DELAY_S, MAX_DELAY_S, Backoff
-from actors.scheduler.dispatcher import Plan
-from actors.scheduler.hints import Begun, Hint, JobWanted, Refused, Scope
-from actors.scheduler.readings import PortalRow
-from actors.scheduler.window import PROPOSAL_AGE_S, Proposal, Window
+from actors.scheduler.policy.backoff import FIRST_DELAY_S, MAX_DELAY_S, Backoff
+from actors.scheduler.policy.dispatcher import Plan
+from actors.scheduler.policy.hints import Begun, Hint, JobWanted, Refused, Scope
+from actors.scheduler.policy.readings import PortalRow
+from actors.scheduler.policy.window import PROPOSAL_AGE_S, Proposal, Window
 from tests.unit.scheduler.simulation import Faults, Simulation
 from tests.unit.scheduler.workloads import FEW, Workload, workloads
 

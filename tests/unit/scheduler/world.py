@@ -10,8 +10,8 @@ import random
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from actors.scheduler.hints import Begun, JobWanted, Refused, Scope
-from actors.scheduler.readings import (
+from actors.scheduler.policy.hints import Begun, JobWanted, Refused, Scope
+from actors.scheduler.policy.readings import (
     CourtRow,
     JobRow,
     JobsReading,

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from actors.scheduler.readings import PortalRow, WorkerRow
+from actors.scheduler.policy.readings import PortalRow, WorkerRow
 
 # A proposal that is older is dropped; a worker acknowledges its message unread.
 PROPOSAL_AGE_S = 1.0

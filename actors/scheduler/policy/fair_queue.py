@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
-from actors.scheduler.max_min_rates import BATCH, TRACE, Flow, share_rates
-from actors.scheduler.tag_heap import TagHeap
+from actors.scheduler.policy.max_min_rates import BATCH, TRACE, Flow, share_rates
+from actors.scheduler.policy.tag_heap import TagHeap
 
 # Rates are set anew after this time, and so much more for each flow: thousands change slowly.
 REFRESH_S = 0.02

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from uuid import UUID
 
-from actors.scheduler.fair_queue import Gate
-from actors.scheduler.hints import Scope
-from actors.scheduler.run_state import Run
-from actors.scheduler.scheduler_state import SchedulerState
-from actors.scheduler.slice_size import slice_size
-from actors.scheduler.window import Proposal
+from actors.scheduler.policy.fair_queue import Gate
+from actors.scheduler.policy.hints import Scope
+from actors.scheduler.policy.run_state import Run
+from actors.scheduler.policy.scheduler_state import SchedulerState
+from actors.scheduler.policy.slice_size import slice_size
+from actors.scheduler.policy.window import Proposal
 
 # A pass proposes no more, so that hints that came meanwhile are read soon.
 MAX_PROPOSALS = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from actors.scheduler.scheduler_state import SchedulerState
+from actors.scheduler.policy.scheduler_state import SchedulerState
 from storage.forecast import RunningJob
 from storage.priorities import WEIGHTS, Priority
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from actors.scheduler.readings import CourtRow, SlotRow
+from actors.scheduler.policy.readings import CourtRow, SlotRow
 from storage.request_times import UNMEASURED_S, Measured, expected_s
 
 

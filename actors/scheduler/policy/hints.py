@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from actors.scheduler.readings import JobRow
+from actors.scheduler.policy.readings import JobRow
 
 
 class Scope(StrEnum):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from actors.scheduler.fair_queue import Claimant, Gate
-from actors.scheduler.run_state import Run
-from actors.scheduler.window import Proposal
+from actors.scheduler.policy.fair_queue import Claimant, Gate
+from actors.scheduler.policy.run_state import Run
+from actors.scheduler.policy.window import Proposal
 from storage.priorities import WEIGHTS, Priority
 
 

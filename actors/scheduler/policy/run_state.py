@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from actors.scheduler.hints import Begun, Ended
-from actors.scheduler.readings import JobRow, JobsReading
+from actors.scheduler.policy.hints import Begun, Ended
+from actors.scheduler.policy.readings import JobRow, JobsReading
 
 # No reading takes longer, so that what a hint removed needs not be remembered longer.
 REMEMBERED_S = 15.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from uuid import UUID
 
-from actors.scheduler.backoff import Backoff
-from actors.scheduler.eligibility import Eligibility, eligibility
-from actors.scheduler.estimator import Estimator
-from actors.scheduler.fair_queue import FairQueue
-from actors.scheduler.hints import (
+from actors.scheduler.policy.backoff import Backoff
+from actors.scheduler.policy.eligibility import Eligibility, eligibility
+from actors.scheduler.policy.estimator import Estimator
+from actors.scheduler.policy.fair_queue import FairQueue
+from actors.scheduler.policy.hints import (
     Begun,
     Ended,
     Hint,
@@ -19,7 +19,7 @@ from actors.scheduler.hints import (
     Scope,
     SlotFreed,
 )
-from actors.scheduler.readings import (
+from actors.scheduler.policy.readings import (
     CourtRow,
     JobsReading,
     PortalReading,
@@ -27,10 +27,10 @@ from actors.scheduler.readings import (
     SlotRow,
     WorkerRow,
 )
-from actors.scheduler.run_state import Run, RunState
-from actors.scheduler.slot_table import Charge, SlotTable
-from actors.scheduler.tag_heap import TagHeap
-from actors.scheduler.window import Proposal, Window
+from actors.scheduler.policy.run_state import Run, RunState
+from actors.scheduler.policy.slot_table import Charge, SlotTable
+from actors.scheduler.policy.tag_heap import TagHeap
+from actors.scheduler.policy.window import Proposal, Window
 from storage.slots import Limits
 
 # Blocks that ended are remembered for the length of the next delay.

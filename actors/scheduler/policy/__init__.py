@@ -1,0 +1,15 @@
+"""The scheduler: proposes which portal requests begin next. The claim in the rows decides.
+
+All modules but the loop are pure: no I/O, no clock, no threads. The loop owns one `SchedulerState`
+and, from one thread,
+
+- calls `state.receive(hint, now)` for each hint that it drains from Valkey;
+- calls `state.read_portal(reading, now)` every second, and `state.read_jobs(reading, now)` for each
+  portion of jobs, so that all are read within 10 s, and for jobs whose run began within a minute;
+- calls `plan(state, now, uuid4)` then, and at `Plan.next_at`; sends one group of messages a job.
+
+`now` is one clock that only grows. `began_at` of a reading is `now` before its first statement is
+sent; other times of a reading are the database's, moved by the offset that the loop measured.
+
+A new leader begins with an empty state: it knows neither proposals nor what anything was charged.
+"""
