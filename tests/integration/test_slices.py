@@ -19,7 +19,7 @@ from actors.scheduler.policy.hints import Begun, Ended
 from dev.deadline import until
 from storage import jobs
 from storage.database import Database, Row
-from storage.errors import ServiceUnavailable, TooFast
+from storage.errors import ServiceUnavailable
 from storage.objects import Objects, ObjectStore
 from storage.slots import court_of
 from storage.spool import Spool
@@ -225,13 +225,16 @@ def test_a_document_that_was_tried_before_is_due_again_when_it_is_given_back(
 
 def test_a_pause_that_another_slice_has_met_ends_this_one(pipeline: PipelineHarness) -> None:
     number, job_id = _listed(pipeline)
-    gate = pipeline.slices.fetcher.gate
+    _, refused = _listed(pipeline, documents=1, faults={0: "too-fast"})
 
-    pausing = _fetching(pipeline, lambda: gate.close("any", TooFast("slow", retry_after_s=1)))
-    pausing.download(job_id, DOCUMENTS)
+    _fetching(pipeline, lambda: pipeline.download(refused)).download(job_id, DOCUMENTS)
+
+    first, *rest = _rows(pipeline, job_id)
+    assert first["state"] == "AVAILABLE"
+    assert all(_is_untouched(row) for row in rest)
     assert pipeline.files_asked(number) == [1, 0, 0, 0]
-
-    # What is claimed after the pause is no business of it.
+    # A slice that is claimed after the pause goes on.
+    scenes.age_portal(pipeline.database, 60)
     pipeline.download(job_id, DOCUMENTS)
     assert pipeline.files_asked(number) == [1] * DOCUMENTS
 
