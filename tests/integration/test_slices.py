@@ -158,6 +158,28 @@ def test_what_has_not_begun_soon_after_the_claim_is_given_back_while_a_request_g
     assert not [line for line in logs if line["event"] == "lease lost"]
 
 
+def test_a_request_that_takes_long_holds_up_no_file_that_was_fetched_before(
+    pipeline: PipelineHarness, beside: ThreadPoolExecutor
+) -> None:
+    number, job_id = _listed(pipeline)
+    holding = _fetching(pipeline, lambda: pipeline.sandbox.hold(number))
+    # Long enough for a busy machine to begin the second request.
+    running = _started(beside, holding.with_slices(start_within_s=3.0), job_id)
+    pipeline.sandbox.wait_held(number)
+
+    until(
+        lambda: _states(pipeline, job_id) == ["AVAILABLE", "DOWNLOADING", "PENDING", "PENDING"],
+        WAIT_S,
+        "the first file waits for the second request",
+    )
+    assert not running.done()
+    pipeline.sandbox.release(number)
+    running.result(WAIT_S)
+
+    assert _states(pipeline, job_id) == ["AVAILABLE", "AVAILABLE", "PENDING", "PENDING"]
+    assert pipeline.files_asked(number) == [1, 1, 0, 0]
+
+
 def test_what_waits_for_the_moment_that_the_rate_reserved_is_not_given_back(
     pipeline: PipelineHarness,
 ) -> None:
