@@ -8,7 +8,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from actors.scheduler.policy.hints import Begun, Ended, Hint, JobEnded, JobWanted, Refused, Scope
+from actors.scheduler.policy.hints import (
+    Begun,
+    Ended,
+    Hint,
+    JobEnded,
+    JobWanted,
+    Refused,
+    Scope,
+    SlotFreed,
+)
 from actors.scheduler.policy.window import PROPOSAL_AGE_S
 from storage import jobs
 from storage.database import Database
@@ -56,7 +65,8 @@ def test_a_proposal_is_answered_with_what_begins_and_with_its_end(
 
     pipeline.worker.begin(job_id, 1, proposal_id, 0)
 
-    begun, ended = pipeline.hinted()
+    # A slow store has its slot reported before the end.
+    begun, ended = (hint for hint in pipeline.hinted() if not isinstance(hint, SlotFreed))
     assert isinstance(begun, Begun)
     assert isinstance(ended, Ended)
     assert (begun.proposal_id, begun.job_id, begun.has_more) == (proposal_id, job_id, True)

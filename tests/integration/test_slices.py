@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors.pipeline.slices import START_WITHIN_S
-from actors.scheduler.policy.hints import Begun, Ended
+from actors.scheduler.policy.hints import Begun, Ended, SlotFreed
 from dev.deadline import until
 from storage import jobs
 from storage.database import Database, Row
@@ -126,7 +126,8 @@ def test_the_first_answer_that_is_no_good_file_ends_the_slice(
     assert (good["state"], bad["state"] in {"FAILED", "PENDING"}) == ("AVAILABLE", True)
     assert all(_is_untouched(row) for row in rest)
     assert pipeline.files_asked(number) == [1, 1, 0, 0]
-    begun, ended = pipeline.hinted()
+    # A slow store has its slot reported before the end.
+    begun, ended = (hint for hint in pipeline.hinted() if not isinstance(hint, SlotFreed))
     assert isinstance(begun, Begun)
     assert isinstance(ended, Ended)
     assert len(begun.documents) == DOCUMENTS
