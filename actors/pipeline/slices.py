@@ -47,7 +47,7 @@ class _Progress:
     `fetched`: files that are not put yet; `spooled`: documents that lie in the spool. `failure`:
     what the first answer that was no good file led to. `unreturned`: documents that could not be
     given back yet; `returned`: those that were, unrequested. `storing`: the thread that puts files
-    while a request takes long.
+    while a request takes long; none is started once the slice `is_requested`.
     """
 
     leases: SliceLeases
@@ -55,6 +55,8 @@ class _Progress:
     has_fetched: bool = False
     spooled: list[UUID] = field(default_factory=list)
     storing: threading.Thread | None = None
+    is_requested: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
     failure: Outcome | None = None
     unreturned: list[UUID] = field(default_factory=list)
     returned: list[UUID] = field(default_factory=list)
@@ -86,6 +88,8 @@ class SliceRunner:
             with self.renewer.holding(slice_.token):
                 self._request_all(slice_, progress, claimed_at, answered_at)
             used_s = monotonic() - answered_at
+            with progress.lock:
+                progress.is_requested = True
             self._return_rest(slice_, progress)
             self._free_slot(slice_, progress)
             if progress.has_fetched:
@@ -132,7 +136,9 @@ class SliceRunner:
         what is fetched from another thread.
         """
         self._return_rest(slice_, progress)
-        if progress.fetched:
+        with progress.lock:
+            if progress.is_requested or not progress.fetched:
+                return
             progress.storing = threading.Thread(
                 target=self._store_beside, args=(progress,), name="slice-store", daemon=True
             )
