@@ -147,9 +147,16 @@ class Objects:
     """The bucket's operations. Thread-safe; open it after a fork."""
 
     def __init__(
-        self, store: ObjectStore, *, max_connections: int, watch: RefusalWatch | None = None
+        self,
+        store: ObjectStore,
+        *,
+        max_connections: int,
+        watch: RefusalWatch | None = None,
+        delete_s: float = DELETE_S,
     ) -> None:
-        """`watch` logs and publishes refusals; without one they are only logged."""
+        """`watch` logs and publishes refusals; without one they are only logged. `delete_s`:
+        seconds that a deletion may take.
+        """
         self._store = store
         self._watch = watch or RefusalWatch(STORE)
         self._lacks: set[str] = set()
@@ -174,7 +181,7 @@ class Objects:
         self._minio = store.client(store.endpoint_url, self._http)
         self._deleting = store.client(
             store.endpoint_url,
-            inspected_pools(timeout=urllib3.Timeout(total=DELETE_S), retries=False),
+            inspected_pools(timeout=urllib3.Timeout(total=delete_s), retries=False),
         )
         self._public = store.client(store.public_url)
         self._heads = ThreadPoolExecutor(PARALLEL_HEADS, thread_name_prefix="head")

@@ -213,6 +213,16 @@ def test_listing_a_case_has_a_time_limit(store: ObjectStore) -> None:
             objects.present(keys, limit_s=0.1)
 
 
+def test_a_deletion_has_a_time_limit(store: ObjectStore) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        store = replace(store, endpoint_url=endpoint)
+        objects = Objects(store, max_connections=1, delete_s=0.2)
+
+        with pytest.raises(ServiceUnavailable):
+            objects.delete(["a/key"])
+
+
 def test_presence_has_a_time_limit(objects: Objects, store: ObjectStore) -> None:
     with pytest.raises(ServiceUnavailable):
         objects.present({f"tests/{index}": 1 for index in range(500)}, limit_s=0.001)

@@ -1273,9 +1273,9 @@ _GUEST = (
     _mutant(
         "the limit to how long a deletion may hold up what is stored",
         "storage/objects.py",
-        "inspected_pools(timeout=urllib3.Timeout(total=DELETE_S), retries=False)",
-        "inspected_pools(timeout=urllib3.Timeout(total=60), retries=False)",
-        STORING,
+        "inspected_pools(timeout=urllib3.Timeout(total=delete_s), retries=False)",
+        "inspected_pools(timeout=urllib3.Timeout(total=None), retries=False)",
+        OBJECTS,
     ),
     _mutant(
         "the lease of what a slice has in hand",
