@@ -7,7 +7,7 @@ import socket
 from storage.errors import ConfigurationError
 
 # The processes of one environment share METRICS_LISTEN: each takes the port so far after it.
-PORT_AFTER = {"server": 0, "worker": 1, "uploader": 2, "notifier": 3, "clock": 4}
+PORT_AFTER = {"server": 0, "worker": 1, "uploader": 2, "notifier": 3, "scheduler": 4}
 # What a parent has opened, for the processes that Dramatiq forks: the number of its descriptor.
 INHERITED = "AUTOS_METRICS_DESCRIPTOR"
 

@@ -176,9 +176,9 @@ def test_the_pages_of_all_processes_tell_what_a_job_did(watched: Watched) -> Non
     assert server[f"autos_rpcs_open {method}"] == 0
     assert server["autos_documents PENDING"] == 0
     assert server["autos_database_up"] == 1
-    clock = watched.told("clock")
-    assert clock["autos_leases_lost_total download"] == 0
-    assert set(clock.values()) == {0}
+    scheduler = watched.told("scheduler")
+    assert scheduler["autos_leases_lost_total download"] == 0
+    assert set(scheduler.values()) == {0}
 
     ids = [document.document_id for document in documents(autos, job)]
     planted = (watched.number, watched.number[:15], job.job_id, CLIENT_SECRET, KEY, PATH, *ids)
@@ -269,8 +269,9 @@ def test_every_line_of_a_job_is_found_by_its_id_in_every_process(watched: Watche
     assert events["notifier", "webhook not accepted"] == 1
     assert events["notifier", "webhook delivered"] == 1
     assert sum(n for (_, event), n in events.items() if event == "job ended") == 1
-    # The clock knows rows, not calls.
-    assert {line.get("trace_id") for line in found if line["process"] != "clock"} == {TRACE_ID}
+    # The scheduler reads rows, which name no calls.
+    of_calls = [line for line in found if line["process"] != "scheduler"]
+    assert {line.get("trace_id") for line in of_calls} == {TRACE_ID}
 
     # What is left names nothing of the job either.
     rest = [line for line in lines if "job_id" not in line]

@@ -42,7 +42,7 @@ class Missing:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Missing())
-import actors.processes, server.service
+import actors.runtime.composition, server.service
 from storage.errors import ConfigurationError
 from storage.telemetry.tracing import tracer_of
 
@@ -183,7 +183,7 @@ def test_the_folder_of_a_killed_parent_is_removed_by_the_next_and_a_living_one_i
 
 
 def test_each_process_takes_the_port_after_the_one_before(tmp_path: Path) -> None:
-    with closing(listen("127.0.0.1:0", "clock")) as first:
+    with closing(listen("127.0.0.1:0", "scheduler")) as first:
         host, port = first.getsockname()
         with pytest.raises(ConfigurationError, match=f"{host}:{port} cannot be listened on"):
             listen(f"127.0.0.1:{port - 1}", "worker")
