@@ -16,6 +16,7 @@ class _Refusal:
     until: float
     delay_s: float
     refused_at: float
+    has_named_end: bool
 
 
 class Backoff:
@@ -33,6 +34,7 @@ class Backoff:
         Of proposals that were under way together, only the first refusal lengthens the delay.
         """
         known = self._refusals.get(scope)
+        has_named_end = until is not None
         if until is not None:
             delay_s = known.delay_s if known else 0.0
         elif known is None or not known.delay_s:
@@ -45,7 +47,7 @@ class Backoff:
             until = now + delay_s
         if known:
             until = max(until, known.until)
-        self._refusals[scope] = _Refusal(until, delay_s, now)
+        self._refusals[scope] = _Refusal(until, delay_s, now, has_named_end)
         heapq.heappush(self._ends, until)
         return until
 
@@ -60,6 +62,12 @@ class Backoff:
     def lift(self, scope: Hashable) -> None:
         """End the block of a scope: what it waited for is there."""
         self._refusals.pop(scope, None)
+
+    def lift_named_end(self, scope: Hashable, before: float) -> None:
+        """End a block whose end a refusal named before this time: what was read since is newer."""
+        known = self._refusals.get(scope)
+        if known and known.has_named_end and known.refused_at < before:
+            del self._refusals[scope]
 
     def blocked_until(self, scope: Hashable, now: float) -> float | None:
         """Return when the block of a scope ends; None if it is not blocked."""

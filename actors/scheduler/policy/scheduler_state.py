@@ -70,6 +70,10 @@ class SchedulerState:
         self.slots.forget(now)
         self.runs.forget_ended(now)
         self.backoff.forget(now - FORGET_BLOCKS_S)
+        for court in self.courts.values():
+            if court.next_probe_at is None:
+                # A good probe opened it before the time that a refusal named.
+                self.backoff.lift_named_end((Scope.COURT, court.court), reading.began_at)
         self._waiting_for_case = {
             case: jobs
             for case, jobs in self._waiting_for_case.items()
