@@ -21,6 +21,8 @@ from storage.database import Database, Row
 from storage.listing_claims import ListingClaim
 from storage.logins import Login
 from storage.slots import PORTAL, Limits
+from storage.states import JobState
+from storage.tallies import JOBS_ENDED, LEASES_LOST
 
 # While the leader's last write to Valkey is younger than this, in seconds, `claim_any` is refused.
 SENDS_S = 2.0
@@ -148,6 +150,10 @@ def _claim(
     if rows[0]["answer"] == "NO_SLOT_ROWS":
         _create_slot_rows(database, limits, rows[0]["court"])
         rows = database.call(sql.function(function), **values)
+    if rows[0]["was_lost"] or rows[0]["answer"] == "ENDED":
+        database.counted(LEASES_LOST, "list")
+    if rows[0]["answer"] == "ENDED":
+        database.counted(JOBS_ENDED, JobState.FAILED)
     return _answer_of(rows, token)
 
 

@@ -58,6 +58,8 @@ CREATE FUNCTION autos_claim(
     listed_by uuid,
     is_doubted boolean,
     has_history boolean,
+    -- Whether the claim takes over from a worker that was lost.
+    was_lost boolean,
     due_webhooks integer[]
 )
 LANGUAGE plpgsql
@@ -270,6 +272,7 @@ BEGIN
         RETURNING jobs.revision, listing_doubt_time IS NOT NULL INTO revision, is_doubted;
         has_history := EXISTS (SELECT FROM jobs AS earlier WHERE earlier.client = job.client
             AND earlier.process_number = job.process_number AND earlier.listed_time IS NOT NULL);
+        was_lost := job.listing_lease IS NOT NULL;
         answer := CASE WHEN listed_by IS NULL THEN 'LISTING' ELSE 'KNOWN_LISTING' END;
         RETURN NEXT; RETURN;
     END IF;

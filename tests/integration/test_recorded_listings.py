@@ -30,7 +30,9 @@ def _claim(database: Database, *, is_copied: bool) -> ListingClaim:
         database,
         "INSERT INTO slots (scope, number, lease, lease_until, taken_time)"
         " SELECT scope, 0, %(lease)s, now() + interval '1 minute', now() + interval '1 second'"
-        " FROM unnest(ARRAY['', %(court)s]) AS scope",
+        " FROM unnest(ARRAY['', %(court)s]) AS scope ON CONFLICT (scope, number) DO UPDATE"
+        " SET lease = excluded.lease, lease_until = excluded.lease_until,"
+        " taken_time = excluded.taken_time",
         lease=claim.lease,
         court=COURT,
     )
