@@ -25,7 +25,7 @@ from storage.refusals import STORE, RefusalWatch
 from storage.settings import Settings
 from storage.slots import Limits
 from storage.telemetry.listener import listen
-from storage.telemetry.process import signals_of
+from storage.telemetry.process import scheduler_gauges, signals_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -40,12 +40,16 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
     """
     logs.configure(settings.log_format, process="scheduler")
     listener = listen(settings.metrics_listen, "scheduler") if settings.metrics_listen else None
-    with signals_of(settings, "scheduler", listener) as signals:
+    leaderships: list[Leadership] = []
+    gauges = scheduler_gauges(lambda: any(each.term is not None for each in leaderships))
+    with signals_of(settings, "scheduler", listener, gauges) as signals:
         database = make_database(settings, THREADS, signals)
         client = make_client(settings.redis_url)
         broker = make_broker(settings.redis_url, timeout_s=SEND_TIMEOUT_S)
         proposer = Proposer(broker, ValkeyClock(client))
         leadership = Leadership(database, proposer.can_send)
+        # The page is served before there is a leadership to ask.
+        leaderships.append(leadership)
         limits = Limits.of(settings)
         messages = Messages(broker)
         Repairs(
@@ -68,4 +72,5 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
             make_reader=partial(Reader, database, limits, Login.of(settings)),
             propose=proposer.send,
             limits=limits,
+            on_pass=signals.scheduler_passed,
         ).run(stop)

@@ -7,6 +7,7 @@ they share (its multiprocess mode), and any of them shows the sums; see telemetr
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 from prometheus_client import (
@@ -32,7 +33,9 @@ class Counters(Recorder):
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._metrics = {series: _metric(series, self._registry) for series in ALL}
+        # A series without labels is shown from the moment it is made: only where it is counted.
+        self._metrics = {series: _metric(series, self._registry) for series in ALL if series.labels}
+        self._lock = threading.Lock()
         # Looking a child up by its labels costs prometheus_client more than counting does.
         self._children: dict[tuple[Series, tuple[str, ...]], Any] = {}
         for series, label in FROM_THE_START:
@@ -59,8 +62,16 @@ class Counters(Recorder):
     def _child(self, series: Series, labels: tuple[str, ...]) -> Any:
         child = self._children.get((series, labels))
         if child is None:
-            child = self._children[series, labels] = self._metrics[series].labels(*labels)
+            child = self._children[series, labels] = self._make_child(series, labels)
         return child
+
+    def _make_child(self, series: Series, labels: tuple[str, ...]) -> Any:
+        if series.labels:
+            return self._metrics[series].labels(*labels)
+        with self._lock:
+            if series not in self._metrics:
+                self._metrics[series] = _metric(series, self._registry)
+            return self._metrics[series]
 
 
 def _metric(series: Series, registry: CollectorRegistry) -> Counter | Gauge | Histogram:

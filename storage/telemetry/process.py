@@ -50,6 +50,17 @@ def inherited_listener(environ: Mapping[str, str]) -> socket.socket | None:
     return socket.socket(fileno=int(descriptor)) if descriptor else None
 
 
+def scheduler_gauges(is_leading: Callable[[], bool]) -> MakeGauges:
+    """Return what makes the gauge of a scheduler: whether it leads."""
+
+    def make() -> Collector:
+        from storage.telemetry.scheduler_gauges import SchedulerGauges
+
+        return SchedulerGauges(is_leading)
+
+    return make
+
+
 def spool_gauges(spool: Spool) -> MakeGauges:
     """What a spool holds."""
 

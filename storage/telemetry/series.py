@@ -77,10 +77,19 @@ WEBHOOK_ATTEMPTS = _counter(
     "autos_webhook_attempts", "Attempts at webhooks, by what came of them", "outcome"
 )
 
+SCHEDULER_PASS_SECONDS = Series(
+    "autos_scheduler_pass_seconds",
+    Kind.HISTOGRAM,
+    "Seconds that a pass of the leading scheduler took: reading, choosing, sending proposals",
+    (),
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+
 ALL = (
     *(RPC_STARTED, RPC_HANDLED, RPCS_OPEN, RPC_SECONDS),
     *(JOBS_ENDED, DOCUMENTS_ENDED, LEASES_LOST),
     *(STEP_SECONDS, STEP_BYTES, RETRIES, PORTAL_ANSWERS, WEBHOOK_ATTEMPTS),
+    SCHEDULER_PASS_SECONDS,
 )
 # Shown as 0 by every process from its start: what begins at 1 is no increase to Prometheus, and
 # what comes all at once, such as the claims of a process that was killed, would never be one.

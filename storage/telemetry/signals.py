@@ -103,6 +103,10 @@ class Signals:
         """An attempt at a webhook is over."""
         self.recorder.add(series.WEBHOOK_ATTEMPTS, outcome)
 
+    def scheduler_passed(self, seconds: float) -> None:
+        """Count a pass of the leading scheduler, which took so many seconds."""
+        self.recorder.observe(series.SCHEDULER_PASS_SECONDS, value=seconds)
+
 
 def status_label(status: int | None) -> str:
     """A status as a label: whatever a server invents is one value."""

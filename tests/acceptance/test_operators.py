@@ -178,7 +178,11 @@ def test_the_pages_of_all_processes_tell_what_a_job_did(watched: Watched) -> Non
     assert server["autos_database_up"] == 1
     scheduler = watched.told("scheduler")
     assert scheduler["autos_leases_lost_total download"] == 0
-    assert set(scheduler.values()) == {0}
+    assert scheduler["autos_scheduler_leads"] == 1
+    assert scheduler["autos_scheduler_pass_seconds_count"] > 0
+    # Only schedulers make passes.
+    others = [watched.told(name) for name in PORT_AFTER if name != "scheduler"]
+    assert [each for told in others for each in told if "scheduler" in each] == []
 
     ids = [document.document_id for document in documents(autos, job)]
     planted = (watched.number, watched.number[:15], job.job_id, CLIENT_SECRET, KEY, PATH, *ids)

@@ -15,6 +15,7 @@ from server.metrics import families
 from storage.gauges import Gauges
 from storage.spool import Spool
 from storage.telemetry import series
+from storage.telemetry.scheduler_gauges import SchedulerGauges
 from storage.telemetry.spool_gauges import SpoolGauges
 
 DOCS = ROOT / "docs"
@@ -48,7 +49,8 @@ def shown(tmp_path: Path) -> dict[str, set[str]]:
     """The labels of every series that any process shows, by its name."""
     counted = {each.shown_name: set(each.labels) for each in series.ALL}
     spool = SpoolGauges(Spool(tmp_path, None, 1024)).collect()
-    read = {each.name: set(each.samples[0].labels) for each in (*families(SEEN), *spool)}
+    leads = SchedulerGauges(lambda: True).collect()
+    read = {each.name: set(each.samples[0].labels) for each in (*families(SEEN), *spool, *leads)}
     return counted | read
 
 

@@ -24,6 +24,7 @@ from storage.telemetry.counters import Counters
 from storage.telemetry.listener import listen
 from storage.telemetry.otel import CLOSE_TIMEOUT_S, OtelTracer
 from storage.telemetry.recorder import SILENT
+from storage.telemetry.scheduler_gauges import SchedulerGauges
 from storage.telemetry.signals import UNSEEN, Signals, status_label
 from storage.telemetry.spool_gauges import SpoolGauges
 from storage.telemetry.tracing import NO_TRACER, tracer_of
@@ -161,6 +162,24 @@ def test_what_a_spool_holds_is_told(tmp_path: Path) -> None:
     assert registry.get_sample_value("autos_spool_bytes") == 1_000
     assert registry.get_sample_value("autos_spool_files") == 1
     assert registry.get_sample_value("autos_spool_limit_bytes") == 64 * 1024 * 1024
+
+
+def test_the_page_of_a_scheduler_shows_whether_it_leads_now_and_how_long_its_passes_took() -> None:
+    leads = [False]
+    counters = Counters()
+    page = counters.shown(SchedulerGauges(lambda: leads[0]))
+    assert page.get_sample_value("autos_scheduler_leads") == 0
+    # Another process shows no passes, as it makes none.
+    assert page.get_sample_value("autos_scheduler_pass_seconds_count") is None
+
+    leads[0] = True
+    for _ in range(3):
+        Signals(counters, NO_TRACER).scheduler_passed(0.004)
+
+    assert page.get_sample_value("autos_scheduler_leads") == 1
+    assert page.get_sample_value("autos_scheduler_pass_seconds_count") == 3
+    within = {"le": "0.005"}
+    assert page.get_sample_value("autos_scheduler_pass_seconds_bucket", within) == 3
 
 
 def test_the_folder_of_a_killed_parent_is_removed_by_the_next_and_a_living_one_is_not() -> None:
