@@ -1,6 +1,6 @@
 """The messages between the steps. Each says "look at this row" and carries ids, never data.
 
-A message that cannot be sent is no error: the row is committed, and the clock sends it again.
+A message that cannot be sent is no error: the row is committed, and a look at the rows finds it.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Messages:
 
 def _not_sent(messages: Sequence[dramatiq.Message[None]], error: str) -> None:
     # The first of any message's ids is the job's.
-    log.warning("message not sent; the clock will", job_id=messages[0].args[0], error=error)
+    log.warning("message not sent; a look finds its row", job_id=messages[0].args[0], error=error)
 
 
 def _message(queue: str, actor: str, *args: UUID | str | int) -> dramatiq.Message[None]:

@@ -67,7 +67,7 @@ class Sweeper:
             return
         if time.monotonic() < self._next_sweep:
             return
-        # What one sweep names is not for the next one of another clock a moment later.
+        # What one sweep names is not for the next one of another scheduler a moment later.
         rest_s = self._interval_s / 2
         self._next_sweep = time.monotonic() + self._interval_s
         self._log(sweeps.sweep(self.database, self.objects, age_s=self.age_s, rest_s=rest_s))

@@ -46,8 +46,8 @@ STARTS_TOGETHER = 128
 # After so many answers that its case is busy, a request goes by itself, and waits for its turn.
 BUSY_TOGETHER = 5
 BUSY_PAUSE_S = 0.01
-# How long a server that stops waits for workers to be told. Its threads may hang at a database that
-# has been frozen, and the clock tells workers all the same.
+# How long a server that stops waits until its hints are sent. Its threads may hang at a database
+# that has been frozen, and the scheduler reads new jobs all the same.
 SETTLE_S = 1.0
 
 
@@ -115,7 +115,7 @@ class Starts:
             raise
 
     async def settled(self) -> None:
-        """Returns when workers have been told of all that was begun, or cannot be told soon."""
+        """Return when hints of all that was begun are sent, or cannot be sent soon."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._hints.settled(), SETTLE_S)
 

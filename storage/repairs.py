@@ -1,7 +1,7 @@
-"""What the clock looks for: everything that should be moving and shows no sign of life.
+"""What the scheduler repairs: everything that should be moving and shows no sign of life.
 
-Every repair is a conditional write or a message that does no harm twice, so any number of clocks
-may run. Rows that somebody holds are skipped: they are alive.
+Every repair is a conditional write or a message that does no harm twice, so any number of
+schedulers may run. Rows that another transaction holds are skipped: they are alive.
 """
 
 from __future__ import annotations

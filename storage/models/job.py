@@ -163,8 +163,8 @@ Job.add_index(
     Job.job_id.desc(),
     name="jobs_of_case",
 )
-# What the clock walks, in its order. No index holds update_time or revision: they change with every
-# document, and a change that touches no index is much cheaper.
+# No index holds update_time or revision: they change with every document, and a change that touches
+# no index is much cheaper.
 # What the scheduler reads in portions, by key.
 Job.add_index(Job.job_id, where=Job.state.in_(RUNNING), name="jobs_running_by_key")
 # What the scheduler reads anew soon after the run began.
