@@ -63,8 +63,8 @@ def test_statements_are_counted_without_their_values() -> None:
 
 def test_stacks_are_shared_out_without_those_that_wait() -> None:
     lines = [
-        "run (threading.py:1);work (actors/asker.py:5);send (socket.py:9) 3",
-        "run (threading.py:1);work (actors/asker.py:7);send (socket.py:8) 1",
+        "run (threading.py:1);work (actors/worker.py:5);send (socket.py:9) 3",
+        "run (threading.py:1);work (actors/worker.py:7);send (socket.py:8) 1",
         "run (threading.py:1);Condition.wait (threading.py:9) 90",
     ]
 
@@ -72,4 +72,4 @@ def test_stacks_are_shared_out_without_those_that_wait() -> None:
 
     assert "4 samples" in told
     assert "100.0%  send (socket.py)" in told
-    assert "100.0%  work (actors/asker.py)" in told
+    assert "100.0%  work (actors/worker.py)" in told
