@@ -70,6 +70,9 @@ class SchedulerState:
         self.slots.forget(now)
         self.runs.forget_ended(now)
         self.backoff.forget(now - FORGET_BLOCKS_S)
+        if self.portal.closed_until is None:
+            # A pause or a refused login ended before the time that a refusal named.
+            self.backoff.lift_named_end(Scope.PORTAL, reading.began_at)
         for court in self.courts.values():
             if court.next_probe_at is None:
                 # A good probe opened it before the time that a refusal named.
