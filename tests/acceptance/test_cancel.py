@@ -28,7 +28,15 @@ def _held_job(autos: Autos, count: int, path: str = "", **case: object) -> pb.Jo
     autos.portal.hold(number)
     url = autos.receiver.url_of(path) if path else ""
     job = start(autos, number, webhook_url=url).job
-    autos.portal.wait_held(number, min(count, 5))
+    requested = min(count, 5)
+    autos.portal.wait_held(number, requested)
+    # What the slices have not requested is given back soon; until then they might request it.
+    downloading = pb.DOCUMENT_STATE_DOWNLOADING
+    until(
+        lambda: sum(each.state == downloading for each in documents(autos, job)) <= requested,
+        30,
+        "nothing is given back",
+    )
     return job
 
 
