@@ -143,6 +143,20 @@ def test_a_court_that_is_open_again_is_not_closed_by_a_refusal_of_before() -> No
         assert _sizes(state, 6.2) == sizes
 
 
+def test_a_login_that_works_again_is_not_held_by_a_refusal_of_before() -> None:
+    # Given a proposal that was refused because the login is held for a quarter of an hour
+    state = _state(court=CourtRow("8.26", 0.5, 100))
+    _want(state, needs_listing=False, fresh=20)
+    state.receive(Refused(None, JOB, Scope.PORTAL, until=900.0), 5.0)
+    assert _sizes(state, 6.0) == {}
+    # When a reading from before says that nothing is held, and then a later one
+    for began_at, sizes in ((4.9, {}), (6.1, {JOB: [1] * 5})):
+        courts = {"8.26": CourtRow("8.26", 0.5, 100)}
+        state.read_portal(PortalReading(began_at, OPEN, (), courts, (WorkerRow(20),)), 6.2)
+        # Then it is requested from at once
+        assert _sizes(state, 6.2) == sizes
+
+
 def test_a_job_with_nothing_ready_waits_for_its_next_document() -> None:
     state = _state()
     _want(state, needs_listing=False, fresh=1)
