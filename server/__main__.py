@@ -31,6 +31,7 @@ from server.event_loop import EventLoop
 from server.interceptor import ErrorInterceptor
 from server.job_names import JobNames
 from server.parts import Parts
+from server.queue_view import QueueView
 from server.reflection import add_reflection
 from server.rpc_metrics import RpcMetrics
 from server.rpc_traces import RpcTraces
@@ -39,13 +40,13 @@ from server.tls import TlsFiles
 from storage import logs, session_settings
 from storage.database import Database
 from storage.errors import ConfigurationError, ServiceUnavailable
+from storage.holds import Holds
 from storage.listings.size_limits import SizeLimits
 from storage.logins import Login
 from storage.objects import Objects, ObjectStore
-from storage.queue_view import QueueView
 from storage.receivers import Receivers
+from storage.scheduling.places import PlaceReader
 from storage.settings import Settings
-from storage.slots import Limits
 from storage.start_rate import StartRate
 from storage.telemetry.recorder import SILENT
 from storage.telemetry.signals import UNSEEN, Signals
@@ -83,18 +84,20 @@ def parts_of(settings: Settings, signals: Signals = UNSEEN) -> Parts:
         on_count=signals.recorder.counted,
     )
     login = Login.of(settings)
+    client = make_client(settings.redis_url)
+    hints = HintSender(client)
     return Parts(
         database=database,
         objects=Objects(store, max_connections=POOL_THREADS),
         messages=Messages(make_broker(settings.redis_url, timeout_s=1)),
-        hints=HintSender(make_client(settings.redis_url)),
+        hints=hints,
         receivers=Receivers.from_entries(settings.webhook_allowed_hosts),
         pool=ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="rpc"),
         redis_url=settings.redis_url,
         listing_max_age_s=settings.listing_max_age_s,
         job_deadline_s=settings.job_deadline_s,
         lanes=settings.lanes_per_job,
-        queue=QueueView(database, Limits.of(settings), login),
+        queue=QueueView(PlaceReader(client), hints, Holds(database, login)),
         login=login,
         tracer=signals.tracer,
         start_rate=StartRate(settings.redis_url),

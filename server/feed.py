@@ -11,8 +11,10 @@ from uuid import UUID
 from proto import downloads_pb2 as pb
 from proto.messages import set_place
 from server.places import Places
+from server.queue_view import Place
 from server.told import Told, head
 from server.watcher import Watcher
+from storage.slots import court_of
 from storage.states import JOB_ENDS
 
 ENDED = frozenset(pb.JobState.Value(f"JOB_STATE_{state}") for state in JOB_ENDS)
@@ -42,11 +44,12 @@ class Feed:
         self.job_id = UUID(job.job_id)
         self.watchers: set[Watcher] = set()
         self.floor = job.revision
+        self.court = court_of(job.process_number)
         self._job = job
         self._places = places
         self._tail: dict[str, Told] = {}
-        self._job_told: tuple[int, float, bytes] | None = None
-        self._news: tuple[int, float, bytes] | None = None
+        self._job_told: tuple[int, Place, bytes] | None = None
+        self._news: tuple[int, Place, bytes] | None = None
 
     @property
     def revision(self) -> int:
@@ -56,7 +59,7 @@ class Feed:
     @property
     def is_ended(self) -> bool:
         """Whether the job's run is over."""
-        return self._job.state in ENDED
+        return is_ended(self._job)
 
     def take(self, change: Change, after_revision: int) -> None:
         """Adds what was read: all that changed after `after_revision`.
@@ -111,20 +114,30 @@ class Feed:
         return News(documents, self._job_message(), self.revision, self.is_ended)
 
     def _job_message(self) -> bytes:
-        looked = self._places.looked
-        if self._news is None or self._news[:2] != (self.revision, looked):
-            self._news = self.revision, looked, head(self.revision) + self._told_job()
+        place = self._places.of(self.job_id)
+        if self._news is None or not _is_of(self._news, self.revision, place):
+            self._news = self.revision, place, head(self.revision) + self._told_job()
         return self._news[2]
 
     def _told_job(self) -> bytes:
         """The job with its place of now: it may have been quiet for long."""
-        looked = self._places.looked
-        if self._job_told is None or self._job_told[:2] != (self.revision, looked):
-            self._job_told = self.revision, looked, self._placed_job()
+        place = self._places.of(self.job_id)
+        if self._job_told is None or not _is_of(self._job_told, self.revision, place):
+            self._job_told = self.revision, place, self._placed_job(place)
         return self._job_told[2]
 
-    def _placed_job(self) -> bytes:
+    def _placed_job(self, place: Place) -> bytes:
         message = pb.WatchProgressResponse(job=self._job)
         if not self.is_ended:
-            set_place(message.job, self._places.of(self.job_id))
+            set_place(message.job, place)
         return message.SerializeToString()
+
+
+def is_ended(job: pb.Job) -> bool:
+    """Whether the run of a job is over."""
+    return job.state in ENDED
+
+
+def _is_of(serialized: tuple[int, Place, bytes], revision: int, place: Place) -> bool:
+    """Whether a message was made of this revision and place."""
+    return serialized[0] == revision and serialized[1] is place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proto import downloads_pb2 as pb
 from proto.messages import job_message, webhook_message
-from storage.queue_view import Place
+from server.queue_view import Place
 from storage.receivers import display
 from storage.records import JobView
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from actors.enqueue import Messages
 from actors.scheduler.hint_channel import HintSender
+from server.queue_view import QueueView
 from server.watch import STALL_S
 from storage.database import Database
 from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.logins import Login
 from storage.objects import Objects
-from storage.queue_view import QueueView
 from storage.receivers import Receivers
 from storage.start_rate import StartRate
 from storage.telemetry.tracing import NO_TRACER, Tracer

@@ -1,57 +1,145 @@
-"""The queue as watchers are told it: one look for all of them, off the event loop."""
+"""Places of running jobs, off the event loop, read for many calls and watchers at once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextvars import Context
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
-from storage.queue_view import LOOK_S, Place, QueueView
+from server.batches import Batches
+from server.pool import Run
+from server.queue_view import NOWHERE, Place, QueueView
 
-NEVER = float("-inf")
+# A place that watchers were sent is used for this long.
+FRESH_S = 1.0
+# How long a call waits for a place that is not published yet, and how often it reads meanwhile.
+WAIT_S = 0.05
+POLL_S = 0.004
+# No call waits while this many wait, or if so many of the last second found a place unknown.
+MOST_WAITS = 4
+BUSY_CALLS = 20
+BUSY_S = 1.0
+# After so many waits in vain, one after the other, no call waits for this long.
+VAIN_WAITS = 3
+VAIN_S = 2.0
 
 
 class Places:
-    """Where running jobs stand, at most LOOK_S old for who calls `fresh` first."""
+    """Where running jobs stand. For the event loop, if nothing else is said.
+
+    `clock`: seconds that only grow.
+    """
 
     def __init__(
-        self, queue: QueueView, run: Callable[[Callable[[], None]], Awaitable[None]]
+        self, queue: QueueView, run: Run, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._queue = queue
         self._run = run
-        self._looking: asyncio.Task[None] | None = None
-        self._is_wanted = False
+        self._clock = clock
+        self._reading: Batches[tuple[UUID, str], Place] = Batches(self._read)
+        self._known: dict[UUID, tuple[float, Place]] = {}
+        self._unknown_at: deque[float] = deque(maxlen=BUSY_CALLS)
+        self._waits = 0
+        self._vain_waits = 0
+        self._wait_again_at = float("-inf")
 
-    @property
-    def looked(self) -> float:
-        """When was looked last; what was made of it is good as long as this stays the same."""
-        return self._queue.looked
+    # For calls
+
+    async def now(self, courts: Mapping[UUID, str]) -> dict[UUID, Place]:
+        """Return where running jobs stand. `courts`: the jobs with their courts.
+
+        If few calls come, one whose place is not published yet waits for it, up to WAIT_S.
+        """
+        found = await self._all(courts)
+        missing = _unpublished(found)
+        if missing:
+            is_busy = self.is_busy()
+            self.note_unknown()
+            if not is_busy:
+                found |= await self._wait({job_id: courts[job_id] for job_id in missing})
+        return found
+
+    def is_busy(self) -> bool:
+        """Return whether no call may wait for its place now. Thread-safe."""
+        now = self._clock()
+        is_crowded = len(self._unknown_at) == BUSY_CALLS and now - self._unknown_at[0] < BUSY_S
+        return (
+            is_crowded
+            or self._waits >= MOST_WAITS
+            or now < self._wait_again_at
+            or self._queue.is_quiet
+        )
+
+    def note_unknown(self, calls: int = 1) -> None:
+        """Note that the places of so many calls were unknown. Thread-safe."""
+        self._unknown_at.extend([self._clock()] * min(calls, BUSY_CALLS))
+
+    async def _wait(self, courts: Mapping[UUID, str]) -> dict[UUID, Place]:
+        """Return the places of jobs when all are published, or after WAIT_S."""
+        deadline = self._clock() + WAIT_S
+        self._waits += 1
+        try:
+            while True:
+                await asyncio.sleep(POLL_S)
+                found = await self._all(courts)
+                missing = _unpublished(found)
+                if not missing or self._clock() >= deadline or self._queue.is_quiet:
+                    break
+        finally:
+            self._waits -= 1
+        self._vain_waits = self._vain_waits + 1 if missing else 0
+        if self._vain_waits >= VAIN_WAITS:
+            self._wait_again_at = self._clock() + VAIN_S
+        return found
+
+    # For watchers
 
     def of(self, job_id: UUID) -> Place:
-        """Where a job stood then."""
-        return self._queue.seen([job_id])[job_id]
+        """Return where a watched job stood when it was read last."""
+        _, place = self._known.get(job_id, (0.0, NOWHERE))
+        return place
 
-    async def fresh(self) -> None:
-        """Returns when what is seen is fresh, or is being looked at by somebody else."""
-        self._is_wanted = True
-        if self._queue.is_fresh:
-            return
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look(LOOK_S), context=Context())
-        elif self.looked != NEVER:
-            return
-        await asyncio.shield(self._looking)
+    async def open(self, job_id: UUID, court: str) -> None:
+        """Read the place of a job for one that begins to watch it, unless it is fresh."""
+        if self._is_old(job_id):
+            self._keep(await self.now({job_id: court}))
 
-    async def keep_fresh(self) -> None:
-        """Looks ahead while somebody asks, so that no change waits for a look."""
-        if self._is_wanted and self._looking is None:
-            self._is_wanted = False
-            self._looking = asyncio.create_task(self._look(LOOK_S / 2))
-            await asyncio.shield(self._looking)
+    async def fresh(self, courts: Mapping[UUID, str]) -> None:
+        """Return when the places of these watched jobs are fresh. Waits for no publication."""
+        self._keep(await self._all({i: court for i, court in courts.items() if self._is_old(i)}))
 
-    async def _look(self, age_s: float) -> None:
-        try:
-            await self._run(lambda: self._queue.renew(age_s))
-        finally:
-            self._looking = None
+    def forget(self, job_ids: Iterable[UUID]) -> None:
+        """Drop the places of jobs that are not watched any more."""
+        for job_id in job_ids:
+            self._known.pop(job_id, None)
+
+    def _is_old(self, job_id: UUID) -> bool:
+        read_at, _ = self._known.get(job_id, (float("-inf"), NOWHERE))
+        return self._clock() - read_at >= FRESH_S
+
+    def _keep(self, places: Mapping[UUID, Place]) -> None:
+        now = self._clock()
+        for job_id, place in places.items():
+            before = self.of(job_id)
+            # The same object if nothing changed: what was made of it stays good.
+            self._known[job_id] = now, before if before == place else place
+
+    # Reading
+
+    async def _all(self, courts: Mapping[UUID, str]) -> dict[UUID, Place]:
+        """Return places as they are published now."""
+        asked = [self._reading.ask(key) for key in courts.items()]
+        if asked:
+            await asyncio.wait(asked)
+        answers = zip(courts, asked, strict=True)
+        return {job_id: answer.result() or NOWHERE for job_id, answer in answers}
+
+    async def _read(self, asked: list[tuple[UUID, str]]) -> Mapping[tuple[UUID, str], Place]:
+        found: Mapping[UUID, Place] = await self._run(self._queue.places, dict(asked))
+        return {key: found[key[0]] for key in asked}
+
+
+def _unpublished(places: Mapping[UUID, Place]) -> list[UUID]:
+    return [job_id for job_id, place in places.items() if not place.is_published]

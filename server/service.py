@@ -30,8 +30,8 @@ from server.watch import Hub
 from server.watcher import Watcher
 from storage import documents, installation, jobs, logins, refusals, repairs, reruns, webhooks
 from storage.errors import InvalidRequest, PreconditionFailed
-from storage.queue_view import Place
 from storage.records import JobView, is_sealed
+from storage.slots import court_of
 from storage.states import JobState
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -49,9 +49,9 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self.open_watches = OpenWatches()
         self.turns = StreamTurns()
         self._readings = Readings(parts.database, self._run)
-        self._starts = starting.Starts(parts, self._run)
-        places = Places(parts.queue, self._run)
-        self.hub = Hub(self._readings, places, parts.redis_url, stall_s=parts.stall_s)
+        self._places = Places(parts.queue, self._run)
+        self._starts = starting.Starts(parts, self._run, self._places)
+        self.hub = Hub(self._readings, self._places, parts.redis_url, stall_s=parts.stall_s)
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
@@ -90,14 +90,11 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     async def _jobs(self, views: Sequence[JobView]) -> list[pb.Job]:
         """The messages of jobs, with the places of those that run."""
-        places = await self._places([v.job.job_id for v in views if not v.job.is_ended])
+        running = [view.job for view in views if not view.job.is_ended]
+        places = await self._places.now(
+            {job.job_id: court_of(job.process_number) for job in running}
+        )
         return [message_of(view, places.get(view.job.job_id)) for view in views]
-
-    async def _places(self, job_ids: Sequence[UUID]) -> dict[UUID, Place]:
-        queue = self._parts.queue
-        if not job_ids or queue.is_fresh:
-            return queue.seen(job_ids)
-        return await self._run(queue.places, job_ids)
 
     async def _view(self, target: UUID | str) -> JobView:
         client = current_client().name

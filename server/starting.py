@@ -20,7 +20,9 @@ from server.batches import Batches
 from server.clients import Client
 from server.job_messages import message_of
 from server.parts import Parts
+from server.places import MOST_WAITS, Places
 from server.pool import Run
+from server.queue_view import Place
 from storage import logs, reuse
 from storage.errors import CallerError, LimitReached, RowsLocked, ServiceUnavailable
 from storage.jobs.start import (
@@ -34,8 +36,7 @@ from storage.jobs.start import (
 )
 from storage.listings.listing_import import ListingImport
 from storage.priorities import Priority
-from storage.queue_view import Place
-from storage.records import JobView
+from storage.records import JobRecord, JobView
 from storage.scheduling import readings
 from storage.slots import court_of
 
@@ -87,9 +88,10 @@ class Begun:
 class Starts:
     """Begins jobs. What many calls have in common is done once for all of them."""
 
-    def __init__(self, parts: Parts, run: Run) -> None:
+    def __init__(self, parts: Parts, run: Run, places: Places) -> None:
         self._parts = parts
         self._run = run
+        self._places = places
         self._asked: Batches[Start, Begun] = Batches(self._begin_all)
         self._hints: Batches[JobWanted, None] = Batches(self._send_hints)
 
@@ -193,7 +195,7 @@ class Starts:
             if view := _noted(start, answer):
                 found[start] = view, answer.how is How.NEW
         places = self._places_at_hand(
-            [view.job.job_id for view, is_new in found.values() if is_new and not view.job.is_ended]
+            [view.job for view, is_new in found.values() if is_new and not view.job.is_ended]
         )
         # All in one go takes a quarter of what it takes in each call.
         with logs.together():
@@ -214,13 +216,14 @@ class Starts:
                 start.refusal = error
         return [start for start in asked if start.refusal is None]
 
-    def _places_at_hand(self, job_ids: Sequence[UUID]) -> dict[UUID, Place]:
-        """Where new jobs stand, as far as was seen: those who are left out have to look."""
-        queue = self._parts.queue
-        if queue.is_fresh:
-            return queue.seen(job_ids)
-        # One is enough, and the others need not wait for him.
-        return queue.seen(job_ids[1:]) if queue.has_looked else {}
+    def _places_at_hand(self, jobs: Sequence[JobRecord]) -> dict[UUID, Place]:
+        """Return where new jobs stand, as far as it is known without the scheduler.
+
+        Jobs that are left out are to be waited for until their places are published.
+        """
+        at_hand = jobs if self._places.is_busy() else jobs[MOST_WAITS:]
+        self._places.note_unknown(len(at_hand))
+        return self._parts.queue.held({job.job_id: court_of(job.process_number) for job in at_hand})
 
     def _look(self, start: Start, recent: UUID) -> None:
         """Find out whether all of a recent listing is stored: then the job begins with it."""

@@ -22,7 +22,7 @@ from proto import downloads_pb2 as pb
 from server.background import Background
 from server.batches import Batches
 from server.errors import ShuttingDown
-from server.feed import Feed
+from server.feed import Feed, is_ended
 from server.places import Places
 from server.readings import Readings
 from server.streams import reset
@@ -70,12 +70,14 @@ class Hub:
             # A feed that others watch may be behind what was just read, or begin too late.
             while feed.revision < job.revision or watcher.revision < feed.floor:
                 await self._read(feed, min(watcher.revision, feed.revision))
-            await self._places.fresh()
+            if not feed.is_ended:
+                await self._places.open(feed.job_id, feed.court)
             await watcher.follow(feed)
         finally:
             feed.watchers.discard(watcher)
             if not feed.watchers:
                 del self._feeds[feed.job_id]
+                self._places.forget([feed.job_id])
             self._watched = time.monotonic()
 
     def _feed(self, job: pb.Job) -> Feed:
@@ -115,7 +117,13 @@ class Hub:
             # A hint awaits no answer.
             log.exception("feeds not read")
             raise
-        await self._places.fresh()
+        await self._places.fresh(
+            {
+                job_id: feed.court
+                for job_id, change in found.items()
+                if (feed := self._feeds.get(job_id)) and not is_ended(change.job)
+            }
+        )
         for job_id, change in found.items():
             if feed := self._feeds.get(job_id):
                 feed.take(change, after[job_id])
@@ -170,7 +178,6 @@ class Hub:
             feed.forget()
         self._cut_stalled()
         await self._look_at_revisions()
-        await self._places.keep_fresh()
 
     async def _look_at_revisions(self) -> None:
         if self._feeds:

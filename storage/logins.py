@@ -32,10 +32,6 @@ LEASE_S = 30
 GOOD_S = 2.0
 FAILURE_CAP_S = 300
 
-# For the statements that are SQL text: as _is_refused.
-IS_REFUSED = (
-    "coalesce(refused_fingerprint = %(fingerprint)s AND refused_until > clock_timestamp(), false)"
-)
 _NO_REFUSAL = {"refused_until": None, "refused_fingerprint": None, "refused_reason": None}
 _NO_DOUBT = {"doubtful_case": None, "doubt_time": None}
 _NO_LEASE = {"lease": None, "lease_until": None}

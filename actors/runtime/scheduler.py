@@ -14,6 +14,7 @@ from actors.runtime.valkey_clock import ValkeyClock
 from actors.scheduler.hint_channel import HintReceiver, HintSender, make_client
 from actors.scheduler.leadership import Leadership
 from actors.scheduler.loop import SchedulerLoop
+from actors.scheduler.places import PlacePublisher
 from actors.scheduler.proposer import Proposer
 from actors.scheduler.reader import Reader
 from actors.scheduler.repairs import Repairs
@@ -72,5 +73,6 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
             make_reader=partial(Reader, database, limits, Login.of(settings)),
             propose=proposer.send,
             limits=limits,
+            places=PlacePublisher(client),
             on_pass=signals.scheduler_passed,
         ).run(stop)

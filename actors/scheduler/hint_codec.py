@@ -14,6 +14,7 @@ from actors.scheduler.policy.hints import (
     Hint,
     JobEnded,
     JobWanted,
+    PlaceAsked,
     Refused,
     Scope,
     SlotFreed,
@@ -22,11 +23,12 @@ from actors.scheduler.policy.readings import JobRow
 from storage.priorities import Priority
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (JobWanted, JobEnded, Begun, Refused, SlotFreed, Ended)
+    kind.__name__: kind
+    for kind in (JobWanted, JobEnded, Begun, Refused, SlotFreed, Ended, PlaceAsked)
 }
 _JOB_FIELDS = tuple(field.name for field in fields(JobRow))
 _ID_FIELDS = {"job_id", "token", "proposal_id"}
-_ID_LIST_FIELDS = {"documents", "spooled", "returned"}
+_ID_LIST_FIELDS = {"documents", "spooled", "returned", "job_ids"}
 
 
 def encode(hint: Hint) -> str:

@@ -13,6 +13,7 @@ import structlog
 
 from actors.scheduler.hint_channel import HintReceiver
 from actors.scheduler.leadership import Leadership
+from actors.scheduler.places import PlacePublisher
 from actors.scheduler.policy.dispatcher import Group, plan
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.reader import Reader
@@ -42,12 +43,14 @@ class SchedulerLoop:
     make_reader: Callable[[], Reader]
     propose: Propose
     limits: Limits
+    places: PlacePublisher
     on_pass: Callable[[float], None] = lambda _seconds: None
     _is_troubled: bool = False
 
     def run(self, stop: threading.Event) -> None:
         """Lead whenever this process holds the lease, until `stop` is set."""
         self.leadership.start()
+        self.places.start()
         try:
             while not stop.is_set():
                 term = self.leadership.await_term(MAX_WAIT_S)
@@ -55,9 +58,11 @@ class SchedulerLoop:
                     self._lead(term, stop)
         finally:
             self.leadership.stop()
+            self.places.stop()
 
     def _lead(self, term: UUID, stop: threading.Event) -> None:
         state, reader = SchedulerState(self.limits), self.make_reader()
+        self.places.begin_term()
         next_at: float | None = None
         while not stop.is_set() and self.leadership.term == term:
             try:
@@ -67,6 +72,7 @@ class SchedulerLoop:
                 planned = plan(state, reader.clock.now(), uuid4)
                 next_at = planned.next_at
                 self.propose(planned.groups)
+                self.places.offer(state, reader.clock.now())
                 self.on_pass(reader.clock.local() - begun)
                 self._is_troubled = False
             except (ServiceUnavailable, redis.RedisError, dramatiq.BrokerError) as error:
@@ -79,6 +85,7 @@ class SchedulerLoop:
             wait_s = min(wait_s, next_at - reader.clock.now())
         for hint in self.hints.receive(wait_s):
             state.receive(hint, reader.clock.now())
+            self.places.receive(hint)
 
     def _wait_out(self, error: Exception, stop: threading.Event) -> None:
         """Log an outage once, and try again in a moment."""

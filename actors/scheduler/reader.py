@@ -149,4 +149,5 @@ def job_row(row: Row) -> JobRow:
         slices=frozenset(row["slices"]),
         spooled=frozenset(row["spooled"]),
         documents_left=row["documents_left"],
+        total_documents=row["total_documents"],
     )

@@ -86,7 +86,9 @@ class FairnessRun:
         due = [job for job in simulation.world.jobs.values() if self._is_to_be_told(job)]
         if not due:
             return
-        outlooks = forecast(list(running_jobs(simulation.state)), self._limits, self._request_s)
+        state = simulation.state
+        jobs = list(running_jobs(state.runs, state.queue))
+        outlooks = forecast(jobs, self._limits, self._request_s)
         for job in due:
             if job.job_id in outlooks:
                 self._told[job.case] = simulation.now, outlooks[job.job_id].seconds_left

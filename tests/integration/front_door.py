@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import redis
 from grpc_health.v1 import health, health_pb2_grpc
 
 from actors.enqueue import Messages, make_broker
@@ -24,13 +26,14 @@ from server.clients_file import ClientsFile
 from server.connections import connection_options
 from server.interceptor import ErrorInterceptor
 from server.parts import Parts
+from server.queue_view import QueueView
 from server.reflection import add_reflection
 from server.service import DownloadService
 from storage.database import Database
+from storage.holds import Holds
 from storage.objects import Objects
-from storage.queue_view import QueueView
 from storage.receivers import Receivers
-from storage.slots import Limits
+from storage.scheduling.places import PlaceReader
 from storage.start_rate import StartRate
 from tests.integration.scenes import LANES, LOGIN
 
@@ -50,6 +53,14 @@ class Door:
     service: DownloadService
 
 
+def queue_view(
+    database: Database, client: redis.Redis, *, clock: Callable[[], float] = time.monotonic
+) -> QueueView:
+    """Return what a server reads of the queue."""
+    holds = Holds(database, LOGIN)
+    return QueueView(PlaceReader(client), HintSender(client), holds, clock=clock)
+
+
 @contextmanager
 def service_parts(database: Database, objects: Objects, redis_url: str) -> Iterator[Parts]:
     """What a DownloadService is made of."""
@@ -65,7 +76,7 @@ def service_parts(database: Database, objects: Objects, redis_url: str) -> Itera
             listing_max_age_s=3_600,
             job_deadline_s=3_600,
             lanes=LANES,
-            queue=QueueView(database, Limits(10, 6, LANES), LOGIN),
+            queue=queue_view(database, client),
             login=LOGIN,
             start_rate=StartRate(redis_url),
         )

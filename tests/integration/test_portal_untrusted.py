@@ -18,8 +18,8 @@ from actors.portal_login import LoginUnavailable, PortalLogin
 from storage import refusals
 from storage.database import Database
 from storage.errors import ConfigurationError, PortalUntrusted, TransientError
+from storage.holds import Holds
 from storage.logins import Login
-from storage.queue_view import QueueView
 from storage.refusals import PORTAL, RefusalWatch
 from storage.settings import Settings
 from storage.slots import Limits
@@ -140,7 +140,7 @@ def test_jobs_are_held_politely_and_go_on_once_the_certificate_is_trusted(
     ):
         _fetch(portal)
 
-    hold = QueueView(database, LIMITS, LOGIN).places([job_id])[job_id].hold
+    hold = Holds(database, LOGIN).of({job_id: "8.26"}).get(job_id)
     assert hold is not None
     assert hold.reason == "PORTAL_UNTRUSTED"
     assert hold.until_time is not None
@@ -155,7 +155,7 @@ def test_jobs_are_held_politely_and_go_on_once_the_certificate_is_trusted(
     ):
         assert _fetch(portal) == FILE
 
-    assert QueueView(database, LIMITS, LOGIN).places([job_id])[job_id].hold is None
+    assert Holds(database, LOGIN).of({job_id: "8.26"}).get(job_id) is None
     assert refusals.troubles(database, PORTAL) == []
 
 

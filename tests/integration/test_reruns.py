@@ -25,13 +25,12 @@ from storage.database import Database, Row
 from storage.errors import PreconditionFailed
 from storage.listings.size_limits import SizeLimits
 from storage.objects import Objects, ObjectStore
-from storage.queue_view import QueueView
 from storage.receivers import Receivers
 from storage.records import JobView
-from storage.slots import Limits
 from storage.spool import Spool
 from storage.start_rate import StartRate
 from tests.integration import scenes
+from tests.integration.front_door import queue_view
 from tests.integration.pipeline_harness import PipelineHarness, running_pipeline
 from tests.integration.scenes import CLIENT, HOOK, LANES, LOGIN
 from tests.integration.together import together
@@ -78,7 +77,7 @@ def desk(pipeline: PipelineHarness, redis_url: str) -> Iterator[_Desk]:
                 listing_max_age_s=3_600,
                 job_deadline_s=3_600,
                 lanes=LANES,
-                queue=QueueView(pipeline.database, Limits(10, 6, LANES), LOGIN),
+                queue=queue_view(pipeline.database, pipeline.redis),
                 login=LOGIN,
                 start_rate=StartRate(redis_url),
                 # As slow as the machine may be.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,21 +14,21 @@ from uuid import UUID
 import grpc
 import grpc.aio
 import pytest
+import redis
 import structlog
 from structlog.testing import capture_logs
 
-from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.policy.hints import JobWanted
+from actors.scheduler.hint_channel import HintReceiver, HintSender
+from actors.scheduler.policy.hints import JobWanted, PlaceAsked
+from dev.deadline import until
 from proto import downloads_pb2 as pb
 from server.parts import Parts
 from storage import sql
 from storage.database import Database, Transaction
 from storage.jobs.start import StartAnswer, StartAttempt, start_jobs
 from storage.objects import Objects
-from storage.queue_view import LOOK_S, QueueView
-from storage.slots import Limits
 from tests.integration.front_door import Door, api_of, entry, opened_door, service_parts
-from tests.integration.scenes import LANES, LOGIN
+from tests.integration.leading import leading_scheduler
 from tests.sandbox import cnj
 
 PATIENCE_S = 30.0
@@ -49,16 +49,15 @@ class _Hints:
         self.rounds.append([hint.job.job_id for hint in hints])
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def _request(serial: int) -> pb.StartDownloadRequest:
     return pb.StartDownloadRequest(process_number=cnj.process_number(serial, 2025, "8.26", "0100"))
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """The Valkey of the test."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -280,23 +279,30 @@ def test_a_start_function_that_is_missing_is_logged_as_an_error(
     ]
 
 
-def test_a_start_says_where_its_job_stands_if_nobody_has_looked_lately(
-    parts: Parts, database: Database
+def test_a_start_returns_the_place_of_its_job_once_the_scheduler_has_published_it(
+    parts: Parts, database: Database, redis_url: str
 ) -> None:
-    clock = _Clock()
-    queue = QueueView(database, Limits(10, 6, LANES), LOGIN, clock=clock)
+    async def scenario() -> int:
+        async with opened_door(parts) as door, api_of(door.address) as api:
+            answer = await api.StartDownload(_request(1))
+            return int(answer.job.queue_position)
 
-    async def scenario() -> list[int]:
-        async with (
-            opened_door(replace(parts, queue=queue)) as door,
-            api_of(door.address) as api,
-        ):
-            places = []
-            for serial, passed_s in ((1, 0.0), (2, 0.0), (3, LOOK_S)):
-                clock.now += passed_s
-                answer = await api.StartDownload(_request(serial))
-                places.append(answer.job.queue_position)
-            return places
+    with leading_scheduler(database, redis_url) as leadership:
+        until(lambda: leadership.term is not None, PATIENCE_S, "No scheduler leads.")
+        assert asyncio.run(scenario()) == 1
 
-    # The second came after the look that the first had made.
-    assert asyncio.run(scenario()) == [1, 0, 3]
+
+def test_of_many_starts_few_wait_for_their_places(parts: Parts, client: redis.Redis) -> None:
+    async def scenario() -> list[pb.StartDownloadResponse]:
+        async with opened_door(parts) as door, api_of(door.address) as api:
+            calls = [api.StartDownload(_request(serial)) for serial in range(1, 41)]
+            return list(await asyncio.gather(*calls))
+
+    # No scheduler leads.
+    answers = asyncio.run(scenario())
+
+    hints = HintReceiver(client).receive(0)
+    asked = [job_id for hint in hints if isinstance(hint, PlaceAsked) for job_id in hint.job_ids]
+    assert all(answer.created for answer in answers)
+    assert not any(answer.job.HasField("queue_position") for answer in answers)
+    assert len(set(asked)) < 20 < len(answers)

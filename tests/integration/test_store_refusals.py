@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 from storage import refusals
 from storage.database import Database
 from storage.errors import ServiceRefused, ServiceUnavailable, StoreRefused
+from storage.holds import Holds
 from storage.installation import mark_key
 from storage.logins import Login
 from storage.objects import Objects, ObjectStore, Upload
-from storage.queue_view import QueueView
 from storage.refusals import STORE, RefusalWatch
 from storage.slots import Limits
 from tests.integration import scenes
@@ -117,7 +117,7 @@ def test_refused_files_hold_their_jobs_and_are_shown_until_the_bucket_takes_them
         bucket.put(_upload(b"x", b"x"))
 
     # Then the job says so, and so does health
-    hold = QueueView(database, LIMITS, LOGIN).places([job_id])[job_id].hold
+    hold = Holds(database, LOGIN).of({job_id: "8.26"}).get(job_id)
     assert hold is not None
     assert (hold.reason, hold.until_time) == ("STORE_REFUSED", None)
     assert "AccessDenied" in hold.message
@@ -130,7 +130,7 @@ def test_refused_files_hold_their_jobs_and_are_shown_until_the_bucket_takes_them
     _objects(store, proxy, database).put(_upload(b"x", b"x"))
 
     # Then nothing of it is left
-    assert QueueView(database, LIMITS, LOGIN).places([job_id])[job_id].hold is None
+    assert Holds(database, LOGIN).of({job_id: "8.26"}).get(job_id) is None
     assert refusals.troubles(database, STORE) == []
 
 
@@ -157,7 +157,7 @@ def test_a_refused_deletion_holds_no_job(
     with pytest.raises(StoreRefused):
         _objects(store, proxy, database).delete(["refusals/any"])
 
-    assert QueueView(database, LIMITS, LOGIN).places([job_id])[job_id].hold is None
+    assert Holds(database, LOGIN).of({job_id: "8.26"}).get(job_id) is None
     assert refusals.troubles(database, STORE) != []
 
 

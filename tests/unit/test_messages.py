@@ -21,9 +21,10 @@ from proto.messages import (
     timestamp,
     webhook_message,
 )
+from server.queue_view import NOWHERE, Place
 from storage.errors import Failure
+from storage.holds import Hold
 from storage.priorities import Priority
-from storage.queue_view import NOWHERE, Hold, Place
 from storage.records import AttemptRecord, DocumentRecord, JobRecord, WebhookRecord
 from storage.states import DocumentState, JobState, WebhookState
 

@@ -164,11 +164,15 @@ class FairQueue:
             self._sort(job.flow)
 
     def behind_s(self, job_id: UUID) -> float:
-        """Return the slot-seconds that a job is behind the fluid ideal; negative if ahead."""
+        """Return the slot-seconds that a job is behind the fluid ideal; negative if ahead.
+
+        May be called by another thread, which then gets a value of about that moment.
+        """
         job = self._jobs.get(job_id)
         if job is None:
             return 0.0
-        return (self._virtual_time(job.flow) if job.flow else 0.0) - job.tag
+        flow = job.flow
+        return (self._virtual_time(flow) if flow else 0.0) - job.tag
 
     def refresh(
         self,

@@ -100,4 +100,10 @@ class Ended(NamedTuple):
     next_not_before: float | None = None
 
 
-Hint = JobWanted | JobEnded | Begun | Refused | SlotFreed | Ended
+class PlaceAsked(NamedTuple):
+    """A server was asked for the places of running jobs: they are to be published."""
+
+    job_ids: tuple[UUID, ...]
+
+
+Hint = JobWanted | JobEnded | Begun | Refused | SlotFreed | Ended | PlaceAsked

@@ -1,19 +1,32 @@
-"""The running jobs as `storage.forecast` takes them, for place and estimated end."""
+"""The running jobs as `storage.forecast` takes them, for place and estimated end.
+
+Another thread may call this while the loop goes on: it reads each value once, and none is changed
+in place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from statistics import median
+from uuid import UUID
 
-from actors.scheduler.policy.scheduler_state import SchedulerState
-from storage.forecast import RunningJob
+from actors.scheduler.policy.fair_queue import FairQueue
+from actors.scheduler.policy.run_state import Run
+from storage.forecast import ASSUMED_DOCUMENTS, RunningJob
 from storage.priorities import WEIGHTS, Priority
 
+# From so many listed cases on, a case that is not listed yet is taken for one of them.
+ENOUGH_CASES = 5
 
-def running_jobs(state: SchedulerState) -> Iterator[RunningJob]:
-    """Return every running job. What it is behind, it and its client have had less than others."""
-    for run in state.runs:
+
+def running_jobs(runs: Iterable[Run], queue: FairQueue) -> Iterator[RunningJob]:
+    """Return every running job. What it is behind, it and its client have had less than others.
+
+    Of equals the one that came first is first, and HIGH before all others.
+    """
+    for run in sorted(runs, key=_arrival):
         row = run.row
-        behind_s = state.queue.behind_s(row.job_id)
+        behind_s = queue.behind_s(row.job_id)
         yield RunningJob(
             job_id=row.job_id,
             client=row.client,
@@ -23,5 +36,16 @@ def running_jobs(state: SchedulerState) -> Iterator[RunningJob]:
             turn_pass=-behind_s,
             client_pass=-behind_s,
             documents_left=row.documents_left,
-            requests_under_way=sum(1 for _ in run.slices),
+            requests_under_way=len(run.slices),
         )
+
+
+def assumed_documents(runs: Iterable[Run]) -> int:
+    """Return how many documents a case that is not listed yet is taken to have."""
+    totals = [total for run in runs if (total := run.row.total_documents) is not None]
+    return int(median(totals)) if len(totals) >= ENOUGH_CASES else ASSUMED_DOCUMENTS
+
+
+def _arrival(run: Run) -> tuple[bool, float, UUID]:
+    row = run.row
+    return row.priority is not Priority.HIGH, row.run_began_at, row.job_id

@@ -83,6 +83,7 @@ class JobRow:
         slices: tokens of its DOWNLOADING documents and of its own listing, if the lease is alive.
         spooled: ids of its DOWNLOADED documents. Each takes a lane, as a slice does.
         documents_left: documents that are PENDING or DOWNLOADING, None before the listing.
+        total_documents: documents of the case, None before the listing.
     """
 
     job_id: UUID
@@ -100,6 +101,7 @@ class JobRow:
     slices: frozenset[UUID] = field(default=NO_IDS)
     spooled: frozenset[UUID] = field(default=NO_IDS)
     documents_left: int | None = None
+    total_documents: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,8 @@ def test_place_and_end_are_forecast_from_what_the_scheduler_remembers() -> None:
     _want(state, needs_listing=False, fresh=20, documents_left=20)
     _want(state, OTHER, needs_listing=False, fresh=20, documents_left=20)
     state.receive(Begun(None, JOB, UUID(int=9), (UUID(int=8),)), 0.0)
-    outlooks = forecast(list(running_jobs(state)), LIMITS, state.estimator.expected())
+    jobs = list(running_jobs(state.runs, state.queue))
+    outlooks = forecast(jobs, LIMITS, state.estimator.expected())
     assert outlooks[JOB].queue_position is None
     assert outlooks[OTHER].queue_position == 1
     # Forty documents of half a second, by six at once.

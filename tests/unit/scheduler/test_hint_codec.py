@@ -13,6 +13,7 @@ from actors.scheduler.policy.hints import (
     Hint,
     JobEnded,
     JobWanted,
+    PlaceAsked,
     Refused,
     Scope,
     SlotFreed,
@@ -35,6 +36,7 @@ JOB = JobRow(
         Refused(uuid4(), uuid4(), Scope.CASE, None, True),
         SlotFreed(uuid4(), 0.25),
         Ended(uuid4(), uuid4(), None, (uuid4(),), (), 3.5),
+        PlaceAsked((uuid4(), uuid4())),
     ],
 )
 def test_a_hint_is_the_same_after_its_way_through_a_text(hint: Hint) -> None:
