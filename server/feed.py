@@ -59,7 +59,7 @@ class Feed:
     @property
     def is_ended(self) -> bool:
         """Whether the job's run is over."""
-        return is_ended(self._job)
+        return self._job.state in ENDED
 
     def take(self, change: Change, after_revision: int) -> None:
         """Adds what was read: all that changed after `after_revision`.
@@ -131,11 +131,6 @@ class Feed:
         if not self.is_ended:
             set_place(message.job, place)
         return message.SerializeToString()
-
-
-def is_ended(job: pb.Job) -> bool:
-    """Whether the run of a job is over."""
-    return job.state in ENDED
 
 
 def _is_of(serialized: tuple[int, Place, bytes], revision: int, place: Place) -> bool:

@@ -22,7 +22,7 @@ from proto import downloads_pb2 as pb
 from server.background import Background
 from server.batches import Batches
 from server.errors import ShuttingDown
-from server.feed import Feed, is_ended
+from server.feed import Feed
 from server.places import Places
 from server.readings import Readings
 from server.streams import reset
@@ -108,8 +108,15 @@ class Hub:
         after: dict[UUID, int] = {}
         for job_id, revision in asked:
             after[job_id] = min(revision, after.get(job_id, revision))
+        courts = {
+            job_id: feed.court
+            for job_id in after
+            if (feed := self._feeds.get(job_id)) and not feed.is_ended
+        }
         try:
-            found = await self._readings.changes(after)
+            found, _ = await asyncio.gather(
+                self._readings.changes(after), self._places.fresh(courts)
+            )
         except AutosError as error:
             log.warning("feeds not read", error=error.reason)
             raise
@@ -117,13 +124,7 @@ class Hub:
             # A hint awaits no answer.
             log.exception("feeds not read")
             raise
-        await self._places.fresh(
-            {
-                job_id: feed.court
-                for job_id, change in found.items()
-                if (feed := self._feeds.get(job_id)) and not is_ended(change.job)
-            }
-        )
+        self._places.forget(courts.keys() - self._feeds.keys())
         for job_id, change in found.items():
             if feed := self._feeds.get(job_id):
                 feed.take(change, after[job_id])

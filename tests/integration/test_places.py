@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from actors.scheduler.hint_channel import KEY, HintReceiver
-from actors.scheduler.places import ASKED_S, INTERVAL_S, MOST_SECONDS, PlacePublisher
+from actors.scheduler.places import ASKED_S, INTERVAL_S, MOST_SECONDS, REST, PlacePublisher
 from actors.scheduler.policy.hints import JobEnded, JobWanted, PlaceAsked
 from actors.scheduler.policy.readings import JobRow
 from actors.scheduler.policy.scheduler_state import SchedulerState
@@ -30,12 +30,14 @@ AWAY = "redis://127.0.0.1:1/0"
 
 
 class _Clock:
-    """A clock that goes when it is told to."""
+    """A clock that goes when it is told to, and by `step_s` whenever it is read."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
+        self.step_s = 0.0
 
     def __call__(self) -> float:
+        self.now += self.step_s
         return self.now
 
 
@@ -304,6 +306,28 @@ def test_a_job_that_is_asked_for_before_it_is_known_is_published_once_it_is(
     one.offer()
 
     assert one.published(known, late) == {late}
+
+
+def test_a_forecast_that_took_long_is_published_again_before_the_next_one(
+    one: _Publisher,
+) -> None:
+    old, new = uuid4(), uuid4()
+    one.want(old)
+    one.ask(old)
+    # Given a forecast of a second
+    one.clock.step_s = 1.0
+    one.offer()
+    one.clock.step_s = 0.0
+    assert one.published(old) == {old}
+
+    one.want(new)
+    one.ask(new)
+    one.clock.now += INTERVAL_S
+    one.offer()
+    assert one.published(old, new) == {old}
+    one.clock.now += REST * 1.0
+    one.offer()
+    assert one.published(old, new) == {old, new}
 
 
 def test_a_job_that_no_server_asks_for_any_more_is_not_published(one: _Publisher) -> None:

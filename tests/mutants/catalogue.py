@@ -56,6 +56,7 @@ DOUBTS = "tests/integration/test_doubts.py"
 EVIDENCE = "tests/unit/test_evidence.py"
 CASE_FILE = "tests/unit/test_case_file.py"
 GROUP = "tests/unit/test_group_commit.py"
+PLACES = "tests/integration/test_places.py"
 FLUID = "tests/unit/scheduler/test_fluid.py"
 SHARES = "tests/unit/scheduler/test_priorities.py"
 QUESTIONS = "tests/unit/test_batched_questions.py"
@@ -1858,18 +1859,60 @@ _CALLERS = (
         STARTING,
     ),
     _mutant(
-        "the look for who finds that nobody has looked lately",
+        "the place that a start waits for",
         "server/starting.py",
-        "queue.seen(job_ids[1:])",
-        "queue.seen(job_ids)",
+        "else jobs[MOST_WAITS:]",
+        "else jobs",
         STARTING,
     ),
     _mutant(
-        "that one look is waited for by one",
-        "storage/queue_view.py",
-        "is_young or (self._looking.locked() and self.has_looked)",
-        "is_young",
-        "tests/integration/test_queue_view.py",
+        "the limit of starts that wait for their places",
+        "server/places.py",
+        "now - self._unknown_at[0] < BUSY_S",
+        "False",
+        "tests/integration/test_waiting_for_places.py",
+    ),
+    _mutant(
+        "that a reading of holds is waited for by one",
+        "storage/holds.py",
+        "blocking=not has_read",
+        "blocking=True",
+        "tests/integration/test_holds.py",
+    ),
+    _mutant(
+        "the place of a job that is asked for before it is known",
+        "actors/scheduler/places.py",
+        "for job_id in wanted if state.runs.get(job_id)]",
+        "for job_id in wanted]",
+        PLACES,
+    ),
+    _mutant(
+        "the rest between two long forecasts",
+        "actors/scheduler/places.py",
+        "ended + REST * (ended - begun)",
+        "ended",
+        PLACES,
+    ),
+    _mutant(
+        "the places that stay published while their jobs are asked for",
+        "actors/scheduler/places.py",
+        "now + INTERVAL_S",
+        "float('inf')",
+        PLACES,
+    ),
+    _mutant(
+        "that a server reminds the scheduler of a place that is published",
+        "server/queue_view.py",
+        "REMIND_S if job_id in published else ASK_AGAIN_S",
+        "float('inf') if job_id in published else ASK_AGAIN_S",
+        PLACES,
+    ),
+    _mutant(
+        "that Valkey is left alone after a failure",
+        "storage/scheduling/places.py",
+        "time.monotonic() + QUIET_S",
+        "0.0",
+        PLACES,
     ),
     _mutant(
         "the answers of those who stay when one leaves",
