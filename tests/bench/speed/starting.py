@@ -94,7 +94,7 @@ def _clear(stage: Stage) -> None:
     with closing(psycopg2.connect(stage.settings.database_url)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute("TRUNCATE jobs, shares, bare_jobs CASCADE")
+            cursor.execute("TRUNCATE jobs, bare_jobs CASCADE")
     with redis.Redis.from_url(stage.settings.redis_url) as client:
         client.flushdb()
 
