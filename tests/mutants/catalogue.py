@@ -1903,8 +1903,8 @@ _CALLERS = (
     _mutant(
         "that a server reminds the scheduler of a place that is published",
         "server/queue_view.py",
-        "REMIND_S if job_id in published else ASK_AGAIN_S",
-        "float('inf') if job_id in published else ASK_AGAIN_S",
+        ">= after_s:",
+        ">= after_s and job_id not in published:",
         PLACES,
     ),
     _mutant(
