@@ -80,7 +80,8 @@ def test_killed_workers_cost_only_what_they_had_in_hand(hasty: Autos) -> None:
 
     _assert_whole(hasty, finish(hasty, fetching.job_id))
     _assert_whole(hasty, finish(hasty, listing.job_id))
-    assert _times_asked(hasty, fetching) == [2] * LANES + [1] * (12 - LANES)
+    # One request was under way in each of the slices.
+    assert sorted(_times_asked(hasty, fetching)) == [1] * (12 - LANES) + [2] * LANES
     assert hasty.portal.times_asked(fetching.process_number) == 1
     assert asked() == 2
 

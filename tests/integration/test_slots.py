@@ -45,7 +45,7 @@ def test_a_court_gets_no_more_than_its_own_number_and_the_rest_goes_to_others(
 ) -> None:
     for _ in range(3):
         guest.job(database, 5, court="8.26")
-    guest.job(database, 5, court="8.19")
+    guest.job(database, 4, court="8.19")
 
     taken = ask_all(database, context())
 
