@@ -162,9 +162,12 @@ def _refused_for_good(database: Database, error: TooFast) -> int:
     pauses = 0
     for _ in range(60):
         scenes.age(database, bad, 61)
-        taken = ask_all(database, context(at_once=2))
-        for claim in sorted(taken, key=lambda c: c.job_id == bad):
-            if claim.job_id == bad:
+        for job_id in (good, bad):
+            claim = ask(database, context(at_once=2), job_id)
+            if claim is None:
+                continue
+            assert isinstance(claim, Claim)
+            if job_id == bad:
                 outcome = refuse(database, claim, error)
                 pauses += _paused_s(database) > 0
                 if outcome.job_has_ended:
