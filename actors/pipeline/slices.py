@@ -81,6 +81,11 @@ class SliceRunner:
         `claimed_at`: when the claim was sent, in monotonic seconds. Raises ServiceUnavailable when
         the process stops while PostgreSQL is unavailable.
         """
+        ids = self.fetcher.signals.log_context(slice_.job_id, slice_.traceparent)
+        with structlog.contextvars.bound_contextvars(**ids):
+            self._run(slice_, proposal_id, claimed_at)
+
+    def _run(self, slice_: Slice, proposal_id: UUID | None, claimed_at: float) -> None:
         answered_at = monotonic()
         self.hints.send(_begun(slice_, proposal_id))
         with SliceLeases(self.renewer, slice_.documents) as leases:

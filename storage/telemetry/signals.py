@@ -76,6 +76,14 @@ class Signals:
         ):
             yield span
 
+    def log_context(self, job_id: UUID, traceparent: str | None) -> dict[str, str]:
+        """Return what log lines about a job carry outside of its steps."""
+        ids = {"job_id": str(job_id)}
+        if self.tracer.is_on and traceparent is not None:
+            # version-trace_id-parent_id-flags (W3C Trace Context)
+            ids["trace_id"] = traceparent.split("-")[1]
+        return ids
+
     def passed(self, step: Step, size_bytes: int) -> None:
         """A document of this size has passed a step."""
         self.recorder.add(series.STEP_BYTES, step, by=size_bytes)
