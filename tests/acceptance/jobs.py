@@ -62,3 +62,16 @@ def await_job(
 
     until(holds, deadline_s, f"The job never came so far: {seen[0]}")
     return seen[0]
+
+
+def await_rest_given_back(autos: Autos, job: pb.Job, requested: int) -> None:
+    """Wait until slices whose first requests are held have given back their other documents.
+
+    Until then they might request them, and giving them back is a change of the job.
+    """
+    downloading = pb.DOCUMENT_STATE_DOWNLOADING
+    until(
+        lambda: sum(each.state == downloading for each in documents(autos, job)) <= requested,
+        30,
+        "nothing is given back",
+    )

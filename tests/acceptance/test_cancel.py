@@ -10,7 +10,15 @@ import pytest
 from dev.deadline import until
 from proto import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos
-from tests.acceptance.jobs import await_job, documents, finish, run, start, status
+from tests.acceptance.jobs import (
+    await_job,
+    await_rest_given_back,
+    documents,
+    finish,
+    run,
+    start,
+    status,
+)
 from tests.acceptance.processes import held_down
 from tests.stopwatch import quickest
 
@@ -30,13 +38,7 @@ def _held_job(autos: Autos, count: int, path: str = "", **case: object) -> pb.Jo
     job = start(autos, number, webhook_url=url).job
     requested = min(count, 5)
     autos.portal.wait_held(number, requested)
-    # What the slices have not requested is given back soon; until then they might request it.
-    downloading = pb.DOCUMENT_STATE_DOWNLOADING
-    until(
-        lambda: sum(each.state == downloading for each in documents(autos, job)) <= requested,
-        30,
-        "nothing is given back",
-    )
+    await_rest_given_back(autos, job, requested)
     return job
 
 

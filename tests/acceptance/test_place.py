@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from proto import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos
-from tests.acceptance.jobs import await_job, run, start, status
+from tests.acceptance.jobs import await_job, await_rest_given_back, run, start, status
 from tests.acceptance.watching import watch
 
 LANES = 5
@@ -28,6 +28,7 @@ def _held_job(autos: Autos) -> tuple[str, pb.Job]:
     autos.portal.wait_held(number, LANES)
     # What a server saw of the queue is up to two seconds old.
     job = await_job(autos, job_id, lambda job: _told(job) == {"estimated_end_time"})
+    await_rest_given_back(autos, job, LANES)
     return number, job
 
 

@@ -23,7 +23,7 @@ from dev.deadline import until
 from proto import downloads_pb2 as pb
 from proto import downloads_pb2_grpc as pb_grpc
 from tests.acceptance.conftest import Autos
-from tests.acceptance.jobs import documents, finish, start, status
+from tests.acceptance.jobs import await_rest_given_back, documents, finish, start, status
 from tests.acceptance.refusals import refused
 from tests.acceptance.watching import (
     ENDED,
@@ -85,6 +85,7 @@ def quiet_job(autos: Autos) -> Iterator[pb.Job]:
     autos.portal.hold(number)
     job = start(autos, number).job
     autos.portal.wait_held(number, 5)
+    await_rest_given_back(autos, job, 5)
     yield status(autos, job.job_id)
     autos.portal.release(number)
     finish(autos, job.job_id)
