@@ -89,7 +89,7 @@ CREATE INDEX jobs_newest ON jobs (client, create_time DESC, job_id DESC);
 CREATE INDEX jobs_of_case ON jobs (client, process_number, create_time DESC, job_id DESC);
 CREATE INDEX jobs_began ON jobs (COALESCE(rerun_time, create_time))
     WHERE (state IN ('PENDING', 'PROCESSING'));
-CREATE INDEX jobs_running_by_key ON jobs (job_id)
+CREATE INDEX jobs_running_by_key ON jobs (job_id, end_time)
     WHERE (state IN ('PENDING', 'PROCESSING'));
 CREATE INDEX jobs_listing ON jobs (listing_lease) WHERE (listing_lease IS NOT NULL);
 CREATE INDEX jobs_listed ON jobs (process_number, listed_time) WHERE (listed_time IS NOT NULL);

@@ -32,6 +32,7 @@ SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
+SET enable_incremental_sort = off
 AS $body$
 #variable_conflict use_column
 DECLARE
@@ -40,7 +41,8 @@ BEGIN
     IF _began_since IS NULL THEN
         ids := ARRAY(SELECT jobs.job_id FROM jobs
             WHERE state IN ('PENDING', 'PROCESSING') AND jobs.job_id > _after
-            ORDER BY jobs.job_id LIMIT _limit);
+            -- end_time is null here: with it only the index of running jobs has this order.
+            ORDER BY jobs.job_id, end_time LIMIT _limit);
     ELSE
         ids := ARRAY(SELECT jobs.job_id FROM jobs
             WHERE state IN ('PENDING', 'PROCESSING')
