@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections.abc import Sequence
 
 import redis
 import structlog
@@ -36,21 +38,43 @@ def make_client(redis_url: str, *, timeout_s: float = TIMEOUT_S) -> redis.Redis:
 
 
 class HintSender:
-    """Sends hints. Thread-safe; never raises; open it after a fork."""
+    """Sends hints, one round trip at a time. Thread-safe; never raises; open it after a fork."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._quiet_until = -math.inf
+        self._lock = threading.Lock()
+        self._pending: list[str] = []
+        self._is_sending = False
 
     def send(self, *hints: Hint) -> None:
-        """Send hints in one round trip, unless Valkey failed a moment ago."""
+        """Send hints, unless Valkey failed a moment ago.
+
+        While another thread sends, that thread sends these hints, too, right afterwards.
+        """
         if not hints or time.monotonic() < self._quiet_until:
             return
+        texts = [encode(hint) for hint in hints]
+        with self._lock:
+            self._pending += texts
+            if self._is_sending:
+                return
+            self._is_sending = True
+        while pending := self._take_pending():
+            self._push(pending)
+
+    def _take_pending(self) -> list[str]:
+        with self._lock:
+            pending, self._pending = self._pending, []
+            self._is_sending = bool(pending)
+        return pending
+
+    def _push(self, texts: Sequence[str]) -> None:
+        if time.monotonic() < self._quiet_until:
+            return
         try:
-            with self._client.pipeline(transaction=False) as pipeline:
-                pipeline.rpush(KEY, *(encode(hint) for hint in hints))
-                pipeline.ltrim(KEY, -MAX_HINTS, -1)
-                pipeline.execute()
+            if int(self._client.rpush(KEY, *texts)) > MAX_HINTS:
+                self._client.ltrim(KEY, -MAX_HINTS, -1)
         except redis.RedisError:
             self._quiet_until = time.monotonic() + QUIET_S
 

@@ -72,8 +72,9 @@ SET enable_mergejoin = off
 AS $body$
 #variable_conflict use_column
 DECLARE
-    -- A slice of several requests is for quick courts and small, fresh documents (see DESIGN).
-    quick_s constant double precision := 0.025;
+    -- The requests of a slice take about this long together; only small, fresh documents come
+    -- with others. What has not begun 0.25 s after the claim is given back.
+    slice_s constant double precision := 0.2;
     small_bytes constant bigint := 1048576;
     -- How far ahead of now the rate may reserve a request, in seconds.
     ahead_s constant double precision := 0.25;
@@ -222,10 +223,10 @@ BEGIN
         IF _per_minute IS NOT NULL THEN
             wanted := least(wanted, 1 + floor(ahead_s * _per_minute / 60.0)::integer);
         END IF;
-        IF is_probe OR coalesce(court_row.request_s, 1) >= quick_s
-            OR court_row.measured_requests = 0 THEN
+        IF is_probe OR coalesce(court_row.measured_requests, 0) = 0 THEN
             wanted := 1;
         END IF;
+        wanted := least(wanted, greatest(1, floor(slice_s / court_row.request_s))::integer);
         picked := autos_pick_documents(_job_id, wanted, small_bytes);
         requests := cardinality(picked);
         IF requests = 0 THEN

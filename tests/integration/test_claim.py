@@ -109,10 +109,14 @@ def test_several_documents_only_at_a_quick_court_and_only_small_fresh_ones(
     assert len(begun(database, slow, 8).documents) == 1
     quick_court(database)
     quick = scenes.listed_job(database, small_case(9))
+    slower = scenes.listed_job(database, small_case(9))
     unknown = scenes.listed_job(database, 9)
 
     assert len(begun(database, quick, 8).documents) == 8
     assert len(begun(database, unknown, 8).documents) == 1
+    # Together they are to take 0.2 s at most.
+    scenes.execute(database, "UPDATE courts SET request_s = 0.06")
+    assert len(begun(database, slower, 8).documents) == 3
 
 
 def test_a_slice_ends_before_the_first_large_document(database: Database) -> None:

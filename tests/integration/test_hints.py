@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 from uuid import uuid4
 
 import pytest
@@ -50,6 +52,33 @@ def test_the_oldest_hints_are_dropped_when_too_many_wait(client: redis.Redis) ->
 
     assert client.llen(KEY) == MAX_HINTS
     assert HintReceiver(client).receive(0) == hints[5 : 5 + BATCH]
+
+
+class _BlockedClient:
+    """A client whose first push lasts until it is released."""
+
+    def __init__(self) -> None:
+        self.pushes: list[tuple[str, ...]] = []
+        self.is_pushing, self.may_end = threading.Event(), threading.Event()
+
+    def rpush(self, _key: str, *texts: str) -> int:
+        self.pushes.append(texts)
+        self.is_pushing.set()
+        assert self.may_end.wait(WAIT_S)
+        return len(texts)
+
+
+def test_hints_that_come_while_a_thread_sends_go_together_in_its_next_push() -> None:
+    client = _BlockedClient()
+    sender = HintSender(cast("redis.Redis", client))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(sender.send, JobEnded(uuid4()))
+        assert client.is_pushing.wait(WAIT_S)
+        sender.send(JobEnded(uuid4()), JobEnded(uuid4()))
+        sender.send(JobEnded(uuid4()))
+        client.may_end.set()
+        first.result(WAIT_S)
+    assert [len(texts) for texts in client.pushes] == [1, 3]
 
 
 def test_what_is_no_hint_is_dropped_and_the_others_are_not(client: redis.Redis) -> None:

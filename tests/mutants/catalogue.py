@@ -1408,8 +1408,8 @@ _GUEST = (
     _mutant(
         "the limit to how many hints wait",
         "actors/scheduler/hint_channel.py",
-        "                pipeline.ltrim(KEY, -MAX_HINTS, -1)\n",
-        "",
+        "int(self._client.rpush(KEY, *texts)) > MAX_HINTS",
+        "self._client.rpush(KEY, *texts) == 0",
         HINTS,
     ),
     _mutant(
@@ -1613,8 +1613,8 @@ _GUEST = (
     _mutant(
         "that a court answers quickly before a slice has several documents",
         "storage/sql/claim.sql",
-        "coalesce(court_row.request_s, 1) >= quick_s",
-        "false",
+        "floor(slice_s / court_row.request_s)",
+        "8",
         CLAIM,
     ),
     _mutant(

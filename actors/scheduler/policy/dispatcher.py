@@ -102,7 +102,12 @@ def _propose(
     if not row.needs_listing:
         fresh = min(row.fresh, run.ready(now)) - sum(other.requests for other in others)
         free_lanes = state.limits.lanes - run.lanes_taken - len(others)
-        requests = slice_size(expected_s=expected_s, fresh=fresh, free_lanes=free_lanes)
+        requests = slice_size(
+            expected_s=expected_s,
+            fresh=fresh,
+            free_lanes=free_lanes,
+            slots=state.queue.slots_of(row.job_id),
+        )
     requests = requests if by_rate is None else min(requests, by_rate)
     proposal = Proposal(
         proposal_id=proposal_id,

@@ -62,6 +62,8 @@ class _Job:
 class _QueuedFlow(Flow):
     is_listing: bool = False
     rate: float = 0.0
+    # Whether `rate` is its own; before, it is the one of another flow, or nothing.
+    is_rated: bool = False
     # Virtual time when the work of all, in slot-seconds for each slot of rate, was `work`.
     virtual_time: float = 0.0
     work: float = 0.0
@@ -174,6 +176,13 @@ class FairQueue:
         flow = job.flow
         return (self._virtual_time(flow) if flow else 0.0) - job.tag
 
+    def slots_of(self, job_id: UUID) -> float | None:
+        """Return the slots that the fluid ideal gives a job now; None if they are not known yet."""
+        job = self._jobs.get(job_id)
+        if job is None or job.flow is None or not job.flow.is_rated:
+            return None
+        return job.flow.rate
+
     def refresh(
         self,
         now: float,
@@ -237,7 +246,7 @@ class FairQueue:
     def _set_rate(self, flow: _QueuedFlow, rate: float) -> None:
         flow.virtual_time, flow.work = self._virtual_time(flow), self._work[flow.is_bulk]
         self._add_rates(flow, -flow.jobs)
-        flow.rate = rate
+        flow.rate, flow.is_rated = rate, True
         self._add_rates(flow, flow.jobs)
 
     def _add_rates(self, flow: _QueuedFlow, jobs: int) -> None:

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import math
 
-# A slice may have several documents while the court answers in less.
-FAST_REQUEST_S = 0.025
+# The requests of a slice take no longer together: what has not begun 0.25 s after its claim is
+# given back.
+SLICE_S = 0.2
+# A slice whose requests take less together costs more than another lane gains.
+LEAST_SLICE_S = 0.025
 MAX_REQUESTS = 8
 
 
-def slice_size(*, expected_s: float, fresh: int, free_lanes: int) -> int:
+def slice_size(
+    *, expected_s: float, fresh: int, free_lanes: int, slots: float | None = None
+) -> int:
     """Return the number of documents that the next slice of a job should request.
 
-    One document, unless the court is fast; the fresh documents of a job are spread over its free
-    lanes. The claim caps the number again: it alone knows which documents are small.
+    The fresh documents of a job are spread over the lanes that it has left, but over no more than
+    it has slots for: while jobs wait for slots, fewer and longer slices cost less. No slice is
+    longer than SLICE_S, so a slow court gets slices of one document. The claim caps the number
+    again: it alone knows which documents are small.
 
     Args:
         expected_s: seconds that a request of the court is expected to take.
         fresh: documents that were never tried and that no other proposal is expected to take.
         free_lanes: lanes that the job has left, this slice's included.
+        slots: slots that the job's share of the portal comes to; None if that is not known.
     """
-    if expected_s >= FAST_REQUEST_S or fresh < 1:
+    most = min(MAX_REQUESTS, math.floor(SLICE_S / expected_s))
+    if most <= 1 or fresh < 1:
         return 1
-    return min(MAX_REQUESTS, math.ceil(fresh / max(1, free_lanes)))
+    lanes = free_lanes if slots is None else min(free_lanes, math.ceil(slots))
+    least = min(fresh, math.floor(LEAST_SLICE_S / expected_s))
+    return min(most, max(least, math.ceil(fresh / max(1, lanes))))

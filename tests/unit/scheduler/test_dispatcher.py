@@ -51,21 +51,41 @@ def _sizes(state: SchedulerState, now: float = 0.0) -> dict[UUID, list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("expected_s", "fresh", "free_lanes", "size"),
+    ("expected_s", "fresh", "free_lanes", "slots", "size"),
     [
-        (0.5, 100, 5, 1),
-        (0.025, 100, 5, 1),
-        (0.01, 100, 5, 8),
-        (0.01, 20, 5, 4),
-        (0.01, 3, 5, 1),
-        (0.01, 6, 1, 6),
-        (0.01, 0, 5, 1),
+        # Spread over the free lanes, and no longer than SLICE_S.
+        (0.01, 100, 5, None, 8),
+        (0.01, 20, 5, None, 4),
+        (0.01, 6, 1, None, 6),
+        (0.025, 100, 5, None, 8),
+        (0.05, 100, 5, None, 4),
+        (0.11, 100, 5, None, 1),
+        (0.5, 100, 5, None, 1),
+        # Over no more lanes than the job has slots for.
+        (0.01, 20, 5, 2.5, 7),
+        (0.01, 20, 5, 0.3, 8),
+        (0.01, 20, 2, 5.0, 8),
+        # Not shorter than LEAST_SLICE_S.
+        (0.01, 3, 5, None, 2),
+        (0.003, 20, 5, None, 8),
+        (0.003, 3, 5, None, 3),
+        (0.01, 0, 5, None, 1),
     ],
 )
-def test_a_slice_is_one_document_unless_the_court_is_fast(
-    expected_s: float, fresh: int, free_lanes: int, size: int
+def test_a_slice_is_as_long_as_lanes_shares_and_the_court_make_sensible(
+    expected_s: float, fresh: int, free_lanes: int, slots: float | None, size: int
 ) -> None:
-    assert slice_size(expected_s=expected_s, fresh=fresh, free_lanes=free_lanes) == size
+    assert size == slice_size(
+        expected_s=expected_s, fresh=fresh, free_lanes=free_lanes, slots=slots
+    )
+
+
+def test_jobs_that_wait_for_slots_get_fewer_and_longer_slices() -> None:
+    state = _state()
+    jobs = [uuid4() for _ in range(40)]
+    for job_id in jobs:
+        _want(state, job_id, needs_listing=False, fresh=20)
+    assert {size for sizes in _sizes(state).values() for size in sizes} == {8}
 
 
 def test_twenty_documents_of_a_fast_court_are_one_group_of_five_slices() -> None:
