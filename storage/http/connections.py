@@ -68,8 +68,9 @@ class InspectedHTTPConnection(HTTPConnection):
             self.close()
         try:
             super().request(*args, **kwargs)
-        except ssl.SSLError as error:
-            if self._answers:
+        except (ssl.SSLError, ConnectionError) as error:
+            # Of a broken pipe urllib3 reads what the server has sent before.
+            if self._answers and not isinstance(error, BrokenPipeError):
                 raise KeptConnectionClosed("closed while the request was sent") from error
             raise
 

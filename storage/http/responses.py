@@ -20,6 +20,7 @@ INTERIM_MAX_S = 60.0
 
 _BODYLESS = (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED)
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 
 
 class NoAnswer(http.client.RemoteDisconnected):
@@ -64,6 +65,8 @@ class FinalResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         """Read the head. Raises NoAnswer, InterimFlood, TimeoutError, or http.client's errors."""
         super().begin()
+        if self.headers.defects:
+            self._read_lost_fields()
         self._agree_on_length()
         self._is_plain = self._has_plain_framing()
         if self.chunked and self.length == 0:
@@ -105,6 +108,19 @@ class FinalResponse(http.client.HTTPResponse):
                 break
         return taken
 
+    def _read_lost_fields(self) -> None:
+        """Read the fields behind a line that is none, at which http.client stops.
+
+        Without them nothing would say where the body ends.
+        """
+        lost = self.headers.get_payload()
+        for line in lost.split("\n") if isinstance(lost, str) else ():
+            name, colon, value = line.partition(":")
+            if colon and _NAME.fullmatch(name.strip()):
+                self.headers[name.strip()] = value.strip()
+        if self.length != 0 and self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            self.chunked, self.chunk_left, self.length = True, None, None
+
     def _agree_on_length(self) -> None:
         """End the body where each length of the head says, if they are the same number.
 
@@ -114,7 +130,8 @@ class FinalResponse(http.client.HTTPResponse):
         if self.chunked or self.length == 0:
             return
         fields = self.headers.get_all("Content-Length", [])
-        lengths = {length.strip() for field in fields for length in field.split(",")}
+        given = {length.strip() for field in fields for length in field.split(",")} - {""}
+        lengths = {length.lstrip("0") or "0" for length in given}
         if len(lengths) > 1:
             raise ContradictoryLengths("The lengths of the body differ.")
         codings = ",".join(self.headers.get_all("Transfer-Encoding", ["identity"]))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3
+from urllib3.connection import HTTPConnection
 
 from storage.http.connections import (
     InspectedHTTPPool,
@@ -106,6 +107,31 @@ def test_interim_answers_are_passed_over(
         assert [_get(pool) for _ in range(3)] == [BODY] * 3
 
     assert (len(server.requests), server.connections) == (3, 1)
+
+
+def _with_line(sent: bytes, line: bytes) -> bytes:
+    return sent.replace(b"\r\n", b"\r\n" + line + b"\r\n", 1)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize(
+    "line", [b"no field at all", b": no name", b"X : y", b"X: a\rb", b"\xff\xfe\x00", b" folded"]
+)
+@pytest.mark.parametrize("sent", [answer(BODY), chunked(BODY)], ids=["length", "chunked"])
+def test_a_line_that_is_no_field_hides_no_other(sent: bytes, line: bytes, *, at_once: bool) -> None:
+    # The server does not close: a body without an end would be waited for until the timeout.
+    with _serving(_sends(_with_line(sent, line), answer(b"next"))) as (server, pool):
+        assert _get(pool, at_once=at_once) == BODY
+        assert _get(pool) == b"next"
+
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("length", ["260, 260", "0260", "260,", "260, 00260", ",260"])
+def test_one_length_in_several_forms_is_that_length(length: str) -> None:
+    sent = answer(BODY).replace(b": 260", f": {length}".encode())
+    with _serving(_sends(sent)) as (_, pool):
+        assert _get(pool) == BODY
 
 
 def test_an_interim_answer_that_comes_apart_is_passed_over() -> None:
@@ -264,6 +290,27 @@ def test_a_kept_connection_that_is_closed_in_the_moment_of_use_is_said(how: str)
             with pytest.raises(urllib3.exceptions.ProtocolError) as caught:
                 _get(pool)
             assert is_kept_connection_closed(caught.value) is is_kept
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_connection_that_is_reset_while_the_request_is_sent_is_told_by_its_age(
+    monkeypatch: pytest.MonkeyPatch, *, is_kept: bool
+) -> None:
+    with _serving(_sends(answer(BODY))) as (_, pool):
+        if is_kept:
+            assert _get(pool) == BODY
+        reset = ConnectionResetError(104, "Connection reset by peer")
+        monkeypatch.setattr(HTTPConnection, "request", _raises(reset))
+        with pytest.raises(urllib3.exceptions.ProtocolError) as caught:
+            _get(pool)
+        assert is_kept_connection_closed(caught.value) is is_kept
+
+
+def _raises(error: Exception) -> Callable[..., None]:
+    def request(*_: object, **__: object) -> None:
+        raise error
+
+    return request
 
 
 @pytest.mark.parametrize("first", [b"H", b"HTTP/1.1 20", interim()])
