@@ -36,7 +36,7 @@ def text_of(body: bytes, content_type: str) -> str:
 
 def _candidates(body: bytes, content_type: str) -> Iterator[str]:
     yield from (name for mark, name in _MARKS if body.startswith(mark))
-    declared = _codec(charset(content_type))
+    declared = codec_of(charset(content_type))
     if declared in _LATIN:
         return
     if declared:
@@ -44,7 +44,7 @@ def _candidates(body: bytes, content_type: str) -> Iterator[str]:
     yield "utf-8"
 
 
-def _codec(name: str | None) -> str | None:
+def codec_of(name: str | None) -> str | None:
     """Python's name of a charset that can be trusted to be one of texts."""
     try:
         known = codecs.lookup(name or "").name

@@ -73,6 +73,7 @@ class _Exchange:
     path: str
     running: Deadline
     span: Span
+    listed_size_bytes: int | None
     is_fresh: bool
 
     @property
@@ -160,13 +161,15 @@ class Portal:
             if path is None:
                 raise PermanentError("UNTRUSTED_LINK", "The link is not one of this case's files.")
             refuse_too_large(expected.listed_size_bytes or 0, self._document_max_bytes)
+        size = expected.listed_size_bytes
         # Without a size nothing would show that this is a late answer to an earlier request, so no
         # earlier request was made on its connection.
         answer = self._answer(
-            process_number, path, limit_s, deadline, is_fresh=not expected.listed_size_bytes
+            *(process_number, path, limit_s, deadline, size),
+            is_fresh=not expected.listed_size_bytes,
         )
         with answer as (response, running):
-            length, is_chunked = framing(response)
+            length, is_chunked = framing(response, size)
             check = ContentCheck(
                 listed_size_bytes=expected.listed_size_bytes,
                 listed_content_type=expected.listed_content_type,
@@ -193,6 +196,7 @@ class Portal:
         path: str,
         limit_s: float,
         deadline: Deadline | None,
+        listed_size_bytes: int | None = None,
         *,
         is_fresh: bool = False,
     ) -> Iterator[tuple[requests.Response, Deadline]]:
@@ -206,7 +210,7 @@ class Portal:
             stack.enter_context(self._timed(court))
             span = stack.enter_context(self._signals.request("portal", "GET", COURT, court))
             running = deadline or stack.enter_context(self._watchdog.limit(limit_s))
-            exchange = _Exchange(process_number, path, running, span, is_fresh)
+            exchange = _Exchange(process_number, path, running, span, listed_size_bytes, is_fresh)
             response, token = self._admitted(exchange)
             answered_at = time.monotonic()
             stack.callback(response.close)
@@ -246,7 +250,7 @@ class Portal:
     ) -> tuple[requests.Response, AttemptError | None]:
         """The answer 200, or an answer that rejects the token; every other one is raised."""
         response = self._response(exchange, token)
-        if is_whole(response):
+        if is_whole(response, exchange.listed_size_bytes):
             return response, None
         with response:
             body = refusal_body(response, exchange.running)

@@ -51,11 +51,11 @@ def chunks(
         yield chunk
 
 
-def is_whole(response: requests.Response) -> bool:
+def is_whole(response: requests.Response, listed_size_bytes: int | None) -> bool:
     """Whether an answer has all of what was asked for: 200, or 206 with all that there is."""
     if response.status_code != http.HTTPStatus.PARTIAL_CONTENT:
         return response.status_code == http.HTTPStatus.OK
-    return whole_range_bytes(response.headers) is not None
+    return whole_range_bytes(response.headers, listed_size_bytes) is not None
 
 
 def decoded(response: requests.Response, pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -96,17 +96,20 @@ def refusal_body(response: requests.Response, deadline: Deadline) -> bytes | Non
     return bytes(body)
 
 
-def framing(response: requests.Response) -> tuple[int | None, bool]:
+def framing(response: requests.Response, listed_size_bytes: int | None) -> tuple[int | None, bool]:
     """The announced size in bytes, and whether the body is chunked (then none is announced).
 
-    Raises TransientError CORRUPT for a file that is encoded: it could be cut unnoticed.
+    Raises TransientError CORRUPT for a file that is encoded: it could be cut unnoticed. If its
+    length is the listed size, what came is what the court has: a compressed file, say.
     """
     codings = transfer_codings(response.headers)
-    if content_codings(response.headers) or codings not in ([], ["chunked"]):
-        raise corrupt("The portal sent the file in an encoding that was not asked for.")
     length = None if codings else announced_bytes(response.headers)
+    is_proven = length is not None and length == listed_size_bytes
+    is_coded = bool(content_codings(response.headers)) and not is_proven
+    if codings not in ([], ["chunked"]) or is_coded:
+        raise corrupt("The portal sent the file in an encoding that was not asked for.")
     if response.status_code == http.HTTPStatus.PARTIAL_CONTENT:
-        ranged = whole_range_bytes(response.headers)
+        ranged = whole_range_bytes(response.headers, listed_size_bytes)
         if length not in (None, ranged):
             raise corrupt("The portal sent a part of the file.")
         return ranged, bool(codings)

@@ -665,6 +665,17 @@ _NINE = b"%PDF-%%EOF"[:9] + b"F"
             status="206 Partial Content",
         ),
         _framed(b"a\r\n" + _NINE + b"\r\n0\r\n\r\n", "Transfer-Encoding: identity, chunked"),
+        _framed(b"a\r\n" + _NINE + b"\r\n0\r\n\r\n", *["Transfer-Encoding: chunked"] * 2),
+        _framed(b"a\r\n" + _NINE + b"\r\n0\r\n\r\n", "Transfer-Encoding: chunked, Chunked"),
+        _framed(_NINE, "Content-Length: 10, 010,"),
+        _framed(_NINE, "no field at all", "Content-Length: 10"),
+        _framed(_NINE, "Content-Length : 10"),
+        _framed(_NINE, "Content-Length: 10", "Content-Encoding: UTF-8"),
+        _framed(_NINE, "Content-Length: 10", "Content-Encoding: none"),
+        _framed(
+            _NINE, "Content-Length: 10", *["Content-Range: bytes 0-9/10"] * 2, status="206 Partial"
+        ),
+        _framed(_NINE, "Content-Length: 10", "Content-Range: bytes=0-9/10", status="206 Partial"),
     ],
 )
 def test_a_body_that_is_framed_in_an_odd_way_is_read_at_once(answer: bytes) -> None:
@@ -672,6 +683,25 @@ def test_a_body_that_is_framed_in_an_odd_way_is_read_at_once(answer: bytes) -> N
     with _raw(_sends(answer), read_timeout_s=5) as (_, client):
         assert _raw_fetch(client, expected=Expected(10)).size_bytes == 10
         assert _raw_fetch(client).size_bytes == 10
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _framed(_NINE, "Content-Length: 10", status="206 Partial Content"),
+        _framed(_NINE, "Content-Length: 10", "Content-Range: bytes 0-9/*", status="206 Partial"),
+        _framed(_NINE, "Content-Length: 10", "Content-Encoding: gzip"),
+        _framed(_NINE, "Content-Length: 10", "Content-Encoding: br"),
+    ],
+)
+def test_what_has_the_listed_length_is_whole_although_its_head_does_not_say_so(
+    answer: bytes,
+) -> None:
+    with _raw(_sends(answer), read_timeout_s=5) as (_, client):
+        assert _raw_fetch(client, expected=Expected(10)).size_bytes == 10
+        for expected in (Expected(), Expected(11)):
+            error = _error(partial(_raw_fetch, client, expected=expected))
+            assert isinstance(error, TransientError)
 
 
 @pytest.mark.parametrize(
