@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ PATIENCE_S = 60.0
 REFUSALS_MAX = 3
 REFUSED, GONE = (400, 401, 403), (404, 410)
 PARTIAL = 206
+_RANGE_BEGIN = re.compile(r"\s*bytes[\s=]+([0-9]{1,18})-", re.I)
 
 
 class NotFetched(Exception):
@@ -81,6 +83,8 @@ class Transfer:
                     raise NotFetched(f"the bucket refuses it ({refused})") from None
                 url = mint()
             except _Broken as broken:
+                if self._size_bytes == self._document.size_bytes:
+                    break  # Behind the last byte nothing is missing that a range could name.
                 if self._size_bytes > before:
                     patience.progressed()
                 self._wait(patience, broken)
@@ -100,12 +104,22 @@ class Transfer:
 
     def _go_on(self, url: str) -> None:
         with self._answer(url) as answer:
-            if answer.status != PARTIAL:
+            begin = self._begin_of(answer)
+            if begin not in (0, self._size_bytes):
+                raise _Broken("it went on at another place than asked")
+            if begin == 0:
                 self._begin_anew()
             for chunk in self._chunks(answer):
                 self._take(chunk)
         if self._size_bytes < self._document.size_bytes:
             raise _Broken("it was cut off")
+
+    def _begin_of(self, answer: http.client.HTTPResponse) -> int:
+        """The place in the document at which the bytes of an answer begin."""
+        if answer.status != PARTIAL:
+            return 0
+        found = _RANGE_BEGIN.match(answer.headers.get("Content-Range", ""))
+        return int(found[1]) if found else self._size_bytes
 
     def _take(self, chunk: bytes) -> None:
         if self._stop.is_set():

@@ -15,7 +15,7 @@ from proto import downloads_pb2 as pb
 from proto.caller.errors import PullFailed, Unavailable
 from proto.caller.fetching import Stopped
 from proto.caller.pulling import Pull, PulledFile
-from tests.byte_server import INTERIM, ByteServer, Exchange, answer
+from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, chunked
 
 BODY = bytes(range(256)) * 4_000
 SECRET = "X-Amz-Signature=planted-signature"
@@ -343,3 +343,43 @@ def test_interim_answers_of_the_bucket_are_passed_over(before: bytes, tmp_path: 
 
     assert [file.path.read_bytes() for file in pulled.files] == [BODY]
     assert len(server.requests) == 2
+
+
+def _pulled(script: Script, folder: Path) -> bytes:
+    with ByteServer(script) as server:
+        pulled = Pull(
+            (_document(),), folder, lambda document: f"{server.url}/{document.document_id}"
+        ).run()
+    return pulled.files[0].path.read_bytes()
+
+
+def test_an_answer_that_ends_behind_the_last_byte_costs_nothing(tmp_path: Path) -> None:
+    # Given a bucket whose answer has all bytes of the document, but not its own end
+    requests = []
+
+    def script(exchange: Exchange) -> None:
+        requests.append(exchange.request)
+        exchange.send(chunked(BODY).removesuffix(b"0\r\n\r\n"))
+        exchange.close()
+
+    assert _pulled(script, tmp_path) == BODY
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("begin", [0, 7])
+def test_a_part_from_another_place_than_asked_is_not_put_behind_what_is_there(
+    begin: int, tmp_path: Path
+) -> None:
+    cut = len(BODY) // 2
+
+    def script(exchange: Exchange) -> None:
+        if exchange.number == 2:
+            ranged = f"Content-Range: bytes {begin}-{len(BODY) - 1}/{len(BODY)}"
+            exchange.send(answer(BODY[begin:], ranged, status="206 Partial Content"))
+        elif exchange.number == 3:
+            exchange.send(answer(BODY[cut:], status="206 Partial Content"))
+        else:
+            exchange.send(answer(BODY)[: cut - len(BODY)])
+        exchange.close()
+
+    assert _pulled(script, tmp_path) == BODY
