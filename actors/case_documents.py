@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.json_fields import dict_at, raw_text_at, text_at
+from actors.json_fields import dict_at, int_at, raw_text_at, text_at
 from storage.errors import TransientError
 from storage.process_number import digits
 
@@ -124,6 +124,8 @@ def _fields(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> Iterator[_
     if "hrefBinario" in value:
         reading.places += 1
         reading.found.append(Found(value, reading.places, instance, is_inherited=True))
+    else:
+        reading.has_unread |= any(mark in value for mark in _SURE_MARKS)
     for key, item in value.items():
         if key == _LIST:
             yield from _read_list(reading, own, item)
@@ -139,7 +141,8 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
     if value in (None, [], {}):
         return
     documents = [*_listed(value, spot)]
-    if not any(document for _, document in documents):
+    is_all = not _is_page_of_more(value)
+    if not (is_all and any(document for _, document in documents)):
         reading.has_unread = True
         if spot.is_near:
             raise unreadable()
@@ -161,7 +164,9 @@ def _listed(value: object, spot: _Spot) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     if isinstance(value, list):
         for each in value:
-            if spot.is_near or _is_document(each, spot):
+            if wrapped := _wrapped(each, spot):
+                yield from (("", one) for one in wrapped)
+            elif spot.is_near or _is_document(each, spot):
                 yield "", each if isinstance(each, dict) else {}
     elif isinstance(value, dict):
         if _is_document(value, spot):
@@ -172,6 +177,23 @@ def _listed(value: object, spot: _Spot) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield key, each
             elif isinstance(each, list):
                 yield from (("", one) for one in each if _is_document(one, spot))
+
+
+def _wrapped(value: object, spot: _Spot) -> list[dict[str, Any]]:
+    """The documents in the fields of an object that is none itself."""
+    if not isinstance(value, dict) or _is_document(value, spot):
+        return []
+    lists = [each if isinstance(each, list) else [each] for each in value.values()]
+    return [one for each in lists for one in each if _is_document(one, spot)]
+
+
+def _is_page_of_more(value: object) -> bool:
+    """Whether a `documentos` says itself that it has not all of them."""
+    if not isinstance(value, dict):
+        return False
+    total, content = int_at(value, "totalElements"), value.get("content")
+    has_less = isinstance(content, list) and total is not None and total > len(content)
+    return has_less or value.get("last") is False
 
 
 def _is_document(value: object, spot: _Spot) -> bool:

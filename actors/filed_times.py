@@ -23,7 +23,7 @@ _TIME = re.compile(
 )
 # 02/06/2025 12:53:54, as Brazil writes it; 20250602125354, as its courts exchange it.
 _BRAZILIAN = re.compile(r"([0-9]{2})/([0-9]{2})/([0-9]{4})[ T]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)")
-_DIGITS = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T?([0-9]{2})([0-9]{2})([0-9]{2})")
+_DIGITS = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T?([0-9]{2})([0-9]{2})([0-9]{2})(\D.*)?")
 _NUMBER = re.compile(r"([0-9]{10}|[0-9]{12,13})(?:\.([0-9]{1,9}))?")
 _MILLISECONDS_FROM = 10**11
 _EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
@@ -78,13 +78,13 @@ def filed_local_time(value: object, court: str) -> str:
 
     A moment (UTC, or a number) becomes local time where the court is in one time zone.
     """
-    if isinstance(value, dict) and len(value) == 1:
+    while isinstance(value, dict) and len(value) == 1:
         (value,) = value.values()
     if value is None or isinstance(value, bool) or value in ({}, []):
         return ""
     if isinstance(value, list):
         return _of_parts(value) or _kept(value)
-    return _of_text(str(value).strip(), court) or _kept(value)
+    return _of_text(str(value).strip().upper(), court) or _kept(value)
 
 
 def _kept(value: object) -> str:
@@ -96,7 +96,7 @@ def _of_text(text: str, court: str) -> str:
     if number := _NUMBER.fullmatch(text):
         return _of_number(number, court)
     if parts := _DIGITS.fullmatch(text):
-        text = "{}-{}-{}T{}:{}:{}".format(*parts.groups())
+        text = "{}-{}-{}T{}:{}:{}{}".format(*parts.groups(default=""))
     elif parts := _BRAZILIAN.fullmatch(text):
         text = "{2}-{1}-{0}T{3}".format(*parts.groups())
     found = _TIME.fullmatch(text)

@@ -122,7 +122,8 @@ def _may_be_one(first: Entry, second: Entry) -> bool:
         return False
     if first.place == second.place:
         return _is_repeated(one, other)
-    is_named_alike = not _differ(one.name, other.name) or not _differ(one.kind, other.kind)
+    is_of_one_kind = bool(one.kind) and one.kind == other.kind
+    is_named_alike = not _differ(one.name, other.name) or is_of_one_kind
     return is_named_alike and not _differ(_minute(one), _minute(other))
 
 

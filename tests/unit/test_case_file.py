@@ -165,6 +165,24 @@ def test_what_cannot_be_read_is_not_nothing(body: object) -> None:
     assert _is_unreadable([body])
 
 
+@pytest.mark.parametrize("said", [{"last": False}, {"totalElements": 3}])
+def test_a_page_of_more_documents_is_not_all_of_them(said: dict[str, Any]) -> None:
+    whole = {"content": [_document(1), _document(2)], "last": True, "totalElements": 2}
+    assert len(_listing({"tramitacaoAtual": {"documentos": whole}}).documents) == 2
+    assert _is_unreadable({"tramitacaoAtual": {"documentos": whole | said}})
+
+
+def test_documents_of_another_key_that_have_no_link_are_not_nothing() -> None:
+    for key in ("documento", "anexos", "pecas"):
+        assert _is_unreadable(_case(**{key: [_document(1, hrefBinario=...)]}))
+
+
+def test_what_only_holds_documents_is_none_itself() -> None:
+    held = [{"documento": _document(1)}, {"pecas": [_document(2)], "tipo": "x"}]
+    documents = _listing(_case(held)).documents
+    assert [d.hrefs for d in documents] == [(_path(1),), (_path(2),)]
+
+
 def test_a_document_that_cannot_be_read_among_others_is_one_without_a_link() -> None:
     documents = _listing(_case([_document(1), None, "x", 3])).documents
     assert [d.refused_reason for d in documents].count("NO_LINK") == 3
@@ -422,6 +440,7 @@ def _twice(first: dict[str, Any], second: dict[str, Any], *, is_one_list: bool) 
         {"arquivo": {"tipo": "text/html"}},
         {"dataHoraJuntada": "2025-06-03T12:53:54.976"},
         {"nome": "Outro.pdf", "tipo": {"nome": "Outro"}},
+        {"nome": "Outro.pdf", "tipo": ...},
     ],
 )
 def test_one_origin_of_two_files_is_two_documents_known_by_their_links(
