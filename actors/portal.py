@@ -25,6 +25,7 @@ from actors.portal_exchange import (
     framing,
     is_whole,
     limit_told,
+    note_handshake,
     refusal_body,
     translated,
 )
@@ -269,8 +270,9 @@ class Portal:
                     self._timeouts_s,
                     is_fresh=exchange.is_fresh,
                 )
-        except TransientError:
+        except TransientError as error:
             self._signals.portal_answered(exchange.span, exchange.court, None)
+            note_handshake(self._watch, TLS, error)
             raise
         except PortalUntrusted as error:
             self._signals.portal_answered(exchange.span, exchange.court, None)

@@ -20,8 +20,9 @@ from actors.framing import (
     transfer_codings,
     whole_range_bytes,
 )
-from storage.errors import AutosError, PortalUntrusted, TransientError
-from storage.http.tls import untrusted_certificate
+from storage.errors import AutosError, PortalUntrusted, ServiceUnavailable, TransientError
+from storage.http.tls import failed_handshake, untrusted_certificate
+from storage.refusals import PORTAL, RefusalWatch
 
 _CHUNK_BYTES = 256 * 1024
 _REFUSAL_MAX_BYTES = 64 * 1024
@@ -116,6 +117,13 @@ def framing(response: requests.Response, listed_size_bytes: int | None) -> tuple
     return length, bool(codings)
 
 
+def note_handshake(watch: RefusalWatch, operation: str, error: TransientError) -> None:
+    """Have the log say, once, what failed in TLS if that is why there was no answer."""
+    code, text = failed_handshake(error)
+    if code:
+        watch.failed(operation, ServiceUnavailable(PORTAL, code=code, answer=text))
+
+
 @contextlib.contextmanager
 def limit_told() -> Iterator[None]:
     """Turns the watchdog's word for a total limit into the portal's."""
@@ -150,7 +158,8 @@ def _meaning(error: BaseException, cut_reason: str, *, is_answered: bool) -> Aut
     if certificate := untrusted_certificate(error):
         return PortalUntrusted(certificate)
     is_timeout = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError)
-    if is_timeout:
+    # By urllib3's classes a refused connection is a timeout, too.
+    if is_timeout and not isinstance(error, urllib3.exceptions.NewConnectionError):
         return TransientError(
             "PORTAL_UNAVAILABLE", "The portal did not answer in time.", is_answered=False
         )

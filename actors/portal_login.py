@@ -17,7 +17,7 @@ import requests
 
 from actors.deadline import Deadline, Watchdog
 from actors.portal_answers import Refusal, retry_after_s
-from actors.portal_exchange import chunks, decoded, translated
+from actors.portal_exchange import chunks, decoded, note_handshake, translated
 from actors.portal_session import PortalSession
 from actors.token_times import lifetime_s
 from storage.errors import AutosError, PortalUntrusted, ServiceUnavailable, TransientError
@@ -103,7 +103,8 @@ class PortalLogin:
                 PortalSession(self.ca_file) as session,
             ):
                 answer = self._exchanged(session, form, deadline)
-        except TransientError:
+        except TransientError as error:
+            note_handshake(self.watch, LOGIN, error)
             return None
         except PortalUntrusted as error:
             certificate = error

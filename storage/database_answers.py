@@ -15,6 +15,14 @@ INSUFFICIENT_PRIVILEGE = "42501"
 PASSING = ("08", "25", "40", "55", "57")
 # libpq gives the answer to an attempt to connect as text only. These pass by themselves.
 PASSING_TEXTS = ("the database system is", "the database is")
+# And these stay, although no server has given them a severity.
+REFUSING_TEXTS = (
+    "does not support SSL",
+    "certificate verify failed",
+    "root certificate",
+    "does not match host name",
+    "no password supplied",
+)
 
 
 def meaning(error: peewee.PeeweeException) -> ServiceUnavailable | None:
@@ -35,6 +43,8 @@ def meaning(error: peewee.PeeweeException) -> ServiceUnavailable | None:
 
 
 def _unavailable(state: str | None, answer: str) -> ServiceUnavailable:
+    if state is None and any(text in answer for text in REFUSING_TEXTS):
+        return ServiceRefused(PART, "session", "NOT_CONNECTED", answer)
     is_refused = _is_fatal(answer) if state is None else not state.startswith(PASSING)
     code = state or ("FATAL" if is_refused else "NO_ANSWER")
     if is_refused:

@@ -64,7 +64,7 @@ class InspectedHTTPConnection(HTTPConnection):
 
         Raises KeptConnectionClosed, UnaskedAnswer, or urllib3's errors.
         """
-        if self._answers and self.sock is not None and byte_at_hand(self.sock) is not None:
+        if self._answers and self.sock is not None and not self._is_at_rest(self.sock):
             self.close()
         try:
             super().request(*args, **kwargs)
@@ -73,6 +73,12 @@ class InspectedHTTPConnection(HTTPConnection):
             if self._answers and not isinstance(error, BrokenPipeError):
                 raise KeptConnectionClosed("closed while the request was sent") from error
             raise
+
+    def _is_at_rest(self, sock: socket.socket) -> bool:
+        """Return whether nothing can be read, neither bytes nor the end of the connection."""
+        with contextlib.suppress(ssl.SSLError):
+            return byte_at_hand(sock) is None
+        return False
 
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
         """Send the head. Raises UnaskedAnswer if a new socket has bytes already."""

@@ -15,13 +15,20 @@ from storage.http.chunked_body import ChunkedBody
 
 
 def byte_at_hand(sock: socket.socket) -> bytes | None:
-    """Take one byte if one can be read at once. None: there is none. Empty: the peer has ended."""
+    """Take one byte if one can be read at once. None: there is none. Empty: the peer has ended.
+
+    Raises ssl.SSLError for an alert of the peer, which is read only once.
+    """
     timeout_s = sock.gettimeout()
     sock.settimeout(0)
     try:
         return sock.recv(1)
     except (BlockingIOError, ssl.SSLWantReadError):
         return None
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        return b""
+    except ssl.SSLError:
+        raise
     except OSError:
         return b""
     finally:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
+from threading import Thread
 from urllib.parse import SplitResult, urlsplit
 from uuid import uuid4
 
@@ -39,6 +40,23 @@ def test_a_database_that_is_not_there_is_a_refusal(servers: Servers) -> None:
     assert 'database "nowhere" does not exist' in error.answer
     assert "nowhere" not in str(error), "callers see this text"
     assert [(line["event"], line["code"]) for line in lines] == [("part refuses", "FATAL")]
+
+
+def test_a_server_without_the_tls_that_is_asked_for_is_a_refusal() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=_answers_no_tls, args=(listener,), daemon=True).start()
+        port = listener.getsockname()[1]
+        error = _ask(f"postgresql://any:secret@127.0.0.1:{port}/any?sslmode=require")
+
+    assert isinstance(error, ServiceRefused)
+    assert "SSL" in error.answer
+
+
+def _answers_no_tls(listener: socket.socket) -> None:
+    peer, _ = listener.accept()
+    with peer:
+        peer.recv(8)
+        peer.sendall(b"N")
 
 
 def test_a_server_that_is_not_there_is_away() -> None:

@@ -129,6 +129,47 @@ def test_a_portal_without_tls_behind_https_is_away(ca_file: Path) -> None:
             _fetch(portal)
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("asks", ["portal", "login"])
+def test_what_fails_in_tls_is_logged_once_with_its_code(
+    asks: str, version: ssl.TLSVersion, authority: Certificate, ca_file: Path, tmp_path: Path
+) -> None:
+    # Given a server that wants a certificate of its client
+    server_side = authority.for_loopback()
+    (tmp_path / "pair.pem").write_bytes(server_side.key_pem + server_side.pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pair.pem")
+    context.load_verify_locations(ca_file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = context.maximum_version = version
+
+    with ByteServer(_script, tls=context) as server, capture_logs() as lines:
+        login = _login(server, ca_file)
+        with _portal(server.url, ca_file) as portal:
+            for _ in range(3):
+                if asks == "login":
+                    with pytest.raises(LoginUnavailable):
+                        login.log_in(None)
+                else:
+                    with pytest.raises(TransientError):
+                        _fetch(portal)
+
+    [line] = lines
+    assert line["event"] == "part is unavailable"
+    assert "ALERT" in line["code"]
+    assert "alert" in line["answer"]
+
+
+def _login(server: ByteServer, ca_file: Path) -> PortalLogin:
+    return PortalLogin(
+        token_url=f"{server.url}/token",
+        client_id="any",
+        client_secret="any",
+        watchdog=WATCHDOG,
+        ca_file=ca_file,
+    )
+
+
 def test_jobs_are_held_politely_and_go_on_once_the_certificate_is_trusted(
     database: Database, serve: Serve, authority: Certificate, ca_file: Path
 ) -> None:

@@ -1175,8 +1175,8 @@ _GUEST = (
     _mutant(
         "the look at a connection before it is used again",
         "storage/http/connections.py",
-        "byte_at_hand(self.sock) is not None:",
-        "byte_at_hand(self.sock) == b'':",
+        "return byte_at_hand(sock) is None",
+        "return byte_at_hand(sock) != b''",
         CONNECTIONS,
     ),
     _mutant(
