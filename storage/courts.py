@@ -34,14 +34,6 @@ class ProbePolicy:
     burst: int = 4
 
 
-def _wait(probes: str) -> str:
-    """SQL for the wait before the next probe, when so many have been made."""
-    return (
-        f"least({PROBE_CAP_S}, %(base_s)s * power({PROBE_FACTOR}, least({probes}, 10)))"
-        " * interval '1 second'"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Away:
     """A court that is away: seconds until its next probe, and whether patience with it is over."""
@@ -83,16 +75,3 @@ def failed(
     if row is None or row["wait_s"] is None:
         return None
     return Away(max(0.0, row["wait_s"]), row["is_long"])
-
-
-def begin_probe(transaction: Transaction, court: str, policy: ProbePolicy) -> bool:
-    """Takes the one probe that is due; False when somebody has, or none is due."""
-    return bool(
-        transaction.run(
-            "UPDATE courts SET probe_count = probe_count + 1,"
-            f" next_probe_time = clock_timestamp() + {_wait('probe_count + 1')}"
-            " WHERE court = %(court)s AND next_probe_time <= clock_timestamp()",
-            court=court,
-            base_s=policy.base_s,
-        )
-    )

@@ -14,34 +14,12 @@ from uuid import UUID
 
 from peewee import SQL, fn
 
-from storage import sql
 from storage.database import Database, Transaction
 from storage.listings.listing_import import ListingImport, StoredObject, items_of
 from storage.models import Document, Job
 from storage.models.base import fields_of, is_any
 from storage.objects import Objects
 from storage.states import DocumentState
-
-# Of equally new listings the client's own. Another client's serves only if the case never had a
-# seal and the listing kept its origin_id, which a job has in all of its rows or in none.
-_NEWEST = f"""
-SELECT * FROM jobs AS listed
-WHERE process_number = {{process_number}} AND listed_time IS NOT NULL
-    AND (client = {{client}} OR (NOT {sql.function("case_is_sealed").name}({{process_number}})
-        AND NOT EXISTS (SELECT FROM documents
-            WHERE documents.job_id = listed.job_id AND position = 0 AND origin_id IS NULL)))
-ORDER BY listed_time DESC, client = {{client}} DESC, create_time DESC, job_id DESC LIMIT 1
-"""
-
-# What was answered after a caller had asked answers that caller too, however fresh it is to be.
-SERVING = f"""
-SELECT newest.job_id FROM jobs CROSS JOIN LATERAL ({_NEWEST}) AS newest
-WHERE jobs.job_id = %(job_id)s
-    AND newest.listed_time > coalesce(jobs.listing_doubt_time, '-infinity')
-    AND (newest.listed_time >= coalesce(jobs.rerun_time, jobs.create_time)
-         OR (jobs.max_age_s > 0 AND newest.listed_time >=
-             clock_timestamp() - jobs.max_age_s * interval '1 second'))
-""".format(process_number="jobs.process_number", client="jobs.client")
 
 _OF_A_LISTING = (
     Document.document_id,
@@ -86,12 +64,6 @@ def recent_listing(
         database, client, process_number, listing_of(database, client, source)
     )
     return None if missing and listing.doubt_time is None else listing
-
-
-def source_of(transaction: Transaction, job_id: UUID) -> UUID | None:
-    """Return the job whose listing serves this one, None if the portal must be requested."""
-    source = transaction.one(SERVING, job_id=job_id)
-    return source["job_id"] if source else None
 
 
 def listing_of(database: Database, client: str, job_id: UUID) -> ListingImport:

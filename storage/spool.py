@@ -19,8 +19,6 @@ from uuid import UUID, uuid4
 
 from storage.errors import PermanentError, ServiceUnavailable, before_request
 
-# In place of a spool: the file is only in the memory of a worker, and goes with it.
-NOWHERE = UUID(int=0)
 ID_FILE = "spool.id"
 LOCK_FILE = "spool.lock"
 # Names the installation whose rows own the files.

@@ -22,7 +22,7 @@ from storage.database import Database
 from storage.documents.record import (
     BUSY_ROUNDS,
     FetchedFile,
-    FetchedRound,
+    Round,
     StoredRound,
     record_fetched,
     record_stored,
@@ -51,7 +51,7 @@ class Batch:
 @dataclass(slots=True)
 class _Outcome:
     stored: StoredRound
-    fetched: FetchedRound
+    fetched: Round
 
     @property
     def busy(self) -> set[UUID]:
@@ -71,7 +71,6 @@ class Recorder:
     ends: JobEnds
     writer: ObjectWriter
     fetcher: DocumentFetcher | None
-    lanes: int
     is_stopping: Callable[[], bool]
     signals: Signals = UNSEEN
     answered: AnsweredSlices = field(init=False)
@@ -105,13 +104,12 @@ class Recorder:
         stored = [each for batch in batches for each in batch.stored]
         spooled = [each for batch in batches for each in batch.spooled]
         tokens = self.answered.take_all()
-        done = _Outcome(StoredRound(), FetchedRound())
+        done = _Outcome(StoredRound(), Round())
         try:
             if stored:
                 done.stored = record_stored(
                     self.database,
                     [each.record(None) for each in stored],
-                    lanes=self.lanes,
                     answered=tokens,
                     waits=waits,
                 )
@@ -131,11 +129,10 @@ class Recorder:
 
     def _record_fetched(
         self, spooled: Sequence[Fetched], tokens: Sequence[UUID], *, waits: bool
-    ) -> FetchedRound:
+    ) -> Round:
         return record_fetched(
             self.database,
             [FetchedFile(each.claim, each.content, None) for each in spooled],
-            spool_id=self.spool.spool_id,
             answered=tokens,
             waits=waits,
         )

@@ -222,7 +222,6 @@ class _Parts:
             ends=self.ends,
             writer=writer,
             fetcher=fetcher,
-            lanes=self._settings.lanes_per_job,
             is_stopping=is_stopping,
             signals=self.signals,
         )

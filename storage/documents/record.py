@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 
 from storage import answers, sql
-from storage.claims import Claim, Content, Spooled, spooled_file
+from storage.claims import Claim, Content, Spooled
 from storage.database import Database, Row
 from storage.errors import RowsLocked, ServiceUnavailable
 from storage.states import DocumentState
@@ -27,16 +27,14 @@ BUSY_ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class FetchedFile:
-    """A file that is whole and checked.
+    """A file that is whole and checked, and lies in the spool.
 
-    `slot_token` holds the slots of its request; None if its answer was noted before. `is_taken`:
-    the caller has the file in memory and puts it; else it lies in the spool.
+    `slot_token` holds the slots of its request; None if its answer was noted before.
     """
 
     claim: Claim
     content: Content
     slot_token: UUID | None
-    is_taken: bool = False
 
     @property
     def lease(self) -> UUID:
@@ -90,38 +88,24 @@ class Round:
 
 
 @dataclass(slots=True)
-class FetchedRound(Round):
-    """`files`: those recorded, ready for their upload."""
-
-    files: dict[UUID, Spooled] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
 class StoredRound(Round):
-    """`ended`: the jobs that ended with it, and their webhooks that are due, by position.
-
-    `freed_lanes`: how many lanes are free of jobs that had all of them taken.
-    """
+    """`ended`: the jobs that ended with it, and their webhooks that are due, by position."""
 
     ended: dict[UUID, Sequence[int]] = field(default_factory=dict)
-    freed_lanes: dict[UUID, int] = field(default_factory=dict)
 
 
 def record_fetched(
     database: Database,
     files: Sequence[FetchedFile],
     *,
-    lease_s: float = 0,
-    spool_id: UUID | None = None,
     answered: Sequence[UUID] = (),
     waits: bool = False,
-) -> FetchedRound:
-    """Record that files were fetched; `lease_s`: seconds for the caller to put those it has taken.
+) -> Round:
+    """Record that files were fetched and lie in the spool.
 
     `answered`: tokens of slots that are free with this record, whatever becomes of the files.
 
-    `spool_id`: where a file lies that was in memory when it was recorded before. Raises
-    ServiceUnavailable if PostgreSQL is away. With `waits`, it waits for rows that other
+    Raises ServiceUnavailable if PostgreSQL is away. With `waits`, it waits for rows that other
     transactions hold, and raises what PostgreSQL raises; RowsLocked if a row stays locked.
     """
 
@@ -131,20 +115,11 @@ def record_fetched(
             **_claims([file.claim for file in some]),
             **_contents([file.content for file in some]),
             slot_tokens=[*(file.slot_token for file in some), *answered],
-            are_taken=[file.is_taken for file in some],
-            spool_id=spool_id,
-            lease_s=lease_s,
             waits=waits,
         )
 
-    done = FetchedRound()
-    rows = _recorded(call, files, waits=waits)
-    done._add(files, rows)
-    take_times = {row["lease"]: row["take_time"] for row in rows}
-    for file in files:
-        if file.lease in done.recorded:
-            spooled = spooled_file(file.claim, file.content, take_times[file.lease])
-            done.files[file.lease] = spooled
+    done = Round()
+    done._add(files, _recorded(call, files, waits=waits))
     return done
 
 
@@ -152,13 +127,12 @@ def record_stored(
     database: Database,
     files: Sequence[StoredFile],
     *,
-    lanes: int,
     answered: Sequence[UUID] = (),
     waits: bool = False,
 ) -> StoredRound:
     """Record that the bucket holds files, and end the jobs that have all of theirs.
 
-    `lanes`: LANES_PER_JOB; `answered` as in `record_fetched`. Raises as that does.
+    `answered` as in `record_fetched`. Raises as that does.
     """
 
     def call(some: Sequence[StoredFile]) -> list[Row]:
@@ -169,7 +143,6 @@ def record_stored(
             slot_tokens=[*(file.slot_token for file in some), *answered],
             object_keys=[file.object_key for file in some],
             take_times=[file.file.take_time for file in some],
-            lanes=lanes,
             waits=waits,
         )
 
@@ -183,8 +156,6 @@ def record_stored(
         if row["outcome"] == "JOB_ENDED":
             database.counted(JOBS_ENDED, row["end_state"])
             done.ended[row["job_id"]] = row["due_webhooks"]
-        elif row["outcome"] == "LANES_FREED":
-            done.freed_lanes[row["job_id"]] = row["freed_lanes"]
     return done
 
 

@@ -24,7 +24,6 @@ from storage.models import Document, Job, SpoolState
 from storage.models.base import time_after
 from storage.outcomes import Outcome
 from storage.retries import LOST_LEASES, RetryPolicy
-from storage.spool import NOWHERE
 from storage.states import DocumentState, JobState, sources_of
 from storage.tallies import LEASES_LOST
 
@@ -301,8 +300,7 @@ def compare(database: Database, claim: Claim, doubted: Doubted, *, delay_s: floa
 def is_abandoned(state: DocumentState) -> Any:
     """Return the condition that a document in `state` has a claim without a sign of life.
 
-    A worker shows one by its lease, a spool by its heartbeat. What is in the memory of a worker
-    lies in no spool, so that only its lease counts.
+    A worker shows one by its lease, a spool by its heartbeat.
     """
     is_over = Document.lease_until < fn.clock_timestamp()
     if state is DocumentState.DOWNLOADING:
@@ -321,8 +319,7 @@ def is_abandoned(state: DocumentState) -> Any:
 def expire(database: Database, held: Held, state: DocumentState) -> Outcome:
     """Take back a document that is abandoned in `state`. Raises LeaseLost if it is not.
 
-    The fifth worker that is lost over a document, or with it, fails it; a lost spool does not count
-    against the document.
+    The fifth worker that is lost over a document fails it; a lost spool does not count against it.
     """
     abandoned = Document.select(Document.spool_id).where(
         Document.lease == held.lease, is_abandoned(state)
@@ -333,5 +330,4 @@ def expire(database: Database, held: Held, state: DocumentState) -> Outcome:
             raise LeaseLost("The claim shows a sign of life after all.")
         is_downloading = state is DocumentState.DOWNLOADING
         transaction.count(LEASES_LOST, "download" if is_downloading else "upload")
-        is_lost = is_downloading or row.row["spool_id"] == NOWHERE
-        return row.give_back(0, is_lost=is_lost)
+        return row.give_back(0, is_lost=is_downloading)

@@ -6,8 +6,7 @@
 -- object a sweep deleted since then is LOST. _waits: see lock_jobs.
 -- Returns a row for each file, by its lease: RECORDED, BUSY (another transaction holds the job or
 -- the key: nothing is recorded yet) or LOST (the claim or the object is gone). Then rows
--- JOB_ENDED, with the webhooks that are due; LANES_FREED, of jobs that had all _lanes taken; and
--- one ANSWERED: see portal_answered.
+-- JOB_ENDED, with the webhooks that are due, and one ANSWERED: see portal_answered.
 CREATE FUNCTION autos_record_stored(
     _job_ids uuid[],
     _document_ids uuid[],
@@ -19,7 +18,6 @@ CREATE FUNCTION autos_record_stored(
     _extensions text[],
     _object_keys text[],
     _take_times timestamptz[],
-    _lanes integer,
     _waits boolean
 ) RETURNS TABLE (
     outcome text,
@@ -28,7 +26,6 @@ CREATE FUNCTION autos_record_stored(
     revision bigint,
     end_state text,
     due_webhooks integer[],
-    freed_lanes bigint,
     was_away boolean,
     growth integer
 )
@@ -46,7 +43,6 @@ DECLARE
     locked_jobs uuid[];
     locked_keys text[];
     recorded uuid[] := '{}';
-    jobs_running uuid[] := '{}';
     jobs_over uuid[] := '{}';
     is_over boolean;
 BEGIN
@@ -111,9 +107,7 @@ BEGIN
         FROM moved JOIN advanced ON advanced.job_id = moved.job_id
     LOOP
         recorded := recorded || lease;
-        IF NOT is_over THEN
-            jobs_running := jobs_running || job_id;
-        ELSIF job_id <> ALL(jobs_over) THEN
+        IF is_over AND job_id <> ALL(jobs_over) THEN
             jobs_over := jobs_over || job_id;
         END IF;
         RETURN NEXT;
@@ -123,7 +117,7 @@ BEGIN
                     WHERE jobs.job_id = given.job_id AND end_time IS NULL
                         AND (jobs.job_id <> ALL(locked_jobs)
                             OR given.object_key <> ALL(locked_keys))) THEN 'BUSY' ELSE 'LOST' END,
-                given.lease, NULL::uuid, NULL::bigint, NULL, NULL::integer[], NULL::bigint,
+                given.lease, NULL::uuid, NULL::bigint, NULL, NULL::integer[],
                 NULL::boolean, NULL::integer
             FROM unnest(_job_ids, _leases, _object_keys) AS given(job_id, lease, object_key)
             WHERE given.lease <> ALL(recorded);
@@ -136,21 +130,8 @@ BEGIN
         INTO end_state, revision, due_webhooks;
         RETURN NEXT;
     END LOOP;
-    revision := NULL; end_state := NULL; due_webhooks := NULL;
-    outcome := 'LANES_FREED';
-    -- Counted in a statement of its own: only one that begins under the jobs' locks sees all.
-    FOR job_id, freed_lanes IN
-        SELECT theirs.job_id, theirs.stored
-        FROM (SELECT each.job_id, count(*) AS stored, (SELECT count(*) FROM documents
-                  WHERE documents.job_id = each.job_id
-                      AND documents.state IN ('DOWNLOADED', 'DOWNLOADING')) AS taken
-              FROM unnest(jobs_running) AS each(job_id) GROUP BY each.job_id) AS theirs
-        WHERE taken + theirs.stored >= _lanes
-    LOOP
-        RETURN NEXT;
-    END LOOP;
     outcome := 'ANSWERED';
-    job_id := NULL; freed_lanes := NULL;
+    job_id := NULL; revision := NULL; end_state := NULL; due_webhooks := NULL;
     SELECT * FROM autos_portal_answered(_slot_tokens) INTO was_away, growth;
     RETURN NEXT;
 END

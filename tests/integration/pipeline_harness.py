@@ -41,7 +41,7 @@ from storage.portal.claims import Slice, claim
 from storage.slots import Limits
 from storage.spool import Spool
 from tests.integration import scenes
-from tests.integration.scenes import LANES, POLICY
+from tests.integration.scenes import POLICY
 from tests.sandbox.bearer import Bearer
 from tests.sandbox.portal import SandboxPortal
 
@@ -240,7 +240,6 @@ def running_pipeline(
             ends=ends,
             writer=writer,
             fetcher=fetcher,
-            lanes=LANES,
             is_stopping=lambda: renewer.is_stopping,
         )
         lister = Lister(

@@ -212,22 +212,13 @@ def _insist(record: Callable[[], T]) -> T:
                 raise
 
 
-def spooled(
-    database: Database, held: Claim, content: Content = PDF, *, spool_id: UUID | None = None
-) -> int:
+def spooled(database: Database, held: Claim, content: Content = PDF) -> int:
     """The claimed document, fetched; how many requests more may begin. Raises LeaseLost."""
     files = [FetchedFile(held, content, held.slot_token)]
-    done = _insist(partial(record_fetched, database, files, spool_id=spool_id, waits=True))
+    done = _insist(partial(record_fetched, database, files, waits=True))
     if not done.recorded:
         raise LeaseLost("The claim on this document is no longer ours.")
     return done.begins
-
-
-def in_memory(database: Database, held: Claim, *, lease_s: float = 60) -> Spooled:
-    """The claimed document, fetched and kept in memory by who puts it."""
-    files = [FetchedFile(held, PDF, held.slot_token, is_taken=True)]
-    done = record_fetched(database, files, lease_s=lease_s)
-    return done.files[held.lease]
 
 
 def to_store(file: Spooled, object_key: str | None = None) -> StoredFile:
@@ -238,7 +229,7 @@ def to_store(file: Spooled, object_key: str | None = None) -> StoredFile:
 def stored(database: Database, file: Spooled, object_key: str | None = None) -> Outcome:
     """The file, recorded as AVAILABLE by itself. Raises LeaseLost."""
     files = [to_store(file, object_key)]
-    done = _insist(partial(record_stored, database, files, lanes=LANES, waits=True))
+    done = _insist(partial(record_stored, database, files, waits=True))
     if not done.recorded:
         raise LeaseLost("The claim on this document is no longer ours.")
     due = done.ended.get(file.job_id)

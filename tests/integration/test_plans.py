@@ -24,7 +24,7 @@ from tests.integration import guest, scenes
 from tests.integration.conftest import Databases
 from tests.integration.guest import context
 from tests.integration.row_reads import CountingDatabase, Step
-from tests.integration.scenes import LANES, PDF
+from tests.integration.scenes import PDF
 
 # Each is so many times as large in the large world.
 CROWD, DOCUMENTS_EACH, DOCUMENTS_OF_ONE = 20, 20, 300
@@ -160,7 +160,7 @@ def _store(session: CountingDatabase, found: list[Claim]) -> None:
             ).files
     if files:
         with session.step("store"):
-            record_stored(session, [scenes.to_store(file) for file in files], lanes=LANES)
+            record_stored(session, [scenes.to_store(file) for file in files])
 
 
 def _grown(small: dict[str, Step], large: dict[str, Step]) -> list[str]:

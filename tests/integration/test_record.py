@@ -15,7 +15,7 @@ from storage.database import Database
 from storage.documents.record import FetchedFile, record_fetched, record_stored
 from storage.errors import RowsLocked, ServiceUnavailable
 from tests.integration import guest, scenes
-from tests.integration.scenes import CLIENT, HOOK, LANES, PDF, to_store
+from tests.integration.scenes import CLIENT, HOOK, PDF, to_store
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def test_a_round_records_ends_and_skips_what_each_of_its_files_needs(
     files = [to_store(file) for file in (*last, waiting, *more, over)]
 
     with _holding_job(database_url, held):
-        done = record_stored(database, files, lanes=LANES)
+        done = record_stored(database, files)
 
     assert done.recorded == {file.lease for file in (*last, *more)}
     assert (done.busy, done.lost) == ({waiting.lease}, {over.lease})
@@ -68,7 +68,7 @@ def test_a_round_records_ends_and_skips_what_each_of_its_files_needs(
         assert scenes.job(database, job_id)["state"] == "COMPLETED"
         assert len(scenes.events(database, job_id)) == 1
     assert scenes.job(database, running)["completed_documents"] == 2
-    again = record_stored(database, files, lanes=LANES)
+    again = record_stored(database, files)
     assert again.recorded == {waiting.lease}
     assert again.lost == {file.lease for file in (*last, *more, over)}
     assert again.ended == {}
@@ -78,7 +78,7 @@ def test_two_last_files_in_one_round_end_their_job_once(database: Database) -> N
     job_id = scenes.listed_job(database, 2)
     files = [to_store(_fresh(database, job_id)) for _ in range(2)]
 
-    done = record_stored(database, files, lanes=LANES)
+    done = record_stored(database, files)
 
     assert done.ended == {job_id: []}
     assert len(scenes.events(database, job_id)) == 1
@@ -86,7 +86,7 @@ def test_two_last_files_in_one_round_end_their_job_once(database: Database) -> N
 
 
 def test_nothing_to_record_is_no_round(database: Database) -> None:
-    assert record_stored(database, [], lanes=LANES).recorded == set()
+    assert record_stored(database, []).recorded == set()
     assert record_fetched(database, []).recorded == set()
 
 
@@ -104,7 +104,7 @@ def test_the_slots_of_an_answer_are_free_whether_its_file_is_recorded_or_not(
     with _holding_job(database_url, held_job):
         if is_stored:
             files = [to_store(claims.fresh(claim, PDF)) for claim in (held, cancelled)]
-            stored = record_stored(database, files, lanes=LANES)
+            stored = record_stored(database, files)
             outcome = (stored.busy, stored.lost)
         else:
             fetched = record_fetched(
@@ -126,8 +126,8 @@ def test_an_answer_lets_the_slow_start_grow_once_however_often_it_is_recorded(
     files = [to_store(claims.fresh(claim, PDF)) for claim in (first, second)]
 
     with _holding_job(database_url, job_id):
-        busy = record_stored(database, files, lanes=LANES)
-    done = record_stored(database, files, lanes=LANES)
+        busy = record_stored(database, files)
+    done = record_stored(database, files)
 
     assert (busy.begins, done.begins) == (2, 0)
     with database.single() as transaction:
@@ -145,10 +145,10 @@ def test_a_request_that_began_before_its_court_failed_is_no_sign_of_life(
         " VALUES ('8.26', 9, clock_timestamp(), clock_timestamp())",
     )
 
-    assert record_stored(database, [to_store(claims.fresh(old, PDF))], lanes=LANES).begins == 0
+    assert record_stored(database, [to_store(claims.fresh(old, PDF))]).begins == 0
 
     scenes.execute(database, "UPDATE courts SET failing_since = failing_since - '1 h'::interval")
-    assert record_stored(database, [to_store(claims.fresh(new, PDF))], lanes=LANES).begins > 0
+    assert record_stored(database, [to_store(claims.fresh(new, PDF))]).begins > 0
 
 
 def test_a_key_that_a_sweep_holds_keeps_only_its_own_file_waiting(
@@ -159,12 +159,12 @@ def test_a_key_that_a_sweep_holds_keeps_only_its_own_file_waiting(
     lock = sql.statement("lock_objects")
 
     with _held(database_url, lock, keys=[swept.object_key]):
-        done = record_stored(database, [swept, free], lanes=LANES)
+        done = record_stored(database, [swept, free])
         with pytest.raises(RowsLocked):
-            record_stored(database, [swept], lanes=LANES, waits=True)
+            record_stored(database, [swept], waits=True)
 
     assert (done.recorded, done.busy) == ({free.lease}, {swept.lease})
-    assert record_stored(database, [swept], lanes=LANES, waits=True).recorded == {swept.lease}
+    assert record_stored(database, [swept], waits=True).recorded == {swept.lease}
 
 
 @pytest.mark.parametrize("is_stored", [True, False], ids=["stored", "fetched"])
@@ -179,7 +179,7 @@ def test_a_file_that_postgresql_refuses_takes_no_other_with_it(
     def record(*held: Claim, waits: bool = False) -> tuple[set[UUID], set[UUID]]:
         if is_stored:
             files = [to_store(claims.fresh(claim, contents[claim.lease])) for claim in held]
-            stored = record_stored(database, files, lanes=LANES, waits=waits)
+            stored = record_stored(database, files, waits=waits)
             return stored.recorded, stored.busy
         fetched = record_fetched(
             database,
@@ -201,20 +201,10 @@ def test_a_token_records_its_own_document_only(database: Database) -> None:
     forged = replace(second, document_id=first.document_id)
 
     assert record_fetched(database, [FetchedFile(forged, PDF, None)]).lost == {second.lease}
-    stored = record_stored(database, [to_store(claims.fresh(forged, PDF))], lanes=LANES)
+    stored = record_stored(database, [to_store(claims.fresh(forged, PDF))])
     assert stored.lost == {second.lease}
 
     assert _states(database, job_id) == ["DOWNLOADING"] * 2
-
-
-def test_lanes_are_told_free_only_of_a_job_that_had_all_of_them_taken(database: Database) -> None:
-    job_id = scenes.listed_job(database, 9)
-    files = [to_store(_fresh(database, job_id)) for _ in range(LANES)]
-
-    full = record_stored(database, files[:2], lanes=LANES)
-    not_full = record_stored(database, files[2:3], lanes=LANES)
-
-    assert (full.freed_lanes, not_full.freed_lanes) == ({job_id: 2}, {})
 
 
 def test_what_is_recorded_before_postgresql_goes_away_is_known(database_url: str) -> None:

@@ -80,7 +80,6 @@ def _recorder(pipeline: PipelineHarness, database: Database) -> Recorder:
         ends=real.ends,
         writer=real.writer,
         fetcher=real.fetcher,
-        lanes=real.lanes,
         is_stopping=real.is_stopping,
     )
 

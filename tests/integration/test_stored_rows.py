@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from storage import claims, repairs
+from storage import claims
 from storage.database import Database
 from storage.documents.record import record_stored
 from storage.errors import LeaseLost, PermanentError
 from storage.listings import record
 from storage.portal import attempts
-from storage.spool import NOWHERE
 from tests.integration import guest, scenes
-from tests.integration.scenes import BUSY, HOOK, LANES, PDF, POLICY, held_slots
+from tests.integration.scenes import BUSY, HOOK, PDF, POLICY, held_slots
 
 GONE = PermanentError("NOT_FOUND", "The portal does not have it.")
-
-
-def test_what_was_in_the_memory_of_a_lost_worker_is_requested_again(database: Database) -> None:
-    job_id = scenes.listed_job(database, 1)
-    claim = scenes.claimed(database, job_id, spool_id=scenes.living_spool(database))
-    scenes.in_memory(database, claim, lease_s=30)
-    (row,) = scenes.documents(database, job_id)
-    assert (row["state"], row["spool_id"], row["attempt_count"]) == ("DOWNLOADED", NOWHERE, 1)
-    assert repairs.reclaim(database) == []
-
-    scenes.age(database, job_id, 31)
-
-    assert repairs.reclaim(database) == [job_id]
-    (row,) = scenes.documents(database, job_id)
-    assert (row["state"], row["attempt_count"], row["lost_lease_count"]) == ("PENDING", 0, 1)
 
 
 def test_fresh_files_and_spooled_ones_are_recorded_together(database: Database) -> None:
@@ -40,7 +24,7 @@ def test_fresh_files_and_spooled_ones_are_recorded_together(database: Database) 
     files = [spooled, claims.fresh(second, PDF), claims.fresh(third, PDF)]
     before = held_slots(database)
 
-    recorded = record_stored(database, [scenes.to_store(file) for file in files], lanes=LANES)
+    recorded = record_stored(database, [scenes.to_store(file) for file in files])
 
     assert recorded.recorded == {file.lease for file in files}
     rows = scenes.documents(database, job_id)
@@ -63,7 +47,7 @@ def test_a_fresh_file_is_a_sign_of_life_of_its_court(database: Database) -> None
     )
     file = claims.fresh(good, PDF)
 
-    recorded = record_stored(database, [scenes.to_store(file)], lanes=LANES)
+    recorded = record_stored(database, [scenes.to_store(file)])
 
     assert recorded.begins > 0
     with database.single() as transaction:

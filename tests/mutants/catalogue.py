@@ -407,7 +407,7 @@ _ONCE = (
     ),
     _mutant(
         "the refusal of an answer that is older than the question",
-        "storage/reuse.py",
+        "storage/sql/serving_listing.sql",
         "newest.listed_time >= coalesce(jobs.rerun_time, jobs.create_time)",
         "newest.listed_time >= jobs.create_time",
         LISTING,
@@ -1145,13 +1145,6 @@ _GUEST = (
         STORING,
     ),
     _mutant(
-        "the spool of a file whose record was lost",
-        "storage/sql/record_fetched.sql",
-        "SET spool_id = coalesce(_spool_id, documents.spool_id),",
-        "SET spool_id = documents.spool_id,",
-        STORING,
-    ),
-    _mutant(
         "that interim answers are passed over",
         "storage/http/responses.py",
         "            if not 100 <= status < 200 or status == ",
@@ -1234,13 +1227,6 @@ _GUEST = (
         "                respect_retry_after_header=False,\n",
         "",
         "tests/integration/test_objects.py",
-    ),
-    _mutant(
-        "that what is in memory lies in no spool",
-        "storage/sql/record_fetched.sql",
-        "THEN nowhere ELSE documents.spool_id END",
-        "THEN documents.spool_id ELSE documents.spool_id END",
-        STORING,
     ),
     _mutant(
         "the slots of a file that is put before its row is told of it",
