@@ -52,7 +52,7 @@ def contents(database: Database, objects: Objects) -> Contents:
         there += len(batch)
         without_row += len(unnamed(database, [each.key for each in batch]))
     with database.transaction() as transaction:
-        transaction.run("SET LOCAL statement_timeout = 0")
+        transaction.set_local(statement_timeout="0")
         rows = transaction.fetch_one(_keys_in_rows(objects.prefix))
     missing = max(0, rows["here"] - (there - without_row))
     return Contents(there, without_row, missing, rows["elsewhere"])

@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
+from peewee import fn
+
 from storage.database import Database
+from storage.models import Document, Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +117,11 @@ def spooled_file(claim: Claim, content: Content, take_time: datetime) -> Spooled
 
 def to_put_again(database: Database, file: Spooled) -> Spooled | None:
     """The same file, as taken now, so that what a sweep did before does not count; None: lost."""
+    query = (
+        Document.select(fn.clock_timestamp())
+        .join(Job)
+        .where(Document.lease == file.lease, Job.end_time.is_null())
+    )
     with database.single() as transaction:
-        row = transaction.one(
-            "SELECT clock_timestamp() AS now FROM documents JOIN jobs USING (job_id)"
-            " WHERE lease = %(lease)s AND end_time IS NULL",
-            lease=file.lease,
-        )
-    return replace(file, take_time=row["now"]) if row else None
+        row = transaction.fetch_one(query.tuples())
+    return replace(file, take_time=row[0]) if row else None

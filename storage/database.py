@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -104,8 +104,18 @@ class Transaction:
 
     def now(self) -> datetime:
         """Return the present time by the clock of the database."""
-        moment: datetime = self.only("SELECT clock_timestamp() AS now")["now"]
+        moment: datetime = self.value(peewee.fn.clock_timestamp())
         return moment
+
+    def value(self, expression: Any) -> Any:
+        """Return the value of an expression that reads no table."""
+        (value,) = self.fetch_one(peewee.Select(columns=[expression]).tuples())
+        return value
+
+    def set_local(self, **settings: str) -> None:
+        """Change settings of PostgreSQL until this transaction ends."""
+        for name, value in settings.items():
+            self.value(peewee.fn.set_config(name, value, True))
 
     def changed(self, job_id: UUID, revision: int) -> None:
         """Remembers a change, to be announced once it is committed."""
@@ -219,8 +229,3 @@ class Database:
     def close(self) -> None:
         """Closes the idle connections."""
         self._db.close_idle()
-
-
-def in_list(values: Sequence[str]) -> str:
-    """Constants of our own (state names) for an SQL IN; never for anything from outside."""
-    return ", ".join(f"'{value}'" for value in values)

@@ -7,6 +7,7 @@ from uuid import UUID
 from storage import sql
 from storage.database import Row, Transaction
 from storage.errors import Failure
+from storage.models import Job
 from storage.states import JobState
 from storage.tallies import JOBS_ENDED
 
@@ -47,5 +48,5 @@ def _end(
         return None
     transaction.count(JOBS_ENDED, ended["state"])
     transaction.changed(job_id, ended["revision"])
-    job = transaction.only("SELECT * FROM jobs WHERE job_id = %(job_id)s", job_id=job_id)
+    job = transaction.fetch_one(Job.select().where(Job.job_id == job_id).dicts())
     return {**job, "due_webhooks": ended["due_webhooks"]}

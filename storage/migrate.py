@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from peewee import fn
 from playhouse.migrations import Runner
 
 from storage import session_settings, sql
-from storage.database import Database
+from storage.database import Database, Transaction
 from storage.errors import ConfigurationError
 
 FOLDER = Path(__file__).with_name("migrations")
@@ -26,9 +27,10 @@ def migrate(database: Database) -> list[str]:
     # One transaction: its lock goes with it, whichever session a pooler gives it.
     with database.raw() as db, db.atomic():
         # It waits for the other, and may take long.
-        db.execute_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+        transaction = Transaction(db)
+        transaction.set_local(statement_timeout="0", lock_timeout="0")
         # playhouse's runner takes no lock, and two releases may start together.
-        db.execute_sql("SELECT pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
+        transaction.value(fn.pg_advisory_xact_lock(ADVISORY_LOCK))
         runner = Runner(db, directory=str(FOLDER))
         _refuse_first_edition(runner)
         applied = list(runner.up())

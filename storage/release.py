@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 import structlog
+from peewee import fn
 
 from storage import adoption, installation, logs, session_settings
 from storage.adoption import Contents
@@ -58,7 +59,7 @@ def release(
 def _require_utf8(database: Database) -> None:
     """Raises ConfigurationError if the database cannot hold every text."""
     with database.single() as transaction:
-        encoding = transaction.only("SELECT current_setting('server_encoding') AS name")["name"]
+        encoding = transaction.value(fn.current_setting("server_encoding"))
     if encoding != "UTF8":
         raise ConfigurationError(
             f"DATABASE_URL: the encoding of the database is {encoding}, and Autos needs UTF8."

@@ -11,19 +11,19 @@ from uuid import UUID
 
 from peewee import fn
 
+from storage import sql
 from storage.claims import Held
 from storage.closing import close_rest
-from storage.database import Database, Row, in_list
+from storage.database import Database, Row
 from storage.ending import end, end_if_over
 from storage.errors import Failure, LeaseLost
 from storage.models import Document, Job, SpoolState
 from storage.models.base import is_any, time_after
-from storage.models.job import RUNNING as _RUNNING
+from storage.models.job import RUNNING
 from storage.portal import attempts
 from storage.portal.attempts import SPOOL_DEAD_S, is_abandoned
-from storage.states import IN_LANE, JOB_RUNNING, DocumentState, JobState, WebhookState
+from storage.states import IN_LANE, DocumentState, JobState
 
-RUNNING = in_list(sorted(JOB_RUNNING))
 # The first second look comes after this long, every further one after twice as long as before.
 NUDGE_BASE_S = 5
 NUDGE_CAP_S = 60
@@ -33,53 +33,32 @@ BATCH = 500
 TIMEOUT = Failure("TIMEOUT", "The job was not over when its time was.", True)
 
 
-# Whether a row is looked at: when its interval is over, or when it was not told since the time
-# from which on everything is to be told anew.
-_DUE = f"""
-CASE WHEN %(told_before)s::timestamptz IS NULL
-    THEN clock_timestamp() >= greatest(nudge_time, {{born}}) + least({NUDGE_CAP_S},
-        {NUDGE_BASE_S} * power(2, least(nudge_count, 10))) * interval '1 second'
-    ELSE coalesce(nudge_time, '-infinity') < %(told_before)s END
-"""
-
-_LOOK_AT_WEBHOOKS = f"""
-WITH due AS (
-    SELECT job_id, position FROM webhooks
-    WHERE state = '{WebhookState.PENDING}' AND next_attempt_time <= clock_timestamp()
-        AND (lease_until IS NULL OR lease_until < clock_timestamp())
-        AND (nudge_time IS NULL OR {_DUE.format(born="next_attempt_time")})
-    ORDER BY next_attempt_time LIMIT {BATCH} FOR UPDATE SKIP LOCKED)
-UPDATE webhooks SET nudge_time = clock_timestamp(), nudge_count = nudge_count + 1
-FROM due WHERE webhooks.job_id = due.job_id AND webhooks.position = due.position
-RETURNING due.job_id, due.position
-"""
-
-
 def stalled_webhooks(database: Database, *, is_redis_lost: bool) -> list[tuple[UUID, int]]:
-    """(job_id, position) of webhooks that are due and that nobody is sending."""
-    rows = _looked_at(database, _LOOK_AT_WEBHOOKS, is_redis_lost=is_redis_lost)
-    return [(row["job_id"], row["position"]) for row in rows]
+    """Return (job_id, position) of due webhooks that no notifier sends: one batch.
 
-
-def _looked_at(
-    database: Database, look: str, *, is_redis_lost: bool, **values: object
-) -> list[Row]:
-    """One batch of what is due; after a loss of Redis all of it, batch by batch."""
-    with database.transaction() as transaction:
-        now = transaction.now() if is_redis_lost else None
-        rows = transaction.all(look, told_before=now, **values)
-    batch = rows
-    while is_redis_lost and len(batch) == BATCH:
-        with database.transaction() as transaction:
-            batch = transaction.all(look, told_before=now, **values)
+    After a loss of Valkey all of them, batch by batch.
+    """
+    with database.single() as transaction:
+        sent_before = transaction.now() if is_redis_lost else None
+    rows: list[Row] = []
+    while True:
+        with database.single() as transaction:
+            batch = transaction.all(
+                sql.statement("take_stalled_webhooks"),
+                sent_before=sent_before,
+                base_s=NUDGE_BASE_S,
+                cap_s=NUDGE_CAP_S,
+                most=BATCH,
+            )
         rows += batch
-    return rows
+        if not is_redis_lost or len(batch) < BATCH:
+            return [(row["job_id"], row["position"]) for row in rows]
 
 
 def ping(database: Database) -> None:
     """Make the smallest round trip. Raises ServiceUnavailable."""
     with database.single() as transaction:
-        transaction.one("SELECT")
+        transaction.now()
 
 
 def reclaim(database: Database) -> list[UUID]:
@@ -111,7 +90,7 @@ def time_out(database: Database) -> list[UUID]:
     """End the jobs whose time is over: what is left fails with TIMEOUT. Return their ids."""
     query = (
         Job.select(Job.job_id)
-        .where(Job.state.in_(_RUNNING), Job.deadline_time < fn.clock_timestamp())
+        .where(Job.state.in_(RUNNING), Job.deadline_time < fn.clock_timestamp())
         .limit(BATCH)
         .tuples()
     )
@@ -139,7 +118,7 @@ def finish_idle(database: Database) -> list[UUID]:
     ended = Job.completed_documents + Job.failed_documents + Job.cancelled_documents
     query = (
         Job.select()
-        .where(Job.state.in_(_RUNNING), Job.total_documents <= ended)
+        .where(Job.state.in_(RUNNING), Job.total_documents <= ended)
         .limit(BATCH)
         .for_update(skip_locked=True)
         .dicts()

@@ -12,6 +12,7 @@ from typing import Any
 import peewee
 import structlog
 
+from storage import sql
 from storage.database import Database
 from storage.errors import ConfigurationError, ServiceUnavailable
 
@@ -26,8 +27,6 @@ SETTINGS = {
 }
 # What each of them is where nothing was set.
 _UNSET = ("on", "0")
-_MISSING = "SELECT name FROM unnest(%s) AS name WHERE current_setting(name) = ANY(%s)"
-_ALTER = "SELECT format('ALTER ROLE %%I IN DATABASE %%I SET ', session_user, current_database())"
 
 
 def install(db: Any) -> list[str]:
@@ -37,8 +36,7 @@ def install(db: Any) -> list[str]:
     Raises ConfigurationError, with the statements that are needed, if the role may not do it.
     """
     missing = _missing(db)
-    prefix = db.execute_sql(_ALTER, ()).fetchone()[0]
-    statements = [f"{prefix}{name} = '{SETTINGS[name]}'" for name in missing]
+    statements = list(missing.values())
     for statement in statements:
         try:
             with db.atomic():
@@ -48,18 +46,19 @@ def install(db: Any) -> list[str]:
                 "DATABASE_URL: its role may not set what its sessions need; "
                 f"have an administrator run: {'; '.join(statements)};"
             ) from error
-    return missing
+    return list(missing)
 
 
 def missing(database: Database) -> list[str]:
     """The settings that a session of `database` lacks. Raises ServiceUnavailable."""
     with database.raw() as db:
-        return _missing(db)
+        return list(_missing(db))
 
 
-def _missing(db: Any) -> list[str]:
-    rows = db.execute_sql(_MISSING, (list(SETTINGS), list(_UNSET))).fetchall()
-    return [name for (name,) in rows]
+def _missing(db: Any) -> dict[str, str]:
+    """Return the statement that sets it, for each setting that the session lacks."""
+    values = {"names": list(SETTINGS), "values": list(SETTINGS.values()), "unset": list(_UNSET)}
+    return dict(db.execute_sql(sql.statement("missing_settings"), values).fetchall())
 
 
 def log_missing(database: Database) -> bool:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from storage.database import Transaction
+from storage.models import Slot
+from storage.models.base import time_after
 from storage.settings import Settings
 
 # The scope of the portal as a whole; every other scope is a court, as J.TR.
@@ -46,31 +48,22 @@ def court_of(process_number: str) -> str:
     return process_number[16:20]
 
 
-LAY_OUT = (
-    "INSERT INTO slots (scope, number) SELECT %(scope)s, generate_series(0, %(count)s - 1)"
-    " ON CONFLICT DO NOTHING"
-)
-
-
 def lay_out(transaction: Transaction, scope: str, count: int) -> None:
-    """Makes sure that a scope has its rows. May be said twice."""
-    transaction.run(LAY_OUT, scope=scope, count=count)
-
-
-UNTAKEN = "lease = NULL, lease_until = NULL, taken_time = NULL, job_id = NULL"
-FREE_ALL = f"UPDATE slots SET {UNTAKEN} WHERE lease = ANY(%(leases)s)"
+    """Insert the rows of a scope that are missing."""
+    rows = [(scope, number) for number in range(count)]
+    fields = (Slot.scope, Slot.number)
+    transaction.execute(Slot.insert_many(rows, fields).on_conflict_ignore())
 
 
 def free(transaction: Transaction, lease: UUID) -> None:
-    """Frees the slots of a claim, if it has any: its request is over."""
-    transaction.run(FREE_ALL, leases=[lease])
+    """Free the slots of a claim, if it has any: its request is over."""
+    transaction.execute(
+        Slot.update(lease=None, lease_until=None, taken_time=None, job_id=None).where(
+            Slot.lease == lease
+        )
+    )
 
 
 def linger(transaction: Transaction, lease: UUID) -> None:
-    """Has the slots of a claim be free in a moment: its request was cut, not answered."""
-    transaction.run(
-        "UPDATE slots SET lease_until = clock_timestamp() + %(linger_s)s * interval '1 second'"
-        " WHERE lease = %(lease)s",
-        lease=lease,
-        linger_s=LINGER_S,
-    )
+    """Let the slots of a claim be free in a moment: its request was cut, not answered."""
+    transaction.execute(Slot.update(lease_until=time_after(LINGER_S)).where(Slot.lease == lease))

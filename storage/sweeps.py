@@ -153,7 +153,7 @@ def delete_unnamed(database: Database, objects: Objects, keys: list[str]) -> int
         transaction.run(sql.statement("note_swept_objects"), keys=going)
     with database.transaction() as transaction:
         # The locks must outlive the request to S3, however slow that is.
-        transaction.run("SET LOCAL idle_in_transaction_session_timeout = 0")
+        transaction.set_local(idle_in_transaction_session_timeout="0")
         transaction.run(sql.statement("lock_objects"), keys=keys)
         going = _unnamed(transaction, keys)
         failure = _deletion(objects, going) if going else None

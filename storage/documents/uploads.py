@@ -9,6 +9,8 @@ from uuid import UUID
 from storage import sql
 from storage.claims import Spooled
 from storage.database import Database
+from storage.models import Document
+from storage.models.base import time_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,14 @@ def take_uploads(
 
 def postpone_upload(database: Database, file: Spooled, *, spool_id: UUID, delay_s: float) -> None:
     """Let a file wait in the spool for `delay_s` seconds: the bucket is away. No attempt counts."""
+    query = Document.update(
+        pause_count=Document.pause_count + 1,
+        spool_id=spool_id,
+        lease_until=time_after(delay_s),
+    ).where(
+        Document.job_id == file.job_id,
+        Document.document_id == file.document_id,
+        Document.lease == file.lease,
+    )
     with database.single() as transaction:
-        transaction.run(
-            "UPDATE documents SET pause_count = pause_count + 1, spool_id = %(spool_id)s,"
-            " lease_until = clock_timestamp() + %(delay_s)s * interval '1 second'"
-            " WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND lease = %(lease)s",
-            job_id=file.job_id,
-            document_id=file.document_id,
-            lease=file.lease,
-            spool_id=spool_id,
-            delay_s=delay_s,
-        )
+        transaction.execute(query)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from peewee import fn
+
 from storage import answers
 from storage.database import Database
 from storage.errors import AttemptError
+from storage.models import Court, Job
 from storage.portal.claims import CourtProbe
 from storage.retries import RetryPolicy
 from storage.slots import court_of
@@ -24,9 +27,12 @@ def record_probe(
             return
         # Its files failed while its court was at work: they say nothing about the court until one
         # of them is good.
-        transaction.run(
-            "UPDATE jobs SET files_failing_since = courts.failing_since FROM courts"
-            " WHERE job_id = %(job_id)s AND courts.court = jobs.court AND end_time IS NULL",
-            job_id=probe.job_id,
+        failing_since = Court.select(Court.failing_since).where(Court.court == Job.court)
+        transaction.execute(
+            Job.update(files_failing_since=failing_since).where(
+                Job.job_id == probe.job_id,
+                Job.end_time.is_null(),
+                fn.EXISTS(Court.select(Court.court).where(Court.court == Job.court)),
+            )
         )
         answers.good(transaction, probe.token)

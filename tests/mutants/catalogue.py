@@ -374,9 +374,9 @@ _REPAIRS = (
     ),
     _mutant(
         "the growing intervals between two messages for one row",
-        "storage/repairs.py",
-        "{NUDGE_BASE_S} * power(2, least(nudge_count, 10))) * interval '1 second'",
-        "{NUDGE_BASE_S}) * interval '1 second'",
+        "storage/sql/take_stalled_webhooks.sql",
+        ":base_s * power(2, least(nudge_count, 10))) * interval '1 second'",
+        ":base_s) * interval '1 second'",
         REPAIRS,
     ),
 )
@@ -525,7 +525,7 @@ _ONCE = (
     _mutant(
         "the advisory lock of migrations",
         "storage/migrate.py",
-        '        db.execute_sql("SELECT pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))\n',
+        "        transaction.value(fn.pg_advisory_xact_lock(ADVISORY_LOCK))\n",
         "",
         MIGRATE,
     ),
@@ -539,8 +539,8 @@ _ONCE = (
     _mutant(
         "that the lock of migrations ends with its transaction",
         "storage/migrate.py",
-        "SELECT pg_advisory_xact_lock(%s)",
-        "SELECT pg_advisory_lock(%s)",
+        "fn.pg_advisory_xact_lock(ADVISORY_LOCK)",
+        "fn.pg_advisory_lock(ADVISORY_LOCK)",
         POOLER,
     ),
     _mutant(
