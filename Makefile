@@ -60,11 +60,12 @@ bench-watch: $(READY) ## 5,000 watchers on one server process; ARGS="--watchers 
 mutants: $(READY) ## takes out one safeguard at a time: the tests must notice
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-check: $(READY) ## ruff, mypy, import rules, buf, generated code
+check: $(READY) ## ruff, mypy, import rules, no SQL in strings, buf, generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m dev.checks.sql_strings
 	$(BIN)/buf lint --config dev/buf.yaml
 	$(BIN)/buf format --config dev/buf.yaml --diff --exit-code
 	$(BIN)/buf breaking --config dev/buf.yaml --against proto/base.binpb
