@@ -63,7 +63,7 @@ class StartRequest:
 
 
 class How(StrEnum):
-    """How a request was answered: `how` of sql/start_jobs.sql."""
+    """How a request was answered: `how` of sql/jobs/start_jobs.sql."""
 
     NEW = "new"
     JOINED = "joined"
@@ -178,7 +178,7 @@ def required(request: StartRequest, answer: StartAnswer) -> JobView:
 def as_json(
     attempts: Sequence[StartAttempt], ids: Sequence[UUID], imports: Mapping[int, ImportRows]
 ) -> str:
-    """Return the argument `_requests` of sql/start_jobs.sql. `imports`: the listings by place."""
+    """Return the argument `_requests` of start_jobs.sql. `imports`: the listings by place."""
     return json.dumps(
         [
             _row(place, job_id, attempt, imports.get(place))

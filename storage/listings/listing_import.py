@@ -20,7 +20,7 @@ REFUSALS = {
     "NO_LINK": "The portal lists this document without a link to its file.",
 }
 
-# How many document_id of what has vanished a job names: the LIMIT in sql/import_listing.sql.
+# How many document_id of what has vanished a job names: the LIMIT in import_listing.sql.
 VANISHED_IDS = 100
 
 
@@ -111,7 +111,7 @@ class ImportRows:
 
     @property
     def as_values(self) -> Row:
-        """Return the argument `_listing` of sql/import_listing.sql, as values for JSON."""
+        """Return the argument `_listing` of sql/listings/import_listing.sql, as values for JSON."""
         listing = self.listing
         return {
             "documents": self.rows,

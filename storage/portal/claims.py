@@ -1,7 +1,7 @@
 """Claims: the one way in which a request at the portal may begin.
 
 Every caller, whether a scheduler proposed the job or not, asks `claim` or `claim_any` in the moment
-in which its request would begin. Both run `storage/sql/claim.sql`, which enforces every limit.
+in which its request would begin. Both run `sql/portal/claim.sql`, which enforces every limit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hot and locking statements: one `.sql` file each, in this folder.
+"""Hot and locking statements: one `.sql` file each, in the folders here. A name exists once.
 
 A file is one of two kinds:
 
@@ -47,7 +47,7 @@ class SqlFunction:
 def statement(name: str) -> str:
     """Return the statement of `<name>.sql` in the driver's form: `%(parameter)s` for `:parameter`.
 
-    Raises FileNotFoundError.
+    Raises KeyError without such a file.
     """
     text = _COMMENT.sub("", _read(name)).replace("%", "%%")
     return _PARAMETER.sub(r"%(\1)s", text)
@@ -55,8 +55,8 @@ def statement(name: str) -> str:
 
 @cache
 def function(name: str) -> SqlFunction:
-    """Return the function of `<name>.sql`. Raises FileNotFoundError, and ValueError for a file
-    that does not create `autos_<name>`.
+    """Return the function of `<name>.sql`. Raises KeyError without such a file, ValueError if it
+    does not create `autos_<name>`.
     """
     text = _read(name)
     head = _HEAD.search(text)
@@ -84,8 +84,12 @@ def called_functions(name: str) -> tuple[str, ...]:
 @cache
 def function_names() -> tuple[str, ...]:
     """Return the names of all files that create a function, sorted."""
-    files = sorted(FOLDER.glob("*.sql"))
-    return tuple(path.stem for path in files if _HEAD.search(path.read_text()))
+    return tuple(name for name in sorted(_files()) if _HEAD.search(_read(name)))
+
+
+def statement_names() -> tuple[str, ...]:
+    """Return the names of all files that are a statement, sorted."""
+    return tuple(sorted(_files().keys() - set(function_names())))
 
 
 def install(db: Any) -> None:
@@ -96,8 +100,13 @@ def install(db: Any) -> None:
 
 
 @cache
+def _files() -> dict[str, Path]:
+    return {path.stem: path for path in FOLDER.rglob("*.sql")}
+
+
+@cache
 def _read(name: str) -> str:
-    return (FOLDER / f"{name}.sql").read_text()
+    return _files()[name].read_text()
 
 
 def _arguments(text: str) -> list[tuple[str, str]]:

@@ -8,7 +8,11 @@ from storage import sql
 
 
 def test_every_file_is_a_statement_or_the_function_of_its_name() -> None:
-    for path in sql.FOLDER.glob("*.sql"):
+    paths = list(sql.FOLDER.rglob("*.sql"))
+    assert sorted(path.stem for path in paths) == sorted(
+        [*sql.statement_names(), *sql.function_names()]
+    ), "a name exists twice"
+    for path in paths:
         if "CREATE FUNCTION" in path.read_text():
             assert path.stem in sql.function_names()
             assert sql.function(path.stem).name.startswith(f"autos_{path.stem}_")
