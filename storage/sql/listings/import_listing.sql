@@ -2,6 +2,7 @@
 -- statement whatever their number, so that half a listing is never seen. End the run if nothing is
 -- left to fetch.
 --
+-- The settings are those of the functions that call it.
 -- _listing: documents (an array of rows), secrecy_level, listed_time (null: now) and doubt_time.
 -- Returns the job's state and revision as they are then.
 CREATE FUNCTION autos_import_listing(
@@ -9,12 +10,6 @@ CREATE FUNCTION autos_import_listing(
     _listing jsonb
 ) RETURNS TABLE (state text, revision bigint)
 LANGUAGE plpgsql
-SET jit = off
-SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off
-SET enable_bitmapscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
 AS $body$
 #variable_conflict use_column
 DECLARE
