@@ -90,9 +90,8 @@ _LEASES = (
     _mutant(
         "the lease check of an upload",
         "storage/sql/documents/take_uploads.sql",
-        "documents.lease = woken.lease AND documents.state = 'DOWNLOADED'\n"
-        "                AND (lease_until IS NULL OR lease_until < clock_timestamp())",
-        "documents.lease = woken.lease AND documents.state = 'DOWNLOADED'\n",
+        "WHERE state = 'DOWNLOADED' AND (lease_until IS NULL OR lease_until < clock_timestamp())\n",
+        "WHERE state = 'DOWNLOADED'\n",
         CLAIMS,
     ),
     _mutant(
@@ -1022,8 +1021,8 @@ _TOLD = (
     _mutant(
         "that only a file which waits is taken for its upload",
         "storage/sql/documents/take_uploads.sql",
-        "documents.lease = woken.lease AND documents.state = 'DOWNLOADED'\n",
-        "documents.lease = woken.lease\n",
+        "WHERE state = 'DOWNLOADED' AND (lease_until IS NULL OR lease_until < clock_timestamp())\n",
+        "WHERE (lease_until IS NULL OR lease_until < clock_timestamp())\n",
         CLAIMS,
     ),
     _mutant(
@@ -1310,8 +1309,8 @@ _GUEST = (
     _mutant(
         "the lease check of what is given back unrequested",
         "storage/sql/portal/return_documents.sql",
-        "AND state = 'DOWNLOADING'\n",
-        "\n",
+        "            AND held.state = 'DOWNLOADING'\n",
+        "",
         CLAIMS,
     ),
     _mutant(

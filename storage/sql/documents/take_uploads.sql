@@ -40,10 +40,11 @@ BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     tokens := ARRAY(SELECT waiting.lease
         FROM (SELECT DISTINCT unnest(_woken_by)) AS woken(lease)
-        CROSS JOIN LATERAL (SELECT documents.lease FROM documents
-            WHERE documents.lease = woken.lease AND documents.state = 'DOWNLOADED'
-                AND (lease_until IS NULL OR lease_until < clock_timestamp())
+        -- By its lease only: with the state PostgreSQL may walk through all that is in a lane.
+        CROSS JOIN LATERAL (SELECT documents.lease, state, lease_until FROM documents
+            WHERE documents.lease = woken.lease
             LIMIT 1 FOR UPDATE SKIP LOCKED) AS waiting
+        WHERE state = 'DOWNLOADED' AND (lease_until IS NULL OR lease_until < clock_timestamp())
         LIMIT _most + 1);
     IF cardinality(tokens) <= _most THEN
         tokens := tokens || ARRAY(SELECT documents.lease FROM documents

@@ -26,8 +26,11 @@ BEGIN
             not_before = CASE WHEN attempt_count + pause_count + lost_lease_count > 0
                 OR failing_since IS NOT NULL THEN clock_timestamp() END
         FROM unnest(_leases) WITH ORDINALITY AS given(lease, place)
-        WHERE documents.lease = given.lease AND documents.job_id = _job_id
-            AND state = 'DOWNLOADING'
+        CROSS JOIN LATERAL (SELECT job_id, state FROM documents
+            WHERE documents.lease = given.lease LIMIT 1) AS held
+        -- By its lease only: with the state PostgreSQL may walk through all that is in a lane.
+        WHERE documents.lease = given.lease AND held.job_id = _job_id
+            AND held.state = 'DOWNLOADING'
         RETURNING documents.document_id, documents.revision
     LOOP
         returned := returned + 1;

@@ -7,7 +7,8 @@
 -- on them.
 WITH due AS (
     SELECT job_id, position FROM webhooks
-    WHERE state = 'PENDING' AND next_attempt_time <= clock_timestamp()
+    -- In a query of its own the time is a condition on the index.
+    WHERE state = 'PENDING' AND next_attempt_time <= (SELECT clock_timestamp())
         AND (lease_until IS NULL OR lease_until < clock_timestamp())
         AND (nudge_time IS NULL OR CASE WHEN :sent_before::timestamptz IS NULL
             THEN clock_timestamp() >= greatest(nudge_time, next_attempt_time)
