@@ -5,51 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-import psycopg2
 import pytest
 
 from dev.servers import Servers
 from storage import documents, jobs, repairs, watching, webhooks
 from storage.documents import DocumentFilter
 from storage.jobs import JobFilter
-from tests.databases import create_database
-from tests.integration.conftest import TEMPLATE, Databases
+from tests.integration.conftest import Databases
+from tests.integration.plans import large_tables
 from tests.integration.row_reads import CountingDatabase, Step
 from tests.integration.scenes import CLIENT
 
-# So many that PostgreSQL uses indexes: it reads a table of a few pages whole.
-JOBS, DOCUMENTS = 3_000, 200
 PAGE = 10
 # Rows or pages of one table or index: a few for each row of a page.
 MOST = 5 * PAGE
-RECEIVER = "https://hooks.tribunal.jus.br"
-
-# Every job is of one client and has a webhook that is due; one in ten has documents.
-_JOBS = """
-INSERT INTO jobs (job_id, client, process_number, state, revision, total_documents, listed_time,
-    start_time, deadline_time, max_age_s)
-SELECT gen_random_uuid(), %(client)s, lpad(number::text, 7, '0') || '-22.2025.8.26.0564',
-    'PROCESSING', %(documents)s, %(documents)s, now(), now(), now() + interval '1 day', 0
-FROM generate_series(1, %(jobs)s) AS number
-"""
-_DOCUMENTS = """
-INSERT INTO documents (job_id, document_id, position, name, kind, sequence, instance,
-    filed_local_time, secrecy_level, hrefs, state, revision)
-SELECT job_id, gen_random_uuid(), number - 1, 'name', 'kind', 1, '1', '', 'PUBLICO', '{a}',
-    'PENDING', number
-FROM jobs CROSS JOIN generate_series(1, %(documents)s) AS number
-WHERE process_number LIKE '%%0-22.2025.8.26.0564'
-"""
-_WEBHOOKS = """
-WITH ends AS (
-    INSERT INTO events (event_id, job_id, run, type, event_time, job, documents)
-    SELECT gen_random_uuid(), job_id, 1, 'download.failed', now(), to_jsonb(jobs), '[]' FROM jobs
-    RETURNING event_id, job_id)
-INSERT INTO webhooks (job_id, position, url, receiver, state, event_id, webhook_id,
-    next_attempt_time)
-SELECT job_id, 0, %(receiver)s, %(receiver)s, 'PENDING', event_id, event_id::text, now()
-FROM ends
-"""
 
 
 @pytest.fixture
@@ -58,14 +27,7 @@ def database(servers: Servers, databases: Databases) -> Iterator[CountingDatabas
 
     No other test gets it, since its dead rows would count there.
     """
-    url = create_database(servers.env["DATABASE_URL"], "read_plans", template=TEMPLATE)
-    values = {"client": CLIENT, "jobs": JOBS, "documents": DOCUMENTS, "receiver": RECEIVER}
-    with closing(psycopg2.connect(url)) as connection:
-        connection.autocommit = True
-        cursor = connection.cursor()
-        for statement in (_JOBS, _DOCUMENTS, _WEBHOOKS):
-            cursor.execute(statement, values)
-        cursor.execute("VACUUM (ANALYZE)")
+    url = large_tables.create(servers.env["DATABASE_URL"], "read_plans")
     with closing(CountingDatabase(url)) as database:
         yield database
 
@@ -97,7 +59,7 @@ def _read(database: CountingDatabase) -> dict[str, Step]:
         "the newest of many cases": lambda: watching.newest(
             database, [(CLIENT, view.job.process_number) for view in newest]
         ),
-        "the next webhook": lambda: webhooks.next_due(database, RECEIVER),
+        "the next webhook": lambda: webhooks.next_due(database, large_tables.RECEIVER),
         "the due webhooks of a job": lambda: webhooks.due(database, job.job_id),
         "the lease of a webhook": lambda: webhooks.claim(database, job.job_id, 0, lease_s=60),
         "files without a row": lambda: repairs.unowned(database, ids),

@@ -1,0 +1,85 @@
+"""Tables that are so large that PostgreSQL uses indexes: it reads a table of a few pages whole."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import cache
+
+import psycopg2
+
+from tests.databases import create_database
+from tests.integration.conftest import TEMPLATE
+from tests.integration.scenes import CLIENT
+
+JOBS, DOCUMENTS = 3_000, 200
+RECEIVER = "https://hooks.tribunal.jus.br"
+
+# Every job is of one client and has a webhook that is due; one in ten has documents.
+_JOBS = """
+INSERT INTO jobs (job_id, client, process_number, state, revision, total_documents, listed_time,
+    start_time, deadline_time, max_age_s)
+SELECT gen_random_uuid(), %(client)s, lpad(number::text, 7, '0') || '-22.2025.8.26.0564',
+    'PROCESSING', %(documents)s, %(documents)s, now(), now(), now() + interval '1 day', 0
+FROM generate_series(1, %(jobs)s) AS number
+"""
+_DOCUMENTS = """
+INSERT INTO documents (job_id, document_id, position, name, kind, sequence, instance,
+    filed_local_time, secrecy_level, hrefs, state, revision)
+SELECT job_id, gen_random_uuid(), number - 1, 'name', 'kind', 1, '1', '', 'PUBLICO', '{a}',
+    'PENDING', number
+FROM jobs CROSS JOIN generate_series(1, %(documents)s) AS number
+WHERE process_number LIKE '%%0-22.2025.8.26.0564'
+"""
+# Of each case a few are requested, and a few lie in the spool of one of the hosts.
+_LANES = """
+UPDATE documents SET state = 'DOWNLOADING', lease = gen_random_uuid(), slice = gen_random_uuid(),
+    spool_id = gen_random_uuid(), lease_until = now() + interval '1 hour'
+WHERE position BETWEEN 0 AND 2
+"""
+_SPOOLED = """
+UPDATE documents SET state = 'DOWNLOADED', lease = gen_random_uuid(),
+    spool_id = md5((hashtext(job_id::text) %% 10)::text)::uuid,
+    sha256 = repeat('0', 64), size_bytes = 1, content_type = 'application/pdf', extension = 'pdf'
+WHERE position BETWEEN 3 AND 4
+"""
+_WEBHOOKS = """
+WITH ends AS (
+    INSERT INTO events (event_id, job_id, run, type, event_time, job, documents)
+    SELECT gen_random_uuid(), job_id, 1, 'download.failed', now(), to_jsonb(jobs), '[]' FROM jobs
+    RETURNING event_id, job_id)
+INSERT INTO webhooks (job_id, position, url, receiver, state, event_id, webhook_id,
+    next_attempt_time)
+SELECT job_id, 0, %(receiver)s, %(receiver)s, 'PENDING', event_id, event_id::text, now()
+FROM ends
+"""
+_REQUESTS = """
+INSERT INTO requests (client, request_id, payload_sha256, job_id)
+SELECT client, gen_random_uuid(), repeat('0', 64), job_id FROM jobs
+"""
+_SWEPT = """
+INSERT INTO swept_objects (object_key, sweep_time)
+SELECT 'documents/' || number, now() FROM generate_series(1, %(jobs)s) AS number
+"""
+
+
+def create(server_url: str, name: str) -> str:
+    """Make a database `name` with large tables, of which PostgreSQL knows the size. Return its URL.
+
+    All jobs are of CLIENT, and their webhooks go to RECEIVER.
+    """
+    return create_database(server_url, name, template=_filled(server_url))
+
+
+@cache
+def _filled(server_url: str) -> str:
+    """Return the name of a database whose tables are filled, made once for each server."""
+    name = "large_tables"
+    url = create_database(server_url, name, template=TEMPLATE)
+    values = {"client": CLIENT, "jobs": JOBS, "documents": DOCUMENTS, "receiver": RECEIVER}
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        for statement in (_JOBS, _DOCUMENTS, _LANES, _SPOOLED, _WEBHOOKS, _REQUESTS, _SWEPT):
+            cursor.execute(statement, values)
+        cursor.execute("VACUUM (ANALYZE)")
+    return name
