@@ -19,6 +19,7 @@ NO_CLAIM: dict[str, Any] = dict.fromkeys(
         "lease",
         "lease_until",
         "slice",
+        "slice_size",
         "spool_id",
         "sha256",
         "size_bytes",

@@ -133,6 +133,7 @@ CREATE TABLE documents (
     lease UUID,
     lease_until TIMESTAMPTZ,
     slice UUID,
+    slice_size INTEGER,
     spool_id UUID,
     content_type TEXT,
     extension TEXT,
@@ -160,7 +161,9 @@ CREATE TABLE documents (
     CONSTRAINT documents_lease_end_has_lease CHECK (lease IS NOT NULL OR lease_until IS NULL),
     CONSTRAINT documents_downloading_has_lease_end CHECK (state <> 'DOWNLOADING' OR lease_until IS
         NOT NULL),
-    CONSTRAINT documents_not_before_while_pending CHECK (state = 'PENDING' OR not_before IS NULL),
+    CONSTRAINT documents_slice_has_size CHECK ((slice IS NULL) = (slice_size IS NULL)),
+    CONSTRAINT documents_not_before_until_answer CHECK (state IN ('PENDING', 'DOWNLOADING') OR
+        not_before IS NULL),
     CONSTRAINT documents_fetchable_has_link CHECK (state IN ('AVAILABLE', 'FAILED', 'CANCELLED')
         OR href_index < cardinality(hrefs)),
     CONSTRAINT documents_file_has_hash CHECK ((state IN ('DOWNLOADED', 'AVAILABLE')) = (sha256 IS

@@ -59,6 +59,8 @@ class Document(BaseModel):
     lease_until = DateTimeTZField(null=True)
     # The slice that requests it; the slice's slots are held under the same token.
     slice = UUIDField(null=True)
+    # How many documents the slice was claimed with.
+    slice_size = IntegerField(null=True)
     spool_id = UUIDField(null=True)
 
     content_type = TextField(null=True)
@@ -95,7 +97,9 @@ class Document(BaseModel):
             lease_has_spool="(lease IS NULL) = (spool_id IS NULL)",
             lease_end_has_lease="lease IS NOT NULL OR lease_until IS NULL",
             downloading_has_lease_end="state <> 'DOWNLOADING' OR lease_until IS NOT NULL",
-            not_before_while_pending="state = 'PENDING' OR not_before IS NULL",
+            slice_has_size="(slice IS NULL) = (slice_size IS NULL)",
+            # A claim keeps it, for a document that is given back unrequested.
+            not_before_until_answer="state IN ('PENDING', 'DOWNLOADING') OR not_before IS NULL",
             # What is still to be fetched has a link to fetch it by.
             fetchable_has_link="state IN ('AVAILABLE', 'FAILED', 'CANCELLED')"
             " OR href_index < cardinality(hrefs)",

@@ -319,7 +319,9 @@ def is_abandoned(state: DocumentState) -> Any:
 def expire(database: Database, held: Held, state: DocumentState) -> Outcome:
     """Take back a document that is abandoned in `state`. Raises LeaseLost if it is not.
 
-    The fifth worker that is lost over a document fails it; a lost spool does not count against it.
+    The fifth worker that is lost over a document, or with it, fails it. Nothing shows which
+    document of a slice of several had begun, so such a slice counts against none of them: each is
+    due now and so comes alone, where the next loss counts. A lost spool does not count either.
     """
     abandoned = Document.select(Document.spool_id).where(
         Document.lease == held.lease, is_abandoned(state)
@@ -330,4 +332,5 @@ def expire(database: Database, held: Held, state: DocumentState) -> Outcome:
             raise LeaseLost("The claim shows a sign of life after all.")
         is_downloading = state is DocumentState.DOWNLOADING
         transaction.count(LEASES_LOST, "download" if is_downloading else "upload")
-        return row.give_back(0, is_lost=is_downloading)
+        is_alone = row.row["slice_size"] == 1
+        return row.give_back(0, is_lost=is_downloading and is_alone)

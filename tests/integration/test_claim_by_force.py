@@ -52,7 +52,7 @@ def _release(database: Database, slice_: Slice) -> None:
         transaction.all("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=slice_.job_id)
         transaction.run(
             "UPDATE documents SET state = 'PENDING', lease = NULL, lease_until = NULL,"
-            " slice = NULL, spool_id = NULL WHERE slice = %(t)s",
+            " slice = NULL, slice_size = NULL, spool_id = NULL WHERE slice = %(t)s",
             t=slice_.token,
         )
         transaction.run(

@@ -19,11 +19,13 @@ from actors.pipeline.job_end import JobEnds
 from actors.scheduler.hint_channel import HintReceiver, HintSender
 from actors.scheduler.policy.hints import JobEnded
 from actors.scheduler.repairs import Repairs
-from storage import repairs, webhooks
+from storage import claims, repairs, webhooks
 from storage.database import Database
 from storage.documents.leases import renew_leases
 from storage.errors import ServiceUnavailable
+from storage.listing import CaseListing
 from storage.portal import attempts
+from storage.portal.claims import Slice, claim, return_unstarted
 from storage.repairs import BATCH, NUDGE_CAP_S
 from storage.retries import LOST_LEASES
 from tests.integration import scenes
@@ -124,6 +126,74 @@ def test_the_fifth_lost_worker_ends_the_document_and_its_job(bench: Bench) -> No
 
     assert scenes.job(bench.database, job_id)["state"] == "FAILED"
     assert (WEBHOOK_QUEUE, (str(job_id), 0)) in sent
+
+
+def _slice(database: Database, job_id: UUID) -> Slice:
+    answer = claim(database, scenes.CLAIM_CONTEXT, job_id, 8)
+    assert isinstance(answer, Slice)
+    return answer
+
+
+def _small_job(database: Database, documents: int) -> UUID:
+    """Return a job of small documents at a quick court, so that one slice takes several."""
+    case = CaseListing(
+        0, tuple(scenes.listed(i, listed_size_bytes=1_000) for i in range(documents))
+    )
+    job_id = scenes.listed_job(database, case)
+    scenes.make_quick(database, scenes.job(database, job_id)["court"])
+    return job_id
+
+
+def test_a_lost_slice_of_several_counts_no_loss_and_has_its_documents_claimed_alone(
+    bench: Bench,
+) -> None:
+    job_id = _small_job(bench.database, 3)
+    assert len(_slice(bench.database, job_id).documents) == 3
+
+    scenes.age(bench.database, job_id, 61)
+    bench.repair()
+
+    rows = scenes.documents(bench.database, job_id)
+    assert [(d["state"], d["lost_lease_count"]) for d in rows] == [("PENDING", 0)] * 3
+    first = _slice(bench.database, job_id)
+    return_unstarted(bench.database, job_id, [each.lease for each in first.documents])
+    slices = [_slice(bench.database, job_id).documents for _ in range(3)]
+    assert [len(documents) for documents in slices] == [1] * 3
+    assert {alone.document_id for (alone,) in slices} == {row["document_id"] for row in rows}
+
+
+def test_what_is_left_alone_of_a_lost_slice_of_several_counts_no_loss(bench: Bench) -> None:
+    job_id = _small_job(bench.database, 2)
+    first, second = _slice(bench.database, job_id).documents
+    attempts.give_back(bench.database, first)
+
+    scenes.age(bench.database, job_id, 61)
+    bench.repair()
+
+    rows = {row["document_id"]: row for row in scenes.documents(bench.database, job_id)}
+    assert rows[second.document_id]["lost_lease_count"] == 0
+
+
+def test_a_document_that_kills_its_workers_ends_alone(bench: Bench) -> None:
+    job_id = _small_job(bench.database, 8)
+    deadly = scenes.documents(bench.database, job_id)[3]["document_id"]
+    killed: list[int] = []
+
+    while scenes.job(bench.database, job_id)["end_time"] is None:
+        documents = _slice(bench.database, job_id).documents
+        if deadly in {each.document_id for each in documents}:
+            killed.append(len(documents))
+            scenes.age(bench.database, job_id, 61)
+            bench.repair()
+            continue
+        for document in documents:
+            scenes.stored(bench.database, claims.fresh(document, PDF))
+
+    assert killed == [8] + [1] * LOST_LEASES
+    rows = scenes.documents(bench.database, job_id)
+    lost = [row for row in rows if row["state"] != "AVAILABLE"]
+    assert [(d["document_id"], d["error_reason"]) for d in lost] == [(deadly, "WORKER_LOST")]
+    assert [d["lost_lease_count"] for d in rows if d not in lost] == [0] * 7
 
 
 def test_a_file_in_a_dead_spool_is_fetched_again_and_counts_no_loss(bench: Bench) -> None:

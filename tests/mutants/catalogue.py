@@ -571,6 +571,21 @@ _ONCE = (
         CLAIMS,
     ),
     _mutant(
+        "that a lost slice of several counts against none of its documents",
+        "storage/portal/attempts.py",
+        'is_downloading and row.row["slice_size"] == 1',
+        "is_downloading",
+        REPAIRS,
+    ),
+    _mutant(
+        "that what is given back is due when it was",
+        "storage/sql/return_documents.sql",
+        "slice_size = NULL, spool_id = NULL\n",
+        "slice_size = NULL, spool_id = NULL, not_before = NULL\n",
+        SLICES,
+        REPAIRS,
+    ),
+    _mutant(
         "the announcement only after the commit",
         "storage/database.py",
         "            yield transaction\n        self._tell(transaction)\n\n    @context",
@@ -1312,13 +1327,6 @@ _GUEST = (
         "            AND held.state = 'DOWNLOADING'\n",
         "",
         CLAIMS,
-    ),
-    _mutant(
-        "that a retry which is given back stays one",
-        "storage/sql/portal/return_documents.sql",
-        "OR failing_since IS NOT NULL THEN clock_timestamp() END",
-        "AND false THEN clock_timestamp() END",
-        SLICES,
     ),
     _mutant(
         "that a proposal which is too old is not begun",

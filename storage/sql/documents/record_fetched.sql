@@ -56,8 +56,8 @@ BEGIN
                 AND document.state = 'DOWNLOADING'
         ), moved AS (
             UPDATE documents SET state = 'DOWNLOADED', revision = held.next_revision,
-                lease_until = NULL, slice = NULL, attempt_count = attempt_count + 1,
-                pause_count = 0, failing_since = NULL,
+                lease_until = NULL, slice = NULL, slice_size = NULL, not_before = NULL,
+                attempt_count = attempt_count + 1, pause_count = 0, failing_since = NULL,
                 size_bytes = held.size_bytes, sha256 = held.sha256,
                 content_type = held.content_type, extension = held.extension
             -- By its lease only: with the state PostgreSQL may walk through all that is in a lane.

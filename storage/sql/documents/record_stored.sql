@@ -81,6 +81,7 @@ BEGIN
         ), moved AS (
             UPDATE documents SET state = 'AVAILABLE', revision = held.next_revision,
                 lease = NULL, lease_until = NULL, spool_id = NULL, slice = NULL,
+                slice_size = NULL, not_before = NULL,
                 object_key = held.object_key, size_bytes = held.size_bytes,
                 sha256 = held.sha256, content_type = held.content_type,
                 extension = held.extension,

@@ -290,7 +290,7 @@ BEGIN
     answer := 'DOCUMENT';
     FOR lease, document_id, name, href, listed_size_bytes, listed_content_type, revision IN
         UPDATE documents SET state = 'DOWNLOADING', lease = _leases[place], slice = _slice,
-            spool_id = _spool_id, not_before = NULL, revision = job.revision + place,
+            slice_size = requests, spool_id = _spool_id, revision = job.revision + place,
             lease_until = clock_timestamp() + _lease_s * interval '1 second'
         FROM unnest(picked) WITH ORDINALITY AS chosen(row_id, place)
         WHERE documents.ctid = chosen.row_id AND state = 'PENDING'

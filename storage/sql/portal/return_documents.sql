@@ -1,5 +1,5 @@
 -- Give back documents of a slice whose requests have not begun: PENDING, as they were before the
--- claim. Nothing is counted, and the slot of the slice stays.
+-- claim, not_before too. Nothing is counted, and the slot of the slice stays.
 -- Returns a row for each document that was still held.
 CREATE FUNCTION autos_return_documents(_job_id uuid, _leases uuid[])
 RETURNS TABLE (job_id uuid, revision bigint, document_id uuid)
@@ -21,10 +21,7 @@ BEGIN
     job_id := _job_id;
     FOR document_id, revision IN
         UPDATE documents SET state = 'PENDING', revision = job.revision + place,
-            lease = NULL, lease_until = NULL, slice = NULL, spool_id = NULL,
-            -- What was tried before is tried again before what is fresh.
-            not_before = CASE WHEN attempt_count + pause_count + lost_lease_count > 0
-                OR failing_since IS NOT NULL THEN clock_timestamp() END
+            lease = NULL, lease_until = NULL, slice = NULL, slice_size = NULL, spool_id = NULL
         FROM unnest(_leases) WITH ORDINALITY AS given(lease, place)
         CROSS JOIN LATERAL (SELECT job_id, state FROM documents
             WHERE documents.lease = given.lease LIMIT 1) AS held
