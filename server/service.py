@@ -174,6 +174,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     def _cancel(self, client: str, job_id: UUID) -> JobView:
         view = jobs.cancel(self._parts.database, client, job_id)
+        self._parts.hints.halt(str(job_id))
         self._parts.messages.send_webhooks(job_id, webhooks.due(self._parts.database, job_id))
         self._parts.hints.send(JobEnded(job_id))
         return view

@@ -14,6 +14,7 @@ from actors.deadline import Deadline, Watchdog
 from actors.outage import insist
 from actors.pipeline.job_end import JobEnds
 from actors.pipeline.lease_renewer import LeaseRenewer
+from actors.pipeline.request_gate import RequestGate
 from actors.portal import Portal
 from actors.scheduler.hint_channel import HintSender
 from actors.scheduler.policy.hints import Begun, Ended, JobWanted
@@ -57,6 +58,7 @@ class Lister:
     renewer: LeaseRenewer
     policy: RetryPolicy
     lease_s: float
+    gate: RequestGate
     size_limits: SizeLimits = UNLIMITED
     signals: Signals = UNSEEN
 
@@ -179,6 +181,8 @@ class Lister:
         outcome = self._insist(
             lambda: attempts.fail_attempt(self.database, claim, error, self.policy)
         )
+        if outcome.is_closed:
+            self.gate.close(claim.process_number, error)
         if outcome.delay_s is not None:
             self.signals.retried("list", error.reason)
         log.warning("listing failed", reason=error.reason, retry_in_s=outcome.delay_s)

@@ -9,11 +9,12 @@ import structlog
 
 from actors.outage import insist
 from actors.pipeline.lease_renewer import LeaseRenewer
+from actors.pipeline.request_gate import RequestGate
 from actors.portal import Portal
 from actors.scheduler.hint_channel import HintSender
 from actors.scheduler.policy.hints import Begun, Ended
 from storage.database import Database
-from storage.errors import AttemptError, ServiceUnavailable
+from storage.errors import AttemptError, ServiceUnavailable, TooFast
 from storage.portal.claims import CourtProbe, linger_slots
 from storage.portal.probes import record_probe
 from storage.retries import RetryPolicy
@@ -35,6 +36,7 @@ class Prober:
     policy: RetryPolicy
     hints: HintSender
     lease_s: float
+    gate: RequestGate
 
     def probe(self, probe: CourtProbe, *, proposal_id: UUID | None) -> None:
         """Request the listing and record what it says about the court."""
@@ -61,3 +63,5 @@ class Prober:
             lambda: record_probe(self.database, probe, error, self.policy),
             is_stopping=lambda: self.renewer.is_stopping,
         )
+        if isinstance(error, TooFast):
+            self.gate.close(probe.process_number, error)

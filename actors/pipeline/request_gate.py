@@ -3,38 +3,60 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from time import monotonic
+from uuid import UUID
 
 from storage.errors import AttemptError, TooFast
 from storage.slots import PORTAL, court_of
 
 # A wait for the moment that the rate reserved is looked at again after this, in seconds.
 STEP_S = 0.05
+# What was halted is forgotten after this: no slice claimed before has a request left to begin.
+KEPT_S = 60.0
 
 
 class RequestGate:
-    """Pauses and open circuit breakers that this process has met. Thread-safe.
+    """Pauses, open circuit breakers and cancelled jobs that this process has learnt of, from its
+    own answers and from hints of other processes. Thread-safe.
 
     The rows decide when a slice may begin. This stops the further requests of the slices that were
-    claimed before. `is_stopping`: whether the process ends.
+    claimed before. `is_stopping`: whether the process ends; `publish`: has the other processes
+    halt a scope.
     """
 
-    def __init__(self, is_stopping: Callable[[], bool]) -> None:
+    def __init__(self, is_stopping: Callable[[], bool], publish: Callable[[str], None]) -> None:
         self._is_stopping = is_stopping
+        self._publish = publish
         self._lock = threading.Lock()
-        self._closed_at: dict[str, float] = {}
+        # By scope, the oldest first.
+        self._halted_at: OrderedDict[str, float] = OrderedDict()
 
     def close(self, process_number: str, error: AttemptError) -> None:
-        """Let no slice that is claimed already begin a request: of any court if the portal is
-        TooFast, else of the court of this case. Call it after the COMMIT of pause or breaker.
+        """Let no slice that is claimed already, in any process, begin a request: of any court if
+        the portal is TooFast, else of the court of this case. Call it after the COMMIT of pause or
+        breaker.
         """
         scope = PORTAL if isinstance(error, TooFast) else court_of(process_number)
-        with self._lock:
-            self._closed_at[scope] = monotonic()
+        self.halt(scope)
+        self._publish(scope)
 
-    def await_begin(self, process_number: str, begins_at: float, claimed_at: float) -> bool:
-        """Wait until `begins_at`. Return whether a request may begin then.
+    def halt(self, scope: str) -> None:
+        """Let no slice that this process has claimed begin a request of a job, by its id, of a
+        court, or of the whole portal, by PORTAL.
+        """
+        now = monotonic()
+        with self._lock:
+            self._halted_at[scope] = now
+            self._halted_at.move_to_end(scope)
+            while now - next(iter(self._halted_at.values())) > KEPT_S:
+                self._halted_at.popitem(last=False)
+
+    def await_begin(
+        self, job_id: UUID, process_number: str, begins_at: float, claimed_at: float
+    ) -> bool:
+        """Wait until `begins_at`. Return whether a request of a job may begin then.
 
         `claimed_at`: when the claim of its slice was sent; both in monotonic seconds.
         """
@@ -42,9 +64,9 @@ class RequestGate:
             if self._is_stopping():
                 return False
             threading.Event().wait(min(STEP_S, wait_s))
-        return not self._is_stopping() and not self._is_closed(process_number, claimed_at)
+        scopes = (PORTAL, court_of(process_number), str(job_id))
+        return not self._is_stopping() and not self._is_halted(scopes, claimed_at)
 
-    def _is_closed(self, process_number: str, claimed_at: float) -> bool:
-        scopes = (PORTAL, court_of(process_number))
+    def _is_halted(self, scopes: Iterable[str], claimed_at: float) -> bool:
         with self._lock:
-            return any(self._closed_at.get(scope, 0.0) > claimed_at for scope in scopes)
+            return any(self._halted_at.get(scope, 0.0) > claimed_at for scope in scopes)

@@ -123,7 +123,9 @@ class SliceRunner:
         with self.renewer.calling_after(returns_at, go_on):
             for number in range(count):
                 moment = begins_at + number * slice_.every_s
-                if not self.fetcher.gate.await_begin(slice_.process_number, moment, claimed_at):
+                if not self.fetcher.gate.await_begin(
+                    slice_.job_id, slice_.process_number, moment, claimed_at
+                ):
                     return
                 claim = progress.leases.next()
                 if claim is None:

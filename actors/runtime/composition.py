@@ -29,6 +29,7 @@ from actors.pipeline.worker import Worker
 from actors.pipeline.worker_heartbeat import WorkerHeartbeat
 from actors.portal import Portal
 from actors.receiver import WebhookPoster
+from actors.runtime.halt_listener import HaltListener
 from actors.runtime.here import Dependencies
 from actors.runtime.valkey_clock import ValkeyClock
 from actors.scheduler.hint_channel import HintSender, make_client
@@ -62,6 +63,7 @@ def build_worker(settings: Settings) -> Dependencies:
     parts = _Parts(settings, "worker")
     database, renewer, watchdog = parts.database, parts.renewer, Watchdog()
     policy, ends = _policy(settings), parts.ends
+    gate = RequestGate(lambda: renewer.is_stopping, parts.hints.halt)
     portal = Portal(
         base_url=settings.pdpj_base_url,
         tokens=token_source(settings, database, watchdog, lambda: renewer.is_stopping),
@@ -82,6 +84,7 @@ def build_worker(settings: Settings) -> Dependencies:
         renewer=renewer,
         policy=policy,
         lease_s=settings.lease_s,
+        gate=gate,
         size_limits=SizeLimits.of(settings),
         signals=parts.signals,
     )
@@ -96,7 +99,7 @@ def build_worker(settings: Settings) -> Dependencies:
         deadline_s=settings.document_deadline_s,
         lease_s=settings.lease_s,
         is_bucket_ready=lambda: writer.health.is_ready,
-        gate=RequestGate(lambda: renewer.is_stopping),
+        gate=gate,
         ends=ends,
         signals=parts.signals,
     )
@@ -122,7 +125,7 @@ def build_worker(settings: Settings) -> Dependencies:
         hints=parts.hints,
         lister=lister,
         slices=slices,
-        prober=Prober(database, portal, renewer, policy, parts.hints, settings.lease_s),
+        prober=Prober(database, portal, renewer, policy, parts.hints, settings.lease_s, gate),
         ends=ends,
         renewer=renewer,
         now_ms=clock.now_ms,
@@ -132,8 +135,12 @@ def build_worker(settings: Settings) -> Dependencies:
         database, parts.spool, uuid4(), settings.worker_threads, lambda: renewer.is_stopping
     )
     heartbeat.start()
+    listener = HaltListener(make_client(settings.redis_url), parts.hints.sender_id, gate.halt)
+    listener.start()
     return Dependencies(
-        _worker=worker, stop=_all(looks.stop, renewer.stop_all, heartbeat.stop), close=parts.close
+        _worker=worker,
+        stop=_all(looks.stop, renewer.stop_all, heartbeat.stop, listener.stop),
+        close=parts.close,
     )
 
 

@@ -1,11 +1,15 @@
-"""The list in Valkey by which hints reach the leading scheduler. Capped; every hint may be lost."""
+"""How hints go through Valkey: to the leading scheduler in a capped list, to all workers in a
+channel. Every hint may be lost.
+"""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from uuid import uuid4
 
 import redis
 import structlog
@@ -37,6 +41,14 @@ def make_client(redis_url: str, *, timeout_s: float = TIMEOUT_S) -> redis.Redis:
     )
 
 
+def halt_channel(client: redis.Redis) -> str:
+    """Return the name of the channel that `HintSender.halt` publishes to.
+
+    Channels belong to all databases of a Valkey, so it names the client's own.
+    """
+    return f"autos:halts:{client.get_connection_kwargs().get('db', 0)}"
+
+
 class HintSender:
     """Sends hints, one round trip at a time. Thread-safe; never raises; open it after a fork."""
 
@@ -46,14 +58,14 @@ class HintSender:
         self._lock = threading.Lock()
         self._pending: list[str] = []
         self._is_sending = False
+        # Names this sender in what it publishes.
+        self.sender_id = uuid4().hex
 
     def send(self, *hints: Hint) -> None:
         """Send hints, unless Valkey failed a moment ago.
 
         While another thread sends, that thread sends these hints, too, right afterwards.
         """
-        if not hints or time.monotonic() < self._quiet_until:
-            return
         texts = [encode(hint) for hint in hints]
         with self._lock:
             self._pending += texts
@@ -61,7 +73,14 @@ class HintSender:
                 return
             self._is_sending = True
         while pending := self._take_pending():
-            self._push(pending)
+            self._execute(partial(self._push, pending))
+
+    def halt(self, scope: str) -> None:
+        """Have all workers begin no further request of the slices that they hold in `scope`: a
+        job's id, a court, or PORTAL. Call it after the COMMIT of what stops them.
+        """
+        text = f"{self.sender_id} {scope}"
+        self._execute(lambda: self._client.publish(halt_channel(self._client), text))
 
     def _take_pending(self) -> list[str]:
         with self._lock:
@@ -70,11 +89,14 @@ class HintSender:
         return pending
 
     def _push(self, texts: Sequence[str]) -> None:
+        if int(self._client.rpush(KEY, *texts)) > MAX_HINTS:
+            self._client.ltrim(KEY, -MAX_HINTS, -1)
+
+    def _execute(self, call: Callable[[], object]) -> None:
         if time.monotonic() < self._quiet_until:
             return
         try:
-            if int(self._client.rpush(KEY, *texts)) > MAX_HINTS:
-                self._client.ltrim(KEY, -MAX_HINTS, -1)
+            call()
         except redis.RedisError:
             self._quiet_until = time.monotonic() + QUIET_S
 

@@ -104,7 +104,10 @@ class Repairs:
             log.warning("lost claims taken back", job_id=str(job_id))
 
     def _end_jobs(self) -> None:
-        for job_id in [*repairs.time_out(self.database), *repairs.finish_idle(self.database)]:
+        timed_out = repairs.time_out(self.database)
+        for job_id in timed_out:
+            self.ends.hints.halt(str(job_id))
+        for job_id in [*timed_out, *repairs.finish_idle(self.database)]:
             log.warning("job ended by the scheduler", job_id=str(job_id))
             self.ends.publish(job_id)
 

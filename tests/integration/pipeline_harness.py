@@ -219,6 +219,7 @@ def running_pipeline(
         )
         hints = HintSender(client)
         ends = JobEnds(database, messages, hints)
+        gate = RequestGate(lambda: renewer.is_stopping, hints.halt)
         health = BucketHealth(THREADS, put_limit_s=PUT_LIMIT_S)
         writer = ObjectWriter(objects, spool, renewer, health)
         fetcher = DocumentFetcher(
@@ -231,7 +232,7 @@ def running_pipeline(
             deadline_s=30,
             lease_s=LEASE_S,
             is_bucket_ready=lambda: writer.health.is_ready,
-            gate=RequestGate(lambda: renewer.is_stopping),
+            gate=gate,
             ends=ends,
         )
         recorder = Recorder(
@@ -252,6 +253,7 @@ def running_pipeline(
             renewer=renewer,
             policy=POLICY,
             lease_s=LEASE_S,
+            gate=gate,
         )
         slices = SliceRunner(
             database=database,
@@ -269,7 +271,7 @@ def running_pipeline(
             hints=hints,
             lister=lister,
             slices=slices,
-            prober=Prober(database, portal, renewer, POLICY, hints, LEASE_S),
+            prober=Prober(database, portal, renewer, POLICY, hints, LEASE_S, gate),
             ends=ends,
             renewer=renewer,
             now_ms=lambda: 0,

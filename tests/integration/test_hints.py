@@ -90,4 +90,6 @@ def test_what_is_no_hint_is_dropped_and_the_others_are_not(client: redis.Redis) 
 
 
 def test_a_valkey_that_is_away_costs_a_sender_nothing() -> None:
-    HintSender(redis.Redis.from_url("redis://127.0.0.1:1/0")).send(JobEnded(uuid4()))
+    away = redis.Redis.from_url("redis://127.0.0.1:1/0")
+    HintSender(away).send(JobEnded(uuid4()))
+    HintSender(away).halt(str(uuid4()))

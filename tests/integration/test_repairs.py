@@ -16,7 +16,7 @@ import redis
 from actors.enqueue import WEBHOOK_QUEUE, Messages, make_broker
 from actors.enqueue import upload_queue as upload_queue_of
 from actors.pipeline.job_end import JobEnds
-from actors.scheduler.hint_channel import HintReceiver, HintSender
+from actors.scheduler.hint_channel import HintReceiver, HintSender, halt_channel
 from actors.scheduler.policy.hints import JobEnded
 from actors.scheduler.repairs import Repairs
 from storage import claims, repairs, webhooks
@@ -333,6 +333,20 @@ def test_a_job_that_is_over_time_fails_what_is_left(bench: Bench) -> None:
     assert [d["error_reason"] for d in rows] == [None, *["TIMEOUT"] * 3]
     assert rows[1]["error_is_retryable"] is True
     assert len({d["revision"] for d in rows}) == 4
+
+
+def test_the_slices_of_a_job_that_is_over_time_are_halted(bench: Bench) -> None:
+    job_id = scenes.listed_job(bench.database, 2)
+    scenes.age(bench.database, job_id, 3_601)
+
+    with bench.redis.pubsub() as halts:
+        halts.subscribe(halt_channel(bench.redis))
+        assert halts.get_message(timeout=60)
+        bench.repair()
+        message = halts.get_message(timeout=60)
+
+    assert message is not None
+    assert message["data"].decode().partition(" ")[2] == str(job_id)
 
 
 def test_a_job_over_time_with_nothing_stored_fails(bench: Bench) -> None:

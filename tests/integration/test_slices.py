@@ -284,7 +284,7 @@ def test_a_bucket_that_does_not_answer_takes_no_time_of_the_portal(
     assert scenes.job(pipeline.database, job_id)["state"] == "COMPLETED"
 
 
-def test_a_cancelled_job_ends_its_slice_and_the_request_that_is_under_way(
+def test_without_a_hint_a_cancelled_job_ends_its_slice_and_the_request_that_is_under_way(
     pipeline: PipelineHarness, beside: ThreadPoolExecutor
 ) -> None:
     number, job_id = _listed(pipeline)

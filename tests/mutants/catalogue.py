@@ -34,6 +34,7 @@ LEADERSHIP = "tests/integration/test_leadership.py"
 PROPOSALS = "tests/integration/test_proposals.py"
 READINGS = "tests/integration/test_scheduler_readings.py"
 HINTS = "tests/integration/test_hints.py"
+HALTS = "tests/integration/test_halts.py"
 PAUSES = "tests/integration/test_pauses.py"
 COURTS = "tests/integration/test_courts.py"
 RERUNS = "tests/integration/test_reruns.py"
@@ -185,7 +186,7 @@ _REPAIRS = (
     _mutant(
         "the end of a job whose time is over",
         "actors/scheduler/repairs.py",
-        "*repairs.time_out(self.database), ",
+        "*timed_out, ",
         "",
         REPAIRS,
     ),
@@ -579,7 +580,7 @@ _ONCE = (
     ),
     _mutant(
         "that what is given back is due when it was",
-        "storage/sql/return_documents.sql",
+        "storage/sql/portal/return_documents.sql",
         "slice_size = NULL, spool_id = NULL\n",
         "slice_size = NULL, spool_id = NULL, not_before = NULL\n",
         SLICES,
@@ -1411,6 +1412,55 @@ _GUEST = (
         "            self._quiet_until = time.monotonic() + QUIET_S",
         "            pass",
         BROKER,
+    ),
+    _mutant(
+        "that a halt of a job ends its slices",
+        "actors/pipeline/request_gate.py",
+        "(PORTAL, court_of(process_number), str(job_id))",
+        "(PORTAL, court_of(process_number))",
+        HALTS,
+    ),
+    _mutant(
+        "that other processes learn of a pause",
+        "actors/pipeline/request_gate.py",
+        "        self._publish(scope)\n",
+        "",
+        HALTS,
+    ),
+    _mutant(
+        "that a pause met by a listing ends slices",
+        "actors/pipeline/listing.py",
+        "        if outcome.is_closed:\n",
+        "        if False:\n",
+        HALTS,
+    ),
+    _mutant(
+        "that a call which cancels a job halts it",
+        "server/service.py",
+        "        self._parts.hints.halt(str(job_id))\n",
+        "",
+        HALTS,
+    ),
+    _mutant(
+        "that a process is not halted by what it halts itself",
+        "actors/runtime/halt_listener.py",
+        "if sender_id != self._sender_id:",
+        "if True:",
+        HALTS,
+    ),
+    _mutant(
+        "that a listener whose connection is lost connects again",
+        "actors/runtime/halt_listener.py",
+        "            self._stopping.wait(QUIET_S)\n",
+        "            return\n",
+        HALTS,
+    ),
+    _mutant(
+        "that the job of a run whose time is over is halted",
+        "actors/scheduler/repairs.py",
+        "            self.ends.hints.halt(str(job_id))\n",
+        "            pass\n",
+        REPAIRS,
     ),
     _mutant(
         "that an unreadable hint is dropped",
