@@ -1718,6 +1718,13 @@ _GUEST = (
         "                pass\n",
         SHARES,
     ),
+    _mutant(
+        "that a job which has all that it can use gains no credit",
+        "actors/scheduler/policy/fair_queue.py",
+        "            self._forgive(job, flow)\n",
+        "",
+        "tests/unit/scheduler/test_fair_queue.py",
+    ),
 )
 
 _LOGIN = (

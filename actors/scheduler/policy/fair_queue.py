@@ -9,7 +9,8 @@ One virtual time for all would do if every job could use every slot. With limits
 jobs, whatever is behind them would be lifted to it at each choice, and weights would be lost.
 
 What could not run gains no credit: a job that may not run has no rate and is lifted to its virtual
-time, one that is chosen to no less than an allowance before it.
+time, one that is chosen to no less than an allowance before it. A job that has all the slots it can
+use, and is due no fewer, is behind nothing: it could not have had more.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ class FairQueue:
             flow.queue.put(job, job.tag)
         else:
             flow.queue.remove(job)
+            self._forgive(job, flow)
         self._sort(flow)
 
     def suspend(self, job_id: UUID) -> None:
@@ -218,6 +220,11 @@ class FairQueue:
             lost_s /= others
             self._go_on(flow.is_bulk, lost_s)
         job.tag += lost_s
+
+    def _forgive(self, job: _Job, flow: _QueuedFlow) -> None:
+        """Have a job that has all the slots it can use, and is due no fewer, be behind no more."""
+        if flow.rate >= flow.cap - TRACE:
+            self._lose(job, flow, self._virtual_time(flow) - job.tag)
 
     def _go_on(self, is_bulk: bool, slot_s: float) -> None:
         """Let the virtual times of all flows go on by what was charged."""

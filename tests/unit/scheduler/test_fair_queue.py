@@ -93,3 +93,21 @@ def test_a_suspended_job_keeps_its_debt_and_not_its_credit() -> None:
     queue.put(B, _claimant("b"))
     assert queue.behind_s(A) == pytest.approx(0)
     assert queue.behind_s(B) == pytest.approx(0)
+
+
+def test_a_job_that_has_all_the_slots_it_can_use_is_behind_nothing() -> None:
+    # Given two jobs that can use one slot each and are due one each
+    one = _claimant("a")._replace(cap=1)
+    queue = _queue(A=one, B=_claimant("b", gate=OTHER_COURT)._replace(cap=1))
+    # When a request of one takes long, the other is not owed what it could not have used
+    queue.charge(B, 6.0)
+    assert queue.behind_s(A) == pytest.approx(3)
+    queue.put(A, one._replace(may_begin=False))
+    assert queue.behind_s(A) == pytest.approx(0)
+
+
+def test_a_job_that_is_due_less_than_it_can_use_catches_up() -> None:
+    queue = _queue(A=_claimant("a"), B=_claimant("b"))
+    queue.begin(B, 4.0)
+    queue.put(A, _claimant("a")._replace(may_begin=False))
+    assert queue.behind_s(A) == pytest.approx(2)
