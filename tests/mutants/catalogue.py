@@ -574,8 +574,8 @@ _ONCE = (
     _mutant(
         "that a lost slice of several counts against none of its documents",
         "storage/portal/attempts.py",
-        'is_downloading and row.row["slice_size"] == 1',
-        "is_downloading",
+        "is_lost=is_downloading and is_alone",
+        "is_lost=is_downloading",
         REPAIRS,
     ),
     _mutant(
