@@ -5,6 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/ready
 READY_BENCH := .venv/ready-bench
+CONTRACT := autos/downloads/v1/downloads.proto
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | column -t -s @
@@ -66,16 +67,16 @@ check: $(READY) ## ruff, mypy, import rules, no SQL in strings, buf, generated c
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m dev.checks.sql_strings
-	$(BIN)/buf lint --config dev/buf.yaml
-	$(BIN)/buf format --config dev/buf.yaml --diff --exit-code
-	$(BIN)/buf breaking --config dev/buf.yaml --against proto/base.binpb
+	$(BIN)/buf lint proto
+	$(BIN)/buf format proto --diff --exit-code
+	$(BIN)/buf breaking proto --against proto/base.binpb
 	$(BIN)/python -m dev.generated
 
 # What is given in the contract stays: a change that breaks callers is refused before the base is renewed.
-proto: $(READY) ## the generated code of proto/downloads.proto, and the base it may not break
-	$(BIN)/buf breaking --config dev/buf.yaml --against proto/base.binpb
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. proto/downloads.proto
-	$(BIN)/buf build --config dev/buf.yaml -o proto/base.binpb
+proto: $(READY) ## the generated code of the contract, and the base it may not break
+	$(BIN)/buf breaking proto --against proto/base.binpb
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto --grpc_python_out=proto $(CONTRACT)
+	$(BIN)/buf build proto -o proto/base.binpb
 
 clean: ## removes .venv and the data of make run
 	rm -rf .venv var

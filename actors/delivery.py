@@ -11,10 +11,11 @@ from uuid import UUID
 
 import structlog
 
+from actors.contract_messages import document_message, job_message, timestamp
 from actors.enqueue import Messages
 from actors.receiver import Answer, DeliveryError, WebhookPoster
 from actors.signature import sign
-from proto.messages import as_json, document_message, job_message, timestamp
+from autos.json_form import as_json
 from storage import webhooks
 from storage.database import Database
 from storage.errors import LeaseLost, ServiceUnavailable

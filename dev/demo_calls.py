@@ -14,10 +14,10 @@ import grpc
 import requests
 from google.protobuf.duration_pb2 import Duration
 
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.demo_screen import DemoFailure
 from dev.health import OPTIONS
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
 from tests.sandbox.cnj import process_number
 
 CALL_TIMEOUT_S = 10.0

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 import grpc
 from rich.filesize import decimal
 
+from autos.downloads.v1 import downloads_pb2 as pb
 from dev.demo_calls import Calls, Case, demo_cases
 from dev.demo_place import Place, opened_place
 from dev.demo_progress import follow
 from dev.demo_proof import opened_document, verified_webhook
 from dev.demo_screen import DemoFailure, Screen, shown
-from proto import downloads_pb2 as pb
 from storage.errors import ConfigurationError
 
 ROWS_MAX = 8

@@ -10,19 +10,20 @@ from pathlib import Path
 import grpc_tools
 from grpc_tools import protoc
 
-ROOT = Path(__file__).resolve().parent.parent
+PROTO = Path(__file__).resolve().parent.parent / "proto"
 BUF = Path(sys.executable).parent / "buf"
 BASE = "base.binpb"
-NAMES = ("downloads_pb2.py", "downloads_pb2.pyi", "downloads_pb2_grpc.py", BASE)
+CONTRACT = "autos/downloads/v1/downloads"
+NAMES = (*(f"{CONTRACT}{end}" for end in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py")), BASE)
 
 
 def _generate(folder: Path) -> int:
-    """Puts the files of NAMES into `folder`/proto; protoc's or buf's exit code."""
+    """Put the files of NAMES into `folder`. Return protoc's or buf's exit code."""
     outputs = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
     include = Path(grpc_tools.__file__).parent / "_proto"
-    code = protoc.main(["protoc", f"-I{ROOT}", f"-I{include}", *outputs, "proto/downloads.proto"])
-    build = (BUF, "build", "--config", "dev/buf.yaml", "-o", folder / "proto" / BASE)
-    return int(code) or subprocess.run(build, cwd=ROOT, check=False).returncode
+    code = protoc.main(["protoc", f"-I{PROTO}", f"-I{include}", *outputs, f"{CONTRACT}.proto"])
+    build = (BUF, "build", PROTO, "-o", folder / BASE)
+    return int(code) or subprocess.run(build, check=False).returncode
 
 
 def main() -> int:
@@ -32,9 +33,7 @@ def main() -> int:
         if code := _generate(folder):
             return code
         stale = [
-            name
-            for name in NAMES
-            if (folder / "proto" / name).read_bytes() != (ROOT / "proto" / name).read_bytes()
+            name for name in NAMES if (folder / name).read_bytes() != (PROTO / name).read_bytes()
         ]
     if stale:
         print(f"not current: {', '.join(stale)}; run make proto", file=sys.stderr)

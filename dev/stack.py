@@ -115,7 +115,9 @@ def _own_settings(env: Mapping[str, str], folder: DataFolder) -> dict[str, str]:
     """What `make run` decides for its processes, if nobody else has."""
     own = {
         "DATA_DIR": str(folder.path),
+        # The Procfile's `python` is this one, and `autos` that of this checkout.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT / "proto"), env.get("PYTHONPATH")))),
         "PYTHONUNBUFFERED": "1",
     }
     if "SPOOL_DIR" in env:

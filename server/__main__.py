@@ -18,8 +18,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from actors.enqueue import Messages, make_broker
 from actors.scheduler.hint_channel import HintSender, make_client
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server import metrics
 from server.background import Background, log_unseen_errors
 from server.callers import Callers

@@ -8,8 +8,8 @@ from itertools import takewhile
 from typing import NamedTuple
 from uuid import UUID
 
-from proto import downloads_pb2 as pb
-from proto.messages import set_place
+from actors.contract_messages import set_place
+from autos.downloads.v1 import downloads_pb2 as pb
 from server.places import Places
 from server.queue_view import Place
 from server.told import Told, head

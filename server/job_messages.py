@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proto import downloads_pb2 as pb
-from proto.messages import job_message, webhook_message
+from actors.contract_messages import job_message, webhook_message
+from autos.downloads.v1 import downloads_pb2 as pb
 from server.queue_view import Place
 from storage.receivers import display
 from storage.records import JobView

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 from uuid import UUID
 
-from proto import downloads_pb2 as pb
-from proto.messages import document_message
+from actors.contract_messages import document_message
+from autos.downloads.v1 import downloads_pb2 as pb
 from server.batches import Batches
 from server.feed import Change
 from server.job_messages import message_of

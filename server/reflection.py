@@ -16,11 +16,11 @@ from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 
 SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 METHOD = "ServerReflectionInfo"
-IMAGE = Path(pb.__file__).with_name("base.binpb")
+IMAGE = Path(__file__).parent.parent / "proto" / "base.binpb"
 
 
 class _CommentedFile:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from server import page_tokens
 from server.clients import Client
 from storage.documents import DocumentFilter

@@ -13,10 +13,10 @@ from uuid import UUID
 import grpc
 import structlog
 
+from actors.contract_messages import document_message, timestamp
 from actors.scheduler.policy.hints import JobEnded
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
-from proto.messages import document_message, timestamp
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server import page_tokens, requests, starting
 from server.clients import Client, current_client
 from server.interceptor import writes_bytes

@@ -15,7 +15,7 @@ import structlog
 from actors.scheduler.policy.hints import JobEnded, JobWanted
 from actors.scheduler.policy.readings import JobRow
 from actors.scheduler.reader import job_row
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from server.batches import Batches
 from server.clients import Client
 from server.job_messages import message_of

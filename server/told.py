@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 
 _HEARTBEAT = pb.WatchProgressResponse(heartbeat=pb.Heartbeat()).SerializeToString()
 

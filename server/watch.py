@@ -18,7 +18,7 @@ import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from server.background import Background
 from server.batches import Batches
 from server.errors import ShuttingDown

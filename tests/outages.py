@@ -17,10 +17,10 @@ from typing import Any
 
 import grpc
 
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.deadline import until
 from dev.stack import Stack, running_stack
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
 from tests.acceptance.refusals import refusal_of
 from tests.sandbox.portal import SandboxPortal
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from proto.client import JOB_ENDS, pb
+from autos import JOB_ENDS, pb
 
 
 def assert_all_once(messages: list[pb.WatchProgressResponse], listed: list[pb.Document]) -> None:

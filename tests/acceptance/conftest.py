@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import grpc
 import pytest
 
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.folder import is_free
 from dev.sandbox import ROOT
 from dev.servers import Servers
 from dev.stack import Stack, running_stack
-from proto import downloads_pb2_grpc as pb_grpc
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database
 from tests.sandbox.portal import SandboxPortal

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
-from proto import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos
 
 DEADLINE_S = 60.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from storage.portal.doubts import ALIKE_MAX
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import documents, run

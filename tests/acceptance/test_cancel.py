@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
-from proto import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import (
     await_job,

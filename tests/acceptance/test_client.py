@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from proto.client import (
+from autos import (
     JOB_ENDS,
     AsyncClient,
     Client,

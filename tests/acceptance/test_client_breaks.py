@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from proto.caller.blocking import OnPause
-from proto.client import AsyncClient, AutosError, Client, pb
+from autos import AsyncClient, AutosError, Client, pb
+from autos._client.blocking import OnPause
 from tests.acceptance.client_watches import assert_all_once
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import documents, run, start

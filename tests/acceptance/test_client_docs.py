@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from autos import AutosError
+from autos.cli.exits import Exit
+from autos.cli.options import parser
 from dev.sandbox import ROOT
-from proto.cli.exits import Exit
-from proto.cli.options import parser
-from proto.client import AutosError
 from tests.acceptance.conftest import Autos
 
 TEXT = (ROOT / "docs" / "CLIENT.md").read_text()
@@ -27,7 +27,7 @@ def _run(autos: Autos, folder: Path, *command: str) -> str:
     env = {
         **os.environ,
         "AUTOS_ADDRESS": autos.stack.env["GRPC_LISTEN"],
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(ROOT / "proto"),
         "PYTHONWARNINGS": "error",
     }
     done = subprocess.run(
@@ -41,7 +41,7 @@ def _run(autos: Autos, folder: Path, *command: str) -> str:
 def test_the_python_examples_run_as_printed(autos: Autos, tmp_path: Path) -> None:
     blocks = _blocks("python")
     assert len(blocks) == 5, "the page has changed: look here again"
-    [first] = [b for b in _blocks("python", README) if "proto.client" in b]
+    [first] = [b for b in _blocks("python", README) if "from autos" in b]
 
     said = _run(autos, tmp_path, sys.executable, "-c", "\n".join([first, *blocks]))
 
@@ -58,7 +58,7 @@ def test_the_python_examples_run_as_printed(autos: Autos, tmp_path: Path) -> Non
 def test_the_commands_run_as_printed(autos: Autos, tmp_path: Path) -> None:
     blocks = _blocks("sh")
     assert len(blocks) == 2, "the page has changed: look here again"
-    ours = f'autos() {{ "{sys.executable}" -m proto "$@"; }}\n'
+    ours = f'autos() {{ "{sys.executable}" -m autos "$@"; }}\n'
 
     said = _run(autos, tmp_path, "bash", "-euo", "pipefail", "-c", ours + "\n".join(blocks))
 

@@ -18,10 +18,10 @@ from uuid import uuid4
 
 import pytest
 
+from autos.cli.main import main
+from autos.json_form import as_json
 from dev.deadline import until
 from dev.sandbox import ROOT
-from proto.cli.main import main
-from proto.messages import as_json
 from tests.acceptance.conftest import Autos, free_port
 from tests.acceptance.jobs import documents, run, start, status
 from tests.sandbox.cnj import process_number
@@ -226,7 +226,7 @@ def _started(
         "PYTHONIOENCODING": encoding,
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "proto", *words], cwd=ROOT, env=env, text=True, **streams
+        [sys.executable, "-m", "autos", *words], cwd=ROOT, env=env, text=True, **streams
     )
 
 

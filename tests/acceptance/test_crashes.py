@@ -15,9 +15,9 @@ import grpc
 import pytest
 import redis
 
+from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
 from dev.servers import Servers
-from proto import downloads_pb2 as pb
 from tests.acceptance.bucket import Bucket, sandbox_sha256
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import await_job, documents, finish, run, start

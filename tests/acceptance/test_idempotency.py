@@ -17,7 +17,7 @@ from uuid import uuid4
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.acceptance.bucket import Bucket
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import documents, finish, run, start

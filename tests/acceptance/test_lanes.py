@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import await_job, documents, finish, run, start, status
 from tests.sandbox.cases import CASES

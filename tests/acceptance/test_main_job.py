@@ -6,7 +6,7 @@ import hashlib
 
 import requests
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import documents, run, start
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.acceptance.bucket import Bucket, sandbox_sha256
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import documents, finish, run, start

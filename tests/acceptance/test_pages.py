@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import await_job, run, start
 from tests.sandbox.cases import CASES

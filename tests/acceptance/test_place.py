@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import await_job, await_rest_given_back, run, start, status
 from tests.acceptance.watching import watch

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from autos.downloads.v1 import downloads_pb2 as pb
 from dev.servers import Servers
-from proto import downloads_pb2 as pb
 from storage.database import Database
 from storage.migrate import migrate
 from tests.acceptance.conftest import Autos, running_autos

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from autos.downloads.v1 import downloads_pb2 as pb
 from dev.servers import Servers
-from proto import downloads_pb2 as pb
 from tests.acceptance.bucket import Bucket, sandbox_sha256
 from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.jobs import documents, finish, start

@@ -7,8 +7,8 @@ from uuid import uuid4
 import grpc
 import pytest
 
+from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
-from proto import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import documents, finish, run, start
 from tests.acceptance.refusals import refusal

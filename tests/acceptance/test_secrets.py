@@ -13,7 +13,7 @@ import pytest
 import redis
 from google.protobuf.message import Message
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.acceptance.conftest import UNRESOLVABLE, Autos
 from tests.acceptance.jobs import await_job, documents, finish, run, start
 from tests.acceptance.processes import held_down, processes_of

@@ -13,9 +13,9 @@ import pytest
 import requests
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.json_form import as_json
 from dev.deadline import until
-from proto import downloads_pb2 as pb
-from proto.messages import as_json
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import await_job, documents, finish, run, start, status
 from tests.sandbox.deliveries import Delivery

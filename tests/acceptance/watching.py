@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos
 
 Message = pb.WatchProgressResponse

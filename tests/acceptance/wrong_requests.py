@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.acceptance.wrong_values import (
     FORBIDDEN_URLS,
     NO_DURATIONS,

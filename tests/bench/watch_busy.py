@@ -16,8 +16,8 @@ from uuid import UUID
 
 import grpc.aio
 
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from tests.bench.checks import Check
 from tests.bench.watch_parts import HEARTBEAT_S, OPEN_S, Options, quantile
 from tests.bench.watch_world import World

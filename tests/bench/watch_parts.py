@@ -14,9 +14,9 @@ from uuid import UUID
 
 import grpc.aio
 
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.deadline import until
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
 from tests.bench.bare import TICKS_PER_S, running_bare
 from tests.bench.checks import Check
 from tests.bench.watch_world import World

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 from uuid import UUID
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.http2 import Caller
 
 PATH = "/autos.downloads.v1.DownloadService/WatchProgress"

@@ -17,9 +17,9 @@ import grpc
 from actors.scheduler.hint_channel import HintSender, make_client
 from actors.scheduler.policy.hints import JobWanted
 from actors.scheduler.reader import job_row
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.stack import running_stack
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
 from storage.database import Database
 from storage.errors import ConfigurationError
 from storage.jobs.start import StartRequest, start

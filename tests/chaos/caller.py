@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.chaos.client import Client
 from tests.chaos.ledger import ENDED, Redelivery, Start
 from tests.chaos.watcher import Watcher

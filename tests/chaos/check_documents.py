@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.acceptance.bucket import sandbox_sha256
 from tests.chaos.plan import Fault
 from tests.chaos.snapshot import Snapshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.chaos.ledger import ENDED, Ledger, Start
 from tests.chaos.snapshot import Snapshot
 from tests.chaos.watcher import Watcher

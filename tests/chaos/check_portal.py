@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.chaos.plan import Fault
 from tests.chaos.snapshot import Snapshot
 from tests.chaos.windows import Windows

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.chaos.ledger import Ledger
 from tests.chaos.snapshot import Snapshot
 from tests.sandbox.deliveries import Delivery

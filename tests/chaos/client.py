@@ -8,8 +8,8 @@ from typing import Any, Self
 
 import grpc
 
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from tests.chaos.ledger import Ledger
 
 CALL_TIMEOUT_S = 10.0

@@ -6,7 +6,7 @@ import threading
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 
 ENDED = frozenset(
     {

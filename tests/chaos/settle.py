@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.chaos.client import Client
 from tests.chaos.snapshot import Bucket, queued, spooled
 from tests.chaos.world import World

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import redis
 from minio import Minio
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from storage.objects import MARK
 from tests.chaos.client import Client
 from tests.chaos.world import World

@@ -6,7 +6,7 @@ import threading
 
 import grpc
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.chaos.client import RETRIED, Client
 from tests.chaos.ledger import ENDED, Ledger
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.chaos.plan import Fault
 
 # A fault's consequences outlive it: a lease that must end, and that the scheduler finds out.

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.stack import running_stack
-from proto import downloads_pb2_grpc as pb_grpc
 from tests.acceptance.conftest import free_port
 from tests.cookbook.answers import renewed
 from tests.cookbook.kitchen import cook

@@ -19,7 +19,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 from actors.enqueue import Messages, make_broker
 from actors.scheduler.hint_channel import HintSender, make_client
-from proto import downloads_pb2_grpc as pb_grpc
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server.callers import Callers
 from server.clients import Client, ClientLimits
 from server.clients_file import ClientsFile

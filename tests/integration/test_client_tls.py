@@ -24,9 +24,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from proto import downloads_pb2_grpc as pb_grpc
-from proto.cli.main import main
-from proto.client import (
+from autos import (
     AsyncClient,
     AutosError,
     Client,
@@ -36,6 +34,8 @@ from proto.client import (
     Unavailable,
     pb,
 )
+from autos.cli.main import main
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 
 TOKEN = "planted-client-token-0123456789"
 JOB = pb.Job(job_id="3c4e47ff-d6e0-4ccd-8686-fe6a87b0b785", state=pb.JOB_STATE_COMPLETED)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from proto.messages import document_message
+from actors.contract_messages import document_message
 from storage.database import Database, Row
 from storage.objects import Objects, ObjectStore
 from storage.portal.doubts import ALIKE_MAX

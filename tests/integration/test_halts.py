@@ -15,8 +15,8 @@ from actors.pipeline.lease_renewer import LeaseRenewer
 from actors.pipeline.request_gate import RequestGate
 from actors.runtime.halt_listener import HaltListener
 from actors.scheduler.hint_channel import HintSender, halt_channel
+from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
-from proto import downloads_pb2 as pb
 from server.parts import Parts
 from storage import jobs
 from storage.database import Database

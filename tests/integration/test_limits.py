@@ -20,9 +20,9 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.deadline import until
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
 from server.clients import ClientLimits
 from server.parts import Parts
 from server.starting import Start

@@ -83,7 +83,7 @@ def test_forked_processes_stop_in_order_when_their_master_is_killed(
     env = {
         "REDIS_URL": redis_url,
         "WITNESS": str(tmp_path),
-        "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT))),
+        "PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT, ROOT / "proto"))),
     }
     with _master([sys.executable, str(tmp_path / "master.py")], env) as pid:
         until(lambda: len([*tmp_path.glob("booted-*")]) == 3, DEADLINE_S, "They do not boot.")
@@ -108,7 +108,7 @@ def test_every_role_watches_its_master(
         "WEBHOOK_SECRET": WEBHOOK_SECRET,
         "WORKER_PROCESSES": "2",
         "WORKER_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "proto"))),
     }
     with _master([sys.executable, "-m", "actors", role], env) as pid:
         expected = 2 if role == "worker" else 1

@@ -13,9 +13,9 @@ import pytest
 import structlog
 from google.protobuf.message import Message
 
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.servers import Servers
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
 from server.__main__ import parts_of
 from server.callers import Callers
 from server.clients import Client, ClientLimits

@@ -17,7 +17,7 @@ import pytest
 from actors.enqueue import WEBHOOK_QUEUE
 from actors.scheduler.hint_channel import HintSender
 from actors.scheduler.policy.hints import JobEnded
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from server.parts import Parts
 from server.service import DownloadService
 from storage import jobs, sweeps

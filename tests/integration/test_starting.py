@@ -20,8 +20,8 @@ from structlog.testing import capture_logs
 
 from actors.scheduler.hint_channel import HintReceiver, HintSender
 from actors.scheduler.policy.hints import JobWanted, PlaceAsked
+from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
-from proto import downloads_pb2 as pb
 from server.parts import Parts
 from storage import sql
 from storage.database import Database, Transaction

@@ -14,9 +14,9 @@ import grpc.aio
 import pytest
 from cryptography import x509
 
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.health import is_serving
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
 from server.parts import Parts
 from server.tls import TlsFiles
 from storage.database import Database

@@ -15,9 +15,9 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
+from autos.downloads.v1 import downloads_pb2 as pb
 from dev.folder import DataFolder
 from dev.servers import EMBEDDED, Servers, start_all
-from proto import downloads_pb2 as pb
 from server.parts import Parts
 from storage.database import Database, Transaction
 from storage.objects import Objects

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import redis
 from minio import Minio
 
+from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
-from proto import downloads_pb2 as pb
 from storage.settings import Settings
 from tests.acceptance.bucket import Bucket, sandbox_sha256
 from tests.acceptance.conftest import Autos

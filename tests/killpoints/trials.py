@@ -13,8 +13,8 @@ from uuid import uuid4
 
 import grpc
 
+from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
-from proto import downloads_pb2 as pb
 from storage.spool import SMALL_BYTES
 from tests.acceptance.conftest import Autos
 from tests.killpoints.flags import Death, Flags

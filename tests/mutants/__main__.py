@@ -85,7 +85,8 @@ def _pytest(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
     with subprocess.Popen(
         [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
         cwd=tree,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        # An installed `autos` is that of the tree without mutants.
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(tree / "proto")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

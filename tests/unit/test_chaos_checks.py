@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks import Webhook
 
-from proto import downloads_pb2 as pb
-from proto.messages import as_json
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.json_form import as_json
 from tests.acceptance.bucket import sandbox_sha256
 from tests.chaos import (
     check_documents,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from proto.caller.connection import Connection
-from proto.caller.errors import WrongSettings
-from proto.client import Client
+from autos import Client
+from autos._client.connection import Connection
+from autos.errors import WrongSettings
 
 TOKEN = "planted-token-0123456789"
 

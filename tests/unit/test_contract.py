@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pb2
 
+from autos.downloads.v1 import downloads_pb2 as pb
 from dev.sandbox import ROOT
-from proto import downloads_pb2 as pb
 from server.reasons import OF_EVERY_RPC, OF_RPC, reasons_of
 from server.reflection import IMAGE
 
@@ -106,15 +106,16 @@ CHANGES = {
 
 
 def test_what_would_break_callers_is_refused(tmp_path: Path) -> None:
-    contract = (ROOT / pb.DESCRIPTOR.name).read_text()
+    contract = (ROOT / "proto" / pb.DESCRIPTOR.name).read_text()
     for name, (given, changed) in CHANGES.items():
         assert given in contract, name
-        file = tmp_path / name.replace(" ", "-") / pb.DESCRIPTOR.name
+        folder = tmp_path / name.replace(" ", "-")
+        file = folder / pb.DESCRIPTOR.name
         file.parent.mkdir(parents=True)
         file.write_text(contract.replace(given, changed, 1))
 
         done = subprocess.run(
-            (BUF, "breaking", file.parent.parent, "--against", IMAGE),
+            (BUF, "breaking", folder, "--against", IMAGE),
             capture_output=True,
             text=True,
             timeout=60,

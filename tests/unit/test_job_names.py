@@ -9,7 +9,7 @@ import grpc
 import pytest
 import structlog
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from server.job_names import JobNames
 
 JOB = "3c4e47ff-d6e0-4ccd-8686-fe6a87b0b785"

@@ -11,9 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proto import downloads_pb2 as pb
-from proto.messages import (
-    as_json,
+from actors.contract_messages import (
     document_message,
     job_message,
     percent,
@@ -21,6 +19,8 @@ from proto.messages import (
     timestamp,
     webhook_message,
 )
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.json_form import as_json
 from server.queue_view import NOWHERE, Place
 from storage.errors import Failure
 from storage.holds import Hold

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proto.caller.errors import AutosError, LimitReached, NotFound, Unavailable
-from proto.caller.patience import MAX_PAUSE_S, Patience
+from autos._client.patience import MAX_PAUSE_S, Patience
+from autos.errors import AutosError, LimitReached, NotFound, Unavailable
 
 
 class Clock:

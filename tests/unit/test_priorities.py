@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from server import requests
 from server.clients import Client
 from storage.errors import InvalidRequest

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from proto import downloads_pb2 as pb
-from proto.caller.errors import PullFailed, Unavailable
-from proto.caller.fetching import Stopped
-from proto.caller.pulling import Pull, PulledFile
+from autos._client.fetching import Stopped
+from autos._client.pulling import Pull, PulledFile
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.errors import PullFailed, Unavailable
 from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, chunked
 
 BODY = bytes(range(256)) * 4_000

@@ -7,7 +7,8 @@ from typing import Any
 import grpc
 import pytest
 
-from proto.caller.errors import (
+from autos._client.refusals import refusal
+from autos.errors import (
     AutosError,
     InvalidRequest,
     LimitReached,
@@ -17,7 +18,6 @@ from proto.caller.errors import (
     ServerBug,
     Unavailable,
 )
-from proto.caller.refusals import refusal
 from server.errors import status_of
 from storage import errors as theirs
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proto import downloads_pb2 as pb
-from proto.caller.resume import JOB_ENDS, Resume
+from autos._client.resume import JOB_ENDS, Resume
+from autos.downloads.v1 import downloads_pb2 as pb
 
 JOB_ID = "3c4e47ff-d6e0-4ccd-8686-fe6a87b0b785"
 NUMBER = "1003579-22.2025.8.26.0564"

@@ -22,8 +22,8 @@ import grpc
 import psycopg2
 import redis
 
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from tests.bench.speed.orders import Orders
 from tests.sandbox.cnj import process_number
 

@@ -15,12 +15,12 @@ import grpc
 import psycopg2
 from rich.console import Console
 
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.deadline import until
 from dev.health import is_serving
 from dev.sandbox import ROOT
 from dev.supervisor import Supervisor
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
 from tests.acceptance.conftest import free_port
 from tests.bench.speed.asked import Asked
 from tests.bench.speed.goals import Result, at_most

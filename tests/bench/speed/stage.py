@@ -18,11 +18,11 @@ from uuid import UUID
 import grpc
 from minio import Minio
 
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.deadline import until
 from dev.sandbox import ROOT
 from dev.stack import Stack, running_stack
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
 from storage.database import Database
 from storage.errors import ConfigurationError
 from storage.objects import ObjectStore

@@ -12,7 +12,7 @@ import requests
 from minio import Minio
 from rich.console import Console
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 from tests.bench.speed.asked import Asked
 from tests.bench.speed.goals import Result, at_most
 from tests.bench.speed.stage import CALL_S, Stage, running_stage, scratch

@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 
 # Bytes of UTF-8. File systems allow 255, encrypted ones 143, Windows 260 for the whole path.
 MAX_NAME_BYTES = 140

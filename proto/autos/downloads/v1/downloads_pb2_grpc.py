@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from proto import downloads_pb2 as proto_dot_downloads__pb2
+from autos.downloads.v1 import downloads_pb2 as autos_dot_downloads_dot_v1_dot_downloads__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in proto/downloads_pb2_grpc.py depends on'
+        + ' but the generated code in autos/downloads/v1/downloads_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -48,48 +48,48 @@ class DownloadServiceStub:
         """
         self.StartDownload = channel.unary_unary(
                 '/autos.downloads.v1.DownloadService/StartDownload',
-                request_serializer=proto_dot_downloads__pb2.StartDownloadRequest.SerializeToString,
-                response_deserializer=proto_dot_downloads__pb2.StartDownloadResponse.FromString,
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.StartDownloadRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.StartDownloadResponse.FromString,
                 _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/autos.downloads.v1.DownloadService/GetStatus',
-                request_serializer=proto_dot_downloads__pb2.GetStatusRequest.SerializeToString,
-                response_deserializer=proto_dot_downloads__pb2.GetStatusResponse.FromString,
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetStatusRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
         self.WatchProgress = channel.unary_stream(
                 '/autos.downloads.v1.DownloadService/WatchProgress',
-                request_serializer=proto_dot_downloads__pb2.WatchProgressRequest.SerializeToString,
-                response_deserializer=proto_dot_downloads__pb2.WatchProgressResponse.FromString,
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.WatchProgressRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.WatchProgressResponse.FromString,
                 _registered_method=True)
         self.ListJobs = channel.unary_unary(
                 '/autos.downloads.v1.DownloadService/ListJobs',
-                request_serializer=proto_dot_downloads__pb2.ListJobsRequest.SerializeToString,
-                response_deserializer=proto_dot_downloads__pb2.ListJobsResponse.FromString,
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListJobsRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListJobsResponse.FromString,
                 _registered_method=True)
         self.ListDocuments = channel.unary_unary(
                 '/autos.downloads.v1.DownloadService/ListDocuments',
-                request_serializer=proto_dot_downloads__pb2.ListDocumentsRequest.SerializeToString,
-                response_deserializer=proto_dot_downloads__pb2.ListDocumentsResponse.FromString,
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListDocumentsRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListDocumentsResponse.FromString,
                 _registered_method=True)
         self.CancelJob = channel.unary_unary(
                 '/autos.downloads.v1.DownloadService/CancelJob',
-                request_serializer=proto_dot_downloads__pb2.CancelJobRequest.SerializeToString,
-                response_deserializer=proto_dot_downloads__pb2.CancelJobResponse.FromString,
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.CancelJobRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
         self.RetryJob = channel.unary_unary(
                 '/autos.downloads.v1.DownloadService/RetryJob',
-                request_serializer=proto_dot_downloads__pb2.RetryJobRequest.SerializeToString,
-                response_deserializer=proto_dot_downloads__pb2.RetryJobResponse.FromString,
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RetryJobRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RetryJobResponse.FromString,
                 _registered_method=True)
         self.GetDocumentUrl = channel.unary_unary(
                 '/autos.downloads.v1.DownloadService/GetDocumentUrl',
-                request_serializer=proto_dot_downloads__pb2.GetDocumentUrlRequest.SerializeToString,
-                response_deserializer=proto_dot_downloads__pb2.GetDocumentUrlResponse.FromString,
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentUrlRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentUrlResponse.FromString,
                 _registered_method=True)
         self.RedeliverWebhook = channel.unary_unary(
                 '/autos.downloads.v1.DownloadService/RedeliverWebhook',
-                request_serializer=proto_dot_downloads__pb2.RedeliverWebhookRequest.SerializeToString,
-                response_deserializer=proto_dot_downloads__pb2.RedeliverWebhookResponse.FromString,
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookResponse.FromString,
                 _registered_method=True)
 
 
@@ -219,48 +219,48 @@ def add_DownloadServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'StartDownload': grpc.unary_unary_rpc_method_handler(
                     servicer.StartDownload,
-                    request_deserializer=proto_dot_downloads__pb2.StartDownloadRequest.FromString,
-                    response_serializer=proto_dot_downloads__pb2.StartDownloadResponse.SerializeToString,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.StartDownloadRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.StartDownloadResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
-                    request_deserializer=proto_dot_downloads__pb2.GetStatusRequest.FromString,
-                    response_serializer=proto_dot_downloads__pb2.GetStatusResponse.SerializeToString,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetStatusRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetStatusResponse.SerializeToString,
             ),
             'WatchProgress': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchProgress,
-                    request_deserializer=proto_dot_downloads__pb2.WatchProgressRequest.FromString,
-                    response_serializer=proto_dot_downloads__pb2.WatchProgressResponse.SerializeToString,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.WatchProgressRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.WatchProgressResponse.SerializeToString,
             ),
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
-                    request_deserializer=proto_dot_downloads__pb2.ListJobsRequest.FromString,
-                    response_serializer=proto_dot_downloads__pb2.ListJobsResponse.SerializeToString,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListJobsRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListJobsResponse.SerializeToString,
             ),
             'ListDocuments': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDocuments,
-                    request_deserializer=proto_dot_downloads__pb2.ListDocumentsRequest.FromString,
-                    response_serializer=proto_dot_downloads__pb2.ListDocumentsResponse.SerializeToString,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListDocumentsRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListDocumentsResponse.SerializeToString,
             ),
             'CancelJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelJob,
-                    request_deserializer=proto_dot_downloads__pb2.CancelJobRequest.FromString,
-                    response_serializer=proto_dot_downloads__pb2.CancelJobResponse.SerializeToString,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.CancelJobRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.CancelJobResponse.SerializeToString,
             ),
             'RetryJob': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryJob,
-                    request_deserializer=proto_dot_downloads__pb2.RetryJobRequest.FromString,
-                    response_serializer=proto_dot_downloads__pb2.RetryJobResponse.SerializeToString,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RetryJobRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RetryJobResponse.SerializeToString,
             ),
             'GetDocumentUrl': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDocumentUrl,
-                    request_deserializer=proto_dot_downloads__pb2.GetDocumentUrlRequest.FromString,
-                    response_serializer=proto_dot_downloads__pb2.GetDocumentUrlResponse.SerializeToString,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentUrlRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentUrlResponse.SerializeToString,
             ),
             'RedeliverWebhook': grpc.unary_unary_rpc_method_handler(
                     servicer.RedeliverWebhook,
-                    request_deserializer=proto_dot_downloads__pb2.RedeliverWebhookRequest.FromString,
-                    response_serializer=proto_dot_downloads__pb2.RedeliverWebhookResponse.SerializeToString,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -300,8 +300,8 @@ class DownloadService:
             request,
             target,
             '/autos.downloads.v1.DownloadService/StartDownload',
-            proto_dot_downloads__pb2.StartDownloadRequest.SerializeToString,
-            proto_dot_downloads__pb2.StartDownloadResponse.FromString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.StartDownloadRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.StartDownloadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -327,8 +327,8 @@ class DownloadService:
             request,
             target,
             '/autos.downloads.v1.DownloadService/GetStatus',
-            proto_dot_downloads__pb2.GetStatusRequest.SerializeToString,
-            proto_dot_downloads__pb2.GetStatusResponse.FromString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.GetStatusRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.GetStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -354,8 +354,8 @@ class DownloadService:
             request,
             target,
             '/autos.downloads.v1.DownloadService/WatchProgress',
-            proto_dot_downloads__pb2.WatchProgressRequest.SerializeToString,
-            proto_dot_downloads__pb2.WatchProgressResponse.FromString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.WatchProgressRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.WatchProgressResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -381,8 +381,8 @@ class DownloadService:
             request,
             target,
             '/autos.downloads.v1.DownloadService/ListJobs',
-            proto_dot_downloads__pb2.ListJobsRequest.SerializeToString,
-            proto_dot_downloads__pb2.ListJobsResponse.FromString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.ListJobsRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.ListJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -408,8 +408,8 @@ class DownloadService:
             request,
             target,
             '/autos.downloads.v1.DownloadService/ListDocuments',
-            proto_dot_downloads__pb2.ListDocumentsRequest.SerializeToString,
-            proto_dot_downloads__pb2.ListDocumentsResponse.FromString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.ListDocumentsRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.ListDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -435,8 +435,8 @@ class DownloadService:
             request,
             target,
             '/autos.downloads.v1.DownloadService/CancelJob',
-            proto_dot_downloads__pb2.CancelJobRequest.SerializeToString,
-            proto_dot_downloads__pb2.CancelJobResponse.FromString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.CancelJobRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.CancelJobResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -462,8 +462,8 @@ class DownloadService:
             request,
             target,
             '/autos.downloads.v1.DownloadService/RetryJob',
-            proto_dot_downloads__pb2.RetryJobRequest.SerializeToString,
-            proto_dot_downloads__pb2.RetryJobResponse.FromString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.RetryJobRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.RetryJobResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -489,8 +489,8 @@ class DownloadService:
             request,
             target,
             '/autos.downloads.v1.DownloadService/GetDocumentUrl',
-            proto_dot_downloads__pb2.GetDocumentUrlRequest.SerializeToString,
-            proto_dot_downloads__pb2.GetDocumentUrlResponse.FromString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentUrlRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentUrlResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -516,8 +516,8 @@ class DownloadService:
             request,
             target,
             '/autos.downloads.v1.DownloadService/RedeliverWebhook',
-            proto_dot_downloads__pb2.RedeliverWebhookRequest.SerializeToString,
-            proto_dot_downloads__pb2.RedeliverWebhookResponse.FromString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 
 
 class FailureValues(Protocol):
@@ -291,8 +289,3 @@ def _error(failure: FailureValues | None) -> pb.Error | None:
     if failure is None:
         return None
     return pb.Error(reason=failure.reason, message=failure.message, retryable=failure.is_retryable)
-
-
-def as_json(message: Message) -> dict[str, Any]:
-    """The proto's JSON form, with the field names of the contract; unset fields are left out."""
-    return MessageToDict(message, preserving_proto_field_name=True)

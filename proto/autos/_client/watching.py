@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from proto import downloads_pb2 as pb
-from proto.caller import calls
-from proto.caller.errors import AutosError, TookTooLong
-from proto.caller.patience import Patience
-from proto.caller.resume import Resume
+from autos._client import calls
+from autos._client.patience import Patience
+from autos._client.resume import Resume
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.errors import AutosError, TookTooLong
 
 # How a stream breaks that ends well, but before the job.
 CUT_SHORT = "The stream ended before the job did."

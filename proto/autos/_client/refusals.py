@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from proto.caller.errors import (
+from autos.errors import (
     AutosError,
     InvalidRequest,
     LimitReached,

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
-from proto.caller.errors import WrongSettings
+from autos.errors import WrongSettings
 
 ADDRESS = "127.0.0.1:50051"
 PORT = 50051

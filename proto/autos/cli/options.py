@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from proto import downloads_pb2 as pb
-from proto.caller.connection import ADDRESS, Connection
-from proto.caller.errors import WrongSettings
-from proto.caller.pulling import PARALLEL
+from autos._client.connection import ADDRESS, Connection
+from autos._client.pulling import PARALLEL
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.errors import WrongSettings
 
 TIMEOUT_S = 10.0
 PATIENCE_S = 300.0

@@ -21,11 +21,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from proto import downloads_pb2 as pb
-from proto.caller.pulling import PulledFile
-from proto.caller.resume import JOB_ENDS
-from proto.cli.live import Meter
-from proto.cli.wording import length, outlook, size
+from autos._client.pulling import PulledFile
+from autos._client.resume import JOB_ENDS
+from autos.cli.live import Meter
+from autos.cli.wording import length, outlook, size
+from autos.downloads.v1 import downloads_pb2 as pb
 
 BAR_WIDTH = 30
 FRAMES_PER_S = 5

@@ -14,18 +14,18 @@ from typing import Any, Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
-from proto.caller import calls
-from proto.caller.blocking import ATTEMPT_S, HEARTBEAT_S, PATIENCE_S, TIMEOUT_S, OnPause
-from proto.caller.calls import Call
-from proto.caller.connection import ADDRESS, Connection
-from proto.caller.errors import AutosError, Unavailable
-from proto.caller.patience import Patience
-from proto.caller.pulling import PARALLEL, Pull, Pulled, PulledFile
-from proto.caller.refusals import refusal
-from proto.caller.resume import JOB_ENDS
-from proto.caller.watching import CUT_SHORT, Watching
+from autos._client import calls
+from autos._client.blocking import ATTEMPT_S, HEARTBEAT_S, PATIENCE_S, TIMEOUT_S, OnPause
+from autos._client.calls import Call
+from autos._client.connection import ADDRESS, Connection
+from autos._client.patience import Patience
+from autos._client.pulling import PARALLEL, Pull, Pulled, PulledFile
+from autos._client.refusals import refusal
+from autos._client.resume import JOB_ENDS
+from autos._client.watching import CUT_SHORT, Watching
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
+from autos.errors import AutosError, Unavailable
 
 R = TypeVar("R", bound=Message)
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from proto import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2 as pb
 
 R = TypeVar("R", bound=Message)
 # The server gives 500 jobs and 1,000 documents at most; a job is the larger of the two.

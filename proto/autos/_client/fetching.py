@@ -15,10 +15,10 @@ from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import Request
 
-from proto import downloads_pb2 as pb
-from proto.caller.errors import Unavailable
-from proto.caller.final_answers import final_opener
-from proto.caller.patience import Patience
+from autos._client.final_answers import final_opener
+from autos._client.patience import Patience
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.errors import Unavailable
 
 CHUNK_BYTES = 256 * 1024
 SOCKET_TIMEOUT_S = 30.0

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable
 
-from proto.caller.errors import AutosError
+from autos.errors import AutosError
 
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0

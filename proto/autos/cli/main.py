@@ -9,12 +9,12 @@ from argparse import Namespace
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from proto.caller.blocking import Client
-from proto.caller.errors import AutosError, NotAllowed, PullFailed
-from proto.cli.commands import COMMANDS
-from proto.cli.exits import Exit, exit_of_error
-from proto.cli.options import connection, parser
-from proto.cli.wording import length, shown
+from autos._client.blocking import Client
+from autos.cli.commands import COMMANDS
+from autos.cli.exits import Exit, exit_of_error
+from autos.cli.options import connection, parser
+from autos.cli.wording import length, shown
+from autos.errors import AutosError, NotAllowed, PullFailed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

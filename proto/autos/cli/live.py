@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from proto import downloads_pb2 as pb
-from proto.caller.pulling import PulledFile
-from proto.cli.wording import failure, line, shown, size
+from autos._client.pulling import PulledFile
+from autos.cli.wording import failure, line, shown, size
+from autos.downloads.v1 import downloads_pb2 as pb
 
 PLAIN_EVERY_S = 5.0
 RATE_OVER_S = 10.0
@@ -97,7 +97,7 @@ def job_view() -> Iterator[View]:
     if not is_live():
         yield Lines()
         return
-    from proto.cli.bars import JobBar  # late: without a terminal nobody waits for rich
+    from autos.cli.bars import JobBar  # late: without a terminal nobody waits for rich
 
     with JobBar() as bar:
         yield bar
@@ -110,7 +110,7 @@ def pull_view(total_bytes: int, files: int) -> Iterator[PullView]:
     if not is_live():
         yield PullLines()
         return
-    from proto.cli.bars import PullBar
+    from autos.cli.bars import PullBar
 
     with PullBar(total_bytes, files) as bar:
         yield bar

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from proto import downloads_pb2 as pb
-from proto.caller.errors import (
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.errors import (
     AutosError,
     InvalidRequest,
     LimitReached,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proto import downloads_pb2 as pb
-from proto.caller import calls
+from autos._client import calls
+from autos.downloads.v1 import downloads_pb2 as pb
 
 JOB_ENDS = frozenset(
     {

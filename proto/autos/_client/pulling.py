@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from proto import downloads_pb2 as pb
-from proto.caller.errors import AutosError, PullFailed
-from proto.caller.fetching import CHUNK_BYTES, NotFetched, Stopped, Transfer
-from proto.caller.file_names import file_names
+from autos._client.fetching import CHUNK_BYTES, NotFetched, Stopped, Transfer
+from autos._client.file_names import file_names
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.errors import AutosError, PullFailed
 
 PARALLEL = 4
 PART_PREFIX, PART_SUFFIX = ".autos-", ".part"

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
-from proto import downloads_pb2 as pb
-from proto.caller.blocking import Client
-from proto.caller.calls import is_process_number
-from proto.caller.pulling import PulledFile
-from proto.caller.resume import JOB_ENDS
-from proto.cli.exits import Exit, exit_of_job
-from proto.cli.live import PullView, job_view, pull_view
-from proto.cli.wording import (
+from autos._client.blocking import Client
+from autos._client.calls import is_process_number
+from autos._client.pulling import PulledFile
+from autos._client.resume import JOB_ENDS
+from autos.cli.exits import Exit, exit_of_job
+from autos.cli.live import PullView, job_view, pull_view
+from autos.cli.wording import (
     columns,
     counts,
     document_state,
@@ -30,7 +29,8 @@ from proto.cli.wording import (
     shown,
     size,
 )
-from proto.messages import as_json
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.json_form import as_json
 
 Command = Callable[[Client, Namespace], Exit]
 

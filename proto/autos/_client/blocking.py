@@ -14,18 +14,18 @@ from typing import Any, Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from proto import downloads_pb2 as pb
-from proto import downloads_pb2_grpc as pb_grpc
-from proto.caller import calls
-from proto.caller.calls import Call
-from proto.caller.connection import ADDRESS, Connection
-from proto.caller.errors import AutosError, Unavailable
-from proto.caller.patience import Patience
-from proto.caller.pulling import PARALLEL, Pull, Pulled, PulledFile
-from proto.caller.refusals import refusal
-from proto.caller.resume import JOB_ENDS
-from proto.caller.silence import heard_within
-from proto.caller.watching import CUT_SHORT, Watching
+from autos._client import calls
+from autos._client.calls import Call
+from autos._client.connection import ADDRESS, Connection
+from autos._client.patience import Patience
+from autos._client.pulling import PARALLEL, Pull, Pulled, PulledFile
+from autos._client.refusals import refusal
+from autos._client.resume import JOB_ENDS
+from autos._client.silence import heard_within
+from autos._client.watching import CUT_SHORT, Watching
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
+from autos.errors import AutosError, Unavailable
 
 R = TypeVar("R", bound=Message)
 
@@ -42,7 +42,7 @@ class Client:
     `connection`: an address, or a Connection with TLS and token. Every call is tried again while
     the server is away or asks for a pause, for `timeout_s` in all; calls that start something
     carry a request_id, so that none is done twice. `on_pause` is told why, and for how many
-    seconds, each time. Every method raises AutosError, see proto/caller/errors.py.
+    seconds, each time. Every method raises AutosError, see autos.errors.
     """
 
     def __init__(

@@ -1,0 +1,88 @@
+"""Autos from Python, for threads and for asyncio.
+
+    from autos import Client
+
+    with Client("127.0.0.1:50051") as autos:
+        job = autos.wait(autos.start("1003579-22.2025.8.26.0564").job.job_id)
+        autos.download_to("case", job.job_id)
+
+docs/CLIENT.md has the rest. `pb` is the contract's messages, `errors` what the methods raise.
+
+Names are loaded at their first use: the server and the workers import the contract's messages
+from below this package, and need neither the client nor, in the workers, gRPC.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autos import errors
+    from autos._client.blocking import Client
+    from autos._client.connection import Connection
+    from autos._client.in_loop import AsyncClient
+    from autos._client.pulling import Pulled, PulledFile
+    from autos._client.resume import JOB_ENDS
+    from autos.downloads.v1 import downloads_pb2 as pb
+    from autos.errors import (
+        AutosError,
+        InvalidRequest,
+        LimitReached,
+        NotAllowed,
+        NotFound,
+        NotPossible,
+        PullFailed,
+        ServerBug,
+        TookTooLong,
+        Unavailable,
+        WrongSettings,
+    )
+
+__all__ = [
+    "JOB_ENDS",
+    "AsyncClient",
+    "AutosError",
+    "Client",
+    "Connection",
+    "InvalidRequest",
+    "LimitReached",
+    "NotAllowed",
+    "NotFound",
+    "NotPossible",
+    "PullFailed",
+    "Pulled",
+    "PulledFile",
+    "ServerBug",
+    "TookTooLong",
+    "Unavailable",
+    "WrongSettings",
+    "errors",
+    "pb",
+]
+
+_HOMES = {
+    "JOB_ENDS": "autos._client.resume",
+    "AsyncClient": "autos._client.in_loop",
+    "Client": "autos._client.blocking",
+    "Connection": "autos._client.connection",
+    "Pulled": "autos._client.pulling",
+    "PulledFile": "autos._client.pulling",
+}
+_MODULES = {"errors": "autos.errors", "pb": "autos.downloads.v1.downloads_pb2"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at its first use."""
+    if name not in __all__:
+        raise AttributeError(f"module 'autos' has no attribute {name!r}")
+    if name in _MODULES:
+        value = import_module(_MODULES[name])
+    else:
+        value = getattr(import_module(_HOMES.get(name, "autos.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""The parts of the client. Callers import from `autos`."""

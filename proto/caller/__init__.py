@@ -1,1 +1,0 @@
-"""What proto/client.py is made of. Callers import from proto.client."""
