@@ -5,7 +5,6 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/ready
 READY_BENCH := .venv/ready-bench
-CONTRACT := autos/downloads/v1/downloads.proto
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | column -t -s @
@@ -73,10 +72,9 @@ check: $(READY) ## ruff, mypy, import rules, no SQL in strings, buf, generated c
 	$(BIN)/python -m dev.generated
 
 # What is given in the contract stays: a change that breaks callers is refused before the base is renewed.
-proto: $(READY) ## the generated code of the contract, and the base it may not break
+proto: $(READY) ## all generated code, and the base that the contract may not break
 	$(BIN)/buf breaking proto --against proto/base.binpb
-	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto --grpc_python_out=proto $(CONTRACT)
-	$(BIN)/buf build proto -o proto/base.binpb
+	$(BIN)/python -m dev.generated --write
 
 clean: ## removes .venv and the data of make run
 	rm -rf .venv var

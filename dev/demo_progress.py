@@ -6,12 +6,12 @@ import queue
 import time
 from collections.abc import Sequence
 
-import grpc
 from rich.filesize import decimal
 from rich.progress import Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from dev.demo_calls import JOB_TIMEOUT_S, Calls, Case, Told
+from autos import AutosError, Client, TookTooLong
+from dev.demo_cases import JOB_TIMEOUT_S, Case, News, watch
 from dev.demo_screen import DemoFailure, Screen
 
 OTHER_COLUMNS_WIDTH = 66
@@ -19,18 +19,18 @@ BAR_WIDTH_MAX = 40
 LINE_EVERY_S = 1.0
 
 
-def follow(calls: Calls, cases: Sequence[Case], screen: Screen) -> None:
-    """Show how the jobs of `cases` go until all have ended. Raises DemoFailure or grpc.RpcError."""
-    told: queue.SimpleQueue[tuple[Case, Told]] = queue.SimpleQueue()
+def follow(client: Client, cases: Sequence[Case], screen: Screen) -> None:
+    """Show how the jobs of `cases` go until all have ended. Raises DemoFailure or AutosError."""
+    received: queue.SimpleQueue[tuple[Case, News]] = queue.SimpleQueue()
     for case in cases:
-        calls.watch(case, lambda of, news: told.put((of, news)))
+        watch(client, case, lambda of, news: received.put((of, news)))
     view = _Bars(cases, screen) if screen.is_live else _Lines(cases, screen)
     with view:
         while not all(case.is_ended for case in cases):
-            case, news = told.get()
-            if isinstance(news, grpc.RpcError):
-                if news.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                    raise _late(case) from news
+            case, news = received.get()
+            if isinstance(news, TookTooLong):
+                raise _late(case) from news
+            if isinstance(news, AutosError):
                 raise news
             case.take(news)
             view.show(case)

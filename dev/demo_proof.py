@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import requests
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from dev.demo_calls import Calls, Case
+from autos import Client
+from dev.demo_cases import Case
 from dev.demo_place import Place
 from dev.demo_screen import DemoFailure
 
@@ -40,13 +41,14 @@ class Verified:
     documents: list[Mapping[str, Any]]
 
 
-def verified_webhook(calls: Calls, place: Place, case: Case) -> Verified:
+def verified_webhook(client: Client, place: Place, case: Case) -> Verified:
     """The webhook of the case's job, once it has come and been verified. Raises DemoFailure."""
     path = urlsplit(case.webhook_url).path
     try:
         delivery = place.receiver.wait_for(1, WEBHOOK_TIMEOUT_S, path)[0]
     except TimeoutError as error:
-        tried = [hook.last_error for hook in calls.job(case.job.job_id).webhooks if hook.last_error]
+        webhooks = client.status(case.job.job_id).webhooks
+        tried = [webhook.last_error for webhook in webhooks if webhook.last_error]
         raise DemoFailure(
             f"The webhook of {case.number} did not come within {WEBHOOK_TIMEOUT_S:.0f} s; "
             f"its last attempt says: {'; '.join(tried) or 'none was made'}."

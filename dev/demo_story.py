@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
-import grpc
 from rich.filesize import decimal
 
-from autos.downloads.v1 import downloads_pb2 as pb
-from dev.demo_calls import Calls, Case, demo_cases
+from autos import AutosError, Client, Connection, pb
+from dev.demo_cases import Case, await_known, demo_cases
 from dev.demo_place import Place, opened_place
 from dev.demo_progress import follow
 from dev.demo_proof import opened_document, verified_webhook
@@ -31,8 +31,8 @@ def tell(environ: Mapping[str, str]) -> int:
         _tell(environ, screen)
     except (DemoFailure, ConfigurationError) as error:
         return screen.fail(str(error))
-    except grpc.RpcError as error:
-        return screen.fail(f"Autos answered {error.code().name}: {error.details()}")
+    except AutosError as error:
+        return screen.fail(f"Autos answered {error.reason}: {error}")
     except OSError as error:  # also what requests raises
         return screen.fail(f"The demo could not go on: {error}")
     return 0
@@ -42,15 +42,18 @@ def _tell(environ: Mapping[str, str], screen: Screen) -> None:
     begun = time.monotonic()
     screen.line("Autos: every document of a court case, fetched, stored and told", "bold")
     screen.line()
-    with opened_place(environ, screen) as place, Calls(place.address, place.token) as calls:
-        calls.await_known()
+    with (
+        opened_place(environ, screen) as place,
+        Client(Connection(place.address, token=place.token or "")) as client,
+    ):
+        await_known(client)
         is_ours = place.is_ours
         cases = demo_cases(place.portal_url, place.receiver.url_of)
-        _start(calls, cases, screen)
-        follow(calls, cases, screen)
+        _start(client, cases, screen)
+        follow(client, cases, screen)
         screen.line()
         _check_ends(cases)
-        _prove(calls, place, cases, screen)
+        _prove(client, place, cases, screen)
     seconds = time.monotonic() - begun
     if is_ours:
         screen.done("Stopped", f"nothing is left running; {seconds:.1f} s in all")
@@ -60,9 +63,11 @@ def _tell(environ: Mapping[str, str], screen: Screen) -> None:
     _say_next(is_ours, screen)
 
 
-def _start(calls: Calls, cases: Sequence[Case], screen: Screen) -> None:
+def _start(client: Client, cases: Sequence[Case], screen: Screen) -> None:
     for case in cases:
-        calls.start(case)
+        # The portal is asked anew, whatever is known of the case.
+        answer = client.start(case.number, webhook_url=case.webhook_url, max_age=timedelta())
+        case.job, case.is_new = answer.job, answer.created
     screen.done("Jobs", "two cases, started with StartDownload and followed with WatchProgress")
     for case in cases:
         screen.line(f"  {case.number}  {case.about}", "dim")
@@ -82,10 +87,10 @@ def _check_ends(cases: Sequence[Case]) -> None:
             )
 
 
-def _prove(calls: Calls, place: Place, cases: Sequence[Case], screen: Screen) -> None:
+def _prove(client: Client, place: Place, cases: Sequence[Case], screen: Screen) -> None:
     hashes: dict[str, str] = {}
     with screen.waiting("waiting for the webhooks"):
-        webhooks = [verified_webhook(calls, place, case) for case in cases]
+        webhooks = [verified_webhook(client, place, case) for case in cases]
     for case, webhook in zip(cases, webhooks, strict=True):
         screen.done(
             "Webhook",
@@ -94,7 +99,7 @@ def _prove(calls: Calls, place: Place, cases: Sequence[Case], screen: Screen) ->
         )
     screen.line()
     for case in cases:
-        documents = calls.documents(case.job.job_id)
+        documents = list(client.documents(case.job.job_id))
         hashes |= {document.document_id: document.sha256 for document in documents}
         _list_stored(case, [d for d in documents if d.state == pb.DOCUMENT_STATE_AVAILABLE], screen)
         _list_failed([d for d in documents if d.state == pb.DOCUMENT_STATE_FAILED], screen)

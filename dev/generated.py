@@ -1,40 +1,64 @@
-"""Checks that what is made of the contract is what protoc and buf make of it now."""
+"""Generated code: checks that it is current, or makes it anew (`--write`).
+
+The messages are made by protoc 25.5, the newest whose Python code runs with every protobuf from
+4.21 on: later ones demand their own major version of all who install the package. The client
+does without the stub, which demands the version of grpcio that it was made with.
+"""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc_tools
 from grpc_tools import protoc
 
+from dev import unasync
+
 PROTO = Path(__file__).resolve().parent.parent / "proto"
-BUF = Path(sys.executable).parent / "buf"
+BIN = Path(sys.executable).parent
 BASE = "base.binpb"
 CONTRACT = "autos/downloads/v1/downloads"
-NAMES = (*(f"{CONTRACT}{end}" for end in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py")), BASE)
+MADE = tuple(f"{CONTRACT}{end}" for end in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py"))
+CLIENT = str(unasync.DERIVED.relative_to(PROTO))
+NAMES = (*MADE, BASE, CLIENT)
 
 
 def _generate(folder: Path) -> int:
-    """Put the files of NAMES into `folder`. Return protoc's or buf's exit code."""
-    outputs = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
+    """Put the files of NAMES into `folder`. Return the exit code of what failed, or 0."""
     include = Path(grpc_tools.__file__).parent / "_proto"
-    code = protoc.main(["protoc", f"-I{PROTO}", f"-I{include}", *outputs, f"{CONTRACT}.proto"])
-    build = (BUF, "build", PROTO, "-o", folder / BASE)
-    return int(code) or subprocess.run(build, check=False).returncode
+    sources = [f"-I{PROTO}", f"-I{include}", f"{CONTRACT}.proto"]
+    messages: list[str | Path] = [
+        BIN / "protoc",
+        *sources,
+        f"--python_out={folder}",
+        f"--pyi_out={folder}",
+    ]
+    (folder / CLIENT).parent.mkdir(parents=True)
+    (folder / CLIENT).write_bytes(unasync.derived())
+    stub = ["protoc", *sources, f"--grpc_python_out={folder}"]
+    image: list[str | Path] = [BIN / "buf", "build", PROTO, "-o", folder / BASE]
+    return (
+        subprocess.run(messages, check=False).returncode
+        or int(protoc.main(stub))
+        or subprocess.run(image, check=False).returncode
+    )
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """The exit code: 1 with one sentence when a file is not current."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if code := _generate(folder):
             return code
-        stale = [
-            name for name in NAMES if (folder / name).read_bytes() != (PROTO / name).read_bytes()
-        ]
+        if "--write" in arguments:
+            for name in NAMES:
+                shutil.copyfile(folder / name, PROTO / name)
+        stale = [n for n in NAMES if (folder / n).read_bytes() != (PROTO / n).read_bytes()]
     if stale:
         print(f"not current: {', '.join(stale)}; run make proto", file=sys.stderr)
         return 1
@@ -43,4 +67,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

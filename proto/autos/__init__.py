@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autos import errors
-    from autos._client.blocking import Client
+    from autos._client.async_client import AsyncClient
     from autos._client.connection import Connection
-    from autos._client.in_loop import AsyncClient
-    from autos._client.pulling import Pulled, PulledFile
+    from autos._client.files.pulling import Pulled, PulledFile
     from autos._client.resume import JOB_ENDS
+    from autos._client.sync_client import Client
     from autos.downloads.v1 import downloads_pb2 as pb
     from autos.errors import (
         AutosError,
@@ -63,11 +63,11 @@ __all__ = [
 
 _HOMES = {
     "JOB_ENDS": "autos._client.resume",
-    "AsyncClient": "autos._client.in_loop",
-    "Client": "autos._client.blocking",
+    "AsyncClient": "autos._client.async_client",
+    "Client": "autos._client.sync_client",
     "Connection": "autos._client.connection",
-    "Pulled": "autos._client.pulling",
-    "PulledFile": "autos._client.pulling",
+    "Pulled": "autos._client.files.pulling",
+    "PulledFile": "autos._client.files.pulling",
 }
 _MODULES = {"errors": "autos.errors", "pb": "autos.downloads.v1.downloads_pb2"}
 

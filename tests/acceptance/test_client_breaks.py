@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from autos import AsyncClient, AutosError, Client, pb
-from autos._client.blocking import OnPause
+from autos._client.patience import OnPause
 from tests.acceptance.client_watches import assert_all_once
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import documents, run, start

@@ -1175,7 +1175,7 @@ _GUEST = (
     ),
     _mutant(
         "that interim answers of the bucket are passed over by the client",
-        "proto/autos/_client/final_answers.py",
+        "proto/autos/_client/files/final_answers.py",
         "            if not 100 <= status < 200 or status == ",
         "            if True or status == ",
         "tests/unit/test_pulling.py",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from autos._client.fetching import Stopped
-from autos._client.pulling import Pull, PulledFile
+from autos._client.files.fetching import Stopped
+from autos._client.files.pulling import Pull, PulledFile
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import PullFailed, Unavailable
 from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, chunked

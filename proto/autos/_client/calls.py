@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from autos.downloads.v1 import downloads_pb2 as pb
 
 R = TypeVar("R", bound=Message)
+SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"].full_name
 # The server gives 500 jobs and 1,000 documents at most; a job is the larger of the two.
 JOBS_PAGE = 100
 DOCUMENTS_PAGE = 1000
@@ -29,6 +30,15 @@ class Call(Generic[R]):
     method: str
     request: Any
     answer: type[R]
+
+    @property
+    def wire(self) -> dict[str, Any]:
+        """The arguments by which a channel makes this call."""
+        return {
+            "method": f"/{SERVICE}/{self.method}",
+            "request_serializer": type(self.request).SerializeToString,
+            "response_deserializer": self.answer.FromString,
+        }
 
 
 Watch: TypeAlias = Call[pb.WatchProgressResponse]

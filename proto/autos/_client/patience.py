@@ -10,6 +10,9 @@ from autos.errors import AutosError
 
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
+# Of one call with all its attempts, of one attempt, of a watch while the server is away.
+TIMEOUT_S, ATTEMPT_S, PATIENCE_S = 30.0, 10.0, 300.0
+OnPause = Callable[[AutosError, float], object]
 
 
 class Patience:

@@ -15,6 +15,7 @@ from autos.errors import AutosError, TookTooLong
 CUT_SHORT = "The stream ended before the job did."
 # Heartbeats that may fail to come before the connection counts as dead.
 SILENT_BEATS = 3
+HEARTBEAT_S = 10.0
 # Of one stream: gRPC takes a deadline too far ahead for one that has passed. Then another begins.
 STREAM_MAX_S = 86_400.0
 

@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from autos._client.pulling import PulledFile
+from autos._client.files.pulling import PulledFile
 from autos._client.resume import JOB_ENDS
 from autos.cli.live import Meter
 from autos.cli.wording import length, outlook, size

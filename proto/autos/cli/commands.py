@@ -12,10 +12,10 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
-from autos._client.blocking import Client
 from autos._client.calls import is_process_number
-from autos._client.pulling import PulledFile
+from autos._client.files.pulling import PulledFile
 from autos._client.resume import JOB_ENDS
+from autos._client.sync_client import Client
 from autos.cli.exits import Exit, exit_of_job
 from autos.cli.live import PullView, job_view, pull_view
 from autos.cli.wording import (

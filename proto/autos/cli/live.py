@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from autos._client.pulling import PulledFile
+from autos._client.files.pulling import PulledFile
 from autos.cli.wording import failure, line, shown, size
 from autos.downloads.v1 import downloads_pb2 as pb
 

@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from autos._client.blocking import Client
+from autos._client.sync_client import Client
 from autos.cli.commands import COMMANDS
 from autos.cli.exits import Exit, exit_of_error
 from autos.cli.options import connection, parser

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from autos._client.connection import ADDRESS, Connection
-from autos._client.pulling import PARALLEL
+from autos._client.files.pulling import PARALLEL
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import WrongSettings
 

@@ -1,13 +1,10 @@
-import datetime
-
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable, Mapping as _Mapping
-from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -81,7 +78,7 @@ class StartDownloadRequest(_message.Message):
     request_id: str
     max_age: _duration_pb2.Duration
     priority: Priority
-    def __init__(self, process_number: _Optional[str] = ..., webhook_url: _Optional[str] = ..., request_id: _Optional[str] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    def __init__(self, process_number: _Optional[str] = ..., webhook_url: _Optional[str] = ..., request_id: _Optional[str] = ..., max_age: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class StartDownloadResponse(_message.Message):
     __slots__ = ("job", "created")
@@ -89,7 +86,7 @@ class StartDownloadResponse(_message.Message):
     CREATED_FIELD_NUMBER: _ClassVar[int]
     job: Job
     created: bool
-    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., created: bool = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
     __slots__ = ("job_id", "process_number")
@@ -115,7 +112,7 @@ class WatchProgressRequest(_message.Message):
     process_number: str
     after_revision: int
     heartbeat_interval: _duration_pb2.Duration
-    def __init__(self, job_id: _Optional[str] = ..., process_number: _Optional[str] = ..., after_revision: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[str] = ..., process_number: _Optional[str] = ..., after_revision: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WatchProgressResponse(_message.Message):
     __slots__ = ("revision", "event_time", "job", "document", "heartbeat")
@@ -129,7 +126,7 @@ class WatchProgressResponse(_message.Message):
     job: Job
     document: Document
     heartbeat: Heartbeat
-    def __init__(self, revision: _Optional[int] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., document: _Optional[_Union[Document, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
+    def __init__(self, revision: _Optional[int] = ..., event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., document: _Optional[_Union[Document, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ()
@@ -175,7 +172,7 @@ class Job(_message.Message):
     hold: Hold
     vanished_documents: int
     vanished_document_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, job_id: _Optional[str] = ..., process_number: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., revision: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., webhooks: _Optional[_Iterable[_Union[Webhook, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., secrecy_level: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., queue_position: _Optional[int] = ..., estimated_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., vanished_documents: _Optional[int] = ..., vanished_document_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[str] = ..., process_number: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., revision: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., webhooks: _Optional[_Iterable[_Union[Webhook, _Mapping]]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., secrecy_level: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., queue_position: _Optional[int] = ..., estimated_end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., vanished_documents: _Optional[int] = ..., vanished_document_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Hold(_message.Message):
     __slots__ = ("reason", "message", "until_time")
@@ -185,7 +182,7 @@ class Hold(_message.Message):
     reason: str
     message: str
     until_time: _timestamp_pb2.Timestamp
-    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., until_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("total_documents", "completed_documents", "failed_documents", "pending_documents", "stored_bytes", "percent", "cancelled_documents", "reused_documents")
@@ -215,7 +212,7 @@ class Error(_message.Message):
     reason: str
     message: str
     retryable: bool
-    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., retryable: _Optional[bool] = ...) -> None: ...
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., retryable: bool = ...) -> None: ...
 
 class Webhook(_message.Message):
     __slots__ = ("url", "state", "attempt_count", "last_status_code", "last_error", "delivered_time", "next_attempt_time", "webhook_id", "attempts")
@@ -237,7 +234,7 @@ class Webhook(_message.Message):
     next_attempt_time: _timestamp_pb2.Timestamp
     webhook_id: str
     attempts: _containers.RepeatedCompositeFieldContainer[WebhookAttempt]
-    def __init__(self, url: _Optional[str] = ..., state: _Optional[_Union[WebhookState, str]] = ..., attempt_count: _Optional[int] = ..., last_status_code: _Optional[int] = ..., last_error: _Optional[str] = ..., delivered_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_attempt_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., webhook_id: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[WebhookAttempt, _Mapping]]] = ...) -> None: ...
+    def __init__(self, url: _Optional[str] = ..., state: _Optional[_Union[WebhookState, str]] = ..., attempt_count: _Optional[int] = ..., last_status_code: _Optional[int] = ..., last_error: _Optional[str] = ..., delivered_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_attempt_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., webhook_id: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[WebhookAttempt, _Mapping]]] = ...) -> None: ...
 
 class WebhookAttempt(_message.Message):
     __slots__ = ("number", "attempt_time", "status_code", "error")
@@ -249,7 +246,7 @@ class WebhookAttempt(_message.Message):
     attempt_time: _timestamp_pb2.Timestamp
     status_code: int
     error: str
-    def __init__(self, number: _Optional[int] = ..., attempt_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_code: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+    def __init__(self, number: _Optional[int] = ..., attempt_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., status_code: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
 class Document(_message.Message):
     __slots__ = ("document_id", "name", "kind", "sequence", "instance", "filed_local_time", "secrecy_level", "state", "content_type", "size_bytes", "sha256", "object_key", "attempt_count", "error", "revision", "unverified")
@@ -285,7 +282,7 @@ class Document(_message.Message):
     error: Error
     revision: int
     unverified: bool
-    def __init__(self, document_id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., sequence: _Optional[int] = ..., instance: _Optional[str] = ..., filed_local_time: _Optional[str] = ..., secrecy_level: _Optional[str] = ..., state: _Optional[_Union[DocumentState, str]] = ..., content_type: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., object_key: _Optional[str] = ..., attempt_count: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., revision: _Optional[int] = ..., unverified: _Optional[bool] = ...) -> None: ...
+    def __init__(self, document_id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., sequence: _Optional[int] = ..., instance: _Optional[str] = ..., filed_local_time: _Optional[str] = ..., secrecy_level: _Optional[str] = ..., state: _Optional[_Union[DocumentState, str]] = ..., content_type: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., object_key: _Optional[str] = ..., attempt_count: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., revision: _Optional[int] = ..., unverified: bool = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
     __slots__ = ("page_size", "page_token", "process_number", "states")
@@ -361,7 +358,7 @@ class GetDocumentUrlRequest(_message.Message):
     job_id: str
     document_id: str
     lifetime: _duration_pb2.Duration
-    def __init__(self, job_id: _Optional[str] = ..., document_id: _Optional[str] = ..., lifetime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[str] = ..., document_id: _Optional[str] = ..., lifetime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class GetDocumentUrlResponse(_message.Message):
     __slots__ = ("url", "expire_time")
@@ -369,7 +366,7 @@ class GetDocumentUrlResponse(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     url: str
     expire_time: _timestamp_pb2.Timestamp
-    def __init__(self, url: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, url: _Optional[str] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RedeliverWebhookRequest(_message.Message):
     __slots__ = ("job_id",)

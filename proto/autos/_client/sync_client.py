@@ -1,48 +1,37 @@
-"""The client for threads."""
+"""The client for threads. DO NOT EDIT: made of async_client.py by dev/unasync.py."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import grpc
 from google.protobuf.message import Message
 
 from autos._client import calls
 from autos._client.calls import Call
 from autos._client.connection import ADDRESS, Connection
-from autos._client.patience import Patience
-from autos._client.pulling import PARALLEL, Pull, Pulled, PulledFile
-from autos._client.refusals import refusal
+from autos._client.files.pulling import PARALLEL, Pull, Pulled, PulledFile
+from autos._client.patience import ATTEMPT_S, PATIENCE_S, TIMEOUT_S, OnPause, Patience
 from autos._client.resume import JOB_ENDS
-from autos._client.silence import heard_within
-from autos._client.watching import CUT_SHORT, Watching
+from autos._client.sync_io import Transport, from_threads, run, sleep
+from autos._client.watching import CUT_SHORT, HEARTBEAT_S, Watching
 from autos.downloads.v1 import downloads_pb2 as pb
-from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from autos.errors import AutosError, Unavailable
 
 R = TypeVar("R", bound=Message)
-
-TIMEOUT_S = 30.0
-ATTEMPT_S = 10.0
-PATIENCE_S = 300.0
-HEARTBEAT_S = 10.0
-OnPause = Callable[[AutosError, float], object]
 
 
 class Client:
     """Autos for threads; one may be shared by many. Close it, or use it in a `with` block.
 
     `connection`: an address, or a Connection with TLS and token. Every call is tried again while
-    the server is away or asks for a pause, for `timeout_s` in all; calls that start something
-    carry a request_id, so that none is done twice. `on_pause` is told why, and for how many
-    seconds, each time. Every method raises AutosError, see autos.errors.
+    the server is unavailable or asks for a pause, for `timeout_s` in all; calls that start
+    something carry a request_id, so that none is done twice. `on_pause` gets the error and the
+    seconds of each pause. Every method raises AutosError, see autos.errors.
     """
 
     def __init__(
@@ -57,8 +46,7 @@ class Client:
         self._connection = connection
         self._timeout_s = timeout_s
         self._on_pause = on_pause
-        self._channel = _channel(connection)
-        self._stub = pb_grpc.DownloadServiceStub(self._channel)
+        self._transport = Transport(connection)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, **options: Any) -> Self:
@@ -80,8 +68,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End what is under way and hang up."""
-        self._channel.close()
+        """End the calls under way and close the connection."""
+        self._transport.close()
 
     def start(
         self,
@@ -92,7 +80,7 @@ class Client:
         max_age: timedelta | None = None,
         priority: pb.Priority = pb.PRIORITY_UNSPECIFIED,
     ) -> pb.StartDownloadResponse:
-        """The job that serves the case; `created` says whether this call made it."""
+        """Return the job that serves the case; `created` is true if this call made it."""
         return self._call(
             calls.start(
                 process_number,
@@ -104,8 +92,9 @@ class Client:
         )
 
     def status(self, target: str) -> pb.Job:
-        """A job by its job_id, or the newest of a process number."""
-        return self._call(calls.status(target)).job
+        """Return a job by its job_id, or the newest of a process number."""
+        answer = self._call(calls.status(target))
+        return answer.job
 
     def watch(
         self,
@@ -116,13 +105,13 @@ class Client:
         patience_s: float | None = PATIENCE_S,
         heartbeat_s: float = HEARTBEAT_S,
     ) -> Iterator[pb.WatchProgressResponse]:
-        """The job and its documents as they change; the ended job is the last.
+        """Yield the job and its documents as they change; the ended job is the last.
 
         Goes on by itself when the stream breaks or falls silent for three heartbeats. Nothing comes
         twice and nothing is left out: documents and jobs each by growing revision, of each the
         latest state. `after_revision` (with a job_id): the `revision` of the last message that was
-        seen of this job. Gives up when the server was away for `patience_s` (None: never), and
-        raises TookTooLong after `timeout_s`.
+        seen of this job. Gives up when the server was unavailable for `patience_s` (None: never),
+        and raises TookTooLong after `timeout_s`.
         """
         watching = Watching(
             target,
@@ -133,16 +122,17 @@ class Client:
         )
         while True:
             broken: AutosError = Unavailable(CUT_SHORT)
+            call, limit_s = watching.stream()
             try:
-                with self._stream(watching) as messages:
+                with self._transport.stream(call, limit_s, watching.silence_s) as messages:
                     for message in messages:
                         if watching.take(message):
                             yield message
                         if watching.is_over:
                             return
-            except grpc.RpcError as error:
-                broken = refusal(error, self._connection.address)
-            self._wait(watching, broken)
+            except AutosError as error:
+                broken = error
+            self._pause(watching, broken)
 
     def wait(
         self,
@@ -151,7 +141,7 @@ class Client:
         timeout_s: float | None = None,
         patience_s: float | None = PATIENCE_S,
     ) -> pb.Job:
-        """The job at its end. Raises TookTooLong after `timeout_s`; the job goes on."""
+        """Return the job at its end. Raises TookTooLong after `timeout_s`; the job goes on."""
         job = self.status(target)
         if job.state not in JOB_ENDS:
             # What has changed already is of no interest here.
@@ -171,9 +161,10 @@ class Client:
         states: Iterable[pb.JobState] = (),
         page_size: int = calls.JOBS_PAGE,
     ) -> Iterator[pb.Job]:
-        """All jobs, newest first; pages are fetched as they are needed."""
+        """Yield all jobs, newest first; pages are fetched as they are needed."""
         for page in self._pages(calls.jobs(process_number, states, page_size)):
-            yield from page.jobs
+            for job in page.jobs:
+                yield job
 
     def documents(
         self,
@@ -182,27 +173,31 @@ class Client:
         states: Iterable[pb.DocumentState] = (),
         page_size: int = calls.DOCUMENTS_PAGE,
     ) -> Iterator[pb.Document]:
-        """All documents of a job in the order of the case file; pages as they are needed."""
+        """Yield all documents of a job in the order of the case file; pages as they are needed."""
         for page in self._pages(calls.documents(job_id, states, page_size)):
-            yield from page.documents
+            for document in page.documents:
+                yield document
 
     def cancel(self, job_id: str) -> pb.Job:
-        """Stop a job. One that has ended is given unchanged."""
-        return self._call(calls.cancel(job_id)).job
+        """Stop a job. A job that has ended is returned unchanged."""
+        answer = self._call(calls.cancel(job_id))
+        return answer.job
 
     def retry(self, job_id: str, *, request_id: str | None = None) -> pb.Job:
         """Run the failed documents of an ended job again."""
-        return self._call(calls.retry(job_id, request_id)).job
+        answer = self._call(calls.retry(job_id, request_id))
+        return answer.job
 
     def url(
         self, job_id: str, document_id: str, *, lifetime: timedelta | None = None
     ) -> pb.GetDocumentUrlResponse:
-        """A presigned URL of a stored document. It is a secret: whoever has it can read."""
+        """Return a presigned URL of a stored document. It is a secret: it opens the document."""
         return self._call(calls.url(job_id, document_id, lifetime))
 
     def redeliver(self, job_id: str) -> pb.Job:
         """Send the webhook of an ended job again."""
-        return self._call(calls.redeliver(job_id)).job
+        answer = self._call(calls.redeliver(job_id))
+        return answer.job
 
     def download_to(
         self,
@@ -220,28 +215,29 @@ class Client:
         called from several threads. Raises PullFailed when some could not be fetched, after all
         others were; OSError when the folder cannot be written to.
         """
-        return Pull(
-            documents=list(self.documents(job_id)),
+
+        def mint(document: pb.Document) -> str:
+            answer = self.url(job_id, document.document_id)
+            return answer.url
+
+        pull = Pull(
+            documents=[document for document in self.documents(job_id)],
             folder=Path(folder),
-            mint=lambda document: self.url(job_id, document.document_id).url,
+            mint=from_threads(mint),
             parallel=parallel,
             on_file=on_file,
             on_bytes=on_bytes,
-        ).run()
+        )
+        return run(pull)
 
     def _call(self, call: Call[R]) -> R:
         patience = Patience(self._timeout_s)
         while True:
             try:
-                answer: R = getattr(self._stub, call.method)(
-                    call.request,
-                    timeout=min(ATTEMPT_S, patience.left_s),
-                    metadata=self._connection.metadata,
-                )
-            except grpc.RpcError as error:
-                self._wait(patience, refusal(error, self._connection.address))
-            else:
-                return answer
+                return self._transport.answer(call, min(ATTEMPT_S, patience.left_s))
+            except AutosError as error:
+                failed = error
+            self._pause(patience, failed)
 
     def _pages(self, call: Call[R]) -> Iterator[R]:
         following: Call[R] | None = call
@@ -250,23 +246,7 @@ class Client:
             yield answer
             following = calls.next_page(following, answer)
 
-    @contextmanager
-    def _stream(self, watching: Watching) -> Iterator[Iterator[pb.WatchProgressResponse]]:
-        call, limit_s = watching.stream()
-        stream = self._stub.WatchProgress(
-            call.request, timeout=limit_s, metadata=self._connection.metadata
-        )
-        with heard_within(stream, stream.cancel, watching.silence_s) as messages:
-            yield messages
-
-    def _wait(self, patience: Patience | Watching, error: AutosError) -> None:
+    def _pause(self, patience: Patience | Watching, error: AutosError) -> None:
         pause_s = patience.pause_s(error)
         self._on_pause(error, pause_s)
-        time.sleep(pause_s)
-
-
-def _channel(connection: Connection) -> grpc.Channel:
-    credentials = connection.credentials()
-    if credentials is None:
-        return grpc.insecure_channel(connection.target, connection.options)
-    return grpc.secure_channel(connection.target, credentials, connection.options)
+        sleep(pause_s)

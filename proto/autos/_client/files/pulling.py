@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from autos._client.fetching import CHUNK_BYTES, NotFetched, Stopped, Transfer
-from autos._client.file_names import file_names
+from autos._client.files.fetching import CHUNK_BYTES, NotFetched, Stopped, Transfer
+from autos._client.files.file_names import file_names
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import AutosError, PullFailed
 

@@ -1,37 +1,38 @@
-"""The client for asyncio. Its methods are those of Client in blocking.py, which describes them."""
+"""The client for asyncio. `make proto` derives the one for threads from it: dev/unasync.py."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import grpc
 from google.protobuf.message import Message
 
 from autos._client import calls
-from autos._client.blocking import ATTEMPT_S, HEARTBEAT_S, PATIENCE_S, TIMEOUT_S, OnPause
+from autos._client.async_io import Transport, from_threads, run, sleep
 from autos._client.calls import Call
 from autos._client.connection import ADDRESS, Connection
-from autos._client.patience import Patience
-from autos._client.pulling import PARALLEL, Pull, Pulled, PulledFile
-from autos._client.refusals import refusal
+from autos._client.files.pulling import PARALLEL, Pull, Pulled, PulledFile
+from autos._client.patience import ATTEMPT_S, PATIENCE_S, TIMEOUT_S, OnPause, Patience
 from autos._client.resume import JOB_ENDS
-from autos._client.watching import CUT_SHORT, Watching
+from autos._client.watching import CUT_SHORT, HEARTBEAT_S, Watching
 from autos.downloads.v1 import downloads_pb2 as pb
-from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from autos.errors import AutosError, Unavailable
 
 R = TypeVar("R", bound=Message)
 
 
 class AsyncClient:
-    """Autos for asyncio, like Client. Make it inside the loop that uses it, with `async with`."""
+    """Autos for asyncio. Make it in the event loop that uses it, in an `async with` block.
+
+    `connection`: an address, or a Connection with TLS and token. Every call is tried again while
+    the server is unavailable or asks for a pause, for `timeout_s` in all; calls that start
+    something carry a request_id, so that none is done twice. `on_pause` gets the error and the
+    seconds of each pause. Every method raises AutosError, see autos.errors.
+    """
 
     def __init__(
         self,
@@ -45,8 +46,7 @@ class AsyncClient:
         self._connection = connection
         self._timeout_s = timeout_s
         self._on_pause = on_pause
-        self._channel = _channel(connection)
-        self._stub: Any = pb_grpc.DownloadServiceStub(self._channel)
+        self._transport = Transport(connection)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, **options: Any) -> Self:
@@ -68,8 +68,8 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """End what is under way and hang up."""
-        await self._channel.close()
+        """End the calls under way and close the connection."""
+        await self._transport.close()
 
     async def start(
         self,
@@ -80,7 +80,7 @@ class AsyncClient:
         max_age: timedelta | None = None,
         priority: pb.Priority = pb.PRIORITY_UNSPECIFIED,
     ) -> pb.StartDownloadResponse:
-        """The job that serves the case; `created` says whether this call made it."""
+        """Return the job that serves the case; `created` is true if this call made it."""
         return await self._call(
             calls.start(
                 process_number,
@@ -92,8 +92,9 @@ class AsyncClient:
         )
 
     async def status(self, target: str) -> pb.Job:
-        """A job by its job_id, or the newest of a process number."""
-        return (await self._call(calls.status(target))).job
+        """Return a job by its job_id, or the newest of a process number."""
+        answer = await self._call(calls.status(target))
+        return answer.job
 
     async def watch(
         self,
@@ -104,7 +105,14 @@ class AsyncClient:
         patience_s: float | None = PATIENCE_S,
         heartbeat_s: float = HEARTBEAT_S,
     ) -> AsyncIterator[pb.WatchProgressResponse]:
-        """The job and its documents as they change, see Client.watch."""
+        """Yield the job and its documents as they change; the ended job is the last.
+
+        Goes on by itself when the stream breaks or falls silent for three heartbeats. Nothing comes
+        twice and nothing is left out: documents and jobs each by growing revision, of each the
+        latest state. `after_revision` (with a job_id): the `revision` of the last message that was
+        seen of this job. Gives up when the server was unavailable for `patience_s` (None: never),
+        and raises TookTooLong after `timeout_s`.
+        """
         watching = Watching(
             target,
             after_revision=after_revision,
@@ -115,22 +123,16 @@ class AsyncClient:
         while True:
             broken: AutosError = Unavailable(CUT_SHORT)
             call, limit_s = watching.stream()
-            stream = self._stub.WatchProgress(
-                call.request, timeout=limit_s, metadata=self._connection.metadata
-            )
             try:
-                while (message := await _read(stream, watching.silence_s)) is not None:
-                    if watching.take(message):
-                        yield message
-                    if watching.is_over:
-                        return
-            except grpc.RpcError as error:
-                broken = refusal(error, self._connection.address)
-            except TimeoutError:
-                broken = Unavailable("The stream fell silent.")
-            finally:
-                stream.cancel()
-            await self._wait(watching, broken)
+                async with self._transport.stream(call, limit_s, watching.silence_s) as messages:
+                    async for message in messages:
+                        if watching.take(message):
+                            yield message
+                        if watching.is_over:
+                            return
+            except AutosError as error:
+                broken = error
+            await self._pause(watching, broken)
 
     async def wait(
         self,
@@ -139,7 +141,7 @@ class AsyncClient:
         timeout_s: float | None = None,
         patience_s: float | None = PATIENCE_S,
     ) -> pb.Job:
-        """The job at its end. Raises TookTooLong after `timeout_s`; the job goes on."""
+        """Return the job at its end. Raises TookTooLong after `timeout_s`; the job goes on."""
         job = await self.status(target)
         if job.state not in JOB_ENDS:
             # What has changed already is of no interest here.
@@ -159,7 +161,7 @@ class AsyncClient:
         states: Iterable[pb.JobState] = (),
         page_size: int = calls.JOBS_PAGE,
     ) -> AsyncIterator[pb.Job]:
-        """All jobs, newest first; pages are fetched as they are needed."""
+        """Yield all jobs, newest first; pages are fetched as they are needed."""
         async for page in self._pages(calls.jobs(process_number, states, page_size)):
             for job in page.jobs:
                 yield job
@@ -171,28 +173,31 @@ class AsyncClient:
         states: Iterable[pb.DocumentState] = (),
         page_size: int = calls.DOCUMENTS_PAGE,
     ) -> AsyncIterator[pb.Document]:
-        """All documents of a job in the order of the case file; pages as they are needed."""
+        """Yield all documents of a job in the order of the case file; pages as they are needed."""
         async for page in self._pages(calls.documents(job_id, states, page_size)):
             for document in page.documents:
                 yield document
 
     async def cancel(self, job_id: str) -> pb.Job:
-        """Stop a job. One that has ended is given unchanged."""
-        return (await self._call(calls.cancel(job_id))).job
+        """Stop a job. A job that has ended is returned unchanged."""
+        answer = await self._call(calls.cancel(job_id))
+        return answer.job
 
     async def retry(self, job_id: str, *, request_id: str | None = None) -> pb.Job:
         """Run the failed documents of an ended job again."""
-        return (await self._call(calls.retry(job_id, request_id))).job
+        answer = await self._call(calls.retry(job_id, request_id))
+        return answer.job
 
     async def url(
         self, job_id: str, document_id: str, *, lifetime: timedelta | None = None
     ) -> pb.GetDocumentUrlResponse:
-        """A presigned URL of a stored document. It is a secret: whoever has it can read."""
+        """Return a presigned URL of a stored document. It is a secret: it opens the document."""
         return await self._call(calls.url(job_id, document_id, lifetime))
 
     async def redeliver(self, job_id: str) -> pb.Job:
         """Send the webhook of an ended job again."""
-        return (await self._call(calls.redeliver(job_id))).job
+        answer = await self._call(calls.redeliver(job_id))
+        return answer.job
 
     async def download_to(
         self,
@@ -203,43 +208,36 @@ class AsyncClient:
         on_file: Callable[[PulledFile], object] = lambda _: None,
         on_bytes: Callable[[int], object] = lambda _: None,
     ) -> Pulled:
-        """Fetch every available document of a job into `folder`, see Client.download_to."""
-        loop = asyncio.get_running_loop()
+        """Fetch every available document of a job into `folder`, `parallel` at once.
 
-        async def minted(document: pb.Document) -> str:
-            return (await self.url(job_id, document.document_id)).url
+        Each is compared with its size and SHA-256 before it gets its name; what is there already is
+        left alone, and what is there with other bytes is replaced. `on_file` and `on_bytes` are
+        called from several threads. Raises PullFailed when some could not be fetched, after all
+        others were; OSError when the folder cannot be written to.
+        """
 
-        # Files are written and hashed in threads, URLs are asked for in the loop.
+        async def mint(document: pb.Document) -> str:
+            answer = await self.url(job_id, document.document_id)
+            return answer.url
+
         pull = Pull(
             documents=[document async for document in self.documents(job_id)],
             folder=Path(folder),
-            mint=lambda each: asyncio.run_coroutine_threadsafe(minted(each), loop).result(),
+            mint=from_threads(mint),
             parallel=parallel,
             on_file=on_file,
             on_bytes=on_bytes,
-            stop=threading.Event(),
         )
-        running = loop.run_in_executor(None, pull.run)
-        try:
-            return await asyncio.shield(running)
-        finally:
-            # Cancelled: no thread goes on writing when this returns.
-            pull.stop.set()
-            await asyncio.wait([running])
+        return await run(pull)
 
     async def _call(self, call: Call[R]) -> R:
         patience = Patience(self._timeout_s)
         while True:
             try:
-                answer: R = await getattr(self._stub, call.method)(
-                    call.request,
-                    timeout=min(ATTEMPT_S, patience.left_s),
-                    metadata=self._connection.metadata,
-                )
-            except grpc.RpcError as error:
-                await self._wait(patience, refusal(error, self._connection.address))
-            else:
-                return answer
+                return await self._transport.answer(call, min(ATTEMPT_S, patience.left_s))
+            except AutosError as error:
+                failed = error
+            await self._pause(patience, failed)
 
     async def _pages(self, call: Call[R]) -> AsyncIterator[R]:
         following: Call[R] | None = call
@@ -248,20 +246,7 @@ class AsyncClient:
             yield answer
             following = calls.next_page(following, answer)
 
-    async def _wait(self, patience: Patience | Watching, error: AutosError) -> None:
+    async def _pause(self, patience: Patience | Watching, error: AutosError) -> None:
         pause_s = patience.pause_s(error)
         self._on_pause(error, pause_s)
-        await asyncio.sleep(pause_s)
-
-
-async def _read(stream: Any, limit_s: float) -> pb.WatchProgressResponse | None:
-    """The next message, None at the end. Raises TimeoutError when nothing comes for `limit_s`."""
-    message = await asyncio.wait_for(stream.read(), limit_s)
-    return None if message is grpc.aio.EOF else message
-
-
-def _channel(connection: Connection) -> grpc.aio.Channel:
-    credentials = connection.credentials()
-    if credentials is None:
-        return grpc.aio.insecure_channel(connection.target, connection.options)
-    return grpc.aio.secure_channel(connection.target, credentials, connection.options)
+        await sleep(pause_s)

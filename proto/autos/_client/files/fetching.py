@@ -15,7 +15,7 @@ from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import Request
 
-from autos._client.final_answers import final_opener
+from autos._client.files.final_answers import final_opener
 from autos._client.patience import Patience
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import Unavailable

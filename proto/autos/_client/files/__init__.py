@@ -1,0 +1,1 @@
+"""Documents into files: names, transfers that are whole or not at all."""
