@@ -35,6 +35,9 @@ client: $(READY) ## a new token for a client, NAME=...; to take one out REMOVE=<
 test: $(READY) ## all tests, against the real servers
 	$(BIN)/python -m pytest -n 4 --dist loadfile
 
+packaging: $(READY) ## what `pip install .` leaves, used: beside proto-plus, with the oldest libraries; ARGS=python3.13
+	@$(BIN)/python -m tests.packaging $(ARGS)
+
 chaos: $(READY) ## jobs while everything breaks by a seed, then checks; ARGS="--seeds 5 --jobs 200"
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
@@ -79,4 +82,4 @@ proto: $(READY) ## all generated code, and the base that the contract may not br
 clean: ## removes .venv and the data of make run
 	rm -rf .venv var
 
-.PHONY: help setup demo run secret client test chaos killpoints outages bench bench-guest bench-watch mutants check proto clean
+.PHONY: help setup demo run secret client test packaging chaos killpoints outages bench bench-guest bench-watch mutants check proto clean

@@ -1,0 +1,1 @@
+"""What `pip install .` leaves, in virtual environments of its own: `make packaging`."""
