@@ -109,7 +109,7 @@ class Recorder:
             if stored:
                 done.stored = record_stored(
                     self.database,
-                    [each.record(None) for each in stored],
+                    [each.record() for each in stored],
                     answered=tokens,
                     waits=waits,
                 )
@@ -132,7 +132,7 @@ class Recorder:
     ) -> Round:
         return record_fetched(
             self.database,
-            [FetchedFile(each.claim, each.content, None) for each in spooled],
+            [FetchedFile(each.claim, each.content) for each in spooled],
             answered=tokens,
             waits=waits,
         )

@@ -46,9 +46,9 @@ class StoredObject:
         """Return the token of its document's lease."""
         return self.file.lease
 
-    def record(self, slot_token: UUID | None) -> StoredFile:
-        """Return what is recorded of it; `slot_token` as in StoredFile."""
-        return StoredFile(self.file, self.key, slot_token)
+    def record(self) -> StoredFile:
+        """Return what is recorded of it."""
+        return StoredFile(self.file, self.key)
 
 
 class BucketHealth:

@@ -27,14 +27,10 @@ BUSY_ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class FetchedFile:
-    """A file that is whole and checked, and lies in the spool.
-
-    `slot_token` holds the slots of its request; None if its answer was noted before.
-    """
+    """A file that is whole and checked, and lies in the spool."""
 
     claim: Claim
     content: Content
-    slot_token: UUID | None
 
     @property
     def lease(self) -> UUID:
@@ -44,14 +40,10 @@ class FetchedFile:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that the bucket holds under `object_key`.
-
-    `slot_token` holds the slots of its request; None if its answer was noted before.
-    """
+    """A file that the bucket holds under `object_key`."""
 
     file: Spooled
     object_key: str
-    slot_token: UUID | None
 
     @property
     def lease(self) -> UUID:
@@ -114,7 +106,7 @@ def record_fetched(
             sql.function("record_fetched"),
             **_claims([file.claim for file in some]),
             **_contents([file.content for file in some]),
-            slot_tokens=[*(file.slot_token for file in some), *answered],
+            slot_tokens=list(answered),
             waits=waits,
         )
 
@@ -140,7 +132,7 @@ def record_stored(
             sql.function("record_stored"),
             **_claims([file.file for file in some]),
             **_contents([file.file for file in some]),
-            slot_tokens=[*(file.slot_token for file in some), *answered],
+            slot_tokens=list(answered),
             object_keys=[file.object_key for file in some],
             take_times=[file.file.take_time for file in some],
             waits=waits,

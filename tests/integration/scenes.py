@@ -214,8 +214,9 @@ def _insist(record: Callable[[], T]) -> T:
 
 def spooled(database: Database, held: Claim, content: Content = PDF) -> int:
     """The claimed document, fetched; how many requests more may begin. Raises LeaseLost."""
-    files = [FetchedFile(held, content, held.slot_token)]
-    done = _insist(partial(record_fetched, database, files, waits=True))
+    files = [FetchedFile(held, content)]
+    answered = [held.slot_token]
+    done = _insist(partial(record_fetched, database, files, answered=answered, waits=True))
     if not done.recorded:
         raise LeaseLost("The claim on this document is no longer ours.")
     return done.begins
@@ -223,13 +224,14 @@ def spooled(database: Database, held: Claim, content: Content = PDF) -> int:
 
 def to_store(file: Spooled, object_key: str | None = None) -> StoredFile:
     """What its row is to be told of a file that a bucket holds."""
-    return StoredFile(file, object_key or key(file), file.slot_token if file.is_fresh else None)
+    return StoredFile(file, object_key or key(file))
 
 
 def stored(database: Database, file: Spooled, object_key: str | None = None) -> Outcome:
     """The file, recorded as AVAILABLE by itself. Raises LeaseLost."""
     files = [to_store(file, object_key)]
-    done = _insist(partial(record_stored, database, files, waits=True))
+    answered = [file.slot_token] if file.is_fresh else []
+    done = _insist(partial(record_stored, database, files, answered=answered, waits=True))
     if not done.recorded:
         raise LeaseLost("The claim on this document is no longer ours.")
     due = done.ended.get(file.job_id)

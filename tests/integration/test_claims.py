@@ -319,7 +319,7 @@ def test_a_message_that_comes_twice_takes_no_other_files_place(database: Databas
     job_id = scenes.listed_job(database, 3)
     spool_id = scenes.living_spool(database)
     held = [scenes.claimed(database, job_id, spool_id=spool_id) for _ in range(3)]
-    record_fetched(database, [FetchedFile(each, PDF, None) for each in held])
+    record_fetched(database, [FetchedFile(each, PDF) for each in held])
 
     found = take_uploads(database, spool_id, woken_by=[held[0].lease] * 2, most=2, lease_s=60)
 
@@ -335,9 +335,9 @@ def test_whoever_does_not_let_go_of_a_job_holds_up_no_other_for_long(
     somebody = Database(database_url, max_connections=1)
     with somebody.transaction() as transaction:
         transaction.all("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=stuck)
-        done = record_fetched(database, [FetchedFile(each, PDF, None) for each in held])
+        done = record_fetched(database, [FetchedFile(each, PDF) for each in held])
         with pytest.raises(RowsLocked):
-            record_fetched(database, [FetchedFile(held[0], PDF, None)], waits=True)
+            record_fetched(database, [FetchedFile(held[0], PDF)], waits=True)
 
     somebody.close()
     assert (done.recorded, done.busy) == ({held[1].lease}, {held[0].lease})

@@ -149,7 +149,8 @@ def _store(session: CountingDatabase, found: list[Claim]) -> None:
     files = [claims.fresh(claim, PDF) for claim in fresh]
     if spooled:
         with session.step("spool"):
-            record_fetched(session, [FetchedFile(each, PDF, each.slot_token) for each in spooled])
+            spooled_files = [FetchedFile(each, PDF) for each in spooled]
+            record_fetched(session, spooled_files, answered=[each.slot_token for each in spooled])
         with session.step("take"):
             files += take_uploads(
                 session,
@@ -160,7 +161,11 @@ def _store(session: CountingDatabase, found: list[Claim]) -> None:
             ).files
     if files:
         with session.step("store"):
-            record_stored(session, [scenes.to_store(file) for file in files])
+            record_stored(
+                session,
+                [scenes.to_store(file) for file in files],
+                answered=[each.slot_token for each in fresh],
+            )
 
 
 def _grown(small: dict[str, Step], large: dict[str, Step]) -> list[str]:

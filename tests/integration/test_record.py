@@ -104,12 +104,13 @@ def test_the_slots_of_an_answer_are_free_whether_its_file_is_recorded_or_not(
     with _holding_job(database_url, held_job):
         if is_stored:
             files = [to_store(claims.fresh(claim, PDF)) for claim in (held, cancelled)]
-            stored = record_stored(database, files)
+            stored = record_stored(database, files, answered=tokens)
             outcome = (stored.busy, stored.lost)
         else:
             fetched = record_fetched(
                 database,
-                [FetchedFile(claim, PDF, claim.slot_token) for claim in (held, cancelled)],
+                [FetchedFile(claim, PDF) for claim in (held, cancelled)],
+                answered=tokens,
             )
             outcome = (fetched.busy, fetched.lost)
 
@@ -124,10 +125,11 @@ def test_an_answer_lets_the_slow_start_grow_once_however_often_it_is_recorded(
     first, second, _ = guest.ask_all(database, guest.context())
     scenes.execute(database, "UPDATE portal SET eased = 1, eased_fast_to = 9, eased_to = 9")
     files = [to_store(claims.fresh(claim, PDF)) for claim in (first, second)]
+    tokens = [first.slot_token, second.slot_token]
 
     with _holding_job(database_url, job_id):
-        busy = record_stored(database, files)
-    done = record_stored(database, files)
+        busy = record_stored(database, files, answered=tokens)
+    done = record_stored(database, files, answered=tokens)
 
     assert (busy.begins, done.begins) == (2, 0)
     with database.single() as transaction:
@@ -145,10 +147,13 @@ def test_a_request_that_began_before_its_court_failed_is_no_sign_of_life(
         " VALUES ('8.26', 9, clock_timestamp(), clock_timestamp())",
     )
 
-    assert record_stored(database, [to_store(claims.fresh(old, PDF))]).begins == 0
+    def begins(claim: Claim) -> int:
+        file = to_store(claims.fresh(claim, PDF))
+        return record_stored(database, [file], answered=[claim.slot_token]).begins
 
+    assert begins(old) == 0
     scenes.execute(database, "UPDATE courts SET failing_since = failing_since - '1 h'::interval")
-    assert record_stored(database, [to_store(claims.fresh(new, PDF))]).begins > 0
+    assert begins(new) > 0
 
 
 def test_a_key_that_a_sweep_holds_keeps_only_its_own_file_waiting(
@@ -183,7 +188,7 @@ def test_a_file_that_postgresql_refuses_takes_no_other_with_it(
             return stored.recorded, stored.busy
         fetched = record_fetched(
             database,
-            [FetchedFile(claim, contents[claim.lease], claim.slot_token) for claim in held],
+            [FetchedFile(claim, contents[claim.lease]) for claim in held],
             waits=waits,
         )
         return fetched.recorded, fetched.busy
@@ -200,7 +205,7 @@ def test_a_token_records_its_own_document_only(database: Database) -> None:
     first, second = (scenes.claimed(database, job_id) for _ in range(2))
     forged = replace(second, document_id=first.document_id)
 
-    assert record_fetched(database, [FetchedFile(forged, PDF, None)]).lost == {second.lease}
+    assert record_fetched(database, [FetchedFile(forged, PDF)]).lost == {second.lease}
     stored = record_stored(database, [to_store(claims.fresh(forged, PDF))])
     assert stored.lost == {second.lease}
 
@@ -229,7 +234,7 @@ def test_what_is_recorded_before_postgresql_goes_away_is_known(database_url: str
                 raise ServiceUnavailable("PostgreSQL")
             return real(function, **values)  # type: ignore[arg-type]
 
-    done = record_fetched(Failing(), [FetchedFile(claim, PDF, None) for claim in held])
+    done = record_fetched(Failing(), [FetchedFile(claim, PDF) for claim in held])
 
     assert calls == [3, 1, 1]
     assert done.recorded == {held[0].lease}

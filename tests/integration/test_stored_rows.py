@@ -24,7 +24,11 @@ def test_fresh_files_and_spooled_ones_are_recorded_together(database: Database) 
     files = [spooled, claims.fresh(second, PDF), claims.fresh(third, PDF)]
     before = held_slots(database)
 
-    recorded = record_stored(database, [scenes.to_store(file) for file in files])
+    recorded = record_stored(
+        database,
+        [scenes.to_store(file) for file in files],
+        answered=[second.slot_token, third.slot_token],
+    )
 
     assert recorded.recorded == {file.lease for file in files}
     rows = scenes.documents(database, job_id)
@@ -47,7 +51,7 @@ def test_a_fresh_file_is_a_sign_of_life_of_its_court(database: Database) -> None
     )
     file = claims.fresh(good, PDF)
 
-    recorded = record_stored(database, [scenes.to_store(file)])
+    recorded = record_stored(database, [scenes.to_store(file)], answered=[good.slot_token])
 
     assert recorded.begins > 0
     with database.single() as transaction:

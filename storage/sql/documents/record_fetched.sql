@@ -1,8 +1,7 @@
 -- Record files that are fetched whole and checked: DOWNLOADED.
 --
--- The arrays have one element for each file, which lies in the spool of its claim. _slot_tokens: the
--- token that holds the slots of its request, NULL if the answer was noted before. _waits: see
--- lock_jobs.
+-- The arrays have one element for each file, which lies in the spool of its claim; _slot_tokens has
+-- the tokens that hold slots of answered requests. _waits: see lock_jobs.
 -- Returns a row for each file, by its lease: RECORDED (now or by a call whose answer was lost), BUSY
 -- (another transaction holds the job: nothing is recorded yet) or LOST (the claim is over). Then one
 -- row ANSWERED: see portal_answered.

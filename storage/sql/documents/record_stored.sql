@@ -1,9 +1,9 @@
 -- Record files that the bucket holds: AVAILABLE; and end the jobs that have all of theirs.
 --
 -- The arrays have one element for each file: one that lay in the spool, or a fresh one, of which
--- no row says yet that it was fetched. _slot_tokens: the token that holds the slots of a fresh
--- file's request, NULL for others and if its answer was noted before. _take_times: a file whose
--- object a sweep deleted since then is LOST. _waits: see lock_jobs.
+-- no row says yet that it was fetched; _slot_tokens has the tokens that hold slots of answered
+-- requests. _take_times: a file whose object a sweep deleted since then is LOST. _waits: see
+-- lock_jobs.
 -- Returns a row for each file, by its lease: RECORDED, BUSY (another transaction holds the job or
 -- the key: nothing is recorded yet) or LOST (the claim or the object is gone). Then rows
 -- JOB_ENDED, with the webhooks that are due, and one ANSWERED: see portal_answered.

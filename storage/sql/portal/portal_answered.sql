@@ -2,7 +2,7 @@
 -- the requests are free, and each answer lets the slow start grow.
 --
 -- _slot_tokens: one element for each answer, the token that holds the slots of its request. An
--- answer is counted while its token holds slots, and so only once. NULL stands for no answer.
+-- answer is counted while its token holds slots, and so only once.
 -- Returns one row: whether a court was away, and by how many requests the portal's limit grew.
 CREATE FUNCTION autos_portal_answered(
     _slot_tokens uuid[]
