@@ -33,7 +33,7 @@ WHERE process_number LIKE '%%0-22.2025.8.26.0564'
 # Of each case a few are requested, and a few lie in the spool of one of the hosts.
 _LANES = """
 UPDATE documents SET state = 'DOWNLOADING', lease = gen_random_uuid(), slice = gen_random_uuid(),
-    spool_id = gen_random_uuid(), lease_until = now() + interval '1 hour'
+    slice_size = 1, spool_id = gen_random_uuid(), lease_until = now() + interval '1 hour'
 WHERE position BETWEEN 0 AND 2
 """
 _SPOOLED = """
