@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import psycopg2
 import pytest
 
+from dev.deadline import until
 from storage import claims, jobs, sql
 from storage.claims import Claim
 from storage.database import Database
@@ -52,16 +53,26 @@ ASKING = context(at_once=100, per_court=100)
 
 @contextmanager
 def _unattended(url: str) -> Iterator[None]:
-    """Lets no autovacuum change plans in the middle, for the length of the block."""
+    """Lets no autovacuum run for the length of the block.
+
+    It would change plans in the middle; and while it analyzes a table, also one of the catalog, no
+    session clears away dead rows, so that each step reads more of them.
+    """
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
-        cursor.execute("SELECT relname FROM pg_stat_user_tables")
-        tables = [name for (name,) in cursor.fetchall()]
-        for table in tables:
-            cursor.execute(f'ALTER TABLE "{table}" SET (autovacuum_enabled = off)')
-        yield
-        for table in tables:
-            cursor.execute(f'ALTER TABLE "{table}" RESET (autovacuum_enabled)')
+
+        def is_off() -> bool:
+            cursor.execute("SELECT FROM pg_stat_activity WHERE backend_type LIKE 'autovacuum %'")
+            return cursor.fetchone() is None
+
+        try:
+            cursor.execute("ALTER SYSTEM SET autovacuum = off")
+            cursor.execute("SELECT pg_reload_conf()")
+            until(is_off, 60, "autovacuum goes on")
+            yield
+        finally:
+            cursor.execute("ALTER SYSTEM RESET autovacuum")
+            cursor.execute("SELECT pg_reload_conf()")
 
 
 @contextmanager
