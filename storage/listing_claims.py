@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from peewee import fn
-
+from storage import sql
 from storage.database import Database
-from storage.models import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +42,10 @@ def waiting(database: Database, claim: ListingClaim) -> list[UUID]:
     """
     if claim.listed_by is not None:
         return []
-    now = fn.clock_timestamp()
-    query = Job.select(Job.job_id).where(
-        Job.process_number == claim.process_number,
-        Job.job_id != claim.job_id,
-        Job.listed_time.is_null(),
-        Job.end_time.is_null(),
-        Job.listing_lease_until.is_null() | (Job.listing_lease_until < now),
-        Job.listing_not_before.is_null() | (Job.listing_not_before <= now),
-    )
     with database.single() as transaction:
-        return [job_id for (job_id,) in transaction.fetch(query.order_by(Job.create_time).tuples())]
+        rows = transaction.all(
+            sql.statement("waiting_jobs"),
+            process_number=claim.process_number,
+            job_id=claim.job_id,
+        )
+    return [row["job_id"] for row in rows]

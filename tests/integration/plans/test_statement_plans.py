@@ -56,6 +56,7 @@ _VALUES: dict[str, dict[str, object]] = {
         "requests": [1],
         "seconds": [1.0],
     },
+    "waiting_jobs": {"process_number": "1", "job_id": uuid4()},
     "take_stalled_webhooks": {"base_s": 5, "cap_s": 60, "most": 10, "sent_before": None},
 }
 _SETTING = re.compile(r"^SET (\w+) = (\S+)$", re.MULTILINE)
