@@ -11,11 +11,13 @@ from tests.unit.scheduler.world import Arrival
 HOPS = Faults(hop_s=0.005)
 
 
-def _run(per_minute: int, until: float, faults: Faults = HOPS) -> Simulation:
+def _run(
+    per_minute: int | None, until: float = 1e6, faults: Faults = HOPS, documents: int = 2_500
+) -> Simulation:
     limits = Limits(at_once=10, per_court=10, lanes=5, per_minute=per_minute)
     simulation = Simulation(limits, faults=faults)
     for client in "abcd":
-        simulation.arrive(Arrival(0, client, "8.26", 2_500, request_s=(0.05,)))
+        simulation.arrive(Arrival(0, client, "8.26", documents, request_s=(0.05,)))
     simulation.run(until)
     return simulation
 
@@ -52,3 +54,13 @@ def test_6000_a_minute_are_reached_to_98_percent_and_never_exceeded() -> None:
     assert len(in_last_minute) >= 0.98 * 6_000
     assert _most_in_a_minute(times) <= 6_001
     assert simulation.world.refused <= 0.05 * simulation.world.begun
+
+
+def test_a_rate_that_is_never_reached_costs_nothing() -> None:
+    # Given 200 requests a second at most, by the slots
+    without, far_above = (_run(per_minute, documents=250) for per_minute in (None, 60_000))
+    assert far_above.world.refused == without.world.refused == 0
+    assert far_above.world.begun == without.world.begun
+    assert far_above.passes == pytest.approx(without.passes, rel=0.01)
+    ends = [max(simulation.ended_at.values()) for simulation in (without, far_above)]
+    assert ends[1] == pytest.approx(ends[0], rel=0.02)
