@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -13,6 +14,7 @@ import pytest
 from actors.pipeline.fetch import Fetched
 from actors.pipeline.recorder import Batch
 from actors.pipeline.store import StoredObject
+from dev.deadline import until
 from storage import jobs, sweeps
 from storage.database import Database
 from storage.errors import ServiceUnavailable
@@ -84,6 +86,45 @@ def test_what_is_put_while_the_same_object_is_deleted_is_put_again(
 
     _record(pipeline, stored)
 
+    assert _is_stored(pipeline, objects, second)
+    assert pipeline.files_asked(number) == [2]
+
+
+def _waits_for_a_sweep(database: Database) -> bool:
+    with database.transaction() as transaction:
+        row = transaction.only(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+            " AS waits"
+        )
+    return bool(row["waits"])
+
+
+def test_what_is_put_and_recorded_while_the_same_object_is_deleted_is_put_again(
+    pipeline: PipelineHarness, objects: Objects, store: ObjectStore
+) -> None:
+    number = pipeline.sandbox.add_case(documents=1)
+    first = pipeline.begin(number)
+    pipeline.list_job(first)
+    unnamed = _put(pipeline, first)
+    jobs.cancel(pipeline.database, CLIENT, first)
+    second = pipeline.begin(number)
+    pipeline.list_job(second)
+    storing = threading.Thread(target=lambda: _record(pipeline, _put(pipeline, second)))
+
+    def store_and_delete() -> None:
+        storing.start()
+        until(
+            lambda: not storing.is_alive() or _waits_for_a_sweep(pipeline.database),
+            60,
+            "it neither ends nor waits",
+        )
+        objects.delete([unnamed.key])
+
+    bucket = HookedObjects(store, after_delete=store_and_delete)
+    sweeps.delete_unnamed(pipeline.database, bucket, [unnamed.key])
+    storing.join(60)
+
+    assert not storing.is_alive()
     assert _is_stored(pipeline, objects, second)
     assert pipeline.files_asked(number) == [2]
 

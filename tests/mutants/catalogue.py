@@ -860,7 +860,7 @@ _BYTES = (
         "storage/sql/documents/lock_objects.sql",
         "SELECT pg_advisory_xact_lock(hashtextextended(key, 0))",
         "SELECT key",
-        SWEEPS,
+        "tests/integration/test_swept_files.py",
     ),
     _mutant(
         "the look whether a reused object is still there",
