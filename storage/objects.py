@@ -462,7 +462,9 @@ def _may_be_checksum(refused: S3Error | ServerError | None) -> bool:
     if refused is None:
         return False
     found = Refused.of(refused)
-    return found.status in (400, 501) and found.code not in ALTERED
+    # A gateway that drops a header it does not know breaks the signature over it.
+    is_unknown = found.status in (400, 501) or found.code == "SignatureDoesNotMatch"
+    return is_unknown and found.code not in ALTERED
 
 
 def object_key(

@@ -8,6 +8,7 @@ proper end with nothing behind it, and is inspected again directly before the ne
 from __future__ import annotations
 
 import contextlib
+import http
 import http.client
 import queue
 import socket
@@ -101,6 +102,11 @@ class InspectedHTTPConnection(HTTPConnection):
             if self._answers:
                 raise KeptConnectionClosed("closed before the answer") from error
             raise
+        is_timeout = response.status == http.HTTPStatus.REQUEST_TIMEOUT
+        if self._answers and is_timeout and not self.is_connected:
+            # Sent, with the end of the connection, because it had rested for too long.
+            response.close()
+            raise KeptConnectionClosed("closed with 408")
         self._answers += 1
         return response
 

@@ -269,6 +269,29 @@ def test_a_kept_connection_that_closes_in_the_moment_of_use_costs_no_attempt(how
     assert len(server.requests) == 2 * len(FILES) - 1
 
 
+def test_a_408_that_ends_a_kept_connection_costs_no_attempt() -> None:
+    # Given a portal that gives up a resting connection in the moment in which it is used
+    ends = answer(b"", "Connection: close", status="408 Request Timeout")
+    with _portal(_Closing("close", ends)) as (server, portal):
+        for path in FILES:
+            assert _fetch(portal, path, is_sized=True) == _file(path)
+
+    assert len(server.requests) == 2 * len(FILES) - 1
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_any_other_408_is_an_answer_to_its_request(*, is_kept: bool) -> None:
+    fields = () if is_kept else ("Connection: close",)
+    no = answer(b"", *fields, status="408 Request Timeout")
+    with _portal(lambda exchange: exchange.send(no)) as (server, portal):
+        for _ in range(2):
+            with pytest.raises(TransientError) as caught:
+                _fetch(portal, FILES[0], is_sized=True)
+            assert caught.value.reason == "PORTAL_ERROR"
+
+    assert len(server.requests) == 2
+
+
 @pytest.mark.parametrize("first", [b"H", interim(), _plain(b"x" * 99)[:-9]])
 def test_a_request_whose_answer_had_begun_is_not_made_again(first: bytes) -> None:
     with _portal(_Closing("close", first)) as (server, portal):

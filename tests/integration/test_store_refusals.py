@@ -23,7 +23,7 @@ from storage.refusals import STORE, RefusalWatch
 from storage.slots import Limits
 from tests.integration import scenes
 from tests.integration.certificates import Certificate
-from tests.store_proxy import No, StoreProxy, store_proxy
+from tests.store_proxy import No, Rule, StoreProxy, store_proxy
 from tests.tls_front import tls_front
 
 DENIED = No(403, "AccessDenied", "The key may not write.")
@@ -164,16 +164,33 @@ def test_a_refused_deletion_holds_no_job(
 # What a store lacks
 
 
-def _no_checksum(_: str, __: str, headers: Mapping[str, str]) -> No | None:
-    is_sent = "x-amz-checksum-sha256" in {name.lower() for name in headers}
-    return No(400, "InvalidArgument", "x-amz-checksum-sha256?") if is_sent else None
+def _no_checksum(no: No) -> Rule:
+    def rule(_: str, __: str, headers: Mapping[str, str]) -> No | None:
+        return no if "x-amz-checksum-sha256" in {name.lower() for name in headers} else None
+
+    return rule
 
 
+@pytest.mark.parametrize(
+    "no",
+    [
+        No(400, "InvalidArgument", "x-amz-checksum-sha256?"),
+        No(501, "NotImplemented", "A header you provided implies functionality"),
+        No(403, "SignatureDoesNotMatch", "The gateway has dropped the header."),
+    ],
+    ids=lambda no: no.code,
+)
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_a_store_without_checksums_takes_files_and_is_noted_once(
-    store: ObjectStore, objects: Objects, proxy: StoreProxy, tmp_path: Path, *, in_memory: bool
+    store: ObjectStore,
+    objects: Objects,
+    proxy: StoreProxy,
+    tmp_path: Path,
+    no: No,
+    *,
+    in_memory: bool,
 ) -> None:
-    proxy.rule = _no_checksum
+    proxy.rule = _no_checksum(no)
     bucket = _objects(store, proxy)
     data = b"x" * 300_000
     file = tmp_path / "file"
