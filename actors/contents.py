@@ -71,8 +71,9 @@ class ContentCheck:
     def finish(self, *, is_framed: bool) -> Content:
         """What came, once it is complete. `is_framed`: the transport proves where it ends.
 
-        If it has the listed size to the byte, it is the document whatever it looks like. A text
-        without a listed size is doubtful: messages are texts, too.
+        If it has the listed size to the byte, it is the document whatever it looks like. Without
+        it, what does not show its format by its first bytes is doubtful: messages are texts, and
+        a page in a coding of which no header tells is of no known format.
         Raises TransientError CORRUPT or NOT_A_DOCUMENT.
         """
         if self._size_bytes == 0:
@@ -80,8 +81,8 @@ class ContentCheck:
         head = bytes(self._head)
         is_proven = self._listed_size_bytes == self._size_bytes
         mime, extension = decide(head, self._header_type, self._listed_type, self._named_type)
-        is_doubtful = not is_proven and mime != PDF and is_text(head)
-        self._refuse_other_answers(head, is_proven=is_proven, is_doubtful=is_doubtful)
+        is_shown = mime == PDF or by_signature(head) is not None
+        self._refuse_other_answers(head, is_proven=is_proven, is_shown=is_shown)
         self._check_size("announced", self._declared_length)
         self._check_size("listed", self._listed_size_bytes)
         if not is_proven:
@@ -93,14 +94,14 @@ class ContentCheck:
             self._sha256.hexdigest(),
             mime,
             extension,
-            is_doubtful=is_doubtful,
+            is_doubtful=not (is_proven or is_shown),
         )
 
-    def _refuse_other_answers(self, head: bytes, *, is_proven: bool, is_doubtful: bool) -> None:
+    def _refuse_other_answers(self, head: bytes, *, is_proven: bool, is_shown: bool) -> None:
         is_whole = len(head) == self._size_bytes
         if is_proven:
             refuse_shell(head, is_whole=is_whole)
-        elif is_doubtful:
+        elif not is_shown and is_text(head):
             refuse_impostor(
                 head,
                 is_whole=is_whole,

@@ -1,4 +1,5 @@
-"""Doubts about an answer that nothing supports: a text whose size the listing does not give.
+"""Doubts about an answer that nothing supports: what begins like no known format, or is a text, and
+whose size the listing does not give.
 
 Portals, firewalls and proxies send texts of their own with status 200, in any language. So one
 such answer proves nothing. Its SHA-256 is remembered in the document's row and the document is

@@ -190,6 +190,15 @@ def test_a_text_without_a_listed_size_is_doubtful(body: bytes) -> None:
     assert not _proven(body).is_doubtful
 
 
+@pytest.mark.parametrize("body", [b"\0" * 1_000, bytes(range(256)) * 4, b"\x1b\x07\0\xf8" * 99])
+@pytest.mark.parametrize("listed", [None, "application/pdf", "video/mp2t"])
+def test_what_begins_like_no_known_format_is_doubtful_without_a_listed_size(
+    body: bytes, listed: str | None
+) -> None:
+    assert _check(body, listed_content_type=listed).is_doubtful
+    assert not _proven(body, listed_content_type=listed).is_doubtful
+
+
 def test_what_is_no_text_is_not_doubtful() -> None:
     for kind in ("pdf", "rtf", "png", "jpeg", "zip"):
         body = sandbox.content(kind, UUID(int=7), 5_000)
