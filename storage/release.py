@@ -57,13 +57,19 @@ def release(
 
 
 def _require_utf8(database: Database) -> None:
-    """Raises ConfigurationError if the database cannot hold every text."""
+    """Raises ConfigurationError if the database, or a session with it, cannot hold every text."""
     with database.single() as transaction:
-        encoding = transaction.value(fn.current_setting("server_encoding"))
-    if encoding != "UTF8":
+        kept = transaction.value(fn.current_setting("server_encoding"))
+        sent = transaction.value(fn.current_setting("client_encoding"))
+    if kept != "UTF8":
         raise ConfigurationError(
-            f"DATABASE_URL: the encoding of the database is {encoding}, and Autos needs UTF8."
-            " Create it with: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0."
+            f"DATABASE_URL: the encoding of the database is {kept}, and Autos needs"
+            " UTF8. Create it with: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0."
+        )
+    if sent != "UTF8":
+        raise ConfigurationError(
+            f"DATABASE_URL: its sessions have the encoding {sent}, and Autos needs"
+            " UTF8. Take client_encoding out of the URL, of PGCLIENTENCODING and of its role."
         )
 
 

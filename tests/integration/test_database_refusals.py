@@ -124,6 +124,20 @@ def test_release_refuses_an_encoding_that_cannot_hold_every_text(servers: Server
     assert said.startswith("autos release: DATABASE_URL: the encoding of the database is SQL_ASCII")
 
 
+@pytest.mark.parametrize("by", ["url", "environment"])
+def test_release_refuses_sessions_that_cannot_hold_every_text(servers: Servers, by: str) -> None:
+    url, env = urlsplit(create_database(servers.env["DATABASE_URL"], "latin_sessions")), {}
+    if by == "url":
+        url = url._replace(query="&".join(filter(None, (url.query, "client_encoding=latin1"))))
+    else:
+        env = {"PGCLIENTENCODING": "LATIN1"}
+
+    code, said = _release(servers, url, **env)
+
+    assert code == 1
+    assert said.startswith("autos release: DATABASE_URL: its sessions have the encoding LATIN1")
+
+
 def test_release_says_what_the_store_refuses(servers: Servers) -> None:
     url = urlsplit(create_database(servers.env["DATABASE_URL"], "store_refuses"))
 
