@@ -8,7 +8,7 @@ import io
 import re
 import socket
 import time
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from storage.http.chunked_body import ChunkedBody
 from storage.http.sockets import bytes_at_hand
@@ -33,6 +33,29 @@ class InterimFlood(http.client.HTTPException):
 
 class ContradictoryLengths(http.client.HTTPException):
     """The head gives several lengths of one body."""
+
+
+class _NoBody:
+    """Stands where http.client has the file of the socket if nothing says where the body ends.
+
+    The head of the answer counts all the same: a receiver of webhooks has answered.
+    """
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+
+    def read(self, *_: object) -> NoReturn:
+        """Raises ContradictoryLengths."""
+        raise ContradictoryLengths("The lengths of the body differ.")
+
+    read1 = readinto = readline = peek = read
+
+    def flush(self) -> None:
+        """Do nothing: this file is only read."""
+
+    def close(self) -> None:
+        """Close the file of the socket."""
+        self._file.close()
 
 
 class FinalResponse(http.client.HTTPResponse):
@@ -125,7 +148,7 @@ class FinalResponse(http.client.HTTPResponse):
         """End the body where each length of the head says, if they are the same number.
 
         http.client takes the first of several fields, and none if one field has it twice; then it
-        would wait for the end of the connection. Raises ContradictoryLengths.
+        would wait for the end of the connection. If they differ, the body cannot be read.
         """
         if self.chunked or self.length == 0:
             return
@@ -133,7 +156,10 @@ class FinalResponse(http.client.HTTPResponse):
         given = {length.strip() for field in fields for length in field.split(",")} - {""}
         lengths = {length.lstrip("0") or "0" for length in given}
         if len(lengths) > 1:
-            raise ContradictoryLengths("The lengths of the body differ.")
+            # urllib3 would refuse the whole answer for them.
+            del self.headers["Content-Length"]
+            self.fp = cast("io.BufferedReader", _NoBody(self.fp))
+            return
         codings = ",".join(self.headers.get_all("Transfer-Encoding", ["identity"]))
         is_plain = {coding.strip().lower() for coding in codings.split(",")} <= {"identity", ""}
         if self.length is None and is_plain and all(map(_NUMBER.fullmatch, lengths)):

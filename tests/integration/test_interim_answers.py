@@ -110,6 +110,13 @@ def test_a_receiver_that_sends_early_hints_is_told_once(
     assert len(server.requests) == 1
 
 
+def test_a_post_is_answered_whatever_the_length_of_the_answer_is() -> None:
+    sent = answer(b"ok", "Content-Length: 9, x", "no field at all")
+    with ByteServer(_sends(sent)) as server:
+        url = f"http://127.0.0.1:{server.port}/hook"
+        assert _poster(server).post(url, {}, b"{}").status == 200
+
+
 @pytest.mark.parametrize("before", INTERIM.values(), ids=list(INTERIM))
 def test_a_post_gets_its_final_answer(before: bytes) -> None:
     with ByteServer(_sends(before + answer(b"no", status="410 Gone") + answer(b"ok"))) as server:

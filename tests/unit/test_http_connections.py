@@ -221,6 +221,19 @@ def test_a_body_whose_end_is_unknown_is_an_error_and_closes(sent: bytes) -> None
     assert server.connections == 2
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_an_answer_whose_lengths_differ_has_a_head_but_no_body(*, at_once: bool) -> None:
+    sent = _with_line(answer(BODY, status="201 Created"), b"Content-Length: 7")
+    with _serving(_sends(sent, answer(b"next"))) as (server, pool):
+        response = pool.urlopen("GET", "/", preload_content=False)
+        assert response.status == 201
+        with pytest.raises(urllib3.exceptions.ProtocolError):
+            response.read() if at_once else next(response.stream(64))
+        assert _get(pool) == b"next"
+
+    assert server.connections == 2
+
+
 def test_an_answer_behind_that_of_head_is_not_the_next_ones() -> None:
     head = answer(BODY).removesuffix(BODY)
     with _serving(_sends(head + answer(OTHER), head, answer(b"next"))) as (server, pool):
