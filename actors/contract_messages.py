@@ -219,6 +219,8 @@ def job_message(
         priority=f"PRIORITY_{job.priority}",
         vanished_documents=job.vanished_documents,
         vanished_document_ids=map(str, job.vanished_document_ids),
+        # Not listed yet, or without a level: its secrecy is not known.
+        sealed=job.secrecy_level != 0,
     )
     if place is not None:
         set_place(message, place)
@@ -240,8 +242,8 @@ def set_place(job: pb.Job, place: PlaceValues) -> None:
     job.MergeFrom(told)
 
 
-def document_message(document: DocumentValues) -> pb.Document:
-    """The Document message of a document."""
+def document_message(document: DocumentValues, *, is_sealed: bool) -> pb.Document:
+    """The Document message of a document; `is_sealed` when it or its case is."""
     return pb.Document(
         document_id=str(document.document_id),
         name=document.name,
@@ -259,6 +261,7 @@ def document_message(document: DocumentValues) -> pb.Document:
         error=_error(document.failure),
         revision=document.revision,
         unverified=document.is_unverified,
+        sealed=is_sealed,
     )
 
 

@@ -15,12 +15,13 @@ from actors.contract_messages import document_message, job_message, timestamp
 from actors.enqueue import Messages
 from actors.receiver import Answer, DeliveryError, WebhookPoster
 from actors.signature import sign
+from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
 from storage import webhooks
 from storage.database import Database
 from storage.errors import LeaseLost, ServiceUnavailable
 from storage.objects import Objects
-from storage.records import DocumentRecord, is_sealed
+from storage.records import is_sealed
 from storage.telemetry.signals import HTTP_STATUS, SIZE_BYTES, UNSEEN, Signals
 from storage.telemetry.tracing import Span
 from storage.webhooks import Delivery
@@ -157,36 +158,45 @@ class Notifier:
 
     def body(self, delivery: Delivery) -> bytes:
         """What is sent for this attempt: the frozen end of the run, with URLs of now."""
-        data: dict[str, Any] = {"job": as_json(job_message(delivery.job))}
-        documents = [as_json(document_message(d)) for d in delivery.documents]
-        if self._is_too_large(delivery, documents):
-            data["documents_omitted"] = True
+        level = delivery.job.secrecy_level
+        event = pb.WebhookEvent(
+            type=delivery.type,
+            timestamp=timestamp(delivery.event_time),
+            data=pb.WebhookData(
+                job=job_message(delivery.job),
+                documents=[
+                    document_message(d, is_sealed=is_sealed(level, d.secrecy_level))
+                    for d in delivery.documents
+                ],
+            ),
+        )
+        if _is_too_large(event.data):
+            event.data.ClearField("documents")
+            event.data.documents_omitted = True
         else:
-            for record, shown in zip(delivery.documents, documents, strict=True):
-                self._add_url(delivery, record, shown)
-            data["documents"] = documents
-        moment = timestamp(delivery.event_time)
-        event = {
-            "type": delivery.type,
-            "timestamp": moment.ToJsonString() if moment else "",
-            "data": data,
-        }
-        return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+            for document in event.data.documents:
+                self._add_url(document)
+        body = as_json(event)
+        if not delivery.documents:
+            # Receivers find the list in every body that does not omit it.
+            body["data"]["documents"] = []
+        return _compact(body)
 
-    def _is_too_large(self, delivery: Delivery, documents: list[dict[str, Any]]) -> bool:
-        urls = sum(URL_BYTES for d in delivery.documents if d.is_available)
-        plain = json.dumps(documents, ensure_ascii=False, separators=(",", ":"))
-        return len(plain.encode()) + urls > MAX_BODY_BYTES
+    def _add_url(self, document: pb.Document) -> None:
+        if document.object_key and not document.sealed:
+            url, expires = self.objects.url(document.object_key, lifetime_s=URL_LIFETIME_S)
+            document.url = url
+            document.url_expire_time.FromDatetime(expires)
 
-    def _add_url(self, delivery: Delivery, document: DocumentRecord, shown: dict[str, Any]) -> None:
-        if document.object_key is None:
-            return
-        if is_sealed(delivery.job.secrecy_level, document.secrecy_level):
-            return
-        url, expires = self.objects.url(document.object_key, lifetime_s=URL_LIFETIME_S)
-        moment = timestamp(expires)
-        shown["url"] = url
-        shown["url_expire_time"] = moment.ToJsonString() if moment else ""
+
+def _is_too_large(data: pb.WebhookData) -> bool:
+    urls = sum(URL_BYTES for document in data.documents if document.object_key)
+    plain = _compact([as_json(document) for document in data.documents])
+    return len(plain) + urls > MAX_BODY_BYTES
+
+
+def _compact(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _outcome(answer: Answer | DeliveryError | None) -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from actors.contract_messages import set_place
 from autos.downloads.v1 import downloads_pb2 as pb
+from server.end_waiter import EndWaiter
 from server.places import Places
 from server.queue_view import Place
 from server.told import Told, head
@@ -42,7 +43,7 @@ class Feed:
 
     def __init__(self, job: pb.Job, places: Places) -> None:
         self.job_id = UUID(job.job_id)
-        self.watchers: set[Watcher] = set()
+        self.watchers: set[Watcher | EndWaiter] = set()
         self.floor = job.revision
         self.court = court_of(job.process_number)
         self._job = job
@@ -50,6 +51,11 @@ class Feed:
         self._tail: dict[str, Told] = {}
         self._job_told: tuple[int, Place, bytes] | None = None
         self._news: tuple[int, Place, bytes] | None = None
+
+    @property
+    def job(self) -> pb.Job:
+        """The job as it is known, without its place. Shared: not to be changed."""
+        return self._job
 
     @property
     def revision(self) -> int:

@@ -1,15 +1,21 @@
-"""A job with its webhooks as callers see it."""
+"""A job with its webhooks, and a document of it, as callers see them."""
 
 from __future__ import annotations
 
-from actors.contract_messages import job_message, webhook_message
+from actors.contract_messages import document_message, job_message, webhook_message
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.queue_view import Place
 from storage.receivers import display
-from storage.records import JobView
+from storage.records import DocumentRecord, JobView, is_sealed
 
 
 def message_of(view: JobView, place: Place | None = None) -> pb.Job:
     """The message of a job, with its place in the queue if there is one."""
-    shown = [webhook_message(w, display(w.url)) for w in view.webhooks]
-    return job_message(view.job, shown, place)
+    webhooks = [webhook_message(w, display(w.url)) for w in view.webhooks]
+    return job_message(view.job, webhooks, place)
+
+
+def shown(document: DocumentRecord, case_level: int | None) -> pb.Document:
+    """The message of a document of a case with this secrecy level."""
+    sealed = is_sealed(case_level, document.secrecy_level)
+    return document_message(document, is_sealed=sealed)

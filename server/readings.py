@@ -6,11 +6,10 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 from uuid import UUID
 
-from actors.contract_messages import document_message
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.batches import Batches
 from server.feed import Change
-from server.job_messages import message_of
+from server.job_messages import message_of, shown
 from server.pool import Run
 from server.told import document_told
 from storage import jobs, watching
@@ -73,7 +72,10 @@ def _changes(database: Database, after: Mapping[UUID, int]) -> Mapping[UUID, Cha
     return {
         job_id: Change(
             message_of(watched.view),
-            [document_told(document_message(document)) for document in watched.documents],
+            [
+                document_told(shown(document, watched.view.job.secrecy_level))
+                for document in watched.documents
+            ],
         )
         for job_id, watched in watching.look(database, after).items()
     }

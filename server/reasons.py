@@ -37,7 +37,11 @@ OF_RPC: Mapping[str, frozenset[str]] = {
         }
     ),
     "GetDocumentUrl": frozenset({"JOB_NOT_FOUND", "DOCUMENT_NOT_FOUND", "DOCUMENT_NOT_AVAILABLE"}),
-    "RedeliverWebhook": frozenset({"JOB_NOT_FOUND", "JOB_NOT_ENDED", "NO_WEBHOOK"}),
+    "RedeliverWebhook": frozenset(
+        {"JOB_NOT_FOUND", "JOB_NOT_ENDED", "NO_WEBHOOK", "REQUEST_ID_REUSED"}
+    ),
+    "WaitJob": frozenset({"JOB_NOT_FOUND", "TOO_MANY_WATCHES"}),
+    "GetDocument": frozenset({"JOB_NOT_FOUND", "DOCUMENT_NOT_FOUND"}),
 }
 
 

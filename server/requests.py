@@ -31,6 +31,7 @@ URL_LIFETIME_S = 900
 URL_LIFETIME_CAP_S = 3_600
 SEALED_LIFETIME_CAP_S = 300
 HEARTBEAT_S = 15.0
+WAIT_S, WAIT_CAP_S = 30.0, 300.0
 
 
 class _Checks:
@@ -109,7 +110,9 @@ def _priority(value: int) -> Priority:
     return Priority(names[value])
 
 
-def target(request: pb.GetStatusRequest | pb.WatchProgressRequest) -> UUID | str:
+def target(
+    request: pb.GetStatusRequest | pb.WatchProgressRequest | pb.WaitJobRequest,
+) -> UUID | str:
     """The job_id or the process number that is asked for."""
     match request.WhichOneof("target"):
         case "job_id":
@@ -125,8 +128,10 @@ def job_id(text: str) -> UUID:
     return _uuid("job_id", text)
 
 
-def retry(request: pb.RetryJobRequest) -> tuple[UUID, UUID | None]:
-    """The job_id and request_id of a RetryJob."""
+def repeatable(
+    request: pb.RetryJobRequest | pb.RedeliverWebhookRequest,
+) -> tuple[UUID, UUID | None]:
+    """The job_id and request_id of a call on an ended job."""
     checks = _Checks()
     job = checks.take(lambda: _uuid("job_id", request.job_id))
     request_id = None
@@ -137,12 +142,15 @@ def retry(request: pb.RetryJobRequest) -> tuple[UUID, UUID | None]:
     return job, request_id
 
 
-def document_ids(request: pb.GetDocumentUrlRequest) -> tuple[UUID, UUID]:
-    """The job_id and document_id of a GetDocumentUrl."""
+def document_ids(
+    request: pb.GetDocumentUrlRequest | pb.GetDocumentRequest,
+) -> tuple[UUID, UUID]:
+    """The job_id and document_id of a call on one document."""
     checks = _Checks()
     job = checks.take(lambda: _uuid("job_id", request.job_id))
     document = checks.take(lambda: _uuid("document_id", request.document_id))
-    checks.take(lambda: url_lifetime_s(request, is_sealed=False))
+    if isinstance(request, pb.GetDocumentUrlRequest):
+        checks.take(lambda: url_lifetime_s(request, is_sealed=False))
     checks.finish()
     assert job is not None and document is not None  # noqa: S101, PT018 - finish() saw to it
     return job, document
@@ -240,10 +248,21 @@ def watch(request: pb.WatchProgressRequest) -> WatchRequest:
     checks.finish()
     heartbeat_s = HEARTBEAT_S
     if request.HasField("heartbeat_interval"):
-        given = request.heartbeat_interval
-        heartbeat_s = min(60.0, max(1.0, given.seconds + given.nanos / 1e9))
+        heartbeat_s = _brought_into(request.heartbeat_interval, 1.0, 60.0)
     assert wanted is not None  # noqa: S101 - finish() saw to it
     return WatchRequest(wanted, request.after_revision, heartbeat_s)
+
+
+def wait(request: pb.WaitJobRequest) -> tuple[UUID | str, float]:
+    """The target of a WaitJob, and how long it waits at most, in seconds."""
+    wanted = target(request)
+    if not request.HasField("timeout"):
+        return wanted, WAIT_S
+    return wanted, _brought_into(request.timeout, 1.0, WAIT_CAP_S)
+
+
+def _brought_into(duration: Duration, least_s: float, most_s: float) -> float:
+    return min(most_s, max(least_s, duration.seconds + duration.nanos / 1e9))
 
 
 def _after_revision(request: pb.WatchProgressRequest) -> None:

@@ -13,14 +13,16 @@ from uuid import UUID
 import grpc
 import structlog
 
-from actors.contract_messages import document_message, timestamp
+from actors.contract_messages import set_place, timestamp
 from actors.scheduler.policy.hints import JobEnded
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server import page_tokens, requests, starting
 from server.clients import Client, current_client
+from server.end_waiter import EndWaiter
+from server.feed import ENDED
 from server.interceptor import writes_bytes
-from server.job_messages import message_of
+from server.job_messages import message_of, shown
 from server.open_watches import OpenWatches
 from server.parts import Parts
 from server.places import Places
@@ -30,7 +32,7 @@ from server.watch import Hub
 from server.watcher import Watcher
 from storage import documents, installation, jobs, logins, refusals, repairs, reruns, webhooks
 from storage.errors import InvalidRequest, PreconditionFailed
-from storage.records import JobView, is_sealed
+from storage.records import DocumentRecord, JobView, is_sealed
 from storage.slots import court_of
 from storage.states import JobState
 
@@ -117,6 +119,30 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             watcher = Watcher(watch.after_revision, watch.heartbeat_s, context.write, self.turns)
             await self.hub.follow(job, watcher)
 
+    async def WaitJob(self, request: pb.WaitJobRequest, context: Context) -> pb.WaitJobResponse:
+        """One job once it has ended, or as it is when the time is over."""
+        target, timeout_s = requests.wait(request)
+        client = current_client()
+        with self.open_watches.one_more(client):
+            job = await self._readings.job(client.name, target)
+            structlog.contextvars.bind_contextvars(job_id=job.job_id)
+            if job.state not in ENDED:
+                waiter = EndWaiter(job, timeout_s)
+                await self.hub.follow(job, waiter)
+                job = waiter.job
+        return pb.WaitJobResponse(job=await self._placed(job))
+
+    async def _placed(self, job: pb.Job) -> pb.Job:
+        """A copy of a job that was read for several calls, with its place if it runs."""
+        placed = pb.Job()
+        placed.CopyFrom(job)
+        if job.state not in ENDED:
+            job_id = UUID(job.job_id)
+            places = await self._places.now({job_id: court_of(job.process_number)})
+            if job_id in places:
+                set_place(placed, places[job_id])
+        return placed
+
     async def settled(self) -> None:
         """For a server that stops: returns when workers know of what was begun, or soon."""
         await self._starts.settled()
@@ -153,15 +179,27 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         """Documents in the order of the case file."""
         client = current_client().name
         page = requests.list_documents(request, client=client)
-        found = await self._run(
+        found, case_level = await self._run(
             documents.page, self._parts.database, client, page.wanted, page.size + 1
         )
-        shown, token = found[: page.size], ""
+        token = ""
         if len(found) > page.size:
-            token = page_tokens.document_token(shown[-1].position, page.fingerprint)
+            found = found[: page.size]
+            token = page_tokens.document_token(found[-1].position, page.fingerprint)
         return pb.ListDocumentsResponse(
-            documents=map(document_message, shown), next_page_token=token
+            documents=[shown(document, case_level) for document in found], next_page_token=token
         )
+
+    async def GetDocument(
+        self, request: pb.GetDocumentRequest, context: Context
+    ) -> pb.GetDocumentResponse:
+        """One document as it is now."""
+        document, case_level = await self._document(*requests.document_ids(request))
+        return pb.GetDocumentResponse(document=shown(document, case_level))
+
+    async def _document(self, job_id: UUID, document_id: UUID) -> tuple[DocumentRecord, int | None]:
+        client, database = current_client().name, self._parts.database
+        return await self._run(documents.get, database, client, job_id, document_id)
 
     async def CancelJob(
         self, request: pb.CancelJobRequest, context: Context
@@ -183,15 +221,12 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self, request: pb.GetDocumentUrlRequest, context: Context
     ) -> pb.GetDocumentUrlResponse:
         """A fresh URL of a stored document."""
-        job_id, document_id = requests.document_ids(request)
-        document, case_level = await self._run(
-            documents.get, self._parts.database, current_client().name, job_id, document_id
-        )
+        document, case_level = await self._document(*requests.document_ids(request))
         if document.object_key is None:
             raise PreconditionFailed(
                 "DOCUMENT_NOT_AVAILABLE",
                 f"The document is {document.state}, not AVAILABLE.",
-                str(document_id),
+                str(document.document_id),
             )
         sealed = is_sealed(case_level, document.secrecy_level)
         lifetime_s = requests.url_lifetime_s(request, is_sealed=sealed)
@@ -200,7 +235,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
         """Runs the failed documents of an ended job again; ends it when all are there already."""
-        job_id, request_id = requests.retry(request)
+        job_id, request_id = requests.repeatable(request)
         traceparent = self._parts.tracer.traceparent()
         view = await self._run(self._retry, current_client(), job_id, request_id, traceparent)
         log.info("job retried", job_id=str(job_id))
@@ -229,12 +264,12 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self, request: pb.RedeliverWebhookRequest, context: Context
     ) -> pb.RedeliverWebhookResponse:
         """Sends the webhooks of an ended job again."""
-        view = await self._run(
-            self._redeliver, current_client().name, requests.job_id(request.job_id)
-        )
+        job_id, request_id = requests.repeatable(request)
+        view = await self._run(self._redeliver, current_client().name, job_id, request_id)
         return pb.RedeliverWebhookResponse(job=await self._job(view))
 
-    def _redeliver(self, client: str, job_id: UUID) -> JobView:
-        view = webhooks.redeliver(self._parts.database, client, job_id)
-        self._parts.messages.send_webhooks(job_id, range(len(view.webhooks)))
+    def _redeliver(self, client: str, job_id: UUID, request_id: UUID | None) -> JobView:
+        view, is_new = webhooks.redeliver(self._parts.database, client, job_id, request_id)
+        if is_new:
+            self._parts.messages.send_webhooks(job_id, range(len(view.webhooks)))
         return view

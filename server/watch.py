@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.background import Background
 from server.batches import Batches
+from server.end_waiter import EndWaiter
 from server.errors import ShuttingDown
 from server.feed import Feed
 from server.places import Places
@@ -56,7 +57,7 @@ class Hub:
         self._watched = 0.0
         self._is_closing = False
 
-    async def follow(self, job: pb.Job, watcher: Watcher) -> None:
+    async def follow(self, job: pb.Job, watcher: Watcher | EndWaiter) -> None:
         """Tells a watcher of `job`, as it has just been read, until the job has ended.
 
         Raises ShuttingDown when this process ends.
@@ -190,7 +191,7 @@ class Hub:
             (feed, watcher)
             for feed in self._feeds.values()
             for watcher in feed.watchers
-            if watcher.is_stalled(self._stall_s)
+            if isinstance(watcher, Watcher) and watcher.is_stalled(self._stall_s)
         ]
         for feed, _ in stalled:
             log.warning("watcher cut off: it does not read", job_id=str(feed.job_id))

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-import peewee
 from peewee import Case, Value, fn
 
 from storage import reuse, sql
 from storage.database import Database, Row, Transaction
 from storage.ending import end_if_over
 from storage.errors import (
-    FieldViolation,
     LimitReached,
     PreconditionFailed,
-    RequestIdReused,
     ServiceUnavailable,
 )
-from storage.jobs import own, view
+from storage.jobs import own, request_ids, view
 from storage.listings.size_limits import UNLIMITED, SizeLimits
-from storage.models import Document, Job, Request, Webhook
+from storage.models import Document, Job, Webhook
 from storage.models.base import is_any, time_after
 from storage.objects import Objects
 from storage.records import JobView
@@ -41,8 +37,7 @@ _OF_AN_OBJECT = (
     Document.doubted_sha256,
 )
 _NO_ERROR = {"error_reason": None, "error_message": None, "error_is_retryable": None}
-# How often another may be first before it is a bug.
-RACES = 5
+METHOD = "RetryJob"
 
 
 class _NotLookedUp(Exception):
@@ -88,23 +83,10 @@ def rerun(
     )
     while True:
         try:
-            return _begun(database, begin)
+            return request_ids.repeated_if_raced(database, begin)
         except _NotLookedUp as found:
             # Without a lock or a connection. Another job may store more meanwhile: look again.
             in_bucket |= _look_up(objects, found.sizes, limit_s)
-
-
-def _begun(database: Database, begin: Callable[[Transaction], T]) -> T:
-    for _ in range(RACES):
-        try:
-            with database.transaction() as transaction:
-                return begin(transaction)
-        except peewee.IntegrityError:
-            # A StartDownload on the case, a call with the same request_id, or another job of the
-            # client that took the seat was first: see which.
-            continue
-    with database.transaction() as transaction:
-        return begin(transaction)
 
 
 def _look_up(objects: Objects, sizes: dict[str, int], limit_s: float) -> dict[str, bool]:
@@ -128,7 +110,7 @@ def _rerun(
     transaction: Transaction,
 ) -> tuple[JobView, bool]:
     job = own(transaction, client, job_id, is_locked=True)
-    if request_id is not None and _was_done(transaction, job, request_id):
+    if request_ids.was_done(transaction, client, request_id, METHOD, job_id):
         return view(transaction, job), False
     _require_ended(transaction, job)
     carried = _carry_over(transaction, job, _stored_since(transaction, job, in_bucket))
@@ -144,15 +126,7 @@ def _rerun(
     _supersede_webhooks(transaction, job)
     reopened = _reopen(transaction, job, carried, failed, job_deadline_s, traceparent, seat)
     job = end_if_over(transaction, reopened)
-    if request_id is not None:
-        transaction.execute(
-            Request.insert(
-                client=client,
-                request_id=request_id,
-                payload_sha256=_payload_sha256(job_id),
-                job_id=job_id,
-            )
-        )
+    request_ids.record(transaction, client, request_id, METHOD, job_id)
     return view(transaction, job), True
 
 
@@ -162,23 +136,6 @@ def _free_seat(transaction: Transaction, client: str, seats: int) -> int:
     if seat is None:
         raise LimitReached.too_many_jobs(client, seats)
     return seat
-
-
-def _payload_sha256(job_id: UUID) -> str:
-    return hashlib.sha256(f"RetryJob {job_id}".encode()).hexdigest()
-
-
-def _was_done(transaction: Transaction, job: Row, request_id: UUID) -> bool:
-    earlier = transaction.fetch_one(
-        Request.select(Request.payload_sha256)
-        .where(Request.client == job["client"], Request.request_id == request_id)
-        .dicts()
-    )
-    if earlier and earlier["payload_sha256"] != _payload_sha256(job["job_id"]):
-        raise RequestIdReused(
-            FieldViolation("request_id", "was already used for another request; choose a new UUID.")
-        )
-    return earlier is not None
 
 
 def _require_ended(transaction: Transaction, job: Row) -> None:

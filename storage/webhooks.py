@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ from peewee import SQL, fn
 from storage import jobs
 from storage.database import Database, Row, Transaction
 from storage.errors import LeaseLost, PreconditionFailed
+from storage.jobs import request_ids
 from storage.models import Event, Job, Webhook, WebhookAttempt
 from storage.models.base import time_after
 from storage.records import DocumentRecord, JobRecord, JobView
@@ -31,6 +33,7 @@ _IS_DUE = (_IS_PENDING, _IS_TIME, _IS_FREE)
 _RELEASED = {"lease": None, "lease_until": None, "nudge_count": 0, "nudge_time": None}
 # Deliveries that one receiver has at once, so that a dead one does not hold every thread.
 PER_RECEIVER = 4
+METHOD = "RedeliverWebhook"
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,12 +277,22 @@ def due(database: Database, job_id: UUID) -> list[int]:
         return [position for (position,) in transaction.fetch(query.tuples())]
 
 
-def redeliver(database: Database, client: str, job_id: UUID) -> JobView:
-    """Make every webhook of an ended job due again, under its webhook-id. Return the job.
+def redeliver(
+    database: Database, client: str, job_id: UUID, request_id: UUID | None = None
+) -> tuple[JobView, bool]:
+    """Make every webhook of an ended job due again, under its webhook-id.
 
-    A webhook that is being sent in this moment is not sent twice. Raises NotFound;
+    Return the job, and whether this call did it (not: a call with the request_id did before). A
+    webhook that is being sent in this moment is not sent twice. Raises NotFound; RequestIdReused;
     PreconditionFailed with JOB_NOT_ENDED or NO_WEBHOOK.
     """
+    redelivered = partial(_redelivered, client, job_id, request_id)
+    return request_ids.repeated_if_raced(database, redelivered)
+
+
+def _redelivered(
+    client: str, job_id: UUID, request_id: UUID | None, transaction: Transaction
+) -> tuple[JobView, bool]:
     again = Webhook.update(
         state=WebhookState.PENDING,
         earlier_attempt_count=Webhook.attempt_count,
@@ -292,15 +305,17 @@ def redeliver(database: Database, client: str, job_id: UUID) -> JobView:
         Webhook.state.in_(sorted(REDELIVERABLE)),
         _IS_FREE,
     )
-    with database.transaction() as transaction:
-        job = jobs.own(transaction, client, job_id, is_locked=True)
-        if job["end_time"] is None:
-            raise PreconditionFailed(
-                "JOB_NOT_ENDED", "The job has not ended yet; wait for its end.", str(job_id)
-            )
-        if not transaction.execute(again) and not jobs.view(transaction, job).webhooks:
-            raise PreconditionFailed(
-                "NO_WEBHOOK", "The job has no webhook to be sent again.", str(job_id)
-            )
-        _advance(transaction, job_id)
-        return jobs.view(transaction, jobs.own(transaction, client, job_id))
+    job = jobs.own(transaction, client, job_id, is_locked=True)
+    if request_ids.was_done(transaction, client, request_id, METHOD, job_id):
+        return jobs.view(transaction, job), False
+    if job["end_time"] is None:
+        raise PreconditionFailed(
+            "JOB_NOT_ENDED", "The job has not ended yet; wait for its end.", str(job_id)
+        )
+    if not transaction.execute(again) and not jobs.view(transaction, job).webhooks:
+        raise PreconditionFailed(
+            "NO_WEBHOOK", "The job has no webhook to be sent again.", str(job_id)
+        )
+    request_ids.record(transaction, client, request_id, METHOD, job_id)
+    _advance(transaction, job_id)
+    return jobs.view(transaction, jobs.own(transaction, client, job_id)), True

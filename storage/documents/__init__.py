@@ -26,29 +26,27 @@ class DocumentFilter:
 
 def page(
     database: Database, client: str, wanted: DocumentFilter, size: int
-) -> list[DocumentRecord]:
-    """Return up to `size` documents in the order of the case file. Raises NotFound for the job."""
+) -> tuple[list[DocumentRecord], int | None]:
+    """Return up to `size` documents in the order of the case file, and the case's secrecy level.
+
+    Raises NotFound for the job.
+    """
     query = _of_client(client, wanted.job_id).where(Document.position > wanted.after_position)
     if wanted.states:
         query = query.where(is_any(Document.state, wanted.states))
     with database.transaction() as transaction:
-        found: list[DocumentRecord] = transaction.fetch(
-            query.order_by(Document.position).limit(size).objects(DocumentRecord)
-        )
-        if not found:
+        rows = transaction.fetch(query.order_by(Document.position).limit(size).dicts())
+        if not rows:
             _require_job(transaction, client, wanted.job_id)
-    return found
+    case_level: int | None = rows[0]["case_level"] if rows else None
+    return [DocumentRecord.of(row) for row in rows], case_level
 
 
 def get(
     database: Database, client: str, job_id: UUID, document_id: UUID
 ) -> tuple[DocumentRecord, int | None]:
     """Return a document and the secrecy level of its case. Raises NotFound."""
-    query = (
-        _of_client(client, job_id)
-        .select_extend(Job.secrecy_level.alias("case_level"))
-        .where(Document.document_id == document_id)
-    )
+    query = _of_client(client, job_id).where(Document.document_id == document_id)
     with database.transaction() as transaction:
         row = transaction.fetch_one(query.dicts())
         if row is None:
@@ -60,7 +58,9 @@ def get(
 def _of_client(client: str, job_id: UUID) -> Any:
     """Return the query for the documents of a job, empty unless the job is this client's."""
     return (
-        Document.select(*_FIELDS).join(Job).where(Document.job_id == job_id, Job.client == client)
+        Document.select(*_FIELDS, Job.secrecy_level.alias("case_level"))
+        .join(Job)
+        .where(Document.job_id == job_id, Job.client == client)
     )
 
 

@@ -119,6 +119,12 @@ UNKNOWN: dict[str, tuple[str, Callable[[Known], Message], str]] = {
         lambda known: pb.GetDocumentUrlRequest(job_id=UNKNOWN_ID, document_id=known.document_id),
         UNKNOWN_ID,
     ),
+    "a document of an unknown job": (
+        "GetDocument",
+        lambda known: pb.GetDocumentRequest(job_id=UNKNOWN_ID, document_id=known.document_id),
+        UNKNOWN_ID,
+    ),
+    "wait by id": ("WaitJob", lambda _: pb.WaitJobRequest(job_id=UNKNOWN_ID), UNKNOWN_ID),
     "an id in capitals": (
         "GetStatus",
         lambda _: pb.GetStatusRequest(job_id=UNKNOWN_ID.upper()),
@@ -143,15 +149,15 @@ def test_an_unknown_job_is_not_found_by_its_name(
     assert _traces(autos, known) == before
 
 
+@pytest.mark.parametrize("method", ["GetDocument", "GetDocumentUrl"])
 @pytest.mark.parametrize("whose", ["nobody's", "another job's"])
-def test_a_document_is_found_in_its_own_job_only(autos: Autos, known: Known, whose: str) -> None:
+def test_a_document_is_found_in_its_own_job_only(
+    autos: Autos, known: Known, whose: str, method: str
+) -> None:
     document_id = UNKNOWN_ID if whose == "nobody's" else known.others_document_id
+    request = getattr(pb, f"{method}Request")
 
-    found = refusal(
-        autos,
-        "GetDocumentUrl",
-        pb.GetDocumentUrlRequest(job_id=known.job.job_id, document_id=document_id),
-    )
+    found = refusal(autos, method, request(job_id=known.job.job_id, document_id=document_id))
 
     assert found.code == grpc.StatusCode.NOT_FOUND
     assert (found.domain, found.reason) == ("autos", "DOCUMENT_NOT_FOUND")
@@ -207,7 +213,9 @@ def test_odd_strings_are_refused_by_their_field(
     good = {
         "StartDownload": {"process_number": GOOD_NUMBER},
         "RetryJob": {"job_id": known.job.job_id},
+        "RedeliverWebhook": {"job_id": known.job.job_id},
         "ListDocuments": {"job_id": known.job.job_id},
+        "GetDocument": {"job_id": known.job.job_id, "document_id": known.document_id},
         "GetDocumentUrl": {"job_id": known.job.job_id, "document_id": known.document_id},
     }.get(method, {})
 

@@ -156,3 +156,22 @@ def _assert_not_available(
     assert found.precondition == ("DOCUMENT_NOT_AVAILABLE", document.document_id)
     name = pb.DocumentState.Name(state).removeprefix("DOCUMENT_STATE_")
     assert found.text == f"The document is {name}, not AVAILABLE."
+
+
+@pytest.mark.parametrize(("number", "is_case"), [(SEALED, False), (SEALED_CASE, True)])
+def test_sealed_means_the_same_wherever_a_document_is_read(
+    autos: Autos, number: str, is_case: bool
+) -> None:
+    job = run(autos, number)
+    stream = list(autos.api.WatchProgress(pb.WatchProgressRequest(job_id=job.job_id), timeout=30))
+    watched = [each.document for each in stream if each.HasField("document")]
+
+    listed = documents(autos, job)
+
+    assert job.sealed == is_case
+    for document in listed:
+        is_public = job.secrecy_level == 0 and document.secrecy_level == "PUBLICO"
+        assert document.sealed != is_public
+        request = pb.GetDocumentRequest(job_id=job.job_id, document_id=document.document_id)
+        assert autos.api.GetDocument(request, timeout=10).document == document
+        assert document in watched

@@ -10,7 +10,7 @@ import pytest
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
 from tests.acceptance.conftest import Autos
-from tests.acceptance.jobs import documents, finish, run, start
+from tests.acceptance.jobs import documents, finish, run, start, status
 from tests.acceptance.refusals import refusal
 
 
@@ -139,6 +139,31 @@ def test_the_same_end_is_told_again_under_its_webhook_id(autos: Autos) -> None:
     assert second.payload["data"]["job"] == first.payload["data"]["job"]
     until(lambda: len(_hook(autos, job).attempts) == 2, 10, "the second is not on record")
     assert [(a.number, a.status_code) for a in _hook(autos, job).attempts] == [(1, 204), (2, 204)]
+
+
+def test_a_repeated_redelivery_sends_nothing_more(autos: Autos) -> None:
+    path = "/redeliver-once"
+    job = _half_failed(autos, webhook_url=autos.receiver.url_of(path))
+    until(lambda: bool(_hook(autos, job).attempts), 60, "the attempt is not on record")
+    again = pb.RedeliverWebhookRequest(job_id=job.job_id, request_id=str(uuid4()))
+
+    autos.api.RedeliverWebhook(again, timeout=10)
+    until(lambda: len(_hook(autos, job).attempts) == 2, 60, "the second is not on record")
+    answered = autos.api.RedeliverWebhook(again, timeout=10).job
+
+    assert answered.webhooks[0].state == pb.WEBHOOK_STATE_DELIVERED
+    assert answered.revision == status(autos, job.job_id).revision
+    other = run(autos, autos.portal.add_case(documents=1), webhook_url=autos.receiver.url_of(path))
+    elsewhere = pb.RedeliverWebhookRequest(job_id=other.job_id, request_id=again.request_id)
+    reused = refusal(autos, "RedeliverWebhook", elsewhere)
+    assert (reused.code, reused.reason) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "REQUEST_ID_REUSED",
+    )
+    retried = refusal(
+        autos, "RetryJob", pb.RetryJobRequest(job_id=job.job_id, request_id=again.request_id)
+    )
+    assert retried.reason == "REQUEST_ID_REUSED"
 
 
 @pytest.mark.parametrize("method", ["RetryJob", "RedeliverWebhook"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import requests
+from google.protobuf.json_format import Parse
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from autos.downloads.v1 import downloads_pb2 as pb
@@ -165,6 +166,18 @@ def test_every_end_is_told_once_and_in_full(autos: Autos, outcome: str) -> None:
     }
     assert int(data["job"]["revision"]) <= job.revision
     _check_documents(data["documents"], documents(autos, job))
+    _check_message(delivery)
+
+
+def _check_message(delivery: Delivery) -> None:
+    """The body is the contract's WebhookEvent in JSON, and nothing of it is lost as a message."""
+    event = Parse(delivery.body, pb.WebhookEvent())
+    again = as_json(event)
+    again["data"].setdefault("documents", [])
+    assert again == delivery.payload
+    for document in event.data.documents:
+        assert bool(document.url) == document.HasField("url_expire_time")
+        assert not (document.url and document.sealed)
 
 
 def _check_documents(told: list[dict[str, Any]], listed: list[pb.Document]) -> None:

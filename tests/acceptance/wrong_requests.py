@@ -135,7 +135,7 @@ def _wrong_starts() -> Iterator[tuple[str, Wrong]]:
 
 
 def _wrong_targets() -> Iterator[tuple[str, Wrong]]:
-    for method in ("GetStatus", "WatchProgress"):
+    for method in ("GetStatus", "WatchProgress", "WaitJob"):
         make = getattr(pb, f"{method}Request")
         yield f"{method} of nothing", Wrong(method, make(), {"target": "exactly one of job_id"})
         yield f"{method} job_id", Wrong(method, make(job_id="x"), {"job_id": "must be a UUID"})
@@ -321,6 +321,14 @@ def _wrong_ids() -> Iterator[tuple[str, Wrong]]:
                 {"document_id": uuid},
             ),
         )
+        yield (
+            f"document {text!r}",
+            Wrong(
+                "GetDocument",
+                pb.GetDocumentRequest(job_id=UNKNOWN_ID, document_id=text),
+                {"document_id": uuid},
+            ),
+        )
     too_short = {"none": seconds(), "half a second": seconds(nanos=500_000_000)}
     for name, lifetime in (NO_DURATIONS | too_short).items():
         yield (
@@ -331,14 +339,12 @@ def _wrong_ids() -> Iterator[tuple[str, Wrong]]:
                 {"lifetime": "must be"},
             ),
         )
-    yield (
-        "everything of a retry",
-        Wrong(
-            "RetryJob",
-            pb.RetryJobRequest(job_id="x", request_id="x"),
-            {"job_id": uuid, "request_id": uuid},
-        ),
-    )
+    for method in ("RetryJob", "RedeliverWebhook"):
+        everything = getattr(pb, f"{method}Request")(job_id="x", request_id="x")
+        yield (
+            f"everything of {method}",
+            Wrong(method, everything, {"job_id": uuid, "request_id": uuid}),
+        )
     yield (
         "everything of a URL",
         Wrong(

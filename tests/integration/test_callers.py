@@ -67,6 +67,8 @@ BY_JOB: dict[str, Callable[[str, str], Message]] = {
     "GetDocumentUrl": lambda job, doc: pb.GetDocumentUrlRequest(job_id=job, document_id=doc),
     "RetryJob": lambda job, _: pb.RetryJobRequest(job_id=job),
     "RedeliverWebhook": lambda job, _: pb.RedeliverWebhookRequest(job_id=job),
+    "WaitJob": lambda job, _: pb.WaitJobRequest(job_id=job),
+    "GetDocument": lambda job, doc: pb.GetDocumentRequest(job_id=job, document_id=doc),
 }
 
 
@@ -94,7 +96,7 @@ def test_somebody_elses_job_is_not_found_exactly_as_an_unknown_one(
                 assert found.code == grpc.StatusCode.NOT_FOUND, method
                 assert found.reason == "JOB_NOT_FOUND", method
                 assert _renamed(found, job_id) == _renamed(never, UUID(unknown)), method
-            for method in ("GetStatus", "WatchProgress"):
+            for method in ("GetStatus", "WatchProgress", "WaitJob"):
                 by_number = getattr(pb, f"{method}Request")(process_number=NUMBER)
                 assert (await _refusal(theirs, method, by_number)).reason == "JOB_NOT_FOUND"
             assert not (await theirs.ListJobs(pb.ListJobsRequest())).jobs

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import pytest
 
-from actors.contract_messages import document_message
 from storage.database import Database, Row
 from storage.objects import Objects, ObjectStore
 from storage.portal.doubts import ALIKE_MAX
@@ -54,7 +53,7 @@ def _first_answers(pipeline: PipelineHarness, job_id: UUID, documents: int) -> N
 
 
 def _is_unverified(row: Row) -> bool:
-    return document_message(DocumentRecord.of(row)).unverified
+    return DocumentRecord.of(row).is_unverified
 
 
 def test_an_html_document_without_a_size_is_requested_twice_and_unverified(

@@ -689,7 +689,7 @@ def test_documents_are_paged_in_the_order_of_the_case_file(database: Database) -
 
     def positions(size: int = 9, **by: object) -> list[int]:
         wanted = DocumentFilter(job_id, **by)  # type: ignore[arg-type]
-        return [d.position for d in documents.page(database, CLIENT, wanted, size)]
+        return [d.position for d in documents.page(database, CLIENT, wanted, size)[0]]
 
     assert positions(2) == [0, 1]
     assert positions(after_position=1) == [2, 3, 4]

@@ -36,7 +36,7 @@ def _read(database: CountingDatabase) -> dict[str, Step]:
     """Read what callers read, each once. Return what each read."""
     newest = jobs.page(database, JobFilter(CLIENT), PAGE)
     job = next(v.job for v in newest if v.job.process_number[6] == "0")
-    document = documents.page(database, CLIENT, DocumentFilter(job.job_id), 1)[0]
+    document = documents.page(database, CLIENT, DocumentFilter(job.job_id), 1)[0][0]
     after = (newest[-1].job.create_time, newest[-1].job.job_id)
     ids = [view.job.job_id for view in newest]
     reads: dict[str, Callable[[], object]] = {

@@ -48,6 +48,7 @@ def _requests() -> dict[str, Message]:
         "StartDownload": {"process_number": NUMBER},
         "ListJobs": {},
         "GetDocumentUrl": {"job_id": job_id, "document_id": job_id},
+        "GetDocument": {"job_id": job_id, "document_id": job_id},
     }
     return {
         method: getattr(pb, f"{method}Request")(**fields.get(method, {"job_id": job_id}))

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2
@@ -19,6 +20,8 @@ BUF = Path(sys.executable).parent / "buf"
 SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"]
 # Where FileDescriptorProto keeps its services, and ServiceDescriptorProto its methods.
 SERVICES, METHODS = 6, 2
+# And its messages, and DescriptorProto its fields.
+MESSAGES, FIELDS = 4, 2
 # As the comments write it: "- JOB_NOT_FOUND (NOT_FOUND): ...", or several with one status.
 REASON = re.compile(r"^ - ([A-Z_, ]+) \(([A-Z_]+)\): ", re.M)
 # Reasons that are given where the error is raised.
@@ -96,6 +99,40 @@ def test_no_code_refuses_with_a_reason_that_is_not_declared() -> None:
 
     assert raised
     assert raised <= declared
+
+
+def _constants(enum: Any) -> set[str]:
+    """The strings whose constants an enum has."""
+    [unspecified, *names] = enum.keys()
+    prefix = unspecified.removesuffix("UNSPECIFIED")
+    assert all(name.startswith(prefix) for name in names)
+    return {name.removeprefix(prefix) for name in names}
+
+
+def test_every_reason_has_its_constant() -> None:
+    readme = (ROOT / "README.md").read_text()
+    failures = readme.partition("| reason | meaning | attempts |\n")[2].partition("\n\n")[0]
+    reasons = {
+        reason
+        for row in failures.splitlines()[1:]
+        for reason in re.findall(r"`([A-Z_]+)`", row.split("|")[1])
+    }
+    holds = set(re.findall(r"[A-Z_]{6,}", _field_comment("Hold", "reason"))) - {"UPPER_SNAKE_CASE"}
+
+    assert len(reasons) > 10
+    assert reasons | {"NO_DOCUMENT_AVAILABLE"} <= _constants(pb.FailureReason)
+    assert len(holds) == 5
+    assert holds <= _constants(pb.HoldReason)
+    assert frozenset.union(*map(reasons_of, OF_RPC)) <= _constants(pb.RefusalReason)
+
+
+def _field_comment(message: str, field: str) -> str:
+    contract = _contract()
+    [(i, found)] = [(i, m) for i, m in enumerate(contract.message_type) if m.name == message]
+    [k] = [k for k, f in enumerate(found.field) if f.name == field]
+    path = [MESSAGES, i, FIELDS, k]
+    [place] = [p for p in contract.source_code_info.location if list(p.path) == path]
+    return place.leading_comments
 
 
 CHANGES = {

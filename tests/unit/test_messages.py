@@ -140,7 +140,7 @@ def test_a_job_that_is_not_listed_has_no_total_no_times_and_no_error() -> None:
     assert message.create_time.ToDatetime(tzinfo=UTC) == MOMENT
     assert set(as_json(message)) == {
         *("job_id", "process_number", "state", "revision", "progress"),
-        *("create_time", "update_time", "priority"),
+        *("create_time", "update_time", "priority", "sealed"),
     }
 
 
@@ -256,8 +256,13 @@ def _row() -> dict[str, object]:
     return {**values, **times, "job_id": str(UUID(int=1)), "vanished_document_ids": []}
 
 
+@pytest.mark.parametrize(("level", "sealed"), [(None, True), (0, False), (1, True)])
+def test_a_job_whose_secrecy_is_not_known_counts_as_sealed(level: int | None, sealed: bool) -> None:
+    assert job_message(replace(_job(), secrecy_level=level)).sealed == sealed
+
+
 def test_a_document_without_content_says_nothing_of_it() -> None:
-    message = document_message(_document())
+    message = document_message(_document(), is_sealed=False)
 
     assert (message.content_type, message.size_bytes, message.sha256) == ("", 0, "")
     assert message.object_key == ""

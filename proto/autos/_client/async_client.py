@@ -178,6 +178,11 @@ class AsyncClient:
             for document in page.documents:
                 yield document
 
+    async def document(self, job_id: str, document_id: str) -> pb.Document:
+        """Return one document of a job."""
+        answer = await self._call(calls.document(job_id, document_id))
+        return answer.document
+
     async def cancel(self, job_id: str) -> pb.Job:
         """Stop a job. A job that has ended is returned unchanged."""
         answer = await self._call(calls.cancel(job_id))
@@ -194,9 +199,9 @@ class AsyncClient:
         """Return a presigned URL of a stored document. It is a secret: it opens the document."""
         return await self._call(calls.url(job_id, document_id, lifetime))
 
-    async def redeliver(self, job_id: str) -> pb.Job:
+    async def redeliver(self, job_id: str, *, request_id: str | None = None) -> pb.Job:
         """Send the webhook of an ended job again."""
-        answer = await self._call(calls.redeliver(job_id))
+        answer = await self._call(calls.redeliver(job_id, request_id))
         return answer.job
 
     async def download_to(

@@ -130,9 +130,15 @@ def url(
     return Call("GetDocumentUrl", request, pb.GetDocumentUrlResponse)
 
 
-def redeliver(job_id: str) -> Call[pb.RedeliverWebhookResponse]:
-    """RedeliverWebhook."""
-    request = pb.RedeliverWebhookRequest(job_id=job_id)
+def document(job_id: str, document_id: str) -> Call[pb.GetDocumentResponse]:
+    """GetDocument."""
+    request = pb.GetDocumentRequest(job_id=job_id, document_id=document_id)
+    return Call("GetDocument", request, pb.GetDocumentResponse)
+
+
+def redeliver(job_id: str, request_id: str | None) -> Call[pb.RedeliverWebhookResponse]:
+    """RedeliverWebhook. Without a request_id it gets one, so that it may be repeated."""
+    request = pb.RedeliverWebhookRequest(job_id=job_id, request_id=request_id or str(uuid4()))
     return Call("RedeliverWebhook", request, pb.RedeliverWebhookResponse)
 
 

@@ -178,6 +178,11 @@ class Client:
             for document in page.documents:
                 yield document
 
+    def document(self, job_id: str, document_id: str) -> pb.Document:
+        """Return one document of a job."""
+        answer = self._call(calls.document(job_id, document_id))
+        return answer.document
+
     def cancel(self, job_id: str) -> pb.Job:
         """Stop a job. A job that has ended is returned unchanged."""
         answer = self._call(calls.cancel(job_id))
@@ -194,9 +199,9 @@ class Client:
         """Return a presigned URL of a stored document. It is a secret: it opens the document."""
         return self._call(calls.url(job_id, document_id, lifetime))
 
-    def redeliver(self, job_id: str) -> pb.Job:
+    def redeliver(self, job_id: str, *, request_id: str | None = None) -> pb.Job:
         """Send the webhook of an ended job again."""
-        answer = self._call(calls.redeliver(job_id))
+        answer = self._call(calls.redeliver(job_id, request_id))
         return answer.job
 
     def download_to(

@@ -42,6 +42,70 @@ class WebhookState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WEBHOOK_STATE_PENDING: _ClassVar[WebhookState]
     WEBHOOK_STATE_DELIVERED: _ClassVar[WebhookState]
     WEBHOOK_STATE_FAILED: _ClassVar[WebhookState]
+
+class FailureReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FAILURE_REASON_UNSPECIFIED: _ClassVar[FailureReason]
+    FAILURE_REASON_NO_ACCESS: _ClassVar[FailureReason]
+    FAILURE_REASON_NOT_FOUND: _ClassVar[FailureReason]
+    FAILURE_REASON_UNTRUSTED_LINK: _ClassVar[FailureReason]
+    FAILURE_REASON_NO_LINK: _ClassVar[FailureReason]
+    FAILURE_REASON_TOO_LARGE: _ClassVar[FailureReason]
+    FAILURE_REASON_CREDENTIALS_REJECTED: _ClassVar[FailureReason]
+    FAILURE_REASON_PORTAL_ERROR: _ClassVar[FailureReason]
+    FAILURE_REASON_PORTAL_UNAVAILABLE: _ClassVar[FailureReason]
+    FAILURE_REASON_NOT_A_DOCUMENT: _ClassVar[FailureReason]
+    FAILURE_REASON_CORRUPT: _ClassVar[FailureReason]
+    FAILURE_REASON_WORKER_LOST: _ClassVar[FailureReason]
+    FAILURE_REASON_TIMEOUT: _ClassVar[FailureReason]
+    FAILURE_REASON_NO_DOCUMENT_AVAILABLE: _ClassVar[FailureReason]
+    FAILURE_REASON_SEALED: _ClassVar[FailureReason]
+
+class HoldReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HOLD_REASON_UNSPECIFIED: _ClassVar[HoldReason]
+    HOLD_REASON_PORTAL_PAUSED: _ClassVar[HoldReason]
+    HOLD_REASON_COURT_AWAY: _ClassVar[HoldReason]
+    HOLD_REASON_CREDENTIALS_REFUSED: _ClassVar[HoldReason]
+    HOLD_REASON_CASE_BUDGET: _ClassVar[HoldReason]
+    HOLD_REASON_NOT_BEFORE: _ClassVar[HoldReason]
+    HOLD_REASON_STORE_REFUSED: _ClassVar[HoldReason]
+    HOLD_REASON_PORTAL_UNTRUSTED: _ClassVar[HoldReason]
+
+class RefusalReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REFUSAL_REASON_UNSPECIFIED: _ClassVar[RefusalReason]
+    REFUSAL_REASON_INVALID_REQUEST: _ClassVar[RefusalReason]
+    REFUSAL_REASON_MALFORMED_REQUEST: _ClassVar[RefusalReason]
+    REFUSAL_REASON_REQUEST_ID_REUSED: _ClassVar[RefusalReason]
+    REFUSAL_REASON_NO_TOKEN: _ClassVar[RefusalReason]
+    REFUSAL_REASON_UNKNOWN_TOKEN: _ClassVar[RefusalReason]
+    REFUSAL_REASON_JOB_NOT_FOUND: _ClassVar[RefusalReason]
+    REFUSAL_REASON_DOCUMENT_NOT_FOUND: _ClassVar[RefusalReason]
+    REFUSAL_REASON_BATCH_NOT_FOUND: _ClassVar[RefusalReason]
+    REFUSAL_REASON_CASE_NOT_FOUND: _ClassVar[RefusalReason]
+    REFUSAL_REASON_SUBSCRIPTION_NOT_FOUND: _ClassVar[RefusalReason]
+    REFUSAL_REASON_ERASURE_NOT_FOUND: _ClassVar[RefusalReason]
+    REFUSAL_REASON_DOCUMENT_NOT_AVAILABLE: _ClassVar[RefusalReason]
+    REFUSAL_REASON_DOCUMENT_ALTERED: _ClassVar[RefusalReason]
+    REFUSAL_REASON_JOB_NOT_ENDED: _ClassVar[RefusalReason]
+    REFUSAL_REASON_NOTHING_TO_RETRY: _ClassVar[RefusalReason]
+    REFUSAL_REASON_CASE_ACTIVE: _ClassVar[RefusalReason]
+    REFUSAL_REASON_CASE_HELD: _ClassVar[RefusalReason]
+    REFUSAL_REASON_NO_WEBHOOK: _ClassVar[RefusalReason]
+    REFUSAL_REASON_MANIFEST_NOT_READY: _ClassVar[RefusalReason]
+    REFUSAL_REASON_CUSTODY_OFF: _ClassVar[RefusalReason]
+    REFUSAL_REASON_NOT_AN_OPERATOR: _ClassVar[RefusalReason]
+    REFUSAL_REASON_TOO_MANY_STARTS: _ClassVar[RefusalReason]
+    REFUSAL_REASON_TOO_MANY_JOBS: _ClassVar[RefusalReason]
+    REFUSAL_REASON_TOO_MANY_WATCHES: _ClassVar[RefusalReason]
+    REFUSAL_REASON_TOO_MANY_SUBSCRIPTIONS: _ClassVar[RefusalReason]
+    REFUSAL_REASON_EVENTS_GONE: _ClassVar[RefusalReason]
+    REFUSAL_REASON_UNAVAILABLE: _ClassVar[RefusalReason]
+    REFUSAL_REASON_INTERNAL: _ClassVar[RefusalReason]
+    REFUSAL_REASON_CASE_NOT_ALLOWED: _ClassVar[RefusalReason]
+    REFUSAL_REASON_TOO_MANY_CALLS: _ClassVar[RefusalReason]
+    REFUSAL_REASON_TOO_MANY_WEBHOOKS: _ClassVar[RefusalReason]
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_PENDING: JobState
 JOB_STATE_PROCESSING: JobState
@@ -65,6 +129,61 @@ WEBHOOK_STATE_WAITING: WebhookState
 WEBHOOK_STATE_PENDING: WebhookState
 WEBHOOK_STATE_DELIVERED: WebhookState
 WEBHOOK_STATE_FAILED: WebhookState
+FAILURE_REASON_UNSPECIFIED: FailureReason
+FAILURE_REASON_NO_ACCESS: FailureReason
+FAILURE_REASON_NOT_FOUND: FailureReason
+FAILURE_REASON_UNTRUSTED_LINK: FailureReason
+FAILURE_REASON_NO_LINK: FailureReason
+FAILURE_REASON_TOO_LARGE: FailureReason
+FAILURE_REASON_CREDENTIALS_REJECTED: FailureReason
+FAILURE_REASON_PORTAL_ERROR: FailureReason
+FAILURE_REASON_PORTAL_UNAVAILABLE: FailureReason
+FAILURE_REASON_NOT_A_DOCUMENT: FailureReason
+FAILURE_REASON_CORRUPT: FailureReason
+FAILURE_REASON_WORKER_LOST: FailureReason
+FAILURE_REASON_TIMEOUT: FailureReason
+FAILURE_REASON_NO_DOCUMENT_AVAILABLE: FailureReason
+FAILURE_REASON_SEALED: FailureReason
+HOLD_REASON_UNSPECIFIED: HoldReason
+HOLD_REASON_PORTAL_PAUSED: HoldReason
+HOLD_REASON_COURT_AWAY: HoldReason
+HOLD_REASON_CREDENTIALS_REFUSED: HoldReason
+HOLD_REASON_CASE_BUDGET: HoldReason
+HOLD_REASON_NOT_BEFORE: HoldReason
+HOLD_REASON_STORE_REFUSED: HoldReason
+HOLD_REASON_PORTAL_UNTRUSTED: HoldReason
+REFUSAL_REASON_UNSPECIFIED: RefusalReason
+REFUSAL_REASON_INVALID_REQUEST: RefusalReason
+REFUSAL_REASON_MALFORMED_REQUEST: RefusalReason
+REFUSAL_REASON_REQUEST_ID_REUSED: RefusalReason
+REFUSAL_REASON_NO_TOKEN: RefusalReason
+REFUSAL_REASON_UNKNOWN_TOKEN: RefusalReason
+REFUSAL_REASON_JOB_NOT_FOUND: RefusalReason
+REFUSAL_REASON_DOCUMENT_NOT_FOUND: RefusalReason
+REFUSAL_REASON_BATCH_NOT_FOUND: RefusalReason
+REFUSAL_REASON_CASE_NOT_FOUND: RefusalReason
+REFUSAL_REASON_SUBSCRIPTION_NOT_FOUND: RefusalReason
+REFUSAL_REASON_ERASURE_NOT_FOUND: RefusalReason
+REFUSAL_REASON_DOCUMENT_NOT_AVAILABLE: RefusalReason
+REFUSAL_REASON_DOCUMENT_ALTERED: RefusalReason
+REFUSAL_REASON_JOB_NOT_ENDED: RefusalReason
+REFUSAL_REASON_NOTHING_TO_RETRY: RefusalReason
+REFUSAL_REASON_CASE_ACTIVE: RefusalReason
+REFUSAL_REASON_CASE_HELD: RefusalReason
+REFUSAL_REASON_NO_WEBHOOK: RefusalReason
+REFUSAL_REASON_MANIFEST_NOT_READY: RefusalReason
+REFUSAL_REASON_CUSTODY_OFF: RefusalReason
+REFUSAL_REASON_NOT_AN_OPERATOR: RefusalReason
+REFUSAL_REASON_TOO_MANY_STARTS: RefusalReason
+REFUSAL_REASON_TOO_MANY_JOBS: RefusalReason
+REFUSAL_REASON_TOO_MANY_WATCHES: RefusalReason
+REFUSAL_REASON_TOO_MANY_SUBSCRIPTIONS: RefusalReason
+REFUSAL_REASON_EVENTS_GONE: RefusalReason
+REFUSAL_REASON_UNAVAILABLE: RefusalReason
+REFUSAL_REASON_INTERNAL: RefusalReason
+REFUSAL_REASON_CASE_NOT_ALLOWED: RefusalReason
+REFUSAL_REASON_TOO_MANY_CALLS: RefusalReason
+REFUSAL_REASON_TOO_MANY_WEBHOOKS: RefusalReason
 
 class StartDownloadRequest(_message.Message):
     __slots__ = ("process_number", "webhook_url", "request_id", "max_age", "priority")
@@ -133,7 +252,7 @@ class Heartbeat(_message.Message):
     def __init__(self) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "process_number", "state", "revision", "progress", "error", "webhooks", "create_time", "start_time", "update_time", "end_time", "expire_time", "secrecy_level", "priority", "queue_position", "estimated_end_time", "hold", "vanished_documents", "vanished_document_ids")
+    __slots__ = ("job_id", "process_number", "state", "revision", "progress", "error", "webhooks", "create_time", "start_time", "update_time", "end_time", "expire_time", "secrecy_level", "priority", "queue_position", "estimated_end_time", "hold", "vanished_documents", "vanished_document_ids", "sealed")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +272,7 @@ class Job(_message.Message):
     HOLD_FIELD_NUMBER: _ClassVar[int]
     VANISHED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     VANISHED_DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     process_number: str
     state: JobState
@@ -172,7 +292,8 @@ class Job(_message.Message):
     hold: Hold
     vanished_documents: int
     vanished_document_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, job_id: _Optional[str] = ..., process_number: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., revision: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., webhooks: _Optional[_Iterable[_Union[Webhook, _Mapping]]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., secrecy_level: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., queue_position: _Optional[int] = ..., estimated_end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., vanished_documents: _Optional[int] = ..., vanished_document_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    sealed: bool
+    def __init__(self, job_id: _Optional[str] = ..., process_number: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., revision: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., webhooks: _Optional[_Iterable[_Union[Webhook, _Mapping]]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., secrecy_level: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., queue_position: _Optional[int] = ..., estimated_end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., vanished_documents: _Optional[int] = ..., vanished_document_ids: _Optional[_Iterable[str]] = ..., sealed: bool = ...) -> None: ...
 
 class Hold(_message.Message):
     __slots__ = ("reason", "message", "until_time")
@@ -249,7 +370,7 @@ class WebhookAttempt(_message.Message):
     def __init__(self, number: _Optional[int] = ..., attempt_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., status_code: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
 class Document(_message.Message):
-    __slots__ = ("document_id", "name", "kind", "sequence", "instance", "filed_local_time", "secrecy_level", "state", "content_type", "size_bytes", "sha256", "object_key", "attempt_count", "error", "revision", "unverified")
+    __slots__ = ("document_id", "name", "kind", "sequence", "instance", "filed_local_time", "secrecy_level", "state", "content_type", "size_bytes", "sha256", "object_key", "attempt_count", "error", "revision", "url", "url_expire_time", "sealed", "unverified")
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -265,6 +386,9 @@ class Document(_message.Message):
     ATTEMPT_COUNT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    URL_EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
     UNVERIFIED_FIELD_NUMBER: _ClassVar[int]
     document_id: str
     name: str
@@ -281,8 +405,11 @@ class Document(_message.Message):
     attempt_count: int
     error: Error
     revision: int
+    url: str
+    url_expire_time: _timestamp_pb2.Timestamp
+    sealed: bool
     unverified: bool
-    def __init__(self, document_id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., sequence: _Optional[int] = ..., instance: _Optional[str] = ..., filed_local_time: _Optional[str] = ..., secrecy_level: _Optional[str] = ..., state: _Optional[_Union[DocumentState, str]] = ..., content_type: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., object_key: _Optional[str] = ..., attempt_count: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., revision: _Optional[int] = ..., unverified: bool = ...) -> None: ...
+    def __init__(self, document_id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., sequence: _Optional[int] = ..., instance: _Optional[str] = ..., filed_local_time: _Optional[str] = ..., secrecy_level: _Optional[str] = ..., state: _Optional[_Union[DocumentState, str]] = ..., content_type: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., object_key: _Optional[str] = ..., attempt_count: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., revision: _Optional[int] = ..., url: _Optional[str] = ..., url_expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., sealed: bool = ..., unverified: bool = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
     __slots__ = ("page_size", "page_token", "process_number", "states")
@@ -369,13 +496,65 @@ class GetDocumentUrlResponse(_message.Message):
     def __init__(self, url: _Optional[str] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RedeliverWebhookRequest(_message.Message):
-    __slots__ = ("job_id",)
+    __slots__ = ("job_id", "request_id")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     job_id: str
-    def __init__(self, job_id: _Optional[str] = ...) -> None: ...
+    request_id: str
+    def __init__(self, job_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class RedeliverWebhookResponse(_message.Message):
     __slots__ = ("job",)
     JOB_FIELD_NUMBER: _ClassVar[int]
     job: Job
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class WaitJobRequest(_message.Message):
+    __slots__ = ("job_id", "process_number", "timeout")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    process_number: str
+    timeout: _duration_pb2.Duration
+    def __init__(self, job_id: _Optional[str] = ..., process_number: _Optional[str] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class WaitJobResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class GetDocumentRequest(_message.Message):
+    __slots__ = ("job_id", "document_id")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    document_id: str
+    def __init__(self, job_id: _Optional[str] = ..., document_id: _Optional[str] = ...) -> None: ...
+
+class GetDocumentResponse(_message.Message):
+    __slots__ = ("document",)
+    DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    document: Document
+    def __init__(self, document: _Optional[_Union[Document, _Mapping]] = ...) -> None: ...
+
+class WebhookEvent(_message.Message):
+    __slots__ = ("type", "timestamp", "data")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    timestamp: _timestamp_pb2.Timestamp
+    data: WebhookData
+    def __init__(self, type: _Optional[str] = ..., timestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., data: _Optional[_Union[WebhookData, _Mapping]] = ...) -> None: ...
+
+class WebhookData(_message.Message):
+    __slots__ = ("job", "documents", "documents_omitted")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENTS_OMITTED_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    documents: _containers.RepeatedCompositeFieldContainer[Document]
+    documents_omitted: bool
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., documents_omitted: bool = ...) -> None: ...

@@ -91,6 +91,16 @@ class DownloadServiceStub:
                 request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookRequest.SerializeToString,
                 response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookResponse.FromString,
                 _registered_method=True)
+        self.WaitJob = channel.unary_unary(
+                '/autos.downloads.v1.DownloadService/WaitJob',
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.WaitJobRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.WaitJobResponse.FromString,
+                _registered_method=True)
+        self.GetDocument = channel.unary_unary(
+                '/autos.downloads.v1.DownloadService/GetDocument',
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentResponse.FromString,
+                _registered_method=True)
 
 
 class DownloadServiceServicer:
@@ -114,7 +124,7 @@ class DownloadServiceServicer:
         Reasons:
         - REQUEST_ID_REUSED (INVALID_ARGUMENT): the request_id came with other values before.
         - TOO_MANY_STARTS, TOO_MANY_JOBS (RESOURCE_EXHAUSTED): a limit of this client, so many calls a
-        minute or jobs at once; QuotaFailure says which, RetryInfo when to try again.
+        minute or jobs at once; QuotaFailure names it, RetryInfo gives the delay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,7 +147,7 @@ class DownloadServiceServicer:
 
         Reasons:
         - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
-        - TOO_MANY_WATCHES (RESOURCE_EXHAUSTED): this client has as many open as it may; RetryInfo says
+        - TOO_MANY_WATCHES (RESOURCE_EXHAUSTED): this client has as many open as it may; RetryInfo gives
         when to try again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -209,6 +219,29 @@ class DownloadServiceServicer:
         - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
         - JOB_NOT_ENDED (FAILED_PRECONDITION): wait for its end.
         - NO_WEBHOOK (FAILED_PRECONDITION): the job has none.
+        - REQUEST_ID_REUSED (INVALID_ARGUMENT): the request_id came with another job before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WaitJob(self, request, context):
+        """Returns one job once it has ended, or as it is when the timeout is over.
+
+        Reasons:
+        - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
+        - TOO_MANY_WATCHES (RESOURCE_EXHAUSTED): as in WatchProgress.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDocument(self, request, context):
+        """Returns one document.
+
+        Reasons:
+        - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
+        - DOCUMENT_NOT_FOUND (NOT_FOUND): the job has no such document.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -261,6 +294,16 @@ def add_DownloadServiceServicer_to_server(servicer, server):
                     servicer.RedeliverWebhook,
                     request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookRequest.FromString,
                     response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookResponse.SerializeToString,
+            ),
+            'WaitJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.WaitJob,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.WaitJobRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.WaitJobResponse.SerializeToString,
+            ),
+            'GetDocument': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDocument,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -518,6 +561,60 @@ class DownloadService:
             '/autos.downloads.v1.DownloadService/RedeliverWebhook',
             autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookRequest.SerializeToString,
             autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/autos.downloads.v1.DownloadService/WaitJob',
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.WaitJobRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.WaitJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/autos.downloads.v1.DownloadService/GetDocument',
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,69 @@
+"""Calls that may be repeated: a request_id is used once by a client, whatever it is used for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TypeVar
+from uuid import UUID
+
+import peewee
+
+from storage.database import Database, Transaction
+from storage.errors import FieldViolation, RequestIdReused
+from storage.models import Request
+
+T = TypeVar("T")
+
+# How often another transaction may be first before it is a bug.
+RACES = 5
+
+
+def was_done(
+    transaction: Transaction, client: str, request_id: UUID | None, method: str, job_id: UUID
+) -> bool:
+    """Whether this call on a job was made before. Raises RequestIdReused if it was another call."""
+    if request_id is None:
+        return False
+    earlier = transaction.fetch_one(
+        Request.select(Request.payload_sha256)
+        .where(Request.client == client, Request.request_id == request_id)
+        .dicts()
+    )
+    if earlier and earlier["payload_sha256"] != _payload_sha256(method, job_id):
+        raise RequestIdReused(
+            FieldViolation("request_id", "was already used for another request; choose a new UUID.")
+        )
+    return earlier is not None
+
+
+def record(
+    transaction: Transaction, client: str, request_id: UUID | None, method: str, job_id: UUID
+) -> None:
+    """Record that this call on a job was made. Raises IntegrityError if another was first."""
+    if request_id is not None:
+        transaction.execute(
+            Request.insert(
+                client=client,
+                request_id=request_id,
+                payload_sha256=_payload_sha256(method, job_id),
+                job_id=job_id,
+            )
+        )
+
+
+def repeated_if_raced(database: Database, begin: Callable[[Transaction], T]) -> T:
+    """Return what `begin` returns; call it again if another transaction inserted a row first."""
+    for _ in range(RACES):
+        try:
+            with database.transaction() as transaction:
+                return begin(transaction)
+        except peewee.IntegrityError:
+            # Such as a StartDownload on the case, or a call with the same request_id: see which.
+            continue
+    with database.transaction() as transaction:
+        return begin(transaction)
+
+
+def _payload_sha256(method: str, job_id: UUID) -> str:
+    return hashlib.sha256(f"{method} {job_id}".encode()).hexdigest()
