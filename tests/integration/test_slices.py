@@ -284,6 +284,32 @@ def test_a_bucket_that_does_not_answer_takes_no_time_of_the_portal(
     assert scenes.job(pipeline.database, job_id)["state"] == "COMPLETED"
 
 
+def test_what_waits_for_its_put_keeps_its_lease(
+    pipeline: PipelineHarness, store: ObjectStore, beside: ThreadPoolExecutor
+) -> None:
+    _, job_id = _listed(pipeline)
+    has_begun, may_put = threading.Event(), threading.Event()
+
+    def wait(_: object) -> None:
+        has_begun.set()
+        may_put.wait(WAIT_S)
+
+    slow = HookedObjects(store, before_put=wait)
+    running = _started(beside, pipeline.with_bucket(slow), job_id)
+    assert has_begun.wait(WAIT_S)
+    before = [row["lease_until"] for row in _rows(pipeline, job_id)]
+
+    def are_renewed() -> bool:
+        now = [row["lease_until"] for row in _rows(pipeline, job_id)]
+        return all(then < later for then, later in zip(before, now, strict=True))
+
+    until(are_renewed, WAIT_S, "not all leases are renewed")
+    may_put.set()
+    running.result(WAIT_S)
+
+    assert scenes.job(pipeline.database, job_id)["state"] == "COMPLETED"
+
+
 def test_without_a_hint_a_cancelled_job_ends_its_slice_and_the_request_that_is_under_way(
     pipeline: PipelineHarness, beside: ThreadPoolExecutor
 ) -> None:
