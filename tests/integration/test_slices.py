@@ -14,18 +14,20 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
+from actors.pipeline.lease_renewer import LeaseRenewer
 from actors.pipeline.slices import START_WITHIN_S
 from actors.scheduler.policy.hints import Begun, Ended, SlotFreed
 from dev.deadline import until
 from storage import jobs
 from storage.database import Database, Row
+from storage.documents.leases import renew_leases
 from storage.errors import ServiceUnavailable
 from storage.objects import Objects, ObjectStore
 from storage.slots import court_of
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.hooks import HookedDatabase, HookedObjects, hooked_fetcher
-from tests.integration.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.pipeline_harness import LEASE_S, PipelineHarness, running_pipeline
 from tests.integration.scenes import CLIENT, held_slots
 
 DOCUMENTS = 4
@@ -324,6 +326,31 @@ def test_without_a_hint_a_cancelled_job_ends_its_slice_and_the_request_that_is_u
     assert set(_states(pipeline, job_id)) == {"CANCELLED"}
     assert pipeline.files_asked(number) == [1, 0, 0, 0]
     assert held_slots(pipeline.database, longer_than_s=2) == 0
+
+
+def test_without_a_hint_a_job_that_is_cancelled_between_two_requests_makes_no_further_one(
+    pipeline: PipelineHarness,
+) -> None:
+    number, job_id = _listed(pipeline)
+    renewals: list[set[UUID]] = []
+
+    def renew(leases: set[UUID]) -> set[UUID]:
+        renewals.append(leases)
+        return renew_leases(pipeline.database, leases, lease_s=LEASE_S)
+
+    def cancel() -> None:
+        jobs.cancel(pipeline.database, CLIENT, job_id)
+        # The next renewal finds the leases lost; they are dropped when another begins.
+        count = len(renewals) + 2
+        until(lambda: len(renewals) >= count, WAIT_S, "leases are not renewed")
+
+    renewer = LeaseRenewer(renew, lease_s=LEASE_S)
+    fetching = _fetching(pipeline, cancel)
+    fetcher = replace(fetching.slices.fetcher, renewer=renewer)
+    fetching.with_slices(renewer=renewer, fetcher=fetcher).download(job_id, DOCUMENTS)
+
+    assert pipeline.files_asked(number) == [1, 0, 0, 0]
+    assert set(_states(pipeline, job_id)) == {"CANCELLED"}
 
 
 def test_documents_that_postgresql_does_not_take_back_are_given_back_later(
