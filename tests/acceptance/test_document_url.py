@@ -126,7 +126,8 @@ def test_every_document_of_a_sealed_case_is_sealed(autos: Autos) -> None:
 
 
 def test_what_is_not_available_has_no_url(autos: Autos) -> None:
-    number = autos.portal.add_case(documents=7, faults={0: "no-href"})
+    # More than five slices of eight documents take.
+    number = autos.portal.add_case(documents=50, faults={0: "no-href"})
     autos.portal.hold(number)
     job = start(autos, number).job
     autos.portal.wait_held(number, 5)
