@@ -38,6 +38,9 @@ test: $(READY) ## all tests, against the real servers
 packaging: $(READY) ## what `pip install .` leaves, used: beside proto-plus, with the oldest libraries; ARGS=python3.13
 	@$(BIN)/python -m tests.packaging $(ARGS)
 
+stubs: $(READY) ## stubs for Go, Java, TypeScript and C#, compiled and called: docs/howto/generate-clients.md
+	@$(BIN)/python -m tests.stubs $(ARGS)
+
 chaos: $(READY) ## jobs while everything breaks by a seed, then checks; ARGS="--seeds 5 --jobs 200"
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
@@ -82,4 +85,4 @@ proto: $(READY) ## all generated code, and the base that the contract may not br
 clean: ## removes .venv and the data of make run
 	rm -rf .venv var
 
-.PHONY: help setup demo run secret client test packaging chaos killpoints outages bench bench-guest bench-watch mutants check proto clean
+.PHONY: help setup demo run secret client test packaging stubs chaos killpoints outages bench bench-guest bench-watch mutants check proto clean
