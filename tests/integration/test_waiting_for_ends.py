@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import grpc
@@ -14,7 +14,11 @@ import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.clients import ClientLimits
+from server.end_waiter import EndWaiter
+from server.errors import ShuttingDown
+from server.feed import Feed
 from server.parts import Parts
+from server.places import Places
 from storage.database import Database
 from storage.objects import Objects
 from tests.acceptance.refusals import refusal_of
@@ -119,6 +123,27 @@ def test_a_server_that_stops_sends_those_who_wait_away(parts: Parts, database: D
             stopping = asyncio.create_task(door.service.hub.close())
             assert await _reason(wait) == "UNAVAILABLE"
             await stopping
+
+    asyncio.run(scenario())
+
+
+def test_one_that_waits_at_a_feed_is_sent_away_at_once() -> None:
+    job = pb.Job(job_id=str(UUID(int=1)), process_number=NUMBER, state=pb.JOB_STATE_PROCESSING)
+
+    async def scenario() -> None:
+        # The places are read for streams only.
+        feed, waiter = Feed(job, cast(Places, None)), EndWaiter(job, 60)
+        feed.watchers.add(waiter)
+        waiting = asyncio.create_task(waiter.follow(feed))
+        await asyncio.sleep(0)
+        feed.wake()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+
+        waiter.send_away(ShuttingDown(callers=1))
+
+        with pytest.raises(ShuttingDown):
+            await asyncio.wait_for(waiting, 10)
 
     asyncio.run(scenario())
 

@@ -1056,6 +1056,34 @@ _TOLD = (
         "requests.url_lifetime_s(request, is_sealed=False and sealed)",
         "tests/acceptance/test_document_url.py",
     ),
+    _mutant(
+        "the seal that keeps a URL out of a webhook",
+        "actors/delivery.py",
+        "if document.object_key and not document.sealed:",
+        "if document.object_key:",
+        "tests/acceptance/test_webhooks.py",
+    ),
+    _mutant(
+        "the request_id of a redelivery",
+        "storage/webhooks.py",
+        "if request_ids.was_done(transaction, client, request_id, METHOD, job_id):",
+        "if False:",
+        "tests/integration/test_webhook_rows.py",
+    ),
+    _mutant(
+        "that WaitJob waits for the end",
+        "server/end_waiter.py",
+        "while not feed.is_ended:",
+        "while feed is None:",
+        "tests/integration/test_waiting_for_ends.py",
+    ),
+    _mutant(
+        "the farewell of a server that stops to WaitJob",
+        "server/end_waiter.py",
+        "if self._farewell is not None:",
+        "if False:",
+        "tests/integration/test_waiting_for_ends.py",
+    ),
 )
 
 _GUEST = (
