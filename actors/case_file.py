@@ -9,7 +9,7 @@ from actors.case_documents import Found, documents_of, instance_of
 from actors.filed_times import filed_local_time
 from actors.json_fields import clean, dict_at, int_at, mime_at, raw_text_at, size_at, text_at
 from actors.links import trusted_href
-from actors.twins import Entry, joined, link_id
+from actors.twins import ListedEntry, joined, link_id
 from storage.errors import TransientError
 from storage.listing import CaseListing, ListedDocument
 from storage.process_number import digits
@@ -68,7 +68,7 @@ def _case_secrecy(cases: list[dict[str, Any]]) -> int | None:
     return max(known) if len(known) == len(levels) else None
 
 
-def _entry(found: Found, process_number: str, fallback_id: str) -> Entry:
+def _entry(found: Found, process_number: str, fallback_id: str) -> ListedEntry:
     listed = found.listed
     own_instance = instance_of(listed) if found.is_inherited else ""
     href = raw_text_at(listed, "hrefBinario")
@@ -89,7 +89,7 @@ def _entry(found: Found, process_number: str, fallback_id: str) -> Entry:
         listed_content_type=mime_at(arquivo, "tipo"),
         refused_reason=None if path else "UNTRUSTED_LINK" if href else "NO_LINK",
     )
-    return Entry(
+    return ListedEntry(
         document,
         found.place,
         has_file_facts=bool(arquivo),

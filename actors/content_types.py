@@ -134,7 +134,7 @@ _CONTAINED = {
 _SHOWN = frozenset({PDF, RTF, PNG, JPEG, GIF, ZIP})
 
 
-def said(mime: str | None) -> str | None:
+def stated_type(mime: str | None) -> str | None:
     """A MIME type as it is given, under its usual name, without parameters; None: it says nothing.
 
     `mime` is in lower case.
@@ -169,20 +169,20 @@ def decide(head: bytes, *claims: str | None) -> tuple[str, str]:
 
     `claims` are what is said about it, the most trusted first.
     """
-    told = [claim for claim in claims if claim]
+    claimed = [claim for claim in claims if claim]
     proven = by_magic(head)
-    if proven is None and is_late_pdf(head) and (PDF in told or not told):
+    if proven is None and is_late_pdf(head) and (PDF in claimed or not claimed):
         proven = PDF
     if proven in _CONTAINED:
-        told = [c for c in told if EXTENSIONS.get(c) in _CONTAINED[proven]]
+        claimed = [c for c in claimed if EXTENSIONS.get(c) in _CONTAINED[proven]]
         # An OLE2 file of which nothing says more is a Word document as a rule.
-        mime = told[0] if told else "application/msword" if proven == OLE else proven
+        mime = claimed[0] if claimed else "application/msword" if proven == OLE else proven
     else:
-        mime = proven or _by_claims(head, told)
+        mime = proven or _by_claims(head, claimed)
     return mime, EXTENSIONS.get(mime, "bin")
 
 
-def _by_claims(head: bytes, told: list[str]) -> str:
+def _by_claims(head: bytes, claimed: list[str]) -> str:
     is_binary = has_control(head)
-    fitting = (c for c in told if not is_shown(c) and not (is_binary and is_textual(c)))
+    fitting = (c for c in claimed if not is_shown(c) and not (is_binary and is_textual(c)))
     return next(fitting, BINARY if is_binary else TEXT)

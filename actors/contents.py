@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 
-from actors.content_types import by_name, decide, is_textual, said
-from actors.impostors import refuse_impostor, refuse_shell
+from actors.content_types import by_name, decide, is_textual, stated_type
+from actors.impostors import reject_non_document, reject_page_shell
 from actors.json_fields import charset, mime_type, with_charset
 from actors.magic import JPEG, PDF, PNG, RTF, ZIP, by_signature, is_html_page, is_text
-from storage.claims import Content
+from storage.claims import CheckedContent
 from storage.errors import PermanentError, TransientError
 
 _HEAD_BYTES = 64 * 1024
@@ -42,8 +42,8 @@ class ContentCheck:
     ) -> None:
         self._listed_size_bytes = listed_size_bytes
         self._declared_length = declared_length
-        self._header_type = said(mime_type(header_content_type or ""))
-        self._listed_type = said(listed_content_type)
+        self._header_type = stated_type(mime_type(header_content_type or ""))
+        self._listed_type = stated_type(listed_content_type)
         self._charset = charset(header_content_type or "") or charset(listed_content_type or "")
         self._named_type = by_name(name)
         self._max_bytes = max_bytes
@@ -68,7 +68,7 @@ class ContentCheck:
             self._padding = b""
         self._padding = (self._padding + chunk[len(kept) :][-_TAIL_BYTES:])[-_TAIL_BYTES:]
 
-    def finish(self, *, is_framed: bool) -> Content:
+    def finish(self, *, is_framed: bool) -> CheckedContent:
         """What came, once it is complete. `is_framed`: the transport proves where it ends.
 
         If it has the listed size to the byte, it is the document whatever it looks like. Without
@@ -89,7 +89,7 @@ class ContentCheck:
             self._check_end(mime, is_framed)
         if is_textual(mime):
             mime = with_charset(mime, self._charset)
-        return Content(
+        return CheckedContent(
             self._size_bytes,
             self._sha256.hexdigest(),
             mime,
@@ -100,9 +100,9 @@ class ContentCheck:
     def _refuse_other_answers(self, head: bytes, *, is_proven: bool, is_shown: bool) -> None:
         is_whole = len(head) == self._size_bytes
         if is_proven:
-            refuse_shell(head, is_whole=is_whole)
+            reject_page_shell(head, is_whole=is_whole)
         elif not is_shown and is_text(head):
-            refuse_impostor(
+            reject_non_document(
                 head,
                 is_whole=is_whole,
                 header_type=self._header_type,

@@ -142,12 +142,14 @@ class WatchedHTTPConnection(InspectedHTTPConnection):
     interim_max_s = math.inf
 
     def connect(self) -> None:
-        _tell(self)  # a handshake can drip as well; its socket is found on the connection
+        _register_connection(
+            self
+        )  # a handshake can drip as well; its socket is found on the connection
         super().connect()
-        _tell(self)
+        _register_connection(self)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        _tell(self)
+        _register_connection(self)
         super().request(*args, **kwargs)
 
 
@@ -171,7 +173,7 @@ class WatchedHTTPSPool(InspectedHTTPSPool):
 WATCHED_POOLS = {"http": WatchedHTTPPool, "https": WatchedHTTPSPool}
 
 
-def _tell(connection: _HasSocket) -> None:
+def _register_connection(connection: _HasSocket) -> None:
     deadline = _current.get()
     if deadline is not None:
         deadline.watch(connection)

@@ -12,8 +12,8 @@ from uuid import UUID
 import structlog
 
 from actors.contract_messages import document_message, job_message, timestamp
-from actors.enqueue import Messages
-from actors.receiver import Answer, DeliveryError, WebhookPoster
+from actors.enqueue import Enqueuer
+from actors.receiver import Answer, DeliveryError, WebhookClient
 from actors.signature import sign
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
@@ -22,9 +22,9 @@ from storage.database import Database
 from storage.errors import LeaseLost, ServiceUnavailable
 from storage.objects import Objects
 from storage.records import is_sealed
-from storage.telemetry.signals import HTTP_STATUS, SIZE_BYTES, UNSEEN, Signals
+from storage.telemetry.signals import HTTP_STATUS, NOOP_SIGNALS, SIZE_BYTES, Signals
 from storage.telemetry.tracing import Span
-from storage.webhooks import Delivery
+from storage.webhooks import WebhookDelivery
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -41,15 +41,15 @@ DELIVERED, REFUSED, NO_ANSWER, FORBIDDEN = "DELIVERED", "REFUSED", "NO_ANSWER", 
 
 
 @dataclass(frozen=True)
-class Notifier:
+class WebhookSender:
     """What sending webhooks needs."""
 
     database: Database
     objects: Objects
-    poster: WebhookPoster
-    messages: Messages
+    poster: WebhookClient
+    messages: Enqueuer
     secrets: Sequence[str]
-    signals: Signals = UNSEEN
+    signals: Signals = NOOP_SIGNALS
 
     def look(self, found: Callable[[], None]) -> bool:
         """Make an attempt that is due and whose message was lost. Return whether there was one.
@@ -86,7 +86,7 @@ class Notifier:
             self.messages.send_webhooks(waiting[0], [waiting[1]])
         return True
 
-    def _try(self, delivery: Delivery, span: Span) -> None:
+    def _try(self, delivery: WebhookDelivery, span: Span) -> None:
         try:
             self._attempt(delivery, span)
         except LeaseLost:
@@ -100,7 +100,7 @@ class Notifier:
             span.fail("INTERNAL")
             self._refused(delivery, None, "It could not be sent.", is_final=False)
 
-    def _attempt(self, delivery: Delivery, span: Span) -> None:
+    def _attempt(self, delivery: WebhookDelivery, span: Span) -> None:
         answer = self._answer(delivery)
         outcome = _outcome(answer)
         self.signals.webhook_attempted(outcome)
@@ -115,7 +115,7 @@ class Notifier:
             text = f"The receiver answered {answer.status}."
             self._refused(delivery, answer, text, is_final=answer.status == GONE)
 
-    def _answer(self, delivery: Delivery) -> Answer | DeliveryError:
+    def _answer(self, delivery: WebhookDelivery) -> Answer | DeliveryError:
         """What came of the post. Returned, not raised: its cause holds the URL with its query,
         and would be logged together with any error that recording it meets.
         """
@@ -132,7 +132,7 @@ class Notifier:
             return answer
 
     def _refused(
-        self, delivery: Delivery, answer: Answer | None, error: str, *, is_final: bool
+        self, delivery: WebhookDelivery, answer: Answer | None, error: str, *, is_final: bool
     ) -> None:
         delay_s = webhooks.refused(
             self.database,
@@ -147,7 +147,7 @@ class Notifier:
             self.signals.retried("webhook", _outcome(answer))
             self.messages.send_webhooks(delivery.job_id, [delivery.position], delay_s=delay_s)
 
-    def _headers(self, delivery: Delivery, body: bytes) -> dict[str, str]:
+    def _headers(self, delivery: WebhookDelivery, body: bytes) -> dict[str, str]:
         now = int(time.time())
         return {
             "Content-Type": "application/json",
@@ -156,7 +156,7 @@ class Notifier:
             "webhook-signature": sign(self.secrets, delivery.webhook_id, now, body),
         }
 
-    def body(self, delivery: Delivery) -> bytes:
+    def body(self, delivery: WebhookDelivery) -> bytes:
         """What is sent for this attempt: the frozen end of the run, with URLs of now."""
         level = delivery.job.secrecy_level
         event = pb.WebhookEvent(

@@ -37,7 +37,7 @@ def make_broker(redis_url: str, *, timeout_s: float) -> BoundedPrefetchBroker:
     return made
 
 
-class Messages:
+class Enqueuer:
     """Sends messages. Thread-safe."""
 
     def __init__(self, broker: BoundedPrefetchBroker) -> None:
@@ -51,7 +51,7 @@ class Messages:
         queue = upload_queue(spool_id)
         self._send([_message(queue, "upload_document", job_id, document_id, lease)], delay_s)
 
-    def drop_uploads(self, spool_id: UUID) -> bool:
+    def purge_upload_queue(self, spool_id: UUID) -> bool:
         """Deletes the queue of a spool that is dead; whether Redis did."""
         queue = upload_queue(spool_id)
         try:

@@ -34,7 +34,7 @@ class Heartbeat:
     def __init__(self, database: Database, spool: Spool) -> None:
         self._database = database
         self._spool = spool
-        self._told = ""
+        self._logged_problem = ""
         # What no row named when the sweep before looked.
         self._suspects: set[UUID] = set()
 
@@ -57,10 +57,10 @@ class Heartbeat:
         """Says once that the spool is alive, and why it takes no more files, if so."""
         try:
             trouble = self._spool.trouble() or self._foreign()
-            if trouble != self._told:
+            if trouble != self._logged_problem:
                 log.warning("spool", trouble=trouble or "over")
-                self._told = trouble
-            repairs.beat(self._database, self._spool.spool_id, trouble)
+                self._logged_problem = trouble
+            repairs.record_heartbeat(self._database, self._spool.spool_id, trouble)
         except ServiceUnavailable as error:
             log.warning("no heartbeat", part=error.part)
 
@@ -75,7 +75,7 @@ class Heartbeat:
             return ""
         if not self._spool.owner():
             there = [*self._spool.leases(older_than_s=0, now=time.time())]
-            if there and len(repairs.unowned(self._database, there)) == len(there):
+            if there and len(repairs.orphaned_tokens(self._database, there)) == len(there):
                 return UNKNOWN
             self._spool.take(row.installation_id)
         return "" if self._spool.owner() == str(row.installation_id) else FOREIGN
@@ -89,7 +89,7 @@ class Heartbeat:
         try:
             if not self._may_sweep():
                 return
-            unowned = repairs.unowned(self._database, list(old))
+            unowned = repairs.orphaned_tokens(self._database, list(old))
         except ServiceUnavailable:
             return
         self._suspects = unowned - suspects

@@ -1,7 +1,7 @@
 """Answers of the portal that come in place of a document although the status says 200. Pure.
 
 A file whose listed size agrees to the byte is proven, so that its looks decide nothing
-(`refuse_shell` alone is for those, too); of all others, looks are what there is.
+(`reject_page_shell` alone is for those, too); of all others, looks are what there is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CUT_JSON = re.compile(
 )
 
 
-def refuse_shell(head: bytes, *, is_whole: bool) -> None:
+def reject_page_shell(head: bytes, *, is_whole: bool) -> None:
     """Raises TransientError NOT_A_DOCUMENT for the page of the portal's web app.
 
     Also where its size is listed: then it was counted in place of the document. It must show both
@@ -39,7 +39,7 @@ def refuse_shell(head: bytes, *, is_whole: bool) -> None:
         raise _shell()
 
 
-def refuse_impostor(
+def reject_non_document(
     head: bytes, *, is_whole: bool, header_type: str | None, listed_type: str | None
 ) -> None:
     """Raises TransientError NOT_A_DOCUMENT if a text that nothing proves is no document.

@@ -17,7 +17,7 @@ import structlog
 from storage import logins
 from storage.database import Database
 from storage.errors import CredentialsRefused, ServiceUnavailable
-from storage.logins import Login, Standing
+from storage.logins import Login, LoginState
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -25,21 +25,21 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 LOOK_S = 0.5
 
 
-class LoginWatch:
+class LoginBreaker:
     """What this process knows of `login`, and tells the others of it."""
 
     def __init__(self, database: Database, login: Login) -> None:
         self._database = database
         self._login = login
         self._lock = threading.Lock()
-        self._standing = Standing()
-        self._looked_at = float("-inf")
+        self._standing = LoginState()
+        self._refreshed_at = float("-inf")
         self._good_at = float("-inf")
 
     def check(self) -> None:
         """Raises CredentialsRefused while the login is held."""
         standing = self._now()
-        left_s = self._looked_at + standing.held_for_s - time.monotonic()
+        left_s = self._refreshed_at + standing.held_for_s - time.monotonic()
         if standing.hold_reason is not None and left_s > 0:
             raise CredentialsRefused(standing.hold_reason, held_for_s=left_s)
 
@@ -51,24 +51,24 @@ class LoginWatch:
     def rejected(self, process_number: str) -> None:
         """The portal answered 401 for a case. Raises CredentialsRefused if that is one too many."""
         good_s_ago = time.monotonic() - self._good_at
-        is_refused = logins.doubt(
+        is_refused = logins.record_unauthorized(
             self._database,
             self._login,
             process_number,
             good_s_ago=good_s_ago if good_s_ago != float("inf") else None,
         )
-        self._looked_at = float("-inf")
+        self._refreshed_at = float("-inf")
         if is_refused:
             self.refuse("The portal refuses the token for one case after another.")
 
     def refuse(self, why: str) -> NoReturn:
         """Holds everybody, says so once, and raises CredentialsRefused."""
-        if logins.refuse(self._database, self._login, why):
-            self.tell(why)
-        self._looked_at = float("-inf")
+        if logins.block_if_rejected(self._database, self._login, why):
+            self.log_blocked(why)
+        self._refreshed_at = float("-inf")
         raise CredentialsRefused(why, held_for_s=logins.REFUSED_S)
 
-    def tell(self, why: str) -> None:
+    def log_blocked(self, why: str) -> None:
         """The one line that says that the login is refused."""
         log.error(
             "portal login refused",
@@ -78,21 +78,24 @@ class LoginWatch:
             help="jobs wait; they go on when the credentials change, or are tried again then",
         )
 
-    def _now(self) -> Standing:
+    def _now(self) -> LoginState:
         with self._lock:
-            if time.monotonic() - self._looked_at >= LOOK_S:
+            if time.monotonic() - self._refreshed_at >= LOOK_S:
                 # Without PostgreSQL: as it was.
                 with contextlib.suppress(ServiceUnavailable):
                     self._standing = logins.standing(self._database, self._login)
-                self._looked_at = time.monotonic()
+                self._refreshed_at = time.monotonic()
             self._end_doubt()
             return self._standing
 
     def _end_doubt(self) -> None:
         doubted_for_s = self._standing.doubted_for_s
-        if doubted_for_s is None or self._good_at <= self._looked_at - doubted_for_s:
+        if doubted_for_s is None or self._good_at <= self._refreshed_at - doubted_for_s:
             return
         with contextlib.suppress(ServiceUnavailable):
-            if logins.trust(self._database, self._login) and self._standing.hold_reason:
+            if (
+                logins.clear_unauthorized(self._database, self._login)
+                and self._standing.hold_reason
+            ):
                 log.info("portal accepts the login again", login=self._login.key)
-            self._standing = Standing()
+            self._standing = LoginState()

@@ -23,7 +23,7 @@ FIRST_REQUESTS = 3
 Times = dict[str, tuple[float, int]]  # by court: seconds in all, and requests
 
 
-class Meter:
+class LatencyRecorder:
     """Collects measurements and records them together. Thread-safe; loses a few with its process.
 
     `clock`: seconds that only grow.

@@ -19,21 +19,21 @@ PAUSE_S = 0.5
 REFUSED_PAUSE_S = 5.0
 
 
-def insist(say: Callable[[], T], *, is_stopping: Callable[[], bool]) -> T:
+def retry_until_available(write: Callable[[], T], *, is_stopping: Callable[[], bool]) -> T:
     """The result of `say`, tried again while PostgreSQL is away and this process goes on.
 
     For the end of work that would otherwise be done again: a file that has been fetched, an object
     that has been put. `say` must be safe to repeat. Raises ServiceUnavailable once the process
     stops.
     """
-    is_told = False
+    is_logged = False
     while True:
         try:
-            return say()
+            return write()
         except ServiceUnavailable as error:
             if is_stopping():
                 raise
-            if not is_told:
+            if not is_logged:
                 log.warning("waiting to record what was done", part=error.part)
-            is_told = True
+            is_logged = True
             time.sleep(REFUSED_PAUSE_S if isinstance(error, ServiceRefused) else PAUSE_S)

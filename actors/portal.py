@@ -18,20 +18,20 @@ from actors.charsets import text_of
 from actors.contents import ContentCheck, refuse_too_large
 from actors.deadline import Deadline, Watchdog
 from actors.links import trusted_href
-from actors.portal_answers import CREDENTIALS_REJECTED, Refusal, error_of, not_found
+from actors.portal_answers import CREDENTIALS_REJECTED, ErrorAnswer, error_of, not_found
 from actors.portal_exchange import (
     chunks,
     decoded,
     framing,
     is_whole,
-    limit_told,
+    limit_as_error,
     note_handshake,
     refusal_body,
     translated,
 )
 from actors.portal_session import ThreadSessions
 from actors.tokens import TokenSource
-from storage.claims import Content
+from storage.claims import CheckedContent
 from storage.errors import (
     AttemptError,
     LeaseLost,
@@ -44,7 +44,7 @@ from storage.errors import (
 from storage.listing import CaseListing
 from storage.refusals import PORTAL, RefusalWatch
 from storage.slots import court_of
-from storage.telemetry.signals import COURT, UNSEEN, Signals
+from storage.telemetry.signals import COURT, NOOP_SIGNALS, Signals
 from storage.telemetry.tracing import Span
 
 # The court, and how many seconds an exchange with it took.
@@ -55,7 +55,7 @@ _API = "/api/v2"
 _LISTING_MAX_BYTES = 64 * 1024 * 1024
 
 
-class Expected(Protocol):
+class ExpectedFile(Protocol):
     """What the listing says about a document's file; a ListedDocument will do."""
 
     @property
@@ -100,7 +100,7 @@ class Portal:
         connect_timeout_s: float = 5.0,
         read_timeout_s: float = 30.0,
         on_exchange: OnExchange | None = None,
-        signals: Signals = UNSEEN,
+        signals: Signals = NOOP_SIGNALS,
         ca_file: Path | None = None,
         watch: RefusalWatch | None = None,
     ) -> None:
@@ -131,8 +131,8 @@ class Portal:
                 body += chunk
                 if len(body) > _LISTING_MAX_BYTES:
                     raise _no_case()
-            said = _json(bytes(body), response.headers.get("Content-Type", ""))
-            listing = parse_case(said, process_number)
+            case_json = _json(bytes(body), response.headers.get("Content-Type", ""))
+            listing = parse_case(case_json, process_number)
             if listing is None:
                 raise not_found()
             return listing
@@ -143,11 +143,11 @@ class Portal:
         href: str,
         sink: Callable[[bytes], object],
         *,
-        expected: Expected,
+        expected: ExpectedFile,
         limit_s: float,
         deadline: Deadline | None = None,
         on_start: Callable[[int | None], object] | None = None,
-    ) -> Content:
+    ) -> CheckedContent:
         """The file behind `href`, written to `sink` piece by piece, then checked.
 
         What `sink` got is good only if this returns. `on_start` hears the announced size in bytes
@@ -206,7 +206,7 @@ class Portal:
         What leaves the block in order was a good answer.
         """
         with contextlib.ExitStack() as stack:
-            stack.enter_context(limit_told())
+            stack.enter_context(limit_as_error())
             court = court_of(process_number)
             stack.enter_context(self._timed(court))
             span = stack.enter_context(self._signals.request("portal", "GET", COURT, court))
@@ -234,19 +234,19 @@ class Portal:
     def _admitted(self, exchange: _Exchange) -> tuple[requests.Response, str]:
         """The answer 200 and the token that it was given to: the second one after a 401."""
         token = self._tokens.current()
-        response, rejected = self._asked(exchange, token)
+        response, rejected = self._send_request(exchange, token)
         if rejected is not None:
             newer = self._tokens.renew(token, exchange.process_number)
             if newer != token:
                 exchange.running.check()
                 token = newer
-                response, rejected = self._asked(exchange, token)
+                response, rejected = self._send_request(exchange, token)
         if rejected is not None:
             self._tokens.rejected(token, exchange.process_number)
             raise rejected
         return response, token
 
-    def _asked(
+    def _send_request(
         self, exchange: _Exchange, token: str
     ) -> tuple[requests.Response, AttemptError | None]:
         """The answer 200, or an answer that rejects the token; every other one is raised."""
@@ -255,7 +255,7 @@ class Portal:
             return response, None
         with response:
             body = refusal_body(response, exchange.running)
-        error = error_of(Refusal(response.status_code, response.headers, body))
+        error = error_of(ErrorAnswer(response.status_code, response.headers, body))
         if error.reason != CREDENTIALS_REJECTED:
             raise error
         return response, error

@@ -22,7 +22,7 @@ _NO_STANDING = re.compile(r"n\S{1,8}o\s+possui\s+acesso\s+ao\s+processo", re.I)
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorAnswer:
     """An answer other than 200. `body` is its beginning; None: it could not be read."""
 
     status: int
@@ -46,7 +46,7 @@ class Refusal:
         return _NO_STANDING.search(text) is not None
 
 
-def error_of(refusal: Refusal) -> AttemptError:
+def error_of(refusal: ErrorAnswer) -> AttemptError:
     """The error that an answer other than 200 stands for."""
     status = refusal.status
     if status in _BY_STATUS:
@@ -62,7 +62,7 @@ def error_of(refusal: Refusal) -> AttemptError:
     )
 
 
-def _unauthorized(refusal: Refusal) -> AttemptError:
+def _unauthorized(refusal: ErrorAnswer) -> AttemptError:
     if refusal.says_no_standing():
         return _no_access()
     if refusal.body is None:
@@ -71,7 +71,7 @@ def _unauthorized(refusal: Refusal) -> AttemptError:
     return PermanentError(CREDENTIALS_REJECTED, "The portal does not accept the credentials.")
 
 
-def _forbidden(refusal: Refusal) -> AttemptError:
+def _forbidden(refusal: ErrorAnswer) -> AttemptError:
     if refusal.is_json:
         return _no_access()
     # A firewall blocks single addresses too: sooner than a 429 this one may be the document's own.
@@ -80,24 +80,24 @@ def _forbidden(refusal: Refusal) -> AttemptError:
     )
 
 
-def _not_found(refusal: Refusal) -> AttemptError:
+def _not_found(refusal: ErrorAnswer) -> AttemptError:
     if refusal.is_json:
         return not_found()
     return PermanentError("PORTAL_ERROR", "The portal does not know the address that was asked.")
 
 
-def _too_fast(refusal: Refusal) -> AttemptError:
+def _too_fast(refusal: ErrorAnswer) -> AttemptError:
     pause_s = retry_after_s(refusal.headers.get("Retry-After"), datetime.now(UTC))
     return TooFast("The portal asks for a pause.", retry_after_s=pause_s)
 
 
-def _internal(refusal: Refusal) -> AttemptError:
+def _internal(refusal: ErrorAnswer) -> AttemptError:
     return TransientError(
         "PORTAL_ERROR", f"The portal failed internally ({refusal.status}).", is_few=True
     )
 
 
-def _again(refusal: Refusal) -> AttemptError:
+def _again(refusal: ErrorAnswer) -> AttemptError:
     """A status of the 4xx that says "not now": the request itself is right."""
     return TransientError("PORTAL_ERROR", f"The portal asks to try again ({refusal.status}).")
 

@@ -125,7 +125,7 @@ def note_handshake(watch: RefusalWatch, operation: str, error: TransientError) -
 
 
 @contextlib.contextmanager
-def limit_told() -> Iterator[None]:
+def limit_as_error() -> Iterator[None]:
     """Turns the watchdog's word for a total limit into the portal's."""
     try:
         yield

@@ -16,7 +16,7 @@ from typing import Any
 import requests
 
 from actors.deadline import Deadline, Watchdog
-from actors.portal_answers import Refusal, retry_after_s
+from actors.portal_answers import ErrorAnswer, retry_after_s
 from actors.portal_exchange import chunks, decoded, note_handshake, translated
 from actors.portal_session import PortalSession
 from actors.token_times import lifetime_s
@@ -77,13 +77,13 @@ class PortalLogin:
         Raises LoginRefused or LoginUnavailable.
         """
         begun = time.monotonic()
-        answer = self._asked(self._form(refresh_token))
+        answer = self._request_token(self._form(refresh_token))
         if answer is None:
             raise LoginUnavailable("no whole answer in time")
-        said = _json_object(answer.body)
+        fields = _json_object(answer.body)
         if answer.status != 200:
-            raise _error_of(answer, said)
-        return _grant(said, refresh_token, time.monotonic() - begun)
+            raise _error_of(answer, fields)
+        return _grant(fields, refresh_token, time.monotonic() - begun)
 
     def _form(self, refresh_token: str | None) -> dict[str, str]:
         form = {"client_id": self.client_id}
@@ -95,7 +95,7 @@ class PortalLogin:
             return {**form, "grant_type": "client_credentials", "scope": "openid"}
         return {**form, "grant_type": "refresh_token", "refresh_token": refresh_token}
 
-    def _asked(self, form: dict[str, str]) -> _Answer | None:
+    def _request_token(self, form: dict[str, str]) -> _Answer | None:
         certificate: PortalUntrusted | None = None
         try:
             with (
@@ -135,16 +135,16 @@ class PortalLogin:
                     body.clear()
                     break
         status, headers = response.status_code, response.headers
-        is_json = Refusal(status, headers, bytes(body)).is_json
+        is_json = ErrorAnswer(status, headers, bytes(body)).is_json
         return _Answer(status, headers.get("Retry-After"), is_json, bytes(body))
 
 
-def _error_of(answer: _Answer, said: dict[str, Any]) -> AutosError:
+def _error_of(answer: _Answer, fields: dict[str, Any]) -> AutosError:
     status = answer.status
     is_no = 400 <= status < 500 and status not in (408, 421, 423, 425, 429)
     # A page instead of JSON comes from a firewall or a wrong address, not from the login.
     if is_no and (status == 401 or answer.is_json):
-        code = said.get("error")
+        code = fields.get("error")
         shown = f" {code}" if isinstance(code, str) and code in _CODES else ""
         return LoginRefused(f"The portal's login refused the credentials ({status}{shown}).")
     return LoginUnavailable(
@@ -152,12 +152,12 @@ def _error_of(answer: _Answer, said: dict[str, Any]) -> AutosError:
     )
 
 
-def _grant(said: dict[str, Any], used: str | None, took_s: float) -> Grant:
-    access_token = _sendable(said.get("access_token"))
+def _grant(fields: dict[str, Any], used: str | None, took_s: float) -> Grant:
+    access_token = _sendable(fields.get("access_token"))
     if access_token is None:
         raise LoginUnavailable("answer 200 without a token")
-    lives_s = lifetime_s(said.get("expires_in"), access_token, time.time()) - took_s
-    newer = _sendable(said.get("refresh_token")) if used is not None else None
+    lives_s = lifetime_s(fields.get("expires_in"), access_token, time.time()) - took_s
+    newer = _sendable(fields.get("refresh_token")) if used is not None else None
     return Grant(access_token, newer or used, max(lives_s, 0.0))
 
 
@@ -169,7 +169,7 @@ def _sendable(value: object) -> str | None:
 
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        said = json.loads(body)
+        fields = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return fields if isinstance(fields, dict) else {}

@@ -32,7 +32,7 @@ from requests.adapters import HTTPAdapter
 
 from actors.deadline import WATCHED_POOLS, Deadline, Watchdog
 from storage.errors import AutosError, InvalidRequest, TransientError
-from storage.receivers import DEFAULT_PORTS, Receivers
+from storage.receivers import DEFAULT_PORTS, WebhookPolicy
 
 TOTAL_S = 15.0
 MAX_ANSWER_BYTES = 4_096
@@ -69,7 +69,7 @@ def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-class WebhookPoster:
+class WebhookClient:
     """Posts webhooks; one for a process, for all its threads.
 
     `total_s` seconds are the limit of one post. `resolve` and `ca_bundle` (a file of certificates
@@ -78,7 +78,7 @@ class WebhookPoster:
 
     def __init__(
         self,
-        receivers: Receivers,
+        receivers: WebhookPolicy,
         watchdog: Watchdog,
         *,
         total_s: float = TOTAL_S,
@@ -134,14 +134,14 @@ class WebhookPoster:
         *others, last = addresses
         for address in others:
             try:
-                return self._ask(address, request, connect_until, deadline)
+                return self._post_to(address, request, connect_until, deadline)
             except requests.ConnectionError as error:
                 is_over = time.monotonic() >= connect_until
                 if is_over or not _has_cause(error, urllib3.exceptions.NewConnectionError):
                     raise
-        return self._ask(last, request, connect_until, deadline)
+        return self._post_to(last, request, connect_until, deadline)
 
-    def _ask(
+    def _post_to(
         self,
         address: str,
         request: requests.PreparedRequest,

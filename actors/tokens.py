@@ -20,15 +20,15 @@ from typing import Protocol
 import structlog
 
 from actors.deadline import Watchdog
-from actors.login_watch import LoginWatch
-from actors.outage import insist
+from actors.login_watch import LoginBreaker
+from actors.outage import retry_until_available
 from actors.portal_login import PART, LoginRefused, LoginUnavailable, PortalLogin
 from actors.token_times import end_of
 from storage import logins
 from storage.ciphers import Cipher
 from storage.database import Database
 from storage.errors import ConfigurationError, CredentialsRefused, ServiceUnavailable
-from storage.logins import Attempt, Grant, Login, Token, Turn
+from storage.logins import Attempt, Grant, Login, Token, TokenDecision
 from storage.refusals import PORTAL, RefusalWatch
 from storage.settings import Settings
 
@@ -71,7 +71,7 @@ def token_source(
     """The one that is configured."""
     login = Login.of(settings)
     if settings.pdpj_token_url is None:
-        return StaticToken(settings.pdpj_token or "", LoginWatch(database, login))
+        return StaticToken(settings.pdpj_token or "", LoginBreaker(database, login))
     client = PortalLogin(
         token_url=settings.pdpj_token_url,
         client_id=settings.pdpj_client_id or "",
@@ -93,7 +93,7 @@ def token_source(
 class StaticToken:
     """The token of PDPJ_TOKEN, until it is refused or over."""
 
-    def __init__(self, token: str, watch: LoginWatch) -> None:
+    def __init__(self, token: str, watch: LoginBreaker) -> None:
         # A header that http.client refuses would stand in its error message.
         if not re.fullmatch(r"[!-~]+", token):
             raise ConfigurationError("PDPJ_TOKEN must be visible ASCII characters without spaces.")
@@ -122,7 +122,7 @@ class StaticToken:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _CurrentToken:
     """A token in memory; times of time.monotonic()."""
 
     token: str = field(repr=False)
@@ -130,7 +130,7 @@ class _Held:
     good_until: float
 
     @classmethod
-    def of(cls, token: Token) -> _Held:
+    def of(cls, token: Token) -> _CurrentToken:
         now = time.monotonic()
         return cls(token.access_token, now + token.fresh_for_s, now + token.good_for_s)
 
@@ -160,9 +160,9 @@ class RefreshedToken:
         self._refresh_token = refresh_token
         self._is_stopping = is_stopping
         self._interval_s = interval_s
-        self._watch = LoginWatch(database, login)
+        self._watch = LoginBreaker(database, login)
         self._turning = threading.Lock()
-        self._held: _Held | None = None
+        self._held: _CurrentToken | None = None
         self._hopeless: dict[str, float] = {}
 
     def current(self) -> str:
@@ -218,25 +218,27 @@ class RefreshedToken:
     def _obtained(self, refused: str | None) -> str:
         end = time.monotonic() + PATIENCE_S
         while True:
-            turn = logins.turn(
+            decision = logins.next_token_action(
                 self._database,
                 self._login,
                 self._cipher,
                 refused=refused,
                 interval_s=self._interval_s,
             )
-            token = self._logged_in(turn, turn.attempt) if turn.attempt else turn.token
+            token = (
+                self._logged_in(decision, decision.attempt) if decision.attempt else decision.token
+            )
             if token:
-                self._held = _Held.of(token)
+                self._held = _CurrentToken.of(token)
                 return token.access_token
             left_s = end - time.monotonic()
-            if left_s <= 0 or turn.wait_s > left_s:
+            if left_s <= 0 or decision.wait_s > left_s:
                 raise ServiceUnavailable(PART)
             time.sleep(min(POLL_S, left_s))
 
-    def _logged_in(self, turn: Turn, attempt: Attempt) -> Token | None:
+    def _logged_in(self, decision: TokenDecision, attempt: Attempt) -> Token | None:
         """The token of a login; None if somebody else was quicker."""
-        if turn.is_unreadable:
+        if decision.is_unreadable:
             log.error(
                 "stored login cannot be decrypted",
                 login=self._login.key,
@@ -249,14 +251,14 @@ class RefreshedToken:
             return None
         except LoginUnavailable as error:
             self._failed(attempt, error)
-            if turn.token is None:
+            if decision.token is None:
                 raise
-            return turn.token
+            return decision.token
         return self._stored(attempt, grant)
 
     def _stored(self, attempt: Attempt, grant: Grant) -> Token | None:
         """Kept before it is used: a refresh token that has been replaced opens nothing any more."""
-        token = insist(
+        token = retry_until_available(
             lambda: logins.store(self._database, self._login, self._cipher, attempt, grant),
             is_stopping=self._is_stopping,
         )
@@ -264,13 +266,13 @@ class RefreshedToken:
         return token
 
     def _refused(self, attempt: Attempt, why: str) -> None:
-        is_newest = insist(
-            lambda: logins.refused(self._database, self._login, attempt, why),
+        is_newest = retry_until_available(
+            lambda: logins.record_rejection(self._database, self._login, attempt, why),
             is_stopping=self._is_stopping,
         )
         if not is_newest:
             return
-        self._watch.tell(why)
+        self._watch.log_blocked(why)
         raise CredentialsRefused(why, held_for_s=logins.REFUSED_S)
 
     def _failed(self, attempt: Attempt, error: LoginUnavailable) -> None:

@@ -25,7 +25,7 @@ _MAX_ALIKE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedEntry:
     """One document as it stands in the list number `place`.
 
     `has_own_id`: the court gave it an idOrigem. `is_inherited`: its instance is only supposed.
@@ -38,7 +38,7 @@ class Entry:
     is_inherited: bool
 
 
-def joined(entries: Iterable[Entry]) -> list[ListedDocument]:
+def joined(entries: Iterable[ListedEntry]) -> list[ListedDocument]:
     """The documents of a listing, each once, in the order in which they come first.
 
     Those that share an id and are different files have the id of their link.
@@ -54,11 +54,11 @@ class _Groups:
     """Entries that are one document, found by their ids and links."""
 
     def __init__(self) -> None:
-        self._groups: list[list[Entry]] = []
+        self._groups: list[list[ListedEntry]] = []
         self._places: list[int] = []
         self._by_mark: dict[str, list[int]] = {}
 
-    def add(self, place: int, entry: Entry) -> None:
+    def add(self, place: int, entry: ListedEntry) -> None:
         """Puts an entry to its group, or into one of its own."""
         number = self._number_of(entry)
         if number is None:
@@ -77,7 +77,7 @@ class _Groups:
         order = sorted(range(len(self._groups)), key=self._places.__getitem__)
         return [_one(self._groups[number]) for number in order]
 
-    def _number_of(self, entry: Entry) -> int | None:
+    def _number_of(self, entry: ListedEntry) -> int | None:
         """The number of the group that an entry belongs to.
 
         Of several the one that has its link, else its time; None if that does not tell.
@@ -93,22 +93,22 @@ class _Groups:
                 return surer[0]
         return fitting[0] if len(fitting) == 1 else None
 
-    def _candidates(self, entry: Entry) -> set[int]:
+    def _candidates(self, entry: ListedEntry) -> set[int]:
         found = (self._by_mark.get(mark, []) for mark in _marks(entry))
         # An id that so many share identifies nothing.
         return {number for numbers in found if len(numbers) <= _MAX_ALIKE for number in numbers}
 
-    def _fits(self, number: int, entry: Entry) -> bool:
+    def _fits(self, number: int, entry: ListedEntry) -> bool:
         return all(_may_be_one(each, entry) for each in self._groups[number])
 
 
-def _marks(entry: Entry) -> Iterator[str]:
+def _marks(entry: ListedEntry) -> Iterator[str]:
     yield from entry.document.hrefs
     if entry.has_own_id:
         yield f"id:{entry.document.origin_id}"
 
 
-def _may_be_one(first: Entry, second: Entry) -> bool:
+def _may_be_one(first: ListedEntry, second: ListedEntry) -> bool:
     one, other = first.document, second.document
     if not (first.has_own_id and second.has_own_id):
         return _has_same_link(one, other) and _may_share_instance(first, second)
@@ -127,7 +127,7 @@ def _may_be_one(first: Entry, second: Entry) -> bool:
     return is_named_alike and not _differ(_minute(one), _minute(other))
 
 
-def _may_share_instance(first: Entry, second: Entry) -> bool:
+def _may_share_instance(first: ListedEntry, second: ListedEntry) -> bool:
     is_supposed = first.is_inherited or second.is_inherited
     is_same = first.document.instance == second.document.instance
     return is_same or (is_supposed and _has_same_link(first.document, second.document))
@@ -135,8 +135,8 @@ def _may_share_instance(first: Entry, second: Entry) -> bool:
 
 def _is_repeated(one: ListedDocument, other: ListedDocument) -> bool:
     """Whether one list has the same twice: then both say the same of themselves, and say it."""
-    said = [(d.name, d.kind, d.sequence, d.filed_local_time) for d in (one, other)]
-    return said[0] == said[1] and bool(one.name and one.filed_local_time)
+    facts = [(d.name, d.kind, d.sequence, d.filed_local_time) for d in (one, other)]
+    return facts[0] == facts[1] and bool(one.name and one.filed_local_time)
 
 
 def _has_same_link(one: ListedDocument, other: ListedDocument) -> bool:
@@ -182,14 +182,14 @@ def link_id(path: str) -> str:
     return f"uuid:{path.split('/')[-2]}"
 
 
-def _one(group: list[Entry]) -> ListedDocument:
+def _one(group: list[ListedEntry]) -> ListedDocument:
     first, *others = group
     for other in others:
         first = _filled(first, other)
     return first.document
 
 
-def _filled(first: Entry, second: Entry) -> Entry:
+def _filled(first: ListedEntry, second: ListedEntry) -> ListedEntry:
     """Two twins as one: the one with `arquivo` counts, the other fills its gaps."""
     is_second_better = second.has_file_facts and not first.has_file_facts
     better, other = (second, first) if is_second_better else (first, second)

@@ -20,9 +20,9 @@ def main(environ: Mapping[str, str]) -> int:
     raise_at_stop_signals()
     try:
         # Its imports take a moment in which Ctrl-C shall already end us without a traceback.
-        from dev.demo_story import tell
+        from dev.demo_story import run_demo
 
-        return tell(environ)
+        return run_demo(environ)
     except KeyboardInterrupt as stop:
         print("\nStopped before the end; nothing that the demo started is left.", file=sys.stderr)
         return 128 + (stop.args[0] if stop.args else 2)

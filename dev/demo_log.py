@@ -7,12 +7,12 @@ from collections import deque
 from pathlib import Path
 from typing import IO
 
-from dev.demo_screen import Screen
+from dev.demo_screen import DemoConsole
 
 END_LINES = 12
 
 
-class Log:
+class DemoLog:
     """Call it with a line, from any thread. The file is made anew with the first one."""
 
     def __init__(self, path: Path) -> None:
@@ -30,7 +30,7 @@ class Log:
             self._stream.write(f"{line}\n")
             self._end.append(line)
 
-    def show_end(self, screen: Screen) -> None:
+    def show_end(self, screen: DemoConsole) -> None:
         """The last lines, for somebody who asks why it does not start."""
         with self._lock:
             lines = list(self._end)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import grpc
 
-from dev.demo_log import Log
-from dev.demo_screen import DemoFailure, Screen
+from dev.demo_log import DemoLog
+from dev.demo_screen import DemoConsole, DemoFailure
 from dev.folder import owner_of, secret_file, write_private
 from dev.health import is_serving
 from dev.run_file import RunFile, read_run_file
@@ -32,7 +32,7 @@ NOT_FOR_DEMO = (
 
 
 @dataclass(frozen=True)
-class Place:
+class DemoEnvironment:
     """A running Autos on the sandbox, and a receiver that it may call."""
 
     address: str
@@ -44,7 +44,9 @@ class Place:
 
 
 @contextmanager
-def opened_place(environ: Mapping[str, str], screen: Screen) -> Iterator[Place]:
+def opened_environment(
+    environ: Mapping[str, str], screen: DemoConsole
+) -> Iterator[DemoEnvironment]:
     """Use what is up, or start everything and stop it in the end.
 
     Raises DemoFailure or ConfigurationError.
@@ -60,7 +62,7 @@ def opened_place(environ: Mapping[str, str], screen: Screen) -> Iterator[Place]:
             yield place
 
 
-def _running(data_dir: Path, screen: Screen) -> RunFile | None:
+def _running(data_dir: Path, screen: DemoConsole) -> RunFile | None:
     """What `make run` says of itself, once it is ready; None when the folder is nobody's."""
     if (owner := owner_of(data_dir)) is None:
         return None
@@ -93,7 +95,9 @@ def _ready(data_dir: Path, owner: str) -> RunFile | None:
 
 
 @contextmanager
-def _joined(run_file: RunFile, environ: Mapping[str, str], data_dir: Path) -> Iterator[Place]:
+def _joined(
+    run_file: RunFile, environ: Mapping[str, str], data_dir: Path
+) -> Iterator[DemoEnvironment]:
     if not run_file.is_sandbox or run_file.portal_url is None:
         raise DemoFailure(
             f"The `make run` on {run_file.address} is not on the sandbox portal, and the demo asks "
@@ -114,7 +118,7 @@ def _joined(run_file: RunFile, environ: Mapping[str, str], data_dir: Path) -> It
         )
     secret = secret or file.read_text().strip()
     with _receiver(run_file.receiver_port or RECEIVER_PORT) as receiver:
-        yield Place(run_file.address, run_file.portal_url, receiver, secret, False, token)
+        yield DemoEnvironment(run_file.address, run_file.portal_url, receiver, secret, False, token)
 
 
 @contextmanager
@@ -132,9 +136,11 @@ def _receiver(port: int) -> Iterator[WebhookReceiver]:
 
 
 @contextmanager
-def _own(environ: Mapping[str, str], data_dir: Path, screen: Screen) -> Iterator[Place]:
+def _own(
+    environ: Mapping[str, str], data_dir: Path, screen: DemoConsole
+) -> Iterator[DemoEnvironment]:
     begun = time.monotonic()
-    log = Log(data_dir / "log" / "demo.log")
+    log = DemoLog(data_dir / "log" / "demo.log")
     with WebhookReceiver() as receiver, ExitStack() as exit_stack:
         env = _own_env(environ, receiver, screen)
         with screen.waiting("starting PostgreSQL, Valkey, S3, the sandbox portal and Autos"):
@@ -152,7 +158,7 @@ def _own(environ: Mapping[str, str], data_dir: Path, screen: Screen) -> Iterator
         secret, portal_url = stack.env["WEBHOOK_SECRET"], stack.env["PDPJ_BASE_URL"]
         try:
             token = demo_token(stack.run_file.clients_file, data_dir, environ)
-            yield Place(stack.run_file.address, portal_url, receiver, secret, True, token)
+            yield DemoEnvironment(stack.run_file.address, portal_url, receiver, secret, True, token)
         except (DemoFailure, grpc.RpcError, OSError):
             screen.line(f"What the servers and processes logged is in {log.path}.")
             raise
@@ -163,7 +169,7 @@ def _own(environ: Mapping[str, str], data_dir: Path, screen: Screen) -> Iterator
 
 
 def _own_env(
-    environ: Mapping[str, str], receiver: WebhookReceiver, screen: Screen
+    environ: Mapping[str, str], receiver: WebhookReceiver, screen: DemoConsole
 ) -> dict[str, str]:
     env = {name: value for name, value in environ.items() if not name.startswith(NOT_FOR_DEMO)}
     left_out = [name for name, value in environ.items() if name not in env and value.strip()]

@@ -12,14 +12,14 @@ from rich.text import Text
 
 from autos import AutosError, Client, TookTooLong
 from dev.demo_cases import JOB_TIMEOUT_S, Case, News, watch
-from dev.demo_screen import DemoFailure, Screen
+from dev.demo_screen import DemoConsole, DemoFailure
 
 OTHER_COLUMNS_WIDTH = 66
 BAR_WIDTH_MAX = 40
 LINE_EVERY_S = 1.0
 
 
-def follow(client: Client, cases: Sequence[Case], screen: Screen) -> None:
+def follow(client: Client, cases: Sequence[Case], screen: DemoConsole) -> None:
     """Show how the jobs of `cases` go until all have ended. Raises DemoFailure or AutosError."""
     received: queue.SimpleQueue[tuple[Case, News]] = queue.SimpleQueue()
     for case in cases:
@@ -43,7 +43,7 @@ def _late(case: Case) -> DemoFailure:
 class _Lines:
     """A line per job and second in which something changed, and one at its end."""
 
-    def __init__(self, cases: Sequence[Case], screen: Screen) -> None:
+    def __init__(self, cases: Sequence[Case], screen: DemoConsole) -> None:
         self._screen = screen
         self._begun = time.monotonic()
         self._shown = {case.number: ("", self._begun) for case in cases}
@@ -79,7 +79,7 @@ def _total(case: Case) -> str:
 class _Bars:
     """A bar per job: green is stored, yellow is tried again, red has failed."""
 
-    def __init__(self, cases: Sequence[Case], screen: Screen) -> None:
+    def __init__(self, cases: Sequence[Case], screen: DemoConsole) -> None:
         width = max(8, min(BAR_WIDTH_MAX, screen.console.width - OTHER_COLUMNS_WIDTH))
         self._progress = Progress(
             TextColumn("  {task.description}", markup=False),
@@ -114,7 +114,7 @@ class _StateBar(ProgressColumn):
         case: Case = task.fields["case"]
         progress = case.job.progress
         total = max(1, progress.total_documents)
-        bar, done, drawn = Text(), 0, 0
+        bar, done, rendered = Text(), 0, 0
         for count, style in (
             (progress.completed_documents, "green"),
             (progress.failed_documents, "red"),
@@ -123,8 +123,8 @@ class _StateBar(ProgressColumn):
         ):
             done = min(total, done + count)
             end = done * self._width // total
-            bar.append(self._stroke * (end - drawn), style)
-            drawn = end
+            bar.append(self._stroke * (end - rendered), style)
+            rendered = end
         return bar
 
 

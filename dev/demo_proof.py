@@ -13,7 +13,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from autos import Client
 from dev.demo_cases import Case
-from dev.demo_place import Place
+from dev.demo_place import DemoEnvironment
 from dev.demo_screen import DemoFailure
 
 # The second attempt is made 5 s after the first.
@@ -41,7 +41,7 @@ class Verified:
     documents: list[Mapping[str, Any]]
 
 
-def verified_webhook(client: Client, place: Place, case: Case) -> Verified:
+def verified_webhook(client: Client, place: DemoEnvironment, case: Case) -> Verified:
     """The webhook of the case's job, once it has come and been verified. Raises DemoFailure."""
     path = urlsplit(case.webhook_url).path
     try:
@@ -74,20 +74,20 @@ def opened_document(webhook: Verified, documents: Mapping[str, str]) -> Opened:
 
     Raises DemoFailure.
     """
-    told = next((each for each in webhook.documents if each.get("url")), None)
-    if told is None:
+    message = next((each for each in webhook.documents if each.get("url")), None)
+    if message is None:
         raise DemoFailure("The webhook has no document with a URL.")
     digest, size_bytes = hashlib.sha256(), 0
     with requests.Session() as session:
         session.trust_env = False
-        with session.get(told["url"], timeout=GET_TIMEOUT_S, stream=True) as answer:
+        with session.get(message["url"], timeout=GET_TIMEOUT_S, stream=True) as answer:
             if answer.status_code != requests.codes.ok:
                 raise DemoFailure(f"The presigned URL answered {answer.status_code}.")
             for chunk in answer.iter_content(CHUNK_BYTES):
                 digest.update(chunk)
                 size_bytes += len(chunk)
-    if digest.hexdigest() != documents[told["document_id"]]:
+    if digest.hexdigest() != documents[message["document_id"]]:
         raise DemoFailure("What the presigned URL gave is not what was stored: other SHA-256.")
-    url = urlsplit(told["url"])
+    url = urlsplit(message["url"])
     where = f"{url.scheme}://{url.netloc}/…/{url.path.rpartition('/')[2]}"
-    return Opened(told.get("name", ""), where, size_bytes, digest.hexdigest())
+    return Opened(message.get("name", ""), where, size_bytes, digest.hexdigest())

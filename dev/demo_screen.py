@@ -20,7 +20,7 @@ class DemoFailure(Exception):
     """The demo did not show what it should; the message is for the user, in one sentence."""
 
 
-class Screen:
+class DemoConsole:
     """Standard output. `is_live`: it is a terminal, where lines can change."""
 
     def __init__(self) -> None:

@@ -11,10 +11,10 @@ from rich.filesize import decimal
 
 from autos import AutosError, Client, Connection, pb
 from dev.demo_cases import Case, await_known, demo_cases
-from dev.demo_place import Place, opened_place
+from dev.demo_place import DemoEnvironment, opened_environment
 from dev.demo_progress import follow
 from dev.demo_proof import opened_document, verified_webhook
-from dev.demo_screen import DemoFailure, Screen, shown
+from dev.demo_screen import DemoConsole, DemoFailure, shown
 from storage.errors import ConfigurationError
 
 ROWS_MAX = 8
@@ -24,11 +24,11 @@ OTHER_COLUMNS_WIDTH = 59
 COLUMNS = ("name", "kind", ">size", "type", "sha256")
 
 
-def tell(environ: Mapping[str, str]) -> int:
+def run_demo(environ: Mapping[str, str]) -> int:
     """Show it all; the exit code."""
-    screen = Screen()
+    screen = DemoConsole()
     try:
-        _tell(environ, screen)
+        _run_demo(environ, screen)
     except (DemoFailure, ConfigurationError) as error:
         return screen.fail(str(error))
     except AutosError as error:
@@ -38,12 +38,12 @@ def tell(environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _tell(environ: Mapping[str, str], screen: Screen) -> None:
+def _run_demo(environ: Mapping[str, str], screen: DemoConsole) -> None:
     begun = time.monotonic()
     screen.line("Autos: every document of a court case, fetched, stored and told", "bold")
     screen.line()
     with (
-        opened_place(environ, screen) as place,
+        opened_environment(environ, screen) as place,
         Client(Connection(place.address, token=place.token or "")) as client,
     ):
         await_known(client)
@@ -60,10 +60,10 @@ def _tell(environ: Mapping[str, str], screen: Screen) -> None:
     else:
         screen.done("Done", f"{seconds:.1f} s in all; `make run` goes on")
     screen.line()
-    _say_next(is_ours, screen)
+    _print_next_steps(is_ours, screen)
 
 
-def _start(client: Client, cases: Sequence[Case], screen: Screen) -> None:
+def _start(client: Client, cases: Sequence[Case], screen: DemoConsole) -> None:
     for case in cases:
         # The portal is asked anew, whatever is known of the case.
         answer = client.start(case.number, webhook_url=case.webhook_url, max_age=timedelta())
@@ -87,7 +87,9 @@ def _check_ends(cases: Sequence[Case]) -> None:
             )
 
 
-def _prove(client: Client, place: Place, cases: Sequence[Case], screen: Screen) -> None:
+def _prove(
+    client: Client, place: DemoEnvironment, cases: Sequence[Case], screen: DemoConsole
+) -> None:
     hashes: dict[str, str] = {}
     with screen.waiting("waiting for the webhooks"):
         webhooks = [verified_webhook(client, place, case) for case in cases]
@@ -117,7 +119,7 @@ def _state(state: pb.JobState) -> str:
     return pb.JobState.Name(state).removeprefix("JOB_STATE_")
 
 
-def _list_stored(case: Case, stored: Sequence[pb.Document], screen: Screen) -> None:
+def _list_stored(case: Case, stored: Sequence[pb.Document], screen: DemoConsole) -> None:
     size = decimal(sum(document.size_bytes for document in stored))
     about = [
         f"{len(stored)} of {case.job.progress.total_documents} documents of {case.number}, {size}"
@@ -148,7 +150,7 @@ def _row(document: pb.Document, name_width: int) -> tuple[str, ...]:
     )
 
 
-def _list_failed(failed: Sequence[pb.Document], screen: Screen) -> None:
+def _list_failed(failed: Sequence[pb.Document], screen: DemoConsole) -> None:
     reasons = Counter((d.error.reason, d.error.message, d.attempt_count) for d in failed)
     for (reason, message, attempts), count in reasons.most_common():
         screen.missed(
@@ -163,7 +165,7 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def _say_next(is_ours: bool, screen: Screen) -> None:
+def _print_next_steps(is_ours: bool, screen: DemoConsole) -> None:
     if is_ours:
         screen.line("Next:  make run     the same, kept up, and calls to try with grpcurl")
     else:

@@ -15,7 +15,7 @@ import psycopg2
 from dev.folder import DataFolder
 from dev.identity import Identity, ordinary_identity
 from dev.process import Program
-from dev.server import Server, package_folder
+from dev.server import EmbeddedServer, package_folder
 from storage.errors import ConfigurationError
 
 MAJOR_VERSION = "18"
@@ -32,7 +32,7 @@ SETTINGS = {
 NO_SETTINGS: Mapping[str, str] = {}
 
 
-def postgres(folder: DataFolder, settings: Mapping[str, str] = NO_SETTINGS) -> Server:
+def postgres(folder: DataFolder, settings: Mapping[str, str] = NO_SETTINGS) -> EmbeddedServer:
     """PostgreSQL on `folder`, made if need be, ready to be started. No other may run on it.
 
     `settings` of postgresql.conf come on top of our own.
@@ -62,7 +62,7 @@ def postgres(folder: DataFolder, settings: Mapping[str, str] = NO_SETTINGS) -> S
         identity=identity.name,
     )
     url = "postgresql://postgres:@/{}?host=" + quote(str(sockets))
-    return Server(
+    return EmbeddedServer(
         program,
         {"DATABASE_URL": url.format(DATABASE)},
         lambda: _has_database(url.format("postgres")),

@@ -102,7 +102,7 @@ class Process:
             return True
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-    def ask_to_end(self) -> None:
+    def request_end(self) -> None:
         """Signal the leader alone: Dramatiq's workers, told twice, would drop their work."""
         if not self.has_ended():
             os.kill(self.pid, self.program.stop_signal)
@@ -120,7 +120,7 @@ def end_all(processes: Sequence[Process]) -> None:
     """Ask them all to end, kill what has not ended after its grace, and what they have left."""
     asked_at = time.monotonic()
     for process in processes:
-        process.ask_to_end()
+        process.request_end()
     for process in processes:
         deadline = asked_at + process.program.grace_s
         while not process.has_ended() and time.monotonic() < deadline:

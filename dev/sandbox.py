@@ -9,7 +9,7 @@ import urllib3
 
 from dev.folder import DataFolder
 from dev.process import Program
-from dev.server import Server
+from dev.server import EmbeddedServer
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "sandbox-token"  # noqa: S105 - opens nothing but the sandbox
@@ -20,7 +20,7 @@ CREDENTIALS = (
 )
 
 
-def sandbox_portal(folder: DataFolder) -> Server:
+def sandbox_portal(folder: DataFolder) -> EmbeddedServer:
     """The portal with its made-up cases, ready to be started."""
     port = folder.ports("portal", ("portal",))["portal"]
     url = f"http://127.0.0.1:{port}"
@@ -34,7 +34,9 @@ def sandbox_portal(folder: DataFolder) -> Server:
         log=log / "portal.log",
         lock=folder.path / "portal.lock",
     )
-    return Server(program, {"PDPJ_BASE_URL": url, "PDPJ_TOKEN": TOKEN}, lambda: _answers(url))
+    return EmbeddedServer(
+        program, {"PDPJ_BASE_URL": url, "PDPJ_TOKEN": TOKEN}, lambda: _answers(url)
+    )
 
 
 def _answers(url: str) -> bool:

@@ -19,13 +19,13 @@ from minio.error import MinioException
 
 from dev.folder import WEED_OFFSET, DataFolder, secret_file, write_private
 from dev.process import Program
-from dev.server import Server
+from dev.server import EmbeddedServer
 
 PORTS = ("s3", "master", "volume", "filer", "admin")
 REGION = "us-east-1"
 
 
-def seaweedfs(folder: DataFolder) -> Server:
+def seaweedfs(folder: DataFolder) -> EmbeddedServer:
     """SeaweedFS on `folder`, ready to be started."""
     ports = folder.ports("s3", PORTS)
     access_key = folder.secret("s3_access_key", lambda: secrets.token_hex(10).upper())
@@ -53,7 +53,7 @@ def seaweedfs(folder: DataFolder) -> Server:
     }
     (data / "mini.options").unlink(missing_ok=True)  # the ports of the last time
     _remove_sockets(ports)
-    return Server(program, env, lambda: _answers(env), clean=lambda: _remove_sockets(ports))
+    return EmbeddedServer(program, env, lambda: _answers(env), clean=lambda: _remove_sockets(ports))
 
 
 def _command(data: Path, identities: Path, ports: Mapping[str, int]) -> tuple[str, ...]:

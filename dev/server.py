@@ -12,7 +12,7 @@ from storage.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
-class Server:
+class EmbeddedServer:
     """What there is to know about one.
 
     `env` is for those who use it. `is_ready` asks it something real and says whether it answered.

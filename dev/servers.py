@@ -10,13 +10,13 @@ from dev.folder import DataFolder
 from dev.postgres import postgres
 from dev.process import locked
 from dev.seaweedfs import seaweedfs
-from dev.server import Server
+from dev.server import EmbeddedServer
 from dev.supervisor import Supervisor, WriteLine
 from dev.valkey import valkey
 from storage.errors import ConfigurationError
 
 # By name: the variable that says that there is one already, and what to start if it is not set.
-Kinds = Mapping[str, tuple[str, Callable[[DataFolder], Server]]]
+Kinds = Mapping[str, tuple[str, Callable[[DataFolder], EmbeddedServer]]]
 EMBEDDED: Kinds = {
     "postgres": ("DATABASE_URL", postgres),
     "valkey": ("REDIS_URL", valkey),
@@ -28,10 +28,10 @@ QUICK_ENDS_MAX = 3
 LOG_LINES = 10
 
 
-class Servers:
+class EmbeddedServers:
     """Running servers. `env` is for those who use them; one that dies is started again."""
 
-    def __init__(self, servers: Mapping[str, Server], supervisor: Supervisor) -> None:
+    def __init__(self, servers: Mapping[str, EmbeddedServer], supervisor: Supervisor) -> None:
         self.env = {key: value for s in servers.values() for key, value in s.env.items()}
         self.supervisor = supervisor
         self._servers = servers
@@ -50,7 +50,7 @@ class Servers:
         for server in self._servers.values():
             server.clean()
 
-    def _await(self, server: Server) -> None:
+    def _await(self, server: EmbeddedServer) -> None:
         name = server.program.name
 
         def is_ready() -> bool:
@@ -69,7 +69,7 @@ def start_all(
     configured: Mapping[str, str],
     write_line: WriteLine = print,
     kinds: Kinds = EMBEDDED,
-) -> Servers:
+) -> EmbeddedServers:
     """Start what `configured` does not name, all at once, on `folder`; return when all answer.
 
     Raises ConfigurationError, with nothing left running.
@@ -80,7 +80,7 @@ def start_all(
         if not configured.get(variable)
     }
     programs = {name: server.program for name, server in prepared.items()}
-    servers = Servers(prepared, Supervisor(programs, {}, folder.path, write_line))
+    servers = EmbeddedServers(prepared, Supervisor(programs, {}, folder.path, write_line))
     try:
         servers.supervisor.start()
         servers.await_ready()
@@ -90,7 +90,9 @@ def start_all(
     return servers
 
 
-def _prepared(folder: DataFolder, name: str, prepare: Callable[[DataFolder], Server]) -> Server:
+def _prepared(
+    folder: DataFolder, name: str, prepare: Callable[[DataFolder], EmbeddedServer]
+) -> EmbeddedServer:
     # What a killed owner started may take a moment to end.
     with locked(folder.path / f"{name}.lock", name):
         server = prepare(folder)
@@ -99,7 +101,7 @@ def _prepared(folder: DataFolder, name: str, prepare: Callable[[DataFolder], Ser
     return server
 
 
-def _log_end(server: Server) -> str:
+def _log_end(server: EmbeddedServer) -> str:
     log: Path | None = server.program.log
     if log is None or not log.exists():
         return "(empty)"

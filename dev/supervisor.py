@@ -75,7 +75,7 @@ class Supervisor:
         self._is_stopping.wait()
         self.stop()
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Make `run_until_stopped` end. Waits for nothing, so a signal handler may call it."""
         self._is_stopping.set()
 

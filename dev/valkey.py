@@ -12,10 +12,10 @@ from redis.retry import Retry
 
 from dev.folder import DataFolder
 from dev.process import Program
-from dev.server import Server, package_folder
+from dev.server import EmbeddedServer, package_folder
 
 
-def valkey(folder: DataFolder) -> Server:
+def valkey(folder: DataFolder) -> EmbeddedServer:
     """Valkey on `folder`, ready to be started."""
     port = folder.ports("valkey", ("valkey",))["valkey"]
     password = folder.secret("valkey", lambda: secrets.token_urlsafe(32))
@@ -30,7 +30,7 @@ def valkey(folder: DataFolder) -> Server:
         log=folder.subfolder("log") / "valkey.log",
         lock=folder.path / "valkey.lock",
     )
-    return Server(program, {"REDIS_URL": url}, lambda: _answers(url))
+    return EmbeddedServer(program, {"REDIS_URL": url}, lambda: _answers(url))
 
 
 def _settings(data: Path, port: int, password: str) -> str:

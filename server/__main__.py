@@ -16,21 +16,21 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from actors.enqueue import Messages, make_broker
+from actors.enqueue import Enqueuer, make_broker
 from actors.scheduler.hint_channel import HintSender, make_client
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server import metrics
 from server.background import Background, log_unseen_errors
-from server.callers import Callers
+from server.callers import Authenticator
 from server.channelz import add_channelz
-from server.clients import DEFAULT_NAME, Client, ClientLimits
+from server.clients import DEFAULT_NAME, CallingClient, ClientLimits
 from server.clients_file import ClientsFile
 from server.connections import connection_options
 from server.event_loop import EventLoop
 from server.interceptor import ErrorInterceptor
-from server.job_names import JobNames
-from server.parts import Parts
+from server.job_names import JobLogContextInterceptor
+from server.parts import ServerDependencies
 from server.queue_view import QueueView
 from server.reflection import add_reflection
 from server.rpc_metrics import RpcMetrics
@@ -44,13 +44,13 @@ from storage.holds import Holds
 from storage.listings.size_limits import SizeLimits
 from storage.logins import Login
 from storage.objects import Objects, ObjectStore
-from storage.receivers import Receivers
+from storage.receivers import WebhookPolicy
 from storage.scheduling.places import PlaceReader
 from storage.settings import Settings
-from storage.start_rate import StartRate
-from storage.telemetry.recorder import SILENT
-from storage.telemetry.signals import UNSEEN, Signals
-from storage.wakeups import Wakeups
+from storage.start_rate import StartRateLimiter
+from storage.telemetry.recorder import NOOP_RECORDER
+from storage.telemetry.signals import NOOP_SIGNALS, Signals
+from storage.wakeups import ChangePublisher
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -73,9 +73,9 @@ OPTIONS = (
 )
 
 
-def parts_of(settings: Settings, signals: Signals = UNSEEN) -> Parts:
+def parts_of(settings: Settings, signals: Signals = NOOP_SIGNALS) -> ServerDependencies:
     """The composition root of the server."""
-    wakeups = Wakeups(settings.redis_url)
+    wakeups = ChangePublisher(settings.redis_url)
     store = ObjectStore.of(settings)
     database = Database(
         settings.database_url,
@@ -86,12 +86,12 @@ def parts_of(settings: Settings, signals: Signals = UNSEEN) -> Parts:
     login = Login.of(settings)
     client = make_client(settings.redis_url)
     hints = HintSender(client)
-    return Parts(
+    return ServerDependencies(
         database=database,
         objects=Objects(store, max_connections=POOL_THREADS),
-        messages=Messages(make_broker(settings.redis_url, timeout_s=1)),
+        messages=Enqueuer(make_broker(settings.redis_url, timeout_s=1)),
         hints=hints,
-        receivers=Receivers.from_entries(settings.webhook_allowed_hosts),
+        receivers=WebhookPolicy.from_entries(settings.webhook_allowed_hosts),
         pool=ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="rpc"),
         redis_url=settings.redis_url,
         listing_max_age_s=settings.listing_max_age_s,
@@ -100,7 +100,7 @@ def parts_of(settings: Settings, signals: Signals = UNSEEN) -> Parts:
         queue=QueueView(PlaceReader(client), hints, Holds(database, login)),
         login=login,
         tracer=signals.tracer,
-        start_rate=StartRate(settings.redis_url),
+        start_rate=StartRateLimiter(settings.redis_url),
         size_limits=SizeLimits.of(settings),
     )
 
@@ -108,7 +108,7 @@ def parts_of(settings: Settings, signals: Signals = UNSEEN) -> Parts:
 def watching(signals: Signals) -> list[grpc.aio.ServerInterceptor]:
     """The interceptors that tell of calls; none where nobody listens."""
     interceptors: list[grpc.aio.ServerInterceptor] = []
-    if signals.recorder is not SILENT:
+    if signals.recorder is not NOOP_RECORDER:
         methods = [f"{SERVICE}/{each.name}" for each in _DESCRIPTOR.methods]
         interceptors.append(RpcMetrics(signals.recorder, methods))
     if signals.tracer.is_on:
@@ -116,7 +116,7 @@ def watching(signals: Signals) -> list[grpc.aio.ServerInterceptor]:
     return interceptors
 
 
-async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
+async def serve(settings: Settings, signals: Signals = NOOP_SIGNALS) -> None:
     """Serves until SIGTERM or SIGINT, then lets calls finish."""
     log_unseen_errors(asyncio.get_running_loop())
     limits = ClientLimits(
@@ -125,12 +125,13 @@ async def serve(settings: Settings, signals: Signals = UNSEEN) -> None:
         settings.client_open_watches,
     )
     clients = ClientsFile(settings.clients_file, limits) if settings.clients_file else None
-    callers = Callers(clients, Client(DEFAULT_NAME, limits))
+    callers = Authenticator(clients, CallingClient(DEFAULT_NAME, limits))
     parts = parts_of(settings, signals)
     service = DownloadService(parts)
     guard = ErrorInterceptor(callers, service.turns)
     server = grpc.aio.server(
-        interceptors=[*watching(signals), guard, JobNames()], options=_options(settings)
+        interceptors=[*watching(signals), guard, JobLogContextInterceptor()],
+        options=_options(settings),
     )
     pb_grpc.add_DownloadServiceServicer_to_server(service, server)
     healthy = health.aio.HealthServicer()

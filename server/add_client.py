@@ -135,7 +135,7 @@ def main(arguments: list[str]) -> int:
                 "",
                 token,
             ]
-        lines += ["", *_told(given.file, given.name), ""]
+        lines += ["", *_token_list(given.file, given.name), ""]
     except ConfigurationError as error:
         print(f"autos: {error}", file=sys.stderr)  # noqa: T201 - for the operator
         return 1
@@ -143,7 +143,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _told(path: Path, name: str) -> list[str]:
+def _token_list(path: Path, name: str) -> list[str]:
     tokens = tokens_of(path, name)
     if not tokens:
         return [f"Client {name} has no token now; {path} keeps its name and its limits."]

@@ -11,7 +11,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Batches(Generic[K, V]):
+class RequestCoalescer(Generic[K, V]):
     """Reads what was asked for while the last reading was under way, all of it in one go.
 
     An answer is never older than its question: who asks during a reading waits for the next one.
@@ -19,7 +19,7 @@ class Batches(Generic[K, V]):
 
     def __init__(self, read: Callable[[list[K]], Awaitable[Mapping[K, V]]]) -> None:
         self._read = read
-        self._asked: dict[K, asyncio.Future[V | None]] = {}
+        self._submitted: dict[K, asyncio.Future[V | None]] = {}
         self._reading: asyncio.Task[None] | None = None
 
     async def get(self, key: K) -> V | None:
@@ -29,9 +29,9 @@ class Batches(Generic[K, V]):
 
     def ask(self, key: K) -> asyncio.Future[V | None]:
         """The same for who need not wait. It is cancelled only by who is alone with his key."""
-        answer = self._asked.get(key)
+        answer = self._submitted.get(key)
         if answer is None:
-            answer = self._asked[key] = asyncio.get_running_loop().create_future()
+            answer = self._submitted[key] = asyncio.get_running_loop().create_future()
             answer.add_done_callback(_retrieved)
             if self._reading is None:
                 # In a context of its own: it is not the work of the one who asked first.
@@ -45,21 +45,21 @@ class Batches(Generic[K, V]):
 
     async def _read_all(self) -> None:
         try:
-            while self._asked:
-                asked, self._asked = self._asked, {}
-                await self._answer(asked)
+            while self._submitted:
+                submitted, self._submitted = self._submitted, {}
+                await self._answer(submitted)
         finally:
             self._reading = None
 
-    async def _answer(self, asked: dict[K, asyncio.Future[V | None]]) -> None:
+    async def _answer(self, submitted: dict[K, asyncio.Future[V | None]]) -> None:
         try:
-            found = await self._read(list(asked))
+            found = await self._read(list(submitted))
         except Exception as error:  # noqa: BLE001 - whoever asked is told
-            for answer in asked.values():
+            for answer in submitted.values():
                 if not answer.cancelled():
                     answer.set_exception(error)
         else:
-            for key, answer in asked.items():
+            for key, answer in submitted.items():
                 if not answer.cancelled():
                     answer.set_result(found.get(key))
 

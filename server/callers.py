@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from server.clients import Client, Roster
+from server.clients import CallingClient, ClientRegistry
 from server.clients_file import ClientsFile
 from server.errors import NoToken, UnknownToken
 
@@ -14,15 +14,15 @@ LOOK_S = 1.0
 OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 
-class Callers:
+class Authenticator:
     """Knows callers by `file`; without one everybody is the client `default`."""
 
-    def __init__(self, file: ClientsFile | None, default: Client) -> None:
+    def __init__(self, file: ClientsFile | None, default: CallingClient) -> None:
         self._file = file
         self._default = default
 
     @property
-    def roster(self) -> Roster | None:
+    def roster(self) -> ClientRegistry | None:
         """All known clients: another object after each change. None when nobody must be known."""
         return self._file.roster if self._file else None
 
@@ -32,19 +32,19 @@ class Callers:
             await asyncio.sleep(LOOK_S)
             await asyncio.to_thread(self._file.look)
 
-    def identify(self, method: str, context: Any) -> Client:
+    def identify(self, method: str, context: Any) -> CallingClient:
         """The client that calls `method`. Raises Unauthenticated."""
         if self._file is None or method.startswith(OPEN_SERVICES):
             return self._default
         return _known(self._file.roster, context)
 
-    def require_same(self, client: Client, method: str, context: Any) -> None:
+    def reauthenticate(self, client: CallingClient, method: str, context: Any) -> None:
         """Raises Unauthenticated when the caller is no longer known as this client."""
         if self.identify(method, context).name != client.name:
             raise UnknownToken
 
 
-def _known(roster: Roster, context: Any) -> Client:
+def _known(roster: ClientRegistry, context: Any) -> CallingClient:
     given = [value for key, value in context.invocation_metadata() if key == "authorization"]
     # A token goes before a certificate, which may be a whole house's. A wrong one is told.
     if given:
@@ -56,7 +56,7 @@ def _known(roster: Roster, context: Any) -> Client:
     return client
 
 
-def _by_token(roster: Roster, given: list[str]) -> Client:
+def _by_token(roster: ClientRegistry, given: list[str]) -> CallingClient:
     scheme, _, token = given[0].partition(" ")
     if len(given) > 1 or scheme.lower() != "bearer":
         raise NoToken

@@ -18,7 +18,7 @@ class ClientLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class CallingClient:
     """A caller by its name, which its jobs and objects carry. `limits`: None for no limit."""
 
     name: str
@@ -28,16 +28,16 @@ class Client:
 # Whoever calls while no clients are configured.
 DEFAULT_NAME = "default"
 
-_NOBODY_ELSE = Client(DEFAULT_NAME)
-_caller: ContextVar[Client] = ContextVar("caller", default=_NOBODY_ELSE)
+_NOBODY_ELSE = CallingClient(DEFAULT_NAME)
+_caller: ContextVar[CallingClient] = ContextVar("caller", default=_NOBODY_ELSE)
 
 
-def current_client() -> Client:
+def current_client() -> CallingClient:
     """The client of the present call, in its own task and on the threads that work for it."""
     return _caller.get()
 
 
-def set_current_client(client: Client) -> None:
+def set_current_client(client: CallingClient) -> None:
     """Names the caller for the rest of the present call: each call has a task of its own."""
     _caller.set(client)
 
@@ -46,22 +46,22 @@ def set_current_client(client: Client) -> None:
 class KnownClient:
     """A client and how it is recognised: SHA-256 digests of its tokens, names in certificates."""
 
-    client: Client
+    client: CallingClient
     digests: tuple[bytes, ...] = ()
     certificates: tuple[str, ...] = ()
 
 
-class Roster:
+class ClientRegistry:
     """All known clients."""
 
     def __init__(self, known: Iterable[KnownClient]) -> None:
-        self._by_digest: dict[bytes, Client] = {}
-        self._by_certificate: dict[str, Client] = {}
+        self._by_digest: dict[bytes, CallingClient] = {}
+        self._by_certificate: dict[str, CallingClient] = {}
         for each in known:
             self._by_digest |= dict.fromkeys(each.digests, each.client)
             self._by_certificate |= dict.fromkeys(each.certificates, each.client)
 
-    def by_token(self, token: str) -> Client | None:
+    def by_token(self, token: str) -> CallingClient | None:
         """Return the client of a token, None without one; in the same time for any number of them.
 
         What the time may show is where the digest of the given token lies in the table, and nobody
@@ -69,7 +69,7 @@ class Roster:
         """
         return self._by_digest.get(hashlib.sha256(token.encode()).digest())
 
-    def by_certificate(self, names: Iterable[str]) -> Client | None:
+    def by_certificate(self, names: Iterable[str]) -> CallingClient | None:
         """Whose certificate bears these names; None when they name nobody, or several."""
         found = {self._by_certificate[name] for name in names if name in self._by_certificate}
         return found.pop() if len(found) == 1 else None

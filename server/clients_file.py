@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from server.clients import Client, ClientLimits, KnownClient, Roster
+from server.clients import CallingClient, ClientLimits, ClientRegistry, KnownClient
 from storage.errors import ConfigurationError
 
 # It becomes the first part of object keys.
@@ -47,7 +47,7 @@ class ClientsFile:
             log.info("clients file read again")
 
 
-def read(path: Path, defaults: ClientLimits) -> Roster:
+def read(path: Path, defaults: ClientLimits) -> ClientRegistry:
     """The clients in the file. Raises ConfigurationError: one sentence, no value repeated."""
     try:
         return roster_of(_content(path), defaults)
@@ -55,9 +55,9 @@ def read(path: Path, defaults: ClientLimits) -> Roster:
         raise ConfigurationError(f"AUTOS_CLIENTS_FILE: {path}: {error}.") from error
 
 
-def roster_of(content: bytes, defaults: ClientLimits) -> Roster:
+def roster_of(content: bytes, defaults: ClientLimits) -> ClientRegistry:
     """The clients in a file's content. Raises ValueError that says where it is wrong."""
-    return Roster(_clients(_parsed(content), defaults))
+    return ClientRegistry(_clients(_parsed(content), defaults))
 
 
 def _version(path: Path) -> tuple[int, ...] | None:
@@ -122,7 +122,7 @@ def _client(entry: object, where: str, defaults: ClientLimits) -> KnownClient:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(f"{where}.name must be 1 to 63 of a-z, 0-9 and inner hyphens")
     return KnownClient(
-        Client(name, _limits(fields.get("limits", {}), f"{where}.limits", defaults)),
+        CallingClient(name, _limits(fields.get("limits", {}), f"{where}.limits", defaults)),
         tuple(_digests(fields.get("tokens", []), f"{where}.tokens")),
         tuple(_certificates(fields.get("certificates", []), f"{where}.certificates")),
     )

@@ -11,9 +11,9 @@ from uuid import UUID
 from actors.contract_messages import set_place
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.end_waiter import EndWaiter
-from server.places import Places
-from server.queue_view import Place
-from server.told import Told, head
+from server.places import QueuePositionCache
+from server.queue_view import QueueStatus
+from server.told import SerializedDocument, envelope_prefix
 from server.watcher import Watcher
 from storage.slots import court_of
 from storage.states import JOB_ENDS
@@ -26,10 +26,10 @@ class Change:
     """A job as it is, and its documents that changed, in the order of their revisions."""
 
     job: pb.Job
-    documents: list[Told]
+    documents: list[SerializedDocument]
 
 
-class News(NamedTuple):
+class Delta(NamedTuple):
     """What somebody who stands at an earlier revision is to be told, in this order."""
 
     documents: list[bytes]
@@ -41,16 +41,16 @@ class News(NamedTuple):
 class Feed:
     """One job, and its documents that changed after `floor`."""
 
-    def __init__(self, job: pb.Job, places: Places) -> None:
+    def __init__(self, job: pb.Job, places: QueuePositionCache) -> None:
         self.job_id = UUID(job.job_id)
         self.watchers: set[Watcher | EndWaiter] = set()
         self.floor = job.revision
         self.court = court_of(job.process_number)
         self._job = job
         self._places = places
-        self._tail: dict[str, Told] = {}
-        self._job_told: tuple[int, Place, bytes] | None = None
-        self._news: tuple[int, Place, bytes] | None = None
+        self._tail: dict[str, SerializedDocument] = {}
+        self._job_bytes: tuple[int, QueueStatus, bytes] | None = None
+        self._news: tuple[int, QueueStatus, bytes] | None = None
 
     @property
     def job(self) -> pb.Job:
@@ -85,7 +85,7 @@ class Feed:
             self._job = change.job
             self.wake()
 
-    def _add_older(self, documents: Iterable[Told]) -> None:
+    def _add_older(self, documents: Iterable[SerializedDocument]) -> None:
         older = {
             told.document_id: told
             for told in documents
@@ -109,36 +109,40 @@ class Feed:
 
     def opening(self, revision: int) -> bytes:
         """The first message of a stream: the job, and where the caller stands."""
-        return head(revision) + self._told_job()
+        return envelope_prefix(revision) + self._serialized_job()
 
-    def news(self, revision: int) -> News:
+    def news(self, revision: int) -> Delta:
         """All that is known and is newer than `revision`, which is not below the floor."""
         # The tail is in the order of revisions: only its new end is looked at.
         newer = takewhile(lambda told: told.revision > revision, reversed(self._tail.values()))
         documents = [told.message for told in newer]
         documents.reverse()
-        return News(documents, self._job_message(), self.revision, self.is_ended)
+        return Delta(documents, self._job_message(), self.revision, self.is_ended)
 
     def _job_message(self) -> bytes:
         place = self._places.of(self.job_id)
         if self._news is None or not _is_of(self._news, self.revision, place):
-            self._news = self.revision, place, head(self.revision) + self._told_job()
+            self._news = (
+                self.revision,
+                place,
+                envelope_prefix(self.revision) + self._serialized_job(),
+            )
         return self._news[2]
 
-    def _told_job(self) -> bytes:
+    def _serialized_job(self) -> bytes:
         """The job with its place of now: it may have been quiet for long."""
         place = self._places.of(self.job_id)
-        if self._job_told is None or not _is_of(self._job_told, self.revision, place):
-            self._job_told = self.revision, place, self._placed_job(place)
-        return self._job_told[2]
+        if self._job_bytes is None or not _is_of(self._job_bytes, self.revision, place):
+            self._job_bytes = self.revision, place, self._placed_job(place)
+        return self._job_bytes[2]
 
-    def _placed_job(self, place: Place) -> bytes:
+    def _placed_job(self, place: QueueStatus) -> bytes:
         message = pb.WatchProgressResponse(job=self._job)
         if not self.is_ended:
             set_place(message.job, place)
         return message.SerializeToString()
 
 
-def _is_of(serialized: tuple[int, Place, bytes], revision: int, place: Place) -> bool:
+def _is_of(serialized: tuple[int, QueueStatus, bytes], revision: int, place: QueueStatus) -> bool:
     """Whether a message was made of this revision and place."""
     return serialized[0] == revision and serialized[1] is place

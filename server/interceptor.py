@@ -10,10 +10,10 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from server.callers import Callers
-from server.clients import Client, current_client, set_current_client
+from server.callers import Authenticator
+from server.clients import CallingClient, current_client, set_current_client
 from server.errors import MalformedRequest, status_of
-from server.stream_turns import StreamTurns
+from server.stream_turns import StreamScheduler
 
 M = TypeVar("M", bound=Callable[..., Any])
 Parse = Callable[[bytes], Any]
@@ -29,7 +29,7 @@ def writes_bytes(method: M) -> M:
 class _Writing:
     """The context of a method that writes for as long as its caller is known by the same token."""
 
-    def __init__(self, context: Any, callers: Callers, method: str) -> None:
+    def __init__(self, context: Any, callers: Authenticator, method: str) -> None:
         self._context = context
         self._callers = callers
         self._method = method
@@ -41,7 +41,7 @@ class _Writing:
         if self._callers.roster is not self._roster:
             # What a token has opened ends when the token is taken out.
             self._roster = self._callers.roster
-            self._callers.require_same(self._client, self._method, self._context)
+            self._callers.reauthenticate(self._client, self._method, self._context)
         sent: Awaitable[None] = self._context.write(message)
         return sent
 
@@ -58,7 +58,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     long as its connection, and tell the caller how its parser failed.
     """
 
-    def __init__(self, callers: Callers, turns: StreamTurns) -> None:
+    def __init__(self, callers: Authenticator, turns: StreamScheduler) -> None:
         """`turns`: among streams; calls that are answered at once wait for none."""
         self._callers = callers
         self._turns = turns
@@ -140,7 +140,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
         return guarded
 
-    def _begin(self, method: str, context: Any) -> Client:
+    def _begin(self, method: str, context: Any) -> CallingClient:
         """Finds out who calls. Raises Unauthenticated.
 
         A call has a task of its own, so what is bound here ends with it.

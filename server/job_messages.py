@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from actors.contract_messages import document_message, job_message, webhook_message
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.queue_view import Place
+from server.queue_view import QueueStatus
 from storage.receivers import display
 from storage.records import DocumentRecord, JobView, is_sealed
 
 
-def message_of(view: JobView, place: Place | None = None) -> pb.Job:
+def message_of(view: JobView, place: QueueStatus | None = None) -> pb.Job:
     """The message of a job, with its place in the queue if there is one."""
     webhooks = [webhook_message(w, display(w.url)) for w in view.webhooks]
     return job_message(view.job, webhooks, place)

@@ -10,7 +10,7 @@ import grpc
 import structlog
 
 
-class JobNames(grpc.aio.ServerInterceptor):
+class JobLogContextInterceptor(grpc.aio.ServerInterceptor):
     """To be the last of the interceptors: it needs requests that have been parsed.
 
     Unary calls only; a stream would pay for each message, and names its job itself.

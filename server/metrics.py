@@ -28,7 +28,7 @@ LOOK_S = 2.0
 PATIENCE_S = 1.5
 
 
-class Metrics(Collector):
+class RowMetrics(Collector):
     """The families of one scrape. Thread-safe: there is one look at a time, for all who ask.
 
     `clock`: seconds that only grow.
@@ -82,7 +82,7 @@ def served(settings: Settings) -> Iterator[Signals]:
     # A connection of its own: a scrape takes none from the calls, and waits behind none.
     database = Database(settings.database_url, max_connections=1)
     limits, login = Limits.of(settings), Login.of(settings)
-    metrics = Metrics(lambda: gauges.read(database, limits, login))
+    metrics = RowMetrics(lambda: gauges.read(database, limits, login))
     try:
         with signals_of(settings, "server", listener, lambda: metrics) as signals:
             yield signals

@@ -6,20 +6,20 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from server.clients import Client
+from server.clients import CallingClient
 from storage.errors import LimitReached
 
 RETRY_IN_S = 5.0
 
 
-class OpenWatches:
+class WatchLimiter:
     """Counts them. For the event loop's thread only."""
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
 
     @contextmanager
-    def one_more(self, client: Client) -> Iterator[None]:
+    def acquire_watch(self, client: CallingClient) -> Iterator[None]:
         """Counts one meanwhile. Raises LimitReached."""
         if client.limits and self._open[client.name] >= client.limits.open_watches:
             raise LimitReached(

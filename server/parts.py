@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from actors.enqueue import Messages
+from actors.enqueue import Enqueuer
 from actors.scheduler.hint_channel import HintSender
 from server.queue_view import QueueView
 from server.watch import STALL_S
@@ -13,8 +13,8 @@ from storage.database import Database
 from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.logins import Login
 from storage.objects import Objects
-from storage.receivers import Receivers
-from storage.start_rate import StartRate
+from storage.receivers import WebhookPolicy
+from storage.start_rate import StartRateLimiter
 from storage.telemetry.tracing import NO_TRACER, Tracer
 
 # How long a call may spend on finding out that a case is there already.
@@ -22,14 +22,14 @@ REUSE_LIMIT_S = 2.0
 
 
 @dataclass(frozen=True)
-class Parts:
+class ServerDependencies:
     """All that calls need, made once a process."""
 
     database: Database
     objects: Objects
-    messages: Messages
+    messages: Enqueuer
     hints: HintSender
-    receivers: Receivers
+    receivers: WebhookPolicy
     pool: ThreadPoolExecutor
     redis_url: str
     listing_max_age_s: int
@@ -37,7 +37,7 @@ class Parts:
     lanes: int
     queue: QueueView
     login: Login
-    start_rate: StartRate
+    start_rate: StartRateLimiter
     size_limits: SizeLimits = UNLIMITED
     reuse_limit_s: float = REUSE_LIMIT_S
     stall_s: float = STALL_S

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
-from server.batches import Batches
-from server.pool import Run
-from server.queue_view import NOWHERE, Place, QueueView
+from server.batches import RequestCoalescer
+from server.pool import RunBlocking
+from server.queue_view import NOWHERE, QueueStatus, QueueView
 
 # A place that watchers were sent is used for this long.
 FRESH_S = 1.0
@@ -26,20 +26,22 @@ VAIN_WAITS = 3
 VAIN_S = 2.0
 
 
-class Places:
+class QueuePositionCache:
     """Where running jobs stand. For the event loop, if nothing else is said.
 
     `clock`: seconds that only grow.
     """
 
     def __init__(
-        self, queue: QueueView, run: Run, *, clock: Callable[[], float] = time.monotonic
+        self, queue: QueueView, run: RunBlocking, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._queue = queue
         self._run = run
         self._clock = clock
-        self._reading: Batches[tuple[UUID, str], Place] = Batches(self._read)
-        self._known: dict[UUID, tuple[float, Place]] = {}
+        self._reading: RequestCoalescer[tuple[UUID, str], QueueStatus] = RequestCoalescer(
+            self._read
+        )
+        self._known: dict[UUID, tuple[float, QueueStatus]] = {}
         self._unknown_at: deque[float] = deque(maxlen=BUSY_CALLS)
         self._waits = 0
         self._vain_waits = 0
@@ -47,7 +49,7 @@ class Places:
 
     # For calls
 
-    async def now(self, courts: Mapping[UUID, str]) -> dict[UUID, Place]:
+    async def now(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus]:
         """Return where running jobs stand. `courts`: the jobs with their courts.
 
         If few calls come, one whose place is not published yet waits for it, up to WAIT_S.
@@ -76,7 +78,7 @@ class Places:
         """Note that the places of so many calls were unknown. Thread-safe."""
         self._unknown_at.extend([self._clock()] * min(calls, BUSY_CALLS))
 
-    async def _wait(self, courts: Mapping[UUID, str]) -> dict[UUID, Place]:
+    async def _wait(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus]:
         """Return the places of jobs when all are published, or after WAIT_S."""
         deadline = self._clock() + WAIT_S
         self._waits += 1
@@ -96,7 +98,7 @@ class Places:
 
     # For watchers
 
-    def of(self, job_id: UUID) -> Place:
+    def of(self, job_id: UUID) -> QueueStatus:
         """Return where a watched job stood when it was read last."""
         _, place = self._known.get(job_id, (0.0, NOWHERE))
         return place
@@ -119,7 +121,7 @@ class Places:
         read_at, _ = self._known.get(job_id, (float("-inf"), NOWHERE))
         return self._clock() - read_at >= FRESH_S
 
-    def _keep(self, places: Mapping[UUID, Place]) -> None:
+    def _keep(self, places: Mapping[UUID, QueueStatus]) -> None:
         now = self._clock()
         for job_id, place in places.items():
             before = self.of(job_id)
@@ -128,18 +130,20 @@ class Places:
 
     # Reading
 
-    async def _all(self, courts: Mapping[UUID, str]) -> dict[UUID, Place]:
+    async def _all(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus]:
         """Return places as they are published now."""
-        asked = [self._reading.ask(key) for key in courts.items()]
-        if asked:
-            await asyncio.wait(asked)
-        answers = zip(courts, asked, strict=True)
+        requested = [self._reading.ask(key) for key in courts.items()]
+        if requested:
+            await asyncio.wait(requested)
+        answers = zip(courts, requested, strict=True)
         return {job_id: answer.result() or NOWHERE for job_id, answer in answers}
 
-    async def _read(self, asked: list[tuple[UUID, str]]) -> Mapping[tuple[UUID, str], Place]:
-        found: Mapping[UUID, Place] = await self._run(self._queue.places, dict(asked))
-        return {key: found[key[0]] for key in asked}
+    async def _read(
+        self, requested: list[tuple[UUID, str]]
+    ) -> Mapping[tuple[UUID, str], QueueStatus]:
+        found: Mapping[UUID, QueueStatus] = await self._run(self._queue.places, dict(requested))
+        return {key: found[key[0]] for key in requested}
 
 
-def _unpublished(places: Mapping[UUID, Place]) -> list[UUID]:
+def _unpublished(places: Mapping[UUID, QueueStatus]) -> list[UUID]:
     return [job_id for job_id, place in places.items() if not place.is_published]

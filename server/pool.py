@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 
-class Run(Protocol):
+class RunBlocking(Protocol):
     """Calls a blocking function on a thread of the pool, with the context of the call."""
 
     def __call__(self, call: Callable[..., Any], *args: Any) -> Awaitable[Any]: ...

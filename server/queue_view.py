@@ -22,7 +22,7 @@ ASK_AGAIN_S = 0.5
 IDS_IN_HINT = 500
 
 
-class Place(NamedTuple):
+class QueueStatus(NamedTuple):
     """Where a running job stands; None for what is unknown, or is not so."""
 
     queue_position: int | None = None
@@ -31,7 +31,7 @@ class Place(NamedTuple):
     is_published: bool = False
 
 
-NOWHERE = Place()
+NOWHERE = QueueStatus()
 
 
 class QueueView:
@@ -54,7 +54,7 @@ class QueueView:
         self._holds = holds
         self._clock = clock
         self._lock = threading.Lock()
-        self._asked: dict[UUID, float] = {}
+        self._hinted_at: dict[UUID, float] = {}
         self._forget_at = 0.0
 
     @property
@@ -62,19 +62,21 @@ class QueueView:
         """Whether Valkey failed a moment ago, so that no place will be known soon."""
         return self._reader.is_quiet
 
-    def places(self, courts: Mapping[UUID, str]) -> dict[UUID, Place]:
+    def places(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus]:
         """Return where running jobs stand. `courts`: the jobs with their courts."""
         published = self._reader.read(courts)
-        self._ask(published, courts)
+        self._send_hints(published, courts)
         holds = self._holds.of(courts)
         return {job_id: _place(published.get(job_id), holds.get(job_id)) for job_id in courts}
 
-    def held(self, courts: Mapping[UUID, str]) -> dict[UUID, Place]:
+    def held(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus]:
         """Return the same for new jobs, whose places nothing can have published: holds only."""
         holds = self._holds.of(courts)
         return {job_id: _place(None, holds.get(job_id)) for job_id in courts}
 
-    def _ask(self, published: Mapping[UUID, PublishedPlace], job_ids: Iterable[UUID]) -> None:
+    def _send_hints(
+        self, published: Mapping[UUID, PublishedPlace], job_ids: Iterable[UUID]
+    ) -> None:
         """Have the scheduler publish places, unless it was asked for them a moment ago."""
         due = self._due(published, job_ids)
         hints = [
@@ -88,22 +90,24 @@ class QueueView:
         with self._lock:
             if now >= self._forget_at:
                 self._forget_at = now + REMIND_S
-                self._asked = {i: at for i, at in self._asked.items() if now - at < REMIND_S}
+                self._hinted_at = {
+                    i: at for i, at in self._hinted_at.items() if now - at < REMIND_S
+                }
             due = []
             for job_id in job_ids:
                 after_s = REMIND_S if job_id in published else ASK_AGAIN_S
-                if now - self._asked.get(job_id, float("-inf")) >= after_s:
-                    self._asked[job_id] = now
+                if now - self._hinted_at.get(job_id, float("-inf")) >= after_s:
+                    self._hinted_at[job_id] = now
                     due.append(job_id)
         return due
 
 
-def _place(published: PublishedPlace | None, hold: Hold | None) -> Place:
+def _place(published: PublishedPlace | None, hold: Hold | None) -> QueueStatus:
     """Return a place; what is held has no end that could be estimated."""
     if published is None:
-        return Place(hold=hold)
+        return QueueStatus(hold=hold)
     end_s = None if hold else published.end_s
-    return Place(published.queue_position, _time(end_s), hold, is_published=True)
+    return QueueStatus(published.queue_position, _time(end_s), hold, is_published=True)
 
 
 def _time(seconds: float | None) -> datetime | None:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 from uuid import UUID
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.batches import Batches
+from server.batches import RequestCoalescer
 from server.feed import Change
 from server.job_messages import message_of, shown
-from server.pool import Run
-from server.told import document_told
+from server.pool import RunBlocking
+from server.told import serialize_document
 from storage import jobs, watching
 from storage.database import Database
 from storage.errors import NotFound
@@ -27,14 +27,14 @@ class OwnedJob(NamedTuple):
     job: pb.Job
 
 
-class Readings:
+class WatchReader:
     """The rows behind all feeds. Raises ServiceUnavailable without PostgreSQL."""
 
-    def __init__(self, database: Database, run: Run) -> None:
+    def __init__(self, database: Database, run: RunBlocking) -> None:
         self._database = database
         self._run = run
-        self._newest: Batches[Case, UUID] = Batches(self._read_newest)
-        self._jobs: Batches[UUID, OwnedJob] = Batches(self._read_jobs)
+        self._newest: RequestCoalescer[Case, UUID] = RequestCoalescer(self._read_newest)
+        self._jobs: RequestCoalescer[UUID, OwnedJob] = RequestCoalescer(self._read_jobs)
 
     async def job(self, client: str, target: UUID | str) -> pb.Job:
         """A job of `client` as it is now; of a process number, the newest. Raises NotFound."""
@@ -73,9 +73,9 @@ def _changes(database: Database, after: Mapping[UUID, int]) -> Mapping[UUID, Cha
         job_id: Change(
             message_of(watched.view),
             [
-                document_told(shown(document, watched.view.job.secrecy_level))
+                serialize_document(shown(document, watched.view.job.secrecy_level))
                 for document in watched.documents
             ],
         )
-        for job_id, watched in watching.look(database, after).items()
+        for job_id, watched in watching.read_changes(database, after).items()
     }

@@ -12,14 +12,14 @@ from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server import page_tokens
-from server.clients import Client
+from server.clients import CallingClient
 from storage.documents import DocumentFilter
 from storage.errors import FieldViolation, InvalidRequest
 from storage.jobs import JobFilter
 from storage.jobs.start import StartRequest
 from storage.priorities import Priority
 from storage.process_number import parse_process_number
-from storage.receivers import Receivers
+from storage.receivers import WebhookPolicy
 from storage.states import DocumentState, JobState
 
 T = TypeVar("T")
@@ -73,8 +73,8 @@ def _seconds(field: str, duration: Duration) -> float:
 def start_request(
     request: pb.StartDownloadRequest,
     *,
-    client: Client,
-    receivers: Receivers,
+    client: CallingClient,
+    receivers: WebhookPolicy,
     default_max_age_s: float,
 ) -> StartRequest:
     """A StartDownload, checked."""

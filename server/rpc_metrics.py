@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from storage.telemetry import series
-from storage.telemetry.recorder import Recorder
+from storage.telemetry.recorder import MetricsRecorder
 
 # A caller may ask for any method: those that we do not have are one.
 UNKNOWN = "unknown"
@@ -26,7 +26,7 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
     no increase in what begins with 1.
     """
 
-    def __init__(self, recorder: Recorder, methods: Iterable[str] = ()) -> None:
+    def __init__(self, recorder: MetricsRecorder, methods: Iterable[str] = ()) -> None:
         self._recorder = recorder
         for method in methods:
             for code in (grpc.StatusCode.OK, grpc.StatusCode.INTERNAL):
@@ -125,9 +125,9 @@ def short_name(method: str) -> str:
 
 
 def _kind_of(handler: Any) -> str:
-    asked = "stream" if handler.request_streaming else "unary"
+    started = "stream" if handler.request_streaming else "unary"
     answered = "stream" if handler.response_streaming else "unary"
-    return f"{asked}_{answered}"
+    return f"{started}_{answered}"
 
 
 def code_of(context: Any) -> str:

@@ -56,7 +56,7 @@ class RpcTraces(grpc.aio.ServerInterceptor):
             with self._tracer.span(
                 name, "server", traceparent=traceparent, attributes=attributes
             ) as span:
-                answer, refusal = await _told(inner, request, context, span)
+                answer, refusal = await _traced_answer(inner, request, context, span)
             if refusal is not None:
                 raise refusal
             return answer
@@ -64,7 +64,7 @@ class RpcTraces(grpc.aio.ServerInterceptor):
         return traced
 
 
-async def _told(
+async def _traced_answer(
     inner: Any, request: Any, context: Any, span: Span
 ) -> tuple[Any, grpc.aio.AbortError | None]:
     """The answer, or what the call was refused with: that alone does not fail its span."""

@@ -18,17 +18,17 @@ from actors.scheduler.policy.hints import JobEnded
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server import page_tokens, requests, starting
-from server.clients import Client, current_client
+from server.clients import CallingClient, current_client
 from server.end_waiter import EndWaiter
 from server.feed import ENDED
 from server.interceptor import writes_bytes
 from server.job_messages import message_of, shown
-from server.open_watches import OpenWatches
-from server.parts import Parts
-from server.places import Places
-from server.readings import Readings
-from server.stream_turns import StreamTurns
-from server.watch import Hub
+from server.open_watches import WatchLimiter
+from server.parts import ServerDependencies
+from server.places import QueuePositionCache
+from server.readings import WatchReader
+from server.stream_turns import StreamScheduler
+from server.watch import WatchHub
 from server.watcher import Watcher
 from storage import documents, installation, jobs, logins, refusals, repairs, reruns, webhooks
 from storage.errors import InvalidRequest, PreconditionFailed
@@ -46,14 +46,14 @@ Context = grpc.aio.ServicerContext[object, object]
 class DownloadService(pb_grpc.DownloadServiceServicer):
     """The public API. Blocking calls run on a pool; a stream holds no thread and no connection."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ServerDependencies) -> None:
         self._parts = parts
-        self.open_watches = OpenWatches()
-        self.turns = StreamTurns()
-        self._readings = Readings(parts.database, self._run)
-        self._places = Places(parts.queue, self._run)
-        self._starts = starting.Starts(parts, self._run, self._places)
-        self.hub = Hub(self._readings, self._places, parts.redis_url, stall_s=parts.stall_s)
+        self.open_watches = WatchLimiter()
+        self.turns = StreamScheduler()
+        self._readings = WatchReader(parts.database, self._run)
+        self._places = QueuePositionCache(parts.queue, self._run)
+        self._starts = starting.StartBatcher(parts, self._run, self._places)
+        self.hub = WatchHub(self._readings, self._places, parts.redis_url, stall_s=parts.stall_s)
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
@@ -109,7 +109,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         """The job, its changed documents, then what changes, until the job ends."""
         watch, client = requests.watch(request), current_client()
         # Counted before anything is read for it.
-        with self.open_watches.one_more(client):
+        with self.open_watches.acquire_watch(client):
             job = await self._readings.job(client.name, watch.target)
             structlog.contextvars.bind_contextvars(job_id=job.job_id)
             if watch.after_revision > job.revision:
@@ -123,7 +123,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         """One job once it has ended, or as it is when the time is over."""
         target, timeout_s = requests.wait(request)
         client = current_client()
-        with self.open_watches.one_more(client):
+        with self.open_watches.acquire_watch(client):
             job = await self._readings.job(client.name, target)
             structlog.contextvars.bind_contextvars(job_id=job.job_id)
             if job.state not in ENDED:
@@ -149,7 +149,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     async def spool_troubles(self) -> list[str]:
         """What is wrong with the spools that are alive."""
-        return await self._run(repairs.troubles, self._parts.database)
+        return await self._run(repairs.spool_problems, self._parts.database)
 
     async def bucket_troubles(self) -> list[str]:
         """Return what the bucket refuses, and why nothing is deleted from it."""
@@ -242,7 +242,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return pb.RetryJobResponse(job=await self._job(view))
 
     def _retry(
-        self, client: Client, job_id: UUID, request_id: UUID | None, traceparent: str | None
+        self, client: CallingClient, job_id: UUID, request_id: UUID | None, traceparent: str | None
     ) -> JobView:
         view, is_new = reruns.rerun(
             self._parts.database,
@@ -257,7 +257,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             size_limits=self._parts.size_limits,
         )
         if is_new:
-            starting.launch(self._parts, view)
+            starting.enqueue_first_step(self._parts, view)
         return view
 
     async def RedeliverWebhook(

@@ -16,13 +16,13 @@ from actors.scheduler.policy.hints import JobEnded, JobWanted
 from actors.scheduler.policy.readings import JobRow
 from actors.scheduler.reader import job_row
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.batches import Batches
-from server.clients import Client
+from server.batches import RequestCoalescer
+from server.clients import CallingClient
 from server.job_messages import message_of
-from server.parts import Parts
-from server.places import MOST_WAITS, Places
-from server.pool import Run
-from server.queue_view import Place
+from server.parts import ServerDependencies
+from server.places import MOST_WAITS, QueuePositionCache
+from server.pool import RunBlocking
+from server.queue_view import QueueStatus
 from storage import logs, reuse
 from storage.errors import CallerError, LimitReached, RowsLocked, ServiceUnavailable
 from storage.jobs.start import (
@@ -53,14 +53,14 @@ SETTLE_S = 1.0
 
 
 @dataclass(slots=True, eq=False)
-class Start:
+class PendingStart:
     """A StartDownload. `refusal`: what its call raises; `is_gone`: its call has ended.
 
     `recent`: the job whose listing of the case is recent, while it is not looked at. `busy_count`:
     how often another transaction worked on the case. `goes_alone`: not with others any more.
     """
 
-    client: Client
+    client: CallingClient
     wanted: StartRequest
     attempt: StartAttempt = field(init=False)
     refusal: CallerError | None = None
@@ -77,7 +77,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class StartedJob:
     """A job that a call has got. `message`: made with those of others, if the queue was known."""
 
     view: JobView
@@ -85,28 +85,32 @@ class Begun:
     message: pb.Job | None = None
 
 
-class Starts:
+class StartBatcher:
     """Begins jobs. What many calls have in common is done once for all of them."""
 
-    def __init__(self, parts: Parts, run: Run, places: Places) -> None:
+    def __init__(
+        self, parts: ServerDependencies, run: RunBlocking, places: QueuePositionCache
+    ) -> None:
         self._parts = parts
         self._run = run
         self._places = places
-        self._asked: Batches[Start, Begun] = Batches(self._begin_all)
-        self._hints: Batches[JobWanted, None] = Batches(self._send_hints)
+        self._submitted: RequestCoalescer[PendingStart, StartedJob] = RequestCoalescer(
+            self._begin_all
+        )
+        self._hints: RequestCoalescer[JobWanted, None] = RequestCoalescer(self._send_hints)
 
-    async def begin(self, client: Client, wanted: StartRequest) -> Begun:
+    async def begin(self, client: CallingClient, wanted: StartRequest) -> StartedJob:
         """Return the job that serves a call. Raises LimitReached, RequestIdReused, and
         ServiceUnavailable while a part is away.
 
         No call waits until the scheduler knows its job: it reads new jobs once a second.
         """
-        start = Start(client, wanted)
+        start = PendingStart(client, wanted)
         try:
             while True:
                 if begun := await self._answered(start):
                     if begun.is_new and begun.view.job.is_ended:
-                        await self._run(launch, self._parts, begun.view)
+                        await self._run(enqueue_first_step, self._parts, begun.view)
                     return begun
                 if recent := start.recent:
                     await self._run(self._look, start, recent)
@@ -121,23 +125,23 @@ class Starts:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._hints.settled(), SETTLE_S)
 
-    async def _answered(self, start: Start) -> Begun | None:
+    async def _answered(self, start: PendingStart) -> StartedJob | None:
         """Ask for a job, with the calls of the same moment if it may be. None: ask again."""
         if start.goes_alone or start.busy_count >= BUSY_TOGETHER:
-            begun: Begun | None = await self._run(self._alone, start)
+            begun: StartedJob | None = await self._run(self._alone, start)
             if begun and _is_to_be_listed(begun):
                 self._hints.ask(_wanted(begun.view))
         else:
-            begun = await self._asked.ask(start)
+            begun = await self._submitted.ask(start)
         if start.refusal is not None:
             raise start.refusal
         return begun
 
-    async def _begin_all(self, asked: list[Start]) -> dict[Start, Begun]:
-        begun: dict[Start, Begun] = {}
-        for i in range(0, len(asked), STARTS_TOGETHER):
-            some: dict[Start, Begun] = await self._run(
-                self._together, asked[i : i + STARTS_TOGETHER]
+    async def _begin_all(self, pending: list[PendingStart]) -> dict[PendingStart, StartedJob]:
+        begun: dict[PendingStart, StartedJob] = {}
+        for i in range(0, len(pending), STARTS_TOGETHER):
+            some: dict[PendingStart, StartedJob] = await self._run(
+                self._together, pending[i : i + STARTS_TOGETHER]
             )
             begun |= some
             for each in some.values():
@@ -153,9 +157,9 @@ class Starts:
             log.exception("hints not sent")
         return {}
 
-    def _together(self, asked: Sequence[Start]) -> dict[Start, Begun]:
+    def _together(self, pending: Sequence[PendingStart]) -> dict[PendingStart, StartedJob]:
         """Begin the jobs of several calls. If that breaks, each repeats it by itself."""
-        allowed = self._allowed(asked)
+        allowed = self._allowed(pending)
         if not allowed:
             return {}
         try:
@@ -172,7 +176,7 @@ class Starts:
                 start.goes_alone = True
         return {}
 
-    def _alone(self, start: Start) -> Begun | None:
+    def _alone(self, start: PendingStart) -> StartedJob | None:
         """Begin the job of one call, which waits for what others have locked."""
         limit = time.monotonic() + BUSY_LIMIT_S
         while not start.is_gone:
@@ -183,15 +187,15 @@ class Starts:
                     raise
         return None
 
-    def _begin(self, asked: Sequence[Start]) -> dict[Start, Begun]:
+    def _begin(self, pending: Sequence[PendingStart]) -> dict[PendingStart, StartedJob]:
         """Return the jobs of the calls that got one, and note at each other call why it did not."""
         answers = start_jobs(
             self._parts.database,
-            [start.attempt for start in asked],
+            [start.attempt for start in pending],
             job_deadline_s=self._parts.job_deadline_s,
         )
-        found: dict[Start, tuple[JobView, bool]] = {}
-        for start, answer in zip(asked, answers, strict=True):
+        found: dict[PendingStart, tuple[JobView, bool]] = {}
+        for start, answer in zip(pending, answers, strict=True):
             if view := _noted(start, answer):
                 found[start] = view, answer.how is How.NEW
         places = self._places_at_hand(
@@ -204,9 +208,9 @@ class Starts:
                 for start, (view, is_new) in found.items()
             }
 
-    def _allowed(self, asked: Sequence[Start]) -> list[Start]:
-        asked = [start for start in asked if not start.is_gone]
-        for start in asked:
+    def _allowed(self, pending: Sequence[PendingStart]) -> list[PendingStart]:
+        pending = [start for start in pending if not start.is_gone]
+        for start in pending:
             try:
                 limits = start.client.limits
                 if limits and not start.is_counted:
@@ -214,9 +218,9 @@ class Starts:
                 start.is_counted = True
             except LimitReached as error:
                 start.refusal = error
-        return [start for start in asked if start.refusal is None]
+        return [start for start in pending if start.refusal is None]
 
-    def _places_at_hand(self, jobs: Sequence[JobRecord]) -> dict[UUID, Place]:
+    def _places_at_hand(self, jobs: Sequence[JobRecord]) -> dict[UUID, QueueStatus]:
         """Return where new jobs stand, as far as it is known without the scheduler.
 
         Jobs that are left out are to be waited for until their places are published.
@@ -225,7 +229,7 @@ class Starts:
         self._places.note_unknown(len(at_hand))
         return self._parts.queue.held({job.job_id: court_of(job.process_number) for job in at_hand})
 
-    def _look(self, start: Start, recent: UUID) -> None:
+    def _look(self, start: PendingStart, recent: UUID) -> None:
         """Find out whether all of a recent listing is stored: then the job begins with it."""
         start.recent = None
         start.attempt = StartAttempt(start.wanted, may_look=False)
@@ -250,7 +254,7 @@ class Starts:
         return listing if listing.is_all_stored else None
 
 
-def _noted(start: Start, answer: StartAnswer) -> JobView | None:
+def _noted(start: PendingStart, answer: StartAnswer) -> JobView | None:
     """Return the job of an answer, or note at the call why there is none."""
     if answer.how is How.BUSY:
         start.busy_count += 1
@@ -265,7 +269,7 @@ def _noted(start: Start, answer: StartAnswer) -> JobView | None:
         return None
 
 
-def _is_to_be_listed(begun: Begun) -> bool:
+def _is_to_be_listed(begun: StartedJob) -> bool:
     return begun.is_new and not begun.view.job.is_ended
 
 
@@ -284,7 +288,7 @@ def _wanted(view: JobView) -> JobWanted:
     )
 
 
-def launch(parts: Parts, view: JobView) -> None:
+def enqueue_first_step(parts: ServerDependencies, view: JobView) -> None:
     """Have what a job needs next be done: its webhooks, or what is left of its run."""
     job = view.job
     if job.is_ended:
@@ -294,11 +298,11 @@ def launch(parts: Parts, view: JobView) -> None:
         parts.hints.send(JobWanted(job_row(row)))
 
 
-def _logged(view: JobView, place: Place | None, *, is_new: bool) -> Begun:
+def _logged(view: JobView, place: QueueStatus | None, *, is_new: bool) -> StartedJob:
     """Log a job. It is committed, so whatever breaks here must not take it away from its call."""
     try:
         log.info("job started" if is_new else "job joined", job_id=str(view.job.job_id))
-        return Begun(view, is_new, None if place is None else message_of(view, place))
+        return StartedJob(view, is_new, None if place is None else message_of(view, place))
     except Exception:
         log.exception("message not made", job_id=str(view.job.job_id))
-        return Begun(view, is_new)
+        return StartedJob(view, is_new)

@@ -22,7 +22,7 @@ SLOW_S = 0.01
 _Waiter = tuple[asyncio.Future[bool], object]
 
 
-class StreamTurns:
+class StreamScheduler:
     """Gives out turns, all of them in one event loop."""
 
     def __init__(self, *, most: int = MOST, most_beside_calls: int = MOST_BESIDE_CALLS) -> None:

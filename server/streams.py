@@ -20,7 +20,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 KEEPER = "rpc_task"
 
 
-def reset(calls: Collection[asyncio.Task[Any]]) -> None:
+def reset_streams(calls: Collection[asyncio.Task[Any]]) -> None:
     """Ends calls at once, given the tasks that their methods run in. The callers see CANCELLED.
 
     The connections and their other streams go on. grpc.aio itself refers to the call that came

@@ -13,7 +13,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 _HEARTBEAT = pb.WatchProgressResponse(heartbeat=pb.Heartbeat()).SerializeToString()
 
 
-class Told(NamedTuple):
+class SerializedDocument(NamedTuple):
     """A document that changed, and the message that tells it."""
 
     document_id: str
@@ -21,19 +21,19 @@ class Told(NamedTuple):
     message: bytes
 
 
-def document_told(document: pb.Document) -> Told:
+def serialize_document(document: pb.Document) -> SerializedDocument:
     """A document's message, as made now."""
     message = pb.WatchProgressResponse(revision=document.revision, document=document)
     message.event_time.GetCurrentTime()
-    return Told(document.document_id, document.revision, message.SerializeToString())
+    return SerializedDocument(document.document_id, document.revision, message.SerializeToString())
 
 
 def heartbeat(revision: int) -> bytes:
     """Nothing new."""
-    return head(revision) + _HEARTBEAT
+    return envelope_prefix(revision) + _HEARTBEAT
 
 
-def head(revision: int) -> bytes:
+def envelope_prefix(revision: int) -> bytes:
     """What every message begins with: where its reader stands, and the time of now."""
     message = pb.WatchProgressResponse(revision=revision)
     message.event_time.GetCurrentTime()

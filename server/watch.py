@@ -20,16 +20,16 @@ from redis.exceptions import RedisError
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.background import Background
-from server.batches import Batches
+from server.batches import RequestCoalescer
 from server.end_waiter import EndWaiter
 from server.errors import ShuttingDown
 from server.feed import Feed
-from server.places import Places
-from server.readings import Readings
-from server.streams import reset
+from server.places import QueuePositionCache
+from server.readings import WatchReader
+from server.streams import reset_streams
 from server.watcher import Watcher
 from storage.errors import AutosError, NotFound
-from storage.wakeups import CHANNEL, told
+from storage.wakeups import CHANNEL, parse_changes
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -40,18 +40,23 @@ UNWATCHED_S = 5.0
 STALL_S = 30.0
 
 
-class Hub:
+class WatchHub:
     """The feeds of this process, and what wakes them. `stall_s`: how long a reader may sleep."""
 
     def __init__(
-        self, readings: Readings, places: Places, redis_url: str, *, stall_s: float = STALL_S
+        self,
+        readings: WatchReader,
+        places: QueuePositionCache,
+        redis_url: str,
+        *,
+        stall_s: float = STALL_S,
     ) -> None:
         self._readings = readings
         self._places = places
         self._redis_url = redis_url
         self._stall_s = stall_s
         self._feeds: dict[UUID, Feed] = {}
-        self._changes: Batches[tuple[UUID, int], bool] = Batches(self._take)
+        self._changes: RequestCoalescer[tuple[UUID, int], bool] = RequestCoalescer(self._take)
         self._background = Background()
         self._is_watched = asyncio.Event()
         self._watched = 0.0
@@ -104,10 +109,10 @@ class Hub:
         if not await self._changes.get((feed.job_id, after_revision)):
             raise NotFound("job", str(feed.job_id))
 
-    async def _take(self, asked: list[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], bool]:
+    async def _take(self, requested: list[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], bool]:
         """Reads what changed after these revisions and lets the feeds have it."""
         after: dict[UUID, int] = {}
-        for job_id, revision in asked:
+        for job_id, revision in requested:
             after[job_id] = min(revision, after.get(job_id, revision))
         courts = {
             job_id: feed.court
@@ -129,7 +134,7 @@ class Hub:
         for job_id, change in found.items():
             if feed := self._feeds.get(job_id):
                 feed.take(change, after[job_id])
-        return dict.fromkeys(((job_id, r) for job_id, r in asked if job_id in found), True)
+        return dict.fromkeys(((job_id, r) for job_id, r in requested if job_id in found), True)
 
     def _hint(self, job_id: UUID, revision: int) -> None:
         feed = self._feeds.get(job_id)
@@ -140,7 +145,7 @@ class Hub:
         while True:
             await self._is_watched.wait()
             try:
-                await self._hear()
+                await self._receive_changes()
                 continue
             except (RedisError, OSError) as error:
                 log.warning("no wake-ups; polling", error=type(error).__name__)
@@ -149,7 +154,7 @@ class Hub:
                 log.exception("wake-up not understood")
             await asyncio.sleep(POLL_S)
 
-    async def _hear(self) -> None:
+    async def _receive_changes(self) -> None:
         """Listens for as long as somebody watches: workers say much that nobody wants to know."""
         async with aclosing(_wakeups(self._redis_url)) as wakeups:
             async for wakeup in wakeups:
@@ -169,13 +174,13 @@ class Hub:
             await asyncio.sleep(POLL_S)
             if self._feeds:
                 try:
-                    await self._look_after_feeds()
+                    await self._prune_feeds()
                 except AutosError as error:
                     log.warning("jobs not polled", error=error.reason)
                 except Exception:
                     log.exception("poll broke")
 
-    async def _look_after_feeds(self) -> None:
+    async def _prune_feeds(self) -> None:
         for feed in self._feeds.values():
             feed.forget()
         self._cut_stalled()
@@ -197,7 +202,7 @@ class Hub:
             log.warning("watcher cut off: it does not read", job_id=str(feed.job_id))
         if stalled:
             # There is no way to say why. All in one: to find the tasks of one takes as long.
-            reset([watcher.to_be_cut() for _, watcher in stalled])
+            reset_streams([watcher.to_be_cut() for _, watcher in stalled])
 
 
 async def _wakeups(redis_url: str) -> AsyncGenerator[tuple[UUID, int] | None]:
@@ -209,5 +214,5 @@ async def _wakeups(redis_url: str) -> AsyncGenerator[tuple[UUID, int] | None]:
             if message["type"] != "message":
                 yield None
                 continue
-            for change in told(str(message["data"])):
+            for change in parse_changes(str(message["data"])):
                 yield change

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from server.errors import ShuttingDown
-from server.stream_turns import StreamTurns
+from server.stream_turns import StreamScheduler
 from server.told import heartbeat
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Watcher:
         revision: int,
         heartbeat_s: float,
         write: Callable[[bytes], Awaitable[None]],
-        turns: StreamTurns,
+        turns: StreamScheduler,
     ) -> None:
         self.revision = revision
         self._heartbeat_s = heartbeat_s
@@ -40,7 +40,7 @@ class Watcher:
         self._turns = turns
         self._loop = asyncio.get_running_loop()
         self._call = asyncio.current_task()
-        self._told_at = self._loop.time()
+        self._sent_at = self._loop.time()
         self._writing_since = NOT_WRITING
         self._waiter: asyncio.Future[bool] | None = None
         self._is_queued = False
@@ -54,10 +54,10 @@ class Watcher:
         """
         self._timer = self._loop.call_later(self._heartbeat_s, self._beat)
         try:
-            await self._tell([feed.opening(self.revision)], is_opening=True)
-            while await self._tell_news(feed):
+            await self._send([feed.opening(self.revision)], is_opening=True)
+            while await self._send_delta(feed):
                 while not await self._is_news(feed):
-                    await self._tell([heartbeat(self.revision)])
+                    await self._send([heartbeat(self.revision)])
         finally:
             self._timer.cancel()
 
@@ -82,7 +82,7 @@ class Watcher:
         assert self._call is not None  # noqa: S101 - it was made in one
         return self._call
 
-    async def _tell_news(self, feed: Feed) -> bool:
+    async def _send_delta(self, feed: Feed) -> bool:
         """Tells what is newer than its revision; whether there may be more to come."""
         news = feed.news(self.revision)
         messages = [*news.documents]
@@ -90,7 +90,7 @@ class Watcher:
             self.revision = news.revision
             messages.append(news.job)
         for start in range(0, len(messages), AT_ONCE):
-            await self._tell(messages[start : start + AT_ONCE])
+            await self._send(messages[start : start + AT_ONCE])
         if self._has_turn:
             self._end_turn()
         return not news.is_ended
@@ -106,13 +106,13 @@ class Watcher:
         self._has_turn = await self._waiter
         return self._has_turn
 
-    async def _tell(self, messages: Sequence[bytes], *, is_opening: bool = False) -> None:
+    async def _send(self, messages: Sequence[bytes], *, is_opening: bool = False) -> None:
         """Write messages in one turn."""
         try:
             if not self._has_turn:
                 await self._turns.begin(self, is_opening=is_opening)
             for message in messages:
-                self._told_at = self._writing_since = self._loop.time()
+                self._sent_at = self._writing_since = self._loop.time()
                 await self._write(message)
         finally:
             self._end_turn()
@@ -123,7 +123,7 @@ class Watcher:
         self._turns.end(self)
 
     def _beat(self) -> None:
-        due = self._told_at + self._heartbeat_s
+        due = self._sent_at + self._heartbeat_s
         now = self._loop.time()
         if now >= due - TIMER_S:
             self._end_wait()

@@ -18,7 +18,7 @@ ALL = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FailureEffect:
     """What everybody makes of a failed request.
 
     `wait_s` not None: it burns no attempt, and whoever asks the same waits for so many seconds.
@@ -30,21 +30,21 @@ class Verdict:
     wait_s: float | None = None
     is_long: bool = False
     failing_since: datetime | None = None
-    wakes: int = 0
-    lingers: bool = False
+    extra_requests: int = 0
+    delays_release: bool = False
 
 
-def good(transaction: Transaction, slot_token: UUID) -> int:
+def record_success(transaction: Transaction, slot_token: UUID) -> int:
     """Note an answer that shows the portal at work, and free the slots of its request.
 
     Returns how many requests more than before may begin.
     """
     function = sql.function("portal_answered")
     row = transaction.only(function.call, slot_tokens=[slot_token])
-    return wakes(was_away=row["was_away"], growth=row["growth"])
+    return extra_requests(was_away=row["was_away"], growth=row["growth"])
 
 
-def wakes(*, was_away: bool, growth: int) -> int:
+def extra_requests(*, was_away: bool, growth: int) -> int:
     """How many requests more than before may begin after answers that say this.
 
     `growth`: by how many the portal's limit has grown.
@@ -52,7 +52,7 @@ def wakes(*, was_away: bool, growth: int) -> int:
     return ALL if was_away else growth
 
 
-def failed(
+def record_portal_failure(
     transaction: Transaction,
     lease: UUID,
     court: str,
@@ -61,26 +61,26 @@ def failed(
     *,
     since: datetime | None,
     refusals: int = 0,
-) -> Verdict:
+) -> FailureEffect:
     """A request that failed, of something that has been failing `since` (None: not yet).
 
     `refusals`: how often in a row the portal had asked for a pause instead of giving it.
     """
     now = transaction.now()
     if isinstance(error, TooFast):
-        is_own = pauses.is_own(transaction, error, since=since, refusals=refusals)
-        wait_s = None if is_own else pauses.pause(transaction, lease, error, policy.pauses)
-        slots.free(transaction, lease)
-        return Verdict(wait_s, failing_since=since or now)
+        is_own = pauses.is_document_specific(transaction, error, since=since, refusals=refusals)
+        wait_s = None if is_own else pauses.back_off(transaction, lease, error, policy.pauses)
+        slots.release(transaction, lease)
+        return FailureEffect(wait_s, failing_since=since or now)
     if isinstance(error, PermanentError) and not error.is_requested:
-        slots.free(transaction, lease)
-        return Verdict()
+        slots.release(transaction, lease)
+        return FailureEffect()
     if error.reason != AWAY:
-        return Verdict(wakes=good(transaction, lease))
+        return FailureEffect(extra_requests=record_success(transaction, lease))
     lingers = isinstance(error, TransientError) and not error.is_answered
-    (slots.linger if lingers else slots.free)(transaction, lease)
+    (slots.release_after_delay if lingers else slots.release)(transaction, lease)
     began = since or now
-    away = courts.failed(transaction, court, since=began, policy=policy.probes)
+    away = courts.record_failure(transaction, court, since=began, policy=policy.probes)
     if away is None:
-        return Verdict(failing_since=began, lingers=lingers)
-    return Verdict(away.wait_s, away.is_long, began, lingers=lingers)
+        return FailureEffect(failing_since=began, delays_release=lingers)
+    return FailureEffect(away.wait_s, away.is_long, began, delays_release=lingers)

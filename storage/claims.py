@@ -18,7 +18,7 @@ from storage.models import Document, Job
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class DocumentLease:
     """A claim on a document: whoever names the token holds it."""
 
     job_id: UUID
@@ -32,7 +32,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim(Held):
+class DocumentClaim(DocumentLease):
     """A document that this worker may fetch while its lease holds."""
 
     client: str
@@ -53,7 +53,7 @@ class Claim(Held):
 
 
 @dataclass(frozen=True, slots=True)
-class Spooled(Held):
+class CheckedFile(DocumentLease):
     """A checked file, to be stored under a key that holds its hash.
 
     `is_fresh`: it has just been fetched, and its row does not say so yet.
@@ -80,7 +80,7 @@ class Spooled(Held):
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class CheckedContent:
     """What a file turned out to be. `is_doubtful`: nothing but itself supports it."""
 
     size_bytes: int
@@ -90,14 +90,14 @@ class Content:
     is_doubtful: bool = False
 
 
-def fresh(claim: Claim, content: Content) -> Spooled:
+def unrecorded_file(claim: DocumentClaim, content: CheckedContent) -> CheckedFile:
     """A file to be stored before its row is told that it was fetched."""
     return replace(spooled_file(claim, content, claim.claim_time), is_fresh=True)
 
 
-def spooled_file(claim: Claim, content: Content, take_time: datetime) -> Spooled:
+def spooled_file(claim: DocumentClaim, content: CheckedContent, take_time: datetime) -> CheckedFile:
     """Return what is to be stored of a fetched file; `take_time`: when a sweep may not be later."""
-    return Spooled(
+    return CheckedFile(
         job_id=claim.job_id,
         document_id=claim.document_id,
         lease=claim.lease,
@@ -115,7 +115,7 @@ def spooled_file(claim: Claim, content: Content, take_time: datetime) -> Spooled
     )
 
 
-def to_put_again(database: Database, file: Spooled) -> Spooled | None:
+def retake_for_upload(database: Database, file: CheckedFile) -> CheckedFile | None:
     """The same file, as taken now, so that what a sweep did before does not count; None: lost."""
     query = (
         Document.select(fn.clock_timestamp())

@@ -29,7 +29,7 @@ NO_CLAIM: dict[str, Any] = dict.fromkeys(
 )
 
 
-def close_rest(
+def terminate_remaining(
     transaction: Transaction,
     job: Row,
     state: DocumentState,

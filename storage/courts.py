@@ -35,16 +35,16 @@ class ProbePolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Away:
+class OpenCircuit:
     """A court that is away: seconds until its next probe, and whether patience with it is over."""
 
     wait_s: float
     is_long: bool
 
 
-def failed(
+def record_failure(
     transaction: Transaction, court: str, *, since: datetime, policy: ProbePolicy
-) -> Away | None:
+) -> OpenCircuit | None:
     """Count a failure of something that has been failing `since`. None: the court is not away."""
     now = fn.clock_timestamp()
     wait_s = fn.least(
@@ -74,4 +74,4 @@ def failed(
     )
     if row is None or row["wait_s"] is None:
         return None
-    return Away(max(0.0, row["wait_s"]), row["is_long"])
+    return OpenCircuit(max(0.0, row["wait_s"]), row["is_long"])

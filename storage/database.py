@@ -176,7 +176,7 @@ class Database:
         with self._asking(), self._db.connection_context(), self._db.atomic():
             transaction = Transaction(self._db)
             yield transaction
-        self._tell(transaction)
+        self._publish(transaction)
 
     @contextmanager
     def single(self) -> Iterator[Transaction]:
@@ -187,9 +187,9 @@ class Database:
         with self._asking(), self._db.connection_context():
             transaction = Transaction(self._db)
             yield transaction
-        self._tell(transaction)
+        self._publish(transaction)
 
-    def _tell(self, transaction: Transaction) -> None:
+    def _publish(self, transaction: Transaction) -> None:
         if self._on_change:
             for job_id, revision in transaction.changes.items():
                 self._on_change(job_id, revision)

@@ -12,7 +12,7 @@ from storage.states import JobState
 from storage.tallies import JOBS_ENDED
 
 
-def end_if_over(transaction: Transaction, job: Row) -> Row:
+def complete_if_done(transaction: Transaction, job: Row) -> Row:
     """End `job` if none of its documents is left. Return the job's row as it then is.
 
     `job` is the row as this transaction, which holds its lock, last wrote it.

@@ -219,8 +219,8 @@ class ServiceUnavailable(AutosError):
     @property
     def detail(self) -> str:
         """Return the same with code and answer, for the operator."""
-        said = " ".join(each for each in (self.code, self.answer) if each)
-        return f"{self} ({said})" if said else str(self)
+        reported = " ".join(each for each in (self.code, self.answer) if each)
+        return f"{self} ({reported})" if reported else str(self)
 
 
 class RowsLocked(ServiceUnavailable):
@@ -256,8 +256,8 @@ class ServiceRefused(ServiceUnavailable):
     @property
     def detail(self) -> str:
         """Return the refused operation, the code and the answer in one sentence."""
-        said = f" ({self.answer})" if self.answer else ""
-        return f"{self.part} refuses {self.operation}: {self.code}{said}."
+        reported = f" ({self.answer})" if self.answer else ""
+        return f"{self.part} refuses {self.operation}: {self.code}{reported}."
 
 
 class StoreRefused(ServiceRefused):

@@ -50,7 +50,7 @@ class RunningJob(NamedTuple):
     requests_under_way: int
 
 
-class Outlook(NamedTuple):
+class Forecast(NamedTuple):
     """What lies ahead of a job.
 
     `queue_position`: 1 is served next; None while it is served or wants nothing of the portal.
@@ -68,33 +68,35 @@ def forecast(
     *,
     held_courts: Collection[str] = (),
     assumed_documents: int = ASSUMED_DOCUMENTS,
-) -> dict[UUID, Outlook]:
+) -> dict[UUID, Forecast]:
     """What lies ahead of each of `jobs`, which are all that run; of equals the first is next.
 
     `request_s`: seconds that a request takes, by court. Nothing is asked of `held_courts`.
     """
-    places = _places(jobs, request_s, held_courts)
+    places = _positions(jobs, request_s, held_courts)
     seconds = _ends(jobs, limits, request_s, held_courts, assumed_documents)
-    return {j.job_id: Outlook(places.get(j.job_id), seconds.get(j.job_id)) for j in jobs}
+    return {j.job_id: Forecast(places.get(j.job_id), seconds.get(j.job_id)) for j in jobs}
 
 
 # Place
 
 
-def _places(
+def _positions(
     jobs: Iterable[RunningJob], request_s: Mapping[str, float], held: Collection[str]
 ) -> dict[UUID, int]:
     waiting = [j for j in jobs if not j.requests_under_way and j.documents_left != 0]
     places: dict[UUID, int] = {}
     ahead = 0
     for is_bulk in (False, True):
-        for job in _turns([j for j in waiting if j.is_bulk == is_bulk], request_s):
+        for job in _service_order([j for j in waiting if j.is_bulk == is_bulk], request_s):
             places[job.job_id] = ahead + 1
             ahead += job.court not in held
     return places
 
 
-def _turns(waiting: Iterable[RunningJob], request_s: Mapping[str, float]) -> Iterable[RunningJob]:
+def _service_order(
+    waiting: Iterable[RunningJob], request_s: Mapping[str, float]
+) -> Iterable[RunningJob]:
     """The jobs in the order of their first turns: each is a request's time for its client."""
     queues: dict[str, list[RunningJob]] = defaultdict(list)
     for job in waiting:

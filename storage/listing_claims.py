@@ -35,7 +35,7 @@ class ListingClaim:
         return self.lease
 
 
-def waiting(database: Database, claim: ListingClaim) -> list[UUID]:
+def jobs_waiting(database: Database, claim: ListingClaim) -> list[UUID]:
     """The jobs that may have waited for this listing to be over, and go on now.
 
     To be asked once its end is committed: who was refused before that has a row by then.

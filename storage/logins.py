@@ -62,7 +62,7 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class LoginBlock:
     """Why nothing is asked, and until when."""
 
     reason: str
@@ -88,7 +88,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class TokenDecision:
     """What is to be done for a token.
 
     With `attempt`: log in. Without: take `token`, or look again, if need be after `wait_s` seconds.
@@ -112,7 +112,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LoginState:
     """How a login stands: why it is held and for how long, since when it is in doubt."""
 
     hold_reason: str | None = None
@@ -120,9 +120,9 @@ class Standing:
     doubted_for_s: float | None = None
 
 
-def turn(
+def next_token_action(
     database: Database, login: Login, cipher: Cipher, *, refused: str | None, interval_s: float
-) -> Turn:
+) -> TokenDecision:
     """What the caller is to do for a token other than `refused`.
 
     Between two logins lie `interval_s` seconds, whoever makes them. Raises CredentialsRefused.
@@ -135,13 +135,13 @@ def turn(
         if token and (token.access_token == refused or token.good_for_s <= GOOD_S):
             token = None
         if token and token.fresh_for_s > 0:
-            return Turn(token)
+            return TokenDecision(token)
         if row["is_leased"] or row["wait_s"] > 0:
-            return Turn(token, wait_s=max(0.0, row["wait_s"]))
+            return TokenDecision(token, wait_s=max(0.0, row["wait_s"]))
         refresh_token = _decrypted(row["refresh_token"], cipher)
         attempt = Attempt(uuid4(), row["generation"], refresh_token)
         _lease(transaction, login, attempt, interval_s)
-        return Turn(token, attempt, is_unreadable=_is_unreadable(row, cipher))
+        return TokenDecision(token, attempt, is_unreadable=_is_unreadable(row, cipher))
 
 
 def store(
@@ -190,7 +190,7 @@ def failed(
         )
 
 
-def refused(database: Database, login: Login, attempt: Attempt, why: str) -> bool:
+def record_rejection(database: Database, login: Login, attempt: Attempt, why: str) -> bool:
     """The login was refused: nobody tries again for REFUSED_S seconds. May be said twice.
 
     False: somebody else tries by now, or was let in, and nothing was changed.
@@ -208,7 +208,7 @@ def refused(database: Database, login: Login, attempt: Attempt, why: str) -> boo
     return touched > 0
 
 
-def refuse(database: Database, login: Login, why: str) -> bool:
+def block_if_rejected(database: Database, login: Login, why: str) -> bool:
     """Whether the login counts as refused from now on, and did not before."""
     with database.transaction() as transaction:
         if _locked(transaction, login)["is_held"]:
@@ -219,7 +219,7 @@ def refuse(database: Database, login: Login, why: str) -> bool:
         return True
 
 
-def doubt(
+def record_unauthorized(
     database: Database, login: Login, process_number: str, *, good_s_ago: float | None
 ) -> bool:
     """Notes that a case was answered 401. True: it is the second one in a row, or a later one.
@@ -244,31 +244,31 @@ def doubt(
         return False
 
 
-def trust(database: Database, login: Login) -> bool:
+def clear_unauthorized(database: Database, login: Login) -> bool:
     """Ends the doubt, and the hold that came of it; whether there was any."""
     with database.transaction() as transaction:
         return _trust(transaction, login)
 
 
-def standing(database: Database, login: Login) -> Standing:
+def standing(database: Database, login: Login) -> LoginState:
     """How the login stands."""
     with database.transaction() as transaction:
         row = transaction.fetch_one(_row(login))
     if row is None:
-        return Standing()
+        return LoginState()
     held_for_s = row["held_for_s"] if row["is_held"] else 0.0
     reason = row["refused_reason"] if row["is_held"] else None
-    return Standing(reason, held_for_s, row["doubted_for_s"])
+    return LoginState(reason, held_for_s, row["doubted_for_s"])
 
 
-def hold(transaction: Transaction, login: Login) -> Hold | None:
+def hold(transaction: Transaction, login: Login) -> LoginBlock | None:
     """What keeps everything from the portal right now, if the login is refused."""
     row = transaction.fetch_one(
         PortalLogin.select(PortalLogin.refused_reason, PortalLogin.refused_until)
         .where(PortalLogin.login_key == login.key, _is_refused(login))
         .dicts()
     )
-    return Hold(row["refused_reason"], row["refused_until"]) if row else None
+    return LoginBlock(row["refused_reason"], row["refused_until"]) if row else None
 
 
 def held(transaction: Transaction, login: Login) -> bool:
@@ -276,7 +276,7 @@ def held(transaction: Transaction, login: Login) -> bool:
     return hold(transaction, login) is not None
 
 
-def is_refused(database: Database, login: Login) -> bool:
+def is_blocked(database: Database, login: Login) -> bool:
     """The same, in a transaction of its own."""
     return bool(troubles(database, login))
 

@@ -58,8 +58,8 @@ def configure(log_format: str | None, *, process: str) -> None:
     # Their lines about each connection say nothing that ours do not, and could show URLs.
     for noisy in ("urllib3", "requests", "dramatiq", "peewee"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    sys.excepthook = _tell_uncaught
-    threading.excepthook = lambda args: _tell_uncaught(
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda args: _log_uncaught(
         args.exc_type, args.exc_value, args.exc_traceback
     )
 
@@ -149,7 +149,7 @@ def _named(process: str) -> structlog.types.Processor:
     return name
 
 
-def _tell_uncaught(
+def _log_uncaught(
     kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
 ) -> None:
     if error is None or not issubclass(kind, Exception):

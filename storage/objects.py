@@ -30,7 +30,7 @@ from storage.errors import LeaseLost, ServiceUnavailable, StoreRefused
 from storage.http.connections import inspected_pools
 from storage.refusals import STORE, RefusalWatch
 from storage.settings import Settings
-from storage.store_answers import ALTERED, Answer, Refused, altered, refusal, translated
+from storage.store_answers import ALTERED, Answer, StoreRefusal, altered, refusal, translated
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -212,7 +212,7 @@ class Objects:
         """Log once that the store lacks a step that others have; work goes on without it."""
         if step not in self._lacks:
             self._lacks.add(step)
-            said = error if isinstance(error, StoreRefused) else Refused.of(error)
+            said = error if isinstance(error, StoreRefused) else StoreRefusal.of(error)
             log.warning("store lacks a step", step=step, code=said.code, answer=said.answer)
 
     def ensure_bucket(self) -> bool:
@@ -225,7 +225,7 @@ class Objects:
                 if self._minio.bucket_exists(self._store.bucket):
                     return False
             except (S3Error, ServerError) as error:
-                if not Refused.of(error).is_final:
+                if not StoreRefusal.of(error).is_final:
                     raise
                 self._note("HEAD bucket", error)
                 return False
@@ -418,13 +418,13 @@ class Objects:
 
     def _deleted_together(self, keys: Sequence[str]) -> bool:
         """Delete objects with one request. Return False if the store has no such request."""
-        asked = [DeleteObject(key) for key in keys]
+        deletions = [DeleteObject(key) for key in keys]
         try:
-            for error in self._deleting.remove_objects(self._store.bucket, asked):
+            for error in self._deleting.remove_objects(self._store.bucket, deletions):
                 if error.code != "NoSuchKey":
                     raise StoreRefused("DELETE", error.code, error.message or "")
         except (S3Error, ServerError, InvalidResponseError) as error:
-            if Refused.of(error).status not in NO_SUCH_OPERATION:
+            if StoreRefusal.of(error).status not in NO_SUCH_OPERATION:
                 raise
             self._note("DELETE of many", error)
             return False
@@ -461,7 +461,7 @@ def _may_be_checksum(refused: S3Error | ServerError | None) -> bool:
     """Return whether a store may refuse a file because of its checksum header."""
     if refused is None:
         return False
-    found = Refused.of(refused)
+    found = StoreRefusal.of(refused)
     # A gateway that drops a header it does not know breaks the signature over it.
     is_unknown = found.status in (400, 501) or found.code == "SignatureDoesNotMatch"
     return is_unknown and found.code not in ALTERED

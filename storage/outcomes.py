@@ -19,7 +19,7 @@ class Outcome:
 
     delay_s: float | None
     job_has_ended: bool
-    wakes: int = 0
-    lingers: bool = False
+    extra_requests: int = 0
+    delays_release: bool = False
     is_closed: bool = False
     due_webhooks: Sequence[int] | None = None

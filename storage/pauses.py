@@ -29,7 +29,7 @@ class PausePolicy:
     at_once: int = 10
 
 
-def pause(transaction: Transaction, lease: UUID, error: TooFast, policy: PausePolicy) -> float:
+def back_off(transaction: Transaction, lease: UUID, error: TooFast, policy: PausePolicy) -> float:
     """Pause all requests because the one of the claim `lease` was too much. Return the seconds.
 
     As long as the portal said; if it named no time, `base_s` x 2^n. Never above CAP_S.
@@ -47,7 +47,7 @@ def pause(transaction: Transaction, lease: UUID, error: TooFast, policy: PausePo
     return max(0.0, float(row["wait_s"]))
 
 
-def is_own(
+def is_document_specific(
     transaction: Transaction, error: TooFast, *, since: datetime | None, refusals: int
 ) -> bool:
     """Whether a refusal is the affair of what was asked for, and no reason for anybody to pause.

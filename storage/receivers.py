@@ -1,7 +1,8 @@
 """Which receivers a webhook may be sent to. Rules only, no I/O.
 
-The server asks when a URL is given, the actors ask again at every attempt: `Receivers.check` about
-the URL, `Receivers.may_connect` about each address that its name resolves to.
+The server asks when a URL is given, the actors ask again at every attempt: `WebhookPolicy.check`
+about
+the URL, `WebhookPolicy.may_connect` about each address that its name resolves to.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def receiver_of(url: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AllowRule:
     """One entry of WEBHOOK_ALLOWED_HOSTS; `host` is as in a checked URL, or "*." and a domain.
 
     A private one is an address that is not public, or localhost, at one port.
@@ -90,7 +91,7 @@ class Entry:
     is_private: bool
 
     @classmethod
-    def parse(cls, text: str) -> Entry:
+    def parse(cls, text: str) -> AllowRule:
         """The entry for host, host:port or *.domain. Raises ValueError that says what is wrong."""
         name = text.removeprefix("*.")
         raw_host, port = _split_port(name)
@@ -112,18 +113,18 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Receivers:
+class WebhookPolicy:
     """The receivers that may be called. Without entries: every public one."""
 
-    allowed: tuple[Entry, ...] = ()
+    allowed: tuple[AllowRule, ...] = ()
 
     @classmethod
-    def from_entries(cls, entries: Iterable[str]) -> Receivers:
+    def from_entries(cls, entries: Iterable[str]) -> WebhookPolicy:
         """The receivers of WEBHOOK_ALLOWED_HOSTS. Raises ConfigurationError for a wrong entry."""
         allowed = []
         for text in entries:
             try:
-                allowed.append(Entry.parse(text))
+                allowed.append(AllowRule.parse(text))
             except ValueError as error:
                 raise ConfigurationError(f"WEBHOOK_ALLOWED_HOSTS, {text!r}: {error}") from error
         return cls(tuple(allowed))
@@ -163,7 +164,7 @@ class Receivers:
             return is_public(address)
         return address.is_loopback if host == "localhost" else address == _address(host)
 
-    def _entry(self, host: str, port: int) -> Entry | None:
+    def _entry(self, host: str, port: int) -> AllowRule | None:
         return next((entry for entry in self.allowed if entry.covers(host, port)), None)
 
 

@@ -73,7 +73,7 @@ def _require_utf8(database: Database) -> None:
         )
 
 
-def _told(objects: Contents) -> str:
+def _adoption_summary(objects: Contents) -> str:
     return (
         f"autos release: the bucket is this installation's now. Documents in it: {objects.there},"
         f" of which rows name {objects.named}, and {objects.unnamed} have no row and stay."
@@ -115,7 +115,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"autos release: {error}", file=sys.stderr)  # noqa: T201 - for the operator
         return 1
     if found:
-        print(_told(found))  # noqa: T201 - for the operator
+        print(_adoption_summary(found))  # noqa: T201 - for the operator
     return 0
 
 

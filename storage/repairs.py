@@ -12,10 +12,10 @@ from uuid import UUID
 from peewee import fn
 
 from storage import sql
-from storage.claims import Held
-from storage.closing import close_rest
+from storage.claims import DocumentLease
+from storage.closing import terminate_remaining
 from storage.database import Database, Row
-from storage.ending import end, end_if_over
+from storage.ending import complete_if_done, end
 from storage.errors import Failure, LeaseLost
 from storage.models import Document, Job, SpoolState
 from storage.models.base import is_any, time_after
@@ -25,8 +25,8 @@ from storage.portal.attempts import SPOOL_DEAD_S, is_abandoned
 from storage.states import IN_LANE, DocumentState, JobState
 
 # The first second look comes after this long, every further one after twice as long as before.
-NUDGE_BASE_S = 5
-NUDGE_CAP_S = 60
+REDISPATCH_BASE_S = 5
+REDISPATCH_CAP_S = 60
 # How many rows one pass takes of each kind; the rest waits for the next pass.
 BATCH = 500
 
@@ -46,8 +46,8 @@ def stalled_webhooks(database: Database, *, is_redis_lost: bool) -> list[tuple[U
             batch = transaction.all(
                 sql.statement("take_stalled_webhooks"),
                 sent_before=sent_before,
-                base_s=NUDGE_BASE_S,
-                cap_s=NUDGE_CAP_S,
+                base_s=REDISPATCH_BASE_S,
+                cap_s=REDISPATCH_CAP_S,
                 most=BATCH,
             )
         rows += batch
@@ -77,7 +77,7 @@ def reclaim(database: Database) -> list[UUID]:
 
 
 def _take_back(database: Database, row: Row) -> bool:
-    held = Held(row["job_id"], row["document_id"], row["lease"])
+    held = DocumentLease(row["job_id"], row["document_id"], row["lease"])
     try:
         attempts.expire(database, held, DocumentState(row["state"]))
     except LeaseLost:
@@ -110,7 +110,9 @@ def _time_out(database: Database, job_id: UUID) -> None:
         if job["total_documents"] is None:
             end(transaction, job_id, JobState.FAILED, TIMEOUT)
         else:
-            end_if_over(transaction, close_rest(transaction, job, DocumentState.FAILED, TIMEOUT))
+            complete_if_done(
+                transaction, terminate_remaining(transaction, job, DocumentState.FAILED, TIMEOUT)
+            )
 
 
 def finish_idle(database: Database) -> list[UUID]:
@@ -126,11 +128,11 @@ def finish_idle(database: Database) -> list[UUID]:
     with database.transaction() as transaction:
         rows: list[Row] = transaction.fetch(query)
         for row in rows:
-            end_if_over(transaction, row)
+            complete_if_done(transaction, row)
     return [row["job_id"] for row in rows]
 
 
-def beat(database: Database, spool_id: UUID, trouble: str) -> None:
+def record_heartbeat(database: Database, spool_id: UUID, trouble: str) -> None:
     """Record that this spool's uploader is alive, and why the spool takes no more files, if so."""
     now = fn.clock_timestamp()
     query = SpoolState.insert(spool_id=spool_id, heartbeat_time=now, trouble=trouble).on_conflict(
@@ -151,7 +153,7 @@ _FILES = Document.select(Document.document_id).where(
 _IS_DEAD = (SpoolState.heartbeat_time < time_after(-SPOOL_DEAD_S)) & ~fn.EXISTS(_FILES)
 
 
-def troubles(database: Database) -> list[str]:
+def spool_problems(database: Database) -> list[str]:
     """Return what is wrong with the spools that are alive."""
     query = SpoolState.select(SpoolState.trouble).where(IN_TROUBLE).distinct().tuples()
     with database.transaction() as transaction:
@@ -180,7 +182,7 @@ def retire_spool(database: Database, spool_id: UUID, drop_queue: Callable[[], bo
     return True
 
 
-def unowned(database: Database, leases: list[UUID]) -> set[UUID]:
+def orphaned_tokens(database: Database, leases: list[UUID]) -> set[UUID]:
     """Return those of the tokens that no document row holds: their spool files can go."""
     query = Document.select(Document.lease).where(is_any(Document.lease, leases)).tuples()
     with database.single() as transaction:

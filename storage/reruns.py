@@ -11,7 +11,7 @@ from peewee import Case, Value, fn
 
 from storage import reuse, sql
 from storage.database import Database, Row, Transaction
-from storage.ending import end_if_over
+from storage.ending import complete_if_done
 from storage.errors import (
     LimitReached,
     PreconditionFailed,
@@ -122,15 +122,15 @@ def _rerun(
         )
     seat = None
     if jobs_at_once is not None and (failed or could_not_list):
-        seat = _free_seat(transaction, client, jobs_at_once)
+        seat = _acquire_job_permit(transaction, client, jobs_at_once)
     _supersede_webhooks(transaction, job)
     reopened = _reopen(transaction, job, carried, failed, job_deadline_s, traceparent, seat)
-    job = end_if_over(transaction, reopened)
+    job = complete_if_done(transaction, reopened)
     request_ids.record(transaction, client, request_id, METHOD, job_id)
     return view(transaction, job), True
 
 
-def _free_seat(transaction: Transaction, client: str, seats: int) -> int:
+def _acquire_job_permit(transaction: Transaction, client: str, seats: int) -> int:
     row = transaction.only(sql.function("free_seat").call, client=client, seats=seats)
     seat: int | None = next(iter(row.values()))
     if seat is None:

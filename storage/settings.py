@@ -17,7 +17,7 @@ from psycopg2 import ProgrammingError
 from psycopg2.extensions import parse_dsn
 
 from storage.errors import ConfigurationError
-from storage.receivers import Entry
+from storage.receivers import AllowRule
 
 T = TypeVar("T")
 
@@ -371,7 +371,7 @@ def _receivers(text: str) -> tuple[str, ...]:
     entries = _comma_list(text)
     for entry in entries:
         try:
-            Entry.parse(entry)
+            AllowRule.parse(entry)
         except ValueError as error:
             raise ValueError(f"holds {entry!r}: {error}".rstrip(".")) from error
     return entries

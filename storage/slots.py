@@ -17,7 +17,7 @@ from storage.settings import Settings
 # The scope of the portal as a whole; every other scope is a court, as J.TR.
 PORTAL = ""
 # A request that we cut is at the portal until it notices.
-LINGER_S = 1.0
+RELEASE_DELAY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,14 @@ def court_of(process_number: str) -> str:
     return process_number[16:20]
 
 
-def lay_out(transaction: Transaction, scope: str, count: int) -> None:
+def ensure_rows(transaction: Transaction, scope: str, count: int) -> None:
     """Insert the rows of a scope that are missing."""
     rows = [(scope, number) for number in range(count)]
     fields = (Slot.scope, Slot.number)
     transaction.execute(Slot.insert_many(rows, fields).on_conflict_ignore())
 
 
-def free(transaction: Transaction, lease: UUID) -> None:
+def release(transaction: Transaction, lease: UUID) -> None:
     """Free the slots of a claim, if it has any: its request is over."""
     transaction.execute(
         Slot.update(lease=None, lease_until=None, taken_time=None, job_id=None).where(
@@ -64,6 +64,8 @@ def free(transaction: Transaction, lease: UUID) -> None:
     )
 
 
-def linger(transaction: Transaction, lease: UUID) -> None:
+def release_after_delay(transaction: Transaction, lease: UUID) -> None:
     """Let the slots of a claim be free in a moment: its request was cut, not answered."""
-    transaction.execute(Slot.update(lease_until=time_after(LINGER_S)).where(Slot.lease == lease))
+    transaction.execute(
+        Slot.update(lease_until=time_after(RELEASE_DELAY_S)).where(Slot.lease == lease)
+    )

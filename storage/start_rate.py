@@ -46,7 +46,7 @@ class _Share:
     full_at_ms: float = 0.0
 
 
-class StartRate:
+class StartRateLimiter:
     """Counts StartDownloads. Thread-safe. `clock`: seconds that only grow."""
 
     def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -26,7 +26,7 @@ FINAL_STATUSES = {501, 507}
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class StoreRefusal:
     """An answer other than the one that was asked for."""
 
     status: int
@@ -34,7 +34,7 @@ class Refused:
     answer: str
 
     @classmethod
-    def of(cls, error: Answer) -> Refused:
+    def of(cls, error: Answer) -> StoreRefusal:
         """Read it from an error of minio."""
         if isinstance(error, S3Error):
             status = error.response.status if error.response else 500
@@ -57,7 +57,7 @@ def translated(operation: str) -> Iterator[None]:
     try:
         yield
     except (S3Error, ServerError, InvalidResponseError) as error:
-        found = Refused.of(error)
+        found = StoreRefusal.of(error)
         if found.code in ALTERED:
             raise altered() from error
         if found.is_final:

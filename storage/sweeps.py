@@ -70,44 +70,46 @@ def sweep(database: Database, objects: Objects, *, age_s: float, rest_s: float) 
     row = installation.ensure(database)
     with database.single() as transaction:
         begin = transaction.now()
-    look = _look(database, objects, row, datetime.now(UTC) - timedelta(seconds=age_s))
-    trouble = _too_many(look, row)
+    survey = _survey(database, objects, row, datetime.now(UTC) - timedelta(seconds=age_s))
+    trouble = _too_many(survey, row)
     with database.transaction() as transaction:
         # Those that have a row now, or are gone.
         transaction.execute(SweepCandidate.delete().where(SweepCandidate.see_time < begin))
         transaction.execute(Installation.update(sweep_trouble=trouble))
     if trouble:
-        return Swept(spared=look.spared, trouble=trouble)
+        return Swept(spared=survey.spared, trouble=trouble)
     deleted, trouble = _delete(database, objects, begin, rest_s)
     if deleted and not trouble:
         with database.single() as transaction:
             transaction.execute(_end_allowance(begin))
     _forget_notes(database)
-    return Swept(deleted, look.spared, trouble)
+    return Swept(deleted, survey.spared, trouble)
 
 
 @dataclass(slots=True)
-class _Look:
+class _Survey:
     there: int = 0
     unnamed: int = 0
     spared: int = 0
 
 
-def _look(database: Database, objects: Objects, row: InstallationRecord, before: datetime) -> _Look:
+def _survey(
+    database: Database, objects: Objects, row: InstallationRecord, before: datetime
+) -> _Survey:
     """Counts what no row names, also what is too young to go, and names what is old."""
-    look, most = _Look(), max(AT_MOST, row.sweep_allowance)
+    survey, most = _Survey(), max(AT_MOST, row.sweep_allowance)
     for batch in batches(objects.documents(), LOOK_BATCH):
-        look.there += len(batch)
+        survey.there += len(batch)
         without_row = {*unnamed(database, [each.key for each in batch])}
         found = [each for each in batch if each.key in without_row]
         going = [each for each in found if _may_go(each, row)]
-        look.spared += len(found) - len(going)
-        look.unnamed += len(going)
-        if look.unnamed <= most:
+        survey.spared += len(found) - len(going)
+        survey.unnamed += len(going)
+        if survey.unnamed <= most:
             with database.single() as transaction:
                 keys = sorted(each.key for each in going if each.stored_time < before)
                 transaction.run(sql.statement("name_sweep_candidates"), keys=keys)
-    return look
+    return survey
 
 
 def _may_go(found: StoredObject, row: InstallationRecord) -> bool:
@@ -115,14 +117,14 @@ def _may_go(found: StoredObject, row: InstallationRecord) -> bool:
     return is_newer or row.sweep_allowance > 0
 
 
-def _too_many(look: _Look, row: InstallationRecord) -> str:
-    most = max(limit(look.there), row.sweep_allowance)
-    if look.unnamed <= most:
+def _too_many(survey: _Survey, row: InstallationRecord) -> str:
+    most = max(limit(survey.there), row.sweep_allowance)
+    if survey.unnamed <= most:
         return ""
     return (
-        f"No row names {look.unnamed} of the {look.there} documents in the bucket, and a sweep"
+        f"No row names {survey.unnamed} of the {survey.there} documents in the bucket, and a sweep"
         f" deletes {most} at most: find out where their rows are; only if all of them may go, run"
-        f" `python -m storage.release --let-sweep {look.unnamed}`."
+        f" `python -m storage.release --let-sweep {survey.unnamed}`."
     )
 
 

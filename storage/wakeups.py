@@ -29,7 +29,7 @@ UNHEARD, UNHEARD_GATHER_S = 10, 0.05
 IDLE_S = 1.0
 
 
-class Wakeups:
+class ChangePublisher:
     """Announces changes, from a thread of its own. Thread-safe; open it after a fork."""
 
     def __init__(self, redis_url: str) -> None:
@@ -61,11 +61,11 @@ class Wakeups:
             with self._lock:
                 news, self._news = self._news, {}
             if news:
-                time.sleep(self._safely_tell(news))
+                time.sleep(self._safely_publish(news))
 
-    def _safely_tell(self, news: dict[UUID, int]) -> float:
+    def _safely_publish(self, news: dict[UUID, int]) -> float:
         try:
-            return self._tell(news)
+            return self._publish(news)
         except Exception:
             # No thread would be started in place of this one.
             log.exception("wake-ups not sent")
@@ -76,18 +76,18 @@ class Wakeups:
             self._is_running = bool(self._news)
         return not self._is_running
 
-    def _tell(self, news: dict[UUID, int]) -> float:
+    def _publish(self, news: dict[UUID, int]) -> float:
         """Seconds until more should be told."""
-        told = ";".join(f"{job} {rev}" for job, rev in news.items())
+        published = ";".join(f"{job} {rev}" for job, rev in news.items())
         try:
-            is_heard = self._client.publish(CHANNEL, told) > 0
+            has_subscribers = self._client.publish(CHANNEL, published) > 0
         except redis.RedisError:
             return QUIET_S
-        self._unheard = 0 if is_heard else self._unheard + 1
+        self._unheard = 0 if has_subscribers else self._unheard + 1
         return GATHER_S if self._unheard < UNHEARD else UNHEARD_GATHER_S
 
 
-def told(message: str) -> Iterator[tuple[UUID, int]]:
+def parse_changes(message: str) -> Iterator[tuple[UUID, int]]:
     """The jobs and revisions of a message. Raises ValueError for a foreign one."""
     for change in message.split(";"):
         job_id, _, revision = change.partition(" ")

@@ -12,19 +12,19 @@ from storage.records import DocumentRecord, JobView
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class WatchedJob:
     """A job as it is, and its documents that changed, in the order of their revisions."""
 
     view: JobView
     documents: list[DocumentRecord]
 
 
-def look(database: Database, after: Mapping[UUID, int]) -> dict[UUID, Watched]:
+def read_changes(database: Database, after: Mapping[UUID, int]) -> dict[UUID, WatchedJob]:
     """These jobs, each with the documents that changed after the revision given for it."""
     with database.transaction() as transaction:
         views = jobs.views(transaction, after)
         documents = _changed(transaction, views, after)
-    return {job_id: Watched(view, documents.get(job_id, [])) for job_id, view in views.items()}
+    return {job_id: WatchedJob(view, documents.get(job_id, [])) for job_id, view in views.items()}
 
 
 def _changed(

@@ -37,7 +37,7 @@ METHOD = "RedeliverWebhook"
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class WebhookDelivery:
     """A webhook that this process may send while its lease holds, and the event it tells.
 
     `job` and `documents` are as they were when the run ended; `attempt_count` counts those of
@@ -58,7 +58,9 @@ class Delivery:
     traceparent: str | None = None
 
 
-def claim(database: Database, job_id: UUID, position: int, *, lease_s: float) -> Delivery | None:
+def claim(
+    database: Database, job_id: UUID, position: int, *, lease_s: float
+) -> WebhookDelivery | None:
     """Lease the webhook for one attempt. None: it is not due, leased, or its receiver is busy."""
     with database.transaction() as transaction:
         before = _if_room(transaction, job_id, position)
@@ -83,8 +85,8 @@ def claim(database: Database, job_id: UUID, position: int, *, lease_s: float) ->
     return _delivery(hook, event)
 
 
-def _delivery(hook: Row, event: Row) -> Delivery:
-    return Delivery(
+def _delivery(hook: Row, event: Row) -> WebhookDelivery:
+    return WebhookDelivery(
         job_id=hook["job_id"],
         position=hook["position"],
         lease=hook["lease"],
@@ -161,7 +163,7 @@ def longest_due(database: Database) -> tuple[UUID, int] | None:
     return found
 
 
-def delivered(database: Database, delivery: Delivery, status_code: int) -> None:
+def delivered(database: Database, delivery: WebhookDelivery, status_code: int) -> None:
     """Record that the receiver accepted it. Raises LeaseLost."""
     _record(
         database,
@@ -176,7 +178,7 @@ def delivered(database: Database, delivery: Delivery, status_code: int) -> None:
 
 def refused(
     database: Database,
-    delivery: Delivery,
+    delivery: WebhookDelivery,
     *,
     status_code: int,
     error: str,
@@ -212,7 +214,7 @@ def next_delay_s(attempts_made: int, retry_after_s: float | None) -> float | Non
 
 def _record(
     database: Database,
-    delivery: Delivery,
+    delivery: WebhookDelivery,
     state: WebhookState,
     *,
     status_code: int,
@@ -240,7 +242,7 @@ def _record(
         transaction.execute(_log_attempt(delivery))
 
 
-def _log_attempt(delivery: Delivery) -> Any:
+def _log_attempt(delivery: WebhookDelivery) -> Any:
     made = Webhook.select(
         Webhook.webhook_id,
         Webhook.attempt_count,

@@ -13,7 +13,7 @@ import pytest
 
 from dev.folder import DataFolder
 from dev.postgres import postgres
-from dev.servers import EMBEDDED, Kinds, Servers, start_all
+from dev.servers import EMBEDDED, EmbeddedServers, Kinds, start_all
 from tests.schedule import Schedule, place_of
 
 # Recognisable, so that a test can look for them where they must not be.
@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
     """PostgreSQL, Valkey and S3, as `make run` starts them."""
     folder = DataFolder(Path(tmp_path_factory.mktemp("servers")))
     running = start_all(folder, {}, lambda line: print(line), SERVERS)

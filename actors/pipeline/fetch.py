@@ -11,20 +11,20 @@ from uuid import UUID
 import structlog
 
 from actors.deadline import Watchdog
-from actors.outage import insist
+from actors.outage import retry_until_available
 from actors.pipeline.job_end import JobEnds
 from actors.pipeline.lease_renewer import LeaseRenewer
 from actors.pipeline.request_gate import RequestGate
 from actors.portal import Portal
 from storage import repairs
-from storage.claims import Claim, Content
+from storage.claims import CheckedContent, DocumentClaim
 from storage.database import Database
 from storage.errors import AttemptError, Doubted, LeaseLost, ServiceUnavailable
 from storage.outcomes import Outcome
 from storage.portal import attempts, doubts
 from storage.retries import RetryPolicy
 from storage.spool import Spool
-from storage.telemetry.signals import UNSEEN, Signals
+from storage.telemetry.signals import NOOP_SIGNALS, Signals
 from storage.telemetry.tracing import Span
 
 T = TypeVar("T")
@@ -40,8 +40,8 @@ class Fetched:
     log lines about it name.
     """
 
-    claim: Claim
-    content: Content
+    claim: DocumentClaim
+    content: CheckedContent
     data: bytes | None = None
     log_context: dict[str, Any] = field(default_factory=dict)
 
@@ -66,9 +66,9 @@ class DocumentFetcher:
     is_bucket_ready: Callable[[], bool]
     gate: RequestGate
     ends: JobEnds
-    signals: Signals = UNSEEN
+    signals: Signals = NOOP_SIGNALS
 
-    def fetch(self, claim: Claim) -> Fetched | Outcome:
+    def fetch(self, claim: DocumentClaim) -> Fetched | Outcome:
         """Request a document. Return its file, or what its recorded failure led to."""
         with (
             structlog.contextvars.bound_contextvars(
@@ -87,7 +87,7 @@ class DocumentFetcher:
                 span.fail("LEASE_LOST")
                 return self.take_back(claim)
 
-    def _attempt(self, claim: Claim, span: Span) -> Fetched | Outcome:
+    def _attempt(self, claim: DocumentClaim, span: Span) -> Fetched | Outcome:
         try:
             content, data = self._request(claim)
         except AttemptError as error:
@@ -107,7 +107,7 @@ class DocumentFetcher:
         self.signals.passed("download", content.size_bytes)
         return Fetched(claim, content, data, structlog.contextvars.get_contextvars())
 
-    def _request(self, claim: Claim) -> tuple[Content, bytes | None]:
+    def _request(self, claim: DocumentClaim) -> tuple[CheckedContent, bytes | None]:
         """Return what the file is, and its bytes if they are in memory only."""
         with (
             self.spool.create(claim.lease, claim.listed_size_bytes, in_memory=True) as file,
@@ -132,7 +132,7 @@ class DocumentFetcher:
             return content, None
         return content, file.data
 
-    def _failed(self, claim: Claim, error: AttemptError, span: Span) -> Outcome:
+    def _failed(self, claim: DocumentClaim, error: AttemptError, span: Span) -> Outcome:
         outcome = self._insist(partial(self._record_failure, claim, error))
         if outcome.is_closed:
             self.gate.close(claim.process_number, error)
@@ -141,7 +141,7 @@ class DocumentFetcher:
             self.signals.retried("download", error.reason)
         return self._ended(claim, outcome)
 
-    def _record_failure(self, claim: Claim, error: AttemptError) -> Outcome:
+    def _record_failure(self, claim: DocumentClaim, error: AttemptError) -> Outcome:
         """Record an attempt without a document. What is only to be compared has not failed."""
         if isinstance(error, Doubted) and error.is_first:
             delay_s = self.policy.compare_s()
@@ -152,35 +152,35 @@ class DocumentFetcher:
         log.warning("attempt failed", reason=error.reason, retry_in_s=outcome.delay_s)
         return outcome
 
-    def give_back(self, claim: Claim, delay_s: float) -> Outcome:
+    def give_back(self, claim: DocumentClaim, delay_s: float) -> Outcome:
         """Give a document back uncounted, to be requested again after `delay_s` seconds."""
         self._insist(lambda: attempts.give_back(self.database, claim, delay_s=delay_s))
         return Outcome(delay_s, job_has_ended=False)
 
-    def lose(self, claim: Claim) -> Outcome:
+    def lose(self, claim: DocumentClaim) -> Outcome:
         """Give a document back whose file is lost; the fifth time fails it."""
         outcome = self._insist(lambda: attempts.give_back(self.database, claim, is_lost=True))
         self._discard(claim)
         return self._ended(claim, outcome)
 
-    def take_back(self, claim: Claim) -> Outcome:
+    def take_back(self, claim: DocumentClaim) -> Outcome:
         """Give a document back whose lease is lost, or whose process stops."""
         log.warning("claim taken back")
         # When it is this process that stops, the row is still ours to return at once; and when
         # PostgreSQL was away for longer than a lease.
         self._insist(lambda: attempts.stop(self.database, claim))
         self._discard(claim)
-        return Outcome(None, job_has_ended=False, lingers=True)
+        return Outcome(None, job_has_ended=False, delays_release=True)
 
-    def _ended(self, claim: Claim, outcome: Outcome) -> Outcome:
+    def _ended(self, claim: DocumentClaim, outcome: Outcome) -> Outcome:
         if outcome.job_has_ended:
             self.ends.publish(claim.job_id)
         return outcome
 
-    def _insist(self, say: Callable[[], T]) -> T:
-        return insist(say, is_stopping=lambda: self.renewer.is_stopping)
+    def _insist(self, change: Callable[[], T]) -> T:
+        return retry_until_available(change, is_stopping=lambda: self.renewer.is_stopping)
 
-    def _discard(self, claim: Claim) -> None:
+    def _discard(self, claim: DocumentClaim) -> None:
         # Only when no row names the file: our own COMMIT may have gone through unseen.
-        if repairs.unowned(self.database, [claim.lease]):
+        if repairs.orphaned_tokens(self.database, [claim.lease]):
             self.spool.remove(claim.lease)

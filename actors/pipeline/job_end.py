@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 
-from actors.enqueue import Messages
+from actors.enqueue import Enqueuer
 from actors.scheduler.hint_channel import HintSender
 from actors.scheduler.policy.hints import JobEnded
 from storage import webhooks
@@ -22,7 +22,7 @@ class JobEnds:
     """What publishing the end of a run needs."""
 
     database: Database
-    messages: Messages
+    messages: Enqueuer
     hints: HintSender
 
     def publish(self, job_id: UUID, due_webhooks: Sequence[int] | None = None) -> None:

@@ -11,13 +11,13 @@ from uuid import UUID
 import structlog
 
 from actors.deadline import Deadline, Watchdog
-from actors.outage import insist
+from actors.outage import retry_until_available
 from actors.pipeline.job_end import JobEnds
 from actors.pipeline.lease_renewer import LeaseRenewer
 from actors.pipeline.request_gate import RequestGate
 from actors.portal import Portal
 from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.policy.hints import Begun, Ended, JobWanted
+from actors.scheduler.policy.hints import Ended, JobWanted, SliceBegun
 from actors.scheduler.reader import job_row
 from storage import listing_claims, reuse
 from storage.database import Database
@@ -31,7 +31,7 @@ from storage.portal import attempts
 from storage.portal.claims import linger_slots
 from storage.retries import RetryPolicy, jittered
 from storage.scheduling import readings
-from storage.telemetry.signals import UNSEEN, Signals
+from storage.telemetry.signals import NOOP_SIGNALS, Signals
 from storage.telemetry.tracing import Span
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Lister:
     lease_s: float
     gate: RequestGate
     size_limits: SizeLimits = UNLIMITED
-    signals: Signals = UNSEEN
+    signals: Signals = NOOP_SIGNALS
 
     def list_case(
         self, claim: ListingClaim, *, proposal_id: UUID | None, is_late: bool = False
@@ -70,7 +70,7 @@ class Lister:
         `is_late`: the claim may be over by now, so it is given back unused. Raises
         ServiceUnavailable when the process stops while PostgreSQL is unavailable.
         """
-        self.hints.send(Begun(proposal_id, claim.job_id, claim.lease, has_more=False))
+        self.hints.send(SliceBegun(proposal_id, claim.job_id, claim.lease, has_more=False))
         begun = monotonic()
         with (
             structlog.contextvars.bound_contextvars(job_id=str(claim.job_id)),
@@ -105,7 +105,7 @@ class Lister:
 
     def _send_hints(self, claim: ListingClaim, used_s: float) -> None:
         """Have the scheduler know the job anew, and the jobs that waited for its listing."""
-        wanted = [claim.job_id, *listing_claims.waiting(self.database, claim)]
+        wanted = [claim.job_id, *listing_claims.jobs_waiting(self.database, claim)]
         rows = (readings.read_job(self.database, job_id) for job_id in wanted)
         self.hints.send(
             Ended(claim.job_id, claim.lease, used_s=used_s),
@@ -143,8 +143,8 @@ class Lister:
         if not listed.to_fetch:
             self.ends.publish(claim.job_id)
 
-    def _insist(self, say: Callable[[], T]) -> T:
-        return insist(say, is_stopping=lambda: self.renewer.is_stopping)
+    def _insist(self, write: Callable[[], T]) -> T:
+        return retry_until_available(write, is_stopping=lambda: self.renewer.is_stopping)
 
     def _listing(self, claim: ListingClaim, deadline: Deadline) -> tuple[ListingImport, int]:
         """The case as listed, and how many documents it lacks that were listed before."""

@@ -7,12 +7,12 @@ from uuid import UUID
 
 import structlog
 
-from actors.outage import insist
+from actors.outage import retry_until_available
 from actors.pipeline.lease_renewer import LeaseRenewer
 from actors.pipeline.request_gate import RequestGate
 from actors.portal import Portal
 from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.policy.hints import Begun, Ended
+from actors.scheduler.policy.hints import Ended, SliceBegun
 from storage.database import Database
 from storage.errors import AttemptError, ServiceUnavailable, TooFast
 from storage.portal.claims import CourtProbe, linger_slots
@@ -40,7 +40,7 @@ class Prober:
 
     def probe(self, probe: CourtProbe, *, proposal_id: UUID | None) -> None:
         """Request the listing and record what it says about the court."""
-        self.hints.send(Begun(proposal_id, probe.job_id, probe.token))
+        self.hints.send(SliceBegun(proposal_id, probe.job_id, probe.token))
         with structlog.contextvars.bound_contextvars(job_id=str(probe.job_id)):
             self._probe(probe)
         self.hints.send(Ended(probe.job_id, probe.token))
@@ -59,7 +59,7 @@ class Prober:
             return
         court = court_of(probe.process_number)
         log.info("court probed", court=court, answer=error.reason if error else "OK")
-        insist(
+        retry_until_available(
             lambda: record_probe(self.database, probe, error, self.policy),
             is_stopping=lambda: self.renewer.is_stopping,
         )

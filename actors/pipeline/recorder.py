@@ -11,12 +11,12 @@ from uuid import UUID
 
 import structlog
 
-from actors.outage import insist
+from actors.outage import retry_until_available
 from actors.pipeline.answered_slices import AnsweredSlices
 from actors.pipeline.fetch import DocumentFetcher, Fetched
 from actors.pipeline.group_commit import GroupCommit
 from actors.pipeline.job_end import JobEnds
-from actors.pipeline.store import ObjectWriter, StoredObject
+from actors.pipeline.store import ObjectWriter, WrittenObject
 from storage import claims, logs, repairs, sql
 from storage.database import Database
 from storage.documents.record import (
@@ -30,7 +30,7 @@ from storage.documents.record import (
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
 from storage.portal import attempts
 from storage.spool import Spool
-from storage.telemetry.signals import UNSEEN, Signals
+from storage.telemetry.signals import NOOP_SIGNALS, Signals
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 class Batch:
     """What one slice or one upload has to record: files in the bucket, and files in the spool."""
 
-    stored: Sequence[StoredObject] = ()
+    stored: Sequence[WrittenObject] = ()
     spooled: Sequence[Fetched] = ()
 
 
@@ -63,7 +63,7 @@ class _Outcome:
 
 
 @dataclass
-class Recorder:
+class FileRecorder:
     """What recording needs. Thread-safe."""
 
     database: Database
@@ -72,7 +72,7 @@ class Recorder:
     writer: ObjectWriter
     fetcher: DocumentFetcher | None
     is_stopping: Callable[[], bool]
-    signals: Signals = UNSEEN
+    signals: Signals = NOOP_SIGNALS
     answered: AnsweredSlices = field(init=False)
     _group: GroupCommit[Batch, _Outcome] = field(init=False)
 
@@ -137,7 +137,7 @@ class Recorder:
             waits=waits,
         )
 
-    def _publish_ends(self, done: StoredRound, stored: Iterable[StoredObject]) -> None:
+    def _publish_ends(self, done: StoredRound, stored: Iterable[WrittenObject]) -> None:
         contexts = {each.file.job_id: each.log_context for each in stored}
         for job_id, due in done.ended.items():
             with structlog.contextvars.bound_contextvars(**contexts[job_id]):
@@ -170,9 +170,9 @@ class Recorder:
                 with structlog.contextvars.bound_contextvars(**fetched.log_context):
                     self.fetcher.take_back(fetched.claim)
 
-    def _lost(self, stored: StoredObject) -> None:
+    def _lost(self, stored: WrittenObject) -> None:
         with structlog.contextvars.bound_contextvars(**stored.log_context):
-            if again := self._put_again(stored):
+            if again := self._reupload_if_swept(stored):
                 self.record(Batch(stored=[again]))
                 return
             log.warning("claim taken back")
@@ -180,21 +180,21 @@ class Recorder:
                 # The file is nowhere any more; its row may be ours after all.
                 with suppress(LeaseLost):
                     self._insist(lambda: attempts.give_back(self.database, stored.file))
-            if repairs.unowned(self.database, [stored.lease]):
+            if repairs.orphaned_tokens(self.database, [stored.lease]):
                 self.spool.remove(stored.lease)
 
-    def _put_again(self, stored: StoredObject) -> StoredObject | None:
+    def _reupload_if_swept(self, stored: WrittenObject) -> WrittenObject | None:
         """Put again what is in memory, if a sweep has taken the object and its row is ours."""
         if stored.data is None:
             return None
         with suppress(LeaseLost, TransientError, ServiceUnavailable):
-            file = claims.to_put_again(self.database, stored.file)
+            file = claims.retake_for_upload(self.database, stored.file)
             if file:
                 return self.writer.put(file, stored.data, limit_s=PUT_AGAIN_LIMIT_S)
         return None
 
-    def _insist(self, say: Callable[[], T]) -> T:
-        return insist(say, is_stopping=self.is_stopping)
+    def _insist(self, write: Callable[[], T]) -> T:
+        return retry_until_available(write, is_stopping=self.is_stopping)
 
 
 def _left(batch: Batch, busy: set[UUID]) -> Batch | None:

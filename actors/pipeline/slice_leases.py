@@ -11,7 +11,7 @@ from types import TracebackType
 from uuid import UUID
 
 from actors.pipeline.lease_renewer import LeaseRenewer
-from storage.claims import Claim
+from storage.claims import DocumentClaim
 
 
 class SliceLeases:
@@ -21,7 +21,7 @@ class SliceLeases:
     that it is given back.
     """
 
-    def __init__(self, renewer: LeaseRenewer, documents: Sequence[Claim]) -> None:
+    def __init__(self, renewer: LeaseRenewer, documents: Sequence[DocumentClaim]) -> None:
         self._renewer = renewer
         self._rest = deque(documents)
         self._held: dict[UUID, ExitStack] = {}
@@ -45,12 +45,12 @@ class SliceLeases:
         for lease in [*self._held]:
             self.release(lease)
 
-    def next(self) -> Claim | None:
+    def next(self) -> DocumentClaim | None:
         """Take the next document, whose request begins now. None: no document is left."""
         with self._lock:
             return self._rest.popleft() if self._rest else None
 
-    def take_rest(self) -> list[Claim]:
+    def take_rest(self) -> list[DocumentClaim]:
         """Take the documents whose requests have not begun. Their leases are held no more."""
         with self._lock:
             rest = list(self._rest)
@@ -66,7 +66,7 @@ class SliceLeases:
         if stack is not None:
             stack.close()
 
-    def _drop(self, claim: Claim) -> None:
+    def _drop(self, claim: DocumentClaim) -> None:
         """Drop a document whose lease is lost."""
         with self._lock:
             if claim in self._rest and not self._renewer.is_stopping:

@@ -16,15 +16,15 @@ from uuid import UUID
 
 import structlog
 
-from actors.outage import insist
+from actors.outage import retry_until_available
 from actors.pipeline.answered_slices import FREE_AFTER_S
 from actors.pipeline.fetch import DocumentFetcher, Fetched
 from actors.pipeline.lease_renewer import LeaseRenewer
-from actors.pipeline.recorder import Batch, Recorder
+from actors.pipeline.recorder import Batch, FileRecorder
 from actors.pipeline.slice_leases import SliceLeases
-from actors.pipeline.store import ObjectWriter, StoredObject
+from actors.pipeline.store import ObjectWriter, WrittenObject
 from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.policy.hints import Begun, Ended, SlotFreed
+from actors.scheduler.policy.hints import Ended, SliceBegun, SlotFreed
 from storage import claims
 from storage.database import Database
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable, TransientError
@@ -70,7 +70,7 @@ class SliceRunner:
     fetcher: DocumentFetcher
     writer: ObjectWriter
     spool: Spool
-    recorder: Recorder
+    recorder: FileRecorder
     renewer: LeaseRenewer
     hints: HintSender
     start_within_s: float = START_WITHIN_S
@@ -173,7 +173,7 @@ class SliceRunner:
     def _return_late(self, slice_: Slice, progress: _Progress) -> None:
         """Give back what could not be given back before, once PostgreSQL is there again."""
         if rest := progress.unreturned:
-            progress.returned += insist(
+            progress.returned += retry_until_available(
                 lambda: return_unstarted(self.database, slice_.job_id, rest),
                 is_stopping=lambda: self.renewer.is_stopping,
             )
@@ -189,7 +189,7 @@ class SliceRunner:
 
     def _store(self, progress: _Progress) -> None:
         """Put and record the files that are fetched so far."""
-        stored: list[StoredObject] = []
+        stored: list[WrittenObject] = []
         spooled: list[Fetched] = []
         # Taken off one by one, so that their bytes go when they are recorded.
         while (file := _next(progress.fetched)) is not None:
@@ -202,12 +202,12 @@ class SliceRunner:
         if stored or spooled:
             self.recorder.record(Batch(stored, spooled))
 
-    def _put(self, file: Fetched) -> StoredObject | None:
+    def _put(self, file: Fetched) -> WrittenObject | None:
         """Put a file from memory. Return None if the bucket does not take it now."""
         health = self.writer.health
         if not health.is_ready or file.data is None:
             return None
-        fresh = claims.fresh(file.claim, file.content)
+        fresh = claims.unrecorded_file(file.claim, file.content)
         with self.writer.step(fresh) as span:
             try:
                 return self.writer.put(fresh, file.data, limit_s=health.put_limit_s)
@@ -235,8 +235,8 @@ class SliceRunner:
         return replace(file, data=None)
 
 
-def _begun(slice_: Slice, proposal_id: UUID | None) -> Begun:
-    return Begun(
+def _begun(slice_: Slice, proposal_id: UUID | None) -> SliceBegun:
+    return SliceBegun(
         proposal_id,
         slice_.job_id,
         slice_.token,

@@ -13,12 +13,12 @@ from uuid import UUID
 import structlog
 
 from actors.pipeline.lease_renewer import LeaseRenewer
-from storage.claims import Spooled
+from storage.claims import CheckedFile
 from storage.documents.record import StoredFile
 from storage.errors import ServiceUnavailable
 from storage.objects import Objects, Upload, object_key
 from storage.spool import Spool
-from storage.telemetry.signals import SIZE_BYTES, UNSEEN, Signals
+from storage.telemetry.signals import NOOP_SIGNALS, SIZE_BYTES, Signals
 from storage.telemetry.tracing import Span
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -30,13 +30,13 @@ PUT_LIMIT_S = 2.0
 
 
 @dataclass(slots=True, eq=False)
-class StoredObject:
+class WrittenObject:
     """A file that the bucket holds under `key`, and that is not recorded yet.
 
     `data`: its bytes, if it never lay in the spool. `log_context`: what log lines about it name.
     """
 
-    file: Spooled
+    file: CheckedFile
     key: str
     data: bytes | None
     log_context: dict[str, Any]
@@ -100,9 +100,9 @@ class ObjectWriter:
     spool: Spool
     renewer: LeaseRenewer
     health: BucketHealth
-    signals: Signals = UNSEEN
+    signals: Signals = NOOP_SIGNALS
 
-    def put(self, file: Spooled, data: bytes | None, *, limit_s: float | None) -> StoredObject:
+    def put(self, file: CheckedFile, data: bytes | None, *, limit_s: float | None) -> WrittenObject:
         """Put a file: `data`, or what lies in the spool under its lease.
 
         `limit_s`: seconds that it may take. Raises LeaseLost, FileNotFoundError if the spool has no
@@ -130,10 +130,10 @@ class ObjectWriter:
                     limit_s=limit_s,
                 )
             )
-        return StoredObject(file, key, data, structlog.contextvars.get_contextvars())
+        return WrittenObject(file, key, data, structlog.contextvars.get_contextvars())
 
     @contextmanager
-    def step(self, file: Spooled) -> Iterator[Span]:
+    def step(self, file: CheckedFile) -> Iterator[Span]:
         """Name the file in log lines, and count and trace its upload, inside the block."""
         with (
             structlog.contextvars.bound_contextvars(

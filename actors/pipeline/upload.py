@@ -8,16 +8,16 @@ from uuid import UUID
 
 import structlog
 
-from actors.enqueue import Messages
-from actors.outage import insist
+from actors.enqueue import Enqueuer
+from actors.outage import retry_until_available
 from actors.pipeline.group_commit import GroupCommit
 from actors.pipeline.job_end import JobEnds
-from actors.pipeline.recorder import Batch, Recorder
-from actors.pipeline.store import POSTPONE_BASE_S, POSTPONE_CAP_S, ObjectWriter, StoredObject
+from actors.pipeline.recorder import Batch, FileRecorder
+from actors.pipeline.store import POSTPONE_BASE_S, POSTPONE_CAP_S, ObjectWriter, WrittenObject
 from actors.scheduler.hint_channel import HintSender
 from actors.scheduler.policy.hints import Ended
 from storage import repairs
-from storage.claims import Spooled
+from storage.claims import CheckedFile
 from storage.database import Database
 from storage.documents import uploads
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
@@ -36,13 +36,13 @@ class Uploader:
     database: Database
     spool: Spool
     writer: ObjectWriter
-    recorder: Recorder
-    messages: Messages
+    recorder: FileRecorder
+    messages: Enqueuer
     ends: JobEnds
     hints: HintSender
     lease_s: float
     is_stopping: Callable[[], bool]
-    _takes: GroupCommit[UUID | None, Spooled | None] = field(init=False, repr=False)
+    _takes: GroupCommit[UUID | None, CheckedFile | None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_takes", GroupCommit(self._take))
@@ -72,7 +72,7 @@ class Uploader:
                 return
             lease = None
 
-    def _take(self, leases: Sequence[UUID | None]) -> list[Spooled | None]:
+    def _take(self, leases: Sequence[UUID | None]) -> list[CheckedFile | None]:
         """Take a file for each thread that waits, those of `leases` first."""
         taken = uploads.take_uploads(
             self.database,
@@ -83,7 +83,7 @@ class Uploader:
         )
         return [*taken.files, *[None] * (len(leases) - len(taken.files))]
 
-    def _store(self, file: Spooled) -> bool:
+    def _store(self, file: CheckedFile) -> bool:
         """Put and record a file. Return whether the bucket takes files."""
         with self.writer.renewer.holding(file.lease):
             with self.writer.step(file) as span:
@@ -93,13 +93,13 @@ class Uploader:
                 self.hints.send(Ended(file.job_id, file.document_id))
         return is_ready
 
-    def _put(self, file: Spooled, span: Span) -> tuple[StoredObject | None, bool]:
+    def _put(self, file: CheckedFile, span: Span) -> tuple[WrittenObject | None, bool]:
         try:
             return self.writer.put(file, None, limit_s=None), True
         except LeaseLost:
             log.warning("claim taken back")
             span.fail("LEASE_LOST")
-            if repairs.unowned(self.database, [file.lease]):
+            if repairs.orphaned_tokens(self.database, [file.lease]):
                 self.spool.remove(file.lease)
             return None, True
         except (FileNotFoundError, TransientError):
@@ -111,7 +111,7 @@ class Uploader:
             self._postpone(file, error)
             return None, False
 
-    def _lose(self, file: Spooled) -> None:
+    def _lose(self, file: CheckedFile) -> None:
         try:
             outcome = attempts.give_back(self.database, file, is_lost=True)
         except LeaseLost:
@@ -125,11 +125,11 @@ class Uploader:
         if outcome.job_has_ended:
             self.ends.publish(file.job_id)
 
-    def _postpone(self, file: Spooled, error: ServiceUnavailable) -> None:
+    def _postpone(self, file: CheckedFile, error: ServiceUnavailable) -> None:
         delay_s = jittered(min(POSTPONE_CAP_S, POSTPONE_BASE_S * 2 ** min(file.pause_count, 10)))
         log.warning("upload postponed", part=error.part, retry_in_s=round(delay_s, 1))
         self.writer.signals.retried("upload", error.reason)
-        insist(
+        retry_until_available(
             lambda: uploads.postpone_upload(
                 self.database, file, spool_id=self.spool.spool_id, delay_s=delay_s
             ),

@@ -15,7 +15,7 @@ from actors.pipeline.listing import Lister
 from actors.pipeline.probe import Prober
 from actors.pipeline.slices import SliceRunner
 from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.policy.hints import JobEnded, Refused, Scope
+from actors.scheduler.policy.hints import JobEnded, ProposalRefused, RefusedScope
 from actors.scheduler.policy.window import PROPOSAL_AGE_S
 from storage.database import Database
 from storage.errors import ServiceUnavailable
@@ -23,9 +23,9 @@ from storage.listing_claims import ListingClaim
 from storage.portal.claims import (
     ClaimContext,
     Claimed,
+    ClaimRefusal,
     CourtProbe,
     EndedJob,
-    Refusal,
     Slice,
     claim,
     claim_any,
@@ -58,7 +58,7 @@ class Worker:
         claimed_at = monotonic()
         try:
             answer = claim(self.database, self.context, job_id, count)
-            if isinstance(answer, Refusal):
+            if isinstance(answer, ClaimRefusal):
                 self._refused(answer, job_id, proposal_id)
             else:
                 self._work(answer, proposal_id, claimed_at)
@@ -74,7 +74,7 @@ class Worker:
             return False
         claimed_at = monotonic()
         answer = claim_any(self.database, self.context)
-        if isinstance(answer, Refusal):
+        if isinstance(answer, ClaimRefusal):
             return False
         found()
         self._work(answer, None, claimed_at)
@@ -95,17 +95,19 @@ class Worker:
                 )
                 self.ends.publish(answer.job_id, answer.due_webhooks)
 
-    def _refused(self, refusal: Refusal, job_id: UUID, proposal_id: UUID) -> None:
+    def _refused(self, refusal: ClaimRefusal, job_id: UUID, proposal_id: UUID) -> None:
         if refusal.reason == "ENDED":
-            self.hints.send(Refused(proposal_id, job_id, Scope.JOB), JobEnded(job_id))
+            self.hints.send(
+                ProposalRefused(proposal_id, job_id, RefusedScope.JOB), JobEnded(job_id)
+            )
             return
         until = refusal.until_time
         is_known = until is not None and until.year < 9999
         self.hints.send(
-            Refused(
+            ProposalRefused(
                 proposal_id,
                 job_id,
-                Scope(refusal.scope),
+                RefusedScope(refusal.scope),
                 until=until.timestamp() if until is not None and is_known else None,
                 is_empty=refusal.reason == "WAITING",
             )

@@ -10,17 +10,17 @@ from functools import partial
 from uuid import uuid4
 
 from actors.deadline import Watchdog
-from actors.delivery import Notifier
-from actors.enqueue import Messages, make_broker
+from actors.delivery import WebhookSender
+from actors.enqueue import Enqueuer, make_broker
 from actors.heartbeat import Heartbeat
-from actors.meter import Meter
+from actors.meter import LatencyRecorder
 from actors.pipeline.fallback import FallbackLooks
 from actors.pipeline.fetch import DocumentFetcher
 from actors.pipeline.job_end import JobEnds
 from actors.pipeline.lease_renewer import LeaseRenewer
 from actors.pipeline.listing import Lister
 from actors.pipeline.probe import Prober
-from actors.pipeline.recorder import Recorder
+from actors.pipeline.recorder import FileRecorder
 from actors.pipeline.request_gate import RequestGate
 from actors.pipeline.slices import SliceRunner
 from actors.pipeline.store import BucketHealth, ObjectWriter
@@ -28,7 +28,7 @@ from actors.pipeline.upload import Uploader
 from actors.pipeline.worker import Worker
 from actors.pipeline.worker_heartbeat import WorkerHeartbeat
 from actors.portal import Portal
-from actors.receiver import WebhookPoster
+from actors.receiver import WebhookClient
 from actors.runtime.halt_listener import HaltListener
 from actors.runtime.here import Dependencies
 from actors.runtime.valkey_clock import ValkeyClock
@@ -43,7 +43,7 @@ from storage.logins import Login
 from storage.objects import Objects, ObjectStore
 from storage.pauses import PausePolicy
 from storage.portal.claims import ClaimContext
-from storage.receivers import Receivers
+from storage.receivers import WebhookPolicy
 from storage.refusals import PORTAL, STORE, RefusalWatch
 from storage.retries import RetryPolicy
 from storage.settings import Settings
@@ -51,7 +51,7 @@ from storage.slots import Limits
 from storage.spool import Spool
 from storage.telemetry.process import MakeGauges, inherited_listener, signals_of, spool_gauges
 from storage.telemetry.signals import Signals
-from storage.wakeups import Wakeups
+from storage.wakeups import ChangePublisher
 
 SEND_TIMEOUT_S = 1.0
 # To PostgreSQL, for the threads of one process.
@@ -71,7 +71,7 @@ def build_worker(settings: Settings) -> Dependencies:
         document_max_bytes=settings.document_max_bytes,
         ca_file=settings.pdpj_ca_file,
         watch=RefusalWatch(PORTAL, database),
-        on_exchange=Meter(database).measured,
+        on_exchange=LatencyRecorder(database).measured,
         signals=parts.signals,
     )
     lister = Lister(
@@ -169,10 +169,12 @@ def build_uploader(settings: Settings) -> Dependencies:
 def build_notifier(settings: Settings) -> Dependencies:
     """Build what sends webhooks."""
     parts = _Parts(settings, "notifier")
-    notifier = Notifier(
+    notifier = WebhookSender(
         database=parts.database,
         objects=parts.objects,
-        poster=WebhookPoster(Receivers.from_entries(settings.webhook_allowed_hosts), Watchdog()),
+        poster=WebhookClient(
+            WebhookPolicy.from_entries(settings.webhook_allowed_hosts), Watchdog()
+        ),
         messages=parts.messages,
         secrets=settings.webhook_secrets,
         signals=parts.signals,
@@ -200,7 +202,7 @@ class _Parts:
         self.close = stack.close
         self.database = make_database(settings, settings.worker_threads, self.signals)
         # Over connections of their own: a sender may hold leases and cannot wait as takers do.
-        self.messages = Messages(make_broker(settings.redis_url, timeout_s=SEND_TIMEOUT_S))
+        self.messages = Enqueuer(make_broker(settings.redis_url, timeout_s=SEND_TIMEOUT_S))
         self.hints = HintSender(make_client(settings.redis_url))
         self.ends = JobEnds(self.database, self.messages, self.hints)
         self.objects = Objects(
@@ -221,9 +223,9 @@ class _Parts:
         writer: ObjectWriter,
         fetcher: DocumentFetcher | None,
         is_stopping: Callable[[], bool],
-    ) -> Recorder:
+    ) -> FileRecorder:
         """Return what records files."""
-        return Recorder(
+        return FileRecorder(
             database=self.database,
             spool=self.spool,
             ends=self.ends,
@@ -237,7 +239,7 @@ class _Parts:
 def make_database(settings: Settings, threads: int, signals: Signals) -> Database:
     """Return a pool for `threads` threads, whose changes wake the watchers."""
     # Transactions take milliseconds, so threads share; four are for renewals, heartbeats and looks.
-    wakeups = Wakeups(settings.redis_url)
+    wakeups = ChangePublisher(settings.redis_url)
     database = Database(
         settings.database_url,
         max_connections=min(threads, CONNECTIONS) + 4,

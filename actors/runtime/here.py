@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import dramatiq
 
 if TYPE_CHECKING:
-    from actors.delivery import Notifier
+    from actors.delivery import WebhookSender
     from actors.pipeline.upload import Uploader
     from actors.pipeline.worker import Worker
 
@@ -23,7 +23,7 @@ class Dependencies:
 
     _worker: Worker | None = None
     _uploader: Uploader | None = None
-    _notifier: Notifier | None = None
+    _notifier: WebhookSender | None = None
     # Called when the process is told to stop, before its threads are joined.
     stop: Callable[[], None] = lambda: None
     # Called when its threads have ended.
@@ -40,7 +40,7 @@ class Dependencies:
         return _present(self._uploader)
 
     @property
-    def notifier(self) -> Notifier:
+    def notifier(self) -> WebhookSender:
         """Return the part of `notifier`."""
         return _present(self._notifier)
 

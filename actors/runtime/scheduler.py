@@ -7,7 +7,7 @@ from functools import partial
 
 import structlog
 
-from actors.enqueue import Messages, make_broker
+from actors.enqueue import Enqueuer, make_broker
 from actors.pipeline.job_end import JobEnds
 from actors.runtime.composition import SEND_TIMEOUT_S, make_database
 from actors.runtime.valkey_clock import ValkeyClock
@@ -52,7 +52,7 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
         # The page is served before there is a leadership to ask.
         leaderships.append(leadership)
         limits = Limits.of(settings)
-        messages = Messages(broker)
+        messages = Enqueuer(broker)
         Repairs(
             database=database,
             redis=client,

@@ -9,14 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from actors.scheduler.policy.hints import (
-    Begun,
     Ended,
     Hint,
     JobEnded,
     JobWanted,
     PlaceAsked,
-    Refused,
-    Scope,
+    ProposalRefused,
+    RefusedScope,
+    SliceBegun,
     SlotFreed,
 )
 from actors.scheduler.policy.readings import JobRow
@@ -24,7 +24,7 @@ from storage.priorities import Priority
 
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
-    for kind in (JobWanted, JobEnded, Begun, Refused, SlotFreed, Ended, PlaceAsked)
+    for kind in (JobWanted, JobEnded, SliceBegun, ProposalRefused, SlotFreed, Ended, PlaceAsked)
 }
 _JOB_FIELDS = tuple(field.name for field in fields(JobRow))
 _ID_FIELDS = {"job_id", "token", "proposal_id"}
@@ -83,7 +83,7 @@ def _parsed(name: str, value: Any) -> Any:
         return UUID(value)
     if name in _ID_LIST_FIELDS:
         return _ids(tuple, value)
-    return Scope(value) if name == "scope" else value
+    return RefusedScope(value) if name == "scope" else value
 
 
 def _ids(make: Callable[[Iterable[UUID]], Any], texts: Iterable[str]) -> Any:

@@ -19,9 +19,9 @@ import structlog
 from actors.scheduler.policy.fair_queue import FairQueue
 from actors.scheduler.policy.hints import Hint, PlaceAsked
 from actors.scheduler.policy.outlook import assumed_documents, running_jobs
-from actors.scheduler.policy.run_state import Run
+from actors.scheduler.policy.run_state import RememberedRun
 from actors.scheduler.policy.scheduler_state import SchedulerState
-from storage.forecast import Outlook, forecast
+from storage.forecast import Forecast, forecast
 from storage.scheduling.places import PublishedPlace, publish
 from storage.slots import Limits
 
@@ -51,8 +51,8 @@ class _Snapshot:
     """
 
     now: float
-    asked: list[UUID]
-    runs: list[Run]
+    requested: list[UUID]
+    runs: list[RememberedRun]
     queue: FairQueue
     limits: Limits
     request_s: Mapping[str, float]
@@ -62,7 +62,7 @@ class _Snapshot:
 @dataclass(frozen=True, slots=True)
 class _Forecast:
     now: float
-    outlooks: Mapping[UUID, Outlook]
+    outlooks: Mapping[UUID, Forecast]
 
     def place(self, job_id: UUID) -> PublishedPlace | None:
         """Return the place of a job; None if it was not known."""
@@ -83,7 +83,7 @@ class PlacePublisher:
     def __init__(self, client: redis.Redis, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
-        self._asked: dict[UUID, float] = {}
+        self._requested: dict[UUID, float] = {}
         self._expected: dict[UUID, float] = {}
         self._next_round_at = 0.0
         # Of the thread; the loop's thread leaves them alone while it is busy.
@@ -120,28 +120,28 @@ class PlacePublisher:
         if isinstance(hint, PlaceAsked):
             now = self._clock()
             for job_id in hint.job_ids:
-                if self._asked.pop(job_id, None) is None:
+                if self._requested.pop(job_id, None) is None:
                     self._expected[job_id] = now
                 # Moved to the end: a dictionary keeps the order of first entries.
-                self._asked[job_id] = now
+                self._requested[job_id] = now
 
     def offer(self, state: SchedulerState, database_now: float) -> None:
         """Have the thread publish what is due, unless it is still busy. Takes no time to speak of.
 
         `database_now`: seconds since 1970 by the database's clock.
         """
-        if self._handed is not None or not self._asked:
+        if self._handed is not None or not self._requested:
             return
         now = self._clock()
-        wanted = self._round(now) if now >= self._next_round_at else self._first_asked(now)
-        asked = [job_id for job_id in wanted if state.runs.get(job_id)]
-        if not asked:
+        wanted = self._round(now) if now >= self._next_round_at else self._first_requested(now)
+        requested = [job_id for job_id in wanted if state.runs.get(job_id)]
+        if not requested:
             return
-        for job_id in asked:
+        for job_id in requested:
             self._expected.pop(job_id, None)
         self._handed = _Snapshot(
             now=database_now,
-            asked=asked,
+            requested=requested,
             runs=list(state.runs) if self._may_forecast(now) else [],
             queue=state.queue,
             limits=state.limits,
@@ -154,12 +154,12 @@ class PlacePublisher:
 
     def _round(self, now: float) -> list[UUID]:
         self._next_round_at = now + INTERVAL_S
-        _forget(self._asked, now - ASKED_S)
-        while len(self._asked) > MOST_ASKED:
-            del self._asked[next(iter(self._asked))]
-        return list(self._asked)
+        _forget(self._requested, now - ASKED_S)
+        while len(self._requested) > MOST_ASKED:
+            del self._requested[next(iter(self._requested))]
+        return list(self._requested)
 
-    def _first_asked(self, now: float) -> list[UUID]:
+    def _first_requested(self, now: float) -> list[UUID]:
         """Return the jobs that were asked for first and were not published since."""
         _forget(self._expected, now - EXPECTED_S)
         return list(self._expected) if self._may_forecast(now) else []
@@ -193,11 +193,11 @@ class PlacePublisher:
             self._next_forecast_at = ended + REST * (ended - begun)
         made = self._forecast
         if made is not None:
-            found = ((job_id, made.place(job_id)) for job_id in snapshot.asked)
+            found = ((job_id, made.place(job_id)) for job_id in snapshot.requested)
             publish(self._client, {job_id: place for job_id, place in found if place})
 
 
-def _outlooks(snapshot: _Snapshot) -> Mapping[UUID, Outlook]:
+def _outlooks(snapshot: _Snapshot) -> Mapping[UUID, Forecast]:
     return forecast(
         list(running_jobs(snapshot.runs, snapshot.queue)),
         snapshot.limits,

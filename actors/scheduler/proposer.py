@@ -9,7 +9,7 @@ import redis
 
 from actors.runtime.broker import BoundedPrefetchBroker
 from actors.runtime.valkey_clock import ValkeyClock
-from actors.scheduler.policy.dispatcher import Group, Message
+from actors.scheduler.policy.dispatcher import Group, ProposalMessage
 from actors.tasks import download_documents, list_documents
 
 
@@ -37,7 +37,7 @@ class Proposer:
             return False
 
 
-def _message(group: Group, message: Message, sent_ms: int) -> dramatiq.Message[None]:
+def _message(group: Group, message: ProposalMessage, sent_ms: int) -> dramatiq.Message[None]:
     job_id, proposal_id = str(group.job_id), str(message.proposal_id)
     if message.is_listing:
         return list_documents.message(job_id, proposal_id, sent_ms)

@@ -12,7 +12,7 @@ from uuid import UUID
 import redis
 import structlog
 
-from actors.enqueue import Messages
+from actors.enqueue import Enqueuer
 from actors.pipeline.job_end import JobEnds
 from storage import repairs
 from storage.database import Database
@@ -35,7 +35,7 @@ class Repairs:
 
     database: Database
     redis: redis.Redis
-    messages: Messages
+    messages: Enqueuer
     ends: JobEnds
     is_leading: Callable[[], bool]
     lease_s: float
@@ -142,6 +142,6 @@ class Repairs:
         for spool_id, since in self._silent_since.items():
             if since == now or now - since < self.retire_after_s:
                 continue
-            drop_queue = partial(self.messages.drop_uploads, spool_id)
+            drop_queue = partial(self.messages.purge_upload_queue, spool_id)
             if repairs.retire_spool(self.database, spool_id, drop_queue):
                 log.warning("dead spool retired", spool_id=str(spool_id))

@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 
 from storage import answers, sql
-from storage.claims import Claim, Content, Spooled
+from storage.claims import CheckedContent, CheckedFile, DocumentClaim
 from storage.database import Database, Row
 from storage.errors import RowsLocked, ServiceUnavailable
 from storage.states import DocumentState
@@ -29,8 +29,8 @@ BUSY_ROUNDS = 5
 class FetchedFile:
     """A file that is whole and checked, and lies in the spool."""
 
-    claim: Claim
-    content: Content
+    claim: DocumentClaim
+    content: CheckedContent
 
     @property
     def lease(self) -> UUID:
@@ -42,7 +42,7 @@ class FetchedFile:
 class StoredFile:
     """A file that the bucket holds under `object_key`."""
 
-    file: Spooled
+    file: CheckedFile
     object_key: str
 
     @property
@@ -75,7 +75,9 @@ class Round:
                     self.lost.add(row["lease"])
                 case "ANSWERED":
                     self.has_noted_answers = True
-                    self.begins += answers.wakes(was_away=row["was_away"], growth=row["growth"])
+                    self.begins += answers.extra_requests(
+                        was_away=row["was_away"], growth=row["growth"]
+                    )
         self.busy = {file.lease for file in files} - self.recorded - self.lost
 
 
@@ -182,7 +184,7 @@ def _recorded(
     return rows
 
 
-def _claims(held: Sequence[Claim | Spooled]) -> Mapping[str, list[UUID]]:
+def _claims(held: Sequence[DocumentClaim | CheckedFile]) -> Mapping[str, list[UUID]]:
     return {
         "job_ids": [each.job_id for each in held],
         "document_ids": [each.document_id for each in held],
@@ -190,7 +192,7 @@ def _claims(held: Sequence[Claim | Spooled]) -> Mapping[str, list[UUID]]:
     }
 
 
-def _contents(contents: Sequence[Content | Spooled]) -> Mapping[str, list[Any]]:
+def _contents(contents: Sequence[CheckedContent | CheckedFile]) -> Mapping[str, list[Any]]:
     return {
         "sizes_bytes": [content.size_bytes for content in contents],
         "sha256s": [content.sha256 for content in contents],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from storage import sql
-from storage.claims import Spooled
+from storage.claims import CheckedFile
 from storage.database import Database
 from storage.models import Document
 from storage.models.base import time_after
@@ -17,7 +17,7 @@ from storage.models.base import time_after
 class TakenUploads:
     """`files`: leased to the caller. `are_more`: other files wait."""
 
-    files: list[Spooled]
+    files: list[CheckedFile]
     are_more: bool
 
 
@@ -42,12 +42,14 @@ def take_uploads(
     )
     outcomes = [(row.pop("outcome"), row) for row in rows]
     return TakenUploads(
-        [Spooled(**row) for outcome, row in outcomes if outcome == "TAKEN"],
+        [CheckedFile(**row) for outcome, row in outcomes if outcome == "TAKEN"],
         are_more=any(outcome == "MORE" for outcome, _ in outcomes),
     )
 
 
-def postpone_upload(database: Database, file: Spooled, *, spool_id: UUID, delay_s: float) -> None:
+def postpone_upload(
+    database: Database, file: CheckedFile, *, spool_id: UUID, delay_s: float
+) -> None:
     """Let a file wait in the spool for `delay_s` seconds: the bucket is away. No attempt counts."""
     query = Document.update(
         pause_count=Document.pause_count + 1,

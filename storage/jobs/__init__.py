@@ -10,7 +10,7 @@ from uuid import UUID
 
 from peewee import Tuple
 
-from storage.closing import close_rest
+from storage.closing import terminate_remaining
 from storage.database import Database, Row, Transaction
 from storage.ending import end
 from storage.errors import NotFound
@@ -125,7 +125,7 @@ def cancel(database: Database, client: str, job_id: UUID) -> JobView:
     with database.transaction() as transaction:
         job = own(transaction, client, job_id, is_locked=True)
         if job["end_time"] is None:
-            close_rest(transaction, job, DocumentState.CANCELLED)
+            terminate_remaining(transaction, job, DocumentState.CANCELLED)
             job = end(transaction, job_id, JobState.CANCELLED)
         return view(transaction, job)
 

@@ -19,7 +19,7 @@ class RecordedListing:
     """How many documents of a case are to be fetched; `wakes` as in Outcome."""
 
     to_fetch: int
-    wakes: int
+    extra_requests: int
 
 
 def record(
@@ -44,7 +44,7 @@ def record(
         raise LeaseLost("The claim on this listing is no longer ours.")
     if recorded["is_new"]:
         count_ends(database, rows, recorded["state"])
-    wakes = answers.wakes(was_away=recorded["was_away"], growth=recorded["growth"])
+    wakes = answers.extra_requests(was_away=recorded["was_away"], growth=recorded["growth"])
     return RecordedListing(rows.to_fetch, wakes)
 
 

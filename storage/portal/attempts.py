@@ -14,10 +14,10 @@ from uuid import UUID
 from peewee import fn
 
 from storage import answers, slots
-from storage.claims import Claim, Held
-from storage.closing import NO_CLAIM, close_rest
+from storage.claims import DocumentClaim, DocumentLease
+from storage.closing import NO_CLAIM, terminate_remaining
 from storage.database import Database, Row, Transaction
-from storage.ending import end, end_if_over
+from storage.ending import complete_if_done, end
 from storage.errors import AttemptError, Doubted, Failure, LeaseLost, TooFast
 from storage.listing_claims import ListingClaim
 from storage.models import Document, Job, SpoolState
@@ -51,7 +51,7 @@ class _Delay:
 class _DocumentRow:
     """A document that is claimed, and its job, whose lock is held."""
 
-    def __init__(self, transaction: Transaction, claim: Held) -> None:
+    def __init__(self, transaction: Transaction, claim: DocumentLease) -> None:
         self._transaction = transaction
         self._is_ours = (
             (Document.lease == claim.lease)
@@ -128,14 +128,14 @@ class _DocumentRow:
 
     def fail(self, failure: Failure) -> Outcome:
         """Fail the document, and end the job if it was the last."""
-        job = close_rest(
+        job = terminate_remaining(
             self._transaction,
             self.job,
             DocumentState.FAILED,
             failure,
             document_id=self.row["document_id"],
         )
-        job = end_if_over(self._transaction, job)
+        job = complete_if_done(self._transaction, job)
         return Outcome(None, job["end_time"] is not None, due_webhooks=job.get("due_webhooks"))
 
     def _return(self, **changes: Any) -> None:
@@ -196,7 +196,9 @@ class _ListingRow:
         return Outcome(delay_s, job_has_ended=False)
 
 
-def _locked(transaction: Transaction, claim: Held | ListingClaim) -> _DocumentRow | _ListingRow:
+def _locked(
+    transaction: Transaction, claim: DocumentLease | ListingClaim
+) -> _DocumentRow | _ListingRow:
     if isinstance(claim, ListingClaim):
         return _ListingRow(transaction, claim)
     return _DocumentRow(transaction, claim)
@@ -212,7 +214,10 @@ def _advanced(transaction: Transaction, job_id: UUID) -> Row:
 
 
 def fail_attempt(
-    database: Database, claim: Claim | ListingClaim, error: AttemptError, policy: RetryPolicy
+    database: Database,
+    claim: DocumentClaim | ListingClaim,
+    error: AttemptError,
+    policy: RetryPolicy,
 ) -> Outcome:
     """Record a failed attempt. It is made again later, or what it was made for fails for good.
 
@@ -221,7 +226,7 @@ def fail_attempt(
     """
     with database.transaction() as transaction:
         row = _locked(transaction, claim)
-        verdict = answers.failed(
+        verdict = answers.record_portal_failure(
             transaction,
             claim.slot_token,
             row.court,
@@ -235,7 +240,10 @@ def fail_attempt(
         if waits:
             row.put_off(delay, error)
             return Outcome(
-                verdict.wait_s, job_has_ended=False, lingers=verdict.lingers, is_closed=True
+                verdict.wait_s,
+                job_has_ended=False,
+                delays_release=verdict.delays_release,
+                is_closed=True,
             )
         delay_s = policy.delay_s(error, attempts_made=row.attempts_made + 1)
         if delay_s is None:
@@ -243,11 +251,17 @@ def fail_attempt(
         else:
             row.put_off(replace(delay, delay_s=delay_s), error)
             outcome = Outcome(delay_s, job_has_ended=False)
-        return replace(outcome, wakes=verdict.wakes, lingers=verdict.lingers)
+        return replace(
+            outcome, extra_requests=verdict.extra_requests, delays_release=verdict.delays_release
+        )
 
 
 def give_back(
-    database: Database, claim: Held | ListingClaim, *, delay_s: float = 0, is_lost: bool = False
+    database: Database,
+    claim: DocumentLease | ListingClaim,
+    *,
+    delay_s: float = 0,
+    is_lost: bool = False,
 ) -> Outcome:
     """Give a claim back uncounted; it may be made again after `delay_s` seconds.
 
@@ -256,11 +270,11 @@ def give_back(
     """
     with database.transaction() as transaction:
         row = _locked(transaction, claim)
-        slots.linger(transaction, claim.slot_token)
+        slots.release_after_delay(transaction, claim.slot_token)
         return row.give_back(delay_s, is_lost=is_lost)
 
 
-def stop(database: Database, claim: Claim) -> None:
+def stop(database: Database, claim: DocumentClaim) -> None:
     """Give back a document whose download was stopped. One in the spool stays."""
     in_spool = Document.select(Document.document_id).where(
         Document.lease == claim.lease, Document.state == _DOWNLOADED
@@ -273,7 +287,7 @@ def stop(database: Database, claim: Claim) -> None:
     except LeaseLost:
         # Cancelled, say. Its request was ours all the same, and so were its slots.
         with database.transaction() as transaction:
-            slots.linger(transaction, claim.slot_token)
+            slots.release_after_delay(transaction, claim.slot_token)
 
 
 def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome:
@@ -281,11 +295,13 @@ def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome
     with database.transaction() as transaction:
         row = _ListingRow(transaction, claim)
         row.put_off(_Delay(delay_s, is_counted=False), listing_doubt_time=fn.clock_timestamp())
-        wakes = 0 if claim.listed_by else answers.good(transaction, claim.slot_token)
-        return Outcome(delay_s, job_has_ended=False, wakes=wakes)
+        wakes = 0 if claim.listed_by else answers.record_success(transaction, claim.slot_token)
+        return Outcome(delay_s, job_has_ended=False, extra_requests=wakes)
 
 
-def compare(database: Database, claim: Claim, doubted: Doubted, *, delay_s: float) -> Outcome:
+def compare(
+    database: Database, claim: DocumentClaim, doubted: Doubted, *, delay_s: float
+) -> Outcome:
     """Give a document back, uncounted, to be compared with another answer after `delay_s` seconds.
 
     Raises LeaseLost.
@@ -293,8 +309,8 @@ def compare(database: Database, claim: Claim, doubted: Doubted, *, delay_s: floa
     with database.transaction() as transaction:
         row = _DocumentRow(transaction, claim)
         row.put_off_comparison(delay_s, doubted.sha256)
-        wakes = answers.good(transaction, claim.lease)
-        return Outcome(delay_s, job_has_ended=False, wakes=wakes)
+        wakes = answers.record_success(transaction, claim.lease)
+        return Outcome(delay_s, job_has_ended=False, extra_requests=wakes)
 
 
 def is_abandoned(state: DocumentState) -> Any:
@@ -316,7 +332,7 @@ def is_abandoned(state: DocumentState) -> Any:
     )
 
 
-def expire(database: Database, held: Held, state: DocumentState) -> Outcome:
+def expire(database: Database, held: DocumentLease, state: DocumentState) -> Outcome:
     """Take back a document that is abandoned in `state`. Raises LeaseLost if it is not.
 
     The fifth worker that is lost over a document, or with it, fails it. Nothing shows which

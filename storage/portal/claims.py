@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from storage import slots, sql
-from storage.claims import Claim
+from storage.claims import DocumentClaim
 from storage.courts import ProbePolicy
 from storage.database import Database, Row
 from storage.listing_claims import ListingClaim
@@ -26,7 +26,7 @@ from storage.tallies import JOBS_ENDED, LEASES_LOST
 
 # While the leader's last write to Valkey is younger than this, in seconds, `claim_any` is refused.
 SENDS_S = 2.0
-_CLAIM_COLUMNS = tuple(f.name for f in fields(Claim) if f.name != "slice_token")
+_CLAIM_COLUMNS = tuple(f.name for f in fields(DocumentClaim) if f.name != "slice_token")
 # Requests of a slice at most.
 SLICE_REQUESTS = 8
 
@@ -52,7 +52,7 @@ class ClaimContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ClaimRefusal:
     """A claim that may not begin now, and changed nothing.
 
     `until_time` is the time before which the refusal stays, None if unknown. `reason` is one of
@@ -80,7 +80,7 @@ class Slice:
     client: str
     process_number: str
     traceparent: str | None
-    documents: tuple[Claim, ...]
+    documents: tuple[DocumentClaim, ...]
     claim_time: datetime
     begins_in_s: float
     every_s: float
@@ -106,7 +106,7 @@ class EndedJob:
     due_webhooks: Sequence[int]
 
 
-Claimed = Slice | ListingClaim | CourtProbe | EndedJob | Refusal
+Claimed = Slice | ListingClaim | CourtProbe | EndedJob | ClaimRefusal
 
 
 def claim(database: Database, context: ClaimContext, job_id: UUID, wanted: int = 1) -> Claimed:
@@ -159,8 +159,8 @@ def _claim(
 
 def _create_slot_rows(database: Database, limits: Limits, court: str) -> None:
     with database.transaction() as transaction:
-        slots.lay_out(transaction, PORTAL, limits.at_once)
-        slots.lay_out(transaction, court, limits.per_court)
+        slots.ensure_rows(transaction, PORTAL, limits.at_once)
+        slots.ensure_rows(transaction, court, limits.per_court)
 
 
 def _answer_of(rows: Sequence[Row], token: UUID) -> Claimed:
@@ -185,7 +185,7 @@ def _answer_of(rows: Sequence[Row], token: UUID) -> Claimed:
         case "ENDED":
             return EndedJob(row["job_id"], tuple(row["due_webhooks"]))
         case _:
-            return Refusal(
+            return ClaimRefusal(
                 Scope(row["scope"]), row["reason"], row["job_id"], row["court"], row["until_time"]
             )
 
@@ -193,7 +193,8 @@ def _answer_of(rows: Sequence[Row], token: UUID) -> Claimed:
 def _slice(rows: Sequence[Row], token: UUID) -> Slice:
     row = rows[0]
     documents = tuple(
-        Claim(**{name: each[name] for name in _CLAIM_COLUMNS}, slice_token=token) for each in rows
+        DocumentClaim(**{name: each[name] for name in _CLAIM_COLUMNS}, slice_token=token)
+        for each in rows
     )
     return Slice(
         token=token,
@@ -232,7 +233,7 @@ def return_unstarted(database: Database, job_id: UUID, leases: Sequence[UUID]) -
 def release_slots(database: Database, token: UUID) -> None:
     """Free the slots of a slice that made no request. Raises ServiceUnavailable."""
     with database.single() as transaction:
-        slots.free(transaction, token)
+        slots.release(transaction, token)
 
 
 def linger_slots(database: Database, token: UUID) -> None:
@@ -241,4 +242,4 @@ def linger_slots(database: Database, token: UUID) -> None:
     Raises ServiceUnavailable.
     """
     with database.transaction() as transaction:
-        slots.linger(transaction, token)
+        slots.release_after_delay(transaction, token)

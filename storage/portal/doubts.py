@@ -13,7 +13,7 @@ from typing import Any
 
 from peewee import fn
 
-from storage.claims import Claim, Content
+from storage.claims import CheckedContent, DocumentClaim
 from storage.database import Database
 from storage.errors import Doubted, LeaseLost
 from storage.models import Document
@@ -24,7 +24,9 @@ from storage.retries import RetryPolicy
 ALIKE_MAX = 3
 
 
-def weigh(database: Database, claim: Claim, content: Content, policy: RetryPolicy) -> None:
+def weigh(
+    database: Database, claim: DocumentClaim, content: CheckedContent, policy: RetryPolicy
+) -> None:
     """Return if `content` may be stored as the document of `claim`.
 
     Raises Doubted if the document must be requested again, LeaseLost if the claim is over.
@@ -48,7 +50,7 @@ def weigh(database: Database, claim: Claim, content: Content, policy: RetryPolic
         raise doubt
 
 
-def _known(claim: Claim, sha256: str) -> Any:
+def _known(claim: DocumentClaim, sha256: str) -> Any:
     """What is known of the document, and how many others of the case came with the same bytes.
 
     The same document in another instance is not counted.

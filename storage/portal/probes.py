@@ -23,7 +23,9 @@ def record_probe(
     with database.transaction() as transaction:
         if error is not None:
             court = court_of(probe.process_number)
-            answers.failed(transaction, probe.token, court, error, policy, since=None)
+            answers.record_portal_failure(
+                transaction, probe.token, court, error, policy, since=None
+            )
             return
         # Its files failed while its court was at work: they say nothing about the court until one
         # of them is good.
@@ -35,4 +37,4 @@ def record_probe(
                 fn.EXISTS(Court.select(Court.court).where(Court.court == Job.court)),
             )
         )
-        answers.good(transaction, probe.token)
+        answers.record_success(transaction, probe.token)

@@ -20,7 +20,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from storage.telemetry.recorder import Recorder
+from storage.telemetry.recorder import MetricsRecorder
 from storage.telemetry.series import ALL, FROM_THE_START, Kind, Series
 from storage.telemetry.shared import VARIABLE
 
@@ -28,7 +28,7 @@ from storage.telemetry.shared import VARIABLE
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class Counters(Recorder):
+class Counters(MetricsRecorder):
     """Counts what this process does."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from storage.settings import Settings
 from storage.spool import Spool
 from storage.telemetry import listener as listeners
-from storage.telemetry.recorder import SILENT
+from storage.telemetry.recorder import NOOP_RECORDER
 from storage.telemetry.signals import Signals
 from storage.telemetry.tracing import closing, tracer_of
 
@@ -34,7 +34,7 @@ def signals_of(
     """
     with closing(tracer_of(settings.otlp_endpoint, process)) as tracer:
         if listener is None:
-            yield Signals(SILENT, tracer)
+            yield Signals(NOOP_RECORDER, tracer)
             return
         from storage.telemetry.counters import Counters
         from storage.telemetry.page import served

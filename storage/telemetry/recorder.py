@@ -5,7 +5,7 @@ from __future__ import annotations
 from storage.telemetry.series import BY_NAME, Series
 
 
-class Recorder:
+class MetricsRecorder:
     """Takes what happened, and forgets it. Never raises, takes next to no time; thread-safe."""
 
     def add(self, series: Series, *labels: str, by: float = 1) -> None:
@@ -19,4 +19,4 @@ class Recorder:
         self.add(BY_NAME[name], *labels, by=number)
 
 
-SILENT = Recorder()
+NOOP_RECORDER = MetricsRecorder()

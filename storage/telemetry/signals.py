@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 
 from storage.telemetry import series
-from storage.telemetry.recorder import SILENT, Recorder
+from storage.telemetry.recorder import NOOP_RECORDER, MetricsRecorder
 from storage.telemetry.tracing import NO_SPAN, NO_TRACER, Span, Tracer, Value
 
 Step = Literal["list", "download", "upload", "webhook"]
@@ -38,7 +38,7 @@ COURT = "autos.court"
 class Signals:
     """Where a process tells what it does. By default nowhere."""
 
-    recorder: Recorder = SILENT
+    recorder: MetricsRecorder = NOOP_RECORDER
     tracer: Tracer = NO_TRACER
 
     @contextmanager
@@ -123,4 +123,4 @@ def status_label(status: int | None) -> str:
     return str(status) if status in _KNOWN_STATUSES else "other"
 
 
-UNSEEN = Signals()
+NOOP_SIGNALS = Signals()

@@ -10,7 +10,7 @@ from minio import Minio
 
 from tests.acceptance.conftest import Autos
 from tests.sandbox.contents import chunks
-from tests.sandbox.model import Document
+from tests.sandbox.model import SandboxDocument
 
 _DISPOSITION = re.compile(
     r'attachment; filename="(?P<plain>[ -!#-.0-\[\]-~]+)"; '
@@ -18,7 +18,7 @@ _DISPOSITION = re.compile(
 )
 
 
-class Bucket:
+class StoredBucket:
     """Reads the bucket with S3's own protocol, past Autos."""
 
     def __init__(self, autos: Autos) -> None:
@@ -67,7 +67,7 @@ class Bucket:
         return self._client.stat_object(self._name, key).content_type
 
 
-def sandbox_sha256(document: Document) -> str:
+def sandbox_sha256(document: SandboxDocument) -> str:
     """The hash of what the sandbox generates for a document."""
     digest = hashlib.sha256()
     for chunk in chunks(document.kind, document.uuid, document.size_bytes):

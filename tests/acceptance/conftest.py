@@ -15,7 +15,7 @@ import pytest
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.folder import is_free
 from dev.sandbox import ROOT
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from dev.stack import Stack, running_stack
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database
@@ -69,7 +69,7 @@ def second_port() -> int:
 
 @contextmanager
 def running_autos(
-    servers: Servers,
+    servers: EmbeddedServers,
     portal: SandboxPortal,
     receiver: WebhookReceiver,
     second_port: int,
@@ -114,7 +114,7 @@ def running_autos(
 
 @pytest.fixture(scope="session")
 def autos(
-    servers: Servers,
+    servers: EmbeddedServers,
     portal: SandboxPortal,
     receiver: WebhookReceiver,
     second_port: int,
@@ -128,7 +128,7 @@ def autos(
 
 @pytest.fixture(scope="session")
 def hasty(
-    servers: Servers,
+    servers: EmbeddedServers,
     receiver: WebhookReceiver,
     second_port: int,
     tmp_path_factory: pytest.TempPathFactory,

@@ -27,7 +27,7 @@ MAX_TEXT = 2_000
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RefusedCall:
     """What a caller gets instead of an answer. `fields`: the violations by field."""
 
     code: grpc.StatusCode
@@ -51,7 +51,7 @@ def call(autos: Autos, method: str, request: Message) -> Any:
     return list(answer) if method == "WatchProgress" else answer
 
 
-def refusal(autos: Autos, method: str, request: Message) -> Refusal:
+def refusal(autos: Autos, method: str, request: Message) -> RefusedCall:
     """How `request` is refused.
 
     Fails when it is not, when the refusal leaks something, or is none that the method promises.
@@ -61,14 +61,14 @@ def refusal(autos: Autos, method: str, request: Message) -> Refusal:
     return found
 
 
-def refused(attempt: Callable[[], object]) -> Refusal:
+def refused(attempt: Callable[[], object]) -> RefusedCall:
     """How `attempt` is refused; fails when it is not, or when the refusal leaks something."""
     with pytest.raises(grpc.RpcError) as caught:
         attempt()
     return refusal_of(caught.value)
 
 
-def refusal_of(error: grpc.RpcError) -> Refusal:
+def refusal_of(error: grpc.RpcError) -> RefusedCall:
     """What an error tells; fails when it leaks something."""
     found = _taken_apart(error)
     leak = LEAKS.search(found.told)
@@ -77,7 +77,7 @@ def refusal_of(error: grpc.RpcError) -> Refusal:
     return found
 
 
-def _taken_apart(error: Any) -> Refusal:
+def _taken_apart(error: Any) -> RefusedCall:
     status = rpc_status.from_call(error)
     assert status is not None, (error.code(), error.details())
     info = _detail(status, error_details_pb2.ErrorInfo)
@@ -89,7 +89,7 @@ def _taken_apart(error: Any) -> Refusal:
     fields = {violation.field: violation.description for violation in violations}
     assert len(fields) == len(violations), "a field is named twice"
     assert info, "every refusal has an ErrorInfo"
-    return Refusal(
+    return RefusedCall(
         code=error.code(),
         text=error.details(),
         domain=info.domain,

@@ -17,7 +17,7 @@ def test_html_without_sizes_is_stored_and_said_to_be_unverified(hasty: Autos) ->
     assert all(document.unverified for document in documents(hasty, job))
     case = hasty.portal.case(number)
     assert case
-    assert {hasty.portal.times_asked(document.uuid) for document in case.documents} == {2}
+    assert {hasty.portal.request_count(document.uuid) for document in case.documents} == {2}
 
 
 def test_pdfs_without_sizes_are_requested_once_and_not_unverified(hasty: Autos) -> None:
@@ -27,7 +27,7 @@ def test_pdfs_without_sizes_are_requested_once_and_not_unverified(hasty: Autos) 
     assert not any(document.unverified for document in documents(hasty, job))
     case = hasty.portal.case(number)
     assert case
-    assert {hasty.portal.times_asked(document.uuid) for document in case.documents} == {1}
+    assert {hasty.portal.request_count(document.uuid) for document in case.documents} == {1}
 
 
 @pytest.mark.parametrize("page", ["block-page", "block-text", "changing-page"])

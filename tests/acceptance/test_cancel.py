@@ -79,7 +79,7 @@ def test_what_is_on_its_way_when_a_job_is_cancelled_never_becomes_available(auto
     assert status(autos, held.job_id) == cancelled
     assert again.state == pb.JOB_STATE_COMPLETED
     assert again.progress.completed_documents == 8
-    asked = sorted(autos.portal.times_asked(document.uuid) for document in case.documents)
+    asked = sorted(autos.portal.request_count(document.uuid) for document in case.documents)
     assert asked == [1] * 3 + [2] * 5
 
 

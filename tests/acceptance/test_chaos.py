@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.options import Options
+from tests.chaos.options import ChaosOptions
 from tests.chaos.report import table
 from tests.chaos.run import run_seed
 
@@ -26,7 +26,7 @@ LEASE_S = 10
 # What the run itself waits for the end of everything comes first.
 @pytest.mark.timeout(500)
 def test_nothing_is_lost_in_a_short_storm(tmp_path: Path) -> None:
-    options = Options(
+    options = ChaosOptions(
         seed=38,
         jobs=24,
         documents=8,

@@ -17,8 +17,8 @@ import redis
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
-from dev.servers import Servers
-from tests.acceptance.bucket import Bucket, sandbox_sha256
+from dev.servers import EmbeddedServers
+from tests.acceptance.bucket import StoredBucket, sandbox_sha256
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import await_job, documents, finish, run, start
 from tests.acceptance.processes import (
@@ -53,7 +53,7 @@ def _assert_whole(autos: Autos, job: pb.Job) -> list[pb.Document]:
     assert case
     assert job.state == pb.JOB_STATE_COMPLETED
     found = documents(autos, job)
-    bucket = Bucket(autos)
+    bucket = StoredBucket(autos)
     for source, document in zip(case.documents, found, strict=True):
         assert document.sha256 == sandbox_sha256(source) == bucket.sha256(document.object_key)
         assert document.attempt_count == 1
@@ -64,14 +64,14 @@ def _assert_whole(autos: Autos, job: pb.Job) -> list[pb.Document]:
 def _times_asked(autos: Autos, job: pb.Job) -> list[int]:
     case = autos.portal.case(job.process_number)
     assert case
-    return [autos.portal.times_asked(document.uuid) for document in case.documents]
+    return [autos.portal.request_count(document.uuid) for document in case.documents]
 
 
 def test_killed_workers_cost_only_what_they_had_in_hand(hasty: Autos) -> None:
     fetching = _held(hasty, documents=12)
     hasty.portal.latency_s = LISTING_S
     listing = start(hasty, hasty.portal.add_case(documents=2)).job
-    asked = partial(hasty.portal.times_asked, listing.process_number)
+    asked = partial(hasty.portal.request_count, listing.process_number)
     until(lambda: asked() == 1, PATIENCE_S, "Not listed.")
 
     kill(hasty, "worker")
@@ -82,12 +82,12 @@ def test_killed_workers_cost_only_what_they_had_in_hand(hasty: Autos) -> None:
     _assert_whole(hasty, finish(hasty, listing.job_id))
     # One request was under way in each of the slices.
     assert sorted(_times_asked(hasty, fetching)) == [1] * (12 - LANES) + [2] * LANES
-    assert hasty.portal.times_asked(fetching.process_number) == 1
+    assert hasty.portal.request_count(fetching.process_number) == 1
     assert asked() == 2
 
 
 def test_an_uploader_killed_in_the_middle_of_an_upload_costs_the_portal_nothing(
-    hasty: Autos, servers: Servers
+    hasty: Autos, servers: EmbeddedServers
 ) -> None:
     s3 = servers.supervisor.pid_of("s3")
     assert s3
@@ -126,7 +126,7 @@ def _spooled(autos: Autos) -> set[Path]:
     return set((Path(autos.stack.env["DATA_DIR"]) / "spool").glob("*.part"))
 
 
-def test_an_absent_s3_costs_the_portal_nothing(hasty: Autos, servers: Servers) -> None:
+def test_an_absent_s3_costs_the_portal_nothing(hasty: Autos, servers: EmbeddedServers) -> None:
     leftovers = _spooled(hasty)
     servers.supervisor.hold("s3")
     try:
@@ -149,7 +149,7 @@ def test_an_absent_s3_costs_the_portal_nothing(hasty: Autos, servers: Servers) -
 
 
 def test_workers_killed_with_files_in_memory_cost_only_those(
-    hasty: Autos, servers: Servers
+    hasty: Autos, servers: EmbeddedServers
 ) -> None:
     s3 = servers.supervisor.pid_of("s3")
     assert s3

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from dev.sandbox import ROOT
 from tests.acceptance.conftest import Autos, free_port
 from tests.cookbook.answers import difference
-from tests.cookbook.kitchen import cook
+from tests.cookbook.kitchen import run_steps
 from tests.cookbook.recipes import ADDRESS, BLOCK, FILE, RECEIVER, SECURED, steps_of
 from tests.cookbook.secured import secured_server
 from tests.cookbook.settling import settle
@@ -145,7 +145,7 @@ def test_every_command_of_the_cookbook_answers_as_printed(autos: Autos, tmp_path
     }
 
     with secured_server(autos.stack.env, secured, tmp_path) as environ:
-        answers = cook(steps, lambda: settle(autos.api), used, environ, timeout_s=500)
+        answers = run_steps(steps, lambda: settle(autos.api), used, environ, timeout_s=500)
 
     ids: dict[str, str] = {}
     differences = [

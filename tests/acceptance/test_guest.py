@@ -12,7 +12,7 @@ import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.jobs import documents, finish, run, start, status
 from tests.acceptance.processes import kill, processes_of
@@ -30,7 +30,7 @@ COURTS = ("8.26", "8.19", "5.02", "4.03")
 
 @pytest.fixture(scope="module")
 def guest(
-    servers: Servers,
+    servers: EmbeddedServers,
     receiver: WebhookReceiver,
     second_port: int,
     tmp_path_factory: pytest.TempPathFactory,

@@ -18,10 +18,10 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.bucket import Bucket
+from tests.acceptance.bucket import StoredBucket
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import documents, finish, run, start
-from tests.acceptance.refusals import Refusal, refusal_of
+from tests.acceptance.refusals import RefusedCall, refusal_of
 from tests.sandbox.cases import CASES
 from tests.sandbox.cnj import digits
 
@@ -72,7 +72,7 @@ def test_fifty_calls_for_a_case_in_one_moment_make_one_job(autos: Autos) -> None
     [job_id] = {answer.job.job_id for answer in answers}
     assert [job.job_id for job in _jobs_of(autos, number)] == [job_id]
     assert finish(autos, job_id).state == pb.JOB_STATE_COMPLETED
-    assert autos.portal.times_asked(number) == 1
+    assert autos.portal.request_count(number) == 1
 
 
 def test_fifty_calls_with_one_request_id_make_one_job(autos: Autos) -> None:
@@ -93,7 +93,7 @@ def test_one_request_id_for_many_cases_in_one_moment_serves_one_of_them(autos: A
     request_id = str(uuid4())
     numbers = [autos.portal.add_case(documents=1) for _ in range(CALLERS)]
 
-    def ask(number: str) -> pb.StartDownloadResponse | Refusal:
+    def ask(number: str) -> pb.StartDownloadResponse | RefusedCall:
         try:
             return start(autos, number, request_id=request_id)
         except grpc.RpcError as error:
@@ -103,7 +103,7 @@ def test_one_request_id_for_many_cases_in_one_moment_serves_one_of_them(autos: A
 
     [won] = [answer for answer in answers if isinstance(answer, pb.StartDownloadResponse)]
     assert won.created
-    lost = [answer for answer in answers if isinstance(answer, Refusal)]
+    lost = [answer for answer in answers if isinstance(answer, RefusedCall)]
     assert Counter((each.code, each.reason, *each.fields) for each in lost) == {
         (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED", "request_id"): CALLERS - 1
     }
@@ -230,7 +230,7 @@ def test_max_age_zero_asks_for_the_listing_again_and_for_no_file(autos: Autos) -
 
     assert job.state == pb.JOB_STATE_COMPLETED
     assert job.progress.reused_documents == 3
-    assert autos.portal.times_asked(number) == 2
+    assert autos.portal.request_count(number) == 2
     assert _files_asked(autos, number) == files
 
 
@@ -249,14 +249,14 @@ def test_an_object_that_vanished_from_the_bucket_is_fetched_again(autos: Autos) 
     number = autos.portal.add_case(documents=3)
     first = run(autos, number)
     key = documents(autos, first)[1].object_key
-    Bucket(autos).remove(key)
+    StoredBucket(autos).remove(key)
 
     second = run(autos, number)
 
     assert second.state == pb.JOB_STATE_COMPLETED
     assert second.progress.reused_documents == 2
     assert _files_asked(autos, number) == [1, 2, 1]
-    assert key in Bucket(autos).keys_of_case(number)
+    assert key in StoredBucket(autos).keys_of_case(number)
 
 
 def test_documents_that_vanish_from_the_listing_stay_with_the_job_that_had_them(
@@ -268,7 +268,7 @@ def test_documents_that_vanish_from_the_listing_stay_with_the_job_that_had_them(
     second = run(autos, number, max_age=Duration())
 
     # Asked once more before it was believed, and nothing was fetched again.
-    assert autos.portal.times_asked(number) == 3
+    assert autos.portal.request_count(number) == 3
     assert second.state == pb.JOB_STATE_COMPLETED
     assert (second.progress.total_documents, second.progress.reused_documents) == (4, 4)
     assert _files_asked(autos, number) == [1] * 5
@@ -282,4 +282,4 @@ def _files_asked(autos: Autos, number: str) -> list[int]:
     """How often each file of the case was asked for, in the order of the case."""
     case = autos.portal.case(number)
     assert case
-    return [autos.portal.times_asked(document.uuid) for document in case.documents]
+    return [autos.portal.request_count(document.uuid) for document in case.documents]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from tests.acceptance.conftest import Autos
-from tests.killpoints.flags import Flags
+from tests.killpoints.flags import Triggers
 from tests.killpoints.proof import check, check_leftovers
 from tests.killpoints.stack import mortal_autos
 from tests.killpoints.trials import STEPS, Turns, attempt
@@ -23,8 +23,8 @@ from tests.sandbox.receiver import WebhookReceiver
 
 @pytest.fixture
 def mortal(
-    servers: Servers, receiver: WebhookReceiver, tmp_path: Path
-) -> Iterator[tuple[Autos, Flags]]:
+    servers: EmbeddedServers, receiver: WebhookReceiver, tmp_path: Path
+) -> Iterator[tuple[Autos, Triggers]]:
     """An Autos of its own whose processes can be told to die."""
     # One process of workers is started again more quickly than two. A dozen deaths are a load of
     # their own, under which leases of 3 s would be lost by the living.
@@ -34,7 +34,7 @@ def mortal(
 
 # A dozen processes are started again: seconds on a machine of its own, minutes on a busy one.
 @pytest.mark.timeout(400)
-def test_a_kill_at_any_step_loses_nothing(mortal: tuple[Autos, Flags]) -> None:
+def test_a_kill_at_any_step_loses_nothing(mortal: tuple[Autos, Triggers]) -> None:
     autos, flags = mortal
     with ThreadPoolExecutor(len(STEPS)) as pool:
         trials = list(pool.map(partial(attempt, autos, flags, Turns()), STEPS))

@@ -42,7 +42,7 @@ def test_a_slow_document_holds_up_no_other(autos: Autos) -> None:
     slow = documents(autos, job)[2]
     assert slow.state == pb.DOCUMENT_STATE_DOWNLOADING
     assert status(autos, job.job_id).state == pb.JOB_STATE_PROCESSING
-    assert autos.portal.times_asked(number) == 1
+    assert autos.portal.request_count(number) == 1
     cancelled = _cancel(autos, job.job_id)
     assert cancelled.state == pb.JOB_STATE_CANCELLED
     assert cancelled.progress.completed_documents == 29

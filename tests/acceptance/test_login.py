@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.jobs import await_job, finish, run, start, status
 from tests.sandbox.login import CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, SandboxLogin
@@ -34,7 +34,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(
-    servers: Servers,
+    servers: EmbeddedServers,
     receiver: WebhookReceiver,
     second_port: int,
     tmp_path_factory: pytest.TempPathFactory,

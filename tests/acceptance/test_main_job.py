@@ -38,4 +38,4 @@ def test_a_case_that_is_there_already_is_not_fetched_again(autos: Autos) -> None
     assert again.job.job_id != first.job_id
     assert again.job.state == pb.JOB_STATE_COMPLETED
     assert again.job.progress.reused_documents == 3
-    assert autos.portal.times_asked(number) == 1
+    assert autos.portal.request_count(number) == 1

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.bucket import Bucket, sandbox_sha256
+from tests.acceptance.bucket import StoredBucket, sandbox_sha256
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import documents, finish, run, start
 from tests.acceptance.memory import MIB, PeakMemory
@@ -39,4 +39,6 @@ def test_a_large_document_adds_less_than_50_mb_to_any_process(autos: Autos, slug
     assert job.state == pb.JOB_STATE_COMPLETED
     [document] = documents(autos, job)
     assert document.size_bytes == source.size_bytes
-    assert document.sha256 == sandbox_sha256(source) == Bucket(autos).sha256(document.object_key)
+    assert (
+        document.sha256 == sandbox_sha256(source) == StoredBucket(autos).sha256(document.object_key)
+    )

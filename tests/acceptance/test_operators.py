@@ -25,14 +25,14 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
 from dev.folder import is_free
 from dev.sandbox import ROOT
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from storage.telemetry.listener import PORT_AFTER
 from tests.acceptance.conftest import PORTS, Autos, running_autos
 from tests.acceptance.jobs import CALL_S, DEADLINE_S, await_job, documents, finish, start
 from tests.sandbox.login import CLIENT_ID, CLIENT_SECRET, SandboxLogin
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receiver import WebhookReceiver
-from tests.sandbox.traces import SpanSeen, TraceReceiver
+from tests.sandbox.traces import OtlpReceiver, SpanSeen
 
 KEY = base64.urlsafe_b64encode(b"planted-encryption-key-012345678").decode()
 PATH = "/planted-webhook-path"
@@ -48,7 +48,7 @@ class Watched:
 
     autos: Autos
     login: SandboxLogin
-    traces: TraceReceiver
+    traces: OtlpReceiver
     number: str
     job: pb.Job
     host: str
@@ -87,14 +87,14 @@ def _free_ports() -> int:
 
 @pytest.fixture(scope="module")
 def watched(
-    servers: Servers,
+    servers: EmbeddedServers,
     receiver: WebhookReceiver,
     second_port: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Watched]:
     port = _free_ports()
     redis_url = urlsplit(servers.env["REDIS_URL"])._replace(path="/4").geturl()
-    with SandboxLogin() as login, SandboxPortal() as portal, TraceReceiver() as traces:
+    with SandboxLogin() as login, SandboxPortal() as portal, OtlpReceiver() as traces:
         portal.accepts = login.accepts
         with running_autos(
             servers,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from storage.database import Database
 from storage.migrate import migrate
 from tests.acceptance.conftest import Autos, running_autos
@@ -30,7 +30,7 @@ class Pooled:
 
 @pytest.fixture(scope="module")
 def pooled(
-    servers: Servers,
+    servers: EmbeddedServers,
     portal: SandboxPortal,
     receiver: WebhookReceiver,
     second_port: int,

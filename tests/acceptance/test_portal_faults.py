@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.servers import Servers
-from tests.acceptance.bucket import Bucket, sandbox_sha256
+from dev.servers import EmbeddedServers
+from tests.acceptance.bucket import StoredBucket, sandbox_sha256
 from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.jobs import documents, finish, start
 from tests.sandbox.cases import CASES
 from tests.sandbox.faults import good_count, is_good_in_the_end
-from tests.sandbox.model import Case, Document
+from tests.sandbox.model import SandboxCase, SandboxDocument
 
 # Its files end by their deadline, five times each.
 DRIP = "drip"
@@ -107,7 +107,7 @@ class Outcome:
 @pytest.fixture(scope="module")
 def outcomes(
     hasty: Autos,
-    servers: Servers,
+    servers: EmbeddedServers,
     second_port: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Outcome]:
@@ -145,23 +145,23 @@ def _start(autos: Autos, slug: str) -> pb.Job:
 
 
 @pytest.fixture(scope="module")
-def bucket(hasty: Autos) -> Bucket:
+def bucket(hasty: Autos) -> StoredBucket:
     """The bucket behind it."""
-    return Bucket(hasty)
+    return StoredBucket(hasty)
 
 
 every_case = pytest.mark.parametrize("slug", sorted(CASES_HERE))
 every_listed_case = pytest.mark.parametrize("slug", sorted(set(CASES_HERE) - {*LISTING_FAILURES}))
 
 
-def _listed(case: Case) -> list[list[Document]]:
+def _listed(case: SandboxCase) -> list[list[SandboxDocument]]:
     """The distinct documents of a case in its order, each with its twins, the better one first."""
     return [
         sorted(twins, key=lambda twin: not twin.has_arquivo) for twins in case.distinct.values()
     ]
 
 
-def _expected_state(case: Case) -> pb.JobState:
+def _expected_state(case: SandboxCase) -> pb.JobState:
     total, good = len(case.distinct), good_count(case)
     if good == total and case.slug not in LISTING_FAILURES:
         return pb.JOB_STATE_COMPLETED
@@ -230,7 +230,7 @@ def test_each_document_gets_its_attempts_and_its_reason(
         assert document.error.reason == reason
 
 
-def _fate(document: Document) -> tuple[str, int, int]:
+def _fate(document: SandboxDocument) -> tuple[str, int, int]:
     """Reason ("" if it is good in the end), attempts that count, requests to the portal."""
     if document.fault in FAILURES:
         reason, asked = FAILURES[document.fault]
@@ -240,7 +240,7 @@ def _fate(document: Document) -> tuple[str, int, int]:
 
 @every_case
 def test_the_bucket_holds_the_available_documents_byte_for_byte_and_nothing_else(
-    bucket: Bucket, outcomes: dict[str, Outcome], slug: str
+    bucket: StoredBucket, outcomes: dict[str, Outcome], slug: str
 ) -> None:
     available = outcomes[slug].available
 
@@ -267,7 +267,7 @@ def test_a_case_that_cannot_be_listed_fails_with_the_reason(
     job = outcomes[slug].job
 
     assert job.state == pb.JOB_STATE_FAILED
-    assert (job.error.reason, hasty.portal.times_asked(CASES[slug].number)) == expected
+    assert (job.error.reason, hasty.portal.request_count(CASES[slug].number)) == expected
     assert not job.progress.HasField("total_documents")
 
 
@@ -284,7 +284,7 @@ def test_a_listing_that_is_busy_twice_is_asked_three_times(
     hasty: Autos, outcomes: dict[str, Outcome]
 ) -> None:
     assert outcomes["list-503-then-good"].job.state == pb.JOB_STATE_COMPLETED
-    assert hasty.portal.times_asked(CASES["list-503-then-good"].number) == 3
+    assert hasty.portal.request_count(CASES["list-503-then-good"].number) == 3
 
 
 def test_the_portal_is_asked_for_nothing_that_it_did_not_list(

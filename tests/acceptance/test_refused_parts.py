@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
 from dev.sandbox import ROOT
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.jobs import CALL_S, await_job, documents, finish, start
 from tests.conftest import PORTAL_TOKEN
@@ -51,7 +51,11 @@ def _lines(autos: Autos, code: str) -> list[str]:
 
 @contextmanager
 def _running(
-    servers: Servers, portal: SandboxPortal, receiver: WebhookReceiver, folder: Path, **env: str
+    servers: EmbeddedServers,
+    portal: SandboxPortal,
+    receiver: WebhookReceiver,
+    folder: Path,
+    **env: str,
 ) -> Iterator[Autos]:
     env["REDIS_URL"] = urlsplit(servers.env["REDIS_URL"])._replace(path="/2").geturl()
     with running_autos(
@@ -61,7 +65,7 @@ def _running(
 
 
 def test_files_that_the_bucket_refuses_wait_until_it_takes_them(
-    servers: Servers,
+    servers: EmbeddedServers,
     portal: SandboxPortal,
     receiver: WebhookReceiver,
     tmp_path_factory: pytest.TempPathFactory,
@@ -91,7 +95,7 @@ def test_files_that_the_bucket_refuses_wait_until_it_takes_them(
 
 
 def test_a_portal_that_is_not_trusted_is_asked_once_it_is(
-    servers: Servers, receiver: WebhookReceiver, tmp_path_factory: pytest.TempPathFactory
+    servers: EmbeddedServers, receiver: WebhookReceiver, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("untrusted-portal", numbered=False)
     authority = Certificate.authority()
@@ -117,7 +121,7 @@ def test_a_portal_that_is_not_trusted_is_asked_once_it_is(
             held = await_job(autos, job.job_id, _is_held)
             assert held.hold.reason == "PORTAL_UNTRUSTED"
             until(lambda: not _serves(autos, "autos.portal"), DEADLINE_S, "Health says nothing.")
-            assert portal.times_asked(number) == 0
+            assert portal.request_count(number) == 0
             assert 1 <= len(_lines(autos, "CERTIFICATE_NOT_TRUSTED")) <= 4, "once a process"
 
             # When it shows one that is trusted, all goes on by itself

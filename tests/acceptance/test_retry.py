@@ -86,12 +86,12 @@ def test_a_failed_listing_lists_again(autos: Autos) -> None:
     number = autos.portal.add_case(documents=2, list_fault="list-500")
     job = run(autos, number)
     assert job.state == pb.JOB_STATE_FAILED
-    asked = autos.portal.times_asked(number)
+    asked = autos.portal.request_count(number)
 
     autos.api.RetryJob(pb.RetryJobRequest(job_id=job.job_id), timeout=10)
     assert finish(autos, job.job_id).state == pb.JOB_STATE_FAILED
 
-    assert autos.portal.times_asked(number) == 2 * asked
+    assert autos.portal.request_count(number) == 2 * asked
 
 
 def test_what_cannot_be_retried_says_why(autos: Autos) -> None:

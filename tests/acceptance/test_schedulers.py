@@ -91,7 +91,7 @@ def _run_job(autos: Autos) -> None:
     assert all(document.attempt_count == 1 for document in documents(autos, ended))
     case = autos.portal.case(number)
     assert case
-    assert [autos.portal.times_asked(each.uuid) for each in case.documents] == [1] * DOCUMENTS
+    assert [autos.portal.request_count(each.uuid) for each in case.documents] == [1] * DOCUMENTS
 
 
 def test_a_leader_that_is_killed_is_followed(

@@ -12,10 +12,10 @@ from tests.acceptance.jobs import documents, run, start
 from tests.acceptance.watching import (
     ENDED,
     Message,
-    assert_tells_the_end,
-    assert_told_by_the_contract,
+    assert_stream_ends,
+    assert_stream_order,
     place,
-    told,
+    sent_documents,
     watch,
 )
 from tests.sandbox.cnj import process_number
@@ -29,10 +29,10 @@ def test_a_running_job_is_told_from_its_start_to_its_end(autos: Autos) -> None:
 
     messages = list(watch(autos, job_id=job.job_id))
 
-    assert_told_by_the_contract(messages)
-    ended = assert_tells_the_end(messages)
+    assert_stream_order(messages)
+    ended = assert_stream_ends(messages)
     assert ended.state == pb.JOB_STATE_PARTIALLY_COMPLETED
-    latest = {document.document_id: document for document in told(messages)}
+    latest = {document.document_id: document for document in sent_documents(messages)}
     assert sorted(latest.values(), key=place) == sorted(documents(autos, job), key=place)
     counts = [m.job.progress.completed_documents for m in messages if m.HasField("job")]
     assert counts == sorted(counts)
@@ -44,9 +44,9 @@ def test_an_ended_job_gives_its_documents_and_its_end(autos: Autos) -> None:
 
     messages = list(watch(autos, job_id=job.job_id))
 
-    assert_told_by_the_contract(messages)
+    assert_stream_order(messages)
     assert messages[0].job == messages[-1].job == job
-    assert sorted(told(messages), key=place) == sorted(documents(autos, job), key=place)
+    assert sorted(sent_documents(messages), key=place) == sorted(documents(autos, job), key=place)
     assert len(messages) == 1 + 7 + 1
 
 
@@ -55,7 +55,7 @@ def test_an_ended_job_has_nothing_new_for_who_has_seen_it_all(autos: Autos) -> N
 
     messages = list(watch(autos, job_id=job.job_id, after_revision=job.revision))
 
-    assert_told_by_the_contract(messages, job.revision)
+    assert_stream_order(messages, job.revision)
     assert [message.job for message in messages] == [job, job]
 
 
@@ -64,9 +64,9 @@ def test_a_case_that_the_portal_does_not_know_ends_in_the_stream(autos: Autos) -
 
     messages = list(watch(autos, job_id=job.job_id))
 
-    ended = assert_tells_the_end(messages)
+    ended = assert_stream_ends(messages)
     assert (ended.state, ended.error.reason) == (pb.JOB_STATE_FAILED, "NOT_FOUND")
-    assert not told(messages)
+    assert not sent_documents(messages)
 
 
 def test_the_newest_job_of_a_case_is_watched_by_its_number(autos: Autos) -> None:
@@ -76,9 +76,9 @@ def test_the_newest_job_of_a_case_is_watched_by_its_number(autos: Autos) -> None
 
     messages = list(watch(autos, process_number=number))
 
-    assert_told_by_the_contract(messages)
+    assert_stream_order(messages)
     assert messages[0].job.job_id == newest.job_id
-    assert assert_tells_the_end(messages) == newest
+    assert assert_stream_ends(messages) == newest
 
 
 def test_a_stream_cut_anywhere_goes_on_where_it_stopped(autos: Autos) -> None:
@@ -92,7 +92,7 @@ def test_a_stream_cut_anywhere_goes_on_where_it_stopped(autos: Autos) -> None:
     listed = {document.document_id: document for document in documents(autos, job)}
     for pieces in each:
         assert len(pieces) > 10, "hardly ever cut: the test shows nothing"
-        seen = [document for piece in pieces for document in told(piece)]
+        seen = [document for piece in pieces for document in sent_documents(piece)]
         revisions = [document.revision for document in seen]
         assert revisions == sorted(set(revisions))
         assert {document.document_id: document for document in seen} == listed
@@ -108,7 +108,7 @@ def _watch_in_pieces(autos: Autos, job_id: str, seed: int) -> list[list[Message]
         stream = watch(autos, job_id=job_id, after_revision=revision)
         piece = list(islice(stream, dice.randint(1, 8)))
         stream.cancel()
-        assert_told_by_the_contract(piece, revision)
+        assert_stream_order(piece, revision)
         pieces.append(piece)
         revision = piece[-1].revision
         if len(piece) > 1 and piece[-1].HasField("job") and piece[-1].job.state in ENDED:
@@ -128,7 +128,7 @@ def test_whoever_watches_is_told_the_same_in_the_same_order(autos: Autos) -> Non
 
     listed = sorted(documents(autos, job), key=place)
     for messages in each:
-        assert_told_by_the_contract(messages)
-        assert_tells_the_end(messages)
-        latest = {document.document_id: document for document in told(messages)}
+        assert_stream_order(messages)
+        assert_stream_ends(messages)
+        latest = {document.document_id: document for document in sent_documents(messages)}
         assert sorted(latest.values(), key=place) == listed

@@ -28,10 +28,10 @@ from tests.acceptance.refusals import refused
 from tests.acceptance.watching import (
     ENDED,
     Message,
-    assert_tells_the_end,
-    assert_told_by_the_contract,
+    assert_stream_ends,
+    assert_stream_order,
     place,
-    told,
+    sent_documents,
     watch,
 )
 from tests.chaos.progress import quantile
@@ -67,7 +67,7 @@ def test_silence_is_broken_by_heartbeats_but_never_faster_than_once_a_second(
 
     for name, (_, interval_s) in HEARTBEATS.items():
         messages, gaps_s = watches[name].result()
-        assert_told_by_the_contract(messages)
+        assert_stream_order(messages)
         before, *beats = messages[-BEATS - 1 :]
         assert not before.HasField("heartbeat"), name
         assert all(beat.HasField("heartbeat") for beat in beats), name
@@ -254,9 +254,9 @@ def test_a_server_that_stops_sends_its_watchers_away_to_come_back(
         assert farewell.retry_after_s
         revision = messages[-1].revision
         after = list(watch(autos, job_id=quiet_job.job_id, after_revision=revision))
-        assert_told_by_the_contract(after, revision)
-        assert assert_tells_the_end(after) == cancelled
-        latest = {document.document_id: document for document in told(messages + after)}
+        assert_stream_order(after, revision)
+        assert assert_stream_ends(after) == cancelled
+        latest = {document.document_id: document for document in sent_documents(messages + after)}
         assert sorted(latest.values(), key=place) == listed
 
 

@@ -22,11 +22,11 @@ def watch(autos: Autos, **fields: Any) -> Any:
     return autos.api.WatchProgress(pb.WatchProgressRequest(**fields), timeout=60)
 
 
-def told(messages: list[Message]) -> list[pb.Document]:
+def sent_documents(messages: list[Message]) -> list[pb.Document]:
     return [message.document for message in messages if message.HasField("document")]
 
 
-def assert_told_by_the_contract(messages: list[Message], after_revision: int = 0) -> None:
+def assert_stream_order(messages: list[Message], after_revision: int = 0) -> None:
     """The first is the job with the caller's revision; documents come in order of theirs."""
     first, *rest = messages
     assert first.HasField("job")
@@ -39,12 +39,12 @@ def assert_told_by_the_contract(messages: list[Message], after_revision: int = 0
             assert message.revision == message.document.revision
         if message.HasField("job"):
             assert message.revision == message.job.revision
-    changed = [document.revision for document in told(messages)]
+    changed = [document.revision for document in sent_documents(messages)]
     assert all(revision > after_revision for revision in changed)
     assert changed == sorted(set(changed))
 
 
-def assert_tells_the_end(messages: list[Message]) -> pb.Job:
+def assert_stream_ends(messages: list[Message]) -> pb.Job:
     last = messages[-1]
     assert last.HasField("job")
     assert last.job.state in ENDED

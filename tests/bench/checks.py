@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.bench import measure
-from tests.bench.measure import Job
+from tests.bench.measure import MeasuredJob
 from tests.bench.portal import Counts
 from tests.bench.slots import Outage, Room, Use
 from tests.chaos import check_logs
@@ -32,7 +32,9 @@ class Check:
     holds: bool
 
 
-def of_jobs(jobs: Sequence[Job], planned: dict[str, int], visits: Sequence[Visit]) -> list[Check]:
+def of_jobs(
+    jobs: Sequence[MeasuredJob], planned: dict[str, int], visits: Sequence[Visit]
+) -> list[Check]:
     """What must hold of jobs and documents in every part."""
     states = {job.number: job.state for job in jobs if job.state != "COMPLETED"}
     whole = all(len(job.attempts) == planned[job.number] for job in jobs)

@@ -20,8 +20,8 @@ from tests.bench.estimates import Estimate
 from tests.bench.fluid import Work, alone_s, shares
 from tests.bench.scenarios import Scenario
 from tests.bench.slots import Room
-from tests.unit.scheduler.simulation import Simulation
-from tests.unit.scheduler.world import Arrival, Job
+from tests.unit.scheduler.simulation import SchedulerSimulation
+from tests.unit.scheduler.world import Arrival, SimulatedJob
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class FairnessRun:
             arrival.court: usual_s * scenario.slow.get(arrival.court, 1.0)
             for arrival in scenario.arrivals
         }
-        self._simulation = Simulation(self._limits, seed=seed)
+        self._simulation = SchedulerSimulation(self._limits, seed=seed)
         self._told: dict[str, tuple[float, float | None]] = {}
 
     def run(self) -> list[Outcome]:
@@ -93,13 +93,13 @@ class FairnessRun:
             if job.job_id in outlooks:
                 self._told[job.case] = simulation.now, outlooks[job.job_id].seconds_left
 
-    def _is_to_be_told(self, job: Job) -> bool:
+    def _is_to_be_told(self, job: SimulatedJob) -> bool:
         documents = job.arrival.documents
         left = len(job.fresh) + sum(map(len, job.slices.values()))
         is_over = estimates.first_tenth(documents) <= documents - left < documents
         return job.case not in self._told and job.is_listed and is_over
 
-    def _outcomes(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def _outcomes(self, jobs: Sequence[SimulatedJob]) -> list[Outcome]:
         usual = [_work(job, self._request_s[job.arrival.court]) for job in jobs]
         comings_s = [job.arrival.at_s for job in jobs]
         ends_s = [self._simulation.ended_at[job.job_id] for job in jobs]
@@ -116,7 +116,9 @@ class FairnessRun:
             )
         ]
 
-    def _estimate(self, job: Job, end_s: float, comings_s: Iterable[float]) -> Estimate | None:
+    def _estimate(
+        self, job: SimulatedJob, end_s: float, comings_s: Iterable[float]
+    ) -> Estimate | None:
         if job.case not in self._told:
             return None
         at_s, left_s = self._told[job.case]
@@ -125,7 +127,7 @@ class FairnessRun:
         return Estimate(job.arrival.documents, left_s, end_s - at_s, whole_s, came_later)
 
 
-def _work(job: Job, request_s: float | None = None) -> Work:
+def _work(job: SimulatedJob, request_s: float | None = None) -> Work:
     """Return what the portal had to do for a job; if each request took as long as given."""
     arrival = job.arrival
     times = arrival.request_s if request_s is None else (request_s,) * (1 + arrival.documents)

@@ -18,9 +18,9 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.bench import record, simulate
-from tests.bench.options import Options
+from tests.bench.options import BenchOptions
 from tests.bench.parts import Part, crowd, pauses
-from tests.bench.world import running_world
+from tests.bench.world import running_bench_environment
 
 
 def main() -> int:
@@ -39,15 +39,17 @@ def main() -> int:
     console = Console(width=110)
     if asked.simulate:
         return simulate.main(console, asked.json, asked.seed)
-    options = Options(asked.jobs, asked.documents, asked.seed, asked.seconds)
-    with running_world(dict(pair.partition("=")[::2] for pair in asked.set)) as world:
-        parts: list[Part] = [crowd(world, options, console)]
-        visits = world.portal.visits()
+    options = BenchOptions(asked.jobs, asked.documents, asked.seed, asked.seconds)
+    with running_bench_environment(
+        dict(pair.partition("=")[::2] for pair in asked.set)
+    ) as environment:
+        parts: list[Part] = [crowd(environment, options, console)]
+        visits = environment.portal.visits()
         if asked.record:
             record.write(asked.record, visits)
         if asked.journal:
             asked.journal.write_text(json.dumps([asdict(visit) for visit in visits]))
-        parts.append(pauses(world, options, console))
+        parts.append(pauses(environment, options, console))
     if asked.json:
         figures = {part.name: part.figures for part in parts}
         asked.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")

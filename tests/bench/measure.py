@@ -17,7 +17,7 @@ OUTAGES = (0, 502, 503, 504)
 
 
 @dataclass(frozen=True)
-class Job:
+class MeasuredJob:
     """A job as it was started, in seconds since 1970, and as it ended.
 
     `attempts` counts those of each document, by the portal's UUID of it.
@@ -51,7 +51,7 @@ class Attempts:
     unexplained: int
 
 
-def attempts_burnt(visits: Iterable[Visit], jobs: Iterable[Job]) -> Attempts:
+def attempts_burnt(visits: Iterable[Visit], jobs: Iterable[MeasuredJob]) -> Attempts:
     """Why documents count more than one attempt."""
     outages: Counter[str] = Counter()
     pauses: Counter[str] = Counter()
@@ -71,7 +71,7 @@ def attempts_burnt(visits: Iterable[Visit], jobs: Iterable[Job]) -> Attempts:
     return Attempts(by_outages, by_pauses, unexplained)
 
 
-def not_once(visits: Iterable[Visit], jobs: Iterable[Job]) -> list[str]:
+def not_once(visits: Iterable[Visit], jobs: Iterable[MeasuredJob]) -> list[str]:
     """The documents, by UUID, that the portal did not give exactly once."""
     given = Counter(v.uuid for v in visits if v.kind == "file" and v.status == GOOD)
     wanted = {uuid for job in jobs for uuid in job.attempts}
@@ -118,7 +118,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Waits:
+class WaitFigures:
     """How long the jobs of a client took, from their start."""
 
     jobs: int
@@ -126,7 +126,7 @@ class Waits:
     to_end: Spread
 
 
-def waits(visits: Iterable[Visit], jobs: Iterable[Job]) -> dict[str, Waits]:
+def waits(visits: Iterable[Visit], jobs: Iterable[MeasuredJob]) -> dict[str, WaitFigures]:
     """By client. A job that did not end, or got nothing, is left out."""
     first: dict[str, float] = {}
     for visit in visits:
@@ -138,7 +138,7 @@ def waits(visits: Iterable[Visit], jobs: Iterable[Job]) -> dict[str, Waits]:
         if job.end is not None and job.key in first:
             found[job.client].append((first[job.key] - job.start, job.end - job.start))
     return {
-        client: Waits(
+        client: WaitFigures(
             len(times), Spread.of([t[0] for t in times]), Spread.of([t[1] for t in times])
         )
         for client, times in found.items()

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.bench.world import CLIENTS, COURTS
+from tests.bench.environment import CLIENTS, COURTS
 from tests.sandbox.weather import Burst, Latency
 
 MEDIAN_S, SIGMA = 0.4, 0.8
@@ -15,7 +15,7 @@ MEAN_S = 0.55
 
 
 @dataclass(frozen=True)
-class Options:
+class BenchOptions:
     """The size of a run. `seconds`: how long the portal's limit is below ours."""
 
     jobs: int

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from tests.bench import checks, measure, slots, table
 from tests.bench.checks import Check
-from tests.bench.options import MEAN_S, Options
+from tests.bench.options import MEAN_S, BenchOptions
 from tests.bench.slots import Room
-from tests.bench.world import CLIENTS, COURTS, World
+from tests.bench.world import CLIENTS, COURTS, BenchEnvironment
 
 # What the portal allows, whatever we are set to.
 LIMIT = 10
@@ -32,31 +32,42 @@ class Part:
     figures: dict[str, Any]
 
 
-def crowd(world: World, options: Options, console: Console) -> Part:
+def crowd(environment: BenchEnvironment, options: BenchOptions, console: Console) -> Part:
     """All jobs at once, log-normal latencies, bursts of 503."""
-    world.portal.limit(LIMIT, retry_after_s=RETRY_AFTER_S)
-    world.portal.latency(options.latency)
-    room = Room(LIMIT, world.settings.pdpj_max_concurrent_per_court, world.settings.lanes_per_job)
+    environment.portal.limit(LIMIT, retry_after_s=RETRY_AFTER_S)
+    environment.portal.latency(options.latency)
+    room = Room(
+        LIMIT,
+        environment.settings.pdpj_max_concurrent_per_court,
+        environment.settings.lanes_per_job,
+    )
     plan = [
-        (client, world.add_case(court, documents)) for client, court, documents in options.plan()
+        (client, environment.add_case(court, documents))
+        for client, court, documents in options.plan()
     ]
     bursts = options.bursts(LIMIT)
-    console.print(f"{len(plan)} jobs, {sum(world.documents.values())} documents")
-    world.portal.clear()
-    planned = world.portal.plan(bursts)
-    ids = [world.start(client, number) for client, number in plan]
-    _await(world, ids, sum(world.documents.values()))
-    jobs, visits, counts = world.jobs(ids), world.portal.visits(), world.portal.counts()
+    console.print(f"{len(plan)} jobs, {sum(environment.documents.values())} documents")
+    environment.portal.clear()
+    planned = environment.portal.plan(bursts)
+    ids = [environment.start(client, number) for client, number in plan]
+    _await(environment, ids, sum(environment.documents.values()))
+    jobs, visits, counts = (
+        environment.jobs(ids),
+        environment.portal.visits(),
+        environment.portal.counts(),
+    )
     away = slots.outages(bursts, planned, visits, jobs)
     use = slots.use(slots.slices(visits, jobs, away), jobs, room, away)
     waits = measure.waits(visits, jobs)
     expected = sum(1 if burst.court else len({job.court for job in jobs}) for burst in bursts)
     found = [
         *checks.of_limits(counts, room),
-        *checks.of_use(use, away, expected, probe_base_s=world.settings.pdpj_probe_base_ms / 1000),
+        *checks.of_use(
+            use, away, expected, probe_base_s=environment.settings.pdpj_probe_base_ms / 1000
+        ),
         *checks.of_turns(use),
-        *checks.of_jobs(jobs, world.documents, visits),
-        *checks.of_logs(world.lines),
+        *checks.of_jobs(jobs, environment.documents, visits),
+        *checks.of_logs(environment.lines),
     ]
     burnt = measure.attempts_burnt(visits, jobs)
     rate = sum(v.kind == "file" and v.status == measure.GOOD for v in visits) / use.seconds
@@ -81,28 +92,28 @@ def crowd(world: World, options: Options, console: Console) -> Part:
     )
 
 
-def pauses(world: World, options: Options, console: Console) -> Part:
+def pauses(environment: BenchEnvironment, options: BenchOptions, console: Console) -> Part:
     """A portal that allows less than we are set to, for some seconds: it answers 429."""
     plan = [
-        (CLIENTS[i % 2], world.add_case(COURTS[i % len(COURTS)], options.documents))
+        (CLIENTS[i % 2], environment.add_case(COURTS[i % len(COURTS)], options.documents))
         for i in range(min(10, options.jobs))
     ]
-    world.portal.plan([])
-    world.portal.clear()
-    ids = [world.start(client, number) for client, number in plan]
+    environment.portal.plan([])
+    environment.portal.clear()
+    ids = [environment.start(client, number) for client, number in plan]
     # In the middle of the work: when as many have been there as there may be at once, twice.
     deadline = time.monotonic() + 60
-    while len(world.portal.visits()) < 2 * LIMIT and time.monotonic() < deadline:
+    while len(environment.portal.visits()) < 2 * LIMIT and time.monotonic() < deadline:
         time.sleep(0.1)
-    world.portal.limit(LOWERED_LIMIT, retry_after_s=RETRY_AFTER_S)
+    environment.portal.limit(LOWERED_LIMIT, retry_after_s=RETRY_AFTER_S)
     time.sleep(options.seconds)
-    world.portal.limit(LIMIT, retry_after_s=RETRY_AFTER_S)
-    _await(world, ids, len(plan) * options.documents)
-    jobs, visits = world.jobs(ids), world.portal.visits()
+    environment.portal.limit(LIMIT, retry_after_s=RETRY_AFTER_S)
+    _await(environment, ids, len(plan) * options.documents)
+    jobs, visits = environment.jobs(ids), environment.portal.visits()
     found = [
         *checks.of_pauses(visits),
-        *checks.of_jobs(jobs, world.documents, visits),
-        *checks.of_logs(world.lines),
+        *checks.of_jobs(jobs, environment.documents, visits),
+        *checks.of_logs(environment.lines),
     ]
     title = f"a limit of {LOWERED_LIMIT} for {options.seconds:.0f} s: pauses of {RETRY_AFTER_S:g} s"
     table.print_checks(console, title, found)
@@ -111,8 +122,8 @@ def pauses(world: World, options: Options, console: Console) -> Part:
     return Part("pauses", found, {**_common(found), **asdict(kept)})
 
 
-def _await(world: World, ids: Sequence[UUID], documents: int) -> None:
-    world.await_ends(ids, 120 + PATIENCE * documents * MEAN_S / LIMIT)
+def _await(environment: BenchEnvironment, ids: Sequence[UUID], documents: int) -> None:
+    environment.await_ends(ids, 120 + PATIENCE * documents * MEAN_S / LIMIT)
 
 
 def _common(found: Sequence[Check]) -> dict[str, Any]:

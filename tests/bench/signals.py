@@ -17,11 +17,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 from uuid import uuid4
 
-from storage.telemetry.recorder import Recorder
+from storage.telemetry.recorder import MetricsRecorder
 from storage.telemetry.shared import shared_folder
-from storage.telemetry.signals import COURT, SIZE_BYTES, UNSEEN, Signals
+from storage.telemetry.signals import COURT, NOOP_SIGNALS, SIZE_BYTES, Signals
 from storage.telemetry.tracing import NO_TRACER, tracer_of
-from tests.sandbox.traces import TraceReceiver
+from tests.sandbox.traces import OtlpReceiver
 
 ID = uuid4()
 ROUNDS, DOCUMENTS = 7, 2_000
@@ -52,7 +52,7 @@ def cost_us(signals: Signals) -> float:
     return (time.process_time() - begun) / DOCUMENTS * 1e6
 
 
-def message_cost_us(recorder: Recorder) -> float:
+def message_cost_us(recorder: MetricsRecorder) -> float:
     """Microseconds that a stream's message takes longer when its call is watched."""
     from server.rpc_metrics import RpcMetrics
 
@@ -76,7 +76,7 @@ class _Context:
 
 
 def _receive(told: Connection) -> None:
-    with TraceReceiver() as receiver:
+    with OtlpReceiver() as receiver:
         told.send(receiver.url)
         told.recv()
 
@@ -92,7 +92,7 @@ def main() -> None:
         url: str = ours.recv()
         with closing(tracer_of(url, "bench")) as tracer:
             kinds = {
-                "neither": UNSEEN,
+                "neither": NOOP_SIGNALS,
                 "metrics": Signals(Counters(), NO_TRACER),
                 "metrics and traces": Signals(Counters(), tracer),
             }

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.bench.measure import GOOD, Job
+from tests.bench.measure import GOOD, MeasuredJob
 from tests.sandbox.cnj import digits
 from tests.sandbox.traffic import Visit
 from tests.sandbox.weather import Burst
@@ -42,7 +42,7 @@ class Outage:
 
 
 def outages(
-    bursts: Iterable[Burst], planned: float, visits: Sequence[Visit], jobs: Iterable[Job]
+    bursts: Iterable[Burst], planned: float, visits: Sequence[Visit], jobs: Iterable[MeasuredJob]
 ) -> list[Outage]:
     """When which court was away for the guest; one that nobody asked again is left out."""
     courts = sorted({job.court for job in jobs})
@@ -58,7 +58,7 @@ def outages(
 
 
 @dataclass(frozen=True)
-class Slice:
+class TimeSlice:
     """A stretch of time in which nothing changed: requests at the portal, by job, and what is left
     to be asked for, those included. `begun`: the job of the request that began it, if one did.
     """
@@ -71,8 +71,8 @@ class Slice:
 
 
 def slices(
-    visits: Sequence[Visit], jobs: Sequence[Job], away: Sequence[Outage] = ()
-) -> Iterator[Slice]:
+    visits: Sequence[Visit], jobs: Sequence[MeasuredJob], away: Sequence[Outage] = ()
+) -> Iterator[TimeSlice]:
     """From the first start of a job to the last answer; cut also where outages begin."""
     documents = {job.key: job.documents for job in jobs}
     listed: set[str] = set()
@@ -84,7 +84,7 @@ def slices(
     for moment, what, key, status in sorted(steps):
         # Two requests may begin in one moment: then the slice of the first has no length.
         if any(left.values()) and (moment > before or begun):
-            yield Slice(before, moment - before, +busy, dict(left), begun)
+            yield TimeSlice(before, moment - before, +busy, dict(left), begun)
         before, begun = moment, key if what == BEGIN else None
         if what == START:
             left[key] = 1
@@ -103,7 +103,9 @@ def slices(
 START, CUT, END, END_OF_LISTING, BEGIN = range(5)
 
 
-def _steps(visits: Sequence[Visit], jobs: Sequence[Job]) -> list[tuple[float, int, str, int]]:
+def _steps(
+    visits: Sequence[Visit], jobs: Sequence[MeasuredJob]
+) -> list[tuple[float, int, str, int]]:
     """What changes: when, what, of which job, and with which status."""
     steps = [(job.start, START, job.key, 0) for job in jobs]
     for visit in visits:
@@ -135,7 +137,9 @@ class Use:
         return self.used_s / self.possible_s if self.possible_s else 0.0
 
 
-def use(cuts: Iterable[Slice], jobs: Sequence[Job], room: Room, away: Sequence[Outage]) -> Use:
+def use(
+    cuts: Iterable[TimeSlice], jobs: Sequence[MeasuredJob], room: Room, away: Sequence[Outage]
+) -> Use:
     """How the room was used, without the courts that were away at the time."""
     by_key = {job.key: job for job in jobs}
     clients = {job.client for job in jobs}
@@ -160,7 +164,7 @@ def use(cuts: Iterable[Slice], jobs: Sequence[Job], room: Room, away: Sequence[O
 
 
 def _used_and_possible(
-    cut: Slice, by_key: Mapping[str, Job], room: Room, shut: set[str]
+    cut: TimeSlice, by_key: Mapping[str, MeasuredJob], room: Room, shut: set[str]
 ) -> tuple[int, int]:
     used = in_shut = 0
     wanted: Counter[str] = Counter()

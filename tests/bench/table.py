@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.checks import Check
-from tests.bench.measure import Spread, Waits
+from tests.bench.measure import Spread, WaitFigures
 from tests.sandbox.traffic import Visit, timeline
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -25,7 +25,9 @@ def print_checks(console: Console, title: str, checks: Sequence[Check]) -> None:
     console.print(table)
 
 
-def print_waits(console: Console, waits: Mapping[str, Waits], share: Mapping[str, float]) -> None:
+def print_waits(
+    console: Console, waits: Mapping[str, WaitFigures], share: Mapping[str, float]
+) -> None:
     """How long each client waited."""
     table = Table(title="waiting times, in seconds", title_justify="left")
     table.add_column("client")

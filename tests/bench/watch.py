@@ -21,8 +21,8 @@ from tests.bench import watch_parts as parts
 from tests.bench.checks import Check
 from tests.bench.table import print_checks
 from tests.bench.watch_busy import busy
-from tests.bench.watch_parts import Options
-from tests.bench.watch_world import World, running_world
+from tests.bench.watch_parts import WatchOptions
+from tests.bench.watch_world import WatchEnvironment, running_watch_environment
 
 WARM_UP = 50
 
@@ -44,14 +44,16 @@ def main() -> int:
     # Of hundreds of thousands of figures; between a commit and its wake-up it would be measured.
     gc.disable()
     console = Console(width=150)
-    options = Options(asked.watchers, asked.channels, asked.processes, asked.seconds)
+    options = WatchOptions(asked.watchers, asked.channels, asked.processes, asked.seconds)
     console.print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}")
     checks = [] if asked.only_busy else [parts.floor(options)]
-    with running_world(dict(pair.partition("=")[::2] for pair in asked.set)) as world:
+    with running_watch_environment(
+        dict(pair.partition("=")[::2] for pair in asked.set)
+    ) as environment:
         if asked.only_busy:
-            checks += busy(world, options)
+            checks += busy(environment, options)
         else:
-            checks += _run(world, options, asked.jobs)
+            checks += _run(environment, options, asked.jobs)
     print_checks(console, "watching", checks)
     if asked.json:
         asked.json.write_text(json.dumps([asdict(check) for check in checks], indent=1))
@@ -60,21 +62,23 @@ def main() -> int:
     return 0 if holds else 1
 
 
-def _run(world: World, options: Options, jobs: list[int]) -> list[Check]:
-    ids = world.add_jobs(max(jobs))
+def _run(environment: WatchEnvironment, options: WatchOptions, jobs: list[int]) -> list[Check]:
+    ids = environment.add_jobs(max(jobs))
     # What a server allocates once is no stream's.
-    parts.steady(world, ids[:1], replace(options, watchers=WARM_UP, seconds=1))
-    many = {count: parts.steady(world, ids[:count], options) for count in jobs}
+    parts.steady(environment, ids[:1], replace(options, watchers=WARM_UP, seconds=1))
+    many = {count: parts.steady(environment, ids[:count], options) for count in jobs}
     checks = [many[jobs[0]].memory, *(check for each in many.values() for check in each.checks)]
-    few = parts.steady(world, ids[: jobs[0]], replace(options, watchers=options.watchers // 10))
+    few = parts.steady(
+        environment, ids[: jobs[0]], replace(options, watchers=options.watchers // 10)
+    )
     checks.append(
         parts.of_reads(few.transactions_per_s, many[jobs[0]].transactions_per_s, jobs[0], options)
     )
-    checks += parts.for_all(world, ids[0], options)
-    checks.append(parts.burst_of_grpc(world, ids[: jobs[0]], options))
-    checks += busy(world, replace(options, watchers=options.watchers * 3 // 5))
-    checks.append(parts.stalled(world, ids[0]))
-    checks += parts.stop(world, ids[: jobs[0]], options)
+    checks += parts.for_all(environment, ids[0], options)
+    checks.append(parts.burst_of_grpc(environment, ids[: jobs[0]], options))
+    checks += busy(environment, replace(options, watchers=options.watchers * 3 // 5))
+    checks.append(parts.stalled(environment, ids[0]))
+    checks += parts.stop(environment, ids[: jobs[0]], options)
     return checks
 
 

@@ -19,8 +19,8 @@ import grpc.aio
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from tests.bench.checks import Check
-from tests.bench.watch_parts import HEARTBEAT_S, OPEN_S, Options, quantile
-from tests.bench.watch_world import World
+from tests.bench.watch_parts import HEARTBEAT_S, OPEN_S, WatchOptions, quantile
+from tests.bench.watch_world import WatchEnvironment
 from tests.bench.watchers import running_watchers
 
 DOCUMENTS = 100
@@ -39,13 +39,13 @@ class Seen:
     watch_s: list[float] = field(default_factory=list)
 
 
-def busy(world: World, options: Options) -> list[Check]:
+def busy(environment: WatchEnvironment, options: WatchOptions) -> list[Check]:
     """Open all watches of a busy job at once, and call beside them."""
-    [job_id] = world.add_jobs(1, documents=DOCUMENTS)
+    [job_id] = environment.add_jobs(1, documents=DOCUMENTS)
     with (
-        running_watchers(world.port, 1, options.channels) as [watchers],
-        _changing(world, job_id) as changes,
-        _calling(world.address, job_id) as seen,
+        running_watchers(environment.port, 1, options.channels) as [watchers],
+        _changing(environment, job_id) as changes,
+        _calling(environment.address, job_id) as seen,
     ):
         begun = time.monotonic()
         watchers.open([job_id] * options.watchers, HEARTBEAT_S)
@@ -58,7 +58,7 @@ def busy(world: World, options: Options) -> list[Check]:
 
 
 def _checks(
-    options: Options, opened: int, ends: int, opened_s: float, seen: Seen, changes: int
+    options: WatchOptions, opened: int, ends: int, opened_s: float, seen: Seen, changes: int
 ) -> list[Check]:
     of = f"{options.watchers} watches of a busy job ({DOCUMENTS} documents)"
     p50, p99 = (quantile(seen.unary_s, share) * 1000 for share in (0.5, 0.99))
@@ -84,13 +84,13 @@ def _checks(
 
 
 @contextmanager
-def _changing(world: World, job_id: UUID) -> Iterator[Sequence[float]]:
+def _changing(environment: WatchEnvironment, job_id: UUID) -> Iterator[Sequence[float]]:
     """Change the job again and again inside the block."""
     stop, commits = threading.Event(), list[float]()
 
     def run() -> None:
         while not stop.wait(1 / CHANGES_PER_S):
-            commits.append(world.change([job_id])[0])
+            commits.append(environment.change([job_id])[0])
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -19,8 +19,8 @@ from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.deadline import until
 from tests.bench.bare import TICKS_PER_S, running_bare
 from tests.bench.checks import Check
-from tests.bench.watch_world import World
-from tests.bench.watchers import PATH, Seen, Watchers, running_watchers
+from tests.bench.watch_world import WatchEnvironment
+from tests.bench.watchers import PATH, ArrivedMessages, Watchers, running_watchers
 from tests.http2 import Caller
 
 HEARTBEAT_S = 15
@@ -34,7 +34,7 @@ EVENTS_FOR_ALL = 5
 
 
 @dataclass(frozen=True)
-class Options:
+class WatchOptions:
     """The size of a run."""
 
     watchers: int
@@ -57,15 +57,15 @@ class Cost:
         return f"server {server:.0%}, clients {clients:.0%} of a core; load {self.load:.0f}"
 
 
-class Meter:
+class CostMeter:
     """Measures from when it is made."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, environment: WatchEnvironment) -> None:
+        self._world = environment
         self._begun = time.monotonic()
         self._server_s = self._cpu_s()
 
-    def cost(self, seen: Sequence[Seen]) -> Cost:
+    def cost(self, seen: Sequence[ArrivedMessages]) -> Cost:
         """What has been used since. `seen`: what the watchers have seen since."""
         return Cost(
             self._cpu_s() - self._server_s,
@@ -85,7 +85,7 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def floor(options: Options) -> Check:
+def floor(options: WatchOptions) -> Check:
     """The latency that the watchers see of a sender that does nothing else."""
     with (
         running_bare() as bare,
@@ -108,13 +108,15 @@ def floor(options: Options) -> Check:
     )
 
 
-def burst_of_grpc(world: World, ids: Sequence[UUID], options: Options) -> Check:
+def burst_of_grpc(
+    environment: WatchEnvironment, ids: Sequence[UUID], options: WatchOptions
+) -> Check:
     """All streams opened at once by gRPC's own client, in one process."""
 
     async def open_all() -> tuple[int, float]:
         channels = [
             grpc.aio.insecure_channel(
-                world.address, options=[("grpc.use_local_subchannel_pool", 1)]
+                environment.address, options=[("grpc.use_local_subchannel_pool", 1)]
             )
             for _ in range(options.channels)
         ]
@@ -137,7 +139,7 @@ def burst_of_grpc(world: World, ids: Sequence[UUID], options: Options) -> Check:
     return _opened(options, opened, took_s, "gRPC's own client")
 
 
-def _opened(options: Options, opened: int, took_s: float, by: str) -> Check:
+def _opened(options: WatchOptions, opened: int, took_s: float, by: str) -> Check:
     lost = options.watchers - opened
     promise = f"{options.watchers} streams in one burst on {options.channels} channels, none lost"
     return Check(promise, f"{lost} lost, all told after {took_s:.1f} s ({by})", lost == 0)
@@ -155,21 +157,21 @@ class Steady:
     transactions_per_s: float
 
 
-def steady(world: World, ids: Sequence[UUID], options: Options) -> Steady:
+def steady(environment: WatchEnvironment, ids: Sequence[UUID], options: WatchOptions) -> Steady:
     """Opens all streams, then one event a second on each."""
-    with running_watchers(world.port, options.processes, options.channels) as crowd:
-        before = world.server.memory_info().rss
+    with running_watchers(environment.port, options.processes, options.channels) as crowd:
+        before = environment.server.memory_info().rss
         begun = time.monotonic()
         opened = _open(crowd, _spread(ids, options.watchers))
         took_s = time.monotonic() - begun
         time.sleep(SETTLE_S)
         _seen(crowd)
-        grown = (world.server.memory_info().rss - before) / options.watchers / KIB
-        meter, transactions = Meter(world), world.transactions()
-        commits = _change_all(world, ids, options.seconds)
+        grown = (environment.server.memory_info().rss - before) / options.watchers / KIB
+        meter, transactions = CostMeter(environment), environment.transactions()
+        commits = _change_all(environment, ids, options.seconds)
         time.sleep(SETTLE_S)
         seen = _seen(crowd)
-        cost, transactions = meter.cost(seen), world.transactions() - transactions
+        cost, transactions = meter.cost(seen), environment.transactions() - transactions
     of = f"{options.watchers} streams of {len(ids)} jobs"
     return Steady(
         Check(
@@ -196,7 +198,7 @@ def _in_time(of: str, expected: int, waits: Sequence[float], cost: Cost) -> Chec
     )
 
 
-def of_reads(few: float, many: float, jobs: int, options: Options) -> Check:
+def of_reads(few: float, many: float, jobs: int, options: WatchOptions) -> Check:
     """Whether the database pays for jobs or for watchers."""
     return Check(
         "database reads grow with jobs, not with watchers",
@@ -206,17 +208,17 @@ def of_reads(few: float, many: float, jobs: int, options: Options) -> Check:
     )
 
 
-def for_all(world: World, job_id: UUID, options: Options) -> list[Check]:
+def for_all(environment: WatchEnvironment, job_id: UUID, options: WatchOptions) -> list[Check]:
     """Events of one job that all watch."""
     lasts: list[float] = []
     counters: list[float] = []
-    with running_watchers(world.port, options.processes, options.channels) as crowd:
+    with running_watchers(environment.port, options.processes, options.channels) as crowd:
         _open(crowd, [job_id] * options.watchers)
         time.sleep(SETTLE_S)
         _seen(crowd)
-        meter, everything = Meter(world), []
+        meter, everything = CostMeter(environment), []
         for _ in range(EVENTS_FOR_ALL):
-            moment, revisions = world.change([job_id])
+            moment, revisions = environment.change([job_id])
             time.sleep(SETTLE_S)
             seen = _seen(crowd)
             everything += seen
@@ -241,9 +243,9 @@ def for_all(world: World, job_id: UUID, options: Options) -> list[Check]:
     ]
 
 
-def stalled(world: World, job_id: UUID) -> Check:
+def stalled(environment: WatchEnvironment, job_id: UUID) -> Check:
     """A reader that stops reading."""
-    with closing(Caller("127.0.0.1", world.port, window=1_000)) as caller:
+    with closing(Caller("127.0.0.1", environment.port, window=1_000)) as caller:
         caller.socket.settimeout(2 * STALL_S)
         stream = caller.open(PATH, pb.WatchProgressRequest(job_id=str(job_id)).SerializeToString())
         begun = time.monotonic()
@@ -262,13 +264,13 @@ def stalled(world: World, job_id: UUID) -> Check:
     )
 
 
-def stop(world: World, ids: Sequence[UUID], options: Options) -> list[Check]:
+def stop(environment: WatchEnvironment, ids: Sequence[UUID], options: WatchOptions) -> list[Check]:
     """SIGTERM with all streams open."""
-    with running_watchers(world.port, options.processes, options.channels) as crowd:
+    with running_watchers(environment.port, options.processes, options.channels) as crowd:
         _open(crowd, _spread(ids, options.watchers))
         time.sleep(SETTLE_S)
         _seen(crowd)
-        took_s = world.stop_server()
+        took_s = environment.stop_server()
         ends = [trailers for seen in _seen(crowd) for _, trailers in seen.ends]
     told = [end for end in ends if b"grpc-status\x0214" in end]
     pushbacks = [int(m[1]) for end in told if (m := PUSHBACK.search(end))]
@@ -303,26 +305,26 @@ def _open(crowd: Sequence[Watchers], job_ids: Sequence[UUID]) -> int:
     return opened()
 
 
-def _seen(crowd: Sequence[Watchers]) -> list[Seen]:
+def _seen(crowd: Sequence[Watchers]) -> list[ArrivedMessages]:
     return [watchers.seen() for watchers in crowd]
 
 
 Commits = dict[tuple[UUID, int], float]
 
 
-def _change_all(world: World, ids: Sequence[UUID], seconds: int) -> Commits:
+def _change_all(environment: WatchEnvironment, ids: Sequence[UUID], seconds: int) -> Commits:
     """An event a second for each job, spread over the second; when each was committed."""
     commits: Commits = {}
     begun = time.monotonic()
     for tick in range(TICKS_PER_S * seconds):
         if some := ids[tick % TICKS_PER_S :: TICKS_PER_S]:
-            moment, revisions = world.change(some)
+            moment, revisions = environment.change(some)
             commits.update(dict.fromkeys(revisions.items(), moment))
         time.sleep(max(0.0, begun + (tick + 1) / TICKS_PER_S - time.monotonic()))
     return commits
 
 
-def _waits(seen: Sequence[Seen], commits: Commits) -> list[float]:
+def _waits(seen: Sequence[ArrivedMessages], commits: Commits) -> list[float]:
     return [
         moment - commits[job_id, revision]
         for each in seen

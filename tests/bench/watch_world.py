@@ -27,7 +27,7 @@ from storage.jobs.start import StartRequest, start
 from storage.listing import CaseListing, ListedDocument
 from storage.listings.listing_import import ListingImport
 from storage.migrate import migrate
-from storage.wakeups import Wakeups
+from storage.wakeups import ChangePublisher
 from tests.sandbox.cnj import process_number
 
 CLIENT = "default"
@@ -49,7 +49,7 @@ class Announcer:
     """Wake-ups as the product sends them, and when the commit before them was done."""
 
     def __init__(self, redis_url: str) -> None:
-        self._wakeups = Wakeups(redis_url)
+        self._wakeups = ChangePublisher(redis_url)
         self.committed = 0.0
         self.is_first = True
 
@@ -61,7 +61,7 @@ class Announcer:
 
 
 @dataclass
-class World:
+class WatchEnvironment:
     """What runs. `server` is the process that is measured."""
 
     address: str
@@ -170,7 +170,7 @@ def _listing(documents: int) -> CaseListing:
 
 
 @contextmanager
-def running_world(given: Mapping[str, str]) -> Iterator[World]:
+def running_watch_environment(given: Mapping[str, str]) -> Iterator[WatchEnvironment]:
     """PostgreSQL, Valkey and a server in a folder of their own. `given`: settings of the server."""
     with ExitStack() as stack:
         path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="autos-watch-")))
@@ -200,10 +200,10 @@ def running_world(given: Mapping[str, str]) -> Iterator[World]:
         database = Database(env["DATABASE_URL"], max_connections=4, on_change=announcer)
         stack.callback(database.close)
         migrate(database)
-        world = World(address, env, database, announcer, log=path / "server.log")
-        stack.callback(_end_all, world.servers)
-        world.start_server()
-        yield world
+        environment = WatchEnvironment(address, env, database, announcer, log=path / "server.log")
+        stack.callback(_end_all, environment.servers)
+        environment.start_server()
+        yield environment
 
 
 def _end_all(servers: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -21,7 +21,7 @@ ANSWER_S = 120.0
 
 
 @dataclass
-class Seen:
+class ArrivedMessages:
     """What the watchers of a process have seen since they were asked last.
 
     `messages`: job, revision and moment of each; `ends`: stream ends with their trailers;
@@ -48,7 +48,7 @@ class Watchers:
         """Opens a stream for each of these, all in one burst; returns when they are on the way."""
         self._ask("open", list(job_ids), heartbeat_s)
 
-    def seen(self) -> Seen:
+    def seen(self) -> ArrivedMessages:
         """What was seen since the last time."""
         return self._ask("seen")  # type: ignore[no-any-return]
 
@@ -93,7 +93,7 @@ class _Crowd:
         self.callers = [Caller(*address) for _ in range(channels)]
         self._jobs: list[dict[int, UUID]] = [{} for _ in self.callers]
         self._open: set[tuple[int, int]] = set()
-        self._seen = Seen()
+        self._seen = ArrivedMessages()
         self._opened = 0
         self._cpu_s = time.process_time()
 
@@ -122,8 +122,8 @@ class _Crowd:
             keep((jobs[stream], _revision(message), time.monotonic()))
         return True
 
-    def seen(self) -> Seen:
-        seen, self._seen = self._seen, Seen()
+    def seen(self) -> ArrivedMessages:
+        seen, self._seen = self._seen, ArrivedMessages()
         cpu_s = time.process_time()
         seen.cpu_s, self._cpu_s = cpu_s - self._cpu_s, cpu_s
         seen.opened = len(self._open)

@@ -25,7 +25,7 @@ from storage.errors import ConfigurationError
 from storage.jobs.start import StartRequest, start
 from storage.scheduling import readings
 from storage.settings import Settings
-from tests.bench.measure import Job
+from tests.bench.measure import MeasuredJob
 from tests.bench.portal import TOKEN, RemotePortal, running_portal
 from tests.sandbox.cnj import process_number
 
@@ -46,7 +46,7 @@ FROM jobs WHERE job_id = ANY(%(ids)s) ORDER BY create_time
 
 
 @dataclass
-class World:
+class BenchEnvironment:
     """What the bench plays with."""
 
     portal: RemotePortal
@@ -95,12 +95,12 @@ class World:
             )
         return bool(row["any"])
 
-    def jobs(self, ids: Sequence[UUID]) -> list[Job]:
+    def jobs(self, ids: Sequence[UUID]) -> list[MeasuredJob]:
         """The jobs as they stand."""
         with self.database.transaction() as transaction:
             rows = transaction.all(_JOBS, ids=list(ids))
         return [
-            Job(
+            MeasuredJob(
                 client=row["client"],
                 number=row["process_number"],
                 documents=row["total_documents"] or 0,
@@ -119,7 +119,7 @@ def _uuid_of(href: str) -> str:
 
 
 @contextmanager
-def _told(lines: list[str]) -> Iterator[None]:
+def _summary(lines: list[str]) -> Iterator[None]:
     """Show why nothing could be started, if so."""
     try:
         yield
@@ -129,7 +129,7 @@ def _told(lines: list[str]) -> Iterator[None]:
 
 
 @contextmanager
-def running_world(given: Mapping[str, str]) -> Iterator[World]:
+def running_bench_environment(given: Mapping[str, str]) -> Iterator[BenchEnvironment]:
     """Start it all in a folder of its own, and stop it all. `given`: settings beside our own."""
     lines: list[str] = []
     with (
@@ -146,7 +146,7 @@ def running_world(given: Mapping[str, str]) -> Iterator[World]:
             **given,
         }
         with (
-            _told(lines),
+            _summary(lines),
             running_stack(env, lines.append, is_announced=False) as stack,
             grpc.insecure_channel(stack.run_file.address) as channel,
             closing(Database(stack.env["DATABASE_URL"], max_connections=4)) as database,
@@ -154,4 +154,4 @@ def running_world(given: Mapping[str, str]) -> Iterator[World]:
             settings = Settings.from_env(stack.env)
             hints = HintSender(make_client(settings.redis_url))
             stub = pb_grpc.DownloadServiceStub(channel)
-            yield World(portal, settings, database, stub, hints, lines)
+            yield BenchEnvironment(portal, settings, database, stub, hints, lines)

@@ -9,14 +9,14 @@ from dev.signals import raise_at_stop_signals
 from storage.errors import ConfigurationError
 from tests.chaos.options import options_of
 from tests.chaos.report import summary, table
-from tests.chaos.run import Outcome, run_seed
+from tests.chaos.run import RunOutcome, run_seed
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the seeds; the exit code."""
     options = options_of(arguments)
     raise_at_stop_signals()
-    outcomes: list[Outcome] = []
+    outcomes: list[RunOutcome] = []
     for seed in range(options.seed, options.seed + options.seeds):
         print(f"seed {seed} runs; its log is {options.folder / f'seed-{seed}' / 'chaos.log'}")
         outcomes.append(run_seed(options, seed))

@@ -10,27 +10,32 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.client import Client
-from tests.chaos.ledger import ENDED, Redelivery, Start
-from tests.chaos.watcher import Watcher
+from tests.chaos.client import RetryingClient
+from tests.chaos.ledger import ENDED, AcknowledgedStart, Redelivery
+from tests.chaos.watcher import StreamReader
 from tests.chaos.workload import JobPlan
-from tests.chaos.world import World
+from tests.chaos.world import ChaosEnvironment
 
 LOOK_S = 1.0
 # What may happen after a job's end happens only if that comes in time.
 PATIENCE_S = 120.0
 
 
-class Caller:
+class JobCaller:
     """The caller of one case, until `stop` is set."""
 
     def __init__(
-        self, world: World, client: Client, plan: JobPlan, number: str, stop: threading.Event
+        self,
+        environment: ChaosEnvironment,
+        client: RetryingClient,
+        plan: JobPlan,
+        number: str,
+        stop: threading.Event,
     ) -> None:
         self.plan = plan
-        self.watcher: Watcher | None = None
-        self._world = world
-        self._ledger = world.ledger
+        self.watcher: StreamReader | None = None
+        self._world = environment
+        self._ledger = environment.ledger
         self._client = client
         self._stop = stop
         self._request = pb.StartDownloadRequest(
@@ -44,7 +49,7 @@ class Caller:
         begun = time.monotonic()
         self._job_id = self._start(self._request, path).job_id
         if self.plan.is_watched:
-            self.watcher = Watcher(self._client, self._ledger, self._job_id)
+            self.watcher = StreamReader(self._client, self._ledger, self._job_id)
             self.watcher.start()
         steps = {
             self._join: self.plan.joins_s,
@@ -78,7 +83,9 @@ class Caller:
         answer: pb.StartDownloadResponse = self._client.call("StartDownload", request)
         job = answer.job
         self._ledger.see(job)
-        start = Start(job.job_id, job.process_number, request.request_id, path, answer.created)
+        start = AcknowledgedStart(
+            job.job_id, job.process_number, request.request_id, path, answer.created
+        )
         self._ledger.starts.append(start)
         return job
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from tests.acceptance.bucket import sandbox_sha256
-from tests.chaos.plan import Fault
+from tests.chaos.plan import PlannedFault
 from tests.chaos.snapshot import Snapshot
 from tests.chaos.windows import Windows
 from tests.chaos.workload import DOCUMENT_FAULTS, LIST_FAULTS
-from tests.sandbox.model import Document
+from tests.sandbox.model import SandboxDocument
 from tests.sandbox.portal import SandboxPortal
 
 OVER = (
@@ -62,7 +62,7 @@ def _unlisted(job: pb.Job, fault: str | None, windows: Windows) -> Iterator[str]
 
 
 def _document(
-    source: Document, document: pb.Document, seen: Snapshot, struck: list[Fault]
+    source: SandboxDocument, document: pb.Document, seen: Snapshot, struck: list[PlannedFault]
 ) -> Iterator[str]:
     if document.state == pb.DOCUMENT_STATE_AVAILABLE:
         yield from _available(source, document, seen)
@@ -72,7 +72,7 @@ def _document(
         yield f"is {pb.DocumentState.Name(document.state)}"
 
 
-def _available(source: Document, document: pb.Document, seen: Snapshot) -> Iterator[str]:
+def _available(source: SandboxDocument, document: pb.Document, seen: Snapshot) -> Iterator[str]:
     if DOCUMENT_FAULTS.get(source.fault or ""):
         yield f"is AVAILABLE although the portal has only {source.fault}"
     if document.size_bytes != source.size_bytes:
@@ -84,7 +84,9 @@ def _available(source: Document, document: pb.Document, seen: Snapshot) -> Itera
         yield f"is AVAILABLE, and its object is {'missing' if stored is None else 'another'}"
 
 
-def _failed(source: Document, document: pb.Document, struck: list[Fault]) -> Iterator[str]:
+def _failed(
+    source: SandboxDocument, document: pb.Document, struck: list[PlannedFault]
+) -> Iterator[str]:
     reason = document.error.reason
     expected = set(DOCUMENT_FAULTS.get(source.fault or "", ()))
     if any(fault.kind.startswith("portal") for fault in struck):

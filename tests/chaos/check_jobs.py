@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.ledger import ENDED, Ledger, Start
+from tests.chaos.ledger import ENDED, AcknowledgedStart, Acknowledgements
 from tests.chaos.snapshot import Snapshot
-from tests.chaos.watcher import Watcher
+from tests.chaos.watcher import StreamReader
 
 
-def check(ledger: Ledger, seen: Snapshot, watchers: list[Watcher]) -> Iterator[str]:
+def check(ledger: Acknowledgements, seen: Snapshot, watchers: list[StreamReader]) -> Iterator[str]:
     """What is wrong with jobs, a line for each."""
     for start in ledger.starts:
         yield from _acknowledged(start, seen)
@@ -25,7 +25,7 @@ def check(ledger: Ledger, seen: Snapshot, watchers: list[Watcher]) -> Iterator[s
         yield from _watched(watcher, ledger, seen)
 
 
-def _acknowledged(start: Start, seen: Snapshot) -> Iterator[str]:
+def _acknowledged(start: AcknowledgedStart, seen: Snapshot) -> Iterator[str]:
     job = seen.jobs.get(start.job_id)
     if job is None:
         yield f"job {start.job_id} was acknowledged and is gone"
@@ -33,7 +33,7 @@ def _acknowledged(start: Start, seen: Snapshot) -> Iterator[str]:
         yield f"job {start.job_id} is of case {job.process_number}, not of {start.number}"
 
 
-def _ended(ledger: Ledger, job: pb.Job) -> Iterator[str]:
+def _ended(ledger: Acknowledgements, job: pb.Job) -> Iterator[str]:
     if job.state not in ENDED:
         yield f"has not ended: {pb.JobState.Name(job.state)}"
         return
@@ -82,7 +82,7 @@ def _outcome(job: pb.Job, states: Counter[pb.DocumentState]) -> pb.JobState:
     return pb.JOB_STATE_PARTIALLY_COMPLETED if available else pb.JOB_STATE_FAILED
 
 
-def _watched(watcher: Watcher, ledger: Ledger, seen: Snapshot) -> Iterator[str]:
+def _watched(watcher: StreamReader, ledger: Acknowledgements, seen: Snapshot) -> Iterator[str]:
     """A watcher that followed to the end knows what ListDocuments knows."""
     job_id = watcher.job_id
     if watcher.end is None or ledger.retries[job_id]:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.plan import Fault
+from tests.chaos.plan import PlannedFault
 from tests.chaos.snapshot import Snapshot
 from tests.chaos.windows import Windows
 from tests.sandbox.cnj import digits
@@ -44,7 +44,7 @@ def _calls(portal: SandboxPortal, seen: Snapshot, windows: Windows) -> Iterator[
     attempts: Counter[str] = Counter()
     # A file that was on its way when its job was cancelled counts no attempt.
     cancelled: Counter[str] = Counter()
-    struck: dict[str, set[Fault]] = defaultdict(set)
+    struck: dict[str, set[PlannedFault]] = defaultdict(set)
     for job in seen.jobs.values():
         case = portal.case(job.process_number)
         assert case

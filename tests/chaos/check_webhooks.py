@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.ledger import Ledger
+from tests.chaos.ledger import Acknowledgements
 from tests.chaos.snapshot import Snapshot
 from tests.sandbox.deliveries import Delivery
 
@@ -20,7 +20,7 @@ TYPES = {
 }
 
 
-def check(ledger: Ledger, seen: Snapshot) -> Iterator[str]:
+def check(ledger: Acknowledgements, seen: Snapshot) -> Iterator[str]:
     """What is wrong with webhooks, a line for each."""
     by_id: dict[str, list[Delivery]] = defaultdict(list)
     for delivery in seen.deliveries:
@@ -81,7 +81,7 @@ def _told(job: pb.Job, hook: pb.Webhook, by_id: dict[str, list[Delivery]]) -> It
             yield f"{name} went to {delivery.path}"
 
 
-def _acknowledged(ledger: Ledger, seen: Snapshot) -> Iterator[str]:
+def _acknowledged(ledger: Acknowledgements, seen: Snapshot) -> Iterator[str]:
     """Every URL that was acknowledged belongs to its job and was called about it."""
     called = {
         (each.path, each.payload["data"]["job"]["job_id"])

@@ -10,7 +10,7 @@ import grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from tests.chaos.ledger import Ledger
+from tests.chaos.ledger import Acknowledgements
 
 CALL_TIMEOUT_S = 10.0
 PATIENCE_S = 90.0
@@ -32,10 +32,10 @@ class GivenUp(Exception):
     """No answer within the caller's patience."""
 
 
-class Client:
+class RetryingClient:
     """Calls Autos at an address and writes down what it is told. Thread-safe."""
 
-    def __init__(self, address: str, ledger: Ledger) -> None:
+    def __init__(self, address: str, ledger: Acknowledgements) -> None:
         self._channel = grpc.insecure_channel(address, options=OPTIONS)
         self._ledger = ledger
         self.api: Any = pb_grpc.DownloadServiceStub(self._channel)

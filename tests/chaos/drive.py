@@ -8,23 +8,27 @@ from collections.abc import Sequence
 
 import grpc
 
-from tests.chaos.caller import Caller
-from tests.chaos.client import Client, GivenUp
-from tests.chaos.watcher import Watcher
+from tests.chaos.caller import JobCaller
+from tests.chaos.client import GivenUp, RetryingClient
+from tests.chaos.watcher import StreamReader
 from tests.chaos.workload import JobPlan
-from tests.chaos.world import World
+from tests.chaos.world import ChaosEnvironment
 
 
 class Driver:
     """Callers of `numbers`, the cases of `plans`."""
 
     def __init__(
-        self, world: World, client: Client, plans: Sequence[JobPlan], numbers: Sequence[str]
+        self,
+        environment: ChaosEnvironment,
+        client: RetryingClient,
+        plans: Sequence[JobPlan],
+        numbers: Sequence[str],
     ) -> None:
-        self._ledger = world.ledger
+        self._ledger = environment.ledger
         self._stop = threading.Event()
         self._callers = [
-            Caller(world, client, plan, number, self._stop)
+            JobCaller(environment, client, plan, number, self._stop)
             for plan, number in zip(plans, numbers, strict=True)
         ]
         self._threads: list[threading.Thread] = []
@@ -52,11 +56,11 @@ class Driver:
         self.join()
 
     @property
-    def watchers(self) -> list[Watcher]:
+    def watchers(self) -> list[StreamReader]:
         """Those of the jobs that are watched."""
         return [caller.watcher for caller in self._callers if caller.watcher]
 
-    def _live(self, caller: Caller) -> None:
+    def _live(self, caller: JobCaller) -> None:
         try:
             caller.live()
         except GivenUp:

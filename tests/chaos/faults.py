@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from tests.chaos import outages, strikes
-from tests.chaos.plan import KINDS, Fault
-from tests.chaos.world import World
+from tests.chaos.plan import KINDS, PlannedFault
+from tests.chaos.world import ChaosEnvironment
 
-Break = Callable[[World, Fault], AbstractContextManager[None]]
+Break = Callable[[ChaosEnvironment, PlannedFault], AbstractContextManager[None]]
 
 BREAKS: Mapping[str, Break] = {
     "worker-kill": strikes.kill,
@@ -56,11 +56,11 @@ BREAKS: Mapping[str, Break] = {
 assert BREAKS.keys() == KINDS.keys()
 
 
-class Faults:
+class FaultRunner:
     """Breaks and mends by a plan. `join` returns when all is whole again."""
 
-    def __init__(self, world: World, plan: Sequence[Fault]) -> None:
-        self._world = world
+    def __init__(self, environment: ChaosEnvironment, plan: Sequence[PlannedFault]) -> None:
+        self._world = environment
         self._plan = plan
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -86,16 +86,16 @@ class Faults:
         self._stop.set()
         self.join()
 
-    def _strike(self, fault: Fault) -> None:
-        world = self._world
+    def _strike(self, fault: PlannedFault) -> None:
+        environment = self._world
         if self._stop.wait(max(0.0, self._begun + fault.at_s - time.monotonic())):
             return
-        world.log(f"chaos    {fault} begins")
-        world.broken[fault.number] = time.time()
+        environment.log(f"chaos    {fault} begins")
+        environment.broken[fault.number] = time.time()
         try:
-            with BREAKS[fault.kind](world, fault):
+            with BREAKS[fault.kind](environment, fault):
                 self._stop.wait(fault.for_s)
         except Exception as error:  # noqa: BLE001 - it is told, and fails the run
-            world.ledger.problems.append(f"{fault} could not be carried out: {error!r}")
-        world.mended[fault.number] = time.time()
-        world.log(f"chaos    {fault} is over")
+            environment.ledger.problems.append(f"{fault} could not be carried out: {error!r}")
+        environment.mended[fault.number] = time.time()
+        environment.log(f"chaos    {fault} is over")

@@ -19,7 +19,7 @@ ENDED = frozenset(
 
 
 @dataclass(frozen=True)
-class Start:
+class AcknowledgedStart:
     """An acknowledged StartDownload. `path`: where its webhook was to go, "" without one."""
 
     job_id: str
@@ -38,12 +38,12 @@ class Redelivery:
     deliveries_before: int
 
 
-class Ledger:
+class Acknowledgements:
     """Thread-safe by its lock or by single operations that are."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.starts: list[Start] = []
+        self.starts: list[AcknowledgedStart] = []
         self.redeliveries: list[Redelivery] = []
         self.retries: Counter[str] = Counter()
         # CancelJob asked for these jobs; those that it said are CANCELLED now.

@@ -13,7 +13,7 @@ from tests.chaos.plan import KINDS, named_kinds
 
 
 @dataclass(frozen=True)
-class Options:
+class ChaosOptions:
     """`jobs` and `minutes` are of one seed. `most_faults` 0: as many as fit into the minutes.
 
     A freeze is meant to outlast `lease_s`; without freezes it can be longer.
@@ -31,7 +31,7 @@ class Options:
     lease_s: int = 5
 
 
-def options_of(arguments: Sequence[str]) -> Options:
+def options_of(arguments: Sequence[str]) -> ChaosOptions:
     """The options of a command line. Ends the program with a sentence about what is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos",
@@ -44,14 +44,16 @@ def options_of(arguments: Sequence[str]) -> Options:
     parser.add_argument("--minutes", type=float, default=2, help="of each seed (%(default)s)")
     parser.add_argument("--most-faults", type=int, default=0, help="of each seed; 0: what fits")
     parser.add_argument("--faults", default="", help="only those that begin so: postgres,s3-cut")
-    parser.add_argument("--folder", type=Path, default=Options.folder, help="for logs and data")
+    parser.add_argument(
+        "--folder", type=Path, default=ChaosOptions.folder, help="for logs and data"
+    )
     parser.add_argument("--keep", action="store_true", help="keep logs and data of what passed too")
     asked = parser.parse_args(arguments)
     try:
         kinds = named_kinds([name for name in asked.faults.split(",") if name])
     except ValueError as error:
         parser.error(str(error))
-    return Options(
+    return ChaosOptions(
         seed=random.randrange(1_000_000) if asked.seed is None else asked.seed,
         seeds=asked.seeds,
         jobs=asked.jobs,

@@ -13,55 +13,57 @@ import redis
 
 from dev.deadline import until
 from tests.chaos.links import Trap
-from tests.chaos.plan import Fault
+from tests.chaos.plan import PlannedFault
 from tests.chaos.proxy import Proxy
-from tests.chaos.world import World
+from tests.chaos.world import ChaosEnvironment
 
 BACK_S = 30.0
 BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 EVERY = 1_000_000
 
 
-def _server(fault: Fault) -> str:
+def _server(fault: PlannedFault) -> str:
     return fault.kind.partition("-")[0]
 
 
 @contextmanager
-def stop(world: World, fault: Fault) -> Iterator[None]:
+def stop(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
     """A server is stopped in order and started again; its data stays."""
     name = _server(fault)
-    world.servers.supervisor.hold(name)
+    environment.servers.supervisor.hold(name)
     try:
         yield
     finally:
-        world.servers.supervisor.release(name)
-        world.servers.await_ready(name)
+        environment.servers.supervisor.release(name)
+        environment.servers.await_ready(name)
 
 
 @contextmanager
-def kill(world: World, fault: Fault) -> Iterator[None]:
+def kill(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
     """Kill -9 of a server, which is started again at once."""
     name = _server(fault)
-    pid = world.servers.supervisor.pid_of(name)
+    pid = environment.servers.supervisor.pid_of(name)
     if pid is not None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
-        is_another = lambda: world.servers.supervisor.pid_of(name) not in (None, pid)  # noqa: E731
+        is_another = lambda: environment.servers.supervisor.pid_of(name) not in (None, pid)  # noqa: E731
         until(is_another, BACK_S, f"{name} does not come back.")
-    world.servers.await_ready(name)
+    environment.servers.await_ready(name)
     yield
 
 
 @contextmanager
-def cut(world: World, fault: Fault) -> Iterator[None]:
+def cut(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
     """All connections to a server are cut, once."""
-    world.proxies[_server(fault)].cut()
+    environment.proxies[_server(fault)].cut()
     yield
 
 
 @contextmanager
-def _treated(world: World, fault: Fault, treat: Callable[[Proxy], None]) -> Iterator[None]:
-    proxy = world.proxies[_server(fault)]
+def _treated(
+    environment: ChaosEnvironment, fault: PlannedFault, treat: Callable[[Proxy], None]
+) -> Iterator[None]:
+    proxy = environment.proxies[_server(fault)]
     treat(proxy)
     try:
         yield
@@ -69,22 +71,30 @@ def _treated(world: World, fault: Fault, treat: Callable[[Proxy], None]) -> Iter
         proxy.resume()
 
 
-def stall(world: World, fault: Fault) -> contextlib.AbstractContextManager[None]:
+def stall(
+    environment: ChaosEnvironment, fault: PlannedFault
+) -> contextlib.AbstractContextManager[None]:
     """Nothing passes to or from a server, and no connection breaks."""
-    return _treated(world, fault, Proxy.stall)
+    return _treated(environment, fault, Proxy.stall)
 
 
-def refuse(world: World, fault: Fault) -> contextlib.AbstractContextManager[None]:
+def refuse(
+    environment: ChaosEnvironment, fault: PlannedFault
+) -> contextlib.AbstractContextManager[None]:
     """Connections are cut and refused."""
-    return _treated(world, fault, Proxy.refuse)
+    return _treated(environment, fault, Proxy.refuse)
 
 
-def busy(world: World, fault: Fault) -> contextlib.AbstractContextManager[None]:
+def busy(
+    environment: ChaosEnvironment, fault: PlannedFault
+) -> contextlib.AbstractContextManager[None]:
     """Everything is answered with 503."""
-    return _treated(world, fault, lambda proxy: proxy.answer(BUSY))
+    return _treated(environment, fault, lambda proxy: proxy.answer(BUSY))
 
 
-def trap(world: World, fault: Fault) -> contextlib.AbstractContextManager[None]:
+def trap(
+    environment: ChaosEnvironment, fault: PlannedFault
+) -> contextlib.AbstractContextManager[None]:
     """The next few connections that fit are cut, before or after what was asked is done."""
     times = 1 + int(fault.pick * 5)
     cut_at = int(fault.pick * 15_000)
@@ -96,42 +106,42 @@ def trap(world: World, fault: Fault) -> contextlib.AbstractContextManager[None]:
         "s3-lost-answers": Trap("lose-answer", times, b"PUT /"),
         "portal-cut-files": Trap("cut-down", times, after_bytes=cut_at),
     }
-    return _treated(world, fault, lambda proxy: proxy.set_trap(traps[fault.kind]))
+    return _treated(environment, fault, lambda proxy: proxy.set_trap(traps[fault.kind]))
 
 
-def _valkey(world: World) -> redis.Redis:
+def _valkey(environment: ChaosEnvironment) -> redis.Redis:
     """A client that goes past the proxy."""
-    return redis.Redis.from_url(world.servers.env["REDIS_URL"])
+    return redis.Redis.from_url(environment.servers.env["REDIS_URL"])
 
 
 @contextmanager
-def flush(world: World, fault: Fault) -> Iterator[None]:
+def flush(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
     """FLUSHALL."""
-    with _valkey(world) as client:
+    with _valkey(environment) as client:
         client.flushall()
     yield
 
 
 @contextmanager
-def wipe(world: World, fault: Fault) -> Iterator[None]:
+def wipe(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
     """Valkey is stopped and loses its data folder."""
-    world.servers.supervisor.hold("valkey")
-    for path in (world.folder / "servers" / "valkey").iterdir():
+    environment.servers.supervisor.hold("valkey")
+    for path in (environment.folder / "servers" / "valkey").iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     try:
         yield
     finally:
-        world.servers.supervisor.release("valkey")
-        world.servers.await_ready("valkey")
+        environment.servers.supervisor.release("valkey")
+        environment.servers.await_ready("valkey")
 
 
 @contextmanager
-def fill(world: World, fault: Fault) -> Iterator[None]:
+def fill(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
     """Valkey has no memory left: it answers reads and refuses writes."""
-    with _valkey(world) as client:
+    with _valkey(environment) as client:
         client.config_set("maxmemory", 1)
     try:
         yield
     finally:
-        with _valkey(world) as client:
+        with _valkey(environment) as client:
             client.config_set("maxmemory", 0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Kind:
+class FaultKind:
     """What it strikes, and for how many seconds. What is struck is struck by one at a time."""
 
     strikes: str
@@ -18,45 +18,45 @@ class Kind:
 
 # A worker is frozen for longer than its lease of 5 s. What takes no time is over when what was
 # killed is back.
-KINDS: Mapping[str, Kind] = {
-    "worker-kill": Kind("worker"),
-    "worker-term": Kind("worker"),
-    "worker-freeze": Kind("worker", 6, 9),
-    "uploader-kill": Kind("uploader"),
-    "uploader-freeze": Kind("uploader", 6, 9),
-    "notifier-kill": Kind("notifier"),
-    "scheduler-kill": Kind("scheduler"),
-    "scheduler-freeze": Kind("scheduler", 2, 6),
-    "server-kill": Kind("server"),
-    "all-kill": Kind("worker uploader notifier scheduler server"),
-    "host-lost": Kind("worker uploader scheduler", 1, 3),
-    "postgres-stop": Kind("postgres", 1, 8),
-    "postgres-kill": Kind("postgres"),
-    "postgres-cut": Kind("postgres"),
-    "postgres-stall": Kind("postgres", 1, 8),
-    "postgres-refuse": Kind("postgres", 1, 6),
-    "postgres-before-commit": Kind("postgres", 1, 3),
-    "postgres-after-commit": Kind("postgres", 1, 3),
-    "valkey-stop": Kind("valkey", 1, 8),
-    "valkey-kill": Kind("valkey"),
-    "valkey-flush": Kind("valkey"),
-    "valkey-wipe": Kind("valkey", 0, 3),
-    "valkey-stall": Kind("valkey", 2, 12),
-    "valkey-cut": Kind("valkey"),
-    "valkey-full": Kind("valkey", 1, 6),
-    "valkey-lost-answers": Kind("valkey", 1, 3),
-    "s3-stop": Kind("s3", 1, 8),
-    "s3-kill": Kind("s3"),
-    "s3-stall": Kind("s3", 1, 8),
-    "s3-refuse": Kind("s3", 1, 6),
-    "s3-503": Kind("s3", 1, 6),
-    "s3-cut-uploads": Kind("s3", 1, 3),
-    "s3-lost-answers": Kind("s3", 1, 3),
-    "portal-refuse": Kind("portal", 0.5, 2),
-    "portal-stall": Kind("portal", 1, 8),
-    "portal-503": Kind("portal", 0.5, 2),
-    "portal-cut": Kind("portal"),
-    "portal-cut-files": Kind("portal", 1, 3),
+KINDS: Mapping[str, FaultKind] = {
+    "worker-kill": FaultKind("worker"),
+    "worker-term": FaultKind("worker"),
+    "worker-freeze": FaultKind("worker", 6, 9),
+    "uploader-kill": FaultKind("uploader"),
+    "uploader-freeze": FaultKind("uploader", 6, 9),
+    "notifier-kill": FaultKind("notifier"),
+    "scheduler-kill": FaultKind("scheduler"),
+    "scheduler-freeze": FaultKind("scheduler", 2, 6),
+    "server-kill": FaultKind("server"),
+    "all-kill": FaultKind("worker uploader notifier scheduler server"),
+    "host-lost": FaultKind("worker uploader scheduler", 1, 3),
+    "postgres-stop": FaultKind("postgres", 1, 8),
+    "postgres-kill": FaultKind("postgres"),
+    "postgres-cut": FaultKind("postgres"),
+    "postgres-stall": FaultKind("postgres", 1, 8),
+    "postgres-refuse": FaultKind("postgres", 1, 6),
+    "postgres-before-commit": FaultKind("postgres", 1, 3),
+    "postgres-after-commit": FaultKind("postgres", 1, 3),
+    "valkey-stop": FaultKind("valkey", 1, 8),
+    "valkey-kill": FaultKind("valkey"),
+    "valkey-flush": FaultKind("valkey"),
+    "valkey-wipe": FaultKind("valkey", 0, 3),
+    "valkey-stall": FaultKind("valkey", 2, 12),
+    "valkey-cut": FaultKind("valkey"),
+    "valkey-full": FaultKind("valkey", 1, 6),
+    "valkey-lost-answers": FaultKind("valkey", 1, 3),
+    "s3-stop": FaultKind("s3", 1, 8),
+    "s3-kill": FaultKind("s3"),
+    "s3-stall": FaultKind("s3", 1, 8),
+    "s3-refuse": FaultKind("s3", 1, 6),
+    "s3-503": FaultKind("s3", 1, 6),
+    "s3-cut-uploads": FaultKind("s3", 1, 3),
+    "s3-lost-answers": FaultKind("s3", 1, 3),
+    "portal-refuse": FaultKind("portal", 0.5, 2),
+    "portal-stall": FaultKind("portal", 1, 8),
+    "portal-503": FaultKind("portal", 0.5, 2),
+    "portal-cut": FaultKind("portal"),
+    "portal-cut-files": FaultKind("portal", 1, 3),
 }
 FIRST_AT_S = 2.0
 PAUSE_S = (0.5, 3.0)
@@ -66,7 +66,7 @@ COMPANY = 0.3
 
 
 @dataclass(frozen=True)
-class Fault:
+class PlannedFault:
     """One fault: begun `at_s` seconds after the start. `pick` in [0, 1) chooses what is open."""
 
     number: int
@@ -91,13 +91,15 @@ def named_kinds(names: Sequence[str]) -> list[str]:
     return [kind for kind in KINDS if not names or kind.startswith(tuple(names))]
 
 
-def plan_of(seed: int, kinds: Sequence[str], *, until_s: float, most: int = 0) -> list[Fault]:
+def plan_of(
+    seed: int, kinds: Sequence[str], *, until_s: float, most: int = 0
+) -> list[PlannedFault]:
     """Faults one after another, some in the company of another one, until `until_s` seconds.
 
     Each kind comes once before any comes again. `most` above 0: no more than so many.
     """
     chance = random.Random(f"faults {seed}")
-    faults: list[Fault] = []
+    faults: list[PlannedFault] = []
     waiting: list[str] = []
     at_s = FIRST_AT_S
     while at_s < until_s and (not most or len(faults) < most):
@@ -121,6 +123,6 @@ def _company(chance: random.Random, kind: str, waiting: Sequence[str]) -> str | 
     return fitting[0] if fitting and chance.random() < COMPANY else None
 
 
-def _fault(chance: random.Random, number: int, at_s: float, kind: str) -> Fault:
+def _fault(chance: random.Random, number: int, at_s: float, kind: str) -> PlannedFault:
     for_s = chance.uniform(KINDS[kind].least_s, KINDS[kind].most_s)
-    return Fault(number, round(at_s, 2), kind, round(for_s, 2), chance.random())
+    return PlannedFault(number, round(at_s, 2), kind, round(for_s, 2), chance.random())

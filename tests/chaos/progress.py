@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from tests.chaos.client import Client
+from tests.chaos.client import RetryingClient
 
 LOOK_S = 0.25
 TIMEOUT_S = 2.0
@@ -26,7 +26,7 @@ class Look:
 class Progress:
     """Looks at the running jobs four times a second between `start` and `stop`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: RetryingClient) -> None:
         self._client = client
         self._looks: list[Look] = []
         self._stop = threading.Event()

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tests.chaos.progress import quantile
-from tests.chaos.run import Outcome
+from tests.chaos.run import RunOutcome
 
 MOST_TOLD = 40
 
 
-def table(outcome: Outcome) -> Iterator[str]:
+def table(outcome: RunOutcome) -> Iterator[str]:
     """The lines for one seed."""
     verdict = f"{len(outcome.problems)} PROBLEMS" if outcome.problems else "all checks passed"
     yield f"seed {outcome.seed}: {verdict}"
@@ -33,7 +33,7 @@ def table(outcome: Outcome) -> Iterator[str]:
         yield f"  logs and data: {outcome.folder}"
 
 
-def recoveries(outcomes: Sequence[Outcome]) -> Iterator[str]:
+def recoveries(outcomes: Sequence[RunOutcome]) -> Iterator[str]:
     """From the end of a fault to the next progress of each job that was under way."""
     by_kind: dict[str, list[float]] = {}
     for outcome in outcomes:
@@ -46,7 +46,7 @@ def recoveries(outcomes: Sequence[Outcome]) -> Iterator[str]:
         yield f"  {kind:22} {len(found):6} {times}"
 
 
-def summary(outcomes: Sequence[Outcome]) -> Iterator[str]:
+def summary(outcomes: Sequence[RunOutcome]) -> Iterator[str]:
     """The lines for several seeds together."""
     jobs = sum(outcome.acknowledged for outcome in outcomes)
     documents = sum(outcome.document_ends.total() for outcome in outcomes)

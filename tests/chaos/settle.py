@@ -12,9 +12,9 @@ from pathlib import Path
 import grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.client import Client
+from tests.chaos.client import RetryingClient
 from tests.chaos.snapshot import Bucket, queued, spooled
-from tests.chaos.world import World
+from tests.chaos.world import ChaosEnvironment
 
 JOBS_S = 150.0
 WEBHOOKS_S = 90.0
@@ -27,12 +27,12 @@ MOST_TOLD = 5
 HIDDEN_S = 3.0
 
 
-def settle(world: World, client: Client) -> list[str]:
+def settle(environment: ChaosEnvironment, client: RetryingClient) -> list[str]:
     """Wait for jobs, webhooks and the clearing up; what was not over in time."""
     return [
         *_await("ended", lambda: _running(client), JOBS_S),
         *_await("told", lambda: _untold(client), WEBHOOKS_S),
-        *_await("cleared up", _Leftovers(world, client).look, LEFTOVERS_S),
+        *_await("cleared up", _Leftovers(environment, client).look, LEFTOVERS_S),
     ]
 
 
@@ -47,7 +47,7 @@ def _await(what: str, rest: Callable[[], list[str]], deadline_s: float) -> list[
     return []
 
 
-def _running(client: Client) -> list[str]:
+def _running(client: RetryingClient) -> list[str]:
     try:
         jobs = client.running_jobs(timeout_s=10)
     except grpc.RpcError as error:
@@ -55,7 +55,7 @@ def _running(client: Client) -> list[str]:
     return [f"job {job.job_id}: {job.progress}".replace("\n", " ") for job in jobs]
 
 
-def _untold(client: Client) -> list[str]:
+def _untold(client: RetryingClient) -> list[str]:
     return [
         f"webhook of job {job.job_id}: {hook}".replace("\n", " ")
         for job in client.all_jobs()
@@ -67,10 +67,10 @@ def _untold(client: Client) -> list[str]:
 class _Leftovers:
     """What is still there although nobody needs it any more."""
 
-    def __init__(self, world: World, client: Client) -> None:
-        self._world = world
+    def __init__(self, environment: ChaosEnvironment, client: RetryingClient) -> None:
+        self._world = environment
         self._client = client
-        self._bucket = Bucket(world)
+        self._bucket = Bucket(environment)
         self._begun = time.monotonic()
         self._is_restarted = False
         self._named: set[str] | None = None

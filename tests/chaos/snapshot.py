@@ -13,8 +13,8 @@ from minio import Minio
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from storage.objects import MARK
-from tests.chaos.client import Client
-from tests.chaos.world import World
+from tests.chaos.client import RetryingClient
+from tests.chaos.world import ChaosEnvironment
 from tests.sandbox.deliveries import Delivery
 from tests.sandbox.journal import Flight, PortalRequest
 
@@ -36,9 +36,9 @@ class Snapshot:
 class Bucket:
     """Reads the bucket past the proxy and past Autos."""
 
-    def __init__(self, world: World) -> None:
-        env = world.servers.env
-        self._name = world.env["S3_BUCKET"]
+    def __init__(self, environment: ChaosEnvironment) -> None:
+        env = environment.servers.env
+        self._name = environment.env["S3_BUCKET"]
         self._client = Minio(
             urlsplit(env["S3_ENDPOINT_URL"]).netloc,
             access_key=env["S3_ACCESS_KEY_ID"],
@@ -77,10 +77,12 @@ class Bucket:
         return digest.hexdigest()
 
 
-def queued(world: World) -> dict[str, int]:
+def queued(environment: ChaosEnvironment) -> dict[str, int]:
     """What is left of messages, by key of Valkey: queues, their messages, what was not acked."""
     found = {}
-    with redis.Redis.from_url(world.servers.env["REDIS_URL"], decode_responses=True) as client:
+    with redis.Redis.from_url(
+        environment.servers.env["REDIS_URL"], decode_responses=True
+    ) as client:
         sizes = {"list": client.llen, "hash": client.hlen, "set": client.scard}
         for key in client.scan_iter("autos:*", count=1_000):
             kind = client.type(key)
@@ -91,21 +93,21 @@ def queued(world: World) -> dict[str, int]:
     return found
 
 
-def spooled(world: World) -> list[str]:
+def spooled(environment: ChaosEnvironment) -> list[str]:
     """Files that lie in the spools of both hosts."""
-    return [str(file) for host in world.hosts.values() for file in host.spool.glob("*.part")]
+    return [str(file) for host in environment.hosts.values() for file in host.spool.glob("*.part")]
 
 
-def take(world: World, client: Client) -> Snapshot:
+def take(environment: ChaosEnvironment, client: RetryingClient) -> Snapshot:
     """Look at everything once."""
     jobs = {job.job_id: job for job in client.all_jobs()}
     for job in jobs.values():
-        world.ledger.see(job)
+        environment.ledger.see(job)
     return Snapshot(
         jobs=jobs,
         documents={job_id: client.documents(job_id) for job_id in jobs},
-        objects=Bucket(world).hashes(),
-        requests=world.portal.requests,
-        flights=world.portal.flights,
-        deliveries=[*world.receiver.deliveries, *world.sluggish.deliveries],
+        objects=Bucket(environment).hashes(),
+        requests=environment.portal.requests,
+        flights=environment.portal.flights,
+        deliveries=[*environment.receiver.deliveries, *environment.sluggish.deliveries],
     )

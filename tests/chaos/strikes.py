@@ -10,27 +10,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.chaos.hosts import Host
-from tests.chaos.plan import Fault
+from tests.chaos.plan import PlannedFault
 from tests.chaos.sockets import ports_of
-from tests.chaos.world import World
+from tests.chaos.world import ChaosEnvironment
 
 
-def _hosts_of(world: World, fault: Fault, name: str) -> list[Host]:
+def _hosts_of(environment: ChaosEnvironment, fault: PlannedFault, name: str) -> list[Host]:
     """One of the hosts that run it, or all of them."""
-    running = [key for key, host in world.hosts.items() if name in host.names]
+    running = [key for key, host in environment.hosts.items() if name in host.names]
     choice = fault.choose([*running, "all"])
-    return [world.hosts[key] for key in running if choice in (key, "all")]
+    return [environment.hosts[key] for key in running if choice in (key, "all")]
 
 
-def _ill_treated(world: World, pids: list[int], until: float) -> None:
+def _ill_treated(environment: ChaosEnvironment, pids: list[int], until: float) -> None:
     """What these processes ask of the portal is not theirs any more."""
-    world.proxies["portal"].mark(ports_of(pids), until)
+    environment.proxies["portal"].mark(ports_of(pids), until)
 
 
-def _kill(world: World, killed: list[tuple[Host, str]]) -> None:
+def _kill(environment: ChaosEnvironment, killed: list[tuple[Host, str]]) -> None:
     """Kill -9, all at once; return when others stand in their places."""
     leaders = [(host, name, host.supervisor.pid_of(name)) for host, name in killed]
-    _ill_treated(world, [p for host, name in killed for p in host.pids(name)], time.time())
+    _ill_treated(environment, [p for host, name in killed for p in host.pids(name)], time.time())
     for host, name, _ in leaders:
         host.kill(name)
     for host, name, leader in leaders:
@@ -38,28 +38,28 @@ def _kill(world: World, killed: list[tuple[Host, str]]) -> None:
 
 
 @contextmanager
-def kill(world: World, fault: Fault) -> Iterator[None]:
+def kill(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
     """Kill -9 of a line of the Procfile, on one host or on both."""
     name = fault.kind.removesuffix("-kill")
-    _kill(world, [(host, name) for host in _hosts_of(world, fault, name)])
+    _kill(environment, [(host, name) for host in _hosts_of(environment, fault, name)])
     yield
 
 
 @contextmanager
-def kill_all(world: World, fault: Fault) -> Iterator[None]:
+def kill_all(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
     """Kill -9 of everything on both hosts."""
-    _kill(world, [(host, name) for host in world.hosts.values() for name in host.names])
+    _kill(environment, [(host, name) for host in environment.hosts.values() for name in host.names])
     yield
 
 
 @contextmanager
-def term(world: World, fault: Fault) -> Iterator[None]:
+def term(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
     """SIGTERM: the process ends in order and is started again."""
     name = fault.kind.removesuffix("-term")
-    for host in _hosts_of(world, fault, name):
+    for host in _hosts_of(environment, fault, name):
         leader = host.supervisor.pid_of(name)
         if leader is not None:
-            _ill_treated(world, host.pids(name), time.time())
+            _ill_treated(environment, host.pids(name), time.time())
             with contextlib.suppress(ProcessLookupError):
                 os.kill(leader, signal.SIGTERM)
             host.await_return(name, leader)
@@ -67,16 +67,16 @@ def term(world: World, fault: Fault) -> Iterator[None]:
 
 
 @contextmanager
-def freeze(world: World, fault: Fault) -> Iterator[None]:
+def freeze(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
     """SIGSTOP of a process and its children, and SIGCONT after a while."""
     name = fault.kind.removesuffix("-freeze")
-    pids = [pid for host in _hosts_of(world, fault, name)[:1] for pid in host.pids(name)]
-    _ill_treated(world, pids, time.time() + fault.for_s)
+    pids = [pid for host in _hosts_of(environment, fault, name)[:1] for pid in host.pids(name)]
+    _ill_treated(environment, pids, time.time() + fault.for_s)
     _signal(pids, signal.SIGSTOP)
     try:
         yield
     finally:
-        _ill_treated(world, pids, time.time())
+        _ill_treated(environment, pids, time.time())
         _signal(pids, signal.SIGCONT)
 
 
@@ -87,10 +87,10 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
 
 
 @contextmanager
-def lose_host(world: World, fault: Fault) -> Iterator[None]:
+def lose_host(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
     """The second host is gone for good with its disk; after a while there is another one."""
-    host = world.second
-    _ill_treated(world, [p for name in host.names for p in host.pids(name)], time.time())
+    host = environment.second
+    _ill_treated(environment, [p for name in host.names for p in host.pids(name)], time.time())
     host.lose()
     try:
         yield

@@ -7,17 +7,17 @@ import threading
 import grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.client import RETRIED, Client
-from tests.chaos.ledger import ENDED, Ledger
+from tests.chaos.client import RETRIED, RetryingClient
+from tests.chaos.ledger import ENDED, Acknowledgements
 
 STREAM_S = 60.0
 PAUSE_S = 0.3
 
 
-class Watcher:
+class StreamReader:
     """Follows one job. `documents` holds the last that it was told of each."""
 
-    def __init__(self, client: Client, ledger: Ledger, job_id: str) -> None:
+    def __init__(self, client: RetryingClient, ledger: Acknowledgements, job_id: str) -> None:
         self._client = client
         self._ledger = ledger
         self.job_id = job_id

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.plan import Fault
+from tests.chaos.plan import PlannedFault
 
 # A fault's consequences outlive it: a lease that must end, and that the scheduler finds out.
 FOUND_OUT_S = 3.0
@@ -17,12 +17,12 @@ BEFORE_S = 1.0
 class Windows:
     """When each fault began and was over, in seconds since 1970, by its number."""
 
-    faults: Sequence[Fault]
+    faults: Sequence[PlannedFault]
     broken: Mapping[int, float]
     mended: Mapping[int, float]
     lease_s: int = 5
 
-    def during(self, job: pb.Job) -> list[Fault]:
+    def during(self, job: pb.Job) -> list[PlannedFault]:
         """The faults, with their aftermath, that met the job between its start and its end."""
         begin = job.create_time.ToNanoseconds() / 1e9
         end = job.end_time.ToNanoseconds() / 1e9

@@ -14,10 +14,10 @@ from urllib.parse import parse_qs, urlsplit
 from dev.folder import DataFolder
 from dev.procfile import read_procfile
 from dev.sandbox import ROOT
-from dev.servers import Servers, start_all
+from dev.servers import EmbeddedServers, start_all
 from dev.stack import running_stack
 from tests.chaos.hosts import Host, SecondHost
-from tests.chaos.ledger import Ledger
+from tests.chaos.ledger import Acknowledgements
 from tests.chaos.loop_thread import LoopThread
 from tests.chaos.proxy import Proxy
 from tests.sandbox.portal import SandboxPortal
@@ -35,7 +35,7 @@ HASTE = {
 SECOND_HOST = ("worker", "uploader", "scheduler")
 
 
-class Log:
+class ProcessLog:
     """A file of lines, each with the seconds since the start. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
@@ -57,20 +57,20 @@ class Log:
 
 
 @dataclass
-class World:
+class ChaosEnvironment:
     """What a run plays with. `env` is that of the processes: its addresses are the proxies'."""
 
     folder: Path
     address: str
     env: Mapping[str, str] = field(repr=False)
-    servers: Servers
+    servers: EmbeddedServers
     proxies: Mapping[str, Proxy]
     hosts: Mapping[str, Host]
     portal: SandboxPortal
     receiver: WebhookReceiver
     sluggish: WebhookReceiver
-    log: Log
-    ledger: Ledger = field(default_factory=Ledger)
+    log: ProcessLog
+    ledger: Acknowledgements = field(default_factory=Acknowledgements)
     # What has begun to be broken and is whole again, in seconds since 1970, by number of the fault.
     broken: dict[int, float] = field(default_factory=dict)
     mended: dict[int, float] = field(default_factory=dict)
@@ -85,10 +85,10 @@ class World:
 
 
 @contextmanager
-def running_world(folder: Path, *, lease_s: int) -> Iterator[World]:
+def running_chaos_environment(folder: Path, *, lease_s: int) -> Iterator[ChaosEnvironment]:
     """Start it all in `folder`, which is made, and stop it all."""
     folder.mkdir(parents=True)
-    log = Log(folder / "chaos.log")
+    log = ProcessLog(folder / "chaos.log")
     with ExitStack() as exit_stack:
         exit_stack.callback(log.close)
         data = DataFolder(folder / "servers")
@@ -112,7 +112,7 @@ def running_world(folder: Path, *, lease_s: int) -> Iterator[World]:
         )
 
 
-def _proxies(loop: LoopThread, servers: Servers, portal: SandboxPortal) -> dict[str, Proxy]:
+def _proxies(loop: LoopThread, servers: EmbeddedServers, portal: SandboxPortal) -> dict[str, Proxy]:
     sockets = parse_qs(urlsplit(servers.env["DATABASE_URL"]).query)["host"][0]
     return {
         "postgres": Proxy(loop, Path(sockets) / ".s.PGSQL.5432"),
@@ -127,7 +127,7 @@ def _address(url: str) -> tuple[str, int]:
     return parts.hostname or "", parts.port or 0
 
 
-def _env(servers: Servers, proxies: Mapping[str, Proxy]) -> dict[str, str]:
+def _env(servers: EmbeddedServers, proxies: Mapping[str, Proxy]) -> dict[str, str]:
     redis_url = urlsplit(servers.env["REDIS_URL"])
     valkey = f":{redis_url.password}@127.0.0.1:{proxies['valkey'].port}"
     return {
@@ -151,12 +151,12 @@ def _env(servers: Servers, proxies: Mapping[str, Proxy]) -> dict[str, str]:
 def _hosts(
     folder: Path,
     env: Mapping[str, str],
-    servers: Servers,
+    servers: EmbeddedServers,
     proxies: Mapping[str, Proxy],
     portal: SandboxPortal,
     receivers: tuple[WebhookReceiver, WebhookReceiver],
-    log: Log,
-) -> Iterator[World]:
+    log: ProcessLog,
+) -> Iterator[ChaosEnvironment]:
     lines: list[str] = []
 
     def note(host: str, line: str) -> None:
@@ -177,7 +177,7 @@ def _hosts(
         )
         # Looked up at the end, because the second host may be another one by then.
         exit_stack.callback(lambda: second.stop())
-        yield World(
+        yield ChaosEnvironment(
             folder=folder,
             address=stack.run_file.address,
             env=stack.env,

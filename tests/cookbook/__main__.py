@@ -16,8 +16,8 @@ from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.stack import running_stack
 from tests.acceptance.conftest import free_port
 from tests.cookbook.answers import renewed
-from tests.cookbook.kitchen import cook
-from tests.cookbook.recipes import ADDRESS, FILE, RECEIVER, SECURED, Step, steps_of
+from tests.cookbook.kitchen import run_steps
+from tests.cookbook.recipes import ADDRESS, FILE, RECEIVER, SECURED, CookbookStep, steps_of
 from tests.cookbook.secured import secured_server
 from tests.cookbook.settling import settle
 from tests.sandbox.receiver import WebhookReceiver
@@ -25,7 +25,7 @@ from tests.sandbox.receiver import WebhookReceiver
 TIMEOUT_S = 300.0
 
 
-def _answers(steps: list[Step]) -> list[str]:
+def _answers(steps: list[CookbookStep]) -> list[str]:
     with tempfile.TemporaryDirectory() as name, WebhookReceiver() as receiver:
         address, secured = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         receiver_host = urlsplit(receiver.url).netloc
@@ -41,7 +41,7 @@ def _answers(steps: list[Step]) -> list[str]:
             secured_server(stack.env, secured, folder) as environ,
             grpc.insecure_channel(address) as channel,
         ):
-            return cook(
+            return run_steps(
                 steps,
                 lambda: settle(pb_grpc.DownloadServiceStub(channel)),
                 {ADDRESS: address, RECEIVER: receiver_host, SECURED: secured},

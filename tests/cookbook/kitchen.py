@@ -16,16 +16,16 @@ from itertools import groupby
 from pathlib import Path
 
 from dev.sandbox import ROOT
-from tests.cookbook.recipes import Step
+from tests.cookbook.recipes import CookbookStep
 
 READY = "ready\n"
 CHANGING = re.compile(r"/(?:CancelJob|RetryJob|RedeliverWebhook)\b")
 
 
-def _script(steps: Sequence[Step], folder: Path) -> str:
+def _script(steps: Sequence[CookbookStep], folder: Path) -> str:
     numbered = {id(step): number for number, step in enumerate(steps)}
 
-    def lines(section: Sequence[Step]) -> str:
+    def lines(section: Sequence[CookbookStep]) -> str:
         # Braces, not a subshell: what a step sets is there in the next.
         return "".join(
             f"{{\n{step.command}}} >{folder}/{numbered[id(step)]} 2>&1\n" for step in section
@@ -39,12 +39,12 @@ def _script(steps: Sequence[Step], folder: Path) -> str:
     return f"{lines(first)}printf {READY!r}\nread -r _\n{rest}wait\n"
 
 
-def _is_changing(section: Sequence[Step]) -> bool:
+def _is_changing(section: Sequence[CookbookStep]) -> bool:
     return any(CHANGING.search(step.command) for step in section)
 
 
-def cook(
-    steps: Sequence[Step],
+def run_steps(
+    steps: Sequence[CookbookStep],
     settle: Callable[[], None],
     replaced: Mapping[str, str],
     environ: Mapping[str, str],

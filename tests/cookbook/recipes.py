@@ -18,7 +18,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 
 
 @dataclass(frozen=True)
-class Step:
+class CookbookStep:
     """A block of commands, and what is printed below it; "" where nothing is.
 
     `place` is where the answer stands in the text, None without one.
@@ -36,14 +36,14 @@ def _section_at(text: str, position: int) -> str:
     return headings[-1]
 
 
-def steps_of(text: str) -> Iterator[Step]:
+def steps_of(text: str) -> Iterator[CookbookStep]:
     """Every block of language `sh`, with the block of another language that follows it."""
     blocks = list(BLOCK.finditer(text))
     for block, following in zip(blocks, [*blocks[1:], None], strict=True):
         if block[1] != "sh":
             continue
         has_answer = following is not None and following[1] != "sh"
-        yield Step(
+        yield CookbookStep(
             section=_section_at(text, block.start()),
             line=text.count("\n", 0, block.start()) + 2,
             command=block[2],

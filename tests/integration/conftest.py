@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from dev.deadline import until
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from storage.database import Database
 from storage.migrate import migrate
 from storage.objects import Objects, ObjectStore
@@ -77,7 +77,7 @@ class Databases:
 
 
 @pytest.fixture(scope="session")
-def databases(servers: Servers) -> Databases:
+def databases(servers: EmbeddedServers) -> Databases:
     """Databases of the suite's PostgreSQL."""
     return Databases(servers.env["DATABASE_URL"])
 
@@ -122,7 +122,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def store(servers: Servers) -> ObjectStore:
+def store(servers: EmbeddedServers) -> ObjectStore:
     """How to reach a bucket of the integration tests."""
     env = servers.env
     return ObjectStore(
@@ -144,7 +144,7 @@ def objects(store: ObjectStore) -> Objects:
 
 
 @pytest.fixture
-def redis_url(servers: Servers) -> Iterator[str]:
+def redis_url(servers: EmbeddedServers) -> Iterator[str]:
     """An empty Redis database."""
     url = urlsplit(servers.env["REDIS_URL"])._replace(path=f"/{REDIS_DATABASE}").geturl()
     with redis.Redis.from_url(url) as client:

@@ -17,24 +17,24 @@ import grpc.aio
 import redis
 from grpc_health.v1 import health, health_pb2_grpc
 
-from actors.enqueue import Messages, make_broker
+from actors.enqueue import Enqueuer, make_broker
 from actors.scheduler.hint_channel import HintSender, make_client
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from server.callers import Callers
-from server.clients import Client, ClientLimits
+from server.callers import Authenticator
+from server.clients import CallingClient, ClientLimits
 from server.clients_file import ClientsFile
 from server.connections import connection_options
 from server.interceptor import ErrorInterceptor
-from server.parts import Parts
+from server.parts import ServerDependencies
 from server.queue_view import QueueView
 from server.reflection import add_reflection
 from server.service import DownloadService
 from storage.database import Database
 from storage.holds import Holds
 from storage.objects import Objects
-from storage.receivers import Receivers
+from storage.receivers import WebhookPolicy
 from storage.scheduling.places import PlaceReader
-from storage.start_rate import StartRate
+from storage.start_rate import StartRateLimiter
 from tests.integration.scenes import LANES, LOGIN
 
 WIDE = ClientLimits(1_000_000, 1_000_000, 1_000_000)
@@ -43,12 +43,12 @@ TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
-class Door:
+class ServerFixture:
     """Where the server listens, and its parts."""
 
     address: str
     server: grpc.aio.Server
-    callers: Callers
+    callers: Authenticator
     clients: ClientsFile | None
     service: DownloadService
 
@@ -62,15 +62,17 @@ def queue_view(
 
 
 @contextmanager
-def service_parts(database: Database, objects: Objects, redis_url: str) -> Iterator[Parts]:
+def service_parts(
+    database: Database, objects: Objects, redis_url: str
+) -> Iterator[ServerDependencies]:
     """What a DownloadService is made of."""
     with ThreadPoolExecutor(THREADS) as pool, make_client(redis_url, timeout_s=5) as client:
-        yield Parts(
+        yield ServerDependencies(
             database=database,
             objects=objects,
-            messages=Messages(make_broker(redis_url, timeout_s=5)),
+            messages=Enqueuer(make_broker(redis_url, timeout_s=5)),
             hints=HintSender(client),
-            receivers=Receivers.from_entries(()),
+            receivers=WebhookPolicy.from_entries(()),
             pool=pool,
             redis_url=redis_url,
             listing_max_age_s=3_600,
@@ -78,22 +80,22 @@ def service_parts(database: Database, objects: Objects, redis_url: str) -> Itera
             lanes=LANES,
             queue=queue_view(database, client),
             login=LOGIN,
-            start_rate=StartRate(redis_url),
+            start_rate=StartRateLimiter(redis_url),
         )
 
 
 @asynccontextmanager
-async def opened_door(
-    parts: Parts,
+async def running_server(
+    parts: ServerDependencies,
     file: Path | None = None,
     limits: ClientLimits = WIDE,
     *,
     credentials: grpc.ServerCredentials | None = None,
     reflection: bool = False,
-) -> AsyncIterator[Door]:
+) -> AsyncIterator[ServerFixture]:
     """A server that knows the clients of `file`."""
     clients = ClientsFile(file, limits) if file else None
-    callers = Callers(clients, Client("default", limits))
+    callers = Authenticator(clients, CallingClient("default", limits))
     service = DownloadService(parts)
     server = grpc.aio.server(
         interceptors=[ErrorInterceptor(callers, service.turns)], options=connection_options()
@@ -111,7 +113,7 @@ async def opened_door(
     await server.start()
     service.hub.start()
     try:
-        yield Door(f"127.0.0.1:{port}", server, callers, clients, service)
+        yield ServerFixture(f"127.0.0.1:{port}", server, callers, clients, service)
     finally:
         await service.hub.close()
         await server.stop(0)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
-from storage.claims import Claim
+from storage.claims import DocumentClaim
 from storage.courts import ProbePolicy
 from storage.database import Database
 from storage.errors import AttemptError
@@ -17,9 +17,9 @@ from storage.pauses import PausePolicy
 from storage.portal import attempts
 from storage.portal.claims import (
     ClaimContext,
+    ClaimRefusal,
     CourtProbe,
     EndedJob,
-    Refusal,
     Slice,
     claim,
     claim_any,
@@ -57,12 +57,12 @@ def job(database: Database, documents: int, **values: Any) -> UUID:
     record.record(
         database,
         listing_claim,
-        replace(scenes.docket(listing_claim.process_number, case), listed_time=None),
+        replace(scenes.listing_import(listing_claim.process_number, case), listed_time=None),
     )
     return view.job.job_id
 
 
-Granted = Claim | ListingClaim | CourtProbe | EndedJob
+Granted = DocumentClaim | ListingClaim | CourtProbe | EndedJob
 
 
 def ask(database: Database, by: ClaimContext, job_id: UUID | None = None) -> Granted | None:
@@ -70,19 +70,19 @@ def ask(database: Database, by: ClaimContext, job_id: UUID | None = None) -> Gra
     answer = claim_any(database, by, 1) if job_id is None else claim(database, by, job_id, 1)
     if isinstance(answer, Slice):
         return answer.documents[0]
-    return None if isinstance(answer, Refusal) else answer
+    return None if isinstance(answer, ClaimRefusal) else answer
 
 
-def ask_all(database: Database, by: ClaimContext) -> list[Claim]:
+def ask_all(database: Database, by: ClaimContext) -> list[DocumentClaim]:
     """Claim the documents that may be requested at once."""
-    found: list[Claim] = []
+    found: list[DocumentClaim] = []
     while document := ask(database, by):
-        assert isinstance(document, Claim)
+        assert isinstance(document, DocumentClaim)
         found.append(document)
     return found
 
 
-def answer(database: Database, document: Claim) -> int:
+def answer(database: Database, document: DocumentClaim) -> int:
     """Record a good answer; return how many more requests may begin beside it."""
     begins = scenes.spooled(database, document, PDF)
     file = scenes.take_upload(
@@ -93,6 +93,6 @@ def answer(database: Database, document: Claim) -> int:
     return begins
 
 
-def refuse(database: Database, document: Claim, error: AttemptError) -> Outcome:
+def refuse(database: Database, document: DocumentClaim, error: AttemptError) -> Outcome:
     """Record an answer that is an error."""
     return attempts.fail_attempt(database, document, error, POLICY)

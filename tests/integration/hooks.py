@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from actors.pipeline.fetch import DocumentFetcher, Fetched
-from storage.claims import Claim
+from storage.claims import DocumentClaim
 from storage.database import Database, Row
 from storage.objects import Objects, ObjectStore, Upload
 from storage.outcomes import Outcome
@@ -54,7 +54,7 @@ class HookedFetcher(DocumentFetcher):
 
     after_fetch: Callable[[Fetched | Outcome], object] = _nothing
 
-    def fetch(self, claim: Claim) -> Fetched | Outcome:
+    def fetch(self, claim: DocumentClaim) -> Fetched | Outcome:
         """Fetch a document, then call the hook."""
         answer = super().fetch(claim)
         self.after_fetch(answer)

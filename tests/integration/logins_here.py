@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.deadline import Watchdog
-from actors.login_watch import LoginWatch
+from actors.login_watch import LoginBreaker
 from actors.portal import Portal
 from actors.portal_login import PortalLogin
 from actors.tokens import RefreshedToken, StaticToken, TokenSource
@@ -70,7 +70,7 @@ def refreshed(database: Database, known: Settings, **values: Any) -> RefreshedTo
 
 def static(database: Database, token: str) -> StaticToken:
     """What one process asks that has PDPJ_TOKEN."""
-    return StaticToken(token, LoginWatch(database, Login.of(settings(PDPJ_TOKEN=token))))
+    return StaticToken(token, LoginBreaker(database, Login.of(settings(PDPJ_TOKEN=token))))
 
 
 def portal_with(url: str, tokens: TokenSource) -> Portal:

@@ -17,13 +17,13 @@ import dramatiq
 import redis
 
 from actors.deadline import Watchdog
-from actors.enqueue import Messages, make_broker
+from actors.enqueue import Enqueuer, make_broker
 from actors.pipeline.fetch import DocumentFetcher
 from actors.pipeline.job_end import JobEnds
 from actors.pipeline.lease_renewer import LeaseRenewer
 from actors.pipeline.listing import Lister
 from actors.pipeline.probe import Prober
-from actors.pipeline.recorder import Recorder
+from actors.pipeline.recorder import FileRecorder
 from actors.pipeline.request_gate import RequestGate
 from actors.pipeline.slices import SliceRunner
 from actors.pipeline.store import BucketHealth, ObjectWriter
@@ -42,7 +42,7 @@ from storage.slots import Limits
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.scenes import POLICY
-from tests.sandbox.bearer import Bearer
+from tests.sandbox.bearer import SandboxToken
 from tests.sandbox.portal import SandboxPortal
 
 LEASE_S = 60.0
@@ -65,7 +65,7 @@ class PipelineHarness:
     database: Database
     sandbox: SandboxPortal
     redis: redis.Redis
-    messages: Messages
+    messages: Enqueuer
     worker: Worker
     uploader: Uploader
 
@@ -80,7 +80,7 @@ class PipelineHarness:
         return self.worker.lister
 
     @property
-    def recorder(self) -> Recorder:
+    def recorder(self) -> FileRecorder:
         """Return what records files of the worker."""
         return self.slices.recorder
 
@@ -196,11 +196,11 @@ class PipelineHarness:
         """Take the hints that were sent to the scheduler."""
         return HintReceiver(self.redis).receive(0)
 
-    def files_asked(self, number: str) -> list[int]:
+    def requested_files(self, number: str) -> list[int]:
         """Return how often each file of the case was requested, in the order of the case."""
         case = self.sandbox.case(number)
         assert case
-        return [self.sandbox.times_asked(document.uuid) for document in case.documents]
+        return [self.sandbox.request_count(document.uuid) for document in case.documents]
 
 
 @contextmanager
@@ -208,12 +208,12 @@ def running_pipeline(
     database: Database, objects: Objects, redis_url: str, spool: Spool
 ) -> Iterator[PipelineHarness]:
     """Yield a harness with a sandbox portal of its own."""
-    messages = Messages(make_broker(redis_url, timeout_s=5))
+    messages = Enqueuer(make_broker(redis_url, timeout_s=5))
     renewer = LeaseRenewer(partial(renew_leases, database, lease_s=LEASE_S), lease_s=LEASE_S)
     with SandboxPortal() as sandbox, redis.Redis.from_url(redis_url) as client:
         portal = Portal(
             base_url=sandbox.url,
-            tokens=Bearer(sandbox.token),
+            tokens=SandboxToken(sandbox.token),
             watchdog=WATCHDOG,
             document_max_bytes=10_000_000,
         )
@@ -235,7 +235,7 @@ def running_pipeline(
             gate=gate,
             ends=ends,
         )
-        recorder = Recorder(
+        recorder = FileRecorder(
             database=database,
             spool=spool,
             ends=ends,

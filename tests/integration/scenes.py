@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from storage import repairs, reruns, reuse, sql
-from storage.claims import Claim, Content, Spooled
+from storage.claims import CheckedContent, CheckedFile, DocumentClaim
 from storage.courts import ProbePolicy
 from storage.database import Database, Row
 from storage.documents.record import FetchedFile, StoredFile, record_fetched, record_stored
@@ -45,7 +45,7 @@ HOOK = "https://receiver.test/hook"
 POLICY = RetryPolicy(attempts=5, attempts_few=3, base_s=0, probes=ProbePolicy(burst=1_000_000))
 BUSY = TransientError("PORTAL_UNAVAILABLE", "The portal answered 503.")
 DOWNLOADING = DocumentState.DOWNLOADING
-PDF = Content(1_000, hashlib.sha256(b"any").hexdigest(), "application/pdf", "pdf")
+PDF = CheckedContent(1_000, hashlib.sha256(b"any").hexdigest(), "application/pdf", "pdf")
 
 T = TypeVar("T")
 
@@ -138,7 +138,7 @@ def listing(documents: int) -> CaseListing:
     return CaseListing(0, tuple(listed(position) for position in range(documents)))
 
 
-def docket(number: str, case: CaseListing) -> ListingImport:
+def listing_import(number: str, case: CaseListing) -> ListingImport:
     """The docket of a listing, nothing carried over."""
     return ListingImport.of(CLIENT, number, case)
 
@@ -164,14 +164,14 @@ def listed_job(
     assert is_new
     claim = listing_claim(database, view.job.job_id)
     case = listing(documents) if isinstance(documents, int) else documents
-    record.record(database, claim, docket(claim.process_number, case))
+    record.record(database, claim, listing_import(claim.process_number, case))
     return view.job.job_id
 
 
 def living_spool(database: Database) -> UUID:
     """A spool whose uploader has just given a sign of life."""
     spool_id = uuid4()
-    repairs.beat(database, spool_id, "")
+    repairs.record_heartbeat(database, spool_id, "")
     return spool_id
 
 
@@ -182,7 +182,7 @@ def claim(
     spool_id: UUID | None = None,
     lanes: int = LANES,
     lease_s: float = 60,
-) -> Claim | None:
+) -> DocumentClaim | None:
     """Claim the job's next document, if there is one to be had."""
     context = replace(
         CLAIM_CONTEXT,
@@ -194,7 +194,7 @@ def claim(
     return answer.documents[0] if isinstance(answer, Slice) else None
 
 
-def claimed(database: Database, job_id: UUID, **values: Any) -> Claim:
+def claimed(database: Database, job_id: UUID, **values: Any) -> DocumentClaim:
     """The job's next document, which must be there."""
     found = claim(database, job_id, **values)
     assert found
@@ -212,7 +212,7 @@ def _insist(record: Callable[[], T]) -> T:
                 raise
 
 
-def spooled(database: Database, held: Claim, content: Content = PDF) -> int:
+def spooled(database: Database, held: DocumentClaim, content: CheckedContent = PDF) -> int:
     """The claimed document, fetched; how many requests more may begin. Raises LeaseLost."""
     files = [FetchedFile(held, content)]
     answered = [held.slot_token]
@@ -222,12 +222,12 @@ def spooled(database: Database, held: Claim, content: Content = PDF) -> int:
     return done.begins
 
 
-def to_store(file: Spooled, object_key: str | None = None) -> StoredFile:
+def to_store(file: CheckedFile, object_key: str | None = None) -> StoredFile:
     """What its row is to be told of a file that a bucket holds."""
     return StoredFile(file, object_key or key(file))
 
 
-def stored(database: Database, file: Spooled, object_key: str | None = None) -> Outcome:
+def stored(database: Database, file: CheckedFile, object_key: str | None = None) -> Outcome:
     """The file, recorded as AVAILABLE by itself. Raises LeaseLost."""
     files = [to_store(file, object_key)]
     answered = [file.slot_token] if file.is_fresh else []
@@ -240,14 +240,16 @@ def stored(database: Database, file: Spooled, object_key: str | None = None) -> 
 
 def take_upload(
     database: Database, job_id: UUID, document_id: UUID, lease: UUID, *, lease_s: float
-) -> Spooled | None:
+) -> CheckedFile | None:
     """The spooled file of a claim, leased for its upload; None when it does not wait."""
     found = take_uploads(database, None, woken_by=[lease], most=1, lease_s=lease_s)
     ours = (f for f in found.files if (f.job_id, f.document_id) == (job_id, document_id))
     return next(ours, None)
 
 
-def upload(database: Database, held: Claim, *, content: Content = PDF) -> Spooled:
+def upload(
+    database: Database, held: DocumentClaim, *, content: CheckedContent = PDF
+) -> CheckedFile:
     """The claimed document, fetched and taken for its upload."""
     spooled(database, held, content)
     file = take_upload(database, held.job_id, held.document_id, held.lease, lease_s=60)
@@ -255,12 +257,12 @@ def upload(database: Database, held: Claim, *, content: Content = PDF) -> Spoole
     return file
 
 
-def key(file: Spooled) -> str:
+def key(file: CheckedFile) -> str:
     """An object key for a file that no bucket will see."""
     return f"{file.client}/{file.document_id}/{file.sha256[:16]}"
 
 
-def store_next(database: Database, job_id: UUID, *, content: Content = PDF) -> Spooled:
+def store_next(database: Database, job_id: UUID, *, content: CheckedContent = PDF) -> CheckedFile:
     """The job's next document, from claim to AVAILABLE."""
     file = upload(database, claimed(database, job_id), content=content)
     stored(database, file)

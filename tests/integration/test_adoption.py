@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from actors.sweeper import Sweeper
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from storage import adoption, installation, sweeps
 from storage.adoption import Contents
 from storage.database import Database
@@ -27,7 +27,7 @@ from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.integration import scenes
 from tests.integration.conftest import Databases
 from tests.integration.test_sweeps import empty
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 
 DATA = b"the bytes of any document"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -122,7 +122,7 @@ def test_of_eight_databases_that_claim_one_bucket_at_once_one_gets_it(
             finally:
                 database.close()
 
-    outcomes = together([claim_with_a_database_of_its_own] * 8)
+    outcomes = run_concurrently([claim_with_a_database_of_its_own] * 8)
 
     [winner] = filter(None, outcomes)
     assert installation.owner(bucket) == str(winner)
@@ -342,7 +342,7 @@ def test_a_store_that_refuses_the_condition_gets_the_mark_without_it(store: Obje
 # The command
 
 
-def _release(servers: Servers, url: str, *flags: str, **env: str) -> tuple[int, str]:
+def _release(servers: EmbeddedServers, url: str, *flags: str, **env: str) -> tuple[int, str]:
     settings = {
         **servers.env,
         "DATABASE_URL": url,
@@ -363,7 +363,7 @@ def _release(servers: Servers, url: str, *flags: str, **env: str) -> tuple[int, 
 
 
 def test_release_refuses_adopts_and_lets_sweep(
-    servers: Servers, databases: Databases, bucket: Objects
+    servers: EmbeddedServers, databases: Databases, bucket: Objects
 ) -> None:
     with databases.one() as url, databases.one() as other_url:
         assert _release(servers, url)[0] == 0

@@ -14,10 +14,10 @@ import pytest
 
 from actors.deadline import Watchdog
 from actors.portal import Portal
-from storage.claims import Content
+from storage.claims import CheckedContent
 from storage.errors import AttemptError, TransientError
 from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, chunked, interim
-from tests.sandbox.bearer import Bearer
+from tests.sandbox.bearer import SandboxToken
 
 CASES = ("1011745-77.2025.8.11.0041", "1011746-77.2025.8.11.0041")
 FILES = tuple(
@@ -90,7 +90,7 @@ def _portal(script: Script, *, greeting: bytes = b"") -> Iterator[tuple[ByteServ
     with ByteServer(script, greeting=greeting) as server:
         portal = Portal(
             base_url=server.url,
-            tokens=Bearer("t"),
+            tokens=SandboxToken("t"),
             watchdog=WATCHDOG,
             document_max_bytes=10_000_000,
         )
@@ -102,7 +102,7 @@ def _fetch(portal: Portal, path: str, *, is_sized: bool) -> bytes:
     sink = io.BytesIO()
     case = path.split("/")[2]
     expected = Expected(len(_file(path)) if is_sized else None)
-    content: Content = portal.fetch(case, path, sink.write, expected=expected, limit_s=30)
+    content: CheckedContent = portal.fetch(case, path, sink.write, expected=expected, limit_s=30)
     assert content.sha256 == hashlib.sha256(sink.getvalue()).hexdigest()
     return sink.getvalue()
 

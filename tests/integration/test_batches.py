@@ -91,7 +91,7 @@ def test_threads_that_share_rounds_store_each_document_once(
         assert _is_stored(pipeline, objects, job_id)
         assert scenes.job(pipeline.database, job_id)["completed_documents"] == DOCUMENTS
         assert len(scenes.events(pipeline.database, job_id)) == 1
-        assert pipeline.files_asked(number) == [1] * DOCUMENTS
+        assert pipeline.requested_files(number) == [1] * DOCUMENTS
     assert _spooled(pipeline) == set()
     assert pipeline.recorder.answered.await_freed(60)
     assert scenes.held_slots(pipeline.database) == 0
@@ -119,7 +119,7 @@ def test_what_cannot_be_recorded_together_is_recorded_one_by_one(
 
     assert refused
     assert _is_stored(pipeline, objects, job_id)
-    assert pipeline.files_asked(number) == [1] * DOCUMENTS
+    assert pipeline.requested_files(number) == [1] * DOCUMENTS
     assert _spooled(pipeline) == set()
 
 
@@ -142,7 +142,7 @@ def test_a_job_that_is_cancelled_takes_nothing_of_others_with_it(
     _work(both, cancelled, other)
 
     assert _is_stored(pipeline, objects, other)
-    assert pipeline.files_asked(number) == [1] * DOCUMENTS
+    assert pipeline.requested_files(number) == [1] * DOCUMENTS
     rows = scenes.documents(pipeline.database, cancelled)
     named = {row["object_key"] for row in rows} - {None}
     assert {row["state"] for row in rows} <= {"AVAILABLE", "CANCELLED"}
@@ -150,4 +150,4 @@ def test_a_job_that_is_cancelled_takes_nothing_of_others_with_it(
     assert scenes.job(pipeline.database, cancelled)["completed_documents"] == len(named)
     # What was in the spool by then goes with what an uploader finds there that no row names.
     left = _spooled(pipeline)
-    assert repairs.unowned(pipeline.database, [*left]) == left
+    assert repairs.orphaned_tokens(pipeline.database, [*left]) == left

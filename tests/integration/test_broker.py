@@ -15,18 +15,18 @@ import dramatiq
 import pytest
 import redis
 
-from actors.enqueue import QUIET_S, Messages, make_broker, upload_queue
+from actors.enqueue import QUIET_S, Enqueuer, make_broker, upload_queue
 from actors.runtime.broker import IDLE_S, BoundedPrefetchBroker
 from actors.runtime.valkey_clock import ValkeyClock
 from actors.scheduler.hint_channel import QUIET_S as HINT_QUIET_S
 from actors.scheduler.hint_channel import HintSender, make_client
-from actors.scheduler.policy.dispatcher import Group, Message
+from actors.scheduler.policy.dispatcher import Group, ProposalMessage
 from actors.scheduler.policy.hints import JobEnded
 from actors.scheduler.proposer import Proposer
 from actors.tasks import DOWNLOAD_QUEUE, LIST_QUEUE
 from dev.deadline import until
 from dev.folder import DataFolder
-from dev.servers import EMBEDDED, Servers, start_all
+from dev.servers import EMBEDDED, EmbeddedServers, start_all
 from tests.stopwatch import quickest
 
 DELAYED = "test.DQ"
@@ -38,7 +38,7 @@ PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
     """A Valkey that nobody else needs."""
     folder = DataFolder(tmp_path_factory.mktemp("broker"))
     running = start_all(folder, {}, kinds={"valkey": EMBEDDED["valkey"]})
@@ -48,7 +48,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def client(valkey: Servers) -> Iterator[redis.Redis]:
+def client(valkey: EmbeddedServers) -> Iterator[redis.Redis]:
     """A client of it."""
     with redis.Redis.from_url(valkey.env["REDIS_URL"]) as client:
         client.flushall()
@@ -57,7 +57,7 @@ def client(valkey: Servers) -> Iterator[redis.Redis]:
 
 @contextmanager
 def _working(
-    valkey: Servers, *others: str, work: Callable[[str], None] = lambda _word: None
+    valkey: EmbeddedServers, *others: str, work: Callable[[str], None] = lambda _word: None
 ) -> Iterator[list[str]]:
     """A worker with one thread: the words that its actor, once a queue, was given and has done."""
     broker = make_broker(valkey.env["REDIS_URL"], timeout_s=2 * IDLE_S)
@@ -93,7 +93,7 @@ class _Sender:
 
 
 @pytest.fixture
-def sender(valkey: Servers) -> Iterator[_Sender]:
+def sender(valkey: EmbeddedServers) -> Iterator[_Sender]:
     """A way to the queues."""
     broker = make_broker(valkey.env["REDIS_URL"], timeout_s=PATIENCE_S)
     for queue in ("test", "other"):
@@ -121,7 +121,7 @@ def _told_after_s(sender: _Sender, told: list[str], word: str, *, delay_s: float
 
 
 def test_a_message_is_taken_at_once_by_who_waits(
-    valkey: Servers, client: redis.Redis, sender: _Sender
+    valkey: EmbeddedServers, client: redis.Redis, sender: _Sender
 ) -> None:
     words = map(str, itertools.count())
 
@@ -134,7 +134,7 @@ def test_a_message_is_taken_at_once_by_who_waits(
 
 
 def test_a_delayed_message_is_taken_when_it_is_due(
-    valkey: Servers, client: redis.Redis, sender: _Sender
+    valkey: EmbeddedServers, client: redis.Redis, sender: _Sender
 ) -> None:
     words, delay_s = map(str, itertools.count()), IDLE_S / 4
 
@@ -146,7 +146,9 @@ def test_a_delayed_message_is_taken_when_it_is_due(
         assert delay_s <= quickest(took_s, delay_s + AT_ONCE_S) < delay_s + AT_ONCE_S
 
 
-def test_a_consumer_that_waits_asks_redis_seldom(valkey: Servers, client: redis.Redis) -> None:
+def test_a_consumer_that_waits_asks_redis_seldom(
+    valkey: EmbeddedServers, client: redis.Redis
+) -> None:
     def fetches() -> int:
         return int(client.info("commandstats")["cmdstat_blmove"]["calls"])
 
@@ -160,7 +162,7 @@ def test_a_consumer_that_waits_asks_redis_seldom(valkey: Servers, client: redis.
 
 
 def test_a_process_takes_no_more_than_it_has_threads_and_more_when_one_is_free(
-    valkey: Servers, client: redis.Redis, sender: _Sender
+    valkey: EmbeddedServers, client: redis.Redis, sender: _Sender
 ) -> None:
     go_on = threading.Event()
 
@@ -192,7 +194,7 @@ def _await_delayed_message(sender: _Sender, told: list[str]) -> None:
 
 
 def test_delayed_messages_are_taken_after_redis_had_no_memory_left(
-    valkey: Servers, client: redis.Redis, sender: _Sender
+    valkey: EmbeddedServers, client: redis.Redis, sender: _Sender
 ) -> None:
     with _working(valkey) as told:
         _hold_a_delayed_message(client, sender)
@@ -209,7 +211,7 @@ def test_delayed_messages_are_taken_after_redis_had_no_memory_left(
 
 
 def test_delayed_messages_are_taken_after_redis_did_not_answer(
-    valkey: Servers, client: redis.Redis, sender: _Sender
+    valkey: EmbeddedServers, client: redis.Redis, sender: _Sender
 ) -> None:
     with _working(valkey) as told:
         _hold_a_delayed_message(client, sender)
@@ -222,7 +224,7 @@ def test_delayed_messages_are_taken_after_redis_did_not_answer(
 def test_a_silent_redis_keeps_who_sends_waiting_once() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        messages = Messages(make_broker(url, timeout_s=0.3))
+        messages = Enqueuer(make_broker(url, timeout_s=0.3))
 
         begun = time.monotonic()
         for _ in range(50):
@@ -245,12 +247,12 @@ def test_a_silent_valkey_keeps_a_hint_waiting_once() -> None:
 
 
 def test_a_proposal_names_its_job_and_the_time_of_valkey(
-    valkey: Servers, client: redis.Redis
+    valkey: EmbeddedServers, client: redis.Redis
 ) -> None:
     broker = make_broker(valkey.env["REDIS_URL"], timeout_s=PATIENCE_S)
     clock = ValkeyClock(client)
     listed, downloaded = uuid4(), uuid4()
-    listing, *slices = (Message(uuid4(), n == 0, n) for n in (0, 3, 1))
+    listing, *slices = (ProposalMessage(uuid4(), n == 0, n) for n in (0, 3, 1))
     sent_from = clock.now_ms()
 
     Proposer(broker, clock).send([Group(listed, (listing,)), Group(downloaded, tuple(slices))])
@@ -270,16 +272,18 @@ def test_a_proposal_names_its_job_and_the_time_of_valkey(
     broker.client.close()
 
 
-def test_nothing_is_left_of_the_queue_of_a_dead_spool(valkey: Servers, client: redis.Redis) -> None:
+def test_nothing_is_left_of_the_queue_of_a_dead_spool(
+    valkey: EmbeddedServers, client: redis.Redis
+) -> None:
     spool_id, ids = uuid4(), (uuid4(), uuid4(), uuid4())
     dead, alive = (make_broker(valkey.env["REDIS_URL"], timeout_s=PATIENCE_S) for _ in range(2))
-    messages = Messages(alive)
+    messages = Enqueuer(alive)
     for delay_s in (0, 0, 60):
         messages.upload(spool_id, *ids, delay_s=delay_s)
     for queue in (upload_queue(spool_id), f"{upload_queue(spool_id)}.DQ"):
         assert dead.do_fetch(queue, 1)  # taken, and never acknowledged
 
-    assert messages.drop_uploads(spool_id)
+    assert messages.purge_upload_queue(spool_id)
 
     assert client.keys(f"*{spool_id}*") == []
     for broker in (dead, alive):

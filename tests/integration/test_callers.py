@@ -16,27 +16,21 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.parts import Parts
+from server.parts import ServerDependencies
 from server.reflection import METHOD, SERVICES
 from storage.database import Database
 from storage.objects import Objects
-from tests.acceptance.refusals import Refusal, refusal_of
+from tests.acceptance.refusals import RefusedCall, refusal_of
 from tests.acceptance.wrong_values import seconds
 from tests.integration import scenes
-from tests.integration.front_door import (
-    api_of,
-    entry,
-    opened_door,
-    service_parts,
-    write_clients,
-)
+from tests.integration.front_door import api_of, entry, running_server, service_parts, write_clients
 
 OURS, THEIRS = "token-of-ours", "token-of-theirs"
 NUMBER = "1003579-22.2025.8.26.0564"
 
 
 @pytest.fixture
-def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[Parts]:
+def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[ServerDependencies]:
     """A service on the test's database."""
     with service_parts(database, objects, redis_url) as parts:
         yield parts
@@ -53,7 +47,7 @@ async def _answer(api: Any, method: str, request: Message) -> Any:
     return [message async for message in call] if method == "WatchProgress" else await call
 
 
-async def _refusal(api: Any, method: str, request: Message) -> Refusal:
+async def _refusal(api: Any, method: str, request: Message) -> RefusedCall:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await _answer(api, method, request)
     return refusal_of(caught.value)
@@ -73,7 +67,7 @@ BY_JOB: dict[str, Callable[[str, str], Message]] = {
 
 
 def test_somebody_elses_job_is_not_found_exactly_as_an_unknown_one(
-    parts: Parts, file: Path, database: Database
+    parts: ServerDependencies, file: Path, database: Database
 ) -> None:
     wanted = scenes.request(NUMBER, client="ours")
     job_id = scenes.listed_job(database, 1, wanted)
@@ -83,7 +77,7 @@ def test_somebody_elses_job_is_not_found_exactly_as_an_unknown_one(
 
     async def scenario() -> None:
         async with (
-            opened_door(parts, file) as door,
+            running_server(parts, file) as door,
             api_of(door.address, OURS) as ours,
             api_of(door.address, THEIRS) as theirs,
         ):
@@ -106,18 +100,18 @@ def test_somebody_elses_job_is_not_found_exactly_as_an_unknown_one(
     asyncio.run(scenario())
 
 
-def _renamed(refusal: Refusal, job_id: UUID) -> tuple[str, ...]:
+def _renamed(refusal: RefusedCall, job_id: UUID) -> tuple[str, ...]:
     """What is told, whatever the id."""
     resource = refusal.resource or ("", "")
     return tuple(part.replace(str(job_id), "it") for part in (refusal.told, *resource))
 
 
 def test_each_client_has_a_job_of_its_own_of_a_case_and_reads_only_that(
-    parts: Parts, file: Path
+    parts: ServerDependencies, file: Path
 ) -> None:
     async def scenario() -> None:
         async with (
-            opened_door(parts, file) as door,
+            running_server(parts, file) as door,
             api_of(door.address, OURS) as ours,
             api_of(door.address, THEIRS) as theirs,
         ):
@@ -142,10 +136,12 @@ def test_each_client_has_a_job_of_its_own_of_a_case_and_reads_only_that(
     asyncio.run(scenario())
 
 
-def test_a_page_token_of_one_client_is_none_of_anothers(parts: Parts, file: Path) -> None:
+def test_a_page_token_of_one_client_is_none_of_anothers(
+    parts: ServerDependencies, file: Path
+) -> None:
     async def scenario() -> None:
         async with (
-            opened_door(parts, file) as door,
+            running_server(parts, file) as door,
             api_of(door.address, OURS) as ours,
             api_of(door.address, THEIRS) as theirs,
         ):
@@ -180,9 +176,11 @@ WRONG: dict[str, tuple[list[tuple[str, str]], str]] = {
 }
 
 
-def test_who_is_not_known_gets_nothing_and_is_told_why(parts: Parts, file: Path) -> None:
+def test_who_is_not_known_gets_nothing_and_is_told_why(
+    parts: ServerDependencies, file: Path
+) -> None:
     async def scenario() -> None:
-        async with opened_door(parts, file) as door:
+        async with running_server(parts, file) as door:
             async with grpc.aio.insecure_channel(door.address) as channel:
                 for name, (metadata, reason) in WRONG.items():
                     for method in pb.DESCRIPTOR.services_by_name["DownloadService"].methods:
@@ -201,7 +199,7 @@ def test_who_is_not_known_gets_nothing_and_is_told_why(parts: Parts, file: Path)
 
 async def _raw_refusal(
     channel: grpc.aio.Channel, full_name: str, metadata: list[tuple[str, str]]
-) -> Refusal:
+) -> RefusedCall:
     """Bytes that are no request are not even looked at."""
     path = "/{}/{}".format(*full_name.rsplit(".", 1))
     if full_name.endswith("WatchProgress"):
@@ -215,9 +213,11 @@ async def _raw_refusal(
     return refusal_of(caught.value)
 
 
-def test_without_clients_everybody_is_the_client_default(parts: Parts, database: Database) -> None:
+def test_without_clients_everybody_is_the_client_default(
+    parts: ServerDependencies, database: Database
+) -> None:
     async def scenario() -> str:
-        async with opened_door(parts) as door, api_of(door.address, "any") as api:
+        async with running_server(parts) as door, api_of(door.address, "any") as api:
             answer = await api.StartDownload(pb.StartDownloadRequest(process_number=NUMBER))
             return str(answer.job.job_id)
 
@@ -225,11 +225,11 @@ def test_without_clients_everybody_is_the_client_default(parts: Parts, database:
 
 
 def test_a_token_that_is_taken_out_opens_nothing_and_ends_what_it_has_open(
-    parts: Parts, file: Path
+    parts: ServerDependencies, file: Path
 ) -> None:
     async def scenario() -> None:
         async with (
-            opened_door(parts, file) as door,
+            running_server(parts, file) as door,
             api_of(door.address, OURS) as ours,
             api_of(door.address, THEIRS) as theirs,
         ):
@@ -261,10 +261,10 @@ async def _heartbeats(watch: Any, count: int) -> None:
         count -= (await watch.read()).HasField("heartbeat")
 
 
-def test_health_and_the_contract_are_open(parts: Parts, file: Path) -> None:
+def test_health_and_the_contract_are_open(parts: ServerDependencies, file: Path) -> None:
     async def scenario() -> None:
         async with (
-            opened_door(parts, file, reflection=True) as door,
+            running_server(parts, file, reflection=True) as door,
             grpc.aio.insecure_channel(door.address) as channel,
         ):
             health = health_pb2_grpc.HealthStub(channel)

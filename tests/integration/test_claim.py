@@ -15,9 +15,9 @@ from storage.listing import CaseListing
 from storage.listing_claims import ListingClaim
 from storage.portal.claims import (
     ClaimContext,
+    ClaimRefusal,
     CourtProbe,
     EndedJob,
-    Refusal,
     Scope,
     Slice,
     claim,
@@ -64,7 +64,7 @@ def refused(database: Database, job_id: UUID, **limits: Any) -> tuple[Scope, str
     """Scope and reason of a claim that must be refused, and that must change nothing."""
     before = _state(database)
     answer = claim(database, context(**limits), job_id)
-    assert isinstance(answer, Refusal), answer
+    assert isinstance(answer, ClaimRefusal), answer
     assert _state(database) == before
     return answer.scope, answer.reason
 
@@ -214,7 +214,7 @@ def test_pause_breaker_login_and_waiting_documents_refuse_until_their_time(
 
     assert refused(database, job_id) == expected
     answer = claim(database, CONTEXT, job_id)
-    assert isinstance(answer, Refusal)
+    assert isinstance(answer, ClaimRefusal)
     assert answer.until_time is not None
     assert answer.until_time - datetime.now(UTC) < timedelta(seconds=10)
 
@@ -348,7 +348,7 @@ def test_a_job_whose_row_another_transaction_holds_is_busy(
         answer = claim(database, CONTEXT, job_id)
     other.close()
 
-    assert isinstance(answer, Refusal)
+    assert isinstance(answer, ClaimRefusal)
     assert (answer.scope, answer.reason) == (Scope.JOB, "BUSY")
 
 
@@ -369,7 +369,7 @@ def test_without_a_scheduler_that_sends_any_job_may_begin(
 
     answer = claim_any(database, CONTEXT)
 
-    assert isinstance(answer, Refusal) == is_refused
+    assert isinstance(answer, ClaimRefusal) == is_refused
 
 
 def test_what_no_scheduler_proposes_is_taken_with_bulk_last(database: Database) -> None:
@@ -377,7 +377,7 @@ def test_what_no_scheduler_proposes_is_taken_with_bulk_last(database: Database) 
     normal = scenes.listed_job(database, 1)
 
     assert [claim_any(database, CONTEXT).job_id for _ in range(2)] == [normal, bulk]
-    assert isinstance(claim_any(database, CONTEXT), Refusal)
+    assert isinstance(claim_any(database, CONTEXT), ClaimRefusal)
 
 
 def test_a_job_that_cannot_begin_holds_up_no_other(database: Database) -> None:

@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from storage.database import Database
-from storage.portal.claims import Claimed, Refusal, Slice, claim, claim_any
+from storage.portal.claims import Claimed, ClaimRefusal, Slice, claim, claim_any
 from tests.integration import scenes
 from tests.integration.test_claim import CONTEXT, LIMITS, quick_court, small_case
 
@@ -206,7 +206,7 @@ def test_five_claims_of_one_job_in_one_moment_all_begin(
     def begin(database: Database) -> Claimed:
         together.wait()
         answer = claim(database, CONTEXT, job_id)
-        while isinstance(answer, Refusal) and answer.reason == "BUSY":
+        while isinstance(answer, ClaimRefusal) and answer.reason == "BUSY":
             # The four others held the job's row for longer than a claim waits.
             answer = claim(database, CONTEXT, job_id)
         return answer

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from storage import ending, jobs, repairs, watching
-from storage.claims import Claim, Content, Spooled
+from storage.claims import CheckedContent, CheckedFile, DocumentClaim
 from storage.database import Database, Row
 from storage.documents.leases import renew_leases
 from storage.documents.record import FetchedFile, record_fetched
@@ -32,7 +32,7 @@ from storage.retries import LOST_LEASES, RetryPolicy
 from storage.states import DocumentState, JobState
 from tests.integration import scenes
 from tests.integration.scenes import BUSY, CLIENT, HOOK, LANES, PDF, POLICY
-from tests.integration.together import rounds, together
+from tests.integration.together import rounds, run_concurrently
 
 SPOOL = uuid4()
 
@@ -53,7 +53,7 @@ def _snapshot(database: Database, job_id: UUID) -> tuple[Row, list[Row]]:
 def test_never_more_documents_on_their_way_than_lanes(database: Database) -> None:
     job_id = scenes.listed_job(database, 40)
 
-    found = together([partial(scenes.claim, database, job_id)] * 20)
+    found = run_concurrently([partial(scenes.claim, database, job_id)] * 20)
 
     taken = [claim.document_id for claim in found if claim]
     assert len(taken) == LANES
@@ -76,7 +76,7 @@ def test_twenty_threads_store_each_document_once_in_five_lanes(database: Databas
                 scenes.stored(database, file)
                 stored.append(file.document_id)
 
-    together([lane] * 20)
+    run_concurrently([lane] * 20)
 
     assert len(stored) == len(set(stored)) == 60
     assert 1 <= most <= LANES
@@ -152,7 +152,9 @@ def test_an_unknown_job_has_nothing_to_claim(database: Database) -> None:
 # Fencing
 
 
-def _use(database: Database, held: Claim, file: Spooled) -> dict[str, Callable[[], object]]:
+def _use(
+    database: Database, held: DocumentClaim, file: CheckedFile
+) -> dict[str, Callable[[], object]]:
     """Every function that takes a token, as its former holder would call it."""
     return {
         "spooled": lambda: scenes.spooled(database, held, PDF),
@@ -166,7 +168,7 @@ def _use(database: Database, held: Claim, file: Spooled) -> dict[str, Callable[[
     }
 
 
-SILENT: dict[str, Callable[[Database, Claim, Spooled], object]] = {
+SILENT: dict[str, Callable[[Database, DocumentClaim, CheckedFile], object]] = {
     "keep": lambda db, held, _: renew_leases(db, [held.lease], lease_s=999),
     "take_upload": lambda db, held, _: scenes.take_upload(
         db, held.job_id, held.document_id, held.lease, lease_s=999
@@ -176,36 +178,36 @@ SILENT: dict[str, Callable[[Database, Claim, Spooled], object]] = {
 }
 
 
-def _spooled(database: Database, held: Claim) -> Spooled:
+def _spooled(database: Database, held: DocumentClaim) -> CheckedFile:
     """What an uploader that took the claim's file would have."""
     real = scenes.upload(database, scenes.claimed(database, scenes.listed_job(database, 1)))
     return replace(real, job_id=held.job_id, document_id=held.document_id, lease=held.lease)
 
 
-def _to_pending(database: Database, held: Claim) -> None:
+def _to_pending(database: Database, held: DocumentClaim) -> None:
     attempts.give_back(database, held, delay_s=60)
 
 
-def _to_another(database: Database, held: Claim) -> None:
+def _to_another(database: Database, held: DocumentClaim) -> None:
     attempts.give_back(database, held)
     assert scenes.claimed(database, held.job_id).document_id == held.document_id
 
 
-def _to_anothers_spool(database: Database, held: Claim) -> None:
+def _to_anothers_spool(database: Database, held: DocumentClaim) -> None:
     attempts.give_back(database, held)
     scenes.spooled(database, scenes.claimed(database, held.job_id), PDF)
 
 
-def _to_the_bucket(database: Database, held: Claim) -> None:
+def _to_the_bucket(database: Database, held: DocumentClaim) -> None:
     attempts.give_back(database, held)
     scenes.store_next(database, held.job_id)
 
 
-def _to_failure(database: Database, held: Claim) -> None:
+def _to_failure(database: Database, held: DocumentClaim) -> None:
     attempts.fail_attempt(database, held, GONE, POLICY)
 
 
-def _to_cancelled(database: Database, held: Claim) -> None:
+def _to_cancelled(database: Database, held: DocumentClaim) -> None:
     jobs.cancel(database, CLIENT, held.job_id)
 
 
@@ -217,7 +219,7 @@ def _to_cancelled(database: Database, held: Claim) -> None:
     ],
 )
 def test_a_stale_token_changes_nothing(
-    database: Database, moved: Callable[[Database, Claim], None]
+    database: Database, moved: Callable[[Database, DocumentClaim], None]
 ) -> None:
     # Given a claim that was taken back, wherever its document went then
     job_id = scenes.listed_job(database, 2)
@@ -292,7 +294,7 @@ def test_two_uploaders_never_take_the_same_file(database: Database) -> None:
     scenes.spooled(database, held, PDF)
     take = partial(scenes.take_upload, database, job_id, held.document_id, held.lease, lease_s=60)
 
-    taken = together([take] * 10)
+    taken = run_concurrently([take] * 10)
 
     assert sum(file is not None for file in taken) == 1
 
@@ -407,7 +409,7 @@ def test_a_row_that_somebody_works_on_still_counts_as_held(database: Database) -
 
     with database.transaction() as transaction:
         transaction.one("SELECT FROM documents WHERE lease = %(l)s FOR UPDATE", l=held.lease)
-        (kept,) = together([lambda: renew_leases(database, [held.lease], lease_s=60)])
+        (kept,) = run_concurrently([lambda: renew_leases(database, [held.lease], lease_s=60)])
 
     assert kept == {held.lease}
 
@@ -612,7 +614,7 @@ def test_every_change_takes_a_revision_of_its_own(database: Database) -> None:
 
     watching = threading.Thread(target=reader)
     watching.start()
-    together([partial(lane, index) for index in range(LANES)])
+    run_concurrently([partial(lane, index) for index in range(LANES)])
     over.set()
     watching.join()
 
@@ -623,7 +625,7 @@ def test_every_change_takes_a_revision_of_its_own(database: Database) -> None:
     assert scenes.job(database, job_id)["revision"] > max(revisions)
 
 
-def _position(database: Database, claim: Claim) -> int:
+def _position(database: Database, claim: DocumentClaim) -> int:
     rows = scenes.documents(database, claim.job_id)
     return int(next(r["position"] for r in rows if r["document_id"] == claim.document_id))
 
@@ -635,11 +637,11 @@ def test_what_changed_is_told_in_the_order_of_revisions(database: Database) -> N
     attempts.give_back(database, first)
 
     now = scenes.job(database, job_id)["revision"]
-    changed = watching.look(database, {job_id: before})[job_id].documents
+    changed = watching.read_changes(database, {job_id: before})[job_id].documents
 
     assert [d.document_id for d in changed] == [second.document_id, first.document_id]
     assert [d.revision for d in changed] == [before + 2, before + 3]
-    assert watching.look(database, {job_id: now})[job_id].documents == []
+    assert watching.read_changes(database, {job_id: now})[job_id].documents == []
 
 
 def test_a_listing_and_a_cancellation_number_their_documents(database: Database) -> None:
@@ -689,7 +691,7 @@ def test_the_last_two_documents_at_the_same_moment_end_the_job_once(database: Da
         job_id = scenes.listed_job(database, 2, scenes.request(webhook_url=HOOK))
         files = [scenes.upload(database, scenes.claimed(database, job_id)) for _ in range(2)]
 
-        outcomes = together([partial(scenes.stored, database, file) for file in files])
+        outcomes = run_concurrently([partial(scenes.stored, database, file) for file in files])
 
         assert sorted(o.job_has_ended for o in outcomes) == [False, True]
         assert scenes.job(database, job_id)["state"] == "COMPLETED"
@@ -713,7 +715,7 @@ def test_a_last_success_and_a_last_failure_end_the_job_once(database: Database) 
         file = scenes.upload(database, scenes.claimed(database, job_id))
         held = scenes.claimed(database, job_id)
 
-        outcomes = together(
+        outcomes = run_concurrently(
             [
                 partial(scenes.stored, database, file),
                 partial(attempts.fail_attempt, database, held, GONE, POLICY),
@@ -778,7 +780,7 @@ def test_cancel_takes_back_what_is_claimed(database: Database) -> None:
     assert (view.job.state, view.job.cancelled_documents) == ("CANCELLED", 4)
     leases = [uploading.lease, in_spool.lease, downloading.lease]
     assert renew_leases(database, leases, lease_s=60) == set()
-    assert repairs.unowned(database, leases) == set(leases)
+    assert repairs.orphaned_tokens(database, leases) == set(leases)
     (event,) = scenes.events(database, job_id)
     assert event["type"] == "download.cancelled"
 
@@ -800,7 +802,7 @@ def test_cancel_and_finish_at_the_same_moment_are_one_end(database: Database) ->
         job_id = scenes.listed_job(database, 1, scenes.request(webhook_url=HOOK))
         file = scenes.upload(database, scenes.claimed(database, job_id))
 
-        finished, cancelled = together(
+        finished, cancelled = run_concurrently(
             [partial(_has_finished, database, file), partial(_has_cancelled, database, job_id)]
         )
 
@@ -815,7 +817,7 @@ def test_cancel_and_finish_at_the_same_moment_are_one_end(database: Database) ->
     assert len(ends) == 2, "the race never went both ways, so it proved nothing"
 
 
-def _has_finished(database: Database, file: Spooled) -> bool:
+def _has_finished(database: Database, file: CheckedFile) -> bool:
     try:
         return scenes.stored(database, file).job_has_ended
     except LeaseLost:
@@ -849,7 +851,7 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
     def fetch(job_id: UUID) -> None:
         if claim := scenes.claim(database, job_id, spool_id=spool_id):
             renew_leases(database, [claim.lease], lease_s=60)
-            scenes.spooled(database, claim, Content(7, PDF.sha256, "application/pdf", "pdf"))
+            scenes.spooled(database, claim, CheckedContent(7, PDF.sha256, "application/pdf", "pdf"))
             file = scenes.take_upload(database, job_id, claim.document_id, claim.lease, lease_s=60)
             if file:
                 scenes.stored(database, file)
@@ -870,7 +872,7 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
         scenes.start(database, scenes.request(number, webhook_url=f"{HOOK}/{uuid4()}"))
 
     def watch(job_id: UUID) -> None:
-        watching.look(database, dict.fromkeys(job_ids, 0))
+        watching.read_changes(database, dict.fromkeys(job_ids, 0))
 
     def repair(job_id: UUID) -> None:
         repairs.reclaim(database)
@@ -891,7 +893,7 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
 
     # When they have
     players: list[Callable[[], None]] = [partial(repeat, step) for step in steps]
-    together([*players, cancel_one])
+    run_concurrently([*players, cancel_one])
 
     # Then the counters are what the rows say, and what ended did so once
     for job_id in job_ids:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from storage.claims import Claim
+from storage.claims import DocumentClaim
 from storage.database import Database, Row
 from storage.errors import PermanentError, TransientError
 from storage.listing_claims import ListingClaim
@@ -55,14 +55,14 @@ def test_what_is_refused_before_any_request_says_nothing_of_the_court(database: 
     scenes.execute(database, "UPDATE portal SET eased = 1, eased_to = 9, eased_fast_to = 4")
     scenes.age_portal(database, 60)
     probe = ask(database, context())
-    assert isinstance(probe, Claim)
+    assert isinstance(probe, DocumentClaim)
     before = _row(database)
     too_large = PermanentError("TOO_LARGE", "The document is larger than the spool.")
     too_large.is_requested = False
 
     outcome = refuse(database, probe, too_large)
 
-    assert (outcome.delay_s, outcome.wakes) == (None, 0)
+    assert (outcome.delay_s, outcome.extra_requests) == (None, 0)
     assert _row(database) == before
     with database.transaction() as transaction:
         assert transaction.only("SELECT eased FROM portal")["eased"] == 1
@@ -201,20 +201,20 @@ def test_a_document_that_fails_in_a_court_at_work_says_nothing_about_the_court(
     assert _row(database)["next_probe_time"] is None
 
 
-def _document(database: Database, claim: Claim) -> Row:
+def _document(database: Database, claim: DocumentClaim) -> Row:
     return scenes.documents(database, claim.job_id)[0]
 
 
-def _again(database: Database, bad: Claim) -> Claim:
+def _again(database: Database, bad: DocumentClaim) -> DocumentClaim:
     document = _document(database, bad)
     if document["state"] == "DOWNLOADING":
-        return Claim(**{**_fields(bad), "lease": document["lease"]})
+        return DocumentClaim(**{**_fields(bad), "lease": document["lease"]})
     (claim,) = ask_all(database, context())
     return claim
 
 
-def _fields(claim: Claim) -> dict[str, object]:
-    return {name: getattr(claim, name) for name in Claim.__dataclass_fields__}
+def _fields(claim: DocumentClaim) -> dict[str, object]:
+    return {name: getattr(claim, name) for name in DocumentClaim.__dataclass_fields__}
 
 
 def test_when_patience_is_over_the_listing_is_asked_instead_of_a_file(database: Database) -> None:

@@ -16,7 +16,7 @@ import pytest
 from psycopg2 import sql
 from structlog.testing import capture_logs
 
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from storage.database import Database
 from storage.errors import ServiceRefused, ServiceUnavailable
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
@@ -30,7 +30,7 @@ def _ask(url: str, statement: str = "SELECT") -> ServiceUnavailable:
         return refused.value
 
 
-def test_a_database_that_is_not_there_is_a_refusal(servers: Servers) -> None:
+def test_a_database_that_is_not_there_is_a_refusal(servers: EmbeddedServers) -> None:
     url = urlsplit(servers.env["DATABASE_URL"])._replace(path="/nowhere").geturl()
 
     with capture_logs() as lines:
@@ -89,7 +89,7 @@ def test_what_fails_again_and_again_is_logged_once_until_it_is_over(
 
 
 def test_what_a_role_may_not_do_is_a_refusal_and_no_bug(
-    servers: Servers, database_url: str
+    servers: EmbeddedServers, database_url: str
 ) -> None:
     role, parts = f"r{uuid4().hex}", urlsplit(database_url)
     with closing(psycopg2.connect(servers.env["DATABASE_URL"])) as connection:
@@ -107,7 +107,7 @@ def test_what_a_role_may_not_do_is_a_refusal_and_no_bug(
     assert error.code == "42501"
 
 
-def test_release_refuses_an_encoding_that_cannot_hold_every_text(servers: Servers) -> None:
+def test_release_refuses_an_encoding_that_cannot_hold_every_text(servers: EmbeddedServers) -> None:
     name = "ascii_only"
     with closing(psycopg2.connect(servers.env["DATABASE_URL"])) as connection:
         connection.autocommit = True
@@ -125,7 +125,9 @@ def test_release_refuses_an_encoding_that_cannot_hold_every_text(servers: Server
 
 
 @pytest.mark.parametrize("by", ["url", "environment"])
-def test_release_refuses_sessions_that_cannot_hold_every_text(servers: Servers, by: str) -> None:
+def test_release_refuses_sessions_that_cannot_hold_every_text(
+    servers: EmbeddedServers, by: str
+) -> None:
     url, env = urlsplit(create_database(servers.env["DATABASE_URL"], "latin_sessions")), {}
     if by == "url":
         url = url._replace(query="&".join(filter(None, (url.query, "client_encoding=latin1"))))
@@ -138,7 +140,7 @@ def test_release_refuses_sessions_that_cannot_hold_every_text(servers: Servers, 
     assert said.startswith("autos release: DATABASE_URL: its sessions have the encoding LATIN1")
 
 
-def test_release_says_what_the_store_refuses(servers: Servers) -> None:
+def test_release_says_what_the_store_refuses(servers: EmbeddedServers) -> None:
     url = urlsplit(create_database(servers.env["DATABASE_URL"], "store_refuses"))
 
     code, said = _release(servers, url, S3_SECRET_ACCESS_KEY="wrong" * 8)
@@ -148,7 +150,7 @@ def test_release_says_what_the_store_refuses(servers: Servers) -> None:
     assert "SignatureDoesNotMatch" in said
 
 
-def _release(servers: Servers, url: SplitResult, **env: str) -> tuple[int, str]:
+def _release(servers: EmbeddedServers, url: SplitResult, **env: str) -> tuple[int, str]:
     settings = {
         **servers.env,
         "DATABASE_URL": url.geturl(),

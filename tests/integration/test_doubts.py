@@ -63,7 +63,7 @@ def test_an_html_document_without_a_size_is_requested_twice_and_unverified(
     rows = _run(pipeline, number)
     assert [row["state"] for row in rows] == [AVAILABLE] * 3
     assert all(map(_is_unverified, rows))
-    assert pipeline.files_asked(number) == [2, 2, 2]
+    assert pipeline.requested_files(number) == [2, 2, 2]
     # Being compared is no failed attempt.
     assert [row["attempt_count"] for row in rows] == [1, 1, 1]
     assert {row["error_reason"] for row in rows} == {None}
@@ -75,14 +75,14 @@ def test_what_is_no_text_is_requested_once(pipeline: PipelineHarness, kind: str)
     rows = _run(pipeline, number)
     assert [row["state"] for row in rows] == [AVAILABLE] * 2
     assert not any(map(_is_unverified, rows))
-    assert pipeline.files_asked(number) == [1, 1]
+    assert pipeline.requested_files(number) == [1, 1]
 
 
 def test_a_text_of_its_listed_size_is_requested_once(pipeline: PipelineHarness) -> None:
     number = pipeline.sandbox.add_case(documents=2, kind="html")
     rows = _run(pipeline, number)
     assert not any(map(_is_unverified, rows))
-    assert pipeline.files_asked(number) == [1, 1]
+    assert pipeline.requested_files(number) == [1, 1]
 
 
 @pytest.mark.parametrize("page", ["block-page", "block-text"])
@@ -98,7 +98,7 @@ def test_a_page_in_the_place_of_all_documents_is_none_of_them(
     pipeline.work()
     rows = scenes.documents(pipeline.database, job_id)
     assert {(row["state"], row["error_reason"]) for row in rows} == {(FAILED, "NOT_A_DOCUMENT")}
-    assert pipeline.files_asked(number) == [1 + scenes.POLICY.attempts_few] * 12
+    assert pipeline.requested_files(number) == [1 + scenes.POLICY.attempts_few] * 12
 
 
 def test_of_a_page_in_the_place_of_all_few_are_stored_and_none_silently(
@@ -133,7 +133,7 @@ def test_a_page_that_is_another_each_time_is_no_document(pipeline: PipelineHarne
     number = pipeline.sandbox.add_case(documents=1, kind="html", has_arquivo=False, faults=faults)
     (row,) = _run(pipeline, number)
     assert (row["state"], row["error_reason"]) == (FAILED, "NOT_A_DOCUMENT")
-    assert pipeline.files_asked(number) == [1 + scenes.POLICY.attempts]
+    assert pipeline.requested_files(number) == [1 + scenes.POLICY.attempts]
 
 
 def test_a_text_that_two_documents_share_is_stored_with_its_doubt(
@@ -164,7 +164,7 @@ def test_a_doubt_goes_along_with_what_is_taken_over(pipeline: PipelineHarness) -
     rows = _run(pipeline, number)
     assert all(row["is_reused"] for row in rows)
     assert all(map(_is_unverified, rows))
-    assert pipeline.files_asked(number) == [2, 2]
+    assert pipeline.requested_files(number) == [2, 2]
 
 
 def test_a_second_answer_comes_later(pipeline: PipelineHarness) -> None:
@@ -181,14 +181,14 @@ def test_a_second_answer_comes_later(pipeline: PipelineHarness) -> None:
     assert row["doubted_sha256"] is not None
     # Before its time nothing is requested.
     patient.download(job_id)
-    assert pipeline.files_asked(number) == [1]
+    assert pipeline.requested_files(number) == [1]
     scenes.execute(
         pipeline.database,
         "UPDATE documents SET not_before = clock_timestamp() WHERE job_id = %(id)s",
         id=job_id,
     )
     patient.download(job_id)
-    assert pipeline.files_asked(number) == [2]
+    assert pipeline.requested_files(number) == [2]
     (row,) = scenes.documents(pipeline.database, job_id)
     assert row["state"] == "DOWNLOADED"
 

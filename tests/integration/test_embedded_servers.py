@@ -27,7 +27,7 @@ from redis.retry import Retry
 from dev.deadline import until
 from dev.folder import DataFolder
 from dev.sandbox import ROOT
-from dev.servers import Servers, start_all
+from dev.servers import EmbeddedServers, start_all
 from storage.errors import ConfigurationError
 
 # Owns the servers of a folder until it is killed.
@@ -47,7 +47,7 @@ ONLY_S3 = {"DATABASE_URL": "postgresql://db/autos", "REDIS_URL": "redis://x"}
 
 
 @contextmanager
-def serving(path: Path, configured: Mapping[str, str] | None = None) -> Iterator[Servers]:
+def serving(path: Path, configured: Mapping[str, str] | None = None) -> Iterator[EmbeddedServers]:
     with ExitStack() as exit_stack:
         folder = DataFolder(path)
         exit_stack.callback(folder.close)
@@ -81,7 +81,7 @@ def s3_client(env: Mapping[str, str]) -> Iterator[Minio]:
         )
 
 
-def folder_of(servers: Servers) -> Path:
+def folder_of(servers: EmbeddedServers) -> Path:
     sockets = psycopg2.extensions.parse_dsn(servers.env["DATABASE_URL"])["host"]
     return Path(sockets).parent
 
@@ -256,7 +256,7 @@ def test_database_is_durable_and_has_room_for_connections(tmp_path: Path) -> Non
         assert query(servers.env, "SELECT upper('ção')") == [("ÇÃO",)]
 
 
-def test_only_loopback_is_listened_on(servers: Servers) -> None:
+def test_only_loopback_is_listened_on(servers: EmbeddedServers) -> None:
     pids = [servers.supervisor.pid_of(name) for name in NAMES]
     addresses = {
         connection.laddr.ip
@@ -268,7 +268,7 @@ def test_only_loopback_is_listened_on(servers: Servers) -> None:
     assert addresses == {"127.0.0.1"}
 
 
-def test_nobody_gets_in_without_credentials(servers: Servers) -> None:
+def test_nobody_gets_in_without_credentials(servers: EmbeddedServers) -> None:
     env = servers.env
     port = urlsplit(env["REDIS_URL"]).port or 0
     with (
@@ -317,7 +317,7 @@ def answer_of(pool: urllib3.PoolManager, method: str, port: int) -> int | None:
         return None
 
 
-def test_secrets_are_in_no_command_line_and_no_log(servers: Servers) -> None:
+def test_secrets_are_in_no_command_line_and_no_log(servers: EmbeddedServers) -> None:
     secrets = [
         servers.env["S3_ACCESS_KEY_ID"],
         servers.env["S3_SECRET_ACCESS_KEY"],
@@ -331,7 +331,7 @@ def test_secrets_are_in_no_command_line_and_no_log(servers: Servers) -> None:
     assert not [text for text in texts if any(secret in text for secret in secrets)]
 
 
-def test_all_that_is_kept_is_private(servers: Servers) -> None:
+def test_all_that_is_kept_is_private(servers: EmbeddedServers) -> None:
     var = folder_of(servers)
     folders = [var / name for name in ("postgres", "valkey", "s3", "secrets", "log", "socket")]
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
@@ -352,7 +352,7 @@ def test_port_that_is_taken_is_replaced_by_a_free_one(tmp_path: Path) -> None:
         assert folder.ports("any", ("any",))["any"] != first
 
 
-def test_s3_refuses_a_body_that_does_not_match_its_checksum(servers: Servers) -> None:
+def test_s3_refuses_a_body_that_does_not_match_its_checksum(servers: EmbeddedServers) -> None:
     wrong: dict[str, str | list[str] | tuple[str]] = {
         "x-amz-checksum-sha256": "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="
     }

@@ -18,14 +18,14 @@ from actors.runtime.halt_listener import HaltListener
 from actors.scheduler.hint_channel import HintSender
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
-from server.parts import Parts
+from server.parts import ServerDependencies
 from storage import jobs
 from storage.database import Database
 from storage.objects import Objects
 from storage.slots import court_of
 from storage.spool import Spool
 from tests.integration import scenes
-from tests.integration.front_door import api_of, opened_door, service_parts
+from tests.integration.front_door import api_of, running_server, service_parts
 from tests.integration.hooks import hooked_fetcher
 from tests.integration.pipeline_harness import LEASE_S, PipelineHarness, running_pipeline
 from tests.integration.scenes import CLIENT, held_slots
@@ -112,7 +112,7 @@ def test_a_slice_of_a_job_that_is_cancelled_elsewhere_makes_no_further_request(
 
     _fetching(halts.pipeline, cancel).download(job_id, DOCUMENTS)
 
-    assert halts.pipeline.files_asked(number) == [1, 0, 0, 0]
+    assert halts.pipeline.requested_files(number) == [1, 0, 0, 0]
     rows = scenes.documents(halts.pipeline.database, job_id)
     assert {row["state"] for row in rows} == {"CANCELLED"}
     assert halts.pipeline.recorder.answered.await_freed(WAIT_S)
@@ -140,7 +140,7 @@ def test_a_pause_that_another_process_has_met_ends_a_slice(halts: Halts, step: s
 
     _fetching(pipeline, meet_pause).download(job_id, DOCUMENTS)
 
-    assert pipeline.files_asked(number) == [1, 0, 0, 0]
+    assert pipeline.requested_files(number) == [1, 0, 0, 0]
     states = [row["state"] for row in scenes.documents(pipeline.database, job_id)]
     assert states == ["AVAILABLE", *["PENDING"] * 3]
 
@@ -159,8 +159,8 @@ def test_a_call_that_cancels_a_job_halts_it(
 ) -> None:
     _, job_id = _listed(halts.pipeline)
 
-    async def cancel(parts: Parts) -> None:
-        async with opened_door(parts) as door, api_of(door.address) as api:
+    async def cancel(parts: ServerDependencies) -> None:
+        async with running_server(parts) as door, api_of(door.address) as api:
             await api.CancelJob(pb.CancelJobRequest(job_id=str(job_id)))
 
     with service_parts(database, objects, redis_url) as parts:

@@ -11,7 +11,7 @@ from uuid import uuid4
 from grpc_health.v1 import health, health_pb2
 
 from actors.heartbeat import Heartbeat
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from server.__main__ import BUCKET, PORTAL, SPOOL, watch_troubles
 from server.background import Background
 from storage import installation, logins, repairs
@@ -26,7 +26,7 @@ from tests.integration import scenes
 def test_a_full_spool_is_said_and_so_is_its_end(database: Database, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", None, UNKNOWN_SIZE_BYTES)
     lease = uuid4()
-    told = partial(repairs.troubles, database)
+    told = partial(repairs.spool_problems, database)
     with spool.create(lease, UNKNOWN_SIZE_BYTES) as file:
         file.write(b"x" * UNKNOWN_SIZE_BYTES)
 
@@ -42,7 +42,7 @@ def test_a_full_spool_is_said_and_so_is_its_end(database: Database, tmp_path: Pa
 
 def test_a_refused_login_is_said_and_so_is_its_end(database: Database) -> None:
     login, changed = Login("any", "first"), Login("any", "second")
-    assert logins.refuse(database, login, "The portal refuses the token.")
+    assert logins.block_if_rejected(database, login, "The portal refuses the token.")
     told = partial(logins.troubles, database, login)
     assert told() == ["The portal refuses the token."]
     assert asyncio.run(_health(PORTAL, told)) == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -63,7 +63,7 @@ def test_a_bucket_that_is_not_swept_is_said_and_so_is_its_end(database: Database
 
 
 def test_a_server_that_is_up_before_release_tells_the_truth_once_release_has_run(
-    servers: Servers,
+    servers: EmbeddedServers,
 ) -> None:
     # Given a database without a table
     database = Database(
@@ -72,7 +72,7 @@ def test_a_server_that_is_up_before_release_tells_the_truth_once_release_has_run
     servicer = health.aio.HealthServicer()
 
     async def troubles() -> list[str]:
-        return await asyncio.to_thread(repairs.troubles, database)
+        return await asyncio.to_thread(repairs.spool_problems, database)
 
     async def is_(status: int) -> None:
         async with asyncio.timeout(60):

@@ -14,7 +14,7 @@ from storage.database import Database
 from storage.holds import REFRESH_S, Hold, Holds
 from tests.integration import scenes
 from tests.integration.scenes import LOGIN
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 
 COURT = "8.26"
 PATIENCE_S = 30.0
@@ -188,7 +188,7 @@ def test_many_calls_at_once_get_the_same_answer(database: Database) -> None:
     _pause(database, 300)
     holds = Holds(database, LOGIN)
 
-    answers = together([partial(holds.of, dict.fromkeys(job_ids, COURT))] * 20)
+    answers = run_concurrently([partial(holds.of, dict.fromkeys(job_ids, COURT))] * 20)
 
     assert all(answer == answers[0] for answer in answers)
     assert answers[0].keys() == set(job_ids)

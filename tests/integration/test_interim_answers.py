@@ -12,13 +12,13 @@ from uuid import uuid4
 import pytest
 
 from actors.deadline import Watchdog
-from actors.delivery import Notifier
+from actors.delivery import WebhookSender
 from actors.portal_login import LoginUnavailable, PortalLogin
-from actors.receiver import WebhookPoster
+from actors.receiver import WebhookClient
 from storage.database import Database
 from storage.errors import ServiceUnavailable
 from storage.objects import Objects, ObjectStore, Upload
-from storage.receivers import Receivers
+from storage.receivers import WebhookPolicy
 from storage.spool import Spool
 from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, interim
 from tests.integration import scenes
@@ -48,8 +48,8 @@ def _sends(*answers: bytes) -> Script:
     return script
 
 
-def _poster(server: ByteServer) -> WebhookPoster:
-    return WebhookPoster(Receivers.from_entries([f"127.0.0.1:{server.port}"]), WATCHDOG)
+def _poster(server: ByteServer) -> WebhookClient:
+    return WebhookClient(WebhookPolicy.from_entries([f"127.0.0.1:{server.port}"]), WATCHDOG)
 
 
 def test_two_cases_whose_portal_sends_early_hints_get_their_own_documents(
@@ -86,7 +86,7 @@ def test_two_cases_whose_portal_sends_early_hints_get_their_own_documents(
         for row in rows:
             body = s3.get_object(store.bucket, row["object_key"]).data
             assert hashlib.sha256(body).hexdigest() == row["sha256"]
-        assert pipeline.files_asked(number) == [1] * DOCUMENTS
+        assert pipeline.requested_files(number) == [1] * DOCUMENTS
 
 
 def test_a_receiver_that_sends_early_hints_is_told_once(
@@ -95,7 +95,7 @@ def test_a_receiver_that_sends_early_hints_is_told_once(
     with ByteServer(_sends(interim() + answer(b"ok"))) as server:
         number = pipeline.sandbox.add_case(documents=1)
         job_id = pipeline.run(number, webhook_url=f"http://127.0.0.1:{server.port}/hook")
-        notifier = Notifier(
+        notifier = WebhookSender(
             database=pipeline.database,
             objects=objects,
             poster=_poster(server),

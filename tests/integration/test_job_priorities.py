@@ -15,7 +15,7 @@ from storage.priorities import Priority
 from storage.states import JobState
 from tests.integration import scenes
 from tests.integration.scenes import CLIENT, POLICY
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 
 UNKNOWN = PermanentError("NOT_FOUND", "The portal does not know this case.")
 
@@ -58,7 +58,7 @@ def test_joins_at_the_same_moment_leave_the_highest_priority(database: Database)
     view, _ = scenes.start(database, wanted)
     asked = [Priority.NORMAL, Priority.HIGH, Priority.BULK] * 5
 
-    together(
+    run_concurrently(
         [
             partial(scenes.start, database, scenes.request(wanted.process_number, priority=p))
             for p in asked

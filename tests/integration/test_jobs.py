@@ -16,7 +16,7 @@ import pytest
 
 from dev.deadline import until
 from storage import documents, jobs, reuse, sql
-from storage.claims import Content, Spooled
+from storage.claims import CheckedContent, CheckedFile
 from storage.database import Database
 from storage.documents import DocumentFilter
 from storage.documents.leases import renew_leases
@@ -35,13 +35,13 @@ from storage.listings import record
 from storage.listings.listing_import import ImportRows, ListingImport
 from storage.objects import Objects, ObjectStore, Upload, object_key
 from storage.portal import attempts
-from storage.portal.claims import EndedJob, Refusal, claim_any
+from storage.portal.claims import ClaimRefusal, EndedJob, claim_any
 from storage.priorities import Priority
 from storage.records import JobView
 from storage.retries import LOST_LEASES
 from tests.integration import scenes
 from tests.integration.scenes import BUSY, CLAIM_CONTEXT, CLIENT, HOOK, POLICY
-from tests.integration.together import rounds, together
+from tests.integration.together import rounds, run_concurrently
 
 UNKNOWN = PermanentError("NOT_FOUND", "The portal does not know this case.")
 
@@ -56,7 +56,7 @@ def _start(database: Database, wanted: StartRequest) -> Callable[[], tuple[JobVi
 def test_fifty_calls_at_the_same_moment_make_one_job(database: Database) -> None:
     number = scenes.process_number()
 
-    answers = together([_start(database, scenes.request(number))] * 50)
+    answers = run_concurrently([_start(database, scenes.request(number))] * 50)
 
     assert len({view.job.job_id for view, _ in answers}) == 1
     assert Counter(is_new for _, is_new in answers) == {True: 1, False: 49}
@@ -65,7 +65,7 @@ def test_fifty_calls_at_the_same_moment_make_one_job(database: Database) -> None
 def test_fifty_calls_with_one_request_id_make_one_job(database: Database) -> None:
     wanted = scenes.request(request_id=uuid4(), webhook_url=HOOK)
 
-    answers = together([_start(database, wanted)] * 50)
+    answers = run_concurrently([_start(database, wanted)] * 50)
 
     assert len({view.job.job_id for view, _ in answers}) == 1
     assert Counter(is_new for _, is_new in answers) == {True: 1, False: 49}
@@ -77,7 +77,9 @@ def test_twenty_joins_with_a_webhook_each_lose_none(database: Database) -> None:
     number = scenes.process_number()
     urls = [f"{HOOK}/{index}" for index in range(20)]
 
-    answers = together([_start(database, scenes.request(number, webhook_url=url)) for url in urls])
+    answers = run_concurrently(
+        [_start(database, scenes.request(number, webhook_url=url)) for url in urls]
+    )
 
     (job_id,) = {view.job.job_id for view, _ in answers}
     hooks = scenes.webhooks(database, job_id)
@@ -147,7 +149,7 @@ def test_a_join_in_the_moment_of_the_end_keeps_its_webhook(database: Database) -
 
         # When somebody joins in that moment
         calls = [_stored_and_shown(database, file, joining), _start(database, joining)]
-        _, (view, is_new) = together(calls)
+        _, (view, is_new) = run_concurrently(calls)
 
         # Then it is told this end, or waits for that of a job of its own
         urls = {w["url"]: w["state"] for w in scenes.webhooks(database, view.job.job_id)}
@@ -161,7 +163,7 @@ def test_a_join_in_the_moment_of_the_end_keeps_its_webhook(database: Database) -
 
 
 def _stored_and_shown(
-    database: Database, file: Spooled, wanted: StartRequest
+    database: Database, file: CheckedFile, wanted: StartRequest
 ) -> Callable[[], tuple[JobView, bool]]:
     def store() -> tuple[JobView, bool]:
         scenes.stored(database, file)
@@ -236,7 +238,7 @@ def test_two_cases_racing_for_a_request_id_leave_one_job(database: Database) -> 
         calls = [partial(_outcome, database, scenes.request(request_id=request_id))] * 1
         calls += [partial(_outcome, database, scenes.request(request_id=request_id))]
 
-        outcomes = together(calls)
+        outcomes = run_concurrently(calls)
 
         assert Counter(outcomes) == {"created": 1, "refused": 1}
     assert len(jobs.page(database, JobFilter(CLIENT), 100)) == 20
@@ -266,7 +268,7 @@ def test_a_listing_is_claimed_once(database: Database) -> None:
     view, _ = scenes.start(database, scenes.request(webhook_url=HOOK))
     claim = partial(scenes.claim_listing, database, view.job.job_id, lease_s=60)
 
-    claimed = together([claim] * 10)
+    claimed = run_concurrently([claim] * 10)
 
     assert sum(found is not None for found in claimed) == 1
     job = scenes.job(database, view.job.job_id)
@@ -278,7 +280,7 @@ def test_the_listing_gives_all_documents_at_once_or_none(database: Database) -> 
     view, _ = scenes.start(database)
     claim = scenes.listing_claim(database, view.job.job_id)
     case = scenes.listing(50)
-    broken = scenes.docket(
+    broken = scenes.listing_import(
         claim.process_number, CaseListing(0, (*case.documents, case.documents[0]))
     )
 
@@ -289,7 +291,7 @@ def test_the_listing_gives_all_documents_at_once_or_none(database: Database) -> 
     # Then nothing of it is there, and the same claim may still record the whole
     assert scenes.documents(database, view.job.job_id) == []
     assert scenes.job(database, view.job.job_id)["total_documents"] is None
-    whole = scenes.docket(claim.process_number, case)
+    whole = scenes.listing_import(claim.process_number, case)
     assert record.record(database, claim, whole).to_fetch == 50
 
 
@@ -301,7 +303,7 @@ def test_a_connection_cut_in_the_listing_leaves_nothing(database: Database) -> N
         pytest.raises(ServiceUnavailable),
         database.transaction() as transaction,
     ):
-        docket = scenes.docket(claim.process_number, scenes.listing(9))
+        docket = scenes.listing_import(claim.process_number, scenes.listing(9))
         transaction.only(
             sql.function("record_listing").call,
             job_id=claim.job_id,
@@ -309,7 +311,9 @@ def test_a_connection_cut_in_the_listing_leaves_nothing(database: Database) -> N
             listing=ImportRows.of(docket).as_json,
         )
         pid = transaction.only("SELECT pg_backend_pid() AS pid")["pid"]
-        together([partial(scenes.execute, database, "SELECT pg_terminate_backend(%(p)s)", p=pid)])
+        run_concurrently(
+            [partial(scenes.execute, database, "SELECT pg_terminate_backend(%(p)s)", p=pid)]
+        )
         transaction.one("SELECT")
 
     assert scenes.documents(database, view.job.job_id) == []
@@ -319,7 +323,7 @@ def test_a_connection_cut_in_the_listing_leaves_nothing(database: Database) -> N
 def test_a_second_listing_of_the_same_claim_changes_nothing(database: Database) -> None:
     view, _ = scenes.start(database)
     claim = scenes.listing_claim(database, view.job.job_id)
-    docket = scenes.docket(claim.process_number, scenes.listing(3))
+    docket = scenes.listing_import(claim.process_number, scenes.listing(3))
     record.record(database, claim, docket)
     before = scenes.job(database, view.job.job_id)
 
@@ -342,7 +346,7 @@ def test_a_cancelled_job_takes_no_listing(database: Database) -> None:
     claim = scenes.listing_claim(database, view.job.job_id)
     jobs.cancel(database, CLIENT, view.job.job_id)
 
-    other = scenes.docket(claim.process_number, scenes.listing(1))
+    other = scenes.listing_import(claim.process_number, scenes.listing(1))
     with pytest.raises(LeaseLost):
         record.record(database, claim, other)
 
@@ -396,7 +400,7 @@ def test_too_fast_and_giving_back_burn_no_attempt_of_a_listing(database: Databas
         assert delay_s is not None
         assert 6 <= delay_s <= 7.7
         refusal = claim_any(database, CLAIM_CONTEXT)
-        assert isinstance(refusal, Refusal)
+        assert isinstance(refusal, ClaimRefusal)
         assert refusal.reason == "PAUSED", "a request may begin while the portal pauses"
         scenes.age_portal(database, 9)
         attempts.give_back(database, scenes.listing_claim(database, view.job.job_id))
@@ -443,7 +447,7 @@ def _stored_case(
     for index in range(documents):
         data = f"{job_id} {index}".encode()
         sha256 = hashlib.sha256(data).hexdigest()
-        content = Content(len(data), sha256, "application/pdf", "pdf")
+        content = CheckedContent(len(data), sha256, "application/pdf", "pdf")
         file = scenes.upload(database, scenes.claimed(database, job_id), content=content)
         path = folder / str(index)
         path.write_bytes(data)
@@ -456,7 +460,7 @@ def _stored_case(
 def _relisted(
     database: Database, objects: Objects, number: str, case: CaseListing
 ) -> tuple[JobView, ListingImport]:
-    docket = reuse.with_stored(database, objects, scenes.docket(number, case))
+    docket = reuse.with_stored(database, objects, scenes.listing_import(number, case))
     view, is_new = scenes.start(database, scenes.request(number, webhook_url=HOOK))
     assert is_new
     record.record(database, scenes.listing_claim(database, view.job.job_id), docket)

@@ -135,4 +135,4 @@ def test_a_worker_applies_its_limits(pipeline: PipelineHarness) -> None:
     job_id = pipeline.with_lister(size_limits=REFUSED).run(number)
 
     assert scenes.job(pipeline.database, job_id)["state"] == "FAILED"
-    assert pipeline.files_asked(number) == [0, 0]
+    assert pipeline.requested_files(number) == [0, 0]

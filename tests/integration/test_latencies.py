@@ -7,11 +7,11 @@ from functools import partial
 
 import pytest
 
-from actors.meter import INTERVAL_S, Meter
+from actors.meter import INTERVAL_S, LatencyRecorder
 from storage.database import Database, Row
 from storage.latencies import KEPT, PLAIN_REQUESTS, record_times
 from tests.integration import scenes
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 
 AWAY = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -79,14 +79,14 @@ def test_no_measurement_is_lost_when_many_come_together(database: Database) -> N
     one_way = dict.fromkeys(courts, (1.0, 1))
     other_way = dict(reversed(one_way.items()))
 
-    together([partial(record_times, database, t) for t in [one_way, other_way] * 10])
+    run_concurrently([partial(record_times, database, t) for t in [one_way, other_way] * 10])
 
     assert all(_court(database, court)["measured_requests"] == 20 for court in courts)
 
 
 def test_the_first_requests_are_told_at_once_and_the_others_together(database: Database) -> None:
     clock = _Clock()
-    meter = Meter(database, clock=clock)
+    meter = LatencyRecorder(database, clock=clock)
 
     meter.measured("8.26", 1.0)
     assert _court(database, "8.26")["measured_requests"] == 1
@@ -101,9 +101,9 @@ def test_the_first_requests_are_told_at_once_and_the_others_together(database: D
 
 def test_threads_that_measure_together_lose_nothing(database: Database) -> None:
     clock = _Clock()
-    meter = Meter(database, clock=clock)
+    meter = LatencyRecorder(database, clock=clock)
 
-    together([partial(meter.measured, "8.26", 1.0)] * 40)
+    run_concurrently([partial(meter.measured, "8.26", 1.0)] * 40)
     clock.now += INTERVAL_S
     meter.measured("8.26", 1.0)
 
@@ -128,7 +128,7 @@ class _TwoDatabases:
 def test_without_postgresql_nothing_is_raised_and_nothing_is_lost(database: Database) -> None:
     clock = _Clock()
     switched = _TwoDatabases(database)
-    meter = Meter(switched, clock=clock)  # type: ignore[arg-type]
+    meter = LatencyRecorder(switched, clock=clock)  # type: ignore[arg-type]
 
     for _ in range(5):
         meter.measured("8.26", 1.0)

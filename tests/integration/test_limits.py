@@ -24,31 +24,25 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.deadline import until
 from server.clients import ClientLimits
-from server.parts import Parts
-from server.starting import Start
+from server.parts import ServerDependencies
+from server.starting import PendingStart
 from storage import jobs, repairs, reruns, sql
 from storage.database import Database
 from storage.errors import LimitReached
 from storage.objects import Objects
 from storage.records import JobView
-from storage.start_rate import StartRate
-from tests.acceptance.refusals import Refusal, refusal_of
+from storage.start_rate import StartRateLimiter
+from tests.acceptance.refusals import RefusedCall, refusal_of
 from tests.integration import scenes
-from tests.integration.front_door import (
-    api_of,
-    entry,
-    opened_door,
-    service_parts,
-    write_clients,
-)
+from tests.integration.front_door import api_of, entry, running_server, service_parts, write_clients
 from tests.integration.scenes import CLIENT
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 
 NOBODY = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture
-def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[Parts]:
+def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[ServerDependencies]:
     """A service on the test's database."""
     with service_parts(database, objects, redis_url) as parts:
         yield parts
@@ -77,7 +71,7 @@ def test_never_one_job_too_many_and_never_one_too_few(database: Database, most: 
         except LimitReached:
             return False
 
-    made = together([attempt] * 30)
+    made = run_concurrently([attempt] * 30)
 
     assert sum(made) == _running(database) == most
 
@@ -108,7 +102,7 @@ def test_joining_and_repeating_are_never_one_job_too_many(database: Database) ->
 def test_what_is_all_stored_runs_beside_nobody(database: Database) -> None:
     number = scenes.process_number()
     _start(database, 1)
-    known = scenes.docket(number, scenes.listing(0))
+    known = scenes.listing_import(number, scenes.listing(0))
 
     view, is_new = scenes.start(database, scenes.request(number, jobs_at_once=1), known)
 
@@ -189,7 +183,7 @@ def test_a_rerun_needs_a_seat_too(database: Database, objects: Objects) -> None:
 
 
 def test_a_minutes_worth_may_come_at_once_and_then_evenly(redis_url: str) -> None:
-    rate = StartRate(redis_url)
+    rate = StartRateLimiter(redis_url)
     for _ in range(60):
         rate.count("c", 60)
 
@@ -203,11 +197,11 @@ def test_a_minutes_worth_may_come_at_once_and_then_evenly(redis_url: str) -> Non
 
 
 def test_the_rate_holds_over_processes(redis_url: str) -> None:
-    processes = [StartRate(redis_url) for _ in range(3)]
+    processes = [StartRateLimiter(redis_url) for _ in range(3)]
     begun = time.monotonic()
 
     tries = [partial(_may_start, process, 300) for process in processes]
-    made = sum(sum(together(tries)) for _ in range(150))
+    made = sum(sum(run_concurrently(tries)) for _ in range(150))
 
     # Five fill up each second; what a process has taken and not used is lost to the others.
     filled = (time.monotonic() - begun) * 5
@@ -217,7 +211,7 @@ def test_the_rate_holds_over_processes(redis_url: str) -> None:
 @pytest.mark.parametrize("per_minute", [1, 60])
 def test_without_redis_each_process_holds_the_rate_for_itself(per_minute: int) -> None:
     now = [1_000.0]
-    rate = StartRate(NOBODY, clock=lambda: now[0])
+    rate = StartRateLimiter(NOBODY, clock=lambda: now[0])
 
     assert [_may_start(rate, per_minute) for _ in range(per_minute + 1)] == [
         *[True] * per_minute,
@@ -228,7 +222,7 @@ def test_without_redis_each_process_holds_the_rate_for_itself(per_minute: int) -
     assert not _may_start(rate, per_minute)
 
 
-def _may_start(rate: StartRate, per_minute: int) -> bool:
+def _may_start(rate: StartRateLimiter, per_minute: int) -> bool:
     try:
         rate.count("c", per_minute)
     except LimitReached:
@@ -239,7 +233,7 @@ def _may_start(rate: StartRate, per_minute: int) -> bool:
 ONE = ClientLimits(starts_per_minute=1_000_000, jobs_at_once=1, open_watches=1)
 
 
-async def _refusal(call: Any) -> tuple[Refusal, Any]:
+async def _refusal(call: Any) -> tuple[RefusedCall, Any]:
     """How it is refused, and the error itself."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
@@ -260,7 +254,7 @@ def _quota_of(error: Any) -> tuple[str, str]:
 
 
 def test_a_limit_is_told_with_who_reached_it_and_when_to_try_again(
-    parts: Parts, tmp_path: Path
+    parts: ServerDependencies, tmp_path: Path
 ) -> None:
     file = write_clients(
         tmp_path / "clients.json",
@@ -269,7 +263,7 @@ def test_a_limit_is_told_with_who_reached_it_and_when_to_try_again(
     )
 
     async def scenario() -> None:
-        async with opened_door(parts, file) as door:
+        async with running_server(parts, file) as door:
             for token, name, reason in (
                 ("a", "few-jobs", "TOO_MANY_JOBS"),
                 ("b", "few-starts", "TOO_MANY_STARTS"),
@@ -291,9 +285,11 @@ def test_a_limit_is_told_with_who_reached_it_and_when_to_try_again(
     asyncio.run(scenario())
 
 
-def test_one_watch_too_many_is_refused_and_one_that_ends_makes_room(parts: Parts) -> None:
+def test_one_watch_too_many_is_refused_and_one_that_ends_makes_room(
+    parts: ServerDependencies,
+) -> None:
     async def scenario() -> None:
-        async with opened_door(parts, limits=ONE) as door, api_of(door.address) as api:
+        async with running_server(parts, limits=ONE) as door, api_of(door.address) as api:
             started = await api.StartDownload(
                 pb.StartDownloadRequest(process_number="1003579-22.2025.8.26.0564")
             )
@@ -348,7 +344,7 @@ async def _until_refused(api: Any, request: Any, reason: str) -> None:
 
 
 def test_a_client_that_retries_by_policy_waits_as_long_as_it_is_told(
-    parts: Parts, database: Database
+    parts: ServerDependencies, database: Database
 ) -> None:
     """gRPC's own client: without the pushback it would have given up after some milliseconds."""
     policy = {
@@ -364,7 +360,7 @@ def test_a_client_that_retries_by_policy_waits_as_long_as_it_is_told(
 
     async def scenario() -> float:
         async with (
-            opened_door(parts, limits=limits) as door,
+            running_server(parts, limits=limits) as door,
             grpc.aio.insecure_channel(door.address, options=options) as channel,
         ):
             for _ in range(60):
@@ -379,11 +375,11 @@ def test_a_client_that_retries_by_policy_waits_as_long_as_it_is_told(
     assert asyncio.run(scenario()) > 0.5
 
 
-def _may_count(parts: Parts, per_minute: int) -> None:
+def _may_count(parts: ServerDependencies, per_minute: int) -> None:
     parts.start_rate.count("default", per_minute)
 
 
-def test_what_is_no_request_is_refused_and_counts_for_nothing(parts: Parts) -> None:
+def test_what_is_no_request_is_refused_and_counts_for_nothing(parts: ServerDependencies) -> None:
     service = "/autos.downloads.v1.DownloadService/"
     good = pb.StartDownloadRequest(process_number="1003579-22.2025.8.26.0564")
     wrong = pb.StartDownloadRequest(process_number="1003579-23.2025.8.26.0564")
@@ -408,7 +404,7 @@ def test_what_is_no_request_is_refused_and_counts_for_nothing(parts: Parts) -> N
 
     async def scenario() -> None:
         async with (
-            opened_door(parts, limits=replace(ONE, starts_per_minute=1)) as door,
+            running_server(parts, limits=replace(ONE, starts_per_minute=1)) as door,
             grpc.aio.insecure_channel(door.address) as channel,
         ):
             for method, raw, metadata, code in attempts:
@@ -425,9 +421,9 @@ def test_what_is_no_request_is_refused_and_counts_for_nothing(parts: Parts) -> N
 METHODS = [method.name for method in pb.DESCRIPTOR.services_by_name["DownloadService"].methods]
 
 
-def test_a_call_without_a_whole_request_is_ended_at_once(parts: Parts) -> None:
-    async def scenario() -> list[Refusal]:
-        async with opened_door(parts) as door:
+def test_a_call_without_a_whole_request_is_ended_at_once(parts: ServerDependencies) -> None:
+    async def scenario() -> list[RefusedCall]:
+        async with running_server(parts) as door:
             return await _refusals(door.address, _nothing)
 
     for refused in asyncio.run(scenario()):
@@ -435,11 +431,11 @@ def test_a_call_without_a_whole_request_is_ended_at_once(parts: Parts) -> None:
         assert refused.reason == "MALFORMED_REQUEST"
 
 
-def test_nothing_is_read_of_who_is_not_known(parts: Parts, tmp_path: Path) -> None:
+def test_nothing_is_read_of_who_is_not_known(parts: ServerDependencies, tmp_path: Path) -> None:
     file = write_clients(tmp_path / "clients.json", entry("somebody"))
 
-    async def scenario() -> list[Refusal]:
-        async with opened_door(parts, file) as door:
+    async def scenario() -> list[RefusedCall]:
+        async with running_server(parts, file) as door:
             return await _refusals(door.address, _no_end)
 
     assert {refused.reason for refused in asyncio.run(scenario())} == {"NO_TOKEN"}
@@ -458,7 +454,7 @@ async def _no_end() -> AsyncIterator[bytes]:
     yield b""
 
 
-async def _refusals(address: str, said: Callable[[], AsyncIterator[bytes]]) -> list[Refusal]:
+async def _refusals(address: str, said: Callable[[], AsyncIterator[bytes]]) -> list[RefusedCall]:
     """What each method answers to that."""
     refused = []
     async with grpc.aio.insecure_channel(address) as channel:
@@ -483,10 +479,10 @@ class _Noted(ThreadPoolExecutor):
         return self.given[-1]
 
 
-class _NotedStart(Start):
+class _NotedStart(PendingStart):
     """One that is remembered."""
 
-    all: ClassVar[list[Start]] = []
+    all: ClassVar[list[PendingStart]] = []
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -494,12 +490,12 @@ class _NotedStart(Start):
 
 
 def test_work_for_a_call_whose_deadline_has_passed_is_not_begun(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: ServerDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.starting.Start", _NotedStart)
+    monkeypatch.setattr("server.starting.PendingStart", _NotedStart)
 
     async def scenario(pool: _Noted) -> None:
-        async with opened_door(replace(parts, pool=pool)) as door, api_of(door.address) as api:
+        async with running_server(replace(parts, pool=pool)) as door, api_of(door.address) as api:
             held = threading.Event()
             busy = pool.submit(held.wait, 60)
             start = pb.StartDownloadRequest(process_number="1003579-22.2025.8.26.0564")

@@ -31,7 +31,7 @@ from storage.spool import Spool
 from tests.integration import guest, scenes
 from tests.integration.pipeline_harness import PipelineHarness, running_pipeline
 from tests.integration.scenes import BUSY, CLAIM_CONTEXT, CLIENT, POLICY
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 from tests.sandbox.cases import CASES
 
 CLIENTS = [f"client-{number}" for number in range(10)]
@@ -94,11 +94,11 @@ def test_ten_clients_that_ask_in_one_moment_are_one_request(pipeline: PipelineHa
 
     # So slow that they would all be there together.
     pipeline.sandbox.latency_s = 0.5
-    together([partial(pipeline.list_job, job_id) for job_id in begun.values()])
+    run_concurrently([partial(pipeline.list_job, job_id) for job_id in begun.values()])
     pipeline.sandbox.latency_s = 0
     pipeline.work()
 
-    assert pipeline.sandbox.times_asked(number) == 1
+    assert pipeline.sandbox.request_count(number) == 1
     ended = [scenes.job(pipeline.database, job_id) for job_id in begun.values()]
     assert Counter(job["state"] for job in ended) == {"COMPLETED": len(CLIENTS)}
     assert len({job["listed_time"] for job in ended}) == 1
@@ -109,7 +109,7 @@ def test_ten_clients_that_ask_in_one_moment_are_one_request(pipeline: PipelineHa
     }
     assert len(set(chain.from_iterable(keys.values()))) == 2 * len(CLIENTS)
     assert all(key.startswith(f"{client}/") for client in keys for key in keys[client])
-    assert pipeline.files_asked(number) == [len(CLIENTS)] * 2
+    assert pipeline.requested_files(number) == [len(CLIENTS)] * 2
 
 
 def test_while_a_case_is_asked_for_no_other_job_asks(database: Database) -> None:
@@ -147,7 +147,7 @@ def test_claims_in_one_moment_begin_one_request(database: Database) -> None:
         number = scenes.process_number()
         begun = [_begun(database, number, client) for client in CLIENTS]
 
-        found = together([partial(_claim, database, job_id) for job_id in begun])
+        found = run_concurrently([partial(_claim, database, job_id) for job_id in begun])
 
         assert sum(claim is not None for claim in found) == 1
 
@@ -178,7 +178,7 @@ def test_a_claim_in_the_moment_of_the_answer_asks_for_nothing(database: Database
                 found.append(_claim(database, job_id))
 
         calls: list[Callable[[], None]] = [partial(_record, database, claim, 3), claims]
-        together(calls)
+        run_concurrently(calls)
 
         assert found[-1]
         assert found[-1].listed_by == first
@@ -189,7 +189,7 @@ def test_a_claim_in_the_moment_of_the_answer_asks_for_nothing(database: Database
 def test_who_asks_between_the_answer_and_its_record_asks_anew(database: Database) -> None:
     number = scenes.process_number()
     claim = scenes.listing_claim(database, _begun(database, number))
-    answer = scenes.docket(number, scenes.listing(3))
+    answer = scenes.listing_import(number, scenes.listing(3))
     docket, _ = reuse.compared(database, CLIENT, number, answer)
     late = _begun(database, number, CLIENTS[1])
 
@@ -332,7 +332,7 @@ def test_when_the_first_one_has_no_answer_the_next_asks(
 
     over(database, claim)
 
-    waiting = listing_claims.waiting(database, claim)
+    waiting = listing_claims.jobs_waiting(database, claim)
     assert waiting == [second, third]
     assert scenes.listing_claim(database, second).listed_by is None
     assert _claim(database, third) is None
@@ -369,7 +369,7 @@ def test_jobs_that_wait_for_an_answer_are_hinted_when_it_is_there(
     assert _wanted(pipeline) == {first: 1, second: 1, third: 1}
     pipeline.list_job(second)
     assert _wanted(pipeline) == {second: 1}
-    assert pipeline.sandbox.times_asked(number) == 1
+    assert pipeline.sandbox.request_count(number) == 1
 
 
 def test_jobs_that_wait_for_an_answer_are_hinted_when_there_is_none(
@@ -408,11 +408,11 @@ def test_a_bucket_that_is_away_costs_the_portal_nothing(
 
     pipeline.with_lister(objects=nowhere).list_job(begun)
 
-    assert pipeline.sandbox.times_asked(number) == 1
+    assert pipeline.sandbox.request_count(number) == 1
     scenes.execute(pipeline.database, "UPDATE jobs SET listing_not_before = NULL")
     pipeline.work()
     assert scenes.job(pipeline.database, begun)["reused_documents"] == 2
-    assert pipeline.sandbox.times_asked(number) == 2
+    assert pipeline.sandbox.request_count(number) == 2
 
 
 @pytest.mark.parametrize("at", [0, 1], ids=["before", "after"])
@@ -468,7 +468,7 @@ def test_a_slow_bucket_takes_nothing_of_the_portals_time(
         2,
         0,
     )
-    assert pipeline.sandbox.times_asked(number) == 2
+    assert pipeline.sandbox.request_count(number) == 2
 
 
 # What vanished
@@ -483,7 +483,7 @@ def test_documents_that_vanished_are_asked_for_once_more_and_then_said(
     with capture_logs() as logs:
         second = pipeline.run(VANISHING)
 
-    assert pipeline.sandbox.times_asked(VANISHING) == 3
+    assert pipeline.sandbox.request_count(VANISHING) == 3
     job = scenes.job(pipeline.database, second)
     assert (job["state"], job["total_documents"], job["reused_documents"]) == ("COMPLETED", 4, 4)
     assert (job["vanished_documents"], job["vanished_document_ids"]) == (1, [last["document_id"]])
@@ -495,7 +495,7 @@ def test_documents_that_vanished_are_asked_for_once_more_and_then_said(
     # What is stored of it stays with the earlier job.
     assert scenes.documents(pipeline.database, first)[-1] == last
     assert last["object_key"]
-    assert pipeline.files_asked(VANISHING) == [1] * 5
+    assert pipeline.requested_files(VANISHING) == [1] * 5
 
 
 def test_a_listing_that_was_incomplete_once_is_not_taken(pipeline: PipelineHarness) -> None:
@@ -503,11 +503,11 @@ def test_a_listing_that_was_incomplete_once_is_not_taken(pipeline: PipelineHarne
 
     second = pipeline.run(FLICKERING)
 
-    assert pipeline.sandbox.times_asked(FLICKERING) == 3
+    assert pipeline.sandbox.request_count(FLICKERING) == 3
     job = scenes.job(pipeline.database, second)
     assert (job["total_documents"], job["vanished_documents"]) == (5, 0)
     assert job["vanished_document_ids"] == []
-    assert pipeline.files_asked(FLICKERING) == [1] * 5
+    assert pipeline.requested_files(FLICKERING) == [1] * 5
 
 
 def test_a_case_that_stays_as_it_is_is_asked_for_once_per_job(pipeline: PipelineHarness) -> None:
@@ -516,7 +516,7 @@ def test_a_case_that_stays_as_it_is_is_asked_for_once_per_job(pipeline: Pipeline
 
     job = scenes.job(pipeline.database, pipeline.run(number))
 
-    assert pipeline.sandbox.times_asked(number) == 2
+    assert pipeline.sandbox.request_count(number) == 2
     assert (job["vanished_documents"], job["listing_doubt_time"]) == (0, None)
 
 
@@ -529,7 +529,7 @@ def test_what_vanished_is_said_once_and_not_against_itself(pipeline: PipelineHar
 
     assert (carried["total_documents"], carried["vanished_documents"]) == (4, 0)
     assert (listed["total_documents"], listed["vanished_documents"]) == (4, 0)
-    assert pipeline.sandbox.times_asked(VANISHING) == 4
+    assert pipeline.sandbox.request_count(VANISHING) == 4
 
 
 def test_a_retry_of_a_listing_that_failed_says_what_vanished(pipeline: PipelineHarness) -> None:
@@ -546,7 +546,7 @@ def test_a_retry_of_a_listing_that_failed_says_what_vanished(pipeline: PipelineH
     pipeline.work()
 
     # A new run doubts anew.
-    assert pipeline.sandbox.times_asked(VANISHING) == 3
+    assert pipeline.sandbox.request_count(VANISHING) == 3
     assert scenes.job(database, failed)["vanished_documents"] == 1
 
 
@@ -556,7 +556,7 @@ def test_another_clients_listing_that_lacks_documents_is_not_taken_silently(
     database = pipeline.database
     mine = pipeline.run(VANISHING)
     pipeline.run(VANISHING, CLIENTS[1])
-    assert pipeline.sandbox.times_asked(VANISHING) == 2
+    assert pipeline.sandbox.request_count(VANISHING) == 2
 
     # StartDownload itself does not begin with it
     assert _recent(database, VANISHING) is None
@@ -564,7 +564,7 @@ def test_another_clients_listing_that_lacks_documents_is_not_taken_silently(
     # and the worker asks once more.
     job = scenes.job(database, pipeline.run(VANISHING, max_age_s=3_600))
 
-    assert pipeline.sandbox.times_asked(VANISHING) == 3
+    assert pipeline.sandbox.request_count(VANISHING) == 3
     gone = scenes.documents(database, mine)[-1]["document_id"]
     assert (job["vanished_documents"], job["vanished_document_ids"]) == (1, [gone])
 
@@ -618,7 +618,7 @@ def test_what_was_asked_for_twice_is_taken_by_all_who_wait(pipeline: PipelineHar
     assert [scenes.job(database, i)["vanished_documents"] for i in again] == [1, 1, 1]
     sources = [scenes.job(database, i)["listed_by"] for i in again]
     assert sources == [None, again[0], again[1]]
-    assert pipeline.sandbox.times_asked(VANISHING) == 3
+    assert pipeline.sandbox.request_count(VANISHING) == 3
 
 
 def test_so_many_ids_are_named_and_all_are_counted(database: Database) -> None:
@@ -649,12 +649,12 @@ def test_a_cancelled_listing_is_cut_and_its_slots_are_free_soon(pipeline: Pipeli
     pipeline.sandbox.latency_s = 200
 
     def cancel() -> None:
-        until(lambda: pipeline.sandbox.times_asked(number) == 1, 60, "it is not asked")
+        until(lambda: pipeline.sandbox.request_count(number) == 1, 60, "it is not asked")
         jobs.cancel(pipeline.database, CLIENT, job_id)
 
     # When its job is cancelled, then nobody waits for the answer
     calls: list[Callable[[], None]] = [partial(pipeline.list_job, job_id), cancel]
-    together(calls, timeout_s=60)
+    run_concurrently(calls, timeout_s=60)
 
     assert not _holds_slots(pipeline.database)
 
@@ -665,11 +665,11 @@ def test_a_process_that_stops_gives_its_listing_back_uncounted(pipeline: Pipelin
     pipeline.sandbox.latency_s = 200
 
     def stop() -> None:
-        until(lambda: pipeline.sandbox.times_asked(number) == 1, 60, "it is not requested")
+        until(lambda: pipeline.sandbox.request_count(number) == 1, 60, "it is not requested")
         pipeline.worker.renewer.stop_all()
 
     calls: list[Callable[[], None]] = [partial(pipeline.list_job, job_id), stop]
-    together(calls, timeout_s=60)
+    run_concurrently(calls, timeout_s=60)
 
     claim = scenes.listing_claim(pipeline.database, job_id)
     assert claim.listed_by is None
@@ -691,7 +691,7 @@ def test_a_listing_and_a_probe_wait_for_the_moment_that_the_rate_reserved(
         begun = time.monotonic()
         request()
         assert time.monotonic() - begun >= 1.0
-    assert pipeline.sandbox.times_asked(number) == 2
+    assert pipeline.sandbox.request_count(number) == 2
 
 
 # One request for each document
@@ -727,7 +727,7 @@ def test_a_file_that_is_in_the_spool_is_not_asked_for_again(pipeline: PipelineHa
         pipeline.download(job_id)
 
     assert scenes.job(pipeline.database, job_id)["state"] == "COMPLETED"
-    assert pipeline.files_asked(number) == [1]
+    assert pipeline.requested_files(number) == [1]
 
 
 def test_a_commit_whose_answer_was_lost_asks_for_nothing_again(pipeline: PipelineHarness) -> None:
@@ -745,7 +745,7 @@ def test_a_commit_whose_answer_was_lost_asks_for_nothing_again(pipeline: Pipelin
         scenes.stored(pipeline.database, file)
     pipeline.work()
 
-    assert pipeline.files_asked(number) == [1]
+    assert pipeline.requested_files(number) == [1]
     [document] = scenes.documents(pipeline.database, job_id)
     assert document["state"] == "AVAILABLE"
 
@@ -753,12 +753,12 @@ def test_a_commit_whose_answer_was_lost_asks_for_nothing_again(pipeline: Pipelin
 def test_a_retry_asks_for_what_failed_and_for_nothing_else(pipeline: PipelineHarness) -> None:
     number = pipeline.sandbox.add_case(documents=3, faults={1: "file-404"})
     job_id = pipeline.run(number)
-    assert pipeline.files_asked(number) == [1, 1, 1]
+    assert pipeline.requested_files(number) == [1, 1, 1]
 
     scenes.rerun(pipeline.database, pipeline.lister.objects, job_id)
     pipeline.work()
 
-    assert pipeline.files_asked(number) == [1, 2, 1]
+    assert pipeline.requested_files(number) == [1, 2, 1]
 
 
 def test_a_case_with_any_seal_is_each_clients_own(database: Database) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from uuid import UUID, uuid4
 
 from dev.deadline import until
-from server.metrics import LOOK_S, Metrics
+from server.metrics import LOOK_S, RowMetrics
 from storage import gauges, installation, jobs, logins, repairs
 from storage.database import Database
 from storage.errors import PermanentError, TooFast
@@ -30,7 +30,7 @@ def _read(database: Database, login: Login = LOGIN) -> Gauges:
     return gauges.read(database, LIMITS, login)
 
 
-def _samples(metrics: Metrics) -> dict[str, float]:
+def _samples(metrics: RowMetrics) -> dict[str, float]:
     """Name and labels of every sample, with its value."""
     return {
         f"{sample.name}{''.join(sample.labels.values())}": sample.value
@@ -72,7 +72,7 @@ def test_nothing_there_is_told_as_nothing(database: Database) -> None:
 
 
 def test_a_refused_login_is_told_until_its_time_is_over_or_it_changes(database: Database) -> None:
-    assert logins.refuse(database, LOGIN, "The portal refuses the token.")
+    assert logins.block_if_rejected(database, LOGIN, "The portal refuses the token.")
     assert _read(database).is_login_refused
     assert not _read(database, Login(LOGIN.key, "another")).is_login_refused
 
@@ -220,8 +220,8 @@ def test_due_webhooks_are_told_with_the_age_of_the_oldest(database: Database) ->
 
 
 def test_a_living_spool_without_room_is_told(database: Database) -> None:
-    repairs.beat(database, uuid4(), "")
-    repairs.beat(database, uuid4(), "The disk of the spool is full.")
+    repairs.record_heartbeat(database, uuid4(), "")
+    repairs.record_heartbeat(database, uuid4(), "The disk of the spool is full.")
     assert _read(database).spools_in_trouble == 1
 
     scenes.execute(database, "UPDATE spools SET heartbeat_time = '2000-01-01'")
@@ -232,12 +232,12 @@ def test_a_scrape_tells_every_gauge(database: Database) -> None:
     guest.job(database, 2)
     guest.ask_all(database, guest.context())
     record_times(database, {"8.26": (6.0, 2)})
-    repairs.beat(database, uuid4(), "The disk of the spool is full.")
-    logins.refuse(database, LOGIN, "The portal refuses the token.")
+    repairs.record_heartbeat(database, uuid4(), "The disk of the spool is full.")
+    logins.block_if_rejected(database, LOGIN, "The portal refuses the token.")
     end = datetime.now(UTC) + timedelta(days=1)
     scenes.execute(database, "UPDATE portal SET paused_until = %(end)s", end=end)
 
-    with closing(Metrics(partial(_read, database))) as metrics:
+    with closing(RowMetrics(partial(_read, database))) as metrics:
         told = _samples(metrics)
 
     assert 80_000 < told.pop("autos_portal_paused_seconds") <= 86_400
@@ -279,13 +279,13 @@ def test_a_bucket_in_trouble_is_told_until_it_is_over(database: Database) -> Non
 def test_without_postgresql_a_scrape_says_so_and_nothing_else() -> None:
     with (
         closing(Database(AWAY, max_connections=1)) as away,
-        closing(Metrics(partial(_read, away))) as metrics,
+        closing(RowMetrics(partial(_read, away))) as metrics,
     ):
         assert _samples(metrics) == {"autos_database_up": 0}
 
 
 def test_a_scrape_does_not_wait_for_a_silent_postgresql(database: Database) -> None:
-    with closing(Metrics(partial(_read, database))) as metrics:
+    with closing(RowMetrics(partial(_read, database))) as metrics:
         with database.transaction() as transaction:
             transaction.run("LOCK TABLE portal IN ACCESS EXCLUSIVE MODE")
             began = time.monotonic()
@@ -304,7 +304,7 @@ def test_scrapes_of_one_moment_share_a_look(database: Database) -> None:
         looks.append(now[0])
         return _read(database)
 
-    with closing(Metrics(look, clock=lambda: now[0])) as metrics:
+    with closing(RowMetrics(look, clock=lambda: now[0])) as metrics:
         for now[0] in (1_000.0, 1_000.0 + LOOK_S / 2, 1_000.0 + LOOK_S):
             until(lambda: _samples(metrics)["autos_database_up"] == 1, 60, "never looked at")
 

@@ -9,19 +9,19 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from storage.database import Database
 from storage.migrate import FOLDER, migrate
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 
 RELEASE = [sys.executable, "-m", "storage.release"]
 NAMES = sorted(path.stem for path in FOLDER.glob("[0-9]*.py"))
 
 
 @pytest.fixture
-def empty_url(servers: Servers) -> str:
+def empty_url(servers: EmbeddedServers) -> str:
     """A database without a table."""
     return create_database(servers.env["DATABASE_URL"], "empty")
 
@@ -40,7 +40,7 @@ def test_a_second_run_does_nothing(empty_url: str) -> None:
 
 
 def test_eight_at_once_apply_each_migration_once(empty_url: str) -> None:
-    applied = together([lambda: _migrate(empty_url)] * 8)
+    applied = run_concurrently([lambda: _migrate(empty_url)] * 8)
 
     assert sorted(name for names in applied for name in names) == NAMES
 
@@ -63,7 +63,7 @@ def test_a_failed_migration_leaves_nothing_and_frees_the_lock(empty_url: str) ->
     assert _migrate(empty_url) == NAMES
 
 
-def _release_env(servers: Servers, url: str) -> dict[str, str]:
+def _release_env(servers: EmbeddedServers, url: str) -> dict[str, str]:
     return {
         **servers.env,
         "DATABASE_URL": url,
@@ -74,7 +74,7 @@ def _release_env(servers: Servers, url: str) -> dict[str, str]:
 
 
 def test_a_database_of_the_first_edition_is_refused_as_it_is(
-    servers: Servers, empty_url: str
+    servers: EmbeddedServers, empty_url: str
 ) -> None:
     # Given the history of migrations that the first edition left, with one of its tables
     with closing(psycopg2.connect(empty_url)) as connection, connection:
@@ -99,7 +99,7 @@ def test_a_database_of_the_first_edition_is_refused_as_it_is(
         assert cursor.fetchall() == [("jobs",), ("schema_migration",)]
 
 
-def test_two_releases_at_once_are_safe(servers: Servers, empty_url: str) -> None:
+def test_two_releases_at_once_are_safe(servers: EmbeddedServers, empty_url: str) -> None:
     env = _release_env(servers, empty_url)
     pipe = subprocess.PIPE
 

@@ -14,7 +14,7 @@ import pytest
 
 from dev.deadline import until
 from dev.sandbox import ROOT
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from tests.acceptance.processes import family
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 
@@ -96,7 +96,7 @@ def test_forked_processes_stop_in_order_when_their_master_is_killed(
 
 @pytest.mark.parametrize("role", ["worker", "uploader", "notifier"])
 def test_every_role_watches_its_master(
-    servers: Servers, database_url: str, redis_url: str, tmp_path: Path, role: str
+    servers: EmbeddedServers, database_url: str, redis_url: str, tmp_path: Path, role: str
 ) -> None:
     env = {
         **servers.env,

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from storage.claims import Claim
+from storage.claims import DocumentClaim
 from storage.database import Database
 from storage.errors import TooFast
 from storage.pauses import CAP_S, SPREAD
@@ -54,7 +54,7 @@ def test_a_pause_burns_no_attempt_and_the_document_is_not_held_back_by_itself(
     job_id = guest.job(database, 1)
     for _ in range(12):
         claim = ask(database, context())
-        assert isinstance(claim, Claim)
+        assert isinstance(claim, DocumentClaim)
         refuse(database, claim, _too_fast(1))
         scenes.age_portal(database, 2)
 
@@ -166,7 +166,7 @@ def _refused_for_good(database: Database, error: TooFast) -> int:
             claim = ask(database, context(at_once=2), job_id)
             if claim is None:
                 continue
-            assert isinstance(claim, Claim)
+            assert isinstance(claim, DocumentClaim)
             if job_id == bad:
                 outcome = refuse(database, claim, error)
                 pauses += _paused_s(database) > 0

@@ -15,7 +15,7 @@ from actors.scheduler.policy.hints import JobEnded, JobWanted, PlaceAsked
 from actors.scheduler.policy.readings import JobRow
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from dev.deadline import until
-from server.queue_view import ASK_AGAIN_S, NOWHERE, REMIND_S, Place, QueueView
+from server.queue_view import ASK_AGAIN_S, NOWHERE, REMIND_S, QueueStatus, QueueView
 from storage.database import Database
 from storage.listing import CaseListing
 from storage.priorities import Priority
@@ -56,9 +56,9 @@ def queue(database: Database, client: redis.Redis, redis_url: str) -> Iterator[Q
         yield queue_view(database, client)
 
 
-def _places(queue: QueueView, *job_ids: UUID) -> dict[UUID, Place]:
+def _places(queue: QueueView, *job_ids: UUID) -> dict[UUID, QueueStatus]:
     """Return the places when all are published."""
-    seen: dict[UUID, Place] = {}
+    seen: dict[UUID, QueueStatus] = {}
 
     def are_there() -> bool:
         seen.update(queue.places(dict.fromkeys(job_ids, COURT)))
@@ -68,7 +68,7 @@ def _places(queue: QueueView, *job_ids: UUID) -> dict[UUID, Place]:
     return seen
 
 
-def _place(queue: QueueView, job_id: UUID) -> Place:
+def _place(queue: QueueView, job_id: UUID) -> QueueStatus:
     return _places(queue, job_id)[job_id]
 
 
@@ -82,7 +82,7 @@ def _measured(database: Database, request_s: float) -> None:
     )
 
 
-def _seconds_left(place: Place) -> float:
+def _seconds_left(place: QueueStatus) -> float:
     assert place.estimated_end_time is not None
     return (place.estimated_end_time - datetime.now(UTC)).total_seconds()
 
@@ -361,7 +361,7 @@ def test_an_end_beyond_the_calendar_is_unknown(database: Database, client: redis
     job_id = uuid4()
     publish(client, {job_id: PublishedPlace(1, MOST_SECONDS * 10)})
 
-    assert queue_view(database, client).places({job_id: COURT})[job_id] == Place(
+    assert queue_view(database, client).places({job_id: COURT})[job_id] == QueueStatus(
         1, is_published=True
     )
 
@@ -430,7 +430,7 @@ def test_without_valkey_holds_are_shown_and_nothing_breaks(database: Database) -
 
         assert queue.is_quiet, "a Valkey that is away must not hold up every answer"
     assert place.hold is not None
-    assert place == Place(hold=place.hold)
+    assert place == QueueStatus(hold=place.hold)
 
 
 def test_publishing_goes_on_when_valkey_is_back(client: redis.Redis) -> None:

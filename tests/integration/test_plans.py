@@ -11,7 +11,7 @@ import pytest
 
 from dev.deadline import until
 from storage import claims, jobs, sql
-from storage.claims import Claim
+from storage.claims import DocumentClaim
 from storage.database import Database
 from storage.documents.leases import renew_leases
 from storage.documents.record import FetchedFile, record_fetched, record_stored
@@ -133,14 +133,14 @@ def _list(session: CountingDatabase, job_id: UUID) -> None:
     with session.step("claim listing"):
         listing = claim(session, ASKING, job_id)
     assert isinstance(listing, ListingClaim)
-    case = scenes.docket(listing.process_number, scenes.listing(1))
+    case = scenes.listing_import(listing.process_number, scenes.listing(1))
     with session.step("list"):
         record.record(session, listing, case)
 
 
-def _claimed(session: CountingDatabase) -> list[Claim]:
+def _claimed(session: CountingDatabase) -> list[DocumentClaim]:
     """Claim documents of running jobs."""
-    found: list[Claim] = []
+    found: list[DocumentClaim] = []
     for job_id in [*_running(session, "large"), *_running(session, "crowd")[:AT_ONCE]]:
         with session.step("claim"):
             answer = claim(session, ASKING, job_id, AT_ONCE)
@@ -154,10 +154,10 @@ def _claimed(session: CountingDatabase) -> list[Claim]:
     return found
 
 
-def _store(session: CountingDatabase, found: list[Claim]) -> None:
+def _store(session: CountingDatabase, found: list[DocumentClaim]) -> None:
     """Every second document goes through the spool, the others are recorded at once."""
     spooled, fresh = found[::2], found[1::2]
-    files = [claims.fresh(claim, PDF) for claim in fresh]
+    files = [claims.unrecorded_file(claim, PDF) for claim in fresh]
     if spooled:
         with session.step("spool"):
             spooled_files = [FetchedFile(each, PDF) for each in spooled]

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from dev.deadline import until
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from storage import jobs, session_settings, sql
 from storage.database import Database
 from storage.errors import ServiceUnavailable
@@ -101,7 +101,7 @@ def test_the_pooler_refuses_options_at_the_start(pooled_url: str) -> None:
         psycopg2.connect(pooled_url, options="-c jit=off")
 
 
-def _release(url: str, servers: Servers) -> subprocess.Popen[bytes]:
+def _release(url: str, servers: EmbeddedServers) -> subprocess.Popen[bytes]:
     env = {
         **servers.env,
         "DATABASE_URL": url,
@@ -114,7 +114,7 @@ def _release(url: str, servers: Servers) -> subprocess.Popen[bytes]:
 
 
 def test_releases_through_the_pooler_leave_nothing_and_hold_up_no_later_one(
-    servers: Servers, pooler: Pooler
+    servers: EmbeddedServers, pooler: Pooler
 ) -> None:
     server_url = servers.env["DATABASE_URL"]
     released_url = create_database(server_url, "pooled_releases")
@@ -146,7 +146,7 @@ def test_a_job_goes_from_its_start_to_its_end(
     with pipeline_harness.running_pipeline(pooled, objects, redis_url, spool) as here:
         number = here.sandbox.add_case(documents=7)
         job_id = here.run(number)
-        assert here.files_asked(number) == [1] * 7
+        assert here.requested_files(number) == [1] * 7
 
     assert scenes.job(pooled, job_id)["state"] == "COMPLETED"
     assert pooler.left == []

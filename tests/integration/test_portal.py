@@ -28,7 +28,7 @@ import pytest
 from actors.deadline import Watchdog
 from actors.portal import Portal
 from actors.portal_answers import retry_after_s
-from storage.claims import Content
+from storage.claims import CheckedContent
 from storage.errors import (
     AttemptError,
     LeaseLost,
@@ -37,7 +37,7 @@ from storage.errors import (
     TransientError,
 )
 from storage.listing import CaseListing, ListedDocument
-from tests.sandbox.bearer import Bearer
+from tests.sandbox.bearer import SandboxToken
 from tests.sandbox.cases import CASES
 from tests.sandbox.cnj import number_of
 from tests.sandbox.contents import content
@@ -62,7 +62,7 @@ class Expected:
 
 def _portal(url: str, **options: Any) -> Portal:
     defaults: dict[str, Any] = {
-        "tokens": Bearer(TOKEN),
+        "tokens": SandboxToken(TOKEN),
         "watchdog": WATCHDOG,
         "document_max_bytes": 400_000_000,
     }
@@ -87,7 +87,7 @@ def _list(portal: Portal, number: str) -> CaseListing:
     return portal.list_case(number, 30)
 
 
-def _fetch(portal: Portal, number: str, listed: ListedDocument) -> Content:
+def _fetch(portal: Portal, number: str, listed: ListedDocument) -> CheckedContent:
     sink = io.BytesIO()
     fetched = portal.fetch(number, listed.hrefs[0], sink.write, expected=listed, limit_s=30)
     assert fetched.sha256 == hashlib.sha256(sink.getvalue()).hexdigest()
@@ -415,7 +415,7 @@ def test_cut_from_another_thread_ends_a_fetch_at_once(
 def test_a_rejected_token_stays_out_of_every_text(
     sandbox: SandboxPortal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client = _portal(sandbox.url, tokens=Bearer(TOKEN + "-stale"))
+    client = _portal(sandbox.url, tokens=SandboxToken(TOKEN + "-stale"))
     with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, logger="urllib3"):
         error = _error(lambda: _list(client, NUMBER))
     assert error.reason == "CREDENTIALS_REJECTED"
@@ -512,7 +512,9 @@ def _raw(script: Script, **options: Any) -> Iterator[tuple[RawServer, Portal]]:
         client.close()
 
 
-def _raw_fetch(client: Portal, *, limit_s: float = 30, expected: Expected | None = None) -> Content:
+def _raw_fetch(
+    client: Portal, *, limit_s: float = 30, expected: Expected | None = None
+) -> CheckedContent:
     return client.fetch(
         NUMBER, HREF, io.BytesIO().write, expected=expected or Expected(), limit_s=limit_s
     )

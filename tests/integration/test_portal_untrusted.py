@@ -26,7 +26,7 @@ from storage.slots import Limits
 from tests.byte_server import ByteServer, Exchange, answer
 from tests.integration import scenes
 from tests.integration.certificates import Certificate
-from tests.sandbox.bearer import Bearer
+from tests.sandbox.bearer import SandboxToken
 from tests.unit.test_settings import NEEDED
 
 CASE = "1011745-77.2025.8.11.0041"
@@ -82,7 +82,7 @@ def _script(exchange: Exchange) -> None:
 def _portal(url: str, ca_file: Path | None, database: Database | None = None) -> Iterator[Portal]:
     portal = Portal(
         base_url=url,
-        tokens=Bearer("secret-token"),
+        tokens=SandboxToken("secret-token"),
         watchdog=WATCHDOG,
         document_max_bytes=1_000_000,
         ca_file=ca_file,

@@ -9,13 +9,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from actors.scheduler.policy.hints import (
-    Begun,
     Ended,
     Hint,
     JobEnded,
     JobWanted,
-    Refused,
-    Scope,
+    ProposalRefused,
+    RefusedScope,
+    SliceBegun,
     SlotFreed,
 )
 from actors.scheduler.policy.window import PROPOSAL_AGE_S
@@ -26,7 +26,7 @@ from storage.slots import Limits
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.pipeline_harness import PipelineHarness, running_pipeline
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 
 # The worker's clock of Valkey stands at 0.
 TOO_OLD_MS = -round(PROPOSAL_AGE_S * 1000) - 1
@@ -67,11 +67,11 @@ def test_a_proposal_is_answered_with_what_begins_and_with_its_end(
 
     # A slow store has its slot reported before the end.
     begun, ended = (hint for hint in pipeline.hinted() if not isinstance(hint, SlotFreed))
-    assert isinstance(begun, Begun)
+    assert isinstance(begun, SliceBegun)
     assert isinstance(ended, Ended)
     assert (begun.proposal_id, begun.job_id, begun.has_more) == (proposal_id, job_id, True)
     assert begun.token == ended.token
-    assert pipeline.files_asked(number) == [1, 0]
+    assert pipeline.requested_files(number) == [1, 0]
     first, _ = scenes.documents(pipeline.database, job_id)
     assert begun.documents == (first["document_id"],)
     assert first["state"] == "AVAILABLE"
@@ -85,7 +85,7 @@ def test_a_proposal_of_a_listing_is_answered_and_the_job_is_wanted_anew(
 
     begun, ended, wanted = _answer(pipeline, job_id)
 
-    assert isinstance(begun, Begun)
+    assert isinstance(begun, SliceBegun)
     assert isinstance(ended, Ended)
     assert isinstance(wanted, JobWanted)
     assert (wanted.job.job_id, wanted.job.needs_listing, wanted.job.fresh) == (job_id, False, 3)
@@ -98,7 +98,7 @@ def test_a_proposal_that_is_too_old_is_neither_begun_nor_answered(
 
     assert _answer(pipeline, job_id, sent_ms=TOO_OLD_MS) == []
 
-    assert pipeline.files_asked(number) == [0]
+    assert pipeline.requested_files(number) == [0]
     assert scenes.documents(pipeline.database, job_id)[0]["state"] == "PENDING"
 
 
@@ -108,11 +108,11 @@ def test_a_proposal_that_comes_many_times_has_each_document_requested_once(
     number, job_id = _listed(pipeline, documents=3)
     proposal_id = uuid4()
 
-    together([lambda: pipeline.worker.begin(job_id, 1, proposal_id, 0)] * 12)
+    run_concurrently([lambda: pipeline.worker.begin(job_id, 1, proposal_id, 0)] * 12)
 
     # Those that met the job's row locked were refused, so something may be left.
     pipeline.work()
-    assert pipeline.files_asked(number) == [1, 1, 1]
+    assert pipeline.requested_files(number) == [1, 1, 1]
     assert scenes.job(pipeline.database, job_id)["state"] == "COMPLETED"
 
 
@@ -124,10 +124,10 @@ def test_a_full_portal_is_answered_without_a_time(pipeline: PipelineHarness) -> 
 
     (refused,) = _answer(full, job_id)
 
-    assert isinstance(refused, Refused)
-    assert refused.scope in {Scope.PORTAL, Scope.COURT}
+    assert isinstance(refused, ProposalRefused)
+    assert refused.scope in {RefusedScope.PORTAL, RefusedScope.COURT}
     assert (refused.until, refused.is_empty) == (None, False)
-    assert pipeline.files_asked(number) == [0]
+    assert pipeline.requested_files(number) == [0]
 
 
 def test_a_job_whose_documents_wait_is_answered_with_their_time(pipeline: PipelineHarness) -> None:
@@ -138,8 +138,8 @@ def test_a_job_whose_documents_wait_is_answered_with_their_time(pipeline: Pipeli
 
     (refused,) = _answer(pipeline, job_id)
 
-    assert isinstance(refused, Refused)
-    assert (refused.scope, refused.is_empty) == (Scope.JOB, True)
+    assert isinstance(refused, ProposalRefused)
+    assert (refused.scope, refused.is_empty) == (RefusedScope.JOB, True)
     (row,) = scenes.documents(pipeline.database, job_id)
     assert refused.until == pytest.approx(row["not_before"].timestamp())
 
@@ -155,7 +155,7 @@ def test_a_job_that_is_over_or_unknown_is_answered_as_ended(
 
     refused, ended = _answer(pipeline, job_id)
 
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, ProposalRefused)
     assert ended == JobEnded(job_id)
 
 
@@ -166,4 +166,4 @@ def test_a_worker_that_stops_begins_nothing(pipeline: PipelineHarness) -> None:
     assert _answer(pipeline, job_id) == []
 
     assert not pipeline.worker.look(lambda: None)
-    assert pipeline.files_asked(number) == [0]
+    assert pipeline.requested_files(number) == [0]

@@ -65,7 +65,7 @@ def _noted(pipeline: PipelineHarness, database: CountedDatabase) -> list[str]:
     database.noted.clear()
     pipeline.work()
     assert scenes.job(database, job_id)["state"] == "COMPLETED"
-    assert pipeline.files_asked(number) == [1] * DOCUMENTS
+    assert pipeline.requested_files(number) == [1] * DOCUMENTS
     return [*database.noted]
 
 

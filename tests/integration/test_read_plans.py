@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from storage import documents, jobs, repairs, watching, webhooks
 from storage.documents import DocumentFilter
 from storage.jobs import JobFilter
@@ -22,7 +22,7 @@ MOST = 5 * PAGE
 
 
 @pytest.fixture
-def database(servers: Servers, databases: Databases) -> Iterator[CountingDatabase]:
+def database(servers: EmbeddedServers, databases: Databases) -> Iterator[CountingDatabase]:
     """A database with large tables, of which PostgreSQL knows the size.
 
     No other test gets it, since its dead rows would count there.
@@ -55,14 +55,16 @@ def _read(database: CountingDatabase) -> dict[str, Step]:
             database, CLIENT, DocumentFilter(job.job_id, ("PENDING",), PAGE), PAGE
         ),
         "revisions": lambda: jobs.revisions(database, ids),
-        "what watchers read": lambda: watching.look(database, {job.job_id: job.revision - 3}),
+        "what watchers read": lambda: watching.read_changes(
+            database, {job.job_id: job.revision - 3}
+        ),
         "the newest of many cases": lambda: watching.newest(
             database, [(CLIENT, view.job.process_number) for view in newest]
         ),
         "the next webhook": lambda: webhooks.next_due(database, large_tables.RECEIVER),
         "the due webhooks of a job": lambda: webhooks.due(database, job.job_id),
         "the lease of a webhook": lambda: webhooks.claim(database, job.job_id, 0, lease_s=60),
-        "files without a row": lambda: repairs.unowned(database, ids),
+        "files without a row": lambda: repairs.orphaned_tokens(database, ids),
     }
     database.steps.clear()
     for name, read in reads.items():

@@ -40,7 +40,7 @@ def _claim(database: Database, *, is_copied: bool) -> ListingClaim:
 
 
 def _record(database: Database, claim: ListingClaim, documents: int) -> RecordedListing:
-    listing = scenes.docket(claim.process_number, scenes.listing(documents))
+    listing = scenes.listing_import(claim.process_number, scenes.listing(documents))
     return record.record(database, claim, replace(listing, listed_time=None))
 
 
@@ -84,7 +84,7 @@ def test_an_answer_ends_the_breaker_and_lets_a_slow_start_grow(
     assert portal["eased"] == 2
     assert portal["good_time"] >= court["alive_time"]
     assert recorded.to_fetch == documents
-    assert recorded.wakes > 1, "all that the court held back may begin"
+    assert recorded.extra_requests > 1, "all that the court held back may begin"
     assert _held_slots(database, claim.lease) == 0
 
 
@@ -92,7 +92,7 @@ def test_a_slow_start_alone_lets_one_more_begin(database: Database) -> None:
     claim = _claim(database, is_copied=False)
     scenes.execute(database, "UPDATE portal SET eased = 1, eased_to = 9, eased_fast_to = 4")
 
-    assert _record(database, claim, 3).wakes == 1
+    assert _record(database, claim, 3).extra_requests == 1
 
 
 def test_a_copied_listing_says_nothing_of_court_and_portal(database: Database) -> None:
@@ -102,7 +102,7 @@ def test_a_copied_listing_says_nothing_of_court_and_portal(database: Database) -
 
     recorded = _record(database, claim, 3)
 
-    assert recorded == RecordedListing(to_fetch=3, wakes=0)
+    assert recorded == RecordedListing(to_fetch=3, extra_requests=0)
     assert (_court(database), _portal(database)) == before
     assert _held_slots(database, claim.lease) == 0
 
@@ -121,11 +121,11 @@ def test_an_answer_to_a_request_from_before_the_failures_does_not_end_the_breake
 
 def test_a_listing_that_is_recorded_again_frees_and_counts_nothing(database: Database) -> None:
     claim = _claim(database, is_copied=False)
-    assert _record(database, claim, 3).wakes == 0
+    assert _record(database, claim, 3).extra_requests == 0
     _make_portal_slow(database)
     before = _court(database), _portal(database), scenes.job(database, claim.job_id)
 
-    assert _record(database, claim, 3) == RecordedListing(to_fetch=3, wakes=0)
+    assert _record(database, claim, 3) == RecordedListing(to_fetch=3, extra_requests=0)
 
     assert before == (_court(database), _portal(database), scenes.job(database, claim.job_id))
 

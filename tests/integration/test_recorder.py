@@ -14,8 +14,8 @@ import pytest
 
 from actors.pipeline.answered_slices import AnsweredSlices
 from actors.pipeline.fetch import Fetched
-from actors.pipeline.recorder import Batch, Recorder
-from actors.pipeline.store import StoredObject
+from actors.pipeline.recorder import Batch, FileRecorder
+from actors.pipeline.store import WrittenObject
 from dev.deadline import until
 from storage import sweeps
 from storage.database import Database
@@ -65,16 +65,16 @@ def _fetched(pipeline: PipelineHarness, job_id: UUID, count: int = 1) -> list[Fe
     return files
 
 
-def _stored(pipeline: PipelineHarness, job_id: UUID, count: int = 1) -> list[StoredObject]:
+def _stored(pipeline: PipelineHarness, job_id: UUID, count: int = 1) -> list[WrittenObject]:
     """Return files of a job that the bucket holds, and that are not recorded."""
     stored = [pipeline.slices._put(file) for file in _fetched(pipeline, job_id, count)]
     return [file for file in stored if file is not None]
 
 
-def _recorder(pipeline: PipelineHarness, database: Database) -> Recorder:
+def _recorder(pipeline: PipelineHarness, database: Database) -> FileRecorder:
     """Return a recorder that writes to this database."""
     real = pipeline.recorder
-    return Recorder(
+    return FileRecorder(
         database=database,
         spool=real.spool,
         ends=real.ends,

@@ -15,17 +15,17 @@ from google.protobuf.message import Message
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from server.__main__ import parts_of
-from server.callers import Callers
-from server.clients import Client, ClientLimits
+from server.callers import Authenticator
+from server.clients import CallingClient, ClientLimits
 from server.interceptor import ErrorInterceptor
-from server.parts import Parts
+from server.parts import ServerDependencies
 from server.reasons import OF_RPC
 from server.service import DownloadService
-from server.stream_turns import StreamTurns
+from server.stream_turns import StreamScheduler
 from storage.settings import Settings
-from tests.acceptance.refusals import Refusal, refusal_of
+from tests.acceptance.refusals import RefusedCall, refusal_of
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database, database_url
 
@@ -33,7 +33,7 @@ NUMBER = "1003579-22.2025.8.26.0564"
 
 
 @contextmanager
-def _parts(servers: Servers, url: str) -> Iterator[Parts]:
+def _parts(servers: EmbeddedServers, url: str) -> Iterator[ServerDependencies]:
     env = {"DATABASE_URL": url, "PDPJ_TOKEN": PORTAL_TOKEN, "WEBHOOK_SECRET": WEBHOOK_SECRET}
     parts = parts_of(Settings.from_env(servers.env | env))
     yield parts
@@ -56,10 +56,10 @@ def _requests() -> dict[str, Message]:
     }
 
 
-async def _refusals(parts: Parts) -> dict[str, Refusal]:
+async def _refusals(parts: ServerDependencies) -> dict[str, RefusedCall]:
     """How a server of these parts refuses each method."""
-    callers = Callers(None, Client("default", ClientLimits(100, 100, 100)))
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers, StreamTurns())])
+    callers = Authenticator(None, CallingClient("default", ClientLimits(100, 100, 100)))
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers, StreamScheduler())])
     pb_grpc.add_DownloadServiceServicer_to_server(DownloadService(parts), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -71,14 +71,14 @@ async def _refusals(parts: Parts) -> dict[str, Refusal]:
         await server.stop(None)
 
 
-async def _refusal(api: Any, method: str, request: Message) -> Refusal:
+async def _refusal(api: Any, method: str, request: Message) -> RefusedCall:
     call = getattr(api, method)(request, timeout=60)
     with pytest.raises(grpc.RpcError) as caught:
         await (call.read() if method == "WatchProgress" else call)
     return refusal_of(caught.value)
 
 
-def test_without_postgresql_every_method_is_unavailable_for_now(servers: Servers) -> None:
+def test_without_postgresql_every_method_is_unavailable_for_now(servers: EmbeddedServers) -> None:
     with _parts(servers, database_url(servers.env["DATABASE_URL"], "nobody_made_it")) as parts:
         refusals = asyncio.run(_refusals(parts))
 
@@ -88,7 +88,7 @@ def test_without_postgresql_every_method_is_unavailable_for_now(servers: Servers
         assert found.retry_after_s, method
 
 
-def test_a_fault_of_ours_is_internal_with_nothing_but_its_id(servers: Servers) -> None:
+def test_a_fault_of_ours_is_internal_with_nothing_but_its_id(servers: EmbeddedServers) -> None:
     # Not migrated: every statement meets a table that is not there.
     url = create_database(servers.env["DATABASE_URL"], "not_migrated")
     with _parts(servers, url) as parts, structlog.testing.capture_logs() as logged:

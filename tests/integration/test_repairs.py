@@ -13,7 +13,7 @@ import dramatiq
 import pytest
 import redis
 
-from actors.enqueue import WEBHOOK_QUEUE, Messages, make_broker
+from actors.enqueue import WEBHOOK_QUEUE, Enqueuer, make_broker
 from actors.enqueue import upload_queue as upload_queue_of
 from actors.pipeline.job_end import JobEnds
 from actors.scheduler.hint_channel import HintReceiver, HintSender, halt_channel
@@ -26,11 +26,11 @@ from storage.errors import ServiceUnavailable
 from storage.listing import CaseListing
 from storage.portal import attempts
 from storage.portal.claims import Slice, claim, return_unstarted
-from storage.repairs import BATCH, NUDGE_CAP_S
+from storage.repairs import BATCH, REDISPATCH_CAP_S
 from storage.retries import LOST_LEASES
 from tests.integration import scenes
 from tests.integration.scenes import BUSY, HOOK, PDF, POLICY
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 
 # After this long a webhook whose message was sent is sent for again.
 QUIET_S = 6
@@ -81,7 +81,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 def _repairs(database: Database, client: redis.Redis, redis_url: str) -> Repairs:
-    messages = Messages(make_broker(redis_url, timeout_s=5))
+    messages = Enqueuer(make_broker(redis_url, timeout_s=5))
     return Repairs(
         database=database,
         redis=client,
@@ -115,7 +115,9 @@ def test_a_lost_worker_loses_its_documents(bench: Bench) -> None:
 
     rows = scenes.documents(bench.database, job_id)
     assert [(d["state"], d["lost_lease_count"]) for d in rows] == [("PENDING", 1)] * 2
-    assert repairs.unowned(bench.database, [c.lease for c in held]) == {c.lease for c in held}
+    assert repairs.orphaned_tokens(bench.database, [c.lease for c in held]) == {
+        c.lease for c in held
+    }
 
 
 def test_the_fifth_lost_worker_ends_the_document_and_its_job(bench: Bench) -> None:
@@ -187,7 +189,7 @@ def test_a_document_that_kills_its_workers_ends_alone(bench: Bench) -> None:
             bench.repair()
             continue
         for document in documents:
-            scenes.stored(bench.database, claims.fresh(document, PDF))
+            scenes.stored(bench.database, claims.unrecorded_file(document, PDF))
 
     assert killed == [8] + [1] * LOST_LEASES
     rows = scenes.documents(bench.database, job_id)
@@ -266,10 +268,10 @@ def test_the_queue_of_a_spool_that_gives_a_sign_of_life_while_it_is_retired_stay
     _silence(bench.database, spool_id, SPOOL_DEAD_S)
     assert repairs.dead_spools(bench.database) == [spool_id]
 
-    repairs.beat(bench.database, spool_id, "")
+    repairs.record_heartbeat(bench.database, spool_id, "")
 
     def drop() -> bool:
-        return bench.repairs.messages.drop_uploads(spool_id)
+        return bench.repairs.messages.purge_upload_queue(spool_id)
 
     assert not repairs.retire_spool(bench.database, spool_id, drop)
     assert bench.redis.llen(f"autos:{upload_queue_of(spool_id)}") == 1
@@ -422,7 +424,7 @@ def test_an_unsent_webhook_is_sent_for_at_growing_intervals(bench: Bench) -> Non
         scenes.age(bench.database, job_id, 5)
 
     gaps = [later - earlier for earlier, later in pairwise(told_at)]
-    assert gaps == [10, 20, 40, *[NUDGE_CAP_S] * (len(gaps) - 3)]
+    assert gaps == [10, 20, 40, *[REDISPATCH_CAP_S] * (len(gaps) - 3)]
 
 
 # Valkey
@@ -458,7 +460,7 @@ def test_nothing_counts_as_sent_while_valkey_is_away(
     nowhere = "redis://127.0.0.1:1/0"
     away = _repairs(database, redis.Redis.from_url(nowhere), nowhere)
     for _ in range(5):
-        scenes.age(database, job_id, NUDGE_CAP_S + 1)
+        scenes.age(database, job_id, REDISPATCH_CAP_S + 1)
         away.repair()
     (webhook,) = scenes.webhooks(database, job_id)
     assert webhook["nudge_count"] == 0
@@ -571,7 +573,7 @@ def test_repairs_at_once_do_no_harm(
     client.set("autos:sentinel", 1)
 
     # When six schedulers repair at once
-    together([_repairs(database, client, redis_url).repair for _ in range(6)])
+    run_concurrently([_repairs(database, client, redis_url).repair for _ in range(6)])
 
     # Then each repair was made once
     for job_id in late:
@@ -594,7 +596,7 @@ def test_a_job_whose_row_is_locked_is_skipped_not_waited_for(database: Database)
     with database.transaction() as transaction:
         for job_id in (busy, others[0]):
             transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=job_id)
-        (found,) = together([partial(repairs.finish_idle, database)], timeout_s=10)
+        (found,) = run_concurrently([partial(repairs.finish_idle, database)], timeout_s=10)
     then = repairs.finish_idle(database)
 
     assert len(found) == 1
@@ -610,7 +612,7 @@ def test_a_claim_is_either_renewed_or_taken_back(database: Database) -> None:
 
         # When the worker renews while the scheduler repairs
         calls: list[Callable[[], set[UUID]]] = [keep, lambda: set(repairs.reclaim(database))]
-        _, taken_back = together(calls)
+        _, taken_back = run_concurrently(calls)
 
         # Then one of them was first, and the other knows
         (row,) = scenes.documents(database, job_id)
@@ -630,8 +632,8 @@ def test_tokens_that_no_row_names_are_told(database: Database) -> None:
 
     leases = [done.lease, held.lease, given_back.lease, stray]
 
-    assert repairs.unowned(database, leases) == {done.lease, given_back.lease, stray}
-    assert repairs.unowned(database, []) == set()
+    assert repairs.orphaned_tokens(database, leases) == {done.lease, given_back.lease, stray}
+    assert repairs.orphaned_tokens(database, []) == set()
 
 
 def test_a_spool_that_beats_lives(bench: Bench) -> None:
@@ -641,7 +643,7 @@ def test_a_spool_that_beats_lives(bench: Bench) -> None:
 
     for _ in range(3):
         _silence(bench.database, spool_id, SPOOL_DEAD_S)
-        repairs.beat(bench.database, spool_id, "")
+        repairs.record_heartbeat(bench.database, spool_id, "")
         bench.repair()
 
     assert scenes.documents(bench.database, job_id)[0]["state"] == "DOWNLOADED"

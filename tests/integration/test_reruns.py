@@ -18,22 +18,22 @@ from actors.enqueue import WEBHOOK_QUEUE
 from actors.scheduler.hint_channel import HintSender
 from actors.scheduler.policy.hints import JobEnded
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.parts import Parts
+from server.parts import ServerDependencies
 from server.service import DownloadService
 from storage import jobs, sweeps
 from storage.database import Database, Row
 from storage.errors import PreconditionFailed
 from storage.listings.size_limits import SizeLimits
 from storage.objects import Objects, ObjectStore
-from storage.receivers import Receivers
+from storage.receivers import WebhookPolicy
 from storage.records import JobView
 from storage.spool import Spool
-from storage.start_rate import StartRate
+from storage.start_rate import StartRateLimiter
 from tests.integration import scenes
 from tests.integration.front_door import queue_view
 from tests.integration.pipeline_harness import PipelineHarness, running_pipeline
 from tests.integration.scenes import CLIENT, HOOK, LANES, LOGIN
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 
 CONTENT = ("object_key", "sha256", "size_bytes", "content_type", "extension")
 
@@ -51,7 +51,7 @@ def pipeline(
 class _Desk:
     """The server's RetryJob on an pipeline's servers."""
 
-    parts: Parts
+    parts: ServerDependencies
 
     def retry(self, job_id: UUID, **parts: Any) -> pb.Job:
         """The job as RetryJob answers it, with other parts if some are given."""
@@ -66,12 +66,12 @@ def desk(pipeline: PipelineHarness, redis_url: str) -> Iterator[_Desk]:
     """Where RetryJob is called."""
     with ThreadPoolExecutor(4) as pool:
         yield _Desk(
-            Parts(
+            ServerDependencies(
                 database=pipeline.database,
                 objects=pipeline.lister.objects,
                 messages=pipeline.messages,
                 hints=HintSender(pipeline.redis),
-                receivers=Receivers.from_entries(()),
+                receivers=WebhookPolicy.from_entries(()),
                 pool=pool,
                 redis_url=redis_url,
                 listing_max_age_s=3_600,
@@ -79,7 +79,7 @@ def desk(pipeline: PipelineHarness, redis_url: str) -> Iterator[_Desk]:
                 lanes=LANES,
                 queue=queue_view(pipeline.database, pipeline.redis),
                 login=LOGIN,
-                start_rate=StartRate(redis_url),
+                start_rate=StartRateLimiter(redis_url),
                 # As slow as the machine may be.
                 reuse_limit_s=60,
             )
@@ -128,12 +128,12 @@ def test_what_a_newer_job_stored_is_not_asked_for_again(
     number, first = _failed(pipeline, 1)
     _repair(pipeline, number)
     second = pipeline.run(number)
-    assert pipeline.files_asked(number) == [1, 2, 1]
+    assert pipeline.requested_files(number) == [1, 2, 1]
 
     desk.retry(first)
     pipeline.work()
 
-    assert pipeline.files_asked(number) == [1, 2, 1]
+    assert pipeline.requested_files(number) == [1, 2, 1]
     old, new = (scenes.documents(pipeline.database, job_id)[1] for job_id in (first, second))
     assert [old[c] for c in CONTENT] == [new[c] for c in CONTENT]
     assert (old["is_reused"], old["error_reason"]) == (True, None)
@@ -176,7 +176,7 @@ def test_only_the_rest_is_asked_for(pipeline: PipelineHarness, desk: _Desk) -> N
     _repair(pipeline, number, 1)
     pipeline.run(number)
     _repair(pipeline, number)
-    assert pipeline.files_asked(number) == [2, 2, 1]
+    assert pipeline.requested_files(number) == [2, 2, 1]
 
     told = desk.retry(first)
 
@@ -185,7 +185,7 @@ def test_only_the_rest_is_asked_for(pipeline: PipelineHarness, desk: _Desk) -> N
     assert _states(pipeline.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
     _require_sound(pipeline.database, first)
     pipeline.work()
-    assert pipeline.files_asked(number) == [2, 3, 1]
+    assert pipeline.requested_files(number) == [2, 3, 1]
     assert _require_sound(pipeline.database, first)["state"] == "COMPLETED"
 
 
@@ -201,7 +201,7 @@ def test_what_still_fails_leaves_the_run_as_it_may_be(
     pipeline.work()
 
     assert _require_sound(pipeline.database, first)["state"] == "PARTIALLY_COMPLETED"
-    assert pipeline.files_asked(number) == [2, 3, 2]
+    assert pipeline.requested_files(number) == [2, 3, 2]
 
 
 def test_a_document_of_another_size_than_listed_is_asked_for(
@@ -228,7 +228,7 @@ def test_a_document_whose_object_is_gone_is_asked_for(
     desk.retry(first)
     pipeline.work()
 
-    assert pipeline.files_asked(number) == [1, 3, 1]
+    assert pipeline.requested_files(number) == [1, 3, 1]
     assert _require_sound(pipeline.database, first)["reused_documents"] == 0
     assert pipeline.lister.objects.present({key: 20_000}) == {key}
 
@@ -255,7 +255,7 @@ def test_a_bucket_that_is_away_is_not_waited_for(
     pipeline.work()
 
     assert told.state == pb.JOB_STATE_PROCESSING
-    assert pipeline.files_asked(number) == [1, 3, 1]
+    assert pipeline.requested_files(number) == [1, 3, 1]
     assert _require_sound(pipeline.database, first)["state"] == "COMPLETED"
 
 
@@ -311,7 +311,7 @@ def test_what_is_stored_while_the_bucket_is_asked_is_not_asked_for_either(
     told = desk.retry(first, objects=_Meddled(store, partial(pipeline.run, number)))
 
     assert told.state == pb.JOB_STATE_COMPLETED
-    assert pipeline.files_asked(number) == [2, 3, 1]
+    assert pipeline.requested_files(number) == [2, 3, 1]
     _require_sound(pipeline.database, first)
 
 
@@ -361,7 +361,7 @@ def test_of_two_calls_at_once_one_takes_over(pipeline: PipelineHarness) -> None:
     pipeline.run(number)
     rerun = partial(_outcome, partial(scenes.rerun, database, objects, first))
 
-    outcomes = together([rerun, rerun])
+    outcomes = run_concurrently([rerun, rerun])
 
     assert sorted(outcomes) == ["COMPLETED anew", "NOTHING_TO_RETRY"]
     assert len(scenes.events(database, first)) == 2
@@ -375,7 +375,7 @@ def test_of_two_calls_at_once_with_one_request_id_one_takes_over(pipeline: Pipel
     pipeline.run(number)
     call = partial(scenes.rerun, database, objects, first, request_id=uuid4())
 
-    outcomes = together([partial(_outcome, call)] * 2)
+    outcomes = run_concurrently([partial(_outcome, call)] * 2)
 
     assert sorted(outcomes) == ["COMPLETED", "COMPLETED anew"]
     assert len(scenes.events(database, first)) == 2
@@ -406,7 +406,7 @@ def test_a_document_that_is_listed_as_too_large_stays_failed(
     desk.retry(job_id)
     pipeline.work()
 
-    assert pipeline.files_asked(number) == [1]
+    assert pipeline.requested_files(number) == [1]
     assert scenes.job(pipeline.database, job_id)["state"] == "COMPLETED"
 
 
@@ -420,7 +420,7 @@ def test_a_document_listed_without_a_link_is_taken_over_once_another_job_has_it(
     pipeline.run(number)
 
     assert desk.retry(first).state == pb.JOB_STATE_COMPLETED
-    assert pipeline.files_asked(number) == [1, 1]
+    assert pipeline.requested_files(number) == [1, 1]
 
 
 def test_a_cancelled_job_stays_cancelled(pipeline: PipelineHarness, desk: _Desk) -> None:

@@ -15,7 +15,7 @@ from server.rpc_traces import RpcTraces
 from storage.telemetry.counters import Counters
 from storage.telemetry.otel import OtelTracer
 from storage.telemetry.tracing import NO_TRACER, Tracer
-from tests.sandbox.traces import TraceReceiver
+from tests.sandbox.traces import OtlpReceiver
 
 SERVICE = "autos.tests.v1.Counted"
 DEADLINE_S = 60.0
@@ -192,7 +192,7 @@ def test_the_span_of_a_call_has_its_code_and_fails_by_our_faults_only() -> None:
                 await call.code()
             await counted.until_over("Slow", "DEADLINE_EXCEEDED")
 
-    with TraceReceiver() as receiver, closing(OtelTracer(receiver.url, "server")) as tracer:
+    with OtlpReceiver() as receiver, closing(OtelTracer(receiver.url, "server")) as tracer:
         asyncio.run(call_all(tracer))
         tracer.close()
         spans = receiver.wait_for(lambda spans: len(spans) == len(UNARY), DEADLINE_S)

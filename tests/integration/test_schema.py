@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from peewee import Check, Default, IntegerField, SchemaManager, TextField
 
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from storage.database import Database, Transaction
 from storage.migrate import migrate
 from storage.models import ALL, BaseModel
@@ -75,7 +75,7 @@ def _rolled_back(database: Database) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def modelled(servers: Servers) -> Iterator[Database]:
+def modelled(servers: EmbeddedServers) -> Iterator[Database]:
     """A database whose tables were made from the models."""
     url = create_database(servers.env["DATABASE_URL"], "from_models")
     database = Database(url, max_connections=1)
@@ -85,7 +85,7 @@ def modelled(servers: Servers) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def migrated(servers: Servers) -> Iterator[Catalogue]:
+def migrated(servers: EmbeddedServers) -> Iterator[Catalogue]:
     """The catalogue of a database whose tables were made by the migrations."""
     url = create_database(servers.env["DATABASE_URL"], "from_migrations")
     database = Database(url, max_connections=1)

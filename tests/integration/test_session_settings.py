@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 from structlog.testing import capture_logs
 
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from storage import session_settings
 from storage.database import Database
 from storage.errors import ConfigurationError
@@ -20,7 +20,7 @@ ROLE = "settings_of_its_own"
 
 
 @pytest.fixture
-def url(servers: Servers) -> Iterator[str]:
+def url(servers: EmbeddedServers) -> Iterator[str]:
     """A database in which a role that is no superuser has no settings yet; as that role."""
     server_url = servers.env["DATABASE_URL"]
     direct = create_database(server_url, "session_settings")
@@ -63,7 +63,7 @@ def test_what_an_administrator_has_bounded_otherwise_stays(url: str) -> None:
 
 
 def test_a_role_that_may_not_is_given_the_statements_for_an_administrator(
-    url: str, servers: Servers
+    url: str, servers: EmbeddedServers
 ) -> None:
     administrator = url.replace(f"{ROLE}:@", "postgres:@")
 

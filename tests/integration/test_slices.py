@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from actors.pipeline.lease_renewer import LeaseRenewer
 from actors.pipeline.slices import START_WITHIN_S
-from actors.scheduler.policy.hints import Begun, Ended, SlotFreed
+from actors.scheduler.policy.hints import Ended, SliceBegun, SlotFreed
 from dev.deadline import until
 from storage import jobs
 from storage.database import Database, Row
@@ -103,7 +103,7 @@ def test_a_slice_makes_its_requests_first_and_its_puts_afterwards(
     asked_before_put: list[int] = []
 
     def note(_: object) -> None:
-        asked_before_put.append(sum(pipeline.files_asked(number)))
+        asked_before_put.append(sum(pipeline.requested_files(number)))
 
     pipeline.with_bucket(HookedObjects(store, before_put=note)).download(job_id, DOCUMENTS)
 
@@ -128,10 +128,10 @@ def test_the_first_answer_that_is_no_good_file_ends_the_slice(
     good, bad, *rest = _rows(pipeline, job_id)
     assert (good["state"], bad["state"] in {"FAILED", "PENDING"}) == ("AVAILABLE", True)
     assert all(_is_untouched(row) for row in rest)
-    assert pipeline.files_asked(number) == [1, 1, 0, 0]
+    assert pipeline.requested_files(number) == [1, 1, 0, 0]
     # A slow store has its slot reported before the end.
     begun, ended = (hint for hint in pipeline.hinted() if not isinstance(hint, SlotFreed))
-    assert isinstance(begun, Begun)
+    assert isinstance(begun, SliceBegun)
     assert isinstance(ended, Ended)
     assert len(begun.documents) == DOCUMENTS
     assert set(ended.returned) == {row["document_id"] for row in rest}
@@ -158,7 +158,7 @@ def test_what_has_not_begun_soon_after_the_claim_is_given_back_while_a_request_g
     first, *rest = _rows(pipeline, job_id)
     assert first["state"] == "AVAILABLE"
     assert all(_is_untouched(row) for row in rest)
-    assert pipeline.files_asked(number) == [1, 0, 0, 0]
+    assert pipeline.requested_files(number) == [1, 0, 0, 0]
     assert not [line for line in logs if line["event"] == "lease lost"]
 
 
@@ -181,7 +181,7 @@ def test_a_request_that_takes_long_holds_up_no_file_that_was_fetched_before(
     running.result(WAIT_S)
 
     assert _states(pipeline, job_id) == ["AVAILABLE", "AVAILABLE", "PENDING", "PENDING"]
-    assert pipeline.files_asked(number) == [1, 1, 0, 0]
+    assert pipeline.requested_files(number) == [1, 1, 0, 0]
 
 
 def test_what_waits_for_the_moment_that_the_rate_reserved_is_not_given_back(
@@ -192,7 +192,7 @@ def test_what_waits_for_the_moment_that_the_rate_reserved_is_not_given_back(
 
     pipeline.with_slices(start_within_s=2.0).run_slice(slice_)
 
-    assert pipeline.files_asked(number) == [1, 1]
+    assert pipeline.requested_files(number) == [1, 1]
 
 
 def test_a_claim_that_was_answered_late_makes_no_request(pipeline: PipelineHarness) -> None:
@@ -202,7 +202,7 @@ def test_a_claim_that_was_answered_late_makes_no_request(pipeline: PipelineHarne
     pipeline.slices.run(slice_, proposal_id=None, claimed_at=monotonic() - 40)
 
     assert all(_is_untouched(row) for row in _rows(pipeline, job_id))
-    assert pipeline.files_asked(number) == [0] * DOCUMENTS
+    assert pipeline.requested_files(number) == [0] * DOCUMENTS
     assert held_slots(pipeline.database) == 0
 
 
@@ -232,7 +232,7 @@ def test_a_process_that_stops_loses_no_file_that_it_has(pipeline: PipelineHarnes
     first, *rest = _rows(pipeline, job_id)
     assert first["state"] in {"AVAILABLE", "DOWNLOADED"}
     assert all(_is_untouched(row) for row in rest)
-    assert pipeline.files_asked(number) == [1, 0, 0, 0]
+    assert pipeline.requested_files(number) == [1, 0, 0, 0]
 
 
 def test_a_document_that_was_tried_before_is_due_again_when_it_is_given_back(
@@ -261,11 +261,11 @@ def test_a_pause_that_another_slice_has_met_ends_this_one(pipeline: PipelineHarn
     first, *rest = _rows(pipeline, job_id)
     assert first["state"] == "AVAILABLE"
     assert all(_is_untouched(row) for row in rest)
-    assert pipeline.files_asked(number) == [1, 0, 0, 0]
+    assert pipeline.requested_files(number) == [1, 0, 0, 0]
     # A slice that is claimed after the pause goes on.
     scenes.age_portal(pipeline.database, 60)
     pipeline.download(job_id, DOCUMENTS)
-    assert pipeline.files_asked(number) == [1] * DOCUMENTS
+    assert pipeline.requested_files(number) == [1] * DOCUMENTS
 
 
 def test_a_bucket_that_does_not_answer_takes_no_time_of_the_portal(
@@ -278,7 +278,7 @@ def test_a_bucket_that_does_not_answer_takes_no_time_of_the_portal(
     running = _started(beside, pipeline.with_bucket(slow), job_id)
     until(lambda: held_slots(pipeline.database) == 0, WAIT_S, "the slots stay taken")
     assert not running.done()
-    assert sum(pipeline.files_asked(number)) == DOCUMENTS
+    assert sum(pipeline.requested_files(number)) == DOCUMENTS
     assert set(_states(pipeline, job_id)) == {"DOWNLOADING"}
     may_put.set()
     running.result(WAIT_S)
@@ -324,7 +324,7 @@ def test_without_a_hint_a_cancelled_job_ends_its_slice_and_the_request_that_is_u
     running.result(WAIT_S)
 
     assert set(_states(pipeline, job_id)) == {"CANCELLED"}
-    assert pipeline.files_asked(number) == [1, 0, 0, 0]
+    assert pipeline.requested_files(number) == [1, 0, 0, 0]
     assert held_slots(pipeline.database, longer_than_s=2) == 0
 
 
@@ -371,4 +371,4 @@ def test_documents_that_postgresql_does_not_take_back_are_given_back_later(
     assert not refusals
     assert good["state"] == "AVAILABLE"
     assert all(_is_untouched(row) for row in rest)
-    assert pipeline.files_asked(number) == [1, 1, 0, 0]
+    assert pipeline.requested_files(number) == [1, 1, 0, 0]

@@ -8,17 +8,17 @@ from functools import partial
 import pytest
 
 from storage import jobs
-from storage.claims import Claim
+from storage.claims import DocumentClaim
 from storage.database import Database
 from storage.documents.leases import renew_leases
 from storage.errors import LeaseLost
 from storage.portal import attempts
 from storage.portal.claims import linger_slots
-from storage.slots import LINGER_S
+from storage.slots import RELEASE_DELAY_S
 from tests.integration import guest, scenes
 from tests.integration.guest import COURTS, answer, ask, ask_all, context
 from tests.integration.scenes import CLIENT, PDF
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 
 
 def _held(database: Database) -> dict[str, int]:
@@ -63,7 +63,7 @@ def test_many_who_ask_at_once_never_have_more_than_the_number(database: Database
     def work() -> None:
         nonlocal peak, now, done
         while claim := ask(database, context(at_once=7, per_court=4)):
-            assert isinstance(claim, Claim)
+            assert isinstance(claim, DocumentClaim)
             with lock:
                 now += 1
                 peak = max(peak, now)
@@ -73,7 +73,7 @@ def test_many_who_ask_at_once_never_have_more_than_the_number(database: Database
                 done += 1
             answer(database, claim)
 
-    together([work] * 12, timeout_s=100)
+    run_concurrently([work] * 12, timeout_s=100)
 
     assert peak <= 7
     assert done == 120, "somebody stopped although there was work and room"
@@ -126,7 +126,7 @@ def test_what_is_cut_keeps_its_slots_for_a_moment(database: Database) -> None:
     # When its worker has cut it, then the portal gets time to notice
     attempts.stop(database, claim)
     assert ask(database, context(at_once=1)) is None
-    scenes.age_portal(database, LINGER_S + 0.1)
+    scenes.age_portal(database, RELEASE_DELAY_S + 0.1)
     assert ask(database, context(at_once=1)) is not None
 
 
@@ -155,7 +155,7 @@ def test_many_who_ask_for_one_job_at_once_have_its_lanes_and_no_more(database: D
         job_id = guest.job(database, 20)
 
         by = context(at_once=50, per_court=50)
-        found = together([partial(ask, database, by)] * 12)
+        found = run_concurrently([partial(ask, database, by)] * 12)
         # A claim that waited too long for the job's row may come again.
         found += ask_all(database, by)
 
@@ -174,9 +174,9 @@ def test_a_job_that_somebody_works_on_holds_up_no_other(
         transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=busy)
 
         by = context(per_minute=per_minute)
-        (found,) = together([partial(ask, database, by)], timeout_s=30)
+        (found,) = run_concurrently([partial(ask, database, by)], timeout_s=30)
 
-    assert isinstance(found, Claim)
+    assert isinstance(found, DocumentClaim)
     assert found.job_id == other
 
 
@@ -195,7 +195,7 @@ def test_a_rate_holds_for_all_who_ask_at_once(database: Database) -> None:
     for court in COURTS:
         guest.job(database, 5, court=court)
 
-    found = together([partial(ask, database, context(per_minute=1))] * 8)
+    found = run_concurrently([partial(ask, database, context(per_minute=1))] * 8)
 
     assert sum(task is not None for task in found) == 1
 

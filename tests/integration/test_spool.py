@@ -16,7 +16,7 @@ import pytest
 
 from storage.errors import PermanentError, ServiceUnavailable
 from storage.spool import GROWTH_BYTES, HEADROOM_BYTES, UNKNOWN_SIZE_BYTES, Spool
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 
 MIB = 1024 * 1024
 
@@ -50,7 +50,7 @@ def test_a_given_identity_counts(tmp_path: Path) -> None:
 
 
 def test_processes_that_begin_at_once_agree_on_the_identity(tmp_path: Path) -> None:
-    made = together([lambda: Spool(tmp_path / "spool", None, MIB)] * 10)
+    made = run_concurrently([lambda: Spool(tmp_path / "spool", None, MIB)] * 10)
 
     assert len({spool.spool_id for spool in made}) == 1
 
@@ -188,7 +188,7 @@ def test_files_that_go_while_room_is_counted_do_no_harm(tmp_path: Path) -> None:
         for _ in range(40):
             spool.remove(_make(spool, 10))
 
-    together([come_and_go] * 6)
+    run_concurrently([come_and_go] * 6)
 
     assert len(_files(tmp_path)) == 300
 
@@ -200,7 +200,7 @@ def test_room_is_never_given_away_twice(tmp_path: Path) -> None:
         for _ in range(100):
             (folder / f"{uuid4()}.part").touch()
 
-        made = together([partial(_has_room, spool)] * 16)
+        made = run_concurrently([partial(_has_room, spool)] * 16)
 
         assert sum(made) == 8
 

@@ -22,12 +22,12 @@ from actors.scheduler.hint_channel import HintReceiver, HintSender
 from actors.scheduler.policy.hints import JobWanted, PlaceAsked
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
-from server.parts import Parts
+from server.parts import ServerDependencies
 from storage import sql
 from storage.database import Database, Transaction
 from storage.jobs.start import StartAnswer, StartAttempt, start_jobs
 from storage.objects import Objects
-from tests.integration.front_door import Door, api_of, entry, opened_door, service_parts
+from tests.integration.front_door import ServerFixture, api_of, entry, running_server, service_parts
 from tests.integration.leading import leading_scheduler
 from tests.sandbox import cnj
 
@@ -78,16 +78,16 @@ def parts(database: Database, objects: Objects, redis_url: str) -> Any:
         yield made
 
 
-def _with(parts: Parts, hints: _Hints) -> Parts:
+def _with(parts: ServerDependencies, hints: _Hints) -> ServerDependencies:
     return replace(parts, hints=cast("HintSender", hints))
 
 
-def test_no_call_waits_for_its_hint_and_a_server_that_stops_does(parts: Parts) -> None:
+def test_no_call_waits_for_its_hint_and_a_server_that_stops_does(parts: ServerDependencies) -> None:
     hints = _Hints()
 
     async def scenario() -> tuple[list[pb.StartDownloadResponse], bool]:
         async with (
-            opened_door(_with(parts, hints)) as door,
+            running_server(_with(parts, hints)) as door,
             api_of(door.address) as api,
         ):
             answers = [await api.StartDownload(_request(serial)) for serial in (1, 2, 3)]
@@ -108,14 +108,14 @@ def test_no_call_waits_for_its_hint_and_a_server_that_stops_does(parts: Parts) -
 
 
 def test_a_server_that_stops_does_not_wait_for_ever_to_send_hints(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: ServerDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.starting.SETTLE_S", 0.05)
     hints = _Hints()
 
     async def scenario() -> None:
         async with (
-            opened_door(_with(parts, hints)) as door,
+            running_server(_with(parts, hints)) as door,
             api_of(door.address) as api,
         ):
             answer = await api.StartDownload(_request(1))
@@ -128,13 +128,13 @@ def test_a_server_that_stops_does_not_wait_for_ever_to_send_hints(
     asyncio.run(scenario())
 
 
-def test_a_hint_that_breaks_is_logged_and_breaks_no_start(parts: Parts) -> None:
+def test_a_hint_that_breaks_is_logged_and_breaks_no_start(parts: ServerDependencies) -> None:
     hints = _Hints(TypeError("a bug"))
     hints.may.set()
 
     async def scenario() -> pb.StartDownloadResponse:
         async with (
-            opened_door(_with(parts, hints)) as door,
+            running_server(_with(parts, hints)) as door,
             api_of(door.address) as api,
         ):
             answer = await api.StartDownload(_request(1))
@@ -148,13 +148,13 @@ def test_a_hint_that_breaks_is_logged_and_breaks_no_start(parts: Parts) -> None:
     assert [line["event"] for line in lines if line["log_level"] == "error"] == ["hints not sent"]
 
 
-def test_each_start_is_logged_as_its_own_callers(parts: Parts, tmp_path: Path) -> None:
+def test_each_start_is_logged_as_its_own_callers(parts: ServerDependencies, tmp_path: Path) -> None:
     file = tmp_path / "clients.json"
     names = ("ana", "bia", "caio")
     file.write_text(json.dumps({"clients": [entry(name, f"token-{name}") for name in names]}))
 
     async def scenario() -> dict[str, str]:
-        async with opened_door(parts, file) as door:
+        async with running_server(parts, file) as door:
             started = _started_together(door, parts)
             return await started
 
@@ -166,7 +166,7 @@ def test_each_start_is_logged_as_its_own_callers(parts: Parts, tmp_path: Path) -
     assert set(told) == set(names)
 
 
-async def _started_together(door: Door, parts: Parts) -> dict[str, str]:
+async def _started_together(door: ServerFixture, parts: ServerDependencies) -> dict[str, str]:
     """The first takes a reading of its own, the others share the next one."""
     may = threading.Event()
     busy = [parts.pool.submit(may.wait, PATIENCE_S) for _ in range(parts.pool._max_workers)]
@@ -177,11 +177,11 @@ async def _started_together(door: Door, parts: Parts) -> dict[str, str]:
             return name, answer.job.job_id
 
     calls: list[Awaitable[tuple[str, str]]] = []
-    asked = door.service._starts._asked
+    asked = door.service._starts._submitted
     calls.append(asyncio.create_task(start(1, "ana")))
-    await _until(lambda: asked._reading is not None and not asked._asked)
+    await _until(lambda: asked._reading is not None and not asked._submitted)
     calls += [asyncio.create_task(start(2, "bia")), asyncio.create_task(start(3, "caio"))]
-    await _until(lambda: len(asked._asked) == 2)
+    await _until(lambda: len(asked._submitted) == 2)
     may.set()
     found = dict(await asyncio.gather(*calls))
     assert all(each.result() for each in busy)
@@ -189,7 +189,7 @@ async def _started_together(door: Door, parts: Parts) -> dict[str, str]:
 
 
 def test_calls_that_come_together_are_begun_a_few_at_a_time(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: ServerDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
 
@@ -203,7 +203,7 @@ def test_calls_that_come_together_are_begun_a_few_at_a_time(
     monkeypatch.setattr("server.starting.STARTS_TOGETHER", 3)
 
     async def scenario() -> list[pb.StartDownloadResponse]:
-        async with opened_door(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as door, api_of(door.address) as api:
             calls = [api.StartDownload(_request(serial)) for serial in range(1, 21)]
             return list(await asyncio.gather(*calls))
 
@@ -216,12 +216,12 @@ def test_calls_that_come_together_are_begun_a_few_at_a_time(
 
 
 def test_a_call_whose_case_is_busy_is_answered_once_it_is_not(
-    parts: Parts, database: Database
+    parts: ServerDependencies, database: Database
 ) -> None:
     request = _request(1)
 
     async def scenario(transaction: Transaction) -> list[pb.StartDownloadResponse]:
-        async with opened_door(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as door, api_of(door.address) as api:
             first = await api.StartDownload(request)
             transaction.all(
                 "SELECT FROM jobs WHERE job_id = %(i)s FOR UPDATE", i=UUID(first.job.job_id)
@@ -252,7 +252,7 @@ async def _started(api: Any, request: pb.StartDownloadRequest) -> pb.StartDownlo
 
 
 def test_a_start_function_that_is_missing_is_logged_as_an_error(
-    parts: Parts, database: Database
+    parts: ServerDependencies, database: Database
 ) -> None:
     name = sql.function("start_jobs").name
 
@@ -261,7 +261,7 @@ def test_a_start_function_that_is_missing_is_logged_as_an_error(
             transaction.run(f"ALTER FUNCTION {old} RENAME TO {new}")
 
     async def scenario() -> grpc.StatusCode:
-        async with opened_door(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as door, api_of(door.address) as api:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await api.StartDownload(_request(1))
             return caught.value.code()
@@ -280,10 +280,10 @@ def test_a_start_function_that_is_missing_is_logged_as_an_error(
 
 
 def test_a_start_returns_the_place_of_its_job_once_the_scheduler_has_published_it(
-    parts: Parts, database: Database, redis_url: str
+    parts: ServerDependencies, database: Database, redis_url: str
 ) -> None:
     async def scenario() -> int:
-        async with opened_door(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as door, api_of(door.address) as api:
             answer = await api.StartDownload(_request(1))
             return int(answer.job.queue_position)
 
@@ -292,9 +292,11 @@ def test_a_start_returns_the_place_of_its_job_once_the_scheduler_has_published_i
         assert asyncio.run(scenario()) == 1
 
 
-def test_of_many_starts_few_wait_for_their_places(parts: Parts, client: redis.Redis) -> None:
+def test_of_many_starts_few_wait_for_their_places(
+    parts: ServerDependencies, client: redis.Redis
+) -> None:
     async def scenario() -> list[pb.StartDownloadResponse]:
-        async with opened_door(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as door, api_of(door.address) as api:
             calls = [api.StartDownload(_request(serial)) for serial in range(1, 41)]
             return list(await asyncio.gather(*calls))
 

@@ -23,7 +23,7 @@ from storage.priorities import Priority
 from storage.records import JobView
 from tests.integration import scenes
 from tests.integration.scenes import CLIENT, HOOK
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 
 DEADLINE_S = 3_600
 
@@ -152,7 +152,7 @@ def test_processes_that_start_the_same_cases_do_not_wait_for_each_other(database
     wanted = [scenes.request() for _ in range(30)]
     orders = [random.Random(seed).sample(wanted, len(wanted)) for seed in range(6)]
 
-    found = together([partial(_until_answered, database, *order) for order in orders])
+    found = run_concurrently([partial(_until_answered, database, *order) for order in orders])
 
     made = [
         answer.view.job.process_number
@@ -288,7 +288,7 @@ def test_batches_of_a_client_do_not_wait_for_each_others_seats(database: Databas
         return _until_answered(database, *wanted)
 
     # A deadlock would be an error of one of them.
-    found = together([start] * 3)
+    found = run_concurrently([start] * 3)
 
     assert [answer.how for answers in found for answer in answers] == [How.NEW] * 120
 

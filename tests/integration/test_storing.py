@@ -108,7 +108,7 @@ def test_a_small_file_is_put_without_lying_in_the_spool(
 
     assert scenes.job(pipeline.database, job_id)["state"] == "COMPLETED"
     assert _is_stored(pipeline, objects, job_id)
-    assert pipeline.files_asked(number) == [1] * DOCUMENTS
+    assert pipeline.requested_files(number) == [1] * DOCUMENTS
     assert sources == [bytes] * DOCUMENTS
     assert pipeline.recorder.answered.await_freed(WAIT_S)
     assert held_slots(pipeline.database) == 0
@@ -146,7 +146,7 @@ def test_while_the_bucket_is_away_files_wait_in_the_spool_and_are_not_requested_
     assert len(_files(pipeline)) == LANES
     pipeline.work()
     assert _is_stored(pipeline, objects, job_id)
-    assert pipeline.files_asked(number) == [1] * LANES
+    assert pipeline.requested_files(number) == [1] * LANES
     assert _files(pipeline) == []
 
 
@@ -184,7 +184,7 @@ def test_a_put_that_takes_too_long_is_broken_off_and_its_file_goes_to_the_spool(
     assert not slow.writer.health.is_ready
     pipeline.work()
     assert _is_stored(pipeline, objects, job_id)
-    assert pipeline.files_asked(number) == [1]
+    assert pipeline.requested_files(number) == [1]
 
 
 def test_a_bucket_that_was_away_is_tried_by_one_thread_at_first() -> None:

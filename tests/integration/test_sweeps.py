@@ -16,10 +16,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from actors.heartbeat import FOREIGN, LEFTOVER_AGE_S, UNKNOWN, Heartbeat
-from actors.outage import insist
+from actors.outage import retry_until_available
 from dev.deadline import until
 from storage import adoption, installation, repairs, sweeps
-from storage.claims import Spooled
+from storage.claims import CheckedFile
 from storage.database import Database
 from storage.errors import LeaseLost
 from storage.objects import Objects, ObjectStore, StoredObject, Upload, object_key
@@ -68,7 +68,7 @@ def _some_key(document_id: UUID | None = None) -> str:
     return object_key(scenes.CLIENT, number, document_id or uuid4(), "0" * 64, "pdf")
 
 
-def _taken(database: Database) -> Spooled:
+def _taken(database: Database) -> CheckedFile:
     """A document of a job with two, taken for its upload."""
     return scenes.upload(database, scenes.claimed(database, scenes.listed_job(database, 2)))
 
@@ -288,7 +288,7 @@ def test_what_is_stored_in_the_moment_of_a_sweep_never_names_an_object_that_is_g
         try:
             # It waits for the lock but a moment at a time.
             say = partial(scenes.stored, database, file, key)
-            outcomes.append(insist(say, is_stopping=lambda: False))
+            outcomes.append(retry_until_available(say, is_stopping=lambda: False))
         except LeaseLost as error:
             outcomes.append(error)
 
@@ -360,7 +360,7 @@ def test_the_files_of_another_installation_s_spool_stay(database: Database, spoo
     heartbeat.sweep()
 
     assert all(_left(spool, leases))
-    assert repairs.troubles(database) == [FOREIGN]
+    assert repairs.spool_problems(database) == [FOREIGN]
 
 
 def test_a_spool_of_files_that_no_row_names_is_nobody_s_until_it_is_empty(
@@ -375,12 +375,12 @@ def test_a_spool_of_files_that_no_row_names_is_nobody_s_until_it_is_empty(
     heartbeat.sweep()
     heartbeat.sweep()
     assert all(_left(spool, leases))
-    assert repairs.troubles(database) == [UNKNOWN]
+    assert repairs.spool_problems(database) == [UNKNOWN]
 
     for lease in leases:
         spool.remove(lease)
     heartbeat.beat()
-    assert repairs.troubles(database) == []
+    assert repairs.spool_problems(database) == []
 
 
 def test_no_spool_file_goes_while_database_and_bucket_do_not_belong_together(

@@ -13,7 +13,7 @@ import pytest
 
 from actors.pipeline.fetch import Fetched
 from actors.pipeline.recorder import Batch
-from actors.pipeline.store import StoredObject
+from actors.pipeline.store import WrittenObject
 from dev.deadline import until
 from storage import jobs, sweeps
 from storage.database import Database
@@ -24,7 +24,7 @@ from tests.integration import scenes
 from tests.integration.hooks import HookedObjects
 from tests.integration.pipeline_harness import PipelineHarness, running_pipeline
 from tests.integration.scenes import CLIENT
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def pipeline(
         yield pipeline
 
 
-def _put(pipeline: PipelineHarness, job_id: UUID) -> StoredObject:
+def _put(pipeline: PipelineHarness, job_id: UUID) -> WrittenObject:
     """Return the job's next file, which the bucket holds and no row names."""
     fetched = pipeline.slices.fetcher.fetch(pipeline.slice_of(job_id).documents[0])
     assert isinstance(fetched, Fetched)
@@ -46,7 +46,7 @@ def _put(pipeline: PipelineHarness, job_id: UUID) -> StoredObject:
     return stored
 
 
-def _record(pipeline: PipelineHarness, stored: StoredObject) -> None:
+def _record(pipeline: PipelineHarness, stored: WrittenObject) -> None:
     pipeline.recorder.record(Batch([stored]))
 
 
@@ -68,11 +68,11 @@ def test_what_is_put_while_the_same_object_is_deleted_is_put_again(
     jobs.cancel(pipeline.database, CLIENT, first)
     second = pipeline.begin(number)
     pipeline.list_job(second)
-    put_again: list[StoredObject] = []
+    put_again: list[WrittenObject] = []
 
     def put_and_delete() -> None:
         # On a thread of its own: on this one it would be part of the sweep's transaction.
-        put_again.extend(together([partial(_put, pipeline, second)]))
+        put_again.extend(run_concurrently([partial(_put, pipeline, second)]))
         objects.delete([unnamed.key])
         if not is_answered:
             raise ServiceUnavailable("S3")
@@ -87,7 +87,7 @@ def test_what_is_put_while_the_same_object_is_deleted_is_put_again(
     _record(pipeline, stored)
 
     assert _is_stored(pipeline, objects, second)
-    assert pipeline.files_asked(number) == [2]
+    assert pipeline.requested_files(number) == [2]
 
 
 def _waits_for_a_sweep(database: Database) -> bool:
@@ -126,7 +126,7 @@ def test_what_is_put_and_recorded_while_the_same_object_is_deleted_is_put_again(
 
     assert not storing.is_alive()
     assert _is_stored(pipeline, objects, second)
-    assert pipeline.files_asked(number) == [2]
+    assert pipeline.requested_files(number) == [2]
 
 
 def test_what_was_put_before_a_sweep_that_died_while_it_deleted_is_put_again(
@@ -149,7 +149,7 @@ def test_what_was_put_before_a_sweep_that_died_while_it_deleted_is_put_again(
     _record(pipeline, stored)
 
     assert _is_stored(pipeline, objects, job_id)
-    assert pipeline.files_asked(number) == [1]
+    assert pipeline.requested_files(number) == [1]
 
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["before", "after"])
@@ -174,4 +174,4 @@ def test_what_another_job_of_the_case_is_about_to_name_stays(
     assert objects.present({stored.key: stored.file.size_bytes}) == {stored.key}
     assert theirs.key == stored.key
     assert _is_stored(pipeline, objects, other)
-    assert pipeline.files_asked(number) == [2]
+    assert pipeline.requested_files(number) == [2]

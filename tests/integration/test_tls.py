@@ -17,21 +17,27 @@ from cryptography import x509
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.health import is_serving
-from server.parts import Parts
+from server.parts import ServerDependencies
 from server.tls import TlsFiles
 from storage.database import Database
 from storage.errors import ConfigurationError
 from storage.objects import Objects
 from tests.acceptance.refusals import refusal_of
 from tests.integration.certificates import Certificate
-from tests.integration.front_door import TIMEOUT_S, entry, opened_door, service_parts, write_clients
+from tests.integration.front_door import (
+    TIMEOUT_S,
+    entry,
+    running_server,
+    service_parts,
+    write_clients,
+)
 
 AUTHORITY = Certificate.authority()
 NUMBER = "1003579-22.2025.8.26.0564"
 
 
 @pytest.fixture
-def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[Parts]:
+def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[ServerDependencies]:
     """A service on the test's database."""
     with service_parts(database, objects, redis_url) as parts:
         yield parts
@@ -67,14 +73,17 @@ def _shown(address: str) -> bytes:
 
 
 def test_a_renewed_certificate_is_shown_to_the_next_and_disturbs_nobody(
-    parts: Parts, tmp_path: Path
+    parts: ServerDependencies, tmp_path: Path
 ) -> None:
     first, second, third = (AUTHORITY.for_loopback() for _ in range(3))
     cert, key, _ = _write(tmp_path, first)
 
     async def scenario() -> None:
         credentials = TlsFiles(cert, key, None).credentials()
-        async with opened_door(parts, credentials=credentials) as door, _channel(door.address) as c:
+        async with (
+            running_server(parts, credentials=credentials) as door,
+            _channel(door.address) as c,
+        ):
             api: Any = pb_grpc.DownloadServiceStub(c)
             assert await asyncio.to_thread(is_serving, door.address, is_tls=True)
             request = pb.StartDownloadRequest(process_number=NUMBER)
@@ -111,7 +120,9 @@ def test_a_renewed_certificate_is_shown_to_the_next_and_disturbs_nobody(
     asyncio.run(scenario())
 
 
-def test_a_caller_is_known_by_a_name_in_its_certificate(parts: Parts, tmp_path: Path) -> None:
+def test_a_caller_is_known_by_a_name_in_its_certificate(
+    parts: ServerDependencies, tmp_path: Path
+) -> None:
     cert, key, ca = _write(tmp_path, AUTHORITY.for_loopback())
     file = write_clients(
         tmp_path / "clients.json",
@@ -136,7 +147,7 @@ def test_a_caller_is_known_by_a_name_in_its_certificate(parts: Parts, tmp_path: 
 
     async def scenario() -> None:
         credentials = TlsFiles(cert, key, ca).credentials()
-        async with opened_door(parts, file, credentials=credentials) as door:
+        async with running_server(parts, file, credentials=credentials) as door:
             for name, certificates in callers.items():
                 ids = [await _start(door.address, mine) for mine in certificates]
                 assert len(set(ids)) == 1, name

@@ -18,7 +18,7 @@ import psycopg2
 import pytest
 from structlog.testing import capture_logs
 
-from actors.login_watch import LoginWatch
+from actors.login_watch import LoginBreaker
 from actors.portal import Portal
 from actors.tokens import RefreshedToken, StaticToken
 from dev.deadline import until
@@ -45,7 +45,7 @@ from tests.integration.logins_here import (
     settings,
     static,
 )
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 from tests.sandbox.login import CLIENT_SECRET, REFRESH_TOKEN, SandboxLogin
 from tests.sandbox.portal import SandboxPortal
 
@@ -131,7 +131,7 @@ def test_sixteen_threads_of_two_processes_that_start_at_once_make_one_login(
     with ThreadPoolExecutor(1) as pool:
         # Only when one is under way: the others have begun by then, or find its token.
         pool.submit(_release_the_first, login)
-        got = together([source.current for source in sources for _ in range(8)])
+        got = run_concurrently([source.current for source in sources for _ in range(8)])
 
     assert len(set(got)) == 1
     assert _grants(login) == ["client_credentials"]
@@ -144,7 +144,7 @@ def test_sixteen_threads_whose_token_is_refused_make_one_login(
     old = {source.current() for source in sources}.pop()
     login.expire()
 
-    got = together([partial(s.renew, old, CASE) for s in sources for _ in range(8)])
+    got = run_concurrently([partial(s.renew, old, CASE) for s in sources for _ in range(8)])
 
     assert len(set(got)) == 1
     assert got[0] != old
@@ -197,7 +197,9 @@ def test_a_lease_that_a_dead_process_left_is_taken_over(
     database: Database, login: SandboxLogin, client: Settings
 ) -> None:
     known = Login.of(client)
-    logins.turn(database, known, Cipher(client.encryption_keys), refused=None, interval_s=0)
+    logins.next_token_action(
+        database, known, Cipher(client.encryption_keys), refused=None, interval_s=0
+    )
     pass_time(database, logins.LEASE_S + 1)
 
     assert login.accepts(refreshed(database, client).current())
@@ -218,7 +220,7 @@ def test_the_life_of_a_token_is_what_was_said_of_it_or_eight_hours(
     login.expires_in, login.says_expires_in = life_s, says
     refreshed(database, client).current()
 
-    token = logins.turn(
+    token = logins.next_token_action(
         database, Login.of(client), Cipher(client.encryption_keys), refused=None, interval_s=0
     ).token
     assert token
@@ -295,33 +297,33 @@ def test_what_a_stalled_process_got_is_kept_if_it_is_the_newest(
     database: Database, person: Settings
 ) -> None:
     known, cipher = Login.of(person), Cipher(person.encryption_keys)
-    stalled = logins.turn(database, known, cipher, refused=None, interval_s=0).attempt
+    stalled = logins.next_token_action(database, known, cipher, refused=None, interval_s=0).attempt
     pass_time(database, logins.LEASE_S + 1)
-    other = logins.turn(database, known, cipher, refused=None, interval_s=0).attempt
+    other = logins.next_token_action(database, known, cipher, refused=None, interval_s=0).attempt
     assert stalled
     assert other
     # The other one was refused, since the refresh token had been used up by the stalled one.
-    assert logins.refused(database, known, other, "no")
+    assert logins.record_rejection(database, known, other, "no")
 
     assert logins.store(database, known, cipher, stalled, Grant("access", "newest", 600))
-    found = logins.turn(database, known, cipher, refused=None, interval_s=0)
+    found = logins.next_token_action(database, known, cipher, refused=None, interval_s=0)
     assert found.token
     assert found.token.access_token == "access"
 
 
 def test_what_is_not_the_newest_is_not_kept(database: Database, person: Settings) -> None:
     known, cipher = Login.of(person), Cipher(person.encryption_keys)
-    stalled = logins.turn(database, known, cipher, refused=None, interval_s=0).attempt
+    stalled = logins.next_token_action(database, known, cipher, refused=None, interval_s=0).attempt
     pass_time(database, logins.LEASE_S + 1)
-    other = logins.turn(database, known, cipher, refused=None, interval_s=0).attempt
+    other = logins.next_token_action(database, known, cipher, refused=None, interval_s=0).attempt
     assert stalled
     assert other
     assert logins.store(database, known, cipher, other, Grant("access", "newest", 600))
 
     assert logins.store(database, known, cipher, stalled, Grant("late", "late", 600)) is None
-    assert not logins.refused(database, known, stalled, "late")
+    assert not logins.record_rejection(database, known, stalled, "late")
     logins.failed(database, known, stalled, interval_s=60, pause_s=None)
-    found = logins.turn(database, known, cipher, refused="access", interval_s=0)
+    found = logins.next_token_action(database, known, cipher, refused="access", interval_s=0)
     assert found.attempt
     assert found.attempt.refresh_token == "newest"
 
@@ -403,7 +405,7 @@ def test_a_refused_login_is_said_once_and_not_tried_again_by_anybody(
     known = Login.of(client)
     with database.transaction() as transaction:
         assert logins.held(transaction, known)
-    assert logins.is_refused(database, known)
+    assert logins.is_blocked(database, known)
     assert "refused the credentials" in logins.troubles(database, known)[0]
 
 
@@ -421,7 +423,7 @@ def test_a_refused_login_is_tried_again_after_a_quarter_of_an_hour(
     pass_time(database, 61)
 
     assert login.accepts(refreshed(database, client).current())
-    assert not logins.is_refused(database, Login.of(client))
+    assert not logins.is_blocked(database, Login.of(client))
 
 
 def test_a_refused_login_is_tried_again_when_the_credentials_change(
@@ -432,8 +434,8 @@ def test_a_refused_login_is_tried_again_when_the_credentials_change(
     changed = login_settings(login, PDPJ_CLIENT_SECRET="the-right-secret")
 
     assert login.accepts(refreshed(database, changed).current())
-    assert not logins.is_refused(database, Login.of(changed))
-    assert not logins.is_refused(database, Login.of(client))
+    assert not logins.is_blocked(database, Login.of(changed))
+    assert not logins.is_blocked(database, Login.of(client))
 
 
 def test_a_process_hears_of_a_refusal_although_its_token_is_still_good(
@@ -441,7 +443,7 @@ def test_a_process_hears_of_a_refusal_although_its_token_is_still_good(
 ) -> None:
     tokens = refreshed(database, client)
     tokens.current()
-    assert logins.refuse(database, Login.of(client), "no")
+    assert logins.block_if_rejected(database, Login.of(client), "no")
 
     def is_refused() -> bool:
         try:
@@ -472,7 +474,7 @@ def test_a_login_that_is_away_is_no_refusal_and_burns_no_attempt(
     # The pause before the next one is longer than anybody waits.
     assert len(login.requests) == 1
     assert [line["event"] for line in lines] == ["portal login failed"]
-    assert not logins.is_refused(database, Login.of(client))
+    assert not logins.is_blocked(database, Login.of(client))
     if how == "too-fast":
         pass_time(database, 100)
         with pytest.raises(ServiceUnavailable):
@@ -489,7 +491,9 @@ def test_the_pauses_between_failed_logins_grow(
     for _ in range(8):
         with pytest.raises(ServiceUnavailable):
             refreshed(database, client, interval_s=60.0).current()
-        pauses.append(logins.turn(database, known, cipher, refused=None, interval_s=60.0).wait_s)
+        pauses.append(
+            logins.next_token_action(database, known, cipher, refused=None, interval_s=60.0).wait_s
+        )
         pass_time(database, logins.FAILURE_CAP_S + 1)
 
     assert len(login.requests) == 8
@@ -617,7 +621,7 @@ def test_a_case_that_stays_at_401_gets_one_new_token_and_no_more(
     _fetch(here, number, listed[3])
 
     assert len(login.requests) == 2
-    assert not logins.is_refused(database, Login.of(client))
+    assert not logins.is_blocked(database, Login.of(client))
     here.close()
 
 
@@ -634,7 +638,7 @@ def test_a_login_whose_tokens_no_case_takes_counts_as_refused(
         with pytest.raises(CredentialsRefused):
             here.list_case(number, 30)
     assert len(portal.requests) <= asked + 2
-    assert logins.is_refused(database, Login.of(client))
+    assert logins.is_blocked(database, Login.of(client))
     here.close()
 
 
@@ -688,7 +692,7 @@ def test_a_token_that_two_cases_refuse_in_a_row_is_held_for_all(
 
     assert [line["event"] for line in lines].count("portal login refused") == 1
     known = Login.of(settings(PDPJ_TOKEN="given"))
-    assert logins.is_refused(database, known)
+    assert logins.is_blocked(database, known)
     # A token that the operator has changed is tried at once.
     portal.accepts = _only("another")
     third = portal_with(portal.url, static(database, "another"))
@@ -730,12 +734,12 @@ def test_a_good_answer_that_was_under_way_ends_a_hold_that_came_of_a_doubt(
     known = Login.of(settings(PDPJ_TOKEN="given"))
     tokens = static(database, "given")
     token = tokens.current()
-    assert not logins.doubt(database, known, CASE, good_s_ago=None)
-    assert logins.refuse(database, known, "one case after another")
+    assert not logins.record_unauthorized(database, known, CASE, good_s_ago=None)
+    assert logins.block_if_rejected(database, known, "one case after another")
 
     def is_good_again() -> bool:
         tokens.accepted(token, time.monotonic())
-        return not logins.is_refused(database, known)
+        return not logins.is_blocked(database, known)
 
     until(is_good_again, 30, "the hold has not ended")
 
@@ -753,7 +757,7 @@ def test_a_good_answer_does_not_end_what_the_login_refused(
     for _ in range(3):
         other.accepted(token, time.monotonic())
         tokens.accepted(token, time.monotonic())
-    assert logins.is_refused(database, Login.of(client))
+    assert logins.is_blocked(database, Login.of(client))
 
 
 def test_a_token_past_its_end_is_refused_without_asking(
@@ -787,7 +791,7 @@ def test_good_answers_write_nothing(database: Database, portal: SandboxPortal) -
 
 @pytest.mark.parametrize("token", ["", "a b", "a\r\nX: y", "ação", "x\n"])
 def test_a_token_that_no_header_can_hold_is_refused_unseen(database: Database, token: str) -> None:
-    watch = LoginWatch(database, Login("any", "any"))
+    watch = LoginBreaker(database, Login("any", "any"))
     with pytest.raises(ConfigurationError) as caught:
         StaticToken(token, watch)
     assert token not in str(caught.value) or not token

@@ -80,7 +80,7 @@ def test_a_message_stores_its_file_and_whatever_else_waits(pipeline: PipelineHar
 
     assert scenes.job(pipeline.database, job_id)["state"] == "COMPLETED"
     assert _files(pipeline) == []
-    assert pipeline.files_asked(number) == [1] * DOCUMENTS
+    assert pipeline.requested_files(number) == [1] * DOCUMENTS
     ended = [hint.token for hint in pipeline.hinted() if isinstance(hint, Ended)]
     assert sorted(ended) == sorted(document for _, document, _ in messages)
     # A message whose work is done does no harm.
@@ -117,7 +117,7 @@ def test_a_bucket_that_is_away_puts_a_file_off_and_counts_no_attempt(
     scenes.age(pipeline.database, job_id, 60)
     pipeline.work()
     assert _states(pipeline, job_id) == ["AVAILABLE"]
-    assert pipeline.files_asked(number) == [1]
+    assert pipeline.requested_files(number) == [1]
 
 
 @pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "altered"])
@@ -141,7 +141,7 @@ def test_a_file_that_is_gone_or_altered_is_requested_again(
     ]
     pipeline.work()
     assert _states(pipeline, job_id) == ["AVAILABLE"]
-    assert pipeline.files_asked(number) == [2]
+    assert pipeline.requested_files(number) == [2]
 
 
 def test_a_file_that_is_gone_with_its_job_is_no_error(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import grpc
@@ -14,17 +14,20 @@ import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.clients import ClientLimits
-from server.end_waiter import EndWaiter
-from server.errors import ShuttingDown
-from server.feed import Feed
-from server.parts import Parts
-from server.places import Places
+from server.parts import ServerDependencies
 from storage.database import Database
 from storage.objects import Objects
 from tests.acceptance.refusals import refusal_of
 from tests.acceptance.wrong_values import seconds
 from tests.integration import scenes
-from tests.integration.front_door import THREADS, WIDE, Door, api_of, opened_door, service_parts
+from tests.integration.front_door import (
+    THREADS,
+    WIDE,
+    ServerFixture,
+    api_of,
+    running_server,
+    service_parts,
+)
 
 NUMBER = "1003579-22.2025.8.26.0564"
 # More than the server has threads and connections.
@@ -32,7 +35,7 @@ WAITING = 5 * THREADS
 
 
 @pytest.fixture
-def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[Parts]:
+def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[ServerDependencies]:
     """A service on the test's database."""
     with service_parts(database, objects, redis_url) as parts:
         yield parts
@@ -42,19 +45,19 @@ def _wait(job_id: UUID, timeout_s: int) -> pb.WaitJobRequest:
     return pb.WaitJobRequest(job_id=str(job_id), timeout=seconds(timeout_s))
 
 
-async def _until_waited(door: Door, calls: int) -> None:
+async def _until_waited(door: ServerFixture, calls: int) -> None:
     async with asyncio.timeout(30):
         while door.service.open_watches.count("default") < calls:
             await asyncio.sleep(0.01)
 
 
 def test_many_wait_without_a_thread_and_are_answered_at_the_end(
-    parts: Parts, database: Database
+    parts: ServerDependencies, database: Database
 ) -> None:
     job_id = scenes.listed_job(database, 1)
 
     async def scenario() -> None:
-        async with opened_door(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as door, api_of(door.address) as api:
             waits = [api.WaitJob(_wait(job_id, 60)) for _ in range(WAITING)]
             await _until_waited(door, WAITING)
             # Other calls still find a thread and a connection.
@@ -75,12 +78,12 @@ def test_many_wait_without_a_thread_and_are_answered_at_the_end(
 
 
 def test_a_job_that_goes_on_is_returned_as_it_is_when_the_time_is_over(
-    parts: Parts, database: Database
+    parts: ServerDependencies, database: Database
 ) -> None:
     scenes.listed_job(database, 1, scenes.request(NUMBER))
 
     async def scenario() -> None:
-        async with opened_door(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as door, api_of(door.address) as api:
             for timeout in (seconds(1), seconds(-5), seconds()):
                 begun = time.monotonic()
                 wanted = pb.WaitJobRequest(process_number=NUMBER, timeout=timeout)
@@ -91,7 +94,7 @@ def test_a_job_that_goes_on_is_returned_as_it_is_when_the_time_is_over(
     asyncio.run(scenario())
 
 
-def test_a_wait_counts_as_a_watch(parts: Parts, database: Database) -> None:
+def test_a_wait_counts_as_a_watch(parts: ServerDependencies, database: Database) -> None:
     job_id = scenes.listed_job(database, 1)
     one = ClientLimits(
         starts_per_minute=WIDE.starts_per_minute,
@@ -100,7 +103,7 @@ def test_a_wait_counts_as_a_watch(parts: Parts, database: Database) -> None:
     )
 
     async def scenario() -> None:
-        async with opened_door(parts, limits=one) as door, api_of(door.address) as api:
+        async with running_server(parts, limits=one) as door, api_of(door.address) as api:
             first = api.WaitJob(_wait(job_id, 60))
             await _until_waited(door, 1)
             assert await _reason(api.WaitJob(_wait(job_id, 60))) == "TOO_MANY_WATCHES"
@@ -113,37 +116,18 @@ def test_a_wait_counts_as_a_watch(parts: Parts, database: Database) -> None:
     asyncio.run(scenario())
 
 
-def test_a_server_that_stops_sends_those_who_wait_away(parts: Parts, database: Database) -> None:
+def test_a_server_that_stops_sends_those_who_wait_away(
+    parts: ServerDependencies, database: Database
+) -> None:
     job_id = scenes.listed_job(database, 1)
 
     async def scenario() -> None:
-        async with opened_door(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as door, api_of(door.address) as api:
             wait = api.WaitJob(_wait(job_id, 60))
             await _until_waited(door, 1)
             stopping = asyncio.create_task(door.service.hub.close())
             assert await _reason(wait) == "UNAVAILABLE"
             await stopping
-
-    asyncio.run(scenario())
-
-
-def test_one_that_waits_at_a_feed_is_sent_away_at_once() -> None:
-    job = pb.Job(job_id=str(UUID(int=1)), process_number=NUMBER, state=pb.JOB_STATE_PROCESSING)
-
-    async def scenario() -> None:
-        # The places are read for streams only.
-        feed, waiter = Feed(job, cast(Places, None)), EndWaiter(job, 60)
-        feed.watchers.add(waiter)
-        waiting = asyncio.create_task(waiter.follow(feed))
-        await asyncio.sleep(0)
-        feed.wake()
-        await asyncio.sleep(0)
-        assert not waiting.done()
-
-        waiter.send_away(ShuttingDown(callers=1))
-
-        with pytest.raises(ShuttingDown):
-            await asyncio.wait_for(waiting, 10)
 
     asyncio.run(scenario())
 

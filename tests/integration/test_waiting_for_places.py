@@ -11,8 +11,16 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from server.places import BUSY_CALLS, BUSY_S, FRESH_S, VAIN_S, VAIN_WAITS, WAIT_S, Places
-from server.queue_view import NOWHERE, Place
+from server.places import (
+    BUSY_CALLS,
+    BUSY_S,
+    FRESH_S,
+    VAIN_S,
+    VAIN_WAITS,
+    WAIT_S,
+    QueuePositionCache,
+)
+from server.queue_view import NOWHERE, QueueStatus
 from storage.database import Database
 from storage.scheduling.places import PublishedPlace, publish
 from tests.integration.front_door import queue_view
@@ -54,7 +62,7 @@ class _World:
     def __init__(self, database: Database, client: redis.Redis) -> None:
         self.clock = _Clock()
         self.reads = _Reads()
-        self.places = Places(queue_view(database, client), self.reads, clock=self.clock)
+        self.places = QueuePositionCache(queue_view(database, client), self.reads, clock=self.clock)
 
     async def reads_of(self, *job_ids: UUID) -> int:
         """Return how often is read for one call: more than once if it waits."""
@@ -86,14 +94,14 @@ def test_a_call_waits_for_a_place_until_it_is_published(world: _World, client: r
     job_id = uuid4()
     world.clock.step_s = 0.0
 
-    async def scenario() -> dict[UUID, Place]:
+    async def scenario() -> dict[UUID, QueueStatus]:
         waiting = asyncio.create_task(world.places.now(_courts(job_id)))
         while world.reads.count < 3:
             await asyncio.sleep(0)
         publish(client, {job_id: PublishedPlace(7, None)})
         return await waiting
 
-    assert asyncio.run(scenario()) == {job_id: Place(7, is_published=True)}
+    assert asyncio.run(scenario()) == {job_id: QueueStatus(7, is_published=True)}
 
 
 def test_a_call_waits_a_short_time_only(world: _World) -> None:
@@ -148,7 +156,7 @@ def test_a_place_that_stays_the_same_is_the_same_object(world: _World, client: r
     job_id = uuid4()
     publish(client, {job_id: PublishedPlace(2, 3.0)})
 
-    async def scenario() -> tuple[Place, Place]:
+    async def scenario() -> tuple[QueueStatus, QueueStatus]:
         await world.places.fresh(_courts(job_id))
         before = world.places.of(job_id)
         world.clock.now += FRESH_S

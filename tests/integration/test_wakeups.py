@@ -11,7 +11,7 @@ import redis
 from structlog.testing import capture_logs
 
 from dev.deadline import until
-from storage.wakeups import GATHER_S, UNHEARD, UNHEARD_GATHER_S, Wakeups
+from storage.wakeups import GATHER_S, UNHEARD, UNHEARD_GATHER_S, ChangePublisher
 
 
 def test_what_nobody_hears_is_told_more_seldom_until_somebody_does(
@@ -21,14 +21,14 @@ def test_what_nobody_hears_is_told_more_seldom_until_somebody_does(
     channel = f"autos:test:{uuid4()}"
     monkeypatch.setattr("storage.wakeups.CHANNEL", channel)
     monkeypatch.setattr("storage.wakeups.TIMEOUT_S", 20.0)
-    wakeups = Wakeups(redis_url)
+    wakeups = ChangePublisher(redis_url)
     news = {uuid4(): 7}
 
-    unheard = [wakeups._tell(news) for _ in range(UNHEARD + 1)]
+    unheard = [wakeups._publish(news) for _ in range(UNHEARD + 1)]
     with redis.Redis.from_url(redis_url) as client, client.pubsub() as listener:
         listener.subscribe(channel)
         assert listener.get_message(timeout=5)
-        heard = wakeups._tell(news)
+        heard = wakeups._publish(news)
         message = listener.get_message(timeout=5)
 
     assert unheard == [GATHER_S] * (UNHEARD - 1) + [UNHEARD_GATHER_S] * 2
@@ -38,7 +38,7 @@ def test_what_nobody_hears_is_told_more_seldom_until_somebody_does(
 
 def test_no_error_ends_the_thread_that_announces() -> None:
     # No label of a name is so long: looking it up raises a UnicodeError, no error of Redis.
-    wakeups = Wakeups(f"redis://{'a' * 64}.invalid")
+    wakeups = ChangePublisher(f"redis://{'a' * 64}.invalid")
 
     with capture_logs() as lines:
         for count in (1, 2):

@@ -17,15 +17,15 @@ from structlog.testing import capture_logs
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.folder import DataFolder
-from dev.servers import EMBEDDED, Servers, start_all
-from server.parts import Parts
+from dev.servers import EMBEDDED, EmbeddedServers, start_all
+from server.parts import ServerDependencies
 from storage.database import Database, Transaction
 from storage.objects import Objects
-from storage.wakeups import Wakeups
-from tests.acceptance.watching import assert_told_by_the_contract
+from storage.wakeups import ChangePublisher
+from tests.acceptance.watching import assert_stream_order
 from tests.http2 import Caller, Event
 from tests.integration import scenes
-from tests.integration.front_door import api_of, opened_door, service_parts
+from tests.integration.front_door import api_of, running_server, service_parts
 
 WATCH = "/autos.downloads.v1.DownloadService/WatchProgress"
 JOBS, DOCUMENTS, CHANNELS, WATCHERS = 4, 3, 2, 400
@@ -50,7 +50,7 @@ class Counted(Database):
 
 
 @pytest.fixture
-def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[Parts]:
+def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[ServerDependencies]:
     """A service on the test's database."""
     with service_parts(database, objects, redis_url) as parts:
         yield parts
@@ -64,7 +64,7 @@ def announcing(database_url: str, redis_url: str) -> Iterator[Database]:
 
 
 def _wakeups(redis_url: str) -> Callable[[UUID, int], None]:
-    return Wakeups(redis_url).announce
+    return ChangePublisher(redis_url).announce
 
 
 def _request(job_id: UUID, **more: Any) -> bytes:
@@ -131,7 +131,7 @@ class Crowd:
 
 
 def test_a_burst_of_watchers_is_served_whole_with_reads_for_jobs_and_not_for_each_of_them(
-    database_url: str, announcing: Database, parts: Parts
+    database_url: str, announcing: Database, parts: ServerDependencies
 ) -> None:
     ids = [scenes.listed_job(announcing, DOCUMENTS) for _ in range(JOBS)]
 
@@ -142,7 +142,7 @@ def test_a_burst_of_watchers_is_served_whole_with_reads_for_jobs_and_not_for_eac
 
     async def scenario() -> None:
         with closing(Counted(database_url)) as counted:
-            async with opened_door(replace(parts, database=counted)) as door:
+            async with running_server(replace(parts, database=counted)) as door:
                 crowd = Crowd(door.address, ids)
                 begun = time.monotonic()
                 burst = asyncio.create_task(asyncio.to_thread(crowd.open))
@@ -160,7 +160,7 @@ def test_a_burst_of_watchers_is_served_whole_with_reads_for_jobs_and_not_for_eac
         print(f"{WATCHERS} watchers: {opening} transactions to open, {following} to follow")
         assert len(crowd.told) == WATCHERS
         for told in crowd.told.values():
-            assert_told_by_the_contract(told)
+            assert_stream_order(told)
         # Each read serves all who wait for it. The rest are looks every second.
         assert opening < 5 * JOBS + 3 * polls
         assert following < 8 * JOBS + 3 * polls
@@ -169,7 +169,7 @@ def test_a_burst_of_watchers_is_served_whole_with_reads_for_jobs_and_not_for_eac
 
 
 def test_new_streams_are_told_before_those_that_are_open_are_told_all(
-    announcing: Database, parts: Parts
+    announcing: Database, parts: ServerDependencies
 ) -> None:
     documents, watches = 100, 300
     job_id = scenes.listed_job(announcing, documents)
@@ -189,7 +189,7 @@ def test_new_streams_are_told_before_those_that_are_open_are_told_all(
         return messages
 
     async def scenario() -> int:
-        async with opened_door(parts) as door:
+        async with running_server(parts) as door:
             return await asyncio.to_thread(told_until_all_have_begun, door.address)
 
     told = asyncio.run(scenario())
@@ -201,12 +201,12 @@ def test_new_streams_are_told_before_those_that_are_open_are_told_all(
 
 
 def test_every_call_that_comes_makes_streams_wait_for_a_moment(
-    announcing: Database, parts: Parts
+    announcing: Database, parts: ServerDependencies
 ) -> None:
     job_id = scenes.listed_job(announcing, DOCUMENTS)
 
     async def scenario() -> None:
-        async with opened_door(parts) as door:
+        async with running_server(parts) as door:
             assert door.service.turns._calls_until == 0
             async with api_of(door.address) as api:
                 await api.GetStatus(pb.GetStatusRequest(job_id=str(job_id)))
@@ -216,7 +216,7 @@ def test_every_call_that_comes_makes_streams_wait_for_a_moment(
 
 
 def test_readers_that_stop_reading_cost_a_slot_each_for_a_while_and_nobody_else_anything(
-    announcing: Database, parts: Parts
+    announcing: Database, parts: ServerDependencies
 ) -> None:
     number = 20
     job_id = scenes.listed_job(announcing, 2 * DOCUMENTS)
@@ -246,7 +246,7 @@ def test_readers_that_stop_reading_cost_a_slot_each_for_a_while_and_nobody_else_
         return took_s
 
     async def scenario() -> None:
-        async with opened_door(replace(parts, stall_s=1.0)) as door, api_of(door.address) as api:
+        async with running_server(replace(parts, stall_s=1.0)) as door, api_of(door.address) as api:
             request = pb.WatchProgressRequest(job_id=str(job_id))
             watch = api.WatchProgress(request)
             assert (await watch.read()).HasField("job")
@@ -272,7 +272,7 @@ def test_readers_that_stop_reading_cost_a_slot_each_for_a_while_and_nobody_else_
 
 
 @pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[Servers]:
+def own_valkey(tmp_path: Path) -> Iterator[EmbeddedServers]:
     """A Valkey that may be stopped."""
     folder = DataFolder(tmp_path / "valkey")
     with closing(folder):
@@ -282,7 +282,7 @@ def own_valkey(tmp_path: Path) -> Iterator[Servers]:
 
 
 def test_without_valkey_watches_go_on_at_most_two_seconds_late(
-    database_url: str, objects: Objects, own_valkey: Servers, database: Database
+    database_url: str, objects: Objects, own_valkey: EmbeddedServers, database: Database
 ) -> None:
     redis_url = own_valkey.env["REDIS_URL"]
     job_id = scenes.listed_job(database, 30)
@@ -303,7 +303,7 @@ def test_without_valkey_watches_go_on_at_most_two_seconds_late(
                 Database(database_url, max_connections=2, on_change=_wakeups(redis_url))
             ) as announcing,
         ):
-            async with opened_door(parts) as door, api_of(door.address) as api:
+            async with running_server(parts) as door, api_of(door.address) as api:
                 watch = api.WatchProgress(pb.WatchProgressRequest(job_id=str(job_id)))
                 with_it = [await seen_after_s(watch, announcing) for _ in range(3)]
                 await asyncio.to_thread(own_valkey.supervisor.hold, "valkey")

@@ -25,8 +25,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.deadline import Watchdog
-from actors.receiver import Answer, DeliveryError, WebhookPoster, parse_retry_after, resolve
-from storage.receivers import Receivers
+from actors.receiver import Answer, DeliveryError, WebhookClient, parse_retry_after, resolve
+from storage.receivers import WebhookPolicy
 from tests.stopwatch import quickest
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -130,9 +130,9 @@ def poster(
     total_s: float = TOTAL_S,
     resolve: Callable[[str, int], list[str]] = resolve,
     ca_bundle: str | None = None,
-) -> WebhookPoster:
-    receivers = Receivers.from_entries(allowed)
-    return WebhookPoster(receivers, WATCHDOG, total_s=total_s, resolve=resolve, ca_bundle=ca_bundle)
+) -> WebhookClient:
+    receivers = WebhookPolicy.from_entries(allowed)
+    return WebhookClient(receivers, WATCHDOG, total_s=total_s, resolve=resolve, ca_bundle=ca_bundle)
 
 
 def finding(*answers: list[str]) -> Callable[[str, int], list[str]]:

@@ -11,12 +11,17 @@ import pytest
 
 from storage import jobs, webhooks
 from storage.database import Database
+<<<<<<< HEAD
 from storage.errors import LeaseLost, RequestIdReused
 from storage.states import WebhookState
 from storage.webhooks import JITTER, PER_RECEIVER, SCHEDULE_S, Delivery
+=======
+from storage.errors import LeaseLost
+from storage.webhooks import JITTER, PER_RECEIVER, SCHEDULE_S, WebhookDelivery
+>>>>>>> 3cdef5c (Classes, functions and parameters have the field's names; nothing else changes)
 from tests.integration import scenes
 from tests.integration.scenes import CLIENT, HOOK
-from tests.integration.together import together
+from tests.integration.together import run_concurrently
 
 
 def _ended(database: Database, documents: int = 0) -> UUID:
@@ -27,7 +32,7 @@ def _ended(database: Database, documents: int = 0) -> UUID:
     return job_id
 
 
-def _claimed(database: Database, job_id: UUID, *, lease_s: float = 30) -> Delivery:
+def _claimed(database: Database, job_id: UUID, *, lease_s: float = 30) -> WebhookDelivery:
     delivery = webhooks.claim(database, job_id, 0, lease_s=lease_s)
     assert delivery
     return delivery
@@ -35,7 +40,7 @@ def _claimed(database: Database, job_id: UUID, *, lease_s: float = 30) -> Delive
 
 def _refused(
     database: Database,
-    delivery: Delivery,
+    delivery: WebhookDelivery,
     *,
     retry_after_s: float | None = None,
     is_final: bool = False,
@@ -53,7 +58,7 @@ def _refused(
 def test_one_attempt_at_a_time(database: Database) -> None:
     job_id = _ended(database)
 
-    found = together([partial(webhooks.claim, database, job_id, 0, lease_s=30)] * 10)
+    found = run_concurrently([partial(webhooks.claim, database, job_id, 0, lease_s=30)] * 10)
 
     assert sum(delivery is not None for delivery in found) == 1
 
@@ -97,7 +102,7 @@ def test_one_receiver_never_has_more_than_its_share_of_deliveries_at_once(
     job_ids = [_ended(database) for _ in range(PER_RECEIVER + 2)]
 
     claims = [partial(webhooks.claim, database, job_id, 0, lease_s=30) for job_id in job_ids]
-    found = [delivery for delivery in together(claims) if delivery]
+    found = [delivery for delivery in run_concurrently(claims) if delivery]
     assert len(found) == PER_RECEIVER
 
     other = scenes.request(webhook_url=HOOK.replace("receiver", "another"))
@@ -233,17 +238,17 @@ def test_every_attempt_is_a_change_of_the_job(database: Database) -> None:
     assert scenes.job(database, job_id)["revision"] == before + 2
 
 
-def _is_being_sent(_database: Database, _delivery: Delivery) -> None:
+def _is_being_sent(_database: Database, _delivery: WebhookDelivery) -> None:
     """Leaves the attempt under way."""
 
 
-def _is_delivered(database: Database, delivery: Delivery) -> None:
+def _is_delivered(database: Database, delivery: WebhookDelivery) -> None:
     webhooks.delivered(database, delivery, 200)
 
 
 @pytest.mark.parametrize("then", [_is_being_sent, _refused, _is_delivered])
 def test_a_notifier_that_was_away_too_long_records_nothing(
-    database: Database, then: Callable[[Database, Delivery], object]
+    database: Database, then: Callable[[Database, WebhookDelivery], object]
 ) -> None:
     # Given an attempt whose lease ran out, and another that was begun since
     job_id = _ended(database)
@@ -286,5 +291,5 @@ def test_two_answers_to_one_attempt_are_one(database: Database) -> None:
             return False
         return True
 
-    assert sorted(together([record] * 5)) == [False] * 4 + [True]
+    assert sorted(run_concurrently([record] * 5)) == [False] * 4 + [True]
     assert scenes.webhooks(database, job_id)[0]["attempt_count"] == 1

@@ -21,7 +21,7 @@ def rounds(ways: Sized, *, least: int = 60, most: int = 600) -> Iterator[int]:
         yield number
 
 
-def together(calls: Sequence[Callable[[], T]], *, timeout_s: float = 60) -> list[T]:
+def run_concurrently(calls: Sequence[Callable[[], T]], *, timeout_s: float = 60) -> list[T]:
     """What `calls` return, made in a thread each, all begun at once. Raises what one raised."""
     start = threading.Barrier(len(calls))
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dev.folder import DataFolder
-from dev.servers import Servers, start_all
+from dev.servers import EmbeddedServers, start_all
 from tests.conftest import WEBHOOK_SECRET
 from tests.killpoints.proof import check, check_leftovers, check_queues
 from tests.killpoints.stack import mortal_autos
@@ -71,7 +71,7 @@ def _run(folder: Path, points: Sequence[Point], times: int, *, is_as_shipped: bo
 
 
 @contextmanager
-def _servers(folder: Path) -> Iterator[Servers]:
+def _servers(folder: Path) -> Iterator[EmbeddedServers]:
     data = DataFolder(folder / "servers")
     running = start_all(data, {}, lambda _: None)
     try:

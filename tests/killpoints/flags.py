@@ -25,7 +25,7 @@ class Death:
     number: str
 
 
-class Flags:
+class Triggers:
     """A folder of flags, shared by a test and the processes that it starts."""
 
     def __init__(self, folder: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.killpoints.flags import Flags
+from tests.killpoints.flags import Triggers
 from tests.killpoints.seams import hurry, install
 
 
@@ -18,7 +18,7 @@ def main(role: str, folder: str, *options: str) -> int:
     """The exit code of the role."""
     if "as-shipped" not in options:
         hurry(short_lease_s=float(os.environ["LEASE_S"]))
-    install(role, Flags(Path(folder)))
+    install(role, Triggers(Path(folder)))
     if role == "server":
         from server.__main__ import main as serve
 

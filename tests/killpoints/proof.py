@@ -12,12 +12,12 @@ from minio import Minio
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
 from storage.settings import Settings
-from tests.acceptance.bucket import Bucket, sandbox_sha256
+from tests.acceptance.bucket import StoredBucket, sandbox_sha256
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import documents
-from tests.killpoints.flags import Death, Flags
+from tests.killpoints.flags import Death, Triggers
 from tests.killpoints.trials import Trial, asked, path_of
-from tests.sandbox.model import Case
+from tests.sandbox.model import SandboxCase
 
 ABSENCE_S = 120.0
 QUEUES_S = 60.0
@@ -48,7 +48,7 @@ def _count(trial: Trial, deaths: Iterable[Death], role: str) -> int:
     return sum(d.role == role and trial.began <= d.time <= trial.ended for d in deaths)
 
 
-def _expected_state(trial: Trial, case: Case) -> int:
+def _expected_state(trial: Trial, case: SandboxCase) -> int:
     if trial.point.action == "cancel":
         return pb.JOB_STATE_CANCELLED
     good = sum(document.fault is None for document in case.documents)
@@ -57,8 +57,8 @@ def _expected_state(trial: Trial, case: Case) -> int:
     return pb.JOB_STATE_PARTIALLY_COMPLETED if good else pb.JOB_STATE_FAILED
 
 
-def _check_documents(autos: Autos, trial: Trial, case: Case) -> None:
-    bucket = Bucket(autos)
+def _check_documents(autos: Autos, trial: Trial, case: SandboxCase) -> None:
+    bucket = StoredBucket(autos)
     found = documents(autos, trial.job)
     assert len(found) == len(case.documents)
     for source, document in zip(case.documents, found, strict=True):
@@ -83,16 +83,16 @@ def _check_webhooks(autos: Autos, trial: Trial, notifiers_lost: int) -> None:
     assert len(told) <= trial.ends + notifiers_lost
 
 
-def _check_requests(autos: Autos, trial: Trial, case: Case, workers_lost: int) -> None:
+def _check_requests(autos: Autos, trial: Trial, case: SandboxCase, workers_lost: int) -> None:
     """Nothing is asked for more than once more for each worker that was lost."""
     portal, name = autos.portal, trial.point.name
-    assert 1 <= portal.times_asked(trial.job.process_number) <= 1 + workers_lost, name
+    assert 1 <= portal.request_count(trial.job.process_number) <= 1 + workers_lost, name
     for document in case.documents:
-        times = portal.times_asked(document.uuid)
+        times = portal.request_count(document.uuid)
         assert times <= trial.ends + workers_lost, f"{name}: {times} times"
 
 
-def check_leftovers(autos: Autos, flags: Flags, trials: Sequence[Trial]) -> None:
+def check_leftovers(autos: Autos, flags: Triggers, trials: Sequence[Trial]) -> None:
     """Nothing is left over in spool and bucket, no end came twice, and no bug was logged."""
     spool = Path(autos.stack.env["DATA_DIR"]) / "spool"
     until(lambda: not list(spool.glob("*.part")), ABSENCE_S, "Files stay in the spool.")
@@ -107,7 +107,7 @@ def _check_case(autos: Autos, trial: Trial) -> None:
     now = asked(autos.api.GetStatus, pb.GetStatusRequest(job_id=trial.job.job_id)).job
     assert (now.state, now.end_time) == (trial.job.state, trial.job.end_time)
     named = {d.object_key for d in documents(autos, now) if d.object_key}
-    bucket, number = Bucket(autos), now.process_number
+    bucket, number = StoredBucket(autos), now.process_number
     until(
         lambda: bucket.keys_of_case(number) == named,
         ABSENCE_S,

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from actors import heartbeat, sweeper
 from actors.portal import Portal
-from actors.receiver import WebhookPoster
+from actors.receiver import WebhookClient
 from actors.scheduler.hint_channel import HintReceiver
 from actors.scheduler.policy import dispatcher
 from actors.scheduler.policy.dispatcher import Plan
@@ -30,14 +30,14 @@ from storage.objects import Objects, Upload
 from storage.portal import attempts
 from storage.portal import claims as portal_claims
 from storage.portal.claims import Claimed, Slice
-from tests.killpoints.flags import Flags
+from tests.killpoints.flags import Triggers
 
 Strike = Callable[[str, str], object]
 Arguments = tuple[Any, ...]
 MID_FILE_BYTES = 64 * 1024
 
 
-def install(role: str, flags: Flags) -> None:
+def install(role: str, flags: Triggers) -> None:
     """Wraps what stands at the points of a role."""
     _SEAMS[role](functools.partial(flags.strike, role))
 
@@ -92,10 +92,10 @@ def _server(strike: Strike) -> None:
             if begun.is_new and not begun.view.job.is_ended:
                 strike("committed-not-hinted", begun.view.job.process_number)
 
-    _after(starting.Starts, "_begin", committed)
+    _after(starting.StartBatcher, "_begin", committed)
     _before(
         starting,
-        "launch",
+        "enqueue_first_step",
         lambda args: strike("committed-not-hinted", args[1].job.process_number),
     )
     _after(jobs, "cancel", lambda view, _: strike("cancelled-not-told", view.job.process_number))
@@ -122,7 +122,9 @@ def _worker(strike: Strike) -> None:
     _after(listing_record, "record", done("listed-not-hinted"))
     _fetches(strike)
     # A small file is described anew when it is about to be put.
-    _before(claims, "fresh", lambda args: strike("answered-not-put", args[0].process_number))
+    _before(
+        claims, "unrecorded_file", lambda args: strike("answered-not-put", args[0].process_number)
+    )
 
     def spooled(_: object, args: Arguments) -> None:
         for file in args[1]:
@@ -222,7 +224,7 @@ def _notifier(strike: Strike) -> None:
     )
     # Trials have the receiver's path end in their case's digits.
     _after(
-        WebhookPoster,
+        WebhookClient,
         "post",
         lambda _, args: strike("posted-not-recorded", args[1].rpartition("/")[2]),
     )

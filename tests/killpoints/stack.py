@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from dev.procfile import read_procfile
 from dev.sandbox import ROOT
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from tests.acceptance.conftest import Autos, free_port, running_autos
 from tests.conftest import PORTAL_TOKEN
-from tests.killpoints.flags import Flags
+from tests.killpoints.flags import Triggers
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receiver import WebhookReceiver
 
@@ -23,15 +23,15 @@ AS_SHIPPED = {"LEASE_S": "15", "CLOCK_INTERVAL_MS": "2000", "ORPHAN_AGE_S": "30"
 
 @contextmanager
 def mortal_autos(
-    servers: Servers,
+    servers: EmbeddedServers,
     receiver: WebhookReceiver,
     folder: Path,
     *,
     is_as_shipped: bool = False,
     **settings: str,
-) -> Iterator[tuple[Autos, Flags]]:
+) -> Iterator[tuple[Autos, Triggers]]:
     """The Procfile's processes, each started through tests.killpoints.process, and their flags."""
-    flags = Flags(folder / "flags")
+    flags = Triggers(folder / "flags")
     (folder / "kill-points").mkdir()
     redis_url = urlsplit(servers.env["REDIS_URL"])._replace(path=f"/{REDIS_DATABASE}").geturl()
     with (
@@ -50,7 +50,7 @@ def mortal_autos(
         yield autos, flags
 
 
-def _procfile(flags: Flags, *, is_as_shipped: bool) -> Path:
+def _procfile(flags: Triggers, *, is_as_shipped: bool) -> Path:
     """The Procfile of production with every role but `release` started by way of its wrapper."""
     option = "as-shipped" if is_as_shipped else ""
     lines = [

@@ -17,7 +17,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
 from storage.spool import SMALL_BYTES
 from tests.acceptance.conftest import Autos
-from tests.killpoints.flags import Death, Flags
+from tests.killpoints.flags import Death, Triggers
 from tests.sandbox.cnj import digits
 
 T = TypeVar("T")
@@ -185,7 +185,7 @@ class Turns:
             yield
 
 
-def attempt(autos: Autos, flags: Flags, turns: Turns, point: Point) -> Trial:
+def attempt(autos: Autos, flags: Triggers, turns: Turns, point: Point) -> Trial:
     """One job with its death. Raises TimeoutError when it does not end."""
     number = autos.portal.add_case(
         documents=point.documents, size=point.size_bytes, faults=point.faults
@@ -205,7 +205,7 @@ def attempt(autos: Autos, flags: Flags, turns: Turns, point: Point) -> Trial:
     return Trial(point, job, ends, mine, began, ended)
 
 
-def _led_to(autos: Autos, flags: Flags, point: Point, number: str) -> str:
+def _led_to(autos: Autos, flags: Triggers, point: Point, number: str) -> str:
     """Has the point's call made, with the point armed; the job's id."""
     start = pb.StartDownloadRequest(
         process_number=number,
@@ -230,7 +230,7 @@ def _led_to(autos: Autos, flags: Flags, point: Point, number: str) -> str:
     return job_id
 
 
-def _arm(flags: Flags, point: Point, number: str) -> None:
+def _arm(flags: Triggers, point: Point, number: str) -> None:
     for seam in point.seams:
         flags.arm(seam, number)
 
@@ -240,7 +240,7 @@ def path_of(number: str) -> str:
     return f"/kill/{digits(number)}"
 
 
-def _await_deaths(flags: Flags, point: Point, number: str) -> None:
+def _await_deaths(flags: Triggers, point: Point, number: str) -> None:
     until(
         lambda: not any(flags.is_armed(seam, number) for seam in point.seams),
         DEADLINE_S,
@@ -248,7 +248,7 @@ def _await_deaths(flags: Flags, point: Point, number: str) -> None:
     )
 
 
-def _await_told(autos: Autos, flags: Flags, point: Point, job_id: str) -> pb.Job:
+def _await_told(autos: Autos, flags: Triggers, point: Point, job_id: str) -> pb.Job:
     seen = [_status(autos, job_id)]
 
     def is_over() -> bool:

@@ -242,8 +242,8 @@ _REPAIRS = (
     _mutant(
         "the limit to what a sweep deletes",
         "storage/sweeps.py",
-        '    if look.unnamed <= most:\n        return ""\n',
-        '    if look.unnamed >= 0:\n        return ""\n',
+        ('    if survey.unnamed <= most:\n        return ""\n'),
+        ('    if survey.unnamed >= 0:\n        return ""\n'),
         SWEEPS,
     ),
     _mutant(
@@ -347,8 +347,8 @@ _REPAIRS = (
     _mutant(
         "the second look before a spool file is swept",
         "actors/heartbeat.py",
-        "            unowned = repairs.unowned(self._database, list(old))\n",
-        "            unowned = set(old)\n",
+        "            unowned = repairs.orphaned_tokens(self._database, list(old))\n",
+        "            orphaned_tokens = set(old)\n",
         SWEEPS,
     ),
     _mutant(
@@ -459,8 +459,8 @@ _ONCE = (
     _mutant(
         "the check whether a cancelled job has ended",
         "storage/jobs/__init__.py",
-        '        if job["end_time"] is None:\n            close_rest',
-        "        if True:\n            close_rest",
+        ('        if job["end_time"] is None:\n            terminate_remaining'),
+        ("        if True:\n            terminate_remaining"),
         CLAIMS,
     ),
     _mutant(
@@ -589,8 +589,8 @@ _ONCE = (
     _mutant(
         "the announcement only after the commit",
         "storage/database.py",
-        "            yield transaction\n        self._tell(transaction)\n\n    @context",
-        "            yield transaction\n            self._tell(transaction)\n\n    @context",
+        ("            yield transaction\n        self._publish(transaction)\n\n    @context"),
+        ("            yield transaction\n            self._publish(transaction)\n\n    @context"),
         CLAIMS,
     ),
 )
@@ -627,7 +627,7 @@ _BYTES = (
     _mutant(
         "the page shell where its own size is listed",
         "actors/contents.py",
-        "            refuse_shell(head, is_whole=is_whole)\n",
+        "            reject_page_shell(head, is_whole=is_whole)\n",
         "",
         EVIDENCE,
     ),
@@ -1148,8 +1148,8 @@ _GUEST = (
     _mutant(
         "the callers who are gone before their jobs are begun",
         "server/starting.py",
-        "asked = [start for start in asked if not start.is_gone]",
-        "asked = list(asked)",
+        "pending = [start for start in pending if not start.is_gone]",
+        "pending = list(pending)",
         LIMITS,
     ),
     _mutant(
@@ -1594,7 +1594,7 @@ _GUEST = (
     _mutant(
         "the slot of what was cut, until the portal notices",
         "storage/portal/attempts.py",
-        "slots.linger(transaction, claim.slot_token)\n        return row",
+        ("slots.release_after_delay(transaction, claim.slot_token)\n        return row"),
         "slots.free(transaction, claim.slot_token)\n        return row",
         SLOTS,
     ),
@@ -1855,7 +1855,7 @@ _CALLERS = (
     _mutant(
         "the end of a watch whose token was taken out",
         "server/interceptor.py",
-        "self._callers.require_same(self._client, self._method, self._context)",
+        "self._callers.reauthenticate(self._client, self._method, self._context)",
         "pass",
         CALLERS,
     ),
@@ -1897,7 +1897,7 @@ _CALLERS = (
     _mutant(
         "the seat of a rerun",
         "storage/reruns.py",
-        "seat = _free_seat(transaction, client, jobs_at_once)",
+        "seat = _acquire_job_permit(transaction, client, jobs_at_once)",
         "seat = None",
         LIMITS,
     ),

@@ -12,9 +12,9 @@ from tests.sandbox import replies
 from tests.sandbox.cases import CASES, MIX
 from tests.sandbox.cnj import digits, process_number
 from tests.sandbox.contents import MINIMUM_BYTES
-from tests.sandbox.faults import FILE_FAULTS, LIST_FAULTS, Fault, good
+from tests.sandbox.faults import FILE_FAULTS, LIST_FAULTS, PortalFault, good
 from tests.sandbox.listing import HREF_FAULTS, listing
-from tests.sandbox.model import Branch, Case, Document, document
+from tests.sandbox.model import Branch, SandboxCase, SandboxDocument, document
 from tests.sandbox.replies import Reply, as_json
 from tests.sandbox.routes import Route
 
@@ -60,12 +60,14 @@ class Archive:
                 varied = size // 2 + i * 47_119 % size
                 fields |= {"kind": MIX[i % len(MIX)], "size_bytes": max(varied, MINIMUM_BYTES)}
             each.append(document(number, i, fault=faults.get(i), latency_s=latency_s, **fields))
-        case = Case("ad-hoc", number, "made by a test", Branch(tuple(each)), list_fault=list_fault)
+        case = SandboxCase(
+            "ad-hoc", number, "made by a test", Branch(tuple(each)), list_fault=list_fault
+        )
         with self._lock:
             self._cases[digits(number)] = case
         return number
 
-    def case(self, number: str) -> Case | None:
+    def case(self, number: str) -> SandboxCase | None:
         with self._lock:
             return self._cases.get(digits(number))
 
@@ -89,7 +91,7 @@ class Archive:
             return replies.whole(200, text, "text/plain;charset=utf-8"), 0.0
         return self._file(wanted, foreign_origin), wanted.latency_s
 
-    def _listing(self, case: Case | None, foreign_origin: str) -> Reply:
+    def _listing(self, case: SandboxCase | None, foreign_origin: str) -> Reply:
         if case is None:
             return as_json(200, [])
         earlier = self._count(digits(case.number))
@@ -98,7 +100,7 @@ class Archive:
             return fault.answer(document(case.number, 0), foreign_origin)
         return as_json(200, listing(case, foreign_origin=foreign_origin, earlier=earlier))
 
-    def _file(self, wanted: Document, foreign_origin: str) -> Reply:
+    def _file(self, wanted: SandboxDocument, foreign_origin: str) -> Reply:
         earlier = self._count(str(wanted.uuid))
         fault = FILE_FAULTS.get(wanted.fault or "")
         if fault and _acts(fault, earlier):
@@ -112,5 +114,5 @@ class Archive:
             return self._asked[what] - 1
 
 
-def _acts(fault: Fault, earlier: int) -> bool:
+def _acts(fault: PortalFault, earlier: int) -> bool:
     return fault.times is None or earlier < fault.times

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Bearer:
+class SandboxToken:
     """Always the same token; what becomes of it is nobody's concern."""
 
     token: str = field(repr=False)

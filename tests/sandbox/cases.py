@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.sandbox.cnj import number_of
-from tests.sandbox.model import Branch, Case, Document, document, documents
+from tests.sandbox.model import Branch, SandboxCase, SandboxDocument, document, documents
 from tests.sandbox.titles import FILE_FAULT_TITLES, LIST_FAULT_TITLES
 
 _ALL_GOOD = "1011745-77.2025.8.11.0041"
@@ -29,17 +29,17 @@ _SECRECY = (
 )
 
 
-def _plain(slug: str, title: str, each: tuple[Document, ...], **fields: Any) -> Case:
+def _plain(slug: str, title: str, each: tuple[SandboxDocument, ...], **fields: Any) -> SandboxCase:
     """A case whose documents stand in tramitacaoAtual; the only other tramitação lists none."""
     fields = {"others": (Branch(form="absent"),)} | fields
-    return Case(slug, number_of(slug), title, Branch(each), **fields)
+    return SandboxCase(slug, number_of(slug), title, Branch(each), **fields)
 
 
-def _some(slug: str, count: int, **fields: Any) -> tuple[Document, ...]:
+def _some(slug: str, count: int, **fields: Any) -> tuple[SandboxDocument, ...]:
     return documents(number_of(slug), range(count), **fields)
 
 
-def _with_faults(slug: str, title: str, *faults: str) -> Case:
+def _with_faults(slug: str, title: str, *faults: str) -> SandboxCase:
     number = number_of(slug)
     # What has its listed size to the byte is whole, whatever it looks like.
     faulty = [
@@ -49,7 +49,7 @@ def _with_faults(slug: str, title: str, *faults: str) -> Case:
     return _plain(slug, title, (document(number, 0), *faulty))
 
 
-def _all_good() -> Case:
+def _all_good() -> SandboxCase:
     each = tuple(
         document(_ALL_GOOD, i, kind=MIX[i % len(MIX)], size_bytes=20_000 + i * 47_119 % 180_000)
         for i in range(31)
@@ -57,7 +57,7 @@ def _all_good() -> Case:
     return replace(_plain("all-good", "31 documents, all good", each), number=_ALL_GOOD)
 
 
-def _mostly_500() -> Case:
+def _mostly_500() -> SandboxCase:
     """A document without `arquivo` is likely, not certain, to fail; one with it may fail too."""
     each = []
     for i in range(43):
@@ -69,18 +69,18 @@ def _mostly_500() -> Case:
     return replace(case, number=_MOSTLY_500)
 
 
-def _two_instances() -> Case:
+def _two_instances() -> SandboxCase:
     """idOrigem is unique within an instance only: the two lists share seven of them."""
     slug = "two-instances"
     second, first = _some(slug, 7, label="G2"), _some(slug, 15, label="G1")
     title = "7 documents in the second instance, 15 others in the first"
-    return Case(slug, number_of(slug), title, Branch(second, "G2"), (Branch(first, "G1"),))
+    return SandboxCase(slug, number_of(slug), title, Branch(second, "G2"), (Branch(first, "G1"),))
 
 
-def _twins() -> Case:
+def _twins() -> SandboxCase:
     """Of each pair one side has `arquivo` and one side works; in some they are not the same."""
-    left: list[Document] = []
-    right: list[Document] = []
+    left: list[SandboxDocument] = []
+    right: list[SandboxDocument] = []
     for i in range(12):
         for side, is_left in ((left, True), (right, False)):
             has_arquivo = is_left == (i % 2 == 0)
@@ -92,10 +92,10 @@ def _twins() -> Case:
             )
     title = "12 documents, each listed twice under two UUIDs of which one works"
     others = (Branch(tuple(right)),)
-    return Case("twins", number_of("twins"), title, Branch(tuple(left)), others)
+    return SandboxCase("twins", number_of("twins"), title, Branch(tuple(left)), others)
 
 
-def _formats() -> Case:
+def _formats() -> SandboxCase:
     number = number_of("formats")
     each = [
         document(number, i, kind=k)
@@ -107,7 +107,7 @@ def _formats() -> Case:
     return _plain("formats", "RTF named .pdf (twice), HTML, PNG, JPEG, zip, text", tuple(each))
 
 
-def _slow() -> Case:
+def _slow() -> SandboxCase:
     """Latencies of log-normal shape around 1.5 s, the same in every run."""
     dice = random.Random("slow")
     each = tuple(
@@ -117,7 +117,7 @@ def _slow() -> Case:
     return _plain("slow", "12 documents, about 1.5 s each", each)
 
 
-def _shapes() -> Iterator[Case]:
+def _shapes() -> Iterator[SandboxCase]:
     null = Branch(form="null")
     sealed = tuple(
         document(number_of("sealed"), i, secrecy=level) for i, level in enumerate(_SECRECY)
@@ -132,10 +132,10 @@ def _shapes() -> Iterator[Case]:
         "sealed-case", "a sealed case with 3 documents", _some("sealed-case", 3), secrecy=1
     )
     yield _plain("empty", "no documents: []", (), others=(Branch(),))
-    yield Case(
+    yield SandboxCase(
         "null-list", number_of("null-list"), "no documents: null in both lists", null, (null,)
     )
-    yield Case(
+    yield SandboxCase(
         "null-alone", number_of("null-alone"), "no documents: null, no tramitacoes", null, None
     )
     each = _some("no-tramitacoes", 4)
@@ -146,14 +146,14 @@ def _shapes() -> Iterator[Case]:
     yield _plain("unknown-content", 'no such case: {"content": []}', (), form="unknown-content")
 
 
-def _sizes() -> Iterator[Case]:
+def _sizes() -> Iterator[SandboxCase]:
     each = _some("four-hundred", 400, size_bytes=4_000)
     yield _plain("four-hundred", "400 small documents", each)
     yield _plain("large", "one PDF of 200 MB", _some("large", 1, size_bytes=200_000_000))
     yield _plain("large-300", "one PDF of 300 MB", _some("large-300", 1, size_bytes=300_000_000))
 
 
-def _faulty() -> Iterator[Case]:
+def _faulty() -> Iterator[SandboxCase]:
     for slug, title in FILE_FAULT_TITLES.items():
         yield _with_faults(slug, title, slug)
     yield _with_faults(
@@ -170,7 +170,7 @@ def _faulty() -> Iterator[Case]:
     yield _plain("flickering", title, each, incomplete_listings=range(1, 2))
 
 
-CASES: dict[str, Case] = {
+CASES: dict[str, SandboxCase] = {
     case.slug: case
     for case in itertools.chain(
         (_all_good(), _mostly_500(), _two_instances(), _twins(), _formats(), _slow()),

@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from tests.sandbox import replies
 from tests.sandbox.contents import chunks, content
 from tests.sandbox.listing import HREF_FAULTS
-from tests.sandbox.model import Case, Document
+from tests.sandbox.model import SandboxCase, SandboxDocument
 from tests.sandbox.replies import Reply, problem
 
 EARLY_HINTS = (
@@ -22,80 +22,80 @@ EARLY_HINTS = (
 
 
 @dataclass(frozen=True)
-class Fault:
+class PortalFault:
     """`answer` gets the document and an origin on another host. `times` None: for good."""
 
-    answer: Callable[[Document, str], Reply]
+    answer: Callable[[SandboxDocument, str], Reply]
     times: int | None = None
 
 
-def good(document: Document) -> Reply:
+def good(document: SandboxDocument) -> Reply:
     body = chunks(document.kind, document.uuid, document.size_bytes)
     return Reply(200, body, {"Content-Type": document.media_type}, document.size_bytes)
 
 
-def _half(document: Document) -> tuple[bytes]:
+def _half(document: SandboxDocument) -> tuple[bytes]:
     return (content(document.kind, document.uuid, document.size_bytes)[: document.size_bytes // 2],)
 
 
-def _cut(document: Document, _: str) -> Reply:
+def _cut(document: SandboxDocument, _: str) -> Reply:
     return replace(good(document), body=_half(document), is_cut=True)
 
 
-def _cut_without_length(document: Document, _: str) -> Reply:
+def _cut_without_length(document: SandboxDocument, _: str) -> Reply:
     return replace(good(document), body=_half(document), length=None, is_cut=True)
 
 
-def _cut_chunked(document: Document, _: str) -> Reply:
+def _cut_chunked(document: SandboxDocument, _: str) -> Reply:
     return replace(_cut_without_length(document, _), is_chunked=True)
 
 
-def _chunked(document: Document, _: str) -> Reply:
+def _chunked(document: SandboxDocument, _: str) -> Reply:
     return replace(good(document), length=None, is_chunked=True)
 
 
-def _early_hints(document: Document, _: str) -> Reply:
+def _early_hints(document: SandboxDocument, _: str) -> Reply:
     """What HTTP allows (RFC 9110, 15.2), and clients take for the answer."""
     return replace(good(document), interim=EARLY_HINTS)
 
 
-def _shorter(document: Document, _: str) -> Reply:
+def _shorter(document: SandboxDocument, _: str) -> Reply:
     """A document that is whole in every way, only not as long as `tamanho`."""
     return good(replace(document, size_bytes=document.size_bytes - 100))
 
 
-def _no_eof(document: Document, _: str) -> Reply:
+def _no_eof(document: SandboxDocument, _: str) -> Reply:
     body = content(document.kind, document.uuid, document.size_bytes).replace(b"%%EOF", b"     ")
     return replace(good(document), body=(body,))
 
 
-def _gzipped(document: Document, _: str) -> Reply:
+def _gzipped(document: SandboxDocument, _: str) -> Reply:
     body = gzip.compress(content(document.kind, document.uuid, document.size_bytes), mtime=0)
     headers = {"Content-Type": document.media_type, "Content-Encoding": "gzip"}
     return Reply(200, (body,), headers, len(body))
 
 
-def _changing() -> Callable[[Document, str], Reply]:
+def _changing() -> Callable[[SandboxDocument, str], Reply]:
     numbers = itertools.count()
     page = "<html><body>Request {} was rejected.</body></html>"
     return lambda *_: replies.as_html(200, page.format(next(numbers)))
 
 
-def _drip(document: Document, _: str) -> Reply:
+def _drip(document: SandboxDocument, _: str) -> Reply:
     body = content(document.kind, document.uuid, document.size_bytes)
     return replace(good(document), body=(body[i : i + 1] for i in range(len(body))), pause_s=0.5)
 
 
-def _redirect(document: Document, foreign_origin: str) -> Reply:
+def _redirect(document: SandboxDocument, foreign_origin: str) -> Reply:
     return Reply(302, (), {"Location": f"{foreign_origin}/outro/{document.uuid}"}, 0)
 
 
-def _empty(document: Document, _: str) -> Reply:
+def _empty(document: SandboxDocument, _: str) -> Reply:
     return Reply(200, (), {"Content-Type": document.media_type}, 0)
 
 
-def _too_fast(retry_after: Callable[[], str] | None) -> Callable[[Document, str], Reply]:
-    def answer(document: Document, foreign_origin: str) -> Reply:
+def _too_fast(retry_after: Callable[[], str] | None) -> Callable[[SandboxDocument, str], Reply]:
+    def answer(document: SandboxDocument, foreign_origin: str) -> Reply:
         headers = {"Retry-After": retry_after()} if retry_after else {}
         return problem(429, "Muitas requisições.", headers)
 
@@ -107,8 +107,8 @@ def _soon() -> str:
     return format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
 
 
-def _always(reply: Reply, times: int | None = None) -> Fault:
-    return Fault(lambda *_: reply, times)
+def _always(reply: Reply, times: int | None = None) -> PortalFault:
+    return PortalFault(lambda *_: reply, times)
 
 
 _UNAVAILABLE = {
@@ -116,28 +116,28 @@ _UNAVAILABLE = {
     for status in (502, 503, 504)
 }
 
-LIST_FAULTS: dict[str, Fault] = {
+LIST_FAULTS: dict[str, PortalFault] = {
     "no-access": _always(replies.NO_ACCESS),
     "expired-token": _always(replies.EXPIRED),
     "forbidden": _always(replies.FORBIDDEN),
     "wrong-route": _always(replies.WRONG_ROUTE),
     "firewall": _always(replies.FIREWALL, 1),
-    "too-fast": Fault(_too_fast(lambda: "1"), 1),
+    "too-fast": PortalFault(_too_fast(lambda: "1"), 1),
     "list-503-then-good": _always(_UNAVAILABLE[503], 2),
     "list-500": _always(replies.CODEX_ERROR),
     "list-garbage": _always(replies.MAINTENANCE),
 }
 
-FILE_FAULTS: dict[str, Fault] = {
+FILE_FAULTS: dict[str, PortalFault] = {
     "no-access-file": _always(replies.NO_ACCESS),
     "expired-token": _always(replies.EXPIRED),
     "firewall": _always(replies.FIREWALL, 1),
     "forbidden": _always(replies.FORBIDDEN),
     "file-404": _always(replies.NOT_FOUND),
     "wrong-route": _always(replies.WRONG_ROUTE),
-    "too-fast": Fault(_too_fast(lambda: "1"), 1),
-    "too-fast-date": Fault(_too_fast(_soon), 1),
-    "too-fast-bare": Fault(_too_fast(None), 1),
+    "too-fast": PortalFault(_too_fast(lambda: "1"), 1),
+    "too-fast-date": PortalFault(_too_fast(_soon), 1),
+    "too-fast-bare": PortalFault(_too_fast(None), 1),
     "codex-500": _always(replies.CODEX_ERROR),
     "codex-500-then-good": _always(replies.CODEX_ERROR, 2),
     "bad-gateway": _always(_UNAVAILABLE[503]),
@@ -152,34 +152,34 @@ FILE_FAULTS: dict[str, Fault] = {
     "block-page-once": _always(replies.BLOCK_PAGE, 1),
     "block-page-twice": _always(replies.BLOCK_PAGE, 2),
     "block-text": _always(replies.BLOCK_TEXT),
-    "changing-page": Fault(_changing()),
+    "changing-page": PortalFault(_changing()),
     "same-fragment": _always(replies.FRAGMENT),
     "windows-1252": _always(
         replies.whole(200, "<div>Petição</div>".encode("cp1252"), "text/html;charset=windows-1252")
     ),
-    "empty-file": Fault(_empty),
-    "cut": Fault(_cut, 2),
-    "cut-for-good": Fault(_cut),
-    "short-of-tamanho": Fault(_shorter),
-    "no-eof": Fault(_no_eof),
-    "no-length-cut": Fault(_cut_without_length),
-    "gzip": Fault(_gzipped),
-    "chunked": Fault(_chunked),
-    "early-hints": Fault(_early_hints),
-    "chunked-cut": Fault(_cut_chunked),
-    "redirect": Fault(_redirect),
-    "drip": Fault(_drip),
+    "empty-file": PortalFault(_empty),
+    "cut": PortalFault(_cut, 2),
+    "cut-for-good": PortalFault(_cut),
+    "short-of-tamanho": PortalFault(_shorter),
+    "no-eof": PortalFault(_no_eof),
+    "no-length-cut": PortalFault(_cut_without_length),
+    "gzip": PortalFault(_gzipped),
+    "chunked": PortalFault(_chunked),
+    "early-hints": PortalFault(_early_hints),
+    "chunked-cut": PortalFault(_cut_chunked),
+    "redirect": PortalFault(_redirect),
+    "drip": PortalFault(_drip),
 }
 
 
-def is_good_in_the_end(document: Document) -> bool:
+def is_good_in_the_end(document: SandboxDocument) -> bool:
     """Whether a client that behaves as PDPJ.md says ends with the document."""
     if document.fault in (None, "chunked", "early-hints"):
         return True
     return document.fault not in HREF_FAULTS and FILE_FAULTS[document.fault].times is not None
 
 
-def good_count(case: Case) -> int:
+def good_count(case: SandboxCase) -> int:
     """How many of the distinct documents a client that behaves as PDPJ.md says ends with."""
     if case.list_fault and LIST_FAULTS[case.list_fault].times is None:
         return 0

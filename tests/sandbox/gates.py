@@ -10,7 +10,7 @@ from tests.sandbox.cnj import digits
 
 
 @dataclass(eq=False)
-class Gate:
+class FileGate:
     """`after_bytes` None: nothing is sent before the gate opens, not even the status."""
 
     after_bytes: int | None
@@ -21,12 +21,12 @@ class Gate:
 class Gates:
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._gates: dict[str, Gate] = {}
+        self._gates: dict[str, FileGate] = {}
 
     def hold(self, number: str, after_bytes: int | None) -> None:
         """Close a gate. Requests that wait at an earlier one of the case stay there too."""
         with self._changed:
-            gate = self._gates.setdefault(digits(number), Gate(after_bytes))
+            gate = self._gates.setdefault(digits(number), FileGate(after_bytes))
             gate.after_bytes = after_bytes
 
     def release(self, number: str) -> None:
@@ -40,11 +40,11 @@ class Gates:
         for number in list(self._gates):
             self.release(number)
 
-    def at(self, number: str) -> Gate | None:
+    def at(self, number: str) -> FileGate | None:
         with self._changed:
             return self._gates.get(digits(number))
 
-    def wait(self, gate: Gate) -> None:
+    def wait(self, gate: FileGate) -> None:
         """Stand at the gate until it opens."""
         with self._changed:
             gate.waiting += 1

@@ -42,7 +42,7 @@ class Flight:
     end: float | None = None
 
 
-class Journal:
+class RequestLog:
     def __init__(self, path: Path | None) -> None:
         self._lock = threading.Lock()
         self._requests: list[PortalRequest] = []

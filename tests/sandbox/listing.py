@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.sandbox.cnj import digits
-from tests.sandbox.model import Branch, Case, Document, document
+from tests.sandbox.model import Branch, SandboxCase, SandboxDocument, document
 
 HREF_FAULTS = ("foreign-href", "other-case-href", "query-href", "no-href")
 
@@ -25,7 +25,7 @@ _FIRST_FILED = datetime(2025, 6, 2, 12, 53, 54, 976_541)
 _OTHER_NUMBER = "1011745-77.2025.8.11.0041"
 
 
-def listing(case: Case, *, foreign_origin: str, earlier: int = 0) -> Any:
+def listing(case: SandboxCase, *, foreign_origin: str, earlier: int = 0) -> Any:
     """What the portal answers for the case after `earlier` listings of it.
 
     `foreign_origin` goes into foreign hrefs.
@@ -51,7 +51,7 @@ def listing(case: Case, *, foreign_origin: str, earlier: int = 0) -> Any:
     return body if case.form == "object" else [body]
 
 
-def _branch(case: Case, branch: Branch, foreign_origin: str) -> dict[str, Any]:
+def _branch(case: SandboxCase, branch: Branch, foreign_origin: str) -> dict[str, Any]:
     instance, grade = _GRADES[branch.grade]
     body: dict[str, Any] = {"instancia": instance, "grau": grade}
     if branch.form == "null":
@@ -61,7 +61,7 @@ def _branch(case: Case, branch: Branch, foreign_origin: str) -> dict[str, Any]:
     return body
 
 
-def _document(case: Case, each: Document, foreign_origin: str) -> dict[str, Any]:
+def _document(case: SandboxCase, each: SandboxDocument, foreign_origin: str) -> dict[str, Any]:
     code, kind, id_codex, id_origem = _TYPES[each.position % len(_TYPES)]
     type_: dict[str, Any] = {"nome": kind, "idCodex": id_codex, "idOrigem": id_origem}
     if each.position % 3 == 0:
@@ -91,7 +91,7 @@ def _document(case: Case, each: Document, foreign_origin: str) -> dict[str, Any]
     return body
 
 
-def _href(each: Document, href: str, foreign_origin: str) -> str:
+def _href(each: SandboxDocument, href: str, foreign_origin: str) -> str:
     if each.fault == "foreign-href":
         return f"{foreign_origin}/api/v2{href}"
     if each.fault == "query-href":

@@ -28,7 +28,7 @@ _NAMES = (
 
 
 @dataclass(frozen=True)
-class Document:
+class SandboxDocument:
     """One entry of a list. `fault`: see `faults.FILE_FAULTS` and `listing.HREF_FAULTS`."""
 
     uuid: UUID
@@ -52,13 +52,13 @@ class Document:
 class Branch:
     """One tramitação. `form` says how `documentos` stands in the JSON."""
 
-    documents: tuple[Document, ...] = ()
+    documents: tuple[SandboxDocument, ...] = ()
     grade: Literal["G1", "G2"] = "G1"
     form: Literal["list", "null", "absent"] = "list"
 
 
 @dataclass(frozen=True)
-class Case:
+class SandboxCase:
     """`others` None: `tramitacoes` is absent. `list_fault`: see `faults.LIST_FAULTS`.
 
     `incomplete_listings`: which of its listings, counted from 0, lack the last document.
@@ -76,34 +76,34 @@ class Case:
     incomplete_listings: range = range(0)
 
     @property
-    def documents(self) -> tuple[Document, ...]:
+    def documents(self) -> tuple[SandboxDocument, ...]:
         """Every entry of every list, so twins and repetitions count twice."""
         branches = (self.current, *(self.others or ()))
         return tuple(document for branch in branches for document in branch.documents)
 
     @cached_property
-    def by_uuid(self) -> dict[str, Document]:
+    def by_uuid(self) -> dict[str, SandboxDocument]:
         return {str(document.uuid): document for document in self.documents}
 
     @property
-    def distinct(self) -> dict[tuple[str, str], list[Document]]:
+    def distinct(self) -> dict[tuple[str, str], list[SandboxDocument]]:
         """Entries by what identifies a document: instance and idOrigem."""
-        found: dict[tuple[str, str], list[Document]] = {}
+        found: dict[tuple[str, str], list[SandboxDocument]] = {}
         for branch in (self.current, *(self.others or ())):
             for document in branch.documents:
                 found.setdefault((branch.grade, document.id_origem), []).append(document)
         return found
 
 
-def document(number: str, position: int, *, label: str = "", **fields: Any) -> Document:
+def document(number: str, position: int, *, label: str = "", **fields: Any) -> SandboxDocument:
     """A document of the case, with a UUID of its own for each `label` and `position`."""
     defaults = {
         "id_origem": str(366_442_854 + position),
         "name": f"{_NAMES[position % len(_NAMES)]}.{fields.get('kind', 'pdf')}",
     }
     uuid = uuid5(_NAMESPACE, f"{number}/{label}/{position}")
-    return Document(uuid, position, **(defaults | fields))
+    return SandboxDocument(uuid, position, **(defaults | fields))
 
 
-def documents(number: str, positions: Iterable[int], **fields: Any) -> tuple[Document, ...]:
+def documents(number: str, positions: Iterable[int], **fields: Any) -> tuple[SandboxDocument, ...]:
     return tuple(document(number, position, **fields) for position in positions)

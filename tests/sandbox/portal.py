@@ -18,14 +18,14 @@ from tests.sandbox.cases import CASES
 from tests.sandbox.cnj import digits
 from tests.sandbox.faults import good_count
 from tests.sandbox.gates import Gates
-from tests.sandbox.journal import Flight, Journal, PortalRequest
-from tests.sandbox.model import Case
+from tests.sandbox.journal import Flight, PortalRequest, RequestLog
+from tests.sandbox.model import SandboxCase
 from tests.sandbox.portal_server import PortalServer
 from tests.sandbox.replies import Reply
 from tests.sandbox.routes import Route
 from tests.sandbox.serving import wait_for_a_signal
-from tests.sandbox.traffic import Traffic
-from tests.sandbox.weather import Latency, Weather
+from tests.sandbox.traffic import Admission
+from tests.sandbox.weather import Latency, LatencyProfile
 
 TOKEN = "sandbox-token"
 
@@ -48,9 +48,9 @@ class SandboxPortal:
         self.accepts: Callable[[str], bool] = lambda bearer: bearer == self.token
         self.latency_s = latency_s
         self.gates = Gates()
-        self.journal = Journal(log_path)
-        self.traffic = Traffic()
-        self.weather = Weather()
+        self.journal = RequestLog(log_path)
+        self.traffic = Admission()
+        self.weather = LatencyProfile()
         self._archive = Archive()
         self._port = port
         self._exit = ExitStack()
@@ -84,7 +84,7 @@ class SandboxPortal:
         """The most file requests that were ever on their way at once."""
         return self.journal.peak
 
-    def times_asked(self, what: UUID | str) -> int:
+    def request_count(self, what: UUID | str) -> int:
         """How often a document's file was asked for, or, given a number, a case's listing."""
         wanted = digits(str(what))
         asked = {"file": "uuid", "list": "number"}
@@ -123,7 +123,7 @@ class SandboxPortal:
             has_arquivo=has_arquivo,
         )
 
-    def case(self, number: str) -> Case | None:
+    def case(self, number: str) -> SandboxCase | None:
         """The case as the portal knows it, so that a test can look up UUIDs and sizes."""
         return self._archive.case(number)
 

@@ -32,7 +32,7 @@ class SpanSeen:
     attributes: dict[str, object]
 
 
-class TraceReceiver:
+class OtlpReceiver:
     """Collects what it is sent between `__enter__` and `__exit__`."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class TraceReceiver:
 
 
 class _TraceServer(Server):
-    def __init__(self, receiver: TraceReceiver) -> None:
+    def __init__(self, receiver: OtlpReceiver) -> None:
         super().__init__(0, _TraceHandler)
         self.receiver = receiver
 

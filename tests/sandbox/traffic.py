@@ -34,7 +34,7 @@ class Visit:
     is_admitted: bool = True
 
 
-class Traffic:
+class Admission:
     """Counts and limits. `limit` and `retry_after_s` may be changed while the portal serves.
 
     A visit ends just before its last byte is handed to the kernel, so none counts as being there

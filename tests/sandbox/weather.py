@@ -43,7 +43,7 @@ class Burst:
         return as_html(self.status, f"<html><body><h1>{self.status}</h1></body></html>")
 
 
-class Weather:
+class LatencyProfile:
     """What may be changed while the portal serves. Thread-safe."""
 
     def __init__(self) -> None:

@@ -35,7 +35,7 @@ class SimulatedJob:
 
 
 @dataclass
-class Simulation:
+class QueueSimulation:
     """Runs `jobs` to their ends. Latencies are log-normal about the mean of each court."""
 
     jobs: Sequence[SimulatedJob]

@@ -9,8 +9,8 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from server.background import Background, log_unseen_errors
-from server.callers import Callers
-from server.clients import Client, ClientLimits
+from server.callers import Authenticator
+from server.clients import CallingClient, ClientLimits
 from server.clients_file import ClientsFile
 
 LIMITS = ClientLimits(1, 1, 1)
@@ -91,7 +91,7 @@ def test_a_look_at_the_clients_file_that_breaks_is_not_the_last(tmp_path: Path) 
 
     async def run() -> None:
         background = Background(restart_s=0.001)
-        background.start("clients", Callers(file, Client("a")).keep_current)
+        background.start("clients", Authenticator(file, CallingClient("a")).keep_current)
         await _until(lambda: file.roster is not before)
         await background.stop()
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 
-from server.batches import Batches
+from server.batches import RequestCoalescer
 
 
 class _Reader:
@@ -26,10 +26,10 @@ class _Reader:
         return {key: 2 * key for key in keys if key}
 
 
-def _in_loop(test: Callable[[_Reader, Batches[int, int]], Awaitable[None]]) -> None:
+def _in_loop(test: Callable[[_Reader, RequestCoalescer[int, int]], Awaitable[None]]) -> None:
     async def run() -> None:
         reader = _Reader()
-        await test(reader, Batches(reader))
+        await test(reader, RequestCoalescer(reader))
 
     asyncio.run(asyncio.wait_for(run(), 20))
 
@@ -41,7 +41,7 @@ async def _turn() -> None:
 
 
 def test_what_is_asked_during_a_reading_is_read_together_afterwards() -> None:
-    async def test(reader: _Reader, batches: Batches[int, int]) -> None:
+    async def test(reader: _Reader, batches: RequestCoalescer[int, int]) -> None:
         first = asyncio.create_task(batches.get(1))
         await _turn()
         later = [asyncio.create_task(batches.get(key)) for key in (2, 3, 2, 0)]
@@ -55,7 +55,7 @@ def test_what_is_asked_during_a_reading_is_read_together_afterwards() -> None:
 
 
 def test_who_leaves_takes_no_answer_away() -> None:
-    async def test(reader: _Reader, batches: Batches[int, int]) -> None:
+    async def test(reader: _Reader, batches: RequestCoalescer[int, int]) -> None:
         leaving, staying = (asyncio.create_task(batches.get(1)) for _ in range(2))
         await _turn()
         leaving.cancel()
@@ -69,7 +69,7 @@ def test_who_leaves_takes_no_answer_away() -> None:
 
 @pytest.mark.parametrize("error", [None, ValueError("anything")])
 def test_who_asks_alone_and_leaves_harms_nobody(error: Exception | None) -> None:
-    async def test(reader: _Reader, batches: Batches[int, int]) -> None:
+    async def test(reader: _Reader, batches: RequestCoalescer[int, int]) -> None:
         async def alone(key: int) -> int | None:
             return await batches.ask(key)
 

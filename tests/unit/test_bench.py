@@ -11,8 +11,8 @@ import pytest
 
 from tests.bench import checks, measure, record, slots, table
 from tests.bench.fluid import Share, Work, alone_s, shares
-from tests.bench.measure import Attempts, Job, Pauses, Spread
-from tests.bench.options import Options
+from tests.bench.measure import Attempts, MeasuredJob, Pauses, Spread
+from tests.bench.options import BenchOptions
 from tests.bench.portal import Counts
 from tests.bench.slots import Outage, Room
 from tests.sandbox.cnj import process_number
@@ -26,20 +26,29 @@ def number(sequence: int, court: str = "8.26") -> str:
     return process_number(sequence, 2025, court)
 
 
-def job(sequence: int = 1, *, client: str = "one", court: str = "8.26", documents: int = 2) -> Job:
+def job(
+    sequence: int = 1, *, client: str = "one", court: str = "8.26", documents: int = 2
+) -> MeasuredJob:
     """A job of `documents` that came at 0 and ended well at 100, with an attempt for each."""
     attempts = {f"{sequence}/{i}": 1 for i in range(documents)}
-    return Job(client, number(sequence, court), documents, 0.0, 100.0, "COMPLETED", attempts)
+    return MeasuredJob(
+        client, number(sequence, court), documents, 0.0, 100.0, "COMPLETED", attempts
+    )
 
 
 def file(
-    of: Job, position: int, begin: float, end: float | None, status: int = 200, **more: float
+    of: MeasuredJob,
+    position: int,
+    begin: float,
+    end: float | None,
+    status: int = 200,
+    **more: float,
 ) -> Visit:
     uuid = f"{of.number and int(of.number[:7])}/{position}"
     return Visit("file", of.number, of.court, uuid, begin, end, status, **more)  # type: ignore[arg-type]
 
 
-def listing(of: Job, begin: float, end: float, status: int = 200) -> Visit:
+def listing(of: MeasuredJob, begin: float, end: float, status: int = 200) -> Visit:
     return Visit("list", of.number, of.court, None, begin, end, status)
 
 
@@ -107,7 +116,9 @@ def test_spread_of_many() -> None:
 # The room and its use
 
 
-def used(visits: Sequence[Visit], jobs: Sequence[Job], away: Sequence[Outage] = ()) -> slots.Use:
+def used(
+    visits: Sequence[Visit], jobs: Sequence[MeasuredJob], away: Sequence[Outage] = ()
+) -> slots.Use:
     return slots.use(slots.slices(visits, jobs, away), jobs, ROOM, away)
 
 
@@ -126,7 +137,7 @@ def test_gap_between_two_requests_is_room_that_was_lost() -> None:
 
 
 def test_lanes_courts_and_the_whole_bound_what_is_possible() -> None:
-    def possible(*jobs: Job) -> float:
+    def possible(*jobs: MeasuredJob) -> float:
         visits = [listing(each, 0, 1) for each in jobs]
         visits += [file(each, i, 2, 3) for each in jobs for i in range(each.documents)]
         cuts = [cut for cut in slots.slices(visits, jobs) if cut.begin == 1]
@@ -262,8 +273,8 @@ def test_timeline_shows_the_mean_of_each_stretch() -> None:
 
 
 def test_half_of_the_jobs_are_one_clients_and_every_client_has_several_courts() -> None:
-    plan = list(Options(50, 20, 1, 1.0).plan())
-    assert plan == list(Options(50, 20, 1, 1.0).plan())
+    plan = list(BenchOptions(50, 20, 1, 1.0).plan())
+    assert plan == list(BenchOptions(50, 20, 1, 1.0).plan())
     by_client = {client: [c for c, _, _ in plan].count(client) for client, _, _ in plan}
     assert len(by_client) == 5
     assert by_client["default"] == 25

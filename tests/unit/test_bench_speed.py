@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.speed import stacks
-from tests.bench.speed.drawn import Drawn, in_batches_s, in_order_s, longest_first_s
+from tests.bench.speed.drawn import LogNormalLatency, in_batches_s, in_order_s, longest_first_s
 from tests.bench.speed.goals import Result, at_least, at_most, keep
 from tests.bench.speed.profiles import statements
 
@@ -42,11 +42,11 @@ def test_lanes_take_the_next_document_as_soon_as_they_are_free() -> None:
 
 
 def test_drawn_latency_is_the_documents_own() -> None:
-    drawn = Drawn(0.4, 0.8, 1)
+    drawn = LogNormalLatency(0.4, 0.8, 1)
 
-    assert drawn.of("a", 0) == Drawn(0.4, 0.8, 1).of("a", 0)
+    assert drawn.of("a", 0) == LogNormalLatency(0.4, 0.8, 1).of("a", 0)
     assert len({drawn.of("a", 0), drawn.of("a", 1), drawn.of("b", 0)}) == 3
-    assert Drawn(0.4, 0, 1).of("a", 0) == pytest.approx(0.4)
+    assert LogNormalLatency(0.4, 0, 1).of("a", 0) == pytest.approx(0.4)
 
 
 def test_statements_are_counted_without_their_values() -> None:

@@ -21,8 +21,8 @@ from tests.chaos import (
     check_portal,
     check_webhooks,
 )
-from tests.chaos.ledger import Ledger, Redelivery, Start
-from tests.chaos.plan import Fault
+from tests.chaos.ledger import AcknowledgedStart, Acknowledgements, Redelivery
+from tests.chaos.plan import PlannedFault
 from tests.chaos.snapshot import Snapshot
 from tests.chaos.windows import Windows
 from tests.sandbox.deliveries import delivery_of
@@ -39,7 +39,7 @@ class Run:
     """What a run showed. It may be altered before it is checked."""
 
     portal: SandboxPortal
-    ledger: Ledger
+    ledger: Acknowledgements
     seen: Snapshot
     windows: Windows
     marks: list[tuple[int, float]]
@@ -123,8 +123,8 @@ def run() -> Iterator[Run]:
             state=pb.WEBHOOK_STATE_DELIVERED,
             webhook_id=WEBHOOK_ID,
         )
-        ledger = Ledger()
-        ledger.starts.append(Start(JOB, number, "", PATH, created=True))
+        ledger = Acknowledgements()
+        ledger.starts.append(AcknowledgedStart(JOB, number, "", PATH, created=True))
         ledger.see(job)
         seen = Snapshot(
             jobs={JOB: job},
@@ -168,7 +168,7 @@ def _six_at_once(run: Run) -> None:
 ALTERATIONS: dict[str, tuple[Callable[[Run], object], str]] = {
     "a job that runs": (lambda r: setattr(r.job, "state", pb.JOB_STATE_PROCESSING), "not ended"),
     "a job that is gone": (
-        lambda r: r.ledger.starts.append(Start("x", "", "", "", created=True)),
+        lambda r: r.ledger.starts.append(AcknowledgedStart("x", "", "", "", created=True)),
         "is gone",
     ),
     "a job that ended twice": (_another_end, "was seen to end 2 times"),
@@ -231,7 +231,7 @@ def test_what_is_altered_is_found(run: Run, name: str) -> None:
 
 def test_a_claim_that_a_fault_took_may_cost_a_second_request(run: Run) -> None:
     run.seen.requests.append(_request(run.documents[0].document_id))
-    fault = Fault(0, 1.0, "worker-kill", 0.0, 0.5)
+    fault = PlannedFault(0, 1.0, "worker-kill", 0.0, 0.5)
 
     during = replace(run, windows=Windows([fault], {0: BEGUN_S + 1}, {0: BEGUN_S + 2}))
     after = replace(run, windows=Windows([fault], {0: ENDED_S + 5}, {0: ENDED_S + 6}))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.add_client import PREFIX, add_token, main, remove_token, tokens_of
-from server.clients import Client, ClientLimits, KnownClient, Roster
+from server.clients import CallingClient, ClientLimits, ClientRegistry, KnownClient
 from server.clients_file import ClientsFile, read, roster_of
 from storage.errors import ConfigurationError
 
@@ -34,7 +34,7 @@ def _file(folder: Path, content: object) -> Path:
     return file
 
 
-def _roster(folder: Path, *entries: dict[str, Any]) -> Roster:
+def _roster(folder: Path, *entries: dict[str, Any]) -> ClientRegistry:
     return read(_file(folder, {"clients": entries}), DEFAULTS)
 
 
@@ -288,11 +288,13 @@ def test_a_token_is_found_without_a_walk_over_all_of_them() -> None:
         __hash__ = bytes.__hash__
 
     digests = [Counted(hashlib.sha256(f"token-{i}".encode()).digest()) for i in range(20_000)]
-    roster = Roster(KnownClient(Client(f"c{i}"), (each,)) for i, each in enumerate(digests))
+    roster = ClientRegistry(
+        KnownClient(CallingClient(f"c{i}"), (each,)) for i, each in enumerate(digests)
+    )
     Counted.compared = 0
 
     found = roster.by_token("token-19999")
 
-    assert found == Client("c19999")
+    assert found == CallingClient("c19999")
     assert roster.by_token("token-20000") is None
     assert Counted.compared < 10

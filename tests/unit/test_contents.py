@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.contents import ContentCheck
-from storage.claims import Content
+from storage.claims import CheckedContent
 from storage.errors import AttemptError, PermanentError, TransientError
 from tests.sandbox import contents as sandbox
 from tests.sandbox import replies
@@ -39,7 +39,7 @@ def _check(
     is_framed: bool = True,
     chunk_bytes: int = 1 << 20,
     max_bytes: int = 1 << 30,
-) -> Content:
+) -> CheckedContent:
     check = ContentCheck(
         listed_size_bytes=listed,
         listed_content_type=tipo,
@@ -82,7 +82,7 @@ def _odt() -> bytes:
 def test_a_complete_file_is_told_by_size_hash_and_type() -> None:
     content = _check(PDF, listed=len(PDF), declared=len(PDF), header="application/pdf")
     digest = hashlib.sha256(PDF).hexdigest()
-    assert content == Content(len(PDF), digest, "application/pdf", "pdf")
+    assert content == CheckedContent(len(PDF), digest, "application/pdf", "pdf")
 
 
 @pytest.mark.parametrize(

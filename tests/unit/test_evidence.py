@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from actors.contents import ContentCheck
-from storage.claims import Content
+from storage.claims import CheckedContent
 from storage.errors import TransientError
 from tests.sandbox import contents as sandbox
 from tests.sandbox import replies
@@ -22,7 +22,7 @@ SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
 PAGE = "<html><head><title>Portal de Serviços</title></head><body>x</body></html>".encode()
 
 
-def _check(body: bytes, **facts: Any) -> Content:
+def _check(body: bytes, **facts: Any) -> CheckedContent:
     defaults = {
         "listed_size_bytes": None,
         "listed_content_type": None,
@@ -36,7 +36,7 @@ def _check(body: bytes, **facts: Any) -> Content:
     return check.finish(is_framed=True)
 
 
-def _proven(body: bytes, **facts: Any) -> Content:
+def _proven(body: bytes, **facts: Any) -> CheckedContent:
     return _check(body, listed_size_bytes=len(body), **facts)
 
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.forecast import LAST, Outlook, RunningJob, forecast
+from storage.forecast import LAST, Forecast, RunningJob, forecast
 from storage.request_times import UNMEASURED_S
 from storage.slots import Limits
-from tests.unit.queue_simulation import SimulatedJob, Simulation
+from tests.unit.queue_simulation import QueueSimulation, SimulatedJob
 
 LIMITS = Limits(at_once=10, per_court=6, lanes=5)
 COURTS = ("8.26", "8.19", "4.03")
@@ -37,7 +37,7 @@ def _job(number: int = 1, **values: object) -> RunningJob:
     return job._replace(**values)  # type: ignore[arg-type]
 
 
-def _seconds(outlook: Outlook) -> float:
+def _seconds(outlook: Forecast) -> float:
     assert outlook.seconds_left is not None
     return outlook.seconds_left
 
@@ -215,7 +215,7 @@ def test_what_is_under_way_ends_soon_however_many_wait() -> None:
 def test_a_job_that_only_uploads_wants_no_more_of_the_portal() -> None:
     outlooks = forecast([_job(documents_left=0)], LIMITS, REQUEST_S)
 
-    assert outlooks[UUID(int=1)] == Outlook(queue_position=None, seconds_left=0.0)
+    assert outlooks[UUID(int=1)] == Forecast(queue_position=None, seconds_left=0.0)
 
 
 def test_a_court_that_nobody_asked_yet_is_taken_for_an_ordinary_one() -> None:
@@ -261,7 +261,7 @@ def _told_and_true(
     jobs: Sequence[SimulatedJob], sigma: float, seed: int
 ) -> list[tuple[float, float]]:
     """For each job what was told after its first tenth, and what it took; from its arrival on."""
-    simulation = Simulation(jobs, LIMITS, REQUEST_S, sigma, seed)
+    simulation = QueueSimulation(jobs, LIMITS, REQUEST_S, sigma, seed)
     told: dict[UUID, float] = {}
     for job in simulation.run():
         if job.job_id not in told and job.documents > job.done >= job.documents / 10:

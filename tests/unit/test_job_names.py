@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.job_names import JobNames
+from server.job_names import JobLogContextInterceptor
 
 JOB = "3c4e47ff-d6e0-4ccd-8686-fe6a87b0b785"
 
@@ -22,7 +22,7 @@ async def _named_after(request: Any) -> object:
     async def found(_details: Any) -> Any:
         return grpc.unary_unary_rpc_method_handler(cast("Any", fails))
 
-    handler = await JobNames().intercept_service(found, cast("Any", None))
+    handler = await JobLogContextInterceptor().intercept_service(found, cast("Any", None))
     with pytest.raises(ZeroDivisionError):
         await handler.unary_unary(request, None)
     # Where an error is logged, once the call has failed.

@@ -21,7 +21,7 @@ from actors.contract_messages import (
 )
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
-from server.queue_view import NOWHERE, Place
+from server.queue_view import NOWHERE, QueueStatus
 from storage.errors import Failure
 from storage.holds import Hold
 from storage.priorities import Priority
@@ -194,12 +194,12 @@ def test_what_vanished_is_named() -> None:
     assert message.priority == pb.PRIORITY_BULK
 
 
-HELD = Place(3, None, Hold("COURT_AWAY", "Court 8.26 does not answer.", MOMENT))
+HELD = QueueStatus(3, None, Hold("COURT_AWAY", "Court 8.26 does not answer.", MOMENT))
 
 
 def test_a_place_is_told_with_what_is_known_of_it() -> None:
     held = job_message(_job(), place=HELD)
-    expected = job_message(_job(), place=Place(None, MOMENT))
+    expected = job_message(_job(), place=QueueStatus(None, MOMENT))
 
     assert held.queue_position == 3
     assert (held.hold.reason, held.hold.message) == ("COURT_AWAY", "Court 8.26 does not answer.")

@@ -9,11 +9,11 @@ import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server import requests
-from server.clients import Client
+from server.clients import CallingClient
 from storage.errors import InvalidRequest
 from storage.jobs.start import StartRequest
 from storage.priorities import Priority
-from storage.receivers import Receivers
+from storage.receivers import WebhookPolicy
 
 NUMBER = "1003579-22.2025.8.26.0564"
 
@@ -24,8 +24,8 @@ def _start(priority: int, number: str = NUMBER) -> StartRequest:
             process_number=number,
             priority=priority,  # type: ignore[arg-type]
         ),
-        client=Client("default"),
-        receivers=Receivers.from_entries(()),
+        client=CallingClient("default"),
+        receivers=WebhookPolicy.from_entries(()),
         default_max_age_s=3_600,
     )
 

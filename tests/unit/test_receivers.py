@@ -9,12 +9,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, InvalidRequest
-from storage.receivers import DENIED_NETWORKS, SPECIAL_NAMES, Receivers, display, is_public
+from storage.receivers import DENIED_NETWORKS, SPECIAL_NAMES, WebhookPolicy, display, is_public
 
-ANY = Receivers()
+ANY = WebhookPolicy()
 
 
-def refusal(url: str, receivers: Receivers = ANY) -> str:
+def refusal(url: str, receivers: WebhookPolicy = ANY) -> str:
     with pytest.raises(InvalidRequest) as caught:
         receivers.check(url)
     (violation,) = caught.value.violations
@@ -288,7 +288,7 @@ def test_length_counts_before_and_after_escaping() -> None:
 
 
 def test_with_a_list_only_listed_hosts_are_accepted() -> None:
-    receivers = Receivers.from_entries(
+    receivers = WebhookPolicy.from_entries(
         ("Hooks.tribunal.jus.br", "a.br:8443", "*.advogados.br", "8.8.8.8")
     )
 
@@ -327,7 +327,7 @@ def test_with_a_list_only_listed_hosts_are_accepted() -> None:
 def test_private_receiver_named_with_its_port_is_accepted(
     entry: str, url: str, address: str
 ) -> None:
-    receivers = Receivers.from_entries((entry,))
+    receivers = WebhookPolicy.from_entries((entry,))
     host, port = receivers.allowed[0].host, receivers.allowed[0].port
     assert port is not None
 
@@ -344,8 +344,8 @@ def test_private_receiver_named_with_its_port_is_accepted(
 
 
 def test_localhost_and_its_address_are_different_receivers() -> None:
-    refusal("http://127.0.0.1:8099/", Receivers.from_entries(("localhost:8099",)))
-    refusal("http://localhost:8099/", Receivers.from_entries(("127.0.0.1:8099",)))
+    refusal("http://127.0.0.1:8099/", WebhookPolicy.from_entries(("localhost:8099",)))
+    refusal("http://localhost:8099/", WebhookPolicy.from_entries(("127.0.0.1:8099",)))
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def test_localhost_and_its_address_are_different_receivers() -> None:
 )
 def test_wrong_entry_is_a_configuration_error(entry: str, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason) as caught:
-        Receivers.from_entries(("a.br", entry))
+        WebhookPolicy.from_entries(("a.br", entry))
     assert "WEBHOOK_ALLOWED_HOSTS" in str(caught.value)
 
 

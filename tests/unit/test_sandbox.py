@@ -26,11 +26,11 @@ from tests.sandbox.cases import CASES
 from tests.sandbox.cnj import digits, process_number
 from tests.sandbox.contents import MEDIA_TYPES, MINIMUM_BYTES, chunks, content
 from tests.sandbox.faults import FILE_FAULTS, LIST_FAULTS, good_count, is_good_in_the_end
-from tests.sandbox.model import Case
+from tests.sandbox.model import SandboxCase
 from tests.sandbox.portal import TOKEN, SandboxPortal
 from tests.sandbox.receiver import WebhookReceiver
 from tests.sandbox.traffic import timeline
-from tests.sandbox.weather import Burst, Latency, Weather
+from tests.sandbox.weather import Burst, Latency, LatencyProfile
 
 SECRET = "whsec_c2FuZGJveC1zZWNyZXQtb2YtMzItYnl0ZXMtbG9uZyE="
 SEQUENCE = itertools.count(1)
@@ -74,7 +74,7 @@ def listed(body: Any) -> list[dict[str, Any]]:
     return [entry for branch in branches for entry in branch.get("documentos") or []]
 
 
-def file_path(case: Case | None, position: int) -> str:
+def file_path(case: SandboxCase | None, position: int) -> str:
     assert case is not None
     return f"/processos/{case.number}/documentos/{case.documents[position].uuid}/binario"
 
@@ -409,8 +409,8 @@ def test_every_request_is_noted_without_its_token(tmp_path: Path, web: requests.
         get(web, portal, file_path(case, 0))
         get(web, portal, file_path(case, 0))
         uuids = [document.uuid for document in case.documents]
-        assert portal.times_asked(number) == 1
-        assert [portal.times_asked(uuid) for uuid in uuids] == [2, 0]
+        assert portal.request_count(number) == 1
+        assert [portal.request_count(uuid) for uuid in uuids] == [2, 0]
         assert [request.kind for request in portal.requests] == ["list", "file", "file"]
         assert portal.requests[1].uuid == str(uuids[0])
     assert len(log.read_text().splitlines()) == 3
@@ -504,7 +504,7 @@ def at_once(web: requests.Session, portal: SandboxPortal, paths: list[str]) -> l
         return [a.status_code for a in pool.map(lambda path: get(web, portal, path), paths)]
 
 
-def held_case(portal: SandboxPortal, court: str = "8.26", documents: int = 3) -> Case:
+def held_case(portal: SandboxPortal, court: str = "8.26", documents: int = 3) -> SandboxCase:
     """A case whose files wait at its gate."""
     case = portal.case(
         portal.add_case(documents=documents, number=process_number(next(SEQUENCE), court=court))
@@ -592,7 +592,7 @@ def test_every_visit_tells_when_who_what_and_how_it_ended(
 
 def test_latencies_are_log_normal_and_the_same_for_the_same_seed() -> None:
     def drawn(seed: int, court: str = "8.26") -> list[float]:
-        weather = Weather()
+        weather = LatencyProfile()
         weather.latency(Latency(0.4, 0.8, seed, {"5.02": 3.0}))
         return [weather.draw_s(court) for _ in range(2_000)]
 
@@ -602,7 +602,7 @@ def test_latencies_are_log_normal_and_the_same_for_the_same_seed() -> None:
     logarithms = [math.log(one) for one in drawn(1)]
     assert statistics.median(drawn(1)) == pytest.approx(0.4, rel=0.1)
     assert statistics.stdev(logarithms) == pytest.approx(0.8, rel=0.1)
-    assert Weather().draw_s("8.26") == 0
+    assert LatencyProfile().draw_s("8.26") == 0
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])

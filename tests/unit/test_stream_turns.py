@@ -7,20 +7,20 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from server.stream_turns import MOST, StreamTurns
+from server.stream_turns import MOST, StreamScheduler
 
-Scenario = Callable[[StreamTurns], Awaitable[None]]
+Scenario = Callable[[StreamScheduler], Awaitable[None]]
 
 
 def _run(scenario: Scenario, **options: int) -> None:
     async def run() -> None:
         async with asyncio.timeout(60):
-            await scenario(StreamTurns(**options))
+            await scenario(StreamScheduler(**options))
 
     asyncio.run(run())
 
 
-async def _begun(turns: StreamTurns, order: list[str], name: str, **options: bool) -> None:
+async def _begun(turns: StreamScheduler, order: list[str], name: str, **options: bool) -> None:
     await turns.begin(name, **options)
     order.append(name)
 
@@ -31,7 +31,7 @@ async def _settle() -> None:
 
 
 def test_so_many_work_at_once_and_the_next_begins_when_one_ends() -> None:
-    async def scenario(turns: StreamTurns) -> None:
+    async def scenario(turns: StreamScheduler) -> None:
         order: list[str] = []
         tasks = [asyncio.create_task(_begun(turns, order, name)) for name in "abcd"]
         await _settle()
@@ -48,7 +48,7 @@ def test_so_many_work_at_once_and_the_next_begins_when_one_ends() -> None:
 
 
 def test_streams_that_open_come_first_in_their_order() -> None:
-    async def scenario(turns: StreamTurns) -> None:
+    async def scenario(turns: StreamScheduler) -> None:
         order: list[str] = []
         await turns.begin("first")
         tasks = [asyncio.create_task(_begun(turns, order, name)) for name in "ab"]
@@ -64,7 +64,7 @@ def test_streams_that_open_come_first_in_their_order() -> None:
 
 
 def test_one_that_waits_for_its_reader_holds_up_nobody() -> None:
-    async def scenario(turns: StreamTurns) -> None:
+    async def scenario(turns: StreamScheduler) -> None:
         for number in range(10):
             # None of them ever ends.
             await turns.begin(number)
@@ -73,7 +73,7 @@ def test_one_that_waits_for_its_reader_holds_up_nobody() -> None:
 
 
 def test_one_that_leaves_while_it_waits_takes_no_turn() -> None:
-    async def scenario(turns: StreamTurns) -> None:
+    async def scenario(turns: StreamScheduler) -> None:
         order: list[str] = []
         await turns.begin("first")
         leaves = asyncio.create_task(_begun(turns, order, "leaves"))
@@ -90,7 +90,7 @@ def test_one_that_leaves_while_it_waits_takes_no_turn() -> None:
 
 
 def test_while_calls_come_in_one_stream_works_at_a_time() -> None:
-    async def scenario(turns: StreamTurns) -> None:
+    async def scenario(turns: StreamScheduler) -> None:
         order: list[str] = []
         turns.call_came()
         tasks = [asyncio.create_task(_begun(turns, order, str(i))) for i in range(3)]
@@ -104,7 +104,7 @@ def test_while_calls_come_in_one_stream_works_at_a_time() -> None:
 
 
 def test_of_those_that_have_news_at_once_so_many_are_woken_as_there_are_turns() -> None:
-    async def scenario(turns: StreamTurns) -> None:
+    async def scenario(turns: StreamScheduler) -> None:
         loop = asyncio.get_running_loop()
         wakes: list[asyncio.Future[bool]] = [loop.create_future() for _ in range(100)]
         # One whose time for a sign of life has come meanwhile needs no turn.

@@ -180,7 +180,7 @@ def test_run_until_stopped_ends_when_asked(start: Start) -> None:
     pid = supervisor.pid_of("sleeper")
     assert pid is not None
 
-    supervisor.ask_to_stop()
+    supervisor.request_stop()
     supervisor.run_until_stopped()
 
     assert is_gone(pid)

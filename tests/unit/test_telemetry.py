@@ -23,12 +23,12 @@ from storage.telemetry import series, shared
 from storage.telemetry.counters import Counters
 from storage.telemetry.listener import listen
 from storage.telemetry.otel import CLOSE_TIMEOUT_S, OtelTracer
-from storage.telemetry.recorder import SILENT
+from storage.telemetry.recorder import NOOP_RECORDER
 from storage.telemetry.scheduler_gauges import SchedulerGauges
-from storage.telemetry.signals import UNSEEN, Signals, status_label
+from storage.telemetry.signals import NOOP_SIGNALS, Signals, status_label
 from storage.telemetry.spool_gauges import SpoolGauges
 from storage.telemetry.tracing import NO_TRACER, tracer_of
-from tests.sandbox.traces import TraceReceiver
+from tests.sandbox.traces import OtlpReceiver
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -71,8 +71,8 @@ def test_without_a_page_and_a_receiver_neither_library_is_loaded_or_needed() -> 
 
 def test_nobody_who_listens_is_told_nothing() -> None:
     assert tracer_of(None, "worker") is NO_TRACER
-    assert Signals(SILENT, NO_TRACER) == UNSEEN
-    with UNSEEN.step("download", job_id=uuid4(), traceparent=PARENT) as span:
+    assert Signals(NOOP_RECORDER, NO_TRACER) == NOOP_SIGNALS
+    with NOOP_SIGNALS.step("download", job_id=uuid4(), traceparent=PARENT) as span:
         span.fail("NO_ACCESS")
         assert NO_TRACER.traceparent() is None
         assert "trace_id" not in structlog.contextvars.get_contextvars()
@@ -103,7 +103,7 @@ def _fail(signals: Signals) -> None:
 
 def test_a_step_is_timed_and_traced_below_its_job_and_named_in_its_lines() -> None:
     counters = Counters()
-    with TraceReceiver() as receiver, closing(OtelTracer(receiver.url, "worker")) as tracer:
+    with OtlpReceiver() as receiver, closing(OtelTracer(receiver.url, "worker")) as tracer:
         signals = Signals(counters, tracer)
         with pytest.raises(LookupError):
             _fail(signals)
@@ -142,7 +142,7 @@ def test_a_receiver_that_is_away_holds_up_neither_work_nor_the_end() -> None:
 
 
 def test_a_trace_that_its_caller_does_not_record_is_not_recorded() -> None:
-    with TraceReceiver() as receiver, closing(OtelTracer(receiver.url, "server")) as tracer:
+    with OtlpReceiver() as receiver, closing(OtelTracer(receiver.url, "server")) as tracer:
         with tracer.span("unheard", traceparent=PARENT[:-1] + "0"):
             carried = tracer.traceparent()
         with tracer.span("heard", traceparent="what a stranger invents"):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from uuid import UUID
 
-from actors.scheduler.policy.fair_queue import Gate
-from actors.scheduler.policy.hints import Scope
-from actors.scheduler.policy.run_state import Run
+from actors.scheduler.policy.fair_queue import FlowGate
+from actors.scheduler.policy.hints import RefusedScope
+from actors.scheduler.policy.run_state import RememberedRun
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.policy.slice_size import slice_size
 from actors.scheduler.policy.window import Proposal
@@ -17,7 +17,7 @@ from actors.scheduler.policy.window import Proposal
 MAX_PROPOSALS = 64
 
 
-class Message(NamedTuple):
+class ProposalMessage(NamedTuple):
     """A proposal as it is sent: `list_documents`, or `download_documents` with n requests."""
 
     proposal_id: UUID
@@ -29,7 +29,7 @@ class Group(NamedTuple):
     """The messages for one job, which are sent as one `dramatiq.group`."""
 
     job_id: UUID
-    messages: tuple[Message, ...]
+    messages: tuple[ProposalMessage, ...]
 
 
 class Plan(NamedTuple):
@@ -49,9 +49,9 @@ def plan(state: SchedulerState, now: float, new_id: Callable[[], UUID]) -> Plan:
     """
     state.drop_expired(now)
     state.wake(now)
-    messages: dict[UUID, list[Message]] = {}
+    messages: dict[UUID, list[ProposalMessage]] = {}
     for proposal in _proposals(state, now, new_id):
-        message = Message(proposal.proposal_id, proposal.is_listing, proposal.requests)
+        message = ProposalMessage(proposal.proposal_id, proposal.is_listing, proposal.requests)
         messages.setdefault(proposal.job_id, []).append(message)
     groups = tuple(Group(job_id, tuple(of_job)) for job_id, of_job in messages.items())
     return Plan(groups, _next_at(state, now))
@@ -72,7 +72,9 @@ def _proposals(state: SchedulerState, now: float, new_id: Callable[[], UUID]) ->
     for _ in range(min(free, MAX_PROPOSALS)):
         by_rate = state.window.free_requests(state.portal, now)
         kinds = (True, False) if files > 0 else (True,)
-        gates = {Gate(court, kind) for court, room in courts.items() if room > 0 for kind in kinds}
+        gates = {
+            FlowGate(court, kind) for court, room in courts.items() if room > 0 for kind in kinds
+        }
         run = _choose(state, gates, now) if by_rate != 0 else None
         if run is None:
             return
@@ -82,7 +84,7 @@ def _proposals(state: SchedulerState, now: float, new_id: Callable[[], UUID]) ->
         yield proposal
 
 
-def _choose(state: SchedulerState, gates: set[Gate], now: float) -> Run | None:
+def _choose(state: SchedulerState, gates: set[FlowGate], now: float) -> RememberedRun | None:
     """Choose a job. One whose case was refused since it was queued is put aside."""
     while (job_id := state.queue.first(gates)) is not None:
         run = state.runs.get(job_id)
@@ -94,7 +96,7 @@ def _choose(state: SchedulerState, gates: set[Gate], now: float) -> Run | None:
 
 
 def _propose(
-    state: SchedulerState, run: Run, by_rate: int | None, now: float, proposal_id: UUID
+    state: SchedulerState, run: RememberedRun, by_rate: int | None, now: float, proposal_id: UUID
 ) -> Proposal:
     row, others = run.row, state.window.of_job(run.row.job_id)
     expected_s = state.estimator.request_s(row.court)
@@ -128,7 +130,7 @@ def _is_closed(state: SchedulerState, now: float) -> bool:
     closed_until = state.portal.closed_until
     if closed_until is not None and closed_until > now:
         return True
-    return state.backoff.blocked_until(Scope.PORTAL, now) is not None
+    return state.backoff.blocked_until(RefusedScope.PORTAL, now) is not None
 
 
 def _room(state: SchedulerState) -> tuple[int, int]:
@@ -172,7 +174,7 @@ def _is_court_closed(state: SchedulerState, court: str, now: float) -> bool:
 
 
 def _is_court_refused(state: SchedulerState, court: str, now: float) -> bool:
-    return state.backoff.blocked_until((Scope.COURT, court), now) is not None
+    return state.backoff.blocked_until((RefusedScope.COURT, court), now) is not None
 
 
 def _next_at(state: SchedulerState, now: float) -> float | None:

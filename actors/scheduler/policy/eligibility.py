@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from actors.scheduler.policy.fair_queue import Claimant, Gate
-from actors.scheduler.policy.run_state import Run
+from actors.scheduler.policy.fair_queue import Claimant, FlowGate
+from actors.scheduler.policy.run_state import RememberedRun
 from actors.scheduler.policy.window import Proposal
 from storage.priorities import WEIGHTS, Priority
 
@@ -23,7 +23,7 @@ class Eligibility(NamedTuple):
 
 
 def eligibility(
-    run: Run,
+    run: RememberedRun,
     proposals: Collection[Proposal],
     *,
     lanes: int,
@@ -56,18 +56,18 @@ def eligibility(
     return Eligibility(claimant, starts_at if starts_at > now else None)
 
 
-def _listing_not_before(run: Run) -> float | None:
+def _listing_not_before(run: RememberedRun) -> float | None:
     times = (run.row.listing_not_before, run.next_not_before)
     return max((at for at in times if at is not None), default=None)
 
 
-def _claimant(run: Run, cap: int, *, may_begin: bool) -> Claimant:
+def _claimant(run: RememberedRun, cap: int, *, may_begin: bool) -> Claimant:
     row = run.row
     return Claimant(
         client=row.client,
         weight=WEIGHTS[row.priority],
         is_bulk=row.priority is Priority.BULK,
-        gate=Gate(row.court, row.needs_listing),
+        gate=FlowGate(row.court, row.needs_listing),
         cap=cap,
         may_begin=may_begin,
     )

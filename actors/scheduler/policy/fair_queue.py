@@ -30,7 +30,7 @@ REFRESH_FLOW_S = 0.0001
 STEPS_OF_A_PASS = 4
 
 
-class Gate(NamedTuple):
+class FlowGate(NamedTuple):
     """A court, and whether listings or files are requested there: both may be closed alone."""
 
     court: str
@@ -46,7 +46,7 @@ class Claimant(NamedTuple):
     client: str
     weight: float
     is_bulk: bool
-    gate: Gate
+    gate: FlowGate
     cap: int
     may_begin: bool
 
@@ -71,9 +71,9 @@ class _QueuedFlow(Flow):
     queue: TagHeap[_Job] = field(default_factory=TagHeap)
 
     @property
-    def gate(self) -> Gate:
+    def gate(self) -> FlowGate:
         """Return the gate that its jobs wait at."""
-        return Gate(self.court, self.is_listing)
+        return FlowGate(self.court, self.is_listing)
 
 
 class FairQueue:
@@ -82,7 +82,7 @@ class FairQueue:
     def __init__(self) -> None:
         self._jobs: dict[UUID, _Job] = {}
         self._flows: dict[Claimant, _QueuedFlow] = {}
-        self._gates: dict[tuple[bool, Gate], TagHeap[_QueuedFlow]] = {}
+        self._gates: dict[tuple[bool, FlowGate], TagHeap[_QueuedFlow]] = {}
         # By class, BULK or not: the sum of all rates, and what was charged for each slot of it.
         self._all_rates = {False: 0.0, True: 0.0}
         self._work = {False: 0.0, True: 0.0}
@@ -133,11 +133,11 @@ class FairQueue:
         self.suspend(job_id)
         self._jobs.pop(job_id, None)
 
-    def gates(self) -> set[Gate]:
+    def gates(self) -> set[FlowGate]:
         """Return the gates that jobs wait at."""
         return {gate for (_, gate), flows in self._gates.items() if flows}
 
-    def first(self, open_gates: Collection[Gate]) -> UUID | None:
+    def first(self, open_gates: Collection[FlowGate]) -> UUID | None:
         """Return the job that is next, BULK last; None if no job waits at an open gate."""
         for is_bulk in (False, True):
             least: tuple[float, _QueuedFlow] | None = None

@@ -13,7 +13,7 @@ from uuid import UUID
 from actors.scheduler.policy.readings import JobRow
 
 
-class Scope(StrEnum):
+class RefusedScope(StrEnum):
     """What a refusal of a claim concerns."""
 
     PORTAL = "PORTAL"
@@ -37,7 +37,7 @@ class JobEnded(NamedTuple):
     job_id: UUID
 
 
-class Begun(NamedTuple):
+class SliceBegun(NamedTuple):
     """A claim answered a proposal (None: it answered none) with a slice.
 
     Attributes:
@@ -57,7 +57,7 @@ class Begun(NamedTuple):
     next_request_at: float | None = None
 
 
-class Refused(NamedTuple):
+class ProposalRefused(NamedTuple):
     """A claim answered a proposal with a refusal.
 
     Attributes:
@@ -69,7 +69,7 @@ class Refused(NamedTuple):
 
     proposal_id: UUID | None
     job_id: UUID
-    scope: Scope
+    scope: RefusedScope
     until: float | None = None
     is_empty: bool = False
 
@@ -106,4 +106,4 @@ class PlaceAsked(NamedTuple):
     job_ids: tuple[UUID, ...]
 
 
-Hint = JobWanted | JobEnded | Begun | Refused | SlotFreed | Ended | PlaceAsked
+Hint = JobWanted | JobEnded | SliceBegun | ProposalRefused | SlotFreed | Ended | PlaceAsked

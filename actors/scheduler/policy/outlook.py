@@ -11,7 +11,7 @@ from statistics import median
 from uuid import UUID
 
 from actors.scheduler.policy.fair_queue import FairQueue
-from actors.scheduler.policy.run_state import Run
+from actors.scheduler.policy.run_state import RememberedRun
 from storage.forecast import ASSUMED_DOCUMENTS, RunningJob
 from storage.priorities import WEIGHTS, Priority
 
@@ -19,7 +19,7 @@ from storage.priorities import WEIGHTS, Priority
 ENOUGH_CASES = 5
 
 
-def running_jobs(runs: Iterable[Run], queue: FairQueue) -> Iterator[RunningJob]:
+def running_jobs(runs: Iterable[RememberedRun], queue: FairQueue) -> Iterator[RunningJob]:
     """Return every running job. What it is behind, it and its client have had less than others.
 
     Of equals the one that came first is first, and HIGH before all others.
@@ -40,12 +40,12 @@ def running_jobs(runs: Iterable[Run], queue: FairQueue) -> Iterator[RunningJob]:
         )
 
 
-def assumed_documents(runs: Iterable[Run]) -> int:
+def assumed_documents(runs: Iterable[RememberedRun]) -> int:
     """Return how many documents a case that is not listed yet is taken to have."""
     totals = [total for run in runs if (total := run.row.total_documents) is not None]
     return int(median(totals)) if len(totals) >= ENOUGH_CASES else ASSUMED_DOCUMENTS
 
 
-def _arrival(run: Run) -> tuple[bool, float, UUID]:
+def _arrival(run: RememberedRun) -> tuple[bool, float, UUID]:
     row = run.row
     return row.priority is not Priority.HIGH, row.run_began_at, row.job_id

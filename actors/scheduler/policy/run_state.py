@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from actors.scheduler.policy.hints import Begun, Ended
+from actors.scheduler.policy.hints import Ended, SliceBegun
 from actors.scheduler.policy.readings import JobRow, JobsReading
 
 # No reading takes longer, so that what a hint removed needs not be remembered longer.
@@ -22,7 +22,7 @@ _NONE: dict[UUID, float] = {}
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class RememberedRun:
     """A running job: the row as read, and what hints said since that reading began.
 
     The four dictionaries hold ids with the times of their hints: slices that began, spooled
@@ -62,7 +62,7 @@ class RunState:
     """All running jobs by id. Every method returns the ids of the jobs that it touched."""
 
     def __init__(self) -> None:
-        self._runs: dict[UUID, Run] = {}
+        self._runs: dict[UUID, RememberedRun] = {}
         self._keys: list[int] = []
         # Slices of all jobs that are not recorded yet.
         self._unrecorded: set[UUID] = set()
@@ -72,10 +72,10 @@ class RunState:
     def __len__(self) -> int:
         return len(self._runs)
 
-    def __iter__(self) -> Iterator[Run]:
+    def __iter__(self) -> Iterator[RememberedRun]:
         return iter(self._runs.values())
 
-    def get(self, job_id: UUID) -> Run | None:
+    def get(self, job_id: UUID) -> RememberedRun | None:
         """Return a running job; None if it is not known."""
         return self._runs.get(job_id)
 
@@ -131,7 +131,7 @@ class RunState:
             return False
         run = self._runs.get(row.job_id)
         if run is None:
-            run = Run(row, began_at, _NONE, _NONE, _NONE, _NONE)
+            run = RememberedRun(row, began_at, _NONE, _NONE, _NONE, _NONE)
             self._runs[row.job_id] = run
             insort(self._keys, row.job_id.int)
         elif run.read_at > began_at:
@@ -157,7 +157,7 @@ class RunState:
 
     # Hints
 
-    def begin(self, hint: Begun, now: float) -> set[UUID]:
+    def begin(self, hint: SliceBegun, now: float) -> set[UUID]:
         """Note a slice that began."""
         run = self._runs.get(hint.job_id)
         if run is None or hint.token in self._ended or hint.token in run.slices:
@@ -168,7 +168,9 @@ class RunState:
         self.answer(run, hint.has_more, hint.next_not_before, now)
         return {hint.job_id}
 
-    def answer(self, run: Run, has_more: bool, next_not_before: float | None, now: float) -> None:
+    def answer(
+        self, run: RememberedRun, has_more: bool, next_not_before: float | None, now: float
+    ) -> None:
         """Note what a claim said about the documents of a job."""
         run.has_more, run.answered_at, run.next_not_before = has_more, now, next_not_before
         if not has_more:
@@ -212,7 +214,7 @@ class RunState:
         self._unrecorded.difference_update(run.slices)
         del self._keys[bisect_left(self._keys, job_id.int)]
 
-    def _replace_slices(self, run: Run, slices: dict[UUID, float]) -> None:
+    def _replace_slices(self, run: RememberedRun, slices: dict[UUID, float]) -> None:
         if run.slices or slices:
             self._unrecorded.difference_update(run.slices)
             self._unrecorded.update(slices)

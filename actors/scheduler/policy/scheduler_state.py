@@ -10,13 +10,13 @@ from actors.scheduler.policy.eligibility import Eligibility, eligibility
 from actors.scheduler.policy.estimator import Estimator
 from actors.scheduler.policy.fair_queue import FairQueue
 from actors.scheduler.policy.hints import (
-    Begun,
     Ended,
     Hint,
     JobEnded,
     JobWanted,
-    Refused,
-    Scope,
+    ProposalRefused,
+    RefusedScope,
+    SliceBegun,
     SlotFreed,
 )
 from actors.scheduler.policy.readings import (
@@ -27,7 +27,7 @@ from actors.scheduler.policy.readings import (
     SlotRow,
     WorkerRow,
 )
-from actors.scheduler.policy.run_state import Run, RunState
+from actors.scheduler.policy.run_state import RememberedRun, RunState
 from actors.scheduler.policy.slot_table import Charge, SlotTable
 from actors.scheduler.policy.tag_heap import TagHeap
 from actors.scheduler.policy.window import Proposal, Window
@@ -72,15 +72,15 @@ class SchedulerState:
         self.backoff.forget(now - FORGET_BLOCKS_S)
         if self.portal.closed_until is None:
             # A pause or a refused login ended before the time that a refusal named.
-            self.backoff.lift_named_end(Scope.PORTAL, reading.began_at)
+            self.backoff.lift_named_end(RefusedScope.PORTAL, reading.began_at)
         for court in self.courts.values():
             if court.next_probe_at is None:
                 # A good probe opened it before the time that a refusal named.
-                self.backoff.lift_named_end((Scope.COURT, court.court), reading.began_at)
+                self.backoff.lift_named_end((RefusedScope.COURT, court.court), reading.began_at)
         self._waiting_for_case = {
             case: jobs
             for case, jobs in self._waiting_for_case.items()
-            if self.backoff.blocked_until((Scope.CASE, case), now) is not None
+            if self.backoff.blocked_until((RefusedScope.CASE, case), now) is not None
         }
 
     def read_jobs(self, reading: JobsReading, now: float) -> None:
@@ -96,9 +96,9 @@ class SchedulerState:
                 self._want(hint, now)
             case JobEnded():
                 self.refresh(self.runs.end_job(hint.job_id, now), now)
-            case Begun():
+            case SliceBegun():
                 self._begin(hint, now)
-            case Refused():
+            case ProposalRefused():
                 self._refuse(hint, now)
             case SlotFreed():
                 self._free(hint.token, hint.used_s, now)
@@ -110,10 +110,10 @@ class SchedulerState:
         case = hint.job.case
         touched = self.runs.want(hint.job, now)
         # Whatever kept the case may be over: it is listed, or the job that listed it has ended.
-        self.backoff.lift((Scope.CASE, case))
+        self.backoff.lift((RefusedScope.CASE, case))
         self.refresh(touched | self._waiting_for_case.pop(case, set()), now)
 
-    def _begin(self, hint: Begun, now: float) -> None:
+    def _begin(self, hint: SliceBegun, now: float) -> None:
         proposal = self._drop(hint.proposal_id)
         run = self.runs.get(hint.job_id)
         court = run.row.court if run else proposal.court if proposal else None
@@ -130,7 +130,7 @@ class SchedulerState:
             self.portal = self.portal._replace(next_request_at=at)
         self.refresh(self.runs.begin(hint, now) | {hint.job_id}, now)
 
-    def _refuse(self, hint: Refused, now: float) -> None:
+    def _refuse(self, hint: ProposalRefused, now: float) -> None:
         proposal = self._drop(hint.proposal_id)
         run = self.runs.get(hint.job_id)
         if run is not None and hint.is_empty:
@@ -202,12 +202,12 @@ class SchedulerState:
             if may.again_at is not None:
                 self.sleeping.put(job_id, may.again_at)
 
-    def eligibility(self, run: Run, now: float) -> Eligibility:
+    def eligibility(self, run: RememberedRun, now: float) -> Eligibility:
         """Return what a job may do, apart from what its court and the portal allow."""
         job_id, case = run.row.job_id, run.row.case
-        blocked_until = self.backoff.blocked_until((Scope.JOB, job_id), now)
+        blocked_until = self.backoff.blocked_until((RefusedScope.JOB, job_id), now)
         if blocked_until is None and run.row.needs_listing:
-            blocked_until = self.backoff.blocked_until((Scope.CASE, case), now)
+            blocked_until = self.backoff.blocked_until((RefusedScope.CASE, case), now)
             if blocked_until is not None:
                 self._waiting_for_case.setdefault(case, set()).add(job_id)
         return eligibility(
@@ -225,22 +225,24 @@ class SchedulerState:
             self.courts[court] = row._replace(next_probe_at=float("inf"))
 
 
-def _scopes(court: str, run: Run | None) -> Iterator[Hashable]:
+def _scopes(court: str, run: RememberedRun | None) -> Iterator[Hashable]:
     """Return everything that a slice which began belongs to."""
-    yield Scope.PORTAL
-    yield (Scope.COURT, court)
+    yield RefusedScope.PORTAL
+    yield (RefusedScope.COURT, court)
     if run is not None:
-        yield (Scope.JOB, run.row.job_id)
-        yield (Scope.CASE, run.row.case)
+        yield (RefusedScope.JOB, run.row.job_id)
+        yield (RefusedScope.CASE, run.row.case)
 
 
-def _scope(hint: Refused, run: Run | None, proposal: Proposal | None) -> Hashable | None:
+def _scope(
+    hint: ProposalRefused, run: RememberedRun | None, proposal: Proposal | None
+) -> Hashable | None:
     """Return what was refused; None if it is not known which court or case that is."""
-    if hint.scope is Scope.PORTAL:
-        return Scope.PORTAL
-    if hint.scope is Scope.JOB:
-        return (Scope.JOB, hint.job_id)
-    if hint.scope is Scope.CASE:
-        return (Scope.CASE, run.row.case) if run else None
+    if hint.scope is RefusedScope.PORTAL:
+        return RefusedScope.PORTAL
+    if hint.scope is RefusedScope.JOB:
+        return (RefusedScope.JOB, hint.job_id)
+    if hint.scope is RefusedScope.CASE:
+        return (RefusedScope.CASE, run.row.case) if run else None
     court = run.row.court if run else proposal.court if proposal else None
-    return (Scope.COURT, court) if court is not None else None
+    return (RefusedScope.COURT, court) if court is not None else None

@@ -26,7 +26,7 @@ class Resume:
         self.is_over = False
         self._target = target
         self._revision = after_revision
-        self._told_job = -1
+        self._serialized_job = -1
         self._is_opening = True
 
     def request(self, heartbeat_s: float) -> calls.Watch:
@@ -52,6 +52,6 @@ class Resume:
             # As the first message it says only how things stand; it comes again as the last.
             self.is_over = not is_opening
             return self.is_over
-        is_news = job.revision > self._told_job
-        self._told_job = max(self._told_job, job.revision)
+        is_news = job.revision > self._serialized_job
+        self._serialized_job = max(self._serialized_job, job.revision)
         return is_news

@@ -25,7 +25,7 @@ from tests.bench.speed import (
     starting,
     throughput,
 )
-from tests.bench.speed.asked import Asked
+from tests.bench.speed.asked import RunConfig
 from tests.bench.speed.goals import Result, keep, print_results
 
 MODULES = (
@@ -38,7 +38,7 @@ MODULES = (
     large_job,
     many_jobs,
 )
-BENCHES: dict[str, Callable[[Asked, Console], Result]] = {
+BENCHES: dict[str, Callable[[RunConfig, Console], Result]] = {
     module.NAME: module.run for module in MODULES
 }
 ROUNDS = 5
@@ -65,7 +65,7 @@ def _run() -> int:
     given = parser.parse_args()
     if unknown := set(given.benches) - BENCHES.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    asked = Asked(given.rounds, given.quick, given.profile, given.folder)
+    asked = RunConfig(given.rounds, given.quick, given.profile, given.folder)
     console = Console(width=120)
     results = []
     for name in given.benches or BENCHES:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunConfig:
     """How often, how large, and where what is found goes."""
 
     rounds: int

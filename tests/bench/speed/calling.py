@@ -24,7 +24,7 @@ import redis
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from tests.bench.speed.orders import Orders
+from tests.bench.speed.orders import LoadSpec
 from tests.sandbox.cnj import process_number
 
 CALL_S = 30.0
@@ -57,7 +57,7 @@ class Gate:
 
 
 @contextmanager
-def start_download(orders: Orders) -> Iterator[Call]:
+def start_download(orders: LoadSpec) -> Iterator[Call]:
     """A caller of StartDownload."""
     with grpc.insecure_channel(orders.address) as channel:
         stub: Any = pb_grpc.DownloadServiceStub(channel)
@@ -69,7 +69,7 @@ def start_download(orders: Orders) -> Iterator[Call]:
 
 
 @contextmanager
-def bare(orders: Orders) -> Iterator[Call]:
+def bare(orders: LoadSpec) -> Iterator[Call]:
     """The least that makes a call durable and known."""
     connection = psycopg2.connect(orders.database_url)
     client = redis.Redis.from_url(orders.redis_url)
@@ -88,7 +88,7 @@ def bare(orders: Orders) -> Iterator[Call]:
         client.close()
 
 
-def calls(orders: Orders, gate: Gate, thread: int) -> list[tuple[float, float]]:
+def calls(orders: LoadSpec, gate: Gate, thread: int) -> list[tuple[float, float]]:
     """Begin (as planned) and end of each call of a thread, in seconds since 1970."""
     done = []
     opened = start_download if orders.address else bare
@@ -114,7 +114,7 @@ def calls(orders: Orders, gate: Gate, thread: int) -> list[tuple[float, float]]:
 
 def main() -> None:
     """Call, and tell."""
-    orders = Orders(**json.loads(sys.stdin.readline()))
+    orders = LoadSpec(**json.loads(sys.stdin.readline()))
     gate = Gate(orders.threads)
     with ThreadPoolExecutor(orders.threads) as pool:
         lists = list(pool.map(partial(calls, orders, gate), range(orders.threads)))

@@ -8,10 +8,10 @@ from rich.console import Console
 
 from dev.procfile import read_procfile
 from dev.sandbox import ROOT
-from tests.bench.speed.asked import Asked
-from tests.bench.speed.drawn import Drawn
+from tests.bench.speed.asked import RunConfig
+from tests.bench.speed.drawn import LogNormalLatency
 from tests.bench.speed.goals import Result, at_least
-from tests.bench.speed.stage import Stage, running_stage, scratch
+from tests.bench.speed.stage import SpeedEnvironment, running_environment, scratch
 from tests.bench.speed.waiting_portal import running_waiting_portal
 
 NAME = "concurrency"
@@ -23,14 +23,14 @@ GOAL = 0.9
 PATIENCE_S = 600.0
 
 
-def run(asked: Asked, console: Console) -> Result:
+def run(asked: RunConfig, console: Console) -> Result:
     """All jobs at once, with each number of processes in turn."""
     jobs = 20 if asked.is_quick else 100
     shares: dict[int, list[float]] = {count: [] for count in PROCESSES}
     with (
         scratch() as folder,
-        running_waiting_portal(Drawn(LATENCY_S, 0, 1), lambda _: None) as url,
-        running_stage(url, procfile=_procfile(folder)) as stage,
+        running_waiting_portal(LogNormalLatency(LATENCY_S, 0, 1), lambda _: None) as url,
+        running_environment(url, procfile=_procfile(folder)) as stage,
     ):
         for name in map(_name, PROCESSES):
             stage.stack.processes.hold(name)
@@ -62,7 +62,7 @@ def _procfile(folder: Path) -> Path:
     return file
 
 
-def _share(stage: Stage, count: int, jobs: int) -> float:
+def _share(stage: SpeedEnvironment, count: int, jobs: int) -> float:
     """The documents per second, of those that lanes and threads allow."""
     name = _name(count)
     stage.stack.processes.release(name)

@@ -22,7 +22,7 @@ from dev.deadline import until
 from dev.sandbox import ROOT
 from dev.supervisor import Supervisor
 from tests.bench.speed.processor import spent_s
-from tests.bench.speed.stage import POLL_S, Stage, frozen
+from tests.bench.speed.stage import POLL_S, SpeedEnvironment, frozen
 from tests.bench.speed.static_portal import Shelved, StaticPortal
 from tests.databases import create_database
 
@@ -55,7 +55,7 @@ class Contender(Protocol):
 class Autos:
     """Ours: a job per case."""
 
-    stage: Stage
+    stage: SpeedEnvironment
 
     def fetch(self, cases: Cases, prefix: str) -> Took:  # noqa: ARG002 - keys are its own
         leaders = self.stage.our_pids
@@ -72,7 +72,7 @@ class Autos:
 class Loop:
     """A script of thirty lines."""
 
-    stage: Stage
+    stage: SpeedEnvironment
     portal: StaticPortal
 
     def fetch(self, cases: Cases, prefix: str) -> Took:
@@ -104,7 +104,7 @@ class Loop:
 class Rclone:
     """`rclone copyurl` with a list of links; it is given the links and checks nothing."""
 
-    stage: Stage
+    stage: SpeedEnvironment
     portal: StaticPortal
 
     def fetch(self, cases: Cases, prefix: str) -> Took:
@@ -178,7 +178,7 @@ class Classic:
 
 
 @contextmanager
-def running_classic(stage: Stage, portal: StaticPortal) -> Iterator[Classic]:
+def running_classic(stage: SpeedEnvironment, portal: StaticPortal) -> Iterator[Classic]:
     """A Celery worker for the length of the block."""
     redis = urlsplit(stage.stack.env["REDIS_URL"])
     env = {

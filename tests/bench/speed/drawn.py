@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Drawn:
+class LogNormalLatency:
     """Log-normal latencies, the same for the same document and seed. Sigma 0: all the same."""
 
     median_s: float

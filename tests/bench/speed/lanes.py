@@ -7,25 +7,25 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.bench.speed.asked import Asked
-from tests.bench.speed.drawn import Drawn, in_batches_s, in_order_s, longest_first_s
+from tests.bench.speed.asked import RunConfig
+from tests.bench.speed.drawn import LogNormalLatency, in_batches_s, in_order_s, longest_first_s
 from tests.bench.speed.goals import Result, at_most
-from tests.bench.speed.stage import Stage, running_stage
+from tests.bench.speed.stage import SpeedEnvironment, running_environment
 from tests.bench.speed.waiting_portal import case_of, running_waiting_portal
 
 NAME = "lanes"
-DRAWN = Drawn(0.4, 0.8, 7)
+DRAWN = LogNormalLatency(0.4, 0.8, 7)
 LANES = 5
 GOAL = 1.03
 # A busy machine takes its time; only what stands still meets this.
 PATIENCE_S = 600.0
 
 
-def run(asked: Asked, console: Console) -> Result:
+def run(asked: RunConfig, console: Console) -> Result:
     """A job in each round."""
     documents = 50 if asked.is_quick else 200
     rounds: list[dict[str, Any]] = []
-    with running_waiting_portal(DRAWN, _silent) as url, running_stage(url) as stage:
+    with running_waiting_portal(DRAWN, _silent) as url, running_environment(url) as stage:
         _job(stage, stage.new_number(documents=5))  # everybody has connected once
         for round_ in range(1, asked.rounds + 1):
             rounds.append(_job(stage, stage.new_number(documents=documents)))
@@ -47,7 +47,7 @@ def _silent(_line: str) -> None:
     """What the portal says is of no interest."""
 
 
-def _job(stage: Stage, number: str) -> dict[str, float]:
+def _job(stage: SpeedEnvironment, number: str) -> dict[str, float]:
     """Seconds of a job, and what they could have been."""
     latencies = [DRAWN.of(number, d.position) for d in case_of(number).documents]
     ideal_s = in_order_s(latencies, LANES)

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from dev.sandbox import ROOT
 from tests.acceptance.memory import MIB, PeakMemory
-from tests.bench.speed.asked import Asked
+from tests.bench.speed.asked import RunConfig
 from tests.bench.speed.goals import Result, at_least, at_most
-from tests.bench.speed.stage import Stage, running_stage, scratch
+from tests.bench.speed.stage import SpeedEnvironment, running_environment, scratch
 from tests.bench.speed.static_portal import Page, StaticPortal, running_static_portal
 
 NAME = "large-document"
@@ -22,14 +22,14 @@ TIMEOUT_S = 900.0
 PROCESSES = ("worker", "uploader")
 
 
-def run(asked: Asked, console: Console) -> Result:
+def run(asked: RunConfig, console: Console) -> Result:
     """Both in turn, each with a key of its own."""
     size_bytes = (128 if asked.is_quick else 1024) * MIB
     rounds: list[dict[str, float]] = []
     with (
         scratch() as folder,
         running_static_portal(folder, lambda _: None) as portal,
-        running_stage(portal.url, DOCUMENT_DEADLINE_S="900") as stage,
+        running_environment(portal.url, DOCUMENT_DEADLINE_S="900") as stage,
     ):
         (small,) = portal.shelf(1, 20 * 1024)
         (page,) = portal.shelf(1, size_bytes)
@@ -61,7 +61,7 @@ def run(asked: Asked, console: Console) -> Result:
     return Result(NAME, goals, rounds, [note])
 
 
-def _autos(stage: Stage, portal: StaticPortal, page: Page) -> dict[str, float]:
+def _autos(stage: SpeedEnvironment, portal: StaticPortal, page: Page) -> dict[str, float]:
     """Seconds of a job, and MiB by which each kind of process grew at most."""
     number = stage.new_number()
     portal.add_case(number, [page])
@@ -81,7 +81,7 @@ def _autos(stage: Stage, portal: StaticPortal, page: Page) -> dict[str, float]:
     return {"autos_s": seconds, **grown}
 
 
-def _piped(stage: Stage, portal: StaticPortal, page: Page) -> float:
+def _piped(stage: SpeedEnvironment, portal: StaticPortal, page: Page) -> float:
     """Seconds of `curl | put`."""
     (shelved,) = portal.add_case(stage.new_number(), [page])
     key = f"piped/{time.time_ns()}.pdf"
@@ -99,7 +99,7 @@ def _piped(stage: Stage, portal: StaticPortal, page: Page) -> float:
     return seconds
 
 
-def _remove(stage: Stage, key: str, page: Page) -> None:
+def _remove(stage: SpeedEnvironment, key: str, page: Page) -> None:
     """Make room, once it is clear that it was all there."""
     assert stage.bucket.stat_object(stage.settings.s3_bucket, key).size == page.size_bytes
     stage.bucket.remove_object(stage.settings.s3_bucket, key)

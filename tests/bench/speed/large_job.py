@@ -11,9 +11,9 @@ from rich.console import Console
 
 from tests.acceptance.memory import MIB
 from tests.acceptance.processes import family
-from tests.bench.speed.asked import Asked
+from tests.bench.speed.asked import RunConfig
 from tests.bench.speed.goals import Result, at_most
-from tests.bench.speed.stage import Stage, running_stage, scratch
+from tests.bench.speed.stage import SpeedEnvironment, running_environment, scratch
 from tests.bench.speed.static_portal import running_static_portal
 
 NAME = "large-job"
@@ -46,13 +46,13 @@ class Mark:
     memory: dict[str, float]
 
 
-def run(asked: Asked, console: Console) -> Result:
+def run(asked: RunConfig, console: Console) -> Result:
     """One job: what is looked for does not depend on how busy the machine is."""
     documents = 1_000 if asked.is_quick else 20_000
     with (
         scratch() as folder,
         running_static_portal(folder, lambda _: None) as portal,
-        running_stage(portal.url, LANES_PER_JOB=LANES) as stage,
+        running_environment(portal.url, LANES_PER_JOB=LANES) as stage,
     ):
         pages = portal.shelf(PAGES, SIZE_BYTES)
         number = stage.new_number()
@@ -94,7 +94,7 @@ def run(asked: Asked, console: Console) -> Result:
     return Result(NAME, goals, {"marks": [asdict(mark) for mark in marks]}, notes)
 
 
-def _marks(stage: Stage, number: str, documents: int, console: Console) -> list[Mark]:
+def _marks(stage: SpeedEnvironment, number: str, documents: int, console: Console) -> list[Mark]:
     begun = time.monotonic()
     job_id = stage.start(number)
     marks: list[Mark] = []
@@ -112,7 +112,7 @@ def _marks(stage: Stage, number: str, documents: int, console: Console) -> list[
     return marks
 
 
-def _stored(stage: Stage, job_id: object) -> int:
+def _stored(stage: SpeedEnvironment, job_id: object) -> int:
     sql = "SELECT completed_documents AS stored FROM jobs WHERE job_id = %(job_id)s"
     return int(stage.only(sql, job_id=job_id)["stored"])
 
@@ -128,7 +128,7 @@ def _slice(begin: Mark, end: Mark) -> dict[str, float]:
     }
 
 
-def _memory(stage: Stage) -> dict[str, float]:
+def _memory(stage: SpeedEnvironment) -> dict[str, float]:
     """MiB of every process of ours."""
     processes = stage.stack.processes
     leaders = {name: pid for name in processes.names if (pid := processes.pid_of(name))}

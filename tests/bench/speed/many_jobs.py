@@ -22,9 +22,9 @@ from dev.health import is_serving
 from dev.sandbox import ROOT
 from dev.supervisor import Supervisor
 from tests.acceptance.conftest import free_port
-from tests.bench.speed.asked import Asked
+from tests.bench.speed.asked import RunConfig
 from tests.bench.speed.goals import Result, at_most
-from tests.bench.speed.stage import CALL_S, Stage, running_stage
+from tests.bench.speed.stage import CALL_S, SpeedEnvironment, running_environment
 from tests.bench.speed.starting import HELD, NOWHERE
 from tests.databases import create_database
 from tests.sandbox.cnj import process_number
@@ -101,12 +101,12 @@ class Side:
                 cursor.execute("DELETE FROM jobs WHERE end_time IS NULL")
 
 
-def run(asked: Asked, console: Console) -> Result:
+def run(asked: RunConfig, console: Console) -> Result:
     """Each call to the one and to the other, in turns."""
     many = MANY // 10 if asked.is_quick else MANY
     calls = 100 if asked.is_quick else 300
     rounds: list[dict[str, dict[str, float]]] = []
-    with running_stage(NOWHERE) as stage:
+    with running_environment(NOWHERE) as stage:
         for name in HELD:
             stage.stack.processes.hold(name)
         begun = time.monotonic()
@@ -150,7 +150,7 @@ def _p99s(few: Side, full: Side, round_: int, calls: int) -> dict[str, dict[str,
 
 
 @contextmanager
-def _side(stage: Stage, jobs: int) -> Iterator[Side]:
+def _side(stage: SpeedEnvironment, jobs: int) -> Iterator[Side]:
     """A server of its own on a database of its own."""
     url = create_database(stage.settings.database_url, f"with_{jobs}")
     address = f"127.0.0.1:{free_port()}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Orders:
+class LoadSpec:
     """`address`: of a server; empty: without one.
 
     Each thread calls every `interval_s` or, if that is 0, as soon as it has its answer.

@@ -36,7 +36,7 @@ def machine_s() -> float:
     return (sum(ticks) - sum(ticks[IDLE])) / TICKS
 
 
-class Meter:
+class CpuMeter:
     """Processor seconds of several trees by name, from when it is made until it is read."""
 
     def __init__(self, leaders: Mapping[str, Iterable[int]]) -> None:

@@ -18,9 +18,9 @@ from pathlib import Path
 import psycopg2
 
 from tests.bench.speed import stacks, waits
-from tests.bench.speed.shapes import shape
-from tests.bench.speed.stage import Stage
-from tests.bench.speed.waits import Waits
+from tests.bench.speed.shapes import normalize
+from tests.bench.speed.stage import SpeedEnvironment
+from tests.bench.speed.waits import WaitSamples
 
 RATE_HZ = 100
 SPIED = ("worker", "uploader", "server")
@@ -36,7 +36,7 @@ class Profile:
 
     files: list[Path] = field(default_factory=list)
     statements: dict[str, tuple[int, float]] = field(default_factory=dict)
-    waits: Waits = field(default_factory=Waits)
+    waits: WaitSamples = field(default_factory=WaitSamples)
 
     def told(self, documents: int) -> str:
         """The statements that took the most, per document, and where the files are."""
@@ -62,7 +62,7 @@ class Profile:
 
 
 @contextmanager
-def watched(stage: Stage, folder: Path) -> Iterator[Profile]:
+def watched(stage: SpeedEnvironment, folder: Path) -> Iterator[Profile]:
     """Watch a worker, the uploader and PostgreSQL meanwhile; it all is slower for it."""
     folder.mkdir(parents=True, exist_ok=True)
     found = Profile()
@@ -92,7 +92,7 @@ def watched(stage: Stage, folder: Path) -> Iterator[Profile]:
     found.files.append(folder / "statements.txt")
 
 
-def _pid(stage: Stage, name: str) -> int:
+def _pid(stage: SpeedEnvironment, name: str) -> int:
     """The process that does the work."""
     if name == "server":
         return stage.stack.processes.pid_of(name) or 0
@@ -119,13 +119,13 @@ def statements(log: str) -> dict[str, tuple[int, float]]:
     sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
     for entry in _ENTRY.split(log):
         if match := _LOGGED.search(entry):
-            each = sums[shape(entry[match.end() :])]
+            each = sums[normalize(entry[match.end() :])]
             each[0] += 1
             each[1] += float(match[1])
     return {text: (int(calls), ms) for text, (calls, ms) in sums.items()}
 
 
-def _set(stage: Stage, name: str, value: str) -> None:
+def _set(stage: SpeedEnvironment, name: str, value: str) -> None:
     """Set a variable of the whole PostgreSQL."""
     # Not in a transaction.
     with closing(psycopg2.connect(stage.settings.database_url)) as connection:

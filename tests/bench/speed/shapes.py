@@ -14,7 +14,7 @@ _VALUES = (
 )
 
 
-def shape(sql: str) -> str:
+def normalize(sql: str) -> str:
     """The statement, on one line."""
     for pattern, stand_in in _VALUES:
         sql = pattern.sub(stand_in, sql)

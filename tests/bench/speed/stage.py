@@ -44,7 +44,7 @@ SERVERS = ("postgres", "valkey", "s3")
 
 
 @dataclass(frozen=True)
-class Stage:
+class SpeedEnvironment:
     """What a bench plays with."""
 
     stack: Stack
@@ -164,9 +164,9 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def running_stage(
+def running_environment(
     portal_url: str, *, procfile: Path = ROOT / "Procfile", **given: str
-) -> Iterator[Stage]:
+) -> Iterator[SpeedEnvironment]:
     """Start it all in a folder of its own, and stop it all. `given`: settings beside our own."""
     lines: list[str] = []
     with scratch() as folder:
@@ -185,14 +185,14 @@ def running_stage(
             **given,
         }
         with (
-            _told(lines),
+            _summary(lines),
             running_stack(env, lines.append, procfile, is_announced=False) as stack,
             grpc.insecure_channel(stack.run_file.address) as channel,
             closing(Database(stack.env["DATABASE_URL"], max_connections=4)) as database,
         ):
             settings = Settings.from_env(stack.env)
             store = ObjectStore.of(settings)
-            stage = Stage(
+            stage = SpeedEnvironment(
                 stack,
                 settings,
                 database,
@@ -208,14 +208,14 @@ def running_stage(
             yield stage
 
 
-def _check_durable(stage: Stage) -> None:
+def _check_durable(stage: SpeedEnvironment) -> None:
     """Raises AssertionError when PostgreSQL was made faster than it comes."""
     found = {name: stage.only(f"SHOW {name}")[name] for name in DURABLE}
     assert found == DURABLE, found
 
 
 @contextmanager
-def _told(lines: list[str]) -> Iterator[None]:
+def _summary(lines: list[str]) -> Iterator[None]:
     """Show why nothing could be started, if so."""
     try:
         yield

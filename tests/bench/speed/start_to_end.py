@@ -13,9 +13,9 @@ from minio import Minio
 from rich.console import Console
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.bench.speed.asked import Asked
+from tests.bench.speed.asked import RunConfig
 from tests.bench.speed.goals import Result, at_most
-from tests.bench.speed.stage import CALL_S, Stage, running_stage, scratch
+from tests.bench.speed.stage import CALL_S, SpeedEnvironment, running_environment, scratch
 from tests.bench.speed.static_portal import Page, StaticPortal, running_static_portal
 
 NAME = "start-to-end"
@@ -28,14 +28,14 @@ IDLE_S = 0.2
 Row = dict[str, float]
 
 
-def run(asked: Asked, console: Console) -> Result:
+def run(asked: RunConfig, console: Console) -> Result:
     """One-document jobs, bare copies and warm cases in turn."""
     each = 3 if asked.is_quick else 15
     rows: list[list[Row]] = []
     with (
         scratch() as folder,
         running_static_portal(folder, lambda _: None) as portal,
-        running_stage(portal.url) as stage,
+        running_environment(portal.url) as stage,
         requests.Session() as session,
     ):
         (page, *pages) = portal.shelf(1 + WARM_DOCUMENTS, SIZE_BYTES)
@@ -82,7 +82,11 @@ def _medians(rows: list[Row]) -> Row:
 
 
 def _row(
-    stage: Stage, portal: StaticPortal, page: Page, warm: str, bare: Callable[[str], None]
+    stage: SpeedEnvironment,
+    portal: StaticPortal,
+    page: Page,
+    warm: str,
+    bare: Callable[[str], None],
 ) -> Row:
     """One of each, in milliseconds."""
     number = stage.new_number()
@@ -103,7 +107,7 @@ def _row(
     return row
 
 
-def _one_document(stage: Stage, number: str) -> Row:
+def _one_document(stage: SpeedEnvironment, number: str) -> Row:
     row: Row = {}
     begun, called = time.perf_counter(), time.time()
     answer = stage.api.StartDownload(pb.StartDownloadRequest(process_number=number), timeout=CALL_S)
@@ -124,7 +128,9 @@ def _one_document(stage: Stage, number: str) -> Row:
     return row
 
 
-def _bare(stage: Stage, portal: StaticPortal, session: requests.Session) -> Callable[[str], None]:
+def _bare(
+    stage: SpeedEnvironment, portal: StaticPortal, session: requests.Session
+) -> Callable[[str], None]:
     """Copies a document as the plain loop does."""
     store: Minio = stage.bucket
     api = f"{portal.url}/api/v2"

@@ -15,10 +15,10 @@ import redis
 from rich.console import Console
 
 from dev.sandbox import ROOT
-from tests.bench.speed.asked import Asked
+from tests.bench.speed.asked import RunConfig
 from tests.bench.speed.goals import Result, at_least, at_most
-from tests.bench.speed.orders import Orders
-from tests.bench.speed.stage import Stage, running_stage
+from tests.bench.speed.orders import LoadSpec
+from tests.bench.speed.stage import SpeedEnvironment, running_environment
 
 NAME = "starting"
 # Enough callers for the server to be what is full; with fewer, each call's way there and back is.
@@ -42,11 +42,11 @@ class Calls:
     p99_ms: float
 
 
-def run(asked: Asked, console: Console) -> Result:
+def run(asked: RunConfig, console: Console) -> Result:
     """Bare, StartDownload as fast as it goes, and at half of that; then both with few callers."""
     seconds = 1.5 if asked.is_quick else 4.0
     rounds: list[dict[str, Calls]] = []
-    with running_stage(NOWHERE) as stage:
+    with running_environment(NOWHERE) as stage:
         for name in HELD:
             stage.stack.processes.hold(name)
         _make_table(stage)
@@ -84,13 +84,13 @@ def run(asked: Asked, console: Console) -> Result:
     return Result(NAME, goals, figures, [note])
 
 
-def _make_table(stage: Stage) -> None:
+def _make_table(stage: SpeedEnvironment) -> None:
     """A second table of jobs, with all constraints and indexes."""
     with stage.database.transaction() as transaction:
         transaction.run("CREATE TABLE bare_jobs (LIKE jobs INCLUDING ALL)")
 
 
-def _clear(stage: Stage) -> None:
+def _clear(stage: SpeedEnvironment) -> None:
     with closing(psycopg2.connect(stage.settings.database_url)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -100,7 +100,7 @@ def _clear(stage: Stage) -> None:
 
 
 def _calls(
-    stage: Stage,
+    stage: SpeedEnvironment,
     round_: int,
     seconds: float,
     *,
@@ -120,7 +120,7 @@ def _calls(
         for _ in range(PROCESSES)
     ]
     for place, caller in enumerate(callers):
-        orders = Orders(
+        orders = LoadSpec(
             address=address,
             database_url=stage.settings.database_url,
             redis_url=stage.settings.redis_url,

@@ -23,7 +23,7 @@ from storage.errors import ConfigurationError
 from tests.acceptance.conftest import free_port
 from tests.sandbox.contents import chunks
 from tests.sandbox.listing import listing
-from tests.sandbox.model import Branch, Case, documents
+from tests.sandbox.model import Branch, SandboxCase, documents
 
 START_S = 30.0
 CONFIG = """
@@ -93,7 +93,7 @@ class StaticPortal:
             for position, page in enumerate(pages)
             for document in documents(number, [position], size_bytes=page.size_bytes)
         ]
-        case = Case("bench", number, "made by a bench", Branch(tuple(made)))
+        case = SandboxCase("bench", number, "made by a bench", Branch(tuple(made)))
         folder = self._folder / "root" / "api" / "v2" / "processos" / number
         for document, page in zip(made, pages, strict=True):
             place = folder / "documentos" / str(document.uuid)

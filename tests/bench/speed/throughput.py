@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from rich.console import Console
 
 from tests.bench.speed import profiles
-from tests.bench.speed.asked import Asked
+from tests.bench.speed.asked import RunConfig
 from tests.bench.speed.contenders import (
     Autos,
     Cases,
@@ -23,8 +23,8 @@ from tests.bench.speed.contenders import (
     running_classic,
 )
 from tests.bench.speed.goals import Goal, Result, at_least, at_most
-from tests.bench.speed.processor import Meter
-from tests.bench.speed.stage import Stage, running_stage, scratch
+from tests.bench.speed.processor import CpuMeter
+from tests.bench.speed.stage import SpeedEnvironment, running_environment, scratch
 from tests.bench.speed.static_portal import Page, StaticPortal, running_static_portal
 
 NAME = "throughput"
@@ -65,7 +65,7 @@ class Lap:
 class Track:
     """Who runs, on what, and what came of it."""
 
-    stage: Stage
+    stage: SpeedEnvironment
     portal: StaticPortal
     classic: Classic
     contenders: Mapping[str, Contender]
@@ -79,7 +79,7 @@ class Track:
         others = [pid for who, pids in idle.items() if who != name for pid in pids]
         servers = {**self.stage.server_pids(), "nginx": [self.portal.pid]}
         with alone(others):
-            meter, begun = Meter(servers), time.monotonic()
+            meter, begun = CpuMeter(servers), time.monotonic()
             took = self.contenders[name].fetch(cases, prefix)
             spent, whole_s = meter.read(), time.monotonic() - begun
         _check(self.stage, cases, None if name == OURS else prefix)
@@ -101,7 +101,7 @@ class Track:
         }
 
 
-def run(asked: Asked, console: Console) -> Result:
+def run(asked: RunConfig, console: Console) -> Result:
     """All rounds."""
     jobs = 8 if asked.is_quick else 25
     with _track() as track:
@@ -131,7 +131,7 @@ def _track() -> Iterator[Track]:
     with (
         scratch() as folder,
         running_static_portal(folder, lines.append) as portal,
-        running_stage(portal.url) as stage,
+        running_environment(portal.url) as stage,
         running_classic(stage, portal) as classic,
     ):
         contenders: dict[str, Contender] = {
@@ -150,7 +150,7 @@ def _warm_up(track: Track, shelves: Mapping[int, list[Page]]) -> None:
             track.run(name, 0, size, pages[: WARM_UP * DOCUMENTS])
 
 
-def _check(stage: Stage, cases: Cases, prefix: str | None) -> None:
+def _check(stage: SpeedEnvironment, cases: Cases, prefix: str | None) -> None:
     """Raises AssertionError unless the bucket holds exactly these bytes.
 
     `prefix` None: under the keys that the rows of Autos name, with the hashes that they name.
@@ -221,7 +221,7 @@ def _summary(size: int, by_name: Mapping[str, list[Lap]]) -> str:
     return "\n".join(lines)
 
 
-def _profile(track: Track, shelves: Mapping[int, list[Page]], asked: Asked) -> list[str]:
+def _profile(track: Track, shelves: Mapping[int, list[Page]], asked: RunConfig) -> list[str]:
     """One more lap of ours for each size, watched."""
     notes = []
     for size, pages in shelves.items():

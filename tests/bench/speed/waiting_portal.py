@@ -18,27 +18,27 @@ from dev.deadline import until
 from dev.sandbox import ROOT
 from dev.supervisor import Supervisor
 from tests.acceptance.conftest import free_port
-from tests.bench.speed.drawn import Drawn
+from tests.bench.speed.drawn import LogNormalLatency
 from tests.bench.speed.static_portal import START_S, answers
 from tests.sandbox.contents import content
 from tests.sandbox.listing import listing
-from tests.sandbox.model import Branch, Case, documents
+from tests.sandbox.model import Branch, SandboxCase, documents
 
 SIZE_BYTES = 2_048
 API = "/api/v2/processos/"
 
 
 @lru_cache(maxsize=512)
-def case_of(number: str) -> Case:
+def case_of(number: str) -> SandboxCase:
     """Every case is there."""
     made = documents(number, range(int(number[-4:])), size_bytes=SIZE_BYTES)
-    return Case("bench", number, "made by a bench", Branch(made))
+    return SandboxCase("bench", number, "made by a bench", Branch(made))
 
 
 class Answerer(asyncio.Protocol):
     """One connection. GET only, and one request at a time, as our clients are."""
 
-    def __init__(self, drawn: Drawn) -> None:
+    def __init__(self, drawn: LogNormalLatency) -> None:
         self._drawn = drawn
         self._received = b""
 
@@ -70,7 +70,7 @@ class Answerer(asyncio.Protocol):
         return self._drawn.of(number, document.position), "application/pdf", body
 
 
-async def serve(port: int, drawn: Drawn) -> None:
+async def serve(port: int, drawn: LogNormalLatency) -> None:
     """Until the process is ended."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Answerer(drawn), "127.0.0.1", port)
@@ -79,7 +79,9 @@ async def serve(port: int, drawn: Drawn) -> None:
 
 
 @contextmanager
-def running_waiting_portal(drawn: Drawn, write_line: Callable[[str], None]) -> Iterator[str]:
+def running_waiting_portal(
+    drawn: LogNormalLatency, write_line: Callable[[str], None]
+) -> Iterator[str]:
     """The address of such a portal, for the length of the block."""
     port = free_port()
     options = {"port": port, "median": drawn.median_s, "sigma": drawn.sigma, "seed": drawn.seed}
@@ -103,7 +105,7 @@ def main() -> None:
     parser.add_argument("--sigma", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
     given = parser.parse_args()
-    asyncio.run(serve(given.port, Drawn(given.median, given.sigma, given.seed)))
+    asyncio.run(serve(given.port, LogNormalLatency(given.median, given.sigma, given.seed)))
 
 
 if __name__ == "__main__":

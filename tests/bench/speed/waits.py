@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 
 import psycopg2
 
-from tests.bench.speed.shapes import shape
+from tests.bench.speed.shapes import normalize
 
 EVERY_S = 0.02
 TOP = 15
@@ -24,7 +24,7 @@ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.state <
 """
 
 
-class Waits:
+class WaitSamples:
     """How often a session was seen in a statement and a wait."""
 
     def __init__(self) -> None:
@@ -42,9 +42,9 @@ class Waits:
 
 
 @contextmanager
-def watched(url: str) -> Iterator[Waits]:
+def watched(url: str) -> Iterator[WaitSamples]:
     """Look again and again meanwhile."""
-    found = Waits()
+    found = WaitSamples()
     is_over = threading.Event()
 
     def look() -> None:
@@ -69,4 +69,4 @@ def watched(url: str) -> Iterator[Waits]:
 
 
 def _short(sql: str) -> str:
-    return shape(sql)[:WIDTH]
+    return normalize(sql)[:WIDTH]

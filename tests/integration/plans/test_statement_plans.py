@@ -11,7 +11,7 @@ from uuid import uuid4
 import psycopg2
 import pytest
 
-from dev.servers import Servers
+from dev.servers import EmbeddedServers
 from storage import sql
 from tests.integration.conftest import Databases
 from tests.integration.plans import large_tables
@@ -72,7 +72,7 @@ class Tables:
 
 
 @pytest.fixture(scope="module")
-def tables(servers: Servers, databases: Databases) -> Iterator[Tables]:
+def tables(servers: EmbeddedServers, databases: Databases) -> Iterator[Tables]:
     """Large tables, of which PostgreSQL knows the size."""
     url = large_tables.create(servers.env["DATABASE_URL"], "statement_plans")
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:

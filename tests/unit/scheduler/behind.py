@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from tests.bench.fluid import Work, moments
 from tests.bench.slots import Room
-from tests.unit.scheduler.simulation import Simulation
-from tests.unit.scheduler.world import Job
+from tests.unit.scheduler.simulation import SchedulerSimulation
+from tests.unit.scheduler.world import SimulatedJob
 
 # Points of (time, slot-seconds had until then); between two, it goes on evenly.
 Curve = Sequence[tuple[float, float]]
 
 
-def places_behind(simulation: Simulation) -> float:
+def places_behind(simulation: SchedulerSimulation) -> float:
     """Return how far the worst job ever was behind, in dearest slices for each place and one."""
     limits = simulation.world.limits
     works = [_work(job) for job in simulation.jobs]
@@ -28,7 +28,7 @@ def places_behind(simulation: Simulation) -> float:
     return behind_s / dearest_s / (limits.at_once + 1)
 
 
-def _work(job: Job) -> Work:
+def _work(job: SimulatedJob) -> Work:
     arrival = job.arrival
     times = arrival.request_s
     documents_s = tuple(times[i % len(times)] for i in range(arrival.documents))
@@ -42,7 +42,7 @@ def _ideal(works: Sequence[Work], room: Room) -> list[Curve]:
     return [[(step.at_s, whole[i] - step.left[i][1]) for step in steps] for i in range(len(works))]
 
 
-def _had(simulation: Simulation, job: Job) -> Curve:
+def _had(simulation: SchedulerSimulation, job: SimulatedJob) -> Curve:
     curve, had_s, before, slots = [(0.0, 0.0)], 0.0, 0.0, 0
     for at, count in simulation.held[job.job_id]:
         had_s += slots * (at - before)

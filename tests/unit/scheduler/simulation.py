@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from actors.scheduler.policy.dispatcher import Group, Message, Plan, plan
-from actors.scheduler.policy.hints import Begun, Ended, Hint, JobEnded, SlotFreed
+from actors.scheduler.policy.dispatcher import Group, Plan, ProposalMessage, plan
+from actors.scheduler.policy.hints import Ended, Hint, JobEnded, SliceBegun, SlotFreed
 from actors.scheduler.policy.readings import CourtRow
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.policy.window import PROPOSAL_AGE_S
 from storage.slots import Limits
-from tests.unit.scheduler.world import Arrival, Job, World
+from tests.unit.scheduler.world import Arrival, SimulatedJob, SimulatedRows
 
 Reading = TypeVar("Reading")
 
 
 @dataclass(frozen=True)
-class Faults:
+class SimulatedFaults:
     """What goes wrong, as probabilities; `hop_s`: the longest time that a message takes."""
 
     hint_lost: float = 0.0
@@ -37,21 +37,26 @@ class Faults:
     hop_s: float = 0.0
 
 
-NO_FAULTS = Faults()
+NO_FAULTS = SimulatedFaults()
 
 
-class Simulation:
+class SchedulerSimulation:
     """One run. After it: when each job ended, and the slots that each held over time."""
 
     def __init__(
-        self, limits: Limits, *, seed: int = 1, threads: int = 64, faults: Faults = NO_FAULTS
+        self,
+        limits: Limits,
+        *,
+        seed: int = 1,
+        threads: int = 64,
+        faults: SimulatedFaults = NO_FAULTS,
     ) -> None:
         self.dice = random.Random(seed)
-        self.world = World(limits, self.dice, threads=threads)
+        self.world = SimulatedRows(limits, self.dice, threads=threads)
         self.faults = faults
         self.now = 0.0
         self.state = SchedulerState(limits)
-        self.jobs: list[Job] = []
+        self.jobs: list[SimulatedJob] = []
         self.ended_at: dict[UUID, float] = {}
         # Of each job: (time, slots that it holds from then on).
         self.held: dict[UUID, list[tuple[float, int]]] = defaultdict(list)
@@ -61,7 +66,7 @@ class Simulation:
         self.passes = 0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._queue: list[tuple[float, UUID, Message]] = []
+        self._queue: list[tuple[float, UUID, ProposalMessage]] = []
         self._busy_threads = 0
         self._next_pass: float | None = None
         self._after: UUID | None = None
@@ -160,7 +165,7 @@ class Simulation:
                 item = (self.now, group.job_id, message)
                 self.at(self.now + self._hop(), lambda item=item: self._enqueue(item))  # type: ignore[misc]
 
-    def _enqueue(self, item: tuple[float, UUID, Message]) -> None:
+    def _enqueue(self, item: tuple[float, UUID, ProposalMessage]) -> None:
         self._queue.append(item)
         self._work()
 
@@ -170,13 +175,13 @@ class Simulation:
             if self.now - sent_at <= PROPOSAL_AGE_S:
                 self._claim(job_id, message)
 
-    def _claim(self, job_id: UUID, message: Message) -> None:
+    def _claim(self, job_id: UUID, message: ProposalMessage) -> None:
         job = self.world.jobs.get(job_id)
         if job and self.dice.random() < self.faults.row_locked:
             job.locked_until = self.now + self.dice.random() * 0.2
         answer = self.world.claim(message.proposal_id, job_id, message.requests, self.now)
         self._hint(answer)
-        if isinstance(answer, Begun) and job:
+        if isinstance(answer, SliceBegun) and job:
             self.began.append((self.now, job_id))
             self._busy_threads += 1
             taken_at, at = self.now, self.now
@@ -189,7 +194,7 @@ class Simulation:
             self._count_slots(job)
             self.at(at, lambda: self._free(job, answer, taken_at))
 
-    def _free(self, job: Job, begun: Begun, taken_at: float) -> None:
+    def _free(self, job: SimulatedJob, begun: SliceBegun, taken_at: float) -> None:
         del self.world.slots[begun.token]
         self._count_slots(job)
         used_s = self.now - taken_at
@@ -199,7 +204,7 @@ class Simulation:
         self._hint(SlotFreed(begun.token, used_s))
         self.at(self.now + self._hop(), lambda: self._record(job, begun, used_s))
 
-    def _record(self, job: Job, begun: Begun, used_s: float) -> None:
+    def _record(self, job: SimulatedJob, begun: SliceBegun, used_s: float) -> None:
         documents, failed, spooled = job.slices.pop(begun.token), None, []
         if not job.is_listed:
             self._record_listing(job)
@@ -215,7 +220,7 @@ class Simulation:
         self._end_if_over(job)
         self._work()
 
-    def _record_listing(self, job: Job) -> None:
+    def _record_listing(self, job: SimulatedJob) -> None:
         """List the case for every job that waits for it."""
         for other in self.jobs:
             if other.case == job.case and not other.is_listed:
@@ -223,18 +228,18 @@ class Simulation:
                 self._hint(self.world.wanted(other, self.now))
                 self._end_if_over(other)
 
-    def _store(self, job: Job, document: UUID) -> None:
+    def _store(self, job: SimulatedJob, document: UUID) -> None:
         job.spooled.discard(document)
         self._hint(Ended(job.job_id, document))
         self._end_if_over(job)
 
-    def _end_if_over(self, job: Job) -> None:
+    def _end_if_over(self, job: SimulatedJob) -> None:
         if job.is_over and job.job_id in self.world.jobs:
             del self.world.jobs[job.job_id]
             self.ended_at[job.job_id] = self.now
             self._hint(JobEnded(job.job_id))
 
-    def _count_slots(self, job: Job) -> None:
+    def _count_slots(self, job: SimulatedJob) -> None:
         count = sum(slot.job_id == job.job_id for slot in self.world.slots.values())
         self.held[job.job_id].append((self.now, count))
 

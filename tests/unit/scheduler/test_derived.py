@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.scheduler.policy.hints import Begun, Ended, JobEnded, JobWanted
+from actors.scheduler.policy.hints import Ended, JobEnded, JobWanted, SliceBegun
 from actors.scheduler.policy.readings import JobRow, JobsReading, SlotRow
 from actors.scheduler.policy.run_state import RunState
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.policy.slot_table import SlotTable
 from storage.priorities import Priority
 from storage.slots import Limits
-from tests.unit.scheduler.simulation import Faults, Simulation
+from tests.unit.scheduler.simulation import SchedulerSimulation, SimulatedFaults
 from tests.unit.scheduler.workloads import FEW, Workload, workloads
 from tests.unit.scheduler.world import Arrival
 
@@ -30,7 +30,7 @@ def test_one_full_reading_makes_memory_equal_to_the_rows(
     workload: Workload, loss: float, at_s: float
 ) -> None:
     # Given a scheduler that lost hints, or all of them, for a while
-    faults = Faults(
+    faults = SimulatedFaults(
         hint_lost=loss,
         hint_doubled=0.2,
         message_doubled=0.2,
@@ -57,7 +57,7 @@ def test_one_full_reading_makes_memory_equal_to_the_rows(
             assert simulation.state.eligibility(old, now) == new_leader.eligibility(run, now)
 
 
-def _read_all(simulation: Simulation, state: SchedulerState, now: float) -> None:
+def _read_all(simulation: SchedulerSimulation, state: SchedulerState, now: float) -> None:
     state.read_portal(simulation.world.read_portal(now), now)
     after: UUID | None = None
     while True:
@@ -78,7 +78,7 @@ def _remembered(state: SchedulerState) -> dict[str, Any]:
     }
 
 
-def _true(simulation: Simulation, now: float) -> dict[str, Any]:
+def _true(simulation: SchedulerSimulation, now: float) -> dict[str, Any]:
     jobs = simulation.world.jobs.values()
     return {
         "jobs": {job.job_id: (set(job.slices), job.spooled) for job in jobs},
@@ -91,20 +91,20 @@ def _true(simulation: Simulation, now: float) -> dict[str, Any]:
 
 @pytest.mark.parametrize("loss", [0.5, 1.0])
 def test_work_goes_on_without_hints(loss: float) -> None:
-    simulation = _three_jobs(Faults(hint_lost=loss, hop_s=0.01))
+    simulation = _three_jobs(SimulatedFaults(hint_lost=loss, hop_s=0.01))
     simulation.run(until=300)
     assert len(simulation.ended_at) == 3
 
 
 def test_a_restart_costs_no_more_than_a_reading() -> None:
-    quiet, restarted = (_three_jobs(Faults(hop_s=0.01, restarts=r)) for r in ((), (3.0,)))
+    quiet, restarted = (_three_jobs(SimulatedFaults(hop_s=0.01, restarts=r)) for r in ((), (3.0,)))
     quiet.run(until=300)
     restarted.run(until=300)
     assert max(restarted.ended_at.values()) <= max(quiet.ended_at.values()) + 1.5
 
 
-def _three_jobs(faults: Faults) -> Simulation:
-    simulation = Simulation(Limits(at_once=5, per_court=5, lanes=5), faults=faults)
+def _three_jobs(faults: SimulatedFaults) -> SchedulerSimulation:
+    simulation = SchedulerSimulation(Limits(at_once=5, per_court=5, lanes=5), faults=faults)
     for client in "abc":
         simulation.arrive(Arrival(0, client, "8.26", 30, request_s=(0.5,), is_listed=False))
     return simulation
@@ -127,7 +127,7 @@ def _read(runs: RunState, began_at: float, *rows: JobRow) -> None:
 def test_what_hints_added_since_a_reading_began_survives_it() -> None:
     runs = RunState()
     _read(runs, 1.0, _row())
-    runs.begin(Begun(None, JOB, TOKEN, (DOCUMENT,)), 2.5)
+    runs.begin(SliceBegun(None, JOB, TOKEN, (DOCUMENT,)), 2.5)
     _read(runs, 2.0, _row(slices=frozenset({OTHER})))
     run = runs.get(JOB)
     assert run is not None
@@ -153,7 +153,7 @@ def test_a_slice_that_ended_before_its_beginning_was_reported_takes_no_lane() ->
     runs = RunState()
     _read(runs, 1.0, _row())
     runs.end(Ended(JOB, TOKEN, 0.5), 2.0)
-    runs.begin(Begun(None, JOB, TOKEN, (DOCUMENT,)), 2.1)
+    runs.begin(SliceBegun(None, JOB, TOKEN, (DOCUMENT,)), 2.1)
     run = runs.get(JOB)
     assert run is not None
     assert run.lanes_taken == 0

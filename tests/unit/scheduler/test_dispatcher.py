@@ -9,7 +9,13 @@ import pytest
 
 from actors.scheduler.policy.dispatcher import plan
 from actors.scheduler.policy.estimator import Estimator
-from actors.scheduler.policy.hints import Begun, Ended, JobWanted, Refused, Scope
+from actors.scheduler.policy.hints import (
+    Ended,
+    JobWanted,
+    ProposalRefused,
+    RefusedScope,
+    SliceBegun,
+)
 from actors.scheduler.policy.outlook import running_jobs
 from actors.scheduler.policy.readings import (
     CourtRow,
@@ -108,7 +114,7 @@ def test_a_case_is_proposed_once_and_again_when_the_job_that_listed_it_is_done()
     # Another job of the same case is refused while the case is being listed
     _want(state, OTHER)
     assert _sizes(state) == {OTHER: [1]}
-    state.receive(Refused(None, OTHER, Scope.CASE, until=15.0), 0.1)
+    state.receive(ProposalRefused(None, OTHER, RefusedScope.CASE, until=15.0), 0.1)
     assert _sizes(state, 1.5) == {}
     state.receive(JobWanted(_listed(JOB)), 2.0)
     assert _sizes(state, 2.0) == {JOB: [1], OTHER: [1]}
@@ -143,7 +149,7 @@ def test_a_court_that_is_away_gets_one_probe_when_it_is_due() -> None:
     _want(state, needs_listing=False, fresh=20)
     assert _sizes(state, 4.9) == {}
     assert _sizes(state, 5.0) == {JOB: [1]}
-    state.receive(Begun(None, JOB, OTHER, (OTHER,)), 5.1)
+    state.receive(SliceBegun(None, JOB, OTHER, (OTHER,)), 5.1)
     state.receive(Ended(JOB, OTHER, 0.5), 5.5)
     # No second one before the next reading says when
     assert _sizes(state, 7.0) == {}
@@ -153,7 +159,7 @@ def test_a_court_that_is_open_again_is_not_closed_by_a_refusal_of_before() -> No
     # Given a proposal that was refused while another job's probe was under way
     state = _state(court=CourtRow("8.26", 0.5, 100))
     _want(state, needs_listing=False, fresh=20)
-    state.receive(Refused(None, JOB, Scope.COURT, until=30.0), 5.0)
+    state.receive(ProposalRefused(None, JOB, RefusedScope.COURT, until=30.0), 5.0)
     assert _sizes(state, 6.0) == {}
     # When a reading from before says nothing new, and a later one that the court is open
     for began_at, sizes in ((4.9, {}), (6.1, {JOB: [1] * 5})):
@@ -167,7 +173,7 @@ def test_a_login_that_works_again_is_not_held_by_a_refusal_of_before() -> None:
     # Given a proposal that was refused because the login is held for a quarter of an hour
     state = _state(court=CourtRow("8.26", 0.5, 100))
     _want(state, needs_listing=False, fresh=20)
-    state.receive(Refused(None, JOB, Scope.PORTAL, until=900.0), 5.0)
+    state.receive(ProposalRefused(None, JOB, RefusedScope.PORTAL, until=900.0), 5.0)
     assert _sizes(state, 6.0) == {}
     # When a reading from before says that nothing is held, and then a later one
     for began_at, sizes in ((4.9, {}), (6.1, {JOB: [1] * 5})):
@@ -181,7 +187,7 @@ def test_a_job_with_nothing_ready_waits_for_its_next_document() -> None:
     state = _state()
     _want(state, needs_listing=False, fresh=1)
     _sizes(state)
-    state.receive(Refused(None, JOB, Scope.JOB, until=8.0, is_empty=True), 0.5)
+    state.receive(ProposalRefused(None, JOB, RefusedScope.JOB, until=8.0, is_empty=True), 0.5)
     assert _sizes(state, 7.9) == {}
     assert _sizes(state, 8.0) == {JOB: [1]}
 
@@ -203,7 +209,7 @@ def test_place_and_end_are_forecast_from_what_the_scheduler_remembers() -> None:
     state = _state(court=SLOW)
     _want(state, needs_listing=False, fresh=20, documents_left=20)
     _want(state, OTHER, needs_listing=False, fresh=20, documents_left=20)
-    state.receive(Begun(None, JOB, UUID(int=9), (UUID(int=8),)), 0.0)
+    state.receive(SliceBegun(None, JOB, UUID(int=9), (UUID(int=8),)), 0.0)
     jobs = list(running_jobs(state.runs, state.queue))
     outlooks = forecast(jobs, LIMITS, state.estimator.expected())
     assert outlooks[JOB].queue_position is None

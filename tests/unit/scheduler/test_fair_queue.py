@@ -6,14 +6,14 @@ from uuid import UUID
 
 import pytest
 
-from actors.scheduler.policy.fair_queue import Claimant, FairQueue, Gate
+from actors.scheduler.policy.fair_queue import Claimant, FairQueue, FlowGate
 
 A, B, C = (UUID(int=number) for number in range(1, 4))
-COURT, OTHER_COURT = Gate("8.26", is_listing=False), Gate("8.19", is_listing=False)
+COURT, OTHER_COURT = FlowGate("8.26", is_listing=False), FlowGate("8.19", is_listing=False)
 
 
 def _claimant(
-    client: str = "a", *, weight: float = 1, is_bulk: bool = False, gate: Gate = COURT
+    client: str = "a", *, weight: float = 1, is_bulk: bool = False, gate: FlowGate = COURT
 ) -> Claimant:
     return Claimant(client, weight, is_bulk, gate, cap=5, may_begin=True)
 
@@ -30,7 +30,7 @@ def _refresh(queue: FairQueue, now: float, *closed_courts: str) -> None:
     queue.refresh(now, at_once=2, per_court=2, closed_courts=closed_courts, dearest_s=1.0)
 
 
-def _served(queue: FairQueue, times: int, gates: set[Gate]) -> list[UUID]:
+def _served(queue: FairQueue, times: int, gates: set[FlowGate]) -> list[UUID]:
     served = []
     for _ in range(times):
         job_id = queue.first(gates)

@@ -7,7 +7,7 @@ from hypothesis import given
 from storage.priorities import Priority
 from storage.slots import Limits
 from tests.unit.scheduler.behind import places_behind
-from tests.unit.scheduler.simulation import Simulation
+from tests.unit.scheduler.simulation import SchedulerSimulation
 from tests.unit.scheduler.workloads import FEW, Workload, workloads
 from tests.unit.scheduler.world import Arrival
 
@@ -23,7 +23,7 @@ def test_no_job_is_behind_by_more_than_twice_the_places_and_one(workload: Worklo
 
 def test_weights_hold_behind_the_limit_of_a_court() -> None:
     # Given a court with one slot, and another where the same client is served more than there
-    simulation = Simulation(Limits(at_once=3, per_court=1, lanes=3))
+    simulation = SchedulerSimulation(Limits(at_once=3, per_court=1, lanes=3))
     jobs = [
         ("a", "8.26", "NORMAL"),
         ("a", "8.26", "HIGH"),

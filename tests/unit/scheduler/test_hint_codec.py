@@ -8,14 +8,14 @@ import pytest
 
 from actors.scheduler.hint_codec import decode, encode
 from actors.scheduler.policy.hints import (
-    Begun,
     Ended,
     Hint,
     JobEnded,
     JobWanted,
     PlaceAsked,
-    Refused,
-    Scope,
+    ProposalRefused,
+    RefusedScope,
+    SliceBegun,
     SlotFreed,
 )
 from actors.scheduler.policy.readings import JobRow
@@ -31,9 +31,9 @@ JOB = JobRow(
     [
         JobWanted(JOB),
         JobEnded(uuid4()),
-        Begun(uuid4(), uuid4(), uuid4(), (uuid4(), uuid4()), False, 12.5, None),
-        Begun(None, uuid4(), uuid4()),
-        Refused(uuid4(), uuid4(), Scope.CASE, None, True),
+        SliceBegun(uuid4(), uuid4(), uuid4(), (uuid4(), uuid4()), False, 12.5, None),
+        SliceBegun(None, uuid4(), uuid4()),
+        ProposalRefused(uuid4(), uuid4(), RefusedScope.CASE, None, True),
         SlotFreed(uuid4(), 0.25),
         Ended(uuid4(), uuid4(), None, (uuid4(),), (), 3.5),
         PlaceAsked((uuid4(), uuid4())),

@@ -9,23 +9,23 @@ from hypothesis import given
 
 from storage.priorities import Priority
 from storage.slots import Limits
-from tests.unit.scheduler.simulation import Faults, Simulation
+from tests.unit.scheduler.simulation import SchedulerSimulation, SimulatedFaults
 from tests.unit.scheduler.workloads import FEW, Workload, workloads
-from tests.unit.scheduler.world import Arrival, Job
+from tests.unit.scheduler.world import Arrival, SimulatedJob
 
 LIMITS = Limits(at_once=5, per_court=5, lanes=5)
 
 
-def _job(simulation: Simulation, number: int) -> Job:
+def _job(simulation: SchedulerSimulation, number: int) -> SimulatedJob:
     return simulation.jobs[number]
 
 
-def _requests(simulation: Simulation, job: Job, until: float) -> int:
+def _requests(simulation: SchedulerSimulation, job: SimulatedJob, until: float) -> int:
     return sum(at < until and job_id == job.job_id for at, job_id in simulation.began)
 
 
 def test_high_gets_four_times_as_much_as_normal() -> None:
-    simulation = Simulation(LIMITS)
+    simulation = SchedulerSimulation(LIMITS)
     simulation.arrive(Arrival(0, "a", "8.26", 400, Priority.HIGH, (0.5,)))
     simulation.arrive(Arrival(0, "a", "8.26", 400, Priority.NORMAL, (0.5,)))
     simulation.run(until=30)
@@ -34,7 +34,7 @@ def test_high_gets_four_times_as_much_as_normal() -> None:
 
 
 def test_high_gets_four_times_as_much_when_the_rate_is_the_limit() -> None:
-    simulation = Simulation(Limits(at_once=10, per_court=10, lanes=5, per_minute=600))
+    simulation = SchedulerSimulation(Limits(at_once=10, per_court=10, lanes=5, per_minute=600))
     simulation.arrive(Arrival(0, "a", "8.26", 900, Priority.HIGH, (0.1,)))
     simulation.arrive(Arrival(0, "a", "8.26", 900, Priority.NORMAL, (0.1,)))
     simulation.run(until=60)
@@ -43,7 +43,7 @@ def test_high_gets_four_times_as_much_when_the_rate_is_the_limit() -> None:
 
 
 def test_clients_share_alike_however_many_jobs_they_have() -> None:
-    simulation = Simulation(LIMITS)
+    simulation = SchedulerSimulation(LIMITS)
     for _ in range(9):
         simulation.arrive(Arrival(0, "many", "8.26", 100, request_s=(0.5,)))
     simulation.arrive(Arrival(0, "one", "8.26", 200, request_s=(0.5,)))
@@ -53,7 +53,7 @@ def test_clients_share_alike_however_many_jobs_they_have() -> None:
 
 
 def test_bulk_begins_only_while_nothing_else_may() -> None:
-    simulation = Simulation(LIMITS)
+    simulation = SchedulerSimulation(LIMITS)
     simulation.arrive(Arrival(0, "a", "8.26", 50, Priority.BULK, (0.5,)))
     simulation.arrive(Arrival(2, "b", "8.26", 50, Priority.NORMAL, (0.5,)))
     simulation.run()
@@ -66,7 +66,7 @@ def test_bulk_begins_only_while_nothing_else_may() -> None:
 
 
 def test_a_locked_job_holds_up_no_other() -> None:
-    simulation = Simulation(LIMITS, faults=Faults(hop_s=0.001))
+    simulation = SchedulerSimulation(LIMITS, faults=SimulatedFaults(hop_s=0.001))
     simulation.arrive(Arrival(0, "a", "8.26", 20, Priority.HIGH, (0.5,)))
     for _ in range(3):
         simulation.arrive(Arrival(0, "a", "8.26", 20, request_s=(0.5,)))
@@ -86,14 +86,16 @@ def test_a_locked_job_holds_up_no_other() -> None:
 @FEW
 @given(workloads(documents=30))
 def test_nothing_starves(workload: Workload) -> None:
-    simulation = workload.simulation(Faults(hop_s=0.01, row_locked=0.05, request_failed=0.05))
+    simulation = workload.simulation(
+        SimulatedFaults(hop_s=0.01, row_locked=0.05, request_failed=0.05)
+    )
     simulation.run(until=1_000)
     assert len(simulation.ended_at) == len(workload.arrivals)
 
 
 def test_what_could_not_run_gains_no_credit() -> None:
     # Given a job that could not run for half a minute, because its row was locked
-    simulation = Simulation(LIMITS, faults=Faults(hop_s=0.001))
+    simulation = SchedulerSimulation(LIMITS, faults=SimulatedFaults(hop_s=0.001))
     for _ in range(2):
         simulation.arrive(Arrival(0, "a", "8.26", 500, request_s=(0.5,)))
 
@@ -107,7 +109,7 @@ def test_what_could_not_run_gains_no_credit() -> None:
 
 
 def test_a_court_that_was_away_gains_no_credit() -> None:
-    simulation = Simulation(Limits(at_once=5, per_court=5, lanes=5))
+    simulation = SchedulerSimulation(Limits(at_once=5, per_court=5, lanes=5))
     simulation.arrive(Arrival(0, "a", "8.26", 500, request_s=(0.5,)))
     simulation.arrive(Arrival(0, "b", "8.19", 500, request_s=(0.5,)))
 
@@ -123,7 +125,7 @@ def test_a_court_that_was_away_gains_no_credit() -> None:
     assert _ratio(simulation, since=31) == pytest.approx(1, rel=0.25)
 
 
-def _ratio(simulation: Simulation, since: float) -> float:
+def _ratio(simulation: SchedulerSimulation, since: float) -> float:
     def count(job_id: UUID) -> int:
         return sum(at >= since and began == job_id for at, began in simulation.began)
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import pytest
 
 from storage.slots import Limits
-from tests.unit.scheduler.simulation import Faults, Simulation
+from tests.unit.scheduler.simulation import SchedulerSimulation, SimulatedFaults
 from tests.unit.scheduler.world import Arrival
 
-HOPS = Faults(hop_s=0.005)
+HOPS = SimulatedFaults(hop_s=0.005)
 
 
 def _run(
-    per_minute: int | None, until: float = 1e6, faults: Faults = HOPS, documents: int = 2_500
-) -> Simulation:
+    per_minute: int | None,
+    until: float = 1e6,
+    faults: SimulatedFaults = HOPS,
+    documents: int = 2_500,
+) -> SchedulerSimulation:
     limits = Limits(at_once=10, per_court=10, lanes=5, per_minute=per_minute)
-    simulation = Simulation(limits, faults=faults)
+    simulation = SchedulerSimulation(limits, faults=faults)
     for client in "abcd":
         simulation.arrive(Arrival(0, client, "8.26", documents, request_s=(0.05,)))
     simulation.run(until)
@@ -34,7 +37,7 @@ def test_at_60_a_minute_hardly_a_claim_is_refused() -> None:
 
 
 def test_at_60_a_minute_refusals_do_not_spin_when_hints_and_messages_are_lost() -> None:
-    faults = Faults(hop_s=0.005, hint_lost=0.3, message_lost=0.1, message_doubled=0.3)
+    faults = SimulatedFaults(hop_s=0.005, hint_lost=0.3, message_lost=0.1, message_doubled=0.3)
     simulation = _run(60, until=120, faults=faults)
     # A doubled message makes a second claim; otherwise there is one for each request, or less.
     assert simulation.world.refused <= 1.5 * simulation.world.begun

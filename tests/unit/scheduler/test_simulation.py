@@ -6,10 +6,10 @@ import pytest
 
 from storage.priorities import Priority
 from storage.slots import Limits
-from tests.unit.scheduler.simulation import NO_FAULTS, Faults, Simulation
+from tests.unit.scheduler.simulation import NO_FAULTS, SchedulerSimulation, SimulatedFaults
 from tests.unit.scheduler.world import Arrival
 
-ALL_FAULTS = Faults(
+ALL_FAULTS = SimulatedFaults(
     hint_lost=0.2,
     hint_doubled=0.1,
     message_lost=0.1,
@@ -23,8 +23,8 @@ ALL_FAULTS = Faults(
 
 
 @pytest.mark.parametrize("faults", [NO_FAULTS, ALL_FAULTS], ids=["no faults", "all faults"])
-def test_every_job_ends(faults: Faults) -> None:
-    simulation = Simulation(Limits(at_once=10, per_court=6, lanes=5), faults=faults)
+def test_every_job_ends(faults: SimulatedFaults) -> None:
+    simulation = SchedulerSimulation(Limits(at_once=10, per_court=6, lanes=5), faults=faults)
     for i in range(20):
         court, client = f"8.{i % 4:02}", "abc"[i % 3]
         priority = list(Priority)[i % 3]
@@ -34,7 +34,7 @@ def test_every_job_ends(faults: Faults) -> None:
 
 
 def test_no_slot_stays_free_without_faults() -> None:
-    simulation = Simulation(Limits(at_once=10, per_court=6, lanes=5))
+    simulation = SchedulerSimulation(Limits(at_once=10, per_court=6, lanes=5))
     for i in range(8):
         simulation.arrive(Arrival(0, "abc"[i % 3], f"8.{i % 4:02}", 25, request_s=(0.5,)))
     simulation.run()

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from actors.scheduler.policy.backoff import FIRST_DELAY_S, MAX_DELAY_S, Backoff
 from actors.scheduler.policy.dispatcher import Plan
-from actors.scheduler.policy.hints import Begun, Hint, JobWanted, Refused, Scope
+from actors.scheduler.policy.hints import Hint, JobWanted, ProposalRefused, RefusedScope, SliceBegun
 from actors.scheduler.policy.readings import PortalRow
 from actors.scheduler.policy.window import PROPOSAL_AGE_S, Proposal, Window
-from tests.unit.scheduler.simulation import Faults, Simulation
+from tests.unit.scheduler.simulation import SchedulerSimulation, SimulatedFaults
 from tests.unit.scheduler.workloads import FEW, Workload, workloads
 
-FAULTS = Faults(
+FAULTS = SimulatedFaults(
     hint_lost=0.2,
     hint_doubled=0.1,
     message_lost=0.1,
@@ -62,21 +62,25 @@ def test_no_more_is_outstanding_than_may_begin(workload: Workload, threads: int)
 class _Refusals:
     """What was refused lately, and when the next of it may be proposed."""
 
-    def __init__(self, simulation: Simulation) -> None:
+    def __init__(self, simulation: SchedulerSimulation) -> None:
         self._simulation = simulation
         self._not_before: dict[Hashable, float] = {}
         self._refused_at: dict[Hashable, float] = {}
         self._sent_at: dict[UUID, float] = {}
-        self.refused: Counter[Scope] = Counter()
+        self.refused: Counter[RefusedScope] = Counter()
 
     def note(self, hint: Hint) -> None:
         now = self._simulation.now
         if isinstance(hint, JobWanted):
-            self._not_before.pop((Scope.CASE, hint.job.case), None)
-        if isinstance(hint, Begun):
+            self._not_before.pop((RefusedScope.CASE, hint.job.case), None)
+        if isinstance(hint, SliceBegun):
             self._simulation.on_pass = self.check
-        run = self._simulation.state.runs.get(hint.job_id) if isinstance(hint, Refused) else None
-        if isinstance(hint, Refused) and run and not hint.is_empty:
+        run = (
+            self._simulation.state.runs.get(hint.job_id)
+            if isinstance(hint, ProposalRefused)
+            else None
+        )
+        if isinstance(hint, ProposalRefused) and run and not hint.is_empty:
             self.refused[hint.scope] += 1
             until = now + FIRST_DELAY_S if hint.until is None else hint.until
             scope = self._scope(hint.scope, run.row.job_id)
@@ -90,18 +94,22 @@ class _Refusals:
         for group in plan.groups:
             now = self._simulation.now
             self._sent_at |= {message.proposal_id: now for message in group.messages}
-            for scope in Scope:
+            for scope in RefusedScope:
                 key = self._scope(scope, group.job_id)
-                is_files = scope is Scope.CASE and not group.messages[0].is_listing
+                is_files = scope is RefusedScope.CASE and not group.messages[0].is_listing
                 assert is_files or self._not_before.get(key, 0.0) <= self._simulation.now
 
     def forget(self) -> None:
         self._not_before.clear()
 
-    def _scope(self, scope: Scope, job_id: UUID) -> Hashable:
+    def _scope(self, scope: RefusedScope, job_id: UUID) -> Hashable:
         run = self._simulation.state.runs.get(job_id)
         assert run is not None
-        keys = {Scope.JOB: job_id, Scope.CASE: run.row.case, Scope.COURT: run.row.court}
+        keys = {
+            RefusedScope.JOB: job_id,
+            RefusedScope.CASE: run.row.case,
+            RefusedScope.COURT: run.row.court,
+        }
         return (scope, keys.get(scope))
 
 

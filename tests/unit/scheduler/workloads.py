@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from storage.priorities import Priority
 from storage.slots import Limits
-from tests.unit.scheduler.simulation import NO_FAULTS, Faults, Simulation
+from tests.unit.scheduler.simulation import NO_FAULTS, SchedulerSimulation, SimulatedFaults
 from tests.unit.scheduler.world import Arrival
 
 # The same examples in every run, so that no run fails by chance.
@@ -29,9 +29,13 @@ class Workload:
     request_s: dict[str, float]
     seed: int
 
-    def simulation(self, faults: Faults = NO_FAULTS, threads: int = 64) -> Simulation:
+    def simulation(
+        self, faults: SimulatedFaults = NO_FAULTS, threads: int = 64
+    ) -> SchedulerSimulation:
         """Return a simulation that has not begun."""
-        simulation = Simulation(self.limits, seed=self.seed, threads=threads, faults=faults)
+        simulation = SchedulerSimulation(
+            self.limits, seed=self.seed, threads=threads, faults=faults
+        )
         for court, request_s in self.request_s.items():
             simulation.set_court(court, request_s)
         for arrival in self.arrivals:

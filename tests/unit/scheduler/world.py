@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from actors.scheduler.policy.hints import Begun, JobWanted, Refused, Scope
+from actors.scheduler.policy.hints import JobWanted, ProposalRefused, RefusedScope, SliceBegun
 from actors.scheduler.policy.readings import (
     CourtRow,
     JobRow,
@@ -41,7 +41,7 @@ class Arrival:
 
 
 @dataclass
-class Job:
+class SimulatedJob:
     """A running job and its documents."""
 
     job_id: UUID
@@ -76,7 +76,7 @@ class Job:
 
 
 @dataclass
-class World:
+class SimulatedRows:
     """The rows. `rate`: requests a minute."""
 
     limits: Limits
@@ -86,7 +86,7 @@ class World:
     paused_until: float | None = None
     # Slots that are taken by what the scheduler cannot read.
     hidden_slots: int = 0
-    jobs: dict[UUID, Job] = field(default_factory=dict)
+    jobs: dict[UUID, SimulatedJob] = field(default_factory=dict)
     slots: dict[UUID, SlotRow] = field(default_factory=dict)
     courts: dict[str, CourtRow] = field(default_factory=dict)
     next_request_at: float = 0.0
@@ -108,17 +108,17 @@ class World:
         """Requests allowed at once now."""
         return self.limits.at_once if self.at_once is None else self.at_once
 
-    def add(self, arrival: Arrival, now: float, case: str | None = None) -> Job:
+    def add(self, arrival: Arrival, now: float, case: str | None = None) -> SimulatedJob:
         """Start a job."""
         job_id = self.new_id()
         documents = [self.new_id() for _ in range(arrival.documents)]
-        job = Job(job_id, arrival, case or str(job_id), now, arrival.is_listed, documents)
+        job = SimulatedJob(job_id, arrival, case or str(job_id), now, arrival.is_listed, documents)
         self.jobs[job_id] = job
         return job
 
     # Readings
 
-    def row(self, job: Job, now: float) -> JobRow:
+    def row(self, job: SimulatedJob, now: float) -> JobRow:
         """Return a job as a reading has it."""
         due = len(job.due(now))
         return JobRow(
@@ -157,7 +157,7 @@ class World:
         rows = tuple(self.row(j, now) for j in self.jobs.values() if j.began_at >= now - 60)
         return JobsReading(now, rows, is_whole=False)
 
-    def wanted(self, job: Job, now: float) -> JobWanted:
+    def wanted(self, job: SimulatedJob, now: float) -> JobWanted:
         """Return the hint that a job may begin something."""
         return JobWanted(self.row(job, now))
 
@@ -165,50 +165,58 @@ class World:
 
     def claim(
         self, proposal_id: UUID | None, job_id: UUID, requests: int, now: float
-    ) -> Begun | Refused:
+    ) -> SliceBegun | ProposalRefused:
         """Begin a slice, or refuse it."""
         job = self.jobs.get(job_id)
-        answer: Begun | Refused | None = None
+        answer: SliceBegun | ProposalRefused | None = None
         if job is None:
-            answer = Refused(proposal_id, job_id, Scope.JOB, is_empty=True)
+            answer = ProposalRefused(proposal_id, job_id, RefusedScope.JOB, is_empty=True)
         else:
             answer = self._refusal(proposal_id, job, now) or self._begin(
                 proposal_id, job, requests, now
             )
-        if isinstance(answer, Begun):
+        if isinstance(answer, SliceBegun):
             self.begun += 1
         else:
             self.refused += 1
         return answer
 
-    def _refusal(self, proposal_id: UUID | None, job: Job, now: float) -> Refused | None:
-        def no(scope: Scope, until: float | None = None, *, is_empty: bool = False) -> Refused:
-            return Refused(proposal_id, job.job_id, scope, until, is_empty)
+    def _refusal(
+        self, proposal_id: UUID | None, job: SimulatedJob, now: float
+    ) -> ProposalRefused | None:
+        def no(
+            scope: RefusedScope, until: float | None = None, *, is_empty: bool = False
+        ) -> ProposalRefused:
+            return ProposalRefused(proposal_id, job.job_id, scope, until, is_empty)
 
         court = self.courts.get(job.arrival.court, CourtRow(job.arrival.court))
         in_court = sum(slot.court == court.court for slot in self.slots.values())
         if job.locked_until > now:
-            return no(Scope.JOB)
+            return no(RefusedScope.JOB)
         if not job.is_listed and self._is_listed_by_another(job):
-            return no(Scope.CASE)
+            return no(RefusedScope.CASE)
         if self.interval_s and self.next_request_at > now + RATE_AHEAD_S:
-            return no(Scope.PORTAL, self.next_request_at - RATE_AHEAD_S)
+            return no(RefusedScope.PORTAL, self.next_request_at - RATE_AHEAD_S)
         if self.paused_until is not None and self.paused_until > now:
-            return no(Scope.PORTAL, self.paused_until)
+            return no(RefusedScope.PORTAL, self.paused_until)
         if court.next_probe_at is not None and (court.next_probe_at > now or in_court):
-            return no(Scope.COURT, court.next_probe_at if court.next_probe_at > now else None)
+            return no(
+                RefusedScope.COURT, court.next_probe_at if court.next_probe_at > now else None
+            )
         lanes = self.limits.lanes if job.is_listed else 1
         if len(job.slices) + len(job.spooled) >= lanes:
-            return no(Scope.JOB)
+            return no(RefusedScope.JOB)
         if job.is_listed and not (job.fresh or job.due(now)):
-            return no(Scope.JOB, job.next_not_before(now), is_empty=True)
+            return no(RefusedScope.JOB, job.next_not_before(now), is_empty=True)
         if in_court >= self.limits.per_court:
-            return no(Scope.COURT)
+            return no(RefusedScope.COURT)
         if len(self.slots) >= max(1, self.slots_allowed - self.hidden_slots):
-            return no(Scope.PORTAL)
+            return no(RefusedScope.PORTAL)
         return None
 
-    def _begin(self, proposal_id: UUID | None, job: Job, requests: int, now: float) -> Begun:
+    def _begin(
+        self, proposal_id: UUID | None, job: SimulatedJob, requests: int, now: float
+    ) -> SliceBegun:
         token, documents = self.new_id(), self._take(job, requests, now)
         court = job.arrival.court
         job.slices[token] = documents
@@ -221,7 +229,7 @@ class World:
             at = max(now, self.next_request_at)
             self.next_request_at = at + requests * self.interval_s
             self.request_times += [at + k * self.interval_s for k in range(requests)]
-        return Begun(
+        return SliceBegun(
             proposal_id,
             job.job_id,
             token,
@@ -231,7 +239,7 @@ class World:
             next_request_at=self.next_request_at if self.interval_s else None,
         )
 
-    def _take(self, job: Job, requests: int, now: float) -> tuple[UUID, ...]:
+    def _take(self, job: SimulatedJob, requests: int, now: float) -> tuple[UUID, ...]:
         if not job.is_listed:
             return ()
         if due := job.due(now):
@@ -240,7 +248,7 @@ class World:
         taken, job.fresh = job.fresh[:requests], job.fresh[requests:]
         return tuple(taken)
 
-    def _is_listed_by_another(self, job: Job) -> bool:
+    def _is_listed_by_another(self, job: SimulatedJob) -> bool:
         return any(
             other.case == job.case and other is not job and not other.is_listed and other.slices
             for other in self.jobs.values()
