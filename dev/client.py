@@ -10,7 +10,7 @@ from pathlib import Path
 from dev.folder import owner_of
 from dev.run_file import read_run_file
 from dev.stack import CLIENTS_FILE
-from server import add_client
+from server.access import add_client
 
 USAGE = "Say who: make client NAME=billing (to take a token out: REMOVE=the beginning of its hash)."
 

@@ -17,7 +17,7 @@ from dev.health import is_serving
 from dev.run_file import RunFile, read_run_file
 from dev.signals import pass_over_stop_signals
 from dev.stack import CLIENTS_FILE, RECEIVER_PORT, running_stack
-from server.add_client import add_token
+from server.access.add_client import add_token
 from storage.errors import ConfigurationError
 from tests.sandbox.receiver import WebhookReceiver
 

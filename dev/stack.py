@@ -20,8 +20,8 @@ from dev.run_file import RunFile, written_run_file
 from dev.sandbox import CREDENTIALS, ROOT, sandbox_portal
 from dev.servers import EMBEDDED, Kinds, start_all
 from dev.supervisor import Supervisor, WriteLine, describe_exit
-from server.add_client import ANY
-from server.clients_file import read
+from server.access.add_client import ANY
+from server.access.clients_file import read
 from storage.errors import ConfigurationError
 from storage.settings import Settings
 

@@ -20,23 +20,23 @@ from actors.enqueue import Enqueuer, make_broker
 from actors.scheduler.hint_channel import HintSender, make_client
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from server import metrics
-from server.background import Background, log_unseen_errors
-from server.callers import Authenticator
-from server.channelz import add_channelz
-from server.clients import DEFAULT_NAME, CallingClient, ClientLimits
-from server.clients_file import ClientsFile
-from server.connections import connection_options
-from server.event_loop import EventLoop
-from server.interceptor import ErrorInterceptor
-from server.job_names import JobLogContextInterceptor
-from server.parts import ServerDependencies
-from server.queue_view import QueueView
-from server.reflection import add_reflection
-from server.rpc_metrics import RpcMetrics
-from server.rpc_traces import RpcTraces
-from server.service import DownloadService
-from server.tls import TlsFiles
+from server.access.authentication import Authenticator
+from server.access.client_registry import DEFAULT_NAME, CallingClient, ClientLimits
+from server.access.clients_file import ClientsFile
+from server.access.connection_limits import connection_options
+from server.access.server_tls import TlsFiles
+from server.dependencies import ServerDependencies
+from server.observability import row_metrics
+from server.observability.channelz import add_channelz
+from server.observability.log_context import JobLogContextInterceptor
+from server.observability.rpc_metrics import RpcMetrics
+from server.observability.rpc_traces import RpcTraces
+from server.queue.queue_view import QueueView
+from server.rpc.error_interceptor import ErrorInterceptor
+from server.rpc.reflection import add_reflection
+from server.rpc.service import DownloadService
+from server.runtime.background import Background, log_unseen_errors
+from server.runtime.event_loop import EventLoop
 from storage import logs, session_settings
 from storage.database import Database
 from storage.errors import ConfigurationError, ServiceUnavailable
@@ -255,7 +255,7 @@ def main() -> int:
         logs.configure(settings.log_format, process="server")
         _spare_garbage_collection()
         with (
-            metrics.served(settings) as signals,
+            row_metrics.served(settings) as signals,
             asyncio.Runner(loop_factory=EventLoop) as runner,
         ):
             runner.run(serve(settings, signals))

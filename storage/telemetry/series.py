@@ -1,4 +1,4 @@
-"""Every series that a process counts itself. What is read from the rows is in server/metrics.py.
+"""Every series that a process counts itself. What is read from the rows is in row_metrics.py.
 
 No label holds a case, a job or a document, and each has few values: a court (about 90), a state, a
 status, a method of ours.

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from server.reasons import reasons_of
+from server.errors.error_reasons import reasons_of
 from tests.acceptance.conftest import Autos
 
 # What only our code, our libraries or our database could have said.

@@ -54,7 +54,7 @@ def cost_us(signals: Signals) -> float:
 
 def message_cost_us(recorder: MetricsRecorder) -> float:
     """Microseconds that a stream's message takes longer when its call is watched."""
-    from server.rpc_metrics import RpcMetrics
+    from server.observability.rpc_metrics import RpcMetrics
 
     async def messages(_request: Any, _context: Any) -> AsyncIterator[bytes]:
         for _ in range(100_000):

@@ -20,15 +20,15 @@ from grpc_health.v1 import health, health_pb2_grpc
 from actors.enqueue import Enqueuer, make_broker
 from actors.scheduler.hint_channel import HintSender, make_client
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from server.callers import Authenticator
-from server.clients import CallingClient, ClientLimits
-from server.clients_file import ClientsFile
-from server.connections import connection_options
-from server.interceptor import ErrorInterceptor
-from server.parts import ServerDependencies
-from server.queue_view import QueueView
-from server.reflection import add_reflection
-from server.service import DownloadService
+from server.access.authentication import Authenticator
+from server.access.client_registry import CallingClient, ClientLimits
+from server.access.clients_file import ClientsFile
+from server.access.connection_limits import connection_options
+from server.dependencies import ServerDependencies
+from server.queue.queue_view import QueueView
+from server.rpc.error_interceptor import ErrorInterceptor
+from server.rpc.reflection import add_reflection
+from server.rpc.service import DownloadService
 from storage.database import Database
 from storage.holds import Holds
 from storage.objects import Objects

@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.parts import ServerDependencies
-from server.reflection import METHOD, SERVICES
+from server.dependencies import ServerDependencies
+from server.rpc.reflection import METHOD, SERVICES
 from storage.database import Database
 from storage.objects import Objects
 from tests.acceptance.refusals import RefusedCall, refusal_of

@@ -18,7 +18,7 @@ from actors.runtime.halt_listener import HaltListener
 from actors.scheduler.hint_channel import HintSender
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
-from server.parts import ServerDependencies
+from server.dependencies import ServerDependencies
 from storage import jobs
 from storage.database import Database
 from storage.objects import Objects

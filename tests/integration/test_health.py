@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2
 from actors.heartbeat import Heartbeat
 from dev.servers import EmbeddedServers
 from server.__main__ import BUCKET, PORTAL, SPOOL, watch_troubles
-from server.background import Background
+from server.runtime.background import Background
 from storage import installation, logins, repairs
 from storage.database import Database
 from storage.logins import Login

@@ -23,9 +23,9 @@ from grpc_status import rpc_status
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.deadline import until
-from server.clients import ClientLimits
-from server.parts import ServerDependencies
-from server.starting import PendingStart
+from server.access.client_registry import ClientLimits
+from server.dependencies import ServerDependencies
+from server.rpc.start_batcher import PendingStart
 from storage import jobs, repairs, reruns, sql
 from storage.database import Database
 from storage.errors import LimitReached
@@ -492,7 +492,7 @@ class _NotedStart(PendingStart):
 def test_work_for_a_call_whose_deadline_has_passed_is_not_begun(
     parts: ServerDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.starting.PendingStart", _NotedStart)
+    monkeypatch.setattr("server.rpc.start_batcher.PendingStart", _NotedStart)
 
     async def scenario(pool: _Noted) -> None:
         async with running_server(replace(parts, pool=pool)) as door, api_of(door.address) as api:

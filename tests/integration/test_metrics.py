@@ -9,7 +9,7 @@ from functools import partial
 from uuid import UUID, uuid4
 
 from dev.deadline import until
-from server.metrics import LOOK_S, RowMetrics
+from server.observability.row_metrics import LOOK_S, RowMetrics
 from storage import gauges, installation, jobs, logins, repairs
 from storage.database import Database
 from storage.errors import PermanentError, TooFast

@@ -15,7 +15,7 @@ from actors.scheduler.policy.hints import JobEnded, JobWanted, PlaceAsked
 from actors.scheduler.policy.readings import JobRow
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from dev.deadline import until
-from server.queue_view import ASK_AGAIN_S, NOWHERE, REMIND_S, QueueStatus, QueueView
+from server.queue.queue_view import ASK_AGAIN_S, NOWHERE, REMIND_S, QueueStatus, QueueView
 from storage.database import Database
 from storage.listing import CaseListing
 from storage.priorities import Priority

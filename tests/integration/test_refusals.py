@@ -17,13 +17,13 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.servers import EmbeddedServers
 from server.__main__ import parts_of
-from server.callers import Authenticator
-from server.clients import CallingClient, ClientLimits
-from server.interceptor import ErrorInterceptor
-from server.parts import ServerDependencies
-from server.reasons import OF_RPC
-from server.service import DownloadService
-from server.stream_turns import StreamScheduler
+from server.access.authentication import Authenticator
+from server.access.client_registry import CallingClient, ClientLimits
+from server.dependencies import ServerDependencies
+from server.errors.error_reasons import OF_RPC
+from server.rpc.error_interceptor import ErrorInterceptor
+from server.rpc.service import DownloadService
+from server.runtime.stream_scheduler import StreamScheduler
 from storage.settings import Settings
 from tests.acceptance.refusals import RefusedCall, refusal_of
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET

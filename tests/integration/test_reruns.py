@@ -18,8 +18,8 @@ from actors.enqueue import WEBHOOK_QUEUE
 from actors.scheduler.hint_channel import HintSender
 from actors.scheduler.policy.hints import JobEnded
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.parts import ServerDependencies
-from server.service import DownloadService
+from server.dependencies import ServerDependencies
+from server.rpc.service import DownloadService
 from storage import jobs, sweeps
 from storage.database import Database, Row
 from storage.errors import PreconditionFailed

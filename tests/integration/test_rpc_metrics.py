@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 import pytest
 
-from server.rpc_metrics import UNKNOWN, RpcMetrics
-from server.rpc_traces import RpcTraces
+from server.observability.rpc_metrics import UNKNOWN, RpcMetrics
+from server.observability.rpc_traces import RpcTraces
 from storage.telemetry.counters import Counters
 from storage.telemetry.otel import OtelTracer
 from storage.telemetry.tracing import NO_TRACER, Tracer

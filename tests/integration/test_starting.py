@@ -22,7 +22,7 @@ from actors.scheduler.hint_channel import HintReceiver, HintSender
 from actors.scheduler.policy.hints import JobWanted, PlaceAsked
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
-from server.parts import ServerDependencies
+from server.dependencies import ServerDependencies
 from storage import sql
 from storage.database import Database, Transaction
 from storage.jobs.start import StartAnswer, StartAttempt, start_jobs
@@ -69,7 +69,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that stops waits for as long as a busy machine may take."""
-    monkeypatch.setattr("server.starting.SETTLE_S", PATIENCE_S)
+    monkeypatch.setattr("server.rpc.start_batcher.SETTLE_S", PATIENCE_S)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_no_call_waits_for_its_hint_and_a_server_that_stops_does(parts: ServerDe
 def test_a_server_that_stops_does_not_wait_for_ever_to_send_hints(
     parts: ServerDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.starting.SETTLE_S", 0.05)
+    monkeypatch.setattr("server.rpc.start_batcher.SETTLE_S", 0.05)
     hints = _Hints()
 
     async def scenario() -> None:
@@ -199,8 +199,8 @@ def test_calls_that_come_together_are_begun_a_few_at_a_time(
         sizes.append(len(attempts))
         return start_jobs(database, attempts, job_deadline_s=job_deadline_s)
 
-    monkeypatch.setattr("server.starting.start_jobs", noted)
-    monkeypatch.setattr("server.starting.STARTS_TOGETHER", 3)
+    monkeypatch.setattr("server.rpc.start_batcher.start_jobs", noted)
+    monkeypatch.setattr("server.rpc.start_batcher.STARTS_TOGETHER", 3)
 
     async def scenario() -> list[pb.StartDownloadResponse]:
         async with running_server(parts) as door, api_of(door.address) as api:

@@ -17,8 +17,8 @@ from cryptography import x509
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.health import is_serving
-from server.parts import ServerDependencies
-from server.tls import TlsFiles
+from server.access.server_tls import TlsFiles
+from server.dependencies import ServerDependencies
 from storage.database import Database
 from storage.errors import ConfigurationError
 from storage.objects import Objects

@@ -13,8 +13,8 @@ import grpc.aio
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.clients import ClientLimits
-from server.parts import ServerDependencies
+from server.access.client_registry import ClientLimits
+from server.dependencies import ServerDependencies
 from storage.database import Database
 from storage.objects import Objects
 from tests.acceptance.refusals import refusal_of

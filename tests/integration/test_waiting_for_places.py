@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from server.places import (
+from server.queue.queue_position_cache import (
     BUSY_CALLS,
     BUSY_S,
     FRESH_S,
@@ -20,7 +20,7 @@ from server.places import (
     WAIT_S,
     QueuePositionCache,
 )
-from server.queue_view import NOWHERE, QueueStatus
+from server.queue.queue_view import NOWHERE, QueueStatus
 from storage.database import Database
 from storage.scheduling.places import PublishedPlace, publish
 from tests.integration.front_door import queue_view

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.folder import DataFolder
 from dev.servers import EMBEDDED, EmbeddedServers, start_all
-from server.parts import ServerDependencies
+from server.dependencies import ServerDependencies
 from storage.database import Database, Transaction
 from storage.objects import Objects
 from storage.wakeups import ChangePublisher

@@ -85,16 +85,16 @@ def _after(owner: Any, name: str, reached: Callable[[Any, Arguments], object]) -
 
 
 def _server(strike: Strike) -> None:
-    from server import starting
+    from server.rpc import start_batcher
 
     def committed(found: Mapping[Any, Any], _: Arguments) -> None:
         for begun in found.values():
             if begun.is_new and not begun.view.job.is_ended:
                 strike("committed-not-hinted", begun.view.job.process_number)
 
-    _after(starting.StartBatcher, "_begin", committed)
+    _after(start_batcher.StartBatcher, "_begin", committed)
     _before(
-        starting,
+        start_batcher,
         "enqueue_first_step",
         lambda args: strike("committed-not-hinted", args[1].job.process_number),
     )

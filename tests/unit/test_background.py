@@ -8,10 +8,10 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from server.background import Background, log_unseen_errors
-from server.callers import Authenticator
-from server.clients import CallingClient, ClientLimits
-from server.clients_file import ClientsFile
+from server.access.authentication import Authenticator
+from server.access.client_registry import CallingClient, ClientLimits
+from server.access.clients_file import ClientsFile
+from server.runtime.background import Background, log_unseen_errors
 
 LIMITS = ClientLimits(1, 1, 1)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 
-from server.batches import RequestCoalescer
+from server.runtime.request_coalescer import RequestCoalescer
 
 
 class _Reader:

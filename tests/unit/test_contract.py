@@ -13,8 +13,8 @@ from google.protobuf import descriptor_pb2
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.sandbox import ROOT
-from server.reasons import OF_EVERY_RPC, OF_RPC, reasons_of
-from server.reflection import IMAGE
+from server.errors.error_reasons import OF_EVERY_RPC, OF_RPC, reasons_of
+from server.rpc.reflection import IMAGE
 
 BUF = Path(sys.executable).parent / "buf"
 SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from server.reasons import OF_RPC, reasons_of
+from server.errors.error_reasons import OF_RPC, reasons_of
 from tests.cookbook.answers import difference, renewed
 from tests.cookbook.recipes import FILE, steps_of
 

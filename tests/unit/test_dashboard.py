@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dev.sandbox import ROOT
-from server.metrics import families
+from server.observability.row_metrics import families
 from storage.gauges import Gauges
 from storage.spool import Spool
 from storage.telemetry import series

@@ -15,8 +15,8 @@ from google.rpc import status_pb2
 
 import server
 import storage
-from server import errors
-from server.errors import (
+from server.errors import error_statuses
+from server.errors.error_statuses import (
     MalformedRequest,
     NoToken,
     ShuttingDown,
@@ -138,7 +138,7 @@ def _all_classes() -> set[type[AutosError]]:
 
 
 def _taken_apart(error: BaseException) -> tuple[status_pb2.Status, dict[str, str | bytes]]:
-    trailers = dict(errors.status_of(error).trailing_metadata)
+    trailers = dict(error_statuses.status_of(error).trailing_metadata)
     rich = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     return rich, trailers
 
@@ -160,16 +160,16 @@ def test_every_class_of_errors_is_looked_at_here() -> None:
 def test_an_error_of_a_caller_has_one_status_with_its_details(told: Told) -> None:
     rich, trailers = _taken_apart(told.error)
 
-    assert sum(isinstance(told.error, kind) for kind, _ in errors._TABLE) == 1
-    assert errors.status_of(told.error).code == told.code
+    assert sum(isinstance(told.error, kind) for kind, _ in error_statuses._TABLE) == 1
+    assert error_statuses.status_of(told.error).code == told.code
     info = _detail(rich, details.ErrorInfo)
     assert (info.domain, info.reason) == ("autos", told.reason)  # type: ignore[attr-defined]
     assert len(rich.details) == 1 + len(told.details)
     assert all(_detail(rich, kind) != kind() for kind in told.details)
-    assert (errors.PUSHBACK in trailers) == (details.RetryInfo in told.details)
+    assert (error_statuses.PUSHBACK in trailers) == (details.RetryInfo in told.details)
     if details.RetryInfo in told.details:
         delay = _detail(rich, details.RetryInfo).retry_delay  # type: ignore[attr-defined]
-        assert trailers[errors.PUSHBACK] == str(delay.ToMilliseconds())
+        assert trailers[error_statuses.PUSHBACK] == str(delay.ToMilliseconds())
     assert SECRET not in str(rich)
 
 
@@ -179,7 +179,7 @@ def test_any_other_error_says_nothing_but_where_it_is_logged(error: Exception) -
 
     [packed] = rich.details
     info = _detail(rich, details.ErrorInfo)
-    assert errors.status_of(error).code == Code.INTERNAL
+    assert error_statuses.status_of(error).code == Code.INTERNAL
     assert info.reason == "INTERNAL"  # type: ignore[attr-defined]
     assert info.metadata["error_id"] in rich.message  # type: ignore[attr-defined]
     assert SECRET not in rich.message + str(packed)

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc.aio
 
-from server.event_loop import EventLoop, is_poller
+from server.runtime.event_loop import EventLoop, is_poller
 
 
 class Noting(EventLoop):

@@ -21,7 +21,7 @@ from actors.contract_messages import (
 )
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
-from server.queue_view import NOWHERE, QueueStatus
+from server.queue.queue_view import NOWHERE, QueueStatus
 from storage.errors import Failure
 from storage.holds import Hold
 from storage.priorities import Priority

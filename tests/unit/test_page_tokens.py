@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from server.page_tokens import (
+from server.rpc.page_tokens import (
     MAX_LENGTH,
     document_token,
     fingerprint,

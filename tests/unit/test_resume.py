@@ -43,7 +43,7 @@ class World:
     def stream(
         self, request: pb.WatchProgressRequest, pace: Iterator[int]
     ) -> Generator[pb.WatchProgressResponse, None, None]:
-        """WatchProgress, as server/service.py does it."""
+        """WatchProgress, as server/rpc/service.py does it."""
         told = request.after_revision
         yield pb.WatchProgressResponse(revision=told, job=self.job())
         while True:

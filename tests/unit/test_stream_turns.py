@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from server.stream_turns import MOST, StreamScheduler
+from server.runtime.stream_scheduler import MOST, StreamScheduler
 
 Scenario = Callable[[StreamScheduler], Awaitable[None]]
 

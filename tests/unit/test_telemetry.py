@@ -43,7 +43,7 @@ class Missing:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Missing())
-import actors.runtime.composition, server.service
+import actors.runtime.composition, server.rpc.service
 from storage.errors import ConfigurationError
 from storage.telemetry.tracing import tracer_of
 

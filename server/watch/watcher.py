@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from server.errors import ShuttingDown
-from server.stream_turns import StreamScheduler
-from server.told import heartbeat
+from server.errors.error_statuses import ShuttingDown
+from server.messages.stream_messages import heartbeat
+from server.runtime.stream_scheduler import StreamScheduler
 
 if TYPE_CHECKING:
-    from server.feed import Feed
+    from server.watch.feed import Feed
 
 NOT_WRITING = float("inf")
 # How many messages a stream writes before the next stream does.

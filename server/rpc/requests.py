@@ -11,8 +11,8 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server import page_tokens
-from server.clients import CallingClient
+from server.access.client_registry import CallingClient
+from server.rpc import page_tokens
 from storage.documents import DocumentFilter
 from storage.errors import FieldViolation, InvalidRequest
 from storage.jobs import JobFilter

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from actors.enqueue import Enqueuer
 from actors.scheduler.hint_channel import HintSender
-from server.queue_view import QueueView
-from server.watch import STALL_S
+from server.queue.queue_view import QueueView
+from server.watch.watch_hub import STALL_S
 from storage.database import Database
 from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.logins import Login

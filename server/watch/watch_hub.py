@@ -19,15 +19,15 @@ import structlog
 from redis.exceptions import RedisError
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.background import Background
-from server.batches import RequestCoalescer
-from server.end_waiter import EndWaiter
-from server.errors import ShuttingDown
-from server.feed import Feed
-from server.places import QueuePositionCache
-from server.readings import WatchReader
-from server.streams import reset_streams
-from server.watcher import Watcher
+from server.errors.error_statuses import ShuttingDown
+from server.queue.queue_position_cache import QueuePositionCache
+from server.runtime.background import Background
+from server.runtime.request_coalescer import RequestCoalescer
+from server.watch.end_waiter import EndWaiter
+from server.watch.feed import Feed
+from server.watch.stream_reset import reset_streams
+from server.watch.watch_reader import WatchReader
+from server.watch.watcher import Watcher
 from storage.errors import AutosError, NotFound
 from storage.wakeups import CHANNEL, parse_changes
 

@@ -10,11 +10,11 @@ from uuid import UUID
 
 from actors.contract_messages import set_place
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.end_waiter import EndWaiter
-from server.places import QueuePositionCache
-from server.queue_view import QueueStatus
-from server.told import SerializedDocument, envelope_prefix
-from server.watcher import Watcher
+from server.messages.stream_messages import SerializedDocument, envelope_prefix
+from server.queue.queue_position_cache import QueuePositionCache
+from server.queue.queue_view import QueueStatus
+from server.watch.end_waiter import EndWaiter
+from server.watch.watcher import Watcher
 from storage.slots import court_of
 from storage.states import JOB_ENDS
 

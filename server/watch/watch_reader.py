@@ -7,11 +7,11 @@ from typing import NamedTuple
 from uuid import UUID
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.batches import RequestCoalescer
-from server.feed import Change
-from server.job_messages import message_of, shown
-from server.pool import RunBlocking
-from server.told import serialize_document
+from server.messages.job_messages import message_of, shown
+from server.messages.stream_messages import serialize_document
+from server.runtime.blocking_executor import RunBlocking
+from server.runtime.request_coalescer import RequestCoalescer
+from server.watch.feed import Change
 from storage import jobs, watching
 from storage.database import Database
 from storage.errors import NotFound

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
-from server.batches import RequestCoalescer
-from server.pool import RunBlocking
-from server.queue_view import NOWHERE, QueueStatus, QueueView
+from server.queue.queue_view import NOWHERE, QueueStatus, QueueView
+from server.runtime.blocking_executor import RunBlocking
+from server.runtime.request_coalescer import RequestCoalescer
 
 # A place that watchers were sent is used for this long.
 FRESH_S = 1.0

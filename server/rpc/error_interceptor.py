@@ -10,10 +10,10 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from server.callers import Authenticator
-from server.clients import CallingClient, current_client, set_current_client
-from server.errors import MalformedRequest, status_of
-from server.stream_turns import StreamScheduler
+from server.access.authentication import Authenticator
+from server.access.client_registry import CallingClient, current_client, set_current_client
+from server.errors.error_statuses import MalformedRequest, status_of
+from server.runtime.stream_scheduler import StreamScheduler
 
 M = TypeVar("M", bound=Callable[..., Any])
 Parse = Callable[[bytes], Any]
@@ -51,7 +51,7 @@ async def _read(context: Any) -> Any:
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """No exception text reaches a caller: errors go through the table in server/errors.py.
+    """No exception text reaches a caller: errors go through the table in error_statuses.py.
 
     Nothing is done for a caller who is not known, and nothing more is read of it. Requests are read
     and parsed in here too: gRPC would keep a call that ends without a whole request open for as

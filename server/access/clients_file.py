@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from server.clients import CallingClient, ClientLimits, ClientRegistry, KnownClient
+from server.access.client_registry import CallingClient, ClientLimits, ClientRegistry, KnownClient
 from storage.errors import ConfigurationError
 
 # It becomes the first part of object keys.

@@ -1,4 +1,4 @@
-"""`python -m server.add_client FILE NAME`: a new token for a client, shown once.
+"""`python -m server.access.add_client FILE NAME`: a new token for a client, shown once.
 
 A name that is not in the file yet becomes a client; one that is gets a second token, so that the
 first can be taken out when nobody uses it any more: `--remove` with the beginning of its hash.
@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from server.clients import ClientLimits
-from server.clients_file import NAME, read
+from server.access.client_registry import ClientLimits
+from server.access.clients_file import NAME, read
 from storage.errors import ConfigurationError
 
 # So that a token that turns up where it should not is known for what it is.
@@ -118,7 +118,7 @@ def _write(path: Path, text: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """The exit code: 0, or 1 with one sentence."""
-    parser = argparse.ArgumentParser(prog="python -m server.add_client", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m server.access.add_client", description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("name")
     parser.add_argument("--remove", metavar="SHA256", help="the beginning of a token's hash")

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import structlog
 
-from server.rpc_metrics import cancelled_code_of, code_of
+from server.observability.rpc_metrics import cancelled_code_of, code_of
 from storage.telemetry.tracing import Span, Tracer
 
 # The field of the metadata in which a caller says where it stands.

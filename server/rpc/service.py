@@ -17,19 +17,19 @@ from actors.contract_messages import set_place, timestamp
 from actors.scheduler.policy.hints import JobEnded
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from server import page_tokens, requests, starting
-from server.clients import CallingClient, current_client
-from server.end_waiter import EndWaiter
-from server.feed import ENDED
-from server.interceptor import writes_bytes
-from server.job_messages import message_of, shown
-from server.open_watches import WatchLimiter
-from server.parts import ServerDependencies
-from server.places import QueuePositionCache
-from server.readings import WatchReader
-from server.stream_turns import StreamScheduler
-from server.watch import WatchHub
-from server.watcher import Watcher
+from server.access.client_registry import CallingClient, current_client
+from server.access.watch_limiter import WatchLimiter
+from server.dependencies import ServerDependencies
+from server.messages.job_messages import message_of, shown
+from server.queue.queue_position_cache import QueuePositionCache
+from server.rpc import page_tokens, requests, start_batcher
+from server.rpc.error_interceptor import writes_bytes
+from server.runtime.stream_scheduler import StreamScheduler
+from server.watch.end_waiter import EndWaiter
+from server.watch.feed import ENDED
+from server.watch.watch_hub import WatchHub
+from server.watch.watch_reader import WatchReader
+from server.watch.watcher import Watcher
 from storage import documents, installation, jobs, logins, refusals, repairs, reruns, webhooks
 from storage.errors import InvalidRequest, PreconditionFailed
 from storage.records import DocumentRecord, JobView, is_sealed
@@ -52,7 +52,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self.turns = StreamScheduler()
         self._readings = WatchReader(parts.database, self._run)
         self._places = QueuePositionCache(parts.queue, self._run)
-        self._starts = starting.StartBatcher(parts, self._run, self._places)
+        self._starts = start_batcher.StartBatcher(parts, self._run, self._places)
         self.hub = WatchHub(self._readings, self._places, parts.redis_url, stall_s=parts.stall_s)
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -257,7 +257,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             size_limits=self._parts.size_limits,
         )
         if is_new:
-            starting.enqueue_first_step(self._parts, view)
+            start_batcher.enqueue_first_step(self._parts, view)
         return view
 
     async def RedeliverWebhook(

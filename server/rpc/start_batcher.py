@@ -16,13 +16,13 @@ from actors.scheduler.policy.hints import JobEnded, JobWanted
 from actors.scheduler.policy.readings import JobRow
 from actors.scheduler.reader import job_row
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.batches import RequestCoalescer
-from server.clients import CallingClient
-from server.job_messages import message_of
-from server.parts import ServerDependencies
-from server.places import MOST_WAITS, QueuePositionCache
-from server.pool import RunBlocking
-from server.queue_view import QueueStatus
+from server.access.client_registry import CallingClient
+from server.dependencies import ServerDependencies
+from server.messages.job_messages import message_of
+from server.queue.queue_position_cache import MOST_WAITS, QueuePositionCache
+from server.queue.queue_view import QueueStatus
+from server.runtime.blocking_executor import RunBlocking
+from server.runtime.request_coalescer import RequestCoalescer
 from storage import logs, reuse
 from storage.errors import CallerError, LimitReached, RowsLocked, ServiceUnavailable
 from storage.jobs.start import (

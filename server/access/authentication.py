@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from server.clients import CallingClient, ClientRegistry
-from server.clients_file import ClientsFile
-from server.errors import NoToken, UnknownToken
+from server.access.client_registry import CallingClient, ClientRegistry
+from server.access.clients_file import ClientsFile
+from server.errors.error_statuses import NoToken, UnknownToken
 
 LOOK_S = 1.0
 # Neither says anything about anybody: balancers have no token, and the contract is public.

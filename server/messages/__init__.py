@@ -1,0 +1,1 @@
+"""The contract's messages of a job, built from rows and serialized once."""

@@ -1,0 +1,1 @@
+"""Metrics, traces, log context and channelz of the server process."""

@@ -1,0 +1,1 @@
+"""Queue positions and estimated ends of running jobs, as callers see them."""

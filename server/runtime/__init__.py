@@ -1,0 +1,1 @@
+"""The dependencies, threads and background tasks of the server process."""
