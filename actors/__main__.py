@@ -47,7 +47,7 @@ def _refuse(sentence: str) -> int:
 
 
 def _scheduler(settings: Settings) -> int:
-    from actors.runtime.scheduler import run_scheduler
+    from actors.runtime.scheduler_process import run_scheduler
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -88,7 +88,7 @@ def _dramatiq(role: str, settings: Settings) -> int:
 
 
 def _queues(role: str, settings: Settings) -> list[str]:
-    from actors.enqueue import upload_queue
+    from actors.messaging.enqueuer import upload_queue
     from actors.tasks import DOWNLOAD_QUEUE, LIST_QUEUE, WEBHOOK_QUEUE, broker
 
     match role:

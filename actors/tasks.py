@@ -10,8 +10,8 @@ from uuid import UUID
 
 import dramatiq
 
-from actors.runtime.broker import make_broker
-from actors.runtime.here import here
+from actors.messaging.broker import make_broker
+from actors.process_context import here
 
 LIST_QUEUE = "list"
 DOWNLOAD_QUEUE = "download"

@@ -16,8 +16,8 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from actors.enqueue import Enqueuer, make_broker
-from actors.scheduler.hint_channel import HintSender, make_client
+from actors.hints.hint_channel import HintSender, make_client
+from actors.messaging.enqueuer import Enqueuer, make_broker
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server.access.authentication import Authenticator

@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from actors.enqueue import Enqueuer
-from actors.scheduler.hint_channel import HintSender
+from actors.hints.hint_channel import HintSender
+from actors.messaging.enqueuer import Enqueuer
 from server.queue.queue_view import QueueView
 from server.watch.watch_hub import STALL_S
 from storage.database import Database

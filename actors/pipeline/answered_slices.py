@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from actors.outage import PAUSE_S
+from actors.resilience.retry import PAUSE_S
 from storage.errors import ServiceUnavailable
 
 # A slice whose last answer came this long ago, in seconds, waits no more for a round that frees

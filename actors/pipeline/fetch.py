@@ -10,12 +10,12 @@ from uuid import UUID
 
 import structlog
 
-from actors.deadline import Watchdog
-from actors.outage import retry_until_available
+from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.job_end import JobEnds
-from actors.pipeline.lease_renewer import LeaseRenewer
 from actors.pipeline.request_gate import RequestGate
-from actors.portal import Portal
+from actors.portal.portal_client import Portal
+from actors.resilience.exchange_deadline import Watchdog
+from actors.resilience.retry import retry_until_available
 from storage import repairs
 from storage.claims import CheckedContent, DocumentClaim
 from storage.database import Database

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import structlog
 
-from actors.enqueue import Enqueuer
-from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.policy.hints import JobEnded
+from actors.hints.hint_channel import HintSender
+from actors.hints.hints import JobEnded
+from actors.messaging.enqueuer import Enqueuer
 from storage import webhooks
 from storage.database import Database
 

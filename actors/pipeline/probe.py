@@ -7,12 +7,12 @@ from uuid import UUID
 
 import structlog
 
-from actors.outage import retry_until_available
-from actors.pipeline.lease_renewer import LeaseRenewer
+from actors.hints.hint_channel import HintSender
+from actors.hints.hints import Ended, SliceBegun
+from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.request_gate import RequestGate
-from actors.portal import Portal
-from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.policy.hints import Ended, SliceBegun
+from actors.portal.portal_client import Portal
+from actors.resilience.retry import retry_until_available
 from storage.database import Database
 from storage.errors import AttemptError, ServiceUnavailable, TooFast
 from storage.portal.claims import CourtProbe, linger_slots

@@ -16,15 +16,15 @@ from uuid import UUID
 
 import structlog
 
-from actors.outage import retry_until_available
+from actors.hints.hint_channel import HintSender
+from actors.hints.hints import Ended, SliceBegun, SlotFreed
+from actors.leases.lease_renewer import LeaseRenewer
+from actors.leases.slice_leases import SliceLeases
 from actors.pipeline.answered_slices import FREE_AFTER_S
 from actors.pipeline.fetch import DocumentFetcher, Fetched
-from actors.pipeline.lease_renewer import LeaseRenewer
-from actors.pipeline.recorder import Batch, FileRecorder
-from actors.pipeline.slice_leases import SliceLeases
-from actors.pipeline.store import ObjectWriter, WrittenObject
-from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.policy.hints import Ended, SliceBegun, SlotFreed
+from actors.pipeline.file_recorder import Batch, FileRecorder
+from actors.pipeline.object_writer import ObjectWriter, WrittenObject
+from actors.resilience.retry import retry_until_available
 from storage import claims
 from storage.database import Database
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable, TransientError

@@ -8,14 +8,19 @@ from uuid import UUID
 
 import structlog
 
-from actors.enqueue import Enqueuer
-from actors.outage import retry_until_available
+from actors.hints.hint_channel import HintSender
+from actors.hints.hints import Ended
+from actors.messaging.enqueuer import Enqueuer
+from actors.pipeline.file_recorder import Batch, FileRecorder
 from actors.pipeline.group_commit import GroupCommit
 from actors.pipeline.job_end import JobEnds
-from actors.pipeline.recorder import Batch, FileRecorder
-from actors.pipeline.store import POSTPONE_BASE_S, POSTPONE_CAP_S, ObjectWriter, WrittenObject
-from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.policy.hints import Ended
+from actors.pipeline.object_writer import (
+    POSTPONE_BASE_S,
+    POSTPONE_CAP_S,
+    ObjectWriter,
+    WrittenObject,
+)
+from actors.resilience.retry import retry_until_available
 from storage import repairs
 from storage.claims import CheckedFile
 from storage.database import Database

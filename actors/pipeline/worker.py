@@ -9,14 +9,13 @@ from uuid import UUID
 
 import structlog
 
+from actors.hints.hint_channel import HintSender
+from actors.hints.hints import PROPOSAL_AGE_S, JobEnded, ProposalRefused, RefusedScope
+from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.job_end import JobEnds
-from actors.pipeline.lease_renewer import LeaseRenewer
-from actors.pipeline.listing import Lister
+from actors.pipeline.listing_step import Lister
 from actors.pipeline.probe import Prober
 from actors.pipeline.slices import SliceRunner
-from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.policy.hints import JobEnded, ProposalRefused, RefusedScope
-from actors.scheduler.policy.window import PROPOSAL_AGE_S
 from storage.database import Database
 from storage.errors import ServiceUnavailable
 from storage.listing_claims import ListingClaim

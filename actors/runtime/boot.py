@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from actors.process_context import Dependencies, Runtime
 from actors.runtime import composition
-from actors.runtime.here import Dependencies, Runtime
 from actors.runtime.parent_watch import ParentWatch
 from actors.tasks import broker
 from storage import logs

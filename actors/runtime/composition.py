@@ -9,31 +9,31 @@ from contextlib import ExitStack
 from functools import partial
 from uuid import uuid4
 
-from actors.deadline import Watchdog
-from actors.delivery import WebhookSender
-from actors.enqueue import Enqueuer, make_broker
-from actors.heartbeat import Heartbeat
-from actors.meter import LatencyRecorder
-from actors.pipeline.fallback import FallbackLooks
+from actors.hints.hint_channel import HintSender, make_client
+from actors.leases.lease_renewer import LeaseRenewer
+from actors.leases.spool_heartbeat import Heartbeat
+from actors.leases.worker_heartbeat import WorkerHeartbeat
+from actors.login.token_source import token_source
+from actors.messaging.enqueuer import Enqueuer, make_broker
+from actors.messaging.valkey_clock import ValkeyClock
 from actors.pipeline.fetch import DocumentFetcher
+from actors.pipeline.file_recorder import FileRecorder
 from actors.pipeline.job_end import JobEnds
-from actors.pipeline.lease_renewer import LeaseRenewer
-from actors.pipeline.listing import Lister
+from actors.pipeline.listing_step import Lister
+from actors.pipeline.object_writer import BucketHealth, ObjectWriter
 from actors.pipeline.probe import Prober
-from actors.pipeline.recorder import FileRecorder
 from actors.pipeline.request_gate import RequestGate
 from actors.pipeline.slices import SliceRunner
-from actors.pipeline.store import BucketHealth, ObjectWriter
 from actors.pipeline.upload import Uploader
 from actors.pipeline.worker import Worker
-from actors.pipeline.worker_heartbeat import WorkerHeartbeat
-from actors.portal import Portal
-from actors.receiver import WebhookClient
+from actors.portal.latency_recorder import LatencyRecorder
+from actors.portal.portal_client import Portal
+from actors.process_context import Dependencies
+from actors.resilience.exchange_deadline import Watchdog
+from actors.runtime.fallback import FallbackLooks
 from actors.runtime.halt_listener import HaltListener
-from actors.runtime.here import Dependencies
-from actors.runtime.valkey_clock import ValkeyClock
-from actors.scheduler.hint_channel import HintSender, make_client
-from actors.tokens import token_source
+from actors.webhook.webhook_client import WebhookClient
+from actors.webhook.webhook_sender import WebhookSender
 from storage import session_settings
 from storage.courts import ProbePolicy
 from storage.database import Database

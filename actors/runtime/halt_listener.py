@@ -9,7 +9,7 @@ from typing import Any
 import redis
 import structlog
 
-from actors.scheduler.hint_channel import QUIET_S, halt_channel
+from actors.hints.hint_channel import QUIET_S, halt_channel
 
 # A connection that was silent for so long is pinged; one that is silent again is replaced.
 SILENT_S = 5.0

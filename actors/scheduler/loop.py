@@ -11,11 +11,11 @@ import dramatiq
 import redis
 import structlog
 
-from actors.scheduler.hint_channel import HintReceiver
+from actors.hints.hint_channel import HintReceiver
 from actors.scheduler.leadership import Leadership
-from actors.scheduler.places import PlacePublisher
 from actors.scheduler.policy.dispatcher import Group, plan
 from actors.scheduler.policy.scheduler_state import SchedulerState
+from actors.scheduler.position_publisher import PlacePublisher
 from actors.scheduler.reader import Reader
 from storage.errors import ServiceUnavailable
 from storage.slots import Limits

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import dramatiq
 import redis
 
-from actors.runtime.broker import BoundedPrefetchBroker
-from actors.runtime.valkey_clock import ValkeyClock
+from actors.messaging.broker import BoundedPrefetchBroker
+from actors.messaging.valkey_clock import ValkeyClock
 from actors.scheduler.policy.dispatcher import Group, ProposalMessage
 from actors.tasks import download_documents, list_documents
 

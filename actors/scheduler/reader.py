@@ -8,21 +8,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
-from actors.scheduler.policy.readings import (
+from actors.scheduler.policy.scheduler_state import SchedulerState
+from storage.database import Database, Row
+from storage.logins import Login
+from storage.scheduling import readings
+from storage.scheduling.readings import FIRST_KEY, PORTION_JOBS, job_row
+from storage.scheduling.row_values import (
     CourtRow,
-    JobRow,
     JobsReading,
     PortalReading,
     PortalRow,
     SlotRow,
     WorkerRow,
 )
-from actors.scheduler.policy.scheduler_state import SchedulerState
-from storage.database import Database, Row
-from storage.logins import Login
-from storage.priorities import Priority
-from storage.scheduling import readings
-from storage.scheduling.readings import FIRST_KEY, PORTION_JOBS
 from storage.slots import Limits
 
 PORTAL_INTERVAL_S = 1.0
@@ -129,25 +127,3 @@ class Reader:
         portions = max(1, -(-len(state.runs) // PORTION_JOBS))
         interval_s = max(MIN_PORTION_INTERVAL_S, ROUND_S / 2 / portions)
         self._portion_at = self.clock.local() + min(PORTAL_INTERVAL_S, interval_s)
-
-
-def job_row(row: Row) -> JobRow:
-    """Return a row of `storage.scheduling.readings` as the policy takes it."""
-    return JobRow(
-        job_id=row["job_id"],
-        client=row["client"],
-        priority=Priority(row["priority"]),
-        court=row["court"],
-        case=row["process_number"],
-        run_began_at=row["run_began_at"],
-        needs_listing=row["needs_listing"],
-        listing_not_before=row["listing_not_before"],
-        is_listed_by_another=row["is_listed_by_another"],
-        fresh=row["fresh"],
-        due=row["due"],
-        next_not_before=row["next_not_before"],
-        slices=frozenset(row["slices"]),
-        spooled=frozenset(row["spooled"]),
-        documents_left=row["documents_left"],
-        total_documents=row["total_documents"],
-    )

@@ -12,7 +12,7 @@ from uuid import UUID
 import redis
 import structlog
 
-from actors.enqueue import Enqueuer
+from actors.messaging.enqueuer import Enqueuer
 from actors.pipeline.job_end import JobEnds
 from storage import repairs
 from storage.database import Database

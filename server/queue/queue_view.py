@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.policy.hints import PlaceAsked
+from actors.hints.hint_channel import HintSender
+from actors.hints.hints import PlaceAsked
 from storage.holds import Hold, Holds
 from storage.scheduling.places import PlaceReader, PublishedPlace
 

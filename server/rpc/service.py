@@ -14,7 +14,7 @@ import grpc
 import structlog
 
 from actors.contract_messages import set_place, timestamp
-from actors.scheduler.policy.hints import JobEnded
+from actors.hints.hints import JobEnded
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server.access.client_registry import CallingClient, current_client

@@ -12,9 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from actors.scheduler.policy.hints import JobEnded, JobWanted
-from actors.scheduler.policy.readings import JobRow
-from actors.scheduler.reader import job_row
+from actors.hints.hints import JobEnded, JobWanted
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.client_registry import CallingClient
 from server.dependencies import ServerDependencies
@@ -38,6 +36,8 @@ from storage.listings.listing_import import ListingImport
 from storage.priorities import Priority
 from storage.records import JobRecord, JobView
 from storage.scheduling import readings
+from storage.scheduling.readings import job_row
+from storage.scheduling.row_values import JobRow
 from storage.slots import court_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()

@@ -9,6 +9,8 @@ from uuid import UUID
 from storage import sql
 from storage.database import Database, Row
 from storage.logins import Login
+from storage.priorities import Priority
+from storage.scheduling.row_values import JobRow
 
 # Jobs of one portion.
 PORTION_JOBS = 2_000
@@ -80,4 +82,26 @@ def _read_jobs(database: Database, after: UUID, since: datetime | None, limit: i
         began_since=since,
         limit=limit,
         most=MOST_DOCUMENTS,
+    )
+
+
+def job_row(row: Row) -> JobRow:
+    """Return a row of `storage.scheduling.readings` as the policy takes it."""
+    return JobRow(
+        job_id=row["job_id"],
+        client=row["client"],
+        priority=Priority(row["priority"]),
+        court=row["court"],
+        case=row["process_number"],
+        run_began_at=row["run_began_at"],
+        needs_listing=row["needs_listing"],
+        listing_not_before=row["listing_not_before"],
+        is_listed_by_another=row["is_listed_by_another"],
+        fresh=row["fresh"],
+        due=row["due"],
+        next_not_before=row["next_not_before"],
+        slices=frozenset(row["slices"]),
+        spooled=frozenset(row["spooled"]),
+        documents_left=row["documents_left"],
+        total_documents=row["total_documents"],
     )

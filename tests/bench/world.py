@@ -14,9 +14,8 @@ from uuid import UUID
 
 import grpc
 
-from actors.scheduler.hint_channel import HintSender, make_client
-from actors.scheduler.policy.hints import JobWanted
-from actors.scheduler.reader import job_row
+from actors.hints.hint_channel import HintSender, make_client
+from actors.hints.hints import JobWanted
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.stack import running_stack
@@ -24,6 +23,7 @@ from storage.database import Database
 from storage.errors import ConfigurationError
 from storage.jobs.start import StartRequest, start
 from storage.scheduling import readings
+from storage.scheduling.readings import job_row
 from storage.settings import Settings
 from tests.bench.measure import MeasuredJob
 from tests.bench.portal import TOKEN, RemotePortal, running_portal

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from actors.scheduler.hint_channel import HintReceiver, make_client
+from actors.hints.hint_channel import HintReceiver, make_client
 from actors.scheduler.leadership import Leadership
 from actors.scheduler.loop import SchedulerLoop
-from actors.scheduler.places import PlacePublisher
+from actors.scheduler.position_publisher import PlacePublisher
 from actors.scheduler.reader import Reader
 from storage.database import Database
 from storage.slots import Limits

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.deadline import Watchdog
-from actors.login_watch import LoginBreaker
-from actors.portal import Portal
-from actors.portal_login import PortalLogin
-from actors.tokens import RefreshedToken, StaticToken, TokenSource
+from actors.login.login_breaker import LoginBreaker
+from actors.login.portal_login import PortalLogin
+from actors.login.token_source import RefreshedToken, StaticToken
+from actors.portal.portal_client import Portal
+from actors.portal.portal_session import TokenSource
+from actors.resilience.exchange_deadline import Watchdog
 from storage.ciphers import Cipher
 from storage.database import Database, Row
 from storage.logins import Login

@@ -16,22 +16,22 @@ from uuid import UUID
 import dramatiq
 import redis
 
-from actors.deadline import Watchdog
-from actors.enqueue import Enqueuer, make_broker
+from actors.hints.hint_channel import HintReceiver, HintSender
+from actors.hints.hints import Hint
+from actors.leases.lease_renewer import LeaseRenewer
+from actors.messaging.enqueuer import Enqueuer, make_broker
 from actors.pipeline.fetch import DocumentFetcher
+from actors.pipeline.file_recorder import FileRecorder
 from actors.pipeline.job_end import JobEnds
-from actors.pipeline.lease_renewer import LeaseRenewer
-from actors.pipeline.listing import Lister
+from actors.pipeline.listing_step import Lister
+from actors.pipeline.object_writer import BucketHealth, ObjectWriter
 from actors.pipeline.probe import Prober
-from actors.pipeline.recorder import FileRecorder
 from actors.pipeline.request_gate import RequestGate
 from actors.pipeline.slices import SliceRunner
-from actors.pipeline.store import BucketHealth, ObjectWriter
 from actors.pipeline.upload import Uploader
 from actors.pipeline.worker import Worker
-from actors.portal import Portal
-from actors.scheduler.hint_channel import HintReceiver, HintSender
-from actors.scheduler.policy.hints import Hint
+from actors.portal.portal_client import Portal
+from actors.resilience.exchange_deadline import Watchdog
 from storage.database import Database
 from storage.documents.leases import renew_leases
 from storage.jobs.start import StartRequest

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from actors.sweeper import Sweeper
+from actors.scheduler.sweeper import Sweeper
 from dev.servers import EmbeddedServers
 from storage import adoption, installation, sweeps
 from storage.adoption import Contents

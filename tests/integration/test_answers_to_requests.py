@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from actors.deadline import Watchdog
-from actors.portal import Portal
+from actors.portal.portal_client import Portal
+from actors.resilience.exchange_deadline import Watchdog
 from storage.claims import CheckedContent
 from storage.errors import AttemptError, TransientError
 from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, chunked, interim

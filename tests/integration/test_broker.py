@@ -15,13 +15,13 @@ import dramatiq
 import pytest
 import redis
 
-from actors.enqueue import QUIET_S, Enqueuer, make_broker, upload_queue
-from actors.runtime.broker import IDLE_S, BoundedPrefetchBroker
-from actors.runtime.valkey_clock import ValkeyClock
-from actors.scheduler.hint_channel import QUIET_S as HINT_QUIET_S
-from actors.scheduler.hint_channel import HintSender, make_client
+from actors.hints.hint_channel import QUIET_S as HINT_QUIET_S
+from actors.hints.hint_channel import HintSender, make_client
+from actors.hints.hints import JobEnded
+from actors.messaging.broker import IDLE_S, BoundedPrefetchBroker
+from actors.messaging.enqueuer import QUIET_S, Enqueuer, make_broker, upload_queue
+from actors.messaging.valkey_clock import ValkeyClock
 from actors.scheduler.policy.dispatcher import Group, ProposalMessage
-from actors.scheduler.policy.hints import JobEnded
 from actors.scheduler.proposer import Proposer
 from actors.tasks import DOWNLOAD_QUEUE, LIST_QUEUE
 from dev.deadline import until

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,10 +11,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from actors.pipeline.lease_renewer import LeaseRenewer
+from actors.hints.hint_channel import HintSender, halt_channel
+from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.request_gate import RequestGate
 from actors.runtime.halt_listener import HaltListener
-from actors.scheduler.hint_channel import HintSender
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
 from server.dependencies import ServerDependencies
@@ -32,8 +31,6 @@ from tests.integration.scenes import CLIENT, held_slots
 
 DOCUMENTS = 4
 WAIT_S = 60.0
-# What is halted until the listener has heard it once.
-GREETING = "greeting"
 
 
 @dataclass
@@ -43,13 +40,9 @@ class Halts:
     pipeline: PipelineHarness
     sender: HintSender
     heard: list[str] = field(default_factory=list)
-    is_heard: threading.Event = field(default_factory=threading.Event)
 
     def hear(self, scope: str) -> None:
         """Halt a scope in this process."""
-        if scope == GREETING:
-            self.is_heard.set()
-            return
         self.pipeline.slices.fetcher.gate.halt(scope)
         self.heard.append(scope)
 
@@ -57,10 +50,10 @@ class Halts:
         """Wait until this process has learnt that a scope is halted."""
         until(lambda: scope in self.heard, WAIT_S, f"{scope!r} is not halted")
 
-    def greet(self) -> bool:
-        """Return whether this process listens by now."""
-        self.sender.halt(GREETING)
-        return self.is_heard.wait(0.1)
+    def listener_count(self) -> int:
+        """Return how many listeners there are."""
+        ((_, count),) = self.pipeline.redis.pubsub_numsub(halt_channel(self.pipeline.redis))
+        return int(count)
 
 
 @pytest.fixture
@@ -71,13 +64,9 @@ def halts(database: Database, objects: Objects, redis_url: str, tmp_path: Path) 
         halts = Halts(pipeline, HintSender(pipeline.redis))
         listener = HaltListener(pipeline.redis, pipeline.slices.hints.sender_id, halts.hear)
         listener.start()
-        until(halts.greet, WAIT_S, "no listener")
+        until(lambda: halts.listener_count() == 1, WAIT_S, "no listener")
         yield halts
         listener.stop()
-        # A message ends its wait for one.
-        halts.greet()
-        listener._thread.join(WAIT_S)
-        assert not listener._thread.is_alive()
 
 
 def _listed(pipeline: PipelineHarness, **case: Any) -> tuple[str, UUID]:
@@ -170,7 +159,10 @@ def test_a_call_that_cancels_a_job_halts_it(
 
 
 def test_a_listener_whose_connection_is_cut_listens_again(halts: Halts) -> None:
-    halts.is_heard.clear()
     halts.pipeline.redis.client_kill_filter(_type="pubsub")
 
-    until(halts.greet, WAIT_S, "nothing is heard any more")
+    def is_heard() -> bool:
+        halts.sender.halt("again")
+        return "again" in halts.heard
+
+    until(is_heard, WAIT_S, "nothing is heard any more")

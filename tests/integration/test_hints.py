@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 import redis
 
-from actors.scheduler.hint_channel import BATCH, KEY, MAX_HINTS, HintReceiver, HintSender
-from actors.scheduler.policy.hints import Hint, JobEnded, SlotFreed
+from actors.hints.hint_channel import BATCH, KEY, MAX_HINTS, HintReceiver, HintSender
+from actors.hints.hints import Hint, JobEnded, SlotFreed
 
 WAIT_S = 60.0
 

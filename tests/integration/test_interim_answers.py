@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from actors.deadline import Watchdog
-from actors.delivery import WebhookSender
-from actors.portal_login import LoginUnavailable, PortalLogin
-from actors.receiver import WebhookClient
+from actors.login.portal_login import LoginUnavailable, PortalLogin
+from actors.resilience.exchange_deadline import Watchdog
+from actors.webhook.webhook_client import WebhookClient
+from actors.webhook.webhook_sender import WebhookSender
 from storage.database import Database
 from storage.errors import ServiceUnavailable
 from storage.objects import Objects, ObjectStore, Upload

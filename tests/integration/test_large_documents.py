@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from actors.contents import refuse_too_large
+from actors.contents.content_checks import refuse_too_large
 from storage import reruns, reuse
 from storage.database import Database
 from storage.errors import PermanentError, PreconditionFailed

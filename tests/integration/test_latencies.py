@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from actors.meter import INTERVAL_S, LatencyRecorder
+from actors.portal.latency_recorder import INTERVAL_S, LatencyRecorder
 from storage.database import Database, Row
 from storage.latencies import KEPT, PLAIN_REQUESTS, record_times
 from tests.integration import scenes

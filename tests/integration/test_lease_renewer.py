@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from actors.pipeline.lease_renewer import LeaseRenewer
+from actors.leases.lease_renewer import LeaseRenewer
 from dev.deadline import until
 from storage import jobs
 from storage.database import Database

@@ -14,8 +14,8 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from actors.pipeline.listing import LISTING_LIMIT_S
-from actors.scheduler.policy.hints import JobWanted
+from actors.hints.hints import JobWanted
+from actors.pipeline.listing_step import LISTING_LIMIT_S
 from dev.deadline import until
 from storage import jobs, listing_claims, reuse
 from storage.database import Database, Row
@@ -419,7 +419,7 @@ def test_a_bucket_that_is_away_costs_the_portal_nothing(
 def test_a_bucket_that_says_nothing_holds_no_slot_for_long(
     pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    monkeypatch.setattr("actors.pipeline.listing.LOOK_S", 0.2)
+    monkeypatch.setattr("actors.pipeline.listing_step.LOOK_S", 0.2)
     number = pipeline.sandbox.add_case(documents=2)
     pipeline.run(number)
     begun = pipeline.begin(number)
@@ -449,7 +449,7 @@ def _holds_slots(database: Database) -> bool:
 def test_a_slow_bucket_takes_nothing_of_the_portals_time(
     pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actors.pipeline.listing.LISTING_LIMIT_S", 1.0)
+    monkeypatch.setattr("actors.pipeline.listing_step.LISTING_LIMIT_S", 1.0)
     number = pipeline.sandbox.add_case(documents=2)
     pipeline.run(number)
     real = Objects.present

@@ -9,17 +9,23 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from actors.scheduler.hint_channel import KEY, HintReceiver
-from actors.scheduler.places import ASKED_S, INTERVAL_S, MOST_SECONDS, REST, PlacePublisher
-from actors.scheduler.policy.hints import JobEnded, JobWanted, PlaceAsked
-from actors.scheduler.policy.readings import JobRow
+from actors.hints.hint_channel import KEY, HintReceiver
+from actors.hints.hints import JobEnded, JobWanted, PlaceAsked
 from actors.scheduler.policy.scheduler_state import SchedulerState
+from actors.scheduler.position_publisher import (
+    ASKED_S,
+    INTERVAL_S,
+    MOST_SECONDS,
+    REST,
+    PlacePublisher,
+)
 from dev.deadline import until
 from server.queue.queue_view import ASK_AGAIN_S, NOWHERE, REMIND_S, QueueStatus, QueueView
 from storage.database import Database
 from storage.listing import CaseListing
 from storage.priorities import Priority
 from storage.scheduling.places import LIFETIME_S, PlaceReader, PublishedPlace, publish
+from storage.scheduling.row_values import JobRow
 from tests.integration import scenes
 from tests.integration.front_door import queue_view
 from tests.integration.leading import LIMITS, leading_scheduler

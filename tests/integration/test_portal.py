@@ -25,9 +25,9 @@ from typing import Any
 
 import pytest
 
-from actors.deadline import Watchdog
-from actors.portal import Portal
-from actors.portal_answers import retry_after_s
+from actors.portal.portal_answers import retry_after_s
+from actors.portal.portal_client import Portal
+from actors.resilience.exchange_deadline import Watchdog
 from storage.claims import CheckedContent
 from storage.errors import (
     AttemptError,
@@ -894,8 +894,8 @@ def test_one_connection_serves_a_thread_with_refusals_too() -> None:
 
 _FETCH_ALONE = """
 import sys
-from actors.deadline import Watchdog
-from actors.portal import Portal
+from actors.resilience.exchange_deadline import Watchdog
+from actors.portal.portal_client import Portal
 from tests.sandbox.bearer import Bearer
 tokens = Bearer("t")
 portal = Portal(base_url=sys.argv[1], tokens=tokens, watchdog=Watchdog(), document_max_bytes=9)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from actors.deadline import Watchdog
-from actors.portal import Portal
-from actors.portal_login import LoginUnavailable, PortalLogin
+from actors.login.portal_login import LoginUnavailable, PortalLogin
+from actors.portal.portal_client import Portal
+from actors.resilience.exchange_deadline import Watchdog
 from storage import refusals
 from storage.database import Database
 from storage.errors import ConfigurationError, PortalUntrusted, TransientError

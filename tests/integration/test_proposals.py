@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from actors.scheduler.policy.hints import (
+from actors.hints.hints import (
+    PROPOSAL_AGE_S,
     Ended,
     Hint,
     JobEnded,
@@ -18,7 +19,6 @@ from actors.scheduler.policy.hints import (
     SliceBegun,
     SlotFreed,
 )
-from actors.scheduler.policy.window import PROPOSAL_AGE_S
 from storage import jobs
 from storage.database import Database
 from storage.objects import Objects

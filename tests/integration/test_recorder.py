@@ -14,8 +14,8 @@ import pytest
 
 from actors.pipeline.answered_slices import AnsweredSlices
 from actors.pipeline.fetch import Fetched
-from actors.pipeline.recorder import Batch, FileRecorder
-from actors.pipeline.store import WrittenObject
+from actors.pipeline.file_recorder import Batch, FileRecorder
+from actors.pipeline.object_writer import WrittenObject
 from dev.deadline import until
 from storage import sweeps
 from storage.database import Database

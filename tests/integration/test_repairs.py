@@ -13,11 +13,11 @@ import dramatiq
 import pytest
 import redis
 
-from actors.enqueue import WEBHOOK_QUEUE, Enqueuer, make_broker
-from actors.enqueue import upload_queue as upload_queue_of
+from actors.hints.hint_channel import HintReceiver, HintSender, halt_channel
+from actors.hints.hints import JobEnded
+from actors.messaging.enqueuer import WEBHOOK_QUEUE, Enqueuer, make_broker
+from actors.messaging.enqueuer import upload_queue as upload_queue_of
 from actors.pipeline.job_end import JobEnds
-from actors.scheduler.hint_channel import HintReceiver, HintSender, halt_channel
-from actors.scheduler.policy.hints import JobEnded
 from actors.scheduler.repairs import Repairs
 from storage import claims, repairs, webhooks
 from storage.database import Database

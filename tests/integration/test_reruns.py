@@ -14,9 +14,9 @@ from uuid import UUID, uuid4
 import grpc
 import pytest
 
-from actors.enqueue import WEBHOOK_QUEUE
-from actors.scheduler.hint_channel import HintSender
-from actors.scheduler.policy.hints import JobEnded
+from actors.hints.hint_channel import HintSender
+from actors.hints.hints import JobEnded
+from actors.messaging.enqueuer import WEBHOOK_QUEUE
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.dependencies import ServerDependencies
 from server.rpc.service import DownloadService

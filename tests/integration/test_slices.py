@@ -14,9 +14,12 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
+<<<<<<< HEAD
 from actors.pipeline.lease_renewer import LeaseRenewer
+=======
+from actors.hints.hints import Ended, SliceBegun, SlotFreed
+>>>>>>> 94a21d6 (actors/ has rooms: portal, case_file, contents, login, webhook, scheduler, pipeline, hints, leases, messaging, resilience, runtime)
 from actors.pipeline.slices import START_WITHIN_S
-from actors.scheduler.policy.hints import Ended, SliceBegun, SlotFreed
 from dev.deadline import until
 from storage import jobs
 from storage.database import Database, Row

@@ -18,8 +18,8 @@ import redis
 import structlog
 from structlog.testing import capture_logs
 
-from actors.scheduler.hint_channel import HintReceiver, HintSender
-from actors.scheduler.policy.hints import JobWanted, PlaceAsked
+from actors.hints.hint_channel import HintReceiver, HintSender
+from actors.hints.hints import JobWanted, PlaceAsked
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
 from server.dependencies import ServerDependencies

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 import requests
 
-from actors.pipeline.store import BucketHealth
+from actors.pipeline.object_writer import BucketHealth
 from storage import jobs
 from storage.database import Database
 from storage.errors import ServiceUnavailable

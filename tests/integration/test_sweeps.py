@@ -15,8 +15,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from actors.heartbeat import FOREIGN, LEFTOVER_AGE_S, UNKNOWN, Heartbeat
-from actors.outage import retry_until_available
+from actors.leases.spool_heartbeat import FOREIGN, LEFTOVER_AGE_S, UNKNOWN, Heartbeat
+from actors.resilience.retry import retry_until_available
 from dev.deadline import until
 from storage import adoption, installation, repairs, sweeps
 from storage.claims import CheckedFile

@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from actors.pipeline.fetch import Fetched
-from actors.pipeline.recorder import Batch
-from actors.pipeline.store import WrittenObject
+from actors.pipeline.file_recorder import Batch
+from actors.pipeline.object_writer import WrittenObject
 from dev.deadline import until
 from storage import jobs, sweeps
 from storage.database import Database

@@ -18,9 +18,9 @@ import psycopg2
 import pytest
 from structlog.testing import capture_logs
 
-from actors.login_watch import LoginBreaker
-from actors.portal import Portal
-from actors.tokens import RefreshedToken, StaticToken
+from actors.login.login_breaker import LoginBreaker
+from actors.login.token_source import RefreshedToken, StaticToken
+from actors.portal.portal_client import Portal
 from dev.deadline import until
 from storage import logins
 from storage.ciphers import Cipher

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import pytest
 
+from actors.hints.hints import Ended
 from actors.pipeline.upload import Uploader
-from actors.scheduler.policy.hints import Ended
 from storage import jobs
 from storage.database import Database
 from storage.errors import ServiceUnavailable

@@ -24,8 +24,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.deadline import Watchdog
-from actors.receiver import Answer, DeliveryError, WebhookClient, parse_retry_after, resolve
+from actors.resilience.exchange_deadline import Watchdog
+from actors.webhook.webhook_client import (
+    Answer,
+    DeliveryError,
+    WebhookClient,
+    parse_retry_after,
+    resolve,
+)
 from storage.receivers import WebhookPolicy
 from tests.stopwatch import quickest
 

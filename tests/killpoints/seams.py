@@ -13,13 +13,14 @@ from io import BytesIO
 from typing import Any
 from uuid import UUID
 
-from actors import heartbeat, sweeper
-from actors.portal import Portal
-from actors.receiver import WebhookClient
-from actors.scheduler.hint_channel import HintReceiver
+from actors.hints.hint_channel import HintReceiver
+from actors.leases import spool_heartbeat
+from actors.portal.portal_client import Portal
+from actors.scheduler import sweeper
 from actors.scheduler.policy import dispatcher
 from actors.scheduler.policy.dispatcher import Plan
 from actors.scheduler.policy.scheduler_state import SchedulerState
+from actors.webhook.webhook_client import WebhookClient
 from storage import claims, ending, jobs, repairs, webhooks
 from storage.database import Database
 from storage.documents import record
@@ -44,8 +45,8 @@ def install(role: str, flags: Triggers) -> None:
 
 def hurry(*, short_lease_s: float) -> None:
     """Makes the waits short that are no settings: what is proved is that they end."""
-    heartbeat.BEAT_S = 1.0
-    heartbeat.LEFTOVER_AGE_S = 2.0
+    spool_heartbeat.BEAT_S = 1.0
+    spool_heartbeat.LEFTOVER_AGE_S = 2.0
     sweeper.MIN_INTERVAL_S = 1.0
     real = webhooks.claim
 

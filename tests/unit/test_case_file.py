@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.case_file import parse_case
+from actors.case_file.case_file import parse_case
 from storage.errors import TransientError
 from storage.listing import CaseListing, ListedDocument, document_id
 from storage.process_number import digits

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.charsets import text_of
+from actors.contents.charsets import text_of
 
 TEXT = '{"nome": "Petição “São João” €"}'
 JSON = "application/json"

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.contents import ContentCheck
+from actors.contents.content_checks import ContentCheck
 from storage.claims import CheckedContent
 from storage.errors import AttemptError, PermanentError, TransientError
 from tests.sandbox import contents as sandbox

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors.deadline import Deadline, Watchdog
+from actors.resilience.exchange_deadline import Deadline, Watchdog
 from storage.errors import LeaseLost, TransientError
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from actors.contents import ContentCheck
+from actors.contents.content_checks import ContentCheck
 from storage.claims import CheckedContent
 from storage.errors import TransientError
 from tests.sandbox import contents as sandbox

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from actors.pipeline.fallback import FallbackLooks
+from actors.runtime.fallback import FallbackLooks
 
 DEADLINE_S = 30.0
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.filed_times import filed_local_time
+from actors.case_file.filed_times import filed_local_time
 
 SAO_PAULO, MATO_GROSSO, ACRE, TRF1 = "8.26", "8.11", "8.01", "4.01"
 PROMISED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?")

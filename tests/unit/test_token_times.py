@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.token_times import MOST_S, UNSAID_S, end_of, lifetime_s
+from actors.login.token_times import MOST_S, UNSAID_S, end_of, lifetime_s
 
 NOW = 1_700_000_000.0
 NO_LIVES: tuple[object, ...] = (

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from uuid import UUID
 
-from actors.scheduler.policy.fair_queue import FlowGate
-from actors.scheduler.policy.hints import RefusedScope
+from actors.hints.hints import RefusedScope
+from actors.scheduler.policy.fairness.fair_queue import FlowGate
 from actors.scheduler.policy.run_state import RememberedRun
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.policy.slice_size import slice_size

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from actors.scheduler.policy.readings import CourtRow, SlotRow
 from storage.request_times import UNMEASURED_S, Measured, expected_s
+from storage.scheduling.row_values import CourtRow, SlotRow
 
 
 class Estimator:

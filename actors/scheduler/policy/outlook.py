@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from statistics import median
 from uuid import UUID
 
-from actors.scheduler.policy.fair_queue import FairQueue
+from actors.scheduler.policy.fairness.fair_queue import FairQueue
 from actors.scheduler.policy.run_state import RememberedRun
 from storage.forecast import ASSUMED_DOCUMENTS, RunningJob
 from storage.priorities import WEIGHTS, Priority

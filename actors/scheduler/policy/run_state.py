@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from actors.scheduler.policy.hints import Ended, SliceBegun
-from actors.scheduler.policy.readings import JobRow, JobsReading
+from actors.hints.hints import Ended, SliceBegun
+from storage.scheduling.row_values import JobRow, JobsReading
 
 # No reading takes longer, so that what a hint removed needs not be remembered longer.
 REMEMBERED_S = 15.0

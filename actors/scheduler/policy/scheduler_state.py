@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from uuid import UUID
 
-from actors.scheduler.policy.backoff import Backoff
-from actors.scheduler.policy.eligibility import Eligibility, eligibility
-from actors.scheduler.policy.estimator import Estimator
-from actors.scheduler.policy.fair_queue import FairQueue
-from actors.scheduler.policy.hints import (
+from actors.hints.hints import (
     Ended,
     Hint,
     JobEnded,
@@ -19,7 +15,15 @@ from actors.scheduler.policy.hints import (
     SliceBegun,
     SlotFreed,
 )
-from actors.scheduler.policy.readings import (
+from actors.scheduler.policy.backoff import Backoff
+from actors.scheduler.policy.eligibility import Eligibility, eligibility
+from actors.scheduler.policy.estimator import Estimator
+from actors.scheduler.policy.fairness.fair_queue import FairQueue
+from actors.scheduler.policy.fairness.tag_heap import TagHeap
+from actors.scheduler.policy.run_state import RememberedRun, RunState
+from actors.scheduler.policy.slot_table import Charge, SlotTable
+from actors.scheduler.policy.window import Proposal, Window
+from storage.scheduling.row_values import (
     CourtRow,
     JobsReading,
     PortalReading,
@@ -27,10 +31,6 @@ from actors.scheduler.policy.readings import (
     SlotRow,
     WorkerRow,
 )
-from actors.scheduler.policy.run_state import RememberedRun, RunState
-from actors.scheduler.policy.slot_table import Charge, SlotTable
-from actors.scheduler.policy.tag_heap import TagHeap
-from actors.scheduler.policy.window import Proposal, Window
 from storage.slots import Limits
 
 # Blocks that ended are remembered for the length of the next delay.

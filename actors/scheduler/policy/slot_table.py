@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from actors.scheduler.policy.readings import SlotRow
+from storage.scheduling.row_values import SlotRow
 
 # A freed slot does not come back with a reading that began before; no reading takes longer. Until
 # then a report of what was used may come, too.

@@ -12,10 +12,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from actors.scheduler.policy.readings import PortalRow, WorkerRow
+from actors.hints.hints import PROPOSAL_AGE_S
+from storage.scheduling.row_values import PortalRow, WorkerRow
 
-# A proposal that is older is dropped; a worker acknowledges its message unread.
-PROPOSAL_AGE_S = 1.0
 # A claim is refused if its first moment of the rate is further ahead; a little less is proposed.
 RATE_AHEAD_S = 0.2
 # Requests that are proposed begin within this time, by the rate.

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
+from actors.hints.hints import PROPOSAL_AGE_S, Ended, Hint, JobEnded, SliceBegun, SlotFreed
 from actors.scheduler.policy.dispatcher import Group, Plan, ProposalMessage, plan
-from actors.scheduler.policy.hints import Ended, Hint, JobEnded, SliceBegun, SlotFreed
-from actors.scheduler.policy.readings import CourtRow
 from actors.scheduler.policy.scheduler_state import SchedulerState
-from actors.scheduler.policy.window import PROPOSAL_AGE_S
+from storage.scheduling.row_values import CourtRow
 from storage.slots import Limits
 from tests.unit.scheduler.world import Arrival, SimulatedJob, SimulatedRows
 

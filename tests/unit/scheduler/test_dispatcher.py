@@ -7,17 +7,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from actors.hints.hints import Ended, JobWanted, ProposalRefused, RefusedScope, SliceBegun
 from actors.scheduler.policy.dispatcher import plan
 from actors.scheduler.policy.estimator import Estimator
-from actors.scheduler.policy.hints import (
-    Ended,
-    JobWanted,
-    ProposalRefused,
-    RefusedScope,
-    SliceBegun,
-)
 from actors.scheduler.policy.outlook import running_jobs
-from actors.scheduler.policy.readings import (
+from actors.scheduler.policy.scheduler_state import SchedulerState
+from actors.scheduler.policy.slice_size import slice_size
+from storage.forecast import forecast
+from storage.priorities import Priority
+from storage.request_times import UNMEASURED_S
+from storage.scheduling.row_values import (
     CourtRow,
     JobRow,
     PortalReading,
@@ -25,11 +24,6 @@ from actors.scheduler.policy.readings import (
     SlotRow,
     WorkerRow,
 )
-from actors.scheduler.policy.scheduler_state import SchedulerState
-from actors.scheduler.policy.slice_size import slice_size
-from storage.forecast import forecast
-from storage.priorities import Priority
-from storage.request_times import UNMEASURED_S
 from storage.slots import Limits
 
 JOB, OTHER = UUID(int=1), UUID(int=2)

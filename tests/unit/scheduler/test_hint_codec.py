@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from actors.scheduler.hint_codec import decode, encode
-from actors.scheduler.policy.hints import (
+from actors.hints.hint_codec import decode, encode
+from actors.hints.hints import (
     Ended,
     Hint,
     JobEnded,
@@ -18,8 +18,8 @@ from actors.scheduler.policy.hints import (
     SliceBegun,
     SlotFreed,
 )
-from actors.scheduler.policy.readings import JobRow
 from storage.priorities import Priority
+from storage.scheduling.row_values import JobRow
 
 JOB = JobRow(
     uuid4(), "client", Priority.HIGH, "8.26", "case", 17.5, slices=frozenset({uuid4(), uuid4()})

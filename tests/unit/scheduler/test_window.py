@@ -9,11 +9,18 @@ from uuid import UUID
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from actors.hints.hints import (
+    PROPOSAL_AGE_S,
+    Hint,
+    JobWanted,
+    ProposalRefused,
+    RefusedScope,
+    SliceBegun,
+)
 from actors.scheduler.policy.backoff import FIRST_DELAY_S, MAX_DELAY_S, Backoff
 from actors.scheduler.policy.dispatcher import Plan
-from actors.scheduler.policy.hints import Hint, JobWanted, ProposalRefused, RefusedScope, SliceBegun
-from actors.scheduler.policy.readings import PortalRow
-from actors.scheduler.policy.window import PROPOSAL_AGE_S, Proposal, Window
+from actors.scheduler.policy.window import Proposal, Window
+from storage.scheduling.row_values import PortalRow
 from tests.unit.scheduler.simulation import SchedulerSimulation, SimulatedFaults
 from tests.unit.scheduler.workloads import FEW, Workload, workloads
 

@@ -10,8 +10,9 @@ import random
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from actors.scheduler.policy.hints import JobWanted, ProposalRefused, RefusedScope, SliceBegun
-from actors.scheduler.policy.readings import (
+from actors.hints.hints import JobWanted, ProposalRefused, RefusedScope, SliceBegun
+from storage.priorities import Priority
+from storage.scheduling.row_values import (
     CourtRow,
     JobRow,
     JobsReading,
@@ -20,7 +21,6 @@ from actors.scheduler.policy.readings import (
     SlotRow,
     WorkerRow,
 )
-from storage.priorities import Priority
 from storage.slots import Limits
 
 # A claim is refused if its first moment of the rate is further ahead.

@@ -1,0 +1,1 @@
+"""The portal's JSON of a case, made into a listing. Pure."""

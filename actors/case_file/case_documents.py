@@ -1,0 +1,208 @@
+"""Where the documents of a case stand in the portal's answer. Pure.
+
+Two places are known, and courts use others. What cannot be read is never taken for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from actors.contents.json_fields import dict_at, int_at, raw_text_at, text_at
+from storage.errors import TransientError
+from storage.process_number import digits
+
+_LIST = "documentos"
+# Whose own `documentos` are those of the case.
+_PROCEEDINGS = ("tramitacaoAtual", "tramitacoes")
+_NEAR = (*_PROCEEDINGS, "dadosBasicos", "processo", "content")
+# An object with one of these is a document wherever it stands.
+_SURE_MARKS = ("hrefBinario", "hrefTexto", "arquivo", "dataHoraJuntada")
+_MARKS = (*_SURE_MARKS, "idOrigem", "sequencia", "nome")
+_INSTANCES = {"PRIMEIRO_GRAU": "G1", "SEGUNDO_GRAU": "G2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object that is a document, in the list number `place`; `key` is its name in an object.
+
+    `instance` is "" where the answer names none. `is_inherited`: it is not its own list's.
+    """
+
+    listed: dict[str, Any]
+    place: int
+    instance: str
+    key: str = ""
+    is_inherited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """A value of the answer, and what is known from the way to it."""
+
+    value: object
+    instance: str = ""
+    key: str = ""
+    is_near: bool = True
+    is_proceeding: bool = False
+
+
+@dataclass
+class _Reading:
+    """What a walk through an answer has come by."""
+
+    process_number: str
+    found: list[Found] = field(default_factory=list)
+    places: int = 0
+    has_known_list: bool = False
+    has_unread: bool = False
+
+
+def documents_of(cases: list[dict[str, Any]], process_number: str) -> list[Found]:
+    """Every document of a case, those of its known lists first.
+
+    Raises TransientError PORTAL_ERROR if there is none, and the answer does not say so by a known
+    list that is empty; and if one of the case's own lists holds what is no document.
+    """
+    reading = _Reading(process_number)
+    for case in cases:
+        present = instance_of(dict_at(case, "tramitacaoAtual"))
+        known = {key: case[key] for key in _PROCEEDINGS if key in case}
+        others = {key: value for key, value in case.items() if key not in known}
+        _walk(reading, _Spot(known))
+        _walk(reading, _Spot(others, instance=present))
+        reading.has_unread |= not all(map(_is_readable, known.items()))
+    if not reading.found and (reading.has_unread or not reading.has_known_list):
+        raise unreadable()
+    return reading.found
+
+
+def unreadable() -> TransientError:
+    """The error for a listing that names documents in a way that cannot be read, or none at all."""
+    return TransientError(
+        "PORTAL_ERROR", "The portal's answer does not say which documents there are.", is_few=True
+    )
+
+
+def _is_readable(item: tuple[str, object]) -> bool:
+    key, value = item
+    if isinstance(value, list) and key == "tramitacoes":
+        return all(isinstance(each, dict) for each in value)
+    return value is None or (isinstance(value, dict) and key == "tramitacaoAtual")
+
+
+def _walk(reading: _Reading, start: _Spot) -> None:
+    spots = [start]
+    while spots:
+        spot = spots.pop()
+        if isinstance(spot.value, list):
+            inner = [_inside(spot, each, spot.key) for each in spot.value]
+        elif isinstance(spot.value, dict) and not _is_other_case(reading, spot, spot.value):
+            inner = list(_fields(reading, spot, spot.value))
+        else:
+            continue
+        spots.extend(reversed(inner))
+
+
+def _inside(spot: _Spot, value: object, key: str) -> _Spot:
+    return _Spot(value, spot.instance, key, spot.is_near, spot.is_proceeding)
+
+
+def _is_other_case(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> bool:
+    """Whether an object is a case that is only named here, such as one that depends on this."""
+    if spot.is_proceeding:
+        return False
+    number = digits(text_at(value, "numeroProcesso"))
+    return number not in ("", digits(reading.process_number))
+
+
+def _fields(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> Iterator[_Spot]:
+    """The fields of an object that is no document; its `documentos` are read on the way."""
+    instance = instance_of(value) or spot.instance
+    own = _Spot(value, instance, spot.key, spot.is_near, spot.is_proceeding)
+    if "hrefBinario" in value:
+        reading.places += 1
+        reading.found.append(Found(value, reading.places, instance, is_inherited=True))
+    else:
+        reading.has_unread |= any(mark in value for mark in _SURE_MARKS)
+    for key, item in value.items():
+        if key == _LIST:
+            yield from _read_list(reading, own, item)
+        else:
+            is_near = spot.is_near and key in _NEAR
+            yield _Spot(item, instance, key, is_near, is_near and key in _PROCEEDINGS)
+
+
+def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]:
+    """Reads a `documentos`; the fields of its documents are walked through like others."""
+    reading.places += 1
+    reading.has_known_list |= spot.is_proceeding
+    if value in (None, [], {}):
+        return
+    documents = [*_listed(value, spot)]
+    is_all = not _is_page_of_more(value)
+    if not (is_all and any(document for _, document in documents)):
+        reading.has_unread = True
+        if spot.is_near:
+            raise unreadable()
+        return
+    for key, document in documents:
+        place, is_inherited = reading.places, not spot.is_proceeding
+        reading.found.append(Found(document, place, spot.instance, key, is_inherited))
+        yield from (
+            _Spot(item, spot.instance, name, is_near=False)
+            for name, item in document.items()
+            if isinstance(item, dict | list) and name != "arquivo"
+        )
+
+
+def _listed(value: object, spot: _Spot) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The documents of a `documentos`, each with its name if it has one there.
+
+    One that cannot be read, among others, is an empty one.
+    """
+    if isinstance(value, list):
+        for each in value:
+            if wrapped := _wrapped(each, spot):
+                yield from (("", one) for one in wrapped)
+            elif spot.is_near or _is_document(each, spot):
+                yield "", each if isinstance(each, dict) else {}
+    elif isinstance(value, dict):
+        if _is_document(value, spot):
+            yield "", value
+            return
+        for key, each in value.items():
+            if _is_document(each, spot):
+                yield key, each
+            elif isinstance(each, list):
+                yield from (("", one) for one in each if _is_document(one, spot))
+
+
+def _wrapped(value: object, spot: _Spot) -> list[dict[str, Any]]:
+    """The documents in the fields of an object that is none itself."""
+    if not isinstance(value, dict) or _is_document(value, spot):
+        return []
+    lists = [each if isinstance(each, list) else [each] for each in value.values()]
+    return [one for each in lists for one in each if _is_document(one, spot)]
+
+
+def _is_page_of_more(value: object) -> bool:
+    """Whether a `documentos` says itself that it has not all of them."""
+    if not isinstance(value, dict):
+        return False
+    total, content = int_at(value, "totalElements"), value.get("content")
+    has_less = isinstance(content, list) and total is not None and total > len(content)
+    return has_less or value.get("last") is False
+
+
+def _is_document(value: object, spot: _Spot) -> bool:
+    marks = _MARKS if spot.is_near else _SURE_MARKS
+    return isinstance(value, dict) and any(mark in value for mark in marks)
+
+
+def instance_of(proceeding: dict[str, Any]) -> str:
+    """The instance that an object names, as it came."""
+    sigla = raw_text_at(dict_at(proceeding, "grau"), "sigla").strip()
+    named = raw_text_at(proceeding, "instancia").strip()
+    return sigla or _INSTANCES.get(named, named)

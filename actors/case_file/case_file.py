@@ -1,0 +1,115 @@
+"""What the portal says about a case, made into a listing. Pure; the shapes are in PDPJ.md."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from actors.case_file.case_documents import Found, documents_of, instance_of
+from actors.case_file.duplicates import ListedEntry, joined, link_id
+from actors.case_file.filed_times import filed_local_time
+from actors.case_file.links import trusted_href
+from actors.contents.json_fields import (
+    clean,
+    dict_at,
+    int_at,
+    mime_at,
+    raw_text_at,
+    size_at,
+    text_at,
+)
+from storage.errors import TransientError
+from storage.listing import CaseListing, ListedDocument
+from storage.process_number import digits
+from storage.slots import court_of
+
+_CASE_FIELDS = ("numeroProcesso", "tramitacaoAtual", "tramitacoes", "nivelSigilo", "siglaTribunal")
+_OWN_PREFIXES = ("#", "~", "uuid:")
+_PLAIN_CAP = 200
+
+
+def parse_case(body: object, process_number: str) -> CaseListing | None:
+    """The listing in the portal's answer; None when the portal does not know the case.
+
+    `body` is decoded JSON, `process_number` the punctuated form. Raises TransientError
+    PORTAL_ERROR when the answer is about no case or another one, or does not say which documents
+    there are.
+    """
+    answers = _cases(body)
+    if not answers:
+        return None
+    cases = [case for case in answers if _is_case(case, process_number)]
+    if not cases:
+        raise TransientError("PORTAL_ERROR", "The portal's answer is not this case.", is_few=True)
+    found = documents_of(cases, process_number)
+    entries = [_entry(each, process_number, f"#{n}") for n, each in enumerate(found, start=1)]
+    return CaseListing(_case_secrecy(cases), _in_order(joined(entries)))
+
+
+def _in_order(documents: list[ListedDocument]) -> tuple[ListedDocument, ...]:
+    """Instance by instance as they come, in each by the court's own sequence.
+
+    Nothing says that the portal's arrays are sorted; where the sequence is equal they decide.
+    """
+    instances = list(dict.fromkeys(document.instance for document in documents))
+    places = {instance: place for place, instance in enumerate(instances)}
+    return tuple(sorted(documents, key=lambda d: (places[d.instance], d.sequence)))
+
+
+def _cases(body: object) -> list[Any]:
+    if isinstance(body, dict) and not any(field in body for field in _CASE_FIELDS):
+        content = body.get("content")
+        return content if isinstance(content, list) else [body]
+    return body if isinstance(body, list) else [body]
+
+
+def _is_case(case: object, process_number: str) -> bool:
+    if not isinstance(case, dict) or not any(field in case for field in _CASE_FIELDS):
+        return False
+    number = digits(text_at(case, "numeroProcesso"))
+    return number in ("", digits(process_number))
+
+
+def _case_secrecy(cases: list[dict[str, Any]]) -> int | None:
+    levels = [int_at(case, "nivelSigilo") for case in cases]
+    known = [level for level in levels if level is not None]
+    return max(known) if len(known) == len(levels) else None
+
+
+def _entry(found: Found, process_number: str, fallback_id: str) -> ListedEntry:
+    listed = found.listed
+    own_instance = instance_of(listed) if found.is_inherited else ""
+    href = raw_text_at(listed, "hrefBinario")
+    path = trusted_href(href, process_number)
+    arquivo = dict_at(listed, "arquivo")
+    own_id = _plain(raw_text_at(listed, "idOrigem"))
+    document = ListedDocument(
+        instance=_plain(own_instance or found.instance),
+        # Those that nothing identifies are numbered.
+        origin_id=own_id or (link_id(path) if path else _plain(found.key) or fallback_id),
+        name=text_at(listed, "nome"),
+        kind=text_at(dict_at(listed, "tipo"), "nome"),
+        sequence=int_at(listed, "sequencia") or 0,
+        filed_local_time=filed_local_time(listed.get("dataHoraJuntada"), court_of(process_number)),
+        secrecy_level=text_at(listed, "nivelSigilo", cap=100),
+        hrefs=(path,) if path else (),
+        listed_size_bytes=size_at(arquivo, "tamanho"),
+        listed_content_type=mime_at(arquivo, "tipo"),
+        refused_reason=None if path else "UNTRUSTED_LINK" if href else "NO_LINK",
+    )
+    return ListedEntry(
+        document,
+        found.place,
+        has_file_facts=bool(arquivo),
+        has_own_id=bool(own_id),
+        is_inherited=found.is_inherited,
+    )
+
+
+def _plain(text: str) -> str:
+    """`text` if it can be kept as it is, else its hash: cleaning might make one of two."""
+    if not text.strip():
+        return ""
+    if text == clean(text, cap=_PLAIN_CAP) and not text.startswith(_OWN_PREFIXES):
+        return text
+    return "~" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

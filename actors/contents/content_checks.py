@@ -1,0 +1,169 @@
+"""A file on its way: hashed, measured and checked in constant memory. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from actors.contents.content_types import by_name, decide, is_textual, stated_type
+from actors.contents.json_fields import charset, mime_type, with_charset
+from actors.contents.magic import JPEG, PDF, PNG, RTF, ZIP, by_signature, is_html_page, is_text
+from actors.contents.non_documents import reject_non_document, reject_page_shell
+from storage.claims import CheckedContent
+from storage.errors import PermanentError, TransientError
+
+_HEAD_BYTES = 64 * 1024
+_TAIL_BYTES = 16 * 1024
+# Where readers find the end of a PDF; where a body that simply stops must show it.
+_PDF_TRAILER_BYTES = 1_024
+_PDF_OBJECT = re.compile(rb"\d\s+\d+\s+obj\b")
+_PADDING = b"\0\t\n\x0b\x0c\r "
+_HTML_END = re.compile(rb"</html\s*>\Z", re.I)
+_ZIP_END = b"PK\x05\x06"
+_ZIP_END_BYTES = 22
+
+
+class ContentCheck:
+    """Follows one file while it streams; `finish` says what it is, or why it is none.
+
+    The `listed` values and `name` are the listing's, `declared_length` is the Content-Length in
+    bytes; None is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        listed_size_bytes: int | None,
+        listed_content_type: str | None,
+        declared_length: int | None,
+        header_content_type: str | None,
+        name: str,
+        max_bytes: int,
+    ) -> None:
+        self._listed_size_bytes = listed_size_bytes
+        self._declared_length = declared_length
+        self._header_type = stated_type(mime_type(header_content_type or ""))
+        self._listed_type = stated_type(listed_content_type)
+        self._charset = charset(header_content_type or "") or charset(listed_content_type or "")
+        self._named_type = by_name(name)
+        self._max_bytes = max_bytes
+        self._size_bytes = 0
+        self._sha256 = hashlib.sha256()
+        self._head = bytearray()
+        # The last bytes before the padding that ends the file, and of that padding.
+        self._tail = b""
+        self._padding = b""
+        for size in (declared_length, listed_size_bytes):
+            refuse_too_large(size or 0, max_bytes)
+
+    def feed(self, chunk: bytes) -> None:
+        """Takes the next bytes. Raises PermanentError TOO_LARGE as soon as they are too many."""
+        self._size_bytes += len(chunk)
+        refuse_too_large(self._size_bytes, self._max_bytes)
+        self._sha256.update(chunk)
+        self._head += chunk[: _HEAD_BYTES - len(self._head)]
+        kept = chunk.rstrip(_PADDING)
+        if kept:
+            self._tail = (self._tail + self._padding + kept[-_TAIL_BYTES:])[-_TAIL_BYTES:]
+            self._padding = b""
+        self._padding = (self._padding + chunk[len(kept) :][-_TAIL_BYTES:])[-_TAIL_BYTES:]
+
+    def finish(self, *, is_framed: bool) -> CheckedContent:
+        """What came, once it is complete. `is_framed`: the transport proves where it ends.
+
+        If it has the listed size to the byte, it is the document whatever it looks like. Without
+        it, what does not show its format by its first bytes is doubtful: messages are texts, and
+        a page in a coding of which no header tells is of no known format.
+        Raises TransientError CORRUPT or NOT_A_DOCUMENT.
+        """
+        if self._size_bytes == 0:
+            raise corrupt("The portal sent an empty file.")
+        head = bytes(self._head)
+        is_proven = self._listed_size_bytes == self._size_bytes
+        mime, extension = decide(head, self._header_type, self._listed_type, self._named_type)
+        is_shown = mime == PDF or by_signature(head) is not None
+        self._refuse_other_answers(head, is_proven=is_proven, is_shown=is_shown)
+        self._check_size("announced", self._declared_length)
+        self._check_size("listed", self._listed_size_bytes)
+        if not is_proven:
+            self._check_end(mime, is_framed)
+        if is_textual(mime):
+            mime = with_charset(mime, self._charset)
+        return CheckedContent(
+            self._size_bytes,
+            self._sha256.hexdigest(),
+            mime,
+            extension,
+            is_doubtful=not (is_proven or is_shown),
+        )
+
+    def _refuse_other_answers(self, head: bytes, *, is_proven: bool, is_shown: bool) -> None:
+        is_whole = len(head) == self._size_bytes
+        if is_proven:
+            reject_page_shell(head, is_whole=is_whole)
+        elif not is_shown and is_text(head):
+            reject_non_document(
+                head,
+                is_whole=is_whole,
+                header_type=self._header_type,
+                listed_type=self._listed_type or self._named_type,
+            )
+
+    def _check_size(self, how: str, expected: int | None) -> None:
+        if expected is not None and expected != self._size_bytes:
+            raise corrupt(
+                f"The portal sent {self._size_bytes} bytes of a file {how} with {expected}."
+            )
+
+    def _check_end(self, mime: str, is_framed: bool) -> None:
+        """Raises TransientError CORRUPT if an unproven file may be cut."""
+        if mime == PDF and not self._is_pdf_ended(is_framed):
+            raise corrupt("The PDF that the portal sent is cut off.")
+        # A body that simply stops is complete only if something says so.
+        if not (is_framed or self._is_ended(mime)):
+            raise corrupt("Nothing shows that the file came completely.")
+
+    def _is_pdf_ended(self, is_framed: bool) -> bool:
+        """Whether the PDF's end is there: kilobytes may follow it, but none of its own objects."""
+        if not is_framed:
+            return b"%%EOF" in self._tail[-_PDF_TRAILER_BYTES:]
+        _, mark, rest = self._tail.rpartition(b"%%EOF")
+        return bool(mark) and not _PDF_OBJECT.search(rest)
+
+    def _is_ended(self, mime: str) -> bool:
+        """Whether the file itself shows its end."""
+        tail = self._tail
+        if mime == PDF:
+            return self._is_pdf_ended(is_framed=False)
+        if mime == PNG:
+            return tail.endswith(b"IEND\xaeB\x60\x82")
+        if mime == JPEG:
+            return tail.endswith(b"\xff\xd9")
+        if mime == RTF:
+            return tail.endswith(b"}")
+        kind = by_signature(bytes(self._head[:256])) or ""
+        if kind == ZIP or kind.startswith("application/vnd.oasis"):
+            return _is_zip_end(tail + self._padding)
+        return is_html_page(bytes(self._head)) and _HTML_END.search(tail) is not None
+
+
+def _is_zip_end(tail: bytes) -> bool:
+    """Whether the end record of a zip, and the comment it announces, are the last bytes."""
+    start = tail.rfind(_ZIP_END)
+    if start < 0 or start + _ZIP_END_BYTES > len(tail):
+        return False
+    comment = int.from_bytes(tail[start + 20 : start + 22], "little")
+    return start + _ZIP_END_BYTES + comment == len(tail)
+
+
+def refuse_too_large(size_bytes: int, max_bytes: int) -> None:
+    """Raises PermanentError TOO_LARGE for a size above the limit."""
+    if size_bytes > max_bytes:
+        raise PermanentError(
+            "TOO_LARGE", f"The document is larger than the {max_bytes} bytes allowed."
+        )
+
+
+def corrupt(message: str) -> TransientError:
+    """The error for a file that came damaged or in part."""
+    return TransientError("CORRUPT", message)

@@ -1,0 +1,1 @@
+"""Hints that servers, workers and uploaders send to the scheduler. Each may be lost."""

@@ -1,0 +1,1 @@
+"""Leases and heartbeats that a process renews while it works."""

@@ -1,0 +1,175 @@
+"""One login at the portal's Keycloak: client_credentials or refresh_token, and what it answers.
+
+What goes wrong is told without its cause: requests keeps the form, secrets included, in its errors.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from actors.login.token_times import lifetime_s
+from actors.portal.portal_answers import ErrorAnswer, retry_after_s
+from actors.portal.portal_exchange import chunks, decoded, note_handshake, translated
+from actors.portal.portal_session import PortalSession
+from actors.resilience.exchange_deadline import Deadline, Watchdog
+from storage.errors import AutosError, PortalUntrusted, ServiceUnavailable, TransientError
+from storage.logins import Grant
+from storage.refusals import PORTAL, RefusalWatch
+
+PART = "The portal's login"
+LOGIN = "TLS of the login"
+_ANSWER_MAX_BYTES = 1024 * 1024
+_CODES = {
+    *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client"),
+    *("unsupported_grant_type", "invalid_scope", "access_denied"),
+}
+
+
+class LoginRefused(AutosError):
+    """The login said no; trying again with the same credentials may lock them."""
+
+
+class LoginUnavailable(ServiceUnavailable):
+    """The login gave no answer that counts. `why` is for the log; `pause_s`: what it asked for."""
+
+    def __init__(self, why: str, pause_s: float | None = None) -> None:
+        super().__init__(PART)
+        self.why = why
+        self.pause_s = pause_s
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    retry_after: str | None
+    is_json: bool
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class PortalLogin:
+    """Logs in at `token_url` as the client `client_id`.
+
+    Timeouts are per connection attempt and per read; `limit_s` is for the whole exchange.
+    """
+
+    token_url: str
+    client_id: str
+    client_secret: str | None = field(repr=False)
+    watchdog: Watchdog
+    connect_timeout_s: float = 5.0
+    read_timeout_s: float = 10.0
+    limit_s: float = 15.0
+    ca_file: Path | None = None
+    watch: RefusalWatch = field(default_factory=lambda: RefusalWatch(PORTAL))
+
+    def log_in(self, refresh_token: str | None) -> Grant:
+        """What a refresh token is changed for; without one, what the client's secret gives.
+
+        Raises LoginRefused or LoginUnavailable.
+        """
+        begun = time.monotonic()
+        answer = self._request_token(self._form(refresh_token))
+        if answer is None:
+            raise LoginUnavailable("no whole answer in time")
+        fields = _json_object(answer.body)
+        if answer.status != 200:
+            raise _error_of(answer, fields)
+        return _grant(fields, refresh_token, time.monotonic() - begun)
+
+    def _form(self, refresh_token: str | None) -> dict[str, str]:
+        form = {"client_id": self.client_id}
+        if self.client_secret is not None:
+            # Keycloak wants it of a confidential client whatever the grant, and passes over that
+            # of a public one.
+            form["client_secret"] = self.client_secret
+        if refresh_token is None:
+            return {**form, "grant_type": "client_credentials", "scope": "openid"}
+        return {**form, "grant_type": "refresh_token", "refresh_token": refresh_token}
+
+    def _request_token(self, form: dict[str, str]) -> _Answer | None:
+        certificate: PortalUntrusted | None = None
+        try:
+            with (
+                self.watchdog.limit(self.limit_s) as deadline,
+                PortalSession(self.ca_file) as session,
+            ):
+                answer = self._exchanged(session, form, deadline)
+        except TransientError as error:
+            note_handshake(self.watch, LOGIN, error)
+            return None
+        except PortalUntrusted as error:
+            certificate = error
+        if certificate is not None:
+            self.watch.failed(LOGIN, certificate)
+            # Not as its cause, which holds the form.
+            raise LoginUnavailable("the certificate is not trusted")
+        self.watch.succeeded(LOGIN)
+        return answer
+
+    def _exchanged(
+        self, session: requests.Session, form: dict[str, str], deadline: Deadline
+    ) -> _Answer:
+        with translated(deadline):
+            response = session.post(
+                self.token_url,
+                data=form,
+                headers={"Accept": "application/json"},
+                timeout=(self.connect_timeout_s, self.read_timeout_s),
+                stream=True,
+                allow_redirects=False,
+            )
+        with response:
+            body = bytearray()
+            for chunk in decoded(response, chunks(response, deadline)):
+                body += chunk
+                if len(body) > _ANSWER_MAX_BYTES:
+                    body.clear()
+                    break
+        status, headers = response.status_code, response.headers
+        is_json = ErrorAnswer(status, headers, bytes(body)).is_json
+        return _Answer(status, headers.get("Retry-After"), is_json, bytes(body))
+
+
+def _error_of(answer: _Answer, fields: dict[str, Any]) -> AutosError:
+    status = answer.status
+    is_no = 400 <= status < 500 and status not in (408, 421, 423, 425, 429)
+    # A page instead of JSON comes from a firewall or a wrong address, not from the login.
+    if is_no and (status == 401 or answer.is_json):
+        code = fields.get("error")
+        shown = f" {code}" if isinstance(code, str) and code in _CODES else ""
+        return LoginRefused(f"The portal's login refused the credentials ({status}{shown}).")
+    return LoginUnavailable(
+        f"answer {status}", retry_after_s(answer.retry_after, datetime.now(UTC))
+    )
+
+
+def _grant(fields: dict[str, Any], used: str | None, took_s: float) -> Grant:
+    access_token = _sendable(fields.get("access_token"))
+    if access_token is None:
+        raise LoginUnavailable("answer 200 without a token")
+    lives_s = lifetime_s(fields.get("expires_in"), access_token, time.time()) - took_s
+    newer = _sendable(fields.get("refresh_token")) if used is not None else None
+    return Grant(access_token, newer or used, max(lives_s, 0.0))
+
+
+def _sendable(value: object) -> str | None:
+    """A token that can stand in a header."""
+    is_token = isinstance(value, str) and re.fullmatch(r"[!-~]+", value)
+    return str(value) if is_token else None
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}

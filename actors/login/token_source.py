@@ -1,0 +1,266 @@
+"""The token for the portal: one that is given, or the newest of all processes.
+
+    TokenSource
+    ├── StaticToken       PDPJ_TOKEN as it is
+    └── RefreshedToken    client_credentials or refresh_token, kept in the database
+
+What is refused is told by `rejected`, what is taken by `accepted`: see login_breaker.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from actors.login.login_breaker import LoginBreaker
+from actors.login.portal_login import PART, LoginRefused, LoginUnavailable, PortalLogin
+from actors.login.token_times import end_of
+from actors.portal.portal_session import TokenSource
+from actors.resilience.exchange_deadline import Watchdog
+from actors.resilience.retry import retry_until_available
+from storage import logins
+from storage.ciphers import Cipher
+from storage.database import Database
+from storage.errors import ConfigurationError, CredentialsRefused, ServiceUnavailable
+from storage.logins import Attempt, Grant, Login, Token, TokenDecision
+from storage.refusals import PORTAL, RefusalWatch
+from storage.settings import Settings
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# Between two logins, over all processes.
+LOGIN_INTERVAL_S = 5.0
+# How long a request waits for somebody else's login, and how often it looks.
+PATIENCE_S = 10.0
+POLL_S = 0.2
+# A case that was answered 401 even with a new token gets no other one for that long.
+HOPELESS_S = 300.0
+
+
+def token_source(
+    settings: Settings, database: Database, watchdog: Watchdog, is_stopping: Callable[[], bool]
+) -> TokenSource:
+    """The one that is configured."""
+    login = Login.of(settings)
+    if settings.pdpj_token_url is None:
+        return StaticToken(settings.pdpj_token or "", LoginBreaker(database, login))
+    client = PortalLogin(
+        token_url=settings.pdpj_token_url,
+        client_id=settings.pdpj_client_id or "",
+        client_secret=settings.pdpj_client_secret,
+        watchdog=watchdog,
+        ca_file=settings.pdpj_ca_file,
+        watch=RefusalWatch(PORTAL, database),
+    )
+    return RefreshedToken(
+        database=database,
+        login=login,
+        cipher=Cipher(settings.encryption_keys),
+        client=client,
+        refresh_token=settings.pdpj_refresh_token,
+        is_stopping=is_stopping,
+    )
+
+
+class StaticToken:
+    """The token of PDPJ_TOKEN, until it is refused or over."""
+
+    def __init__(self, token: str, watch: LoginBreaker) -> None:
+        # A header that http.client refuses would stand in its error message.
+        if not re.fullmatch(r"[!-~]+", token):
+            raise ConfigurationError("PDPJ_TOKEN must be visible ASCII characters without spaces.")
+        self._token = token
+        self._end = end_of(token)
+        self._watch = watch
+
+    def current(self) -> str:
+        """The token."""
+        self._watch.check()
+        if self._end is not None and self._end <= time.time():
+            self._watch.refuse("The portal's token is past its end.")
+        return self._token
+
+    def renew(self, refused: str, process_number: str) -> str:  # noqa: ARG002
+        """The same: there is no other."""
+        return self._token
+
+    def rejected(self, token: str, process_number: str) -> None:  # noqa: ARG002
+        """Two cases in a row count as refused."""
+        self._watch.rejected(process_number)
+
+    def accepted(self, token: str, at: float) -> None:  # noqa: ARG002
+        """Ends a doubt."""
+        self._watch.accepted(at)
+
+
+@dataclass(frozen=True)
+class _CurrentToken:
+    """A token in memory; times of time.monotonic()."""
+
+    token: str = field(repr=False)
+    fresh_until: float
+    good_until: float
+
+    @classmethod
+    def of(cls, token: Token) -> _CurrentToken:
+        now = time.monotonic()
+        return cls(token.access_token, now + token.fresh_for_s, now + token.good_for_s)
+
+
+class RefreshedToken:
+    """The newest token of all processes, refreshed a minute early by one of them.
+
+    `refresh_token` is that of the settings: where the first of a line of them comes from. Once it
+    is changed for a newer one, the newest is in the database. None: client_credentials.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        login: Login,
+        cipher: Cipher,
+        client: PortalLogin,
+        refresh_token: str | None,
+        is_stopping: Callable[[], bool] = lambda: False,
+        interval_s: float = LOGIN_INTERVAL_S,
+    ) -> None:
+        self._database = database
+        self._login = login
+        self._cipher = cipher
+        self._client = client
+        self._refresh_token = refresh_token
+        self._is_stopping = is_stopping
+        self._interval_s = interval_s
+        self._watch = LoginBreaker(database, login)
+        self._turning = threading.Lock()
+        self._held: _CurrentToken | None = None
+        self._hopeless: dict[str, float] = {}
+
+    def current(self) -> str:
+        """The newest token."""
+        self._watch.check()
+        held = self._held
+        if held and time.monotonic() < held.fresh_until:
+            return held.token
+        return self._turned(None)
+
+    def renew(self, refused: str, process_number: str) -> str:
+        """A newer token, got now unless somebody has one already."""
+        if time.monotonic() < self._hopeless.get(process_number, 0.0):
+            return refused
+        held = self._held
+        if held and held.token == refused:
+            self._held = None
+        return self._turned(refused)
+
+    def rejected(self, token: str, process_number: str) -> None:  # noqa: ARG002
+        """Remembers the case; two cases in a row count as refused."""
+        now = time.monotonic()
+        self._hopeless = {case: until for case, until in self._hopeless.items() if until > now}
+        self._hopeless[process_number] = now + HOPELESS_S
+        self._watch.rejected(process_number)
+
+    def accepted(self, token: str, at: float) -> None:  # noqa: ARG002
+        """Ends a doubt."""
+        self._watch.accepted(at)
+
+    def _turned(self, refused: str | None) -> str:
+        """One thread of the process asks the row; the others go on with what is still good."""
+        fallback = self._good(refused)
+        if not self._turning.acquire(timeout=0 if fallback else PATIENCE_S):
+            if fallback:
+                return fallback
+            raise ServiceUnavailable(PART)
+        try:
+            held = self._held
+            if held and held.token != refused and time.monotonic() < held.fresh_until:
+                return held.token
+            return self._obtained(refused)
+        finally:
+            self._turning.release()
+
+    def _good(self, refused: str | None) -> str | None:
+        held = self._held
+        is_good = held and held.token != refused
+        if not held or not is_good or time.monotonic() > held.good_until - logins.GOOD_S:
+            return None
+        return held.token
+
+    def _obtained(self, refused: str | None) -> str:
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            decision = logins.next_token_action(
+                self._database,
+                self._login,
+                self._cipher,
+                refused=refused,
+                interval_s=self._interval_s,
+            )
+            token = (
+                self._logged_in(decision, decision.attempt) if decision.attempt else decision.token
+            )
+            if token:
+                self._held = _CurrentToken.of(token)
+                return token.access_token
+            left_s = end - time.monotonic()
+            if left_s <= 0 or decision.wait_s > left_s:
+                raise ServiceUnavailable(PART)
+            time.sleep(min(POLL_S, left_s))
+
+    def _logged_in(self, decision: TokenDecision, attempt: Attempt) -> Token | None:
+        """The token of a login; None if somebody else was quicker."""
+        if decision.is_unreadable:
+            log.error(
+                "stored login cannot be decrypted",
+                login=self._login.key,
+                help="AUTOS_ENCRYPTION_KEY lacks its key; the settings' credentials are used",
+            )
+        try:
+            grant = self._client.log_in(attempt.refresh_token or self._refresh_token)
+        except LoginRefused as error:
+            self._refused(attempt, str(error))
+            return None
+        except LoginUnavailable as error:
+            self._failed(attempt, error)
+            if decision.token is None:
+                raise
+            return decision.token
+        return self._stored(attempt, grant)
+
+    def _stored(self, attempt: Attempt, grant: Grant) -> Token | None:
+        """Kept before it is used: a refresh token that has been replaced opens nothing any more."""
+        token = retry_until_available(
+            lambda: logins.store(self._database, self._login, self._cipher, attempt, grant),
+            is_stopping=self._is_stopping,
+        )
+        log.info("portal login", login=self._login.key, lives_s=round(grant.lives_s))
+        return token
+
+    def _refused(self, attempt: Attempt, why: str) -> None:
+        is_newest = retry_until_available(
+            lambda: logins.record_rejection(self._database, self._login, attempt, why),
+            is_stopping=self._is_stopping,
+        )
+        if not is_newest:
+            return
+        self._watch.log_blocked(why)
+        raise CredentialsRefused(why, held_for_s=logins.REFUSED_S)
+
+    def _failed(self, attempt: Attempt, error: LoginUnavailable) -> None:
+        log.warning("portal login failed", login=self._login.key, why=error.why)
+        # Without PostgreSQL the lease runs out by itself.
+        with contextlib.suppress(ServiceUnavailable):
+            logins.failed(
+                self._database,
+                self._login,
+                attempt,
+                interval_s=self._interval_s,
+                pause_s=error.pause_s,
+            )

@@ -1,0 +1,106 @@
+"""The messages between the steps. Each says "look at this row" and carries ids, never data.
+
+A message that cannot be sent is no error: the row is committed, and a look at the rows finds it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+import dramatiq
+import redis
+import structlog
+
+from actors.messaging import broker
+from actors.messaging.broker import NAMESPACE, BoundedPrefetchBroker
+
+WEBHOOK_QUEUE = "webhook"
+# A Redis that does not answer is left alone for this long: who sends may hold leases, or lead a
+# round for others.
+QUIET_S = 2.0
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+def upload_queue(spool_id: UUID) -> str:
+    """The queue of one spool: an upload runs where the file is."""
+    return f"upload.{spool_id}"
+
+
+def make_broker(redis_url: str, *, timeout_s: float) -> BoundedPrefetchBroker:
+    """Return a broker that is connected to the Valkey at `redis_url`."""
+    made = broker.make_broker()
+    made.connect(redis_url, timeout_s=timeout_s)
+    return made
+
+
+class Enqueuer:
+    """Sends messages. Thread-safe."""
+
+    def __init__(self, broker: BoundedPrefetchBroker) -> None:
+        self._broker = broker
+        self._quiet_until = -math.inf
+
+    def upload(
+        self, spool_id: UUID, job_id: UUID, document_id: UUID, lease: UUID, *, delay_s: float = 0
+    ) -> None:
+        """Have a spooled file stored, by the uploader of its spool."""
+        queue = upload_queue(spool_id)
+        self._send([_message(queue, "upload_document", job_id, document_id, lease)], delay_s)
+
+    def purge_upload_queue(self, spool_id: UUID) -> bool:
+        """Deletes the queue of a spool that is dead; whether Redis did."""
+        queue = upload_queue(spool_id)
+        try:
+            self._broker.flush(queue)
+            # What its consumers had taken would be given back by others that read this queue.
+            for key in self._broker.client.scan_iter(f"{NAMESPACE}:__acks__.*.{queue}*"):
+                self._broker.client.delete(key)
+        except (redis.RedisError, dramatiq.BrokerError):
+            return False
+        return True
+
+    def send_webhooks(self, job_id: UUID, positions: Iterable[int], *, delay_s: float = 0) -> None:
+        """Have webhooks of an ended job sent."""
+        self._send([_message(WEBHOOK_QUEUE, "send_webhook", job_id, p) for p in positions], delay_s)
+
+    def job_ended(self, job_id: UUID, due_webhooks: Iterable[int]) -> None:
+        """Log the end of a job and have its due webhooks sent."""
+        log.info("job ended", job_id=str(job_id))
+        self.send_webhooks(job_id, due_webhooks)
+
+    def _failed(self, error: Exception) -> None:
+        """Has a Redis that is silent be left alone. One that refuses costs no time."""
+        if isinstance(error, redis.TimeoutError) or isinstance(error.__cause__, redis.TimeoutError):
+            self._quiet_until = time.monotonic() + QUIET_S
+
+    def _send(self, messages: list[dramatiq.Message[None]], delay_s: float) -> None:
+        if not messages:
+            return
+        now = time.monotonic()
+        if now < self._quiet_until:
+            _not_sent(messages, "TimeoutError")
+            return
+        # Rounded up: a message that comes before the row is ready finds nothing and is lost.
+        delay_ms = math.ceil(delay_s * 1000) or None
+        try:
+            if len(messages) == 1:
+                self._broker.enqueue(messages[0], delay=delay_ms)
+            else:
+                dramatiq.group(messages, broker=self._broker).run(delay=delay_ms)
+        except (redis.RedisError, dramatiq.BrokerError) as error:
+            self._failed(error)
+            _not_sent(messages, type(error).__name__)
+
+
+def _not_sent(messages: Sequence[dramatiq.Message[None]], error: str) -> None:
+    # The first of any message's ids is the job's.
+    log.warning("message not sent; a look finds its row", job_id=messages[0].args[0], error=error)
+
+
+def _message(queue: str, actor: str, *args: UUID | str | int) -> dramatiq.Message[None]:
+    plain = tuple(arg if isinstance(arg, int) else str(arg) for arg in args)
+    return dramatiq.Message(queue_name=queue, actor_name=actor, args=plain, kwargs={}, options={})

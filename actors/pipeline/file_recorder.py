@@ -1,0 +1,204 @@
+"""Record files with a group commit, and free the slots of slices whose last answer has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
+
+import structlog
+
+from actors.pipeline.answered_slices import AnsweredSlices
+from actors.pipeline.fetch import DocumentFetcher, Fetched
+from actors.pipeline.group_commit import GroupCommit
+from actors.pipeline.job_end import JobEnds
+from actors.pipeline.object_writer import ObjectWriter, WrittenObject
+from actors.resilience.retry import retry_until_available
+from storage import claims, logs, repairs, sql
+from storage.database import Database
+from storage.documents.record import (
+    BUSY_ROUNDS,
+    FetchedFile,
+    Round,
+    StoredRound,
+    record_fetched,
+    record_stored,
+)
+from storage.errors import LeaseLost, ServiceUnavailable, TransientError
+from storage.portal import attempts
+from storage.spool import Spool
+from storage.telemetry.signals import NOOP_SIGNALS, Signals
+
+T = TypeVar("T")
+
+# Putting an object again that a sweep deleted may take this long.
+PUT_AGAIN_LIMIT_S = 5.0
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one slice or one upload has to record: files in the bucket, and files in the spool."""
+
+    stored: Sequence[WrittenObject] = ()
+    spooled: Sequence[Fetched] = ()
+
+
+@dataclass(slots=True)
+class _Outcome:
+    stored: StoredRound
+    fetched: Round
+
+    @property
+    def busy(self) -> set[UUID]:
+        return self.stored.busy | self.fetched.busy
+
+    @property
+    def has_noted_answers(self) -> bool:
+        return self.stored.has_noted_answers or self.fetched.has_noted_answers
+
+
+@dataclass
+class FileRecorder:
+    """What recording needs. Thread-safe."""
+
+    database: Database
+    spool: Spool
+    ends: JobEnds
+    writer: ObjectWriter
+    fetcher: DocumentFetcher | None
+    is_stopping: Callable[[], bool]
+    signals: Signals = NOOP_SIGNALS
+    answered: AnsweredSlices = field(init=False)
+    _group: GroupCommit[Batch, _Outcome] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._group = GroupCommit(self._commit)
+        self.answered = AnsweredSlices(self._free_slots)
+
+    def record(self, batch: Batch) -> None:
+        """Record files, however long PostgreSQL is away while this process goes on.
+
+        Raises ServiceUnavailable once the process stops; the files are found again then.
+        """
+        for _ in range(BUSY_ROUNDS):
+            outcome = self._insist(partial(self._group.submit, batch))
+            self._settle(batch, outcome)
+            left = _left(batch, outcome.busy)
+            if left is None:
+                return
+            batch = left
+        # Another transaction holds the rows: wait for them, without others that would wait, too.
+        outcome = self._insist(lambda: self._record_batches([batch], waits=True))
+        self._settle(batch, outcome)
+
+    def _commit(self, batches: Sequence[Batch]) -> Sequence[_Outcome]:
+        outcome = self._record_batches(batches, waits=False)
+        return [outcome] * len(batches)
+
+    def _record_batches(self, batches: Sequence[Batch], *, waits: bool) -> _Outcome:
+        stored = [each for batch in batches for each in batch.stored]
+        spooled = [each for batch in batches for each in batch.spooled]
+        tokens = self.answered.take_all()
+        done = _Outcome(StoredRound(), Round())
+        try:
+            if stored:
+                done.stored = record_stored(
+                    self.database,
+                    [each.record() for each in stored],
+                    answered=tokens,
+                    waits=waits,
+                )
+                self._publish_ends(done.stored, stored)
+            if spooled:
+                slots = [] if done.has_noted_answers else tokens
+                done.fetched = self._record_fetched(spooled, slots, waits=waits)
+        except ServiceUnavailable:
+            if not done.stored.recorded:
+                raise
+            # What is recorded must be known; the others go with the next round.
+            done.fetched.busy = {each.lease for each in spooled}
+        finally:
+            if not done.has_noted_answers:
+                self.answered.add(*tokens)
+        return done
+
+    def _record_fetched(
+        self, spooled: Sequence[Fetched], tokens: Sequence[UUID], *, waits: bool
+    ) -> Round:
+        return record_fetched(
+            self.database,
+            [FetchedFile(each.claim, each.content) for each in spooled],
+            answered=tokens,
+            waits=waits,
+        )
+
+    def _publish_ends(self, done: StoredRound, stored: Iterable[WrittenObject]) -> None:
+        contexts = {each.file.job_id: each.log_context for each in stored}
+        for job_id, due in done.ended.items():
+            with structlog.contextvars.bound_contextvars(**contexts[job_id]):
+                self.ends.publish(job_id, due)
+
+    def _free_slots(self, tokens: Sequence[UUID]) -> None:
+        self.database.call(sql.function("portal_answered"), slot_tokens=list(tokens))
+
+    def _settle(self, batch: Batch, outcome: _Outcome) -> None:
+        """Do what follows for the files of a batch that are recorded, or lost."""
+        recorded = [each for each in batch.stored if each.lease in outcome.stored.recorded]
+        with logs.together():
+            for each in recorded:
+                log.info("document stored", **each.log_context, size_bytes=each.file.size_bytes)
+        for each in recorded:
+            self.signals.passed("upload", each.file.size_bytes)
+            if each.data is None:
+                self.spool.remove(each.lease)
+        waiting = [each for each in batch.spooled if each.lease in outcome.fetched.recorded]
+        for fetched in waiting:
+            claim = fetched.claim
+            self.ends.messages.upload(
+                self.spool.spool_id, claim.job_id, claim.document_id, claim.lease
+            )
+        for each in batch.stored:
+            if each.lease in outcome.stored.lost:
+                self._lost(each)
+        for fetched in batch.spooled:
+            if fetched.lease in outcome.fetched.lost and self.fetcher:
+                with structlog.contextvars.bound_contextvars(**fetched.log_context):
+                    self.fetcher.take_back(fetched.claim)
+
+    def _lost(self, stored: WrittenObject) -> None:
+        with structlog.contextvars.bound_contextvars(**stored.log_context):
+            if again := self._reupload_if_swept(stored):
+                self.record(Batch(stored=[again]))
+                return
+            log.warning("claim taken back")
+            if stored.data is not None:
+                # The file is nowhere any more; its row may be ours after all.
+                with suppress(LeaseLost):
+                    self._insist(lambda: attempts.give_back(self.database, stored.file))
+            if repairs.orphaned_tokens(self.database, [stored.lease]):
+                self.spool.remove(stored.lease)
+
+    def _reupload_if_swept(self, stored: WrittenObject) -> WrittenObject | None:
+        """Put again what is in memory, if a sweep has taken the object and its row is ours."""
+        if stored.data is None:
+            return None
+        with suppress(LeaseLost, TransientError, ServiceUnavailable):
+            file = claims.retake_for_upload(self.database, stored.file)
+            if file:
+                return self.writer.put(file, stored.data, limit_s=PUT_AGAIN_LIMIT_S)
+        return None
+
+    def _insist(self, write: Callable[[], T]) -> T:
+        return retry_until_available(write, is_stopping=self.is_stopping)
+
+
+def _left(batch: Batch, busy: set[UUID]) -> Batch | None:
+    """Return what is left of a batch; None if nothing is."""
+    stored = [each for each in batch.stored if each.lease in busy]
+    spooled = [each for each in batch.spooled if each.lease in busy]
+    return Batch(stored, spooled) if stored or spooled else None

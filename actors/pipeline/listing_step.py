@@ -1,0 +1,190 @@
+"""list: request a case from the portal, or copy a listing, and give the job its documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import TypeVar
+from uuid import UUID
+
+import structlog
+
+from actors.hints.hint_channel import HintSender
+from actors.hints.hints import Ended, JobWanted, SliceBegun
+from actors.leases.lease_renewer import LeaseRenewer
+from actors.pipeline.job_end import JobEnds
+from actors.pipeline.request_gate import RequestGate
+from actors.portal.portal_client import Portal
+from actors.resilience.exchange_deadline import Deadline, Watchdog
+from actors.resilience.retry import retry_until_available
+from storage import listing_claims, reuse
+from storage.database import Database
+from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
+from storage.listing_claims import ListingClaim
+from storage.listings import record
+from storage.listings.listing_import import ListingImport
+from storage.listings.size_limits import UNLIMITED, SizeLimits
+from storage.objects import Objects
+from storage.portal import attempts
+from storage.portal.claims import linger_slots
+from storage.retries import RetryPolicy, jittered
+from storage.scheduling import readings
+from storage.scheduling.readings import job_row
+from storage.telemetry.signals import NOOP_SIGNALS, Signals
+from storage.telemetry.tracing import Span
+
+T = TypeVar("T")
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+LISTING_LIMIT_S = 60.0
+# How long the bucket may take to say what it has, while slots of the portal are held.
+LOOK_S = 10.0
+# How many first pauses after a listing that lacks documents the portal is asked once more.
+DOUBT_FACTOR = 3
+
+
+@dataclass(frozen=True)
+class Lister:
+    """What listing a case needs."""
+
+    database: Database
+    objects: Objects
+    portal: Portal
+    watchdog: Watchdog
+    ends: JobEnds
+    hints: HintSender
+    renewer: LeaseRenewer
+    policy: RetryPolicy
+    lease_s: float
+    gate: RequestGate
+    size_limits: SizeLimits = UNLIMITED
+    signals: Signals = NOOP_SIGNALS
+
+    def list_case(
+        self, claim: ListingClaim, *, proposal_id: UUID | None, is_late: bool = False
+    ) -> None:
+        """List a case for a job, under a claim that was granted for `proposal_id`.
+
+        `is_late`: the claim may be over by now, so it is given back unused. Raises
+        ServiceUnavailable when the process stops while PostgreSQL is unavailable.
+        """
+        self.hints.send(SliceBegun(proposal_id, claim.job_id, claim.lease, has_more=False))
+        begun = monotonic()
+        with (
+            structlog.contextvars.bound_contextvars(job_id=str(claim.job_id)),
+            self.signals.step("list", job_id=claim.job_id, traceparent=claim.traceparent) as span,
+        ):
+            self._list_case(claim, span, is_late=is_late)
+        self._send_hints(claim, monotonic() - begun)
+
+    def _list_case(self, claim: ListingClaim, span: Span, *, is_late: bool) -> None:
+        try:
+            if is_late:
+                attempts.give_back(self.database, claim)
+                return
+            # The moment that the rate reserved for the request, a quarter of a second at most.
+            self.renewer.await_stop(claim.begins_in_s)
+            with (
+                self.watchdog.limit(LOOK_S + LISTING_LIMIT_S) as deadline,
+                self.renewer.holding(claim.lease, lambda: deadline.cut(LeaseLost("Taken back."))),
+            ):
+                self._list(claim, span, deadline)
+        except LeaseLost:
+            log.warning("listing taken over")
+            span.fail("LEASE_LOST")
+            self._take_back(claim)
+
+    def _take_back(self, claim: ListingClaim) -> None:
+        """Give back a listing whose lease is lost, or whose process stops: it is ours then."""
+        try:
+            attempts.give_back(self.database, claim)
+        except LeaseLost:
+            linger_slots(self.database, claim.lease)
+
+    def _send_hints(self, claim: ListingClaim, used_s: float) -> None:
+        """Have the scheduler know the job anew, and the jobs that waited for its listing."""
+        wanted = [claim.job_id, *listing_claims.jobs_waiting(self.database, claim)]
+        rows = (readings.read_job(self.database, job_id) for job_id in wanted)
+        self.hints.send(
+            Ended(claim.job_id, claim.lease, used_s=used_s),
+            *(JobWanted(job_row(row)) for row in rows if row is not None),
+        )
+
+    def _list(self, claim: ListingClaim, span: Span, deadline: Deadline) -> None:
+        try:
+            listing, missing = self._listing(claim, deadline)
+            if missing and not claim.is_doubted and listing.doubt_time is None:
+                self._doubt(claim, missing)
+                return
+            if claim.has_history:
+                # As long as it takes for a large case: the portal has been asked already.
+                listing = reuse.with_stored(
+                    self.database, self.objects, listing, limit_s=LISTING_LIMIT_S
+                )
+            listed = self._insist(
+                lambda: record.record(self.database, claim, listing, limits=self.size_limits)
+            )
+        except AttemptError as error:
+            span.fail(error.reason)
+            self._failed(claim, error)
+            return
+        except ServiceUnavailable as error:
+            log.warning("listing postponed", part=error.part)
+            span.fail(error.reason)
+            self.signals.retried("list", error.reason)
+            delay_s = error.retry_in_s
+            self._insist(lambda: attempts.give_back(self.database, claim, delay_s=delay_s))
+            return
+        log.info("case listed", to_fetch=listed.to_fetch)
+        if missing:
+            log.warning("documents vanished", documents=missing)
+        if not listed.to_fetch:
+            self.ends.publish(claim.job_id)
+
+    def _insist(self, write: Callable[[], T]) -> T:
+        return retry_until_available(write, is_stopping=lambda: self.renewer.is_stopping)
+
+    def _listing(self, claim: ListingClaim, deadline: Deadline) -> tuple[ListingImport, int]:
+        """The case as listed, and how many documents it lacks that were listed before."""
+        if claim.listed_by:
+            listing = reuse.listing_of(self.database, claim.client, claim.listed_by)
+        else:
+            if claim.has_history:
+                reuse.require_bucket(
+                    self.database,
+                    self.objects,
+                    claim.client,
+                    claim.process_number,
+                    limit_s=LOOK_S,
+                )
+            case = self.portal.list_case(claim.process_number, LISTING_LIMIT_S, deadline=deadline)
+            listing = ListingImport.of(claim.client, claim.process_number, case)
+        if not claim.has_history:
+            return listing, 0
+        return self._insist(
+            lambda: reuse.compared(self.database, claim.client, claim.process_number, listing)
+        )
+
+    def _doubt(self, claim: ListingClaim, missing: int) -> None:
+        """Put the listing off, to be requested once more: the portal may list incompletely."""
+        delay_s = jittered(DOUBT_FACTOR * self.policy.base_s)
+        self._insist(lambda: attempts.doubt(self.database, claim, delay_s=delay_s))
+        log.warning(
+            "listing lacks documents, asked for again",
+            documents=missing,
+            retry_in_s=round(delay_s, 1),
+        )
+
+    def _failed(self, claim: ListingClaim, error: AttemptError) -> None:
+        outcome = self._insist(
+            lambda: attempts.fail_attempt(self.database, claim, error, self.policy)
+        )
+        if outcome.is_closed:
+            self.gate.close(claim.process_number, error)
+        if outcome.delay_s is not None:
+            self.signals.retried("list", error.reason)
+        log.warning("listing failed", reason=error.reason, retry_in_s=outcome.delay_s)
+        if outcome.job_has_ended:
+            self.ends.publish(claim.job_id)

@@ -1,0 +1,107 @@
+"""Where the body of an answer ends, and in which encodings it comes, by its headers. Pure.
+
+Each odd form here says one thing only, so it is read; forms that contradict themselves are errors.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+
+from actors.contents.charsets import codec_of
+
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_RANGE_FROM_0 = re.compile(r"bytes(?:\s+|\s*=\s*)0-([0-9]{1,18})/([0-9]{1,18}|\*)", re.I)
+# What servers write that mean that there is none.
+_NO_CODINGS = ("none", "binary", "8bit", "7bit")
+# The containers of gzip and zlib, which have checksums of their own; zlib tells them apart.
+_CHECKED_WBITS = 15 + 32
+_PIECE_BYTES = 256 * 1024
+
+
+def announced_bytes(headers: Mapping[str, str]) -> int | None:
+    """The size of the body that Content-Length gives; None: it gives none.
+
+    The same number may be given several times.
+    """
+    values = _members(headers.get("Content-Length", ""))
+    if not values or not all(map(_LENGTH.fullmatch, values)):
+        return None
+    numbers = set(map(int, values))
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+def whole_range_bytes(headers: Mapping[str, str], listed_size_bytes: int | None) -> int | None:
+    """The size of a file that an answer with status 206 has from its first byte to its last.
+
+    Content-Range says so. Where it leaves the size of the file open, or is not there, the listed
+    size does.
+    """
+    ranges = _members(headers.get("Content-Range", ""))
+    if not ranges:
+        return listed_size_bytes if listed_size_bytes == announced_bytes(headers) else None
+    found = _RANGE_FROM_0.fullmatch(ranges[0])
+    if found is None or len(set(ranges)) > 1:
+        return None
+    size_bytes = int(found[1]) + 1
+    total = listed_size_bytes if found[2] == "*" else int(found[2])
+    return size_bytes if size_bytes == total else None
+
+
+def transfer_codings(headers: Mapping[str, str]) -> list[str]:
+    """The codings of Transfer-Encoding in their order, in lower case, without identity.
+
+    A body is chunked once only, so what says it again says the same.
+    """
+    codings = _codings(headers.get("Transfer-Encoding", ""))
+    return codings[:1] if set(codings) == {"chunked"} else codings
+
+
+def content_codings(headers: Mapping[str, str]) -> list[str]:
+    """The codings of Content-Encoding in their order, in lower case, without identity.
+
+    Some servers give the charset there.
+    """
+    codings = _codings(headers.get("Content-Encoding", ""))
+    return [coding for coding in codings if coding not in _NO_CODINGS and not codec_of(coding)]
+
+
+def _codings(value: str) -> list[str]:
+    return [coding for coding in _members(value.lower()) if coding != "identity"]
+
+
+def _members(value: str) -> list[str]:
+    """The members of a list in a header, or in several of one name."""
+    return [member for text in value.split(",") if (member := text.strip())]
+
+
+class BadCoding(Exception):
+    """What came is not whole, or neither gzip nor zlib."""
+
+
+def inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """What gzip or zlib made `pieces` of, in small pieces itself. Raises BadCoding.
+
+    The end is checked: the checksum of each member must be there and agree.
+    """
+    member: zlib._Decompress | None = None
+    count = 0
+    for piece in pieces:
+        left = piece
+        while left:
+            if member is None:
+                member, count = zlib.decompressobj(_CHECKED_WBITS), count + 1
+            yield _piece(member, left)
+            left = member.unconsumed_tail
+            if member.eof:
+                left, member = member.unused_data, None
+    if member is not None or not count:
+        raise BadCoding("The compressed data ended before its end.")
+
+
+def _piece(member: zlib._Decompress, data: bytes) -> bytes:
+    try:
+        return member.decompress(data, _PIECE_BYTES)
+    except zlib.error as error:
+        raise BadCoding("The compressed data is damaged.") from error

@@ -1,0 +1,147 @@
+"""What the portal's answers mean: the table of PDPJ.md, from a status to an error. Pure."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from actors.contents.json_fields import mime_type
+from storage.errors import AttemptError, PermanentError, TooFast, TransientError
+
+RETRY_AFTER_CAP_S = 300.0
+# The reason of a 401 that may be the token's fault.
+CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
+
+# The accent may come in any encoding.
+_NO_STANDING = re.compile(r"n\S{1,8}o\s+possui\s+acesso\s+ao\s+processo", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """An answer other than 200. `body` is its beginning; None: it could not be read."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | None
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the API itself answered, not a firewall or a web server before it."""
+        begin = (self.body or b"").removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        if begin in (b"{", b"["):
+            return True
+        mime = mime_type(self.headers.get("Content-Type", "")) or ""
+        return begin != b"<" and (mime.endswith("+json") or mime == "application/json")
+
+    def says_no_standing(self) -> bool:
+        """Whether the caller is known but has no access to this case."""
+        text = (self.body or b"").decode("utf-8", "replace")
+        with contextlib.suppress(ValueError, RecursionError):  # No JSON: searched as it is.
+            text = json.dumps(json.loads(text), ensure_ascii=False)
+        return _NO_STANDING.search(text) is not None
+
+
+def error_of(refusal: ErrorAnswer) -> AttemptError:
+    """The error that an answer other than 200 stands for."""
+    status = refusal.status
+    if status in _BY_STATUS:
+        return _BY_STATUS[status](refusal)
+    if 300 <= status < 400:
+        return PermanentError("UNTRUSTED_LINK", "The portal redirects to another place.")
+    if 400 <= status < 500:
+        return PermanentError("PORTAL_ERROR", f"The portal refused the request ({status}).")
+    if status >= 500:
+        return TransientError("PORTAL_UNAVAILABLE", f"The portal is not available ({status}).")
+    return TransientError(
+        "PORTAL_ERROR", f"The portal gave an unexpected answer ({status}).", is_few=True
+    )
+
+
+def _unauthorized(refusal: ErrorAnswer) -> AttemptError:
+    if refusal.says_no_standing():
+        return _no_access()
+    if refusal.body is None:
+        # Whether the token or the case is meant stands in the body only.
+        return TransientError("PORTAL_UNAVAILABLE", "The portal's answer came incomplete.")
+    return PermanentError(CREDENTIALS_REJECTED, "The portal does not accept the credentials.")
+
+
+def _forbidden(refusal: ErrorAnswer) -> AttemptError:
+    if refusal.is_json:
+        return _no_access()
+    # A firewall blocks single addresses too: sooner than a 429 this one may be the document's own.
+    return TooFast(
+        "The portal's firewall turned the request away.", retry_after_s=None, own_after=2
+    )
+
+
+def _not_found(refusal: ErrorAnswer) -> AttemptError:
+    if refusal.is_json:
+        return not_found()
+    return PermanentError("PORTAL_ERROR", "The portal does not know the address that was asked.")
+
+
+def _too_fast(refusal: ErrorAnswer) -> AttemptError:
+    pause_s = retry_after_s(refusal.headers.get("Retry-After"), datetime.now(UTC))
+    return TooFast("The portal asks for a pause.", retry_after_s=pause_s)
+
+
+def _internal(refusal: ErrorAnswer) -> AttemptError:
+    return TransientError(
+        "PORTAL_ERROR", f"The portal failed internally ({refusal.status}).", is_few=True
+    )
+
+
+def _again(refusal: ErrorAnswer) -> AttemptError:
+    """A status of the 4xx that says "not now": the request itself is right."""
+    return TransientError("PORTAL_ERROR", f"The portal asks to try again ({refusal.status}).")
+
+
+_BY_STATUS = {
+    401: _unauthorized,
+    403: _forbidden,
+    404: _not_found,
+    # Request Timeout, Misdirected Request, Locked, Too Early.
+    408: _again,
+    421: _again,
+    423: _again,
+    425: _again,
+    429: _too_fast,
+    500: _internal,
+}
+
+
+def not_found() -> PermanentError:
+    """The error for a case or document that the portal does not have."""
+    return PermanentError("NOT_FOUND", "The portal has no such case or document.")
+
+
+def _no_access() -> PermanentError:
+    return PermanentError("NO_ACCESS", "The credentials give no access to this case or document.")
+
+
+def retry_after_s(value: str | None, now: datetime) -> float | None:
+    """The pause in a Retry-After header, 1 s to RETRY_AFTER_CAP_S; None if it says none.
+
+    None also for no time at all, or a time that is past: clocks differ.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        # Longer numbers are above the cap anyway, and int() refuses thousands of digits.
+        return _bounded(float(text[:9]))
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return _bounded((moment - now).total_seconds())
+
+
+def _bounded(pause_s: float) -> float | None:
+    return min(max(pause_s, 1.0), RETRY_AFTER_CAP_S) if pause_s > 0 else None

@@ -1,0 +1,294 @@
+"""The client of the PDPJ portal: lists a case, streams a file. Every answer becomes ours here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import requests
+
+from actors.case_file.case_file import parse_case
+from actors.case_file.links import trusted_href
+from actors.contents.charsets import text_of
+from actors.contents.content_checks import ContentCheck, refuse_too_large
+from actors.portal.portal_answers import CREDENTIALS_REJECTED, ErrorAnswer, error_of, not_found
+from actors.portal.portal_exchange import (
+    chunks,
+    decoded,
+    framing,
+    is_whole,
+    limit_as_error,
+    note_handshake,
+    refusal_body,
+    translated,
+)
+from actors.portal.portal_session import ThreadSessions, TokenSource
+from actors.resilience.exchange_deadline import Deadline, Watchdog
+from storage.claims import CheckedContent
+from storage.errors import (
+    AttemptError,
+    LeaseLost,
+    PermanentError,
+    PortalUntrusted,
+    ServiceUnavailable,
+    TransientError,
+    before_request,
+)
+from storage.listing import CaseListing
+from storage.refusals import PORTAL, RefusalWatch
+from storage.slots import court_of
+from storage.telemetry.signals import COURT, NOOP_SIGNALS, Signals
+from storage.telemetry.tracing import Span
+
+# The court, and how many seconds an exchange with it took.
+OnExchange = Callable[[str, float], object]
+
+TLS = "TLS"
+_API = "/api/v2"
+_LISTING_MAX_BYTES = 64 * 1024 * 1024
+
+
+class ExpectedFile(Protocol):
+    """What the listing says about a document's file; a ListedDocument will do."""
+
+    @property
+    def listed_size_bytes(self) -> int | None: ...
+
+    @property
+    def listed_content_type(self) -> str | None: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    process_number: str
+    path: str
+    running: Deadline
+    span: Span
+    listed_size_bytes: int | None
+    is_fresh: bool
+
+    @property
+    def court(self) -> str:
+        return court_of(self.process_number)
+
+
+class Portal:
+    """The portal at `base_url` (scheme and host), as the holder of the token of `tokens`.
+
+    Threads may share it. Timeouts are per connection attempt and per read; the total limit of an
+    exchange is given with each call and kept by `watchdog`. `on_exchange` hears how long each
+    exchange took.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        tokens: TokenSource,
+        watchdog: Watchdog,
+        document_max_bytes: int,
+        connect_timeout_s: float = 5.0,
+        read_timeout_s: float = 30.0,
+        on_exchange: OnExchange | None = None,
+        signals: Signals = NOOP_SIGNALS,
+        ca_file: Path | None = None,
+        watch: RefusalWatch | None = None,
+    ) -> None:
+        """`ca_file`: see PortalSession; `watch` publishes that the certificate is not trusted."""
+        self._base_url = base_url.rstrip("/")
+        self._tokens = tokens
+        self._watchdog = watchdog
+        self._document_max_bytes = document_max_bytes
+        self._timeouts_s = (connect_timeout_s, read_timeout_s)
+        self._on_exchange = on_exchange
+        self._signals = signals
+        self._sessions = ThreadSessions(ca_file)
+        self._watch = watch or RefusalWatch(PORTAL)
+
+    def list_case(
+        self, process_number: str, limit_s: float, deadline: Deadline | None = None
+    ) -> CaseListing:
+        """Every document of a case, within `limit_s` seconds; the number is punctuated.
+
+        To end it from another thread, give a `deadline` of your own, as to `fetch`.
+        Raises PermanentError (NOT_FOUND when the portal does not know the case) or TransientError;
+        CredentialsRefused or ServiceUnavailable if there is no token to ask with.
+        """
+        path = f"/processos/{process_number}"
+        with self._answer(process_number, path, limit_s, deadline) as (response, running):
+            body = bytearray()
+            for chunk in decoded(response, chunks(response, running)):
+                body += chunk
+                if len(body) > _LISTING_MAX_BYTES:
+                    raise _no_case()
+            case_json = _json(bytes(body), response.headers.get("Content-Type", ""))
+            listing = parse_case(case_json, process_number)
+            if listing is None:
+                raise not_found()
+            return listing
+
+    def fetch(
+        self,
+        process_number: str,
+        href: str,
+        sink: Callable[[bytes], object],
+        *,
+        expected: ExpectedFile,
+        limit_s: float,
+        deadline: Deadline | None = None,
+        on_start: Callable[[int | None], object] | None = None,
+    ) -> CheckedContent:
+        """The file behind `href`, written to `sink` piece by piece, then checked.
+
+        What `sink` got is good only if this returns. `on_start` hears the announced size in bytes
+        (None: unknown) before the first piece. To end it from another thread, open
+        `watchdog.limit` yourself in this thread, give its `deadline` (`limit_s` is then not
+        used) and `cut` that: what it was cut with is raised here. Raises PermanentError or
+        TransientError otherwise, CredentialsRefused or ServiceUnavailable if there is no token to
+        ask with; errors of `sink` and `on_start` pass through.
+        """
+        with before_request():
+            path = trusted_href(href, process_number)
+            if path is None:
+                raise PermanentError("UNTRUSTED_LINK", "The link is not one of this case's files.")
+            refuse_too_large(expected.listed_size_bytes or 0, self._document_max_bytes)
+        size = expected.listed_size_bytes
+        # Without a size nothing would show that this is a late answer to an earlier request, so no
+        # earlier request was made on its connection.
+        answer = self._answer(
+            *(process_number, path, limit_s, deadline, size),
+            is_fresh=not expected.listed_size_bytes,
+        )
+        with answer as (response, running):
+            length, is_chunked = framing(response, size)
+            check = ContentCheck(
+                listed_size_bytes=expected.listed_size_bytes,
+                listed_content_type=expected.listed_content_type,
+                declared_length=length,
+                header_content_type=response.headers.get("Content-Type"),
+                name=expected.name,
+                max_bytes=self._document_max_bytes,
+            )
+            if on_start:
+                on_start(length)
+            for chunk in chunks(response, running, cut_reason="CORRUPT"):
+                check.feed(chunk)
+                sink(chunk)
+            return check.finish(is_framed=is_chunked or length is not None)
+
+    def close(self) -> None:
+        """Closes all connections. No exchange may be running."""
+        self._sessions.close()
+
+    @contextlib.contextmanager
+    def _answer(
+        self,
+        process_number: str,
+        path: str,
+        limit_s: float,
+        deadline: Deadline | None,
+        listed_size_bytes: int | None = None,
+        *,
+        is_fresh: bool = False,
+    ) -> Iterator[tuple[requests.Response, Deadline]]:
+        """The answer 200 to a GET, its body unread; every other answer is raised.
+
+        What leaves the block in order was a good answer.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(limit_as_error())
+            court = court_of(process_number)
+            stack.enter_context(self._timed(court))
+            span = stack.enter_context(self._signals.request("portal", "GET", COURT, court))
+            running = deadline or stack.enter_context(self._watchdog.limit(limit_s))
+            exchange = _Exchange(process_number, path, running, span, listed_size_bytes, is_fresh)
+            response, token = self._admitted(exchange)
+            answered_at = time.monotonic()
+            stack.callback(response.close)
+            yield response, running
+            self._tokens.accepted(token, answered_at)
+
+    @contextlib.contextmanager
+    def _timed(self, court: str) -> Iterator[None]:
+        """Tells how long the portal took; what we ended ourselves says nothing about it."""
+        begun = time.monotonic()
+        try:
+            yield
+        except (LeaseLost, ServiceUnavailable):
+            begun = math.inf
+            raise
+        finally:
+            if self._on_exchange and begun < math.inf:
+                self._on_exchange(court, time.monotonic() - begun)
+
+    def _admitted(self, exchange: _Exchange) -> tuple[requests.Response, str]:
+        """The answer 200 and the token that it was given to: the second one after a 401."""
+        token = self._tokens.current()
+        response, rejected = self._send_request(exchange, token)
+        if rejected is not None:
+            newer = self._tokens.renew(token, exchange.process_number)
+            if newer != token:
+                exchange.running.check()
+                token = newer
+                response, rejected = self._send_request(exchange, token)
+        if rejected is not None:
+            self._tokens.rejected(token, exchange.process_number)
+            raise rejected
+        return response, token
+
+    def _send_request(
+        self, exchange: _Exchange, token: str
+    ) -> tuple[requests.Response, AttemptError | None]:
+        """The answer 200, or an answer that rejects the token; every other one is raised."""
+        response = self._response(exchange, token)
+        if is_whole(response, exchange.listed_size_bytes):
+            return response, None
+        with response:
+            body = refusal_body(response, exchange.running)
+        error = error_of(ErrorAnswer(response.status_code, response.headers, body))
+        if error.reason != CREDENTIALS_REJECTED:
+            raise error
+        return response, error
+
+    def _response(self, exchange: _Exchange, token: str) -> requests.Response:
+        try:
+            with translated(exchange.running, is_answered=False):
+                response = self._sessions.of_this_thread().fetch(
+                    self._base_url,
+                    _API + exchange.path,
+                    {"Authorization": f"Bearer {token}"},
+                    self._timeouts_s,
+                    is_fresh=exchange.is_fresh,
+                )
+        except TransientError as error:
+            self._signals.portal_answered(exchange.span, exchange.court, None)
+            note_handshake(self._watch, TLS, error)
+            raise
+        except PortalUntrusted as error:
+            self._signals.portal_answered(exchange.span, exchange.court, None)
+            self._watch.failed(TLS, error)
+            raise
+        self._watch.succeeded(TLS)
+        self._signals.portal_answered(exchange.span, exchange.court, response.status_code)
+        return response
+
+
+def _json(body: bytes, content_type: str) -> object:
+    try:
+        decoded_json: object = json.loads(text_of(body, content_type))
+    except (ValueError, RecursionError) as error:
+        raise _no_case() from error
+    return decoded_json
+
+
+def _no_case() -> TransientError:
+    return TransientError("PORTAL_ERROR", "The portal's answer is no case file.", is_few=True)

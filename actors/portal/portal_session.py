@@ -1,0 +1,173 @@
+"""HTTP as the portal wants it: one session a thread, kept alive, watched, trusting nothing around.
+
+No redirects, no retries, no cookies, no proxies or netrc from the environment, no decompression.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any, Protocol
+
+import certifi
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3.exceptions import ProtocolError
+
+from actors.resilience.exchange_deadline import WATCHED_POOLS
+from storage.http.connections import InspectedHTTPPool, is_kept_connection_closed
+
+# The firewall turns away what does not look like a browser.
+USER_AGENT = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/138.0.0.0 Safari/537.36"
+)
+
+
+class PortalSession(requests.Session):
+    """A session for one thread, and one server at a time.
+
+    `ca_file`: the authorities that may sign the server's certificate; None: those that browsers
+    know.
+    """
+
+    def __init__(self, ca_file: Path | None = None) -> None:
+        super().__init__()
+        self.verify = str(ca_file) if ca_file else certifi.where()
+        # A thread runs one exchange at a time.
+        self._adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+        self._pools: dict[str, InspectedHTTPPool] = {}
+        self.mount("https://", self._adapter)
+        self.mount("http://", self._adapter)
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.headers.clear()
+        self.headers.update(
+            {
+                "User-Agent": USER_AGENT,
+                "Accept": "*/*",
+                "Accept-Language": "pt-BR,pt;q=0.9",
+                "Accept-Encoding": "identity",
+                "Connection": "keep-alive",
+            }
+        )
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
+        """None: even with allow_redirects=False, requests would read a redirect's whole body."""
+        return None
+
+    def fetch(
+        self,
+        base_url: str,
+        path: str,
+        headers: dict[str, str],
+        timeouts_s: tuple[float, float],
+        *,
+        is_fresh: bool = False,
+    ) -> requests.Response:
+        """The answer to a GET, its body unread; `is_fresh`: over a connection of its own.
+
+        What `get` does, less what is switched off here anyway (cookies, redirects, proxies, hooks):
+        that costs as much processor time as fetching a small file. Raises urllib3's errors.
+        """
+        if base_url not in self._pools:
+            self._pools[base_url] = self._adapter.pool(base_url, str(self.verify))
+        pool = self._pools[base_url]
+        if is_fresh:
+            pool.close_kept()
+        try:
+            raw = self._opened(pool, path, headers, timeouts_s)
+        except ProtocolError as error:
+            if not is_kept_connection_closed(error):
+                raise
+            # The portal had closed it before it saw the request, so this is no second attempt.
+            raw = self._opened(pool, path, headers, timeouts_s)
+        response = requests.Response()
+        response.status_code, response.raw = raw.status, raw
+        response.headers = CaseInsensitiveDict(raw.headers)
+        return response
+
+    def _opened(
+        self,
+        pool: InspectedHTTPPool,
+        path: str,
+        headers: dict[str, str],
+        timeouts_s: tuple[float, float],
+    ) -> urllib3.BaseHTTPResponse:
+        connect_s, read_s = timeouts_s
+        return pool.urlopen(
+            "GET",
+            requests.utils.requote_uri(path),
+            headers=dict(self.headers, **headers),  # type: ignore[arg-type]
+            timeout=urllib3.Timeout(connect=connect_s, read=read_s),
+            retries=False,
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
+        )
+
+
+class ThreadSessions:
+    """A session for each thread that asks; threads that end leave nothing behind."""
+
+    def __init__(self, ca_file: Path | None = None) -> None:
+        self._ca_file = ca_file
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._all: weakref.WeakSet[PortalSession] = weakref.WeakSet()
+
+    def of_this_thread(self) -> PortalSession:
+        """The calling thread's session."""
+        session: PortalSession | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = PortalSession(self._ca_file)
+            with self._lock:
+                self._all.add(session)
+        return session
+
+    def close(self) -> None:
+        """Closes all connections. No exchange may be running."""
+        with self._lock:
+            for session in self._all:
+                session.close()
+
+
+class _WatchedAdapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = WATCHED_POOLS
+
+    def pool(self, base_url: str, ca_file: str) -> InspectedHTTPPool:
+        """The connections to a server, whose certificate is checked."""
+        trust = {"cert_reqs": "CERT_REQUIRED", "ca_certs": ca_file}
+        is_tls = base_url.startswith("https:")
+        pool: InspectedHTTPPool = self.poolmanager.connection_from_url(
+            base_url, trust if is_tls else None
+        )
+        return pool
+
+
+class TokenSource(Protocol):
+    """Where the portal's client has its token from. Threads may share it."""
+
+    def current(self) -> str:
+        """The token to send. Raises CredentialsRefused or ServiceUnavailable."""
+
+    def renew(self, refused: str, process_number: str) -> str:
+        """Another token than `refused`, which was answered 401 for a case; itself: there is none.
+
+        Raises CredentialsRefused or ServiceUnavailable.
+        """
+
+    def rejected(self, token: str, process_number: str) -> None:
+        """A case was answered 401, and no other token helps.
+
+        Raises CredentialsRefused if it is not that case's own affair any more.
+        """
+
+    def accepted(self, token: str, at: float) -> None:
+        """A good answer came for `token`, at `at` of time.monotonic()."""

@@ -1,0 +1,78 @@
+"""What the actors of a process need, built once, after the fork."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import dramatiq
+
+if TYPE_CHECKING:
+    from actors.pipeline.upload import Uploader
+    from actors.pipeline.worker import Worker
+    from actors.webhook.webhook_sender import WebhookSender
+
+
+Part = TypeVar("Part")
+
+
+@dataclass
+class Dependencies:
+    """The parts of one role; a process has those of its own role only."""
+
+    _worker: Worker | None = None
+    _uploader: Uploader | None = None
+    _notifier: WebhookSender | None = None
+    # Called when the process is told to stop, before its threads are joined.
+    stop: Callable[[], None] = lambda: None
+    # Called when its threads have ended.
+    close: Callable[[], None] = lambda: None
+
+    @property
+    def worker(self) -> Worker:
+        """Return the part of `worker`."""
+        return _present(self._worker)
+
+    @property
+    def uploader(self) -> Uploader:
+        """Return the part of `uploader`."""
+        return _present(self._uploader)
+
+    @property
+    def notifier(self) -> WebhookSender:
+        """Return the part of `notifier`."""
+        return _present(self._notifier)
+
+
+def _present(part: Part | None) -> Part:
+    if part is None:
+        raise LookupError("the process of another role took this message")
+    return part
+
+
+_here: list[Dependencies] = []
+
+
+def here() -> Dependencies:
+    """Return what this process built after its fork."""
+    return _here[-1]
+
+
+class Runtime(dramatiq.Middleware):
+    """Builds the dependencies of a process after its boot, and ends them with it."""
+
+    def __init__(self, build: Callable[[], Dependencies]) -> None:
+        self._build = build
+
+    def after_process_boot(self, _broker: dramatiq.Broker) -> None:
+        """Build what the actors of this process need."""
+        _here.append(self._build())
+
+    def before_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
+        """Let work give its leases back."""
+        here().stop()
+
+    def after_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
+        """Close what was built."""
+        here().close()

@@ -1,0 +1,1 @@
+"""Total time limits, and retries while PostgreSQL is unavailable."""

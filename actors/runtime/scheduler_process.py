@@ -1,0 +1,78 @@
+"""Builds and runs the process `scheduler`."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+import structlog
+
+from actors.hints.hint_channel import HintReceiver, HintSender, make_client
+from actors.messaging.enqueuer import Enqueuer, make_broker
+from actors.messaging.valkey_clock import ValkeyClock
+from actors.pipeline.job_end import JobEnds
+from actors.runtime.composition import SEND_TIMEOUT_S, make_database
+from actors.scheduler.leadership import Leadership
+from actors.scheduler.loop import SchedulerLoop
+from actors.scheduler.position_publisher import PlacePublisher
+from actors.scheduler.proposer import Proposer
+from actors.scheduler.reader import Reader
+from actors.scheduler.repairs import Repairs
+from actors.scheduler.sweeper import Sweeper
+from storage import logs
+from storage.logins import Login
+from storage.objects import Objects, ObjectStore
+from storage.refusals import STORE, RefusalWatch
+from storage.settings import Settings
+from storage.slots import Limits
+from storage.telemetry.listener import listen
+from storage.telemetry.process import scheduler_gauges, signals_of
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# For the loop, the leadership, the repairs and the sweeper.
+THREADS = 4
+
+
+def run_scheduler(settings: Settings, stop: threading.Event) -> None:
+    """Schedule and repair until `stop` is set.
+
+    Raises ConfigurationError when the metrics page has no address.
+    """
+    logs.configure(settings.log_format, process="scheduler")
+    listener = listen(settings.metrics_listen, "scheduler") if settings.metrics_listen else None
+    leaderships: list[Leadership] = []
+    gauges = scheduler_gauges(lambda: any(each.term is not None for each in leaderships))
+    with signals_of(settings, "scheduler", listener, gauges) as signals:
+        database = make_database(settings, THREADS, signals)
+        client = make_client(settings.redis_url)
+        broker = make_broker(settings.redis_url, timeout_s=SEND_TIMEOUT_S)
+        proposer = Proposer(broker, ValkeyClock(client))
+        leadership = Leadership(database, proposer.can_send)
+        # The page is served before there is a leadership to ask.
+        leaderships.append(leadership)
+        limits = Limits.of(settings)
+        messages = Enqueuer(broker)
+        Repairs(
+            database=database,
+            redis=client,
+            messages=messages,
+            ends=JobEnds(database, messages, HintSender(client)),
+            is_leading=lambda: leadership.term is not None,
+            lease_s=settings.lease_s,
+            interval_s=settings.clock_interval_ms / 1000,
+        ).start(stop)
+        watch = RefusalWatch(STORE, database)
+        objects = Objects(ObjectStore.of(settings), max_connections=2, watch=watch)
+        Sweeper(database, objects, settings.orphan_age_s).start(stop)
+        log.info("scheduler running")
+        SchedulerLoop(
+            leadership=leadership,
+            # Above the longest wait for a hint.
+            hints=HintReceiver(make_client(settings.redis_url, timeout_s=SEND_TIMEOUT_S)),
+            make_reader=partial(Reader, database, limits, Login.of(settings)),
+            propose=proposer.send,
+            limits=limits,
+            places=PlacePublisher(client),
+            on_pass=signals.scheduler_passed,
+        ).run(stop)

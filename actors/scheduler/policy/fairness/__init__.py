@@ -1,0 +1,1 @@
+"""Weighted fair queueing by client and job, under caps. Pure."""

@@ -1,0 +1,303 @@
+"""Weighted fair queueing of slot-seconds, by client and then by job, under caps.
+
+A job has a start tag: the slot-seconds that it was charged since it came. Jobs that have the same
+rate in the fluid ideal (generalised processor sharing: Parekh and Gallager, 1993) are a flow, and a
+flow has a virtual time: the slot-seconds that each of its jobs would have had of what was charged
+to all. Next is the job that is furthest behind the virtual time of its flow.
+
+One virtual time for all would do if every job could use every slot. With limits for courts and for
+jobs, whatever is behind them would be lifted to it at each choice, and weights would be lost.
+
+What could not run gains no credit: a job that may not run has no rate and is lifted to its virtual
+time, one that is chosen to no less than an allowance before it. A job that has all the slots it can
+use, and is due no fewer, is behind nothing: it could not have had more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from uuid import UUID
+
+from actors.scheduler.policy.fairness.max_min_rates import BATCH, TRACE, Flow, share_rates
+from actors.scheduler.policy.fairness.tag_heap import TagHeap
+
+# Rates are set anew after this time, and so much more for each flow: thousands change slowly.
+REFRESH_S = 0.02
+REFRESH_FLOW_S = 0.0001
+# A pass goes on with that for so many steps of BATCH flows.
+STEPS_OF_A_PASS = 4
+
+
+class FlowGate(NamedTuple):
+    """A court, and whether listings or files are requested there: both may be closed alone."""
+
+    court: str
+    is_listing: bool
+
+
+class Claimant(NamedTuple):
+    """What the queue knows of a job that may run.
+
+    `cap`: slots that it can use at once; `may_begin`: it can use one more now.
+    """
+
+    client: str
+    weight: float
+    is_bulk: bool
+    gate: FlowGate
+    cap: int
+    may_begin: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    job_id: UUID
+    tag: float = 0.0
+    claimant: Claimant | None = None
+    flow: _QueuedFlow | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _QueuedFlow(Flow):
+    is_listing: bool = False
+    rate: float = 0.0
+    # Whether `rate` is its own; before, it is the one of another flow, or nothing.
+    is_rated: bool = False
+    # Virtual time when the work of all, in slot-seconds for each slot of rate, was `work`.
+    virtual_time: float = 0.0
+    work: float = 0.0
+    queue: TagHeap[_Job] = field(default_factory=TagHeap)
+
+    @property
+    def gate(self) -> FlowGate:
+        """Return the gate that its jobs wait at."""
+        return FlowGate(self.court, self.is_listing)
+
+
+class FairQueue:
+    """All running jobs. Nothing is owed to a job when it comes, nor does it owe."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[UUID, _Job] = {}
+        self._flows: dict[Claimant, _QueuedFlow] = {}
+        self._gates: dict[tuple[bool, FlowGate], TagHeap[_QueuedFlow]] = {}
+        # By class, BULK or not: the sum of all rates, and what was charged for each slot of it.
+        self._all_rates = {False: 0.0, True: 0.0}
+        self._work = {False: 0.0, True: 0.0}
+        # What waits its turn may be behind by a slice for each slot and one.
+        self._allowance_s = 0.0
+        self._refresh_at = float("-inf")
+        self._refreshing: Iterator[None] | None = None
+
+    def put(self, job_id: UUID, claimant: Claimant) -> None:
+        """Add a job that may run, or change what is known of it."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            job = self._jobs[job_id] = _Job(job_id)
+        if job.claimant == claimant:
+            return
+        key = claimant._replace(may_begin=True)
+        flow = self._flows.get(key)
+        if flow is None:
+            flow = self._flows[key] = _new_flow(claimant)
+            flow.work = self._work[flow.is_bulk]
+            if job.flow is not None and job.flow.is_bulk is flow.is_bulk:
+                flow.rate = min(job.flow.rate, flow.cap)
+        self._move(job, flow)
+        job.claimant = claimant
+        if claimant.may_begin:
+            flow.queue.put(job, job.tag)
+        else:
+            flow.queue.remove(job)
+            self._forgive(job, flow)
+        self._sort(flow)
+
+    def suspend(self, job_id: UUID) -> None:
+        """Note that a job may not run for now.
+
+        It keeps what it had too much; what it had too little, the others had.
+        """
+        job = self._jobs.get(job_id)
+        if job is not None and job.flow is not None:
+            flow = job.flow
+            self._move(job, None)
+            if job.tag < 0:
+                self._go_on(flow.is_bulk, -job.tag)
+                job.tag = 0.0
+            self._sort(flow)
+
+    def remove(self, job_id: UUID) -> None:
+        """Forget a job."""
+        self.suspend(job_id)
+        self._jobs.pop(job_id, None)
+
+    def gates(self) -> set[FlowGate]:
+        """Return the gates that jobs wait at."""
+        return {gate for (_, gate), flows in self._gates.items() if flows}
+
+    def first(self, open_gates: Collection[FlowGate]) -> UUID | None:
+        """Return the job that is next, BULK last; None if no job waits at an open gate."""
+        for is_bulk in (False, True):
+            least: tuple[float, _QueuedFlow] | None = None
+            for (of_bulk, gate), flows in self._gates.items():
+                if of_bulk is is_bulk and gate in open_gates and (first := flows.first()):
+                    least = first if least is None or first[0] < least[0] else least
+            if least is not None and (head := least[1].queue.first()):
+                return head[1].job_id
+        return None
+
+    def begin(self, job_id: UUID, slot_s: float) -> None:
+        """Charge the job that was first. What it is behind by more than is usual, it loses."""
+        job = self._jobs[job_id]
+        if job.flow is not None:
+            self._lose(job, job.flow, self.behind_s(job_id) - self._allowance_s)
+        self.charge(job_id, slot_s)
+
+    def charge(self, job_id: UUID, slot_s: float) -> None:
+        """Charge a job; a negative charge is returned."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            return
+        job.tag += slot_s
+        if job.flow is not None:
+            self._go_on(job.flow.is_bulk, slot_s)
+            if job in job.flow.queue:
+                job.flow.queue.put(job, job.tag)
+            self._sort(job.flow)
+
+    def behind_s(self, job_id: UUID) -> float:
+        """Return the slot-seconds that a job is behind the fluid ideal; negative if ahead.
+
+        May be called by another thread, which then gets a value of about that moment.
+        """
+        job = self._jobs.get(job_id)
+        if job is None:
+            return 0.0
+        flow = job.flow
+        return (self._virtual_time(flow) if flow else 0.0) - job.tag
+
+    def slots_of(self, job_id: UUID) -> float | None:
+        """Return the slots that the fluid ideal gives a job now; None if they are not known yet."""
+        job = self._jobs.get(job_id)
+        if job is None or job.flow is None or not job.flow.is_rated:
+            return None
+        return job.flow.rate
+
+    def refresh(
+        self,
+        now: float,
+        *,
+        at_once: float,
+        per_court: int,
+        closed_courts: Collection[str],
+        dearest_s: float,
+    ) -> None:
+        """Set the rates anew, if it is time; of many flows a part in each pass.
+
+        `dearest_s`: the most slot-seconds that a slice is expected to take.
+        """
+        self._allowance_s = (at_once + 1) * dearest_s
+        if self._refreshing is None:
+            if now < self._refresh_at:
+                return
+            self._refresh_at = now + REFRESH_S + REFRESH_FLOW_S * len(self._flows)
+            self._refreshing = self._refresh(at_once, per_court, set(closed_courts))
+        for _ in range(STEPS_OF_A_PASS):
+            if next(self._refreshing, self) is self:
+                self._refreshing = None
+                return
+
+    def _lose(self, job: _Job, flow: _QueuedFlow, lost_s: float) -> None:
+        """Lift a tag by what its job loses. The others had that."""
+        all_rates = self._all_rates[flow.is_bulk]
+        others = 1 - flow.rate / all_rates if all_rates else 0.0
+        if lost_s <= 0:
+            return
+        if others > TRACE:
+            # The job's own virtual time goes on with those of the others.
+            lost_s /= others
+            self._go_on(flow.is_bulk, lost_s)
+        job.tag += lost_s
+
+    def _forgive(self, job: _Job, flow: _QueuedFlow) -> None:
+        """Have a job that has all the slots it can use, and is due no fewer, be behind no more."""
+        if flow.rate >= flow.cap - TRACE:
+            self._lose(job, flow, self._virtual_time(flow) - job.tag)
+
+    def _go_on(self, is_bulk: bool, slot_s: float) -> None:
+        """Let the virtual times of all flows go on by what was charged."""
+        if all_rates := self._all_rates[is_bulk]:
+            self._work[is_bulk] += slot_s / all_rates
+
+    def _refresh(
+        self, at_once: float, per_court: int, closed_courts: Collection[str]
+    ) -> Iterator[None]:
+        flows = list(self._flows.items())
+        yield from share_rates(
+            (flow for _, flow in flows),
+            at_once=at_once,
+            per_court=per_court,
+            closed_courts=closed_courts,
+        )
+        for number, (key, flow) in enumerate(flows, start=1):
+            self._set_rate(flow, flow.next_rate)
+            if not flow.jobs:
+                del self._flows[key]
+            elif flow.queue:
+                self._sort(flow)
+            if not number % BATCH:
+                yield
+
+    def _set_rate(self, flow: _QueuedFlow, rate: float) -> None:
+        flow.virtual_time, flow.work = self._virtual_time(flow), self._work[flow.is_bulk]
+        self._add_rates(flow, -flow.jobs)
+        flow.rate, flow.is_rated = rate, True
+        self._add_rates(flow, flow.jobs)
+
+    def _add_rates(self, flow: _QueuedFlow, jobs: int) -> None:
+        rates = self._all_rates[flow.is_bulk] + jobs * flow.rate
+        self._all_rates[flow.is_bulk] = rates if rates > TRACE else 0.0
+
+    def _virtual_time(self, flow: _QueuedFlow) -> float:
+        return flow.virtual_time + flow.rate * (self._work[flow.is_bulk] - flow.work)
+
+    def _move(self, job: _Job, flow: _QueuedFlow | None) -> None:
+        """Move a job to a flow, and its tag to that flow's virtual time."""
+        if job.flow is flow:
+            return
+        if job.flow is not None:
+            job.tag -= self._virtual_time(job.flow)
+            job.flow.queue.remove(job)
+            job.flow.jobs -= 1
+            self._add_rates(job.flow, -1)
+            self._sort(job.flow)
+        if flow is not None:
+            job.tag += self._virtual_time(flow)
+            flow.jobs += 1
+            self._add_rates(flow, 1)
+        job.flow, job.claimant = flow, None
+
+    def _sort(self, flow: _QueuedFlow) -> None:
+        """Sort a flow at its gate by how far its first job is behind."""
+        key = (flow.is_bulk, flow.gate)
+        flows = self._gates.get(key)
+        if flows is None:
+            flows = self._gates[key] = TagHeap()
+        first = flow.queue.first()
+        if first is None:
+            flows.remove(flow)
+        else:
+            flows.put(flow, first[0] - self._virtual_time(flow))
+
+
+def _new_flow(claimant: Claimant) -> _QueuedFlow:
+    return _QueuedFlow(
+        client=claimant.client,
+        court=claimant.gate.court,
+        weight=claimant.weight,
+        is_bulk=claimant.is_bulk,
+        cap=float(claimant.cap),
+        is_listing=claimant.gate.is_listing,
+    )

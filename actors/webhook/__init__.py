@@ -1,0 +1,1 @@
+"""Sends webhooks: signed, to checked addresses only."""

@@ -1,0 +1,257 @@
+"""Posts a webhook to its receiver, and to no other place.
+
+The name is looked up once, every address is checked, and the connection goes to an address that was
+checked (a second look-up could answer something else: DNS rebinding), while the Host header, SNI
+and the certificate use the name. A request goes straight to its adapter: without a requests.Session
+there are no redirects, cookies, proxies or netrc. Each post has a connection of its own, since
+posts to one receiver are rare and a kept connection would outlive the check of its address.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+
+from actors.resilience.exchange_deadline import WATCHED_POOLS, Deadline, Watchdog
+from storage.errors import AutosError, InvalidRequest, TransientError
+from storage.receivers import DEFAULT_PORTS, WebhookPolicy
+
+TOTAL_S = 15.0
+MAX_ANSWER_BYTES = 4_096
+MAX_RETRY_AFTER = timedelta(days=7)
+
+Resolve = Callable[[str, int], list[str]]
+
+# urllib3 warns of odd headers with the whole URL, and a webhook's query must not be logged.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
+class DeliveryError(AutosError):
+    """A post got no answer. `message` may be shown; `is_final`: refused by policy, do not retry."""
+
+    reason = "WEBHOOK_NOT_DELIVERED"
+
+    def __init__(self, message: str, *, is_final: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.is_final = is_final
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the receiver answered; `retry_after_s` is None if it did not say, or nonsense."""
+
+    status: int
+    retry_after_s: float | None
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """The addresses of `host` in the order in which they are to be tried. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class WebhookClient:
+    """Posts webhooks; one for a process, for all its threads.
+
+    `total_s` seconds are the limit of one post. `resolve` and `ca_bundle` (a file of certificates
+    instead of certifi's) can be given by tests.
+    """
+
+    def __init__(
+        self,
+        receivers: WebhookPolicy,
+        watchdog: Watchdog,
+        *,
+        total_s: float = TOTAL_S,
+        resolve: Resolve = resolve,
+        ca_bundle: str | None = None,
+    ) -> None:
+        self._receivers = receivers
+        self._watchdog = watchdog
+        self._total_s = total_s
+        # Look-up, connect and TLS handshake come before the watchdog has a socket to cut. Each
+        # takes a third at most, and so all of them no more than the total.
+        self._phase_s = total_s / 3
+        self._resolve = resolve
+        self._verify = ca_bundle or True
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Posts `body` to `url` and gives what was answered, whatever the status.
+
+        Raises DeliveryError if there was no answer, or none may be asked for.
+        """
+        try:
+            checked = self._receivers.check(url)
+        except InvalidRequest as error:
+            raise DeliveryError(error.violations[0].description, is_final=True) from error
+        request = _prepared(checked, headers, body)
+        with self._watchdog.limit(self._total_s) as deadline:
+            addresses = self._addresses(checked)
+            try:
+                return self._first_answer(addresses, request, deadline)
+            except _FOREIGN_ERRORS as error:
+                raise DeliveryError(self._explain(error, deadline)) from error
+
+    def _addresses(self, url: str) -> list[str]:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
+        try:
+            addresses = _within(self._phase_s, lambda: self._resolve(host, port))
+        except TimeoutError as error:
+            raise DeliveryError(f"The look-up of {host} took too long.") from error
+        except OSError as error:
+            raise DeliveryError(f"The name {host} does not resolve.") from error
+        if not addresses:
+            raise DeliveryError(f"The name {host} does not resolve.")
+        if not all(self._receivers.may_connect(host, port, ip_address(a)) for a in addresses):
+            raise DeliveryError(f"{host} resolves to an address that is not public.", is_final=True)
+        return addresses
+
+    def _first_answer(
+        self, addresses: list[str], request: requests.PreparedRequest, deadline: Deadline
+    ) -> Answer:
+        """The answer of the first address that takes the connection."""
+        connect_until = time.monotonic() + self._phase_s
+        *others, last = addresses
+        for address in others:
+            try:
+                return self._post_to(address, request, connect_until, deadline)
+            except requests.ConnectionError as error:
+                is_over = time.monotonic() >= connect_until
+                if is_over or not _has_cause(error, urllib3.exceptions.NewConnectionError):
+                    raise
+        return self._post_to(last, request, connect_until, deadline)
+
+    def _post_to(
+        self,
+        address: str,
+        request: requests.PreparedRequest,
+        connect_until: float,
+        deadline: Deadline,
+    ) -> Answer:
+        timeout = (max(0.01, connect_until - time.monotonic()), self._total_s)
+        with (
+            contextlib.closing(_PinnedAdapter(address)) as adapter,
+            adapter.send(request, stream=True, timeout=timeout, verify=self._verify) as response,
+        ):
+            deadline.check()  # headers that were cut off look like headers that ended
+            # From here the answer is known. The body is only taken so that a receiver which still
+            # writes it is not cut off in the middle.
+            with contextlib.suppress(*_FOREIGN_ERRORS):
+                response.raw.read(MAX_ANSWER_BYTES, decode_content=False)
+            return Answer(
+                response.status_code, parse_retry_after(response.headers.get("Retry-After"))
+            )
+
+    def _explain(self, error: BaseException, deadline: Deadline) -> str:
+        """What is told about a failed exchange: never a library's text, which holds the URL."""
+        if deadline.remaining_s == 0:
+            return f"The receiver did not answer within {self._total_s:g} seconds."
+        return next(
+            (message for kind, message in _MESSAGES if _has_cause(error, kind)),
+            "The connection to the receiver failed.",
+        )
+
+
+class _PinnedAdapter(HTTPAdapter):
+    """Connects to `address`; everything else, the certificate too, goes by the URL's host."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        super().__init__(pool_connections=1, pool_maxsize=1)
+        self.poolmanager.pool_classes_by_scheme = WATCHED_POOLS
+
+    def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
+        host, pool = super().build_connection_pool_key_attributes(*args, **kwargs)
+        tls = {"server_hostname": host["host"]} if host["scheme"] == "https" else {}
+        return {**host, "host": self._address}, {**pool, **tls}
+
+
+def _prepared(url: str, headers: Mapping[str, str], body: bytes) -> requests.PreparedRequest:
+    ours = {"Host": urlsplit(url).netloc, "Connection": "close"}
+    # A stream, since bytes would be a single send with the connect timeout for all of it.
+    return requests.Request(
+        "POST", url, headers={"User-Agent": "Autos", **headers, **ours}, data=io.BytesIO(body)
+    ).prepare()
+
+
+_FOREIGN_ERRORS = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    OSError,
+    TransientError,  # of the deadline
+)
+# The first that is among an error's causes.
+_MESSAGES: tuple[tuple[type[BaseException], str], ...] = (
+    (ssl.SSLCertVerificationError, "The receiver's TLS certificate could not be verified."),
+    (ssl.SSLError, "The TLS connection to the receiver failed."),
+    (ConnectionRefusedError, "The receiver refused the connection."),
+    (urllib3.exceptions.NewConnectionError, "The receiver cannot be reached."),
+    (urllib3.exceptions.TimeoutError, "The receiver was too slow to take the connection."),
+    (TimeoutError, "The receiver was too slow to take the body."),
+    (ConnectionError, "The receiver closed the connection before it answered."),
+    (http.client.HTTPException, "The receiver's answer is not HTTP."),
+)
+
+
+def parse_retry_after(text: str | None, now: datetime | None = None) -> float | None:
+    """The seconds of a Retry-After header, given as seconds or as a date (RFC 9110, 10.2.3).
+
+    None if it is missing, unreadable, in the past, or more than MAX_RETRY_AFTER ahead.
+    """
+    text = (text or "").strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text)
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+        except (ValueError, OverflowError):
+            return None
+        if moment.tzinfo is None:  # by RFC 5322 a "-0000"; HTTP knows only GMT
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    return seconds if 0 <= seconds <= MAX_RETRY_AFTER.total_seconds() else None
+
+
+def _has_cause(error: BaseException, kind: type[BaseException]) -> bool:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, kind):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
+def _within(limit_s: float, look_up: Callable[[], list[str]]) -> list[str]:
+    """The result of `look_up`; TimeoutError if it takes longer than `limit_s` seconds.
+
+    getaddrinfo knows no timeout. A thread for each, so that look-ups that hang hold up no other
+    one; a daemon, so that they do not hold up the end of the process either.
+    """
+    result: Future[list[str]] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(look_up())
+        except BaseException as error:  # noqa: BLE001 - raised again by result()
+            result.set_exception(error)
+
+    threading.Thread(target=run, name="resolver", daemon=True).start()
+    return result.result(timeout=limit_s)

@@ -1,0 +1,206 @@
+"""webhook: tells a receiver how a run ended, signed, with fresh URLs, once per attempt."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from actors.contract_messages import document_message, job_message, timestamp
+from actors.messaging.enqueuer import Enqueuer
+from actors.webhook.signature import sign
+from actors.webhook.webhook_client import Answer, DeliveryError, WebhookClient
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.json_form import as_json
+from storage import webhooks
+from storage.database import Database
+from storage.errors import LeaseLost, ServiceUnavailable
+from storage.objects import Objects
+from storage.records import is_sealed
+from storage.telemetry.signals import HTTP_STATUS, NOOP_SIGNALS, SIZE_BYTES, Signals
+from storage.telemetry.tracing import Span
+from storage.webhooks import WebhookDelivery
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# A body above this is sent without its documents; the receiver asks ListDocuments for them.
+MAX_BODY_BYTES = 5_000_000
+# What a presigned URL adds to a document, roughly; to know before minting thousands for nothing.
+URL_BYTES = 500
+URL_LIFETIME_S = 3_600
+# An attempt takes 15 s at most, and the lease must not end before it does.
+LEASE_S = 30.0
+GONE = 410
+# What came of an attempt, for the counters and the trace.
+DELIVERED, REFUSED, NO_ANSWER, FORBIDDEN = "DELIVERED", "REFUSED", "NO_ANSWER", "FORBIDDEN"
+
+
+@dataclass(frozen=True)
+class WebhookSender:
+    """What sending webhooks needs."""
+
+    database: Database
+    objects: Objects
+    poster: WebhookClient
+    messages: Enqueuer
+    secrets: Sequence[str]
+    signals: Signals = NOOP_SIGNALS
+
+    def look(self, found: Callable[[], None]) -> bool:
+        """Make an attempt that is due and whose message was lost. Return whether there was one.
+
+        Raises ServiceUnavailable.
+        """
+        waiting = webhooks.longest_due(self.database)
+        if waiting is None:
+            return False
+        found()
+        return self._send(*waiting)
+
+    def send_webhook(self, job_id: UUID, position: int) -> None:
+        """Make the attempt that is due, if any is and no other process makes it."""
+        try:
+            self._send(job_id, position)
+        except ServiceUnavailable as error:
+            log.warning("put off", job_id=str(job_id), part=error.part)
+
+    def _send(self, job_id: UUID, position: int) -> bool:
+        """Make the attempt that is due. Return False if another process makes it."""
+        delivery = webhooks.claim(self.database, job_id, position, lease_s=LEASE_S)
+        if delivery is None:
+            return False
+        with (
+            structlog.contextvars.bound_contextvars(
+                job_id=str(job_id), webhook_id=delivery.webhook_id
+            ),
+            self.signals.step("webhook", job_id=job_id, traceparent=delivery.traceparent) as span,
+        ):
+            self._try(delivery, span)
+        # One that had to wait because its receiver was busy.
+        if waiting := webhooks.next_due(self.database, delivery.receiver):
+            self.messages.send_webhooks(waiting[0], [waiting[1]])
+        return True
+
+    def _try(self, delivery: WebhookDelivery, span: Span) -> None:
+        try:
+            self._attempt(delivery, span)
+        except LeaseLost:
+            log.warning("webhook taken over")
+            span.fail("LEASE_LOST")
+        except ServiceUnavailable:
+            raise
+        except Exception:
+            # A bug of ours; on the schedule, so that it is neither hammered nor for ever.
+            log.exception("webhook broke")
+            span.fail("INTERNAL")
+            self._refused(delivery, None, "It could not be sent.", is_final=False)
+
+    def _attempt(self, delivery: WebhookDelivery, span: Span) -> None:
+        answer = self._answer(delivery)
+        outcome = _outcome(answer)
+        self.signals.webhook_attempted(outcome)
+        if outcome != DELIVERED:
+            span.fail(outcome)
+        if isinstance(answer, DeliveryError):
+            self._refused(delivery, None, answer.message, is_final=answer.is_final)
+        elif outcome == DELIVERED:
+            webhooks.delivered(self.database, delivery, answer.status)
+            log.info("webhook delivered", status_code=answer.status)
+        else:
+            text = f"The receiver answered {answer.status}."
+            self._refused(delivery, answer, text, is_final=answer.status == GONE)
+
+    def _answer(self, delivery: WebhookDelivery) -> Answer | DeliveryError:
+        """What came of the post. Returned, not raised: its cause holds the URL with its query,
+        and would be logged together with any error that recording it meets.
+        """
+        body = self.body(delivery)
+        headers = self._headers(delivery, body)
+        # The receiver is a stranger: it gets no headers but those of Standard Webhooks.
+        with self.signals.request("webhook", "POST", SIZE_BYTES, len(body)) as span:
+            try:
+                answer = self.poster.post(delivery.url, headers, body)
+            except DeliveryError as error:
+                span.fail(NO_ANSWER)
+                return error
+            span.set(HTTP_STATUS, answer.status)
+            return answer
+
+    def _refused(
+        self, delivery: WebhookDelivery, answer: Answer | None, error: str, *, is_final: bool
+    ) -> None:
+        delay_s = webhooks.refused(
+            self.database,
+            delivery,
+            status_code=answer.status if answer else 0,
+            error=error,
+            retry_after_s=answer.retry_after_s if answer else None,
+            is_final=is_final,
+        )
+        log.warning("webhook not accepted", error=error, retry_in_s=delay_s)
+        if delay_s is not None:
+            self.signals.retried("webhook", _outcome(answer))
+            self.messages.send_webhooks(delivery.job_id, [delivery.position], delay_s=delay_s)
+
+    def _headers(self, delivery: WebhookDelivery, body: bytes) -> dict[str, str]:
+        now = int(time.time())
+        return {
+            "Content-Type": "application/json",
+            "webhook-id": delivery.webhook_id,
+            "webhook-timestamp": str(now),
+            "webhook-signature": sign(self.secrets, delivery.webhook_id, now, body),
+        }
+
+    def body(self, delivery: WebhookDelivery) -> bytes:
+        """What is sent for this attempt: the frozen end of the run, with URLs of now."""
+        level = delivery.job.secrecy_level
+        event = pb.WebhookEvent(
+            type=delivery.type,
+            timestamp=timestamp(delivery.event_time),
+            data=pb.WebhookData(
+                job=job_message(delivery.job),
+                documents=[
+                    document_message(d, is_sealed=is_sealed(level, d.secrecy_level))
+                    for d in delivery.documents
+                ],
+            ),
+        )
+        if _is_too_large(event.data):
+            event.data.ClearField("documents")
+            event.data.documents_omitted = True
+        else:
+            for document in event.data.documents:
+                self._add_url(document)
+        body = as_json(event)
+        if not delivery.documents:
+            # Receivers find the list in every body that does not omit it.
+            body["data"]["documents"] = []
+        return _compact(body)
+
+    def _add_url(self, document: pb.Document) -> None:
+        if document.object_key and not document.sealed:
+            url, expires = self.objects.url(document.object_key, lifetime_s=URL_LIFETIME_S)
+            document.url = url
+            document.url_expire_time.FromDatetime(expires)
+
+
+def _is_too_large(data: pb.WebhookData) -> bool:
+    urls = sum(URL_BYTES for document in data.documents if document.object_key)
+    plain = _compact([as_json(document) for document in data.documents])
+    return len(plain) + urls > MAX_BODY_BYTES
+
+
+def _compact(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _outcome(answer: Answer | DeliveryError | None) -> str:
+    """REFUSED: another answer than 2xx; FORBIDDEN: by the address rules."""
+    if isinstance(answer, Answer):
+        return DELIVERED if 200 <= answer.status < 300 else REFUSED
+    return FORBIDDEN if answer is not None and answer.is_final else NO_ANSWER
