@@ -37,20 +37,21 @@ from server.rpc.reflection import add_reflection
 from server.rpc.service import DownloadService
 from server.runtime.background import Background, log_unseen_errors
 from server.runtime.event_loop import EventLoop
-from storage import logs, session_settings
-from storage.database import Database
+from storage import logs
 from storage.errors import ConfigurationError, ServiceUnavailable
-from storage.holds import Holds
+from storage.health.holds import Holds
+from storage.jobs.change_notifications import ChangePublisher
+from storage.jobs.start_rate_limiter import StartRateLimiter
 from storage.listings.size_limits import SizeLimits
-from storage.logins import Login
-from storage.objects import Objects, ObjectStore
-from storage.receivers import WebhookPolicy
-from storage.scheduling.places import PlaceReader
+from storage.login.logins import Login
+from storage.objects.object_store import Objects, ObjectStore
+from storage.postgres import session_settings
+from storage.postgres.database import Database
+from storage.scheduling.published_positions import PlaceReader
 from storage.settings import Settings
-from storage.start_rate import StartRateLimiter
-from storage.telemetry.recorder import NOOP_RECORDER
+from storage.telemetry.metrics_recorder import NOOP_RECORDER
 from storage.telemetry.signals import NOOP_SIGNALS, Signals
-from storage.wakeups import ChangePublisher
+from storage.webhook_policy import WebhookPolicy
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

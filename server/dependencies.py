@@ -9,13 +9,13 @@ from actors.hints.hint_channel import HintSender
 from actors.messaging.enqueuer import Enqueuer
 from server.queue.queue_view import QueueView
 from server.watch.watch_hub import STALL_S
-from storage.database import Database
+from storage.jobs.start_rate_limiter import StartRateLimiter
 from storage.listings.size_limits import UNLIMITED, SizeLimits
-from storage.logins import Login
-from storage.objects import Objects
-from storage.receivers import WebhookPolicy
-from storage.start_rate import StartRateLimiter
+from storage.login.logins import Login
+from storage.objects.object_store import Objects
+from storage.postgres.database import Database
 from storage.telemetry.tracing import NO_TRACER, Tracer
+from storage.webhook_policy import WebhookPolicy
 
 # How long a call may spend on finding out that a case is there already.
 REUSE_LIMIT_S = 2.0

@@ -13,11 +13,11 @@ from typing import Any
 
 from peewee import EXCLUDED, Case, Select, fn
 
-from storage.database import Database, Transaction
 from storage.errors import ServiceRefused, ServiceUnavailable
 from storage.models import PortalThrottle, ServiceRefusal
 from storage.models.base import time_after
 from storage.outage_log import ANSWER_CAP, OutageLog
+from storage.postgres.database import Database, Transaction
 
 # What is refused is tried again at least every 40 s, while anything needs it.
 IN_FORCE_S = 90.0

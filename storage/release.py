@@ -15,12 +15,14 @@ from contextlib import closing
 import structlog
 from peewee import fn
 
-from storage import adoption, installation, logs, session_settings
-from storage.adoption import Contents
-from storage.database import Database
+from storage import logs
 from storage.errors import ConfigurationError, ServiceUnavailable
-from storage.migrate import migrate
-from storage.objects import Objects, ObjectStore
+from storage.objects import adoption, installation
+from storage.objects.adoption import Contents
+from storage.objects.object_store import Objects, ObjectStore
+from storage.postgres import session_settings
+from storage.postgres.database import Database
+from storage.postgres.migrate import migrate
 from storage.settings import Settings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()

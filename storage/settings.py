@@ -17,7 +17,7 @@ from psycopg2 import ProgrammingError
 from psycopg2.extensions import parse_dsn
 
 from storage.errors import ConfigurationError
-from storage.receivers import AllowRule
+from storage.webhook_policy import AllowRule
 
 T = TypeVar("T")
 

@@ -19,9 +19,9 @@ from actors.contents.json_fields import (
     text_at,
 )
 from storage.errors import TransientError
-from storage.listing import CaseListing, ListedDocument
+from storage.listings.listed_case import CaseListing, ListedDocument
+from storage.portal.slots import court_of
 from storage.process_number import digits
-from storage.slots import court_of
 
 _CASE_FIELDS = ("numeroProcesso", "tramitacaoAtual", "tramitacoes", "nivelSigilo", "siglaTribunal")
 _OWN_PREFIXES = ("#", "~", "uuid:")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from storage.listing import ListedDocument
+from storage.listings.listed_case import ListedDocument
 
 _SECRECY_LEVELS = (
     "",

@@ -9,8 +9,8 @@ from actors.contents.content_types import by_name, decide, is_textual, stated_ty
 from actors.contents.json_fields import charset, mime_type, with_charset
 from actors.contents.magic import JPEG, PDF, PNG, RTF, ZIP, by_signature, is_html_page, is_text
 from actors.contents.non_documents import reject_non_document, reject_page_shell
-from storage.claims import CheckedContent
 from storage.errors import PermanentError, TransientError
+from storage.portal.document_claims import CheckedContent
 
 _HEAD_BYTES = 64 * 1024
 _TAIL_BYTES = 16 * 1024

@@ -11,7 +11,7 @@ from types import TracebackType
 from uuid import UUID
 
 from actors.leases.lease_renewer import LeaseRenewer
-from storage.claims import DocumentClaim
+from storage.portal.document_claims import DocumentClaim
 
 
 class SliceLeases:

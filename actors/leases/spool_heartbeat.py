@@ -8,9 +8,10 @@ from uuid import UUID
 
 import structlog
 
-from storage import installation, repairs
-from storage.database import Database
 from storage.errors import ServiceUnavailable
+from storage.objects import installation
+from storage.postgres.database import Database
+from storage.scheduling import reconciliation
 from storage.spool import Spool
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -60,7 +61,7 @@ class Heartbeat:
             if trouble != self._logged_problem:
                 log.warning("spool", trouble=trouble or "over")
                 self._logged_problem = trouble
-            repairs.record_heartbeat(self._database, self._spool.spool_id, trouble)
+            reconciliation.record_heartbeat(self._database, self._spool.spool_id, trouble)
         except ServiceUnavailable as error:
             log.warning("no heartbeat", part=error.part)
 
@@ -75,7 +76,7 @@ class Heartbeat:
             return ""
         if not self._spool.owner():
             there = [*self._spool.leases(older_than_s=0, now=time.time())]
-            if there and len(repairs.orphaned_tokens(self._database, there)) == len(there):
+            if there and len(reconciliation.orphaned_tokens(self._database, there)) == len(there):
                 return UNKNOWN
             self._spool.take(row.installation_id)
         return "" if self._spool.owner() == str(row.installation_id) else FOREIGN
@@ -89,7 +90,7 @@ class Heartbeat:
         try:
             if not self._may_sweep():
                 return
-            unowned = repairs.orphaned_tokens(self._database, list(old))
+            unowned = reconciliation.orphaned_tokens(self._database, list(old))
         except ServiceUnavailable:
             return
         self._suspects = unowned - suspects

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import structlog
 
-from storage.database import Database
 from storage.errors import ServiceUnavailable
+from storage.postgres.database import Database
 from storage.scheduling import workers
 from storage.spool import Spool
 

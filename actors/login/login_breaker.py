@@ -14,10 +14,10 @@ from typing import NoReturn
 
 import structlog
 
-from storage import logins
-from storage.database import Database
 from storage.errors import CredentialsRefused, ServiceUnavailable
-from storage.logins import Login, LoginState
+from storage.login import logins
+from storage.login.logins import Login, LoginState
+from storage.postgres.database import Database
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -24,11 +24,11 @@ from actors.login.token_times import end_of
 from actors.portal.portal_session import TokenSource
 from actors.resilience.exchange_deadline import Watchdog
 from actors.resilience.retry import retry_until_available
-from storage import logins
-from storage.ciphers import Cipher
-from storage.database import Database
 from storage.errors import ConfigurationError, CredentialsRefused, ServiceUnavailable
-from storage.logins import Attempt, Grant, Login, Token, TokenDecision
+from storage.login import logins
+from storage.login.ciphers import Cipher
+from storage.login.logins import Attempt, Grant, Login, Token, TokenDecision
+from storage.postgres.database import Database
 from storage.refusals import PORTAL, RefusalWatch
 from storage.settings import Settings
 

@@ -16,13 +16,13 @@ from actors.pipeline.request_gate import RequestGate
 from actors.portal.portal_client import Portal
 from actors.resilience.exchange_deadline import Watchdog
 from actors.resilience.retry import retry_until_available
-from storage import repairs
-from storage.claims import CheckedContent, DocumentClaim
-from storage.database import Database
 from storage.errors import AttemptError, Doubted, LeaseLost, ServiceUnavailable
-from storage.outcomes import Outcome
 from storage.portal import attempts, doubts
-from storage.retries import RetryPolicy
+from storage.portal.document_claims import CheckedContent, DocumentClaim
+from storage.portal.outcomes import Outcome
+from storage.portal.retries import RetryPolicy
+from storage.postgres.database import Database
+from storage.scheduling import reconciliation
 from storage.spool import Spool
 from storage.telemetry.signals import NOOP_SIGNALS, Signals
 from storage.telemetry.tracing import Span
@@ -182,5 +182,5 @@ class DocumentFetcher:
 
     def _discard(self, claim: DocumentClaim) -> None:
         # Only when no row names the file: our own COMMIT may have gone through unseen.
-        if repairs.orphaned_tokens(self.database, [claim.lease]):
+        if reconciliation.orphaned_tokens(self.database, [claim.lease]):
             self.spool.remove(claim.lease)

@@ -17,9 +17,8 @@ from actors.pipeline.group_commit import GroupCommit
 from actors.pipeline.job_end import JobEnds
 from actors.pipeline.object_writer import ObjectWriter, WrittenObject
 from actors.resilience.retry import retry_until_available
-from storage import claims, logs, repairs, sql
-from storage.database import Database
-from storage.documents.record import (
+from storage import logs, sql
+from storage.documents.file_records import (
     BUSY_ROUNDS,
     FetchedFile,
     Round,
@@ -28,7 +27,9 @@ from storage.documents.record import (
     record_stored,
 )
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
-from storage.portal import attempts
+from storage.portal import attempts, document_claims
+from storage.postgres.database import Database
+from storage.scheduling import reconciliation
 from storage.spool import Spool
 from storage.telemetry.signals import NOOP_SIGNALS, Signals
 
@@ -180,7 +181,7 @@ class FileRecorder:
                 # The file is nowhere any more; its row may be ours after all.
                 with suppress(LeaseLost):
                     self._insist(lambda: attempts.give_back(self.database, stored.file))
-            if repairs.orphaned_tokens(self.database, [stored.lease]):
+            if reconciliation.orphaned_tokens(self.database, [stored.lease]):
                 self.spool.remove(stored.lease)
 
     def _reupload_if_swept(self, stored: WrittenObject) -> WrittenObject | None:
@@ -188,7 +189,7 @@ class FileRecorder:
         if stored.data is None:
             return None
         with suppress(LeaseLost, TransientError, ServiceUnavailable):
-            file = claims.retake_for_upload(self.database, stored.file)
+            file = document_claims.retake_for_upload(self.database, stored.file)
             if file:
                 return self.writer.put(file, stored.data, limit_s=PUT_AGAIN_LIMIT_S)
         return None

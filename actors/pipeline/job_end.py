@@ -11,8 +11,8 @@ import structlog
 from actors.hints.hint_channel import HintSender
 from actors.hints.hints import JobEnded
 from actors.messaging.enqueuer import Enqueuer
-from storage import webhooks
-from storage.database import Database
+from storage.postgres.database import Database
+from storage.webhooks import webhook_rows
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -32,6 +32,6 @@ class JobEnds:
         """
         log.info("job ended")
         if due_webhooks is None:
-            due_webhooks = webhooks.due(self.database, job_id)
+            due_webhooks = webhook_rows.due(self.database, job_id)
         self.messages.send_webhooks(job_id, due_webhooks)
         self.hints.send(JobEnded(job_id))

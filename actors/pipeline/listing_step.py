@@ -18,19 +18,18 @@ from actors.pipeline.request_gate import RequestGate
 from actors.portal.portal_client import Portal
 from actors.resilience.exchange_deadline import Deadline, Watchdog
 from actors.resilience.retry import retry_until_available
-from storage import listing_claims, reuse
-from storage.database import Database
 from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
-from storage.listing_claims import ListingClaim
-from storage.listings import record
+from storage.listings import listing_cache, listing_record
 from storage.listings.listing_import import ListingImport
 from storage.listings.size_limits import UNLIMITED, SizeLimits
-from storage.objects import Objects
-from storage.portal import attempts
-from storage.portal.claims import linger_slots
-from storage.retries import RetryPolicy, jittered
-from storage.scheduling import readings
-from storage.scheduling.readings import job_row
+from storage.objects.object_store import Objects
+from storage.portal import attempts, listing_claims
+from storage.portal.listing_claims import ListingClaim
+from storage.portal.request_claims import linger_slots
+from storage.portal.retries import RetryPolicy, jittered
+from storage.postgres.database import Database
+from storage.scheduling import scheduler_readings
+from storage.scheduling.scheduler_readings import job_row
 from storage.telemetry.signals import NOOP_SIGNALS, Signals
 from storage.telemetry.tracing import Span
 
@@ -106,7 +105,7 @@ class Lister:
     def _send_hints(self, claim: ListingClaim, used_s: float) -> None:
         """Have the scheduler know the job anew, and the jobs that waited for its listing."""
         wanted = [claim.job_id, *listing_claims.jobs_waiting(self.database, claim)]
-        rows = (readings.read_job(self.database, job_id) for job_id in wanted)
+        rows = (scheduler_readings.read_job(self.database, job_id) for job_id in wanted)
         self.hints.send(
             Ended(claim.job_id, claim.lease, used_s=used_s),
             *(JobWanted(job_row(row)) for row in rows if row is not None),
@@ -120,11 +119,13 @@ class Lister:
                 return
             if claim.has_history:
                 # As long as it takes for a large case: the portal has been asked already.
-                listing = reuse.with_stored(
+                listing = listing_cache.with_stored(
                     self.database, self.objects, listing, limit_s=LISTING_LIMIT_S
                 )
             listed = self._insist(
-                lambda: record.record(self.database, claim, listing, limits=self.size_limits)
+                lambda: listing_record.record(
+                    self.database, claim, listing, limits=self.size_limits
+                )
             )
         except AttemptError as error:
             span.fail(error.reason)
@@ -149,10 +150,10 @@ class Lister:
     def _listing(self, claim: ListingClaim, deadline: Deadline) -> tuple[ListingImport, int]:
         """The case as listed, and how many documents it lacks that were listed before."""
         if claim.listed_by:
-            listing = reuse.listing_of(self.database, claim.client, claim.listed_by)
+            listing = listing_cache.listing_of(self.database, claim.client, claim.listed_by)
         else:
             if claim.has_history:
-                reuse.require_bucket(
+                listing_cache.require_bucket(
                     self.database,
                     self.objects,
                     claim.client,
@@ -164,7 +165,9 @@ class Lister:
         if not claim.has_history:
             return listing, 0
         return self._insist(
-            lambda: reuse.compared(self.database, claim.client, claim.process_number, listing)
+            lambda: listing_cache.compared(
+                self.database, claim.client, claim.process_number, listing
+            )
         )
 
     def _doubt(self, claim: ListingClaim, missing: int) -> None:

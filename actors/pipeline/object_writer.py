@@ -13,10 +13,10 @@ from uuid import UUID
 import structlog
 
 from actors.leases.lease_renewer import LeaseRenewer
-from storage.claims import CheckedFile
-from storage.documents.record import StoredFile
+from storage.documents.file_records import StoredFile
 from storage.errors import ServiceUnavailable
-from storage.objects import Objects, Upload, object_key
+from storage.objects.object_store import Objects, Upload, object_key
+from storage.portal.document_claims import CheckedFile
 from storage.spool import Spool
 from storage.telemetry.signals import NOOP_SIGNALS, SIZE_BYTES, Signals
 from storage.telemetry.tracing import Span

@@ -13,12 +13,12 @@ from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.request_gate import RequestGate
 from actors.portal.portal_client import Portal
 from actors.resilience.retry import retry_until_available
-from storage.database import Database
 from storage.errors import AttemptError, ServiceUnavailable, TooFast
-from storage.portal.claims import CourtProbe, linger_slots
 from storage.portal.probes import record_probe
-from storage.retries import RetryPolicy
-from storage.slots import court_of
+from storage.portal.request_claims import CourtProbe, linger_slots
+from storage.portal.retries import RetryPolicy
+from storage.portal.slots import court_of
+from storage.postgres.database import Database
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from time import monotonic
 from uuid import UUID
 
 from storage.errors import AttemptError, TooFast
-from storage.slots import PORTAL, court_of
+from storage.portal.slots import PORTAL, court_of
 
 # A wait for the moment that the rate reserved is looked at again after this, in seconds.
 STEP_S = 0.05

@@ -25,11 +25,11 @@ from actors.pipeline.fetch import DocumentFetcher, Fetched
 from actors.pipeline.file_recorder import Batch, FileRecorder
 from actors.pipeline.object_writer import ObjectWriter, WrittenObject
 from actors.resilience.retry import retry_until_available
-from storage import claims
-from storage.database import Database
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable, TransientError
-from storage.outcomes import Outcome
-from storage.portal.claims import Slice, release_slots, return_unstarted
+from storage.portal import document_claims
+from storage.portal.outcomes import Outcome
+from storage.portal.request_claims import Slice, release_slots, return_unstarted
+from storage.postgres.database import Database
 from storage.spool import Spool
 
 # A file that finds no room is requested again after this, in seconds.
@@ -207,7 +207,7 @@ class SliceRunner:
         health = self.writer.health
         if not health.is_ready or file.data is None:
             return None
-        fresh = claims.unrecorded_file(file.claim, file.content)
+        fresh = document_claims.unrecorded_file(file.claim, file.content)
         with self.writer.step(fresh) as span:
             try:
                 return self.writer.put(fresh, file.data, limit_s=health.put_limit_s)

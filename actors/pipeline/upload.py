@@ -21,13 +21,13 @@ from actors.pipeline.object_writer import (
     WrittenObject,
 )
 from actors.resilience.retry import retry_until_available
-from storage import repairs
-from storage.claims import CheckedFile
-from storage.database import Database
 from storage.documents import uploads
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
 from storage.portal import attempts
-from storage.retries import jittered
+from storage.portal.document_claims import CheckedFile
+from storage.portal.retries import jittered
+from storage.postgres.database import Database
+from storage.scheduling import reconciliation
 from storage.spool import Spool
 from storage.telemetry.tracing import Span
 
@@ -104,7 +104,7 @@ class Uploader:
         except LeaseLost:
             log.warning("claim taken back")
             span.fail("LEASE_LOST")
-            if repairs.orphaned_tokens(self.database, [file.lease]):
+            if reconciliation.orphaned_tokens(self.database, [file.lease]):
                 self.spool.remove(file.lease)
             return None, True
         except (FileNotFoundError, TransientError):

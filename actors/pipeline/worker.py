@@ -16,10 +16,9 @@ from actors.pipeline.job_end import JobEnds
 from actors.pipeline.listing_step import Lister
 from actors.pipeline.probe import Prober
 from actors.pipeline.slices import SliceRunner
-from storage.database import Database
 from storage.errors import ServiceUnavailable
-from storage.listing_claims import ListingClaim
-from storage.portal.claims import (
+from storage.portal.listing_claims import ListingClaim
+from storage.portal.request_claims import (
     ClaimContext,
     Claimed,
     ClaimRefusal,
@@ -29,6 +28,7 @@ from storage.portal.claims import (
     claim,
     claim_any,
 )
+from storage.postgres.database import Database
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

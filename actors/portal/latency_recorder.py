@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import structlog
 
-from storage.database import Database
 from storage.errors import ServiceUnavailable
-from storage.latencies import record_times
+from storage.estimates.latencies import record_times
+from storage.postgres.database import Database
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -30,7 +30,6 @@ from actors.portal.portal_exchange import (
 )
 from actors.portal.portal_session import ThreadSessions, TokenSource
 from actors.resilience.exchange_deadline import Deadline, Watchdog
-from storage.claims import CheckedContent
 from storage.errors import (
     AttemptError,
     LeaseLost,
@@ -40,9 +39,10 @@ from storage.errors import (
     TransientError,
     before_request,
 )
-from storage.listing import CaseListing
+from storage.listings.listed_case import CaseListing
+from storage.portal.document_claims import CheckedContent
+from storage.portal.slots import court_of
 from storage.refusals import PORTAL, RefusalWatch
-from storage.slots import court_of
 from storage.telemetry.signals import COURT, NOOP_SIGNALS, Signals
 from storage.telemetry.tracing import Span
 

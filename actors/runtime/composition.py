@@ -34,24 +34,29 @@ from actors.runtime.fallback import FallbackLooks
 from actors.runtime.halt_listener import HaltListener
 from actors.webhook.webhook_client import WebhookClient
 from actors.webhook.webhook_sender import WebhookSender
-from storage import session_settings
-from storage.courts import ProbePolicy
-from storage.database import Database
 from storage.documents import leases
+from storage.jobs.change_notifications import ChangePublisher
 from storage.listings.size_limits import SizeLimits
-from storage.logins import Login
-from storage.objects import Objects, ObjectStore
-from storage.pauses import PausePolicy
-from storage.portal.claims import ClaimContext
-from storage.receivers import WebhookPolicy
+from storage.login.logins import Login
+from storage.objects.object_store import Objects, ObjectStore
+from storage.portal.circuit_breaker import ProbePolicy
+from storage.portal.request_claims import ClaimContext
+from storage.portal.retries import RetryPolicy
+from storage.portal.slots import Limits
+from storage.portal.throttle import PausePolicy
+from storage.postgres import session_settings
+from storage.postgres.database import Database
 from storage.refusals import PORTAL, STORE, RefusalWatch
-from storage.retries import RetryPolicy
 from storage.settings import Settings
-from storage.slots import Limits
 from storage.spool import Spool
-from storage.telemetry.process import MakeGauges, inherited_listener, signals_of, spool_gauges
+from storage.telemetry.process_signals import (
+    MakeGauges,
+    inherited_listener,
+    signals_of,
+    spool_gauges,
+)
 from storage.telemetry.signals import Signals
-from storage.wakeups import ChangePublisher
+from storage.webhook_policy import WebhookPolicy
 
 SEND_TIMEOUT_S = 1.0
 # To PostgreSQL, for the threads of one process.

@@ -20,13 +20,13 @@ from actors.scheduler.reader import Reader
 from actors.scheduler.repairs import Repairs
 from actors.scheduler.sweeper import Sweeper
 from storage import logs
-from storage.logins import Login
-from storage.objects import Objects, ObjectStore
+from storage.login.logins import Login
+from storage.objects.object_store import Objects, ObjectStore
+from storage.portal.slots import Limits
 from storage.refusals import STORE, RefusalWatch
 from storage.settings import Settings
-from storage.slots import Limits
 from storage.telemetry.listener import listen
-from storage.telemetry.process import scheduler_gauges, signals_of
+from storage.telemetry.process_signals import scheduler_gauges, signals_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

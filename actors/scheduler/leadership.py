@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from storage.database import Database
 from storage.errors import ServiceUnavailable
+from storage.postgres.database import Database
 from storage.scheduling import leader
 
 # A standby tries as often as the leader renews.

@@ -18,7 +18,7 @@ from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.position_publisher import PlacePublisher
 from actors.scheduler.reader import Reader
 from storage.errors import ServiceUnavailable
-from storage.slots import Limits
+from storage.portal.slots import Limits
 
 # Without hints or anything else that is due, a pass is made after this.
 MAX_WAIT_S = 0.25

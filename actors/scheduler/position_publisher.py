@@ -21,9 +21,9 @@ from actors.scheduler.policy.fairness.fair_queue import FairQueue
 from actors.scheduler.policy.outlook import assumed_documents, running_jobs
 from actors.scheduler.policy.run_state import RememberedRun
 from actors.scheduler.policy.scheduler_state import SchedulerState
-from storage.forecast import Forecast, forecast
-from storage.scheduling.places import PublishedPlace, publish
-from storage.slots import Limits
+from storage.estimates.forecast import Forecast, forecast
+from storage.portal.slots import Limits
+from storage.scheduling.published_positions import PublishedPlace, publish
 
 # All places that were asked for are published so often.
 INTERVAL_S = 2.0

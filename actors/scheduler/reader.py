@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from actors.scheduler.policy.scheduler_state import SchedulerState
-from storage.database import Database, Row
-from storage.logins import Login
-from storage.scheduling import readings
-from storage.scheduling.readings import FIRST_KEY, PORTION_JOBS, job_row
+from storage.login.logins import Login
+from storage.portal.slots import Limits
+from storage.postgres.database import Database, Row
+from storage.scheduling import scheduler_readings
 from storage.scheduling.row_values import (
     CourtRow,
     JobsReading,
@@ -21,7 +21,7 @@ from storage.scheduling.row_values import (
     SlotRow,
     WorkerRow,
 )
-from storage.slots import Limits
+from storage.scheduling.scheduler_readings import FIRST_KEY, PORTION_JOBS, job_row
 
 PORTAL_INTERVAL_S = 1.0
 # A round through all running jobs takes no longer.
@@ -81,7 +81,7 @@ class Reader:
 
     def _read_portal(self, state: SchedulerState) -> None:
         sent_at, began_at = self.clock.local(), self.clock.now()
-        read = readings.read_portal(self.database, self.login)
+        read = scheduler_readings.read_portal(self.database, self.login)
         self.clock.set(read.now, sent_at)
         state.read_portal(
             PortalReading(
@@ -107,13 +107,13 @@ class Reader:
     def _read_recent(self, state: SchedulerState) -> None:
         began_at = self.clock.now()
         since = datetime.fromtimestamp(began_at - RECENT_S, UTC)
-        rows = readings.read_recent_jobs(self.database, since=since)
+        rows = scheduler_readings.read_recent_jobs(self.database, since=since)
         jobs = tuple(map(job_row, rows))
         state.read_jobs(JobsReading(began_at, jobs, is_whole=False), self.clock.now())
 
     def _read_portion(self, state: SchedulerState) -> None:
         began_at, after = self.clock.now(), self._after
-        rows = readings.read_jobs(self.database, after=after)
+        rows = scheduler_readings.read_jobs(self.database, after=after)
         is_last = len(rows) < PORTION_JOBS
         reading = JobsReading(
             began_at,

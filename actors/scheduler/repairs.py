@@ -14,10 +14,10 @@ import structlog
 
 from actors.messaging.enqueuer import Enqueuer
 from actors.pipeline.job_end import JobEnds
-from storage import repairs
-from storage.database import Database
 from storage.errors import ServiceUnavailable
 from storage.portal.attempts import SPOOL_DEAD_S
+from storage.postgres.database import Database
+from storage.scheduling import reconciliation
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -93,21 +93,21 @@ class Repairs:
 
     def _check_database_stall(self) -> None:
         begun = self.monotonic()
-        repairs.ping(self.database)
+        reconciliation.ping(self.database)
         if self.monotonic() - begun > self.lease_s / 2:
             self._suspend_reclaim()
 
     def _reclaim(self) -> None:
         if self.monotonic() < self._suspended_until:
             return
-        for job_id in repairs.reclaim(self.database):
+        for job_id in reconciliation.reclaim(self.database):
             log.warning("lost claims taken back", job_id=str(job_id))
 
     def _end_jobs(self) -> None:
-        timed_out = repairs.time_out(self.database)
+        timed_out = reconciliation.time_out(self.database)
         for job_id in timed_out:
             self.ends.hints.halt(str(job_id))
-        for job_id in [*timed_out, *repairs.finish_idle(self.database)]:
+        for job_id in [*timed_out, *reconciliation.finish_idle(self.database)]:
             log.warning("job ended by the scheduler", job_id=str(job_id))
             self.ends.publish(job_id)
 
@@ -119,7 +119,7 @@ class Repairs:
         except redis.RedisError as error:
             log.warning("repairs wait", part="Valkey", error=type(error).__name__)
             return
-        for job_id, position in repairs.stalled_webhooks(
+        for job_id, position in reconciliation.stalled_webhooks(
             self.database, is_redis_lost=is_valkey_lost
         ):
             self.messages.send_webhooks(job_id, [position])
@@ -137,11 +137,11 @@ class Repairs:
         # A heartbeat may be old because PostgreSQL was away, or because it was restored.
         self._silent_since = {
             spool_id: self._silent_since.get(spool_id, now)
-            for spool_id in repairs.dead_spools(self.database)
+            for spool_id in reconciliation.dead_spools(self.database)
         }
         for spool_id, since in self._silent_since.items():
             if since == now or now - since < self.retire_after_s:
                 continue
             drop_queue = partial(self.messages.purge_upload_queue, spool_id)
-            if repairs.retire_spool(self.database, spool_id, drop_queue):
+            if reconciliation.retire_spool(self.database, spool_id, drop_queue):
                 log.warning("dead spool retired", spool_id=str(spool_id))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from storage import installation, sweeps
-from storage.database import Database
 from storage.errors import ServiceUnavailable
-from storage.objects import Objects
-from storage.sweeps import Swept
+from storage.objects import installation, sweeps
+from storage.objects.object_store import Objects
+from storage.objects.sweeps import Swept
+from storage.postgres.database import Database
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -32,7 +32,7 @@ from requests.adapters import HTTPAdapter
 
 from actors.resilience.exchange_deadline import WATCHED_POOLS, Deadline, Watchdog
 from storage.errors import AutosError, InvalidRequest, TransientError
-from storage.receivers import DEFAULT_PORTS, WebhookPolicy
+from storage.webhook_policy import DEFAULT_PORTS, WebhookPolicy
 
 TOTAL_S = 15.0
 MAX_ANSWER_BYTES = 4_096

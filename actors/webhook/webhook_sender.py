@@ -17,14 +17,14 @@ from actors.webhook.signature import sign
 from actors.webhook.webhook_client import Answer, DeliveryError, WebhookClient
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
-from storage import webhooks
-from storage.database import Database
 from storage.errors import LeaseLost, ServiceUnavailable
-from storage.objects import Objects
+from storage.objects.object_store import Objects
+from storage.postgres.database import Database
 from storage.records import is_sealed
 from storage.telemetry.signals import HTTP_STATUS, NOOP_SIGNALS, SIZE_BYTES, Signals
 from storage.telemetry.tracing import Span
-from storage.webhooks import WebhookDelivery
+from storage.webhooks import webhook_rows
+from storage.webhooks.webhook_rows import WebhookDelivery
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -56,7 +56,7 @@ class WebhookSender:
 
         Raises ServiceUnavailable.
         """
-        waiting = webhooks.longest_due(self.database)
+        waiting = webhook_rows.longest_due(self.database)
         if waiting is None:
             return False
         found()
@@ -71,7 +71,7 @@ class WebhookSender:
 
     def _send(self, job_id: UUID, position: int) -> bool:
         """Make the attempt that is due. Return False if another process makes it."""
-        delivery = webhooks.claim(self.database, job_id, position, lease_s=LEASE_S)
+        delivery = webhook_rows.claim(self.database, job_id, position, lease_s=LEASE_S)
         if delivery is None:
             return False
         with (
@@ -82,7 +82,7 @@ class WebhookSender:
         ):
             self._try(delivery, span)
         # One that had to wait because its receiver was busy.
-        if waiting := webhooks.next_due(self.database, delivery.receiver):
+        if waiting := webhook_rows.next_due(self.database, delivery.receiver):
             self.messages.send_webhooks(waiting[0], [waiting[1]])
         return True
 
@@ -109,7 +109,7 @@ class WebhookSender:
         if isinstance(answer, DeliveryError):
             self._refused(delivery, None, answer.message, is_final=answer.is_final)
         elif outcome == DELIVERED:
-            webhooks.delivered(self.database, delivery, answer.status)
+            webhook_rows.delivered(self.database, delivery, answer.status)
             log.info("webhook delivered", status_code=answer.status)
         else:
             text = f"The receiver answered {answer.status}."
@@ -134,7 +134,7 @@ class WebhookSender:
     def _refused(
         self, delivery: WebhookDelivery, answer: Answer | None, error: str, *, is_final: bool
     ) -> None:
-        delay_s = webhooks.refused(
+        delay_s = webhook_rows.refused(
             self.database,
             delivery,
             status_code=answer.status if answer else 0,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from actors.contract_messages import document_message, job_message, webhook_message
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.queue.queue_view import QueueStatus
-from storage.receivers import display
 from storage.records import DocumentRecord, JobView, is_sealed
+from storage.webhook_policy import display
 
 
 def message_of(view: JobView, place: QueueStatus | None = None) -> pb.Job:

@@ -1,4 +1,4 @@
-"""The metrics page: what `storage.gauges` reads, as Prometheus asks for it."""
+"""The metrics page: what `storage.health.gauges` reads, as Prometheus asks for it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from storage import gauges
-from storage.database import Database
 from storage.errors import ServiceUnavailable
-from storage.gauges import Gauges
-from storage.logins import Login
+from storage.health import gauges
+from storage.health.gauges import Gauges
+from storage.login.logins import Login
+from storage.portal.slots import Limits
+from storage.postgres.database import Database
 from storage.settings import Settings
-from storage.slots import Limits
 from storage.telemetry.listener import listen
-from storage.telemetry.process import signals_of
+from storage.telemetry.process_signals import signals_of
 from storage.telemetry.signals import Signals
 
 # One look serves every scrape within that time.

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from storage.telemetry import series
-from storage.telemetry.recorder import MetricsRecorder
+from storage.telemetry.metrics_recorder import MetricsRecorder
 
 # A caller may ask for any method: those that we do not have are one.
 UNKNOWN = "unknown"

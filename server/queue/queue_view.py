@@ -11,8 +11,8 @@ from uuid import UUID
 
 from actors.hints.hint_channel import HintSender
 from actors.hints.hints import PlaceAsked
-from storage.holds import Hold, Holds
-from storage.scheduling.places import PlaceReader, PublishedPlace
+from storage.health.holds import Hold, Holds
+from storage.scheduling.published_positions import PlaceReader, PublishedPlace
 
 # While a place is read again and again, the scheduler is reminded so often.
 REMIND_S = 5.0

@@ -13,14 +13,14 @@ from google.protobuf.duration_pb2 import Duration
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.client_registry import CallingClient
 from server.rpc import page_tokens
-from storage.documents import DocumentFilter
+from storage.documents.document_queries import DocumentFilter
 from storage.errors import FieldViolation, InvalidRequest
-from storage.jobs import JobFilter
-from storage.jobs.start import StartRequest
+from storage.jobs.job_queries import JobFilter
+from storage.jobs.job_start import StartRequest
 from storage.priorities import Priority
 from storage.process_number import parse_process_number
-from storage.receivers import WebhookPolicy
 from storage.states import DocumentState, JobState
+from storage.webhook_policy import WebhookPolicy
 
 T = TypeVar("T")
 

@@ -30,11 +30,17 @@ from server.watch.feed import ENDED
 from server.watch.watch_hub import WatchHub
 from server.watch.watch_reader import WatchReader
 from server.watch.watcher import Watcher
-from storage import documents, installation, jobs, logins, refusals, repairs, reruns, webhooks
+from storage import refusals
+from storage.documents import document_queries
 from storage.errors import InvalidRequest, PreconditionFailed
+from storage.jobs import job_queries, reruns
+from storage.login import logins
+from storage.objects import installation
+from storage.portal.slots import court_of
 from storage.records import DocumentRecord, JobView, is_sealed
-from storage.slots import court_of
+from storage.scheduling import reconciliation
 from storage.states import JobState
+from storage.webhooks import webhook_rows
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -101,8 +107,8 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def _view(self, target: UUID | str) -> JobView:
         client = current_client().name
         if isinstance(target, UUID):
-            return await self._run(jobs.get, self._parts.database, client, target)
-        return await self._run(jobs.newest, self._parts.database, client, target)
+            return await self._run(job_queries.get, self._parts.database, client, target)
+        return await self._run(job_queries.newest, self._parts.database, client, target)
 
     @writes_bytes
     async def WatchProgress(self, request: pb.WatchProgressRequest, context: Context) -> None:
@@ -149,7 +155,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     async def spool_troubles(self) -> list[str]:
         """What is wrong with the spools that are alive."""
-        return await self._run(repairs.spool_problems, self._parts.database)
+        return await self._run(reconciliation.spool_problems, self._parts.database)
 
     async def bucket_troubles(self) -> list[str]:
         """Return what the bucket refuses, and why nothing is deleted from it."""
@@ -166,7 +172,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """Jobs, newest first."""
         page = requests.list_jobs(request, client=current_client().name)
-        found = await self._run(jobs.page, self._parts.database, page.wanted, page.size + 1)
+        found = await self._run(job_queries.page, self._parts.database, page.wanted, page.size + 1)
         shown, token = found[: page.size], ""
         if len(found) > page.size:
             last = shown[-1].job
@@ -180,7 +186,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         client = current_client().name
         page = requests.list_documents(request, client=client)
         found, case_level = await self._run(
-            documents.page, self._parts.database, client, page.wanted, page.size + 1
+            document_queries.page, self._parts.database, client, page.wanted, page.size + 1
         )
         token = ""
         if len(found) > page.size:
@@ -199,7 +205,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     async def _document(self, job_id: UUID, document_id: UUID) -> tuple[DocumentRecord, int | None]:
         client, database = current_client().name, self._parts.database
-        return await self._run(documents.get, database, client, job_id, document_id)
+        return await self._run(document_queries.get, database, client, job_id, document_id)
 
     async def CancelJob(
         self, request: pb.CancelJobRequest, context: Context
@@ -211,9 +217,9 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return pb.CancelJobResponse(job=await self._job(view))
 
     def _cancel(self, client: str, job_id: UUID) -> JobView:
-        view = jobs.cancel(self._parts.database, client, job_id)
+        view = job_queries.cancel(self._parts.database, client, job_id)
         self._parts.hints.halt(str(job_id))
-        self._parts.messages.send_webhooks(job_id, webhooks.due(self._parts.database, job_id))
+        self._parts.messages.send_webhooks(job_id, webhook_rows.due(self._parts.database, job_id))
         self._parts.hints.send(JobEnded(job_id))
         return view
 
@@ -269,7 +275,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return pb.RedeliverWebhookResponse(job=await self._job(view))
 
     def _redeliver(self, client: str, job_id: UUID, request_id: UUID | None) -> JobView:
-        view, is_new = webhooks.redeliver(self._parts.database, client, job_id, request_id)
+        view, is_new = webhook_rows.redeliver(self._parts.database, client, job_id, request_id)
         if is_new:
             self._parts.messages.send_webhooks(job_id, range(len(view.webhooks)))
         return view

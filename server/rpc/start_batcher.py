@@ -21,9 +21,9 @@ from server.queue.queue_position_cache import MOST_WAITS, QueuePositionCache
 from server.queue.queue_view import QueueStatus
 from server.runtime.blocking_executor import RunBlocking
 from server.runtime.request_coalescer import RequestCoalescer
-from storage import logs, reuse
+from storage import logs
 from storage.errors import CallerError, LimitReached, RowsLocked, ServiceUnavailable
-from storage.jobs.start import (
+from storage.jobs.job_start import (
     BUSY_LIMIT_S,
     How,
     StartAnswer,
@@ -32,13 +32,14 @@ from storage.jobs.start import (
     required,
     start_jobs,
 )
+from storage.listings import listing_cache
 from storage.listings.listing_import import ListingImport
+from storage.portal.slots import court_of
 from storage.priorities import Priority
 from storage.records import JobRecord, JobView
-from storage.scheduling import readings
-from storage.scheduling.readings import job_row
+from storage.scheduling import scheduler_readings
 from storage.scheduling.row_values import JobRow
-from storage.slots import court_of
+from storage.scheduling.scheduler_readings import job_row
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -239,12 +240,12 @@ class StartBatcher:
     def _stored_listing(self, wanted: StartRequest, recent: UUID) -> ListingImport | None:
         parts = self._parts
         try:
-            listing = reuse.recent_listing(
+            listing = listing_cache.recent_listing(
                 parts.database, wanted.client, wanted.process_number, recent
             )
             if listing is None:
                 return None
-            listing = reuse.with_stored(
+            listing = listing_cache.with_stored(
                 parts.database, parts.objects, listing, limit_s=parts.reuse_limit_s
             )
         except ServiceUnavailable:
@@ -294,7 +295,7 @@ def enqueue_first_step(parts: ServerDependencies, view: JobView) -> None:
     if job.is_ended:
         parts.messages.send_webhooks(job.job_id, range(len(view.webhooks)))
         parts.hints.send(JobEnded(job.job_id))
-    elif row := readings.read_job(parts.database, job.job_id):
+    elif row := scheduler_readings.read_job(parts.database, job.job_id):
         parts.hints.send(JobWanted(job_row(row)))
 
 

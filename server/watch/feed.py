@@ -15,7 +15,7 @@ from server.queue.queue_position_cache import QueuePositionCache
 from server.queue.queue_view import QueueStatus
 from server.watch.end_waiter import EndWaiter
 from server.watch.watcher import Watcher
-from storage.slots import court_of
+from storage.portal.slots import court_of
 from storage.states import JOB_ENDS
 
 ENDED = frozenset(pb.JobState.Value(f"JOB_STATE_{state}") for state in JOB_ENDS)

@@ -29,7 +29,7 @@ from server.watch.stream_reset import reset_streams
 from server.watch.watch_reader import WatchReader
 from server.watch.watcher import Watcher
 from storage.errors import AutosError, NotFound
-from storage.wakeups import CHANNEL, parse_changes
+from storage.jobs.change_notifications import CHANNEL, parse_changes
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -12,9 +12,9 @@ from server.messages.stream_messages import serialize_document
 from server.runtime.blocking_executor import RunBlocking
 from server.runtime.request_coalescer import RequestCoalescer
 from server.watch.feed import Change
-from storage import jobs, watching
-from storage.database import Database
 from storage.errors import NotFound
+from storage.jobs import job_queries, watch_queries
+from storage.postgres.database import Database
 
 # Client and process number.
 Case = tuple[str, str]
@@ -51,7 +51,9 @@ class WatchReader:
 
     async def revisions(self, job_ids: Collection[UUID]) -> Mapping[UUID, int]:
         """How far these jobs are."""
-        found: Mapping[UUID, int] = await self._run(jobs.revisions, self._database, list(job_ids))
+        found: Mapping[UUID, int] = await self._run(
+            job_queries.revisions, self._database, list(job_ids)
+        )
         return found
 
     async def _read_jobs(self, job_ids: Collection[UUID]) -> Mapping[UUID, OwnedJob]:
@@ -59,12 +61,12 @@ class WatchReader:
         return found
 
     async def _read_newest(self, cases: Collection[Case]) -> Mapping[Case, UUID]:
-        found: Mapping[Case, UUID] = await self._run(watching.newest, self._database, cases)
+        found: Mapping[Case, UUID] = await self._run(watch_queries.newest, self._database, cases)
         return found
 
 
 def _owned(database: Database, job_ids: Collection[UUID]) -> Mapping[UUID, OwnedJob]:
-    views = watching.views(database, job_ids)
+    views = watch_queries.views(database, job_ids)
     return {i: OwnedJob(view.job.client, message_of(view)) for i, view in views.items()}
 
 
@@ -77,5 +79,5 @@ def _changes(database: Database, after: Mapping[UUID, int]) -> Mapping[UUID, Cha
                 for document in watched.documents
             ],
         )
-        for job_id, watched in watching.read_changes(database, after).items()
+        for job_id, watched in watch_queries.read_changes(database, after).items()
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from storage import sql
-from storage.database import Database
+from storage.postgres.database import Database
 
 
 def renew_leases(database: Database, leases: Iterable[UUID], *, lease_s: float) -> set[UUID]:

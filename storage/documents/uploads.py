@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from storage import sql
-from storage.claims import CheckedFile
-from storage.database import Database
 from storage.models import Document
 from storage.models.base import time_after
+from storage.portal.document_claims import CheckedFile
+from storage.postgres.database import Database
 
 
 @dataclass(frozen=True, slots=True)

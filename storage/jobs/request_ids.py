@@ -9,9 +9,9 @@ from uuid import UUID
 
 import peewee
 
-from storage.database import Database, Transaction
 from storage.errors import FieldViolation, RequestIdReused
 from storage.models import Request
+from storage.postgres.database import Database, Transaction
 
 T = TypeVar("T")
 

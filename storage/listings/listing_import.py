@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from storage.database import Row
 from storage.errors import Failure
-from storage.listing import CaseListing, ListedDocument, document_id
+from storage.event_counters import REUSED
+from storage.listings.listed_case import CaseListing, ListedDocument, document_id
 from storage.listings.size_limits import UNLIMITED, SizeLimits
+from storage.postgres.database import Row
 from storage.states import DocumentState
-from storage.tallies import REUSED
 
 REFUSALS = {
     "UNTRUSTED_LINK": "The portal lists this document under a link that is not its own.",

@@ -1,7 +1,7 @@
 """What the models have in common. The models are the one definition of the tables.
 
 **The database is passed, never bound.** No model knows a database: a query is built from models
-alone and runs with `Transaction.fetch`, `fetch_one` or `execute` (storage/database.py), on the
+alone and runs with `Transaction.fetch`, `fetch_one` or `execute` (database.py), on the
 connection of that transaction. A process may have several `Database` objects with pools and threads
 of their own, and the tests open many; peewee's `bind_ctx` and `DatabaseProxy` set one database on
 the model class, which all threads share. A query that is not run in a transaction raises an error

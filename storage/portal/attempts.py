@@ -13,19 +13,19 @@ from uuid import UUID
 
 from peewee import fn
 
-from storage import answers, slots
-from storage.claims import DocumentClaim, DocumentLease
-from storage.closing import NO_CLAIM, terminate_remaining
-from storage.database import Database, Row, Transaction
-from storage.ending import complete_if_done, end
 from storage.errors import AttemptError, Doubted, Failure, LeaseLost, TooFast
-from storage.listing_claims import ListingClaim
+from storage.event_counters import LEASES_LOST
+from storage.job_end.completion import complete_if_done, end
+from storage.job_end.termination import NO_CLAIM, terminate_remaining
 from storage.models import Document, Job, SpoolState
 from storage.models.base import time_after
-from storage.outcomes import Outcome
-from storage.retries import LOST_LEASES, RetryPolicy
+from storage.portal import portal_feedback, slots
+from storage.portal.document_claims import DocumentClaim, DocumentLease
+from storage.portal.listing_claims import ListingClaim
+from storage.portal.outcomes import Outcome
+from storage.portal.retries import LOST_LEASES, RetryPolicy
+from storage.postgres.database import Database, Row, Transaction
 from storage.states import DocumentState, JobState, sources_of
-from storage.tallies import LEASES_LOST
 
 WORKER_LOST = Failure(
     "WORKER_LOST", f"Its worker was lost {LOST_LEASES} times while fetching it.", True
@@ -226,7 +226,7 @@ def fail_attempt(
     """
     with database.transaction() as transaction:
         row = _locked(transaction, claim)
-        verdict = answers.record_portal_failure(
+        verdict = portal_feedback.record_portal_failure(
             transaction,
             claim.slot_token,
             row.court,
@@ -295,7 +295,9 @@ def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome
     with database.transaction() as transaction:
         row = _ListingRow(transaction, claim)
         row.put_off(_Delay(delay_s, is_counted=False), listing_doubt_time=fn.clock_timestamp())
-        wakes = 0 if claim.listed_by else answers.record_success(transaction, claim.slot_token)
+        wakes = (
+            0 if claim.listed_by else portal_feedback.record_success(transaction, claim.slot_token)
+        )
         return Outcome(delay_s, job_has_ended=False, extra_requests=wakes)
 
 
@@ -309,7 +311,7 @@ def compare(
     with database.transaction() as transaction:
         row = _DocumentRow(transaction, claim)
         row.put_off_comparison(delay_s, doubted.sha256)
-        wakes = answers.record_success(transaction, claim.lease)
+        wakes = portal_feedback.record_success(transaction, claim.lease)
         return Outcome(delay_s, job_has_ended=False, extra_requests=wakes)
 
 

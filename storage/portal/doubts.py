@@ -13,11 +13,11 @@ from typing import Any
 
 from peewee import fn
 
-from storage.claims import CheckedContent, DocumentClaim
-from storage.database import Database
 from storage.errors import Doubted, LeaseLost
 from storage.models import Document
-from storage.retries import RetryPolicy
+from storage.portal.document_claims import CheckedContent, DocumentClaim
+from storage.portal.retries import RetryPolicy
+from storage.postgres.database import Database
 
 # So many documents of a case may share a text: a court issues the same line twice. More of them,
 # and it is a page that stands in the place of all.

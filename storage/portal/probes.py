@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from peewee import fn
 
-from storage import answers
-from storage.database import Database
 from storage.errors import AttemptError
 from storage.models import Court, Job
-from storage.portal.claims import CourtProbe
-from storage.retries import RetryPolicy
-from storage.slots import court_of
+from storage.portal import portal_feedback
+from storage.portal.request_claims import CourtProbe
+from storage.portal.retries import RetryPolicy
+from storage.portal.slots import court_of
+from storage.postgres.database import Database
 
 
 def record_probe(
@@ -23,7 +23,7 @@ def record_probe(
     with database.transaction() as transaction:
         if error is not None:
             court = court_of(probe.process_number)
-            answers.record_portal_failure(
+            portal_feedback.record_portal_failure(
                 transaction, probe.token, court, error, policy, since=None
             )
             return
@@ -37,4 +37,4 @@ def record_probe(
                 fn.EXISTS(Court.select(Court.court).where(Court.court == Job.court)),
             )
         )
-        answers.record_success(transaction, probe.token)
+        portal_feedback.record_success(transaction, probe.token)

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from peewee import fn
 
-from storage.database import Database
 from storage.models import Leader
 from storage.models.base import time_after
+from storage.postgres.database import Database
 
 # A leader that is gone is followed after this, in seconds, at the latest.
 LEASE_S = 4.0

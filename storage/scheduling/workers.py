@@ -6,9 +6,9 @@ from uuid import UUID
 
 from peewee import fn
 
-from storage.database import Database
 from storage.models import WorkerProcess
 from storage.models.base import time_after
+from storage.postgres.database import Database
 
 # A row without a heartbeat for this long is deleted, in seconds.
 FORGOTTEN_S = 3_600.0

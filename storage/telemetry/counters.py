@@ -20,7 +20,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from storage.telemetry.recorder import MetricsRecorder
+from storage.telemetry.metrics_recorder import MetricsRecorder
 from storage.telemetry.series import ALL, FROM_THE_START, Kind, Series
 from storage.telemetry.shared import VARIABLE
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from storage import tallies
+from storage import event_counters
 from storage.states import JOB_ENDS
 
 
@@ -52,15 +52,15 @@ RPC_SECONDS = Series(
     (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
-JOBS_ENDED = _counter(tallies.JOBS_ENDED, "Runs of jobs that have ended", "state")
+JOBS_ENDED = _counter(event_counters.JOBS_ENDED, "Runs of jobs that have ended", "state")
 DOCUMENTS_ENDED = _counter(
-    tallies.DOCUMENTS_ENDED,
+    event_counters.DOCUMENTS_ENDED,
     "Documents that are over; why they failed, or REUSED for what was stored before",
     "state",
     "reason",
 )
 LEASES_LOST = _counter(
-    tallies.LEASES_LOST, "Claims taken from a holder that gave no sign of life", "step"
+    event_counters.LEASES_LOST, "Claims taken from a holder that gave no sign of life", "step"
 )
 
 STEP_SECONDS = Series(

@@ -10,8 +10,8 @@ import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.servers import EmbeddedServers
-from storage.database import Database
-from storage.migrate import migrate
+from storage.postgres.database import Database
+from storage.postgres.migrate import migrate
 from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.jobs import documents, finish, run, start
 from tests.databases import create_database

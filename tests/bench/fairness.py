@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from actors.scheduler.policy.dispatcher import Plan
 from actors.scheduler.policy.outlook import running_jobs
-from storage.forecast import forecast
-from storage.slots import Limits
+from storage.estimates.forecast import forecast
+from storage.portal.slots import Limits
 from tests.bench import estimates
 from tests.bench.estimates import Estimate
 from tests.bench.fluid import Work, alone_s, shares

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 from uuid import uuid4
 
-from storage.telemetry.recorder import MetricsRecorder
+from storage.telemetry.metrics_recorder import MetricsRecorder
 from storage.telemetry.shared import shared_folder
 from storage.telemetry.signals import COURT, NOOP_SIGNALS, SIZE_BYTES, Signals
 from storage.telemetry.tracing import NO_TRACER, tracer_of

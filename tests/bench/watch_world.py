@@ -22,12 +22,12 @@ from dev.health import is_serving
 from dev.sandbox import ROOT
 from dev.servers import EMBEDDED, start_all
 from dev.stack import new_webhook_secret
-from storage.database import Database
-from storage.jobs.start import StartRequest, start
-from storage.listing import CaseListing, ListedDocument
+from storage.jobs.change_notifications import ChangePublisher
+from storage.jobs.job_start import StartRequest, start
+from storage.listings.listed_case import CaseListing, ListedDocument
 from storage.listings.listing_import import ListingImport
-from storage.migrate import migrate
-from storage.wakeups import ChangePublisher
+from storage.postgres.database import Database
+from storage.postgres.migrate import migrate
 from tests.sandbox.cnj import process_number
 
 CLIENT = "default"

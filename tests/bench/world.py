@@ -19,11 +19,11 @@ from actors.hints.hints import JobWanted
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.stack import running_stack
-from storage.database import Database
 from storage.errors import ConfigurationError
-from storage.jobs.start import StartRequest, start
-from storage.scheduling import readings
-from storage.scheduling.readings import job_row
+from storage.jobs.job_start import StartRequest, start
+from storage.postgres.database import Database
+from storage.scheduling import scheduler_readings
+from storage.scheduling.scheduler_readings import job_row
 from storage.settings import Settings
 from tests.bench.measure import MeasuredJob
 from tests.bench.portal import TOKEN, RemotePortal, running_portal
@@ -68,7 +68,7 @@ class BenchEnvironment:
             wanted = StartRequest(client, number, None, None, 3_600, None)
             view, _ = start(self.database, wanted, job_deadline_s=self.settings.job_deadline_s)
             job_id = view.job.job_id
-            if row := readings.read_job(self.database, job_id):
+            if row := scheduler_readings.read_job(self.database, job_id):
                 self._hints.send(JobWanted(job_row(row)))
         return job_id
 

@@ -12,7 +12,7 @@ import redis
 from minio import Minio
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from storage.objects import MARK
+from storage.objects.object_store import MARK
 from tests.chaos.client import RetryingClient
 from tests.chaos.world import ChaosEnvironment
 from tests.sandbox.deliveries import Delivery

@@ -14,9 +14,9 @@ import redis
 
 from dev.deadline import until
 from dev.servers import EmbeddedServers
-from storage.database import Database
-from storage.migrate import migrate
-from storage.objects import Objects, ObjectStore
+from storage.objects.object_store import Objects, ObjectStore
+from storage.postgres.database import Database
+from storage.postgres.migrate import migrate
 from storage.spool import Spool
 from tests.databases import create_database
 from tests.databases import database_url as database_url_of

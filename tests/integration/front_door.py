@@ -29,12 +29,12 @@ from server.queue.queue_view import QueueView
 from server.rpc.error_interceptor import ErrorInterceptor
 from server.rpc.reflection import add_reflection
 from server.rpc.service import DownloadService
-from storage.database import Database
-from storage.holds import Holds
-from storage.objects import Objects
-from storage.receivers import WebhookPolicy
-from storage.scheduling.places import PlaceReader
-from storage.start_rate import StartRateLimiter
+from storage.health.holds import Holds
+from storage.jobs.start_rate_limiter import StartRateLimiter
+from storage.objects.object_store import Objects
+from storage.postgres.database import Database
+from storage.scheduling.published_positions import PlaceReader
+from storage.webhook_policy import WebhookPolicy
 from tests.integration.scenes import LANES, LOGIN
 
 WIDE = ClientLimits(1_000_000, 1_000_000, 1_000_000)

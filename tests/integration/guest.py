@@ -6,16 +6,14 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
-from storage.claims import DocumentClaim
-from storage.courts import ProbePolicy
-from storage.database import Database
 from storage.errors import AttemptError
-from storage.listing_claims import ListingClaim
-from storage.listings import record
-from storage.outcomes import Outcome
-from storage.pauses import PausePolicy
+from storage.listings import listing_record
 from storage.portal import attempts
-from storage.portal.claims import (
+from storage.portal.circuit_breaker import ProbePolicy
+from storage.portal.document_claims import DocumentClaim
+from storage.portal.listing_claims import ListingClaim
+from storage.portal.outcomes import Outcome
+from storage.portal.request_claims import (
     ClaimContext,
     ClaimRefusal,
     CourtProbe,
@@ -24,8 +22,10 @@ from storage.portal.claims import (
     claim,
     claim_any,
 )
-from storage.retries import RetryPolicy
-from storage.slots import Limits
+from storage.portal.retries import RetryPolicy
+from storage.portal.slots import Limits
+from storage.portal.throttle import PausePolicy
+from storage.postgres.database import Database
 from tests.integration import scenes
 from tests.integration.scenes import LANES, LOGIN, PDF
 
@@ -54,7 +54,7 @@ def job(database: Database, documents: int, **values: Any) -> UUID:
     view, _ = scenes.start(database, request)
     listing_claim = scenes.listing_claim(database, view.job.job_id)
     case = scenes.listing(documents)
-    record.record(
+    listing_record.record(
         database,
         listing_claim,
         replace(scenes.listing_import(listing_claim.process_number, case), listed_time=None),

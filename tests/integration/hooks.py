@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from actors.pipeline.fetch import DocumentFetcher, Fetched
-from storage.claims import DocumentClaim
-from storage.database import Database, Row
-from storage.objects import Objects, ObjectStore, Upload
-from storage.outcomes import Outcome
+from storage.objects.object_store import Objects, ObjectStore, Upload
+from storage.portal.document_claims import DocumentClaim
+from storage.portal.outcomes import Outcome
+from storage.postgres.database import Database, Row
 from storage.sql import SqlFunction
 
 CONNECTIONS = 16

@@ -11,8 +11,8 @@ from actors.scheduler.leadership import Leadership
 from actors.scheduler.loop import SchedulerLoop
 from actors.scheduler.position_publisher import PlacePublisher
 from actors.scheduler.reader import Reader
-from storage.database import Database
-from storage.slots import Limits
+from storage.portal.slots import Limits
+from storage.postgres.database import Database
 from tests.integration.scenes import LOGIN
 
 LIMITS = Limits(at_once=10, per_court=6, lanes=5)

@@ -10,9 +10,9 @@ from actors.login.token_source import RefreshedToken, StaticToken
 from actors.portal.portal_client import Portal
 from actors.portal.portal_session import TokenSource
 from actors.resilience.exchange_deadline import Watchdog
-from storage.ciphers import Cipher
-from storage.database import Database, Row
-from storage.logins import Login
+from storage.login.ciphers import Cipher
+from storage.login.logins import Login
+from storage.postgres.database import Database, Row
 from storage.settings import Settings
 from tests.integration.scenes import execute
 from tests.sandbox.login import CLIENT_ID, CLIENT_SECRET, SandboxLogin

@@ -32,13 +32,13 @@ from actors.pipeline.upload import Uploader
 from actors.pipeline.worker import Worker
 from actors.portal.portal_client import Portal
 from actors.resilience.exchange_deadline import Watchdog
-from storage.database import Database
 from storage.documents.leases import renew_leases
-from storage.jobs.start import StartRequest
-from storage.listing_claims import ListingClaim
-from storage.objects import Objects
-from storage.portal.claims import Slice, claim
-from storage.slots import Limits
+from storage.jobs.job_start import StartRequest
+from storage.objects.object_store import Objects
+from storage.portal.listing_claims import ListingClaim
+from storage.portal.request_claims import Slice, claim
+from storage.portal.slots import Limits
+from storage.postgres.database import Database
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.scenes import POLICY

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from storage.database import Database, Row, Transaction
+from storage.postgres.database import Database, Row, Transaction
 from storage.sql import SqlFunction
 
 # Counts by relation, so far in this transaction. Reading the catalog counts for no relation of it.

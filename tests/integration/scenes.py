@@ -11,27 +11,29 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from storage import repairs, reruns, reuse, sql
-from storage.claims import CheckedContent, CheckedFile, DocumentClaim
-from storage.courts import ProbePolicy
-from storage.database import Database, Row
-from storage.documents.record import FetchedFile, StoredFile, record_fetched, record_stored
+from storage import sql
+from storage.documents.file_records import FetchedFile, StoredFile, record_fetched, record_stored
 from storage.documents.uploads import take_uploads
 from storage.errors import LeaseLost, RowsLocked, TransientError
-from storage.jobs import start as starts
-from storage.jobs.start import StartRequest
-from storage.listing import CaseListing, ListedDocument
-from storage.listing_claims import ListingClaim
-from storage.listings import record
+from storage.jobs import job_start as starts
+from storage.jobs import reruns
+from storage.jobs.job_start import StartRequest
+from storage.listings import listing_cache, listing_record
+from storage.listings.listed_case import CaseListing, ListedDocument
 from storage.listings.listing_import import ListingImport
-from storage.logins import Login
-from storage.objects import Objects
-from storage.outcomes import Outcome
-from storage.portal import claims as portal_claims
-from storage.portal.claims import ClaimContext, Slice
+from storage.login.logins import Login
+from storage.objects.object_store import Objects
+from storage.portal import request_claims as portal_claims
+from storage.portal.circuit_breaker import ProbePolicy
+from storage.portal.document_claims import CheckedContent, CheckedFile, DocumentClaim
+from storage.portal.listing_claims import ListingClaim
+from storage.portal.outcomes import Outcome
+from storage.portal.request_claims import ClaimContext, Slice
+from storage.portal.retries import RetryPolicy
+from storage.portal.slots import Limits
+from storage.postgres.database import Database, Row
 from storage.records import JobView
-from storage.retries import RetryPolicy
-from storage.slots import Limits
+from storage.scheduling import reconciliation
 from storage.states import DocumentState
 
 CLIENT = "default"
@@ -96,7 +98,7 @@ def recent_listing(
             most=most,
         )
     [source] = row.values()
-    return reuse.recent_listing(database, client, number, source) if source else None
+    return listing_cache.recent_listing(database, client, number, source) if source else None
 
 
 def rerun(
@@ -164,14 +166,14 @@ def listed_job(
     assert is_new
     claim = listing_claim(database, view.job.job_id)
     case = listing(documents) if isinstance(documents, int) else documents
-    record.record(database, claim, listing_import(claim.process_number, case))
+    listing_record.record(database, claim, listing_import(claim.process_number, case))
     return view.job.job_id
 
 
 def living_spool(database: Database) -> UUID:
     """A spool whose uploader has just given a sign of life."""
     spool_id = uuid4()
-    repairs.record_heartbeat(database, spool_id, "")
+    reconciliation.record_heartbeat(database, spool_id, "")
     return spool_id
 
 

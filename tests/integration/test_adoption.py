@@ -17,12 +17,12 @@ import pytest
 
 from actors.scheduler.sweeper import Sweeper
 from dev.servers import EmbeddedServers
-from storage import adoption, installation, sweeps
-from storage.adoption import Contents
-from storage.database import Database
 from storage.errors import ConfigurationError
-from storage.objects import Objects, ObjectStore, Upload, object_key
-from storage.sweeps import ALWAYS_FEW
+from storage.objects import adoption, installation, sweeps
+from storage.objects.adoption import Contents
+from storage.objects.object_store import Objects, ObjectStore, Upload, object_key
+from storage.objects.sweeps import ALWAYS_FEW
+from storage.postgres.database import Database
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.integration import scenes
 from tests.integration.conftest import Databases

@@ -14,8 +14,8 @@ import pytest
 
 from actors.portal.portal_client import Portal
 from actors.resilience.exchange_deadline import Watchdog
-from storage.claims import CheckedContent
 from storage.errors import AttemptError, TransientError
+from storage.portal.document_claims import CheckedContent
 from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, chunked, interim
 from tests.sandbox.bearer import SandboxToken
 

@@ -12,10 +12,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import jobs, repairs
-from storage.database import Database
-from storage.objects import Objects, ObjectStore, Upload
-from storage.slots import court_of
+from storage.jobs import job_queries
+from storage.objects.object_store import Objects, ObjectStore, Upload
+from storage.portal.slots import court_of
+from storage.postgres.database import Database
+from storage.scheduling import reconciliation
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.hooks import HookedDatabase, HookedObjects
@@ -133,7 +134,7 @@ def test_a_job_that_is_cancelled_takes_nothing_of_others_with_it(
     def cancel_halfway(upload: Upload) -> None:
         put[upload.key] = upload.size_bytes
         if len(put) >= DOCUMENTS // 2 and is_first.acquire(blocking=False):
-            jobs.cancel(pipeline.database, CLIENT, cancelled)
+            job_queries.cancel(pipeline.database, CLIENT, cancelled)
 
     bucket = HookedObjects(store, after_put=cancel_halfway)
     writer = replace(pipeline.uploader.writer, objects=bucket)
@@ -150,4 +151,4 @@ def test_a_job_that_is_cancelled_takes_nothing_of_others_with_it(
     assert scenes.job(pipeline.database, cancelled)["completed_documents"] == len(named)
     # What was in the spool by then goes with what an uploader finds there that no row names.
     left = _spooled(pipeline)
-    assert repairs.orphaned_tokens(pipeline.database, [*left]) == left
+    assert reconciliation.orphaned_tokens(pipeline.database, [*left]) == left

@@ -18,8 +18,8 @@ from grpc_reflection.v1alpha import reflection_pb2
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.dependencies import ServerDependencies
 from server.rpc.reflection import METHOD, SERVICES
-from storage.database import Database
-from storage.objects import Objects
+from storage.objects.object_store import Objects
+from storage.postgres.database import Database
 from tests.acceptance.refusals import RefusedCall, refusal_of
 from tests.acceptance.wrong_values import seconds
 from tests.integration import scenes

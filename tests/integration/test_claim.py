@@ -9,11 +9,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage.courts import ProbePolicy
-from storage.database import Database
-from storage.listing import CaseListing
-from storage.listing_claims import ListingClaim
-from storage.portal.claims import (
+from storage.listings.listed_case import CaseListing
+from storage.portal.circuit_breaker import ProbePolicy
+from storage.portal.listing_claims import ListingClaim
+from storage.portal.request_claims import (
     ClaimContext,
     ClaimRefusal,
     CourtProbe,
@@ -23,7 +22,8 @@ from storage.portal.claims import (
     claim,
     claim_any,
 )
-from storage.slots import Limits
+from storage.portal.slots import Limits
+from storage.postgres.database import Database
 from tests.integration import scenes
 
 COURT = "8.26"

@@ -14,8 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from storage.database import Database
-from storage.portal.claims import Claimed, ClaimRefusal, Slice, claim, claim_any
+from storage.portal.request_claims import Claimed, ClaimRefusal, Slice, claim, claim_any
+from storage.postgres.database import Database
 from tests.integration import scenes
 from tests.integration.test_claim import CONTEXT, LIMITS, quick_court, small_case
 

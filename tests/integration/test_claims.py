@@ -11,11 +11,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import ending, jobs, repairs, watching
-from storage.claims import CheckedContent, CheckedFile, DocumentClaim
-from storage.database import Database, Row
+from storage.documents.file_records import FetchedFile, record_fetched
 from storage.documents.leases import renew_leases
-from storage.documents.record import FetchedFile, record_fetched
 from storage.documents.uploads import TakenUploads, postpone_upload, take_uploads
 from storage.errors import (
     AttemptError,
@@ -25,10 +22,15 @@ from storage.errors import (
     TooFast,
     TransientError,
 )
-from storage.listing import CaseListing
+from storage.job_end import completion
+from storage.jobs import job_queries, watch_queries
+from storage.listings.listed_case import CaseListing
 from storage.portal import attempts
-from storage.portal.claims import return_unstarted
-from storage.retries import LOST_LEASES, RetryPolicy
+from storage.portal.document_claims import CheckedContent, CheckedFile, DocumentClaim
+from storage.portal.request_claims import return_unstarted
+from storage.portal.retries import LOST_LEASES, RetryPolicy
+from storage.postgres.database import Database, Row
+from storage.scheduling import reconciliation
 from storage.states import DocumentState, JobState
 from tests.integration import scenes
 from tests.integration.scenes import BUSY, CLIENT, HOOK, LANES, PDF, POLICY
@@ -140,7 +142,7 @@ def test_a_job_with_only_waiting_documents_has_nothing_to_claim(database: Databa
 @pytest.mark.parametrize("documents", [0, 1])
 def test_an_ended_job_has_nothing_to_claim(database: Database, documents: int) -> None:
     job_id = scenes.listed_job(database, documents)
-    jobs.cancel(database, CLIENT, job_id)
+    job_queries.cancel(database, CLIENT, job_id)
 
     assert scenes.claim(database, job_id) is None
 
@@ -208,7 +210,7 @@ def _to_failure(database: Database, held: DocumentClaim) -> None:
 
 
 def _to_cancelled(database: Database, held: DocumentClaim) -> None:
-    jobs.cancel(database, CLIENT, held.job_id)
+    job_queries.cancel(database, CLIENT, held.job_id)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +315,7 @@ def test_an_uploader_takes_the_file_it_is_woken_for_then_any_that_waits(database
     found = [[file.lease for file in each.files] for each in taken]
     assert found == [[second.lease], [first.lease], []], "one that is not fetched yet, or not here"
     assert [each.are_more for each in taken] == [True, False, False]
-    jobs.cancel(database, CLIENT, job_id)
+    job_queries.cancel(database, CLIENT, job_id)
     assert take(woken_by=[third.lease]) == TakenUploads([], are_more=False)
 
 
@@ -637,11 +639,11 @@ def test_what_changed_is_told_in_the_order_of_revisions(database: Database) -> N
     attempts.give_back(database, first)
 
     now = scenes.job(database, job_id)["revision"]
-    changed = watching.read_changes(database, {job_id: before})[job_id].documents
+    changed = watch_queries.read_changes(database, {job_id: before})[job_id].documents
 
     assert [d.document_id for d in changed] == [second.document_id, first.document_id]
     assert [d.revision for d in changed] == [before + 2, before + 3]
-    assert watching.read_changes(database, {job_id: now})[job_id].documents == []
+    assert watch_queries.read_changes(database, {job_id: now})[job_id].documents == []
 
 
 def test_a_listing_and_a_cancellation_number_their_documents(database: Database) -> None:
@@ -650,7 +652,7 @@ def test_a_listing_and_a_cancellation_number_their_documents(database: Database)
     assert listed == sorted(set(listed))
     assert scenes.job(database, job_id)["revision"] > listed[-1]
 
-    jobs.cancel(database, CLIENT, job_id)
+    job_queries.cancel(database, CLIENT, job_id)
 
     cancelled = [row["revision"] for row in scenes.documents(database, job_id)]
     assert cancelled == sorted(set(cancelled))
@@ -704,7 +706,7 @@ def test_a_run_that_has_ended_is_never_ended_again(database: Database) -> None:
     before = (scenes.job(database, job_id), scenes.events(database, job_id))
 
     with pytest.raises(AssertionError), database.transaction() as transaction:
-        ending.end(transaction, job_id, JobState.CANCELLED)
+        completion.end(transaction, job_id, JobState.CANCELLED)
 
     assert (scenes.job(database, job_id), scenes.events(database, job_id)) == before
 
@@ -774,13 +776,13 @@ def test_cancel_takes_back_what_is_claimed(database: Database) -> None:
     scenes.spooled(database, in_spool, PDF)
     downloading = scenes.claimed(database, job_id)
 
-    view = jobs.cancel(database, CLIENT, job_id)
+    view = job_queries.cancel(database, CLIENT, job_id)
 
     assert _states(database, job_id) == ["AVAILABLE", "FAILED", *["CANCELLED"] * 4]
     assert (view.job.state, view.job.cancelled_documents) == ("CANCELLED", 4)
     leases = [uploading.lease, in_spool.lease, downloading.lease]
     assert renew_leases(database, leases, lease_s=60) == set()
-    assert repairs.orphaned_tokens(database, leases) == set(leases)
+    assert reconciliation.orphaned_tokens(database, leases) == set(leases)
     (event,) = scenes.events(database, job_id)
     assert event["type"] == "download.cancelled"
 
@@ -790,7 +792,7 @@ def test_cancelling_an_ended_job_changes_nothing(database: Database) -> None:
     scenes.store_next(database, job_id)
     before = _snapshot(database, job_id)
 
-    view = jobs.cancel(database, CLIENT, job_id)
+    view = job_queries.cancel(database, CLIENT, job_id)
 
     assert view.job.state == "COMPLETED"
     assert _snapshot(database, job_id) == before
@@ -825,7 +827,7 @@ def _has_finished(database: Database, file: CheckedFile) -> bool:
 
 
 def _has_cancelled(database: Database, job_id: UUID) -> bool:
-    return jobs.cancel(database, CLIENT, job_id).job.state == "CANCELLED"
+    return job_queries.cancel(database, CLIENT, job_id).job.state == "CANCELLED"
 
 
 # Everything at once
@@ -872,19 +874,19 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
         scenes.start(database, scenes.request(number, webhook_url=f"{HOOK}/{uuid4()}"))
 
     def watch(job_id: UUID) -> None:
-        watching.read_changes(database, dict.fromkeys(job_ids, 0))
+        watch_queries.read_changes(database, dict.fromkeys(job_ids, 0))
 
     def repair(job_id: UUID) -> None:
-        repairs.reclaim(database)
-        repairs.time_out(database)
-        repairs.finish_idle(database)
-        repairs.stalled_webhooks(database, is_redis_lost=True)
+        reconciliation.reclaim(database)
+        reconciliation.time_out(database)
+        reconciliation.finish_idle(database)
+        reconciliation.stalled_webhooks(database, is_redis_lost=True)
 
     def cancel_one() -> None:
         # How long they play, before and after; nothing is waited for.
         over.wait(1)
         try:
-            jobs.cancel(database, CLIENT, job_ids[0])
+            job_queries.cancel(database, CLIENT, job_ids[0])
             over.wait(1)
         finally:
             over.set()

@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 import peewee
 import pytest
 
-from storage import jobs
-from storage.database import Database
 from storage.errors import PermanentError
-from storage.listing import CaseListing
+from storage.jobs import job_queries
+from storage.listings.listed_case import CaseListing
 from storage.portal import attempts
+from storage.postgres.database import Database
 from tests.integration import scenes
 from tests.integration.conftest import Databases
 
@@ -236,7 +236,7 @@ DELIVERED = f"delivered_time = {NOW}"
 def due_webhook(database: Database) -> UUID:
     """A job that has ended and has a webhook to be sent."""
     view, _ = scenes.start(database, scenes.request(webhook_url=scenes.HOOK))
-    jobs.cancel(database, scenes.CLIENT, view.job.job_id)
+    job_queries.cancel(database, scenes.CLIENT, view.job.job_id)
     return view.job.job_id
 
 

@@ -6,13 +6,13 @@ from uuid import UUID
 
 import pytest
 
-from storage.claims import DocumentClaim
-from storage.database import Database, Row
 from storage.errors import PermanentError, TransientError
-from storage.listing_claims import ListingClaim
 from storage.portal import attempts
-from storage.portal.claims import CourtProbe
+from storage.portal.document_claims import DocumentClaim
+from storage.portal.listing_claims import ListingClaim
 from storage.portal.probes import record_probe
+from storage.portal.request_claims import CourtProbe
+from storage.postgres.database import Database, Row
 from tests.integration import guest, scenes
 from tests.integration.guest import POLICY, PROBES, answer, ask, ask_all, context, refuse
 

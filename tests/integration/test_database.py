@@ -8,8 +8,8 @@ from contextlib import closing
 import pytest
 
 from dev.deadline import until
-from storage.database import Database
 from storage.errors import RowsLocked, ServiceUnavailable
+from storage.postgres.database import Database
 
 DEADLINE_S = 60.0
 

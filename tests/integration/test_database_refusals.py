@@ -17,8 +17,8 @@ from psycopg2 import sql
 from structlog.testing import capture_logs
 
 from dev.servers import EmbeddedServers
-from storage.database import Database
 from storage.errors import ServiceRefused, ServiceUnavailable
+from storage.postgres.database import Database
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database
 

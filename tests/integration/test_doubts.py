@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from storage.database import Database, Row
-from storage.objects import Objects, ObjectStore
+from storage.objects.object_store import Objects, ObjectStore
 from storage.portal.doubts import ALIKE_MAX
+from storage.postgres.database import Database, Row
 from storage.records import DocumentRecord
 from storage.spool import Spool
 from tests.integration import scenes

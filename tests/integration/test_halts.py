@@ -18,10 +18,10 @@ from actors.runtime.halt_listener import HaltListener
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
 from server.dependencies import ServerDependencies
-from storage import jobs
-from storage.database import Database
-from storage.objects import Objects
-from storage.slots import court_of
+from storage.jobs import job_queries
+from storage.objects.object_store import Objects
+from storage.portal.slots import court_of
+from storage.postgres.database import Database
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.front_door import api_of, running_server, service_parts
@@ -95,7 +95,7 @@ def test_a_slice_of_a_job_that_is_cancelled_elsewhere_makes_no_further_request(
     _, other = _listed(halts.pipeline)
 
     def cancel() -> None:
-        jobs.cancel(halts.pipeline.database, CLIENT, job_id)
+        job_queries.cancel(halts.pipeline.database, CLIENT, job_id)
         halts.sender.halt(str(job_id))
         halts.await_heard(str(job_id))
 

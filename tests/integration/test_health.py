@@ -14,10 +14,12 @@ from actors.leases.spool_heartbeat import Heartbeat
 from dev.servers import EmbeddedServers
 from server.__main__ import BUCKET, PORTAL, SPOOL, watch_troubles
 from server.runtime.background import Background
-from storage import installation, logins, repairs
-from storage.database import Database
-from storage.logins import Login
-from storage.migrate import migrate
+from storage.login import logins
+from storage.login.logins import Login
+from storage.objects import installation
+from storage.postgres.database import Database
+from storage.postgres.migrate import migrate
+from storage.scheduling import reconciliation
 from storage.spool import UNKNOWN_SIZE_BYTES, Spool
 from tests.databases import create_database
 from tests.integration import scenes
@@ -26,7 +28,7 @@ from tests.integration import scenes
 def test_a_full_spool_is_said_and_so_is_its_end(database: Database, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", None, UNKNOWN_SIZE_BYTES)
     lease = uuid4()
-    told = partial(repairs.spool_problems, database)
+    told = partial(reconciliation.spool_problems, database)
     with spool.create(lease, UNKNOWN_SIZE_BYTES) as file:
         file.write(b"x" * UNKNOWN_SIZE_BYTES)
 
@@ -72,7 +74,7 @@ def test_a_server_that_is_up_before_release_tells_the_truth_once_release_has_run
     servicer = health.aio.HealthServicer()
 
     async def troubles() -> list[str]:
-        return await asyncio.to_thread(repairs.spool_problems, database)
+        return await asyncio.to_thread(reconciliation.spool_problems, database)
 
     async def is_(status: int) -> None:
         async with asyncio.timeout(60):

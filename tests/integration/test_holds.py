@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from dev.deadline import until
-from storage.database import Database
-from storage.holds import REFRESH_S, Hold, Holds
+from storage.health.holds import REFRESH_S, Hold, Holds
+from storage.postgres.database import Database
 from tests.integration import scenes
 from tests.integration.scenes import LOGIN
 from tests.integration.together import run_concurrently

@@ -15,11 +15,11 @@ from actors.login.portal_login import LoginUnavailable, PortalLogin
 from actors.resilience.exchange_deadline import Watchdog
 from actors.webhook.webhook_client import WebhookClient
 from actors.webhook.webhook_sender import WebhookSender
-from storage.database import Database
 from storage.errors import ServiceUnavailable
-from storage.objects import Objects, ObjectStore, Upload
-from storage.receivers import WebhookPolicy
+from storage.objects.object_store import Objects, ObjectStore, Upload
+from storage.postgres.database import Database
 from storage.spool import Spool
+from storage.webhook_policy import WebhookPolicy
 from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, interim
 from tests.integration import scenes
 from tests.integration.pipeline_harness import PipelineHarness, running_pipeline

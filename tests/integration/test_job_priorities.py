@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 
-from storage import jobs
-from storage.database import Database
 from storage.errors import PermanentError
-from storage.objects import Objects
+from storage.jobs import job_queries
+from storage.objects.object_store import Objects
 from storage.portal import attempts
+from storage.postgres.database import Database
 from storage.priorities import Priority
 from storage.states import JobState
 from tests.integration import scenes
@@ -50,7 +50,7 @@ def test_a_join_raises_a_priority_and_never_lowers_it(
     assert not is_new
     assert after.job.priority == then
     assert after.job.revision == before.job.revision + (then is not has)
-    assert jobs.get(database, CLIENT, before.job.job_id) == after
+    assert job_queries.get(database, CLIENT, before.job.job_id) == after
 
 
 def test_joins_at_the_same_moment_leave_the_highest_priority(database: Database) -> None:
@@ -65,7 +65,7 @@ def test_joins_at_the_same_moment_leave_the_highest_priority(database: Database)
         ]
     )
 
-    assert jobs.get(database, CLIENT, view.job.job_id).job.priority == "HIGH"
+    assert job_queries.get(database, CLIENT, view.job.job_id).job.priority == "HIGH"
 
 
 def test_the_frozen_end_and_the_next_run_of_a_job_keep_its_priority(

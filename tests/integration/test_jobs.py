@@ -15,10 +15,9 @@ import peewee
 import pytest
 
 from dev.deadline import until
-from storage import documents, jobs, reuse, sql
-from storage.claims import CheckedContent, CheckedFile
-from storage.database import Database
-from storage.documents import DocumentFilter
+from storage import sql
+from storage.documents import document_queries
+from storage.documents.document_queries import DocumentFilter
 from storage.documents.leases import renew_leases
 from storage.errors import (
     LeaseLost,
@@ -28,17 +27,20 @@ from storage.errors import (
     ServiceUnavailable,
     TooFast,
 )
-from storage.jobs import JobFilter
-from storage.jobs.start import StartRequest
-from storage.listing import CaseListing
-from storage.listings import record
+from storage.jobs import job_queries
+from storage.jobs.job_queries import JobFilter
+from storage.jobs.job_start import StartRequest
+from storage.listings import listing_cache, listing_record
+from storage.listings.listed_case import CaseListing
 from storage.listings.listing_import import ImportRows, ListingImport
-from storage.objects import Objects, ObjectStore, Upload, object_key
+from storage.objects.object_store import Objects, ObjectStore, Upload, object_key
 from storage.portal import attempts
-from storage.portal.claims import ClaimRefusal, EndedJob, claim_any
+from storage.portal.document_claims import CheckedContent, CheckedFile
+from storage.portal.request_claims import ClaimRefusal, EndedJob, claim_any
+from storage.portal.retries import LOST_LEASES
+from storage.postgres.database import Database
 from storage.priorities import Priority
 from storage.records import JobView
-from storage.retries import LOST_LEASES
 from tests.integration import scenes
 from tests.integration.scenes import BUSY, CLAIM_CONTEXT, CLIENT, HOOK, POLICY
 from tests.integration.together import rounds, run_concurrently
@@ -135,7 +137,7 @@ def test_another_clients_case_is_another_job(database: Database) -> None:
     assert is_new
     assert theirs.job.job_id != mine.job.job_id
     with pytest.raises(NotFound):
-        jobs.get(database, CLIENT, theirs.job.job_id)
+        job_queries.get(database, CLIENT, theirs.job.job_id)
 
 
 def test_a_join_in_the_moment_of_the_end_keeps_its_webhook(database: Database) -> None:
@@ -167,7 +169,7 @@ def _stored_and_shown(
 ) -> Callable[[], tuple[JobView, bool]]:
     def store() -> tuple[JobView, bool]:
         scenes.stored(database, file)
-        return jobs.newest(database, CLIENT, wanted.process_number), False
+        return job_queries.newest(database, CLIENT, wanted.process_number), False
 
     return store
 
@@ -190,7 +192,7 @@ def test_a_join_is_remembered_under_its_request_id(database: Database) -> None:
     running, _ = scenes.start(database, first)
     joining = replace(first, request_id=uuid4())
     assert scenes.start(database, joining) == (running, False)
-    jobs.cancel(database, CLIENT, running.job.job_id)
+    job_queries.cancel(database, CLIENT, running.job.job_id)
 
     view, is_new = scenes.start(database, joining)
 
@@ -219,8 +221,8 @@ def test_other_values_under_a_request_id_are_refused(
         scenes.start(database, replace(wanted, **other))  # type: ignore[arg-type]
 
     assert [v.field for v in caught.value.violations] == ["request_id"]
-    assert jobs.get(database, CLIENT, view.job.job_id) == view
-    assert len(jobs.page(database, JobFilter(CLIENT), 10)) == 1
+    assert job_queries.get(database, CLIENT, view.job.job_id) == view
+    assert len(job_queries.page(database, JobFilter(CLIENT), 10)) == 1
 
 
 def test_the_default_age_may_change_between_two_calls_of_a_request(database: Database) -> None:
@@ -241,7 +243,7 @@ def test_two_cases_racing_for_a_request_id_leave_one_job(database: Database) -> 
         outcomes = run_concurrently(calls)
 
         assert Counter(outcomes) == {"created": 1, "refused": 1}
-    assert len(jobs.page(database, JobFilter(CLIENT), 100)) == 20
+    assert len(job_queries.page(database, JobFilter(CLIENT), 100)) == 20
 
 
 def _outcome(database: Database, wanted: StartRequest) -> str:
@@ -286,13 +288,13 @@ def test_the_listing_gives_all_documents_at_once_or_none(database: Database) -> 
 
     # When the transaction breaks
     with pytest.raises(peewee.IntegrityError):
-        record.record(database, claim, broken)
+        listing_record.record(database, claim, broken)
 
     # Then nothing of it is there, and the same claim may still record the whole
     assert scenes.documents(database, view.job.job_id) == []
     assert scenes.job(database, view.job.job_id)["total_documents"] is None
     whole = scenes.listing_import(claim.process_number, case)
-    assert record.record(database, claim, whole).to_fetch == 50
+    assert listing_record.record(database, claim, whole).to_fetch == 50
 
 
 def test_a_connection_cut_in_the_listing_leaves_nothing(database: Database) -> None:
@@ -324,11 +326,11 @@ def test_a_second_listing_of_the_same_claim_changes_nothing(database: Database) 
     view, _ = scenes.start(database)
     claim = scenes.listing_claim(database, view.job.job_id)
     docket = scenes.listing_import(claim.process_number, scenes.listing(3))
-    record.record(database, claim, docket)
+    listing_record.record(database, claim, docket)
     before = scenes.job(database, view.job.job_id)
 
     # Said again after a COMMIT whose answer was lost, it is no error.
-    assert record.record(database, claim, docket).to_fetch == 3
+    assert listing_record.record(database, claim, docket).to_fetch == 3
     for stale in (
         partial(attempts.fail_attempt, database, claim, UNKNOWN, POLICY),
         partial(attempts.give_back, database, claim),
@@ -344,11 +346,11 @@ def test_a_second_listing_of_the_same_claim_changes_nothing(database: Database) 
 def test_a_cancelled_job_takes_no_listing(database: Database) -> None:
     view, _ = scenes.start(database)
     claim = scenes.listing_claim(database, view.job.job_id)
-    jobs.cancel(database, CLIENT, view.job.job_id)
+    job_queries.cancel(database, CLIENT, view.job.job_id)
 
     other = scenes.listing_import(claim.process_number, scenes.listing(1))
     with pytest.raises(LeaseLost):
-        record.record(database, claim, other)
+        listing_record.record(database, claim, other)
 
     assert scenes.documents(database, view.job.job_id) == []
     assert scenes.job(database, view.job.job_id)["state"] == "CANCELLED"
@@ -460,11 +462,11 @@ def _stored_case(
 def _relisted(
     database: Database, objects: Objects, number: str, case: CaseListing
 ) -> tuple[JobView, ListingImport]:
-    docket = reuse.with_stored(database, objects, scenes.listing_import(number, case))
+    docket = listing_cache.with_stored(database, objects, scenes.listing_import(number, case))
     view, is_new = scenes.start(database, scenes.request(number, webhook_url=HOOK))
     assert is_new
-    record.record(database, scenes.listing_claim(database, view.job.job_id), docket)
-    return jobs.get(database, CLIENT, view.job.job_id), docket
+    listing_record.record(database, scenes.listing_claim(database, view.job.job_id), docket)
+    return job_queries.get(database, CLIENT, view.job.job_id), docket
 
 
 def test_what_is_stored_is_carried_over(
@@ -491,7 +493,7 @@ def test_a_recent_listing_ends_the_job_in_the_call_itself(
     number, _ = _stored_case(database, objects, tmp_path, 3)
     known = scenes.recent_listing(database, number, max_age_s=60)
     assert known
-    known = reuse.with_stored(database, objects, known)
+    known = listing_cache.with_stored(database, objects, known)
     assert known.is_all_stored
 
     view, is_new = scenes.start(
@@ -532,7 +534,7 @@ def test_an_old_listing_or_none_or_a_long_one_is_not_reused(database: Database) 
 
 def test_the_newest_listing_counts(database: Database) -> None:
     wanted = scenes.request()
-    jobs.cancel(database, CLIENT, scenes.listed_job(database, 3, wanted))
+    job_queries.cancel(database, CLIENT, scenes.listed_job(database, 3, wanted))
     scenes.listed_job(database, 4, wanted)
 
     docket = scenes.recent_listing(database, wanted.process_number, max_age_s=60)
@@ -580,7 +582,7 @@ def test_what_failed_or_was_cancelled_is_tried_again(database: Database, objects
     wanted = scenes.request()
     job_id = scenes.listed_job(database, 2, wanted)
     attempts.fail_attempt(database, scenes.claimed(database, job_id), UNKNOWN, POLICY)
-    jobs.cancel(database, CLIENT, job_id)
+    job_queries.cancel(database, CLIENT, job_id)
 
     view, _ = _relisted(database, objects, wanted.process_number, scenes.listing(2))
 
@@ -594,7 +596,7 @@ def test_another_clients_documents_are_not_reused(
 ) -> None:
     number, _ = _stored_case(database, objects, tmp_path, 1)
 
-    theirs = reuse.with_stored(
+    theirs = listing_cache.with_stored(
         database, objects, ListingImport.of("another", number, scenes.listing(1))
     )
 
@@ -653,9 +655,9 @@ def test_jobs_are_paged_newest_first_without_gaps(database: Database) -> None:
     made = [scenes.start(database)[0].job for _ in range(5)]
     newest = list(reversed(made))
 
-    first = jobs.page(database, JobFilter(CLIENT), 2)
+    first = job_queries.page(database, JobFilter(CLIENT), 2)
     last = first[-1].job
-    rest = jobs.page(database, JobFilter(CLIENT, after=(last.create_time, last.job_id)), 9)
+    rest = job_queries.page(database, JobFilter(CLIENT, after=(last.create_time, last.job_id)), 9)
 
     assert [view.job for view in first + rest] == newest
 
@@ -667,14 +669,14 @@ def test_jobs_are_filtered_by_case_and_state(database: Database) -> None:
     scenes.start(database)
 
     def ids(**by: object) -> list[UUID]:
-        found = jobs.page(database, JobFilter(CLIENT, **by), 9)  # type: ignore[arg-type]
+        found = job_queries.page(database, JobFilter(CLIENT, **by), 9)  # type: ignore[arg-type]
         return [view.job.job_id for view in found]
 
     number = wanted.process_number
     assert ids(process_number=number) == [running.job.job_id, ended]
     assert ids(states=("COMPLETED", "FAILED")) == [ended]
     assert ids(process_number=number, states=("PROCESSING",)) == [running.job.job_id]
-    assert jobs.page(database, JobFilter("another"), 9) == []
+    assert job_queries.page(database, JobFilter("another"), 9) == []
 
 
 def test_the_newest_job_of_a_case_is_found_by_its_number(database: Database) -> None:
@@ -682,9 +684,9 @@ def test_the_newest_job_of_a_case_is_found_by_its_number(database: Database) -> 
     scenes.listed_job(database, 0, wanted)
     second, _ = scenes.start(database, wanted)
 
-    assert jobs.newest(database, CLIENT, wanted.process_number) == second
+    assert job_queries.newest(database, CLIENT, wanted.process_number) == second
     with pytest.raises(NotFound):
-        jobs.newest(database, CLIENT, scenes.process_number())
+        job_queries.newest(database, CLIENT, scenes.process_number())
 
 
 def test_documents_are_paged_in_the_order_of_the_case_file(database: Database) -> None:
@@ -693,7 +695,7 @@ def test_documents_are_paged_in_the_order_of_the_case_file(database: Database) -
 
     def positions(size: int = 9, **by: object) -> list[int]:
         wanted = DocumentFilter(job_id, **by)  # type: ignore[arg-type]
-        return [d.position for d in documents.page(database, CLIENT, wanted, size)[0]]
+        return [d.position for d in document_queries.page(database, CLIENT, wanted, size)[0]]
 
     assert positions(2) == [0, 1]
     assert positions(after_position=1) == [2, 3, 4]
@@ -706,16 +708,16 @@ def test_what_is_not_there_or_anothers_is_not_found(database: Database) -> None:
     job_id = scenes.listed_job(database, 1)
     document_id = scenes.documents(database, job_id)[0]["document_id"]
 
-    assert documents.get(database, CLIENT, job_id, document_id)[0].document_id == document_id
+    assert document_queries.get(database, CLIENT, job_id, document_id)[0].document_id == document_id
     for missing in (
-        partial(jobs.get, database, CLIENT, uuid4()),
-        partial(jobs.get, database, "another", job_id),
-        partial(jobs.cancel, database, "another", job_id),
-        partial(documents.get, database, CLIENT, job_id, uuid4()),
-        partial(documents.get, database, CLIENT, uuid4(), document_id),
-        partial(documents.get, database, "another", job_id, document_id),
-        partial(documents.page, database, CLIENT, DocumentFilter(uuid4()), 9),
-        partial(documents.page, database, "another", DocumentFilter(job_id), 9),
+        partial(job_queries.get, database, CLIENT, uuid4()),
+        partial(job_queries.get, database, "another", job_id),
+        partial(job_queries.cancel, database, "another", job_id),
+        partial(document_queries.get, database, CLIENT, job_id, uuid4()),
+        partial(document_queries.get, database, CLIENT, uuid4(), document_id),
+        partial(document_queries.get, database, "another", job_id, document_id),
+        partial(document_queries.page, database, CLIENT, DocumentFilter(uuid4()), 9),
+        partial(document_queries.page, database, "another", DocumentFilter(job_id), 9),
     ):
         with pytest.raises(NotFound):
             missing()

@@ -8,14 +8,14 @@ from uuid import UUID
 import pytest
 
 from actors.contents.content_checks import refuse_too_large
-from storage import reruns, reuse
-from storage.database import Database
 from storage.errors import PermanentError, PreconditionFailed
-from storage.listing import CaseListing
-from storage.listings import record
+from storage.jobs import reruns
+from storage.listings import listing_cache, listing_record
+from storage.listings.listed_case import CaseListing
 from storage.listings.listing_import import ListingImport
 from storage.listings.size_limits import SizeLimits
-from storage.objects import Objects
+from storage.objects.object_store import Objects
+from storage.postgres.database import Database
 from storage.records import JobView
 from storage.spool import Spool
 from tests.integration import scenes
@@ -43,7 +43,7 @@ def _listed(database: Database, *sizes: int | None, limits: SizeLimits = LIMITS)
     documents = (scenes.listed(i, listed_size_bytes=size) for i, size in enumerate(sizes))
     case = CaseListing(0, tuple(documents))
     listing = ListingImport.of(CLIENT, claim.process_number, case)
-    record.record(database, claim, listing, limits=limits)
+    listing_record.record(database, claim, listing, limits=limits)
     return view.job.job_id
 
 
@@ -101,7 +101,7 @@ def test_the_message_is_that_of_a_document_that_turns_out_too_large() -> None:
 
 def test_a_listing_taken_over_is_judged_by_the_present_limits(database: Database) -> None:
     first = _listed(database, 500, 10_001)
-    listing = reuse.listing_of(database, CLIENT, first)
+    listing = listing_cache.listing_of(database, CLIENT, first)
     assert [item.refusal(LIMITS) is None for item in listing.items] == [True, False]
     assert [item.refusal(SizeLimits(20_000)) for item in listing.items] == [None, None]
 

@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 from actors.portal.latency_recorder import INTERVAL_S, LatencyRecorder
-from storage.database import Database, Row
-from storage.latencies import KEPT, PLAIN_REQUESTS, record_times
+from storage.estimates.latencies import KEPT, PLAIN_REQUESTS, record_times
+from storage.postgres.database import Database, Row
 from tests.integration import scenes
 from tests.integration.together import run_concurrently
 

@@ -10,7 +10,7 @@ import pytest
 
 from actors.scheduler.leadership import Leadership
 from dev.deadline import until
-from storage.database import Database
+from storage.postgres.database import Database
 from storage.scheduling import leader
 from tests.integration import scenes
 

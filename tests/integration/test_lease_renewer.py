@@ -12,9 +12,9 @@ import structlog
 
 from actors.leases.lease_renewer import LeaseRenewer
 from dev.deadline import until
-from storage import jobs
-from storage.database import Database
 from storage.documents.leases import renew_leases
+from storage.jobs import job_queries
+from storage.postgres.database import Database
 from tests.integration import scenes
 from tests.integration.scenes import CLIENT, PDF
 
@@ -52,7 +52,7 @@ def test_a_cancelled_job_stops_its_work_and_no_other(database: Database) -> None
         renewer.holding(first.lease, stopped.set),
         renewer.holding(second.lease, not_stopped.set),
     ):
-        jobs.cancel(database, CLIENT, doomed)
+        job_queries.cancel(database, CLIENT, doomed)
         # Long before the lease is over, which would stop it as well.
         assert stopped.wait(10), "cancelled, and still fetching"
 
@@ -254,9 +254,9 @@ def test_work_that_cannot_be_stopped_ends_the_renewals_of_no_other(database: Dat
         raise TypeError("no socket")
 
     with renewer.holding(first.lease, fail), renewer.holding(second.lease, stopped.set):
-        jobs.cancel(database, CLIENT, doomed)
+        job_queries.cancel(database, CLIENT, doomed)
         assert told.wait(10)
-        jobs.cancel(database, CLIENT, other)
+        job_queries.cancel(database, CLIENT, other)
         assert stopped.wait(10), "the renewing thread has ended"
 
 

@@ -26,12 +26,14 @@ from dev.deadline import until
 from server.access.client_registry import ClientLimits
 from server.dependencies import ServerDependencies
 from server.rpc.start_batcher import PendingStart
-from storage import jobs, repairs, reruns, sql
-from storage.database import Database
+from storage import sql
 from storage.errors import LimitReached
-from storage.objects import Objects
+from storage.jobs import job_queries, reruns
+from storage.jobs.start_rate_limiter import StartRateLimiter
+from storage.objects.object_store import Objects
+from storage.postgres.database import Database
 from storage.records import JobView
-from storage.start_rate import StartRateLimiter
+from storage.scheduling import reconciliation
 from tests.acceptance.refusals import RefusedCall, refusal_of
 from tests.integration import scenes
 from tests.integration.front_door import api_of, entry, running_server, service_parts, write_clients
@@ -84,7 +86,7 @@ def test_an_ended_job_gives_its_seat_to_the_next(database: Database) -> None:
 
     # Whoever else calls has seats of their own.
     assert _start(database, 1, client="another")
-    jobs.cancel(database, CLIENT, view.job.job_id)
+    job_queries.cancel(database, CLIENT, view.job.job_id)
     assert _start(database, 1)
 
 
@@ -115,7 +117,7 @@ def test_a_lower_limit_holds_as_soon_as_the_jobs_of_before_have_ended(database: 
     for view in started[:8]:
         with pytest.raises(LimitReached):
             _start(database, 3)
-        jobs.cancel(database, CLIENT, view.job.job_id)
+        job_queries.cancel(database, CLIENT, view.job.job_id)
 
     assert _start(database, 3)
     with pytest.raises(LimitReached):
@@ -159,7 +161,7 @@ def test_seats_are_given_where_all_together_stay_below_the_limit(
 def test_a_rerun_needs_a_seat_too(database: Database, objects: Objects) -> None:
     job_id = scenes.listed_job(database, 1)
     scenes.age(database, job_id, 4_000)
-    assert repairs.time_out(database) == [job_id]
+    assert reconciliation.time_out(database) == [job_id]
     other = scenes.start(database, scenes.request(jobs_at_once=1))[0].job.job_id
 
     def rerun() -> JobView:
@@ -176,7 +178,7 @@ def test_a_rerun_needs_a_seat_too(database: Database, objects: Objects) -> None:
 
     with pytest.raises(LimitReached):
         rerun()
-    jobs.cancel(database, CLIENT, other)
+    job_queries.cancel(database, CLIENT, other)
     assert not rerun().job.is_ended
     with pytest.raises(LimitReached):
         _start(database, 1)

@@ -17,16 +17,16 @@ from structlog.testing import capture_logs
 from actors.hints.hints import JobWanted
 from actors.pipeline.listing_step import LISTING_LIMIT_S
 from dev.deadline import until
-from storage import jobs, listing_claims, reuse
-from storage.database import Database, Row
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
-from storage.listing import CaseListing, document_id
-from storage.listing_claims import ListingClaim
-from storage.listings import record
+from storage.jobs import job_queries
+from storage.listings import listing_cache, listing_record
+from storage.listings.listed_case import CaseListing, document_id
 from storage.listings.listing_import import VANISHED_IDS, ListingImport
-from storage.objects import Objects, ObjectStore
-from storage.portal import attempts
-from storage.portal.claims import CourtProbe
+from storage.objects.object_store import Objects, ObjectStore
+from storage.portal import attempts, listing_claims
+from storage.portal.listing_claims import ListingClaim
+from storage.portal.request_claims import CourtProbe
+from storage.postgres.database import Database, Row
 from storage.spool import Spool
 from tests.integration import guest, scenes
 from tests.integration.pipeline_harness import PipelineHarness, running_pipeline
@@ -60,7 +60,7 @@ def _claim(database: Database, job_id: UUID) -> ListingClaim | None:
 def _record(database: Database, claim: ListingClaim, documents: int) -> None:
     case = scenes.listing(documents)
     docket = ListingImport.of(claim.client, claim.process_number, case)
-    record.record(database, claim, docket)
+    listing_record.record(database, claim, docket)
 
 
 def _listed(
@@ -70,7 +70,7 @@ def _listed(
     claim = scenes.listing_claim(database, _begun(database, number, client, max_age_s))
     assert claim.listed_by is None
     _record(database, claim, documents)
-    jobs.cancel(database, client, claim.job_id)
+    job_queries.cancel(database, client, claim.job_id)
     return claim.job_id
 
 
@@ -190,10 +190,10 @@ def test_who_asks_between_the_answer_and_its_record_asks_anew(database: Database
     number = scenes.process_number()
     claim = scenes.listing_claim(database, _begun(database, number))
     answer = scenes.listing_import(number, scenes.listing(3))
-    docket, _ = reuse.compared(database, CLIENT, number, answer)
+    docket, _ = listing_cache.compared(database, CLIENT, number, answer)
     late = _begun(database, number, CLIENTS[1])
 
-    record.record(database, claim, docket)
+    listing_record.record(database, claim, docket)
 
     assert scenes.listing_claim(database, late).listed_by is None
 
@@ -280,7 +280,7 @@ def test_of_equally_new_listings_the_clients_own_is_taken(database: Database) ->
         scenes.request(number, client=CLIENTS[1]),
         _recent(database, number, CLIENTS[1]),
     )
-    jobs.cancel(database, CLIENTS[1], copy.job.job_id)
+    job_queries.cancel(database, CLIENTS[1], copy.job.job_id)
 
     def source(client: str) -> UUID | None:
         job_id = _begun(database, number, client, max_age_s=60)
@@ -312,7 +312,7 @@ def test_of_equally_new_listings_the_clients_own_is_taken(database: Database) ->
             id="it is in doubt",
         ),
         pytest.param(
-            lambda database, claim: jobs.cancel(database, claim.client, claim.job_id),
+            lambda database, claim: job_queries.cancel(database, claim.client, claim.job_id),
             id="it was cancelled",
         ),
         pytest.param(
@@ -650,7 +650,7 @@ def test_a_cancelled_listing_is_cut_and_its_slots_are_free_soon(pipeline: Pipeli
 
     def cancel() -> None:
         until(lambda: pipeline.sandbox.request_count(number) == 1, 60, "it is not asked")
-        jobs.cancel(pipeline.database, CLIENT, job_id)
+        job_queries.cancel(pipeline.database, CLIENT, job_id)
 
     # When its job is cancelled, then nobody waits for the answer
     calls: list[Callable[[], None]] = [partial(pipeline.list_job, job_id), cancel]
@@ -767,7 +767,7 @@ def test_a_case_with_any_seal_is_each_clients_own(database: Database) -> None:
     claim = scenes.listing_claim(database, first)
     documents = (scenes.listed(0), scenes.listed(1, secrecy_level="SEGREDO_JUSTICA"))
     case = CaseListing(0, documents)
-    record.record(database, claim, ListingImport.of(claim.client, number, case))
+    listing_record.record(database, claim, ListingImport.of(claim.client, number, case))
 
     theirs = scenes.listing_claim(database, second)
 

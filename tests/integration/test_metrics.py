@@ -10,15 +10,19 @@ from uuid import UUID, uuid4
 
 from dev.deadline import until
 from server.observability.row_metrics import LOOK_S, RowMetrics
-from storage import gauges, installation, jobs, logins, repairs
-from storage.database import Database
 from storage.errors import PermanentError, TooFast
-from storage.gauges import Gauges
-from storage.latencies import record_times
-from storage.logins import Login
-from storage.objects import Objects
+from storage.estimates.latencies import record_times
+from storage.health import gauges
+from storage.health.gauges import Gauges
+from storage.jobs import job_queries
+from storage.login import logins
+from storage.login.logins import Login
+from storage.objects import installation
+from storage.objects.object_store import Objects
 from storage.portal import attempts
-from storage.slots import Limits
+from storage.portal.slots import Limits
+from storage.postgres.database import Database
+from storage.scheduling import reconciliation
 from tests.integration import guest, scenes
 from tests.integration.guest import LIMITS
 from tests.integration.scenes import CLIENT, LOGIN
@@ -92,7 +96,7 @@ def test_a_pause_is_told_with_what_is_left_of_it_and_the_slow_start_after(
     assert _read(database).paused_s == 0
     assert _read(database).at_once == 1
 
-    jobs.cancel(database, CLIENT, job_id)
+    job_queries.cancel(database, CLIENT, job_id)
     scenes.execute(database, "UPDATE portal SET eased = 3.7")
     assert _read(database).at_once == 3
     scenes.execute(database, "UPDATE portal SET eased = NULL")
@@ -134,7 +138,7 @@ def test_running_jobs_are_counted_by_state_and_ended_ones_are_not(database: Data
     listed = scenes.listed_job(database, 1)
     assert _read(database).jobs == {"PENDING": 1, "PROCESSING": 1}
 
-    jobs.cancel(database, CLIENT, view.job.job_id)
+    job_queries.cancel(database, CLIENT, view.job.job_id)
     scenes.store_next(database, listed)
     assert _read(database).jobs == {"PENDING": 0, "PROCESSING": 0}
 
@@ -183,7 +187,7 @@ def test_the_oldest_is_the_one_that_waits_longest_since_its_run_began(
     # A run of its own begins with RetryJob.
     attempts.fail_attempt(database, held, PermanentError("NO_ACCESS", "No."), scenes.POLICY)
     scenes.rerun(database, objects, older)
-    jobs.cancel(database, CLIENT, old)
+    job_queries.cancel(database, CLIENT, old)
     assert _read(database).oldest_s < 50_000
 
 
@@ -196,14 +200,14 @@ def test_documents_of_running_jobs_are_counted_by_state(database: Database) -> N
     scenes.claimed(database, job_id, spool_id=spool_id)
     assert _read(database).documents == {"PENDING": 2, "DOWNLOADING": 1, "DOWNLOADED": 1}
 
-    jobs.cancel(database, CLIENT, job_id)
+    job_queries.cancel(database, CLIENT, job_id)
     assert set(_read(database).documents.values()) == {0}
 
 
 def test_due_webhooks_are_told_with_the_age_of_the_oldest(database: Database) -> None:
     for _ in range(2):
         view, _ = scenes.start(database, scenes.request(webhook_url=scenes.HOOK))
-        jobs.cancel(database, CLIENT, view.job.job_id)
+        job_queries.cancel(database, CLIENT, view.job.job_id)
     assert _read(database).webhooks_due == 2
     scenes.execute(
         database,
@@ -220,8 +224,8 @@ def test_due_webhooks_are_told_with_the_age_of_the_oldest(database: Database) ->
 
 
 def test_a_living_spool_without_room_is_told(database: Database) -> None:
-    repairs.record_heartbeat(database, uuid4(), "")
-    repairs.record_heartbeat(database, uuid4(), "The disk of the spool is full.")
+    reconciliation.record_heartbeat(database, uuid4(), "")
+    reconciliation.record_heartbeat(database, uuid4(), "The disk of the spool is full.")
     assert _read(database).spools_in_trouble == 1
 
     scenes.execute(database, "UPDATE spools SET heartbeat_time = '2000-01-01'")
@@ -232,7 +236,7 @@ def test_a_scrape_tells_every_gauge(database: Database) -> None:
     guest.job(database, 2)
     guest.ask_all(database, guest.context())
     record_times(database, {"8.26": (6.0, 2)})
-    repairs.record_heartbeat(database, uuid4(), "The disk of the spool is full.")
+    reconciliation.record_heartbeat(database, uuid4(), "The disk of the spool is full.")
     logins.block_if_rejected(database, LOGIN, "The portal refuses the token.")
     end = datetime.now(UTC) + timedelta(days=1)
     scenes.execute(database, "UPDATE portal SET paused_until = %(end)s", end=end)

@@ -10,8 +10,8 @@ import psycopg2
 import pytest
 
 from dev.servers import EmbeddedServers
-from storage.database import Database
-from storage.migrate import FOLDER, migrate
+from storage.postgres.database import Database
+from storage.postgres.migrate import FOLDER, migrate
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database
 from tests.integration.together import run_concurrently

@@ -22,7 +22,7 @@ from minio.error import S3Error
 
 from dev.deadline import until
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
-from storage.objects import (
+from storage.objects.object_store import (
     BLOCK_BYTES,
     NAME_CAP,
     Objects,

@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from storage.claims import DocumentClaim
-from storage.database import Database
 from storage.errors import TooFast
-from storage.pauses import CAP_S, SPREAD
+from storage.portal.document_claims import DocumentClaim
+from storage.portal.throttle import CAP_S, SPREAD
+from storage.postgres.database import Database
 from tests.integration import guest, scenes
 from tests.integration.guest import COURTS, answer, ask, ask_all, context, refuse
 

@@ -21,10 +21,10 @@ from actors.scheduler.position_publisher import (
 )
 from dev.deadline import until
 from server.queue.queue_view import ASK_AGAIN_S, NOWHERE, REMIND_S, QueueStatus, QueueView
-from storage.database import Database
-from storage.listing import CaseListing
+from storage.listings.listed_case import CaseListing
+from storage.postgres.database import Database
 from storage.priorities import Priority
-from storage.scheduling.places import LIFETIME_S, PlaceReader, PublishedPlace, publish
+from storage.scheduling.published_positions import LIFETIME_S, PlaceReader, PublishedPlace, publish
 from storage.scheduling.row_values import JobRow
 from tests.integration import scenes
 from tests.integration.front_door import queue_view

@@ -10,17 +10,19 @@ import psycopg2
 import pytest
 
 from dev.deadline import until
-from storage import claims, jobs, sql
-from storage.claims import DocumentClaim
-from storage.database import Database
+from storage import sql
+from storage.documents.file_records import FetchedFile, record_fetched, record_stored
 from storage.documents.leases import renew_leases
-from storage.documents.record import FetchedFile, record_fetched, record_stored
 from storage.documents.uploads import take_uploads
-from storage.jobs.start import StartAttempt, start_jobs
-from storage.listing_claims import ListingClaim
-from storage.listings import record
-from storage.portal.claims import Slice, claim, claim_any, return_unstarted
-from storage.scheduling import readings
+from storage.jobs import job_queries
+from storage.jobs.job_start import StartAttempt, start_jobs
+from storage.listings import listing_record
+from storage.portal import document_claims
+from storage.portal.document_claims import DocumentClaim
+from storage.portal.listing_claims import ListingClaim
+from storage.portal.request_claims import Slice, claim, claim_any, return_unstarted
+from storage.postgres.database import Database
+from storage.scheduling import scheduler_readings
 from tests.integration import guest, scenes
 from tests.integration.conftest import Databases
 from tests.integration.guest import context
@@ -94,7 +96,7 @@ def _world(url: str, times: int) -> Iterator[tuple[Database, CountingDatabase]]:
 def _settle(url: str, database: Database) -> None:
     """Cancels some jobs, and has PostgreSQL clean its tables and count their rows."""
     for job_id in _running(database, "crowd")[::2]:
-        jobs.cancel(database, "crowd", job_id)
+        job_queries.cancel(database, "crowd", job_id)
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
         connection.cursor().execute("VACUUM (ANALYZE)")
@@ -119,7 +121,7 @@ def _run(session: CountingDatabase, rounds: int = ROUNDS) -> dict[str, Step]:
         _list(session, started.view.job.job_id)
         found = _claimed(session)
         with session.step("read"):
-            readings.read_jobs(session, after=uuid4(), limit=5)
+            scheduler_readings.read_jobs(session, after=uuid4(), limit=5)
         with session.step("renew"):
             renew_leases(session, [claim.lease for claim in found], lease_s=60)
         with session.step("return"):
@@ -135,7 +137,7 @@ def _list(session: CountingDatabase, job_id: UUID) -> None:
     assert isinstance(listing, ListingClaim)
     case = scenes.listing_import(listing.process_number, scenes.listing(1))
     with session.step("list"):
-        record.record(session, listing, case)
+        listing_record.record(session, listing, case)
 
 
 def _claimed(session: CountingDatabase) -> list[DocumentClaim]:
@@ -157,7 +159,7 @@ def _claimed(session: CountingDatabase) -> list[DocumentClaim]:
 def _store(session: CountingDatabase, found: list[DocumentClaim]) -> None:
     """Every second document goes through the spool, the others are recorded at once."""
     spooled, fresh = found[::2], found[1::2]
-    files = [claims.unrecorded_file(claim, PDF) for claim in fresh]
+    files = [document_claims.unrecorded_file(claim, PDF) for claim in fresh]
     if spooled:
         with session.step("spool"):
             spooled_files = [FetchedFile(each, PDF) for each in spooled]

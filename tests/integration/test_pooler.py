@@ -12,10 +12,12 @@ import pytest
 
 from dev.deadline import until
 from dev.servers import EmbeddedServers
-from storage import jobs, session_settings, sql
-from storage.database import Database
+from storage import sql
 from storage.errors import ServiceUnavailable
-from storage.objects import Objects
+from storage.jobs import job_queries
+from storage.objects.object_store import Objects
+from storage.postgres import session_settings
+from storage.postgres.database import Database
 from storage.spool import Spool
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database
@@ -160,7 +162,7 @@ def test_a_cancelled_case_starts_afresh(
         job_id = here.begin(number)
         here.list_job(job_id)
         here.download(job_id)
-        jobs.cancel(pooled, scenes.CLIENT, job_id)
+        job_queries.cancel(pooled, scenes.CLIENT, job_id)
         assert scenes.job(pooled, job_id)["state"] == "CANCELLED"
         job_id = here.run(number)
 

@@ -28,7 +28,6 @@ import pytest
 from actors.portal.portal_answers import retry_after_s
 from actors.portal.portal_client import Portal
 from actors.resilience.exchange_deadline import Watchdog
-from storage.claims import CheckedContent
 from storage.errors import (
     AttemptError,
     LeaseLost,
@@ -36,7 +35,8 @@ from storage.errors import (
     TooFast,
     TransientError,
 )
-from storage.listing import CaseListing, ListedDocument
+from storage.listings.listed_case import CaseListing, ListedDocument
+from storage.portal.document_claims import CheckedContent
 from tests.sandbox.bearer import SandboxToken
 from tests.sandbox.cases import CASES
 from tests.sandbox.cnj import number_of

@@ -16,13 +16,13 @@ from actors.login.portal_login import LoginUnavailable, PortalLogin
 from actors.portal.portal_client import Portal
 from actors.resilience.exchange_deadline import Watchdog
 from storage import refusals
-from storage.database import Database
 from storage.errors import ConfigurationError, PortalUntrusted, TransientError
-from storage.holds import Holds
-from storage.logins import Login
+from storage.health.holds import Holds
+from storage.login.logins import Login
+from storage.portal.slots import Limits
+from storage.postgres.database import Database
 from storage.refusals import PORTAL, RefusalWatch
 from storage.settings import Settings
-from storage.slots import Limits
 from tests.byte_server import ByteServer, Exchange, answer
 from tests.integration import scenes
 from tests.integration.certificates import Certificate

@@ -19,10 +19,10 @@ from actors.hints.hints import (
     SliceBegun,
     SlotFreed,
 )
-from storage import jobs
-from storage.database import Database
-from storage.objects import Objects
-from storage.slots import Limits
+from storage.jobs import job_queries
+from storage.objects.object_store import Objects
+from storage.portal.slots import Limits
+from storage.postgres.database import Database
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.pipeline_harness import PipelineHarness, running_pipeline
@@ -151,7 +151,7 @@ def test_a_job_that_is_over_or_unknown_is_answered_as_ended(
     job_id = uuid4()
     if is_known:
         _, job_id = _listed(pipeline)
-        jobs.cancel(pipeline.database, scenes.CLIENT, job_id)
+        job_queries.cancel(pipeline.database, scenes.CLIENT, job_id)
 
     refused, ended = _answer(pipeline, job_id)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from storage.database import Database, Row, Transaction
-from storage.objects import Objects
-from storage.slots import court_of
+from storage.objects.object_store import Objects
+from storage.portal.slots import court_of
+from storage.postgres.database import Database, Row, Transaction
 from storage.spool import Spool
 from storage.sql import SqlFunction
 from tests.integration import scenes

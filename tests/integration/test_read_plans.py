@@ -8,9 +8,12 @@ from contextlib import closing
 import pytest
 
 from dev.servers import EmbeddedServers
-from storage import documents, jobs, repairs, watching, webhooks
-from storage.documents import DocumentFilter
-from storage.jobs import JobFilter
+from storage.documents import document_queries
+from storage.documents.document_queries import DocumentFilter
+from storage.jobs import job_queries, watch_queries
+from storage.jobs.job_queries import JobFilter
+from storage.scheduling import reconciliation
+from storage.webhooks import webhook_rows
 from tests.integration.conftest import Databases
 from tests.integration.plans import large_tables
 from tests.integration.row_reads import CountingDatabase, Step
@@ -34,37 +37,39 @@ def database(servers: EmbeddedServers, databases: Databases) -> Iterator[Countin
 
 def _read(database: CountingDatabase) -> dict[str, Step]:
     """Read what callers read, each once. Return what each read."""
-    newest = jobs.page(database, JobFilter(CLIENT), PAGE)
+    newest = job_queries.page(database, JobFilter(CLIENT), PAGE)
     job = next(v.job for v in newest if v.job.process_number[6] == "0")
-    document = documents.page(database, CLIENT, DocumentFilter(job.job_id), 1)[0][0]
+    document = document_queries.page(database, CLIENT, DocumentFilter(job.job_id), 1)[0][0]
     after = (newest[-1].job.create_time, newest[-1].job.job_id)
     ids = [view.job.job_id for view in newest]
     reads: dict[str, Callable[[], object]] = {
-        "a job": lambda: jobs.get(database, CLIENT, job.job_id),
-        "the newest job": lambda: jobs.newest(database, CLIENT, job.process_number),
-        "a page of jobs": lambda: jobs.page(database, JobFilter(CLIENT), PAGE),
-        "the next page": lambda: jobs.page(database, JobFilter(CLIENT, after=after), PAGE),
-        "a page of running jobs": lambda: jobs.page(
+        "a job": lambda: job_queries.get(database, CLIENT, job.job_id),
+        "the newest job": lambda: job_queries.newest(database, CLIENT, job.process_number),
+        "a page of jobs": lambda: job_queries.page(database, JobFilter(CLIENT), PAGE),
+        "the next page": lambda: job_queries.page(database, JobFilter(CLIENT, after=after), PAGE),
+        "a page of running jobs": lambda: job_queries.page(
             database, JobFilter(CLIENT, states=("PROCESSING",)), PAGE
         ),
-        "the jobs of a case": lambda: jobs.page(
+        "the jobs of a case": lambda: job_queries.page(
             database, JobFilter(CLIENT, job.process_number), PAGE
         ),
-        "a document": lambda: documents.get(database, CLIENT, job.job_id, document.document_id),
-        "a page of documents": lambda: documents.page(
+        "a document": lambda: document_queries.get(
+            database, CLIENT, job.job_id, document.document_id
+        ),
+        "a page of documents": lambda: document_queries.page(
             database, CLIENT, DocumentFilter(job.job_id, ("PENDING",), PAGE), PAGE
         ),
-        "revisions": lambda: jobs.revisions(database, ids),
-        "what watchers read": lambda: watching.read_changes(
+        "revisions": lambda: job_queries.revisions(database, ids),
+        "what watchers read": lambda: watch_queries.read_changes(
             database, {job.job_id: job.revision - 3}
         ),
-        "the newest of many cases": lambda: watching.newest(
+        "the newest of many cases": lambda: watch_queries.newest(
             database, [(CLIENT, view.job.process_number) for view in newest]
         ),
-        "the next webhook": lambda: webhooks.next_due(database, large_tables.RECEIVER),
-        "the due webhooks of a job": lambda: webhooks.due(database, job.job_id),
-        "the lease of a webhook": lambda: webhooks.claim(database, job.job_id, 0, lease_s=60),
-        "files without a row": lambda: repairs.orphaned_tokens(database, ids),
+        "the next webhook": lambda: webhook_rows.next_due(database, large_tables.RECEIVER),
+        "the due webhooks of a job": lambda: webhook_rows.due(database, job.job_id),
+        "the lease of a webhook": lambda: webhook_rows.claim(database, job.job_id, 0, lease_s=60),
+        "files without a row": lambda: reconciliation.orphaned_tokens(database, ids),
     }
     database.steps.clear()
     for name, read in reads.items():

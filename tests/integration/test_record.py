@@ -9,11 +9,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import claims, jobs, sql
-from storage.claims import CheckedFile, DocumentClaim
-from storage.database import Database
-from storage.documents.record import FetchedFile, record_fetched, record_stored
+from storage import sql
+from storage.documents.file_records import FetchedFile, record_fetched, record_stored
 from storage.errors import RowsLocked, ServiceUnavailable
+from storage.jobs import job_queries
+from storage.portal import document_claims
+from storage.portal.document_claims import CheckedFile, DocumentClaim
+from storage.postgres.database import Database
 from tests.integration import guest, scenes
 from tests.integration.scenes import CLIENT, HOOK, PDF, to_store
 
@@ -33,7 +35,7 @@ def _holding_job(database_url: str, job_id: UUID) -> AbstractContextManager[None
 
 
 def _fresh(database: Database, job_id: UUID) -> CheckedFile:
-    return claims.unrecorded_file(scenes.claimed(database, job_id), PDF)
+    return document_claims.unrecorded_file(scenes.claimed(database, job_id), PDF)
 
 
 def _states(database: Database, job_id: UUID) -> list[str]:
@@ -97,13 +99,15 @@ def test_the_slots_of_an_answer_are_free_whether_its_file_is_recorded_or_not(
     held_job, cancelled_job = guest.job(database, 1), guest.job(database, 1)
     asked = guest.ask_all(database, guest.context())
     held, cancelled = sorted(asked, key=lambda claim: claim.job_id != held_job)
-    jobs.cancel(database, CLIENT, cancelled_job)
+    job_queries.cancel(database, CLIENT, cancelled_job)
     tokens = [held.slot_token, cancelled.slot_token]
     assert _slots_of(database, *tokens) == 4
 
     with _holding_job(database_url, held_job):
         if is_stored:
-            files = [to_store(claims.unrecorded_file(claim, PDF)) for claim in (held, cancelled)]
+            files = [
+                to_store(document_claims.unrecorded_file(claim, PDF)) for claim in (held, cancelled)
+            ]
             stored = record_stored(database, files, answered=tokens)
             outcome = (stored.busy, stored.lost)
         else:
@@ -124,7 +128,7 @@ def test_an_answer_lets_the_slow_start_grow_once_however_often_it_is_recorded(
     job_id = guest.job(database, 3)
     first, second, _ = guest.ask_all(database, guest.context())
     scenes.execute(database, "UPDATE portal SET eased = 1, eased_fast_to = 9, eased_to = 9")
-    files = [to_store(claims.unrecorded_file(claim, PDF)) for claim in (first, second)]
+    files = [to_store(document_claims.unrecorded_file(claim, PDF)) for claim in (first, second)]
     tokens = [first.slot_token, second.slot_token]
 
     with _holding_job(database_url, job_id):
@@ -148,7 +152,7 @@ def test_a_request_that_began_before_its_court_failed_is_no_sign_of_life(
     )
 
     def begins(claim: DocumentClaim) -> int:
-        file = to_store(claims.unrecorded_file(claim, PDF))
+        file = to_store(document_claims.unrecorded_file(claim, PDF))
         return record_stored(database, [file], answered=[claim.slot_token]).begins
 
     assert begins(old) == 0
@@ -184,7 +188,8 @@ def test_a_file_that_postgresql_refuses_takes_no_other_with_it(
     def record(*held: DocumentClaim, waits: bool = False) -> tuple[set[UUID], set[UUID]]:
         if is_stored:
             files = [
-                to_store(claims.unrecorded_file(claim, contents[claim.lease])) for claim in held
+                to_store(document_claims.unrecorded_file(claim, contents[claim.lease]))
+                for claim in held
             ]
             stored = record_stored(database, files, waits=waits)
             return stored.recorded, stored.busy
@@ -208,7 +213,7 @@ def test_a_token_records_its_own_document_only(database: Database) -> None:
     forged = replace(second, document_id=first.document_id)
 
     assert record_fetched(database, [FetchedFile(forged, PDF)]).lost == {second.lease}
-    stored = record_stored(database, [to_store(claims.unrecorded_file(forged, PDF))])
+    stored = record_stored(database, [to_store(document_claims.unrecorded_file(forged, PDF))])
     assert stored.lost == {second.lease}
 
     assert _states(database, job_id) == ["DOWNLOADING"] * 2

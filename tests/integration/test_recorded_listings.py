@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage.database import Database, Row
 from storage.errors import LeaseLost
-from storage.listing_claims import ListingClaim
-from storage.listings import record
+from storage.listings import listing_record
 from storage.listings.listing_import import ListingImport
-from storage.listings.record import RecordedListing
+from storage.listings.listing_record import RecordedListing
+from storage.portal.listing_claims import ListingClaim
+from storage.postgres.database import Database, Row
 from tests.integration import scenes
 
 COURT = "8.26"
@@ -41,7 +41,7 @@ def _claim(database: Database, *, is_copied: bool) -> ListingClaim:
 
 def _record(database: Database, claim: ListingClaim, documents: int) -> RecordedListing:
     listing = scenes.listing_import(claim.process_number, scenes.listing(documents))
-    return record.record(database, claim, replace(listing, listed_time=None))
+    return listing_record.record(database, claim, replace(listing, listed_time=None))
 
 
 def _court(database: Database) -> Row:
@@ -142,7 +142,7 @@ def test_a_case_that_was_sealed_meanwhile_is_not_copied(database: Database) -> N
         job_id=third.job_id,
     )
     sealed = ListingImport.of("a third", claim.process_number, scenes.listing(1))
-    record.record(database, third, replace(sealed, secrecy_level=5))
+    listing_record.record(database, third, replace(sealed, secrecy_level=5))
 
     with pytest.raises(LeaseLost):
         _record(database, claim, 3)

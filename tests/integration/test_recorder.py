@@ -17,12 +17,12 @@ from actors.pipeline.fetch import Fetched
 from actors.pipeline.file_recorder import Batch, FileRecorder
 from actors.pipeline.object_writer import WrittenObject
 from dev.deadline import until
-from storage import sweeps
-from storage.database import Database
-from storage.documents.record import BUSY_ROUNDS
+from storage.documents.file_records import BUSY_ROUNDS
 from storage.errors import ServiceUnavailable
-from storage.objects import Objects, ObjectStore
-from storage.slots import court_of
+from storage.objects import sweeps
+from storage.objects.object_store import Objects, ObjectStore
+from storage.portal.slots import court_of
+from storage.postgres.database import Database
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.hooks import HookedDatabase, HookedObjects

@@ -19,15 +19,16 @@ from actors.messaging.enqueuer import WEBHOOK_QUEUE, Enqueuer, make_broker
 from actors.messaging.enqueuer import upload_queue as upload_queue_of
 from actors.pipeline.job_end import JobEnds
 from actors.scheduler.repairs import Repairs
-from storage import claims, repairs, webhooks
-from storage.database import Database
 from storage.documents.leases import renew_leases
 from storage.errors import ServiceUnavailable
-from storage.listing import CaseListing
-from storage.portal import attempts
-from storage.portal.claims import Slice, claim, return_unstarted
-from storage.repairs import BATCH, REDISPATCH_CAP_S
-from storage.retries import LOST_LEASES
+from storage.listings.listed_case import CaseListing
+from storage.portal import attempts, document_claims
+from storage.portal.request_claims import Slice, claim, return_unstarted
+from storage.portal.retries import LOST_LEASES
+from storage.postgres.database import Database
+from storage.scheduling import reconciliation
+from storage.scheduling.reconciliation import BATCH, REDISPATCH_CAP_S
+from storage.webhooks import webhook_rows
 from tests.integration import scenes
 from tests.integration.scenes import BUSY, HOOK, PDF, POLICY
 from tests.integration.together import run_concurrently
@@ -115,7 +116,7 @@ def test_a_lost_worker_loses_its_documents(bench: Bench) -> None:
 
     rows = scenes.documents(bench.database, job_id)
     assert [(d["state"], d["lost_lease_count"]) for d in rows] == [("PENDING", 1)] * 2
-    assert repairs.orphaned_tokens(bench.database, [c.lease for c in held]) == {
+    assert reconciliation.orphaned_tokens(bench.database, [c.lease for c in held]) == {
         c.lease for c in held
     }
 
@@ -189,7 +190,7 @@ def test_a_document_that_kills_its_workers_ends_alone(bench: Bench) -> None:
             bench.repair()
             continue
         for document in documents:
-            scenes.stored(bench.database, claims.unrecorded_file(document, PDF))
+            scenes.stored(bench.database, document_claims.unrecorded_file(document, PDF))
 
     assert killed == [8] + [1] * LOST_LEASES
     rows = scenes.documents(bench.database, job_id)
@@ -266,14 +267,14 @@ def test_the_queue_of_a_spool_that_gives_a_sign_of_life_while_it_is_retired_stay
     spool_id = scenes.living_spool(bench.database)
     bench.repairs.messages.upload(spool_id, uuid4(), uuid4(), uuid4())
     _silence(bench.database, spool_id, SPOOL_DEAD_S)
-    assert repairs.dead_spools(bench.database) == [spool_id]
+    assert reconciliation.dead_spools(bench.database) == [spool_id]
 
-    repairs.record_heartbeat(bench.database, spool_id, "")
+    reconciliation.record_heartbeat(bench.database, spool_id, "")
 
     def drop() -> bool:
         return bench.repairs.messages.purge_upload_queue(spool_id)
 
-    assert not repairs.retire_spool(bench.database, spool_id, drop)
+    assert not reconciliation.retire_spool(bench.database, spool_id, drop)
     assert bench.redis.llen(f"autos:{upload_queue_of(spool_id)}") == 1
 
 
@@ -387,7 +388,7 @@ def test_a_webhook_that_is_due_is_sent_for(bench: Bench) -> None:
     assert bench.repair() == [message]
     assert bench.repair() == [], "its message was sent a moment ago"
 
-    delivery = webhooks.claim(bench.database, job_id, 0, lease_s=30)
+    delivery = webhook_rows.claim(bench.database, job_id, 0, lease_s=30)
     assert delivery
     scenes.age(bench.database, job_id, QUIET_S)
     assert bench.repair() == [], "it is being sent"
@@ -398,9 +399,9 @@ def test_a_webhook_that_is_due_is_sent_for(bench: Bench) -> None:
 
 def test_a_webhook_is_sent_for_again_when_its_next_attempt_is_due(bench: Bench) -> None:
     job_id = scenes.listed_job(bench.database, 0, scenes.request(webhook_url=HOOK))
-    delivery = webhooks.claim(bench.database, job_id, 0, lease_s=30)
+    delivery = webhook_rows.claim(bench.database, job_id, 0, lease_s=30)
     assert delivery
-    delay_s = webhooks.refused(
+    delay_s = webhook_rows.refused(
         bench.database, delivery, status_code=503, error="", retry_after_s=None, is_final=False
     )
     assert delay_s
@@ -419,7 +420,7 @@ def test_an_unsent_webhook_is_sent_for_at_growing_intervals(bench: Bench) -> Non
     told_at = []
 
     for second in range(0, 400, 5):
-        if repairs.stalled_webhooks(bench.database, is_redis_lost=False):
+        if reconciliation.stalled_webhooks(bench.database, is_redis_lost=False):
             told_at.append(second)
         scenes.age(bench.database, job_id, 5)
 
@@ -596,8 +597,8 @@ def test_a_job_whose_row_is_locked_is_skipped_not_waited_for(database: Database)
     with database.transaction() as transaction:
         for job_id in (busy, others[0]):
             transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=job_id)
-        (found,) = run_concurrently([partial(repairs.finish_idle, database)], timeout_s=10)
-    then = repairs.finish_idle(database)
+        (found,) = run_concurrently([partial(reconciliation.finish_idle, database)], timeout_s=10)
+    then = reconciliation.finish_idle(database)
 
     assert len(found) == 1
     assert then, "what was skipped is found the next time"
@@ -611,7 +612,7 @@ def test_a_claim_is_either_renewed_or_taken_back(database: Database) -> None:
         keep = partial(renew_leases, database, [held.lease], lease_s=60)
 
         # When the worker renews while the scheduler repairs
-        calls: list[Callable[[], set[UUID]]] = [keep, lambda: set(repairs.reclaim(database))]
+        calls: list[Callable[[], set[UUID]]] = [keep, lambda: set(reconciliation.reclaim(database))]
         _, taken_back = run_concurrently(calls)
 
         # Then one of them was first, and the other knows
@@ -632,8 +633,8 @@ def test_tokens_that_no_row_names_are_told(database: Database) -> None:
 
     leases = [done.lease, held.lease, given_back.lease, stray]
 
-    assert repairs.orphaned_tokens(database, leases) == {done.lease, given_back.lease, stray}
-    assert repairs.orphaned_tokens(database, []) == set()
+    assert reconciliation.orphaned_tokens(database, leases) == {done.lease, given_back.lease, stray}
+    assert reconciliation.orphaned_tokens(database, []) == set()
 
 
 def test_a_spool_that_beats_lives(bench: Bench) -> None:
@@ -643,7 +644,7 @@ def test_a_spool_that_beats_lives(bench: Bench) -> None:
 
     for _ in range(3):
         _silence(bench.database, spool_id, SPOOL_DEAD_S)
-        repairs.record_heartbeat(bench.database, spool_id, "")
+        reconciliation.record_heartbeat(bench.database, spool_id, "")
         bench.repair()
 
     assert scenes.documents(bench.database, job_id)[0]["state"] == "DOWNLOADED"

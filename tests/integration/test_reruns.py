@@ -20,15 +20,16 @@ from actors.messaging.enqueuer import WEBHOOK_QUEUE
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.dependencies import ServerDependencies
 from server.rpc.service import DownloadService
-from storage import jobs, sweeps
-from storage.database import Database, Row
 from storage.errors import PreconditionFailed
+from storage.jobs import job_queries
+from storage.jobs.start_rate_limiter import StartRateLimiter
 from storage.listings.size_limits import SizeLimits
-from storage.objects import Objects, ObjectStore
-from storage.receivers import WebhookPolicy
+from storage.objects import sweeps
+from storage.objects.object_store import Objects, ObjectStore
+from storage.postgres.database import Database, Row
 from storage.records import JobView
 from storage.spool import Spool
-from storage.start_rate import StartRateLimiter
+from storage.webhook_policy import WebhookPolicy
 from tests.integration import scenes
 from tests.integration.front_door import queue_view
 from tests.integration.pipeline_harness import PipelineHarness, running_pipeline
@@ -429,7 +430,7 @@ def test_a_cancelled_job_stays_cancelled(pipeline: PipelineHarness, desk: _Desk)
     first = pipeline.begin(number)
     pipeline.list_job(first)
     pipeline.download(first)
-    jobs.cancel(database, CLIENT, first)
+    job_queries.cancel(database, CLIENT, first)
     assert _states(database, first) == ["FAILED", "CANCELLED", "CANCELLED"]
     _repair(pipeline, number)
     pipeline.run(number)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-from storage.database import Database
-from storage.portal.claims import Slice, claim
-from storage.scheduling import leader, readings, workers
-from storage.scheduling.readings import FIRST_KEY
+from storage.portal.request_claims import Slice, claim
+from storage.postgres.database import Database
+from storage.scheduling import leader, scheduler_readings, workers
+from storage.scheduling.scheduler_readings import FIRST_KEY
 from tests.integration import scenes
 from tests.integration.test_claim import CONTEXT, COURT, quick_court, small_case
 
@@ -34,7 +34,7 @@ def test_a_listed_job_is_read_with_its_documents_slices_and_lanes(database: Data
             p=position,
         )
 
-    (row,) = readings.read_jobs(database, after=FIRST_KEY)
+    (row,) = scheduler_readings.read_jobs(database, after=FIRST_KEY)
 
     assert row["job_id"] == job_id
     assert not row["needs_listing"]
@@ -51,7 +51,7 @@ def test_a_job_that_is_not_listed_is_read_with_its_lease_and_its_case(database: 
     lease = claim(database, CONTEXT, mine.job.job_id)
     assert not isinstance(lease, Slice)
 
-    rows = {row["job_id"]: row for row in readings.read_jobs(database, after=FIRST_KEY)}
+    rows = {row["job_id"]: row for row in scheduler_readings.read_jobs(database, after=FIRST_KEY)}
 
     assert len(rows[mine.job.job_id]["slices"]) == 1
     assert not rows[mine.job.job_id]["is_listed_by_another"]
@@ -64,7 +64,7 @@ def test_portions_go_through_all_running_jobs_by_key(database: Database) -> None
     jobs = sorted(scenes.start(database)[0].job.job_id for _ in range(5))
     seen: list[UUID] = []
     after = FIRST_KEY
-    while rows := readings.read_jobs(database, after=after, limit=2):
+    while rows := scheduler_readings.read_jobs(database, after=after, limit=2):
         seen += [row["job_id"] for row in rows]
         after = rows[-1]["job_id"]
 
@@ -77,7 +77,7 @@ def test_runs_that_began_lately_are_read_apart(database: Database) -> None:
     new = scenes.start(database)[0].job.job_id
 
     since = datetime.now(UTC) - timedelta(seconds=60)
-    rows = readings.read_recent_jobs(database, since=since)
+    rows = scheduler_readings.read_recent_jobs(database, since=since)
 
     assert [row["job_id"] for row in rows] == [new]
 
@@ -101,7 +101,7 @@ def test_slots_courts_and_workers_are_read_with_the_portal(database: Database) -
         database, "UPDATE portal SET paused_until = clock_timestamp() + interval '9 s', eased = 2.5"
     )
 
-    state = readings.read_portal(database, scenes.LOGIN)
+    state = scheduler_readings.read_portal(database, scenes.LOGIN)
 
     assert state.portal["at_once"] == 2
     assert 0 < state.portal["closed_until"] - state.now <= 9
@@ -110,7 +110,7 @@ def test_slots_courts_and_workers_are_read_with_the_portal(database: Database) -
     assert slot["requests"] == 1
     assert state.workers == [{"threads": 4, "takes_files": False}]
     workers.leave(database, worker_id)
-    assert not readings.read_portal(database, scenes.LOGIN).workers
+    assert not scheduler_readings.read_portal(database, scenes.LOGIN).workers
 
 
 def test_one_leads_until_its_lease_is_over_or_given_up(database: Database) -> None:

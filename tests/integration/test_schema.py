@@ -10,12 +10,12 @@ import pytest
 from peewee import Check, Default, IntegerField, SchemaManager, TextField
 
 from dev.servers import EmbeddedServers
-from storage.database import Database, Transaction
-from storage.migrate import migrate
 from storage.models import ALL, BaseModel
 from storage.models.base import reference, timestamp_now
 from storage.models.document import Document
 from storage.models.job import Job
+from storage.postgres.database import Database, Transaction
+from storage.postgres.migrate import migrate
 from tests.databases import create_database
 
 # Everything in the schema but functions and the history of the migrations, by kind and name.

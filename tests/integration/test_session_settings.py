@@ -10,10 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from dev.servers import EmbeddedServers
-from storage import session_settings
-from storage.database import Database
 from storage.errors import ConfigurationError
-from storage.session_settings import SETTINGS
+from storage.postgres import session_settings
+from storage.postgres.database import Database
+from storage.postgres.session_settings import SETTINGS
 from tests.databases import create_database
 
 ROLE = "settings_of_its_own"

@@ -7,14 +7,14 @@ from functools import partial
 
 import pytest
 
-from storage import jobs
-from storage.claims import DocumentClaim
-from storage.database import Database
 from storage.documents.leases import renew_leases
 from storage.errors import LeaseLost
+from storage.jobs import job_queries
 from storage.portal import attempts
-from storage.portal.claims import linger_slots
-from storage.slots import RELEASE_DELAY_S
+from storage.portal.document_claims import DocumentClaim
+from storage.portal.request_claims import linger_slots
+from storage.portal.slots import RELEASE_DELAY_S
+from storage.postgres.database import Database
 from tests.integration import guest, scenes
 from tests.integration.guest import COURTS, answer, ask, ask_all, context
 from tests.integration.scenes import CLIENT, PDF
@@ -120,7 +120,7 @@ def test_what_is_cut_keeps_its_slots_for_a_moment(database: Database) -> None:
     job_id = guest.job(database, 1)
     (claim,) = ask_all(database, context(at_once=1))
     guest.job(database, 1)
-    jobs.cancel(database, CLIENT, job_id)
+    job_queries.cancel(database, CLIENT, job_id)
     assert ask(database, context(at_once=1)) is None, "the request is still at the portal"
 
     # When its worker has cut it, then the portal gets time to notice
@@ -162,7 +162,7 @@ def test_many_who_ask_for_one_job_at_once_have_its_lanes_and_no_more(database: D
         assert sum(task is not None for task in found) == 5
         revisions = [d["revision"] for d in scenes.documents(database, job_id)]
         assert len(set(revisions)) == 20, "two changes have one revision"
-        jobs.cancel(database, CLIENT, job_id)
+        job_queries.cancel(database, CLIENT, job_id)
 
 
 @pytest.mark.parametrize("per_minute", [None, 60_000], ids=["together", "one-at-a-time"])

@@ -24,9 +24,9 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from dev.deadline import until
 from server.dependencies import ServerDependencies
 from storage import sql
-from storage.database import Database, Transaction
-from storage.jobs.start import StartAnswer, StartAttempt, start_jobs
-from storage.objects import Objects
+from storage.jobs.job_start import StartAnswer, StartAttempt, start_jobs
+from storage.objects.object_store import Objects
+from storage.postgres.database import Database, Transaction
 from tests.integration.front_door import ServerFixture, api_of, entry, running_server, service_parts
 from tests.integration.leading import leading_scheduler
 from tests.sandbox import cnj

@@ -11,14 +11,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage import jobs, sql
-from storage.database import Database, Transaction
+from storage import sql
 from storage.errors import RowsLocked
-from storage.jobs import start as starts
-from storage.jobs.start import How, StartAnswer, StartAttempt, StartRequest
-from storage.listing import CaseListing
-from storage.listings import record
+from storage.jobs import job_queries
+from storage.jobs import job_start as starts
+from storage.jobs.job_start import How, StartAnswer, StartAttempt, StartRequest
+from storage.listings import listing_record
+from storage.listings.listed_case import CaseListing
 from storage.listings.listing_import import ListingImport, StoredObject
+from storage.postgres.database import Database, Transaction
 from storage.priorities import Priority
 from storage.records import JobView
 from tests.integration import scenes
@@ -87,7 +88,7 @@ def test_new_jobs_are_as_they_are_in_the_rows(database: Database) -> None:
 
     assert _how(answers) == ["new"] * 5
     for view, kind in zip(_views(answers), kinds, strict=True):
-        assert view == jobs.get(database, kind.client, view.job.job_id)
+        assert view == job_queries.get(database, kind.client, view.job.job_id)
         row = scenes.job(database, view.job.job_id)
         assert (row["state"], row["priority"], row["traceparent"], row["max_age_s"]) == (
             kind.first_state,
@@ -129,7 +130,7 @@ def test_each_request_is_answered_by_what_is_there(database: Database) -> None:
 def test_a_long_listing_is_left_to_a_worker(database: Database) -> None:
     number = scenes.process_number()
     job_id = scenes.listed_job(database, starts.MAX_DOCUMENTS_IN_CALL + 1, scenes.request(number))
-    jobs.cancel(database, CLIENT, job_id)
+    job_queries.cancel(database, CLIENT, job_id)
 
     assert _how(_answers(database, scenes.request(number))) == ["new"]
 
@@ -369,14 +370,14 @@ def _sealed(database: Database, number: str, client: str) -> UUID:
     view, _ = scenes.start(database, scenes.request(number, client=client))
     claim = scenes.listing_claim(database, view.job.job_id)
     case = CaseListing(5, scenes.listing(1).documents)
-    record.record(database, claim, ListingImport.of(client, number, case))
+    listing_record.record(database, claim, ListingImport.of(client, number, case))
     return view.job.job_id
 
 
 def test_a_listing_under_seal_serves_its_own_client_only(database: Database) -> None:
     number = scenes.process_number()
     own = _sealed(database, number, CLIENT)
-    jobs.cancel(database, CLIENT, own)
+    job_queries.cancel(database, CLIENT, own)
 
     answers = _answers(database, scenes.request(number), scenes.request(number, client="another"))
 

@@ -13,14 +13,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from storage import refusals
-from storage.database import Database
 from storage.errors import ServiceRefused, ServiceUnavailable, StoreRefused
-from storage.holds import Holds
-from storage.installation import mark_key
-from storage.logins import Login
-from storage.objects import Objects, ObjectStore, Upload
+from storage.health.holds import Holds
+from storage.login.logins import Login
+from storage.objects.installation import mark_key
+from storage.objects.object_store import Objects, ObjectStore, Upload
+from storage.portal.slots import Limits
+from storage.postgres.database import Database
 from storage.refusals import STORE, RefusalWatch
-from storage.slots import Limits
 from tests.integration import scenes
 from tests.integration.certificates import Certificate
 from tests.store_proxy import No, Rule, StoreProxy, store_proxy

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from storage import claims
-from storage.database import Database
-from storage.documents.record import record_stored
+from storage.documents.file_records import record_stored
 from storage.errors import LeaseLost, PermanentError
-from storage.listings import record
-from storage.portal import attempts
+from storage.listings import listing_record
+from storage.portal import attempts, document_claims
+from storage.postgres.database import Database
 from tests.integration import guest, scenes
 from tests.integration.scenes import BUSY, HOOK, PDF, POLICY, held_slots
 
@@ -21,7 +20,11 @@ def test_fresh_files_and_spooled_ones_are_recorded_together(database: Database) 
     by = guest.context()
     first, second, third, _ = guest.ask_all(database, by)
     spooled = scenes.upload(database, first)
-    files = [spooled, claims.unrecorded_file(second, PDF), claims.unrecorded_file(third, PDF)]
+    files = [
+        spooled,
+        document_claims.unrecorded_file(second, PDF),
+        document_claims.unrecorded_file(third, PDF),
+    ]
     before = held_slots(database)
 
     recorded = record_stored(
@@ -49,7 +52,7 @@ def test_a_fresh_file_is_a_sign_of_life_of_its_court(database: Database) -> None
         "UPDATE courts SET failure_count = 9, next_probe_time = clock_timestamp(),"
         " failing_since = clock_timestamp() - interval '1 hour'",
     )
-    file = claims.unrecorded_file(good, PDF)
+    file = document_claims.unrecorded_file(good, PDF)
 
     recorded = record_stored(database, [scenes.to_store(file)], answered=[good.slot_token])
 
@@ -66,9 +69,11 @@ def test_the_last_file_of_a_job_ends_it_and_returns_which_webhooks_are_due(
     view, _ = scenes.start(database, scenes.request(webhook_url=HOOK))
     job_id = view.job.job_id
     claim = scenes.listing_claim(database, job_id)
-    record.record(database, claim, scenes.listing_import(claim.process_number, scenes.listing(1)))
+    listing_record.record(
+        database, claim, scenes.listing_import(claim.process_number, scenes.listing(1))
+    )
     held = scenes.claimed(database, job_id)
-    file = claims.unrecorded_file(held, PDF) if is_fresh else scenes.upload(database, held)
+    file = document_claims.unrecorded_file(held, PDF) if is_fresh else scenes.upload(database, held)
 
     outcome = scenes.stored(database, file)
 
@@ -89,7 +94,7 @@ def test_a_fresh_file_ends_a_job_of_which_not_everything_is_there(database: Data
     job_id = guest.job(database, 2)
     failing, good = guest.ask_all(database, guest.context())
     attempts.fail_attempt(database, failing, GONE, POLICY)
-    file = claims.unrecorded_file(good, PDF)
+    file = document_claims.unrecorded_file(good, PDF)
 
     outcome = scenes.stored(database, file)
 

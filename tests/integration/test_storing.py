@@ -14,11 +14,11 @@ import pytest
 import requests
 
 from actors.pipeline.object_writer import BucketHealth
-from storage import jobs
-from storage.database import Database
 from storage.errors import ServiceUnavailable
-from storage.objects import Objects, ObjectStore, Upload
-from storage.slots import court_of
+from storage.jobs import job_queries
+from storage.objects.object_store import Objects, ObjectStore, Upload
+from storage.portal.slots import court_of
+from storage.postgres.database import Database
 from storage.spool import SMALL_BYTES, Spool
 from tests.integration import scenes
 from tests.integration.hooks import HookedObjects
@@ -243,7 +243,7 @@ def test_a_file_without_room_whose_job_is_cancelled_takes_no_other_with_it(
     _, job_id = _listed(pipeline, 2)
 
     def cancel(_: Upload) -> None:
-        jobs.cancel(pipeline.database, CLIENT, job_id)
+        job_queries.cancel(pipeline.database, CLIENT, job_id)
         raise ServiceUnavailable("S3")
 
     _full(pipeline.with_bucket(HookedObjects(store, before_put=cancel)), tmp_path).download(
@@ -264,7 +264,7 @@ def test_a_file_of_a_job_that_is_cancelled_while_it_is_put_is_left_to_the_sweep(
 
     def cancel(upload: Upload) -> None:
         keys[upload.key] = upload.size_bytes
-        jobs.cancel(pipeline.database, CLIENT, job_id)
+        job_queries.cancel(pipeline.database, CLIENT, job_id)
 
     pipeline.with_bucket(HookedObjects(store, after_put=cancel)).download(job_id)
 

@@ -18,13 +18,14 @@ import pytest
 from actors.leases.spool_heartbeat import FOREIGN, LEFTOVER_AGE_S, UNKNOWN, Heartbeat
 from actors.resilience.retry import retry_until_available
 from dev.deadline import until
-from storage import adoption, installation, repairs, sweeps
-from storage.claims import CheckedFile
-from storage.database import Database
 from storage.errors import LeaseLost
-from storage.objects import Objects, ObjectStore, StoredObject, Upload, object_key
+from storage.objects import adoption, installation, sweeps
+from storage.objects.object_store import Objects, ObjectStore, StoredObject, Upload, object_key
+from storage.objects.sweeps import ALWAYS_FEW, Swept
+from storage.portal.document_claims import CheckedFile
+from storage.postgres.database import Database
+from storage.scheduling import reconciliation
 from storage.spool import Spool
-from storage.sweeps import ALWAYS_FEW, Swept
 from tests.integration import scenes
 
 DATA = b"the bytes of any document"
@@ -360,7 +361,7 @@ def test_the_files_of_another_installation_s_spool_stay(database: Database, spoo
     heartbeat.sweep()
 
     assert all(_left(spool, leases))
-    assert repairs.spool_problems(database) == [FOREIGN]
+    assert reconciliation.spool_problems(database) == [FOREIGN]
 
 
 def test_a_spool_of_files_that_no_row_names_is_nobody_s_until_it_is_empty(
@@ -375,12 +376,12 @@ def test_a_spool_of_files_that_no_row_names_is_nobody_s_until_it_is_empty(
     heartbeat.sweep()
     heartbeat.sweep()
     assert all(_left(spool, leases))
-    assert repairs.spool_problems(database) == [UNKNOWN]
+    assert reconciliation.spool_problems(database) == [UNKNOWN]
 
     for lease in leases:
         spool.remove(lease)
     heartbeat.beat()
-    assert repairs.spool_problems(database) == []
+    assert reconciliation.spool_problems(database) == []
 
 
 def test_no_spool_file_goes_while_database_and_bucket_do_not_belong_together(

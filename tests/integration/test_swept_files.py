@@ -15,10 +15,11 @@ from actors.pipeline.fetch import Fetched
 from actors.pipeline.file_recorder import Batch
 from actors.pipeline.object_writer import WrittenObject
 from dev.deadline import until
-from storage import jobs, sweeps
-from storage.database import Database
 from storage.errors import ServiceUnavailable
-from storage.objects import Objects, ObjectStore
+from storage.jobs import job_queries
+from storage.objects import sweeps
+from storage.objects.object_store import Objects, ObjectStore
+from storage.postgres.database import Database
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.hooks import HookedObjects
@@ -65,7 +66,7 @@ def test_what_is_put_while_the_same_object_is_deleted_is_put_again(
     first = pipeline.begin(number)
     pipeline.list_job(first)
     unnamed = _put(pipeline, first)
-    jobs.cancel(pipeline.database, CLIENT, first)
+    job_queries.cancel(pipeline.database, CLIENT, first)
     second = pipeline.begin(number)
     pipeline.list_job(second)
     put_again: list[WrittenObject] = []
@@ -106,7 +107,7 @@ def test_what_is_put_and_recorded_while_the_same_object_is_deleted_is_put_again(
     first = pipeline.begin(number)
     pipeline.list_job(first)
     unnamed = _put(pipeline, first)
-    jobs.cancel(pipeline.database, CLIENT, first)
+    job_queries.cancel(pipeline.database, CLIENT, first)
     second = pipeline.begin(number)
     pipeline.list_job(second)
     storing = threading.Thread(target=lambda: _record(pipeline, _put(pipeline, second)))
@@ -160,7 +161,7 @@ def test_what_another_job_of_the_case_is_about_to_name_stays(
     job_id = pipeline.begin(number)
     pipeline.list_job(job_id)
     stored = _put(pipeline, job_id)
-    jobs.cancel(pipeline.database, CLIENT, job_id)
+    job_queries.cancel(pipeline.database, CLIENT, job_id)
     other = pipeline.begin(number)
     if is_first:
         _record(pipeline, stored)

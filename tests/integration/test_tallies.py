@@ -7,12 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from storage import jobs, repairs, webhooks
-from storage.database import Database
 from storage.errors import LeaseLost, PermanentError
-from storage.objects import Objects
+from storage.jobs import job_queries
+from storage.objects.object_store import Objects
 from storage.portal import attempts
+from storage.postgres.database import Database
+from storage.scheduling import reconciliation
 from storage.telemetry.series import BY_NAME
+from storage.webhooks import webhook_rows
 from tests.integration import scenes
 from tests.integration.scenes import CLIENT
 
@@ -71,8 +73,8 @@ def test_what_is_cancelled_is_counted_and_what_is_rolled_back_is_not(
         _count_and_break(counting)
     assert counts == {}
 
-    jobs.cancel(counting, CLIENT, job_id)
-    jobs.cancel(counting, CLIENT, job_id)
+    job_queries.cancel(counting, CLIENT, job_id)
+    job_queries.cancel(counting, CLIENT, job_id)
     assert counts == {"autos_documents_ended CANCELLED ": 4, "autos_jobs_ended CANCELLED": 1}
 
 
@@ -88,13 +90,13 @@ def test_claims_whose_holders_are_gone_are_counted_by_step(
     scenes.claimed(counting, job_id)
     scenes.spooled(counting, scenes.claimed(counting, job_id), scenes.PDF)
     scenes.age(counting, job_id, 3_000)
-    repairs.reclaim(counting)
+    reconciliation.reclaim(counting)
 
     told, _ = scenes.start(counting, scenes.request(webhook_url=scenes.HOOK))
-    jobs.cancel(counting, CLIENT, told.job.job_id)
-    assert webhooks.claim(counting, told.job.job_id, 0, lease_s=60)
+    job_queries.cancel(counting, CLIENT, told.job.job_id)
+    assert webhook_rows.claim(counting, told.job.job_id, 0, lease_s=60)
     scenes.age(counting, told.job.job_id, 3_000)
-    assert webhooks.claim(counting, told.job.job_id, 0, lease_s=60)
+    assert webhook_rows.claim(counting, told.job.job_id, 0, lease_s=60)
 
     lost = {name: number for name, number in counts.items() if name.startswith("autos_leases")}
     assert lost == {
@@ -116,7 +118,7 @@ def test_a_run_belongs_to_the_trace_of_the_call_that_began_it(
     held = scenes.claimed(database, job_id)
     assert held.traceparent == TRACEPARENT
     attempts.fail_attempt(database, held, NO, scenes.POLICY)
-    delivery = webhooks.claim(database, job_id, 0, lease_s=60)
+    delivery = webhook_rows.claim(database, job_id, 0, lease_s=60)
     assert delivery
     assert delivery.traceparent == TRACEPARENT
 

@@ -19,9 +19,9 @@ from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.health import is_serving
 from server.access.server_tls import TlsFiles
 from server.dependencies import ServerDependencies
-from storage.database import Database
 from storage.errors import ConfigurationError
-from storage.objects import Objects
+from storage.objects.object_store import Objects
+from storage.postgres.database import Database
 from tests.acceptance.refusals import refusal_of
 from tests.integration.certificates import Certificate
 from tests.integration.front_door import (

@@ -22,17 +22,17 @@ from actors.login.login_breaker import LoginBreaker
 from actors.login.token_source import RefreshedToken, StaticToken
 from actors.portal.portal_client import Portal
 from dev.deadline import until
-from storage import logins
-from storage.ciphers import Cipher
-from storage.database import Database
 from storage.errors import (
     ConfigurationError,
     CredentialsRefused,
     PermanentError,
     ServiceUnavailable,
 )
-from storage.listing import ListedDocument
-from storage.logins import Grant, Login
+from storage.listings.listed_case import ListedDocument
+from storage.login import logins
+from storage.login.ciphers import Cipher
+from storage.login.logins import Grant, Login
+from storage.postgres.database import Database
 from storage.settings import Settings
 from tests.integration.logins_here import (
     KEY,

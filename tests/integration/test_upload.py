@@ -11,10 +11,10 @@ import pytest
 
 from actors.hints.hints import Ended
 from actors.pipeline.upload import Uploader
-from storage import jobs
-from storage.database import Database
 from storage.errors import ServiceUnavailable
-from storage.objects import Objects, ObjectStore, Upload
+from storage.jobs import job_queries
+from storage.objects.object_store import Objects, ObjectStore, Upload
+from storage.postgres.database import Database
 from storage.spool import Spool
 from tests.integration import scenes
 from tests.integration.hooks import HookedObjects
@@ -152,7 +152,7 @@ def test_a_file_that_is_gone_with_its_job_is_no_error(
 
     def lose(_: Upload) -> None:
         path.unlink()
-        jobs.cancel(pipeline.database, CLIENT, job_id)
+        job_queries.cancel(pipeline.database, CLIENT, job_id)
 
     assert _with_bucket(pipeline, HookedObjects(store, before_put=lose)).look(_nothing)
 
@@ -165,7 +165,7 @@ def test_a_file_of_a_job_that_is_cancelled_while_it_is_put_leaves_the_spool(
     _, job_id = _spooled(pipeline, 1)
 
     def cancel(_: Upload) -> None:
-        jobs.cancel(pipeline.database, CLIENT, job_id)
+        job_queries.cancel(pipeline.database, CLIENT, job_id)
 
     assert _with_bucket(pipeline, HookedObjects(store, after_put=cancel)).look(_nothing)
 

@@ -15,8 +15,8 @@ import pytest
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.client_registry import ClientLimits
 from server.dependencies import ServerDependencies
-from storage.database import Database
-from storage.objects import Objects
+from storage.objects.object_store import Objects
+from storage.postgres.database import Database
 from tests.acceptance.refusals import refusal_of
 from tests.acceptance.wrong_values import seconds
 from tests.integration import scenes

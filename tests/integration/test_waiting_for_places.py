@@ -21,8 +21,8 @@ from server.queue.queue_position_cache import (
     QueuePositionCache,
 )
 from server.queue.queue_view import NOWHERE, QueueStatus
-from storage.database import Database
-from storage.scheduling.places import PublishedPlace, publish
+from storage.postgres.database import Database
+from storage.scheduling.published_positions import PublishedPlace, publish
 from tests.integration.front_door import queue_view
 
 COURT = "8.26"

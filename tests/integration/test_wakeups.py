@@ -11,7 +11,7 @@ import redis
 from structlog.testing import capture_logs
 
 from dev.deadline import until
-from storage.wakeups import GATHER_S, UNHEARD, UNHEARD_GATHER_S, ChangePublisher
+from storage.jobs.change_notifications import GATHER_S, UNHEARD, UNHEARD_GATHER_S, ChangePublisher
 
 
 def test_what_nobody_hears_is_told_more_seldom_until_somebody_does(
@@ -19,8 +19,8 @@ def test_what_nobody_hears_is_told_more_seldom_until_somebody_does(
 ) -> None:
     # Channels belong to all of Redis, and so to other tests.
     channel = f"autos:test:{uuid4()}"
-    monkeypatch.setattr("storage.wakeups.CHANNEL", channel)
-    monkeypatch.setattr("storage.wakeups.TIMEOUT_S", 20.0)
+    monkeypatch.setattr("storage.jobs.change_notifications.CHANNEL", channel)
+    monkeypatch.setattr("storage.jobs.change_notifications.TIMEOUT_S", 20.0)
     wakeups = ChangePublisher(redis_url)
     news = {uuid4(): 7}
 

@@ -19,9 +19,9 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from dev.folder import DataFolder
 from dev.servers import EMBEDDED, EmbeddedServers, start_all
 from server.dependencies import ServerDependencies
-from storage.database import Database, Transaction
-from storage.objects import Objects
-from storage.wakeups import ChangePublisher
+from storage.jobs.change_notifications import ChangePublisher
+from storage.objects.object_store import Objects
+from storage.postgres.database import Database, Transaction
 from tests.acceptance.watching import assert_stream_order
 from tests.http2 import Caller, Event
 from tests.integration import scenes

@@ -32,7 +32,7 @@ from actors.webhook.webhook_client import (
     parse_retry_after,
     resolve,
 )
-from storage.receivers import WebhookPolicy
+from storage.webhook_policy import WebhookPolicy
 from tests.stopwatch import quickest
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

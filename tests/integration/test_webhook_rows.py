@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+<<<<<<< HEAD
 from storage import jobs, webhooks
 from storage.database import Database
 <<<<<<< HEAD
@@ -19,6 +20,13 @@ from storage.webhooks import JITTER, PER_RECEIVER, SCHEDULE_S, Delivery
 from storage.errors import LeaseLost
 from storage.webhooks import JITTER, PER_RECEIVER, SCHEDULE_S, WebhookDelivery
 >>>>>>> 3cdef5c (Classes, functions and parameters have the field's names; nothing else changes)
+=======
+from storage.errors import LeaseLost
+from storage.jobs import job_queries
+from storage.postgres.database import Database
+from storage.webhooks import webhook_rows
+from storage.webhooks.webhook_rows import JITTER, PER_RECEIVER, SCHEDULE_S, WebhookDelivery
+>>>>>>> c6bbc19 (storage/ has rooms: postgres, jobs, job_end, documents, listings, portal, login, estimates, health, objects, webhooks)
 from tests.integration import scenes
 from tests.integration.scenes import CLIENT, HOOK
 from tests.integration.together import run_concurrently
@@ -33,7 +41,7 @@ def _ended(database: Database, documents: int = 0) -> UUID:
 
 
 def _claimed(database: Database, job_id: UUID, *, lease_s: float = 30) -> WebhookDelivery:
-    delivery = webhooks.claim(database, job_id, 0, lease_s=lease_s)
+    delivery = webhook_rows.claim(database, job_id, 0, lease_s=lease_s)
     assert delivery
     return delivery
 
@@ -45,7 +53,7 @@ def _refused(
     retry_after_s: float | None = None,
     is_final: bool = False,
 ) -> float | None:
-    return webhooks.refused(
+    return webhook_rows.refused(
         database,
         delivery,
         status_code=503,
@@ -58,7 +66,7 @@ def _refused(
 def test_one_attempt_at_a_time(database: Database) -> None:
     job_id = _ended(database)
 
-    found = run_concurrently([partial(webhooks.claim, database, job_id, 0, lease_s=30)] * 10)
+    found = run_concurrently([partial(webhook_rows.claim, database, job_id, 0, lease_s=30)] * 10)
 
     assert sum(delivery is not None for delivery in found) == 1
 
@@ -101,34 +109,34 @@ def test_one_receiver_never_has_more_than_its_share_of_deliveries_at_once(
 ) -> None:
     job_ids = [_ended(database) for _ in range(PER_RECEIVER + 2)]
 
-    claims = [partial(webhooks.claim, database, job_id, 0, lease_s=30) for job_id in job_ids]
+    claims = [partial(webhook_rows.claim, database, job_id, 0, lease_s=30) for job_id in job_ids]
     found = [delivery for delivery in run_concurrently(claims) if delivery]
     assert len(found) == PER_RECEIVER
 
     other = scenes.request(webhook_url=HOOK.replace("receiver", "another"))
-    assert webhooks.claim(database, scenes.listed_job(database, 0, other), 0, lease_s=30)
-    webhooks.delivered(database, found[0], 200)
-    waiting = webhooks.next_due(database, found[0].receiver)
+    assert webhook_rows.claim(database, scenes.listed_job(database, 0, other), 0, lease_s=30)
+    webhook_rows.delivered(database, found[0], 200)
+    waiting = webhook_rows.next_due(database, found[0].receiver)
     assert waiting, "one that had to wait is told when there is room"
-    assert webhooks.claim(database, *waiting, lease_s=30)
+    assert webhook_rows.claim(database, *waiting, lease_s=30)
 
 
 def test_nothing_is_sent_before_the_end(database: Database) -> None:
     view, _ = scenes.start(database, scenes.request(webhook_url=HOOK))
 
-    assert webhooks.due(database, view.job.job_id) == []
-    assert webhooks.claim(database, view.job.job_id, 0, lease_s=30) is None
+    assert webhook_rows.due(database, view.job.job_id) == []
+    assert webhook_rows.claim(database, view.job.job_id, 0, lease_s=30) is None
 
 
 def test_what_is_not_there_is_not_sent(database: Database) -> None:
-    assert webhooks.claim(database, uuid4(), 0, lease_s=30) is None
-    assert webhooks.claim(database, _ended(database), 1, lease_s=30) is None
+    assert webhook_rows.claim(database, uuid4(), 0, lease_s=30) is None
+    assert webhook_rows.claim(database, _ended(database), 1, lease_s=30) is None
 
 
 def test_an_attempt_tells_the_end_as_it_was(database: Database) -> None:
     # Given an end, and rows that have changed since
     job_id = _ended(database, 2)
-    at_the_end = jobs.get(database, CLIENT, job_id).job
+    at_the_end = job_queries.get(database, CLIENT, job_id).job
     rows = scenes.documents(database, job_id)
     scenes.execute(
         database, "UPDATE documents SET name = 'another' WHERE job_id = %(id)s", id=job_id
@@ -149,13 +157,13 @@ def test_the_id_is_the_same_in_every_attempt_and_differs_by_url(database: Databa
     job_id = scenes.listed_job(database, 1, wanted)
     scenes.start(database, scenes.request(wanted.process_number, webhook_url=f"{HOOK}/2"))
     scenes.store_next(database, job_id)
-    assert webhooks.due(database, job_id) == [0, 1]
+    assert webhook_rows.due(database, job_id) == [0, 1]
 
     first = _claimed(database, job_id)
     _refused(database, first)
     scenes.age(database, job_id, 3_600)
     again = _claimed(database, job_id)
-    other = webhooks.claim(database, job_id, 1, lease_s=30)
+    other = webhook_rows.claim(database, job_id, 1, lease_s=30)
 
     assert other
     assert again.webhook_id == first.webhook_id != other.webhook_id
@@ -171,9 +179,9 @@ def test_the_schedule_runs_to_its_end(database: Database) -> None:
         delays.append(delay_s)
         if delay_s is None:
             break
-        assert webhooks.claim(database, job_id, 0, lease_s=30) is None, "before its time"
+        assert webhook_rows.claim(database, job_id, 0, lease_s=30) is None, "before its time"
         scenes.age(database, job_id, delay_s - 0.5)
-        assert webhooks.due(database, job_id) == []
+        assert webhook_rows.due(database, job_id) == []
         scenes.age(database, job_id, 0.5)
 
     *pauses, last = delays
@@ -184,7 +192,7 @@ def test_the_schedule_runs_to_its_end(database: Database) -> None:
     assert (hook["state"], hook["attempt_count"]) == ("FAILED", len(SCHEDULE_S) + 1)
     assert (hook["last_status_code"], hook["next_attempt_time"]) == (503, None)
     assert hook["last_error"] == "The receiver answered 503."
-    assert webhooks.due(database, job_id) == []
+    assert webhook_rows.due(database, job_id) == []
 
 
 def test_a_receiver_that_names_a_time_is_heard_within_bounds(database: Database) -> None:
@@ -209,7 +217,7 @@ def test_a_final_refusal_ends_it_at_once(database: Database) -> None:
     (hook,) = scenes.webhooks(database, job_id)
     assert (hook["state"], hook["attempt_count"]) == ("FAILED", 1)
     scenes.age(database, job_id, 999_999)
-    assert webhooks.claim(database, job_id, 0, lease_s=30) is None
+    assert webhook_rows.claim(database, job_id, 0, lease_s=30) is None
 
 
 def test_an_accepted_webhook_is_never_sent_again(database: Database) -> None:
@@ -217,14 +225,14 @@ def test_an_accepted_webhook_is_never_sent_again(database: Database) -> None:
     _refused(database, _claimed(database, job_id))
     scenes.age(database, job_id, 10)
 
-    webhooks.delivered(database, _claimed(database, job_id), 204)
+    webhook_rows.delivered(database, _claimed(database, job_id), 204)
 
     (hook,) = scenes.webhooks(database, job_id)
     assert (hook["state"], hook["attempt_count"]) == ("DELIVERED", 2)
     assert (hook["last_status_code"], hook["last_error"]) == (204, "")
     assert hook["delivered_time"] is not None
     scenes.age(database, job_id, 999_999)
-    assert webhooks.claim(database, job_id, 0, lease_s=30) is None
+    assert webhook_rows.claim(database, job_id, 0, lease_s=30) is None
 
 
 def test_every_attempt_is_a_change_of_the_job(database: Database) -> None:
@@ -233,7 +241,7 @@ def test_every_attempt_is_a_change_of_the_job(database: Database) -> None:
 
     _refused(database, _claimed(database, job_id))
     scenes.age(database, job_id, 10)
-    webhooks.delivered(database, _claimed(database, job_id), 200)
+    webhook_rows.delivered(database, _claimed(database, job_id), 200)
 
     assert scenes.job(database, job_id)["revision"] == before + 2
 
@@ -243,7 +251,7 @@ def _is_being_sent(_database: Database, _delivery: WebhookDelivery) -> None:
 
 
 def _is_delivered(database: Database, delivery: WebhookDelivery) -> None:
-    webhooks.delivered(database, delivery, 200)
+    webhook_rows.delivered(database, delivery, 200)
 
 
 @pytest.mark.parametrize("then", [_is_being_sent, _refused, _is_delivered])
@@ -259,7 +267,7 @@ def test_a_notifier_that_was_away_too_long_records_nothing(
     for late in (
         partial(_refused, database, stale),
         partial(_refused, database, stale, is_final=True),
-        partial(webhooks.delivered, database, stale, 200),
+        partial(webhook_rows.delivered, database, stale, 200),
     ):
         with pytest.raises(LeaseLost):
             late()
@@ -270,7 +278,7 @@ def test_a_notifier_that_was_away_too_long_records_nothing(
 def test_a_lost_notifier_leaves_its_attempt_to_the_next(database: Database) -> None:
     job_id = _ended(database)
     lost = _claimed(database, job_id)
-    assert webhooks.claim(database, job_id, 0, lease_s=30) is None
+    assert webhook_rows.claim(database, job_id, 0, lease_s=30) is None
 
     scenes.age(database, job_id, 31)
     next_one = _claimed(database, job_id)
@@ -286,7 +294,7 @@ def test_two_answers_to_one_attempt_are_one(database: Database) -> None:
 
     def record() -> bool:
         try:
-            webhooks.delivered(database, delivery, 200)
+            webhook_rows.delivered(database, delivery, 200)
         except LeaseLost:
             return False
         return True

@@ -21,16 +21,19 @@ from actors.scheduler.policy import dispatcher
 from actors.scheduler.policy.dispatcher import Plan
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.webhook.webhook_client import WebhookClient
-from storage import claims, ending, jobs, repairs, webhooks
-from storage.database import Database
-from storage.documents import record
-from storage.documents.record import StoredRound
-from storage.listing_claims import ListingClaim
-from storage.listings import record as listing_record
-from storage.objects import Objects, Upload
-from storage.portal import attempts
-from storage.portal import claims as portal_claims
-from storage.portal.claims import Claimed, Slice
+from storage.documents import file_records
+from storage.documents.file_records import StoredRound
+from storage.job_end import completion
+from storage.jobs import job_queries
+from storage.listings import listing_record
+from storage.objects.object_store import Objects, Upload
+from storage.portal import attempts, document_claims
+from storage.portal import request_claims as portal_claims
+from storage.portal.listing_claims import ListingClaim
+from storage.portal.request_claims import Claimed, Slice
+from storage.postgres.database import Database
+from storage.scheduling import reconciliation
+from storage.webhooks import webhook_rows
 from tests.killpoints.flags import Triggers
 
 Strike = Callable[[str, str], object]
@@ -48,12 +51,12 @@ def hurry(*, short_lease_s: float) -> None:
     spool_heartbeat.BEAT_S = 1.0
     spool_heartbeat.LEFTOVER_AGE_S = 2.0
     sweeper.MIN_INTERVAL_S = 1.0
-    real = webhooks.claim
+    real = webhook_rows.claim
 
     def claim(database: Database, job_id: UUID, position: int, *, lease_s: float) -> Any:
         return real(database, job_id, position, lease_s=min(lease_s, short_lease_s))
 
-    _replace(webhooks, "claim", claim)
+    _replace(webhook_rows, "claim", claim)
 
 
 def _replace(owner: Any, name: str, by: Callable[..., Any]) -> None:
@@ -99,7 +102,9 @@ def _server(strike: Strike) -> None:
         "enqueue_first_step",
         lambda args: strike("committed-not-hinted", args[1].job.process_number),
     )
-    _after(jobs, "cancel", lambda view, _: strike("cancelled-not-told", view.job.process_number))
+    _after(
+        job_queries, "cancel", lambda view, _: strike("cancelled-not-told", view.job.process_number)
+    )
 
 
 def _worker(strike: Strike) -> None:
@@ -124,16 +129,18 @@ def _worker(strike: Strike) -> None:
     _fetches(strike)
     # A small file is described anew when it is about to be put.
     _before(
-        claims, "unrecorded_file", lambda args: strike("answered-not-put", args[0].process_number)
+        document_claims,
+        "unrecorded_file",
+        lambda args: strike("answered-not-put", args[0].process_number),
     )
 
     def spooled(_: object, args: Arguments) -> None:
         for file in args[1]:
             strike("spooled-not-sent", file.claim.process_number)
 
-    _after(record, "record_fetched", spooled)
+    _after(file_records, "record_fetched", spooled)
     _after(
-        ending,
+        completion,
         "_end",
         lambda row, _: row and strike("ending-not-committed", row["process_number"]),
     )
@@ -179,7 +186,7 @@ def _storer(strike: Strike) -> None:
             if each.file.job_id in done.ended:
                 strike("ended-not-told", each.file.process_number)
 
-    _after(record, "record_stored", recorded)
+    _after(file_records, "record_stored", recorded)
 
 
 def _mid_put(strike: Strike) -> None:
@@ -219,7 +226,7 @@ def _number_in(key: str) -> str:
 
 def _notifier(strike: Strike) -> None:
     _after(
-        webhooks,
+        webhook_rows,
         "claim",
         lambda delivery, _: delivery and strike("webhook-claimed", delivery.job.process_number),
     )
@@ -236,7 +243,7 @@ def _scheduler(strike: Strike) -> None:
         for number in _numbers(args[0], found):
             strike("taken-back-not-told", number)
 
-    _after(repairs, "reclaim", taken_back)
+    _after(reconciliation, "reclaim", taken_back)
     proposed: list[str] = []
 
     def planned(made: Plan, args: Arguments) -> None:

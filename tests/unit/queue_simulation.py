@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from storage.forecast import RunningJob
-from storage.slots import Limits
+from storage.estimates.forecast import RunningJob
+from storage.portal.slots import Limits
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from actors.case_file.case_file import parse_case
 from storage.errors import TransientError
-from storage.listing import CaseListing, ListedDocument, document_id
+from storage.listings.listed_case import CaseListing, ListedDocument, document_id
 from storage.process_number import digits
 
 NUMBER = "1011745-77.2025.8.11.0041"

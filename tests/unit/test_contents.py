@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.contents.content_checks import ContentCheck
-from storage.claims import CheckedContent
 from storage.errors import AttemptError, PermanentError, TransientError
+from storage.portal.document_claims import CheckedContent
 from tests.sandbox import contents as sandbox
 from tests.sandbox import replies
 

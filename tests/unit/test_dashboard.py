@@ -12,7 +12,7 @@ import pytest
 
 from dev.sandbox import ROOT
 from server.observability.row_metrics import families
-from storage.gauges import Gauges
+from storage.health.gauges import Gauges
 from storage.spool import Spool
 from storage.telemetry import series
 from storage.telemetry.scheduler_gauges import SchedulerGauges

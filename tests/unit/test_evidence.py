@@ -12,8 +12,8 @@ from uuid import UUID
 import pytest
 
 from actors.contents.content_checks import ContentCheck
-from storage.claims import CheckedContent
 from storage.errors import TransientError
+from storage.portal.document_claims import CheckedContent
 from tests.sandbox import contents as sandbox
 from tests.sandbox import replies
 

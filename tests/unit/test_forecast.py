@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.forecast import LAST, Forecast, RunningJob, forecast
-from storage.request_times import UNMEASURED_S
-from storage.slots import Limits
+from storage.estimates.forecast import LAST, Forecast, RunningJob, forecast
+from storage.estimates.request_times import UNMEASURED_S
+from storage.portal.slots import Limits
 from tests.unit.queue_simulation import QueueSimulation, SimulatedJob
 
 LIMITS = Limits(at_once=10, per_court=6, lanes=5)

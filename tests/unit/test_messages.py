@@ -23,7 +23,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
 from server.queue.queue_view import NOWHERE, QueueStatus
 from storage.errors import Failure
-from storage.holds import Hold
+from storage.health.holds import Hold
 from storage.priorities import Priority
 from storage.records import AttemptRecord, DocumentRecord, JobRecord, WebhookRecord
 from storage.states import DocumentState, JobState, WebhookState

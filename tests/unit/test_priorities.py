@@ -11,9 +11,9 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.client_registry import CallingClient
 from server.rpc import requests
 from storage.errors import InvalidRequest
-from storage.jobs.start import StartRequest
+from storage.jobs.job_start import StartRequest
 from storage.priorities import Priority
-from storage.receivers import WebhookPolicy
+from storage.webhook_policy import WebhookPolicy
 
 NUMBER = "1003579-22.2025.8.26.0564"
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, InvalidRequest
-from storage.receivers import DENIED_NETWORKS, SPECIAL_NAMES, WebhookPolicy, display, is_public
+from storage.webhook_policy import DENIED_NETWORKS, SPECIAL_NAMES, WebhookPolicy, display, is_public
 
 ANY = WebhookPolicy()
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import PermanentError, TransientError
-from storage.retries import BACKOFF_CAP_S, JITTER, RetryPolicy, jittered
-from storage.webhooks import SCHEDULE_S, next_delay_s
+from storage.portal.retries import BACKOFF_CAP_S, JITTER, RetryPolicy, jittered
+from storage.webhooks.webhook_rows import SCHEDULE_S, next_delay_s
 
 POLICY = RetryPolicy(attempts=5, attempts_few=3, base_s=1.0)
 BUSY = TransientError("PORTAL_UNAVAILABLE", "busy")

@@ -11,7 +11,7 @@ import pytest
 from dev.folder import DataFolder
 from dev.sandbox import CREDENTIALS
 from dev.stack import _kinds, _own_settings
-from storage.ciphers import Cipher
+from storage.login.ciphers import Cipher
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from storage.spool import Spool
 from storage.telemetry import series, shared
 from storage.telemetry.counters import Counters
 from storage.telemetry.listener import listen
+from storage.telemetry.metrics_recorder import NOOP_RECORDER
 from storage.telemetry.otel import CLOSE_TIMEOUT_S, OtelTracer
-from storage.telemetry.recorder import NOOP_RECORDER
 from storage.telemetry.scheduler_gauges import SchedulerGauges
 from storage.telemetry.signals import NOOP_SIGNALS, Signals, status_label
 from storage.telemetry.spool_gauges import SpoolGauges

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from storage.request_times import UNMEASURED_S, Measured, expected_s
+from storage.estimates.request_times import UNMEASURED_S, Measured, expected_s
 from storage.scheduling.row_values import CourtRow, SlotRow
 
 

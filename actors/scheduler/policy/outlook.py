@@ -1,4 +1,4 @@
-"""The running jobs as `storage.forecast` takes them, for place and estimated end.
+"""The running jobs as `storage.estimates.forecast` takes them, for place and estimated end.
 
 Another thread may call this while the loop goes on: it reads each value once, and none is changed
 in place.
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from actors.scheduler.policy.fairness.fair_queue import FairQueue
 from actors.scheduler.policy.run_state import RememberedRun
-from storage.forecast import ASSUMED_DOCUMENTS, RunningJob
+from storage.estimates.forecast import ASSUMED_DOCUMENTS, RunningJob
 from storage.priorities import WEIGHTS, Priority
 
 # From so many listed cases on, a case that is not listed yet is taken for one of them.

@@ -23,6 +23,7 @@ from actors.scheduler.policy.fairness.tag_heap import TagHeap
 from actors.scheduler.policy.run_state import RememberedRun, RunState
 from actors.scheduler.policy.slot_table import Charge, SlotTable
 from actors.scheduler.policy.window import Proposal, Window
+from storage.portal.slots import Limits
 from storage.scheduling.row_values import (
     CourtRow,
     JobsReading,
@@ -31,7 +32,6 @@ from storage.scheduling.row_values import (
     SlotRow,
     WorkerRow,
 )
-from storage.slots import Limits
 
 # Blocks that ended are remembered for the length of the next delay.
 FORGET_BLOCKS_S = 10.0

@@ -23,9 +23,9 @@ from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.deadline import until
 from dev.sandbox import ROOT
 from dev.stack import Stack, running_stack
-from storage.database import Database
 from storage.errors import ConfigurationError
-from storage.objects import ObjectStore
+from storage.objects.object_store import ObjectStore
+from storage.postgres.database import Database
 from storage.settings import Settings
 from tests.acceptance.processes import family
 from tests.bench.portal import TOKEN

@@ -14,8 +14,8 @@ from uuid import UUID
 from actors.hints.hints import PROPOSAL_AGE_S, Ended, Hint, JobEnded, SliceBegun, SlotFreed
 from actors.scheduler.policy.dispatcher import Group, Plan, ProposalMessage, plan
 from actors.scheduler.policy.scheduler_state import SchedulerState
+from storage.portal.slots import Limits
 from storage.scheduling.row_values import CourtRow
-from storage.slots import Limits
 from tests.unit.scheduler.world import Arrival, SimulatedJob, SimulatedRows
 
 Reading = TypeVar("Reading")

@@ -13,9 +13,9 @@ from actors.hints.hints import Ended, JobEnded, JobWanted, SliceBegun
 from actors.scheduler.policy.run_state import RunState
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.policy.slot_table import SlotTable
+from storage.portal.slots import Limits
 from storage.priorities import Priority
 from storage.scheduling.row_values import JobRow, JobsReading, SlotRow
-from storage.slots import Limits
 from tests.unit.scheduler.simulation import SchedulerSimulation, SimulatedFaults
 from tests.unit.scheduler.workloads import FEW, Workload, workloads
 from tests.unit.scheduler.world import Arrival

@@ -13,9 +13,10 @@ from actors.scheduler.policy.estimator import Estimator
 from actors.scheduler.policy.outlook import running_jobs
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.policy.slice_size import slice_size
-from storage.forecast import forecast
+from storage.estimates.forecast import forecast
+from storage.estimates.request_times import UNMEASURED_S
+from storage.portal.slots import Limits
 from storage.priorities import Priority
-from storage.request_times import UNMEASURED_S
 from storage.scheduling.row_values import (
     CourtRow,
     JobRow,
@@ -24,7 +25,6 @@ from storage.scheduling.row_values import (
     SlotRow,
     WorkerRow,
 )
-from storage.slots import Limits
 
 JOB, OTHER = UUID(int=1), UUID(int=2)
 LIMITS = Limits(at_once=10, per_court=6, lanes=5)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 
+from storage.portal.slots import Limits
 from storage.priorities import Priority
-from storage.slots import Limits
 from tests.unit.scheduler.behind import places_behind
 from tests.unit.scheduler.simulation import SchedulerSimulation
 from tests.unit.scheduler.workloads import FEW, Workload, workloads

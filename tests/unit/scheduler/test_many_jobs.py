@@ -16,9 +16,9 @@ from uuid import UUID
 
 from actors.scheduler.policy.dispatcher import MAX_PROPOSALS, Plan, plan
 from actors.scheduler.policy.scheduler_state import SchedulerState
+from storage.portal.slots import Limits
 from storage.priorities import Priority
 from storage.scheduling.row_values import JobRow, JobsReading, PortalReading, PortalRow, WorkerRow
-from storage.slots import Limits
 
 LIMITS = Limits(at_once=100, per_court=20, lanes=5)
 PORTION = 2_000

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 
+from storage.portal.slots import Limits
 from storage.priorities import Priority
-from storage.slots import Limits
 from tests.unit.scheduler.simulation import SchedulerSimulation, SimulatedFaults
 from tests.unit.scheduler.workloads import FEW, Workload, workloads
 from tests.unit.scheduler.world import Arrival, SimulatedJob

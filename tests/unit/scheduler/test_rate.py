@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.slots import Limits
+from storage.portal.slots import Limits
 from tests.unit.scheduler.simulation import SchedulerSimulation, SimulatedFaults
 from tests.unit.scheduler.world import Arrival
 

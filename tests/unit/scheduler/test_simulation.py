@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from storage.portal.slots import Limits
 from storage.priorities import Priority
-from storage.slots import Limits
 from tests.unit.scheduler.simulation import NO_FAULTS, SchedulerSimulation, SimulatedFaults
 from tests.unit.scheduler.world import Arrival
 

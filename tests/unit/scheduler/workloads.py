@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from storage.portal.slots import Limits
 from storage.priorities import Priority
-from storage.slots import Limits
 from tests.unit.scheduler.simulation import NO_FAULTS, SchedulerSimulation, SimulatedFaults
 from tests.unit.scheduler.world import Arrival
 

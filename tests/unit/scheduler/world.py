@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from actors.hints.hints import JobWanted, ProposalRefused, RefusedScope, SliceBegun
+from storage.portal.slots import Limits
 from storage.priorities import Priority
 from storage.scheduling.row_values import (
     CourtRow,
@@ -21,7 +22,6 @@ from storage.scheduling.row_values import (
     SlotRow,
     WorkerRow,
 )
-from storage.slots import Limits
 
 # A claim is refused if its first moment of the rate is further ahead.
 RATE_AHEAD_S = 0.25

@@ -1,0 +1,1 @@
+"""Queue positions and estimated ends: measured latencies, request times, the forecast."""

@@ -1,0 +1,1 @@
+"""What holds jobs, what a part refuses, and the gauges."""

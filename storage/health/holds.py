@@ -1,0 +1,194 @@
+"""What keeps running jobs from being served, from rows: pause, login, refusals, courts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from peewee import fn
+
+from storage import refusals
+from storage.errors import ServiceUnavailable
+from storage.login import logins
+from storage.login.logins import Login
+from storage.models import Court, Document, Job, PortalThrottle
+from storage.postgres.database import Database, Transaction
+from storage.states import DocumentState
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# What was read is used for this long.
+REFRESH_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What keeps a job from being served right now. `message` is for people."""
+
+    reason: str
+    message: str
+    until_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Causes:
+    """What holds jobs.
+
+    `portal`: every job that requests something of the portal; `store`: every job; `courts`: the
+    jobs of these courts that request something of the portal.
+    """
+
+    portal: Hold | None = None
+    store: Hold | None = None
+    courts: Mapping[str, Hold] = field(default_factory=dict)
+
+    def of(self, court: str) -> Hold | None:
+        """Return the hold of a job that requests something of the portal."""
+        return self.portal or self.store or self.courts.get(court)
+
+
+class Holds:
+    """The holds of jobs, for any number of callers. Thread-safe; never raises.
+
+    `clock`: seconds that only grow.
+    """
+
+    def __init__(
+        self, database: Database, login: Login, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._database = database
+        self._login = login
+        self._clock = clock
+        self._refreshing = threading.Lock()
+        self._causes = _Causes()
+        self._refreshed_at = float("-inf")
+
+    def of(self, courts: Mapping[UUID, str]) -> dict[UUID, Hold]:
+        """Return the hold of each running job that is held; none without PostgreSQL.
+
+        `courts`: the jobs with their courts.
+        """
+        if not courts:
+            return {}
+        causes = self._refreshed()
+        found = {job_id: hold for job_id, court in courts.items() if (hold := causes.of(court))}
+        # A hold of the bucket concerns the others, too.
+        only_portal = [job_id for job_id, hold in found.items() if hold is not causes.store]
+        for job_id in self._wanting_nothing(only_portal):
+            del found[job_id]
+            if causes.store is not None:
+                found[job_id] = causes.store
+        return found
+
+    def _refreshed(self) -> _Causes:
+        # A caller that finds another one reading takes what was read before, if anything was.
+        has_read = self._refreshed_at > float("-inf")
+        if self._is_due() and self._refreshing.acquire(blocking=not has_read):
+            try:
+                if self._is_due():
+                    self._causes = self._read()
+                    self._refreshed_at = self._clock()
+            finally:
+                self._refreshing.release()
+        return self._causes
+
+    def _is_due(self) -> bool:
+        return self._clock() - self._refreshed_at >= REFRESH_S
+
+    def _read(self) -> _Causes:
+        try:
+            with self._database.transaction() as transaction:
+                return _causes(transaction, self._login)
+        except ServiceUnavailable:
+            log.warning("holds not read")
+            return _Causes()
+
+    def _wanting_nothing(self, job_ids: list[UUID]) -> list[UUID]:
+        """Return those of the jobs of which every document is fetched, or over."""
+        if not job_ids:
+            return []
+        try:
+            with self._database.single() as transaction:
+                return [row["job_id"] for row in transaction.fetch(_fetched(job_ids))]
+        except ServiceUnavailable:
+            return job_ids
+
+
+def _causes(transaction: Transaction, login: Login) -> _Causes:
+    now = transaction.now()
+    refusal = transaction.fetch_one(refusals.holds())
+    paused_until = transaction.fetch_one(
+        PortalThrottle.select(fn.max(PortalThrottle.paused_until).alias("until"))
+        .where(PortalThrottle.paused_until > fn.clock_timestamp())
+        .dicts()
+    )["until"]
+    away = transaction.fetch(
+        Court.select(Court.court, Court.next_probe_time)
+        .where(Court.next_probe_time.is_null(False))
+        .dicts()
+    )
+    store = _store_hold(refusal["store_code"])
+    paused = Hold("PORTAL_PAUSED", "The portal asked for a pause.", paused_until)
+    return _Causes(
+        portal=_login_hold(transaction, login)
+        or _certificate_hold(refusal["untrusted"], paused_until)
+        or store
+        or (paused if paused_until else None),
+        store=store,
+        courts={row["court"]: _court_hold(row, now) for row in away},
+    )
+
+
+def _login_hold(transaction: Transaction, login: Login) -> Hold | None:
+    refused = logins.hold(transaction, login)
+    if refused is None:
+        return None
+    return Hold(
+        "CREDENTIALS_REFUSED",
+        "The portal refuses the credentials; it is asked again when they change, or later.",
+        refused.until_time,
+    )
+
+
+def _certificate_hold(is_untrusted: bool, paused_until: datetime | None) -> Hold | None:
+    if not is_untrusted:
+        return None
+    return Hold(
+        "PORTAL_UNTRUSTED",
+        "The portal's certificate is not trusted; it is asked again until it is.",
+        paused_until,
+    )
+
+
+def _store_hold(code: str | None) -> Hold | None:
+    """Return the hold of what is fetched and cannot be stored."""
+    if code is None:
+        return None
+    return Hold("STORE_REFUSED", f"The bucket refuses files ({code}); it is tried again.", None)
+
+
+def _court_hold(row: dict[str, Any], now: datetime) -> Hold:
+    return Hold(
+        "COURT_AWAY",
+        f"Court {row['court']} does not answer at the portal; it is probed until it does.",
+        max(row["next_probe_time"], now),
+    )
+
+
+def _fetched(job_ids: list[UUID]) -> Any:
+    left = (
+        Job.total_documents
+        - Job.completed_documents
+        - Job.failed_documents
+        - Job.cancelled_documents
+    )
+    in_spool = Document.select(fn.count(Document.document_id)).where(
+        Document.job_id == Job.job_id, Document.state == DocumentState.DOWNLOADED
+    )
+    return Job.select(Job.job_id).where(Job.job_id.in_(job_ids), left <= in_spool).dicts()

@@ -1,0 +1,137 @@
+"""Jobs as callers see them: look up, list, cancel; storage/jobs/job_start.py starts them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from peewee import Tuple
+
+from storage.errors import NotFound
+from storage.job_end.completion import end
+from storage.job_end.termination import terminate_remaining
+from storage.models import Job, Webhook, WebhookAttempt
+from storage.models.base import fields_of, is_any
+from storage.postgres.database import Database, Row, Transaction
+from storage.records import AttemptRecord, JobRecord, JobView, WebhookRecord
+from storage.states import DocumentState, JobState
+
+_RECORDS = Job.select(*fields_of(Job, JobRecord)).objects(JobRecord)
+_NEWEST_FIRST = (Job.create_time.desc(), Job.job_id.desc())
+_WEBHOOKS = Webhook.select(*fields_of(Webhook, WebhookRecord)).order_by(
+    Webhook.job_id, Webhook.position
+)
+
+
+def view(transaction: Transaction, job: Row) -> JobView:
+    """Return a job, given as its row, with its webhooks."""
+    return _views(transaction, [JobRecord.of(job)])[0]
+
+
+def views(transaction: Transaction, job_ids: Collection[UUID]) -> dict[UUID, JobView]:
+    """Return those of these jobs that exist, of any client."""
+    found = transaction.fetch(_RECORDS.where(is_any(Job.job_id, job_ids)))
+    return {view.job.job_id: view for view in _views(transaction, found)}
+
+
+def _views(transaction: Transaction, jobs: Sequence[JobRecord]) -> list[JobView]:
+    hooks: dict[UUID, list[WebhookRecord]] = {job.job_id: [] for job in jobs}
+    rows = transaction.fetch(_WEBHOOKS.where(is_any(Webhook.job_id, hooks)).dicts())
+    attempts = _attempts(transaction, [r["webhook_id"] for r in rows if r["attempt_count"]])
+    for row in rows:
+        made = tuple(attempts.get(row["webhook_id"], ()))
+        hooks[row["job_id"]].append(WebhookRecord(**row, attempts=made))
+    return [JobView(job, tuple(hooks[job.job_id])) for job in jobs]
+
+
+def _attempts(
+    transaction: Transaction, webhook_ids: Sequence[str]
+) -> dict[str, list[AttemptRecord]]:
+    if not webhook_ids:
+        return {}
+    made: dict[str, list[AttemptRecord]] = {}
+    rows = transaction.fetch(
+        WebhookAttempt.select(WebhookAttempt.webhook_id, *fields_of(WebhookAttempt, AttemptRecord))
+        .where(is_any(WebhookAttempt.webhook_id, webhook_ids))
+        .order_by(WebhookAttempt.webhook_id, WebhookAttempt.number)
+        .dicts()
+    )
+    for row in rows:
+        made.setdefault(row["webhook_id"], []).append(AttemptRecord.of(row))
+    return made
+
+
+def get(database: Database, client: str, job_id: UUID) -> JobView:
+    """Return a job of this client. Raises NotFound."""
+    return _first(database, _RECORDS.where(_is_own(client, job_id)), job_id)
+
+
+def _is_own(client: str, job_id: UUID) -> Any:
+    return (Job.job_id == job_id) & (Job.client == client)
+
+
+def newest(database: Database, client: str, process_number: str) -> JobView:
+    """Return the newest job of a case of this client. Raises NotFound."""
+    of_case = _RECORDS.where(Job.client == client, Job.process_number == process_number)
+    return _first(database, of_case.order_by(*_NEWEST_FIRST).limit(1), process_number)
+
+
+def _first(database: Database, query: Any, name: object) -> JobView:
+    with database.transaction() as transaction:
+        job = transaction.fetch_one(query)
+        if job is None:
+            raise NotFound("job", str(name))
+        return _views(transaction, [job])[0]
+
+
+def own(transaction: Transaction, client: str, job_id: UUID, *, is_locked: bool = False) -> Row:
+    """Return the row of a job of this client, locked if `is_locked`. Raises NotFound."""
+    query = Job.select().where(_is_own(client, job_id))
+    job: Row | None = transaction.fetch_one((query.for_update() if is_locked else query).dicts())
+    if job is None:
+        raise NotFound("job", str(job_id))
+    return job
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs are listed, and after which one (the last of the page before)."""
+
+    client: str
+    process_number: str | None = None
+    states: tuple[str, ...] = ()
+    after: tuple[datetime, UUID] | None = None
+
+
+def page(database: Database, wanted: JobFilter, size: int) -> list[JobView]:
+    """Return up to `size` jobs, newest first."""
+    query = _RECORDS.where(Job.client == wanted.client)
+    if wanted.process_number:
+        query = query.where(Job.process_number == wanted.process_number)
+    if wanted.states:
+        query = query.where(is_any(Job.state, wanted.states))
+    if wanted.after:
+        query = query.where(Tuple(Job.create_time, Job.job_id) < wanted.after)
+    with database.transaction() as transaction:
+        found = transaction.fetch(query.order_by(*_NEWEST_FIRST).limit(size))
+        return _views(transaction, found)
+
+
+def cancel(database: Database, client: str, job_id: UUID) -> JobView:
+    """Stops a job and marks what is left CANCELLED; one that has ended stays as it is."""
+    with database.transaction() as transaction:
+        job = own(transaction, client, job_id, is_locked=True)
+        if job["end_time"] is None:
+            terminate_remaining(transaction, job, DocumentState.CANCELLED)
+            job = end(transaction, job_id, JobState.CANCELLED)
+        return view(transaction, job)
+
+
+def revisions(database: Database, job_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Return the present revision of each of these jobs that exists, of any client."""
+    query = Job.select(Job.job_id, Job.revision).where(is_any(Job.job_id, job_ids)).tuples()
+    with database.transaction() as transaction:
+        return dict(transaction.fetch(query))

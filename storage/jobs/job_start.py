@@ -1,0 +1,263 @@
+"""Start the jobs of StartDownload calls, or find the jobs that serve them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from storage import sql
+from storage.errors import FieldViolation, LimitReached, RequestIdReused, RowsLocked
+from storage.jobs import job_queries
+from storage.listings.listing_import import ImportRows, ListingImport
+from storage.listings.listing_record import count_ends
+from storage.postgres.database import Database, Row
+from storage.priorities import Priority
+from storage.records import JobRecord, JobView, WebhookRecord
+from storage.states import JobState, WebhookState
+from storage.webhook_policy import receiver_of
+
+# A recent listing of more documents is left to a worker: the call must stay short.
+MAX_DOCUMENTS_IN_CALL = 500
+# For how long a request is repeated while another transaction works on its case: longer than
+# PostgreSQL lets a frozen process keep a lock.
+BUSY_LIMIT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """A StartDownload whose fields have been checked.
+
+    `max_age_s` is the age that applies; `given_max_age_s` what the caller said, None if nothing.
+    `jobs_at_once`: how many of the client may run, this one included; None for any number.
+    """
+
+    client: str
+    process_number: str
+    webhook_url: str | None
+    request_id: UUID | None
+    max_age_s: float
+    given_max_age_s: float | None
+    priority: Priority = Priority.NORMAL
+    # Where the call stands in a trace (W3C Trace Context): what the job does becomes part of it.
+    traceparent: str | None = None
+    jobs_at_once: int | None = None
+
+    @property
+    def first_state(self) -> JobState:
+        """Return how its job begins, if it gets one of its own."""
+        return JobState.PENDING if self.webhook_url else JobState.PROCESSING
+
+    @property
+    def payload_sha256(self) -> str:
+        """Return the hash of what must be the same when a request_id comes again."""
+        payload: list[object] = [self.process_number, self.webhook_url, self.given_max_age_s]
+        # Not always: what earlier releases have remembered must stay good.
+        if self.priority is not Priority.NORMAL:
+            payload.append(self.priority)
+        return hashlib.sha256(json.dumps(payload).encode()).hexdigest()
+
+
+class How(StrEnum):
+    """How a request was answered: `how` of sql/jobs/start_jobs.sql."""
+
+    NEW = "new"
+    JOINED = "joined"
+    EARLIER = "earlier"
+    REQUEST_ID_REUSED = "request_id_reused"
+    LOOK = "look"
+    NO_SEAT = "no_seat"
+    BUSY = "busy"
+
+
+_WITH_JOB = frozenset({How.NEW, How.JOINED, How.EARLIER})
+
+
+@dataclass(frozen=True, slots=True)
+class StartAttempt:
+    """A request, and what is known of a recent listing of its case.
+
+    `listing`: what a new job begins with, copied from the job `source`; it ends in the same
+    transaction if all of it is stored. `may_look`: whether How.LOOK is an answer.
+    """
+
+    request: StartRequest
+    listing: ListingImport | None = None
+    source: UUID | None = None
+    may_look: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StartAnswer:
+    """The answer to a request: its job, or why there is none yet.
+
+    `recent`: for How.LOOK, the job whose listing is recent.
+    """
+
+    how: How
+    view: JobView | None = None
+    recent: UUID | None = None
+
+
+def start_jobs(
+    database: Database, attempts: Sequence[StartAttempt], *, job_deadline_s: int
+) -> list[StartAnswer]:
+    """Answer each request in one transaction, in the order of `attempts`.
+
+    A single request waits for what other transactions have locked; of several none does, and the
+    answer is How.BUSY. Raises RowsLocked if a wait took too long; then nothing was started.
+    """
+    imports = {
+        place: ImportRows.of(attempt.listing)
+        for place, attempt in enumerate(attempts)
+        if attempt.listing
+    }
+    rows = database.call(
+        sql.function("start_jobs"),
+        requests=as_json(attempts, _new_ids(len(attempts)), imports),
+        deadline_s=job_deadline_s,
+        most_documents=MAX_DOCUMENTS_IN_CALL,
+    )
+    by_place = {row["place"]: row for row in rows}
+    for place, import_rows in imports.items():
+        row = by_place[place]
+        if row["how"] == How.NEW and row["total_documents"] is not None:
+            count_ends(database, import_rows, row["state"])
+    views = _views(database, attempts, by_place)
+    return [
+        StartAnswer(How(by_place[place]["how"]), views.get(place), by_place[place]["listed_by"])
+        for place in range(len(attempts))
+    ]
+
+
+def start(
+    database: Database,
+    request: StartRequest,
+    *,
+    job_deadline_s: int,
+    listing: ListingImport | None = None,
+) -> tuple[JobView, bool]:
+    """Return the job that serves `request`, and whether it is new. No recent listing is looked for.
+
+    Raises RequestIdReused, and LimitReached if a new job would be one too many.
+    """
+    attempt = StartAttempt(request, listing, may_look=False)
+    limit = time.monotonic() + BUSY_LIMIT_S
+    while True:
+        try:
+            [answer] = start_jobs(database, [attempt], job_deadline_s=job_deadline_s)
+        except RowsLocked:
+            if time.monotonic() > limit:
+                raise
+            continue
+        return required(request, answer), answer.how is How.NEW
+
+
+def required(request: StartRequest, answer: StartAnswer) -> JobView:
+    """Return the job of an answer. Raises RequestIdReused and LimitReached for the refusals."""
+    if answer.how is How.REQUEST_ID_REUSED:
+        raise RequestIdReused(
+            FieldViolation(
+                "request_id",
+                "was already used with another process_number, webhook_url, max_age or "
+                "priority; "
+                "choose a new UUID for a new request.",
+            )
+        )
+    if answer.how is How.NO_SEAT:
+        raise LimitReached.too_many_jobs(request.client, request.jobs_at_once or 0)
+    if answer.view is None:
+        raise LookupError(f"a request that was answered {answer.how} has no job")
+    return answer.view
+
+
+def as_json(
+    attempts: Sequence[StartAttempt], ids: Sequence[UUID], imports: Mapping[int, ImportRows]
+) -> str:
+    """Return the argument `_requests` of start_jobs.sql. `imports`: the listings by place."""
+    return json.dumps(
+        [
+            _row(place, job_id, attempt, imports.get(place))
+            for place, (job_id, attempt) in enumerate(zip(ids, attempts, strict=True))
+        ]
+    )
+
+
+def _row(place: int, job_id: UUID, attempt: StartAttempt, rows: ImportRows | None) -> Row:
+    request = attempt.request
+    row = {
+        "place": place,
+        "job_id": str(job_id),
+        "client": request.client,
+        "process_number": request.process_number,
+        "state": request.first_state,
+        "priority": request.priority,
+        "max_age_s": request.max_age_s,
+        "traceparent": request.traceparent,
+        "seats": request.jobs_at_once,
+        "may_look": attempt.may_look and attempt.listing is None,
+    }
+    if request.webhook_url:
+        row |= {"url": request.webhook_url, "receiver": receiver_of(request.webhook_url)}
+    if request.request_id:
+        row |= {"request_id": str(request.request_id), "payload_sha256": request.payload_sha256}
+    if rows is not None:
+        row |= {"listing": rows.as_values, "source": attempt.source and str(attempt.source)}
+    return row
+
+
+def _views(
+    database: Database, attempts: Sequence[StartAttempt], rows: Mapping[int, Row]
+) -> dict[int, JobView]:
+    """The jobs of those requests that have one, by place."""
+    fresh = {
+        place: JobView(JobRecord.of(row), _waiting_webhooks(row["job_id"], attempts[place].request))
+        for place, row in rows.items()
+        if row["how"] == How.NEW and row["end_time"] is None
+    }
+    read = {
+        place: row["job_id"]
+        for place, row in rows.items()
+        if row["how"] in _WITH_JOB and place not in fresh
+    }
+    return fresh | _read(database, read)
+
+
+def _read(database: Database, job_ids: Mapping[int, UUID]) -> dict[int, JobView]:
+    if not job_ids:
+        return {}
+    with database.transaction() as transaction:
+        views = job_queries.views(transaction, set(job_ids.values()))
+    return {place: views[job_id] for place, job_id in job_ids.items()}
+
+
+def _new_ids(count: int) -> list[UUID]:
+    # As uuid4, which releases the interpreter's lock for each.
+    drawn = os.urandom(16 * count)
+    return [UUID(bytes=drawn[i : i + 16], version=4) for i in range(0, len(drawn), 16)]
+
+
+def _waiting_webhooks(job_id: UUID, request: StartRequest) -> tuple[WebhookRecord, ...]:
+    """The webhooks of a new job."""
+    if request.webhook_url is None:
+        return ()
+    return (
+        WebhookRecord(
+            job_id=job_id,
+            position=0,
+            url=request.webhook_url,
+            state=WebhookState.WAITING,
+            webhook_id=None,
+            attempt_count=0,
+            last_status_code=0,
+            last_error="",
+            delivered_time=None,
+            next_attempt_time=None,
+            attempts=(),
+        ),
+    )

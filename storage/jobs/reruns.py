@@ -1,0 +1,344 @@
+"""Running the failed documents of an ended job again: a new run of the same job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+from peewee import Case, Value, fn
+
+from storage import sql
+from storage.errors import (
+    LimitReached,
+    PreconditionFailed,
+    ServiceUnavailable,
+)
+from storage.event_counters import DOCUMENTS_ENDED, REUSED
+from storage.job_end.completion import complete_if_done
+from storage.jobs import request_ids
+from storage.jobs.job_queries import own, view
+from storage.listings import listing_cache
+from storage.listings.size_limits import UNLIMITED, SizeLimits
+from storage.models import Document, Job, Webhook
+from storage.models.base import is_any, time_after
+from storage.objects.object_store import Objects
+from storage.postgres.database import Database, Row, Transaction
+from storage.records import JobView
+from storage.states import DocumentState, JobState, WebhookState, sources_of
+
+T = TypeVar("T")
+
+_OF_AN_OBJECT = (
+    Document.object_key,
+    Document.size_bytes,
+    Document.sha256,
+    Document.content_type,
+    Document.extension,
+    Document.doubted_sha256,
+)
+_NO_ERROR = {"error_reason": None, "error_message": None, "error_is_retryable": None}
+METHOD = "RetryJob"
+
+
+class _NotLookedUp(Exception):
+    """Other jobs stored failed documents, and whether the bucket holds them is not known yet."""
+
+    def __init__(self, sizes: dict[str, int]) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+
+def rerun(
+    database: Database,
+    objects: Objects,
+    client: str,
+    job_id: UUID,
+    *,
+    request_id: UUID | None,
+    job_deadline_s: int,
+    limit_s: float,
+    traceparent: str | None = None,
+    jobs_at_once: int | None = None,
+    size_limits: SizeLimits = UNLIMITED,
+) -> tuple[JobView, bool]:
+    """The job in a new run, and whether this call began it (not: the request_id did before).
+
+    What another job has stored since is taken over instead of being fetched, and when nothing else
+    failed the run has ended already. A bucket that does not tell within `limit_s` seconds what it
+    holds is not waited for. Raises NotFound; PreconditionFailed with JOB_NOT_ENDED,
+    NOTHING_TO_RETRY, or CASE_ACTIVE when another job of the case runs; RequestIdReused;
+    LimitReached when the client has `jobs_at_once` other jobs that run.
+    """
+    in_bucket: dict[str, bool] = {}
+    begin = partial(
+        _rerun,
+        client,
+        job_id,
+        request_id,
+        job_deadline_s,
+        traceparent,
+        in_bucket,
+        jobs_at_once,
+        size_limits,
+    )
+    while True:
+        try:
+            return request_ids.repeated_if_raced(database, begin)
+        except _NotLookedUp as found:
+            # Without a lock or a connection. Another job may store more meanwhile: look again.
+            in_bucket |= _look_up(objects, found.sizes, limit_s)
+
+
+def _look_up(objects: Objects, sizes: dict[str, int], limit_s: float) -> dict[str, bool]:
+    try:
+        there = objects.present(sizes, limit_s=limit_s)
+    except ServiceUnavailable:
+        # Then it is fetched, as if nobody had stored it.
+        there = set()
+    return {key: key in there for key in sizes}
+
+
+def _rerun(
+    client: str,
+    job_id: UUID,
+    request_id: UUID | None,
+    job_deadline_s: int,
+    traceparent: str | None,
+    in_bucket: Mapping[str, bool],
+    jobs_at_once: int | None,
+    size_limits: SizeLimits,
+    transaction: Transaction,
+) -> tuple[JobView, bool]:
+    job = own(transaction, client, job_id, is_locked=True)
+    if request_ids.was_done(transaction, client, request_id, METHOD, job_id):
+        return view(transaction, job), False
+    _require_ended(transaction, job)
+    carried = _carry_over(transaction, job, _stored_since(transaction, job, in_bucket))
+    failed = _reset_documents(transaction, job, job["revision"] + len(carried), size_limits)
+    could_not_list = job["state"] == JobState.FAILED and job["total_documents"] is None
+    if not carried and not failed and not could_not_list:
+        raise PreconditionFailed(
+            "NOTHING_TO_RETRY", "No document of this job failed in a way to retry.", str(job_id)
+        )
+    seat = None
+    if jobs_at_once is not None and (failed or could_not_list):
+        seat = _acquire_job_permit(transaction, client, jobs_at_once)
+    _supersede_webhooks(transaction, job)
+    reopened = _reopen(transaction, job, carried, failed, job_deadline_s, traceparent, seat)
+    job = complete_if_done(transaction, reopened)
+    request_ids.record(transaction, client, request_id, METHOD, job_id)
+    return view(transaction, job), True
+
+
+def _acquire_job_permit(transaction: Transaction, client: str, seats: int) -> int:
+    row = transaction.only(sql.function("free_seat").call, client=client, seats=seats)
+    seat: int | None = next(iter(row.values()))
+    if seat is None:
+        raise LimitReached.too_many_jobs(client, seats)
+    return seat
+
+
+def _require_ended(transaction: Transaction, job: Row) -> None:
+    if job["end_time"] is None:
+        raise PreconditionFailed(
+            "JOB_NOT_ENDED", "The job has not ended yet; wait for its end.", str(job["job_id"])
+        )
+    running = transaction.fetch_one(
+        Job.select(Job.job_id)
+        .where(
+            Job.client == job["client"],
+            Job.process_number == job["process_number"],
+            Job.end_time.is_null(),
+        )
+        .dicts()
+    )
+    if running:
+        raise PreconditionFailed(
+            "CASE_ACTIVE",
+            f"Job {running['job_id']} of the same case is running; wait for its end.",
+            str(running["job_id"]),
+        )
+
+
+def _stored_since(transaction: Transaction, job: Row, in_bucket: Mapping[str, bool]) -> list[str]:
+    """The keys of what other jobs stored of the failed documents and the bucket holds.
+
+    Looked up under the job's lock, while no other job of the case runs, so that none is missed.
+    Raises _NotLookedUp.
+    """
+    sizes = listing_cache.stored_of_failed(transaction, job["job_id"])
+    unknown = {key: size for key, size in sizes.items() if key not in in_bucket}
+    if unknown:
+        raise _NotLookedUp(unknown)
+    return [key for key in sizes if in_bucket[key]]
+
+
+def _carry_over(transaction: Transaction, job: Row, keys: list[str]) -> list[int]:
+    """Make failed documents AVAILABLE as stored under `keys`, each with its own revision.
+
+    Return their sizes in bytes. No sweep deletes what is carried over: rows of other jobs have
+    named it since before the bucket was asked, and AVAILABLE is never left.
+    """
+    found = _stored_elsewhere(job["job_id"], keys)
+    rows = transaction.fetch(
+        Document.update(
+            {
+                "state": DocumentState.AVAILABLE,
+                "revision": job["revision"] + found.c.number,
+                "is_reused": True,
+                "failing_since": None,
+                **{field.name: found.c[field.name] for field in _OF_AN_OBJECT},
+                **_NO_ERROR,
+            }
+        )
+        .from_(found)
+        .where(
+            Document.job_id == job["job_id"],
+            Document.document_id == found.c.document_id,
+            Document.state.in_(sources_of(DocumentState.AVAILABLE)),
+        )
+        .returning(Document.size_bytes)
+        .tuples()
+    )
+    if rows:
+        transaction.count(DOCUMENTS_ENDED, DocumentState.AVAILABLE, REUSED, by=len(rows))
+    return [size_bytes for (size_bytes,) in rows]
+
+
+def _stored_elsewhere(job_id: UUID, keys: list[str]) -> Any:
+    """Return a subquery: the failed documents of a job, numbered, with what is stored of them."""
+    stored = (
+        Document.select(Document.document_id, *_OF_AN_OBJECT)
+        .where(is_any(Document.object_key, keys), Document.state == DocumentState.AVAILABLE)
+        .distinct(Document.document_id)
+        .alias("stored")
+    )
+    failed = Document.alias("failed")
+    return (
+        failed.select(
+            failed.document_id,
+            fn.row_number().over(order_by=[failed.position]).alias("number"),
+            *(stored.c[field.name] for field in _OF_AN_OBJECT),
+        )
+        .join(stored, on=failed.document_id == stored.c.document_id)
+        .where(failed.job_id == job_id, failed.state == DocumentState.FAILED)
+        .alias("found")
+    )
+
+
+def _reset_documents(
+    transaction: Transaction, job: Row, revision: int, size_limits: SizeLimits
+) -> int:
+    """Make the failed documents PENDING, each with its own revision after `revision`.
+
+    Return how many. A document that would be refused before any request stays failed: one without
+    a trusted link, or listed above `size_limits`.
+    """
+    failed = (
+        Document.select(
+            Document.document_id,
+            fn.row_number().over(order_by=[Document.position]).alias("number"),
+        )
+        .where(
+            Document.job_id == job["job_id"],
+            fn.cardinality(Document.hrefs) > 0,
+            Document.state == DocumentState.FAILED,
+            _is_small_enough(size_limits),
+        )
+        .alias("failed")
+    )
+    return transaction.execute(
+        Document.update(
+            state=DocumentState.PENDING,
+            revision=revision + failed.c.number,
+            not_before=None,
+            href_index=0,
+            href_attempt_count=0,
+            pause_count=0,
+            lost_lease_count=0,
+            doubted_sha256=None,
+            failing_since=None,
+        )
+        .from_(failed)
+        .where(Document.job_id == job["job_id"], Document.document_id == failed.c.document_id)
+    )
+
+
+def _is_small_enough(size_limits: SizeLimits) -> Any:
+    """Return the condition that no limit refuses the listed size of a document."""
+    least_bytes = size_limits.least_bytes
+    if least_bytes is None:
+        return Value(True)
+    size_bytes = Document.listed_size_bytes
+    return size_bytes.is_null() | (size_bytes <= least_bytes)
+
+
+def _supersede_webhooks(transaction: Transaction, job: Row) -> None:
+    transaction.execute(
+        Webhook.update(
+            state=WebhookState.WAITING,
+            event_id=None,
+            webhook_id=None,
+            attempt_count=0,
+            earlier_attempt_count=0,
+            last_status_code=0,
+            last_error="",
+            delivered_time=None,
+            next_attempt_time=None,
+            lease=None,
+            lease_until=None,
+            nudge_count=0,
+            nudge_time=None,
+        ).where(
+            Webhook.job_id == job["job_id"],
+            Webhook.state.in_(sources_of(WebhookState.WAITING)),
+        )
+    )
+
+
+def _reopen(
+    transaction: Transaction,
+    job: Row,
+    carried: list[int],
+    failed: int,
+    job_deadline_s: int,
+    traceparent: str | None,
+    seat: int | None,
+) -> Row:
+    now = fn.clock_timestamp()
+    row: Row = transaction.fetch_one(
+        Job.update(
+            state=JobState.PROCESSING,
+            run=Job.run + 1,
+            revision=Job.revision + len(carried) + failed + 1,
+            failed_documents=Job.failed_documents - len(carried) - failed,
+            completed_documents=Job.completed_documents + len(carried),
+            reused_documents=Job.reused_documents + len(carried),
+            stored_bytes=Job.stored_bytes + sum(carried),
+            end_time=None,
+            **_NO_ERROR,
+            update_time=now,
+            rerun_time=now,
+            deadline_time=time_after(job_deadline_s),
+            listing_attempt_count=0,
+            listing_pause_count=0,
+            listing_lost_count=0,
+            listing_failing_since=None,
+            # A doubt outlives the run only where the listing does.
+            listing_doubt_time=Case(
+                None, [(Job.listed_time.is_null(False), Job.listing_doubt_time)]
+            ),
+            traceparent=traceparent,
+            seat=seat,
+        )
+        .where(
+            Job.job_id == job["job_id"],
+            Job.state.in_(sources_of(JobState.PROCESSING)),
+        )
+        .returning(Job)
+        .dicts()
+    )
+    transaction.changed(row["job_id"], row["revision"])
+    return row

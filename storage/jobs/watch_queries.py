@@ -1,0 +1,64 @@
+"""What watchers are told, read for many jobs at once: one transaction, whatever their number."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from storage import sql
+from storage.jobs import job_queries
+from storage.postgres.database import Database, Transaction
+from storage.records import DocumentRecord, JobView
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedJob:
+    """A job as it is, and its documents that changed, in the order of their revisions."""
+
+    view: JobView
+    documents: list[DocumentRecord]
+
+
+def read_changes(database: Database, after: Mapping[UUID, int]) -> dict[UUID, WatchedJob]:
+    """These jobs, each with the documents that changed after the revision given for it."""
+    with database.transaction() as transaction:
+        views = job_queries.views(transaction, after)
+        documents = _changed(transaction, views, after)
+    return {job_id: WatchedJob(view, documents.get(job_id, [])) for job_id, view in views.items()}
+
+
+def _changed(
+    transaction: Transaction, views: Mapping[UUID, JobView], after: Mapping[UUID, int]
+) -> dict[UUID, list[DocumentRecord]]:
+    # What changes from here on belongs to a revision that the views do not know yet.
+    behind = [job_id for job_id, view in views.items() if view.job.revision > after[job_id]]
+    if not behind:
+        return {}
+    rows = transaction.all(
+        sql.statement("changed_documents"),
+        ids=behind,
+        after=[after[job_id] for job_id in behind],
+        up_to=[views[job_id].job.revision for job_id in behind],
+    )
+    found: dict[UUID, list[DocumentRecord]] = {}
+    for row in rows:
+        found.setdefault(row["job_id"], []).append(DocumentRecord.of(row))
+    return found
+
+
+def views(database: Database, job_ids: Collection[UUID]) -> dict[UUID, JobView]:
+    """Those of these jobs that there are, whoever's they are."""
+    with database.transaction() as transaction:
+        return job_queries.views(transaction, job_ids)
+
+
+def newest(database: Database, cases: Collection[tuple[str, str]]) -> dict[tuple[str, str], UUID]:
+    """The newest job of each case, given as client and process number, that has one."""
+    with database.transaction() as transaction:
+        rows = transaction.all(
+            sql.statement("newest_jobs"),
+            clients=[client for client, _ in cases],
+            process_numbers=[number for _, number in cases],
+        )
+    return {(row["client"], row["process_number"]): row["job_id"] for row in rows}

@@ -1,0 +1,162 @@
+"""What need not be asked again: a recent listing, and documents that the bucket already holds.
+
+A listing serves every client: the portal is asked with one login whoever the client is, so
+another's listing says nothing that the own one would not have said. Stored documents are not
+shared: document_id is derived anew for each client, and so are the keys of its objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from peewee import SQL, fn
+
+from storage.listings.listing_import import ListingImport, StoredObject, items_of
+from storage.models import Document, Job
+from storage.models.base import fields_of, is_any
+from storage.objects.object_store import Objects
+from storage.postgres.database import Database, Transaction
+from storage.states import DocumentState
+
+_OF_A_LISTING = (
+    Document.document_id,
+    Document.origin_id,
+    Document.name,
+    Document.kind,
+    Document.sequence,
+    Document.instance,
+    Document.filed_local_time,
+    Document.secrecy_level,
+    Document.hrefs,
+    Document.listed_size_bytes,
+    Document.listed_content_type,
+    Document.error_reason,
+)
+
+
+def _in_earlier_job(client: str, process_number: str) -> Any:
+    """Return the condition for documents of the job of the case that the client listed last."""
+    earlier = (
+        Job.select(Job.job_id)
+        .where(
+            Job.client == client,
+            Job.process_number == process_number,
+            Job.listed_time.is_null(False),
+        )
+        .order_by(Job.listed_time.desc(), Job.create_time.desc(), Job.job_id.desc())
+        .limit(1)
+    )
+    return Document.job_id == earlier
+
+
+def recent_listing(
+    database: Database, client: str, process_number: str, source: UUID
+) -> ListingImport | None:
+    """Return the listing of the job `source` for this client, None if it must not be reused.
+
+    It must not if it lacks documents that this client had listed before, unless the portal was
+    asked twice.
+    """
+    listing, missing = compared(
+        database, client, process_number, listing_of(database, client, source)
+    )
+    return None if missing and listing.doubt_time is None else listing
+
+
+def listing_of(database: Database, client: str, job_id: UUID) -> ListingImport:
+    """Return the listing of a job, for this client."""
+    its_documents = Document.select(*_OF_A_LISTING).where(Document.job_id == job_id)
+    with database.transaction() as transaction:
+        job = transaction.fetch_one(Job.select().where(Job.job_id == job_id).dicts())
+        rows = transaction.fetch(its_documents.order_by(Document.position).dicts())
+    return ListingImport(
+        job["secrecy_level"],
+        items_of(client, job["process_number"], rows),
+        job["listed_time"],
+        job["listing_doubt_time"],
+    )
+
+
+def compared(
+    database: Database, client: str, process_number: str, listing: ListingImport
+) -> tuple[ListingImport, int]:
+    """Return the listing, dated, and how many documents it lacks that this client had listed
+    before.
+
+    A listing without a time has just been answered by the portal.
+    """
+    is_there = is_any(Document.document_id, [item.document_id for item in listing.items])
+    query = Document.select(fn.clock_timestamp(), fn.count(SQL("*"))).where(
+        _in_earlier_job(client, process_number), ~is_there
+    )
+    with database.single() as transaction:
+        now, missing = transaction.fetch_one(query.tuples())
+    return replace(listing, listed_time=listing.listed_time or now), missing
+
+
+def require_bucket(
+    database: Database, objects: Objects, client: str, process_number: str, *, limit_s: float
+) -> None:
+    """Raise ServiceUnavailable while what is stored of the case cannot be looked up.
+
+    For before the portal is requested: an answer that cannot be recorded would be requested again.
+    """
+    any_stored = Document.select(Document.object_key, Document.size_bytes).where(
+        _in_earlier_job(client, process_number), Document.object_key.is_null(False)
+    )
+    with database.single() as transaction:
+        found = dict(transaction.fetch(any_stored.limit(1).tuples()))
+    if found:
+        objects.present(found, limit_s=limit_s)
+
+
+def with_stored(
+    database: Database, objects: Objects, listing: ListingImport, *, limit_s: float | None = None
+) -> ListingImport:
+    """Return the listing with every document that an earlier job stored and the bucket still holds.
+
+    A document whose listed size is another now has changed and is fetched again. Raises
+    ServiceUnavailable when PostgreSQL or S3 is away.
+    """
+    listed = {item.document_id: item.listed.listed_size_bytes for item in listing.items}
+    with database.single() as transaction:
+        same = _stored_as_listed(transaction, listed)
+    there = objects.present({s.object_key: s.size_bytes for s in same.values()}, limit_s=limit_s)
+    return listing.with_reused_objects({i: s for i, s in same.items() if s.object_key in there})
+
+
+def stored_of_failed(transaction: Transaction, job_id: UUID) -> dict[str, int]:
+    """Return what other jobs stored of the documents that failed in this one: sizes by key.
+
+    A document that is listed with another size than was stored has changed. Whether the bucket
+    still holds them is to be asked.
+    """
+    failed = Document.select(Document.document_id, Document.listed_size_bytes).where(
+        Document.job_id == job_id, Document.state == DocumentState.FAILED
+    )
+    listed = dict(transaction.fetch(failed.tuples()))
+    stored = _stored_as_listed(transaction, listed)
+    return {s.object_key: s.size_bytes for s in stored.values()}
+
+
+def _stored_as_listed(
+    transaction: Transaction, listed: Mapping[UUID, int | None]
+) -> dict[UUID, StoredObject]:
+    """Return what is stored of the documents whose listed sizes these are, if the size agrees."""
+    if not listed:
+        return {}
+    newest = (
+        Document.select(Document.document_id, *fields_of(Document, StoredObject))
+        .join(Job)
+        .where(is_any(Document.document_id, listed), Document.state == DocumentState.AVAILABLE)
+        .distinct(Document.document_id)
+        .order_by(Document.document_id, Job.create_time.desc())
+    )
+    return {
+        row.pop("document_id"): StoredObject(**row)
+        for row in transaction.fetch(newest.dicts())
+        if listed[row["document_id"]] in (None, row["size_bytes"])
+    }

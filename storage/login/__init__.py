@@ -1,0 +1,1 @@
+"""The portal's token and refused logins, as rows."""

@@ -1,0 +1,374 @@
+"""The portal's token in the database: the newest wins, one process at a time gets a newer one,
+and a refused login is refused for all.
+
+Times are the database's. No transaction is open while the portal is asked: who logs in holds a
+lease. What was got is stored unless somebody has stored something newer, whoever holds the lease
+by then, because a refresh token that has been replaced opens nothing any more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from peewee import SQL, Case, fn
+
+from storage.errors import CredentialsRefused
+from storage.login.ciphers import Cipher, fingerprint
+from storage.models import PortalLogin
+from storage.models.base import time_after
+from storage.postgres.database import Database, Row, Transaction
+from storage.settings import Settings
+
+# How long a refused login is left alone, unless the credentials change.
+REFUSED_S = 900
+# A token is refreshed that long before its end, or after half of its life if that is shorter.
+MARGIN_S = 60.0
+# Above the time that a login may take.
+LEASE_S = 30
+# A token with less than that left is not sent any more.
+GOOD_S = 2.0
+FAILURE_CAP_S = 300
+
+_NO_REFUSAL = {"refused_until": None, "refused_fingerprint": None, "refused_reason": None}
+_NO_DOUBT = {"doubtful_case": None, "doubt_time": None}
+_NO_LEASE = {"lease": None, "lease_until": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Which login is configured: its row, and what tells whether the credentials are the same."""
+
+    key: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Login:
+        """The login of `settings`. Takes a tenth of a second: once per process."""
+        token, refresh = settings.pdpj_token or "", settings.pdpj_refresh_token or ""
+        if settings.pdpj_token_url is None:
+            name = key = f"static {settings.pdpj_base_url}"
+        else:
+            grant = "refresh_token" if refresh else "client_credentials"
+            name = key = f"{grant} {settings.pdpj_token_url} {settings.pdpj_client_id}"
+        if token or refresh:
+            # A token that the operator has changed begins anew; what descends from another stays
+            # with that one. A new client secret or encryption key changes nothing about it.
+            key = f"{name} {fingerprint(name, token, refresh)}"
+        secret = settings.pdpj_client_secret or ""
+        return cls(key, fingerprint(name, token, refresh, secret, *settings.encryption_keys))
+
+
+@dataclass(frozen=True, slots=True)
+class LoginBlock:
+    """Why nothing is asked, and until when."""
+
+    reason: str
+    until_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token for the portal. Seconds from the moment of the look, negative once they are over."""
+
+    access_token: str = field(repr=False)
+    fresh_for_s: float
+    good_for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The right to log in, for LEASE_S seconds. `refresh_token`: the newest; None: none is kept."""
+
+    lease: UUID
+    generation: int
+    refresh_token: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDecision:
+    """What is to be done for a token.
+
+    With `attempt`: log in. Without: take `token`, or look again, if need be after `wait_s` seconds.
+    `token` beside `attempt` is what may be used if the login fails. `is_unreadable`: the row holds
+    a token that no key fits.
+    """
+
+    token: Token | None
+    attempt: Attempt | None = None
+    wait_s: float = 0.0
+    is_unreadable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a login gave; `refresh_token` None: the one that was used stays good."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(repr=False)
+    lives_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoginState:
+    """How a login stands: why it is held and for how long, since when it is in doubt."""
+
+    hold_reason: str | None = None
+    held_for_s: float = 0.0
+    doubted_for_s: float | None = None
+
+
+def next_token_action(
+    database: Database, login: Login, cipher: Cipher, *, refused: str | None, interval_s: float
+) -> TokenDecision:
+    """What the caller is to do for a token other than `refused`.
+
+    Between two logins lie `interval_s` seconds, whoever makes them. Raises CredentialsRefused.
+    """
+    with database.transaction() as transaction:
+        row = _locked(transaction, login)
+        if row["is_held"]:
+            raise CredentialsRefused(row["refused_reason"], held_for_s=row["held_for_s"])
+        token = _token(row, cipher)
+        if token and (token.access_token == refused or token.good_for_s <= GOOD_S):
+            token = None
+        if token and token.fresh_for_s > 0:
+            return TokenDecision(token)
+        if row["is_leased"] or row["wait_s"] > 0:
+            return TokenDecision(token, wait_s=max(0.0, row["wait_s"]))
+        refresh_token = _decrypted(row["refresh_token"], cipher)
+        attempt = Attempt(uuid4(), row["generation"], refresh_token)
+        _lease(transaction, login, attempt, interval_s)
+        return TokenDecision(token, attempt, is_unreadable=_is_unreadable(row, cipher))
+
+
+def store(
+    database: Database, login: Login, cipher: Cipher, attempt: Attempt, grant: Grant
+) -> Token | None:
+    """The token of `grant`, kept for everybody; None if somebody has kept a newer one already.
+
+    May be said twice: the second time it is None.
+    """
+    good_for_s = grant.lives_s
+    fresh_for_s = good_for_s - min(MARGIN_S, good_for_s / 2)
+    refresh_token = grant.refresh_token
+    with database.transaction() as transaction:
+        is_newest = transaction.execute(
+            PortalLogin.update(
+                generation=PortalLogin.generation + 1,
+                access_token=cipher.encrypt(grant.access_token),
+                access_refresh_time=time_after(fresh_for_s),
+                access_expires_time=time_after(good_for_s),
+                refresh_token=cipher.encrypt(refresh_token) if refresh_token else None,
+                failure_count=0,
+                **_NO_LEASE,
+                **_forgiven(),
+            ).where(
+                PortalLogin.login_key == login.key,
+                PortalLogin.generation == attempt.generation,
+            )
+        )
+    return Token(grant.access_token, fresh_for_s, good_for_s) if is_newest else None
+
+
+def failed(
+    database: Database, login: Login, attempt: Attempt, *, interval_s: float, pause_s: float | None
+) -> None:
+    """Record that the login was not answered: the next one waits, longer each time, or `pause_s`
+    if that is longer.
+    """
+    waits = (FAILURE_CAP_S, interval_s * fn.power(2, fn.least(PortalLogin.failure_count, 10)))
+    with database.transaction() as transaction:
+        transaction.execute(
+            PortalLogin.update(
+                failure_count=PortalLogin.failure_count + 1,
+                next_login_time=time_after(fn.greatest(pause_s or 0.0, fn.least(*waits))),
+                **_NO_LEASE,
+            ).where(PortalLogin.login_key == login.key, PortalLogin.lease == attempt.lease)
+        )
+
+
+def record_rejection(database: Database, login: Login, attempt: Attempt, why: str) -> bool:
+    """The login was refused: nobody tries again for REFUSED_S seconds. May be said twice.
+
+    False: somebody else tries by now, or was let in, and nothing was changed.
+    """
+    with database.transaction() as transaction:
+        touched = transaction.execute(
+            PortalLogin.update(
+                failure_count=0, **_NO_LEASE, **_NO_DOUBT, **_refusal(login, why)
+            ).where(
+                PortalLogin.login_key == login.key,
+                PortalLogin.generation == attempt.generation,
+                (PortalLogin.lease == attempt.lease) | PortalLogin.lease.is_null(),
+            )
+        )
+    return touched > 0
+
+
+def block_if_rejected(database: Database, login: Login, why: str) -> bool:
+    """Whether the login counts as refused from now on, and did not before."""
+    with database.transaction() as transaction:
+        if _locked(transaction, login)["is_held"]:
+            return False
+        transaction.execute(
+            PortalLogin.update(_refusal(login, why)).where(PortalLogin.login_key == login.key)
+        )
+        return True
+
+
+def record_unauthorized(
+    database: Database, login: Login, process_number: str, *, good_s_ago: float | None
+) -> bool:
+    """Notes that a case was answered 401. True: it is the second one in a row, or a later one.
+
+    `good_s_ago`: seconds since the last good answer that the caller knows of.
+    """
+    with database.transaction() as transaction:
+        row = _locked(transaction, login)
+        if row["is_held"]:
+            return True
+        if row["doubtful_case"] and good_s_ago is not None and good_s_ago < row["doubted_for_s"]:
+            _trust(transaction, login)
+            row = _locked(transaction, login)
+        if row["doubtful_case"]:
+            # After a hold the first 401 is enough, whatever its case.
+            return row["refused_until"] is not None or row["doubtful_case"] != process_number
+        transaction.execute(
+            PortalLogin.update(doubtful_case=process_number, doubt_time=fn.clock_timestamp()).where(
+                PortalLogin.login_key == login.key
+            )
+        )
+        return False
+
+
+def clear_unauthorized(database: Database, login: Login) -> bool:
+    """Ends the doubt, and the hold that came of it; whether there was any."""
+    with database.transaction() as transaction:
+        return _trust(transaction, login)
+
+
+def standing(database: Database, login: Login) -> LoginState:
+    """How the login stands."""
+    with database.transaction() as transaction:
+        row = transaction.fetch_one(_row(login))
+    if row is None:
+        return LoginState()
+    held_for_s = row["held_for_s"] if row["is_held"] else 0.0
+    reason = row["refused_reason"] if row["is_held"] else None
+    return LoginState(reason, held_for_s, row["doubted_for_s"])
+
+
+def hold(transaction: Transaction, login: Login) -> LoginBlock | None:
+    """What keeps everything from the portal right now, if the login is refused."""
+    row = transaction.fetch_one(
+        PortalLogin.select(PortalLogin.refused_reason, PortalLogin.refused_until)
+        .where(PortalLogin.login_key == login.key, _is_refused(login))
+        .dicts()
+    )
+    return LoginBlock(row["refused_reason"], row["refused_until"]) if row else None
+
+
+def held(transaction: Transaction, login: Login) -> bool:
+    """Whether nothing may be asked right now, because the login is refused."""
+    return hold(transaction, login) is not None
+
+
+def is_blocked(database: Database, login: Login) -> bool:
+    """The same, in a transaction of its own."""
+    return bool(troubles(database, login))
+
+
+def troubles(database: Database, login: Login) -> list[str]:
+    """Why the login is refused right now; empty while it is not."""
+    with database.transaction() as transaction:
+        found = hold(transaction, login)
+    return [found.reason] if found else []
+
+
+def _is_refused(login: Login) -> Any:
+    return (PortalLogin.refused_fingerprint == login.fingerprint) & (
+        PortalLogin.refused_until > fn.clock_timestamp()
+    )
+
+
+def _seconds(interval: Any) -> Any:
+    return fn.date_part("epoch", interval)
+
+
+def _row(login: Login) -> Any:
+    """Return the query for the row of a login and what follows from it at this moment."""
+    now = fn.clock_timestamp()
+    return (
+        PortalLogin.select(
+            PortalLogin,
+            fn.coalesce(_is_refused(login), SQL("false")).alias("is_held"),
+            _seconds(PortalLogin.refused_until - now).alias("held_for_s"),
+            _seconds(PortalLogin.access_refresh_time - now).alias("fresh_for_s"),
+            _seconds(PortalLogin.access_expires_time - now).alias("good_for_s"),
+            _seconds(now - PortalLogin.doubt_time).alias("doubted_for_s"),
+            fn.coalesce(PortalLogin.lease_until > now, SQL("false")).alias("is_leased"),
+            fn.coalesce(_seconds(PortalLogin.next_login_time - now), 0.0).alias("wait_s"),
+        )
+        .where(PortalLogin.login_key == login.key)
+        .dicts()
+    )
+
+
+def _locked(transaction: Transaction, login: Login) -> Row:
+    row: Row | None = transaction.fetch_one(_row(login).for_update())
+    if row is None:
+        transaction.execute(PortalLogin.insert(login_key=login.key).on_conflict_ignore())
+        return _locked(transaction, login)
+    return row
+
+
+def _lease(transaction: Transaction, login: Login, attempt: Attempt, interval_s: float) -> None:
+    transaction.execute(
+        PortalLogin.update(
+            lease=attempt.lease,
+            lease_until=time_after(LEASE_S),
+            next_login_time=time_after(interval_s),
+        ).where(PortalLogin.login_key == login.key)
+    )
+
+
+def _refusal(login: Login, why: str) -> dict[str, Any]:
+    return {
+        "refused_until": time_after(REFUSED_S),
+        "refused_fingerprint": login.fingerprint,
+        "refused_reason": why,
+    }
+
+
+def _forgiven() -> dict[str, Any]:
+    """Return the end of a refusal, unless it came of a doubt: such a refusal outlives a login,
+    since it is not known yet whether the portal takes the token.
+    """
+    is_doubted = PortalLogin.doubtful_case.is_null(False)
+    return {name: Case(None, [(is_doubted, getattr(PortalLogin, name))]) for name in _NO_REFUSAL}
+
+
+def _trust(transaction: Transaction, login: Login) -> bool:
+    touched = transaction.execute(
+        PortalLogin.update(**_NO_DOUBT, **_NO_REFUSAL).where(
+            PortalLogin.login_key == login.key, PortalLogin.doubtful_case.is_null(False)
+        )
+    )
+    return touched > 0
+
+
+def _token(row: Row, cipher: Cipher) -> Token | None:
+    access_token = _decrypted(row["access_token"], cipher)
+    return Token(access_token, row["fresh_for_s"], row["good_for_s"]) if access_token else None
+
+
+def _decrypted(sealed: str | None, cipher: Cipher) -> str | None:
+    return None if sealed is None else cipher.decrypt(sealed)
+
+
+def _is_unreadable(row: Row, cipher: Cipher) -> bool:
+    sealed = [row[name] for name in ("access_token", "refresh_token") if row[name] is not None]
+    return any(cipher.decrypt(each) is None for each in sealed)

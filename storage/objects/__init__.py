@@ -1,0 +1,1 @@
+"""The bucket: the object store, whom it belongs to, and what no row names."""

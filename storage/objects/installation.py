@@ -1,0 +1,131 @@
+"""The identity of an installation, in its database and in its bucket.
+
+Nothing is deleted from a bucket unless both name the same installation. The mark of the bucket is
+one object, written by `release`. Beside it lies the beat: a number that grows in the database
+first and in the bucket afterwards. If the bucket's number is larger, the database was restored
+from a backup, and objects that have lost their rows are no orphans.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from storage.models import Installation
+from storage.models.base import fields_of
+from storage.objects.object_store import MARK, Objects
+from storage.postgres.database import Database
+
+ADOPT = "`python -m storage.release --adopt-bucket`"
+NO_ROW = "The database names no installation: run `python -m storage.release`."
+
+
+@dataclass(frozen=True, slots=True)
+class InstallationRecord:
+    """The row of the installation."""
+
+    installation_id: UUID
+    beat: int
+    adopt_time: datetime | None
+    sweep_allowance: int
+    bucket_trouble: str
+    sweep_trouble: str
+
+
+_READ = Installation.select(*fields_of(Installation, InstallationRecord)).objects(
+    InstallationRecord
+)
+
+
+def read(database: Database) -> InstallationRecord | None:
+    """Return the row; None before the first `release`. Raises ServiceUnavailable."""
+    with database.single() as transaction:
+        row: InstallationRecord | None = transaction.fetch_one(_READ.clone())
+    return row
+
+
+def ensure(database: Database) -> InstallationRecord:
+    """Return the row, made now if there was none. Any number of releases may run."""
+    with database.single() as transaction:
+        transaction.execute(Installation.insert(installation_id=uuid4()).on_conflict_ignore())
+    row = read(database)
+    if row is None:
+        raise LookupError("the row of the installation is gone")
+    return row
+
+
+def mark_key(objects: Objects) -> str:
+    """Return the key of the object that names the bucket's installation."""
+    return objects.prefix + MARK
+
+
+def beat_key(objects: Objects, installation_id: UUID) -> str:
+    """Return the key of the object that holds the beat of an installation."""
+    return f"{objects.prefix}{MARK}-{installation_id}"
+
+
+def owner(objects: Objects) -> str | None:
+    """Return the id in the bucket's mark; None without a mark. Raises ServiceUnavailable."""
+    mark = objects.read(mark_key(objects))
+    return None if mark is None else mark.decode(errors="replace").strip()
+
+
+def beat_of(objects: Objects, installation_id: UUID) -> int:
+    """Return the number that the bucket holds for an installation, 0 without one."""
+    number = (objects.read(beat_key(objects, installation_id)) or b"").strip()
+    return int(number) if number.isdigit() else 0
+
+
+def disagreement(database: Database, objects: Objects) -> str:
+    """Return why database and bucket do not belong together; empty if they do.
+
+    Raises ServiceUnavailable.
+    """
+    found = owner(objects)
+    if found is None:
+        return f"{objects.place} has no mark of an installation: run `python -m storage.release`."
+    row = read(database)
+    if row is None:
+        return NO_ROW
+    if found != str(row.installation_id):
+        return f"{objects.place} belongs to another installation, {found}."
+    number = beat_of(objects, row.installation_id)
+    # Read after the bucket: the database that wrote this number has it, or a larger one.
+    row = read(database)
+    if row is None or number > row.beat:
+        return (
+            f"The database is older than its bucket: if it was restored from a backup, run {ADOPT}."
+        )
+    return ""
+
+
+def beat(database: Database, objects: Objects) -> str:
+    """Compare database and bucket, record the result, and let the beat grow if they agree.
+
+    Returns why they do not agree, or an empty text. Raises ServiceUnavailable.
+    """
+    trouble = disagreement(database, objects)
+    with database.single() as transaction:
+        row = transaction.fetch_one(
+            Installation.update(bucket_trouble=trouble, beat=Installation.beat + int(not trouble))
+            .returning(Installation.installation_id, Installation.beat)
+            .dicts()
+        )
+    if row and not trouble:
+        objects.write(beat_key(objects, row["installation_id"]), str(row["beat"]).encode())
+    return trouble
+
+
+def allow(database: Database, most: int) -> None:
+    """Let the next sweep delete up to `most` objects, whatever share of the bucket that is."""
+    with database.single() as transaction:
+        transaction.execute(Installation.update(sweep_allowance=most))
+
+
+def troubles(database: Database) -> list[str]:
+    """Return why nothing is deleted from the bucket; empty while sweeps may delete."""
+    row = read(database)
+    if row is None:
+        return [NO_ROW]
+    return [each for each in (row.bucket_trouble, row.sweep_trouble) if each]

@@ -1,0 +1,246 @@
+"""Claims: the one way in which a request at the portal may begin.
+
+Every caller, whether a scheduler proposed the job or not, asks `claim` or `claim_any` in the moment
+in which its request would begin. Both run `sql/portal/claim.sql`, which enforces every limit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from storage import sql
+from storage.event_counters import JOBS_ENDED, LEASES_LOST
+from storage.login.logins import Login
+from storage.portal import slots
+from storage.portal.circuit_breaker import ProbePolicy
+from storage.portal.document_claims import DocumentClaim
+from storage.portal.listing_claims import ListingClaim
+from storage.portal.slots import PORTAL, Limits
+from storage.postgres.database import Database, Row
+from storage.states import JobState
+
+# While the leader's last write to Valkey is younger than this, in seconds, `claim_any` is refused.
+SENDS_S = 2.0
+_CLAIM_COLUMNS = tuple(f.name for f in fields(DocumentClaim) if f.name != "slice_token")
+# Requests of a slice at most.
+SLICE_REQUESTS = 8
+
+
+class Scope(StrEnum):
+    """What a refusal applies to."""
+
+    PORTAL = "PORTAL"
+    COURT = "COURT"
+    CASE = "CASE"
+    JOB = "JOB"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimContext:
+    """What every claim of a process has in common."""
+
+    limits: Limits
+    login: Login
+    probes: ProbePolicy
+    spool_id: UUID
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRefusal:
+    """A claim that may not begin now, and changed nothing.
+
+    `until_time` is the time before which the refusal stays, None if unknown. `reason` is one of
+    BUSY, FULL, LANES, WAITING, ENDED, PAUSED, LOGIN_REFUSED, RATE, AWAY, LED and NOTHING.
+    """
+
+    scope: Scope
+    reason: str
+    job_id: UUID | None
+    court: str | None
+    until_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Documents of one job, to be requested one after the other under one slot.
+
+    `token` is the slot's. Request k must not begin before `begins_in_s` + k x `every_s` seconds
+    after the claim was answered. `has_more`: another slice of the job could begin now;
+    `next_not_before`: when the next document may be tried again.
+    """
+
+    token: UUID
+    job_id: UUID
+    client: str
+    process_number: str
+    traceparent: str | None
+    documents: tuple[DocumentClaim, ...]
+    claim_time: datetime
+    begins_in_s: float
+    every_s: float
+    has_more: bool
+    next_not_before: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CourtProbe:
+    """A listing that only shows whether the court answers, under the slot `token`."""
+
+    token: UUID
+    job_id: UUID
+    process_number: str
+    begins_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EndedJob:
+    """A job that the claim ended, since its listing had lost too many workers."""
+
+    job_id: UUID
+    due_webhooks: Sequence[int]
+
+
+Claimed = Slice | ListingClaim | CourtProbe | EndedJob | ClaimRefusal
+
+
+def claim(database: Database, context: ClaimContext, job_id: UUID, wanted: int = 1) -> Claimed:
+    """Begin up to `wanted` requests for a job, or return why none may begin.
+
+    Raises ServiceUnavailable; then the claim may have been made, and its lease will run out.
+    """
+    return _claim(database, context, "claim", wanted, job_id=job_id)
+
+
+def claim_any(database: Database, context: ClaimContext, wanted: int = SLICE_REQUESTS) -> Claimed:
+    """Begin up to `wanted` requests for any running job, while no scheduler proposes.
+
+    Raises ServiceUnavailable.
+    """
+    given = {"from": _random_uuid(), "sends_s": SENDS_S}
+    return _claim(database, context, "claim_any", wanted, **given)
+
+
+def _claim(
+    database: Database, context: ClaimContext, function: str, wanted: int, **given: Any
+) -> Claimed:
+    limits = context.limits
+    token = _random_uuid()
+    values = {
+        **given,
+        "slice": token,
+        "leases": [_random_uuid() for _ in range(min(wanted, SLICE_REQUESTS))],
+        "at_once": limits.at_once,
+        "per_court": limits.per_court,
+        "per_minute": limits.per_minute,
+        "lanes": limits.lanes,
+        "probe_base_s": context.probes.base_s,
+        "probe_patience_s": context.probes.patience_s,
+        "login_key": context.login.key,
+        "fingerprint": context.login.fingerprint,
+        "spool_id": context.spool_id,
+        "lease_s": context.lease_s,
+    }
+    rows = database.call(sql.function(function), **values)
+    if rows[0]["answer"] == "NO_SLOT_ROWS":
+        _create_slot_rows(database, limits, rows[0]["court"])
+        rows = database.call(sql.function(function), **values)
+    if rows[0]["was_lost"] or rows[0]["answer"] == "ENDED":
+        database.counted(LEASES_LOST, "list")
+    if rows[0]["answer"] == "ENDED":
+        database.counted(JOBS_ENDED, JobState.FAILED)
+    return _answer_of(rows, token)
+
+
+def _create_slot_rows(database: Database, limits: Limits, court: str) -> None:
+    with database.transaction() as transaction:
+        slots.ensure_rows(transaction, PORTAL, limits.at_once)
+        slots.ensure_rows(transaction, court, limits.per_court)
+
+
+def _answer_of(rows: Sequence[Row], token: UUID) -> Claimed:
+    row = rows[0]
+    match row["answer"]:
+        case "DOCUMENT":
+            return _slice(rows, token)
+        case "LISTING" | "KNOWN_LISTING":
+            return ListingClaim(
+                lease=token,
+                job_id=row["job_id"],
+                client=row["client"],
+                process_number=row["process_number"],
+                traceparent=row["traceparent"],
+                listed_by=row["listed_by"],
+                is_doubted=row["is_doubted"],
+                has_history=row["has_history"],
+                begins_in_s=row["begins_in_s"] or 0.0,
+            )
+        case "PROBE":
+            return CourtProbe(token, row["job_id"], row["process_number"], row["begins_in_s"])
+        case "ENDED":
+            return EndedJob(row["job_id"], tuple(row["due_webhooks"]))
+        case _:
+            return ClaimRefusal(
+                Scope(row["scope"]), row["reason"], row["job_id"], row["court"], row["until_time"]
+            )
+
+
+def _slice(rows: Sequence[Row], token: UUID) -> Slice:
+    row = rows[0]
+    documents = tuple(
+        DocumentClaim(**{name: each[name] for name in _CLAIM_COLUMNS}, slice_token=token)
+        for each in rows
+    )
+    return Slice(
+        token=token,
+        documents=documents,
+        every_s=row["every_s"] or 0.0,
+        **{
+            name: row[name]
+            for name in (
+                "job_id",
+                "client",
+                "process_number",
+                "traceparent",
+                "claim_time",
+                "begins_in_s",
+                "has_more",
+                "next_not_before",
+            )
+        },
+    )
+
+
+def _random_uuid() -> UUID:
+    # As uuid4, without an extra system call each.
+    return UUID(bytes=os.urandom(16), version=4)
+
+
+def return_unstarted(database: Database, job_id: UUID, leases: Sequence[UUID]) -> list[UUID]:
+    """Give back documents whose requests have not begun. Return the ids of those still held.
+
+    Nothing is counted. Raises ServiceUnavailable.
+    """
+    rows = database.call(sql.function("return_documents"), job_id=job_id, leases=list(leases))
+    return [row["document_id"] for row in rows]
+
+
+def release_slots(database: Database, token: UUID) -> None:
+    """Free the slots of a slice that made no request. Raises ServiceUnavailable."""
+    with database.single() as transaction:
+        slots.release(transaction, token)
+
+
+def linger_slots(database: Database, token: UUID) -> None:
+    """Free the slots of a request that was cut, a moment later: the portal may still work on it.
+
+    Raises ServiceUnavailable.
+    """
+    with database.transaction() as transaction:
+        slots.release_after_delay(transaction, token)

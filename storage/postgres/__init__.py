@@ -1,0 +1,1 @@
+"""PostgreSQL: the pool, its errors, the settings of its sessions, the migrations."""

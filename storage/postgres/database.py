@@ -1,0 +1,231 @@
+"""PostgreSQL: a pool, short transactions, and one place where its errors become ours."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import peewee
+import psycopg2.extensions
+import psycopg2.extras
+from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
+
+from storage.errors import RowsLocked, ServiceUnavailable
+from storage.event_counters import OnCount
+from storage.outage_log import OutageLog
+from storage.postgres.postgres_errors import meaning
+from storage.sql import SqlFunction
+
+Row = dict[str, Any]
+OnChange = Callable[[UUID, int], None]
+
+psycopg2.extras.register_uuid()
+
+SESSION_OPERATION = "session"
+
+# What a connection is opened with unless the URL says otherwise. A host that is gone without a word
+# is noticed within about 20 s (TCP only). What a session needs beside is kept by PostgreSQL: see
+# storage/postgres/session_settings.py.
+CONNECTION = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+
+
+class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
+    """peewee's pool, without a question to PostgreSQL each time that a connection is taken.
+
+    A server that ends a session says so: only a connection with something to be read is asked.
+    """
+
+    def _is_closed(self, connection: Any) -> bool:
+        return bool(connection.closed) or (
+            _has_word(connection.fileno()) and super()._is_closed(connection)
+        )
+
+
+def _has_word(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+class Transaction:
+    """What can be done inside one transaction. Rows are plain dicts."""
+
+    def __init__(self, db: Any) -> None:
+        self._db = db
+        self.changes: dict[UUID, int] = {}
+        self.counts: dict[tuple[str, tuple[str, ...]], int] = {}
+
+    def all(self, sql: str, **values: Any) -> list[Row]:
+        """Every row that `sql` returns; `%(name)s` stands for a value."""
+        cursor = self._db.execute_sql(sql, values)
+        names = [column.name for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def one(self, sql: str, **values: Any) -> Row | None:
+        """The first row, None without one."""
+        return next(iter(self.all(sql, **values)), None)
+
+    def only(self, sql: str, **values: Any) -> Row:
+        """The one row that must be there; its absence is a bug of ours."""
+        row = self.one(sql, **values)
+        if row is None:
+            raise LookupError("a row that must be there is not")
+        return row
+
+    def run(self, sql: str, **values: Any) -> int:
+        """How many rows `sql` touched."""
+        return int(self._db.execute_sql(sql, values).rowcount)
+
+    def fetch(self, query: Any) -> list[Any]:
+        """Return the rows of a query of models, in the form that the query chose: `.dicts()`,
+        `.objects(Record)`, or models.
+        """
+        return list(query.execute(self._db))
+
+    def fetch_one(self, query: Any) -> Any:
+        """Return the first row of a query of models, None without one."""
+        return next(iter(query.execute(self._db)), None)
+
+    def execute(self, query: Any) -> int:
+        """Run an INSERT, UPDATE or DELETE of models. Return how many rows it touched."""
+        if isinstance(query, peewee.Insert):
+            query = query.as_rowcount()
+        return int(query.execute(self._db))
+
+    def now(self) -> datetime:
+        """Return the present time by the clock of the database."""
+        moment: datetime = self.value(peewee.fn.clock_timestamp())
+        return moment
+
+    def value(self, expression: Any) -> Any:
+        """Return the value of an expression that reads no table."""
+        (value,) = self.fetch_one(peewee.Select(columns=[expression]).tuples())
+        return value
+
+    def set_local(self, **settings: str) -> None:
+        """Change settings of PostgreSQL until this transaction ends."""
+        for name, value in settings.items():
+            self.value(peewee.fn.set_config(name, value, True))
+
+    def changed(self, job_id: UUID, revision: int) -> None:
+        """Remembers a change, to be announced once it is committed."""
+        self.changes[job_id] = max(revision, self.changes.get(job_id, 0))
+
+    def count(self, series: str, *labels: str, by: int = 1) -> None:
+        """Remembers that something happened, to be counted once it is committed."""
+        self.counts[series, labels] = self.counts.get((series, labels), 0) + by
+
+
+class Database:
+    """A pool of connections. Thread-safe; open it after a fork."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_connections: int,
+        on_change: OnChange | None = None,
+        on_count: OnCount | None = None,
+    ) -> None:
+        where = CONNECTION | psycopg2.extensions.parse_dsn(url)
+        self._db = _Pool(
+            where.pop("dbname"),
+            max_connections=max_connections,
+            timeout=10,
+            autoconnect=False,
+            **where,
+        )
+        self._outages = OutageLog("PostgreSQL")
+        self._on_change = on_change
+        self._on_count = on_count
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Translate errors of PostgreSQL, and have outages and refusals logged."""
+        try:
+            yield
+        except peewee.PeeweeException as error:
+            unavailable = meaning(error)
+            if unavailable is None:
+                raise
+            if not isinstance(unavailable, RowsLocked):
+                self._outages.failed(SESSION_OPERATION, unavailable)
+            raise unavailable from error
+        except MaxConnectionsExceeded as error:
+            # It is this process that has no connection free.
+            raise ServiceUnavailable("PostgreSQL", code=type(error).__name__) from error
+        self._outages.succeeded(SESSION_OPERATION)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """One transaction on one connection of the pool; changes are announced after COMMIT.
+
+        Raises ServiceUnavailable when PostgreSQL is away. If that happens at COMMIT, the work may
+        or may not be there: every caller is written to be safe when it is done twice.
+        """
+        with self._asking(), self._db.connection_context(), self._db.atomic():
+            transaction = Transaction(self._db)
+            yield transaction
+        self._publish(transaction)
+
+    @contextmanager
+    def single(self) -> Iterator[Transaction]:
+        """The same for one statement, which is a transaction by itself: no BEGIN and no COMMIT.
+
+        Of several, each would be one.
+        """
+        with self._asking(), self._db.connection_context():
+            transaction = Transaction(self._db)
+            yield transaction
+        self._publish(transaction)
+
+    def _publish(self, transaction: Transaction) -> None:
+        if self._on_change:
+            for job_id, revision in transaction.changes.items():
+                self._on_change(job_id, revision)
+        if self._on_count:
+            for (series, labels), number in transaction.counts.items():
+                self._on_count(series, labels, number)
+
+    def call(self, function: SqlFunction, **values: Any) -> list[Row]:
+        """The rows that `function` gives; in one round trip, and committed.
+
+        What they say of jobs, as `job_id` and `revision`, is announced. Raises ServiceUnavailable,
+        and then it may be done or not, as with `transaction`.
+        """
+        with self._asking(), self._db.connection_context():
+            rows = Transaction(self._db).all(function.call, **values)
+        if self._on_change:
+            for row in rows:
+                if row.get("revision"):
+                    self._on_change(row["job_id"], row["revision"])
+        return rows
+
+    def call_one(self, function: SqlFunction, **values: Any) -> Row | None:
+        """The one row that `function` gives, None without."""
+        return next(iter(self.call(function, **values)), None)
+
+    def counted(self, series: str, *labels: str, by: int = 1) -> None:
+        """Counts what a `call` has done."""
+        if self._on_count:
+            self._on_count(series, labels, by)
+
+    @contextmanager
+    def raw(self) -> Iterator[Any]:
+        """The peewee database with a connection, for migrations."""
+        with self._asking(), self._db.connection_context():
+            yield self._db
+
+    def close(self) -> None:
+        """Closes the idle connections."""
+        self._db.close_idle()

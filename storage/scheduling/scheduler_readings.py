@@ -1,0 +1,107 @@
+"""What the scheduler reads from the rows. Times are seconds since 1970 by the database's clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from storage import sql
+from storage.login.logins import Login
+from storage.postgres.database import Database, Row
+from storage.priorities import Priority
+from storage.scheduling.row_values import JobRow
+
+# Jobs of one portion.
+PORTION_JOBS = 2_000
+# Documents of a job that are counted; more make no difference.
+MOST_DOCUMENTS = 64
+# A heartbeat that is older does not count, in seconds.
+HEARTBEAT_S = 5.0
+# The key before all others.
+FIRST_KEY = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class PortalState:
+    """The portal, the slots in use, the courts and the workers of one moment.
+
+    `now`: seconds since 1970. `portal` has at_once (None: as set), closed_until and
+    next_request_at; a slot has token, job_id, court, taken_at and requests; a court has court,
+    request_s, measured_requests and next_probe_at; a worker has threads and takes_files.
+    """
+
+    now: float
+    portal: Row
+    slots: list[Row]
+    courts: list[Row]
+    workers: list[Row]
+
+
+def read_portal(database: Database, login: Login) -> PortalState:
+    """Return what the scheduler reads once a second. Raises ServiceUnavailable."""
+    with database.transaction() as transaction:
+        portal = transaction.only(
+            sql.statement("read_portal"), login_key=login.key, fingerprint=login.fingerprint
+        )
+        return PortalState(
+            now=portal.pop("now"),
+            portal=portal,
+            slots=transaction.all(sql.statement("read_slots")),
+            courts=transaction.all(sql.statement("read_courts")),
+            workers=transaction.all(sql.statement("read_workers"), heartbeat_s=HEARTBEAT_S),
+        )
+
+
+def read_jobs(database: Database, *, after: UUID, limit: int = PORTION_JOBS) -> list[Row]:
+    """Return the next portion of running jobs by key. Raises ServiceUnavailable."""
+    return _read_jobs(database, after, None, limit)
+
+
+def read_job(database: Database, job_id: UUID) -> Row | None:
+    """Return one running job, None if it does not run. Raises ServiceUnavailable."""
+    before = UUID(int=max(0, job_id.int - 1))
+    found = next(iter(_read_jobs(database, before, None, 1)), None)
+    return found if found and found["job_id"] == job_id else None
+
+
+def read_recent_jobs(
+    database: Database, *, since: datetime, limit: int = PORTION_JOBS
+) -> list[Row]:
+    """Return the running jobs whose run began since then, the newest first, `limit` at most.
+
+    Raises ServiceUnavailable.
+    """
+    return _read_jobs(database, FIRST_KEY, since, limit)
+
+
+def _read_jobs(database: Database, after: UUID, since: datetime | None, limit: int) -> list[Row]:
+    return database.call(
+        sql.function("read_jobs"),
+        after=after,
+        began_since=since,
+        limit=limit,
+        most=MOST_DOCUMENTS,
+    )
+
+
+def job_row(row: Row) -> JobRow:
+    """Return a row of `storage.scheduling.scheduler_readings` as the policy takes it."""
+    return JobRow(
+        job_id=row["job_id"],
+        client=row["client"],
+        priority=Priority(row["priority"]),
+        court=row["court"],
+        case=row["process_number"],
+        run_began_at=row["run_began_at"],
+        needs_listing=row["needs_listing"],
+        listing_not_before=row["listing_not_before"],
+        is_listed_by_another=row["is_listed_by_another"],
+        fresh=row["fresh"],
+        due=row["due"],
+        next_not_before=row["next_not_before"],
+        slices=frozenset(row["slices"]),
+        spooled=frozenset(row["spooled"]),
+        documents_left=row["documents_left"],
+        total_documents=row["total_documents"],
+    )

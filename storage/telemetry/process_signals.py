@@ -1,0 +1,72 @@
+"""The signals of one process: its counters with their page, and its tracer."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from storage.settings import Settings
+from storage.spool import Spool
+from storage.telemetry import listener as listeners
+from storage.telemetry.metrics_recorder import NOOP_RECORDER
+from storage.telemetry.signals import Signals
+from storage.telemetry.tracing import closing, tracer_of
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
+# Made only where there is a page: without one prometheus_client is not imported.
+MakeGauges = Callable[[], "Collector"]
+
+
+@contextmanager
+def signals_of(
+    settings: Settings,
+    process: str,
+    listener: socket.socket | None,
+    gauges: MakeGauges | None = None,
+) -> Iterator[Signals]:
+    """What this process tells, until the block is left; its page is served on `listener`.
+
+    `gauges`: what the page shows beside what is counted. To be entered after a fork.
+    """
+    with closing(tracer_of(settings.otlp_endpoint, process)) as tracer:
+        if listener is None:
+            yield Signals(NOOP_RECORDER, tracer)
+            return
+        from storage.telemetry.counters import Counters
+        from storage.telemetry.page import served
+
+        counters = Counters()
+        with served(listener, counters.shown(gauges() if gauges else None)):
+            yield Signals(counters, tracer)
+
+
+def inherited_listener(environ: Mapping[str, str]) -> socket.socket | None:
+    """The socket that the parent of a forked process has opened for its page."""
+    descriptor = environ.get(listeners.INHERITED)
+    return socket.socket(fileno=int(descriptor)) if descriptor else None
+
+
+def scheduler_gauges(is_leading: Callable[[], bool]) -> MakeGauges:
+    """Return what makes the gauge of a scheduler: whether it leads."""
+
+    def make() -> Collector:
+        from storage.telemetry.scheduler_gauges import SchedulerGauges
+
+        return SchedulerGauges(is_leading)
+
+    return make
+
+
+def spool_gauges(spool: Spool) -> MakeGauges:
+    """What a spool holds."""
+
+    def make() -> Collector:
+        from storage.telemetry.spool_gauges import SpoolGauges
+
+        return SpoolGauges(spool)
+
+    return make

@@ -1,0 +1,322 @@
+"""Webhooks as rows: claim one that is due, read what it tells, record how the attempt went."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+from peewee import SQL, fn
+
+from storage.errors import LeaseLost, PreconditionFailed
+from storage.event_counters import LEASES_LOST
+from storage.jobs import job_queries, request_ids
+from storage.models import Event, Job, Webhook, WebhookAttempt
+from storage.models.base import time_after
+from storage.postgres.database import Database, Row, Transaction
+from storage.records import DocumentRecord, JobRecord, JobView
+from storage.states import WebhookState, sources_of
+
+# Seconds between one attempt and the next; the first is made at once.
+SCHEDULE_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+JITTER = 0.2
+REDELIVERABLE = {WebhookState.PENDING, *sources_of(WebhookState.PENDING)} - {WebhookState.WAITING}
+_IS_PENDING = Webhook.state == WebhookState.PENDING
+_IS_TIME = Webhook.next_attempt_time <= fn.clock_timestamp()
+_IS_FREE = Webhook.lease_until.is_null() | (Webhook.lease_until < fn.clock_timestamp())
+_IS_DUE = (_IS_PENDING, _IS_TIME, _IS_FREE)
+# What a webhook loses when an attempt is over, or when it is to be sent anew.
+_RELEASED = {"lease": None, "lease_until": None, "nudge_count": 0, "nudge_time": None}
+# Deliveries that one receiver has at once, so that a dead one does not hold every thread.
+PER_RECEIVER = 4
+METHOD = "RedeliverWebhook"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDelivery:
+    """A webhook that this process may send while its lease holds, and the event it tells.
+
+    `job` and `documents` are as they were when the run ended; `attempt_count` counts those of
+    the present schedule.
+    """
+
+    job_id: UUID
+    position: int
+    lease: UUID
+    url: str
+    webhook_id: str
+    receiver: str
+    attempt_count: int
+    type: str
+    event_time: datetime
+    job: JobRecord
+    documents: tuple[DocumentRecord, ...]
+    traceparent: str | None = None
+
+
+def claim(
+    database: Database, job_id: UUID, position: int, *, lease_s: float
+) -> WebhookDelivery | None:
+    """Lease the webhook for one attempt. None: it is not due, leased, or its receiver is busy."""
+    with database.transaction() as transaction:
+        before = _if_room(transaction, job_id, position)
+        if before is None:
+            return None
+        hook = transaction.fetch_one(
+            Webhook.update(lease=uuid4(), lease_until=time_after(lease_s))
+            .where(_is_at(job_id, position), *_IS_DUE)
+            .returning(Webhook)
+            .dicts()
+        )
+        if hook is None:
+            return None
+        if before["lease"] is not None:
+            transaction.count(LEASES_LOST, "webhook")
+        event = transaction.fetch_one(
+            Event.select(Event, Job.traceparent)
+            .join(Job)
+            .where(Event.event_id == hook["event_id"])
+            .dicts()
+        )
+    return _delivery(hook, event)
+
+
+def _delivery(hook: Row, event: Row) -> WebhookDelivery:
+    return WebhookDelivery(
+        job_id=hook["job_id"],
+        position=hook["position"],
+        lease=hook["lease"],
+        url=hook["url"],
+        webhook_id=hook["webhook_id"],
+        receiver=hook["receiver"],
+        attempt_count=hook["attempt_count"] - hook["earlier_attempt_count"],
+        type=event["type"],
+        event_time=event["event_time"],
+        job=JobRecord.of_json(event["job"]),
+        documents=tuple(DocumentRecord.of_json(d) for d in event["documents"]),
+        traceparent=event["traceparent"],
+    )
+
+
+def _is_at(job_id: UUID, position: int) -> Any:
+    return (Webhook.job_id == job_id) & (Webhook.position == position)
+
+
+def _if_room(transaction: Transaction, job_id: UUID, position: int) -> Row | None:
+    """Return the webhook's receiver and lease, if the receiver may have one more delivery."""
+    # The lock makes two claims for one receiver count one after the other.
+    lock = fn.pg_advisory_xact_lock(fn.hashtextextended(Webhook.receiver, 0))
+    held: Row | None = transaction.fetch_one(
+        Webhook.select(Webhook.receiver, Webhook.lease, lock)
+        .where(_is_at(job_id, position))
+        .dicts()
+    )
+    if held is None:
+        return None
+    busy = transaction.fetch_one(
+        Webhook.select(fn.count(SQL("*")).alias("count"))
+        .where(
+            Webhook.receiver == held["receiver"],
+            Webhook.lease.is_null(False),
+            Webhook.lease_until >= fn.clock_timestamp(),
+        )
+        .dicts()
+    )
+    return held if busy["count"] < PER_RECEIVER else None
+
+
+def next_due(database: Database, receiver: str) -> tuple[UUID, int] | None:
+    """Return the webhook of this receiver that has been due longest and is not leased."""
+    query = (
+        Webhook.select(Webhook.job_id, Webhook.position)
+        .where(Webhook.receiver == receiver, *_IS_DUE)
+        .order_by(Webhook.next_attempt_time)
+        .limit(1)
+    )
+    with database.transaction() as transaction:
+        found: tuple[UUID, int] | None = transaction.fetch_one(query.tuples())
+    return found
+
+
+def longest_due(database: Database) -> tuple[UUID, int] | None:
+    """Return the webhook that has been due longest, is not leased, and whose receiver may have one
+    more delivery at once. Raises ServiceUnavailable.
+    """
+    other = Webhook.alias()
+    busy = other.select(fn.count(SQL("*"))).where(
+        other.receiver == Webhook.receiver,
+        other.lease.is_null(False),
+        other.lease_until >= fn.clock_timestamp(),
+    )
+    query = (
+        Webhook.select(Webhook.job_id, Webhook.position)
+        .where(*_IS_DUE, busy < PER_RECEIVER)
+        .order_by(Webhook.next_attempt_time)
+        .limit(1)
+    )
+    with database.transaction() as transaction:
+        found: tuple[UUID, int] | None = transaction.fetch_one(query.tuples())
+    return found
+
+
+def delivered(database: Database, delivery: WebhookDelivery, status_code: int) -> None:
+    """Record that the receiver accepted it. Raises LeaseLost."""
+    _record(
+        database,
+        delivery,
+        WebhookState.DELIVERED,
+        status_code=status_code,
+        error="",
+        delivered_time=fn.clock_timestamp(),
+        next_attempt_time=None,
+    )
+
+
+def refused(
+    database: Database,
+    delivery: WebhookDelivery,
+    *,
+    status_code: int,
+    error: str,
+    retry_after_s: float | None,
+    is_final: bool,
+) -> float | None:
+    """Record that the attempt failed. Return the seconds until the next, None after the last.
+
+    `status_code` is 0 when there was no answer; `error` is shown to the caller. Raises LeaseLost.
+    """
+    delay_s = None if is_final else next_delay_s(delivery.attempt_count + 1, retry_after_s)
+    _record(
+        database,
+        delivery,
+        WebhookState.FAILED if delay_s is None else WebhookState.PENDING,
+        status_code=status_code,
+        error=error,
+        next_attempt_time=None if delay_s is None else time_after(delay_s),
+    )
+    return delay_s
+
+
+def next_delay_s(attempts_made: int, retry_after_s: float | None) -> float | None:
+    """Seconds until the next attempt; None when the schedule is over.
+
+    The receiver's Retry-After counts between once and twice the planned delay.
+    """
+    if attempts_made > len(SCHEDULE_S):
+        return None
+    planned_s = SCHEDULE_S[attempts_made - 1] * random.uniform(1 - JITTER, 1 + JITTER)
+    return min(2 * planned_s, max(planned_s, retry_after_s or 0))
+
+
+def _record(
+    database: Database,
+    delivery: WebhookDelivery,
+    state: WebhookState,
+    *,
+    status_code: int,
+    error: str,
+    **changes: Any,
+) -> None:
+    # An attempt that will be made again is no move: the row stays PENDING.
+    sources = {WebhookState.PENDING} & {state, *sources_of(state)}
+    move = Webhook.update(
+        state=state,
+        attempt_count=Webhook.attempt_count + 1,
+        last_status_code=status_code,
+        last_error=error,
+        **_RELEASED,
+        **changes,
+    ).where(
+        _is_at(delivery.job_id, delivery.position),
+        Webhook.lease == delivery.lease,
+        Webhook.state.in_(sorted(sources)),
+    )
+    with database.transaction() as transaction:
+        _advance(transaction, delivery.job_id)
+        if not transaction.execute(move):
+            raise LeaseLost("The claim on this webhook is no longer ours.")
+        transaction.execute(_log_attempt(delivery))
+
+
+def _log_attempt(delivery: WebhookDelivery) -> Any:
+    made = Webhook.select(
+        Webhook.webhook_id,
+        Webhook.attempt_count,
+        Webhook.job_id,
+        fn.clock_timestamp(),
+        Webhook.last_status_code,
+        Webhook.last_error,
+    ).where(_is_at(delivery.job_id, delivery.position))
+    return WebhookAttempt.insert_from(
+        made,
+        [
+            WebhookAttempt.webhook_id,
+            WebhookAttempt.number,
+            WebhookAttempt.job_id,
+            WebhookAttempt.attempt_time,
+            WebhookAttempt.status_code,
+            WebhookAttempt.error,
+        ],
+    )
+
+
+def _advance(transaction: Transaction, job_id: UUID) -> None:
+    transaction.changed(job_id, transaction.fetch_one(Job.advance(job_id))["revision"])
+
+
+def due(database: Database, job_id: UUID) -> list[int]:
+    """Return the positions of a job's webhooks that are due now."""
+    query = (
+        Webhook.select(Webhook.position)
+        .where(Webhook.job_id == job_id, _IS_PENDING, _IS_TIME)
+        .order_by(Webhook.position)
+    )
+    with database.transaction() as transaction:
+        return [position for (position,) in transaction.fetch(query.tuples())]
+
+
+def redeliver(
+    database: Database, client: str, job_id: UUID, request_id: UUID | None = None
+) -> tuple[JobView, bool]:
+    """Make every webhook of an ended job due again, under its webhook-id.
+
+    Return the job, and whether this call did it (not: a call with the request_id did before). A
+    webhook that is being sent in this moment is not sent twice. Raises NotFound; RequestIdReused;
+    PreconditionFailed with JOB_NOT_ENDED or NO_WEBHOOK.
+    """
+    redelivered = partial(_redelivered, client, job_id, request_id)
+    return request_ids.repeated_if_raced(database, redelivered)
+
+
+def _redelivered(
+    client: str, job_id: UUID, request_id: UUID | None, transaction: Transaction
+) -> tuple[JobView, bool]:
+    again = Webhook.update(
+        state=WebhookState.PENDING,
+        earlier_attempt_count=Webhook.attempt_count,
+        delivered_time=None,
+        next_attempt_time=fn.clock_timestamp(),
+        **_RELEASED,
+    ).where(
+        Webhook.job_id == job_id,
+        Webhook.event_id.is_null(False),
+        Webhook.state.in_(sorted(REDELIVERABLE)),
+        _IS_FREE,
+    )
+    job = job_queries.own(transaction, client, job_id, is_locked=True)
+    if request_ids.was_done(transaction, client, request_id, METHOD, job_id):
+        return job_queries.view(transaction, job), False
+    if job["end_time"] is None:
+        raise PreconditionFailed(
+            "JOB_NOT_ENDED", "The job has not ended yet; wait for its end.", str(job_id)
+        )
+    if not transaction.execute(again) and not job_queries.view(transaction, job).webhooks:
+        raise PreconditionFailed(
+            "NO_WEBHOOK", "The job has no webhook to be sent again.", str(job_id)
+        )
+    request_ids.record(transaction, client, request_id, METHOD, job_id)
+    _advance(transaction, job_id)
+    return job_queries.view(transaction, job_queries.own(transaction, client, job_id)), True
