@@ -30,7 +30,7 @@ secret: $(READY) ## the key of the webhook signatures of make run
 	@$(BIN)/python -m dev.secret
 
 client: $(READY) ## a new token for a client, NAME=...; to take one out REMOVE=<its hash's beginning>
-	@NAME="$(NAME)" REMOVE="$(REMOVE)" $(BIN)/python -m dev.client
+	@NAME="$(NAME)" REMOVE="$(REMOVE)" $(BIN)/python -m dev.client_token
 
 test: $(READY) ## all tests, against the real servers
 	$(BIN)/python -m pytest -n 4 --dist loadfile
@@ -75,12 +75,12 @@ check: $(READY) ## ruff, mypy, import rules, no SQL in strings, buf, generated c
 	$(BIN)/buf lint proto
 	$(BIN)/buf format proto --diff --exit-code
 	$(BIN)/buf breaking proto --against proto/base.binpb
-	$(BIN)/python -m dev.generated
+	$(BIN)/python -m dev.check_generated
 
 # What is given in the contract stays: a change that breaks callers is refused before the base is renewed.
 proto: $(READY) ## all generated code, and the base that the contract may not break
 	$(BIN)/buf breaking proto --against proto/base.binpb
-	$(BIN)/python -m dev.generated --write
+	$(BIN)/python -m dev.check_generated --write
 
 clean: ## removes .venv and the data of make run
 	rm -rf .venv var

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dev.process import lock_file
+from dev.processes.process import lock_file
 from storage.errors import ConfigurationError
 
 LAYOUT_VERSION = "1"

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dev.address import client_address, free_listen_address
-from dev.deadline import until
+from dev.embedded.embedded_servers import EMBEDDED, Kinds, start_all
+from dev.embedded.sandbox import CREDENTIALS, ROOT, sandbox_portal
 from dev.folder import DataFolder
 from dev.health import is_serving
-from dev.procfile import as_program, read_procfile
+from dev.processes.deadline import until
+from dev.processes.procfile import as_program, read_procfile
+from dev.processes.supervisor import Supervisor, WriteLine, describe_exit
 from dev.run_file import RunFile, written_run_file
-from dev.sandbox import CREDENTIALS, ROOT, sandbox_portal
-from dev.servers import EMBEDDED, Kinds, start_all
-from dev.supervisor import Supervisor, WriteLine, describe_exit
 from server.access.add_client import ANY
 from server.access.clients_file import read
 from storage.errors import ConfigurationError

@@ -11,9 +11,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from dev.embedded.embedded_servers import EMBEDDED, EmbeddedServers, Kinds, start_all
+from dev.embedded.postgres import postgres
 from dev.folder import DataFolder
-from dev.postgres import postgres
-from dev.servers import EMBEDDED, EmbeddedServers, Kinds, start_all
 from tests.schedule import Schedule, place_of
 
 # Recognisable, so that a test can look for them where they must not be.

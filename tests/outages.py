@@ -19,7 +19,7 @@ import grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from dev.deadline import until
+from dev.processes.deadline import until
 from dev.stack import Stack, running_stack
 from tests.acceptance.refusals import refusal_of
 from tests.sandbox.portal import SandboxPortal

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from xdist.scheduler import LoadFileScheduling
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 
 # An Autos of tests/acceptance/conftest.py. A file that asks for both stands with the first.
 SHARED = ("hasty", "autos")

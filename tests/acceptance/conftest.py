@@ -13,9 +13,9 @@ import grpc
 import pytest
 
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
+from dev.embedded.embedded_servers import EmbeddedServers
+from dev.embedded.sandbox import ROOT
 from dev.folder import is_free
-from dev.sandbox import ROOT
-from dev.servers import EmbeddedServers
 from dev.stack import Stack, running_stack
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database

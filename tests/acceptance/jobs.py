@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.deadline import until
+from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos
 
 DEADLINE_S = 60.0

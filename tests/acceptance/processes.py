@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dev.deadline import until
+from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos
 
 BACK_DEADLINE_S = 60.0

@@ -11,7 +11,7 @@ from pathlib import Path
 from autos import AutosError
 from autos.cli.exits import Exit
 from autos.cli.options import parser
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 from tests.acceptance.conftest import Autos
 
 TEXT = (ROOT / "docs" / "CLIENT.md").read_text()

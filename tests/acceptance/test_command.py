@@ -20,8 +20,8 @@ import pytest
 
 from autos.cli.main import main
 from autos.json_form import as_json
-from dev.deadline import until
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
+from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos, free_port
 from tests.acceptance.jobs import documents, run, start, status
 from tests.sandbox.cnj import process_number

@@ -16,8 +16,8 @@ import pytest
 import redis
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.deadline import until
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
+from dev.processes.deadline import until
 from tests.acceptance.bucket import StoredBucket, sandbox_sha256
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import await_job, documents, finish, run, start

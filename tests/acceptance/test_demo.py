@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 
 DEADLINE_S = 200.0
 

@@ -15,7 +15,7 @@ import requests
 from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.deadline import until
+from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import documents, run, start
 from tests.acceptance.refusals import refusal

@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 from tests.acceptance.conftest import Autos, free_port
 from tests.cookbook.answers import difference
 from tests.cookbook.kitchen import run_steps

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.deadline import until
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
+from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.jobs import documents, finish, run, start, status
 from tests.acceptance.processes import kill, processes_of

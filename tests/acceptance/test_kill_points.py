@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
 from tests.acceptance.conftest import Autos
 from tests.killpoints.flags import Triggers
 from tests.killpoints.proof import check, check_leftovers

@@ -13,8 +13,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.deadline import until
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
+from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.jobs import await_job, finish, run, start, status
 from tests.sandbox.login import CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, SandboxLogin

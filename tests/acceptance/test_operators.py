@@ -22,10 +22,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.deadline import until
+from dev.embedded.embedded_servers import EmbeddedServers
+from dev.embedded.sandbox import ROOT
 from dev.folder import is_free
-from dev.sandbox import ROOT
-from dev.servers import EmbeddedServers
+from dev.processes.deadline import until
 from storage.telemetry.listener import PORT_AFTER
 from tests.acceptance.conftest import PORTS, Autos, running_autos
 from tests.acceptance.jobs import CALL_S, DEADLINE_S, await_job, documents, finish, start

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
 from storage.postgres.database import Database
 from storage.postgres.migrate import migrate
 from tests.acceptance.conftest import Autos, running_autos

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
 from tests.acceptance.bucket import StoredBucket, sandbox_sha256
 from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.jobs import documents, finish, start

@@ -11,9 +11,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.deadline import until
-from dev.sandbox import ROOT
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
+from dev.embedded.sandbox import ROOT
+from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.jobs import CALL_S, await_job, documents, finish, start
 from tests.conftest import PORTAL_TOKEN

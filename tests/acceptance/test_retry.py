@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.deadline import until
+from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import documents, finish, run, start, status
 from tests.acceptance.refusals import refusal

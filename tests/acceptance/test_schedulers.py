@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.deadline import until
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
+from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import documents, finish, start
 from tests.acceptance.processes import held_down, stopped

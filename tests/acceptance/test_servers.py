@@ -19,9 +19,9 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.deadline import until
+from dev.embedded.sandbox import ROOT
 from dev.health import is_serving
-from dev.sandbox import ROOT
+from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos, free_port
 from tests.acceptance.jobs import finish, run, start, status
 from tests.databases import PATIENT

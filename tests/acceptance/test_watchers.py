@@ -21,7 +21,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from dev.deadline import until
+from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import await_rest_given_back, documents, finish, start, status
 from tests.acceptance.refusals import refused

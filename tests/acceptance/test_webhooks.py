@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
-from dev.deadline import until
+from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos
 from tests.acceptance.jobs import await_job, documents, finish, run, start, status
 from tests.sandbox.cases import CASES

@@ -10,9 +10,9 @@ from typing import Any
 
 import requests
 
-from dev.deadline import until
-from dev.sandbox import ROOT
-from dev.supervisor import Supervisor
+from dev.embedded.sandbox import ROOT
+from dev.processes.deadline import until
+from dev.processes.supervisor import Supervisor
 from tests.acceptance.conftest import free_port
 from tests.sandbox.traffic import Visit
 from tests.sandbox.weather import Burst, Latency

@@ -16,7 +16,7 @@ import grpc.aio
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from dev.deadline import until
+from dev.processes.deadline import until
 from tests.bench.bare import TICKS_PER_S, running_bare
 from tests.bench.checks import Check
 from tests.bench.watch_world import WatchEnvironment

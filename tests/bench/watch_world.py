@@ -16,11 +16,11 @@ from uuid import UUID
 
 import psutil  # type: ignore[import-untyped]
 
-from dev.deadline import until
+from dev.embedded.embedded_servers import EMBEDDED, start_all
+from dev.embedded.sandbox import ROOT
 from dev.folder import DataFolder
 from dev.health import is_serving
-from dev.sandbox import ROOT
-from dev.servers import EMBEDDED, start_all
+from dev.processes.deadline import until
 from dev.stack import new_webhook_secret
 from storage.jobs.change_notifications import ChangePublisher
 from storage.jobs.job_start import StartRequest, start

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from dev.signals import raise_at_stop_signals
+from dev.processes.interrupts import raise_at_stop_signals
 from storage.errors import ConfigurationError
 from tests.chaos.options import options_of
 from tests.chaos.report import summary, table

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
-from dev.deadline import until
-from dev.sandbox import ROOT
-from dev.supervisor import Supervisor, WriteLine
+from dev.embedded.sandbox import ROOT
+from dev.processes.deadline import until
+from dev.processes.supervisor import Supervisor, WriteLine
 from tests.acceptance.processes import family
 
 BACK_S = 20.0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 from tests.chaos.plan import KINDS, named_kinds
 
 

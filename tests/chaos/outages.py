@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import redis
 
-from dev.deadline import until
+from dev.processes.deadline import until
 from tests.chaos.links import Trap
 from tests.chaos.plan import PlannedFault
 from tests.chaos.proxy import Proxy

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from dev.embedded.embedded_servers import EmbeddedServers, start_all
+from dev.embedded.sandbox import ROOT
 from dev.folder import DataFolder
-from dev.procfile import read_procfile
-from dev.sandbox import ROOT
-from dev.servers import EmbeddedServers, start_all
+from dev.processes.procfile import read_procfile
 from dev.stack import running_stack
 from tests.chaos.hosts import Host, SecondHost
 from tests.chaos.ledger import Acknowledgements

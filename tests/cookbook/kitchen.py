@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 from tests.cookbook.recipes import CookbookStep
 
 READY = "ready\n"

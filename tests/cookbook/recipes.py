@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 
 FILE = ROOT / "docs" / "GRPCURL.md"
 # Of `make run`, and of who receives its webhooks.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import grpc
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 from tests.integration.certificates import Certificate
 
 # As docs/GRPCURL.md says it.

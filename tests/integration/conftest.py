@@ -12,8 +12,8 @@ import psycopg2
 import pytest
 import redis
 
-from dev.deadline import until
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
+from dev.processes.deadline import until
 from storage.objects.object_store import Objects, ObjectStore
 from storage.postgres.database import Database
 from storage.postgres.migrate import migrate

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from actors.scheduler.sweeper import Sweeper
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
 from storage.errors import ConfigurationError
 from storage.objects import adoption, installation, sweeps
 from storage.objects.adoption import Contents

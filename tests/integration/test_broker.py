@@ -24,9 +24,9 @@ from actors.messaging.valkey_clock import ValkeyClock
 from actors.scheduler.policy.dispatcher import Group, ProposalMessage
 from actors.scheduler.proposer import Proposer
 from actors.tasks import DOWNLOAD_QUEUE, LIST_QUEUE
-from dev.deadline import until
+from dev.embedded.embedded_servers import EMBEDDED, EmbeddedServers, start_all
 from dev.folder import DataFolder
-from dev.servers import EMBEDDED, EmbeddedServers, start_all
+from dev.processes.deadline import until
 from tests.stopwatch import quickest
 
 DELAYED = "test.DQ"

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.errors import RowsLocked, ServiceUnavailable
 from storage.postgres.database import Database
 

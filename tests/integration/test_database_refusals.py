@@ -16,7 +16,7 @@ import pytest
 from psycopg2 import sql
 from structlog.testing import capture_logs
 
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
 from storage.errors import ServiceRefused, ServiceUnavailable
 from storage.postgres.database import Database
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET

@@ -24,10 +24,10 @@ from minio.error import S3Error
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from dev.deadline import until
+from dev.embedded.embedded_servers import EmbeddedServers, start_all
+from dev.embedded.sandbox import ROOT
 from dev.folder import DataFolder
-from dev.sandbox import ROOT
-from dev.servers import EmbeddedServers, start_all
+from dev.processes.deadline import until
 from storage.errors import ConfigurationError
 
 # Owns the servers of a folder until it is killed.
@@ -35,7 +35,7 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from dev.folder import DataFolder
-from dev.servers import start_all
+from dev.embedded.embedded_servers import start_all
 
 servers = start_all(DataFolder(Path(sys.argv[1])), {})
 print("ready", flush=True)

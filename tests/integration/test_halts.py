@@ -16,7 +16,7 @@ from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.request_gate import RequestGate
 from actors.runtime.halt_listener import HaltListener
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.deadline import until
+from dev.processes.deadline import until
 from server.dependencies import ServerDependencies
 from storage.jobs import job_queries
 from storage.objects.object_store import Objects

@@ -11,7 +11,7 @@ from uuid import uuid4
 from grpc_health.v1 import health, health_pb2
 
 from actors.leases.spool_heartbeat import Heartbeat
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
 from server.__main__ import BUCKET, PORTAL, SPOOL, watch_troubles
 from server.runtime.background import Background
 from storage.login import logins

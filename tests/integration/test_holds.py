@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.health.holds import REFRESH_S, Hold, Holds
 from storage.postgres.database import Database
 from tests.integration import scenes

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import peewee
 import pytest
 
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage import sql
 from storage.documents import document_queries
 from storage.documents.document_queries import DocumentFilter

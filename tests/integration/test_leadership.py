@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from actors.scheduler.leadership import Leadership
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.postgres.database import Database
 from storage.scheduling import leader
 from tests.integration import scenes

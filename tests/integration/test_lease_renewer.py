@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import structlog
 
 from actors.leases.lease_renewer import LeaseRenewer
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.documents.leases import renew_leases
 from storage.jobs import job_queries
 from storage.postgres.database import Database

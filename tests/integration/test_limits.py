@@ -22,7 +22,7 @@ from grpc_status import rpc_status
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from dev.deadline import until
+from dev.processes.deadline import until
 from server.access.client_registry import ClientLimits
 from server.dependencies import ServerDependencies
 from server.rpc.start_batcher import PendingStart

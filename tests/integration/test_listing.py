@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from actors.hints.hints import JobWanted
 from actors.pipeline.listing_step import LISTING_LIMIT_S
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
 from storage.jobs import job_queries
 from storage.listings import listing_cache, listing_record

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import UUID, uuid4
 
-from dev.deadline import until
+from dev.processes.deadline import until
 from server.observability.row_metrics import LOOK_S, RowMetrics
 from storage.errors import PermanentError, TooFast
 from storage.estimates.latencies import record_times

@@ -9,7 +9,7 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
 from storage.postgres.database import Database
 from storage.postgres.migrate import FOLDER, migrate
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from minio.error import S3Error
 
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
 from storage.objects.object_store import (
     BLOCK_BYTES,

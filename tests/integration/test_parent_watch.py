@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dev.deadline import until
-from dev.sandbox import ROOT
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
+from dev.embedded.sandbox import ROOT
+from dev.processes.deadline import until
 from tests.acceptance.processes import family
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 

@@ -19,7 +19,7 @@ from actors.scheduler.position_publisher import (
     REST,
     PlacePublisher,
 )
-from dev.deadline import until
+from dev.processes.deadline import until
 from server.queue.queue_view import ASK_AGAIN_S, NOWHERE, REMIND_S, QueueStatus, QueueView
 from storage.listings.listed_case import CaseListing
 from storage.postgres.database import Database

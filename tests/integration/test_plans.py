@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import psycopg2
 import pytest
 
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage import sql
 from storage.documents.file_records import FetchedFile, record_fetched, record_stored
 from storage.documents.leases import renew_leases

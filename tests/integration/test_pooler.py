@@ -10,8 +10,8 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from dev.deadline import until
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
+from dev.processes.deadline import until
 from storage import sql
 from storage.errors import ServiceUnavailable
 from storage.jobs import job_queries

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
 from storage.documents import document_queries
 from storage.documents.document_queries import DocumentFilter
 from storage.jobs import job_queries, watch_queries

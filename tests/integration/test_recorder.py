@@ -16,7 +16,7 @@ from actors.pipeline.answered_slices import AnsweredSlices
 from actors.pipeline.fetch import Fetched
 from actors.pipeline.file_recorder import Batch, FileRecorder
 from actors.pipeline.object_writer import WrittenObject
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.documents.file_records import BUSY_ROUNDS
 from storage.errors import ServiceUnavailable
 from storage.objects import sweeps

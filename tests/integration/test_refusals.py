@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
 from server.__main__ import parts_of
 from server.access.authentication import Authenticator
 from server.access.client_registry import CallingClient, ClientLimits

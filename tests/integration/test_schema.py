@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from peewee import Check, Default, IntegerField, SchemaManager, TextField
 
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
 from storage.models import ALL, BaseModel
 from storage.models.base import reference, timestamp_now
 from storage.models.document import Document

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 from structlog.testing import capture_logs
 
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
 from storage.errors import ConfigurationError
 from storage.postgres import session_settings
 from storage.postgres.database import Database

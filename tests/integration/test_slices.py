@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from actors.hints.hints import Ended, SliceBegun, SlotFreed
 from actors.pipeline.slices import START_WITHIN_S
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.errors import ServiceUnavailable
 from storage.jobs import job_queries
 from storage.objects.object_store import Objects, ObjectStore

@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 from actors.hints.hint_channel import HintReceiver, HintSender
 from actors.hints.hints import JobWanted, PlaceAsked
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.deadline import until
+from dev.processes.deadline import until
 from server.dependencies import ServerDependencies
 from storage import sql
 from storage.jobs.job_start import StartAnswer, StartAttempt, start_jobs

@@ -17,7 +17,7 @@ import pytest
 
 from actors.leases.spool_heartbeat import FOREIGN, LEFTOVER_AGE_S, UNKNOWN, Heartbeat
 from actors.resilience.retry import retry_until_available
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.errors import LeaseLost
 from storage.objects import adoption, installation, sweeps
 from storage.objects.object_store import Objects, ObjectStore, StoredObject, Upload, object_key

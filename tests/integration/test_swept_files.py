@@ -14,7 +14,7 @@ import pytest
 from actors.pipeline.fetch import Fetched
 from actors.pipeline.file_recorder import Batch
 from actors.pipeline.object_writer import WrittenObject
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.errors import ServiceUnavailable
 from storage.jobs import job_queries
 from storage.objects import sweeps

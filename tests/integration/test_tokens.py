@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 from actors.login.login_breaker import LoginBreaker
 from actors.login.token_source import RefreshedToken, StaticToken
 from actors.portal.portal_client import Portal
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.errors import (
     ConfigurationError,
     CredentialsRefused,

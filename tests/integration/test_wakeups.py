@@ -10,7 +10,7 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.jobs.change_notifications import GATHER_S, UNHEARD, UNHEARD_GATHER_S, ChangePublisher
 
 

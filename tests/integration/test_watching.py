@@ -16,8 +16,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from autos.downloads.v1 import downloads_pb2 as pb
+from dev.embedded.embedded_servers import EMBEDDED, EmbeddedServers, start_all
 from dev.folder import DataFolder
-from dev.servers import EMBEDDED, EmbeddedServers, start_all
 from server.dependencies import ServerDependencies
 from storage.jobs.change_notifications import ChangePublisher
 from storage.objects.object_store import Objects

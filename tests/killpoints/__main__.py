@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from dev.embedded.embedded_servers import EmbeddedServers, start_all
 from dev.folder import DataFolder
-from dev.servers import EmbeddedServers, start_all
 from tests.conftest import WEBHOOK_SECRET
 from tests.killpoints.proof import check, check_leftovers, check_queues
 from tests.killpoints.stack import mortal_autos

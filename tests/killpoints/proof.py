@@ -10,7 +10,7 @@ import redis
 from minio import Minio
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.settings import Settings
 from tests.acceptance.bucket import StoredBucket, sandbox_sha256
 from tests.acceptance.conftest import Autos

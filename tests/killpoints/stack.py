@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dev.procfile import read_procfile
-from dev.sandbox import ROOT
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
+from dev.embedded.sandbox import ROOT
+from dev.processes.procfile import read_procfile
 from tests.acceptance.conftest import Autos, free_port, running_autos
 from tests.conftest import PORTAL_TOKEN
 from tests.killpoints.flags import Triggers

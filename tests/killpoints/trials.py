@@ -14,7 +14,7 @@ from uuid import uuid4
 import grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.spool import SMALL_BYTES
 from tests.acceptance.conftest import Autos
 from tests.killpoints.flags import Death, Triggers

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 from tests.mutants.catalogue import MUTANTS, Mutant
 
 LEFT_OUT = (".venv", ".git", "var", "__pycache__", ".*_cache", ".hypothesis", ".library")

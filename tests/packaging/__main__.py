@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 from dev.stack import running_stack
 
 GOOGLE = "google-cloud-secret-manager"

@@ -12,7 +12,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 from server.errors.error_reasons import OF_EVERY_RPC, OF_RPC, reasons_of
 from server.rpc.reflection import IMAGE
 

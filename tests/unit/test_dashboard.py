@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 from server.observability.row_metrics import families
 from storage.health.gauges import Gauges
 from storage.spool import Spool

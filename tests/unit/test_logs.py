@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 from storage import logs
 
 _PROGRAM = """

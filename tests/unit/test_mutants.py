@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 from tests.mutants.catalogue import MUTANTS, Mutant
 
 

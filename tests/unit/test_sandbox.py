@@ -21,7 +21,7 @@ import pytest
 import requests
 from standardwebhooks import Webhook
 
-from dev.deadline import until
+from dev.processes.deadline import until
 from tests.sandbox.cases import CASES
 from tests.sandbox.cnj import digits, process_number
 from tests.sandbox.contents import MEDIA_TYPES, MINIMUM_BYTES, chunks, content

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from dev.deadline import until
+from dev.processes.deadline import until
 from tests.sandbox.login import CLIENT_ID, CLIENT_SECRET, FAULTS, REFRESH_TOKEN, SandboxLogin
 
 CLIENT = {

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dev.embedded.sandbox import CREDENTIALS
 from dev.folder import DataFolder
-from dev.sandbox import CREDENTIALS
 from dev.stack import _kinds, _own_settings
 from storage.login.ciphers import Cipher
 

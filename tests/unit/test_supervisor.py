@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from dev.deadline import until
-from dev.procfile import read_procfile
-from dev.supervisor import Supervisor
+from dev.processes.deadline import until
+from dev.processes.procfile import read_procfile
+from dev.processes.supervisor import Supervisor
 from tests.stopwatch import quickest
 
 # Tells its own id and its child's. {signals}: what it does about SIGTERM.

@@ -16,7 +16,7 @@ import pytest
 import structlog
 from prometheus_client import generate_latest
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 from storage.errors import ConfigurationError
 from storage.spool import Spool
 from storage.telemetry import series, shared

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dev.signals import raise_at_stop_signals
+from dev.processes.interrupts import raise_at_stop_signals
 from tests.bench.speed import (
     concurrency,
     lanes,

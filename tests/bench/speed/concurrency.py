@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dev.procfile import read_procfile
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
+from dev.processes.procfile import read_procfile
 from tests.bench.speed.asked import RunConfig
 from tests.bench.speed.drawn import LogNormalLatency
 from tests.bench.speed.goals import Result, at_least

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 import psycopg2
 
-from dev.deadline import until
-from dev.sandbox import ROOT
-from dev.supervisor import Supervisor
+from dev.embedded.sandbox import ROOT
+from dev.processes.deadline import until
+from dev.processes.supervisor import Supervisor
 from tests.bench.speed.processor import spent_s
 from tests.bench.speed.stage import POLL_S, SpeedEnvironment, frozen
 from tests.bench.speed.static_portal import Shelved, StaticPortal

@@ -17,10 +17,10 @@ from rich.console import Console
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from dev.deadline import until
+from dev.embedded.sandbox import ROOT
 from dev.health import is_serving
-from dev.sandbox import ROOT
-from dev.supervisor import Supervisor
+from dev.processes.deadline import until
+from dev.processes.supervisor import Supervisor
 from tests.acceptance.conftest import free_port
 from tests.bench.speed.asked import RunConfig
 from tests.bench.speed.goals import Result, at_most

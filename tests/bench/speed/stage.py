@@ -20,8 +20,8 @@ from minio import Minio
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from dev.deadline import until
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
+from dev.processes.deadline import until
 from dev.stack import Stack, running_stack
 from storage.errors import ConfigurationError
 from storage.objects.object_store import ObjectStore

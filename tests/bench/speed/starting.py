@@ -14,7 +14,7 @@ import psycopg2
 import redis
 from rich.console import Console
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 from tests.bench.speed.asked import RunConfig
 from tests.bench.speed.goals import Result, at_least, at_most
 from tests.bench.speed.orders import LoadSpec

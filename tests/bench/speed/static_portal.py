@@ -15,10 +15,10 @@ from uuid import NAMESPACE_URL, uuid5
 
 import requests
 
-from dev.deadline import until
-from dev.process import Program
-from dev.server import package_folder
-from dev.supervisor import Supervisor
+from dev.embedded.embedded_server import package_folder
+from dev.processes.deadline import until
+from dev.processes.process import Program
+from dev.processes.supervisor import Supervisor
 from storage.errors import ConfigurationError
 from tests.acceptance.conftest import free_port
 from tests.sandbox.contents import chunks

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
-from dev.deadline import until
-from dev.sandbox import ROOT
-from dev.supervisor import Supervisor
+from dev.embedded.sandbox import ROOT
+from dev.processes.deadline import until
+from dev.processes.supervisor import Supervisor
 from tests.acceptance.conftest import free_port
 from tests.bench.speed.drawn import LogNormalLatency
 from tests.bench.speed.static_portal import START_S, answers

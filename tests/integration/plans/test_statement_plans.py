@@ -11,7 +11,7 @@ from uuid import uuid4
 import psycopg2
 import pytest
 
-from dev.servers import EmbeddedServers
+from dev.embedded.embedded_servers import EmbeddedServers
 from storage import sql
 from tests.integration.conftest import Databases
 from tests.integration.plans import large_tables

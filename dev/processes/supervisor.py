@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from dev.process import Process, Program, end_all
-from dev.procfile import as_program
+from dev.processes.process import Process, Program, end_all
+from dev.processes.procfile import as_program
 from storage.errors import ConfigurationError
 
 # Seconds before a program that keeps ending is started again; the first time, at once.

@@ -11,8 +11,8 @@ from rich.progress import Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
 from autos import AutosError, Client, TookTooLong
-from dev.demo_cases import JOB_TIMEOUT_S, Case, News, watch
-from dev.demo_screen import DemoConsole, DemoFailure
+from dev.demo.demo_cases import JOB_TIMEOUT_S, Case, News, watch
+from dev.demo.demo_console import DemoConsole, DemoFailure
 
 OTHER_COLUMNS_WIDTH = 66
 BAR_WIDTH_MAX = 40

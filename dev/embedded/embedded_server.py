@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dev.process import Program
+from dev.processes.process import Program
 from storage.errors import ConfigurationError
 
 

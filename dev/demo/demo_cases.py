@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import requests
 
 from autos import JOB_ENDS, AutosError, Client, NotAllowed, pb
-from dev.demo_screen import DemoFailure
+from dev.demo.demo_console import DemoFailure
 from tests.sandbox.cnj import process_number
 
 CALL_TIMEOUT_S = 10.0

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dev.process import Program
+from dev.processes.process import Program
 
 
 def read_procfile(file: Path) -> dict[str, str]:

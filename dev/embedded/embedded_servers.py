@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dev.deadline import until
+from dev.embedded.embedded_server import EmbeddedServer
+from dev.embedded.postgres import postgres
+from dev.embedded.seaweedfs import seaweedfs
+from dev.embedded.valkey import valkey
 from dev.folder import DataFolder
-from dev.postgres import postgres
-from dev.process import locked
-from dev.seaweedfs import seaweedfs
-from dev.server import EmbeddedServer
-from dev.supervisor import Supervisor, WriteLine
-from dev.valkey import valkey
+from dev.processes.deadline import until
+from dev.processes.process import locked
+from dev.processes.supervisor import Supervisor, WriteLine
 from storage.errors import ConfigurationError
 
 # By name: the variable that says that there is one already, and what to start if it is not set.

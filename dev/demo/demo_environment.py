@@ -10,12 +10,12 @@ from pathlib import Path
 
 import grpc
 
-from dev.demo_log import DemoLog
-from dev.demo_screen import DemoConsole, DemoFailure
+from dev.demo.demo_console import DemoConsole, DemoFailure
+from dev.demo.demo_log import DemoLog
 from dev.folder import owner_of, secret_file, write_private
 from dev.health import is_serving
+from dev.processes.interrupts import pass_over_stop_signals
 from dev.run_file import RunFile, read_run_file
-from dev.signals import pass_over_stop_signals
 from dev.stack import CLIENTS_FILE, RECEIVER_PORT, running_stack
 from server.access.add_client import add_token
 from storage.errors import ConfigurationError

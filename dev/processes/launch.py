@@ -1,6 +1,6 @@
-"""Become a program that ends when its parent ends. A script; dev/process.py runs it:
+"""Become a program that ends when its parent ends. A script; dev/processes/process.py runs it:
 
-    python -I -S dev/launch.py PARENT_PID DEATH_SIGNAL IDENTITY COMMAND...
+    python -I -S dev/processes/launch.py PARENT_PID DEATH_SIGNAL IDENTITY COMMAND...
 
 IDENTITY is "same"; "mapped" (root becomes an ordinary user in a user namespace of its own, in
 which root's files are that user's); or "nobody". Linux only. It imports nothing but the standard

@@ -10,9 +10,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from dev.embedded.embedded_server import EmbeddedServer, package_folder
 from dev.folder import DataFolder
-from dev.process import Program
-from dev.server import EmbeddedServer, package_folder
+from dev.processes.process import Program
 
 
 def valkey(folder: DataFolder) -> EmbeddedServer:

@@ -10,11 +10,11 @@ from datetime import timedelta
 from rich.filesize import decimal
 
 from autos import AutosError, Client, Connection, pb
-from dev.demo_cases import Case, await_known, demo_cases
-from dev.demo_place import DemoEnvironment, opened_environment
-from dev.demo_progress import follow
-from dev.demo_proof import opened_document, verified_webhook
-from dev.demo_screen import DemoConsole, DemoFailure, shown
+from dev.demo.demo_cases import Case, await_known, demo_cases
+from dev.demo.demo_console import DemoConsole, DemoFailure, shown
+from dev.demo.demo_environment import DemoEnvironment, opened_environment
+from dev.demo.demo_progress import follow
+from dev.demo.demo_verification import opened_document, verified_webhook
 from storage.errors import ConfigurationError
 
 ROWS_MAX = 8

@@ -11,13 +11,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.process import LAUNCHER
+from dev.processes.process import LAUNCHER
 from storage.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
 class Identity:
-    """An identity of dev/launch.py, and the ids by which the kernel judges its access to files."""
+    """An identity of launch.py, and the ids by which the kernel judges its access to files."""
 
     name: str
     uid: int

@@ -12,9 +12,9 @@ import requests
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from autos import Client
-from dev.demo_cases import Case
-from dev.demo_place import DemoEnvironment
-from dev.demo_screen import DemoFailure
+from dev.demo.demo_cases import Case
+from dev.demo.demo_console import DemoFailure
+from dev.demo.demo_environment import DemoEnvironment
 
 # The second attempt is made 5 s after the first.
 WEBHOOK_TIMEOUT_S = 30.0

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from dev.deadline import until
+from dev.processes.deadline import until
 from storage.errors import ConfigurationError
 
 LAUNCHER = Path(__file__).with_name("launch.py")

@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 import psycopg2
 
+from dev.embedded.embedded_server import EmbeddedServer, package_folder
+from dev.embedded.identity import Identity, ordinary_identity
 from dev.folder import DataFolder
-from dev.identity import Identity, ordinary_identity
-from dev.process import Program
-from dev.server import EmbeddedServer, package_folder
+from dev.processes.process import Program
 from storage.errors import ConfigurationError
 
 MAJOR_VERSION = "18"

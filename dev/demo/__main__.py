@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from dev.signals import raise_at_stop_signals
+from dev.processes.interrupts import raise_at_stop_signals
 
 
 def main(environ: Mapping[str, str]) -> int:
@@ -20,7 +20,7 @@ def main(environ: Mapping[str, str]) -> int:
     raise_at_stop_signals()
     try:
         # Its imports take a moment in which Ctrl-C shall already end us without a traceback.
-        from dev.demo_story import run_demo
+        from dev.demo.demo_script import run_demo
 
         return run_demo(environ)
     except KeyboardInterrupt as stop:

@@ -17,9 +17,9 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException
 
+from dev.embedded.embedded_server import EmbeddedServer
 from dev.folder import WEED_OFFSET, DataFolder, secret_file, write_private
-from dev.process import Program
-from dev.server import EmbeddedServer
+from dev.processes.process import Program
 
 PORTS = ("s3", "master", "volume", "filer", "admin")
 REGION = "us-east-1"

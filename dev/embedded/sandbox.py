@@ -7,11 +7,11 @@ from pathlib import Path
 
 import urllib3
 
+from dev.embedded.embedded_server import EmbeddedServer
 from dev.folder import DataFolder
-from dev.process import Program
-from dev.server import EmbeddedServer
+from dev.processes.process import Program
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "sandbox-token"  # noqa: S105 - opens nothing but the sandbox
 # Whoever sets one of them means another portal.
 CREDENTIALS = (

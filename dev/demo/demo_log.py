@@ -7,7 +7,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO
 
-from dev.demo_screen import DemoConsole
+from dev.demo.demo_console import DemoConsole
 
 END_LINES = 12
 

@@ -1,0 +1,1 @@
+"""`make demo`: what it shows, where it runs, and how it checks the result."""

@@ -1,0 +1,1 @@
+"""The embedded servers: PostgreSQL, Valkey, S3 and the sandbox portal."""

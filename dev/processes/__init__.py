@@ -1,0 +1,1 @@
+"""Programs as processes: started, supervised, stopped with their parent."""
