@@ -20,8 +20,8 @@ from tests.bench.estimates import Estimate
 from tests.bench.fluid import Work, alone_s, shares
 from tests.bench.scenarios import Scenario
 from tests.bench.slots import Room
-from tests.unit.scheduler.simulation import SchedulerSimulation
-from tests.unit.scheduler.world import Arrival, SimulatedJob
+from tests.simulation.simulated_rows import Arrival, SimulatedJob
+from tests.simulation.simulator import SchedulerSimulation
 
 
 @dataclass(frozen=True)

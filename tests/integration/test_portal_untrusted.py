@@ -27,7 +27,7 @@ from tests.byte_server import ByteServer, Exchange, answer
 from tests.integration import scenes
 from tests.integration.certificates import Certificate
 from tests.sandbox.bearer import SandboxToken
-from tests.unit.test_settings import NEEDED
+from tests.unit.storage.test_settings import NEEDED
 
 CASE = "1011745-77.2025.8.11.0041"
 HREF = f"/processos/{CASE}/documentos/00000000-0000-4000-8000-000000000000/binario"

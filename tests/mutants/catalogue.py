@@ -49,18 +49,18 @@ TOKENS = "tests/integration/test_tokens.py"
 CALLERS = "tests/integration/test_callers.py"
 LIMITS = "tests/integration/test_limits.py"
 TLS = "tests/integration/test_tls.py"
-CONTENTS = "tests/unit/test_contents.py"
-CONNECTIONS = "tests/unit/test_http_connections.py"
+CONTENTS = "tests/unit/contents/test_contents.py"
+CONNECTIONS = "tests/unit/portal/test_http_connections.py"
 ANSWERS = "tests/integration/test_answers_to_requests.py"
 INTERIM = "tests/integration/test_interim_answers.py"
 DOUBTS = "tests/integration/test_doubts.py"
-EVIDENCE = "tests/unit/test_evidence.py"
-CASE_FILE = "tests/unit/test_case_file.py"
-GROUP = "tests/unit/test_group_commit.py"
+EVIDENCE = "tests/unit/contents/test_evidence.py"
+CASE_FILE = "tests/unit/portal/test_case_file.py"
+GROUP = "tests/unit/pipeline/test_group_commit.py"
 PLACES = "tests/integration/test_places.py"
 FLUID = "tests/unit/scheduler/test_fluid.py"
 SHARES = "tests/unit/scheduler/test_priorities.py"
-QUESTIONS = "tests/unit/test_batched_questions.py"
+QUESTIONS = "tests/unit/server/test_request_coalescer.py"
 SCHEMA = "storage/migrations/0001_tables.sql"
 
 
@@ -748,7 +748,7 @@ _BYTES = (
         "actors/contents/charsets.py",
         "            return body.decode(name)",
         '            return body.decode(name, "replace")',
-        "tests/unit/test_charsets.py",
+        "tests/unit/portal/test_charsets.py",
     ),
     _mutant(
         "the check for a JSON message",
@@ -790,7 +790,7 @@ _BYTES = (
         "server/runtime/stream_scheduler.py",
         "if not self._opening and not self._waiting and self._has_room():",
         "if True:",
-        "tests/unit/test_stream_turns.py",
+        "tests/unit/server/test_stream_scheduler.py",
     ),
     _mutant(
         "that few streams work while calls come in",
@@ -804,7 +804,7 @@ _BYTES = (
         "server/runtime/background.py",
         "await asyncio.sleep(self._restart_s)",
         "return",
-        "tests/unit/test_background.py",
+        "tests/unit/server/test_background.py",
     ),
     _mutant(
         "that a forked process watches its master",
@@ -911,7 +911,7 @@ _TOLD = (
         "actors/webhook/signature.py",
         'f"{message_id}.{timestamp}.".encode() + body',
         'f"{message_id}.{timestamp}.".encode()',
-        "tests/unit/test_signature.py",
+        "tests/unit/webhook/test_signature.py",
     ),
     _mutant(
         "the signature of a webhook",
@@ -960,7 +960,7 @@ _TOLD = (
         "storage/webhooks/webhook_rows.py",
         "    if attempts_made > len(SCHEDULE_S):\n        return None\n",
         "    attempts_made = min(attempts_made, len(SCHEDULE_S))\n",
-        "tests/unit/test_retries.py",
+        "tests/unit/portal/test_retries.py",
     ),
     _mutant(
         "the webhook-id that stays when the end is told again",
@@ -976,7 +976,7 @@ _TOLD = (
         "server/rpc/page_tokens.py",
         " or parts[0] != made_for",
         "",
-        "tests/unit/test_page_tokens.py",
+        "tests/unit/server/test_page_tokens.py",
     ),
     _mutant(
         "the filter of what a watcher knows already",
@@ -1206,7 +1206,7 @@ _GUEST = (
         "proto/autos/_client/files/final_answers.py",
         "            if not 100 <= status < 200 or status == ",
         "            if True or status == ",
-        "tests/unit/test_pulling.py",
+        "tests/unit/client/test_pulling.py",
     ),
     _mutant(
         "the look at a connection before it is used again",

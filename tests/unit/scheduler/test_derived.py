@@ -16,9 +16,9 @@ from actors.scheduler.policy.slot_table import SlotTable
 from storage.portal.slots import Limits
 from storage.priorities import Priority
 from storage.scheduling.row_values import JobRow, JobsReading, SlotRow
-from tests.unit.scheduler.simulation import SchedulerSimulation, SimulatedFaults
-from tests.unit.scheduler.workloads import FEW, Workload, workloads
-from tests.unit.scheduler.world import Arrival
+from tests.simulation.simulated_rows import Arrival
+from tests.simulation.simulator import SchedulerSimulation, SimulatedFaults
+from tests.simulation.workloads import FEW, Workload, workloads
 
 # Some runs lose every hint.
 LOSSES = st.sampled_from([0.0, 0.3, 1.0])

@@ -6,10 +6,10 @@ from hypothesis import given
 
 from storage.portal.slots import Limits
 from storage.priorities import Priority
-from tests.unit.scheduler.behind import places_behind
-from tests.unit.scheduler.simulation import SchedulerSimulation
-from tests.unit.scheduler.workloads import FEW, Workload, workloads
-from tests.unit.scheduler.world import Arrival
+from tests.bench.fairness.fluid_lag import places_behind
+from tests.simulation.simulated_rows import Arrival
+from tests.simulation.simulator import SchedulerSimulation
+from tests.simulation.workloads import FEW, Workload, workloads
 
 
 @FEW

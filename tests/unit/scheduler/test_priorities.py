@@ -9,9 +9,9 @@ from hypothesis import given
 
 from storage.portal.slots import Limits
 from storage.priorities import Priority
-from tests.unit.scheduler.simulation import SchedulerSimulation, SimulatedFaults
-from tests.unit.scheduler.workloads import FEW, Workload, workloads
-from tests.unit.scheduler.world import Arrival, SimulatedJob
+from tests.simulation.simulated_rows import Arrival, SimulatedJob
+from tests.simulation.simulator import SchedulerSimulation, SimulatedFaults
+from tests.simulation.workloads import FEW, Workload, workloads
 
 LIMITS = Limits(at_once=5, per_court=5, lanes=5)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from storage.portal.slots import Limits
-from tests.unit.scheduler.simulation import SchedulerSimulation, SimulatedFaults
-from tests.unit.scheduler.world import Arrival
+from tests.simulation.simulated_rows import Arrival
+from tests.simulation.simulator import SchedulerSimulation, SimulatedFaults
 
 HOPS = SimulatedFaults(hop_s=0.005)
 

@@ -6,8 +6,8 @@ import pytest
 
 from storage.portal.slots import Limits
 from storage.priorities import Priority
-from tests.unit.scheduler.simulation import NO_FAULTS, SchedulerSimulation, SimulatedFaults
-from tests.unit.scheduler.world import Arrival
+from tests.simulation.simulated_rows import Arrival
+from tests.simulation.simulator import NO_FAULTS, SchedulerSimulation, SimulatedFaults
 
 ALL_FAULTS = SimulatedFaults(
     hint_lost=0.2,

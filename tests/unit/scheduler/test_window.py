@@ -21,8 +21,8 @@ from actors.scheduler.policy.backoff import FIRST_DELAY_S, MAX_DELAY_S, Backoff
 from actors.scheduler.policy.dispatcher import Plan
 from actors.scheduler.policy.window import Proposal, Window
 from storage.scheduling.row_values import PortalRow
-from tests.unit.scheduler.simulation import SchedulerSimulation, SimulatedFaults
-from tests.unit.scheduler.workloads import FEW, Workload, workloads
+from tests.simulation.simulator import SchedulerSimulation, SimulatedFaults
+from tests.simulation.workloads import FEW, Workload, workloads
 
 FAULTS = SimulatedFaults(
     hint_lost=0.2,

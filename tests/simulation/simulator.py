@@ -16,7 +16,7 @@ from actors.scheduler.policy.dispatcher import Group, Plan, ProposalMessage, pla
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from storage.portal.slots import Limits
 from storage.scheduling.row_values import CourtRow
-from tests.unit.scheduler.world import Arrival, SimulatedJob, SimulatedRows
+from tests.simulation.simulated_rows import Arrival, SimulatedJob, SimulatedRows
 
 Reading = TypeVar("Reading")
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from tests.bench.fluid import Work, moments
 from tests.bench.slots import Room
-from tests.unit.scheduler.simulation import SchedulerSimulation
-from tests.unit.scheduler.world import SimulatedJob
+from tests.simulation.simulated_rows import SimulatedJob
+from tests.simulation.simulator import SchedulerSimulation
 
 # Points of (time, slot-seconds had until then); between two, it goes on evenly.
 Curve = Sequence[tuple[float, float]]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from storage.portal.slots import Limits
 from storage.priorities import Priority
-from tests.unit.scheduler.simulation import NO_FAULTS, SchedulerSimulation, SimulatedFaults
-from tests.unit.scheduler.world import Arrival
+from tests.simulation.simulated_rows import Arrival
+from tests.simulation.simulator import NO_FAULTS, SchedulerSimulation, SimulatedFaults
 
 # The same examples in every run, so that no run fails by chance.
 FEW = settings(derandomize=True, max_examples=20, deadline=None, database=None)

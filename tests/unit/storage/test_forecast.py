@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from storage.estimates.forecast import LAST, Forecast, RunningJob, forecast
 from storage.estimates.request_times import UNMEASURED_S
 from storage.portal.slots import Limits
-from tests.unit.queue_simulation import QueueSimulation, SimulatedJob
+from tests.simulation.queue_simulation import QueueSimulation, SimulatedJob
 
 LIMITS = Limits(at_once=10, per_court=6, lanes=5)
 COURTS = ("8.26", "8.19", "4.03")

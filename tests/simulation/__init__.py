@@ -1,0 +1,1 @@
+"""The scheduler and the queue simulated on a virtual clock."""
