@@ -46,7 +46,7 @@ def unit_of(path: str) -> str:
 
 def place_of(path: str) -> tuple[int, int, int, str]:
     """By this the files of a run are sorted."""
-    unit, folder, name = unit_of(path), Path(path).parent.name, Path(path).name
+    unit, folder, name = unit_of(path), Path(path).parts[1], Path(path).name
     return (_index(SHARED, unit), _index(LONG, name), _index(FOLDERS, folder), unit)
 
 

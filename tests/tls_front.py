@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from tests.integration.certificates import Certificate
+from tests.network.certificates import Certificate
 
 BLOCK_BYTES = 65_536
 TICK_S = 0.05

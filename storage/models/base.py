@@ -10,7 +10,7 @@ instead of opening one of its own. So what peewee does without a query in hand (
 
 **To add a column**: add the field to its model, with its default as DDL (`Default(...)`, so that
 SQL outside the models gets it, too) and its CHECKs in `Meta.constraints`; add a migration whose
-`.sql` file says the same (`ALTER TABLE ...`, expand first); run tests/integration/test_schema.py.
+`.sql` file says the same (`ALTER TABLE ...`, expand first); run test_schema.py.
 That test makes one schema from the models and one by the migrations and names each difference. The
 order of columns may differ, names and definitions may not. `index=False` is needed for fields that
 bring an index of their own: foreign keys, arrays, JSON. A new model goes into `ALL`

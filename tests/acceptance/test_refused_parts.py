@@ -17,7 +17,7 @@ from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.jobs import CALL_S, await_job, documents, finish, start
 from tests.conftest import PORTAL_TOKEN
-from tests.integration.certificates import Certificate
+from tests.network.certificates import Certificate
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receiver import WebhookReceiver
 from tests.store_proxy import No, store_proxy

@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 
 from dev.embedded.sandbox import ROOT
-from tests.integration.certificates import Certificate
+from tests.network.certificates import Certificate
 
 # As docs/GRPCURL.md says it.
 LIMITS = {"starts_per_minute": 2, "jobs_at_once": 1, "open_watches": 1}

@@ -8,56 +8,56 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CLAIMS = "tests/integration/test_claims.py"
-JOBS = "tests/integration/test_jobs.py"
-REPAIRS = "tests/integration/test_repairs.py"
-CONSTRAINTS = "tests/integration/test_constraints.py"
-POSTER = "tests/integration/test_webhook_poster.py"
-HOOKS = "tests/integration/test_webhook_rows.py"
-OBJECTS = "tests/integration/test_objects.py"
-REFUSALS = "tests/integration/test_store_refusals.py"
-UNTRUSTED = "tests/integration/test_portal_untrusted.py"
-SPOOL = "tests/integration/test_spool.py"
-DATABASE = "tests/integration/test_database.py"
-BROKER = "tests/integration/test_broker.py"
-RENEWER = "tests/integration/test_lease_renewer.py"
-POOLER = "tests/integration/test_pooler.py"
-MIGRATE = "tests/integration/test_migrate.py"
-ADOPTIONS = "tests/integration/test_adoption.py"
-SWEEPS = "tests/integration/test_sweeps.py"
-PORTAL = "tests/integration/test_portal.py"
-SLOTS = "tests/integration/test_slots.py"
-CLAIM = "tests/integration/test_claim.py"
-BY_FORCE = "tests/integration/test_claim_by_force.py"
-SLICES = "tests/integration/test_slices.py"
-LEADERSHIP = "tests/integration/test_leadership.py"
-PROPOSALS = "tests/integration/test_proposals.py"
-READINGS = "tests/integration/test_scheduler_readings.py"
-HINTS = "tests/integration/test_hints.py"
-HALTS = "tests/integration/test_halts.py"
-PAUSES = "tests/integration/test_pauses.py"
-COURTS = "tests/integration/test_courts.py"
-RERUNS = "tests/integration/test_reruns.py"
-LISTING = "tests/integration/test_listing.py"
-STARTING = "tests/integration/test_starting.py"
-STARTS = "tests/integration/test_starts.py"
-BATCHES = "tests/integration/test_batches.py"
-RECORD = "tests/integration/test_record.py"
-STORING = "tests/integration/test_storing.py"
-TALLIES = "tests/integration/test_tallies.py"
-TOKENS = "tests/integration/test_tokens.py"
-CALLERS = "tests/integration/test_callers.py"
-LIMITS = "tests/integration/test_limits.py"
-TLS = "tests/integration/test_tls.py"
+CLAIMS = "tests/integration/portal/test_claims.py"
+JOBS = "tests/integration/jobs/test_jobs.py"
+REPAIRS = "tests/integration/scheduler/test_repairs.py"
+CONSTRAINTS = "tests/integration/postgres/test_constraints.py"
+POSTER = "tests/integration/webhook/test_webhook_client.py"
+HOOKS = "tests/integration/webhook/test_webhook_rows.py"
+OBJECTS = "tests/integration/objects/test_objects.py"
+REFUSALS = "tests/integration/objects/test_store_refusals.py"
+UNTRUSTED = "tests/integration/portal/test_portal_untrusted.py"
+SPOOL = "tests/integration/pipeline/test_spool.py"
+DATABASE = "tests/integration/postgres/test_database.py"
+BROKER = "tests/integration/runtime/test_broker.py"
+RENEWER = "tests/integration/pipeline/test_lease_renewer.py"
+POOLER = "tests/integration/postgres/test_pooler.py"
+MIGRATE = "tests/integration/postgres/test_migrate.py"
+ADOPTIONS = "tests/integration/objects/test_adoption.py"
+SWEEPS = "tests/integration/objects/test_sweeps.py"
+PORTAL = "tests/integration/portal/test_portal.py"
+SLOTS = "tests/integration/portal/test_slots.py"
+CLAIM = "tests/integration/portal/test_request_claims.py"
+BY_FORCE = "tests/integration/portal/test_claim_by_force.py"
+SLICES = "tests/integration/pipeline/test_slices.py"
+LEADERSHIP = "tests/integration/scheduler/test_leadership.py"
+PROPOSALS = "tests/integration/scheduler/test_proposals.py"
+READINGS = "tests/integration/scheduler/test_scheduler_readings.py"
+HINTS = "tests/integration/scheduler/test_hints.py"
+HALTS = "tests/integration/pipeline/test_halts.py"
+PAUSES = "tests/integration/portal/test_throttle.py"
+COURTS = "tests/integration/portal/test_circuit_breaker.py"
+RERUNS = "tests/integration/jobs/test_reruns.py"
+LISTING = "tests/integration/jobs/test_listing.py"
+STARTING = "tests/integration/server/test_start_batcher.py"
+STARTS = "tests/integration/jobs/test_starts.py"
+BATCHES = "tests/integration/pipeline/test_batches.py"
+RECORD = "tests/integration/pipeline/test_record.py"
+STORING = "tests/integration/pipeline/test_storing.py"
+TALLIES = "tests/integration/jobs/test_event_counters.py"
+TOKENS = "tests/integration/portal/test_tokens.py"
+CALLERS = "tests/integration/access/test_authentication.py"
+LIMITS = "tests/integration/access/test_limits.py"
+TLS = "tests/integration/access/test_tls.py"
 CONTENTS = "tests/unit/contents/test_contents.py"
 CONNECTIONS = "tests/unit/portal/test_http_connections.py"
-ANSWERS = "tests/integration/test_answers_to_requests.py"
-INTERIM = "tests/integration/test_interim_answers.py"
-DOUBTS = "tests/integration/test_doubts.py"
+ANSWERS = "tests/integration/portal/test_answers_to_requests.py"
+INTERIM = "tests/integration/portal/test_interim_answers.py"
+DOUBTS = "tests/integration/portal/test_doubts.py"
 EVIDENCE = "tests/unit/contents/test_evidence.py"
 CASE_FILE = "tests/unit/portal/test_case_file.py"
 GROUP = "tests/unit/pipeline/test_group_commit.py"
-PLACES = "tests/integration/test_places.py"
+PLACES = "tests/integration/server/test_places.py"
 FLUID = "tests/unit/scheduler/test_fluid.py"
 SHARES = "tests/unit/scheduler/test_priorities.py"
 QUESTIONS = "tests/unit/server/test_request_coalescer.py"
@@ -562,7 +562,7 @@ _ONCE = (
         "storage/postgres/database.py",
         "CONNECTION | psycopg2.extensions.parse_dsn(url)",
         "psycopg2.extensions.parse_dsn(url) | CONNECTION",
-        "tests/integration/test_session_settings.py",
+        "tests/integration/postgres/test_session_settings.py",
     ),
     _mutant(
         "the count of lost workers",
@@ -797,7 +797,7 @@ _BYTES = (
         "server/rpc/error_interceptor.py",
         "        self._turns.call_came()\n",
         "",
-        "tests/integration/test_watching.py",
+        "tests/integration/server/test_watching.py",
     ),
     _mutant(
         "that a background task begins again",
@@ -811,7 +811,7 @@ _BYTES = (
         "actors/runtime/parent_watch.py",
         "while not _master_is_gone():",
         "while True:",
-        "tests/integration/test_parent_watch.py",
+        "tests/integration/runtime/test_parent_watch.py",
     ),
     _mutant(
         "that a store without checksums is sent none",
@@ -860,7 +860,7 @@ _BYTES = (
         "storage/sql/documents/lock_objects.sql",
         "SELECT pg_advisory_xact_lock(hashtextextended(key, 0))",
         "SELECT key",
-        "tests/integration/test_swept_files.py",
+        "tests/integration/objects/test_swept_files.py",
     ),
     _mutant(
         "the look whether a reused object is still there",
@@ -1122,7 +1122,7 @@ _GUEST = (
         "storage/sql/listings/record_listing.sql",
         "IF autos_case_is_sealed(job.process_number) AND EXISTS (",
         "IF false AND EXISTS (",
-        "tests/integration/test_recorded_listings.py",
+        "tests/integration/jobs/test_recorded_listings.py",
     ),
     _mutant(
         "the case that others start, which holds up no other",
@@ -1269,7 +1269,7 @@ _GUEST = (
         "storage/objects/object_store.py",
         "                respect_retry_after_header=False,\n",
         "",
-        "tests/integration/test_objects.py",
+        "tests/integration/objects/test_objects.py",
     ),
     _mutant(
         "the slots of a file that is put before its row is told of it",
@@ -1544,15 +1544,15 @@ _GUEST = (
         "storage/sql/listings/record_listing.sql",
         "WHERE job_id = _job_id AND listing_lease = _lease FOR UPDATE INTO job;",
         "WHERE job_id = _job_id FOR UPDATE INTO job;",
-        "tests/integration/test_jobs.py",
-        "tests/integration/test_listing.py",
+        "tests/integration/jobs/test_jobs.py",
+        "tests/integration/jobs/test_listing.py",
     ),
     _mutant(
         "the listed size that is checked with the listing",
         "storage/listings/listing_import.py",
         "return limits.refusal(self.listed.listed_size_bytes)",
         "return None",
-        "tests/integration/test_large_documents.py",
+        "tests/integration/jobs/test_large_documents.py",
     ),
     _mutant(
         "the breaker, of a document that is refused before any request",
@@ -1566,7 +1566,7 @@ _GUEST = (
         "storage/jobs/reruns.py",
         "            _is_small_enough(size_limits),\n",
         "",
-        "tests/integration/test_large_documents.py",
+        "tests/integration/jobs/test_large_documents.py",
     ),
     _mutant(
         "what an earlier job stored of a case",
@@ -1948,14 +1948,14 @@ _CALLERS = (
         "server/queue/queue_position_cache.py",
         "now - self._unknown_at[0] < BUSY_S",
         "False",
-        "tests/integration/test_waiting_for_places.py",
+        "tests/integration/server/test_waiting_for_places.py",
     ),
     _mutant(
         "that a reading of holds is waited for by one",
         "storage/health/holds.py",
         "blocking=not has_read",
         "blocking=True",
-        "tests/integration/test_holds.py",
+        "tests/integration/server/test_holds.py",
     ),
     _mutant(
         "the place of a job that is asked for before it is known",

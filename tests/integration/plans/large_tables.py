@@ -9,7 +9,7 @@ import psycopg2
 
 from tests.databases import create_database
 from tests.integration.conftest import TEMPLATE
-from tests.integration.scenes import CLIENT
+from tests.integration.harness.factories import CLIENT
 
 JOBS, DOCUMENTS = 3_000, 200
 RECEIVER = "https://hooks.tribunal.jus.br"

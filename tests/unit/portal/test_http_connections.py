@@ -20,7 +20,7 @@ from storage.http.connections import (
     is_kept_connection_closed,
 )
 from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, chunked, interim
-from tests.integration.certificates import Certificate
+from tests.network.certificates import Certificate
 
 BODY = b"%PDF-1.4 mine" * 20
 OTHER = b"%PDF-1.4 other" * 20

@@ -295,7 +295,7 @@ def test_fault_ends_when_it_should(
     assert [get(web, portal, path).status_code for _ in statuses] == statuses
 
 
-# `requests` takes an interim answer for the answer; tests/integration/test_interim_answers.py has
+# `requests` takes an interim answer for the answer; test_interim_answers.py has
 # a client that does not.
 @pytest.mark.parametrize("fault", sorted(FILE_FAULTS.keys() - {"drip", "early-hints"}))
 def test_document_ends_good_if_its_fault_says_so(

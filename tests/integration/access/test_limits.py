@@ -1,0 +1,533 @@
+"""What a client may have at most, exactly, over all server processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import grpc
+import grpc.aio
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
+from dev.processes.deadline import until
+from server.access.client_registry import ClientLimits
+from server.dependencies import ServerDependencies
+from server.rpc.start_batcher import PendingStart
+from storage import sql
+from storage.errors import LimitReached
+from storage.jobs import job_queries, reruns
+from storage.jobs.start_rate_limiter import StartRateLimiter
+from storage.objects.object_store import Objects
+from storage.postgres.database import Database
+from storage.records import JobView
+from storage.scheduling import reconciliation
+from tests.acceptance.refusals import RefusedCall, refusal_of
+from tests.integration.harness import factories
+from tests.integration.harness.concurrency import run_concurrently
+from tests.integration.harness.factories import CLIENT
+from tests.integration.harness.grpc_server import (
+    api_of,
+    entry,
+    running_server,
+    service_parts,
+    write_clients,
+)
+
+NOBODY = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[ServerDependencies]:
+    """A service on the test's database."""
+    with service_parts(database, objects, redis_url) as parts:
+        yield parts
+
+
+def _start(database: Database, most: int | None, number: str | None = None, **more: Any) -> bool:
+    """Whether a job was made; None when that would have been one too many."""
+    wanted = factories.request(number, jobs_at_once=most, **more)
+    return factories.start(database, wanted)[1]
+
+
+def _running(database: Database, client: str = CLIENT) -> int:
+    with database.transaction() as transaction:
+        row = transaction.only(
+            "SELECT count(*) FROM jobs WHERE client = %(client)s AND end_time IS NULL",
+            client=client,
+        )
+    return int(row["count"])
+
+
+@pytest.mark.parametrize("most", [1, 3, 20])
+def test_never_one_job_too_many_and_never_one_too_few(database: Database, most: int) -> None:
+    def attempt() -> bool:
+        try:
+            return _start(database, most)
+        except LimitReached:
+            return False
+
+    made = run_concurrently([attempt] * 30)
+
+    assert sum(made) == _running(database) == most
+
+
+def test_an_ended_job_gives_its_seat_to_the_next(database: Database) -> None:
+    view, _ = factories.start(database, factories.request(jobs_at_once=1))
+    with pytest.raises(LimitReached) as caught:
+        _start(database, 1)
+    assert (caught.value.reason, caught.value.limit) == ("TOO_MANY_JOBS", 1)
+
+    # Whoever else calls has seats of their own.
+    assert _start(database, 1, client="another")
+    job_queries.cancel(database, CLIENT, view.job.job_id)
+    assert _start(database, 1)
+
+
+def test_joining_and_repeating_are_never_one_job_too_many(database: Database) -> None:
+    number, request_id = factories.process_number(), uuid4()
+    assert _start(database, 1, number, request_id=request_id)
+
+    assert not _start(database, 1, number)
+    assert not _start(database, 1, number, request_id=request_id)
+    assert not _start(database, 1, number, request_id=uuid4())
+    with pytest.raises(LimitReached):
+        _start(database, 1)
+
+
+def test_what_is_all_stored_runs_beside_nobody(database: Database) -> None:
+    number = factories.process_number()
+    _start(database, 1)
+    known = factories.listing_import(number, factories.listing(0))
+
+    view, is_new = factories.start(database, factories.request(number, jobs_at_once=1), known)
+
+    assert is_new
+    assert view.job.is_ended
+
+
+def test_a_lower_limit_holds_as_soon_as_the_jobs_of_before_have_ended(database: Database) -> None:
+    started = [factories.start(database, factories.request(jobs_at_once=50))[0] for _ in range(10)]
+    for view in started[:8]:
+        with pytest.raises(LimitReached):
+            _start(database, 3)
+        job_queries.cancel(database, CLIENT, view.job.job_id)
+
+    assert _start(database, 3)
+    with pytest.raises(LimitReached):
+        _start(database, 3)
+    assert _running(database) == 3
+
+
+@pytest.mark.parametrize(
+    ("taken", "seats", "up_to"),
+    [
+        (set(), 3, 3),
+        ({1, 2}, 3, 3),
+        ({9}, 3, 2),
+        ({3, 9}, 3, 1),
+        ({2, 3, 9}, 3, 0),
+        ({7, 8, 9}, 3, 0),
+        ({1, 2, 3, 4, 5}, 3, 0),
+    ],
+)
+def test_seats_are_given_where_all_together_stay_below_the_limit(
+    database: Database, taken: set[int], seats: int, up_to: int
+) -> None:
+    for seat in taken:
+        view, _ = factories.start(database)
+        factories.execute(
+            database,
+            "UPDATE jobs SET seat = %(seat)s WHERE job_id = %(job_id)s",
+            seat=seat,
+            job_id=view.job.job_id,
+        )
+
+    given = set()
+    for _ in range(20 * seats):
+        with database.single() as transaction:
+            row = transaction.only(sql.function("free_seat").call, client=CLIENT, seats=seats)
+        given |= {seat for seat in row.values() if seat is not None}
+
+    assert given == set(range(1, up_to + 1)) - taken
+
+
+def test_a_rerun_needs_a_seat_too(database: Database, objects: Objects) -> None:
+    job_id = factories.listed_job(database, 1)
+    factories.age(database, job_id, 4_000)
+    assert reconciliation.time_out(database) == [job_id]
+    other = factories.start(database, factories.request(jobs_at_once=1))[0].job.job_id
+
+    def rerun() -> JobView:
+        return reruns.rerun(
+            database,
+            objects,
+            CLIENT,
+            job_id,
+            request_id=None,
+            job_deadline_s=60,
+            limit_s=60,
+            jobs_at_once=1,
+        )[0]
+
+    with pytest.raises(LimitReached):
+        rerun()
+    job_queries.cancel(database, CLIENT, other)
+    assert not rerun().job.is_ended
+    with pytest.raises(LimitReached):
+        _start(database, 1)
+
+
+def test_a_minutes_worth_may_come_at_once_and_then_evenly(redis_url: str) -> None:
+    rate = StartRateLimiter(redis_url)
+    for _ in range(60):
+        rate.count("c", 60)
+
+    with pytest.raises(LimitReached) as caught:
+        rate.count("c", 60)
+    rate.count("another", 60)
+
+    assert caught.value.reason == "TOO_MANY_STARTS"
+    assert 0 < caught.value.retry_in_s <= 1
+    until(lambda: _may_start(rate, 60), 30, "it never fills again")
+
+
+def test_the_rate_holds_over_processes(redis_url: str) -> None:
+    processes = [StartRateLimiter(redis_url) for _ in range(3)]
+    begun = time.monotonic()
+
+    tries = [partial(_may_start, process, 300) for process in processes]
+    made = sum(sum(run_concurrently(tries)) for _ in range(150))
+
+    # Five fill up each second; what a process has taken and not used is lost to the others.
+    filled = (time.monotonic() - begun) * 5
+    assert 300 - 3 * 3 <= made <= 300 + filled + 1
+
+
+@pytest.mark.parametrize("per_minute", [1, 60])
+def test_without_redis_each_process_holds_the_rate_for_itself(per_minute: int) -> None:
+    now = [1_000.0]
+    rate = StartRateLimiter(NOBODY, clock=lambda: now[0])
+
+    assert [_may_start(rate, per_minute) for _ in range(per_minute + 1)] == [
+        *[True] * per_minute,
+        False,
+    ]
+    now[0] += 60 / per_minute
+    assert _may_start(rate, per_minute)
+    assert not _may_start(rate, per_minute)
+
+
+def _may_start(rate: StartRateLimiter, per_minute: int) -> bool:
+    try:
+        rate.count("c", per_minute)
+    except LimitReached:
+        return False
+    return True
+
+
+ONE = ClientLimits(starts_per_minute=1_000_000, jobs_at_once=1, open_watches=1)
+
+
+async def _refusal(call: Any) -> tuple[RefusedCall, Any]:
+    """How it is refused, and the error itself."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return refusal_of(caught.value), caught.value
+
+
+def _quota_of(error: Any) -> tuple[str, str]:
+    """Who has reached which limit, as QuotaFailure tells it."""
+    [packed] = [
+        detail
+        for detail in rpc_status.from_call(error).details
+        if detail.Is(error_details_pb2.QuotaFailure.DESCRIPTOR)
+    ]
+    failure = error_details_pb2.QuotaFailure()
+    packed.Unpack(failure)
+    [violation] = failure.violations
+    return violation.subject, violation.description
+
+
+def test_a_limit_is_told_with_who_reached_it_and_when_to_try_again(
+    parts: ServerDependencies, tmp_path: Path
+) -> None:
+    file = write_clients(
+        tmp_path / "clients.json",
+        entry("few-jobs", "a", limits={"jobs_at_once": 1}),
+        entry("few-starts", "b", limits={"starts_per_minute": 1}),
+    )
+
+    async def scenario() -> None:
+        async with running_server(parts, file) as door:
+            for token, name, reason in (
+                ("a", "few-jobs", "TOO_MANY_JOBS"),
+                ("b", "few-starts", "TOO_MANY_STARTS"),
+            ):
+                async with api_of(door.address, token) as api:
+                    first, second = (
+                        pb.StartDownloadRequest(process_number=number)
+                        for number in ("1003579-22.2025.8.26.0564", "0000001-05.2025.8.26.0100")
+                    )
+                    await api.StartDownload(first)
+                    refused, error = await _refusal(api.StartDownload(second))
+                    assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+                    assert (refused.domain, refused.reason) == ("autos", reason)
+                    assert _quota_of(error) == (f"client:{name}", refused.text)
+                    pushback = dict(error.trailing_metadata())["grpc-retry-pushback-ms"]
+                    assert refused.retry_after_s == int(pushback) / 1000
+                    assert refused.retry_after_s > 1
+
+    asyncio.run(scenario())
+
+
+def test_one_watch_too_many_is_refused_and_one_that_ends_makes_room(
+    parts: ServerDependencies,
+) -> None:
+    async def scenario() -> None:
+        async with running_server(parts, limits=ONE) as door, api_of(door.address) as api:
+            started = await api.StartDownload(
+                pb.StartDownloadRequest(process_number="1003579-22.2025.8.26.0564")
+            )
+            request = pb.WatchProgressRequest(job_id=started.job.job_id)
+            first = api.WatchProgress(request)
+            assert (await first.read()).HasField("job")
+            refused, error = await _refusal(api.WatchProgress(request).read())
+            assert refused.reason == "TOO_MANY_WATCHES"
+            assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert _quota_of(error)[0] == "client:default"
+
+            # By leaving, by its deadline, by an error: each makes room.
+            first.cancel()
+            await _until_watched(api, request, timeout=1.5)
+            unknown = pb.WatchProgressRequest(job_id=str(uuid4()))
+            await _until_refused(api, unknown, "JOB_NOT_FOUND")
+            last = await _until_watched(api, request)
+            await api.CancelJob(pb.CancelJobRequest(job_id=started.job.job_id))
+            while (told := await last.read()) is not grpc.aio.EOF:
+                end = told
+            assert end.job.state == pb.JOB_STATE_CANCELLED
+            await _until_watched(api, request)
+
+    asyncio.run(scenario())
+
+
+async def _until_watched(api: Any, request: Any, timeout: float = 30) -> Any:
+    """A watch, once there is room for it."""
+    async with asyncio.timeout(60):
+        while True:
+            call = api.WatchProgress(request, timeout=timeout)
+            try:
+                assert (await call.read()).HasField("job")
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in BUSY:
+                    raise
+                await asyncio.sleep(0.02)
+            else:
+                return call
+
+
+BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+async def _until_refused(api: Any, request: Any, reason: str) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            refused, _ = await _refusal(api.WatchProgress(request).read())
+            if refused.reason == reason:
+                return
+            await asyncio.sleep(0.02)
+
+
+def test_a_client_that_retries_by_policy_waits_as_long_as_it_is_told(
+    parts: ServerDependencies, database: Database
+) -> None:
+    """gRPC's own client: without the pushback it would have given up after some milliseconds."""
+    policy = {
+        "maxAttempts": 2,
+        "initialBackoff": "0.001s",
+        "maxBackoff": "0.001s",
+        "backoffMultiplier": 1,
+        "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+    }
+    config = {"methodConfig": [{"name": [{}], "retryPolicy": policy}]}
+    options = [("grpc.service_config", json.dumps(config)), ("grpc.enable_retries", 1)]
+    limits = replace(ONE, starts_per_minute=60, jobs_at_once=1_000)
+
+    async def scenario() -> float:
+        async with (
+            running_server(parts, limits=limits) as door,
+            grpc.aio.insecure_channel(door.address, options=options) as channel,
+        ):
+            for _ in range(60):
+                _may_count(parts, 60)
+            api = pb_grpc.DownloadServiceStub(channel)
+            begun = time.monotonic()
+            request = pb.StartDownloadRequest(process_number="1003579-22.2025.8.26.0564")
+            answer = await api.StartDownload(request, timeout=60)
+            assert answer.created
+            return time.monotonic() - begun
+
+    assert asyncio.run(scenario()) > 0.5
+
+
+def _may_count(parts: ServerDependencies, per_minute: int) -> None:
+    parts.start_rate.count("default", per_minute)
+
+
+def test_what_is_no_request_is_refused_and_counts_for_nothing(parts: ServerDependencies) -> None:
+    service = "/autos.downloads.v1.DownloadService/"
+    good = pb.StartDownloadRequest(process_number="1003579-22.2025.8.26.0564")
+    wrong = pb.StartDownloadRequest(process_number="1003579-23.2025.8.26.0564")
+    # Method, bytes, metadata, and how it is refused.
+    attempts: list[tuple[str, bytes, list[tuple[str, str]], grpc.StatusCode]] = [
+        ("StartDownload", b"x" * 1_100_000, [], grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (
+            "StartDownload",
+            good.SerializeToString(),
+            [("padding", "x" * 17_000)],
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+        ),
+        (
+            "StartDownload",
+            good.SerializeToString()[:-1],
+            [],
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
+        ("StartDownload", wrong.SerializeToString(), [], grpc.StatusCode.INVALID_ARGUMENT),
+        ("StopTheWorld", b"", [], grpc.StatusCode.UNIMPLEMENTED),
+    ]
+
+    async def scenario() -> None:
+        async with (
+            running_server(parts, limits=replace(ONE, starts_per_minute=1)) as door,
+            grpc.aio.insecure_channel(door.address) as channel,
+        ):
+            for method, raw, metadata, code in attempts:
+                send: Any = channel.unary_unary(service + method)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await send(raw, metadata=metadata, timeout=30)
+                assert caught.value.code() == code, method
+            api = pb_grpc.DownloadServiceStub(channel)
+            assert (await api.StartDownload(good, timeout=30)).created
+
+    asyncio.run(scenario())
+
+
+METHODS = [method.name for method in pb.DESCRIPTOR.services_by_name["DownloadService"].methods]
+
+
+def test_a_call_without_a_whole_request_is_ended_at_once(parts: ServerDependencies) -> None:
+    async def scenario() -> list[RefusedCall]:
+        async with running_server(parts) as door:
+            return await _refusals(door.address, _nothing)
+
+    for refused in asyncio.run(scenario()):
+        assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
+        assert refused.reason == "MALFORMED_REQUEST"
+
+
+def test_nothing_is_read_of_who_is_not_known(parts: ServerDependencies, tmp_path: Path) -> None:
+    file = write_clients(tmp_path / "clients.json", entry("somebody"))
+
+    async def scenario() -> list[RefusedCall]:
+        async with running_server(parts, file) as door:
+            return await _refusals(door.address, _no_end)
+
+    assert {refused.reason for refused in asyncio.run(scenario())} == {"NO_TOKEN"}
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """What is said by a caller who ends his side before a request is whole."""
+    no_parts: tuple[bytes, ...] = ()
+    for part in no_parts:
+        yield part
+
+
+async def _no_end() -> AsyncIterator[bytes]:
+    """What is said by a caller who never gets to it."""
+    await asyncio.Event().wait()
+    yield b""
+
+
+async def _refusals(address: str, said: Callable[[], AsyncIterator[bytes]]) -> list[RefusedCall]:
+    """What each method answers to that."""
+    refused = []
+    async with grpc.aio.insecure_channel(address) as channel:
+        for method in METHODS:
+            call: Any = channel.stream_unary(f"/autos.downloads.v1.DownloadService/{method}")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(said(), timeout=30)
+            refused.append(refusal_of(caught.value))
+    return refused
+
+
+class _Noted(ThreadPoolExecutor):
+    """A pool that remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.given: list[Future[Any]] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As the pool does."""
+        self.given.append(super().submit(fn, *args, **kwargs))
+        return self.given[-1]
+
+
+class _NotedStart(PendingStart):
+    """One that is remembered."""
+
+    all: ClassVar[list[PendingStart]] = []
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.all.append(self)
+
+
+def test_work_for_a_call_whose_deadline_has_passed_is_not_begun(
+    parts: ServerDependencies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.rpc.start_batcher.PendingStart", _NotedStart)
+
+    async def scenario(pool: _Noted) -> None:
+        async with running_server(replace(parts, pool=pool)) as door, api_of(door.address) as api:
+            held = threading.Event()
+            busy = pool.submit(held.wait, 60)
+            start = pb.StartDownloadRequest(process_number="1003579-22.2025.8.26.0564")
+            try:
+                # Again, should the machine be too slow to bring them that far.
+                while not _NotedStart.all or len(pool.given) < 3:
+                    calls = (
+                        api.StartDownload(start, timeout=1),
+                        api.ListJobs(pb.ListJobsRequest(), timeout=1),
+                    )
+                    for call in calls:
+                        with pytest.raises(grpc.aio.AioRpcError) as caught:
+                            await call
+                        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+                async with asyncio.timeout(60):
+                    # One is for all starts together, and is begun for those who wait still.
+                    while sum(not future.cancelled() for future in pool.given[1:]) > 1:
+                        await asyncio.sleep(0.01)
+                    while not all(each.is_gone for each in _NotedStart.all):
+                        await asyncio.sleep(0.01)
+            finally:
+                held.set()
+            await asyncio.wrap_future(busy)
+            assert not (await api.ListJobs(pb.ListJobsRequest())).jobs
+
+    with _Noted() as pool:
+        asyncio.run(scenario(pool))

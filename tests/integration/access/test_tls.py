@@ -1,0 +1,204 @@
+"""TLS from files that are renewed while the server runs; callers known by their certificates."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from cryptography import x509
+
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
+from dev.health import is_serving
+from server.access.server_tls import TlsFiles
+from server.dependencies import ServerDependencies
+from storage.errors import ConfigurationError
+from storage.objects.object_store import Objects
+from storage.postgres.database import Database
+from tests.acceptance.refusals import refusal_of
+from tests.integration.harness.grpc_server import (
+    TIMEOUT_S,
+    entry,
+    running_server,
+    service_parts,
+    write_clients,
+)
+from tests.network.certificates import Certificate
+
+AUTHORITY = Certificate.authority()
+NUMBER = "1003579-22.2025.8.26.0564"
+
+
+@pytest.fixture
+def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[ServerDependencies]:
+    """A service on the test's database."""
+    with service_parts(database, objects, redis_url) as parts:
+        yield parts
+
+
+def _write(folder: Path, server: Certificate) -> tuple[Path, Path, Path]:
+    """The files of a server, as something that renews certificates writes them: one by one."""
+    files = folder / "cert.pem", folder / "key.pem", folder / "ca.pem"
+    for file, content in zip(files, (server.pem, server.key_pem, AUTHORITY.pem), strict=True):
+        file.write_bytes(content)
+    return files
+
+
+def _channel(address: str, known_as: Certificate | None = None) -> grpc.aio.Channel:
+    mine = (known_as.key_pem, known_as.pem) if known_as else (None, None)
+    credentials = grpc.ssl_channel_credentials(AUTHORITY.pem, *mine)
+    # A connection of its own, so that each channel shakes hands.
+    return grpc.aio.secure_channel(
+        address, credentials, options=[("grpc.use_local_subchannel_pool", 1)]
+    )
+
+
+def _shown(address: str) -> bytes:
+    """The certificate that a new connection is shown."""
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    host, _, port = address.rpartition(":")
+    with (
+        socket.create_connection((host, int(port)), timeout=30) as connection,
+        anybody.wrap_socket(connection) as wrapped,
+    ):
+        return wrapped.getpeercert(binary_form=True) or b""
+
+
+def test_a_renewed_certificate_is_shown_to_the_next_and_disturbs_nobody(
+    parts: ServerDependencies, tmp_path: Path
+) -> None:
+    first, second, third = (AUTHORITY.for_loopback() for _ in range(3))
+    cert, key, _ = _write(tmp_path, first)
+
+    async def scenario() -> None:
+        credentials = TlsFiles(cert, key, None).credentials()
+        async with (
+            running_server(parts, credentials=credentials) as door,
+            _channel(door.address) as c,
+        ):
+            api: Any = pb_grpc.DownloadServiceStub(c)
+            assert await asyncio.to_thread(is_serving, door.address, is_tls=True)
+            request = pb.StartDownloadRequest(process_number=NUMBER)
+            job_id = (await api.StartDownload(request, timeout=TIMEOUT_S)).job.job_id
+            watching = api.WatchProgress(pb.WatchProgressRequest(job_id=job_id), timeout=60)
+            assert (await watching.read()).HasField("job")
+            assert await asyncio.to_thread(_shown, door.address) == first.der
+
+            # One file of two, in the moment between.
+            cert.write_bytes(second.pem)
+            assert await asyncio.to_thread(_shown, door.address) == first.der
+            key.write_bytes(second.key_pem)
+            assert await asyncio.to_thread(_shown, door.address) == second.der
+            # Gone, broken, and whole again.
+            key.unlink()
+            assert await asyncio.to_thread(_shown, door.address) == second.der
+            key.write_bytes(b"no key")
+            assert await asyncio.to_thread(_shown, door.address) == second.der
+            _write(tmp_path, third)
+            assert await asyncio.to_thread(_shown, door.address) == third.der
+            async with _channel(door.address) as fresh:
+                assert (
+                    await pb_grpc.DownloadServiceStub(fresh).ListJobs(
+                        pb.ListJobsRequest(), timeout=TIMEOUT_S
+                    )
+                ).jobs
+
+            # Whoever was there before still is.
+            await api.CancelJob(pb.CancelJobRequest(job_id=job_id), timeout=TIMEOUT_S)
+            while (told := await watching.read()) is not grpc.aio.EOF:
+                end = told
+            assert end.job.state == pb.JOB_STATE_CANCELLED
+
+    asyncio.run(scenario())
+
+
+def test_a_caller_is_known_by_a_name_in_its_certificate(
+    parts: ServerDependencies, tmp_path: Path
+) -> None:
+    cert, key, ca = _write(tmp_path, AUTHORITY.for_loopback())
+    file = write_clients(
+        tmp_path / "clients.json",
+        entry("billing", certificates=["billing.internal", "spiffe://house/billing"]),
+        entry("archive", "archives-token", certificates=["archive"]),
+    )
+    uri = x509.UniformResourceIdentifier("spiffe://house/billing")
+    callers = {
+        "billing": [
+            AUTHORITY.signs("any", x509.DNSName("billing.internal")),
+            AUTHORITY.signs("archive", uri, x509.DNSName("unknown")),
+        ],
+        "archive": [AUTHORITY.signs("archive")],
+    }
+    nobody = [
+        AUTHORITY.signs("stranger"),
+        AUTHORITY.signs("any", x509.DNSName("billing.internal.evil")),
+        # An alternative name counts instead of the common one, as everywhere in TLS.
+        AUTHORITY.signs("archive", x509.DNSName("unknown")),
+        AUTHORITY.signs("any", uri, x509.DNSName("archive")),
+    ]
+
+    async def scenario() -> None:
+        credentials = TlsFiles(cert, key, ca).credentials()
+        async with running_server(parts, file, credentials=credentials) as door:
+            for name, certificates in callers.items():
+                ids = [await _start(door.address, mine) for mine in certificates]
+                assert len(set(ids)) == 1, name
+            for mine in nobody:
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await _start(door.address, mine)
+                assert refusal_of(caught.value).reason == "NO_TOKEN"
+            # A token goes before the certificate, and a wrong one is not overlooked.
+            [archive] = callers["archive"]
+            by_token = await _start(door.address, nobody[0], "archives-token")
+            assert by_token == await _start(door.address, archive)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await _start(door.address, archive, "wrong")
+            assert refusal_of(caught.value).reason == "UNKNOWN_TOKEN"
+            # Without a certificate of the authority there is no connection.
+            for foreign in (None, Certificate.authority().signs("archive")):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await _start(door.address, foreign, "archives-token")
+                assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+    asyncio.run(scenario())
+
+
+async def _start(address: str, known_as: Certificate | None, token: str | None = None) -> str:
+    """The id of the job of a case."""
+    metadata = [("authorization", f"Bearer {token}")] if token else []
+    async with _channel(address, known_as) as channel:
+        answer = await pb_grpc.DownloadServiceStub(channel).StartDownload(
+            pb.StartDownloadRequest(process_number=NUMBER), timeout=TIMEOUT_S, metadata=metadata
+        )
+        return str(answer.job.job_id)
+
+
+def test_files_that_cannot_be_used_are_told_in_one_sentence_at_the_start(tmp_path: Path) -> None:
+    server = AUTHORITY.for_loopback()
+    cert, key, ca = _write(tmp_path, server)
+    other, empty = tmp_path / "other.pem", tmp_path / "empty.pem"
+    other.write_bytes(AUTHORITY.for_loopback().key_pem)
+    empty.write_bytes(b"")
+    missing = tmp_path / "missing.pem"
+    wrong: dict[str, tuple[Path, Path, Path | None]] = {
+        f"GRPC_TLS_CERT_FILE: {missing} cannot be read: No such file or directory.": (
+            *(missing, key),
+            None,
+        ),
+        "GRPC_TLS_CERT_FILE holds no PEM certificate.": (empty, key, None),
+        "GRPC_TLS_KEY_FILE holds no PEM key without password.": (cert, cert, None),
+        "GRPC_TLS_KEY_FILE is not the key of GRPC_TLS_CERT_FILE.": (cert, other, ca),
+        "GRPC_TLS_CLIENT_CA_FILE holds no PEM certificate.": (cert, key, empty),
+    }
+    for sentence, files in wrong.items():
+        with pytest.raises(ConfigurationError) as caught:
+            TlsFiles(*files)
+        assert str(caught.value) == sentence

@@ -1,0 +1,112 @@
+"""Migrations run once, whoever else tries."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import closing
+
+import psycopg2
+import pytest
+
+from dev.embedded.embedded_servers import EmbeddedServers
+from storage.postgres.database import Database
+from storage.postgres.migrate import FOLDER, migrate
+from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
+from tests.databases import create_database
+from tests.integration.harness.concurrency import run_concurrently
+
+RELEASE = [sys.executable, "-m", "storage.release"]
+NAMES = sorted(path.stem for path in FOLDER.glob("[0-9]*.py"))
+
+
+@pytest.fixture
+def empty_url(servers: EmbeddedServers) -> str:
+    """A database without a table."""
+    return create_database(servers.env["DATABASE_URL"], "empty")
+
+
+def _migrate(url: str) -> list[str]:
+    database = Database(url, max_connections=1)
+    try:
+        return migrate(database)
+    finally:
+        database.close()
+
+
+def test_a_second_run_does_nothing(empty_url: str) -> None:
+    assert _migrate(empty_url) == NAMES
+    assert _migrate(empty_url) == []
+
+
+def test_eight_at_once_apply_each_migration_once(empty_url: str) -> None:
+    applied = run_concurrently([lambda: _migrate(empty_url)] * 8)
+
+    assert sorted(name for names in applied for name in names) == NAMES
+
+
+def test_a_failed_migration_leaves_nothing_and_frees_the_lock(empty_url: str) -> None:
+    # Given a table of another's that stands in the way of the last statements
+    with closing(psycopg2.connect(empty_url)) as connection, connection:
+        connection.cursor().execute("CREATE TABLE spools ()")
+
+    # When the migration fails
+    with pytest.raises(Exception, match="spools"):
+        _migrate(empty_url)
+
+    # Then none of its tables is there, and after the repair it goes through at once
+    with closing(psycopg2.connect(empty_url)) as connection, connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT to_regclass('jobs')")
+        assert cursor.fetchone() == (None,)
+        cursor.execute("DROP TABLE spools")
+    assert _migrate(empty_url) == NAMES
+
+
+def _release_env(servers: EmbeddedServers, url: str) -> dict[str, str]:
+    return {
+        **servers.env,
+        "DATABASE_URL": url,
+        "S3_BUCKET": "releases",
+        "PDPJ_TOKEN": PORTAL_TOKEN,
+        "WEBHOOK_SECRET": WEBHOOK_SECRET,
+    }
+
+
+def test_a_database_of_the_first_edition_is_refused_as_it_is(
+    servers: EmbeddedServers, empty_url: str
+) -> None:
+    # Given the history of migrations that the first edition left, with one of its tables
+    with closing(psycopg2.connect(empty_url)) as connection, connection:
+        connection.cursor().execute(
+            "CREATE TABLE schema_migration (id serial PRIMARY KEY, name text, applied timestamp);"
+            "INSERT INTO schema_migration (name, applied) VALUES ('0001_initial', now()),"
+            " ('0006_lean', now()); CREATE TABLE jobs ()"
+        )
+
+    release = subprocess.run(RELEASE, env=_release_env(servers, empty_url), capture_output=True)
+
+    # Then the operator reads one sentence, and nothing was changed
+    assert release.returncode == 1
+    assert release.stderr.decode() == (
+        "autos release: The database holds the tables of the first edition of Autos, which this"
+        " edition cannot migrate: set DATABASE_URL to an empty database and run the release"
+        " again.\n"
+    )
+    with closing(psycopg2.connect(empty_url)) as connection, connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT relname FROM pg_stat_user_tables ORDER BY relname")
+        assert cursor.fetchall() == [("jobs",), ("schema_migration",)]
+
+
+def test_two_releases_at_once_are_safe(servers: EmbeddedServers, empty_url: str) -> None:
+    env = _release_env(servers, empty_url)
+    pipe = subprocess.PIPE
+
+    running = [subprocess.Popen(RELEASE, env=env, stdout=pipe, stderr=pipe) for _ in range(2)]
+    told = [process.communicate(timeout=100)[1].decode() for process in running]
+
+    assert [process.returncode for process in running] == [0, 0], told
+    assert sum(NAMES[0] in text for text in told) == 1
+    assert PORTAL_TOKEN not in "".join(told)
+    assert WEBHOOK_SECRET not in "".join(told)

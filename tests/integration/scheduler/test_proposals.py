@@ -1,0 +1,169 @@
+"""What a worker does with a proposal, however old, doubled or forged; and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from actors.hints.hints import (
+    PROPOSAL_AGE_S,
+    Ended,
+    Hint,
+    JobEnded,
+    JobWanted,
+    ProposalRefused,
+    RefusedScope,
+    SliceBegun,
+    SlotFreed,
+)
+from storage.jobs import job_queries
+from storage.objects.object_store import Objects
+from storage.portal.slots import Limits
+from storage.postgres.database import Database
+from storage.spool import Spool
+from tests.integration.harness import factories
+from tests.integration.harness.concurrency import run_concurrently
+from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+
+# The worker's clock of Valkey stands at 0.
+TOO_OLD_MS = -round(PROPOSAL_AGE_S * 1000) - 1
+
+
+@pytest.fixture
+def pipeline(
+    database: Database, objects: Objects, redis_url: str, tmp_path: Path
+) -> Iterator[PipelineHarness]:
+    """A pipeline whose spool has room in plenty."""
+    spool = Spool(tmp_path / "spool", uuid4(), 2**32)
+    with running_pipeline(database, objects, redis_url, spool) as pipeline:
+        yield pipeline
+
+
+def _listed(pipeline: PipelineHarness, documents: int = 1) -> tuple[str, UUID]:
+    """A case and its job, whose documents wait."""
+    number = pipeline.sandbox.add_case(documents=documents)
+    job_id = pipeline.begin(number)
+    pipeline.list_job(job_id)
+    pipeline.hinted()
+    return number, job_id
+
+
+def _answer(pipeline: PipelineHarness, job_id: UUID, *, sent_ms: int = 0) -> list[Hint]:
+    """What the worker hints after a proposal for one request."""
+    pipeline.worker.begin(job_id, 1, uuid4(), sent_ms)
+    return pipeline.hinted()
+
+
+def test_a_proposal_is_answered_with_what_begins_and_with_its_end(
+    pipeline: PipelineHarness,
+) -> None:
+    number, job_id = _listed(pipeline, documents=2)
+    proposal_id = uuid4()
+
+    pipeline.worker.begin(job_id, 1, proposal_id, 0)
+
+    # A slow store has its slot reported before the end.
+    begun, ended = (hint for hint in pipeline.hinted() if not isinstance(hint, SlotFreed))
+    assert isinstance(begun, SliceBegun)
+    assert isinstance(ended, Ended)
+    assert (begun.proposal_id, begun.job_id, begun.has_more) == (proposal_id, job_id, True)
+    assert begun.token == ended.token
+    assert pipeline.requested_files(number) == [1, 0]
+    first, _ = factories.documents(pipeline.database, job_id)
+    assert begun.documents == (first["document_id"],)
+    assert first["state"] == "AVAILABLE"
+
+
+def test_a_proposal_of_a_listing_is_answered_and_the_job_is_wanted_anew(
+    pipeline: PipelineHarness,
+) -> None:
+    number = pipeline.sandbox.add_case(documents=3)
+    job_id = pipeline.begin(number)
+
+    begun, ended, wanted = _answer(pipeline, job_id)
+
+    assert isinstance(begun, SliceBegun)
+    assert isinstance(ended, Ended)
+    assert isinstance(wanted, JobWanted)
+    assert (wanted.job.job_id, wanted.job.needs_listing, wanted.job.fresh) == (job_id, False, 3)
+
+
+def test_a_proposal_that_is_too_old_is_neither_begun_nor_answered(
+    pipeline: PipelineHarness,
+) -> None:
+    number, job_id = _listed(pipeline)
+
+    assert _answer(pipeline, job_id, sent_ms=TOO_OLD_MS) == []
+
+    assert pipeline.requested_files(number) == [0]
+    assert factories.documents(pipeline.database, job_id)[0]["state"] == "PENDING"
+
+
+def test_a_proposal_that_comes_many_times_has_each_document_requested_once(
+    pipeline: PipelineHarness,
+) -> None:
+    number, job_id = _listed(pipeline, documents=3)
+    proposal_id = uuid4()
+
+    run_concurrently([lambda: pipeline.worker.begin(job_id, 1, proposal_id, 0)] * 12)
+
+    # Those that met the job's row locked were refused, so something may be left.
+    pipeline.work()
+    assert pipeline.requested_files(number) == [1, 1, 1]
+    assert factories.job(pipeline.database, job_id)["state"] == "COMPLETED"
+
+
+def test_a_full_portal_is_answered_without_a_time(pipeline: PipelineHarness) -> None:
+    number, job_id = _listed(pipeline)
+    full = pipeline.with_limits(Limits(at_once=1, per_court=1, lanes=5))
+    _, other = _listed(pipeline)
+    full.slice_of(other)
+
+    (refused,) = _answer(full, job_id)
+
+    assert isinstance(refused, ProposalRefused)
+    assert refused.scope in {RefusedScope.PORTAL, RefusedScope.COURT}
+    assert (refused.until, refused.is_empty) == (None, False)
+    assert pipeline.requested_files(number) == [0]
+
+
+def test_a_job_whose_documents_wait_is_answered_with_their_time(pipeline: PipelineHarness) -> None:
+    _, job_id = _listed(pipeline)
+    factories.execute(
+        pipeline.database, "UPDATE documents SET not_before = clock_timestamp() + interval '1 h'"
+    )
+
+    (refused,) = _answer(pipeline, job_id)
+
+    assert isinstance(refused, ProposalRefused)
+    assert (refused.scope, refused.is_empty) == (RefusedScope.JOB, True)
+    (row,) = factories.documents(pipeline.database, job_id)
+    assert refused.until == pytest.approx(row["not_before"].timestamp())
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_job_that_is_over_or_unknown_is_answered_as_ended(
+    pipeline: PipelineHarness, is_known: bool
+) -> None:
+    job_id = uuid4()
+    if is_known:
+        _, job_id = _listed(pipeline)
+        job_queries.cancel(pipeline.database, factories.CLIENT, job_id)
+
+    refused, ended = _answer(pipeline, job_id)
+
+    assert isinstance(refused, ProposalRefused)
+    assert ended == JobEnded(job_id)
+
+
+def test_a_worker_that_stops_begins_nothing(pipeline: PipelineHarness) -> None:
+    number, job_id = _listed(pipeline)
+    pipeline.worker.renewer.stop_all()
+
+    assert _answer(pipeline, job_id) == []
+
+    assert not pipeline.worker.look(lambda: None)
+    assert pipeline.requested_files(number) == [0]

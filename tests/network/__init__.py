@@ -1,0 +1,1 @@
+"""Connections for tests: certificates, proxies, TLS, servers that answer byte for byte."""
