@@ -21,7 +21,7 @@ SHARED = ("hasty", "autos")
 ASKS = r"(?:def test_|@pytest\.fixture[^\n]*\ndef )\w+\([^)]*\b{}: Autos\b"
 # Longest first; what is not named comes after them.
 LONG = (
-    "test_guest.py",
+    "test_portal_limits.py",
     "test_kill_points.py",
     "test_chaos.py",
     "test_embedded_servers.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.bucket import sandbox_sha256
+from tests.acceptance.harness.bucket import sandbox_sha256
 from tests.chaos.plan import PlannedFault
 from tests.chaos.snapshot import Snapshot
 from tests.chaos.windows import Windows

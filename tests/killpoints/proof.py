@@ -12,9 +12,9 @@ from minio import Minio
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.processes.deadline import until
 from storage.settings import Settings
-from tests.acceptance.bucket import StoredBucket, sandbox_sha256
 from tests.acceptance.conftest import Autos
-from tests.acceptance.jobs import documents
+from tests.acceptance.harness.bucket import StoredBucket, sandbox_sha256
+from tests.acceptance.harness.job_calls import documents
 from tests.killpoints.flags import Death, Triggers
 from tests.killpoints.trials import Trial, asked, path_of
 from tests.sandbox.model import SandboxCase

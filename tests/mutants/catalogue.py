@@ -918,7 +918,7 @@ _TOLD = (
         "actors/webhook/webhook_sender.py",
         '"webhook-signature": sign(self.secrets, delivery.webhook_id, now, body),',
         '"webhook-signature": "v1,",',
-        "tests/acceptance/test_main_job.py",
+        "tests/acceptance/jobs/test_main_job.py",
     ),
     _mutant(
         "the pinning of a webhook's address",
@@ -969,7 +969,7 @@ _TOLD = (
         "        earlier_attempt_count=Webhook.attempt_count,\n"
         "        webhook_id=fn.CONCAT('msg_', fn.gen_random_uuid()),\n",
         HOOKS,
-        "tests/acceptance/test_retry.py",
+        "tests/acceptance/jobs/test_retry.py",
     ),
     _mutant(
         "the fingerprint of a page token",
@@ -1054,7 +1054,7 @@ _TOLD = (
         "server/rpc/service.py",
         "requests.url_lifetime_s(request, is_sealed=sealed)",
         "requests.url_lifetime_s(request, is_sealed=False and sealed)",
-        "tests/acceptance/test_document_url.py",
+        "tests/acceptance/jobs/test_document_url.py",
     ),
     _mutant(
         "the seal that keeps a URL out of a webhook",

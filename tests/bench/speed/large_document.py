@@ -9,7 +9,7 @@ import time
 from rich.console import Console
 
 from dev.embedded.sandbox import ROOT
-from tests.acceptance.memory import MIB, PeakMemory
+from tests.acceptance.harness.memory import MIB, PeakMemory
 from tests.bench.speed.asked import RunConfig
 from tests.bench.speed.goals import Result, at_least, at_most
 from tests.bench.speed.stage import SpeedEnvironment, running_environment, scratch

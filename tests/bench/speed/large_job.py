@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.acceptance.memory import MIB
-from tests.acceptance.processes import family
+from tests.acceptance.harness.memory import MIB
+from tests.acceptance.harness.running_processes import family
 from tests.bench.speed.asked import RunConfig
 from tests.bench.speed.goals import Result, at_most
 from tests.bench.speed.stage import SpeedEnvironment, running_environment, scratch

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from tests.acceptance.processes import family
+from tests.acceptance.harness.running_processes import family
 
 TICKS = os.sysconf("SC_CLK_TCK")
 # In /proc/PID/stat, counted behind the name: own and reaped children's, in user and system mode.

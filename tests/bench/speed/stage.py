@@ -27,7 +27,7 @@ from storage.errors import ConfigurationError
 from storage.objects.object_store import ObjectStore
 from storage.postgres.database import Database
 from storage.settings import Settings
-from tests.acceptance.processes import family
+from tests.acceptance.harness.running_processes import family
 from tests.bench.portal import TOKEN
 from tests.sandbox.cnj import process_number
 

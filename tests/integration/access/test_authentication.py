@@ -20,8 +20,8 @@ from server.dependencies import ServerDependencies
 from server.rpc.reflection import METHOD, SERVICES
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
-from tests.acceptance.refusals import RefusedCall, refusal_of
-from tests.acceptance.wrong_values import seconds
+from tests.acceptance.harness.invalid_values import seconds
+from tests.acceptance.harness.refused_calls import RefusedCall, refusal_of
 from tests.integration.harness import factories
 from tests.integration.harness.grpc_server import (
     api_of,

@@ -34,7 +34,7 @@ from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from storage.records import JobView
 from storage.scheduling import reconciliation
-from tests.acceptance.refusals import RefusedCall, refusal_of
+from tests.acceptance.harness.refused_calls import RefusedCall, refusal_of
 from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
 from tests.integration.harness.factories import CLIENT

@@ -22,7 +22,7 @@ from server.dependencies import ServerDependencies
 from storage.errors import ConfigurationError
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
-from tests.acceptance.refusals import refusal_of
+from tests.acceptance.harness.refused_calls import refusal_of
 from tests.integration.harness.grpc_server import (
     TIMEOUT_S,
     entry,

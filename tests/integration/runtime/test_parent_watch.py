@@ -15,7 +15,7 @@ import pytest
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
-from tests.acceptance.processes import family
+from tests.acceptance.harness.running_processes import family
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 
 DEADLINE_S = 100.0

@@ -17,8 +17,8 @@ from server.access.client_registry import ClientLimits
 from server.dependencies import ServerDependencies
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
-from tests.acceptance.refusals import refusal_of
-from tests.acceptance.wrong_values import seconds
+from tests.acceptance.harness.invalid_values import seconds
+from tests.acceptance.harness.refused_calls import refusal_of
 from tests.integration.harness import factories
 from tests.integration.harness.grpc_server import (
     THREADS,

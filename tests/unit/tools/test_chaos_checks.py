@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
-from tests.acceptance.bucket import sandbox_sha256
+from tests.acceptance.harness.bucket import sandbox_sha256
 from tests.chaos import (
     check_documents,
     check_jobs,

@@ -1,0 +1,261 @@
+"""Processes are killed and Redis is emptied in the middle of jobs; every job ends as it should."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import redis
+
+from autos.downloads.v1 import downloads_pb2 as pb
+from dev.embedded.embedded_servers import EmbeddedServers
+from dev.processes.deadline import until
+from tests.acceptance.conftest import Autos
+from tests.acceptance.harness.bucket import StoredBucket, sandbox_sha256
+from tests.acceptance.harness.job_calls import await_job, documents, finish, run, start
+from tests.acceptance.harness.running_processes import (
+    has_spool_file_open,
+    held_down,
+    kill,
+    processes_of,
+    stopped,
+)
+from tests.stopwatch import quickest
+
+BACK_S = 2.0
+REDIS_LOSS_S = 15.0
+LANES = 5
+# How long the portal thinks about a listing that is to be cut off.
+LISTING_S = 30.0
+PATIENCE_S = 60.0
+
+
+def _held(autos: Autos, *, documents: int, **case: Any) -> pb.Job:
+    """A job whose first five files wait at the portal."""
+    number = autos.portal.add_case(documents=documents, **case)
+    autos.portal.hold(number)
+    job = start(autos, number).job
+    autos.portal.wait_held(number, LANES)
+    return job
+
+
+def _assert_whole(autos: Autos, job: pb.Job) -> list[pb.Document]:
+    """Every document of the job is in the bucket, byte for byte, after one attempt."""
+    case = autos.portal.case(job.process_number)
+    assert case
+    assert job.state == pb.JOB_STATE_COMPLETED
+    found = documents(autos, job)
+    bucket = StoredBucket(autos)
+    for source, document in zip(case.documents, found, strict=True):
+        assert document.sha256 == sandbox_sha256(source) == bucket.sha256(document.object_key)
+        assert document.attempt_count == 1
+    assert bucket.keys_of_case(job.process_number) == {each.object_key for each in found}
+    return found
+
+
+def _times_asked(autos: Autos, job: pb.Job) -> list[int]:
+    case = autos.portal.case(job.process_number)
+    assert case
+    return [autos.portal.request_count(document.uuid) for document in case.documents]
+
+
+def test_killed_workers_cost_only_what_they_had_in_hand(hasty: Autos) -> None:
+    fetching = _held(hasty, documents=12)
+    hasty.portal.latency_s = LISTING_S
+    listing = start(hasty, hasty.portal.add_case(documents=2)).job
+    asked = partial(hasty.portal.request_count, listing.process_number)
+    until(lambda: asked() == 1, PATIENCE_S, "Not listed.")
+
+    kill(hasty, "worker")
+    hasty.portal.latency_s = 0.0
+    hasty.portal.release(fetching.process_number)
+
+    _assert_whole(hasty, finish(hasty, fetching.job_id))
+    _assert_whole(hasty, finish(hasty, listing.job_id))
+    # One request was under way in each of the slices.
+    assert sorted(_times_asked(hasty, fetching)) == [1] * (12 - LANES) + [2] * LANES
+    assert hasty.portal.request_count(fetching.process_number) == 1
+    assert asked() == 2
+
+
+def test_an_uploader_killed_in_the_middle_of_an_upload_costs_the_portal_nothing(
+    hasty: Autos, servers: EmbeddedServers
+) -> None:
+    s3 = servers.supervisor.pid_of("s3")
+    assert s3
+    with stopped(s3):
+        job = start(hasty, hasty.portal.add_case(documents=8, size=3_000_000)).job
+        uploaders = processes_of(hasty, "uploader")
+        until(lambda: any(map(has_spool_file_open, uploaders)), PATIENCE_S, "Nothing is uploaded.")
+        kill(hasty, "uploader")
+
+    ended = finish(hasty, job.job_id)
+
+    _assert_whole(hasty, ended)
+    assert _times_asked(hasty, ended) == [1] * 8
+
+
+def test_a_worker_that_comes_back_too_late_changes_nothing(hasty: Autos) -> None:
+    leftovers = _spooled(hasty)
+    job = _held(hasty, documents=12, size=2_000_000)
+    sleeper = next(filter(has_spool_file_open, processes_of(hasty, "worker")))
+
+    with stopped(sleeper):
+        hasty.portal.release(job.process_number)
+        ended = finish(hasty, job.job_id)
+        found = _assert_whole(hasty, ended)
+    until(lambda: _spooled(hasty) <= leftovers, PATIENCE_S, "Files stay in the spool.")
+
+    assert _assert_whole(hasty, finish(hasty, job.job_id)) == found
+    assert finish(hasty, job.job_id) == ended
+    asked = _times_asked(hasty, ended)
+    assert set(asked) == {1, 2}
+    assert asked.count(2) <= LANES
+
+
+def _spooled(autos: Autos) -> set[Path]:
+    """The files between portal and bucket. Those of killed processes stay for a minute."""
+    return set((Path(autos.stack.env["DATA_DIR"]) / "spool").glob("*.part"))
+
+
+def test_an_absent_s3_costs_the_portal_nothing(hasty: Autos, servers: EmbeddedServers) -> None:
+    leftovers = _spooled(hasty)
+    servers.supervisor.hold("s3")
+    try:
+        job = start(hasty, hasty.portal.add_case(documents=7)).job
+        postponed = f'"job_id": "{job.job_id}"'
+        until(
+            lambda: any("upload postponed" in line and postponed in line for line in hasty.lines),
+            PATIENCE_S,
+            "Nothing was to be uploaded.",
+        )
+    finally:
+        servers.supervisor.release("s3")
+    servers.await_ready("s3")
+
+    ended = finish(hasty, job.job_id)
+
+    _assert_whole(hasty, ended)
+    assert _times_asked(hasty, ended) == [1] * 7
+    until(lambda: _spooled(hasty) <= leftovers, PATIENCE_S, "Files stay in the spool.")
+
+
+def test_workers_killed_with_files_in_memory_cost_only_those(
+    hasty: Autos, servers: EmbeddedServers
+) -> None:
+    s3 = servers.supervisor.pid_of("s3")
+    assert s3
+    with stopped(s3):
+        job = start(hasty, hasty.portal.add_case(documents=12)).job
+        until(lambda: sum(_times_asked(hasty, job)) >= LANES, PATIENCE_S, "Not fetched.")
+        kill(hasty, "worker")
+        in_memory = _times_asked(hasty, job)
+
+    ended = finish(hasty, job.job_id)
+
+    _assert_whole(hasty, ended)
+    # After two seconds without an answer of the bucket they would lie in the spool.
+    for before, after in zip(in_memory, _times_asked(hasty, ended), strict=True):
+        assert after == 1 or (before, after) == (1, 2)
+
+
+def test_a_watcher_whose_server_is_killed_goes_on_where_it_was(hasty: Autos) -> None:
+    job = _held(hasty, documents=12)
+    told: list[tuple[str, int]] = []
+    request = pb.WatchProgressRequest(job_id=job.job_id)
+    stream = hasty.api.WatchProgress(request, timeout=PATIENCE_S)
+    revision = _follow(stream, told, most=12)
+
+    kill(hasty, "server")
+    with pytest.raises(grpc.RpcError) as error:
+        _follow(stream, told)
+    hasty.portal.release(job.process_number)
+    again = pb.WatchProgressRequest(job_id=job.job_id, after_revision=revision)
+    _follow(hasty.api.WatchProgress(again, timeout=PATIENCE_S, wait_for_ready=True), told)
+
+    assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert len(told) == len(set(told))
+    last = dict(sorted(told, key=lambda pair: pair[1]))
+    assert last == {d.document_id: d.revision for d in documents(hasty, job)}
+
+
+def _follow(
+    stream: Iterator[pb.WatchProgressResponse], told: list[tuple[str, int]], most: int = 0
+) -> int:
+    """Notes the documents of a stream, at most so many; the revision up to which all is told."""
+    revision = 0
+    for message in stream:
+        revision = message.revision
+        if message.HasField("document"):
+            told.append((message.document.document_id, message.document.revision))
+            if len(told) == most:
+                break
+    return revision
+
+
+def test_an_emptied_redis_costs_seconds_and_no_work(hasty: Autos) -> None:
+    paths = (f"/flushed/{number}" for number in itertools.count(1))
+
+    took_s = quickest(lambda: _flushed_s(hasty, next(paths)), REDIS_LOSS_S, tries=3)
+
+    print(f"after FLUSHALL everything was done in {took_s:.1f} s")
+    assert took_s < REDIS_LOSS_S
+
+
+def _flushed_s(hasty: Autos, path: str) -> float:
+    """Seconds from FLUSHALL until everything that was under way or due is done, and done once."""
+    with held_down(hasty, "notifier"):
+        number = hasty.portal.add_case(documents=1)
+        untold = run(hasty, number, webhook_url=hasty.receiver.url_of(path))
+        half = _held(hasty, documents=12)
+        with held_down(hasty, "worker"):
+            fresh = start(hasty, hasty.portal.add_case(documents=2)).job
+            with redis.Redis.from_url(hasty.stack.env["REDIS_URL"]) as client:
+                client.flushall()
+            begun = time.monotonic()
+    hasty.portal.release(half.process_number)
+
+    _assert_whole(hasty, finish(hasty, half.job_id))
+    _assert_whole(hasty, finish(hasty, fresh.job_id))
+    await_job(hasty, untold.job_id, lambda job: job.webhooks[0].state == pb.WEBHOOK_STATE_DELIVERED)
+
+    took_s = time.monotonic() - begun
+    assert len(hasty.receiver.deliveries_at(path)) == 1
+    return took_s
+
+
+def test_every_killed_process_is_back_within_two_seconds(hasty: Autos) -> None:
+    back_s = quickest(lambda: kill(hasty, *hasty.stack.processes.names), BACK_S)
+
+    assert back_s < BACK_S
+    print(f"all processes were back after {back_s:.2f} s")
+    job = pb.StartDownloadRequest(process_number=hasty.portal.add_case(documents=6))
+    started = hasty.api.StartDownload(job, timeout=PATIENCE_S, wait_for_ready=True).job
+    _assert_whole(hasty, finish(hasty, started.job_id))
+
+
+def test_workers_that_are_told_to_stop_give_back_what_they_hold(hasty: Autos) -> None:
+    job = _held(hasty, documents=LANES)
+    worker = hasty.stack.processes.pid_of("worker")
+    assert worker
+
+    begun = time.monotonic()
+    os.kill(worker, signal.SIGTERM)
+    until(
+        lambda: hasty.stack.processes.pid_of("worker") not in (None, worker), PATIENCE_S, "it stays"
+    )
+    took_s = time.monotonic() - begun
+    hasty.portal.release(job.process_number)
+    ended = finish(hasty, job.job_id)
+
+    print(f"a draining worker was replaced after {took_s:.1f} s")
+    assert ended.state == pb.JOB_STATE_COMPLETED
+    assert all(document.attempt_count == 1 for document in documents(hasty, ended))

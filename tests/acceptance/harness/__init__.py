@@ -1,0 +1,1 @@
+"""What acceptance tests share: calls, checks of streams, the bucket, the processes."""

@@ -1,0 +1,135 @@
+"""A login that is turned over, cut off and refused under running jobs, on the real processes."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from autos.downloads.v1 import downloads_pb2 as pb
+from dev.embedded.embedded_servers import EmbeddedServers
+from dev.processes.deadline import until
+from tests.acceptance.conftest import Autos, running_autos
+from tests.acceptance.harness.job_calls import await_job, finish, run, start, status
+from tests.sandbox.login import CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, SandboxLogin
+from tests.sandbox.portal import SandboxPortal
+from tests.sandbox.receiver import WebhookReceiver
+
+KEY = base64.urlsafe_b64encode(b"planted-encryption-key-012345678").decode()
+
+
+@dataclass(frozen=True)
+class Place:
+    """An Autos that logs in with a refresh token, and its login."""
+
+    autos: Autos
+    login: SandboxLogin
+
+
+@pytest.fixture(scope="module")
+def place(
+    servers: EmbeddedServers,
+    receiver: WebhookReceiver,
+    second_port: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("login", numbered=False)
+    redis_url = urlsplit(servers.env["REDIS_URL"])._replace(path="/2").geturl()
+    with SandboxLogin() as login, SandboxPortal() as portal:
+        portal.accepts = login.accepts
+        with running_autos(
+            servers,
+            portal,
+            receiver,
+            second_port,
+            folder,
+            REDIS_URL=redis_url,
+            PDPJ_TOKEN="",
+            PDPJ_TOKEN_URL=login.url,
+            PDPJ_CLIENT_ID=CLIENT_ID,
+            PDPJ_CLIENT_SECRET=CLIENT_SECRET,
+            PDPJ_REFRESH_TOKEN=REFRESH_TOKEN,
+            AUTOS_ENCRYPTION_KEY=KEY,
+        ) as autos:
+            yield Place(autos, login)
+
+
+def _health(autos: Autos) -> int:
+    request = health_pb2.HealthCheckRequest(service="autos.portal")
+    return int(health_pb2_grpc.HealthStub(autos.channel).Check(request, timeout=10).status)
+
+
+def _execute(autos: Autos, sql: str) -> None:
+    url = autos.stack.env["DATABASE_URL"]
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def test_a_token_that_is_cut_off_in_the_middle_of_a_job_is_replaced_once(place: Place) -> None:
+    autos, login = place.autos, place.login
+    run(autos, autos.portal.add_case(documents=1))
+    before = len(login.requests)
+    number = autos.portal.add_case(documents=20)
+    autos.portal.hold(number)
+    job = start(autos, number).job
+    autos.portal.wait_held(number)
+    login.expire()
+    autos.portal.release(number)
+
+    ended = finish(autos, job.job_id)
+
+    assert ended.state == pb.JOB_STATE_COMPLETED
+    assert len(login.requests) == before + 1
+    assert [request.status for request in login.requests] == [200] * len(login.requests)
+    assert _health(autos) == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_refused_login_pauses_jobs_and_is_said_once(place: Place) -> None:
+    autos, login = place.autos, place.login
+    run(autos, autos.portal.add_case(documents=1))
+    numbers = [autos.portal.add_case(documents=5) for _ in range(3)]
+    autos.portal.hold(numbers[0])
+    jobs = [start(autos, numbers[0]).job]
+    autos.portal.wait_held(numbers[0])
+    before, said = len(login.requests), _times_said(autos)
+    login.fail("invalid_grant")
+    login.expire()
+    # The pause between two logins is over.
+    _execute(autos, "UPDATE logins SET next_login_time = NULL")
+    jobs += [start(autos, number).job for number in numbers[1:]]
+    autos.portal.release(numbers[0])
+
+    not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+    until(lambda: _health(autos) == not_serving, 60, "health does not tell of it")
+    until(lambda: _times_said(autos) > said, 30, "no log line tells of it")
+    for job in jobs[1:]:
+        await_job(autos, job.job_id, lambda job: job.state == pb.JOB_STATE_PROCESSING)
+    assert status(autos, jobs[0].job_id).state == pb.JOB_STATE_PROCESSING
+
+    # A quarter of an hour later, with a login that answers again.
+    login.fail(None)
+    _execute(autos, "UPDATE logins SET refused_until = clock_timestamp(), next_login_time = NULL")
+    for job in jobs:
+        assert finish(autos, job.job_id).state == pb.JOB_STATE_COMPLETED
+
+    assert [request.status for request in login.requests[before:]] == [400, 200]
+    assert _times_said(autos) == said + 1
+    until(lambda: _health(autos) != not_serving, 30, "health does not tell of its end")
+
+
+def test_no_log_line_holds_a_secret_of_the_login(place: Place) -> None:
+    lines = "\n".join(place.autos.lines)
+
+    assert "portal login" in lines
+    known = (CLIENT_SECRET, REFRESH_TOKEN, place.login.refresh_token, KEY, "access-", "refresh-")
+    assert [secret for secret in known if secret in lines] == []
+
+
+def _times_said(autos: Autos) -> int:
+    return sum("portal login refused" in line for line in autos.lines)

@@ -1,0 +1,249 @@
+"""The real processes as guests of a portal that counts, limits, pauses and goes away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from autos.downloads.v1 import downloads_pb2 as pb
+from dev.embedded.embedded_servers import EmbeddedServers
+from dev.processes.deadline import until
+from tests.acceptance.conftest import Autos, running_autos
+from tests.acceptance.harness.job_calls import documents, finish, run, start, status
+from tests.acceptance.harness.running_processes import kill, processes_of
+from tests.conftest import PORTAL_TOKEN
+from tests.sandbox.cnj import digits, process_number
+from tests.sandbox.portal import SandboxPortal
+from tests.sandbox.receiver import WebhookReceiver
+from tests.sandbox.traffic import Visit
+from tests.sandbox.weather import Burst, Latency
+
+AT_ONCE, PER_COURT = 10, 6
+LEASE_S = 5
+COURTS = ("8.26", "8.19", "5.02", "4.03")
+
+
+@pytest.fixture(scope="module")
+def guest(
+    servers: EmbeddedServers,
+    receiver: WebhookReceiver,
+    second_port: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Autos]:
+    """An Autos with the default limits, and a portal of its own that answers 429 above ten."""
+    folder = tmp_path_factory.mktemp("guest", numbered=False)
+    redis_url = urlsplit(servers.env["REDIS_URL"])._replace(path="/3").geturl()
+    with (
+        SandboxPortal(token=PORTAL_TOKEN) as portal,
+        running_autos(
+            servers,
+            portal,
+            receiver,
+            second_port,
+            folder,
+            REDIS_URL=redis_url,
+            LEASE_S=str(LEASE_S),
+            PDPJ_MAX_CONCURRENT=str(AT_ONCE),
+            PDPJ_MAX_CONCURRENT_PER_COURT=str(PER_COURT),
+            PDPJ_PROBE_BASE_MS="500",
+            PDPJ_PROBE_PATIENCE_S="120",
+            PDPJ_PAUSE_BASE_MS="1000",
+        ) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def fair_weather(guest: Autos) -> Iterator[None]:
+    """A portal at its best before and after each test."""
+    portal = guest.portal
+    portal.traffic.limit = AT_ONCE
+    portal.traffic.retry_after_s = 2.0
+    portal.weather.latency(Latency(median_s=0.1, sigma=0.6))
+    portal.weather.plan(())
+    portal.clear_log()
+    yield
+    portal.weather.plan(())
+
+
+_sequences = iter(range(500, 9_999_999))
+
+
+def _case(guest: Autos, count: int, court: str = "8.26") -> str:
+    number = process_number(next(_sequences), court=court)
+    return guest.portal.add_case(number=number, documents=count)
+
+
+def _visits(guest: Autos, number: str) -> list[Visit]:
+    return [v for v in guest.portal.traffic.visits if digits(v.number) == digits(number)]
+
+
+def _assert_whole(guest: Autos, job: pb.Job) -> None:
+    """Everything is stored, and every document was asked for once, with success."""
+    assert job.state == pb.JOB_STATE_COMPLETED
+    files = [v for v in _visits(guest, job.process_number) if v.kind == "file"]
+    good = [v.uuid for v in files if v.status == 200]
+    assert len(good) == len(set(good)) == job.progress.total_documents
+
+
+def _assert_within_limits(guest: Autos) -> None:
+    traffic = guest.portal.traffic
+    assert traffic.peak <= AT_ONCE
+    assert max(traffic.peaks.values()) <= PER_COURT
+    assert traffic.refused == 0
+
+
+def test_the_portal_never_has_more_than_it_was_promised(guest: Autos) -> None:
+    numbers = [_case(guest, 8, court) for court in COURTS for _ in range(4)]
+
+    jobs = [start(guest, number).job for number in numbers]
+    ended = [finish(guest, job.job_id) for job in jobs]
+
+    for job in ended:
+        _assert_whole(guest, job)
+        assert all(d.attempt_count == 1 for d in documents(guest, job))
+    _assert_within_limits(guest)
+    # That all ten are used is for `make bench-guest` to say: here a stall may keep one back.
+    assert guest.portal.traffic.peak >= AT_ONCE / 2, "what may be used is not used"
+
+
+def test_killed_workers_give_their_slots_back(guest: Autos) -> None:
+    # Given workers that have every slot of the portal in their hands
+    held = [_case(guest, 5, court) for court in COURTS[:2]]
+    for number in held:
+        guest.portal.hold(number)
+    jobs = [start(guest, number).job for number in held]
+    for number in held:
+        guest.portal.wait_held(number, 5)
+    waiting = start(guest, _case(guest, 3, COURTS[2])).job
+
+    # When they are killed
+    kill(guest, "worker")
+    for number in held:
+        guest.portal.release(number)
+
+    # Then others have the slots when the leases are over
+    _assert_whole(guest, finish(guest, waiting.job_id))
+    for job in jobs:
+        assert finish(guest, job.job_id).state == pb.JOB_STATE_COMPLETED
+    assert guest.portal.traffic.refused == 0
+
+
+def test_429_pauses_everybody_and_burns_nothing(guest: Autos) -> None:
+    # Given a portal that takes fewer than was agreed, for some time
+    numbers = [_case(guest, 10, court) for court in COURTS]
+    guest.portal.traffic.limit = 4
+
+    jobs = [start(guest, number).job for number in numbers]
+    until(lambda: guest.portal.traffic.refused > 0, 30, "nobody is turned away")
+    refused = next(v for v in guest.portal.traffic.visits if not v.is_admitted)
+    until(lambda: time.time() > refused.begin + 1.9, 30, "time does not pass")
+    begin, end = refused.begin + 0.5, refused.begin + 1.9
+    late = [v for v in guest.portal.traffic.visits if begin < v.begin < end]
+    guest.portal.traffic.limit = AT_ONCE
+
+    # Then nobody asks within the pause, and all of it is there in the end
+    assert late == [], "the portal was asked in the pause that it wanted"
+    for job in jobs:
+        ended = finish(guest, job.job_id)
+        _assert_whole(guest, ended)
+        assert all(d.attempt_count == 1 for d in documents(guest, ended))
+    assert guest.portal.traffic.peak <= AT_ONCE
+
+
+def test_a_court_that_goes_away_is_probed_and_nothing_is_lost(guest: Autos) -> None:
+    # Given a court that answers 503 for eight seconds in the middle of jobs
+    away_s = 8.0
+    begun = guest.portal.weather.plan([Burst(0.5, 0.5 + away_s, 503, "8.26")])
+    jobs = [start(guest, _case(guest, 12, "8.26")).job for _ in range(2)]
+    other = run(guest, _case(guest, 12, "8.19"))
+
+    # Then another court is not held
+    assert other.state == pb.JOB_STATE_COMPLETED
+
+    # And the court is asked a few times only, and everything is there in the end
+    for job in jobs:
+        assert finish(guest, job.job_id).state == pb.JOB_STATE_COMPLETED
+    inside = [
+        v
+        for v in guest.portal.traffic.visits
+        if v.court == "8.26" and begun + 1.5 < v.begin < begun + away_s and v.status == 503
+    ]
+    most = PER_COURT + 5  # what was on its way, and probes after 0.5, 1, 2 and 4 s
+    assert len(inside) <= most, "the court was hammered while it was away"
+    fetched = [d for job in jobs for d in documents(guest, job)]
+    burnt = sum(d.attempt_count - 1 for d in fetched)
+    assert burnt <= 3, "more was burnt than what made the burst known"
+    assert guest.portal.traffic.peak <= AT_ONCE
+
+
+def test_a_job_whose_court_is_away_says_so_and_how_long(guest: Autos) -> None:
+    guest.portal.weather.plan([Burst(0, 60, 503, "8.26")])
+    job = start(guest, _case(guest, 5, "8.26")).job
+    others = [start(guest, _case(guest, 5, "8.26")).job for _ in range(4)]
+
+    until(lambda: status(guest, job.job_id).HasField("hold"), 30, "it does not say")
+    held = status(guest, job.job_id)
+    assert held.hold.reason == "COURT_AWAY"
+    assert held.hold.HasField("until_time")
+    assert held.state == pb.JOB_STATE_PROCESSING
+
+    guest.portal.weather.plan(())
+    for each in (job, *others):
+        ended = finish(guest, each.job_id)
+        assert ended.state == pb.JOB_STATE_COMPLETED
+        assert not ended.HasField("hold")
+
+
+def test_small_jobs_that_come_late_end_long_before_a_large_one(guest: Autos) -> None:
+    large = start(guest, _case(guest, 150, "8.26")).job
+    until(
+        lambda: status(guest, large.job_id).progress.completed_documents > 10, 60, "it stands still"
+    )
+
+    small = [start(guest, _case(guest, 5, "8.26")).job for _ in range(6)]
+    for job in small:
+        _assert_whole(guest, finish(guest, job.job_id))
+
+    left = status(guest, large.job_id).progress.pending_documents
+    assert left > 30, "small jobs waited for the large one"
+    _assert_whole(guest, finish(guest, large.job_id))
+    _assert_within_limits(guest)
+
+
+def test_bulk_waits_for_all_others(guest: Autos) -> None:
+    bulk = start(guest, _case(guest, 60, "8.26"), priority=pb.PRIORITY_BULK).job
+    normal = [start(guest, _case(guest, 10, "8.26")).job for _ in range(4)]
+
+    for job in normal:
+        finish(guest, job.job_id)
+    assert status(guest, bulk.job_id).progress.pending_documents > 20
+    _assert_whole(guest, finish(guest, bulk.job_id))
+
+
+def test_a_frozen_worker_costs_its_slots_only_for_its_lease(guest: Autos) -> None:
+    number = _case(guest, 5, "8.26")
+    guest.portal.hold(number)
+    frozen = start(guest, number).job
+    guest.portal.wait_held(number, 5)
+    pids = [pid for pid, name in processes_of(guest, "worker").items() if name == "worker"]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        guest.portal.release(number)
+        until(lambda: len(_held_files(guest, number)) == 0, 30, "the portal still has them")
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    ended = finish(guest, frozen.job_id)
+    assert ended.state == pb.JOB_STATE_COMPLETED
+    assert guest.portal.traffic.refused == 0
+
+
+def _held_files(guest: Autos, number: str) -> list[Visit]:
+    return [v for v in _visits(guest, number) if v.kind == "file" and v.end is None]

@@ -1,0 +1,130 @@
+"""A store or a portal that refuses holds jobs, says so everywhere, and costs no attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from autos.downloads.v1 import downloads_pb2 as pb
+from dev.embedded.embedded_servers import EmbeddedServers
+from dev.embedded.sandbox import ROOT
+from dev.processes.deadline import until
+from tests.acceptance.conftest import Autos, running_autos
+from tests.acceptance.harness.job_calls import CALL_S, await_job, documents, finish, start
+from tests.conftest import PORTAL_TOKEN
+from tests.network.certificates import Certificate
+from tests.sandbox.portal import SandboxPortal
+from tests.sandbox.receiver import WebhookReceiver
+from tests.store_proxy import No, store_proxy
+from tests.tls_front import tls_front
+
+# A refusal is tried again after a minute at most.
+DEADLINE_S = 150.0
+DOCUMENTS = 3
+
+
+def _is_held(job: pb.Job) -> bool:
+    return job.HasField("hold")
+
+
+def _serves(autos: Autos, name: str) -> bool:
+    stub = health_pb2_grpc.HealthStub(autos.channel)
+    request = health_pb2.HealthCheckRequest(service=name)
+    answer = stub.Check(request, timeout=CALL_S)
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _assert_ends_after_one_attempt(autos: Autos, job: pb.Job) -> None:
+    ended = finish(autos, job.job_id, deadline_s=DEADLINE_S)
+    assert ended.state == pb.JOB_STATE_COMPLETED
+    assert [each.attempt_count for each in documents(autos, ended)] == [1] * DOCUMENTS
+
+
+def _lines(autos: Autos, code: str) -> list[str]:
+    return [line for line in autos.lines if code in line and "part refuses" in line]
+
+
+@contextmanager
+def _running(
+    servers: EmbeddedServers,
+    portal: SandboxPortal,
+    receiver: WebhookReceiver,
+    folder: Path,
+    **env: str,
+) -> Iterator[Autos]:
+    env["REDIS_URL"] = urlsplit(servers.env["REDIS_URL"])._replace(path="/2").geturl()
+    with running_autos(
+        servers, portal, receiver, 1, folder, procfile=ROOT / "Procfile", **env
+    ) as autos:
+        yield autos
+
+
+def test_files_that_the_bucket_refuses_wait_until_it_takes_them(
+    servers: EmbeddedServers,
+    portal: SandboxPortal,
+    receiver: WebhookReceiver,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("refusing-store", numbered=False)
+    with (
+        store_proxy(servers.env["S3_ENDPOINT_URL"]) as proxy,
+        _running(servers, portal, receiver, folder, S3_ENDPOINT_URL=proxy.url) as autos,
+    ):
+        # Given a bucket that refuses every document
+        proxy.rule = lambda method, path, _: (
+            No(403, "AccessDenied", "No.") if method == "PUT" and "/processos/" in path else None
+        )
+        job = start(autos, portal.add_case(documents=DOCUMENTS)).job
+
+        # Then the job and health say so
+        held = await_job(autos, job.job_id, _is_held)
+        assert held.hold.reason == "STORE_REFUSED"
+        assert "AccessDenied" in held.hold.message
+        until(lambda: not _serves(autos, "autos.bucket"), DEADLINE_S, "Health says nothing.")
+        assert 1 <= len(_lines(autos, "AccessDenied")) <= 4, "once a process"
+
+        # When it is repaired, all goes on by itself
+        proxy.rule = lambda *_: None
+        _assert_ends_after_one_attempt(autos, job)
+        until(lambda: _serves(autos, "autos.bucket"), DEADLINE_S, "Health stays wrong.")
+
+
+def test_a_portal_that_is_not_trusted_is_asked_once_it_is(
+    servers: EmbeddedServers, receiver: WebhookReceiver, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("untrusted-portal", numbered=False)
+    authority = Certificate.authority()
+    (folder / "ca.pem").write_bytes(authority.pem)
+    with (
+        SandboxPortal(token=PORTAL_TOKEN) as portal,
+        tls_front(urlsplit(portal.url).port or 0, folder) as front,
+    ):
+        # Given a portal that shows another authority's certificate
+        front.show(Certificate.authority().for_loopback())
+        with _running(
+            servers,
+            portal,
+            receiver,
+            folder,
+            PDPJ_BASE_URL=front.url,
+            PDPJ_CA_FILE=str(folder / "ca.pem"),
+        ) as autos:
+            number = portal.add_case(documents=DOCUMENTS)
+            job = start(autos, number).job
+
+            # Then the job and health say so, and nothing was sent
+            held = await_job(autos, job.job_id, _is_held)
+            assert held.hold.reason == "PORTAL_UNTRUSTED"
+            until(lambda: not _serves(autos, "autos.portal"), DEADLINE_S, "Health says nothing.")
+            assert portal.request_count(number) == 0
+            assert 1 <= len(_lines(autos, "CERTIFICATE_NOT_TRUSTED")) <= 4, "once a process"
+
+            # When it shows one that is trusted, all goes on by itself
+            front.show(authority.for_loopback())
+            _assert_ends_after_one_attempt(autos, job)
+            until(lambda: _serves(autos, "autos.portal"), DEADLINE_S, "Health stays wrong.")
