@@ -12,7 +12,7 @@ import requests
 
 from autos import JOB_ENDS, AutosError, Client, NotAllowed, pb
 from dev.demo.demo_console import DemoFailure
-from tests.sandbox.cnj import process_number
+from tests.sandbox.court_cases.cnj import process_number
 
 CALL_TIMEOUT_S = 10.0
 JOB_TIMEOUT_S = 120.0

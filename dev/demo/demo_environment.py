@@ -19,7 +19,7 @@ from dev.run_file import RunFile, read_run_file
 from dev.stack import CLIENTS_FILE, RECEIVER_PORT, running_stack
 from server.access.add_client import add_token
 from storage.errors import ConfigurationError
-from tests.sandbox.receiver import WebhookReceiver
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 # A `make run` takes 10 s to start, another demo 20 s in all.
 OWNER_WAIT_S = 60.0

@@ -20,7 +20,7 @@ from dev.stack import Stack, running_stack
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database
 from tests.sandbox.portal import SandboxPortal
-from tests.sandbox.receiver import WebhookReceiver
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 # Allowed as a receiver; its top-level domain does not exist.
 UNRESOLVABLE = "receiver.nowhere"

@@ -10,7 +10,7 @@ from tests.bench.measure import MeasuredJob
 from tests.bench.portal import Counts
 from tests.bench.slots import Outage, Room, Use
 from tests.chaos import check_logs
-from tests.sandbox.traffic import Visit
+from tests.sandbox.admission import Visit
 
 GOAL = 0.95
 # Of a pause, for what was decided before it was known to everybody.

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.sandbox.cnj import digits
-from tests.sandbox.traffic import Visit, court_of
+from tests.sandbox.admission import Visit, court_of
+from tests.sandbox.court_cases.cnj import digits
 
 GOOD = 200
 TOO_MANY = 429

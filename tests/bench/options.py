@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.bench.environment import CLIENTS, COURTS
-from tests.sandbox.weather import Burst, Latency
+from tests.sandbox.latency_profile import Burst, Latency
 
 MEDIAN_S, SIGMA = 0.4, 0.8
 # The mean of such latencies.

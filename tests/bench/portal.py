@@ -14,8 +14,8 @@ from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
 from dev.processes.supervisor import Supervisor
 from tests.acceptance.conftest import free_port
-from tests.sandbox.traffic import Visit
-from tests.sandbox.weather import Burst, Latency
+from tests.sandbox.admission import Visit
+from tests.sandbox.latency_profile import Burst, Latency
 
 TOKEN = "bench-portal-token"
 START_S = 30.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.bench.measure import GOOD
-from tests.sandbox.traffic import Visit
+from tests.sandbox.admission import Visit
 
 FILE = Path(__file__).with_name("latencies.json")
 MOST = 500

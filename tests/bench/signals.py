@@ -21,7 +21,7 @@ from storage.telemetry.metrics_recorder import MetricsRecorder
 from storage.telemetry.shared import shared_folder
 from storage.telemetry.signals import COURT, NOOP_SIGNALS, SIZE_BYTES, Signals
 from storage.telemetry.tracing import NO_TRACER, tracer_of
-from tests.sandbox.traces import OtlpReceiver
+from tests.sandbox.receivers.otlp_receiver import OtlpReceiver
 
 ID = uuid4()
 ROUNDS, DOCUMENTS = 7, 2_000

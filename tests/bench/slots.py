@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.bench.measure import GOOD, MeasuredJob
-from tests.sandbox.cnj import digits
-from tests.sandbox.traffic import Visit
-from tests.sandbox.weather import Burst
+from tests.sandbox.admission import Visit
+from tests.sandbox.court_cases.cnj import digits
+from tests.sandbox.latency_profile import Burst
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from tests.bench.checks import Check
 from tests.bench.measure import Spread, WaitFigures
-from tests.sandbox.traffic import Visit, timeline
+from tests.sandbox.admission import Visit, timeline
 
 BARS = " ▁▂▃▄▅▆▇█"
 COLUMNS = 72

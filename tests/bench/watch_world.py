@@ -28,7 +28,7 @@ from storage.listings.listed_case import CaseListing, ListedDocument
 from storage.listings.listing_import import ListingImport
 from storage.postgres.database import Database
 from storage.postgres.migrate import migrate
-from tests.sandbox.cnj import process_number
+from tests.sandbox.court_cases.cnj import process_number
 
 CLIENT = "default"
 DOCUMENTS = 10

@@ -27,7 +27,7 @@ from storage.scheduling.scheduler_readings import job_row
 from storage.settings import Settings
 from tests.bench.measure import MeasuredJob
 from tests.bench.portal import TOKEN, RemotePortal, running_portal
-from tests.sandbox.cnj import process_number
+from tests.sandbox.court_cases.cnj import process_number
 
 # Who calls StartDownload counts as this one.
 CALLER = "default"

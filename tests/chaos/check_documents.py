@@ -10,7 +10,7 @@ from tests.chaos.plan import PlannedFault
 from tests.chaos.snapshot import Snapshot
 from tests.chaos.windows import Windows
 from tests.chaos.workload import DOCUMENT_FAULTS, LIST_FAULTS
-from tests.sandbox.model import SandboxDocument
+from tests.sandbox.court_cases.case_model import SandboxDocument
 from tests.sandbox.portal import SandboxPortal
 
 OVER = (

@@ -9,9 +9,9 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from tests.chaos.plan import PlannedFault
 from tests.chaos.snapshot import Snapshot
 from tests.chaos.windows import Windows
-from tests.sandbox.cnj import digits
-from tests.sandbox.journal import Flight
+from tests.sandbox.court_cases.cnj import digits
 from tests.sandbox.portal import SandboxPortal
+from tests.sandbox.request_log import Flight
 
 LANES = 5
 # What a fault may cost beyond the attempts that are counted: the claims that it takes from whoever

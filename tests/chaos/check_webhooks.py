@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from autos.downloads.v1 import downloads_pb2 as pb
 from tests.chaos.ledger import Acknowledgements
 from tests.chaos.snapshot import Snapshot
-from tests.sandbox.deliveries import Delivery
+from tests.sandbox.receivers.deliveries import Delivery
 
 TYPES = {
     "JOB_STATE_COMPLETED": "download.completed",

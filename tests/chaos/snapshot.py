@@ -15,8 +15,8 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from storage.objects.object_store import MARK
 from tests.chaos.client import RetryingClient
 from tests.chaos.world import ChaosEnvironment
-from tests.sandbox.deliveries import Delivery
-from tests.sandbox.journal import Flight, PortalRequest
+from tests.sandbox.receivers.deliveries import Delivery
+from tests.sandbox.request_log import Flight, PortalRequest
 
 READERS = 4
 

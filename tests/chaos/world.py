@@ -21,7 +21,7 @@ from tests.chaos.ledger import Acknowledgements
 from tests.chaos.loop_thread import LoopThread
 from tests.chaos.proxy import Proxy
 from tests.sandbox.portal import SandboxPortal
-from tests.sandbox.receiver import WebhookReceiver
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 TOKEN = "chaos-portal-token"
 SECRET = "whsec_" + base64.b64encode(b"chaos-webhook-secret-0123456789ab").decode()

@@ -20,7 +20,7 @@ from tests.cookbook.kitchen import run_steps
 from tests.cookbook.recipes import ADDRESS, FILE, RECEIVER, SECURED, CookbookStep, steps_of
 from tests.cookbook.secured import secured_server
 from tests.cookbook.settling import settle
-from tests.sandbox.receiver import WebhookReceiver
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 TIMEOUT_S = 300.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.processes.deadline import until
-from tests.sandbox.cases import CASES
+from tests.sandbox.court_cases.cases import CASES
 
 DEADLINE_S = 120.0
 

@@ -21,7 +21,7 @@ from tests.conftest import WEBHOOK_SECRET
 from tests.killpoints.proof import check, check_leftovers, check_queues
 from tests.killpoints.stack import mortal_autos
 from tests.killpoints.trials import POINTS, Point, Trial, Turns, attempt
-from tests.sandbox.receiver import WebhookReceiver
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from tests.sandbox.cnj import digits
+from tests.sandbox.court_cases.cnj import digits
 
 DEATHS = "deaths"
 

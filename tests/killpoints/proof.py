@@ -17,7 +17,7 @@ from tests.acceptance.harness.bucket import StoredBucket, sandbox_sha256
 from tests.acceptance.harness.job_calls import documents
 from tests.killpoints.flags import Death, Triggers
 from tests.killpoints.trials import Trial, asked, path_of
-from tests.sandbox.model import SandboxCase
+from tests.sandbox.court_cases.case_model import SandboxCase
 
 ABSENCE_S = 120.0
 QUEUES_S = 60.0

@@ -14,7 +14,7 @@ from tests.acceptance.conftest import Autos, free_port, running_autos
 from tests.conftest import PORTAL_TOKEN
 from tests.killpoints.flags import Triggers
 from tests.sandbox.portal import SandboxPortal
-from tests.sandbox.receiver import WebhookReceiver
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 REDIS_DATABASE = 4
 QUICK = {"LEASE_S": "3", "CLOCK_INTERVAL_MS": "200", "ORPHAN_AGE_S": "5"}

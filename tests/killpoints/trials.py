@@ -18,7 +18,7 @@ from dev.processes.deadline import until
 from storage.spool import SMALL_BYTES
 from tests.acceptance.conftest import Autos
 from tests.killpoints.flags import Death, Triggers
-from tests.sandbox.cnj import digits
+from tests.sandbox.court_cases.cnj import digits
 
 T = TypeVar("T")
 

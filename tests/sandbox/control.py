@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.sandbox import replies
+from tests.sandbox.admission import timeline
+from tests.sandbox.latency_profile import Burst, Latency
 from tests.sandbox.replies import Reply, as_json, problem
-from tests.sandbox.traffic import timeline
-from tests.sandbox.weather import Burst, Latency
 
 if TYPE_CHECKING:
     from tests.sandbox.portal import SandboxPortal

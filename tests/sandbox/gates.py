@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from tests.sandbox.cnj import digits
+from tests.sandbox.court_cases.cnj import digits
 
 
 @dataclass(eq=False)

@@ -13,19 +13,19 @@ from typing import Self
 from uuid import UUID
 
 from tests.sandbox import replies
-from tests.sandbox.archive import Archive
-from tests.sandbox.cases import CASES
-from tests.sandbox.cnj import digits
-from tests.sandbox.faults import good_count
+from tests.sandbox.admission import Admission
+from tests.sandbox.court_cases.archive import Archive
+from tests.sandbox.court_cases.case_model import SandboxCase
+from tests.sandbox.court_cases.cases import CASES
+from tests.sandbox.court_cases.cnj import digits
+from tests.sandbox.court_cases.portal_faults import good_count
 from tests.sandbox.gates import Gates
-from tests.sandbox.journal import Flight, PortalRequest, RequestLog
-from tests.sandbox.model import SandboxCase
+from tests.sandbox.latency_profile import Latency, LatencyProfile
 from tests.sandbox.portal_server import PortalServer
 from tests.sandbox.replies import Reply
+from tests.sandbox.request_log import Flight, PortalRequest, RequestLog
 from tests.sandbox.routes import Route
 from tests.sandbox.serving import wait_for_a_signal
-from tests.sandbox.traffic import Admission
-from tests.sandbox.weather import Latency, LatencyProfile
 
 TOKEN = "sandbox-token"
 

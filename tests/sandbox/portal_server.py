@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.sandbox import replies
+from tests.sandbox.admission import Visit
 from tests.sandbox.control import control
 from tests.sandbox.gates import stopping
-from tests.sandbox.journal import PortalRequest
+from tests.sandbox.latency_profile import Burst
 from tests.sandbox.replies import Reply
+from tests.sandbox.request_log import PortalRequest
 from tests.sandbox.routes import Route, route_of
 from tests.sandbox.serving import Handler, Server
-from tests.sandbox.traffic import Visit
-from tests.sandbox.weather import Burst
 
 if TYPE_CHECKING:
     from tests.sandbox.portal import SandboxPortal

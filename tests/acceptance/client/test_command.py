@@ -24,7 +24,7 @@ from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos, free_port
 from tests.acceptance.harness.job_calls import documents, run, start, status
-from tests.sandbox.cnj import process_number
+from tests.sandbox.court_cases.cnj import process_number
 
 DEADLINE_S = 60.0
 

@@ -18,7 +18,7 @@ from tests.killpoints.flags import Triggers
 from tests.killpoints.proof import check, check_leftovers
 from tests.killpoints.stack import mortal_autos
 from tests.killpoints.trials import STEPS, Turns, attempt
-from tests.sandbox.receiver import WebhookReceiver
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 
 @pytest.fixture

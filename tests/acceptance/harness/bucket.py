@@ -9,8 +9,8 @@ from urllib.parse import unquote, urlsplit
 from minio import Minio
 
 from tests.acceptance.conftest import Autos
-from tests.sandbox.contents import chunks
-from tests.sandbox.model import SandboxDocument
+from tests.sandbox.court_cases.case_model import SandboxDocument
+from tests.sandbox.court_cases.document_bytes import chunks
 
 _DISPOSITION = re.compile(
     r'attachment; filename="(?P<plain>[ -!#-.0-\[\]-~]+)"; '

@@ -18,7 +18,7 @@ from tests.acceptance.harness.invalid_values import (
     UNKNOWN_ID,
     seconds,
 )
-from tests.sandbox.cnj import process_number
+from tests.sandbox.court_cases.cnj import process_number
 
 GOOD_NUMBER = process_number(7_000_001)
 

@@ -19,7 +19,7 @@ from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos
 from tests.acceptance.harness.job_calls import documents, run, start
 from tests.acceptance.harness.refused_calls import refusal
-from tests.sandbox.cases import CASES
+from tests.sandbox.court_cases.cases import CASES
 
 # A busy machine may take seconds from the answer to the first look.
 LIFETIME_S = 6

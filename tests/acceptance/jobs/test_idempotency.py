@@ -22,8 +22,8 @@ from tests.acceptance.conftest import Autos
 from tests.acceptance.harness.bucket import StoredBucket
 from tests.acceptance.harness.job_calls import documents, finish, run, start
 from tests.acceptance.harness.refused_calls import RefusedCall, refusal_of
-from tests.sandbox.cases import CASES
-from tests.sandbox.cnj import digits
+from tests.sandbox.court_cases.cases import CASES
+from tests.sandbox.court_cases.cnj import digits
 
 T = TypeVar("T")
 

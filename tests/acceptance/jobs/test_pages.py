@@ -11,7 +11,7 @@ import pytest
 from autos.downloads.v1 import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos
 from tests.acceptance.harness.job_calls import await_job, run, start
-from tests.sandbox.cases import CASES
+from tests.sandbox.court_cases.cases import CASES
 
 WARM_JOBS = 501
 MANY_DOCUMENTS = 1_001

@@ -18,7 +18,7 @@ from tests.acceptance.harness.stream_checks import (
     sent_documents,
     watch,
 )
-from tests.sandbox.cnj import process_number
+from tests.sandbox.court_cases.cnj import process_number
 
 DOCUMENT_ENDS = {pb.DOCUMENT_STATE_AVAILABLE, pb.DOCUMENT_STATE_FAILED}
 

@@ -19,8 +19,8 @@ from autos.json_form import as_json
 from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos
 from tests.acceptance.harness.job_calls import await_job, documents, finish, run, start, status
-from tests.sandbox.deliveries import Delivery
-from tests.sandbox.receiver import WebhookReceiver
+from tests.sandbox.receivers.deliveries import Delivery
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 # What changes after the end was told, because it was told.
 LATER = {"webhooks", "revision", "update_time"}

@@ -12,7 +12,7 @@ from tests.acceptance.harness.bucket import StoredBucket, sandbox_sha256
 from tests.acceptance.harness.job_calls import documents, finish, run, start
 from tests.acceptance.harness.memory import MIB, PeakMemory
 from tests.acceptance.harness.running_processes import processes_of
-from tests.sandbox.cases import CASES
+from tests.sandbox.court_cases.cases import CASES
 
 MOST_ADDED_BYTES = 50 * MIB
 DEADLINE_S = 200.0

@@ -36,10 +36,10 @@ from tests.acceptance.harness.job_calls import (
     finish,
     start,
 )
-from tests.sandbox.login import CLIENT_ID, CLIENT_SECRET, SandboxLogin
+from tests.sandbox.keycloak.login import CLIENT_ID, CLIENT_SECRET, SandboxLogin
 from tests.sandbox.portal import SandboxPortal
-from tests.sandbox.receiver import WebhookReceiver
-from tests.sandbox.traces import OtlpReceiver, SpanSeen
+from tests.sandbox.receivers.otlp_receiver import OtlpReceiver, SpanSeen
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 KEY = base64.urlsafe_b64encode(b"planted-encryption-key-012345678").decode()
 PATH = "/planted-webhook-path"

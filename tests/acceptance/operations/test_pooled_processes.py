@@ -17,7 +17,7 @@ from tests.acceptance.harness.job_calls import documents, finish, run, start
 from tests.databases import create_database
 from tests.pooling.pooler import Pooler
 from tests.sandbox.portal import SandboxPortal
-from tests.sandbox.receiver import WebhookReceiver
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from dev.embedded.embedded_servers import EmbeddedServers
 from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.harness.job_calls import await_job, finish, run, start, status
-from tests.sandbox.login import CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, SandboxLogin
+from tests.sandbox.keycloak.login import CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, SandboxLogin
 from tests.sandbox.portal import SandboxPortal
-from tests.sandbox.receiver import WebhookReceiver
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 KEY = base64.urlsafe_b64encode(b"planted-encryption-key-012345678").decode()
 

@@ -13,9 +13,9 @@ from dev.embedded.embedded_servers import EmbeddedServers
 from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.harness.bucket import StoredBucket, sandbox_sha256
 from tests.acceptance.harness.job_calls import documents, finish, start
-from tests.sandbox.cases import CASES
-from tests.sandbox.faults import good_count, is_good_in_the_end
-from tests.sandbox.model import SandboxCase, SandboxDocument
+from tests.sandbox.court_cases.case_model import SandboxCase, SandboxDocument
+from tests.sandbox.court_cases.cases import CASES
+from tests.sandbox.court_cases.portal_faults import good_count, is_good_in_the_end
 
 # Its files end by their deadline, five times each.
 DRIP = "drip"

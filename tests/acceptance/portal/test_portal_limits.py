@@ -17,11 +17,11 @@ from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.harness.job_calls import documents, finish, run, start, status
 from tests.acceptance.harness.running_processes import kill, processes_of
 from tests.conftest import PORTAL_TOKEN
-from tests.sandbox.cnj import digits, process_number
+from tests.sandbox.admission import Visit
+from tests.sandbox.court_cases.cnj import digits, process_number
+from tests.sandbox.latency_profile import Burst, Latency
 from tests.sandbox.portal import SandboxPortal
-from tests.sandbox.receiver import WebhookReceiver
-from tests.sandbox.traffic import Visit
-from tests.sandbox.weather import Burst, Latency
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 AT_ONCE, PER_COURT = 10, 6
 LEASE_S = 5

@@ -19,7 +19,7 @@ from tests.acceptance.harness.job_calls import CALL_S, await_job, documents, fin
 from tests.conftest import PORTAL_TOKEN
 from tests.network.certificates import Certificate
 from tests.sandbox.portal import SandboxPortal
-from tests.sandbox.receiver import WebhookReceiver
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 from tests.store_proxy import No, store_proxy
 from tests.tls_front import tls_front
 

@@ -25,7 +25,7 @@ import redis
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from tests.bench.speed.orders import LoadSpec
-from tests.sandbox.cnj import process_number
+from tests.sandbox.court_cases.cnj import process_number
 
 CALL_S = 30.0
 # Numbers for each thread; the sequence has seven digits.

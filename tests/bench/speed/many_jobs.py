@@ -27,7 +27,7 @@ from tests.bench.speed.goals import Result, at_most
 from tests.bench.speed.stage import CALL_S, SpeedEnvironment, running_environment
 from tests.bench.speed.starting import HELD, NOWHERE
 from tests.databases import create_database
-from tests.sandbox.cnj import process_number
+from tests.sandbox.court_cases.cnj import process_number
 
 NAME = "many-jobs"
 GOAL = 2.0

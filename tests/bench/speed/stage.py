@@ -29,7 +29,7 @@ from storage.postgres.database import Database
 from storage.settings import Settings
 from tests.acceptance.harness.running_processes import family
 from tests.bench.portal import TOKEN
-from tests.sandbox.cnj import process_number
+from tests.sandbox.court_cases.cnj import process_number
 
 COURT = "8.26"
 # More than there are threads; not many more, since every look counts the slots.

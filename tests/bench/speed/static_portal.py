@@ -21,9 +21,9 @@ from dev.processes.process import Program
 from dev.processes.supervisor import Supervisor
 from storage.errors import ConfigurationError
 from tests.acceptance.conftest import free_port
-from tests.sandbox.contents import chunks
-from tests.sandbox.listing import listing
-from tests.sandbox.model import Branch, SandboxCase, documents
+from tests.sandbox.court_cases.case_json import listing
+from tests.sandbox.court_cases.case_model import Branch, SandboxCase, documents
+from tests.sandbox.court_cases.document_bytes import chunks
 
 START_S = 30.0
 CONFIG = """

@@ -20,9 +20,9 @@ from dev.processes.supervisor import Supervisor
 from tests.acceptance.conftest import free_port
 from tests.bench.speed.drawn import LogNormalLatency
 from tests.bench.speed.static_portal import START_S, answers
-from tests.sandbox.contents import content
-from tests.sandbox.listing import listing
-from tests.sandbox.model import Branch, SandboxCase, documents
+from tests.sandbox.court_cases.case_json import listing
+from tests.sandbox.court_cases.case_model import Branch, SandboxCase, documents
+from tests.sandbox.court_cases.document_bytes import content
 
 SIZE_BYTES = 2_048
 API = "/api/v2/processos/"

@@ -42,7 +42,7 @@ from storage.postgres.database import Database
 from storage.spool import Spool
 from tests.integration.harness import factories
 from tests.integration.harness.factories import POLICY
-from tests.sandbox.bearer import SandboxToken
+from tests.sandbox.keycloak.static_token import SandboxToken
 from tests.sandbox.portal import SandboxPortal
 
 LEASE_S = 60.0

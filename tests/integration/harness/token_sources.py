@@ -15,7 +15,7 @@ from storage.login.logins import Login
 from storage.postgres.database import Database, Row
 from storage.settings import Settings
 from tests.integration.harness.factories import execute
-from tests.sandbox.login import CLIENT_ID, CLIENT_SECRET, SandboxLogin
+from tests.sandbox.keycloak.login import CLIENT_ID, CLIENT_SECRET, SandboxLogin
 
 WATCHDOG = Watchdog()
 KEY = "cGxhbnRlZC1lbmNyeXB0aW9uLWtleS0wMTIzNDU2Nzg="

@@ -32,7 +32,7 @@ from tests.integration.harness import factories, scheduler_driver
 from tests.integration.harness.concurrency import run_concurrently
 from tests.integration.harness.factories import BUSY, CLAIM_CONTEXT, CLIENT, POLICY
 from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
-from tests.sandbox.cases import CASES
+from tests.sandbox.court_cases.cases import CASES
 
 CLIENTS = [f"client-{number}" for number in range(10)]
 VANISHING = CASES["vanishing"].number

@@ -17,7 +17,7 @@ from actors.resilience.exchange_deadline import Watchdog
 from storage.errors import AttemptError, TransientError
 from storage.portal.document_claims import CheckedContent
 from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, chunked, interim
-from tests.sandbox.bearer import SandboxToken
+from tests.sandbox.keycloak.static_token import SandboxToken
 
 CASES = ("1011745-77.2025.8.11.0041", "1011746-77.2025.8.11.0041")
 FILES = tuple(

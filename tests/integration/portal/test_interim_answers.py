@@ -23,7 +23,7 @@ from storage.webhook_policy import WebhookPolicy
 from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, interim
 from tests.integration.harness import factories
 from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
-from tests.sandbox.contents import content
+from tests.sandbox.court_cases.document_bytes import content
 
 DOCUMENTS = 12
 SIZE_BYTES = 20_000

@@ -37,10 +37,10 @@ from storage.errors import (
 )
 from storage.listings.listed_case import CaseListing, ListedDocument
 from storage.portal.document_claims import CheckedContent
-from tests.sandbox.bearer import SandboxToken
-from tests.sandbox.cases import CASES
-from tests.sandbox.cnj import number_of
-from tests.sandbox.contents import content
+from tests.sandbox.court_cases.cases import CASES
+from tests.sandbox.court_cases.cnj import number_of
+from tests.sandbox.court_cases.document_bytes import content
+from tests.sandbox.keycloak.static_token import SandboxToken
 from tests.sandbox.portal import SandboxPortal
 from tests.stopwatch import quickest
 
@@ -896,7 +896,7 @@ _FETCH_ALONE = """
 import sys
 from actors.resilience.exchange_deadline import Watchdog
 from actors.portal.portal_client import Portal
-from tests.sandbox.bearer import Bearer
+from tests.sandbox.keycloak.static_token import Bearer
 tokens = Bearer("t")
 portal = Portal(base_url=sys.argv[1], tokens=tokens, watchdog=Watchdog(), document_max_bytes=9)
 print(portal.list_case("1011745-77.2025.8.11.0041", 30).secrecy_level)

@@ -26,7 +26,7 @@ from storage.settings import Settings
 from tests.byte_server import ByteServer, Exchange, answer
 from tests.integration.harness import factories
 from tests.network.certificates import Certificate
-from tests.sandbox.bearer import SandboxToken
+from tests.sandbox.keycloak.static_token import SandboxToken
 from tests.unit.storage.test_settings import NEEDED
 
 CASE = "1011745-77.2025.8.11.0041"

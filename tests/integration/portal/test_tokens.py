@@ -46,7 +46,7 @@ from tests.integration.harness.token_sources import (
     settings,
     static,
 )
-from tests.sandbox.login import CLIENT_SECRET, REFRESH_TOKEN, SandboxLogin
+from tests.sandbox.keycloak.login import CLIENT_SECRET, REFRESH_TOKEN, SandboxLogin
 from tests.sandbox.portal import SandboxPortal
 
 CASE = "1003579-22.2025.8.26.0564"

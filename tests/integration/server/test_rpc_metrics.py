@@ -15,7 +15,7 @@ from server.observability.rpc_traces import RpcTraces
 from storage.telemetry.counters import Counters
 from storage.telemetry.otel import OtelTracer
 from storage.telemetry.tracing import NO_TRACER, Tracer
-from tests.sandbox.traces import OtlpReceiver
+from tests.sandbox.receivers.otlp_receiver import OtlpReceiver
 
 SERVICE = "autos.tests.v1.Counted"
 DEADLINE_S = 60.0

@@ -35,7 +35,7 @@ from tests.integration.harness.grpc_server import (
     service_parts,
 )
 from tests.integration.harness.leading_scheduler import leading_scheduler
-from tests.sandbox import cnj
+from tests.sandbox.court_cases import cnj
 
 PATIENCE_S = 30.0
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from actors.contents.content_checks import ContentCheck
 from storage.errors import AttemptError, PermanentError, TransientError
 from storage.portal.document_claims import CheckedContent
-from tests.sandbox import contents as sandbox
 from tests.sandbox import replies
+from tests.sandbox.court_cases import document_bytes as sandbox
 
 SEED = UUID(int=7)
 PDF = sandbox.content("pdf", SEED, 20_000)

@@ -14,8 +14,8 @@ import pytest
 from actors.contents.content_checks import ContentCheck
 from storage.errors import TransientError
 from storage.portal.document_claims import CheckedContent
-from tests.sandbox import contents as sandbox
 from tests.sandbox import replies
+from tests.sandbox.court_cases import document_bytes as sandbox
 
 PDF = sandbox.content("pdf", UUID(int=7), 20_000)
 SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")

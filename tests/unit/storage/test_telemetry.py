@@ -28,7 +28,7 @@ from storage.telemetry.scheduler_gauges import SchedulerGauges
 from storage.telemetry.signals import NOOP_SIGNALS, Signals, status_label
 from storage.telemetry.spool_gauges import SpoolGauges
 from storage.telemetry.tracing import NO_TRACER, tracer_of
-from tests.sandbox.traces import OtlpReceiver
+from tests.sandbox.receivers.otlp_receiver import OtlpReceiver
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -15,9 +15,9 @@ from tests.bench.measure import Attempts, MeasuredJob, Pauses, Spread
 from tests.bench.options import BenchOptions
 from tests.bench.portal import Counts
 from tests.bench.slots import Outage, Room
-from tests.sandbox.cnj import process_number
-from tests.sandbox.traffic import Visit
-from tests.sandbox.weather import Burst
+from tests.sandbox.admission import Visit
+from tests.sandbox.court_cases.cnj import process_number
+from tests.sandbox.latency_profile import Burst
 
 ROOM = Room(at_once=10, per_court=6, lanes=5)
 

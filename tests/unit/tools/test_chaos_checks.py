@@ -25,9 +25,9 @@ from tests.chaos.ledger import AcknowledgedStart, Acknowledgements, Redelivery
 from tests.chaos.plan import PlannedFault
 from tests.chaos.snapshot import Snapshot
 from tests.chaos.windows import Windows
-from tests.sandbox.deliveries import delivery_of
-from tests.sandbox.journal import Flight, PortalRequest
 from tests.sandbox.portal import SandboxPortal
+from tests.sandbox.receivers.deliveries import delivery_of
+from tests.sandbox.request_log import Flight, PortalRequest
 
 JOB, PATH, WEBHOOK_ID = "2f1e0c9a-7b3d-4c5e-8f60-1a2b3c4d5e6f", "/job/0/first", "msg_1"
 SECRET = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo="

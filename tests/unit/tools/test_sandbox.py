@@ -22,15 +22,20 @@ import requests
 from standardwebhooks import Webhook
 
 from dev.processes.deadline import until
-from tests.sandbox.cases import CASES
-from tests.sandbox.cnj import digits, process_number
-from tests.sandbox.contents import MEDIA_TYPES, MINIMUM_BYTES, chunks, content
-from tests.sandbox.faults import FILE_FAULTS, LIST_FAULTS, good_count, is_good_in_the_end
-from tests.sandbox.model import SandboxCase
+from tests.sandbox.admission import timeline
+from tests.sandbox.court_cases.case_model import SandboxCase
+from tests.sandbox.court_cases.cases import CASES
+from tests.sandbox.court_cases.cnj import digits, process_number
+from tests.sandbox.court_cases.document_bytes import MEDIA_TYPES, MINIMUM_BYTES, chunks, content
+from tests.sandbox.court_cases.portal_faults import (
+    FILE_FAULTS,
+    LIST_FAULTS,
+    good_count,
+    is_good_in_the_end,
+)
+from tests.sandbox.latency_profile import Burst, Latency, LatencyProfile
 from tests.sandbox.portal import TOKEN, SandboxPortal
-from tests.sandbox.receiver import WebhookReceiver
-from tests.sandbox.traffic import timeline
-from tests.sandbox.weather import Burst, Latency, LatencyProfile
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 SECRET = "whsec_c2FuZGJveC1zZWNyZXQtb2YtMzItYnl0ZXMtbG9uZyE="
 SEQUENCE = itertools.count(1)

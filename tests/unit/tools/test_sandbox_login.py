@@ -9,7 +9,13 @@ import pytest
 import requests
 
 from dev.processes.deadline import until
-from tests.sandbox.login import CLIENT_ID, CLIENT_SECRET, FAULTS, REFRESH_TOKEN, SandboxLogin
+from tests.sandbox.keycloak.login import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    FAULTS,
+    REFRESH_TOKEN,
+    SandboxLogin,
+)
 
 CLIENT = {
     "grant_type": "client_credentials",

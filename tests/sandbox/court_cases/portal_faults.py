@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 from tests.sandbox import replies
-from tests.sandbox.contents import chunks, content
-from tests.sandbox.listing import HREF_FAULTS
-from tests.sandbox.model import SandboxCase, SandboxDocument
+from tests.sandbox.court_cases.case_json import HREF_FAULTS
+from tests.sandbox.court_cases.case_model import SandboxCase, SandboxDocument
+from tests.sandbox.court_cases.document_bytes import chunks, content
 from tests.sandbox.replies import Reply, problem
 
 EARLY_HINTS = (

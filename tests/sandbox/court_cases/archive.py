@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.sandbox import replies
-from tests.sandbox.cases import CASES, MIX
-from tests.sandbox.cnj import digits, process_number
-from tests.sandbox.contents import MINIMUM_BYTES
-from tests.sandbox.faults import FILE_FAULTS, LIST_FAULTS, PortalFault, good
-from tests.sandbox.listing import HREF_FAULTS, listing
-from tests.sandbox.model import Branch, SandboxCase, SandboxDocument, document
+from tests.sandbox.court_cases.case_json import HREF_FAULTS, listing
+from tests.sandbox.court_cases.case_model import Branch, SandboxCase, SandboxDocument, document
+from tests.sandbox.court_cases.cases import CASES, MIX
+from tests.sandbox.court_cases.cnj import digits, process_number
+from tests.sandbox.court_cases.document_bytes import MINIMUM_BYTES
+from tests.sandbox.court_cases.portal_faults import FILE_FAULTS, LIST_FAULTS, PortalFault, good
 from tests.sandbox.replies import Reply, as_json
 from tests.sandbox.routes import Route
 

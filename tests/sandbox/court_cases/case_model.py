@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
-from tests.sandbox.contents import MEDIA_TYPES
+from tests.sandbox.court_cases.document_bytes import MEDIA_TYPES
 
 _NAMESPACE = UUID("6f0c1a52-8f4e-4b6e-9a55-2f0f3c1d7e10")
 _NAMES = (

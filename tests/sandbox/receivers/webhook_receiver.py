@@ -1,6 +1,7 @@
 """A webhook receiver that verifies what it gets, and misbehaves on demand.
 
-By hand: `python -m tests.sandbox.receiver --port 8090 --secret whsec_...`. In tests:
+By hand: `python -m tests.sandbox.receivers.webhook_receiver --port 8090 --secret whsec_...`. In
+tests:
 `with WebhookReceiver(secret=...) as receiver`.
 """
 
@@ -16,7 +17,7 @@ from typing import Literal, Self
 
 from standardwebhooks import Webhook
 
-from tests.sandbox.deliveries import Delivery, delivery_of
+from tests.sandbox.receivers.deliveries import Delivery, delivery_of
 from tests.sandbox.replies import Reply
 from tests.sandbox.serving import Handler, Server, wait_for_a_signal
 

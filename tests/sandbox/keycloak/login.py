@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
-from tests.sandbox.login_server import LoginServer
+from tests.sandbox.keycloak.login_server import LoginServer
 from tests.sandbox.replies import LOGIN_PAGE, Reply, as_json, whole
 
 CLIENT_ID = "sandbox-client"

@@ -10,7 +10,7 @@ from tests.sandbox.replies import as_json
 from tests.sandbox.serving import Handler, Server
 
 if TYPE_CHECKING:
-    from tests.sandbox.login import SandboxLogin
+    from tests.sandbox.keycloak.login import SandboxLogin
 
 
 class LoginServer(Server):

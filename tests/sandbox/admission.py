@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from tests.sandbox import replies
-from tests.sandbox.cnj import digits
+from tests.sandbox.court_cases.cnj import digits
 from tests.sandbox.replies import Reply
 from tests.sandbox.routes import Route
 

@@ -10,9 +10,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from tests.sandbox.cnj import number_of
-from tests.sandbox.model import Branch, SandboxCase, SandboxDocument, document, documents
-from tests.sandbox.titles import FILE_FAULT_TITLES, LIST_FAULT_TITLES
+from tests.sandbox.court_cases.case_model import (
+    Branch,
+    SandboxCase,
+    SandboxDocument,
+    document,
+    documents,
+)
+from tests.sandbox.court_cases.cnj import number_of
+from tests.sandbox.court_cases.titles import FILE_FAULT_TITLES, LIST_FAULT_TITLES
 
 _ALL_GOOD = "1011745-77.2025.8.11.0041"
 _MOSTLY_500 = "1003579-22.2025.8.26.0564"

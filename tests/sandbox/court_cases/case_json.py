@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.sandbox.cnj import digits
-from tests.sandbox.model import Branch, SandboxCase, SandboxDocument, document
+from tests.sandbox.court_cases.case_model import Branch, SandboxCase, SandboxDocument, document
+from tests.sandbox.court_cases.cnj import digits
 
 HREF_FAULTS = ("foreign-href", "other-case-href", "query-href", "no-href")
 

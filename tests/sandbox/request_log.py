@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from tests.sandbox.cnj import digits
+from tests.sandbox.court_cases.cnj import digits
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Servers that receive: webhooks and traces."""
