@@ -9,7 +9,7 @@ from tests.bench import measure
 from tests.bench.measure import MeasuredJob
 from tests.bench.portal import Counts
 from tests.bench.slots import Outage, Room, Use
-from tests.chaos import check_logs
+from tests.chaos.checks import check_logs
 from tests.sandbox.admission import Visit
 
 GOAL = 0.95

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from tests.chaos.progress import quantile
+from tests.chaos.callers.standstills import quantile
 from tests.chaos.run import RunOutcome
 
 MOST_TOLD = 40

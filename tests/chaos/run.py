@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos import (
+from tests.chaos.callers.job_starter import Driver
+from tests.chaos.callers.retrying_client import RetryingClient
+from tests.chaos.callers.standstills import Progress
+from tests.chaos.callers.workload import make_cases, workload_of
+from tests.chaos.chaos_environment import ChaosEnvironment, running_chaos_environment
+from tests.chaos.chaos_options import ChaosOptions
+from tests.chaos.checks import (
     check_documents,
     check_jobs,
     check_logs,
@@ -18,17 +24,11 @@ from tests.chaos import (
     check_webhooks,
     snapshot,
 )
-from tests.chaos.client import RetryingClient
-from tests.chaos.drive import Driver
-from tests.chaos.faults import FaultRunner
-from tests.chaos.options import ChaosOptions
-from tests.chaos.plan import PlannedFault, plan_of
-from tests.chaos.progress import Progress
-from tests.chaos.settle import settle
-from tests.chaos.snapshot import Snapshot
-from tests.chaos.windows import Windows
-from tests.chaos.workload import make_cases, workload_of
-from tests.chaos.world import ChaosEnvironment, running_chaos_environment
+from tests.chaos.checks.snapshot import Snapshot
+from tests.chaos.faults.fault_plan import PlannedFault, plan_of
+from tests.chaos.faults.fault_runner import FaultRunner
+from tests.chaos.faults.fault_windows import Windows
+from tests.chaos.quiesce import settle
 
 # Faults go on for a little after the last job was started.
 AFTER_LAST_START_S = 5.0

@@ -14,9 +14,9 @@ from tests.acceptance.conftest import Autos
 from tests.acceptance.harness.client_watches import assert_all_once
 from tests.acceptance.harness.job_calls import documents, run, start
 from tests.acceptance.harness.running_processes import kill
-from tests.chaos.links import Trap
 from tests.chaos.loop_thread import LoopThread
-from tests.chaos.proxy import Proxy
+from tests.network.proxy import Proxy
+from tests.network.proxy_links import Trap
 
 DEADLINE_S = 60.0
 # Called with the number of messages that were told, after each.

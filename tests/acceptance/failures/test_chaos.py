@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.options import ChaosOptions
+from tests.chaos.chaos_options import ChaosOptions
 from tests.chaos.report import table
 from tests.chaos.run import run_seed
 

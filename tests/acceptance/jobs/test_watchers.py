@@ -40,7 +40,7 @@ from tests.acceptance.harness.stream_checks import (
     sent_documents,
     watch,
 )
-from tests.chaos.progress import quantile
+from tests.chaos.callers.standstills import quantile
 from tests.databases import PATIENT
 
 CHANGES = 25

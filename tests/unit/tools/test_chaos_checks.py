@@ -14,17 +14,11 @@ from standardwebhooks import Webhook
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
 from tests.acceptance.harness.bucket import sandbox_sha256
-from tests.chaos import (
-    check_documents,
-    check_jobs,
-    check_logs,
-    check_portal,
-    check_webhooks,
-)
-from tests.chaos.ledger import AcknowledgedStart, Acknowledgements, Redelivery
-from tests.chaos.plan import PlannedFault
-from tests.chaos.snapshot import Snapshot
-from tests.chaos.windows import Windows
+from tests.chaos.callers.acknowledgements import AcknowledgedStart, Acknowledgements, Redelivery
+from tests.chaos.checks import check_documents, check_jobs, check_logs, check_portal, check_webhooks
+from tests.chaos.checks.snapshot import Snapshot
+from tests.chaos.faults.fault_plan import PlannedFault
+from tests.chaos.faults.fault_windows import Windows
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.deliveries import delivery_of
 from tests.sandbox.request_log import Flight, PortalRequest

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.options import options_of
-from tests.chaos.plan import KINDS, named_kinds, plan_of
-from tests.chaos.workload import MOST_DOCUMENTS, workload_of
+from tests.chaos.callers.workload import MOST_DOCUMENTS, workload_of
+from tests.chaos.chaos_options import options_of
+from tests.chaos.faults.fault_plan import KINDS, named_kinds, plan_of
 
 ALL = tuple(KINDS)
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.links import Trap
 from tests.chaos.loop_thread import LoopThread
-from tests.chaos.proxy import Proxy
+from tests.network.proxy import Proxy
+from tests.network.proxy_links import Trap
 
 TIMEOUT_S = 60.0
 

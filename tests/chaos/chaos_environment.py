@@ -16,10 +16,10 @@ from dev.embedded.sandbox import ROOT
 from dev.folder import DataFolder
 from dev.processes.procfile import read_procfile
 from dev.stack import running_stack
-from tests.chaos.hosts import Host, SecondHost
-from tests.chaos.ledger import Acknowledgements
+from tests.chaos.callers.acknowledgements import Acknowledgements
+from tests.chaos.faults.hosts import Host, SecondHost
 from tests.chaos.loop_thread import LoopThread
-from tests.chaos.proxy import Proxy
+from tests.network.proxy import Proxy
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 

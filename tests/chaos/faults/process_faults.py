@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.chaos.hosts import Host
-from tests.chaos.plan import PlannedFault
-from tests.chaos.sockets import ports_of
-from tests.chaos.world import ChaosEnvironment
+from tests.chaos.chaos_environment import ChaosEnvironment
+from tests.chaos.faults.fault_plan import PlannedFault
+from tests.chaos.faults.hosts import Host
+from tests.chaos.faults.open_ports import ports_of
 
 
 def _hosts_of(environment: ChaosEnvironment, fault: PlannedFault, name: str) -> list[Host]:

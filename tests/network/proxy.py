@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.chaos.links import Link, Trap, Way, fits, reset
 from tests.chaos.loop_thread import LoopThread
+from tests.network.proxy_links import Link, Trap, Way, fits, reset
 
 Upstream = tuple[str, int] | Path
 

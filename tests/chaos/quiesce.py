@@ -12,9 +12,9 @@ from pathlib import Path
 import grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.client import RetryingClient
-from tests.chaos.snapshot import Bucket, queued, spooled
-from tests.chaos.world import ChaosEnvironment
+from tests.chaos.callers.retrying_client import RetryingClient
+from tests.chaos.chaos_environment import ChaosEnvironment
+from tests.chaos.checks.snapshot import Bucket, queued, spooled
 
 JOBS_S = 150.0
 WEBHOOKS_S = 90.0

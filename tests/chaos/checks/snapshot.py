@@ -13,8 +13,8 @@ from minio import Minio
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from storage.objects.object_store import MARK
-from tests.chaos.client import RetryingClient
-from tests.chaos.world import ChaosEnvironment
+from tests.chaos.callers.retrying_client import RetryingClient
+from tests.chaos.chaos_environment import ChaosEnvironment
 from tests.sandbox.receivers.deliveries import Delivery
 from tests.sandbox.request_log import Flight, PortalRequest
 

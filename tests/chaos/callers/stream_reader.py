@@ -7,8 +7,8 @@ import threading
 import grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.client import RETRIED, RetryingClient
-from tests.chaos.ledger import ENDED, Acknowledgements
+from tests.chaos.callers.acknowledgements import ENDED, Acknowledgements
+from tests.chaos.callers.retrying_client import RETRIED, RetryingClient
 
 STREAM_S = 60.0
 PAUSE_S = 0.3

@@ -10,11 +10,11 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.client import RetryingClient
-from tests.chaos.ledger import ENDED, AcknowledgedStart, Redelivery
-from tests.chaos.watcher import StreamReader
-from tests.chaos.workload import JobPlan
-from tests.chaos.world import ChaosEnvironment
+from tests.chaos.callers.acknowledgements import ENDED, AcknowledgedStart, Redelivery
+from tests.chaos.callers.retrying_client import RetryingClient
+from tests.chaos.callers.stream_reader import StreamReader
+from tests.chaos.callers.workload import JobPlan
+from tests.chaos.chaos_environment import ChaosEnvironment
 
 LOOK_S = 1.0
 # What may happen after a job's end happens only if that comes in time.

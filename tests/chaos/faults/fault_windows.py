@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.plan import PlannedFault
+from tests.chaos.faults.fault_plan import PlannedFault
 
 # A fault's consequences outlive it: a lease that must end, and that the scheduler finds out.
 FOUND_OUT_S = 3.0

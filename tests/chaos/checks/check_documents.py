@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from tests.acceptance.harness.bucket import sandbox_sha256
-from tests.chaos.plan import PlannedFault
-from tests.chaos.snapshot import Snapshot
-from tests.chaos.windows import Windows
-from tests.chaos.workload import DOCUMENT_FAULTS, LIST_FAULTS
+from tests.chaos.callers.workload import DOCUMENT_FAULTS, LIST_FAULTS
+from tests.chaos.checks.snapshot import Snapshot
+from tests.chaos.faults.fault_plan import PlannedFault
+from tests.chaos.faults.fault_windows import Windows
 from tests.sandbox.court_cases.case_model import SandboxDocument
 from tests.sandbox.portal import SandboxPortal
 

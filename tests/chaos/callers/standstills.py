@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from tests.chaos.client import RetryingClient
+from tests.chaos.callers.retrying_client import RetryingClient
 
 LOOK_S = 0.25
 TIMEOUT_S = 2.0

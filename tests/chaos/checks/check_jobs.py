@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.ledger import ENDED, AcknowledgedStart, Acknowledgements
-from tests.chaos.snapshot import Snapshot
-from tests.chaos.watcher import StreamReader
+from tests.chaos.callers.acknowledgements import ENDED, AcknowledgedStart, Acknowledgements
+from tests.chaos.callers.stream_reader import StreamReader
+from tests.chaos.checks.snapshot import Snapshot
 
 
 def check(ledger: Acknowledgements, seen: Snapshot, watchers: list[StreamReader]) -> Iterator[str]:

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 import redis
 
 from dev.processes.deadline import until
-from tests.chaos.links import Trap
-from tests.chaos.plan import PlannedFault
-from tests.chaos.proxy import Proxy
-from tests.chaos.world import ChaosEnvironment
+from tests.chaos.chaos_environment import ChaosEnvironment
+from tests.chaos.faults.fault_plan import PlannedFault
+from tests.network.proxy import Proxy
+from tests.network.proxy_links import Trap
 
 BACK_S = 30.0
 BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

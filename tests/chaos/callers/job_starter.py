@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import grpc
 
-from tests.chaos.caller import JobCaller
-from tests.chaos.client import GivenUp, RetryingClient
-from tests.chaos.watcher import StreamReader
-from tests.chaos.workload import JobPlan
-from tests.chaos.world import ChaosEnvironment
+from tests.chaos.callers.caller import JobCaller
+from tests.chaos.callers.retrying_client import GivenUp, RetryingClient
+from tests.chaos.callers.stream_reader import StreamReader
+from tests.chaos.callers.workload import JobPlan
+from tests.chaos.chaos_environment import ChaosEnvironment
 
 
 class Driver:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dev.embedded.sandbox import ROOT
-from tests.chaos.plan import KINDS, named_kinds
+from tests.chaos.faults.fault_plan import KINDS, named_kinds
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.plan import PlannedFault
-from tests.chaos.snapshot import Snapshot
-from tests.chaos.windows import Windows
+from tests.chaos.checks.snapshot import Snapshot
+from tests.chaos.faults.fault_plan import PlannedFault
+from tests.chaos.faults.fault_windows import Windows
 from tests.sandbox.court_cases.cnj import digits
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.request_log import Flight

@@ -1,0 +1,1 @@
+"""What must be true after a run, checked from the outside."""
