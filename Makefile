@@ -58,7 +58,7 @@ bench: $(READY_BENCH) ## how fast it is, beside a plain loop, rclone and Celery;
 	@$(BIN)/python -m tests.bench.speed $(ARGS)
 
 bench-guest: $(READY) ## 50 jobs at a portal that allows 10 at once; ARGS="--jobs 20", "--simulate"
-	@$(BIN)/python -m tests.bench.guest $(ARGS)
+	@$(BIN)/python -m tests.bench.portal_load $(ARGS)
 
 bench-watch: $(READY) ## 5,000 watchers on one server process; ARGS="--watchers 1000 --jobs 50"
 	@$(BIN)/python -m tests.bench.watch $(ARGS)

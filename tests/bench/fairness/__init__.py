@@ -1,0 +1,1 @@
+"""Fairness and estimates in simulation, measured against generalized processor sharing."""

@@ -15,23 +15,23 @@ from pathlib import Path
 from rich.console import Console
 
 from dev.processes.interrupts import raise_at_stop_signals
-from tests.bench.speed import (
-    concurrency,
+from tests.bench.speed.benches import (
     lanes,
     large_document,
     large_job,
     many_jobs,
     start_to_end,
     starting,
+    thread_use,
     throughput,
 )
-from tests.bench.speed.asked import RunConfig
 from tests.bench.speed.goals import Result, keep, print_results
+from tests.bench.speed.run_config import RunConfig
 
 MODULES = (
     throughput,
     lanes,
-    concurrency,
+    thread_use,
     start_to_end,
     starting,
     large_document,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench import estimates, record, scenarios
-from tests.bench.estimates import Estimate
-from tests.bench.fairness import FairnessRun
-from tests.bench.scenarios import Scenario
-from tests.bench.simulate import ROOM
+from tests.bench.fairness import estimate_errors, scenarios
+from tests.bench.fairness.estimate_errors import Estimate
+from tests.bench.fairness.fairness_simulation import FairnessRun
+from tests.bench.fairness.full_size_simulation import ROOM
+from tests.bench.fairness.scenarios import Scenario
+from tests.bench.portal_load import latency_record
 
 # At full size nine in ten; the fewer documents a job has, the more one slow answer decides.
 LEAST = 0.75
 
 
 def _told(scenario: Scenario) -> list[Estimate]:
-    outcomes = FairnessRun(scenario, ROOM, record.read()).run()
+    outcomes = FairnessRun(scenario, ROOM, latency_record.read()).run()
     assert [o.arrival for o in outcomes if not o.estimate] == []
     return [outcome.estimate for outcome in outcomes if outcome.estimate]
 
@@ -26,10 +27,10 @@ def _told(scenario: Scenario) -> list[Estimate]:
     ids=lambda scenario: scenario.title,
 )
 def test_after_a_tenth_of_a_job_its_end_is_told_within_30_percent(scenario: Scenario) -> None:
-    judged = estimates.judged(_told(scenario))
+    judged = estimate_errors.judged(_told(scenario))
 
     assert len(judged) >= 8
-    assert estimates.share_within(judged) >= LEAST, judged
+    assert estimate_errors.share_within(judged) >= LEAST, judged
 
 
 def test_a_large_job_is_told_well_though_small_ones_come_later() -> None:
@@ -37,4 +38,4 @@ def test_a_large_job_is_told_well_though_small_ones_come_later() -> None:
 
     assert large.is_within, large
     assert large.came_later
-    assert estimates.share_within(small) >= 0.4, small
+    assert estimate_errors.share_within(small) >= 0.4, small

@@ -9,12 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import checks, measure, record, slots, table
-from tests.bench.fluid import Share, Work, alone_s, shares
-from tests.bench.measure import Attempts, MeasuredJob, Pauses, Spread
-from tests.bench.options import BenchOptions
-from tests.bench.portal import Counts
-from tests.bench.slots import Outage, Room
+from tests.bench.fairness.gps_reference import Share, Work, alone_s, shares
+from tests.bench.portal_load import (
+    bench_checks,
+    figures_table,
+    journal_figures,
+    latency_record,
+    slot_usage,
+)
+from tests.bench.portal_load.bench_options import BenchOptions
+from tests.bench.portal_load.journal_figures import Attempts, MeasuredJob, Pauses, Spread
+from tests.bench.portal_load.portal_process import Counts
+from tests.bench.portal_load.slot_usage import Outage, Room
 from tests.sandbox.admission import Visit
 from tests.sandbox.court_cases.cnj import process_number
 from tests.sandbox.latency_profile import Burst
@@ -64,13 +70,13 @@ def test_attempts_of_documents_that_met_an_outage_are_told_apart_from_burnt_ones
         file(one, 2, 0, 1, 429),
         file(one, 0, 0, 1, 429),
     ]
-    assert measure.attempts_burnt(visits, [one]) == Attempts(2, 1, 1)
+    assert journal_figures.attempts_burnt(visits, [one]) == Attempts(2, 1, 1)
 
 
 def test_document_given_twice_or_never_is_named() -> None:
     one = job(documents=3)
     visits = [file(one, 0, 0, 1), file(one, 1, 0, 1), file(one, 1, 1, 2), file(one, 2, 0, 1, 503)]
-    assert measure.not_once(visits, [one]) == ["1/1", "1/2"]
+    assert journal_figures.not_once(visits, [one]) == ["1/1", "1/2"]
 
 
 # Pauses
@@ -85,8 +91,8 @@ def test_request_within_a_pause_counts_once_and_those_on_their_way_do_not() -> N
         file(one, 3, 11.5, 12.0),
         file(one, 4, 13.2, 14.0),
     ]
-    assert measure.pauses(visits, grace_s=0.5) == Pauses(asked=2, broken=1)
-    assert measure.pauses(visits[:3] + visits[4:], grace_s=0.5) == Pauses(asked=2, broken=0)
+    assert journal_figures.pauses(visits, grace_s=0.5) == Pauses(asked=2, broken=1)
+    assert journal_figures.pauses(visits[:3] + visits[4:], grace_s=0.5) == Pauses(asked=2, broken=0)
 
 
 # Waiting times
@@ -102,7 +108,7 @@ def test_waits_are_told_by_client_from_the_start_of_each_job() -> None:
         file(second, 1, 57, 58),
         file(other, 0, 1, 2),
     ]
-    told = measure.waits(visits, [first, second, other])
+    told = journal_figures.waits(visits, [first, second, other])
     assert told["one"].jobs == 2
     assert told["one"].to_first_document == Spread(7.5, 8.0, 8.0)
     assert told["one"].to_end == Spread(75.0, 100.0, 100.0)
@@ -118,8 +124,8 @@ def test_spread_of_many() -> None:
 
 def used(
     visits: Sequence[Visit], jobs: Sequence[MeasuredJob], away: Sequence[Outage] = ()
-) -> slots.Use:
-    return slots.use(slots.slices(visits, jobs, away), jobs, ROOM, away)
+) -> slot_usage.Use:
+    return slot_usage.use(slot_usage.slices(visits, jobs, away), jobs, ROOM, away)
 
 
 def test_room_is_used_up_when_nothing_is_free_that_somebody_could_use() -> None:
@@ -140,8 +146,8 @@ def test_lanes_courts_and_the_whole_bound_what_is_possible() -> None:
     def possible(*jobs: MeasuredJob) -> float:
         visits = [listing(each, 0, 1) for each in jobs]
         visits += [file(each, i, 2, 3) for each in jobs for i in range(each.documents)]
-        cuts = [cut for cut in slots.slices(visits, jobs) if cut.begin == 1]
-        return slots.use(cuts, jobs, ROOM, ()).possible_s
+        cuts = [cut for cut in slot_usage.slices(visits, jobs) if cut.begin == 1]
+        return slot_usage.use(cuts, jobs, ROOM, ()).possible_s
 
     assert possible(job(1, documents=9)) == 5
     assert possible(job(1, documents=9), job(2, documents=9)) == 6
@@ -164,7 +170,7 @@ def test_court_that_is_away_is_no_room() -> None:
         file(away, 0, 8, 9),
     ]
     assert used(visits, [near, away]).ratio < 0.8
-    outage = slots.outages([Burst(0, 3, 503, "5.02")], 1.0, visits, [near, away])
+    outage = slot_usage.outages([Burst(0, 3, 503, "5.02")], 1.0, visits, [near, away])
     assert outage == [Outage("5.02", 1.0, 4.0, 9)]
     assert outage[0].back_s == 5
     # It begins in the middle of a slice, and is no room from then on.
@@ -176,7 +182,7 @@ def test_court_that_is_away_is_no_room() -> None:
 def test_outage_of_all_ends_for_each_court_with_its_own_good_answer() -> None:
     one, two, lost = job(1), job(2, court="5.02"), job(3, court="4.03")
     visits = [file(one, 0, 5, 6), file(two, 0, 7, 8), file(lost, 0, 7, 8, 503)]
-    found = slots.outages([Burst(1, 2)], 0.0, visits, [one, two, lost])
+    found = slot_usage.outages([Burst(1, 2)], 0.0, visits, [one, two, lost])
     assert {outage.court: outage.end for outage in found} == {"8.26": 6, "5.02": 8}
 
 
@@ -209,14 +215,14 @@ def test_share_is_of_the_time_in_which_all_clients_waited() -> None:
     ],
 )
 def test_limits_are_checked_by_what_the_portal_counted(counts: Counts, wrong: list[str]) -> None:
-    assert [c.promise for c in checks.of_limits(counts, ROOM) if not c.holds] == wrong
+    assert [c.promise for c in bench_checks.of_limits(counts, ROOM) if not c.holds] == wrong
 
 
 def test_jobs_are_checked_to_be_whole() -> None:
     one = job(documents=1)
     planned = {one.number: 1}
     good = [file(one, 0, 1, 2)]
-    assert all(check.holds for check in checks.of_jobs([one], planned, good))
+    assert all(check.holds for check in bench_checks.of_jobs([one], planned, good))
     for jobs, visits, plan in (
         ([replace(one, state="FAILED")], good, planned),
         ([one], [], planned),
@@ -224,19 +230,19 @@ def test_jobs_are_checked_to_be_whole() -> None:
         ([one], good, {one.number: 2}),
         ([replace(one, attempts={"1/0": 2})], good, planned),
     ):
-        assert not all(check.holds for check in checks.of_jobs(jobs, plan, visits))
+        assert not all(check.holds for check in bench_checks.of_jobs(jobs, plan, visits))
 
 
 def test_throughput_and_return_of_courts_are_checked() -> None:
     one = job(documents=1)
     use = used([listing(one, 0, 1), file(one, 0, 1, 9)], [one])
     away = [Outage("8.26", 0, 3, 7)]
-    assert all(check.holds for check in checks.of_use(use, away, 1, probe_base_s=1))
+    assert all(check.holds for check in bench_checks.of_use(use, away, 1, probe_base_s=1))
     late = [replace(away[0], end=100)]
     for told in (
-        checks.of_use(replace(use, used_s=0.9 * use.possible_s), away, 1, probe_base_s=1),
-        checks.of_use(use, away, 2, probe_base_s=1),
-        checks.of_use(use, late, 1, probe_base_s=1),
+        bench_checks.of_use(replace(use, used_s=0.9 * use.possible_s), away, 1, probe_base_s=1),
+        bench_checks.of_use(use, away, 2, probe_base_s=1),
+        bench_checks.of_use(use, late, 1, probe_base_s=1),
     ):
         assert [check.holds for check in told].count(False) == 1
 
@@ -246,7 +252,7 @@ def test_turns_are_checked_to_be_equal_when_there_are_enough_to_tell() -> None:
     use = used([listing(one, 0, 1), file(one, 0, 1, 9)], [one])
 
     def told(**turns: int) -> list[bool]:
-        return [check.holds for check in checks.of_turns(replace(use, turns=turns))]
+        return [check.holds for check in bench_checks.of_turns(replace(use, turns=turns))]
 
     assert told(one=100, two=110, three=90) == [True]
     assert told(one=130, two=100, three=100) == [False]
@@ -256,9 +262,9 @@ def test_turns_are_checked_to_be_equal_when_there_are_enough_to_tell() -> None:
 def test_pauses_are_checked_to_come_and_to_be_kept() -> None:
     one = job()
     asked = file(one, 0, 0, 1, 429, retry_after_s=5.0)
-    assert all(check.holds for check in checks.of_pauses([asked, file(one, 1, 6.1, 7)]))
-    assert not all(check.holds for check in checks.of_pauses([asked, file(one, 1, 3, 7)]))
-    assert not all(check.holds for check in checks.of_pauses([file(one, 1, 3, 7)]))
+    assert all(check.holds for check in bench_checks.of_pauses([asked, file(one, 1, 6.1, 7)]))
+    assert not all(check.holds for check in bench_checks.of_pauses([asked, file(one, 1, 3, 7)]))
+    assert not all(check.holds for check in bench_checks.of_pauses([file(one, 1, 3, 7)]))
 
 
 # The timeline, the plan and the record
@@ -266,10 +272,10 @@ def test_pauses_are_checked_to_come_and_to_be_kept() -> None:
 
 def test_timeline_shows_the_mean_of_each_stretch() -> None:
     one = job()
-    means = table.at_once([file(one, 0, 0, 72), file(one, 1, 0, 18), file(one, 2, 9, 9.5)])
-    assert len(means) == table.COLUMNS
+    means = figures_table.at_once([file(one, 0, 0, 72), file(one, 1, 0, 18), file(one, 2, 9, 9.5)])
+    assert len(means) == figures_table.COLUMNS
     assert [round(mean, 6) for mean in means] == [2.0] * 9 + [2.5] + [2.0] * 8 + [1.0] * 54
-    assert table.at_once([]) == []
+    assert figures_table.at_once([]) == []
 
 
 def test_half_of_the_jobs_are_one_clients_and_every_client_has_several_courts() -> None:
@@ -286,9 +292,9 @@ def test_recorded_latencies_are_read_as_they_were(tmp_path: Path) -> None:
     one = job()
     visits = [file(one, i, 0, i / 1000) for i in range(1, 700)]
     visits.insert(3, file(one, 0, 0, 9, 503))
-    record.write(tmp_path / "latencies.json", visits)
-    assert record.read(tmp_path / "latencies.json") == [i / 1000 for i in range(1, 501)]
-    assert len(record.read()) == 500
+    latency_record.write(tmp_path / "latencies.json", visits)
+    assert latency_record.read(tmp_path / "latencies.json") == [i / 1000 for i in range(1, 501)]
+    assert len(latency_record.read()) == 500
 
 
 # The ideal of fairness

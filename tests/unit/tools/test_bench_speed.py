@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.speed import stacks
-from tests.bench.speed.drawn import LogNormalLatency, in_batches_s, in_order_s, longest_first_s
 from tests.bench.speed.goals import Result, at_least, at_most, keep
-from tests.bench.speed.profiles import statements
+from tests.bench.speed.latency_model import (
+    LogNormalLatency,
+    in_batches_s,
+    in_order_s,
+    longest_first_s,
+)
+from tests.bench.speed.profiling import collapsed_stacks
+from tests.bench.speed.profiling.profiles import statements
 
 LATENCIES = [5.0, 1.0, 1.0, 1.0, 4.0]
 
@@ -68,7 +73,7 @@ def test_stacks_are_shared_out_without_those_that_wait() -> None:
         "run (threading.py:1);Condition.wait (threading.py:9) 90",
     ]
 
-    told = "\n".join(stacks.told(lines))
+    told = "\n".join(collapsed_stacks.told(lines))
 
     assert "4 samples" in told
     assert "100.0%  send (socket.py)" in told

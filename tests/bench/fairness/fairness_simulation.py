@@ -1,0 +1,135 @@
+"""A simulation of how the time of the portal is shared: a virtual clock and the real policy.
+
+Jobs come, the scheduler's policy proposes what is requested next, and recorded latencies say how
+long each request takes. Nothing waits: a run of an hour takes seconds.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from actors.scheduler.policy.dispatcher import Plan
+from actors.scheduler.policy.outlook import running_jobs
+from storage.estimates.forecast import forecast
+from storage.portal.slots import Limits
+from tests.bench.fairness import estimate_errors
+from tests.bench.fairness.estimate_errors import Estimate
+from tests.bench.fairness.gps_reference import Work, alone_s, shares
+from tests.bench.fairness.scenarios import Scenario
+from tests.bench.portal_load.slot_usage import Room
+from tests.simulation.simulated_rows import Arrival, SimulatedJob
+from tests.simulation.simulator import SchedulerSimulation
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How long a job took, how long it would have taken alone on its share of the slots, and what
+    its callers were told after its first tenth; None if that was all of it.
+    """
+
+    arrival: Arrival
+    taken_s: float
+    alone_s: float
+    estimate: Estimate | None = None
+
+    @property
+    def ratio(self) -> float:
+        """1: it waited for no other job beyond its share."""
+        return self.taken_s / self.alone_s
+
+
+class FairnessRun:
+    """One run of a scenario on recorded latencies."""
+
+    def __init__(
+        self, scenario: Scenario, room: Room, latencies_s: Sequence[float], *, seed: int = 1
+    ) -> None:
+        dice, usual_s = random.Random(seed), statistics.fmean(latencies_s)
+        self._room = room
+        self._limits = Limits(room.at_once, room.per_court, room.lanes)
+        self._arrivals = [
+            replace(
+                arrival,
+                is_listed=False,
+                # The first is what the listing takes.
+                request_s=tuple(
+                    dice.choice(latencies_s) * scenario.slow.get(arrival.court, 1.0)
+                    for _ in range(1 + arrival.documents)
+                ),
+            )
+            for arrival in scenario.arrivals
+        ]
+        self._request_s = {
+            arrival.court: usual_s * scenario.slow.get(arrival.court, 1.0)
+            for arrival in scenario.arrivals
+        }
+        self._simulation = SchedulerSimulation(self._limits, seed=seed)
+        self._told: dict[str, tuple[float, float | None]] = {}
+
+    def run(self) -> list[Outcome]:
+        """Return what became of each job, in the order of their coming."""
+        simulation = self._simulation
+        for court, request_s in self._request_s.items():
+            simulation.set_court(court, request_s)
+        for number, arrival in enumerate(self._arrivals):
+            simulation.arrive(arrival, case=str(number))
+        simulation.on_pass = self._tell
+        simulation.run()
+        return self._outcomes(sorted(simulation.jobs, key=lambda job: int(job.case)))
+
+    def _tell(self, _plan: Plan) -> None:
+        """Note what callers are told of the jobs whose first tenth is over."""
+        simulation = self._simulation
+        due = [job for job in simulation.world.jobs.values() if self._is_to_be_told(job)]
+        if not due:
+            return
+        state = simulation.state
+        jobs = list(running_jobs(state.runs, state.queue))
+        outlooks = forecast(jobs, self._limits, self._request_s)
+        for job in due:
+            if job.job_id in outlooks:
+                self._told[job.case] = simulation.now, outlooks[job.job_id].seconds_left
+
+    def _is_to_be_told(self, job: SimulatedJob) -> bool:
+        documents = job.arrival.documents
+        left = len(job.fresh) + sum(map(len, job.slices.values()))
+        is_over = estimate_errors.first_tenth(documents) <= documents - left < documents
+        return job.case not in self._told and job.is_listed and is_over
+
+    def _outcomes(self, jobs: Sequence[SimulatedJob]) -> list[Outcome]:
+        usual = [_work(job, self._request_s[job.arrival.court]) for job in jobs]
+        comings_s = [job.arrival.at_s for job in jobs]
+        ends_s = [self._simulation.ended_at[job.job_id] for job in jobs]
+        return [
+            # A job whose requests are quick waits for its slots as long as others of its court.
+            Outcome(
+                job.arrival,
+                end_s - job.arrival.at_s,
+                max(alone_s(work, share), alone_s(_work(job), share)),
+                self._estimate(job, end_s, comings_s),
+            )
+            for job, end_s, work, share in zip(
+                jobs, ends_s, usual, shares(usual, self._room), strict=True
+            )
+        ]
+
+    def _estimate(
+        self, job: SimulatedJob, end_s: float, comings_s: Iterable[float]
+    ) -> Estimate | None:
+        if job.case not in self._told:
+            return None
+        at_s, left_s = self._told[job.case]
+        came_later = sum(at_s < coming_s < end_s for coming_s in comings_s)
+        whole_s = end_s - job.arrival.at_s
+        return Estimate(job.arrival.documents, left_s, end_s - at_s, whole_s, came_later)
+
+
+def _work(job: SimulatedJob, request_s: float | None = None) -> Work:
+    """Return what the portal had to do for a job; if each request took as long as given."""
+    arrival = job.arrival
+    times = arrival.request_s if request_s is None else (request_s,) * (1 + arrival.documents)
+    priority = arrival.priority.value
+    return Work(arrival.at_s, arrival.client, arrival.court, priority, times[0], times[1:])

@@ -1,0 +1,63 @@
+"""`python -m tests.bench.portal_load`: how good a guest Autos is, by the portal's own count.
+
+Fifty jobs of five clients, over five courts, against a portal that allows ten requests at once and
+has log-normal latencies and bursts of 503. Then some against a portal whose limit is below ours for
+a while, so that it asks for pauses. Exit code 1 when something is not as promised.
+`--simulate`: only how time at the portal is shared and how good the estimates are, on recorded
+latencies and a virtual clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.bench.fairness import full_size_simulation
+from tests.bench.portal_load import latency_record
+from tests.bench.portal_load.bench_environment import running_bench_environment
+from tests.bench.portal_load.bench_options import BenchOptions
+from tests.bench.portal_load.phases import Part, crowd, pauses
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(prog="make bench-guest", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=50)
+    parser.add_argument("--documents", type=int, default=20, help="of a job, about")
+    parser.add_argument("--seed", type=int, default=1, help="of latencies and sizes")
+    parser.add_argument("--seconds", type=float, default=12.0, help="with the limit below ours")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--json", type=Path, help="a file that gets the figures")
+    parser.add_argument("--record", type=Path, help="a file that gets the portal's latencies")
+    parser.add_argument("--journal", type=Path, help="a file that gets every visit of the crowd")
+    parser.add_argument("--simulate", action="store_true")
+    asked = parser.parse_args()
+    console = Console(width=110)
+    if asked.simulate:
+        return full_size_simulation.main(console, asked.json, asked.seed)
+    options = BenchOptions(asked.jobs, asked.documents, asked.seed, asked.seconds)
+    with running_bench_environment(
+        dict(pair.partition("=")[::2] for pair in asked.set)
+    ) as environment:
+        parts: list[Part] = [crowd(environment, options, console)]
+        visits = environment.portal.visits()
+        if asked.record:
+            latency_record.write(asked.record, visits)
+        if asked.journal:
+            asked.journal.write_text(json.dumps([asdict(visit) for visit in visits]))
+        parts.append(pauses(environment, options, console))
+    if asked.json:
+        figures = {part.name: part.figures for part in parts}
+        asked.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    holds = all(check.holds for part in parts for check in part.checks)
+    console.print("all as promised" if holds else "[bold red]not as promised[/]")
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What Autos is compared with: a plain loop, a pipe, rclone, Celery."""

@@ -1,0 +1,1 @@
+"""Portals that cost next to nothing, or wait before they answer."""

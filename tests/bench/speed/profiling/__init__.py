@@ -1,0 +1,1 @@
+"""Where the time goes: processor time, stacks, statements, waits."""

@@ -1,0 +1,1 @@
+"""`make bench-watch`: thousands of watchers on one server process."""
