@@ -48,7 +48,7 @@ killpoints: $(READY) ## kill -9 at every named point, 20 times each; ARGS="--tim
 	@$(BIN)/python -m tests.killpoints $(ARGS)
 
 outages: $(READY) ## each server away for a minute in the middle of a job; ARGS="--seconds 10"
-	@$(BIN)/python -m tests.outages $(ARGS)
+	@$(BIN)/python -m tests.chaos.outages $(ARGS)
 
 $(READY_BENCH): requirements-bench.txt $(READY)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-bench.txt

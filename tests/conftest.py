@@ -14,7 +14,7 @@ import pytest
 from dev.embedded.embedded_servers import EMBEDDED, EmbeddedServers, Kinds, start_all
 from dev.embedded.postgres import postgres
 from dev.folder import DataFolder
-from tests.schedule import Schedule, place_of
+from tests.xdist_schedule import Schedule, place_of
 
 # Recognisable, so that a test can look for them where they must not be.
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"planted-webhook-secret-0123456789").decode()

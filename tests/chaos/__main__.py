@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dev.processes.interrupts import raise_at_stop_signals
 from storage.errors import ConfigurationError
 from tests.chaos.chaos_options import options_of
+from tests.chaos.chaos_run import RunOutcome, run_seed
 from tests.chaos.report import summary, table
-from tests.chaos.run import RunOutcome, run_seed
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from dev.processes.procfile import read_procfile
 from dev.stack import running_stack
 from tests.chaos.callers.acknowledgements import Acknowledgements
 from tests.chaos.faults.hosts import Host, SecondHost
-from tests.chaos.loop_thread import LoopThread
+from tests.network.loop_thread import LoopThread
 from tests.network.proxy import Proxy
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver

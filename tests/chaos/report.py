@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tests.chaos.callers.standstills import quantile
-from tests.chaos.run import RunOutcome
+from tests.chaos.chaos_run import RunOutcome
 
 MOST_TOLD = 40
 

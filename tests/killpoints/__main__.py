@@ -18,8 +18,8 @@ from pathlib import Path
 from dev.embedded.embedded_servers import EmbeddedServers, start_all
 from dev.folder import DataFolder
 from tests.conftest import WEBHOOK_SECRET
-from tests.killpoints.proof import check, check_leftovers, check_queues
-from tests.killpoints.stack import mortal_autos
+from tests.killpoints.assertions import check, check_leftovers, check_queues
+from tests.killpoints.mortal_stack import mortal_autos
 from tests.killpoints.trials import POINTS, Point, Trial, Turns, attempt
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 

@@ -17,7 +17,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from dev.processes.deadline import until
 from storage.spool import SMALL_BYTES
 from tests.acceptance.conftest import Autos
-from tests.killpoints.flags import Death, Triggers
+from tests.killpoints.triggers import Death, Triggers
 from tests.sandbox.court_cases.cnj import digits
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.chaos.loop_thread import LoopThread
+from tests.network.loop_thread import LoopThread
 from tests.network.proxy_links import Link, Trap, Way, fits, reset
 
 Upstream = tuple[str, int] | Path

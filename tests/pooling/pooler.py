@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-from tests.chaos.loop_thread import LoopThread
-from tests.pooling import messages
-from tests.pooling.messages import Message
+from tests.network.loop_thread import LoopThread
+from tests.pooling import wire_messages
 from tests.pooling.sessions import Session, Sessions, is_between
+from tests.pooling.wire_messages import Message
 
 MOST_SESSIONS = 20
 _GONE = (OSError, asyncio.IncompleteReadError)
@@ -98,17 +98,17 @@ class Pooler:
     async def _begin(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> Client | None:
-        code, body = await messages.read_startup(reader)
-        while code in (messages.SSL_REQUEST, messages.GSS_REQUEST):
+        code, body = await wire_messages.read_startup(reader)
+        while code in (wire_messages.SSL_REQUEST, wire_messages.GSS_REQUEST):
             writer.write(b"N")
-            code, body = await messages.read_startup(reader)
-        if code == messages.CANCEL_REQUEST:
+            code, body = await wire_messages.read_startup(reader)
+        if code == wire_messages.CANCEL_REQUEST:
             if (client := self._clients.get(body)) and client.session:
                 await client.session.cancel(self._socket)
             return None
-        given = messages.parameters(body)
-        if unknown := sorted(set(given) - messages.STARTUP):
-            writer.write(messages.fatal(f"unsupported startup parameter: {unknown[0]}").raw)
+        given = wire_messages.parameters(body)
+        if unknown := sorted(set(given) - wire_messages.STARTUP):
+            writer.write(wire_messages.fatal(f"unsupported startup parameter: {unknown[0]}").raw)
             return None
         where = (given["user"], given.get("database", given["user"]))
         if where not in self._pools:
@@ -144,7 +144,7 @@ class Client:
             return False
         settings = b"".join(message.raw for message in session.settings)
         await self._sessions.put_back(session)
-        ready = Message(b"K", self.key).raw + Message(b"Z", messages.IDLE).raw
+        ready = Message(b"K", self.key).raw + Message(b"Z", wire_messages.IDLE).raw
         self._writer.write(Message(b"R", struct.pack("!i", 0)).raw + settings + ready)
         return True
 
@@ -164,10 +164,10 @@ class Client:
 
     async def _next(self) -> Message | None:
         """The client's next message; None when its session has ended meanwhile."""
-        coming = asyncio.ensure_future(messages.read(self._reader))
+        coming = asyncio.ensure_future(wire_messages.read(self._reader))
         if self.session is None:
             return await coming
-        word = asyncio.ensure_future(messages.read(self.session.reader))
+        word = asyncio.ensure_future(wire_messages.read(self.session.reader))
         done, late = await asyncio.wait((coming, word), return_when=asyncio.FIRST_COMPLETED)
         for each in late:
             each.cancel()
@@ -182,7 +182,7 @@ class Client:
     async def _pass_on(self, session: Session) -> bool:
         """Passes on the answer; whether the connection goes on."""
         while True:
-            message = await messages.read(session.reader)
+            message = await wire_messages.read(session.reader)
             is_over = message.kind == b"Z" and is_between(message)
             if is_over:
                 # First, so that what the client does next finds the session given back.

@@ -7,8 +7,8 @@ import struct
 from collections import deque
 from pathlib import Path
 
-from tests.pooling import messages
-from tests.pooling.messages import IDLE, Message
+from tests.pooling import wire_messages
+from tests.pooling.wire_messages import IDLE, Message
 
 # What a transaction may leave in its session; nothing is to be found.
 _LEFT = """
@@ -33,8 +33,8 @@ class Session:
     async def open(cls, socket: Path, user: str, database: str) -> Session:
         """A new session. Raises ConnectionError with what PostgreSQL said against it."""
         session = cls(*await asyncio.open_unix_connection(str(socket)))
-        session.writer.write(messages.startup(user, database))
-        while (message := await messages.read(session.reader)).kind != b"Z":
+        session.writer.write(wire_messages.startup(user, database))
+        while (message := await wire_messages.read(session.reader)).kind != b"Z":
             if message.kind == b"E":
                 session.writer.close()
                 raise ConnectionError(message)
@@ -46,13 +46,13 @@ class Session:
 
     async def rows(self, sql: str) -> list[str]:
         """The first column of what a statement gives. Raises ConnectionError when it fails."""
-        self.writer.write(messages.query(sql).raw)
+        self.writer.write(wire_messages.query(sql).raw)
         found = []
-        while (message := await messages.read(self.reader)).kind != b"Z":
+        while (message := await wire_messages.read(self.reader)).kind != b"Z":
             if message.kind == b"E":
                 raise ConnectionError(message)
             if message.kind == b"D":
-                found.append(messages.columns(message)[0])
+                found.append(wire_messages.columns(message)[0])
         return found
 
     async def is_alive(self) -> bool:
@@ -66,7 +66,7 @@ class Session:
     async def cancel(self, socket: Path) -> None:
         """Cancels the statement that runs in it."""
         _, writer = await asyncio.open_unix_connection(str(socket))
-        writer.write(struct.pack("!ii", 16, messages.CANCEL_REQUEST) + self.key)
+        writer.write(struct.pack("!ii", 16, wire_messages.CANCEL_REQUEST) + self.key)
         writer.close()
         await writer.wait_closed()
 

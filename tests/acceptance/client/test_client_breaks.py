@@ -14,7 +14,7 @@ from tests.acceptance.conftest import Autos
 from tests.acceptance.harness.client_watches import assert_all_once
 from tests.acceptance.harness.job_calls import documents, run, start
 from tests.acceptance.harness.running_processes import kill
-from tests.chaos.loop_thread import LoopThread
+from tests.network.loop_thread import LoopThread
 from tests.network.proxy import Proxy
 from tests.network.proxy_links import Trap
 

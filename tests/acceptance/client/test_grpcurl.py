@@ -15,11 +15,11 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from dev.embedded.sandbox import ROOT
 from tests.acceptance.conftest import Autos, free_port
-from tests.cookbook.answers import difference
-from tests.cookbook.kitchen import run_steps
-from tests.cookbook.recipes import ADDRESS, BLOCK, FILE, RECEIVER, SECURED, steps_of
-from tests.cookbook.secured import secured_server
-from tests.cookbook.settling import settle
+from tests.cookbook.answer_matcher import difference
+from tests.cookbook.idle import settle
+from tests.cookbook.parser import ADDRESS, BLOCK, FILE, RECEIVER, SECURED, steps_of
+from tests.cookbook.runner import run_steps
+from tests.cookbook.tls_server import secured_server
 
 BIN = Path(sys.executable).parent
 SERVICE = "autos.downloads.v1.DownloadService"

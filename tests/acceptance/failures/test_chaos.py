@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.chaos_options import ChaosOptions
+from tests.chaos.chaos_run import run_seed
 from tests.chaos.report import table
-from tests.chaos.run import run_seed
 
 # One of each sort that is over soon. What needs half a minute to be over is for the long runs.
 KINDS = (

@@ -28,7 +28,7 @@ from tests.acceptance.harness.running_processes import (
     processes_of,
     stopped,
 )
-from tests.stopwatch import quickest
+from tests.timing import quickest
 
 BACK_S = 2.0
 REDIS_LOSS_S = 15.0

@@ -14,10 +14,10 @@ import pytest
 
 from dev.embedded.embedded_servers import EmbeddedServers
 from tests.acceptance.conftest import Autos
-from tests.killpoints.flags import Triggers
-from tests.killpoints.proof import check, check_leftovers
-from tests.killpoints.stack import mortal_autos
+from tests.killpoints.assertions import check, check_leftovers
+from tests.killpoints.mortal_stack import mortal_autos
 from tests.killpoints.trials import STEPS, Turns, attempt
+from tests.killpoints.triggers import Triggers
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 

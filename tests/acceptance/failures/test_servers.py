@@ -25,7 +25,7 @@ from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos, free_port
 from tests.acceptance.harness.job_calls import finish, run, start, status
 from tests.databases import PATIENT
-from tests.http2 import Caller, Event
+from tests.network.http2 import Caller, Event
 
 WATCH = "/autos.downloads.v1.DownloadService/WatchProgress"
 WATCHERS = 300

@@ -20,7 +20,7 @@ from tests.acceptance.harness.job_calls import (
     status,
 )
 from tests.acceptance.harness.running_processes import held_down
-from tests.stopwatch import quickest
+from tests.timing import quickest
 
 STOPPED_S = 2.0
 

@@ -9,7 +9,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from tests.acceptance.conftest import Autos
 from tests.acceptance.harness.job_calls import await_job, documents, finish, run, start, status
 from tests.sandbox.court_cases.cases import CASES
-from tests.stopwatch import quickest
+from tests.timing import quickest
 
 LANES = 5
 

@@ -18,7 +18,7 @@ from tests.acceptance.conftest import UNRESOLVABLE, Autos
 from tests.acceptance.harness.job_calls import await_job, documents, finish, run, start
 from tests.acceptance.harness.running_processes import held_down, processes_of
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
-from tests.http2 import Caller
+from tests.network.http2 import Caller
 
 QUERY = "token=planted-query-0123456789"
 PASSWORD = "planted-password-0123456789"

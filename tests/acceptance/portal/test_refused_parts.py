@@ -18,10 +18,10 @@ from tests.acceptance.conftest import Autos, running_autos
 from tests.acceptance.harness.job_calls import CALL_S, await_job, documents, finish, start
 from tests.conftest import PORTAL_TOKEN
 from tests.network.certificates import Certificate
+from tests.network.store_proxy import No, store_proxy
+from tests.network.tls_front import tls_front
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
-from tests.store_proxy import No, store_proxy
-from tests.tls_front import tls_front
 
 # A refusal is tried again after a minute at most.
 DEADLINE_S = 150.0

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.http2 import ACK, DATA, END_HEADERS, HEADERS, SETTINGS, frame
+from tests.network.http2 import ACK, DATA, END_HEADERS, HEADERS, SETTINGS, frame
 
 TICKS_PER_S = 50
 # Of the size that a message about a document has.

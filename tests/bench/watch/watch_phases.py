@@ -21,7 +21,7 @@ from tests.bench.portal_load.bench_checks import Check
 from tests.bench.watch.null_server import TICKS_PER_S, running_bare
 from tests.bench.watch.watch_environment import WatchEnvironment
 from tests.bench.watch.watchers import PATH, ArrivedMessages, Watchers, running_watchers
-from tests.http2 import Caller
+from tests.network.http2 import Caller
 
 HEARTBEAT_S = 15
 OPEN_S = 120.0

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.http2 import Caller
+from tests.network.http2 import Caller
 
 PATH = "/autos.downloads.v1.DownloadService/WatchProgress"
 ANSWER_S = 120.0

@@ -23,8 +23,8 @@ from storage.postgres.database import Database
 from storage.refusals import STORE, RefusalWatch
 from tests.integration.harness import factories
 from tests.network.certificates import Certificate
-from tests.store_proxy import No, Rule, StoreProxy, store_proxy
-from tests.tls_front import tls_front
+from tests.network.store_proxy import No, Rule, StoreProxy, store_proxy
+from tests.network.tls_front import tls_front
 
 DENIED = No(403, "AccessDenied", "The key may not write.")
 LIMITS, LOGIN = Limits(10, 6, 5), Login("any", "any")

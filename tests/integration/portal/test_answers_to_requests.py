@@ -16,7 +16,15 @@ from actors.portal.portal_client import Portal
 from actors.resilience.exchange_deadline import Watchdog
 from storage.errors import AttemptError, TransientError
 from storage.portal.document_claims import CheckedContent
-from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, chunked, interim
+from tests.network.byte_server import (
+    INTERIM,
+    ByteServer,
+    Exchange,
+    Script,
+    answer,
+    chunked,
+    interim,
+)
 from tests.sandbox.keycloak.static_token import SandboxToken
 
 CASES = ("1011745-77.2025.8.11.0041", "1011746-77.2025.8.11.0041")

@@ -20,9 +20,9 @@ from storage.objects.object_store import Objects, ObjectStore, Upload
 from storage.postgres.database import Database
 from storage.spool import Spool
 from storage.webhook_policy import WebhookPolicy
-from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, interim
 from tests.integration.harness import factories
 from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.network.byte_server import INTERIM, ByteServer, Exchange, Script, answer, interim
 from tests.sandbox.court_cases.document_bytes import content
 
 DOCUMENTS = 12

@@ -42,7 +42,7 @@ from tests.sandbox.court_cases.cnj import number_of
 from tests.sandbox.court_cases.document_bytes import content
 from tests.sandbox.keycloak.static_token import SandboxToken
 from tests.sandbox.portal import SandboxPortal
-from tests.stopwatch import quickest
+from tests.timing import quickest
 
 TOKEN = "secret-token-of-the-test"
 NUMBER = "1011745-77.2025.8.11.0041"

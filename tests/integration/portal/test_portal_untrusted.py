@@ -23,8 +23,8 @@ from storage.portal.slots import Limits
 from storage.postgres.database import Database
 from storage.refusals import PORTAL, RefusalWatch
 from storage.settings import Settings
-from tests.byte_server import ByteServer, Exchange, answer
 from tests.integration.harness import factories
+from tests.network.byte_server import ByteServer, Exchange, answer
 from tests.network.certificates import Certificate
 from tests.sandbox.keycloak.static_token import SandboxToken
 from tests.unit.storage.test_settings import NEEDED

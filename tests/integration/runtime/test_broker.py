@@ -27,7 +27,7 @@ from actors.tasks import DOWNLOAD_QUEUE, LIST_QUEUE
 from dev.embedded.embedded_servers import EMBEDDED, EmbeddedServers, start_all
 from dev.folder import DataFolder
 from dev.processes.deadline import until
-from tests.stopwatch import quickest
+from tests.timing import quickest
 
 DELAYED = "test.DQ"
 # How long Redis does not answer: above the worker's patience.

@@ -33,7 +33,7 @@ from actors.webhook.webhook_client import (
     resolve,
 )
 from storage.webhook_policy import WebhookPolicy
-from tests.stopwatch import quickest
+from tests.timing import quickest
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 # For what is not about time: the phases of a post are thirds of it, and a machine may stall.

@@ -15,7 +15,7 @@ from autos._client.files.fetching import Stopped
 from autos._client.files.pulling import Pull, PulledFile
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import PullFailed, Unavailable
-from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, chunked
+from tests.network.byte_server import INTERIM, ByteServer, Exchange, Script, answer, chunked
 
 BODY = bytes(range(256)) * 4_000
 SECRET = "X-Amz-Signature=planted-signature"

@@ -19,7 +19,15 @@ from storage.http.connections import (
     inspected_pools,
     is_kept_connection_closed,
 )
-from tests.byte_server import INTERIM, ByteServer, Exchange, Script, answer, chunked, interim
+from tests.network.byte_server import (
+    INTERIM,
+    ByteServer,
+    Exchange,
+    Script,
+    answer,
+    chunked,
+    interim,
+)
 from tests.network.certificates import Certificate
 
 BODY = b"%PDF-1.4 mine" * 20

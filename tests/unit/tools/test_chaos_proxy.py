@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.loop_thread import LoopThread
+from tests.network.loop_thread import LoopThread
 from tests.network.proxy import Proxy
 from tests.network.proxy_links import Trap
 

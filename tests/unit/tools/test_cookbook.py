@@ -7,8 +7,8 @@ import re
 import pytest
 
 from server.errors.error_reasons import OF_RPC, reasons_of
-from tests.cookbook.answers import difference, renewed
-from tests.cookbook.recipes import FILE, steps_of
+from tests.cookbook.answer_matcher import difference, renewed
+from tests.cookbook.parser import FILE, steps_of
 
 STEPS = list(steps_of(FILE.read_text()))
 ONE, OTHER = "2f1e0c9a-7b3d-4c5e-8f60-1a2b3c4d5e6f", "11111111-7b3d-4c5e-8f60-1a2b3c4d5e6f"

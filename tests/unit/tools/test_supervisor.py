@@ -15,7 +15,7 @@ import pytest
 from dev.processes.deadline import until
 from dev.processes.procfile import read_procfile
 from dev.processes.supervisor import Supervisor
-from tests.stopwatch import quickest
+from tests.timing import quickest
 
 # Tells its own id and its child's. {signals}: what it does about SIGTERM.
 PARENT = """

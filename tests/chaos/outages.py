@@ -1,4 +1,5 @@
-"""`python -m tests.outages --seconds 60`: each server away that long, one by one and together.
+"""`python -m tests.chaos.outages --seconds 60`: each server away that long, one by one and
+together.
 
 A job of 60 documents is in the middle each time. Afterwards: it has ended COMPLETED, no document
 was asked for twice, no attempt was burnt; while PostgreSQL was away calls were answered UNAVAILABLE

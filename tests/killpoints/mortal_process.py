@@ -1,4 +1,5 @@
-"""`python -m tests.killpoints.process ROLE FLAGS [as-shipped]`: a role that can die on demand.
+"""`python -m tests.killpoints.mortal_process ROLE FLAGS [as-shipped]`: a role that can die on
+demand.
 
 The real composition root, with what stands at the kill points wrapped. Unless `as-shipped`, the
 waits that are no settings are short, a webhook's lease as short as LEASE_S.
@@ -10,8 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-from tests.killpoints.flags import Triggers
-from tests.killpoints.seams import hurry, install
+from tests.killpoints.failpoints import hurry, install
+from tests.killpoints.triggers import Triggers
 
 
 def main(role: str, folder: str, *options: str) -> int:

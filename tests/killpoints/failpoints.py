@@ -34,7 +34,7 @@ from storage.portal.request_claims import Claimed, Slice
 from storage.postgres.database import Database
 from storage.scheduling import reconciliation
 from storage.webhooks import webhook_rows
-from tests.killpoints.flags import Triggers
+from tests.killpoints.triggers import Triggers
 
 Strike = Callable[[str, str], object]
 Arguments = tuple[Any, ...]

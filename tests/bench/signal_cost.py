@@ -1,4 +1,4 @@
-"""`python -m tests.bench.signals`: what it costs to tell of one stored document, in CPU time.
+"""`python -m tests.bench.signal_cost`: what it costs to tell of one stored document, in CPU time.
 
 With the counters in shared files, as in the forked processes, and a real receiver of traces in a
 process of its own.

@@ -12,7 +12,7 @@ from dev.embedded.sandbox import ROOT
 from dev.processes.procfile import read_procfile
 from tests.acceptance.conftest import Autos, free_port, running_autos
 from tests.conftest import PORTAL_TOKEN
-from tests.killpoints.flags import Triggers
+from tests.killpoints.triggers import Triggers
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
@@ -30,7 +30,8 @@ def mortal_autos(
     is_as_shipped: bool = False,
     **settings: str,
 ) -> Iterator[tuple[Autos, Triggers]]:
-    """The Procfile's processes, each started through tests.killpoints.process, and their flags."""
+    """The Procfile's processes, each started through tests.killpoints.mortal_process, and their
+    flags."""
     flags = Triggers(folder / "flags")
     (folder / "kill-points").mkdir()
     redis_url = urlsplit(servers.env["REDIS_URL"])._replace(path=f"/{REDIS_DATABASE}").geturl()
@@ -54,7 +55,7 @@ def _procfile(flags: Triggers, *, is_as_shipped: bool) -> Path:
     """The Procfile of production with every role but `release` started by way of its wrapper."""
     option = "as-shipped" if is_as_shipped else ""
     lines = [
-        f"{name}: python -m tests.killpoints.process {name} {flags.folder} {option}"
+        f"{name}: python -m tests.killpoints.mortal_process {name} {flags.folder} {option}"
         if name != "release"
         else f"{name}: {command}"
         for name, command in read_procfile(ROOT / "Procfile").items()

@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 
 from dev.embedded.sandbox import ROOT
-from tests.cookbook.recipes import CookbookStep
+from tests.cookbook.parser import CookbookStep
 
 READY = "ready\n"
 CHANGING = re.compile(r"/(?:CancelJob|RetryJob|RedeliverWebhook)\b")

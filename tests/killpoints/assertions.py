@@ -15,8 +15,8 @@ from storage.settings import Settings
 from tests.acceptance.conftest import Autos
 from tests.acceptance.harness.bucket import StoredBucket, sandbox_sha256
 from tests.acceptance.harness.job_calls import documents
-from tests.killpoints.flags import Death, Triggers
 from tests.killpoints.trials import Trial, asked, path_of
+from tests.killpoints.triggers import Death, Triggers
 from tests.sandbox.court_cases.case_model import SandboxCase
 
 ABSENCE_S = 120.0
