@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 from dev.stack import running_stack
 from tests.stubs.languages import LANGUAGES, Language
 

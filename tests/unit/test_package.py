@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import autos
-from dev.sandbox import ROOT
+from dev.embedded.sandbox import ROOT
 
 LOADED = """
 import sys, actors.contract_messages

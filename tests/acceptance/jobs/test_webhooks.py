@@ -19,6 +19,7 @@ from autos.json_form import as_json
 from dev.processes.deadline import until
 from tests.acceptance.conftest import Autos
 from tests.acceptance.harness.job_calls import await_job, documents, finish, run, start, status
+from tests.sandbox.court_cases.cases import CASES
 from tests.sandbox.receivers.deliveries import Delivery
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
@@ -194,6 +195,21 @@ def _check_documents(told: list[dict[str, Any]], listed: list[pb.Document]) -> N
             assert hashlib.sha256(answer.content).hexdigest() == each["sha256"]
             assert len(answer.content) == int(each["size_bytes"])
             assert datetime.fromisoformat(each["url_expire_time"]).timestamp() > time.time() + 600
+
+
+@pytest.mark.parametrize("case", ["sealed", "sealed-case"])
+def test_no_url_of_a_sealed_document_leaves_by_a_webhook(autos: Autos, case: str) -> None:
+    path = f"/{case}"
+    job = run(autos, CASES[case].number, webhook_url=autos.receiver.url_of(path))
+
+    [delivery] = autos.receiver.wait_for(1, 60, path=path)
+
+    told = Parse(delivery.body, pb.WebhookEvent()).data.documents
+    assert {each.document_id for each in told} == {
+        each.document_id for each in documents(autos, job)
+    }
+    assert any(each.sealed and each.object_key for each in told)
+    assert all(bool(each.url) == (bool(each.object_key) and not each.sealed) for each in told)
 
 
 def test_a_refused_attempt_is_made_again_under_the_same_id(autos: Autos) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from storage.priorities import Priority
-from tests.unit.scheduler.environment import Arrival
+from tests.simulation.simulated_rows import Arrival
 
 COURTS = ("8.26", "8.19", "8.13", "5.02", "4.03", "8.21", "8.16", "8.05", "5.15", "8.24")
 SLOW = COURTS[0]

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.bench.environment import CLIENTS, COURTS
+from tests.bench.portal_load.bench_environment import CLIENTS, COURTS
 from tests.sandbox.latency_profile import Burst, Latency
 
 MEDIAN_S, SIGMA = 0.4, 0.8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from actors.hints.hint_channel import HintSender, halt_channel
+from actors.hints.hint_channel import HintSender
 from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.request_gate import RequestGate
 from actors.runtime.halt_listener import HaltListener
@@ -31,6 +32,8 @@ from tests.integration.harness.pipeline_hooks import hooked_fetcher
 
 DOCUMENTS = 4
 WAIT_S = 60.0
+# What is halted until the listener has heard it once.
+GREETING = "greeting"
 
 
 @dataclass
@@ -40,9 +43,13 @@ class Halts:
     pipeline: PipelineHarness
     sender: HintSender
     heard: list[str] = field(default_factory=list)
+    is_heard: threading.Event = field(default_factory=threading.Event)
 
     def hear(self, scope: str) -> None:
         """Halt a scope in this process."""
+        if scope == GREETING:
+            self.is_heard.set()
+            return
         self.pipeline.slices.fetcher.gate.halt(scope)
         self.heard.append(scope)
 
@@ -50,10 +57,10 @@ class Halts:
         """Wait until this process has learnt that a scope is halted."""
         until(lambda: scope in self.heard, WAIT_S, f"{scope!r} is not halted")
 
-    def listener_count(self) -> int:
-        """Return how many listeners there are."""
-        ((_, count),) = self.pipeline.redis.pubsub_numsub(halt_channel(self.pipeline.redis))
-        return int(count)
+    def greet(self) -> bool:
+        """Return whether this process listens by now."""
+        self.sender.halt(GREETING)
+        return self.is_heard.wait(0.1)
 
 
 @pytest.fixture
@@ -64,9 +71,13 @@ def halts(database: Database, objects: Objects, redis_url: str, tmp_path: Path) 
         halts = Halts(pipeline, HintSender(pipeline.redis))
         listener = HaltListener(pipeline.redis, pipeline.slices.hints.sender_id, halts.hear)
         listener.start()
-        until(lambda: halts.listener_count() == 1, WAIT_S, "no listener")
+        until(halts.greet, WAIT_S, "no listener")
         yield halts
         listener.stop()
+        # A message ends its wait for one.
+        halts.greet()
+        listener._thread.join(WAIT_S)
+        assert not listener._thread.is_alive()
 
 
 def _listed(pipeline: PipelineHarness, **case: Any) -> tuple[str, UUID]:
@@ -159,10 +170,7 @@ def test_a_call_that_cancels_a_job_halts_it(
 
 
 def test_a_listener_whose_connection_is_cut_listens_again(halts: Halts) -> None:
+    halts.is_heard.clear()
     halts.pipeline.redis.client_kill_filter(_type="pubsub")
 
-    def is_heard() -> bool:
-        halts.sender.halt("again")
-        return "again" in halts.heard
-
-    until(is_heard, WAIT_S, "nothing is heard any more")
+    until(halts.greet, WAIT_S, "nothing is heard any more")

@@ -15,8 +15,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors.hints.hints import Ended, SliceBegun, SlotFreed
+from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.slices import START_WITHIN_S
 from dev.processes.deadline import until
+from storage.documents.leases import renew_leases
 from storage.errors import ServiceUnavailable
 from storage.jobs import job_queries
 from storage.objects.object_store import Objects, ObjectStore
@@ -25,7 +27,7 @@ from storage.postgres.database import Database, Row
 from storage.spool import Spool
 from tests.integration.harness import factories
 from tests.integration.harness.factories import CLIENT, held_slots
-from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.harness.pipeline_harness import LEASE_S, PipelineHarness, running_pipeline
 from tests.integration.harness.pipeline_hooks import HookedDatabase, HookedObjects, hooked_fetcher
 
 DOCUMENTS = 4
@@ -284,6 +286,32 @@ def test_a_bucket_that_does_not_answer_takes_no_time_of_the_portal(
     assert factories.job(pipeline.database, job_id)["state"] == "COMPLETED"
 
 
+def test_what_waits_for_its_put_keeps_its_lease(
+    pipeline: PipelineHarness, store: ObjectStore, beside: ThreadPoolExecutor
+) -> None:
+    _, job_id = _listed(pipeline)
+    has_begun, may_put = threading.Event(), threading.Event()
+
+    def wait(_: object) -> None:
+        has_begun.set()
+        may_put.wait(WAIT_S)
+
+    slow = HookedObjects(store, before_put=wait)
+    running = _started(beside, pipeline.with_bucket(slow), job_id)
+    assert has_begun.wait(WAIT_S)
+    before = [row["lease_until"] for row in _rows(pipeline, job_id)]
+
+    def are_renewed() -> bool:
+        now = [row["lease_until"] for row in _rows(pipeline, job_id)]
+        return all(then < later for then, later in zip(before, now, strict=True))
+
+    until(are_renewed, WAIT_S, "not all leases are renewed")
+    may_put.set()
+    running.result(WAIT_S)
+
+    assert factories.job(pipeline.database, job_id)["state"] == "COMPLETED"
+
+
 def test_without_a_hint_a_cancelled_job_ends_its_slice_and_the_request_that_is_under_way(
     pipeline: PipelineHarness, beside: ThreadPoolExecutor
 ) -> None:
@@ -298,6 +326,31 @@ def test_without_a_hint_a_cancelled_job_ends_its_slice_and_the_request_that_is_u
     assert set(_states(pipeline, job_id)) == {"CANCELLED"}
     assert pipeline.requested_files(number) == [1, 0, 0, 0]
     assert held_slots(pipeline.database, longer_than_s=2) == 0
+
+
+def test_without_a_hint_a_job_that_is_cancelled_between_two_requests_makes_no_further_one(
+    pipeline: PipelineHarness,
+) -> None:
+    number, job_id = _listed(pipeline)
+    renewals: list[set[UUID]] = []
+
+    def renew(leases: set[UUID]) -> set[UUID]:
+        renewals.append(leases)
+        return renew_leases(pipeline.database, leases, lease_s=LEASE_S)
+
+    def cancel() -> None:
+        job_queries.cancel(pipeline.database, CLIENT, job_id)
+        # The next renewal finds the leases lost; they are dropped when another begins.
+        count = len(renewals) + 2
+        until(lambda: len(renewals) >= count, WAIT_S, "leases are not renewed")
+
+    renewer = LeaseRenewer(renew, lease_s=LEASE_S)
+    fetching = _fetching(pipeline, cancel)
+    fetcher = replace(fetching.slices.fetcher, renewer=renewer)
+    fetching.with_slices(renewer=renewer, fetcher=fetcher).download(job_id, DOCUMENTS)
+
+    assert pipeline.requested_files(number) == [1, 0, 0, 0]
+    assert set(_states(pipeline, job_id)) == {"CANCELLED"}
 
 
 def test_documents_that_postgresql_does_not_take_back_are_given_back_later(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import grpc
@@ -15,6 +15,10 @@ import pytest
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.client_registry import ClientLimits
 from server.dependencies import ServerDependencies
+from server.errors.error_statuses import ShuttingDown
+from server.queue.queue_position_cache import QueuePositionCache
+from server.watch.end_waiter import EndWaiter
+from server.watch.feed import Feed
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from tests.acceptance.harness.invalid_values import seconds
@@ -128,6 +132,27 @@ def test_a_server_that_stops_sends_those_who_wait_away(
             stopping = asyncio.create_task(door.service.hub.close())
             assert await _reason(wait) == "UNAVAILABLE"
             await stopping
+
+    asyncio.run(scenario())
+
+
+def test_one_that_waits_at_a_feed_is_sent_away_at_once() -> None:
+    job = pb.Job(job_id=str(UUID(int=1)), process_number=NUMBER, state=pb.JOB_STATE_PROCESSING)
+
+    async def scenario() -> None:
+        # The places are read for streams only.
+        feed, waiter = Feed(job, cast(QueuePositionCache, None)), EndWaiter(job, 60)
+        feed.watchers.add(waiter)
+        waiting = asyncio.create_task(waiter.follow(feed))
+        await asyncio.sleep(0)
+        feed.wake()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+
+        waiter.send_away(ShuttingDown(callers=1))
+
+        with pytest.raises(ShuttingDown):
+            await asyncio.wait_for(waiting, 10)
 
     asyncio.run(scenario())
 

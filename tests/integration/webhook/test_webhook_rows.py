@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage.errors import LeaseLost
+from storage.errors import LeaseLost, RequestIdReused
 from storage.jobs import job_queries
 from storage.postgres.database import Database
+from storage.states import WebhookState
 from storage.webhooks import webhook_rows
 from storage.webhooks.webhook_rows import JITTER, PER_RECEIVER, SCHEDULE_S, WebhookDelivery
 from tests.integration.harness import factories
@@ -56,6 +57,42 @@ def test_one_attempt_at_a_time(database: Database) -> None:
     found = run_concurrently([partial(webhook_rows.claim, database, job_id, 0, lease_s=30)] * 10)
 
     assert sum(delivery is not None for delivery in found) == 1
+
+
+def test_a_redelivery_under_one_request_id_is_made_once(database: Database) -> None:
+    job_id, other = _ended(database), _ended(database)
+    webhook_rows.delivered(database, _claimed(database, job_id), 204)
+    request_id = uuid4()
+
+    again = partial(webhook_rows.redeliver, database, CLIENT, job_id, request_id)
+    made = run_concurrently([again] * 8)
+
+    assert sum(is_new for _, is_new in made) == 1
+    webhook_rows.delivered(database, _claimed(database, job_id), 204)
+    view, is_new = again()
+    assert not is_new
+    assert view.webhooks[0].state == WebhookState.DELIVERED
+    with pytest.raises(RequestIdReused):
+        webhook_rows.redeliver(database, CLIENT, other, request_id)
+    assert run_concurrently([partial(webhook_rows.redeliver, database, CLIENT, job_id)] * 2)[1][1]
+
+
+def test_one_request_id_for_two_jobs_at_once_is_refused_for_one(database: Database) -> None:
+    job_ids = [_ended(database), _ended(database)]
+    for job_id in job_ids:
+        webhook_rows.delivered(database, _claimed(database, job_id), 204)
+    request_id = uuid4()
+
+    def redelivered(job_id: UUID) -> bool:
+        try:
+            return webhook_rows.redeliver(database, CLIENT, job_id, request_id)[1]
+        except RequestIdReused:
+            return False
+
+    assert sorted(run_concurrently([partial(redelivered, each) for each in job_ids])) == [
+        False,
+        True,
+    ]
 
 
 def test_one_receiver_never_has_more_than_its_share_of_deliveries_at_once(
