@@ -20,7 +20,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 
 SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 METHOD = "ServerReflectionInfo"
-IMAGE = Path(__file__).parent.parent / "proto" / "base.binpb"
+IMAGE = Path(__file__).parents[2] / "proto" / "base.binpb"
 
 
 class _CommentedFile:

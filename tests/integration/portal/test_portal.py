@@ -896,8 +896,8 @@ _FETCH_ALONE = """
 import sys
 from actors.resilience.exchange_deadline import Watchdog
 from actors.portal.portal_client import Portal
-from tests.sandbox.keycloak.static_token import Bearer
-tokens = Bearer("t")
+from tests.sandbox.keycloak.static_token import SandboxToken
+tokens = SandboxToken("t")
 portal = Portal(base_url=sys.argv[1], tokens=tokens, watchdog=Watchdog(), document_max_bytes=9)
 print(portal.list_case("1011745-77.2025.8.11.0041", 30).secrecy_level)
 """
