@@ -38,6 +38,8 @@ CALL_S = 30.0
 POLL_S = 0.05
 LAST_LINES = 30
 WORKERS_S = 60.0
+# The leading scheduler reads workers and slots once in this time.
+SCHEDULER_READS_S = 1.0
 # PostgreSQL as it comes, so that what is acknowledged is on the disk.
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 SERVERS = ("postgres", "valkey", "s3")
@@ -126,6 +128,23 @@ class SpeedEnvironment:
         """The processes of Dramatiq that do the work of a line of the Procfile."""
         leader = self.stack.processes.pid_of(name)
         return [pid for pid in family(leader)[1:] if _is_dramatiq(pid)] if leader else []
+
+    def await_scheduler(self) -> None:
+        """Return when a scheduler leads and has read that every worker process lives.
+
+        Processes that were stopped for a while have lost their leases when they go on.
+        """
+        until(self._has_scheduler, WORKERS_S, "No scheduler leads.")
+        time.sleep(SCHEDULER_READS_S)
+
+    def _has_scheduler(self) -> bool:
+        row = self.only(
+            "SELECT EXISTS (SELECT FROM leader WHERE lease_until > clock_timestamp()"
+            "   AND sends_time > clock_timestamp() - interval '1 second') AS has_leader,"
+            " (SELECT count(*) FROM workers"
+            "   WHERE heartbeat_time > clock_timestamp() - interval '1 second') AS workers"
+        )
+        return bool(row["has_leader"]) and row["workers"] >= self.settings.worker_processes
 
     def await_workers(self, name: str, count: int) -> None:
         """Return when so many processes of a line of the Procfile work."""

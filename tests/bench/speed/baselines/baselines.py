@@ -59,6 +59,8 @@ class Autos:
 
     def fetch(self, cases: Cases, prefix: str) -> Took:  # noqa: ARG002 - keys are its own
         leaders = self.stage.our_pids
+        # Stopped while others ran, which no running Autos is.
+        self.stage.await_scheduler()
         before, begun = spent_s(leaders), time.time()
         ids = [self.stage.start(number) for number in cases]
         ended = self.stage.await_ends(ids, TIMEOUT_S)
