@@ -1,1 +1,1 @@
-"""The portal as the rows see it: which request may begin, and what its answer means for others."""
+"""Portal requests as rows: which may begin, and what the answer to one means for others."""

@@ -1,7 +1,7 @@
-"""How an attempt at the portal ends without a result: it failed, or it is given back uncounted.
+"""End an attempt at the portal without a result: it failed, or it is given back uncounted.
 
-An attempt is made for a document or for the listing of a job. Both are settled in the same way;
-what is written differs (`_DocumentRow`, `_ListingRow`). The job's row is locked first, always.
+An attempt is made for a document or for the listing of a job. Both follow the same rules, and write
+different columns (`_DocumentRow`, `_ListingRow`). Every function locks the job's row first.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _NOT_OURS = "The claim is no longer ours."
 
 @dataclass(frozen=True, slots=True)
 class _Delay:
-    """When an attempt is made again, in `delay_s` seconds (None: as soon as the portal allows).
+    """When the next attempt is due: in `delay_s` seconds, or as soon as the portal allows if None.
 
-    `failing_since`: when what was requested began to get nothing but failures of the portal's.
+    `failing_since`: the time from which the portal answered this item with its own failures only.
     """
 
     delay_s: float | None
@@ -49,7 +49,7 @@ class _Delay:
 
 
 class _DocumentRow:
-    """A document that is claimed, and its job, whose lock is held."""
+    """A claimed document and its job, with the job's row locked."""
 
     def __init__(self, transaction: Transaction, claim: DocumentLease) -> None:
         self._transaction = transaction
@@ -73,11 +73,11 @@ class _DocumentRow:
         self.attempts_made: int = row["href_attempt_count"]
 
     def is_alone(self) -> bool:
-        """Return False: a court that is away is asked for a listing before long."""
+        """Return False: the breaker soon probes an unavailable court with a listing."""
         return False
 
     def put_off(self, delay: _Delay, error: AttemptError) -> None:
-        """Return the document to PENDING, with what its attempt came to."""
+        """Return the document to PENDING and record the result of its attempt."""
         self._return(
             attempt_count=Document.attempt_count + int(delay.is_counted),
             href_attempt_count=Document.href_attempt_count + int(delay.is_counted),
@@ -91,7 +91,7 @@ class _DocumentRow:
         )
 
     def put_off_comparison(self, delay_s: float, sha256: str) -> None:
-        """Return the document to PENDING uncounted, with what its next answer is compared with."""
+        """Return the document to PENDING uncounted, with the hash to compare its next answer to."""
         self._return(
             pause_count=0,
             failing_since=None,
@@ -100,7 +100,7 @@ class _DocumentRow:
         )
 
     def give_up(self, delay: _Delay, error: AttemptError) -> Outcome:
-        """Try the link of the document's twin, if it has one. Else fail the document."""
+        """Try the link of the document's twin if it has one; otherwise fail the document."""
         self.put_off(replace(delay, delay_s=None), error)
         if self.row["href_index"] + 1 == len(self.row["hrefs"]):
             return self.fail(error.as_failure())
@@ -115,9 +115,9 @@ class _DocumentRow:
         return Outcome(0, job_has_ended=False)
 
     def give_back(self, delay_s: float, *, is_lost: bool) -> Outcome:
-        """Return the document to PENDING uncounted. The fifth lost worker fails it."""
+        """Return the document to PENDING uncounted. The fifth lost worker fails the document."""
         self._return(
-            # What was fetched for nothing is no attempt.
+            # A fetched file that was lost does not count as an attempt.
             attempt_count=Document.attempt_count - int(self.row["state"] == _DOWNLOADED),
             lost_lease_count=Document.lost_lease_count + int(is_lost),
             not_before=time_after(delay_s),
@@ -127,7 +127,7 @@ class _DocumentRow:
         return self.fail(WORKER_LOST)
 
     def fail(self, failure: Failure) -> Outcome:
-        """Fail the document, and end the job if it was the last."""
+        """Fail the document. End the job if this was its last open document."""
         job = terminate_remaining(
             self._transaction,
             self.job,
@@ -147,7 +147,7 @@ class _DocumentRow:
 
 
 class _ListingRow:
-    """A job whose listing is claimed, and whose lock is held."""
+    """A job with a claimed listing, with the job's row locked."""
 
     def __init__(self, transaction: Transaction, claim: ListingClaim) -> None:
         self._transaction = transaction
@@ -166,14 +166,14 @@ class _ListingRow:
         self.attempts_made: int = job["listing_attempt_count"]
 
     def is_alone(self) -> bool:
-        """Return whether no other job of its court runs."""
+        """Return whether no other job of the same court is running."""
         others = Job.select(Job.job_id).where(
             Job.court == self.court, Job.job_id != self.job["job_id"], Job.end_time.is_null()
         )
         return self._transaction.fetch_one(others.limit(1).tuples()) is None
 
     def put_off(self, delay: _Delay, _error: AttemptError | None = None, **changes: Any) -> None:
-        """Give the listing free again, with what its attempt came to."""
+        """Release the listing's lease and record the result of the attempt."""
         move = Job.update(
             listing_lease=None,
             listing_lease_until=None,
@@ -191,7 +191,7 @@ class _ListingRow:
         return Outcome(None, job_has_ended=True, due_webhooks=job.get("due_webhooks"))
 
     def give_back(self, delay_s: float, *, is_lost: bool) -> Outcome:  # noqa: ARG002
-        """Give the listing free again, uncounted. A lost worker is counted by the next claim."""
+        """Release the listing's lease, uncounted. The next claim counts a lost worker."""
         self.put_off(_Delay(delay_s, is_counted=False, failing_since=self.failing_since))
         return Outcome(delay_s, job_has_ended=False)
 
@@ -205,7 +205,7 @@ def _locked(
 
 
 def _advanced(transaction: Transaction, job_id: UUID) -> Row:
-    """Lock a job that runs, and take its next revision. Raises LeaseLost if it has ended."""
+    """Lock a running job and take its next revision. Raises LeaseLost if the job has ended."""
     job: Row | None = transaction.fetch_one(Job.advance(job_id).where(Job.end_time.is_null()))
     if job is None:
         raise LeaseLost("The job has ended.")
@@ -219,9 +219,9 @@ def fail_attempt(
     error: AttemptError,
     policy: RetryPolicy,
 ) -> Outcome:
-    """Record a failed attempt. It is made again later, or what it was made for fails for good.
+    """Record a failed attempt. Schedule the next attempt, or fail the document or the job.
 
-    A refusal of the portal's ("too fast") and a court that is away do not count as attempts. Raises
+    A refusal by the portal ("too fast") and an unavailable court do not count as attempts. Raises
     LeaseLost.
     """
     with database.transaction() as transaction:
@@ -263,10 +263,11 @@ def give_back(
     delay_s: float = 0,
     is_lost: bool = False,
 ) -> Outcome:
-    """Give a claim back uncounted; it may be made again after `delay_s` seconds.
+    """Give a claim back uncounted. The document or listing is due again after `delay_s` seconds.
 
-    `is_lost`: the document's file or worker is gone. The fifth time fails it. The slots of the
-    request stay taken for a moment, since it may have been cut. Raises LeaseLost.
+    `is_lost`: the document's file or worker is lost; the fifth loss fails the document. The slots
+    stay taken for RELEASE_DELAY_S seconds, because the portal may still work on a request that was
+    cut. Raises LeaseLost.
     """
     with database.transaction() as transaction:
         row = _locked(transaction, claim)
@@ -275,7 +276,7 @@ def give_back(
 
 
 def stop(database: Database, claim: DocumentClaim) -> None:
-    """Give back a document whose download was stopped. One in the spool stays."""
+    """Give back a document whose download was stopped. A document in the spool stays there."""
     in_spool = Document.select(Document.document_id).where(
         Document.lease == claim.lease, Document.state == _DOWNLOADED
     )
@@ -285,13 +286,14 @@ def stop(database: Database, claim: DocumentClaim) -> None:
     try:
         give_back(database, claim)
     except LeaseLost:
-        # Cancelled, say. Its request was ours all the same, and so were its slots.
+        # The document's claim is over, for example because a caller cancelled the job. The request
+        # still took place, so its slots must be released.
         with database.transaction() as transaction:
             slots.release_after_delay(transaction, claim.slot_token)
 
 
 def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome:
-    """Give a listing back, uncounted, to be requested once more after `delay_s` seconds."""
+    """Give a listing back uncounted. The portal is requested once more after `delay_s` seconds."""
     with database.transaction() as transaction:
         row = _ListingRow(transaction, claim)
         row.put_off(_Delay(delay_s, is_counted=False), listing_doubt_time=fn.clock_timestamp())
@@ -304,9 +306,9 @@ def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome
 def compare(
     database: Database, claim: DocumentClaim, doubted: Doubted, *, delay_s: float
 ) -> Outcome:
-    """Give a document back, uncounted, to be compared with another answer after `delay_s` seconds.
+    """Give a document back uncounted, so that a later answer is compared with this one.
 
-    Raises LeaseLost.
+    The document is due again after `delay_s` seconds. Raises LeaseLost.
     """
     with database.transaction() as transaction:
         row = _DocumentRow(transaction, claim)
@@ -316,9 +318,9 @@ def compare(
 
 
 def is_abandoned(state: DocumentState) -> Any:
-    """Return the condition that a document in `state` has a claim without a sign of life.
+    """Return the SQL condition that a document in `state` is claimed by a dead worker or spool.
 
-    A worker shows one by its lease, a spool by its heartbeat.
+    A worker is dead when its lease has ended; a spool is dead when its heartbeat is too old.
     """
     is_over = Document.lease_until < fn.clock_timestamp()
     if state is DocumentState.DOWNLOADING:
@@ -337,9 +339,9 @@ def is_abandoned(state: DocumentState) -> Any:
 def expire(database: Database, held: DocumentLease, state: DocumentState) -> Outcome:
     """Take back a document that is abandoned in `state`. Raises LeaseLost if it is not.
 
-    The fifth worker that is lost over a document, or with it, fails it. Nothing shows which
-    document of a slice of several had begun, so such a slice counts against none of them: each is
-    due now and so comes alone, where the next loss counts. A lost spool does not count either.
+    The fifth lost worker fails the document. In a slice of several documents, nothing shows which
+    request had begun, so the loss counts against none of them. Each of them is due now and is then
+    claimed alone, so that the next loss counts. A lost spool does not count.
     """
     abandoned = Document.select(Document.spool_id).where(
         Document.lease == held.lease, is_abandoned(state)

@@ -1,8 +1,8 @@
-"""The breaker of each court: who answers nothing but 502, 503, 504 or silence counts as away.
+"""The circuit breaker of each court: open while the court answers only 502, 503, 504 or nothing.
 
-A court that is away gets one probe at growing intervals; what waits for it burns no attempt. Any
-other answer ends that. A document whose own first failure is older than the court's last sign of
-life says nothing about the court: it is the document that is broken, and its attempts count.
+An unavailable court gets one probe at growing intervals. Requests that wait for the court do not
+count as attempts. Any other answer closes the breaker. If a document began to fail before the
+court's last good answer, the document is at fault, not the court, and its attempts count.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ PROBE_CAP_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ProbePolicy:
-    """When a court counts as away, and how it is asked whether it is back.
+    """When a breaker opens, and how an unavailable court is probed.
 
-    `burst` failures in a row, with no other answer between them, say that it is. The first probe
-    comes after `base_s` seconds, every further one after twice as long. After `patience_s` a probe
-    asks for the listing instead of a file, since it may be the file.
+    `burst`: consecutive failures, with no other answer between them, that open the breaker.
+    `base_s`: seconds until the first probe; each further interval is twice as long. `patience_s`:
+    seconds after which a probe requests the listing instead of a file, because the file itself may
+    be the cause.
     """
 
     base_s: float = 5.0
@@ -36,7 +37,7 @@ class ProbePolicy:
 
 @dataclass(frozen=True, slots=True)
 class OpenCircuit:
-    """A court that is away: seconds until its next probe, and whether patience with it is over."""
+    """An open breaker. `wait_s`: seconds until the next probe. `is_long`: `patience_s` is over."""
 
     wait_s: float
     is_long: bool
@@ -45,7 +46,7 @@ class OpenCircuit:
 def record_failure(
     transaction: Transaction, court: str, *, since: datetime, policy: ProbePolicy
 ) -> OpenCircuit | None:
-    """Count a failure of something that has been failing `since`. None: the court is not away."""
+    """Count a failure of an item that failed `since`. Return None while the breaker is closed."""
     now = fn.clock_timestamp()
     wait_s = fn.least(
         PROBE_CAP_S, policy.base_s * fn.power(PROBE_FACTOR, fn.least(Court.probe_count, 10))

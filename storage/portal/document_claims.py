@@ -1,8 +1,8 @@
 """Claims on documents. A claim is a lease with a token.
 
-Every function that ends one names the token, so a caller with a stale one changes nothing. The
-job's row is locked first, always: under it claims are counted, revisions are taken and the end is
-decided.
+Every function that ends a claim names its token, so a caller with an old token changes nothing.
+Every function locks the job's row first. Claims are counted, revisions are taken and the end of the
+job is decided under that lock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from storage.postgres.database import Database
 
 @dataclass(frozen=True, slots=True)
 class DocumentLease:
-    """A claim on a document: whoever names the token holds it."""
+    """A claim on a document. The token `lease` identifies its holder."""
 
     job_id: UUID
     document_id: UUID
@@ -27,7 +27,7 @@ class DocumentLease:
 
     @property
     def slot_token(self) -> UUID:
-        """Return the token that holds the slots of its request."""
+        """Return the token that holds the slots of the claim's request."""
         return self.lease
 
 
@@ -43,20 +43,20 @@ class DocumentClaim(DocumentLease):
     listed_content_type: str | None
     claim_time: datetime
     traceparent: str | None = None
-    # The token of its slice, which holds the slots.
+    # The token of the document's slice, which holds the slots.
     slice_token: UUID | None = None
 
     @property
     def slot_token(self) -> UUID:
-        """Return the token that holds the slots of its request."""
+        """Return the token that holds the slots of the claim's request."""
         return self.slice_token or self.lease
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile(DocumentLease):
-    """A checked file, to be stored under a key that holds its hash.
+    """A checked file that is to be stored under a key that contains its hash.
 
-    `is_fresh`: it has just been fetched, and its row does not say so yet.
+    `is_fresh`: the file has just been fetched, and its row does not record that yet.
     """
 
     client: str
@@ -70,18 +70,18 @@ class CheckedFile(DocumentLease):
     take_time: datetime
     traceparent: str | None = None
     is_fresh: bool = False
-    # The token of the slice that fetched it, which held the slots.
+    # The token of the slice that fetched the file; it held the slots.
     slice_token: UUID | None = None
 
     @property
     def slot_token(self) -> UUID:
-        """Return the token that held the slots of its request."""
+        """Return the token that held the slots of the file's request."""
         return self.slice_token or self.lease
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedContent:
-    """What a file turned out to be. `is_doubtful`: nothing but itself supports it."""
+    """The result of the checks of a file. `is_doubtful`: no second source confirms the content."""
 
     size_bytes: int
     sha256: str
@@ -91,12 +91,12 @@ class CheckedContent:
 
 
 def unrecorded_file(claim: DocumentClaim, content: CheckedContent) -> CheckedFile:
-    """A file to be stored before its row is told that it was fetched."""
+    """Return the file to store, before its row records that it was fetched."""
     return replace(spooled_file(claim, content, claim.claim_time), is_fresh=True)
 
 
 def spooled_file(claim: DocumentClaim, content: CheckedContent, take_time: datetime) -> CheckedFile:
-    """Return what is to be stored of a fetched file; `take_time`: when a sweep may not be later."""
+    """Return the file to store. An object deleted after `take_time` makes it LOST."""
     return CheckedFile(
         job_id=claim.job_id,
         document_id=claim.document_id,
@@ -116,7 +116,10 @@ def spooled_file(claim: DocumentClaim, content: CheckedContent, take_time: datet
 
 
 def retake_for_upload(database: Database, file: CheckedFile) -> CheckedFile | None:
-    """The same file, as taken now, so that what a sweep did before does not count; None: lost."""
+    """Return the file with a new take time, so that earlier sweeps do not matter.
+
+    Return None if the claim is lost.
+    """
     query = (
         Document.select(fn.clock_timestamp())
         .join(Job)

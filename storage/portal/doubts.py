@@ -1,10 +1,10 @@
-"""Doubts about an answer that nothing supports: what begins like no known format, or is a text, and
-whose size the listing does not give.
+"""Doubtful answers: unconfirmed content that is text or has no known format.
 
-Portals, firewalls and proxies send texts of their own with status 200, in any language. So one
-such answer proves nothing. Its SHA-256 is remembered in the document's row and the document is
-requested again, later and over another connection. The same bytes settle it, unless other documents
-of the case came with them too. What is stored that way is `unverified`.
+The listing does not give the size of such a document. Portals, firewalls and proxies send texts of
+their own with status 200, in any language. So one such answer proves nothing. Its SHA-256 is stored
+in the document's row, and the document is requested again, later and over another connection. The
+same bytes confirm the content, unless other documents of the case got the same bytes too. A
+document that is stored that way is `unverified`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from storage.portal.document_claims import CheckedContent, DocumentClaim
 from storage.portal.retries import RetryPolicy
 from storage.postgres.database import Database
 
-# So many documents of a case may share a text: a court issues the same line twice. More of them,
-# and it is a page that stands in the place of all.
+# At most this many documents of a case may share one text: a court may issue the same line twice. A
+# text that more documents share is an error page.
 ALIKE_MAX = 3
 
 
@@ -29,7 +29,7 @@ def weigh(
 ) -> None:
     """Return if `content` may be stored as the document of `claim`.
 
-    Raises Doubted if the document must be requested again, LeaseLost if the claim is over.
+    Raises Doubted if the document must be requested again, LeaseLost if the claim has ended.
     """
     with database.single() as transaction:
         row = transaction.fetch_one(_known(claim, content.sha256))
@@ -51,9 +51,9 @@ def weigh(
 
 
 def _known(claim: DocumentClaim, sha256: str) -> Any:
-    """What is known of the document, and how many others of the case came with the same bytes.
+    """Select the state of the document's doubt, and the number of documents with the same bytes.
 
-    The same document in another instance is not counted.
+    Only documents of the same case count. The same document in another instance does not count.
     """
     other = Document.alias("other")
     alike = other.select(fn.count(other.document_id)).where(

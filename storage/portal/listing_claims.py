@@ -1,4 +1,4 @@
-"""The listing of a case as a lease on its job."""
+"""Claims on the listing of a case: a lease on its job."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from storage.postgres.database import Database
 
 @dataclass(frozen=True, slots=True)
 class ListingClaim:
-    """A case that this worker may list while its lease holds.
+    """A case that this worker may list while its lease is valid.
 
-    `listed_by`: the job whose listing serves this one too; None: the portal is to be asked.
-    `is_doubted`: the portal was asked already, and its answer lacked documents. `has_history`: the
-    case was listed for this client before, so some of it may be stored.
+    `listed_by`: the job that holds a listing to reuse; None: the portal must be requested.
+    `is_doubted`: an earlier answer of the portal lacked documents. `has_history`: the case was
+    listed for this client before, so some documents may be stored.
     """
 
     job_id: UUID
@@ -31,14 +31,14 @@ class ListingClaim:
 
     @property
     def slot_token(self) -> UUID:
-        """Return the token that holds the slots of its request."""
+        """Return the token that holds the slots of the claim's request."""
         return self.lease
 
 
 def jobs_waiting(database: Database, claim: ListingClaim) -> list[UUID]:
-    """The jobs that may have waited for this listing to be over, and go on now.
+    """Return the jobs that may have waited for the end of this listing and can continue now.
 
-    To be asked once its end is committed: who was refused before that has a row by then.
+    Call this after the end is committed: a job that was refused before that has a row by then.
     """
     if claim.listed_by is not None:
         return []

@@ -1,4 +1,4 @@
-"""What the end of a request led to."""
+"""The result of a request that has ended."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the end of an attempt led to.
+    """The result of an attempt that has ended.
 
-    `delay_s`: seconds until it may be made again, None when it is over. `wakes`: how many requests
-    more than before may begin now, beside the next of whoever made this one. `lingers`: the slots
-    of this one are free only a moment later. `is_closed`: until then the portal, or the court,
-    takes no request of others either. `due_webhooks`: those of the job that has ended, by their
-    positions.
+    `delay_s`: seconds until the next attempt, None if there is none. `extra_requests`: how many
+    more requests may begin now than before, besides the next request of the same worker.
+    `delays_release`: the slots become free only RELEASE_DELAY_S seconds later. `is_closed`: the
+    portal or the court accepts no request of other jobs until then. `due_webhooks`: positions of
+    the ended job's webhooks.
     """
 
     delay_s: float | None

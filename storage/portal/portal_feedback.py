@@ -1,4 +1,4 @@
-"""What an answer says about the portal itself, beside what it says about the document asked for."""
+"""Record what an answer shows about the portal itself, besides the requested document."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from storage.portal import circuit_breaker, slots, throttle
 from storage.portal.retries import RetryPolicy
 from storage.postgres.database import Transaction
 
-# What is reported for 502, 503, 504, broken connections and time that ran out.
+# The reason for 502, 503, 504, broken connections and timeouts.
 AWAY = "PORTAL_UNAVAILABLE"
-# More than any court has slots: all of them can be used again.
+# Larger than the number of slots of any court: all of them are usable again.
 ALL = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class FailureEffect:
-    """What everybody makes of a failed request.
+    """The effect of a failed request on all workers.
 
-    `wait_s` not None: it burns no attempt, and whoever asks the same waits for so many seconds.
-    `failing_since`: when what was asked for began to get nothing but failures of the portal's.
-    `wakes`: how many requests more than before may begin now. `lingers`: its slots are free only a
-    moment later.
+    `wait_s`: seconds before the same item may be requested again; if set, the attempt does not
+    count. `failing_since`: the time from which the portal answered this item with its own failures
+    only. `extra_requests`: how many more requests may begin now than before. `delays_release`: the
+    slots become free only RELEASE_DELAY_S seconds later.
     """
 
     wait_s: float | None = None
@@ -36,9 +36,9 @@ class FailureEffect:
 
 
 def record_success(transaction: Transaction, slot_token: UUID) -> int:
-    """Note an answer that shows the portal at work, and free the slots of its request.
+    """Record an answer that shows that the portal works, and free the slots of its request.
 
-    Returns how many requests more than before may begin.
+    Return how many more requests may begin now than before.
     """
     function = sql.function("portal_answered")
     row = transaction.only(function.call, slot_tokens=[slot_token])
@@ -46,9 +46,9 @@ def record_success(transaction: Transaction, slot_token: UUID) -> int:
 
 
 def extra_requests(*, was_away: bool, growth: int) -> int:
-    """How many requests more than before may begin after answers that say this.
+    """Return how many more requests may begin now than before these answers.
 
-    `growth`: by how many the portal's limit has grown.
+    `growth`: the number of requests by which the portal's limit has grown.
     """
     return ALL if was_away else growth
 
@@ -63,9 +63,9 @@ def record_portal_failure(
     since: datetime | None,
     refusals: int = 0,
 ) -> FailureEffect:
-    """A request that failed, of something that has been failing `since` (None: not yet).
+    """Record the failure of a request for an item that has failed `since` (None: not before).
 
-    `refusals`: how often in a row the portal had asked for a pause instead of giving it.
+    `refusals`: how many times in a row the portal asked for a pause for this item.
     """
     now = transaction.now()
     if isinstance(error, TooFast):

@@ -1,4 +1,4 @@
-"""What a probe of a court that is away came to."""
+"""The result of a probe of an unavailable court."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage.postgres.database import Database
 def record_probe(
     database: Database, probe: CourtProbe, error: AttemptError | None, policy: RetryPolicy
 ) -> None:
-    """Record the answer to a probe; without an error the court is back.
+    """Record the answer to a probe. Without an error the court is available again.
 
     Raises ServiceUnavailable.
     """
@@ -27,8 +27,8 @@ def record_probe(
                 transaction, probe.token, court, error, policy, since=None
             )
             return
-        # Its files failed while its court was at work: they say nothing about the court until one
-        # of them is good.
+        # The files of this job failed while their court answered. So these failures prove nothing
+        # about the court until one of the files succeeds.
         failing_since = Court.select(Court.failing_since).where(Court.court == Job.court)
         transaction.execute(
             Job.update(files_failing_since=failing_since).where(

@@ -1,7 +1,7 @@
-"""Claims: the one way in which a request at the portal may begin.
+"""Claims: the only way in which a portal request may begin.
 
-Every caller, whether a scheduler proposed the job or not, asks `claim` or `claim_any` in the moment
-in which its request would begin. Both run `sql/portal/claim.sql`, which enforces every limit.
+Every caller uses `claim` or `claim_any` immediately before its request, whether or not a scheduler
+proposed the job. Both run `sql/portal/claim.sql`, which enforces every limit.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from storage.portal.slots import PORTAL, Limits
 from storage.postgres.database import Database, Row
 from storage.states import JobState
 
-# While the leader's last write to Valkey is younger than this, in seconds, `claim_any` is refused.
+# `claim_any` is refused while the leader's last write to Valkey is younger than this, in seconds.
 SENDS_S = 2.0
 _CLAIM_COLUMNS = tuple(f.name for f in fields(DocumentClaim) if f.name != "slice_token")
-# Requests of a slice at most.
+# The largest number of requests in a slice.
 SLICE_REQUESTS = 8
 
 
@@ -43,7 +43,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClaimContext:
-    """What every claim of a process has in common."""
+    """The values that are the same for every claim of a process."""
 
     limits: Limits
     login: Login
@@ -54,7 +54,7 @@ class ClaimContext:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRefusal:
-    """A claim that may not begin now, and changed nothing.
+    """A claim that may not begin now. Nothing was changed.
 
     `until_time` is the time before which the refusal stays, None if unknown. `reason` is one of
     BUSY, FULL, LANES, WAITING, ENDED, PAUSED, LOGIN_REFUSED, RATE, AWAY, LED and NOTHING.
@@ -71,9 +71,9 @@ class ClaimRefusal:
 class Slice:
     """Documents of one job, to be requested one after the other under one slot.
 
-    `token` is the slot's. Request k must not begin before `begins_in_s` + k x `every_s` seconds
-    after the claim was answered. `has_more`: another slice of the job could begin now;
-    `next_not_before`: when the next document may be tried again.
+    `token` holds the slot. Request k must not begin before `begins_in_s` + k x `every_s` seconds
+    after the claim was answered. `has_more`: another slice of the job could begin now.
+    `next_not_before`: the time at which the next document is due again.
     """
 
     token: UUID
@@ -91,7 +91,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class CourtProbe:
-    """A listing that only shows whether the court answers, under the slot `token`."""
+    """A listing that only tests whether the court answers, under the slot `token`."""
 
     token: UUID
     job_id: UUID
@@ -101,7 +101,7 @@ class CourtProbe:
 
 @dataclass(frozen=True, slots=True)
 class EndedJob:
-    """A job that the claim ended, since its listing had lost too many workers."""
+    """A job that the claim ended, because its listing lost too many workers."""
 
     job_id: UUID
     due_webhooks: Sequence[int]
@@ -113,7 +113,7 @@ Claimed = Slice | ListingClaim | CourtProbe | EndedJob | ClaimRefusal
 def claim(database: Database, context: ClaimContext, job_id: UUID, wanted: int = 1) -> Claimed:
     """Begin up to `wanted` requests for a job, or return why none may begin.
 
-    Raises ServiceUnavailable; then the claim may have been made, and its lease will run out.
+    Raises ServiceUnavailable. In that case the claim may exist, and its lease expires.
     """
     return _claim(database, context, "claim", wanted, job_id=job_id)
 
@@ -218,14 +218,14 @@ def _slice(rows: Sequence[Row], token: UUID) -> Slice:
 
 
 def _random_uuid() -> UUID:
-    # As uuid4, without an extra system call each.
+    # The same as uuid4, without an extra system call for each value.
     return UUID(bytes=os.urandom(16), version=4)
 
 
 def return_unstarted(database: Database, job_id: UUID, leases: Sequence[UUID]) -> list[UUID]:
-    """Give back documents whose requests have not begun. Return the ids of those still held.
+    """Give back documents before their requests began. Return the ids that were still held.
 
-    Nothing is counted. Raises ServiceUnavailable.
+    No attempt is counted. Raises ServiceUnavailable.
     """
     rows = database.call(sql.function("return_documents"), job_id=job_id, leases=list(leases))
     return [row["document_id"] for row in rows]
@@ -238,7 +238,7 @@ def release_slots(database: Database, token: UUID) -> None:
 
 
 def linger_slots(database: Database, token: UUID) -> None:
-    """Free the slots of a request that was cut, a moment later: the portal may still work on it.
+    """Free the slots of a request that was cut, after a delay: the portal may still work on it.
 
     Raises ServiceUnavailable.
     """

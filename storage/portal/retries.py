@@ -1,4 +1,4 @@
-"""When a failed attempt is made again, and when it was the last. Pure but for the jitter."""
+"""When a failed attempt is repeated, and which attempt is the last. Pure except for the jitter."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ BACKOFF_FACTOR = 3
 COMPARE_FACTOR = 5
 BACKOFF_CAP_S = 60.0
 JITTER = 0.2
-# The fifth lost lease fails a document that kills its workers.
+# The fifth lost lease fails the document, because it may kill its workers.
 LOST_LEASES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a transient failure is tried: `attempts` in all, `attempts_few` where PDPJ.md
-    says "few"; the first pause is `base_s` seconds. `pauses` and `probes`: what everybody does when
-    the portal asks for a pause, or a court is away.
+    """How often a transient failure is retried.
+
+    `attempts`: attempts in all; `attempts_few`: the same where PDPJ.md says "few". `base_s`: the
+    first delay in seconds. `pauses` and `probes`: the policies for a pause of the portal and for an
+    unavailable court.
     """
 
     attempts: int
@@ -31,14 +33,16 @@ class RetryPolicy:
     probes: ProbePolicy = field(default_factory=ProbePolicy)
 
     def compare_s(self) -> float:
-        """Return how many seconds later an answer that nothing supports is compared with another.
+        """Return the seconds until an unconfirmed answer is compared with another one.
 
-        Later than any retry of a moment, so that a disturbance of a moment is over.
+        The delay is longer than a short retry, so that a brief disturbance is over by then.
         """
         return jittered(self.base_s * COMPARE_FACTOR)
 
     def delay_s(self, error: AttemptError, *, attempts_made: int) -> float | None:
-        """Seconds until the next attempt; None when `attempts_made` (this one too) were enough."""
+        """Return the seconds until the next attempt, None if the last of `attempts_made` was the
+        last.
+        """
         if not isinstance(error, TransientError):
             return None
         if attempts_made >= (self.attempts_few if error.is_few else self.attempts):
@@ -48,5 +52,5 @@ class RetryPolicy:
 
 
 def jittered(delay_s: float) -> float:
-    """`delay_s` give or take a fifth, so that what failed together is not tried together."""
+    """Return `delay_s` changed by up to a fifth, so that items that failed together retry apart."""
     return delay_s * random.uniform(1 - JITTER, 1 + JITTER)

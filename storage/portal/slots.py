@@ -1,7 +1,7 @@
-"""Slots at the portal: rows with leases, as many as requests may be there at once.
+"""Slots at the portal: rows with leases, one for each concurrent request.
 
-A request holds one slot of the portal as a whole and one of its court, both under the token of
-its claim and for as long as that is kept.
+A request holds one slot of the portal and one of its court. Both carry the token of its claim, for
+as long as the claim is held.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from storage.settings import Settings
 
 # The scope of the portal as a whole; every other scope is a court, as J.TR.
 PORTAL = ""
-# A request that we cut is at the portal until it notices.
+# A request that Autos cuts occupies the portal until the portal notices.
 RELEASE_DELAY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What may be asked of the portal: at once in all, at once per court, and per minute.
+    """The limits of portal requests: concurrent in all, concurrent per court, and per minute.
 
     `lanes`: documents of one job between claim and bucket.
     """
@@ -34,7 +34,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """What the settings allow."""
+        """Return the limits in the settings."""
         return cls(
             at_once=settings.pdpj_max_concurrent,
             per_court=settings.pdpj_max_concurrent_per_court,
@@ -44,19 +44,19 @@ class Limits:
 
 
 def court_of(process_number: str) -> str:
-    """The court of a punctuated CNJ number, as J.TR: "8.26"."""
+    """Return the court of a punctuated CNJ number, as J.TR: "8.26"."""
     return process_number[16:20]
 
 
 def ensure_rows(transaction: Transaction, scope: str, count: int) -> None:
-    """Insert the rows of a scope that are missing."""
+    """Insert the missing rows of a scope."""
     rows = [(scope, number) for number in range(count)]
     fields = (Slot.scope, Slot.number)
     transaction.execute(Slot.insert_many(rows, fields).on_conflict_ignore())
 
 
 def release(transaction: Transaction, lease: UUID) -> None:
-    """Free the slots of a claim, if it has any: its request is over."""
+    """Free the slots of a claim whose request is over, if it holds any."""
     transaction.execute(
         Slot.update(lease=None, lease_until=None, taken_time=None, job_id=None).where(
             Slot.lease == lease
@@ -65,7 +65,7 @@ def release(transaction: Transaction, lease: UUID) -> None:
 
 
 def release_after_delay(transaction: Transaction, lease: UUID) -> None:
-    """Let the slots of a claim be free in a moment: its request was cut, not answered."""
+    """Free the slots of a claim after RELEASE_DELAY_S: its request was cut, not answered."""
     transaction.execute(
         Slot.update(lease_until=time_after(RELEASE_DELAY_S)).where(Slot.lease == lease)
     )

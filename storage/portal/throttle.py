@@ -1,4 +1,4 @@
-"""The pause that the portal asks of everybody, and the slow start after it."""
+"""The pause that the portal requests for all workers, and the slow start after it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from storage.portal.slots import PORTAL
 from storage.postgres.database import Transaction
 
 CAP_S = 300.0
-# Above what was asked for, so that not everything comes back in the same moment.
+# Added to the requested pause, so that not all requests begin again at the same time.
 SPREAD = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class PausePolicy:
-    """`base_s`: the first pause when the portal names none, doubled each time it asks again.
+    """How long a pause lasts. `base_s`: the first pause if the portal names no time.
 
-    `at_once`: how many requests are allowed once the slow start is over.
+    Each further pause is twice as long. `at_once`: concurrent requests when the slow start is over.
     """
 
     base_s: float = 10.0
@@ -30,9 +30,10 @@ class PausePolicy:
 
 
 def back_off(transaction: Transaction, lease: UUID, error: TooFast, policy: PausePolicy) -> float:
-    """Pause all requests because the one of the claim `lease` was too much. Return the seconds.
+    """Pause all requests because the request of the claim `lease` was refused. Return the seconds.
 
-    As long as the portal said; if it named no time, `base_s` x 2^n. Never above CAP_S.
+    The pause lasts as long as the portal requested. If the portal named no time, it lasts `base_s`
+    x 2^n. It is never longer than CAP_S.
     """
     row = transaction.only(
         sql.statement("pause_portal"),
@@ -50,10 +51,10 @@ def back_off(transaction: Transaction, lease: UUID, error: TooFast, policy: Paus
 def is_document_specific(
     transaction: Transaction, error: TooFast, *, since: datetime | None, refusals: int
 ) -> bool:
-    """Whether a refusal is the affair of what was asked for, and no reason for anybody to pause.
+    """Return whether a refusal concerns only the requested item, so that other requests continue.
 
-    It has been refused `refusals` times in a row, for the first time at `since`, while others were
-    given what they asked for.
+    The portal refused the item `refusals` times in a row, for the first time at `since`, and
+    answered other requests since then.
     """
     if since is None or refusals < error.own_after:
         return False
