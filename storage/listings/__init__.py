@@ -1,1 +1,1 @@
-"""The listing of a case: values, import into rows, its record."""
+"""The listing of a case: its values, its import into rows, and its record."""

@@ -1,4 +1,4 @@
-"""A case as the portal lists it: plain values, shared by actors and storage."""
+"""A case as the portal lists it: plain values that actors and storage share."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import json
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
-# Never to change: stored documents are found again by what is derived from it.
+# Never change this value: stored documents are found again by ids derived from it.
 _NAMESPACE = UUID("5d3c2c0e-6d0b-4b0e-9a55-7f1f6c1f3a10")
 
 
 @dataclass(frozen=True, slots=True)
 class ListedDocument:
-    """One document of a case, twins joined.
+    """One document of a case. Twins are joined into one document.
 
     `origin_id` is unique within the instance: the court's idOrigem, else the UUID of the link, else
-    the place in the listing. `hrefs` are the paths
-    that may be asked for, the preferred one first, relative to the portal's API. Without any,
-    `refused_reason` is "NO_LINK" or "UNTRUSTED_LINK". Texts are safe for PostgreSQL; "" means that
-    the court did not say.
+    the position in the listing. `hrefs` are the paths that may be requested, the preferred one
+    first, relative to the portal's API. If there is no path, `refused_reason` is "NO_LINK" or
+    "UNTRUSTED_LINK". All texts are safe for PostgreSQL; "" means that the court gave no value.
     """
 
     instance: str
@@ -36,16 +35,16 @@ class ListedDocument:
 
 @dataclass(frozen=True, slots=True)
 class CaseListing:
-    """All documents of a case in the order of the case file; secrecy level 0 is public."""
+    """All documents of a case in the order of the case file. Secrecy level 0 is public."""
 
     secrecy_level: int | None
     documents: tuple[ListedDocument, ...]
 
 
 def document_id(client: str, process_number: str, instance: str, origin_id: str) -> UUID:
-    """The identity of a document, the same in every job of the case.
+    """Return the id of a document, which is the same in every job of the case.
 
-    `process_number` is the punctuated form.
+    `process_number` is in punctuated form.
     """
-    # JSON, so that no two different quadruples give the same text.
+    # JSON keeps different quadruples different as text.
     return uuid5(_NAMESPACE, json.dumps([client, process_number, instance, origin_id]))

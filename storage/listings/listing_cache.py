@@ -1,8 +1,8 @@
-"""What need not be asked again: a recent listing, and documents that the bucket already holds.
+"""Reuse of a recent listing, and of documents that the bucket already holds.
 
-A listing serves every client: the portal is asked with one login whoever the client is, so
-another's listing says nothing that the own one would not have said. Stored documents are not
-shared: document_id is derived anew for each client, and so are the keys of its objects.
+A listing serves every client. Autos sends every request with one login, so the portal's answer does
+not depend on the client. Clients do not share stored documents: each client has its own
+document_id, and its own object keys.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OF_A_LISTING = (
 
 
 def _in_earlier_job(client: str, process_number: str) -> Any:
-    """Return the condition for documents of the job of the case that the client listed last."""
+    """Select the documents of the client's job of this case that was listed last."""
     earlier = (
         Job.select(Job.job_id)
         .where(
@@ -57,8 +57,8 @@ def recent_listing(
 ) -> ListingImport | None:
     """Return the listing of the job `source` for this client, None if it must not be reused.
 
-    It must not if it lacks documents that this client had listed before, unless the portal was
-    asked twice.
+    The listing must not be reused if it lacks documents that this client had listed before, unless
+    the portal was requested twice.
     """
     listing, missing = compared(
         database, client, process_number, listing_of(database, client, source)
@@ -67,7 +67,7 @@ def recent_listing(
 
 
 def listing_of(database: Database, client: str, job_id: UUID) -> ListingImport:
-    """Return the listing of a job, for this client."""
+    """Return the listing of a job for this client."""
     its_documents = Document.select(*_OF_A_LISTING).where(Document.job_id == job_id)
     with database.transaction() as transaction:
         job = transaction.fetch_one(Job.select().where(Job.job_id == job_id).dicts())
@@ -83,10 +83,9 @@ def listing_of(database: Database, client: str, job_id: UUID) -> ListingImport:
 def compared(
     database: Database, client: str, process_number: str, listing: ListingImport
 ) -> tuple[ListingImport, int]:
-    """Return the listing, dated, and how many documents it lacks that this client had listed
-    before.
+    """Return the listing with its time, and how many of the client's earlier documents it lacks.
 
-    A listing without a time has just been answered by the portal.
+    A listing without a time has just been received from the portal.
     """
     is_there = is_any(Document.document_id, [item.document_id for item in listing.items])
     query = Document.select(fn.clock_timestamp(), fn.count(SQL("*"))).where(
@@ -100,9 +99,9 @@ def compared(
 def require_bucket(
     database: Database, objects: Objects, client: str, process_number: str, *, limit_s: float
 ) -> None:
-    """Raise ServiceUnavailable while what is stored of the case cannot be looked up.
+    """Raise ServiceUnavailable if the stored documents of the case cannot be looked up.
 
-    For before the portal is requested: an answer that cannot be recorded would be requested again.
+    Call this before a portal request: an answer that cannot be recorded would be requested again.
     """
     any_stored = Document.select(Document.object_key, Document.size_bytes).where(
         _in_earlier_job(client, process_number), Document.object_key.is_null(False)
@@ -118,8 +117,8 @@ def with_stored(
 ) -> ListingImport:
     """Return the listing with every document that an earlier job stored and the bucket still holds.
 
-    A document whose listed size is another now has changed and is fetched again. Raises
-    ServiceUnavailable when PostgreSQL or S3 is away.
+    A document with a different listed size has changed and is fetched again. Raises
+    ServiceUnavailable if PostgreSQL or S3 is unavailable.
     """
     listed = {item.document_id: item.listed.listed_size_bytes for item in listing.items}
     with database.single() as transaction:
@@ -129,10 +128,10 @@ def with_stored(
 
 
 def stored_of_failed(transaction: Transaction, job_id: UUID) -> dict[str, int]:
-    """Return what other jobs stored of the documents that failed in this one: sizes by key.
+    """Return what other jobs stored of the documents that failed in this job: sizes by object key.
 
-    A document that is listed with another size than was stored has changed. Whether the bucket
-    still holds them is to be asked.
+    A document has changed if its listed size differs from the stored size; it is not returned. The
+    caller must check that the bucket still holds the objects.
     """
     failed = Document.select(Document.document_id, Document.listed_size_bytes).where(
         Document.job_id == job_id, Document.state == DocumentState.FAILED
@@ -145,7 +144,7 @@ def stored_of_failed(transaction: Transaction, job_id: UUID) -> dict[str, int]:
 def _stored_as_listed(
     transaction: Transaction, listed: Mapping[UUID, int | None]
 ) -> dict[UUID, StoredObject]:
-    """Return what is stored of the documents whose listed sizes these are, if the size agrees."""
+    """Return the stored objects of these documents, if their sizes equal the listed sizes."""
     if not listed:
         return {}
     newest = (

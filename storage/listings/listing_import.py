@@ -1,4 +1,4 @@
-"""The import of a listing: the documents of a case as the portal lists them, as rows of a job."""
+"""The import of a listing: the documents that the portal lists become rows of a job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REFUSALS = {
     "NO_LINK": "The portal lists this document without a link to its file.",
 }
 
-# How many document_id of what has vanished a job names: the LIMIT in import_listing.sql.
+# How many ids of vanished documents a job keeps: the LIMIT in import_listing.sql.
 VANISHED_IDS = 100
 
 
@@ -28,7 +28,8 @@ VANISHED_IDS = 100
 class StoredObject:
     """An object that the bucket already holds for a document.
 
-    `doubted_sha256`: its own SHA-256 if nothing but repetition supported it when it was stored.
+    `doubted_sha256`: its SHA-256, if only a repeated answer confirmed the content when it was
+    stored.
     """
 
     object_key: str
@@ -41,7 +42,7 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class ImportItem:
-    """One document of a listing, with the object that can be carried over, if any."""
+    """One document of a listing, with the object that can be reused, if there is one."""
 
     document_id: UUID
     listed: ListedDocument
@@ -59,7 +60,7 @@ class ImportItem:
 class ListingImport:
     """A case as the portal listed it at `listed_time` (None: now).
 
-    `doubt_time`: when an earlier answer was doubted, so that the portal was asked once more.
+    `doubt_time`: when an earlier answer was doubted, so that the portal was requested again.
     """
 
     secrecy_level: int | None
@@ -79,34 +80,34 @@ class ListingImport:
         )
 
     def with_reused_objects(self, stored: dict[UUID, StoredObject]) -> ListingImport:
-        """Return the same import with the objects that are stored already."""
+        """Return the import with the objects that are already stored."""
         return replace(
             self, items=tuple(replace(e, stored=stored.get(e.document_id)) for e in self.items)
         )
 
     @property
     def is_all_stored(self) -> bool:
-        """Whether nothing is left to be fetched."""
+        """Return whether every document is already stored."""
         return all(item.stored for item in self.items)
 
 
 @dataclass(frozen=True, slots=True)
 class ImportRows:
-    """The document rows that a listing becomes."""
+    """The document rows of a listing."""
 
     rows: Sequence[Row]
     listing: ListingImport
 
     @classmethod
     def of(cls, listing: ListingImport, limits: SizeLimits = UNLIMITED) -> ImportRows:
-        """Return the rows of a listing; what `limits` refuse is FAILED from the beginning."""
+        """Return the rows of a listing. Documents that `limits` refuse are FAILED at once."""
         return cls(
             [_row(position, item, limits) for position, item in enumerate(listing.items)], listing
         )
 
     @property
     def to_fetch(self) -> int:
-        """How many documents are to be fetched."""
+        """Return how many documents are to be fetched."""
         return sum(row["state"] == DocumentState.PENDING for row in self.rows)
 
     @property
@@ -122,11 +123,11 @@ class ImportRows:
 
     @property
     def as_json(self) -> str:
-        """Return the same as text."""
+        """Return the argument `_listing` as JSON text."""
         return json.dumps(self.as_values)
 
     def ended(self) -> Iterator[tuple[str, str]]:
-        """Yield state and cause of each document that is over."""
+        """Yield the state and the cause of each document that has ended."""
         for row in self.rows:
             if row["state"] == DocumentState.AVAILABLE:
                 yield DocumentState.AVAILABLE, REUSED
@@ -141,7 +142,7 @@ def _text(time: datetime | None) -> str | None:
 def _row(position: int, item: ImportItem, limits: SizeLimits) -> Row:
     listed, stored = item.listed, item.stored
     if stored and stored.size_bytes == listed.listed_size_bytes:
-        # The listing gives its size by now.
+        # The listing gives the document's size now, so its content is confirmed.
         stored = replace(stored, doubted_sha256=None)
     refusal = None if stored else item.refusal(limits)
     state = DocumentState.PENDING
@@ -151,7 +152,7 @@ def _row(position: int, item: ImportItem, limits: SizeLimits) -> Row:
         state = DocumentState.FAILED
     return {
         "document_id": str(item.document_id),
-        # Without one, the listing was first recorded by a release that did not keep it.
+        # A listing without origin_id was first recorded by a release that did not keep it.
         "origin_id": listed.origin_id or None,
         "position": position,
         "name": listed.name,
@@ -171,9 +172,10 @@ def _row(position: int, item: ImportItem, limits: SizeLimits) -> Row:
 
 
 def items_of(client: str, process_number: str, rows: Sequence[Row]) -> tuple[ImportItem, ...]:
-    """Return the items for `client` of an earlier job's document rows, in their order.
+    """Return the items for `client` from the document rows of an earlier job, in the same order.
 
-    Rows without origin_id, from a release that did not keep it, must be of a job of this client.
+    Rows without origin_id come from a release that did not keep it. They must belong to this
+    client.
     """
     return tuple(
         ImportItem(

@@ -1,4 +1,4 @@
-"""The record of a listing: a job gets its documents, all at once."""
+"""The record of a listing: the job gets all of its documents at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.states import JOB_ENDS
 
 @dataclass(frozen=True, slots=True)
 class RecordedListing:
-    """How many documents of a case are to be fetched; `wakes` as in Outcome."""
+    """`to_fetch`: documents of the case to be fetched. `extra_requests`: as in Outcome."""
 
     to_fetch: int
     extra_requests: int
@@ -30,9 +30,9 @@ def record(
     *,
     limits: SizeLimits = UNLIMITED,
 ) -> RecordedListing:
-    """Give the job its documents, and end it if none of them is to be fetched. Idempotent.
+    """Record the documents of the job, and end the job if there is nothing to fetch. Idempotent.
 
-    A document whose listed size is above `limits` is FAILED from the beginning. Raises LeaseLost.
+    A document with a listed size above `limits` is FAILED from the beginning. Raises LeaseLost.
     """
     rows = ImportRows.of(listing, limits)
     recorded = database.call_one(
@@ -50,7 +50,7 @@ def record(
 
 
 def count_ends(database: Database, rows: ImportRows, job_state: str) -> None:
-    """Count what a committed import has ended: documents, and the job if it is in an end state."""
+    """Count the ends that a committed import caused: documents, and the job if it has ended."""
     for state, cause in rows.ended():
         database.counted(DOCUMENTS_ENDED, state, cause)
     if job_state in JOB_ENDS:

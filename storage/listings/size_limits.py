@@ -1,4 +1,4 @@
-"""What a document may have at most, as far as its listed size shows it before any request."""
+"""The size limits of a document, which its listed size is checked against before any request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REASON = "TOO_LARGE"
 
 @dataclass(frozen=True, slots=True)
 class SizeLimits:
-    """Bytes of one document: DOCUMENT_MAX_BYTES, and SPOOL_MAX_BYTES of the spool it goes to.
+    """The limits of one document in bytes: DOCUMENT_MAX_BYTES, and the spool's SPOOL_MAX_BYTES.
 
     None: unlimited.
     """
@@ -23,7 +23,7 @@ class SizeLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Return what the settings allow."""
+        """Return the limits in the settings."""
         return cls(settings.document_max_bytes, settings.spool_max_bytes)
 
     @property

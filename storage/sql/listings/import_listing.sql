@@ -1,10 +1,10 @@
--- Give a job, whose row the caller's transaction has locked, the documents of its listing: one
--- statement whatever their number, so that half a listing is never seen. End the run if nothing is
--- left to fetch.
+-- Record the documents of a job's listing. The caller's transaction has locked the job's row. One
+-- statement records any number of documents, so that a partial listing is never visible. End the
+-- run if nothing is left to fetch.
 --
--- The settings are those of the functions that call it.
+-- The functions that call this one have the settings.
 -- _listing: documents (an array of rows), secrecy_level, listed_time (null: now) and doubt_time.
--- Returns the job's state and revision as they are then.
+-- Returns the job's state and revision after the import.
 CREATE FUNCTION autos_import_listing(
     _job_id uuid,
     _listing jsonb
@@ -18,8 +18,8 @@ DECLARE
     counted record;
 BEGIN
     SELECT * FROM jobs WHERE job_id = _job_id INTO STRICT job;
-    -- The job of the case that the same client listed last: what it had and this one lacks has
-    -- vanished.
+    -- The job of the case that the same client listed last. A document of that job has vanished if
+    -- this listing lacks it.
     SELECT job_id FROM jobs
     WHERE client = job.client AND process_number = job.process_number AND listed_time IS NOT NULL
     ORDER BY listed_time DESC, create_time DESC, job_id DESC LIMIT 1

@@ -1,10 +1,11 @@
--- Return the job whose listing a new job of this client may begin with, null without one: the
--- newest listing of the case, if it is at most _max_age_s old and has at most _most documents (null:
--- any number).
+-- Return the job that holds a listing to reuse for a new job of this client, null without one: the
+-- newest listing of the case, if it is at most _max_age_s old and has at most _most documents
+-- (null: any number).
 --
--- Of equally new listings the client's own. Another client's serves only if the case never had a
--- seal and the listing kept its origin_id, which a job has in all of its rows or in none.
--- Settings: those of start_jobs.sql, which calls it for each request.
+-- If two listings are equally new, the client's own is preferred. Another client's listing serves
+-- only if the case never had a seal and the listing kept its origin_id, which a job has in all of
+-- its rows or in none.
+-- Settings: those of start_jobs.sql, which calls this function for each request.
 CREATE FUNCTION autos_recent_listing(
     _client text,
     _process_number text,

@@ -1,14 +1,14 @@
--- Record the listing of a case under the lease of the job that was listed: its documents, all at
--- once; the end of the run, if nothing is left to fetch; and the slots of its request. An answer of
--- the portal also ends the breaker of its court and lets a slow start grow; the listing of another
--- job (listed_by), copied, says nothing of a court.
+-- Record the listing of a case under the lease of the listed job. Record all documents at once, end
+-- the run if nothing is left to fetch, and free the slots of the request. An answer of the portal
+-- also closes the breaker of its court and lets a slow start grow. A listing that was copied from
+-- another job (listed_by) proves nothing about a court.
 --
 -- _listing: as in import_listing.sql.
 -- Returns one row: the job's state and revision, whether its court had counted as away, and by how
--- many requests the portal's limit has grown. is_new is false if the listing had been recorded
--- before, by a call whose answer was lost. Without a row the lease was lost and nothing was
--- recorded; also if the case was sealed meanwhile, so that another client's listing is not copied:
--- then the job's next claim asks the portal.
+-- many requests the portal's limit has grown. is_new is false if an earlier call recorded the
+-- listing and its answer was lost. No row means that the lease was lost and nothing was recorded.
+-- No row is also returned if the case was sealed meanwhile, so that another client's listing is not
+-- copied: the job's next claim then requests the portal.
 CREATE FUNCTION autos_record_listing(
     _job_id uuid,
     _lease uuid,

@@ -1,8 +1,8 @@
--- Return the job whose listing serves this job too, null if the portal must be asked.
+-- Return the job that holds a listing to reuse for this job, null if the portal must be requested.
 --
--- An answer that came after a caller asked serves that caller, however fresh it is to be. Another
--- client's listing serves only if nothing in it is sealed and the case never was, and if it kept its
--- origin_id, which a job has in all of its rows or in none.
+-- A listing received after the caller's request serves that caller, whatever freshness the caller
+-- requires. Another client's listing serves only if nothing in it is sealed and the case never was,
+-- and if it kept its origin_id, which a job has in all of its rows or in none.
 CREATE FUNCTION autos_serving_listing(_job_id uuid) RETURNS uuid LANGUAGE sql STABLE AS $body$
     SELECT newest.job_id
     FROM jobs CROSS JOIN LATERAL (

@@ -1,4 +1,4 @@
--- The jobs that may have waited for the listing of the case by job :job_id, and go on now.
+-- Return the jobs that may have waited for the listing of the case by job :job_id and can continue.
 SELECT job_id FROM jobs
 WHERE process_number = :process_number AND job_id <> :job_id
     AND listed_time IS NULL AND end_time IS NULL
