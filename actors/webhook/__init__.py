@@ -1,1 +1,1 @@
-"""Sends webhooks: signed, to checked addresses only."""
+"""Send webhooks: signed, and only to checked addresses."""

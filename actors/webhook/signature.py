@@ -1,4 +1,4 @@
-"""The signature of a webhook, by Standard Webhooks (standardwebhooks.com, specification 1.0)."""
+"""The signature of a webhook, as Standard Webhooks (standardwebhooks.com, specification 1.0)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ PREFIX = "whsec_"
 
 
 def sign(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> str:
-    """The webhook-signature header: one HMAC-SHA256 for each of `secrets`, space-separated.
+    """Return the webhook-signature header: one HMAC-SHA256 for each of `secrets`, space-separated.
 
-    `secrets` are `whsec_` + base64, several while one is replaced; `timestamp` is in Unix seconds
-    and goes out as webhook-timestamp, `message_id` as webhook-id.
+    `secrets` are `whsec_` + base64; there are several while one is being replaced. `timestamp`
+    (Unix seconds) is sent as webhook-timestamp, `message_id` as webhook-id.
     """
     content = f"{message_id}.{timestamp}.".encode() + body
     return " ".join(_signature(secret, content) for secret in secrets)

@@ -1,10 +1,11 @@
-"""Posts a webhook to its receiver, and to no other place.
+"""Post a webhook to its receiver, and to no other address.
 
-The name is looked up once, every address is checked, and the connection goes to an address that was
-checked (a second look-up could answer something else: DNS rebinding), while the Host header, SNI
-and the certificate use the name. A request goes straight to its adapter: without a requests.Session
-there are no redirects, cookies, proxies or netrc. Each post has a connection of its own, since
-posts to one receiver are rare and a kept connection would outlive the check of its address.
+The host name is resolved once, every address is checked, and the connection uses a checked address.
+A second resolution could return another address (DNS rebinding). The Host header, SNI and the
+certificate check use the host name. A request goes directly to its adapter: without a
+requests.Session there are no redirects, cookies, proxies or netrc. Each post has its own
+connection, because posts to one receiver are rare and a kept connection would outlive the check of
+its address.
 """
 
 from __future__ import annotations
@@ -40,12 +41,16 @@ MAX_RETRY_AFTER = timedelta(days=7)
 
 Resolve = Callable[[str, int], list[str]]
 
-# urllib3 warns of odd headers with the whole URL, and a webhook's query must not be logged.
+# urllib3 logs warnings about odd headers with the whole URL. A webhook's query must not be logged.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class DeliveryError(AutosError):
-    """A post got no answer. `message` may be shown; `is_final`: refused by policy, do not retry."""
+    """A post got no answer.
+
+    `message` may be shown to callers. `is_final`: the address rules refuse the receiver; do not
+    retry.
+    """
 
     reason = "WEBHOOK_NOT_DELIVERED"
 
@@ -57,23 +62,23 @@ class DeliveryError(AutosError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the receiver answered; `retry_after_s` is None if it did not say, or nonsense."""
+    """The receiver's answer. `retry_after_s` is None if the header is missing or invalid."""
 
     status: int
     retry_after_s: float | None
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """The addresses of `host` in the order in which they are to be tried. Raises OSError."""
+    """Return the addresses of `host` in the order of preference. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class WebhookClient:
-    """Posts webhooks; one for a process, for all its threads.
+    """Post webhooks. One client serves all threads of a process.
 
-    `total_s` seconds are the limit of one post. `resolve` and `ca_bundle` (a file of certificates
-    instead of certifi's) can be given by tests.
+    `total_s`: the time limit of one post in seconds. Tests can replace `resolve` and `ca_bundle` (a
+    file of certificates that replaces certifi's).
     """
 
     def __init__(
@@ -88,16 +93,16 @@ class WebhookClient:
         self._receivers = receivers
         self._watchdog = watchdog
         self._total_s = total_s
-        # Look-up, connect and TLS handshake come before the watchdog has a socket to cut. Each
-        # takes a third at most, and so all of them no more than the total.
+        # The watchdog can cut a socket only after name resolution, connect and TLS handshake. Each
+        # of the three takes at most a third of the total, so that together they stay within it.
         self._phase_s = total_s / 3
         self._resolve = resolve
         self._verify = ca_bundle or True
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Posts `body` to `url` and gives what was answered, whatever the status.
+        """Post `body` to `url` and return the answer, whatever its status.
 
-        Raises DeliveryError if there was no answer, or none may be asked for.
+        Raises DeliveryError if there was no answer, or if the address rules forbid the post.
         """
         try:
             checked = self._receivers.check(url)
@@ -129,7 +134,7 @@ class WebhookClient:
     def _first_answer(
         self, addresses: list[str], request: requests.PreparedRequest, deadline: Deadline
     ) -> Answer:
-        """The answer of the first address that takes the connection."""
+        """Return the answer of the first address that accepts the connection."""
         connect_until = time.monotonic() + self._phase_s
         *others, last = addresses
         for address in others:
@@ -154,8 +159,8 @@ class WebhookClient:
             adapter.send(request, stream=True, timeout=timeout, verify=self._verify) as response,
         ):
             deadline.check()  # headers that were cut off look like headers that ended
-            # From here the answer is known. The body is only taken so that a receiver which still
-            # writes it is not cut off in the middle.
+            # The answer is complete from here on. The body is read only so that a receiver that is
+            # still writing is not interrupted.
             with contextlib.suppress(*_FOREIGN_ERRORS):
                 response.raw.read(MAX_ANSWER_BYTES, decode_content=False)
             return Answer(
@@ -163,7 +168,7 @@ class WebhookClient:
             )
 
     def _explain(self, error: BaseException, deadline: Deadline) -> str:
-        """What is told about a failed exchange: never a library's text, which holds the URL."""
+        """Return the message for a failed exchange, never a library's text: it contains the URL."""
         if deadline.remaining_s == 0:
             return f"The receiver did not answer within {self._total_s:g} seconds."
         return next(
@@ -173,7 +178,7 @@ class WebhookClient:
 
 
 class _PinnedAdapter(HTTPAdapter):
-    """Connects to `address`; everything else, the certificate too, goes by the URL's host."""
+    """Connect to `address`. Everything else, also the certificate check, uses the URL's host."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -188,7 +193,7 @@ class _PinnedAdapter(HTTPAdapter):
 
 def _prepared(url: str, headers: Mapping[str, str], body: bytes) -> requests.PreparedRequest:
     ours = {"Host": urlsplit(url).netloc, "Connection": "close"}
-    # A stream, since bytes would be a single send with the connect timeout for all of it.
+    # A stream, because bytes would be one send with the connect timeout for the whole body.
     return requests.Request(
         "POST", url, headers={"User-Agent": "Autos", **headers, **ours}, data=io.BytesIO(body)
     ).prepare()
@@ -200,7 +205,7 @@ _FOREIGN_ERRORS = (
     OSError,
     TransientError,  # of the deadline
 )
-# The first that is among an error's causes.
+# The first entry that matches one of an error's causes gives the message.
 _MESSAGES: tuple[tuple[type[BaseException], str], ...] = (
     (ssl.SSLCertVerificationError, "The receiver's TLS certificate could not be verified."),
     (ssl.SSLError, "The TLS connection to the receiver failed."),
@@ -214,9 +219,9 @@ _MESSAGES: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def parse_retry_after(text: str | None, now: datetime | None = None) -> float | None:
-    """The seconds of a Retry-After header, given as seconds or as a date (RFC 9110, 10.2.3).
+    """Return the seconds of a Retry-After header, in seconds or as a date (RFC 9110, 10.2.3).
 
-    None if it is missing, unreadable, in the past, or more than MAX_RETRY_AFTER ahead.
+    Return None if it is missing, invalid, in the past, or more than MAX_RETRY_AFTER ahead.
     """
     text = (text or "").strip()
     if text.isascii() and text.isdigit():
@@ -226,7 +231,7 @@ def parse_retry_after(text: str | None, now: datetime | None = None) -> float | 
             moment = parsedate_to_datetime(text)
         except (ValueError, OverflowError):
             return None
-        if moment.tzinfo is None:  # by RFC 5322 a "-0000"; HTTP knows only GMT
+        if moment.tzinfo is None:  # by RFC 5322 a "-0000"; HTTP has only GMT
             moment = moment.replace(tzinfo=UTC)
         seconds = (moment - (now or datetime.now(UTC))).total_seconds()
     return seconds if 0 <= seconds <= MAX_RETRY_AFTER.total_seconds() else None
@@ -240,10 +245,10 @@ def _has_cause(error: BaseException, kind: type[BaseException]) -> bool:
 
 
 def _within(limit_s: float, look_up: Callable[[], list[str]]) -> list[str]:
-    """The result of `look_up`; TimeoutError if it takes longer than `limit_s` seconds.
+    """Return the result of `look_up`. Raises TimeoutError after `limit_s` seconds.
 
-    getaddrinfo knows no timeout. A thread for each, so that look-ups that hang hold up no other
-    one; a daemon, so that they do not hold up the end of the process either.
+    getaddrinfo has no timeout. Each look-up has its own thread, so that one that hangs delays no
+    other. The thread is a daemon, so that it does not delay the end of the process.
     """
     result: Future[list[str]] = Future()
 

@@ -1,4 +1,4 @@
-"""webhook: tells a receiver how a run ended, signed, with fresh URLs, once per attempt."""
+"""Send a webhook: the result of a run, signed, with URLs that are new in each attempt."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ from storage.webhooks.webhook_rows import WebhookDelivery
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# A body above this is sent without its documents; the receiver asks ListDocuments for them.
+# A larger body is sent without its documents; the receiver can read them with ListDocuments.
 MAX_BODY_BYTES = 5_000_000
-# What a presigned URL adds to a document, roughly; to know before minting thousands for nothing.
+# The approximate length of a presigned URL in bytes. With it, a body that would be too large is
+# recognized before thousands of URLs are signed.
 URL_BYTES = 500
 URL_LIFETIME_S = 3_600
-# An attempt takes 15 s at most, and the lease must not end before it does.
+# An attempt takes at most 15 s. The lease must last longer.
 LEASE_S = 30.0
 GONE = 410
-# What came of an attempt, for the counters and the trace.
+# The outcomes of an attempt, for the counters and the trace.
 DELIVERED, REFUSED, NO_ANSWER, FORBIDDEN = "DELIVERED", "REFUSED", "NO_ANSWER", "FORBIDDEN"
 
 
 @dataclass(frozen=True)
 class WebhookSender:
-    """What sending webhooks needs."""
+    """The dependencies of webhook delivery."""
 
     database: Database
     objects: Objects
@@ -52,7 +53,7 @@ class WebhookSender:
     signals: Signals = NOOP_SIGNALS
 
     def look(self, found: Callable[[], None]) -> bool:
-        """Make an attempt that is due and whose message was lost. Return whether there was one.
+        """Make one due attempt that has lost its message. Return whether there was one.
 
         Raises ServiceUnavailable.
         """
@@ -63,14 +64,14 @@ class WebhookSender:
         return self._send(*waiting)
 
     def send_webhook(self, job_id: UUID, position: int) -> None:
-        """Make the attempt that is due, if any is and no other process makes it."""
+        """Make the attempt if it is due and no other process makes it."""
         try:
             self._send(job_id, position)
         except ServiceUnavailable as error:
             log.warning("put off", job_id=str(job_id), part=error.part)
 
     def _send(self, job_id: UUID, position: int) -> bool:
-        """Make the attempt that is due. Return False if another process makes it."""
+        """Make the attempt if it is due. Return False if another process makes it."""
         delivery = webhook_rows.claim(self.database, job_id, position, lease_s=LEASE_S)
         if delivery is None:
             return False
@@ -81,7 +82,7 @@ class WebhookSender:
             self.signals.step("webhook", job_id=job_id, traceparent=delivery.traceparent) as span,
         ):
             self._try(delivery, span)
-        # One that had to wait because its receiver was busy.
+        # Another webhook may have waited because this receiver was busy.
         if waiting := webhook_rows.next_due(self.database, delivery.receiver):
             self.messages.send_webhooks(waiting[0], [waiting[1]])
         return True
@@ -95,7 +96,8 @@ class WebhookSender:
         except ServiceUnavailable:
             raise
         except Exception:
-            # A bug of ours; on the schedule, so that it is neither hammered nor for ever.
+            # This is a defect in Autos. The attempt counts on the retry schedule, so that retries
+            # are neither too frequent nor endless.
             log.exception("webhook broke")
             span.fail("INTERNAL")
             self._refused(delivery, None, "It could not be sent.", is_final=False)
@@ -116,12 +118,14 @@ class WebhookSender:
             self._refused(delivery, answer, text, is_final=answer.status == GONE)
 
     def _answer(self, delivery: WebhookDelivery) -> Answer | DeliveryError:
-        """What came of the post. Returned, not raised: its cause holds the URL with its query,
-        and would be logged together with any error that recording it meets.
+        """Post the webhook. Return the error instead of raising it.
+
+        The cause of the error holds the URL with its query. If the error were raised, it would be
+        logged together with any error that occurs while it is recorded.
         """
         body = self.body(delivery)
         headers = self._headers(delivery, body)
-        # The receiver is a stranger: it gets no headers but those of Standard Webhooks.
+        # The receiver is a third party: it gets no headers except those of Standard Webhooks.
         with self.signals.request("webhook", "POST", SIZE_BYTES, len(body)) as span:
             try:
                 answer = self.poster.post(delivery.url, headers, body)
@@ -157,7 +161,7 @@ class WebhookSender:
         }
 
     def body(self, delivery: WebhookDelivery) -> bytes:
-        """What is sent for this attempt: the frozen end of the run, with URLs of now."""
+        """Return the body of this attempt: the frozen result of the run, with new URLs."""
         level = delivery.job.secrecy_level
         event = pb.WebhookEvent(
             type=delivery.type,
@@ -200,7 +204,7 @@ def _compact(value: Any) -> bytes:
 
 
 def _outcome(answer: Answer | DeliveryError | None) -> str:
-    """REFUSED: another answer than 2xx; FORBIDDEN: by the address rules."""
+    """Return the outcome. REFUSED: any status but 2xx; FORBIDDEN: refused by the address rules."""
     if isinstance(answer, Answer):
         return DELIVERED if 200 <= answer.status < 300 else REFUSED
     return FORBIDDEN if answer is not None and answer.is_final else NO_ANSWER
