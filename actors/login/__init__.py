@@ -1,1 +1,1 @@
-"""The portal's token: where it comes from, how long it lives, when it is refused."""
+"""The portal's token: its source, its lifetime, and its rejection."""

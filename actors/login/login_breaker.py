@@ -1,8 +1,8 @@
-"""How the portal's login stands, for one process: held, in doubt, or neither.
+"""The state of the portal's login in one process: blocked, suspect, or neither.
 
-A 401 need not be the token's fault, for a case may simply answer so. Two different cases in a row,
-with no good answer in between, are: then everybody stops, once and for a while. Nothing is written
-for good answers unless there is a doubt that they end.
+A 401 can concern a single case. Two consecutive 401s for different cases, with no good answer
+between them, mean that the portal rejects the token: all processes stop sending portal requests for
+REFUSED_S seconds. A good answer is written to the database only if it clears a suspicion.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from storage.postgres.database import Database
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# How old what this process knows of the row may be.
+# The largest age of this process's copy of the login row, in seconds.
 LOOK_S = 0.5
 
 
 class LoginBreaker:
-    """What this process knows of `login`, and tells the others of it."""
+    """Cache the state of `login` for this process, and record changes for the other processes."""
 
     def __init__(self, database: Database, login: Login) -> None:
         self._database = database
@@ -37,19 +37,19 @@ class LoginBreaker:
         self._good_at = float("-inf")
 
     def check(self) -> None:
-        """Raises CredentialsRefused while the login is held."""
+        """Raise CredentialsRefused while the login is blocked."""
         standing = self._now()
         left_s = self._refreshed_at + standing.held_for_s - time.monotonic()
         if standing.hold_reason is not None and left_s > 0:
             raise CredentialsRefused(standing.hold_reason, held_for_s=left_s)
 
     def accepted(self, at: float) -> None:
-        """The portal gave a good answer, at `at` of time.monotonic()."""
+        """Record a good answer of the portal, at `at` of time.monotonic()."""
         self._good_at = max(self._good_at, at)
         self._now()
 
     def rejected(self, process_number: str) -> None:
-        """The portal answered 401 for a case. Raises CredentialsRefused if that is one too many."""
+        """Record a 401 for a case. Raises CredentialsRefused if the token counts as rejected."""
         good_s_ago = time.monotonic() - self._good_at
         is_refused = logins.record_unauthorized(
             self._database,
@@ -62,14 +62,14 @@ class LoginBreaker:
             self.refuse("The portal refuses the token for one case after another.")
 
     def refuse(self, why: str) -> NoReturn:
-        """Holds everybody, says so once, and raises CredentialsRefused."""
+        """Block the login for all processes, log it once, and raise CredentialsRefused."""
         if logins.block_if_rejected(self._database, self._login, why):
             self.log_blocked(why)
         self._refreshed_at = float("-inf")
         raise CredentialsRefused(why, held_for_s=logins.REFUSED_S)
 
     def log_blocked(self, why: str) -> None:
-        """The one line that says that the login is refused."""
+        """Log that the login is blocked."""
         log.error(
             "portal login refused",
             login=self._login.key,
@@ -81,7 +81,7 @@ class LoginBreaker:
     def _now(self) -> LoginState:
         with self._lock:
             if time.monotonic() - self._refreshed_at >= LOOK_S:
-                # Without PostgreSQL: as it was.
+                # If PostgreSQL is unavailable, the previous state stays in use.
                 with contextlib.suppress(ServiceUnavailable):
                     self._standing = logins.standing(self._database, self._login)
                 self._refreshed_at = time.monotonic()

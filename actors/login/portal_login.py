@@ -1,6 +1,6 @@
-"""One login at the portal's Keycloak: client_credentials or refresh_token, and what it answers.
+"""One login at the portal's Keycloak, with client_credentials or refresh_token.
 
-What goes wrong is told without its cause: requests keeps the form, secrets included, in its errors.
+Errors are raised without their cause: exceptions of requests hold the form with its secrets.
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ _CODES = {
 
 
 class LoginRefused(AutosError):
-    """The login said no; trying again with the same credentials may lock them."""
+    """The login refused the credentials. Another attempt with them may lock the account."""
 
 
 class LoginUnavailable(ServiceUnavailable):
-    """The login gave no answer that counts. `why` is for the log; `pause_s`: what it asked for."""
+    """The login gave no usable answer.
+
+    `why` is for the log. `pause_s`: the pause that the login requested, in seconds.
+    """
 
     def __init__(self, why: str, pause_s: float | None = None) -> None:
         super().__init__(PART)
@@ -56,9 +59,9 @@ class _Answer:
 
 @dataclass(frozen=True)
 class PortalLogin:
-    """Logs in at `token_url` as the client `client_id`.
+    """Log in at `token_url` as the client `client_id`.
 
-    Timeouts are per connection attempt and per read; `limit_s` is for the whole exchange.
+    Timeouts are for each connection attempt and each read; `limit_s` is for the whole exchange.
     """
 
     token_url: str
@@ -72,7 +75,7 @@ class PortalLogin:
     watch: RefusalWatch = field(default_factory=lambda: RefusalWatch(PORTAL))
 
     def log_in(self, refresh_token: str | None) -> Grant:
-        """What a refresh token is changed for; without one, what the client's secret gives.
+        """Exchange a refresh token for an access token. Without one, use the client's secret.
 
         Raises LoginRefused or LoginUnavailable.
         """
@@ -88,8 +91,8 @@ class PortalLogin:
     def _form(self, refresh_token: str | None) -> dict[str, str]:
         form = {"client_id": self.client_id}
         if self.client_secret is not None:
-            # Keycloak wants it of a confidential client whatever the grant, and passes over that
-            # of a public one.
+            # Keycloak requires it from a confidential client for every grant, and ignores it for a
+            # public client.
             form["client_secret"] = self.client_secret
         if refresh_token is None:
             return {**form, "grant_type": "client_credentials", "scope": "openid"}
@@ -110,7 +113,7 @@ class PortalLogin:
             certificate = error
         if certificate is not None:
             self.watch.failed(LOGIN, certificate)
-            # Not as its cause, which holds the form.
+            # The error is not the cause of the next one, because it holds the form.
             raise LoginUnavailable("the certificate is not trusted")
         self.watch.succeeded(LOGIN)
         return answer
@@ -162,7 +165,7 @@ def _grant(fields: dict[str, Any], used: str | None, took_s: float) -> Grant:
 
 
 def _sendable(value: object) -> str | None:
-    """A token that can stand in a header."""
+    """Return the value if it is a token that is valid in a header."""
     is_token = isinstance(value, str) and re.fullmatch(r"[!-~]+", value)
     return str(value) if is_token else None
 

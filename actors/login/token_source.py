@@ -1,10 +1,10 @@
-"""The token for the portal: one that is given, or the newest of all processes.
+"""The token for the portal: a configured one, or the newest token of all processes.
 
     TokenSource
     ├── StaticToken       PDPJ_TOKEN as it is
     └── RefreshedToken    client_credentials or refresh_token, kept in the database
 
-What is refused is told by `rejected`, what is taken by `accepted`: see login_breaker.py.
+Callers report a 401 with `rejected` and a good answer with `accepted`: see login_breaker.py.
 """
 
 from __future__ import annotations
@@ -34,19 +34,20 @@ from storage.settings import Settings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# Between two logins, over all processes.
+# Seconds between two logins, over all processes.
 LOGIN_INTERVAL_S = 5.0
-# How long a request waits for somebody else's login, and how often it looks.
+# How long a request waits for the login of another thread or process, and how often it checks, in
+# seconds.
 PATIENCE_S = 10.0
 POLL_S = 0.2
-# A case that was answered 401 even with a new token gets no other one for that long.
+# After a 401 with a new token, a case gets no newer token for this many seconds.
 HOPELESS_S = 300.0
 
 
 def token_source(
     settings: Settings, database: Database, watchdog: Watchdog, is_stopping: Callable[[], bool]
 ) -> TokenSource:
-    """The one that is configured."""
+    """Return the token source that the settings select."""
     login = Login.of(settings)
     if settings.pdpj_token_url is None:
         return StaticToken(settings.pdpj_token or "", LoginBreaker(database, login))
@@ -69,10 +70,10 @@ def token_source(
 
 
 class StaticToken:
-    """The token of PDPJ_TOKEN, until it is refused or over."""
+    """The token of PDPJ_TOKEN, until it is rejected or expires."""
 
     def __init__(self, token: str, watch: LoginBreaker) -> None:
-        # A header that http.client refuses would stand in its error message.
+        # http.client puts a header that it refuses into its error message.
         if not re.fullmatch(r"[!-~]+", token):
             raise ConfigurationError("PDPJ_TOKEN must be visible ASCII characters without spaces.")
         self._token = token
@@ -80,28 +81,28 @@ class StaticToken:
         self._watch = watch
 
     def current(self) -> str:
-        """The token."""
+        """Return the token."""
         self._watch.check()
         if self._end is not None and self._end <= time.time():
             self._watch.refuse("The portal's token is past its end.")
         return self._token
 
     def renew(self, refused: str, process_number: str) -> str:  # noqa: ARG002
-        """The same: there is no other."""
+        """Return the same token: there is no other."""
         return self._token
 
     def rejected(self, token: str, process_number: str) -> None:  # noqa: ARG002
-        """Two cases in a row count as refused."""
+        """Record a 401. Two consecutive cases mean that the token is rejected."""
         self._watch.rejected(process_number)
 
     def accepted(self, token: str, at: float) -> None:  # noqa: ARG002
-        """Ends a doubt."""
+        """Clear a suspicion."""
         self._watch.accepted(at)
 
 
 @dataclass(frozen=True)
 class _CurrentToken:
-    """A token in memory; times of time.monotonic()."""
+    """A token in memory. Times are those of time.monotonic()."""
 
     token: str = field(repr=False)
     fresh_until: float
@@ -114,10 +115,10 @@ class _CurrentToken:
 
 
 class RefreshedToken:
-    """The newest token of all processes, refreshed a minute early by one of them.
+    """The newest token of all processes. One of them refreshes it a minute before its end.
 
-    `refresh_token` is that of the settings: where the first of a line of them comes from. Once it
-    is changed for a newer one, the newest is in the database. None: client_credentials.
+    `refresh_token` is the first refresh token, from the settings. After its first use the newest
+    one is in the database. None: client_credentials.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class RefreshedToken:
         self._hopeless: dict[str, float] = {}
 
     def current(self) -> str:
-        """The newest token."""
+        """Return the newest token."""
         self._watch.check()
         held = self._held
         if held and time.monotonic() < held.fresh_until:
@@ -152,7 +153,7 @@ class RefreshedToken:
         return self._turned(None)
 
     def renew(self, refused: str, process_number: str) -> str:
-        """A newer token, got now unless somebody has one already."""
+        """Return a newer token. Log in now unless another thread or process already has one."""
         if time.monotonic() < self._hopeless.get(process_number, 0.0):
             return refused
         held = self._held
@@ -161,18 +162,18 @@ class RefreshedToken:
         return self._turned(refused)
 
     def rejected(self, token: str, process_number: str) -> None:  # noqa: ARG002
-        """Remembers the case; two cases in a row count as refused."""
+        """Record the 401 of the case. Two consecutive cases mean that the token is rejected."""
         now = time.monotonic()
         self._hopeless = {case: until for case, until in self._hopeless.items() if until > now}
         self._hopeless[process_number] = now + HOPELESS_S
         self._watch.rejected(process_number)
 
     def accepted(self, token: str, at: float) -> None:  # noqa: ARG002
-        """Ends a doubt."""
+        """Clear a suspicion."""
         self._watch.accepted(at)
 
     def _turned(self, refused: str | None) -> str:
-        """One thread of the process asks the row; the others go on with what is still good."""
+        """Refresh the token in one thread. The others continue with a token that is still good."""
         fallback = self._good(refused)
         if not self._turning.acquire(timeout=0 if fallback else PATIENCE_S):
             if fallback:
@@ -215,7 +216,7 @@ class RefreshedToken:
             time.sleep(min(POLL_S, left_s))
 
     def _logged_in(self, decision: TokenDecision, attempt: Attempt) -> Token | None:
-        """The token of a login; None if somebody else was quicker."""
+        """Log in and return the token. Return None if another process was faster."""
         if decision.is_unreadable:
             log.error(
                 "stored login cannot be decrypted",
@@ -235,7 +236,7 @@ class RefreshedToken:
         return self._stored(attempt, grant)
 
     def _stored(self, attempt: Attempt, grant: Grant) -> Token | None:
-        """Kept before it is used: a refresh token that has been replaced opens nothing any more."""
+        """Store the token before its first use: the replaced refresh token is no longer valid."""
         token = retry_until_available(
             lambda: logins.store(self._database, self._login, self._cipher, attempt, grant),
             is_stopping=self._is_stopping,
@@ -255,7 +256,7 @@ class RefreshedToken:
 
     def _failed(self, attempt: Attempt, error: LoginUnavailable) -> None:
         log.warning("portal login failed", login=self._login.key, why=error.why)
-        # Without PostgreSQL the lease runs out by itself.
+        # If PostgreSQL is unavailable, the lease expires by itself.
         with contextlib.suppress(ServiceUnavailable):
             logins.failed(
                 self._database,

@@ -1,4 +1,4 @@
-"""How long a token lives, as it says itself; nothing of it is verified. Pure."""
+"""The lifetime of a token by its own claims. The signature is not verified. Pure."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import json
 import math
 from typing import Any
 
-# What a token lives that says nothing (PDPJ.md), and the most that one is believed.
+# The lifetime of a token without a claim (PDPJ.md), and the longest lifetime that is accepted.
 UNSAID_S = 8 * 3600.0
 MOST_S = 30 * 86_400.0
 
 
 def lifetime_s(expires_in: object, access_token: str, now: float) -> float:
-    """Seconds from now on: by the answer's `expires_in`, else by the JWT, else eight hours.
+    """Return the lifetime in seconds: by `expires_in`, else by the JWT, else eight hours.
 
     `now` is in seconds since 1970.
     """
     said = _seconds(expires_in)
     if said is None and (end := end_of(access_token)) is not None:
         issued = _seconds(_claims(access_token).get("iat"))
-        # Without regard to our own clock, if that can be.
+        # If the JWT names its start, the local clock does not matter.
         said = end - (now if issued is None else issued)
     return min(said, MOST_S) if said is not None and said > 0 else UNSAID_S
 
 
 def end_of(access_token: str) -> float | None:
-    """When a JWT ends, in seconds since 1970; None if it does not say so, or is no JWT."""
+    """Return the end of a JWT in seconds since 1970, None if it has none or is no JWT."""
     return _seconds(_claims(access_token).get("exp"))
 
 
