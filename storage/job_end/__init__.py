@@ -1,1 +1,1 @@
-"""The end of a run, and the termination of what is left of a job."""
+"""The end of a run, and the termination of its remaining documents."""

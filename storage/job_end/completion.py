@@ -1,4 +1,4 @@
-"""The end of a run: in the transaction that ends its last document, once, with its event."""
+"""End a run, once, in the transaction that ends its last document, and write its event."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.states import JobState
 def complete_if_done(transaction: Transaction, job: Row) -> Row:
     """End `job` if none of its documents is left. Return the job's row as it then is.
 
-    `job` is the row as this transaction, which holds its lock, last wrote it.
+    `job` is the row as this transaction last wrote it. The transaction holds its lock.
     """
     return _end(transaction, job["job_id"], None, None) or job
 
@@ -25,7 +25,7 @@ def end(
 ) -> Row:
     """End a run as `state` and make its webhooks due. Return the job's row as it then is.
 
-    The caller holds the job's lock and knows that the run has not ended.
+    The caller holds the job's lock and has checked that the run has not ended.
     """
     job = _end(transaction, job_id, state, failure)
     if job is None:

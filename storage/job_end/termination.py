@@ -1,4 +1,4 @@
-"""Giving up a document, or all that is left of a job: CancelJob, a job whose time is over."""
+"""Terminate a document, or all that is left of a job: CancelJob, or a job past its deadline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storage.models import Document, Job
 from storage.postgres.database import Row, Transaction
 from storage.states import DocumentState, sources_of
 
-# What a document loses when its claim ends without a stored object.
+# The columns that a document loses when its claim ends without a stored object.
 NO_CLAIM: dict[str, Any] = dict.fromkeys(
     (
         "lease",
@@ -37,10 +37,10 @@ def terminate_remaining(
     *,
     document_id: UUID | None = None,
 ) -> Row:
-    """Move every document that is not over to `state`. Return the job's row as it then is.
+    """Move every open document to `state`, or only `document_id`. Return the job's row after that.
 
-    Or only the document given. The caller holds the job's lock. Each document takes a revision of
-    its own, in the order of the case file.
+    The caller holds the job's lock. Each document takes its own revision, in the order of the case
+    file.
     """
     closed = transaction.execute(_close(job, state, failure, document_id))
     if closed:

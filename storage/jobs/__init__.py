@@ -1,1 +1,1 @@
-"""Jobs as callers see them: start, look up, list, cancel, run again, watch."""
+"""Jobs as callers see them: start, read, list, cancel, rerun, watch."""

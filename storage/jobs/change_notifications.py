@@ -1,6 +1,7 @@
-"""Wake-ups for watchers: jobs and their revisions over Redis pub/sub. A hint; the rows decide.
+"""Notify watchers of jobs and their revisions over Redis pub/sub. A hint; the rows decide.
 
-Nothing here may fail or slow its caller: without Redis watchers poll and find the same.
+No function here raises or delays its caller. Without Redis, watchers poll and find the same
+changes.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 CHANNEL = "autos:changes"
 TIMEOUT_S = 0.5
-# After a failure Redis is left alone for this long.
+# Seconds without another Redis command after a failure.
 QUIET_S = 2.0
-# What changes within this time after a message is told together in the next one.
+# Changes within this time after a message go into one next message.
 GATHER_S = 0.01
-# And while nobody has listened to so many messages in a row.
+# The longer time, used after this many consecutive messages without a listener.
 UNHEARD, UNHEARD_GATHER_S = 10, 0.05
-# A thread that has had nothing to tell for this long ends.
+# A thread without a change to publish for this long ends.
 IDLE_S = 1.0
 
 
 class ChangePublisher:
-    """Announces changes, from a thread of its own. Thread-safe; open it after a fork."""
+    """Publish changes from a thread of its own. Thread-safe. Open it after a fork."""
 
     def __init__(self, redis_url: str) -> None:
         self._client = redis.Redis.from_url(
@@ -46,7 +47,7 @@ class ChangePublisher:
         self._unheard = 0
 
     def announce(self, job_id: UUID, revision: int) -> None:
-        """Tells every watching server that `job_id` has reached `revision`: at once, or soon."""
+        """Publish that `job_id` has reached `revision`, at once or within the gathering time."""
         with self._lock:
             self._news[job_id] = max(revision, self._news.get(job_id, 0))
             if not self._is_running:
@@ -67,7 +68,7 @@ class ChangePublisher:
         try:
             return self._publish(news)
         except Exception:
-            # No thread would be started in place of this one.
+            # Without this handler the thread would end and no other thread would replace it.
             log.exception("wake-ups not sent")
             return QUIET_S
 
@@ -77,7 +78,7 @@ class ChangePublisher:
         return not self._is_running
 
     def _publish(self, news: dict[UUID, int]) -> float:
-        """Seconds until more should be told."""
+        """Publish the changes. Return the seconds until the next message."""
         published = ";".join(f"{job} {rev}" for job, rev in news.items())
         try:
             has_subscribers = self._client.publish(CHANNEL, published) > 0
@@ -88,7 +89,7 @@ class ChangePublisher:
 
 
 def parse_changes(message: str) -> Iterator[tuple[UUID, int]]:
-    """The jobs and revisions of a message. Raises ValueError for a foreign one."""
+    """Return the jobs and revisions of a message. Raises ValueError for an unknown format."""
     for change in message.split(";"):
         job_id, _, revision = change.partition(" ")
         yield UUID(job_id), int(revision)

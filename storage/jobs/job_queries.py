@@ -1,4 +1,4 @@
-"""Jobs as callers see them: look up, list, cancel; storage/jobs/job_start.py starts them."""
+"""Jobs as callers see them: read, list, cancel. storage/jobs/job_start.py starts them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _WEBHOOKS = Webhook.select(*fields_of(Webhook, WebhookRecord)).order_by(
 
 
 def view(transaction: Transaction, job: Row) -> JobView:
-    """Return a job, given as its row, with its webhooks."""
+    """Return a job with its webhooks, from the job's row."""
     return _views(transaction, [JobRecord.of(job)])[0]
 
 
 def views(transaction: Transaction, job_ids: Collection[UUID]) -> dict[UUID, JobView]:
-    """Return those of these jobs that exist, of any client."""
+    """Return the existing jobs of these, of any client."""
     found = transaction.fetch(_RECORDS.where(is_any(Job.job_id, job_ids)))
     return {view.job.job_id: view for view in _views(transaction, found)}
 
@@ -98,7 +98,7 @@ def own(transaction: Transaction, client: str, job_id: UUID, *, is_locked: bool 
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs are listed, and after which one (the last of the page before)."""
+    """The jobs to list, and the last job of the previous page."""
 
     client: str
     process_number: str | None = None
@@ -121,7 +121,7 @@ def page(database: Database, wanted: JobFilter, size: int) -> list[JobView]:
 
 
 def cancel(database: Database, client: str, job_id: UUID) -> JobView:
-    """Stops a job and marks what is left CANCELLED; one that has ended stays as it is."""
+    """Cancel a job and its remaining documents. A job that has ended does not change."""
     with database.transaction() as transaction:
         job = own(transaction, client, job_id, is_locked=True)
         if job["end_time"] is None:
@@ -131,7 +131,7 @@ def cancel(database: Database, client: str, job_id: UUID) -> JobView:
 
 
 def revisions(database: Database, job_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """Return the present revision of each of these jobs that exists, of any client."""
+    """Return the current revision of each existing job of these, of any client."""
     query = Job.select(Job.job_id, Job.revision).where(is_any(Job.job_id, job_ids)).tuples()
     with database.transaction() as transaction:
         return dict(transaction.fetch(query))

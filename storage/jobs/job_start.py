@@ -22,19 +22,19 @@ from storage.records import JobRecord, JobView, WebhookRecord
 from storage.states import JobState, WebhookState
 from storage.webhook_policy import receiver_of
 
-# A recent listing of more documents is left to a worker: the call must stay short.
+# If a recent listing has more documents, a worker copies it, because the call must stay short.
 MAX_DOCUMENTS_IN_CALL = 500
-# For how long a request is repeated while another transaction works on its case: longer than
+# Seconds in which a request is repeated while another transaction works on its case. Longer than
 # PostgreSQL lets a frozen process keep a lock.
 BUSY_LIMIT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """A StartDownload whose fields have been checked.
+    """A StartDownload with checked fields.
 
-    `max_age_s` is the age that applies; `given_max_age_s` what the caller said, None if nothing.
-    `jobs_at_once`: how many of the client may run, this one included; None for any number.
+    `max_age_s` is the age that applies; `given_max_age_s` is the caller's value, None without one.
+    `jobs_at_once`: how many jobs of the client may run, including this one; None for any number.
     """
 
     client: str
@@ -44,27 +44,27 @@ class StartRequest:
     max_age_s: float
     given_max_age_s: float | None
     priority: Priority = Priority.NORMAL
-    # Where the call stands in a trace (W3C Trace Context): what the job does becomes part of it.
+    # The position of the call in a trace (W3C Trace Context); the job's work joins that trace.
     traceparent: str | None = None
     jobs_at_once: int | None = None
 
     @property
     def first_state(self) -> JobState:
-        """Return how its job begins, if it gets one of its own."""
+        """Return the first state of the request's job, if the request gets a new one."""
         return JobState.PENDING if self.webhook_url else JobState.PROCESSING
 
     @property
     def payload_sha256(self) -> str:
-        """Return the hash of what must be the same when a request_id comes again."""
+        """Return the hash of the fields that must be equal when a request_id is used again."""
         payload: list[object] = [self.process_number, self.webhook_url, self.given_max_age_s]
-        # Not always: what earlier releases have remembered must stay good.
+        # Not added for NORMAL: hashes that earlier releases stored must stay valid.
         if self.priority is not Priority.NORMAL:
             payload.append(self.priority)
         return hashlib.sha256(json.dumps(payload).encode()).hexdigest()
 
 
 class How(StrEnum):
-    """How a request was answered: `how` of sql/jobs/start_jobs.sql."""
+    """The kind of an answer: `how` of sql/jobs/start_jobs.sql."""
 
     NEW = "new"
     JOINED = "joined"
@@ -80,10 +80,11 @@ _WITH_JOB = frozenset({How.NEW, How.JOINED, How.EARLIER})
 
 @dataclass(frozen=True, slots=True)
 class StartAttempt:
-    """A request, and what is known of a recent listing of its case.
+    """A request, with the recent listing of its case if it is known.
 
-    `listing`: what a new job begins with, copied from the job `source`; it ends in the same
-    transaction if all of it is stored. `may_look`: whether How.LOOK is an answer.
+    `listing`: the documents that a new job begins with, copied from the job `source`. If all of
+    them are stored, the job ends in the same transaction. `may_look`: whether the answer may be
+    How.LOOK.
     """
 
     request: StartRequest
@@ -94,9 +95,9 @@ class StartAttempt:
 
 @dataclass(frozen=True, slots=True)
 class StartAnswer:
-    """The answer to a request: its job, or why there is none yet.
+    """The answer to a request: its job, or the reason why there is none yet.
 
-    `recent`: for How.LOOK, the job whose listing is recent.
+    `recent`: for How.LOOK, the job that holds the recent listing.
     """
 
     how: How
@@ -109,8 +110,8 @@ def start_jobs(
 ) -> list[StartAnswer]:
     """Answer each request in one transaction, in the order of `attempts`.
 
-    A single request waits for what other transactions have locked; of several none does, and the
-    answer is How.BUSY. Raises RowsLocked if a wait took too long; then nothing was started.
+    A single request waits for locked rows. A request among several does not wait, and its answer is
+    How.BUSY. Raises RowsLocked if a wait took too long; nothing was started then.
     """
     imports = {
         place: ImportRows.of(attempt.listing)
@@ -142,9 +143,9 @@ def start(
     job_deadline_s: int,
     listing: ListingImport | None = None,
 ) -> tuple[JobView, bool]:
-    """Return the job that serves `request`, and whether it is new. No recent listing is looked for.
+    """Return the job that serves `request`, and whether it is new. Ignore recent listings.
 
-    Raises RequestIdReused, and LimitReached if a new job would be one too many.
+    Raises RequestIdReused, and LimitReached if a new job would exceed the client's limit.
     """
     attempt = StartAttempt(request, listing, may_look=False)
     limit = time.monotonic() + BUSY_LIMIT_S
@@ -159,7 +160,7 @@ def start(
 
 
 def required(request: StartRequest, answer: StartAnswer) -> JobView:
-    """Return the job of an answer. Raises RequestIdReused and LimitReached for the refusals."""
+    """Return the job of an answer. Raises RequestIdReused or LimitReached for a refused request."""
     if answer.how is How.REQUEST_ID_REUSED:
         raise RequestIdReused(
             FieldViolation(
@@ -214,7 +215,7 @@ def _row(place: int, job_id: UUID, attempt: StartAttempt, rows: ImportRows | Non
 def _views(
     database: Database, attempts: Sequence[StartAttempt], rows: Mapping[int, Row]
 ) -> dict[int, JobView]:
-    """The jobs of those requests that have one, by place."""
+    """Return the jobs of the requests that have one, by place."""
     fresh = {
         place: JobView(JobRecord.of(row), _waiting_webhooks(row["job_id"], attempts[place].request))
         for place, row in rows.items()
@@ -237,13 +238,13 @@ def _read(database: Database, job_ids: Mapping[int, UUID]) -> dict[int, JobView]
 
 
 def _new_ids(count: int) -> list[UUID]:
-    # As uuid4, which releases the interpreter's lock for each.
+    # The same as uuid4, which releases the interpreter's lock for each value.
     drawn = os.urandom(16 * count)
     return [UUID(bytes=drawn[i : i + 16], version=4) for i in range(0, len(drawn), 16)]
 
 
 def _waiting_webhooks(job_id: UUID, request: StartRequest) -> tuple[WebhookRecord, ...]:
-    """The webhooks of a new job."""
+    """Return the webhooks of a new job."""
     if request.webhook_url is None:
         return ()
     return (

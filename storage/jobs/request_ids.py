@@ -1,4 +1,4 @@
-"""Calls that may be repeated: a request_id is used once by a client, whatever it is used for."""
+"""Repeatable calls: a client uses a request_id for one call only, whatever its method."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from storage.postgres.database import Database, Transaction
 
 T = TypeVar("T")
 
-# How often another transaction may be first before it is a bug.
+# A call that loses more races than this against other transactions is a defect.
 RACES = 5
 
 
 def was_done(
     transaction: Transaction, client: str, request_id: UUID | None, method: str, job_id: UUID
 ) -> bool:
-    """Whether this call on a job was made before. Raises RequestIdReused if it was another call."""
+    """Return whether this call on a job was made before.
+
+    Raises RequestIdReused if the request_id was used for another call.
+    """
     if request_id is None:
         return False
     earlier = transaction.fetch_one(
@@ -40,7 +43,7 @@ def was_done(
 def record(
     transaction: Transaction, client: str, request_id: UUID | None, method: str, job_id: UUID
 ) -> None:
-    """Record that this call on a job was made. Raises IntegrityError if another was first."""
+    """Record this call on a job. Raises IntegrityError if another transaction was faster."""
     if request_id is not None:
         transaction.execute(
             Request.insert(
@@ -53,13 +56,14 @@ def record(
 
 
 def repeated_if_raced(database: Database, begin: Callable[[Transaction], T]) -> T:
-    """Return what `begin` returns; call it again if another transaction inserted a row first."""
+    """Return the result of `begin`. Call it again if another transaction inserted a row first."""
     for _ in range(RACES):
         try:
             with database.transaction() as transaction:
                 return begin(transaction)
         except peewee.IntegrityError:
-            # Such as a StartDownload on the case, or a call with the same request_id: see which.
+            # The other transaction is, for example, a StartDownload on the case or a call with the
+            # same request_id. The next round reads it.
             continue
     with database.transaction() as transaction:
         return begin(transaction)

@@ -1,4 +1,4 @@
-"""Running the failed documents of an ended job again: a new run of the same job."""
+"""Rerun the failed documents of an ended job: a new run of the same job."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ METHOD = "RetryJob"
 
 
 class _NotLookedUp(Exception):
-    """Other jobs stored failed documents, and whether the bucket holds them is not known yet."""
+    """Other jobs stored failed documents, and the bucket was not asked for them yet."""
 
     def __init__(self, sizes: dict[str, int]) -> None:
         super().__init__()
@@ -63,13 +63,13 @@ def rerun(
     jobs_at_once: int | None = None,
     size_limits: SizeLimits = UNLIMITED,
 ) -> tuple[JobView, bool]:
-    """The job in a new run, and whether this call began it (not: the request_id did before).
+    """Return the job in a new run, and whether this call began it (not an earlier one).
 
-    What another job has stored since is taken over instead of being fetched, and when nothing else
-    failed the run has ended already. A bucket that does not tell within `limit_s` seconds what it
-    holds is not waited for. Raises NotFound; PreconditionFailed with JOB_NOT_ENDED,
-    NOTHING_TO_RETRY, or CASE_ACTIVE when another job of the case runs; RequestIdReused;
-    LimitReached when the client has `jobs_at_once` other jobs that run.
+    If another job has stored a failed document since, its object is reused instead of a new
+    request. If no other document failed, the run ends at once. The call waits at most `limit_s`
+    seconds for the bucket's answer. Raises NotFound; PreconditionFailed with JOB_NOT_ENDED,
+    NOTHING_TO_RETRY, or CASE_ACTIVE if another job of the case is running; RequestIdReused;
+    LimitReached if the client has `jobs_at_once` other running jobs.
     """
     in_bucket: dict[str, bool] = {}
     begin = partial(
@@ -87,7 +87,8 @@ def rerun(
         try:
             return request_ids.repeated_if_raced(database, begin)
         except _NotLookedUp as found:
-            # Without a lock or a connection. Another job may store more meanwhile: look again.
+            # No lock and no connection is held here. Another job may store more meanwhile, so the
+            # next round looks again.
             in_bucket |= _look_up(objects, found.sizes, limit_s)
 
 
@@ -95,7 +96,7 @@ def _look_up(objects: Objects, sizes: dict[str, int], limit_s: float) -> dict[st
     try:
         there = objects.present(sizes, limit_s=limit_s)
     except ServiceUnavailable:
-        # Then it is fetched, as if nobody had stored it.
+        # Then the document is fetched, as if no other job had stored it.
         there = set()
     return {key: key in there for key in sizes}
 
@@ -163,9 +164,9 @@ def _require_ended(transaction: Transaction, job: Row) -> None:
 
 
 def _stored_since(transaction: Transaction, job: Row, in_bucket: Mapping[str, bool]) -> list[str]:
-    """The keys of what other jobs stored of the failed documents and the bucket holds.
+    """Return the keys of failed documents that other jobs stored and the bucket holds.
 
-    Looked up under the job's lock, while no other job of the case runs, so that none is missed.
+    The caller holds the job's lock and no other job of the case is running, so none is missed.
     Raises _NotLookedUp.
     """
     sizes = listing_cache.stored_of_failed(transaction, job["job_id"])
@@ -178,8 +179,8 @@ def _stored_since(transaction: Transaction, job: Row, in_bucket: Mapping[str, bo
 def _carry_over(transaction: Transaction, job: Row, keys: list[str]) -> list[int]:
     """Make failed documents AVAILABLE as stored under `keys`, each with its own revision.
 
-    Return their sizes in bytes. No sweep deletes what is carried over: rows of other jobs have
-    named it since before the bucket was asked, and AVAILABLE is never left.
+    Return their sizes in bytes. No sweep deletes a reused object: rows of other jobs named it
+    before the bucket was read, and no row ever leaves AVAILABLE.
     """
     found = _stored_elsewhere(job["job_id"], keys)
     rows = transaction.fetch(
@@ -208,7 +209,7 @@ def _carry_over(transaction: Transaction, job: Row, keys: list[str]) -> list[int
 
 
 def _stored_elsewhere(job_id: UUID, keys: list[str]) -> Any:
-    """Return a subquery: the failed documents of a job, numbered, with what is stored of them."""
+    """Return a subquery: the failed documents of a job, numbered, with their stored objects."""
     stored = (
         Document.select(Document.document_id, *_OF_AN_OBJECT)
         .where(is_any(Document.object_key, keys), Document.state == DocumentState.AVAILABLE)
@@ -233,8 +234,8 @@ def _reset_documents(
 ) -> int:
     """Make the failed documents PENDING, each with its own revision after `revision`.
 
-    Return how many. A document that would be refused before any request stays failed: one without
-    a trusted link, or listed above `size_limits`.
+    Return their number. A document stays failed if it would be refused before any request: it has
+    no trusted link, or its listed size is above `size_limits`.
     """
     failed = (
         Document.select(
@@ -267,7 +268,7 @@ def _reset_documents(
 
 
 def _is_small_enough(size_limits: SizeLimits) -> Any:
-    """Return the condition that no limit refuses the listed size of a document."""
+    """Return the SQL condition that no limit refuses the listed size of a document."""
     least_bytes = size_limits.least_bytes
     if least_bytes is None:
         return Value(True)
@@ -326,7 +327,7 @@ def _reopen(
             listing_pause_count=0,
             listing_lost_count=0,
             listing_failing_since=None,
-            # A doubt outlives the run only where the listing does.
+            # A doubt stays after the run only if the listing stays.
             listing_doubt_time=Case(
                 None, [(Job.listed_time.is_null(False), Job.listing_doubt_time)]
             ),

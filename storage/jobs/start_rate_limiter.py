@@ -1,8 +1,8 @@
-"""How many StartDownloads a client may make a minute, over all server processes.
+"""The limit of StartDownload calls per client and minute, over all server processes.
 
-A bucket per client in Redis: it holds a minute's worth and fills evenly. A process takes a
-hundredth of a minute's worth at a time, so that not every call asks Redis. Without Redis each
-process holds the limit for itself, with what it knows.
+Redis holds a token bucket for each client. The bucket holds the tokens of one minute and fills
+evenly. A process takes a hundredth of them at a time, so that most calls need no Redis command.
+Without Redis, each process enforces the limit by itself, with its own bucket.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from redis.retry import Retry
 from storage.errors import LimitReached
 
 TIMEOUT_S = 0.5
-# After a failure nobody waits for Redis again for this long.
+# Seconds without another Redis command after a failure.
 QUIET_S = 2.0
 MINUTE_MS = 60_000
-# Kept: the moment at which the bucket will be full again. Gives how many were taken, and in how
-# many milliseconds there will be one when there was none.
+# Stores the time at which the bucket will be full again. Returns how many tokens were taken and, if
+# none was, in how many milliseconds one will be there.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
@@ -39,7 +39,7 @@ return {taken, 0}
 
 @dataclass(slots=True)
 class _Share:
-    """What this process has taken and not used; and its own bucket, for want of Redis."""
+    """Tokens that this process has taken and not used, and its own bucket if Redis is down."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     left: int = 0
@@ -47,7 +47,7 @@ class _Share:
 
 
 class StartRateLimiter:
-    """Counts StartDownloads. Thread-safe. `clock`: seconds that only grow."""
+    """Count StartDownload calls. Thread-safe. `clock`: monotonic seconds."""
 
     def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         client = redis.Redis.from_url(
@@ -63,7 +63,7 @@ class StartRateLimiter:
         self._shares: dict[str, _Share] = {}
 
     def count(self, client: str, per_minute: int) -> None:
-        """Counts one StartDownload of `client`. Raises LimitReached."""
+        """Count one StartDownload of `client`. Raises LimitReached."""
         with self._lock:
             share = self._shares.setdefault(client, _Share())
         with share.lock:
@@ -82,7 +82,8 @@ class StartRateLimiter:
         )
 
     def _more(self, client: str, share: _Share, per_minute: int) -> tuple[int, float]:
-        """How many more this process may start and, if none, in how many milliseconds one."""
+        """Return how many more calls this process may accept; if none, the milliseconds until one.
+        """
         each_ms = MINUTE_MS / per_minute
         if self._clock() >= self._quiet_until:
             try:

@@ -1,4 +1,4 @@
-"""What watchers are told, read for many jobs at once: one transaction, whatever their number."""
+"""Read the changes of many watched jobs in one transaction."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from storage.records import DocumentRecord, JobView
 
 @dataclass(frozen=True, slots=True)
 class WatchedJob:
-    """A job as it is, and its documents that changed, in the order of their revisions."""
+    """A job in its current state, and its changed documents in the order of their revisions."""
 
     view: JobView
     documents: list[DocumentRecord]
 
 
 def read_changes(database: Database, after: Mapping[UUID, int]) -> dict[UUID, WatchedJob]:
-    """These jobs, each with the documents that changed after the revision given for it."""
+    """Return these jobs, each with the documents that changed after the given revision."""
     with database.transaction() as transaction:
         views = job_queries.views(transaction, after)
         documents = _changed(transaction, views, after)
@@ -31,7 +31,7 @@ def read_changes(database: Database, after: Mapping[UUID, int]) -> dict[UUID, Wa
 def _changed(
     transaction: Transaction, views: Mapping[UUID, JobView], after: Mapping[UUID, int]
 ) -> dict[UUID, list[DocumentRecord]]:
-    # What changes from here on belongs to a revision that the views do not know yet.
+    # A later change belongs to a revision that the views do not contain yet.
     behind = [job_id for job_id, view in views.items() if view.job.revision > after[job_id]]
     if not behind:
         return {}
@@ -48,13 +48,13 @@ def _changed(
 
 
 def views(database: Database, job_ids: Collection[UUID]) -> dict[UUID, JobView]:
-    """Those of these jobs that there are, whoever's they are."""
+    """Return the existing jobs of these, of any client."""
     with database.transaction() as transaction:
         return job_queries.views(transaction, job_ids)
 
 
 def newest(database: Database, cases: Collection[tuple[str, str]]) -> dict[tuple[str, str], UUID]:
-    """The newest job of each case, given as client and process number, that has one."""
+    """Return the newest job of each case, given as client and process number."""
     with database.transaction() as transaction:
         rows = transaction.all(
             sql.statement("newest_jobs"),

@@ -40,8 +40,9 @@ class RetryPolicy:
         return jittered(self.base_s * COMPARE_FACTOR)
 
     def delay_s(self, error: AttemptError, *, attempts_made: int) -> float | None:
-        """Return the seconds until the next attempt, None if the last of `attempts_made` was the
-        last.
+        """Return the seconds until the next attempt, None if none follows.
+
+        `attempts_made`: the attempts so far, including the failed one.
         """
         if not isinstance(error, TransientError):
             return None

@@ -1,8 +1,8 @@
--- End the run of a job: state, event and webhooks in the caller's transaction, which holds the
--- lock of the job's row.
+-- End the run of a job: state, event and webhooks in the caller's transaction, which holds the lock
+-- of the job's row.
 --
--- _state NULL: the counters decide, and a job with documents left, or one that has ended, stays
--- as it is. Otherwise the run ends in _state, with the failure given if it is FAILED.
+-- If _state is NULL, the counters decide: a job with open documents, or one that has ended, does
+-- not change. Otherwise the run ends in _state, with the given failure if _state is FAILED.
 -- Returns one row if the run ended now: its state, its revision and the positions of the webhooks
 -- that are due. Legal moves: storage/states.py.
 CREATE FUNCTION autos_end_job(

@@ -1,9 +1,11 @@
--- Return a seat of the client that no running job had a moment ago, null if there is none.
+-- Return a concurrency slot ("seat") of the client that no running job had a moment ago, null if
+-- there is none.
 --
--- How many jobs of a client run at once: each has a seat of its own, a number from 1 to _seats that
--- is unique among the client's running jobs. So the limit holds exactly, whichever process starts
--- jobs, without a count or a lock: a unique index refuses what is too many. A seat is drawn, since
--- one of the first draws is free while most are; only if none is, all seats are looked through.
+-- The number of a client's concurrent jobs is limited by seats: each running job has a seat, a
+-- number from 1 to _seats that is unique among the client's running jobs. A unique index refuses a
+-- job above the limit, so the limit holds exactly without a count or a lock, whichever process
+-- starts the job. A few random seats are tried first, because most seats are usually free. Only if
+-- none of them is free, all seats are searched.
 CREATE FUNCTION autos_free_seat(
     _client text,
     _seats integer
@@ -20,8 +22,8 @@ DECLARE
     up_to integer := _seats;
     above integer;
 BEGIN
-    -- Not EXISTS: that could be planned as a join with all running jobs of the client. While there
-    -- are seats above the limit, because it was lowered, no draw counts.
+    -- Not EXISTS: PostgreSQL could plan it as a join with all running jobs of the client. If the
+    -- limit was lowered and seats above it are still taken, no random seat counts.
     SELECT seat FROM (
         SELECT 1 + floor(random() * _seats)::integer AS seat FROM generate_series(1, 64)) AS drawn
     WHERE (SELECT 1 FROM jobs AS seated WHERE seated.client = _client
@@ -30,8 +32,8 @@ BEGIN
             AND seated.state IN ('PENDING', 'PROCESSING') AND seated.seat > _seats LIMIT 1) IS NULL
     LIMIT 1 INTO found;
     IF found IS NOT NULL THEN RETURN found; END IF;
-    -- The seat up to which one may be given, so that no more than _seats are ever taken: fewer than
-    -- _seats while some above are taken, from before the limit was lowered.
+    -- The largest seat that may be given, so that no more than _seats are ever taken. It is below
+    -- _seats while seats above the limit are taken from before the limit was lowered.
     LOOP
         SELECT count(*) FROM jobs WHERE client = _client
             AND state IN ('PENDING', 'PROCESSING') AND seat > up_to INTO above;
@@ -41,7 +43,7 @@ BEGIN
     RETURN (SELECT free.seat FROM generate_series(1, up_to) AS free(seat)
         WHERE (SELECT 1 FROM jobs AS seated WHERE seated.client = _client
             AND seated.state IN ('PENDING', 'PROCESSING') AND seated.seat = free.seat) IS NULL
-        -- Any, so that calls of the same moment seldom want the same.
+        -- A random one, so that concurrent calls rarely choose the same seat.
         ORDER BY random() LIMIT 1);
 END
 $body$;

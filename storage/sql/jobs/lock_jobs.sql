@@ -1,9 +1,10 @@
--- Lock the rows of running jobs, in one order, so that two transactions that lock several jobs
--- never wait for each other in a circle.
+-- Lock the rows of running jobs in one order, so that two transactions that lock several jobs never
+-- deadlock.
 --
--- The settings are those of the functions that call it.
+-- The functions that call this one have the settings.
 -- _waits: wait for a row that another transaction holds, up to lock_timeout; else skip it.
--- Returns one row: the jobs that are locked now. A job that is missing has ended or is held.
+-- Returns one row: the jobs that are locked now. A missing job has ended, or its row is locked by
+-- another transaction.
 CREATE FUNCTION autos_lock_jobs(
     _job_ids uuid[],
     _waits boolean

@@ -1,4 +1,4 @@
--- The newest job of each of many cases, given as client and process number.
+-- Return the newest job of each of many cases, given as client and process number.
 SELECT given.client, given.process_number, newest.job_id
 FROM unnest(:clients::text[], :process_numbers::text[]) AS given(client, process_number),
     LATERAL (SELECT job_id FROM jobs

@@ -1,22 +1,23 @@
 -- Start the jobs of many StartDownload calls, or find the jobs that serve them.
 --
 -- _requests: an array of objects, the columns of `asked` below. `place` is the order in which they
--- came; `listing`, as in import_listing.sql, is what a new job begins with, copied from the job
--- `source`: such a job needs no seat. Returns one row per request; `how` is
+-- arrived; `listing`, as in import_listing.sql, holds the documents that a new job begins with,
+-- copied from the job `source`: such a job needs no seat. Returns one row per request; `how` is
+--
 --   new                its job, inserted now, with all columns of records.JobRecord; it has ended
 --                      already if nothing of the listing is left to fetch
 --   joined             the running job of the case; revision is set if the call changed it: its
 --                      priority was raised, or the webhook was added
 --   earlier            the job of an earlier call with this request_id and the same payload
 --   request_id_reused  an earlier call used the request_id with another payload
---   look               the listing of job listed_by is recent: find out what of it the bucket holds,
---                      then call again with it, or with may_look false
---   no_seat            the client has as many running jobs as it may have
+--   look               the listing of job listed_by is recent: check which of its documents the
+--                      bucket holds, then call again with it, or with may_look false
+--   no_seat            the client has reached its number of running jobs
 --   busy               another transaction works on the case or on the request_id: call again
 --
--- A request by itself waits for the locks it needs, at most lock_timeout. Of several none waits for
--- a case, so that no case holds up the others. They are taken in one order: two servers that start
--- the same cases wait for each other in no circle.
+-- A single request waits for the locks that it needs, at most lock_timeout. A request among several
+-- does not wait for a case, so that no case delays the others. All locks are taken in one order, so
+-- that two servers that start the same cases never deadlock.
 CREATE FUNCTION autos_start_jobs(
     _requests jsonb,
     _deadline_s double precision,
@@ -72,8 +73,8 @@ DECLARE
     is_hooked boolean;
     seat integer;
 BEGIN
-    -- A batch that holds seats and draws more could wait for another that does the same; a single
-    -- request holds none while it waits.
+    -- A batch that holds seats and takes more could wait for another batch that does the same. A
+    -- single request holds no seat while it waits.
     IF NOT is_alone THEN
         FOR limited IN SELECT DISTINCT client
             FROM jsonb_to_recordset(_requests) AS one(client text, seats integer)
@@ -141,14 +142,15 @@ BEGIN
             END IF;
             listed_by := NULL;
         END IF;
-        -- A case that was sealed meanwhile is not shared.
+        -- If the case was sealed meanwhile, its listing is not shared.
         IF listing IS NOT NULL AND autos_case_is_sealed(asked.process_number) AND EXISTS (
             SELECT FROM jobs WHERE job_id = asked.source AND client <> asked.client)
         THEN
             listing := NULL;
         END IF;
         LOOP
-            -- What is all there ends in this transaction and never runs beside others.
+            -- A job with every document stored ends in this transaction and never runs beside
+            -- others.
             seat := CASE WHEN asked.seats IS NOT NULL AND listing IS NULL
                 THEN autos_free_seat(asked.client, asked.seats) END;
             IF seat IS NOT NULL OR asked.seats IS NULL OR listing IS NOT NULL THEN
@@ -173,7 +175,7 @@ BEGIN
                 is_hooked := asked.url IS NOT NULL AND NOT EXISTS (SELECT FROM webhooks
                     WHERE job_id = job.job_id AND url = asked.url);
                 how := 'joined';
-                -- A row that names the job needs its lock, too.
+                -- A row that names the job needs the job's lock, too.
                 EXIT WHEN NOT is_raised AND NOT is_hooked AND asked.request_id IS NULL;
                 IF is_alone THEN
                     SELECT * FROM jobs WHERE job_id = job.job_id
@@ -221,7 +223,7 @@ BEGIN
             VALUES (asked.client, asked.request_id, asked.payload_sha256, job.job_id)
             ON CONFLICT DO NOTHING;
             IF NOT FOUND THEN
-                -- A RetryJob was first.
+                -- A RetryJob was faster.
                 RAISE 'request_id taken' USING ERRCODE = 'lock_not_available';
             END IF;
         END IF;
