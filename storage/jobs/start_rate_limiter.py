@@ -82,8 +82,7 @@ class StartRateLimiter:
         )
 
     def _more(self, client: str, share: _Share, per_minute: int) -> tuple[int, float]:
-        """Return how many more calls this process may accept; if none, the milliseconds until one.
-        """
+        """Return how many more calls this process may accept; if none, the wait for one in ms."""
         each_ms = MINUTE_MS / per_minute
         if self._clock() >= self._quiet_until:
             try:

@@ -1,4 +1,4 @@
-"""The leader's lease: one row. Two leaders cost efficiency, never safety, so nothing is fenced."""
+"""The leader's lease: one row. Two leaders cost efficiency, not safety, so nothing is fenced."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from storage.models import Leader
 from storage.models.base import time_after
 from storage.postgres.database import Database
 
-# A leader that is gone is followed after this, in seconds, at the latest.
+# Another scheduler follows a lost leader after at most this many seconds.
 LEASE_S = 4.0
 
 
 def lead(database: Database, holder: UUID, *, sends: bool) -> bool:
     """Take or renew the lease for `holder`. Return whether it leads now.
 
-    `sends`: its last write to Valkey went through; while no leader sends, workers look by
+    `sends`: the holder's last write to Valkey succeeded. While no leader sends, workers claim by
     themselves. Raises ServiceUnavailable.
     """
     now = fn.clock_timestamp()

@@ -1,4 +1,4 @@
-"""Places of running jobs in Valkey: the leading scheduler publishes them, servers read them."""
+"""Queue positions of running jobs in Valkey: the leading scheduler publishes, servers read."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from uuid import UUID
 
 import redis
 
-# A place that is not published anew is gone after this.
+# Seconds after which a position expires if it is not published again.
 LIFETIME_S = 10
-# Keys of one command at most, so that Valkey serves others in between.
+# The most keys in one command, so that Valkey serves other clients in between.
 BATCH = 500
-# After a failure Valkey is not asked for this long.
+# Seconds without another Valkey command after a failure.
 QUIET_S = 2.0
 
 
 class PublishedPlace(NamedTuple):
-    """What lies ahead of a running job.
+    """The queue position and the estimated end of a running job.
 
-    `queue_position`: 1 is served next; None while it is served or requests nothing of the portal.
+    `queue_position`: 1 is served next; None while the job is served or needs no portal request.
     `end_s`: its estimated end in seconds since 1970 by the database's clock; None if unknown.
     """
 
@@ -31,7 +31,7 @@ class PublishedPlace(NamedTuple):
 
 
 def publish(client: redis.Redis, places: Mapping[UUID, PublishedPlace]) -> None:
-    """Publish places for LIFETIME_S seconds. Raises redis.RedisError."""
+    """Publish positions for LIFETIME_S seconds. Raises redis.RedisError."""
     items = list(places.items())
     for start in range(0, len(items), BATCH):
         with client.pipeline(transaction=False) as pipeline:
@@ -41,7 +41,7 @@ def publish(client: redis.Redis, places: Mapping[UUID, PublishedPlace]) -> None:
 
 
 class PlaceReader:
-    """Reads published places. Thread-safe; never raises; open its client after a fork."""
+    """Read published positions. Thread-safe; never raises. Open its client after a fork."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -49,11 +49,11 @@ class PlaceReader:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether Valkey failed a moment ago, so that every place is unknown."""
+        """Return whether Valkey failed less than QUIET_S ago, so that every position is unknown."""
         return time.monotonic() < self._quiet_until
 
     def read(self, job_ids: Iterable[UUID]) -> dict[UUID, PublishedPlace]:
-        """Return the places that are published; none without Valkey."""
+        """Return the published positions; none without Valkey."""
         if self.is_quiet:
             return {}
         wanted = list(job_ids)
@@ -82,7 +82,7 @@ def _encode(place: PublishedPlace) -> str:
 
 
 def _decode(text: bytes | str | None) -> PublishedPlace | None:
-    """Return the place of a text; None if there is none, or none of this release."""
+    """Decode a published position. Return None if there is none, or if its format is unknown."""
     try:
         queue_position, end_s = json.loads(text or "")
         return PublishedPlace(

@@ -1,7 +1,7 @@
-"""What the scheduler repairs: everything that should be moving and shows no sign of life.
+"""Repairs by the scheduler: everything that should progress and shows no sign of life.
 
-Every repair is a conditional write or a message that does no harm twice, so any number of
-schedulers may run. Rows that another transaction holds are skipped: they are alive.
+Every repair is a conditional write or an idempotent message, so any number of schedulers may run.
+Rows that another transaction holds are skipped, because that transaction is alive.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from storage.portal.document_claims import DocumentLease
 from storage.postgres.database import Database, Row
 from storage.states import IN_LANE, DocumentState, JobState
 
-# The first second look comes after this long, every further one after twice as long as before.
+# Seconds before the first repeated message; each further delay is twice as long.
 REDISPATCH_BASE_S = 5
 REDISPATCH_CAP_S = 60
-# How many rows one pass takes of each kind; the rest waits for the next pass.
+# How many rows of each kind one pass takes. The next pass takes the rest.
 BATCH = 500
 
 TIMEOUT = Failure("TIMEOUT", "The job was not over when its time was.", True)
@@ -36,7 +36,7 @@ TIMEOUT = Failure("TIMEOUT", "The job was not over when its time was.", True)
 def stalled_webhooks(database: Database, *, is_redis_lost: bool) -> list[tuple[UUID, int]]:
     """Return (job_id, position) of due webhooks that no notifier sends: one batch.
 
-    After a loss of Valkey all of them, batch by batch.
+    After a loss of Valkey, return all due webhooks, batch by batch.
     """
     with database.single() as transaction:
         sent_before = transaction.now() if is_redis_lost else None
@@ -62,7 +62,7 @@ def ping(database: Database) -> None:
 
 
 def reclaim(database: Database) -> list[UUID]:
-    """Takes back what was claimed by workers and spools that are gone; the jobs concerned."""
+    """Take back the claims of lost workers and spools. Return the jobs concerned."""
     rows: list[Row] = []
     for state in sorted(IN_LANE):
         query = (
@@ -81,13 +81,16 @@ def _take_back(database: Database, row: Row) -> bool:
     try:
         attempts.expire(database, held, DocumentState(row["state"]))
     except LeaseLost:
-        # It moved on between the two looks: alive after all.
+        # The document moved between the two reads, so its worker or spool is alive.
         return False
     return True
 
 
 def time_out(database: Database) -> list[UUID]:
-    """End the jobs whose time is over: what is left fails with TIMEOUT. Return their ids."""
+    """End the jobs that are past their deadline: the open documents fail with TIMEOUT.
+
+    Return the ids of these jobs.
+    """
     query = (
         Job.select(Job.job_id)
         .where(Job.state.in_(RUNNING), Job.deadline_time < fn.clock_timestamp())
@@ -133,7 +136,7 @@ def finish_idle(database: Database) -> list[UUID]:
 
 
 def record_heartbeat(database: Database, spool_id: UUID, trouble: str) -> None:
-    """Record that this spool's uploader is alive, and why the spool takes no more files, if so."""
+    """Record that this spool's uploader is alive, and why the spool accepts no files, if so."""
     now = fn.clock_timestamp()
     query = SpoolState.insert(spool_id=spool_id, heartbeat_time=now, trouble=trouble).on_conflict(
         conflict_target=[SpoolState.spool_id],
@@ -144,24 +147,24 @@ def record_heartbeat(database: Database, spool_id: UUID, trouble: str) -> None:
 
 
 _IS_ALIVE = SpoolState.heartbeat_time >= time_after(-SPOOL_DEAD_S)
-# A spool that is alive and takes no more files.
+# A live spool that accepts no more files.
 IN_TROUBLE = (SpoolState.trouble != "") & _IS_ALIVE
 _FILES = Document.select(Document.document_id).where(
     Document.spool_id == SpoolState.spool_id, Document.state == DocumentState.DOWNLOADED
 )
-# A spool without a sign of life whose files have all been taken back.
+# A spool without a heartbeat. All of its files have been taken back.
 _IS_DEAD = (SpoolState.heartbeat_time < time_after(-SPOOL_DEAD_S)) & ~fn.EXISTS(_FILES)
 
 
 def spool_problems(database: Database) -> list[str]:
-    """Return what is wrong with the spools that are alive."""
+    """Return the problems of the live spools."""
     query = SpoolState.select(SpoolState.trouble).where(IN_TROUBLE).distinct().tuples()
     with database.transaction() as transaction:
         return [trouble for (trouble,) in transaction.fetch(query)]
 
 
 def dead_spools(database: Database) -> list[UUID]:
-    """Return the spools without a sign of life whose files have all been taken back."""
+    """Return the spools without a heartbeat that have no claimed files left."""
     query = SpoolState.select(SpoolState.spool_id).where(_IS_DEAD).tuples()
     with database.transaction() as transaction:
         return [spool_id for (spool_id,) in transaction.fetch(query)]
@@ -170,8 +173,8 @@ def dead_spools(database: Database) -> list[UUID]:
 def retire_spool(database: Database, spool_id: UUID, drop_queue: Callable[[], bool]) -> bool:
     """Forget a spool that is still dead, once `drop_queue` has dropped its queue.
 
-    Returns whether that happened. No heartbeat of the spool is recorded meanwhile; one that comes
-    afterwards makes it known again.
+    Return whether that happened. No heartbeat of the spool is recorded meanwhile. A heartbeat that
+    arrives later registers the spool again.
     """
     is_it = SpoolState.spool_id == spool_id
     with database.transaction() as transaction:
@@ -183,7 +186,7 @@ def retire_spool(database: Database, spool_id: UUID, drop_queue: Callable[[], bo
 
 
 def orphaned_tokens(database: Database, leases: list[UUID]) -> set[UUID]:
-    """Return those of the tokens that no document row holds: their spool files can go."""
+    """Return the tokens that no document row holds: their spool files can be deleted."""
     query = Document.select(Document.lease).where(is_any(Document.lease, leases)).tuples()
     with database.single() as transaction:
         return set(leases) - {lease for (lease,) in transaction.fetch(query)}

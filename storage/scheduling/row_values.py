@@ -1,8 +1,8 @@
-"""The rows that the scheduler reads. Plain values; whoever fills them converts times.
+"""The rows that the scheduler reads, as plain values. The reader converts all times.
 
-All times are seconds on the clock of `now`, the one argument that the policy takes its time from:
-the loop adds the offset between the database's clock and its own, which it measures with each
-reading. A lease that is over holds nothing, so its row is left out of a reading.
+All times are seconds on the clock of `now`, the only argument from which the policy takes its time.
+The loop adds the offset between the database's clock and its own, which it measures with each
+reading. An expired lease holds nothing, so its row is not part of a reading.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ NO_IDS: frozenset[UUID] = frozenset()
 
 
 class SlotRow(NamedTuple):
-    """A slot of the portal that is taken. Slots of courts are not read: `court` says it.
+    """A slot of the portal that is taken. `court` names its court; courts' slots are not read.
 
-    `token`: of the slice that holds it; `requests`: documents in the slice, 1 for a listing.
+    `token`: the token of the slice that holds it. `requests`: documents in the slice, 1 for a
+    listing.
     """
 
     token: UUID
@@ -45,9 +46,9 @@ class CourtRow(NamedTuple):
 class PortalRow(NamedTuple):
     """The portal as a whole.
 
-    `at_once`: requests allowed at once now, a slow start included; `closed_until`: the end of a
-    pause or of a refused login, the later of the two; `request_interval_s`: 60 divided by
-    PDPJ_MAX_PER_MINUTE, None without a rate; `next_request_at`: the first moment that no claim has
+    `at_once`: concurrent requests allowed now, including a slow start. `closed_until`: the end of a
+    pause or of a login block, the later of the two. `request_interval_s`: 60 divided by
+    PDPJ_MAX_PER_MINUTE, None without a rate. `next_request_at`: the first time that no claim has
     reserved.
     """
 
@@ -60,7 +61,7 @@ class PortalRow(NamedTuple):
 class WorkerRow(NamedTuple):
     """The heartbeat of a worker process that is not too old.
 
-    `threads`: 0 while it stops or is in trouble; `takes_files`: False without room in its spool.
+    `threads`: 0 while it stops or has a problem. `takes_files`: False if its spool has no room.
     """
 
     threads: int
@@ -73,13 +74,13 @@ class JobRow:
 
     Attributes:
         case: the CNJ number; jobs of one case share its listing.
-        run_began_at: when the run began or began again.
+        run_began_at: when the run or the rerun began.
         needs_listing: the case of this run is not listed yet.
         listing_not_before: earliest time of the next listing, None for at once.
         is_listed_by_another: another job's claim lists the same case now.
-        fresh: PENDING documents that were never tried.
-        due: PENDING documents whose `not_before` is over.
-        next_not_before: the earliest `not_before` that is not over, None if there is none.
+        fresh: PENDING documents without an attempt.
+        due: PENDING documents past their `not_before`.
+        next_not_before: the earliest `not_before` in the future, None if there is none.
         slices: tokens of its DOWNLOADING documents and of its own listing, if the lease is alive.
         spooled: ids of its DOWNLOADED documents. Each takes a lane, as a slice does.
         documents_left: documents that are PENDING or DOWNLOADING, None before the listing.
@@ -106,7 +107,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class PortalReading:
-    """What is read once a second, in one transaction.
+    """The rows that are read once a second, in one transaction.
 
     `began_at`: the loop's time before it sent the first statement.
     """
@@ -122,8 +123,9 @@ class PortalReading:
 class JobsReading:
     """All running jobs with `after` < job_id <= `up_to`; None: from the first, to the last.
 
-    `is_whole`: False for a reading that took a part of the jobs in its range, as those whose run
-    began within the last minute: it replaces and adds, and removes nothing.
+    `is_whole`: False if the reading took only a part of the jobs in its range, such as the jobs
+    with a run that began within the last minute. Such a reading replaces and adds, and removes
+    nothing.
     """
 
     began_at: float

@@ -1,4 +1,4 @@
-"""What the scheduler reads from the rows. Times are seconds since 1970 by the database's clock."""
+"""The scheduler's readings of the rows. Times are seconds since 1970 by the database's clock."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from storage.scheduling.row_values import JobRow
 
 # Jobs of one portion.
 PORTION_JOBS = 2_000
-# Documents of a job that are counted; more make no difference.
+# At most this many documents of a job are counted; more make no difference.
 MOST_DOCUMENTS = 64
-# A heartbeat that is older does not count, in seconds.
+# An older heartbeat does not count, in seconds.
 HEARTBEAT_S = 5.0
 # The key before all others.
 FIRST_KEY = UUID(int=0)
@@ -24,7 +24,7 @@ FIRST_KEY = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class PortalState:
-    """The portal, the slots in use, the courts and the workers of one moment.
+    """The portal, the taken slots, the courts and the workers at one time.
 
     `now`: seconds since 1970. `portal` has at_once (None: as set), closed_until and
     next_request_at; a slot has token, job_id, court, taken_at and requests; a court has court,
@@ -39,7 +39,7 @@ class PortalState:
 
 
 def read_portal(database: Database, login: Login) -> PortalState:
-    """Return what the scheduler reads once a second. Raises ServiceUnavailable."""
+    """Return the rows that the scheduler reads once a second. Raises ServiceUnavailable."""
     with database.transaction() as transaction:
         portal = transaction.only(
             sql.statement("read_portal"), login_key=login.key, fingerprint=login.fingerprint
@@ -59,7 +59,7 @@ def read_jobs(database: Database, *, after: UUID, limit: int = PORTION_JOBS) -> 
 
 
 def read_job(database: Database, job_id: UUID) -> Row | None:
-    """Return one running job, None if it does not run. Raises ServiceUnavailable."""
+    """Return one running job, None if it is not running. Raises ServiceUnavailable."""
     before = UUID(int=max(0, job_id.int - 1))
     found = next(iter(_read_jobs(database, before, None, 1)), None)
     return found if found and found["job_id"] == job_id else None
@@ -68,7 +68,7 @@ def read_job(database: Database, job_id: UUID) -> Row | None:
 def read_recent_jobs(
     database: Database, *, since: datetime, limit: int = PORTION_JOBS
 ) -> list[Row]:
-    """Return the running jobs whose run began since then, the newest first, `limit` at most.
+    """Return up to `limit` running jobs with a run that began after `since`, the newest first.
 
     Raises ServiceUnavailable.
     """
@@ -86,7 +86,7 @@ def _read_jobs(database: Database, after: UUID, since: datetime | None, limit: i
 
 
 def job_row(row: Row) -> JobRow:
-    """Return a row of `storage.scheduling.scheduler_readings` as the policy takes it."""
+    """Convert a row of `storage.scheduling.scheduler_readings` into the policy's value."""
     return JobRow(
         job_id=row["job_id"],
         client=row["client"],

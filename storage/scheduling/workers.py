@@ -1,4 +1,4 @@
-"""Heartbeats of worker processes, so that the scheduler knows how many threads there are."""
+"""Heartbeats of worker processes. From them the scheduler counts the available threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORGOTTEN_S = 3_600.0
 
 
 def beat(database: Database, worker_id: UUID, *, threads: int, takes_files: bool) -> None:
-    """Record that a worker process is alive, and what it can take. Raises ServiceUnavailable."""
+    """Record that a worker process is alive, and what it accepts. Raises ServiceUnavailable."""
     now = fn.clock_timestamp()
     query = WorkerProcess.insert(
         worker_id=worker_id, heartbeat_time=now, threads=threads, takes_files=takes_files
@@ -32,7 +32,7 @@ def beat(database: Database, worker_id: UUID, *, threads: int, takes_files: bool
 
 
 def leave(database: Database, worker_id: UUID) -> None:
-    """Delete the row of a process that ends, and rows that were left behind.
+    """Delete the row of a process that ends, and old rows of lost processes.
 
     Raises ServiceUnavailable.
     """

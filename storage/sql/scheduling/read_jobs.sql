@@ -1,5 +1,5 @@
--- Return running jobs as the scheduler remembers them, by key: up to _limit with job_id > _after,
--- or, if _began_since is given, those of them whose run began since then.
+-- Return running jobs by key, as the scheduler keeps them: up to _limit with job_id > _after or, if
+-- _began_since is given, those with a run that began after it.
 --
 -- Times are seconds since 1970. Counts of documents stop at _most.
 CREATE FUNCTION autos_read_jobs(
@@ -41,7 +41,7 @@ BEGIN
     IF _began_since IS NULL THEN
         ids := ARRAY(SELECT jobs.job_id FROM jobs
             WHERE state IN ('PENDING', 'PROCESSING') AND jobs.job_id > _after
-            -- end_time is null here: with it only the index of running jobs has this order.
+            -- end_time is null here. Only with it, the index of running jobs has this order.
             ORDER BY jobs.job_id, end_time LIMIT _limit);
     ELSE
         ids := ARRAY(SELECT jobs.job_id FROM jobs
@@ -69,7 +69,8 @@ BEGIN
     JOIN jobs ON jobs.job_id = chosen.job_id
     CROSS JOIN LATERAL (
         SELECT
-            -- From the end: before the first lie the dead entries of what was requested.
+            -- From the end of the index: dead entries of requested documents lie before the first
+            -- live one.
             (SELECT count(*) FROM (SELECT FROM documents WHERE documents.job_id = jobs.job_id
                 AND state = 'PENDING' AND not_before IS NULL
                 ORDER BY position DESC LIMIT _most) AS counted)::integer AS fresh,

@@ -1,4 +1,4 @@
--- The portal as a whole. at_once: null unless a slow start is in force.
+-- Return the portal as a whole. at_once: null unless a slow start is in force.
 SELECT extract(epoch FROM clock_timestamp())::double precision AS now,
     floor(eased)::integer AS at_once,
     extract(epoch FROM greatest(

@@ -1,4 +1,4 @@
--- The slots of the portal that are taken, each with the slice and the job that hold it.
+-- Return the taken slots of the portal, each with the slice and the job that hold it.
 SELECT held.lease AS token, held.job_id, court.scope AS court,
     extract(epoch FROM held.taken_time)::double precision AS taken_at,
     greatest(1, (SELECT count(*) FROM documents WHERE documents.job_id = held.job_id

@@ -1,13 +1,13 @@
--- Take up to :most webhooks that are due and that no notifier sends: their messages are sent again.
--- Each is counted, so that the next time comes later: after :base_s seconds, then after twice as
--- long each time, :cap_s at most.
+-- Take up to :most due webhooks that no notifier sends, so that their messages are sent again. Each
+-- take is counted: the next one follows after :base_s seconds, then after twice as long each time,
+-- at most :cap_s.
 --
--- :sent_before: null, or after a loss of Valkey the time of that: then every due webhook is taken
--- whose message was sent before. Rows that another transaction holds are skipped: a notifier works
+-- :sent_before: null, or the time of a loss of Valkey: then every due webhook is taken that had its
+-- message sent before that time. Rows that another transaction holds are skipped: a notifier works
 -- on them.
 WITH due AS (
     SELECT job_id, position FROM webhooks
-    -- In a query of its own the time is a condition on the index.
+    -- In a separate query, the time is a condition on the index.
     WHERE state = 'PENDING' AND next_attempt_time <= (SELECT clock_timestamp())
         AND (lease_until IS NULL OR lease_until < clock_timestamp())
         AND (nudge_time IS NULL OR CASE WHEN :sent_before::timestamptz IS NULL
