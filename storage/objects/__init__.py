@@ -1,1 +1,1 @@
-"""The bucket: the object store, whom it belongs to, and what no row names."""
+"""The bucket: the object store, its installation, and objects without a row."""

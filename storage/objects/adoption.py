@@ -1,8 +1,8 @@
-"""Who a bucket belongs to: the mark of an installation is set once, and moved only by an operator.
+"""The owner of a bucket: an installation's mark is set once, and only an operator moves it.
 
-A bucket that holds documents but no mark is either of a release before the mark was known, or of
-another installation of such a release. Rows decide: if they name nearly all of the objects, the
-bucket is theirs. Whatever the rows do not name is left alone from then on.
+A bucket may hold documents but no mark. Then a release from before the mark wrote them, for this
+installation or for another one. The rows decide: if they name nearly all of the objects, the bucket
+is theirs. Objects that the rows do not name are never deleted afterwards.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ ELSEWHERE = "set S3_BUCKET or S3_PREFIX to a place of this installation's own"
 class Contents:
     """The documents in a bucket, compared with the rows.
 
-    `there`: objects that look like documents. `unnamed`: those of them that no row names.
-    `missing`: keys in rows without their object. `elsewhere`: keys in rows outside S3_PREFIX,
-    which were not looked for.
+    `there`: objects that look like documents. `unnamed`: those that no row names. `missing`: keys
+    in rows without their object. `elsewhere`: keys in rows outside S3_PREFIX, which were not
+    checked.
     """
 
     there: int
@@ -41,7 +41,7 @@ class Contents:
 
     @property
     def named(self) -> int:
-        """How many of the objects are named by rows."""
+        """Return how many of the objects are named by rows."""
         return self.there - self.unnamed
 
 
@@ -59,7 +59,7 @@ def contents(database: Database, objects: Objects) -> Contents:
 
 
 def _keys_in_rows(prefix: str) -> Any:
-    """Return the query for how many keys are in rows, under the prefix and elsewhere."""
+    """Return the query for the number of keys in rows, under the prefix and elsewhere."""
     keys = (
         Document.select(Document.object_key)
         .where(Document.object_key.is_null(False))
@@ -77,16 +77,17 @@ def _keys_in_rows(prefix: str) -> Any:
 
 
 def claim(database: Database, objects: Objects) -> None:
-    """Mark the bucket as this installation's, unless it is already.
+    """Mark the bucket as this installation's, unless the mark is there already.
 
-    Raises ConfigurationError if it belongs to another or may do so, ServiceUnavailable.
+    Raises ConfigurationError if the bucket belongs to another installation or may do so,
+    ServiceUnavailable.
     """
     ours = installation.ensure(database).installation_id
     found = installation.owner(objects)
     if found is None:
         _set_first_mark(database, objects, ours)
-        # Also after a write that was refused: another release may have been first, for the same
-        # database or for another one.
+        # Read also after a refused write: another release may have been faster, for this database
+        # or for another one.
         found = installation.owner(objects)
     if found != str(ours):
         raise ConfigurationError(
@@ -109,9 +110,9 @@ def _set_first_mark(database: Database, objects: Objects, ours: UUID) -> None:
 
 
 def adopt(database: Database, objects: Objects) -> Contents:
-    """Make the bucket this installation's, whatever its mark was, and return what it holds.
+    """Make the bucket this installation's, whatever its mark was, and return its contents.
 
-    No sweep deletes what is there now. Raises ServiceUnavailable.
+    No sweep deletes an object that is in the bucket now. Raises ServiceUnavailable.
     """
     ours = installation.ensure(database).installation_id
     found = contents(database, objects)
@@ -130,7 +131,7 @@ def _spare_what_is_there(database: Database, objects: Objects, ours: UUID) -> No
         )
     key = installation.beat_key(objects, ours)
     objects.write(key, str(row["beat"]).encode())
-    # The clock of S3, which dates the documents too.
+    # The clock of S3, which also dates the documents.
     now = objects.stored_time(key)
     with database.transaction() as transaction:
         transaction.execute(

@@ -1,9 +1,9 @@
 """The identity of an installation, in its database and in its bucket.
 
 Nothing is deleted from a bucket unless both name the same installation. The mark of the bucket is
-one object, written by `release`. Beside it lies the beat: a number that grows in the database
-first and in the bucket afterwards. If the bucket's number is larger, the database was restored
-from a backup, and objects that have lost their rows are no orphans.
+one object, written by `release`. A second object holds the beat: a number that grows in the
+database first and in the bucket afterwards. If the bucket's number is larger, the database was
+restored from a backup, and objects that have lost their rows are no orphans.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def read(database: Database) -> InstallationRecord | None:
 
 
 def ensure(database: Database) -> InstallationRecord:
-    """Return the row, made now if there was none. Any number of releases may run."""
+    """Return the row; insert it if there is none. Any number of releases may run."""
     with database.single() as transaction:
         transaction.execute(Installation.insert(installation_id=uuid4()).on_conflict_ignore())
     row = read(database)
@@ -72,7 +72,7 @@ def owner(objects: Objects) -> str | None:
 
 
 def beat_of(objects: Objects, installation_id: UUID) -> int:
-    """Return the number that the bucket holds for an installation, 0 without one."""
+    """Return the beat that the bucket holds for an installation, 0 without one."""
     number = (objects.read(beat_key(objects, installation_id)) or b"").strip()
     return int(number) if number.isdigit() else 0
 
@@ -91,7 +91,7 @@ def disagreement(database: Database, objects: Objects) -> str:
     if found != str(row.installation_id):
         return f"{objects.place} belongs to another installation, {found}."
     number = beat_of(objects, row.installation_id)
-    # Read after the bucket: the database that wrote this number has it, or a larger one.
+    # Read after the bucket: the database that wrote this number has the same one or a larger one.
     row = read(database)
     if row is None or number > row.beat:
         return (
@@ -101,9 +101,9 @@ def disagreement(database: Database, objects: Objects) -> str:
 
 
 def beat(database: Database, objects: Objects) -> str:
-    """Compare database and bucket, record the result, and let the beat grow if they agree.
+    """Compare database and bucket, record the result, and increase the beat if they agree.
 
-    Returns why they do not agree, or an empty text. Raises ServiceUnavailable.
+    Return why they do not agree, or an empty text. Raises ServiceUnavailable.
     """
     trouble = disagreement(database, objects)
     with database.single() as transaction:
@@ -118,7 +118,7 @@ def beat(database: Database, objects: Objects) -> str:
 
 
 def allow(database: Database, most: int) -> None:
-    """Let the next sweep delete up to `most` objects, whatever share of the bucket that is."""
+    """Let the next sweep delete up to `most` objects, whatever share of the bucket they are."""
     with database.single() as transaction:
         transaction.execute(Installation.update(sweep_allowance=most))
 

@@ -1,4 +1,4 @@
-"""The bucket: documents under keys that hold their hash, and URLs to read them."""
+"""The bucket: documents under keys that contain their hash, and URLs to read them."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ from storage.settings import Settings
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 CONNECT_S, SILENCE_S = 5.0, 60.0
-# Keys are locked meanwhile, for which somebody may wait.
+# Keys are locked meanwhile, and other transactions may wait for them.
 DELETE_S = 20.0
-# How much of a file is sent at once.
+# How many bytes of a file are sent at once.
 BLOCK_BYTES = 128 * 1024
 PARALLEL_HEADS = 16
 NAME_CAP = 200
-# What stands in every key between the case and its documents.
+# The part of every key between the case and its documents.
 FOLDER = "/documentos/"
-# The bucket may be shared: nothing else in it is ever touched.
+# The bucket may be shared: no other object in it is ever changed.
 OUR_KEY = re.compile(r"[^/]+/processos/\d{20}/documentos/[0-9a-f-]{36}/[0-9a-f]{16}\.\w+")
-# What they answer to If-None-Match: an object that is there (or is being written), and a header
-# that they do not know.
+# The codes that stores answer to If-None-Match: for an object that exists (or is being written),
+# and for a header that they do not support.
 EXISTS = {"PreconditionFailed", "ConditionalRequestConflict"}
 UNKNOWN_TO_STORE = {"NotImplemented"}
-# A store may have no way to delete many at once.
+# A store may have no request that deletes several objects.
 NO_SUCH_OPERATION = {400, 405, 501}
-# What names the bucket's installation. `release` writes it, so it is there.
+# The object that names the bucket's installation. `release` writes it, so it exists.
 MARK = "autos-installation"
 PROBE = "autos-probe"
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectStore:
-    """How to reach the bucket. `public_url` is the endpoint that goes into presigned URLs."""
+    """The address of the bucket. `public_url` is the endpoint in presigned URLs."""
 
     endpoint_url: str
     public_url: str
@@ -66,12 +66,12 @@ class ObjectStore:
     secret_access_key: str = field(repr=False)
     bucket: str
     region: str
-    # Before every key that is made, empty or with a slash at its end.
+    # The prefix of every key that is made, empty or with a slash at its end.
     prefix: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> ObjectStore:
-        """The store that the settings name."""
+        """Return the store that the settings name."""
         return cls(
             endpoint_url=settings.s3_endpoint_url,
             public_url=settings.s3_public_endpoint_url,
@@ -83,7 +83,7 @@ class ObjectStore:
         )
 
     def client(self, url: str, http: urllib3.PoolManager | None = None) -> Minio:
-        """A client of this store under `url`."""
+        """Return a client of this store under `url`."""
         parts = urlsplit(url)
         return Minio(
             endpoint=parts.netloc,
@@ -97,7 +97,7 @@ class ObjectStore:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object that looks like a document, and when S3 stored it."""
+    """An object that looks like a document, and the time at which S3 stored it."""
 
     key: str
     stored_time: datetime
@@ -105,10 +105,10 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file to be stored: where it lies, or what is in it, and what is known of it.
+    """A file to be stored: its path or its content, and what is recorded about it.
 
-    `is_wanted` is asked before each block of a file; once it says no, the upload is given up.
-    `limit_s`: it is tried once, for so many seconds at most; None: as often and as long as usual.
+    `is_wanted` is called before each block of a file; if it returns False, the upload ends.
+    `limit_s`: one attempt of so many seconds at most; None: the usual retries and timeouts.
     """
 
     source: Path | bytes
@@ -122,29 +122,29 @@ class Upload:
 
 
 class _Wanted:
-    """A file that is read for as long as it is wanted; then its request is broken off."""
+    """A file that is readable while it is wanted. After that, a read breaks its request off."""
 
     def __init__(self, file: BinaryIO, is_wanted: Callable[[], bool]) -> None:
         self._file = file
         self._is_wanted = is_wanted
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes. Raises LeaseLost."""
+        """Return the next bytes. Raises LeaseLost."""
         if not self._is_wanted():
             raise LeaseLost("Nobody waits for this upload any more.")
         return self._file.read(size)
 
     def tell(self) -> int:
-        """Where it stands."""
+        """Return the position."""
         return self._file.tell()
 
     def seek(self, place: int) -> int:
-        """Goes back: a request is sent again."""
+        """Seek back, because a request is sent again."""
         return self._file.seek(place)
 
 
 class Objects:
-    """The bucket's operations. Thread-safe; open it after a fork."""
+    """The bucket's operations. Thread-safe. Open it after a fork."""
 
     def __init__(
         self,
@@ -154,8 +154,10 @@ class Objects:
         watch: RefusalWatch | None = None,
         delete_s: float = DELETE_S,
     ) -> None:
-        """`watch` logs and publishes refusals; without one they are only logged. `delete_s`:
-        seconds that a deletion may take.
+        """Open the bucket.
+
+        `watch` logs and publishes refusals; without one they are only logged. `delete_s`: the time
+        limit of a deletion in seconds.
         """
         self._store = store
         self._watch = watch or RefusalWatch(STORE)
@@ -172,11 +174,11 @@ class Objects:
                 allowed_methods=None,
                 raise_on_status=False,
                 redirect=0,
-                # It may ask for hours, in which a lease would be renewed.
+                # The header may ask for hours, and a lease would be renewed all that time.
                 respect_retry_after_header=False,
             ),
         )
-        # Looked up once: by its URL that costs a tenth of what putting a small file does.
+        # Looked up once: a look-up by URL costs a tenth of the time of a small file's upload.
         self._pool = self._http.connection_from_url(store.endpoint_url)
         self._minio = store.client(store.endpoint_url, self._http)
         self._deleting = store.client(
@@ -188,18 +190,18 @@ class Objects:
 
     @property
     def prefix(self) -> str:
-        """What every key begins with that is made here; it may be empty."""
+        """Return the prefix of every key that Autos makes; it may be empty."""
         return self._store.prefix
 
     @property
     def place(self) -> str:
-        """Bucket and prefix, for the beginning of a sentence."""
+        """Return bucket and prefix, for the beginning of a sentence."""
         under = f" under {self._store.prefix}" if self._store.prefix else ""
         return f"The bucket {self._store.bucket}{under}"
 
     @contextmanager
     def _asking(self, operation: str) -> Iterator[None]:
-        """Translate errors of an operation, and have refusals and outages logged."""
+        """Translate the errors of an operation, and log refusals and outages."""
         try:
             with translated(operation):
                 yield
@@ -209,16 +211,16 @@ class Objects:
         self._watch.succeeded(operation)
 
     def _note(self, step: str, error: Answer | StoreRefused) -> None:
-        """Log once that the store lacks a step that others have; work goes on without it."""
+        """Log once that the store lacks an operation of other stores; work continues without it."""
         if step not in self._lacks:
             self._lacks.add(step)
             said = error if isinstance(error, StoreRefused) else StoreRefusal.of(error)
             log.warning("store lacks a step", step=step, code=said.code, answer=said.answer)
 
     def ensure_bucket(self) -> bool:
-        """Makes the bucket if it is missing; whether it was.
+        """Create the bucket if it is missing. Return whether it was missing.
 
-        A store may refuse to say whether there is a bucket, and take files all the same.
+        A store may refuse to answer whether there is a bucket, and accept files all the same.
         """
         with self._asking("bucket"):
             try:
@@ -238,22 +240,22 @@ class Objects:
         return True
 
     def put(self, upload: Upload) -> None:
-        """Stores a file; the store refuses bytes that are not those of `sha256`.
+        """Store a file. The store refuses bytes that do not match `sha256`.
 
-        One PUT whatever the size (S3 takes 5 GiB in one), read from the disk as it is sent: parts
-        would have to be hashed once more each. Raises ServiceUnavailable when S3 is away,
-        TransientError("CORRUPT") when the file is not what it was, FileNotFoundError when it is
-        gone, LeaseLost when it is not wanted any more.
+        One PUT, whatever the size (S3 accepts 5 GiB in one), read from the disk as it is sent:
+        parts would have to be hashed again. Raises ServiceUnavailable if S3 is unavailable,
+        TransientError("CORRUPT") if the file has changed, FileNotFoundError if it is gone,
+        LeaseLost if it is no longer wanted.
         """
         if isinstance(upload.source, bytes):
             with self._asking("PUT"):
                 self._put_whole(upload, upload.source)
             return
         with upload.source.open("rb") as file, self._asking("PUT"):
-            # A power cut may leave less of it: the store would wait for the rest.
+            # A power failure may truncate the file. The store would wait for the rest.
             if os.fstat(file.fileno()).st_size != upload.size_bytes:
                 raise altered()
-            # All that urllib3 needs of a file.
+            # urllib3 needs only these methods of a file.
             self._put_whole(upload, cast("IO[bytes]", _Wanted(file, upload.is_wanted)))
 
     def _put_whole(self, upload: Upload, body: IO[bytes] | bytes) -> None:
@@ -272,9 +274,9 @@ class Objects:
     def _refusal_of(
         self, upload: Upload, body: IO[bytes] | bytes, *, has_checksum: bool
     ) -> S3Error | ServerError | None:
-        """Send a file. Return what the store answered if it did not take it."""
-        # minio's own call would hash the bytes again (or, over TLS, leave them unsigned); we know
-        # their SHA-256 from the download, and the store is to check exactly that one.
+        """Send a file. Return the store's error if it did not accept the file."""
+        # minio's own call would hash the bytes again (or leave them unsigned over TLS). Their
+        # SHA-256 is known from the download, and the store is to check exactly that hash.
         url = urlsplit(f"{self._store.endpoint_url}/{self._store.bucket}/{quote(upload.key)}")
         date = datetime.now(UTC)
         headers = {
@@ -287,7 +289,8 @@ class Objects:
             "x-amz-date": to_amz_date(date),
         }
         if has_checksum:
-            # SeaweedFS does not compare the signed hash with the body; it does compare this one.
+            # SeaweedFS does not compare the signed hash with the body, but it does compare this
+            # one.
             checksum = base64.b64encode(bytes.fromhex(upload.sha256)).decode()
             headers["x-amz-checksum-sha256"] = checksum
         signed = sign_v4_s3(
@@ -309,9 +312,9 @@ class Objects:
         return None if answer.status == 200 else refusal(answer)
 
     def present(self, sizes: Mapping[str, int], *, limit_s: float | None = None) -> set[str]:
-        """Those of the keys that the bucket holds with the given size in bytes.
+        """Return those of the keys that the bucket holds with the given size in bytes.
 
-        Raises ServiceUnavailable when S3 is away or did not tell within `limit_s` seconds.
+        Raises ServiceUnavailable if S3 is unavailable or did not answer within `limit_s` seconds.
         """
         is_many = len(sizes) > PARALLEL_HEADS and all(FOLDER in key for key in sizes)
         if is_many and "LIST" not in self._lacks:
@@ -328,7 +331,11 @@ class Objects:
             raise ServiceUnavailable("S3") from error
 
     def _listed(self, sizes: Mapping[str, int]) -> set[str]:
-        """The same by listing what lies beside the keys: one request instead of hundreds."""
+        """Return those of the keys that the bucket holds with the given size, by listing their
+        folders.
+
+        One request replaces hundreds.
+        """
         folders = {key.rpartition(FOLDER)[0] + FOLDER for key in sizes}
         there = set()
         with self._asking("LIST"):
@@ -345,7 +352,7 @@ class Objects:
             except S3Error as error:
                 if error.code in {"NoSuchKey", "NoSuchBucket"}:
                     return None
-                # Without s3:ListBucket, S3 answers so for what is not there.
+                # Without s3:ListBucket, S3 answers so for a missing object.
                 if error.code == "AccessDenied" and self._can_see_mark():
                     self._note("404 for a missing object", error)
                     return None
@@ -359,7 +366,7 @@ class Objects:
         return True
 
     def documents(self) -> Iterator[StoredObject]:
-        """Return the objects below the prefix whose keys have the form of a document's."""
+        """Return the objects below the prefix with keys in the form of a document's key."""
         with self._asking("LIST"):
             for item in self._minio.list_objects(
                 self._store.bucket, prefix=self.prefix, recursive=True
@@ -369,7 +376,7 @@ class Objects:
                     yield StoredObject(key, stored)
 
     def read(self, key: str) -> bytes | None:
-        """Return what a small object holds, None if it is not there."""
+        """Return the content of a small object, None if there is none."""
         with self._asking("GET"):
             try:
                 answer = self._minio.get_object(self._store.bucket, key)
@@ -383,9 +390,9 @@ class Objects:
                 answer.release_conn()
 
     def write(self, key: str, data: bytes, *, is_new: bool = False) -> None:
-        """Write a small object. With `is_new` one that is there stays as it is.
+        """Write a small object. With `is_new`, an existing object does not change.
 
-        A store that does not know If-None-Match may replace it: read it afterwards.
+        A store without If-None-Match may replace it: read the object afterwards.
         """
         headers: dict[str, str | list[str] | tuple[str]] = {"If-None-Match": "*"} if is_new else {}
         with self._asking("PUT"):
@@ -399,7 +406,7 @@ class Objects:
                     self.write(key, data)
 
     def stored_time(self, key: str) -> datetime:
-        """Return when S3 stored an object, by its own clock."""
+        """Return when S3 stored an object, by the clock of S3."""
         with self._asking("HEAD"):
             stored = self._minio.stat_object(self._store.bucket, key).last_modified
         if stored is None:
@@ -407,9 +414,9 @@ class Objects:
         return stored
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Deletes objects; one that is gone already is no error. Tried once, for DELETE_S at most.
+        """Delete objects. A missing object is no error. One attempt, of DELETE_S seconds at most.
 
-        Raises ServiceUnavailable; then some of them may be gone.
+        Raises ServiceUnavailable; in that case some of the objects may be gone.
         """
         with self._asking("DELETE"):
             if "DELETE of many" in self._lacks or not self._deleted_together(keys):
@@ -441,7 +448,7 @@ class Objects:
         self.delete([key])
 
     def url(self, key: str, *, lifetime_s: int) -> tuple[str, datetime]:
-        """A presigned GET URL and when it stops working. Costs no request."""
+        """Return a presigned GET URL and the time at which it expires. Sends no request."""
         expires = timedelta(seconds=lifetime_s)
         now = datetime.now(UTC).replace(microsecond=0)
         url = self._public.presigned_get_object(
@@ -458,11 +465,11 @@ def _within(limit_s: float | None, result: Future[set[str]]) -> set[str]:
 
 
 def _may_be_checksum(refused: S3Error | ServerError | None) -> bool:
-    """Return whether a store may refuse a file because of its checksum header."""
+    """Return whether the store may have refused a file because of its checksum header."""
     if refused is None:
         return False
     found = StoreRefusal.of(refused)
-    # A gateway that drops a header it does not know breaks the signature over it.
+    # A gateway that removes an unknown header invalidates the signature over it.
     is_unknown = found.status in (400, 501) or found.code == "SignatureDoesNotMatch"
     return is_unknown and found.code not in ALTERED
 
@@ -470,19 +477,19 @@ def _may_be_checksum(refused: S3Error | ServerError | None) -> bool:
 def object_key(
     client: str, process_number: str, document_id: UUID, sha256: str, extension: str
 ) -> str:
-    """Where a document lies. It holds the hash, so other bytes can never take its place."""
+    """Return the key of a document. The key contains the hash, so other bytes get another key."""
     digits = "".join(c for c in process_number if c.isdigit())
     return f"{client}/processos/{digits}/documentos/{document_id}/{sha256[:16]}.{extension}"
 
 
 def content_disposition(name: str) -> str:
-    """The court's name of a document as a header value (RFC 6266, RFC 8187).
+    """Return the court's name of a document as a header value (RFC 6266, RFC 8187).
 
-    Cut to NAME_CAP characters: S3 refuses an upload whose headers pass 8 KB.
+    The name is cut to NAME_CAP characters, because S3 refuses an upload with headers above 8 KB.
     """
     name = name[:NAME_CAP]
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     safe = "".join(c if c.isalnum() or c in " .-_()" else "_" for c in plain)
-    # A store may fold spaces before it checks the signature, which was made over all of them.
+    # A store may fold spaces before it checks the signature, which covers all of them.
     safe = " ".join(safe.split()) or "document"
     return f"attachment; filename=\"{safe}\"; filename*=UTF-8''{quote(name, safe='')}"

@@ -1,4 +1,4 @@
-"""What S3 and its look-alikes answer instead of what was asked for, as errors of ours."""
+"""Translate the errors of S3 and compatible stores into errors of Autos."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from storage.http.tls import untrusted_certificate
 
 Answer = S3Error | ServerError | InvalidResponseError
 
-# What they answer when the body is not what the signature says.
+# The codes for a body that does not match the signature.
 ALTERED = {"XAmzContentSHA256Mismatch", "BadDigest", "XAmzContentChecksumMismatch"}
-# What means "again", whatever status it comes with.
+# The codes that mean "try again", whatever status they come with.
 AGAIN = {"SlowDown", "RequestTimeout", "ServiceUnavailable", "InternalError", "OperationAborted"}
 AGAIN_STATUSES = {408, 409, 421, 423, 425, 429}
-# Of those from 500 on, what no repetition changes: not implemented, and no space left.
+# Statuses from 500 on that no retry changes: not implemented, and no space left.
 FINAL_STATUSES = {501, 507}
 
 
 @dataclass(frozen=True, slots=True)
 class StoreRefusal:
-    """An answer other than the one that was asked for."""
+    """An answer other than the expected one."""
 
     status: int
     code: str
@@ -35,17 +35,17 @@ class StoreRefusal:
 
     @classmethod
     def of(cls, error: Answer) -> StoreRefusal:
-        """Read it from an error of minio."""
+        """Read the refusal from an error of minio."""
         if isinstance(error, S3Error):
             status = error.response.status if error.response else 500
             return cls(status, error.code or f"HTTP {status}", error.message or "")
-        # It has no public name for the status.
+        # InvalidResponseError has no public name for its status.
         status = error.status_code if isinstance(error, ServerError) else int(error._code)
         return cls(status, f"HTTP {status}", "")
 
     @property
     def is_final(self) -> bool:
-        """Whether it is a no that stays one, and not a request to wait."""
+        """Return whether the refusal is final, and not a request to wait."""
         if self.code in AGAIN or self.status in AGAIN_STATUSES:
             return False
         return self.status < 500 or self.status in FINAL_STATUSES
@@ -53,7 +53,7 @@ class StoreRefusal:
 
 @contextmanager
 def translated(operation: str) -> Iterator[None]:
-    """Translate the errors of minio and urllib3, cause kept."""
+    """Translate the errors of minio and urllib3, and keep the cause."""
     try:
         yield
     except (S3Error, ServerError, InvalidResponseError) as error:
@@ -70,7 +70,7 @@ def translated(operation: str) -> Iterator[None]:
 
 
 def refusal(answer: urllib3.BaseHTTPResponse) -> S3Error | ServerError:
-    """Return the error that an answer other than 200 stands for."""
+    """Return the error for an answer other than 200."""
     try:
         return S3Error.fromxml(answer)
     except (ParseError, UnicodeDecodeError):
@@ -79,12 +79,12 @@ def refusal(answer: urllib3.BaseHTTPResponse) -> S3Error | ServerError:
 
 
 def altered() -> TransientError:
-    """Return the error for a file that has other bytes than were checked."""
+    """Return the error for a file with other bytes than those that were checked."""
     return TransientError("CORRUPT", "The spool file is not what was downloaded.")
 
 
 def _innermost(error: BaseException) -> str:
-    """Return the kind of failure. Its text may name a key, and with it a case."""
+    """Return the kind of failure. The error's text may name a key, and with it a case."""
     reason = getattr(error, "reason", None)
     named = reason if isinstance(reason, Exception) else error
     return str(named.reason) if isinstance(named, ssl.SSLError) else type(named).__name__

@@ -1,14 +1,15 @@
-"""Objects that no row names: named by one sweep, deleted by a later one, without a race.
+"""Sweeps of objects without a row. One sweep names them and a later one deletes them, without a
+race.
 
-A sweep deletes only where database and bucket name the same installation, never what was there
-when the bucket was adopted, and nothing at all if more than `limit` would go: then rows are
-missing, not objects left over.
+A sweep deletes only if database and bucket name the same installation. It never deletes an object
+that was in the bucket at its adoption. It deletes nothing at all if more than `limit` objects would
+go: in that case rows are missing, and the objects are no orphans.
 
-An upload may put an object that the sweep has just found unnamed. So the sweep looks, deletes and
-notes what it deleted under a lock on each key, which `record_stored` shares: a row written before
-the look keeps its object, and one written after it sees the note, so that the file is put again.
-The note is dated after the deletion, however long that took: whoever took the file before may have
-put it before, too.
+An upload may put an object that the sweep has just found without a row. So the sweep checks,
+deletes and records what it deleted under a lock on each key, which `record_stored` shares. A row
+written before the check keeps its object. A row written after it finds the sweep's record, so that
+the file is put again. The record is dated after the deletion, however long the deletion took. A
+file that was taken before that date may have been put before the deletion, too.
 """
 
 from __future__ import annotations
@@ -32,22 +33,22 @@ from storage.states import IN_LANE
 
 T = TypeVar("T")
 
-# How many keys are looked for, and locked and deleted, at once.
+# How many keys are checked, locked and deleted at once.
 LOOK_BATCH = 1_000
 BATCH = 100
-# A note outlives every upload that could have begun before it.
+# A sweep's record outlives every upload that could have begun before it.
 NOTE_LIFETIME_S = 86_400
-# A crash of everything leaves a few objects without a row, however small the bucket is.
+# A crash of all processes leaves a few objects without a row, however small the bucket is.
 ALWAYS_FEW = 20
 AT_MOST = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep did.
+    """The result of a sweep.
 
-    `deleted`: objects. `spared`: objects without a row that were there when the bucket was
-    adopted. `trouble`: why nothing was deleted; empty if all that may go is gone.
+    `deleted`: number of objects. `spared`: objects without a row that were in the bucket at its
+    adoption. `trouble`: why nothing was deleted; empty if every object that may go is gone.
     """
 
     deleted: int = 0
@@ -61,10 +62,10 @@ def limit(there: int) -> int:
 
 
 def sweep(database: Database, objects: Objects, *, age_s: float, rest_s: float) -> Swept:
-    """Name what no row names, and delete what an earlier sweep has named.
+    """Name the objects without a row, and delete those that an earlier sweep has named.
 
-    Args: `age_s`, the age in seconds from which on an object may go; `rest_s`, for how many
-    seconds it must have been named. Raises ServiceUnavailable.
+    Args: `age_s`, the age in seconds from which on an object may go; `rest_s`, for how many seconds
+    it must have been named. Raises ServiceUnavailable.
     """
     if trouble := installation.disagreement(database, objects):
         return Swept(trouble=trouble)
@@ -74,7 +75,7 @@ def sweep(database: Database, objects: Objects, *, age_s: float, rest_s: float) 
     survey = _survey(database, objects, row, datetime.now(UTC) - timedelta(seconds=age_s))
     trouble = _too_many(survey, row)
     with database.transaction() as transaction:
-        # Those that have a row now, or are gone.
+        # Candidates that have a row now, or are gone.
         transaction.execute(SweepCandidate.delete().where(SweepCandidate.see_time < begin))
         transaction.execute(Installation.update(sweep_trouble=trouble))
     if trouble:
@@ -97,7 +98,7 @@ class _Survey:
 def _survey(
     database: Database, objects: Objects, row: InstallationRecord, before: datetime
 ) -> _Survey:
-    """Counts what no row names, also what is too young to go, and names what is old."""
+    """Count the objects without a row, including young ones, and name the old ones."""
     survey, most = _Survey(), max(AT_MOST, row.sweep_allowance)
     for batch in batches(objects.documents(), LOOK_BATCH):
         survey.there += len(batch)
@@ -132,7 +133,10 @@ def _too_many(survey: _Survey, row: InstallationRecord) -> str:
 def _delete(
     database: Database, objects: Objects, begin: datetime, rest_s: float
 ) -> tuple[int, str]:
-    """Deletes what was named long enough ago; how many, and what kept it from going on."""
+    """Delete the objects that were named long enough ago.
+
+    Return their number, and the problem that stopped the deletion, if there was one.
+    """
     deleted, last = 0, ""
     while True:
         with database.single() as transaction:
@@ -146,16 +150,17 @@ def _delete(
 
 
 def delete_unnamed(database: Database, objects: Objects, keys: list[str]) -> int:
-    """Deletes those of the objects that no row names; how many."""
+    """Delete those of the objects that no row names. Return their number."""
     with database.transaction() as transaction:
         going = _unnamed(transaction, keys)
         transaction.execute(SweepCandidate.delete().where(is_any(SweepCandidate.object_key, keys)))
         if not going:
             return 0
-        # Stays whatever becomes of us: the next note comes when the objects are gone.
+        # Committed before the deletion, so that it stays after a crash. The next record follows
+        # when the objects are gone.
         transaction.run(sql.statement("note_swept_objects"), keys=going)
     with database.transaction() as transaction:
-        # The locks must outlive the request to S3, however slow that is.
+        # The locks must outlive the request to S3, however slow it is.
         transaction.set_local(idle_in_transaction_session_timeout="0")
         transaction.run(sql.statement("lock_objects"), keys=keys)
         going = _unnamed(transaction, keys)
@@ -167,7 +172,7 @@ def delete_unnamed(database: Database, objects: Objects, keys: list[str]) -> int
 
 
 def _deletion(objects: Objects, keys: list[str]) -> Exception | None:
-    """Deletes; what failed, if anything did. Then some of them may be gone all the same."""
+    """Delete objects. Return the error, if there was one; some objects may be gone all the same."""
     try:
         objects.delete(keys)
     except Exception as error:  # noqa: BLE001 - raised again, once the note is there
@@ -176,7 +181,7 @@ def _deletion(objects: Objects, keys: list[str]) -> Exception | None:
 
 
 def _forget_notes(database: Database) -> None:
-    # A document that is under way may have been put before the note, however long ago that is.
+    # A document that is being uploaded may have been put before the record, however old it is.
     is_under_way = fn.EXISTS(
         Document.select(Document.document_id).where(
             Document.state.in_(sorted(IN_LANE)),
@@ -204,7 +209,7 @@ def _named_before(begin: datetime, rest_s: float, last: str) -> Any:
 
 
 def _end_allowance(begin: datetime) -> Any:
-    """Return the statement that ends what an operator allowed, once it is done."""
+    """Return the statement that ends an operator's allowance, once it is used."""
     left = SweepCandidate.select(SweepCandidate.object_key).where(SweepCandidate.see_time >= begin)
     return Installation.update(sweep_allowance=0).where(
         Installation.sweep_allowance > 0, ~fn.EXISTS(left)
@@ -224,7 +229,7 @@ def _unnamed(transaction: Transaction, keys: list[str]) -> list[str]:
 
 
 def batches(found: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Return what is found in lists of up to `size`."""
+    """Return the items in lists of up to `size`."""
     rest = iter(found)
     while batch := list(islice(rest, size)):
         yield batch
