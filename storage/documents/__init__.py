@@ -1,1 +1,1 @@
-"""Documents: read for callers, recorded, uploaded, leased."""
+"""Documents: queries for callers, records of files, uploads, leases."""

@@ -17,7 +17,7 @@ _FIELDS = fields_of(Document, DocumentRecord)
 
 @dataclass(frozen=True, slots=True)
 class DocumentFilter:
-    """Which documents of a job are listed, and after which position."""
+    """The documents of a job to list, and the last position of the previous page."""
 
     job_id: UUID
     states: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
-"""Record what became of files: fetched, and stored in the bucket. One file is a list of one.
+"""Record that files were fetched, and that the bucket holds them. One file is a list of one.
 
-A round skips the jobs and the keys that other transactions hold. Their files are `busy`: the caller
-records them in the next round, and alone after BUSY_ROUNDS of them, waiting for the rows then.
+A round skips the jobs and the keys that other transactions hold. Their files are `busy`. The caller
+records them in the next round. After BUSY_ROUNDS rounds it records them alone and waits for the
+rows.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ BUSY_ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class FetchedFile:
-    """A file that is whole and checked, and lies in the spool."""
+    """A complete and checked file in the spool."""
 
     claim: DocumentClaim
     content: CheckedContent
 
     @property
     def lease(self) -> UUID:
-        """The token of its claim."""
+        """Return the token of its claim."""
         return self.claim.lease
 
 
@@ -48,17 +49,16 @@ class StoredFile:
 
     @property
     def lease(self) -> UUID:
-        """The token of its claim."""
+        """Return the token of its claim."""
         return self.file.lease
 
 
 @dataclass(slots=True)
 class Round:
-    """What a round of records came to. Files are named by their leases.
+    """The result of a round of records. Files are named by their leases.
 
-    `lost`: the claim is over. `busy`: not recorded yet, record it again. `begins`: how many
-    requests more may begin, after good answers. `has_noted_answers`: the slots of the answers are
-    free.
+    `lost`: the claim is over. `busy`: not recorded yet, record it again. `begins`: how many more
+    requests may begin after good answers. `has_noted_answers`: the slots of the answers are free.
     """
 
     recorded: set[UUID] = field(default_factory=set)
@@ -84,7 +84,10 @@ class Round:
 
 @dataclass(slots=True)
 class StoredRound(Round):
-    """`ended`: the jobs that ended with it, and their webhooks that are due, by position."""
+    """The result of a round of stored files.
+
+    `ended`: the jobs that ended in this round, each with the positions of its due webhooks.
+    """
 
     ended: dict[UUID, Sequence[int]] = field(default_factory=dict)
 
@@ -96,12 +99,12 @@ def record_fetched(
     answered: Sequence[UUID] = (),
     waits: bool = False,
 ) -> Round:
-    """Record that files were fetched and lie in the spool.
+    """Record that files were fetched and are in the spool.
 
-    `answered`: tokens of slots that are free with this record, whatever becomes of the files.
+    `answered`: tokens of the slots that this record frees, whatever the result for the files.
 
-    Raises ServiceUnavailable if PostgreSQL is away. With `waits`, it waits for rows that other
-    transactions hold, and raises what PostgreSQL raises; RowsLocked if a row stays locked.
+    Raises ServiceUnavailable if PostgreSQL is unavailable. With `waits`, the call waits for rows
+    that other transactions hold and raises PostgreSQL's errors; RowsLocked if a row stays locked.
     """
 
     def call(some: Sequence[FetchedFile]) -> list[Row]:
@@ -125,9 +128,9 @@ def record_stored(
     answered: Sequence[UUID] = (),
     waits: bool = False,
 ) -> StoredRound:
-    """Record that the bucket holds files, and end the jobs that have all of theirs.
+    """Record that the bucket holds files. End the jobs with all of their files in it.
 
-    `answered` as in `record_fetched`. Raises as that does.
+    `answered` and the errors are those of `record_fetched`.
     """
 
     def call(some: Sequence[StoredFile]) -> list[Row]:
@@ -177,7 +180,8 @@ def _recorded(
     rows: list[Row] = []
     if len(files) > 1:
         for file in files:
-            # What is recorded must be known, even if PostgreSQL goes away in between.
+            # Return what is already recorded, even if PostgreSQL becomes unavailable between two
+            # files.
             try:
                 rows += _recorded(call, [file], waits=False)
             except ServiceUnavailable:

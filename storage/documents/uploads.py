@@ -1,4 +1,4 @@
-"""Files that wait in a spool for their upload: take them, and put one off."""
+"""Files that wait in a spool for their upload: take them, and postpone one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def take_uploads(
 ) -> TakenUploads:
     """Lease up to `most` files that wait in the spool to the caller, for `lease_s` seconds.
 
-    Those of the claims `woken_by` come first, if they wait.
+    The files of the claims `woken_by` come first, if they wait.
     """
     rows = database.call(
         sql.function("take_uploads"),
@@ -50,7 +50,7 @@ def take_uploads(
 def postpone_upload(
     database: Database, file: CheckedFile, *, spool_id: UUID, delay_s: float
 ) -> None:
-    """Let a file wait in the spool for `delay_s` seconds: the bucket is away. No attempt counts."""
+    """Postpone a file's upload by `delay_s` seconds: S3 is unavailable. No attempt counts."""
     query = Document.update(
         pause_count=Document.pause_count + 1,
         spool_id=spool_id,

@@ -32,9 +32,9 @@ _DIGEST_LENGTH = 12
 
 @dataclass(frozen=True, slots=True)
 class SqlFunction:
-    """A function inside PostgreSQL.
+    """A function in PostgreSQL.
 
-    `name` carries the digest, `definition` creates the function, `call` is the statement that
+    `name` contains the digest, `definition` creates the function, `call` is the statement that
     selects from it, with a `%(argument)s` for each argument without its leading underscore.
     """
 
@@ -47,7 +47,7 @@ class SqlFunction:
 def statement(name: str) -> str:
     """Return the statement of `<name>.sql` in the driver's form: `%(parameter)s` for `:parameter`.
 
-    Raises KeyError without such a file.
+    Raises KeyError if there is no such file.
     """
     text = _COMMENT.sub("", _read(name)).replace("%", "%%")
     return _PARAMETER.sub(r"%(\1)s", text)
@@ -55,8 +55,9 @@ def statement(name: str) -> str:
 
 @cache
 def function(name: str) -> SqlFunction:
-    """Return the function of `<name>.sql`. Raises KeyError without such a file, ValueError if it
-    does not create `autos_<name>`.
+    """Return the function of `<name>.sql`.
+
+    Raises KeyError if there is no such file, ValueError if it does not create `autos_<name>`.
     """
     text = _read(name)
     head = _HEAD.search(text)
@@ -68,7 +69,7 @@ def function(name: str) -> SqlFunction:
     full_name = f"autos_{name}_{digest}"
     definition = re.sub(rf"\bautos_{name}\b", full_name, text)
     definition = definition.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1)
-    # With their types, since an array of nothing but NULL has none.
+    # With their types, because an array that contains only NULL has none.
     arguments = ", ".join(
         f"%({argument.lstrip('_')})s::{kind}" for argument, kind in _arguments(head.group(2))
     )
@@ -95,7 +96,7 @@ def statement_names() -> tuple[str, ...]:
 def install(db: Any) -> None:
     """Create every function of this folder in the database of peewee's `db`. Idempotent."""
     for name in function_names():
-        # peewee hands the driver an empty tuple of values, for which a lone % is an error.
+        # peewee passes an empty tuple of values to the driver, for which a lone % is an error.
         db.execute_sql(function(name).definition.replace("%", "%%"))
 
 

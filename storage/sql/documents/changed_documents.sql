@@ -1,5 +1,5 @@
--- The documents of many jobs that changed in a range of revisions of each job, for those who watch
--- them. The columns are those of records.DocumentRecord.
+-- Return the documents of many jobs that changed in a range of revisions of each job, for watchers.
+-- The columns are those of records.DocumentRecord.
 SELECT documents.job_id, document_id, position, name, kind, sequence, instance, filed_local_time,
     secrecy_level, state, revision, attempt_count, content_type, size_bytes, sha256, object_key,
     error_reason, error_message, error_is_retryable, doubted_sha256

@@ -1,10 +1,10 @@
--- Record files that are fetched whole and checked: DOWNLOADED.
+-- Record complete and checked files as DOWNLOADED.
 --
--- The arrays have one element for each file, which lies in the spool of its claim; _slot_tokens has
--- the tokens that hold slots of answered requests. _waits: see lock_jobs.
--- Returns a row for each file, by its lease: RECORDED (now or by a call whose answer was lost), BUSY
--- (another transaction holds the job: nothing is recorded yet) or LOST (the claim is over). Then one
--- row ANSWERED: see portal_answered.
+-- The arrays have one element for each file, which is in the spool of its claim.
+-- _slot_tokens has the tokens that hold slots of answered requests. _waits: see lock_jobs.
+-- Returns a row for each file, by its lease: RECORDED (now, or by a call before that lost its
+-- answer), BUSY (another transaction holds the job: nothing is recorded yet) or LOST (the claim is
+-- over). Then one row ANSWERED: see portal_answered.
 CREATE FUNCTION autos_record_fetched(
     _job_ids uuid[],
     _document_ids uuid[],
@@ -59,7 +59,7 @@ BEGIN
                 attempt_count = attempt_count + 1, pause_count = 0, failing_since = NULL,
                 size_bytes = held.size_bytes, sha256 = held.sha256,
                 content_type = held.content_type, extension = held.extension
-            -- By its lease only: with the state PostgreSQL may walk through all that is in a lane.
+            -- By its lease only: with the state, PostgreSQL may read every row that is in a lane.
             FROM held WHERE documents.lease = held.lease
             RETURNING held.lease, held.job_id, held.next_revision
         ), advanced AS (

@@ -1,12 +1,11 @@
--- Record files that the bucket holds: AVAILABLE; and end the jobs that have all of theirs.
+-- Record files that the bucket holds as AVAILABLE, and end the jobs with all of their files in it.
 --
--- The arrays have one element for each file: one that lay in the spool, or a fresh one, of which
--- no row says yet that it was fetched; _slot_tokens has the tokens that hold slots of answered
--- requests. _take_times: a file whose object a sweep deleted since then is LOST. _waits: see
--- lock_jobs.
+-- The arrays have one element for each file: a file from the spool, or a fresh one that no row
+-- records as fetched yet. _slot_tokens has the tokens that hold slots of answered requests.
+-- _take_times: a file is LOST if a sweep deleted its object after this time. _waits: see lock_jobs.
 -- Returns a row for each file, by its lease: RECORDED, BUSY (another transaction holds the job or
--- the key: nothing is recorded yet) or LOST (the claim or the object is gone). Then rows
--- JOB_ENDED, with the webhooks that are due, and one ANSWERED: see portal_answered.
+-- the key: nothing is recorded yet) or LOST (the claim or the object is gone). Then rows JOB_ENDED,
+-- with the due webhooks, and one ANSWERED: see portal_answered.
 CREATE FUNCTION autos_record_stored(
     _job_ids uuid[],
     _document_ids uuid[],
@@ -47,8 +46,8 @@ DECLARE
     is_over boolean;
 BEGIN
     SELECT locked FROM autos_lock_jobs(_job_ids, _waits) INTO locked_jobs;
-    -- A sweep holds the key of what it deletes. Locked here, so that the next statement sees what
-    -- a sweep has noted before.
+    -- A sweep holds the key of each object that it deletes. The key is locked here, so that the
+    -- next statement sees the sweep's earlier records.
     IF _waits THEN
         PERFORM pg_advisory_xact_lock_shared(hashtextextended(key, 0))
         FROM (SELECT DISTINCT unnest(_object_keys) AS key ORDER BY 1) AS given;
@@ -89,7 +88,7 @@ BEGIN
                 attempt_count = attempt_count + held.is_fresh::integer,
                 pause_count = CASE WHEN held.is_fresh THEN 0 ELSE pause_count END,
                 failing_since = CASE WHEN held.is_fresh THEN NULL ELSE failing_since END
-            -- By its lease only: with the state PostgreSQL may walk through all that is in a lane.
+            -- By its lease only: with the state, PostgreSQL may read every row that is in a lane.
             FROM held WHERE documents.lease = held.lease AND held.is_there
             RETURNING held.lease, held.job_id, held.next_revision, held.size_bytes, held.is_fresh
         ), advanced AS (

@@ -1,8 +1,9 @@
--- Renew what a process holds for _lease_s seconds: documents, listings and slots, by their tokens.
+-- Renew the leases of a process for _lease_s seconds: documents, listings and slots, by their
+-- tokens.
 --
--- Rows that another transaction works on are skipped, and renewed next time: waiting for several
--- rows without the jobs' locks could be a deadlock. A file that waits for its upload (its
--- lease has no end) stays free to be taken.
+-- Rows that another transaction has locked are skipped, and renewed next time: waiting for several
+-- rows without the jobs' locks could deadlock. A file that waits for its upload (its lease has no
+-- end) stays free to be taken.
 -- Returns the tokens under which a document, a listing, or the slot of a slice is still held.
 CREATE FUNCTION autos_renew_leases(
     _leases uuid[],
@@ -30,7 +31,7 @@ BEGIN
     WHERE slots.lease = held.lease AND slots.scope = held.scope;
     RETURN QUERY SELECT lease FROM documents WHERE lease = ANY(_leases)
         UNION ALL SELECT listing_lease FROM jobs WHERE listing_lease = ANY(_leases)
-        -- The slot of a slice or of a probe; a listing is held by its job alone.
+        -- The slot of a slice or of a probe. Only the job's row holds a listing.
         UNION ALL SELECT lease FROM slots WHERE scope = '' AND lease = ANY(_leases)
             AND EXISTS (SELECT FROM jobs
                 WHERE jobs.job_id = slots.job_id AND listed_time IS NOT NULL);

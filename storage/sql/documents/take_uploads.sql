@@ -1,8 +1,9 @@
 -- Take files that wait in a spool for their upload, each under a lease of _lease_s seconds.
 --
 -- The files of the claims in _woken_by come first, if they wait; then any others of _spool_id, up
--- to _most in all.
--- Returns a row TAKEN for each, and one MORE if other files wait.
+-- to
+-- _most in all.
+-- Returns a row TAKEN for each file, and one row MORE if other files wait.
 CREATE FUNCTION autos_take_uploads(
     _spool_id uuid,
     _woken_by uuid[],
@@ -36,11 +37,12 @@ AS $body$
 DECLARE
     tokens uuid[];
 BEGIN
-    -- No caller relies on a lease before it is flushed: one that a crash takes back is taken again.
+    -- No caller depends on a lease being flushed: a file with a lease lost in a crash is taken
+    -- again.
     PERFORM set_config('synchronous_commit', 'off', true);
     tokens := ARRAY(SELECT waiting.lease
         FROM (SELECT DISTINCT unnest(_woken_by)) AS woken(lease)
-        -- By its lease only: with the state PostgreSQL may walk through all that is in a lane.
+        -- By its lease only: with the state, PostgreSQL may read every row that is in a lane.
         CROSS JOIN LATERAL (SELECT documents.lease, state, lease_until FROM documents
             WHERE documents.lease = woken.lease
             LIMIT 1 FOR UPDATE SKIP LOCKED) AS waiting

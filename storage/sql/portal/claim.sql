@@ -1,21 +1,22 @@
 -- Begin one slice of requests at the portal for a job, if every limit allows it now.
 --
--- The one place that enforces pause, login, circuit breaker, rate, slots (in all and per court),
--- lanes, and one listing of a case at a time. A caller may come with any job at any time: what may
--- not begin is refused with its scope, and nothing has changed.
+-- Only this function enforces pause, login, circuit breaker, rate, slots (in all and per court),
+-- lanes, and one listing of a case at a time. A caller may pass any job at any time. If the
+-- requests may not begin, the function returns the scope of the refusal and changes nothing.
 --
 -- Order: the job's row (waits 50 ms at most); for a listing the lock of its case (never waits); the
--- portal's row if a rate or a slow start is in force, the court's row if the court is away (both
--- SKIP LOCKED); then, in statements that see what was committed meanwhile, everything else. Behind
--- the job's row it waits for nothing, so it takes part in no deadlock.
+-- portal's row if a rate or a slow start is in force, the court's row if the court is unavailable
+-- (both SKIP LOCKED); then everything else, in statements that see what was committed meanwhile.
+-- After the job's row the function waits for no lock, so it takes part in no deadlock.
 --
 -- Returns one row per document, or one row for any other answer:
+--
 --   DOCUMENT       leased under _leases[i]; the slot under _slice
 --   LISTING        the listing of the case, leased under _slice, with a slot
 --   KNOWN_LISTING  the listing of job listed_by serves; leased under _slice, without a slot
---   PROBE          a listing that only shows whether the court answers; a slot under _slice
---   ENDED          the job ended now, since its listing lost too many workers
---   NO_SLOT_ROWS   rows of slots are missing: create them in another transaction, then claim again
+--   PROBE          a listing that only tests whether the court answers; a slot under _slice
+--   ENDED          the job ended now, because its listing lost too many workers
+--   NO_SLOT_ROWS   rows of slots are missing: insert them in another transaction, then claim again
 --   REFUSED        scope PORTAL, COURT, CASE or JOB, the reason, and until when (null: unknown)
 CREATE FUNCTION autos_claim(
     _job_id uuid,
@@ -58,7 +59,7 @@ CREATE FUNCTION autos_claim(
     listed_by uuid,
     is_doubted boolean,
     has_history boolean,
-    -- Whether the claim takes over from a worker that was lost.
+    -- Whether the claim takes over from a lost worker.
     was_lost boolean,
     due_webhooks integer[]
 )
@@ -72,8 +73,8 @@ SET enable_mergejoin = off
 AS $body$
 #variable_conflict use_column
 DECLARE
-    -- The requests of a slice take about this long together; only small, fresh documents come
-    -- with others. What has not begun 0.25 s after the claim is given back.
+    -- The requests of a slice take about this long together. Only small, fresh documents share a
+    -- slice. Documents without a request 0.25 s after the claim are given back.
     slice_s constant double precision := 0.2;
     small_bytes constant bigint := 1048576;
     -- How far ahead of now the rate may reserve a request, in seconds.
@@ -136,7 +137,7 @@ BEGIN
     END IF;
 
     IF listed_by IS NULL THEN
-        -- What may change while a lock is waited for is read after the lock is held.
+        -- Values that may change during the wait for a lock are read after the lock is held.
         scope := 'PORTAL'; reason := 'BUSY';
         IF _per_minute IS NOT NULL OR EXISTS (SELECT FROM portal WHERE eased IS NOT NULL) THEN
             PERFORM FROM portal FOR UPDATE SKIP LOCKED;
@@ -187,7 +188,7 @@ BEGIN
     END IF;
 
     IF listed_by IS NULL THEN
-        -- Counted, too: slots above a limit that was lowered, or above a slow start, may be held.
+        -- Slots above a lowered limit, or above a slow start, may be held. They are counted, too.
         scope := 'COURT'; reason := 'FULL';
         IF (SELECT count(*) FROM slots WHERE slots.scope = job.court
             AND lease_until >= clock_timestamp()) >= _per_court THEN
@@ -238,7 +239,7 @@ BEGIN
         END IF;
     END IF;
 
-    -- Everything is allowed: write.
+    -- Every limit allows it: write.
     scope := NULL; reason := NULL;
     UPDATE slots SET lease = _slice, job_id = _job_id, taken_time = clock_timestamp(),
         lease_until = clock_timestamp() + _lease_s * interval '1 second'

@@ -1,6 +1,6 @@
 -- Begin one slice for any running job, while no scheduler proposes.
 --
--- Looks at 200 running jobs at most, HIGH and NORMAL before BULK, each from the key _from on. The
+-- Tries 200 running jobs at most, HIGH and NORMAL before BULK, each from the key _from on. The
 -- limits are those of autos_claim. Refused while the leader's lease is in force and its last write
 -- to Valkey is younger than _sends_s seconds.
 CREATE FUNCTION autos_claim_any(
@@ -71,7 +71,7 @@ BEGIN
 <<jobs_by_rank>>
     FOREACH is_bulk IN ARRAY ARRAY[false, true] LOOP
     FOR candidate IN
-        -- From the key on, then from the first key; read as they are looked at.
+        -- From the key on, then from the first key; rows are read only as they are tried.
         (SELECT jobs.job_id, jobs.court, listed_time FROM jobs
             WHERE state IN ('PENDING', 'PROCESSING') AND (priority = 'BULK') = is_bulk
                 AND jobs.job_id >= _from

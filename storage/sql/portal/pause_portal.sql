@@ -1,12 +1,12 @@
--- Pause all requests because one request, whose slots the token :lease holds, was too much for the
--- portal, and begin a slow start. Returns the seconds that the pause lasts.
+-- Pause all requests because the portal refused one request, and begin a slow start. The token
+-- :lease holds that request's slots. Returns the seconds that the pause lasts.
 --
 -- :asked_s: the seconds that the portal named, NULL without; :base_s: the first pause then, doubled
 -- each time; :spread: a factor; :cap_s: the longest pause; :at_once: requests at once when the slow
 -- start is over; :scope: the scope of the portal's own slots.
 --
--- A request that was at the portal already when the pause began may lengthen the pause, but it is
--- no second strike.
+-- A refused request that began before the pause may lengthen the pause, but does not count as a
+-- second refusal.
 WITH strike AS (
     SELECT coalesce((SELECT min(taken_time) FROM slots WHERE lease = :lease),
             clock_timestamp()) > pause_time AS is_new,

@@ -1,8 +1,9 @@
--- Lock and return the places (ctid) of up to _wanted documents of a job that may be requested now,
--- whose job row the caller has locked.
+-- Lock and return the row addresses (ctid) of up to _wanted documents of a job that may be
+-- requested now. The caller has locked the job's row.
 --
--- A document that is tried again, or one that is large or of unknown size, comes alone; several are
--- fresh ones listed at _small_bytes or less. What is due again goes before what is fresh.
+-- A document that is tried again, is large or has no known size is returned alone. Several
+-- documents are fresh ones with a listed size of _small_bytes or less. Documents that are due again
+-- go before fresh ones.
 CREATE FUNCTION autos_pick_documents(_job_id uuid, _wanted integer, _small_bytes bigint)
 RETURNS tid[] LANGUAGE plpgsql AS $body$
 DECLARE

@@ -1,5 +1,5 @@
--- Note good answers of the portal: each court that failed and answers again is alive, the slots of
--- the requests are free, and each answer lets the slow start grow.
+-- Record good answers of the portal: each court that failed and answers again is available, the
+-- slots of the requests are free, and each answer lets the slow start grow.
 --
 -- _slot_tokens: one element for each answer, the token that holds the slots of its request. An
 -- answer is counted while its token holds slots, and so only once.
@@ -27,12 +27,12 @@ BEGIN
         WHERE EXISTS (SELECT FROM slots WHERE slots.lease = answer.token AND scope = '')
         INTO answers;
     END IF;
-    -- All of this statement sees the slots as they were before it.
+    -- Every part of this statement sees the slots as they were before it.
     WITH freed AS (
         UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL, job_id = NULL
         WHERE lease = ANY(_slot_tokens) RETURNING scope
     ), alive AS (
-        -- An answer to a request that began before the failures says nothing about them.
+        -- An answer to a request that began before the failures proves nothing about them.
         UPDATE courts SET failure_count = 0, failing_since = NULL, next_probe_time = NULL,
             probe_count = 0, alive_time = clock_timestamp()
         FROM (SELECT court, next_probe_time IS NOT NULL AS was_away FROM courts

@@ -1,7 +1,8 @@
--- Add measured requests to the moving average of each court: seconds in all and how many requests.
+-- Add measured requests to the moving average of each court: total seconds and number of requests.
 --
--- While a court has fewer than :plain requests each counts alike; later the newest count most, by
--- 1 - :kept. No average is below :least_s. In one order, so that two of these cannot deadlock.
+-- While a court has fewer than :plain requests, each counts alike; later the newest count most, by
+-- 1 - :kept. No average is below :least_s. Rows are locked in one order, so that two of these
+-- statements cannot deadlock.
 INSERT INTO courts AS old (court, request_s, measured_requests)
 SELECT court, greatest(:least_s, seconds / requests), requests
 FROM unnest(:courts::text[], :seconds::double precision[], :requests::bigint[])

@@ -1,5 +1,5 @@
--- Give back documents of a slice whose requests have not begun: PENDING, as they were before the
--- claim, not_before too. Nothing is counted, and the slot of the slice stays.
+-- Give back documents of a slice before their requests began: PENDING, with the not_before of
+-- before the claim. No attempt is counted, and the slot of the slice stays.
 -- Returns a row for each document that was still held.
 CREATE FUNCTION autos_return_documents(_job_id uuid, _leases uuid[])
 RETURNS TABLE (job_id uuid, revision bigint, document_id uuid)
@@ -25,7 +25,7 @@ BEGIN
         FROM unnest(_leases) WITH ORDINALITY AS given(lease, place)
         CROSS JOIN LATERAL (SELECT job_id, state FROM documents
             WHERE documents.lease = given.lease LIMIT 1) AS held
-        -- By its lease only: with the state PostgreSQL may walk through all that is in a lane.
+        -- By its lease only: with the state, PostgreSQL may read every row that is in a lane.
         WHERE documents.lease = given.lease AND held.job_id = _job_id
             AND held.state = 'DOWNLOADING'
         RETURNING documents.document_id, documents.revision
