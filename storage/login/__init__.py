@@ -1,1 +1,1 @@
-"""The portal's token and refused logins, as rows."""
+"""The portal's token and blocked logins, as rows."""

@@ -1,4 +1,4 @@
-"""Secrets that rows keep: encrypted, or only told apart."""
+"""Secrets in rows: encrypted, or reduced to a fingerprint."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import json
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-# About 50 ms and 16 MiB: a client secret that people chose must not be found by guessing.
+# About 50 ms and 16 MiB, so that a client secret chosen by a person cannot be found by guessing.
 SCRYPT_COST = 2**14
 SCRYPT_BLOCK = 8
 
 
 class Cipher:
-    """Encrypts with the first of `keys` (AUTOS_ENCRYPTION_KEY), decrypts with any of them."""
+    """Encrypt with the first of `keys` (AUTOS_ENCRYPTION_KEY), decrypt with any of them."""
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self._fernet = MultiFernet([Fernet(key) for key in keys])
 
     def encrypt(self, secret: str) -> str:
-        """What may stand in a row."""
+        """Return the encrypted secret, for a row."""
         return self._fernet.encrypt(secret.encode()).decode()
 
     def decrypt(self, sealed: str) -> str | None:
-        """The secret; None if none of the keys fits."""
+        """Return the secret, None if none of the keys decrypts it."""
         try:
             return self._fernet.decrypt(sealed.encode()).decode()
         except InvalidToken:
@@ -31,9 +31,9 @@ class Cipher:
 
 
 def fingerprint(name: str, *secrets: str) -> str:
-    """Tells whether `secrets` are the same as before, and nothing else about them.
+    """Return a value that shows whether `secrets` changed, and nothing else about them.
 
-    `name` is the salt, so that two logins with one secret do not look alike.
+    `name` is the salt, so that two logins with the same secret have different fingerprints.
     """
     digest = hashlib.scrypt(
         json.dumps(secrets).encode(), salt=name.encode(), n=SCRYPT_COST, r=SCRYPT_BLOCK, p=1

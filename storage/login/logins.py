@@ -1,9 +1,9 @@
-"""The portal's token in the database: the newest wins, one process at a time gets a newer one,
-and a refused login is refused for all.
+"""The portal's token in the database. The newest token wins; one process at a time requests one.
 
-Times are the database's. No transaction is open while the portal is asked: who logs in holds a
-lease. What was got is stored unless somebody has stored something newer, whoever holds the lease
-by then, because a refresh token that has been replaced opens nothing any more.
+A blocked login is blocked for all processes. Times are the database's. No transaction is open
+during a request to the portal: the process that logs in holds a lease. A new token is stored unless
+a newer one is already stored, even if another process holds the lease by then, because a replaced
+refresh token is no longer valid.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from storage.models.base import time_after
 from storage.postgres.database import Database, Row, Transaction
 from storage.settings import Settings
 
-# How long a refused login is left alone, unless the credentials change.
+# Seconds for which a login stays blocked, unless the credentials change.
 REFUSED_S = 900
-# A token is refreshed that long before its end, or after half of its life if that is shorter.
+# A token is refreshed this many seconds before its end, or after half of its life if that is
+# shorter.
 MARGIN_S = 60.0
-# Above the time that a login may take.
+# Longer than a login may take, in seconds.
 LEASE_S = 30
-# A token with less than that left is not sent any more.
+# A token with less than this many seconds left is not sent any more.
 GOOD_S = 2.0
 FAILURE_CAP_S = 300
 
@@ -39,14 +40,14 @@ _NO_LEASE = {"lease": None, "lease_until": None}
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Which login is configured: its row, and what tells whether the credentials are the same."""
+    """The configured login: the key of its row, and the fingerprint of its credentials."""
 
     key: str
     fingerprint: str
 
     @classmethod
     def of(cls, settings: Settings) -> Login:
-        """The login of `settings`. Takes a tenth of a second: once per process."""
+        """Return the login of `settings`. Takes a tenth of a second: call it once per process."""
         token, refresh = settings.pdpj_token or "", settings.pdpj_refresh_token or ""
         if settings.pdpj_token_url is None:
             name = key = f"static {settings.pdpj_base_url}"
@@ -54,8 +55,9 @@ class Login:
             grant = "refresh_token" if refresh else "client_credentials"
             name = key = f"{grant} {settings.pdpj_token_url} {settings.pdpj_client_id}"
         if token or refresh:
-            # A token that the operator has changed begins anew; what descends from another stays
-            # with that one. A new client secret or encryption key changes nothing about it.
+            # If the operator changes the token, a new row begins; the tokens that descend from
+            # another stay in that one's row. A new client secret or encryption key changes nothing
+            # about it.
             key = f"{name} {fingerprint(name, token, refresh)}"
         secret = settings.pdpj_client_secret or ""
         return cls(key, fingerprint(name, token, refresh, secret, *settings.encryption_keys))
@@ -63,7 +65,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class LoginBlock:
-    """Why nothing is asked, and until when."""
+    """Why no request may be sent, and until when."""
 
     reason: str
     until_time: datetime
@@ -71,7 +73,7 @@ class LoginBlock:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token for the portal. Seconds from the moment of the look, negative once they are over."""
+    """A token for the portal. Seconds from the time of reading, negative after the end."""
 
     access_token: str = field(repr=False)
     fresh_for_s: float
@@ -89,11 +91,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class TokenDecision:
-    """What is to be done for a token.
+    """The next action for a token.
 
-    With `attempt`: log in. Without: take `token`, or look again, if need be after `wait_s` seconds.
-    `token` beside `attempt` is what may be used if the login fails. `is_unreadable`: the row holds
-    a token that no key fits.
+    With `attempt`: log in. Without: take `token`, or read again, if necessary after `wait_s`
+    seconds. If `attempt` has a `token` beside it, that token may be used if the login fails.
+    `is_unreadable`: no key decrypts the token in the row.
     """
 
     token: Token | None
@@ -104,7 +106,7 @@ class TokenDecision:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a login gave; `refresh_token` None: the one that was used stays good."""
+    """The result of a login. `refresh_token` None: the used one stays valid."""
 
     access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
@@ -113,7 +115,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class LoginState:
-    """How a login stands: why it is held and for how long, since when it is in doubt."""
+    """The state of a login: why and for how long it is blocked, and for how long it is suspect."""
 
     hold_reason: str | None = None
     held_for_s: float = 0.0
@@ -123,9 +125,10 @@ class LoginState:
 def next_token_action(
     database: Database, login: Login, cipher: Cipher, *, refused: str | None, interval_s: float
 ) -> TokenDecision:
-    """What the caller is to do for a token other than `refused`.
+    """Return the caller's next action for a token other than `refused`.
 
-    Between two logins lie `interval_s` seconds, whoever makes them. Raises CredentialsRefused.
+    Two logins are at least `interval_s` seconds apart, over all processes. Raises
+    CredentialsRefused.
     """
     with database.transaction() as transaction:
         row = _locked(transaction, login)
@@ -147,9 +150,9 @@ def next_token_action(
 def store(
     database: Database, login: Login, cipher: Cipher, attempt: Attempt, grant: Grant
 ) -> Token | None:
-    """The token of `grant`, kept for everybody; None if somebody has kept a newer one already.
+    """Store the token of `grant` for all processes. Return None if a newer one is already stored.
 
-    May be said twice: the second time it is None.
+    A repeated call returns None.
     """
     good_for_s = grant.lives_s
     fresh_for_s = good_for_s - min(MARGIN_S, good_for_s / 2)
@@ -176,8 +179,9 @@ def store(
 def failed(
     database: Database, login: Login, attempt: Attempt, *, interval_s: float, pause_s: float | None
 ) -> None:
-    """Record that the login was not answered: the next one waits, longer each time, or `pause_s`
-    if that is longer.
+    """Record that the login was not answered. Each delay before the next login is longer.
+
+    `pause_s` applies if it is longer than that delay.
     """
     waits = (FAILURE_CAP_S, interval_s * fn.power(2, fn.least(PortalLogin.failure_count, 10)))
     with database.transaction() as transaction:
@@ -191,9 +195,9 @@ def failed(
 
 
 def record_rejection(database: Database, login: Login, attempt: Attempt, why: str) -> bool:
-    """The login was refused: nobody tries again for REFUSED_S seconds. May be said twice.
+    """Record that the login was refused: no process tries again for REFUSED_S seconds. Idempotent.
 
-    False: somebody else tries by now, or was let in, and nothing was changed.
+    Return False if another process is logging in or has logged in since; nothing is changed then.
     """
     with database.transaction() as transaction:
         touched = transaction.execute(
@@ -209,7 +213,7 @@ def record_rejection(database: Database, login: Login, attempt: Attempt, why: st
 
 
 def block_if_rejected(database: Database, login: Login, why: str) -> bool:
-    """Whether the login counts as refused from now on, and did not before."""
+    """Block the login. Return whether it was not blocked before."""
     with database.transaction() as transaction:
         if _locked(transaction, login)["is_held"]:
             return False
@@ -222,9 +226,9 @@ def block_if_rejected(database: Database, login: Login, why: str) -> bool:
 def record_unauthorized(
     database: Database, login: Login, process_number: str, *, good_s_ago: float | None
 ) -> bool:
-    """Notes that a case was answered 401. True: it is the second one in a row, or a later one.
+    """Record a 401 for a case. Return True if two consecutive cases, or more, got a 401.
 
-    `good_s_ago`: seconds since the last good answer that the caller knows of.
+    `good_s_ago`: seconds since the last good answer that the calling process received.
     """
     with database.transaction() as transaction:
         row = _locked(transaction, login)
@@ -234,7 +238,7 @@ def record_unauthorized(
             _trust(transaction, login)
             row = _locked(transaction, login)
         if row["doubtful_case"]:
-            # After a hold the first 401 is enough, whatever its case.
+            # After a block the first 401 is enough, whatever its case.
             return row["refused_until"] is not None or row["doubtful_case"] != process_number
         transaction.execute(
             PortalLogin.update(doubtful_case=process_number, doubt_time=fn.clock_timestamp()).where(
@@ -245,13 +249,13 @@ def record_unauthorized(
 
 
 def clear_unauthorized(database: Database, login: Login) -> bool:
-    """Ends the doubt, and the hold that came of it; whether there was any."""
+    """Clear the suspicion, and the block that came from it. Return whether there was one."""
     with database.transaction() as transaction:
         return _trust(transaction, login)
 
 
 def standing(database: Database, login: Login) -> LoginState:
-    """How the login stands."""
+    """Return the state of the login."""
     with database.transaction() as transaction:
         row = transaction.fetch_one(_row(login))
     if row is None:
@@ -262,7 +266,7 @@ def standing(database: Database, login: Login) -> LoginState:
 
 
 def hold(transaction: Transaction, login: Login) -> LoginBlock | None:
-    """What keeps everything from the portal right now, if the login is refused."""
+    """Return the block that stops all portal requests now, None if there is none."""
     row = transaction.fetch_one(
         PortalLogin.select(PortalLogin.refused_reason, PortalLogin.refused_until)
         .where(PortalLogin.login_key == login.key, _is_refused(login))
@@ -272,17 +276,17 @@ def hold(transaction: Transaction, login: Login) -> LoginBlock | None:
 
 
 def held(transaction: Transaction, login: Login) -> bool:
-    """Whether nothing may be asked right now, because the login is refused."""
+    """Return whether the login is blocked now, so that no portal request may be sent."""
     return hold(transaction, login) is not None
 
 
 def is_blocked(database: Database, login: Login) -> bool:
-    """The same, in a transaction of its own."""
+    """Return whether the login is blocked now, in a transaction of its own."""
     return bool(troubles(database, login))
 
 
 def troubles(database: Database, login: Login) -> list[str]:
-    """Why the login is refused right now; empty while it is not."""
+    """Return why the login is blocked now; empty while it is not."""
     with database.transaction() as transaction:
         found = hold(transaction, login)
     return [found.reason] if found else []
@@ -299,7 +303,7 @@ def _seconds(interval: Any) -> Any:
 
 
 def _row(login: Login) -> Any:
-    """Return the query for the row of a login and what follows from it at this moment."""
+    """Return the query for the row of a login with the values that follow from it now."""
     now = fn.clock_timestamp()
     return (
         PortalLogin.select(
@@ -344,8 +348,9 @@ def _refusal(login: Login, why: str) -> dict[str, Any]:
 
 
 def _forgiven() -> dict[str, Any]:
-    """Return the end of a refusal, unless it came of a doubt: such a refusal outlives a login,
-    since it is not known yet whether the portal takes the token.
+    """Return the changes that end a block, unless the block came from a suspicion.
+
+    Such a block outlives a login, because it is not clear yet whether the portal accepts the token.
     """
     is_doubted = PortalLogin.doubtful_case.is_null(False)
     return {name: Case(None, [(is_doubted, getattr(PortalLogin, name))]) for name in _NO_REFUSAL}
