@@ -1,8 +1,9 @@
-"""Place and time: who is served next, and when each job will end, if the portal goes on as it did.
+"""Forecast the service order and the end of each job, if the portal continues as it did.
 
-Pure: no SQL, no clock. Slots are taken for a fluid that the running jobs share by the rule of the
-queue: fairly among clients, by weight among the jobs of each, BULK what is left. From one end of a
-job to the next the shares stay the same, so that time goes forward in as many steps as jobs end.
+Pure: no SQL, no clock. The model treats slots as a fluid that the running jobs share by the rule of
+the queue: fairly among clients, by weight among the jobs of each client, and BULK gets the rest.
+Between two ends of jobs the shares stay the same, so that the number of steps is the number of
+ends.
 """
 
 from __future__ import annotations
@@ -18,25 +19,26 @@ from uuid import UUID
 from storage.estimates.request_times import UNMEASURED_S
 from storage.portal.slots import Limits
 
-# What is taken for a case that is not listed yet.
+# The assumed number of documents of a case that is not listed yet.
 ASSUMED_DOCUMENTS = 20
-# A step is over when this part of all jobs has ended, or this part of all slots has come free.
+# A step is over when this part of all jobs has ended, or this part of all slots is free again.
 STEP = 0.02
-# How much of a request under way is over: half if all took the same time, none if how long one
-# will take did not depend on how long it has taken. Courts are between the two.
+# The part of a current request that is over: half if all requests took the same time, none if the
+# remaining time did not depend on the elapsed time. Courts lie between the two.
 ALREADY_DONE = 0.25
-# Several requests that run at once do not end together: of n the last takes 1 + LAST x log(n)
-# times the mean. 0.8 if they are distributed exponentially; for log-normal ones less.
+# Several concurrent requests do not end together: of n requests the last takes 1 + LAST x log(n)
+# times the mean. 0.8 if they are distributed exponentially; less for log-normal ones.
 LAST = 0.6
-# Of slots; less is nothing.
+# A share of slots below this counts as none.
 TRACE = 1e-9
 
 
 class RunningJob(NamedTuple):
-    """A job that has not ended, and where it stands.
+    """A running job and its position in the queue.
 
-    `documents_left`: those that the portal is still to be asked for; None before the listing.
-    `turn_pass`, `client_pass`: what it and its client have had already; the smallest is next.
+    `documents_left`: documents that still need a portal request; None before the listing.
+    `turn_pass`, `client_pass`: the virtual times of the job and of its client; the smallest is
+    next.
     """
 
     job_id: UUID
@@ -51,10 +53,10 @@ class RunningJob(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """What lies ahead of a job.
+    """The forecast of a job.
 
-    `queue_position`: 1 is served next; None while it is served or wants nothing of the portal.
-    `seconds_left`: None when it does not end as things are.
+    `queue_position`: 1 is served next; None while the job is served or needs no portal request.
+    `seconds_left`: None if the job does not end under the current conditions.
     """
 
     queue_position: int | None
@@ -69,16 +71,17 @@ def forecast(
     held_courts: Collection[str] = (),
     assumed_documents: int = ASSUMED_DOCUMENTS,
 ) -> dict[UUID, Forecast]:
-    """What lies ahead of each of `jobs`, which are all that run; of equals the first is next.
+    """Return the forecast of each of `jobs`, which are all running jobs; of equals the first is
+    next.
 
-    `request_s`: seconds that a request takes, by court. Nothing is asked of `held_courts`.
+    `request_s`: seconds that a request takes, by court. No request is sent to `held_courts`.
     """
     places = _positions(jobs, request_s, held_courts)
     seconds = _ends(jobs, limits, request_s, held_courts, assumed_documents)
     return {j.job_id: Forecast(places.get(j.job_id), seconds.get(j.job_id)) for j in jobs}
 
 
-# Place
+# Queue position
 
 
 def _positions(
@@ -97,7 +100,7 @@ def _positions(
 def _service_order(
     waiting: Iterable[RunningJob], request_s: Mapping[str, float]
 ) -> Iterable[RunningJob]:
-    """The jobs in the order of their first turns: each is a request's time for its client."""
+    """Return the jobs in service order. Each service charges the client one request's time."""
     queues: dict[str, list[RunningJob]] = defaultdict(list)
     for job in waiting:
         queues[job.client].append(job)
@@ -116,13 +119,13 @@ def _service_order(
             heapq.heappush(clients, (had, queue[-1].turn_pass, client))
 
 
-# Time
+# End time
 
 
 class _Group:
-    """Jobs of a client that get the same share each, the one with the least work last.
+    """Jobs of a client with the same share each, the one with the least work last.
 
-    `had`: slots x seconds that each has had; `share`: the slots that each has.
+    `had`: slots x seconds that each job has received; `share`: the slots of each job.
     """
 
     __slots__ = ("cap", "client", "court", "had", "is_bulk", "request_s", "share", "weight", "work")
@@ -139,16 +142,17 @@ class _Group:
         self.share = 0.0
 
     def next_end(self) -> float:
-        """Seconds until the next of its jobs ends."""
+        """Return the seconds until the next of its jobs ends."""
         return max(0.0, self.work[-1][0] - self.had) / self.share
 
     def last_requests_s(self) -> float:
-        """What the last of a job's requests takes longer than the mean, which the fluid knows."""
+        """Return how much longer than the mean a job's last request takes; the fluid has no tail.
+        """
         return (_last_of(self.share) - 1) * self.request_s
 
 
 def _last_of(requests: float) -> float:
-    """How many times the mean it takes until the last of some requests at once is over."""
+    """Return how many times the mean it takes until the last of concurrent requests ends."""
     return 1 + LAST * math.log(max(1.0, requests))
 
 
@@ -179,7 +183,7 @@ def _ends(
 
 
 def _wants_no_more(job: RunningJob) -> bool:
-    """Whether everything that it wants of the portal is under way already."""
+    """Return whether every remaining portal request of the job is under way already."""
     return job.documents_left is not None and job.documents_left <= job.requests_under_way
 
 
@@ -198,7 +202,7 @@ def _groups(
 ) -> list[_Group]:
     groups: dict[tuple[str, str, bool, float, float], _Group] = {}
     for job in jobs:
-        # A job that is not listed asks for its listing first.
+        # A job that is not listed requests its listing first.
         requests = 1 + assumed_documents if job.documents_left is None else job.documents_left
         cap = float(min(limits.lanes, requests))
         key = (job.client, job.court, job.is_bulk, job.weight, cap)
@@ -208,7 +212,7 @@ def _groups(
         work = requests - ALREADY_DONE * min(job.requests_under_way, requests)
         group.work.append((work * group.request_s, job.job_id))
     for group in groups.values():
-        # The last ends next; of equals it is the one that came first.
+        # The last one ends next; of equals it is the one that came first.
         group.work.reverse()
         group.work.sort(key=itemgetter(0), reverse=True)
     return list(groups.values())
@@ -217,7 +221,7 @@ def _groups(
 def _step(
     served: Sequence[_Group], batch: int, freed_most: float, now: float, ends: dict[UUID, float]
 ) -> float:
-    """Ends the jobs that are next to end, and lets that time pass; how much it is, in seconds."""
+    """End the jobs that are next to end, and advance the time. Return the seconds."""
     heap = [(group.next_end(), index) for index, group in enumerate(served)]
     heapq.heapify(heap)
     passed, freed = 0.0, 0.0
@@ -237,7 +241,7 @@ def _step(
 
 
 def _share(groups: Sequence[_Group], limits: Limits) -> None:
-    """Gives each group the slots that each of its jobs has, until the next job ends."""
+    """Set the slots that each job of each group has until the next job ends."""
     left = float(limits.at_once)
     courts = {group.court: float(limits.per_court) for group in groups}
     for is_bulk in (False, True):
@@ -251,9 +255,10 @@ def _share(groups: Sequence[_Group], limits: Limits) -> None:
 
 
 def _fill(groups: Sequence[_Group], left: float, courts: dict[str, float]) -> float:
-    """Max-min fair: all clients' shares grow alike until a limit stops some; the slots left over.
+    """Share slots max-min fair and return the slots left over.
 
-    `courts`: the slots that each court has left, lessened here.
+    All clients' shares grow alike until a limit stops some of them. `courts`: the slots that each
+    court has left; the function reduces them.
     """
     for group in groups:
         group.share = 0.0

@@ -1,4 +1,4 @@
-"""How long a request takes lately, per court: measured by all processes, kept in one place."""
+"""The recent duration of a request, per court: all processes measure, one table has the average."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from storage import sql
 from storage.postgres.database import Database
 
-# While there are fewer, each counts alike; later the newest counts most, by this much.
+# With fewer requests, each counts alike; later the newest counts most, by this factor.
 PLAIN_REQUESTS = 20
 KEPT = 0.98
-# A request of no time at all would have no place in the queue's sums.
+# A duration of zero would break the sums of the queue.
 LEAST_S = 0.001
 
 

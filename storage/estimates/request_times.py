@@ -1,8 +1,8 @@
-"""How long a request of each court will take, from the little that may be known of it.
+"""The expected duration of a request of each court, from few measurements.
 
-Pure. A court's own mean is all there is to go by, once there are hundreds of requests in it. After
-a handful it is wrong in two ways, which matter because a job is told its end after a handful:
-quick answers come first, so that their mean is too low; and chance makes courts differ that do not.
+Pure. After hundreds of requests, the court's own mean is the best estimate. After a few requests
+the mean is wrong in two ways, and callers receive their estimated end after a few requests. Quick
+answers come first, so their mean is too low. And chance makes equal courts look different.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 
 from storage.estimates.latencies import KEPT
 
-# The spread of single requests of a court, as a part of their mean: latencies of the kind of the
-# portal's vary by about as much as they take.
+# The standard deviation of a court's request times, as a part of their mean. The latencies of the
+# portal vary by about as much as their mean.
 SPREAD = 1.0
-# The moving average never knows more than the mean of so many requests.
+# The moving average never knows more than the mean of this many requests.
 REMEMBERED = (1 + KEPT) / (1 - KEPT)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What is known of the requests of a court.
+    """The measurements of a court.
 
-    `mean_s`: of those that ended lately; `requests`: how many ever ended; `under_way_s`: the time
-    that those under way have taken so far, in all.
+    `mean_s`: mean of the requests that ended lately. `requests`: how many ever ended.
+    `under_way_s`: the total time that the current requests have taken so far.
     """
 
     mean_s: float
@@ -33,15 +33,15 @@ class Measured:
     under_way_s: float = 0.0
 
 
-# Seconds that a request is taken to last while none was measured.
+# The assumed seconds of a request while none was measured.
 UNMEASURED_S = 0.5
 NOTHING_MEASURED = Measured(0.0, 0)
 
 
 def expected_s(measured: Mapping[str, Measured]) -> dict[str, float]:
-    """The seconds that a request of each of these courts is expected to take.
+    """Return the expected seconds of a request of each of these courts.
 
-    Nothing when no request of any has ended yet.
+    Return nothing if no request of any court has ended yet.
     """
     own = {court: (_own_s(m), _weight(m)) for court, m in measured.items() if m.requests > 0}
     if not own:
@@ -52,7 +52,7 @@ def expected_s(measured: Mapping[str, Measured]) -> dict[str, float]:
 
 
 def _own_s(measured: Measured) -> float:
-    """The time spent for each answer, so that slow ones count before they come."""
+    """Return the time spent for each answer, so that slow answers count before they arrive."""
     return measured.mean_s + measured.under_way_s / measured.requests
 
 
@@ -61,7 +61,7 @@ def _weight(measured: Measured) -> float:
 
 
 def _middle(weighted: list[tuple[float, float]]) -> float:
-    """The median by weight: courts that are out of the ordinary do not move it."""
+    """Return the weighted median: unusual courts do not move it."""
     half = sum(weight for _, weight in weighted) / 2
     for seconds, weight in sorted(weighted):
         half -= weight
@@ -71,10 +71,11 @@ def _middle(weighted: list[tuple[float, float]]) -> float:
 
 
 def _between(usual_s: float, own_s: float, weight: float) -> float:
-    """The court's own time, as near to the usual one as chance explains the difference.
+    """Return the court's own time, moved to the usual one as far as chance explains the difference.
 
-    The squared error that chance makes, over the squared difference, is the part of the difference
-    that is chance's. (The positive-part estimator: James and Stein, 1961, of a single mean.)
+    The share of the difference that is due to chance is the squared error that chance makes,
+    divided by the squared difference. (The positive-part estimator: James and Stein, 1961, of a
+    single mean.)
     """
     difference = math.log(own_s / usual_s)
     chance = SPREAD**2 / weight

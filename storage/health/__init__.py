@@ -1,1 +1,1 @@
-"""What holds jobs, what a part refuses, and the gauges."""
+"""Holds of jobs, refusals of a dependency, and the gauges."""

@@ -1,6 +1,6 @@
-"""How Autos stands right now, in numbers: one transaction, a few small statements, for a metric.
+"""The current state of Autos in numbers: one transaction with a few small statements, for a metric.
 
-None of them walks what has ended, or what only grows.
+No statement reads all ended rows, or a table that only grows.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def _seconds_since(moment: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Mappings are by court (J.TR), `jobs` by state.
+    """The gauges. Mappings are by court (J.TR), `jobs` by state.
 
-    `at_once`: how many requests may be at the portal now, less than what is set in a slow start.
-    A job waits that has something to ask the portal for and no request under way; `oldest_s`: how
-    long ago the run of the oldest of these began. `documents`, by state, are those of jobs that run
-    and that are not over; `webhook_oldest_s`: for how long the oldest due webhook has been due.
+    `at_once`: how many requests may be at the portal now, less than the setting during a slow
+    start. A job waits if it needs a portal request and has none under way. `oldest_s`: seconds
+    since the run of the oldest waiting job began. `documents`, by state: open documents of running
+    jobs. `webhook_oldest_s`: seconds for which the oldest due webhook has been due.
     """
 
     is_login_refused: bool
@@ -67,7 +67,7 @@ class Gauges:
 
 
 def read(database: Database, limits: Limits, login: Login) -> Gauges:
-    """Return the gauges of this moment. Raises ServiceUnavailable."""
+    """Return the current gauges. Raises ServiceUnavailable."""
     with database.transaction() as transaction:
         hold = logins.hold(transaction, login)
         portal = transaction.fetch_one(_portal())
@@ -86,7 +86,7 @@ def read(database: Database, limits: Limits, login: Login) -> Gauges:
         at_once=min(limits.at_once, int(portal["eased"] or limits.at_once)),
         requests=requests,
         courts_away={row["court"]: row["is_away"] for row in courts},
-        # What has not been measured is assumed, and an assumption is no metric.
+        # A court without a measurement has an assumed time, and an assumption is no metric.
         request_s={row["court"]: row["request_s"] for row in courts if row["measured_requests"]},
         jobs=dict.fromkeys(sorted(JOB_RUNNING), 0) | {row["state"]: row["jobs"] for row in jobs},
         jobs_waiting=sum(row["waiting"] for row in jobs),
@@ -130,7 +130,7 @@ def _jobs() -> Any:
     is_listing = fn.coalesce(Job.listing_lease_until, SQL("'-infinity'")) >= fn.clock_timestamp()
     is_downloading = fn.EXISTS(its_documents.where(Document.state == DocumentState.DOWNLOADING))
     pending = its_documents.where(Document.state == DocumentState.PENDING)
-    # One by one, since each is found by an index of its own.
+    # Separate conditions, because each uses its own index.
     has_fresh = fn.EXISTS(pending.where(Document.not_before.is_null()))
     has_pending = has_fresh | fn.EXISTS(pending.where(Document.not_before.is_null(False)))
     is_waiting = ~is_listing & ~is_downloading & (Job.listed_time.is_null() | has_pending)
@@ -158,9 +158,9 @@ def _jobs() -> Any:
 
 
 def _open_documents() -> Any:
-    """Return the query for how many documents of running jobs are not over.
+    """Return the query for the number of open documents of running jobs.
 
-    They are counted by the jobs, since they may be very many.
+    The jobs' counters give the number, because there may be very many documents.
     """
     ended = Job.completed_documents + Job.failed_documents + Job.cancelled_documents
     return (
@@ -194,6 +194,6 @@ def _untroubled_installation() -> Any:
 
 
 def _documents(is_open: int, in_lane: Mapping[str, int]) -> dict[str, int]:
-    # The statements see different moments.
+    # The statements read different moments, so the difference may be negative.
     waiting = max(0, is_open - sum(in_lane.values()))
     return {DocumentState.PENDING: waiting, **dict.fromkeys(sorted(IN_LANE), 0), **in_lane}

@@ -1,4 +1,4 @@
-"""What keeps running jobs from being served, from rows: pause, login, refusals, courts."""
+"""Holds: why running jobs are not served now, from rows: pause, login, refusals, courts."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from storage.states import DocumentState
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# What was read is used for this long.
+# Seconds for which the read values are used.
 REFRESH_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What keeps a job from being served right now. `message` is for people."""
+    """Why a job is not served now. `message` is a text for people."""
 
     reason: str
     message: str
@@ -38,10 +38,10 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class _Causes:
-    """What holds jobs.
+    """The causes of holds.
 
-    `portal`: every job that requests something of the portal; `store`: every job; `courts`: the
-    jobs of these courts that request something of the portal.
+    `portal`: holds every job that needs a portal request. `store`: holds every job. `courts`: hold
+    the jobs of these courts that need a portal request.
     """
 
     portal: Hold | None = None
@@ -49,14 +49,14 @@ class _Causes:
     courts: Mapping[str, Hold] = field(default_factory=dict)
 
     def of(self, court: str) -> Hold | None:
-        """Return the hold of a job that requests something of the portal."""
+        """Return the hold of a job that needs a portal request."""
         return self.portal or self.store or self.courts.get(court)
 
 
 class Holds:
     """The holds of jobs, for any number of callers. Thread-safe; never raises.
 
-    `clock`: seconds that only grow.
+    `clock`: monotonic seconds.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Holds:
             return {}
         causes = self._refreshed()
         found = {job_id: hold for job_id, court in courts.items() if (hold := causes.of(court))}
-        # A hold of the bucket concerns the others, too.
+        # A hold of the bucket also concerns jobs without portal requests.
         only_portal = [job_id for job_id, hold in found.items() if hold is not causes.store]
         for job_id in self._wanting_nothing(only_portal):
             del found[job_id]
@@ -87,7 +87,7 @@ class Holds:
         return found
 
     def _refreshed(self) -> _Causes:
-        # A caller that finds another one reading takes what was read before, if anything was.
+        # If another thread is reading, use the previous values, if there are any.
         has_read = self._refreshed_at > float("-inf")
         if self._is_due() and self._refreshing.acquire(blocking=not has_read):
             try:
@@ -110,7 +110,7 @@ class Holds:
             return _Causes()
 
     def _wanting_nothing(self, job_ids: list[UUID]) -> list[UUID]:
-        """Return those of the jobs of which every document is fetched, or over."""
+        """Return those of the jobs in which every document is fetched or has ended."""
         if not job_ids:
             return []
         try:

@@ -1,4 +1,4 @@
-"""Webhooks as rows: claim one that is due, read what it tells, record how the attempt went."""
+"""Webhooks as rows: claim a due one, read its event, record the result of the attempt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from storage.postgres.database import Database, Row, Transaction
 from storage.records import DocumentRecord, JobRecord, JobView
 from storage.states import WebhookState, sources_of
 
-# Seconds between one attempt and the next; the first is made at once.
+# Seconds between one attempt and the next. The first attempt is due at once.
 SCHEDULE_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 JITTER = 0.2
 REDELIVERABLE = {WebhookState.PENDING, *sources_of(WebhookState.PENDING)} - {WebhookState.WAITING}
@@ -28,19 +28,19 @@ _IS_PENDING = Webhook.state == WebhookState.PENDING
 _IS_TIME = Webhook.next_attempt_time <= fn.clock_timestamp()
 _IS_FREE = Webhook.lease_until.is_null() | (Webhook.lease_until < fn.clock_timestamp())
 _IS_DUE = (_IS_PENDING, _IS_TIME, _IS_FREE)
-# What a webhook loses when an attempt is over, or when it is to be sent anew.
+# The columns that are reset when an attempt is over, or when a webhook is sent again.
 _RELEASED = {"lease": None, "lease_until": None, "nudge_count": 0, "nudge_time": None}
-# Deliveries that one receiver has at once, so that a dead one does not hold every thread.
+# Concurrent deliveries to one receiver, so that a dead receiver does not occupy every thread.
 PER_RECEIVER = 4
 METHOD = "RedeliverWebhook"
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookDelivery:
-    """A webhook that this process may send while its lease holds, and the event it tells.
+    """A webhook that this process may send while its lease is valid, and the event that it carries.
 
-    `job` and `documents` are as they were when the run ended; `attempt_count` counts those of
-    the present schedule.
+    `job` and `documents` are as they were when the run ended. `attempt_count` counts the attempts
+    of the current schedule.
     """
 
     job_id: UUID
@@ -106,8 +106,8 @@ def _is_at(job_id: UUID, position: int) -> Any:
 
 
 def _if_room(transaction: Transaction, job_id: UUID, position: int) -> Row | None:
-    """Return the webhook's receiver and lease, if the receiver may have one more delivery."""
-    # The lock makes two claims for one receiver count one after the other.
+    """Return the webhook's receiver and lease if the receiver may have one more delivery."""
+    # The lock serializes the counts of concurrent claims for one receiver.
     lock = fn.pg_advisory_xact_lock(fn.hashtextextended(Webhook.receiver, 0))
     held: Row | None = transaction.fetch_one(
         Webhook.select(Webhook.receiver, Webhook.lease, lock)
@@ -129,7 +129,7 @@ def _if_room(transaction: Transaction, job_id: UUID, position: int) -> Row | Non
 
 
 def next_due(database: Database, receiver: str) -> tuple[UUID, int] | None:
-    """Return the webhook of this receiver that has been due longest and is not leased."""
+    """Return the webhook of this receiver that is due longest and has no lease."""
     query = (
         Webhook.select(Webhook.job_id, Webhook.position)
         .where(Webhook.receiver == receiver, *_IS_DUE)
@@ -142,8 +142,9 @@ def next_due(database: Database, receiver: str) -> tuple[UUID, int] | None:
 
 
 def longest_due(database: Database) -> tuple[UUID, int] | None:
-    """Return the webhook that has been due longest, is not leased, and whose receiver may have one
-    more delivery at once. Raises ServiceUnavailable.
+    """Return the webhook that is due longest, has no lease, and has a receiver with room.
+
+    Room: the receiver may have one more concurrent delivery. Raises ServiceUnavailable.
     """
     other = Webhook.alias()
     busy = other.select(fn.count(SQL("*"))).where(
@@ -163,7 +164,7 @@ def longest_due(database: Database) -> tuple[UUID, int] | None:
 
 
 def delivered(database: Database, delivery: WebhookDelivery, status_code: int) -> None:
-    """Record that the receiver accepted it. Raises LeaseLost."""
+    """Record that the receiver accepted the webhook. Raises LeaseLost."""
     _record(
         database,
         delivery,
@@ -186,7 +187,7 @@ def refused(
 ) -> float | None:
     """Record that the attempt failed. Return the seconds until the next, None after the last.
 
-    `status_code` is 0 when there was no answer; `error` is shown to the caller. Raises LeaseLost.
+    `status_code` is 0 if there was no answer. Callers can read `error`. Raises LeaseLost.
     """
     delay_s = None if is_final else next_delay_s(delivery.attempt_count + 1, retry_after_s)
     _record(
@@ -201,9 +202,9 @@ def refused(
 
 
 def next_delay_s(attempts_made: int, retry_after_s: float | None) -> float | None:
-    """Seconds until the next attempt; None when the schedule is over.
+    """Return the seconds until the next attempt, None at the end of the schedule.
 
-    The receiver's Retry-After counts between once and twice the planned delay.
+    The receiver's Retry-After is used between once and twice the planned delay.
     """
     if attempts_made > len(SCHEDULE_S):
         return None
@@ -220,7 +221,7 @@ def _record(
     error: str,
     **changes: Any,
 ) -> None:
-    # An attempt that will be made again is no move: the row stays PENDING.
+    # An attempt that will be repeated is no change of state: the row stays PENDING.
     sources = {WebhookState.PENDING} & {state, *sources_of(state)}
     move = Webhook.update(
         state=state,
@@ -283,8 +284,8 @@ def redeliver(
 ) -> tuple[JobView, bool]:
     """Make every webhook of an ended job due again, under its webhook-id.
 
-    Return the job, and whether this call did it (not: a call with the request_id did before). A
-    webhook that is being sent in this moment is not sent twice. Raises NotFound; RequestIdReused;
+    Return the job, and whether this call did it (not an earlier call with the request_id). A
+    webhook that is being sent now is not sent twice. Raises NotFound; RequestIdReused;
     PreconditionFailed with JOB_NOT_ENDED or NO_WEBHOOK.
     """
     redelivered = partial(_redelivered, client, job_id, request_id)
