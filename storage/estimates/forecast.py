@@ -146,7 +146,9 @@ class _Group:
         return max(0.0, self.work[-1][0] - self.had) / self.share
 
     def last_requests_s(self) -> float:
-        """Return how much longer than the mean a job's last request takes; the fluid has no tail.
+        """Return how much longer than the mean a job's last request takes, as an addition.
+
+        The fluid model has only the mean.
         """
         return (_last_of(self.share) - 1) * self.request_s
 

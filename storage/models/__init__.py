@@ -1,4 +1,4 @@
-"""Every table, as a model. Others import the models from here."""
+"""Every table, as a model. Other modules import the models from here."""
 
 from storage.models.base import BaseModel
 from storage.models.document import Document, SpoolState, SweptObject
@@ -9,7 +9,7 @@ from storage.models.refusal import ServiceRefusal
 from storage.models.scheduler import Leader, WorkerProcess
 from storage.models.webhook import Event, Webhook, WebhookAttempt
 
-# In the order in which they can be created: a table comes after those that it refers to.
+# In an order in which they can be created: a table comes after the tables that it refers to.
 ALL: tuple[type[BaseModel], ...] = (
     Job,
     Request,

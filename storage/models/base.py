@@ -1,19 +1,18 @@
-"""What the models have in common. The models are the one definition of the tables.
+"""The common parts of the models. The models are the only definition of the tables.
 
-**The database is passed, never bound.** No model knows a database: a query is built from models
-alone and runs with `Transaction.fetch`, `fetch_one` or `execute` (database.py), on the
-connection of that transaction. A process may have several `Database` objects with pools and threads
-of their own, and the tests open many; peewee's `bind_ctx` and `DatabaseProxy` set one database on
-the model class, which all threads share. A query that is not run in a transaction raises an error
-instead of opening one of its own. So what peewee does without a query in hand (`Job.get(...)`,
-`job.save()`) is not used.
+**The database is passed, never bound.** No model has a database: a query is built from models alone
+and runs with `Transaction.fetch`, `fetch_one` or `execute` (database.py), on the connection of that
+transaction. A process may have several `Database` objects with pools and threads of their own, and
+the tests open many. peewee's `bind_ctx` and `DatabaseProxy` set one database on the model class,
+which all threads share. A query outside a transaction raises an error instead of opening one. So
+peewee's methods without a query (`Job.get(...)`, `job.save()`) are not used.
 
 **To add a column**: add the field to its model, with its default as DDL (`Default(...)`, so that
-SQL outside the models gets it, too) and its CHECKs in `Meta.constraints`; add a migration whose
-`.sql` file says the same (`ALTER TABLE ...`, expand first); run test_schema.py.
-That test makes one schema from the models and one by the migrations and names each difference. The
-order of columns may differ, names and definitions may not. `index=False` is needed for fields that
-bring an index of their own: foreign keys, arrays, JSON. A new model goes into `ALL`
+SQL outside the models gets it, too) and its CHECKs in `Meta.constraints`. Add a migration with a
+`.sql` file that makes the same change (`ALTER TABLE ...`, expand first). Run test_schema.py. That
+test makes one schema from the models and one by the migrations and names each difference. The order
+of columns may differ, names and definitions may not. Fields that bring an index of their own
+(foreign keys, arrays, JSON) need `index=False`. A new model goes into `ALL`
 (storage/models/__init__.py).
 
 **Pitfalls of peewee**: `fn.concat(...)` and other names that peewee's nodes have as methods call
@@ -42,23 +41,23 @@ class BaseModel(peewee.Model):
 
 
 def checks(table: str, **conditions: str) -> list[Any]:
-    """CHECK constraints, each under the name `<table>_<keyword>`."""
+    """Return CHECK constraints, each under the name `<table>_<keyword>`."""
     return [peewee.Check(condition, f"{table}_{name}") for name, condition in conditions.items()]
 
 
 def one_of(column: str, values: Iterable[str]) -> str:
-    """The condition that `column` holds one of these constants."""
+    """Return the SQL condition that `column` holds one of these constants."""
     listed = ", ".join(f"'{value}'" for value in values)
     return f"{column} IN ({listed})"
 
 
 def timestamp_now(**options: Any) -> Any:
-    """A column with the time at which its row is inserted, as default."""
+    """Return a column that defaults to the time at which its row is inserted."""
     return DateTimeTZField(constraints=[peewee.Default("clock_timestamp()")], **options)
 
 
 def reference(model: type[BaseModel], **options: Any) -> Any:
-    """A foreign key without an index of its own. Its value is the key, never the other row."""
+    """Return a foreign key without its own index. Its value is the key, never the other row."""
     return peewee.ForeignKeyField(model, index=False, lazy_load=False, backref="+", **options)
 
 
@@ -69,13 +68,13 @@ def fields_of(model: type[BaseModel], record: type) -> tuple[Any, ...]:
 
 
 def is_any(field: Any, values: Collection[Any]) -> Any:
-    """Return the condition that `field` is one of `values`, sent as one array.
+    """Return the SQL condition that `field` is one of `values`, sent as one array.
 
-    `in_` sends each value by itself, and building the statement takes as long as they are many.
+    `in_` sends each value by itself, and the time to build the statement grows with their number.
     """
     return field == peewee.fn.ANY(peewee.Value(list(values), converter=False, unpack=False))
 
 
 def time_after(seconds: Any) -> Any:
-    """Return the moment in so many seconds, a number or SQL, by the clock of the database."""
+    """Return the time in so many seconds, a number or SQL, by the clock of the database."""
     return peewee.fn.clock_timestamp() + peewee.fn.make_interval(0, 0, 0, 0, 0, 0, seconds)

@@ -31,7 +31,7 @@ class Document(BaseModel):
 
     job_id = reference(Job, on_delete="CASCADE")
     document_id = UUIDField()
-    # Its place in the case file.
+    # The position in the case file.
     position = IntegerField()
     state = TextField()
     revision = BigIntegerField()
@@ -42,7 +42,7 @@ class Document(BaseModel):
     instance = TextField()
     filed_local_time = TextField()
     secrecy_level = TextField()
-    # idOrigem: with it a listing serves another client, too, for whom document_id is another.
+    # idOrigem: with it a listing serves another client, too. That client has another document_id.
     origin_id = TextField(null=True)
     hrefs = ArrayField(TextField, index=False)
     href_index = IntegerField(constraints=[Default(0)])
@@ -57,9 +57,9 @@ class Document(BaseModel):
     not_before = DateTimeTZField(null=True)
     lease = UUIDField(null=True)
     lease_until = DateTimeTZField(null=True)
-    # The slice that requests it; the slice's slots are held under the same token.
+    # The slice that requests the document. The same token holds the slice's slots.
     slice = UUIDField(null=True)
-    # How many documents the slice was claimed with.
+    # How many documents the claim of the slice took.
     slice_size = IntegerField(null=True)
     spool_id = UUIDField(null=True)
 
@@ -68,7 +68,7 @@ class Document(BaseModel):
     size_bytes = BigIntegerField(null=True)
     sha256 = TextField(null=True)
     object_key = TextField(null=True)
-    # Of the last answer that nothing supported. What is stored under it is `unverified`.
+    # The hash of the last unconfirmed answer. A document stored under it is `unverified`.
     doubted_sha256 = TextField(null=True)
     is_reused = BooleanField(constraints=[Default("false")])
 
@@ -77,7 +77,7 @@ class Document(BaseModel):
     error_is_retryable = BooleanField(null=True)
 
     class Meta:
-        """No row contradicts itself."""
+        """CHECKs against contradictory rows."""
 
         table_name = "documents"
         primary_key = CompositeKey("job_id", "document_id")
@@ -92,15 +92,16 @@ class Document(BaseModel):
             size_bytes="size_bytes > 0",
             sha256="sha256 ~ '^[0-9a-f]{64}$'",
             doubted_sha256="doubted_sha256 ~ '^[0-9a-f]{64}$'",
-            # A claim lives from DOWNLOADING until the bucket has the file, and in no other state.
+            # A claim lasts from DOWNLOADING until the bucket has the file, and exists in no other
+            # state.
             lease_while_in_lane=f"({one_of('state', _IN_LANE)}) = (lease IS NOT NULL)",
             lease_has_spool="(lease IS NULL) = (spool_id IS NULL)",
             lease_end_has_lease="lease IS NOT NULL OR lease_until IS NULL",
             downloading_has_lease_end="state <> 'DOWNLOADING' OR lease_until IS NOT NULL",
             slice_has_size="(slice IS NULL) = (slice_size IS NULL)",
-            # A claim keeps it, for a document that is given back unrequested.
+            # A claim keeps it, for a document that is given back without a request.
             not_before_until_answer="state IN ('PENDING', 'DOWNLOADING') OR not_before IS NULL",
-            # What is still to be fetched has a link to fetch it by.
+            # A document that must still be fetched has a link.
             fetchable_has_link="state IN ('AVAILABLE', 'FAILED', 'CANCELLED')"
             " OR href_index < cardinality(hrefs)",
             file_has_hash="(state IN ('DOWNLOADED', 'AVAILABLE')) = (sha256 IS NOT NULL)",
@@ -130,7 +131,7 @@ Document.add_index(
     where=(Document.state == _PENDING) & Document.not_before.is_null(False),
     name="documents_due",
 )
-# Few documents are in a lane at a time. No index holds lease_until: a renewal touches none.
+# Few documents are in a lane at a time. No index holds lease_until, so a renewal updates no index.
 Document.add_index(Document.job_id, where=Document.state.in_(_IN_LANE), name="documents_in_lane")
 Document.add_index(
     Document.lease, unique=True, where=Document.lease.is_null(False), name="documents_lease"
@@ -153,18 +154,18 @@ class SpoolState(BaseModel):
     trouble = TextField(constraints=[Default("''")])
 
     class Meta:
-        """No more than this."""
+        """The name of the table."""
 
         table_name = "spools"
 
 
 class SweptObject(BaseModel):
-    """An object that no row named and that was deleted: an upload of the same moment reads it."""
+    """An object without a row that a sweep deleted. A concurrent upload reads this record."""
 
     object_key = TextField(primary_key=True)
     sweep_time = timestamp_now()
 
     class Meta:
-        """No more than this."""
+        """The name of the table."""
 
         table_name = "swept_objects"

@@ -1,4 +1,4 @@
-"""The installation that database and bucket belong to, and the objects that a sweep may delete."""
+"""The installation that owns database and bucket, and the objects that a sweep may delete."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ class Installation(BaseModel):
 
     is_only_row = BooleanField(primary_key=True, constraints=[Default("true")])
     installation_id = UUIDField()
-    # Grows by one a minute, here first and then in the bucket: a bucket that is ahead shows that
-    # this database was restored.
+    # Grows by one a minute, first here and then in the bucket. A bucket with a larger number shows
+    # that this database was restored.
     beat = BigIntegerField(constraints=[Default(0)])
-    # By the clock of S3. What the bucket held by then may have lost its rows: it stays.
+    # By the clock of S3. Objects in the bucket before that time may have lost their rows: they
+    # stay.
     adopt_time = DateTimeTZField(null=True)
     # How many objects without a row an operator lets the next sweep delete.
     sweep_allowance = BigIntegerField(constraints=[Default(0)])
@@ -26,7 +27,7 @@ class Installation(BaseModel):
     sweep_trouble = TextField(constraints=[Default("''")])
 
     class Meta:
-        """There is no second row."""
+        """A CHECK against a second row."""
 
         table_name = "installation"
         constraints = checks(
@@ -38,14 +39,14 @@ class Installation(BaseModel):
 
 
 class SweepCandidate(BaseModel):
-    """An object that no row named when a sweep looked. A later sweep deletes it if still so."""
+    """An object without a row, found by a sweep. A later sweep deletes it if it has none then."""
 
     object_key = TextField(primary_key=True)
     find_time = DateTimeTZField()
     see_time = DateTimeTZField()
 
     class Meta:
-        """An object is seen when it is found, or later."""
+        """A CHECK: no object is seen before it is found."""
 
         table_name = "sweep_candidates"
         constraints = checks("sweep_candidates", seen_since_found="see_time >= find_time")

@@ -39,9 +39,9 @@ class Job(BaseModel):
     state = TextField()
     # RetryJob begins a new run.
     run = IntegerField(constraints=[Default(1)])
-    # Each change of the job or of one of its documents takes the next.
+    # Each change of the job or of one of its documents takes the next number.
     revision = BigIntegerField(constraints=[Default(1)])
-    # A number up to the client's limit; kept after the end, when it means nothing. Null: without.
+    # A number up to the client's limit. Kept after the end, without a meaning. Null: no limit.
     seat = IntegerField(null=True)
 
     total_documents = IntegerField(null=True)
@@ -49,7 +49,7 @@ class Job(BaseModel):
     failed_documents = IntegerField(constraints=[Default(0)])
     cancelled_documents = IntegerField(constraints=[Default(0)])
     reused_documents = IntegerField(constraints=[Default(0)])
-    # Documents of the listing before that the present one does not have.
+    # Documents of the previous listing that the current one lacks.
     vanished_documents = IntegerField(constraints=[Default(0)])
     vanished_document_ids = ArrayField(UUIDField, index=False, constraints=[Default("'{}'")])
     stored_bytes = BigIntegerField(constraints=[Default(0)])
@@ -60,7 +60,8 @@ class Job(BaseModel):
     error_is_retryable = BooleanField(null=True)
 
     create_time = timestamp_now()
-    # When RetryJob began the present run; null in the first run, which create_time begins.
+    # The time at which RetryJob began the current run; null in the first run, which create_time
+    # begins.
     rerun_time = DateTimeTZField(null=True)
     start_time = DateTimeTZField(null=True)
     update_time = timestamp_now()
@@ -70,25 +71,26 @@ class Job(BaseModel):
 
     max_age_s = DoubleField()
     listed_time = DateTimeTZField(null=True)
-    # The job whose listing is copied. Null: the portal is asked, for one job of a case at a time.
+    # The job that the listing is copied from. Null: the portal is requested, for one job of a case
+    # at a time.
     listed_by = UUIDField(null=True)
     listing_lease = UUIDField(null=True)
     listing_lease_until = DateTimeTZField(null=True)
     listing_not_before = DateTimeTZField(null=True)
     listing_attempt_count = IntegerField(constraints=[Default(0)])
     listing_lost_count = IntegerField(constraints=[Default(0)])
-    # How often in a row the portal asked for a pause instead of listing.
+    # How many times in a row the portal asked for a pause instead of listing.
     listing_pause_count = IntegerField(constraints=[Default(0)])
-    # The time since which it has had nothing but 502, 503, 504 or silence.
+    # The time since which the listing got only 502, 503, 504 or no answer.
     listing_failing_since = DateTimeTZField(null=True)
-    # The time since which the listing is in doubt, because it lacked documents that an earlier one
-    # had: the next one is recorded, whatever it lacks.
+    # The time since which the listing is in doubt, because it lacked documents of an earlier one.
+    # The next listing is recorded, whatever it lacks.
     listing_doubt_time = DateTimeTZField(null=True)
-    # The time since which files fail although the court answers for the listing.
+    # The time since which files fail although the court answers listing requests.
     files_failing_since = DateTimeTZField(null=True)
 
-    # traceparent of W3C Trace Context: the call that began the run. Null: nothing is traced. It is
-    # in the row since messages carry ids only.
+    # traceparent of W3C Trace Context: the call that began the run. Null: no trace. The column
+    # exists because messages carry ids only.
     traceparent = TextField(null=True)
 
     @classmethod
@@ -102,7 +104,7 @@ class Job(BaseModel):
         )
 
     class Meta:
-        """No row contradicts itself."""
+        """CHECKs against contradictory rows."""
 
         table_name = "jobs"
         constraints = checks(
@@ -130,7 +132,7 @@ class Job(BaseModel):
             listing_lease_has_end="(listing_lease IS NULL) = (listing_lease_until IS NULL)",
             listing_lease_before_listing="listing_lease IS NULL"
             " OR (state = 'PROCESSING' AND listed_time IS NULL)",
-            # A CHECK that is null passes, so a total that may be missing is not compared.
+            # A CHECK that is null passes, so a missing total is not compared.
             completed_has_all_documents="state <> 'COMPLETED'"
             " OR (total_documents IS NOT NULL AND completed_documents = total_documents)",
             partially_completed_has_both="state <> 'PARTIALLY_COMPLETED'"
@@ -145,7 +147,7 @@ class Job(BaseModel):
         )
 
 
-# One job of a case at a time; what StartDownload joins.
+# One job of a case at a time; StartDownload joins it.
 Job.add_index(
     Job.client,
     Job.process_number,
@@ -153,7 +155,7 @@ Job.add_index(
     where=Job.state.in_(RUNNING),
     name="jobs_active",
 )
-# As many jobs of a client at a time as there are seats.
+# A client has at most as many concurrent jobs as seats.
 Job.add_index(Job.client, Job.seat, unique=True, where=Job.state.in_(RUNNING), name="jobs_seats")
 Job.add_index(Job.client, Job.create_time.desc(), Job.job_id.desc(), name="jobs_newest")
 Job.add_index(
@@ -163,12 +165,13 @@ Job.add_index(
     Job.job_id.desc(),
     name="jobs_of_case",
 )
-# No index holds update_time or revision: they change with every document, and a change that touches
-# no index is much cheaper.
-# What the scheduler reads in portions, by key. The second column, null in all of them, is there so
-# that no plan takes the primary key for this order: it would walk past all the ended jobs.
+# No index holds update_time or revision: they change with every document, and a change without an
+# index update is much cheaper.
+#
+# The scheduler reads this index in portions, by key. The second column is null in all of its rows.
+# Without it a plan could use the primary key for this order, and would read past all ended jobs.
 Job.add_index(Job.job_id, Job.end_time, where=Job.state.in_(RUNNING), name="jobs_running_by_key")
-# What the scheduler reads anew soon after the run began.
+# The scheduler rereads these soon after the run began.
 Job.add_index(
     fn.COALESCE(Job.rerun_time, Job.create_time), where=Job.state.in_(RUNNING), name="jobs_began"
 )
@@ -187,7 +190,7 @@ Job.add_index(
 
 
 class Request(BaseModel):
-    """A call that carried a request_id, whether it made a job or joined one."""
+    """A call with a request_id, whether it made a job or joined one."""
 
     client = TextField()
     request_id = UUIDField()

@@ -1,4 +1,4 @@
-"""What all processes share about the portal: slots, pauses, courts and logins."""
+"""The portal's state that all processes share: slots, pauses, courts and logins."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LONG_AGO = Default("'-infinity'")
 
 
 class Slot(BaseModel):
-    """A request that may be at the portal at once: scope '' is the portal, else a court.
+    """A slot for one concurrent request. Scope '' is the portal, any other scope is a court.
 
-    A request holds one slot of each under its claim's token, and as long as the claim's lease.
+    A request holds one slot of each under its claim's token, as long as the claim's lease.
     """
 
     scope = TextField()
@@ -34,7 +34,7 @@ class Slot(BaseModel):
     job_id = UUIDField(null=True)
 
     class Meta:
-        """A slot that is held is held under a token, since a time and until a time."""
+        """A CHECK: a held slot has a token, a begin and an end."""
 
         table_name = "slots"
         primary_key = CompositeKey("scope", "number")
@@ -52,17 +52,17 @@ Slot.add_index(
 
 
 class PortalThrottle(BaseModel):
-    """What holds back requests to the portal as a whole, in one row."""
+    """The limits on requests to the portal as a whole, in one row."""
 
     is_only = BooleanField(primary_key=True, constraints=[Default("true")])
-    # Nothing is requested before.
+    # No request is sent before this time.
     paused_until = DateTimeTZField(constraints=[_LONG_AGO])
     pause_time = DateTimeTZField(constraints=[_LONG_AGO])
     pause_count = IntegerField(constraints=[Default(0)])
-    # The last good answer of a slow start: it shows that others are given what they ask for.
+    # The last good answer during a slow start: it shows that other requests succeed.
     good_time = DateTimeTZField(constraints=[_LONG_AGO])
-    # After a pause: requests at once, growing fast up to half of what there were, then slowly up to
-    # what is set. Null: as many as are set.
+    # After a pause: concurrent requests. They grow fast up to half of their former number, then
+    # slowly up to the setting. Null: the setting applies.
     eased = DoubleField(null=True)
     eased_fast_to = DoubleField(null=True)
     eased_to = IntegerField(null=True)
@@ -70,65 +70,66 @@ class PortalThrottle(BaseModel):
     next_request_time = DateTimeTZField(constraints=[_LONG_AGO])
 
     class Meta:
-        """There is no second row."""
+        """A CHECK against a second row."""
 
         table_name = "portal"
         constraints = checks("portal", is_only="is_only", eased="eased >= 1")
 
 
 class Court(BaseModel):
-    """What is known about one court: how long its requests take, and whether it answers."""
+    """The state of one court: the duration of its requests, and whether it answers."""
 
     court = TextField(primary_key=True)
-    # Seconds that a request took lately, as a moving average.
+    # The moving average of a request's duration in seconds.
     request_s = DoubleField(constraints=[Default(0.5)])
     measured_requests = BigIntegerField(constraints=[Default(0)])
-    # 502, 503, 504 or silence, this often in a row.
+    # The number of consecutive 502, 503, 504 or missing answers.
     failure_count = IntegerField(constraints=[Default(0)])
     failing_since = DateTimeTZField(null=True)
     alive_time = DateTimeTZField(null=True)
-    # Not null: the court counts as away, and one probe may be sent from then on.
+    # Not null: the court counts as away, and one probe may be sent from this time on.
     next_probe_time = DateTimeTZField(null=True)
     probe_count = IntegerField(constraints=[Default(0)])
 
     class Meta:
-        """A request takes time."""
+        """A CHECK: a request takes time."""
 
         table_name = "courts"
         constraints = checks("courts", request_s="request_s > 0")
 
 
 class PortalLogin(BaseModel):
-    """The portal's token, by the login that it was got with.
+    """The portal's token, by the login that obtained it.
 
-    Tokens are encrypted; of what is configured there are fingerprints only.
+    Tokens are encrypted. Of the configured credentials there are only fingerprints.
     """
 
-    # Kind, address and client; and, where there is one, a fingerprint of the configured token that
-    # what is stored here descends from.
+    # Kind, address and client. If a token is configured, also its fingerprint: the stored tokens
+    # descend from it.
     login_key = TextField(primary_key=True)
     generation = BigIntegerField(constraints=[Default(0)])
     access_token = TextField(null=True)
-    # From then on a newer one is fetched, a minute before the end.
+    # From this time on a newer token is fetched, a minute before the end.
     access_refresh_time = DateTimeTZField(null=True)
     access_expires_time = DateTimeTZField(null=True)
     refresh_token = TextField(null=True)
-    # The process that holds it is the only one that logs in.
+    # The process that holds this lease is the only one that logs in.
     lease = UUIDField(null=True)
     lease_until = DateTimeTZField(null=True)
-    # No process logs in before: not often in a row, and after failures seldom.
+    # No process logs in before this time: logins are rare, and rarer after failures.
     next_login_time = DateTimeTZField(null=True)
     failure_count = IntegerField(constraints=[Default(0)])
-    # Refused: not tried again before, unless what is configured has another fingerprint.
+    # Blocked: no login before this time, unless the configured credentials have another
+    # fingerprint.
     refused_until = DateTimeTZField(null=True)
     refused_fingerprint = TextField(null=True)
     refused_reason = TextField(null=True)
-    # The case that was answered 401, while no good answer has come since.
+    # The case that got a 401, while no good answer has followed.
     doubtful_case = TextField(null=True)
     doubt_time = DateTimeTZField(null=True)
 
     class Meta:
-        """What belongs together is there together."""
+        """CHECKs: columns that belong together are set together."""
 
         table_name = "logins"
         constraints = checks(

@@ -1,4 +1,4 @@
-"""What a part that Autos needs refuses right now, so that servers can show it."""
+"""The current refusals of a dependency, which servers report."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from storage.models.base import BaseModel, checks, timestamp_now
 
 
 class ServiceRefusal(BaseModel):
-    """An operation that a part refuses. In force while `see_time` is young."""
+    """An operation that a dependency refuses. In force while `see_time` is recent."""
 
     part = TextField()
     operation = TextField()
-    # The part's own word for it, and its text.
+    # The dependency's own code for it, and its text.
     code = TextField()
     answer = TextField()
     since_time = timestamp_now()
     see_time = timestamp_now()
 
     class Meta:
-        """One row for each operation of a part."""
+        """One row for each operation of a dependency."""
 
         table_name = "service_refusals"
         primary_key = CompositeKey("part", "operation")

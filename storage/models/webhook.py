@@ -1,4 +1,4 @@
-"""Ends of runs, the webhooks that carry them, and the log of the attempts."""
+"""Ends of runs, the webhooks that carry them, and the log of attempts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PENDING = WebhookState.PENDING
 
 
 class Event(BaseModel):
-    """The end of a run: the content of its webhooks, frozen."""
+    """The end of a run: the frozen content of its webhooks."""
 
     event_id = UUIDField(primary_key=True)
     job_id = reference(Job, on_delete="CASCADE")
@@ -25,7 +25,7 @@ class Event(BaseModel):
     documents = BinaryJSONField(null=True, index=False)
 
     class Meta:
-        """The types are those of the contract."""
+        """A CHECK: the types are those of the contract."""
 
         table_name = "events"
         constraints = checks(
@@ -38,18 +38,18 @@ Event.add_index(Event.job_id, Event.run, unique=True, name="events_run")
 
 
 class Webhook(BaseModel):
-    """A URL that gets the end of a job's run. Its legal moves: storage/states.py."""
+    """A URL that receives the end of a job's run. Its legal moves: storage/states.py."""
 
     job_id = reference(Job, on_delete="CASCADE")
     position = IntegerField()
     url = TextField()
-    # scheme://host:port of the URL: deliveries to one receiver at a time are counted by it.
+    # scheme://host:port of the URL. It groups the concurrent deliveries to one receiver.
     receiver = TextField(constraints=[Default("''")])
     state = TextField()
     event_id = reference(Event, null=True)
     webhook_id = TextField(null=True)
     attempt_count = IntegerField(constraints=[Default(0)])
-    # Attempts before the present delivery began: RedeliverWebhook begins the schedule anew.
+    # Attempts before the current delivery began: RedeliverWebhook restarts the schedule.
     earlier_attempt_count = IntegerField(constraints=[Default(0)])
     last_status_code = IntegerField(constraints=[Default(0)])
     last_error = TextField(constraints=[Default("''")])
@@ -61,7 +61,7 @@ class Webhook(BaseModel):
     nudge_time = DateTimeTZField(null=True)
 
     class Meta:
-        """No row contradicts itself."""
+        """CHECKs against contradictory rows."""
 
         table_name = "webhooks"
         primary_key = CompositeKey("job_id", "position")
@@ -92,7 +92,7 @@ Webhook.add_index(Webhook.event_id, where=Webhook.event_id.is_null(False), name=
 
 
 class WebhookAttempt(BaseModel):
-    """One attempt at sending a webhook; `status_code` is 0 when there was no answer."""
+    """One attempt to send a webhook; `status_code` is 0 if there was no answer."""
 
     webhook_id = TextField()
     number = IntegerField()
@@ -102,7 +102,7 @@ class WebhookAttempt(BaseModel):
     error = TextField(constraints=[Default("''")])
 
     class Meta:
-        """Attempts are numbered from 1."""
+        """A CHECK: attempts are numbered from 1."""
 
         table_name = "webhook_attempts"
         primary_key = CompositeKey("webhook_id", "number")
