@@ -1,5 +1,5 @@
-"""HTTP connections of urllib3 on which an answer belongs to its request, and to nothing else.
+"""HTTP connections of urllib3 on which an answer belongs to its request, and to no other one.
 
-`responses` reads the one final answer of a request, `chunked_body` what a chunked body is made of,
+`responses` reads the one final answer of a request, `chunked_body` checks the chunks of a body,
 `connections` decides whether a connection may carry another request.
 """

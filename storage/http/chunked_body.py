@@ -1,7 +1,7 @@
-"""The file of an answer whose body is chunked: passes everything on, and checks the framing.
+"""The socket's file under a chunked body: pass all bytes on, and check the framing.
 
-urllib3 and http.client both decode chunks, and both take what is no size for one (`0x5`, `-1`) and
-any two bytes for the line end behind a chunk. Neither says whether the last line was there.
+urllib3 and http.client both decode chunks. Both accept an invalid size (`0x5`, `-1`) and any two
+bytes as the line end behind a chunk. Neither reports whether the last line was there.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ TRAILER_MAX_BYTES = 64 * 1024
 
 
 class BadChunk(http.client.HTTPException):
-    """The framing of a chunked body is wrong: where it ends is unknown."""
+    """The framing of a chunked body is wrong, so its end is unknown."""
 
 
 class ChunkedBody:
-    """Stands where http.client has the file of the socket.
+    """Replace the socket's file of http.client.
 
-    `is_ended`: the last chunk and the empty line behind it were read. `is_odd`: a line ended in
-    another way than HTTP demands.
+    `is_ended`: the last chunk and the empty line behind it were read. `is_odd`: a line ended in a
+    form that HTTP does not allow.
     """
 
     def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
-        self._left = 0  # of the chunk, the line end behind it included
+        self._left = 0  # of the chunk, including the line end behind it
         self._trailer_bytes: int | None = None
         self.is_ended = False
         self.is_odd = False
@@ -65,7 +65,7 @@ class ChunkedBody:
         return count
 
     def peek(self, size: int = 0) -> bytes:
-        """Return what is buffered, without taking it."""
+        """Return the buffered bytes without consuming them."""
         return self._file.peek(size)
 
     def fileno(self) -> int:

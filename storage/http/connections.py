@@ -1,8 +1,9 @@
 """Connections that are inspected before and after each use, and the pools that keep them.
 
-urllib3 puts a connection back as soon as a body has ended, whatever lies behind it, and takes the
-next bytes for the next answer. Here a connection returns only after an answer that was read to its
-proper end with nothing behind it, and is inspected again directly before the next request.
+urllib3 returns a connection to its pool as soon as a body has ended, whatever bytes follow it, and
+takes the next bytes for the next answer. Here a connection returns only after an answer that was
+read to its proper end, with no byte behind it. It is inspected again directly before the next
+request.
 """
 
 from __future__ import annotations
@@ -25,43 +26,43 @@ from storage.http.sockets import byte_at_hand
 
 
 class KeptConnectionClosed(http.client.RemoteDisconnected):
-    """The server closed a connection that was used before; no byte of the answer had come."""
+    """The server closed a reused connection before the first byte of the answer."""
 
 
 class UnaskedAnswer(http.client.HTTPException):
-    """The server sent bytes before it was sent a request."""
+    """The server sent bytes before it received a request."""
 
 
 class InspectedHTTPConnection(HTTPConnection):
-    """A connection that knows whether it may carry another request."""
+    """A connection that records whether it may carry another request."""
 
     interim_max_s = INTERIM_MAX_S
 
-    _answers = 0  # on the present socket
+    _answers = 0  # on the current socket
     _answer: FinalResponse | None = None
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a socket; `request` inspects it."""
+        """Return whether there is a socket; `request` inspects it."""
         return self.sock is not None
 
     @property
     def is_reusable(self) -> bool:
-        """Whether its last answer left it as it was before the request."""
+        """Return whether the last answer left the connection usable."""
         return self._answer is not None and self._answer.is_reusable
 
     def connect(self) -> None:
-        """Open a socket on which no answer has come yet."""
+        """Open a socket without any answer yet."""
         self._answers = 0
         super().connect()
 
     def close(self) -> None:
-        """Close the socket; an answer that is still being read keeps it open for itself."""
+        """Close the socket. An answer that is still being read keeps it open for itself."""
         self._answer = None
         super().close()
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        """Send a request, on a new socket if anything can be read from the present one.
+        """Send a request, on a new socket if the current one has unread bytes.
 
         Raises KeptConnectionClosed, UnaskedAnswer, or urllib3's errors.
         """
@@ -70,13 +71,13 @@ class InspectedHTTPConnection(HTTPConnection):
         try:
             super().request(*args, **kwargs)
         except (ssl.SSLError, ConnectionError) as error:
-            # Of a broken pipe urllib3 reads what the server has sent before.
+            # After a broken pipe, urllib3 reads the bytes that the server sent before.
             if self._answers and not isinstance(error, BrokenPipeError):
                 raise KeptConnectionClosed("closed while the request was sent") from error
             raise
 
     def _is_at_rest(self, sock: socket.socket) -> bool:
-        """Return whether nothing can be read, neither bytes nor the end of the connection."""
+        """Return whether there is nothing to read, neither bytes nor the end of the connection."""
         with contextlib.suppress(ssl.SSLError):
             return byte_at_hand(sock) is None
         return False
@@ -90,7 +91,7 @@ class InspectedHTTPConnection(HTTPConnection):
         super().endheaders(*args, **kwargs)
 
     def response_class(self, sock: socket.socket, *args: Any, **kwargs: Any) -> FinalResponse:  # type: ignore[override]
-        """Make the answer of this request; http.client calls it."""
+        """Make the answer of this request. http.client calls this method."""
         self._answer = FinalResponse(sock, *args, interim_max_s=self.interim_max_s, **kwargs)
         return self._answer
 
@@ -104,7 +105,8 @@ class InspectedHTTPConnection(HTTPConnection):
             raise
         is_timeout = response.status == http.HTTPStatus.REQUEST_TIMEOUT
         if self._answers and is_timeout and not self.is_connected:
-            # Sent, with the end of the connection, because it had rested for too long.
+            # The server sent it, with the end of the connection, because the connection was idle
+            # too long.
             response.close()
             raise KeptConnectionClosed("closed with 408")
         self._answers += 1
@@ -112,16 +114,16 @@ class InspectedHTTPConnection(HTTPConnection):
 
 
 class InspectedHTTPSConnection(InspectedHTTPConnection, HTTPSConnection):
-    """The same over TLS."""
+    """An inspected connection over TLS."""
 
 
 class InspectedHTTPPool(HTTPConnectionPool):
-    """A pool into which only connections return that may be used again."""
+    """A pool that takes only reusable connections back."""
 
     ConnectionCls = InspectedHTTPConnection
 
     def close_kept(self) -> None:
-        """Close the connections that wait for a request: the next one goes over a new one."""
+        """Close the idle connections: the next request uses a new one."""
         with contextlib.suppress(queue.Empty):
             while self.pool is not None:
                 if connection := self.pool.get(block=False):
@@ -134,18 +136,18 @@ class InspectedHTTPPool(HTTPConnectionPool):
 
 
 class InspectedHTTPSPool(InspectedHTTPPool, HTTPSConnectionPool):
-    """The same over TLS."""
+    """An inspected pool over TLS."""
 
     ConnectionCls = InspectedHTTPSConnection
 
 
 def inspected_pools(**options: Any) -> urllib3.PoolManager:
-    """urllib3's pools of all servers, with connections that are inspected."""
+    """Return urllib3's pools for all servers, with inspected connections."""
     pools = urllib3.PoolManager(**options)
     pools.pool_classes_by_scheme = {"http": InspectedHTTPPool, "https": InspectedHTTPSPool}
     return pools
 
 
 def is_kept_connection_closed(error: ProtocolError) -> bool:
-    """Whether the request can be made again as if it had not been made: KeptConnectionClosed."""
+    """Return whether the request may be sent again as a new one: KeptConnectionClosed."""
     return any(isinstance(argument, KeptConnectionClosed) for argument in error.args)

@@ -1,4 +1,4 @@
-"""The final answer to a request, read by http.client, and whether anything odd was about it."""
+"""The final answer to a request, read by http.client, and whether its form was odd."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, NoReturn, cast
 from storage.http.chunked_body import ChunkedBody
 from storage.http.sockets import bytes_at_hand
 
-# What a server may send before its answer: RFC 9110, 15.2, sets no limit.
+# The most interim answers before the final one: RFC 9110, 15.2, sets no limit.
 INTERIM_MAX = 1_000
 INTERIM_MAX_BYTES = 256 * 1024
 INTERIM_MAX_S = 60.0
@@ -28,24 +28,24 @@ class NoAnswer(http.client.RemoteDisconnected):
 
 
 class InterimFlood(http.client.HTTPException):
-    """More interim answers came than any server has a reason to send."""
+    """The server sent more interim answers than any server has a reason to send."""
 
 
 class ContradictoryLengths(http.client.HTTPException):
-    """The head gives several lengths of one body."""
+    """The head contains several lengths for one body."""
 
 
 class _NoBody:
-    """Stands where http.client has the file of the socket if nothing says where the body ends.
+    """Replace the socket's file of http.client if the head does not define the body's end.
 
-    The head of the answer counts all the same: a receiver of webhooks has answered.
+    The head of the answer stays valid: a receiver of webhooks has answered.
     """
 
     def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
 
     def read(self, *_: object) -> NoReturn:
-        """Raises ContradictoryLengths."""
+        """Raise ContradictoryLengths."""
         raise ContradictoryLengths("The lengths of the body differ.")
 
     read1 = readinto = readline = peek = read
@@ -59,9 +59,9 @@ class _NoBody:
 
 
 class FinalResponse(http.client.HTTPResponse):
-    """The answer behind all interim answers (1xx but 101, of which http.client passes over 100).
+    """The answer after all interim answers (1xx but 101, of which http.client skips only 100).
 
-    `interim_max_s`: seconds that the interim answers may take, the reads' own timeouts apart.
+    `interim_max_s`: seconds that the interim answers may take, besides the timeouts of the reads.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class FinalResponse(http.client.HTTPResponse):
 
     @property
     def is_reusable(self) -> bool:
-        """Whether it was read to its proper end, and nothing odd was in it or behind it."""
+        """Return whether it was read to its proper end, with nothing odd in it or behind it."""
         return self._is_reusable
 
     def begin(self) -> None:
@@ -93,7 +93,7 @@ class FinalResponse(http.client.HTTPResponse):
         self._agree_on_length()
         self._is_plain = self._has_plain_framing()
         if self.chunked and self.length == 0:
-            # A body that must not be there: http.client would wait for it.
+            # A body that must not exist: http.client would wait for it.
             self._close_conn()
         elif self.chunked:
             self.fp = cast("io.BufferedReader", ChunkedBody(self.fp))
@@ -122,7 +122,7 @@ class FinalResponse(http.client.HTTPResponse):
             raise NoAnswer("The connection ended before an answer.")
 
     def _pass_over_fields(self, left: int) -> int:
-        """Read the fields of an interim answer; return their bytes, at most `left` + 1."""
+        """Read the fields of an interim answer. Return their bytes, at most `left` + 1."""
         taken = 0
         while taken <= left:
             line = self.fp.readline(left - taken + 1)
@@ -132,9 +132,9 @@ class FinalResponse(http.client.HTTPResponse):
         return taken
 
     def _read_lost_fields(self) -> None:
-        """Read the fields behind a line that is none, at which http.client stops.
+        """Read the fields behind an invalid line, at which http.client stops.
 
-        Without them nothing would say where the body ends.
+        Without them the end of the body would be unknown.
         """
         lost = self.headers.get_payload()
         for line in lost.split("\n") if isinstance(lost, str) else ():
@@ -145,7 +145,7 @@ class FinalResponse(http.client.HTTPResponse):
             self.chunked, self.chunk_left, self.length = True, None, None
 
     def _agree_on_length(self) -> None:
-        """End the body where each length of the head says, if they are the same number.
+        """Set the body's length if every length in the head is the same number.
 
         http.client takes the first of several fields, and none if one field has it twice; then it
         would wait for the end of the connection. If they differ, the body cannot be read.
@@ -156,7 +156,7 @@ class FinalResponse(http.client.HTTPResponse):
         given = {length.strip() for field in fields for length in field.split(",")} - {""}
         lengths = {length.lstrip("0") or "0" for length in given}
         if len(lengths) > 1:
-            # urllib3 would refuse the whole answer for them.
+            # With these fields, urllib3 would refuse the whole answer.
             del self.headers["Content-Length"]
             self.fp = cast("io.BufferedReader", _NoBody(self.fp))
             return
@@ -166,7 +166,7 @@ class FinalResponse(http.client.HTTPResponse):
             self.length = int(lengths.pop()) if lengths else None
 
     def _has_plain_framing(self) -> bool:
-        """Whether the head says in one way, and in no second one, where the body ends."""
+        """Return whether the head defines the body's end in exactly one way."""
         fields = self.headers
         lengths = fields.get_all("Content-Length", [])
         encodings = fields.get_all("Transfer-Encoding", [])
@@ -179,7 +179,7 @@ class FinalResponse(http.client.HTTPResponse):
         return len(lengths) == 1 and bool(_NUMBER.fullmatch(lengths[0].strip()))
 
     def _close_conn(self) -> None:
-        # http.client and urllib3 both come here at the end of the body, however they read it.
+        # http.client and urllib3 both call this at the end of the body, however they read it.
         self._is_reusable = (
             self._is_plain
             and not self.will_close

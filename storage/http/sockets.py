@@ -1,7 +1,7 @@
-"""What can be read from a socket at once, over TLS as well.
+"""Read the bytes that a socket has ready, over TLS as well.
 
-By a read that does not wait, and not by poll(): TLS may hold decrypted bytes, and its own messages
-(session tickets, new keys) make a socket readable although no byte of an answer is there.
+The functions use a non-blocking read instead of poll(). TLS may hold decrypted bytes, and its own
+messages (session tickets, new keys) make a socket readable although no byte of an answer is there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from storage.http.chunked_body import ChunkedBody
 
 
 def byte_at_hand(sock: socket.socket) -> bytes | None:
-    """Take one byte if one can be read at once. None: there is none. Empty: the peer has ended.
+    """Take one byte if one is ready. None: there is none. Empty: the peer has ended.
 
     Raises ssl.SSLError for an alert of the peer, which is read only once.
     """
@@ -37,7 +37,7 @@ def byte_at_hand(sock: socket.socket) -> bytes | None:
 
 
 def bytes_at_hand(file: io.BufferedReader | ChunkedBody, sock: socket.socket) -> bytes:
-    """Return what can be read at once from the file of a socket, and leave it there."""
+    """Return the bytes that are ready in a socket's file, and leave them there."""
     timeout_s = sock.gettimeout()
     sock.settimeout(0)
     try:

@@ -1,16 +1,16 @@
-"""Why TLS refused a request: the server's certificate is not trusted, or a handshake failed."""
+"""The reason why TLS refused a request: an untrusted certificate, or a failed handshake."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
 
-# The connection ended: that is no word of TLS.
+# The connection ended, without an error of TLS.
 _ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 def untrusted_certificate(error: BaseException | None) -> str:
-    """Return why a certificate was refused; empty if something else went wrong."""
+    """Return why a certificate was refused; empty if another error occurred."""
     return next(
         (
             str(e.verify_message)
@@ -22,16 +22,17 @@ def untrusted_certificate(error: BaseException | None) -> str:
 
 
 def failed_handshake(error: BaseException | None) -> tuple[str, str]:
-    """Return OpenSSL's code and text for what failed in TLS; empty if nothing did.
+    """Return OpenSSL's code and text for a TLS failure; empty if there was none.
 
-    An alert of the server (it wants a certificate, say), or a version that is not accepted.
+    A failure is, for example, an alert of the server (it requires a certificate), or a version that
+    is not accepted.
     """
     found = (e for e in _of_ssl(error) if e.reason and not isinstance(e, _ENDED))
     return next(((e.reason, str(e.strerror or "")) for e in found), ("", ""))
 
 
 def _of_ssl(error: BaseException | None) -> Iterator[ssl.SSLError]:
-    """Return the errors of ssl in an error.
+    """Return the errors of ssl inside an error.
 
     urllib3 and requests wrap them in several others, as a cause, reason or argument.
     """

@@ -1,4 +1,4 @@
-"""PostgreSQL: a pool, short transactions, and one place where its errors become ours."""
+"""PostgreSQL: a pool, short transactions, and the one place that translates its errors."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ psycopg2.extras.register_uuid()
 
 SESSION_OPERATION = "session"
 
-# What a connection is opened with unless the URL says otherwise. A host that is gone without a word
-# is noticed within about 20 s (TCP only). What a session needs beside is kept by PostgreSQL: see
+# The options of a connection, unless the URL sets others. A host that is gone is noticed within
+# about 20 s (TCP only). PostgreSQL itself keeps the other settings of a session: see
 # storage/postgres/session_settings.py.
 CONNECTION = {
     "connect_timeout": "5",
@@ -40,9 +40,9 @@ CONNECTION = {
 
 
 class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
-    """peewee's pool, without a question to PostgreSQL each time that a connection is taken.
+    """peewee's pool, without a test query each time that a connection is taken.
 
-    A server that ends a session says so: only a connection with something to be read is asked.
+    A server that ends a session sends a message. So only a connection with unread bytes is tested.
     """
 
     def _is_closed(self, connection: Any) -> bool:
@@ -58,7 +58,7 @@ def _has_word(descriptor: int) -> bool:
 
 
 class Transaction:
-    """What can be done inside one transaction. Rows are plain dicts."""
+    """The operations inside one transaction. Rows are plain dicts."""
 
     def __init__(self, db: Any) -> None:
         self._db = db
@@ -66,29 +66,30 @@ class Transaction:
         self.counts: dict[tuple[str, tuple[str, ...]], int] = {}
 
     def all(self, sql: str, **values: Any) -> list[Row]:
-        """Every row that `sql` returns; `%(name)s` stands for a value."""
+        """Return every row of `sql`; `%(name)s` stands for a value."""
         cursor = self._db.execute_sql(sql, values)
         names = [column.name for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def one(self, sql: str, **values: Any) -> Row | None:
-        """The first row, None without one."""
+        """Return the first row, None without one."""
         return next(iter(self.all(sql, **values)), None)
 
     def only(self, sql: str, **values: Any) -> Row:
-        """The one row that must be there; its absence is a bug of ours."""
+        """Return the one row that must exist. A missing row is a defect in Autos."""
         row = self.one(sql, **values)
         if row is None:
             raise LookupError("a row that must be there is not")
         return row
 
     def run(self, sql: str, **values: Any) -> int:
-        """How many rows `sql` touched."""
+        """Run `sql`. Return how many rows it changed."""
         return int(self._db.execute_sql(sql, values).rowcount)
 
     def fetch(self, query: Any) -> list[Any]:
-        """Return the rows of a query of models, in the form that the query chose: `.dicts()`,
-        `.objects(Record)`, or models.
+        """Return the rows of a query of models, in the form that the query chose.
+
+        The forms are `.dicts()`, `.objects(Record)`, or models.
         """
         return list(query.execute(self._db))
 
@@ -97,7 +98,7 @@ class Transaction:
         return next(iter(query.execute(self._db)), None)
 
     def execute(self, query: Any) -> int:
-        """Run an INSERT, UPDATE or DELETE of models. Return how many rows it touched."""
+        """Run an INSERT, UPDATE or DELETE of models. Return how many rows it changed."""
         if isinstance(query, peewee.Insert):
             query = query.as_rowcount()
         return int(query.execute(self._db))
@@ -118,16 +119,16 @@ class Transaction:
             self.value(peewee.fn.set_config(name, value, True))
 
     def changed(self, job_id: UUID, revision: int) -> None:
-        """Remembers a change, to be announced once it is committed."""
+        """Keep a change of a job, to be announced after COMMIT."""
         self.changes[job_id] = max(revision, self.changes.get(job_id, 0))
 
     def count(self, series: str, *labels: str, by: int = 1) -> None:
-        """Remembers that something happened, to be counted once it is committed."""
+        """Keep an event, to be counted after COMMIT."""
         self.counts[series, labels] = self.counts.get((series, labels), 0) + by
 
 
 class Database:
-    """A pool of connections. Thread-safe; open it after a fork."""
+    """A pool of connections. Thread-safe. Open it after a fork."""
 
     def __init__(
         self,
@@ -151,7 +152,7 @@ class Database:
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
-        """Translate errors of PostgreSQL, and have outages and refusals logged."""
+        """Translate errors of PostgreSQL, and log outages and refusals."""
         try:
             yield
         except peewee.PeeweeException as error:
@@ -162,16 +163,16 @@ class Database:
                 self._outages.failed(SESSION_OPERATION, unavailable)
             raise unavailable from error
         except MaxConnectionsExceeded as error:
-            # It is this process that has no connection free.
+            # This process has no free connection.
             raise ServiceUnavailable("PostgreSQL", code=type(error).__name__) from error
         self._outages.succeeded(SESSION_OPERATION)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """One transaction on one connection of the pool; changes are announced after COMMIT.
+        """Open one transaction on one connection of the pool. Announce its changes after COMMIT.
 
-        Raises ServiceUnavailable when PostgreSQL is away. If that happens at COMMIT, the work may
-        or may not be there: every caller is written to be safe when it is done twice.
+        Raises ServiceUnavailable if PostgreSQL is unavailable. If that happens at COMMIT, the work
+        may or may not be stored: every caller must be safe to repeat.
         """
         with self._asking(), self._db.connection_context(), self._db.atomic():
             transaction = Transaction(self._db)
@@ -180,9 +181,10 @@ class Database:
 
     @contextmanager
     def single(self) -> Iterator[Transaction]:
-        """The same for one statement, which is a transaction by itself: no BEGIN and no COMMIT.
+        """Open a connection for one statement, which is a transaction by itself: no BEGIN, no
+        COMMIT.
 
-        Of several, each would be one.
+        Each further statement would be another transaction.
         """
         with self._asking(), self._db.connection_context():
             transaction = Transaction(self._db)
@@ -198,10 +200,11 @@ class Database:
                 self._on_count(series, labels, number)
 
     def call(self, function: SqlFunction, **values: Any) -> list[Row]:
-        """The rows that `function` gives; in one round trip, and committed.
+        """Call `function` in one round trip, with its own COMMIT. Return its rows.
 
-        What they say of jobs, as `job_id` and `revision`, is announced. Raises ServiceUnavailable,
-        and then it may be done or not, as with `transaction`.
+        Rows with `job_id` and `revision` are announced as changes of jobs. Raises
+        ServiceUnavailable, and then the call may or may not have taken effect, as with
+        `transaction`.
         """
         with self._asking(), self._db.connection_context():
             rows = Transaction(self._db).all(function.call, **values)
@@ -212,20 +215,20 @@ class Database:
         return rows
 
     def call_one(self, function: SqlFunction, **values: Any) -> Row | None:
-        """The one row that `function` gives, None without."""
+        """Call `function`. Return its one row, None without one."""
         return next(iter(self.call(function, **values)), None)
 
     def counted(self, series: str, *labels: str, by: int = 1) -> None:
-        """Counts what a `call` has done."""
+        """Count an event that a `call` caused."""
         if self._on_count:
             self._on_count(series, labels, by)
 
     @contextmanager
     def raw(self) -> Iterator[Any]:
-        """The peewee database with a connection, for migrations."""
+        """Return the peewee database with a connection, for migrations."""
         with self._asking(), self._db.connection_context():
             yield self._db
 
     def close(self) -> None:
-        """Closes the idle connections."""
+        """Close the idle connections."""
         self._db.close_idle()

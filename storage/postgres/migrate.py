@@ -1,4 +1,4 @@
-"""Brings the database to the present schema, once, whoever else tries at the same moment."""
+"""Migrate the database to the current schema, once, even if several releases run together."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from storage.postgres import session_settings
 from storage.postgres.database import Database, Transaction
 
 FOLDER = Path(__file__).parents[1] / "migrations"
-# Any constant will do, as long as nothing else of ours uses it: "auto" in ASCII.
+# An arbitrary constant that no other lock of Autos uses: "auto" in ASCII.
 ADVISORY_LOCK = 0x6175746F
-# The first migration of the first edition, whose databases cannot be brought forward.
+# The first migration of the first edition. Its databases cannot be migrated.
 FIRST_EDITION = "0001_initial"
 
 
 def migrate(database: Database) -> list[str]:
-    """Apply what is missing, all of it or nothing. Return the names of the migrations applied now.
+    """Apply the missing migrations, all or none. Return the names of those applied now.
 
-    Raises ConfigurationError for a database of the first edition, and when the role may not set
-    what its sessions need.
+    Raises ConfigurationError for a database of the first edition, and if the role may not change
+    the settings that its sessions need.
     """
-    # One transaction: its lock goes with it, whichever session a pooler gives it.
+    # One transaction: its lock ends with it, whichever session a pooler gives it.
     with database.raw() as db, db.atomic():
-        # It waits for the other, and may take long.
+        # It waits for the other release, and may take long.
         transaction = Transaction(db)
         transaction.set_local(statement_timeout="0", lock_timeout="0")
         # playhouse's runner takes no lock, and two releases may start together.

@@ -1,4 +1,4 @@
-"""What PostgreSQL, or a pooler before it, answers instead of what was asked for, as our errors."""
+"""Translate the errors of PostgreSQL, or of a pooler before it, into errors of Autos."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ PART = "PostgreSQL"
 # SQLSTATEs (PostgreSQL, appendix A).
 LOCK_NOT_AVAILABLE, READ_ONLY_SQL_TRANSACTION = "55P03", "25006"
 INSUFFICIENT_PRIVILEGE = "42501"
-# Classes that pass by themselves: connection, invalid state, rollback, an object in use, and an
+# Classes of transient errors: connection, invalid state, rollback, an object in use, and an
 # intervention of an operator (a shutdown, a cancelled statement).
 PASSING = ("08", "25", "40", "55", "57")
-# libpq gives the answer to an attempt to connect as text only. These pass by themselves.
+# libpq returns the answer to an attempt to connect as text only. These texts are transient.
 PASSING_TEXTS = ("the database system is", "the database is")
-# And these stay, although no server has given them a severity.
+# These texts are permanent, although no server has given them a severity.
 REFUSING_TEXTS = (
     "does not support SSL",
     "certificate verify failed",
@@ -26,17 +26,17 @@ REFUSING_TEXTS = (
 
 
 def meaning(error: peewee.PeeweeException) -> ServiceUnavailable | None:
-    """Return what an error of peewee stands for; None if it is a bug of ours."""
+    """Return the meaning of an error of peewee, None if it is a defect in Autos."""
     cause = error.__cause__ or error.__context__
     state = getattr(cause, "pgcode", None)
     if isinstance(error, peewee.OperationalError | peewee.InterfaceError):
         if state == LOCK_NOT_AVAILABLE:
             return RowsLocked(PART)
         return _unavailable(state, _answer(cause or error))
-    # While another server takes over, the old one may still be read.
+    # During a failover, the old server may still be readable.
     if isinstance(error, peewee.InternalError) and state == READ_ONLY_SQL_TRANSACTION:
         return _unavailable(state, _answer(cause or error))
-    # What a role may not do, an operator has to allow.
+    # If the role lacks a privilege, an operator must grant it.
     if isinstance(error, peewee.ProgrammingError) and state == INSUFFICIENT_PRIVILEGE:
         return _unavailable(state, _answer(cause or error))
     return None

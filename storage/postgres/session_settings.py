@@ -1,8 +1,8 @@
-"""The settings that every session with PostgreSQL needs, kept by PostgreSQL itself.
+"""The settings that every session with PostgreSQL needs. PostgreSQL itself keeps them.
 
-They belong to the role in its database. A session has them from its first statement, also behind a
-pooler that hands out another session for each transaction and refuses settings at the start of a
-connection.
+The settings belong to the role in its database. A session has them from its first statement. That
+is also true behind a pooler that assigns a different session to each transaction and refuses
+settings at the start of a connection.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from storage.postgres.database import Database
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# jit: compiling a claim takes seconds. The timeouts: a frozen process must not hold a job's lock
-# for ever, nor a lost statement a connection. Another value that bounds the time will do as well.
+# jit: the compilation of a claim takes seconds. The timeouts: a frozen process must not hold a
+# job's lock for ever, nor a lost statement a connection. Another value that limits the time works
+# as well.
 SETTINGS = {
     "jit": "off",
     "statement_timeout": "60s",
     "idle_in_transaction_session_timeout": "10s",
 }
-# What each of them is where nothing was set.
+# The values of these settings when nothing was set.
 _UNSET = ("on", "0")
 
 
 def install(db: Any) -> list[str]:
-    """Gives the role of peewee's `db`, in its database, what its sessions lack; the names of that.
+    """Give the role of peewee's `db`, in its database, the missing settings. Return their names.
 
-    The caller holds a transaction and a lock: PostgreSQL refuses two that do this at once.
-    Raises ConfigurationError, with the statements that are needed, if the role may not do it.
+    The caller holds a transaction and a lock: PostgreSQL refuses two concurrent changes. Raises
+    ConfigurationError, with the statements that are needed, if the role may not change them.
     """
     missing = _missing(db)
     statements = list(missing.values())
@@ -50,19 +51,22 @@ def install(db: Any) -> list[str]:
 
 
 def missing(database: Database) -> list[str]:
-    """The settings that a session of `database` lacks. Raises ServiceUnavailable."""
+    """Return the settings that a session of `database` lacks. Raises ServiceUnavailable."""
     with database.raw() as db:
         return list(_missing(db))
 
 
 def _missing(db: Any) -> dict[str, str]:
-    """Return the statement that sets it, for each setting that the session lacks."""
+    """Return, for each setting that the session lacks, the statement that sets it."""
     values = {"names": list(SETTINGS), "values": list(SETTINGS.values()), "unset": list(_UNSET)}
     return dict(db.execute_sql(sql.statement("missing_settings"), values).fetchall())
 
 
 def log_missing(database: Database) -> bool:
-    """Logs one sentence if a session of `database` lacks settings. False: PostgreSQL is away."""
+    """Log one sentence if a session of `database` lacks settings.
+
+    Return False if PostgreSQL is unavailable.
+    """
     try:
         names = missing(database)
     except ServiceUnavailable:
