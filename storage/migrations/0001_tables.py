@@ -1,4 +1,4 @@
-"""Makes every table, index and constraint of the first release."""
+"""Make every table, index and constraint of the first release."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def up(_migrator: Any, db: Any) -> None:
-    """Runs the `.sql` file of the same name. The caller holds the transaction and the lock."""
+    """Run the `.sql` file of the same name. The caller holds the transaction and the lock."""
     text = Path(__file__).with_suffix(".sql").read_text()
-    # peewee hands the driver an empty tuple of values, for which a lone % is an error.
+    # peewee passes an empty tuple of values to the driver, for which a lone % is an error.
     db.execute_sql(text.replace("%", "%%"))

@@ -1,4 +1,4 @@
--- The first schema, as printed from the models, which say what a column or a constraint is for.
+-- The first schema, printed from the models. The models document the columns and constraints.
 
 CREATE TABLE jobs (
     job_id UUID NOT NULL PRIMARY KEY,

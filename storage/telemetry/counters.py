@@ -1,7 +1,7 @@
-"""The recorder that Prometheus reads.
+"""The recorder of metrics for Prometheus.
 
-In the processes that Dramatiq forks, prometheus_client keeps the numbers in files of a folder that
-they share (its multiprocess mode), and any of them shows the sums; see telemetry/shared.py.
+In the processes that Dramatiq forks, prometheus_client keeps the numbers in files of a shared
+folder (its multiprocess mode). Each of these processes can show the sums; see telemetry/shared.py.
 """
 
 from __future__ import annotations
@@ -24,33 +24,35 @@ from storage.telemetry.metrics_recorder import MetricsRecorder
 from storage.telemetry.series import ALL, FROM_THE_START, Kind, Series
 from storage.telemetry.shared import VARIABLE
 
-# When each of them began: twice as many lines, for what Prometheus sees by itself.
+# The series with start times: they would double the lines, and Prometheus detects restarts itself.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Counters(MetricsRecorder):
-    """Counts what this process does."""
+    """Count the events of this process."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        # A series without labels is shown from the moment it is made: only where it is counted.
+        # A series without labels is shown from its creation on: only create it where it is counted.
         self._metrics = {series: _metric(series, self._registry) for series in ALL if series.labels}
         self._lock = threading.Lock()
-        # Looking a child up by its labels costs prometheus_client more than counting does.
+        # In prometheus_client, the look-up of a child by its labels costs more than the count
+        # itself.
         self._children: dict[tuple[Series, tuple[str, ...]], Any] = {}
         for series, label in FROM_THE_START:
             self.add(series, label, by=0)
 
     def add(self, series: Series, *labels: str, by: float = 1) -> None:
-        """Adds to a counter or a gauge."""
+        """Add to a counter or a gauge."""
         self._child(series, labels).inc(by)
 
     def observe(self, series: Series, *labels: str, value: float) -> None:
-        """Adds one measurement to a histogram."""
+        """Add one measurement to a histogram."""
         self._child(series, labels).observe(value)
 
     def shown(self, gauges: Collector | None) -> CollectorRegistry:
-        """What a page shows: the sums over the processes that count together, and `gauges`."""
+        """Return the content of a page: sums over the processes that share a folder, and `gauges`.
+        """
         registry = self._registry
         if folder := os.environ.get(VARIABLE):
             registry = CollectorRegistry()

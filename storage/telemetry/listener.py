@@ -1,4 +1,4 @@
-"""Where each process of the Procfile has its metrics page."""
+"""The address of the metrics page of each process of the Procfile."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import socket
 
 from storage.errors import ConfigurationError
 
-# The processes of one environment share METRICS_LISTEN: each takes the port so far after it.
+# The processes of one environment share METRICS_LISTEN. Each takes the port with this offset.
 PORT_AFTER = {"server": 0, "worker": 1, "uploader": 2, "notifier": 3, "scheduler": 4}
-# What a parent has opened, for the processes that Dramatiq forks: the number of its descriptor.
+# The number of a descriptor that a parent has opened for the processes that Dramatiq forks.
 INHERITED = "AUTOS_METRICS_DESCRIPTOR"
 
 
 def listen(address: str, process: str) -> socket.socket:
-    """A socket that listens where `process` has its page; any free port for port 0.
+    """Return a socket that listens at the page's address of `process`; port 0: any free port.
 
-    Raises ConfigurationError when the address cannot be had.
+    Raises ConfigurationError if the address is not available.
     """
     host, _, port = address.rpartition(":")
     number = int(port) + (PORT_AFTER[process] if int(port) else 0)
@@ -27,6 +27,6 @@ def listen(address: str, process: str) -> socket.socket:
             f"METRICS_LISTEN: {host}:{number} cannot be listened on; "
             "stop what uses it or set METRICS_LISTEN to another address."
         ) from error
-    # Several processes may accept on it: whoever comes second must not wait.
+    # Several processes may accept on it: a process that comes second must not block.
     listener.setblocking(False)
     return listener

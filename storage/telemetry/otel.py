@@ -1,7 +1,7 @@
-"""The tracer that exports over OTLP/HTTP, by OpenTelemetry's SDK.
+"""The tracer that exports over OTLP/HTTP, with OpenTelemetry's SDK.
 
-Spans wait in a queue of limited length and leave from a thread of its own; when it is full because
-the receiver is away, new ones are dropped. The SDK reads its own OTEL_* variables: sampling,
+A thread of its own sends the spans from a queue of limited length. If the receiver is unavailable
+and the queue is full, new spans are dropped. The SDK reads its own OTEL_* variables: sampling,
 headers, limits of the queue.
 """
 
@@ -26,9 +26,9 @@ from storage.telemetry.tracing import NONE, Kind, Span, Tracer, Value
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# One request to the receiver, its repetitions included.
+# The time limit of one request to the receiver, including its retries.
 EXPORT_TIMEOUT_S = 10.0
-# How long the end of a process waits for the last spans to leave.
+# How long the end of a process waits for the last spans.
 CLOSE_TIMEOUT_S = 2.0
 _KINDS: dict[Kind, SpanKind] = {
     "internal": SpanKind.INTERNAL,
@@ -40,12 +40,12 @@ _W3C = TraceContextTextMapPropagator()
 
 
 class OtelTracer(Tracer):
-    """Sends the spans of `process` to the OTLP receiver at `endpoint` (scheme, host, path)."""
+    """Send the spans of `process` to the OTLP receiver at `endpoint` (scheme, host, path)."""
 
     is_on = True
 
     def __init__(self, endpoint: str, process: str) -> None:
-        # Its lines about each failure would be many, and quote what the receiver says.
+        # The SDK logs each failure, with the text of the receiver.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         self._provider = TracerProvider(
             resource=Resource.create({SERVICE_NAME: f"autos-{process}"}), shutdown_on_exit=False
@@ -65,13 +65,13 @@ class OtelTracer(Tracer):
         traceparent: str | None = None,
         attributes: Mapping[str, Value] = NONE,
     ) -> Iterator[Span]:
-        """A span for the length of the block, below `traceparent` or the present one."""
+        """Open a span for the block, below `traceparent` or the current span."""
         with self._tracer.start_as_current_span(
             name,
             context=_context(traceparent),
             kind=_KINDS[kind],
             attributes=attributes,
-            # Its text may hold a URL or a case.
+            # Its text may contain a URL or a case.
             record_exception=False,
             set_status_on_exception=False,
         ) as inner:
@@ -83,14 +83,14 @@ class OtelTracer(Tracer):
                 raise
 
     def traceparent(self) -> str | None:
-        """Where the present span stands, in the words of W3C Trace Context."""
+        """Return the traceparent of the current span (W3C Trace Context)."""
         carrier: dict[str, str] = {}
         _W3C.inject(carrier)
         return carrier.get("traceparent")
 
     def close(self) -> None:
-        """Sends what is left, for CLOSE_TIMEOUT_S at most."""
-        # The SDK itself would wait 30 s for a receiver that is away.
+        """Send the remaining spans, for CLOSE_TIMEOUT_S at most."""
+        # The SDK itself would wait 30 s for an unavailable receiver.
         last = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
         last.start()
         last.join(CLOSE_TIMEOUT_S)
@@ -109,7 +109,7 @@ class _OtelSpan(Span):
 
 
 class _Told(SpanExporter):
-    """Says once that spans cannot be sent, and once that they can again."""
+    """Log once that spans cannot be sent, and once that they can be sent again."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner

@@ -1,4 +1,4 @@
-"""The metrics page: an HTTP server of one page, on a port of its own."""
+"""The metrics page: an HTTP server of one page, on its own port."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from prometheus_client.registry import Collector
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# A client that sends nothing holds a thread no longer than that.
+# A client that sends nothing occupies a thread for at most this many seconds.
 PATIENCE_S = 10.0
 
 
 @contextmanager
 def served(listener: socket.socket, collector: Collector) -> Iterator[None]:
-    """Serves what `collector` tells, from threads of its own, until the block is left."""
+    """Serve the metrics of `collector`, in threads of its own, until the block ends."""
     server = _Server(listener)
     server.set_app(make_wsgi_app(collector))
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
@@ -48,4 +48,4 @@ class _Handler(WSGIRequestHandler):
     timeout = PATIENCE_S
 
     def log_message(self, *_: object) -> None:
-        """Scrapes are no news."""
+        """Log nothing: scrapes are routine."""

@@ -17,7 +17,7 @@ from storage.telemetry.tracing import closing, tracer_of
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
-# Made only where there is a page: without one prometheus_client is not imported.
+# Created only where there is a page: without one prometheus_client is not imported.
 MakeGauges = Callable[[], "Collector"]
 
 
@@ -28,9 +28,9 @@ def signals_of(
     listener: socket.socket | None,
     gauges: MakeGauges | None = None,
 ) -> Iterator[Signals]:
-    """What this process tells, until the block is left; its page is served on `listener`.
+    """Open the signals of this process for the block. Serve their page on `listener`.
 
-    `gauges`: what the page shows beside what is counted. To be entered after a fork.
+    `gauges`: further gauges of the page. Call this after a fork.
     """
     with closing(tracer_of(settings.otlp_endpoint, process)) as tracer:
         if listener is None:
@@ -45,13 +45,13 @@ def signals_of(
 
 
 def inherited_listener(environ: Mapping[str, str]) -> socket.socket | None:
-    """The socket that the parent of a forked process has opened for its page."""
+    """Return the socket that the parent of a forked process has opened for the page."""
     descriptor = environ.get(listeners.INHERITED)
     return socket.socket(fileno=int(descriptor)) if descriptor else None
 
 
 def scheduler_gauges(is_leading: Callable[[], bool]) -> MakeGauges:
-    """Return what makes the gauge of a scheduler: whether it leads."""
+    """Return a function that makes the gauge of a scheduler: whether it leads."""
 
     def make() -> Collector:
         from storage.telemetry.scheduler_gauges import SchedulerGauges
@@ -62,7 +62,7 @@ def scheduler_gauges(is_leading: Callable[[], bool]) -> MakeGauges:
 
 
 def spool_gauges(spool: Spool) -> MakeGauges:
-    """What a spool holds."""
+    """Return a function that makes the gauges of a spool."""
 
     def make() -> Collector:
         from storage.telemetry.spool_gauges import SpoolGauges

@@ -1,4 +1,4 @@
-"""Whether this scheduler leads, read at the moment Prometheus asks."""
+"""Whether this scheduler leads, read when Prometheus scrapes."""
 
 from __future__ import annotations
 

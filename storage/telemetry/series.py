@@ -1,7 +1,7 @@
-"""Every series that a process counts itself. What is read from the rows is in row_metrics.py.
+"""Every series that a process counts itself. Series read from rows are in row_metrics.py.
 
-No label holds a case, a job or a document, and each has few values: a court (about 90), a state, a
-status, a method of ours.
+No label contains a case, a job or a document, and each has few values: a court (about 90), a state,
+a status, a method of Autos.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from storage.states import JOB_ENDS
 
 
 class Kind(Enum):
-    """What Prometheus makes of a series."""
+    """The type of a series for Prometheus."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -23,7 +23,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """A series. `name` is as Prometheus shows it, without the _total of a counter."""
+    """A series. `name` is the name in Prometheus, without the _total of a counter."""
 
     name: str
     kind: Kind
@@ -33,7 +33,7 @@ class Series:
 
     @property
     def shown_name(self) -> str:
-        """The name as it stands in queries; a histogram's without _bucket, _sum and _count."""
+        """Return the name as in queries; for a histogram, without _bucket, _sum and _count."""
         return f"{self.name}_total" if self.kind is Kind.COUNTER else self.name
 
 
@@ -91,8 +91,9 @@ ALL = (
     *(STEP_SECONDS, STEP_BYTES, RETRIES, PORTAL_ANSWERS, WEBHOOK_ATTEMPTS),
     SCHEDULER_PASS_SECONDS,
 )
-# Shown as 0 by every process from its start: what begins at 1 is no increase to Prometheus, and
-# what comes all at once, such as the claims of a process that was killed, would never be one.
+# Every process shows these as 0 from its start. Prometheus sees no increase in a series that begins
+# at 1. An increase that comes all at once, such as the lost claims of a killed process, would never
+# be visible.
 FROM_THE_START = (
     *((LEASES_LOST, step) for step in ("list", "download", "upload", "webhook")),
     *((JOBS_ENDED, state.value) for state in sorted(JOB_ENDS)),

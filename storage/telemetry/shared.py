@@ -1,8 +1,8 @@
 """A folder in which the forked processes of one program keep their numbers together.
 
-Dramatiq ends all of them when one dies, so the folder holds the files of one generation only: made
-by the parent before they begin, removed by it when they are over. What a killed parent left is
-removed by the next.
+Dramatiq ends all of them if one dies, so the folder holds the files of one generation only. The
+parent creates it before the processes begin, and removes it after their end. The next parent
+removes the folder of a killed parent.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = "autos-metrics-"
-# prometheus_client reads it when it is imported: in the children, not before.
+# prometheus_client reads it at its import: in the children, not before.
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 LOCK = "lock"
-# A younger one may have been made and not locked yet.
+# A younger folder may have been created and not locked yet.
 LEFT_AGE_S = 60.0
 
 
 @contextmanager
 def shared_folder(environ: MutableMapping[str, str]) -> Iterator[Path]:
-    """A private folder, named in `environ` for prometheus_client, until the block is left."""
+    """Create a private folder, named in `environ` for prometheus_client, until the block ends."""
     _remove_left_behind()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     lock = _locked(folder)
@@ -52,7 +52,7 @@ def _remove_left_behind() -> None:
 
 
 def _locked(folder: Path) -> int | None:
-    """The lock that says that a folder is in use; None: it is. Forked processes hold it too."""
+    """Return the lock of a folder, None if the folder is in use. Forked processes hold it too."""
     lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

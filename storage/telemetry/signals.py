@@ -1,7 +1,7 @@
-"""What the steps of a job tell about themselves: how long, how much, what came of it.
+"""The signals of a job's steps: duration, size, result.
 
-One block for each step and for each request to others feeds the counters and the trace alike, and
-names the trace in every log line in between.
+One block for each step and for each outgoing request feeds both the counters and the trace, and
+puts the trace's id into every log line inside the block.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COURT = "autos.court"
 
 @dataclass(frozen=True)
 class Signals:
-    """Where a process tells what it does. By default nowhere."""
+    """The recorder and the tracer of a process. Both do nothing by default."""
 
     recorder: MetricsRecorder = NOOP_RECORDER
     tracer: Tracer = NO_TRACER
@@ -50,7 +50,7 @@ class Signals:
         document_id: UUID | None = None,
         traceparent: str | None,
     ) -> Iterator[Span]:
-        """One attempt at a step of a job, below the call that began the job's run."""
+        """Open one attempt at a step of a job, below the call that began the job's run."""
         begun = time.monotonic()
         try:
             if self.tracer.is_on:
@@ -77,7 +77,7 @@ class Signals:
             yield span
 
     def log_context(self, job_id: UUID, traceparent: str | None) -> dict[str, str]:
-        """Return what log lines about a job carry outside of its steps."""
+        """Return the fields of log lines about a job outside of its steps."""
         ids = {"job_id": str(job_id)}
         if self.tracer.is_on and traceparent is not None:
             # version-trace_id-parent_id-flags (W3C Trace Context)
@@ -85,39 +85,39 @@ class Signals:
         return ids
 
     def passed(self, step: Step, size_bytes: int) -> None:
-        """A document of this size has passed a step."""
+        """Count a document of this size that has passed a step."""
         self.recorder.add(series.STEP_BYTES, step, by=size_bytes)
 
     def retried(self, step: Step, reason: str) -> None:
-        """An attempt failed and is made again."""
+        """Count an attempt that failed and will be repeated."""
         self.recorder.add(series.RETRIES, step, reason)
 
     def request(
         self, peer: str, method: str, name: str, value: Value
     ) -> AbstractContextManager[Span]:
-        """A request to `peer`, for the length of the block; it has an attribute of this name."""
+        """Open a request to `peer` for the block, with an attribute of this name."""
         if not self.tracer.is_on:
             return nullcontext(NO_SPAN)
         attributes = {"http.request.method": method, "peer.service": peer, name: value}
         return self.tracer.span(f"{method} {peer}", "client", attributes=attributes)
 
     def portal_answered(self, span: Span, court: str, status: int | None) -> None:
-        """The portal answered a request; None: it did not."""
+        """Count a portal request. `status` None: the portal did not answer."""
         if status is not None:
             span.set(HTTP_STATUS, status)
         self.recorder.add(series.PORTAL_ANSWERS, court, status_label(status))
 
     def webhook_attempted(self, outcome: str) -> None:
-        """An attempt at a webhook is over."""
+        """Count an attempt at a webhook."""
         self.recorder.add(series.WEBHOOK_ATTEMPTS, outcome)
 
     def scheduler_passed(self, seconds: float) -> None:
-        """Count a pass of the leading scheduler, which took so many seconds."""
+        """Count a pass of the leading scheduler, with its duration in seconds."""
         self.recorder.observe(series.SCHEDULER_PASS_SECONDS, value=seconds)
 
 
 def status_label(status: int | None) -> str:
-    """A status as a label: whatever a server invents is one value."""
+    """Return a status as a label. All unusual statuses share one value."""
     if status is None:
         return NO_ANSWER
     return str(status) if status in _KNOWN_STATUSES else "other"

@@ -1,4 +1,4 @@
-"""What the spool of this host holds, read from its folder as Prometheus asks."""
+"""The content of this host's spool, read from its folder when Prometheus scrapes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SpoolGauges(Collector):
         self._spool = spool
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Every family."""
+        """Return every family."""
         files, size_bytes = self._spool.usage()
         yield GaugeMetricFamily(
             "autos_spool_bytes", "Bytes in the spool, reserved ones included", value=size_bytes

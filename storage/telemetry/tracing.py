@@ -1,6 +1,6 @@
-"""Spans, as the rest of Autos knows them. Without a tracer that exports they cost next to nothing.
+"""The interface for spans in Autos. Without an exporting tracer it costs almost nothing.
 
-OpenTelemetry is imported by telemetry/otel.py only, and that only when tracing is configured.
+Only telemetry/otel.py imports OpenTelemetry, and only if tracing is configured.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ NONE: Mapping[str, Value] = MappingProxyType({})
 
 
 class Span:
-    """A piece of work in a trace; this one is not recorded.
+    """A piece of work in a trace. This class records nothing.
 
-    Attributes have OpenTelemetry's names, or begin with autos. None names a case or a person, holds
-    a secret or a URL's query.
+    Attributes have OpenTelemetry's names, or begin with autos. None contains a case, a person, a
+    secret or a URL's query.
     """
 
     trace_id: str | None = None
 
     def set(self, name: str, value: Value) -> None:
-        """Gives an attribute a value."""
+        """Set an attribute."""
 
     def fail(self, reason: str) -> None:
-        """Says that the work failed. `reason` is a name of ours, never an exception's text."""
+        """Mark the work as failed. `reason` is a name of Autos, never an exception's text."""
 
 
 NO_SPAN = Span()
 
 
 class Tracer:
-    """Makes spans; this one makes none."""
+    """Make spans. This class makes none."""
 
     is_on = False
 
@@ -50,18 +50,18 @@ class Tracer:
         traceparent: str | None = None,
         attributes: Mapping[str, Value] = NONE,
     ) -> AbstractContextManager[Span]:
-        """A span for the length of the block, below `traceparent` or the present one.
+        """Open a span for the block, below `traceparent` or the current span.
 
-        What leaves the block as an exception fails it, by the name of its class.
+        An exception that leaves the block marks the span as failed, with the name of its class.
         """
         return nullcontext(NO_SPAN)
 
     def traceparent(self) -> str | None:
-        """Where the present span stands, for whoever goes on elsewhere."""
+        """Return the traceparent of the current span, for work that continues elsewhere."""
         return None
 
     def close(self) -> None:
-        """Sends what is left, for a moment at most; the process ends."""
+        """Send the remaining spans within a short time limit; the process ends."""
 
 
 NO_TRACER = Tracer()
@@ -69,7 +69,7 @@ NO_TRACER = Tracer()
 
 @contextmanager
 def closing(tracer: Tracer) -> Iterator[Tracer]:
-    """Closes `tracer` after the block."""
+    """Close `tracer` after the block."""
     try:
         yield tracer
     finally:
@@ -77,7 +77,7 @@ def closing(tracer: Tracer) -> Iterator[Tracer]:
 
 
 def require_opentelemetry() -> None:
-    """Raises ConfigurationError when what sends traces is not installed."""
+    """Raise ConfigurationError if the libraries for traces are not installed."""
     try:
         is_there = find_spec("opentelemetry.sdk") is not None
     except ImportError:
@@ -90,9 +90,9 @@ def require_opentelemetry() -> None:
 
 
 def tracer_of(endpoint: str | None, process: str) -> Tracer:
-    """The tracer that sends to the OTLP receiver at `endpoint`; None: nothing is traced.
+    """Return the tracer that sends to the OTLP receiver at `endpoint`; None: no tracing.
 
-    To be called after a fork: it sends from a thread of its own. Raises ConfigurationError when
+    Call this after a fork, because the tracer has a thread. Raises ConfigurationError if
     OpenTelemetry is not installed.
     """
     if endpoint is None:
