@@ -1,23 +1,23 @@
-"""Every error of Autos, by whose fault it is and whether trying again may help.
+"""Every error of Autos, by its cause and by whether a retry may help.
 
     AutosError
     ├── CallerError           the request is wrong; nothing was changed
-    │   ├── InvalidRequest        fields, each with what is wrong and what would be right
+    │   ├── InvalidRequest        fields, each with its problem and the rule
     │   │   └── RequestIdReused
     │   ├── NotFound              a job or document that this client does not have
-    │   ├── PreconditionFailed    right in itself, but not in the present state
-    │   └── LimitReached          right in itself, but more than this client may have now
-    ├── PermanentError        the world said no: fail it, with `reason`
-    ├── TransientError        the world is busy: try again, with `reason` in the end
-    │   └── TooFast               the portal asked for a pause; burns no attempt
-    ├── ServiceUnavailable    PostgreSQL, Redis, S3 or the portal's login is away; burns no attempt
-    │   ├── CredentialsRefused    the portal refuses the login: nothing is asked for a while
-    │   └── ServiceRefused        the part answers, and says no: an operator has to act
+    │   ├── PreconditionFailed    valid in itself, but not in the current state
+    │   └── LimitReached          valid in itself, but more than this client may have now
+    ├── PermanentError        a retry gives the same answer: fail it, with `reason`
+    ├── TransientError        a retry may help; after the last one fail it, with `reason`
+    │   └── TooFast               the portal asked for a pause; no attempt counts
+    ├── ServiceUnavailable    PostgreSQL, Redis, S3 or the portal's login; no attempt counts
+    │   ├── CredentialsRefused    the portal refuses the login: no request for a while
+    │   └── ServiceRefused        a dependency answers, but refuses: an operator has to act
     │       ├── StoreRefused          S3 refuses an operation
     │       └── PortalUntrusted       the portal's certificate is not trusted
-    └── LeaseLost             the claim is no longer ours: stop, change nothing
+    └── LeaseLost             the caller's claim is over: stop, change nothing
 
-Foreign errors are translated where they enter, once per library, with the cause kept.
+Errors of libraries are translated where they enter, once per library, and keep their cause.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dataclasses import dataclass
 class Failure:
     """Why a job or document failed: the contract's Error as plain values.
 
-    `reason` is stable UPPER_SNAKE_CASE, `message` is for people and holds no secret.
+    `reason` is stable UPPER_SNAKE_CASE. `message` is for people and contains no secret.
     """
 
     reason: str
@@ -41,20 +41,20 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One field of a request and what is wrong with it."""
+    """One field of a request and its problem."""
 
     field: str
     description: str
 
 
 class AutosError(Exception):
-    """Base of all errors that Autos raises on purpose."""
+    """The base of all errors that Autos raises on purpose."""
 
     reason = "INTERNAL"
 
 
 class CallerError(AutosError):
-    """The request is wrong. The caller can repair it; we changed nothing."""
+    """The request is wrong. The caller can correct it; nothing was changed."""
 
 
 class InvalidRequest(CallerError):
@@ -68,20 +68,20 @@ class InvalidRequest(CallerError):
 
     @classmethod
     def of(cls, field: str, description: str) -> InvalidRequest:
-        """The error for a single field."""
+        """Return the error for a single field."""
         return cls(FieldViolation(field, description))
 
 
 class RequestIdReused(InvalidRequest):
-    """The same request_id came with other values."""
+    """The request_id was used before with other values."""
 
     reason = "REQUEST_ID_REUSED"
 
 
 class NotFound(CallerError):
-    """This client has no such thing.
+    """This client has no such job or document.
 
-    `resource_type` is "job" or "document"; `resource_name` is what the caller gave.
+    `resource_type` is "job" or "document"; `resource_name` is the caller's value.
     """
 
     def __init__(self, resource_type: str, resource_name: str) -> None:
@@ -92,7 +92,7 @@ class NotFound(CallerError):
 
 
 class PreconditionFailed(CallerError):
-    """The request is right in itself but not in the present state."""
+    """The request is valid in itself, but not in the current state."""
 
     def __init__(self, reason: str, message: str, subject: str) -> None:
         super().__init__(message)
@@ -101,9 +101,9 @@ class PreconditionFailed(CallerError):
 
 
 class LimitReached(CallerError):
-    """More than `limit` of something for this client; what there is goes on undisturbed.
+    """More than `limit` for this client. What is already running continues.
 
-    `retry_in_s`: when another try may succeed.
+    `retry_in_s`: seconds after which another call may succeed.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class LimitReached(CallerError):
 
     @classmethod
     def too_many_jobs(cls, client: str, limit: int) -> LimitReached:
-        """For StartDownload and RetryJob while `limit` jobs of the client run."""
+        """Return the error for StartDownload and RetryJob while `limit` jobs of the client run."""
         return cls(
             "TOO_MANY_JOBS",
             f"Client {client} has reached its limit of jobs that run at once: {limit}.",
@@ -128,7 +128,7 @@ class LimitReached(CallerError):
 
 
 class AttemptError(AutosError):
-    """An attempt at something failed; `reason` goes to the caller."""
+    """An attempt failed. Callers can read `reason`."""
 
     is_retryable = False
 
@@ -137,12 +137,12 @@ class AttemptError(AutosError):
         self.reason = reason
 
     def as_failure(self) -> Failure:
-        """What is told about it once it is final."""
+        """Return the failure that callers see once the error is final."""
         return Failure(self.reason, str(self), self.is_retryable)
 
 
 class PermanentError(AttemptError):
-    """Trying again would give the same answer. `is_requested`: the portal was requested at all."""
+    """A retry would give the same answer. `is_requested`: whether the portal was requested."""
 
     is_requested = True
 
@@ -158,9 +158,9 @@ def before_request() -> Iterator[None]:
 
 
 class TransientError(AttemptError):
-    """Trying again may help. `is_few`: seldom enough that three attempts must do (PDPJ.md).
+    """A retry may help. `is_few`: rare enough that three attempts must be enough (PDPJ.md).
 
-    `is_answered`: the portal is done with the request. Otherwise it may still work on it.
+    `is_answered`: the portal has finished the request. Otherwise it may still work on it.
     """
 
     is_retryable = True
@@ -174,9 +174,10 @@ class TransientError(AttemptError):
 
 
 class Doubted(TransientError):
-    """A text came as a document, and nothing supports that it is the document.
+    """A text came as a document, and nothing confirms that it is the document.
 
-    `sha256`: of the text. `is_first`: no other answer was compared with it; no failed attempt.
+    `sha256`: the hash of the text. `is_first`: no other answer was compared with it, so the attempt
+    has not failed.
     """
 
     def __init__(
@@ -188,10 +189,10 @@ class Doubted(TransientError):
 
 
 class TooFast(TransientError):
-    """The portal asked for a pause of `retry_after_s` seconds (None: it did not say how long).
+    """The portal asked for a pause of `retry_after_s` seconds (None: it named no time).
 
-    `own_after`: after so many in a row for the same document, with good answers to others since, it
-    is that document that the portal does not want to give.
+    `own_after`: the number of consecutive refusals after which they concern only this document, if
+    other documents got good answers since.
     """
 
     def __init__(self, message: str, *, retry_after_s: float | None, own_after: int = 5) -> None:
@@ -201,16 +202,20 @@ class TooFast(TransientError):
 
 
 class ServiceUnavailable(AutosError):
-    """A part that everything needs (PostgreSQL, Redis, S3, the spool's disk, the portal's login)
-    is away for now.
+    """A dependency that every job needs is unavailable for now.
+
+    The dependencies are PostgreSQL, Redis, S3, the spool's disk and the portal's login.
     """
 
     reason = "UNAVAILABLE"
-    # How long what needs the part is put off.
+    # Seconds by which work that needs the dependency is postponed.
     retry_in_s = 2.0
 
     def __init__(self, part: str, *, code: str = "", answer: str = "") -> None:
-        """`code` and `answer`: what the part said, or how it failed; for the log only."""
+        """Set the dependency.
+
+        `code` and `answer`: its answer, or the kind of failure; for the log only.
+        """
         super().__init__(f"{part} is not available right now.")
         self.part = part
         self.code = code
@@ -218,20 +223,20 @@ class ServiceUnavailable(AutosError):
 
     @property
     def detail(self) -> str:
-        """Return the same with code and answer, for the operator."""
+        """Return the text with code and answer, for the operator."""
         reported = " ".join(each for each in (self.code, self.answer) if each)
         return f"{self} ({reported})" if reported else str(self)
 
 
 class RowsLocked(ServiceUnavailable):
-    """Somebody else holds what is to be changed, for longer than others can be kept waiting."""
+    """Another transaction has locked the rows for longer than other callers can wait."""
 
 
 class CredentialsRefused(ServiceUnavailable):
-    """The portal refuses the login, for `why`; nobody tries again for `held_for_s` seconds.
+    """The portal refuses the login, for `why`. No process tries again for `held_for_s` seconds.
 
-    No document's fault: it is given back as it was, and put off no longer than for an outage. The
-    claim keeps it waiting, so that it goes on at once when the credentials change.
+    No document is at fault: it is given back unchanged, and postponed no longer than in an outage.
+    The next claim makes it wait, so that it continues at once when the credentials change.
     """
 
     def __init__(self, why: str, *, held_for_s: float) -> None:
@@ -241,10 +246,10 @@ class CredentialsRefused(ServiceUnavailable):
 
 
 class ServiceRefused(ServiceUnavailable):
-    """A part answered no. Waiting alone does not help, so it is asked again seldom.
+    """A dependency refused an operation. Waiting alone does not help, so retries are rare.
 
-    `code` is the part's own word for it, such as AccessDenied; `answer` is its text, for the log
-    and the operator. Neither is in the text of the error, which callers see.
+    `code` is the dependency's own code, such as AccessDenied. `answer` is its text, for the log and
+    the operator. Neither is in the text of the error, which callers see.
     """
 
     retry_in_s = 30.0
@@ -261,7 +266,7 @@ class ServiceRefused(ServiceUnavailable):
 
 
 class StoreRefused(ServiceRefused):
-    """S3 answered no to an operation."""
+    """S3 refused an operation."""
 
     def __init__(self, operation: str, code: str, answer: str) -> None:
         super().__init__("S3", operation, code, answer)
@@ -270,7 +275,7 @@ class StoreRefused(ServiceRefused):
 class PortalUntrusted(ServiceRefused):
     """The certificate of the portal, or of its login, is not trusted: nothing was sent.
 
-    All requests pause meanwhile, so what failed need not be put off for long.
+    All requests pause meanwhile, so the failed request need not be postponed for long.
     """
 
     retry_in_s = 5.0
@@ -280,12 +285,12 @@ class PortalUntrusted(ServiceRefused):
 
 
 class LeaseLost(AutosError):
-    """The claim was taken back: cancelled, expired, or the process is stopping."""
+    """The claim is over: cancelled, expired, or the process is stopping."""
 
     reason = "LEASE_LOST"
 
 
 class ConfigurationError(AutosError):
-    """The settings cannot be used. The text is for the operator, one sentence per problem."""
+    """The settings are not usable. The text is for the operator, one sentence per problem."""
 
     reason = "CONFIGURATION"

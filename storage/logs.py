@@ -1,4 +1,4 @@
-"""Structured logs: JSON for machines, coloured lines for people; one configuration a process."""
+"""Structured logs: JSON for machines, coloured lines for people; one configuration per process."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import structlog
 
 
 def configure(log_format: str | None, *, process: str) -> None:
-    """Sends every log line to stderr, ours and those of libraries, as "json" or "text".
+    """Send every log line to stderr, as "json" or "text", also the lines of libraries.
 
-    None: text on a terminal, JSON otherwise. An exception that ends the process or a thread is a
-    line too.
+    None: text on a terminal, JSON otherwise. An exception that ends the process or a thread is also
+    logged as a line.
     """
     log_format = log_format or ("text" if sys.stderr.isatty() else "json")
     shared: list[structlog.types.Processor] = [
@@ -30,14 +30,14 @@ def configure(log_format: str | None, *, process: str) -> None:
         if log_format == "json"
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
-            # The fancy one prints local variables, and with them secrets.
+            # The richer formatter prints local variables, and with them secrets.
             exception_formatter=structlog.dev.plain_traceback,
         )
     )
     last: list[structlog.types.Processor] = [renderer]
     if log_format == "json":
         last.insert(0, structlog.processors.format_exc_info)
-    # Straight to stderr: by way of the standard library a line costs twice as much.
+    # Directly to stderr: through the standard library a line costs twice as much.
     structlog.configure(
         processors=[*shared, *last],
         logger_factory=lambda *_: _Stderr(),
@@ -55,7 +55,7 @@ def configure(log_format: str | None, *, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-    # Their lines about each connection say nothing that ours do not, and could show URLs.
+    # Their lines about each connection add nothing, and could contain URLs.
     for noisy in ("urllib3", "requests", "dramatiq", "peewee"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     sys.excepthook = _log_uncaught
@@ -65,23 +65,23 @@ def configure(log_format: str | None, *, process: str) -> None:
 
 
 class _Held(threading.local):
-    """What the block of `together` in which a thread is has told so far."""
+    """The lines of the current `together` block of a thread."""
 
     lines: list[str] | None = None
 
 
 _held = _Held()
 _writing = threading.Lock()
-# What a pipe takes whole: lines of several processes do not get into each other.
+# The size that a pipe writes atomically: lines of several processes do not mix.
 PIECE_BYTES = 4096
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """This thread's lines of the block are written when it ends, as few writes as there can be.
+    """Write this thread's lines at the end of the block, in as few writes as possible.
 
-    With each write a thread gives the interpreter's lock away, and waits until it has it again.
-    The block is to do nothing that takes time. Lines of libraries are not kept.
+    In each write a thread releases the interpreter's lock and waits until it has it again. The
+    block must not do slow work. Lines of libraries are not delayed.
     """
     if _held.lines is not None:
         yield
@@ -96,7 +96,7 @@ def together() -> Iterator[None]:
 
 
 def _pieces(lines: Iterable[str]) -> Iterator[str]:
-    """Whole lines, joined as long as they fit into one write."""
+    """Yield whole lines, joined as long as they fit into one write."""
     piece: list[str] = []
     size = 0
     for line in lines:
@@ -111,17 +111,17 @@ def _pieces(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _write(text: str) -> None:
-    """What cannot be written must not break the work that it tells of."""
+    """Write a text. A failed write must not interrupt the work that is logged."""
     with suppress(OSError, ValueError), _writing:
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
 class _Stderr:
-    """Takes lines, in the way in which structlog's loggers do."""
+    """Take lines, with the interface of structlog's loggers."""
 
     def msg(self, message: str) -> None:
-        """Writes one, or keeps it for the end of the block of `together`."""
+        """Write a line, or keep it for the end of the block of `together`."""
         line = message + "\n"
         if _held.lines is None:
             _write(line)
@@ -133,12 +133,12 @@ class _Stderr:
 
 
 def _is_fit_to_show(record: logging.LogRecord) -> bool:
-    """False for the line in which gRPC shows metadata that is not UTF-8: it may be a token."""
+    """Return False for gRPC's line about metadata that is not UTF-8: it may contain a token."""
     return not (record.name == "grpc._cython.cygrpc" and "Invalid encoding" in str(record.msg))
 
 
 def _named(process: str) -> structlog.types.Processor:
-    """Names the process in every line; a context variable would do so in one thread only."""
+    """Add the process's name to every line; a context variable would do so in one thread only."""
 
     def name(
         _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict

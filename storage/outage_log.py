@@ -1,4 +1,4 @@
-"""Logs why a part fails: once for each operation and code, until the operation succeeds again."""
+"""Log why a dependency fails: once per operation and code, until the operation succeeds again."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from storage.errors import ServiceRefused, ServiceUnavailable
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# Of a text that another program wrote.
+# The most characters of a text from another program.
 ANSWER_CAP = 300
 
 
 class OutageLog:
-    """What `part` refused or failed at last, by operation. Thread-safe.
+    """The last failure of each operation of `part`. Thread-safe.
 
-    Two threads that fail in the same moment may both log it.
+    Two threads that fail at the same time may both log it.
     """
 
     def __init__(self, part: str) -> None:
@@ -37,7 +37,7 @@ class OutageLog:
         )
 
     def succeeded(self, operation: str) -> None:
-        """Log that an operation that failed succeeds again. Costs next to nothing otherwise."""
+        """Log that an operation that failed succeeds again. Otherwise costs almost nothing."""
         if self._failing and operation in self._failing:
             self._failing.pop(operation, (ServiceUnavailable, ""))
             log.info("part answers again", part=self._part, operation=operation)

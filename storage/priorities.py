@@ -1,4 +1,4 @@
-"""How a job stands among the others, and its weight in the fair queue."""
+"""The priority of a job, and its weight in the fair queue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Priority(StrEnum):
     BULK = "BULK"
 
     def is_above(self, other: Priority) -> bool:
-        """Whether it comes before `other`."""
+        """Return whether it comes before `other`."""
         order = list(Priority)
         return order.index(self) < order.index(other)
 

@@ -27,7 +27,7 @@ _COURTS: dict[str, frozenset[int]] = {
 
 
 def check_digits(number18: str) -> str:
-    """The two check digits of a CNJ number, "02" to "98".
+    """Return the two check digits of a CNJ number, "02" to "98".
 
     `number18` is the 18 other digits. Source: Resolução CNJ 65/2008, annex VIII.
     """
@@ -35,9 +35,9 @@ def check_digits(number18: str) -> str:
 
 
 def parse_process_number(text: str) -> str:
-    """The punctuated form of a process number given with punctuation or as 20 digits.
+    """Return the punctuated form of a process number, given with punctuation or as 20 digits.
 
-    Raises InvalidRequest that says what is wrong and what would be right.
+    Raises InvalidRequest with the problem and the rule.
     """
     stripped = text.strip()
     match = _PUNCTUATED.fullmatch(stripped) or _DIGITS.fullmatch(stripped)
@@ -54,13 +54,13 @@ def parse_process_number(text: str) -> str:
 
 
 def court_of(number: str) -> str:
-    """The court of a process number as J.TR, such as "8.26"."""
+    """Return the court of a process number as J.TR, such as "8.26"."""
     plain = digits(number)
     return f"{plain[13]}.{plain[14:16]}"
 
 
 def digits(number: str) -> str:
-    """The 20 digits of a process number."""
+    """Return the 20 digits of a process number."""
     return number.replace("-", "").replace(".", "")
 
 

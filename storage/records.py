@@ -1,4 +1,4 @@
-"""What rows look like to everybody outside storage: frozen values, no SQL, no ORM."""
+"""Rows as frozen values for all code outside storage: no SQL, no ORM."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from storage.states import JOB_ENDS, DocumentState, JobState
 class _FromRow:
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
-        """The record of a row that has at least these columns."""
+        """Return the record of a row that has at least these columns."""
         return cls(**{name: row[name] for name in _names(cls)})
 
     @classmethod
     def of_json(cls, values: Mapping[str, Any]) -> Self:
-        """The record of a row that PostgreSQL turned into JSON."""
+        """Return the record of a row that PostgreSQL converted into JSON."""
         # An event of an older release may lack a column of this one.
         parsed: dict[str, Any] = {**_defaults(cls), **values}
         for name in _names(cls):
@@ -54,7 +54,7 @@ class _WithFailure:
 
     @property
     def failure(self) -> Failure | None:
-        """Why it failed, or why the last attempt did."""
+        """Return the failure, or the failure of the last attempt."""
         if self.error_reason is None:
             return None
         return Failure(self.error_reason, self.error_message or "", bool(self.error_is_retryable))
@@ -62,7 +62,7 @@ class _WithFailure:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord(_FromRow, _WithFailure):
-    """A job as it stands."""
+    """The current values of a job."""
 
     job_id: UUID
     client: str
@@ -92,13 +92,13 @@ class JobRecord(_FromRow, _WithFailure):
 
     @property
     def is_ended(self) -> bool:
-        """Whether this run is over."""
+        """Return whether this run has ended."""
         return JobState(self.state) in JOB_ENDS
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentRecord(_FromRow, _WithFailure):
-    """A document of a job as it stands."""
+    """The current values of a document of a job."""
 
     job_id: UUID
     document_id: UUID
@@ -123,18 +123,18 @@ class DocumentRecord(_FromRow, _WithFailure):
 
     @property
     def is_available(self) -> bool:
-        """Whether the bucket holds it."""
+        """Return whether the bucket holds it."""
         return self.state == DocumentState.AVAILABLE
 
     @property
     def is_unverified(self) -> bool:
-        """Whether nothing but the portal's own answers supports that this is the document."""
+        """Return whether only the portal's own answers confirm that this is the document."""
         return self.sha256 is not None and self.sha256 == self.doubted_sha256
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord(_FromRow):
-    """One attempt at sending a webhook; `status_code` is 0 when there was no answer."""
+    """One attempt to send a webhook; `status_code` is 0 if there was no answer."""
 
     number: int
     attempt_time: datetime
@@ -144,7 +144,7 @@ class AttemptRecord(_FromRow):
 
 @dataclass(frozen=True, slots=True)
 class WebhookRecord(_FromRow):
-    """One webhook of a job. `url` may hold secrets: show it only through receivers.display."""
+    """One webhook of a job. `url` may contain secrets: show it only through receivers.display."""
 
     job_id: UUID
     position: int
@@ -161,12 +161,12 @@ class WebhookRecord(_FromRow):
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job with its webhooks: what every answer about a job is made of."""
+    """A job with its webhooks, for every answer about a job."""
 
     job: JobRecord
     webhooks: tuple[WebhookRecord, ...]
 
 
 def is_sealed(case_level: int | None, document_level: str) -> bool:
-    """Whether a document is under seal. Unknown or missing counts as sealed (PDPJ.md)."""
+    """Return whether a document is under seal. Unknown or missing counts as sealed (PDPJ.md)."""
     return case_level != 0 or document_level != "PUBLICO"

@@ -1,7 +1,7 @@
-"""Refusals as rows: a worker meets them, servers show them in `hold`, health and metrics.
+"""Refusals of dependencies as rows: workers write them; servers show them as holds and in metrics.
 
-A row is in force while it is young. The process that wrote it deletes it at the first success; the
-row of a process that is gone becomes old by itself.
+A row is in force while it is recent. The process that wrote it deletes it at the first success. The
+row of a lost process expires by itself.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from storage.models.base import time_after
 from storage.outage_log import ANSWER_CAP, OutageLog
 from storage.postgres.database import Database, Transaction
 
-# What is refused is tried again at least every 40 s, while anything needs it.
+# A refused operation is tried again at least every 40 s, while anything needs it.
 IN_FORCE_S = 90.0
-# A process writes a row at most so often.
+# A process writes a row at most this often.
 WRITE_EVERY_S = 1.0
-# How long the portal is left alone: as long as it has been refused, within these limits.
+# How long requests to the portal pause: as long as the refusal has lasted, within these limits.
 PAUSE_MIN_S, PAUSE_MAX_S = 5.0, 60.0
 STORE, PORTAL = "S3", "The portal"
-# Without these no document can be stored. A refused deletion holds no job.
+# Without these operations no document can be stored. A refused deletion holds no job.
 NEEDED_OF_STORE = ("PUT", "HEAD")
 
 IS_IN_FORCE = ServiceRefusal.see_time > time_after(-IN_FORCE_S)
@@ -37,7 +37,7 @@ HOLDS_PORTAL = IS_IN_FORCE & (ServiceRefusal.part == PORTAL)
 
 
 class RefusalWatch:
-    """Logs and publishes what `part` refuses this process. Thread-safe; never raises.
+    """Log and publish the refusals of `part` in this process. Thread-safe; never raises.
 
     Without a `database` it only logs.
     """
@@ -47,12 +47,12 @@ class RefusalWatch:
         self._database = database
         self._log = OutageLog(part)
         self._lock = threading.Lock()
-        # Operations that this process has seen succeed since the last refusal.
+        # Operations that have succeeded in this process since the last refusal.
         self._accepted: set[str] = set()
         self._written: dict[str, float] = {}
 
     def failed(self, operation: str, error: ServiceUnavailable) -> None:
-        """Take note of a failed operation."""
+        """Record a failed operation."""
         self._log.failed(operation, error)
         if self._database is None or not isinstance(error, ServiceRefused):
             return
@@ -66,7 +66,7 @@ class RefusalWatch:
             publish(self._database, self._part, operation, error)
 
     def succeeded(self, operation: str) -> None:
-        """Take note of a success: the first one ends the refusal, whichever process met it."""
+        """Record a success. The first one ends the refusal, in whichever process it occurred."""
         self._log.succeeded(operation)
         if self._database is None or operation in self._accepted:
             return
@@ -78,7 +78,7 @@ class RefusalWatch:
 
 
 def publish(database: Database, part: str, operation: str, error: ServiceRefused) -> None:
-    """Write the row of a refusal; if it is the portal's, have requests wait.
+    """Write the row of a refusal. If it is the portal's, pause requests.
 
     Raises ServiceUnavailable.
     """
@@ -91,7 +91,7 @@ def publish(database: Database, part: str, operation: str, error: ServiceRefused
 
 
 def _write(transaction: Transaction, part: str, operation: str, error: ServiceRefused) -> float:
-    """Return for how many seconds it has been refused."""
+    """Write the row. Return for how many seconds the operation has been refused."""
     now = fn.clock_timestamp()
     since = Case(None, [(IS_IN_FORCE, ServiceRefusal.since_time)], now)
     written = (
@@ -114,7 +114,7 @@ def _write(transaction: Transaction, part: str, operation: str, error: ServiceRe
 
 
 def withdraw(database: Database, part: str, operation: str) -> None:
-    """Delete the row of a refusal that is over. Raises ServiceUnavailable."""
+    """Delete the row of a refusal that has ended. Raises ServiceUnavailable."""
     with database.single() as transaction:
         transaction.execute(
             ServiceRefusal.delete().where(
@@ -124,14 +124,14 @@ def withdraw(database: Database, part: str, operation: str) -> None:
 
 
 def holds() -> Any:
-    """Return the query for what holds jobs: `untrusted`, and the `store_code` or None."""
+    """Return the query for refusals that hold jobs: `untrusted`, and the `store_code` or None."""
     code = ServiceRefusal.select(fn.min(ServiceRefusal.code)).where(HOLDS_STORE)
     untrusted = fn.EXISTS(ServiceRefusal.select(ServiceRefusal.part).where(HOLDS_PORTAL))
     return Select(columns=[code.alias("store_code"), untrusted.alias("untrusted")]).dicts()
 
 
 def troubles(database: Database, part: str) -> list[str]:
-    """Return what `part` refuses, a sentence each; empty if nothing. Raises ServiceUnavailable."""
+    """Return the refusals of `part`, a sentence each; empty if none. Raises ServiceUnavailable."""
     query = ServiceRefusal.select().where(IS_IN_FORCE, ServiceRefusal.part == part)
     with database.single() as transaction:
         rows: list[Any] = transaction.fetch(query.order_by(ServiceRefusal.operation))

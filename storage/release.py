@@ -1,7 +1,7 @@
-"""`python -m storage.release`: what is done once before a release's processes start.
+"""`python -m storage.release`: prepare database and bucket once before a release's processes start.
 
-Migrates the database, makes the bucket, and marks it as this installation's. Safe to run twice and
-by two at once.
+Migrates the database, creates the bucket, and marks it as this installation's. Safe to run twice
+and by two releases at once.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 def release(
     settings: Settings, *, adopts_bucket: bool = False, sweep_allowance: int = 0
 ) -> Contents | None:
-    """Brings database and bucket to what this release needs.
+    """Migrate the database and prepare the bucket for this release.
 
-    `adopts_bucket` makes the bucket this installation's and returns what is in it;
-    `sweep_allowance` is how many objects without a row the next sweep may delete.
-    Raises ServiceUnavailable, ConfigurationError.
+    `adopts_bucket` makes the bucket this installation's and returns its contents. `sweep_allowance`
+    is the number of objects without a row that the next sweep may delete. Raises
+    ServiceUnavailable, ConfigurationError.
     """
     objects, found = Objects(ObjectStore.of(settings), max_connections=1), None
     with closing(Database(settings.database_url, max_connections=1)) as database:
@@ -59,7 +59,7 @@ def release(
 
 
 def _require_utf8(database: Database) -> None:
-    """Raises ConfigurationError if the database, or a session with it, cannot hold every text."""
+    """Raise ConfigurationError if the database, or a session with it, cannot store every text."""
     with database.single() as transaction:
         kept = transaction.value(fn.current_setting("server_encoding"))
         sent = transaction.value(fn.current_setting("client_encoding"))
@@ -102,7 +102,7 @@ def _flags(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit code: 0 when all is ready, 1 with one sentence when it is not."""
+    """Return the exit code: 0 if all is ready, 1 with one sentence if not."""
     flags = _flags(argv)
     try:
         settings = Settings.from_env(os.environ)

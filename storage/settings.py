@@ -21,20 +21,20 @@ from storage.webhook_policy import AllowRule
 
 T = TypeVar("T")
 
-# What must be set, word for word, to do without clients or TLS beyond loopback.
+# The exact values that allow calls without clients or without TLS beyond loopback.
 IN_SO_MANY_WORDS = {
     "AUTOS_WITHOUT_CLIENTS": "serve-anyone-who-can-reach-me",
     "GRPC_PLAINTEXT": "tls-ends-in-front-of-me",
 }
 PORTAL_URL = "https://portaldeservicos.pdpj.jus.br"
 MIB = 1024 * 1024
-# What S3 takes in one PUT.
+# The largest object that S3 accepts in one PUT.
 MOST_IN_ONE_PUT = 5 * 1024 * MIB
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be set. Units stand in the names; README.md has the table."""
+    """All settings. Names carry the units; README.md has the table."""
 
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
@@ -95,7 +95,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
-        """The settings in `env`.
+        """Return the settings in `env`.
 
         Raises ConfigurationError that names every missing or wrong variable at once.
         """
@@ -185,7 +185,7 @@ class Settings:
 
 
 class _Reader:
-    """Reads variables and remembers what is wrong with each."""
+    """Read variables and collect the problem of each."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env = env
@@ -201,12 +201,12 @@ class _Reader:
         try:
             return parse(text)
         except ValueError as error:
-            # The value itself may be a secret, so only the rule is told.
+            # The value may be a secret, so the message contains only the rule.
             self._problems.append(f"{name} {error}" if error.args else f"{name} is not valid")
             return None
 
     def check_credentials(self) -> None:
-        """Either PDPJ_TOKEN, or a login that is whole; each gap is told by itself."""
+        """Require PDPJ_TOKEN or a complete login. Each gap is reported by itself."""
         if self._is_set("PDPJ_TOKEN_URL"):
             if self._is_set("PDPJ_TOKEN"):
                 self._problems.append("PDPJ_TOKEN must not be set together with PDPJ_TOKEN_URL")
@@ -226,7 +226,7 @@ class _Reader:
             )
 
     def check_callers(self, listen: str | None) -> None:
-        """Who may call must be said by whoever opens the door to other machines."""
+        """Require client authentication and TLS if GRPC_LISTEN is not a loopback address."""
         for name in ("AUTOS_WITHOUT_CLIENTS", "GRPC_PLAINTEXT"):
             self.given(name, _one_of(IN_SO_MANY_WORDS[name]), default=None)
         if self._is_set("GRPC_TLS_CERT_FILE") or self._is_set("GRPC_TLS_CLIENT_CA_FILE"):
@@ -317,7 +317,7 @@ def _database_url(text: str) -> str:
     try:
         parse_dsn(text)
     except ProgrammingError:
-        # Without its cause, whose text may hold a part of the password.
+        # Without its cause: its text may contain a part of the password.
         raise ValueError(
             "must be a URL that PostgreSQL understands, with only its parameters after the ?"
         ) from None
@@ -336,7 +336,7 @@ def _listen(text: str) -> str:
 
 
 def _metrics_listen(text: str) -> str:
-    # Each process takes a port of its own from there on.
+    # The first of several ports: each process takes its own.
     if int(_listen(text).rpartition(":")[2]) > 65_531:
         raise ValueError("must be host:port with a port up to 65531")
     return text
@@ -351,7 +351,7 @@ def _otlp_url(text: str) -> str:
 
 
 def is_loopback(listen: str) -> bool:
-    """Whether only this machine can reach host:port; a name but localhost may be anywhere."""
+    """Return whether only this machine can reach host:port. Of names, only localhost counts."""
     host = listen.rpartition(":")[0].strip("[]")
     try:
         return ip_address(host).is_loopback
@@ -395,8 +395,8 @@ def _prefix(text: str) -> str:
 
 
 def _token(text: str) -> str:
-    # Anything else could not stand in a header, and http.client would show it in its error; in a
-    # form it would only be a slip of whoever copied it.
+    # http.client refuses any other value in a header, and puts it into its error message. In a
+    # form, another value would only be a copying error.
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError("must be visible ASCII characters without spaces")
     return text

@@ -1,8 +1,8 @@
 """The spool: files between portal and bucket, on the disk of one host.
 
-A file is named by its claim's token and belongs to the row that holds the token. It is 0600, its
-room is kept before the portal is asked (laid out on the disk, unless it is small and there is
-plenty), and it is never synced: a lost spool file is fetched again.
+A file is named by its claim's token and belongs to the row that holds the token. Its mode is 0600.
+Its room is reserved before the portal is requested: allocated on the disk, unless the file is small
+and there is plenty of room. A spool file is never synced, because a lost one is fetched again.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from storage.errors import PermanentError, ServiceUnavailable, before_request
 
 ID_FILE = "spool.id"
 LOCK_FILE = "spool.lock"
-# Names the installation whose rows own the files.
+# Contains the id of the installation that owns the files' rows.
 OWNER_FILE = "spool.installation"
 SUFFIX = ".part"
-# What is reserved for a file whose size the portal does not tell.
+# The bytes that are reserved for a file of unknown size.
 UNKNOWN_SIZE_BYTES = 1024 * 1024
-# Up to this size files are only counted, not laid out on the disk, and not even that while there
-# is plenty of room: a look at it is good for as long as it takes to fill a small part of it.
+# Files up to this size are only counted, not allocated on the disk. While there is plenty of room,
+# they are not even counted: one count stays valid while a small part of the room fills.
 SMALL_BYTES = 1024 * 1024
 PLENTY_BYTES = 1024 * 1024 * 1024
 COUNT_S = 0.1
-# By how much the room of a file grows that is larger than was said.
+# The step in bytes by which the room grows if a file exceeds its listed size.
 GROWTH_BYTES = 8 * 1024 * 1024
 BUFFER_BYTES = 128 * 1024
-# The disk is never filled to its last byte: PostgreSQL may live on it.
+# The disk is never filled to its last byte: PostgreSQL may be on it.
 HEADROOM_BYTES = 64 * 1024 * 1024
 
 
 class SpoolFile:
-    """A spool file that is being written. It never outgrows the room that was reserved for it.
+    """A spool file that is being written. It never exceeds the room that was reserved for it.
 
-    While `stays` says so, a small one is only in memory.
+    While `stays` returns True, a small file stays in memory.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class SpoolFile:
 
     @property
     def data(self) -> bytes | None:
-        """All that was written, if it is in memory; None: it is in its file."""
+        """Return all bytes that were written, if they are in memory; None: they are in the file."""
         return b"".join(self._chunks) if self._raw is None else None
 
     def reserve(self, size_bytes: int, spare_bytes: int = 0) -> None:
-        """Makes room for this many bytes in all. Raises ServiceUnavailable or PermanentError."""
+        """Reserve room for this many bytes in all. Raises ServiceUnavailable or PermanentError."""
         if size_bytes <= self._room_bytes:
             return
         if self._raw is None:
@@ -77,7 +77,7 @@ class SpoolFile:
         self._chunks = []
 
     def write(self, chunk: bytes) -> None:
-        """Appends a chunk."""
+        """Append a chunk."""
         self._size_bytes += len(chunk)
         if self._size_bytes > self._room_bytes:
             self.reserve(self._size_bytes, GROWTH_BYTES)
@@ -87,18 +87,18 @@ class SpoolFile:
             self._raw.write(chunk)
 
     def end(self) -> None:
-        """Gives back what room was not needed."""
+        """Give back the room that was not needed."""
         if self._raw is not None:
             self._raw.truncate()
 
     def close(self) -> None:
-        """Closes the file. May be said twice."""
+        """Close the file. Idempotent."""
         if self._raw is not None:
             self._raw.close()
 
 
 class Spool:
-    """A folder of spool files with its identity."""
+    """A folder of spool files, with the spool's identity."""
 
     def __init__(self, folder: Path, spool_id: UUID | None, max_bytes: int) -> None:
         self._folder = folder
@@ -111,19 +111,19 @@ class Spool:
     def _identity(self) -> UUID:
         path = self._folder / ID_FILE
         with self._locked():
-            # Empty after a power cut: then the files of the old identity are fetched again.
+            # Empty after a power failure: the files of the old identity are then fetched again.
             if not path.exists() or not path.read_text().strip():
                 _replace(path, str(uuid4()))
             return UUID(path.read_text().strip())
 
     def owner(self) -> str:
-        """Return the id of the installation whose rows own the files, empty if none is named."""
+        """Return the id of the installation that owns the files' rows, empty if none is set."""
         with suppress(FileNotFoundError):
             return (self._folder / OWNER_FILE).read_text().strip()
         return ""
 
     def take(self, installation_id: UUID) -> None:
-        """Name the installation whose rows own the files, unless one is named already."""
+        """Set the installation that owns the files' rows, unless one is set already."""
         with self._locked():
             if not self.owner():
                 _replace(self._folder / OWNER_FILE, str(installation_id))
@@ -136,18 +136,18 @@ class Spool:
             yield
 
     def path(self, lease: UUID) -> Path:
-        """Where the file of this claim lies."""
+        """Return the path of this claim's file."""
         return self._folder / f"{lease}{SUFFIX}"
 
     @contextmanager
     def create(
         self, lease: UUID, size_bytes: int | None, *, in_memory: bool = False
     ) -> Iterator[SpoolFile]:
-        """A new file with room for `size_bytes` (None: unknown); removed on any error.
+        """Create a file with room for `size_bytes` (None: unknown). Remove it on any error.
 
-        `in_memory`: a small one need not be written while there is plenty of room; its `data` is
-        the caller's then. Raises ServiceUnavailable when there is no room, then or later;
-        PermanentError when there can never be.
+        `in_memory`: a small file need not be written while there is plenty of room; its `data`
+        belongs to the caller then. Raises ServiceUnavailable if there is no room, now or later;
+        PermanentError if there can never be enough.
         """
         path = self.path(lease)
         stays = self._has_plenty if in_memory else _never
@@ -165,7 +165,7 @@ class Spool:
             raise
 
     def keep(self, lease: UUID, data: bytes) -> None:
-        """Writes a file that was only in memory. Raises ServiceUnavailable without room."""
+        """Write a file that was only in memory. Raises ServiceUnavailable if there is no room."""
         with self.create(lease, len(data)) as file:
             file.write(data)
 
@@ -175,12 +175,12 @@ class Spool:
         return os.fdopen(descriptor, "wb", buffering=BUFFER_BYTES)
 
     def _reserve(self, descriptor: int, size_bytes: int, spare_bytes: int) -> int:
-        """Makes the file this long, and by `spare_bytes` longer if it may be; its length then.
+        """Extend the file to this length, and by `spare_bytes` more if possible. Return its length.
 
-        On the disk and in the count.
+        The length is allocated on the disk and counted.
         """
         if size_bytes > self._max_bytes:
-            # Waiting would not help: it does not fit into an empty spool.
+            # Waiting does not help: the file does not fit into an empty spool.
             raise PermanentError("TOO_LARGE", "The document is larger than the spool.")
         room_bytes = min(size_bytes + spare_bytes, self._max_bytes)
         if room_bytes <= SMALL_BYTES and self._has_plenty():
@@ -193,7 +193,7 @@ class Spool:
         return room_bytes
 
     def _has_plenty(self) -> bool:
-        """Whether there is so much room that a few hundred small files more need no counting."""
+        """Return whether a few hundred more small files need no counting."""
         now = time.monotonic()
         if now - self._counted > COUNT_S:
             self._counted = now
@@ -201,7 +201,7 @@ class Spool:
         return self._is_roomy
 
     def _lack(self, more_bytes: int) -> str:
-        """What keeps so many more bytes from having room; empty when nothing does."""
+        """Return why there is no room for so many more bytes; empty if there is."""
         if sum(self._sizes_bytes()) + more_bytes > self._max_bytes:
             return "The spool has reached SPOOL_MAX_BYTES."
         disk = os.statvfs(self._folder)
@@ -211,32 +211,32 @@ class Spool:
 
     @property
     def max_bytes(self) -> int:
-        """How much it may hold."""
+        """Return the most bytes that the spool may hold."""
         return self._max_bytes
 
     def usage(self) -> tuple[int, int]:
-        """How many files wait here, and their bytes with what is reserved for them."""
+        """Return the number of files, and their bytes including reserved ones."""
         sizes_bytes = list(self._sizes_bytes())
         return len(sizes_bytes), sum(sizes_bytes)
 
     def trouble(self) -> str:
-        """Why no file of a usual size has room now; empty while one has."""
+        """Return why a file of a usual size has no room now; empty if it has."""
         return self._lack(UNKNOWN_SIZE_BYTES)
 
     def _sizes_bytes(self) -> Iterator[int]:
         with os.scandir(self._folder) as entries:
             for entry in entries:
-                # Uploaders delete theirs at any moment.
+                # Uploaders delete their files at any time.
                 with suppress(FileNotFoundError):
                     if entry.name.endswith(SUFFIX):
                         yield entry.stat().st_size
 
     def remove(self, lease: UUID) -> None:
-        """Deletes the file of a claim, if it is there."""
+        """Delete the file of a claim, if it exists."""
         self.path(lease).unlink(missing_ok=True)
 
     def leases(self, *, older_than_s: float, now: float) -> dict[UUID, Path]:
-        """The files untouched for `older_than_s` seconds at `now` (Unix time), by their token."""
+        """Return the files untouched for `older_than_s` seconds at `now` (Unix time), by token."""
         found = {}
         for path in self._folder.glob(f"*{SUFFIX}"):
             try:
@@ -259,7 +259,7 @@ def _never() -> bool:
 
 @contextmanager
 def no_room() -> Iterator[None]:
-    """A full disk as ServiceUnavailable: the file waits, no attempt is burnt."""
+    """Translate a full disk into ServiceUnavailable: the file waits, and no attempt counts."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The states of jobs, documents and webhooks, and every move that is legal.
+"""The states of jobs, documents and webhooks, and every legal move.
 
-Pure: no I/O, no clock. Everything that writes a state asks `sources_of`, so an UPDATE can only
-follow an arrow that stands here. The names are the contract's without their prefix.
+Pure: no I/O, no clock. All code that writes a state uses `sources_of`, so an UPDATE can only follow
+an arrow in this file. The names are the contract's without their prefix.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Life-cycle of a job."""
+    """The life cycle of a job."""
 
     PENDING = "PENDING"
     PROCESSING = "PROCESSING"
@@ -21,7 +21,7 @@ class JobState(StrEnum):
 
 
 class DocumentState(StrEnum):
-    """Life-cycle of a document."""
+    """The life cycle of a document."""
 
     PENDING = "PENDING"
     DOWNLOADING = "DOWNLOADING"
@@ -32,7 +32,7 @@ class DocumentState(StrEnum):
 
 
 class WebhookState(StrEnum):
-    """Life-cycle of one webhook of a job."""
+    """The life cycle of one webhook of a job."""
 
     WAITING = "WAITING"
     PENDING = "PENDING"
@@ -47,11 +47,12 @@ JOB_ENDS = frozenset(
 )
 JOB_RUNNING = frozenset(JobState) - JOB_ENDS
 DOCUMENT_ENDS = frozenset({DocumentState.AVAILABLE, DocumentState.FAILED, DocumentState.CANCELLED})
-# Between claim and bucket: what counts against a job's lanes.
+# The states between claim and bucket, which count against a job's lanes.
 IN_LANE = frozenset({DocumentState.DOWNLOADING, DocumentState.DOWNLOADED})
 
 JOB_MOVES: dict[JobState, frozenset[JobState]] = {
-    # A warm case ends in the transaction that makes it, so PENDING may end as COMPLETED too.
+    # A job with every document stored ends in the transaction that makes it, so PENDING may end as
+    # COMPLETED.
     JobState.PENDING: JOB_ENDS | {JobState.PROCESSING},
     JobState.PROCESSING: JOB_ENDS,
     JobState.COMPLETED: frozenset(),
@@ -68,7 +69,7 @@ DOCUMENT_MOVES: dict[DocumentState, frozenset[DocumentState]] = {
     DocumentState.DOWNLOADING: frozenset(
         {
             DocumentState.DOWNLOADED,
-            DocumentState.AVAILABLE,  # put at once by whoever fetched it
+            DocumentState.AVAILABLE,  # stored directly by the worker that fetched it
             DocumentState.PENDING,  # a transient failure, or a lost lease
             DocumentState.FAILED,
             DocumentState.CANCELLED,
@@ -93,20 +94,20 @@ WEBHOOK_MOVES: dict[WebhookState, frozenset[WebhookState]] = {
     WebhookState.PENDING: frozenset(
         {WebhookState.DELIVERED, WebhookState.FAILED, WebhookState.WAITING}
     ),
-    # RetryJob waits for the new end; RedeliverWebhook sends the old one again.
+    # RetryJob makes it wait for the new end; RedeliverWebhook sends the old event again.
     WebhookState.DELIVERED: frozenset({WebhookState.WAITING, WebhookState.PENDING}),
     WebhookState.FAILED: frozenset({WebhookState.WAITING, WebhookState.PENDING}),
 }
 
 
 def sources_of(target: State) -> tuple[str, ...]:
-    """The states from which `target` may be reached, for the WHERE of an UPDATE; sorted."""
+    """Return the states that may move to `target`, sorted, for the WHERE of an UPDATE."""
     return tuple(sorted(source for source in type(target) if target in moves_from(source)))
 
 
 def moves_from(source: State) -> frozenset[State]:
-    """The states that `source` may become."""
-    # The three tables stay apart: StrEnum members of two kinds are equal when their text is.
+    """Return the states that `source` may move to."""
+    # Three tables: StrEnum members of two kinds are equal if their texts are equal.
     match source:
         case JobState():
             return frozenset(JOB_MOVES[source])
@@ -117,10 +118,10 @@ def moves_from(source: State) -> frozenset[State]:
 
 
 def outcome(*, total: int, completed: int, cancelled: int) -> JobState:
-    """How a run ends whose documents are all over.
+    """Return the end state of a run with all documents ended.
 
-    A case without documents is complete: there was nothing to miss. What a caller had cancelled
-    before a retry stays cancelled, and so does the job.
+    A case without documents is COMPLETED, because none is missing. Documents that a caller had
+    cancelled before a retry stay cancelled, and so does the job.
     """
     if cancelled:
         return JobState.CANCELLED

@@ -1,8 +1,7 @@
-"""Which receivers a webhook may be sent to. Rules only, no I/O.
+"""The receivers that webhooks may be sent to. Rules only, no I/O.
 
-The server asks when a URL is given, the actors ask again at every attempt: `WebhookPolicy.check`
-about
-the URL, `WebhookPolicy.may_connect` about each address that its name resolves to.
+The server checks each given URL; the actors check it again at every attempt. `WebhookPolicy.check`
+checks the URL. `WebhookPolicy.may_connect` checks each address that its name resolves to.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ PORTS = (80, 443, 8080, 8443)
 MAX_URL_LENGTH = 2_048
 
 # IANA's registry of special-use domain names (RFC 6761; `arpa` as a whole), ICANN's `internal`, and
-# the names that private networks use (RFC 6762, appendix G). Their subdomains too.
+# the names that private networks use (RFC 6762, appendix G). Subdomains are included.
 SPECIAL_NAMES = frozenset(
     "alt arpa example example.com example.net example.org internal"  # noqa: SIM905 - fewer lines
     " invalid local localhost onion test corp home intranet lan private".split()
 )
 
-# IANA's IPv4 and IPv6 special-purpose registries (RFC 6890), and what else is not to be called.
-# Our own table, since the one behind `is_global` differs between Python versions.
+# IANA's IPv4 and IPv6 special-purpose registries (RFC 6890), and further addresses that must not be
+# called. The table is here because the one behind `is_global` differs between Python versions.
 DENIED_NETWORKS = tuple(
     ip_network(network)
     for network in (  # noqa: SIM905 - a line for each kind
@@ -42,13 +41,13 @@ DENIED_NETWORKS = tuple(
         " 192.0.0.0/24 192.88.99.0/24 198.18.0.0/15"  # protocols, 6to4 relays, benchmarks
         " 192.0.2.0/24 198.51.100.0/24 203.0.113.0/24"  # documentation
         " 224.0.0.0/4 240.0.0.0/4"  # multicast, reserved and broadcast
-        " 168.63.129.16/32"  # Azure's own services, reached from its guests only
+        " 168.63.129.16/32"  # Azure's own services, reachable from its virtual machines only
         " 2001::/23 2002::/16 3ffe::/16"  # protocols with Teredo, 6to4, 6bone (RFC 3701)
         " 2001:db8::/32 3fff::/20"  # documentation
     ).split()
 )
-# All that IANA has allocated as global unicast. Outside it: mapped, compatible and translated IPv4,
-# NAT64, unique-local, link-local, site-local and multicast addresses.
+# All addresses that IANA has allocated as global unicast. Mapped, compatible and translated IPv4,
+# NAT64, unique-local, link-local, site-local and multicast addresses are outside.
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 ISATAP_IDENTIFIERS = (0x0000_5EFE, 0x0200_5EFE)  # RFC 5214, section 6.1
 
@@ -59,7 +58,7 @@ _PATH_CHARACTERS = "%/:@!$&'()*+,;="  # RFC 3986: pchar and "/"; "%" because esc
 
 
 def is_public(address: Address) -> bool:
-    """True for a globally routable unicast address that hides no other address."""
+    """Return True for a globally routable unicast address that contains no other address."""
     if isinstance(address, IPv6Address):
         is_isatap = (int(address) >> 32) & 0xFFFF_FFFF in ISATAP_IDENTIFIERS
         if address not in GLOBAL_UNICAST or address.scope_id is not None or is_isatap:
@@ -68,13 +67,13 @@ def is_public(address: Address) -> bool:
 
 
 def display(url: str) -> str:
-    """A checked URL without user info and query, which may hold secrets."""
+    """Return a checked URL without user info and query, which may contain secrets."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def receiver_of(url: str) -> str:
-    """Scheme, host and port of a checked URL: what counts as one receiver."""
+    """Return scheme, host and port of a checked URL, which identify one receiver."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -83,7 +82,7 @@ def receiver_of(url: str) -> str:
 class AllowRule:
     """One entry of WEBHOOK_ALLOWED_HOSTS; `host` is as in a checked URL, or "*." and a domain.
 
-    A private one is an address that is not public, or localhost, at one port.
+    A private entry is an address that is not public, or localhost, at one port.
     """
 
     host: str
@@ -92,7 +91,7 @@ class AllowRule:
 
     @classmethod
     def parse(cls, text: str) -> AllowRule:
-        """The entry for host, host:port or *.domain. Raises ValueError that says what is wrong."""
+        """Parse host, host:port or *.domain. Raises ValueError with the problem."""
         name = text.removeprefix("*.")
         raw_host, port = _split_port(name)
         host = _canonical_host(raw_host)
@@ -107,20 +106,20 @@ class AllowRule:
         return cls(host if name == text else f"*.{host}", port, is_private)
 
     def covers(self, host: str, port: int) -> bool:
-        """True if the receiver at `host` and `port` is meant."""
+        """Return True if the entry allows the receiver at `host` and `port`."""
         is_host = host.endswith(self.host[1:]) if self.host[0] == "*" else host == self.host
         return is_host and self.port in (None, port)
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookPolicy:
-    """The receivers that may be called. Without entries: every public one."""
+    """The receivers that may be called. Without entries: every public receiver."""
 
     allowed: tuple[AllowRule, ...] = ()
 
     @classmethod
     def from_entries(cls, entries: Iterable[str]) -> WebhookPolicy:
-        """The receivers of WEBHOOK_ALLOWED_HOSTS. Raises ConfigurationError for a wrong entry."""
+        """Return the policy of WEBHOOK_ALLOWED_HOSTS. Raises ConfigurationError for a bad entry."""
         allowed = []
         for text in entries:
             try:
@@ -130,9 +129,9 @@ class WebhookPolicy:
         return cls(tuple(allowed))
 
     def check(self, url: str) -> str:
-        """The URL in its one ASCII form; checking that again changes nothing.
+        """Return the URL in its one ASCII form. A second check changes nothing.
 
-        Raises InvalidRequest for `webhook_url` if nothing may be sent there.
+        Raises InvalidRequest for `webhook_url` if no webhook may be sent there.
         """
         try:
             parts = _split(url)
@@ -158,7 +157,7 @@ class WebhookPolicy:
         return authority if port == default_port else f"{authority}:{port}"
 
     def may_connect(self, host: str, port: int, address: Address) -> bool:
-        """True if `address` may be called for `host`, the host of a checked URL."""
+        """Return True if `address` may be called for `host`, the host of a checked URL."""
         entry = self._entry(host, port)
         if entry is None or not entry.is_private:
             return is_public(address)
@@ -206,7 +205,7 @@ def _split_port(authority: str) -> tuple[str, int | None]:
 
 
 def _canonical_host(text: str) -> str:
-    """The host in lower-case ASCII, without brackets and trailing dot."""
+    """Return the host in lower-case ASCII, without brackets and trailing dot."""
     if text.startswith("["):
         address = _address(text[1:-1])
         if not isinstance(address, IPv6Address) or address.scope_id is not None:
@@ -216,7 +215,7 @@ def _canonical_host(text: str) -> str:
         host = idna.encode(text, uts46=True, std3_rules=True).decode("ascii").removesuffix(".")
     except UnicodeError as error:
         raise ValueError("The host is not a valid domain name (IDNA 2008).") from error
-    # What ends in a number is an IPv4 address to many parsers (WHATWG URL, section 3.5).
+    # Many parsers read a name that ends in a number as an IPv4 address (WHATWG URL, section 3.5).
     if _NUMBER.fullmatch(host.rpartition(".")[2]) and not _address(host):
         raise ValueError("The host is an IPv4 address in an unusual form; write four decimals.")
     return host

@@ -276,7 +276,7 @@ def give_back(
 
 
 def stop(database: Database, claim: DocumentClaim) -> None:
-    """Give back a document whose download was stopped. A document in the spool stays there."""
+    """Give back a document after its download was stopped. A spooled document stays."""
     in_spool = Document.select(Document.document_id).where(
         Document.lease == claim.lease, Document.state == _DOWNLOADED
     )

@@ -56,7 +56,7 @@ def ensure_rows(transaction: Transaction, scope: str, count: int) -> None:
 
 
 def release(transaction: Transaction, lease: UUID) -> None:
-    """Free the slots of a claim whose request is over, if it holds any."""
+    """Free the slots of a claim, if it holds any: its request is over."""
     transaction.execute(
         Slot.update(lease=None, lease_until=None, taken_time=None, job_id=None).where(
             Slot.lease == lease

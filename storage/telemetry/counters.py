@@ -51,8 +51,7 @@ class Counters(MetricsRecorder):
         self._child(series, labels).observe(value)
 
     def shown(self, gauges: Collector | None) -> CollectorRegistry:
-        """Return the content of a page: sums over the processes that share a folder, and `gauges`.
-        """
+        """Return a page's content: sums over the processes that share a folder, and `gauges`."""
         registry = self._registry
         if folder := os.environ.get(VARIABLE):
             registry = CollectorRegistry()
