@@ -1,1 +1,1 @@
-"""Hints that servers, workers and uploaders send to the scheduler. Each may be lost."""
+"""Hints from servers, workers and uploaders to the scheduler. Each may be lost."""

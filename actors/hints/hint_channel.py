@@ -1,5 +1,6 @@
-"""How hints go through Valkey: to the leading scheduler in a capped list, to all workers in a
-channel. Every hint may be lost.
+"""Send hints through Valkey: a capped list for the leading scheduler, a channel for all workers.
+
+Every hint may be lost.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from actors.hints.hint_codec import decode, encode
 from actors.hints.hints import Hint
 
 KEY = "autos:hints"
-# Older hints are dropped: the rows say the same.
+# Older hints are dropped: the rows contain the same facts.
 MAX_HINTS = 10_000
-# Hints that one receive returns at most, so that a pass stays short.
+# The most hints that one receive returns, so that a pass stays short.
 BATCH = 1_000
 TIMEOUT_S = 0.5
-# After a failure nothing is sent for this long: senders may hold leases.
+# Seconds without another send after a failure: senders may hold leases.
 QUIET_S = 2.0
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -44,13 +45,13 @@ def make_client(redis_url: str, *, timeout_s: float = TIMEOUT_S) -> redis.Redis:
 def halt_channel(client: redis.Redis) -> str:
     """Return the name of the channel that `HintSender.halt` publishes to.
 
-    Channels belong to all databases of a Valkey, so it names the client's own.
+    All databases of a Valkey share their channels, so the name contains the client's database.
     """
     return f"autos:halts:{client.get_connection_kwargs().get('db', 0)}"
 
 
 class HintSender:
-    """Sends hints, one round trip at a time. Thread-safe; never raises; open it after a fork."""
+    """Send hints, one round trip at a time. Thread-safe; never raises. Open it after a fork."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -58,13 +59,13 @@ class HintSender:
         self._lock = threading.Lock()
         self._pending: list[str] = []
         self._is_sending = False
-        # Names this sender in what it publishes.
+        # The id of this sender in its published messages.
         self.sender_id = uuid4().hex
 
     def send(self, *hints: Hint) -> None:
-        """Send hints, unless Valkey failed a moment ago.
+        """Send hints, unless Valkey failed less than QUIET_S ago.
 
-        While another thread sends, that thread sends these hints, too, right afterwards.
+        If another thread is sending, that thread also sends these hints, right afterwards.
         """
         texts = [encode(hint) for hint in hints]
         with self._lock:
@@ -76,8 +77,10 @@ class HintSender:
             self._execute(partial(self._push, pending))
 
     def halt(self, scope: str) -> None:
-        """Have all workers begin no further request of the slices that they hold in `scope`: a
-        job's id, a court, or PORTAL. Call it after the COMMIT of what stops them.
+        """Publish that no worker may begin further requests in `scope`.
+
+        `scope`: a job's id, a court, or PORTAL. Workers stop the slices that they hold. Call this
+        after the COMMIT of the change that stops them.
         """
         text = f"{self.sender_id} {scope}"
         self._execute(lambda: self._client.publish(halt_channel(self._client), text))
@@ -102,19 +105,19 @@ class HintSender:
 
 
 class HintReceiver:
-    """Takes hints from the list, for the one scheduler that leads."""
+    """Take hints from the list, for the leading scheduler."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
     def receive(self, wait_s: float) -> list[Hint]:
-        """Return the hints that are there, waiting up to `wait_s` seconds for the first.
+        """Return the hints in the list. Wait up to `wait_s` seconds for the first.
 
         Raises redis.RedisError.
         """
         texts = self._pop()
         if not texts and wait_s > 0:
-            # A wait of 0 would last for ever.
+            # In Redis, a wait of 0 has no end.
             first = self._client.blpop([KEY], max(0.001, wait_s))
             texts = [first[1], *self._pop()] if first else []
         hints = (decode(text) for text in texts)

@@ -1,4 +1,4 @@
-"""Hints as JSON, one text each. A text that is not understood is dropped: hints only hurry."""
+"""Hints as JSON, one text each. Unknown texts are dropped: hints only speed work up."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def encode(hint: Hint) -> str:
 
 
 def decode(text: str | bytes) -> Hint | None:
-    """Return the hint of a text; None if it is not one of this release."""
+    """Decode a hint. Return None if the text is not a hint of this release."""
     try:
         kind, values = json.loads(text)
         if kind == JobWanted.__name__:

@@ -1,7 +1,7 @@
-"""The hints that servers, workers and uploaders send to the scheduler, each after its commit.
+"""The hints from servers, workers and uploaders to the scheduler, each sent after a commit.
 
-A hint only hurries: what it says is in the rows too, and the next reading finds it there. So a hint
-may be lost, doubled, late or out of order.
+A hint only speeds the scheduler up. Its facts are also in the rows, and the next reading finds them
+there. So a hint may be lost, doubled, late or out of order.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from uuid import UUID
 
 from storage.scheduling.row_values import JobRow
 
-# A proposal that is older is dropped; a worker acknowledges its message unread.
+# An older proposal is dropped; a worker acknowledges its message without processing it.
 PROPOSAL_AGE_S = 1.0
 
 
 class RefusedScope(StrEnum):
-    """What a refusal of a claim concerns."""
+    """The scope of a refused claim."""
 
     PORTAL = "PORTAL"
     COURT = "COURT"
@@ -26,7 +26,7 @@ class RefusedScope(StrEnum):
 
 
 class JobWanted(NamedTuple):
-    """A run began, was listed, or changed its priority: its row as the sender committed it.
+    """A run began, was listed, or changed its priority. `job`: its row as the sender committed it.
 
     When a case is listed, or its listing has failed, one is sent for every job that waited for it.
     """
@@ -35,20 +35,20 @@ class JobWanted(NamedTuple):
 
 
 class JobEnded(NamedTuple):
-    """The run of a job is over, or cancelled."""
+    """The run of a job has ended or was cancelled."""
 
     job_id: UUID
 
 
 class SliceBegun(NamedTuple):
-    """A claim answered a proposal (None: it answered none) with a slice.
+    """A claim answered a proposal with a slice. `proposal_id` is None without a proposal.
 
     Attributes:
         token: of the slice.
         documents: ids of its documents; none for a listing.
-        has_more: the job has more that may begin at once.
-        next_not_before: the earliest `not_before` of the job that is not over.
-        next_request_at: the first moment that no claim has reserved; None without a rate.
+        has_more: the job has more documents that may begin at once.
+        next_not_before: the earliest `not_before` of the job that is still in the future.
+        next_request_at: the first time that no claim has reserved; None without a rate.
     """
 
     proposal_id: UUID | None
@@ -64,8 +64,8 @@ class ProposalRefused(NamedTuple):
     """A claim answered a proposal with a refusal.
 
     Attributes:
-        until: nothing of this scope may begin before. None: the rows were locked or all slots
-            taken, so nothing is known.
+        until: no request of this scope may begin before. None: the rows were locked or all slots
+            taken, so the time is unknown.
         is_empty: the job has nothing that may begin at once; `until` is then its earliest
             `not_before`, or None.
     """
@@ -78,7 +78,7 @@ class ProposalRefused(NamedTuple):
 
 
 class SlotFreed(NamedTuple):
-    """The last answer of a slice has come, and its slot is free; `used_s`: slot-seconds."""
+    """The last answer of a slice has arrived and its slot is free. `used_s`: slot-seconds."""
 
     token: UUID
     used_s: float
@@ -90,7 +90,7 @@ class Ended(NamedTuple):
     Attributes:
         token: of the slice; for a document that was in the spool, its id.
         used_s: slot-seconds; None if unknown or reported before.
-        spooled: documents that lie in the spool from now on.
+        spooled: documents that are in the spool from now on.
         returned: documents that are PENDING again and may begin at once.
         next_not_before: the earliest `not_before` of those that are PENDING again and must wait.
     """
@@ -104,7 +104,7 @@ class Ended(NamedTuple):
 
 
 class PlaceAsked(NamedTuple):
-    """A server was asked for the places of running jobs: they are to be published."""
+    """A caller requested the queue positions of running jobs: publish them."""
 
     job_ids: tuple[UUID, ...]
 

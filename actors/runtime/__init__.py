@@ -1,1 +1,1 @@
-"""What makes a process of the Procfile run: its broker, its dependencies, its entry point."""
+"""The start of each Procfile process: its broker, its dependencies, its entry point."""

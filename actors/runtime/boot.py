@@ -1,4 +1,4 @@
-"""Imported by Dramatiq's command in each forked process of a role. See actors/__main__.py."""
+"""Dramatiq's command imports this module in each forked process. See actors/__main__.py."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from actors.tasks import broker
 from storage import logs
 from storage.settings import Settings
 
-# The name of the variable by which the parent says which role its processes have.
+# The environment variable in which the parent names the role of its processes.
 ROLE = "AUTOS_ROLE"
-# Above any blocking read of Dramatiq's, so that only a dead Valkey reaches it.
+# Longer than any blocking read of Dramatiq, so that only a dead Valkey exceeds it.
 TIMEOUT_S = 10.0
 
 _BUILDERS = {

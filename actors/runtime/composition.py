@@ -1,4 +1,4 @@
-"""Builds what the actors of one process need: worker, uploader or notifier. After the fork."""
+"""Build the dependencies of one process after its fork: worker, uploader or notifier."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ from storage.telemetry.signals import Signals
 from storage.webhook_policy import WebhookPolicy
 
 SEND_TIMEOUT_S = 1.0
-# To PostgreSQL, for the threads of one process.
+# Connections to PostgreSQL, for the threads of one process.
 CONNECTIONS = 8
 
 
 def build_worker(settings: Settings) -> Dependencies:
-    """Build what lists cases, downloads documents, and stores small ones."""
+    """Build a worker: it lists cases, downloads documents, and stores small ones."""
     parts = _Parts(settings, "worker")
     database, renewer, watchdog = parts.database, parts.renewer, Watchdog()
     policy, ends = _policy(settings), parts.ends
@@ -150,9 +150,9 @@ def build_worker(settings: Settings) -> Dependencies:
 
 
 def build_uploader(settings: Settings) -> Dependencies:
-    """Build what stores the files that lie in the spool of this host."""
+    """Build an uploader: it stores the files in the spool of this host."""
     parts = _Parts(settings, "uploader", spool_gauges)
-    # Uploads that are under way finish; only waiting for PostgreSQL ends at once.
+    # Uploads under way finish; only waits for PostgreSQL end at once.
     stopping = threading.Event()
     writer = parts.writer()
     uploader = Uploader(
@@ -172,7 +172,7 @@ def build_uploader(settings: Settings) -> Dependencies:
 
 
 def build_notifier(settings: Settings) -> Dependencies:
-    """Build what sends webhooks."""
+    """Build a notifier: it sends webhooks."""
     parts = _Parts(settings, "notifier")
     notifier = WebhookSender(
         database=parts.database,
@@ -189,7 +189,7 @@ def build_notifier(settings: Settings) -> Dependencies:
 
 
 class _Parts:
-    """What the three roles have in common."""
+    """The parts that the three roles share."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ class _Parts:
         )
         self.close = stack.close
         self.database = make_database(settings, settings.worker_threads, self.signals)
-        # Over connections of their own: a sender may hold leases and cannot wait as takers do.
+        # Separate connections: a sender may hold leases and cannot wait as consumers do.
         self.messages = Enqueuer(make_broker(settings.redis_url, timeout_s=SEND_TIMEOUT_S))
         self.hints = HintSender(make_client(settings.redis_url))
         self.ends = JobEnds(self.database, self.messages, self.hints)
@@ -219,7 +219,7 @@ class _Parts:
         self.renewer = LeaseRenewer(renew, lease_s=settings.lease_s)
 
     def writer(self) -> ObjectWriter:
-        """Return what puts files."""
+        """Return the part that puts files."""
         health = BucketHealth(self._settings.worker_threads)
         return ObjectWriter(self.objects, self.spool, self.renewer, health, self.signals)
 
@@ -229,7 +229,7 @@ class _Parts:
         fetcher: DocumentFetcher | None,
         is_stopping: Callable[[], bool],
     ) -> FileRecorder:
-        """Return what records files."""
+        """Return the part that records files."""
         return FileRecorder(
             database=self.database,
             spool=self.spool,
@@ -242,8 +242,9 @@ class _Parts:
 
 
 def make_database(settings: Settings, threads: int, signals: Signals) -> Database:
-    """Return a pool for `threads` threads, whose changes wake the watchers."""
-    # Transactions take milliseconds, so threads share; four are for renewals, heartbeats and looks.
+    """Return a pool for `threads` threads. Its committed changes notify the watchers."""
+    # Transactions take milliseconds, so threads share connections. Four are for renewals,
+    # heartbeats and look-ups.
     wakeups = ChangePublisher(settings.redis_url)
     database = Database(
         settings.database_url,

@@ -1,8 +1,8 @@
-"""Work without messages: threads that look at the rows while no scheduler proposes.
+"""Work without messages: threads that check the rows while no scheduler proposes.
 
-One thread of a process looks, once a second with jitter; after looks in vain, every five seconds.
-A look that found work lets one more thread look at once, so that full speed is there within
-seconds, and what comes in vain stays rare.
+One thread of a process checks, once a second with jitter. After checks without work, it checks
+every five seconds. A check that finds work lets one more thread check at once. So full speed is
+reached within seconds, and useless checks stay rare.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from storage.errors import ServiceUnavailable
 INTERVAL_S = 1.0
 IDLE_INTERVAL_S = 5.0
 JITTER = 0.2
-# Looks in vain after which looks become rare.
+# The number of checks without work after which checks become rare.
 VAIN_LOOKS = 3
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class FallbackLooks:
-    """Runs `look` from up to `threads` threads of its own.
+    """Run `look` from up to `threads` threads of its own.
 
-    `look` finds work and does it; it returns whether it found any, and calls its argument before
-    it begins, so that one more thread looks at once. `interval_s` and `idle_interval_s`: seconds
-    between looks, at first and after looks in vain.
+    `look` finds work and does it. It returns whether it found any, and calls its argument before it
+    begins, so that one more thread checks at once. `interval_s` and `idle_interval_s`: seconds
+    between checks, at first and after checks without work.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class FallbackLooks:
         self._first: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread that looks again and again."""
+        """Start the thread that checks repeatedly."""
         self._first = threading.Thread(target=self._run_first, name=self._name, daemon=True)
         self._first.start()
 
     def stop(self) -> None:
-        """Look no more. What a look has found is still finished."""
+        """Stop checking. Work that a check has found is still finished."""
         self._stopping.set()
 
     def _run_first(self) -> None:
@@ -70,7 +70,7 @@ class FallbackLooks:
         return pause_s * random.uniform(1 - JITTER, 1 + JITTER)
 
     def _look_until_vain(self) -> bool:
-        """Look and work until a look finds nothing. Return whether any found work."""
+        """Check and work until a check finds nothing. Return whether any check found work."""
         has_found = False
         while not self._stopping.is_set() and self._safely_look():
             has_found = True
@@ -86,7 +86,7 @@ class FallbackLooks:
             return False
 
     def _found(self) -> None:
-        """Let one more thread look at once."""
+        """Let one more thread check at once."""
         with self._lock:
             if self._running + 1 >= self._threads or self._stopping.is_set():
                 return

@@ -1,4 +1,4 @@
-"""Receives what other processes halt, so that this one learns of it before its next renewal."""
+"""Receive the halts of other processes, so that this one stops before its next lease renewal."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import structlog
 
 from actors.hints.hint_channel import QUIET_S, halt_channel
 
-# A connection that was silent for so long is pinged; one that is silent again is replaced.
+# Seconds after which a silent connection is pinged. If it stays silent, it is replaced.
 SILENT_S = 5.0
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class HaltListener:
-    """Calls `on_halt` with each scope that another sender than `sender_id` has halted.
+    """Call `on_halt` with each scope that another sender than `sender_id` has halted.
 
-    While Valkey is unavailable, slices are stopped by the renewal of their leases only.
+    If Valkey is unavailable, slices stop only at the renewal of their leases.
     """
 
     def __init__(self, client: redis.Redis, sender_id: str, on_halt: Callable[[str], None]) -> None:
@@ -31,11 +31,11 @@ class HaltListener:
         self._thread = threading.Thread(target=self._run, name="halt-listener", daemon=True)
 
     def start(self) -> None:
-        """Listen from a thread of its own."""
+        """Listen in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Have the thread end once its connection was silent for SILENT_S, or has a message."""
+        """End the thread once its connection was silent for SILENT_S, or has a message."""
         self._stopping.set()
 
     def _run(self) -> None:

@@ -1,8 +1,8 @@
-"""Ends a forked process when its master is gone.
+"""End a forked process when its master is gone.
 
-A master that is killed cannot tell its processes to stop. They would go on without it, with the old
-code after a deployment, and nothing would restart them. Each of them compares its parent with the
-process that forked it, and stops itself in order: its leases are given back as on SIGTERM.
+A killed master cannot signal its processes. They would continue without it, with the old code after
+a deployment, and no supervisor would restart them. Each of them compares its parent with the
+process that forked it. If they differ, it stops in order: its leases are given back as on SIGTERM.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import structlog
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 INTERVAL_S = 0.5
-# How long an orderly stop may take, and how long Dramatiq waits for threads in it.
+# Seconds of an orderly stop, and milliseconds in it in which Dramatiq waits for threads.
 GRACE_S, THREADS_MS = 40.0, 25_000
 
 
 class ParentWatch(dramatiq.Middleware):
-    """Watches the master of a process from its boot on.
+    """Watch the master of a process from its boot on.
 
-    The stop runs in the thread that watches: a master that is killed while it waits for the boot of
-    a process leaves the main thread of that process in a lock that nothing frees.
+    The stop runs in the thread that watches. A master that is killed while it waits for the boot of
+    a process leaves the main thread of that process in a lock that is never released.
     """
 
     def __init__(self) -> None:
@@ -38,18 +38,18 @@ class ParentWatch(dramatiq.Middleware):
         threading.Thread(target=self._run, name="parent-watch", daemon=True).start()
 
     def before_worker_boot(self, _broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Remember what is to be stopped."""
+        """Store the worker that must be stopped."""
         self._worker = worker
 
     def before_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
-        """Remember that the process stops already."""
+        """Record that the process is stopping already."""
         self._is_stopping = True
 
     def _run(self) -> None:
         while not _master_is_gone():
             time.sleep(INTERVAL_S)
         log.warning("master is gone; stopping")
-        # If a thread hangs, its leases run out, and other processes take its work.
+        # If a thread hangs, its leases expire, and other processes take its work.
         threading.Timer(GRACE_S, os._exit, (1,)).start()
         if self._is_stopping:
             return
@@ -63,8 +63,8 @@ class ParentWatch(dramatiq.Middleware):
 def _master_is_gone() -> bool:
     """Return whether the process that forked this one has ended.
 
-    The id of the master was taken before the fork, so one that ended since is noticed, too. Without
-    a master (a test, `dramatiq` under another starter) there is nothing to watch.
+    The id of the master was taken before the fork, so an end since then is noticed, too. Without a
+    master (a test, `dramatiq` under another starter) there is nothing to watch.
     """
     master = multiprocessing.parent_process()
     return master is not None and os.getppid() != master.pid

@@ -1,4 +1,4 @@
-"""Builds and runs the process `scheduler`."""
+"""Build and run the process `scheduler`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ THREADS = 4
 def run_scheduler(settings: Settings, stop: threading.Event) -> None:
     """Schedule and repair until `stop` is set.
 
-    Raises ConfigurationError when the metrics page has no address.
+    Raises ConfigurationError if the address of the metrics page is not available.
     """
     logs.configure(settings.log_format, process="scheduler")
     listener = listen(settings.metrics_listen, "scheduler") if settings.metrics_listen else None
@@ -49,7 +49,7 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
         broker = make_broker(settings.redis_url, timeout_s=SEND_TIMEOUT_S)
         proposer = Proposer(broker, ValkeyClock(client))
         leadership = Leadership(database, proposer.can_send)
-        # The page is served before there is a leadership to ask.
+        # The page is served before the leadership exists.
         leaderships.append(leadership)
         limits = Limits.of(settings)
         messages = Enqueuer(broker)
@@ -68,7 +68,7 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
         log.info("scheduler running")
         SchedulerLoop(
             leadership=leadership,
-            # Above the longest wait for a hint.
+            # Longer than the longest wait for a hint.
             hints=HintReceiver(make_client(settings.redis_url, timeout_s=SEND_TIMEOUT_S)),
             make_reader=partial(Reader, database, limits, Login.of(settings)),
             propose=proposer.send,
