@@ -1,4 +1,4 @@
-"""Free the slots of slices whose last answer has come, whether their files are stored or not."""
+"""Free the slots of slices after their last answer, whether or not their files are stored."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import structlog
 from actors.resilience.retry import PAUSE_S
 from storage.errors import ServiceUnavailable
 
-# A slice whose last answer came this long ago, in seconds, waits no more for a round that frees
-# its slot together with a record.
+# Seconds after its last answer for which a slice waits for a round that frees its slot together
+# with a record.
 FREE_AFTER_S = 0.02
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class AnsweredSlices:
-    """Slices whose last answer has come and whose slots are not free yet. Thread-safe.
+    """Slices with a last answer and without a freed slot. Thread-safe.
 
-    `free` frees slots; what it raises is tried again after `pause_s` seconds.
+    `free` frees slots. If it raises an error, it is called again after `pause_s` seconds.
     """
 
     def __init__(self, free: Callable[[Sequence[UUID]], None], *, pause_s: float = PAUSE_S) -> None:
@@ -34,7 +34,7 @@ class AnsweredSlices:
         self._thread: threading.Thread | None = None
 
     def add(self, *tokens: UUID) -> None:
-        """Have the slots of slices be freed with the next round, or soon."""
+        """Let the next round free the slots of slices, or a thread soon."""
         if not tokens:
             return
         with self._lock:
@@ -45,7 +45,7 @@ class AnsweredSlices:
             self._lock.notify_all()
 
     def take_all(self) -> list[UUID]:
-        """Take the tokens whose slots the caller's round frees."""
+        """Take the tokens of the slots that the caller's round frees."""
         with self._lock:
             tokens = list(self._since)
             self._since.clear()
@@ -63,7 +63,7 @@ class AnsweredSlices:
             try:
                 self._free(tokens)
             except Exception as error:
-                # Their leases run out by themselves, but that takes a minute.
+                # Their leases expire by themselves, but that takes a minute.
                 if isinstance(error, ServiceUnavailable):
                     log.warning("slots not freed yet", slots=len(tokens), part=error.part)
                 else:

@@ -1,4 +1,4 @@
-"""Fetch one document from the portal, into memory or into the spool; every failure is recorded."""
+"""Fetch one document from the portal, into memory or into the spool. Record every failure."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file that is whole and checked, and not recorded yet.
+    """A complete and checked file that is not recorded yet.
 
-    `data`: its bytes if they are in memory; None if the file lies in the spool. `log_context`: what
-    log lines about it name.
+    `data`: its bytes if they are in memory; None if the file is in the spool. `log_context`: the
+    fields of its log lines.
     """
 
     claim: DocumentClaim
@@ -53,7 +53,7 @@ class Fetched:
 
 @dataclass(frozen=True)
 class DocumentFetcher:
-    """What fetching needs. `is_bucket_ready`: whether a small file may stay in memory."""
+    """The dependencies of a fetch. `is_bucket_ready`: whether a small file may stay in memory."""
 
     database: Database
     portal: Portal
@@ -69,7 +69,7 @@ class DocumentFetcher:
     signals: Signals = NOOP_SIGNALS
 
     def fetch(self, claim: DocumentClaim) -> Fetched | Outcome:
-        """Request a document. Return its file, or what its recorded failure led to."""
+        """Request a document. Return its file, or the outcome of its recorded failure."""
         with (
             structlog.contextvars.bound_contextvars(
                 job_id=str(claim.job_id), document_id=str(claim.document_id)
@@ -100,7 +100,7 @@ class DocumentFetcher:
         except LeaseLost:
             raise
         except Exception:
-            # A bug of ours. It counts as a lost worker, so that the document ends all the same.
+            # A defect in Autos. It counts as a lost worker, so that the document ends in any case.
             log.exception("attempt broke")
             span.fail("INTERNAL")
             return self.lose(claim)
@@ -108,7 +108,7 @@ class DocumentFetcher:
         return Fetched(claim, content, data, structlog.contextvars.get_contextvars())
 
     def _request(self, claim: DocumentClaim) -> tuple[CheckedContent, bytes | None]:
-        """Return what the file is, and its bytes if they are in memory only."""
+        """Return the checked content of the file, and its bytes if they are in memory only."""
         with (
             self.spool.create(claim.lease, claim.listed_size_bytes, in_memory=True) as file,
             self.watchdog.limit(self.deadline_s) as deadline,
@@ -124,7 +124,7 @@ class DocumentFetcher:
                 on_start=lambda size_bytes: file.reserve(size_bytes or 0),
             )
             if content.is_doubtful:
-                # Raised here, the answer leaves nothing in the spool.
+                # If this raises, the answer leaves no file in the spool.
                 doubts.weigh(self.database, claim, content, self.policy)
         if file.data is not None and not self.is_bucket_ready():
             # In memory it would be lost with this process.
@@ -142,7 +142,7 @@ class DocumentFetcher:
         return self._ended(claim, outcome)
 
     def _record_failure(self, claim: DocumentClaim, error: AttemptError) -> Outcome:
-        """Record an attempt without a document. What is only to be compared has not failed."""
+        """Record an attempt without a document. An answer that awaits comparison is no failure."""
         if isinstance(error, Doubted) and error.is_first:
             delay_s = self.policy.compare_s()
             outcome = attempts.compare(self.database, claim, error, delay_s=delay_s)
@@ -158,16 +158,16 @@ class DocumentFetcher:
         return Outcome(delay_s, job_has_ended=False)
 
     def lose(self, claim: DocumentClaim) -> Outcome:
-        """Give a document back whose file is lost; the fifth time fails it."""
+        """Give a document back because its file is lost. The fifth loss fails the document."""
         outcome = self._insist(lambda: attempts.give_back(self.database, claim, is_lost=True))
         self._discard(claim)
         return self._ended(claim, outcome)
 
     def take_back(self, claim: DocumentClaim) -> Outcome:
-        """Give a document back whose lease is lost, or whose process stops."""
+        """Give a document back because its lease is lost or its process stops."""
         log.warning("claim taken back")
-        # When it is this process that stops, the row is still ours to return at once; and when
-        # PostgreSQL was away for longer than a lease.
+        # If this process stops, or if PostgreSQL was unavailable for longer than a lease, the row
+        # is still this claim's and can be returned at once.
         self._insist(lambda: attempts.stop(self.database, claim))
         self._discard(claim)
         return Outcome(None, job_has_ended=False, delays_release=True)
@@ -181,6 +181,6 @@ class DocumentFetcher:
         return retry_until_available(change, is_stopping=lambda: self.renewer.is_stopping)
 
     def _discard(self, claim: DocumentClaim) -> None:
-        # Only when no row names the file: our own COMMIT may have gone through unseen.
+        # Only if no row names the file: this worker's COMMIT may have succeeded without an answer.
         if reconciliation.orphaned_tokens(self.database, [claim.lease]):
             self.spool.remove(claim.lease)

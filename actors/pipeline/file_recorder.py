@@ -1,4 +1,4 @@
-"""Record files with a group commit, and free the slots of slices whose last answer has come."""
+"""Record files with a group commit, and free the slots of slices after their last answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from storage.telemetry.signals import NOOP_SIGNALS, Signals
 
 T = TypeVar("T")
 
-# Putting an object again that a sweep deleted may take this long.
+# Seconds for putting an object again that a sweep deleted.
 PUT_AGAIN_LIMIT_S = 5.0
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -43,7 +43,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one slice or one upload has to record: files in the bucket, and files in the spool."""
+    """The records of one slice or one upload: files in the bucket, and files in the spool."""
 
     stored: Sequence[WrittenObject] = ()
     spooled: Sequence[Fetched] = ()
@@ -65,7 +65,7 @@ class _Outcome:
 
 @dataclass
 class FileRecorder:
-    """What recording needs. Thread-safe."""
+    """The dependencies of recording. Thread-safe."""
 
     database: Database
     spool: Spool
@@ -82,9 +82,9 @@ class FileRecorder:
         self.answered = AnsweredSlices(self._free_slots)
 
     def record(self, batch: Batch) -> None:
-        """Record files, however long PostgreSQL is away while this process goes on.
+        """Record files. Retry while PostgreSQL is unavailable, as long as this process runs.
 
-        Raises ServiceUnavailable once the process stops; the files are found again then.
+        Raises ServiceUnavailable once the process stops. Another process finds the files then.
         """
         for _ in range(BUSY_ROUNDS):
             outcome = self._insist(partial(self._group.submit, batch))
@@ -93,7 +93,8 @@ class FileRecorder:
             if left is None:
                 return
             batch = left
-        # Another transaction holds the rows: wait for them, without others that would wait, too.
+        # Another transaction has locked the rows: wait for them, without other batches that would
+        # wait, too.
         outcome = self._insist(lambda: self._record_batches([batch], waits=True))
         self._settle(batch, outcome)
 
@@ -121,7 +122,7 @@ class FileRecorder:
         except ServiceUnavailable:
             if not done.stored.recorded:
                 raise
-            # What is recorded must be known; the others go with the next round.
+            # Return what is already recorded. The other files are recorded in the next round.
             done.fetched.busy = {each.lease for each in spooled}
         finally:
             if not done.has_noted_answers:
@@ -148,7 +149,7 @@ class FileRecorder:
         self.database.call(sql.function("portal_answered"), slot_tokens=list(tokens))
 
     def _settle(self, batch: Batch, outcome: _Outcome) -> None:
-        """Do what follows for the files of a batch that are recorded, or lost."""
+        """Do what follows for the recorded or lost files of a batch."""
         recorded = [each for each in batch.stored if each.lease in outcome.stored.recorded]
         with logs.together():
             for each in recorded:
@@ -178,14 +179,14 @@ class FileRecorder:
                 return
             log.warning("claim taken back")
             if stored.data is not None:
-                # The file is nowhere any more; its row may be ours after all.
+                # The file no longer exists anywhere, but this claim may still hold its row.
                 with suppress(LeaseLost):
                     self._insist(lambda: attempts.give_back(self.database, stored.file))
             if reconciliation.orphaned_tokens(self.database, [stored.lease]):
                 self.spool.remove(stored.lease)
 
     def _reupload_if_swept(self, stored: WrittenObject) -> WrittenObject | None:
-        """Put again what is in memory, if a sweep has taken the object and its row is ours."""
+        """Put an object again from memory if a sweep deleted it and the claim is still valid."""
         if stored.data is None:
             return None
         with suppress(LeaseLost, TransientError, ServiceUnavailable):
@@ -199,7 +200,7 @@ class FileRecorder:
 
 
 def _left(batch: Batch, busy: set[UUID]) -> Batch | None:
-    """Return what is left of a batch; None if nothing is."""
+    """Return the rest of a batch, None if nothing is left."""
     stored = [each for each in batch.stored if each.lease in busy]
     spooled = [each for each in batch.spooled if each.lease in busy]
     return Batch(stored, spooled) if stored or spooled else None

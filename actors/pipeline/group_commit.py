@@ -1,7 +1,7 @@
-"""Group commit: what threads submit while a round is under way goes together with the next one.
+"""Group commit: items that threads submit during a round are committed together in the next one.
 
-Leader-follower, without timers: the first thread that submits runs the round for all that wait.
-One round trip and one commit then serve many records.
+Leader-follower, without timers: the first thread that submits runs the round for all waiting
+threads. One round trip and one commit then serve many records.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_ITEMS = 32
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[Item, Result]):
-    """What one thread submitted. Its event is set when it has a result or is to lead."""
+    """The item of one thread. Its event is set when it has a result or must lead."""
 
     item: Item
     event: threading.Event = field(default_factory=threading.Event)
@@ -29,10 +29,10 @@ class _Entry(Generic[Item, Result]):
 
 
 class GroupCommit(Generic[Item, Result]):
-    """Runs `commit` for many items at once. Thread-safe.
+    """Run `commit` for many items at once. Thread-safe.
 
-    `commit` returns one result for each item, in their order. What it raises is raised by every
-    `submit` of that round.
+    `commit` returns one result for each item, in their order. If it raises an error, every `submit`
+    of that round raises it.
     """
 
     def __init__(self, commit: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
@@ -56,7 +56,7 @@ class GroupCommit(Generic[Item, Result]):
         return entry.result  # type: ignore[return-value]
 
     def _run_round(self) -> None:
-        """Run one round, whose first entry is the caller's; then hand over to the next entry."""
+        """Run one round that begins with the caller's entry; then hand over to the next entry."""
         with self._lock:
             round_, self._waiting = self._waiting[:MAX_ITEMS], self._waiting[MAX_ITEMS:]
         try:

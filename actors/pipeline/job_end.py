@@ -1,4 +1,4 @@
-"""What follows the end of a run: its webhooks are sent, and the scheduler forgets the job."""
+"""Publish the end of a run: send its webhooks, and let the scheduler forget the job."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True)
 class JobEnds:
-    """What publishing the end of a run needs."""
+    """The dependencies of publishing the end of a run."""
 
     database: Database
     messages: Enqueuer
     hints: HintSender
 
     def publish(self, job_id: UUID, due_webhooks: Sequence[int] | None = None) -> None:
-        """Send the webhooks of a job that has ended; those that are due, None to read them.
+        """Send the webhooks of an ended job. `due_webhooks`: their positions, None to read them.
 
         Raises ServiceUnavailable.
         """

@@ -38,15 +38,15 @@ T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 LISTING_LIMIT_S = 60.0
-# How long the bucket may take to say what it has, while slots of the portal are held.
+# Seconds for the bucket's answer about stored objects, while slots of the portal are held.
 LOOK_S = 10.0
-# How many first pauses after a listing that lacks documents the portal is asked once more.
+# A listing that lacks documents is requested once more after this many first pauses.
 DOUBT_FACTOR = 3
 
 
 @dataclass(frozen=True)
 class Lister:
-    """What listing a case needs."""
+    """The dependencies of listing a case."""
 
     database: Database
     objects: Objects
@@ -66,8 +66,8 @@ class Lister:
     ) -> None:
         """List a case for a job, under a claim that was granted for `proposal_id`.
 
-        `is_late`: the claim may be over by now, so it is given back unused. Raises
-        ServiceUnavailable when the process stops while PostgreSQL is unavailable.
+        `is_late`: the claim may have expired, so it is given back unused. Raises ServiceUnavailable
+        if the process stops while PostgreSQL is unavailable.
         """
         self.hints.send(SliceBegun(proposal_id, claim.job_id, claim.lease, has_more=False))
         begun = monotonic()
@@ -83,7 +83,7 @@ class Lister:
             if is_late:
                 attempts.give_back(self.database, claim)
                 return
-            # The moment that the rate reserved for the request, a quarter of a second at most.
+            # The time that the rate reserved for the request, at most a quarter of a second ahead.
             self.renewer.await_stop(claim.begins_in_s)
             with (
                 self.watchdog.limit(LOOK_S + LISTING_LIMIT_S) as deadline,
@@ -96,14 +96,16 @@ class Lister:
             self._take_back(claim)
 
     def _take_back(self, claim: ListingClaim) -> None:
-        """Give back a listing whose lease is lost, or whose process stops: it is ours then."""
+        """Give a listing back because its lease is lost or its process stops."""
         try:
             attempts.give_back(self.database, claim)
         except LeaseLost:
             linger_slots(self.database, claim.lease)
 
     def _send_hints(self, claim: ListingClaim, used_s: float) -> None:
-        """Have the scheduler know the job anew, and the jobs that waited for its listing."""
+        """Send the end of the listing, and the rows of the jobs that waited for it, to the
+        scheduler.
+        """
         wanted = [claim.job_id, *listing_claims.jobs_waiting(self.database, claim)]
         rows = (scheduler_readings.read_job(self.database, job_id) for job_id in wanted)
         self.hints.send(
@@ -118,7 +120,7 @@ class Lister:
                 self._doubt(claim, missing)
                 return
             if claim.has_history:
-                # As long as it takes for a large case: the portal has been asked already.
+                # A large case may take long here: the portal has been requested already.
                 listing = listing_cache.with_stored(
                     self.database, self.objects, listing, limit_s=LISTING_LIMIT_S
                 )
@@ -148,7 +150,7 @@ class Lister:
         return retry_until_available(write, is_stopping=lambda: self.renewer.is_stopping)
 
     def _listing(self, claim: ListingClaim, deadline: Deadline) -> tuple[ListingImport, int]:
-        """The case as listed, and how many documents it lacks that were listed before."""
+        """Return the listing of the case, and how many documents of earlier listings it lacks."""
         if claim.listed_by:
             listing = listing_cache.listing_of(self.database, claim.client, claim.listed_by)
         else:
@@ -171,7 +173,7 @@ class Lister:
         )
 
     def _doubt(self, claim: ListingClaim, missing: int) -> None:
-        """Put the listing off, to be requested once more: the portal may list incompletely."""
+        """Postpone the listing and request it once more: the portal may have listed too little."""
         delay_s = jittered(DOUBT_FACTOR * self.policy.base_s)
         self._insist(lambda: attempts.doubt(self.database, claim, delay_s=delay_s))
         log.warning(

@@ -1,4 +1,4 @@
-"""Put checked files into the bucket, and know how the bucket answers of late."""
+"""Put checked files into the bucket, and track whether the bucket answers."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 POSTPONE_BASE_S = 1.0
 POSTPONE_CAP_S = 30.0
-# A put from memory that takes longer is broken off, and the file goes to the spool.
+# Seconds after which a put from memory is broken off. The file then goes to the spool.
 PUT_LIMIT_S = 2.0
 
 
 @dataclass(slots=True, eq=False)
 class WrittenObject:
-    """A file that the bucket holds under `key`, and that is not recorded yet.
+    """A file that the bucket holds under `key` and that is not recorded yet.
 
-    `data`: its bytes, if it never lay in the spool. `log_context`: what log lines about it name.
+    `data`: its bytes, if it was never in the spool. `log_context`: the fields of its log lines.
     """
 
     file: CheckedFile
@@ -47,16 +47,16 @@ class WrittenObject:
         return self.file.lease
 
     def record(self) -> StoredFile:
-        """Return what is recorded of it."""
+        """Return the record of the file."""
         return StoredFile(self.file, self.key)
 
 
 class BucketHealth:
-    """Whether the bucket answers, as the puts of this process found. Thread-safe.
+    """Whether the bucket answers, by the puts of this process. Thread-safe.
 
-    So many `threads` put. A bucket that fails is left alone, for longer each time; then one thread
-    tries it before all others do. `put_limit_s`: seconds after which a put from memory is broken
-    off, and from which on a put counts as slow.
+    `threads`: how many threads put. A bucket that fails gets no put for a time that grows with each
+    failure. After that time one thread tries it before all others do. `put_limit_s`: seconds after
+    which a put from memory is broken off, and from which on a put counts as slow.
     """
 
     def __init__(self, threads: int, *, put_limit_s: float = PUT_LIMIT_S) -> None:
@@ -68,7 +68,7 @@ class BucketHealth:
 
     @property
     def is_ready(self) -> bool:
-        """Return whether a put is worth trying: the bucket answers and is not slow for most."""
+        """Return whether a put is worth a try: the bucket answers, and most puts are not slow."""
         now = monotonic()
         if self._failures and (now < self._away_until or self._began):
             return False
@@ -77,7 +77,7 @@ class BucketHealth:
 
     @contextmanager
     def putting(self) -> Iterator[None]:
-        """Count the put of the block, and how it ends."""
+        """Count the put of the block, and its result."""
         thread = threading.get_ident()
         self._began[thread] = monotonic()
         try:
@@ -94,7 +94,7 @@ class BucketHealth:
 
 @dataclass(frozen=True)
 class ObjectWriter:
-    """What putting a file needs."""
+    """The dependencies of putting a file."""
 
     objects: Objects
     spool: Spool
@@ -103,10 +103,10 @@ class ObjectWriter:
     signals: Signals = NOOP_SIGNALS
 
     def put(self, file: CheckedFile, data: bytes | None, *, limit_s: float | None) -> WrittenObject:
-        """Put a file: `data`, or what lies in the spool under its lease.
+        """Put a file: `data`, or the spool's file of its lease.
 
-        `limit_s`: seconds that it may take. Raises LeaseLost, FileNotFoundError if the spool has no
-        such file, TransientError if its bytes are not those that were checked, and
+        `limit_s`: the time limit in seconds. Raises LeaseLost, FileNotFoundError if the spool has
+        no such file, TransientError if its bytes are not those that were checked, and
         ServiceUnavailable.
         """
         key = self.objects.prefix + object_key(
@@ -134,7 +134,7 @@ class ObjectWriter:
 
     @contextmanager
     def step(self, file: CheckedFile) -> Iterator[Span]:
-        """Name the file in log lines, and count and trace its upload, inside the block."""
+        """Add the file to log lines, and count and trace its upload, inside the block."""
         with (
             structlog.contextvars.bound_contextvars(
                 job_id=str(file.job_id), document_id=str(file.document_id)

@@ -1,4 +1,4 @@
-"""Probe: a listing at a court that is away, only to learn whether it answers."""
+"""Probe: a listing at an unavailable court, only to test whether it answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PART_OF_LEASE = 0.8
 
 @dataclass(frozen=True)
 class Prober:
-    """What a probe needs."""
+    """The dependencies of a probe."""
 
     database: Database
     portal: Portal
@@ -39,7 +39,7 @@ class Prober:
     gate: RequestGate
 
     def probe(self, probe: CourtProbe, *, proposal_id: UUID | None) -> None:
-        """Request the listing and record what it says about the court."""
+        """Request the listing and record its result for the court."""
         self.hints.send(SliceBegun(proposal_id, probe.job_id, probe.token))
         with structlog.contextvars.bound_contextvars(job_id=str(probe.job_id)):
             self._probe(probe)
@@ -47,7 +47,7 @@ class Prober:
 
     def _probe(self, probe: CourtProbe) -> None:
         error: AttemptError | None = None
-        # The moment that the rate reserved for the request, a quarter of a second at most.
+        # The time that the rate reserved for the request, at most a quarter of a second ahead.
         self.renewer.await_stop(probe.begins_in_s)
         try:
             self.portal.list_case(probe.process_number, self.lease_s * PART_OF_LEASE)

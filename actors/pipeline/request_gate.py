@@ -1,4 +1,4 @@
-"""Whether the next request of a slice may begin, by the newest state that this process knows."""
+"""Whether the next request of a slice may begin, by the newest state in this process."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from uuid import UUID
 from storage.errors import AttemptError, TooFast
 from storage.portal.slots import PORTAL, court_of
 
-# A wait for the moment that the rate reserved is looked at again after this, in seconds.
+# Seconds after which a wait for the reserved time checks again.
 STEP_S = 0.05
-# What was halted is forgotten after this: no slice claimed before has a request left to begin.
+# Seconds after which a halt is forgotten: every slice claimed before it has begun its requests.
 KEPT_S = 60.0
 
 
 class RequestGate:
-    """Pauses, open circuit breakers and cancelled jobs that this process has learnt of, from its
-    own answers and from hints of other processes. Thread-safe.
+    """Pauses, open circuit breakers and cancelled jobs, for the slices of this process.
+    Thread-safe.
 
-    The rows decide when a slice may begin. This stops the further requests of the slices that were
-    claimed before. `is_stopping`: whether the process ends; `publish`: has the other processes
-    halt a scope.
+    They come from its own answers and from hints of other processes. The rows decide when a slice
+    may begin. The gate stops the further requests of slices that were claimed before.
+    `is_stopping`: whether the process ends. `publish`: halts a scope in the other processes.
     """
 
     def __init__(self, is_stopping: Callable[[], bool], publish: Callable[[str], None]) -> None:
@@ -34,17 +34,19 @@ class RequestGate:
         self._halted_at: OrderedDict[str, float] = OrderedDict()
 
     def close(self, process_number: str, error: AttemptError) -> None:
-        """Let no slice that is claimed already, in any process, begin a request: of any court if
-        the portal is TooFast, else of the court of this case. Call it after the COMMIT of pause or
-        breaker.
+        """Stop the further requests of claimed slices in all processes.
+
+        The scope is the whole portal if the error is TooFast, else the court of this case. Call
+        this after the COMMIT of the pause or the breaker.
         """
         scope = PORTAL if isinstance(error, TooFast) else court_of(process_number)
         self.halt(scope)
         self._publish(scope)
 
     def halt(self, scope: str) -> None:
-        """Let no slice that this process has claimed begin a request of a job, by its id, of a
-        court, or of the whole portal, by PORTAL.
+        """Stop the further requests of slices that this process has claimed.
+
+        `scope`: a job's id, a court, or PORTAL for the whole portal.
         """
         now = monotonic()
         with self._lock:
@@ -58,7 +60,7 @@ class RequestGate:
     ) -> bool:
         """Wait until `begins_at`. Return whether a request of a job may begin then.
 
-        `claimed_at`: when the claim of its slice was sent; both in monotonic seconds.
+        `claimed_at`: when the claim of its slice was sent. Both are monotonic seconds.
         """
         while (wait_s := begins_at - monotonic()) > 0:
             if self._is_stopping():

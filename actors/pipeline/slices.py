@@ -1,7 +1,7 @@
 """download: the requests of a slice one after the other, then its puts, then one record.
 
-The slot of a slice is free as soon as its last answer has come, whether its files are stored or
-not, so a slow bucket costs no time at the portal.
+The slot of a slice is freed as soon as its last answer has arrived, whether or not its files are
+stored. So a slow bucket costs no time at the portal.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from storage.portal.request_claims import Slice, release_slots, return_unstarted
 from storage.postgres.database import Database
 from storage.spool import Spool
 
-# A file that finds no room is requested again after this, in seconds.
+# Seconds after which a file without room in the spool is requested again.
 NO_ROOM_DELAY_S = 2.0
-# What has not begun this long after the claim is given back, in seconds.
+# Documents that have not begun this many seconds after the claim are given back.
 START_WITHIN_S = 0.25
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -42,12 +42,12 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass
 class _Progress:
-    """What came of a slice so far.
+    """The progress of a slice.
 
-    `fetched`: files that are not put yet; `spooled`: documents that lie in the spool. `failure`:
-    what the first answer that was no good file led to. `unreturned`: documents that could not be
-    given back yet; `returned`: those that were, unrequested. `storing`: the thread that puts files
-    while a request takes long; none is started once the slice `is_requested`.
+    `fetched`: files that are not put yet. `spooled`: documents in the spool. `failure`: the outcome
+    of the first answer that was no good file. `unreturned`: documents that could not be given back
+    yet. `returned`: documents that were given back before their request. `storing`: the thread that
+    puts files during a long request; none is started once the slice `is_requested`.
     """
 
     leases: SliceLeases
@@ -64,7 +64,7 @@ class _Progress:
 
 @dataclass(frozen=True)
 class SliceRunner:
-    """What running a slice needs."""
+    """The dependencies of running a slice."""
 
     database: Database
     fetcher: DocumentFetcher
@@ -78,7 +78,7 @@ class SliceRunner:
     def run(self, slice_: Slice, *, proposal_id: UUID | None, claimed_at: float) -> None:
         """Request, put and record the documents of a slice.
 
-        `claimed_at`: when the claim was sent, in monotonic seconds. Raises ServiceUnavailable when
+        `claimed_at`: when the claim was sent, in monotonic seconds. Raises ServiceUnavailable if
         the process stops while PostgreSQL is unavailable.
         """
         ids = self.fetcher.signals.log_context(slice_.job_id, slice_.traceparent)
@@ -99,7 +99,7 @@ class SliceRunner:
             self._free_slot(slice_, progress)
             if progress.has_fetched:
                 freed = partial(self.hints.send, SlotFreed(slice_.token, used_s))
-                # Its slot is free before its files are stored, if the bucket is slow.
+                # If the bucket is slow, the slice's slot is freed before its files are stored.
                 with self.renewer.calling_after(monotonic() + FREE_AFTER_S, freed):
                     self._store(progress)
             if progress.storing is not None:
@@ -111,13 +111,13 @@ class SliceRunner:
     def _request_all(
         self, slice_: Slice, progress: _Progress, claimed_at: float, answered_at: float
     ) -> None:
-        """Request the documents one after the other, until one is not a good file."""
+        """Request the documents one after the other, until an answer is no good file."""
         if answered_at - claimed_at > self.fetcher.lease_s / 2:
-            # PostgreSQL answered late: the leases may be over, and another worker's.
+            # PostgreSQL answered late: the leases may have expired and belong to another worker.
             return
         begins_at = answered_at + slice_.begins_in_s
         count = len(slice_.documents)
-        # What waits only for the moment that the rate reserved for it is not given back.
+        # A document that waits only for its reserved time is not given back.
         returns_at = begins_at + (count - 1) * slice_.every_s + self.start_within_s
         go_on = partial(self._go_on_without, slice_, progress)
         with self.renewer.calling_after(returns_at, go_on):
@@ -139,8 +139,9 @@ class SliceRunner:
                 progress.fetched.append(answer)
 
     def _go_on_without(self, slice_: Slice, progress: _Progress) -> None:
-        """Let a request that takes long hold up nothing: give back what has not begun, and put
-        what is fetched from another thread.
+        """Keep a long request from delaying the rest of the slice.
+
+        Give back the documents that have not begun, and put the fetched ones in another thread.
         """
         self._return_rest(slice_, progress)
         with progress.lock:
@@ -160,7 +161,7 @@ class SliceRunner:
             log.exception("files not stored")
 
     def _return_rest(self, slice_: Slice, progress: _Progress) -> None:
-        """Give back the documents whose requests have not begun, unless PostgreSQL is away."""
+        """Give back the documents before their requests begin, unless PostgreSQL is unavailable."""
         rest = [claim.lease for claim in progress.leases.take_rest()]
         if not rest:
             return
@@ -171,7 +172,7 @@ class SliceRunner:
             progress.unreturned += rest
 
     def _return_late(self, slice_: Slice, progress: _Progress) -> None:
-        """Give back what could not be given back before, once PostgreSQL is there again."""
+        """Give back the remaining documents once PostgreSQL is available again."""
         if rest := progress.unreturned:
             progress.returned += retry_until_available(
                 lambda: return_unstarted(self.database, slice_.job_id, rest),
@@ -179,7 +180,7 @@ class SliceRunner:
             )
 
     def _free_slot(self, slice_: Slice, progress: _Progress) -> None:
-        """Have the slot be freed, unless the record of a failure freed it."""
+        """Let the slot be freed, unless the record of a failure freed it."""
         if progress.failure is not None:
             return
         if progress.has_fetched:
@@ -191,7 +192,7 @@ class SliceRunner:
         """Put and record the files that are fetched so far."""
         stored: list[WrittenObject] = []
         spooled: list[Fetched] = []
-        # Taken off one by one, so that their bytes go when they are recorded.
+        # Removed one by one, so that their bytes are freed when they are recorded.
         while (file := _next(progress.fetched)) is not None:
             put = self._put(file) if file.data is not None else None
             if put is not None:
@@ -203,7 +204,7 @@ class SliceRunner:
             self.recorder.record(Batch(stored, spooled))
 
     def _put(self, file: Fetched) -> WrittenObject | None:
-        """Put a file from memory. Return None if the bucket does not take it now."""
+        """Put a file from memory. Return None if the bucket does not accept it now."""
         health = self.writer.health
         if not health.is_ready or file.data is None:
             return None
@@ -220,7 +221,7 @@ class SliceRunner:
         return None
 
     def _keep(self, file: Fetched) -> Fetched | None:
-        """Keep a file in the spool. Return None if it cannot: the document is requested again."""
+        """Keep a file in the spool. Return None if that fails: the document is requested again."""
         if file.data is None:
             return file
         try:
@@ -228,7 +229,7 @@ class SliceRunner:
         except (ServiceUnavailable, PermanentError, OSError) as error:
             with structlog.contextvars.bound_contextvars(**file.log_context):
                 log.warning("file given up", error=str(error))
-                # A document that was cancelled meanwhile is not this slice's any more.
+                # A document that was cancelled meanwhile no longer belongs to this slice.
                 with suppress(LeaseLost):
                     self.fetcher.give_back(file.claim, NO_ROOM_DELAY_S)
             return None
@@ -247,7 +248,7 @@ def _begun(slice_: Slice, proposal_id: UUID | None) -> SliceBegun:
 
 
 def _next(files: deque[Fetched]) -> Fetched | None:
-    """Take the first file; another thread may take files, too."""
+    """Take the first file. Another thread may take files, too."""
     try:
         return files.popleft()
     except IndexError:

@@ -1,4 +1,4 @@
-"""upload: a file from the spool of this host into the bucket; then its document is available."""
+"""upload: a file from the spool of this host into the bucket; then its document is AVAILABLE."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Uploader:
-    """What emptying a spool needs. `lease_s`: seconds for one upload, renewed while it goes on."""
+    """The dependencies of emptying a spool. `lease_s`: seconds of an upload's lease, renewed."""
 
     database: Database
     spool: Spool
@@ -53,14 +53,14 @@ class Uploader:
         object.__setattr__(self, "_takes", GroupCommit(self._take))
 
     def upload_document(self, _job_id: UUID, _document_id: UUID, lease: UUID) -> None:
-        """Store the file of a lease if it waits, then any other that waits in the spool."""
+        """Store the file of a lease if it waits, then any other file that waits in the spool."""
         try:
             self._store_all(lease)
         except ServiceUnavailable as error:
             log.warning("put off", lease=str(lease), part=error.part)
 
     def look(self, found: Callable[[], None]) -> bool:
-        """Store files that wait. Return whether there was one; `found` is called before.
+        """Store waiting files. Return whether there was one; `found` is called before.
 
         Raises ServiceUnavailable.
         """
@@ -78,7 +78,7 @@ class Uploader:
             lease = None
 
     def _take(self, leases: Sequence[UUID | None]) -> list[CheckedFile | None]:
-        """Take a file for each thread that waits, those of `leases` first."""
+        """Take a file for each waiting thread, those of `leases` first."""
         taken = uploads.take_uploads(
             self.database,
             self.spool.spool_id,
@@ -89,7 +89,7 @@ class Uploader:
         return [*taken.files, *[None] * (len(leases) - len(taken.files))]
 
     def _store(self, file: CheckedFile) -> bool:
-        """Put and record a file. Return whether the bucket takes files."""
+        """Put and record a file. Return whether the bucket accepts files."""
         with self.writer.renewer.holding(file.lease):
             with self.writer.step(file) as span:
                 stored, is_ready = self._put(file, span)
@@ -120,7 +120,7 @@ class Uploader:
         try:
             outcome = attempts.give_back(self.database, file, is_lost=True)
         except LeaseLost:
-            # Its job has ended meanwhile, and the file went with it.
+            # Its job has ended meanwhile, and no row needs the file.
             self.spool.remove(file.lease)
             return
         log.warning("file gone or altered; it is fetched again")

@@ -1,4 +1,4 @@
-"""A worker: takes proposals, claims, and does what the claim grants."""
+"""A worker: takes proposals, claims, and makes the granted requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Worker:
-    """What a worker needs. `now_ms`: milliseconds since 1970 by the clock of Valkey."""
+    """The dependencies of a worker. `now_ms`: milliseconds since 1970 by the clock of Valkey."""
 
     database: Database
     context: ClaimContext
@@ -50,7 +50,7 @@ class Worker:
     def begin(self, job_id: UUID, count: int, proposal_id: UUID, sent_ms: int) -> None:
         """Take a proposal: claim up to `count` requests of a job, and make them.
 
-        A proposal that is too old is not answered: the scheduler has dropped it.
+        A proposal that is too old gets no answer: the scheduler has dropped it.
         """
         if self.renewer.is_stopping or self.now_ms() - sent_ms > PROPOSAL_AGE_S * 1000:
             return
@@ -67,7 +67,7 @@ class Worker:
     def look(self, found: Callable[[], None]) -> bool:
         """Claim any slice while no scheduler proposes, and make its requests.
 
-        Returns whether there was one; calls `found` before it begins. Raises ServiceUnavailable.
+        Return whether there was one; call `found` before it begins. Raises ServiceUnavailable.
         """
         if self.renewer.is_stopping:
             return False
