@@ -103,9 +103,7 @@ class Lister:
             linger_slots(self.database, claim.lease)
 
     def _send_hints(self, claim: ListingClaim, used_s: float) -> None:
-        """Send the end of the listing, and the rows of the jobs that waited for it, to the
-        scheduler.
-        """
+        """Send the scheduler the end of the listing, and the rows of the jobs that waited."""
         wanted = [claim.job_id, *listing_claims.jobs_waiting(self.database, claim)]
         rows = (scheduler_readings.read_job(self.database, job_id) for job_id in wanted)
         self.hints.send(

@@ -1,4 +1,4 @@
-"""Which scheduler leads: a lease on one row, renewed by a thread of its own."""
+"""The leadership of one scheduler: a lease on one row, renewed by a thread of its own."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Leadership:
-    """Takes the lease when it is free and renews it until `stop` is called. Thread-safe.
+    """Take the lease when it is free, and renew it until `stop` is called. Thread-safe.
 
-    `can_send`: whether a write to Valkey goes through; called before each renewal.
+    `can_send`: whether a write to Valkey succeeds; called before each renewal.
     """
 
     def __init__(self, database: Database, can_send: Callable[[], bool]) -> None:
@@ -46,14 +46,14 @@ class Leadership:
 
     @property
     def term(self) -> UUID | None:
-        """Return the holder of the present term; None while another scheduler leads.
+        """Return the holder of the current term; None while another scheduler leads.
 
         A lease that could not be renewed in time is over by this process's own clock.
         """
         return self._holder if time.monotonic() < self._leads_until else None
 
     def await_term(self, timeout_s: float) -> UUID | None:
-        """Return the present term, waiting up to `timeout_s` seconds for one."""
+        """Return the current term. Wait up to `timeout_s` seconds for one."""
         if self.term is None:
             self._changed.wait(timeout_s)
             self._changed.clear()
@@ -67,7 +67,7 @@ class Leadership:
 
     def _renew(self) -> None:
         if self.term is None:
-            # Drawn anew, so that what a frozen leader of an earlier term does later is not ours.
+            # A new random id, so that later writes of a frozen leader belong to its earlier term.
             self._holder = None
         holder = self._holder or uuid4()
         begun = time.monotonic()

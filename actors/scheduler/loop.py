@@ -1,4 +1,4 @@
-"""The process `scheduler`: while it leads it reads, decides and proposes, again and again."""
+"""The process `scheduler`: while it leads, it reads, decides and proposes in passes."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from actors.scheduler.reader import Reader
 from storage.errors import ServiceUnavailable
 from storage.portal.slots import Limits
 
-# Without hints or anything else that is due, a pass is made after this.
+# Seconds after which a pass runs without a hint or another due task.
 MAX_WAIT_S = 0.25
-# After a failure of PostgreSQL or Valkey, before the next attempt.
+# Seconds before the next attempt after a failure of PostgreSQL or Valkey.
 OUTAGE_WAIT_S = 0.5
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# Send the proposals of a pass; whether they went through does not matter.
+# Sends the proposals of a pass. A failed send needs no handling.
 Propose = Callable[[Sequence[Group]], None]
 
 
 @dataclass
 class SchedulerLoop:
-    """What the scheduler needs. Any number may run; one leads.
+    """The dependencies of the scheduler. Any number of schedulers may run; one leads.
 
-    `make_reader`: a reader for a new term. `on_pass`: called with the seconds that a pass took.
+    `make_reader`: makes a reader for a new term. `on_pass`: called with the seconds that a pass
+    took.
     """
 
     leadership: Leadership
@@ -79,7 +80,7 @@ class SchedulerLoop:
                 self._wait_out(error, stop)
 
     def _receive(self, state: SchedulerState, reader: Reader, next_at: float | None) -> None:
-        """Take hints, waiting no longer than until something else is due."""
+        """Take hints. Wait no longer than until another task is due."""
         wait_s = min(MAX_WAIT_S, reader.next_at() - reader.clock.local())
         if next_at is not None:
             wait_s = min(wait_s, next_at - reader.clock.now())
@@ -88,7 +89,7 @@ class SchedulerLoop:
             self.places.receive(hint)
 
     def _wait_out(self, error: Exception, stop: threading.Event) -> None:
-        """Log an outage once, and try again in a moment."""
+        """Log an outage once, and try again after OUTAGE_WAIT_S."""
         if not self._is_troubled:
             part = error.part if isinstance(error, ServiceUnavailable) else "Valkey"
             log.warning("scheduler waits", part=part, error=type(error).__name__)

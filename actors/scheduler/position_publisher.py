@@ -1,8 +1,8 @@
-"""Publishes place and estimated end of the jobs that servers asked about, from the leader's memory.
+"""Publish queue position and estimated end of requested jobs, from the leader's memory.
 
-A forecast of all running jobs takes seconds if there are many of many clients and courts. So it is
-made on a thread of its own, for a fifth of the time at most; between two forecasts the last one is
-published again.
+A forecast takes seconds if there are many running jobs of many clients and courts. So it runs in a
+thread of its own, for at most a fifth of the time. Between two forecasts the last one is published
+again.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from storage.estimates.forecast import Forecast, forecast
 from storage.portal.slots import Limits
 from storage.scheduling.published_positions import PublishedPlace, publish
 
-# All places that were asked for are published so often.
+# Seconds between two publications of all requested positions.
 INTERVAL_S = 2.0
-# A place is published for this long after a server asked.
+# Seconds for which a position is published after a server's request.
 ASKED_S = 30.0
-# A job that is asked for and not known is waited for this long; then it takes part in the rounds.
+# Seconds to wait for a requested job that is not in memory; then it joins the rounds.
 EXPECTED_S = 1.0
-# After a forecast there is none for this many times as long as it took.
+# After a forecast there is a pause of this many times its duration.
 REST = 4.0
-# Jobs whose places are published at most.
+# The most jobs with published positions.
 MOST_ASKED = 20_000
-# How long a scheduler that stops waits for a forecast.
+# Seconds that a stopping scheduler waits for a forecast.
 STOP_S = 1.0
-# Later ends are unknown.
+# An end later than this is unknown.
 MOST_SECONDS = 1e11
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -45,9 +45,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """What a forecast is made of; the rest of the leader's memory may change meanwhile.
+    """The input of a forecast; the rest of the leader's memory may change meanwhile.
 
-    `now`: seconds since 1970 by the database's clock; `asked`: the jobs to publish.
+    `now`: seconds since 1970 by the database's clock. `requested`: the jobs to publish.
     """
 
     now: float
@@ -65,7 +65,7 @@ class _Forecast:
     outlooks: Mapping[UUID, Forecast]
 
     def place(self, job_id: UUID) -> PublishedPlace | None:
-        """Return the place of a job; None if it was not known."""
+        """Return the position of a job; None if it was not in memory."""
         outlook = self.outlooks.get(job_id)
         if outlook is None:
             return None
@@ -75,9 +75,9 @@ class _Forecast:
 
 
 class PlacePublisher:
-    """Notes which jobs are asked for, and publishes them. All methods are for the loop's thread.
+    """Record requested jobs, and publish their positions. For the loop's thread only.
 
-    `clock`: seconds that only grow.
+    `clock`: monotonic seconds.
     """
 
     def __init__(self, client: redis.Redis, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -86,7 +86,7 @@ class PlacePublisher:
         self._requested: dict[UUID, float] = {}
         self._expected: dict[UUID, float] = {}
         self._next_round_at = 0.0
-        # Of the thread; the loop's thread leaves them alone while it is busy.
+        # The thread's fields. The loop's thread does not touch them while the thread is busy.
         self._handed: _Snapshot | None = None
         self._has_work = threading.Event()
         self._forecast: _Forecast | None = None
@@ -106,7 +106,7 @@ class PlacePublisher:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the thread has published all that it was handed."""
+        """Return whether the thread has published everything that it was given."""
         return self._handed is None
 
     def begin_term(self) -> None:
@@ -116,7 +116,7 @@ class PlacePublisher:
             self._forecast = None
 
     def receive(self, hint: Hint) -> None:
-        """Note which jobs are asked for."""
+        """Record the requested jobs."""
         if isinstance(hint, PlaceAsked):
             now = self._clock()
             for job_id in hint.job_ids:
@@ -126,7 +126,7 @@ class PlacePublisher:
                 self._requested[job_id] = now
 
     def offer(self, state: SchedulerState, database_now: float) -> None:
-        """Have the thread publish what is due, unless it is still busy. Takes no time to speak of.
+        """Let the thread publish what is due, unless it is still busy. Returns at once.
 
         `database_now`: seconds since 1970 by the database's clock.
         """
@@ -160,7 +160,7 @@ class PlacePublisher:
         return list(self._requested)
 
     def _first_requested(self, now: float) -> list[UUID]:
-        """Return the jobs that were asked for first and were not published since."""
+        """Return the jobs with a first request and no publication since."""
         _forget(self._expected, now - EXPECTED_S)
         return list(self._expected) if self._may_forecast(now) else []
 

@@ -1,4 +1,4 @@
-"""Sends the proposals of a pass: one `dramatiq.group` a job."""
+"""Send the proposals of a pass: one `dramatiq.group` a job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from actors.tasks import download_documents, list_documents
 
 
 class Proposer:
-    """Sends over a broker of its own, whose calls fail soon. What is not sent is proposed again."""
+    """Send over a separate broker with short timeouts. Unsent proposals are made again."""
 
     def __init__(self, broker: BoundedPrefetchBroker, clock: ValkeyClock) -> None:
         self._broker = broker
@@ -30,7 +30,7 @@ class Proposer:
             dramatiq.group(messages, broker=self._broker).run()
 
     def can_send(self) -> bool:
-        """Return whether Valkey takes writes now."""
+        """Return whether Valkey accepts writes now."""
         try:
             return bool(self._broker.client.set("autos:scheduler", 1))
         except redis.RedisError:

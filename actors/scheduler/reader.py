@@ -1,4 +1,4 @@
-"""Reads the rows that the scheduler remembers, each when it is due, between passes."""
+"""Read the scheduler's rows between passes, each kind when it is due."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from storage.scheduling.row_values import (
 from storage.scheduling.scheduler_readings import FIRST_KEY, PORTION_JOBS, job_row
 
 PORTAL_INTERVAL_S = 1.0
-# A round through all running jobs takes no longer.
+# The longest round through all running jobs, in seconds.
 ROUND_S = 10.0
 MIN_PORTION_INTERVAL_S = 0.1
 # A run that began within this time is read again with every reading of the portal.
@@ -39,7 +39,7 @@ class DatabaseClock:
         self._offset_s = time.time() - monotonic()
 
     def set(self, database_now: float, began_at: float) -> None:
-        """Take the database's time, which was read after `began_at` by the local clock."""
+        """Set the database's time. It was read after `began_at` of the local clock."""
         self._offset_s = database_now - (began_at + self._monotonic()) / 2
 
     def local(self) -> float:
@@ -53,7 +53,7 @@ class DatabaseClock:
 
 @dataclass
 class Reader:
-    """What reading needs. One reader belongs to one term."""
+    """The dependencies of reading. One reader belongs to one term."""
 
     database: Database
     limits: Limits
@@ -70,7 +70,7 @@ class Reader:
         return min(self._portal_at, self._portion_at)
 
     def read_due(self, state: SchedulerState) -> None:
-        """Read what is due into `state`. Raises ServiceUnavailable."""
+        """Take every due reading into `state`. Raises ServiceUnavailable."""
         now = self.clock.local()
         if now >= self._portal_at:
             self._portal_at = now + PORTAL_INTERVAL_S

@@ -1,4 +1,4 @@
-"""Repairs by the leader: what a crash left, and what no other process does in time."""
+"""Repairs by the leader, after crashes and for work that no other process does in time."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from storage.scheduling import reconciliation
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# Gone when Valkey was flushed or lost: then every message that waits in rows is sent again at once.
+# Missing after a flush or a loss of Valkey: then all messages that rows wait for are sent again.
 SENTINEL = "autos:sentinel"
 
 
 @dataclass
 class Repairs:
-    """What the repairs need. Every repair is a conditional write, so two leaders do no harm.
+    """The dependencies of repairs. Every repair is a conditional write, so two leaders do no harm.
 
-    `is_leading`: whether this process repairs now. `retire_after_s`: for how long this process
-    itself must have seen a spool dead before it drops its queue. `monotonic`: seconds.
+    `is_leading`: whether this process repairs now. `retire_after_s`: seconds for which this process
+    itself must find a spool dead before it drops its queue. `monotonic`: seconds.
     """
 
     database: Database
@@ -47,7 +47,7 @@ class Repairs:
     _is_leader: bool = False
 
     def start(self, stop: threading.Event) -> None:
-        """Repair from a thread of its own until `stop` is set."""
+        """Repair in a thread of its own until `stop` is set."""
         threading.Thread(target=self._run, args=(stop,), name="repairs", daemon=True).start()
 
     def _run(self, stop: threading.Event) -> None:
@@ -76,7 +76,7 @@ class Repairs:
         self.repair()
 
     def _suspend_reclaim(self) -> None:
-        """Take nothing back for half a lease: holders could not renew meanwhile either."""
+        """Take back no claims for half a lease: holders could not renew meanwhile either."""
         self._suspended_until = self.monotonic() + self.lease_s / 2
 
     def repair(self) -> None:
@@ -88,7 +88,7 @@ class Repairs:
             except ServiceUnavailable:
                 raise
             except Exception:
-                # A bug in one repair must not stop the others for ever.
+                # A defect in one repair must not stop the others for ever.
                 log.exception("repair failed", repair=repair.__name__)
 
     def _check_database_stall(self) -> None:
@@ -113,8 +113,8 @@ class Repairs:
 
     def _send_webhooks(self) -> None:
         try:
-            # Also a proof that Valkey takes writes: what is sent to one that does not is dropped,
-            # while its row would record that it was sent.
+            # This also proves that Valkey accepts writes. Otherwise a message would be lost while
+            # its row records that it was sent.
             is_valkey_lost = not self.redis.set(SENTINEL, 1, xx=True)
         except redis.RedisError as error:
             log.warning("repairs wait", part="Valkey", error=type(error).__name__)
@@ -134,7 +134,7 @@ class Repairs:
 
     def _retire_spools(self) -> None:
         now = self.monotonic()
-        # A heartbeat may be old because PostgreSQL was away, or because it was restored.
+        # A heartbeat may be old because PostgreSQL was unavailable or restored.
         self._silent_since = {
             spool_id: self._silent_since.get(spool_id, now)
             for spool_id in reconciliation.dead_spools(self.database)

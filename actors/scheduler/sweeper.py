@@ -1,4 +1,4 @@
-"""Compares database and bucket each minute; deletes, now and then, the objects without a row."""
+"""Compare database and bucket each minute. From time to time, delete objects without a row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BEAT_S = 60.0
 
 @dataclass
 class Sweeper:
-    """What sweeping needs. Any number of sweepers may run.
+    """The dependencies of a sweeper. Any number of sweepers may run.
 
     `age_s`: the age in seconds from which on an object may go; None: no sweep runs.
     """
@@ -36,7 +36,7 @@ class Sweeper:
     _next_sweep: float = 0.0
 
     def start(self, stop: threading.Event) -> None:
-        """Works in a thread of its own until `stop` is set: listing a bucket may take long."""
+        """Work in a thread of its own until `stop` is set: the listing of a bucket may be slow."""
         threading.Thread(target=self._run, args=(stop,), name="sweeper", daemon=True).start()
 
     def _run(self, stop: threading.Event) -> None:
@@ -67,7 +67,7 @@ class Sweeper:
             return
         if time.monotonic() < self._next_sweep:
             return
-        # What one sweep names is not for the next one of another scheduler a moment later.
+        # Objects that one sweep names must not go in the next one of another scheduler soon after.
         rest_s = self._interval_s / 2
         self._next_sweep = time.monotonic() + self._interval_s
         self._log(sweeps.sweep(self.database, self.objects, age_s=self.age_s, rest_s=rest_s))

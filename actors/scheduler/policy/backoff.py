@@ -1,4 +1,4 @@
-"""Scopes that were refused, each with the time before which nothing of it is proposed."""
+"""Refused scopes, each with the time before which nothing of it is proposed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-# After a refusal without a time: locked rows, or all slots taken.
+# Seconds after a refusal without a time: locked rows, or all slots taken.
 FIRST_DELAY_S = 0.02
 MAX_DELAY_S = 1.0
 
@@ -29,9 +29,9 @@ class Backoff:
     def refuse(
         self, scope: Hashable, now: float, *, until: float | None, proposed_at: float
     ) -> float:
-        """Block a scope; return the time before which nothing of it is proposed.
+        """Block a scope. Return the time before which nothing of it is proposed.
 
-        Of proposals that were under way together, only the first refusal lengthens the delay.
+        If several proposals were outstanding together, only the first refusal lengthens the delay.
         """
         known = self._refusals.get(scope)
         has_named_end = until is not None
@@ -52,7 +52,7 @@ class Backoff:
         return until
 
     def accept(self, scope: Hashable, now: float) -> None:
-        """Begin again with the first delay: something of this scope began."""
+        """Reset the delay: a request of this scope began."""
         known = self._refusals.get(scope)
         if known:
             known.delay_s = 0.0
@@ -60,11 +60,11 @@ class Backoff:
                 del self._refusals[scope]
 
     def lift(self, scope: Hashable) -> None:
-        """End the block of a scope: what it waited for is there."""
+        """End the block of a scope: the awaited change has happened."""
         self._refusals.pop(scope, None)
 
     def lift_named_end(self, scope: Hashable, before: float) -> None:
-        """End a block whose end a refusal named before this time: what was read since is newer."""
+        """End a block if the refusal named its end before this time: a newer reading exists."""
         known = self._refusals.get(scope)
         if known and known.has_named_end and known.refused_at < before:
             del self._refusals[scope]

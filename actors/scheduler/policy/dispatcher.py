@@ -1,4 +1,4 @@
-"""A pass of the scheduler: what is proposed now. No I/O and no clock."""
+"""A pass of the scheduler: choose the proposals of this moment. No I/O and no clock."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.policy.slice_size import slice_size
 from actors.scheduler.policy.window import Proposal
 
-# A pass proposes no more, so that hints that came meanwhile are read soon.
+# The most proposals of a pass, so that new hints are read soon.
 MAX_PROPOSALS = 64
 
 
 class ProposalMessage(NamedTuple):
-    """A proposal as it is sent: `list_documents`, or `download_documents` with n requests."""
+    """The message of a proposal: `list_documents`, or `download_documents` with n requests."""
 
     proposal_id: UUID
     is_listing: bool
@@ -33,19 +33,19 @@ class Group(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a pass proposes, and when the next pass is due if neither hint nor reading comes."""
+    """The proposals of a pass, and when the next pass is due without a hint or reading."""
 
     groups: tuple[Group, ...]
     next_at: float | None
 
 
 def plan(state: SchedulerState, now: float, new_id: Callable[[], UUID]) -> Plan:
-    """Drop proposals that are too old, and propose what may begin now.
+    """Drop proposals that are too old, and propose requests that may begin now.
 
     Args:
-        state: is changed: what is proposed is outstanding and charged from now on.
+        state: is changed: proposed requests are outstanding and charged from now on.
         now: seconds on the clock of all times in `state`.
-        new_id: draws the ids of proposals.
+        new_id: makes the ids of proposals.
     """
     state.drop_expired(now)
     state.wake(now)
@@ -85,7 +85,7 @@ def _proposals(state: SchedulerState, now: float, new_id: Callable[[], UUID]) ->
 
 
 def _choose(state: SchedulerState, gates: set[FlowGate], now: float) -> RememberedRun | None:
-    """Choose a job. One whose case was refused since it was queued is put aside."""
+    """Choose a job. If its case was refused since the job was queued, put the job aside."""
     while (job_id := state.queue.first(gates)) is not None:
         run = state.runs.get(job_id)
         may = state.eligibility(run, now).claimant if run else None
@@ -143,7 +143,7 @@ def _room(state: SchedulerState) -> tuple[int, int]:
 
 
 def _slots_in_use(state: SchedulerState) -> float:
-    """Return how many slots are in use at best, by threads and by the rate."""
+    """Return the most slots that can be in use, by threads and by the rate."""
     threads = sum(worker.threads for worker in state.workers)
     slots = float(min(state.portal.at_once, threads))
     if state.portal.request_interval_s is None:

@@ -1,4 +1,4 @@
-"""Whether a job may be proposed now, apart from what its court and the portal allow."""
+"""Whether a job may be proposed now, apart from the limits of its court and of the portal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storage.priorities import WEIGHTS, Priority
 
 
 class Eligibility(NamedTuple):
-    """How a job stands in the fair queue, and when it is worth another look.
+    """The position of a job in the fair queue, and when to check it again.
 
     `claimant` is None while the job neither requests anything nor may begin to. `again_at` is None
     if nothing changes before a hint or a reading.
@@ -30,7 +30,7 @@ def eligibility(
     blocked_until: float | None,
     now: float,
 ) -> Eligibility:
-    """Return what a job may do.
+    """Return what a job may request.
 
     Args:
         run: the job.

@@ -9,14 +9,14 @@ from storage.scheduling.row_values import CourtRow, SlotRow
 
 
 class Estimator:
-    """Expected times of requests, made anew from each reading."""
+    """Expected times of requests, computed again from each reading."""
 
     def __init__(self) -> None:
         self._expected: dict[str, float] = {}
         self._usual_s = UNMEASURED_S
 
     def learn(self, courts: Mapping[str, CourtRow], slots: Iterable[SlotRow], now: float) -> None:
-        """Replace what is expected by what the moving averages and requests under way say."""
+        """Replace the expected times by a reading's: moving averages and current requests."""
         under_way_s = dict.fromkeys(courts, 0.0)
         for slot in slots:
             if slot.court in under_way_s:
@@ -25,7 +25,7 @@ class Estimator:
             court: Measured(row.request_s, row.measured_requests, under_way_s[court])
             for court, row in courts.items()
         }
-        # A court without a row is expected to take what is usual.
+        # A court without a row has the usual expected time.
         self._expected = expected_s({"": Measured(0.0, 0)} | measured)
         self._usual_s = self._expected.pop("", UNMEASURED_S)
 
@@ -35,9 +35,9 @@ class Estimator:
 
     @property
     def usual_s(self) -> float:
-        """Return the seconds that a request of a court that was never measured may take."""
+        """Return the expected seconds of a request of a court without any measurement."""
         return self._usual_s
 
     def expected(self) -> Mapping[str, float]:
-        """Return the seconds by court, for those that were read."""
+        """Return the expected seconds by court, for the courts that were read."""
         return self._expected

@@ -1,6 +1,6 @@
-"""The running jobs as `storage.estimates.forecast` takes them, for place and estimated end.
+"""Convert the running jobs for `storage.estimates.forecast`: queue position and estimated end.
 
-Another thread may call this while the loop goes on: it reads each value once, and none is changed
+Another thread may call this while the loop continues: it reads each value once, and none is changed
 in place.
 """
 
@@ -15,12 +15,12 @@ from actors.scheduler.policy.run_state import RememberedRun
 from storage.estimates.forecast import ASSUMED_DOCUMENTS, RunningJob
 from storage.priorities import WEIGHTS, Priority
 
-# From so many listed cases on, a case that is not listed yet is taken for one of them.
+# From this many listed cases on, a case that is not listed yet is assumed to be like them.
 ENOUGH_CASES = 5
 
 
 def running_jobs(runs: Iterable[RememberedRun], queue: FairQueue) -> Iterator[RunningJob]:
-    """Return every running job. What it is behind, it and its client have had less than others.
+    """Return every running job. A job's deficit reduces its own and its client's charges.
 
     Of equals the one that came first is first, and HIGH before all others.
     """
@@ -41,7 +41,7 @@ def running_jobs(runs: Iterable[RememberedRun], queue: FairQueue) -> Iterator[Ru
 
 
 def assumed_documents(runs: Iterable[RememberedRun]) -> int:
-    """Return how many documents a case that is not listed yet is taken to have."""
+    """Return the assumed number of documents of a case that is not listed yet."""
     totals = [total for run in runs if (total := run.row.total_documents) is not None]
     return int(median(totals)) if len(totals) >= ENOUGH_CASES else ASSUMED_DOCUMENTS
 

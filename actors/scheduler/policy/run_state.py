@@ -1,8 +1,8 @@
-"""The running jobs as the scheduler remembers them: derived from readings, hurried by hints.
+"""The running jobs in the scheduler's memory: derived from readings, updated early by hints.
 
-A reading replaces what memory holds in its range, except what hints added since it began. What
-hints removed stays removed, too: a token is never used twice, so what has ended does not come back.
-Tokens and documents are kept in sets; no number is counted up and down.
+A reading replaces the memory in its range, except what hints added since it began. An entry that
+hints removed stays removed, too: a token is never used twice, so an ended one does not come back.
+Tokens and documents are kept in sets; there are no counters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from uuid import UUID
 from actors.hints.hints import Ended, SliceBegun
 from storage.scheduling.row_values import JobRow, JobsReading
 
-# No reading takes longer, so that what a hint removed needs not be remembered longer.
+# No reading takes longer, so removals by hints need not be remembered longer.
 REMEMBERED_S = 15.0
 
 _NONE: dict[UUID, float] = {}
@@ -23,7 +23,7 @@ _NONE: dict[UUID, float] = {}
 
 @dataclass(slots=True, eq=False)
 class RememberedRun:
-    """A running job: the row as read, and what hints said since that reading began.
+    """A running job: the row as read, and the changes by hints since that reading began.
 
     The four dictionaries hold ids with the times of their hints: slices that began, spooled
     documents, documents that began and documents that came back. Read ids have the time -inf.
@@ -35,7 +35,7 @@ class RememberedRun:
     spooled: dict[UUID, float]
     taken: dict[UUID, float]
     returned: dict[UUID, float]
-    # What the last answer of a claim said, if it came since the reading began.
+    # The last answer of a claim, if it arrived since the reading began.
     has_more: bool | None = None
     answered_at: float = float("-inf")
     next_not_before: float | None = None
@@ -46,7 +46,7 @@ class RememberedRun:
         return len(self.slices) + len(self.spooled)
 
     def ready(self, now: float) -> int:
-        """Return how many documents may begin now, as far as is known."""
+        """Return how many documents may begin now, as far as the memory shows."""
         row = self.row
         if row.needs_listing:
             return 0
@@ -59,7 +59,7 @@ class RememberedRun:
 
 
 class RunState:
-    """All running jobs by id. Every method returns the ids of the jobs that it touched."""
+    """All running jobs by id. Every method returns the ids of the jobs that it changed."""
 
     def __init__(self) -> None:
         self._runs: dict[UUID, RememberedRun] = {}
@@ -76,26 +76,26 @@ class RunState:
         return iter(self._runs.values())
 
     def get(self, job_id: UUID) -> RememberedRun | None:
-        """Return a running job; None if it is not known."""
+        """Return a running job; None if it is not in memory."""
         return self._runs.get(job_id)
 
     @property
     def unrecorded(self) -> int:
-        """Return how many slices began and are not recorded yet, as far as is known."""
+        """Return how many slices began and are not recorded yet, as far as the memory shows."""
         return len(self._unrecorded)
 
     def is_unrecorded(self, token: UUID) -> bool:
-        """Whether this slice of a known job is not recorded yet."""
+        """Return whether this slice of a job in memory is not recorded yet."""
         return token in self._unrecorded
 
     def has_ended(self, token: UUID) -> bool:
-        """Whether a hint said lately that this slice, document or job is over."""
+        """Return whether a recent hint reported the end of this slice, document or job."""
         return token in self._ended
 
     # Readings
 
     def merge(self, reading: JobsReading) -> set[UUID]:
-        """Take the jobs of a reading; forget those of its range that it does not have."""
+        """Take the jobs of a reading. Forget the jobs of its range that it lacks."""
         touched = {row.job_id for row in reading.jobs if self._take(row, reading.began_at)}
         if reading.is_whole:
             there = {row.job_id.int for row in reading.jobs}
@@ -106,7 +106,7 @@ class RunState:
         return touched
 
     def want(self, row: JobRow, now: float) -> set[UUID]:
-        """Take a job from a hint, unless more is known of this run already."""
+        """Take a job from a hint, unless the memory of this run is newer."""
         known = self._runs.get(row.job_id)
         if known and known.row.run_began_at == row.run_began_at:
             if row.needs_listing and not known.row.needs_listing:
@@ -122,7 +122,7 @@ class RunState:
         return self._keys[low : bisect_right(self._keys, reading.up_to.int)]
 
     def _take(self, row: JobRow, began_at: float, keep_since: float | None = None) -> bool:
-        """Replace a job by its row; False if more is known already.
+        """Replace a job by its row. Return False if the memory is newer.
 
         `keep_since`: slices and spooled documents that were added earlier are replaced.
         """
@@ -158,7 +158,7 @@ class RunState:
     # Hints
 
     def begin(self, hint: SliceBegun, now: float) -> set[UUID]:
-        """Note a slice that began."""
+        """Record a slice that began."""
         run = self._runs.get(hint.job_id)
         if run is None or hint.token in self._ended or hint.token in run.slices:
             return set()
@@ -171,13 +171,13 @@ class RunState:
     def answer(
         self, run: RememberedRun, has_more: bool, next_not_before: float | None, now: float
     ) -> None:
-        """Note what a claim said about the documents of a job."""
+        """Record the answer of a claim about the documents of a job."""
         run.has_more, run.answered_at, run.next_not_before = has_more, now, next_not_before
         if not has_more:
             run.returned = _NONE
 
     def end(self, hint: Ended, now: float) -> set[UUID]:
-        """Note that a slice is recorded, or that a spooled document is stored."""
+        """Record that a slice is recorded, or that a spooled document is stored."""
         self._ended[hint.token] = now
         self._unrecorded.discard(hint.token)
         run = self._runs.get(hint.job_id)
@@ -195,7 +195,7 @@ class RunState:
         return {hint.job_id}
 
     def end_job(self, job_id: UUID, now: float) -> set[UUID]:
-        """Forget a job whose run is over."""
+        """Forget a job with an ended run."""
         self._ended[job_id] = now
         if job_id not in self._runs:
             return set()
@@ -203,7 +203,7 @@ class RunState:
         return {job_id}
 
     def forget_ended(self, now: float) -> None:
-        """Forget what ended longer ago than any reading takes."""
+        """Forget ends that are older than any reading takes."""
         old = now - REMEMBERED_S
         # In the order of time: a dictionary keeps the order of first entries.
         for token in [t for t, at in self._ended.items() if at < old]:

@@ -1,4 +1,4 @@
-"""Everything that the leading scheduler remembers: readings and hints in. No I/O and no clock."""
+"""The memory of the leading scheduler, fed by readings and hints. No I/O and no clock."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from storage.scheduling.row_values import (
     WorkerRow,
 )
 
-# Blocks that ended are remembered for the length of the next delay.
+# Seconds for which ended blocks are remembered, for the length of the next delay.
 FORGET_BLOCKS_S = 10.0
 
 
 class SchedulerState:
-    """What `plan` decides by. A new leader begins with an empty one.
+    """The state from which `plan` decides. A new leader begins with an empty one.
 
     Nothing is proposed before the first PortalReading: until then there are no workers.
     """
@@ -61,7 +61,7 @@ class SchedulerState:
     # Readings
 
     def read_portal(self, reading: PortalReading, now: float) -> None:
-        """Take what is read once a second."""
+        """Take the reading of each second."""
         self.portal, self.workers = reading.portal, reading.workers
         self.courts = dict(reading.courts)
         for row in self.slots.merge(reading.slots, reading.began_at):
@@ -71,11 +71,11 @@ class SchedulerState:
         self.runs.forget_ended(now)
         self.backoff.forget(now - FORGET_BLOCKS_S)
         if self.portal.closed_until is None:
-            # A pause or a refused login ended before the time that a refusal named.
+            # A pause or a login block ended before the time that a refusal named.
             self.backoff.lift_named_end(RefusedScope.PORTAL, reading.began_at)
         for court in self.courts.values():
             if court.next_probe_at is None:
-                # A good probe opened it before the time that a refusal named.
+                # A good probe closed the breaker before the time that a refusal named.
                 self.backoff.lift_named_end((RefusedScope.COURT, court.court), reading.began_at)
         self._waiting_for_case = {
             case: jobs
@@ -84,7 +84,7 @@ class SchedulerState:
         }
 
     def read_jobs(self, reading: JobsReading, now: float) -> None:
-        """Take a portion of the jobs, or those whose run began lately."""
+        """Take a portion of the jobs, or the jobs with a run that began recently."""
         self.refresh(self.runs.merge(reading), now)
 
     # Hints
@@ -109,7 +109,8 @@ class SchedulerState:
     def _want(self, hint: JobWanted, now: float) -> None:
         case = hint.job.case
         touched = self.runs.want(hint.job, now)
-        # Whatever kept the case may be over: it is listed, or the job that listed it has ended.
+        # The reason of the refusal may be gone: the case is listed, or the job that listed it has
+        # ended.
         self.backoff.lift((RefusedScope.CASE, case))
         self.refresh(touched | self._waiting_for_case.pop(case, set()), now)
 
@@ -164,7 +165,7 @@ class SchedulerState:
         self.queue.charge(job_id, slot_s)
 
     def _drop(self, proposal_id: UUID | None) -> Proposal | None:
-        """Take a proposal out of the window and return its charge; None if it was not there."""
+        """Remove a proposal from the window. Return its charge, None if it was not there."""
         proposal = self.window.take(proposal_id)
         if proposal is not None:
             self.queue.charge(proposal.job_id, -proposal.charge_s)
@@ -180,14 +181,14 @@ class SchedulerState:
                 self.refresh({proposal.job_id}, now)
 
     def wake(self, now: float) -> None:
-        """Queue the jobs that waited for a time which has come."""
+        """Queue the jobs that waited for a time that is over now."""
         while (first := self.sleeping.first()) is not None and first[0] <= now:
             self.refresh({first[1]}, now)
 
     # Which jobs may be chosen
 
     def refresh(self, job_ids: Iterable[UUID], now: float) -> None:
-        """Queue each of these jobs, or take it out of the queue, by what is known of it now."""
+        """Queue each of these jobs, or take it out of the queue, by its current values."""
         for job_id in job_ids:
             self.sleeping.remove(job_id)
             run = self.runs.get(job_id)
@@ -203,7 +204,7 @@ class SchedulerState:
                 self.sleeping.put(job_id, may.again_at)
 
     def eligibility(self, run: RememberedRun, now: float) -> Eligibility:
-        """Return what a job may do, apart from what its court and the portal allow."""
+        """Return what a job may request, apart from the limits of its court and of the portal."""
         job_id, case = run.row.job_id, run.row.case
         blocked_until = self.backoff.blocked_until((RefusedScope.JOB, job_id), now)
         if blocked_until is None and run.row.needs_listing:
@@ -219,14 +220,14 @@ class SchedulerState:
         )
 
     def _probe_began(self, court: str) -> None:
-        """Propose no second probe before the next reading says when it is due."""
+        """Propose no second probe before the next reading contains its time."""
         row = self.courts.get(court)
         if row is not None and row.next_probe_at is not None:
             self.courts[court] = row._replace(next_probe_at=float("inf"))
 
 
 def _scopes(court: str, run: RememberedRun | None) -> Iterator[Hashable]:
-    """Return everything that a slice which began belongs to."""
+    """Return every scope of a slice that began."""
     yield RefusedScope.PORTAL
     yield (RefusedScope.COURT, court)
     if run is not None:
@@ -237,7 +238,7 @@ def _scopes(court: str, run: RememberedRun | None) -> Iterator[Hashable]:
 def _scope(
     hint: ProposalRefused, run: RememberedRun | None, proposal: Proposal | None
 ) -> Hashable | None:
-    """Return what was refused; None if it is not known which court or case that is."""
+    """Return the refused scope; None if its court or case is unknown."""
     if hint.scope is RefusedScope.PORTAL:
         return RefusedScope.PORTAL
     if hint.scope is RefusedScope.JOB:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-# The requests of a slice take no longer together: what has not begun 0.25 s after its claim is
-# given back.
+# The requests of a slice take at most this long together: documents that have not begun 0.25 s
+# after the claim are given back.
 SLICE_S = 0.2
-# A slice whose requests take less together costs more than another lane gains.
+# A slice with a shorter total time costs more than another lane gains.
 LEAST_SLICE_S = 0.025
 MAX_REQUESTS = 8
 
@@ -17,16 +17,16 @@ def slice_size(
 ) -> int:
     """Return the number of documents that the next slice of a job should request.
 
-    The fresh documents of a job are spread over the lanes that it has left, but over no more than
-    it has slots for: while jobs wait for slots, fewer and longer slices cost less. No slice is
-    longer than SLICE_S, so a slow court gets slices of one document. The claim caps the number
-    again: it alone knows which documents are small.
+    The fresh documents of a job are spread over its free lanes, but over no more lanes than the job
+    has slots for: while jobs wait for slots, fewer and longer slices cost less. No slice is longer
+    than SLICE_S, so a slow court gets slices of one document. The claim limits the number again,
+    because only the claim reads which documents are small.
 
     Args:
         expected_s: seconds that a request of the court is expected to take.
-        fresh: documents that were never tried and that no other proposal is expected to take.
-        free_lanes: lanes that the job has left, this slice's included.
-        slots: slots that the job's share of the portal comes to; None if that is not known.
+        fresh: documents without an attempt that no other proposal is expected to take.
+        free_lanes: lanes that the job has left, including this slice's.
+        slots: slots in the job's share of the portal; None if unknown.
     """
     most = min(MAX_REQUESTS, math.floor(SLICE_S / expected_s))
     if most <= 1 or fresh < 1:

@@ -1,4 +1,4 @@
-"""The slots that are taken, and what the slices that hold them were charged."""
+"""The taken slots, and the charges of the slices that hold them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from uuid import UUID
 
 from storage.scheduling.row_values import SlotRow
 
-# A freed slot does not come back with a reading that began before; no reading takes longer. Until
-# then a report of what was used may come, too.
+# A freed slot does not come back with a reading that began before; no reading takes longer. A
+# report of the used time may also arrive until then.
 REMEMBERED_S = 15.0
 
 
@@ -39,7 +39,7 @@ class SlotTable:
         return token in self._rows
 
     def rows(self) -> Iterable[SlotRow]:
-        """Return the slots that are taken."""
+        """Return the taken slots."""
         return self._rows.values()
 
     def of_court(self, court: str) -> int:
@@ -47,7 +47,7 @@ class SlotTable:
         return len(self._by_court.get(court, ()))
 
     def merge(self, rows: Iterable[SlotRow], began_at: float) -> list[SlotRow]:
-        """Take what was read; return the slots whose slices were not charged yet."""
+        """Take a reading. Return the slots with slices that were not charged yet."""
         merged = {row.token: row for row in rows if row.token not in self._freed}
         for token, at in self._hinted_at.items():
             if at >= began_at and token not in self._freed:
@@ -60,14 +60,14 @@ class SlotTable:
         return [row for row in merged.values() if row.token not in self._charges]
 
     def take(self, row: SlotRow, now: float) -> None:
-        """Note from a hint that a slice took a slot."""
+        """Record, from a hint, that a slice took a slot."""
         if row.token not in self._freed:
             self._rows[row.token] = row
             self._hinted_at[row.token] = now
             self._by_court.setdefault(row.court, set()).add(row.token)
 
     def free(self, token: UUID, now: float) -> None:
-        """Note from a hint that the slot of a slice is free."""
+        """Record, from a hint, that the slot of a slice is free."""
         self._freed[token] = now
         self._hinted_at.pop(token, None)
         row = self._rows.pop(token, None)
@@ -75,19 +75,19 @@ class SlotTable:
             self._by_court[row.court].discard(token)
 
     def is_charged(self, token: UUID) -> bool:
-        """Whether a slice was charged, and its use is not reported yet."""
+        """Return whether a slice was charged, and its use is not reported yet."""
         return token in self._charges
 
     def note_charge(self, token: UUID, charge: Charge) -> None:
-        """Remember what a slice was charged until its use is reported."""
+        """Remember a slice's charge until its use is reported."""
         self._charges[token] = charge
 
     def settle(self, token: UUID) -> Charge | None:
-        """Return what a slice was charged, once."""
+        """Return a slice's charge, once."""
         return self._charges.pop(token, None)
 
     def forget(self, now: float) -> None:
-        """Forget what was freed, and charges of slices whose end was not reported, in time."""
+        """Forget freed slots and unreported charges after REMEMBERED_S."""
         for token in self._rows:
             if token in self._charges:
                 self._charges[token].seen_at = now

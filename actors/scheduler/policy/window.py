@@ -1,7 +1,7 @@
 """The window of outstanding proposals: how many more may be sent, and to which courts.
 
-A proposal is outstanding from its sending until its answer, or until it is dropped. With those
-outstanding, what holds slots and threads already, and the rate, no more is proposed than may begin.
+A proposal is outstanding from its sending until its answer, or until it is dropped. Outstanding
+proposals, taken slots and threads, and the rate limit new proposals to requests that may begin.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from uuid import UUID
 from actors.hints.hints import PROPOSAL_AGE_S
 from storage.scheduling.row_values import PortalRow, WorkerRow
 
-# A claim is refused if its first moment of the rate is further ahead; a little less is proposed.
+# A claim is refused if its first reserved time is further ahead; proposals keep a small margin.
 RATE_AHEAD_S = 0.2
-# Requests that are proposed begin within this time, by the rate.
+# Proposed requests begin within this time, by the rate.
 RATE_WINDOW_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A slice that was proposed, and what it was charged: slot-seconds."""
+    """A proposed slice, and its charge in slot-seconds."""
 
     proposal_id: UUID
     job_id: UUID
@@ -35,7 +35,7 @@ class Proposal:
 
 
 class Window:
-    """The outstanding proposals, and the room that is left beside them."""
+    """The outstanding proposals, and the remaining room."""
 
     def __init__(self) -> None:
         self._outstanding: dict[UUID, Proposal] = {}
@@ -62,7 +62,7 @@ class Window:
         self._count(proposal, 1)
 
     def take(self, proposal_id: UUID | None) -> Proposal | None:
-        """Count a proposal no longer; None if it was answered or dropped before."""
+        """Remove a proposal from the count. Return None if it was answered or dropped before."""
         if proposal_id is None:
             return None
         proposal = self._outstanding.pop(proposal_id, None)

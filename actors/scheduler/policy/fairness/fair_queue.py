@@ -1,16 +1,16 @@
 """Weighted fair queueing of slot-seconds, by client and then by job, under caps.
 
-A job has a start tag: the slot-seconds that it was charged since it came. Jobs that have the same
-rate in the fluid ideal (generalised processor sharing: Parekh and Gallager, 1993) are a flow, and a
-flow has a virtual time: the slot-seconds that each of its jobs would have had of what was charged
-to all. Next is the job that is furthest behind the virtual time of its flow.
+A job has a start tag: the slot-seconds that it was charged since it joined. Jobs with the same rate
+in the fluid ideal (generalised processor sharing: Parekh and Gallager, 1993) form a flow. A flow
+has a virtual time: the slot-seconds that each of its jobs would have received of all charges. The
+next job is the one that is furthest behind the virtual time of its flow.
 
-One virtual time for all would do if every job could use every slot. With limits for courts and for
-jobs, whatever is behind them would be lifted to it at each choice, and weights would be lost.
+One virtual time for all would be enough if every job could use every slot. With limits for courts
+and for jobs, limited jobs would be lifted to it at each choice, and weights would be lost.
 
-What could not run gains no credit: a job that may not run has no rate and is lifted to its virtual
-time, one that is chosen to no less than an allowance before it. A job that has all the slots it can
-use, and is due no fewer, is behind nothing: it could not have had more.
+A job gains no credit while it cannot run. A job that may not run has no rate and is lifted to its
+virtual time. A chosen job is lifted to at most an allowance before it. A job that has all the slots
+that it can use, and is due no fewer, is not behind: it could not have received more.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from uuid import UUID
 from actors.scheduler.policy.fairness.max_min_rates import BATCH, TRACE, Flow, share_rates
 from actors.scheduler.policy.fairness.tag_heap import TagHeap
 
-# Rates are set anew after this time, and so much more for each flow: thousands change slowly.
+# Rates are computed again after this time, plus so much for each flow: thousands change slowly.
 REFRESH_S = 0.02
 REFRESH_FLOW_S = 0.0001
-# A pass goes on with that for so many steps of BATCH flows.
+# A pass continues the computation for so many steps of BATCH flows.
 STEPS_OF_A_PASS = 4
 
 
 class FlowGate(NamedTuple):
-    """A court, and whether listings or files are requested there: both may be closed alone."""
+    """A court, and whether listings or files are requested there: each may be closed alone."""
 
     court: str
     is_listing: bool
 
 
 class Claimant(NamedTuple):
-    """What the queue knows of a job that may run.
+    """The queue's values of a job that may run.
 
     `cap`: slots that it can use at once; `may_begin`: it can use one more now.
     """
@@ -63,36 +63,37 @@ class _Job:
 class _QueuedFlow(Flow):
     is_listing: bool = False
     rate: float = 0.0
-    # Whether `rate` is its own; before, it is the one of another flow, or nothing.
+    # Whether `rate` is the flow's own. Before, it is the rate of another flow, or zero.
     is_rated: bool = False
-    # Virtual time when the work of all, in slot-seconds for each slot of rate, was `work`.
+    # The virtual time at the moment when the total charge, in slot-seconds for each slot of rate,
+    # was `work`.
     virtual_time: float = 0.0
     work: float = 0.0
     queue: TagHeap[_Job] = field(default_factory=TagHeap)
 
     @property
     def gate(self) -> FlowGate:
-        """Return the gate that its jobs wait at."""
+        """Return the gate of its jobs."""
         return FlowGate(self.court, self.is_listing)
 
 
 class FairQueue:
-    """All running jobs. Nothing is owed to a job when it comes, nor does it owe."""
+    """All running jobs. A new job has neither credit nor debt."""
 
     def __init__(self) -> None:
         self._jobs: dict[UUID, _Job] = {}
         self._flows: dict[Claimant, _QueuedFlow] = {}
         self._gates: dict[tuple[bool, FlowGate], TagHeap[_QueuedFlow]] = {}
-        # By class, BULK or not: the sum of all rates, and what was charged for each slot of it.
+        # By class, BULK or not: the sum of all rates, and the charge for each slot of it.
         self._all_rates = {False: 0.0, True: 0.0}
         self._work = {False: 0.0, True: 0.0}
-        # What waits its turn may be behind by a slice for each slot and one.
+        # A waiting job may be behind by a slice for each slot and one.
         self._allowance_s = 0.0
         self._refresh_at = float("-inf")
         self._refreshing: Iterator[None] | None = None
 
     def put(self, job_id: UUID, claimant: Claimant) -> None:
-        """Add a job that may run, or change what is known of it."""
+        """Add a job that may run, or change its values."""
         job = self._jobs.get(job_id)
         if job is None:
             job = self._jobs[job_id] = _Job(job_id)
@@ -115,9 +116,9 @@ class FairQueue:
         self._sort(flow)
 
     def suspend(self, job_id: UUID) -> None:
-        """Note that a job may not run for now.
+        """Record that a job may not run for now.
 
-        It keeps what it had too much; what it had too little, the others had.
+        It keeps its excess. It loses its deficit, because the other jobs received that.
         """
         job = self._jobs.get(job_id)
         if job is not None and job.flow is not None:
@@ -134,11 +135,11 @@ class FairQueue:
         self._jobs.pop(job_id, None)
 
     def gates(self) -> set[FlowGate]:
-        """Return the gates that jobs wait at."""
+        """Return the gates of waiting jobs."""
         return {gate for (_, gate), flows in self._gates.items() if flows}
 
     def first(self, open_gates: Collection[FlowGate]) -> UUID | None:
-        """Return the job that is next, BULK last; None if no job waits at an open gate."""
+        """Return the next job, BULK last; None if no job waits at an open gate."""
         for is_bulk in (False, True):
             least: tuple[float, _QueuedFlow] | None = None
             for (of_bulk, gate), flows in self._gates.items():
@@ -149,7 +150,7 @@ class FairQueue:
         return None
 
     def begin(self, job_id: UUID, slot_s: float) -> None:
-        """Charge the job that was first. What it is behind by more than is usual, it loses."""
+        """Charge the job that was first. It loses any deficit above the usual one."""
         job = self._jobs[job_id]
         if job.flow is not None:
             self._lose(job, job.flow, self.behind_s(job_id) - self._allowance_s)
@@ -170,7 +171,7 @@ class FairQueue:
     def behind_s(self, job_id: UUID) -> float:
         """Return the slot-seconds that a job is behind the fluid ideal; negative if ahead.
 
-        May be called by another thread, which then gets a value of about that moment.
+        Another thread may call this. It then gets an approximate value.
         """
         job = self._jobs.get(job_id)
         if job is None:
@@ -179,7 +180,7 @@ class FairQueue:
         return (self._virtual_time(flow) if flow else 0.0) - job.tag
 
     def slots_of(self, job_id: UUID) -> float | None:
-        """Return the slots that the fluid ideal gives a job now; None if they are not known yet."""
+        """Return the slots that the fluid ideal gives a job now; None if unknown."""
         job = self._jobs.get(job_id)
         if job is None or job.flow is None or not job.flow.is_rated:
             return None
@@ -194,7 +195,7 @@ class FairQueue:
         closed_courts: Collection[str],
         dearest_s: float,
     ) -> None:
-        """Set the rates anew, if it is time; of many flows a part in each pass.
+        """Compute the rates again if it is time; of many flows a part in each pass.
 
         `dearest_s`: the most slot-seconds that a slice is expected to take.
         """
@@ -210,24 +211,24 @@ class FairQueue:
                 return
 
     def _lose(self, job: _Job, flow: _QueuedFlow, lost_s: float) -> None:
-        """Lift a tag by what its job loses. The others had that."""
+        """Lift a tag by the deficit that its job loses. The other jobs received that."""
         all_rates = self._all_rates[flow.is_bulk]
         others = 1 - flow.rate / all_rates if all_rates else 0.0
         if lost_s <= 0:
             return
         if others > TRACE:
-            # The job's own virtual time goes on with those of the others.
+            # The job's own virtual time advances with those of the others.
             lost_s /= others
             self._go_on(flow.is_bulk, lost_s)
         job.tag += lost_s
 
     def _forgive(self, job: _Job, flow: _QueuedFlow) -> None:
-        """Have a job that has all the slots it can use, and is due no fewer, be behind no more."""
+        """Clear the deficit of a job that has all the slots it can use and is due no fewer."""
         if flow.rate >= flow.cap - TRACE:
             self._lose(job, flow, self._virtual_time(flow) - job.tag)
 
     def _go_on(self, is_bulk: bool, slot_s: float) -> None:
-        """Let the virtual times of all flows go on by what was charged."""
+        """Advance the virtual times of all flows by a charge."""
         if all_rates := self._all_rates[is_bulk]:
             self._work[is_bulk] += slot_s / all_rates
 

@@ -1,8 +1,8 @@
 """The rates of the fluid ideal: max-min fair by client, then by job for its weight, under caps.
 
-Progressive filling (Bertsekas and Gallager, 1987): the shares of all clients grow alike, that of a
-client is split among its growing jobs by weight; a job stops when it has all the slots that it can
-use, or when its court is full. What is left then is for BULK jobs.
+Progressive filling (Bertsekas and Gallager, 1987): the shares of all clients grow alike. The share
+of a client is divided among its growing jobs by weight. A job stops when it has all the slots that
+it can use, or when its court is full. The remaining slots go to BULK jobs.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-# Slots; less is nothing.
+# A number of slots below this counts as none.
 TRACE = 1e-9
-# Flows between two places where the caller may pause.
+# Flows between two points at which the caller may pause.
 BATCH = 500
 
 
 @dataclass(slots=True, eq=False)
 class Flow:
-    """Jobs that have the same rate, because nothing tells them apart.
+    """Jobs with the same rate, because their values are equal.
 
     Attributes:
         cap: slots that each of the jobs can use at once.
-        jobs: how many they are.
+        jobs: their number.
         next_rate: slots that each of them should have; `share_rates` sets it.
     """
 
@@ -42,7 +42,7 @@ def share_rates(
 ) -> Iterator[None]:
     """Set `next_rate` of all flows, in steps. Jobs of closed courts have none.
 
-    Jobs may come and go between two steps: they are counted in the first.
+    Jobs may be added and removed between two steps: they are counted in the first.
     """
     growing: dict[bool, list[Flow]] = {False: [], True: []}
     courts: dict[str, float] = {}
@@ -56,13 +56,13 @@ def share_rates(
     filling = _Filling(at_once, courts)
     yield from filling.fill(growing[False])
     if filling.left <= TRACE:
-        # The little that BULK jobs get now and then is divided as if they were alone.
+        # The small share of BULK jobs is divided as if they were alone.
         filling = _Filling(at_once, dict.fromkeys(courts, float(per_court)))
     yield from filling.fill(growing[True])
 
 
 class _Filling:
-    """Slots that are being given away: in all, and by court."""
+    """The slots that are being distributed: in all, and by court."""
 
     def __init__(self, left: float, courts: dict[str, float]) -> None:
         self.left = left

@@ -1,4 +1,4 @@
-"""A heap whose items change their tags: outdated entries stay until they come to the top."""
+"""A heap of items with changing tags: outdated entries stay until they reach the top."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Item = TypeVar("Item")
 
 _numbers = itertools.count()
 
-# Outdated entries that are kept besides one for each item that is in the heap.
+# Outdated entries that are kept besides one for each item in the heap.
 SPARE_ENTRIES = 16
 
 
 class TagHeap(Generic[Item]):
-    """Items with tags; finds the one with the least, of equals the one whose tag is oldest."""
+    """Items with tags. The first is the one with the least tag; of equals, the oldest tag."""
 
     __slots__ = ("_entries", "_valid")
 
@@ -39,7 +39,7 @@ class TagHeap(Generic[Item]):
             self._compact()
 
     def remove(self, item: Item) -> None:
-        """Take the item out, if it is there."""
+        """Remove the item, if it is there."""
         self._valid.pop(item, None)
 
     def first(self) -> tuple[float, Item] | None:
