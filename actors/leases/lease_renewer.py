@@ -1,4 +1,4 @@
-"""Renews the leases of a process, all in one statement, and stops work whose lease is lost."""
+"""Renew the leases of a process, all in one statement, and stop work after a lease is lost."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 # Renew leases; return those that are still held. Raises ServiceUnavailable.
 Renew = Callable[[set[UUID]], set[UUID]]
-# How soon a cancelled job stops a download that is under way, in seconds.
+# Seconds within which a cancelled job stops a current download.
 MAX_INTERVAL_S = 1.0
-# How late a call of `calling_after` may be, in seconds.
+# The largest delay of a call of `calling_after`, in seconds.
 TIMER_INTERVAL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Holder:
-    """A block that holds a lease. `log_context`: what its log lines name."""
+    """A block that holds a lease. `log_context`: the fields of its log lines."""
 
     on_lost: Callable[[], None]
     log_context: dict[str, Any]
@@ -39,7 +39,7 @@ class _Timer:
 
 
 class LeaseRenewer:
-    """Renews leases while blocks hold them. Thread-safe; open it after the fork."""
+    """Renew leases while blocks hold them. Thread-safe. Open it after the fork."""
 
     def __init__(self, renew: Renew, *, lease_s: float) -> None:
         self._renew = renew
@@ -59,8 +59,8 @@ class LeaseRenewer:
     def holding(self, lease: UUID, on_lost: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Renew `lease` inside the block; call `on_lost`, from another thread, if it is lost.
 
-        Blocks of one lease may be nested. Once the last is left no renewal is under way that could
-        prolong what was given up since.
+        Blocks of one lease may be nested. After the last block, no renewal is under way that could
+        prolong a lease that was given up since.
         """
         holder = self._add(lease, on_lost)
         try:
@@ -77,7 +77,7 @@ class LeaseRenewer:
 
     @contextmanager
     def calling_after(self, at: float, call: Callable[[], None]) -> Iterator[None]:
-        """Call `call`, from another thread, if the block is not left at `at`, monotonic seconds."""
+        """Call `call`, from another thread, if the block has not ended at `at` (monotonic)."""
         timer = _Timer(at, call)
         with self._lock:
             self._start_threads()
@@ -100,7 +100,7 @@ class LeaseRenewer:
         return self._is_stopping.wait(timeout_s)
 
     def stop_all(self) -> None:
-        """Call `on_lost` of everything that is held, or will be: the process ends."""
+        """Call `on_lost` of every current and future holder: the process ends."""
         self._is_stopping.set()
         with self._lock:
             holders = [holder for each in self._holders.values() for holder in each]
@@ -138,7 +138,7 @@ class LeaseRenewer:
             self._drop(self._lost())
 
     def _run_guard(self) -> None:
-        """Stop everything when the leases are over, even while a renewal hangs.
+        """Stop all work when the leases have expired, even while a renewal hangs.
 
         Another process may hold them by then, and request the same files.
         """
@@ -146,7 +146,7 @@ class LeaseRenewer:
             self._has_leases.wait()
             time.sleep(self._interval_s / 4)
             with self._lock:
-                # A little early, since this looks only so often.
+                # A little early, because of the interval between two checks.
                 age_s = time.monotonic() - self._renewed_at
                 is_over = age_s > self._lease_s - self._interval_s / 2
                 lost = set(self._holders) if is_over else set()
@@ -179,7 +179,7 @@ class LeaseRenewer:
         try:
             kept = self._renew(leases)
         except ServiceUnavailable:
-            return leases  # for now: the guard sees when they are over
+            return leases  # unknown for now: the guard detects their end
         except Exception:
             log.exception("leases not renewed")
             return leases
@@ -200,5 +200,5 @@ def _call(on_lost: Callable[[], None]) -> None:
     try:
         on_lost()
     except Exception:
-        # Others must still be called, and leases renewed.
+        # Other holders must still be called, and leases renewed.
         log.exception("work not stopped")

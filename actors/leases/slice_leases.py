@@ -15,10 +15,10 @@ from storage.portal.document_claims import DocumentClaim
 
 
 class SliceLeases:
-    """Holds the leases of a slice inside its `with` block. Thread-safe.
+    """Hold the leases of a slice inside its `with` block. Thread-safe.
 
-    A document whose lease is lost is not requested any more. One whose process stops stays here, so
-    that it is given back.
+    A document that lost its lease is not requested any more. If the process stops, a document stays
+    here, so that it is given back.
     """
 
     def __init__(self, renewer: LeaseRenewer, documents: Sequence[DocumentClaim]) -> None:
@@ -41,17 +41,17 @@ class SliceLeases:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Hold none any more."""
+        """Release all leases."""
         for lease in [*self._held]:
             self.release(lease)
 
     def next(self) -> DocumentClaim | None:
-        """Take the next document, whose request begins now. None: no document is left."""
+        """Take the next document; its request begins now. None: no document is left."""
         with self._lock:
             return self._rest.popleft() if self._rest else None
 
     def take_rest(self) -> list[DocumentClaim]:
-        """Take the documents whose requests have not begun. Their leases are held no more."""
+        """Take the documents before their requests begin, and release their leases."""
         with self._lock:
             rest = list(self._rest)
             self._rest.clear()
@@ -60,14 +60,14 @@ class SliceLeases:
         return rest
 
     def release(self, lease: UUID) -> None:
-        """Hold a lease no more: its document is recorded."""
+        """Release a lease: its document is recorded."""
         with self._lock:
             stack = self._held.pop(lease, None)
         if stack is not None:
             stack.close()
 
     def _drop(self, claim: DocumentClaim) -> None:
-        """Drop a document whose lease is lost."""
+        """Drop a document that lost its lease."""
         with self._lock:
             if claim in self._rest and not self._renewer.is_stopping:
                 self._rest.remove(claim)

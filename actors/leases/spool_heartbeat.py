@@ -1,4 +1,4 @@
-"""The sign of life of a spool, and the sweeping of what nobody owns there."""
+"""The heartbeat of a spool, and the sweep of its files without a row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.spool import Spool
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 BEAT_S = 5.0
-# A file younger than this may belong to a claim that is being written down right now.
+# A younger file may belong to a claim that is being recorded now.
 LEFTOVER_AGE_S = 60.0
 FOREIGN = (
     "The spool's folder belongs to another installation: set SPOOL_DIR to a folder of this"
@@ -30,17 +30,17 @@ UNKNOWN = (
 
 
 class Heartbeat:
-    """Beats while its process lives. Several uploaders of one spool may."""
+    """Send heartbeats while the process lives. Several uploaders of one spool may."""
 
     def __init__(self, database: Database, spool: Spool) -> None:
         self._database = database
         self._spool = spool
         self._logged_problem = ""
-        # What no row named when the sweep before looked.
+        # Files without a row at the previous sweep.
         self._suspects: set[UUID] = set()
 
     def start(self) -> None:
-        """Beats once, then from a thread of its own."""
+        """Send one heartbeat, then further ones from a thread of its own."""
         self.beat()
         threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
 
@@ -51,11 +51,11 @@ class Heartbeat:
                 self.beat()
                 self.sweep()
             except Exception:
-                # Without a beat the spool would count as dead: never stop for a bug.
+                # Without a heartbeat the spool would count as dead, so a defect must not stop it.
                 log.exception("heartbeat failed")
 
     def beat(self) -> None:
-        """Says once that the spool is alive, and why it takes no more files, if so."""
+        """Record once that the spool is alive and, if so, why it accepts no more files."""
         try:
             trouble = self._spool.trouble() or self._foreign()
             if trouble != self._logged_problem:
@@ -66,7 +66,7 @@ class Heartbeat:
             log.warning("no heartbeat", part=error.part)
 
     def _foreign(self) -> str:
-        """Why the files are not this installation's; empty if they are.
+        """Return why the files are not this installation's; empty if they are.
 
         A folder without a name is taken if it is empty, or if a row names one of its files.
         """
@@ -82,7 +82,7 @@ class Heartbeat:
         return "" if self._spool.owner() == str(row.installation_id) else FOREIGN
 
     def sweep(self) -> None:
-        """Deletes the spool files that no row names, and did not name a sweep ago."""
+        """Delete the spool files that no row names now, and no row named at the previous sweep."""
         old = self._spool.leases(older_than_s=LEFTOVER_AGE_S, now=time.time())
         suspects, self._suspects = self._suspects, set()
         if not old:
@@ -101,5 +101,5 @@ class Heartbeat:
     def _may_sweep(self) -> bool:
         row = installation.read(self._database)
         is_ours = row is not None and self._spool.owner() == str(row.installation_id)
-        # A database that does not belong to its bucket may not know the files either.
+        # A database that does not belong to its bucket may lack the rows of the files, too.
         return is_ours and row is not None and not row.bucket_trouble

@@ -1,4 +1,4 @@
-"""The heartbeat of a worker process, which tells the scheduler how many slices it can take."""
+"""The heartbeat of a worker process: from it the scheduler counts the slices that it can take."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class WorkerHeartbeat:
-    """Beats from a thread of its own while its process lives."""
+    """Send heartbeats from a thread of its own while the process lives."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class WorkerHeartbeat:
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Beat once, then again and again."""
+        """Send one heartbeat, then further ones at intervals."""
         self.beat()
         threading.Thread(target=self._run, name="worker-heartbeat", daemon=True).start()
 

@@ -1,8 +1,9 @@
 """Dramatiq's Redis broker with a bounded prefetch over all queues of a process, and blocking waits.
 
-Dramatiq counts prefetched messages for each queue apart: a worker whose threads are all busy with
-downloads would still take listings and keep them while another process idles. And its consumers
-poll. Here an idle consumer waits at Valkey, which wakes it: a message is taken at once.
+Dramatiq counts prefetched messages for each queue apart. A worker with all threads busy with
+downloads would still take listings and keep them while another process is idle. And Dramatiq's
+consumers poll. Here an idle consumer blocks in Valkey until a message arrives, and takes it at
+once.
 """
 
 from __future__ import annotations
@@ -20,28 +21,28 @@ from dramatiq.errors import ConnectionClosed
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-# Before every key of Dramatiq's in Valkey.
+# The prefix of every key of Dramatiq in Valkey.
 NAMESPACE = "autos"
 
-# How long a consumer waits before it shows Redis that it lives, and sees that it is to stop.
+# Seconds that a consumer waits before it sends a heartbeat and checks whether it must stop.
 IDLE_S = 1.0
-# Below this a wait is not worth its name, and 0 would be for ever.
+# The shortest useful wait in seconds. In Valkey, 0 means no end.
 SHORTEST_IDLE_S = 0.005
 
 
 class BoundedPrefetchConsumer(_RedisConsumer):
-    """Counts the messages of all queues of its process. Delayed ones wait without a thread."""
+    """Count the messages of all queues of the process. Delayed ones wait without a thread."""
 
     def __init__(
         self, broker: BoundedPrefetchBroker, queue_name: str, prefetch: int, _timeout: int
     ) -> None:
-        # Dramatiq's own waits last no time: `_wait` does instead.
+        # Dramatiq's own waits return at once; `_wait` replaces them.
         super().__init__(broker, queue_name, prefetch, 0)  # type: ignore[no-untyped-call]
         self._due_ms: dict[str, int] = {}
 
     @property
     def outstanding_message_count(self) -> int:
-        """Messages that this process holds and has not finished."""
+        """Return how many messages this process holds and has not finished."""
         own = int(super().outstanding_message_count)
         if self.queue_name not in self.broker.queues:
             return own
@@ -49,7 +50,7 @@ class BoundedPrefetchConsumer(_RedisConsumer):
         return own + sum(len(c.queued_message_ids) + len(c.message_cache) for c in others)
 
     def __next__(self) -> dramatiq.broker.MessageProxy | None:
-        """A message; None after a while without one. Raises ConnectionClosed."""
+        """Return a message; None after a while without one. Raises ConnectionClosed."""
         if not self.message_cache:
             self._wait()
         with self.broker.fetching:
@@ -59,14 +60,14 @@ class BoundedPrefetchConsumer(_RedisConsumer):
         return cast("dramatiq.broker.MessageProxy | None", message)
 
     def ack(self, message: dramatiq.broker.MessageProxy) -> None:
-        """Forget a message that is done."""
+        """Remove a finished message."""
         try:
             super().ack(message)  # type: ignore[no-untyped-call]
         finally:
             self._let_go(message)
 
     def nack(self, message: dramatiq.broker.MessageProxy) -> None:
-        """Put a message aside that cannot be worked on."""
+        """Move a message that cannot be processed to the dead letters."""
         try:
             super().nack(message)  # type: ignore[no-untyped-call]
         finally:
@@ -92,7 +93,7 @@ class BoundedPrefetchConsumer(_RedisConsumer):
         return min(IDLE_S, max(SHORTEST_IDLE_S, (due_ms - current_millis()) / 1000))
 
     def _await_message(self, wait_s: float) -> None:
-        # From the left to the left: the list stays as it is, and the message is fetched as always.
+        # From the left to the left: the list does not change, and the message is fetched as usual.
         queue = f"{self.broker.namespace}:{self.queue_name}"
         try:
             self.broker.client.execute_command("BLMOVE", queue, queue, "LEFT", "LEFT", wait_s)
@@ -101,25 +102,25 @@ class BoundedPrefetchConsumer(_RedisConsumer):
 
 
 class BoundedPrefetchBroker(RedisBroker):
-    """The broker of one process. Made without a connection: `connect` comes after the fork."""
+    """The broker of one process. Created without a connection: `connect` follows the fork."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
         self.consumers: list[BoundedPrefetchConsumer] = []
-        # One queue at a time, or two would fill the same room.
+        # One queue at a time. Two fetches could fill the same room.
         self.fetching = threading.Lock()
-        # Notified when a message of this process is done.
+        # Notified when a message of this process is finished.
         self.room = threading.Condition()
 
     def connect(self, redis_url: str, *, timeout_s: float) -> None:
-        """Use the Valkey at `redis_url`; a call fails after `timeout_s` seconds, never retried."""
+        """Connect to the Valkey at `redis_url`. A call fails after `timeout_s`, without retries."""
         # Acknowledgements are kept by this id: two processes must not share it.
         self.broker_id = str(uuid4())
         self.client = redis.Redis.from_url(
             redis_url,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
-            # A call that waits for Valkey would wait several times.
+            # With retries, a call would wait for Valkey several times.
             retry=Retry(NoBackoff(), 0),
         )
         self.scripts = {
@@ -130,13 +131,13 @@ class BoundedPrefetchBroker(RedisBroker):
 
     @property
     def consumer_class(self) -> type[BoundedPrefetchConsumer]:
-        """What `consume` makes."""
+        """Return the class of consumers for `consume`."""
         return BoundedPrefetchConsumer
 
     def consume(
         self, queue_name: str, prefetch: int = 1, timeout: int = 5000
     ) -> BoundedPrefetchConsumer:
-        """A consumer of a queue; one that is started again takes the place of the old one."""
+        """Return a consumer of a queue. A consumer that is started again replaces the old one."""
         consumer = cast("BoundedPrefetchConsumer", super().consume(queue_name, prefetch, timeout))
         if queue_name in self.queues:
             others = [c for c in self.consumers if c.queue_name != queue_name]
@@ -149,18 +150,19 @@ def make_broker() -> BoundedPrefetchBroker:
     return BoundedPrefetchBroker(
         middleware=[],
         namespace=NAMESPACE,
-        # A killed worker's messages come back after this. The look for them is made at every other
-        # fetch: an idle process makes one a second of each queue.
+        # A killed worker's messages come back after this time. Every other fetch checks for them:
+        # an idle process makes one fetch a second for each queue.
         heartbeat_timeout=15_000,
         maintenance_chance=500_000,
     )
 
 
 def _translate_redis_errors(script: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the script with every error of Valkey as the one that Dramatiq survives everywhere.
+    """Return the script with every error of Valkey translated into one that Dramatiq handles.
 
     Redis's own errors (a timeout, no memory left, a broken connection while a delayed message is
-    moved) would end the thread that takes a queue's delayed messages, for good and unnoticed.
+    moved) would end the thread that takes a queue's delayed messages, permanently and without a log
+    line.
     """
 
     def dispatch(**arguments: Any) -> Any:

@@ -1,6 +1,6 @@
-"""The messages between the steps. Each says "look at this row" and carries ids, never data.
+"""The messages between the steps. Each names a row to check, and carries ids, never data.
 
-A message that cannot be sent is no error: the row is committed, and a look at the rows finds it.
+An unsent message is no error: the row is committed, and a check of the rows finds it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from actors.messaging import broker
 from actors.messaging.broker import NAMESPACE, BoundedPrefetchBroker
 
 WEBHOOK_QUEUE = "webhook"
-# A Redis that does not answer is left alone for this long: who sends may hold leases, or lead a
-# round for others.
+# Seconds without another send after a timeout of Redis: the sender may hold leases, or lead a round
+# for other threads.
 QUIET_S = 2.0
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def upload_queue(spool_id: UUID) -> str:
-    """The queue of one spool: an upload runs where the file is."""
+    """Return the queue of one spool: an upload runs on the host of its file."""
     return f"upload.{spool_id}"
 
 
@@ -38,7 +38,7 @@ def make_broker(redis_url: str, *, timeout_s: float) -> BoundedPrefetchBroker:
 
 
 class Enqueuer:
-    """Sends messages. Thread-safe."""
+    """Send messages. Thread-safe."""
 
     def __init__(self, broker: BoundedPrefetchBroker) -> None:
         self._broker = broker
@@ -47,16 +47,17 @@ class Enqueuer:
     def upload(
         self, spool_id: UUID, job_id: UUID, document_id: UUID, lease: UUID, *, delay_s: float = 0
     ) -> None:
-        """Have a spooled file stored, by the uploader of its spool."""
+        """Send an upload message for a spooled file to the uploader of its spool."""
         queue = upload_queue(spool_id)
         self._send([_message(queue, "upload_document", job_id, document_id, lease)], delay_s)
 
     def purge_upload_queue(self, spool_id: UUID) -> bool:
-        """Deletes the queue of a spool that is dead; whether Redis did."""
+        """Delete the queue of a dead spool. Return whether Redis did it."""
         queue = upload_queue(spool_id)
         try:
             self._broker.flush(queue)
-            # What its consumers had taken would be given back by others that read this queue.
+            # Otherwise other consumers of this queue would give back the messages that its
+            # consumers had taken.
             for key in self._broker.client.scan_iter(f"{NAMESPACE}:__acks__.*.{queue}*"):
                 self._broker.client.delete(key)
         except (redis.RedisError, dramatiq.BrokerError):
@@ -64,16 +65,16 @@ class Enqueuer:
         return True
 
     def send_webhooks(self, job_id: UUID, positions: Iterable[int], *, delay_s: float = 0) -> None:
-        """Have webhooks of an ended job sent."""
+        """Send messages for webhooks of an ended job."""
         self._send([_message(WEBHOOK_QUEUE, "send_webhook", job_id, p) for p in positions], delay_s)
 
     def job_ended(self, job_id: UUID, due_webhooks: Iterable[int]) -> None:
-        """Log the end of a job and have its due webhooks sent."""
+        """Log the end of a job and send its due webhooks."""
         log.info("job ended", job_id=str(job_id))
         self.send_webhooks(job_id, due_webhooks)
 
     def _failed(self, error: Exception) -> None:
-        """Has a Redis that is silent be left alone. One that refuses costs no time."""
+        """Pause sending if Redis timed out. A refusal costs no time, so it causes no pause."""
         if isinstance(error, redis.TimeoutError) or isinstance(error.__cause__, redis.TimeoutError):
             self._quiet_until = time.monotonic() + QUIET_S
 
@@ -84,7 +85,7 @@ class Enqueuer:
         if now < self._quiet_until:
             _not_sent(messages, "TimeoutError")
             return
-        # Rounded up: a message that comes before the row is ready finds nothing and is lost.
+        # Rounded up: a message that arrives before its row is due finds nothing and is lost.
         delay_ms = math.ceil(delay_s * 1000) or None
         try:
             if len(messages) == 1:
@@ -97,7 +98,7 @@ class Enqueuer:
 
 
 def _not_sent(messages: Sequence[dramatiq.Message[None]], error: str) -> None:
-    # The first of any message's ids is the job's.
+    # The first argument of every message is the job's id.
     log.warning("message not sent; a look finds its row", job_id=messages[0].args[0], error=error)
 
 

@@ -1,4 +1,4 @@
-"""Time by the clock of Valkey, which the scheduler and all workers share."""
+"""The time of Valkey's clock, which the scheduler and all workers share."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import time
 
 import redis
 
-# The offset to the local clock is measured again after this.
+# Seconds after which the offset to the local clock is measured again.
 MEASURE_S = 10.0
 
 
 class ValkeyClock:
-    """Milliseconds since 1970 by Valkey's clock. Thread-safe; falls back to the last offset known,
-    and to the local clock while none is.
+    """Milliseconds since 1970 by Valkey's clock. Thread-safe.
+
+    If Valkey is unavailable, the last measured offset is used, or the local clock without one.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -23,7 +24,7 @@ class ValkeyClock:
         self._measured_at = -MEASURE_S
 
     def now_ms(self) -> int:
-        """Return the time. Costs a round trip once in MEASURE_S."""
+        """Return the time. Makes a round trip once in MEASURE_S."""
         now = time.monotonic()
         if now - self._measured_at >= MEASURE_S:
             self._measure(now)

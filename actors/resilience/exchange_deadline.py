@@ -1,8 +1,9 @@
-"""A total time limit for a blocking HTTP exchange, and the means to end one from another thread.
+"""A total time limit for a blocking HTTP exchange, which another thread can also end.
 
-requests' `timeout` counts each socket read anew, so a server that sends a byte now and then holds a
-thread for ever, in the headers as in the body. A `Deadline` knows the sockets of its exchange and
-shuts them down when time is up or when somebody calls `cut`; the blocked read then returns at once.
+requests' `timeout` limits each socket read separately. So a server that sends a byte now and then
+holds a thread for ever, in the headers as in the body. A `Deadline` keeps the sockets of its
+exchange. It shuts them down when the time is over or `cut` is called. The blocked read then returns
+at once.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ class Deadline:
 
     @property
     def remaining_s(self) -> float:
-        """Seconds left; never negative."""
+        """Return the remaining seconds, never negative."""
         return max(0.0, self._end - time.monotonic())
 
     def check(self) -> None:
-        """Raises what ended the exchange, if anything did.
+        """Raise the error that ended the exchange, if there is one.
 
-        To be asked between two chunks and when a read failed: only this knows why it did.
+        Call this between two chunks and after a failed read: only the deadline has the reason.
         """
         if self._cause is None and self.remaining_s == 0:
             self._cause = _timed_out()
@@ -63,29 +64,29 @@ class Deadline:
             raise self._cause
 
     def cut(self, cause: AutosError) -> None:
-        """Ends the exchange now; `check` raises `cause` in the thread that runs it."""
+        """End the exchange now. `check` raises `cause` in the thread that runs the exchange."""
         with self._lock:
             self._cause = self._cause or cause
-            # Read once: the thread that works on a connection takes its socket away at any moment.
+            # Read once: the thread that uses a connection may remove its socket at any time.
             sockets = [*self._sockets, *(connection.sock for connection in self._connections)]
         for sock in sockets:
-            # Below any TLS layer, whose own shutdown is not safe from a second thread.
+            # Below any TLS layer: its own shutdown is not safe from a second thread.
             with contextlib.suppress(OSError):
                 if sock is not None:
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def watch(self, connection: _HasSocket) -> None:
-        """Takes the connection of a request that begins under this deadline."""
+        """Add the connection of a request that begins under this deadline."""
         with self._lock:
             self._connections.append(connection)
             if connection.sock:
-                # A connection lets go of its socket before the body is read: keep it ourselves.
+                # A connection drops its socket before the body is read, so the deadline keeps it.
                 self._sockets.append(connection.sock)
         self.check()
 
 
 class Watchdog:
-    """Ends the exchanges whose time is up. One thread a process, however many exchanges."""
+    """End the exchanges that exceed their time. One thread serves all exchanges of a process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -95,7 +96,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def limit(self, limit_s: float) -> Iterator[Deadline]:
-        """A deadline for what this thread asks inside the block, over WATCHED_POOLS."""
+        """Open a deadline for this thread's requests inside the block, over WATCHED_POOLS."""
         deadline = Deadline(limit_s)
         token = _current.set(deadline)
         self._add(deadline)
@@ -127,7 +128,7 @@ class Watchdog:
                 try:
                     deadline.cut(_timed_out())
                 except Exception:
-                    # Without this thread nothing would have a limit any more.
+                    # Without this thread no exchange would have a limit.
                     log.exception("exchange not ended")
 
 
@@ -136,15 +137,15 @@ def _timed_out() -> TransientError:
 
 
 class WatchedHTTPConnection(InspectedHTTPConnection):
-    """Tells the calling thread's deadline which socket it works on."""
+    """Register the connection's socket with the calling thread's deadline."""
 
-    # The deadline ends what lasts too long.
+    # The deadline ends an exchange that takes too long.
     interim_max_s = math.inf
 
     def connect(self) -> None:
         _register_connection(
             self
-        )  # a handshake can drip as well; its socket is found on the connection
+        )  # a handshake can be slow, too; its socket is found on the connection
         super().connect()
         _register_connection(self)
 
@@ -154,17 +155,17 @@ class WatchedHTTPConnection(InspectedHTTPConnection):
 
 
 class WatchedHTTPSConnection(WatchedHTTPConnection, InspectedHTTPSConnection):
-    """The same over TLS."""
+    """A watched connection over TLS."""
 
 
 class WatchedHTTPPool(InspectedHTTPPool):
-    """Connections of WatchedHTTPConnection."""
+    """A pool of WatchedHTTPConnection."""
 
     ConnectionCls = WatchedHTTPConnection
 
 
 class WatchedHTTPSPool(InspectedHTTPSPool):
-    """Connections of WatchedHTTPSConnection."""
+    """A pool of WatchedHTTPSConnection."""
 
     ConnectionCls = WatchedHTTPSConnection
 

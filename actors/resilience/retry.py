@@ -1,4 +1,4 @@
-"""Saying to PostgreSQL what has been done already, however long it is away."""
+"""Repeat a write to PostgreSQL for work that is already done, until PostgreSQL is available."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 PAUSE_S = 0.5
-# While PostgreSQL answers, and says no.
+# Seconds between attempts while PostgreSQL answers with a refusal.
 REFUSED_PAUSE_S = 5.0
 
 
 def retry_until_available(write: Callable[[], T], *, is_stopping: Callable[[], bool]) -> T:
-    """The result of `say`, tried again while PostgreSQL is away and this process goes on.
+    """Return the result of `write`. Retry while PostgreSQL is unavailable and the process runs.
 
-    For the end of work that would otherwise be done again: a file that has been fetched, an object
-    that has been put. `say` must be safe to repeat. Raises ServiceUnavailable once the process
-    stops.
+    Use this at the end of work that would otherwise be repeated: a fetched file, a stored object.
+    `write` must be idempotent. Raises ServiceUnavailable once the process stops.
     """
     is_logged = False
     while True:
