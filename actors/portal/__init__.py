@@ -1,1 +1,1 @@
-"""The client of the PDPJ portal: requests, the meaning of its answers, case files, timings."""
+"""The client of the PDPJ portal: requests, the meaning of answers, sessions, timings."""

@@ -1,6 +1,6 @@
-"""Where the body of an answer ends, and in which encodings it comes, by its headers. Pure.
+"""The end of an answer's body, and its encodings, by its headers. Pure.
 
-Each odd form here says one thing only, so it is read; forms that contradict themselves are errors.
+An odd form with exactly one meaning is accepted. Contradictory forms are errors.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from actors.contents.charsets import codec_of
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _RANGE_FROM_0 = re.compile(r"bytes(?:\s+|\s*=\s*)0-([0-9]{1,18})/([0-9]{1,18}|\*)", re.I)
-# What servers write that mean that there is none.
+# The values by which servers mean "no encoding".
 _NO_CODINGS = ("none", "binary", "8bit", "7bit")
-# The containers of gzip and zlib, which have checksums of their own; zlib tells them apart.
+# The containers of gzip and zlib, which have their own checksums; zlib detects which one it is.
 _CHECKED_WBITS = 15 + 32
 _PIECE_BYTES = 256 * 1024
 
 
 def announced_bytes(headers: Mapping[str, str]) -> int | None:
-    """The size of the body that Content-Length gives; None: it gives none.
+    """Return the body's size by Content-Length, None without one.
 
-    The same number may be given several times.
+    The same number may occur several times.
     """
     values = _members(headers.get("Content-Length", ""))
     if not values or not all(map(_LENGTH.fullmatch, values)):
@@ -33,10 +33,9 @@ def announced_bytes(headers: Mapping[str, str]) -> int | None:
 
 
 def whole_range_bytes(headers: Mapping[str, str], listed_size_bytes: int | None) -> int | None:
-    """The size of a file that an answer with status 206 has from its first byte to its last.
+    """Return the size of a file if a 206 answer contains it from its first byte to its last.
 
-    Content-Range says so. Where it leaves the size of the file open, or is not there, the listed
-    size does.
+    Content-Range gives the size. If it is missing or leaves the size open, the listed size applies.
     """
     ranges = _members(headers.get("Content-Range", ""))
     if not ranges:
@@ -50,18 +49,18 @@ def whole_range_bytes(headers: Mapping[str, str], listed_size_bytes: int | None)
 
 
 def transfer_codings(headers: Mapping[str, str]) -> list[str]:
-    """The codings of Transfer-Encoding in their order, in lower case, without identity.
+    """Return the codings of Transfer-Encoding in their order, in lower case, without identity.
 
-    A body is chunked once only, so what says it again says the same.
+    A body is chunked only once, so repeated values count once.
     """
     codings = _codings(headers.get("Transfer-Encoding", ""))
     return codings[:1] if set(codings) == {"chunked"} else codings
 
 
 def content_codings(headers: Mapping[str, str]) -> list[str]:
-    """The codings of Content-Encoding in their order, in lower case, without identity.
+    """Return the codings of Content-Encoding in their order, in lower case, without identity.
 
-    Some servers give the charset there.
+    Some servers put the charset there.
     """
     codings = _codings(headers.get("Content-Encoding", ""))
     return [coding for coding in codings if coding not in _NO_CODINGS and not codec_of(coding)]
@@ -72,18 +71,18 @@ def _codings(value: str) -> list[str]:
 
 
 def _members(value: str) -> list[str]:
-    """The members of a list in a header, or in several of one name."""
+    """Return the members of a list in a header, or in several headers of one name."""
     return [member for text in value.split(",") if (member := text.strip())]
 
 
 class BadCoding(Exception):
-    """What came is not whole, or neither gzip nor zlib."""
+    """The body is not complete, or is neither gzip nor zlib."""
 
 
 def inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """What gzip or zlib made `pieces` of, in small pieces itself. Raises BadCoding.
+    """Decompress the gzip or zlib data of `pieces`. Yield small pieces. Raises BadCoding.
 
-    The end is checked: the checksum of each member must be there and agree.
+    The end is checked: the checksum of each member must be there and match.
     """
     member: zlib._Decompress | None = None
     count = 0

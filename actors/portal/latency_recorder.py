@@ -1,4 +1,4 @@
-"""Measures how long the portal takes, per court, for places, estimates and fair turns."""
+"""Measure the portal's response times per court, for queue positions, estimates and fairness."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage.postgres.database import Database
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 INTERVAL_S = 2.0
-# The first requests of a court are told at once: until then nobody knows how it is.
+# The first measurements of a court are recorded at once, because none exists before.
 FIRST_REQUESTS = 3
 
 
@@ -24,9 +24,9 @@ Times = dict[str, tuple[float, int]]  # by court: seconds in all, and requests
 
 
 class LatencyRecorder:
-    """Collects measurements and records them together. Thread-safe; loses a few with its process.
+    """Collect measurements and record them together. Thread-safe; loses a few with its process.
 
-    `clock`: seconds that only grow.
+    `clock`: monotonic seconds.
     """
 
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,7 +39,7 @@ class LatencyRecorder:
         self._is_away = False
 
     def measured(self, court: str, seconds: float) -> None:
-        """Counts a request of `court` that took `seconds`. Never raises; seldom takes time."""
+        """Record a request of `court` that took `seconds`. Never raises; rarely takes time."""
         with self._lock:
             self._keep({court: (seconds, 1)})
             self._seen[court] += 1
@@ -59,7 +59,7 @@ class LatencyRecorder:
                 self._is_away = True
                 self._keep(times)
         except Exception:
-            # A bug of ours; the request that was measured is fine.
+            # A defect in Autos. The measured request is not affected.
             log.exception("measurements not recorded")
 
     def _keep(self, times: Times) -> None:

@@ -1,4 +1,4 @@
-"""What the portal's answers mean: the table of PDPJ.md, from a status to an error. Pure."""
+"""The meaning of the portal's answers: the table of PDPJ.md, from a status to an error. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from actors.contents.json_fields import mime_type
 from storage.errors import AttemptError, PermanentError, TooFast, TransientError
 
 RETRY_AFTER_CAP_S = 300.0
-# The reason of a 401 that may be the token's fault.
+# The reason of a 401 that the token may have caused.
 CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
 
-# The accent may come in any encoding.
+# The accent may have any encoding.
 _NO_STANDING = re.compile(r"n\S{1,8}o\s+possui\s+acesso\s+ao\s+processo", re.I)
 
 
@@ -31,7 +31,7 @@ class ErrorAnswer:
 
     @property
     def is_json(self) -> bool:
-        """Whether the API itself answered, not a firewall or a web server before it."""
+        """Return whether the API itself answered, not a firewall or a web server before it."""
         begin = (self.body or b"").removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
         if begin in (b"{", b"["):
             return True
@@ -39,7 +39,7 @@ class ErrorAnswer:
         return begin != b"<" and (mime.endswith("+json") or mime == "application/json")
 
     def says_no_standing(self) -> bool:
-        """Whether the caller is known but has no access to this case."""
+        """Return whether the caller is authenticated but has no access to this case."""
         text = (self.body or b"").decode("utf-8", "replace")
         with contextlib.suppress(ValueError, RecursionError):  # No JSON: searched as it is.
             text = json.dumps(json.loads(text), ensure_ascii=False)
@@ -47,7 +47,7 @@ class ErrorAnswer:
 
 
 def error_of(refusal: ErrorAnswer) -> AttemptError:
-    """The error that an answer other than 200 stands for."""
+    """Return the error for an answer other than 200."""
     status = refusal.status
     if status in _BY_STATUS:
         return _BY_STATUS[status](refusal)
@@ -66,7 +66,7 @@ def _unauthorized(refusal: ErrorAnswer) -> AttemptError:
     if refusal.says_no_standing():
         return _no_access()
     if refusal.body is None:
-        # Whether the token or the case is meant stands in the body only.
+        # Only the body shows whether the token or the case is the cause.
         return TransientError("PORTAL_UNAVAILABLE", "The portal's answer came incomplete.")
     return PermanentError(CREDENTIALS_REJECTED, "The portal does not accept the credentials.")
 
@@ -74,7 +74,8 @@ def _unauthorized(refusal: ErrorAnswer) -> AttemptError:
 def _forbidden(refusal: ErrorAnswer) -> AttemptError:
     if refusal.is_json:
         return _no_access()
-    # A firewall blocks single addresses too: sooner than a 429 this one may be the document's own.
+    # A firewall also blocks single addresses, so this status sooner than a 429 concerns only the
+    # document.
     return TooFast(
         "The portal's firewall turned the request away.", retry_after_s=None, own_after=2
     )
@@ -98,7 +99,7 @@ def _internal(refusal: ErrorAnswer) -> AttemptError:
 
 
 def _again(refusal: ErrorAnswer) -> AttemptError:
-    """A status of the 4xx that says "not now": the request itself is right."""
+    """Return the error for a 4xx status that means "not now": the request itself is valid."""
     return TransientError("PORTAL_ERROR", f"The portal asks to try again ({refusal.status}).")
 
 
@@ -117,7 +118,7 @@ _BY_STATUS = {
 
 
 def not_found() -> PermanentError:
-    """The error for a case or document that the portal does not have."""
+    """Return the error for a case or document that the portal does not have."""
     return PermanentError("NOT_FOUND", "The portal has no such case or document.")
 
 
@@ -126,13 +127,13 @@ def _no_access() -> PermanentError:
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
-    """The pause in a Retry-After header, 1 s to RETRY_AFTER_CAP_S; None if it says none.
+    """Return the pause in a Retry-After header, 1 s to RETRY_AFTER_CAP_S; None without one.
 
-    None also for no time at all, or a time that is past: clocks differ.
+    None also for an invalid time, or a time in the past: clocks differ.
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
-        # Longer numbers are above the cap anyway, and int() refuses thousands of digits.
+        # Longer numbers are above the cap, and int() refuses thousands of digits.
         return _bounded(float(text[:9]))
     try:
         moment = parsedate_to_datetime(text)

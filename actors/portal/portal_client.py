@@ -1,4 +1,4 @@
-"""The client of the PDPJ portal: lists a case, streams a file. Every answer becomes ours here."""
+"""The client of the PDPJ portal: list a case, stream a file. All answers are translated here."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from storage.refusals import PORTAL, RefusalWatch
 from storage.telemetry.signals import COURT, NOOP_SIGNALS, Signals
 from storage.telemetry.tracing import Span
 
-# The court, and how many seconds an exchange with it took.
+# The court, and the seconds that an exchange with it took.
 OnExchange = Callable[[str, float], object]
 
 TLS = "TLS"
@@ -55,7 +55,7 @@ _LISTING_MAX_BYTES = 64 * 1024 * 1024
 
 
 class ExpectedFile(Protocol):
-    """What the listing says about a document's file; a ListedDocument will do."""
+    """The listing's data about a document's file. A ListedDocument has this interface."""
 
     @property
     def listed_size_bytes(self) -> int | None: ...
@@ -82,11 +82,11 @@ class _Exchange:
 
 
 class Portal:
-    """The portal at `base_url` (scheme and host), as the holder of the token of `tokens`.
+    """The portal at `base_url` (scheme and host), with the token of `tokens`.
 
-    Threads may share it. Timeouts are per connection attempt and per read; the total limit of an
-    exchange is given with each call and kept by `watchdog`. `on_exchange` hears how long each
-    exchange took.
+    Threads may share it. Timeouts are for each connection attempt and each read. Each call gets the
+    total limit of its exchange, and `watchdog` enforces it. `on_exchange` is called with the
+    duration of each exchange.
     """
 
     def __init__(
@@ -103,7 +103,10 @@ class Portal:
         ca_file: Path | None = None,
         watch: RefusalWatch | None = None,
     ) -> None:
-        """`ca_file`: see PortalSession; `watch` publishes that the certificate is not trusted."""
+        """Open the portal.
+
+        `ca_file`: see PortalSession. `watch`: publishes that the certificate is not trusted.
+        """
         self._base_url = base_url.rstrip("/")
         self._tokens = tokens
         self._watchdog = watchdog
@@ -117,11 +120,11 @@ class Portal:
     def list_case(
         self, process_number: str, limit_s: float, deadline: Deadline | None = None
     ) -> CaseListing:
-        """Every document of a case, within `limit_s` seconds; the number is punctuated.
+        """Return every document of a case, within `limit_s` seconds; the number is punctuated.
 
-        To end it from another thread, give a `deadline` of your own, as to `fetch`.
-        Raises PermanentError (NOT_FOUND when the portal does not know the case) or TransientError;
-        CredentialsRefused or ServiceUnavailable if there is no token to ask with.
+        To end the call from another thread, pass a `deadline`, as to `fetch`. Raises PermanentError
+        (NOT_FOUND if the portal does not have the case) or TransientError; CredentialsRefused or
+        ServiceUnavailable if there is no token to send.
         """
         path = f"/processos/{process_number}"
         with self._answer(process_number, path, limit_s, deadline) as (response, running):
@@ -147,14 +150,14 @@ class Portal:
         deadline: Deadline | None = None,
         on_start: Callable[[int | None], object] | None = None,
     ) -> CheckedContent:
-        """The file behind `href`, written to `sink` piece by piece, then checked.
+        """Fetch the file behind `href`, write it to `sink` piece by piece, and check it.
 
-        What `sink` got is good only if this returns. `on_start` hears the announced size in bytes
-        (None: unknown) before the first piece. To end it from another thread, open
-        `watchdog.limit` yourself in this thread, give its `deadline` (`limit_s` is then not
-        used) and `cut` that: what it was cut with is raised here. Raises PermanentError or
-        TransientError otherwise, CredentialsRefused or ServiceUnavailable if there is no token to
-        ask with; errors of `sink` and `on_start` pass through.
+        The data in `sink` is valid only if this returns. `on_start` is called with the announced
+        size in bytes (None: unknown) before the first piece. To end the call from another thread,
+        open `watchdog.limit` in this thread, pass its `deadline` (`limit_s` is then not used) and
+        `cut` it: this call then raises the cause. Raises PermanentError or TransientError
+        otherwise, CredentialsRefused or ServiceUnavailable if there is no token to send. Errors of
+        `sink` and `on_start` pass through.
         """
         with before_request():
             path = trusted_href(href, process_number)
@@ -162,7 +165,7 @@ class Portal:
                 raise PermanentError("UNTRUSTED_LINK", "The link is not one of this case's files.")
             refuse_too_large(expected.listed_size_bytes or 0, self._document_max_bytes)
         size = expected.listed_size_bytes
-        # Without a size nothing would show that this is a late answer to an earlier request, so no
+        # Without a size, nothing would show that this is a late answer to an earlier request. So no
         # earlier request was made on its connection.
         answer = self._answer(
             *(process_number, path, limit_s, deadline, size),
@@ -186,7 +189,7 @@ class Portal:
             return check.finish(is_framed=is_chunked or length is not None)
 
     def close(self) -> None:
-        """Closes all connections. No exchange may be running."""
+        """Close all connections. No exchange may be running."""
         self._sessions.close()
 
     @contextlib.contextmanager
@@ -200,9 +203,10 @@ class Portal:
         *,
         is_fresh: bool = False,
     ) -> Iterator[tuple[requests.Response, Deadline]]:
-        """The answer 200 to a GET, its body unread; every other answer is raised.
+        """Return the answer 200 to a GET with its body unread. Raise every other answer as an
+        error.
 
-        What leaves the block in order was a good answer.
+        If the block ends without an error, the answer was good.
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(limit_as_error())
@@ -219,7 +223,7 @@ class Portal:
 
     @contextlib.contextmanager
     def _timed(self, court: str) -> Iterator[None]:
-        """Tells how long the portal took; what we ended ourselves says nothing about it."""
+        """Report the duration of the exchange, unless Autos itself ended it."""
         begun = time.monotonic()
         try:
             yield
@@ -231,7 +235,7 @@ class Portal:
                 self._on_exchange(court, time.monotonic() - begun)
 
     def _admitted(self, exchange: _Exchange) -> tuple[requests.Response, str]:
-        """The answer 200 and the token that it was given to: the second one after a 401."""
+        """Return the answer 200 and the token that got it: the second token after a 401."""
         token = self._tokens.current()
         response, rejected = self._send_request(exchange, token)
         if rejected is not None:
@@ -248,7 +252,7 @@ class Portal:
     def _send_request(
         self, exchange: _Exchange, token: str
     ) -> tuple[requests.Response, AttemptError | None]:
-        """The answer 200, or an answer that rejects the token; every other one is raised."""
+        """Return the answer 200, or an answer that rejects the token. Raise every other one."""
         response = self._response(exchange, token)
         if is_whole(response, exchange.listed_size_bytes):
             return response, None

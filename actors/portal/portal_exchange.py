@@ -1,4 +1,4 @@
-"""One exchange with the portal: its body piece by piece, its framing, its errors made ours."""
+"""One exchange with the portal: its body piece by piece, its framing, its translated errors."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ _FOREIGN = (
 def chunks(
     response: requests.Response, deadline: Deadline, *, cut_reason: str = "PORTAL_UNAVAILABLE"
 ) -> Iterator[bytes]:
-    """The body as it comes; `cut_reason` if it ends before its end.
+    """Yield the body as it arrives. Raise `cut_reason` if it ends too early.
 
-    Only reading is translated, not what the caller does in between.
+    Only errors of reading are translated, not those of the caller between two pieces.
     """
     pieces = response.raw.stream(_CHUNK_BYTES, decode_content=False)
     while True:
         with translated(deadline, cut_reason):
             chunk: bytes | None = next(pieces, None)
-            # Also at the end: a body of unknown length that was cut looks complete.
+            # Also at the end: a cut body of unknown length looks complete.
             deadline.check()
         if chunk is None:
             return
@@ -53,17 +53,18 @@ def chunks(
 
 
 def is_whole(response: requests.Response, listed_size_bytes: int | None) -> bool:
-    """Whether an answer has all of what was asked for: 200, or 206 with all that there is."""
+    """Return whether an answer is complete: 200, or 206 with the whole file."""
     if response.status_code != http.HTTPStatus.PARTIAL_CONTENT:
         return response.status_code == http.HTTPStatus.OK
     return whole_range_bytes(response.headers, listed_size_bytes) is not None
 
 
 def decoded(response: requests.Response, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The body of a message, decompressed if it came compressed although it was not asked for.
+    """Yield the body of a message. Decompress it if it is compressed although no request allows
+    that.
 
-    Raises TransientError PORTAL_UNAVAILABLE if it is not whole, PORTAL_ERROR for a coding without
-    a checksum, or an unknown one.
+    Raises TransientError PORTAL_UNAVAILABLE if it is not complete, PORTAL_ERROR for a coding
+    without a checksum, or an unknown one.
     """
     codings = content_codings(response.headers)
     if transfer_codings(response.headers) not in ([], ["chunked"]):
@@ -84,7 +85,7 @@ def decoded(response: requests.Response, pieces: Iterator[bytes]) -> Iterator[by
 
 
 def refusal_body(response: requests.Response, deadline: Deadline) -> bytes | None:
-    """The beginning of an answer other than 200; None when it cannot be read."""
+    """Return the beginning of an answer other than 200; None if it cannot be read."""
     body = bytearray()
     try:
         for chunk in decoded(response, chunks(response, deadline)):
@@ -98,10 +99,10 @@ def refusal_body(response: requests.Response, deadline: Deadline) -> bytes | Non
 
 
 def framing(response: requests.Response, listed_size_bytes: int | None) -> tuple[int | None, bool]:
-    """The announced size in bytes, and whether the body is chunked (then none is announced).
+    """Return the announced size in bytes, and whether the body is chunked (then None).
 
-    Raises TransientError CORRUPT for a file that is encoded: it could be cut unnoticed. If its
-    length is the listed size, what came is what the court has: a compressed file, say.
+    Raises TransientError CORRUPT for an encoded file, because it could be cut unnoticed. If its
+    length is the listed size, the body is the court's own file, for example a compressed file.
     """
     codings = transfer_codings(response.headers)
     length = None if codings else announced_bytes(response.headers)
@@ -118,7 +119,7 @@ def framing(response: requests.Response, listed_size_bytes: int | None) -> tuple
 
 
 def note_handshake(watch: RefusalWatch, operation: str, error: TransientError) -> None:
-    """Have the log say, once, what failed in TLS if that is why there was no answer."""
+    """Log once the TLS failure that caused the missing answer, if there was one."""
     code, text = failed_handshake(error)
     if code:
         watch.failed(operation, ServiceUnavailable(PORTAL, code=code, answer=text))
@@ -126,7 +127,7 @@ def note_handshake(watch: RefusalWatch, operation: str, error: TransientError) -
 
 @contextlib.contextmanager
 def limit_as_error() -> Iterator[None]:
-    """Turns the watchdog's word for a total limit into the portal's."""
+    """Translate the watchdog's error for a total limit into the portal's error."""
     try:
         yield
     except TransientError as error:
@@ -143,9 +144,9 @@ def limit_as_error() -> Iterator[None]:
 def translated(
     deadline: Deadline, cut_reason: str = "PORTAL_UNAVAILABLE", *, is_answered: bool = True
 ) -> Iterator[None]:
-    """The one place where the errors of requests, urllib3, http.client and ssl become ours.
+    """Translate the errors of requests, urllib3, http.client and ssl, in this one place.
 
-    `is_answered`: the head of the answer is there, and its body is read.
+    `is_answered`: the head of the answer has arrived, and its body is being read.
     """
     try:
         yield
@@ -158,14 +159,14 @@ def _meaning(error: BaseException, cut_reason: str, *, is_answered: bool) -> Aut
     if certificate := untrusted_certificate(error):
         return PortalUntrusted(certificate)
     is_timeout = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError)
-    # By urllib3's classes a refused connection is a timeout, too.
+    # In urllib3's classes, a refused connection is also a timeout.
     if is_timeout and not isinstance(error, urllib3.exceptions.NewConnectionError):
         return TransientError(
             "PORTAL_UNAVAILABLE", "The portal did not answer in time.", is_answered=False
         )
     is_protocol = isinstance(error, urllib3.exceptions.ProtocolError)
     if is_answered and is_protocol and not isinstance(error.__cause__, OSError):
-        # The connection ended in order, but before the body did.
+        # The connection ended in order, but before the body was complete.
         return TransientError(cut_reason, "The portal's answer ended before it was complete.")
     return TransientError(
         "PORTAL_UNAVAILABLE", "The connection to the portal failed.", is_answered=False

@@ -1,4 +1,4 @@
-"""HTTP as the portal wants it: one session a thread, kept alive, watched, trusting nothing around.
+"""HTTP for the portal: one session per thread, kept alive, watched, isolated from its environment.
 
 No redirects, no retries, no cookies, no proxies or netrc from the environment, no decompression.
 """
@@ -21,7 +21,7 @@ from urllib3.exceptions import ProtocolError
 from actors.resilience.exchange_deadline import WATCHED_POOLS
 from storage.http.connections import InspectedHTTPPool, is_kept_connection_closed
 
-# The firewall turns away what does not look like a browser.
+# The firewall rejects clients that do not identify themselves as a browser.
 USER_AGENT = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/138.0.0.0 Safari/537.36"
@@ -29,10 +29,9 @@ USER_AGENT = (
 
 
 class PortalSession(requests.Session):
-    """A session for one thread, and one server at a time.
+    """A session for one thread, and for one server at a time.
 
-    `ca_file`: the authorities that may sign the server's certificate; None: those that browsers
-    know.
+    `ca_file`: the authorities that may sign the server's certificate; None: those of browsers.
     """
 
     def __init__(self, ca_file: Path | None = None) -> None:
@@ -57,7 +56,7 @@ class PortalSession(requests.Session):
         )
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
-        """None: even with allow_redirects=False, requests would read a redirect's whole body."""
+        """Return None: with allow_redirects=False, requests still reads a redirect's whole body."""
         return None
 
     def fetch(
@@ -69,10 +68,11 @@ class PortalSession(requests.Session):
         *,
         is_fresh: bool = False,
     ) -> requests.Response:
-        """The answer to a GET, its body unread; `is_fresh`: over a connection of its own.
+        """Return the answer to a GET with its body unread. `is_fresh`: on a new connection.
 
-        What `get` does, less what is switched off here anyway (cookies, redirects, proxies, hooks):
-        that costs as much processor time as fetching a small file. Raises urllib3's errors.
+        The function does the work of `get`, without the parts that are switched off anyway
+        (cookies, redirects, proxies, hooks). Those cost as much processor time as the fetch of a
+        small file. Raises urllib3's errors.
         """
         if base_url not in self._pools:
             self._pools[base_url] = self._adapter.pool(base_url, str(self.verify))
@@ -84,7 +84,7 @@ class PortalSession(requests.Session):
         except ProtocolError as error:
             if not is_kept_connection_closed(error):
                 raise
-            # The portal had closed it before it saw the request, so this is no second attempt.
+            # The portal had closed it before it received the request, so this is no second attempt.
             raw = self._opened(pool, path, headers, timeouts_s)
         response = requests.Response()
         response.status_code, response.raw = raw.status, raw
@@ -112,7 +112,7 @@ class PortalSession(requests.Session):
 
 
 class ThreadSessions:
-    """A session for each thread that asks; threads that end leave nothing behind."""
+    """A session for each requesting thread; threads that end leave nothing behind."""
 
     def __init__(self, ca_file: Path | None = None) -> None:
         self._ca_file = ca_file
@@ -121,7 +121,7 @@ class ThreadSessions:
         self._all: weakref.WeakSet[PortalSession] = weakref.WeakSet()
 
     def of_this_thread(self) -> PortalSession:
-        """The calling thread's session."""
+        """Return the calling thread's session."""
         session: PortalSession | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = PortalSession(self._ca_file)
@@ -130,7 +130,7 @@ class ThreadSessions:
         return session
 
     def close(self) -> None:
-        """Closes all connections. No exchange may be running."""
+        """Close all connections. No exchange may be running."""
         with self._lock:
             for session in self._all:
                 session.close()
@@ -142,7 +142,7 @@ class _WatchedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = WATCHED_POOLS
 
     def pool(self, base_url: str, ca_file: str) -> InspectedHTTPPool:
-        """The connections to a server, whose certificate is checked."""
+        """Return the connections to a server; its certificate is checked."""
         trust = {"cert_reqs": "CERT_REQUIRED", "ca_certs": ca_file}
         is_tls = base_url.startswith("https:")
         pool: InspectedHTTPPool = self.poolmanager.connection_from_url(
@@ -152,22 +152,23 @@ class _WatchedAdapter(HTTPAdapter):
 
 
 class TokenSource(Protocol):
-    """Where the portal's client has its token from. Threads may share it."""
+    """The source of the token for the portal's client. Threads may share it."""
 
     def current(self) -> str:
-        """The token to send. Raises CredentialsRefused or ServiceUnavailable."""
+        """Return the token to send. Raises CredentialsRefused or ServiceUnavailable."""
 
     def renew(self, refused: str, process_number: str) -> str:
-        """Another token than `refused`, which was answered 401 for a case; itself: there is none.
+        """Return another token after a case got a 401 for `refused`; `refused` itself if there is
+        none.
 
         Raises CredentialsRefused or ServiceUnavailable.
         """
 
     def rejected(self, token: str, process_number: str) -> None:
-        """A case was answered 401, and no other token helps.
+        """Record that a case got a 401, and no other token helps.
 
-        Raises CredentialsRefused if it is not that case's own affair any more.
+        Raises CredentialsRefused if more than that case is concerned.
         """
 
     def accepted(self, token: str, at: float) -> None:
-        """A good answer came for `token`, at `at` of time.monotonic()."""
+        """Record that a good answer came for `token`, at `at` of time.monotonic()."""
