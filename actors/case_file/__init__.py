@@ -1,1 +1,1 @@
-"""The portal's JSON of a case, made into a listing. Pure."""
+"""The conversion of the portal's JSON of a case into a listing. Pure."""

@@ -1,6 +1,6 @@
-"""Where the documents of a case stand in the portal's answer. Pure.
+"""The places of a case's documents in the portal's answer. Pure.
 
-Two places are known, and courts use others. What cannot be read is never taken for nothing.
+Two places are known, and courts use others. Unreadable content never counts as empty.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from storage.errors import TransientError
 from storage.process_number import digits
 
 _LIST = "documentos"
-# Whose own `documentos` are those of the case.
+# The own `documentos` of these objects belong to the case.
 _PROCEEDINGS = ("tramitacaoAtual", "tramitacoes")
 _NEAR = (*_PROCEEDINGS, "dadosBasicos", "processo", "content")
-# An object with one of these is a document wherever it stands.
+# An object with one of these is a document at any place.
 _SURE_MARKS = ("hrefBinario", "hrefTexto", "arquivo", "dataHoraJuntada")
 _MARKS = (*_SURE_MARKS, "idOrigem", "sequencia", "nome")
 _INSTANCES = {"PRIMEIRO_GRAU": "G1", "SEGUNDO_GRAU": "G2"}
@@ -25,9 +25,9 @@ _INSTANCES = {"PRIMEIRO_GRAU": "G1", "SEGUNDO_GRAU": "G2"}
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An object that is a document, in the list number `place`; `key` is its name in an object.
+    """A document object in the list number `place`; `key` is its name in an object.
 
-    `instance` is "" where the answer names none. `is_inherited`: it is not its own list's.
+    `instance` is "" if the answer names none. `is_inherited`: the instance is not its own list's.
     """
 
     listed: dict[str, Any]
@@ -39,7 +39,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Spot:
-    """A value of the answer, and what is known from the way to it."""
+    """A value of the answer, with what the path to it shows."""
 
     value: object
     instance: str = ""
@@ -50,7 +50,7 @@ class _Spot:
 
 @dataclass
 class _Reading:
-    """What a walk through an answer has come by."""
+    """The results of a walk through an answer."""
 
     process_number: str
     found: list[Found] = field(default_factory=list)
@@ -60,10 +60,10 @@ class _Reading:
 
 
 def documents_of(cases: list[dict[str, Any]], process_number: str) -> list[Found]:
-    """Every document of a case, those of its known lists first.
+    """Return every document of a case, those of its known lists first.
 
-    Raises TransientError PORTAL_ERROR if there is none, and the answer does not say so by a known
-    list that is empty; and if one of the case's own lists holds what is no document.
+    Raises TransientError PORTAL_ERROR if there is none and no empty known list confirms that, and
+    if one of the case's own lists contains an object that is no document.
     """
     reading = _Reading(process_number)
     for case in cases:
@@ -79,7 +79,7 @@ def documents_of(cases: list[dict[str, Any]], process_number: str) -> list[Found
 
 
 def unreadable() -> TransientError:
-    """The error for a listing that names documents in a way that cannot be read, or none at all."""
+    """Return the error for a listing with unreadable documents, or without any list."""
     return TransientError(
         "PORTAL_ERROR", "The portal's answer does not say which documents there are.", is_few=True
     )
@@ -110,7 +110,7 @@ def _inside(spot: _Spot, value: object, key: str) -> _Spot:
 
 
 def _is_other_case(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> bool:
-    """Whether an object is a case that is only named here, such as one that depends on this."""
+    """Return whether an object is another case, for example one that depends on this case."""
     if spot.is_proceeding:
         return False
     number = digits(text_at(value, "numeroProcesso"))
@@ -118,7 +118,7 @@ def _is_other_case(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> boo
 
 
 def _fields(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> Iterator[_Spot]:
-    """The fields of an object that is no document; its `documentos` are read on the way."""
+    """Yield the fields of an object that is no document; read its `documentos` on the way."""
     instance = instance_of(value) or spot.instance
     own = _Spot(value, instance, spot.key, spot.is_near, spot.is_proceeding)
     if "hrefBinario" in value:
@@ -135,7 +135,7 @@ def _fields(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> Iterator[_
 
 
 def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]:
-    """Reads a `documentos`; the fields of its documents are walked through like others."""
+    """Read a `documentos`; the fields of its documents are walked through like others."""
     reading.places += 1
     reading.has_known_list |= spot.is_proceeding
     if value in (None, [], {}):
@@ -158,9 +158,9 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
 
 
 def _listed(value: object, spot: _Spot) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The documents of a `documentos`, each with its name if it has one there.
+    """Return the documents of a `documentos`, each with its name if it has one there.
 
-    One that cannot be read, among others, is an empty one.
+    An unreadable document among others is returned as an empty object.
     """
     if isinstance(value, list):
         for each in value:
@@ -180,7 +180,7 @@ def _listed(value: object, spot: _Spot) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _wrapped(value: object, spot: _Spot) -> list[dict[str, Any]]:
-    """The documents in the fields of an object that is none itself."""
+    """Return the documents in the fields of an object that is none itself."""
     if not isinstance(value, dict) or _is_document(value, spot):
         return []
     lists = [each if isinstance(each, list) else [each] for each in value.values()]
@@ -188,7 +188,7 @@ def _wrapped(value: object, spot: _Spot) -> list[dict[str, Any]]:
 
 
 def _is_page_of_more(value: object) -> bool:
-    """Whether a `documentos` says itself that it has not all of them."""
+    """Return whether a `documentos` states that it is incomplete."""
     if not isinstance(value, dict):
         return False
     total, content = int_at(value, "totalElements"), value.get("content")
@@ -202,7 +202,7 @@ def _is_document(value: object, spot: _Spot) -> bool:
 
 
 def instance_of(proceeding: dict[str, Any]) -> str:
-    """The instance that an object names, as it came."""
+    """Return the instance that an object names, unchanged."""
     sigla = raw_text_at(dict_at(proceeding, "grau"), "sigla").strip()
     named = raw_text_at(proceeding, "instancia").strip()
     return sigla or _INSTANCES.get(named, named)

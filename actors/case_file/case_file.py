@@ -1,4 +1,4 @@
-"""What the portal says about a case, made into a listing. Pure; the shapes are in PDPJ.md."""
+"""Convert the portal's answer about a case into a listing. Pure; the shapes are in PDPJ.md."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ _PLAIN_CAP = 200
 
 
 def parse_case(body: object, process_number: str) -> CaseListing | None:
-    """The listing in the portal's answer; None when the portal does not know the case.
+    """Return the listing in the portal's answer; None if the portal does not have the case.
 
-    `body` is decoded JSON, `process_number` the punctuated form. Raises TransientError
-    PORTAL_ERROR when the answer is about no case or another one, or does not say which documents
-    there are.
+    `body` is decoded JSON, `process_number` the punctuated form. Raises TransientError PORTAL_ERROR
+    if the answer is about no case or another one, or does not contain the list of documents.
     """
     answers = _cases(body)
     if not answers:
@@ -47,9 +46,9 @@ def parse_case(body: object, process_number: str) -> CaseListing | None:
 
 
 def _in_order(documents: list[ListedDocument]) -> tuple[ListedDocument, ...]:
-    """Instance by instance as they come, in each by the court's own sequence.
+    """Sort by instance as they come, and within each by the court's own sequence.
 
-    Nothing says that the portal's arrays are sorted; where the sequence is equal they decide.
+    The portal's arrays may be unsorted. For equal sequences, the order of the array decides.
     """
     instances = list(dict.fromkeys(document.instance for document in documents))
     places = {instance: place for place, instance in enumerate(instances)}
@@ -85,7 +84,7 @@ def _entry(found: Found, process_number: str, fallback_id: str) -> ListedEntry:
     own_id = _plain(raw_text_at(listed, "idOrigem"))
     document = ListedDocument(
         instance=_plain(own_instance or found.instance),
-        # Those that nothing identifies are numbered.
+        # Documents without any identification are numbered.
         origin_id=own_id or (link_id(path) if path else _plain(found.key) or fallback_id),
         name=text_at(listed, "nome"),
         kind=text_at(dict_at(listed, "tipo"), "nome"),
@@ -107,7 +106,7 @@ def _entry(found: Found, process_number: str, fallback_id: str) -> ListedEntry:
 
 
 def _plain(text: str) -> str:
-    """`text` if it can be kept as it is, else its hash: cleaning might make one of two."""
+    """Return `text` if cleaning keeps it, else its hash: two texts must stay different."""
     if not text.strip():
         return ""
     if text == clean(text, cap=_PLAIN_CAP) and not text.startswith(_OWN_PREFIXES):

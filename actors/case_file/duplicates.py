@@ -1,7 +1,7 @@
-"""Two entries of a listing that are one document, and entries that only look so. Pure.
+"""Find listing entries that are one document, and keep entries that only look equal. Pure.
 
-The same idOrigem in the same instance makes twins of two entries only where nothing else says that
-they are two files: one that is joined wrongly is lost.
+Two entries with the same idOrigem in the same instance are twins unless other values show that they
+are two files. A wrong join would lose a file.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _MAX_ALIKE = 100
 
 @dataclass(frozen=True, slots=True)
 class ListedEntry:
-    """One document as it stands in the list number `place`.
+    """One document as it is in the list number `place`.
 
-    `has_own_id`: the court gave it an idOrigem. `is_inherited`: its instance is only supposed.
+    `has_own_id`: the court gave it an idOrigem. `is_inherited`: its instance is only assumed.
     """
 
     document: ListedDocument
@@ -39,19 +39,19 @@ class ListedEntry:
 
 
 def joined(entries: Iterable[ListedEntry]) -> list[ListedDocument]:
-    """The documents of a listing, each once, in the order in which they come first.
+    """Return the documents of a listing, each once, in the order of their first entries.
 
-    Those that share an id and are different files have the id of their link.
+    Different files that share an id get the id of their link.
     """
     groups = _Groups()
-    # What has an id of its own comes first, since what has none is found by its link.
+    # Entries with their own id come first, because the others are found by their links.
     for place, entry in sorted(enumerate(entries), key=lambda e: not e[1].has_own_id):
         groups.add(place, entry)
     return _told_apart(groups.documents())
 
 
 class _Groups:
-    """Entries that are one document, found by their ids and links."""
+    """Groups of entries that are one document, found by their ids and links."""
 
     def __init__(self) -> None:
         self._groups: list[list[ListedEntry]] = []
@@ -59,7 +59,7 @@ class _Groups:
         self._by_mark: dict[str, list[int]] = {}
 
     def add(self, place: int, entry: ListedEntry) -> None:
-        """Puts an entry to its group, or into one of its own."""
+        """Add an entry to its group, or to a new one."""
         number = self._number_of(entry)
         if number is None:
             number = len(self._groups)
@@ -73,14 +73,14 @@ class _Groups:
                 numbers.append(number)
 
     def documents(self) -> list[ListedDocument]:
-        """One document a group, in the order of their first entries."""
+        """Return one document for each group, in the order of their first entries."""
         order = sorted(range(len(self._groups)), key=self._places.__getitem__)
         return [_one(self._groups[number]) for number in order]
 
     def _number_of(self, entry: ListedEntry) -> int | None:
-        """The number of the group that an entry belongs to.
+        """Return the number of the entry's group, None if it is not certain.
 
-        Of several the one that has its link, else its time; None if that does not tell.
+        Of several groups, the one with the entry's link is chosen, else the one with its time.
         """
         fitting = [n for n in self._candidates(entry) if self._fits(n, entry)]
         for is_surer in (_has_same_link, _has_same_time):
@@ -95,7 +95,7 @@ class _Groups:
 
     def _candidates(self, entry: ListedEntry) -> set[int]:
         found = (self._by_mark.get(mark, []) for mark in _marks(entry))
-        # An id that so many share identifies nothing.
+        # An id that so many entries share identifies nothing.
         return {number for numbers in found if len(numbers) <= _MAX_ALIKE for number in numbers}
 
     def _fits(self, number: int, entry: ListedEntry) -> bool:
@@ -134,7 +134,10 @@ def _may_share_instance(first: ListedEntry, second: ListedEntry) -> bool:
 
 
 def _is_repeated(one: ListedDocument, other: ListedDocument) -> bool:
-    """Whether one list has the same twice: then both say the same of themselves, and say it."""
+    """Return whether two entries have equal values, with a name and a filing time.
+
+    One list then contains the same entry twice.
+    """
     facts = [(d.name, d.kind, d.sequence, d.filed_local_time) for d in (one, other)]
     return facts[0] == facts[1] and bool(one.name and one.filed_local_time)
 
@@ -148,7 +151,7 @@ def _has_same_time(one: ListedDocument, other: ListedDocument) -> bool:
 
 
 def _differ(one: object, other: object) -> bool:
-    """Whether both are said, and are not the same."""
+    """Return whether both values are set and differ."""
     return bool(one and other) and one != other
 
 
@@ -172,13 +175,13 @@ def _told_apart(documents: list[ListedDocument]) -> list[ListedDocument]:
 
 
 def _id_of_its_own(document: ListedDocument, place: int) -> str:
-    """By its links, in whatever order a listing names them; without any, by its place."""
+    """Return an id from its links, in any order; without links, from its position."""
     return link_id(min(document.hrefs)) if document.hrefs else f"#{place}/{document.origin_id}"
 
 
 def link_id(path: str) -> str:
-    """The id of what has none but its link."""
-    # The prefix keeps it apart from every idOrigem.
+    """Return the id of a document that has only a link."""
+    # The prefix keeps it different from every idOrigem.
     return f"uuid:{path.split('/')[-2]}"
 
 
@@ -190,7 +193,7 @@ def _one(group: list[ListedEntry]) -> ListedDocument:
 
 
 def _filled(first: ListedEntry, second: ListedEntry) -> ListedEntry:
-    """Two twins as one: the one with `arquivo` counts, the other fills its gaps."""
+    """Join two twins: the one with `arquivo` is preferred, the other fills its gaps."""
     is_second_better = second.has_file_facts and not first.has_file_facts
     better, other = (second, first) if is_second_better else (first, second)
     kept, spare = better.document, other.document
@@ -216,6 +219,6 @@ def _filled(first: ListedEntry, second: ListedEntry) -> ListedEntry:
 
 
 def _secrecy(level: str) -> int:
-    """How secret a level is; a name that is not known is the most secret."""
+    """Return how secret a level is; an unknown name is the most secret."""
     is_known = level in _SECRECY_LEVELS
     return _SECRECY_LEVELS.index(level) if is_known else len(_SECRECY_LEVELS)

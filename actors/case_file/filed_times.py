@@ -1,7 +1,7 @@
-"""When a document was filed, in the one form that callers are promised. Pure.
+"""The filing time of a document, in the one form that the contract promises. Pure.
 
-What can be read surely becomes local time of the court, ISO 8601 without offset. The rest is kept
-as it was given.
+A value with a certain meaning becomes local time of the court, ISO 8601 without offset. Any other
+value is kept unchanged.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _TIME = re.compile(
     r"(?:\[[\w/+-]{1,40}\])?",
     re.ASCII,
 )
-# 02/06/2025 12:53:54, as Brazil writes it; 20250602125354, as its courts exchange it.
+# 02/06/2025 12:53:54, as in Brazil; 20250602125354, as Brazilian courts exchange it.
 _BRAZILIAN = re.compile(r"([0-9]{2})/([0-9]{2})/([0-9]{4})[ T]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)")
 _DIGITS = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T?([0-9]{2})([0-9]{2})([0-9]{2})(\D.*)?")
 _NUMBER = re.compile(r"([0-9]{10}|[0-9]{12,13})(?:\.([0-9]{1,9}))?")
 _MILLISECONDS_FROM = 10**11
 _EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-# Offsets that a clock in Brazil may have: what bears one is local time already.
+# Offsets of clocks in Brazil: a time with such an offset is local time already.
 _BRAZIL_HOURS = range(-5, -1)
 
 _BRASILIA = "America/Sao_Paulo"
-# By the number of the state in a court's (TR), where it is not Brasília's.
+# By the number of the state in a court's (TR), if its time is not Brasília's.
 _STATE_ZONES = {
     1: "America/Rio_Branco",
     2: "America/Maceio",
@@ -52,7 +52,7 @@ _STATE_ZONES = {
     25: "America/Maceio",
     27: "America/Araguaina",
 }
-# By the region, where it is not Brasília's; None: in more than one.
+# By the region, if its time is not Brasília's; None: the region has several time zones.
 _LABOUR_ZONES = {
     5: "America/Bahia",
     6: "America/Recife",
@@ -74,9 +74,9 @@ _FEDERAL_ZONES = {1: None, 3: None, 5: None}
 
 
 def filed_local_time(value: object, court: str) -> str:
-    """When a document was filed, from what a listing says; `court` is J.TR. Empty: nothing is said.
+    """Return the filing time of a document from its listed value; `court` is J.TR. Empty: no value.
 
-    A moment (UTC, or a number) becomes local time where the court is in one time zone.
+    A moment (UTC, or a number) becomes local time if the court has one time zone.
     """
     while isinstance(value, dict) and len(value) == 1:
         (value,) = value.values()
@@ -129,7 +129,7 @@ def _of_number(number: re.Match[str], court: str) -> str:
 
 
 def _of_parts(parts: list[Any]) -> str:
-    """From year, month, day, hour, minute and, if they are not zero, second and nanosecond."""
+    """Build it from year, month, day, hour, minute and, if not zero, second and nanosecond."""
     if not 5 <= len(parts) <= 7 or not all(type(part) is int for part in parts):
         return ""
     nanoseconds = parts[6] if len(parts) == 7 else 0
@@ -156,7 +156,7 @@ def _shown(time: str, decimals: str | None) -> str:
 
 
 def _zone(court: str) -> ZoneInfo | None:
-    """The time zone that the whole of a court is in; None: there is none, or it is not known."""
+    """Return the time zone of the whole court; None if there are several, or if it is unknown."""
     branch, _, number = court.partition(".")
     zones = {"4": _FEDERAL_ZONES, "5": _LABOUR_ZONES, "6": _STATE_ZONES, "8": _STATE_ZONES}
     name = zones.get(branch, {}).get(int(number), _BRASILIA)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Which links of a listing may be asked for."""
+"""The links of a listing that may be requested."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _HREF = re.compile(
 
 
 def trusted_href(href: str, process_number: str) -> str | None:
-    """The canonical path of a document's file, relative to the portal's API.
+    """Return the canonical path of a document's file, relative to the portal's API.
 
-    None unless `href` is exactly the path of a file of this case: no other host or case, no query,
-    fragment, dots or encodings. `process_number` is the punctuated form.
+    Return None unless `href` is exactly the path of a file of this case: no other host or case, no
+    query, fragment, dots or encodings. `process_number` is the punctuated form.
     """
     match = _HREF.fullmatch(href)
     if match is None or match["number"] not in (process_number, digits(process_number)):

@@ -1,1 +1,1 @@
-"""What a fetched file is: its type, its checks, and pages that are no document."""
+"""The content of a fetched file: its type, its checks, and pages that are no document."""

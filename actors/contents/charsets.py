@@ -1,4 +1,4 @@
-"""The text of an answer, whatever charset it comes in. Pure."""
+"""The text of an answer, in whatever charset it comes. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from actors.contents.json_fields import charset
 
-# A mark at the beginning is surer than a header.
+# A byte order mark is more reliable than a header.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -24,9 +24,9 @@ _UNDEFINED = {0xDC00 + byte: byte for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D)}
 
 
 def text_of(body: bytes, content_type: str) -> str:
-    """`body` in the charset of the header, else strict UTF-8, else windows-1252.
+    """Decode `body` in the charset of the header, else strict UTF-8, else windows-1252.
 
-    A charset that `body` is not written in counts as not given.
+    A charset that cannot decode `body` is ignored.
     """
     for name in _candidates(body, content_type):
         with contextlib.suppress(ValueError):
@@ -45,7 +45,7 @@ def _candidates(body: bytes, content_type: str) -> Iterator[str]:
 
 
 def codec_of(name: str | None) -> str | None:
-    """Python's name of a charset that can be trusted to be one of texts."""
+    """Return Python's name of a charset, if it is a trusted charset of texts."""
     try:
         known = codecs.lookup(name or "").name
     except LookupError:

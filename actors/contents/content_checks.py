@@ -1,4 +1,4 @@
-"""A file on its way: hashed, measured and checked in constant memory. Pure."""
+"""The checks of a file during its transfer: hash, size and type, in constant memory. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from storage.portal.document_claims import CheckedContent
 
 _HEAD_BYTES = 64 * 1024
 _TAIL_BYTES = 16 * 1024
-# Where readers find the end of a PDF; where a body that simply stops must show it.
+# Readers find the end of a PDF within this distance. A body without framing must end there.
 _PDF_TRAILER_BYTES = 1_024
 _PDF_OBJECT = re.compile(rb"\d\s+\d+\s+obj\b")
 _PADDING = b"\0\t\n\x0b\x0c\r "
@@ -24,10 +24,10 @@ _ZIP_END_BYTES = 22
 
 
 class ContentCheck:
-    """Follows one file while it streams; `finish` says what it is, or why it is none.
+    """Check one file while it streams; `finish` returns its type, or raises why it is none.
 
-    The `listed` values and `name` are the listing's, `declared_length` is the Content-Length in
-    bytes; None is unknown.
+    The `listed` values and `name` are the listing's; `declared_length` is the Content-Length in
+    bytes. None is unknown.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ContentCheck:
             refuse_too_large(size or 0, max_bytes)
 
     def feed(self, chunk: bytes) -> None:
-        """Takes the next bytes. Raises PermanentError TOO_LARGE as soon as they are too many."""
+        """Take the next bytes. Raises PermanentError TOO_LARGE as soon as they are too many."""
         self._size_bytes += len(chunk)
         refuse_too_large(self._size_bytes, self._max_bytes)
         self._sha256.update(chunk)
@@ -69,12 +69,12 @@ class ContentCheck:
         self._padding = (self._padding + chunk[len(kept) :][-_TAIL_BYTES:])[-_TAIL_BYTES:]
 
     def finish(self, *, is_framed: bool) -> CheckedContent:
-        """What came, once it is complete. `is_framed`: the transport proves where it ends.
+        """Return the checked content of a complete file. `is_framed`: the transport proves its end.
 
-        If it has the listed size to the byte, it is the document whatever it looks like. Without
-        it, what does not show its format by its first bytes is doubtful: messages are texts, and
-        a page in a coding of which no header tells is of no known format.
-        Raises TransientError CORRUPT or NOT_A_DOCUMENT.
+        A file with exactly the listed size is the document, whatever its content is. Without a
+        listed size, content that does not show its format in its first bytes is doubtful: messages
+        are texts, and a page in a coding that no header names has no known format. Raises
+        TransientError CORRUPT or NOT_A_DOCUMENT.
         """
         if self._size_bytes == 0:
             raise corrupt("The portal sent an empty file.")
@@ -116,22 +116,22 @@ class ContentCheck:
             )
 
     def _check_end(self, mime: str, is_framed: bool) -> None:
-        """Raises TransientError CORRUPT if an unproven file may be cut."""
+        """Raise TransientError CORRUPT if an unproven file may be cut."""
         if mime == PDF and not self._is_pdf_ended(is_framed):
             raise corrupt("The PDF that the portal sent is cut off.")
-        # A body that simply stops is complete only if something says so.
+        # A body without framing is complete only if its content proves it.
         if not (is_framed or self._is_ended(mime)):
             raise corrupt("Nothing shows that the file came completely.")
 
     def _is_pdf_ended(self, is_framed: bool) -> bool:
-        """Whether the PDF's end is there: kilobytes may follow it, but none of its own objects."""
+        """Return whether the PDF's end is there. Other bytes may follow, but no PDF object."""
         if not is_framed:
             return b"%%EOF" in self._tail[-_PDF_TRAILER_BYTES:]
         _, mark, rest = self._tail.rpartition(b"%%EOF")
         return bool(mark) and not _PDF_OBJECT.search(rest)
 
     def _is_ended(self, mime: str) -> bool:
-        """Whether the file itself shows its end."""
+        """Return whether the content of the file shows its end."""
         tail = self._tail
         if mime == PDF:
             return self._is_pdf_ended(is_framed=False)
@@ -148,7 +148,7 @@ class ContentCheck:
 
 
 def _is_zip_end(tail: bytes) -> bool:
-    """Whether the end record of a zip, and the comment it announces, are the last bytes."""
+    """Return whether the last bytes are a zip's end record and the comment that it announces."""
     start = tail.rfind(_ZIP_END)
     if start < 0 or start + _ZIP_END_BYTES > len(tail):
         return False
@@ -157,7 +157,7 @@ def _is_zip_end(tail: bytes) -> bool:
 
 
 def refuse_too_large(size_bytes: int, max_bytes: int) -> None:
-    """Raises PermanentError TOO_LARGE for a size above the limit."""
+    """Raise PermanentError TOO_LARGE for a size above the limit."""
     if size_bytes > max_bytes:
         raise PermanentError(
             "TOO_LARGE", f"The document is larger than the {max_bytes} bytes allowed."
@@ -165,5 +165,5 @@ def refuse_too_large(size_bytes: int, max_bytes: int) -> None:
 
 
 def corrupt(message: str) -> TransientError:
-    """The error for a file that came damaged or in part."""
+    """Return the error for a damaged or incomplete file."""
     return TransientError("CORRUPT", message)

@@ -1,4 +1,4 @@
-"""What a file is: by its first bytes, else by what is said about it. Pure.
+"""The type of a file: by its first bytes, else by its declared types. Pure.
 
 The order of trust is PDPJ.md's: magic bytes, Content-Type, `arquivo.tipo`, `nome`.
 """
@@ -120,22 +120,22 @@ _ALIASES = {
     "audio/mp3": "audio/mpeg",
     "application/ogg": "audio/ogg",
 }
-# Said by servers that do not know.
+# Types that servers send for unknown content.
 _SAYS_NOTHING = frozenset(
     {BINARY, "binary/octet-stream", "application/x-download", "application/force-download"}
 )
-# What a container may be that magic bytes do not tell apart.
+# The types of a container that magic bytes cannot distinguish.
 _CONTAINED = {
     ZIP: frozenset({"docx", "xlsx", "pptx", "odt", "ods", "asice", "asics"}),
     OLE: frozenset({"doc", "xls", "ppt", "msg"}),
     PKCS7: frozenset({"p7s", "p7m"}),
 }
-# Types that every file of theirs shows by its first bytes: what does not is none of them.
+# Every file of these types shows its type in its first bytes. Other content has none of them.
 _SHOWN = frozenset({PDF, RTF, PNG, JPEG, GIF, ZIP})
 
 
 def stated_type(mime: str | None) -> str | None:
-    """A MIME type as it is given, under its usual name, without parameters; None: it says nothing.
+    """Return a declared MIME type under its usual name, without parameters; None if it is generic.
 
     `mime` is in lower case.
     """
@@ -146,17 +146,17 @@ def stated_type(mime: str | None) -> str | None:
 
 
 def by_name(name: str) -> str | None:
-    """The MIME type that the extension of a name suggests."""
+    """Return the MIME type that the extension of a name suggests."""
     return _TYPES.get(PurePosixPath(name).suffix.lower().removeprefix("."))
 
 
 def is_shown(mime: str | None) -> bool:
-    """Whether a file of this type shows it by its first bytes."""
+    """Return whether every file of this type shows it in its first bytes."""
     return mime in _SHOWN or EXTENSIONS.get(mime or "") in _CONTAINED[ZIP]
 
 
 def is_textual(mime: str) -> bool:
-    """Whether a type is one of texts."""
+    """Return whether a type is a type of text."""
     return (
         mime.startswith(("text/", "message/", "multipart/"))
         or mime in (XML, JSON)
@@ -165,9 +165,9 @@ def is_textual(mime: str) -> bool:
 
 
 def decide(head: bytes, *claims: str | None) -> tuple[str, str]:
-    """The MIME type and the extension (without dot) of a file that begins with `head`.
+    """Return the MIME type and the extension (without dot) of a file that begins with `head`.
 
-    `claims` are what is said about it, the most trusted first.
+    `claims` are the declared types, the most trusted first.
     """
     claimed = [claim for claim in claims if claim]
     proven = by_magic(head)
@@ -175,7 +175,7 @@ def decide(head: bytes, *claims: str | None) -> tuple[str, str]:
         proven = PDF
     if proven in _CONTAINED:
         claimed = [c for c in claimed if EXTENSIONS.get(c) in _CONTAINED[proven]]
-        # An OLE2 file of which nothing says more is a Word document as a rule.
+        # An OLE2 file without a declared type is usually a Word document.
         mime = claimed[0] if claimed else "application/msword" if proven == OLE else proven
     else:
         mime = proven or _by_claims(head, claimed)

@@ -1,4 +1,4 @@
-"""Fields of JSON that somebody else wrote: a wrong type counts as absent."""
+"""Fields of JSON from other systems: a wrong type counts as absent."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _INT64 = 2**63
 
 
 def dict_at(value: object, key: str) -> dict[str, Any]:
-    """The object at `key`, else an empty one."""
+    """Return the object at `key`, else an empty one."""
     found = _at(value, key)
     return found if isinstance(found, dict) else {}
 
 
 def dicts_at(value: object, key: str) -> list[dict[str, Any]]:
-    """The objects of the array at `key`; what is no object is left out."""
+    """Return the objects of the array at `key`, without its other members."""
     found = _at(value, key)
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def text_at(value: object, key: str, *, cap: int = NAME_CAP) -> str:
-    """The text at `key`, fit for PostgreSQL and for showing: `cap` characters at most."""
+    """Return the text at `key`, safe for PostgreSQL and for display, `cap` characters at most."""
     found = _at(value, key)
     return clean(found, cap=cap) if isinstance(found, str) else ""
 
 
 def raw_text_at(value: object, key: str) -> str:
-    """The text at `key` as it came; whole numbers are taken for their digits."""
+    """Return the text at `key` unchanged; a whole number becomes its digits."""
     found = _at(value, key)
     if isinstance(found, int) and not isinstance(found, bool) and -_INT64 <= found < _INT64:
         return str(found)
@@ -44,43 +44,43 @@ def raw_text_at(value: object, key: str) -> str:
 
 
 def int_at(value: object, key: str) -> int | None:
-    """The 32-bit integer at `key`."""
+    """Return the 32-bit integer at `key`."""
     return _int(_at(value, key), _INT32)
 
 
 def size_at(value: object, key: str) -> int | None:
-    """The size at `key` in bytes. 0 tells nothing: no document is empty."""
+    """Return the size at `key` in bytes. 0 counts as absent: no document is empty."""
     size = _int(_at(value, key), _INT64)
     return size if size is not None and size > 0 else None
 
 
 def mime_at(value: object, key: str) -> str | None:
-    """The MIME type at `key`, in lower case, with its charset and no other parameter."""
+    """Return the MIME type at `key`, in lower case, with its charset and no other parameter."""
     found = _at(value, key)
     mime = mime_type(found) if isinstance(found, str) else None
     return with_charset(mime, charset(found)) if mime and isinstance(found, str) else None
 
 
 def mime_type(text: str) -> str | None:
-    """The MIME type in a Content-Type, in lower case, without parameters; None if it is none."""
+    """Return the MIME type in a Content-Type, in lower case, without parameters; None if bad."""
     essence = text.partition(";")[0].strip().lower()
     return essence if _MIME.fullmatch(essence) else None
 
 
 def charset(content_type: str) -> str | None:
-    """The charset in a Content-Type, in lower case; None if it names none."""
+    """Return the charset in a Content-Type, in lower case; None without one."""
     found = _CHARSET.search(content_type.partition(";")[2].lower())
     return found[1] or found[2] if found else None
 
 
 def with_charset(mime: str, name: str | None) -> str:
-    """`mime` with the charset as its parameter, if there is one."""
+    """Return `mime` with the charset as its parameter, if there is one."""
     return f"{mime};charset={name}" if name else mime
 
 
 def clean(text: str, *, cap: int = NAME_CAP) -> str:
-    """`text` in NFC, without control, bidi, zero-width and lone surrogate characters."""
-    # The cut before is for time, the one after for the promise.
+    """Return `text` in NFC, without control, bidi, zero-width and lone surrogate characters."""
+    # The first cut limits the time, the second one the length.
     kept = "".join(c for c in text[: cap * 4] if unicodedata.category(c) not in _STRIPPED)
     return unicodedata.normalize("NFC", kept).strip()[:cap]
 

@@ -1,6 +1,6 @@
-"""What the first bytes of a file prove about its type. Pure.
+"""The type of a file as its first bytes prove it. Pure.
 
-The outermost bytes alone count: what lies inside a container decides nothing.
+Only the outermost bytes count: the content of a container decides nothing.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (rb"%!PS-|\xc5\xd0\xd3\xc6", "application/postscript"),
 )
 _SIGNATURES = tuple((re.compile(pattern, re.DOTALL), mime) for pattern, mime in _MAGIC)
-# The first entry of such an archive names its type at a fixed place.
+# The first entry of such an archive contains its type at a fixed position.
 _ODF = re.compile(rb"PK\x03\x04.{26}mimetype(application/vnd\.oasis\.opendocument\.[a-z]+)", re.S)
 # A byte order mark, white space, comments and an XML declaration may come before the first tag.
-# Possessive (*+): what has been skipped is never looked at in another way.
+# Possessive (*+): skipped text is never matched in another way.
 _PREAMBLE = rb"(?:\xef\xbb\xbf)?(?:\s|<!--.{0,4096}?-->|<\?xml[^>]{0,200}\?>)*+"
 _PAGE = re.compile(_PREAMBLE + rb"<(?:!doctype\s+html|html|head|body)\b", re.S | re.I)
 _FRAGMENT = re.compile(
@@ -81,27 +81,27 @@ _FRAGMENT = re.compile(
 _XML = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml\b|!DOCTYPE\s+(?!html\b)\w|[\w:.-]{1,100}\s+xmlns\b)"
 )
-# The head of a message, of which one field is that of MIME.
+# The head of a message. One of its fields is a MIME field.
 _MESSAGE = re.compile(
     rb"(?:[A-Za-z][A-Za-z0-9-]{0,76}:[^\r\n]{0,2000}\r?\n(?:[ \t][^\r\n]{0,2000}\r?\n)*+){0,100}?"
     rb"MIME-Version:",
     re.I,
 )
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-# A text may hold a stray control byte; of what is no text one byte in ten is one, and more at its
-# beginning.
+# A text may contain a stray control byte. In other content one byte in ten is a control byte, and
+# more at its beginning.
 _STRAY_CONTROLS = 2
 _BYTES_PER_CONTROL = 32
 _LATE_PDF_BYTES = 1_024
 
 
 def is_html_page(head: bytes) -> bool:
-    """Whether a whole HTML page begins here, not a fragment."""
+    """Return whether a whole HTML page begins here, not a fragment."""
     return _PAGE.match(as_utf_8(head)) is not None
 
 
 def by_signature(head: bytes) -> str | None:
-    """The MIME type of a format that is no text, proven by the first bytes."""
+    """Return the MIME type of a binary format, proven by the first bytes."""
     for pattern, mime in _SIGNATURES:
         if pattern.match(head):
             odf = _ODF.match(head)
@@ -110,7 +110,7 @@ def by_signature(head: bytes) -> str | None:
 
 
 def by_magic(head: bytes) -> str | None:
-    """The MIME type that the first bytes prove."""
+    """Return the MIME type that the first bytes prove."""
     if signed := by_signature(head):
         return signed
     text = as_utf_8(head)
@@ -122,20 +122,20 @@ def by_magic(head: bytes) -> str | None:
 
 
 def is_late_pdf(head: bytes) -> bool:
-    """Whether a PDF begins behind some text that does not belong to it, as readers allow."""
+    """Return whether a PDF begins after some foreign text, as readers allow."""
     start = head.find(b"%PDF-", 1, _LATE_PDF_BYTES)
     return start > 0 and by_magic(head) is None and not has_control(head[:start])
 
 
 def has_control(head: bytes) -> bool:
-    """Whether there is a byte that stands in no text."""
+    """Return whether there is a byte that occurs in no text."""
     return _CONTROL.search(as_utf_8(head)) is not None
 
 
 def is_text(head: bytes) -> bool:
-    """Whether this is a text or of a format that is one (HTML, XML, JSON, a message).
+    """Return whether this is a text or a textual format (HTML, XML, JSON, a message).
 
-    Portals, firewalls and proxies put messages of such kinds in the place of a document.
+    Portals, firewalls and proxies send such messages in place of a document.
     """
     if by_signature(head):
         return False
@@ -149,7 +149,7 @@ def is_text(head: bytes) -> bool:
 
 
 def as_utf_8(head: bytes) -> bytes:
-    """`head`, from UTF-16 if it is a text in that; else as it is."""
+    """Convert `head` from UTF-16 if it is such a text; else return it unchanged."""
     codec = _utf_16(head)
     return head.decode(codec, "ignore").encode("utf-8", "ignore") if codec else head
 
@@ -157,7 +157,7 @@ def as_utf_8(head: bytes) -> bytes:
 def _utf_16(head: bytes) -> str | None:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
-    # Without a mark: the zero bytes of ASCII stand at every other place.
+    # Without a mark: in ASCII text, every second byte is zero.
     begin = head[:64]
     zeros_at = [begin[place::2].count(0) * 3 > len(begin) for place in (0, 1)]
     if zeros_at == [False, True] and 0 not in begin[::2]:

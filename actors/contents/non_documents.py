@@ -1,7 +1,7 @@
-"""Answers of the portal that come in place of a document although the status says 200. Pure.
+"""Answers of the portal in place of a document, although the status is 200. Pure.
 
-A file whose listed size agrees to the byte is proven, so that its looks decide nothing
-(`reject_page_shell` alone is for those, too); of all others, looks are what there is.
+A file with exactly the listed size is proven, so its content does not matter. Only
+`reject_page_shell` checks such files, too. All other files are judged by their content.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WORDS = rb"portal\s+de\s+servi(?:\xc3\xa7|\xc3\x87|\xe7|&ccedil;|&#231;)os"
 _ROOT = re.compile(rb"<app-root\b", re.I)
 _TITLE = re.compile(rb"<title[^>]{0,200}>[^<]{0,500}" + _WORDS, re.I)
 _SHELL_WORDS = re.compile(_WORDS, re.I)
-# A court's own page may well name the portal; one as small as the shell that does is the shell.
+# A court's own page may name the portal. Only a page as small as the shell counts as the shell.
 _SHELL_MAX_BYTES = 4_096
 _LOGIN = re.compile(rb"<input\b[^>]{0,500}\btype\s*=\s*[\"']?password\b|kc-form-login", re.I)
 # An object at its first key, or an array of texts at its first text, cut after it or within.
@@ -29,10 +29,10 @@ _CUT_JSON = re.compile(
 
 
 def reject_page_shell(head: bytes, *, is_whole: bool) -> None:
-    """Raises TransientError NOT_A_DOCUMENT for the page of the portal's web app.
+    """Raise TransientError NOT_A_DOCUMENT for the page of the portal's web app.
 
-    Also where its size is listed: then it was counted in place of the document. It must show both
-    its marks, since a court's own page may show one of them.
+    The check applies even with a matching listed size: then the page was counted in place of the
+    document. The page must have both marks, because a court's own page may have one of them.
     """
     is_small = is_whole and len(head) <= _SHELL_MAX_BYTES
     if is_html_page(head) and is_small and _ROOT.search(head) and _TITLE.search(head):
@@ -42,10 +42,10 @@ def reject_page_shell(head: bytes, *, is_whole: bool) -> None:
 def reject_non_document(
     head: bytes, *, is_whole: bool, header_type: str | None, listed_type: str | None
 ) -> None:
-    """Raises TransientError NOT_A_DOCUMENT if a text that nothing proves is no document.
+    """Raise TransientError NOT_A_DOCUMENT if an unproven text is no document.
 
-    `is_whole` says whether its beginning, `head`, is everything; the types are what the answer's
-    header and the listing say, None when they say nothing.
+    `is_whole`: whether its beginning, `head`, is all of it. The types are those of the answer's
+    header and of the listing, None if they declare none.
     """
     head = as_utf_8(head)
     if is_html_page(head):
@@ -78,7 +78,7 @@ def _shell() -> TransientError:
 
 
 def _kind(head: bytes, is_whole: bool, header_type: str | None) -> str:
-    """Which kind of text this is: HTML, XML, JSON or TEXT."""
+    """Return the kind of text: HTML, XML, JSON or TEXT."""
     kind = by_magic(head)
     if kind is None and (_is_json_type(header_type) or _is_json(head, is_whole)):
         return JSON
@@ -86,7 +86,7 @@ def _kind(head: bytes, is_whole: bool, header_type: str | None) -> str:
 
 
 def _may_be(kind: str, listed_type: str | None, head: bytes) -> bool:
-    """Whether a text of this kind may be what is listed or named as `listed_type`."""
+    """Return whether a text of this kind may be the document listed as `listed_type`."""
     if listed_type is None:
         return True
     if not is_textual(listed_type):
