@@ -1,4 +1,4 @@
-"""`python -m actors ROLE`: one process group of the Procfile, as Procfile names them."""
+"""`python -m actors ROLE`: run one process group of the Procfile, named as there."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from storage.telemetry.shared import shared_folder
 from storage.telemetry.tracing import require_opentelemetry
 
 DRAMATIQ_ROLES = {"worker", "uploader", "notifier"}
-# By this variable the forked processes know their role.
+# The environment variable from which the forked processes read their role.
 ROLE = "AUTOS_ROLE"
-# How often an idle thread sees whether it is to stop; a message wakes it at once.
+# Milliseconds after which an idle thread checks for a stop; a message wakes it at once.
 THREAD_LOOK_MS = 250
 SHUTDOWN_MS = 25_000
 
 
 def main(argv: list[str]) -> int:
-    """The exit code: 1 with one sentence when the settings or the name cannot be used."""
+    """Return the exit code: 1 with one sentence if the settings or the name are not usable."""
     if len(argv) != 1 or argv[0] not in {*DRAMATIQ_ROLES, "scheduler"}:
         return _refuse("usage: python -m actors worker | uploader | notifier | scheduler")
     role = argv[0]
@@ -57,8 +57,8 @@ def _scheduler(settings: Settings) -> int:
 
 
 def _dramatiq(role: str, settings: Settings) -> int:
-    # Dramatiq reads its environment when it is imported. It holds no more messages than it can
-    # work on: by default it takes twice as many, and one process would have all lanes of a job.
+    # Dramatiq reads its environment at its import. It must not hold more messages than it can
+    # process: by default it takes twice as many, and one process would have all lanes of a job.
     os.environ["dramatiq_worker_timeout"] = str(THREAD_LOOK_MS)
     os.environ["dramatiq_queue_prefetch"] = str(settings.worker_threads)
     from dramatiq import cli
@@ -66,7 +66,7 @@ def _dramatiq(role: str, settings: Settings) -> int:
     # Before Dramatiq forks, so that it is loaded once and its memory is shared.
     importlib.import_module("actors.runtime.boot")
     os.environ[ROLE] = role
-    # Only downloads take long enough to need more than one process of Python.
+    # Only downloads take long enough to need more than one Python process.
     processes = settings.worker_processes if role == "worker" else 1
     args = cli.make_argument_parser().parse_args(
         [
@@ -78,10 +78,10 @@ def _dramatiq(role: str, settings: Settings) -> int:
             "--skip-logging",
         ]
     )
-    # Only the forked processes have told it so far, and a parent too has something to say.
+    # The forked processes configure their own logs. The parent logs, too.
     logs.configure(settings.log_format, process=role)
     if settings.otlp_endpoint:
-        # Here, where it is one sentence.
+        # Checked here, so that the failure is one sentence.
         require_opentelemetry()
     with _shared_page(role, settings):
         return int(cli.main(args) or 0)
@@ -96,7 +96,7 @@ def _queues(role: str, settings: Settings) -> list[str]:
             return [LIST_QUEUE, DOWNLOAD_QUEUE]
         case "notifier":
             return [WEBHOOK_QUEUE]
-    # The files of an uploader lie on its host, so its spool has a queue of its own.
+    # The files of an uploader are on its host, so its spool has its own queue.
     spool = Spool(settings.spool_dir, settings.spool_id, settings.spool_max_bytes)
     queue = upload_queue(spool.spool_id)
     broker.declare_queue(queue)
@@ -105,7 +105,7 @@ def _queues(role: str, settings: Settings) -> list[str]:
 
 @contextmanager
 def _shared_page(role: str, settings: Settings) -> Iterator[None]:
-    """Gives the processes that are forked inside the block one metrics page together.
+    """Give the processes that are forked inside the block one common metrics page.
 
     Any of them answers, with the numbers of all.
     """

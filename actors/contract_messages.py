@@ -1,6 +1,6 @@
-"""The contract's messages from plain values. Knows no rows and no ORM: only what attributes mean.
+"""Build the contract's messages from plain values. No rows, no ORM: only the meaning of attributes.
 
-Shared by the server (answers) and the actors (webhook bodies), so that both say the same.
+The server (answers) and the actors (webhook bodies) share them, so that both give the same values.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 
 
 class FailureValues(Protocol):
-    """Why something failed."""
+    """The reason of a failure."""
 
     @property
     def reason(self) -> str: ...
@@ -27,7 +27,7 @@ class FailureValues(Protocol):
 
 
 class JobValues(Protocol):
-    """A job."""
+    """The values of a job."""
 
     @property
     def job_id(self) -> UUID: ...
@@ -72,7 +72,7 @@ class JobValues(Protocol):
 
 
 class HoldValues(Protocol):
-    """Why a job is not served right now."""
+    """Why a job is not served now."""
 
     @property
     def reason(self) -> str: ...
@@ -83,7 +83,7 @@ class HoldValues(Protocol):
 
 
 class PlaceValues(Protocol):
-    """Where a running job stands in the queue for the portal, and when it will end."""
+    """The queue position of a running job at the portal, and its estimated end."""
 
     @property
     def queue_position(self) -> int | None: ...
@@ -94,7 +94,7 @@ class PlaceValues(Protocol):
 
 
 class DocumentValues(Protocol):
-    """A document."""
+    """The values of a document."""
 
     @property
     def document_id(self) -> UUID: ...
@@ -131,7 +131,7 @@ class DocumentValues(Protocol):
 
 
 class AttemptValues(Protocol):
-    """An attempt at delivering a webhook."""
+    """One attempt to deliver a webhook."""
 
     @property
     def number(self) -> int: ...
@@ -144,7 +144,7 @@ class AttemptValues(Protocol):
 
 
 class WebhookValues(Protocol):
-    """A webhook, with its URL as it may be shown."""
+    """The values of a webhook, with the URL that callers may see."""
 
     @property
     def state(self) -> str: ...
@@ -169,7 +169,7 @@ _EPOCH, _DAY_S = datetime(1970, 1, 1, tzinfo=UTC), 86_400
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:
-    """A Timestamp; None stays None, which leaves the field unset."""
+    """Return a Timestamp; None stays None, which leaves the field unset."""
     if moment is None:
         return None
     since = moment - _EPOCH
@@ -177,7 +177,7 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
 
 
 def percent(completed: int, total: int | None) -> float:
-    """100 x completed / total, to one decimal; 100.0 is kept for the whole of it.
+    """Return 100 x completed / total, to one decimal. Only a complete job has 100.0.
 
     8 of 43 is 18.6. 0 until the case is listed, 100 for a case without documents.
     """
@@ -191,7 +191,7 @@ def percent(completed: int, total: int | None) -> float:
 def job_message(
     job: JobValues, webhooks: Iterable[pb.Webhook] = (), place: PlaceValues | None = None
 ) -> pb.Job:
-    """The Job message of a job; `place` is known of a running one."""
+    """Return the Job message of a job. Only a running job has a `place`."""
     done = job.completed_documents + job.failed_documents + job.cancelled_documents
     message = pb.Job(
         job_id=str(job.job_id),
@@ -219,7 +219,7 @@ def job_message(
         priority=f"PRIORITY_{job.priority}",
         vanished_documents=job.vanished_documents,
         vanished_document_ids=map(str, job.vanished_document_ids),
-        # Not listed yet, or without a level: its secrecy is not known.
+        # Not listed yet, or without a level: its secrecy is unknown.
         sealed=job.secrecy_level != 0,
     )
     if place is not None:
@@ -228,7 +228,7 @@ def job_message(
 
 
 def set_place(job: pb.Job, place: PlaceValues) -> None:
-    """Says in a Job message where the job stands now, instead of what was said before."""
+    """Replace the queue position in a Job message by the current one."""
     for field in ("queue_position", "estimated_end_time", "hold"):
         job.ClearField(field)
     told = pb.Job(
@@ -243,7 +243,7 @@ def set_place(job: pb.Job, place: PlaceValues) -> None:
 
 
 def document_message(document: DocumentValues, *, is_sealed: bool) -> pb.Document:
-    """The Document message of a document; `is_sealed` when it or its case is."""
+    """Return the Document message of a document. `is_sealed`: it or its case is under seal."""
     return pb.Document(
         document_id=str(document.document_id),
         name=document.name,
@@ -266,7 +266,7 @@ def document_message(document: DocumentValues, *, is_sealed: bool) -> pb.Documen
 
 
 def webhook_message(webhook: WebhookValues, shown_url: str) -> pb.Webhook:
-    """The Webhook message of a webhook; `shown_url` is its URL without what may be secret."""
+    """Return the Webhook message of a webhook. `shown_url`: its URL without possible secrets."""
     return pb.Webhook(
         url=shown_url,
         state=f"WEBHOOK_STATE_{webhook.state}",

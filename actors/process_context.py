@@ -1,4 +1,4 @@
-"""What the actors of a process need, built once, after the fork."""
+"""The dependencies of a process's actors, built once, after the fork."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Part = TypeVar("Part")
 
 @dataclass
 class Dependencies:
-    """The parts of one role; a process has those of its own role only."""
+    """The parts of one role; a process has only those of its own role."""
 
     _worker: Worker | None = None
     _uploader: Uploader | None = None
     _notifier: WebhookSender | None = None
-    # Called when the process is told to stop, before its threads are joined.
+    # Called when the process receives its stop signal, before its threads are joined.
     stop: Callable[[], None] = lambda: None
     # Called when its threads have ended.
     close: Callable[[], None] = lambda: None
@@ -55,24 +55,24 @@ _here: list[Dependencies] = []
 
 
 def here() -> Dependencies:
-    """Return what this process built after its fork."""
+    """Return the dependencies that this process built after its fork."""
     return _here[-1]
 
 
 class Runtime(dramatiq.Middleware):
-    """Builds the dependencies of a process after its boot, and ends them with it."""
+    """Build the dependencies of a process after its boot, and close them at its end."""
 
     def __init__(self, build: Callable[[], Dependencies]) -> None:
         self._build = build
 
     def after_process_boot(self, _broker: dramatiq.Broker) -> None:
-        """Build what the actors of this process need."""
+        """Build the dependencies of this process's actors."""
         _here.append(self._build())
 
     def before_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
-        """Let work give its leases back."""
+        """Let running work give its leases back."""
         here().stop()
 
     def after_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
-        """Close what was built."""
+        """Close the dependencies."""
         here().close()

@@ -1,7 +1,8 @@
-"""The pipeline: four actors. A message is a hint with ids; which row moves, the rows decide.
+"""The pipeline: four actors. A message is a hint with ids; the rows decide which row moves.
 
-`here()` returns what the process built after its fork. There is no Retries middleware: attempts are
-rows, and what a lost message leaves undone is found by the scheduler and by looks at the rows.
+`here()` returns the dependencies that the process built after its fork. There is no Retries
+middleware: attempts are rows. If a message is lost, the scheduler or a check of the rows finds its
+work.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from actors.process_context import here
 
 LIST_QUEUE = "list"
 DOWNLOAD_QUEUE = "download"
-# Sent to the queue of one spool, `upload.<SPOOL_ID>`: an upload runs where the file is.
+# Sent to the queue of one spool, `upload.<SPOOL_ID>`: an upload runs on the host of its file.
 UPLOAD_QUEUE = "upload"
 WEBHOOK_QUEUE = "webhook"
 
@@ -40,11 +41,11 @@ def download_documents(job_id: str, count: int, proposal_id: str, sent_ms: int) 
 
 @dramatiq.actor(broker=broker, queue_name=UPLOAD_QUEUE)
 def upload_document(job_id: str, document_id: str, lease: str) -> None:
-    """Store a file that lies in the spool of this host."""
+    """Store a file from the spool of this host."""
     here().uploader.upload_document(UUID(job_id), UUID(document_id), UUID(lease))
 
 
 @dramatiq.actor(broker=broker, queue_name=WEBHOOK_QUEUE)
 def send_webhook(job_id: str, position: int) -> None:
-    """Make the attempt that is due for one webhook of a job."""
+    """Make the due attempt for one webhook of a job."""
     here().notifier.send_webhook(UUID(job_id), position)
