@@ -150,14 +150,14 @@ class FairQueue:
         return None
 
     def begin(self, job_id: UUID, slot_s: float) -> None:
-        """Charge the job that was first. It loses any deficit above the usual one."""
+        """Charge the job that was first. It loses any deficit above the allowance."""
         job = self._jobs[job_id]
         if job.flow is not None:
             self._lose(job, job.flow, self.behind_s(job_id) - self._allowance_s)
         self.charge(job_id, slot_s)
 
     def charge(self, job_id: UUID, slot_s: float) -> None:
-        """Charge a job; a negative charge is returned."""
+        """Charge a job. A negative charge gives slot-seconds back."""
         job = self._jobs.get(job_id)
         if job is None:
             return
