@@ -1,5 +1,8 @@
-"""The wire. gRPC's C part would write past our log, so it is told to be quiet before it is loaded:
-it reads the variable then. Whoever sets it hears what it says.
+"""The gRPC server.
+
+gRPC's C core writes to stderr, outside the structured log. It reads GRPC_VERBOSITY when it is
+loaded, so this module disables that output before any import of grpc. An operator enables it again
+by setting GRPC_VERBOSITY.
 """
 
 import os

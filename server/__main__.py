@@ -57,17 +57,17 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _DESCRIPTOR = pb.DESCRIPTOR.services_by_name["DownloadService"]
 SERVICE = _DESCRIPTOR.full_name
-# The names under which health tells whether files can be fetched: see README.
+# The service names under which gRPC health reports whether files can be fetched: see README.
 SPOOL = "autos.spool"
 PORTAL = "autos.portal"
 BUCKET = "autos.bucket"
 TROUBLE_LOOK_S = 2.0
 POOL_THREADS = 16
 GRACE_S = 5.0
-# After that: for threads that wait for a database which has been frozen.
+# Seconds after GRACE_S until the process exits even if a thread still waits for a database.
 LINGER_S = 3.0
 OPTIONS = (
-    # Thousands of streams opened in one burst are not to be cancelled.
+    # With gRPC's default, a burst of thousands of new streams would be cancelled.
     ("grpc.server.max_pending_requests", 50_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
     *connection_options(),
@@ -75,7 +75,7 @@ OPTIONS = (
 
 
 def parts_of(settings: Settings, signals: Signals = NOOP_SIGNALS) -> ServerDependencies:
-    """The composition root of the server."""
+    """Build the dependencies of the server. This is its composition root."""
     wakeups = ChangePublisher(settings.redis_url)
     store = ObjectStore.of(settings)
     database = Database(
@@ -107,7 +107,7 @@ def parts_of(settings: Settings, signals: Signals = NOOP_SIGNALS) -> ServerDepen
 
 
 def watching(signals: Signals) -> list[grpc.aio.ServerInterceptor]:
-    """The interceptors that tell of calls; none where nobody listens."""
+    """Return the interceptors for metrics and traces; none of those that are disabled."""
     interceptors: list[grpc.aio.ServerInterceptor] = []
     if signals.recorder is not NOOP_RECORDER:
         methods = [f"{SERVICE}/{each.name}" for each in _DESCRIPTOR.methods]
@@ -118,7 +118,7 @@ def watching(signals: Signals) -> list[grpc.aio.ServerInterceptor]:
 
 
 async def serve(settings: Settings, signals: Signals = NOOP_SIGNALS) -> None:
-    """Serves until SIGTERM or SIGINT, then lets calls finish."""
+    """Serve until SIGTERM or SIGINT, then let running calls finish."""
     log_unseen_errors(asyncio.get_running_loop())
     limits = ClientLimits(
         settings.client_starts_per_minute,
@@ -175,7 +175,7 @@ def _options(settings: Settings) -> tuple[tuple[str, int], ...]:
 
 
 def open_port(server: grpc.aio.Server, settings: Settings) -> None:
-    """Has it listen, with TLS if there is a certificate. Raises ConfigurationError."""
+    """Make the server listen, with TLS if a certificate is set. Raises ConfigurationError."""
     cert, key = settings.grpc_tls_cert_file, settings.grpc_tls_key_file
     files = TlsFiles(cert, key, settings.grpc_tls_client_ca_file) if cert and key else None
     try:
@@ -194,9 +194,9 @@ def open_port(server: grpc.aio.Server, settings: Settings) -> None:
 async def watch_troubles(
     servicer: health.aio.HealthServicer, name: str, troubles: Callable[[], Awaitable[list[str]]]
 ) -> None:
-    """Keep the health of `name`: NOT_SERVING while there are `troubles`, each change logged.
+    """Report the health of `name`: NOT_SERVING while there are `troubles`. Log each change.
 
-    Raises what `troubles` raises, but ServiceUnavailable; to be run by Background.
+    Background runs this function. It raises what `troubles` raises, except ServiceUnavailable.
     """
     told: list[str] | None = None
     while True:
@@ -205,7 +205,7 @@ async def watch_troubles(
         except ServiceUnavailable:
             found = told or []
         except Exception:
-            # Such as tables that are missing before the first release.
+            # For example, the tables are missing before the first release.
             await servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
             raise
         if found != told:
@@ -218,7 +218,7 @@ async def watch_troubles(
 
 
 async def check_sessions(database: Database) -> None:
-    """Logs what PostgreSQL's sessions lack, as soon as PostgreSQL answers."""
+    """Log the settings that PostgreSQL's sessions lack, as soon as PostgreSQL answers."""
     while not await asyncio.to_thread(session_settings.log_missing, database):
         await asyncio.sleep(TROUBLE_LOOK_S)
 
@@ -237,20 +237,23 @@ async def _stop_signal() -> None:
 
 
 def _spare_garbage_collection() -> None:
-    """Thousands of open streams are no garbage, and to look through them stops everybody."""
+    """Make full garbage collections rare: each one stops every call while it scans all streams."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
 
 def _leave_soon() -> None:
-    """Ends the process even if a thread of the pool never comes back; Python would wait for it."""
+    """End the process after LINGER_S seconds, although Python would wait for a blocked thread."""
     last = threading.Timer(LINGER_S, os._exit, (1,))
     last.daemon = True
     last.start()
 
 
 def main() -> int:
-    """The exit code: 0 after an orderly stop, 1 with one sentence when it cannot start."""
+    """Run the server. Return the exit code: 0 after an orderly stop, 1 if it cannot start.
+
+    If it cannot start, it writes one sentence to stderr.
+    """
     try:
         settings = Settings.from_env(os.environ)
         logs.configure(settings.log_format, process="server")

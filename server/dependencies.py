@@ -1,4 +1,4 @@
-"""What the service is made of."""
+"""The dependencies of the service."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from storage.postgres.database import Database
 from storage.telemetry.tracing import NO_TRACER, Tracer
 from storage.webhook_policy import WebhookPolicy
 
-# How long a call may spend on finding out that a case is there already.
+# Seconds that a call may spend on checking whether all files of a case are stored already.
 REUSE_LIMIT_S = 2.0
 
 
 @dataclass(frozen=True)
 class ServerDependencies:
-    """All that calls need, made once a process."""
+    """The objects that all calls share. Each process makes them once."""
 
     database: Database
     objects: Objects

@@ -1,1 +1,1 @@
-"""Which clients may call, over which connections, and how often."""
+"""Authentication of clients, TLS, and the limits of clients and connections."""

@@ -1,8 +1,8 @@
-"""`python -m server.access.add_client FILE NAME`: a new token for a client, shown once.
+"""`python -m server.access.add_client FILE NAME`: add a token for a client and show it once.
 
-A name that is not in the file yet becomes a client; one that is gets a second token, so that the
-first can be taken out when nobody uses it any more: `--remove` with the beginning of its hash.
-A running server reads the file again within two seconds.
+If the file has no client of that name, the command adds one. Otherwise the client gets a further
+token, and the old one can be removed once it is no longer used: `--remove` with the beginning of
+its hash. A running server reads the file again within two seconds.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from server.access.client_registry import ClientLimits
 from server.access.clients_file import NAME, read
 from storage.errors import ConfigurationError
 
-# So that a token that turns up where it should not is known for what it is.
+# A leaked token is recognised by this prefix, for example by secret scanners.
 PREFIX = "autos_"
 SHOWN = 12
-# The file is checked, not used.
+# Placeholder limits: this command only checks the file.
 ANY = ClientLimits(1, 1, 1)
 
 
 def add_token(path: Path, name: str, token: str | None = None) -> str:
-    """The token, a new one if none is given, that `name` has from now on.
+    """Add `token` to the client `name` and return it; generate one if it is None.
 
-    Raises ConfigurationError when the name or what is in the file cannot be used.
+    Raises ConfigurationError if the name or the file's content is invalid.
     """
     if not NAME.fullmatch(name):
         raise ConfigurationError("NAME must be 1 to 63 of a-z, 0-9 and inner hyphens.")
@@ -52,7 +52,10 @@ def add_token(path: Path, name: str, token: str | None = None) -> str:
 
 
 def remove_token(path: Path, name: str, beginning: str) -> None:
-    """Takes out the one token of `name` whose hash begins so. Raises ConfigurationError."""
+    """Remove the one token of `name` that has a hash starting with `beginning`.
+
+    Raises ConfigurationError if no token or several tokens match.
+    """
     with _edited(path) as clients:
         tokens: list[dict[str, str]] = next(
             (each.get("tokens", []) for each in clients if each["name"] == name), []
@@ -66,7 +69,7 @@ def remove_token(path: Path, name: str, beginning: str) -> None:
 
 
 def tokens_of(path: Path, name: str) -> list[str]:
-    """A line for each token of `name`: the beginning of its hash, and since when it is there."""
+    """Return a line for each token of `name`: the beginning of its hash and its creation date."""
     return [
         f"{token['sha256'][:SHOWN]}  since {token.get('created', 'an unknown day')}"
         for client in _entries(path)
@@ -77,8 +80,8 @@ def tokens_of(path: Path, name: str) -> list[str]:
 
 @contextmanager
 def _edited(path: Path) -> Iterator[list[dict[str, Any]]]:
-    """The entries of the file, written back whole, for one editor at a time."""
-    # What is edited is the file itself, not a link to it.
+    """Yield the entries of the file for changes, then replace the file. Locks out other editors."""
+    # If the path is a symbolic link, the target is replaced, not the link.
     path = path.resolve()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -103,7 +106,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, text: str) -> None:
-    # Whoever could read the file before still can: the server may be another user.
+    # The new file keeps the old mode: the server may run as another user and must still read it.
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
     new = path.with_name(path.name + ".new")
     try:
@@ -117,7 +120,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code: 0, or 1 with one sentence."""
+    """Run the command. Return the exit code: 0, or 1 after one sentence on stderr."""
     parser = argparse.ArgumentParser(prog="python -m server.access.add_client", description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("name")

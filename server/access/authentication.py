@@ -1,4 +1,4 @@
-"""Which client a call comes from: by its token, else by the certificate of its connection."""
+"""Authentication: a call's client is found by its token, else by its connection's certificate."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from server.access.clients_file import ClientsFile
 from server.errors.error_statuses import NoToken, UnknownToken
 
 LOOK_S = 1.0
-# Neither says anything about anybody: balancers have no token, and the contract is public.
+# Neither service returns data of a client. Load balancers have no token; the contract is public.
 OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 
 class Authenticator:
-    """Knows callers by `file`; without one everybody is the client `default`."""
+    """Identifies callers by the clients in `file`. If it is None, every caller is `default`."""
 
     def __init__(self, file: ClientsFile | None, default: CallingClient) -> None:
         self._file = file
@@ -23,30 +23,30 @@ class Authenticator:
 
     @property
     def roster(self) -> ClientRegistry | None:
-        """All known clients: another object after each change. None when nobody must be known."""
+        """Return all known clients: a new object after each change; None without a clients file."""
         return self._file.roster if self._file else None
 
     async def keep_current(self) -> None:
-        """Looks at the file every second, for ever; a client that is added is known by then."""
+        """Read the clients file again if it changed, every LOOK_S seconds, for ever."""
         while self._file is not None:
             await asyncio.sleep(LOOK_S)
             await asyncio.to_thread(self._file.look)
 
     def identify(self, method: str, context: Any) -> CallingClient:
-        """The client that calls `method`. Raises Unauthenticated."""
+        """Return the client that calls `method`. Raises Unauthenticated."""
         if self._file is None or method.startswith(OPEN_SERVICES):
             return self._default
         return _known(self._file.roster, context)
 
     def reauthenticate(self, client: CallingClient, method: str, context: Any) -> None:
-        """Raises Unauthenticated when the caller is no longer known as this client."""
+        """Check that the caller is still known as `client`. Raises Unauthenticated if it is not."""
         if self.identify(method, context).name != client.name:
             raise UnknownToken
 
 
 def _known(roster: ClientRegistry, context: Any) -> CallingClient:
     given = [value for key, value in context.invocation_metadata() if key == "authorization"]
-    # A token goes before a certificate, which may be a whole house's. A wrong one is told.
+    # A token takes precedence: several clients may share one certificate. A wrong token is refused.
     if given:
         return _by_token(roster, given)
     names = (name.decode(errors="replace") for name in context.peer_identities() or ())

@@ -1,4 +1,4 @@
-"""Who calls: the clients that are known, and the one of the present call."""
+"""The known clients, and the client of the current call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """What a client may have at most: see docs/CLIENTS.md."""
+    """The limits of a client: see docs/CLIENTS.md."""
 
     starts_per_minute: int
     jobs_at_once: int
@@ -19,13 +19,13 @@ class ClientLimits:
 
 @dataclass(frozen=True, slots=True)
 class CallingClient:
-    """A caller by its name, which its jobs and objects carry. `limits`: None for no limit."""
+    """A client that calls. Its jobs and objects carry its name. `limits`: None for no limit."""
 
     name: str
     limits: ClientLimits | None = None
 
 
-# Whoever calls while no clients are configured.
+# The client of every call while no clients are configured.
 DEFAULT_NAME = "default"
 
 _NOBODY_ELSE = CallingClient(DEFAULT_NAME)
@@ -33,18 +33,18 @@ _caller: ContextVar[CallingClient] = ContextVar("caller", default=_NOBODY_ELSE)
 
 
 def current_client() -> CallingClient:
-    """The client of the present call, in its own task and on the threads that work for it."""
+    """Return the client of the current call. Works in the call's task and on its threads."""
     return _caller.get()
 
 
 def set_current_client(client: CallingClient) -> None:
-    """Names the caller for the rest of the present call: each call has a task of its own."""
+    """Set the client of the current call. Each call has its own task, so it ends with the call."""
     _caller.set(client)
 
 
 @dataclass(frozen=True, slots=True)
 class KnownClient:
-    """A client and how it is recognised: SHA-256 digests of its tokens, names in certificates."""
+    """A client with the SHA-256 digests of its tokens and the names in its certificates."""
 
     client: CallingClient
     digests: tuple[bytes, ...] = ()
@@ -62,14 +62,14 @@ class ClientRegistry:
             self._by_certificate |= dict.fromkeys(each.certificates, each.client)
 
     def by_token(self, token: str) -> CallingClient | None:
-        """Return the client of a token, None without one; in the same time for any number of them.
+        """Return the client of a token, or None if no client has it.
 
-        What the time may show is where the digest of the given token lies in the table, and nobody
-        can choose a token by its digest.
+        The time that this takes does not depend on the number of clients. It may reveal where the
+        digest of the given token lies in the table, but a token cannot be chosen by its digest.
         """
         return self._by_digest.get(hashlib.sha256(token.encode()).digest())
 
     def by_certificate(self, names: Iterable[str]) -> CallingClient | None:
-        """Whose certificate bears these names; None when they name nobody, or several."""
+        """Return the client with a certificate of these names; None if no or several match."""
         found = {self._by_certificate[name] for name in names if name in self._by_certificate}
         return found.pop() if len(found) == 1 else None

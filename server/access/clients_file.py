@@ -1,4 +1,4 @@
-"""AUTOS_CLIENTS_FILE: read strictly, and read again when it changes."""
+"""AUTOS_CLIENTS_FILE: it is validated strictly and read again when it changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import structlog
 from server.access.client_registry import CallingClient, ClientLimits, ClientRegistry, KnownClient
 from storage.errors import ConfigurationError
 
-# It becomes the first part of object keys.
+# The name of a client is the first part of its object keys.
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MOST = 1_000_000
@@ -24,17 +24,17 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class ClientsFile:
-    """The clients in a file. `roster` is always a whole, valid one."""
+    """The clients in a file. `roster` always holds the last content that was valid."""
 
     def __init__(self, path: Path, defaults: ClientLimits) -> None:
-        """Raises ConfigurationError with one sentence when the file cannot be used."""
+        """Read the file. Raises ConfigurationError with one sentence if it is invalid."""
         self._path = path
         self._defaults = defaults
         self._seen = _version(path)
         self.roster = read(path, defaults)
 
     def look(self) -> None:
-        """Reads the file again if it has changed; keeps the old clients if it cannot be used."""
+        """Read the file again if it has changed. Keep the old clients if it is invalid."""
         version = _version(self._path)
         if version == self._seen:
             return
@@ -48,7 +48,10 @@ class ClientsFile:
 
 
 def read(path: Path, defaults: ClientLimits) -> ClientRegistry:
-    """The clients in the file. Raises ConfigurationError: one sentence, no value repeated."""
+    """Return the clients in the file.
+
+    Raises ConfigurationError with one sentence that repeats no value of the file.
+    """
     try:
         return roster_of(_content(path), defaults)
     except ValueError as error:
@@ -56,12 +59,12 @@ def read(path: Path, defaults: ClientLimits) -> ClientRegistry:
 
 
 def roster_of(content: bytes, defaults: ClientLimits) -> ClientRegistry:
-    """The clients in a file's content. Raises ValueError that says where it is wrong."""
+    """Return the clients in a file's content. Raises ValueError that names the invalid place."""
     return ClientRegistry(_clients(_parsed(content), defaults))
 
 
 def _version(path: Path) -> tuple[int, ...] | None:
-    """What is another when the file was written or replaced; None while there is none."""
+    """Return a value that changes if the file is written or replaced; None if there is no file."""
     try:
         found = path.stat()
     except OSError:

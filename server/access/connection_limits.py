@@ -1,6 +1,6 @@
-"""What a connection may do: gRPC's own limits, each seen to work with the aio server.
+"""The limits of a connection: gRPC's own options, each tested with the asyncio server.
 
-docs/CLIENTS.md tells callers what they meet at each.
+docs/CLIENTS.md describes the effect of each limit on a caller.
 """
 
 from __future__ import annotations
@@ -9,35 +9,36 @@ import resource
 
 KIB, MINUTE_MS = 1024, 60_000
 MOST_CONNECTIONS = 5_000
-# Descriptors for PostgreSQL, Valkey, S3 and the log, which a crowd at the door must not take.
+# File descriptors kept for PostgreSQL, Valkey, S3 and the log; callers' connections get the rest.
 SPARE_DESCRIPTORS = 200
 
 
 def connection_options() -> tuple[tuple[str, int], ...]:
-    """Channel arguments of the server."""
+    """Return the channel arguments of the server."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (
-        # The largest request has a URL of 2,048 characters.
+        # The largest request is small: its longest field is a URL of 2,048 characters.
         ("grpc.max_receive_message_length", 1024 * KIB),
         ("grpc.max_metadata_size", 8 * KIB),
         ("grpc.absolute_max_metadata_size", 16 * KIB),
-        # The next one of a connection waits in the client; watches are limited by client.
+        # A further call on the connection waits in the client. Watches have a limit per client.
         ("grpc.max_concurrent_streams", 10_000),
         (
             "grpc.max_allowed_incoming_connections",
             min(MOST_CONNECTIONS, max(100, descriptors - SPARE_DESCRIPTORS)),
         ),
-        # Who connects and says nothing holds a place for this long.
+        # A peer that connects and sends nothing keeps its connection for this long.
         ("grpc.server_handshake_timeout_ms", 10_000),
-        # A caller whose host is gone without a word is noticed within 80 s.
+        # If a caller's host disappears without closing the connection, the server detects it within
+        # 80 s.
         ("grpc.keepalive_time_ms", MINUTE_MS),
-        # Not grpc.keepalive_timeout_ms: a peer that is frozen outlives that.
+        # grpc.keepalive_timeout_ms has no effect on a frozen peer; this option has.
         ("grpc.http2.ping_timeout_ms", 20_000),
-        # Callers may do the same: a quiet watch through a balancer needs it.
+        # Callers may send pings too: an idle watch through a load balancer needs them.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.max_connection_idle_ms", 15 * MINUTE_MS),
-        # So that callers spread over new servers, and certificates taken back end.
+        # Connections end, so callers spread over new servers and a revoked certificate is refused.
         ("grpc.max_connection_age_ms", 120 * MINUTE_MS),
         ("grpc.max_connection_age_grace_ms", 10 * MINUTE_MS),
     )

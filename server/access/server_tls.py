@@ -1,7 +1,6 @@
-"""TLS from files, which are read again at a new connection when they have been renewed.
+"""TLS from files. A new connection reads them again if they have been renewed.
 
-What is connected already goes on undisturbed: the library asks for the certificate at each new
-handshake only.
+Open connections continue unchanged: gRPC requests the certificate only at each new handshake.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class TlsFiles:
-    """A certificate chain, its key and, for callers with certificates, the CA that signed those."""
+    """A certificate chain, its key and, for mutual TLS, the CA of the clients' certificates."""
 
     def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
-        """Raises ConfigurationError with one sentence when they cannot be used."""
+        """Read the files. Raises ConfigurationError with one sentence if one is invalid."""
         self._paths = {"GRPC_TLS_CERT_FILE": cert, "GRPC_TLS_KEY_FILE": key}
         if client_ca:
             self._paths["GRPC_TLS_CLIENT_CA_FILE"] = client_ca
@@ -32,15 +31,21 @@ class TlsFiles:
         self._first = self._read()
 
     def credentials(self) -> grpc.ServerCredentials:
-        """For a secure port. With a CA, only who shows a certificate of it gets a connection."""
+        """Return the credentials of a secure port.
+
+        If a CA is set, a caller without a certificate of that CA gets no connection.
+        """
         return grpc.dynamic_ssl_server_credentials(
             self._first,
-            self._renewed,  # type: ignore[arg-type]  # the stub forgets that it may be None
+            self._renewed,  # type: ignore[arg-type]  # the type stub lacks None
             require_client_authentication="GRPC_TLS_CLIENT_CA_FILE" in self._paths,
         )
 
     def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """What has changed; None for nothing. Called at each handshake, on threads of gRPC's."""
+        """Return the new configuration; None if no file has changed.
+
+        gRPC calls this on its own threads at each handshake.
+        """
         with self._lock:
             versions = self._versions()
             if versions == self._seen:
@@ -49,7 +54,7 @@ class TlsFiles:
             try:
                 found = self._read()
             except ConfigurationError as error:
-                # Such as one file of two, in the moment between: the other is a change again.
+                # For example, one of two files is replaced; the second change is read again later.
                 log.warning("TLS files not usable; those of before stay", problem=str(error))
                 return None
         log.info("TLS files read again")

@@ -1,4 +1,4 @@
-"""How many WatchProgress calls of each client are open in this process."""
+"""The limit of open WatchProgress and WaitJob calls per client in this process."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ RETRY_IN_S = 5.0
 
 
 class WatchLimiter:
-    """Counts them. For the event loop's thread only."""
+    """Counts the open watches of each client. For the event loop's thread only."""
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
 
     @contextmanager
     def acquire_watch(self, client: CallingClient) -> Iterator[None]:
-        """Counts one meanwhile. Raises LimitReached."""
+        """Count one watch of `client` while the context is open. Raises LimitReached."""
         if client.limits and self._open[client.name] >= client.limits.open_watches:
             raise LimitReached(
                 "TOO_MANY_WATCHES",
@@ -39,5 +39,5 @@ class WatchLimiter:
                 del self._open[client.name]
 
     def count(self, client: str) -> int:
-        """How many a client has open."""
+        """Return how many watches a client has open."""
         return self._open[client]

@@ -1,13 +1,13 @@
-"""The reasons that calls are refused with, by RPC: what ErrorInfo.reason can be.
+"""The reasons with which a call can be refused, by RPC: the values of ErrorInfo.reason.
 
-The contract's comments say the same to callers, and the README's table; tests compare all of it.
+The contract's comments and the README's table list the same reasons; tests compare all three.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# Whatever is asked for.
+# Every RPC can answer these.
 OF_EVERY_RPC = frozenset(
     {
         "NO_TOKEN",
@@ -18,7 +18,7 @@ OF_EVERY_RPC = frozenset(
         "INTERNAL",
     }
 )
-# Beside these.
+# The further reasons of each RPC.
 OF_RPC: Mapping[str, frozenset[str]] = {
     "StartDownload": frozenset({"REQUEST_ID_REUSED", "TOO_MANY_STARTS", "TOO_MANY_JOBS"}),
     "GetStatus": frozenset({"JOB_NOT_FOUND"}),
@@ -46,5 +46,5 @@ OF_RPC: Mapping[str, frozenset[str]] = {
 
 
 def reasons_of(rpc: str) -> frozenset[str]:
-    """Every reason that this RPC can be refused with."""
+    """Return every reason with which this RPC can be refused."""
     return OF_EVERY_RPC | OF_RPC[rpc]

@@ -28,7 +28,7 @@ from storage.errors import (
 
 DOMAIN = "autos"
 RETRY_MS = 1_000
-# How many watchers a server that has just started takes in without others waiting.
+# Watchers a second that a server that has just started accepts without delaying other calls.
 CALLERS_PER_S = 1_000
 PUSHBACK = "grpc-retry-pushback-ms"
 
@@ -36,7 +36,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class MalformedRequest(CallerError):
-    """The bytes are not the message that the method takes."""
+    """The bytes are not a valid request of the method."""
 
     reason = "MALFORMED_REQUEST"
 
@@ -48,11 +48,11 @@ class MalformedRequest(CallerError):
 
 
 class Unauthenticated(CallerError):
-    """Who calls is not known."""
+    """The caller cannot be identified."""
 
 
 class NoToken(Unauthenticated):
-    """Neither a token nor a certificate that names a client."""
+    """The call has neither a token nor a certificate of a known client."""
 
     reason = "NO_TOKEN"
 
@@ -64,7 +64,7 @@ class NoToken(Unauthenticated):
 
 
 class UnknownToken(Unauthenticated):
-    """A token that is no client's, or no longer."""
+    """No client has this token, or the token was removed."""
 
     reason = "UNKNOWN_TOKEN"
 
@@ -73,9 +73,9 @@ class UnknownToken(Unauthenticated):
 
 
 class ShuttingDown(ServiceUnavailable):
-    """This process ends; another one serves the same jobs.
+    """This process is stopping; another server process serves the same jobs.
 
-    `callers`: how many are told so. They are to come back one after the other.
+    `callers`: how many callers get this error. Their retry delays are spread accordingly.
     """
 
     def __init__(self, callers: int = 1) -> None:
@@ -84,7 +84,7 @@ class ShuttingDown(ServiceUnavailable):
 
 
 class Status(NamedTuple):
-    """What grpc's abort_with_status takes: a grpc.Status with trailers of our own."""
+    """The argument of grpc's abort_with_status: a grpc.Status with additional trailers."""
 
     code: grpc.StatusCode
     details: str
@@ -92,7 +92,7 @@ class Status(NamedTuple):
 
 
 def status_of(error: BaseException) -> Status:
-    """The status that tells a caller about `error`. Unknown errors are bugs and stay opaque."""
+    """Return the status of `error` for the caller. The text of an unknown error is hidden."""
     for kind, answer in _TABLE:
         if isinstance(error, kind):
             code, text, details = answer(error)
@@ -143,13 +143,13 @@ def _limit_reached(error: LimitReached) -> Answer:
     )
     failure = error_details_pb2.QuotaFailure(violations=[violation])
     info = _info(error.reason, limit=str(error.limit))
-    # Never sooner than it can help.
+    # The jitter only adds delay: an earlier retry would be refused again.
     retry = _retry_after(error.retry_in_s * 1000 * random.uniform(1.0, 1.25))
     return code_pb2.RESOURCE_EXHAUSTED, str(error), [info, failure, retry]
 
 
 def _unavailable(error: ServiceUnavailable) -> Answer:
-    # Jittered, so that the callers of one outage do not all come back in the same moment.
+    # The jitter spreads the retries of all callers that meet the same outage.
     spread_ms = error.spread_ms if isinstance(error, ShuttingDown) else RETRY_MS
     retry = _retry_after(RETRY_MS / 2 + random.uniform(0, spread_ms))
     return code_pb2.UNAVAILABLE, f"{error} Try again.", [_info(error.reason), retry]
@@ -197,7 +197,7 @@ def _status(code: int, text: str, details: list[Message]) -> Status:
 
 
 def _pushback(details: list[Message]) -> list[tuple[str, str]]:
-    # The only retry hint that gRPC's own clients obey.
+    # gRPC's own clients obey this retry hint and no other.
     return [
         (PUSHBACK, str(detail.retry_delay.ToMilliseconds()))
         for detail in details

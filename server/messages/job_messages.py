@@ -1,4 +1,4 @@
-"""A job with its webhooks, and a document of it, as callers see them."""
+"""Conversion of a job with its webhooks, and of a document, to the contract's messages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from storage.webhook_policy import display
 
 
 def message_of(view: JobView, place: QueueStatus | None = None) -> pb.Job:
-    """The message of a job, with its place in the queue if there is one."""
+    """Return the message of a job, with its queue status if `place` is given."""
     webhooks = [webhook_message(w, display(w.url)) for w in view.webhooks]
     return job_message(view.job, webhooks, place)
 
 
 def shown(document: DocumentRecord, case_level: int | None) -> pb.Document:
-    """The message of a document of a case with this secrecy level."""
+    """Return the message of a document. `case_level`: the secrecy level of its case."""
     sealed = is_sealed(case_level, document.secrecy_level)
     return document_message(document, is_sealed=sealed)

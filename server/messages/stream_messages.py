@@ -1,7 +1,7 @@
-"""The messages of a stream, as the bytes that go over the wire: made once, whoever gets them.
+"""The messages of a stream in serialized form. Each is serialized once for all of its watchers.
 
-Two of them written one after the other are one message with the fields of both (protobuf's encoding
-says so), so that a watcher's own revision is put before a job that was serialised once.
+Two serialized protobuf messages, one after the other, are one message with the fields of both.
+So a watcher's own revision is put in front of a job that was serialized once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _HEARTBEAT = pb.WatchProgressResponse(heartbeat=pb.Heartbeat()).SerializeToStrin
 
 
 class SerializedDocument(NamedTuple):
-    """A document that changed, and the message that tells it."""
+    """A document that changed, with its serialized message."""
 
     document_id: str
     revision: int
@@ -22,19 +22,19 @@ class SerializedDocument(NamedTuple):
 
 
 def serialize_document(document: pb.Document) -> SerializedDocument:
-    """A document's message, as made now."""
+    """Serialize a document's message with the current time."""
     message = pb.WatchProgressResponse(revision=document.revision, document=document)
     message.event_time.GetCurrentTime()
     return SerializedDocument(document.document_id, document.revision, message.SerializeToString())
 
 
 def heartbeat(revision: int) -> bytes:
-    """Nothing new."""
+    """Return a serialized heartbeat. `revision`: the watcher's."""
     return envelope_prefix(revision) + _HEARTBEAT
 
 
 def envelope_prefix(revision: int) -> bytes:
-    """What every message begins with: where its reader stands, and the time of now."""
+    """Return the serialized prefix of each message: the watcher's revision and the current time."""
     message = pb.WatchProgressResponse(revision=revision)
     message.event_time.GetCurrentTime()
     return message.SerializeToString()

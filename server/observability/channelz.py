@@ -1,6 +1,6 @@
-"""channelz: what gRPC itself knows of this process's connections and streams, for who looks deep.
+"""channelz: gRPC's own statistics of this process's connections and streams, for debugging.
 
-It names the addresses of callers, so it is off unless asked for.
+They contain the addresses of callers, so the service is off unless a setting enables it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,6 @@ SERVICE = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
 
 
 def add_channelz(server: grpc.aio.Server) -> str:
-    """Adds the service; its name, for reflection."""
+    """Add the service to `server`. Return its name, for reflection."""
     channelz.add_channelz_servicer(server)
     return str(SERVICE)

@@ -1,4 +1,4 @@
-"""Names the job that a call asks for in every log line of the call."""
+"""Log context: every log line of a call carries the job_id of its request."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import structlog
 
 
 class JobLogContextInterceptor(grpc.aio.ServerInterceptor):
-    """To be the last of the interceptors: it needs requests that have been parsed.
+    """Binds `job_id` for unary calls. It must be the last interceptor: it needs parsed requests.
 
-    Unary calls only; a stream would pay for each message, and names its job itself.
+    It leaves streams alone: it would cost time for each message, and a stream binds its job itself.
     """
 
     async def intercept_service(
@@ -21,7 +21,7 @@ class JobLogContextInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """The handler, its job named."""
+        """Return the handler, which binds the job_id of its request."""
         handler = await continuation(handler_call_details)
         if handler is None or not handler.unary_unary:
             return handler
@@ -32,7 +32,7 @@ def _named(inner: Any) -> Any:
     async def named(request: Any, context: Any) -> Any:
         job_id = getattr(request, "job_id", "")
         if _is_uuid(job_id):
-            # A call has a task of its own, so this ends with it; an error is logged after us.
+            # A call has its own task, so the binding ends with it. Errors are logged before that.
             structlog.contextvars.bind_contextvars(job_id=job_id)
         return await inner(request, context)
 

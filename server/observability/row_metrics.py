@@ -1,4 +1,4 @@
-"""The metrics page: what `storage.health.gauges` reads, as Prometheus asks for it."""
+"""The metrics page: the gauges of `storage.health.gauges`, read when Prometheus scrapes them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from storage.telemetry.listener import listen
 from storage.telemetry.process_signals import signals_of
 from storage.telemetry.signals import Signals
 
-# One look serves every scrape within that time.
+# One reading serves every scrape within this time.
 LOOK_S = 2.0
 # A scrape does not wait longer for PostgreSQL.
 PATIENCE_S = 1.5
 
 
 class RowMetrics(Collector):
-    """The families of one scrape. Thread-safe: there is one look at a time, for all who ask.
+    """Collects the gauges of one scrape. Thread-safe: concurrent scrapes share one reading.
 
-    `clock`: seconds that only grow.
+    `clock`: monotonic seconds.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class RowMetrics(Collector):
         self._began = float("-inf")
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Every family; without PostgreSQL only the one that says so."""
+        """Yield every metric family; without PostgreSQL only `autos_database_up`, which is 0."""
         yield from families(self._seen())
 
     def close(self) -> None:
-        """Waits for the look that is under way."""
+        """Wait for the reading that is under way."""
         self._pool.shutdown()
 
     def _seen(self) -> Gauges | None:
@@ -61,7 +61,7 @@ class RowMetrics(Collector):
     def _newest(self) -> Future[Gauges]:
         with self._lock:
             is_old = self._clock() - self._began >= LOOK_S
-            # While PostgreSQL is silent, looks must not pile up.
+            # While PostgreSQL does not answer, readings must not accumulate.
             if self._look is None or (is_old and self._look.done()):
                 self._look = self._pool.submit(self._read)
                 self._began = self._clock()
@@ -70,16 +70,16 @@ class RowMetrics(Collector):
 
 @contextmanager
 def served(settings: Settings) -> Iterator[Signals]:
-    """The signals of the server, whose page shows what the rows say too, until the block is left.
+    """Yield the signals of the server. While the context is open, its metrics page has the gauges.
 
-    Raises ConfigurationError when METRICS_LISTEN cannot be had.
+    Raises ConfigurationError if METRICS_LISTEN cannot be bound.
     """
     if settings.metrics_listen is None:
         with signals_of(settings, "server", None) as signals:
             yield signals
         return
     listener = listen(settings.metrics_listen, "server")
-    # A connection of its own: a scrape takes none from the calls, and waits behind none.
+    # A separate connection, so that scrapes and calls do not wait for each other.
     database = Database(settings.database_url, max_connections=1)
     limits, login = Limits.of(settings), Login.of(settings)
     metrics = RowMetrics(lambda: gauges.read(database, limits, login))
@@ -92,35 +92,35 @@ def served(settings: Settings) -> Iterator[Signals]:
 
 
 def families(seen: Gauges | None) -> Iterator[GaugeMetricFamily]:
-    """What is shown of a look; None: PostgreSQL did not answer."""
+    """Yield the metric families of a reading. `seen`: None if PostgreSQL did not answer."""
     yield _one(
         "autos_database_up",
-        "1 while PostgreSQL answers in time; 0: nothing else is told",
+        "1 while PostgreSQL answers in time; if 0, the gauges of its rows are missing",
         seen is not None,
     )
     if seen is None:
         return
     yield _one(
         "autos_portal_login_refused",
-        "1 while the portal's login is refused and nothing is asked",
+        "1 while the portal refuses the login and no request is sent",
         seen.is_login_refused,
     )
     yield _one(
         "autos_portal_untrusted",
-        "1 while the portal's certificate is not trusted and nothing is asked",
+        "1 while the portal's certificate is not trusted and no request is sent",
         seen.is_portal_untrusted,
     )
     yield _one(
         "autos_portal_paused_seconds",
-        "Seconds that are left of the pause that the portal asked for",
+        "Seconds left of the pause that the portal requested",
         seen.paused_s,
     )
-    yield _one("autos_portal_limit", "Requests that may be at the portal at once", seen.at_once)
+    yield _one("autos_portal_limit", "Requests that may run at the portal at once", seen.at_once)
     yield _each("autos_portal_requests", "Requests at the portal", "court", seen.requests)
-    yield _each("autos_court_away", "1 while the court counts as away", "court", seen.courts_away)
+    yield _each("autos_court_away", "1 while the court is unavailable", "court", seen.courts_away)
     yield _each(
         "autos_court_request_seconds",
-        "Seconds that a request took lately",
+        "Seconds that a recent request took",
         "court",
         seen.request_s,
     )
@@ -136,13 +136,13 @@ def families(seen: Gauges | None) -> Iterator[GaugeMetricFamily]:
         "Seconds since the run of the oldest waiting job began",
         seen.oldest_s,
     )
-    yield _one("autos_webhooks_due", "Webhooks whose time has come", seen.webhooks_due)
+    yield _one("autos_webhooks_due", "Webhooks that are due", seen.webhooks_due)
     yield _one(
         "autos_webhook_oldest_seconds",
-        "Seconds since the time of the oldest of these came",
+        "Seconds since the oldest due webhook became due",
         seen.webhook_oldest_s,
     )
-    yield _one("autos_spools_in_trouble", "Spools that take no more files", seen.spools_in_trouble)
+    yield _one("autos_spools_in_trouble", "Spools that accept no files", seen.spools_in_trouble)
     yield _one(
         "autos_bucket_in_trouble",
         "1 while nothing is deleted from the bucket, because rows and objects do not agree",

@@ -1,4 +1,4 @@
-"""Counts the calls of every method: begun, over by code, under way, and how soon answered."""
+"""RPC metrics of every method: calls started, handled by code, open, and seconds to an answer."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import grpc
 from storage.telemetry import series
 from storage.telemetry.metrics_recorder import MetricsRecorder
 
-# A caller may ask for any method: those that we do not have are one.
+# A caller may request any method name. All unknown names share one label value.
 UNKNOWN = "unknown"
 _NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 class RpcMetrics(grpc.aio.ServerInterceptor):
-    """To be the first of the interceptors: it counts what the others made of a call.
+    """Counts calls. It must be the first interceptor, to see the status that the others set.
 
-    `methods`: by their full names; what is told of their bugs begins with 0, since Prometheus sees
-    no increase in what begins with 1.
+    `methods`: full names. Their counters for OK and INTERNAL start at 0, since Prometheus detects
+    no increase in a counter that first appears with the value 1.
     """
 
     def __init__(self, recorder: MetricsRecorder, methods: Iterable[str] = ()) -> None:
@@ -37,7 +37,7 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """The handler, watched."""
+        """Return the handler, which counts its calls."""
         handler = await continuation(handler_call_details)
         if handler is None:
             self._recorder.add(series.RPC_STARTED, UNKNOWN)
@@ -94,7 +94,7 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
             raise
         except grpc.aio.AbortError:
             code = code_of(context)
-            # An error is an answer.
+            # An error counts as an answer.
             answered()
             raise
         finally:
@@ -103,7 +103,7 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
 
 
 class _Writing:
-    """The context of a stream, which tells when something is written."""
+    """The context of a stream. It calls `answered` before each message is written."""
 
     def __init__(self, context: Any, answered: Callable[[], None]) -> None:
         self._context = context
@@ -113,13 +113,13 @@ class _Writing:
         return getattr(self._context, name)
 
     def write(self, message: Any) -> Any:
-        """Sends a message."""
+        """Send a message."""
         self._answered()
         return self._context.write(message)
 
 
 def short_name(method: str) -> str:
-    """Service and method, without the package: what a label can bear."""
+    """Return service and method without the package, as a label value."""
     service, _, name = method.strip("/").rpartition("/")
     return f"{service.rpartition('.')[2]}/{name}"
 
@@ -131,7 +131,7 @@ def _kind_of(handler: Any) -> str:
 
 
 def code_of(context: Any) -> str:
-    """The name of the code with which a call that has come to its end has ended."""
+    """Return the name of the status code of a call that has ended."""
     code = context.code() or grpc.StatusCode.OK
     if isinstance(code, grpc.StatusCode):
         return code.name
@@ -139,9 +139,9 @@ def code_of(context: Any) -> str:
 
 
 def cancelled_code_of(context: Any) -> str:
-    """The same of one that was cancelled.
+    """Return the name of the status code of a cancelled call.
 
-    gRPC cancels us when the caller has left, and when its time is over.
+    gRPC cancels a call when the caller has disconnected and when the deadline has passed.
     """
     left_s = context.time_remaining()
     is_over = left_s is not None and left_s <= 0

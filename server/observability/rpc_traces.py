@@ -1,4 +1,4 @@
-"""The span of a call: below the caller's, if it says where it stands (W3C Trace Context)."""
+"""The span of a call. If the call carries a W3C trace context, it is a child of that span."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import structlog
 from server.observability.rpc_metrics import cancelled_code_of, code_of
 from storage.telemetry.tracing import Span, Tracer
 
-# The field of the metadata in which a caller says where it stands.
+# The metadata key of the caller's trace context.
 TRACEPARENT = "traceparent"
-# With which a server's span has failed, as OpenTelemetry has it: others are the caller's doing.
+# The codes that mark a server's span as failed, by OpenTelemetry's conventions. The caller causes
+# the others.
 OUR_FAULTS = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 )
 
 
 class RpcTraces(grpc.aio.ServerInterceptor):
-    """Traces the unary calls of `service`: a watch does no work, and health is asked all the time.
+    """Traces the unary calls of `service`, not its streams and not health checks.
 
-    To stand before the interceptor that maps errors, so that it sees their codes.
+    It must precede the interceptor that maps errors, so that it sees their codes.
     """
 
     def __init__(self, tracer: Tracer, service: str) -> None:
@@ -35,14 +36,14 @@ class RpcTraces(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """The handler, traced."""
+        """Return the handler, which traces its calls."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or handler.response_streaming or not method.startswith(self._prefix):
             return handler
         given = dict(handler_call_details.invocation_metadata or ()).get(TRACEPARENT)
         traceparent = given if isinstance(given, str) else None
-        # Where the interceptor that maps errors reads the request, it is a stream of one to gRPC.
+        # ErrorInterceptor reads requests itself: gRPC then handles a request as a stream of one.
         kind = "stream_unary" if handler.request_streaming else "unary_unary"
         traced = self._traced(getattr(handler, kind), method, traceparent)
         return handler._replace(**{kind: traced})
@@ -67,7 +68,7 @@ class RpcTraces(grpc.aio.ServerInterceptor):
 async def _traced_answer(
     inner: Any, request: Any, context: Any, span: Span
 ) -> tuple[Any, grpc.aio.AbortError | None]:
-    """The answer, or what the call was refused with: that alone does not fail its span."""
+    """Return the answer, or the error of a refused call. A refusal alone does not fail the span."""
     code, answer, refusal = grpc.StatusCode.UNKNOWN.name, None, None
     with structlog.contextvars.bound_contextvars(trace_id=span.trace_id):
         try:

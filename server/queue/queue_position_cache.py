@@ -1,4 +1,4 @@
-"""Places of running jobs, off the event loop, read for many calls and watchers at once."""
+"""Queue positions of running jobs: threads read them for many calls and watchers at once."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from server.queue.queue_view import NOWHERE, QueueStatus, QueueView
 from server.runtime.blocking_executor import RunBlocking
 from server.runtime.request_coalescer import RequestCoalescer
 
-# A place that watchers were sent is used for this long.
+# Seconds that a position which was read for watchers stays valid.
 FRESH_S = 1.0
-# How long a call waits for a place that is not published yet, and how often it reads meanwhile.
+# Seconds that a call waits for a position to be published, and seconds between its readings.
 WAIT_S = 0.05
 POLL_S = 0.004
-# No call waits while this many wait, or if so many of the last second found a place unknown.
+# No call waits while MOST_WAITS calls wait, or if BUSY_CALLS calls of the last BUSY_S seconds found
+# an unknown position.
 MOST_WAITS = 4
 BUSY_CALLS = 20
 BUSY_S = 1.0
-# After so many waits in vain, one after the other, no call waits for this long.
+# After VAIN_WAITS consecutive waits without a position, no call waits for VAIN_S seconds.
 VAIN_WAITS = 3
 VAIN_S = 2.0
 
 
 class QueuePositionCache:
-    """Where running jobs stand. For the event loop, if nothing else is said.
+    """Reads and caches queue positions.
 
-    `clock`: seconds that only grow.
+    Only the methods marked as thread-safe may be called outside the event loop's thread.
+    `clock`: monotonic seconds.
     """
 
     def __init__(
@@ -50,9 +52,9 @@ class QueuePositionCache:
     # For calls
 
     async def now(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus]:
-        """Return where running jobs stand. `courts`: the jobs with their courts.
+        """Return the queue positions of running jobs. `courts`: the court of each job.
 
-        If few calls come, one whose place is not published yet waits for it, up to WAIT_S.
+        Under low load a call waits up to WAIT_S for positions that are not published yet.
         """
         found = await self._all(courts)
         missing = _unpublished(found)
@@ -64,7 +66,7 @@ class QueuePositionCache:
         return found
 
     def is_busy(self) -> bool:
-        """Return whether no call may wait for its place now. Thread-safe."""
+        """Return True if no call may wait for its position now. Thread-safe."""
         now = self._clock()
         is_crowded = len(self._unknown_at) == BUSY_CALLS and now - self._unknown_at[0] < BUSY_S
         return (
@@ -75,11 +77,11 @@ class QueuePositionCache:
         )
 
     def note_unknown(self, calls: int = 1) -> None:
-        """Note that the places of so many calls were unknown. Thread-safe."""
+        """Record that the positions of `calls` calls were unknown. Thread-safe."""
         self._unknown_at.extend([self._clock()] * min(calls, BUSY_CALLS))
 
     async def _wait(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus]:
-        """Return the places of jobs when all are published, or after WAIT_S."""
+        """Return the positions of jobs when all are published, or after WAIT_S."""
         deadline = self._clock() + WAIT_S
         self._waits += 1
         try:
@@ -99,21 +101,21 @@ class QueuePositionCache:
     # For watchers
 
     def of(self, job_id: UUID) -> QueueStatus:
-        """Return where a watched job stood when it was read last."""
+        """Return the position of a watched job as it was read last."""
         _, place = self._known.get(job_id, (0.0, NOWHERE))
         return place
 
     async def open(self, job_id: UUID, court: str) -> None:
-        """Read the place of a job for one that begins to watch it, unless it is fresh."""
+        """Read the position of a job for a new watcher, unless the cached one is fresh."""
         if self._is_old(job_id):
             self._keep(await self.now({job_id: court}))
 
     async def fresh(self, courts: Mapping[UUID, str]) -> None:
-        """Return when the places of these watched jobs are fresh. Waits for no publication."""
+        """Read the positions of watched jobs that are not fresh. Waits for no publication."""
         self._keep(await self._all({i: court for i, court in courts.items() if self._is_old(i)}))
 
     def forget(self, job_ids: Iterable[UUID]) -> None:
-        """Drop the places of jobs that are not watched any more."""
+        """Drop the positions of jobs that are no longer watched."""
         for job_id in job_ids:
             self._known.pop(job_id, None)
 
@@ -125,13 +127,13 @@ class QueuePositionCache:
         now = self._clock()
         for job_id, place in places.items():
             before = self.of(job_id)
-            # The same object if nothing changed: what was made of it stays good.
+            # If nothing changed, keep the object: messages that were serialized from it stay valid.
             self._known[job_id] = now, before if before == place else place
 
     # Reading
 
     async def _all(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus]:
-        """Return places as they are published now."""
+        """Return the positions that are published now."""
         requested = [self._reading.ask(key) for key in courts.items()]
         if requested:
             await asyncio.wait(requested)

@@ -1,4 +1,4 @@
-"""The queue as callers see it: place, estimated end and hold of running jobs."""
+"""The queue status of running jobs: position, estimated end and hold."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from actors.hints.hints import PlaceAsked
 from storage.health.holds import Hold, Holds
 from storage.scheduling.published_positions import PlaceReader, PublishedPlace
 
-# While a place is read again and again, the scheduler is reminded so often.
+# While a position is read repeatedly, a hint reminds the scheduler at this interval.
 REMIND_S = 5.0
-# While a place is not published, the scheduler is asked so often.
+# While a position is not published, hints are sent at this interval.
 ASK_AGAIN_S = 0.5
-# Ids in one hint at most.
+# The maximum number of job ids in one hint.
 IDS_IN_HINT = 500
 
 
 class QueueStatus(NamedTuple):
-    """Where a running job stands; None for what is unknown, or is not so."""
+    """The queue status of a running job. None: unknown or not applicable."""
 
     queue_position: int | None = None
     estimated_end_time: datetime | None = None
@@ -35,10 +35,10 @@ NOWHERE = QueueStatus()
 
 
 class QueueView:
-    """Reads what the scheduler publishes, and has it publish what is read. Thread-safe.
+    """Reads the positions that the scheduler publishes and requests those that are missing.
 
-    Never raises: without Valkey or a scheduler there are holds only, without PostgreSQL none.
-    `clock`: seconds that only grow.
+    Thread-safe. Raises nothing: without Valkey or a scheduler it returns holds only, without
+    PostgreSQL no holds. `clock`: monotonic seconds.
     """
 
     def __init__(
@@ -59,25 +59,25 @@ class QueueView:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether Valkey failed a moment ago, so that no place will be known soon."""
+        """Return True if Valkey failed a moment ago, so that no position can be read soon."""
         return self._reader.is_quiet
 
     def places(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus]:
-        """Return where running jobs stand. `courts`: the jobs with their courts."""
+        """Return the queue status of running jobs. `courts`: the court of each job."""
         published = self._reader.read(courts)
         self._send_hints(published, courts)
         holds = self._holds.of(courts)
         return {job_id: _place(published.get(job_id), holds.get(job_id)) for job_id in courts}
 
     def held(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus]:
-        """Return the same for new jobs, whose places nothing can have published: holds only."""
+        """Return the holds of new jobs. Their positions cannot be published yet."""
         holds = self._holds.of(courts)
         return {job_id: _place(None, holds.get(job_id)) for job_id in courts}
 
     def _send_hints(
         self, published: Mapping[UUID, PublishedPlace], job_ids: Iterable[UUID]
     ) -> None:
-        """Have the scheduler publish places, unless it was asked for them a moment ago."""
+        """Request positions from the scheduler, except those that were requested a moment ago."""
         due = self._due(published, job_ids)
         hints = [
             PlaceAsked(tuple(due[start : start + IDS_IN_HINT]))
@@ -103,7 +103,7 @@ class QueueView:
 
 
 def _place(published: PublishedPlace | None, hold: Hold | None) -> QueueStatus:
-    """Return a place; what is held has no end that could be estimated."""
+    """Return a queue status. A held job has no estimated end."""
     if published is None:
         return QueueStatus(hold=hold)
     end_s = None if hold else published.end_s
@@ -113,5 +113,5 @@ def _place(published: PublishedPlace | None, hold: Hold | None) -> QueueStatus:
 def _time(seconds: float | None) -> datetime | None:
     try:
         return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):  # beyond the calendar
+    except (ValueError, OverflowError, OSError):  # outside the range of datetime
         return None

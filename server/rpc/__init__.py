@@ -1,1 +1,1 @@
-"""The RPCs: requests are checked, storage is called, results and errors are converted back."""
+"""The RPCs: they check requests, call storage, and convert results and errors to messages."""

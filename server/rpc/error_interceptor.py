@@ -1,4 +1,4 @@
-"""Names the caller of every call, maps every error that leaves it, and binds its log context."""
+"""The interceptor of every call: it authenticates the caller, maps errors and binds log context."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Read = Callable[[Any], Awaitable[Any]]
 
 
 def writes_bytes(method: M) -> M:
-    """Marks a method that writes messages to its context, serialised already."""
+    """Mark a method that writes serialized messages to its context."""
     method.writes_bytes = True  # type: ignore[attr-defined]
     return method
 
 
 class _Writing:
-    """The context of a method that writes for as long as its caller is known by the same token."""
+    """The context of a stream. It authenticates the caller again after the known clients change."""
 
     def __init__(self, context: Any, callers: Authenticator, method: str) -> None:
         self._context = context
@@ -37,9 +37,9 @@ class _Writing:
         self._client = current_client()
 
     def write(self, message: bytes) -> Awaitable[None]:
-        """Sends a message; done when it is out. Raises Unauthenticated."""
+        """Send a message and return when it is written. Raises Unauthenticated."""
         if self._callers.roster is not self._roster:
-            # What a token has opened ends when the token is taken out.
+            # If the token was removed, its open streams end too.
             self._roster = self._callers.roster
             self._callers.reauthenticate(self._client, self._method, self._context)
         sent: Awaitable[None] = self._context.write(message)
@@ -51,18 +51,18 @@ async def _read(context: Any) -> Any:
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """No exception text reaches a caller: errors go through the table in error_statuses.py.
+    """Authenticates callers and maps errors by the table in error_statuses.py.
 
-    Nothing is done for a caller who is not known, and nothing more is read of it. Requests are read
-    and parsed in here too: gRPC would keep a call that ends without a whole request open for as
-    long as its connection, and tell the caller how its parser failed.
+    No exception text reaches a caller. If the caller is unknown, its request is not read. This
+    interceptor also reads and parses requests: gRPC would keep a call without a whole request open
+    as long as its connection lives, and would send the parser's error text to the caller.
     """
 
     def __init__(self, callers: Authenticator, turns: StreamScheduler) -> None:
-        """`turns`: among streams; calls that are answered at once wait for none."""
+        """Make the interceptor. `turns`: the turns of streams; unary calls do not wait for one."""
         self._callers = callers
         self._turns = turns
-        # By method, of which there are only so many: made at its first call.
+        # Guarded handlers by method name. Each is made at the first call of its method.
         self._guarded: dict[str, Any] = {}
 
     async def intercept_service(
@@ -70,7 +70,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """The handler, guarded."""
+        """Return the guarded handler of a call, or None if the method is unknown."""
         self._turns.call_came()
         method = handler_call_details.method
         if method not in self._guarded:
@@ -86,7 +86,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             guarded = self._guard_unary(handler.unary_unary, method, parse)
             return _reading(handler, stream_unary=guarded)
         if handler.unary_stream:
-            # Health's own Watch is no generator: it writes to the context.
+            # DownloadService's WatchProgress writes bytes; health's Watch writes messages.
             if getattr(handler.unary_stream, "writes_bytes", False):
                 guarded = self._guard_writer(handler.unary_stream, method, parse)
                 handler = handler._replace(response_serializer=None)
@@ -94,10 +94,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                 guarded = self._guard_unary(handler.unary_stream, method, parse)
             return _reading(handler, stream_stream=guarded)
         if handler.stream_stream:
-            # Reflection, which is open to all: what it streams in is parsed by gRPC.
+            # Reflection needs no authentication. gRPC parses the messages of its stream.
             guarded = self._guard_stream(handler.stream_stream, method)
             return handler._replace(stream_stream=guarded)
-        # There is none, and an unknown kind would not ask who calls.
+        # No method has this kind. Its calls would not be authenticated, so it is not served.
         return None
 
     def _guard_unary(self, inner: Any, method: str, parse: Parse, read: Read = _read) -> Any:
@@ -119,7 +119,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         return self._guard_unary(writer, method, parse, self._read_in_turn)
 
     async def _read_in_turn(self, context: Any) -> Any:
-        """Read the request of a stream when it is the stream's turn to open."""
+        """Read the request of a stream when the stream has its turn to open."""
         try:
             await self._turns.begin(context, is_opening=True)
             return await context.read()
@@ -141,9 +141,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         return guarded
 
     def _begin(self, method: str, context: Any) -> CallingClient:
-        """Finds out who calls. Raises Unauthenticated.
+        """Authenticate the caller and bind the log context. Raises Unauthenticated.
 
-        A call has a task of its own, so what is bound here ends with it.
+        A call has its own task, so the bindings end with the call.
         """
         structlog.contextvars.bind_contextvars(rpc=method)
         client = self._callers.identify(method, context)
@@ -153,7 +153,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _reading(handler: Any, **methods: Any) -> Any:
-    """A handler whose methods read their one request themselves, from the context."""
+    """Return a handler with methods that read their single request from the context."""
     return handler._replace(
         request_streaming=True,
         request_deserializer=None,

@@ -1,4 +1,4 @@
-"""Page tokens: opaque, and good only for the call and the filters that they came from."""
+"""Page tokens: opaque, and valid only for the RPC, client and filters that they were made for."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ MAX_LENGTH = 512
 
 
 def fingerprint(*parts: object) -> str:
-    """What a token must have been made for: the RPC, the client and the filters."""
+    """Return a hash of the RPC, the client and the filters that a token is valid for."""
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
 
 
 def job_token(create_time: datetime, job_id: UUID, made_for: str) -> str:
-    """The token of the page after this job."""
+    """Return the token of the page after this job."""
     return _seal([made_for, create_time.isoformat(), str(job_id)])
 
 
 def open_job_token(token: str, made_for: str) -> tuple[datetime, UUID] | None:
-    """Where the page begins; None for the first page. Raises InvalidRequest."""
+    """Return the job before the page; None for the first page. Raises InvalidRequest."""
     if not token:
         return None
     try:
@@ -34,26 +34,26 @@ def open_job_token(token: str, made_for: str) -> tuple[datetime, UUID] | None:
         moment = datetime.fromisoformat(time_text)
         if moment.tzinfo is None:
             raise _foreign()
-        # PostgreSQL knows fewer time zones than Python.
+        # PostgreSQL supports fewer UTC offsets than Python.
         return moment.astimezone(UTC), UUID(id_text)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise _foreign() from error
 
 
 def document_token(position: int, made_for: str) -> str:
-    """The token of the page after this position."""
+    """Return the token of the page after this position."""
     return _seal([made_for, position])
 
 
 def open_document_token(token: str, made_for: str) -> int | None:
-    """The position before the page; None for the first page. Raises InvalidRequest."""
+    """Return the position before the page; None for the first page. Raises InvalidRequest."""
     if not token:
         return None
     try:
         (position,) = _open(token, made_for)
     except ValueError as error:
         raise _foreign() from error
-    # Not isinstance: true is an int too.
+    # isinstance() would accept True, which is an int.
     if type(position) is not int or not 0 <= position < 2**31:
         raise _foreign()
     return position

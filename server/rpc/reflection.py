@@ -1,8 +1,8 @@
 """Server reflection, v1 and v1alpha.
 
-grpcio-reflection has v1alpha only, cannot describe a method and knows no comments. v1 has the same
-messages under another name, so one servicer answers both; methods are looked up through their
-service; the comments of the contract, which are promises, come from its image.
+grpcio-reflection supports only v1alpha, cannot describe a method and has no comments. v1 has the
+same messages under another name, so one servicer answers both. A method is found through its
+service. The comments of the contract come from its image, since generated code leaves them out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ IMAGE = Path(__file__).parents[2] / "proto" / "base.binpb"
 
 
 class _CommentedFile:
-    """The contract's file with its comments, which generated code leaves out."""
+    """The contract's file descriptor with its comments, which generated code leaves out."""
 
     def __init__(self) -> None:
         files = descriptor_pb2.FileDescriptorSet.FromString(IMAGE.read_bytes()).file
@@ -35,13 +35,13 @@ class _CommentedFile:
         return getattr(pb.DESCRIPTOR, name)
 
     def CopyToProto(self, proto: descriptor_pb2.FileDescriptorProto) -> None:
-        # Not the image's own fields: with their json_name grpcurl would print jobId for job_id.
+        # Only the comments come from the image: its json_name would make grpcurl print jobId.
         pb.DESCRIPTOR.CopyToProto(proto)
         proto.source_code_info.CopyFrom(self._comments)
 
 
 class _Pool:
-    """The default descriptor pool, which also finds the file of a method, and our comments."""
+    """The default descriptor pool. It also finds the file of a method, and adds the comments."""
 
     def __init__(self) -> None:
         self._pool = descriptor_pool.Default()
@@ -76,7 +76,7 @@ class _Servicer(aio.ReflectionServicer):  # type: ignore[misc]
 
 
 def _describe_v1() -> None:
-    """Puts the v1 service into the default pool, so that it can be described like the others."""
+    """Add the v1 service to the default pool, so that it is described like the others."""
     file = descriptor_pb2.FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(file)
     text = text_format.MessageToString(file).replace("v1alpha", "v1")
@@ -85,7 +85,7 @@ def _describe_v1() -> None:
 
 
 def add_reflection(server: grpc.aio.Server, service_names: Iterable[str]) -> None:
-    """Lets grpcurl and its like see `service_names` and the reflection services themselves."""
+    """Serve reflection of `service_names` and of the reflection services themselves."""
     _describe_v1()
     servicer = _Servicer([*service_names, *SERVICES], pool=_Pool())
     handler = grpc.stream_stream_rpc_method_handler(

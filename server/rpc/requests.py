@@ -1,4 +1,4 @@
-"""Requests as plain, checked values. Every wrong field is named at once; nothing is changed."""
+"""Requests converted to plain, checked values. An error names every invalid field at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from storage.webhook_policy import WebhookPolicy
 T = TypeVar("T")
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-# Ten years: older listings are as good as none, and PostgreSQL's calendar ends somewhere.
+# Ten years. A longer age makes no practical difference and could exceed PostgreSQL's date range.
 MAX_AGE_CAP_S = 315_360_000.0
 URL_LIFETIME_S = 900
 URL_LIFETIME_CAP_S = 3_600
@@ -35,13 +35,13 @@ WAIT_S, WAIT_CAP_S = 30.0, 300.0
 
 
 class _Checks:
-    """Collects what is wrong with a request."""
+    """Collects the violations of a request."""
 
     def __init__(self) -> None:
         self._violations: list[FieldViolation] = []
 
     def take(self, check: Callable[[], T]) -> T | None:
-        """What `check` gives, or None with its violations kept."""
+        """Return the result of `check`. If it raises InvalidRequest, keep the violations."""
         try:
             return check()
         except InvalidRequest as error:
@@ -49,7 +49,7 @@ class _Checks:
             return None
 
     def finish(self) -> None:
-        """Raises InvalidRequest if anything was wrong."""
+        """Raise InvalidRequest if there is any violation."""
         if self._violations:
             raise InvalidRequest(*self._violations)
 
@@ -77,7 +77,7 @@ def start_request(
     receivers: WebhookPolicy,
     default_max_age_s: float,
 ) -> StartRequest:
-    """A StartDownload, checked."""
+    """Return a checked StartDownload. Raises InvalidRequest."""
     checks = _Checks()
     number = checks.take(lambda: parse_process_number(request.process_number))
     url, request_id, max_age_s = None, None, None
@@ -113,7 +113,7 @@ def _priority(value: int) -> Priority:
 def target(
     request: pb.GetStatusRequest | pb.WatchProgressRequest | pb.WaitJobRequest,
 ) -> UUID | str:
-    """The job_id or the process number that is asked for."""
+    """Return the job_id or the process number of the requested job. Raises InvalidRequest."""
     match request.WhichOneof("target"):
         case "job_id":
             return _uuid("job_id", request.job_id)
@@ -124,40 +124,40 @@ def target(
 
 
 def job_id(text: str) -> UUID:
-    """A required job_id."""
+    """Return a required job_id. Raises InvalidRequest."""
     return _uuid("job_id", text)
 
 
 def repeatable(
     request: pb.RetryJobRequest | pb.RedeliverWebhookRequest,
 ) -> tuple[UUID, UUID | None]:
-    """The job_id and request_id of a call on an ended job."""
+    """Return the job_id and request_id of a call on an ended job. Raises InvalidRequest."""
     checks = _Checks()
     job = checks.take(lambda: _uuid("job_id", request.job_id))
     request_id = None
     if request.request_id:
         request_id = checks.take(lambda: _uuid("request_id", request.request_id))
     checks.finish()
-    assert job is not None  # noqa: S101 - finish() saw to it
+    assert job is not None  # noqa: S101 - finish() checked it
     return job, request_id
 
 
 def document_ids(
     request: pb.GetDocumentUrlRequest | pb.GetDocumentRequest,
 ) -> tuple[UUID, UUID]:
-    """The job_id and document_id of a call on one document."""
+    """Return the job_id and document_id of a call on one document. Raises InvalidRequest."""
     checks = _Checks()
     job = checks.take(lambda: _uuid("job_id", request.job_id))
     document = checks.take(lambda: _uuid("document_id", request.document_id))
     if isinstance(request, pb.GetDocumentUrlRequest):
         checks.take(lambda: url_lifetime_s(request, is_sealed=False))
     checks.finish()
-    assert job is not None and document is not None  # noqa: S101, PT018 - finish() saw to it
+    assert job is not None and document is not None  # noqa: S101, PT018 - finish() checked it
     return job, document
 
 
 def url_lifetime_s(request: pb.GetDocumentUrlRequest, *, is_sealed: bool) -> int:
-    """How long the URL is to live, in whole seconds."""
+    """Return the lifetime of the URL in whole seconds. Raises InvalidRequest."""
     wanted_s = float(URL_LIFETIME_S)
     if request.HasField("lifetime"):
         wanted_s = _seconds("lifetime", request.lifetime)
@@ -167,7 +167,7 @@ def url_lifetime_s(request: pb.GetDocumentUrlRequest, *, is_sealed: bool) -> int
 
 
 def page_size(size: int, *, default: int, most: int) -> int:
-    """How many items a page has at most."""
+    """Return the maximum number of items on a page. Raises InvalidRequest."""
     if size < 0:
         raise InvalidRequest.of("page_size", f"must not be negative; 0 means {default}.")
     return min(size or default, most)
@@ -185,7 +185,7 @@ def _states(values: Sequence[int], kind: type[JobState] | type[DocumentState]) -
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """A ListJobs, checked. `fingerprint` ties page tokens to their filters."""
+    """A checked ListJobs. `fingerprint` binds page tokens to their filters."""
 
     wanted: JobFilter
     size: int
@@ -193,7 +193,7 @@ class JobPage:
 
 
 def list_jobs(request: pb.ListJobsRequest, *, client: str) -> JobPage:
-    """A ListJobs, checked."""
+    """Return a checked ListJobs. Raises InvalidRequest."""
     checks = _Checks()
     size = checks.take(lambda: page_size(request.page_size, default=50, most=500))
     states = checks.take(lambda: _states(request.states, JobState))
@@ -209,7 +209,7 @@ def list_jobs(request: pb.ListJobsRequest, *, client: str) -> JobPage:
 
 @dataclass(frozen=True, slots=True)
 class DocumentPage:
-    """A ListDocuments, checked."""
+    """A checked ListDocuments."""
 
     wanted: DocumentFilter
     size: int
@@ -217,7 +217,7 @@ class DocumentPage:
 
 
 def list_documents(request: pb.ListDocumentsRequest, *, client: str) -> DocumentPage:
-    """A ListDocuments, checked."""
+    """Return a checked ListDocuments. Raises InvalidRequest."""
     checks = _Checks()
     job = checks.take(lambda: _uuid("job_id", request.job_id))
     size = checks.take(lambda: page_size(request.page_size, default=100, most=1000))
@@ -225,7 +225,7 @@ def list_documents(request: pb.ListDocumentsRequest, *, client: str) -> Document
     fingerprint = page_tokens.fingerprint("ListDocuments", client, str(job), states)
     after = checks.take(lambda: page_tokens.open_document_token(request.page_token, fingerprint))
     checks.finish()
-    assert job is not None  # noqa: S101 - finish() saw to it
+    assert job is not None  # noqa: S101 - finish() checked it
     return DocumentPage(
         DocumentFilter(job, states or (), -1 if after is None else after), size or 0, fingerprint
     )
@@ -233,7 +233,7 @@ def list_documents(request: pb.ListDocumentsRequest, *, client: str) -> Document
 
 @dataclass(frozen=True, slots=True)
 class WatchRequest:
-    """A WatchProgress, checked."""
+    """A checked WatchProgress."""
 
     target: UUID | str
     after_revision: int
@@ -241,7 +241,10 @@ class WatchRequest:
 
 
 def watch(request: pb.WatchProgressRequest) -> WatchRequest:
-    """A WatchProgress, checked; that after_revision is not ahead of the job is checked later."""
+    """Return a checked WatchProgress. Raises InvalidRequest.
+
+    The caller checks that after_revision is not ahead of the job.
+    """
     checks = _Checks()
     wanted = checks.take(lambda: target(request))
     checks.take(lambda: _after_revision(request))
@@ -249,12 +252,12 @@ def watch(request: pb.WatchProgressRequest) -> WatchRequest:
     heartbeat_s = HEARTBEAT_S
     if request.HasField("heartbeat_interval"):
         heartbeat_s = _brought_into(request.heartbeat_interval, 1.0, 60.0)
-    assert wanted is not None  # noqa: S101 - finish() saw to it
+    assert wanted is not None  # noqa: S101 - finish() checked it
     return WatchRequest(wanted, request.after_revision, heartbeat_s)
 
 
 def wait(request: pb.WaitJobRequest) -> tuple[UUID | str, float]:
-    """The target of a WaitJob, and how long it waits at most, in seconds."""
+    """Return the target of a WaitJob and its timeout in seconds. Raises InvalidRequest."""
     wanted = target(request)
     if not request.HasField("timeout"):
         return wanted, WAIT_S

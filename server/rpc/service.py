@@ -1,4 +1,4 @@
-"""DownloadService: convert, call storage, convert back."""
+"""DownloadService: converts requests, calls storage and converts the results to messages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Context = grpc.aio.ServicerContext[object, object]
 
 
 class DownloadService(pb_grpc.DownloadServiceServicer):
-    """The public API. Blocking calls run on a pool; a stream holds no thread and no connection."""
+    """The public API. Blocking calls run on a pool; a stream occupies no thread or connection."""
 
     def __init__(self, parts: ServerDependencies) -> None:
         self._parts = parts
@@ -63,15 +63,15 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
-        # With the context of the call, for the log. A call that is gone takes what still waits for
-        # a thread with it; what a thread has begun goes to its end.
+        # The copied context gives the log lines of the thread the bindings of the call. If the call
+        # is cancelled, work that waits for a thread is dropped; work that a thread runs completes.
         work = partial(copy_context().run, call, *args, **kwargs)
         return await loop.run_in_executor(self._parts.pool, work)
 
     async def StartDownload(
         self, request: pb.StartDownloadRequest, context: Context
     ) -> pb.StartDownloadResponse:
-        """Starts or joins a job; ends it at once when everything is there already."""
+        """Start or join a job. If all of its documents are stored already, it ends at once."""
         client = current_client()
         wanted = requests.start_request(
             request,
@@ -79,7 +79,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             receivers=self._parts.receivers,
             default_max_age_s=self._parts.listing_max_age_s,
         )
-        # Asked for here: the pool's threads know nothing of this call.
+        # Read here: the threads of the pool have no access to the span of this call.
         wanted = replace(wanted, traceparent=self._parts.tracer.traceparent())
         begun = await self._starts.begin(client, wanted)
         job = await self._job(begun.view) if begun.message is None else begun.message
@@ -88,7 +88,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def GetStatus(
         self, request: pb.GetStatusRequest, context: Context
     ) -> pb.GetStatusResponse:
-        """One job as it is now."""
+        """Return one job as it is now."""
         view = await self._view(requests.target(request))
         return pb.GetStatusResponse(job=await self._job(view))
 
@@ -97,7 +97,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return message
 
     async def _jobs(self, views: Sequence[JobView]) -> list[pb.Job]:
-        """The messages of jobs, with the places of those that run."""
+        """Return the messages of jobs, with the queue status of those that run."""
         running = [view.job for view in views if not view.job.is_ended]
         places = await self._places.now(
             {job.job_id: court_of(job.process_number) for job in running}
@@ -112,9 +112,9 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
 
     @writes_bytes
     async def WatchProgress(self, request: pb.WatchProgressRequest, context: Context) -> None:
-        """The job, its changed documents, then what changes, until the job ends."""
+        """Stream the job, its changed documents, then each change, until the job ends."""
         watch, client = requests.watch(request), current_client()
-        # Counted before anything is read for it.
+        # The watch is counted before any row is read for it.
         with self.open_watches.acquire_watch(client):
             job = await self._readings.job(client.name, watch.target)
             structlog.contextvars.bind_contextvars(job_id=job.job_id)
@@ -126,7 +126,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             await self.hub.follow(job, watcher)
 
     async def WaitJob(self, request: pb.WaitJobRequest, context: Context) -> pb.WaitJobResponse:
-        """One job once it has ended, or as it is when the time is over."""
+        """Return one job once it has ended, or as it is when the timeout has passed."""
         target, timeout_s = requests.wait(request)
         client = current_client()
         with self.open_watches.acquire_watch(client):
@@ -139,7 +139,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return pb.WaitJobResponse(job=await self._placed(job))
 
     async def _placed(self, job: pb.Job) -> pb.Job:
-        """A copy of a job that was read for several calls, with its place if it runs."""
+        """Return a copy of a job that several calls share, with its queue status if it runs."""
         placed = pb.Job()
         placed.CopyFrom(job)
         if job.state not in ENDED:
@@ -150,15 +150,15 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return placed
 
     async def settled(self) -> None:
-        """For a server that stops: returns when workers know of what was begun, or soon."""
+        """Return when the hints of all started jobs are sent, after SETTLE_S at the latest."""
         await self._starts.settled()
 
     async def spool_troubles(self) -> list[str]:
-        """What is wrong with the spools that are alive."""
+        """Return the problems of the active spools."""
         return await self._run(reconciliation.spool_problems, self._parts.database)
 
     async def bucket_troubles(self) -> list[str]:
-        """Return what the bucket refuses, and why nothing is deleted from it."""
+        """Return why the bucket refuses files, and why nothing is deleted from it."""
         database = self._parts.database
         refused = await self._run(refusals.troubles, database, refusals.STORE)
         return [*refused, *await self._run(installation.troubles, database)]
@@ -170,7 +170,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return [*refused, *await self._run(logins.troubles, database, self._parts.login)]
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
-        """Jobs, newest first."""
+        """Return jobs, newest first."""
         page = requests.list_jobs(request, client=current_client().name)
         found = await self._run(job_queries.page, self._parts.database, page.wanted, page.size + 1)
         shown, token = found[: page.size], ""
@@ -182,7 +182,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def ListDocuments(
         self, request: pb.ListDocumentsRequest, context: Context
     ) -> pb.ListDocumentsResponse:
-        """Documents in the order of the case file."""
+        """Return documents in the order of the case file."""
         client = current_client().name
         page = requests.list_documents(request, client=client)
         found, case_level = await self._run(
@@ -199,7 +199,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def GetDocument(
         self, request: pb.GetDocumentRequest, context: Context
     ) -> pb.GetDocumentResponse:
-        """One document as it is now."""
+        """Return one document as it is now."""
         document, case_level = await self._document(*requests.document_ids(request))
         return pb.GetDocumentResponse(document=shown(document, case_level))
 
@@ -210,7 +210,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def CancelJob(
         self, request: pb.CancelJobRequest, context: Context
     ) -> pb.CancelJobResponse:
-        """Stops a job."""
+        """Stop a job."""
         view = await self._run(self._cancel, current_client().name, requests.job_id(request.job_id))
         if view.job.state == JobState.CANCELLED:
             log.info("job cancelled", job_id=str(view.job.job_id))
@@ -226,7 +226,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def GetDocumentUrl(
         self, request: pb.GetDocumentUrlRequest, context: Context
     ) -> pb.GetDocumentUrlResponse:
-        """A fresh URL of a stored document."""
+        """Return a fresh URL of a stored document."""
         document, case_level = await self._document(*requests.document_ids(request))
         if document.object_key is None:
             raise PreconditionFailed(
@@ -240,7 +240,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         return pb.GetDocumentUrlResponse(url=url, expire_time=timestamp(expires))
 
     async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
-        """Runs the failed documents of an ended job again; ends it when all are there already."""
+        """Run the failed documents of an ended job again. It ends at once if all are stored."""
         job_id, request_id = requests.repeatable(request)
         traceparent = self._parts.tracer.traceparent()
         view = await self._run(self._retry, current_client(), job_id, request_id, traceparent)
@@ -269,7 +269,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
     async def RedeliverWebhook(
         self, request: pb.RedeliverWebhookRequest, context: Context
     ) -> pb.RedeliverWebhookResponse:
-        """Sends the webhooks of an ended job again."""
+        """Send the webhooks of an ended job again."""
         job_id, request_id = requests.repeatable(request)
         view = await self._run(self._redeliver, current_client().name, job_id, request_id)
         return pb.RedeliverWebhookResponse(job=await self._job(view))

@@ -1,4 +1,4 @@
-"""StartDownload: the jobs of all who call at the same time, in one transaction."""
+"""StartDownload: one transaction starts the jobs of all concurrent calls."""
 
 from __future__ import annotations
 
@@ -43,22 +43,24 @@ from storage.scheduling.scheduler_readings import job_row
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# How many jobs one transaction begins at most: it holds what others may wait for.
+# The maximum number of jobs that one transaction starts: other transactions wait for its locks.
 STARTS_TOGETHER = 128
-# After so many answers that its case is busy, a request goes by itself, and waits for its turn.
+# If a request finds the rows of its case locked this often, it runs in its own transaction, which
+# waits for the locks.
 BUSY_TOGETHER = 5
 BUSY_PAUSE_S = 0.01
-# How long a server that stops waits until its hints are sent. Its threads may hang at a database
-# that has been frozen, and the scheduler reads new jobs all the same.
+# Seconds that a stopping server waits until its hints are sent. Its threads may be blocked by a
+# frozen database. The scheduler finds new jobs without hints too.
 SETTLE_S = 1.0
 
 
 @dataclass(slots=True, eq=False)
 class PendingStart:
-    """A StartDownload. `refusal`: what its call raises; `is_gone`: its call has ended.
+    """A StartDownload call that has no job yet.
 
-    `recent`: the job whose listing of the case is recent, while it is not looked at. `busy_count`:
-    how often another transaction worked on the case. `goes_alone`: not with others any more.
+    `refusal`: the error that the call raises. `is_gone`: the call has ended. `recent`: the job with
+    a recent listing of the case, until that listing is read. `busy_count`: how often another
+    transaction had locked the case. `goes_alone`: the call needs a transaction of its own.
     """
 
     client: CallingClient
@@ -70,7 +72,7 @@ class PendingStart:
     goes_alone: bool = False
     is_counted: bool = False
     is_gone: bool = False
-    # For the log: those that are served together are told of each as its own.
+    # The log line of each call in a batch has the bindings of that call.
     context: Context = field(default_factory=copy_context)
 
     def __post_init__(self) -> None:
@@ -79,7 +81,7 @@ class PendingStart:
 
 @dataclass(frozen=True, slots=True)
 class StartedJob:
-    """A job that a call has got. `message`: made with those of others, if the queue was known."""
+    """The job of a call. `message`: its serializable form if its queue status was known."""
 
     view: JobView
     is_new: bool
@@ -87,7 +89,7 @@ class StartedJob:
 
 
 class StartBatcher:
-    """Begins jobs. What many calls have in common is done once for all of them."""
+    """Starts jobs. Concurrent calls share transactions, log output and hints."""
 
     def __init__(
         self, parts: ServerDependencies, run: RunBlocking, places: QueuePositionCache
@@ -101,10 +103,10 @@ class StartBatcher:
         self._hints: RequestCoalescer[JobWanted, None] = RequestCoalescer(self._send_hints)
 
     async def begin(self, client: CallingClient, wanted: StartRequest) -> StartedJob:
-        """Return the job that serves a call. Raises LimitReached, RequestIdReused, and
-        ServiceUnavailable while a part is away.
+        """Return the job that serves a call.
 
-        No call waits until the scheduler knows its job: it reads new jobs once a second.
+        The call does not wait for the scheduler, which reads new jobs once a second.
+        Raises LimitReached, RequestIdReused, and ServiceUnavailable without PostgreSQL.
         """
         start = PendingStart(client, wanted)
         try:
@@ -122,12 +124,12 @@ class StartBatcher:
             raise
 
     async def settled(self) -> None:
-        """Return when hints of all that was begun are sent, or cannot be sent soon."""
+        """Return when the hints of all started jobs are sent, after SETTLE_S at the latest."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._hints.settled(), SETTLE_S)
 
     async def _answered(self, start: PendingStart) -> StartedJob | None:
-        """Ask for a job, with the calls of the same moment if it may be. None: ask again."""
+        """Start the job of a call, in a batch if it may. None: the call must try again."""
         if start.goes_alone or start.busy_count >= BUSY_TOGETHER:
             begun: StartedJob | None = await self._run(self._alone, start)
             if begun and _is_to_be_listed(begun):
@@ -151,7 +153,7 @@ class StartBatcher:
         return begun
 
     async def _send_hints(self, hints: list[JobWanted]) -> dict[JobWanted, None]:
-        """Have the scheduler know of new jobs. If it never does, it reads them within a second."""
+        """Send hints of new jobs to the scheduler, which reads jobs without hints within 1 s."""
         try:
             await self._run(self._parts.hints.send, *hints)
         except Exception:
@@ -159,7 +161,7 @@ class StartBatcher:
         return {}
 
     def _together(self, pending: Sequence[PendingStart]) -> dict[PendingStart, StartedJob]:
-        """Begin the jobs of several calls. If that breaks, each repeats it by itself."""
+        """Start the jobs of several calls. If that fails, each call repeats it alone."""
         allowed = self._allowed(pending)
         if not allowed:
             return {}
@@ -178,7 +180,7 @@ class StartBatcher:
         return {}
 
     def _alone(self, start: PendingStart) -> StartedJob | None:
-        """Begin the job of one call, which waits for what others have locked."""
+        """Start the job of one call. Wait for locked rows, up to BUSY_LIMIT_S."""
         limit = time.monotonic() + BUSY_LIMIT_S
         while not start.is_gone:
             try:
@@ -189,7 +191,7 @@ class StartBatcher:
         return None
 
     def _begin(self, pending: Sequence[PendingStart]) -> dict[PendingStart, StartedJob]:
-        """Return the jobs of the calls that got one, and note at each other call why it did not."""
+        """Return the jobs of the calls that got one. Record in each other call why it got none."""
         answers = start_jobs(
             self._parts.database,
             [start.attempt for start in pending],
@@ -202,7 +204,7 @@ class StartBatcher:
         places = self._places_at_hand(
             [view.job for view, is_new in found.values() if is_new and not view.job.is_ended]
         )
-        # All in one go takes a quarter of what it takes in each call.
+        # One batch takes a quarter of the time of separate calls.
         with logs.together():
             return {
                 start: start.context.run(_logged, view, places.get(view.job.job_id), is_new=is_new)
@@ -222,16 +224,16 @@ class StartBatcher:
         return [start for start in pending if start.refusal is None]
 
     def _places_at_hand(self, jobs: Sequence[JobRecord]) -> dict[UUID, QueueStatus]:
-        """Return where new jobs stand, as far as it is known without the scheduler.
+        """Return the queue status of new jobs, for all calls that do not wait for a position.
 
-        Jobs that are left out are to be waited for until their places are published.
+        The calls of the jobs left out wait until the scheduler publishes their positions.
         """
         at_hand = jobs if self._places.is_busy() else jobs[MOST_WAITS:]
         self._places.note_unknown(len(at_hand))
         return self._parts.queue.held({job.job_id: court_of(job.process_number) for job in at_hand})
 
     def _look(self, start: PendingStart, recent: UUID) -> None:
-        """Find out whether all of a recent listing is stored: then the job begins with it."""
+        """Prepare a start from the recent listing of job `recent`, if all its files are stored."""
         start.recent = None
         start.attempt = StartAttempt(start.wanted, may_look=False)
         if listing := self._stored_listing(start.wanted, recent):
@@ -249,14 +251,15 @@ class StartBatcher:
                 parts.database, parts.objects, listing, limit_s=parts.reuse_limit_s
             )
         except ServiceUnavailable:
-            # Whether something can be reused is then found out by a worker, later.
+            # A worker then checks later which files can be reused.
             return None
-        # A part of a case is a worker's: a job with a webhook is PENDING until one begins.
+        # If only some files are stored, a worker handles the case. Until then, a job with a webhook
+        # is PENDING.
         return listing if listing.is_all_stored else None
 
 
 def _noted(start: PendingStart, answer: StartAnswer) -> JobView | None:
-    """Return the job of an answer, or note at the call why there is none."""
+    """Return the job of an answer, or record in the call why there is none."""
     if answer.how is How.BUSY:
         start.busy_count += 1
         return None
@@ -290,7 +293,7 @@ def _wanted(view: JobView) -> JobWanted:
 
 
 def enqueue_first_step(parts: ServerDependencies, view: JobView) -> None:
-    """Have what a job needs next be done: its webhooks, or what is left of its run."""
+    """Enqueue the webhooks of an ended job; send a hint of any other job to the scheduler."""
     job = view.job
     if job.is_ended:
         parts.messages.send_webhooks(job.job_id, range(len(view.webhooks)))
@@ -300,7 +303,7 @@ def enqueue_first_step(parts: ServerDependencies, view: JobView) -> None:
 
 
 def _logged(view: JobView, place: QueueStatus | None, *, is_new: bool) -> StartedJob:
-    """Log a job. It is committed, so whatever breaks here must not take it away from its call."""
+    """Log a job and make its message. The job is committed, so an error here is only logged."""
     try:
         log.info("job started" if is_new else "job joined", job_id=str(view.job.job_id))
         return StartedJob(view, is_new, None if place is None else message_of(view, place))

@@ -1,4 +1,4 @@
-"""Tasks that run as long as the server does. None of them ends unseen."""
+"""Background tasks of the server process. Each error in one of them is logged."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ RESTART_S = 2.0
 
 
 class Background:
-    """Runs tasks in the event loop, and begins one again that an error has ended."""
+    """Runs tasks in the event loop, and restarts a task that an error has ended."""
 
     def __init__(self, *, restart_s: float = RESTART_S) -> None:
         self._restart_s = restart_s
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Run `work`, again after each error. If it returns, it was done."""
+        """Run `work` until it returns. Restart it after each error."""
         task = asyncio.create_task(self._run(name, work), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
-        """End all tasks, and return when they have ended."""
+        """Cancel all tasks and return when they have ended."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -38,7 +38,7 @@ class Background:
             try:
                 await work()
             except Exception as error:
-                # The same error every few seconds is one line.
+                # If the same error occurs every few seconds, only the first one is logged.
                 if repr(error) != seen:
                     log.exception("background task failed; it begins again", task=name)
                 seen = repr(error)
@@ -48,7 +48,7 @@ class Background:
 
 
 def log_unseen_errors(loop: asyncio.AbstractEventLoop) -> None:
-    """Have every error that nothing awaits logged as a line of the log."""
+    """Log every error that no task awaits as one line of the structured log."""
     loop.set_exception_handler(_log_unseen)
 
 

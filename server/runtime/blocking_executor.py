@@ -1,4 +1,4 @@
-"""What the server's parts know of its threads."""
+"""The interface of the server's thread pool."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""An event loop that spares grpc.aio its wake-ups in vain.
+"""An event loop that avoids needless wake-ups of grpc.aio.
 
-grpc.aio writes itself a byte for each operation that is done. Woken, it takes one byte back and
-does all that there is to do; each of the other bytes then wakes it for nothing, at the cost of a
-turn of the loop. They are taken here, but for one: what they announced lay in its queue before they
-came.
-docs/PERFORMANCE.md has the figures.
+grpc.aio writes one byte to its own pipe for each finished operation. At a wake-up it reads one byte
+and handles all finished operations. Each of the other bytes then causes a wake-up without work,
+which costs an iteration of the loop. This loop reads all bytes but one. No operation is lost: each
+is queued before its byte is written. docs/PERFORMANCE.md has the figures.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ MOST_BYTES = 65_536
 
 
 class EventLoop(asyncio.SelectorEventLoop):
-    """asyncio's own, for a process that serves with grpc.aio."""
+    """asyncio's selector loop, for a process that serves with grpc.aio."""
 
     def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]
-        """Calls `callback` whenever `fd` can be read."""
+        """Call `callback` whenever `fd` is readable."""
         if is_poller(callback) and isinstance(fd, socket.socket):
             callback = partial(_woken_once, fd, callback)
         super().add_reader(fd, callback, *args)
 
 
 def is_poller(callback: Callable[..., Any]) -> bool:
-    """Whether this is what grpc.aio does when it is woken."""
+    """Return True if `callback` is the function with which grpc.aio handles a wake-up."""
     method = callback.func if isinstance(callback, partial) else callback
     return type(getattr(method, "__self__", None)).__name__ == POLLER
 

@@ -1,4 +1,4 @@
-"""Questions of many callers, answered by one reading: 5,000 who ask at once cost as much as one."""
+"""Request coalescing: one reading serves all concurrent requests, so 5,000 cost as much as one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ V = TypeVar("V")
 
 
 class RequestCoalescer(Generic[K, V]):
-    """Reads what was asked for while the last reading was under way, all of it in one go.
+    """Reads all keys that were requested during the previous reading in one batch.
 
-    An answer is never older than its question: who asks during a reading waits for the next one.
+    An answer is never older than its request: a request during a reading waits for the next one.
     """
 
     def __init__(self, read: Callable[[list[K]], Awaitable[Mapping[K, V]]]) -> None:
@@ -23,23 +23,26 @@ class RequestCoalescer(Generic[K, V]):
         self._reading: asyncio.Task[None] | None = None
 
     async def get(self, key: K) -> V | None:
-        """What there is under `key`; None without. Raises what the reading raised."""
-        # Shielded: one who leaves must not take the answer away from the others.
+        """Return the value of `key`, None if it has none. Raises what the reading raised."""
+        # Shielded: a cancelled caller must not cancel the future that other callers share.
         return await asyncio.shield(self.ask(key))
 
     def ask(self, key: K) -> asyncio.Future[V | None]:
-        """The same for who need not wait. It is cancelled only by who is alone with his key."""
+        """Return a future with the value of `key`, which all callers of the key share.
+
+        Only the sole caller of a key may cancel it.
+        """
         answer = self._submitted.get(key)
         if answer is None:
             answer = self._submitted[key] = asyncio.get_running_loop().create_future()
             answer.add_done_callback(_retrieved)
             if self._reading is None:
-                # In a context of its own: it is not the work of the one who asked first.
+                # An empty context: the reading does not belong to the call that started it.
                 self._reading = asyncio.create_task(self._read_all(), context=Context())
         return answer
 
     async def settled(self) -> None:
-        """Returns when nothing that was asked is still to be answered."""
+        """Return when every request is answered."""
         while self._reading is not None:
             await asyncio.shield(self._reading)
 
@@ -54,7 +57,7 @@ class RequestCoalescer(Generic[K, V]):
     async def _answer(self, submitted: dict[K, asyncio.Future[V | None]]) -> None:
         try:
             found = await self._read(list(submitted))
-        except Exception as error:  # noqa: BLE001 - whoever asked is told
+        except Exception as error:  # noqa: BLE001 - every caller gets it
             for answer in submitted.values():
                 if not answer.cancelled():
                     answer.set_exception(error)
@@ -65,6 +68,6 @@ class RequestCoalescer(Generic[K, V]):
 
 
 def _retrieved(answer: asyncio.Future[V | None]) -> None:
-    # Everybody who asked may have left; then nobody is there to be told.
+    # If all callers were cancelled, no caller reads the error; reading it here avoids a warning.
     if not answer.cancelled():
         answer.exception()

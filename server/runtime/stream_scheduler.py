@@ -1,8 +1,8 @@
-"""Which streams work now: so many at a time, in the order in which they asked.
+"""Turns of streams: a limited number of streams write at once, in the order of their requests.
 
-grpc.aio accepts one call in an iteration of the event loop. Thousands of streams that all have
-something to write, or that all open, would make each iteration take seconds, and new calls would
-wait until gRPC's core ends them. So few streams work at once, and one while calls come in.
+grpc.aio accepts one call in each iteration of the event loop. If thousands of streams write or open
+at once, an iteration takes seconds, and gRPC's core ends new calls that wait. So only a few streams
+work at once, and only one while new calls arrive.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import asyncio
 import time
 from collections import deque
 
-# How many streams work at once, and how many while new calls come in.
+# The maximum number of streams that work at once, and the maximum while new calls arrive.
 MOST, MOST_BESIDE_CALLS = 32, 1
-# While calls wait in gRPC's core, the next one comes within so long.
+# While calls wait in gRPC's core, the next one is accepted within this many seconds.
 CALLS_S = 0.003
-# What takes longer waits for the other end, and takes no time of this process: it counts no more.
+# A stream that works longer waits for its reader, not for this process. It is no longer counted.
 SLOW_S = 0.01
 
 
@@ -23,27 +23,27 @@ _Waiter = tuple[asyncio.Future[bool], object]
 
 
 class StreamScheduler:
-    """Gives out turns, all of them in one event loop."""
+    """Grants turns to the streams of one event loop."""
 
     def __init__(self, *, most: int = MOST, most_beside_calls: int = MOST_BESIDE_CALLS) -> None:
         self._most = most
         self._most_beside_calls = most_beside_calls
-        # Those that open come before those that go on.
+        # Streams that open take precedence over streams that continue.
         self._opening: deque[_Waiter] = deque()
         self._waiting: deque[_Waiter] = deque()
-        # When each holder of a turn got it, the oldest first.
+        # The time at which each holder got its turn, the oldest first.
         self._holders: dict[object, float] = {}
         self._calls_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def call_came(self) -> None:
-        """Let new calls go before streams for a moment."""
+        """Record a new call: for CALLS_S seconds fewer streams get a turn."""
         self._calls_until = time.monotonic() + CALLS_S
 
     async def begin(self, holder: object, *, is_opening: bool = False) -> None:
-        """Return when `holder` may work. `is_opening`: before streams that are open already.
+        """Return when `holder` has a turn. `is_opening`: take precedence over open streams.
 
-        What begins is to be ended, however it goes.
+        The caller must call `end` afterwards, also after an error.
         """
         if not self._opening and not self._waiting and self._has_room():
             self._holders[holder] = time.monotonic()
@@ -54,15 +54,15 @@ class StreamScheduler:
         await turn
 
     def queue(self, holder: object, turn: asyncio.Future[bool]) -> None:
-        """Set the result of `turn` to True when `holder` may work; not if it has one by then.
+        """Set the result of `turn` to True when `holder` has a turn, unless `turn` is done by then.
 
-        For thousands that have news in the same moment: those that wait cost next to nothing.
+        A waiting stream needs no task of its own, so thousands of them cost little.
         """
         self._waiting.append((turn, holder))
         self._give()
 
     def end(self, holder: object) -> None:
-        """Give the turn of `holder` to the next, unless it is over already."""
+        """End the turn of `holder`, if it still has one, and grant the next."""
         self._holders.pop(holder, None)
         self._give()
 
@@ -80,7 +80,7 @@ class StreamScheduler:
     def _give(self) -> None:
         while (queue := self._opening or self._waiting) and self._has_room():
             turn, holder = queue.popleft()
-            # One that has left meanwhile wants no turn.
+            # A stream that has ended meanwhile needs no turn.
             if not turn.done():
                 self._holders[holder] = time.monotonic()
                 turn.set_result(True)
@@ -92,6 +92,6 @@ class StreamScheduler:
             self._timer = asyncio.get_running_loop().call_later(SLOW_S, self._look)
 
     def _look(self) -> None:
-        """Take turns back that last too long: nothing else would."""
+        """Revoke turns that last too long, even if no other event occurs."""
         self._timer = None
         self._give()

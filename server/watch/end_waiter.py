@@ -1,4 +1,4 @@
-"""A WaitJob call: waits for the end of a job at the feed that watchers of the job share."""
+"""A WaitJob call: it waits for the end of a job on the feed that the job's watchers share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class EndWaiter:
-    """Waits at a feed until the job has ended, for `timeout_s` at most.
+    """Waits on a feed until the job has ended, for at most `timeout_s` seconds.
 
-    It holds no thread and no connection to PostgreSQL meanwhile. `job` is the job as it is known,
-    `revision` what has been seen of it: the feed keeps no change for a call that waits.
+    Meanwhile it occupies no thread and no connection to PostgreSQL. `job` is the job's last known
+    form. `revision` is the revision of that form, so the feed keeps no changes for this call.
     """
 
     def __init__(self, job: pb.Job, timeout_s: float) -> None:
@@ -27,11 +27,11 @@ class EndWaiter:
 
     @property
     def revision(self) -> int:
-        """The revision of the job as it is known."""
+        """Return the revision of the job's last known form."""
         return self.job.revision
 
     async def follow(self, feed: Feed) -> None:
-        """Return when the job has ended or the time is over. Raises what it was sent away with."""
+        """Return when the job has ended or the timeout has passed. Raises ShuttingDown."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 while not feed.is_ended:
@@ -45,10 +45,10 @@ class EndWaiter:
         self.job = feed.job
 
     def wake(self) -> None:
-        """Look at the feed again."""
+        """Read the feed again."""
         self._changed.set()
 
     def send_away(self, farewell: ShuttingDown) -> None:
-        """End the call, because this process ends."""
+        """End the call with `farewell`, because this process stops."""
         self._farewell = farewell
         self.wake()

@@ -1,4 +1,4 @@
-"""A feed: what is told about one job, made once for all of its watchers in this process."""
+"""A feed: the messages about one job, serialized once for all of its watchers in this process."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ENDED = frozenset(pb.JobState.Value(f"JOB_STATE_{state}") for state in JOB_ENDS)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A job as it is, and its documents that changed, in the order of their revisions."""
+    """The current job, and its documents that changed, in the order of their revisions."""
 
     job: pb.Job
     documents: list[SerializedDocument]
 
 
 class Delta(NamedTuple):
-    """What somebody who stands at an earlier revision is to be told, in this order."""
+    """The messages that bring a watcher from an earlier revision up to date, in this order."""
 
     documents: list[bytes]
     job: bytes
@@ -39,7 +39,7 @@ class Delta(NamedTuple):
 
 
 class Feed:
-    """One job, and its documents that changed after `floor`."""
+    """One job, and its documents that changed after the revision `floor`."""
 
     def __init__(self, job: pb.Job, places: QueuePositionCache) -> None:
         self.job_id = UUID(job.job_id)
@@ -54,24 +54,24 @@ class Feed:
 
     @property
     def job(self) -> pb.Job:
-        """The job as it is known, without its place. Shared: not to be changed."""
+        """Return the last known job without its queue status. It is shared: do not change it."""
         return self._job
 
     @property
     def revision(self) -> int:
-        """What is known is the job up to here."""
+        """Return the revision of the last known job."""
         return self._job.revision
 
     @property
     def is_ended(self) -> bool:
-        """Whether the job's run is over."""
+        """Return True if the job's run has ended."""
         return self._job.state in ENDED
 
     def take(self, change: Change, after_revision: int) -> None:
-        """Adds what was read: all that changed after `after_revision`.
+        """Add a reading: all documents that changed after `after_revision`.
 
-        What does not join what is known already is left out: since it was asked for, the feed has
-        been begun anew, or those who asked have left and others have come.
+        A reading that leaves a gap to the known revisions is dropped. This happens if the feed was
+        closed and opened again for other watchers after the reading was requested.
         """
         if after_revision < self.floor <= change.job.revision:
             self._add_older(change.documents)
@@ -79,7 +79,7 @@ class Feed:
         if after_revision <= self.revision < change.job.revision:
             for told in change.documents:
                 if told.revision > self.revision:
-                    # Moved to the end, so that the tail stays in the order of revisions.
+                    # The document moves to the end, so the tail stays in the order of revisions.
                     self._tail.pop(told.document_id, None)
                     self._tail[told.document_id] = told
             self._job = change.job
@@ -94,12 +94,12 @@ class Feed:
         self._tail = {**older, **self._tail}
 
     def wake(self) -> None:
-        """Lets every watcher look again."""
+        """Make every watcher read the feed again."""
         for watcher in self.watchers:
             watcher.wake()
 
     def forget(self) -> None:
-        """Drops what every watcher has been told. One that comes later makes it be read again."""
+        """Drop changes that every watcher has received. For a later watcher they are read again."""
         if not self._tail:
             return
         told = min((watcher.revision for watcher in self.watchers), default=self.revision)
@@ -108,12 +108,12 @@ class Feed:
             self.floor = told
 
     def opening(self, revision: int) -> bytes:
-        """The first message of a stream: the job, and where the caller stands."""
+        """Return the first message of a stream: the job and the watcher's revision."""
         return envelope_prefix(revision) + self._serialized_job()
 
     def news(self, revision: int) -> Delta:
-        """All that is known and is newer than `revision`, which is not below the floor."""
-        # The tail is in the order of revisions: only its new end is looked at.
+        """Return all known changes after `revision`, which must not be below the floor."""
+        # The tail is in the order of revisions, so the loop reads only its newer end.
         newer = takewhile(lambda told: told.revision > revision, reversed(self._tail.values()))
         documents = [told.message for told in newer]
         documents.reverse()
@@ -130,7 +130,7 @@ class Feed:
         return self._news[2]
 
     def _serialized_job(self) -> bytes:
-        """The job with its place of now: it may have been quiet for long."""
+        """Return the serialized job with its current queue status."""
         place = self._places.of(self.job_id)
         if self._job_bytes is None or not _is_of(self._job_bytes, self.revision, place):
             self._job_bytes = self.revision, place, self._placed_job(place)
@@ -144,5 +144,5 @@ class Feed:
 
 
 def _is_of(serialized: tuple[int, QueueStatus, bytes], revision: int, place: QueueStatus) -> bool:
-    """Whether a message was made of this revision and place."""
+    """Return True if a message was serialized from this revision and queue status."""
     return serialized[0] == revision and serialized[1] is place

@@ -1,8 +1,8 @@
-"""What grpc.aio has no way to do: ending streams whose readers do not read.
+"""Reset of streams if their readers do not read. grpc.aio has no function for that.
 
-A status waits behind the message that cannot be sent, for as long as the connection lives, and
-with it the call, its tasks and its memory. Core resets a call that nobody refers to any more; the
-last to do so is a task of grpc.aio that waits for the caller to hang up. That one is ended here.
+A status waits behind a message that cannot be sent as long as the connection lives; so the call
+keeps its tasks and its memory. gRPC's core resets a call once no object refers to it. The last
+reference belongs to a task of grpc.aio that waits for the end of the call. This module cancels it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import structlog
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# What grpc.aio calls the task that starts the one of a call, and waits for the caller's end.
+# grpc.aio gives this name to the task that starts the task of a call and waits for the call's end.
 KEEPER = "rpc_task"
 
 
 def reset_streams(calls: Collection[asyncio.Task[Any]]) -> None:
-    """Ends calls at once, given the tasks that their methods run in. The callers see CANCELLED.
+    """Reset calls, given the tasks of their methods. The callers get CANCELLED.
 
-    The connections and their other streams go on. grpc.aio itself refers to the call that came
-    last, so that one is reset when the next has come.
+    The connections and their other streams continue. grpc.aio itself refers to the newest call, so
+    that call is reset only when the next one arrives.
     """
     keepers = _keepers_of(calls)
     if len(keepers) < len(calls):
@@ -34,9 +34,9 @@ def reset_streams(calls: Collection[asyncio.Task[Any]]) -> None:
 
 
 def _keepers_of(calls: Collection[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
-    """The tasks that have one of `calls` among the local variables of their coroutine.
+    """Return the tasks that have one of `calls` among the local variables of their coroutine.
 
-    One look for all: with thousands of streams it takes tens of milliseconds.
+    One search serves all calls: with thousands of streams it takes tens of milliseconds.
     """
     wanted = {id(call) for call in calls}
     return [

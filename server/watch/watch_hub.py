@@ -1,9 +1,9 @@
-"""Watching: one feed per watched job in this process, whatever the number of its watchers.
+"""The watch hub: one feed per watched job in this process, for any number of watchers.
 
-Level-triggered. A wake-up from Redis, or a look every second without it, says only that a job has
-a newer revision; then what changed is read, for all such jobs at once and for all of their
-watchers. A watcher asks its feed for everything above its own revision, so a slow one gets the
-latest state and no queue.
+Watching is level-triggered. A wake-up from Redis, or without Redis a poll every second, reports
+only that a job has a newer revision. The hub then reads the changes of all such jobs at once, for
+all of their watchers. A watcher reads everything above its own revision from its feed, so a slow
+watcher gets the latest state and has no queue.
 """
 
 from __future__ import annotations
@@ -34,14 +34,17 @@ from storage.jobs.change_notifications import CHANNEL, parse_changes
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 POLL_S = 1.0
-# How long it is listened when nobody watches any more.
+# Seconds that the hub stays subscribed after the last watcher has left.
 UNWATCHED_S = 5.0
-# A reader that takes nothing for so long is cut off.
+# A stream is reset if its reader reads nothing for this many seconds.
 STALL_S = 30.0
 
 
 class WatchHub:
-    """The feeds of this process, and what wakes them. `stall_s`: how long a reader may sleep."""
+    """The feeds of this process, and their wake-ups.
+
+    `stall_s`: seconds without a read after which a stream is reset.
+    """
 
     def __init__(
         self,
@@ -63,9 +66,9 @@ class WatchHub:
         self._is_closing = False
 
     async def follow(self, job: pb.Job, watcher: Watcher | EndWaiter) -> None:
-        """Tells a watcher of `job`, as it has just been read, until the job has ended.
+        """Serve a watcher of `job`, which was just read, until the job has ended.
 
-        Raises ShuttingDown when this process ends.
+        Raises ShuttingDown if this process stops.
         """
         if self._is_closing:
             raise ShuttingDown
@@ -73,7 +76,7 @@ class WatchHub:
         feed.watchers.add(watcher)
         self._is_watched.set()
         try:
-            # A feed that others watch may be behind what was just read, or begin too late.
+            # An existing feed may be older than the job just read, or begin at a later revision.
             while feed.revision < job.revision or watcher.revision < feed.floor:
                 await self._read(feed, min(watcher.revision, feed.revision))
             if not feed.is_ended:
@@ -93,12 +96,12 @@ class WatchHub:
         return self._feeds[job_id]
 
     def start(self) -> None:
-        """Begins to listen and to poll."""
+        """Start the subscription and the polling."""
         self._background.start("wake-ups", self._listen)
         self._background.start("poll", self._poll)
 
     async def close(self) -> None:
-        """Sends all watchers away, to come back one after the other, and stops."""
+        """End all watchers with spread retry delays, then stop the background tasks."""
         self._is_closing = True
         watchers = [watcher for feed in self._feeds.values() for watcher in feed.watchers]
         for watcher in watchers:
@@ -110,7 +113,7 @@ class WatchHub:
             raise NotFound("job", str(feed.job_id))
 
     async def _take(self, requested: list[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], bool]:
-        """Reads what changed after these revisions and lets the feeds have it."""
+        """Read the changes after these revisions and add them to the feeds."""
         after: dict[UUID, int] = {}
         for job_id, revision in requested:
             after[job_id] = min(revision, after.get(job_id, revision))
@@ -127,7 +130,7 @@ class WatchHub:
             log.warning("feeds not read", error=error.reason)
             raise
         except Exception:
-            # A hint awaits no answer.
+            # A wake-up does not await its reading, so the error is logged here.
             log.exception("feeds not read")
             raise
         self._places.forget(courts.keys() - self._feeds.keys())
@@ -150,12 +153,12 @@ class WatchHub:
             except (RedisError, OSError) as error:
                 log.warning("no wake-ups; polling", error=type(error).__name__)
             except Exception:
-                # Such as a foreign message on the channel: watching must not end for good.
+                # For example, a foreign message arrived on the channel. Watching must continue.
                 log.exception("wake-up not understood")
             await asyncio.sleep(POLL_S)
 
     async def _receive_changes(self) -> None:
-        """Listens for as long as somebody watches: workers say much that nobody wants to know."""
+        """Receive change notifications while there are watchers; without them they are useless."""
         async with aclosing(_wakeups(self._redis_url)) as wakeups:
             async for wakeup in wakeups:
                 if wakeup is None:
@@ -201,12 +204,12 @@ class WatchHub:
         for feed, _ in stalled:
             log.warning("watcher cut off: it does not read", job_id=str(feed.job_id))
         if stalled:
-            # There is no way to say why. All in one: to find the tasks of one takes as long.
+            # gRPC cannot send a reason. One search for all: a search for one task takes as long.
             reset_streams([watcher.to_be_cut() for _, watcher in stalled])
 
 
 async def _wakeups(redis_url: str) -> AsyncGenerator[tuple[UUID, int] | None]:
-    """What is said from now on; None at first: what was said before that was not heard."""
+    """Yield the change notifications from now on. The first item is None: earlier ones are lost."""
     client = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
     async with client, client.pubsub() as subscription:
         await subscription.subscribe(CHANNEL)

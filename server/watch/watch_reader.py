@@ -1,4 +1,4 @@
-"""What is read for watchers: off the event loop, for all who ask at the same time in one go."""
+"""Readings for watchers: they run on the pool, one reading for all concurrent requests."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from storage.errors import NotFound
 from storage.jobs import job_queries, watch_queries
 from storage.postgres.database import Database
 
-# Client and process number.
+# The client and the process number.
 Case = tuple[str, str]
 
 
 class OwnedJob(NamedTuple):
-    """A job, and whose it is."""
+    """A job and the name of its client."""
 
     client: str
     job: pb.Job
 
 
 class WatchReader:
-    """The rows behind all feeds. Raises ServiceUnavailable without PostgreSQL."""
+    """Reads the rows behind all feeds. Raises ServiceUnavailable if PostgreSQL is unavailable."""
 
     def __init__(self, database: Database, run: RunBlocking) -> None:
         self._database = database
@@ -37,7 +37,7 @@ class WatchReader:
         self._jobs: RequestCoalescer[UUID, OwnedJob] = RequestCoalescer(self._read_jobs)
 
     async def job(self, client: str, target: UUID | str) -> pb.Job:
-        """A job of `client` as it is now; of a process number, the newest. Raises NotFound."""
+        """Return a current job of `client`; for a process number, the newest. Raises NotFound."""
         job_id = target if isinstance(target, UUID) else await self._newest.get((client, target))
         found = await self._jobs.get(job_id) if job_id else None
         if found is None or found.client != client:
@@ -45,12 +45,12 @@ class WatchReader:
         return found.job
 
     async def changes(self, after: Mapping[UUID, int]) -> Mapping[UUID, Change]:
-        """These jobs, each with its documents that changed after the revision given for it."""
+        """Return each job of `after` with its documents that changed after the given revision."""
         found: Mapping[UUID, Change] = await self._run(_changes, self._database, after)
         return found
 
     async def revisions(self, job_ids: Collection[UUID]) -> Mapping[UUID, int]:
-        """How far these jobs are."""
+        """Return the current revisions of these jobs."""
         found: Mapping[UUID, int] = await self._run(
             job_queries.revisions, self._database, list(job_ids)
         )

@@ -1,4 +1,4 @@
-"""A watcher: one open stream, told by its feed as fast as its reader reads."""
+"""A watcher: one open stream. It sends the changes of its feed as fast as its reader reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from server.watch.feed import Feed
 
 NOT_WRITING = float("inf")
-# How many messages a stream writes before the next stream does.
+# The maximum number of messages that a stream writes in one turn.
 AT_ONCE = 8
 # Timers may fire this much early.
 TIMER_S = 0.005
@@ -23,8 +23,8 @@ TIMER_S = 0.005
 class Watcher:
     """Follows a feed from `revision` on. `write` sends one message and returns when it is out.
 
-    To be made in the task of its call. There is one timer, which is moved only when it fires: a
-    watcher that is told something often must not pay for its heartbeats each time.
+    It must be created in the task of its call. It has one timer, which is reset only when it fires,
+    so that heartbeats add no cost to each message of a busy stream.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class Watcher:
         self._farewell: ShuttingDown | None = None
 
     async def follow(self, feed: Feed) -> None:
-        """Tells the job, its documents, then what changes, until the job has ended.
+        """Send the job, its documents, then each change, until the job has ended.
 
-        Raises what it was sent away with.
+        Raises ShuttingDown if this process stops.
         """
         self._timer = self._loop.call_later(self._heartbeat_s, self._beat)
         try:
@@ -62,28 +62,28 @@ class Watcher:
             self._timer.cancel()
 
     def wake(self) -> None:
-        """Let it look whether there is news, when it is its turn."""
+        """Make it read the feed when it has its turn."""
         if self._waiter is not None and not self._waiter.done() and not self._is_queued:
             self._is_queued = True
             self._turns.queue(self, self._waiter)
 
     def send_away(self, farewell: ShuttingDown) -> None:
-        """Ends the stream as soon as it has been told what is known."""
+        """End the stream with `farewell` as soon as it has sent all known changes."""
         self._farewell = farewell
         self.wake()
 
     def is_stalled(self, limit_s: float) -> bool:
-        """Whether its reader has taken nothing for longer than that."""
+        """Return True if its reader has read nothing for more than `limit_s` seconds."""
         return self._loop.time() - self._writing_since > limit_s
 
     def to_be_cut(self) -> asyncio.Task[None]:
-        """The task of its call, for `reset`. It does not count as stalled any more."""
-        self._writing_since = NOT_WRITING  # once is enough
-        assert self._call is not None  # noqa: S101 - it was made in one
+        """Return the task of its call, for `reset_streams`. It no longer counts as stalled."""
+        self._writing_since = NOT_WRITING  # one reset is enough
+        assert self._call is not None  # noqa: S101 - it was created in a task
         return self._call
 
     async def _send_delta(self, feed: Feed) -> bool:
-        """Tells what is newer than its revision; whether there may be more to come."""
+        """Send all changes after its revision. Return False if the job has ended."""
         news = feed.news(self.revision)
         messages = [*news.documents]
         if news.revision > self.revision or news.is_ended:
@@ -96,8 +96,8 @@ class Watcher:
         return not news.is_ended
 
     async def _is_news(self, feed: Feed) -> bool:
-        """Waits for something new; False when it is time for a sign of life."""
-        # Before every wait: nobody wakes who begins to wait after all were sent away.
+        """Wait for a change. Return False if a heartbeat is due."""
+        # Checked before each wait: no wake-up follows after send_away was called.
         if self._farewell is not None:
             raise self._farewell
         if feed.revision > self.revision:
@@ -107,7 +107,7 @@ class Watcher:
         return self._has_turn
 
     async def _send(self, messages: Sequence[bytes], *, is_opening: bool = False) -> None:
-        """Write messages in one turn."""
+        """Write messages during one turn."""
         try:
             if not self._has_turn:
                 await self._turns.begin(self, is_opening=is_opening)
@@ -131,6 +131,6 @@ class Watcher:
         self._timer = self._loop.call_at(due, self._beat)
 
     def _end_wait(self) -> None:
-        """End the wait without news."""
+        """End the wait without a change."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(False)
