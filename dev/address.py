@@ -1,4 +1,4 @@
-"""Where the gRPC server listens and where its callers find it."""
+"""The address on which the gRPC server listens, and the address for its callers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
 
 
 def free_listen_address(listen: str, folder: DataFolder) -> str:
-    """`listen` (host:port; empty: the default) if it is free. Port 0: one that stays with `folder`.
+    """Return `listen` (host:port; if empty: the default). Port 0: a port that `folder` keeps.
 
-    Raises ConfigurationError if it is in use.
+    Raises ConfigurationError if the port is in use.
     """
     host, _, port = (listen or DEFAULT_LISTEN).rpartition(":")
     if port == "0":
@@ -26,6 +26,6 @@ def free_listen_address(listen: str, folder: DataFolder) -> str:
 
 
 def client_address(listen: str) -> str:
-    """The address to call a server on this machine that listens on `listen`."""
+    """Return the address of a server on this machine that listens on `listen`."""
     host, _, port = listen.rpartition(":")
     return f"{EVERYWHERE.get(host, host)}:{port}"

@@ -1,8 +1,8 @@
-"""Generated code: checks that it is current, or makes it anew (`--write`).
+"""Generated code: checks that it is current, or generates it (`--write`).
 
-The messages are made by protoc 25.5, the newest whose Python code runs with every protobuf from
-4.21 on: later ones demand their own major version of all who install the package. The client
-does without the stub, which demands the version of grpcio that it was made with.
+protoc 25.5 generates the messages. It is the newest version with Python code that runs with every
+protobuf since 4.21; code of later versions requires protobuf of the same major version. The client
+does not use the gRPC stub, which requires the version of grpcio that generated it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NAMES = (*MADE, BASE, CLIENT)
 
 
 def _generate(folder: Path) -> int:
-    """Put the files of NAMES into `folder`. Return the exit code of what failed, or 0."""
+    """Generate the files of NAMES in `folder`. Return 0, or the exit code of a failed command."""
     include = Path(grpc_tools.__file__).parent / "_proto"
     sources = [f"-I{PROTO}", f"-I{include}", f"{CONTRACT}.proto"]
     messages: list[str | Path] = [
@@ -50,7 +50,7 @@ def _generate(folder: Path) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code: 1 with one sentence when a file is not current."""
+    """Return the exit code: 1 after one sentence on stderr if a file is not current."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if code := _generate(folder):

@@ -1,4 +1,4 @@
-"""`make client NAME=...`: a new token for a client of `make run`, and how to call with it."""
+"""`make client NAME=...`: add a token for a client of `make run` and show how to use it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from dev.run_file import read_run_file
 from dev.stack import CLIENTS_FILE
 from server.access import add_client
 
-USAGE = "Say who: make client NAME=billing (to take a token out: REMOVE=the beginning of its hash)."
+USAGE = "Give a name: make client NAME=billing (to remove a token: REMOVE=<beginning of its hash>)."
 
 
 def clients_file(environ: Mapping[str, str]) -> Path:
-    """The file that `make run` uses: AUTOS_CLIENTS_FILE, else one in DATA_DIR."""
+    """Return the clients file that `make run` uses: AUTOS_CLIENTS_FILE, else one in DATA_DIR."""
     data_dir = Path(environ.get("DATA_DIR", "").strip() or "var")
     given = environ.get("AUTOS_CLIENTS_FILE", "").strip()
     return Path(given) if given else data_dir / CLIENTS_FILE
 
 
 def main(environ: Mapping[str, str]) -> int:
-    """The exit code: 0, or 1 with one sentence."""
+    """Return the exit code: 0, or 1 after one sentence on stderr."""
     name, remove = environ.get("NAME", "").strip(), environ.get("REMOVE", "").strip()
     if not name:
         print(USAGE, file=sys.stderr)
@@ -43,20 +43,20 @@ def _next_steps(environ: Mapping[str, str], name: str, *, is_first: bool) -> lis
     address = run_file.address if run_file else "127.0.0.1:50051"
     flag = run_file.grpcurl_flag if run_file else "-plaintext"
     steps = [
-        "Call with it, from a variable, so that it stands in no history:",
+        "Pass it in a variable, so that no shell history contains it:",
         "",
         "  read -rs AUTOS_TOKEN; export AUTOS_TOKEN",
         f"  .venv/bin/grpcurl {flag} -expand-headers"
         " -H 'authorization: Bearer ${AUTOS_TOKEN}'"
         f" {address} autos.downloads.v1.DownloadService/ListJobs",
         "",
-        "To replace a token, make a second one in the same way, and when everybody has it:",
+        "To replace a token, make a second one in the same way. When all callers use it, run:",
         f"  make client NAME={name} REMOVE=<the beginning of the old one's hash>",
     ]
     if is_first:
         steps += [
             "",
-            "It is the first client: from its next start on, `make run` serves clients only.",
+            "This is the first client. After its next start, `make run` serves known clients only.",
         ]
     return steps
 

@@ -1,4 +1,4 @@
-"""The data folder: one owner at a time, a version, private secrets, ports that stay."""
+"""The data folder: it has one owner at a time, a version, private secrets and stable ports."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ WEED_OFFSET = 10_000
 class DataFolder:
     """DATA_DIR, owned by this process until `close`.
 
-    The lock goes when the process goes, however it ends.
+    The kernel releases the lock when the process ends, also after kill -9.
     """
 
     def __init__(self, path: Path) -> None:
-        """Create it if need be. Raises ConfigurationError if it is of another version or in use."""
+        """Lock the folder; create it if missing.
+
+        Raises ConfigurationError if it has another version or another owner.
+        """
         self.path = path.absolute()
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -41,20 +44,20 @@ class DataFolder:
             raise
 
     def close(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         if self._lock is not None:
             os.close(self._lock)
         self._lock = None
 
     def subfolder(self, name: str) -> Path:
-        """A folder in it that only we may enter."""
+        """Return a subfolder that only this user may enter; create it if missing."""
         folder = self.path / name
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
         return folder
 
     def secret(self, name: str, make: Callable[[], str]) -> str:
-        """The secret `name`, made the first time and kept in a file that only we may read."""
+        """Return the secret `name`. The first call makes it; a file of mode 0600 keeps it."""
         file = secret_file(self.path, name)
         if file.exists():
             return file.read_text().strip()
@@ -64,7 +67,7 @@ class DataFolder:
         return value
 
     def ports(self, group: str, names: tuple[str, ...]) -> Mapping[str, int]:
-        """A free loopback port for each name; those of the last time if they still are.
+        """Return a free loopback port for each name; the previous ones if they are still free.
 
         Port + 10,000 is free as well.
         """
@@ -106,15 +109,15 @@ class DataFolder:
 
 
 def secret_file(data_dir: Path, name: str) -> Path:
-    """Where `DataFolder.secret` keeps `name`."""
+    """Return the path at which `DataFolder.secret` keeps `name`."""
     return data_dir / "secrets" / name
 
 
 def owner_of(data_dir: Path) -> str | None:
-    """The process id of who owns the folder ("" in its first moment); None if nobody does."""
+    """Return the process id of the folder's owner ("" until it is written); None without owner."""
     try:
         descriptor = lock_file(data_dir / "lock")
-    except OSError:  # there is no such folder yet, or none that we may use
+    except OSError:  # the folder is missing or inaccessible
         return None
     if descriptor is None:
         return (data_dir / "lock").read_text().strip()
@@ -123,7 +126,7 @@ def owner_of(data_dir: Path) -> str | None:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write a file that only we may read, all of it or nothing."""
+    """Write a file that only this user may read, atomically."""
     new = file.with_name(file.name + ".new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -133,7 +136,7 @@ def write_private(file: Path, text: str) -> None:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there."""
+    """Return True if a server could listen on this address."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

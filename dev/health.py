@@ -1,4 +1,4 @@
-"""Whether a gRPC server says that it serves."""
+"""The health check of a gRPC server."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import ssl
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-# A server that is about to listen is asked again at once, and not after gRPC's second.
+# With these options a refused connection is tried again at once, not after gRPC's default second.
 OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.enable_http_proxy", 0))
 TIMEOUT_S = 2.0
 
 
 def is_serving(address: str, *, is_tls: bool = False) -> bool:
-    """Ask the standard health service at `address` (host:port).
+    """Return True if the standard health service at `address` (host:port) reports SERVING.
 
-    With TLS the handshake must do: for what name its certificate is, and which it asks for, is its
-    owner's affair.
+    With TLS only the handshake is checked: the server's name and its client CA are unknown here.
     """
     if is_tls:
         return _shakes_hands(address)
@@ -42,5 +41,5 @@ def _shakes_hands(address: str) -> bool:
             anybody.wrap_socket(connection),
         ):
             return True
-    except OSError:  # ssl's errors too
+    except OSError:  # includes the errors of ssl
         return False

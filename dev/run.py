@@ -1,4 +1,4 @@
-"""`make run`: all of Autos on this machine, kept up until Ctrl-C or SIGTERM."""
+"""`make run`: all of Autos on this machine, supervised until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SANDBOX_CASE = "1003579-22.2025.8.26.0564"
 
 
 def main(environ: Mapping[str, str], release_flags: Sequence[str] = ()) -> int:
-    """Serve; the exit code. 0 after a stop, 1 with one sentence if it cannot start."""
+    """Serve. Return the exit code: 0 after a stop, 1 after one sentence if it cannot start."""
     raise_at_stop_signals(before=lambda: write_line("autos | stopping"))
     try:
         with running_stack(environ, write_line, release_flags=shlex.join(release_flags)) as stack:
             write_line(next_steps(stack.run_file))
             while True:
-                # Not for ever: a signal in the moment before a wait does not end that wait.
+                # Short waits: a signal just before a wait does not interrupt that wait.
                 time.sleep(0.2)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
@@ -35,12 +35,12 @@ def main(environ: Mapping[str, str], release_flags: Sequence[str] = ()) -> int:
 
 
 def write_line(line: str) -> None:
-    """Print at once, whatever stdout is."""
+    """Print a line and flush it, also if stdout is not a terminal."""
     print(line, flush=True)
 
 
 def next_steps(run_file: RunFile) -> str:
-    """What to try while it runs."""
+    """Return suggestions of what to try while it runs."""
     number = SANDBOX_CASE if run_file.is_sandbox else "NNNNNNN-DD.AAAA.J.TR.OOOO"
     case = f'{{"process_number": "{number}"}}'
     call = f"  .venv/bin/grpcurl {_flags(run_file)} -d '{case}' {run_file.address} {SERVICE}"
@@ -61,7 +61,7 @@ def next_steps(run_file: RunFile) -> str:
 
 
 def _flags(run_file: RunFile) -> str:
-    """How grpcurl is to connect, and who calls."""
+    """Return grpcurl's flags for the connection and the client's token."""
     flags = run_file.grpcurl_flag
     if run_file.clients_file:
         flags += " -expand-headers -H 'authorization: Bearer ${AUTOS_TOKEN}'"

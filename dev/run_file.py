@@ -1,4 +1,4 @@
-"""DATA_DIR/run.json: what `make run` tells `make demo` about itself. It holds no secret."""
+"""DATA_DIR/run.json: the address and settings of `make run`, for `make demo`. It has no secret."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from dev.folder import write_private
 
 @dataclass(frozen=True)
 class RunFile:
-    """`address` is host:port of the gRPC server; `receiver_port` is where webhooks may go.
+    """The content of run.json.
 
-    `clients_file`: who may call; None for anybody.
+    `address`: host:port of the gRPC server. `receiver_port`: the port to which webhooks may be
+    sent. `clients_file`: the file of the known clients; None if no authentication is required.
     """
 
     address: str
@@ -28,13 +29,13 @@ class RunFile:
 
     @property
     def grpcurl_flag(self) -> str:
-        """How grpcurl is to connect."""
+        """Return grpcurl's flag for the connection."""
         return "-cacert CA.pem" if self.is_tls else "-plaintext"
 
 
 @contextmanager
 def written_run_file(data_dir: Path, content: RunFile) -> Iterator[None]:
-    """Keep the file there meanwhile."""
+    """Write the file, and remove it when the context is left."""
     file = _path(data_dir)
     write_private(file, json.dumps(asdict(content), indent=2) + "\n")
     try:
@@ -44,13 +45,14 @@ def written_run_file(data_dir: Path, content: RunFile) -> Iterator[None]:
 
 
 def read_run_file(data_dir: Path) -> RunFile | None:
-    """What runs on `data_dir`, or None.
+    """Return the run file in `data_dir`; None if there is none.
 
-    A `make run` that was killed leaves its file behind, so compare `pid` with the folder's owner.
+    A killed `make run` leaves its file behind, so the caller must compare `pid` with the folder's
+    owner.
     """
     try:
         return RunFile(**json.loads(_path(data_dir).read_text()))
-    except (FileNotFoundError, ValueError, TypeError):  # none, or one of another version
+    except (FileNotFoundError, ValueError, TypeError):  # missing, or of another version
         return None
 
 

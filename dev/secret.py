@@ -11,7 +11,7 @@ from dev.folder import secret_file
 
 
 def main(environ: Mapping[str, str]) -> int:
-    """Print it; 1 and one sentence if there is none yet."""
+    """Print the key. Return 0, or 1 after one sentence if there is none yet."""
     if environ.get("WEBHOOK_SECRET", "").strip():
         print(environ["WEBHOOK_SECRET"])
         return 0

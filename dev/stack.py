@@ -26,12 +26,13 @@ from storage.errors import ConfigurationError
 from storage.settings import Settings
 
 RECEIVER_PORT = 8099
-# In DATA_DIR, made by `make client`: if it is there, only its clients are served.
+# `make client` makes this file in DATA_DIR. If it exists, only its clients are served.
 CLIENTS_FILE = "clients.json"
-# What ends again and again is told sooner; a busy machine takes its time.
+# Generous, for a busy machine. A process that ends repeatedly is reported earlier.
 READY_TIMEOUT_S = 120.0
 QUICK_ENDS_MAX = 3
-# For what the embedded servers will set, so that a wrong variable is told before they start.
+# Stand-ins for variables that embedded servers set later. With them, the other variables are
+# checked before any server starts.
 STAND_INS: Mapping[str, Mapping[str, str]] = {
     "DATABASE_URL": {"DATABASE_URL": "postgresql:///autos"},
     "REDIS_URL": {"REDIS_URL": "redis://127.0.0.1"},
@@ -45,7 +46,7 @@ STAND_INS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Stack:
-    """What runs. `env` is what its processes were started with, secrets included."""
+    """A running stack. `env`: the environment of its processes, secrets included."""
 
     run_file: RunFile
     env: Mapping[str, str] = field(repr=False)
@@ -62,11 +63,10 @@ def running_stack(
     is_announced: bool = True,
     release_flags: str = "",
 ) -> Iterator[Stack]:
-    """Start it all, give it, stop it all: the processes first, then the servers.
+    """Start the servers and the processes, yield the stack, and stop both in reverse order.
 
-    Others find it by its run.json, if it `is_announced`. `release_flags` go behind the Procfile's
-    release command.
-    Raises ConfigurationError, with nothing left running.
+    If `is_announced`, other programs find the stack by its run.json. `release_flags` are appended
+    to the Procfile's release command. If it raises ConfigurationError, no process is left running.
     """
     env = {name: value for name, value in environ.items() if value.strip()}
     with ExitStack() as exit_stack:
@@ -105,17 +105,17 @@ def running_stack(
 
 
 def _kinds(env: Mapping[str, str]) -> Kinds:
-    """The embedded servers that may be started; the sandbox portal only if nobody named another."""
+    """Return the embedded servers that may be started; no sandbox portal if another is set."""
     if any(name in env for name in CREDENTIALS):
         return EMBEDDED
     return {**EMBEDDED, "portal": ("PDPJ_BASE_URL", sandbox_portal)}
 
 
 def _own_settings(env: Mapping[str, str], folder: DataFolder) -> dict[str, str]:
-    """What `make run` decides for its processes, if nobody else has."""
+    """Return the settings that `make run` adds to the environment if they are not set."""
     own = {
         "DATA_DIR": str(folder.path),
-        # The Procfile's `python` is this one, and `autos` that of this checkout.
+        # The Procfile's `python` is this interpreter, and `autos` is this checkout's package.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}",
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT / "proto"), env.get("PYTHONPATH")))),
         "PYTHONUNBUFFERED": "1",
@@ -137,12 +137,12 @@ def _own_settings(env: Mapping[str, str], folder: DataFolder) -> dict[str, str]:
 
 
 def new_webhook_secret() -> str:
-    """A secret as Standard Webhooks writes them."""
+    """Return a new secret in the format of Standard Webhooks."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def new_encryption_key() -> str:
-    """A key as Fernet writes them."""
+    """Return a new key in the format of Fernet."""
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
@@ -153,15 +153,15 @@ def _check(env: Mapping[str, str], kinds: Kinds) -> None:
         if variable not in env:
             filled |= stand_ins
     if "portal" in kinds:
-        filled["PDPJ_TOKEN"] = "x"  # noqa: S105 - stands in
-    # Read once here, so that the one sentence is told before anything is started.
+        filled["PDPJ_TOKEN"] = "x"  # noqa: S105 - a stand-in
+    # Checked here, so that an error is reported before any process starts.
     Settings.from_env(filled)
     if file := filled.get("AUTOS_CLIENTS_FILE"):
         read(Path(file), ANY)
 
 
 def _release(command: str, env: Mapping[str, str], write_line: WriteLine) -> None:
-    """Run it to its end. Raises ConfigurationError if it fails."""
+    """Run the release command to its end. Raises ConfigurationError if it fails."""
     if not command:
         return
     exit_code, output = as_program("release", command, env, ROOT).run()

@@ -1,4 +1,4 @@
-"""Derives the client for threads from the one for asyncio, so that each method is written once."""
+"""Derives the blocking client from the asyncio client, so that each method is written once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 CLIENT = Path(__file__).resolve().parent.parent / "proto" / "autos" / "_client"
 SOURCE, DERIVED = CLIENT / "async_client.py", CLIENT / "sync_client.py"
-# Sentences that are true of one of the two only.
+# Sentences that differ between the two clients.
 TEXTS = {
     "The client for asyncio. `make proto` derives the one for threads from it: dev/unasync.py.": (
         "The client for threads. DO NOT EDIT: made of async_client.py by dev/unasync.py."
@@ -29,7 +29,7 @@ WORDS = {
 
 
 def derived() -> bytes:
-    """Return the source of the client for threads. Raises KeyError for a rule that fits nothing."""
+    """Return the source of the blocking client. Raises KeyError if a rule matches nothing."""
     text = SOURCE.read_text(encoding="utf-8")
     for pattern, word in {**{re.escape(old): new for old, new in TEXTS.items()}, **WORDS}.items():
         text, count = re.subn(pattern, word, text)

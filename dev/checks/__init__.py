@@ -1,1 +1,1 @@
-"""Checks of the source that `make check` runs beside those of other tools."""
+"""Checks of the source that `make check` runs in addition to those of other tools."""

@@ -13,9 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("server", "actors", "storage")
-# Migrations are SQL; the package of the SQL files makes of a function's name the call of it.
+# Migrations are SQL; the package of the SQL files builds calls from the names of functions.
 EXEMPT = ("storage/migrations", "storage/sql/__init__.py")
-# A value that is put into a string: any name.
+# The stand-in for a value that an f-string inserts. Any name serves.
 VALUE = "value"
 
 _STATEMENT = re.compile(
@@ -34,7 +34,7 @@ _STATEMENT = re.compile(
 
 
 def is_statement(text: str) -> bool:
-    """Return whether a text looks like an SQL statement, or like the beginning of one."""
+    """Return True if a text looks like an SQL statement, or like the beginning of one."""
     return _STATEMENT.search(text) is not None
 
 

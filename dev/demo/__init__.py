@@ -1,1 +1,1 @@
-"""`make demo`: what it shows, where it runs, and how it checks the result."""
+"""`make demo`: its script, its environment and its verification of the result."""

@@ -1,9 +1,9 @@
-"""`make demo`: the main job in one command, for somebody who sees Autos for the first time.
+"""`make demo`: the main use of Autos in one command, for a new user.
 
-It starts everything (or uses the `make run` that is up), has two sandbox cases fetched, shows how
-that goes, verifies the webhooks, lists what is stored and what failed, opens a document, and stops
-what it started. Exit code 0; 1 with one sentence if something is not as it should be; 130 after
-Ctrl-C.
+It starts everything (or uses the running `make run`), starts the jobs of two sandbox cases, shows
+their progress, verifies the webhooks, lists the stored and the failed documents, opens a document,
+and stops all processes that it started. Exit code 0; 1 after one sentence if a check fails; 130
+after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dev.processes.interrupts import raise_at_stop_signals
 
 
 def main(environ: Mapping[str, str]) -> int:
-    """Show it; the exit code."""
+    """Run the demo. Return the exit code."""
     raise_at_stop_signals()
     try:
-        # Its imports take a moment in which Ctrl-C shall already end us without a traceback.
+        # The imports take time. They stand here so that Ctrl-C during them prints no traceback.
         from dev.demo.demo_script import run_demo
 
         return run_demo(environ)

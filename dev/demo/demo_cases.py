@@ -1,4 +1,4 @@
-"""The demo's cases, and how they are made at the sandbox portal and watched."""
+"""The demo's cases: their creation at the sandbox portal, and the watches of their jobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ News = pb.WatchProgressResponse | AutosError
 
 @dataclass
 class Case:
-    """A case of the demo, and what is known of its job so far."""
+    """A case of the demo, with the last known state of its job."""
 
     number: str
     about: str
@@ -34,17 +34,17 @@ class Case:
 
     @property
     def is_ended(self) -> bool:
-        """Whether its job is over."""
+        """Return True if its job has ended."""
         return self.job.state in JOB_ENDS
 
     @property
     def waiting_for_retry(self) -> int:
-        """Documents that failed at least once and are tried again."""
+        """Return how many documents failed at least once and will be tried again."""
         over = (pb.DOCUMENT_STATE_AVAILABLE, pb.DOCUMENT_STATE_FAILED, pb.DOCUMENT_STATE_CANCELLED)
         return sum(d.HasField("error") and d.state not in over for d in self.documents.values())
 
     def take(self, message: pb.WatchProgressResponse) -> None:
-        """Keep what a message of WatchProgress brings."""
+        """Keep the content of a message of WatchProgress."""
         if message.HasField("job"):
             self.job = message.job
         elif message.HasField("document"):
@@ -52,7 +52,7 @@ class Case:
 
 
 def await_known(client: Client) -> None:
-    """Return when the server knows the client's token. Raises AutosError."""
+    """Return when the server accepts the client's token. Raises AutosError."""
     deadline = time.monotonic() + CALL_TIMEOUT_S
     while True:
         try:
@@ -66,7 +66,7 @@ def await_known(client: Client) -> None:
 
 
 def watch(client: Client, case: Case, show: Callable[[Case, News], None]) -> None:
-    """Pass on the messages of WatchProgress, from a thread, and the error that ends it, if any."""
+    """Start a thread that passes the messages of WatchProgress, and a final error, to `show`."""
 
     def follow() -> None:
         try:
@@ -79,9 +79,9 @@ def watch(client: Client, case: Case, show: Callable[[Case, News], None]) -> Non
 
 
 def demo_cases(portal_url: str, hook_url: Callable[[str], str]) -> list[Case]:
-    """One that nobody has asked for yet, and one of which most is lost at the portal."""
+    """Return a new case, and a case that has lost most of its documents at the portal."""
     fresh = _fresh_case(portal_url)
-    # Webhooks of earlier demos may still be tried; these paths are nobody else's.
+    # Webhooks of earlier demos may still arrive; the paths are unique to this run.
     run = f"{random.getrandbits(32):08x}"
     return [
         Case(
@@ -100,7 +100,7 @@ def demo_cases(portal_url: str, hook_url: Callable[[str], str]) -> list[Case]:
 
 
 def _fresh_case(portal_url: str) -> str:
-    """Have the sandbox make a case under a number that it has not had before."""
+    """Make the sandbox portal create a case under a new number. Return the number."""
     wanted = {
         "number": process_number(random.randrange(2_000_000, 9_000_000), year=2025),
         "documents": 40,

@@ -1,4 +1,4 @@
-"""What the demo writes to: colours and moving parts on a terminal, plain whole lines elsewhere."""
+"""The demo's output: colours and animations on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ PLAIN_WIDTH = 110
 
 
 class DemoFailure(Exception):
-    """The demo did not show what it should; the message is for the user, in one sentence."""
+    """A check of the demo failed. The message is one sentence for the user."""
 
 
 class DemoConsole:
-    """Standard output. `is_live`: it is a terminal, where lines can change."""
+    """Standard output. `is_live`: it is a terminal, on which lines can change."""
 
     def __init__(self) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace", line_buffering=True)
         self.is_live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-        # Said explicitly, because FORCE_COLOR and its like would colour a pipe.
+        # Set explicitly, because FORCE_COLOR and similar variables would colour a pipe.
         self.console = Console(
             force_terminal=self.is_live,
             color_system="auto" if self.is_live else None,
@@ -39,15 +39,15 @@ class DemoConsole:
         self.is_utf8 = self.console.encoding.startswith("utf")
 
     def line(self, text: str = "", style: str = "") -> None:
-        """A line that stays."""
+        """Print a permanent line."""
         self.console.print(Text(text, style), soft_wrap=True)
 
     def done(self, label: str, *lines: str) -> None:
-        """Something went well: a ticked line, and what there is to add."""
+        """Print a success: a line with a tick, and further lines with details."""
         self._marked(Text("✓ " if self.is_utf8 else "+ ", "green"), label, lines)
 
     def missed(self, label: str, *lines: str) -> None:
-        """Something that is not there, and why."""
+        """Print a failure: a line with a cross, and further lines with the cause."""
         self._marked(Text("✗ " if self.is_utf8 else "x ", "red"), label, lines)
 
     def _marked(self, mark: Text, label: str, lines: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ class DemoConsole:
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Show what we wait for: for as long as we do or, plainly, once."""
+        """Show `what` while the context is open: as an animation, or once as a plain line."""
         if self.is_live:
             with self.console.status(Text(what)):
                 yield
@@ -68,7 +68,7 @@ class DemoConsole:
             yield
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Rows below their columns; a column whose name begins with ">" is set to the right."""
+        """Print rows below their column names. A leading ">" of a name aligns its column right."""
         lines = [[name.lstrip(">") for name in columns], *rows]
         widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
         for number, cells in enumerate(lines):
@@ -79,13 +79,13 @@ class DemoConsole:
             self.line(f"  {'  '.join(row).rstrip()}", "" if number else "dim")
 
     def fail(self, sentence: str) -> int:
-        """The last word when it failed; the exit code."""
+        """Print the final error to stderr. Return the exit code."""
         is_coloured = self.is_live and sys.stderr.isatty()
         print(f"\x1b[1;31m{sentence}\x1b[0m" if is_coloured else sentence, file=sys.stderr)
         return 1
 
 
 def shown(text: str, width: int) -> str:
-    """What a court wrote, fit for a terminal: no control or bidi characters, at most `width`."""
+    """Return a court's text without control and bidi characters, at most `width` characters."""
     clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return clean if len(clean) <= width else clean[: width - 1] + "…"

@@ -1,4 +1,4 @@
-"""Where the demo happens: the `make run` that is up on DATA_DIR, or a stack of its own."""
+"""The demo's environment: the `make run` that is running on DATA_DIR, or a stack of its own."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from server.access.add_client import add_token
 from storage.errors import ConfigurationError
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
-# A `make run` takes 10 s to start, another demo 20 s in all.
+# A `make run` takes 10 s to start; another demo takes 20 s in total.
 OWNER_WAIT_S = 60.0
 DEMO_CLIENT = "demo"
-# The demo's own stack is embedded, on loopback and on the sandbox, whatever others are to use.
+# The demo's own stack is embedded, on loopback, and uses the sandbox. It ignores these settings.
 NOT_FOR_DEMO = (
     *("DATABASE_URL", "REDIS_URL", "S3_", "PDPJ_"),
     *("GRPC_LISTEN", "GRPC_TLS_", "AUTOS_CLIENTS_FILE", "METRICS_LISTEN", "WEBHOOK_ALLOWED_HOSTS"),
@@ -33,7 +33,7 @@ NOT_FOR_DEMO = (
 
 @dataclass(frozen=True)
 class DemoEnvironment:
-    """A running Autos on the sandbox, and a receiver that it may call."""
+    """A running Autos on the sandbox portal, and a webhook receiver that it may call."""
 
     address: str
     portal_url: str
@@ -47,7 +47,7 @@ class DemoEnvironment:
 def opened_environment(
     environ: Mapping[str, str], screen: DemoConsole
 ) -> Iterator[DemoEnvironment]:
-    """Use what is up, or start everything and stop it in the end.
+    """Yield the running `make run`, or start a stack and stop it at the end.
 
     Raises DemoFailure or ConfigurationError.
     """
@@ -63,7 +63,7 @@ def opened_environment(
 
 
 def _running(data_dir: Path, screen: DemoConsole) -> RunFile | None:
-    """What `make run` says of itself, once it is ready; None when the folder is nobody's."""
+    """Return the run file of `make run` once it is ready; None if the folder has no owner."""
     if (owner := owner_of(data_dir)) is None:
         return None
     if run_file := _ready(data_dir, owner):
@@ -84,7 +84,7 @@ def _running(data_dir: Path, screen: DemoConsole) -> RunFile | None:
 
 def _ready(data_dir: Path, owner: str) -> RunFile | None:
     run_file = read_run_file(data_dir)
-    # A file that names another process was left behind by a `make run` that was killed.
+    # If the file names another process, a killed `make run` left it behind.
     if (
         run_file is None
         or str(run_file.pid) != owner
@@ -100,8 +100,8 @@ def _joined(
 ) -> Iterator[DemoEnvironment]:
     if not run_file.is_sandbox or run_file.portal_url is None:
         raise DemoFailure(
-            f"The `make run` on {run_file.address} is not on the sandbox portal, and the demo asks "
-            "no other; stop it or set DATA_DIR to another folder."
+            f"The `make run` on {run_file.address} does not use the sandbox portal, and the demo "
+            "uses no other; stop it or set DATA_DIR to another folder."
         )
     if run_file.is_tls:
         raise DemoFailure(
@@ -123,7 +123,7 @@ def _joined(
 
 @contextmanager
 def _receiver(port: int) -> Iterator[WebhookReceiver]:
-    """One on the port to which `make run` allows webhooks."""
+    """Yield a webhook receiver on the port to which `make run` may send webhooks."""
     with ExitStack() as exit_stack:
         try:
             receiver = exit_stack.enter_context(WebhookReceiver(port))
@@ -181,9 +181,9 @@ def _own_env(
 
 
 def demo_token(clients_file: str | None, data_dir: Path, environ: Mapping[str, str]) -> str | None:
-    """A token for the demo: AUTOS_TOKEN, or one of a client `demo` of its own in DATA_DIR.
+    """Return a token for the demo: AUTOS_TOKEN, or that of its own client `demo` in DATA_DIR.
 
-    None when nobody needs one. Raises DemoFailure.
+    Return None if the server requires no token. Raises DemoFailure.
     """
     given = environ.get("AUTOS_TOKEN", "").strip()
     if clients_file is None or given:

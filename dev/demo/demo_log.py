@@ -1,4 +1,4 @@
-"""The file that takes what the demo's servers and processes say, instead of the screen."""
+"""The log file of the demo's servers and processes. It keeps their output off the screen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ END_LINES = 12
 
 
 class DemoLog:
-    """Call it with a line, from any thread. The file is made anew with the first one."""
+    """Writes a line at each call, from any thread. The first line truncates the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -22,7 +22,7 @@ class DemoLog:
         self._end: deque[str] = deque(maxlen=END_LINES)
 
     def __call__(self, line: str) -> None:
-        """Write it down at once."""
+        """Write a line and flush it."""
         with self._lock:
             if self._stream is None:
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ class DemoLog:
             self._end.append(line)
 
     def show_end(self, screen: DemoConsole) -> None:
-        """The last lines, for somebody who asks why it does not start."""
+        """Print the last lines, which show why a start failed."""
         with self._lock:
             lines = list(self._end)
         for line in lines:

@@ -1,4 +1,4 @@
-"""The progress of several jobs: a bar each on a terminal, now and then a line elsewhere."""
+"""The progress of several jobs: a bar for each on a terminal, lines at intervals elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ LINE_EVERY_S = 1.0
 
 
 def follow(client: Client, cases: Sequence[Case], screen: DemoConsole) -> None:
-    """Show how the jobs of `cases` go until all have ended. Raises DemoFailure or AutosError."""
+    """Show the progress of the jobs of `cases` until all have ended.
+
+    Raises DemoFailure or AutosError.
+    """
     received: queue.SimpleQueue[tuple[Case, News]] = queue.SimpleQueue()
     for case in cases:
         watch(client, case, lambda of, news: received.put((of, news)))
@@ -41,7 +44,7 @@ def _late(case: Case) -> DemoFailure:
 
 
 class _Lines:
-    """A line per job and second in which something changed, and one at its end."""
+    """Prints at most one line per job and second if the job changed, and one at its end."""
 
     def __init__(self, cases: Sequence[Case], screen: DemoConsole) -> None:
         self._screen = screen
@@ -77,7 +80,7 @@ def _total(case: Case) -> str:
 
 
 class _Bars:
-    """A bar per job: green is stored, yellow is tried again, red has failed."""
+    """Draws a bar per job. Green: stored; yellow: will be tried again; red: failed."""
 
     def __init__(self, cases: Sequence[Case], screen: DemoConsole) -> None:
         width = max(8, min(BAR_WIDTH_MAX, screen.console.width - OTHER_COLUMNS_WIDTH))
@@ -99,7 +102,7 @@ class _Bars:
         self._progress.stop()
 
     def show(self, case: Case) -> None:
-        # The columns read the case itself, several times a second.
+        # The columns read the case object several times a second.
         if case.is_ended:
             self._progress.stop_task(self._tasks[case.number])
 

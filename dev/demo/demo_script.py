@@ -1,4 +1,4 @@
-"""What `make demo` shows, from the first line to the last."""
+"""The script of `make demo`, from the first line to the last."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS = ("name", "kind", ">size", "type", "sha256")
 
 
 def run_demo(environ: Mapping[str, str]) -> int:
-    """Show it all; the exit code."""
+    """Run the demo. Return the exit code."""
     screen = DemoConsole()
     try:
         _run_demo(environ, screen)
@@ -33,14 +33,14 @@ def run_demo(environ: Mapping[str, str]) -> int:
         return screen.fail(str(error))
     except AutosError as error:
         return screen.fail(f"Autos answered {error.reason}: {error}")
-    except OSError as error:  # also what requests raises
-        return screen.fail(f"The demo could not go on: {error}")
+    except OSError as error:  # includes the errors of requests
+        return screen.fail(f"The demo could not continue: {error}")
     return 0
 
 
 def _run_demo(environ: Mapping[str, str], screen: DemoConsole) -> None:
     begun = time.monotonic()
-    screen.line("Autos: every document of a court case, fetched, stored and told", "bold")
+    screen.line("Autos: every document of a court case, fetched, stored and reported", "bold")
     screen.line()
     with (
         opened_environment(environ, screen) as place,
@@ -65,7 +65,7 @@ def _run_demo(environ: Mapping[str, str], screen: DemoConsole) -> None:
 
 def _start(client: Client, cases: Sequence[Case], screen: DemoConsole) -> None:
     for case in cases:
-        # The portal is asked anew, whatever is known of the case.
+        # A maximum age of zero makes the worker list the case at the portal again.
         answer = client.start(case.number, webhook_url=case.webhook_url, max_age=timedelta())
         case.job, case.is_new = answer.job, answer.created
     screen.done("Jobs", "two cases, started with StartDownload and followed with WatchProgress")

@@ -1,4 +1,4 @@
-"""What the demo proves of a job that has ended: its webhook's signature, and a document's bytes."""
+"""The demo's verification of an ended job: its webhook's signature and a document's bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dev.demo.demo_cases import Case
 from dev.demo.demo_console import DemoFailure
 from dev.demo.demo_environment import DemoEnvironment
 
-# The second attempt is made 5 s after the first.
+# The second attempt follows 5 s after the first.
 WEBHOOK_TIMEOUT_S = 30.0
 GET_TIMEOUT_S = 30.0
 CHUNK_BYTES = 65_536
@@ -24,7 +24,7 @@ CHUNK_BYTES = 65_536
 
 @dataclass(frozen=True)
 class Opened:
-    """A document as a presigned URL gave it."""
+    """A document that was fetched by a presigned URL."""
 
     name: str
     where: str
@@ -34,7 +34,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Verified:
-    """A webhook whose signature holds."""
+    """A webhook with a valid signature."""
 
     webhook_id: str
     type: str
@@ -42,7 +42,7 @@ class Verified:
 
 
 def verified_webhook(client: Client, place: DemoEnvironment, case: Case) -> Verified:
-    """The webhook of the case's job, once it has come and been verified. Raises DemoFailure."""
+    """Wait for the webhook of the case's job, verify and return it. Raises DemoFailure."""
     path = urlsplit(case.webhook_url).path
     try:
         delivery = place.receiver.wait_for(1, WEBHOOK_TIMEOUT_S, path)[0]
@@ -51,10 +51,10 @@ def verified_webhook(client: Client, place: DemoEnvironment, case: Case) -> Veri
         tried = [webhook.last_error for webhook in webhooks if webhook.last_error]
         raise DemoFailure(
             f"The webhook of {case.number} did not come within {WEBHOOK_TIMEOUT_S:.0f} s; "
-            f"its last attempt says: {'; '.join(tried) or 'none was made'}."
+            f"its last attempt: {'; '.join(tried) or 'none was made'}."
         ) from error
     try:
-        # While secrets are rotated there are several, and each has signed.
+        # During a rotation there are several secrets. Each of them signs, so one is enough.
         secret = place.secret.split(",")[0].strip()
         payload = Webhook(secret).verify(delivery.body, dict(delivery.headers))
     except WebhookVerificationError as error:
@@ -70,7 +70,7 @@ def verified_webhook(client: Client, place: DemoEnvironment, case: Case) -> Veri
 
 
 def opened_document(webhook: Verified, documents: Mapping[str, str]) -> Opened:
-    """A document, fetched by the webhook's URL and compared with `documents`: SHA-256 by id.
+    """Fetch a document by the webhook's URL and compare it with `documents`: SHA-256 by id.
 
     Raises DemoFailure.
     """

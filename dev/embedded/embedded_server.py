@@ -1,4 +1,4 @@
-"""One embedded server: a program, what its users must set, and how to see that it is ready."""
+"""One embedded server: its program, the variables of its users, and its readiness check."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from storage.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class EmbeddedServer:
-    """What there is to know about one.
+    """The description of one embedded server.
 
-    `env` is for those who use it. `is_ready` asks it something real and says whether it answered.
-    `clean` runs after its last end.
+    `env`: the variables of the processes that use it. `is_ready` sends a real request and returns
+    whether it was answered. `clean` runs after the server has stopped for good.
     """
 
     program: Program
@@ -26,7 +26,7 @@ class EmbeddedServer:
 
 
 def package_folder(name: str) -> Path:
-    """The folder of an installed package, of which nothing is executed.
+    """Return the folder of an installed package without importing it.
 
     Raises ConfigurationError if it is not installed.
     """

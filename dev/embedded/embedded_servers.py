@@ -1,4 +1,4 @@
-"""The embedded servers together: PostgreSQL, Valkey and S3, for whatever is not configured."""
+"""The embedded servers together: PostgreSQL, Valkey and S3, as far as none is configured."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from dev.processes.process import locked
 from dev.processes.supervisor import Supervisor, WriteLine
 from storage.errors import ConfigurationError
 
-# By name: the variable that says that there is one already, and what to start if it is not set.
+# By name: the variable that configures an external server, and the server to start without it.
 Kinds = Mapping[str, tuple[str, Callable[[DataFolder], EmbeddedServer]]]
 EMBEDDED: Kinds = {
     "postgres": ("DATABASE_URL", postgres),
     "valkey": ("REDIS_URL", valkey),
     "s3": ("S3_ENDPOINT_URL", seaweedfs),
 }
-# What ends again and again is told sooner; a busy machine takes its time.
+# Generous, for a busy machine. A server that ends repeatedly is reported earlier.
 READY_TIMEOUT_S = 120.0
 QUICK_ENDS_MAX = 3
 LOG_LINES = 10
 
 
 class EmbeddedServers:
-    """Running servers. `env` is for those who use them; one that dies is started again."""
+    """Running servers. `env`: the variables of their users. A server that ends is restarted."""
 
     def __init__(self, servers: Mapping[str, EmbeddedServer], supervisor: Supervisor) -> None:
         self.env = {key: value for s in servers.values() for key, value in s.env.items()}
@@ -37,15 +37,15 @@ class EmbeddedServers:
         self._servers = servers
 
     def await_ready(self, *names: str) -> None:
-        """Return when these (none named: all) answer.
+        """Return when the servers `names` (if empty: all) answer.
 
-        Raises ConfigurationError with the end of the log of one that does not.
+        Raises ConfigurationError with the end of a server's log if that server does not answer.
         """
         for name in names or self._servers:
             self._await(self._servers[name])
 
     def stop(self) -> None:
-        """End them all; nothing but their data stays."""
+        """Stop all servers and remove everything but their data."""
         self.supervisor.stop()
         for server in self._servers.values():
             server.clean()
@@ -70,9 +70,9 @@ def start_all(
     write_line: WriteLine = print,
     kinds: Kinds = EMBEDDED,
 ) -> EmbeddedServers:
-    """Start what `configured` does not name, all at once, on `folder`; return when all answer.
+    """Start all servers on `folder` that `configured` lacks. Return when all of them answer.
 
-    Raises ConfigurationError, with nothing left running.
+    If it raises ConfigurationError, no server is left running.
     """
     prepared = {
         name: _prepared(folder, name, prepare)
@@ -93,7 +93,7 @@ def start_all(
 def _prepared(
     folder: DataFolder, name: str, prepare: Callable[[DataFolder], EmbeddedServer]
 ) -> EmbeddedServer:
-    # What a killed owner started may take a moment to end.
+    # The servers of a killed owner may take a moment to end.
     with locked(folder.path / f"{name}.lock", name):
         server = prepare(folder)
     if server.program.log is not None and server.program.log.exists():

@@ -1,4 +1,4 @@
-"""Who PostgreSQL runs as, since it refuses to run as root."""
+"""The user that PostgreSQL runs as, since it refuses to run as root."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from storage.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Identity:
-    """An identity of launch.py, and the ids by which the kernel judges its access to files."""
+    """An identity of launch.py, with the ids by which the kernel checks its access to files."""
 
     name: str
     uid: int
     gid: int
 
     def give(self, path: Path) -> None:
-        """Make it the owner of `path`."""
+        """Make this identity the owner of `path`."""
         if self.name == "nobody":
             os.chown(path, self.uid, self.gid)
 
     def closed_parent(self, path: Path) -> Path | None:
-        """The first folder on the way to `path`, itself included, that it may not enter."""
+        """Return the first folder on the way to `path` (inclusive) that it may not enter."""
         return next((p for p in [*reversed(path.parents), path] if not self._may_enter(p)), None)
 
     def _may_enter(self, folder: Path) -> bool:
@@ -42,7 +42,7 @@ class Identity:
 
 
 def ordinary_identity(data_dir: Path, binaries: Path) -> Identity:
-    """An identity that is not root and reaches both folders.
+    """Return an identity that is not root and may enter both folders.
 
     Raises ConfigurationError if there is none.
     """
@@ -52,7 +52,7 @@ def ordinary_identity(data_dir: Path, binaries: Path) -> Identity:
     if not _can_map():
         nobody = pwd.getpwnam("nobody")
         identity = Identity("nobody", nobody.pw_uid, nobody.pw_gid)
-        # What is in it has closed doors of its own.
+        # The subfolders have restrictive modes of their own.
         data_dir.chmod(data_dir.stat().st_mode | 0o011)
     for place in (data_dir, binaries):
         if closed := identity.closed_parent(place.resolve()):
@@ -64,7 +64,7 @@ def ordinary_identity(data_dir: Path, binaries: Path) -> Identity:
 
 
 def _can_map() -> bool:
-    """Whether this system lets us make a user namespace; containers often do not."""
+    """Return True if the system allows a new user namespace; containers often do not."""
     death_signal = str(int(signal.SIGKILL))
     launcher = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), death_signal]
     command = [*launcher, "mapped", "true"]

@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL 18: a Unix socket in a folder that only we may enter."""
+"""An embedded PostgreSQL 18 with a Unix socket in a folder that only this user may enter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "200",
-    # Statements and rows hold what callers sent: they have no place in a log.
+    # Statements and rows contain callers' data, so they must not appear in a log.
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
 }
@@ -33,10 +33,10 @@ NO_SETTINGS: Mapping[str, str] = {}
 
 
 def postgres(folder: DataFolder, settings: Mapping[str, str] = NO_SETTINGS) -> EmbeddedServer:
-    """PostgreSQL on `folder`, made if need be, ready to be started. No other may run on it.
+    """Return PostgreSQL on `folder`, ready to be started. If there is no cluster, create one.
 
-    `settings` of postgresql.conf come on top of our own.
-    Raises ConfigurationError if the data is another version's or cannot be reached.
+    The caller must own `folder`. `settings` of postgresql.conf override the defaults here.
+    Raises ConfigurationError if the data is of another version or cannot be reached.
     """
     data = folder.path / "postgres"
     _check_version(data)
@@ -46,7 +46,8 @@ def postgres(folder: DataFolder, settings: Mapping[str, str] = NO_SETTINGS) -> E
     identity.give(sockets)
     if not data.exists():
         _initdb(binaries, data, identity)
-    # We hold the folder, so what an unclean stop left is nobody's; its id may be another's by now.
+    # This process owns the folder, so a PID file is left over from an unclean stop. Another process
+    # may have that id by now.
     (data / "postmaster.pid").unlink(missing_ok=True)
     lines = (f"{name}={value}" for name, value in {**SETTINGS, **settings}.items())
     options = [part for line in lines for part in ("-c", line)]
@@ -55,7 +56,7 @@ def postgres(folder: DataFolder, settings: Mapping[str, str] = NO_SETTINGS) -> E
         command=(str(binaries / "postgres"), "-D", str(data), "-k", str(sockets), *options),
         cwd=folder.path,
         env={"LC_ALL": "C"},
-        stop_signal=signal.SIGINT,  # "fast": ends the sessions, writes a checkpoint
+        stop_signal=signal.SIGINT,  # PostgreSQL's fast shutdown: ends sessions, writes a checkpoint
         death_signal=signal.SIGINT,
         log=folder.subfolder("log") / "postgres.log",
         lock=folder.path / "postgres.lock",
@@ -83,7 +84,7 @@ def _check_version(data: Path) -> None:
 
 
 def _initdb(binaries: Path, data: Path, identity: Identity) -> None:
-    """Make the cluster beside its place and move it there, so that half of one is never found."""
+    """Create the cluster beside its final folder, then rename it, so no half of one is found."""
     new = data.with_name("postgres.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
@@ -94,9 +95,9 @@ def _initdb(binaries: Path, data: Path, identity: Identity) -> None:
             str(binaries / "initdb"),
             f"--pgdata={new}",
             "--username=postgres",
-            "--auth=trust",  # the socket's folder is the door
+            "--auth=trust",  # the mode of the socket's folder protects it
             "--encoding=UTF8",
-            "--locale=C",  # and not what this machine happens to have
+            "--locale=C",  # independent of this machine's locale
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
         ),
@@ -110,7 +111,10 @@ def _initdb(binaries: Path, data: Path, identity: Identity) -> None:
 
 
 def _socket_folder(data_dir: Path) -> Path:
-    """A folder for the socket, 0700: in `data_dir` or, if that is too long, behind a link in it."""
+    """Return a folder of mode 0700 for the socket.
+
+    It is in `data_dir`. If that path is too long, it is in /tmp, and `data_dir` has a link to it.
+    """
     folder = data_dir / "socket"
     if len(bytes(folder)) > SOCKET_FOLDER_MAX:
         _remove_socket_folder(data_dir)

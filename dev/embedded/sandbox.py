@@ -13,7 +13,7 @@ from dev.processes.process import Program
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "sandbox-token"  # noqa: S105 - opens nothing but the sandbox
-# Whoever sets one of them means another portal.
+# If one of these variables is set, another portal is configured.
 CREDENTIALS = (
     *("PDPJ_BASE_URL", "PDPJ_TOKEN", "PDPJ_TOKEN_URL"),
     *("PDPJ_CLIENT_ID", "PDPJ_CLIENT_SECRET", "PDPJ_REFRESH_TOKEN"),
@@ -21,7 +21,7 @@ CREDENTIALS = (
 
 
 def sandbox_portal(folder: DataFolder) -> EmbeddedServer:
-    """The portal with its made-up cases, ready to be started."""
+    """Return the sandbox portal with its made-up cases, ready to be started."""
     port = folder.ports("portal", ("portal",))["portal"]
     url = f"http://127.0.0.1:{port}"
     log = folder.subfolder("log")

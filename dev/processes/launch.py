@@ -1,10 +1,10 @@
-"""Become a program that ends when its parent ends. A script; dev/processes/process.py runs it:
+"""Execute a program that ends when its parent ends. dev/processes/process.py runs this script:
 
     python -I -S dev/processes/launch.py PARENT_PID DEATH_SIGNAL IDENTITY COMMAND...
 
 IDENTITY is "same"; "mapped" (root becomes an ordinary user in a user namespace of its own, in
 which root's files are that user's); or "nobody". Linux only. It imports nothing but the standard
-library, so it takes 20 ms.
+library, so its start takes only 20 ms.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ CANNOT_START = 127
 
 
 def main(parent: int, death_signal: int, identity: str, *command: str) -> None:
-    """Change the identity, tie our life to the parent's, and become `command`."""
+    """Change the identity, request a signal at the parent's end, and execute `command`."""
     libc = ctypes.CDLL(None, use_errno=True)
     if identity == "mapped":
         _map_root_to_user(libc)
     elif identity == "nobody":
         _become_nobody()
-    # After the identity, because a change of it takes the death signal away.
+    # After the change of identity, because that change clears the death signal.
     if libc.prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:

@@ -1,4 +1,4 @@
-"""Programs and the processes they become: each in a group of its own, none outliving its parent."""
+"""Programs and their processes. Each has its own process group and ends with its parent."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ RUN_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class Program:
-    """What to start and how to end it.
+    """A program to start, and the way to stop it.
 
-    `stop_signal` asks the process to end; `grace_s` later its group is killed. `death_signal` is
-    what it gets when the thread that started it ends, whatever ends that (kill -9 too). `log`: a
-    file that takes its output; without one, `Process.output` has it. `lock`: a file that is locked
-    until the last process of the program is gone, so that two never work on one folder.
+    `stop_signal` requests the end of the process; `grace_s` seconds later its group is killed. The
+    process gets `death_signal` when the thread that started it ends, also after kill -9. `log`: the
+    file for its output; if it is None, `Process.output` has the output. `lock`: a file that is
+    locked until the last process of the program has ended, so that two never use one folder.
     """
 
     name: str
@@ -45,9 +45,9 @@ class Program:
     identity: str = "same"
 
     def start(self) -> Process:
-        """Start it. The calling thread must live as long as the process should.
+        """Start the program. The process ends when the calling thread ends.
 
-        Raises ConfigurationError if an earlier process of it does not let go of `lock`.
+        Raises ConfigurationError if an earlier process of the program keeps `lock`.
         """
         launcher = [sys.executable, "-I", "-S", str(LAUNCHER)]
         with locked(self.lock, self.name) as lock, _opened(self.log) as output:
@@ -75,7 +75,7 @@ class Program:
         return Process(self, popen)
 
     def run(self) -> tuple[int, str]:
-        """Run it to its end: the exit code (negative: a signal) and its output."""
+        """Run the program. Return its exit code (negative: a signal) and its output."""
         process = self.start()
         with process.output or contextlib.nullcontext() as stream:
             try:
@@ -97,18 +97,18 @@ class Process:
         self._popen = popen
 
     def has_ended(self) -> bool:
-        """Whether the leader has ended. Until `reap` its id is nobody else's."""
+        """Return True if the leader has ended. No other process gets its id before `reap`."""
         if self._popen.returncode is not None:
             return True
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def request_end(self) -> None:
-        """Signal the leader alone: Dramatiq's workers, told twice, would drop their work."""
+        """Signal only the leader: a second signal would make Dramatiq's workers drop their work."""
         if not self.has_ended():
             os.kill(self.pid, self.program.stop_signal)
 
     def reap(self) -> int:
-        """Kill what is left of the group; the leader's exit code, negative if a signal ended it."""
+        """Kill the rest of the group. Return the leader's exit code, negative after a signal."""
         if self._popen.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -117,7 +117,7 @@ class Process:
 
 
 def end_all(processes: Sequence[Process]) -> None:
-    """Ask them all to end, kill what has not ended after its grace, and what they have left."""
+    """Request the end of all processes; kill those that exceed their grace, and all children."""
     asked_at = time.monotonic()
     for process in processes:
         process.request_end()
@@ -129,7 +129,7 @@ def end_all(processes: Sequence[Process]) -> None:
 
 
 def lock_file(path: Path) -> int | None:
-    """A file descriptor that holds the lock on `path`, or None if another process holds it."""
+    """Return a file descriptor that holds the lock on `path`; None if another process has it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,9 +141,9 @@ def lock_file(path: Path) -> int | None:
 
 @contextlib.contextmanager
 def locked(path: Path | None, name: str) -> Iterator[int | None]:
-    """Hold the lock on `path`, once an earlier process has let go of it.
+    """Wait for the lock on `path` and hold it while the context is open.
 
-    A child that was given the descriptor goes on to hold it. Raises ConfigurationError after 20 s.
+    A child that inherits the descriptor keeps the lock. Raises ConfigurationError after 20 s.
     """
     if path is None:
         yield None

@@ -1,4 +1,4 @@
-"""The Procfile: which processes there are, one a line."""
+"""The Procfile: one process type on each line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dev.processes.process import Program
 
 
 def read_procfile(file: Path) -> dict[str, str]:
-    """The commands of a Procfile by name, in its order."""
+    """Return the commands of a Procfile by name, in its order."""
     lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
     pairs = [line.partition(":") for line in lines if line and not line.startswith("#")]
     return {name.strip(): command.strip() for name, _, command in pairs}
@@ -23,7 +23,7 @@ def as_program(
     cwd: Path,
     grace_s: float = 10.0,
 ) -> Program:
-    """The program of a Procfile's line. No shell reads it, so nothing stands between us and it."""
+    """Return the program of a Procfile's line. It runs without a shell, so signals reach it."""
     if isinstance(command, Program):
         return command
     words = shlex.split(command) if isinstance(command, str) else command

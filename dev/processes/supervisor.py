@@ -1,4 +1,4 @@
-"""Keeps programs up: one that ends is started again, and none is left behind at the end."""
+"""The supervisor: it restarts programs that end, and leaves none running when it stops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dev.processes.process import Process, Program, end_all
 from dev.processes.procfile import as_program
 from storage.errors import ConfigurationError
 
-# Seconds before a program that keeps ending is started again; the first time, at once.
+# Seconds before each restart of a program that ends repeatedly. The first restart is immediate.
 BACKOFF_S = (0.0, 0.25, 0.5, 1.0, 1.5)
 STEADY_S = 10.0
 POLL_S = 0.05
@@ -24,7 +24,7 @@ WriteLine = Callable[[str], None]
 
 @dataclass
 class _Kept:
-    """A program and its process of the moment (None: it waits for `start_at`, or is held down)."""
+    """A program and its current process (None: it waits for `start_at`, or is on hold)."""
 
     program: Program
     process: Process | None = None
@@ -34,10 +34,10 @@ class _Kept:
 
 
 class Supervisor:
-    """Keeps `commands` up: a Procfile's lines, words, or whole programs, by name.
+    """Keeps `commands` running: by name, lines of a Procfile, lists of words, or programs.
 
-    One thread starts and watches them all: the processes' lives hang on it. `write_line` gets their
-    output, "name | line", and a line for each restart, from several threads.
+    One thread starts and watches all processes, and they end if it ends. Several threads call
+    `write_line` with the output, "name | line", and with a line for each restart.
     """
 
     def __init__(
@@ -60,41 +60,41 @@ class Supervisor:
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
     def start(self) -> None:
-        """Start them all; return when each has been started once."""
+        """Start all programs. Return when each has been started once."""
         self._thread.start()
         self._has_started.wait()
 
     def stop(self) -> None:
-        """Ask all to end, all at once; kill what has not ended after its grace. May be repeated."""
+        """Stop all programs at once; kill those that exceed their grace. It may be repeated."""
         self._is_stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
 
     def run_until_stopped(self) -> None:
-        """Wait until another thread or a signal handler has called `ask_to_stop`; then stop."""
+        """Wait until another thread or a signal handler calls `request_stop`, then stop."""
         self._is_stopping.wait()
         self.stop()
 
     def request_stop(self) -> None:
-        """Make `run_until_stopped` end. Waits for nothing, so a signal handler may call it."""
+        """Make `run_until_stopped` return. Does not block, so a signal handler may call it."""
         self._is_stopping.set()
 
     @property
     def names(self) -> list[str]:
-        """What it keeps up."""
+        """Return the names of the programs."""
         return list(self._kept)
 
     def pid_of(self, name: str) -> int | None:
-        """The id of its process; None while there is none."""
+        """Return the id of a program's process; None while there is none."""
         process = self._kept[name].process
         return None if process is None else process.pid
 
     def quick_ends_of(self, name: str) -> int:
-        """How many times in a row it has ended soon after its start."""
+        """Return how many consecutive times a program has ended soon after its start."""
         return self._kept[name].quick_ends
 
     def hold(self, name: str) -> None:
-        """End one and keep it down until `release`."""
+        """Stop a program and do not restart it until `release`."""
         with self._lock:
             kept = self._kept[name]
             kept.is_held = True
@@ -103,7 +103,7 @@ class Supervisor:
                 kept.process = None
 
     def release(self, name: str) -> None:
-        """Let one that is held down start again."""
+        """Start a program again that is on hold."""
         with self._lock:
             self._kept[name].is_held = False
             self._kept[name].start_at = 0.0
@@ -164,5 +164,5 @@ class Supervisor:
 
 
 def describe_exit(exit_code: int) -> str:
-    """For people: "exit code 1", or "SIGKILL" of one that was killed."""
+    """Return a readable exit code: "exit code 1", or "SIGKILL" for a killed process."""
     return f"exit code {exit_code}" if exit_code >= 0 else signal.Signals(-exit_code).name
