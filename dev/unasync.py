@@ -11,11 +11,11 @@ CLIENT = Path(__file__).resolve().parent.parent / "proto" / "autos" / "_client"
 SOURCE, DERIVED = CLIENT / "async_client.py", CLIENT / "sync_client.py"
 # Sentences that differ between the two clients.
 TEXTS = {
-    "The client for asyncio. `make proto` derives the one for threads from it: dev/unasync.py.": (
-        "The client for threads. DO NOT EDIT: made of async_client.py by dev/unasync.py."
+    "The asyncio client. `make proto` derives the blocking client from it: dev/unasync.py.": (
+        "The blocking client. DO NOT EDIT: dev/unasync.py generates it from async_client.py."
     ),
-    "Autos for asyncio. Make it in the event loop that uses it, in an `async with` block.": (
-        "Autos for threads; one may be shared by many. Close it, or use it in a `with` block."
+    "The asyncio client. Create it in the event loop that uses it, in an `async with` block.": (
+        "The blocking client. Threads may share one. Close it, or use it in a `with` block."
     ),
 }
 WORDS = {

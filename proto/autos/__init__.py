@@ -1,4 +1,4 @@
-"""Autos from Python, for threads and for asyncio.
+"""The client of Autos for Python, blocking and for asyncio.
 
     from autos import Client
 
@@ -6,10 +6,10 @@
         job = autos.wait(autos.start("1003579-22.2025.8.26.0564").job.job_id)
         autos.download_to("case", job.job_id)
 
-docs/CLIENT.md has the rest. `pb` is the contract's messages, `errors` what the methods raise.
+docs/CLIENT.md has the details. `pb` has the contract's messages, `errors` has the exceptions.
 
-Names are loaded at their first use: the server and the workers import the contract's messages
-from below this package, and need neither the client nor, in the workers, gRPC.
+A name is imported at its first use: the server and the workers import only the contract's messages
+from this package. They do not need the client, and the workers do not need gRPC.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""What calls to Autos can raise. str() says what happened and what to do; it holds no secret.
+"""The errors of calls to Autos. str() has the cause and the remedy; it contains no secret.
 
 AutosError
-├── InvalidRequest    the request is wrong: `violations` by field
+├── InvalidRequest    the request is invalid: `violations` by field
 ├── NotFound          this client has no such job or document
-├── NotPossible       not in the state of now: `reason` says which
-├── NotAllowed        no token, or one that is not known
-├── LimitReached      too much at once: `retry_delay_s` says when again
-├── Unavailable       no answer: the server, or a part of it, is away
-├── ServerBug         the server's fault; its text has the id under which it was logged
-├── TookTooLong       not over within the time that was given; what was begun goes on
-├── WrongSettings     an address, token or certificate that cannot be used
+├── NotPossible       the current state does not allow it: see `reason`
+├── NotAllowed        the token is missing or unknown
+├── LimitReached      a limit of this client: retry after `retry_delay_s`
+├── Unavailable       no answer: the server or a part of it is unavailable
+├── ServerBug         a fault of the server: its text has the id of the log entry
+├── TookTooLong       the timeout has passed; the job continues
+├── WrongSettings     an address, token or certificate cannot be used
 └── PullFailed        some files are not in the folder: `failures` by document_id
 """
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class AutosError(Exception):
-    """A call that did not do what it should.
+    """The base class of all errors of a call.
 
-    `reason` is stable, for programs: see the README's table. `metadata` is what the server adds to
-    it. `retry_delay_s`: when to try again, None if it was not said.
+    `reason` is stable, for programs: see the README's table. `metadata`: the server's additions to
+    it. `retry_delay_s`: seconds until a retry, None if the server gave none.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class AutosError(Exception):
 
     @property
     def is_passing(self) -> bool:
-        """Whether the same call may go through later."""
+        """Return True if the same call may succeed later."""
         return False
 
 
 class InvalidRequest(AutosError):
-    """The request is wrong; `violations` says of each field why."""
+    """The request is invalid. `violations` has the cause by field."""
 
 
 class NotFound(AutosError):
@@ -60,11 +60,11 @@ class NotFound(AutosError):
 
 
 class NotPossible(AutosError):
-    """The job or the document is not in a state for that."""
+    """The state of the job or the document does not allow the call."""
 
 
 class NotAllowed(AutosError):
-    """The token is missing or not known."""
+    """The token is missing or unknown."""
 
 
 class LimitReached(AutosError):
@@ -72,37 +72,37 @@ class LimitReached(AutosError):
 
     @property
     def is_passing(self) -> bool:
-        """Only if the server said when: a message that is too large stays so."""
+        """Return True if the server gave a retry delay; a message that is too large stays so."""
         return self.retry_delay_s is not None
 
 
 class Unavailable(AutosError):
-    """No answer, or one that a part of the server is away."""
+    """There was no answer, or a part of the server is unavailable."""
 
     @property
     def is_passing(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
 
 class ServerBug(AutosError):
-    """An answer that the contract does not know."""
+    """The answer is not one that the contract allows."""
 
 
 class TookTooLong(AutosError, TimeoutError):
-    """Not over within the time that was given."""
+    """The job has not ended within the timeout."""
 
 
 class WrongSettings(AutosError):
-    """An address, a token or a certificate that cannot be used."""
+    """An address, a token or a certificate cannot be used."""
 
 
 class PullFailed(AutosError):
-    """Some documents could not be fetched; `pulled` tells what is there."""
+    """Some documents could not be fetched. `pulled` has those in the folder."""
 
     def __init__(self, pulled: Pulled, failures: Mapping[str, str]) -> None:
         first = next(iter(failures.values()))
         more = f" And {len(failures) - 1} more." if len(failures) > 1 else ""
-        super().__init__(f"{first}{more} Pull again: what is there is not fetched twice.")
+        super().__init__(f"{first}{more} Pull again: existing files are not fetched twice.")
         self.pulled = pulled
         self.failures = dict(failures)

@@ -1,4 +1,4 @@
-"""The JSON form of the contract's messages, as the command prints and webhooks carry it."""
+"""The JSON form of the contract's messages, in the command's output and in webhooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client for asyncio. `make proto` derives the one for threads from it: dev/unasync.py."""
+"""The asyncio client. `make proto` derives the blocking client from it: dev/unasync.py."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ R = TypeVar("R", bound=Message)
 
 
 class AsyncClient:
-    """Autos for asyncio. Make it in the event loop that uses it, in an `async with` block.
+    """The asyncio client. Create it in the event loop that uses it, in an `async with` block.
 
-    `connection`: an address, or a Connection with TLS and token. Every call is tried again while
-    the server is unavailable or asks for a pause, for `timeout_s` in all; calls that start
-    something carry a request_id, so that none is done twice. `on_pause` gets the error and the
-    seconds of each pause. Every method raises AutosError, see autos.errors.
+    `connection`: an address, or a Connection with TLS and token. A call is retried for `timeout_s`
+    in total while the server is unavailable or requests a pause. Calls that start work carry a
+    request_id, so that a retry starts nothing twice. `on_pause` gets the error and the seconds of
+    each pause. Every method raises AutosError, see autos.errors.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class AsyncClient:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, **options: Any) -> Self:
-        """By the AUTOS_... variables, see Connection.from_env; `options` as above."""
+        """Return a client for the AUTOS_... variables of `env`; `options`: those of the class."""
         return cls(Connection.from_env(os.environ if env is None else env), **options)
 
     def __repr__(self) -> str:
@@ -92,7 +92,7 @@ class AsyncClient:
         )
 
     async def status(self, target: str) -> pb.Job:
-        """Return a job by its job_id, or the newest of a process number."""
+        """Return a job by its job_id, or the newest job of a process number."""
         answer = await self._call(calls.status(target))
         return answer.job
 
@@ -107,11 +107,11 @@ class AsyncClient:
     ) -> AsyncIterator[pb.WatchProgressResponse]:
         """Yield the job and its documents as they change; the ended job is the last.
 
-        Goes on by itself when the stream breaks or falls silent for three heartbeats. Nothing comes
-        twice and nothing is left out: documents and jobs each by growing revision, of each the
-        latest state. `after_revision` (with a job_id): the `revision` of the last message that was
-        seen of this job. Gives up when the server was unavailable for `patience_s` (None: never),
-        and raises TookTooLong after `timeout_s`.
+        If the stream breaks, or delivers nothing for three heartbeats, the method opens a new one.
+        No change is repeated or left out: documents and jobs come with growing revisions, each in
+        its latest state. `after_revision` (with a job_id): the `revision` of the last message that
+        the caller received of this job. Raises Unavailable if the server is unavailable for
+        `patience_s` seconds (None: never), and TookTooLong after `timeout_s` seconds.
         """
         watching = Watching(
             target,
@@ -141,10 +141,10 @@ class AsyncClient:
         timeout_s: float | None = None,
         patience_s: float | None = PATIENCE_S,
     ) -> pb.Job:
-        """Return the job at its end. Raises TookTooLong after `timeout_s`; the job goes on."""
+        """Return the ended job. Raises TookTooLong after `timeout_s`; the job continues."""
         job = await self.status(target)
         if job.state not in JOB_ENDS:
-            # What has changed already is of no interest here.
+            # Earlier changes are not needed here.
             async for message in self.watch(
                 job.job_id,
                 after_revision=job.revision,
@@ -161,7 +161,7 @@ class AsyncClient:
         states: Iterable[pb.JobState] = (),
         page_size: int = calls.JOBS_PAGE,
     ) -> AsyncIterator[pb.Job]:
-        """Yield all jobs, newest first; pages are fetched as they are needed."""
+        """Yield all jobs, newest first. Pages are fetched on demand."""
         async for page in self._pages(calls.jobs(process_number, states, page_size)):
             for job in page.jobs:
                 yield job
@@ -173,7 +173,7 @@ class AsyncClient:
         states: Iterable[pb.DocumentState] = (),
         page_size: int = calls.DOCUMENTS_PAGE,
     ) -> AsyncIterator[pb.Document]:
-        """Yield all documents of a job in the order of the case file; pages as they are needed."""
+        """Yield all documents of a job in case file order. Pages are fetched on demand."""
         async for page in self._pages(calls.documents(job_id, states, page_size)):
             for document in page.documents:
                 yield document
@@ -215,10 +215,10 @@ class AsyncClient:
     ) -> Pulled:
         """Fetch every available document of a job into `folder`, `parallel` at once.
 
-        Each is compared with its size and SHA-256 before it gets its name; what is there already is
-        left alone, and what is there with other bytes is replaced. `on_file` and `on_bytes` are
-        called from several threads. Raises PullFailed when some could not be fetched, after all
-        others were; OSError when the folder cannot be written to.
+        Each file gets its name only after its size and SHA-256 are verified. An existing file with
+        the same bytes is kept; one with other bytes is replaced. `on_file` and `on_bytes` are
+        called from several threads. If some documents could not be fetched, it raises PullFailed
+        after it has fetched all others. Raises OSError if the folder cannot be written to.
         """
 
         async def mint(document: pb.Document) -> str:

@@ -1,4 +1,4 @@
-"""How AsyncClient reads, writes and waits. sync_io.py has the same names for threads."""
+"""The I/O of AsyncClient. sync_io.py has the same names for the blocking client."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Transport:
         await self._channel.close()
 
     async def answer(self, call: Call[R], limit_s: float) -> R:
-        """Make a call once."""
+        """Make one attempt of a call. `limit_s`: its deadline in seconds."""
         method: Any = self._channel.unary_unary(**call.wire)
         try:
             answer: R = await method(
@@ -54,7 +54,7 @@ class Transport:
     async def stream(
         self, call: Call[R], limit_s: float | None, silence_s: float
     ) -> AsyncIterator[AsyncIterator[R]]:
-        """Yield the messages of a stream, which ends when none comes for `silence_s`."""
+        """Yield the messages of a stream. If none arrives for `silence_s`, raise Unavailable."""
         method: Any = self._channel.unary_stream(**call.wire)
         stream = method(call.request, timeout=limit_s, metadata=self._connection.metadata)
         try:
@@ -76,7 +76,7 @@ class _Messages(AsyncIterator[Any]):
         try:
             message = await asyncio.wait_for(self.stream.read(), self.silence_s)
         except TimeoutError:
-            raise Unavailable("The stream fell silent.") from None
+            raise Unavailable("The stream delivered no heartbeat in time.") from None
         except grpc.RpcError as error:
             raise refusal(error, self.address) from error
         if message is grpc.aio.EOF:
@@ -100,6 +100,6 @@ async def run(pull: Pull) -> Pulled:
     try:
         return await asyncio.shield(pulling)
     finally:
-        # Cancelled: no thread goes on writing when this returns.
+        # After a cancellation, no thread continues to write when this function returns.
         pull.stop.set()
         await asyncio.wait([pulling])

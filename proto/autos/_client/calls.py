@@ -1,4 +1,4 @@
-"""Every RPC with its request, for both clients."""
+"""The RPCs with their requests, for both clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 
 R = TypeVar("R", bound=Message)
 SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"].full_name
-# The server gives 500 jobs and 1,000 documents at most; a job is the larger of the two.
+# The server's maximum is 500 jobs or 1,000 documents. A job's message is larger than a document's.
 JOBS_PAGE = 100
 DOCUMENTS_PAGE = 1000
 _NUMBER = re.compile(r"[\d.\-\s]{1,40}")
@@ -25,7 +25,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 @dataclass(frozen=True)
 class Call(Generic[R]):
-    """A method by its name, its request, and what it answers."""
+    """A call: the name of the method, the request, and the class of the response."""
 
     method: str
     request: Any
@@ -33,7 +33,7 @@ class Call(Generic[R]):
 
     @property
     def wire(self) -> dict[str, Any]:
-        """The arguments by which a channel makes this call."""
+        """Return the arguments with which a channel makes this call."""
         return {
             "method": f"/{SERVICE}/{self.method}",
             "request_serializer": type(self.request).SerializeToString,
@@ -45,7 +45,7 @@ Watch: TypeAlias = Call[pb.WatchProgressResponse]
 
 
 def is_process_number(target: str) -> bool:
-    """Whether a target names a case; else it is a job_id."""
+    """Return True if a target is a process number; otherwise it is a job_id."""
     return _NUMBER.fullmatch(target) is not None and _UUID.fullmatch(target) is None
 
 
@@ -57,7 +57,7 @@ def start(
     max_age: timedelta | None,
     priority: pb.Priority,
 ) -> Call[pb.StartDownloadResponse]:
-    """StartDownload. Without a request_id it gets one, so that it may be repeated."""
+    """Return the call of StartDownload. If request_id is None, a new one makes it repeatable."""
     request = pb.StartDownloadRequest(
         process_number=process_number,
         webhook_url=webhook_url,
@@ -69,12 +69,12 @@ def start(
 
 
 def status(target: str) -> Call[pb.GetStatusResponse]:
-    """GetStatus."""
+    """Return the call of GetStatus."""
     return Call("GetStatus", pb.GetStatusRequest(**_target(target)), pb.GetStatusResponse)
 
 
 def watch(target: str, after_revision: int, heartbeat_s: float) -> Watch:
-    """WatchProgress."""
+    """Return the call of WatchProgress."""
     request = pb.WatchProgressRequest(
         **_target(target),
         after_revision=after_revision,
@@ -86,7 +86,7 @@ def watch(target: str, after_revision: int, heartbeat_s: float) -> Watch:
 def jobs(
     process_number: str, states: Iterable[pb.JobState], page_size: int
 ) -> Call[pb.ListJobsResponse]:
-    """ListJobs, the first page."""
+    """Return the call of ListJobs for the first page."""
     request = pb.ListJobsRequest(page_size=page_size, process_number=process_number, states=states)
     return Call("ListJobs", request, pb.ListJobsResponse)
 
@@ -94,13 +94,13 @@ def jobs(
 def documents(
     job_id: str, states: Iterable[pb.DocumentState], page_size: int
 ) -> Call[pb.ListDocumentsResponse]:
-    """ListDocuments, the first page."""
+    """Return the call of ListDocuments for the first page."""
     request = pb.ListDocumentsRequest(job_id=job_id, page_size=page_size, states=states)
     return Call("ListDocuments", request, pb.ListDocumentsResponse)
 
 
 def next_page(call: Call[R], answer: Any) -> Call[R] | None:
-    """The call for the page after `answer`, None after the last."""
+    """Return the call for the page after `answer`; None after the last page."""
     if not answer.next_page_token:
         return None
     request = type(call.request)()
@@ -110,12 +110,12 @@ def next_page(call: Call[R], answer: Any) -> Call[R] | None:
 
 
 def cancel(job_id: str) -> Call[pb.CancelJobResponse]:
-    """CancelJob."""
+    """Return the call of CancelJob."""
     return Call("CancelJob", pb.CancelJobRequest(job_id=job_id), pb.CancelJobResponse)
 
 
 def retry(job_id: str, request_id: str | None) -> Call[pb.RetryJobResponse]:
-    """RetryJob. Without a request_id it gets one, so that it may be repeated."""
+    """Return the call of RetryJob. If request_id is None, a new one makes it repeatable."""
     request = pb.RetryJobRequest(job_id=job_id, request_id=request_id or str(uuid4()))
     return Call("RetryJob", request, pb.RetryJobResponse)
 
@@ -123,7 +123,7 @@ def retry(job_id: str, request_id: str | None) -> Call[pb.RetryJobResponse]:
 def url(
     job_id: str, document_id: str, lifetime: timedelta | None
 ) -> Call[pb.GetDocumentUrlResponse]:
-    """GetDocumentUrl."""
+    """Return the call of GetDocumentUrl."""
     request = pb.GetDocumentUrlRequest(
         job_id=job_id, document_id=document_id, lifetime=_duration(lifetime)
     )
@@ -131,13 +131,13 @@ def url(
 
 
 def document(job_id: str, document_id: str) -> Call[pb.GetDocumentResponse]:
-    """GetDocument."""
+    """Return the call of GetDocument."""
     request = pb.GetDocumentRequest(job_id=job_id, document_id=document_id)
     return Call("GetDocument", request, pb.GetDocumentResponse)
 
 
 def redeliver(job_id: str, request_id: str | None) -> Call[pb.RedeliverWebhookResponse]:
-    """RedeliverWebhook. Without a request_id it gets one, so that it may be repeated."""
+    """Return the call of RedeliverWebhook. If request_id is None, a new one makes it repeatable."""
     request = pb.RedeliverWebhookRequest(job_id=job_id, request_id=request_id or str(uuid4()))
     return Call("RedeliverWebhook", request, pb.RedeliverWebhookResponse)
 

@@ -1,4 +1,4 @@
-"""Where Autos is and how it is spoken to: address, TLS, token. The token is in no repr."""
+"""The connection to Autos: address, TLS and token. No repr contains the token."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from autos.errors import WrongSettings
 ADDRESS = "127.0.0.1:50051"
 PORT = 50051
 TLS_PORT = 443
-# RFC 6750. A header that is none would only be refused with a text that shows it.
+# RFC 6750. gRPC's error for an invalid header would show the token, so it is checked here.
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 OPTIONS: tuple[tuple[str, int], ...] = (
-    # Calls are tried again by patience.py. gRPC's own retries give up after five times, and hide
-    # a refusal behind DEADLINE_EXCEEDED when the server asks for a pause beyond the deadline.
+    # patience.py retries calls. gRPC's own retries end after five attempts. If the server requests
+    # a pause beyond the deadline, they also replace the refusal by DEADLINE_EXCEEDED.
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 3_000),
-    # Finds a dead peer in about a minute; a watch finds it by its heartbeats, sooner. More often
-    # would strain the limits that servers set to pings.
+    # Detects a dead peer in about a minute; a watch detects it earlier by its heartbeats. More
+    # frequent pings could exceed the limits of servers.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # A page of 1,000 documents, each with the longest names there are.
+    # A page of 1,000 documents with the longest possible names.
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
 )
 
 
 @dataclass(frozen=True)
 class Connection:
-    """What it takes to reach Autos.
+    """The settings of a connection to Autos.
 
-    `address`: host:port, https://host:port (TLS), http://host:port (none) or unix:/path. Without a
-    scheme, TLS is used if one of the files is given. `ca_file`: who may vouch for the server, PEM;
-    without it the usual authorities. `cert_file` and `key_file`: who we are, PEM, for mutual TLS.
-    Raises WrongSettings.
+    `address`: host:port, https://host:port (TLS), http://host:port (no TLS) or unix:/path. Without
+    a scheme, TLS is used if one of the files is given. `ca_file`: PEM certificates of the CAs that
+    may sign the server's certificate; without it, gRPC's default CAs. `cert_file` and `key_file`:
+    the client's PEM certificate and key for mutual TLS. Raises WrongSettings.
     """
 
     address: str = ADDRESS
@@ -53,22 +53,22 @@ class Connection:
     def __post_init__(self) -> None:
         if self.token and not _TOKEN.fullmatch(self.token):
             raise WrongSettings(
-                "The token has characters that no bearer token has; copy it once more."
+                "The token has characters that no bearer token may have; copy it again."
             )
         if (self.cert_file is None) != (self.key_file is None):
-            raise WrongSettings("A certificate and its key go together: give both files.")
+            raise WrongSettings("A certificate needs its key: give both files.")
         if not self.is_tls and (self.ca_file or self.cert_file):
-            raise WrongSettings(f"{self.address} says no TLS, but there are files for TLS.")
+            raise WrongSettings(f"{self.address} means no TLS, but files for TLS are given.")
         if self.token and not self.is_tls and not self._is_meant_plain:
             raise WrongSettings(
                 f"The token would cross the network to {self.address} in the clear. Give the CA "
                 f"file, write https://{self.address}, or http://{self.address} if that is meant."
             )
-        _ = self.target  # so that a wrong address is told at once
+        _ = self.target  # raises at once if the address is wrong
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """By AUTOS_ADDRESS, AUTOS_TOKEN, AUTOS_CA_FILE, AUTOS_CERT_FILE and AUTOS_KEY_FILE."""
+        """Read AUTOS_ADDRESS, AUTOS_TOKEN, AUTOS_CA_FILE, AUTOS_CERT_FILE and AUTOS_KEY_FILE."""
 
         def file(name: str) -> Path | None:
             return Path(text) if (text := env.get(name, "").strip()) else None
@@ -83,13 +83,13 @@ class Connection:
 
     @property
     def is_tls(self) -> bool:
-        """Whether the server must prove who it is."""
+        """Return True if the connection uses TLS, so that the server needs a valid certificate."""
         scheme = self._scheme
         return scheme == "https" or (not scheme and bool(self.ca_file or self.cert_file))
 
     @property
     def target(self) -> str:
-        """What gRPC dials."""
+        """Return the target that gRPC connects to. Raises WrongSettings."""
         if self._scheme == "unix":
             return self.address
         rest = self.address.partition("://")[2] if self._scheme else self.address
@@ -107,13 +107,13 @@ class Connection:
 
     @property
     def options(self) -> list[tuple[str, int]]:
-        """For the channel."""
-        # Nobody's proxy leads to this machine itself.
+        """Return the options of the channel."""
+        # A connection to this machine must not use a proxy.
         proxy = [("grpc.enable_http_proxy", 0)] if self._is_local else []
         return [*OPTIONS, *proxy]
 
     def credentials(self) -> grpc.ChannelCredentials | None:
-        """For a channel with TLS, the token in them; None without TLS. Raises WrongSettings."""
+        """Return the TLS credentials with the token; None without TLS. Raises WrongSettings."""
         if not self.is_tls:
             return None
         channel = grpc.ssl_channel_credentials(
@@ -126,7 +126,10 @@ class Connection:
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """For each call. Without TLS gRPC takes no call credentials, so the token goes here."""
+        """Return the metadata of each call.
+
+        It has the token only without TLS, since gRPC accepts call credentials only with TLS.
+        """
         if self.is_tls or not self.token:
             return ()
         return (("authorization", f"Bearer {self.token}"),)
@@ -137,7 +140,7 @@ class Connection:
             return "unix"
         scheme, found, _ = self.address.partition("://")
         if found and scheme not in ("http", "https"):
-            raise WrongSettings(f"{self.address!r}: only http:// and https:// are known.")
+            raise WrongSettings(f"{self.address!r}: only http:// and https:// are supported.")
         return scheme if found else ""
 
     @property

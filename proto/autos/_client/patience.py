@@ -1,4 +1,4 @@
-"""When to try again, and when to give up. Pure: the clock and the dice are given."""
+"""The retry budget: when to retry and when to give up. Pure: clock and randomness are passed in."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from autos.errors import AutosError
 
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
-# Of one call with all its attempts, of one attempt, of a watch while the server is away.
+# Seconds for one call with all of its attempts, for one attempt, and for an unavailable server
+# during a watch.
 TIMEOUT_S, ATTEMPT_S, PATIENCE_S = 30.0, 10.0, 300.0
 OnPause = Callable[[AutosError, float], object]
 
 
 class Patience:
-    """Tries for `total_s` since the last sign of life; None: for ever."""
+    """Allows retries for `total_s` seconds after the last response; if None, for ever."""
 
     def __init__(
         self,
@@ -32,29 +33,31 @@ class Patience:
         self._pause_s = FIRST_PAUSE_S
 
     def heard(self) -> None:
-        """Somebody is there: the time begins anew."""
+        """Record a response: the time starts again."""
         self._since = self._clock()
 
     def progressed(self) -> None:
-        """Somebody is there and gets on: the next pause is the shortest again."""
+        """Record progress: the time starts again, and the next pause is the shortest."""
         self.heard()
         self._pause_s = FIRST_PAUSE_S
 
     @property
     def left_s(self) -> float:
-        """What is left of the time."""
+        """Return the remaining seconds."""
         if self._total_s is None:
             return float("inf")
         return self._total_s - (self._clock() - self._since)
 
     def pause_s(self, error: AutosError) -> float:
-        """How long to wait before the next try. Raises `error` when there is none.
+        """Return the seconds to wait before the next attempt. Raises `error` if there is none.
 
-        What the server asked for is obeyed; a wait beyond the time that is left is not begun.
+        The server's retry delay is obeyed. If the wait would exceed the remaining time, `error` is
+        raised at once.
         """
         if not error.is_passing:
             raise error
-        # Half to one and a half of it, so that those who were cut together do not come together.
+        # Jitter of 50 % to 150 %: clients that lost their connection at the same time should not
+        # retry at the same time.
         pause_s = self._pause_s * (0.5 + self._dice())
         if error.retry_delay_s is None:
             self._pause_s = min(MAX_PAUSE_S, 2 * self._pause_s)

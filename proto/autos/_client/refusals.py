@@ -1,4 +1,4 @@
-"""From gRPC's errors to ours: the details of google.rpc.Status, or what broke on the way."""
+"""Conversion of gRPC's errors to AutosError, with the details of google.rpc.Status."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from autos.errors import (
 
 DETAILS = "grpc-status-details-bin"
 PUSHBACK = "grpc-retry-pushback-ms"
-# What a network, a proxy or a server that is being killed makes of a call.
+# The codes that a broken network, a proxy or a killed server causes.
 BROKEN = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.CANCELLED,
@@ -42,7 +42,7 @@ M = TypeVar("M", bound=Message)
 
 
 def refusal(error: Any, address: str) -> AutosError:
-    """What a grpc.RpcError means; `address` is who was asked."""
+    """Return the AutosError for a grpc.RpcError. `address`: the address of the server."""
     code, text = error.code(), error.details() or ""
     trailers = dict(error.trailing_metadata() or ())
     status = _status(trailers)
@@ -52,7 +52,7 @@ def refusal(error: Any, address: str) -> AutosError:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Unavailable(f"{address} did not answer in time.", reason=code.name)
     if code is grpc.StatusCode.UNIMPLEMENTED:
-        text = f"{address} is no Autos, or an older one: {text or 'unknown method'}."
+        text = f"{address} is not Autos, or an older version: {text or 'unknown method'}."
     return _KINDS.get(code, ServerBug)(
         _with_fields(text, bad := _violations(status)),
         reason=code.name if info is None else info.reason,
@@ -64,16 +64,16 @@ def refusal(error: Any, address: str) -> AutosError:
 
 def _no_answer(text: str, address: str) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        hint = "Its certificate is not one that the CA file or the system vouches for."
+        hint = "Neither the CA file nor the system trusts its certificate."
     elif "handshake" in text.lower() and "WRONG_VERSION_NUMBER" in text:
-        hint = "It speaks no TLS: leave out the CA file and https://."
+        hint = "It does not use TLS: leave out the CA file and https://."
     else:
         hint = "Is the server running there, and with TLS if and only if this side uses it?"
     return f"No answer from Autos at {address} ({text or 'the connection broke'}). {hint}"
 
 
 def _with_fields(text: str, violations: dict[str, str]) -> str:
-    """The text, with what it does not say of the fields itself."""
+    """Return the text, extended by the violations that it does not contain."""
     untold = [f"{field}: {why}" for field, why in violations.items() if why not in text]
     return " ".join([text, *untold])
 
@@ -83,7 +83,7 @@ def _status(trailers: dict[str, Any]) -> status_pb2.Status:
     try:
         status.ParseFromString(trailers.get(DETAILS, b""))
     except DecodeError:
-        status.Clear()  # somebody on the way made it; the code alone counts
+        status.Clear()  # not from Autos, perhaps from a proxy; only the code counts
     return status
 
 
@@ -109,5 +109,5 @@ def _retry_delay_s(status: status_pb2.Status, trailers: dict[str, Any]) -> float
         delay_s: float = retry.retry_delay.ToTimedelta().total_seconds()
         return delay_s
     pushback = str(trailers.get(PUSHBACK, ""))
-    # Anything but a number of milliseconds means: not again.
+    # If the value is not a number of milliseconds, the server requests no retry.
     return int(pushback) / 1000 if pushback.isdigit() else None

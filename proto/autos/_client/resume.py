@@ -1,4 +1,4 @@
-"""What a watch has told, and where it goes on after its stream broke. Pure: no I/O, no clock."""
+"""The position of a watch, for a new stream after a broken one. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ JOB_ENDS = frozenset(
 class Resume:
     """One watch over any number of streams.
 
-    What it lets through: documents by growing revision, jobs by growing revision, and the ended
-    job once, as the last. `is_over` after that.
+    It passes on documents and jobs with growing revisions only, and the ended job once, as the last
+    message. After that `is_over` is True.
     """
 
     def __init__(self, target: str, after_revision: int = 0) -> None:
@@ -30,26 +30,26 @@ class Resume:
         self._is_opening = True
 
     def request(self, heartbeat_s: float) -> calls.Watch:
-        """The call that begins the next stream."""
+        """Return the call that opens the next stream."""
         self._is_opening = True
         return calls.watch(self._target, self._revision, heartbeat_s)
 
     def take(self, message: pb.WatchProgressResponse) -> bool:
-        """Whether the caller has not been told that yet."""
+        """Return True if the caller has not received the content of `message` yet."""
         is_opening, self._is_opening = self._is_opening, False
         if message.HasField("job"):
             is_news = self._takes_job(message.job, is_opening)
         else:
             is_news = message.HasField("document") and message.revision > self._revision
-        # The opening job carries the caller's own revision: its documents are still to come.
+        # The first job carries the caller's own revision: its documents are not sent yet.
         self._revision = max(self._revision, message.revision)
         return is_news
 
     def _takes_job(self, job: pb.Job, is_opening: bool) -> bool:
-        # By its id from now on: after_revision goes with no other, and a newer job may begin.
+        # Use the job_id from now on: after_revision needs it, and the case may get a newer job.
         self._target = job.job_id
         if job.state in JOB_ENDS:
-            # As the first message it says only how things stand; it comes again as the last.
+            # As the first message it is only the current state; it is sent again as the last.
             self.is_over = not is_opening
             return self.is_over
         is_news = job.revision > self._serialized_job

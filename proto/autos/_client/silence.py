@@ -1,4 +1,4 @@
-"""Ends a stream over which nothing comes any more, not even heartbeats."""
+"""The idle timeout of a stream: it ends a stream that delivers nothing, not even heartbeats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Watchdog:
     def __init__(self, cancel: Callable[[], object], limit_s: float) -> None:
         self._cancel = cancel
         self._limit_s = limit_s
-        # None while the reader is busy with what it got: that is no silence.
+        # None while the caller processes a message: that time does not count as idle.
         self._waits_since: float | None = None
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="autos-watch", daemon=True)
@@ -52,7 +52,7 @@ class _Watchdog:
 def heard_within(
     messages: Iterable[T], cancel: Callable[[], object], limit_s: float
 ) -> Iterator[Iterator[T]]:
-    """The messages; `cancel` is called when one is waited for longer than `limit_s`."""
+    """Yield the messages. Call `cancel` if the wait for one exceeds `limit_s` seconds."""
     watchdog = _Watchdog(cancel, limit_s)
     watchdog.start()
     try:

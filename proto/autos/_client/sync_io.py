@@ -1,4 +1,4 @@
-"""How Client reads, writes and waits. async_io.py has the same names for asyncio."""
+"""The I/O of Client. async_io.py has the same names for asyncio."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Transport:
         self._channel.close()
 
     def answer(self, call: Call[R], limit_s: float) -> R:
-        """Make a call once."""
+        """Make one attempt of a call. `limit_s`: its deadline in seconds."""
         method = self._channel.unary_unary(**call.wire)
         try:
             answer: R = method(call.request, timeout=limit_s, metadata=self._connection.metadata)
@@ -51,7 +51,7 @@ class Transport:
     def stream(
         self, call: Call[R], limit_s: float | None, silence_s: float
     ) -> Iterator[Iterator[R]]:
-        """Yield the messages of a stream, which ends when none comes for `silence_s`."""
+        """Yield the messages of a stream. If none arrives for `silence_s`, raise Unavailable."""
         method = self._channel.unary_stream(**call.wire)
         stream = method(call.request, timeout=limit_s, metadata=self._connection.metadata)
         with heard_within(stream, stream.cancel, silence_s) as messages:

@@ -1,4 +1,4 @@
-"""A watch over all its streams: what to tell, when to begin again, when to give up. No I/O."""
+"""A watch over all of its streams: messages to pass on, retries and deadline. No I/O."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from autos._client.resume import Resume
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import AutosError, TookTooLong
 
-# How a stream breaks that ends well, but before the job.
+# The error of a stream that ends with OK before the job has ended.
 CUT_SHORT = "The stream ended before the job did."
-# Heartbeats that may fail to come before the connection counts as dead.
+# The number of missing heartbeats after which a connection counts as dead.
 SILENT_BEATS = 3
 HEARTBEAT_S = 10.0
-# Of one stream: gRPC takes a deadline too far ahead for one that has passed. Then another begins.
+# The maximum seconds of one stream, after which the next one is opened. gRPC would treat a deadline
+# too far in the future as one that has passed.
 STREAM_MAX_S = 86_400.0
 
 
 class Watching:
-    """See Client.watch, whose arguments these are."""
+    """The state of Client.watch, with the same arguments."""
 
     def __init__(
         self,
@@ -44,20 +45,20 @@ class Watching:
 
     @property
     def is_over(self) -> bool:
-        """Whether the end of the job has been told."""
+        """Return True if the ended job has been passed on."""
         return self._resume.is_over
 
     def stream(self) -> tuple[calls.Watch, float | None]:
-        """The call that goes on, and the seconds that it may last. Raises TookTooLong."""
+        """Return the call of the next stream and its deadline in seconds. Raises TookTooLong."""
         self._heard = 0
         left_s = self._left_s()
         limit_s = None if left_s is None else min(left_s, STREAM_MAX_S)
         return self._resume.request(self._heartbeat_s), limit_s
 
     def take(self, message: pb.WatchProgressResponse) -> bool:
-        """Whether to tell the caller."""
+        """Return True if the caller should get `message`."""
         self._heard += 1
-        # A server that ends after its first message each time must not be called in a hurry.
+        # If a server ends each stream after the first message, the pauses must still grow.
         if self._heard > 1:
             self._patience.progressed()
         else:
@@ -65,7 +66,7 @@ class Watching:
         return self._resume.take(message)
 
     def pause_s(self, error: AutosError) -> float:
-        """How long to wait for the next stream. Raises `error` if there should be none."""
+        """Return the seconds to wait before the next stream. Raises `error` to give up."""
         left_s = self._left_s()
         pause_s = self._patience.pause_s(error)
         return pause_s if left_s is None else min(pause_s, left_s)
@@ -76,7 +77,7 @@ class Watching:
         left_s = self._until - self._clock()
         if left_s <= 0:
             raise TookTooLong(
-                f"The job has not ended within {self._timeout_s:g} s. It goes on; watch it again.",
+                f"The job did not end within {self._timeout_s:g} s. It continues; watch it again.",
                 reason="TOOK_TOO_LONG",
             )
         return left_s

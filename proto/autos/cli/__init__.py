@@ -1,6 +1,6 @@
-"""The command `autos`: what people and scripts call Autos with."""
+"""The command `autos`, for people and scripts."""
 
 import os
 
-# Before gRPC is imported: it would write to standard error what is told in a sentence anyway.
+# Set before gRPC is imported: gRPC would write errors to stderr that the command reports itself.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -1,4 +1,4 @@
-"""Bars on a terminal, by rich."""
+"""Progress bars on a terminal, drawn by rich."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Bar:
 
 
 class JobBar(_Bar):
-    """Documents, bytes, rate and time left of one job."""
+    """Shows documents, bytes, rate and remaining time of one job."""
 
     def __init__(self) -> None:
         self.job = pb.Job()
@@ -61,7 +61,7 @@ class JobBar(_Bar):
         self._task = self._progress.add_task("", total=None)
 
     def show(self, message: pb.WatchProgressResponse) -> None:
-        """The job as it is now."""
+        """Show the current job."""
         if not message.HasField("job"):
             return
         self.job, progress = message.job, message.job.progress
@@ -72,7 +72,7 @@ class JobBar(_Bar):
             self._progress.update(self._task, total=total, completed=done)
 
     def figures(self, task: Task) -> Text:
-        """What stands beside the bar."""
+        """Return the text beside the bar."""
         progress = self.job.progress
         total = progress.total_documents if progress.HasField("total_documents") else "?"
         text = Text(f"{progress.completed_documents}/{total}", "green")
@@ -99,7 +99,7 @@ class _Figures(ProgressColumn):
 
 
 class PullBar(_Bar):
-    """Files, bytes, rate and time left of a pull."""
+    """Shows files, bytes, rate and remaining time of a pull."""
 
     def __init__(self, total_bytes: int, files: int) -> None:
         super().__init__(
@@ -113,11 +113,11 @@ class PullBar(_Bar):
         self._task = self._progress.add_task("", total=total_bytes, files=0, of=files)
 
     def file(self, _: PulledFile) -> None:
-        """One more."""
+        """Count one more file."""
         with self._lock:
             self._files += 1
             self._progress.update(self._task, files=self._files)
 
     def count(self, size_bytes: int) -> None:
-        """So many bytes more."""
+        """Add to the number of fetched bytes."""
         self._progress.advance(self._task, size_bytes)

@@ -1,4 +1,4 @@
-"""The commands, one function each: what it prints, and what it ends with."""
+"""The commands, one function each. A function prints the result and returns the exit code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Command = Callable[[Client, Namespace], Exit]
 
 
 def start(client: Client, options: Namespace) -> Exit:
-    """Prints the job_id, so that a script can take it."""
+    """Start a job. Print the job_id to stdout, for scripts."""
     started = client.start(
         options.process_number,
         webhook_url=options.webhook_url,
@@ -52,12 +52,12 @@ def start(client: Client, options: Namespace) -> Exit:
         _print_json(started)
     else:
         print(job.job_id, flush=True)
-        _say(f"{'started' if started.created else 'joined a job that was there'}: {line(job)}")
+        _say(f"{'started' if started.created else 'joined an existing job'}: {line(job)}")
     return _watched(client, options, job) if options.watch else exit_of_job(job)
 
 
 def retry(client: Client, options: Namespace) -> Exit:
-    """The failed documents once more."""
+    """Run the failed documents again. Print the job."""
     job = client.retry(_job_id(client, options.target))
     if options.wait:
         job = _waited(client, options, job)
@@ -66,37 +66,37 @@ def retry(client: Client, options: Namespace) -> Exit:
 
 
 def watch(client: Client, options: Namespace) -> Exit:
-    """Every change until the end."""
+    """Print every change until the end of the job."""
     return _watched(client, options, client.status(options.target), options.after_revision)
 
 
 def wait(client: Client, options: Namespace) -> Exit:
-    """The job at its end."""
+    """Wait for the end of the job. Print the job."""
     job = _waited(client, options, client.status(options.target))
     _print_job(job, options)
     return exit_of_job(job)
 
 
 def status(client: Client, options: Namespace) -> Exit:
-    """The job as it is; that it could be told is success."""
+    """Print the current job. The exit code is OK in every state of the job."""
     _print_job(client.status(options.target), options)
     return Exit.OK
 
 
 def cancel(client: Client, options: Namespace) -> Exit:
-    """The job after it."""
+    """Cancel the job. Print the job."""
     _print_job(client.cancel(_job_id(client, options.target)), options)
     return Exit.OK
 
 
 def redeliver(client: Client, options: Namespace) -> Exit:
-    """The job, its webhooks waiting again."""
+    """Send the job's webhooks again. Print the job."""
     _print_job(client.redeliver(_job_id(client, options.target)), options)
     return Exit.OK
 
 
 def list_jobs(client: Client, options: Namespace) -> Exit:
-    """One job a line."""
+    """Print one job a line."""
     states = [getattr(pb, f"JOB_STATE_{each}") for each in options.states]
     found = client.jobs(process_number=options.process_number, states=states)
     jobs = islice(found, options.limit)
@@ -108,7 +108,7 @@ def list_jobs(client: Client, options: Namespace) -> Exit:
 
 
 def documents(client: Client, options: Namespace) -> Exit:
-    """One document a line."""
+    """Print one document a line."""
     states = [getattr(pb, f"DOCUMENT_STATE_{each}") for each in options.states]
     found = client.documents(_job_id(client, options.target), states=states)
     if options.json:
@@ -131,7 +131,7 @@ def _row(document: pb.Document) -> tuple[str, ...]:
 
 
 def url(client: Client, options: Namespace) -> Exit:
-    """The URL alone."""
+    """Print the URL only."""
     job_id = _job_id(client, options.target)
     found = client.url(job_id, options.document_id, lifetime=options.lifetime)
     _print_json(found) if options.json else print(found.url)
@@ -139,7 +139,7 @@ def url(client: Client, options: Namespace) -> Exit:
 
 
 def pull(client: Client, options: Namespace) -> Exit:
-    """Files; PARTIALLY_COMPLETED when some documents are not available."""
+    """Fetch the files. Return PARTIALLY_COMPLETED if some documents are not available."""
     job = client.status(options.target)
     options.job_id = job.job_id
     folder = options.folder or Path(job.process_number)
@@ -160,15 +160,15 @@ def _pull_view(job: pb.Job, options: Namespace) -> AbstractContextManager[PullVi
 
 
 class _JsonFiles:
-    """A line for each file."""
+    """Prints a line of JSON for each file."""
 
     def file(self, file: PulledFile) -> None:
         told = {"path": str(file.path), "is_new": file.is_new, "document": as_json(file.document)}
-        # In one piece: several threads print.
+        # One write for the whole line, since several threads print.
         sys.stdout.write(f"{json.dumps(told, ensure_ascii=False)}\n")
 
     def count(self, size_bytes: int) -> None:
-        """Nothing is said of bytes."""
+        """Print nothing for bytes."""
 
 
 def _absence(document: pb.Document) -> str:
@@ -226,7 +226,7 @@ def _print_rows(rows: Iterable[tuple[str, ...]]) -> None:
 
 
 def _say(text: str) -> None:
-    """For people, beside what a script reads."""
+    """Print a line for people to stderr; stdout is for scripts."""
     print(shown(text, 500), file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What the command ends with. Numbers from 64 on are those of sysexits.h."""
+"""The exit codes of the command. Numbers from 64 on are those of sysexits.h."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from autos.errors import (
 
 
 class Exit(IntEnum):
-    """Exit codes; docs/CLIENT.md says them in a table."""
+    """The exit codes. docs/CLIENT.md has them in a table."""
 
     OK = 0
     ERROR = 1
@@ -62,10 +62,10 @@ _OF_STATES = {
 
 
 def exit_of_error(error: AutosError) -> Exit:
-    """The exit code that tells a script what went wrong."""
+    """Return the exit code of an error, for scripts."""
     return next((code for kind, code in _OF_ERRORS if isinstance(error, kind)), Exit.ERROR)
 
 
 def exit_of_job(job: pb.Job) -> Exit:
-    """The exit code of a job that has ended; OK for COMPLETED, and while it runs."""
+    """Return the exit code of an ended job. OK: it is COMPLETED, or still running."""
     return _OF_STATES.get(job.state, Exit.OK)

@@ -1,4 +1,4 @@
-"""A job, or a pull, while it goes on: a bar on a terminal, plain lines elsewhere."""
+"""The progress of a job or a pull: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ RATE_OVER_S = 10.0
 
 
 class Meter:
-    """Bytes per second over the last ten seconds."""
+    """Measures bytes per second over the last ten seconds."""
 
     def __init__(self) -> None:
         self._points: deque[tuple[float, int]] = deque()
 
     def note(self, total: int, now: float) -> None:
-        """So many there are now."""
+        """Record the total number of bytes. `now`: monotonic seconds."""
         self._points.append((now, total))
         while len(self._points) > 2 and self._points[1][0] <= now - RATE_OVER_S:
             self._points.popleft()
 
     def per_s(self, now: float) -> float:
-        """0 when nothing has come."""
+        """Return bytes per second; 0 without a measurement. `now`: monotonic seconds."""
         if not self._points:
             return 0.0
         (begun, first), (_, last) = self._points[0], self._points[-1]
@@ -40,31 +40,31 @@ class Meter:
 
 
 class View(Protocol):
-    """Where a job is shown."""
+    """A display of a job."""
 
     def show(self, message: pb.WatchProgressResponse) -> None:
-        """A message of the watch."""
+        """Show a message of the watch."""
 
 
 class PullView(Protocol):
-    """Where a pull is shown; called from several threads."""
+    """A display of a pull. Several threads call it."""
 
     def file(self, file: PulledFile, /) -> None:
-        """A document is in its file."""
+        """Show a file that is complete."""
 
     def count(self, size_bytes: int) -> None:
-        """So many bytes more."""
+        """Add to the number of fetched bytes."""
 
 
 class Lines:
-    """Plain lines: every failure, and how far it is every five seconds."""
+    """Prints plain lines: each failure at once, and the progress every five seconds."""
 
     def __init__(self) -> None:
         self._told_at = -PLAIN_EVERY_S
         self._state = -1
 
     def show(self, message: pb.WatchProgressResponse) -> None:
-        """Documents that failed; jobs, not all of them."""
+        """Print a failed document; print the job if its state changed or five seconds passed."""
         if message.HasField("document"):
             if message.document.state == pb.DOCUMENT_STATE_FAILED:
                 _print(failure(message.document))
@@ -76,28 +76,28 @@ class Lines:
 
 
 class PullLines:
-    """A line for each file."""
+    """Prints a line for each file."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
 
     def file(self, file: PulledFile) -> None:
-        """Its name and size."""
+        """Print the path and size of a file."""
         what = size(file.document.size_bytes) if file.is_new else "was there"
         with self._lock:
             print(f"{file.path}  {what}", flush=True)
 
     def count(self, size_bytes: int) -> None:
-        """Nothing is said of bytes."""
+        """Print nothing for bytes."""
 
 
 @contextmanager
 def job_view() -> Iterator[View]:
-    """For the length of the block."""
+    """Yield the display of a job and close it when the context is left."""
     if not is_live():
         yield Lines()
         return
-    from autos.cli.bars import JobBar  # late: without a terminal nobody waits for rich
+    from autos.cli.bars import JobBar  # a late import: only a terminal needs rich
 
     with JobBar() as bar:
         yield bar
@@ -106,7 +106,7 @@ def job_view() -> Iterator[View]:
 
 @contextmanager
 def pull_view(total_bytes: int, files: int) -> Iterator[PullView]:
-    """For the length of the block."""
+    """Yield the display of a pull and close it when the context is left."""
     if not is_live():
         yield PullLines()
         return
@@ -121,5 +121,5 @@ def _print(text: str) -> None:
 
 
 def is_live() -> bool:
-    """Whether standard output is a terminal, where lines can change."""
+    """Return True if standard output is a terminal, on which lines can change."""
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"

@@ -1,4 +1,4 @@
-"""The command `autos` from its words to its exit code."""
+"""The command `autos`: from its arguments to its exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from autos.errors import AutosError, NotAllowed, PullFailed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code. Without `arguments` those of the process are meant."""
+    """Run the command. Return the exit code. `arguments`: those of the process if None."""
     options = parser().parse_args(arguments)
     _write_anything(options)
     try:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"\nInterrupted. {_how_to_go_on(options)}")
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Who reads has had enough. Nothing may be written any more, not even at the exit.
+        # The reader has closed the pipe. Nothing may be written any more, not even at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.BROKEN_PIPE
     except OSError as error:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write_anything(options: Namespace) -> None:
-    """No name of a document may break a terminal that is not in UTF-8; JSON always is."""
+    """Make output safe for terminals without UTF-8. JSON is always UTF-8."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             if options.json:
@@ -54,11 +54,11 @@ def _run(options: Namespace) -> Exit:
     said: list[str] = []
 
     def say_once(error: AutosError, pause_s: float) -> None:
-        """Once for each reason, so that a long outage does not fill the screen."""
+        """Report a pause once for each reason, so that an outage does not fill the screen."""
         if error.reason not in said:
             said.append(error.reason)
             when = f" in {length(pause_s)}" if pause_s >= 1 else ""
-            _say(f"{where.address} says {error.reason}: trying again{when}.")
+            _say(f"{where.address} answers {error.reason}: trying again{when}.")
 
     where = connection(options, os.environ)
     with Client(where, timeout_s=options.timeout, on_pause=say_once) as client:
@@ -93,10 +93,10 @@ def _hint(error: AutosError) -> str:
 def _how_to_go_on(options: Namespace) -> str:
     job_id = getattr(options, "job_id", None)
     if job_id is None:
-        return "Nothing was begun that the same command would not find again."
+        return "If a job was started, the same command finds it again."
     if options.command == "pull":
-        return f"What was fetched is whole. Go on: autos pull {job_id}{_folder(options)}"
-    return f"The job goes on. Watch it again: autos watch {job_id}"
+        return f"All fetched files are complete. Continue: autos pull {job_id}{_folder(options)}"
+    return f"The job continues. Watch it again: autos watch {job_id}"
 
 
 def _folder(options: Namespace) -> str:

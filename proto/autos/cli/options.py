@@ -1,4 +1,4 @@
-"""The words of the command: what can be typed, and what it means."""
+"""The commands and options of the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JOB_STATES = [name.removeprefix("JOB_STATE_") for name in pb.JobState.keys()[1:]
 DOCUMENT_STATES = [name.removeprefix("DOCUMENT_STATE_") for name in pb.DocumentState.keys()[1:]]
 PRIORITIES = [name.removeprefix("PRIORITY_") for name in pb.Priority.keys()[1:]]
 EPILOG = """
-A TARGET is a job_id, or a process number: then its newest job is meant.
+A TARGET is a job_id, or a process number, which means the newest job of the case.
 
 environment: AUTOS_ADDRESS, AUTOS_TOKEN, AUTOS_CA_FILE, AUTOS_CERT_FILE, AUTOS_KEY_FILE
 
@@ -35,7 +35,7 @@ exit codes:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What can be typed. `command` names the command."""
+    """Return the parser of the command line. Its result has the command's name in `command`."""
     root = argparse.ArgumentParser(
         prog="autos",
         description="Every document of a Brazilian court case, fetched in the background.",
@@ -55,10 +55,10 @@ def parser() -> argparse.ArgumentParser:
     _add_start(command("start", "start a job, or join the one that serves the case", target=False))
     watch = command("watch", "show a job until it ends")
     watch.add_argument(
-        "--after-revision", type=_revision, default=0, metavar="N", help="go on there"
+        "--after-revision", type=_revision, default=0, metavar="N", help="continue after this one"
     )
     _add_patience(watch)
-    _add_patience(command("wait", "wait for the end of a job in silence"))
+    _add_patience(command("wait", "wait for the end of a job without output"))
     command("status", "one job as it is now")
     _add_list(command("list", "jobs, newest first", target=False))
     documents = command("documents", "the documents of a job")
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def connection(options: argparse.Namespace, env: Mapping[str, str]) -> Connection:
-    """Where to call: the flags before the environment. Raises WrongSettings."""
+    """Return the connection. Flags take precedence over the environment. Raises WrongSettings."""
     flags = {
         "AUTOS_ADDRESS": options.address,
         "AUTOS_TOKEN": options.token_file and _token(options.token_file),
@@ -84,7 +84,10 @@ def connection(options: argparse.Namespace, env: Mapping[str, str]) -> Connectio
 
 
 def _token(file: str) -> str:
-    """A file, since flags can be read by everybody on the machine; "-" is standard input."""
+    """Return the token in a file; "-" is standard input. Raises WrongSettings.
+
+    The token is not a flag, since every user of the machine can read the flags of a process.
+    """
     try:
         text = sys.stdin.readline() if file == "-" else Path(file).read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
@@ -99,16 +102,16 @@ def _common() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="JSON, one object a line")
     where = common.add_argument_group("where Autos is")
     where.add_argument("--address", metavar="HOST:PORT", help=f"default {ADDRESS}")
-    where.add_argument("--token-file", metavar="FILE", help="holds the bearer token; - is stdin")
-    where.add_argument("--ca-file", metavar="FILE", help="who vouches for the server; means TLS")
-    where.add_argument("--cert-file", metavar="FILE", help="our certificate, for mutual TLS")
+    where.add_argument("--token-file", metavar="FILE", help="has the bearer token; - is stdin")
+    where.add_argument("--ca-file", metavar="FILE", help="the server's CA; means TLS")
+    where.add_argument("--cert-file", metavar="FILE", help="client certificate, for mutual TLS")
     where.add_argument("--key-file", metavar="FILE", help="its key")
     where.add_argument(
         "--timeout",
         type=_seconds,
         default=TIMEOUT_S,
         metavar="S",
-        help="how long each call is tried, default %(default)g s",
+        help="seconds that each call is tried, default %(default)g",
     )
     return common
 
@@ -118,16 +121,16 @@ def _add_start(start: argparse.ArgumentParser) -> None:
         "process_number", type=_text, metavar="NUMBER", help="the CNJ number of the case"
     )
     start.add_argument(
-        "--webhook-url", type=_text, default="", metavar="URL", help="told when the job ends"
+        "--webhook-url", type=_text, default="", metavar="URL", help="called when the job ends"
     )
     start.add_argument(
-        "--request-id", type=_text, metavar="UUID", help="the same again gives the first job"
+        "--request-id", type=_text, metavar="UUID", help="the same value returns the first job"
     )
     start.add_argument(
         "--max-age",
         type=_age,
         metavar="S",
-        help="take a listing at most this old; 0 asks the portal again",
+        help="reuse a listing at most this old, in seconds; 0 lists the case again",
     )
     start.add_argument("--priority", type=str.upper, choices=PRIORITIES, default="NORMAL")
     _add_following(start)
@@ -142,14 +145,14 @@ def _add_following(parser: argparse.ArgumentParser) -> None:
 
 def _add_patience(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--deadline", type=_seconds, metavar="S", help="give up watching then; the job goes on"
+        "--deadline", type=_seconds, metavar="S", help="stop watching after this; the job continues"
     )
     parser.add_argument(
         "--patience",
         type=_seconds,
         default=PATIENCE_S,
         metavar="S",
-        help="how long the server may be away, default %(default)g s",
+        help="seconds that the server may be unavailable, default %(default)g",
     )
 
 
@@ -176,7 +179,7 @@ def _add_states(parser: argparse.ArgumentParser, states: list[str]) -> None:
 
 def _add_url(url: argparse.ArgumentParser) -> None:
     url.add_argument("document_id", type=_text, metavar="DOCUMENT_ID")
-    url.add_argument("--lifetime", type=_age, metavar="S", help="how long it should work")
+    url.add_argument("--lifetime", type=_age, metavar="S", help="seconds until it expires")
 
 
 def _add_pull(pull: argparse.ArgumentParser) -> None:
@@ -186,37 +189,37 @@ def _add_pull(pull: argparse.ArgumentParser) -> None:
         type=_count,
         default=PARALLEL,
         metavar="N",
-        help="at once, default %(default)s",
+        help="files at once, default %(default)s",
     )
 
 
 def _text(text: str) -> str:
-    """Words that go to the server. A shell may give bytes that are none."""
+    """Return text for the server. A shell may pass bytes that are not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise argparse.ArgumentTypeError(f"{text!a} is no text in UTF-8") from error
+        raise argparse.ArgumentTypeError(f"{text!a} is not UTF-8") from error
     return text
 
 
 def _revision(text: str) -> int:
     revision = int(text)
     if not -(2**63) <= revision < 2**63:
-        raise argparse.ArgumentTypeError(f"{text} is no revision")
+        raise argparse.ArgumentTypeError(f"{text} is not a revision")
     return revision
 
 
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
     return seconds
 
 
 def _age(text: str) -> timedelta:
     seconds = float(text)
     if not 0 <= seconds <= 315_360_000:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
     return timedelta(seconds=seconds)
 
 

@@ -1,4 +1,4 @@
-"""What is shown to people: short, on one line, nothing that a terminal would obey. Pure."""
+"""Output for people: short lines without control sequences of terminals. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from autos.downloads.v1 import downloads_pb2 as pb
 
 
 def shown(text: str, width: int = 200) -> str:
-    """What a court or a server wrote: no control or bidi characters, at most `width`."""
+    """Return foreign text without control and bidi characters, at most `width` characters."""
     clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return clean if len(clean) <= width else clean[: width - 1] + "…"
 
 
 def job_state(job: pb.Job) -> str:
-    """Such as COMPLETED; a state that is newer than this client by its number."""
+    """Return the state, such as COMPLETED; a state unknown to this client as its number."""
     return _name(pb.JobState, job.state)
 
 
 def document_state(document: pb.Document) -> str:
-    """Such as AVAILABLE."""
+    """Return the state, such as AVAILABLE."""
     return _name(pb.DocumentState, document.state)
 
 
@@ -30,7 +30,7 @@ def _name(kind: type[pb.JobState] | type[pb.DocumentState], value: int) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes: 999 B, 1.2 kB, 3.4 MB."""
+    """Return a number of bytes as text: 999 B, 1.2 kB, 3.4 MB."""
     if count < 1000:
         return f"{count:.0f} B"
     for unit in ("kB", "MB", "GB"):
@@ -41,7 +41,7 @@ def size(count: float) -> str:
 
 
 def length(seconds: float) -> str:
-    """A length of time: 9 s, 4:05 min, 2:07 h."""
+    """Return a duration as text: 9 s, 4:05 min, 2:07 h."""
     whole = round(max(0.0, seconds))
     if whole < 60:
         return f"{whole} s"
@@ -51,7 +51,7 @@ def length(seconds: float) -> str:
 
 
 def counts(job: pb.Job) -> str:
-    """Where a job stands, in numbers: 8 of 43 documents, 35 failed, 160.0 kB."""
+    """Return the counters of a job: 8 of 43 documents, 35 failed, 160.0 kB."""
     progress = job.progress
     if not progress.HasField("total_documents"):
         return "not listed yet"
@@ -66,7 +66,7 @@ def counts(job: pb.Job) -> str:
 
 
 def outlook(job: pb.Job, now: datetime) -> str:
-    """What a running job waits for, or the time that is left; empty when neither is known."""
+    """Return a running job's hold or its remaining time; an empty string if both are unknown."""
     if job.HasField("hold"):
         until = (
             _local(job.hold.until_time.ToDatetime(UTC)) if job.hold.HasField("until_time") else ""
@@ -79,13 +79,13 @@ def outlook(job: pb.Job, now: datetime) -> str:
 
 
 def line(job: pb.Job) -> str:
-    """A job in one line."""
+    """Return one line about a job."""
     told = f"{job.process_number}  {job_state(job)}  {counts(job)}"
     return told + (f"  {outlook(job, datetime.now(UTC))}".rstrip())
 
 
 def job_lines(job: pb.Job) -> Iterator[str]:
-    """All that is to be known of a job, one thing a line."""
+    """Yield the details of a job, one a line."""
     yield f"job       {job.job_id}"
     yield f"case      {job.process_number}"
     yield f"state     {job_state(job)}"
@@ -104,12 +104,12 @@ def job_lines(job: pb.Job) -> Iterator[str]:
 
 
 def failure(document: pb.Document) -> str:
-    """A document that failed, in one line."""
+    """Return one line about a failed document."""
     return f"failed: {shown(document.name, 60)}: {document.error.reason}: {document.error.message}"
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows in columns as wide as they must be."""
+    """Yield rows with aligned columns."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     for row in rows:
         padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

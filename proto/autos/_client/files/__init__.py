@@ -1,1 +1,1 @@
-"""Documents into files: names, transfers that are whole or not at all."""
+"""Transfer of documents into files: file names, downloads and their verification."""

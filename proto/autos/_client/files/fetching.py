@@ -1,6 +1,7 @@
-"""One document over a presigned URL into a file, as often as it takes, checked to the last byte.
+"""Transfer of one document by presigned URLs into a file, with retries and a check of its SHA-256.
 
-A presigned URL is a secret: no error here shows one, and no foreign error that does is its cause.
+A presigned URL is a secret: no error raised here contains one, and none has a foreign error with a
+URL as its cause.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from autos.errors import Unavailable
 
 CHUNK_BYTES = 256 * 1024
 SOCKET_TIMEOUT_S = 30.0
-# Without a byte in between.
+# Seconds without any progress after which a transfer fails.
 PATIENCE_S = 60.0
 REFUSALS_MAX = 3
 REFUSED, GONE = (400, 401, 403), (404, 410)
@@ -31,23 +32,23 @@ _RANGE_BEGIN = re.compile(r"\s*bytes[\s=]+([0-9]{1,18})-", re.I)
 
 
 class NotFetched(Exception):
-    """Why a document is not in its file: a sentence without its name."""
+    """A document could not be fetched. The message is the cause, without the document's name."""
 
 
 class Stopped(Exception):
-    """Somebody asked to stop."""
+    """The transfer was stopped on request."""
 
 
 class _Broken(Exception):
-    """The connection broke, or the bucket is busy: go on later."""
+    """The connection broke or the bucket is busy: the transfer may resume later."""
 
 
 class _Refused(Exception):
-    """The URL is not taken: it may have expired."""
+    """The bucket refuses the URL, which may have expired."""
 
 
 class Transfer:
-    """A document on its way into `file`."""
+    """The transfer of a document into `file`."""
 
     def __init__(
         self,
@@ -63,13 +64,13 @@ class Transfer:
         self._on_bytes = on_bytes
         self._size_bytes = 0
         self._hash = hashlib.sha256()
-        # Over the proxies of the environment. It logs nothing.
+        # It uses the proxies of the environment and logs nothing.
         self._opener = final_opener()
 
     def run(self, mint: Callable[[], str]) -> None:
-        """Fetch all of it; `mint` gives a fresh URL.
+        """Fetch the whole document. `mint` returns a fresh URL.
 
-        Raises NotFetched, Stopped, or the OSError of the disk.
+        Raises NotFetched, Stopped, or OSError if the file cannot be written.
         """
         patience, refusals, url = Patience(PATIENCE_S), 0, mint()
         while True:
@@ -84,7 +85,7 @@ class Transfer:
                 url = mint()
             except _Broken as broken:
                 if self._size_bytes == self._document.size_bytes:
-                    break  # Behind the last byte nothing is missing that a range could name.
+                    break  # All bytes are there; no range after the last byte can be requested.
                 if self._size_bytes > before:
                     patience.progressed()
                 self._wait(patience, broken)
@@ -98,7 +99,7 @@ class Transfer:
         try:
             pause_s = patience.pause_s(Unavailable(str(broken)))
         except Unavailable:
-            raise NotFetched(f"the bucket does not give it ({broken})") from None
+            raise NotFetched(f"the bucket does not deliver it ({broken})") from None
         if self._stop.wait(pause_s):
             raise Stopped
 
@@ -106,16 +107,16 @@ class Transfer:
         with self._answer(url) as answer:
             begin = self._begin_of(answer)
             if begin not in (0, self._size_bytes):
-                raise _Broken("it went on at another place than asked")
+                raise _Broken("the answer has another range than the one requested")
             if begin == 0:
                 self._begin_anew()
             for chunk in self._chunks(answer):
                 self._take(chunk)
         if self._size_bytes < self._document.size_bytes:
-            raise _Broken("it was cut off")
+            raise _Broken("the answer was cut off")
 
     def _begin_of(self, answer: http.client.HTTPResponse) -> int:
-        """The place in the document at which the bytes of an answer begin."""
+        """Return the offset in the document at which the bytes of an answer begin."""
         if answer.status != PARTIAL:
             return 0
         found = _RANGE_BEGIN.match(answer.headers.get("Content-Range", ""))
@@ -143,11 +144,11 @@ class Transfer:
     @contextmanager
     def _answer(self, url: str) -> Iterator[http.client.HTTPResponse]:
         if not url.startswith(("https://", "http://")):
-            raise NotFetched("its URL is none of https or http")
+            raise NotFetched("its URL is neither https nor http")
         headers = {"Range": f"bytes={self._size_bytes}-"} if self._size_bytes else {}
         with _foreign_errors():
             answer = self._opener.open(
-                Request(url, headers=headers),  # noqa: S310 - looked at above
+                Request(url, headers=headers),  # noqa: S310 - checked above
                 timeout=SOCKET_TIMEOUT_S,
             )
         with answer:
@@ -158,7 +159,7 @@ class Transfer:
             with _foreign_errors():
                 chunk = answer.read1(
                     CHUNK_BYTES
-                )  # what is there: a stop must not wait for all of it
+                )  # read1 returns available bytes, so a stop does not wait for a whole chunk
             if not chunk:
                 return
             yield chunk
@@ -182,6 +183,6 @@ def _foreign_errors() -> Iterator[None]:
 
 
 def _name_of(error: object) -> str:
-    """What broke, without a text that may hold the URL."""
+    """Return the name of an error, without its text, which may contain the URL."""
     told = error.strerror if isinstance(error, OSError) else None
     return told or type(error).__name__

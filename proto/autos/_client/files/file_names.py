@@ -1,10 +1,10 @@
-"""Names of files from names that a court gave. Pure.
+"""File names of documents. Pure: no I/O.
 
     0007 G1 Sentença 3f2a9c1e.pdf
 
-Sequence and instance as in the court's file, its name, the first of the document's id, and the
-extension that the server found by the bytes. The same document has the same name in every job of
-its case, so that a later pull finds it.
+A name has the sequence and the instance of the court's file, the document's title, the beginning of
+its id, and the extension that the server derived from the bytes. A document has the same name in
+every job of its case, so that a later pull finds its file.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Iterable
 
 from autos.downloads.v1 import downloads_pb2 as pb
 
-# Bytes of UTF-8. File systems allow 255, encrypted ones 143, Windows 260 for the whole path.
+# Bytes of UTF-8. File systems allow 255, encrypted ones 143; Windows allows 260 for a whole path.
 MAX_NAME_BYTES = 140
 ID_DIGITS = 8
-# Not allowed in names somewhere, or with a meaning to shells' users.
+# Characters that some file system forbids or that have a meaning in shells.
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|]')
 _EXTENSION = re.compile(r"\.([A-Za-z0-9]{1,5})$")
-# What a court's name may end with though the bytes say otherwise.
+# Extensions that a court's title may have although the bytes have another type.
 _KNOWN = re.compile(
     r"\.(pdf|rtf|html?|xml|txt|png|jpe?g|gif|tiff?|webp|zip|docx?|xlsx?|pptx?|odt|ods|ole|msg|p7s"
     r"|mp3|ogg|wav|mp4|webm|wmv|bin)$",
@@ -30,7 +30,7 @@ _KNOWN = re.compile(
 
 
 def file_names(documents: Iterable[pb.Document]) -> dict[str, str]:
-    """A name for each document by its id, no two the same on any file system."""
+    """Return a file name for each document by its id. All names differ on every file system."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for document in documents:
@@ -43,7 +43,7 @@ def file_names(documents: Iterable[pb.Document]) -> dict[str, str]:
 
 
 def _folded(name: str) -> str:
-    """Equal for names that a file system may take for one."""
+    """Return a key that is equal for names that a file system may treat as the same."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
@@ -58,26 +58,26 @@ def _name(document: pb.Document, id_digits: int | None) -> str:
 
 
 def _extension(document: pb.Document) -> str:
-    """By the object's key: the server chose it by the bytes."""
+    """Return the extension of the object's key, which the server derived from the bytes."""
     found = _EXTENSION.search(document.object_key)
     return found[1].lower() if found else "bin"
 
 
 def _clean(text: str) -> str:
-    """One line, without what is invisible, reverses the direction of writing or parts a path."""
+    """Remove line breaks, path separators, and invisible or bidirectional characters."""
     seen = "".join(c if _is_visible(c) else " " for c in unicodedata.normalize("NFC", text))
     return " ".join(_FORBIDDEN.sub(" ", seen).split()).strip(" .")
 
 
 def _is_visible(character: str) -> bool:
-    # C: control, format (bidi, zero width), surrogate, private, unassigned. Z: spaces, lines.
+    # C: control, format (bidi, zero width), surrogate, private, unassigned. Z: separators.
     return unicodedata.category(character)[0] not in "CZ"
 
 
 def _cut(text: str, max_bytes: int) -> str:
     cut = text.encode()[: max(0, max_bytes)].decode(errors="ignore")
     if len(cut) < len(text):
-        # No accent without its letter: the letter alone would say something else.
+        # Do not separate a letter from its combining accent: the letter alone has another meaning.
         while cut and unicodedata.combining(text[len(cut)]):
             cut = cut[:-1]
     return cut

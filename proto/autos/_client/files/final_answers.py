@@ -1,8 +1,8 @@
-"""urllib's opener, less the interim answers that it takes for answers.
+"""urllib's opener, changed to skip interim responses.
 
-A server may send any number of answers 1xx before its own (RFC 9110, 15.2), and http.client passes
-over 100 only. `storage/http/responses.py` does the same and more, for connections that are kept.
-This package imports none of the others, and a pull closes each connection after its one answer.
+A server may send any number of 1xx responses before the final one (RFC 9110, 15.2), but http.client
+skips only 100. `storage/http/responses.py` does the same for persistent connections. This package
+must not import that one, and a pull closes each connection after one response.
 """
 
 from __future__ import annotations
@@ -54,5 +54,5 @@ class _HTTPSHandler(HTTPSHandler):
 
 
 def final_opener() -> OpenerDirector:
-    """Make an opener that returns the final answer of a request."""
+    """Return an opener that returns the final response of a request."""
     return build_opener(_HTTPHandler, _HTTPSHandler)

@@ -1,4 +1,4 @@
-"""All available documents of a job into a folder, several at once, each whole or not at all."""
+"""Pull: fetch all available documents of a job into a folder, in parallel and atomically."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from autos.errors import AutosError, PullFailed
 
 PARALLEL = 4
 PART_PREFIX, PART_SUFFIX = ".autos-", ".part"
-# Nobody has written to it for that long: what wrote it was killed.
+# A temporary file that was not written for this many seconds is left over from a killed pull.
 PART_AGE_S = 3_600.0
 
 
 @dataclass(frozen=True)
 class PulledFile:
-    """A document in its file. `is_new`: it was fetched now; else it was there already."""
+    """A document in its file. `is_new`: False if the file existed already."""
 
     document: pb.Document
     path: Path
@@ -36,7 +36,7 @@ class PulledFile:
 
 @dataclass(frozen=True)
 class Pulled:
-    """What is in the folder, in the order of the case; `missing` are not available."""
+    """The result of a pull, in the order of the case. `missing`: the documents not available."""
 
     files: tuple[PulledFile, ...]
     missing: tuple[pb.Document, ...]
@@ -44,10 +44,10 @@ class Pulled:
 
 @dataclass(frozen=True)
 class Pull:
-    """What `run` does. `mint` gives a fresh URL of a document, from any thread.
+    """The parameters of `run`. `mint` returns a fresh URL of a document; any thread may call it.
 
-    `on_file` and `on_bytes` are called from several threads; what is fetched anew counts negative
-    first.
+    `on_file` and `on_bytes` are called from several threads. If a document is fetched again from
+    its beginning, `on_bytes` first gets the negative count of its previous bytes.
     """
 
     documents: Sequence[pb.Document]
@@ -59,7 +59,7 @@ class Pull:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> Pulled:
-        """Fetch what is not there. Raises PullFailed, AutosError of `mint`, OSError of the disk."""
+        """Fetch the missing files. Raises PullFailed, AutosError from `mint`, OSError from disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
         _sweep(self.folder)
         available = [d for d in self.documents if d.state == pb.DOCUMENT_STATE_AVAILABLE]
@@ -90,7 +90,7 @@ class Pull:
             try:
                 done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             finally:
-                # Also on Ctrl-C, and when the disk is full: the others need not go on.
+                # After an error, such as Ctrl-C or a full disk, the other transfers must stop.
                 if not all(future.done() for future in futures):
                     self.stop.set()
                     pool.shutdown(wait=True, cancel_futures=True)
@@ -123,7 +123,7 @@ class Pull:
 
 
 def _is_there(document: pb.Document, path: Path) -> bool:
-    """Whether the file holds the document, to the last bit."""
+    """Return True if the file has the document's size and SHA-256."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == document.size_bytes:
             return hashlib.file_digest(file, "sha256").hexdigest() == document.sha256
@@ -132,7 +132,7 @@ def _is_there(document: pb.Document, path: Path) -> bool:
 
 @contextlib.contextmanager
 def _whole_or_nothing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the name `path` at the end of the block, and vanishes if that fails."""
+    """Yield a temporary file. On success it is renamed to `path`; after an error it is removed."""
     part = path.with_name(f"{PART_PREFIX}{uuid4().hex}{PART_SUFFIX}")
     try:
         with part.open("xb", CHUNK_BYTES) as file:
@@ -144,7 +144,7 @@ def _whole_or_nothing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a pull that was killed has left."""
+    """Remove the temporary files of killed pulls."""
     for part in folder.glob(f"{PART_PREFIX}*{PART_SUFFIX}"):
         with contextlib.suppress(OSError):
             if time.time() - part.stat().st_mtime > PART_AGE_S:
