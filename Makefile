@@ -1,4 +1,4 @@
-# Autos. `make` prints what there is; every target sets itself up in .venv.
+# Autos. `make` lists the targets; each target sets up .venv first.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -10,9 +10,9 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | column -t -s @
 
 $(READY): requirements.txt requirements-traces.txt requirements-dev.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed: install it or name it with PYTHON=..."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 is required: install it or set PYTHON=..."; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Name another with PYTHON=..."; exit 1; }
+		|| { echo "Python 3.11 or newer is required; $(PYTHON) is older. Set PYTHON=..."; exit 1; }
 	@echo "setting up .venv"
 	@"$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
@@ -20,41 +20,41 @@ $(READY): requirements.txt requirements-traces.txt requirements-dev.txt
 
 setup: $(READY) ## the virtual environment, with everything pinned
 
-demo: $(READY) ## the main job in one command: a sandbox case, fetched, stored and told
+demo: $(READY) ## the main use in one command: two sandbox cases, fetched, stored and reported
 	@$(BIN)/python -m dev.demo
 
-run: $(READY) ## everything, kept up until Ctrl-C; ARGS=--adopt-bucket after a restore
+run: $(READY) ## everything, supervised until Ctrl-C; ARGS=--adopt-bucket after a restore
 	@exec $(BIN)/python -m dev.run $(ARGS)
 
-secret: $(READY) ## the key of the webhook signatures of make run
+secret: $(READY) ## prints the key of the webhook signatures of make run
 	@$(BIN)/python -m dev.secret
 
-client: $(READY) ## a new token for a client, NAME=...; to take one out REMOVE=<its hash's beginning>
+client: $(READY) ## a new token for a client, NAME=...; to remove one REMOVE=<beginning of its hash>
 	@NAME="$(NAME)" REMOVE="$(REMOVE)" $(BIN)/python -m dev.client_token
 
 test: $(READY) ## all tests, against the real servers
 	$(BIN)/python -m pytest -n 4 --dist loadfile
 
-packaging: $(READY) ## what `pip install .` leaves, used: beside proto-plus, with the oldest libraries; ARGS=python3.13
+packaging: $(READY) ## tests the installed package: beside proto-plus, with the oldest libraries; ARGS=python3.13
 	@$(BIN)/python -m tests.packaging $(ARGS)
 
 stubs: $(READY) ## stubs for Go, Java, TypeScript and C#, compiled and called: docs/howto/generate-clients.md
 	@$(BIN)/python -m tests.stubs $(ARGS)
 
-chaos: $(READY) ## jobs while everything breaks by a seed, then checks; ARGS="--seeds 5 --jobs 200"
+chaos: $(READY) ## jobs under random faults by a seed, then checks; ARGS="--seeds 5 --jobs 200"
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 killpoints: $(READY) ## kill -9 at every named point, 20 times each; ARGS="--times 1 mid-put"
 	@$(BIN)/python -m tests.killpoints $(ARGS)
 
-outages: $(READY) ## each server away for a minute in the middle of a job; ARGS="--seconds 10"
+outages: $(READY) ## each server unavailable for a minute during a job; ARGS="--seconds 10"
 	@$(BIN)/python -m tests.chaos.outages $(ARGS)
 
 $(READY_BENCH): requirements-bench.txt $(READY)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-bench.txt
 	@touch $(READY_BENCH)
 
-bench: $(READY_BENCH) ## how fast it is, beside a plain loop, rclone and Celery; ARGS="throughput --rounds 1 --quick"
+bench: $(READY_BENCH) ## its speed, compared with a plain loop, rclone and Celery; ARGS="throughput --rounds 1 --quick"
 	@$(BIN)/python -m tests.bench.speed $(ARGS)
 
 bench-guest: $(READY) ## 50 jobs at a portal that allows 10 at once; ARGS="--jobs 20", "--simulate"
@@ -63,7 +63,7 @@ bench-guest: $(READY) ## 50 jobs at a portal that allows 10 at once; ARGS="--job
 bench-watch: $(READY) ## 5,000 watchers on one server process; ARGS="--watchers 1000 --jobs 50"
 	@$(BIN)/python -m tests.bench.watch $(ARGS)
 
-mutants: $(READY) ## takes out one safeguard at a time: the tests must notice
+mutants: $(READY) ## removes one safeguard at a time: the tests must fail
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 check: $(READY) ## ruff, mypy, import rules, no SQL in strings, buf, generated code
@@ -77,8 +77,8 @@ check: $(READY) ## ruff, mypy, import rules, no SQL in strings, buf, generated c
 	$(BIN)/buf breaking proto --against proto/base.binpb
 	$(BIN)/python -m dev.check_generated
 
-# What is given in the contract stays: a change that breaks callers is refused before the base is renewed.
-proto: $(READY) ## all generated code, and the base that the contract may not break
+# A change of the contract that breaks callers is refused before the base is renewed.
+proto: $(READY) ## all generated code, and the base of the contract
 	$(BIN)/buf breaking proto --against proto/base.binpb
 	$(BIN)/python -m dev.check_generated --write
 
