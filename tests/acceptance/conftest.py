@@ -1,4 +1,4 @@
-"""The Procfile's processes on the real servers; tests speak only gRPC, S3 and HTTP to them."""
+"""Run the Procfile's processes on the real servers; tests use only gRPC, S3 and HTTP."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.databases import create_database
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
-# Allowed as a receiver; its top-level domain does not exist.
+# The settings allow it as a receiver; its top-level domain does not exist.
 UNRESOLVABLE = "receiver.nowhere"
-# Below the ephemeral ports, of which any may go to somebody's connection at any time, and below
-# those that the embedded servers take.
+# The port lies below the ephemeral ports, any of which the kernel may give to another connection,
+# and below the ports of the embedded servers.
 PORTS = range(9_000, 12_000)
 
 
@@ -42,28 +42,28 @@ class Autos:
 
 
 def free_port() -> int:
-    """A loopback port that is free now."""
+    """Return a loopback port that is free now."""
     candidates = iter(lambda: random.choice(PORTS), None)
     return next(port for port in candidates if is_free("127.0.0.1", port))
 
 
 @pytest.fixture(scope="session")
 def portal() -> Iterator[SandboxPortal]:
-    """The sandbox portal."""
+    """Yield the sandbox portal."""
     with SandboxPortal(token=PORTAL_TOKEN) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def receiver() -> Iterator[WebhookReceiver]:
-    """The webhook receiver."""
+    """Yield the webhook receiver."""
     with WebhookReceiver(secret=WEBHOOK_SECRET) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def second_port() -> int:
-    """Where a second receiver may listen."""
+    """Return the port on which a second receiver may listen."""
     return free_port()
 
 
@@ -78,7 +78,7 @@ def running_autos(
     procfile: Path = ROOT / "Procfile",
     **settings: str,
 ) -> Iterator[Autos]:
-    """An Autos on the shared servers; its database and bucket have the name of `data_dir`."""
+    """Yield an Autos on the shared servers; database and bucket are named after `data_dir`."""
     address = f"127.0.0.1:{free_port()}"
     env = {
         **servers.env,
@@ -92,7 +92,7 @@ def running_autos(
             (urlsplit(receiver.url).netloc, f"127.0.0.1:{second_port}", UNRESOLVABLE)
         ),
         "RETRY_BASE_MS": "50",
-        # Wide open, so that no test waits for the files that another holds at the portal.
+        # The limit is high, so that no test waits for files that another test holds at the portal.
         "PDPJ_MAX_CONCURRENT": "200",
         "PDPJ_MAX_CONCURRENT_PER_COURT": "200",
         "PDPJ_PAUSE_BASE_MS": "100",
@@ -120,7 +120,7 @@ def autos(
     second_port: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Autos]:
-    """One Autos for all acceptance tests."""
+    """Yield the Autos that all acceptance tests share."""
     folder = tmp_path_factory.mktemp("acceptance", numbered=False)
     with running_autos(servers, portal, receiver, second_port, folder) as running:
         yield running
@@ -133,10 +133,10 @@ def hasty(
     second_port: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Autos]:
-    """An Autos with short leases and a portal of its own, to be ill-treated.
+    """Yield an Autos with short leases and its own portal, for tests that kill processes.
 
-    Short, so that tests need not wait long for what killed processes held; not shorter, because a
-    busy machine may keep living ones from renewing for seconds.
+    Leases are short, so that tests soon see the work of killed processes reclaimed. They are not
+    shorter, because a busy machine may delay the renewals of living processes by seconds.
     """
     folder = tmp_path_factory.mktemp("hasty", numbered=False)
     redis_url = urlsplit(servers.env["REDIS_URL"])._replace(path="/1").geturl()

@@ -1,4 +1,4 @@
-"""The client, for threads and for asyncio, against a running Autos."""
+"""Test the blocking and the asyncio client against a running Autos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client where connections are cut, fall silent and lose answers, and servers are killed."""
+"""Test the client while connections break, stall or lose answers, and servers are killed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.network.proxy import Proxy
 from tests.network.proxy_links import Trap
 
 DEADLINE_S = 60.0
-# Called with the number of messages that were told, after each.
+# Called after each message with the number of messages received so far.
 Meanwhile = Callable[[int], None]
 Watched = Callable[[str, pb.Job, Meanwhile, OnPause, float], list[pb.WatchProgressResponse]]
 
 
 @pytest.fixture
 def proxy(autos: Autos) -> Iterator[Proxy]:
-    """A door to the server that can be slammed."""
+    """Yield a proxy in front of the server; a test can cut its connections."""
     with LoopThread() as loop:
         proxy = Proxy(loop, ("127.0.0.1", int(autos.stack.env["GRPC_LISTEN"].split(":")[1])))
         yield proxy
@@ -65,7 +65,7 @@ def _in_a_loop(
 
 
 def test_a_start_whose_answer_is_lost_starts_nothing_twice(autos: Autos, proxy: Proxy) -> None:
-    """Of a case that is stored, so that its job has ended before it is asked for again."""
+    """The case is stored, so its job ends before the client repeats the call."""
     number = autos.portal.add_case(documents=1)
     run(autos, number)
     pauses: list[float] = []
@@ -119,7 +119,7 @@ def test_a_stream_that_falls_silent_is_given_up_for_a_new_one(
 
     messages = watched(_address(proxy), job, stall_at_once, go_on, 1)
 
-    # By its three heartbeats, not by gRPC's own pings, which take 40 s.
+    # The client detects it by three missed heartbeats; gRPC's own pings would take 40 s.
     assert moments[1] - moments[0] < 25
     assert_all_once(messages, documents(autos, job))
 

@@ -1,4 +1,4 @@
-"""docs/CLIENT.md: every example runs as printed, and the tables say what the code does."""
+"""Test docs/CLIENT.md: every example runs as printed, and the tables match the code."""
 
 from __future__ import annotations
 

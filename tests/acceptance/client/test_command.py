@@ -1,4 +1,4 @@
-"""The command `autos`: what scripts read, what people see, and what it ends with."""
+"""Test the command `autos`: its JSON for scripts, its text for people, and its exit codes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DEADLINE_S = 60.0
 
 @dataclass(frozen=True)
 class Said:
-    """What a command did."""
+    """The exit code and the output of one command."""
 
     code: int
     out: str
@@ -39,13 +39,13 @@ class Said:
 
     @property
     def json(self) -> list[Any]:
-        """Its output, one object a line."""
+        """Return the output, parsed as one JSON object a line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
 @dataclass(frozen=True)
 class Command:
-    """Runs `autos` in this process, as main() would be run by the script that pip makes."""
+    """Runs `autos` in this process through main(), as the installed script does."""
 
     address: str
     capsys: pytest.CaptureFixture[str]
@@ -63,7 +63,7 @@ def command(autos: Autos, capsys: pytest.CaptureFixture[str]) -> Command:
 
 @pytest.fixture(scope="module")
 def ended(autos: Autos) -> Any:
-    """A job of five documents, of which one failed."""
+    """Return an ended job of five documents, of which one failed."""
     return run(autos, autos.portal.add_case(documents=5, faults={3: "file-404"}))
 
 
@@ -218,7 +218,7 @@ def test_a_screen_without_the_letters_of_a_name_breaks_nothing(autos: Autos) -> 
 def _started(
     autos: Autos, *words: str, encoding: str = "utf-8", **streams: Any
 ) -> subprocess.Popen[str]:
-    """The command in a process of its own; the address from the environment."""
+    """Start the command in its own process; the environment carries the address."""
     env = {
         **os.environ,
         "AUTOS_ADDRESS": autos.stack.env["GRPC_LISTEN"],
@@ -294,5 +294,5 @@ def _read(terminal: int) -> Iterator[str]:
     while True:
         try:
             yield os.read(terminal, 65_536).decode(errors="replace")
-        except OSError:  # the other side is closed
+        except OSError:  # The other side has closed the connection.
             return

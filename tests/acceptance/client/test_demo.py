@@ -1,4 +1,4 @@
-"""`make demo` on a fresh folder, as CI would run it: no terminal."""
+"""Test `make demo` in a fresh folder without a terminal, as CI runs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEADLINE_S = 200.0
 @pytest.mark.timeout(240)
 def test_demo_shows_the_main_job_and_leaves_nothing_running(tmp_path: Path) -> None:
     data_dir = tmp_path / "demo"
-    # FORCE_COLOR, because what is no terminal gets no colours whatever it says.
+    # FORCE_COLOR forces colours: without a terminal there are none, whatever TERM contains.
     env = {**os.environ, "DATA_DIR": str(data_dir), "FORCE_COLOR": "1"}
 
     demo = subprocess.run(
@@ -50,13 +50,13 @@ def test_demo_shows_the_main_job_and_leaves_nothing_running(tmp_path: Path) -> N
 
 
 def processes_that_name(path: Path) -> list[str]:
-    """The command lines of those that have it in their command line or environment."""
+    """Return the command lines of processes that have `path` in command line or environment."""
     wanted = os.fsencode(path)
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command, environment = ((process / n).read_bytes() for n in ("cmdline", "environ"))
-        except OSError:  # it has ended, or is none of ours
+        except OSError:  # The process has ended or belongs to another user.
             continue
         if wanted in command + environment:
             found.append(command.replace(b"\0", b" ").decode())

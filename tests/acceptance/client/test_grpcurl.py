@@ -1,4 +1,4 @@
-"""What people type: grpcurl and buf curl, as README and cookbook print it; and reflection."""
+"""Test grpcurl and buf curl as README and cookbook print the commands, and reflection."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_calls_of_the_readme_work_as_printed(autos: Autos) -> None:
     blocks = [block[2] for block in BLOCK.finditer((ROOT / "README.md").read_text())]
     calls = [line for block in blocks for line in block.splitlines() if "bin/grpcurl" in line]
     assert len(calls) >= 10, "the README has changed: look here again"
-    # Nothing but the address differs, since the suite takes any free port.
+    # Only the address differs, since the suite uses any free port.
     script = "\n".join(calls).replace(ADDRESS, autos.stack.env["GRPC_LISTEN"])
 
     done = subprocess.run(
@@ -133,7 +133,7 @@ def test_the_calls_of_the_readme_work_as_printed(autos: Autos) -> None:
     assert '"status": "SERVING"' in done.stdout
 
 
-# Some eighty processes, one after the other: long on a busy machine.
+# About eighty processes run one after another, which takes long on a busy machine.
 @pytest.mark.timeout(600)
 def test_every_command_of_the_cookbook_answers_as_printed(autos: Autos, tmp_path: Path) -> None:
     steps = list(steps_of(FILE.read_text()))

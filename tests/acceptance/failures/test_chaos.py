@@ -1,4 +1,4 @@
-"""A short chaos run: every acknowledged job ends once, whatever is killed and cut meanwhile."""
+"""Run chaos briefly: every acknowledged job ends once, whatever fails meanwhile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.chaos.chaos_options import ChaosOptions
 from tests.chaos.chaos_run import run_seed
 from tests.chaos.report import table
 
-# One of each sort that is over soon. What needs half a minute to be over is for the long runs.
+# One fault of each kind that ends soon. Faults that last half a minute belong to the long runs.
 KINDS = (
     "worker-kill",
     "uploader-kill",
@@ -19,11 +19,11 @@ KINDS = (
     "valkey-flush",
     "s3-503",
 )
-# Nothing is frozen here: a lease is to be lost by a kill only, and not by a busy machine.
+# No process is frozen here: only a kill may lose a lease, not a busy machine.
 LEASE_S = 10
 
 
-# What the run itself waits for the end of everything comes first.
+# The run's own deadline for the end of all jobs expires first.
 @pytest.mark.timeout(500)
 def test_nothing_is_lost_in_a_short_storm(tmp_path: Path) -> None:
     options = ChaosOptions(

@@ -1,4 +1,4 @@
-"""Processes are killed and Redis is emptied in the middle of jobs; every job ends as it should."""
+"""Kill processes and empty Redis in the middle of jobs; every job ends as it should."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from tests.timing import quickest
 BACK_S = 2.0
 REDIS_LOSS_S = 15.0
 LANES = 5
-# How long the portal thinks about a listing that is to be cut off.
+# Seconds for which the portal delays a listing that the test interrupts.
 LISTING_S = 30.0
 PATIENCE_S = 60.0
 
 
 def _held(autos: Autos, *, documents: int, **case: Any) -> pb.Job:
-    """A job whose first five files wait at the portal."""
+    """Return a job with its first five files held at the portal."""
     number = autos.portal.add_case(documents=documents, **case)
     autos.portal.hold(number)
     job = start(autos, number).job
@@ -48,7 +48,7 @@ def _held(autos: Autos, *, documents: int, **case: Any) -> pb.Job:
 
 
 def _assert_whole(autos: Autos, job: pb.Job) -> list[pb.Document]:
-    """Every document of the job is in the bucket, byte for byte, after one attempt."""
+    """Assert that the bucket holds every document byte for byte, after one attempt each."""
     case = autos.portal.case(job.process_number)
     assert case
     assert job.state == pb.JOB_STATE_COMPLETED
@@ -80,7 +80,7 @@ def test_killed_workers_cost_only_what_they_had_in_hand(hasty: Autos) -> None:
 
     _assert_whole(hasty, finish(hasty, fetching.job_id))
     _assert_whole(hasty, finish(hasty, listing.job_id))
-    # One request was under way in each of the slices.
+    # Each of the slices had one request in progress.
     assert sorted(_times_asked(hasty, fetching)) == [1] * (12 - LANES) + [2] * LANES
     assert hasty.portal.request_count(fetching.process_number) == 1
     assert asked() == 2
@@ -122,7 +122,7 @@ def test_a_worker_that_comes_back_too_late_changes_nothing(hasty: Autos) -> None
 
 
 def _spooled(autos: Autos) -> set[Path]:
-    """The files between portal and bucket. Those of killed processes stay for a minute."""
+    """Return the files in the spools. Files of killed processes stay for a minute."""
     return set((Path(autos.stack.env["DATA_DIR"]) / "spool").glob("*.part"))
 
 
@@ -162,7 +162,7 @@ def test_workers_killed_with_files_in_memory_cost_only_those(
     ended = finish(hasty, job.job_id)
 
     _assert_whole(hasty, ended)
-    # After two seconds without an answer of the bucket they would lie in the spool.
+    # If the bucket did not answer for two seconds, the files would lie in the spool.
     for before, after in zip(in_memory, _times_asked(hasty, ended), strict=True):
         assert after == 1 or (before, after) == (1, 2)
 
@@ -190,7 +190,7 @@ def test_a_watcher_whose_server_is_killed_goes_on_where_it_was(hasty: Autos) -> 
 def _follow(
     stream: Iterator[pb.WatchProgressResponse], told: list[tuple[str, int]], most: int = 0
 ) -> int:
-    """Notes the documents of a stream, at most so many; the revision up to which all is told."""
+    """Record at most `most` documents of a stream; return the revision of the last message."""
     revision = 0
     for message in stream:
         revision = message.revision
@@ -211,7 +211,7 @@ def test_an_emptied_redis_costs_seconds_and_no_work(hasty: Autos) -> None:
 
 
 def _flushed_s(hasty: Autos, path: str) -> float:
-    """Seconds from FLUSHALL until everything that was under way or due is done, and done once."""
+    """Return the seconds from FLUSHALL until all pending work is done, each piece once."""
     with held_down(hasty, "notifier"):
         number = hasty.portal.add_case(documents=1)
         untold = run(hasty, number, webhook_url=hasty.receiver.url_of(path))

@@ -1,6 +1,7 @@
-"""A process is killed -9 at each step of a job's way; every job ends as it should all the same.
+"""Kill a process with SIGKILL at each step of a job; every job ends as it should.
 
-Each step once, all side by side. `make killpoints` has more points, one after another, many times.
+Each step is killed once, all of them side by side. `make killpoints` has more points and kills at
+them one after another, many times.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 def mortal(
     servers: EmbeddedServers, receiver: WebhookReceiver, tmp_path: Path
 ) -> Iterator[tuple[Autos, Triggers]]:
-    """An Autos of its own whose processes can be told to die."""
-    # One process of workers is started again more quickly than two. A dozen deaths are a load of
-    # their own, under which leases of 3 s would be lost by the living.
+    """Yield a separate Autos; a test can kill its processes at a chosen point."""
+    # One worker process restarts more quickly than two. A dozen kills load the machine, so that
+    # living processes would lose leases of 3 s.
     with mortal_autos(servers, receiver, tmp_path, WORKER_PROCESSES="1", LEASE_S="10") as running:
         yield running
 
 
-# A dozen processes are started again: seconds on a machine of its own, minutes on a busy one.
+# A dozen processes restart, which takes seconds on an idle machine and minutes on a busy one.
 @pytest.mark.timeout(400)
 def test_a_kill_at_any_step_loses_nothing(mortal: tuple[Autos, Triggers]) -> None:
     autos, flags = mortal

@@ -1,4 +1,4 @@
-"""One of several schedulers leads, another takes its place; without any, work goes on, too."""
+"""Test several schedulers: one leads, another takes over; without any, work continues."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ DOCUMENTS = 6
 
 @dataclass(frozen=True)
 class Scheduler:
-    """A scheduler beside that of the Procfile, and what it logged."""
+    """A scheduler beside the Procfile's own, with its log."""
 
     process: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
 
     @property
     def leads(self) -> bool:
-        """Whether its newest news is that it leads."""
+        """Return True if its latest log line about leadership reports that it leads."""
         news = [line for line in self.lines if "scheduler leads" in line or "stands by" in line]
         return bool(news) and "scheduler leads" in news[-1]
 
     def read(self) -> None:
-        """Note what it logs, until it has ended."""
+        """Record its log lines until the process ends."""
         assert self.process.stdout
         with self.process.stdout as output:
             self.lines.extend(iter(output.readline, ""))
@@ -68,7 +68,7 @@ def _scheduler(autos: Autos) -> Iterator[Scheduler]:
 
 @pytest.fixture
 def pair(hasty: Autos) -> Iterator[tuple[Scheduler, Scheduler]]:
-    """One that leads and one that stands by, in place of the Procfile's."""
+    """Yield a leading and a standby scheduler in place of the Procfile's."""
     with ExitStack() as stack:
         stack.enter_context(held_down(hasty, "scheduler"))
         leading, standing_by = (stack.enter_context(_scheduler(hasty)) for _ in range(2))
@@ -84,7 +84,7 @@ def pair(hasty: Autos) -> Iterator[tuple[Scheduler, Scheduler]]:
 
 
 def _run_job(autos: Autos) -> None:
-    """A job goes from its start to its end, and the portal is asked for nothing twice."""
+    """Run a job to its end; assert that the portal got no request twice."""
     number = autos.portal.add_case(documents=DOCUMENTS)
     ended = finish(autos, start(autos, number).job.job_id)
     assert ended.state == pb.JOB_STATE_COMPLETED

@@ -1,4 +1,4 @@
-"""Several server processes on one port, and one of them leaving: nobody's work is lost."""
+"""Test several server processes on one port, of which one stops: no call is lost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WATCH = "/autos.downloads.v1.DownloadService/WatchProgress"
 WATCHERS = 300
 STOP_LIMIT_S = 10.0
 DEADLINE_S = 60.0
-# Each connection goes to one of two servers as if by the toss of a coin.
+# The kernel assigns each connection to one of the two servers at random.
 MOST_CONNECTIONS = 64
 
 Server = subprocess.Popen[bytes]
@@ -49,7 +49,7 @@ def _server(env: Mapping[str, str]) -> Iterator[Server]:
 
 @pytest.fixture
 def shared(autos: Autos) -> Iterator[tuple[str, list[Server]]]:
-    """An address and two servers that share it."""
+    """Yield an address and two servers that share it."""
     address = f"127.0.0.1:{free_port()}"
     env = {**autos.stack.env, "GRPC_LISTEN": address, "GRPC_REUSE_PORT": "on"}
     with _server(env) as first, _server(env) as second:
@@ -66,7 +66,7 @@ def _listens(server: Server) -> bool:
 
 
 def _caller_of(server: Server, address: str, stack: ExitStack) -> Caller:
-    """A connection that this server has accepted."""
+    """Return a connection that this server has accepted."""
     host, _, port = address.partition(":")
     for _ in range(MOST_CONNECTIONS):
         caller = stack.enter_context(closing(Caller(host, int(port))))
@@ -77,7 +77,7 @@ def _caller_of(server: Server, address: str, stack: ExitStack) -> Caller:
 
 
 def _accepted(server: Server, caller: Caller) -> list[Any]:
-    # Its settings have come: somebody has accepted the connection.
+    # The HTTP/2 settings have arrived, so a server has accepted the connection.
     caller.socket.settimeout(DEADLINE_S)
     list(caller.read())
     return list(psutil.Process(server.pid).net_connections("tcp"))
@@ -89,7 +89,7 @@ def test_any_server_serves_any_job_and_one_that_leaves_sends_its_callers_to_the_
     address, (leaving, staying) = shared
     number = autos.portal.add_case(documents=3)
     autos.portal.hold(number)
-    job_id = start(autos, number).job.job_id  # by a third server
+    job_id = start(autos, number).job.job_id  # By a third server.
     autos.portal.wait_held(number, 3)
     revision = status(autos, job_id).revision
     request = pb.WatchProgressRequest(job_id=job_id, after_revision=revision).SerializeToString()
@@ -102,7 +102,7 @@ def test_any_server_serves_any_job_and_one_that_leaves_sends_its_callers_to_the_
         other = _caller_of(staying, address, stack)
         watchers.open(WATCH, *[request] * WATCHERS)
         _read_all(watchers, WATCHERS, lambda event: event.message is not None)
-        # A call that PostgreSQL keeps waiting is under way when the server is told to go.
+        # A call that PostgreSQL delays is in progress when the server receives its stop signal.
         with _locked_jobs(autos) as unlock:
             unary.open(WATCH.replace("WatchProgress", "GetStatus"), _get_status(job_id))
             until(partial(_waits_for_lock, autos), DEADLINE_S, "GetStatus does not wait.")
@@ -110,7 +110,7 @@ def test_any_server_serves_any_job_and_one_that_leaves_sends_its_callers_to_the_
             begun = time.monotonic()
             leaving.send_signal(signal.SIGTERM)
             assert _next_health(asker, health) == health_pb2.HealthCheckResponse.NOT_SERVING
-            asker.close()  # who watches health would hold it up to the end of its grace
+            asker.close()  # A health watch would delay the stop until the end of the grace period.
             ends = pool.submit(_read_all, watchers, WATCHERS, lambda e: e.message is None)
             farewells = ends.result()
             unlock()
@@ -126,7 +126,7 @@ def test_any_server_serves_any_job_and_one_that_leaves_sends_its_callers_to_the_
         assert len(pushbacks_ms) > WATCHERS / 10, "they would all come back in one moment"
         assert max(pushbacks_ms) - min(pushbacks_ms) > 500
         assert min(pushbacks_ms) > 0
-        # The other one goes on, with what the first has left off.
+        # The other server continues the streams that the first one dropped.
         autos.portal.release(number)
         other.open(WATCH, request)
         last = _read_to_end(other)
@@ -136,7 +136,7 @@ def test_any_server_serves_any_job_and_one_that_leaves_sends_its_callers_to_the_
 
 
 def _read_all(caller: Caller, wanted: int, is_wanted: Callable[[Event], bool]) -> list[Event]:
-    """Events of different streams, as many as are wanted."""
+    """Read events of different streams until `wanted` of them have arrived."""
     found: dict[int, Event] = {}
     caller.socket.settimeout(DEADLINE_S)
     while len(found) < wanted:
@@ -196,7 +196,7 @@ def _locked_jobs(autos: Autos) -> Iterator[Callable[[], None]]:
 
 
 def _waits_for_lock(autos: Autos) -> bool:
-    """Whether a read of the models waits. Its text is cut off before it names the job."""
+    """Return True if any query for a job waits for a lock. Its truncated text names no job."""
     url = autos.stack.env["DATABASE_URL"]
     with closing(psycopg2.connect(url)) as looker, looker.cursor() as cursor:
         cursor.execute(

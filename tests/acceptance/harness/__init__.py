@@ -1,1 +1,1 @@
-"""What acceptance tests share: calls, checks of streams, the bucket, the processes."""
+"""Calls, stream checks, bucket access and process control that acceptance tests share."""

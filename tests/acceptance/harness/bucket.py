@@ -1,4 +1,4 @@
-"""What the bucket of a running Autos really holds."""
+"""Read what the bucket of a running Autos holds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DISPOSITION = re.compile(
 
 
 class StoredBucket:
-    """Reads the bucket with S3's own protocol, past Autos."""
+    """Reads the bucket through S3's own protocol, without Autos."""
 
     def __init__(self, autos: Autos) -> None:
         env = autos.stack.env
@@ -33,18 +33,18 @@ class StoredBucket:
         )
 
     def keys_of_case(self, number: str, prefix: str = "") -> set[str]:
-        """Every key under a case's folder, of an Autos with this S3_PREFIX."""
+        """Return every key under a case's folder for an Autos with this S3_PREFIX."""
         digits = "".join(c for c in number if c.isdigit())
         folder = f"{prefix}default/processos/{digits}/"
         found = self._client.list_objects(self._name, prefix=folder, recursive=True)
         return {str(each.object_name) for each in found}
 
     def remove(self, key: str) -> None:
-        """Loses an object."""
+        """Delete an object, as a bucket that loses it would."""
         self._client.remove_object(self._name, key)
 
     def sha256(self, key: str) -> str:
-        """The hash of an object's bytes, as they lie there."""
+        """Return the SHA-256 of an object's stored bytes."""
         answer = self._client.get_object(self._name, key)
         digest = hashlib.sha256()
         try:
@@ -56,19 +56,19 @@ class StoredBucket:
         return digest.hexdigest()
 
     def file_names(self, key: str) -> tuple[str, str]:
-        """What an old and what a present browser would call the file (RFC 6266)."""
+        """Return the file names that an old and a current browser would use (RFC 6266)."""
         metadata = self._client.stat_object(self._name, key).metadata or {}
         match = _DISPOSITION.fullmatch(metadata["Content-Disposition"])
         assert match, metadata["Content-Disposition"]
         return match["plain"], unquote(match["extended"], errors="strict")
 
     def content_type(self, key: str) -> str | None:
-        """The Content-Type that the bucket gives out."""
+        """Return the Content-Type that the bucket sends."""
         return self._client.stat_object(self._name, key).content_type
 
 
 def sandbox_sha256(document: SandboxDocument) -> str:
-    """The hash of what the sandbox generates for a document."""
+    """Return the SHA-256 of the bytes that the sandbox generates for a document."""
     digest = hashlib.sha256()
     for chunk in chunks(document.kind, document.uuid, document.size_bytes):
         digest.update(chunk)

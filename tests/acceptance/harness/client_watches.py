@@ -1,4 +1,4 @@
-"""What is promised of every watch of the client, whatever broke on the way."""
+"""Check the promises of every watch of the client, whatever failed on the way."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from autos import JOB_ENDS, pb
 
 
 def assert_all_once(messages: list[pb.WatchProgressResponse], listed: list[pb.Document]) -> None:
-    """Nothing twice, nothing missed, the ended job last."""
+    """Assert that no change is missing or repeated and that the ended job comes last."""
     told = [message.document for message in messages if message.HasField("document")]
     jobs = [message.job for message in messages if message.HasField("job")]
     assert all(one.revision < other.revision for one, other in pairwise(told))

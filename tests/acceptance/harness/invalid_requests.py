@@ -1,4 +1,4 @@
-"""Wrong requests by name: for each the fields that are wrong, and a part of what is said."""
+"""Invalid requests by name, each with its invalid fields and a part of each message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GOOD_NUMBER = process_number(7_000_001)
 
 @dataclass(frozen=True)
 class Known:
-    """What is there already, and page tokens that are good for it."""
+    """Existing jobs, and page tokens that are valid for them."""
 
     job: pb.Job
     other: pb.Job
@@ -40,7 +40,7 @@ class Known:
 
 
 def forged(token: str, *rest: object) -> str:
-    """A token made for the same call as `token`, pointing elsewhere."""
+    """Return a token for the same call as `token` that points elsewhere."""
     made_for = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))[0]
     return _sealed([made_for, *rest])
 
@@ -53,7 +53,7 @@ Make = Callable[[Known], Message]
 
 
 class Wrong(NamedTuple):
-    """A wrong request, and for each field that is wrong a part of what is said about it."""
+    """An invalid request, and for each invalid field a part of its error message."""
 
     method: str
     request: Message | Make

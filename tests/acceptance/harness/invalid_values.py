@@ -1,4 +1,4 @@
-"""Values that no field takes, and what is said about each."""
+"""Values that no field accepts, and the error message for each."""
 
 from __future__ import annotations
 

@@ -14,14 +14,14 @@ CALL_S = 30.0
 
 
 def start(autos: Autos, number: str, **fields: Any) -> pb.StartDownloadResponse:
-    """StartDownload."""
+    """Call StartDownload and return the job."""
     request = pb.StartDownloadRequest(process_number=number, **fields)
     response: pb.StartDownloadResponse = autos.api.StartDownload(request, timeout=CALL_S)
     return response
 
 
 def finish(autos: Autos, job_id: str, *, deadline_s: float = DEADLINE_S) -> pb.Job:
-    """The job at its end, as WatchProgress tells it."""
+    """Watch the job until it ends and return it as WatchProgress sent it last."""
     stream = autos.api.WatchProgress(pb.WatchProgressRequest(job_id=job_id), timeout=deadline_s)
     *_, last = stream
     job: pb.Job = last.job
@@ -29,18 +29,18 @@ def finish(autos: Autos, job_id: str, *, deadline_s: float = DEADLINE_S) -> pb.J
 
 
 def run(autos: Autos, number: str, **fields: Any) -> pb.Job:
-    """A job from its start to its end."""
+    """Start a job and return it once it has ended."""
     return finish(autos, start(autos, number, **fields).job.job_id)
 
 
 def documents(autos: Autos, job: pb.Job) -> list[pb.Document]:
-    """All documents of a job."""
+    """Return all documents of a job."""
     request = pb.ListDocumentsRequest(job_id=job.job_id, page_size=1000)
     return list(autos.api.ListDocuments(request, timeout=CALL_S).documents)
 
 
 def status(autos: Autos, job_id: str) -> pb.Job:
-    """The job as it is now."""
+    """Return the current state of the job."""
     request = pb.GetStatusRequest(job_id=job_id)
     job: pb.Job = autos.api.GetStatus(request, timeout=CALL_S).job
     return job
@@ -53,7 +53,7 @@ def await_job(
     *,
     deadline_s: float = DEADLINE_S,
 ) -> pb.Job:
-    """The job, as soon as `condition` holds for it. Raises TimeoutError."""
+    """Return the job as soon as `condition` holds for it; raise TimeoutError otherwise."""
     seen = [status(autos, job_id)]
 
     def holds() -> bool:
@@ -65,9 +65,9 @@ def await_job(
 
 
 def await_rest_given_back(autos: Autos, job: pb.Job, requested: int) -> None:
-    """Wait until slices whose first requests are held have given back their other documents.
+    """Wait until slices with a held first request have given back their other documents.
 
-    Until then they might request them, and giving them back is a change of the job.
+    Until then the workers might request those documents, and giving them back changes the job.
     """
     downloading = pb.DOCUMENT_STATE_DOWNLOADING
     until(

@@ -1,4 +1,4 @@
-"""The memory of processes, from Linux itself, which knows the peak without being asked in time."""
+"""Measure the peak memory of processes from Linux's own counters, without sampling."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ MIB = 1024 * 1024
 
 
 class PeakMemory:
-    """How much more memory a process takes at its peak than when this was made."""
+    """Measures the growth of a process's memory from its creation to the peak."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # reset the peak
         self._before_bytes = self._bytes("VmRSS")
 
     def added_bytes(self) -> int:
-        """The peak since then, less what it was."""
+        """Return the peak minus the memory at creation, in bytes."""
         return self._bytes("VmHWM") - self._before_bytes
 
     def _bytes(self, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Refused calls, taken apart: the code, the text and google.rpc's details."""
+"""Parse rejected calls: the status code, the text and google.rpc's details."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 from server.errors.error_reasons import reasons_of
 from tests.acceptance.conftest import Autos
 
-# What only our code, our libraries or our database could have said.
+# Names that only our code, our libraries or our database could put into a text.
 LEAKS = re.compile(
     r"[A-Za-z](Error|Exception|Violation)\b|Traceback|psycopg|peewee|redis|dramatiq|minio"
     r"|\b(SELECT|INSERT|UPDATE|DELETE|FROM|WHERE)\b|\b(storage|server|actors)[./]|\.py\b|<class"
@@ -28,7 +28,7 @@ MAX_TEXT = 2_000
 
 @dataclass(frozen=True)
 class RefusedCall:
-    """What a caller gets instead of an answer. `fields`: the violations by field."""
+    """The error of a rejected call. `fields`: the violations by field."""
 
     code: grpc.StatusCode
     text: str
@@ -41,20 +41,21 @@ class RefusedCall:
 
     @property
     def told(self) -> str:
-        """Everything in it that is text."""
+        """Return all text of the error."""
         return "\n".join((self.text, self.reason, *self.fields, *self.fields.values()))
 
 
 def call(autos: Autos, method: str, request: Message) -> Any:
-    """The answer of a method; of a stream, the list of its messages."""
+    """Return the response of a method, or the list of messages of a stream."""
     answer = getattr(autos.api, method)(request, timeout=10)
     return list(answer) if method == "WatchProgress" else answer
 
 
 def refusal(autos: Autos, method: str, request: Message) -> RefusedCall:
-    """How `request` is refused.
+    """Return the error that rejects `request`.
 
-    Fails when it is not, when the refusal leaks something, or is none that the method promises.
+    The check fails if the call succeeds, if the error leaks internals, or if the method does not
+    promise its reason.
     """
     found = refused(lambda: call(autos, method, request))
     assert found.reason in reasons_of(method), found.reason
@@ -62,14 +63,14 @@ def refusal(autos: Autos, method: str, request: Message) -> RefusedCall:
 
 
 def refused(attempt: Callable[[], object]) -> RefusedCall:
-    """How `attempt` is refused; fails when it is not, or when the refusal leaks something."""
+    """Return the error that rejects `attempt`; fail if there is none or if it leaks internals."""
     with pytest.raises(grpc.RpcError) as caught:
         attempt()
     return refusal_of(caught.value)
 
 
 def refusal_of(error: grpc.RpcError) -> RefusedCall:
-    """What an error tells; fails when it leaks something."""
+    """Parse an error; fail if it leaks internals."""
     found = _taken_apart(error)
     leak = LEAKS.search(found.told)
     assert leak is None, found.told
@@ -104,7 +105,7 @@ def _taken_apart(error: Any) -> RefusedCall:
 
 
 def _detail(status: Any, kind: Any) -> Any:
-    """The one detail of this kind, None without one."""
+    """Return the one detail of this kind, or None."""
     found = [detail for detail in status.details if detail.Is(kind.DESCRIPTOR)]
     assert len(found) <= 1
     if not found:

@@ -1,4 +1,4 @@
-"""What is done to the processes of a running Autos: killed, held down, stopped, looked at."""
+"""Kill, stop, suspend and inspect the processes of a running Autos."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ BACK_DEADLINE_S = 60.0
 
 
 def family(pid: int) -> list[int]:
-    """A process and all its descendants."""
+    """Return a process and all its descendants."""
     children: list[int] = []
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # the thread may have ended since
+        # The thread may have ended meanwhile.
+        with suppress(FileNotFoundError, ProcessLookupError):
             children += map(int, file.read_text().split())
     return [pid, *(each for child in children for each in family(child))]
 
 
 def processes_of(autos: Autos, *names: str) -> dict[int, str]:
-    """The processes of these lines of the Procfile (none named: of all), children too."""
+    """Return the processes of these Procfile lines and their children; no line means all."""
     processes = autos.stack.processes
     leaders = {name: processes.pid_of(name) for name in names or processes.names}
     return {pid: name for name, leader in leaders.items() if leader for pid in family(leader)}
 
 
 def kill(autos: Autos, *names: str) -> float:
-    """Kill -9 of processes, children and all; seconds until others stand in their place."""
+    """Send SIGKILL to processes and children; return the seconds until replacements run."""
     processes = autos.stack.processes
     killed = {name: processes.pid_of(name) for name in names}
     begun = time.monotonic()
@@ -49,7 +50,7 @@ def kill(autos: Autos, *names: str) -> float:
 
 @contextmanager
 def held_down(autos: Autos, name: str) -> Iterator[None]:
-    """A process, ended in order, that is away for the length of the block."""
+    """Stop a process in order, and keep it down for the length of the block."""
     autos.stack.processes.hold(name)
     try:
         yield
@@ -59,7 +60,7 @@ def held_down(autos: Autos, name: str) -> Iterator[None]:
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """A process that hangs for the length of the block."""
+    """Suspend a process for the length of the block."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -68,9 +69,9 @@ def stopped(pid: int) -> Iterator[None]:
 
 
 def has_spool_file_open(pid: int) -> bool:
-    """Whether a process reads or writes a file between portal and bucket right now."""
+    """Return True if a process has a spool file open now."""
     for file in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed since
+        with suppress(FileNotFoundError):  # The process has closed it meanwhile.
             if ".part" in str(file.readlink()):
                 return True
     return False

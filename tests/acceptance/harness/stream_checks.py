@@ -1,4 +1,4 @@
-"""WatchProgress as a client reads it, and what the contract says of every stream."""
+"""Read WatchProgress as a client does, and check what the contract promises of every stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENDED = {
 
 
 def watch(autos: Autos, **fields: Any) -> Any:
-    """A stream: an iterator of messages that can be cancelled."""
+    """Return a stream: an iterator of messages that can be cancelled."""
     return autos.api.WatchProgress(pb.WatchProgressRequest(**fields), timeout=60)
 
 
@@ -27,7 +27,7 @@ def sent_documents(messages: list[Message]) -> list[pb.Document]:
 
 
 def assert_stream_order(messages: list[Message], after_revision: int = 0) -> None:
-    """The first is the job with the caller's revision; documents come in order of theirs."""
+    """Assert that the job comes first, at the caller's revision, and documents by revision."""
     first, *rest = messages
     assert first.HasField("job")
     assert first.revision == after_revision

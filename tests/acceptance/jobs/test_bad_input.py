@@ -1,4 +1,4 @@
-"""Wrong requests get an exact answer, change nothing and learn nothing about our insides."""
+"""Test invalid requests: each error is exact, changes no row and leaks no internals."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ PREFIX = "autos.downloads.v1."
 
 @pytest.fixture(scope="module")
 def known(autos: Autos) -> Iterator[Known]:
-    """Two ended jobs. Afterwards: none of the wrong requests was logged as a bug of ours."""
+    """Yield two ended jobs; assert afterwards that no invalid request was logged as a bug."""
     logged_before = len(autos.lines)
     request_id = str(uuid4())
     job = run(autos, autos.portal.add_case(documents=3), request_id=request_id)
     other = run(autos, autos.portal.add_case(documents=3))
-    start(autos, job.process_number)  # so that the case has two jobs and its list two pages
+    start(autos, job.process_number)  # Two jobs, so that the list of the case has two pages.
     available = [pb.DOCUMENT_STATE_AVAILABLE]
     yield Known(
         job=job,
@@ -55,7 +55,7 @@ def _token(autos: Autos, method: str, **fields: Any) -> str:
 
 @dataclass(frozen=True)
 class _Traces:
-    """What a call could have changed: which jobs are the newest, and the known one."""
+    """What a call could have changed: the newest jobs, and the known job."""
 
     job_ids: tuple[str, ...]
     job: bytes

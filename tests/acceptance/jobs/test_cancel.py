@@ -1,4 +1,4 @@
-"""CancelJob stops a job where it stands, tells it, and leaves an ended job alone."""
+"""Test CancelJob: it stops a running job, reports its end, and leaves an ended job alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _cancel(autos: Autos, job_id: str) -> pb.Job:
 
 
 def _held_job(autos: Autos, count: int, path: str = "", **case: object) -> pb.Job:
-    """A job whose files wait at the portal, five at a time."""
+    """Return a job with all its files held at the portal, five at a time."""
     number = autos.portal.add_case(documents=count, **case)  # type: ignore[arg-type]
     autos.portal.hold(number)
     url = autos.receiver.url_of(path) if path else ""
@@ -138,7 +138,7 @@ def test_a_large_download_stops_within_two_seconds_and_leaves_nothing(autos: Aut
 
 
 def _cancelled_after_s(autos: Autos) -> float:
-    """Seconds from CancelJob until nothing is left of a download that was under way."""
+    """Return the seconds from CancelJob until nothing is left of a download in progress."""
     number = autos.portal.add_case(documents=1, size=30_000_000)
     autos.portal.hold(number, after_bytes=10_000_000)
     job = start(autos, number).job

@@ -1,4 +1,4 @@
-"""GetDocumentUrl mints a URL that really downloads, for as long as it says and no longer."""
+"""Test GetDocumentUrl: its URL works for exactly the promised lifetime."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.acceptance.harness.job_calls import documents, run, start
 from tests.acceptance.harness.refused_calls import refusal
 from tests.sandbox.court_cases.cases import CASES
 
-# A busy machine may take seconds from the answer to the first look.
+# A busy machine may need seconds between the answer and the first request.
 LIFETIME_S = 6
 SEALED = CASES["sealed"].number
 SEALED_CASE = CASES["sealed-case"].number
@@ -29,7 +29,7 @@ SEALED_CASE = CASES["sealed-case"].number
 
 @pytest.fixture(scope="module")
 def public(autos: Autos) -> tuple[pb.Job, pb.Document]:
-    """An available document that is not sealed."""
+    """Return an available document that is not sealed."""
     job = run(autos, autos.portal.add_case(documents=1, size=30_000))
     return job, documents(autos, job)[0]
 
@@ -42,7 +42,7 @@ def _url(autos: Autos, job: pb.Job, document: pb.Document, **fields: Any) -> Any
 
 
 def _lifetime_s(autos: Autos, job: pb.Job, document: pb.Document, **fields: Any) -> int:
-    """How long a new URL lives by its own words, which must be those of the answer."""
+    """Return a new URL's own lifetime in seconds; it must equal the lifetime in the answer."""
     before = time.time()
     answer = _url(autos, job, document, **fields)
     query = parse_qs(urlsplit(answer.url).query)
@@ -81,7 +81,7 @@ def test_a_url_dies_when_it_said(autos: Autos, public: tuple[pb.Job, pb.Document
     until(is_dead, 60, "It lives for ever.")
 
     assert good, "it was dead from the start"
-    # Whatever was asked for later than that was refused, however late this asked again.
+    # The bucket rejects every request after that time, however late this one is.
     assert good[-1] < expires + 1
     assert time.time() >= expires
 
@@ -126,7 +126,7 @@ def test_every_document_of_a_sealed_case_is_sealed(autos: Autos) -> None:
 
 
 def test_what_is_not_available_has_no_url(autos: Autos) -> None:
-    # More than five slices of eight documents take.
+    # Five slices of eight documents take less.
     number = autos.portal.add_case(documents=50, faults={0: "no-href"})
     autos.portal.hold(number)
     job = start(autos, number).job

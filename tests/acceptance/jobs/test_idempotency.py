@@ -1,4 +1,4 @@
-"""However often and however simultaneously a case is asked for, the work is done once."""
+"""Test that work is done once, however many requests for a case arrive at the same time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ JOINERS = 3
 
 
 def _at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """What the calls give, all of them made in the same moment."""
+    """Return the results of calls that all start in the same moment."""
     gate = threading.Barrier(len(calls))
 
     def waiting(call: Callable[[], T]) -> T:
@@ -48,7 +48,7 @@ def _at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
 
 @contextmanager
 def _held(autos: Autos, number: str) -> Iterator[None]:
-    """The case's files wait, so that its job cannot end."""
+    """Hold the case's files at the portal, so that its job cannot end."""
     autos.portal.hold(number)
     try:
         yield
@@ -157,7 +157,7 @@ def test_a_webhook_that_joins_in_the_moment_the_job_ends_is_told(autos: Autos) -
         number = autos.portal.add_case(documents=1, size=1_024)
         autos.portal.hold(number)
         first_id = start(autos, number).job.job_id
-        # It can end only when all of them are at it.
+        # The job can end only when a lane works on each of them.
         release = partial(autos.portal.release, number)
         all_join = threading.Barrier(JOINERS, action=release, timeout=60)
         folder = f"/moment/{round_number}"
@@ -179,9 +179,9 @@ def test_a_webhook_that_joins_in_the_moment_the_job_ends_is_told(autos: Autos) -
 def _join_until_over(
     autos: Autos, number: str, first_id: str, folder: str, all_join: threading.Barrier
 ) -> list[tuple[str, str]]:
-    """The path and the job of every StartDownload, each with another URL, until the first job ends.
+    """Return path and job of each StartDownload, each with a new URL, until the first job ends.
 
-    The last one is of another job.
+    The last one belongs to another job.
     """
     answers = [("", first_id)]
     while answers[-1][1] == first_id:
@@ -213,7 +213,7 @@ def test_a_warm_case_is_completed_within_the_call(autos: Autos) -> None:
     print(
         f"\nwarm case, 20 documents: median {median_s * 1000:.1f} ms, max {max(taken_s) * 1000:.1f}"
     )
-    # The fastest: the machine may be busy with other tests. `make bench` looks at the median.
+    # Take the fastest call: other tests may load the machine. `make bench` measures the median.
     assert min(taken_s) < WARM_LIMIT_S
 
 
@@ -267,7 +267,7 @@ def test_documents_that_vanish_from_the_listing_stay_with_the_job_that_had_them(
 
     second = run(autos, number, max_age=Duration())
 
-    # Asked once more before it was believed, and nothing was fetched again.
+    # The portal gets one more request to confirm it, and no file is downloaded again.
     assert autos.portal.request_count(number) == 3
     assert second.state == pb.JOB_STATE_COMPLETED
     assert (second.progress.total_documents, second.progress.reused_documents) == (4, 4)
@@ -279,7 +279,7 @@ def test_documents_that_vanish_from_the_listing_stay_with_the_job_that_had_them(
 
 
 def _files_asked(autos: Autos, number: str) -> list[int]:
-    """How often each file of the case was asked for, in the order of the case."""
+    """Return the number of requests for each file of the case, in the order of the case."""
     case = autos.portal.case(number)
     assert case
     return [autos.portal.request_count(document.uuid) for document in case.documents]

@@ -1,4 +1,4 @@
-"""Five lanes a job: no more at the portal at once, and nobody waits for a slow document."""
+"""Test five lanes a job: no more run at once, and no lane waits for a slow document."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def test_a_small_job_does_not_wait_for_a_large_one(autos: Autos) -> None:
 
 
 def test_a_slow_portal_slows_nothing_but_itself(autos: Autos) -> None:
-    # Those after the first are for a machine that was busy meanwhile.
+    # The later attempts are for a machine that was busy during the first.
     numbers = chain([CASES["slow"].number], _slow_cases(autos))
 
     part = quickest(lambda: _part_of_one_lane(autos, next(numbers)), 0.5)
 
-    # Five lanes, so a good deal less than one after the other.
+    # Five lanes need far less time than one lane.
     assert part < 0.5
 
 
@@ -74,7 +74,7 @@ def _slow_cases(autos: Autos) -> Iterator[str]:
 
 
 def _part_of_one_lane(autos: Autos, number: str) -> float:
-    """How long a job took, as a part of what the portal took for all its files together."""
+    """Return the duration of a job as a fraction of the portal's time for all its files."""
     case = autos.portal.case(number)
     assert case
     ended = run(autos, number)

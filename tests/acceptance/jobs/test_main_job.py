@@ -1,4 +1,4 @@
-"""The main job, from the call to the webhook, on the real servers and processes."""
+"""Test the main job, from the call to the webhook, on the real servers and processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists come in their promised order, page by page, without a gap and without a repetition."""
+"""Test that lists keep their promised order over pages, without gaps and repetitions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MANY_DOCUMENTS = 1_001
 
 @pytest.fixture(scope="module")
 def warm_case(autos: Autos) -> str:
-    """A case with more jobs than a page can have; the newest of them was cancelled."""
+    """Return a case with more jobs than a page can hold; the newest of them was cancelled."""
     number = autos.portal.add_case(documents=1)
     run(autos, number)
     with ThreadPoolExecutor(8) as pool:
@@ -30,7 +30,7 @@ def warm_case(autos: Autos) -> str:
 
 @pytest.fixture(scope="module")
 def large_job(autos: Autos) -> pb.Job:
-    """A cancelled job with more documents than a page can have."""
+    """Return a cancelled job with more documents than a page can hold."""
     number = autos.portal.add_case(documents=MANY_DOCUMENTS, size=1_024)
     autos.portal.hold(number)
     job_id = start(autos, number).job.job_id
@@ -41,7 +41,7 @@ def large_job(autos: Autos) -> pb.Job:
 
 
 def _pages(ask: Callable[[str], Any]) -> Iterator[Any]:
-    """Every page, from the first to the one without a token."""
+    """Return every page, from the first to the one without a token."""
     token = ""
     while True:
         page = ask(token)

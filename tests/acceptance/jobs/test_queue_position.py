@@ -1,4 +1,4 @@
-"""Place and time: every answer about a running job says when it will end, and none of an ended."""
+"""Test place and time: every answer about a running job has an estimated end; ended jobs do not."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def _told(job: pb.Job) -> set[str]:
 
 
 def _held_job(autos: Autos) -> tuple[str, pb.Job]:
-    """A job whose documents are at the portal and stay there, and its case."""
+    """Return a case with its documents held at the portal, and its job."""
     number = autos.portal.add_case(documents=30)
     autos.portal.hold(number)
     job_id = start(autos, number).job.job_id
     autos.portal.wait_held(number, LANES)
-    # What a server saw of the queue is up to two seconds old.
+    # A server's view of the queue is up to two seconds old.
     job = await_job(autos, job_id, lambda job: _told(job) == {"estimated_end_time"})
     await_rest_given_back(autos, job, LANES)
     return number, job

@@ -1,4 +1,4 @@
-"""RetryJob and RedeliverWebhook: a new run of the same job, and the same end told again."""
+"""Test RetryJob and RedeliverWebhook: a new run of the same job, and the same event sent again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def test_only_what_failed_is_fetched_again(autos: Autos) -> None:
     assert ended.state == pb.JOB_STATE_PARTIALLY_COMPLETED
     asked = autos.portal.requests[requests_before:]
     files = [r for r in asked if r.kind == "file" and r.number == job.process_number]
-    assert len(files) == 1 + 3  # once what is not there, three times what answers 500
+    # One attempt for a file that the portal does not have, three for an answer of 500.
+    assert len(files) == 1 + 3
     assert not [r for r in asked if r.kind == "list" and r.number == job.process_number]
     for document in documents(autos, ended):
         old = before[document.document_id]

@@ -1,4 +1,4 @@
-"""WatchProgress: nothing is missed and nothing is told twice."""
+"""Test WatchProgress: the stream misses no change and repeats none."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_stream_cut_anywhere_goes_on_where_it_stopped(autos: Autos) -> None:
 
 
 def _watch_in_pieces(autos: Autos, job_id: str, seed: int) -> list[list[Message]]:
-    """What is seen by a client whose stream breaks after a few messages, until the job ends."""
+    """Return a client's messages until the end; its stream breaks every few messages."""
     dice, revision = random.Random(seed), 0
     pieces: list[list[Message]] = []
     while True:

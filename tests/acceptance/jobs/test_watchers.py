@@ -1,4 +1,4 @@
-"""Who watches is told at once, hears a sign of life, and may leave without a word."""
+"""Test watchers: prompt updates, heartbeats, and clients that disconnect without notice."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from tests.databases import PATIENT
 CHANGES = 25
 CHANGE_LIMIT_S = 0.2
 LEAVERS = 200
-# A pool of the server may still grow by its few; what each of hundreds costs would be far more.
+# A connection pool may still grow by a few; a cost per watcher would be far larger.
 FEW = 20
 BEATS = 4
 STAYERS = 50
@@ -80,13 +80,13 @@ def test_silence_is_broken_by_heartbeats_but_never_faster_than_once_a_second(
         assert {m.revision for m in (before, *beats)} == {quiet_job.revision}, name
         made = [message.event_time.ToNanoseconds() / 1e9 for message in (before, *beats)]
         assert all(later - earlier > interval_s - 0.05 for earlier, later in pairwise(made)), name
-        # The quickest, because a busy machine may let some come late.
+        # The fastest, because a busy machine may delay some of them.
         assert min(gaps_s[-BEATS:]) < interval_s + 1, name
 
 
 @pytest.fixture(scope="module")
 def quiet_job(autos: Autos) -> Iterator[pb.Job]:
-    """A job that stands still."""
+    """Return a job that makes no progress."""
     number = autos.portal.add_case(documents=5)
     autos.portal.hold(number)
     job = start(autos, number).job
@@ -100,7 +100,7 @@ def quiet_job(autos: Autos) -> Iterator[pb.Job]:
 def _until_heartbeats(
     autos: Autos, job_id: str, interval: Duration
 ) -> tuple[list[Message], list[float]]:
-    """What is told up to the last heartbeat, and how long each message let wait for itself."""
+    """Return the messages up to the last heartbeat, and the seconds before each message."""
     messages: list[Message] = []
     gaps_s: list[float] = []
     stream = watch(autos, job_id=job_id, heartbeat_interval=interval)
@@ -124,13 +124,13 @@ def test_a_change_is_shown_within_200_ms(autos: Autos) -> None:
             f"\nCancelJob's {name} to the watcher's last message: median "
             f"{statistics.median(values) * 1000:.1f} ms, max {max(values) * 1000:.1f} ms"
         )
-    # Not all of them: a busy machine may hold up some.
+    # Not all of them: a busy machine may delay some.
     assert quantile(since_answer, 0.8) < CHANGE_LIMIT_S
     assert statistics.median(since_call) < CHANGE_LIMIT_S
 
 
 def _cancel_and_see(autos: Autos) -> tuple[float, float]:
-    """Seconds from CancelJob's call, and from its answer, until a watcher has seen the end."""
+    """Return the seconds from CancelJob's call and from its answer to the end on a watch."""
     number = autos.portal.add_case(documents=1)
     autos.portal.hold(number)
     job_id = start(autos, number).job.job_id
@@ -183,7 +183,7 @@ def test_watchers_who_leave_cost_nothing(autos: Autos, quiet_job: pb.Job) -> Non
 
 
 def _come_and_leave(autos: Autos, job_id: str) -> None:
-    """Many watchers who hang up: when they have been told the job, or before they have listened."""
+    """Open many watches and hang up, either after the first message or before it."""
     streams = [watch(autos, job_id=job_id) for _ in range(LEAVERS)]
     for stream in streams[::2]:
         assert next(stream).HasField("job")
@@ -192,7 +192,7 @@ def _come_and_leave(autos: Autos, job_id: str) -> None:
 
 
 class Costs(NamedTuple):
-    """What a process takes."""
+    """The resources that a process uses."""
 
     rss_bytes: int
     threads: int
@@ -205,9 +205,9 @@ def _costs(process: psutil.Process) -> Costs:
 
 
 def _is_looked_after(autos: Autos, job_id: str, within_s: float) -> bool:
-    """Whether the server polls for a job, which it does every second while somebody watches.
+    """Return True if the server polls for a job, as it does every second for a watched job.
 
-    The poll is caught behind a lock, since it is too short to be seen otherwise.
+    A lock delays the poll, since it is too short to be seen otherwise.
     """
     url = autos.stack.env["DATABASE_URL"]
     with (
@@ -240,7 +240,7 @@ def _is_poll_waiting(connection: Any, job_id: str) -> bool:
 def test_a_server_that_stops_sends_its_watchers_away_to_come_back(
     autos: Autos, quiet_job: pb.Job
 ) -> None:
-    # Some of them are still being told the documents when the server is stopped.
+    # The server stops while it still sends documents to some of them.
     streams = [watch(autos, job_id=quiet_job.job_id) for _ in range(STAYERS)]
     before = [[next(stream)] for stream in streams]
     pid = autos.stack.processes.pid_of("server")
@@ -269,7 +269,7 @@ def test_a_server_that_stops_sends_its_watchers_away_to_come_back(
 def _is_back(autos: Autos, former_pid: int) -> bool:
     if autos.stack.processes.pid_of("server") in (None, former_pid):
         return False
-    # The channel waits longer and longer between its own attempts.
+    # The channel lengthens the delay between its own connection attempts.
     with grpc.insecure_channel(autos.stack.env["GRPC_LISTEN"]) as channel:
         api = pb_grpc.DownloadServiceStub(channel)
         try:

@@ -1,4 +1,4 @@
-"""The webhook: every end is told once, signed, in full, and whatever the receiver does."""
+"""Test the webhook: every end is delivered once, signed, in full, whatever the receiver does."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tests.sandbox.court_cases.cases import CASES
 from tests.sandbox.receivers.deliveries import Delivery
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
-# What changes after the end was told, because it was told.
+# Fields that change after the end because the webhook was delivered.
 LATER = {"webhooks", "revision", "update_time"}
 DELIVERED, FAILED = pb.WEBHOOK_STATE_DELIVERED, pb.WEBHOOK_STATE_FAILED
-# The planned pause after the first attempt and after the second, give or take a fifth.
+# The planned delays after the first attempt and after the second, plus or minus a fifth.
 PAUSES_S = (5.0, 300.0)
 LEAST, MOST = 0.8, 1.2
-# An attempt may come later than planned by what a busy machine takes, but not a clock's minute.
+# A busy machine may delay an attempt, but not by as much as the scheduler's one minute.
 SLACK_S = 20.0
-# How many webhooks hang: more than the notifier has threads.
+# Number of webhooks that hang: more than the notifier has threads.
 HANGING = 20
 
 
@@ -81,7 +81,7 @@ TYPES = {
 
 
 def _settled(autos: Autos, job: pb.Job) -> pb.Job:
-    """The job once all its webhooks are told or given up."""
+    """Return the job once all its webhooks are delivered or abandoned."""
     return await_job(
         autos,
         job.job_id,
@@ -90,14 +90,14 @@ def _settled(autos: Autos, job: pb.Job) -> pb.Job:
 
 
 def _attempted(autos: Autos, job: pb.Job, count: int = 1) -> pb.Webhook:
-    """The job's one webhook after so many attempts."""
+    """Return the job's only webhook after `attempts` attempts."""
     seen = await_job(autos, job.job_id, lambda job: job.webhooks[0].attempt_count >= count)
     assert len(seen.webhooks) == 1
     return seen.webhooks[0]
 
 
 def _seconds(moment: Timestamp) -> float:
-    """Since 1970."""
+    """Return the seconds since 1970."""
     return moment.ToNanoseconds() / 1e9
 
 
@@ -111,9 +111,9 @@ def _told(delivery: Delivery) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def hanging(autos: Autos, second_port: int) -> Iterator[list[pb.Job]]:
-    """Jobs whose receiver never answers; the first test has them begin, the last sees the end.
+    """Return jobs with a silent receiver; the first test starts them, the last sees the end.
 
-    All end in the same moment, so that the first does not give up before the last begins.
+    All end in the same moment, so that no webhook is abandoned before the last one starts.
     """
     with WebhookReceiver(port=second_port) as receiver:
         receiver.answer(behaviour="hang", times=None)
@@ -130,7 +130,7 @@ def hanging(autos: Autos, second_port: int) -> Iterator[list[pb.Job]]:
 
 @pytest.fixture(scope="module")
 def dripping(autos: Autos) -> pb.Job:
-    """A job whose receiver sends its status and then a byte now and then, for ever."""
+    """Return a job with a receiver that sends its status and then single bytes without an end."""
     autos.receiver.answer(behaviour="drip", path="/drips")
     return _completed(autos, autos.receiver.url_of("/drips"))
 
@@ -141,7 +141,7 @@ def test_a_receiver_that_hangs_delays_no_other(
     other = _settled(autos, _completed(autos, autos.receiver.url_of("/patient")))
 
     assert other.webhooks[0].state == DELIVERED
-    # It was told while all of those were still hanging, which they do for 15 s.
+    # The delivery came while all of those still hung, which they do for 15 s.
     for job in (*hanging, dripping):
         assert status(autos, job.job_id).webhooks[0].attempt_count == 0
 
@@ -171,7 +171,7 @@ def test_every_end_is_told_once_and_in_full(autos: Autos, outcome: str) -> None:
 
 
 def _check_message(delivery: Delivery) -> None:
-    """The body is the contract's WebhookEvent in JSON, and nothing of it is lost as a message."""
+    """Assert that the body is WebhookEvent in JSON and that parsing it loses no field."""
     event = Parse(delivery.body, pb.WebhookEvent())
     again = as_json(event)
     again["data"].setdefault("documents", [])
@@ -268,7 +268,7 @@ def test_retry_after_counts_between_once_and_twice_the_planned_pause(
 
     job = _completed(autos, autos.receiver.url_of(path))
 
-    # After the first attempt; if this looks late, after the second.
+    # After the first attempt, or, if the test was slow, after the second.
     hook = _attempted(autos, job)
     planned_s, asked_s = PAUSES_S[len(hook.attempts) - 1], float(retry_after)
     pause_s = _seconds(hook.next_attempt_time) - _seconds(hook.attempts[-1].attempt_time)

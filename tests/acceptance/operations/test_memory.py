@@ -1,4 +1,4 @@
-"""Memory stays constant, whatever the size of a document."""
+"""Test that memory use does not depend on the size of a document."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEADLINE_S = 200.0
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("slug", ["large-300"])
 def test_a_large_document_adds_less_than_50_mb_to_any_process(autos: Autos, slug: str) -> None:
-    # What every process takes once, for its first document, is not what a large one costs.
+    # The first document of each process has costs of its own, which are not those of a large one.
     run(autos, autos.portal.add_case(documents=20))
     case = CASES[slug]
     [source] = case.documents

@@ -1,4 +1,4 @@
-"""What operators see of the real processes: metrics, one trace for a job, log lines, channelz."""
+"""Test the metrics, traces, log lines and channelz of the real processes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ START = "autos.downloads.v1.DownloadService/StartDownload"
 
 @dataclass(frozen=True)
 class Watched:
-    """An Autos that tells all it can, and the job that it has done, whose start was traced."""
+    """An Autos with all telemetry enabled, and its one ended job, started by a traced call."""
 
     autos: Autos
     login: SandboxLogin
@@ -70,7 +70,7 @@ class Watched:
         return text
 
     def told(self, process: str) -> dict[str, float]:
-        """The value of every sample, by name and labels' values, in the order of their names."""
+        """Return the value of every sample by name and label values, in the order of the labels."""
         return {
             " ".join((sample.name, *(v for _, v in sorted(sample.labels.items())))): sample.value
             for family in text_string_to_metric_families(self.page(process))
@@ -78,13 +78,13 @@ class Watched:
         }
 
     def lines(self) -> list[dict[str, object]]:
-        """The log lines of all processes but the release, which must be JSON."""
+        """Return the log lines of all processes except the release, parsed as JSON."""
         pairs = [line.partition(" | ") for line in list(self.autos.lines)]
         return [json.loads(text) for name, _, text in pairs if name in PORT_AFTER]
 
 
 def _free_ports() -> int:
-    """The first of as many free ports in a row as there are processes."""
+    """Return the first port of a free range with one port for each process."""
     candidates = iter(lambda: random.choice(PORTS), None)
     after = PORT_AFTER.values()
     return next(
@@ -126,7 +126,7 @@ def watched(
 
 
 def _run(autos: Autos, number: str, webhook_url: str) -> pb.Job:
-    """A job whose call is traced, at its end, its webhook accepted with the second attempt."""
+    """Start a job by a traced call; the receiver accepts its webhook at the second attempt."""
     autos.receiver.answer(status=503, path=PATH)
     answer = autos.api.StartDownload(
         pb.StartDownloadRequest(process_number=number, webhook_url=webhook_url),
@@ -147,12 +147,12 @@ def test_the_pages_of_all_processes_tell_what_a_job_did(watched: Watched) -> Non
     stored, failed = DOCUMENTS - len(FAULTS), len(FAULTS)
     assert (job.progress.completed_documents, job.progress.failed_documents) == (stored, failed)
 
-    # Sums over both processes of the worker, whichever answers.
+    # The samples are sums over both worker processes, whichever of them answers.
     for _ in range(4):
         worker = watched.told("worker")
         assert worker["autos_step_bytes_total download"] == job.progress.stored_bytes
         assert worker["autos_step_seconds_count list"] == 1
-        # A 500 is tried three times.
+        # An answer of 500 is retried up to three attempts.
         assert worker["autos_step_seconds_count download"] == stored + 3
         assert worker["autos_retries_total PORTAL_ERROR download"] == 2
         assert worker[f"autos_portal_answers_total {court} 200"] == stored + 1
@@ -160,7 +160,7 @@ def test_the_pages_of_all_processes_tell_what_a_job_did(watched: Watched) -> Non
         assert worker["autos_documents_ended_total PORTAL_ERROR FAILED"] == 1
         assert worker["autos_documents_ended_total NO_LINK FAILED"] == 1
 
-    # Small files are stored by who fetched them, unless the bucket is slow.
+    # The downloading worker stores small files itself, unless the bucket is slow.
     uploader = watched.told("uploader")
 
     def both(series: str) -> float:
@@ -213,7 +213,7 @@ def test_a_job_is_one_trace_from_its_call_to_its_webhook(watched: Watched) -> No
     )
 
     def of_job(spans: list[SpanSeen]) -> list[SpanSeen]:
-        # A bucket that is slow at first has a file put once more.
+        # If the bucket is slow at first, a worker uploads one file a second time.
         again = {
             span.span_id for span in spans if span.name == "upload_document" and span.is_failed
         }
@@ -280,11 +280,11 @@ def test_every_line_of_a_job_is_found_by_its_id_in_every_process(watched: Watche
     assert events["notifier", "webhook not accepted"] == 1
     assert events["notifier", "webhook delivered"] == 1
     assert sum(n for (_, event), n in events.items() if event == "job ended") == 1
-    # The scheduler reads rows, which name no calls.
+    # The scheduler reads rows, which contain no trace ids.
     of_calls = [line for line in found if line["process"] != "scheduler"]
     assert {line.get("trace_id") for line in of_calls} == {TRACE_ID}
 
-    # What is left names nothing of the job either.
+    # The remaining lines contain no id of the job either.
     rest = [line for line in lines if "job_id" not in line]
     ids = [document.document_id for document in documents(watched.autos, watched.job)]
     assert [line for line in rest if any(each in str(line) for each in ids)] == []
@@ -293,7 +293,7 @@ def test_every_line_of_a_job_is_found_by_its_id_in_every_process(watched: Watche
 
 
 def _printed(commands: str, address: str) -> Any:
-    """What commands of the documentation print, said to this Autos."""
+    """Return the output of the documentation's commands, run against this Autos."""
     done = subprocess.run(
         ["sh", "-ec", commands.replace("127.0.0.1:50051", address)],
         cwd=ROOT,
@@ -329,7 +329,7 @@ def test_a_refused_login_is_told_by_the_metrics_page_without_secrets_or_cases(
         connection,
         connection.cursor() as cursor,
     ):
-        # The pause between two logins is over.
+        # The minimum interval between two logins has passed.
         cursor.execute("UPDATE logins SET next_login_time = NULL")
     start(autos, number)
 

@@ -1,4 +1,4 @@
-"""All processes of Autos behind a pooler in transaction mode."""
+"""Test all processes of Autos behind a pooler in transaction mode."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pooled(
     second_port: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pooled]:
-    """An Autos whose every connection goes through a pooler, in a database that was released."""
+    """Yield an Autos that connects through a pooler only, to a released database."""
     folder = tmp_path_factory.mktemp("pooled", numbered=False)
     url = create_database(servers.env["DATABASE_URL"], "behind_a_pooler")
     with closing(Database(url, max_connections=1)) as database:

@@ -1,4 +1,4 @@
-"""Planted secrets are looked for everywhere, after jobs that succeed and jobs that fail."""
+"""Search everywhere for planted secrets, after jobs that succeed and jobs that fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.network.http2 import Caller
 
 QUERY = "token=planted-query-0123456789"
 PASSWORD = "planted-password-0123456789"
-# One of the sandbox's documents bears it in its name.
+# One of the sandbox's documents has it in its name.
 CPF = "123.456.789-09"
 END = "the-end-of-the-watch"
 FAULTS = {
@@ -55,7 +55,7 @@ def _needles(autos: Autos) -> dict[str, str]:
 
 
 def _assert_clean(autos: Autos, texts: Mapping[str, str], *, but: frozenset[str]) -> None:
-    """No needle (`but` for some kinds) is in any of the texts, named by their place."""
+    """Assert that no text contains a secret, except kinds in `but`; texts are named by place."""
     found = [
         (kind, place)
         for place, text in texts.items()
@@ -67,7 +67,7 @@ def _assert_clean(autos: Autos, texts: Mapping[str, str], *, but: frozenset[str]
 
 @contextmanager
 def _overheard(redis_url: str, heard: list[str]) -> Iterator[None]:
-    """Notes every command that Redis gets inside the block."""
+    """Record every command that Redis receives inside the block."""
     with redis.Redis.from_url(redis_url) as client, client.monitor() as monitor:
 
         def listen() -> None:
@@ -93,20 +93,20 @@ def _redis_values(redis_url: str) -> dict[str, str]:
             b"list": lambda key: client.lrange(key, 0, -1),
             b"set": client.smembers,
             b"zset": lambda key: client.zrange(key, 0, -1),
-            b"none": repr,  # gone since it was found
+            b"none": repr,  # The file was removed after it was found.
         }
         return {repr(key): repr(read[client.type(key)](key)) for key in client.scan_iter()}
 
 
 @pytest.fixture(scope="module")
 def redis_texts() -> dict[str, str]:
-    """What Redis was told and held while the jobs ran, by place."""
+    """Return what Redis received and held while the jobs ran, by place."""
     return {}
 
 
 @pytest.fixture(scope="module")
 def jobs(autos: Autos, redis_texts: dict[str, str]) -> list[pb.Job]:
-    """Jobs that succeed, fail, wait and are told, all with secrets in hand."""
+    """Return jobs that succeed, fail, wait and send webhooks, all with secrets."""
     heard: list[str] = []
     redis_url = autos.stack.env["REDIS_URL"]
     with _overheard(redis_url, heard):
@@ -125,7 +125,7 @@ def jobs(autos: Autos, redis_texts: dict[str, str]) -> list[pb.Job]:
 
 
 def _told(autos: Autos) -> list[pb.Job]:
-    """Jobs with receivers that accept, refuse, hang up and are not to be found."""
+    """Return jobs with receivers that accept, reject, hang up and do not exist."""
     urls = [autos.receiver.url_of(f"/secrets/{which}?{QUERY}") for which in ("ok", "500", "close")]
     autos.receiver.answer(status=500, path=urlsplit(urls[1]).path + f"?{QUERY}")
     autos.receiver.answer(behaviour="close", path=urlsplit(urls[2]).path + f"?{QUERY}")
@@ -138,7 +138,7 @@ def _told(autos: Autos) -> list[pb.Job]:
 
 
 def _failed(autos: Autos) -> list[pb.Job]:
-    """Jobs that fail in many ways."""
+    """Return jobs that fail in many ways."""
     partly = autos.portal.add_case(documents=10, faults=FAULTS)
     unlisted = autos.portal.add_case(documents=1, list_fault="list-garbage")
     failed = [run(autos, number) for number in (partly, unlisted)]
@@ -179,7 +179,7 @@ def test_no_answer_holds_a_secret(autos: Autos, jobs: list[pb.Job]) -> None:
         answers += api.WatchProgress(pb.WatchProgressRequest(job_id=job.job_id), timeout=10)
 
     texts = {f"answer {number}": str(answer) for number, answer in enumerate(answers)}
-    # A name is the court's, and what the caller asked for.
+    # The court chose the name, and the caller requested it.
     _assert_clean(autos, texts, but=frozenset({"CPF"}))
 
 
@@ -210,7 +210,7 @@ def test_a_token_with_a_byte_that_is_no_text_is_not_logged(autos: Autos) -> None
     caller.open(method, b"", metadata=[("authorization", f"Bearer {PASSWORD}\udcff")])
     try:
         while all(event.message is None for event in caller.read()):
-            pass  # answered: it has been read
+            pass  # The receiver has answered, so it has read the body.
     finally:
         caller.close()
 

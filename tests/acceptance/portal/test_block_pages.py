@@ -1,4 +1,4 @@
-"""What a firewall sends in the place of documents is never stored silently."""
+"""Test that pages a firewall sends instead of documents are never stored unnoticed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_block_page_is_no_document(hasty: Autos, page: str, kind: str) -> None
     number = hasty.portal.add_case(documents=20, kind=kind, has_arquivo=False, faults=faults)
     found = documents(hasty, run(hasty, number))
     stored = [document for document in found if document.state == pb.DOCUMENT_STATE_AVAILABLE]
-    # Those of a text that were compared before others had shown that it is everywhere.
+    # The first copies of a text are stored before enough others show that it is repeated.
     assert len(stored) <= (ALIKE_MAX if kind == "html" else 0)
     assert all(document.unverified for document in stored)
     assert {document.error.reason for document in found if document not in stored} == {

@@ -1,4 +1,4 @@
-"""A login that is turned over, cut off and refused under running jobs, on the real processes."""
+"""Test a login that is renewed, unreachable and rejected during jobs, on the real processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEY = base64.urlsafe_b64encode(b"planted-encryption-key-012345678").decode()
 
 @dataclass(frozen=True)
 class Place:
-    """An Autos that logs in with a refresh token, and its login."""
+    """An Autos that logs in with a refresh token, and its login server."""
 
     autos: Autos
     login: SandboxLogin
@@ -100,7 +100,7 @@ def test_a_refused_login_pauses_jobs_and_is_said_once(place: Place) -> None:
     before, said = len(login.requests), _times_said(autos)
     login.fail("invalid_grant")
     login.expire()
-    # The pause between two logins is over.
+    # The minimum interval between two logins has passed.
     _execute(autos, "UPDATE logins SET next_login_time = NULL")
     jobs += [start(autos, number).job for number in numbers[1:]]
     autos.portal.release(numbers[0])
@@ -112,7 +112,7 @@ def test_a_refused_login_pauses_jobs_and_is_said_once(place: Place) -> None:
         await_job(autos, job.job_id, lambda job: job.state == pb.JOB_STATE_PROCESSING)
     assert status(autos, jobs[0].job_id).state == pb.JOB_STATE_PROCESSING
 
-    # A quarter of an hour later, with a login that answers again.
+    # A quarter of an hour later, with a login server that answers again.
     login.fail(None)
     _execute(autos, "UPDATE logins SET refused_until = clock_timestamp(), next_login_time = NULL")
     for job in jobs:

@@ -1,4 +1,4 @@
-"""Every fault of PDPJ.md's table, all at once, and what becomes of each document."""
+"""Test every fault of PDPJ.md's table, all at once, and the outcome of each document."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tests.sandbox.court_cases.case_model import SandboxCase, SandboxDocument
 from tests.sandbox.court_cases.cases import CASES
 from tests.sandbox.court_cases.portal_faults import good_count, is_good_in_the_end
 
-# Its files end by their deadline, five times each.
+# Its files reach their deadline five times each.
 DRIP = "drip"
-# Where the Autos of that one has its objects.
+# The S3 prefix of that one's Autos.
 PREFIX = "impatient/"
-# A good document beside them has to be there within it, however busy the machine is.
+# A good document beside them must be stored within it, however busy the machine is.
 DRIP_DEADLINE_S = "6"
 DRIP_ENDS_S = 120.0
 pytestmark = pytest.mark.timeout(300)
 
-# Their size or their slowness is what they are about: see test_memory and test_job_concurrency.
+# They test size or slowness: see test_memory and test_job_concurrency.
 ELSEWHERE = {"large", "large-300", "slow"}
-# What makes the portal wait longest comes first.
+# The faults that delay the portal longest come first.
 CASES_HERE = sorted(CASES.keys() - ELSEWHERE, key=lambda slug: slug != DRIP)
 CONTENT_TYPES = {
     "pdf": "application/pdf",
@@ -39,7 +39,7 @@ CONTENT_TYPES = {
     "zip": "application/zip",
     "text": "text/plain",
 }
-# fault: (reason, how often the portal is asked for the file). Five attempts are all, three "few".
+# fault: (reason, portal requests for the file). Five attempts are the maximum, three "few".
 FAILURES = {
     "no-access-file": ("NO_ACCESS", 1),
     "expired-token": ("CREDENTIALS_REJECTED", 1),
@@ -65,7 +65,7 @@ FAILURES = {
     "query-href": ("UNTRUSTED_LINK", 0),
     "no-href": ("NO_LINK", 0),
 }
-# fault: (attempts that count, how often the portal is asked), until the file is there.
+# fault: (counted attempts, portal requests for the file), until the file is stored.
 RECOVERIES = {
     "firewall": (1, 2),
     "too-fast": (1, 2),
@@ -81,7 +81,7 @@ RECOVERIES = {
     None: (1, 1),
 }
 AWAY_ONCE = {"502-once", "503-once", "504-once"}
-# slug: (the job's reason, how often the portal is asked for the listing).
+# slug: (the job's reason, portal requests for the listing).
 LISTING_FAILURES = {
     "no-access": ("NO_ACCESS", 1),
     "list-500": ("PORTAL_ERROR", 3),
@@ -93,14 +93,14 @@ LISTING_FAILURES = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the job of a case ended."""
+    """The ended job of a case."""
 
     job: pb.Job
     documents: list[pb.Document]
 
     @property
     def available(self) -> list[pb.Document]:
-        """What the bucket should hold."""
+        """Return the documents that the bucket should hold."""
         return [each for each in self.documents if each.state == pb.DOCUMENT_STATE_AVAILABLE]
 
 
@@ -111,10 +111,10 @@ def outcomes(
     second_port: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Outcome]:
-    """Every case, started at the same moment and run to its end.
+    """Start every case at the same moment and return each outcome.
 
-    The one that drips has an Autos of its own on the same portal and bucket: a deadline that is
-    short enough to be met five times would end transfers that are only slow.
+    The case that drips has its own Autos on the same portal and bucket: a deadline short enough to
+    expire five times would end transfers that are only slow.
     """
     hasty.portal.reset()
     folder = tmp_path_factory.mktemp("impatient", numbered=False)
@@ -146,7 +146,7 @@ def _start(autos: Autos, slug: str) -> pb.Job:
 
 @pytest.fixture(scope="module")
 def bucket(hasty: Autos) -> StoredBucket:
-    """The bucket behind it."""
+    """Return the bucket behind it."""
     return StoredBucket(hasty)
 
 
@@ -155,7 +155,7 @@ every_listed_case = pytest.mark.parametrize("slug", sorted(set(CASES_HERE) - {*L
 
 
 def _listed(case: SandboxCase) -> list[list[SandboxDocument]]:
-    """The distinct documents of a case in its order, each with its twins, the better one first."""
+    """Return the distinct documents of a case in order, each with its duplicates, best first."""
     return [
         sorted(twins, key=lambda twin: not twin.has_arquivo) for twins in case.distinct.values()
     ]
@@ -218,10 +218,11 @@ def test_each_document_gets_its_attempts_and_its_reason(
         for twin in twins:
             reason, count, asked = _fate(twin)
             attempts += count
-            # The cases are of one court: when this is the fourth such answer in a row, of whatever
-            # files, the court counts as away, and that burns no attempt.
+            # The cases belong to one court. After the fourth such answer in a row, for any files,
+            # the court's circuit opens, and the attempt does not count.
             spared += twin.fault in AWAY_ONCE
-            # A probe of a court that seems to be away asks for a file, and burns no attempt.
+            # A probe of a court with an open circuit requests a file and does not count as an
+            # attempt.
             probes = 3 if reason == "PORTAL_UNAVAILABLE" else 0
             assert asked <= asked_for[str(twin.uuid)] <= asked + probes
             if is_good_in_the_end(twin):
@@ -231,7 +232,7 @@ def test_each_document_gets_its_attempts_and_its_reason(
 
 
 def _fate(document: SandboxDocument) -> tuple[str, int, int]:
-    """Reason ("" if it is good in the end), attempts that count, requests to the portal."""
+    """Return the reason ("" if the file is good in the end), counted attempts, portal requests."""
     if document.fault in FAILURES:
         reason, asked = FAILURES[document.fault]
         return reason, asked, asked

@@ -1,4 +1,4 @@
-"""The real processes as guests of a portal that counts, limits, pauses and goes away."""
+"""Test the real processes on a portal that counts, limits, sends 429 and becomes unavailable."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def guest(
     second_port: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Autos]:
-    """An Autos with the default limits, and a portal of its own that answers 429 above ten."""
+    """Yield an Autos with the default limits and its own portal, which answers 429 above ten."""
     folder = tmp_path_factory.mktemp("guest", numbered=False)
     redis_url = urlsplit(servers.env["REDIS_URL"])._replace(path="/3").geturl()
     with (
@@ -60,7 +60,7 @@ def guest(
 
 @pytest.fixture(autouse=True)
 def fair_weather(guest: Autos) -> Iterator[None]:
-    """A portal at its best before and after each test."""
+    """Reset the portal to fast and faultless before and after each test."""
     portal = guest.portal
     portal.traffic.limit = AT_ONCE
     portal.traffic.retry_after_s = 2.0
@@ -84,7 +84,7 @@ def _visits(guest: Autos, number: str) -> list[Visit]:
 
 
 def _assert_whole(guest: Autos, job: pb.Job) -> None:
-    """Everything is stored, and every document was asked for once, with success."""
+    """Assert that all documents are stored, each after one successful request."""
     assert job.state == pb.JOB_STATE_COMPLETED
     files = [v for v in _visits(guest, job.process_number) if v.kind == "file"]
     good = [v.uuid for v in files if v.status == 200]
@@ -108,12 +108,12 @@ def test_the_portal_never_has_more_than_it_was_promised(guest: Autos) -> None:
         _assert_whole(guest, job)
         assert all(d.attempt_count == 1 for d in documents(guest, job))
     _assert_within_limits(guest)
-    # That all ten are used is for `make bench-guest` to say: here a stall may keep one back.
+    # `make bench-guest` checks that all ten slots are used: here a stall may leave one idle.
     assert guest.portal.traffic.peak >= AT_ONCE / 2, "what may be used is not used"
 
 
 def test_killed_workers_give_their_slots_back(guest: Autos) -> None:
-    # Given workers that have every slot of the portal in their hands
+    # Given workers that hold every slot of the portal
     held = [_case(guest, 5, court) for court in COURTS[:2]]
     for number in held:
         guest.portal.hold(number)
@@ -127,7 +127,7 @@ def test_killed_workers_give_their_slots_back(guest: Autos) -> None:
     for number in held:
         guest.portal.release(number)
 
-    # Then others have the slots when the leases are over
+    # Then other workers acquire the slots when the leases expire
     _assert_whole(guest, finish(guest, waiting.job_id))
     for job in jobs:
         assert finish(guest, job.job_id).state == pb.JOB_STATE_COMPLETED
@@ -135,7 +135,7 @@ def test_killed_workers_give_their_slots_back(guest: Autos) -> None:
 
 
 def test_429_pauses_everybody_and_burns_nothing(guest: Autos) -> None:
-    # Given a portal that takes fewer than was agreed, for some time
+    # Given a portal that accepts fewer requests than agreed, for some time
     numbers = [_case(guest, 10, court) for court in COURTS]
     guest.portal.traffic.limit = 4
 
@@ -147,7 +147,7 @@ def test_429_pauses_everybody_and_burns_nothing(guest: Autos) -> None:
     late = [v for v in guest.portal.traffic.visits if begin < v.begin < end]
     guest.portal.traffic.limit = AT_ONCE
 
-    # Then nobody asks within the pause, and all of it is there in the end
+    # Then no request is sent within the pause, and all documents are stored in the end
     assert late == [], "the portal was asked in the pause that it wanted"
     for job in jobs:
         ended = finish(guest, job.job_id)
@@ -163,10 +163,10 @@ def test_a_court_that_goes_away_is_probed_and_nothing_is_lost(guest: Autos) -> N
     jobs = [start(guest, _case(guest, 12, "8.26")).job for _ in range(2)]
     other = run(guest, _case(guest, 12, "8.19"))
 
-    # Then another court is not held
+    # Then another court is not affected
     assert other.state == pb.JOB_STATE_COMPLETED
 
-    # And the court is asked a few times only, and everything is there in the end
+    # And the court gets only a few requests, and all documents are stored in the end
     for job in jobs:
         assert finish(guest, job.job_id).state == pb.JOB_STATE_COMPLETED
     inside = [
@@ -174,7 +174,7 @@ def test_a_court_that_goes_away_is_probed_and_nothing_is_lost(guest: Autos) -> N
         for v in guest.portal.traffic.visits
         if v.court == "8.26" and begun + 1.5 < v.begin < begun + away_s and v.status == 503
     ]
-    most = PER_COURT + 5  # what was on its way, and probes after 0.5, 1, 2 and 4 s
+    most = PER_COURT + 5  # Requests in flight, and probes after 0.5, 1, 2 and 4 s.
     assert len(inside) <= most, "the court was hammered while it was away"
     fetched = [d for job in jobs for d in documents(guest, job)]
     burnt = sum(d.attempt_count - 1 for d in fetched)

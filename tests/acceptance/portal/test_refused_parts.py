@@ -1,4 +1,4 @@
-"""A store or a portal that refuses holds jobs, says so everywhere, and costs no attempt."""
+"""Test a store or a portal that rejects: jobs hold, health reports it, no attempt counts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.network.tls_front import tls_front
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
-# A refusal is tried again after a minute at most.
+# Autos retries a rejected request after a minute at most.
 DEADLINE_S = 150.0
 DOCUMENTS = 3
 
@@ -75,20 +75,20 @@ def test_files_that_the_bucket_refuses_wait_until_it_takes_them(
         store_proxy(servers.env["S3_ENDPOINT_URL"]) as proxy,
         _running(servers, portal, receiver, folder, S3_ENDPOINT_URL=proxy.url) as autos,
     ):
-        # Given a bucket that refuses every document
+        # Given a bucket that rejects every document
         proxy.rule = lambda method, path, _: (
             No(403, "AccessDenied", "No.") if method == "PUT" and "/processos/" in path else None
         )
         job = start(autos, portal.add_case(documents=DOCUMENTS)).job
 
-        # Then the job and health say so
+        # Then the job and health report it
         held = await_job(autos, job.job_id, _is_held)
         assert held.hold.reason == "STORE_REFUSED"
         assert "AccessDenied" in held.hold.message
         until(lambda: not _serves(autos, "autos.bucket"), DEADLINE_S, "Health says nothing.")
         assert 1 <= len(_lines(autos, "AccessDenied")) <= 4, "once a process"
 
-        # When it is repaired, all goes on by itself
+        # When it is repaired, the job continues without intervention
         proxy.rule = lambda *_: None
         _assert_ends_after_one_attempt(autos, job)
         until(lambda: _serves(autos, "autos.bucket"), DEADLINE_S, "Health stays wrong.")
@@ -104,7 +104,7 @@ def test_a_portal_that_is_not_trusted_is_asked_once_it_is(
         SandboxPortal(token=PORTAL_TOKEN) as portal,
         tls_front(urlsplit(portal.url).port or 0, folder) as front,
     ):
-        # Given a portal that shows another authority's certificate
+        # Given a portal with a certificate of an untrusted authority
         front.show(Certificate.authority().for_loopback())
         with _running(
             servers,
@@ -117,14 +117,14 @@ def test_a_portal_that_is_not_trusted_is_asked_once_it_is(
             number = portal.add_case(documents=DOCUMENTS)
             job = start(autos, number).job
 
-            # Then the job and health say so, and nothing was sent
+            # Then the job and health report it, and no request was sent
             held = await_job(autos, job.job_id, _is_held)
             assert held.hold.reason == "PORTAL_UNTRUSTED"
             until(lambda: not _serves(autos, "autos.portal"), DEADLINE_S, "Health says nothing.")
             assert portal.request_count(number) == 0
             assert 1 <= len(_lines(autos, "CERTIFICATE_NOT_TRUSTED")) <= 4, "once a process"
 
-            # When it shows one that is trusted, all goes on by itself
+            # When its certificate is trusted, the job continues without intervention
             front.show(authority.for_loopback())
             _assert_ends_after_one_attempt(autos, job)
             until(lambda: _serves(autos, "autos.portal"), DEADLINE_S, "Health stays wrong.")
