@@ -1,4 +1,4 @@
-"""The package `autos`: its public names, and what its messages load."""
+"""Test the package `autos`: its public names, and the modules that its messages import."""
 
 from __future__ import annotations
 

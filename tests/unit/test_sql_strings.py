@@ -1,4 +1,4 @@
-"""The check that no Python string of the product is an SQL statement."""
+"""Test the check that no Python string of the product is an SQL statement."""
 
 from __future__ import annotations
 

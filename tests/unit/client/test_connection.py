@@ -1,4 +1,4 @@
-"""Addresses, TLS and tokens: what is dialled, and what is refused before anything is sent."""
+"""Test addresses, TLS and tokens: what the client dials, and what it rejects before sending."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_token_does_not_cross_a_network_in_the_clear_unless_that_is_meant() ->
     assert TOKEN not in str(caught.value)
     for address in ("http://autos:50051", "localhost:1", "127.0.0.7:1", "[::1]:1", "unix:/x"):
         assert Connection(address, token=TOKEN).metadata
-    # With TLS it is in the channel's credentials.
+    # With TLS the token is in the channel's credentials.
     assert Connection("https://autos", token=TOKEN).metadata == ()
 
 

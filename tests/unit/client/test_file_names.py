@@ -1,4 +1,4 @@
-"""Names of files: readable, the same each time, and safe whatever a court calls a document."""
+"""Test file names: readable, stable, and safe for any name that a court gives a document."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 DOCUMENTS = st.builds(
     pb.Document,
     document_id=st.uuids().map(str),
-    # Of every script, with what courts must not but may send.
+    # Characters of every script, and some that courts must not send but may.
     name=st.text(max_size=300) | st.text("./\\ :*\u202e\u0301a\x00\n", max_size=300),
     instance=st.sampled_from(["G1", "G2", ""]) | st.text(max_size=60),
     sequence=st.integers(-(2**31), 2**31 - 1),
@@ -98,7 +98,7 @@ def test_every_name_is_one_plain_file_of_the_folder(documents: list[pb.Document]
 @settings(max_examples=40)
 @given(st.lists(st.uuids(), min_size=2, max_size=6, unique=True), st.text(max_size=10))
 def test_no_two_documents_share_a_name_on_any_file_system(ids: list[UUID], name: str) -> None:
-    # The same but for case and composition, and the beginnings of their ids agree.
+    # The names differ in case and composition only, and the ids begin alike.
     written = [name.upper(), name.lower(), unicodedata.normalize("NFD", name)]
     documents = [
         _document(written[i % 3], document_id=f"3f2a9c1e{str(one)[8:]}")

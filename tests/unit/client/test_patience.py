@@ -1,4 +1,4 @@
-"""Trying again: soon at first, then less often, as the server asks, and not for ever."""
+"""Test retries: soon at first, then less often, as the server requests, and not for ever."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from autos.errors import AutosError, LimitReached, NotFound, Unavailable
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that stands still until a test moves it."""
 
     def __init__(self) -> None:
         self.now = 100.0

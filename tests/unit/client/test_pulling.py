@@ -1,4 +1,4 @@
-"""Documents come into the folder whole and right, or not at all, whatever the bucket does."""
+"""Test downloads: a document in the folder is complete and correct, whatever the bucket does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Answers(BaseHTTPRequestHandler):
         self.server.answer(self)
 
     def log_message(self, *_: object) -> None:
-        """Cut connections are what is wanted here."""
+        """Log nothing: these tests cut connections on purpose."""
 
     def give(self, body: bytes, status: int = 200, *, cut_at: int | None = None) -> None:
         self.send_response(status)
@@ -41,13 +41,13 @@ class _Answers(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def give_rest(self, body: bytes, *, cut_at: int | None = None) -> None:
-        """As S3 does: what a Range asks for."""
+        """Answer the requested Range, as S3 does."""
         begin = int((self.headers.get("Range") or "bytes=0-")[6:-1])
         self.give(body[begin:], 206 if begin else 200, cut_at=cut_at)
 
 
 class Bucket(ThreadingHTTPServer):
-    """Answers as it is told."""
+    """An HTTP server that gives the answers a test has set."""
 
     daemon_threads = True
 
@@ -57,7 +57,7 @@ class Bucket(ThreadingHTTPServer):
         self.asked: list[tuple[str, str]] = []
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """As above."""
+        """Report nothing: these tests cut connections on purpose."""
 
     def mint(self, document: pb.Document) -> str:
         port = self.server_address[1]
@@ -325,7 +325,7 @@ def test_a_url_that_leads_to_a_file_of_this_machine_is_no_url(tmp_path: Path) ->
 
 @pytest.mark.parametrize("before", INTERIM.values(), ids=list(INTERIM))
 def test_interim_answers_of_the_bucket_are_passed_over(before: bytes, tmp_path: Path) -> None:
-    # Given a bucket that cuts the first answer off, and sends more than was asked behind the rest
+    # Given a bucket that truncates the first answer, and sends more than requested after the rest
     cut = len(BODY) // 2
 
     def script(exchange: Exchange) -> None:
@@ -354,7 +354,7 @@ def _pulled(script: Script, folder: Path) -> bytes:
 
 
 def test_an_answer_that_ends_behind_the_last_byte_costs_nothing(tmp_path: Path) -> None:
-    # Given a bucket whose answer has all bytes of the document, but not its own end
+    # Given a bucket with an answer that has all bytes of the document, but not its own end
     requests = []
 
     def script(exchange: Exchange) -> None:

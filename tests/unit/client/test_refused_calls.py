@@ -1,4 +1,4 @@
-"""What a caller of the client is told: the server's table of errors, read back."""
+"""Test the errors of the client: they are the server's table of errors, parsed again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ADDRESS = "127.0.0.1:50051"
 
 
 class Broken(grpc.RpcError):
-    """As gRPC gives it."""
+    """An error as gRPC returns it."""
 
     def __init__(self, code: grpc.StatusCode, details: str | None, *trailers: Any) -> None:
         self._told = (code, details, trailers)
@@ -41,7 +41,7 @@ class Broken(grpc.RpcError):
 
 
 def _answered(error: Exception) -> AutosError:
-    """What the client makes of what the server answers for `error`."""
+    """Return the client's error for the status that the server sends for `error`."""
     status = status_of(error)
     broken = Broken(status.code, status.details, *status.trailing_metadata)
     return refusal(broken, ADDRESS)

@@ -1,4 +1,4 @@
-"""A watch over streams that are cut anywhere tells everything once, in order, the end last."""
+"""Test that a watch over broken streams yields all once, in order, with the end last."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DOCUMENTS = 4
 
 
 class World:
-    """A job of which every step changes a document or the job, and a server that tells it."""
+    """A job in which every step changes a document or the job, and a server that streams it."""
 
     def __init__(self, steps: list[int]) -> None:
         self._steps = steps
@@ -43,7 +43,7 @@ class World:
     def stream(
         self, request: pb.WatchProgressRequest, pace: Iterator[int]
     ) -> Generator[pb.WatchProgressResponse, None, None]:
-        """WatchProgress, as server/rpc/service.py does it."""
+        """Answer WatchProgress as server/rpc/service.py does."""
         told = request.after_revision
         yield pb.WatchProgressResponse(revision=told, job=self.job())
         while True:
@@ -75,12 +75,12 @@ def test_whatever_is_cut_all_is_told_once_in_order_and_the_end_last(
     paces, cut_after, told = _then(pace, 1), _then(cuts, 1_000), list[pb.WatchProgressResponse]()
     for _ in range(1_000):
         request = resume.request(1).request
-        # By a number, a stream that goes on would be refused.
+        # The server rejects a resumed stream that names its job by process number.
         assert not (request.after_revision and request.HasField("process_number"))
         left = next(cut_after)
         for message in world.stream(request, paces):
             if left == 0:
-                break  # also in front of the last message
+                break  # A cut may come before the last message, too.
             left -= 1
             if resume.take(message):
                 told.append(message)
@@ -122,7 +122,7 @@ def test_who_has_seen_a_revision_is_told_what_came_after_it(steps: list[int], se
 
 
 def test_a_job_whose_last_change_was_not_told_is_told_when_the_stream_goes_on() -> None:
-    """Its documents were told, the job was not, and nothing else will change for long."""
+    """The stream sent the documents but not the job, and the next change is far away."""
     world, resume = World([0, 1, 2, 3, 4]), Resume(JOB_ID)
     stream = world.stream(resume.request(1).request, iter([2]))
     assert [resume.take(next(stream)) for _ in range(3)] == [True, True, True]
@@ -135,7 +135,7 @@ def test_a_job_whose_last_change_was_not_told_is_told_when_the_stream_goes_on() 
 
 
 def test_a_server_that_tells_something_again_is_not_repeated() -> None:
-    """Such as one whose database is a little behind the one that was watched before."""
+    """A server with a database that lags behind the one watched before repeats messages."""
     resume = Resume(JOB_ID)
     job = pb.Job(job_id=JOB_ID, revision=2, state=pb.JOB_STATE_PROCESSING)
     document = pb.Document(document_id="d", revision=2)

@@ -1,4 +1,4 @@
-"""Checking a file while it streams: only what is certain passes."""
+"""Test the check of a file while it streams: only proven content passes."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_where_a_pdf_of_unknown_length_stops_its_trailer_stands_in_the_last_1024
     stops = {"is_framed": False}
     assert _check(PDF.rstrip() + b"x" * 1_019, is_framed=False).extension == "pdf"
     assert _is_transient(_error(PDF.rstrip() + b"x" * 1_020, **stops), "CORRUPT")
-    # Padding counts as soon as something follows it, in whatever pieces it comes.
+    # Padding counts once other bytes follow it, however the stream is divided.
     late = PDF.rstrip() + b"\n" * 1_200 + b"x"
     assert _is_transient(_error(late, chunk_bytes=7, **stops), "CORRUPT")
 

@@ -1,4 +1,4 @@
-"""A proof outvotes a guess; without one, what cannot be what is listed is no document."""
+"""Test that a proof outweighs a guess; without proof, content of a wrong kind is rejected."""
 
 from __future__ import annotations
 

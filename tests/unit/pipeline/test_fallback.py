@@ -1,4 +1,4 @@
-"""Looks for work while no scheduler proposes."""
+"""Test the fallback: workers look for work themselves while no scheduler proposes any."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEADLINE_S = 30.0
 
 
 class Work:
-    """Pieces of work that looks find, and how many are under way at once."""
+    """Pieces of work that scans find, with a count of those in progress."""
 
     def __init__(self, pieces: int) -> None:
         self.left = pieces
@@ -25,7 +25,7 @@ class Work:
         self.was_vain = threading.Semaphore(0)
 
     def look(self, found: Callable[[], None]) -> bool:
-        """Take a piece, and work on it until it may end."""
+        """Claim a piece and work on it until the test lets it end."""
         with self.lock:
             if not self.left:
                 self.in_vain += 1

@@ -1,4 +1,4 @@
-"""Group commit: many submit, one commits."""
+"""Test group commit: many threads submit, one of them commits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from actors.pipeline.group_commit import MAX_ITEMS, GroupCommit
 
 
 class Rounds:
-    """Commits that are held until they are let go, and the items of each."""
+    """Commits that wait until the test releases them, and the items of each."""
 
     def __init__(self) -> None:
         self.items: list[list[int]] = []
@@ -20,7 +20,7 @@ class Rounds:
         self.may_end = threading.Semaphore(0)
 
     def commit(self, items: Sequence[int]) -> list[int]:
-        """Return the doubles of the items, once the round may end."""
+        """Return the doubled items once the test lets the round end."""
         self.items.append(list(items))
         self.began.release()
         assert self.may_end.acquire(timeout=30)

@@ -1,4 +1,4 @@
-"""The case file: no document is lost, none is merged wrongly, nothing crashes the reading."""
+"""Test the case file: no document is lost or merged wrongly, and no input breaks parsing."""
 
 from __future__ import annotations
 
@@ -449,7 +449,7 @@ def test_one_origin_of_two_files_is_two_documents_known_by_their_links(
     one, other = _document(1), _document(1, hrefBinario=_path(2), **fields)
     ids = [f"uuid:{_uuid(1)}", f"uuid:{_uuid(2)}"]
     assert _twice(one, other, is_one_list=is_one_list) == ids
-    # Whatever comes first.
+    # Whichever key comes first.
     assert _twice(other, one, is_one_list=is_one_list) == ids
 
 
@@ -486,7 +486,7 @@ def test_document_ids_are_stable_and_never_ambiguous() -> None:
     assert str(one) == str(document_id("default", NUMBER, "G1", "366442854"))
     assert document_id("a", "b", "c", "d") != document_id("a", "b", "cd", "")
     assert document_id("a", "b", 'c","d', "e") != document_id("a", "b", "c", 'd","e')
-    # Objects in buckets are found by it: this may never change.
+    # The keys of stored objects depend on it, so it must never change.
     assert str(one) == "e04ffa46-39c1-51d1-bd76-ca7a16184852"
 
 

@@ -1,4 +1,4 @@
-"""An answer is read in the charset that it is written in."""
+"""Test that an answer is decoded in its own charset."""
 
 from __future__ import annotations
 

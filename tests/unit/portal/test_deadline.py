@@ -1,4 +1,4 @@
-"""A deadline ends exchanges whatever their connections do meanwhile."""
+"""Test that a deadline ends an exchange, whatever happens to its connection meanwhile."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from storage.errors import LeaseLost, TransientError
 
 
 class _Letting:
-    """A connection whose thread lets go of its socket in the moment in which it is looked at."""
+    """A connection that loses its socket in the moment in which the deadline reads it."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock: socket.socket | None = sock
 
     @property
     def sock(self) -> socket.socket | None:
-        """The socket, once."""
+        """Return the socket once, then None."""
         sock, self._sock = self._sock, None
         return sock
 

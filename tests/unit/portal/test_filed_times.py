@@ -1,4 +1,4 @@
-"""When a document was filed: what can be read surely has the promised form."""
+"""Test filing times: every time that can be parsed safely has the promised form."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_moment_is_the_local_time_of_the_court() -> None:
     moment = "2025-06-02T15:53:54Z"
     assert filed_local_time(moment, MATO_GROSSO) == "2025-06-02T11:53:54"
     assert filed_local_time(moment, ACRE) == "2025-06-02T10:53:54"
-    # What bears an offset is local time already.
+    # A time with an offset is local time already.
     assert filed_local_time("2025-06-02T12:53:54-04:00", MATO_GROSSO) == "2025-06-02T12:53:54"
 
 

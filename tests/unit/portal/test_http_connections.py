@@ -1,4 +1,4 @@
-"""A connection is used again only if its last answer was in order, with nothing behind it."""
+"""Test that a connection is reused only if its last answer was valid and complete."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OTHER = b"%PDF-1.4 other" * 20
 
 @pytest.fixture(params=["http", "https"])
 def tls(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ssl.SSLContext, str] | None:
-    """A server's context and the file of its authority, or None for plain connections."""
+    """Return a server's TLS context and the file of its authority, or None without TLS."""
     if request.param == "http":
         return None
     authority = Certificate.authority()
@@ -65,7 +65,7 @@ def _serving(
 
 
 def _get(pool: InspectedHTTPPool, method: str = "GET", *, at_once: bool = False) -> bytes:
-    """The body of an answer, read piece by piece or at once."""
+    """Return the body of an answer, read in pieces or at once."""
     if at_once:
         return pool.urlopen(method, "/", redirect=False).data
     response = pool.urlopen(method, "/", redirect=False, preload_content=False)
@@ -73,7 +73,7 @@ def _get(pool: InspectedHTTPPool, method: str = "GET", *, at_once: bool = False)
 
 
 def _sends(*answers: bytes) -> Script:
-    """Each request gets the next of these, and the last one for good."""
+    """Answer each request with the next of these; repeat the last one."""
 
     def script(exchange: Exchange) -> None:
         exchange.send(answers[min(exchange.number, len(answers)) - 1])
@@ -127,7 +127,7 @@ def _with_line(sent: bytes, line: bytes) -> bytes:
 )
 @pytest.mark.parametrize("sent", [answer(BODY), chunked(BODY)], ids=["length", "chunked"])
 def test_a_line_that_is_no_field_hides_no_other(sent: bytes, line: bytes, *, at_once: bool) -> None:
-    # The server does not close: a body without an end would be waited for until the timeout.
+    # The server keeps the connection open: reading a body without an end lasts until the timeout.
     with _serving(_sends(_with_line(sent, line), answer(b"next"))) as (server, pool):
         assert _get(pool, at_once=at_once) == BODY
         assert _get(pool) == b"next"

@@ -1,4 +1,4 @@
-"""When a failed attempt is made again: bounds that hold whatever the dice say."""
+"""Test the delays of retries: their bounds hold for every random number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a token lives: what the answer says, else the token itself, else eight hours."""
+"""Test a token's lifetime: from the answer, else from the token itself, else eight hours."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _jwt(claims: Any) -> str:
         ("300", "opaque", 300),
         (300, _jwt({"exp": NOW + 50}), 300),
         (None, _jwt({"exp": NOW + 50}), 50),
-        # Our clock is not asked where the token says when it began.
+        # If the token has its own start time, the local clock is not used.
         (None, _jwt({"exp": NOW + 50, "iat": NOW - 500}), 550),
         (10**9, "opaque", MOST_S),
         *((said, "opaque", UNSAID_S) for said in NO_LIVES),

@@ -1,4 +1,4 @@
-"""Memory is derived: whatever was lost, one full reading makes it equal to the rows."""
+"""Test that memory is derived: after any loss, one full reading makes it equal to the rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_one_full_reading_makes_memory_equal_to_the_rows(
     new_leader = SchedulerState(workload.limits)
     for state in (simulation.state, new_leader):
         _read_all(simulation, state, now)
-    # Then it remembers what the rows say, and so does a new leader
+    # Then its memory equals the rows, and so does that of a new leader
     assert _remembered(simulation.state) == _true(simulation, now)
     assert _remembered(new_leader) == _true(simulation, now)
     for run in new_leader.runs:
@@ -110,7 +110,7 @@ def _three_jobs(faults: SimulatedFaults) -> SchedulerSimulation:
     return simulation
 
 
-# The rules of merging
+# The rules of merging.
 
 JOB, TOKEN, OTHER, DOCUMENT = (UUID(int=number) for number in range(1, 5))
 

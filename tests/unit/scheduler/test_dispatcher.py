@@ -1,4 +1,4 @@
-"""One pass: what is proposed for which job, and in which size."""
+"""Test one pass: for which job it proposes work, and how much."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _sizes(state: SchedulerState, now: float = 0.0) -> dict[UUID, list[int]]:
 @pytest.mark.parametrize(
     ("expected_s", "fresh", "free_lanes", "slots", "size"),
     [
-        # Spread over the free lanes, and no longer than SLICE_S.
+        # Documents are spread over the free lanes, and a slice is no longer than SLICE_S.
         (0.01, 100, 5, None, 8),
         (0.01, 20, 5, None, 4),
         (0.01, 6, 1, None, 6),
@@ -61,11 +61,11 @@ def _sizes(state: SchedulerState, now: float = 0.0) -> dict[UUID, list[int]]:
         (0.05, 100, 5, None, 4),
         (0.11, 100, 5, None, 1),
         (0.5, 100, 5, None, 1),
-        # Over no more lanes than the job has slots for.
+        # Documents are spread over no more lanes than the job has slots for.
         (0.01, 20, 5, 2.5, 7),
         (0.01, 20, 5, 0.3, 8),
         (0.01, 20, 2, 5.0, 8),
-        # Not shorter than LEAST_SLICE_S.
+        # A slice is no shorter than LEAST_SLICE_S.
         (0.01, 3, 5, None, 2),
         (0.003, 20, 5, None, 8),
         (0.003, 3, 5, None, 3),
@@ -105,7 +105,7 @@ def test_a_case_is_proposed_once_and_again_when_the_job_that_listed_it_is_done()
     _want(state)
     assert _sizes(state) == {JOB: [1]}
     assert _sizes(state) == {}
-    # Another job of the same case is refused while the case is being listed
+    # The claim of another job of the same case is refused while the case is being listed
     _want(state, OTHER)
     assert _sizes(state) == {OTHER: [1]}
     state.receive(ProposalRefused(None, OTHER, RefusedScope.CASE, until=15.0), 0.1)
@@ -145,7 +145,7 @@ def test_a_court_that_is_away_gets_one_probe_when_it_is_due() -> None:
     assert _sizes(state, 5.0) == {JOB: [1]}
     state.receive(SliceBegun(None, JOB, OTHER, (OTHER,)), 5.1)
     state.receive(Ended(JOB, OTHER, 0.5), 5.5)
-    # No second one before the next reading says when
+    # No second proposal before the next reading gives the time
     assert _sizes(state, 7.0) == {}
 
 
@@ -155,11 +155,11 @@ def test_a_court_that_is_open_again_is_not_closed_by_a_refusal_of_before() -> No
     _want(state, needs_listing=False, fresh=20)
     state.receive(ProposalRefused(None, JOB, RefusedScope.COURT, until=30.0), 5.0)
     assert _sizes(state, 6.0) == {}
-    # When a reading from before says nothing new, and a later one that the court is open
+    # When an older reading shows no change, and a later one shows that the court is open
     for began_at, sizes in ((4.9, {}), (6.1, {JOB: [1] * 5})):
         courts = {"8.26": CourtRow("8.26", 0.5, 100)}
         state.read_portal(PortalReading(began_at, OPEN, (), courts, (WorkerRow(20),)), 6.2)
-        # Then it is requested from at once
+        # Then work is proposed at once
         assert _sizes(state, 6.2) == sizes
 
 
@@ -169,11 +169,11 @@ def test_a_login_that_works_again_is_not_held_by_a_refusal_of_before() -> None:
     _want(state, needs_listing=False, fresh=20)
     state.receive(ProposalRefused(None, JOB, RefusedScope.PORTAL, until=900.0), 5.0)
     assert _sizes(state, 6.0) == {}
-    # When a reading from before says that nothing is held, and then a later one
+    # When an older reading shows no hold, and then a later one
     for began_at, sizes in ((4.9, {}), (6.1, {JOB: [1] * 5})):
         courts = {"8.26": CourtRow("8.26", 0.5, 100)}
         state.read_portal(PortalReading(began_at, OPEN, (), courts, (WorkerRow(20),)), 6.2)
-        # Then it is requested from at once
+        # Then work is proposed at once
         assert _sizes(state, 6.2) == sizes
 
 
@@ -187,7 +187,7 @@ def test_a_job_with_nothing_ready_waits_for_its_next_document() -> None:
 
 
 def test_a_new_leader_charges_what_holds_slots_as_soon_as_it_knows_the_job() -> None:
-    # Given two jobs, one of which holds three slots that no proposal of this leader led to
+    # Given two jobs, one of which holds three slots that this leader did not propose
     state = SchedulerState(LIMITS)
     rows = tuple(SlotRow(UUID(int=n), JOB, "8.26", 0.0) for n in range(10, 13))
     reading = PortalReading(0.0, PortalRow(4), rows, {"8.26": SLOW}, (WorkerRow(20),))
@@ -195,7 +195,7 @@ def test_a_new_leader_charges_what_holds_slots_as_soon_as_it_knows_the_job() -> 
     for job_id in (JOB, OTHER):
         _want(state, job_id, needs_listing=False, fresh=20)
     state.read_portal(reading, 1.0)
-    # Then the other is next
+    # Then the other job is next
     assert _sizes(state, 1.0) == {OTHER: [1]}
 
 
@@ -208,7 +208,7 @@ def test_place_and_end_are_forecast_from_what_the_scheduler_remembers() -> None:
     outlooks = forecast(jobs, LIMITS, state.estimator.expected())
     assert outlooks[JOB].queue_position is None
     assert outlooks[OTHER].queue_position == 1
-    # Forty documents of half a second, by six at once.
+    # Forty documents of half a second each, six at a time.
     assert outlooks[OTHER].seconds_left == pytest.approx(40 * 0.5 / 6, rel=0.3)
 
 

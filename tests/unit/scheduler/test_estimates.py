@@ -1,4 +1,4 @@
-"""Estimates come true: what callers are told after the first tenth of a job, on a virtual clock."""
+"""Test estimates on a virtual clock: after the first tenth of a job they come true."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.bench.fairness.full_size_simulation import ROOM
 from tests.bench.fairness.scenarios import Scenario
 from tests.bench.portal_load import latency_record
 
-# At full size nine in ten; the fewer documents a job has, the more one slow answer decides.
+# At full size nine in ten hold; the fewer documents a job has, the more one slow answer matters.
 LEAST = 0.75
 
 

@@ -1,4 +1,4 @@
-"""The fair queue by itself: what is next, what is charged, and what is lost."""
+"""Test the fair queue alone: what is next, what is charged, and what is forfeited."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def test_bulk_is_next_only_when_no_other_gate_is_open() -> None:
 
 
 def test_what_a_job_is_behind_beyond_the_allowance_is_lost_to_the_others() -> None:
-    # Given two clients, of which one is served for long, because the other's gate is closed
+    # Given two clients, one served alone for long, because the other's gate is closed
     queue = _queue(A=_claimant("a"), B=_claimant("b", gate=OTHER_COURT))
     _served(queue, 100, {OTHER_COURT})
     assert queue.behind_s(A) == pytest.approx(50)
-    # When the other is served again, it is behind by a slice for each of two slots and one
+    # When the other is served again, it is behind by one slice for each of two slots, plus one
     queue.begin(A, 0.0)
     assert queue.behind_s(A) == pytest.approx(3)
     _refresh(queue, 1.0)
@@ -96,10 +96,10 @@ def test_a_suspended_job_keeps_its_debt_and_not_its_credit() -> None:
 
 
 def test_a_job_that_has_all_the_slots_it_can_use_is_behind_nothing() -> None:
-    # Given two jobs that can use one slot each and are due one each
+    # Given two jobs that can use one slot each and are entitled to one each
     one = _claimant("a")._replace(cap=1)
     queue = _queue(A=one, B=_claimant("b", gate=OTHER_COURT)._replace(cap=1))
-    # When a request of one takes long, the other is not owed what it could not have used
+    # When a request of one takes long, the other earns no credit for slots it could not use
     queue.charge(B, 6.0)
     assert queue.behind_s(A) == pytest.approx(3)
     queue.put(A, one._replace(may_begin=False))

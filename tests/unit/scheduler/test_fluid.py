@@ -1,4 +1,4 @@
-"""No job is far behind the fluid ideal: generalised processor sharing with the same limits."""
+"""Test that no job is far behind fluid generalised processor sharing with the same limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_no_job_is_behind_by_more_than_twice_the_places_and_one(workload: Worklo
 
 
 def test_weights_hold_behind_the_limit_of_a_court() -> None:
-    # Given a court with one slot, and another where the same client is served more than there
+    # Given a court with one slot, and another court that serves the same client more
     simulation = SchedulerSimulation(Limits(at_once=3, per_court=1, lanes=3))
     jobs = [
         ("a", "8.26", "NORMAL"),
@@ -37,5 +37,6 @@ def test_weights_hold_behind_the_limit_of_a_court() -> None:
         arrival = Arrival(0, client, court, 300, Priority(priority), (0.5,))
         simulation.arrive(arrival)
     simulation.run()
-    # Then a single virtual time, which lifts what it chooses, would be 50 times as far behind
+    # Then a single virtual time, which advances with each selection, would be 50 times as far
+    # behind
     assert places_behind(simulation) <= 1

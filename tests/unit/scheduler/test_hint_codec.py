@@ -1,4 +1,4 @@
-"""Hints and their texts."""
+"""Test that hints survive encoding and decoding."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A hundred thousand running jobs: what a pass costs in calls, and the memory of all.
+"""Test a hundred thousand running jobs: the calls of a pass, and the memory of all jobs.
 
-Counted, not timed: a call of Python takes about a tenth of a microsecond to one microsecond.
+The tests count calls instead of time: one call of Python takes 0.1 to 1 microseconds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from storage.scheduling.row_values import JobRow, JobsReading, PortalReading, Po
 
 LIMITS = Limits(at_once=100, per_court=20, lanes=5)
 PORTION = 2_000
-# 50 ms, at half a microsecond a call.
+# 50 ms at half a microsecond a call.
 MOST_CALLS = 100_000
 MOST_BYTES_A_JOB = 3_000  # 300 MB for 100,000
 
@@ -56,7 +56,7 @@ def test_a_job_takes_less_than_three_kilobytes() -> None:
 
 
 def _most_calls(state: SchedulerState, dice: random.Random) -> int:
-    """Return the calls of the dearest of several passes. They set rates anew, a part in each."""
+    """Return the highest number of calls among several passes; each updates a part of the rates."""
     times = (1.0, 2.0, 3.0)
     return max(_calls(partial(_pass, state, dice, now)) for now in times)
 
@@ -95,7 +95,7 @@ def _row(dice: random.Random) -> JobRow:
 
 
 def _calls(action: Callable[[], Any]) -> int:
-    """Return how many calls of Python and C functions an action makes."""
+    """Return the number of Python and C calls that an action makes."""
     count = 0
 
     def note(_frame: FrameType, event: str, _argument: object) -> None:

@@ -1,4 +1,4 @@
-"""HIGH against NORMAL, BULK last, nothing starves, and one busy job holds up no other."""
+"""Test priorities: HIGH against NORMAL, BULK last, no starvation, and no job blocks others."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ def test_a_locked_job_holds_up_no_other() -> None:
 
     simulation.at(0, lock)
     simulation.run(until=20)
-    # Sixty documents of half a second by five at once take six seconds.
+    # Sixty documents of half a second each, five at a time, take six seconds.
     assert sorted(simulation.ended_at) == sorted(job.job_id for job in simulation.jobs[1:])
     assert max(simulation.ended_at.values()) < 6.5
-    # Its refusals come 20 ms, 40 ms ... one second apart.
+    # Its refusals come 20 ms, 40 ms, ... and at most one second apart.
     assert simulation.world.refused < 5 * 30
 
 
@@ -104,7 +104,7 @@ def test_what_could_not_run_gains_no_credit() -> None:
 
     simulation.at(0, lock)
     simulation.run(until=40)
-    # Then it has as much as the other from then on, and no more
+    # Then it gets the same share as the other from then on, and no more
     assert _ratio(simulation, since=31.5) == pytest.approx(1, rel=0.25)
 
 

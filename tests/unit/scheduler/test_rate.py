@@ -1,4 +1,4 @@
-"""A rate costs nothing extra: refusals do not spin, and the rate is reached."""
+"""Test a rate limit: refusals do not spin, and the rate is reached."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_at_60_a_minute_hardly_a_claim_is_refused() -> None:
 def test_at_60_a_minute_refusals_do_not_spin_when_hints_and_messages_are_lost() -> None:
     faults = SimulatedFaults(hop_s=0.005, hint_lost=0.3, message_lost=0.1, message_doubled=0.3)
     simulation = _run(60, until=120, faults=faults)
-    # A doubled message makes a second claim; otherwise there is one for each request, or less.
+    # A duplicated message makes a second claim; otherwise there is at most one for each request.
     assert simulation.world.refused <= 1.5 * simulation.world.begun
     assert simulation.world.begun >= 0.7 * 120
 
 
 def test_at_60_a_minute_nothing_is_passed_over_between_two_requests() -> None:
     simulation = _run(60, until=120)
-    # One to propose, and one for each hint and reading that came: no pass looks in vain.
+    # One pass to propose, and one for each hint and reading: no pass finds nothing.
     assert simulation.passes <= 120 * 12
 
 
@@ -60,7 +60,7 @@ def test_6000_a_minute_are_reached_to_98_percent_and_never_exceeded() -> None:
 
 
 def test_a_rate_that_is_never_reached_costs_nothing() -> None:
-    # Given 200 requests a second at most, by the slots
+    # Given 200 requests a second at most, limited by the slots
     without, far_above = (_run(per_minute, documents=250) for per_minute in (None, 60_000))
     assert far_above.world.refused == without.world.refused == 0
     assert far_above.world.begun == without.world.begun

@@ -1,4 +1,4 @@
-"""All jobs end, with and without faults, and the portal is kept busy."""
+"""Test that all jobs end, with and without faults, and that the portal's slots stay used."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def test_no_slot_stays_free_without_faults() -> None:
     for i in range(8):
         simulation.arrive(Arrival(0, "abc"[i % 3], f"8.{i % 4:02}", 25, request_s=(0.5,)))
     simulation.run()
-    # 200 documents of half a second by ten at once.
+    # 200 documents of half a second each, ten at a time.
     assert max(simulation.ended_at.values()) == pytest.approx(10, abs=1)
     assert simulation.world.refused == 0

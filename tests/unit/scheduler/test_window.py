@@ -1,4 +1,4 @@
-"""No more is outstanding than may begin, and nothing of a refused scope is proposed too early."""
+"""Test that proposals never exceed the free capacity and respect delays after refusals."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_no_more_is_outstanding_than_may_begin(workload: Workload, threads: int)
 
 
 class _Refusals:
-    """What was refused lately, and when the next of it may be proposed."""
+    """The latest refusals, and the earliest time of the next proposal."""
 
     def __init__(self, simulation: SchedulerSimulation) -> None:
         self._simulation = simulation
@@ -91,7 +91,7 @@ class _Refusals:
             self.refused[hint.scope] += 1
             until = now + FIRST_DELAY_S if hint.until is None else hint.until
             scope = self._scope(hint.scope, run.row.job_id)
-            # A refusal of what was proposed before the last refusal lengthens no delay.
+            # A refusal of a proposal that is older than the last refusal lengthens no delay.
             sent_at = self._sent_at.get(hint.proposal_id, now) if hint.proposal_id else now
             if sent_at >= self._refused_at.get(scope, 0.0) or hint.until is not None:
                 self._not_before[scope] = until
@@ -126,12 +126,12 @@ def test_nothing_of_a_refused_scope_is_proposed_before_its_time(workload: Worklo
     simulation = workload.simulation(FAULTS)
     refusals = _Refusals(simulation)
     simulation.on_hint, simulation.on_pass = refusals.note, refusals.check
-    # A new leader does not know what was refused before.
+    # A new leader has no record of earlier refusals.
     simulation.at(4.0, refusals.forget)
-    # Slots that the scheduler does not see: limits that are lower than it reads them.
+    # Slots that the scheduler cannot see: the real limits are lower than those it reads.
     simulation.world.hidden_slots = 1
     simulation.run(until=120)
-    # What is refused nowhere shows nothing.
+    # Without refusals the table has no rows.
     assume(refusals.refused)
 
 
@@ -191,7 +191,7 @@ def test_the_rate_counts_what_is_outstanding() -> None:
     window, portal = Window(), PortalRow(10, request_interval_s=0.1, next_request_at=0.0)
     assert window.free_requests(portal, 5.0) == 11
     window.add(_proposal(1, sent_at=5.0, requests=3))
-    # The first of the next begins in 0.3 seconds: the claim would refuse it.
+    # The next one begins in 0.3 seconds: the claim would refuse it.
     assert window.free_requests(portal, 5.0) == 0
     assert window.free_requests(portal, window.rate_opens_at(portal, 5.0)) == 0
     window.take(UUID(int=1))

@@ -1,4 +1,4 @@
-"""No background task of the server ends unseen."""
+"""Test that no background task of the server ends unnoticed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clients file is read strictly, told about in one sentence, and never half used."""
+"""Test the clients file: parsed strictly, reported in one sentence, and never half applied."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GOOD: dict[str, Any] = {"name": "billing", "tokens": [{"sha256": DIGEST}]}
 def _file(folder: Path, content: object) -> Path:
     file = folder / "clients.json"
     text = content if isinstance(content, str) else json.dumps(content)
-    # Replaced, so that it is another file however short the moment.
+    # The file is replaced, so that its inode changes even within one clock tick.
     new = folder / "new"
     new.write_text(text)
     new.replace(file)
@@ -218,7 +218,7 @@ def test_a_new_token_works_beside_the_old_one_until_that_is_taken_out(
 
 
 def _made(file: Path, name: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one token that is shown."""
+    """Return the one token that the command prints."""
     assert main([str(file), name]) == 0
     [token] = [line for line in capsys.readouterr().out.splitlines() if line.startswith(PREFIX)]
     return token
@@ -277,7 +277,7 @@ def test_who_could_read_the_file_still_can_and_a_link_stays_one(tmp_path: Path) 
 
 def test_a_token_is_found_without_a_walk_over_all_of_them() -> None:
     class Counted(bytes):
-        """A digest that counts how often it is compared."""
+        """A digest that counts its comparisons."""
 
         compared = 0
 

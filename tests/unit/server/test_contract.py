@@ -1,4 +1,4 @@
-"""What the contract promises in its comments is what the code declares; what it gave, it keeps."""
+"""Test that the contract's comments match the code, and that the contract stays compatible."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from server.rpc.reflection import IMAGE
 
 BUF = Path(sys.executable).parent / "buf"
 SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"]
-# Where FileDescriptorProto keeps its services, and ServiceDescriptorProto its methods.
+# Field numbers: FileDescriptorProto.service and ServiceDescriptorProto.method.
 SERVICES, METHODS = 6, 2
-# And its messages, and DescriptorProto its fields.
+# Field numbers: FileDescriptorProto.message_type and DescriptorProto.field.
 MESSAGES, FIELDS = 4, 2
-# As the comments write it: "- JOB_NOT_FOUND (NOT_FOUND): ...", or several with one status.
+# The comments' form: "- JOB_NOT_FOUND (NOT_FOUND): ...", or several reasons with one status.
 REASON = re.compile(r"^ - ([A-Z_, ]+) \(([A-Z_]+)\): ", re.M)
-# Reasons that are given where the error is raised.
+# Reasons that the code sets where it raises the error.
 RAISED = re.compile(r'(?:PreconditionFailed|LimitReached|\bcls)\(\s*"([A-Z_]+)"')
 
 
@@ -35,7 +35,7 @@ def _contract() -> descriptor_pb2.FileDescriptorProto:
 
 
 def _comments() -> dict[str, str]:
-    """The comment of each method, and of the service under its own name."""
+    """Return the comment of each method, and of the service under its own name."""
     contract = _contract()
     names: dict[tuple[int, ...], str] = {(SERVICES, 0): SERVICE.name}
     for i, method in enumerate(contract.service[0].method):
@@ -48,13 +48,13 @@ def _comments() -> dict[str, str]:
 
 
 def _promised(name: str) -> dict[str, str]:
-    """The reasons in a comment, each with its status."""
+    """Return the reasons in a comment, each with its status."""
     found = REASON.findall(_comments()[name])
     return {reason: status for reasons, status in found for reason in reasons.split(", ")}
 
 
 def _readme() -> dict[str, str]:
-    """The reasons of the README's table of errors, each with its status."""
+    """Return the reasons of the README's table of errors, each with its status."""
     table = (ROOT / "README.md").read_text().partition("| status | reasons |\n")[2]
     rows = table.partition("\n\n")[0].splitlines()[1:]
     return {
@@ -102,7 +102,7 @@ def test_no_code_refuses_with_a_reason_that_is_not_declared() -> None:
 
 
 def _constants(enum: Any) -> set[str]:
-    """The strings whose constants an enum has."""
+    """Return the strings for which an enum has constants."""
     [unspecified, *names] = enum.keys()
     prefix = unspecified.removesuffix("UNSPECIFIED")
     assert all(name.startswith(prefix) for name in names)

@@ -1,4 +1,4 @@
-"""The table of errors is complete: each class that a caller may meet has its status and details."""
+"""Test the table of errors: each class that a caller can meet has its status and details."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from storage.errors import (
     TransientError,
 )
 
-# Never raised themselves.
+# Base classes, which are never raised themselves.
 BASES = {AutosError, CallerError, AttemptError, Unauthenticated}
 SECRET = "postgresql://autos:hunter2@db/autos"
 Code = grpc.StatusCode
@@ -55,7 +55,7 @@ Code = grpc.StatusCode
 
 @dataclass(frozen=True)
 class Told:
-    """An error that a caller may meet, and what it is told beside ErrorInfo."""
+    """An error that a caller can meet, and its details beside ErrorInfo."""
 
     error: AutosError
     code: grpc.StatusCode
@@ -108,7 +108,7 @@ TOLD = [
         (details.RetryInfo,),
     ),
 ]
-# A caller that met one of these would have met a bug.
+# An error of these classes in a caller's hands would be a bug.
 OPAQUE = [
     PermanentError("NO_ACCESS", SECRET),
     TransientError("CORRUPT", SECRET),
@@ -127,10 +127,10 @@ def _classes(root: type[AutosError]) -> Iterator[type[AutosError]]:
 
 
 def _all_classes() -> set[type[AutosError]]:
-    """Every class of errors that the server could raise, wherever it is written."""
+    """Return every class of errors that the server can raise, in whichever module."""
     for package in (server, storage):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            # Migrations and entry points raise what the others define.
+            # Migrations and entry points raise errors that other modules define.
             if "__main__" not in module.name and ".migrations" not in module.name:
                 importlib.import_module(module.name)
     packages = (server.__name__, storage.__name__)

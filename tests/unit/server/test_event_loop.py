@@ -1,4 +1,4 @@
-"""The server's event loop knows grpc.aio's wake-ups, and takes them at once."""
+"""Test that the server's event loop recognises grpc.aio's wake-ups and handles them at once."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from server.runtime.event_loop import EventLoop, is_poller
 
 
 class Noting(EventLoop):
-    """Notes what is to be woken."""
+    """Records for each reader whether it belongs to grpc.aio's poller."""
 
     def __init__(self) -> None:
         self.pollers: list[bool] = []
         super().__init__()
 
     def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]
-        """The same, noted."""
+        """Record the reader, then add it."""
         self.pollers.append(is_poller(callback))
         super().add_reader(fd, callback, *args)
 
@@ -39,14 +39,14 @@ def test_the_pinned_grpc_is_one_whose_wakeups_are_known() -> None:
 
 
 class PollerCompletionQueue:
-    """Takes one byte back when it is woken, as grpc.aio's does."""
+    """A queue that reads one byte when it is woken, as grpc.aio's does."""
 
     def __init__(self, wakeups: socket.socket) -> None:
         self._wakeups = wakeups
         self.woken = 0
 
     def handle_events(self) -> None:
-        """Does all that there is to do."""
+        """Handle all pending events."""
         self.woken += 1
         assert self._wakeups.recv(1)
 

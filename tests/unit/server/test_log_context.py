@@ -1,4 +1,4 @@
-"""A call's lines name the job that it asks for, and nothing that a stranger makes up."""
+"""Test that log lines name the requested job, and no text that an unknown caller invents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def _named_after(request: Any) -> object:
     handler = await JobLogContextInterceptor().intercept_service(found, cast("Any", None))
     with pytest.raises(ZeroDivisionError):
         await handler.unary_unary(request, None)
-    # Where an error is logged, once the call has failed.
+    # The place where a failed call's error is logged.
     return structlog.contextvars.get_contextvars().get("job_id")
 
 

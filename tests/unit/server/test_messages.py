@@ -1,4 +1,4 @@
-"""The contract's messages: what is unset stays unset, and percent never promises too much."""
+"""Test the contract's messages: unset values stay unset, and percent is never too high."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Page tokens lead on where they were made, and nowhere else."""
+"""Test page tokens: each continues its own call, and no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions that are asked while others are being answered: read together, each once."""
+"""Test the coalescer: requests that arrive during a reading are read together, each key once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from server.runtime.request_coalescer import RequestCoalescer
 
 
 class _Reader:
-    """Answers each key with itself, doubled, when it is allowed to."""
+    """A reader that answers each key with its double when the test allows it."""
 
     def __init__(self) -> None:
         self.read: list[list[int]] = []
@@ -35,7 +35,7 @@ def _in_loop(test: Callable[[_Reader, RequestCoalescer[int, int]], Awaitable[Non
 
 
 async def _turn() -> None:
-    """Whoever can go on does."""
+    """Let every task run that can continue."""
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -74,7 +74,7 @@ def test_who_asks_alone_and_leaves_harms_nobody(error: Exception | None) -> None
             return await batches.ask(key)
 
         reader.error = error
-        # Two are being read, two wait for the next reading: one of each leaves.
+        # Two keys are being read, two wait for the next reading: one caller of each leaves.
         reading = [asyncio.create_task(alone(key)) for key in (1, 2)]
         await _turn()
         waiting = [asyncio.create_task(alone(key)) for key in (3, 4)]

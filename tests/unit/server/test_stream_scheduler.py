@@ -1,4 +1,4 @@
-"""Few streams work at once, in order, and none holds up the others."""
+"""Test the stream scheduler: few streams work at once, in order, and none blocks the others."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_streams_that_open_come_first_in_their_order() -> None:
 def test_one_that_waits_for_its_reader_holds_up_nobody() -> None:
     async def scenario(turns: StreamScheduler) -> None:
         for number in range(10):
-            # None of them ever ends.
+            # None of these streams ever ends.
             await turns.begin(number)
 
     _run(scenario, most=1)
@@ -96,7 +96,7 @@ def test_while_calls_come_in_one_stream_works_at_a_time() -> None:
         tasks = [asyncio.create_task(_begun(turns, order, str(i))) for i in range(3)]
         await asyncio.sleep(0)
         assert order == ["0"]
-        # Afterwards as many as ever.
+        # Afterwards as many as before.
         await asyncio.gather(*tasks)
 
     assert MOST > 1
@@ -107,7 +107,7 @@ def test_of_those_that_have_news_at_once_so_many_are_woken_as_there_are_turns() 
     async def scenario(turns: StreamScheduler) -> None:
         loop = asyncio.get_running_loop()
         wakes: list[asyncio.Future[bool]] = [loop.create_future() for _ in range(100)]
-        # One whose time for a sign of life has come meanwhile needs no turn.
+        # A stream that became due for a heartbeat meanwhile needs no slot.
         wakes[2].set_result(False)
         for number, wake in enumerate(wakes):
             turns.queue(number, wake)
@@ -115,7 +115,7 @@ def test_of_those_that_have_news_at_once_so_many_are_woken_as_there_are_turns() 
 
         turns.end(0)
         assert wakes[3].result()
-        # What never ends holds up nobody.
+        # A stream that never ends delays no other.
         await asyncio.gather(*wakes)
 
     _run(scenario, most=2)

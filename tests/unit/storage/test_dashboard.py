@@ -1,4 +1,4 @@
-"""The dashboard, the page of the operators and what the processes show agree."""
+"""Test that the dashboard, the operators' page and the metrics of the processes agree."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ SEEN = Gauges(
     is_portal_untrusted=False,
 )
 PARTS = re.compile(r"_(?:bucket|sum|count)$")
-# What Prometheus itself adds.
+# Labels that Prometheus itself adds.
 ADDED = {"le", "instance"}
 
 
 @pytest.fixture
 def shown(tmp_path: Path) -> dict[str, set[str]]:
-    """The labels of every series that any process shows, by its name."""
+    """Return the labels of every series of any process, by the name of the series."""
     counted = {each.shown_name: set(each.labels) for each in series.ALL}
     spool = SpoolGauges(Spool(tmp_path, None, 1024)).collect()
     leads = SchedulerGauges(lambda: True).collect()

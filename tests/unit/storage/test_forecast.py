@@ -1,4 +1,4 @@
-"""Place and time: the forecast keeps the limits and the rule of the queue, and comes true."""
+"""Test place and time: the forecast respects the limits and the queue's rule, and comes true."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _waits(job: RunningJob) -> bool:
     return job.requests_under_way == 0 and job.documents_left != 0
 
 
-# Place
+# Place.
 
 
 @given(jobs=_queues())
@@ -116,7 +116,7 @@ def test_a_held_job_keeps_its_place_and_nobody_counts_it() -> None:
     assert outlooks[jobs[1].job_id].seconds_left is None
 
 
-# Time
+# Time.
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_court_that_nobody_asked_yet_is_taken_for_an_ordinary_one() -> None:
 
 
 def test_a_thousand_jobs_end_when_the_rule_of_equal_shares_says() -> None:
-    # By themselves in their clients, and one lane: processor sharing, which has a closed form.
+    # Each job alone in its client, with one lane: processor sharing, which has a closed form.
     dice = random.Random(1)
     documents = sorted(dice.randint(1, 500) for _ in range(1_000))
     jobs = [_job(n, client=f"c{n}", documents_left=d) for n, d in enumerate(documents)]
@@ -236,15 +236,15 @@ def test_a_thousand_jobs_end_when_the_rule_of_equal_shares_says() -> None:
     over = 0
     for index, job in enumerate(jobs):
         exact = (over + (len(jobs) - index) * documents[index]) / 10
-        # Never early: a step may only leave idle what has come free in it. The last ten jobs have
-        # a slot each, which is all that they can use.
+        # Never early: within a step, slots that became free may stay idle. Each of the last ten
+        # jobs has one slot, which is all that it can use.
         if index < len(jobs) - 10:
             assert exact * 0.999 <= _seconds(outlooks[job.job_id]) <= exact * 1.05
         over += documents[index]
 
 
 def test_what_comes_free_does_not_lie_idle_until_many_have_ended() -> None:
-    # With so many jobs a step is two ends, and the second is far away.
+    # With so many jobs, a step spans two ends, and the second is far away.
     quick = _job(999, client="quick", documents_left=10)
     crowd = [_job(n, client="crowd", documents_left=1_000) for n in range(1, 100)]
     limits = replace(LIMITS, per_court=10)
@@ -254,13 +254,13 @@ def test_what_comes_free_does_not_lie_idle_until_many_have_ended() -> None:
     assert _seconds(outlooks[crowd[-1].job_id]) == pytest.approx(99_000 / 10, rel=0.05)
 
 
-# Against the queue itself, request by request
+# Comparison with the queue itself, request by request.
 
 
 def _told_and_true(
     jobs: Sequence[SimulatedJob], sigma: float, seed: int
 ) -> list[tuple[float, float]]:
-    """For each job what was told after its first tenth, and what it took; from its arrival on."""
+    """Return for each job the estimate after its first tenth, and its real duration, in seconds."""
     simulation = QueueSimulation(jobs, LIMITS, REQUEST_S, sigma, seed)
     told: dict[UUID, float] = {}
     for job in simulation.run():

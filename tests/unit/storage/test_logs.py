@@ -1,4 +1,4 @@
-"""Log lines: one that cannot be written breaks nothing."""
+"""Test log lines: a line that cannot be written causes no other failure."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def test_lines_of_a_block_are_written_together_when_it_ends(lines: int) -> None:
     assert [each["event"] for each in written] == events
     assert [each["place"] for each in written if "place" in each] == list(range(lines))
     first, told, *rest = done.stdout.splitlines()
-    # The other thread waits for nobody, and what breaks the block loses no line.
+    # The other thread does not wait, and an exception in the block loses no line.
     assert (first.split()[0], told) == ("write", "all told")
     sizes = [int(each.split()[1]) for each in rest]
     assert all(each.endswith("True") for each in rest)
     assert all(size <= logs.PIECE_BYTES for size in sizes)
-    # As few as there can be: two that follow each other would not have gone together.
+    # The minimum number of writes: no two successive blocks would fit into one.
     blocks = sizes[:-1]
     assert all(a + b > logs.PIECE_BYTES for a, b in pairwise(blocks))
     assert bool(blocks) == bool(lines)

@@ -1,4 +1,4 @@
-"""Priorities: what a caller may ask for, and what it means."""
+"""Test the priorities that a caller may request, and their weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CNJ number: both forms are taken, and what is wrong is said."""
+"""Test the CNJ number: both forms are accepted, and each error names what is wrong."""
 
 from __future__ import annotations
 

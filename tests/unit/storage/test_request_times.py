@@ -1,4 +1,4 @@
-"""How long requests will take, from few of them: quick ones first, and chance."""
+"""Test the estimate of request times from few samples: fast ones end first, and chance matters."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ def test_chance_does_not_make_courts_differ() -> None:
 
 
 def test_slow_requests_count_before_they_end() -> None:
-    # Five lanes for two seconds: what ended first was quick.
+    # Five lanes for two seconds: the requests that ended first were the fast ones.
     assert expected_s({"8.26": Measured(0.4, 10, 6.0)})["8.26"] == pytest.approx(1.0)

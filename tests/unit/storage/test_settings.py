@@ -1,4 +1,4 @@
-"""The settings name every problem at once and never show a secret."""
+"""Test the settings: one error names every problem, and no error shows a secret."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEEDED = {
     "WEBHOOK_SECRET": KEY,
 }
 ENCRYPTION_KEY = base64.urlsafe_b64encode(b"planted-secret-of-exactly-32-by!").decode()
-# Instead of PDPJ_TOKEN.
+# These replace PDPJ_TOKEN.
 LOGIN = {
     "PDPJ_TOKEN_URL": "https://sso.example.org/auth/realms/pje/protocol/openid-connect/token",
     "PDPJ_CLIENT_ID": "autos",

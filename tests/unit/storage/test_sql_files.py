@@ -1,4 +1,4 @@
-"""The folder of SQL files, and how its files become statements and functions."""
+"""Test how the folder of SQL files becomes statements and functions."""
 
 from __future__ import annotations
 

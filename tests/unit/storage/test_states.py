@@ -1,4 +1,4 @@
-"""The three state graphs are whole: nothing unreachable, no way out of an end but a retry."""
+"""Test the three state graphs: every state is reachable, and only a retry leaves an end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from storage.states import (
 
 KINDS = (JobState, DocumentState, WebhookState)
 ALL: tuple[State, ...] = (*JobState, *DocumentState, *WebhookState)
-# A job without a webhook starts PROCESSING.
+# A job without a webhook starts as PROCESSING.
 STARTS: dict[type, set[State]] = {
     JobState: {JobState.PENDING, JobState.PROCESSING},
     DocumentState: {DocumentState.PENDING},
@@ -93,7 +93,8 @@ def test_a_retry_fetches_what_failed_or_finds_it_stored_by_another_job() -> None
 
 
 def test_only_a_stored_file_makes_a_document_available() -> None:
-    # The own one, put from the spool or by whoever fetched it, or for a retry another job's.
+    # The own object, stored from the spool or by the downloading worker, or for a retry another
+    # job's.
     assert sources_of(DocumentState.AVAILABLE) == ("DOWNLOADED", "DOWNLOADING", "FAILED")
     assert sources_of(DocumentState.DOWNLOADED) == ("DOWNLOADING",)
 

@@ -1,4 +1,4 @@
-"""What is told of the work: nothing unless it is asked for, and never in the way of the work."""
+"""Test telemetry: off by default, and never able to delay the work."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.sandbox.receivers.otlp_receiver import OtlpReceiver
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-# As on a machine that has requirements.txt only; redis-py would load it where it is installed.
+# As on a machine with requirements.txt only; redis-py would load the library if it is installed.
 WITHOUT_OPENTELEMETRY = """
 import sys
 
@@ -114,7 +114,7 @@ def test_a_step_is_timed_and_traced_below_its_job_and_named_in_its_lines() -> No
     assert step.trace_id == asked.trace_id == PARENT.split("-")[1]
     assert (step.parent_id, asked.parent_id) == (PARENT.split("-")[2], step.span_id)
     assert (step.is_failed, asked.is_failed) == (True, True)
-    # The exception's class, never its text.
+    # The span names the exception's class, never its text.
     assert {step.failure, asked.failure} == {"LookupError"}
     assert "URL" not in str(spans)
     assert asked.attributes["http.response.status_code"] == 503
@@ -126,15 +126,15 @@ def test_a_step_is_timed_and_traced_below_its_job_and_named_in_its_lines() -> No
 
 def test_a_receiver_that_is_away_holds_up_neither_work_nor_the_end() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        # It takes the connection and never answers.
+        # The collector accepts the connection and never answers.
         port = silent.getsockname()[1]
         tracer = OtelTracer(f"http://127.0.0.1:{port}", "worker")
         begun = time.monotonic()
-        # More than the queue holds.
+        # More spans than the queue holds.
         for _ in range(5_000):
             with tracer.span("download_document", traceparent=PARENT):
                 pass
-        # Far below the ten seconds that one attempt at sending takes.
+        # Far below the ten seconds that one export attempt takes.
         assert time.monotonic() - begun < 8
         begun = time.monotonic()
         tracer.close()
@@ -169,7 +169,7 @@ def test_the_page_of_a_scheduler_shows_whether_it_leads_now_and_how_long_its_pas
     counters = Counters()
     page = counters.shown(SchedulerGauges(lambda: leads[0]))
     assert page.get_sample_value("autos_scheduler_leads") == 0
-    # Another process shows no passes, as it makes none.
+    # Another process exports no passes, since it makes none.
     assert page.get_sample_value("autos_scheduler_pass_seconds_count") is None
 
     leads[0] = True
@@ -225,7 +225,7 @@ def test_on_a_terminal_lines_are_text() -> None:
 
 
 def _begins_like_json(log_format: str, stderr: int | None, read_from: int | None = None) -> bool:
-    """Whether a process whose thread dies of a bug says so in a line of JSON."""
+    """Return True if a process with a thread that dies of a bug logs it as a line of JSON."""
     script = (
         "import threading; from storage import logs;"
         f"logs.configure({log_format!r} or None, process='worker');"

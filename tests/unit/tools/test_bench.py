@@ -1,4 +1,4 @@
-"""The bench's figures: right for a journal that can be counted by hand, and wrong for a bad one."""
+"""Test the bench's figures on journals counted by hand, and its checks on bad journals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def number(sequence: int, court: str = "8.26") -> str:
 def job(
     sequence: int = 1, *, client: str = "one", court: str = "8.26", documents: int = 2
 ) -> MeasuredJob:
-    """A job of `documents` that came at 0 and ended well at 100, with an attempt for each."""
+    """Return a completed job of `documents`, from 0 to 100 s, with one attempt for each."""
     attempts = {f"{sequence}/{i}": 1 for i in range(documents)}
     return MeasuredJob(
         client, number(sequence, court), documents, 0.0, 100.0, "COMPLETED", attempts
@@ -58,7 +58,7 @@ def listing(of: MeasuredJob, begin: float, end: float, status: int = 200) -> Vis
     return Visit("list", of.number, of.court, None, begin, end, status)
 
 
-# Attempts and gifts
+# Attempts and failures that do not count.
 
 
 def test_attempts_of_documents_that_met_an_outage_are_told_apart_from_burnt_ones() -> None:
@@ -79,7 +79,7 @@ def test_document_given_twice_or_never_is_named() -> None:
     assert journal_figures.not_once(visits, [one]) == ["1/1", "1/2"]
 
 
-# Pauses
+# Pauses.
 
 
 def test_request_within_a_pause_counts_once_and_those_on_their_way_do_not() -> None:
@@ -95,7 +95,7 @@ def test_request_within_a_pause_counts_once_and_those_on_their_way_do_not() -> N
     assert journal_figures.pauses(visits[:3] + visits[4:], grace_s=0.5) == Pauses(asked=2, broken=0)
 
 
-# Waiting times
+# Waiting times.
 
 
 def test_waits_are_told_by_client_from_the_start_of_each_job() -> None:
@@ -119,7 +119,7 @@ def test_spread_of_many() -> None:
     assert Spread.of(range(1, 101)) == Spread(50.5, 95, 100)
 
 
-# The room and its use
+# The free capacity and its use.
 
 
 def used(
@@ -173,7 +173,7 @@ def test_court_that_is_away_is_no_room() -> None:
     outage = slot_usage.outages([Burst(0, 3, 503, "5.02")], 1.0, visits, [near, away])
     assert outage == [Outage("5.02", 1.0, 4.0, 9)]
     assert outage[0].back_s == 5
-    # It begins in the middle of a slice, and is no room from then on.
+    # The court's outage begins in the middle of a slice; its capacity is zero from then on.
     middle = [replace(outage[0], begin=4.0)]
     assert used(visits, [near, away], middle).possible_s == 2 + 3 * 2 + 5
     assert used(visits, [near, away], outage).ratio == 1
@@ -193,7 +193,7 @@ def test_share_is_of_the_time_in_which_all_clients_waited() -> None:
         listing(two, 0, 1),
         *(file(one, i, 1, 2) for i in range(3)),
         file(two, 0, 1, 2),
-        # From here on all that is left of "two" is being served.
+        # From here on all that remains of "two" is in progress.
         file(two, 1, 2, 4),
         file(one, 3, 2, 3),
     ]
@@ -202,7 +202,7 @@ def test_share_is_of_the_time_in_which_all_clients_waited() -> None:
     assert told.share == {"one": 0.75, "two": 0.25}
 
 
-# The checks
+# The checks.
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_pauses_are_checked_to_come_and_to_be_kept() -> None:
     assert not all(check.holds for check in bench_checks.of_pauses([file(one, 1, 3, 7)]))
 
 
-# The timeline, the plan and the record
+# The timeline, the plan and the record.
 
 
 def test_timeline_shows_the_mean_of_each_stretch() -> None:
@@ -297,11 +297,11 @@ def test_recorded_latencies_are_read_as_they_were(tmp_path: Path) -> None:
     assert len(latency_record.read()) == 500
 
 
-# The ideal of fairness
+# The ideal of fairness.
 
 
 def work(at_s: float, client: str, seconds: float = 10.0, **more: str) -> Work:
-    """A job of many tiny documents that take `seconds` in all, in a court of its own."""
+    """Return a job of many tiny documents in its own court that take `seconds` in all."""
     given = {"court": f"{client}{at_s}", "priority": "NORMAL"} | more
     return Work(at_s, client, given["court"], given["priority"], 0.0, (seconds / 100,) * 100)
 
@@ -312,7 +312,7 @@ def ended(*works: Work, room: Room = ROOM) -> list[float]:
 
 def test_ideal_is_shared_by_client_then_by_job() -> None:
     wide = Room(at_once=9, per_court=9, lanes=9)
-    # "one" has three slots for each of two jobs when "two" is gone.
+    # "one" has three slots for each of two jobs once "two" has ended.
     together = ended(work(0, "one", 9), work(1e-9, "one", 9), work(0, "two", 4.5), room=wide)
     assert together == [2.5, 2.5, 1.0]
 

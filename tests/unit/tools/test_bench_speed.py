@@ -1,4 +1,4 @@
-"""The figures of `make bench`: right where they can be counted by hand."""
+"""Test the figures of `make bench` on cases that can be counted by hand."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def test_result_is_kept_with_every_round(tmp_path: Path) -> None:
 
 
 def test_lanes_take_the_next_document_as_soon_as_they_are_free() -> None:
-    # One lane has the first alone; the other has 1 + 1 + 1 + 4.
+    # One lane has the first document alone; the other has 1 + 1 + 1 + 4.
     assert in_order_s(LATENCIES, 2) == 7
     # 5 + 1, and 4 + 1 + 1.
     assert longest_first_s(LATENCIES, 2) == 6
-    # 5, 1 and 4: each batch waits for its slowest.
+    # 5, 1 and 4: each batch waits for its slowest document.
     assert in_batches_s(LATENCIES, 2) == 10
 
 

@@ -1,4 +1,4 @@
-"""The checks of chaos find nothing wrong with a good run, and everything that is altered in it."""
+"""Test the checks of chaos: a good run passes, and every alteration of it is found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BEGUN_S, ENDED_S = 1_000, 1_010
 
 @dataclass
 class Run:
-    """What a run showed. It may be altered before it is checked."""
+    """The records of a run. A test may alter them before it checks them."""
 
     portal: SandboxPortal
     ledger: Acknowledgements
@@ -57,7 +57,7 @@ class Run:
 
 
 def _signed(job: pb.Job, webhook_id: str = WEBHOOK_ID, secret: str = SECRET) -> object:
-    """A delivery of the end of a job."""
+    """Return a signed delivery of the end of a job."""
     event = {"type": "download.partially_completed", "data": {"job": as_json(job)}}
     body = json.dumps(event).encode()
     now = datetime.now(UTC)
@@ -75,7 +75,7 @@ def _request(uuid: object, at: float = BEGUN_S) -> PortalRequest:
 
 @pytest.fixture
 def run() -> Iterator[Run]:
-    """One job of two documents; the portal has lost the second one."""
+    """Return one job of two documents; the portal has lost the second one."""
     with SandboxPortal() as portal:
         number = portal.add_case(documents=2, faults={1: "file-404"})
         case = portal.case(number)

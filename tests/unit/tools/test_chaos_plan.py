@@ -1,4 +1,4 @@
-"""Chaos by a seed is the same chaos each time, and strikes nothing twice at once."""
+"""Test that a seed always gives the same chaos plan, and that no target has two faults at once."""
 
 from __future__ import annotations
 

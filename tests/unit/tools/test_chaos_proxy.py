@@ -1,4 +1,4 @@
-"""The proxy passes on what it is given, until it is told to break it."""
+"""Test the proxy: it forwards all bytes until a test sets a fault."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class _Server(socketserver.ThreadingTCPServer):
         self.got: list[bytes] = []
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Cut connections are what is wanted here."""
+        """Report nothing: these tests cut connections on purpose."""
 
 
 @pytest.fixture
 def server() -> Iterator[_Server]:
-    """It answers what it gets, and remembers it."""
+    """Yield a server that echoes what it receives, and records it."""
     with _Server() as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
@@ -50,7 +50,7 @@ def server() -> Iterator[_Server]:
 
 @pytest.fixture
 def proxy(server: _Server) -> Iterator[Proxy]:
-    """A proxy in front of it."""
+    """Yield a proxy in front of the server."""
     with LoopThread() as loop:
         proxy = Proxy(loop, ("127.0.0.1", int(server.server_address[1])))
         yield proxy
@@ -59,7 +59,7 @@ def proxy(server: _Server) -> Iterator[Proxy]:
 
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[socket.socket]:
-    """A connection through it, in use."""
+    """Return an open connection through the proxy."""
     with _connected(proxy) as connection:
         assert _asked(connection, b"hello") == b"hello"
         yield connection

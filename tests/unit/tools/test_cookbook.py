@@ -1,4 +1,4 @@
-"""The cookbook leaves nothing out, and what compares its answers can tell them apart."""
+"""Test that the cookbook covers every call, and that its comparison finds differences."""
 
 from __future__ import annotations
 

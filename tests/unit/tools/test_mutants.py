@@ -1,4 +1,4 @@
-"""Each safeguard that the mutants take out stands where the catalogue says, once."""
+"""Test that the source holds each catalogued safeguard exactly once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sandbox portal and the webhook receiver do what the other tests rely on."""
+"""Test that the sandbox portal and the webhook receiver behave as the other tests require."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def list_case(web: requests.Session, portal: SandboxPortal, number: str) -> requ
 
 
 def listed(body: Any) -> list[dict[str, Any]]:
-    """Every entry of every list of an answer."""
+    """Return every entry of every list of an answer."""
     case = body[0] if isinstance(body, list) else body
     branches = [case["tramitacaoAtual"], *case.get("tramitacoes", [])]
     return [entry for branch in branches for entry in branch.get("documentos") or []]
@@ -85,11 +85,11 @@ def file_path(case: SandboxCase | None, position: int) -> str:
 
 
 def faulty(portal: SandboxPortal, fault: str, **more: Any) -> str:
-    """The path of a fresh document with that fault."""
+    """Return the path of a new document with that fault."""
     return file_path(portal.case(portal.add_case(documents=1, faults={0: fault}, **more)), 0)
 
 
-# The door
+# Authentication.
 
 
 def test_page_outside_the_api_is_the_shell(portal: SandboxPortal, web: requests.Session) -> None:
@@ -128,7 +128,7 @@ def test_wrong_route_is_html_and_unknown_document_is_json(
     assert answer.json()["message"] == "Não foram encontrados registros"
 
 
-# Numbers and listings
+# Numbers and listings.
 
 
 def test_every_number_has_the_check_digits_of_the_resolution() -> None:
@@ -232,7 +232,7 @@ def test_one_listing_lacks_a_document_and_the_next_has_it_again(
     assert counts == [5, 4, 5, 5]
 
 
-# Contents
+# Contents.
 
 
 @pytest.mark.parametrize("kind", MEDIA_TYPES)
@@ -274,7 +274,7 @@ def test_good_documents_are_as_long_as_tamanho_and_all_different(
     assert len(hashes) == 31
 
 
-# Faults
+# Faults.
 
 
 @pytest.mark.parametrize(
@@ -300,8 +300,8 @@ def test_fault_ends_when_it_should(
     assert [get(web, portal, path).status_code for _ in statuses] == statuses
 
 
-# `requests` takes an interim answer for the answer; test_interim_answers.py has
-# a client that does not.
+# `requests` returns an interim answer as the final one; test_interim_answers.py has a client that
+# does not.
 @pytest.mark.parametrize("fault", sorted(FILE_FAULTS.keys() - {"drip", "early-hints"}))
 def test_document_ends_good_if_its_fault_says_so(
     portal: SandboxPortal, web: requests.Session, fault: str
@@ -338,7 +338,7 @@ def test_retry_after_comes_as_seconds_as_a_date_or_not_at_all(
     )
     assert (seconds, none) == ("1", None)
     assert date is not None
-    # Two seconds after it was asked, less the fraction that a date has not.
+    # Two seconds after the request, minus the fraction of a second that an HTTP date omits.
     assert before + timedelta(seconds=1) < parsedate_to_datetime(date)
     assert parsedate_to_datetime(date) <= datetime.now(UTC) + timedelta(seconds=2)
 
@@ -400,7 +400,7 @@ def test_no_access_says_so(portal: SandboxPortal, web: requests.Session) -> None
     assert "não possui acesso ao processo" in answer.content.decode()
 
 
-# Steering and the log
+# Control and the log.
 
 
 def test_every_request_is_noted_without_its_token(tmp_path: Path, web: requests.Session) -> None:
@@ -500,17 +500,17 @@ def test_peak_is_never_above_what_one_client_asks_at_once(
     assert 1 <= portal.concurrent_peak <= 4
 
 
-# Traffic and weather
+# Limits, latencies and outages.
 
 
 def at_once(web: requests.Session, portal: SandboxPortal, paths: list[str]) -> list[int]:
-    """The statuses of requests that are all made at once."""
+    """Return the statuses of requests that are all sent at once."""
     with ThreadPoolExecutor(len(paths)) as pool:
         return [a.status_code for a in pool.map(lambda path: get(web, portal, path), paths)]
 
 
 def held_case(portal: SandboxPortal, court: str = "8.26", documents: int = 3) -> SandboxCase:
-    """A case whose files wait at its gate."""
+    """Return a case with files that wait at its gate."""
     case = portal.case(
         portal.add_case(documents=documents, number=process_number(next(SEQUENCE), court=court))
     )
@@ -536,7 +536,7 @@ def test_requests_above_the_limit_are_turned_away_at_once(
         assert [file.result(10).status_code for file in files] == [200, 200]
     assert get(web, portal, file_path(case, 2)).status_code == 200
     assert portal.traffic.refused == 2
-    # Those turned away were there too.
+    # Rejected requests are in the log, too.
     assert portal.traffic.peak == 3
     asked_for = {visit.status: visit.retry_after_s for visit in portal.traffic.visits[2:3]}
     assert asked_for == {429: 7}
@@ -673,7 +673,7 @@ def test_traffic_and_weather_are_steered_over_http(
     assert put("traffic", {"limit": "many"}).status_code == 400
 
 
-# The receiver
+# The receiver.
 
 
 def deliver(
@@ -722,7 +722,7 @@ def test_receiver_misbehaves_on_demand(receiver: WebhookReceiver, web: requests.
     receiver.answer(behaviour="flood")
     with pytest.raises(requests.exceptions.ReadTimeout):
         deliver(web, receiver.url, timeout=0.2)
-    receiver.wait_for(1, timeout_s=60)  # it has the first script, however late
+    receiver.wait_for(1, timeout_s=60)  # The first script applies, however late the delivery.
     with pytest.raises(requests.exceptions.ConnectionError):
         deliver(web, receiver.url)
     with closing(deliver(web, receiver.url, stream=True)) as answer:

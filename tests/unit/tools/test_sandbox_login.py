@@ -1,4 +1,4 @@
-"""The sandbox login does what the other tests rely on."""
+"""Test that the sandbox login server behaves as the other tests require."""
 
 from __future__ import annotations
 

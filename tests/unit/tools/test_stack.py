@@ -1,4 +1,4 @@
-"""What `make run` decides for its processes."""
+"""Test the settings that `make run` chooses for its processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor keeps programs up and leaves none behind."""
+"""Test that the supervisor restarts programs and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dev.processes.procfile import read_procfile
 from dev.processes.supervisor import Supervisor
 from tests.timing import quickest
 
-# Tells its own id and its child's. {signals}: what it does about SIGTERM.
+# Prints its own id and its child's. {signals}: its reaction to SIGTERM.
 PARENT = """
 import signal, subprocess, sys
 child = subprocess.Popen(["sleep", "1000"])
@@ -60,7 +60,7 @@ def start(lines: list[str], tmp_path: Path) -> Iterator[Start]:
 
 
 def children_told(lines: list[str]) -> list[int]:
-    """The ids that the parents have printed so far."""
+    """Return the child ids that the parents have printed so far."""
     words = [line.removeprefix("parent | ") for line in lines]
     return [int(word) for word in words if word.isdigit()]
 

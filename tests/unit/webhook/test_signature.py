@@ -1,4 +1,4 @@
-"""Signatures are what the reference implementation of Standard Webhooks expects."""
+"""Test that signatures match the reference implementation of Standard Webhooks."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_changed_message_is_refused(message_id: str, shift_s: int, body: bytes) 
 
 
 def test_signature_of_the_specification_s_example() -> None:
-    # The example that the reference libraries share in their tests.
+    # The reference libraries use this example in their own tests.
     signature = sign(
         ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
         "msg_p5jXN8AQM9LWM0D4loKWxJek",

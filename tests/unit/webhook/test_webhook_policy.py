@@ -1,4 +1,4 @@
-"""A webhook goes to public receivers only, and to the private ones that the operator names."""
+"""Test that webhooks go to public receivers, and to private ones that the operator lists."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_a_literal_is_accepted_only_if_it_is_public(address: IPv4Address | IPv6A
 
 
 def ipv4_forms(value: int) -> st.SearchStrategy[str]:
-    """Every way in which inet_aton reads `value`."""
+    """Return every notation of `value` that inet_aton accepts."""
     octets = list(value.to_bytes(4, "big"))
     part = st.sampled_from(["{:d}", "0{:o}", "0x{:x}", "0X{:X}", "00{:o}"])
 
