@@ -1,4 +1,4 @@
-"""A database, a bucket, a Redis and a spool for each test, on the suite's real servers."""
+"""Give each test a database, a bucket, a Redis and a spool on the suite's real servers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.databases import database_url as database_url_of
 from tests.pooling.pooler import Pooler
 
 TEMPLATE = "template_autos"
-# Not the one that the acceptance tests' processes use.
+# The acceptance tests' processes use another one.
 REDIS_DATABASE = 7
 THREADS = 40
 DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname"
@@ -32,7 +32,7 @@ _numbers = itertools.count(1)
 
 
 class Databases:
-    """Migrated databases without rows. One that a test has left is emptied and given again."""
+    """Migrated databases without rows. After a test its database is emptied and reused."""
 
     def __init__(self, server_url: str) -> None:
         self._server_url = server_url
@@ -43,7 +43,7 @@ class Databases:
 
     @contextmanager
     def one(self) -> Iterator[str]:
-        """The URL of a database that nobody else has. A deadlock in it is an error."""
+        """Yield the URL of a database that no other test uses. A deadlock in it is an error."""
         name = self._spare.pop() if self._spare else self._new()
         with closing(psycopg2.connect(self._server_url)) as connection:
             connection.autocommit = True
@@ -58,7 +58,7 @@ class Databases:
     def _new(self) -> str:
         name = f"test_{next(_numbers)}"
         url = create_database(self._server_url, name, template=TEMPLATE)
-        # The settings of a role in a database are not copied with the template.
+        # CREATE DATABASE does not copy the settings of a role in the template.
         with closing(Database(url, max_connections=1)) as database:
             migrate(database)
         return name
@@ -66,7 +66,8 @@ class Databases:
     def _empty(self, name: str) -> None:
         url = database_url_of(self._server_url, name)
         with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as rows:
-            rows.execute("SET session_replication_role = replica")  # in any order of tables
+            # The tables may come in any order.
+            rows.execute("SET session_replication_role = replica")
             rows.execute(
                 "SELECT relname FROM pg_stat_user_tables WHERE relname <> 'schema_migration'"
             )
@@ -78,12 +79,12 @@ class Databases:
 
 @pytest.fixture(scope="session")
 def databases(servers: EmbeddedServers) -> Databases:
-    """Databases of the suite's PostgreSQL."""
+    """Return the databases of the suite's PostgreSQL."""
     return Databases(servers.env["DATABASE_URL"])
 
 
 def _await_last_session(connection: psycopg2.extensions.connection, name: str) -> None:
-    # What a session counted is told when it ends.
+    # A session reports its statistics when it ends.
     sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname"
     until(lambda: _ask(connection, sessions, name) == 0, 60, f"{name} is still in use")
 
@@ -97,14 +98,16 @@ def _ask(connection: psycopg2.extensions.connection, select: str, name: str) -> 
 
 @pytest.fixture
 def direct_url(databases: Databases) -> Iterator[str]:
-    """A migrated database of this test's own."""
+    """Yield the URL of this test's own migrated database."""
     with databases.one() as url:
         yield url
 
 
 @pytest.fixture
 def database_url(direct_url: str, pytestconfig: pytest.Config) -> Iterator[str]:
-    """The same database; with `--pooled` by way of a pooler, in which nothing may be left."""
+    """Yield the same URL; with `--pooled` through a pooler, where a test may leave no session
+    state.
+    """
     if not pytestconfig.getoption("pooled"):
         yield direct_url
         return
@@ -115,7 +118,7 @@ def database_url(direct_url: str, pytestconfig: pytest.Config) -> Iterator[str]:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """The test's database, for up to THREADS threads."""
+    """Yield the test's database, for up to THREADS threads."""
     database = Database(database_url, max_connections=THREADS)
     yield database
     database.close()
@@ -123,7 +126,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def store(servers: EmbeddedServers) -> ObjectStore:
-    """How to reach a bucket of the integration tests."""
+    """Return the settings of the integration tests' bucket."""
     env = servers.env
     return ObjectStore(
         endpoint_url=env["S3_ENDPOINT_URL"],
@@ -137,7 +140,7 @@ def store(servers: EmbeddedServers) -> ObjectStore:
 
 @pytest.fixture(scope="session")
 def objects(store: ObjectStore) -> Objects:
-    """The bucket of the integration tests, shared: keys are chosen by the tests."""
+    """Yield the bucket, which all integration tests share: each test chooses its own keys."""
     objects = Objects(store, max_connections=THREADS)
     objects.ensure_bucket()
     return objects
@@ -145,7 +148,7 @@ def objects(store: ObjectStore) -> Objects:
 
 @pytest.fixture
 def redis_url(servers: EmbeddedServers) -> Iterator[str]:
-    """An empty Redis database."""
+    """Return the URL of an empty Redis database."""
     url = urlsplit(servers.env["REDIS_URL"])._replace(path=f"/{REDIS_DATABASE}").geturl()
     with redis.Redis.from_url(url) as client:
         client.flushdb()
@@ -155,5 +158,5 @@ def redis_url(servers: EmbeddedServers) -> Iterator[str]:
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
-    """A spool of 64 MiB."""
+    """Return a spool of 64 MiB."""
     return Spool(tmp_path / "spool", None, 64 * 1024 * 1024)

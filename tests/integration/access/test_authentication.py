@@ -1,4 +1,4 @@
-"""A client sees its own and nothing else; who is not known gets nothing at all."""
+"""Test authentication: a client sees only its own jobs, and an unknown caller sees nothing."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ NUMBER = "1003579-22.2025.8.26.0564"
 
 @pytest.fixture
 def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[ServerDependencies]:
-    """A service on the test's database."""
+    """Return a service on the test's database."""
     with service_parts(database, objects, redis_url) as parts:
         yield parts
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Two clients, "ours" and "theirs"."""
+    """Return a clients file with "ours" and "theirs"."""
     return write_clients(tmp_path / "clients.json", entry("ours", OURS), entry("theirs", THEIRS))
 
 
@@ -107,7 +107,7 @@ def test_somebody_elses_job_is_not_found_exactly_as_an_unknown_one(
 
 
 def _renamed(refusal: RefusedCall, job_id: UUID) -> tuple[str, ...]:
-    """What is told, whatever the id."""
+    """Return the error's text with the id replaced, so that errors can be compared."""
     resource = refusal.resource or ("", "")
     return tuple(part.replace(str(job_id), "it") for part in (refusal.told, *resource))
 
@@ -122,14 +122,14 @@ def test_each_client_has_a_job_of_its_own_of_a_case_and_reads_only_that(
             api_of(door.address, THEIRS) as theirs,
         ):
             request = pb.StartDownloadRequest(process_number=NUMBER)
-            # Side by side, many times: each call must know its own caller.
+            # Calls of both clients run concurrently, many times: each call must see its own client.
             answers = await asyncio.gather(
                 *(api.StartDownload(request) for _ in range(20) for api in (ours, theirs))
             )
             by_client = [{a.job.job_id for a in answers[n::2]} for n in (0, 1)]
             assert [len(ids) for ids in by_client] == [1, 1]
             assert by_client[0] != by_client[1]
-            # Feeds of one process: what one client watches, another cannot join.
+            # Watches share feeds within a process: a client cannot join the feed of another client.
             [job_id] = by_client[0]
             watching = ours.WatchProgress(pb.WatchProgressRequest(job_id=job_id))
             assert (await watching.read()).job.job_id == job_id
@@ -194,7 +194,7 @@ def test_who_is_not_known_gets_nothing_and_is_told_why(
                         assert refused.code == grpc.StatusCode.UNAUTHENTICATED, (name, method.name)
                         assert refused.reason == reason, (name, method.name)
                         assert OURS not in refused.told
-            # The scheme is read as HTTP reads it.
+            # The scheme is case-insensitive, as in HTTP.
             async with api_of(door.address) as anybody:
                 await anybody.ListJobs(
                     pb.ListJobsRequest(), metadata=[("authorization", f"bearer {OURS}")]
@@ -206,7 +206,7 @@ def test_who_is_not_known_gets_nothing_and_is_told_why(
 async def _raw_refusal(
     channel: grpc.aio.Channel, full_name: str, metadata: list[tuple[str, str]]
 ) -> RefusedCall:
-    """Bytes that are no request are not even looked at."""
+    """Return the refusal of bytes that are no request; the server does not parse them."""
     path = "/{}/{}".format(*full_name.rsplit(".", 1))
     if full_name.endswith("WatchProgress"):
         stream: Any = channel.unary_stream(path)
@@ -262,7 +262,7 @@ def test_a_token_that_is_taken_out_opens_nothing_and_ends_what_it_has_open(
 
 
 async def _heartbeats(watch: Any, count: int) -> None:
-    """Returns after so many."""
+    """Return after `count` heartbeats."""
     while count:
         count -= (await watch.read()).HasField("heartbeat")
 

@@ -1,4 +1,4 @@
-"""The client over TLS, with tokens, and with a server that sets limits."""
+"""Test the client over TLS, with tokens, and with a server that sets limits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ DAY = datetime.timedelta(days=1)
 
 @dataclass(frozen=True)
 class Papers:
-    """A certificate, its key, and who vouches for it: PEM files."""
+    """A certificate, its key and its authority's certificate: PEM files."""
 
     certificate: Path
     key: Path
@@ -55,7 +55,7 @@ class Papers:
 
 
 class Authority:
-    """Signs certificates for this machine."""
+    """A certificate authority that signs certificates for this machine."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -99,7 +99,7 @@ class Authority:
 
 
 class Porter(pb_grpc.DownloadServiceServicer):
-    """Lets in whoever has the token; refuses a call as often as it is told to."""
+    """Accepts calls with the right token; refuses as many calls as a test sets."""
 
     def __init__(self) -> None:
         self.starts: list[pb.StartDownloadRequest] = []
@@ -174,7 +174,7 @@ def papers(authority: Authority) -> Papers:
 
 @pytest.fixture
 def port(porter: Porter, papers: Papers) -> Iterator[int]:
-    """Of a server with TLS."""
+    """Return the port of a server with TLS."""
     key, certificate, _ = papers.read()
     with _serving(porter, grpc.ssl_server_credentials([(key, certificate)])) as port:
         yield port
@@ -182,13 +182,13 @@ def port(porter: Porter, papers: Papers) -> Iterator[int]:
 
 @pytest.fixture
 def plain_port(porter: Porter) -> Iterator[int]:
-    """Of a server without."""
+    """Return the port of a server without TLS."""
     with _serving(porter, None) as port:
         yield port
 
 
 def _all_of(connection: Connection) -> list[pb.Job]:
-    """What a call and a watch give, in a thread and in a loop."""
+    """Return the results of a call and a watch, from the blocking and the asyncio client."""
 
     async def in_loop() -> list[pb.Job]:
         async with AsyncClient(connection) as client:
@@ -296,7 +296,7 @@ def test_the_pause_of_a_limit_is_kept_and_the_request_stays_the_same(
 def test_a_limit_that_lasts_longer_than_the_call_is_told_with_its_reason(
     plain_port: int, porter: Porter
 ) -> None:
-    """gRPC's own retries would tell DEADLINE_EXCEEDED instead."""
+    """gRPC's own retries would end with DEADLINE_EXCEEDED instead."""
     porter.refusals = [_status(code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_JOBS", 60)]
 
     with (

@@ -1,4 +1,4 @@
-"""What a client may have at most, exactly, over all server processes."""
+"""Test the limits of a client: exact, and shared by all server processes."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ NOBODY = "redis://127.0.0.1:1/0"
 
 @pytest.fixture
 def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[ServerDependencies]:
-    """A service on the test's database."""
+    """Return a service on the test's database."""
     with service_parts(database, objects, redis_url) as parts:
         yield parts
 
 
 def _start(database: Database, most: int | None, number: str | None = None, **more: Any) -> bool:
-    """Whether a job was made; None when that would have been one too many."""
+    """Return True if a job was made, None if the limit refused it."""
     wanted = factories.request(number, jobs_at_once=most, **more)
     return factories.start(database, wanted)[1]
 
@@ -90,7 +90,7 @@ def test_an_ended_job_gives_its_seat_to_the_next(database: Database) -> None:
         _start(database, 1)
     assert (caught.value.reason, caught.value.limit) == ("TOO_MANY_JOBS", 1)
 
-    # Whoever else calls has seats of their own.
+    # Another client has permits of its own.
     assert _start(database, 1, client="another")
     job_queries.cancel(database, CLIENT, view.job.job_id)
     assert _start(database, 1)
@@ -211,7 +211,7 @@ def test_the_rate_holds_over_processes(redis_url: str) -> None:
     tries = [partial(_may_start, process, 300) for process in processes]
     made = sum(sum(run_concurrently(tries)) for _ in range(150))
 
-    # Five fill up each second; what a process has taken and not used is lost to the others.
+    # Five permits are added each second; those that a process took and did not use are lost.
     filled = (time.monotonic() - begun) * 5
     assert 300 - 3 * 3 <= made <= 300 + filled + 1
 
@@ -242,14 +242,14 @@ ONE = ClientLimits(starts_per_minute=1_000_000, jobs_at_once=1, open_watches=1)
 
 
 async def _refusal(call: Any) -> tuple[RefusedCall, Any]:
-    """How it is refused, and the error itself."""
+    """Return the refusal, parsed, and the error itself."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return refusal_of(caught.value), caught.value
 
 
 def _quota_of(error: Any) -> tuple[str, str]:
-    """Who has reached which limit, as QuotaFailure tells it."""
+    """Return the subject and the limit of the QuotaFailure."""
     [packed] = [
         detail
         for detail in rpc_status.from_call(error).details
@@ -309,7 +309,7 @@ def test_one_watch_too_many_is_refused_and_one_that_ends_makes_room(
             assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
             assert _quota_of(error)[0] == "client:default"
 
-            # By leaving, by its deadline, by an error: each makes room.
+            # Cancelling, a deadline and an error each free a place.
             first.cancel()
             await _until_watched(api, request, timeout=1.5)
             unknown = pb.WatchProgressRequest(job_id=str(uuid4()))
@@ -325,7 +325,7 @@ def test_one_watch_too_many_is_refused_and_one_that_ends_makes_room(
 
 
 async def _until_watched(api: Any, request: Any, timeout: float = 30) -> Any:
-    """A watch, once there is room for it."""
+    """Open a watch as soon as the limit allows it."""
     async with asyncio.timeout(60):
         while True:
             call = api.WatchProgress(request, timeout=timeout)
@@ -391,7 +391,7 @@ def test_what_is_no_request_is_refused_and_counts_for_nothing(parts: ServerDepen
     service = "/autos.downloads.v1.DownloadService/"
     good = pb.StartDownloadRequest(process_number="1003579-22.2025.8.26.0564")
     wrong = pb.StartDownloadRequest(process_number="1003579-23.2025.8.26.0564")
-    # Method, bytes, metadata, and how it is refused.
+    # Method, bytes, metadata, and the expected refusal.
     attempts: list[tuple[str, bytes, list[tuple[str, str]], grpc.StatusCode]] = [
         ("StartDownload", b"x" * 1_100_000, [], grpc.StatusCode.RESOURCE_EXHAUSTED),
         (
@@ -450,20 +450,20 @@ def test_nothing_is_read_of_who_is_not_known(parts: ServerDependencies, tmp_path
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    """What is said by a caller who ends his side before a request is whole."""
+    """Send nothing and end the stream before a request is complete."""
     no_parts: tuple[bytes, ...] = ()
     for part in no_parts:
         yield part
 
 
 async def _no_end() -> AsyncIterator[bytes]:
-    """What is said by a caller who never gets to it."""
+    """Never send a complete request and never end the stream."""
     await asyncio.Event().wait()
     yield b""
 
 
 async def _refusals(address: str, said: Callable[[], AsyncIterator[bytes]]) -> list[RefusedCall]:
-    """What each method answers to that."""
+    """Return the status of each method for such a stream."""
     refused = []
     async with grpc.aio.insecure_channel(address) as channel:
         for method in METHODS:
@@ -475,20 +475,20 @@ async def _refusals(address: str, said: Callable[[], AsyncIterator[bytes]]) -> l
 
 
 class _Noted(ThreadPoolExecutor):
-    """A pool that remembers what it was given."""
+    """An executor that records the work submitted to it."""
 
     def __init__(self) -> None:
         super().__init__(1)
         self.given: list[Future[Any]] = []
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """As the pool does."""
+        """Record the work, then submit it."""
         self.given.append(super().submit(fn, *args, **kwargs))
         return self.given[-1]
 
 
 class _NotedStart(PendingStart):
-    """One that is remembered."""
+    """A start that is recorded."""
 
     all: ClassVar[list[PendingStart]] = []
 
@@ -508,7 +508,7 @@ def test_work_for_a_call_whose_deadline_has_passed_is_not_begun(
             busy = pool.submit(held.wait, 60)
             start = pb.StartDownloadRequest(process_number="1003579-22.2025.8.26.0564")
             try:
-                # Again, should the machine be too slow to bring them that far.
+                # Try again, in case the machine was too slow to bring all calls that far.
                 while not _NotedStart.all or len(pool.given) < 3:
                     calls = (
                         api.StartDownload(start, timeout=1),
@@ -519,7 +519,8 @@ def test_work_for_a_call_whose_deadline_has_passed_is_not_begun(
                             await call
                         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
                 async with asyncio.timeout(60):
-                    # One is for all starts together, and is begun for those who wait still.
+                    # One piece of work serves all starts together; it begins for those that still
+                    # wait.
                     while sum(not future.cancelled() for future in pool.given[1:]) > 1:
                         await asyncio.sleep(0.01)
                     while not all(each.is_gone for each in _NotedStart.all):

@@ -1,4 +1,4 @@
-"""TLS from files that are renewed while the server runs; callers known by their certificates."""
+"""Test TLS with files renewed at run time, and clients identified by certificates."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ NUMBER = "1003579-22.2025.8.26.0564"
 
 @pytest.fixture
 def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[ServerDependencies]:
-    """A service on the test's database."""
+    """Return a service on the test's database."""
     with service_parts(database, objects, redis_url) as parts:
         yield parts
 
 
 def _write(folder: Path, server: Certificate) -> tuple[Path, Path, Path]:
-    """The files of a server, as something that renews certificates writes them: one by one."""
+    """Write the files of a server one by one, as a renewal tool does."""
     files = folder / "cert.pem", folder / "key.pem", folder / "ca.pem"
     for file, content in zip(files, (server.pem, server.key_pem, AUTHORITY.pem), strict=True):
         file.write_bytes(content)
@@ -54,14 +54,14 @@ def _write(folder: Path, server: Certificate) -> tuple[Path, Path, Path]:
 def _channel(address: str, known_as: Certificate | None = None) -> grpc.aio.Channel:
     mine = (known_as.key_pem, known_as.pem) if known_as else (None, None)
     credentials = grpc.ssl_channel_credentials(AUTHORITY.pem, *mine)
-    # A connection of its own, so that each channel shakes hands.
+    # Each channel has its own connection, so each makes a TLS handshake.
     return grpc.aio.secure_channel(
         address, credentials, options=[("grpc.use_local_subchannel_pool", 1)]
     )
 
 
 def _shown(address: str) -> bytes:
-    """The certificate that a new connection is shown."""
+    """Return the certificate that the server shows to a new connection."""
     anybody = ssl.create_default_context()
     anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
     host, _, port = address.rpartition(":")
@@ -92,12 +92,12 @@ def test_a_renewed_certificate_is_shown_to_the_next_and_disturbs_nobody(
             assert (await watching.read()).HasField("job")
             assert await asyncio.to_thread(_shown, door.address) == first.der
 
-            # One file of two, in the moment between.
+            # One file of the two is new, the other is still old.
             cert.write_bytes(second.pem)
             assert await asyncio.to_thread(_shown, door.address) == first.der
             key.write_bytes(second.key_pem)
             assert await asyncio.to_thread(_shown, door.address) == second.der
-            # Gone, broken, and whole again.
+            # The files are missing, then broken, then valid again.
             key.unlink()
             assert await asyncio.to_thread(_shown, door.address) == second.der
             key.write_bytes(b"no key")
@@ -111,7 +111,7 @@ def test_a_renewed_certificate_is_shown_to_the_next_and_disturbs_nobody(
                     )
                 ).jobs
 
-            # Whoever was there before still is.
+            # A connection that existed before still works.
             await api.CancelJob(pb.CancelJobRequest(job_id=job_id), timeout=TIMEOUT_S)
             while (told := await watching.read()) is not grpc.aio.EOF:
                 end = told
@@ -140,7 +140,7 @@ def test_a_caller_is_known_by_a_name_in_its_certificate(
     nobody = [
         AUTHORITY.signs("stranger"),
         AUTHORITY.signs("any", x509.DNSName("billing.internal.evil")),
-        # An alternative name counts instead of the common one, as everywhere in TLS.
+        # A subject alternative name replaces the common name, as everywhere in TLS.
         AUTHORITY.signs("archive", x509.DNSName("unknown")),
         AUTHORITY.signs("any", uri, x509.DNSName("archive")),
     ]
@@ -155,14 +155,14 @@ def test_a_caller_is_known_by_a_name_in_its_certificate(
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await _start(door.address, mine)
                 assert refusal_of(caught.value).reason == "NO_TOKEN"
-            # A token goes before the certificate, and a wrong one is not overlooked.
+            # A token takes precedence over the certificate, and a wrong token is refused.
             [archive] = callers["archive"]
             by_token = await _start(door.address, nobody[0], "archives-token")
             assert by_token == await _start(door.address, archive)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await _start(door.address, archive, "wrong")
             assert refusal_of(caught.value).reason == "UNKNOWN_TOKEN"
-            # Without a certificate of the authority there is no connection.
+            # Without a certificate of the authority the server refuses the connection.
             for foreign in (None, Certificate.authority().signs("archive")):
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await _start(door.address, foreign, "archives-token")
@@ -172,7 +172,7 @@ def test_a_caller_is_known_by_a_name_in_its_certificate(
 
 
 async def _start(address: str, known_as: Certificate | None, token: str | None = None) -> str:
-    """The id of the job of a case."""
+    """Start a case and return the id of its job."""
     metadata = [("authorization", f"Bearer {token}")] if token else []
     async with _channel(address, known_as) as channel:
         answer = await pb_grpc.DownloadServiceStub(channel).StartDownload(

@@ -1,1 +1,1 @@
-"""What integration tests share: rows, the pipeline, a gRPC server, certificates."""
+"""Rows, the pipeline, a gRPC server and certificates that integration tests share."""

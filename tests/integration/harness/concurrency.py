@@ -1,4 +1,4 @@
-"""The same moment, as near as threads can make it."""
+"""Run calls at the same moment, as nearly as threads allow."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 
 def rounds(ways: Sized, *, least: int = 60, most: int = 600) -> Iterator[int]:
-    """The rounds of a race: `least`, and more, up to `most`, until `ways` tells that it went both.
+    """Yield rounds of a race: `least`, then more up to `most`, until both outcomes were seen.
 
-    How often which side is first depends on the machine and on what else it does.
+    `ways` has the outcomes so far. Which side is first depends on the machine and its load.
     """
     for number in range(most):
         if number >= least and len(ways) > 1:
@@ -22,7 +22,7 @@ def rounds(ways: Sized, *, least: int = 60, most: int = 600) -> Iterator[int]:
 
 
 def run_concurrently(calls: Sequence[Callable[[], T]], *, timeout_s: float = 60) -> list[T]:
-    """What `calls` return, made in a thread each, all begun at once. Raises what one raised."""
+    """Run each call in its own thread, all at once; return the results or raise a call's error."""
     start = threading.Barrier(len(calls))
 
     def run(call: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""Jobs brought to where a test begins, by the functions that bring them there in production."""
+"""Bring jobs to the state where a test begins, through the functions that production uses."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from storage.states import DocumentState
 CLIENT = "default"
 LANES = 5
 PATIENCE_S = 60.0
-# No limit but the lanes.
+# The lanes are the only limit.
 LOGIN = Login("static here", "a fingerprint")
 CLAIM_CONTEXT = ClaimContext(Limits(1_000, 1_000, LANES), LOGIN, ProbePolicy(), uuid4(), lease_s=60)
 HOOK = "https://receiver.test/hook"
-# No pause between attempts, so that tests need not wait for them, and no court is ever away.
+# Attempts follow without a delay, and no circuit breaker opens, so that tests need not wait.
 POLICY = RetryPolicy(attempts=5, attempts_few=3, base_s=0, probes=ProbePolicy(burst=1_000_000))
 BUSY = TransientError("PORTAL_UNAVAILABLE", "The portal answered 503.")
 DOWNLOADING = DocumentState.DOWNLOADING
@@ -55,12 +55,12 @@ _numbers = itertools.count(1)
 
 
 def process_number() -> str:
-    """A number in the right form that no other test has."""
+    """Return a well-formed process number that no other test has."""
     return f"{next(_numbers):07d}-11.2025.8.26.0100"
 
 
 def request(number: str | None = None, **values: Any) -> StartRequest:
-    """A StartDownload without webhook, request_id or max_age, but for `values`."""
+    """Return a StartDownload without webhook, request_id or max_age, changed by `values`."""
     given: dict[str, Any] = {
         "client": CLIENT,
         "process_number": number or process_number(),
@@ -76,7 +76,7 @@ def request(number: str | None = None, **values: Any) -> StartRequest:
 def start(
     database: Database, wanted: StartRequest | None = None, known: ListingImport | None = None
 ) -> tuple[JobView, bool]:
-    """What StartDownload does."""
+    """Do what StartDownload does."""
     return starts.start(database, wanted or request(), job_deadline_s=3_600, listing=known)
 
 
@@ -88,7 +88,7 @@ def recent_listing(
     max_age_s: float,
     most: int | None = None,
 ) -> ListingImport | None:
-    """The listing that a new job of the case may begin with."""
+    """Return the listing that a new job of the case may start with."""
     with database.single() as transaction:
         row = transaction.only(
             sql.function("recent_listing").call,
@@ -104,7 +104,7 @@ def recent_listing(
 def rerun(
     database: Database, objects: Objects, job_id: UUID, *, request_id: UUID | None = None
 ) -> tuple[JobView, bool]:
-    """What RetryJob does, with a bucket that has all the time."""
+    """Do what RetryJob does, with a bucket that has every object."""
     return reruns.rerun(
         database,
         objects,
@@ -117,7 +117,7 @@ def rerun(
 
 
 def listed(position: int, **values: Any) -> ListedDocument:
-    """A document of a case, as the portal lists it, but for `values`."""
+    """Return a document of a case as the portal lists it, changed by `values`."""
     given: dict[str, Any] = {
         "instance": "G1",
         "origin_id": str(position),
@@ -136,24 +136,24 @@ def listed(position: int, **values: Any) -> ListedDocument:
 
 
 def listing(documents: int) -> CaseListing:
-    """A public case with so many documents."""
+    """Return a public case with `count` documents."""
     return CaseListing(0, tuple(listed(position) for position in range(documents)))
 
 
 def listing_import(number: str, case: CaseListing) -> ListingImport:
-    """The docket of a listing, nothing carried over."""
+    """Return the import of a listing that reuses no objects."""
     return ListingImport.of(CLIENT, number, case)
 
 
 def listing_claim(database: Database, job_id: UUID, *, lease_s: float = 60) -> ListingClaim:
-    """The listing of a job, which must be free."""
+    """Claim the listing of a job; it must be free."""
     claim = claim_listing(database, job_id, lease_s=lease_s)
     assert claim
     return claim
 
 
 def claim_listing(database: Database, job_id: UUID, *, lease_s: float = 60) -> ListingClaim | None:
-    """Claim the listing of a job, if it may be done now."""
+    """Claim the listing of a job, if it may be listed now."""
     answer = portal_claims.claim(database, replace(CLAIM_CONTEXT, lease_s=lease_s), job_id)
     return answer if isinstance(answer, ListingClaim) else None
 
@@ -161,7 +161,7 @@ def claim_listing(database: Database, job_id: UUID, *, lease_s: float = 60) -> L
 def listed_job(
     database: Database, documents: int | CaseListing, wanted: StartRequest | None = None
 ) -> UUID:
-    """A running job whose documents are listed and wait."""
+    """Return a running job with its documents listed and waiting."""
     view, is_new = start(database, wanted)
     assert is_new
     claim = listing_claim(database, view.job.job_id)
@@ -171,7 +171,7 @@ def listed_job(
 
 
 def living_spool(database: Database) -> UUID:
-    """A spool whose uploader has just given a sign of life."""
+    """Return a spool with an uploader that has just sent a heartbeat."""
     spool_id = uuid4()
     reconciliation.record_heartbeat(database, spool_id, "")
     return spool_id
@@ -185,7 +185,7 @@ def claim(
     lanes: int = LANES,
     lease_s: float = 60,
 ) -> DocumentClaim | None:
-    """Claim the job's next document, if there is one to be had."""
+    """Claim the job's next document; return None if there is none."""
     context = replace(
         CLAIM_CONTEXT,
         limits=replace(CLAIM_CONTEXT.limits, lanes=lanes),
@@ -197,14 +197,14 @@ def claim(
 
 
 def claimed(database: Database, job_id: UUID, **values: Any) -> DocumentClaim:
-    """The job's next document, which must be there."""
+    """Claim the job's next document; there must be one."""
     found = claim(database, job_id, **values)
     assert found
     return found
 
 
 def _insist(record: Callable[[], T]) -> T:
-    """What `record` returns, said again while another transaction holds a row, as in production."""
+    """Return the result of `record`; repeat it while another transaction locks a row."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -215,7 +215,9 @@ def _insist(record: Callable[[], T]) -> T:
 
 
 def spooled(database: Database, held: DocumentClaim, content: CheckedContent = PDF) -> int:
-    """The claimed document, fetched; how many requests more may begin. Raises LeaseLost."""
+    """Record the claimed document as spooled; return the number of extra requests. Raises
+    LeaseLost.
+    """
     files = [FetchedFile(held, content)]
     answered = [held.slot_token]
     done = _insist(partial(record_fetched, database, files, answered=answered, waits=True))
@@ -225,12 +227,12 @@ def spooled(database: Database, held: DocumentClaim, content: CheckedContent = P
 
 
 def to_store(file: CheckedFile, object_key: str | None = None) -> StoredFile:
-    """What its row is to be told of a file that a bucket holds."""
+    """Return the update that a row needs for a file in a bucket."""
     return StoredFile(file, object_key or key(file))
 
 
 def stored(database: Database, file: CheckedFile, object_key: str | None = None) -> Outcome:
-    """The file, recorded as AVAILABLE by itself. Raises LeaseLost."""
+    """Record one file as AVAILABLE. Raises LeaseLost."""
     files = [to_store(file, object_key)]
     answered = [file.slot_token] if file.is_fresh else []
     done = _insist(partial(record_stored, database, files, answered=answered, waits=True))
@@ -243,7 +245,7 @@ def stored(database: Database, file: CheckedFile, object_key: str | None = None)
 def take_upload(
     database: Database, job_id: UUID, document_id: UUID, lease: UUID, *, lease_s: float
 ) -> CheckedFile | None:
-    """The spooled file of a claim, leased for its upload; None when it does not wait."""
+    """Lease the spooled file of a claim for its upload; return None if it does not wait for one."""
     found = take_uploads(database, None, woken_by=[lease], most=1, lease_s=lease_s)
     ours = (f for f in found.files if (f.job_id, f.document_id) == (job_id, document_id))
     return next(ours, None)
@@ -252,7 +254,7 @@ def take_upload(
 def upload(
     database: Database, held: DocumentClaim, *, content: CheckedContent = PDF
 ) -> CheckedFile:
-    """The claimed document, fetched and taken for its upload."""
+    """Record the claimed document as spooled and lease it for its upload."""
     spooled(database, held, content)
     file = take_upload(database, held.job_id, held.document_id, held.lease, lease_s=60)
     assert file
@@ -260,25 +262,25 @@ def upload(
 
 
 def key(file: CheckedFile) -> str:
-    """An object key for a file that no bucket will see."""
+    """Return an object key for a file that reaches no bucket."""
     return f"{file.client}/{file.document_id}/{file.sha256[:16]}"
 
 
 def store_next(database: Database, job_id: UUID, *, content: CheckedContent = PDF) -> CheckedFile:
-    """The job's next document, from claim to AVAILABLE."""
+    """Bring the job's next document from its claim to AVAILABLE."""
     file = upload(database, claimed(database, job_id), content=content)
     stored(database, file)
     return file
 
 
 def job(database: Database, job_id: UUID) -> Row:
-    """A job's row."""
+    """Return a job's row."""
     with database.transaction() as transaction:
         return transaction.only("SELECT * FROM jobs WHERE job_id = %(id)s", id=job_id)
 
 
 def documents(database: Database, job_id: UUID) -> list[Row]:
-    """A job's documents in the order of the case file."""
+    """Return a job's documents in the order of the case file."""
     with database.transaction() as transaction:
         return transaction.all(
             "SELECT * FROM documents WHERE job_id = %(id)s ORDER BY position", id=job_id
@@ -286,13 +288,13 @@ def documents(database: Database, job_id: UUID) -> list[Row]:
 
 
 def events(database: Database, job_id: UUID) -> list[Row]:
-    """The ends of a job's runs."""
+    """Return the end events of a job's runs."""
     with database.transaction() as transaction:
         return transaction.all("SELECT * FROM events WHERE job_id = %(id)s ORDER BY run", id=job_id)
 
 
 def webhooks(database: Database, job_id: UUID) -> list[Row]:
-    """A job's webhooks."""
+    """Return a job's webhooks."""
     with database.transaction() as transaction:
         return transaction.all(
             "SELECT * FROM webhooks WHERE job_id = %(id)s ORDER BY position", id=job_id
@@ -300,13 +302,13 @@ def webhooks(database: Database, job_id: UUID) -> list[Row]:
 
 
 def execute(database: Database, sql: str, **values: Any) -> int:
-    """How many rows a statement touched: for what only time brings about."""
+    """Execute a statement and return its row count; for states that only elapsed time produces."""
     with database.transaction() as transaction:
         return transaction.run(sql, **values)
 
 
 def age(database: Database, job_id: UUID, seconds: float) -> None:
-    """Puts everything that is dated about a job so many seconds into the past."""
+    """Move every timestamp of a job `seconds` into the past."""
     columns = {
         "jobs": "create_time start_time update_time deadline_time listed_time"
         " listing_not_before listing_lease_until listing_doubt_time rerun_time",
@@ -319,7 +321,7 @@ def age(database: Database, job_id: UUID, seconds: float) -> None:
 
 
 def age_portal(database: Database, seconds: float) -> None:
-    """Puts the portal's pause and the probes of its courts so many seconds into the past."""
+    """Move the portal's pause and its courts' probes `seconds` into the past."""
     back = "- %(s)s * interval '1 second'"
     execute(
         database,
@@ -343,7 +345,7 @@ def age_portal(database: Database, seconds: float) -> None:
 
 
 def make_quick(database: Database, court: str) -> None:
-    """Have a court count as quick, so that a slice may make several requests there."""
+    """Make a court fast, so that a slice may make several requests there."""
     execute(
         database,
         "INSERT INTO courts (court, request_s, measured_requests) VALUES (%(court)s, 0.001, 100)"
@@ -354,7 +356,7 @@ def make_quick(database: Database, court: str) -> None:
 
 
 def held_slots(database: Database, *, longer_than_s: float = 0) -> int:
-    """Return how many slots are taken, for longer than so many seconds from now."""
+    """Return the number of slots leased for more than `longer_than_s` seconds from now."""
     with database.single() as transaction:
         return int(
             transaction.only(

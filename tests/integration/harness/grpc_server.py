@@ -1,4 +1,4 @@
-"""The gRPC server in the test's own loop, on the test's database, with clients as it wants them."""
+"""Run the gRPC server in the test's own loop, on its database, with the clients it chooses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class ServerFixture:
-    """Where the server listens, and its parts."""
+    """The address of the server, and its parts."""
 
     address: str
     server: grpc.aio.Server
@@ -56,7 +56,7 @@ class ServerFixture:
 def queue_view(
     database: Database, client: redis.Redis, *, clock: Callable[[], float] = time.monotonic
 ) -> QueueView:
-    """Return what a server reads of the queue."""
+    """Return the queue view of a server."""
     holds = Holds(database, LOGIN)
     return QueueView(PlaceReader(client), HintSender(client), holds, clock=clock)
 
@@ -65,7 +65,7 @@ def queue_view(
 def service_parts(
     database: Database, objects: Objects, redis_url: str
 ) -> Iterator[ServerDependencies]:
-    """What a DownloadService is made of."""
+    """Return the parts of a DownloadService."""
     with ThreadPoolExecutor(THREADS) as pool, make_client(redis_url, timeout_s=5) as client:
         yield ServerDependencies(
             database=database,
@@ -93,7 +93,7 @@ async def running_server(
     credentials: grpc.ServerCredentials | None = None,
     reflection: bool = False,
 ) -> AsyncIterator[ServerFixture]:
-    """A server that knows the clients of `file`."""
+    """Run a server with the clients of `file`."""
     clients = ClientsFile(file, limits) if file else None
     callers = Authenticator(clients, CallingClient("default", limits))
     service = DownloadService(parts)
@@ -121,13 +121,13 @@ async def running_server(
 
 @asynccontextmanager
 async def api_of(address: str, token: str | None = None) -> AsyncIterator[Any]:
-    """The calls of whoever has this token."""
+    """Return a stub that sends this token."""
     async with grpc.aio.insecure_channel(address) as channel:
         yield _WithToken(pb_grpc.DownloadServiceStub(channel), token)
 
 
 class _WithToken:
-    """A stub whose calls carry a token and a deadline."""
+    """A stub that adds a token and a deadline to each call."""
 
     def __init__(self, stub: Any, token: str | None) -> None:
         self._stub = stub
@@ -142,13 +142,13 @@ class _WithToken:
 
 
 def entry(name: str, *tokens: str, **more: Any) -> dict[str, Any]:
-    """A client as it stands in the file."""
+    """Return a client's entry as it stands in the file."""
     hashes = [{"sha256": hashlib.sha256(token.encode()).hexdigest()} for token in tokens]
     return {"name": name, "tokens": hashes, **more}
 
 
 def write_clients(file: Path, *entries: dict[str, Any]) -> Path:
-    """The file, replaced as a whole."""
+    """Replace the whole clients file."""
     new = file.with_suffix(".new")
     new.write_text(json.dumps({"clients": entries}))
     new.replace(file)

@@ -1,4 +1,4 @@
-"""The steps of a job in one process, driven by looks at the rows: no scheduler proposes.
+"""Run the steps of a job in one process by polling the rows: no scheduler proposes.
 
 The portal is the sandbox; PostgreSQL, the bucket and Valkey are the suite's.
 """
@@ -47,7 +47,7 @@ from tests.sandbox.portal import SandboxPortal
 
 LEASE_S = 60.0
 THREADS = 4
-# The bucket of a busy machine is not slow.
+# A busy machine must not make the bucket count as slow.
 PUT_LIMIT_S = 20.0
 # A busy machine makes all requests of a slice, however long it takes.
 START_WITHIN_S = 30.0
@@ -55,7 +55,7 @@ WATCHDOG = Watchdog()
 
 
 def _nothing() -> None:
-    """Start no further thread: a test looks by itself."""
+    """Start no further thread: the test polls by itself."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +71,22 @@ class PipelineHarness:
 
     @property
     def slices(self) -> SliceRunner:
-        """Return what runs slices."""
+        """Return the part that runs slices."""
         return self.worker.slices
 
     @property
     def lister(self) -> Lister:
-        """Return what lists cases."""
+        """Return the part that lists cases."""
         return self.worker.lister
 
     @property
     def recorder(self) -> FileRecorder:
-        """Return what records files of the worker."""
+        """Return the part that records the worker's files."""
         return self.slices.recorder
 
     @property
     def writer(self) -> ObjectWriter:
-        """Return what puts files of the worker."""
+        """Return the part that uploads the worker's files."""
         return self.slices.writer
 
     @property
@@ -95,7 +95,7 @@ class PipelineHarness:
         return self.uploader.spool
 
     def with_bucket(self, objects: Objects, *, put_limit_s: float = PUT_LIMIT_S) -> PipelineHarness:
-        """Return a harness whose worker puts into this bucket; its uploader stays."""
+        """Return a harness with a worker that uploads to this bucket; its uploader is the same."""
         health = BucketHealth(THREADS, put_limit_s=put_limit_s)
         writer = replace(self.writer, objects=objects, health=health)
         fetcher = replace(self.slices.fetcher, is_bucket_ready=lambda: health.is_ready)
@@ -104,26 +104,26 @@ class PipelineHarness:
         return self.with_slices(writer=writer, fetcher=fetcher, recorder=recorder)
 
     def with_slices(self, **parts: Any) -> PipelineHarness:
-        """Return a harness whose worker runs slices with other parts."""
+        """Return a harness with a worker that runs slices with other parts."""
         slices = replace(self.slices, **parts)
         return replace(self, worker=replace(self.worker, slices=slices))
 
     def with_fetcher(self, **changes: Any) -> PipelineHarness:
-        """Return a harness whose fetcher has these fields changed."""
+        """Return a harness with a fetcher that has these fields changed."""
         slices = replace(self.slices, fetcher=replace(self.slices.fetcher, **changes))
         return replace(self, worker=replace(self.worker, slices=slices))
 
     def by_spool(self) -> PipelineHarness:
-        """Return a harness whose worker lays every file into the spool."""
+        """Return a harness with a worker that writes every file to the spool."""
         return self.with_fetcher(is_bucket_ready=lambda: False)
 
     def with_lister(self, **parts: Any) -> PipelineHarness:
-        """Return a harness whose worker lists cases with other parts."""
+        """Return a harness with a worker that lists cases with other parts."""
         lister = replace(self.lister, **parts)
         return replace(self, worker=replace(self.worker, lister=lister))
 
     def with_limits(self, limits: Limits) -> PipelineHarness:
-        """Return a harness that claims by these limits."""
+        """Return a harness that claims within these limits."""
         context = replace(self.worker.context, limits=limits)
         return replace(self, worker=replace(self.worker, context=context))
 
@@ -135,7 +135,7 @@ class PipelineHarness:
         max_age_s: float = 0,
         webhook_url: str | None = None,
     ) -> UUID:
-        """Start a new job of a case, whose listing waits."""
+        """Start a new job of a case and leave its listing waiting."""
         wanted = StartRequest(client, number, webhook_url, None, max_age_s, max_age_s)
         view, is_new = factories.start(self.database, wanted)
         assert is_new
@@ -149,13 +149,13 @@ class PipelineHarness:
         max_age_s: float = 0,
         webhook_url: str | None = None,
     ) -> UUID:
-        """Start a job of a case, and work until nothing is left to be done."""
+        """Start a job of a case, and work until nothing is left to do."""
         job_id = self.begin(number, client, max_age_s=max_age_s, webhook_url=webhook_url)
         self.work()
         return job_id
 
     def work(self) -> None:
-        """Do what the rows allow until nothing is left. Webhooks are not posted here."""
+        """Do what the rows allow until nothing is left. Webhooks are not sent here."""
         while self.worker.look(_nothing) or self.uploader.look(_nothing):
             pass
 
@@ -178,7 +178,7 @@ class PipelineHarness:
             self.run_slice(answer)
 
     def run_slice(self, slice_: Slice) -> None:
-        """Request, put and record the documents of a slice that was claimed a moment ago."""
+        """Request, upload and record the documents of a newly claimed slice."""
         self.slices.run(slice_, proposal_id=None, claimed_at=monotonic())
 
     def sent(self) -> list[tuple[str, tuple[str, ...]]]:

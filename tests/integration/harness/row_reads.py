@@ -1,4 +1,4 @@
-"""Counts the rows and pages that the steps of one session read, by table and index.
+"""Count the rows and pages that the steps of one session read, by table and index.
 
 PostgreSQL keeps these counts for each transaction of each session. No other session, no autovacuum
 and no load of the machine changes them.
@@ -15,7 +15,7 @@ from typing import Any
 from storage.postgres.database import Database, Row, Transaction
 from storage.sql import SqlFunction
 
-# Counts by relation, so far in this transaction. Reading the catalog counts for no relation of it.
+# Counts by relation so far in this transaction. Reading the catalog does not change them.
 _COUNTS = """
 SELECT relname, pg_stat_get_xact_tuples_returned(oid) AS rows,
     pg_stat_get_xact_blocks_fetched(oid) AS pages
@@ -25,7 +25,7 @@ FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', '
 
 @dataclass
 class Reads:
-    """What a step read of one table or index."""
+    """The reads of one step from one table or index."""
 
     rows: int = 0
     pages: int = 0
@@ -33,7 +33,7 @@ class Reads:
 
 @dataclass
 class Step:
-    """How often a step ran, and what all its runs together read of each relation."""
+    """The number of runs of a step, and their total reads of each relation."""
 
     runs: int = 0
     reads: defaultdict[str, Reads] = field(default_factory=lambda: defaultdict(Reads))
@@ -50,7 +50,7 @@ class CountingDatabase(Database):
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Counts what is read meanwhile as one run of the step `name`."""
+        """Count the reads inside the block as one run of the step `name`."""
         before, self._step = self._step, name
         self.steps[name].runs += 1
         try:
@@ -60,7 +60,7 @@ class CountingDatabase(Database):
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Does the same as the base, and counts."""
+        """Do the same as the base class, and count."""
         with super().transaction() as transaction:
             before = _counts(transaction)
             yield transaction
@@ -68,12 +68,12 @@ class CountingDatabase(Database):
 
     @contextmanager
     def single(self) -> Iterator[Transaction]:
-        """Does the same as the base, and counts."""
+        """Do the same as the base class, and count."""
         with self.transaction() as transaction:
             yield transaction
 
     def call(self, function: SqlFunction, **values: Any) -> list[Row]:
-        """Does the same as the base, and counts."""
+        """Do the same as the base class, and count."""
         self.called.add(function.name)
         with self.transaction() as transaction:
             return transaction.all(function.call, **values)

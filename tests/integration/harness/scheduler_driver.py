@@ -1,4 +1,4 @@
-"""The portal's side of a job in tests: what may be requested next, and how it ends."""
+"""Act as the portal: claim what may be requested next, and record how it ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from storage.postgres.database import Database
 from tests.integration.harness import factories
 from tests.integration.harness.factories import LANES, LOGIN, PDF
 
-# As many as by default.
+# The default number of lanes.
 LIMITS = Limits(at_once=10, per_court=6, lanes=LANES)
 PROBES = ProbePolicy(base_s=5, patience_s=120)
 POLICY = RetryPolicy(5, 3, 0, PausePolicy(base_s=10, at_once=10), PROBES)
@@ -37,17 +37,17 @@ COURTS = ("8.26", "8.19", "5.02", "4.03", "8.21", "8.13", "5.15", "8.05", "4.01"
 
 
 def context(**limits: Any) -> ClaimContext:
-    """Return what a worker claims with, by the default limits but for `limits`."""
+    """Return the context of a worker's claims: the default limits, changed by `limits`."""
     return ClaimContext(replace(LIMITS, **limits), LOGIN, PROBES, uuid4(), lease_s=60)
 
 
 def number(sequence: int, court: str = "8.26") -> str:
-    """Return a number of a court, in the right form."""
+    """Return a well-formed process number of a court."""
     return f"{sequence:07d}-11.2025.{court}.0100"
 
 
 def job(database: Database, documents: int, **values: Any) -> UUID:
-    """Return a listed job; `court` and `client` as given."""
+    """Return a listed job of `court` and `client`."""
     court = values.pop("court", "8.26")
     sequence = int(factories.process_number()[:7])
     request = factories.request(number(sequence, court), **values)
@@ -74,7 +74,7 @@ def ask(database: Database, by: ClaimContext, job_id: UUID | None = None) -> Gra
 
 
 def ask_all(database: Database, by: ClaimContext) -> list[DocumentClaim]:
-    """Claim the documents that may be requested at once."""
+    """Claim all documents that may be requested at once."""
     found: list[DocumentClaim] = []
     while document := ask(database, by):
         assert isinstance(document, DocumentClaim)
@@ -94,5 +94,5 @@ def answer(database: Database, document: DocumentClaim) -> int:
 
 
 def refuse(database: Database, document: DocumentClaim, error: AttemptError) -> Outcome:
-    """Record an answer that is an error."""
+    """Record an error as the answer."""
     return attempts.fail_attempt(database, document, error, POLICY)

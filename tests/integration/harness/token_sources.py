@@ -1,4 +1,4 @@
-"""Token sources as the processes make them, on a sandbox login and the test's database."""
+"""Make token sources as the processes do, on a sandbox login and the test's database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER_KEY = "b3RoZXItZW5jcnlwdGlvbi1rZXktMDEyMzQ1Njc4OTA="
 
 
 def settings(**values: str) -> Settings:
-    """The settings of a process, with `values` for the portal's login."""
+    """Return the settings of a process, with `values` for the portal's login."""
     return Settings.from_env(
         {
             "DATABASE_URL": "postgresql:///any",
@@ -38,7 +38,7 @@ def settings(**values: str) -> Settings:
 
 
 def login_settings(login: SandboxLogin, **values: str) -> Settings:
-    """Those of client_credentials, but for `values`; an empty one is not set."""
+    """Return client_credentials settings, changed by `values`; an empty value is not set."""
     return settings(
         **{
             "PDPJ_TOKEN_URL": login.url,
@@ -51,7 +51,7 @@ def login_settings(login: SandboxLogin, **values: str) -> Settings:
 
 
 def refreshed(database: Database, known: Settings, **values: Any) -> RefreshedToken:
-    """What one process asks for its token; quick to log in again, unless `values` say else."""
+    """Return one process's token source; its login interval is short unless `values` change it."""
     client = PortalLogin(
         token_url=known.pdpj_token_url or "",
         client_id=known.pdpj_client_id or "",
@@ -70,23 +70,23 @@ def refreshed(database: Database, known: Settings, **values: Any) -> RefreshedTo
 
 
 def static(database: Database, token: str) -> StaticToken:
-    """What one process asks that has PDPJ_TOKEN."""
+    """Return the token source of a process that has PDPJ_TOKEN."""
     return StaticToken(token, LoginBreaker(database, Login.of(settings(PDPJ_TOKEN=token))))
 
 
 def portal_with(url: str, tokens: TokenSource) -> Portal:
-    """The client of the portal at `url`."""
+    """Return the client of the portal at `url`."""
     return Portal(base_url=url, tokens=tokens, watchdog=WATCHDOG, document_max_bytes=10**9)
 
 
 def rows(database: Database) -> list[Row]:
-    """All logins."""
+    """Return all rows of logins."""
     with database.transaction() as transaction:
         return transaction.all("SELECT * FROM logins ORDER BY login_key")
 
 
 def pass_time(database: Database, seconds: float) -> None:
-    """Puts everything that is dated about logins so many seconds into the past."""
+    """Move every timestamp of the logins `seconds` into the past."""
     names = (
         "access_refresh_time access_expires_time lease_until next_login_time refused_until"
         " doubt_time"

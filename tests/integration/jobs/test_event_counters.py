@@ -1,4 +1,4 @@
-"""What transactions do is counted once, when it is committed, wherever it is done."""
+"""Test that each event is counted once, at its commit, whichever function causes it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 @pytest.fixture
 def counts() -> Counts:
-    """Everything that was counted: name and labels, with the number."""
+    """Return the value of every counter, by name and labels."""
     return Counter()
 
 
 @pytest.fixture
 def counting(database_url: str, counts: Counts) -> Iterator[Database]:
-    """The test's database, whose transactions are counted."""
+    """Return the test's database with its transactions counted."""
 
     def count(name: str, labels: tuple[str, ...], number: int) -> None:
         assert len(labels) == len(BY_NAME[name].labels)

@@ -1,4 +1,4 @@
-"""Priorities of jobs: as asked for, raised by joins, kept by ends and reruns."""
+"""Test priorities of jobs: as requested, raised by joins, kept by ends and reruns."""
 
 from __future__ import annotations
 

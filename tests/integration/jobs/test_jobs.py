@@ -1,4 +1,4 @@
-"""Jobs: one per case however often it is asked for, and whole listings or none."""
+"""Test jobs: a case has one running job, and a listing is imported whole or not at all."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _start(database: Database, wanted: StartRequest) -> Callable[[], tuple[JobVi
     return partial(factories.start, database, wanted)
 
 
-# Start and join
+# Start and join.
 
 
 def test_fifty_calls_at_the_same_moment_make_one_job(database: Database) -> None:
@@ -145,17 +145,17 @@ def test_another_clients_case_is_another_job(database: Database) -> None:
 def test_a_join_in_the_moment_of_the_end_keeps_its_webhook(database: Database) -> None:
     ways: Counter[bool] = Counter()
     for _ in rounds(ways):
-        # Given a job whose last document is about to be stored
+        # Given a job with its last document about to be stored
         wanted = factories.request(webhook_url=HOOK)
         job_id = factories.listed_job(database, 1, wanted)
         file = factories.upload(database, factories.claimed(database, job_id))
         joining = replace(wanted, webhook_url=f"{HOOK}/2")
 
-        # When somebody joins in that moment
+        # When another caller joins in that moment
         calls = [_stored_and_shown(database, file, joining), _start(database, joining)]
         _, (view, is_new) = run_concurrently(calls)
 
-        # Then it is told this end, or waits for that of a job of its own
+        # Then the caller gets the event of this end, or waits for the end of a new job
         urls = {w["url"]: w["state"] for w in factories.webhooks(database, view.job.job_id)}
         if is_new:
             assert urls == {f"{HOOK}/2": "WAITING"}
@@ -176,7 +176,7 @@ def _stored_and_shown(
     return store
 
 
-# Request ids
+# Request ids.
 
 
 def test_a_request_id_gives_its_job_even_after_the_end(database: Database) -> None:
@@ -265,7 +265,7 @@ def test_two_clients_may_choose_the_same_request_id(database: Database) -> None:
     assert is_new
 
 
-# Listing
+# Listing.
 
 
 def test_a_listing_is_claimed_once(database: Database) -> None:
@@ -280,7 +280,7 @@ def test_a_listing_is_claimed_once(database: Database) -> None:
 
 
 def test_the_listing_gives_all_documents_at_once_or_none(database: Database) -> None:
-    # Given a docket whose last document cannot be inserted
+    # Given a listing import with a last document that cannot be inserted
     view, _ = factories.start(database)
     claim = factories.listing_claim(database, view.job.job_id)
     case = factories.listing(50)
@@ -288,11 +288,11 @@ def test_the_listing_gives_all_documents_at_once_or_none(database: Database) -> 
         claim.process_number, CaseListing(0, (*case.documents, case.documents[0]))
     )
 
-    # When the transaction breaks
+    # When the transaction fails
     with pytest.raises(peewee.IntegrityError):
         listing_record.record(database, claim, broken)
 
-    # Then nothing of it is there, and the same claim may still record the whole
+    # Then none of its rows exist, and the same claim may still record the whole listing
     assert factories.documents(database, view.job.job_id) == []
     assert factories.job(database, view.job.job_id)["total_documents"] is None
     whole = factories.listing_import(claim.process_number, case)
@@ -331,7 +331,7 @@ def test_a_second_listing_of_the_same_claim_changes_nothing(database: Database) 
     listing_record.record(database, claim, docket)
     before = factories.job(database, view.job.job_id)
 
-    # Said again after a COMMIT whose answer was lost, it is no error.
+    # If the answer of its COMMIT was lost, repeating the call is no error.
     assert listing_record.record(database, claim, docket).to_fetch == 3
     for stale in (
         partial(attempts.fail_attempt, database, claim, UNKNOWN, POLICY),
@@ -408,7 +408,7 @@ def test_too_fast_and_giving_back_burn_no_attempt_of_a_listing(database: Databas
         assert refusal.reason == "PAUSED", "a request may begin while the portal pauses"
         factories.age_portal(database, 9)
         attempts.give_back(database, factories.listing_claim(database, view.job.job_id))
-        # Its slots are free a moment later, and the slow start has no others.
+        # Its slots become free a moment later, and the slow start allows no others.
         factories.age_portal(database, 2)
 
     job = factories.job(database, view.job.job_id)
@@ -439,13 +439,13 @@ def test_a_kept_listing_is_not_taken_by_another(database: Database) -> None:
     assert factories.claim_listing(database, view.job.job_id, lease_s=60) is None
 
 
-# What is stored already
+# Objects that are stored already.
 
 
 def _stored_case(
     database: Database, objects: Objects, folder: Path, documents: int
 ) -> tuple[str, UUID]:
-    """A case of which every document lies in the bucket; its number and its job."""
+    """Return the number and the job of a case with every document in the bucket."""
     wanted = factories.request()
     job_id = factories.listed_job(database, documents, wanted)
     for index in range(documents):
@@ -650,7 +650,7 @@ def test_a_reused_listing_remembers_what_was_refused_and_why(database: Database)
     assert (row["state"], row["error_reason"]) == ("FAILED", "UNTRUSTED_LINK")
 
 
-# Reading
+# Reading.
 
 
 def test_jobs_are_paged_newest_first_without_gaps(database: Database) -> None:
@@ -742,7 +742,7 @@ def test_a_connection_that_was_cut_is_replaced(database_url: str, direct_url: st
         alive = "SELECT FROM pg_stat_activity WHERE pid = %(p)s"
         until(lambda: not factories.execute(other, alive, p=pid), 60, "the session does not end")
 
-    # What finds the cut connection is told so; then there is a new one.
+    # The call that finds the cut connection fails; then there is a new connection.
     with contextlib.suppress(ServiceUnavailable):
         factories.start(one)
 

@@ -1,4 +1,4 @@
-"""Documents that are listed with a larger size than is allowed are never requested."""
+"""Test that a document with a listed size above the limit is never requested."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pipeline(
 
 
 def _listed(database: Database, *sizes: int | None, limits: SizeLimits = LIMITS) -> UUID:
-    """A job whose documents are listed with these sizes."""
+    """Return a job with documents of these listed sizes."""
     view, _ = factories.start(database)
     claim = factories.listing_claim(database, view.job.job_id)
     documents = (factories.listed(i, listed_size_bytes=size) for i, size in enumerate(sizes))
@@ -79,7 +79,7 @@ def test_what_is_listed_above_a_limit_fails_with_the_listing(database: Database)
     ]
     assert {d["error_is_retryable"] for d in rows} == {None, False}
     assert factories.job(database, job_id)["failed_documents"] == 2
-    # It costs no slot, no turn and no claim.
+    # It takes no slot, is not charged to the queue and needs no claim.
     assert len(ask_all(database, context())) == 2
 
 

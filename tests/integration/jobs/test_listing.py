@@ -1,4 +1,4 @@
-"""A case is listed once for all who ask at once, and what vanished from it is said."""
+"""Test listings: concurrent jobs of a case share one, and vanished documents are reported."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _record(database: Database, claim: ListingClaim, documents: int) -> None:
 def _listed(
     database: Database, number: str, documents: int, client: str = CLIENT, max_age_s: float = 0
 ) -> UUID:
-    """A job that asked the portal, and was cancelled since."""
+    """Return a job that requested its listing and was cancelled afterwards."""
     claim = factories.listing_claim(database, _begun(database, number, client, max_age_s))
     assert claim.listed_by is None
     _record(database, claim, documents)
@@ -75,7 +75,7 @@ def _listed(
 
 
 def _forget_origin_ids(database: Database, job_id: UUID) -> None:
-    """Makes the rows what a release wrote that did not keep origin_id."""
+    """Change the rows to those of a release that did not store origin_id."""
     factories.execute(
         database, "UPDATE documents SET origin_id = NULL WHERE job_id = %(id)s", id=job_id
     )
@@ -85,14 +85,14 @@ def _recent(database: Database, number: str, client: str = CLIENT) -> ListingImp
     return factories.recent_listing(database, number, client, max_age_s=3_600)
 
 
-# One request for all
+# One request for all.
 
 
 def test_ten_clients_that_ask_in_one_moment_are_one_request(pipeline: PipelineHarness) -> None:
     number = pipeline.sandbox.add_case(documents=2)
     begun = {client: pipeline.begin(number, client) for client in CLIENTS}
 
-    # So slow that they would all be there together.
+    # The portal is so slow that they would all be there together.
     pipeline.sandbox.latency_s = 0.5
     run_concurrently([partial(pipeline.list_job, job_id) for job_id in begun.values()])
     pipeline.sandbox.latency_s = 0
@@ -102,7 +102,7 @@ def test_ten_clients_that_ask_in_one_moment_are_one_request(pipeline: PipelineHa
     ended = [factories.job(pipeline.database, job_id) for job_id in begun.values()]
     assert Counter(job["state"] for job in ended) == {"COMPLETED": len(CLIENTS)}
     assert len({job["listed_time"] for job in ended}) == 1
-    # What is stored is each client's own.
+    # Each client stores its own copy.
     keys = {
         client: [d["object_key"] for d in factories.documents(pipeline.database, job_id)]
         for client, job_id in begun.items()
@@ -267,7 +267,7 @@ def test_a_listing_of_an_older_release_serves_its_own_client_only(database: Data
     assert _recent(database, number, CLIENTS[1]) is None
     waiting = _begun(database, number, CLIENTS[1], max_age_s=3_600)
     assert factories.listing_claim(database, waiting).listed_by is None
-    # Taken over, it is still without.
+    # A listing that another job takes over still has none.
     view, _ = factories.start(database, factories.request(number), own)
     assert {d["origin_id"] for d in factories.documents(database, view.job.job_id)} == {None}
 
@@ -353,7 +353,7 @@ def test_a_lost_listing_that_comes_back_waits_for_the_one_that_followed_it(
 
 
 def _wanted(pipeline: PipelineHarness) -> Counter[UUID]:
-    """Return the jobs that were hinted to the scheduler, and how often."""
+    """Return the jobs that were hinted to the scheduler, each with its count."""
     hints = (hint for hint in pipeline.hinted() if isinstance(hint, JobWanted))
     return Counter(hint.job.job_id for hint in hints)
 
@@ -440,7 +440,7 @@ def test_a_bucket_that_says_nothing_holds_no_slot_for_long(
 
 
 def _holds_slots(database: Database) -> bool:
-    """Return whether slots are taken for longer than the moment after a request that was cut."""
+    """Return True if slots are leased for longer than the moment after a cut request."""
     held = "SELECT FROM slots WHERE lease_until > clock_timestamp() + interval '2 seconds'"
     with database.single() as transaction:
         return bool(transaction.all(held))
@@ -471,7 +471,7 @@ def test_a_slow_bucket_takes_nothing_of_the_portals_time(
     assert pipeline.sandbox.request_count(number) == 2
 
 
-# What vanished
+# Vanished documents.
 
 
 def test_documents_that_vanished_are_asked_for_once_more_and_then_said(
@@ -492,7 +492,7 @@ def test_documents_that_vanished_are_asked_for_once_more_and_then_said(
         (e["log_level"], e["documents"]) for e in logs if e["event"] == "documents vanished"
     ] == [("warning", 1)]
     assert last["name"] not in str(logs)
-    # What is stored of it stays with the earlier job.
+    # The earlier job keeps its stored documents.
     assert factories.documents(pipeline.database, first)[-1] == last
     assert last["object_key"]
     assert pipeline.requested_files(VANISHING) == [1] * 5
@@ -545,7 +545,7 @@ def test_a_retry_of_a_listing_that_failed_says_what_vanished(pipeline: PipelineH
 
     pipeline.work()
 
-    # A new run doubts anew.
+    # A new run confirms the listing again.
     assert pipeline.sandbox.request_count(VANISHING) == 3
     assert factories.job(database, failed)["vanished_documents"] == 1
 
@@ -558,10 +558,10 @@ def test_another_clients_listing_that_lacks_documents_is_not_taken_silently(
     pipeline.run(VANISHING, CLIENTS[1])
     assert pipeline.sandbox.request_count(VANISHING) == 2
 
-    # StartDownload itself does not begin with it
+    # StartDownload itself does not start with it,
     assert _recent(database, VANISHING) is None
     assert _recent(database, VANISHING, CLIENTS[1])
-    # and the worker asks once more.
+    # and the worker requests the listing once more.
     job = factories.job(database, pipeline.run(VANISHING, max_age_s=3_600))
 
     assert pipeline.sandbox.request_count(VANISHING) == 3
@@ -590,7 +590,7 @@ def test_a_doubt_about_anothers_listing_says_nothing_about_the_court(
 
     assert factories.job(database, begun)["listing_doubt_time"]
     assert _courts(database) == before
-    # and it is proposed once more.
+    # and the listing is proposed once more.
     assert _wanted(pipeline)[begun] == 1
 
 
@@ -601,20 +601,20 @@ def _courts(database: Database) -> list[Row]:
 
 def test_what_was_asked_for_twice_is_taken_by_all_who_wait(pipeline: PipelineHarness) -> None:
     database = pipeline.database
-    # Given three clients that know the whole case, and that ask for it again
+    # Given three clients that have the whole case and start it again
     whole = [pipeline.begin(VANISHING, client) for client in CLIENTS[:3]]
     pipeline.work()
     assert {factories.job(database, job_id)["total_documents"] for job_id in whole} == {5}
     again = [pipeline.begin(VANISHING, client) for client in CLIENTS[:3]]
 
-    # When the first has asked twice
+    # When the first has requested the listing twice
     for _ in range(2):
         pipeline.list_job(again[0])
     pipeline.sent()
     for job_id in again[1:]:
         pipeline.list_job(job_id)
 
-    # Then the others take its answer, or the copy of who took it, and doubt nothing
+    # Then the others reuse its listing or a copy of it, without a second request
     assert [factories.job(database, i)["vanished_documents"] for i in again] == [1, 1, 1]
     sources = [factories.job(database, i)["listed_by"] for i in again]
     assert sources == [None, again[0], again[1]]
@@ -643,7 +643,7 @@ def test_what_vanished_is_told_against_the_same_clients_listing(database: Databa
 
 
 def test_a_cancelled_listing_is_cut_and_its_slots_are_free_soon(pipeline: PipelineHarness) -> None:
-    # Given a listing that the portal takes very long to answer
+    # Given a listing that the portal delays for very long
     number = pipeline.sandbox.add_case(documents=2)
     job_id = pipeline.begin(number)
     pipeline.sandbox.latency_s = 200
@@ -652,7 +652,7 @@ def test_a_cancelled_listing_is_cut_and_its_slots_are_free_soon(pipeline: Pipeli
         until(lambda: pipeline.sandbox.request_count(number) == 1, 60, "it is not asked")
         job_queries.cancel(pipeline.database, CLIENT, job_id)
 
-    # When its job is cancelled, then nobody waits for the answer
+    # When its job is cancelled, then no worker waits for the answer
     calls: list[Callable[[], None]] = [partial(pipeline.list_job, job_id), cancel]
     run_concurrently(calls, timeout_s=60)
 
@@ -694,7 +694,7 @@ def test_a_listing_and_a_probe_wait_for_the_moment_that_the_rate_reserved(
     assert pipeline.sandbox.request_count(number) == 2
 
 
-# One request for each document
+# One request for each document.
 
 
 def test_a_document_is_asked_for_under_one_link_when_that_works(pipeline: PipelineHarness) -> None:
@@ -720,7 +720,7 @@ def test_a_file_that_is_in_the_spool_is_not_asked_for_again(pipeline: PipelineHa
     pipeline.download(job_id)
     [(_, upload)] = [each for each in pipeline.sent() if each[0].startswith("upload.")]
 
-    # However often lanes and uploads are told
+    # However often lanes and uploads are recorded
     for _ in range(3):
         pipeline.download(job_id)
         pipeline.uploader.upload_document(*map(UUID, upload))
@@ -739,7 +739,7 @@ def test_a_commit_whose_answer_was_lost_asks_for_nothing_again(pipeline: Pipelin
     file = factories.take_upload(pipeline.database, *map(UUID, upload), lease_s=-1)
     assert file
 
-    # When both ends are said twice, the second after the first was committed
+    # When both ends are recorded twice, the second time after the first commit
     pipeline.uploader.upload_document(*map(UUID, upload))
     with pytest.raises(LeaseLost):
         factories.stored(pipeline.database, file)

@@ -1,4 +1,4 @@
-"""What the record of a listing says of the portal, its slots and the job's end."""
+"""Test the record of a listing: its effects on the portal, the slots and the job's end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COURT = "8.26"
 
 
 def _claim(database: Database, *, is_copied: bool) -> ListingClaim:
-    """A claimed listing with its slots; `is_copied`: another job's listing serves it."""
+    """Return a claimed listing with its slots; `is_copied`: another job's listing serves it."""
     number = factories.process_number()
     if is_copied:
         factories.listed_job(database, 2, factories.request(number))
@@ -60,7 +60,7 @@ def _held_slots(database: Database, lease: UUID) -> int:
 
 
 def _make_portal_slow(database: Database) -> None:
-    """A court that counts as away, and a slow start in which one more answer lets one more in."""
+    """Open the court's circuit, with a slow start that allows one more request per answer."""
     factories.execute(
         database,
         "INSERT INTO courts (court, failure_count, failing_since, next_probe_time)"

@@ -1,4 +1,4 @@
-"""RetryJob asks the portal for no document that another job has stored since."""
+"""Test that RetryJob requests no document that another job has stored meanwhile."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def pipeline(
 
 @dataclass(frozen=True)
 class _Desk:
-    """The server's RetryJob on an pipeline's servers."""
+    """The server's RetryJob on a pipeline's servers."""
 
     parts: ServerDependencies
 
     def retry(self, job_id: UUID, **parts: Any) -> pb.Job:
-        """The job as RetryJob answers it, with other parts if some are given."""
+        """Return the job that RetryJob answers; `parts` replace the server's own."""
         service = DownloadService(replace(self.parts, **parts))
         request = pb.RetryJobRequest(job_id=str(job_id))
         context: Any = grpc.aio.ServicerContext
@@ -64,7 +64,7 @@ class _Desk:
 
 @pytest.fixture
 def desk(pipeline: PipelineHarness, redis_url: str) -> Iterator[_Desk]:
-    """Where RetryJob is called."""
+    """Return the server's RetryJob."""
     with ThreadPoolExecutor(4) as pool:
         yield _Desk(
             ServerDependencies(
@@ -81,7 +81,7 @@ def desk(pipeline: PipelineHarness, redis_url: str) -> Iterator[_Desk]:
                 queue=queue_view(pipeline.database, pipeline.redis),
                 login=LOGIN,
                 start_rate=StartRateLimiter(redis_url),
-                # As slow as the machine may be.
+                # A bound for a slow machine.
                 reuse_limit_s=60,
             )
         )
@@ -90,7 +90,7 @@ def desk(pipeline: PipelineHarness, redis_url: str) -> Iterator[_Desk]:
 def _failed(
     pipeline: PipelineHarness, *missing: int, documents: int = 3, **values: Any
 ) -> tuple[str, UUID]:
-    """A case and its ended job, for which the portal did not have some of the documents."""
+    """Return a case and its ended job; the portal lacked some of the documents."""
     number = pipeline.sandbox.add_case(
         documents=documents, faults=dict.fromkeys(missing, "file-404"), **values
     )
@@ -100,7 +100,7 @@ def _failed(
 
 
 def _repair(pipeline: PipelineHarness, number: str, *missing: int, size: int = 20_000) -> None:
-    """Has the portal answer with every document of three but these."""
+    """Make the portal answer with every document of three except these."""
     faults = dict.fromkeys(missing, "file-404")
     pipeline.sandbox.add_case(number=number, documents=3, faults=faults, size=size)
 
@@ -110,7 +110,7 @@ def _states(database: Database, job_id: UUID) -> list[str]:
 
 
 def _require_sound(database: Database, job_id: UUID) -> Row:
-    """The job, whose counters and revisions are those of its documents."""
+    """Return the job after a check that its counters and revisions match its documents."""
     job, documents = factories.job(database, job_id), factories.documents(database, job_id)
     stored = [d for d in documents if d["state"] == "AVAILABLE"]
     assert job["completed_documents"] == len(stored)
@@ -261,7 +261,7 @@ def test_a_bucket_that_is_away_is_not_waited_for(
 
 
 class _Slow(Objects):
-    """A bucket that tells what it holds when it may, or after a minute."""
+    """A bucket that answers a check for objects when the test allows it, or after a minute."""
 
     def __init__(self, store: ObjectStore, *, max_connections: int) -> None:
         super().__init__(store, max_connections=max_connections)
@@ -288,7 +288,7 @@ def test_a_bucket_that_does_not_answer_is_not_waited_for(
 
 
 class _Meddled(Objects):
-    """A bucket beside which something else happens, once, while it is asked."""
+    """A bucket that runs a test's action once, during a check for objects."""
 
     def __init__(self, store: ObjectStore, meanwhile: Callable[[], object]) -> None:
         super().__init__(store, max_connections=2)

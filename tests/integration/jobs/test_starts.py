@@ -1,4 +1,4 @@
-"""Many StartDownloads in one transaction are what they would be one by one."""
+"""Test that many StartDownloads in one transaction have the same results as one by one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _views(answers: list[StartAnswer]) -> list[JobView]:
 
 
 def _until_answered(database: Database, *requests: StartRequest) -> list[StartAnswer]:
-    """The answers, each request repeated while its case is busy."""
+    """Return the answers; repeat each request while its case is busy."""
     answers: dict[int, StartAnswer] = {}
     while left := [place for place in range(len(requests)) if place not in answers]:
         try:
@@ -59,7 +59,7 @@ def _until_answered(database: Database, *requests: StartRequest) -> list[StartAn
 
 @pytest.fixture
 def elsewhere(database_url: str) -> Iterator[Database]:
-    """The test's database as another process has it, whose transactions stay open."""
+    """Yield the test's database as another process has it; its transactions stay open."""
     database = Database(database_url, max_connections=1)
     yield database
     database.close()
@@ -125,7 +125,7 @@ def test_each_request_is_answered_by_what_is_there(database: Database) -> None:
     assert [view.job.job_id for view in _views(answers)[:2]] == [job_id, earlier_id]
     assert answers[3].recent == listed_id
     assert _how(_answers(database, factories.request(listed, max_age_s=0))) == ["new"]
-    # The case runs now: it is joined, and no listing is looked for.
+    # The case is running now: the request joins it without a look-up of a listing.
     assert _how(_answers(database, factories.request(listed, max_age_s=3_600))) == ["joined"]
 
 
@@ -191,7 +191,7 @@ def test_a_job_that_is_worked_on_does_not_hold_up_the_others(
     with elsewhere.transaction() as transaction:
         transaction.all("SELECT FROM jobs WHERE job_id = %(i)s FOR UPDATE", i=job_id)
 
-        # To join it as it is takes no lock; whatever names it or changes it does.
+        # Joining without a change takes no lock; a request_id, a webhook or a change takes one.
         assert _how(_answers(database, running, other)) == ["joined", "new"]
         for change in (
             {"webhook_url": HOOK},
@@ -230,7 +230,7 @@ def test_a_client_whose_seats_are_being_drawn_does_not_hold_up_the_others(
         answers = _answers(
             database, limited, replace(limited, jobs_at_once=None), factories.request()
         )
-        # One that goes by itself holds nothing that others could wait for.
+        # A request alone in its transaction holds no lock that others could wait for.
         alone = _answers(database, factories.request(client="limited", jobs_at_once=5))
 
     assert _how(answers) == ["busy", "new", "new"]
@@ -266,7 +266,7 @@ def test_a_request_id_that_a_retry_takes_meanwhile_is_an_answer_for_the_next_try
             request_id=request.request_id,
             job_id=ended,
         )
-        # It is not seen, and the key cannot be written: nothing of the batch stays.
+        # The statement does not see the row and cannot write the key: the batch is rolled back.
         with pytest.raises(RowsLocked):
             _answers(database, request, factories.request())
 
@@ -350,7 +350,7 @@ def test_a_join_that_raises_and_adds_a_webhook_is_told_once_or_twice_but_whole(
 
 
 def _all_stored(number: str, client: str = CLIENT) -> ListingImport:
-    """A public case of one document that the bucket holds."""
+    """Return a public case of one document that the bucket holds."""
     listing = ListingImport.of(client, number, factories.listing(1))
     stored = StoredObject("some/key", 9, "0" * 64, "application/pdf", "pdf")
     return listing.with_reused_objects({item.document_id: stored for item in listing.items})
@@ -375,7 +375,7 @@ def test_a_stored_listing_ends_its_job_beside_others_that_begin(database: Databa
 
 
 def _sealed(database: Database, number: str, client: str) -> UUID:
-    """A listed job of a case under seal."""
+    """Return a listed job of a case under seal."""
     view, _ = factories.start(database, factories.request(number, client=client))
     claim = factories.listing_claim(database, view.job.job_id)
     case = CaseListing(5, factories.listing(1).documents)

@@ -1,4 +1,4 @@
-"""A bucket belongs to one installation, and what its database does not know is not deleted."""
+"""Test adoption: a bucket belongs to one installation, and unknown objects are not deleted."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ BUCKET = "adoptions"
 
 @pytest.fixture
 def own_store(store: ObjectStore) -> ObjectStore:
-    """How to reach a bucket of these tests' own."""
+    """Return the settings of a bucket for these tests only."""
     return replace(store, bucket=BUCKET)
 
 
 @pytest.fixture
 def bucket(own_store: ObjectStore) -> Objects:
-    """That bucket, with nothing in it at all."""
+    """Yield that bucket, completely empty."""
     objects = Objects(own_store, max_connections=8)
     objects.ensure_bucket()
     empty(objects, own_store)
@@ -51,7 +51,7 @@ def bucket(own_store: ObjectStore) -> Objects:
 
 @pytest.fixture
 def other(databases: Databases) -> Iterator[Database]:
-    """The database of another installation."""
+    """Yield the database of another installation."""
     with databases.one() as url:
         database = Database(url, max_connections=4)
         yield database
@@ -68,7 +68,7 @@ def _put(objects: Objects, document_id: UUID | None = None) -> str:
 
 
 def _store(database: Database, objects: Objects, count: int = 1) -> list[str]:
-    """Documents in the bucket with their rows; their keys."""
+    """Store documents with their rows in the bucket; return their keys."""
     job_id, keys = factories.listed_job(database, count), []
     for _ in range(count):
         file = factories.upload(database, factories.claimed(database, job_id))
@@ -82,11 +82,11 @@ def _keys(objects: Objects) -> list[str]:
 
 
 def _sweep_twice(database: Database, objects: Objects) -> int:
-    """What two sweeps delete, for which nothing is too young."""
+    """Return what two sweeps delete, with an age limit that exempts no object."""
     return sum(sweeps.sweep(database, objects, age_s=-10, rest_s=0).deleted for _ in range(2))
 
 
-# Whose bucket it is
+# The owner of a bucket.
 
 
 def test_a_bucket_is_marked_once_and_stays_its_installation_s(
@@ -153,7 +153,7 @@ def test_no_key_of_a_document_is_taken_for_the_mark(bucket: Objects, database: D
     assert _keys(bucket) == []
 
 
-# A bucket from before the mark
+# A bucket older than the mark.
 
 
 def test_a_new_database_does_not_get_a_bucket_with_documents(
@@ -191,7 +191,7 @@ def test_a_bucket_in_which_rows_name_too_little_is_refused(
         adoption.claim(database, bucket)
 
 
-# After a restore
+# After a restore.
 
 
 def test_an_adoption_says_what_it_found_and_spares_it_until_an_operator_lets_it_go(
@@ -207,7 +207,7 @@ def test_an_adoption_says_what_it_found_and_spares_it_until_an_operator_lets_it_
     # When it is adopted
     found = adoption.adopt(database, bucket)
 
-    # Then nothing that was there goes, and what comes later is swept as ever
+    # Then no object of before is deleted, and later objects are swept as usual
     assert found == Contents(there=3, unnamed=2, missing=1, elsewhere=0)
     assert installation.disagreement(database, bucket) == ""
     assert "another installation" in installation.disagreement(other, bucket)
@@ -230,7 +230,7 @@ def test_what_is_put_after_an_adoption_is_swept_as_ever(
 
 
 def _age_adoption(database: Database) -> None:
-    # S3 dates by the second.
+    # S3 dates have a resolution of one second.
     factories.execute(
         database, "UPDATE installation SET adopt_time = adopt_time - interval '2 seconds'"
     )
@@ -248,13 +248,13 @@ def test_rows_whose_keys_lie_outside_the_prefix_are_told_apart(
 def test_a_database_that_is_older_than_its_bucket_deletes_nothing_until_it_adopts_it(
     database: Database, bucket: Objects
 ) -> None:
-    # Given a database that was restored to what it was before the bucket's last beat
+    # Given a database restored to a time before the bucket's last heartbeat
     adoption.claim(database, bucket)
     assert installation.beat(database, bucket) == ""
     factories.execute(database, "UPDATE installation SET beat = beat - 1")
     lost = _put(bucket)
 
-    # Then it is no database of this bucket, and stays one however long it runs
+    # Then it does not own this bucket, however long it runs
     sweeper = Sweeper(database, bucket, age_s=-10.0)
     for _ in range(3):
         sweeper.look()
@@ -263,7 +263,7 @@ def test_a_database_that_is_older_than_its_bucket_deletes_nothing_until_it_adopt
     assert "older than its bucket" in trouble
     assert "--adopt-bucket" in trouble
 
-    # When it is adopted, then what has lost its row stays
+    # When it is adopted, then objects without a row stay
     adoption.adopt(database, bucket)
     sweeper.look()
     assert installation.troubles(database) == []
@@ -303,11 +303,11 @@ def test_a_clock_whose_sweep_is_off_compares_all_the_same_and_deletes_nothing(
     assert _keys(bucket) == [key]
 
 
-# A store that knows no If-None-Match
+# A store without support for If-None-Match.
 
 
 class _Old(BaseHTTPRequestHandler):
-    """Refuses what it does not know, and takes everything else."""
+    """A store that rejects unknown headers and accepts every other request."""
 
     taken: list[str] = []  # noqa: RUF012 - of the one test
 
@@ -324,7 +324,7 @@ class _Old(BaseHTTPRequestHandler):
             self.taken.append(self.path)
 
     def log_message(self, *args: object) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
 def test_a_store_that_refuses_the_condition_gets_the_mark_without_it(store: ObjectStore) -> None:
@@ -341,7 +341,7 @@ def test_a_store_that_refuses_the_condition_gets_the_mark_without_it(store: Obje
     assert _Old.taken == [f"/{store.bucket}/mark"]
 
 
-# The command
+# The command.
 
 
 def _release(servers: EmbeddedServers, url: str, *flags: str, **env: str) -> tuple[int, str]:

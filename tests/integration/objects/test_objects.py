@@ -1,4 +1,4 @@
-"""The bucket takes only the bytes that were checked, and gives them to who has a fresh URL."""
+"""Test the bucket: it takes only verified bytes, and serves them to requests with a valid URL."""
 
 from __future__ import annotations
 
@@ -127,14 +127,14 @@ def test_a_file_of_another_length_is_never_stored(
 def test_an_upload_that_nobody_wants_any_more_is_broken_off(
     objects: Objects, store: ObjectStore, tmp_path: Path
 ) -> None:
-    # Given a file whose job is cancelled when a quarter of it is sent
+    # Given a job that is cancelled when a quarter of its file is sent
     upload, blocks = _upload(tmp_path, LARGE), iter(range(LARGE // BLOCK_BYTES // 4))
 
     with pytest.raises(LeaseLost):
         objects.put(replace(upload, is_wanted=lambda: next(blocks, None) is not None))
 
     assert _stat(store, upload.key) is None
-    # And the next one is not disturbed by what was sent
+    # And the next upload is not affected by the bytes that were sent
     objects.put(upload)
     assert objects.present({upload.key: LARGE}) == {upload.key}
 
@@ -171,7 +171,7 @@ def _told_name(objects: Objects, upload: Upload) -> str:
         return unquote(answer.headers["Content-Disposition"].rpartition("''")[2])
 
 
-# Presence
+# Presence.
 
 
 def test_only_what_is_there_in_its_size_is_present(objects: Objects, tmp_path: Path) -> None:
@@ -228,14 +228,14 @@ def test_presence_has_a_time_limit(objects: Objects, store: ObjectStore) -> None
         objects.present({f"tests/{index}": 1 for index in range(500)}, limit_s=0.001)
 
 
-# URLs
+# URLs.
 
 
 def test_a_url_ends_when_it_says(objects: Objects, tmp_path: Path) -> None:
     upload = _upload(tmp_path, SINGLE)
     objects.put(upload)
 
-    # Long enough that a busy machine comes to look before its end.
+    # Long enough that even a busy machine sends its request before the end.
     url, expires = objects.url(upload.key, lifetime_s=6)
     assert requests.get(url, timeout=30).status_code == 200
 
@@ -270,11 +270,11 @@ def test_a_url_names_the_public_host_and_hides_the_keys(store: ObjectStore) -> N
     assert store.access_key_id not in repr(store)
 
 
-# Outages
+# Outages.
 
 
 class _Sorry(BaseHTTPRequestHandler):
-    """Something between us and the store that answers in its own words."""
+    """An intermediary in front of the store, with statuses and pages of its own."""
 
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -291,12 +291,12 @@ class _Sorry(BaseHTTPRequestHandler):
     do_PUT = do_POST = do_GET = do_HEAD = do_DELETE = _answer  # noqa: N815
 
     def log_message(self, *args: object) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def sorry(store: ObjectStore) -> Iterator[Objects]:
-    """A bucket behind something that answers with the status that a key begins with."""
+    """Yield a bucket behind an intermediary that answers with the status at the start of a key."""
     with HTTPServer(("127.0.0.1", 0), _Sorry) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.02])
         thread.start()
@@ -364,7 +364,7 @@ def test_a_bucket_is_made_once(store: ObjectStore) -> None:
     assert new.ensure_bucket() is False
 
 
-# Keys and names
+# Keys and names.
 
 
 def test_a_key_holds_case_document_and_hash() -> None:

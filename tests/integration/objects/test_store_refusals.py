@@ -1,4 +1,4 @@
-"""A store that refuses is told from one that is away; what it lacks is done without."""
+"""Test a store that rejects requests, in contrast to an unavailable one, and missing features."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LIMITS, LOGIN = Limits(10, 6, 5), Login("any", "any")
 
 @pytest.fixture
 def proxy(store: ObjectStore) -> Iterator[StoreProxy]:
-    """The suite's store, behind a proxy that refuses what a test says."""
+    """Yield the suite's store behind a proxy that rejects the requests a test chooses."""
     with store_proxy(store.endpoint_url) as proxy:
         yield proxy
 
@@ -106,17 +106,17 @@ def test_a_full_store_is_a_refusal(store: ObjectStore, objects: Objects, proxy: 
 def test_refused_files_hold_their_jobs_and_are_shown_until_the_bucket_takes_them(
     database: Database, store: ObjectStore, objects: Objects, proxy: StoreProxy
 ) -> None:
-    # Given a job whose only document is fetched, and a bucket that refuses it
+    # Given a job with one downloaded document, and a bucket that rejects it
     job_id = factories.listed_job(database, 1)
     factories.upload(database, factories.claimed(database, job_id))
     proxy.rule = lambda method, *_: DENIED if method == "PUT" else None
     bucket = _objects(store, proxy, database)
 
-    # When it is put in vain
+    # When its upload fails
     with pytest.raises(StoreRefused):
         bucket.put(_upload(b"x", b"x"))
 
-    # Then the job says so, and so does health
+    # Then the job and health report it
     hold = Holds(database, LOGIN).of({job_id: "8.26"}).get(job_id)
     assert hold is not None
     assert (hold.reason, hold.until_time) == ("STORE_REFUSED", None)
@@ -125,11 +125,11 @@ def test_refused_files_hold_their_jobs_and_are_shown_until_the_bucket_takes_them
         "S3 refuses PUT: AccessDenied (The key may not write.)."
     ]
 
-    # When the operator has repaired it, and another process puts the first file
+    # When the operator has repaired it, and another process uploads the first file
     proxy.rule = lambda *_: None
     _objects(store, proxy, database).put(_upload(b"x", b"x"))
 
-    # Then nothing of it is left
+    # Then no trace of the rejection is left
     assert Holds(database, LOGIN).of({job_id: "8.26"}).get(job_id) is None
     assert refusals.troubles(database, STORE) == []
 
@@ -161,7 +161,7 @@ def test_a_refused_deletion_holds_no_job(
     assert refusals.troubles(database, STORE) != []
 
 
-# What a store lacks
+# Features that a store lacks.
 
 
 def _no_checksum(no: No) -> Rule:
@@ -234,7 +234,7 @@ def test_a_bucket_that_may_not_be_looked_at_is_used_all_the_same(
 def test_without_the_right_to_list_a_missing_object_is_missing(
     store: ObjectStore, objects: Objects, proxy: StoreProxy
 ) -> None:
-    # Given a store that answers 403 for what is not there, as S3 does without s3:ListBucket
+    # Given a store that answers 403 for a missing object, as S3 does without s3:ListBucket
     objects.write(mark_key(objects), b"any")
     there, missing = _upload(b"x", b"x"), _upload(b"x", b"x")
     objects.put(there)
@@ -280,7 +280,7 @@ def test_a_store_without_deletion_of_many_deletes_one_by_one(
     assert objects.present({upload.key: 1 for upload in uploads}) == set()
 
 
-# Probe
+# Probe.
 
 
 @pytest.mark.parametrize("method", ["PUT", "HEAD", "GET", "DELETE"])

@@ -1,4 +1,4 @@
-"""What no row names goes, by age; what a row names, or may still name, stays."""
+"""Test sweeps: an object that no row names is deleted by age; one that a row may name stays."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ BUCKET = "sweeps"
 
 @pytest.fixture(scope="session")
 def own_store(store: ObjectStore) -> ObjectStore:
-    """A bucket of these tests' own: a sweep spares nothing that its database does not know."""
+    """Return the settings of a bucket for these tests: a sweep deletes all that its rows lack."""
     return replace(store, bucket=BUCKET)
 
 
 @pytest.fixture
 def bucket(own_store: ObjectStore, database: Database) -> Objects:
-    """That bucket, this database's, with nothing in it but what names its installation."""
+    """Yield that bucket with nothing but this database's mark."""
     objects = Objects(own_store, max_connections=4)
     objects.ensure_bucket()
     empty(objects, own_store)
@@ -49,7 +49,7 @@ def bucket(own_store: ObjectStore, database: Database) -> Objects:
 
 
 def empty(objects: Objects, store: ObjectStore) -> None:
-    """Deletes all that is in a bucket."""
+    """Delete every object of a bucket."""
     client = store.client(store.endpoint_url)
     listed = client.list_objects(store.bucket, recursive=True)
     if keys := [str(each.object_name) for each in listed]:
@@ -70,19 +70,19 @@ def _some_key(document_id: UUID | None = None) -> str:
 
 
 def _taken(database: Database) -> CheckedFile:
-    """A document of a job with two, taken for its upload."""
+    """Return a document of a job of two, leased for its upload."""
     return factories.upload(
         database, factories.claimed(database, factories.listed_job(database, 2))
     )
 
 
 def _look(database: Database, objects: Objects, *, age_s: float = -10) -> Swept:
-    """One sweep. With a negative age nothing is too young."""
+    """Run one sweep. With a negative age no object is too young."""
     return sweeps.sweep(database, objects, age_s=age_s, rest_s=0)
 
 
 def _sweep(database: Database, objects: Objects, *, age_s: float = -10) -> int:
-    """Names in a first sweep and deletes in a second one; how many."""
+    """Run a sweep that notes objects and one that deletes them; return the number deleted."""
     assert _look(database, objects, age_s=age_s).deleted == 0
     swept = _look(database, objects, age_s=age_s)
     assert swept.trouble == ""
@@ -144,7 +144,7 @@ def test_an_object_that_got_a_row_after_it_was_named_stays_and_is_named_anew(
     assert _look(database, bucket).deleted == 0
     factories.execute(database, "DELETE FROM jobs")
 
-    # That is one look without a row, whatever earlier ones saw.
+    # That is the first sweep without a row, whatever earlier sweeps saw.
     assert _look(database, bucket).deleted == 0
     assert _keys(bucket) == {key}
 
@@ -152,11 +152,11 @@ def test_an_object_that_got_a_row_after_it_was_named_stays_and_is_named_anew(
 def test_a_sweep_stops_if_more_would_go_than_a_crash_leaves_until_an_operator_lets_it(
     database: Database, bucket: Objects, tmp_path: Path
 ) -> None:
-    # Given a database whose rows are gone, and objects too young to go by themselves
+    # Given a database without its rows, and objects too young to be deleted
     keys = _put_many(bucket, tmp_path, ALWAYS_FEW + 1)
     young = _look(database, bucket, age_s=60)
 
-    # Then they count all the same, and nothing is deleted, however often it is looked
+    # Then they count all the same, and no sweep deletes anything
     for swept in (young, _look(database, bucket), _look(database, bucket)):
         assert swept.deleted == 0
         assert f"No row names {len(keys)} of the {len(keys)} documents" in swept.trouble
@@ -164,11 +164,11 @@ def test_a_sweep_stops_if_more_would_go_than_a_crash_leaves_until_an_operator_le
     assert _keys(bucket) == keys
     assert installation.troubles(database) == [swept.trouble]
 
-    # When an operator lets that many go
+    # When an operator permits that many deletions
     installation.allow(database, len(keys))
     assert _look(database, bucket).deleted == len(keys)
 
-    # Then that was once
+    # Then the permission is used up
     assert installation.troubles(database) == []
     keys = _put_many(bucket, tmp_path, ALWAYS_FEW + 1)
     assert _look(database, bucket).trouble
@@ -194,7 +194,7 @@ def test_as_many_as_a_crash_leaves_go_also_in_a_small_bucket(
 
 
 class _Taken(Objects):
-    """A bucket that gets another's mark as soon as it has been listed."""
+    """A bucket that gets another installation's mark just after it is listed."""
 
     def documents(self) -> Iterator[StoredObject]:
         yield from [*super().documents()]
@@ -233,8 +233,8 @@ def test_a_sweep_sees_what_is_below_its_prefix_and_nothing_else(
 def test_a_note_stays_while_its_document_is_under_way(
     database: Database, bucket: Objects, tmp_path: Path
 ) -> None:
-    # Given an object that was swept before its row was written, and a PostgreSQL that then was
-    # away for longer than a note lives
+    # Given an object swept before its row was written, and a PostgreSQL outage that lasted longer
+    # than a note lives
     file = _taken(database)
     key = _put(bucket, tmp_path, _some_key(file.document_id))
     assert _sweep(database, bucket) == 1
@@ -271,7 +271,7 @@ def test_an_object_swept_while_it_was_being_stored_is_put_again(
 
 
 class _Meddled(Objects):
-    """A bucket in which something else happens just before objects are deleted."""
+    """A bucket that runs a test's action just before it deletes objects."""
 
     def __init__(self, store: ObjectStore, meanwhile: Callable[[], None]) -> None:
         super().__init__(store, max_connections=2)
@@ -291,7 +291,7 @@ def test_what_is_stored_in_the_moment_of_a_sweep_never_names_an_object_that_is_g
 
     def store() -> None:
         try:
-            # It waits for the lock but a moment at a time.
+            # It waits for the lock for a moment only.
             say = partial(factories.stored, database, file, key)
             outcomes.append(retry_until_available(say, is_stopping=lambda: False))
         except LeaseLost as error:
@@ -324,7 +324,7 @@ def _waits_for_a_sweep(database: Database) -> bool:
 
 
 def _old_files(database: Database, spool: Spool) -> list[UUID]:
-    """A file that a row names, and two that none does: an old one and a young one."""
+    """Return a file that a row names, and an old and a young one that no row names."""
     job_id = factories.listed_job(database, 1)
     owner = factories.claimed(database, job_id, spool_id=spool.spool_id).lease
     leases = [owner, uuid4(), uuid4()]
@@ -371,7 +371,7 @@ def test_the_files_of_another_installation_s_spool_stay(database: Database, spoo
 def test_a_spool_of_files_that_no_row_names_is_nobody_s_until_it_is_empty(
     database: Database, spool: Spool
 ) -> None:
-    # Given what a database that is gone has left
+    # Given the files of a database that no longer exists
     installation.ensure(database)
     leases, heartbeat = _old_files(database, spool), Heartbeat(database, spool)
     factories.execute(database, "DELETE FROM jobs")

@@ -1,4 +1,4 @@
-"""What a sweep deletes while another job puts the same object is put again."""
+"""Test that an object which a sweep deletes during another job's upload is uploaded again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.integration.harness.pipeline_hooks import HookedObjects
 def pipeline(
     database: Database, objects: Objects, redis_url: str, tmp_path: Path
 ) -> Iterator[PipelineHarness]:
-    """Yield a pipeline whose spool has room in plenty, so that small files stay in memory."""
+    """Yield a pipeline with ample spool room, so that small files stay in memory."""
     spool = Spool(tmp_path / "spool", uuid4(), 2**32)
     with running_pipeline(database, objects, redis_url, spool) as pipeline:
         yield pipeline
@@ -72,7 +72,7 @@ def test_what_is_put_while_the_same_object_is_deleted_is_put_again(
     put_again: list[WrittenObject] = []
 
     def put_and_delete() -> None:
-        # On a thread of its own: on this one it would be part of the sweep's transaction.
+        # A thread of its own: on this one the call would be part of the sweep's transaction.
         put_again.extend(run_concurrently([partial(_put, pipeline, second)]))
         objects.delete([unnamed.key])
         if not is_answered:
@@ -139,7 +139,7 @@ def test_what_was_put_before_a_sweep_that_died_while_it_deleted_is_put_again(
     stored = _put(pipeline, job_id)
 
     def die() -> None:
-        # Nothing of its transaction is committed.
+        # None of its transaction's changes is committed.
         raise KeyboardInterrupt
 
     bucket = HookedObjects(store, after_delete=die)

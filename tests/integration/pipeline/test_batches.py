@@ -1,4 +1,4 @@
-"""Many threads claim and record together; each document comes out as it would by itself."""
+"""Test many threads that claim and record together: each document ends as it would alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.integration.harness.pipeline_hooks import HookedDatabase, HookedObjec
 
 THREADS = 6
 DOCUMENTS = 16
-# How much a spool may hold so that small files go by it, and so that they stay in memory.
+# Spool sizes in bytes: with one, small files use the spool; with the other, they stay in memory.
 ROOMS = {"by-the-spool": 2**26, "from-memory": 2**32}
 
 
@@ -37,14 +37,14 @@ def pipeline(
     redis_url: str,
     tmp_path: Path,
 ) -> Iterator[PipelineHarness]:
-    """Yield a pipeline whose files go by the spool, or are put from memory."""
+    """Yield a pipeline that uploads its files from the spool, or from memory."""
     spool = Spool(tmp_path / "spool", uuid4(), ROOMS[request.param])
     with running_pipeline(database, objects, redis_url, spool) as pipeline:
         yield pipeline
 
 
 def _begun(pipeline: PipelineHarness) -> tuple[str, UUID]:
-    """Return a case of a quick court and its listed job."""
+    """Return a case of a fast court and its listed job."""
     number = pipeline.sandbox.add_case(documents=DOCUMENTS)
     job_id = pipeline.begin(number)
     pipeline.list_job(job_id)
@@ -69,7 +69,7 @@ def _work(pipeline: PipelineHarness, *job_ids: UUID) -> None:
 
 
 def _is_stored(pipeline: PipelineHarness, objects: Objects, job_id: UUID) -> bool:
-    """Return whether the bucket holds every document; each has a revision of its own."""
+    """Return True if the bucket holds every document and each has a distinct revision."""
     rows = factories.documents(pipeline.database, job_id)
     sizes = {row["object_key"]: row["size_bytes"] for row in rows}
     assert {row["state"] for row in rows} == {"AVAILABLE"}
@@ -149,6 +149,6 @@ def test_a_job_that_is_cancelled_takes_nothing_of_others_with_it(
     assert {row["state"] for row in rows} <= {"AVAILABLE", "CANCELLED"}
     assert factories.job(pipeline.database, cancelled)["state"] == "CANCELLED"
     assert factories.job(pipeline.database, cancelled)["completed_documents"] == len(named)
-    # What was in the spool by then goes with what an uploader finds there that no row names.
+    # The rest of the spool is removed later, as files that an uploader finds without a row.
     left = _spooled(pipeline)
     assert reconciliation.orphaned_tokens(pipeline.database, [*left]) == left

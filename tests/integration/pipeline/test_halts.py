@@ -1,4 +1,4 @@
-"""What one process halts ends the slices of all. Without Valkey, renewals do."""
+"""Test that a halt of one process ends the slices of all. Without Valkey, renewals do."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from tests.integration.harness.pipeline_hooks import hooked_fetcher
 
 DOCUMENTS = 4
 WAIT_S = 60.0
-# What is halted until the listener has heard it once.
+# A scope that the test halts until the listener has received it once.
 GREETING = "greeting"
 
 
 @dataclass
 class Halts:
-    """A pipeline whose gate learns what other processes halt, and what it has learnt."""
+    """A pipeline with a gate that receives other processes' halts, and the halts received."""
 
     pipeline: PipelineHarness
     sender: HintSender
@@ -54,11 +54,11 @@ class Halts:
         self.heard.append(scope)
 
     def await_heard(self, scope: str) -> None:
-        """Wait until this process has learnt that a scope is halted."""
+        """Wait until this process has received the halt of a scope."""
         until(lambda: scope in self.heard, WAIT_S, f"{scope!r} is not halted")
 
     def greet(self) -> bool:
-        """Return whether this process listens by now."""
+        """Return True if this process listens."""
         self.sender.halt(GREETING)
         return self.is_heard.wait(0.1)
 
@@ -81,7 +81,7 @@ def halts(database: Database, objects: Objects, redis_url: str, tmp_path: Path) 
 
 
 def _listed(pipeline: PipelineHarness, **case: Any) -> tuple[str, UUID]:
-    """Return a case of a quick court and its job, whose documents wait."""
+    """Return a case of a fast court and its job with waiting documents."""
     number = pipeline.sandbox.add_case(**{"documents": DOCUMENTS, **case})
     job_id = pipeline.begin(number)
     pipeline.list_job(job_id)
@@ -90,8 +90,9 @@ def _listed(pipeline: PipelineHarness, **case: Any) -> tuple[str, UUID]:
 
 
 def _fetching(pipeline: PipelineHarness, after_first: Callable[[], object]) -> PipelineHarness:
-    """Return a pipeline that calls `after_first` when the first answer of a slice has come, and
-    whose renewals find every lease held.
+    """Return a pipeline that calls `after_first` at the first answer of a slice.
+
+    Its renewals find every lease held.
     """
     calls = [after_first]
     renewer = LeaseRenewer(lambda leases: leases, lease_s=LEASE_S)

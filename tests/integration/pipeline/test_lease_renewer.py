@@ -1,4 +1,4 @@
-"""The lease renewer: leases live while work goes on, and work ends when its lease is gone."""
+"""Test the lease renewer: it renews leases during work, and stops work after a lost lease."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storage.postgres.database import Database
 from tests.integration.harness import factories
 from tests.integration.harness.factories import CLIENT, PDF
 
-# Long enough that a stall of a busy machine is no lost lease; renewals come every second.
+# Long enough that a stall of a busy machine loses no lease; renewals come every second.
 LEASE_S = 5.0
 
 
@@ -53,7 +53,7 @@ def test_a_cancelled_job_stops_its_work_and_no_other(database: Database) -> None
         renewer.holding(second.lease, not_stopped.set),
     ):
         job_queries.cancel(database, CLIENT, doomed)
-        # Long before the lease is over, which would stop it as well.
+        # Long before the lease expires, which would stop it as well.
         assert stopped.wait(10), "cancelled, and still fetching"
 
     assert not not_stopped.is_set()
@@ -79,7 +79,7 @@ def test_a_loss_is_reported_once(database: Database) -> None:
 
 
 def test_after_the_work_no_renewal_comes_late() -> None:
-    # Given a renewal that is under way and takes its time
+    # Given a renewal in progress that takes long
     begun, go = threading.Event(), threading.Event()
     renewals: list[set[UUID]] = []
 
@@ -102,7 +102,7 @@ def test_after_the_work_no_renewal_comes_late() -> None:
     assert begun.wait(30)
     working.join(0.2)
 
-    # Then it waits for the renewal to end, and there is no other
+    # Then it waits for the renewal to end, and no other follows
     assert working.is_alive(), "the claim may be given up while a renewal of it is under way"
     go.set()
     working.join(30)
@@ -111,7 +111,7 @@ def test_after_the_work_no_renewal_comes_late() -> None:
 
 
 def test_a_file_handed_over_is_free_for_its_uploader(database: Database) -> None:
-    # Given workers whose leases are renewed as often as can be
+    # Given workers with leases that are renewed as often as possible
     renewer = _renewer(database, lease_s=0.001)
     job_id = factories.listed_job(database, 40)
 
@@ -127,7 +127,7 @@ def test_a_file_handed_over_is_free_for_its_uploader(database: Database) -> None
 
 
 def test_without_the_database_work_ends_with_its_lease() -> None:
-    # Given leases that cannot be renewed: the next holder may begin when they run out
+    # Given leases that cannot be renewed: the next holder may begin when they expire
     nowhere = Database("postgresql://nobody@127.0.0.1:1/nothing", max_connections=1)
     lost = threading.Event()
     begun = time.monotonic()

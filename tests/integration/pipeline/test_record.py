@@ -1,4 +1,4 @@
-"""Files are recorded in rounds: what one transaction holds keeps no other file waiting."""
+"""Test recording in rounds: a row locked by one transaction delays no other file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.integration.harness.factories import CLIENT, HOOK, PDF, to_store
 
 @contextmanager
 def _held(database_url: str, lock: str, **values: object) -> Iterator[None]:
-    """Hold a lock in another session for the block."""
+    """Hold a lock in another session for the length of the block."""
     other = Database(database_url, max_connections=1)
     with other.transaction() as transaction:
         transaction.all(lock, **values)
@@ -51,8 +51,8 @@ def _slots_of(database: Database, *leases: UUID) -> int:
 def test_a_round_records_ends_and_skips_what_each_of_its_files_needs(
     database: Database, database_url: str
 ) -> None:
-    # Given two jobs whose last file is there, one with more to come, one that another transaction
-    # holds, and a claim that is over
+    # Given two jobs with their last file there, one with more to come, one that another transaction
+    # locks, and an expired claim
     ending = [
         factories.listed_job(database, 1, factories.request(webhook_url=HOOK)) for _ in range(2)
     ]
@@ -184,7 +184,7 @@ def test_a_file_that_postgresql_refuses_takes_no_other_with_it(
 ) -> None:
     job_id = factories.listed_job(database, 3)
     bad, good = (factories.claimed(database, job_id) for _ in range(2))
-    # No CHECK lets an empty file in.
+    # No CHECK accepts an empty file.
     contents = {bad.lease: replace(PDF, size_bytes=0), good.lease: PDF}
 
     def record(*held: DocumentClaim, waits: bool = False) -> tuple[set[UUID], set[UUID]]:
@@ -228,7 +228,7 @@ def test_what_is_recorded_before_postgresql_goes_away_is_known(database_url: str
     real, calls = database.call, list[int]()
 
     class Failing(Database):
-        """Refuses the whole round, and goes away after its first file."""
+        """A database that rejects the whole round, and becomes unavailable after its first file."""
 
         def __init__(self) -> None:
             pass

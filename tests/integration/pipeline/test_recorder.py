@@ -1,4 +1,4 @@
-"""Files are recorded by group commit: what one transaction holds keeps no other file waiting."""
+"""Test group commit of files: a row locked by one transaction delays no other file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WAIT_S = 60.0
 def pipeline(
     database: Database, objects: Objects, redis_url: str, tmp_path: Path
 ) -> Iterator[PipelineHarness]:
-    """Yield a pipeline whose spool has room in plenty, so that small files stay in memory."""
+    """Yield a pipeline with ample spool room, so that small files stay in memory."""
     spool = Spool(tmp_path / "spool", uuid4(), 2**32)
     with running_pipeline(database, objects, redis_url, spool) as pipeline:
         yield pipeline
@@ -44,7 +44,7 @@ def pipeline(
 
 @pytest.fixture
 def beside() -> Iterator[ThreadPoolExecutor]:
-    """Yield threads beside the test's own."""
+    """Yield an executor with threads beside the test's own."""
     with ThreadPoolExecutor(8) as pool:
         yield pool
 
@@ -58,7 +58,7 @@ def _listed(pipeline: PipelineHarness, documents: int, webhook_url: str | None =
 
 
 def _fetched(pipeline: PipelineHarness, job_id: UUID, count: int = 1) -> list[Fetched]:
-    """Return files of a job that are in memory, and not recorded."""
+    """Return files of a job that are in memory and not recorded."""
     answers = map(pipeline.slices.fetcher.fetch, pipeline.slice_of(job_id, count).documents)
     files = [answer for answer in answers if isinstance(answer, Fetched)]
     assert len(files) == count
@@ -66,7 +66,7 @@ def _fetched(pipeline: PipelineHarness, job_id: UUID, count: int = 1) -> list[Fe
 
 
 def _stored(pipeline: PipelineHarness, job_id: UUID, count: int = 1) -> list[WrittenObject]:
-    """Return files of a job that the bucket holds, and that are not recorded."""
+    """Return files of a job that the bucket holds and that are not recorded."""
     stored = [pipeline.slices._put(file) for file in _fetched(pipeline, job_id, count)]
     return [file for file in stored if file is not None]
 

@@ -1,4 +1,4 @@
-"""A slice makes its requests first and its puts afterwards; what has not begun is given back."""
+"""Test slices: requests come first, uploads afterwards; unstarted documents are given back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.integration.harness.pipeline_hooks import HookedDatabase, HookedObjec
 
 DOCUMENTS = 4
 WAIT_S = 60.0
-# What was claimed and given back: as if it had never been claimed.
+# Fields that a claim changes and a release resets.
 UNTOUCHED = {
     "state": "PENDING",
     "lease": None,
@@ -48,7 +48,7 @@ UNTOUCHED = {
 def pipeline(
     database: Database, objects: Objects, redis_url: str, tmp_path: Path
 ) -> Iterator[PipelineHarness]:
-    """Yield a pipeline whose spool has room in plenty, so that small files stay in memory."""
+    """Yield a pipeline with ample spool room, so that small files stay in memory."""
     spool = Spool(tmp_path / "spool", uuid4(), 2**32)
     with running_pipeline(database, objects, redis_url, spool) as pipeline:
         yield pipeline
@@ -56,13 +56,13 @@ def pipeline(
 
 @pytest.fixture
 def beside() -> Iterator[ThreadPoolExecutor]:
-    """Yield threads beside the test's own."""
+    """Yield an executor with threads beside the test's own."""
     with ThreadPoolExecutor(2) as pool:
         yield pool
 
 
 def _listed(pipeline: PipelineHarness, **case: Any) -> tuple[str, UUID]:
-    """Return a case of a quick court and its job, whose documents wait."""
+    """Return a case of a fast court and its job with waiting documents."""
     number = pipeline.sandbox.add_case(**{"documents": DOCUMENTS, **case})
     job_id = pipeline.begin(number)
     pipeline.list_job(job_id)
@@ -90,7 +90,7 @@ def _started(
 
 
 def _fetching(pipeline: PipelineHarness, after_first: Callable[[], object]) -> PipelineHarness:
-    """Return a pipeline that calls `after_first` when the first answer of a slice has come."""
+    """Return a pipeline that calls `after_first` at the first answer of a slice."""
     calls = [after_first]
     fetcher = hooked_fetcher(pipeline.slices.fetcher, lambda _: calls and calls.pop()())
     return pipeline.with_slices(fetcher=fetcher)
@@ -129,7 +129,7 @@ def test_the_first_answer_that_is_no_good_file_ends_the_slice(
     assert (good["state"], bad["state"] in {"FAILED", "PENDING"}) == ("AVAILABLE", True)
     assert all(_is_untouched(row) for row in rest)
     assert pipeline.requested_files(number) == [1, 1, 0, 0]
-    # A slow store has its slot reported before the end.
+    # If the store is slow, the worker reports its slot before the end.
     begun, ended = (hint for hint in pipeline.hinted() if not isinstance(hint, SlotFreed))
     assert isinstance(begun, SliceBegun)
     assert isinstance(ended, Ended)
@@ -220,7 +220,7 @@ def test_a_process_that_stops_gives_everything_back_uncounted(
     first, *rest = _rows(pipeline, job_id)
     assert (first["state"], first["attempt_count"], first["lost_lease_count"]) == ("PENDING", 0, 0)
     assert all(_is_untouched(row) for row in rest)
-    # The request that was cut is at the portal for another moment.
+    # The portal still counts the cut request for a moment.
     assert held_slots(pipeline.database, longer_than_s=2) == 0
 
 
@@ -340,7 +340,7 @@ def test_without_a_hint_a_job_that_is_cancelled_between_two_requests_makes_no_fu
 
     def cancel() -> None:
         job_queries.cancel(pipeline.database, CLIENT, job_id)
-        # The next renewal finds the leases lost; they are dropped when another begins.
+        # The next renewal finds the leases lost; they are dropped when another slice begins.
         count = len(renewals) + 2
         until(lambda: len(renewals) >= count, WAIT_S, "leases are not renewed")
 

@@ -1,4 +1,4 @@
-"""The spool: private files with room reserved, on a disk that may be full."""
+"""Test the spool: private files with reserved room, on a disk that may be full."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _make(spool: Spool, size_bytes: int, *, told_bytes: int | None = None) -> UU
     return lease
 
 
-# Identity
+# Identity.
 
 
 def test_a_spool_keeps_its_identity(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_processes_that_begin_at_once_agree_on_the_identity(tmp_path: Path) -> N
     assert len({spool.spool_id for spool in made}) == 1
 
 
-# Files
+# Files.
 
 
 def test_folder_and_files_are_nobody_elses(spool: Spool) -> None:
@@ -108,7 +108,7 @@ def test_removing_what_is_not_there_is_no_error(spool: Spool) -> None:
     assert not spool.path(lease).exists()
 
 
-# Room
+# Room.
 
 
 def test_room_is_taken_before_the_first_byte(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_what_never_fits_is_too_large_and_not_waited_for(tmp_path: Path, told_by
 
 
 def test_files_that_go_while_room_is_counted_do_no_harm(tmp_path: Path) -> None:
-    # Given so many files that counting takes a while
+    # Given so many files that counting them takes a while
     spool = Spool(tmp_path, None, 1_000 * MIB)
     for _ in range(300):
         (tmp_path / f"{uuid4()}.part").touch()
@@ -214,7 +214,7 @@ def _has_room(spool: Spool) -> bool:
 
 
 def _fill(folder: Path, max_bytes: int) -> int:
-    """How many files of 1 MiB find room; runs in a process of its own."""
+    """Return how many files of 1 MiB find room; runs in its own process."""
     spool = Spool(folder, None, max_bytes)
     for made in range(1_000):
         try:
@@ -232,7 +232,7 @@ def test_processes_share_one_limit(tmp_path: Path) -> None:
     assert sum(made) == len(_files(tmp_path / "spool")) == 20
 
 
-# The disk
+# The disk.
 
 
 def test_a_disk_that_would_be_full_is_waited_for(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_disk_that_would_be_full_is_waited_for(tmp_path: Path) -> None:
 
 
 def _outgrow(folder: Path, told_bytes: int | None) -> str:
-    """What a file comes to that the disk does not take; runs in a process of its own."""
+    """Return the part that the error of a full disk names; runs in its own process."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (3 * MIB, 3 * MIB))
     spool = Spool(folder, None, 100 * MIB)
     try:
@@ -266,7 +266,7 @@ def test_a_disk_that_takes_no_more_is_waited_for(tmp_path: Path, told_bytes: int
     assert _files(tmp_path / "spool") == []
 
 
-# Leftovers
+# Leftovers.
 
 
 def test_leftovers_are_told_by_age(spool: Spool) -> None:

@@ -1,4 +1,4 @@
-"""Rows of files: fresh ones and spooled ones, recorded as stored, with what that means for jobs."""
+"""Test rows of files: new and spooled ones recorded as stored, and the effects on their jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small files are put by the worker that fetched them; what cannot be put lies in the spool."""
+"""Test uploads by the downloading worker; the spool keeps files after a failed upload."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WAIT_S = 60.0
 def pipeline(
     database: Database, objects: Objects, redis_url: str, tmp_path: Path
 ) -> Iterator[PipelineHarness]:
-    """Yield a pipeline whose spool has room in plenty, so that small files stay in memory."""
+    """Yield a pipeline with ample spool room, so that small files stay in memory."""
     spool = Spool(tmp_path / "spool", uuid4(), ROOM_BYTES)
     with running_pipeline(database, objects, redis_url, spool) as pipeline:
         yield pipeline
@@ -47,13 +47,13 @@ def pipeline(
 
 @pytest.fixture
 def away(store: ObjectStore) -> Objects:
-    """Return a bucket that cannot be reached."""
+    """Return an unreachable bucket."""
     return Objects(replace(store, endpoint_url="http://127.0.0.1:1"), max_connections=1)
 
 
 @pytest.fixture
 def silent(store: ObjectStore) -> Iterator[Objects]:
-    """Yield a bucket that accepts connections and answers nothing."""
+    """Yield a bucket that accepts connections and never answers."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         yield Objects(replace(store, endpoint_url=url), max_connections=1)
@@ -63,12 +63,12 @@ class _FullSpool(Spool):
     """A spool without room for a file that was in memory."""
 
     def keep(self, lease: UUID, data: bytes) -> None:  # noqa: ARG002
-        """Refuse."""
+        """Raise the error of a full spool."""
         raise ServiceUnavailable("Room in the spool")
 
 
 def _full(pipeline: PipelineHarness, folder: Path) -> PipelineHarness:
-    """Return a pipeline whose slices find no room in the spool."""
+    """Return a pipeline with slices that find no room in the spool."""
     spool = _FullSpool(folder / "full", pipeline.spool.spool_id, ROOM_BYTES)
     return pipeline.with_slices(spool=spool)
 
@@ -86,7 +86,7 @@ def _files(pipeline: PipelineHarness) -> list[Path]:
 
 
 def _is_stored(pipeline: PipelineHarness, objects: Objects, job_id: UUID) -> bool:
-    """Return whether the bucket holds every document, fetched at the first attempt."""
+    """Return True if the bucket holds every document, downloaded at the first attempt."""
     rows = factories.documents(pipeline.database, job_id)
     sizes = {row["object_key"]: row["size_bytes"] for row in rows}
     assert {(row["state"], row["attempt_count"]) for row in rows} == {("AVAILABLE", 1)}
@@ -178,7 +178,7 @@ def test_a_put_that_takes_too_long_is_broken_off_and_its_file_goes_to_the_spool(
     begun = time.monotonic()
     slow.download(job_id)
 
-    # A usual put waits for twenty seconds and more.
+    # An ordinary upload waits for twenty seconds and more.
     assert time.monotonic() - begun < PUT_LIMIT_S
     assert [row["state"] for row in factories.documents(pipeline.database, job_id)] == [
         "DOWNLOADED"
@@ -226,7 +226,7 @@ def test_what_finds_no_room_in_the_spool_is_requested_again_later(
 ) -> None:
     _, job_id = _listed(pipeline, 1)
 
-    # Its worker believes that the bucket answers until it puts.
+    # Its worker takes the bucket for available until it uploads.
     _full(pipeline.with_bucket(away), tmp_path).download(job_id)
 
     (row,) = factories.documents(pipeline.database, job_id)
@@ -270,7 +270,7 @@ def test_a_file_of_a_job_that_is_cancelled_while_it_is_put_is_left_to_the_sweep(
 
     pipeline.with_bucket(HookedObjects(store, after_put=cancel)).download(job_id)
 
-    # Whether it was there before, for another job or another installation, is not known here.
+    # The process cannot determine whether another job or installation stored it before.
     assert len(keys) == 1
     assert objects.present(keys) == keys.keys()
     (row,) = factories.documents(pipeline.database, job_id)

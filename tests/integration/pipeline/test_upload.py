@@ -1,4 +1,4 @@
-"""What lies in the spool goes into the bucket: by its message, by a look, and after outages."""
+"""Test that spooled files reach the bucket: by message, by polling, and after outages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DOCUMENTS = 3
 def pipeline(
     database: Database, objects: Objects, redis_url: str, spool: Spool
 ) -> Iterator[PipelineHarness]:
-    """Yield a pipeline whose spool is so small that all files go by it."""
+    """Yield a pipeline with a spool so small that every file passes through it."""
     with running_pipeline(database, objects, redis_url, spool) as pipeline:
         yield pipeline
 
@@ -38,7 +38,7 @@ def _nothing() -> None:
 
 
 def _spooled(pipeline: PipelineHarness, documents: int = DOCUMENTS) -> tuple[str, UUID]:
-    """Return a case and its job, whose files lie in the spool."""
+    """Return a case and its job with its files in the spool."""
     number = pipeline.sandbox.add_case(documents=documents)
     job_id = pipeline.begin(number)
     pipeline.list_job(job_id)
@@ -83,7 +83,7 @@ def test_a_message_stores_its_file_and_whatever_else_waits(pipeline: PipelineHar
     assert pipeline.requested_files(number) == [1] * DOCUMENTS
     ended = [hint.token for hint in pipeline.hinted() if isinstance(hint, Ended)]
     assert sorted(ended) == sorted(document for _, document, _ in messages)
-    # A message whose work is done does no harm.
+    # A message for completed work has no effect.
     pipeline.uploader.upload_document(*messages[0])
     assert factories.job(pipeline.database, job_id)["completed_documents"] == DOCUMENTS
 

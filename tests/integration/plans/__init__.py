@@ -1,1 +1,1 @@
-"""Plans of PostgreSQL: how it reads the tables for each statement of storage/sql/."""
+"""Check PostgreSQL's plans: how it reads the tables for each statement of storage/sql/."""

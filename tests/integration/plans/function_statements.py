@@ -1,4 +1,4 @@
-"""The statements inside a PL/pgSQL function, each in a function of the same head.
+"""Split a PL/pgSQL function into its statements, each in a function of the same head.
 
 Names, types and settings are those of the real function, so PostgreSQL plans each statement as it
 does there. A call needs no values: a generic plan does not depend on them.
@@ -22,10 +22,10 @@ _BODY = re.compile(
     r"^BEGIN$(?P<statements>.*)^END\s*\$body\$",
     re.DOTALL | re.MULTILINE,
 )
-# Up to a semicolon, but for one in a quoted text.
+# Up to a semicolon, except one in a quoted text.
 _SEGMENT = re.compile(r"(?:'[^']*'|[^;'])+")
 _RECORD = re.compile(r"^\s*(\w+) record;", re.MULTILINE)
-# What comes before a statement, or stands for none.
+# Control words that stand before a statement or in place of one.
 _CONTROL = re.compile(
     r"\s*(<<\w+>>|BEGIN\b|ELSE\b|LOOP\b|EXCEPTION WHEN \w+ THEN|FOREACH .*? LOOP\b|END\b.*)",
     re.DOTALL,
@@ -38,7 +38,7 @@ _CASE = re.compile(r"\b(CASE|END|THEN)\b")
 
 @dataclass(frozen=True, slots=True)
 class FunctionStatement:
-    """A statement of a function. `definition` makes the function consist of it alone."""
+    """A statement of a function. `definition` replaces the function's body by it alone."""
 
     text: str
     definition: str
@@ -85,7 +85,7 @@ def function_statements(name: str) -> list[FunctionStatement]:
 
 
 def _statements(body: str) -> Iterator[str]:
-    """Yield the statements between the words that control the order in which they run."""
+    """Yield the statements between the control words."""
     for segment in _SEGMENT.findall(body):
         yield from _without_control(segment)
 
@@ -110,7 +110,7 @@ def _without_control(rest: str) -> Iterator[str]:
 
 
 def _then(text: str, start: int) -> int:
-    """Return where the THEN stands that belongs to the IF before `start`, not to a CASE."""
+    """Return the position of the THEN of the IF before `start`, not of a CASE."""
     depth = 0
     for word in _CASE.finditer(text, start):
         if word[1] == "THEN" and depth == 0:

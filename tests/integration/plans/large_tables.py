@@ -1,4 +1,4 @@
-"""Tables that are so large that PostgreSQL uses indexes: it reads a table of a few pages whole."""
+"""Make tables so large that PostgreSQL uses indexes: it reads a table of a few pages whole."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.integration.harness.factories import CLIENT
 JOBS, DOCUMENTS = 3_000, 200
 RECEIVER = "https://hooks.tribunal.jus.br"
 
-# Every job is of one client and has a webhook that is due; one in ten has documents.
+# Every job belongs to one client and has a due webhook; one in ten has documents.
 _JOBS = """
 INSERT INTO jobs (job_id, client, process_number, state, revision, total_documents, listed_time,
     start_time, deadline_time, max_age_s)
@@ -30,7 +30,7 @@ SELECT job_id, gen_random_uuid(), number - 1, 'name', 'kind', 1, '1', '', 'PUBLI
 FROM jobs CROSS JOIN generate_series(1, %(documents)s) AS number
 WHERE process_number LIKE '%%0-22.2025.8.26.0564'
 """
-# Of each case a few are requested, and a few lie in the spool of one of the hosts.
+# In each case a few documents are being requested, and a few lie in a host's spool.
 _LANES = """
 UPDATE documents SET state = 'DOWNLOADING', lease = gen_random_uuid(), slice = gen_random_uuid(),
     slice_size = 1, spool_id = gen_random_uuid(), lease_until = now() + interval '1 hour'
@@ -63,16 +63,16 @@ SELECT 'documents/' || number, now() FROM generate_series(1, %(jobs)s) AS number
 
 
 def create(server_url: str, name: str) -> str:
-    """Make a database `name` with large tables, of which PostgreSQL knows the size. Return its URL.
+    """Make a database `name` with large, analyzed tables. Return its URL.
 
-    All jobs are of CLIENT, and their webhooks go to RECEIVER.
+    All jobs belong to CLIENT, and their webhooks go to RECEIVER.
     """
     return create_database(server_url, name, template=_filled(server_url))
 
 
 @cache
 def _filled(server_url: str) -> str:
-    """Return the name of a database whose tables are filled, made once for each server."""
+    """Return the name of a database with filled tables, made once for each server."""
     name = "large_tables"
     url = create_database(server_url, name, template=TEMPLATE)
     values = {"client": CLIENT, "jobs": JOBS, "documents": DOCUMENTS, "receiver": RECEIVER}

@@ -1,4 +1,4 @@
-"""The plans that PostgreSQL makes: how each reads its tables.
+"""Read the plans that PostgreSQL makes: how each reads its tables.
 
 With `debug_print_plan`, PostgreSQL sends the tree of every plan that it makes, also for statements
 inside functions, which EXPLAIN does not show.
@@ -40,8 +40,8 @@ class _Node:
 class Scan:
     """How a plan reads a table: by which index, and whether a condition narrows it down.
 
-    A condition on the first column of the index does, or one on the place of a row. Table and index
-    are OIDs; `kind` is the kind of node.
+    A condition on the first column of the index narrows it down, and so does one on the place of a
+    row. Table and index are OIDs; `kind` is the kind of node.
     """
 
     table: int
@@ -51,7 +51,7 @@ class Scan:
 
 
 def print_plans(connection: psycopg2.extensions.connection) -> None:
-    """Have the plans that PostgreSQL makes in this session kept for `scans`."""
+    """Keep the plans that PostgreSQL makes in this session for `scans`."""
     with connection, connection.cursor() as cursor:
         cursor.execute("SET client_min_messages = log; SET debug_print_plan = on")
     # Of a list psycopg2 keeps the last 50 only.
@@ -59,7 +59,7 @@ def print_plans(connection: psycopg2.extensions.connection) -> None:
 
 
 def scans(connection: psycopg2.extensions.connection) -> list[Scan]:
-    """Return how the plans read tables that were made since the last call.
+    """Return how the plans made since the last call read tables.
 
     `print_plans` was called before. Raises LookupError if no plan was made.
     """
@@ -111,7 +111,7 @@ def _parse(text: str) -> _Node:
 
 
 def _value(rest: list[str]) -> Any:
-    """Return the next value of the tokens `rest`, of which the next one is the last."""
+    """Return the next value of the tokens `rest`; the last token comes first."""
     token = rest.pop()
     if token == "(":
         values = []

@@ -1,4 +1,4 @@
-"""No statement of storage/sql/ has a plan that grows with the tables."""
+"""Test that no statement of storage/sql/ has a plan that grows with the tables."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.integration.plans.function_statements import (
 )
 from tests.integration.plans.plan_trees import print_plans, scans
 
-# Those of which there are as many rows as portals, courts, slots, processes and logins are small,
-# however many jobs there are.
+# Tables with one row per portal, court, slot, process or login are small, however many jobs there
+# are.
 SMALL = {"portal", "courts", "slots", "workers", "leader", "logins", "installation", "spools"}
-# In this language a function has one statement, which is planned when it is called.
+# A function in this language has one statement, which is planned when it is called.
 _IN_SQL = "LANGUAGE sql"
-# Of every statement: with what it is planned, as its caller sends it.
+# Sample parameters of each statement, with the types that its caller sends.
 _VALUES: dict[str, dict[str, object]] = {
     "changed_documents": {"ids": [uuid4()], "after": [1], "up_to": [9]},
     "lock_objects": {"keys": ["a"]},
@@ -73,7 +73,7 @@ class Tables:
 
 @pytest.fixture(scope="module")
 def tables(servers: EmbeddedServers, databases: Databases) -> Iterator[Tables]:
-    """Large tables, of which PostgreSQL knows the size."""
+    """Return large tables that were analyzed."""
     url = large_tables.create(servers.env["DATABASE_URL"], "statement_plans")
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute(
@@ -87,7 +87,7 @@ def tables(servers: EmbeddedServers, databases: Databases) -> Iterator[Tables]:
 
 @contextmanager
 def _undone(tables: Tables) -> Iterator[psycopg2.extensions.cursor]:
-    """A transaction that is rolled back. Only plans are wanted: what they read may raise."""
+    """Run a transaction and roll it back. Only its plans are needed: statements may raise."""
     tables.connection.notices.clear()
     try:
         with tables.connection.cursor() as cursor:
@@ -102,7 +102,7 @@ def _undone(tables: Tables) -> Iterator[psycopg2.extensions.cursor]:
 def _growing(tables: Tables, text: str) -> list[str]:
     """Return the scans of large tables that no condition on an index narrows down.
 
-    `text`: the statement, whose plan must be among those that were made.
+    `text`: the statement; one of the plans must belong to it.
     """
     made = scans(tables.connection)
     assert tables_read(text) <= {tables.names.get(scan.table) for scan in made}, "not planned"
@@ -153,7 +153,7 @@ def _of_file(tables: Tables, name: str) -> dict[str, list[str]]:
 
 @contextmanager
 def _without(tables: Tables, index: str) -> Iterator[None]:
-    """The tables without an index, which is made again afterwards."""
+    """Yield the tables without one index, and create it again afterwards."""
     with tables.connection, tables.connection.cursor() as cursor:
         cursor.execute("SELECT pg_get_indexdef(to_regclass(%s))", [index])
         (definition,) = cursor.fetchone() or ("",)

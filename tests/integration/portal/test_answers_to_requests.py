@@ -1,4 +1,4 @@
-"""No document gets another's bytes, whatever a portal sends at any place of a kept connection."""
+"""Test that no document gets another's bytes, whatever a portal sends on a kept connection."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Expected:
 
 
 def _file(path: str) -> bytes:
-    """The file behind a path; those of other paths have other bytes and other lengths."""
+    """Return the file of a path; each path has different bytes and a different length."""
     place = FILES.index(path) if path in FILES else 99
     return b"%PDF-1.4\n" + f"{path}\n".encode() * (20 + place) + b"%%EOF\n"
 
@@ -58,7 +58,7 @@ def _plain(body: bytes) -> bytes:
 
 
 Way = Callable[[bytes], bytes]
-# What the odd answers are: of every second request.
+# Every second request gets an odd answer.
 ORDERLY: dict[str, Way] = {
     f"interim {name}": lambda body, before=before: before + _plain(body)
     for name, before in INTERIM.items()
@@ -116,7 +116,7 @@ def _fetch(portal: Portal, path: str, *, is_sized: bool) -> bytes:
 
 
 def _fetch_all(portal: Portal, *, is_sized: bool) -> int:
-    """Fetch every file as often as it takes, each its own; how many errors there were."""
+    """Fetch every file until it succeeds with its own bytes; return the number of errors."""
     errors = 0
     for path in FILES:
         for _ in range(TRIES):
@@ -166,7 +166,7 @@ def test_no_document_gets_the_bytes_of_another(way: Way, *, is_sized: bool) -> N
 
 
 def test_an_answer_that_comes_before_the_next_request_is_not_its_answer() -> None:
-    # Given a portal that answers every second request once more, as soon as the client has it all
+    # Given a portal that repeats every second answer as soon as the client has read it all
     has_read, is_sent = threading.Event(), threading.Event()
 
     def script(exchange: Exchange) -> None:
@@ -187,7 +187,7 @@ def test_an_answer_that_comes_before_the_next_request_is_not_its_answer() -> Non
 
 
 def _late() -> Script:
-    """Sends the answer of the request before once more, after the next request has come."""
+    """Send the previous answer once more, after the next request has arrived."""
     before: dict[int, bytes] = {}
 
     def script(exchange: Exchange) -> None:
@@ -204,7 +204,7 @@ def test_a_late_answer_is_never_taken_for_a_file(*, is_sized: bool) -> None:
     with _portal(_late()) as (_, portal):
         errors = _fetch_all(portal, is_sized=is_sized)
 
-    # With a size it is found out; without one no connection could bring it.
+    # A listed size reveals it; without a size, no connection could deliver such a file.
     assert (errors > 0) is is_sized
 
 
@@ -218,7 +218,8 @@ def test_what_a_portal_sends_before_a_request_is_no_file(*, is_sized: bool) -> N
             with contextlib.suppress(TransientError):
                 got = _fetch(portal, path, is_sized=is_sized)
                 assert not is_sized
-                # Bytes that come after the last look are taken: "Not covered" in RELIABILITY.md.
+                # Bytes that arrive after the last check are accepted: "Not covered" in
+                # RELIABILITY.md.
                 assert got in (_file(path), _file("another document"))
 
 
@@ -251,7 +252,7 @@ def test_no_case_gets_the_listing_of_another(way: Way) -> None:
 
 
 class _Closing:
-    """Closes every kept connection in the moment of its second request, so often at most."""
+    """Close every kept connection at its second request, `times` times at most."""
 
     def __init__(self, how: str, first: bytes = b"") -> None:
         self._how, self._first = how, first
@@ -278,7 +279,7 @@ def test_a_kept_connection_that_closes_in_the_moment_of_use_costs_no_attempt(how
 
 
 def test_a_408_that_ends_a_kept_connection_costs_no_attempt() -> None:
-    # Given a portal that gives up a resting connection in the moment in which it is used
+    # Given a portal that closes an idle connection in the moment in which it is reused
     ends = answer(b"", "Connection: close", status="408 Request Timeout")
     with _portal(_Closing("close", ends)) as (server, portal):
         for path in FILES:
@@ -339,7 +340,7 @@ def test_interim_answers_without_end_last_no_longer_than_the_limit() -> None:
     def script(exchange: Exchange) -> None:
         while True:
             exchange.send(interim("102 Processing"))
-            threading.Event().wait(0.02)  # the server's own pace, not a wait for anything
+            threading.Event().wait(0.02)  # The server's own pace; the test does not wait for it.
 
     with _portal(script) as (_, portal), pytest.raises(TransientError) as caught:
         portal.list_case(CASES[0], 0.5)

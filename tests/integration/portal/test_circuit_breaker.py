@@ -1,4 +1,4 @@
-"""The breaker of a court: a burst of 502, 503, 504 or silence, probes, and what burns attempts."""
+"""Test a court's circuit breaker: 502, 503, 504 or timeouts, probes, and counted attempts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _row(database: Database) -> Row:
 
 
 def _gone(database: Database, documents: int = 20) -> UUID:
-    """A job of a court that counts as away."""
+    """Return a job of a court with an open circuit."""
     job_id = scheduler_driver.job(database, documents, court=COURT)
     for claim in ask_all(database, context()):
         refuse(database, claim, AWAY)
@@ -47,7 +47,7 @@ def _gone(database: Database, documents: int = 20) -> UUID:
 def test_a_burst_of_failures_stops_all_requests_to_the_court_and_to_no_other(
     database: Database,
 ) -> None:
-    # Given another job that has had its turn, so that it is not the next
+    # Given another job that was served already, so that it is not the next
     other = scheduler_driver.job(database, 3, court="8.19")
     factories.execute(database, "INSERT INTO courts (court, request_s) VALUES ('8.19', 1000)")
     (first, *_) = ask_all(database, context(at_once=1))
@@ -104,7 +104,7 @@ def test_any_other_answer_between_failures_shows_the_court_at_work(
 
 
 def test_answers_to_what_was_asked_before_do_not_hide_a_burst(database: Database) -> None:
-    # Given requests that were there when the failures began, and are answered among them
+    # Given requests in flight when the failures began, and answered among them
     scheduler_driver.job(database, 20, court=COURT)
     scheduler_driver.job(database, 20, court=COURT)
     *failing, early, late = ask_all(database, context())
@@ -195,7 +195,7 @@ def test_a_document_that_fails_in_a_court_at_work_says_nothing_about_the_court(
     )
 
     # When it goes on failing
-    attempts = 2  # the second is under way
+    attempts = 2  # The second is in flight.
     document = _document(database, bad)
     while document["state"] != "FAILED":
         claim = _again(database, bad)
@@ -205,7 +205,7 @@ def test_a_document_that_fails_in_a_court_at_work_says_nothing_about_the_court(
         attempts += 1
         assert attempts < 9, "it is never given up"
 
-    # Then it is given up as any other, and nobody waits
+    # Then it fails as any other, and no request is delayed
     assert document["error_reason"] == "PORTAL_UNAVAILABLE"
     assert document["attempt_count"] == 5
     assert _row(database)["next_probe_time"] is None
@@ -228,7 +228,7 @@ def _fields(claim: DocumentClaim) -> dict[str, object]:
 
 
 def test_when_patience_is_over_the_listing_is_asked_instead_of_a_file(database: Database) -> None:
-    # Given documents that fail for ever, the last of their case
+    # Given documents that always fail, the last of their case
     job_id = _gone(database, 5)
     factories.age_portal(database, PROBES.patience_s + 1)
 
@@ -240,7 +240,7 @@ def test_when_patience_is_over_the_listing_is_asked_instead_of_a_file(database: 
     record_probe(database, probe, None, POLICY)
     assert _row(database)["next_probe_time"] is None
 
-    # Then it is the documents that are broken, and their attempts count again
+    # Then the documents are at fault, and their attempts count again
     for _ in range(POLICY.attempts + 1):
         for claim in ask_all(database, context()):
             refuse(database, claim, AWAY)
@@ -252,14 +252,14 @@ def test_when_patience_is_over_the_listing_is_asked_instead_of_a_file(database: 
 def test_files_that_all_fail_are_given_up_without_the_court_being_away_again(
     database: Database,
 ) -> None:
-    # Given a case of which no file is answered, and a court that answers for its listing
+    # Given a case with no file answered, and a court that answers for its listing
     job_id = _gone(database, 30)
     factories.age_portal(database, PROBES.patience_s + 1)
     probe = ask(database, context())
     assert isinstance(probe, CourtProbe)
     record_probe(database, probe, None, POLICY)
 
-    # When the others fail too, then nobody waits for the court once more
+    # When the others fail too, then no request is delayed for the court once more
     requests = 0
     while factories.job(database, job_id)["end_time"] is None:
         for claim in ask_all(database, context()):

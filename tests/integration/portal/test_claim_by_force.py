@@ -1,4 +1,4 @@
-"""Limits under force: many processes claim any job, proposed or not, as fast as they can."""
+"""Test the limits under load: many processes claim any job, proposed or not, at full speed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.integration.portal.test_request_claims import CONTEXT, LIMITS, quick_
 THREADS = 8
 CLAIMS = 60
 
-# What no moment may show. Each row is a limit that is exceeded.
+# States that must never be seen. Each row is an exceeded limit.
 VIOLATIONS = """
 SELECT 'portal' AS limited, count(*) FROM slots WHERE scope = '' AND lease IS NOT NULL
 HAVING count(*) > %(at_once)s
@@ -38,7 +38,7 @@ HAVING count(*) > 0
 
 @pytest.fixture
 def processes(database_url: str) -> Iterator[list[Database]]:
-    """Databases of several processes, each with one connection."""
+    """Yield the databases of several processes, each with one connection."""
     with ExitStack() as stack:
         yield [
             stack.enter_context(closing(Database(database_url, max_connections=1)))
@@ -47,7 +47,7 @@ def processes(database_url: str) -> Iterator[list[Database]]:
 
 
 def _release(database: Database, slice_: Slice) -> None:
-    """Return what a slice leased: what a worker does that stops."""
+    """Return a slice's leases, as a worker does when it stops."""
     with database.transaction() as transaction:
         transaction.all("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=slice_.job_id)
         transaction.run(
@@ -73,7 +73,7 @@ class Rogue:
         self.lock = threading.Lock()
 
     def run(self, database: Database, seed: int) -> int:
-        """Make CLAIMS claims with one process. Return how many began."""
+        """Make CLAIMS claims with one process. Return how many were granted."""
         chance, mine, begun = random.Random(seed), list[Slice](), 0
         for _ in range(CLAIMS):
             answer = self._claim(database, chance)
@@ -200,7 +200,7 @@ def test_five_claims_of_one_job_in_one_moment_all_begin(
     database: Database, processes: list[Database]
 ) -> None:
     job_id = factories.listed_job(database, 20)
-    claim(database, CONTEXT, factories.listed_job(database, 1))  # the rows of the slots are there
+    claim(database, CONTEXT, factories.listed_job(database, 1))  # The rows of the slots exist now.
     together = threading.Barrier(5)
 
     def begin(database: Database) -> Claimed:

@@ -1,4 +1,4 @@
-"""Claims: five lanes, one holder each, and nothing for who comes late."""
+"""Test claims: five lanes, one holder each, and no effect of a former holder."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _snapshot(database: Database, job_id: UUID) -> tuple[Row, list[Row]]:
     return factories.job(database, job_id), factories.documents(database, job_id)
 
 
-# Lanes
+# Lanes.
 
 
 def test_never_more_documents_on_their_way_than_lanes(database: Database) -> None:
@@ -151,13 +151,13 @@ def test_an_unknown_job_has_nothing_to_claim(database: Database) -> None:
     assert factories.claim(database, uuid4()) is None
 
 
-# Fencing
+# Fencing.
 
 
 def _use(
     database: Database, held: DocumentClaim, file: CheckedFile
 ) -> dict[str, Callable[[], object]]:
-    """Every function that takes a token, as its former holder would call it."""
+    """Call every function that takes a token, as its former holder would."""
     return {
         "spooled": lambda: factories.spooled(database, held, PDF),
         "stored": lambda: factories.stored(database, file),
@@ -181,7 +181,7 @@ SILENT: dict[str, Callable[[Database, DocumentClaim, CheckedFile], object]] = {
 
 
 def _spooled(database: Database, held: DocumentClaim) -> CheckedFile:
-    """What an uploader that took the claim's file would have."""
+    """Return what an uploader that leased the claim's file would have."""
     real = factories.upload(
         database, factories.claimed(database, factories.listed_job(database, 1))
     )
@@ -225,14 +225,14 @@ def _to_cancelled(database: Database, held: DocumentClaim) -> None:
 def test_a_stale_token_changes_nothing(
     database: Database, moved: Callable[[Database, DocumentClaim], None]
 ) -> None:
-    # Given a claim that was taken back, wherever its document went then
+    # Given a reclaimed claim, whatever state its document has since
     job_id = factories.listed_job(database, 2)
     held = factories.claimed(database, job_id)
     moved(database, held)
     file = _spooled(database, held)
     before = _snapshot(database, job_id)
 
-    # When its former holder wakes up and goes on, in whatever way
+    # When its former holder resumes, with any call
     for name, use in _use(database, held, file).items():
         with pytest.raises(LeaseLost):
             use()
@@ -383,7 +383,7 @@ def test_a_postponed_upload_waits_and_burns_no_attempt(database: Database) -> No
     assert factories.documents(database, job_id)[0]["attempt_count"] == 1
 
 
-# Keeping
+# Renewal.
 
 
 def test_a_kept_lease_is_prolonged_and_reported(database: Database) -> None:
@@ -403,7 +403,7 @@ def test_keeping_nothing_keeps_nothing(database: Database) -> None:
 
 
 def test_a_late_renewal_does_not_lock_the_uploader_out(database: Database) -> None:
-    # Given a worker whose lease renewer renews just after the file was handed over
+    # Given a lease renewer that renews just after the worker handed the file over
     job_id = factories.listed_job(database, 1)
     held = factories.claimed(database, job_id)
     factories.spooled(database, held, PDF)
@@ -424,7 +424,7 @@ def test_a_row_that_somebody_works_on_still_counts_as_held(database: Database) -
     assert kept == {held.lease}
 
 
-# Attempts
+# Attempts.
 
 
 def test_a_transient_failure_is_tried_again_up_to_the_policy(database: Database) -> None:
@@ -481,7 +481,7 @@ def test_a_link_that_fails_for_good_gives_way_to_its_twin(
     case = CaseListing(0, (factories.listed(0, hrefs=("/one", "/two")),))
     job_id = factories.listed_job(database, case)
 
-    # When the first does not give it, then the second gets all attempts of its own
+    # When the first link fails, then the second has all attempts of its own
     tried = []
     for _ in range(20):
         claim = factories.claim(database, job_id)
@@ -560,14 +560,14 @@ def test_a_lease_that_still_holds_is_not_expired(database: Database) -> None:
 
 
 def test_a_file_handed_over_at_the_last_moment_is_not_fetched_again(database: Database) -> None:
-    # Given a scheduler that read that the lease ran out, and a worker that was almost ready
+    # Given a scheduler that read an expired lease, and a worker that was almost ready
     job_id = factories.listed_job(database, 1)
     held = factories.claimed(
         database, job_id, spool_id=factories.living_spool(database), lease_s=-1
     )
     factories.spooled(database, held, PDF)
 
-    # When the scheduler takes it back
+    # When the scheduler reclaims it
     for state in (DocumentState.DOWNLOADING, DocumentState.DOWNLOADED):
         with pytest.raises(LeaseLost):
             attempts.expire(database, held, state)
@@ -589,11 +589,11 @@ def test_attempts_and_pauses_are_counted_apart(database: Database) -> None:
     assert (row["attempt_count"], row["lost_lease_count"]) == (2, 1)
 
 
-# Revisions
+# Revisions.
 
 
 def test_every_change_takes_a_revision_of_its_own(database: Database) -> None:
-    # Given readers that note every revision that a document ever had
+    # Given readers that record every revision of every document
     job_id = factories.listed_job(database, 30)
     seen: dict[int, set[tuple[UUID, str]]] = {}
     last = 0
@@ -612,7 +612,7 @@ def test_every_change_takes_a_revision_of_its_own(database: Database) -> None:
             if is_last:
                 return
 
-    # When the documents take every way there is
+    # When the documents take every transition
     def lane(index: int) -> None:
         while claim := factories.claim(database, job_id):
             match (index + _position(database, claim)) % 4:
@@ -630,7 +630,7 @@ def test_every_change_takes_a_revision_of_its_own(database: Database) -> None:
     over.set()
     watching.join()
 
-    # Then no revision ever meant two changes, and the job's is never behind
+    # Then no revision stands for two changes, and the job's is never behind
     assert all(len(changes) == 1 for changes in seen.values())
     revisions = [row["revision"] for row in factories.documents(database, job_id)]
     assert len(set(revisions)) == 30
@@ -695,7 +695,7 @@ def test_changes_are_announced_after_the_commit_and_only_then(database_url: str)
     reader.close()
 
 
-# The end
+# The end.
 
 
 def test_the_last_two_documents_at_the_same_moment_end_the_job_once(database: Database) -> None:
@@ -760,7 +760,7 @@ def test_the_end_freezes_an_event_and_makes_every_webhook_due(database: Database
     assert {(h["state"], h["event_id"]) for h in hooks} == {("PENDING", event["event_id"])}
     assert len({h["webhook_id"] for h in hooks}) == 2
 
-    # and it stays as it was, whatever becomes of the rows
+    # and the event stays as it was, whatever happens to the rows
     factories.execute(
         database, "UPDATE documents SET name = 'another' WHERE job_id = %(i)s", i=job_id
     )
@@ -775,11 +775,11 @@ def test_an_end_that_nobody_is_told_keeps_no_snapshot(database: Database) -> Non
     assert (event["job"], event["documents"]) == (None, None)
 
 
-# Cancelling
+# Cancelling.
 
 
 def test_cancel_takes_back_what_is_claimed(database: Database) -> None:
-    # Given a document in every state that is not over, and two that are
+    # Given a document in every state before an end, and two in an end
     job_id = factories.listed_job(database, 6, factories.request(webhook_url=HOOK))
     factories.store_next(database, job_id)
     attempts.fail_attempt(database, factories.claimed(database, job_id), GONE, POLICY)
@@ -842,12 +842,12 @@ def _has_cancelled(database: Database, job_id: UUID) -> bool:
     return job_queries.cancel(database, CLIENT, job_id).job.state == "CANCELLED"
 
 
-# Everything at once
+# Everything at once.
 
 
 def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) -> None:
-    # Given a few jobs, and threads that do to them whatever is ever done, for two seconds.
-    # A deadlock would be raised as ServiceUnavailable here, and counted by the fixture.
+    # Given a few jobs, and threads that apply every operation to them for two seconds. A deadlock
+    # would raise ServiceUnavailable here, and the fixture would count it.
     spool_id = factories.living_spool(database)
     wanted = [factories.request(webhook_url=HOOK) for _ in range(4)]
     job_ids = [factories.listed_job(database, 40, w) for w in wanted]
@@ -859,7 +859,7 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
                 try:
                     step(job_id)
                 except (LeaseLost, RowsLocked):
-                    # A step waits only so long for a job's row, and is tried again.
+                    # A step waits for a job's row for a limited time and is then repeated.
                     continue
 
     def fetch(job_id: UUID) -> None:
@@ -899,7 +899,7 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
         reconciliation.stalled_webhooks(database, is_redis_lost=True)
 
     def cancel_one() -> None:
-        # How long they play, before and after; nothing is waited for.
+        # Seconds of activity before and after; the test waits for no condition.
         over.wait(1)
         try:
             job_queries.cancel(database, CLIENT, job_ids[0])
@@ -909,11 +909,11 @@ def test_everything_at_once_neither_deadlocks_nor_miscounts(database: Database) 
 
     steps = [*[fetch] * 6, *[fail] * 2, vanish, keep, join, watch, repair, repair]
 
-    # When they have
+    # When the threads are done
     players: list[Callable[[], None]] = [partial(repeat, step) for step in steps]
     run_concurrently([*players, cancel_one])
 
-    # Then the counters are what the rows say, and what ended did so once
+    # Then the counters match the rows, and every job ended once
     for job_id in job_ids:
         job, rows = _snapshot(database, job_id)
         states = Counter(row["state"] for row in rows)

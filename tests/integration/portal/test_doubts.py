@@ -1,4 +1,4 @@
-"""No evidence is not good evidence: a text without a listed size is compared with a second one."""
+"""Test that a text without a listed size is compared with another, as nothing else proves it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pipeline(
     redis_url: str,
     spool: Spool,
 ) -> Iterator[PipelineHarness]:
-    """A pipeline that puts files from its spool, and one that puts them from memory."""
+    """Yield a pipeline that uploads from its spool, and one that uploads from memory."""
     with running_pipeline(database, objects, redis_url, spool) as pipeline:
         yield pipeline.by_spool() if request.param == "spool" else pipeline
 
@@ -39,7 +39,7 @@ def _run(pipeline: PipelineHarness, number: str) -> list[Row]:
 
 
 def _first_answers(pipeline: PipelineHarness, job_id: UUID, documents: int) -> None:
-    """Has each document requested once, all in time before the first is requested again."""
+    """Request each document once, before the first is due again."""
     policy = replace(factories.POLICY, base_s=1_000.0)
     patient = pipeline.with_fetcher(policy=policy)
     for _ in range(documents):
@@ -64,7 +64,7 @@ def test_an_html_document_without_a_size_is_requested_twice_and_unverified(
     assert [row["state"] for row in rows] == [AVAILABLE] * 3
     assert all(map(_is_unverified, rows))
     assert pipeline.requested_files(number) == [2, 2, 2]
-    # Being compared is no failed attempt.
+    # A comparison is no failed attempt.
     assert [row["attempt_count"] for row in rows] == [1, 1, 1]
     assert {row["error_reason"] for row in rows} == {None}
 
@@ -106,7 +106,7 @@ def test_of_a_page_in_the_place_of_all_few_are_stored_and_none_silently(
 ) -> None:
     faults = dict.fromkeys(range(12), "block-page")
     number = pipeline.sandbox.add_case(documents=12, kind="html", has_arquivo=False, faults=faults)
-    # Each is requested until it ends before the next one is requested at all.
+    # Each document is requested until it ends before the next one is requested at all.
     rows = _run(pipeline, number)
     stored = [row for row in rows if row["state"] == AVAILABLE]
     assert all(map(_is_unverified, stored))
@@ -179,7 +179,7 @@ def test_a_second_answer_comes_later(pipeline: PipelineHarness) -> None:
     assert (row["lease"], row["sha256"], row["spool_id"]) == (None, None, None)
     assert row["not_before"] is not None
     assert row["doubted_sha256"] is not None
-    # Before its time nothing is requested.
+    # No document is requested before its time.
     patient.download(job_id)
     assert pipeline.requested_files(number) == [1]
     factories.execute(

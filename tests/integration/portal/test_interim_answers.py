@@ -1,4 +1,4 @@
-"""Interim answers of a receiver, a login, a bucket and a portal change nothing of what is done."""
+"""Test that interim answers of receiver, login, bucket and portal change no result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MOMENT = "Mon, 02 Jun 2025 12:00:00 GMT"
 def pipeline(
     database: Database, objects: Objects, redis_url: str, tmp_path: Path
 ) -> Iterator[PipelineHarness]:
-    """Yield a pipeline whose spool has room in plenty."""
+    """Yield a pipeline with ample spool room."""
     spool = Spool(tmp_path / "spool", uuid4(), 2**30)
     with running_pipeline(database, objects, redis_url, spool) as pipeline:
         yield pipeline
@@ -55,14 +55,14 @@ def _poster(server: ByteServer) -> WebhookClient:
 def test_two_cases_whose_portal_sends_early_hints_get_their_own_documents(
     pipeline: PipelineHarness, objects: Objects, store: ObjectStore
 ) -> None:
-    # Given two cases whose files have one size, with interim answers before every second file
+    # Given two cases with files of one size, with interim answers before every second file
     hints = dict.fromkeys(range(1, DOCUMENTS, 2), "early-hints")
     numbers = [
         pipeline.sandbox.add_case(documents=DOCUMENTS, size=SIZE_BYTES, faults=hints)
         for _ in range(2)
     ]
 
-    # When their files are fetched in turn, over the same connections
+    # When their files are fetched alternately, over the same connections
     job_ids = [pipeline.begin(number) for number in numbers]
     for job_id in job_ids:
         pipeline.list_job(job_id)
@@ -71,7 +71,7 @@ def test_two_cases_whose_portal_sends_early_hints_get_their_own_documents(
             pipeline.download(job_id)
     pipeline.work()
 
-    # Then each has its own bytes, in one request and one attempt each
+    # Then each has its own bytes, after one request and one attempt each
     s3 = store.client(store.endpoint_url)
     for number, job_id in zip(numbers, job_ids, strict=True):
         assert factories.job(pipeline.database, job_id)["state"] == "COMPLETED"
@@ -173,7 +173,7 @@ def test_a_bucket_gives_its_final_answer(before: bytes) -> None:
 
 
 def test_an_answer_behind_another_of_the_bucket_is_nobodys() -> None:
-    # Given a bucket that refuses every second put, and accepts it once more behind that
+    # Given a bucket that rejects every second upload, and sends an acceptance after the rejection
     def script(exchange: Exchange) -> None:
         is_taken = int(exchange.request.path.removesuffix(".pdf")[-1]) % 2
         refused = answer(b"<Error/>", status="403 Forbidden")

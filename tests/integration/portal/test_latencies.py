@@ -1,4 +1,4 @@
-"""How long a request takes: measured by many, kept as one average per court."""
+"""Test the request time of a court: measured by many processes, kept as one average."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AWAY = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
 class _Clock:
-    """A clock that goes when it is told to."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -111,7 +111,7 @@ def test_threads_that_measure_together_lose_nothing(database: Database) -> None:
 
 
 class _TwoDatabases:
-    """What a meter is given: PostgreSQL, away until it comes back."""
+    """The database of a meter: PostgreSQL, unavailable until the test restores it."""
 
     def __init__(self, here: Database) -> None:
         self._here = here

@@ -1,4 +1,4 @@
-"""The portal's client over real HTTP: every row of PDPJ.md's table, and servers that misbehave."""
+"""Test the portal's client over HTTP: every row of PDPJ.md's table, and faulty servers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TOKEN = "secret-token-of-the-test"
 NUMBER = "1011745-77.2025.8.11.0041"
 HREF = f"/processos/{NUMBER}/documentos/00000000-0000-4000-8000-000000000001/binario"
 WATCHDOG = Watchdog()
-# The limit of what would last for minutes.
+# The limit for a transfer that would otherwise last for minutes.
 LIMIT_S = 1.0
 SLACK_S = 1.0
 
@@ -95,7 +95,7 @@ def _fetch(portal: Portal, number: str, listed: ListedDocument) -> CheckedConten
 
 
 def _error(work: Callable[[], object]) -> AttemptError:
-    """The error of `work`, which nowhere shows the token."""
+    """Return the error of `work` after a check that it nowhere shows the token."""
     with pytest.raises(AttemptError) as caught:
         work()
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
@@ -105,9 +105,9 @@ def _error(work: Callable[[], object]) -> AttemptError:
 
 
 def _error_in_time(work: Callable[[], object]) -> AttemptError:
-    """The error of work with LIMIT_S: that of the first try in time, since one may meet a stall.
+    """Return the error of `work` under LIMIT_S, from the first try that is in time.
 
-    One at least of several has to be in time.
+    A try may meet a stall of the machine; one of several has to be in time.
     """
     errors: list[AttemptError] = []
 
@@ -325,7 +325,7 @@ def test_a_file_listed_above_the_limit_is_not_asked(sandbox: SandboxPortal) -> N
     assert isinstance(error, PermanentError)
     assert not error.is_requested
     assert len(sandbox.requests) == asked
-    # Not listed, but announced: nothing of it is taken.
+    # The size is announced but not listed: no byte of the file is read.
     pieces: list[bytes] = []
     error = _error(
         lambda: client.fetch(
@@ -408,7 +408,7 @@ def test_cut_from_another_thread_ends_a_fetch_at_once(
         assert time.monotonic() - began < 30, "it was not cut; its time was over"
         cutter.join()
     sandbox.release(number)
-    # The thread's next exchange is as good as new.
+    # The thread's next exchange is not affected.
     assert _fetch(portal, number, listed).size_bytes == 20_000
 
 
@@ -424,7 +424,7 @@ def test_a_rejected_token_stays_out_of_every_text(
     client.close()
 
 
-# What the sandbox cannot send: bytes as they are, with pauses.
+# Answers that the sandbox cannot send: raw bytes with pauses.
 
 
 Script = Callable[[socket.socket], None]
@@ -524,7 +524,7 @@ def _drips(answer: bytes, pause_s: float = 0.05) -> Script:
     def script(peer: socket.socket) -> None:
         for place in range(len(answer)):
             peer.sendall(answer[place : place + 1])
-            # The server's own pace, not a wait for anything.
+            # The server's own pace; the test does not wait for it.
             time.sleep(pause_s)
 
     return script
@@ -613,7 +613,7 @@ def test_answers_at_the_edge_of_the_table(
 ) -> None:
     works: tuple[Callable[[Portal], object], ...] = (_raw_fetch, lambda c: c.list_case(NUMBER, 30))
     for work in works:
-        # A connection of its own for each, since these servers close after an answer.
+        # Each answer needs a new connection, since these servers close after an answer.
         with _raw(_sends(answer, is_closed=True)) as (_, client):
             error = _error(partial(work, client))
             assert type(error) is kind
@@ -681,7 +681,7 @@ _NINE = b"%PDF-%%EOF"[:9] + b"F"
     ],
 )
 def test_a_body_that_is_framed_in_an_odd_way_is_read_at_once(answer: bytes) -> None:
-    # The server does not close: waiting for that would end by the timeout.
+    # The server keeps the connection open, so waiting for its end would last until the timeout.
     with _raw(_sends(answer), read_timeout_s=5) as (_, client):
         assert _raw_fetch(client, expected=Expected(10)).size_bytes == 10
         assert _raw_fetch(client).size_bytes == 10
@@ -822,7 +822,7 @@ def test_a_connection_that_breaks_is_an_unavailable_portal() -> None:
 
 
 def test_nobody_listening_is_an_unavailable_portal() -> None:
-    with socket.socket() as deaf:  # it has the port, and does not listen
+    with socket.socket() as deaf:  # The socket has the port and does not listen.
         deaf.bind(("127.0.0.1", 0))
         client = _portal(f"http://127.0.0.1:{deaf.getsockname()[1]}")
         assert _error(lambda: _raw_fetch(client)).reason == "PORTAL_UNAVAILABLE"

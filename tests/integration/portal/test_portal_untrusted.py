@@ -1,4 +1,4 @@
-"""A portal whose certificate is not trusted is asked for nothing, and counts no attempt."""
+"""Test that a portal with an untrusted certificate gets no request, and no attempt counts."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Expected:
 
 @pytest.fixture(scope="module")
 def authority() -> Certificate:
-    """The one that PDPJ_CA_FILE names."""
+    """Return the authority that PDPJ_CA_FILE names."""
     return Certificate.authority()
 
 
 @pytest.fixture
 def ca_file(authority: Certificate, tmp_path: Path) -> Path:
-    """PDPJ_CA_FILE."""
+    """Return the path for PDPJ_CA_FILE."""
     file = tmp_path / "ca.pem"
     file.write_bytes(authority.pem)
     return file
@@ -60,7 +60,7 @@ def ca_file(authority: Certificate, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Serve:
-    """A portal that shows a certificate."""
+    """Yield a function that starts a portal with a certificate."""
 
     @contextlib.contextmanager
     def serve(shown: Certificate) -> Iterator[ByteServer]:
@@ -134,7 +134,7 @@ def test_a_portal_without_tls_behind_https_is_away(ca_file: Path) -> None:
 def test_what_fails_in_tls_is_logged_once_with_its_code(
     asks: str, version: ssl.TLSVersion, authority: Certificate, ca_file: Path, tmp_path: Path
 ) -> None:
-    # Given a server that wants a certificate of its client
+    # Given a server that requires a client certificate
     server_side = authority.for_loopback()
     (tmp_path / "pair.pem").write_bytes(server_side.key_pem + server_side.pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,4 +1,4 @@
-"""The claim: what may begin at the portal, and what is refused with which scope."""
+"""Test the claim: what may begin at the portal, and which scope a refusal has."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ SMALL = 20_000
 
 
 def context(**limits: Any) -> ClaimContext:
-    """The context of a worker with the default limits but for `limits`."""
+    """Return the context of a worker: the default limits, changed by `limits`."""
     return replace(CONTEXT, limits=replace(LIMITS, **limits))
 
 
 def small_case(documents: int) -> CaseListing:
-    """A case whose documents are all listed with a small size."""
+    """Return a case with small listed sizes only."""
     return CaseListing(
         0, tuple(factories.listed(i, listed_size_bytes=SMALL) for i in range(documents))
     )
 
 
 def quick_court(database: Database) -> None:
-    """Make the court one that answers in ten milliseconds."""
+    """Make the court answer in ten milliseconds on average."""
     factories.execute(
         database,
         "INSERT INTO courts (court, request_s, measured_requests) VALUES (%(court)s, 0.01, 100)",
@@ -54,14 +54,14 @@ def quick_court(database: Database) -> None:
 
 
 def begun(database: Database, job_id: UUID, wanted: int = 1, **limits: Any) -> Slice:
-    """The slice of a claim that must be granted."""
+    """Return the slice of a claim that must be granted."""
     answer = claim(database, context(**limits), job_id, wanted)
     assert isinstance(answer, Slice), answer
     return answer
 
 
 def refused(database: Database, job_id: UUID, **limits: Any) -> tuple[Scope, str]:
-    """Scope and reason of a claim that must be refused, and that must change nothing."""
+    """Return scope and reason of a claim that must be refused without a change."""
     before = _state(database)
     answer = claim(database, context(**limits), job_id)
     assert isinstance(answer, ClaimRefusal), answer
@@ -70,7 +70,7 @@ def refused(database: Database, job_id: UUID, **limits: Any) -> tuple[Scope, str
 
 
 def _state(database: Database) -> list[list[dict[str, Any]]]:
-    # Rows of free slots say nothing.
+    # Rows of free slots do not matter.
     tables = ("jobs", "documents", "slots WHERE lease IS NOT NULL", "portal", "courts")
     with database.transaction() as transaction:
         return [transaction.all(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables]

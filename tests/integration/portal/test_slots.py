@@ -1,4 +1,4 @@
-"""Slots: never more requests at the portal than are allowed, over all who ask."""
+"""Test slots: requests at the portal never exceed the limit, over all processes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_court_gets_no_more_than_its_own_number_and_the_rest_goes_to_others(
 
 
 def test_many_who_ask_at_once_never_have_more_than_the_number(database: Database) -> None:
-    # Given thirty jobs and twelve who ask, answer and ask again without a pause
+    # Given thirty jobs and twelve threads that claim and record without a pause
     for index in range(30):
         scheduler_driver.job(database, 4, court=COURTS[index % 3])
     peak, now, done = 0, 0, 0
@@ -68,7 +68,7 @@ def test_many_who_ask_at_once_never_have_more_than_the_number(database: Database
                 now += 1
                 peak = max(peak, now)
             with lock:
-                # Counted as the portal does: before its end can be known to anybody.
+                # Counted as the portal counts: before any thread can see its end.
                 now -= 1
                 done += 1
             answer(database, claim)
@@ -116,14 +116,14 @@ def test_a_kept_claim_keeps_its_slots(database: Database) -> None:
 
 
 def test_what_is_cut_keeps_its_slots_for_a_moment(database: Database) -> None:
-    # Given a job that is cancelled while a file of it is on its way
+    # Given a job that is cancelled during a file's transfer
     job_id = scheduler_driver.job(database, 1)
     (claim,) = ask_all(database, context(at_once=1))
     scheduler_driver.job(database, 1)
     job_queries.cancel(database, CLIENT, job_id)
     assert ask(database, context(at_once=1)) is None, "the request is still at the portal"
 
-    # When its worker has cut it, then the portal gets time to notice
+    # When its worker has cut the connection, then the portal gets time to notice
     attempts.stop(database, claim)
     assert ask(database, context(at_once=1)) is None
     factories.age_portal(database, RELEASE_DELAY_S + 0.1)
@@ -156,7 +156,7 @@ def test_many_who_ask_for_one_job_at_once_have_its_lanes_and_no_more(database: D
 
         by = context(at_once=50, per_court=50)
         found = run_concurrently([partial(ask, database, by)] * 12)
-        # A claim that waited too long for the job's row may come again.
+        # A claim that waited too long for the job's row may be repeated.
         found += ask_all(database, by)
 
         assert sum(task is not None for task in found) == 5

@@ -1,4 +1,4 @@
-"""429: everybody pauses as long as the portal asked, then begins slowly; no attempt is burnt."""
+"""Test 429: all workers pause as long as the portal requests, then ramp up; no attempt counts."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_requests_that_were_there_already_are_one_strike(database: Database) -> 
 
 
 def test_after_a_pause_requests_begin_one_by_one(database: Database) -> None:
-    # Given eight at once, of which one was too fast
+    # Given eight requests at once, of which one exceeded the limit
     _jobs(database, 40)
     burst = ask_all(database, context(at_once=8))
     refuse(database, burst[0], _too_fast(5))
@@ -110,7 +110,8 @@ def test_after_a_pause_requests_begin_one_by_one(database: Database) -> None:
         assert answer(database, claim) == 0, "an answer from before the pause proves nothing"
     factories.age_portal(database, 6)
 
-    # When answers are good, then it grows to half of what it was by ones, and then more slowly
+    # When answers are good, then the limit grows by ones to half of its former value, then more
+    # slowly
     allowed = []
     for _ in range(30):
         taken = ask_all(database, context(at_once=10))
@@ -156,7 +157,7 @@ def _portal_row(database: Database) -> str:
 
 
 def _refused_for_good(database: Database, error: TooFast) -> int:
-    """How often everybody paused for one document that is refused while others are not."""
+    """Return how often all requests paused for one document that alone is always rejected."""
     bad = scheduler_driver.job(database, 1, court="8.19")
     good = scheduler_driver.job(database, 60, court="8.26")
     pauses = 0

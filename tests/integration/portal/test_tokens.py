@@ -1,4 +1,4 @@
-"""The portal's token: the newest of all processes, one login at a time, and a refusal for all."""
+"""Test the portal's token: the newest of all processes, one login at a time, rejections for all."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def login() -> Iterator[SandboxLogin]:
 
 @pytest.fixture
 def portal(login: SandboxLogin) -> Iterator[SandboxPortal]:
-    """A portal that takes the login's tokens."""
+    """Yield a portal that accepts the login's tokens."""
     with SandboxPortal() as running:
         running.accepts = login.accepts
         yield running
@@ -71,13 +71,13 @@ def portal(login: SandboxLogin) -> Iterator[SandboxPortal]:
 
 @pytest.fixture
 def client(login: SandboxLogin) -> Settings:
-    """client_credentials."""
+    """Return settings for client_credentials."""
     return login_settings(login)
 
 
 @pytest.fixture
 def person(login: SandboxLogin) -> Settings:
-    """A refresh token of a public client."""
+    """Return settings for a public client's refresh token."""
     login.client_secret = None
     return login_settings(login, PDPJ_CLIENT_SECRET="", PDPJ_REFRESH_TOKEN=REFRESH_TOKEN)
 
@@ -87,7 +87,7 @@ def _grants(login: SandboxLogin) -> list[str]:
 
 
 def _only(*tokens: str) -> Callable[[str], bool]:
-    """A portal that takes these tokens."""
+    """Run a portal that accepts these tokens only."""
     return tokens.__contains__
 
 
@@ -107,7 +107,7 @@ def _jwt(**claims: float) -> str:
     return f"e30.{body}.c2lnbmF0dXJl"
 
 
-# One login for all
+# One login for all.
 
 
 def test_the_first_request_logs_in_and_the_others_use_its_token(
@@ -129,7 +129,7 @@ def test_sixteen_threads_of_two_processes_that_start_at_once_make_one_login(
     login.hold()
     sources = [refreshed(database, client), refreshed(database, client)]
     with ThreadPoolExecutor(1) as pool:
-        # Only when one is under way: the others have begun by then, or find its token.
+        # Only while one login is in progress: the others have begun by then, or find its token.
         pool.submit(_release_the_first, login)
         got = run_concurrently([source.current for source in sources for _ in range(8)])
 
@@ -228,7 +228,7 @@ def test_the_life_of_a_token_is_what_was_said_of_it_or_eight_hours(
     assert life_s - 30 < token.good_for_s <= life_s
 
 
-# Refresh tokens
+# Refresh tokens.
 
 
 def test_a_refresh_token_is_changed_for_the_newest_and_that_one_is_kept(
@@ -237,7 +237,7 @@ def test_a_refresh_token_is_changed_for_the_newest_and_that_one_is_kept(
     tokens = refreshed(database, person)
     first = tokens.current()
     second = tokens.renew(first, CASE)
-    # Another process, later, with the environment's own: it is used up, the newest is not.
+    # A later process with the environment's token: that token is used up, the newest is not.
     third = refreshed(database, person).renew(second, CASE)
 
     assert login.accepts(third)
@@ -302,7 +302,7 @@ def test_what_a_stalled_process_got_is_kept_if_it_is_the_newest(
     other = logins.next_token_action(database, known, cipher, refused=None, interval_s=0).attempt
     assert stalled
     assert other
-    # The other one was refused, since the refresh token had been used up by the stalled one.
+    # The other login was rejected, since the stalled one had used up the refresh token.
     assert logins.record_rejection(database, known, other, "no")
 
     assert logins.store(database, known, cipher, stalled, Grant("access", "newest", 600))
@@ -328,7 +328,7 @@ def test_what_is_not_the_newest_is_not_kept(database: Database, person: Settings
     assert found.attempt.refresh_token == "newest"
 
 
-# Encryption
+# Encryption.
 
 
 def test_no_row_holds_a_token_or_a_secret_as_it_is(database: Database, login: SandboxLogin) -> None:
@@ -386,7 +386,7 @@ def test_a_row_that_no_key_opens_is_said_and_the_settings_are_used(
     assert [line["event"] for line in said] == ["stored login cannot be decrypted"]
 
 
-# Refused
+# Rejected.
 
 
 @pytest.mark.parametrize("how", REFUSED)
@@ -455,7 +455,7 @@ def test_a_process_hears_of_a_refusal_although_its_token_is_still_good(
     until(is_refused, 30, "the refusal was never heard of")
 
 
-# Away
+# Unavailable.
 
 
 @pytest.mark.parametrize("how", AWAY)
@@ -471,7 +471,7 @@ def test_a_login_that_is_away_is_no_refusal_and_burns_no_attempt(
             assert not isinstance(caught.value, CredentialsRefused)
             assert str(caught.value) == "The portal's login is not available right now."
 
-    # The pause before the next one is longer than anybody waits.
+    # The pause before the next login exceeds every waiting time.
     assert len(login.requests) == 1
     assert [line["event"] for line in lines] == ["portal login failed"]
     assert not logins.is_blocked(database, Login.of(client))
@@ -559,7 +559,7 @@ def test_what_a_login_gave_is_not_lost_while_postgresql_is_away(
 
 @contextmanager
 def _away(database_url: str) -> Iterator[None]:
-    """Nobody is connected to the database inside the block."""
+    """Disconnect every thread from the database inside the block."""
     name = urlsplit(database_url).path.strip("/")
     server = urlunsplit(urlsplit(database_url)._replace(path="/postgres"))
     with closing(psycopg2.connect(server)) as connection:
@@ -573,7 +573,7 @@ def _away(database_url: str) -> Iterator[None]:
             cursor.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true')
 
 
-# At the portal
+# At the portal.
 
 
 def test_a_401_in_the_middle_refreshes_once_and_goes_on(
@@ -642,7 +642,7 @@ def test_a_login_whose_tokens_no_case_takes_counts_as_refused(
     here.close()
 
 
-# A token that is given
+# A token from the settings.
 
 
 def test_one_case_at_401_is_its_own_affair(database: Database, portal: SandboxPortal) -> None:
@@ -712,14 +712,14 @@ def test_after_the_hold_the_token_is_tried_once_more(
         here.list_case(numbers[1], 30)
     here.close()
 
-    # Still refused: the first 401 is enough, even of the case that was the first before.
+    # Still rejected: the first 401 is enough, even for the case that came first before.
     pass_time(database, logins.REFUSED_S + 1)
     second = portal_with(portal.url, static(database, "given"))
     with pytest.raises(CredentialsRefused):
         second.list_case(numbers[0], 30)
     second.close()
 
-    # And taken again: nothing is left of it.
+    # The token is accepted again: no trace of the rejection is left.
     pass_time(database, logins.REFUSED_S + 1)
     portal.accepts = _only("given")
     third = portal_with(portal.url, static(database, "given"))
@@ -797,7 +797,7 @@ def test_a_token_that_no_header_can_hold_is_refused_unseen(database: Database, t
     assert token not in str(caught.value) or not token
 
 
-# Secrets
+# Secrets.
 
 
 @pytest.mark.parametrize("how", [*REFUSED, *AWAY, "nobody"])

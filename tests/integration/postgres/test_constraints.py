@@ -1,4 +1,4 @@
-"""No row may contradict itself, whatever a bug of ours writes."""
+"""Test that constraints refuse contradictory rows, whatever a bug of our code writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENDED = f"end_time = {NOW}, start_time = {NOW}"
 
 @pytest.fixture(scope="module")
 def database(databases: Databases) -> Iterator[Database]:
-    """One for all of these tests: what is refused leaves nothing."""
+    """Return one database for all of these tests: refused statements leave nothing."""
     with databases.one() as url:
         database = Database(url, max_connections=1)
         yield database
@@ -36,7 +36,7 @@ def database(databases: Databases) -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def two_waiting(database: Database) -> UUID:
-    """A job that is PROCESSING, with two documents of which none is over."""
+    """Return a job that is PROCESSING, with two documents of which none has ended."""
     return factories.listed_job(database, 2)
 
 
@@ -139,13 +139,13 @@ def test_a_case_has_one_running_job(database: Database) -> None:
     _refused(database, again, job_id)
 
 
-# Documents that only wait, are being fetched, are in the spool, are stored, have failed.
+# Documents that wait, are being downloaded, are in the spool, are stored, have failed.
 _KINDS = {"PENDING", "DOWNLOADING", "DOWNLOADED", "AVAILABLE", "FAILED"}
 
 
 @pytest.fixture(scope="module")
 def document_of_each(database: Database) -> UUID:
-    """A job with one document in each of _KINDS."""
+    """Return a job with one document in each of _KINDS."""
     case = CaseListing(
         0,
         (*factories.listing(4).documents, factories.listed(4, hrefs=(), refused_reason="NO_LINK")),
@@ -235,7 +235,7 @@ DELIVERED = f"delivered_time = {NOW}"
 
 @pytest.fixture(scope="module")
 def due_webhook(database: Database) -> UUID:
-    """A job that has ended and has a webhook to be sent."""
+    """Return an ended job with a due webhook."""
     view, _ = factories.start(database, factories.request(webhook_url=factories.HOOK))
     job_queries.cancel(database, factories.CLIENT, view.job.job_id)
     return view.job.job_id

@@ -1,4 +1,4 @@
-"""The pool asks no connection whether it lives, and gives out none that does not."""
+"""Test the pool: it sends no liveness query and never returns a broken connection."""
 
 from __future__ import annotations
 

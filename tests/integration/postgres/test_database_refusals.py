@@ -1,4 +1,4 @@
-"""What PostgreSQL refuses is told from its absence, and logged once with its words."""
+"""Test that an error of PostgreSQL differs from an outage, and is logged once with its text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Migrations run once, whoever else tries."""
+"""Test that migrations run once, even if several processes run them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("[0-9]*.py"))
 
 @pytest.fixture
 def empty_url(servers: EmbeddedServers) -> str:
-    """A database without a table."""
+    """Yield the URL of a database without a table."""
     return create_database(servers.env["DATABASE_URL"], "empty")
 
 
@@ -46,7 +46,7 @@ def test_eight_at_once_apply_each_migration_once(empty_url: str) -> None:
 
 
 def test_a_failed_migration_leaves_nothing_and_frees_the_lock(empty_url: str) -> None:
-    # Given a table of another's that stands in the way of the last statements
+    # Given an unrelated table that conflicts with the last statements
     with closing(psycopg2.connect(empty_url)) as connection, connection:
         connection.cursor().execute("CREATE TABLE spools ()")
 
@@ -54,7 +54,7 @@ def test_a_failed_migration_leaves_nothing_and_frees_the_lock(empty_url: str) ->
     with pytest.raises(Exception, match="spools"):
         _migrate(empty_url)
 
-    # Then none of its tables is there, and after the repair it goes through at once
+    # Then none of its tables exists, and after the repair it succeeds at once
     with closing(psycopg2.connect(empty_url)) as connection, connection:
         cursor = connection.cursor()
         cursor.execute("SELECT to_regclass('jobs')")

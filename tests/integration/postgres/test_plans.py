@@ -1,4 +1,4 @@
-"""What a hot step reads does not grow with the tables."""
+"""Test that the reads of a hot step do not grow with the tables."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from tests.integration.harness.factories import PDF
 from tests.integration.harness.row_reads import CountingDatabase, Step
 from tests.integration.harness.scheduler_driver import context
 
-# Each is so many times as large in the large world.
+# The factor by which each is larger in the large world.
 CROWD, DOCUMENTS_EACH, DOCUMENTS_OF_ONE = 20, 20, 300
 GROWTH = 10
 ROUNDS = 15
 AT_ONCE = 12
-# What a step may read more of a larger table: dead rows and the height of an index make some
-# difference. And so many rows or pages, if PostgreSQL takes another index that is as good.
+# Additional reads that a larger table may cause: dead rows and the height of an index differ. The
+# second number allows for a different index that PostgreSQL finds equally good.
 MOST_TIMES, MOST_MORE = 1.25, 50.0
 HOT = (
     sql.function("claim"),
@@ -49,16 +49,16 @@ HOT = (
     sql.function("take_uploads"),
     sql.function("renew_leases"),
 )
-# No limit is met: only what a claim reads is in question.
+# No limit is reached: the test measures only what a claim reads.
 ASKING = context(at_once=100, per_court=100)
 
 
 @contextmanager
 def _unattended(url: str) -> Iterator[None]:
-    """Lets no autovacuum run for the length of the block.
+    """Disable autovacuum for the length of the block.
 
-    It would change plans in the middle; and while it analyzes a table, also one of the catalog, no
-    session clears away dead rows, so that each step reads more of them.
+    It would change plans in the middle. While it analyzes a table, also one of the catalog, no
+    session removes dead rows, so that each step reads more of them.
     """
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
@@ -83,7 +83,7 @@ def _unattended(url: str) -> Iterator[None]:
 
 @contextmanager
 def _world(url: str, times: int) -> Iterator[tuple[Database, CountingDatabase]]:
-    """A database that grew `times` after a session made its plans, and that session."""
+    """Return a database that grew `times` after a session made its plans, and that session."""
     with (
         _unattended(url),
         closing(Database(url, max_connections=1)) as database,
@@ -98,7 +98,7 @@ def _world(url: str, times: int) -> Iterator[tuple[Database, CountingDatabase]]:
 
 
 def _settle(url: str, database: Database) -> None:
-    """Cancels some jobs, and has PostgreSQL clean its tables and count their rows."""
+    """Cancel some jobs, then have PostgreSQL clean its tables and count their rows."""
     for job_id in _running(database, "crowd")[::2]:
         job_queries.cancel(database, "crowd", job_id)
     with closing(psycopg2.connect(url)) as connection:
@@ -115,7 +115,7 @@ def _running(database: Database, client: str) -> list[UUID]:
 
 
 def _run(session: CountingDatabase, rounds: int = ROUNDS) -> dict[str, Step]:
-    """Brings documents and jobs through every hot step; what each of these read."""
+    """Bring documents and jobs through every hot step; return what each step read."""
     session.steps.clear()
     for _ in range(rounds):
         with session.step("start"):
@@ -131,7 +131,7 @@ def _run(session: CountingDatabase, rounds: int = ROUNDS) -> dict[str, Step]:
         with session.step("return"):
             return_unstarted(session, found[0].job_id, [found[0].lease])
         _store(session, found[1:])
-    # What the test itself looks up is no step.
+    # The look-ups of the test itself are no step.
     return {name: step for name, step in session.steps.items() if step.runs}
 
 
@@ -161,7 +161,7 @@ def _claimed(session: CountingDatabase) -> list[DocumentClaim]:
 
 
 def _store(session: CountingDatabase, found: list[DocumentClaim]) -> None:
-    """Every second document goes through the spool, the others are recorded at once."""
+    """Send every second document through the spool and record the others at once."""
     spooled, fresh = found[::2], found[1::2]
     files = [document_claims.unrecorded_file(claim, PDF) for claim in fresh]
     if spooled:
@@ -186,7 +186,7 @@ def _store(session: CountingDatabase, found: list[DocumentClaim]) -> None:
 
 
 def _grown(small: dict[str, Step], large: dict[str, Step]) -> list[str]:
-    """The steps that read more of a relation than they may, in words."""
+    """Describe the steps that read more of a relation than they may."""
     found = []
     for name, step in sorted(large.items()):
         for relation, reads in sorted(step.reads.items()):
@@ -202,7 +202,7 @@ def _grown(small: dict[str, Step], large: dict[str, Step]) -> list[str]:
 
 @contextmanager
 def _without(url: str, index: str) -> Iterator[None]:
-    """The database without an index, which is made again afterwards: the next test has it."""
+    """Yield the database without an index, and create it again for the next test."""
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         cursor.execute("SELECT pg_get_indexdef(to_regclass(%s))", [index])
@@ -219,10 +219,10 @@ def test_no_hot_step_reads_more_when_the_tables_are_many_times_as_large(
         small = _run(session)
 
     with databases.one() as url, _world(url, GROWTH) as (database, session):
-        # With the plans that were made while the tables were small
+        # With plans made while the tables were small
         kept = _run(session)
         _settle(url, database)
-        # And with those that are made for large tables, of which PostgreSQL knows the size
+        # And with plans made for large, analyzed tables
         with closing(CountingDatabase(url)) as fresh_session:
             fresh = _run(fresh_session)
 

@@ -1,4 +1,4 @@
-"""Everything goes through a pooler that gives each transaction another session."""
+"""Test that everything works through a pooler that gives each transaction another session."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.integration.harness import factories, pipeline_harness
 from tests.pooling.pooler import Pooler
 
 DEADLINE_S = 60.0
-# What another function calls runs with the settings of that.
+# A function called by another one runs with the settings of its caller.
 CALLED = {callee for name in sql.function_names() for callee in sql.called_functions(name)}
 HOT = {
     *(sql.function(name).name for name in sql.function_names() if name not in CALLED),
@@ -34,27 +34,27 @@ HOT = {
 
 @pytest.fixture
 def pooler(direct_url: str) -> Iterator[Pooler]:
-    """A pooler before the suite's PostgreSQL; it ends before the test's database does."""
+    """Run a pooler before the suite's PostgreSQL; it ends before the test's database does."""
     with Pooler(direct_url) as running:
         yield running
 
 
 @pytest.fixture
 def pooled_url(pooler: Pooler, direct_url: str) -> str:
-    """The test's database by way of the pooler."""
+    """Return the URL of the test's database through the pooler."""
     return pooler.url(direct_url)
 
 
 @pytest.fixture
 def pooled(pooled_url: str) -> Iterator[Database]:
-    """The test's database by way of the pooler."""
+    """Yield the test's database through the pooler."""
     with closing(Database(pooled_url, max_connections=8)) as database:
         yield database
 
 
 @pytest.fixture
 def direct(direct_url: str) -> Iterator[Database]:
-    """The test's database without the pooler."""
+    """Yield the test's database without the pooler."""
     with closing(Database(direct_url, max_connections=1)) as database:
         yield database
 
@@ -124,7 +124,7 @@ def test_releases_through_the_pooler_leave_nothing_and_hold_up_no_later_one(
 
     running = [_release(url, servers) for _ in range(2)]
     told = [process.communicate(timeout=DEADLINE_S)[0].decode() for process in running]
-    # Sessions from before the first release lack its settings.
+    # Sessions older than the first release lack its settings.
     pooler.reconnect()
     later = _release(url, servers)
     told.append(later.communicate(timeout=DEADLINE_S)[0].decode())
@@ -185,7 +185,7 @@ def test_nothing_is_compiled_in_a_hot_function_whatever_the_role_says(
         )
         transaction_jit = transaction.only("SELECT current_setting('jit') AS jit")
     assert {row["proname"] for row in rows} == HOT
-    # The URL's own options are what the operator wants.
+    # The operator chose the URL's own options.
     assert transaction_jit == {"jit": "on"}
 
 

@@ -1,4 +1,4 @@
-"""What a caller's read costs in PostgreSQL does not grow with the tables."""
+"""Test that the cost of a caller's read does not grow with the tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST = 5 * PAGE
 
 @pytest.fixture
 def database(servers: EmbeddedServers, databases: Databases) -> Iterator[CountingDatabase]:
-    """A database with large tables, of which PostgreSQL knows the size.
+    """Return a database with large, analyzed tables.
 
     No other test gets it, since its dead rows would count there.
     """
@@ -36,7 +36,7 @@ def database(servers: EmbeddedServers, databases: Databases) -> Iterator[Countin
 
 
 def _read(database: CountingDatabase) -> dict[str, Step]:
-    """Read what callers read, each once. Return what each read."""
+    """Make each read of a caller once. Return what each read."""
     newest = job_queries.page(database, JobFilter(CLIENT), PAGE)
     job = next(v.job for v in newest if v.job.process_number[6] == "0")
     document = document_queries.page(database, CLIENT, DocumentFilter(job.job_id), 1)[0][0]

@@ -1,4 +1,4 @@
-"""The models and the migrations define the same schema, down to each default and each index."""
+"""Test that models and migrations define the same schema, down to each default and index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storage.postgres.database import Database, Transaction
 from storage.postgres.migrate import migrate
 from tests.databases import create_database
 
-# Everything in the schema but functions and the history of the migrations, by kind and name.
+# Everything in the schema except functions and the migration history, by kind and name.
 _CATALOGUE = """
 WITH tables AS (
     SELECT oid, relname::text AS name, relkind, relpersistence, reloptions FROM pg_class
@@ -62,13 +62,13 @@ def _catalogue(transaction: Transaction) -> Catalogue:
 
 
 def _differences(one: Catalogue, other: Catalogue) -> set[str]:
-    """The names of what only one of them has, or each in another form."""
+    """Return the names of objects that only one has, or that differ."""
     return {name for name, _ in one.items() ^ other.items()}
 
 
 @contextmanager
 def _rolled_back(database: Database) -> Iterator[Any]:
-    """peewee's database for changes that do not stay."""
+    """Yield peewee's database for changes that are rolled back."""
     with database.raw() as db, db.atomic() as changes:
         yield db
         changes.rollback()
@@ -76,7 +76,7 @@ def _rolled_back(database: Database) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def modelled(servers: EmbeddedServers) -> Iterator[Database]:
-    """A database whose tables were made from the models."""
+    """Yield a database with its tables made from the models."""
     url = create_database(servers.env["DATABASE_URL"], "from_models")
     database = Database(url, max_connections=1)
     _create(database, *ALL)
@@ -86,7 +86,7 @@ def modelled(servers: EmbeddedServers) -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def migrated(servers: EmbeddedServers) -> Iterator[Catalogue]:
-    """The catalogue of a database whose tables were made by the migrations."""
+    """Return the catalogue of a database with its tables made by the migrations."""
     url = create_database(servers.env["DATABASE_URL"], "from_migrations")
     database = Database(url, max_connections=1)
     migrate(database)
@@ -169,7 +169,7 @@ def test_a_schema_that_was_changed_is_different(
 
 
 def _swept(table_settings: tuple[str, ...] = (), **changed: Any) -> type[BaseModel]:
-    """A model of swept_objects with other fields."""
+    """Return a model of swept_objects with other fields."""
     meta = type("Meta", (), {"table_name": "swept_objects", "table_settings": table_settings})
     fields = {"object_key": TextField(primary_key=True), "sweep_time": timestamp_now(), **changed}
     return type("Changed", (BaseModel,), {**fields, "Meta": meta})

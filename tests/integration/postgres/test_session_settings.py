@@ -1,4 +1,4 @@
-"""A role's sessions have the settings that Autos needs, whatever opens them."""
+"""Test that every session of a role has the settings that Autos needs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROLE = "settings_of_its_own"
 
 @pytest.fixture
 def url(servers: EmbeddedServers) -> Iterator[str]:
-    """A database in which a role that is no superuser has no settings yet; as that role."""
+    """Yield the URL of a database as a role without superuser rights and without settings."""
     server_url = servers.env["DATABASE_URL"]
     direct = create_database(server_url, "session_settings")
     with closing(psycopg2.connect(server_url)) as connection, connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The consumers of a process wait at Redis, and outlive whatever it does."""
+"""Test consumers: those of a process wait at Redis and survive every fault of Redis."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from dev.processes.deadline import until
 from tests.timing import quickest
 
 DELAYED = "test.DQ"
-# How long Redis does not answer: above the worker's patience.
+# Seconds without an answer from Redis: above the worker's limit.
 SILENCE_S = 3 * IDLE_S
-# Far below IDLE_S: what took so long was not found by looking now and then.
+# Far below IDLE_S, so a message within this time was not found by polling.
 AT_ONCE_S = 0.2
 PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """A Valkey that nobody else needs."""
+    """Yield a Valkey for these tests only."""
     folder = DataFolder(tmp_path_factory.mktemp("broker"))
     running = start_all(folder, {}, kinds={"valkey": EMBEDDED["valkey"]})
     yield running
@@ -49,7 +49,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers
 
 @pytest.fixture
 def client(valkey: EmbeddedServers) -> Iterator[redis.Redis]:
-    """A client of it."""
+    """Yield a client of it."""
     with redis.Redis.from_url(valkey.env["REDIS_URL"]) as client:
         client.flushall()
         yield client
@@ -59,7 +59,7 @@ def client(valkey: EmbeddedServers) -> Iterator[redis.Redis]:
 def _working(
     valkey: EmbeddedServers, *others: str, work: Callable[[str], None] = lambda _word: None
 ) -> Iterator[list[str]]:
-    """A worker with one thread: the words that its actor, once a queue, was given and has done."""
+    """Run a worker with one thread; yield the words that its actor received and completed."""
     broker = make_broker(valkey.env["REDIS_URL"], timeout_s=2 * IDLE_S)
     told: list[str] = []
 
@@ -94,7 +94,7 @@ class _Sender:
 
 @pytest.fixture
 def sender(valkey: EmbeddedServers) -> Iterator[_Sender]:
-    """A way to the queues."""
+    """Return a sender to the queues."""
     broker = make_broker(valkey.env["REDIS_URL"], timeout_s=PATIENCE_S)
     for queue in ("test", "other"):
         broker.declare_queue(queue)
@@ -103,13 +103,13 @@ def sender(valkey: EmbeddedServers) -> Iterator[_Sender]:
 
 
 def _hold_a_delayed_message(client: redis.Redis, sender: _Sender) -> None:
-    """Have the consumer of the delayed messages hold one, which it gives back when it closes."""
+    """Make the delayed messages' consumer hold one, which it returns when it closes."""
     sender.send("test", "late", delay_s=600)
     until(lambda: not client.llen(f"autos:{DELAYED}"), PATIENCE_S, "It was not taken.")
 
 
 def _waiting(client: redis.Redis) -> int:
-    """How many consumers wait for a message."""
+    """Return how many consumers wait for a message."""
     return int(client.info("clients")["blocked_clients"])
 
 
@@ -216,7 +216,7 @@ def test_delayed_messages_are_taken_after_redis_did_not_answer(
     with _working(valkey) as told:
         _hold_a_delayed_message(client, sender)
         client.client_pause(int(SILENCE_S * 1000))
-        client.ping()  # answered when the pause is over
+        client.ping()  # Redis answers when the pause is over.
 
         _await_delayed_message(sender, told)
 
@@ -281,7 +281,7 @@ def test_nothing_is_left_of_the_queue_of_a_dead_spool(
     for delay_s in (0, 0, 60):
         messages.upload(spool_id, *ids, delay_s=delay_s)
     for queue in (upload_queue(spool_id), f"{upload_queue(spool_id)}.DQ"):
-        assert dead.do_fetch(queue, 1)  # taken, and never acknowledged
+        assert dead.do_fetch(queue, 1)  # The message was consumed and never acknowledged.
 
     assert messages.purge_upload_queue(spool_id)
 

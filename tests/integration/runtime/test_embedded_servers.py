@@ -1,4 +1,4 @@
-"""The embedded servers: real, private, gone with their owner, and good for their data."""
+"""Test the embedded servers: real, private, stopped with their owner, and durable."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_stop_leaves_no_process_and_no_socket(tmp_path: Path) -> None:
 
 
 def command_of(process: psutil.Process) -> str:
-    """Its command line; nothing of one that has ended, as PostgreSQL's helpers do now and then."""
+    """Return a process's command line; empty for an ended one, as PostgreSQL's workers may be."""
     try:
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
@@ -309,7 +309,7 @@ def listening_ports(pid: int | None) -> set[int]:
 
 
 def answer_of(pool: urllib3.PoolManager, method: str, port: int) -> int | None:
-    """The status at the filer's path of the object; None from a port that speaks no HTTP/1."""
+    """Return the HTTP status for the object at the filer; None if the port has no HTTP/1."""
     url = f"http://127.0.0.1:{port}/buckets/closed/object"
     try:
         return pool.request(method, url, body=b"y" if method == "PUT" else None).status

@@ -1,4 +1,4 @@
-"""The processes that a master forked end, in order, when it is killed."""
+"""Test that processes forked by a master stop in order when it is killed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.acceptance.harness.running_processes import family
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 
 DEADLINE_S = 100.0
-# Its broker leaves a file for each process that is stopped in order.
+# Its broker writes a file for each process that stops in order.
 PROGRAM = """
 import os, pathlib, sys
 import dramatiq
@@ -48,7 +48,7 @@ if __name__ == "__main__":
 
 @contextmanager
 def _master(command: Sequence[str], env: dict[str, str]) -> Iterator[int]:
-    """A process group, of which nothing is left afterwards."""
+    """Run a process group; kill what is left of it afterwards."""
     started = subprocess.Popen(
         command,
         env={**env, "PATH": os.defpath},
@@ -65,7 +65,7 @@ def _master(command: Sequence[str], env: dict[str, str]) -> Iterator[int]:
 
 
 def _is_gone(pid: int) -> bool:
-    """Whether a process has ended; one that nothing has waited for yet has."""
+    """Return True if a process has ended, also if no parent has waited for it yet."""
     with suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     return True

@@ -1,4 +1,4 @@
-"""Hints reach the scheduler through a list in Valkey, in their order; every one may be lost."""
+"""Test hints: they reach the scheduler through a list in Valkey, in order; each may be lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAIT_S = 60.0
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    """The Valkey of the test."""
+    """Yield the test's Valkey client."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
 
@@ -55,7 +55,7 @@ def test_the_oldest_hints_are_dropped_when_too_many_wait(client: redis.Redis) ->
 
 
 class _BlockedClient:
-    """A client whose first push lasts until it is released."""
+    """A client with a first push that lasts until it is released."""
 
     def __init__(self) -> None:
         self.pushes: list[tuple[str, ...]] = []

@@ -1,4 +1,4 @@
-"""One scheduler leads; another follows when its lease is given up or over."""
+"""Test leadership: one scheduler leads; another follows when its lease ends or is released."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Start = Callable[[], Leadership]
 
 @pytest.fixture
 def start(database: Database) -> Iterator[Start]:
-    """What starts a scheduler's leadership; each is ended with the test."""
+    """Yield a function that starts a scheduler's leadership; the fixture ends each."""
     started: list[Leadership] = []
 
     def start() -> Leadership:

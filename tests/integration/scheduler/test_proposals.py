@@ -1,4 +1,4 @@
-"""What a worker does with a proposal, however old, doubled or forged; and what it answers."""
+"""Test a worker's handling of old, repeated and forged proposals, and the hints it sends."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ TOO_OLD_MS = -round(PROPOSAL_AGE_S * 1000) - 1
 def pipeline(
     database: Database, objects: Objects, redis_url: str, tmp_path: Path
 ) -> Iterator[PipelineHarness]:
-    """A pipeline whose spool has room in plenty."""
+    """Yield a pipeline with ample spool room."""
     spool = Spool(tmp_path / "spool", uuid4(), 2**32)
     with running_pipeline(database, objects, redis_url, spool) as pipeline:
         yield pipeline
 
 
 def _listed(pipeline: PipelineHarness, documents: int = 1) -> tuple[str, UUID]:
-    """A case and its job, whose documents wait."""
+    """Return a case and its job with waiting documents."""
     number = pipeline.sandbox.add_case(documents=documents)
     job_id = pipeline.begin(number)
     pipeline.list_job(job_id)
@@ -52,7 +52,7 @@ def _listed(pipeline: PipelineHarness, documents: int = 1) -> tuple[str, UUID]:
 
 
 def _answer(pipeline: PipelineHarness, job_id: UUID, *, sent_ms: int = 0) -> list[Hint]:
-    """What the worker hints after a proposal for one request."""
+    """Return the worker's hint after a proposal for one request."""
     pipeline.worker.begin(job_id, 1, uuid4(), sent_ms)
     return pipeline.hinted()
 
@@ -65,7 +65,7 @@ def test_a_proposal_is_answered_with_what_begins_and_with_its_end(
 
     pipeline.worker.begin(job_id, 1, proposal_id, 0)
 
-    # A slow store has its slot reported before the end.
+    # If the store is slow, the worker reports its slot before the end.
     begun, ended = (hint for hint in pipeline.hinted() if not isinstance(hint, SlotFreed))
     assert isinstance(begun, SliceBegun)
     assert isinstance(ended, Ended)
@@ -110,7 +110,7 @@ def test_a_proposal_that_comes_many_times_has_each_document_requested_once(
 
     run_concurrently([lambda: pipeline.worker.begin(job_id, 1, proposal_id, 0)] * 12)
 
-    # Those that met the job's row locked were refused, so something may be left.
+    # Claims that found the job's row locked were refused, so documents may be left.
     pipeline.work()
     assert pipeline.requested_files(number) == [1, 1, 1]
     assert factories.job(pipeline.database, job_id)["state"] == "COMPLETED"

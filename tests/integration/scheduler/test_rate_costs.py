@@ -1,4 +1,4 @@
-"""PDPJ_MAX_PER_MINUTE costs nothing extra: the same slices by the same transactions."""
+"""Test that PDPJ_MAX_PER_MINUTE costs nothing: the same slices in the same transactions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DOCUMENTS = 24
 
 
 class CountedDatabase(Database):
-    """A database that notes the transactions of the thread that made it."""
+    """A database that records the transactions of the thread that made it."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, max_connections=CONNECTIONS)
@@ -55,12 +55,12 @@ class CountedDatabase(Database):
 
 
 def _noted(pipeline: PipelineHarness, database: CountedDatabase) -> list[str]:
-    """Return the transactions that the documents of a job take."""
+    """Return the transactions that the documents of a job need."""
     number = pipeline.sandbox.add_case(documents=DOCUMENTS)
     job_id = pipeline.begin(number)
     pipeline.list_job(job_id)
     factories.make_quick(database, court_of(number))
-    # The rows of the slots are there then.
+    # The rows of the slots exist by then.
     pipeline.download(job_id)
     database.noted.clear()
     pipeline.work()

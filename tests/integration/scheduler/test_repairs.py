@@ -1,4 +1,4 @@
-"""The repairs of the leading scheduler, seen in rows and in the messages that they send."""
+"""Test the repairs of the leading scheduler in rows and in the messages that they send."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
 from tests.integration.harness.factories import BUSY, HOOK, PDF, POLICY
 
-# After this long a webhook whose message was sent is sent for again.
+# Seconds until a webhook's message is sent again.
 QUIET_S = 6
-# After this long without a heartbeat a spool counts as dead.
+# Seconds without a heartbeat until a spool counts as dead.
 SPOOL_DEAD_S = 31
 
 
 @dataclass
 class Bench:
-    """Repairs and the queues that they fill."""
+    """The repairs and the queues that they fill."""
 
     database: Database
     repairs: Repairs
@@ -66,7 +66,7 @@ class Bench:
 
 @dataclass
 class _Moments:
-    """A monotonic clock that shows these moments one after the other, the last for ever."""
+    """A monotonic clock that shows these moments one after the other, and repeats the last."""
 
     moments: list[float]
 
@@ -76,7 +76,7 @@ class _Moments:
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    """The Valkey of the test."""
+    """Yield the test's Valkey client."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
 
@@ -97,13 +97,13 @@ def _repairs(database: Database, client: redis.Redis, redis_url: str) -> Repairs
 
 @pytest.fixture
 def bench(database: Database, client: redis.Redis, redis_url: str) -> Bench:
-    """Repairs that have made one pass, so that Valkey counts as known."""
+    """Return repairs that have made one pass, so that they have seen Valkey once."""
     bench = Bench(database, _repairs(database, client, redis_url), client)
     assert bench.repair() == []
     return bench
 
 
-# Claims of processes that are gone
+# Claims of dead processes.
 
 
 def test_a_lost_worker_loses_its_documents(bench: Bench) -> None:
@@ -255,7 +255,7 @@ def test_the_queue_of_a_dead_spool_is_retired_once_its_files_are_taken_back(benc
 
 
 def test_the_queue_of_a_spool_that_is_silent_for_a_moment_stays(bench: Bench) -> None:
-    # As after PostgreSQL was away, or was restored
+    # After an outage or a restore of PostgreSQL.
     spool_id = factories.living_spool(bench.database)
     bench.repairs.messages.upload(spool_id, uuid4(), uuid4(), uuid4())
     _silence(bench.database, spool_id, 3 * SPOOL_DEAD_S)
@@ -309,7 +309,7 @@ def test_a_living_spool_keeps_its_files_however_long_they_wait(bench: Bench) -> 
     assert factories.documents(bench.database, job_id)[0]["state"] == "DOWNLOADED"
 
 
-# Ends
+# Ends.
 
 
 @pytest.mark.parametrize("is_started", [False, True])
@@ -372,7 +372,7 @@ def test_a_job_over_time_with_nothing_stored_fails(bench: Bench) -> None:
 
 
 def test_a_job_with_nothing_left_to_do_ends(bench: Bench) -> None:
-    # Given what no code of ours leaves behind: all documents over, and the job is not
+    # Given a state that our code never leaves: all documents ended, and the job not
     job_id = factories.listed_job(bench.database, 2, factories.request(webhook_url=HOOK))
     factories.execute(
         bench.database,
@@ -420,7 +420,7 @@ def test_a_webhook_is_sent_for_again_when_its_next_attempt_is_due(bench: Bench) 
     assert bench.repair() == [(WEBHOOK_QUEUE, (str(job_id), 0))]
 
 
-# Not too often
+# Rate of repairs.
 
 
 def test_an_unsent_webhook_is_sent_for_at_growing_intervals(bench: Bench) -> None:
@@ -436,11 +436,11 @@ def test_an_unsent_webhook_is_sent_for_at_growing_intervals(bench: Bench) -> Non
     assert gaps == [10, 20, 40, *[REDISPATCH_CAP_S] * (len(gaps) - 3)]
 
 
-# Valkey
+# Valkey.
 
 
 def test_a_lost_valkey_is_noticed_and_every_webhook_is_sent_for_at_once(bench: Bench) -> None:
-    # Given more webhooks than one batch, all of them sent for a moment ago
+    # Given more webhooks than one batch, all with messages sent a moment ago
     job_id = factories.listed_job(bench.database, 0, factories.request(webhook_url=HOOK))
     factories.execute(
         bench.database,
@@ -454,7 +454,7 @@ def test_a_lost_valkey_is_noticed_and_every_webhook_is_sent_for_at_once(bench: B
     assert sorted(bench.repair()) == everything
     assert bench.repair() == []
 
-    # When Valkey loses its data, then all of them are sent for again, once
+    # When Valkey loses its data, then the messages of all are sent again, once
     bench.redis.flushdb()
 
     assert sorted(bench.repair()) == everything
@@ -464,7 +464,7 @@ def test_a_lost_valkey_is_noticed_and_every_webhook_is_sent_for_at_once(bench: B
 def test_nothing_counts_as_sent_while_valkey_is_away(
     bench: Bench, database: Database, redis_url: str
 ) -> None:
-    # Given repairs whose Valkey does not answer
+    # Given repairs with a Valkey that does not answer
     job_id = factories.listed_job(database, 0, factories.request(webhook_url=HOOK))
     nowhere = "redis://127.0.0.1:1/0"
     away = _repairs(database, redis.Redis.from_url(nowhere), nowhere)
@@ -490,7 +490,7 @@ def test_what_needs_no_valkey_is_repaired_without_it(database: Database) -> None
     assert factories.documents(database, lost)[0]["state"] == "PENDING"
 
 
-# PostgreSQL
+# PostgreSQL.
 
 
 def test_repairs_outlive_an_outage_of_the_database(client: redis.Redis, redis_url: str) -> None:
@@ -538,7 +538,7 @@ def test_a_postgresql_that_stood_still_lets_holders_renew_first(
     assert factories.documents(database, job_id)[0]["state"] == "PENDING"
 
 
-# Several schedulers
+# Several schedulers.
 
 
 def test_a_scheduler_that_does_not_lead_repairs_nothing(
@@ -615,7 +615,7 @@ def test_a_job_whose_row_is_locked_is_skipped_not_waited_for(database: Database)
 
 
 def test_a_claim_is_either_renewed_or_taken_back(database: Database) -> None:
-    # Given leases that have just run out
+    # Given leases that have just expired
     for _ in range(20):
         job_id = factories.listed_job(database, 1)
         held = factories.claimed(database, job_id, lease_s=0)
@@ -625,13 +625,13 @@ def test_a_claim_is_either_renewed_or_taken_back(database: Database) -> None:
         calls: list[Callable[[], set[UUID]]] = [keep, lambda: set(reconciliation.reclaim(database))]
         _, taken_back = run_concurrently(calls)
 
-        # Then one of them was first, and the other knows
+        # Then one of them was first, and the other detects it
         (row,) = factories.documents(database, job_id)
         assert row["state"] == ("PENDING" if taken_back else "DOWNLOADING")
         assert keep() == (set() if taken_back else {held.lease})
 
 
-# Spools
+# Spools.
 
 
 def test_tokens_that_no_row_names_are_told(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""What the scheduler reads, the leader's lease, and the heartbeats of workers."""
+"""Test the scheduler's readings, the leader's lease, and the heartbeats of workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes are told at once, and seldom while nobody listens."""
+"""Test change notifications: sent at once, and rarely while no server listens."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_what_nobody_hears_is_told_more_seldom_until_somebody_does(
 
 
 def test_no_error_ends_the_thread_that_announces() -> None:
-    # No label of a name is so long: looking it up raises a UnicodeError, no error of Redis.
+    # No DNS label may be so long: its look-up raises UnicodeError, which is no error of Redis.
     wakeups = ChangePublisher(f"redis://{'a' * 64}.invalid")
 
     with capture_logs() as lines:

@@ -1,4 +1,4 @@
-"""A spool without room and a refused login are said in the health of the server."""
+"""Test that the server's health reports a full spool and a rejected login."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_server_that_is_up_before_release_tells_the_truth_once_release_has_run
 
 
 async def _health(name: str, look: Callable[[], list[str]]) -> int:
-    """What the server tells under a name."""
+    """Return the health status under a name."""
     servicer = health.aio.HealthServicer()
 
     async def troubles() -> list[str]:

@@ -1,4 +1,4 @@
-"""Holds of running jobs, from rows: pauses, courts, credentials; one reading for many callers."""
+"""Test holds of running jobs, read from rows; one reading serves many callers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AWAY = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
 class _Clock:
-    """A clock that goes when it is told to."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -168,7 +168,7 @@ def test_a_job_that_is_not_listed_is_held(database: Database) -> None:
     assert _hold(database, view.job.job_id) is not None
 
 
-# One reading for many
+# One reading for many.
 
 
 def test_one_reading_serves_all_calls_of_the_next_seconds(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""The gauges follow the rows, and a scrape is answered whatever PostgreSQL does."""
+"""Test that gauges follow the rows, and that a scrape is answered even without PostgreSQL."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _read(database: Database, login: Login = LOGIN) -> Gauges:
 
 
 def _samples(metrics: RowMetrics) -> dict[str, float]:
-    """Name and labels of every sample, with its value."""
+    """Return the value of every sample, by name and labels."""
     return {
         f"{sample.name}{''.join(sample.labels.values())}": sample.value
         for family in metrics.collect()
@@ -114,7 +114,7 @@ def test_requests_are_told_by_court_while_their_slots_are_held(database: Databas
     scheduler_driver.answer(database, held[0])
     assert sum(_read(database).requests.values()) == 2
 
-    # Of a worker that was killed.
+    # The slot of a killed worker.
     factories.execute(
         database, "UPDATE slots SET lease_until = clock_timestamp() WHERE lease IS NOT NULL"
     )
@@ -152,11 +152,11 @@ def test_a_job_waits_while_it_has_something_to_ask_and_no_request(database: Data
     first = factories.claimed(database, job_id, spool_id=factories.living_spool(database))
     assert _read(database).jobs_waiting == 0
 
-    # The second document is still to be asked for.
+    # The second document is not requested yet.
     factories.spooled(database, first, factories.PDF)
     assert _read(database).jobs_waiting == 1
 
-    # The rest is the uploader's.
+    # The uploader does the rest.
     second = factories.claimed(database, job_id, spool_id=factories.living_spool(database))
     factories.spooled(database, second, factories.PDF)
     assert _read(database).jobs["PROCESSING"] == 1
@@ -170,7 +170,7 @@ def test_a_job_waits_until_its_listing_is_under_way(database: Database) -> None:
     factories.listing_claim(database, view.job.job_id)
     assert _read(database).jobs_waiting == 0
 
-    # Of a worker that was killed.
+    # The lease of a killed worker.
     _age(database, view.job.job_id, "listing_lease_until", 1)
     assert _read(database).jobs_waiting == 1
 
@@ -186,7 +186,7 @@ def test_the_oldest_is_the_one_that_waits_longest_since_its_run_began(
     held = factories.claimed(database, older)
     assert 50_000 <= _read(database).oldest_s < 90_000
 
-    # A run of its own begins with RetryJob.
+    # RetryJob starts a run of its own.
     attempts.fail_attempt(database, held, PermanentError("NO_ACCESS", "No."), factories.POLICY)
     factories.rerun(database, objects, older)
     job_queries.cancel(database, CLIENT, old)
@@ -299,7 +299,7 @@ def test_a_scrape_does_not_wait_for_a_silent_postgresql(database: Database) -> N
             began = time.monotonic()
             for _ in range(2):
                 assert _samples(metrics) == {"autos_database_up": 0}
-            # Far below what a statement may take, which is a minute.
+            # Far below the limit for a statement, which is a minute.
             assert time.monotonic() - began < 30
 
         until(lambda: _samples(metrics)["autos_database_up"] == 1, 60, "it is not noticed")

@@ -1,4 +1,4 @@
-"""Places and estimated ends: published by the leading scheduler, read by servers."""
+"""Test places and estimated ends: published by the leading scheduler, read by servers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ AWAY = "redis://127.0.0.1:1/0"
 
 
 class _Clock:
-    """A clock that goes when it is told to, and by `step_s` whenever it is read."""
+    """A clock that a test moves, and that moves by `step_s` at each reading."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -49,14 +49,14 @@ class _Clock:
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    """The Valkey of the test."""
+    """Yield the test's Valkey client."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
 
 
 @pytest.fixture
 def queue(database: Database, client: redis.Redis, redis_url: str) -> Iterator[QueueView]:
-    """What a server reads, beside a scheduler that leads."""
+    """Yield a server's queue view beside a leading scheduler."""
     with leading_scheduler(database, redis_url) as leadership:
         until(lambda: leadership.term is not None, WAIT_S, "No scheduler leads.")
         yield queue_view(database, client)
@@ -93,7 +93,7 @@ def _seconds_left(place: QueueStatus) -> float:
     return (place.estimated_end_time - datetime.now(UTC)).total_seconds()
 
 
-# Place and estimate
+# Place and estimate.
 
 
 def test_a_job_that_is_served_has_no_place_and_one_that_waits_moves_up(
@@ -223,11 +223,11 @@ def test_a_place_outlives_its_scheduler_and_the_next_one_publishes_it(
         assert _place(queue, job_id).queue_position == 1
 
 
-# What is published, and when
+# The published places, and their times.
 
 
 class _Publisher:
-    """A publisher whose time goes when it is told to, and what it has published."""
+    """A publisher with a clock that a test moves, and its publications."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.clock = _Clock()
@@ -238,21 +238,21 @@ class _Publisher:
         self.publisher.begin_term()
 
     def want(self, job_id: UUID) -> None:
-        """Have it know of a job."""
+        """Make the publisher track a job."""
         row = JobRow(job_id, "client", Priority.NORMAL, COURT, str(job_id), self.clock.now)
         self.state.receive(JobWanted(row), self.clock.now)
 
     def ask(self, *job_ids: UUID) -> None:
-        """Ask for places."""
+        """Request places."""
         self.publisher.receive(PlaceAsked(job_ids))
 
     def offer(self) -> None:
-        """End a pass, and wait until nothing more is published."""
+        """End a pass, and wait until the publications are complete."""
         self.publisher.offer(self.state, self.clock.now)
         until(lambda: self.publisher.is_idle, WAIT_S, "It goes on for ever.")
 
     def published(self, *job_ids: UUID) -> set[UUID]:
-        """Return what is published, and take it away."""
+        """Return the publications, and clear them."""
         found = set(self.reader.read(job_ids))
         self.client.flushdb()
         return found
@@ -260,7 +260,7 @@ class _Publisher:
 
 @pytest.fixture
 def one(client: redis.Redis) -> Iterator[_Publisher]:
-    """A publisher in the first pass of its term."""
+    """Return a publisher in the first pass of its term."""
     one = _Publisher(client)
     one.publisher.start()
     yield one
@@ -382,7 +382,7 @@ def test_a_place_that_is_not_published_anew_is_gone_soon(client: redis.Redis) ->
     assert 0 < client.ttl(key) <= LIFETIME_S
 
 
-# What servers ask
+# Requests of servers.
 
 
 def test_a_server_asks_for_a_place_now_and_then(database: Database, client: redis.Redis) -> None:

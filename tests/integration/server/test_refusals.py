@@ -1,4 +1,4 @@
-"""When a part is away, or we are wrong, every method says so, and nothing of our insides."""
+"""Test that each method reports an outage or a bug correctly, without internals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _parts(servers: EmbeddedServers, url: str) -> Iterator[ServerDependencies]:
 
 
 def _requests() -> dict[str, Message]:
-    """A request without fault for each method."""
+    """Return a valid request for each method."""
     job_id = str(uuid4())
     fields: dict[str, dict[str, str]] = {
         "StartDownload": {"process_number": NUMBER},
@@ -57,7 +57,7 @@ def _requests() -> dict[str, Message]:
 
 
 async def _refusals(parts: ServerDependencies) -> dict[str, RefusedCall]:
-    """How a server of these parts refuses each method."""
+    """Return the refusal of each method by a server of these parts."""
     callers = Authenticator(None, CallingClient("default", ClientLimits(100, 100, 100)))
     server = grpc.aio.server(interceptors=[ErrorInterceptor(callers, StreamScheduler())])
     pb_grpc.add_DownloadServiceServicer_to_server(DownloadService(parts), server)
@@ -89,7 +89,7 @@ def test_without_postgresql_every_method_is_unavailable_for_now(servers: Embedde
 
 
 def test_a_fault_of_ours_is_internal_with_nothing_but_its_id(servers: EmbeddedServers) -> None:
-    # Not migrated: every statement meets a table that is not there.
+    # The database is not migrated: every statement meets a missing table.
     url = create_database(servers.env["DATABASE_URL"], "not_migrated")
     with _parts(servers, url) as parts, structlog.testing.capture_logs() as logged:
         refusals = asyncio.run(_refusals(parts))

@@ -1,4 +1,4 @@
-"""Every call is counted once, and its span has the code that its caller saw, however it ended."""
+"""Test that each call is counted once, and that its span has the code its caller saw."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES: dict[object, str] = {code.value[0]: code.name for code in grpc.StatusCod
 
 
 class _Counted:
-    """What callers do to `SERVICE`, and what was counted of it."""
+    """The callers of `SERVICE`, and the counted calls."""
 
     def __init__(self, channel: grpc.aio.Channel, counters: Counters) -> None:
         self._channel = channel
@@ -45,7 +45,7 @@ class _Counted:
         return self._shown.get_sample_value("autos_rpc_handled_total", labels) is not None
 
     async def until_over(self, method: str, code: str) -> None:
-        """Waits until a call is counted as over with this code, and no other, and checks that."""
+        """Wait until a call is counted as ended with this code; assert that no other is."""
         short = method if method == UNKNOWN else f"Counted/{method}"
         async with asyncio.timeout(DEADLINE_S):
             while not self.value("autos_rpc_handled_total", short, code=code):

@@ -1,4 +1,4 @@
-"""What calls of StartDownload that are served together have in common, and what they have not."""
+"""Test calls of StartDownload that are served together: what they share, and what not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PATIENCE_S = 30.0
 
 
 class _Hints:
-    """Sends nothing until it may; then notes for which jobs, round by round, or breaks."""
+    """Sends nothing until it may; then records the jobs of each round, or raises."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.may = threading.Event()
@@ -61,7 +61,7 @@ def _request(serial: int) -> pb.StartDownloadRequest:
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    """The Valkey of the test."""
+    """Yield the test's Valkey client."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
 
@@ -74,7 +74,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that stops waits for as long as a busy machine may take."""
+    """Set a stop deadline that a busy machine can meet."""
     monkeypatch.setattr("server.rpc.start_batcher.SETTLE_S", PATIENCE_S)
 
 
@@ -109,7 +109,7 @@ def test_no_call_waits_for_its_hint_and_a_server_that_stops_does(parts: ServerDe
 
     first, second, third = (UUID(answer.job.job_id) for answer in answers)
     assert was_open
-    # The hints of jobs that began while the first was sent go in one round.
+    # The hints of jobs that started while the first was sent go in one round.
     assert hints.rounds == [[first], [second, third]]
 
 
@@ -127,7 +127,7 @@ def test_a_server_that_stops_does_not_wait_for_ever_to_send_hints(
             answer = await api.StartDownload(_request(1))
             await asyncio.wait_for(door.service.settled(), PATIENCE_S / 2)
             assert hints.rounds == []
-            # It goes on by itself, and nothing else breaks.
+            # It goes on by itself, and nothing else fails.
             hints.may.set()
             await _until(lambda: hints.rounds == [[UUID(answer.job.job_id)]])
 
@@ -173,7 +173,7 @@ def test_each_start_is_logged_as_its_own_callers(parts: ServerDependencies, tmp_
 
 
 async def _started_together(door: ServerFixture, parts: ServerDependencies) -> dict[str, str]:
-    """The first takes a reading of its own, the others share the next one."""
+    """Start calls together: the first has its own reading, the others share the next one."""
     may = threading.Event()
     busy = [parts.pool.submit(may.wait, PATIENCE_S) for _ in range(parts.pool._max_workers)]
 

@@ -1,4 +1,4 @@
-"""WaitJob: answers at the end of the job or of its time, and holds nothing meanwhile."""
+"""Test WaitJob: it answers at the job's end or its deadline, and holds nothing meanwhile."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WAITING = 5 * THREADS
 
 @pytest.fixture
 def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[ServerDependencies]:
-    """A service on the test's database."""
+    """Return a service on the test's database."""
     with service_parts(database, objects, redis_url) as parts:
         yield parts
 
@@ -140,7 +140,7 @@ def test_one_that_waits_at_a_feed_is_sent_away_at_once() -> None:
     job = pb.Job(job_id=str(UUID(int=1)), process_number=NUMBER, state=pb.JOB_STATE_PROCESSING)
 
     async def scenario() -> None:
-        # The places are read for streams only.
+        # Only streams read the places.
         feed, waiter = Feed(job, cast(QueuePositionCache, None)), EndWaiter(job, 60)
         feed.watchers.add(waiter)
         waiting = asyncio.create_task(waiter.follow(feed))

@@ -1,4 +1,4 @@
-"""Which calls wait for places that are not published yet, and how long."""
+"""Test which calls wait for places that are not published yet, and how long."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COURT = "8.26"
 
 
 class _Clock:
-    """A clock that goes by `step_s` whenever it is read."""
+    """A clock that moves by `step_s` at each reading."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -57,7 +57,7 @@ class _Reads:
 
 
 class _World:
-    """Places of a server, with a clock of their own."""
+    """The places of a server, with a clock of their own."""
 
     def __init__(self, database: Database, client: redis.Redis) -> None:
         self.clock = _Clock()
@@ -65,7 +65,7 @@ class _World:
         self.places = QueuePositionCache(queue_view(database, client), self.reads, clock=self.clock)
 
     async def reads_of(self, *job_ids: UUID) -> int:
-        """Return how often is read for one call: more than once if it waits."""
+        """Return the number of readings for one call: more than one if it waits."""
         before = self.reads.count
         await self.places.now(_courts(*job_ids))
         return self.reads.count - before
@@ -77,14 +77,14 @@ def _courts(*job_ids: UUID) -> Mapping[UUID, str]:
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    """The Valkey of the test."""
+    """Yield the test's Valkey client."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
 
 
 @pytest.fixture
 def world(database: Database, client: redis.Redis) -> Iterator[_World]:
-    """A server's places."""
+    """Return a server's places."""
     world = _World(database, client)
     yield world
     world.reads.close()

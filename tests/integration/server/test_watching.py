@@ -1,4 +1,4 @@
-"""Many watchers of one process: nobody is lost, paid for twice, or held up by another."""
+"""Test many watchers of one process: none is missed, served twice, or blocked by another."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Counted(Database):
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """One more."""
+        """Count a transaction."""
         self.transactions += 1
         assert self.gate.wait(DEADLINE_S)
         with super().transaction() as transaction:
@@ -51,14 +51,14 @@ class Counted(Database):
 
 @pytest.fixture
 def parts(database: Database, objects: Objects, redis_url: str) -> Iterator[ServerDependencies]:
-    """A service on the test's database."""
+    """Return a service on the test's database."""
     with service_parts(database, objects, redis_url) as parts:
         yield parts
 
 
 @pytest.fixture
 def announcing(database_url: str, redis_url: str) -> Iterator[Database]:
-    """The test's database, whose changes are announced as in production."""
+    """Return the test's database with its changes announced as in production."""
     with closing(Database(database_url, max_connections=2, on_change=_wakeups(redis_url))) as found:
         yield found
 
@@ -73,7 +73,7 @@ def _request(job_id: UUID, **more: Any) -> bytes:
 
 
 def _read(caller: Caller, is_enough: Callable[[Event], bool]) -> list[Event]:
-    """What comes up to, at least, an event that is enough."""
+    """Read until an event satisfies `is_enough`; return all events."""
     events: list[Event] = []
     caller.socket.settimeout(DEADLINE_S)
     while not any(map(is_enough, events)):
@@ -89,7 +89,7 @@ def _message(event: Event) -> pb.WatchProgressResponse:
 
 
 class Crowd:
-    """WATCHERS streams on a few connections, and what they are told. For a thread of its own."""
+    """WATCHERS streams on a few connections, and their messages. Runs on its own thread."""
 
     def __init__(self, address: str, ids: list[UUID]) -> None:
         host, _, port = address.partition(":")
@@ -98,14 +98,14 @@ class Crowd:
         self._ids = ids
 
     def open(self) -> None:
-        """Opens all streams in one burst; returns when each has been told all there is."""
+        """Open all streams in one burst; return when each has all current messages."""
         requests = [_request(self._ids[i % JOBS]) for i in range(WATCHERS // CHANNELS)]
         for caller in self.callers:
             caller.open(WATCH, *requests)
         self._read_until(lambda told: len(told) == 1 + DOCUMENTS + 1)
 
     def await_revisions(self, revisions: dict[UUID, int]) -> None:
-        """Returns when each has been told its job at this revision."""
+        """Return when each stream has its job at this revision."""
 
         def is_told(told: list[pb.WatchProgressResponse]) -> bool:
             return told[-1].revision == revisions[UUID(told[0].job.job_id)]
@@ -113,7 +113,7 @@ class Crowd:
         self._read_until(is_told)
 
     def close(self) -> None:
-        """Hangs up."""
+        """Close the connections."""
         for caller in self.callers:
             caller.close()
 
@@ -146,7 +146,7 @@ def test_a_burst_of_watchers_is_served_whole_with_reads_for_jobs_and_not_for_eac
                 crowd = Crowd(door.address, ids)
                 begun = time.monotonic()
                 burst = asyncio.create_task(asyncio.to_thread(crowd.open))
-                # Nothing is read before all of them have come.
+                # No reading starts before all of them have arrived.
                 while door.service.open_watches.count("default") < WATCHERS:
                     await asyncio.sleep(0.01)
                 counted.gate.set()
@@ -161,7 +161,7 @@ def test_a_burst_of_watchers_is_served_whole_with_reads_for_jobs_and_not_for_eac
         assert len(crowd.told) == WATCHERS
         for told in crowd.told.values():
             assert_stream_order(told)
-        # Each read serves all who wait for it. The rest are looks every second.
+        # Each reading serves all streams that wait for it. The rest are polls, one a second.
         assert opening < 5 * JOBS + 3 * polls
         assert following < 8 * JOBS + 3 * polls
 
@@ -175,7 +175,7 @@ def test_new_streams_are_told_before_those_that_are_open_are_told_all(
     job_id = factories.listed_job(announcing, documents)
 
     def told_until_all_have_begun(address: str) -> int:
-        """How many messages had come when the last stream had its first one."""
+        """Return how many messages had arrived when the last stream had its first one."""
         host, _, port = address.partition(":")
         begun: set[int] = set()
         messages = 0
@@ -195,8 +195,8 @@ def test_new_streams_are_told_before_those_that_are_open_are_told_all(
     told = asyncio.run(scenario())
 
     print(f"{told} of {watches * (documents + 2)} messages before the last stream was told one")
-    # gRPC accepts one call in an iteration of the loop: streams that write whatever they have would
-    # be told nearly all of it by then.
+    # gRPC accepts one call in an iteration of the loop: streams that write all they have would have
+    # sent nearly all of it by then.
     assert told < watches * (documents + 2) * 3 / 4
 
 
@@ -223,7 +223,7 @@ def test_readers_that_stop_reading_cost_a_slot_each_for_a_while_and_nobody_else_
     known = int(factories.job(announcing, job_id)["revision"])
 
     def stop_reading(address: str) -> float:
-        """How long it took until their streams were ended."""
+        """Return the seconds until their streams were ended."""
         host, _, port = address.partition(":")
         # The window takes the first few messages and is never opened again.
         caller = Caller(host, int(port), window=1_000)
@@ -239,7 +239,7 @@ def test_readers_that_stop_reading_cost_a_slot_each_for_a_while_and_nobody_else_
         events = _read(caller, is_last_end)
         took_s = time.monotonic() - begun
         assert {event.stream for event in events if event.message} == stalled, "Some did not begin."
-        # The connection lives: one who asks for less is served.
+        # The connection lives: a stream with fewer messages is served.
         modest = caller.open(WATCH, _request(job_id, after_revision=known))
         _read(caller, lambda event: event.stream == modest and event.message is not None)
         caller.close()
@@ -253,7 +253,7 @@ def test_readers_that_stop_reading_cost_a_slot_each_for_a_while_and_nobody_else_
             with capture_logs() as logs:
                 stopping = asyncio.create_task(asyncio.to_thread(stop_reading, door.address))
                 while not stopping.done():
-                    # grpc.aio lets go of a call when the next one has come.
+                    # grpc.aio releases a call when the next one has come.
                     await api.GetStatus(pb.GetStatusRequest(job_id=str(job_id)))
                     await asyncio.sleep(0.1)
             assert 1.0 <= await stopping < DEADLINE_S
@@ -261,7 +261,7 @@ def test_readers_that_stop_reading_cost_a_slot_each_for_a_while_and_nobody_else_
             async with asyncio.timeout(DEADLINE_S):
                 while door.service.open_watches.count("default") > 1:
                     await asyncio.sleep(0.01)
-            # Others of the job go on.
+            # Other watchers of the job go on.
             factories.claimed(announcing, job_id, spool_id=factories.living_spool(announcing))
             revision = int(factories.job(announcing, job_id)["revision"])
             async with asyncio.timeout(DEADLINE_S):
@@ -273,7 +273,7 @@ def test_readers_that_stop_reading_cost_a_slot_each_for_a_while_and_nobody_else_
 
 @pytest.fixture
 def own_valkey(tmp_path: Path) -> Iterator[EmbeddedServers]:
-    """A Valkey that may be stopped."""
+    """Yield a Valkey that a test may stop."""
     folder = DataFolder(tmp_path / "valkey")
     with closing(folder):
         servers = start_all(folder, {}, print, {"valkey": EMBEDDED["valkey"]})
@@ -311,12 +311,12 @@ def test_without_valkey_watches_go_on_at_most_two_seconds_late(
                 await asyncio.to_thread(own_valkey.supervisor.release, "valkey")
                 await asyncio.to_thread(own_valkey.await_ready)
                 async with asyncio.timeout(DEADLINE_S):
-                    # Told sooner than a poll could: by a wake-up.
+                    # Sooner than a poll could be: a notification woke it.
                     while await seen_after_s(watch, announcing) > 0.2:
                         pass
                 watch.cancel()
         print(f"with {with_it}, without {without}")
-        # Not all: a busy machine may hold up some.
+        # Not all: a busy machine may delay some.
         assert sorted(without)[1] < 2.0
         assert min(with_it) < 0.5
 

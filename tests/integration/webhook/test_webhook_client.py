@@ -1,4 +1,4 @@
-"""A post costs no more than its total, and reaches no address but the one that was checked.
+"""Test that a post keeps its total time, and reaches no address but the checked one.
 
 Receivers are plain sockets on loopback, so that they can misbehave at any point.
 """
@@ -36,11 +36,11 @@ from storage.webhook_policy import WebhookPolicy
 from tests.timing import quickest
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-# For what is not about time: the phases of a post are thirds of it, and a machine may stall.
+# For tests without timing: the phases of a post are thirds of it, and a machine may stall.
 TOTAL_S = 60.0
-# For what is: each of these tests lasts so long.
+# For tests of timing: each of them lasts this long.
 SHORT_S = 3.0
-SLACK_S = 0.6  # the watchdog's tick
+SLACK_S = 0.6  # The watchdog's tick.
 
 WATCHDOG = Watchdog()
 
@@ -50,7 +50,7 @@ Behaviour = Callable[[socket.socket, "Receiver"], None]
 
 
 class Receiver(socketserver.ThreadingTCPServer):
-    """Does with each connection what it is told; `requests` are the heads and bodies it read."""
+    """Handles each connection by a script; `requests` are the heads and bodies it read."""
 
     allow_reuse_address = True
     request_queue_size = 64
@@ -72,7 +72,7 @@ class Receiver(socketserver.ThreadingTCPServer):
         self.is_done.set()
 
     def read(self, connection: socket.socket) -> None:
-        """Reads one request."""
+        """Read one request."""
         data = b""
         while b"\r\n\r\n" not in data:
             data += connection.recv(65_536)
@@ -106,7 +106,7 @@ def answering(answer: bytes) -> Behaviour:
 
 
 def dripping(start: bytes, *, reads: bool = True) -> Behaviour:
-    """Sends `start`, and then a byte now and then until the test is over."""
+    """Send `start`, and then single bytes at intervals until the test is over."""
 
     def behave(connection: socket.socket, server: Receiver) -> None:
         if reads:
@@ -142,7 +142,7 @@ def poster(
 
 
 def finding(*answers: list[str]) -> Callable[[str, int], list[str]]:
-    """A resolver that gives each of `answers` once."""
+    """Return a resolver that gives each of `answers` once."""
     left = list(answers)
     return lambda *_: left.pop(0)
 
@@ -160,9 +160,9 @@ def failure_of(post: Callable[[], Answer]) -> DeliveryError:
 
 
 def quickest_of(post: Callable[[], T]) -> T:
-    """What came of a post with SHORT_S: that of the first try in time, since one may meet a stall.
+    """Return the result of a post within SHORT_S, from the first try that is in time.
 
-    One at least of several has to be in time.
+    A try may meet a stall of the machine; one of several has to be in time.
     """
     results: list[T] = []
 
@@ -319,7 +319,7 @@ def test_large_body_may_take_longer_than_the_connection() -> None:
 
     def slow(connection: socket.socket, server: Receiver) -> None:
         for _ in range(size_bytes // step_bytes):
-            time.sleep(0.3)  # the slowness itself, not synchronisation
+            time.sleep(0.3)  # The receiver's slowness itself; the test does not synchronise by it.
             connection.recv(step_bytes, socket.MSG_WAITALL)
         connection.sendall(OK)
         server.is_over.wait()
@@ -391,11 +391,11 @@ def test_url_that_is_no_longer_allowed_is_refused() -> None:
 
 
 def test_connection_goes_to_the_checked_address_and_the_name_is_looked_up_once() -> None:
-    # A name that is rebound answers something else the second time.
+    # A rebound name resolves to another address the second time.
     rebinding = finding(["127.0.0.2"], ["10.0.0.1"])
     with (
         receiver(answering(OK), "127.0.0.1") as other,
-        # Nobody else uses this address, so the port is free there.
+        # No other socket uses this address, so the port is free there.
         receiver(answering(OK), "127.0.0.2", other.port) as server,
     ):
         host = f"localhost:{server.port}"
@@ -427,7 +427,7 @@ def test_post_is_never_sent_twice() -> None:
 
 
 def test_refused_connection_is_told_without_the_query() -> None:
-    with socket.socket() as deaf:  # it has the port, and does not listen
+    with socket.socket() as deaf:  # The socket has the port and does not listen.
         deaf.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{deaf.getsockname()[1]}"
 
@@ -474,12 +474,12 @@ def test_many_threads_share_a_poster() -> None:
     }
 
 
-# TLS
+# TLS.
 
 
 @contextlib.contextmanager
 def tls_receiver(folder: Path, name: str) -> Iterator[tuple[Receiver, str, list[str | None]]]:
-    """A receiver with a certificate for `name`, the certificate's file, and the names asked for."""
+    """Run a receiver with a certificate for `name`; yield it, the file, and the requested names."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
@@ -543,7 +543,7 @@ def test_receiver_without_tls_is_told_so() -> None:
     assert error.message == "The TLS connection to the receiver failed."
 
 
-# Retry-After
+# Retry-After.
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

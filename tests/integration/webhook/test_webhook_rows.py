@@ -1,4 +1,4 @@
-"""Webhooks as rows: one attempt at a time, by a schedule, with what was true at the end."""
+"""Test webhooks as rows: one attempt at a time, by a schedule, with the data of the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.integration.harness.factories import CLIENT, HOOK
 
 
 def _ended(database: Database, documents: int = 0) -> UUID:
-    """An ended job with a webhook that is due."""
+    """Return an ended job with a due webhook."""
     job_id = factories.listed_job(database, documents, factories.request(webhook_url=HOOK))
     for _ in range(documents):
         factories.store_next(database, job_id)
@@ -238,7 +238,7 @@ def test_every_attempt_is_a_change_of_the_job(database: Database) -> None:
 
 
 def _is_being_sent(_database: Database, _delivery: WebhookDelivery) -> None:
-    """Leaves the attempt under way."""
+    """Leave an attempt in progress."""
 
 
 def _is_delivered(database: Database, delivery: WebhookDelivery) -> None:
@@ -249,7 +249,7 @@ def _is_delivered(database: Database, delivery: WebhookDelivery) -> None:
 def test_a_notifier_that_was_away_too_long_records_nothing(
     database: Database, then: Callable[[Database, WebhookDelivery], object]
 ) -> None:
-    # Given an attempt whose lease ran out, and another that was begun since
+    # Given an attempt with an expired lease, and another that began since
     job_id = _ended(database)
     stale = _claimed(database, job_id, lease_s=-1)
     then(database, _claimed(database, job_id))
