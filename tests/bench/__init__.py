@@ -1,1 +1,1 @@
-"""How good a guest Autos is, measured at the portal: real processes, and a simulation."""
+"""Measure the load that Autos puts on the portal: with real processes, and in a simulation."""

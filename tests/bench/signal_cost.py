@@ -1,7 +1,7 @@
-"""`python -m tests.bench.signal_cost`: what it costs to tell of one stored document, in CPU time.
+"""`python -m tests.bench.signal_cost`: the CPU time of the telemetry for one stored document.
 
-With the counters in shared files, as in the forked processes, and a real receiver of traces in a
-process of its own.
+The counters are in shared files, as in the forked processes, and a real receiver of traces runs in
+its own process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def tell(signals: Signals) -> None:
-    """All that the worker and the uploader tell of one document."""
+    """Record all signals of the worker and the uploader about one document."""
     with signals.step("download", job_id=ID, document_id=ID, traceparent=TRACEPARENT):
         with signals.request("portal", "GET", COURT, "8.26") as span:
             signals.portal_answered(span, "8.26", 200)
@@ -42,18 +42,18 @@ def tell(signals: Signals) -> None:
 
 
 def cost_us(signals: Signals) -> float:
-    """Microseconds of this process's CPU for a document, threads that send included."""
+    """Return the CPU microseconds of this process for a document, including exporter threads."""
     begun = time.process_time()
     for _ in range(DOCUMENTS):
         tell(signals)
     if signals.tracer.is_on:
-        # What waits to be sent is part of the cost.
+        # Exporting what is queued is part of the cost.
         time.sleep(1)
     return (time.process_time() - begun) / DOCUMENTS * 1e6
 
 
 def message_cost_us(recorder: MetricsRecorder) -> float:
-    """Microseconds that a stream's message takes longer when its call is watched."""
+    """Return the additional microseconds of a stream's message when its call is instrumented."""
     from server.observability.rpc_metrics import RpcMetrics
 
     async def messages(_request: Any, _context: Any) -> AsyncIterator[bytes]:
@@ -82,7 +82,7 @@ def _receive(told: Connection) -> None:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     with shared_folder(os.environ):
         from storage.telemetry.counters import Counters
 

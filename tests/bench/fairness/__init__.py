@@ -1,1 +1,1 @@
-"""Fairness and estimates in simulation, measured against generalized processor sharing."""
+"""Simulate fairness and estimates, and compare them with generalized processor sharing."""

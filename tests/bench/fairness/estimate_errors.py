@@ -1,6 +1,6 @@
-"""Estimates against what came true: what a job is told after its first tenth, and when it ends.
+"""Compare the estimate after the first tenth of a job with the job's real end.
 
-The estimate is the one that the scheduler makes from what it remembers.
+The estimate is the one that the scheduler makes from its memory.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-# Of the time that the job takes in all, from StartDownload to its end.
+# A fraction of the job's whole duration, from StartDownload to its end.
 WITHIN = 0.3
-# Jobs that have fewer are over after a few requests each lane, so that one that takes long makes
-# the difference, of which nothing can be known: alone, not even the best estimate for a job of ten
-# documents is within this more often than four times in five.
+# Smaller jobs end after a few requests per lane, so that one slow and unpredictable request decides
+# the error. Alone, even the best estimate for a job of ten documents is within this limit four
+# times in five only.
 ENOUGH_DOCUMENTS = 20
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a job of so many documents was told, what it then took, and what it took in all.
+    """The estimate for a job of `documents` documents, its real rest and its real duration.
 
-    `came_later`: how many jobs came in between, of which nobody could know.
+    `came_later`: the number of jobs that arrived in between, which no estimate could foresee.
     """
 
     documents: int
@@ -35,17 +35,17 @@ class Estimate:
 
     @property
     def is_within(self) -> bool:
-        """Whether it is as good as promised."""
+        """Return True if the error is within the promise."""
         return self.of_whole <= WITHIN
 
     @property
     def of_whole(self) -> float:
-        """The error as a part of the whole time of the job."""
+        """Return the error as a fraction of the job's whole duration."""
         return self._error_s / self.whole_s
 
     @property
     def of_rest(self) -> float:
-        """The error as a part of what was left of it."""
+        """Return the error as a fraction of the job's rest."""
         return self._error_s / self.rest_s
 
     @property
@@ -54,25 +54,26 @@ class Estimate:
 
 
 def first_tenth(documents: int) -> int:
-    """So many documents of a job are its first tenth; of a small one the first is."""
+    """Return the number of documents in a job's first tenth, at least one."""
     return max(1, math.ceil(documents / 10))
 
 
 def share_within(told: Sequence[Estimate]) -> float:
-    """The part of the estimates that are as good as promised."""
+    """Return the fraction of the estimates that are within the promise."""
     return sum(estimate.is_within for estimate in told) / len(told)
 
 
 def judged(told: Sequence[Estimate]) -> list[Estimate]:
-    """Those of jobs that are not tiny, after which no other job came; if there are none of the
-    latter kind, all of jobs that are not tiny.
+    """Return the estimates of jobs that are not tiny and that no later job delayed.
+
+    If there are none, return those of all jobs that are not tiny.
     """
     large = [estimate for estimate in told if estimate.documents >= ENOUGH_DOCUMENTS]
     return [estimate for estimate in large if not estimate.came_later] or large
 
 
 def print_table(console: Console, runs: Mapping[str, Sequence[Estimate]]) -> None:
-    """For each scenario how good the estimates were: all, and those that are judged."""
+    """Print for each scenario the errors of all estimates and of the judged ones."""
     table = Table(title="told after the first tenth of each job", title_justify="left")
     table.add_column("scenario")
     for name in ("jobs", f"within {WITHIN:.0%}", "error, median", "95 %", "of the rest", "95 %"):
@@ -95,5 +96,5 @@ def _row(told: Sequence[Estimate]) -> list[str]:
 
 
 def _part(ordered: Sequence[float], part: float) -> float:
-    """The smallest that so many are not above."""
+    """Return the smallest value that a `part` of the values do not exceed."""
     return ordered[max(0, math.ceil(part * len(ordered)) - 1)]

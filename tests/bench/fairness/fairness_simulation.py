@@ -1,7 +1,7 @@
-"""A simulation of how the time of the portal is shared: a virtual clock and the real policy.
+"""Simulate the sharing of the portal's time: a virtual clock and the real policy.
 
-Jobs come, the scheduler's policy proposes what is requested next, and recorded latencies say how
-long each request takes. Nothing waits: a run of an hour takes seconds.
+Jobs arrive, the scheduler's policy proposes the next requests, and each request takes a recorded
+latency. No thread waits: a run of an hour takes seconds.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from tests.simulation.simulator import SchedulerSimulation
 
 @dataclass(frozen=True)
 class Outcome:
-    """How long a job took, how long it would have taken alone on its share of the slots, and what
-    its callers were told after its first tenth; None if that was all of it.
+    """A job's duration, its duration alone on its share of the slots, and its estimate.
+
+    The estimate is made after the first tenth; None if that was the whole job.
     """
 
     arrival: Arrival
@@ -37,7 +38,7 @@ class Outcome:
 
     @property
     def ratio(self) -> float:
-        """1: it waited for no other job beyond its share."""
+        """Return the ratio; 1 means that the job waited for no other job beyond its share."""
         return self.taken_s / self.alone_s
 
 
@@ -54,7 +55,7 @@ class FairnessRun:
             replace(
                 arrival,
                 is_listed=False,
-                # The first is what the listing takes.
+                # The first value is the duration of the listing.
                 request_s=tuple(
                     dice.choice(latencies_s) * scenario.slow.get(arrival.court, 1.0)
                     for _ in range(1 + arrival.documents)
@@ -70,7 +71,7 @@ class FairnessRun:
         self._told: dict[str, tuple[float, float | None]] = {}
 
     def run(self) -> list[Outcome]:
-        """Return what became of each job, in the order of their coming."""
+        """Return the outcome of each job, in the order of arrival."""
         simulation = self._simulation
         for court, request_s in self._request_s.items():
             simulation.set_court(court, request_s)
@@ -81,7 +82,7 @@ class FairnessRun:
         return self._outcomes(sorted(simulation.jobs, key=lambda job: int(job.case)))
 
     def _tell(self, _plan: Plan) -> None:
-        """Note what callers are told of the jobs whose first tenth is over."""
+        """Record the estimates of the jobs that have passed their first tenth."""
         simulation = self._simulation
         due = [job for job in simulation.world.jobs.values() if self._is_to_be_told(job)]
         if not due:
@@ -104,7 +105,7 @@ class FairnessRun:
         comings_s = [job.arrival.at_s for job in jobs]
         ends_s = [self._simulation.ended_at[job.job_id] for job in jobs]
         return [
-            # A job whose requests are quick waits for its slots as long as others of its court.
+            # A job with fast requests waits for its slots as long as others of its court.
             Outcome(
                 job.arrival,
                 end_s - job.arrival.at_s,
@@ -128,7 +129,7 @@ class FairnessRun:
 
 
 def _work(job: SimulatedJob, request_s: float | None = None) -> Work:
-    """Return what the portal had to do for a job; if each request took as long as given."""
+    """Return the portal's work for a job if each request takes `request_s` seconds."""
     arrival = job.arrival
     times = arrival.request_s if request_s is None else (request_s,) * (1 + arrival.documents)
     priority = arrival.priority.value

@@ -1,4 +1,4 @@
-"""How far each job of a simulation was behind the fluid ideal with the same limits."""
+"""Measure how far each job of a simulation was behind the fluid ideal with the same limits."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.bench.portal_load.slot_usage import Room
 from tests.simulation.simulated_rows import SimulatedJob
 from tests.simulation.simulator import SchedulerSimulation
 
-# Points of (time, slot-seconds had until then); between two, it goes on evenly.
+# Points of (time, slot-seconds used until then); between two, use grows evenly.
 Curve = Sequence[tuple[float, float]]
 
 
 def places_behind(simulation: SchedulerSimulation) -> float:
-    """Return how far the worst job ever was behind, in dearest slices for each place and one."""
+    """Return the largest lag of a job, in units of the longest request times (slots + 1)."""
     limits = simulation.world.limits
     works = [_work(job) for job in simulation.jobs]
     ideal = _ideal(works, Room(limits.at_once, limits.per_court, limits.lanes))

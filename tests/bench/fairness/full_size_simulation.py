@@ -1,4 +1,4 @@
-"""The simulation of fairness and of estimates at full size."""
+"""Simulate fairness and estimates at full size."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tests.bench.portal_load import latency_record
 from tests.bench.portal_load.slot_usage import Room
 
 ROOM = Room(at_once=10, per_court=6, lanes=5)
-# A job may take so many times as long as alone on its share of the slots. Requests are whole, and
-# the longest of those recorded take ten times as long as most.
+# The largest allowed ratio of a job's duration to its duration alone on its share of the slots.
+# Requests are indivisible, and the longest recorded ones take ten times as long as most.
 MOST = 1.5
-# Of the jobs that are promised a good estimate, so many have one; and in each scenario so many, of
-# which some have ten jobs only.
+# The required fraction of good estimates among all judged jobs, and the lower one in each scenario,
+# since some scenarios have ten jobs only.
 LEAST_TOLD = 0.9
 LEAST_IN_EACH = 0.8
 
 
 def main(console: Console, file: Path | None, seed: int) -> int:
-    """The exit code."""
+    """Return the exit code."""
     latencies_s = latency_record.read()
     figures: dict[str, Any] = {}
     told: dict[str, list[Estimate]] = {}
@@ -50,7 +50,7 @@ def main(console: Console, file: Path | None, seed: int) -> int:
 
 
 def _print_told(console: Console, judged: Sequence[Sequence[Estimate]]) -> bool:
-    """Whether the estimates of these scenarios are as good as promised."""
+    """Return True if the estimates of these scenarios are within the promise."""
     of_all = estimate_errors.share_within([estimate for group in judged for estimate in group])
     least = min(estimate_errors.share_within(group) for group in judged)
     console.print(

@@ -1,7 +1,7 @@
-"""The ideal that fairness is measured by: requests that could be cut as small as one likes.
+"""Compute the reference for fairness: processor sharing with infinitely divisible requests.
 
-At each moment the slots are filled by whoever has least: not BULK before BULK, then by client, then
-by job for its weight, up to the lanes of a job and the limit of a court.
+At each moment the slots go to those with the least: BULK last, then equally by client, then by job
+in proportion to its weight, up to the lanes of a job and the limit of a court.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 from tests.bench.portal_load.slot_usage import Room
 
-# Slots, or work in seconds, that are less are none.
+# Fewer slots, or fewer seconds of work, count as zero.
 NOTHING = NOTHING_S = 1e-9
 WEIGHTS = {"HIGH": 4.0, "NORMAL": 1.0, "BULK": 1.0}
 
 
 @dataclass(frozen=True)
 class Work:
-    """A job as the portal sees it: when it comes, and how long each of its requests takes."""
+    """A job as the portal sees it: its arrival, and the duration of each of its requests."""
 
     at_s: float
     client: str
@@ -33,8 +33,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Share:
-    """What a job would have: when it is listed and ended, in seconds since the start of all, and
-    how many slots between the two, on average.
+    """A job's ideal times of listing and end, in seconds since the start of all jobs.
+
+    Between the two it has `slots` slots on average.
     """
 
     listed_s: float
@@ -44,14 +45,14 @@ class Share:
 
 @dataclass(frozen=True)
 class Moment:
-    """How much work is left of each job at a time: of its listing, and of its documents."""
+    """The work left of each job at a time: of its listing, and of its documents."""
 
     at_s: float
     left: tuple[tuple[float, float], ...]
 
 
 def moments(works: Sequence[Work], room: Room) -> Iterator[Moment]:
-    """Return every moment when the shares change. Between two, work goes on evenly."""
+    """Return every moment when the shares change. Between two, work progresses evenly."""
     left = [[work.listing_s, math.fsum(work.documents_s)] for work in works]
     now = 0.0
     yield Moment(now, tuple((of[0], of[1]) for of in left))
@@ -71,7 +72,7 @@ def moments(works: Sequence[Work], room: Room) -> Iterator[Moment]:
 
 
 def shares(works: Sequence[Work], room: Room) -> list[Share]:
-    """What each of these jobs would have, with all the others."""
+    """Return the share of each of these jobs beside all the others."""
     ends = [[math.inf, math.inf] for _ in works]
     for moment in moments(works, room):
         for end, left in zip(ends, moment.left, strict=True):
@@ -85,7 +86,7 @@ def shares(works: Sequence[Work], room: Room) -> list[Share]:
 
 
 def _rates(works: Sequence[Work], stage: dict[int, int], room: Room) -> dict[int, float]:
-    """How many slots each of these jobs has."""
+    """Return the number of slots of each of these jobs."""
     rates = dict.fromkeys(stage, 0.0)
     courts = {works[i].court: float(room.per_court) for i in stage}
     free = float(room.at_once)
@@ -135,9 +136,9 @@ def _fill(
 
 
 def alone_s(work: Work, share: Share) -> float:
-    """How long a job would take alone on its share of the slots, as whole requests.
+    """Return the seconds a job would take alone on its share of the slots, as whole requests.
 
-    With two slots and a half: on three lanes that are each a sixth slower.
+    Example: 2.6 slots count as three lanes, each slower by the factor 3 / 2.6.
     """
     lanes = max(1, round(share.slots))
     busy = [0.0] * lanes

@@ -1,4 +1,4 @@
-"""Who comes when: the situations in which waiting must be shared fairly."""
+"""Scenarios of arriving jobs in which waiting must be shared fairly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SLOW = COURTS[0]
 
 @dataclass(frozen=True)
 class Scenario:
-    """`slow`: courts whose answers take so many times as long."""
+    """`slow`: by court, the factor by which its answers are slower."""
 
     title: str
     arrivals: tuple[Arrival, ...]
@@ -21,7 +21,7 @@ class Scenario:
 
 
 def scenarios(scale: float = 1.0) -> tuple[Scenario, ...]:
-    """All of them, with so many times as many documents."""
+    """Return all scenarios, with the number of documents multiplied by `scale`."""
     return (
         ten_clients(scale),
         ten_courts(scale),
@@ -33,7 +33,7 @@ def scenarios(scale: float = 1.0) -> tuple[Scenario, ...]:
 
 
 def ten_clients(scale: float = 1.0) -> Scenario:
-    """One client with a dozen large jobs, and then nine others with two each."""
+    """Return one client with a dozen large jobs, and then nine others with two each."""
     documents = _scaled(30, scale)
     first = [Arrival(0.1 * i, "client 0", COURTS[i % 10], 3 * documents) for i in range(12)]
     others = [
@@ -43,17 +43,17 @@ def ten_clients(scale: float = 1.0) -> Scenario:
 
 
 def ten_courts(scale: float = 1.0) -> Scenario:
-    """One job in each of ten courts, of which one is ten times as slow."""
+    """Return one job in each of ten courts, of which one is ten times as slow."""
     documents = _scaled(60, scale)
     arrivals = tuple(Arrival(0.1 * i, "one", court, documents) for i, court in enumerate(COURTS))
     return Scenario("ten courts, the first ten times as slow", arrivals, {SLOW: 10.0})
 
 
 def large_and_small(scale: float = 1.0, *, small_client: str = "small") -> Scenario:
-    """A job of 2,000 documents, and fifty of ten that come later, one after another."""
+    """Return a job of 2,000 documents, and fifty later ones of ten, one after another."""
     large = Arrival(0.0, "grande", COURTS[0], _scaled(2_000, scale))
     count = max(8, round(50 * scale))
-    # Over the first half of what the large one takes.
+    # Over the first half of the large job's duration.
     step_s = 100 * scale / count
     small = [Arrival(step_s * (1 + i), small_client, COURTS[i % 10], 10) for i in range(count)]
     who = "the same client" if small_client == large.client else "another client"
@@ -61,7 +61,7 @@ def large_and_small(scale: float = 1.0, *, small_client: str = "small") -> Scena
 
 
 def priorities(scale: float = 1.0) -> Scenario:
-    """Three jobs of each priority of one client, and one of another client."""
+    """Return three jobs of each priority of one client, and one of another client."""
     documents = _scaled(60, scale)
     arrivals = [
         Arrival(0.1 * i, "one", COURTS[i], documents, Priority(priority))
@@ -71,7 +71,7 @@ def priorities(scale: float = 1.0) -> Scenario:
 
 
 def fifty_at_once(scale: float = 1.0) -> Scenario:
-    """Jobs of many sizes that all come in the same moment, half of them one client's."""
+    """Return jobs of many sizes that arrive in the same moment, half of them one client's."""
     clients = ("one", "two", "one", "three", "one", "four", "one", "five", "one", "six")
     arrivals = [
         Arrival(0.0, clients[i % 10], COURTS[i * 3 % 10], _scaled(10 + i * 7 % 21, scale))

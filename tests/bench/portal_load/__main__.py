@@ -1,10 +1,9 @@
-"""`python -m tests.bench.portal_load`: how good a guest Autos is, by the portal's own count.
+"""`python -m tests.bench.portal_load`: the load of Autos on the portal, as the portal counts it.
 
-Fifty jobs of five clients, over five courts, against a portal that allows ten requests at once and
-has log-normal latencies and bursts of 503. Then some against a portal whose limit is below ours for
-a while, so that it asks for pauses. Exit code 1 when something is not as promised.
-`--simulate`: only how time at the portal is shared and how good the estimates are, on recorded
-latencies and a virtual clock.
+Fifty jobs of five clients, over five courts, run against a portal that allows ten requests at once
+and has log-normal latencies and bursts of 503. Then some jobs run against a portal that lowers its
+limit below ours for a while and answers 429. Exit code 1 if a promise is not kept. `--simulate`:
+only the sharing of the portal's time and the estimates, on recorded latencies and a virtual clock.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from tests.bench.portal_load.phases import Part, crowd, pauses
 
 
 def main() -> int:
-    """The exit code."""
+    """Return the exit code."""
     parser = argparse.ArgumentParser(prog="make bench-guest", description=__doc__)
     parser.add_argument("--jobs", type=int, default=50)
     parser.add_argument("--documents", type=int, default=20, help="of a job, about")

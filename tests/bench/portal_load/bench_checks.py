@@ -1,4 +1,4 @@
-"""What a run must show, each as a line that tells whether it does."""
+"""Check the promises of a run, each as a line with its result."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from tests.chaos.checks import check_logs
 from tests.sandbox.admission import Visit
 
 GOAL = 0.95
-# Of a pause, for what was decided before it was known to everybody.
+# Seconds at the start of a pause for requests that were decided before all workers knew of it.
 GRACE_S = 1.0
-# A court that is away is asked at growing intervals: at most as long again as it was away, and the
-# first interval; and this, for the request itself on a busy machine.
+# A court with an open circuit is probed at growing intervals: at most as long again as its outage,
+# and the first interval; plus this, for the request itself on a busy machine.
 PROBE_SLACK_S = 5.0
-# How far a client's turns may be from the mean; with fewer than so many each, chance says more.
+# The allowed deviation of a client's turns from the mean; below this number of turns, chance
+# dominates.
 UNEVEN = 0.15
 TURNS = 30
 
 
 @dataclass(frozen=True)
 class Check:
-    """A promise, what was seen, and whether that is as promised."""
+    """A promise, the measured value, and whether the promise is kept."""
 
     promise: str
     seen: str
@@ -35,7 +36,7 @@ class Check:
 def of_jobs(
     jobs: Sequence[MeasuredJob], planned: dict[str, int], visits: Sequence[Visit]
 ) -> list[Check]:
-    """What must hold of jobs and documents in every part."""
+    """Check the promises about jobs and documents in every part."""
     states = {job.number: job.state for job in jobs if job.state != "COMPLETED"}
     whole = all(len(job.attempts) == planned[job.number] for job in jobs)
     wrong = journal_figures.not_once(visits, jobs)
@@ -54,7 +55,7 @@ def of_jobs(
 
 
 def of_limits(counts: Counts, room: Room) -> list[Check]:
-    """Never more at once than allowed, as the portal counts."""
+    """Check that no limit is exceeded, as the portal counts."""
     worst = max(counts.peaks.values(), default=0)
     return [
         Check(f"at most {room.at_once} at once", str(counts.peak), counts.peak <= room.at_once),
@@ -64,7 +65,7 @@ def of_limits(counts: Counts, room: Room) -> list[Check]:
 
 
 def of_use(use: Use, away: Sequence[Outage], expected: int, *, probe_base_s: float) -> list[Check]:
-    """The throughput, and that breakers close by themselves."""
+    """Check the throughput, and that circuit breakers close without intervention."""
     late = [o for o in away if o.back_s > _allowed_s(o, probe_base_s)]
     longest = max((o.back_s for o in away), default=0.0)
     return [
@@ -80,7 +81,7 @@ def of_use(use: Use, away: Sequence[Outage], expected: int, *, probe_base_s: flo
 
 
 def of_turns(use: Use) -> list[Check]:
-    """Clients have equal turns while all of them wait, however many jobs they have."""
+    """Check that clients have equal turns while all of them wait, however many jobs they have."""
     mean = sum(use.turns.values()) / len(use.turns)
     if mean < TURNS:
         return []
@@ -94,7 +95,7 @@ def _allowed_s(outage: Outage, probe_base_s: float) -> float:
 
 
 def of_pauses(visits: Sequence[Visit]) -> list[Check]:
-    """Pauses were asked for, and kept."""
+    """Check that the portal requested pauses and that Autos kept them."""
     kept = journal_figures.pauses(visits, grace_s=GRACE_S)
     return [
         Check("429s came, for the limit was below ours", str(kept.asked), kept.asked > 0),
@@ -103,6 +104,6 @@ def of_pauses(visits: Sequence[Visit]) -> list[Check]:
 
 
 def of_logs(lines: Sequence[str]) -> list[Check]:
-    """No process met a bug of its own."""
+    """Check that no process logged a bug."""
     found = list(check_logs.check(lines))
     return [Check("no traceback in the logs", "; ".join(found) or "none", not found)]

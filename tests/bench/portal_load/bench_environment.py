@@ -1,4 +1,4 @@
-"""The real servers and processes, and jobs of several clients."""
+"""Run the real servers and processes, and jobs of several clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.bench.portal_load.journal_figures import MeasuredJob
 from tests.bench.portal_load.portal_process import TOKEN, RemotePortal, running_portal
 from tests.sandbox.court_cases.cnj import process_number
 
-# Who calls StartDownload counts as this one.
+# A caller of StartDownload has this client name.
 CALLER = "default"
 CLIENTS = (CALLER, "alfa", "bravo", "charlie", "delta")
 COURTS = ("8.26", "8.19", "8.13", "5.02", "4.03")
@@ -47,7 +47,7 @@ FROM jobs WHERE job_id = ANY(%(ids)s) ORDER BY create_time
 
 @dataclass
 class BenchEnvironment:
-    """What the bench plays with."""
+    """The processes and servers of the bench."""
 
     portal: RemotePortal
     settings: Settings
@@ -55,12 +55,12 @@ class BenchEnvironment:
     _api: pb_grpc.DownloadServiceStub
     _hints: HintSender
     lines: list[str]
-    # How many documents each case has, by its number.
+    # The number of documents of each case, by its number.
     documents: dict[str, int] = field(default_factory=dict)
     _sequence: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def start(self, client: str, number: str) -> UUID:
-        """A job of a client: by StartDownload, or as StartDownload would for that client."""
+        """Start a job of a client, by StartDownload or by the function that it calls."""
         if client == CALLER:
             request = pb.StartDownloadRequest(process_number=number)
             job_id = UUID(self._api.StartDownload(request, timeout=30).job.job_id)
@@ -73,17 +73,17 @@ class BenchEnvironment:
         return job_id
 
     def add_case(self, court: str, documents: int) -> str:
-        """A new case at the portal; its number."""
+        """Add a case to the portal and return its number."""
         number = process_number(next(self._sequence), 2025, court)
         self.portal.add_case(number, documents, SIZE_BYTES)
         self.documents[number] = documents
         return number
 
     def await_ends(self, ids: Sequence[UUID], timeout_s: float) -> None:
-        """Return when all have ended, or when the time is over."""
+        """Return when all jobs have ended, or at the deadline."""
         deadline = time.monotonic() + timeout_s
         while self._running(ids) and time.monotonic() < deadline:
-            # Seldom, because the machine is shared with what is measured.
+            # Rarely, because the measured processes share the machine.
             time.sleep(0.3)
 
     def _running(self, ids: Sequence[UUID]) -> bool:
@@ -96,7 +96,7 @@ class BenchEnvironment:
         return bool(row["any"])
 
     def jobs(self, ids: Sequence[UUID]) -> list[MeasuredJob]:
-        """The jobs as they stand."""
+        """Return the current state of the jobs."""
         with self.database.transaction() as transaction:
             rows = transaction.all(_JOBS, ids=list(ids))
         return [
@@ -114,13 +114,13 @@ class BenchEnvironment:
 
 
 def _uuid_of(href: str) -> str:
-    """The portal's UUID in the link of a document."""
+    """Return the portal's UUID in the link of a document."""
     return href.partition("/documentos/")[2].partition("/")[0].lower()
 
 
 @contextmanager
 def _summary(lines: list[str]) -> Iterator[None]:
-    """Show why nothing could be started, if so."""
+    """Print the reason if a process could not start."""
     try:
         yield
     except ConfigurationError:
@@ -130,7 +130,7 @@ def _summary(lines: list[str]) -> Iterator[None]:
 
 @contextmanager
 def running_bench_environment(given: Mapping[str, str]) -> Iterator[BenchEnvironment]:
-    """Start it all in a folder of its own, and stop it all. `given`: settings beside our own."""
+    """Run everything in its own folder, and stop it at the end. `given`: additional settings."""
     lines: list[str] = []
     with (
         tempfile.TemporaryDirectory(prefix="autos-bench-") as folder,

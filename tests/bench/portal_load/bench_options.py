@@ -1,4 +1,4 @@
-"""What a run is made of: which client has which jobs, and when the portal is away."""
+"""Options of a run: the clients' jobs, and the portal's outages."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class BenchOptions:
 
     @property
     def latency(self) -> Latency:
-        """How the portal answers."""
+        """Return the portal's latencies."""
         return Latency(MEDIAN_S, SIGMA, self.seed)
 
     def plan(self) -> Iterator[tuple[str, str, int]]:
-        """Client, court and documents of each job. Half of the jobs are one client's."""
+        """Return client, court and documents of each job. Half of the jobs are one client's."""
         dice = random.Random(self.seed)
         for i in range(self.jobs):
             client = CLIENTS[0] if i % 2 else CLIENTS[1 + i // 2 % (len(CLIENTS) - 1)]
@@ -37,7 +37,7 @@ class BenchOptions:
             yield client, COURTS[i % len(COURTS)], documents
 
     def bursts(self, at_once: int) -> list[Burst]:
-        """One of all courts and two of one, at times that fit the length of the run."""
+        """Return one burst of all courts and two of one court, at times that fit the run."""
         length_s = self.jobs * self.documents * MEAN_S / at_once
         return [
             Burst(0.2 * length_s, 0.2 * length_s + 3.0),

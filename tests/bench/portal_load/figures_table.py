@@ -1,4 +1,4 @@
-"""The figures of a run, for people."""
+"""Print the figures of a run for people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = 72
 
 
 def print_checks(console: Console, title: str, checks: Sequence[Check]) -> None:
-    """A line for each promise."""
+    """Print a line for each promise."""
     table = Table(title=title, title_justify="left", show_header=False, box=None)
     for check in checks:
         mark = "[green]yes[/]" if check.holds else "[bold red]NO[/]"
@@ -28,7 +28,7 @@ def print_checks(console: Console, title: str, checks: Sequence[Check]) -> None:
 def print_waits(
     console: Console, waits: Mapping[str, WaitFigures], share: Mapping[str, float]
 ) -> None:
-    """How long each client waited."""
+    """Print how long each client waited."""
     table = Table(title="waiting times, in seconds", title_justify="left")
     table.add_column("client")
     for name in ("jobs", "first document", "", "", "end", "", "", "share of slots"):
@@ -46,7 +46,7 @@ def _times(spread: Spread) -> tuple[str, str, str]:
 
 
 def at_once(visits: Sequence[Visit]) -> list[float]:
-    """How many were at the portal at once, as the mean of each of COLUMNS equal stretches."""
+    """Return the mean number of requests at the portal in each of COLUMNS equal intervals."""
     line = timeline(visits)
     if not line:
         return []
@@ -65,7 +65,7 @@ def at_once(visits: Sequence[Visit]) -> list[float]:
 
 
 def print_timeline(console: Console, visits: Sequence[Visit], most: int) -> None:
-    """A bar for each stretch of time: how full the portal was."""
+    """Print a bar for each interval: how full the portal was."""
     means = at_once(visits)
     steps = len(BARS) - 1
     bars = "".join(BARS[min(steps, round(steps * mean / most))] for mean in means)

@@ -1,4 +1,4 @@
-"""What the portal's journal says about its guest. Pure: visits and jobs in, figures out."""
+"""Compute figures from the portal's log of requests. Pure: visits and jobs in, figures out."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ OUTAGES = (0, 502, 503, 504)
 
 @dataclass(frozen=True)
 class MeasuredJob:
-    """A job as it was started, in seconds since 1970, and as it ended.
+    """A job's start, in seconds since 1970, and its end.
 
-    `attempts` counts those of each document, by the portal's UUID of it.
+    `attempts` counts those of each document, by the portal's UUID.
     """
 
     client: str
@@ -33,18 +33,18 @@ class MeasuredJob:
 
     @property
     def key(self) -> str:
-        """The number without punctuation, as visits are compared with it."""
+        """Return the number without punctuation, as visits are compared with it."""
         return digits(self.number)
 
     @property
     def court(self) -> str:
-        """J.TR."""
+        """Return the court as J.TR."""
         return court_of(self.number)
 
 
 @dataclass(frozen=True)
 class Attempts:
-    """Attempts beyond the first: of documents that met an outage, and of those that did not."""
+    """Attempts beyond the first: of documents that met an outage, and of the others."""
 
     by_outages: int
     by_pauses: int
@@ -52,7 +52,7 @@ class Attempts:
 
 
 def attempts_burnt(visits: Iterable[Visit], jobs: Iterable[MeasuredJob]) -> Attempts:
-    """Why documents count more than one attempt."""
+    """Return why documents counted more than one attempt."""
     outages: Counter[str] = Counter()
     pauses: Counter[str] = Counter()
     for visit in visits:
@@ -72,7 +72,7 @@ def attempts_burnt(visits: Iterable[Visit], jobs: Iterable[MeasuredJob]) -> Atte
 
 
 def not_once(visits: Iterable[Visit], jobs: Iterable[MeasuredJob]) -> list[str]:
-    """The documents, by UUID, that the portal did not give exactly once."""
+    """Return the UUIDs of documents that the portal did not deliver exactly once."""
     given = Counter(v.uuid for v in visits if v.kind == "file" and v.status == GOOD)
     wanted = {uuid for job in jobs for uuid in job.attempts}
     return sorted(uuid for uuid in wanted | set(filter(None, given)) if given[uuid] != 1)
@@ -80,10 +80,10 @@ def not_once(visits: Iterable[Visit], jobs: Iterable[MeasuredJob]) -> list[str]:
 
 @dataclass(frozen=True)
 class Pauses:
-    """How often the portal asked for a pause, and how many requests began in one.
+    """The pauses that the portal requested, and the requests that began during one.
 
-    A request counts only when it began more than `grace_s` after the answer that asked for it: what
-    had been decided before everybody knew is on its way.
+    A request counts only if it began more than `grace_s` after the answer that requested the pause:
+    requests decided earlier are already in flight.
     """
 
     asked: int
@@ -91,7 +91,7 @@ class Pauses:
 
 
 def pauses(visits: Sequence[Visit], *, grace_s: float) -> Pauses:
-    """How the pauses were kept that 429s with a Retry-After asked for."""
+    """Return how the pauses were kept that answers of 429 with a Retry-After requested."""
     asked = [
         (visit.end + grace_s, visit.end + visit.retry_after_s)
         for visit in visits
@@ -103,7 +103,7 @@ def pauses(visits: Sequence[Visit], *, grace_s: float) -> Pauses:
 
 @dataclass(frozen=True)
 class Spread:
-    """Seconds, of several."""
+    """Median, 95th percentile and maximum of several values, in seconds."""
 
     median: float
     p95: float
@@ -111,7 +111,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Collection[float]) -> Spread:
-        """Of at least one value."""
+        """Return the statistics of at least one value."""
         ordered = sorted(values)
         rank = min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))
         return cls(statistics.median(ordered), ordered[rank], ordered[-1])
@@ -119,7 +119,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class WaitFigures:
-    """How long the jobs of a client took, from their start."""
+    """The durations of a client's jobs, from their start."""
 
     jobs: int
     to_first_document: Spread
@@ -127,7 +127,7 @@ class WaitFigures:
 
 
 def waits(visits: Iterable[Visit], jobs: Iterable[MeasuredJob]) -> dict[str, WaitFigures]:
-    """By client. A job that did not end, or got nothing, is left out."""
+    """Return the figures by client, without jobs that did not end or got no document."""
     first: dict[str, float] = {}
     for visit in visits:
         if visit.kind == "file" and visit.status == GOOD and visit.end is not None:

@@ -1,4 +1,4 @@
-"""Latencies of a run, kept for the simulation."""
+"""Store the latencies of a run for the simulation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST = 500
 
 
 def write(file: Path, visits: Iterable[Visit]) -> None:
-    """Keep how long the first good answers took at the portal, in milliseconds."""
+    """Write the portal's latencies of the first good answers, in milliseconds."""
     took = [v.end - v.begin for v in visits if v.status == GOOD and v.end is not None]
     milliseconds = [round(seconds * 1000) for seconds in took[:MOST]]
     lines = [", ".join(map(str, milliseconds[i : i + 20])) for i in range(0, MOST, 20)]
@@ -23,5 +23,5 @@ def write(file: Path, visits: Iterable[Visit]) -> None:
 
 
 def read(file: Path = FILE) -> list[float]:
-    """The recorded latencies, in seconds."""
+    """Return the recorded latencies, in seconds."""
     return [milliseconds / 1000 for milliseconds in json.loads(file.read_text(encoding="utf-8"))]

@@ -1,4 +1,4 @@
-"""The two parts of a run: a crowd within the limit, and a portal whose limit is below ours."""
+"""Run the two parts: many jobs within the limit, and a portal with a limit below ours."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tests.bench.portal_load.bench_environment import CLIENTS, COURTS, BenchEnvi
 from tests.bench.portal_load.bench_options import MEAN_S, BenchOptions
 from tests.bench.portal_load.slot_usage import Room
 
-# What the portal allows, whatever we are set to.
+# The portal's own limit, whatever our settings are.
 LIMIT = 10
-# Far above what a run takes, so that only one that stands still meets it.
+# Far above the duration of a run, so that only a run without progress reaches it.
 PATIENCE = 6
 LOWERED_LIMIT, RETRY_AFTER_S = 3, 3.0
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a part of the run showed."""
+    """The results of a part of the run."""
 
     name: str
     checks: list[Check]
@@ -33,7 +33,7 @@ class Part:
 
 
 def crowd(environment: BenchEnvironment, options: BenchOptions, console: Console) -> Part:
-    """All jobs at once, log-normal latencies, bursts of 503."""
+    """Run all jobs at once, with log-normal latencies and bursts of 503."""
     environment.portal.limit(LIMIT, retry_after_s=RETRY_AFTER_S)
     environment.portal.latency(options.latency)
     room = Room(
@@ -93,7 +93,7 @@ def crowd(environment: BenchEnvironment, options: BenchOptions, console: Console
 
 
 def pauses(environment: BenchEnvironment, options: BenchOptions, console: Console) -> Part:
-    """A portal that allows less than we are set to, for some seconds: it answers 429."""
+    """Run against a portal that allows less than our settings for some seconds: it answers 429."""
     plan = [
         (CLIENTS[i % 2], environment.add_case(COURTS[i % len(COURTS)], options.documents))
         for i in range(min(10, options.jobs))
@@ -101,7 +101,7 @@ def pauses(environment: BenchEnvironment, options: BenchOptions, console: Consol
     environment.portal.plan([])
     environment.portal.clear()
     ids = [environment.start(client, number) for client, number in plan]
-    # In the middle of the work: when as many have been there as there may be at once, twice.
+    # In the middle of the work: after twice as many requests as may be in flight at once.
     deadline = time.monotonic() + 60
     while len(environment.portal.visits()) < 2 * LIMIT and time.monotonic() < deadline:
         time.sleep(0.1)

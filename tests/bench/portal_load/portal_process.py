@@ -1,4 +1,4 @@
-"""The sandbox portal in a process of its own, steered over HTTP."""
+"""Run the sandbox portal in its own process and control it over HTTP."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ START_S = 30.0
 
 @dataclass(frozen=True)
 class Counts:
-    """What the portal counted itself."""
+    """The portal's own counters."""
 
     peak: int
     peaks: dict[str, int]
@@ -31,39 +31,39 @@ class Counts:
 
 
 class RemotePortal:
-    """Speaks to the portal's own routes."""
+    """A client of the portal's control routes."""
 
     def __init__(self, url: str, session: requests.Session) -> None:
         self.url = url
         self._session = session
 
     def add_case(self, number: str, documents: int, size: int) -> None:
-        """Make a case of so many documents of `size` bytes."""
+        """Add a case of `documents` documents of `size` bytes."""
         self._call("POST", "cases", {"number": number, "documents": documents, "size": size})
 
     def limit(self, limit: int, *, retry_after_s: float) -> None:
-        """Turn away what is above `limit` requests at once from now on."""
+        """From now on answer 429 above `limit` requests at once."""
         self._call("PUT", "traffic", {"limit": limit, "retry_after_s": retry_after_s})
 
     def latency(self, latency: Latency) -> None:
-        """Draw latencies like these from now on."""
+        """From now on draw latencies from this distribution."""
         self._call("PUT", "latency", asdict(latency))
 
     def plan(self, bursts: Sequence[Burst]) -> float:
-        """Have these bursts, counted from the moment that is returned."""
+        """Plan these bursts, counted from the returned moment."""
         return float(self._call("PUT", "bursts", [asdict(burst) for burst in bursts])["time"])
 
     def visits(self) -> list[Visit]:
-        """Every request so far, or since `clear`."""
+        """Return every request so far, or since `clear`."""
         return [Visit(**visit) for visit in self._call("GET", "visits")]
 
     def counts(self) -> Counts:
-        """Its peaks and refusals."""
+        """Return the portal's peaks and refusals."""
         told = self._call("GET", "traffic")
         return Counts(told["peak"], told["peaks"], told["refused"])
 
     def clear(self) -> None:
-        """Forget what was."""
+        """Clear the log and the peaks."""
         self._call("DELETE", "log")
 
     def _call(self, method: str, what: str, value: Any = None) -> Any:
@@ -75,7 +75,7 @@ class RemotePortal:
 
 @contextmanager
 def running_portal(write_line: Callable[[str], None]) -> Iterator[RemotePortal]:
-    """A portal on a free port, for the length of the block."""
+    """Run a portal on a free port for the length of the block."""
     port = free_port()
     words = (sys.executable, "-m", "tests.sandbox.portal", "--port", str(port), "--token", TOKEN)
     keeper = Supervisor({"portal": words}, {"PYTHONUNBUFFERED": "1"}, ROOT, write_line)

@@ -1,8 +1,8 @@
-"""How well the portal's room was used: its journal, cut into slices, replayed on the limits.
+"""Compute how well the portal's capacity was used: its log, replayed on the limits.
 
-At each moment the jobs could have had so many requests at the portal as they had documents left,
-up to the lanes of a job, the limit of a court and the limit of all. What they had of that is the
-throughput against the possible: the journal's own service times, with no gap between them.
+At each moment the jobs could have had as many requests at the portal as they had documents left, up
+to the lanes of a job, the limit of a court and the limit of all. The ratio of the real to this
+possible use is the throughput: the log's own service times, without gaps between them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.sandbox.latency_profile import Burst
 
 @dataclass(frozen=True)
 class Room:
-    """What the guest may use at once."""
+    """The capacity that Autos may use at once."""
 
     at_once: int
     per_court: int
@@ -28,7 +28,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Outage:
-    """A court that is away, in seconds since 1970: from a burst until its first good answer."""
+    """An outage of a court, in seconds since 1970: from a burst until the first good answer."""
 
     court: str
     begin: float
@@ -37,14 +37,14 @@ class Outage:
 
     @property
     def back_s(self) -> float:
-        """How long after the burst it was found to be back."""
+        """Return the seconds from the end of the burst until Autos detected it."""
         return self.end - self.burst_end
 
 
 def outages(
     bursts: Iterable[Burst], planned: float, visits: Sequence[Visit], jobs: Iterable[MeasuredJob]
 ) -> list[Outage]:
-    """When which court was away for the guest; one that nobody asked again is left out."""
+    """Return the outages as Autos saw them, without courts that got no request afterwards."""
     courts = sorted({job.court for job in jobs})
     found = []
     for burst in bursts:
@@ -59,8 +59,10 @@ def outages(
 
 @dataclass(frozen=True)
 class TimeSlice:
-    """A stretch of time in which nothing changed: requests at the portal, by job, and what is left
-    to be asked for, those included. `begun`: the job of the request that began it, if one did.
+    """An interval without a change: requests at the portal, by job, and the requests left.
+
+    The requests left include those at the portal. `begun`: the job of the request that began the
+    interval, if a request did.
     """
 
     begin: float
@@ -73,7 +75,7 @@ class TimeSlice:
 def slices(
     visits: Sequence[Visit], jobs: Sequence[MeasuredJob], away: Sequence[Outage] = ()
 ) -> Iterator[TimeSlice]:
-    """From the first start of a job to the last answer; cut also where outages begin."""
+    """Return the slices from the first start to the last answer; outages begin a new slice."""
     documents = {job.key: job.documents for job in jobs}
     listed: set[str] = set()
     busy: Counter[str] = Counter()
@@ -99,14 +101,14 @@ def slices(
             left[key] -= 1
 
 
-# Of what happens in one moment this comes first.
+# Of the events of one moment these come first.
 START, CUT, END, END_OF_LISTING, BEGIN = range(5)
 
 
 def _steps(
     visits: Sequence[Visit], jobs: Sequence[MeasuredJob]
 ) -> list[tuple[float, int, str, int]]:
-    """What changes: when, what, of which job, and with which status."""
+    """Return the changes: time, kind, job and status of each."""
     steps = [(job.start, START, job.key, 0) for job in jobs]
     for visit in visits:
         if visit.end is not None:
@@ -118,11 +120,11 @@ def _steps(
 
 @dataclass(frozen=True)
 class Use:
-    """Seconds of slots: had, and possible.
+    """Seconds of slots: used, and possible.
 
     By client, while all waited: `turns`, its requests that began then, and `share`, its part of the
-    time that was had. The rule gives equal turns, as long as answers of one court take as long as
-    those of another; the time is up to the portal.
+    used time. The rule gives equal turns, as long as answers of one court take as long as those of
+    another; the time depends on the portal.
     """
 
     used_s: float
@@ -133,14 +135,14 @@ class Use:
 
     @property
     def ratio(self) -> float:
-        """1: no slot was ever free that somebody could have used."""
+        """Return the ratio; 1 means that no usable slot was ever free."""
         return self.used_s / self.possible_s if self.possible_s else 0.0
 
 
 def use(
     cuts: Iterable[TimeSlice], jobs: Sequence[MeasuredJob], room: Room, away: Sequence[Outage]
 ) -> Use:
-    """How the room was used, without the courts that were away at the time."""
+    """Return the use of the capacity, without courts during their outages."""
     by_key = {job.key: job for job in jobs}
     clients = {job.client for job in jobs}
     used_s = possible_s = seconds = 0.0
@@ -177,5 +179,5 @@ def _used_and_possible(
             wanted[court] += min(left, room.lanes)
     possible = sum(min(count, room.per_court) for count in wanted.values())
     possible = max(0, min(room.at_once - in_shut, possible))
-    # What was there above the limits is no use of the room.
+    # Requests above the limits do not count as use of the capacity.
     return min(used, possible), possible

@@ -1,1 +1,1 @@
-"""`make bench`: how fast Autos is, beside what somebody would write or take instead."""
+"""`make bench`: the speed of Autos, in comparison with usual alternatives."""

@@ -1,6 +1,6 @@
-"""`python -m tests.bench.speed [BENCH...]`: the benches, a table of goals, JSON beside it.
+"""`python -m tests.bench.speed [BENCH...]`: the benches, a table of goals, and JSON files.
 
-Exit code 1 when a goal is not met.
+Exit code 1 if a goal is not met.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ FOLDER = Path("var/bench")
 
 
 def main() -> int:
-    """The exit code; 130 after Ctrl-C."""
+    """Return the exit code; 130 after Ctrl-C."""
     raise_at_stop_signals()
     try:
         return _run()

@@ -1,4 +1,4 @@
-"""What a bench has to show: goals and whether they are met, as a table and as JSON. Pure."""
+"""Goals of a bench and whether they are met, as a table and as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Goal:
-    """A measure, one value of each round, and the limit that its median must keep."""
+    """A measure, one value of each round, and the limit for its median."""
 
     measure: str
     limit: float
@@ -26,22 +26,22 @@ class Goal:
 
     @property
     def median(self) -> float:
-        """The middle of the rounds."""
+        """Return the median of the rounds."""
         return statistics.median(self.values)
 
     @property
     def is_met(self) -> bool:
-        """Whether the median keeps the limit."""
+        """Return True if the median keeps the limit."""
         return self.median >= self.limit if self.is_least else self.median <= self.limit
 
     @property
     def wanted(self) -> str:
-        """The limit, for people."""
+        """Return the limit as text."""
         return f"{'≥' if self.is_least else '≤'} {self.limit:g}{self.unit}"
 
     @property
     def seen(self) -> str:
-        """The median and, of several rounds, how far they lie apart."""
+        """Return the median and, for several rounds, the range, as text."""
         text = f"{self.median:.3g}{self.unit}"
         if len(self.values) > 1:
             text += f" ({min(self.values):.3g} to {max(self.values):.3g})"
@@ -49,18 +49,18 @@ class Goal:
 
 
 def at_least(measure: str, limit: float, values: Sequence[float], unit: str = "") -> Goal:
-    """A goal that is met from `limit` upwards."""
+    """Return a goal that is met from `limit` upwards."""
     return Goal(measure, limit, True, values, unit)
 
 
 def at_most(measure: str, limit: float, values: Sequence[float], unit: str = "") -> Goal:
-    """A goal that is met up to `limit`."""
+    """Return a goal that is met up to `limit`."""
     return Goal(measure, limit, False, values, unit)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a bench showed. `figures` go into the JSON as they are, `notes` below the table."""
+    """The results of a bench. `figures` go into the JSON unchanged, `notes` below the table."""
 
     bench: str
     goals: Sequence[Goal]
@@ -69,7 +69,7 @@ class Result:
 
 
 def print_results(console: Console, results: Sequence[Result]) -> None:
-    """One table of all goals, then the notes."""
+    """Print one table of all goals, then the notes."""
     table = Table(title_justify="left")
     for name in ("bench", "measure (medians)", "goal", "measured", "met"):
         table.add_column(name, overflow="fold")
@@ -85,7 +85,7 @@ def print_results(console: Console, results: Sequence[Result]) -> None:
 
 
 def keep(result: Result, folder: Path, rounds: int) -> Path:
-    """Write it to a file of its own in `folder`; the file."""
+    """Write the results to a new file in `folder` and return the file."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{result.bench}.json"
     goals = [

@@ -1,4 +1,4 @@
-"""Latencies as real ones are spread, and the best that lanes can make of them. Pure."""
+"""Model the distribution of real latencies, and the optimum for a number of lanes. Pure."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class LogNormalLatency:
     seed: int
 
     def of(self, number: str, position: int) -> float:
-        """Seconds that the portal takes for a document of a case."""
+        """Return the portal's latency for a document of a case, in seconds."""
         dice = random.Random(f"{self.seed}/{number}/{position}")
         return self.median_s * math.exp(dice.gauss(0, self.sigma))
 
 
 def in_order_s(latencies: Iterable[float], lanes: int) -> float:
-    """Seconds for all, when each lane takes the next as soon as it is free.
+    """Return the seconds for all when each lane takes the next document as soon as it is free.
 
-    This is the best that lanes can do who learn how long a document takes by fetching it.
+    This is the optimum for lanes that learn a document's latency only by downloading it.
     """
     free_at = [0.0] * lanes
     for latency in latencies:
@@ -35,11 +35,11 @@ def in_order_s(latencies: Iterable[float], lanes: int) -> float:
 
 
 def longest_first_s(latencies: Iterable[float], lanes: int) -> float:
-    """The same by lanes that know all latencies before and begin with the longest."""
+    """Return the same for lanes that know all latencies and begin with the longest."""
     return in_order_s(sorted(latencies, reverse=True), lanes)
 
 
 def in_batches_s(latencies: Iterable[float], size: int) -> float:
-    """The same when so many begin at once, and the next ones when all of them are done."""
+    """Return the same if `size` documents begin together, and the next once all have ended."""
     ordered = list(latencies)
     return sum(max(ordered[i : i + size]) for i in range(0, len(ordered), size))

@@ -1,9 +1,8 @@
-"""Calls from several threads, as fast as they are answered or at given times; latencies on stdout.
+"""Call from several threads, at full speed or at given times; print latencies to stdout.
 
-`python -m tests.bench.speed.load_generator`: its orders are a line of JSON on stdin. It says that
-it is
-ready, and takes when to begin, in seconds since 1970, from a second line. What is called is
-StartDownload, or what is left of it without a server: an INSERT, a COMMIT and a message.
+`python -m tests.bench.speed.load_generator` reads its parameters as a line of JSON from stdin. It
+prints that it is ready and reads its starting time, in seconds since 1970, from a second line. It
+calls StartDownload, or does the same without a server: an INSERT, a COMMIT and a message.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from tests.bench.speed.load_spec import LoadSpec
 from tests.sandbox.court_cases.cnj import process_number
 
 CALL_S = 30.0
-# Numbers for each thread; the sequence has seven digits.
+# A range of numbers for each thread; the sequence has seven digits.
 SPAN = 20_000
 QUEUE = "bench.bare"
 _INSERT = """
@@ -41,7 +40,7 @@ Call = Callable[[str], object]
 
 
 class Gate:
-    """Lets all threads begin at once, when this process is told to."""
+    """Starts all threads at once, at the time that this process receives."""
 
     def __init__(self, threads: int) -> None:
         self._opening = 0.0
@@ -52,14 +51,14 @@ class Gate:
         self._opening = float(sys.stdin.readline())
 
     def wait(self) -> float:
-        """When to begin, once every thread is here."""
+        """Return the starting time, once every thread has arrived."""
         self._barrier.wait()
         return self._opening
 
 
 @contextmanager
 def start_download(orders: LoadSpec) -> Iterator[Call]:
-    """A caller of StartDownload."""
+    """Return a caller of StartDownload."""
     with grpc.insecure_channel(orders.address) as channel:
         stub: Any = pb_grpc.DownloadServiceStub(channel)
 
@@ -71,7 +70,7 @@ def start_download(orders: LoadSpec) -> Iterator[Call]:
 
 @contextmanager
 def bare(orders: LoadSpec) -> Iterator[Call]:
-    """The least that makes a call durable and known."""
+    """Return a caller that does the minimum: a durable row and a message."""
     connection = psycopg2.connect(orders.database_url)
     client = redis.Redis.from_url(orders.redis_url)
 
@@ -90,11 +89,11 @@ def bare(orders: LoadSpec) -> Iterator[Call]:
 
 
 def calls(orders: LoadSpec, gate: Gate, thread: int) -> list[tuple[float, float]]:
-    """Begin (as planned) and end of each call of a thread, in seconds since 1970."""
+    """Return begin (as planned) and end of each call of a thread, in seconds since 1970."""
     done = []
     opened = start_download if orders.address else bare
     with opened(orders) as call:
-        # Connected before it counts.
+        # The connection is made before the measurement.
         first = orders.first + thread * SPAN
         call(process_number(first, orders.year))
         opening = gate.wait()
@@ -102,7 +101,8 @@ def calls(orders: LoadSpec, gate: Gate, thread: int) -> list[tuple[float, float]
         for place in range(1, SPAN):
             begin = time.time()
             if orders.interval_s:
-                # Late calls count from when they were due: a slow server is no excuse.
+                # Late calls count from their planned time, so that a slow server cannot hide its
+                # delays.
                 planned = opening + (place - 1 + thread / orders.threads) * orders.interval_s
                 time.sleep(max(0.0, planned - begin))
                 begin = planned
@@ -114,7 +114,7 @@ def calls(orders: LoadSpec, gate: Gate, thread: int) -> list[tuple[float, float]
 
 
 def main() -> None:
-    """Call, and tell."""
+    """Make the calls and print the latencies."""
     orders = LoadSpec(**json.loads(sys.stdin.readline()))
     gate = Gate(orders.threads)
     with ThreadPoolExecutor(orders.threads) as pool:

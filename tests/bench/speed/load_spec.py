@@ -1,4 +1,4 @@
-"""What a process of callers is told to do."""
+"""Parameters of a process of callers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LoadSpec:
-    """`address`: of a server; empty: without one.
+    """The parameters. `address` is the server's; empty: without a server.
 
     Each thread calls every `interval_s` or, if that is 0, as soon as it has its answer.
     """

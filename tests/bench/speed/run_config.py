@@ -1,4 +1,4 @@
-"""What was asked of a run."""
+"""Configuration of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How often, how large, and where what is found goes."""
+    """The number of rounds, the size, and the folder for the results."""
 
     rounds: int
     is_quick: bool

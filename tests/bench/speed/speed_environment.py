@@ -1,4 +1,4 @@
-"""A running Autos whose limits at the portal are out of the way, on embedded servers."""
+"""Run Autos with limits at the portal that never matter, on embedded servers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.bench.portal_load.portal_process import TOKEN
 from tests.sandbox.court_cases.cnj import process_number
 
 COURT = "8.26"
-# More than there are threads; not many more, since every look counts the slots.
+# More slots than threads; not many more, since every claim counts the slots.
 AT_ONCE = "100"
 CALL_S = 30.0
 POLL_S = 0.05
@@ -40,14 +40,14 @@ LAST_LINES = 30
 WORKERS_S = 60.0
 # The leading scheduler reads workers and slots once in this time.
 SCHEDULER_READS_S = 1.0
-# PostgreSQL as it comes, so that what is acknowledged is on the disk.
+# PostgreSQL with its defaults, so that acknowledged data is on the disk.
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 SERVERS = ("postgres", "valkey", "s3")
 
 
 @dataclass(frozen=True)
 class SpeedEnvironment:
-    """What a bench plays with."""
+    """The processes and servers of a bench."""
 
     stack: Stack
     settings: Settings
@@ -59,27 +59,27 @@ class SpeedEnvironment:
     _sequence: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def new_number(self, *, documents: int = 100) -> str:
-        """The number of a case that nobody has asked for, with so many documents.
+        """Return the number of a new case with `documents` documents.
 
-        All are of one court, since most of a user's are; how many documents they have, the portal
-        that waits takes from the number.
+        All belong to one court, since most of a user's cases do. The waiting portal reads the
+        number of documents from the case number.
         """
         return process_number(next(self._sequence), 2025, COURT, f"{documents:04d}")
 
     def run_jobs(self, numbers: Sequence[str], *, timeout_s: float) -> float:
-        """Seconds from the first StartDownload to the end of the last of these jobs."""
+        """Return the seconds from the first StartDownload to the end of the last of these jobs."""
         begun = time.time()
         return self.await_ends([self.start(number) for number in numbers], timeout_s) - begun
 
     def start(self, number: str) -> UUID:
-        """StartDownload; the job."""
+        """Call StartDownload and return the job."""
         request = pb.StartDownloadRequest(process_number=number)
         return UUID(self.api.StartDownload(request, timeout=CALL_S).job.job_id)
 
     def await_ends(self, ids: Sequence[UUID], timeout_s: float) -> float:
-        """When the last of the jobs ended, in seconds since 1970.
+        """Return the end of the last job, in seconds since 1970.
 
-        Raises TimeoutError, or AssertionError when one did not end COMPLETED.
+        Raises TimeoutError, or AssertionError if a job did not end COMPLETED.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -95,37 +95,37 @@ class SpeedEnvironment:
                 return float(row["ended"])
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{row['running']} of {len(ids)} jobs did not end.")
-            # Seldom, because the machine is shared with what is measured.
+            # Rarely, because the measured processes share the machine.
             time.sleep(POLL_S)
 
     def only(self, sql: str, **values: Any) -> dict[str, Any]:
-        """The one row of a query."""
+        """Return the one row of a query."""
         with self.database.transaction() as transaction:
             return dict(transaction.only(sql, **values))
 
     def all(self, sql: str, **values: Any) -> list[dict[str, Any]]:
-        """The rows of a query."""
+        """Return the rows of a query."""
         with self.database.transaction() as transaction:
             return [dict(row) for row in transaction.all(sql, **values)]
 
     @property
     def address(self) -> str:
-        """host:port of the server."""
+        """Return host:port of the server."""
         return self.stack.run_file.address
 
     @property
     def our_pids(self) -> list[int]:
-        """The leaders of the Procfile's processes."""
+        """Return the leaders of the Procfile's processes."""
         processes = self.stack.processes
         return [pid for name in processes.names if (pid := processes.pid_of(name))]
 
     def server_pids(self) -> dict[str, list[int]]:
-        """The embedded servers, by name."""
+        """Return the embedded servers, by name."""
         servers = self.stack.servers
         return {name: [pid for pid in [servers.pid_of(name)] if pid] for name in SERVERS}
 
     def worker_pids(self, name: str) -> list[int]:
-        """The processes of Dramatiq that do the work of a line of the Procfile."""
+        """Return Dramatiq's worker processes of a line of the Procfile."""
         leader = self.stack.processes.pid_of(name)
         return [pid for pid in family(leader)[1:] if _is_dramatiq(pid)] if leader else []
 
@@ -147,19 +147,19 @@ class SpeedEnvironment:
         return bool(row["has_leader"]) and row["workers"] >= self.settings.worker_processes
 
     def await_workers(self, name: str, count: int) -> None:
-        """Return when so many processes of a line of the Procfile work."""
+        """Return when `count` worker processes of a line of the Procfile run."""
         until(lambda: len(self.worker_pids(name)) >= count, WORKERS_S, f"{name} does not work.")
 
 
 def _is_dramatiq(pid: int) -> bool:
-    """Whether it is a worker and no helper of multiprocessing's: those hold little memory."""
+    """Return True for a worker, False for a helper of multiprocessing, which uses little memory."""
     threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
     return threads > 3
 
 
 @contextmanager
 def frozen(leaders: Sequence[int]) -> Iterator[None]:
-    """Stop these processes and all below them meanwhile, so that they cost others nothing."""
+    """Suspend these processes and their descendants inside the block, so that they use no CPU."""
     pids = [pid for leader in leaders for pid in family(leader)]
     try:
         for pid in pids:
@@ -172,9 +172,9 @@ def frozen(leaders: Sequence[int]) -> Iterator[None]:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for the length of the block, on the disk on which `make run` keeps its data.
+    """Yield a folder on the disk on which `make run` keeps its data.
 
-    What a new file costs depends on that: some file systems walk past all inodes that were freed
+    The cost of a new file depends on its place: some file systems scan all inodes that were freed
     lately near its folder, and a system's folder for temporary files has many.
     """
     (ROOT / "var").mkdir(exist_ok=True)
@@ -186,7 +186,7 @@ def scratch() -> Iterator[Path]:
 def running_environment(
     portal_url: str, *, procfile: Path = ROOT / "Procfile", **given: str
 ) -> Iterator[SpeedEnvironment]:
-    """Start it all in a folder of its own, and stop it all. `given`: settings beside our own."""
+    """Run everything in its own folder, and stop it at the end. `given`: additional settings."""
     lines: list[str] = []
     with scratch() as folder:
         env = {
@@ -228,14 +228,14 @@ def running_environment(
 
 
 def _check_durable(stage: SpeedEnvironment) -> None:
-    """Raises AssertionError when PostgreSQL was made faster than it comes."""
+    """Raise AssertionError if PostgreSQL has less durable settings than its defaults."""
     found = {name: stage.only(f"SHOW {name}")[name] for name in DURABLE}
     assert found == DURABLE, found
 
 
 @contextmanager
 def _summary(lines: list[str]) -> Iterator[None]:
-    """Show why nothing could be started, if so."""
+    """Print the reason if a process could not start."""
     try:
         yield
     except ConfigurationError:

@@ -1,8 +1,9 @@
-"""`python -m tests.bench.watch`: thousands of watchers on one server process, by their own clocks.
+"""`python -m tests.bench.watch`: thousands of watchers on one server process.
 
-Real PostgreSQL and Valkey, one `python -m server`, watchers in processes of their own that do
-nothing but read, and a writer that changes documents and announces it as the product does.
-Latencies are from the commit to the arrival. Exit code 1 when something is not as promised.
+Real PostgreSQL and Valkey, one `python -m server`, watchers in separate processes that only read,
+and a writer that changes documents and publishes the changes as the product does. The watchers
+measure latencies with their own clocks, from the commit to the arrival. Exit code 1 if a promise is
+not kept.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ WARM_UP = 50
 
 
 def main() -> int:
-    """The exit code."""
+    """Return the exit code."""
     parser = argparse.ArgumentParser(prog="make bench-watch", description=__doc__)
     parser.add_argument("--watchers", type=int, default=5_000)
     parser.add_argument("--channels", type=int, default=8)
@@ -41,7 +42,8 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--json", type=Path, help="a file that gets the table")
     asked = parser.parse_args()
-    # Of hundreds of thousands of figures; between a commit and its wake-up it would be measured.
+    # A collection of hundreds of thousands of figures between a commit and its wake-up would be
+    # measured.
     gc.disable()
     console = Console(width=150)
     options = WatchOptions(asked.watchers, asked.channels, asked.processes, asked.seconds)
@@ -64,7 +66,7 @@ def main() -> int:
 
 def _run(environment: WatchEnvironment, options: WatchOptions, jobs: list[int]) -> list[Check]:
     ids = environment.add_jobs(max(jobs))
-    # What a server allocates once is no stream's.
+    # Memory that a server allocates once belongs to no stream.
     parts.steady(environment, ids[:1], replace(options, watchers=WARM_UP, seconds=1))
     many = {count: parts.steady(environment, ids[:count], options) for count in jobs}
     checks = [many[jobs[0]].memory, *(check for each in many.values() for check in each.checks)]

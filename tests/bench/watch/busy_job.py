@@ -1,7 +1,7 @@
-"""New calls beside open streams: many watches of a busy job, opened at once.
+"""Measure new calls beside open streams: many watches of a busy job, opened at once.
 
-Each of them is sent the job and all of its documents first, and the job changes all the time. What
-is measured is another caller: GetStatus, and one more watch now and then.
+The server sends each of them the job and all of its documents first, and the job changes all the
+time. The bench measures another caller: GetStatus, and a new watch at intervals.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ DOCUMENTS = 100
 CHANGES_PER_S = 20
 ASK_EVERY_S = 0.02
 UNARY_P99_S, ACCEPT_S = 0.1, 1.0
-# More than gRPC's core lets a call wait before it ends it.
+# Longer than gRPC's core lets a call wait before it ends it.
 LOST_S = 35.0
 
 
 @dataclass
 class Seen:
-    """What the other caller measured, in seconds: GetStatus, and the first message of a watch."""
+    """The other caller's measurements, in seconds: GetStatus, and the first message of a watch."""
 
     unary_s: list[float] = field(default_factory=list)
     watch_s: list[float] = field(default_factory=list)
@@ -103,7 +103,7 @@ def _changing(environment: WatchEnvironment, job_id: UUID) -> Iterator[Sequence[
 
 @contextmanager
 def _calling(address: str, job_id: UUID) -> Iterator[Seen]:
-    """Call again and again inside the block, over a connection of its own."""
+    """Call again and again inside the block, over a separate connection."""
     seen, stop = Seen(), threading.Event()
     thread = threading.Thread(target=lambda: asyncio.run(_call(address, job_id, seen, stop)))
     thread.start()
@@ -125,7 +125,7 @@ async def _call(address: str, job_id: UUID, seen: Seen, stop: threading.Event) -
             number += 1
             if number % 10 == 0:
                 begun = time.monotonic()
-                # Above all that has changed so far, it is sent the job only.
+                # With a revision above all changes so far, the server sends the job only.
                 call = stub.WatchProgress(pb.WatchProgressRequest(job_id=str(job_id)))
                 await call.read()
                 seen.watch_s.append(time.monotonic() - begun)

@@ -1,4 +1,4 @@
-"""A sender that does nothing but send: what the watchers' own clock shows of an ideal server."""
+"""A sender that only sends: it shows the latency that the watchers measure of an ideal server."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from tests.network.http2 import ACK, DATA, END_HEADERS, HEADERS, SETTINGS, frame
 
 TICKS_PER_S = 50
-# Of the size that a message about a document has.
+# The size of a message about a document.
 PADDING = b"x" * 250
 
 
 class Bare:
-    """Listens and takes every HEADERS frame for a stream that watches."""
+    """Listens and answers every HEADERS frame as a watching stream."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -32,7 +32,7 @@ class Bare:
         self._thread.start()
 
     def run(self, seconds: int) -> None:
-        """Sends one message a second to each stream, spread over the second."""
+        """Send one message a second to each stream, spread over the second."""
         begun = time.monotonic()
         for tick in range(1, seconds * TICKS_PER_S + 1):
             self.sent[tick] = time.monotonic()
@@ -44,7 +44,7 @@ class Bare:
             time.sleep(max(0.0, begun + tick / TICKS_PER_S - time.monotonic()))
 
     def close(self) -> None:
-        """Hangs up."""
+        """Close the connections."""
         self._is_over.set()
         self._thread.join()
         self._listener.close()
@@ -68,7 +68,7 @@ class Bare:
                 pending[key.fileobj] = self._opened(key.fileobj, pending[key.fileobj] + data)
 
     def _opened(self, connection: socket.socket, data: bytes) -> bytes:
-        """Answers those that open a stream; what is left of the bytes."""
+        """Answer the frames that open a stream; return the incomplete rest of the bytes."""
         if data.startswith(b"PRI"):
             data = data[24:]
         while len(data) >= 9 and len(data) >= (end := 9 + int.from_bytes(data[:3], "big")):
@@ -81,7 +81,7 @@ class Bare:
 
 
 def _message(stream: int, revision: int) -> bytes:
-    """A message whose first field is the revision, as in WatchProgressResponse."""
+    """Return a message with the revision as its first field, like WatchProgressResponse."""
     number, rest = b"\x08", revision
     while rest >= 128:
         number += bytes((rest % 128 + 128,))
@@ -92,7 +92,7 @@ def _message(stream: int, revision: int) -> bytes:
 
 @contextmanager
 def running_bare() -> Iterator[Bare]:
-    """One that is closed in the end."""
+    """Run such a sender and close it at the end."""
     bare = Bare()
     try:
         yield bare

@@ -1,4 +1,4 @@
-"""A server process on real PostgreSQL and Valkey, jobs that it serves, and what changes them."""
+"""Run a server process on real PostgreSQL and Valkey, its jobs, and the writer of changes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ WHERE documents.job_id = told.job_id AND position = told.revision %% %(documents
 
 
 class Announcer:
-    """Wake-ups as the product sends them, and when the commit before them was done."""
+    """Publishes change notifications as the product does, and the times of their commits."""
 
     def __init__(self, redis_url: str) -> None:
         self._wakeups = ChangePublisher(redis_url)
@@ -54,7 +54,7 @@ class Announcer:
         self.is_first = True
 
     def __call__(self, job_id: UUID, revision: int) -> None:
-        """Announces a change that has been committed."""
+        """Publish a change that has been committed."""
         if self.is_first:
             self.is_first, self.committed = False, time.monotonic()
         self._wakeups.announce(job_id, revision)
@@ -62,7 +62,7 @@ class Announcer:
 
 @dataclass
 class WatchEnvironment:
-    """What runs. `server` is the process that is measured."""
+    """The running parts. `server` is the measured process."""
 
     address: str
     env: Mapping[str, str] = field(repr=False)
@@ -75,16 +75,16 @@ class WatchEnvironment:
 
     @property
     def port(self) -> int:
-        """Where the server listens, on 127.0.0.1."""
+        """Return the server's port on 127.0.0.1."""
         return int(self.address.rpartition(":")[2])
 
     @property
     def server(self) -> psutil.Process:
-        """The server process that was started last."""
+        """Return the server process that was started last."""
         return psutil.Process(self.servers[-1].pid)
 
     def start_server(self) -> float:
-        """Starts a server; seconds until it served."""
+        """Start a server; return the seconds until it served."""
         begun = time.monotonic()
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "server"]
@@ -95,7 +95,7 @@ class WatchEnvironment:
         return time.monotonic() - begun
 
     def stop_server(self) -> float:
-        """Ends the server as a restart would; seconds that took."""
+        """Stop the server as a restart would; return the seconds that it took."""
         server, begun = self.servers.pop(), time.monotonic()
         server.send_signal(signal.SIGTERM)
         try:
@@ -106,7 +106,7 @@ class WatchEnvironment:
         return time.monotonic() - begun
 
     def add_jobs(self, count: int, documents: int = DOCUMENTS) -> list[UUID]:
-        """Running jobs of so many documents each, of cases that no other job has."""
+        """Add running jobs of `documents` documents each, of cases that no other job has."""
         first = self._cases + 1
         self._cases += count
         return [self._add_job(process_number(first + i), documents) for i in range(count)]
@@ -118,9 +118,9 @@ class WatchEnvironment:
         return view.job.job_id
 
     def change(self, ids: Sequence[UUID]) -> tuple[float, dict[UUID, int]]:
-        """Changes a document of each job, in one transaction that is announced as any other.
+        """Change a document of each job in one transaction, and publish the change.
 
-        The moment of its commit, by the monotonic clock, and the jobs' revisions.
+        Return the monotonic time of the commit, and the jobs' revisions.
         """
         self.announcer.is_first = True
         self._own += 1
@@ -138,7 +138,7 @@ class WatchEnvironment:
         return self.announcer.committed, revisions
 
     def transactions(self) -> int:
-        """How many transactions of the server PostgreSQL has counted, about a second ago."""
+        """Return the number of the server's transactions as PostgreSQL counted it a second ago."""
         self._own += 1
         with self.database.transaction() as transaction:
             row = transaction.only(
@@ -171,7 +171,7 @@ def _listing(documents: int) -> CaseListing:
 
 @contextmanager
 def running_watch_environment(given: Mapping[str, str]) -> Iterator[WatchEnvironment]:
-    """PostgreSQL, Valkey and a server in a folder of their own. `given`: settings of the server."""
+    """Run PostgreSQL, Valkey and a server in their own folder. `given`: settings of the server."""
     with ExitStack() as stack:
         path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="autos-watch-")))
         folder = stack.enter_context(closing(DataFolder(path)))
@@ -183,12 +183,12 @@ def running_watch_environment(given: Mapping[str, str]) -> Iterator[WatchEnviron
         env = {
             "PATH": os.environ.get("PATH", os.defpath),
             "GRPC_LISTEN": address,
-            # Never called: nothing is fetched here.
+            # The server never calls it: no document is downloaded here.
             "S3_ENDPOINT_URL": "http://127.0.0.1:9",
             "S3_ACCESS_KEY_ID": "none",
             "S3_SECRET_ACCESS_KEY": "none",
             "PDPJ_TOKEN": "none",
-            # All of them are one client's.
+            # All jobs belong to one client.
             "CLIENT_OPEN_WATCHES": "100000",
             "CLIENT_JOBS_AT_ONCE": "100000",
             "WEBHOOK_SECRET": new_webhook_secret(),

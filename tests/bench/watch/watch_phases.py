@@ -1,4 +1,4 @@
-"""The parts of a run: what is done to the server, and what its watchers saw of it."""
+"""Run the phases: an operation on the server, and the measurements of its watchers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPEN_S = 120.0
 SETTLE_S = 3.0
 P99_MS, LAST_S, KIB_PER_STREAM, STALL_S, STOP_S = 50.0, 0.5, 40.0, 30.0, 10.0
 KIB = 1024
-# A document changes: one message tells the document, one the job's counters.
+# A change of a document sends two messages: the document, and the job's counters.
 MESSAGES = 2
 EVENTS_FOR_ALL = 5
 
@@ -45,7 +45,7 @@ class WatchOptions:
 
 @dataclass(frozen=True)
 class Cost:
-    """What was used meanwhile, in seconds of a processor, and how busy the machine was."""
+    """CPU seconds used in an interval, and the load of the machine."""
 
     server_s: float
     clients_s: float
@@ -58,7 +58,7 @@ class Cost:
 
 
 class CostMeter:
-    """Measures from when it is made."""
+    """Measures from its creation."""
 
     def __init__(self, environment: WatchEnvironment) -> None:
         self._world = environment
@@ -66,7 +66,7 @@ class CostMeter:
         self._server_s = self._cpu_s()
 
     def cost(self, seen: Sequence[ArrivedMessages]) -> Cost:
-        """What has been used since. `seen`: what the watchers have seen since."""
+        """Return the cost since its creation. `seen`: the messages of the watchers since then."""
         return Cost(
             self._cpu_s() - self._server_s,
             sum(each.cpu_s for each in seen),
@@ -80,13 +80,13 @@ class CostMeter:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value that `share` of the values are not above."""
+    """Return the value that `share` of the values do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def floor(options: WatchOptions) -> Check:
-    """The latency that the watchers see of a sender that does nothing else."""
+    """Measure the watchers' latency for a sender that does nothing else."""
     with (
         running_bare() as bare,
         running_watchers(bare.port, options.processes, options.channels) as crowd,
@@ -111,7 +111,7 @@ def floor(options: WatchOptions) -> Check:
 def burst_of_grpc(
     environment: WatchEnvironment, ids: Sequence[UUID], options: WatchOptions
 ) -> Check:
-    """All streams opened at once by gRPC's own client, in one process."""
+    """Open all streams at once by gRPC's own client, in one process."""
 
     async def open_all() -> tuple[int, float]:
         channels = [
@@ -147,9 +147,9 @@ def _opened(options: WatchOptions, opened: int, took_s: float, by: str) -> Check
 
 @dataclass(frozen=True)
 class Steady:
-    """One event a second on each stream: what was promised, and what the database paid.
+    """The results for one event a second on each stream: latencies, and the database's work.
 
-    `memory` holds of a server that has never had more streams only.
+    `memory` is valid only for a server that has never had more streams.
     """
 
     memory: Check
@@ -158,7 +158,7 @@ class Steady:
 
 
 def steady(environment: WatchEnvironment, ids: Sequence[UUID], options: WatchOptions) -> Steady:
-    """Opens all streams, then one event a second on each."""
+    """Open all streams, then send one event a second on each."""
     with running_watchers(environment.port, options.processes, options.channels) as crowd:
         before = environment.server.memory_info().rss
         begun = time.monotonic()
@@ -199,7 +199,7 @@ def _in_time(of: str, expected: int, waits: Sequence[float], cost: Cost) -> Chec
 
 
 def of_reads(few: float, many: float, jobs: int, options: WatchOptions) -> Check:
-    """Whether the database pays for jobs or for watchers."""
+    """Check whether the database's work depends on jobs or on watchers."""
     return Check(
         "database reads grow with jobs, not with watchers",
         f"{jobs} jobs: {few:.0f} transactions/s with {options.watchers // 10} watchers,"
@@ -209,7 +209,7 @@ def of_reads(few: float, many: float, jobs: int, options: WatchOptions) -> Check
 
 
 def for_all(environment: WatchEnvironment, job_id: UUID, options: WatchOptions) -> list[Check]:
-    """Events of one job that all watch."""
+    """Send events of one job that all streams watch."""
     lasts: list[float] = []
     counters: list[float] = []
     with running_watchers(environment.port, options.processes, options.channels) as crowd:
@@ -228,7 +228,7 @@ def for_all(environment: WatchEnvironment, job_id: UUID, options: WatchOptions) 
                 for _, revision, at in each.messages
                 if revision == revisions[job_id]
             )
-            # Of each stream the first message is the event, the second the job's counters.
+            # On each stream the first message is the event, the second the job's counters.
             lasts.append(waits[min(options.watchers, len(waits)) - 1])
             counters.append(waits[-1] if len(waits) == MESSAGES * options.watchers else 99.0)
         cost = meter.cost(everything)
@@ -244,7 +244,7 @@ def for_all(environment: WatchEnvironment, job_id: UUID, options: WatchOptions) 
 
 
 def stalled(environment: WatchEnvironment, job_id: UUID) -> Check:
-    """A reader that stops reading."""
+    """Measure a reader that stops reading."""
     with closing(Caller("127.0.0.1", environment.port, window=1_000)) as caller:
         caller.socket.settimeout(2 * STALL_S)
         stream = caller.open(PATH, pb.WatchProgressRequest(job_id=str(job_id)).SerializeToString())
@@ -254,7 +254,7 @@ def stalled(environment: WatchEnvironment, job_id: UUID) -> Check:
             for event in caller.read():
                 if event.stream == stream and event.message is None:
                     ended_s = time.monotonic() - begun
-            # grpc.aio lets go of a call when the next one has come.
+            # grpc.aio releases a call when the next one has come.
             caller.open("/grpc.health.v1.Health/Check", b"")
             time.sleep(0.2)
     return Check(
@@ -265,7 +265,7 @@ def stalled(environment: WatchEnvironment, job_id: UUID) -> Check:
 
 
 def stop(environment: WatchEnvironment, ids: Sequence[UUID], options: WatchOptions) -> list[Check]:
-    """SIGTERM with all streams open."""
+    """Send SIGTERM with all streams open."""
     with running_watchers(environment.port, options.processes, options.channels) as crowd:
         _open(crowd, _spread(ids, options.watchers))
         time.sleep(SETTLE_S)
@@ -293,7 +293,7 @@ def _spread(ids: Sequence[UUID], watchers: int) -> list[UUID]:
 
 
 def _open(crowd: Sequence[Watchers], job_ids: Sequence[UUID]) -> int:
-    """How many streams were told something, of one for each of these jobs."""
+    """Return how many of the streams, one for each of these jobs, got a message."""
     for i, watchers in enumerate(crowd):
         watchers.open(job_ids[i :: len(crowd)], HEARTBEAT_S)
 
@@ -313,7 +313,7 @@ Commits = dict[tuple[UUID, int], float]
 
 
 def _change_all(environment: WatchEnvironment, ids: Sequence[UUID], seconds: int) -> Commits:
-    """An event a second for each job, spread over the second; when each was committed."""
+    """Send an event a second for each job, spread over the second; return the commit times."""
     commits: Commits = {}
     begun = time.monotonic()
     for tick in range(TICKS_PER_S * seconds):

@@ -1,4 +1,4 @@
-"""Watchers in a process of their own: they take in what comes, and when, as cheaply as can be."""
+"""Run watchers in their own process: they record messages and arrival times at low cost."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ANSWER_S = 120.0
 
 @dataclass
 class ArrivedMessages:
-    """What the watchers of a process have seen since they were asked last.
+    """The messages that the watchers of a process received since the last request.
 
-    `messages`: job, revision and moment of each; `ends`: stream ends with their trailers;
-    `cpu_s`: what taking it in has cost.
+    `messages`: job, revision and moment of each; `ends`: stream ends with their trailers; `cpu_s`:
+    the CPU seconds of receiving.
     """
 
     messages: list[tuple[UUID, int, float]] = field(default_factory=list)
@@ -35,7 +35,7 @@ class ArrivedMessages:
 
 
 class Watchers:
-    """A process of watchers, from outside."""
+    """The parent's side of a process of watchers."""
 
     def __init__(self, address: tuple[str, int], channels: int) -> None:
         context = get_context("spawn")
@@ -45,19 +45,19 @@ class Watchers:
         self._ask("hello")
 
     def open(self, job_ids: Sequence[UUID], heartbeat_s: int) -> None:
-        """Opens a stream for each of these, all in one burst; returns when they are on the way."""
+        """Open a stream for each of these, all in one burst; return when the requests are sent."""
         self._ask("open", list(job_ids), heartbeat_s)
 
     def seen(self) -> ArrivedMessages:
-        """What was seen since the last time."""
+        """Return the messages since the last call."""
         return self._ask("seen")  # type: ignore[no-any-return]
 
     def opened(self) -> int:
-        """How many streams have had their first message."""
+        """Return how many streams have had their first message."""
         return int(self._ask("opened"))
 
     def close(self) -> None:
-        """Hangs up and ends the process."""
+        """Close the connections and end the process."""
         self._pipe.close()
         self._process.join(10)
         if self._process.is_alive():
@@ -73,7 +73,7 @@ class Watchers:
 
 @contextmanager
 def running_watchers(port: int, processes: int, channels: int) -> Iterator[list[Watchers]]:
-    """`channels` connections in all, shared by the processes."""
+    """Run `channels` connections in all, shared by the processes."""
     share, rest = divmod(channels, processes)
     crowd: list[Watchers] = []
     try:
@@ -87,7 +87,7 @@ def running_watchers(port: int, processes: int, channels: int) -> Iterator[list[
 
 
 class _Crowd:
-    """The same from inside."""
+    """The watchers inside their process."""
 
     def __init__(self, address: tuple[str, int], channels: int) -> None:
         self.callers = [Caller(*address) for _ in range(channels)]
@@ -108,7 +108,7 @@ class _Crowd:
                 self._jobs[i].update(zip(streams, mine, strict=True))
 
     def read(self, i: int) -> bool:
-        """Takes in what has come on a connection; False when it has ended."""
+        """Read the available bytes of a connection; return False when it has ended."""
         jobs, keep = self._jobs[i], self._seen.messages.append
         for stream, message, trailers in self.callers[i].read():
             if message is None:
@@ -140,7 +140,7 @@ def _request(job_id: UUID, heartbeat_s: int) -> bytes:
 
 
 def _revision(message: bytes) -> int:
-    """Field 1, which comes first; not set is 0."""
+    """Return field 1, which comes first; 0 if it is not set."""
     if message[0] != 8:
         return 0
     revision = shift = 0
@@ -153,7 +153,7 @@ def _revision(message: bytes) -> int:
 
 
 def _serve(pipe: Connection, address: tuple[str, int], channels: int) -> None:
-    # What is kept here would be looked through again and again, 25 ms each time.
+    # The garbage collector would scan these records again and again, 25 ms each time.
     gc.disable()
     crowd, selector = _Crowd(address, channels), selectors.DefaultSelector()
     selector.register(pipe, selectors.EVENT_READ, None)

@@ -1,1 +1,1 @@
-"""What Autos is compared with: a plain loop, a pipe, rclone, Celery."""
+"""The alternatives that Autos is compared with: a plain loop, a pipe, rclone, Celery."""

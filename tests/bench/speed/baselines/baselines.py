@@ -1,4 +1,4 @@
-"""The same cases in four ways: by Autos, a plain loop, rclone and a Celery task per case."""
+"""Download the same cases in four ways: Autos, a plain loop, rclone, a Celery task per case."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ from tests.databases import create_database
 
 TIMEOUT_S = 300.0
 TRANSFERS = 5
-# As Autos: two processes that fetch.
+# Like Autos: two downloading processes.
 CLASSIC_PROCESSES = 2
 CLASSIC_REDIS = "/7"
 SETTLE_S = 0.2
 
-# What each case holds, by its number.
+# The documents of each case, by its number.
 Cases = Mapping[str, Sequence[Shelved]]
 
 
 @dataclass(frozen=True)
 class Took:
-    """Seconds from the first order to the last document, and of the processor of its processes."""
+    """Seconds from the first call to the last document, and CPU seconds of its processes."""
 
     seconds: float
     cpu_s: float
 
 
 class Contender(Protocol):
-    """Somebody who fetches cases; the objects get keys below `prefix`, but for Autos' own."""
+    """A way to download cases; objects get keys below `prefix`, except those of Autos."""
 
     def fetch(self, cases: Cases, prefix: str) -> Took: ...
 
 
 @dataclass(frozen=True)
 class Autos:
-    """Ours: a job per case."""
+    """Autos: a job per case."""
 
     stage: SpeedEnvironment
 
@@ -64,7 +64,7 @@ class Autos:
         before, begun = spent_s(leaders), time.time()
         ids = [self.stage.start(number) for number in cases]
         ended = self.stage.await_ends(ids, TIMEOUT_S)
-        # What is cleared away behind the last document counts too.
+        # The cleaning up after the last document counts too.
         time.sleep(SETTLE_S)
         assert self.stage.our_pids == leaders, "A process was started again."
         return Took(ended - begun, spent_s(leaders) - before)
@@ -104,7 +104,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class Rclone:
-    """`rclone copyurl` with a list of links; it is given the links and checks nothing."""
+    """`rclone copyurl` with a list of links; it gets the links and checks no content."""
 
     stage: SpeedEnvironment
     portal: StaticPortal
@@ -148,7 +148,7 @@ def _children_s() -> float:
 
 @dataclass(frozen=True)
 class Classic:
-    """Celery, two processes, on the same PostgreSQL and Valkey."""
+    """Celery with two processes, on the same PostgreSQL and Valkey."""
 
     leader: int
     _env: Mapping[str, str]
@@ -181,7 +181,7 @@ class Classic:
 
 @contextmanager
 def running_classic(stage: SpeedEnvironment, portal: StaticPortal) -> Iterator[Classic]:
-    """A Celery worker for the length of the block."""
+    """Run a Celery worker for the length of the block."""
     redis = urlsplit(stage.stack.env["REDIS_URL"])
     env = {
         "CLASSIC_BROKER_URL": redis._replace(path=CLASSIC_REDIS).geturl(),
@@ -212,7 +212,7 @@ def running_classic(stage: SpeedEnvironment, portal: StaticPortal) -> Iterator[C
 
 
 def _make_table(env: Mapping[str, str]) -> None:
-    """In a process of its own: the module reads its environment when it is imported."""
+    """Create the table in a separate process: the module reads its environment on import."""
     make = (
         "import os; from tests.bench.speed.baselines.celery_baseline import database, Document;"
         " database.init(os.environ['CLASSIC_DATABASE_URL']); database.create_tables([Document])"
@@ -222,8 +222,8 @@ def _make_table(env: Mapping[str, str]) -> None:
 
 @contextmanager
 def alone(pids: Sequence[int]) -> Iterator[None]:
-    """Let nobody else's processes run meanwhile; `pids` are theirs."""
+    """Suspend the other contenders' processes for the length of the block; `pids` are theirs."""
     with frozen(pids):
         yield
-    # A heartbeat that was held up is told before anybody misses it.
+    # A delayed heartbeat is sent before its absence is detected.
     time.sleep(SETTLE_S)

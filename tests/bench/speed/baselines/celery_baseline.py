@@ -1,6 +1,6 @@
-"""The design that most would choose: a Celery task per case, batches of five, a row per document.
+"""A common design: a Celery task per case, batches of five, a row per document.
 
-Celery imports this in its worker; the orders stand in the environment.
+Celery imports this in its worker; the parameters are in the environment.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ database = PooledPostgresqlDatabase(None, max_connections=2 * BATCH)
 
 
 class Document(Model):
-    """What is known of a document."""
+    """The row of a document."""
 
     id = AutoField()
     process_number = CharField(index=True)
@@ -46,13 +46,13 @@ class Document(Model):
 
 @cache
 def session() -> requests.Session:
-    """One per process."""
+    """Return the process's HTTP session."""
     return requests.Session()
 
 
 @cache
 def store() -> Minio:
-    """One per process."""
+    """Return the process's S3 client."""
     return Minio(
         urlsplit(os.environ["S3_ENDPOINT_URL"]).netloc,
         access_key=os.environ["S3_ACCESS_KEY_ID"],
@@ -64,7 +64,7 @@ def store() -> Minio:
 
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
 def fetch_case(number: str, prefix: str) -> None:
-    """All documents of a case, five by five."""
+    """Download all documents of a case, five at a time."""
     if database.database is None:
         database.init(os.environ["CLASSIC_DATABASE_URL"])
     api = os.environ["PDPJ_BASE_URL"] + "/api/v2"
@@ -77,7 +77,7 @@ def fetch_case(number: str, prefix: str) -> None:
 
 
 def copy(row: Document, api: str, prefix: str) -> None:
-    """A document from the portal into the bucket, its row kept up to date."""
+    """Copy a document from the portal into the bucket and keep its row up to date."""
     with database.connection_context():
         save(row, state="DOWNLOADING")
     answer = session().get(api + row.href)
@@ -91,6 +91,6 @@ def copy(row: Document, api: str, prefix: str) -> None:
 
 
 def save(row: Document, **changed: object) -> None:
-    """Note what has changed."""
+    """Write the changed fields."""
     changed["updated"] = SQL("clock_timestamp()")
     Document.update(**changed).where(Document.id == row.id).execute()

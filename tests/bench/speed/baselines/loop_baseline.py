@@ -1,7 +1,7 @@
-"""The plain loop that a user would write: five threads, one session, no record of anything.
+"""A plain loop that a user would write: five threads, one session, no records.
 
-`python -m tests.bench.speed.baselines.loop_baseline`, with its orders as JSON on stdin; tells on
-stdout what it took.
+`python -m tests.bench.speed.baselines.loop_baseline` reads its parameters as JSON from stdin and
+prints its figures to stdout.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ THREADS = 5
 
 
 def main() -> None:
-    """Fetch all documents of all cases."""
+    """Download all documents of all cases."""
     orders = json.load(sys.stdin)
     session = requests.Session()
     store = Minio(

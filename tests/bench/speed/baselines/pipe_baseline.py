@@ -1,7 +1,7 @@
-"""stdin into the bucket, part by part: `curl URL | python -m
-tests.bench.speed.baselines.pipe_baseline KEY`.
+"""Upload stdin to the bucket part by part.
 
-The store stands in the environment, as in Autos' own settings.
+`curl URL | python -m tests.bench.speed.baselines.pipe_baseline KEY`. The environment has the
+store's settings, as for Autos itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PART_BYTES = 8 * 1024 * 1024
 
 
 def main() -> None:
-    """Put it."""
+    """Upload stdin."""
     store = Minio(
         urlsplit(os.environ["S3_ENDPOINT_URL"]).netloc,
         access_key=os.environ["S3_ACCESS_KEY_ID"],

@@ -1,4 +1,4 @@
-"""How close five lanes come to the best that five lanes can do, when latencies differ much."""
+"""Measure how close five lanes come to the optimum when latencies differ much."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ NAME = "lanes"
 DRAWN = LogNormalLatency(0.4, 0.8, 7)
 LANES = 5
 GOAL = 1.03
-# A busy machine takes its time; only what stands still meets this.
+# Generous for a busy machine; only a job without progress reaches it.
 PATIENCE_S = 600.0
 
 
 def run(asked: RunConfig, console: Console) -> Result:
-    """A job in each round."""
+    """Run a job in each round."""
     documents = 50 if asked.is_quick else 200
     rounds: list[dict[str, Any]] = []
     with running_waiting_portal(DRAWN, _silent) as url, running_environment(url) as stage:
-        _job(stage, stage.new_number(documents=5))  # everybody has connected once
+        _job(stage, stage.new_number(documents=5))  # Every process has connected once.
         for round_ in range(1, asked.rounds + 1):
             rounds.append(_job(stage, stage.new_number(documents=documents)))
             told = {name: f"{value:.2f}" for name, value in rounds[-1].items()}
@@ -49,11 +49,11 @@ def run(asked: RunConfig, console: Console) -> Result:
 
 
 def _silent(_line: str) -> None:
-    """What the portal says is of no interest."""
+    """Discard the portal's output."""
 
 
 def _job(stage: SpeedEnvironment, number: str) -> dict[str, float]:
-    """Seconds of a job, and what they could have been."""
+    """Return the seconds of a job, and the optimum."""
     latencies = [DRAWN.of(number, d.position) for d in case_of(number).documents]
     ideal_s = in_order_s(latencies, LANES)
     seconds = stage.run_jobs([number], timeout_s=PATIENCE_S)

@@ -1,4 +1,4 @@
-"""One document of 1 GiB: the memory that it takes, and how long, beside curl and an S3 put."""
+"""Measure memory and time for one document of 1 GiB, in comparison with curl and an S3 upload."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROCESSES = ("worker", "uploader")
 
 
 def run(asked: RunConfig, console: Console) -> Result:
-    """Both in turn, each with a key of its own."""
+    """Run both alternately, each with its own key."""
     size_bytes = (128 if asked.is_quick else 1024) * MIB
     rounds: list[dict[str, float]] = []
     with (
@@ -33,7 +33,7 @@ def run(asked: RunConfig, console: Console) -> Result:
     ):
         (small,) = portal.shelf(1, 20 * 1024)
         (page,) = portal.shelf(1, size_bytes)
-        for _ in range(8):  # every process has imported and connected
+        for _ in range(8):  # Every process has imported its modules and connected.
             _autos(stage, portal, small)
         for round_ in range(1, asked.rounds + 1):
             found = {"piped_s": _piped(stage, portal, page), **_autos(stage, portal, page)}
@@ -62,7 +62,7 @@ def run(asked: RunConfig, console: Console) -> Result:
 
 
 def _autos(stage: SpeedEnvironment, portal: StaticPortal, page: Page) -> dict[str, float]:
-    """Seconds of a job, and MiB by which each kind of process grew at most."""
+    """Return the seconds of a job, and the MiB by which each kind of process grew at most."""
     number = stage.new_number()
     portal.add_case(number, [page])
     peaks = {name: [PeakMemory(pid) for pid in stage.worker_pids(name)] for name in PROCESSES}
@@ -82,7 +82,7 @@ def _autos(stage: SpeedEnvironment, portal: StaticPortal, page: Page) -> dict[st
 
 
 def _piped(stage: SpeedEnvironment, portal: StaticPortal, page: Page) -> float:
-    """Seconds of `curl | put`."""
+    """Return the seconds of `curl | put`."""
     (shelved,) = portal.add_case(stage.new_number(), [page])
     key = f"piped/{time.time_ns()}.pdf"
     env = {**stage.stack.env, "S3_BUCKET": stage.settings.s3_bucket}
@@ -100,6 +100,6 @@ def _piped(stage: SpeedEnvironment, portal: StaticPortal, page: Page) -> float:
 
 
 def _remove(stage: SpeedEnvironment, key: str, page: Page) -> None:
-    """Make room, once it is clear that it was all there."""
+    """Delete the object after a check of its size."""
     assert stage.bucket.stat_object(stage.settings.s3_bucket, key).size == page.size_bytes
     stage.bucket.remove_object(stage.settings.s3_bucket, key)

@@ -1,4 +1,4 @@
-"""One job of 20,000 documents: whether memory and the database's work stay what they were."""
+"""Measure whether memory and database work stay constant in a job of 20,000 documents."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.bench.speed.speed_environment import SpeedEnvironment, running_enviro
 NAME = "large-job"
 SIZE_BYTES = 2_048
 PAGES = 100
-# More than usual, so that it is over sooner: this is not about speed.
+# More than the default, to save time: this bench does not measure speed.
 LANES = "20"
-# Where the slices begin and end: past the listing, and before the end.
+# Where the slices begin and end: after the listing, and before the end.
 MARKS = (0.02, 0.25, 0.5, 0.75, 0.98)
 GROWTH_MIB = 16.0
 WORK = 1.2
@@ -36,7 +36,7 @@ FROM pg_stat_database WHERE datname = current_database()
 
 @dataclass(frozen=True)
 class Mark:
-    """How things stood when so many documents were stored. Memory in MiB, by process."""
+    """The figures at a number of stored documents. Memory in MiB, by process."""
 
     documents: int
     seconds: float
@@ -47,7 +47,7 @@ class Mark:
 
 
 def run(asked: RunConfig, console: Console) -> Result:
-    """One job: what is looked for does not depend on how busy the machine is."""
+    """Run one job: the figures do not depend on the load of the machine."""
     documents = 1_000 if asked.is_quick else 20_000
     with (
         scratch() as folder,
@@ -118,7 +118,7 @@ def _stored(stage: SpeedEnvironment, job_id: object) -> int:
 
 
 def _slice(begin: Mark, end: Mark) -> dict[str, float]:
-    """Per document."""
+    """Return the figures per document."""
     documents = end.documents - begin.documents
     return {
         "tuples": (end.tuples - begin.tuples) / documents,
@@ -129,7 +129,7 @@ def _slice(begin: Mark, end: Mark) -> dict[str, float]:
 
 
 def _memory(stage: SpeedEnvironment) -> dict[str, float]:
-    """MiB of every process of ours."""
+    """Return the MiB of each of our processes."""
     processes = stage.stack.processes
     leaders = {name: pid for name in processes.names if (pid := processes.pid_of(name))}
     return {

@@ -1,4 +1,4 @@
-"""Whether calls stay as quick when the database holds a million ended jobs."""
+"""Measure whether calls stay as fast when the database holds a million ended jobs."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from tests.sandbox.court_cases.cnj import process_number
 
 NAME = "many-jobs"
 GOAL = 2.0
-# Enough for the pages that are asked for, in both.
+# Enough for the requested pages, in both.
 FEW = 2_000
 MANY = 1_000_000
 START_S = 60.0
 YEAR = 2024
-# One in fifty failed. The check digits are the real ones, since callers name these cases.
+# One in fifty failed. The check digits are valid, since callers name these cases.
 _FILL = """
 INSERT INTO jobs (job_id, client, process_number, state, revision, total_documents,
     completed_documents, failed_documents, error_reason, error_message, error_is_retryable,
@@ -57,7 +57,7 @@ Call = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Side:
-    """A server on a database with so many jobs."""
+    """A server on a database with `jobs` ended jobs."""
 
     jobs: int
     api: Any
@@ -65,7 +65,7 @@ class Side:
     ids: list[str]
 
     def calls(self, round_: int) -> dict[str, Call]:
-        """What is called the n-th time, by name."""
+        """Return the n-th calls, by name."""
         page = self.api.ListJobs(pb.ListJobsRequest(), timeout=CALL_S)
         failed = [pb.JOB_STATE_FAILED]
         return {
@@ -94,7 +94,7 @@ class Side:
         return self.api.ListJobs(pb.ListJobsRequest(page_size=50, **fields), timeout=CALL_S)
 
     def clear(self) -> None:
-        """Forget the running jobs."""
+        """Remove the running jobs."""
         with closing(psycopg2.connect(self.database_url)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -102,7 +102,7 @@ class Side:
 
 
 def run(asked: RunConfig, console: Console) -> Result:
-    """Each call to the one and to the other, in turns."""
+    """Make each call to both servers alternately."""
     many = MANY // 10 if asked.is_quick else MANY
     calls = 100 if asked.is_quick else 300
     rounds: list[dict[str, dict[str, float]]] = []
@@ -131,7 +131,7 @@ def run(asked: RunConfig, console: Console) -> Result:
 
 
 def _p99s(few: Side, full: Side, round_: int, calls: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of each call to both, one after the other, so that both meet the same noise."""
+    """Return the milliseconds of each call to both servers in turn, under the same noise."""
     found = {}
     for name, in_few in few.calls(round_).items():
         in_full = full.calls(round_)[name]
@@ -151,7 +151,7 @@ def _p99s(few: Side, full: Side, round_: int, calls: int) -> dict[str, dict[str,
 
 @contextmanager
 def _side(stage: SpeedEnvironment, jobs: int) -> Iterator[Side]:
-    """A server of its own on a database of its own."""
+    """Run a server of its own on a database of its own."""
     url = create_database(stage.settings.database_url, f"with_{jobs}")
     address = f"127.0.0.1:{free_port()}"
     env = {**stage.stack.env, "DATABASE_URL": url, "GRPC_LISTEN": address}
@@ -176,7 +176,7 @@ def _side(stage: SpeedEnvironment, jobs: int) -> Iterator[Side]:
 
 
 def _fill(url: str, jobs: int) -> list[str]:
-    """Make ended jobs; the ids of some of them."""
+    """Insert ended jobs; return the ids of some of them."""
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""How long one document takes on an idle system, beyond the portal and the bucket."""
+"""Measure the time of one document on an idle system, beyond the portal and the bucket."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ NAME = "start-to-end"
 SIZE_BYTES = 20 * 1024
 WARM_DOCUMENTS = 31
 BEYOND_MS, FIRST_EVENT_MS, WARM_MS = 40.0, 15.0, 50.0
-# Long enough for everybody to have nothing to do.
+# Long enough for every process to become idle.
 IDLE_S = 0.2
 
 Row = dict[str, float]
 
 
 def run(asked: RunConfig, console: Console) -> Result:
-    """One-document jobs, bare copies and warm cases in turn."""
+    """Run one-document jobs, plain copies and stored cases alternately."""
     each = 3 if asked.is_quick else 15
     rows: list[list[Row]] = []
     with (
@@ -93,7 +93,7 @@ def _row(
     warm: str,
     bare: Callable[[str], None],
 ) -> Row:
-    """One of each, in milliseconds."""
+    """Return one measurement of each, in milliseconds."""
     number = stage.new_number()
     (shelved,) = portal.add_case(number, [page])
     time.sleep(IDLE_S)
@@ -136,7 +136,7 @@ def _one_document(stage: SpeedEnvironment, number: str) -> Row:
 def _bare(
     stage: SpeedEnvironment, portal: StaticPortal, session: requests.Session
 ) -> Callable[[str], None]:
-    """Copies a document as the plain loop does."""
+    """Copy a document as the plain loop does."""
     store: Minio = stage.bucket
     api = f"{portal.url}/api/v2"
 

@@ -1,4 +1,4 @@
-"""StartDownload under load: calls per second of one server process, and their latencies."""
+"""Measure StartDownload under load: calls per second of one server process, and latencies."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from tests.bench.speed.run_config import RunConfig
 from tests.bench.speed.speed_environment import SpeedEnvironment, running_environment
 
 NAME = "starting"
-# Enough callers for the server to be what is full; with fewer, each call's way there and back is.
+# Enough callers to saturate the server; with fewer, each call's round trip dominates.
 PROCESSES, THREADS, FEW_THREADS = 2, 32, 8
 LEAST, P99_MS = 0.5, 50.0
-# For all callers to hear when to begin.
+# Seconds for all callers to receive the starting time.
 LEAD_S = 0.3
-# Far from those of other processes.
+# A number far from those of other processes.
 PROCESS_SPAN = 1_000_000
-# Nobody works on what is started: this is about the server alone.
+# No worker runs: this bench measures the server alone.
 HELD = ("worker", "uploader", "notifier", "scheduler")
 NOWHERE = "http://127.0.0.1:9"
 
 
 @dataclass(frozen=True)
 class Calls:
-    """What the callers saw."""
+    """The callers' measurements."""
 
     per_s: float
     p50_ms: float
@@ -43,7 +43,7 @@ class Calls:
 
 
 def run(asked: RunConfig, console: Console) -> Result:
-    """Bare, StartDownload as fast as it goes, and at half of that; then both with few callers."""
+    """Run bare inserts, StartDownload at full and at half rate; then both with few callers."""
     seconds = 1.5 if asked.is_quick else 4.0
     rounds: list[dict[str, Calls]] = []
     with running_environment(NOWHERE) as stage:
@@ -85,7 +85,7 @@ def run(asked: RunConfig, console: Console) -> Result:
 
 
 def _make_table(stage: SpeedEnvironment) -> None:
-    """A second table of jobs, with all constraints and indexes."""
+    """Create a second table of jobs, with all constraints and indexes."""
     with stage.database.transaction() as transaction:
         transaction.run("CREATE TABLE bare_jobs (LIKE jobs INCLUDING ALL)")
 

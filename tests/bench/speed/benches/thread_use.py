@@ -1,4 +1,4 @@
-"""How much of their threads worker processes use, when every document takes 0.4 s."""
+"""Measure how much of their threads worker processes use, when every document takes 0.4 s."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LATENCY_S = 0.4
 PROCESSES = (1, 2, 4)
 DOCUMENTS = 20
 GOAL = 0.9
-# A busy machine takes its time; only what stands still meets this.
+# Generous for a busy machine; only a run without progress reaches it.
 PATIENCE_S = 600.0
 
 
 def run(asked: RunConfig, console: Console) -> Result:
-    """All jobs at once, with each number of processes in turn."""
+    """Run all jobs at once, with each number of processes in turn."""
     jobs = 20 if asked.is_quick else 100
     shares: dict[int, list[float]] = {count: [] for count in PROCESSES}
     with (
@@ -53,7 +53,7 @@ def _name(count: int) -> str:
 
 
 def _procfile(folder: Path) -> Path:
-    """Ours, with a line for each number of worker processes."""
+    """Return a Procfile with a line for each number of worker processes."""
     lines = read_procfile(ROOT / "Procfile")
     worker = lines.pop("worker")
     lines |= {_name(count): f"env WORKER_PROCESSES={count} {worker}" for count in PROCESSES}
@@ -63,12 +63,12 @@ def _procfile(folder: Path) -> Path:
 
 
 def _share(stage: SpeedEnvironment, count: int, jobs: int) -> float:
-    """The documents per second, of those that lanes and threads allow."""
+    """Return the documents per second as a fraction of what lanes and threads allow."""
     name = _name(count)
     stage.stack.processes.release(name)
     try:
         stage.await_workers(name, count)
-        # Everybody has connected and imported.
+        # Every process has imported its modules and connected.
         stage.run_jobs([stage.new_number(documents=count * 10)], timeout_s=PATIENCE_S)
         at_once = min(jobs * stage.settings.lanes_per_job, count * stage.settings.worker_threads)
         ideal_s = jobs * DOCUMENTS * LATENCY_S / at_once

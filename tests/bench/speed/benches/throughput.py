@@ -1,4 +1,4 @@
-"""Documents per second and what they cost, beside a plain loop, rclone and a task per case."""
+"""Measure documents per second and their cost, beside a plain loop, rclone and a task per case."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.bench.speed.speed_environment import SpeedEnvironment, running_enviro
 NAME = "throughput"
 KIB = 1024
 LOOP, OURS, RCLONE, CLASSIC = "loop", "autos", "rclone", "celery"
-# Of the loop's documents per second, at least; of its processor time, at most.
+# Minimum: the fraction of the loop's documents per second. Maximum: the multiple of its CPU time.
 GOALS = {20: (0.8, 1.6), 200: (1.0, 1.25)}
 OF_CLASSIC = 2.0
 DOCUMENTS = 20
@@ -39,9 +39,9 @@ WARM_UP = 2
 
 @dataclass(frozen=True)
 class Lap:
-    """What one contender took in one round. `servers_s`: the processor time of each server.
+    """The figures of one contender in one round. `servers_s`: the CPU seconds of each server.
 
-    `others`: how many processors all else on this machine had meanwhile, its start included.
+    `others`: the number of CPUs that all other processes used meanwhile, including start-up.
     """
 
     documents: int
@@ -52,18 +52,18 @@ class Lap:
 
     @property
     def per_s(self) -> float:
-        """Documents per second."""
+        """Return the documents per second."""
         return self.documents / self.seconds
 
     @property
     def cpu_ms(self) -> float:
-        """Of each document, milliseconds."""
+        """Return the CPU milliseconds per document."""
         return 1000 * self.cpu_s / self.documents
 
 
 @dataclass
 class Track:
-    """Who runs, on what, and what came of it."""
+    """The contenders, their environment, and their results."""
 
     stage: SpeedEnvironment
     portal: StaticPortal
@@ -72,7 +72,7 @@ class Track:
     laps: dict[int, dict[str, list[Lap]]] = field(default_factory=dict)
 
     def run(self, name: str, round_: int, size_kib: int, pages: list[Page]) -> Lap:
-        """One lap of one contender, alone, checked afterwards."""
+        """Run one lap of one contender alone and check its result."""
         cases = self._cases(pages)
         prefix = f"{name}/{round_}/{size_kib}/"
         idle = {OURS: self.stage.our_pids, CLASSIC: [self.classic.leader]}
@@ -102,7 +102,7 @@ class Track:
 
 
 def run(asked: RunConfig, console: Console) -> Result:
-    """All rounds."""
+    """Run all rounds."""
     jobs = 8 if asked.is_quick else 25
     with _track() as track:
         shelves = {size: track.portal.shelf(jobs * DOCUMENTS, size * KIB) for size in GOALS}
@@ -144,14 +144,14 @@ def _track() -> Iterator[Track]:
 
 
 def _warm_up(track: Track, shelves: Mapping[int, list[Page]]) -> None:
-    """Everybody imports, connects and allocates once before it counts."""
+    """Let every contender import, connect and allocate once before the measurement."""
     for size, pages in shelves.items():
         for name in track.contenders:
             track.run(name, 0, size, pages[: WARM_UP * DOCUMENTS])
 
 
 def _check(stage: SpeedEnvironment, cases: Cases, prefix: str | None) -> None:
-    """Raises AssertionError unless the bucket holds exactly these bytes.
+    """Raise AssertionError unless the bucket holds exactly these bytes.
 
     `prefix` None: under the keys that the rows of Autos name, with the hashes that they name.
     """
@@ -203,7 +203,7 @@ def _told(name: str, lap: Lap) -> str:
 
 
 def _summary(size: int, by_name: Mapping[str, list[Lap]]) -> str:
-    """A line of each contender: medians."""
+    """Return a line of medians for each contender."""
     lines = [f"{size} KiB, medians of documents/s, and CPU per document, own and the servers':"]
     for name, laps in by_name.items():
         servers = {
@@ -222,7 +222,7 @@ def _summary(size: int, by_name: Mapping[str, list[Lap]]) -> str:
 
 
 def _profile(track: Track, shelves: Mapping[int, list[Page]], asked: RunConfig) -> list[str]:
-    """One more lap of ours for each size, watched."""
+    """Profile one more lap of Autos for each size."""
     notes = []
     for size, pages in shelves.items():
         with profiles.watched(track.stage, asked.folder / f"profile-{size}KiB") as found:

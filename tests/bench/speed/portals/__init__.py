@@ -1,1 +1,1 @@
-"""Portals that cost next to nothing, or wait before they answer."""
+"""Portals that use little CPU, or wait before they answer."""

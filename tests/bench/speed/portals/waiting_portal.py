@@ -1,8 +1,7 @@
-"""A portal that waits before it answers and otherwise does little: one process, one event loop.
+"""A portal that waits before it answers and does little else: one process, one event loop.
 
 `python -m tests.bench.speed.portals.waiting_portal --port N --median S --sigma X --seed N`. It has
-every
-case: the last four digits of its number say how many documents.
+every case: the last four digits of a case's number are its number of documents.
 """
 
 from __future__ import annotations
@@ -31,25 +30,25 @@ API = "/api/v2/processos/"
 
 @lru_cache(maxsize=512)
 def case_of(number: str) -> SandboxCase:
-    """Every case is there."""
+    """Return the case of a number; every case exists."""
     made = documents(number, range(int(number[-4:])), size_bytes=SIZE_BYTES)
     return SandboxCase("bench", number, "made by a bench", Branch(made))
 
 
 class Answerer(asyncio.Protocol):
-    """One connection. GET only, and one request at a time, as our clients are."""
+    """One connection: GET only, one request at a time, as our clients send them."""
 
     def __init__(self, drawn: LogNormalLatency) -> None:
         self._drawn = drawn
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what to answer to."""
+        """Store the transport."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer a whole request, when its time has come."""
+        """Answer a complete request after its latency."""
         self._received += data
         if b"\r\n\r\n" not in self._received:
             return
@@ -72,7 +71,7 @@ class Answerer(asyncio.Protocol):
 
 
 async def serve(port: int, drawn: LogNormalLatency) -> None:
-    """Until the process is ended."""
+    """Serve until the process ends."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Answerer(drawn), "127.0.0.1", port)
     async with server:
@@ -83,7 +82,7 @@ async def serve(port: int, drawn: LogNormalLatency) -> None:
 def running_waiting_portal(
     drawn: LogNormalLatency, write_line: Callable[[str], None]
 ) -> Iterator[str]:
-    """The address of such a portal, for the length of the block."""
+    """Run such a portal for the length of the block and yield its address."""
     port = free_port()
     options = {"port": port, "median": drawn.median_s, "sigma": drawn.sigma, "seed": drawn.seed}
     words = [sys.executable, "-m", "tests.bench.speed.portals.waiting_portal"]

@@ -1,1 +1,1 @@
-"""Where the time goes: processor time, stacks, statements, waits."""
+"""Profile CPU time, stacks, statements and waits."""

@@ -1,4 +1,4 @@
-"""Collapsed stacks, as py-spy writes them raw: which functions they were in. Pure."""
+"""Read collapsed stacks as py-spy writes them: the functions that samples were in. Pure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections import Counter
 from collections.abc import Iterable
 
 TOP = 14
-# Where our own code is: what is below it was called by it.
+# The folders of our own code; frames below them were called by it.
 OWN = ("(actors/", "(storage/", "(server/")
-# py-spy takes a thread that is just going to sleep for a busy one.
-# Waits for a message look busy to it as well.
+# py-spy takes a thread that is about to sleep for a busy one, and a wait for a message too.
 AWAITING = "BoundedPrefetchConsumer._await_message "
 WAITING = ("Condition.wait ", "Thread.run ", "_worker (concurrent", "EpollSelector.select ")
 
 
 def told(lines: Iterable[str]) -> list[str]:
-    """The functions that most samples ended in, and those of ours that most were below."""
+    """List the functions in which most samples ended, and our functions above most samples."""
     inner: Counter[str] = Counter()
     below: Counter[str] = Counter()
     total = 0
@@ -36,7 +35,7 @@ def told(lines: Iterable[str]) -> list[str]:
 
 
 def _function(frame: str) -> str:
-    """Without the line, since a function is at several."""
+    """Return the function without the line, since one function has several lines."""
     name, _, place = frame.rpartition(" (")
     return f"{name} ({place.partition(':')[0].rstrip(')')})"
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL's sessions wait for, as often looks at pg_stat_activity show."""
+"""Sample pg_stat_activity for the waits of PostgreSQL's sessions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.bench.speed.profiling.sql_normalizer import normalize
 EVERY_S = 0.02
 TOP = 15
 WIDTH = 90
-# Also what a blocked session waits for: the statement of the one that blocks it.
+# For a blocked session also the statement of the session that blocks it.
 _LOOK = """
 SELECT coalesce(a.wait_event_type || ': ' || a.wait_event, 'runs') AS wait, a.query,
     (SELECT b.state || ': ' || b.query FROM pg_stat_activity AS b
@@ -25,14 +25,14 @@ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.state <
 
 
 class WaitSamples:
-    """How often a session was seen in a statement and a wait."""
+    """The number of samples by statement and wait."""
 
     def __init__(self) -> None:
         self.looks = 0
         self.seen: Counter[tuple[str, str, str]] = Counter()
 
     def told(self) -> list[str]:
-        """The most frequent, as the mean number of sessions at any time."""
+        """List the most frequent waits, as the mean number of sessions at any time."""
         lines = ["  sessions at any time, in PostgreSQL (idle ones left out):"]
         for (wait, query, blocker), count in self.seen.most_common(TOP):
             lines.append(f"  {count / (self.looks or 1):6.2f}  {wait:26} {query}")
@@ -43,7 +43,7 @@ class WaitSamples:
 
 @contextmanager
 def watched(url: str) -> Iterator[WaitSamples]:
-    """Look again and again meanwhile."""
+    """Sample again and again inside the block."""
     found = WaitSamples()
     is_over = threading.Event()
 

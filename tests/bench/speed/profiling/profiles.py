@@ -1,4 +1,4 @@
-"""Where the time goes: py-spy on a worker and on the uploader, and every statement of PostgreSQL.
+"""Profile with py-spy a worker and the uploader, and log every statement of PostgreSQL.
 
 The embedded PostgreSQL has no pg_stat_statements, so the statements come from its log.
 """
@@ -32,14 +32,14 @@ _ENTRY = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ ", re.M)
 
 @dataclass
 class Profile:
-    """What was found. `statements`: calls and milliseconds by statement."""
+    """The results of profiling. `statements`: calls and milliseconds by statement."""
 
     files: list[Path] = field(default_factory=list)
     statements: dict[str, tuple[int, float]] = field(default_factory=dict)
     waits: WaitSamples = field(default_factory=WaitSamples)
 
     def told(self, documents: int) -> str:
-        """The statements that took the most, per document, and where the files are."""
+        """List the statements with the most time per document, and the paths of the files."""
         total_calls = sum(calls for calls, _ in self.statements.values())
         total_ms = sum(ms for _, ms in self.statements.values())
         lines = [
@@ -63,7 +63,7 @@ class Profile:
 
 @contextmanager
 def watched(stage: SpeedEnvironment, folder: Path) -> Iterator[Profile]:
-    """Watch a worker, the uploader and PostgreSQL meanwhile; it all is slower for it."""
+    """Profile a worker, the uploader and PostgreSQL inside the block, which slows them down."""
     folder.mkdir(parents=True, exist_ok=True)
     found = Profile()
     log = stage.settings.data_dir / "log" / "postgres.log"
@@ -93,14 +93,14 @@ def watched(stage: SpeedEnvironment, folder: Path) -> Iterator[Profile]:
 
 
 def _pid(stage: SpeedEnvironment, name: str) -> int:
-    """The process that does the work."""
+    """Return the process that does the work."""
     if name == "server":
         return stage.stack.processes.pid_of(name) or 0
     return stage.worker_pids(name)[0]
 
 
 def _spy(name: str, pid: int, folder: Path, found: Profile) -> subprocess.Popen[bytes]:
-    """py-spy on a process, until it gets SIGINT."""
+    """Run py-spy on a process until it gets SIGINT."""
     file = folder / f"{name}.stacks"
     found.files.append(file)
     py_spy = Path(sys.executable).with_name("py-spy")
@@ -115,7 +115,7 @@ def _spy(name: str, pid: int, folder: Path, found: Profile) -> subprocess.Popen[
 
 
 def statements(log: str) -> dict[str, tuple[int, float]]:
-    """Calls and milliseconds of each statement in PostgreSQL's log, its values left out."""
+    """Return calls and milliseconds of each statement in PostgreSQL's log, without values."""
     sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
     for entry in _ENTRY.split(log):
         if match := _LOGGED.search(entry):
@@ -127,7 +127,7 @@ def statements(log: str) -> dict[str, tuple[int, float]]:
 
 def _set(stage: SpeedEnvironment, name: str, value: str) -> None:
     """Set a variable of the whole PostgreSQL."""
-    # Not in a transaction.
+    # ALTER SYSTEM cannot run in a transaction.
     with closing(psycopg2.connect(stage.settings.database_url)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:

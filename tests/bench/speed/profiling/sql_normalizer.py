@@ -1,10 +1,10 @@
-"""SQL without its values, so that two calls of one statement look alike. Pure."""
+"""Remove values from SQL, so that two calls of one statement are equal. Pure."""
 
 from __future__ import annotations
 
 import re
 
-# What differs between two calls of one statement, and lists of any length.
+# The parts that differ between two calls of one statement, and lists of any length.
 _VALUES = (
     (re.compile(r"'(?:[^']|'')*'(?:::\w+(?:\[\])?)?"), "?"),
     (re.compile(r"\b\d+(?:\.\d+)?\b|\bNULL\b"), "?"),
@@ -15,7 +15,7 @@ _VALUES = (
 
 
 def normalize(sql: str) -> str:
-    """The statement, on one line."""
+    """Return the normalized statement on one line."""
     for pattern, stand_in in _VALUES:
         sql = pattern.sub(stand_in, sql)
     return sql.strip()
