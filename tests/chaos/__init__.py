@@ -1,1 +1,1 @@
-"""Chaos: the real processes and servers, broken by a seed, and looked at from the outside."""
+"""Chaos: break the real processes and servers by a seeded plan, and check from the outside."""

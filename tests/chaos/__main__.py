@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`, which is `make chaos`: exit code 1 when a check failed."""
+"""`python -m tests.chaos`, which is `make chaos`: exit code 1 if a check fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.chaos.report import summary, table
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the seeds; the exit code."""
+    """Run the seeds and return the exit code."""
     options = options_of(arguments)
     raise_at_stop_signals()
     outcomes: list[RunOutcome] = []

@@ -1,4 +1,4 @@
-"""All that a run plays with: real servers behind proxies, two hosts, a portal, receivers."""
+"""Run everything that chaos needs: real servers behind proxies, two hosts, a portal, receivers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 TOKEN = "chaos-portal-token"
 SECRET = "whsec_" + base64.b64encode(b"chaos-webhook-secret-0123456789ab").decode()
-# Everything that is counted in seconds is short, so that recoveries fit into a run.
+# All intervals are short, so that recoveries fit into a run.
 HASTE = {
     "CLOCK_INTERVAL_MS": "500",
     "RETRY_BASE_MS": "50",
@@ -36,7 +36,7 @@ SECOND_HOST = ("worker", "uploader", "scheduler")
 
 
 class ProcessLog:
-    """A file of lines, each with the seconds since the start. Thread-safe."""
+    """A log file with the seconds since the start before each line. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,20 +45,20 @@ class ProcessLog:
         self._begun = time.monotonic()
 
     def __call__(self, line: str) -> None:
-        """Write it down."""
+        """Append a line."""
         with self._lock:
             if not self._file.closed:
                 self._file.write(f"{time.monotonic() - self._begun:8.3f} {line}\n")
 
     def close(self) -> None:
-        """Take no more."""
+        """Close the file."""
         with self._lock:
             self._file.close()
 
 
 @dataclass
 class ChaosEnvironment:
-    """What a run plays with. `env` is that of the processes: its addresses are the proxies'."""
+    """The parts of a run. `env` is that of the processes: its addresses are the proxies'."""
 
     folder: Path
     address: str
@@ -71,14 +71,14 @@ class ChaosEnvironment:
     sluggish: WebhookReceiver
     log: ProcessLog
     ledger: Acknowledgements = field(default_factory=Acknowledgements)
-    # What has begun to be broken and is whole again, in seconds since 1970, by number of the fault.
+    # Start and end of each fault, in seconds since 1970, by the number of the fault.
     broken: dict[int, float] = field(default_factory=dict)
     mended: dict[int, float] = field(default_factory=dict)
     process_lines: list[str] = field(default_factory=list)
 
     @property
     def second(self) -> SecondHost:
-        """The host that can be lost."""
+        """Return the host that can be lost."""
         host = self.hosts["b"]
         assert isinstance(host, SecondHost)
         return host
@@ -86,7 +86,7 @@ class ChaosEnvironment:
 
 @contextmanager
 def running_chaos_environment(folder: Path, *, lease_s: int) -> Iterator[ChaosEnvironment]:
-    """Start it all in `folder`, which is made, and stop it all."""
+    """Start everything in the new folder `folder`, and stop it at the end."""
     folder.mkdir(parents=True)
     log = ProcessLog(folder / "chaos.log")
     with ExitStack() as exit_stack:
@@ -175,7 +175,7 @@ def _hosts(
             folder / "b",
             lambda line: note("b", line),
         )
-        # Looked up at the end, because the second host may be another one by then.
+        # The variable is read at the end, because another second host may have replaced the first.
         exit_stack.callback(lambda: second.stop())
         yield ChaosEnvironment(
             folder=folder,

@@ -1,4 +1,4 @@
-"""What a run of chaos is made of."""
+"""Options of a chaos run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.chaos.faults.fault_plan import KINDS, named_kinds
 
 @dataclass(frozen=True)
 class ChaosOptions:
-    """`jobs` and `minutes` are of one seed. `most_faults` 0: as many as fit into the minutes.
+    """The options. `jobs` and `minutes` are per seed; `most_faults` 0 means no maximum.
 
     A freeze is meant to outlast `lease_s`; without freezes it can be longer.
     """
@@ -32,7 +32,7 @@ class ChaosOptions:
 
 
 def options_of(arguments: Sequence[str]) -> ChaosOptions:
-    """The options of a command line. Ends the program with a sentence about what is wrong."""
+    """Parse a command line. Exits with a sentence about an invalid option."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos",
         description="Runs jobs while it breaks processes, servers and connections, then checks.",

@@ -1,4 +1,4 @@
-"""One seed: start everything, run the jobs, break things, wait, check."""
+"""Run one seed: start everything, run the jobs, inject faults, wait, check."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from tests.chaos.faults.fault_runner import FaultRunner
 from tests.chaos.faults.fault_windows import Windows
 from tests.chaos.quiesce import settle
 
-# Faults go on for a little after the last job was started.
+# Faults continue for a little after the last job was started.
 AFTER_LAST_START_S = 5.0
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a seed showed. `standstills_s`: by fault, how long each running job stood still."""
+    """The results of a seed. `standstills_s`: by fault, seconds without progress of each job."""
 
     seed: int
     folder: Path
@@ -55,7 +55,7 @@ class RunOutcome:
 
 
 def run_seed(options: ChaosOptions, seed: int) -> RunOutcome:
-    """Run one seed and check it. Its logs and data stay if something is wrong."""
+    """Run one seed and check it. If a check fails, its logs and data stay."""
     folder = options.folder / f"seed-{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     begun = time.monotonic()

@@ -1,9 +1,9 @@
-"""`python -m tests.chaos.outages --seconds 60`: each server away that long, one by one and
-together.
+"""`python -m tests.chaos.outages --seconds 60`: stop each server for that long, alone and together.
 
-A job of 60 documents is in the middle each time. Afterwards: it has ended COMPLETED, no document
-was asked for twice, no attempt was burnt; while PostgreSQL was away calls were answered UNAVAILABLE
-with RetryInfo and the pushback trailer. Exit code 1 with what was wrong.
+A job of 60 documents is in the middle each time. Afterwards the job must have ended COMPLETED,
+without a second request for a document and without a counted extra attempt. While PostgreSQL was
+unavailable, calls must have failed with UNAVAILABLE, RetryInfo and the pushback trailer. Exit code
+1 if not, with the problems.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ROUNDS: tuple[tuple[str, ...], ...] = (
 
 
 def main() -> int:
-    """The exit code."""
+    """Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     seconds = parser.parse_args().seconds
@@ -101,7 +101,7 @@ def _files(portal: SandboxPortal, number: str) -> list[str]:
 
 
 def _refusals(api: pb_grpc.DownloadServiceStub, job_id: str) -> list[str]:
-    """What was wrong with the answers while PostgreSQL is away."""
+    """Return the problems with the answers while PostgreSQL is unavailable."""
     problems = []
     for _ in range(50):
         try:

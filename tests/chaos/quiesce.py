@@ -1,4 +1,4 @@
-"""Waits until everything that was begun is over, and says what is not when its time is."""
+"""Wait until all started work is done, and report what is not done at the deadline."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HIDDEN_S = 3.0
 
 
 def settle(environment: ChaosEnvironment, client: RetryingClient) -> list[str]:
-    """Wait for jobs, webhooks and the clearing up; what was not over in time."""
+    """Wait for jobs, webhooks and cleaning up; return what is not done in time."""
     return [
         *_await("ended", lambda: _running(client), JOBS_S),
         *_await("told", lambda: _untold(client), WEBHOOKS_S),
@@ -65,7 +65,7 @@ def _untold(client: RetryingClient) -> list[str]:
 
 
 class _Leftovers:
-    """What is still there although nobody needs it any more."""
+    """Data that remains although no process needs it any more."""
 
     def __init__(self, environment: ChaosEnvironment, client: RetryingClient) -> None:
         self._world = environment
@@ -76,7 +76,7 @@ class _Leftovers:
         self._named: set[str] | None = None
 
     def look(self) -> list[str]:
-        """A line for each thing."""
+        """Return a line for each item."""
         files = spooled(self._world)
         for file in files:
             _make_old(Path(file))
@@ -91,7 +91,7 @@ class _Leftovers:
         ]
 
     def _names(self) -> set[str]:
-        """The objects that rows name. Once all jobs have ended, no other ones come."""
+        """Return the objects that rows name. Once all jobs have ended, no more come."""
         if self._named is None:
             jobs = self._client.all_jobs()
             self._named = {d.object_key for j in jobs for d in self._client.documents(j.job_id)}
@@ -110,16 +110,16 @@ class _Leftovers:
 
 
 def _make_old(file: Path) -> None:
-    """So that a run need not wait for the minute after which leftovers are swept."""
+    """Age the files, so that a run need not wait for the minute after which they are swept."""
     with contextlib.suppress(FileNotFoundError):
         old = time.time() - AGE_S
         os.utime(file, (old, old))
 
 
 def _is_hidden(key: str) -> bool:
-    """Whether it belongs to messages that a living consumer was given without hearing of it.
+    """Return True if a living consumer was given these messages without receiving them.
 
-    Dramatiq takes them out of the queue, and its answer was lost. They come back when the consumer
-    has ended; what they were to do the scheduler has had done long before.
+    Dramatiq takes them out of the queue, and the answer was lost. They return when the consumer has
+    ended; the scheduler has had their work done long before.
     """
     return "__acks__" in key or (key.endswith(".msgs") and not key.endswith(".XQ.msgs"))

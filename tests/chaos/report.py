@@ -1,4 +1,4 @@
-"""What a run showed, as tables."""
+"""Format the results of a run as tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_TOLD = 40
 
 
 def table(outcome: RunOutcome) -> Iterator[str]:
-    """The lines for one seed."""
+    """Return the lines for one seed."""
     verdict = f"{len(outcome.problems)} PROBLEMS" if outcome.problems else "all checks passed"
     yield f"seed {outcome.seed}: {verdict}"
     rows = {
@@ -34,7 +34,7 @@ def table(outcome: RunOutcome) -> Iterator[str]:
 
 
 def recoveries(outcomes: Sequence[RunOutcome]) -> Iterator[str]:
-    """From the end of a fault to the next progress of each job that was under way."""
+    """Return the seconds from the end of a fault to the next progress of each running job."""
     by_kind: dict[str, list[float]] = {}
     for outcome in outcomes:
         for kind, found in outcome.standstills_s.items():
@@ -47,7 +47,7 @@ def recoveries(outcomes: Sequence[RunOutcome]) -> Iterator[str]:
 
 
 def summary(outcomes: Sequence[RunOutcome]) -> Iterator[str]:
-    """The lines for several seeds together."""
+    """Return the lines for several seeds together."""
     jobs = sum(outcome.acknowledged for outcome in outcomes)
     documents = sum(outcome.document_ends.total() for outcome in outcomes)
     faults = sum(len(outcome.faults) for outcome in outcomes)

@@ -1,1 +1,1 @@
-"""Callers of a run: their jobs, calls, watches, and what they were promised."""
+"""Callers of a run: their jobs, calls, watches, and the acknowledgements they got."""

@@ -1,4 +1,4 @@
-"""What the callers were told: the promises against which the end is checked."""
+"""Record the acknowledgements of the callers: the promises that the checks compare with the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENDED = frozenset(
 
 @dataclass(frozen=True)
 class AcknowledgedStart:
-    """An acknowledged StartDownload. `path`: where its webhook was to go, "" without one."""
+    """An acknowledged StartDownload. `path`: the path of its webhook, "" without one."""
 
     job_id: str
     number: str
@@ -31,7 +31,7 @@ class AcknowledgedStart:
 
 @dataclass(frozen=True)
 class Redelivery:
-    """An acknowledged RedeliverWebhook, and how many deliveries there were before."""
+    """An acknowledged RedeliverWebhook, and the number of deliveries before it."""
 
     job_id: str
     webhook_id: str
@@ -39,35 +39,35 @@ class Redelivery:
 
 
 class Acknowledgements:
-    """Thread-safe by its lock or by single operations that are."""
+    """The acknowledgements of all callers. Thread-safe by its lock or by atomic operations."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.starts: list[AcknowledgedStart] = []
         self.redeliveries: list[Redelivery] = []
         self.retries: Counter[str] = Counter()
-        # CancelJob asked for these jobs; those that it said are CANCELLED now.
+        # Jobs for which CancelJob was called, and those that it returned as CANCELLED.
         self.cancels_asked: set[str] = set()
         self.cancelled: set[str] = set()
-        # Calls given up without an answer: what they asked for may have been done.
+        # Calls abandoned without an answer: their effect may have happened.
         self.given_up: list[str] = []
         self.statuses: Counter[tuple[str, str]] = Counter()
         self.problems: list[str] = []
-        # The ends that each job was seen at, in nanoseconds since 1970.
+        # The end times that each job was seen with, in nanoseconds since 1970.
         self.ends: dict[str, set[int]] = defaultdict(set)
 
     def see(self, job: pb.Job) -> None:
-        """Note how a job was shown."""
+        """Record a job as a call returned it."""
         if job.state in ENDED:
             with self._lock:
                 self.ends[job.job_id].add(job.end_time.ToNanoseconds())
 
     def count(self, call: str, status: str) -> None:
-        """Note how a call was answered."""
+        """Record the status of a call."""
         with self._lock:
             self.statuses[call, status] += 1
 
     def retried(self, job_id: str) -> None:
-        """Note an acknowledged RetryJob."""
+        """Record an acknowledged RetryJob."""
         with self._lock:
             self.retries[job_id] += 1

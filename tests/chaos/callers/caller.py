@@ -1,4 +1,4 @@
-"""One caller: starts a job, does to it what its plan says, and writes down what is promised."""
+"""Run one caller: it starts a job, follows its plan, and records the acknowledgements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.chaos.callers.workload import JobPlan
 from tests.chaos.chaos_environment import ChaosEnvironment
 
 LOOK_S = 1.0
-# What may happen after a job's end happens only if that comes in time.
+# Actions after a job's end happen only if the end comes in time.
 PATIENCE_S = 120.0
 
 
@@ -44,7 +44,10 @@ class JobCaller:
         self._job_id = ""
 
     def live(self) -> None:
-        """All of it. Raises GivenUp, or grpc.RpcError for an answer that nobody should get."""
+        """Follow the whole plan.
+
+        Raises GivenUp, or grpc.RpcError for an error that no caller should get.
+        """
         path = self._script()
         begun = time.monotonic()
         self._job_id = self._start(self._request, path).job_id
@@ -65,7 +68,7 @@ class JobCaller:
         return f"/job/{self.plan.index}/{which}"
 
     def _script(self) -> str:
-        """Where the webhook goes ("": there is none); its first delivery is answered by plan."""
+        """Return the webhook's path ("": there is none); its first delivery is answered by plan."""
         kind, path = self.plan.webhook, self._path("first")
         if not kind:
             return ""
@@ -129,7 +132,7 @@ class JobCaller:
             self._run_again()
 
     def _ended(self) -> pb.Job | None:
-        """The job at its end, its webhooks told too if they are to be told again."""
+        """Return the job at its end, after its webhooks if the plan sends them again."""
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until and not self._stop.wait(LOOK_S):
             job = self._client.job(self._job_id)
@@ -167,5 +170,5 @@ class JobCaller:
 
 
 def _another(uuid: str) -> str:
-    """Another UUID, always the same for the same one."""
+    """Return another UUID, always the same for the same input."""
     return str(uuid5(UUID(uuid), "chaos"))

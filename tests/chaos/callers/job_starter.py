@@ -1,4 +1,4 @@
-"""Starts the jobs of a workload at their times, each in a thread of its own."""
+"""Start the jobs of a workload at their times, each in its own thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.chaos.chaos_environment import ChaosEnvironment
 
 
 class Driver:
-    """Callers of `numbers`, the cases of `plans`."""
+    """The callers of `numbers`, the cases of `plans`."""
 
     def __init__(
         self,
@@ -44,12 +44,12 @@ class Driver:
             self._threads.append(thread)
 
     def join(self) -> None:
-        """Wait until the callers have nothing more to ask."""
+        """Wait until the callers have no more calls to make."""
         for thread in self._threads:
             thread.join()
 
     def stop(self) -> None:
-        """Let the callers ask for nothing more."""
+        """Let the callers make no further calls."""
         self._stop.set()
         for watcher in self.watchers:
             watcher.stop()
@@ -57,13 +57,13 @@ class Driver:
 
     @property
     def watchers(self) -> list[StreamReader]:
-        """Those of the jobs that are watched."""
+        """Return the watchers of the watched jobs."""
         return [caller.watcher for caller in self._callers if caller.watcher]
 
     def _live(self, caller: JobCaller) -> None:
         try:
             caller.live()
         except GivenUp:
-            pass  # the client has written it down
+            pass  # The client has recorded it.
         except grpc.RpcError as error:
             self._ledger.problems.append(f"caller {caller.plan.index}: {error!r}")

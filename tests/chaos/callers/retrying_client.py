@@ -1,4 +1,4 @@
-"""A caller that does what the contract asks of it: UNAVAILABLE is tried again, as it was."""
+"""A caller that obeys the contract: it repeats a call after UNAVAILABLE, unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RUNNING = (pb.JOB_STATE_PENDING, pb.JOB_STATE_PROCESSING)
 PUSHBACK = "grpc-retry-pushback-ms"
 DETAILS = "grpc-status-details-bin"
 OPTIONS = (
-    ("grpc.enable_retries", 0),  # every answer is to be seen
+    ("grpc.enable_retries", 0),  # Disable gRPC's own retries, so that every answer is seen.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -29,11 +29,11 @@ OPTIONS = (
 
 
 class GivenUp(Exception):
-    """No answer within the caller's patience."""
+    """No answer came before the caller's deadline."""
 
 
 class RetryingClient:
-    """Calls Autos at an address and writes down what it is told. Thread-safe."""
+    """Calls Autos at an address and records the acknowledgements. Thread-safe."""
 
     def __init__(self, address: str, ledger: Acknowledgements) -> None:
         self._channel = grpc.insecure_channel(address, options=OPTIONS)
@@ -52,7 +52,7 @@ class RetryingClient:
         self._channel.close()
 
     def call(self, name: str, request: Any, *, patience_s: float = PATIENCE_S) -> Any:
-        """The answer. Raises grpc.RpcError for what trying again cannot change, or GivenUp."""
+        """Return the answer. Raises grpc.RpcError for a permanent error, or GivenUp."""
         until = time.monotonic() + patience_s
         while True:
             try:
@@ -70,7 +70,7 @@ class RetryingClient:
                 return answer
 
     def _note(self, name: str, error: Any) -> float:
-        """Write it down; seconds until the call may be made again."""
+        """Record the error; return the seconds until the call may be repeated."""
         code = error.code()
         trailers = dict(error.trailing_metadata() or ())
         is_ours = DETAILS in trailers
@@ -82,23 +82,23 @@ class RetryingClient:
         return int(trailers.get(PUSHBACK, 200)) / 1000
 
     def job(self, job_id: str, *, patience_s: float = PATIENCE_S) -> pb.Job:
-        """GetStatus."""
+        """Call GetStatus."""
         request = pb.GetStatusRequest(job_id=job_id)
         job: pb.Job = self.call("GetStatus", request, patience_s=patience_s).job
         self._ledger.see(job)
         return job
 
     def running_jobs(self, *, timeout_s: float) -> list[pb.Job]:
-        """What has not ended, in one try. Raises grpc.RpcError."""
+        """Return the jobs that have not ended, in one attempt. Raises grpc.RpcError."""
         request = pb.ListJobsRequest(page_size=500, states=RUNNING)
         return list(self.api.ListJobs(request, timeout=timeout_s).jobs)
 
     def all_jobs(self) -> list[pb.Job]:
-        """Every job there is."""
+        """Return every job."""
         return self._pages("ListJobs", pb.ListJobsRequest(page_size=500), "jobs")
 
     def documents(self, job_id: str) -> list[pb.Document]:
-        """Every document of a job, in the order of the case file."""
+        """Return every document of a job, in the order of the case file."""
         request = pb.ListDocumentsRequest(job_id=job_id, page_size=1000)
         return self._pages("ListDocuments", request, "documents")
 

@@ -1,4 +1,4 @@
-"""How long jobs stand still after a fault, as ListJobs shows it."""
+"""Measure how long jobs make no progress after a fault, as ListJobs shows it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Look:
 
 
 class Progress:
-    """Looks at the running jobs four times a second between `start` and `stop`."""
+    """Polls the running jobs four times a second between `start` and `stop`."""
 
     def __init__(self, client: RetryingClient) -> None:
         self._client = client
@@ -33,11 +33,11 @@ class Progress:
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
     def start(self) -> None:
-        """Look from a thread."""
+        """Poll from a thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the polling."""
         self._stop.set()
         self._thread.join()
 
@@ -50,7 +50,7 @@ class Progress:
             self._looks.append(Look(time.time(), {job.job_id: job.revision for job in running}))
 
     def standstills(self, since: float) -> list[float]:
-        """For each job that was under way at `since`: seconds until it was seen to go on."""
+        """Return the seconds until progress for each job that was running at `since`."""
         after = [look for look in self._looks if look.time >= since]
         if not after:
             return []
@@ -70,7 +70,7 @@ def _moved(looks: list[Look], job_id: str, revision: int, since: float) -> float
 
 
 def quantile(values: list[float], part: float) -> float:
-    """The value below which `part` of them lie; 0 without any."""
+    """Return the value below which `part` of the values lie; 0 without any."""
     if not values:
         return 0.0
     return sorted(values)[min(len(values) - 1, int(part * len(values)))]

@@ -1,4 +1,4 @@
-"""A WatchProgress that is followed to the job's end, over every break of the stream."""
+"""Follow a WatchProgress to the job's end, over every break of the stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAUSE_S = 0.3
 
 
 class StreamReader:
-    """Follows one job. `documents` holds the last that it was told of each."""
+    """Follows one job. `documents` holds the last message about each."""
 
     def __init__(self, client: RetryingClient, ledger: Acknowledgements, job_id: str) -> None:
         self._client = client
@@ -28,7 +28,7 @@ class StreamReader:
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def start(self) -> None:
-        """Follow it from a thread."""
+        """Follow the job from a thread."""
         self._thread.start()
 
     def join(self) -> None:
@@ -36,7 +36,7 @@ class StreamReader:
         self._thread.join()
 
     def stop(self) -> None:
-        """Do not go on after the stream of the moment."""
+        """Do not open another stream after the current one."""
         self._stop.set()
 
     def _follow(self) -> None:
@@ -50,7 +50,7 @@ class StreamReader:
                     return
 
     def _follow_once(self) -> None:
-        """One stream. Only when it ends well has everything been told."""
+        """Read one stream. Only a stream that ends with OK has sent everything."""
         request = pb.WatchProgressRequest(job_id=self.job_id, after_revision=self._revision)
         request.heartbeat_interval.FromSeconds(2)
         job = pb.Job()

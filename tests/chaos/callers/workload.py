@@ -1,4 +1,4 @@
-"""Which jobs are run, and what is done to them: the same for the same seed."""
+"""Define the jobs of a run and their plans: the same for the same seed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGE_BYTES = 9_500_000  # above one part, so it is uploaded in two
 # Of the portal's answers; the longest comes near the lease of 5 s.
 LATENCIES_S = (0.0, 0.05, 0.3, 1.0, 4.0)
 
-# Faults of single documents, and with what they end: no reason when they end well.
+# Faults of single documents, and their error reasons: none if the document is stored in the end.
 DOCUMENT_FAULTS: Mapping[str, tuple[str, ...]] = {
     "502-once": (),
     "503-once": (),
@@ -72,7 +72,7 @@ class JobPlan:
 
 
 def workload_of(seed: int, *, jobs: int, documents: float, over_s: float) -> list[JobPlan]:
-    """`jobs` jobs of `documents` documents on average, spread over `over_s` seconds."""
+    """Return `jobs` plans with `documents` documents on average, spread over `over_s` seconds."""
     chance = random.Random(f"jobs {seed}")
     starts = sorted(chance.uniform(0, over_s) for _ in range(jobs))
     return [_job(chance, index, at_s, documents) for index, at_s in enumerate(starts)]
@@ -112,7 +112,7 @@ def _count(chance: random.Random, average: float) -> int:
 
 
 def _faults(chance: random.Random, documents: int) -> dict[int, str]:
-    """Half of the cases are all good; in the others a quarter of the documents is not."""
+    """Return the faults: half of the cases have none, in the others a quarter of the documents."""
     if chance.random() < 0.5:
         return {}
     names = tuple(DOCUMENT_FAULTS)
@@ -120,7 +120,7 @@ def _faults(chance: random.Random, documents: int) -> dict[int, str]:
 
 
 def make_cases(portal: SandboxPortal, plans: list[JobPlan]) -> list[str]:
-    """The cases of the plans in their order; their numbers."""
+    """Add the cases of the plans to the portal in order, and return their numbers."""
     return [
         portal.add_case(
             documents=plan.documents,

@@ -1,1 +1,1 @@
-"""What must be true after a run, checked from the outside."""
+"""Check from the outside the promises that must hold after a run."""

@@ -1,4 +1,4 @@
-"""Checks: AVAILABLE means that the right bytes are in the bucket; FAILED has its reason."""
+"""Check that AVAILABLE documents have the right bytes in the bucket, and FAILED ones a reason."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ OVER = (
     pb.DOCUMENT_STATE_FAILED,
     pb.DOCUMENT_STATE_CANCELLED,
 )
-# How a document may fail that the portal has, while the way to the portal is broken.
+# Error reasons allowed for a document that the portal has, while the connection to it is broken.
 PORTAL_AWAY = ("PORTAL_UNAVAILABLE", "CORRUPT")
 RECOVERABLE = {"codex-500-then-good": ("PORTAL_ERROR",), "not-ready": ("NOT_A_DOCUMENT",)}
 LOST_LEASES = 5
 
 
 def check(portal: SandboxPortal, seen: Snapshot, windows: Windows) -> Iterator[str]:
-    """What is wrong with documents, a line for each."""
+    """Return a line for each problem with documents."""
     for job in seen.jobs.values():
         case = portal.case(job.process_number)
         assert case
@@ -43,7 +43,7 @@ def check(portal: SandboxPortal, seen: Snapshot, windows: Windows) -> Iterator[s
 
 
 def check_bucket(seen: Snapshot) -> Iterator[str]:
-    """No object that no row names."""
+    """Return a line for each object that no row names."""
     named = {d.object_key for documents in seen.documents.values() for d in documents}
     yield from (f"object {key} is named by no row" for key in seen.objects.keys() - named)
 
@@ -90,7 +90,8 @@ def _failed(
     reason = document.error.reason
     expected = set(DOCUMENT_FAULTS.get(source.fault or "", ()))
     if any(fault.kind.startswith("portal") for fault in struck):
-        # The last of several attempts tells its reason, be it the document's or the way's.
+        # The reason comes from the last of several attempts: the document's own, or the
+        # connection's.
         expected |= {*PORTAL_AWAY, *RECOVERABLE.get(source.fault or "", ())}
     if len(struck) >= LOST_LEASES:
         expected.add("WORKER_LOST")

@@ -1,4 +1,4 @@
-"""Checks: every acknowledged job ended once, and its numbers add up."""
+"""Check that every acknowledged job ended once, and that its numbers add up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.chaos.checks.snapshot import Snapshot
 
 
 def check(ledger: Acknowledgements, seen: Snapshot, watchers: list[StreamReader]) -> Iterator[str]:
-    """What is wrong with jobs, a line for each."""
+    """Return a line for each problem with jobs."""
     for start in ledger.starts:
         yield from _acknowledged(start, seen)
     for job in seen.jobs.values():
@@ -71,7 +71,7 @@ def _sums(job: pb.Job, documents: list[pb.Document]) -> Iterator[str]:
 
 
 def _outcome(job: pb.Job, states: Counter[pb.DocumentState]) -> pb.JobState:
-    """How its documents say that it ended."""
+    """Return the end that a job's documents imply."""
     available = states[pb.DOCUMENT_STATE_AVAILABLE]
     if states[pb.DOCUMENT_STATE_CANCELLED] or job.state == pb.JOB_STATE_CANCELLED:
         return pb.JOB_STATE_CANCELLED
@@ -83,7 +83,7 @@ def _outcome(job: pb.Job, states: Counter[pb.DocumentState]) -> pb.JobState:
 
 
 def _watched(watcher: StreamReader, ledger: Acknowledgements, seen: Snapshot) -> Iterator[str]:
-    """A watcher that followed to the end knows what ListDocuments knows."""
+    """Check that a watcher that followed a job to its end has the same data as ListDocuments."""
     job_id = watcher.job_id
     if watcher.end is None or ledger.retries[job_id]:
         return

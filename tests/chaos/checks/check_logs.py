@@ -1,4 +1,4 @@
-"""Check: no process met a bug of its own, which is what it logs with a traceback."""
+"""Check that no process logged a bug, which is a line with a traceback."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MOST_TOLD = 5
 
 
 def check(lines: Sequence[str]) -> Iterator[str]:
-    """What the processes said that they should not have had to say."""
+    """Return the log lines that the processes should not have written."""
     told = [line for line in map(_bug, lines) if line]
     yield from told[:MOST_TOLD]
     if len(told) > MOST_TOLD:
@@ -23,7 +23,7 @@ def _bug(line: str) -> str | None:
     try:
         event = json.loads(text)
     except ValueError:
-        return None  # cut by kill -9
+        return None  # SIGKILL cut the line.
     if not event.get("exception"):
         return None
     last = str(event["exception"]).strip().splitlines()[-1]

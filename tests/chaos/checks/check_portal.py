@@ -1,4 +1,4 @@
-"""Checks: the portal was asked no more than it had to be, and by no more than five at once."""
+"""Check that the portal got no needless requests, and at most five at once for a case."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.request_log import Flight
 
 LANES = 5
-# What a fault may cost beyond the attempts that are counted: the claims that it takes from whoever
-# had them, and requests of a court that counts as away by then, which burn no attempt. Those of
-# Valkey, S3 and receivers cost none.
+# Requests that a fault may cause beyond the counted attempts: those of claims that it interrupts,
+# and those of a court with an open circuit, where attempts do not count. Faults of Valkey, S3 and
+# receivers cause none.
 TAKES_CLAIMS = ("worker", "all", "host", "postgres", "uploader", "portal")
-# A fault that lasts can take the claim that repairs what it took before.
+# A lasting fault can also interrupt the claim that repeats an interrupted one.
 CLAIMS_PER_FAULT = 2
 PAUSED = 429
 
@@ -26,13 +26,13 @@ PAUSED = 429
 def check(
     portal: SandboxPortal, seen: Snapshot, windows: Windows, marks: Sequence[tuple[int, float]]
 ) -> Iterator[str]:
-    """What is wrong with how the portal was asked, a line for each."""
+    """Return a line for each problem with requests to the portal."""
     yield from _calls(portal, seen, windows)
     yield from _lanes(seen.flights, marks)
 
 
 def calls_and_attempts(seen: Snapshot) -> tuple[int, int]:
-    """How many files the portal was asked for, and how many attempts the documents count."""
+    """Return the file requests that the portal got, and the attempts that the documents count."""
     calls = sum(request.kind == "file" for request in seen.requests)
     attempts = sum(d.attempt_count for documents in seen.documents.values() for d in documents)
     return calls, attempts
@@ -42,7 +42,7 @@ def _calls(portal: SandboxPortal, seen: Snapshot, windows: Windows) -> Iterator[
     calls = Counter(r.uuid for r in seen.requests if r.kind == "file")
     pauses = Counter(r.uuid for r in seen.requests if r.kind == "file" and r.status == PAUSED)
     attempts: Counter[str] = Counter()
-    # A file that was on its way when its job was cancelled counts no attempt.
+    # A file in transfer when its job was cancelled counts no attempt.
     cancelled: Counter[str] = Counter()
     struck: dict[str, set[PlannedFault]] = defaultdict(set)
     for job in seen.jobs.values():
@@ -56,7 +56,7 @@ def _calls(portal: SandboxPortal, seen: Snapshot, windows: Windows) -> Iterator[
     for uuid, count in calls.items():
         assert uuid
         lost = count - attempts[uuid] - pauses[uuid] - cancelled[uuid]
-        # A request on a kept connection that was closed before its answer is made once more.
+        # A request on a kept connection that was closed before the answer is repeated once.
         is_cut = any(fault.kind.startswith("portal") for fault in struck[uuid])
         lost -= attempts[uuid] if is_cut else 0
         if lost > CLAIMS_PER_FAULT * len(struck[uuid]):
@@ -67,7 +67,7 @@ def _calls(portal: SandboxPortal, seen: Snapshot, windows: Windows) -> Iterator[
 
 
 def _lanes(flights: list[Flight], marks: Sequence[tuple[int, float]]) -> Iterator[str]:
-    """No case with more than five files on their way, but for those of who was ill-treated."""
+    """Check that no case has more than five files in transfer; skip marked connections."""
     excused: dict[int, list[float]] = defaultdict(list)
     for port, until in marks:
         excused[port].append(until)
@@ -82,7 +82,7 @@ def _lanes(flights: list[Flight], marks: Sequence[tuple[int, float]]) -> Iterato
 
 
 def _peak(flights: list[Flight]) -> tuple[int, float]:
-    """The most that were on their way at once, and when."""
+    """Return the highest number of transfers at once, and its time."""
     steps = sorted(
         [(f.begin, 1) for f in flights] + [(f.end, -1) for f in flights if f.end is not None]
     )

@@ -1,4 +1,4 @@
-"""Checks: each end is told to each URL, signed, under one webhook-id of its own."""
+"""Check that each end is delivered to each URL, signed, under one webhook-id of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TYPES = {
 
 
 def check(ledger: Acknowledgements, seen: Snapshot) -> Iterator[str]:
-    """What is wrong with webhooks, a line for each."""
+    """Return a line for each problem with webhooks."""
     by_id: dict[str, list[Delivery]] = defaultdict(list)
     for delivery in seen.deliveries:
         if not delivery.is_verified or not delivery.webhook_id:
@@ -57,7 +57,7 @@ def _ids(by_id: dict[str, list[Delivery]], seen: Snapshot) -> Iterator[str]:
 
 
 def _end(payload: Any) -> Any:
-    """What is the same in every delivery: all but the URLs, which are new each time."""
+    """Return the parts that every delivery of an end shares: all but the URLs."""
     documents = [
         {name: value for name, value in document.items() if not name.startswith("url")}
         for document in payload["data"].get("documents", [])
@@ -82,7 +82,7 @@ def _told(job: pb.Job, hook: pb.Webhook, by_id: dict[str, list[Delivery]]) -> It
 
 
 def _acknowledged(ledger: Acknowledgements, seen: Snapshot) -> Iterator[str]:
-    """Every URL that was acknowledged belongs to its job and was called about it."""
+    """Check that every acknowledged URL belongs to its job and was called about it."""
     called = {
         (each.path, each.payload["data"]["job"]["job_id"])
         for each in seen.deliveries

@@ -1,4 +1,4 @@
-"""Everything that can be seen from the outside once the storm is over."""
+"""Read everything that is visible from the outside once all faults are over."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Snapshot:
 
 
 class Bucket:
-    """Reads the bucket past the proxy and past Autos."""
+    """Reads the bucket without the proxy and without Autos."""
 
     def __init__(self, environment: ChaosEnvironment) -> None:
         env = environment.servers.env
@@ -48,19 +48,19 @@ class Bucket:
         )
 
     def keys(self) -> set[str]:
-        """Everything that is in it, but for what names its installation."""
+        """Return every key in it, except the mark of its installation."""
         found = self._client.list_objects(self._name, recursive=True)
         keys = {str(each.object_name) for each in found}
         return {key for key in keys if not key.startswith(MARK)}
 
     def open_uploads(self) -> list[str]:
-        """The keys of multipart uploads that were neither completed nor aborted."""
+        """Return the keys of multipart uploads that were neither completed nor aborted."""
         # minio has no public call for it.
         found = self._client._list_multipart_uploads(self._name)
         return [str(upload.object_name) for upload in found.uploads]
 
     def hashes(self) -> dict[str, str]:
-        """The SHA-256 of every object's bytes, as they lie there."""
+        """Return the SHA-256 of every object's stored bytes."""
         keys = sorted(self.keys())
         with ThreadPoolExecutor(READERS) as readers:
             return dict(zip(keys, readers.map(self._hash, keys), strict=True))
@@ -78,7 +78,7 @@ class Bucket:
 
 
 def queued(environment: ChaosEnvironment) -> dict[str, int]:
-    """What is left of messages, by key of Valkey: queues, their messages, what was not acked."""
+    """Return the messages left in Valkey by key: queues, their messages, unacknowledged ones."""
     found = {}
     with redis.Redis.from_url(
         environment.servers.env["REDIS_URL"], decode_responses=True
@@ -94,12 +94,12 @@ def queued(environment: ChaosEnvironment) -> dict[str, int]:
 
 
 def spooled(environment: ChaosEnvironment) -> list[str]:
-    """Files that lie in the spools of both hosts."""
+    """Return the files in the spools of both hosts."""
     return [str(file) for host in environment.hosts.values() for file in host.spool.glob("*.part")]
 
 
 def take(environment: ChaosEnvironment, client: RetryingClient) -> Snapshot:
-    """Look at everything once."""
+    """Read everything once."""
     jobs = {job.job_id: job for job in client.all_jobs()}
     for job in jobs.values():
         environment.ledger.see(job)

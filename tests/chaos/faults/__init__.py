@@ -1,1 +1,1 @@
-"""The faults of a run: when each comes, and how it is carried out."""
+"""Plan the faults of a run and inject them."""

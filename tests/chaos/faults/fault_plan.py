@@ -1,4 +1,4 @@
-"""Which faults come when: the same for the same seed."""
+"""Plan the kinds and times of faults: the same for the same seed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FaultKind:
-    """What it strikes, and for how many seconds. What is struck is struck by one at a time."""
+    """The target of a fault, and its duration in seconds. A target has one fault at a time."""
 
     strikes: str
     least_s: float = 0.0
     most_s: float = 0.0
 
 
-# A worker is frozen for longer than its lease of 5 s. What takes no time is over when what was
-# killed is back.
+# A worker is frozen for longer than its lease of 5 s. A fault without a duration ends when the
+# killed process or server runs again.
 KINDS: Mapping[str, FaultKind] = {
     "worker-kill": FaultKind("worker"),
     "worker-term": FaultKind("worker"),
@@ -60,14 +60,14 @@ KINDS: Mapping[str, FaultKind] = {
 }
 FIRST_AT_S = 2.0
 PAUSE_S = (0.5, 3.0)
-# What a fault takes of which nobody knows how long: a process or a server that comes back.
+# Seconds reserved for a fault of unknown duration: the restart of a process or a server.
 RETURN_S = 1.5
 COMPANY = 0.3
 
 
 @dataclass(frozen=True)
 class PlannedFault:
-    """One fault: begun `at_s` seconds after the start. `pick` in [0, 1) chooses what is open."""
+    """One fault, `at_s` seconds after the start. `pick` in [0, 1) makes the random choices."""
 
     number: int
     at_s: float
@@ -79,12 +79,12 @@ class PlannedFault:
         return f"#{self.number} {self.kind} at {self.at_s:.1f} s for {self.for_s:.1f} s"
 
     def choose(self, among: Sequence[str]) -> str:
-        """One of these."""
+        """Return one of these."""
         return among[int(self.pick * len(among))]
 
 
 def named_kinds(names: Sequence[str]) -> list[str]:
-    """The kinds whose names begin with one of `names` (none: all). Raises ValueError."""
+    """Return the kinds that begin with one of `names` (none: all). Raises ValueError."""
     for name in names:
         if not any(kind.startswith(name) for kind in KINDS):
             raise ValueError(f"There is no fault {name!r}; there are {', '.join(KINDS)}.")
@@ -94,9 +94,9 @@ def named_kinds(names: Sequence[str]) -> list[str]:
 def plan_of(
     seed: int, kinds: Sequence[str], *, until_s: float, most: int = 0
 ) -> list[PlannedFault]:
-    """Faults one after another, some in the company of another one, until `until_s` seconds.
+    """Return faults in sequence, some together with a second one, until `until_s` seconds.
 
-    Each kind comes once before any comes again. `most` above 0: no more than so many.
+    Each kind comes once before any comes again. `most` above 0 limits their number.
     """
     chance = random.Random(f"faults {seed}")
     faults: list[PlannedFault] = []

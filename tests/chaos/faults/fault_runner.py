@@ -1,4 +1,4 @@
-"""Carries out a plan of faults, each in a thread, and notes when each began and was over."""
+"""Inject a plan of faults, each in a thread, and record the start and the end of each."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ assert BREAKS.keys() == KINDS.keys()
 
 
 class FaultRunner:
-    """Breaks and mends by a plan. `join` returns when all is whole again."""
+    """Injects and repairs faults by a plan. `join` returns when all are repaired."""
 
     def __init__(self, environment: ChaosEnvironment, plan: Sequence[PlannedFault]) -> None:
         self._world = environment
@@ -67,7 +67,7 @@ class FaultRunner:
         self._begun = time.monotonic()
 
     def start(self) -> None:
-        """Time runs from here."""
+        """Start the clock of the plan."""
         self._begun = time.monotonic()
         self._threads = [
             threading.Thread(target=self._strike, args=(fault,), name=str(fault), daemon=True)
@@ -77,12 +77,12 @@ class FaultRunner:
             thread.start()
 
     def join(self) -> None:
-        """Wait for the last one."""
+        """Wait for the last fault."""
         for thread in self._threads:
             thread.join()
 
     def stop(self) -> None:
-        """Mend what is broken now and begin nothing more."""
+        """Repair the current faults and inject no more."""
         self._stop.set()
         self.join()
 
@@ -95,7 +95,7 @@ class FaultRunner:
         try:
             with BREAKS[fault.kind](environment, fault):
                 self._stop.wait(fault.for_s)
-        except Exception as error:  # noqa: BLE001 - it is told, and fails the run
+        except Exception as error:  # noqa: BLE001 - it is reported, and fails the run
             environment.ledger.problems.append(f"{fault} could not be carried out: {error!r}")
         environment.mended[fault.number] = time.time()
         environment.log(f"chaos    {fault} is over")

@@ -1,4 +1,4 @@
-"""Which faults struck while a job ran."""
+"""Determine which faults happened while a job ran."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from autos.downloads.v1 import downloads_pb2 as pb
 from tests.chaos.faults.fault_plan import PlannedFault
 
-# A fault's consequences outlive it: a lease that must end, and that the scheduler finds out.
+# A fault has effects after its end: a lease must expire, and the scheduler must detect that.
 FOUND_OUT_S = 3.0
 BEFORE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Windows:
-    """When each fault began and was over, in seconds since 1970, by its number."""
+    """Start and end of each fault, in seconds since 1970, by its number."""
 
     faults: Sequence[PlannedFault]
     broken: Mapping[int, float]
@@ -23,7 +23,7 @@ class Windows:
     lease_s: int = 5
 
     def during(self, job: pb.Job) -> list[PlannedFault]:
-        """The faults, with their aftermath, that met the job between its start and its end."""
+        """Return the faults that overlap the job's run, their aftermath included."""
         begin = job.create_time.ToNanoseconds() / 1e9
         end = job.end_time.ToNanoseconds() / 1e9
         return [

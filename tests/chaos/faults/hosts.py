@@ -1,4 +1,4 @@
-"""A host: processes of the Procfile with a spool of their own, as a machine of its own would be."""
+"""A host: processes of the Procfile with a spool of their own, like a separate machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BACK_S = 20.0
 
 
 class Host:
-    """Processes that are kept up, and the folder in which they spool."""
+    """Supervised processes, and the folder with their spool."""
 
     def __init__(self, supervisor: Supervisor, spool: Path) -> None:
         self.supervisor = supervisor
@@ -27,25 +27,25 @@ class Host:
 
     @property
     def names(self) -> list[str]:
-        """What runs on it."""
+        """Return the names of its processes."""
         return self.supervisor.names
 
     def pids(self, name: str) -> list[int]:
-        """The processes of a line of the Procfile, the leader first; none while it restarts."""
+        """Return the processes of a Procfile line, the leader first; none during a restart."""
         leader = self.supervisor.pid_of(name)
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             return family(leader) if leader else []
         return []
 
     def kill(self, name: str) -> None:
-        """Kill -9 of the whole group."""
+        """Send SIGKILL to the whole process group."""
         leader = self.supervisor.pid_of(name)
         if leader is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(leader, signal.SIGKILL)
 
     def await_return(self, name: str, killed: int | None) -> None:
-        """Return once another process stands where `killed` was."""
+        """Return once another process has replaced `killed`."""
         until(
             lambda: self.supervisor.pid_of(name) not in (None, killed),
             BACK_S,
@@ -53,12 +53,12 @@ class Host:
         )
 
     def stop(self) -> None:
-        """End its processes in order."""
+        """Stop its processes in order."""
         self.supervisor.stop()
 
 
 class SecondHost(Host):
-    """One that can be lost with everything on it, and be replaced by another."""
+    """A host that can be lost with all its data, and be replaced by another."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class SecondHost(Host):
         return supervisor, spool
 
     def lose(self) -> None:
-        """Kill everything and wipe the disk."""
+        """Kill all processes and delete the disk."""
         pids = {name: self.supervisor.pid_of(name) for name in self.names}
         for pid in pids.values():
             if pid is not None:
@@ -92,5 +92,5 @@ class SecondHost(Host):
         shutil.rmtree(self.spool, ignore_errors=True)
 
     def replace(self) -> None:
-        """Another machine in its place, with a spool of another name."""
+        """Start another machine in its place, with a spool of another name."""
         self.supervisor, self.spool = self._started()

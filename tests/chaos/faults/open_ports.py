@@ -1,4 +1,4 @@
-"""Which TCP ports a process has open, as the kernel tells."""
+"""Read from the kernel which TCP ports a process has open."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def ports_of(pids: Iterable[int]) -> set[int]:
-    """The local ports of the processes' TCP connections."""
+    """Return the local ports of the processes' TCP connections."""
     inodes = {inode for pid in pids for inode in _sockets_of(pid)}
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     columns = [line.split() for line in lines]

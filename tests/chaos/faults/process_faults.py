@@ -1,4 +1,4 @@
-"""The faults that strike processes: killed, frozen, stopped, lost with their host."""
+"""Faults of processes: killed, frozen, stopped, lost with their host."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tests.chaos.faults.open_ports import ports_of
 
 
 def _hosts_of(environment: ChaosEnvironment, fault: PlannedFault, name: str) -> list[Host]:
-    """One of the hosts that run it, or all of them."""
+    """Return one of the hosts that run it, or all of them."""
     running = [key for key, host in environment.hosts.items() if name in host.names]
     choice = fault.choose([*running, "all"])
     return [environment.hosts[key] for key in running if choice in (key, "all")]
 
 
 def _ill_treated(environment: ChaosEnvironment, pids: list[int], until: float) -> None:
-    """What these processes ask of the portal is not theirs any more."""
+    """Mark the connections of these processes, so that the checks ignore their requests."""
     environment.proxies["portal"].mark(ports_of(pids), until)
 
 
 def _kill(environment: ChaosEnvironment, killed: list[tuple[Host, str]]) -> None:
-    """Kill -9, all at once; return when others stand in their places."""
+    """Send SIGKILL to all at once; return when others have replaced them."""
     leaders = [(host, name, host.supervisor.pid_of(name)) for host, name in killed]
     _ill_treated(environment, [p for host, name in killed for p in host.pids(name)], time.time())
     for host, name, _ in leaders:
@@ -39,7 +39,7 @@ def _kill(environment: ChaosEnvironment, killed: list[tuple[Host, str]]) -> None
 
 @contextmanager
 def kill(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
-    """Kill -9 of a line of the Procfile, on one host or on both."""
+    """Send SIGKILL to a line of the Procfile, on one host or on both."""
     name = fault.kind.removesuffix("-kill")
     _kill(environment, [(host, name) for host in _hosts_of(environment, fault, name)])
     yield
@@ -47,14 +47,14 @@ def kill(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
 
 @contextmanager
 def kill_all(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
-    """Kill -9 of everything on both hosts."""
+    """Send SIGKILL to everything on both hosts."""
     _kill(environment, [(host, name) for host in environment.hosts.values() for name in host.names])
     yield
 
 
 @contextmanager
 def term(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
-    """SIGTERM: the process ends in order and is started again."""
+    """Send SIGTERM: the process stops in order and is started again."""
     name = fault.kind.removesuffix("-term")
     for host in _hosts_of(environment, fault, name):
         leader = host.supervisor.pid_of(name)
@@ -68,7 +68,7 @@ def term(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
 
 @contextmanager
 def freeze(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
-    """SIGSTOP of a process and its children, and SIGCONT after a while."""
+    """Send SIGSTOP to a process and its children, and SIGCONT after a while."""
     name = fault.kind.removesuffix("-freeze")
     pids = [pid for host in _hosts_of(environment, fault, name)[:1] for pid in host.pids(name)]
     _ill_treated(environment, pids, time.time() + fault.for_s)
@@ -88,7 +88,7 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
 
 @contextmanager
 def lose_host(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
-    """The second host is gone for good with its disk; after a while there is another one."""
+    """Lose the second host with its disk for good; replace it after a while."""
     host = environment.second
     _ill_treated(environment, [p for name in host.names for p in host.pids(name)], time.time())
     host.lose()

@@ -1,4 +1,4 @@
-"""The faults that strike servers and the connections to them."""
+"""Faults of servers and of the connections to them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _server(fault: PlannedFault) -> str:
 
 @contextmanager
 def stop(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
-    """A server is stopped in order and started again; its data stays."""
+    """Stop a server in order and start it again; its data stays."""
     name = _server(fault)
     environment.servers.supervisor.hold(name)
     try:
@@ -40,7 +40,7 @@ def stop(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
 
 @contextmanager
 def kill(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
-    """Kill -9 of a server, which is started again at once."""
+    """Send SIGKILL to a server, which is started again at once."""
     name = _server(fault)
     pid = environment.servers.supervisor.pid_of(name)
     if pid is not None:
@@ -54,7 +54,7 @@ def kill(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
 
 @contextmanager
 def cut(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
-    """All connections to a server are cut, once."""
+    """Cut all connections to a server once."""
     environment.proxies[_server(fault)].cut()
     yield
 
@@ -74,28 +74,28 @@ def _treated(
 def stall(
     environment: ChaosEnvironment, fault: PlannedFault
 ) -> contextlib.AbstractContextManager[None]:
-    """Nothing passes to or from a server, and no connection breaks."""
+    """Forward no byte to or from a server, and break no connection."""
     return _treated(environment, fault, Proxy.stall)
 
 
 def refuse(
     environment: ChaosEnvironment, fault: PlannedFault
 ) -> contextlib.AbstractContextManager[None]:
-    """Connections are cut and refused."""
+    """Cut connections and refuse new ones."""
     return _treated(environment, fault, Proxy.refuse)
 
 
 def busy(
     environment: ChaosEnvironment, fault: PlannedFault
 ) -> contextlib.AbstractContextManager[None]:
-    """Everything is answered with 503."""
+    """Answer every request with 503."""
     return _treated(environment, fault, lambda proxy: proxy.answer(BUSY))
 
 
 def trap(
     environment: ChaosEnvironment, fault: PlannedFault
 ) -> contextlib.AbstractContextManager[None]:
-    """The next few connections that fit are cut, before or after what was asked is done."""
+    """Cut the next few matching connections, before or after the requested operation."""
     times = 1 + int(fault.pick * 5)
     cut_at = int(fault.pick * 15_000)
     traps = {
@@ -110,13 +110,13 @@ def trap(
 
 
 def _valkey(environment: ChaosEnvironment) -> redis.Redis:
-    """A client that goes past the proxy."""
+    """Return a client without the proxy."""
     return redis.Redis.from_url(environment.servers.env["REDIS_URL"])
 
 
 @contextmanager
 def flush(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
-    """FLUSHALL."""
+    """Send FLUSHALL."""
     with _valkey(environment) as client:
         client.flushall()
     yield
@@ -124,7 +124,7 @@ def flush(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
 
 @contextmanager
 def wipe(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
-    """Valkey is stopped and loses its data folder."""
+    """Stop Valkey and delete its data folder."""
     environment.servers.supervisor.hold("valkey")
     for path in (environment.folder / "servers" / "valkey").iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -137,7 +137,7 @@ def wipe(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
 
 @contextmanager
 def fill(environment: ChaosEnvironment, fault: PlannedFault) -> Iterator[None]:
-    """Valkey has no memory left: it answers reads and refuses writes."""
+    """Exhaust Valkey's memory: it answers reads and refuses writes."""
     with _valkey(environment) as client:
         client.config_set("maxmemory", 1)
     try:
