@@ -1,6 +1,6 @@
-"""`python -m tests.cookbook`: prints the answers of now into docs/GRPCURL.md.
+"""`python -m tests.cookbook`: write the current answers into docs/GRPCURL.md.
 
-It starts everything itself, as `make run` does, on free ports and in a folder that goes away.
+It starts everything itself, as `make run` does, on free ports and in a temporary folder.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _answers(steps: list[CookbookStep]) -> list[str]:
 
 
 def main() -> int:
-    """The exit code: 1 when something is printed that has no place in the text."""
+    """Return the exit code: 1 if a command prints an answer that has no place in the text."""
     text = FILE.read_text()
     steps = list(steps_of(text))
     code = 0

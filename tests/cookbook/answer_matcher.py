@@ -1,4 +1,4 @@
-"""Whether an answer is the printed one, but for what is another in each run.
+"""Compare an answer with the printed one, except for parts that differ in each run.
 
 A line `...` in the printed answer stands for any number of lines.
 """
@@ -8,36 +8,36 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-# Those of jobs and documents, and of webhook events.
+# Ids of jobs, documents and webhook events.
 ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=msg_)[0-9a-f]{32}")
-# They come and go with the load, not with the call.
+# These lines depend on the load, not on the call.
 PLACE = re.compile(r'^\s*"(?:queue_position|estimated_end_time|queuePosition|estimatedEndTime)":')
 OTHER_EACH_TIME = {
     "<time>": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"),
-    # How a run is cut into changes depends on who is quicker.
+    # The number of changes in a run depends on timing.
     '"revision": "<number>"': re.compile(r'"revision": "\d+"'),
     "<S3>/": re.compile(r"http://127\.0\.0\.1:\d+/[^/\"]+/"),
     "<signature>": re.compile(r'X-Amz-Algorithm=[^"\s]+'),
     'oken": "<token>"': re.compile(r'oken": "[\w-]+"'),
-    # Jittered.
+    # The delay is jittered.
     '"retryDelay": "<seconds>"': re.compile(r'"retry_?[dD]elay":\s*"[\d.]+s"'),
-    # Whose clock is first, grpcurl's or the server's.
+    # Which clock is ahead, grpcurl's or the server's.
     "Message: <deadline>": re.compile(r"Message: (?:context deadline exceeded|Deadline Exceeded)"),
-    # buf curl's details are base64 of bytes that hold an id.
+    # buf curl prints details as base64 of bytes that contain an id.
     '"value": "<base64>"': re.compile(r'"value": "[\w+/=]+"'),
 }
 ELLIPSIS = "..."
 
 
 def _lines(answer: str) -> list[str]:
-    """The lines without what may differ; a comma more or less tells nothing."""
+    """Return the lines without the parts that may differ; commas at their ends do not count."""
     for name, pattern in OTHER_EACH_TIME.items():
         answer = pattern.sub(lambda _, name=name: name, answer)  # type: ignore[misc]
     return [line.rstrip(" ,") for line in answer.splitlines() if not PLACE.match(line)]
 
 
 def _pairs(printed: list[str], real: list[str]) -> Iterator[tuple[str, str]]:
-    """The printed lines, each beside the real one in its place; "" where there is none."""
+    """Return the printed lines, each with the real one in its place; "" where there is none."""
     if ELLIPSIS not in printed:
         width = max(len(printed), len(real))
         yield from zip(_filled(printed, width), _filled(real, width), strict=True)
@@ -54,10 +54,10 @@ def _filled(lines: list[str], width: int) -> list[str]:
 
 
 def difference(printed: str, real: str, ids: dict[str, str]) -> str:
-    """The lines that differ, printed and real; "" when none does.
+    """Return the lines that differ, printed and real; "" if none does.
 
-    `ids` are the printed ids that were met before, each with its real one, and takes up new ones:
-    what is printed twice must be the same twice.
+    `ids` maps the printed ids seen so far to the real ones, and receives new ones: an id that is
+    printed twice must be the same twice.
     """
     found = []
     for wanted, got in _pairs(_lines(printed), _lines(real)):
@@ -70,7 +70,7 @@ def difference(printed: str, real: str, ids: dict[str, str]) -> str:
 
 
 def renewed(printed: str, real: str) -> str:
-    """The real answer, cut where the printed one is."""
+    """Return the real answer, shortened where the printed one is."""
     lines, now = printed.splitlines(), real.splitlines()
     if ELLIPSIS not in lines:
         return real

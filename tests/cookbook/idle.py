@@ -1,4 +1,4 @@
-"""Waits until nothing moves any more of what the first section has begun."""
+"""Wait until no job of the first section changes any more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEADLINE_S = 120.0
 
 
 def settle(api: pb_grpc.DownloadServiceStub) -> None:
-    """Until the webhook is delivered, and the dripping document is all that is left of its job.
+    """Wait until the webhook is delivered and only the slow document of its job is left.
 
     Raises TimeoutError.
     """

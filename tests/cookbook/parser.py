@@ -1,4 +1,4 @@
-"""docs/GRPCURL.md as steps: each block of commands, and the answer that is printed below it."""
+"""Parse docs/GRPCURL.md into steps: each block of commands, and the answer printed below it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from dev.embedded.sandbox import ROOT
 
 FILE = ROOT / "docs" / "GRPCURL.md"
-# Of `make run`, and of who receives its webhooks.
+# Addresses of `make run`, and of its webhook receiver.
 ADDRESS = "127.0.0.1:50051"
 RECEIVER = "127.0.0.1:8099"
-# Of the server that knows its clients.
+# The address of the server with a clients file.
 SECURED = "127.0.0.1:50052"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 
 
 @dataclass(frozen=True)
 class CookbookStep:
-    """A block of commands, and what is printed below it; "" where nothing is.
+    """A block of commands, and the answer printed below it; "" if there is none.
 
-    `place` is where the answer stands in the text, None without one.
+    `place` is the position of the answer in the text, None without one.
     """
 
     section: str
@@ -37,7 +37,7 @@ def _section_at(text: str, position: int) -> str:
 
 
 def steps_of(text: str) -> Iterator[CookbookStep]:
-    """Every block of language `sh`, with the block of another language that follows it."""
+    """Return every block of language `sh`, with the block of another language that follows it."""
     blocks = list(BLOCK.finditer(text))
     for block, following in zip(blocks, [*blocks[1:], None], strict=True):
         if block[1] != "sh":

@@ -1,7 +1,7 @@
-"""Runs the steps as they are printed, in bash.
+"""Run the steps as they are printed, in bash.
 
-The first section is run first; the others begin with the variables that it has left. Sections that
-only read run beside each other; one that changes a job runs alone, in its turn.
+The first section runs first; the others begin with the variables that it has set. Sections that
+only read run concurrently; one that changes a job runs alone, in its turn.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _script(steps: Sequence[CookbookStep], folder: Path) -> str:
     numbered = {id(step): number for number, step in enumerate(steps)}
 
     def lines(section: Sequence[CookbookStep]) -> str:
-        # Braces, not a subshell: what a step sets is there in the next.
+        # Braces, not a subshell: the next step needs the variables of this one.
         return "".join(
             f"{{\n{step.command}}} >{folder}/{numbered[id(step)]} 2>&1\n" for step in section
         )
@@ -51,11 +51,10 @@ def run_steps(
     *,
     timeout_s: float,
 ) -> list[str]:
-    """What each step prints, on either stream. Raises TimeoutExpired.
+    """Return the output of each step, from both streams. Raises TimeoutExpired.
 
-    `settle` is called between the first section and the others: it waits, as a reader would, until
-    nothing moves any more. `replaced` are addresses of the text, and those to be used. `environ`
-    is what is set beside.
+    `settle` is called between the first section and the others: it waits until no job changes any
+    more. `replaced` maps addresses of the text to those in use. `environ` has additional variables.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""A server process that knows its clients, over TLS, beside the one that serves everybody."""
+"""Run a server with a clients file and TLS, beside the one without authentication."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import grpc
 from dev.embedded.sandbox import ROOT
 from tests.network.certificates import Certificate
 
-# As docs/GRPCURL.md says it.
+# The text of docs/GRPCURL.md.
 LIMITS = {"starts_per_minute": 2, "jobs_at_once": 1, "open_watches": 1}
 READY_S = 120.0
 
 
 @contextmanager
 def secured_server(env: Mapping[str, str], address: str, folder: Path) -> Iterator[dict[str, str]]:
-    """Serves at `address` on what `env` names; gives AUTOS_TOKEN and AUTOS_CA_FILE.
+    """Serve at `address` with the settings of `env`; yield AUTOS_TOKEN and AUTOS_CA_FILE.
 
-    `folder` is empty; certificates, the key and the clients go there.
+    `folder` is empty; certificates, the key and the clients file go there.
     """
     token = secrets.token_urlsafe(32)
     digest = hashlib.sha256(token.encode()).hexdigest()
