@@ -1,1 +1,1 @@
-"""Processes that kill themselves at a named point, and proof that nothing is lost by it."""
+"""Processes that kill themselves at a named point, and checks that no work is lost by it."""

@@ -1,7 +1,7 @@
-"""`python -m tests.killpoints --times 20`: kill -9 at every point, so many times each.
+"""`python -m tests.killpoints --times 20`: SIGKILL at every point, `times` times each.
 
-Prints a table of recovery times: seconds from the death until the job has ended, its receiver has
-been told and that has been recorded.
+Prints a table of recovery times: seconds from the kill until the job has ended, its webhook is
+delivered and the delivery is recorded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 
 def main() -> int:
-    """The exit code: 0 when every job survived every kill."""
+    """Return the exit code: 0 if every job survived every kill."""
     asked = _arguments()
     points = [point for point in POINTS if not asked.points or point.name in asked.points]
     with tempfile.TemporaryDirectory(prefix="autos-killpoints-") as folder:
@@ -49,7 +49,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _run(folder: Path, points: Sequence[Point], times: int, *, is_as_shipped: bool) -> list[Trial]:
-    """One after another, so that a job meets no death but its own. Raises AssertionError."""
+    """Run trials in sequence, so that a job meets no kill but its own. Raises AssertionError."""
     trials: list[Trial] = []
     turns = Turns()
     with (

@@ -1,4 +1,4 @@
-"""What must be true after a kill, looked at from the outside."""
+"""Check from the outside the promises that must hold after a kill."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ EVENT_TYPES = {
 
 
 def check(autos: Autos, trial: Trial, deaths: Sequence[Death]) -> None:
-    """The job ended once, in the right state, with every document stored or with its reason.
+    """Check that the job ended once, in the right state, with every document stored or explained.
 
-    `deaths` are all of the stack's: each that fell into the trial's time may have cost a request.
+    `deaths` are all kills of the stack: each one during the trial may have cost a request.
     """
     name = trial.point.name
     assert len(trial.deaths) == len(trial.point.seams), f"{name}: {trial.deaths}"
@@ -84,7 +84,7 @@ def _check_webhooks(autos: Autos, trial: Trial, notifiers_lost: int) -> None:
 
 
 def _check_requests(autos: Autos, trial: Trial, case: SandboxCase, workers_lost: int) -> None:
-    """Nothing is asked for more than once more for each worker that was lost."""
+    """Check that each lost worker caused at most one repeated request."""
     portal, name = autos.portal, trial.point.name
     assert 1 <= portal.request_count(trial.job.process_number) <= 1 + workers_lost, name
     for document in case.documents:
@@ -93,7 +93,7 @@ def _check_requests(autos: Autos, trial: Trial, case: SandboxCase, workers_lost:
 
 
 def check_leftovers(autos: Autos, flags: Triggers, trials: Sequence[Trial]) -> None:
-    """Nothing is left over in spool and bucket, no end came twice, and no bug was logged."""
+    """Check that spool and bucket are clean, no end is repeated, and no bug was logged."""
     spool = Path(autos.stack.env["DATA_DIR"]) / "spool"
     until(lambda: not list(spool.glob("*.part")), ABSENCE_S, "Files stay in the spool.")
     until(lambda: not _open_uploads(autos), ABSENCE_S, "Multipart uploads stay open.")
@@ -129,7 +129,7 @@ def _open_uploads(autos: Autos) -> list[str]:
 
 
 def check_queues(autos: Autos) -> None:
-    """No message is left in any queue; those of killed processes come back after 15 s."""
+    """Check that no message is left in any queue; those of killed processes return after 15 s."""
     with redis.Redis.from_url(autos.stack.env["REDIS_URL"]) as client:
         until(
             lambda: not any(client.hlen(key) for key in client.scan_iter("autos:*.msgs")),

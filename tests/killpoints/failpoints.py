@@ -1,8 +1,8 @@
-"""Where the processes of each role may be told to die.
+"""The points at which the processes of each role can kill themselves.
 
-Production knows nothing of this: the functions that stand at a point are wrapped here, in the
-process that runs them, before it begins to work. A point is passed or reached, nothing is timed.
-Nothing here may import Dramatiq, which reads its environment when it is imported.
+Production code has no such points: this module wraps the functions at a point, in the process that
+runs them, before it begins to work. A point is passed or reached; timing plays no part. No import
+here may load Dramatiq, which reads its environment when it is imported.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ MID_FILE_BYTES = 64 * 1024
 
 
 def install(role: str, flags: Triggers) -> None:
-    """Wraps what stands at the points of a role."""
+    """Wrap the functions at the points of a role."""
     _SEAMS[role](functools.partial(flags.strike, role))
 
 
 def hurry(*, short_lease_s: float) -> None:
-    """Makes the waits short that are no settings: what is proved is that they end."""
+    """Shorten waits that are not settings: the tests prove that they end, not how long they are."""
     spool_heartbeat.BEAT_S = 1.0
     spool_heartbeat.LEFTOVER_AGE_S = 2.0
     sweeper.MIN_INTERVAL_S = 1.0
@@ -64,7 +64,7 @@ def _replace(owner: Any, name: str, by: Callable[..., Any]) -> None:
 
 
 def _before(owner: Any, name: str, reached: Callable[[Arguments], object]) -> None:
-    """Calls `reached` with the arguments of every call of `owner.name`, before it."""
+    """Call `reached` with the arguments before every call of `owner.name`."""
     real = getattr(owner, name)
 
     @functools.wraps(real)
@@ -76,7 +76,7 @@ def _before(owner: Any, name: str, reached: Callable[[Arguments], object]) -> No
 
 
 def _after(owner: Any, name: str, reached: Callable[[Any, Arguments], object]) -> None:
-    """Calls `reached` with the result and the arguments of every call of `owner.name`."""
+    """Call `reached` with the result and the arguments after every call of `owner.name`."""
     real = getattr(owner, name)
 
     @functools.wraps(real)
@@ -127,7 +127,7 @@ def _worker(strike: Strike) -> None:
     )
     _after(listing_record, "record", done("listed-not-hinted"))
     _fetches(strike)
-    # A small file is described anew when it is about to be put.
+    # A small file is described anew just before its upload.
     _before(
         document_claims,
         "unrecorded_file",
@@ -201,7 +201,7 @@ def _mid_put(strike: Strike) -> None:
 
 
 class _Tripwire:
-    """A file that calls `trip` before every read but the first: some of it has been sent then."""
+    """A file that calls `trip` before every read except the first, when a part has been sent."""
 
     def __init__(self, file: Any, trip: Callable[[], object]) -> None:
         self._file = file
@@ -220,7 +220,7 @@ class _Tripwire:
 
 
 def _number_in(key: str) -> str:
-    """The digits of the case in an object's key."""
+    """Return the digits of the case number in an object's key."""
     return key.split("/")[2]
 
 
@@ -230,7 +230,7 @@ def _notifier(strike: Strike) -> None:
         "claim",
         lambda delivery, _: delivery and strike("webhook-claimed", delivery.job.process_number),
     )
-    # Trials have the receiver's path end in their case's digits.
+    # In trials the receiver's path ends with the digits of the case.
     _after(
         WebhookClient,
         "post",
@@ -255,7 +255,7 @@ def _scheduler(strike: Strike) -> None:
                 proposed.append(run.row.case)
 
     def received(_: Arguments) -> None:
-        # The next look for hints comes when the proposals of the pass before were sent.
+        # The scheduler polls for hints again after the proposals of the previous pass were sent.
         while proposed:
             strike("proposed", proposed.pop())
 

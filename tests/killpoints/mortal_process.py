@@ -1,8 +1,8 @@
-"""`python -m tests.killpoints.mortal_process ROLE FLAGS [as-shipped]`: a role that can die on
-demand.
+"""Run a role that can kill itself on demand.
 
-The real composition root, with what stands at the kill points wrapped. Unless `as-shipped`, the
-waits that are no settings are short, a webhook's lease as short as LEASE_S.
+`python -m tests.killpoints.mortal_process ROLE FLAGS [as-shipped]` runs the real composition root
+with wrapped kill points. Unless `as-shipped`, the waits that are not settings are short, and a
+webhook's lease is as short as LEASE_S.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.killpoints.triggers import Triggers
 
 
 def main(role: str, folder: str, *options: str) -> int:
-    """The exit code of the role."""
+    """Return the exit code of the role."""
     if "as-shipped" not in options:
         hurry(short_lease_s=float(os.environ["LEASE_S"]))
     install(role, Triggers(Path(folder)))

@@ -1,4 +1,4 @@
-"""An Autos whose processes can be told to die."""
+"""Run an Autos with processes that a test can kill at named points."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ def mortal_autos(
     is_as_shipped: bool = False,
     **settings: str,
 ) -> Iterator[tuple[Autos, Triggers]]:
-    """The Procfile's processes, each started through tests.killpoints.mortal_process, and their
-    flags."""
+    """Run the Procfile's processes through tests.killpoints.mortal_process; yield their flags."""
     flags = Triggers(folder / "flags")
     (folder / "kill-points").mkdir()
     redis_url = urlsplit(servers.env["REDIS_URL"])._replace(path=f"/{REDIS_DATABASE}").geturl()
@@ -52,7 +51,7 @@ def mortal_autos(
 
 
 def _procfile(flags: Triggers, *, is_as_shipped: bool) -> Path:
-    """The Procfile of production with every role but `release` started by way of its wrapper."""
+    """Return the Procfile of production with every role except `release` started by its wrapper."""
     option = "as-shipped" if is_as_shipped else ""
     lines = [
         f"{name}: python -m tests.killpoints.mortal_process {name} {flags.folder} {option}"

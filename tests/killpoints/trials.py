@@ -1,4 +1,4 @@
-"""One kill: a job is led to the point, the process dies there, and the job ends as it should."""
+"""Run one kill: a job reaches the point, the process dies there, and the job ends correctly."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ ROLE_OF = {
     "posted-not-recorded": "notifier",
     "taken-back-not-told": "scheduler",
 }
-# Where a file is put and recorded: by the worker that fetched it, or by an uploader if it is large.
+# Points where a file is uploaded and recorded: in the downloading worker, or for a large file in
+# an uploader.
 STORING = {
     "mid-put",
     "stored-not-recorded",
@@ -62,8 +63,8 @@ STORING = {
 class Point:
     """A kill point, and the job that reaches it.
 
-    `seams` (see seams.py) are all armed: more than one means more than one death. `action` (start,
-    retry or cancel) is the call that is made then.
+    All `seams` (see failpoints.py) are armed: more than one means more than one kill. `action`
+    (start, retry or cancel) is the call that is made then.
     """
 
     name: str
@@ -75,14 +76,14 @@ class Point:
 
     @property
     def roles(self) -> set[str]:
-        """Which processes die."""
+        """Return the roles of the processes that die."""
         storing = "uploader" if self.size_bytes > SMALL_BYTES else "worker"
         return {storing if seam in STORING else ROLE_OF[seam] for seam in self.seams}
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A job that was hit, at its end. `recovery_s`: from the last death to the last word told."""
+    """A killed job at its end. `recovery_s`: from the last kill to the last recorded delivery."""
 
     point: Point
     job: pb.Job
@@ -93,7 +94,7 @@ class Trial:
 
     @property
     def recovery_s(self) -> float:
-        """Seconds from the death until the job had ended and its receiver had been told."""
+        """Return the seconds from the kill until the job ended and its webhook was delivered."""
         return self.ended - self.deaths[-1].time
 
 
@@ -107,7 +108,7 @@ def _point(name: str, *seams: str, **fields: Any) -> Point:
     return Point(name, seams or (name,), **fields)
 
 
-# One process after the other dies: so side by side they wait less for each other.
+# Neighbours kill different processes: so trials in parallel wait less for each other.
 POINTS = (
     _point("committed-not-hinted", faults=_FAILING),
     _point("planned-not-proposed", faults=_FAILING),
@@ -139,7 +140,7 @@ POINTS = (
     _point("failed-not-told", documents=1, faults=_NONE_GOOD),
 )
 
-# The steps of a job's way, each hit once by `make test`; the rest by `make killpoints` only.
+# `make test` kills each of these steps once; the other points belong to `make killpoints` only.
 STEPS = tuple(
     point
     for point in POINTS
@@ -165,10 +166,10 @@ STEPS = tuple(
 
 
 class Turns:
-    """One death at a time in each role.
+    """Permits one kill at a time in each role.
 
-    Trials may run side by side, but a process that dies for one must not take along another that
-    was about to reach its own point.
+    Trials may run in parallel, but a process that dies for one must not stop another trial that was
+    about to reach its own point.
     """
 
     def __init__(self) -> None:
@@ -176,7 +177,7 @@ class Turns:
 
     @contextmanager
     def of(self, point: Point) -> Iterator[None]:
-        """The turn of a point: from its arming to its last death."""
+        """Hold the permits of a point from its arming to its last kill."""
         with ExitStack() as held:
             # Always in the same order, so that no two wait for each other.
             for role, lock in self._locks.items():
@@ -186,7 +187,7 @@ class Turns:
 
 
 def attempt(autos: Autos, flags: Triggers, turns: Turns, point: Point) -> Trial:
-    """One job with its death. Raises TimeoutError when it does not end."""
+    """Run one job with its kill. Raises TimeoutError if it does not end."""
     number = autos.portal.add_case(
         documents=point.documents, size=point.size_bytes, faults=point.faults
     )
@@ -195,7 +196,7 @@ def attempt(autos: Autos, flags: Triggers, turns: Turns, point: Point) -> Trial:
         job_id = _led_to(autos, flags, point, number)
         _await_deaths(flags, point, number)
     ends = 2 if point.action == "retry" else 1
-    # Only then is it asked for its state: many that ask all the time would be a load of their own.
+    # Only then poll its state: many trials that poll all the time would load the server.
     autos.receiver.wait_for(ends, DEADLINE_S, path=path_of(number))
     job = _await_told(autos, flags, point, job_id)
     ended = time.time()
@@ -206,7 +207,7 @@ def attempt(autos: Autos, flags: Triggers, turns: Turns, point: Point) -> Trial:
 
 
 def _led_to(autos: Autos, flags: Triggers, point: Point, number: str) -> str:
-    """Has the point's call made, with the point armed; the job's id."""
+    """Arm the point, make the point's call and return the job's id."""
     start = pb.StartDownloadRequest(
         process_number=number,
         webhook_url=autos.receiver.url_of(path_of(number)),
@@ -236,7 +237,7 @@ def _arm(flags: Triggers, point: Point, number: str) -> None:
 
 
 def path_of(number: str) -> str:
-    """Where the receiver is told of a case."""
+    """Return the receiver's path for a case."""
     return f"/kill/{digits(number)}"
 
 
@@ -263,7 +264,7 @@ def _await_told(autos: Autos, flags: Triggers, point: Point, job_id: str) -> pb.
 
 
 def is_told(job: pb.Job) -> bool:
-    """Whether it has ended and every receiver has taken the news."""
+    """Return True if the job has ended and every webhook is delivered."""
     return job.state in ENDS and all(h.state == pb.WEBHOOK_STATE_DELIVERED for h in job.webhooks)
 
 
@@ -273,7 +274,7 @@ def _status(autos: Autos, job_id: str) -> pb.Job:
 
 
 def asked(call: Callable[..., T], request: object) -> T:
-    """The answer, asked for again while the server is away: what a caller is told to do."""
+    """Return the answer; repeat the call while it is UNAVAILABLE, as the contract requires."""
     deadline = time.monotonic() + DEADLINE_S
     while True:
         try:

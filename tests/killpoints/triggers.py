@@ -1,4 +1,4 @@
-"""Who is to die where: a file for each point and case, which the first to reach it takes away."""
+"""Flags for kills: a file for each point and case, which the first process there removes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEATHS = "deaths"
 
 @dataclass(frozen=True)
 class Death:
-    """One process that killed itself. `time` is in seconds since 1970."""
+    """A process that killed itself. `time` is in seconds since 1970."""
 
     time: float
     role: str
@@ -33,21 +33,21 @@ class Triggers:
         folder.mkdir(exist_ok=True)
 
     def arm(self, point: str, number: str) -> None:
-        """Have the next process that reaches `point` with this case die there."""
+        """Make the next process that reaches `point` with this case kill itself there."""
         self._flag(point, number).touch()
 
     def is_armed(self, point: str, number: str) -> bool:
-        """Whether nobody has died there yet."""
+        """Return True until a process has died there."""
         return self._flag(point, number).exists()
 
     def deaths(self) -> list[Death]:
-        """Who died so far, in their order."""
+        """Return the kills so far, in their order."""
         log = self.folder / DEATHS
         lines = log.read_text().splitlines() if log.exists() else []
         return [Death(**json.loads(line)) for line in lines]
 
     def strike(self, role: str, point: str, number: str) -> None:
-        """Kill -9 of this process, if its flag is there: once, whoever else comes by."""
+        """Send SIGKILL to this process if its flag exists: once, even if other processes pass."""
         try:
             self._flag(point, number).unlink()
         except FileNotFoundError:
