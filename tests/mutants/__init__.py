@@ -1,1 +1,1 @@
-"""Do the tests see? One safeguard is taken out at a time, and a test must notice."""
+"""Mutation tests: remove one safeguard at a time; a test must fail."""

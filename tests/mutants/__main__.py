@@ -1,7 +1,7 @@
-"""`python -m tests.mutants [WORD ...]`: takes out one safeguard at a time; the tests must go red.
+"""`python -m tests.mutants [WORD ...]`: remove one safeguard at a time; the tests must fail.
 
-In a copy of the tree, so the tree itself stays as it is. WORDs choose mutants by their names.
-Prints a table; the exit code is 1 when one survives.
+It works on a copy of the tree, so the tree itself is unchanged. WORDs choose mutants by name.
+Prints a table; the exit code is 1 if a mutant survives.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ CAUGHT_BY = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?:\[.*?)?(?: - .*)?$", re.MULT
 
 
 class CannotTell(Exception):
-    """The run says nothing about the tests: a text is not there, or pytest itself failed."""
+    """The run gives no verdict: a text is missing, or pytest itself failed."""
 
 
 def main() -> int:
-    """The exit code: 0 when every mutant was noticed."""
+    """Return the exit code: 0 if every mutant was caught."""
     asked = _arguments()
     chosen = [m for m in MUTANTS if all(word in m.without for word in asked.words)]
     with tempfile.TemporaryDirectory(prefix="autos-mutants-") as folder:
@@ -62,7 +62,7 @@ def _must_be_green(tree: Path, mutants: Sequence[Mutant]) -> None:
 
 
 def _caught_by(tree: Path, mutant: Mutant) -> str | None:
-    """The first test that noticed; None when the mutant survived. Raises CannotTell."""
+    """Return the first failed test, or None if the mutant survived. Raises CannotTell."""
     file = tree / mutant.file
     whole = file.read_text(encoding="utf-8")
     if whole.count(mutant.old) != 1:
@@ -81,7 +81,7 @@ def _caught_by(tree: Path, mutant: Mutant) -> str | None:
 
 
 def _pytest(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
-    """Exit code and output; tests that do not end are as red as others."""
+    """Return exit code and output; a timeout counts as a failure."""
     with subprocess.Popen(
         [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
         cwd=tree,
@@ -94,7 +94,7 @@ def _pytest(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
         try:
             output, _ = running.communicate(timeout=LIMIT_S * len(tests))
         except subprocess.TimeoutExpired:
-            running.kill()  # what it has started goes with it
+            running.kill()  # This also kills the processes that it started.
             output, _ = running.communicate()
             return RED, f"{output}\nFAILED {tests[0]}::{ENDLESS}\n"
     return running.returncode, output

@@ -1,7 +1,7 @@
-"""What is taken out, and which tests must notice.
+"""The safeguards to remove, and the tests that must fail without them.
 
-`old` stands in `file` exactly once; `tests` are the few that are worth running, so that the whole
-stays quick. A safeguard that is moved or reworded has to be found again here.
+`old` occurs in `file` exactly once; `tests` are the few that are worth running, so that the whole
+stays fast. If a safeguard is moved or reworded, its entry here must follow.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ SCHEMA = "storage/migrations/0001_tables.sql"
 
 @dataclass(frozen=True)
 class Mutant:
-    """One safeguard and its absence. `without`: what is taken out, for people."""
+    """A safeguard and its removal. `without` describes the removed safeguard for people."""
 
     without: str
     file: str
