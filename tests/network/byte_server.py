@@ -1,6 +1,6 @@
-"""A server that answers byte for byte, over connections that it keeps, as a test says.
+"""A server that answers byte for byte on persistent connections, by a test's script.
 
-It adds no byte of its own: what a `Script` sends is what the client gets, in that order.
+It adds no byte of its own: the client gets what a `Script` sends, in that order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WAIT_S = 20.0
 
 @dataclass(frozen=True)
 class ByteRequest:
-    """A request as it came: its method, path, head and body, and which connection it came over."""
+    """A request as it arrived: method, path, head, body and the number of its connection."""
 
     method: str
     path: str
@@ -30,7 +30,7 @@ class ByteRequest:
 
 @dataclass
 class Exchange:
-    """One request, and the means to answer it."""
+    """A request, and the methods to answer it."""
 
     request: ByteRequest
     number: int
@@ -80,7 +80,7 @@ class ByteServer:
 
     @property
     def connections(self) -> int:
-        """Over how many connections requests came."""
+        """Return the number of connections that brought requests."""
         return len({request.connection for request in self.requests})
 
     def __enter__(self) -> Self:
@@ -148,13 +148,13 @@ def _read_request(peer: socket.socket, connection: int) -> ByteRequest | None:
 
 
 def answer(body: bytes, *fields: str, status: str = "200 OK") -> bytes:
-    """One whole answer, framed by its length."""
+    """Return a complete answer, framed by its length."""
     lines = [f"HTTP/1.1 {status}", *fields, f"Content-Length: {len(body)}"]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 def chunked(body: bytes, *, trailer: bytes = b"", step: int = 100) -> bytes:
-    """One whole answer in chunks."""
+    """Return a complete answer in chunks."""
     pieces = [body[i : i + step] for i in range(0, len(body), step)]
     coded = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -162,11 +162,11 @@ def chunked(body: bytes, *, trailer: bytes = b"", step: int = 100) -> bytes:
 
 
 def interim(status: str = "103 Early Hints", *fields: str) -> bytes:
-    """One interim answer."""
+    """Return an interim answer."""
     return "\r\n".join([f"HTTP/1.1 {status}", *fields, "", ""]).encode()
 
 
-# What servers send before their answers.
+# Bytes that servers send before their answers.
 INTERIM = {
     "none": b"",
     "100": interim("100 Continue"),

@@ -1,4 +1,4 @@
-"""Certificates made on the spot: an authority, and what it signs."""
+"""Create certificates for tests: an authority, and those that it signs."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ class Certificate:
 
     @classmethod
     def authority(cls) -> Self:
-        """One that may sign others."""
+        """Return an authority that may sign other certificates."""
         return cls._made("an authority", [], None)
 
     def signs(self, common_name: str, *names: x509.GeneralName) -> Certificate:
-        """A certificate for somebody, with these alternative names."""
+        """Return a certificate signed by this authority, with these alternative names."""
         return type(self)._made(common_name, list(names), self)
 
     def for_loopback(self) -> Certificate:
-        """A new certificate for a server on 127.0.0.1."""
+        """Return a new certificate for a server on 127.0.0.1."""
         return self.signs("a server", x509.IPAddress(ip_address("127.0.0.1")))
 
     @property
     def pem(self) -> bytes:
-        """The certificate."""
+        """Return the certificate as PEM."""
         return self.certificate.public_bytes(Encoding.PEM)
 
     @property
     def der(self) -> bytes:
-        """The certificate, as a peer shows it."""
+        """Return the certificate as DER, as a peer shows it."""
         return self.certificate.public_bytes(Encoding.DER)
 
     @property
     def key_pem(self) -> bytes:
-        """The key."""
+        """Return the key as PEM."""
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     @classmethod

@@ -1,8 +1,8 @@
-"""A gRPC caller over a bare socket: cheaper than gRPC's own, and it can be as rude as it likes.
+"""A gRPC caller over a bare socket: cheaper than gRPC's own, and able to break the rules.
 
-Just enough of HTTP/2 (RFC 9113) for server streams. What it costs to read is a few microseconds a
-message, so that a measured server is not slowed by who measures it; and since it decides itself
-when to open the flow-control windows, it can be a reader that stops reading.
+It has just enough of HTTP/2 (RFC 9113) for server streams. Reading costs a few microseconds a
+message, so the caller does not slow the server that it measures. It decides itself when to open the
+flow-control windows, so it can act as a reader that stops reading.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ END_STREAM, ACK, END_HEADERS = 1, 1, 4
 HEADER_TABLE_SIZE, ENABLE_PUSH, INITIAL_WINDOW_SIZE = 1, 2, 4
 WIDE_OPEN = 2**31 - 1
 DEFAULT_WINDOW = 65_535
-# A connection's window is opened again whenever so much has been read.
+# The window of a connection is opened again after this number of bytes.
 REFILL_BYTES = 1_000_000
 FRAME_HEADER, MESSAGE_HEADER = 9, 5
 
 
 class Event(NamedTuple):
-    """What came: a message, the end of a stream (`message` is None), or of all (`stream` is 0).
+    """A message, the end of a stream (`message` is None), or of the connection (`stream` is 0).
 
-    `trailers` of an end are the raw header block; empty when the stream was reset.
+    `trailers` of an end are the raw header block; empty if the stream was reset.
     """
 
     stream: int
@@ -51,9 +51,9 @@ class Caller:
         self._send(PREFACE, frame(SETTINGS, 0, 0, body), frame(WINDOW_UPDATE, 0, 0, more))
 
     def open(self, path: str, *messages: bytes, metadata: Sequence[tuple[str, str]] = ()) -> int:
-        """Calls a method once for each of these requests, in one write; the first stream's number.
+        """Call a method once per request, in one write; return the first stream's number.
 
-        Those of the others are 2, 4, 6, ... above it.
+        The numbers of the others are 2, 4, 6, ... higher.
         """
         first, block = self._next_stream, self._header_block(path, metadata)
         frames: list[bytes] = []
@@ -66,7 +66,7 @@ class Caller:
         return first
 
     def read(self) -> list[Event]:
-        """What has come by now; waits for the first bytes only."""
+        """Return the events that have arrived; wait for the first bytes only."""
         fresh = self.socket.recv(1 << 18)
         if not fresh:
             return [Event(0, None)]
@@ -89,7 +89,7 @@ class Caller:
         return events
 
     def close(self) -> None:
-        """Hangs up without a word."""
+        """Close the connection without notice."""
         self.socket.close()
 
     def _messages(self, stream: int, data: bytes) -> Iterator[Event]:
@@ -133,12 +133,12 @@ class Caller:
 
 
 def frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
-    """A frame as it goes over the wire."""
+    """Return a frame as it is sent over the wire."""
     return struct.pack("!I", len(body))[1:] + struct.pack("!BBI", kind, flags, stream) + body
 
 
 def _text(text: str) -> bytes:
-    """A string literal of HPACK, not compressed; a lone surrogate is a byte that is no UTF-8."""
+    """Return an uncompressed HPACK string literal; a lone surrogate is a byte that is not UTF-8."""
     raw = text.encode(errors="surrogateescape")
     if len(raw) < 127:
         return bytes((len(raw),)) + raw

@@ -1,4 +1,4 @@
-"""An asyncio loop in a thread of its own, for callers that have none."""
+"""Run an asyncio loop in its own thread, for synchronous callers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMEOUT_S = 10.0
 
 
 class LoopThread:
-    """Runs between `__enter__` and `__exit__`, which ends what still runs in it."""
+    """A loop between `__enter__` and `__exit__`; the latter cancels its remaining tasks."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -36,7 +36,7 @@ class LoopThread:
         self._loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do it in the loop and wait for what it gives."""
+        """Run a coroutine in the loop and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(TIMEOUT_S)
 
 
@@ -45,4 +45,4 @@ async def _end_all() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.sleep(0.01)  # closed connections are let go of in the turns that follow
+    await asyncio.sleep(0.01)  # The loop releases closed connections in its next iterations.

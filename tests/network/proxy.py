@@ -1,4 +1,4 @@
-"""TCP proxies that do to connections what networks do: refuse, cut, stall, lose an answer."""
+"""TCP proxies with the faults of networks: refuse, cut, stall, lose an answer."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ CHUNK_BYTES = 65_536
 
 
 class Proxy:
-    """A door on a free port of 127.0.0.1 to a TCP address or a Unix socket.
+    """A proxy on a free port of 127.0.0.1 for a TCP address or a Unix socket.
 
-    Every method may be called from any thread, and waits until it is done.
+    Every method may be called from any thread, and returns when it is done.
     """
 
     def __init__(self, loop: LoopThread, upstream: Upstream) -> None:
@@ -37,40 +37,40 @@ class Proxy:
         loop.run(self._listen())
 
     def close(self) -> None:
-        """Cut everything and take nothing more."""
+        """Cut all connections and accept no more."""
         self.refuse()
 
     def refuse(self) -> None:
-        """Refuse new connections and cut those that are there."""
+        """Refuse new connections and cut the existing ones."""
         self._loop.run(self._refuse())
 
     def stall(self) -> None:
-        """Pass nothing on in either direction. Connections are still taken."""
+        """Forward nothing in either direction. Connections are still accepted."""
         self._loop.run(self._stall())
 
     def cut(self) -> None:
-        """Cut all connections that are there."""
+        """Cut all existing connections."""
         self._loop.run(self._cut())
 
     def answer(self, canned: bytes) -> None:
-        """Cut what is there, and answer everything with these bytes instead of the server's."""
+        """Cut existing connections, and answer every request with these bytes."""
         self._loop.run(self._answer_with(canned))
 
     def set_trap(self, trap: Trap) -> None:
-        """Lay a trap; it replaces one that is there."""
+        """Set a trap; it replaces the previous one."""
         self._loop.run(self._set_trap(trap))
 
     def resume(self) -> None:
-        """Be a plain proxy again."""
+        """Forward bytes without faults again."""
         self._loop.run(self._resume())
 
     def mark(self, client_ports: Iterable[int], until: float) -> None:
-        """Note that the clients at these ports were ill-treated until then (Unix time)."""
+        """Mark the connections at these ports as disturbed until then (Unix time)."""
         self._loop.run(self._mark(set(client_ports), until))
 
     @property
     def marks(self) -> list[tuple[int, float]]:
-        """Ports from which the server saw ill-treated clients, each with the end of that."""
+        """Return the server-side ports of disturbed connections, each with its last moment."""
         return list(self._marks)
 
     async def _listen(self) -> None:
@@ -165,7 +165,7 @@ class Proxy:
                 await writer.drain()
 
     def _is_caught(self, link: Link, way: Way, chunk: bytes) -> bool:
-        """Whether the connection is to be cut instead of passing this on."""
+        """Return True if the connection must be cut before this chunk is forwarded."""
         if way == "down" and link.loses_answer:
             return True
         link.passed[way] += len(chunk)

@@ -1,4 +1,4 @@
-"""Connections through a proxy, and the traps that are laid for them."""
+"""Connections through a proxy, and the traps that cut them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Way = Literal["up", "down"]
 
 @dataclass(frozen=True)
 class Trap:
-    """What happens to the next `times` connections that fit.
+    """A fault of the next `times` matching connections.
 
-    cut-before: what holds `pattern` is not passed on; the connection is cut. lose-answer: it is
-    passed on, but the answer is not. cut-up, cut-down: cut once more than `after_bytes` have passed
-    towards the server, or the client.
+    cut-before: a chunk with `pattern` is not forwarded; the connection is cut. lose-answer: the
+    chunk is forwarded, but its answer is not. cut-up, cut-down: the connection is cut after more
+    than `after_bytes` bytes towards the server, or the client.
     """
 
     does: Literal["cut-before", "lose-answer", "cut-up", "cut-down"]
@@ -29,7 +29,7 @@ class Trap:
 
 @dataclass(eq=False)
 class Link:
-    """A client's connection and ours to the server."""
+    """A client's connection and the proxy's own to the server."""
 
     client: asyncio.StreamWriter
     upstream: asyncio.StreamWriter
@@ -42,20 +42,20 @@ class Link:
 
     @property
     def upstream_port(self) -> int:
-        """The port from which the server sees us; 0 for a Unix socket."""
+        """Return the port from which the server sees the proxy; 0 for a Unix socket."""
         name = self.upstream.get_extra_info("sockname")
         return int(name[1]) if isinstance(name, tuple) else 0
 
 
 def fits(trap: Trap, link: Link, way: Way, chunk: bytes) -> bool:
-    """Whether this chunk springs the trap."""
+    """Return True if this chunk springs the trap."""
     if trap.does in ("cut-up", "cut-down"):
         return trap.does == f"cut-{way}" and link.passed[way] > trap.after_bytes
     return way == "up" and trap.pattern in chunk
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Close with a reset, as a connection ends that was cut."""
+    """Close with a reset, as a broken connection ends."""
     plain = writer.get_extra_info("socket")
     if plain is not None and plain.family == socket.AF_INET:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""A store that refuses what a test says, and is the real one otherwise: a proxy before it."""
+"""A proxy in front of a store: it rejects the requests that a test chooses."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from urllib.parse import urlsplit
 
 
 class No(NamedTuple):
-    """A refusal: its status, code and message."""
+    """A rejection: its status, code and message."""
 
     status: int
     code: str
     message: str = "Not here."
 
 
-# Given a request's method, path with query, and headers.
+# The arguments are a request's method, its path with query, and its headers.
 Rule = Callable[[str, str, Mapping[str, str]], No | None]
 
 
 @dataclass
 class StoreProxy:
-    """`rule` may be changed at any time; `refused` are the methods that it refused."""
+    """`rule` may be changed at any time; `refused` has the methods of rejected requests."""
 
     url: str = ""
     rule: Rule = lambda *_: None
@@ -35,7 +35,7 @@ class StoreProxy:
 
 @contextmanager
 def store_proxy(store_url: str, rule: Rule = lambda *_: None) -> Iterator[StoreProxy]:
-    """Forward to `store_url` what `rule` does not refuse, byte for byte."""
+    """Forward to `store_url`, byte for byte, every request that `rule` does not reject."""
     proxy = StoreProxy(rule=rule)
 
     class Handler(BaseHTTPRequestHandler):

@@ -18,7 +18,7 @@ TICK_S = 0.05
 
 
 class TlsFront:
-    """Passes on what comes to `port` to a server on 127.0.0.1."""
+    """Forwards connections at `port` to a server on 127.0.0.1."""
 
     def __init__(self, listener: socket.socket, upstream: tuple[str, int], folder: Path) -> None:
         self._listener, self._upstream, self._folder = listener, upstream, folder
@@ -28,7 +28,7 @@ class TlsFront:
 
     @property
     def url(self) -> str:
-        """Where it is reached."""
+        """Return its URL."""
         return f"https://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def show(self, certificate: Certificate) -> None:
@@ -60,7 +60,7 @@ class TlsFront:
 
 
 def _pass_on(peer: ssl.SSLSocket, upstream: socket.socket) -> None:
-    """Pass on both ways until one side ends. In one thread: TLS is not for two."""
+    """Forward both ways until one side ends, in one thread: TLS objects are not thread-safe."""
     while True:
         readable = [peer] if peer.pending() else select.select([peer, upstream], [], [])[0]
         for source in readable:
@@ -72,7 +72,7 @@ def _pass_on(peer: ssl.SSLSocket, upstream: socket.socket) -> None:
 
 @contextmanager
 def tls_front(upstream_port: int, folder: Path) -> Iterator[TlsFront]:
-    """One before the server on `upstream_port`; `folder` takes its files."""
+    """Run a front for the server on `upstream_port`; `folder` takes its files."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         front = TlsFront(listener, ("127.0.0.1", upstream_port), folder)
         thread = threading.Thread(target=front.run)
