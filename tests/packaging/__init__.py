@@ -1,1 +1,1 @@
-"""What `pip install .` leaves, in virtual environments of its own: `make packaging`."""
+"""Test what `pip install .` installs, in separate virtual environments: `make packaging`."""

@@ -1,8 +1,8 @@
-"""`python -m tests.packaging [PYTHON ...]`: the package as its users install it.
+"""`python -m tests.packaging [PYTHON ...]`: test the package as its users install it.
 
-Needs the package registry. Builds the wheel, installs it into fresh environments, beside Google's
-proto-plus in both orders and with the oldest libraries it can run with, and uses it there against
-a running Autos. For the Pythons that are not here it shows that every wheel exists.
+Needs the package registry. It builds the wheel, installs it into fresh environments, beside
+Google's proto-plus in both orders and with the oldest supported libraries, and uses it there
+against a running Autos. For Pythons that are not installed, it checks that every wheel exists.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dev.stack import running_stack
 GOOGLE = "google-cloud-secret-manager"
 PYTHONS = ("3.11", "3.12", "3.13")
 PROBE = Path(__file__).with_name("probe.py")
-# What is found in a wheel beside its metadata.
+# Entries of a wheel beside its metadata.
 PACKAGE = "autos"
 
 
@@ -35,13 +35,13 @@ def _pip(python: str | Path, *words: str | Path) -> None:
 
 
 def _oldest() -> list[str]:
-    """The least versions that pyproject.toml allows, as pins."""
+    """Return the lowest versions that pyproject.toml allows, as pins."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return [dependency.replace(">=", "==") for dependency in project["dependencies"]]
 
 
 def _check_names(wheel: Path) -> None:
-    """Raise SystemExit if the wheel has anything beside the package."""
+    """Raise SystemExit if the wheel contains anything beside the package."""
     names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     strange = {name for name in names if name != PACKAGE and not name.endswith(".dist-info")}
     if strange:
@@ -49,7 +49,7 @@ def _check_names(wheel: Path) -> None:
 
 
 def main(pythons: Sequence[str]) -> None:
-    """Raise CalledProcessError for what does not work."""
+    """Run everything. Raises CalledProcessError if a step fails."""
     with tempfile.TemporaryDirectory(prefix="autos-packaging-") as name:
         folder = Path(name)
         _pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, ".")
@@ -70,7 +70,7 @@ def main(pythons: Sequence[str]) -> None:
             for python in pythons or (sys.executable,):
                 for way, installs in ways.items():
                     if way == "oldest" and pythons:
-                        continue  # they have no wheels for a Python that came after them
+                        continue  # These have no wheels for Pythons that are newer than they are.
                     home = folder / f"{Path(python).name}-{way}"
                     _run(python, "-m", "venv", home)
                     for packages in installs:

@@ -1,4 +1,4 @@
-"""Uses the installed client once, whole. Runs in an environment that has nothing else of Autos."""
+"""Use the installed client once, completely, in an environment without other parts of Autos."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _in_threads() -> str:
 
 
 def _violations(autos: Client) -> set[str]:
-    """The fields that a refusal names, from the details of its error."""
+    """Return the fields that an error names in its details."""
     try:
         autos.start(WRONG_CASE)
     except InvalidRequest as error:
@@ -44,7 +44,7 @@ async def _in_loop(job_id: str) -> None:
 
 
 def _proto_plus() -> str:
-    """Use what stands on Google's package `proto`, if it is here."""
+    """Use a library that depends on Google's package `proto`, if it is installed."""
     if find_spec("proto") is None:
         return "no package named proto"
     proto, cloud = import_module("proto"), import_module("google.cloud.secretmanager")
@@ -53,7 +53,7 @@ def _proto_plus() -> str:
 
 
 def main() -> None:
-    """Raise what does not work; print the versions."""
+    """Use the client and print the versions. Raises the error of the first failure."""
     about = _proto_plus()
     asyncio.run(_in_loop(_in_threads()))
     command = Path(sys.executable).with_name("autos")
