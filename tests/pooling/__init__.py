@@ -1,1 +1,1 @@
-"""A connection pooler in transaction mode, as pgbouncer is one, for tests."""
+"""A connection pooler in transaction mode, like pgbouncer, for tests."""

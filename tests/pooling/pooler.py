@@ -1,4 +1,4 @@
-"""The pooler: takes connections, and gives each of their transactions another session."""
+"""The pooler: it accepts connections, and gives each of their transactions another session."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _GONE = (OSError, asyncio.IncompleteReadError)
 class Pooler:
     """A pooler on a free port before the PostgreSQL that `server_url` names by its socket's folder.
 
-    It runs between `__enter__` and `__exit__`. Like pgbouncer it refuses what it does not know at
-    the start of a connection, `options` above all.
+    It runs between `__enter__` and `__exit__`. Like pgbouncer it rejects unknown parameters at the
+    start of a connection, `options` above all.
     """
 
     def __init__(self, server_url: str) -> None:
@@ -51,18 +51,18 @@ class Pooler:
         self._loop.__exit__(kind, error, traceback)
 
     def url(self, server_url: str) -> str:
-        """The URL of a database of the server, by way of the pooler."""
+        """Return the URL of a database of the server through the pooler."""
         parts = urlsplit(server_url)
         user = parts.username or "postgres"
         return f"postgresql://{user}@127.0.0.1:{self._port}{parts.path}"
 
     @property
     def left(self) -> list[str]:
-        """What transactions left in their sessions."""
+        """Return the state that transactions left in their sessions."""
         return [each for sessions in self._pools.values() for each in sessions.left]
 
     def reconnect(self) -> None:
-        """Ends the sessions that rest, so that the next transactions get new ones."""
+        """Close idle sessions, so that the next transactions get new ones."""
         self._loop.run(self._reconnect())
 
     async def _reconnect(self) -> None:
@@ -83,7 +83,7 @@ class Pooler:
             if client:
                 await self._answer(client)
         except (*_GONE, asyncio.CancelledError):
-            pass  # the client is gone, or the pooler ends
+            pass  # The client has disconnected, or the pooler stops.
         finally:
             writer.close()
 
@@ -119,7 +119,7 @@ class Pooler:
 
 
 class Client:
-    """A connection to the pooler; `session` while a transaction of it runs."""
+    """A connection to the pooler; `session` is set while a transaction of it runs."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class Client:
         self._last: Session | None = None
 
     async def greet(self) -> bool:
-        """Answers the beginning as PostgreSQL would; False after its refusal was passed on."""
+        """Answer the startup as PostgreSQL would; return False after a rejection was forwarded."""
         try:
             session = await self._sessions.take(None)
         except ConnectionError as error:
@@ -149,7 +149,7 @@ class Client:
         return True
 
     async def serve(self) -> None:
-        """Passes on transactions until the connection ends."""
+        """Forward transactions until the connection ends."""
         while True:
             message = await self._next()
             if message is None or message.kind == b"X":
@@ -158,12 +158,12 @@ class Client:
                 self.session = await self._sessions.take(self._last)
                 self._last = self.session
             self.session.writer.write(message.raw)
-            # Answered: a statement, the end of a COPY, a group of the extended protocol.
+            # A complete unit has ended: a statement, a COPY, or a group of the extended protocol.
             if message.kind in b"QcfSF" and not await self._pass_on(self.session):
                 return
 
     async def _next(self) -> Message | None:
-        """The client's next message; None when its session has ended meanwhile."""
+        """Return the client's next message; None if its session has ended meanwhile."""
         coming = asyncio.ensure_future(wire_messages.read(self._reader))
         if self.session is None:
             return await coming
@@ -173,19 +173,19 @@ class Client:
             each.cancel()
         await asyncio.gather(*late, return_exceptions=True)
         if word in done:
-            # PostgreSQL ends the session, for want of a next statement.
+            # PostgreSQL ended the session, as no next statement came.
             with contextlib.suppress(*_GONE):
                 self._writer.write(word.result().raw)
             return None
         return coming.result()
 
     async def _pass_on(self, session: Session) -> bool:
-        """Passes on the answer; whether the connection goes on."""
+        """Forward the answer; return True if the connection continues."""
         while True:
             message = await wire_messages.read(session.reader)
             is_over = message.kind == b"Z" and is_between(message)
             if is_over:
-                # First, so that what the client does next finds the session given back.
+                # First, so that the client's next message finds the session returned.
                 self.session = None
                 await self._sessions.put_back(session)
             self._writer.write(message.raw)
@@ -194,6 +194,6 @@ class Client:
                 return True
 
     def close(self) -> None:
-        """Ends the session of a transaction that is not over."""
+        """Close the session of an unfinished transaction."""
         if self.session:
             self._sessions.drop(self.session)

@@ -1,4 +1,4 @@
-"""Sessions with PostgreSQL that a pooler hands out, each for one transaction."""
+"""Sessions with PostgreSQL that a pooler assigns, each for one transaction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.pooling import wire_messages
 from tests.pooling.wire_messages import IDLE, Message
 
-# What a transaction may leave in its session; nothing is to be found.
+# Queries for state that a transaction may leave in its session; all must return nothing.
 _LEFT = """
 SELECT 'lock ' || objid FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'
 UNION ALL SELECT 'setting ' || name FROM pg_settings WHERE source = 'session'
@@ -22,7 +22,7 @@ UNION ALL SELECT 'table ' || relname FROM pg_class WHERE relnamespace = pg_my_te
 
 
 class Session:
-    """One session; it is its opener's alone until it is put back."""
+    """One session; only its holder uses it until it is returned."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -31,7 +31,7 @@ class Session:
 
     @classmethod
     async def open(cls, socket: Path, user: str, database: str) -> Session:
-        """A new session. Raises ConnectionError with what PostgreSQL said against it."""
+        """Open a session. Raises ConnectionError with PostgreSQL's error text."""
         session = cls(*await asyncio.open_unix_connection(str(socket)))
         session.writer.write(wire_messages.startup(user, database))
         while (message := await wire_messages.read(session.reader)).kind != b"Z":
@@ -45,7 +45,7 @@ class Session:
         return session
 
     async def rows(self, sql: str) -> list[str]:
-        """The first column of what a statement gives. Raises ConnectionError when it fails."""
+        """Return the first column of a statement's rows. Raises ConnectionError if it fails."""
         self.writer.write(wire_messages.query(sql).raw)
         found = []
         while (message := await wire_messages.read(self.reader)).kind != b"Z":
@@ -56,7 +56,7 @@ class Session:
         return found
 
     async def is_alive(self) -> bool:
-        """Whether PostgreSQL still answers in it."""
+        """Return True if PostgreSQL still answers in it."""
         try:
             await self.rows("SELECT 1")
         except (OSError, asyncio.IncompleteReadError):
@@ -64,7 +64,7 @@ class Session:
         return True
 
     async def cancel(self, socket: Path) -> None:
-        """Cancels the statement that runs in it."""
+        """Cancel the statement that runs in it."""
         _, writer = await asyncio.open_unix_connection(str(socket))
         writer.write(struct.pack("!ii", 16, wire_messages.CANCEL_REQUEST) + self.key)
         writer.close()
@@ -72,10 +72,10 @@ class Session:
 
 
 class Sessions:
-    """Those of one role in one database, at most `most`.
+    """The sessions of one role in one database, at most `most`.
 
-    Each transaction gets the one that has rested longest, and never the one that the client had
-    before. What a transaction left in its session is noted, then discarded.
+    Each transaction gets the session that has been idle longest, and never the client's previous
+    one. State that a transaction left in its session is recorded, then discarded.
     """
 
     def __init__(self, socket: Path, user: str, database: str, most: int) -> None:
@@ -85,7 +85,7 @@ class Sessions:
         self.left: list[str] = []
 
     async def take(self, last: Session | None) -> Session:
-        """A session for one transaction, other than `last`."""
+        """Return a session for one transaction, other than `last`."""
         await self._room.acquire()
         try:
             for session in list(self._resting):
@@ -100,7 +100,7 @@ class Sessions:
             raise
 
     async def put_back(self, session: Session) -> None:
-        """Notes and discards what the transaction left."""
+        """Record and discard the state that the transaction left."""
         try:
             self.left += await session.rows(_LEFT)
             await session.rows("DISCARD ALL")
@@ -112,17 +112,17 @@ class Sessions:
             self._room.release()
 
     def drop(self, session: Session) -> None:
-        """Ends a session whose transaction nobody will end."""
+        """Close a session with an unfinished transaction."""
         session.writer.close()
         self._room.release()
 
     def close(self) -> None:
-        """Ends those that rest."""
+        """Close idle sessions."""
         for session in self._resting:
             session.writer.close()
         self._resting.clear()
 
 
 def is_between(ready: Message) -> bool:
-    """Whether no transaction is open after this ReadyForQuery."""
+    """Return True if no transaction is open after this ReadyForQuery."""
     return ready.body == IDLE

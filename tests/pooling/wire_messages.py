@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
 PROTOCOL_3 = 196608
-# What pgbouncer takes at the start of a connection.
+# Parameters that pgbouncer accepts at the start of a connection.
 STARTUP = frozenset(
     [
         "user",
@@ -25,56 +25,56 @@ IDLE = b"I"
 
 @dataclass(frozen=True)
 class Message:
-    """One message with its type; `body` is what follows its length."""
+    """One message with its type; `body` follows the length."""
 
     kind: bytes
     body: bytes
 
     @property
     def raw(self) -> bytes:
-        """The bytes as they travel."""
+        """Return the bytes of the wire format."""
         return self.kind + struct.pack("!i", len(self.body) + 4) + self.body
 
 
 async def read(reader: asyncio.StreamReader) -> Message:
-    """The next message. Raises IncompleteReadError at the end of the connection."""
+    """Return the next message. Raises IncompleteReadError at the end of the connection."""
     head = await reader.readexactly(5)
     (length,) = struct.unpack("!i", head[1:])
     return Message(head[:1], await reader.readexactly(length - 4))
 
 
 async def read_startup(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """What a connection begins with: the number of the request, and what follows it."""
+    """Return the start of a connection: the number of the request, and the bytes after it."""
     length, code = struct.unpack("!ii", await reader.readexactly(8))
     return code, await reader.readexactly(length - 8)
 
 
 def startup(user: str, database: str) -> bytes:
-    """A connection's beginning, without options."""
+    """Return a startup message without options."""
     names = ("user", user, "database", database)
     body = struct.pack("!i", PROTOCOL_3) + b"".join(n.encode() + b"\0" for n in names) + b"\0"
     return struct.pack("!i", len(body) + 4) + body
 
 
 def parameters(body: bytes) -> dict[str, str]:
-    """The names and values of a connection's beginning."""
+    """Return the names and values of a startup message."""
     parts = body.rstrip(b"\0").decode().split("\0")
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def query(sql: str) -> Message:
-    """A statement by the simple protocol."""
+    """Return a statement in the simple protocol."""
     return Message(b"Q", sql.encode() + b"\0")
 
 
 def fatal(text: str, state: str = "08P01") -> Message:
-    """An error that ends the connection."""
+    """Return an error that ends the connection."""
     fields = {b"S": "FATAL", b"V": "FATAL", b"C": state, b"M": text}
     return Message(b"E", b"".join(k + v.encode() + b"\0" for k, v in fields.items()) + b"\0")
 
 
 def columns(row: Message) -> list[str]:
-    """The values of a DataRow, NULL as the empty text."""
+    """Return the values of a DataRow, NULL as the empty text."""
     (count,) = struct.unpack("!h", row.body[:2])
     at, found = 2, []
     for _ in range(count):
