@@ -1,4 +1,4 @@
-"""Who is at the portal at once, listings included, and who is turned away because of it."""
+"""Count the requests at the portal, listings included, and reject those above the limit."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.sandbox.routes import Route
 
 @dataclass
 class Visit:
-    """A request below /api/v2; times in seconds since 1970, `end` None: it is still there.
+    """A request below /api/v2; times in seconds since 1970, `end` None: still in progress.
 
-    `status` 0: not answered (yet). `kind`, `number` and `uuid` as in `journal.PortalRequest`.
-    `retry_after_s` is the pause that a 429 asked for, None without one.
+    `status` 0: not answered (yet). `kind`, `number` and `uuid` as in `request_log.PortalRequest`.
+    `retry_after_s` is the pause that a 429 requested, None without one.
     """
 
     kind: str
@@ -37,8 +37,8 @@ class Visit:
 class Admission:
     """Counts and limits. `limit` and `retry_after_s` may be changed while the portal serves.
 
-    A visit ends just before its last byte is handed to the kernel, so none counts as being there
-    whose client can know that it is over.
+    A visit ends just before its last byte is handed to the kernel. So no visit counts as present
+    after its client can know that it is over.
     """
 
     def __init__(self, limit: int | None = None, retry_after_s: float | None = 1.0) -> None:
@@ -52,7 +52,7 @@ class Admission:
 
     @contextlib.contextmanager
     def visit(self, route: Route) -> Iterator[Visit]:
-        """Count a request as being there, at most until the block ends; `over` ends it earlier."""
+        """Count a request as present, at most until the block ends; `over` ends it earlier."""
         number = route.number or ""
         with self._lock:
             visit = Visit(route.kind, number, court_of(number), route.uuid, time.time())
@@ -67,21 +67,21 @@ class Admission:
             self.over(visit)
 
     def over(self, visit: Visit) -> None:
-        """The visit ends now, unless it has."""
+        """End the visit now, unless it has ended."""
         with self._lock:
             if visit.end is None:
                 visit.end = time.time()
-                # By identity: two visits may be equal.
+                # Compared by identity: two visits may be equal.
                 self._open = [each for each in self._open if each is not visit]
 
     def refusal(self, visit: Visit) -> Reply:
-        """What one too many gets."""
+        """Return the answer for a request above the limit."""
         visit.retry_after_s = self.retry_after_s
         headers = {} if self.retry_after_s is None else {"Retry-After": f"{self.retry_after_s:g}"}
         return replies.problem(429, "Muitas requisições.", headers)
 
     def clear(self) -> None:
-        """Forget the visits and the peaks. Who is there counts from here on."""
+        """Clear the visits and the peaks. Requests in progress count again from here on."""
         with self._lock:
             self._visits = list(self._open)
             self._peak, self._peaks = 0, Counter()
@@ -93,37 +93,37 @@ class Admission:
 
     @property
     def visits(self) -> list[Visit]:
-        """The visits so far, in order of arrival."""
+        """Return the visits so far, in order of arrival."""
         with self._lock:
             return [replace(visit) for visit in self._visits]
 
     @property
     def peak(self) -> int:
-        """The most requests that were ever there at once, those turned away included."""
+        """Return the highest number of requests at once, including rejected ones."""
         with self._lock:
             return self._peak
 
     @property
     def peaks(self) -> dict[str, int]:
-        """The same for each court."""
+        """Return the same for each court."""
         with self._lock:
             return dict(self._peaks)
 
     @property
     def refused(self) -> int:
-        """How many were one too many."""
+        """Return the number of rejected requests."""
         with self._lock:
             return sum(not visit.is_admitted for visit in self._visits)
 
 
 def court_of(number: str) -> str:
-    """The court of a number, with or without punctuation, as J.TR; empty if it is none."""
+    """Return the court of a number, with or without punctuation, as J.TR; empty if none."""
     plain = digits(number)
     return f"{plain[13]}.{plain[14:16]}" if len(plain) == 20 else ""
 
 
 def timeline(visits: Iterable[Visit]) -> list[tuple[float, int]]:
-    """How many were there at once: a moment, in seconds since 1970, and the number from then on."""
+    """Return how many requests were present from each moment on, in seconds since 1970."""
     steps: Counter[float] = Counter()
     for visit in visits:
         steps[visit.begin] += 1

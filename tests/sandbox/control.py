@@ -1,4 +1,4 @@
-"""The sandbox's own routes below /sandbox, by which tests and people steer it over HTTP."""
+"""The sandbox's own routes below /sandbox, by which tests and people control it over HTTP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def control(portal: SandboxPortal, method: str, target: str, body: bytes) -> Reply:
-    """Answer a request below /sandbox; 400 says what is wrong with it."""
+    """Answer a request below /sandbox; an answer of 400 names the error."""
     url = urlsplit(target)
     action = _ACTIONS.get((method, url.path))
     if action is None:

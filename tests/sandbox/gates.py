@@ -1,4 +1,4 @@
-"""Gates that stop the files of a case on their way until they are opened."""
+"""Gates that hold the files of a case in transfer until a test opens them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Gates:
         self._gates: dict[str, FileGate] = {}
 
     def hold(self, number: str, after_bytes: int | None) -> None:
-        """Close a gate. Requests that wait at an earlier one of the case stay there too."""
+        """Close a gate. Requests that wait at an earlier gate of the case stay there too."""
         with self._changed:
             gate = self._gates.setdefault(digits(number), FileGate(after_bytes))
             gate.after_bytes = after_bytes
@@ -45,7 +45,7 @@ class Gates:
             return self._gates.get(digits(number))
 
     def wait(self, gate: FileGate) -> None:
-        """Stand at the gate until it opens."""
+        """Wait at the gate until it opens."""
         with self._changed:
             gate.waiting += 1
             self._changed.notify_all()
@@ -53,7 +53,7 @@ class Gates:
             gate.waiting -= 1
 
     def wait_held(self, number: str, count: int, timeout_s: float) -> None:
-        """Return once `count` requests stand at the gate; TimeoutError otherwise."""
+        """Return once `count` requests wait at the gate; TimeoutError otherwise."""
 
         def held() -> int:
             gate = self._gates.get(digits(number))
@@ -65,7 +65,7 @@ class Gates:
 
 
 def stopping(body: Iterable[bytes], after_bytes: int, stop: Callable[[], None]) -> Iterator[bytes]:
-    """The body, with a call of `stop` when `after_bytes` of it have been handed out."""
+    """Yield the body; call `stop` after `after_bytes` of it."""
     left = after_bytes
     for piece in body:
         if 0 <= left <= len(piece):

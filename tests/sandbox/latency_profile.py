@@ -1,4 +1,4 @@
-"""How the portal feels today: latencies as real ones are spread, and bursts of outages."""
+"""The condition of the portal: a real distribution of latencies, and bursts of outages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.sandbox.replies import Reply, as_html
 class Latency:
     """Log-normal latencies: the same sequence for the same seed.
 
-    `scales` makes courts (J.TR) slower or faster by a factor; the sequence is drawn all the same.
+    `scales` makes courts (J.TR) slower or faster by a factor, without a change of the sequence.
     """
 
     median_s: float
@@ -38,13 +38,13 @@ class Burst:
     court: str | None = None
 
     def reply(self) -> Reply:
-        """The page that stands in for every answer."""
+        """Return the page that replaces every answer."""
         assert self.status
         return as_html(self.status, f"<html><body><h1>{self.status}</h1></body></html>")
 
 
 class LatencyProfile:
-    """What may be changed while the portal serves. Thread-safe."""
+    """The latencies and bursts, which may be changed while the portal serves. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,13 +53,13 @@ class LatencyProfile:
         self._planned = 0.0
 
     def latency(self, latency: Latency | None) -> None:
-        """Draw latencies like these from now on, from the beginning of their sequence."""
+        """From now on draw latencies from this distribution, from the start of its sequence."""
         with self._lock:
             self._latency = latency
             self._dice = random.Random(latency.seed if latency else 0)
 
     def draw_s(self, court: str) -> float:
-        """The latency of the next request, in seconds."""
+        """Draw the latency of the next request, in seconds."""
         with self._lock:
             if self._latency is None:
                 return 0.0
@@ -67,14 +67,14 @@ class LatencyProfile:
             return drawn * self._latency.scales.get(court, 1.0)
 
     def plan(self, bursts: Sequence[Burst]) -> float:
-        """Have these bursts and no others, counted from now (the value, in seconds since 1970)."""
+        """Replace all bursts by these, counted from now; return now in seconds since 1970."""
         with self._lock:
             self._bursts = tuple(bursts)
             self._planned = time.time()
             return self._planned
 
     def burst(self, court: str) -> tuple[Burst, float] | None:
-        """The burst that a request of `court` meets now, and for how many seconds more."""
+        """Return the current burst for a request of `court`, and its remaining seconds."""
         with self._lock:
             now_s = time.time() - self._planned
             for burst in self._bursts:

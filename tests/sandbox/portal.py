@@ -1,4 +1,4 @@
-"""A sandbox of the PDPJ portal that behaves, and misbehaves, as PDPJ.md records.
+"""A sandbox of the PDPJ portal with the behaviour and the faults that PDPJ.md records.
 
 By hand: `python -m tests.sandbox.portal --port 8085`. In tests: `with SandboxPortal() as portal`.
 """
@@ -33,7 +33,7 @@ TOKEN = "sandbox-token"
 class SandboxPortal:
     """A portal on 127.0.0.1. `token` and `latency_s` may be changed while it serves.
 
-    `traffic` counts and limits who is there at once; `weather` draws latencies and makes bursts.
+    `traffic` counts and limits concurrent requests; `weather` draws latencies and makes bursts.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SandboxPortal:
         log_path: Path | None = None,
     ) -> None:
         self.token = token
-        # Which bearer is good: the token, unless a SandboxLogin decides it.
+        # Decides which bearer token is valid: `token`, unless a SandboxLogin decides.
         self.accepts: Callable[[str], bool] = lambda bearer: bearer == self.token
         self.latency_s = latency_s
         self.gates = Gates()
@@ -71,21 +71,21 @@ class SandboxPortal:
 
     @property
     def requests(self) -> list[PortalRequest]:
-        """Everything it was asked so far, in order of arrival, its own /sandbox routes too."""
+        """Return all requests so far, in order of arrival, including those to /sandbox."""
         return self.journal.requests()
 
     @property
     def flights(self) -> list[Flight]:
-        """The files that were on their way to clients so far, in order of the requests."""
+        """Return the file transfers so far, in the order of their requests."""
         return self.journal.flights()
 
     @property
     def concurrent_peak(self) -> int:
-        """The most file requests that were ever on their way at once."""
+        """Return the highest number of concurrent file transfers."""
         return self.journal.peak
 
     def request_count(self, what: UUID | str) -> int:
-        """How often a document's file was asked for, or, given a number, a case's listing."""
+        """Return how often a document's file (UUID) or a case's listing (number) was requested."""
         wanted = digits(str(what))
         asked = {"file": "uuid", "list": "number"}
         return sum(
@@ -106,11 +106,11 @@ class SandboxPortal:
         kind: str = "pdf",
         has_arquivo: bool = True,
     ) -> str:
-        """Make a case of `documents` of `size` bytes each; its number, a new one unless given.
+        """Add a case of `documents` of `size` bytes each; return its number, new unless given.
 
-        Without `has_arquivo` the listing gives neither sizes nor types.
-        `faults` names what is wrong with the documents at some positions: a name of
-        `faults.FILE_FAULTS` or `listing.HREF_FAULTS`. `list_fault`: one of `faults.LIST_FAULTS`.
+        Without `has_arquivo` the listing has neither sizes nor types. `faults` maps positions of
+        documents to faults: a name of `portal_faults.FILE_FAULTS` or `case_json.HREF_FAULTS`.
+        `list_fault`: one of `portal_faults.LIST_FAULTS`.
         """
         return self._archive.add_case(
             documents=documents,
@@ -124,11 +124,11 @@ class SandboxPortal:
         )
 
     def case(self, number: str) -> SandboxCase | None:
-        """The case as the portal knows it, so that a test can look up UUIDs and sizes."""
+        """Return the portal's model of the case, for UUIDs and sizes."""
         return self._archive.case(number)
 
     def hold(self, number: str, after_bytes: int | None = None) -> None:
-        """Make the case's file requests wait: unanswered, or after so many bytes of the body."""
+        """Make the case's file requests wait: unanswered, or after `after_bytes` of the body."""
         self.gates.hold(number, after_bytes)
 
     def release(self, number: str) -> None:
@@ -139,16 +139,16 @@ class SandboxPortal:
         self.gates.wait_held(number, count, timeout_s)
 
     def reset(self) -> None:
-        """Begin anew what happens N times before it is good."""
+        """Restart the counters of faults that happen N times before a good answer."""
         self._archive.reset()
 
     def clear_log(self) -> None:
-        """Forget the requests, the visits and the peaks."""
+        """Clear the requests, the visits and the peaks."""
         self.journal.clear()
         self.traffic.clear()
 
     def answer(self, route: Route, user_agent: str, authorization: str) -> tuple[Reply, float]:
-        """What a request outside /sandbox gets, and after how many seconds."""
+        """Return the answer to a request outside /sandbox, and its delay in seconds."""
         if not route.is_api:
             return replies.PAGE_SHELL, 0.0
         if "Mozilla/" not in user_agent:
@@ -156,7 +156,8 @@ class SandboxPortal:
         bearer = authorization.removeprefix("Bearer ")
         if bearer == authorization or not self.accepts(bearer):
             return replies.EXPIRED, self.latency_s
-        # Another host to a client, yet this server: were it asked, the log would show it.
+        # To a client it is another host, but it is this server: a request to it would be in the
+        # log.
         foreign_origin = f"http://localhost:{self._server.port}"
         reply, latency_s = self._archive.answer(route, foreign_origin)
         return reply, latency_s + self.latency_s

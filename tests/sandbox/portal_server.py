@@ -1,4 +1,4 @@
-"""The HTTP side of the sandbox portal: reads a request, notes it, and sends what was decided."""
+"""The HTTP side of the sandbox portal: it parses and logs requests, and sends decided answers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class PortalHandler(Handler):
             self.send_reply(self._met(visit, route), before_end=before_end)
 
     def _met(self, visit: Visit, route: Route) -> Reply:
-        """The reply to a visit: one too many, caught in a burst, or as decided."""
+        """Return the reply to a visit: above the limit, in a burst, or the decided one."""
         portal = self.server.portal
         if not visit.is_admitted:
             reply = portal.traffic.refusal(visit)
@@ -79,7 +79,7 @@ class PortalHandler(Handler):
         return burst.reply()
 
     def _decided(self, route: Route, more_s: float = 0.0) -> Reply:
-        """The reply, noted, and after its latency and `more_s` seconds."""
+        """Return the reply after its latency and `more_s` seconds, and log the request."""
         agent = self.headers.get("User-Agent", "")
         authorization = self.headers.get("Authorization", "")
         reply, latency_s = replies.NOT_ALLOWED, 0.0
@@ -91,7 +91,7 @@ class PortalHandler(Handler):
         return reply
 
     def _note(self, route: Route, status: int) -> None:
-        """Noted before it is sent: a request that hangs has been asked all the same."""
+        """Log the request before its answer: a request that hangs was received all the same."""
         self.server.portal.journal.add(
             PortalRequest(
                 time=time.time(),
@@ -106,7 +106,7 @@ class PortalHandler(Handler):
         )
 
     def _gated(self, route: Route, reply: Reply) -> Reply:
-        """The reply, once the case's gate lets it begin, or with a stop at the gate inside."""
+        """Return the reply once the case's gate opens, or with a stop at the gate inside."""
         gates = self.server.portal.gates
         gate = gates.at(route.number or "") if route.kind == "file" else None
         if gate is None:
@@ -115,7 +115,7 @@ class PortalHandler(Handler):
         def stop() -> None:
             self.wfile.flush()
             gates.wait(gate)
-            # A portal that ends opens its gates: nothing is sent then that looks like an answer.
+            # A portal that stops opens its gates, and sends nothing that looks like an answer.
             self.pause(0)
 
         if gate.after_bytes is None:

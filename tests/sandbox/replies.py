@@ -1,4 +1,4 @@
-"""Answers as values, and the pages that stand in for answers."""
+"""Answers as values, and the pages that replace answers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 class Reply:
     """One HTTP answer.
 
-    `length` is what Content-Length says, true or not. Without it the body is chunked, or ends with
-    the connection. `is_cut`: the connection is closed after the body as if it had broken.
-    `pause_s` is the wait after each piece of the body. `interim` is sent as it is, with a pause of
-    its own, before the status line.
+    `length` is the value of Content-Length, true or not. Without it the body is chunked, or ends
+    with the connection. `is_cut`: the connection is closed after the body as if it had broken.
+    `pause_s` is the wait after each piece of the body. `interim` is sent unchanged, followed by a
+    pause, before the status line.
     """
 
     status: int
@@ -47,7 +47,7 @@ def problem(status: int, message: str, headers: Mapping[str, str] | None = None)
 
 
 def _shell() -> str:
-    """The page of the web app, padded to the 2,422 bytes that the portal answers."""
+    """Return the page of the web app, padded to the 2,422 bytes that the portal answers."""
     start = (
         '<!doctype html>\n<html lang="pt-br">\n<head>\n<meta charset="utf-8">\n'
         '<title>Portal de Serviços</title>\n<base href="/">\n'
@@ -69,7 +69,7 @@ FIREWALL = as_html(
 )
 WRONG_ROUTE = as_html(404, "<html><body><h1>404 Not Found</h1></body></html>")
 MAINTENANCE = as_html(200, "<html><body><h1>Sistema em manutenção</h1></body></html>")
-# What a firewall puts in the place of whatever was requested.
+# The page that a firewall sends instead of any requested document.
 BLOCK_PAGE = as_html(
     200,
     "<html><head><title>Request Rejected</title></head>"

@@ -1,4 +1,4 @@
-"""What the portal was asked, and how many files were on their way at once."""
+"""The requests to the portal, and the number of concurrent file transfers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.sandbox.court_cases.cnj import digits
 
 @dataclass(frozen=True)
 class PortalRequest:
-    """One request as it was decided on arrival. `time` is in seconds since 1970.
+    """A request with its result, decided on arrival. `time` is in seconds since 1970.
 
-    `kind` is "list", "file", "text", "control" (below /sandbox) or "other". No header but the
-    User-Agent is kept, so no token can be.
+    `kind` is "list", "file", "text", "control" (below /sandbox) or "other". No header except the
+    User-Agent is stored, so no token can be.
     """
 
     time: float
@@ -33,7 +33,7 @@ class PortalRequest:
 
 @dataclass
 class Flight:
-    """A file on its way to the client at `port`; times in seconds since 1970, `end` None: still."""
+    """A file transfer to the client at `port`; times in seconds since 1970, `end` None: running."""
 
     number: str
     uuid: str
@@ -72,20 +72,20 @@ class RequestLog:
         return [each for each in found if digits(each.number or "") == digits(number)]
 
     def clear(self) -> None:
-        """Forget the requests and the peak. What is still on its way counts from here on."""
+        """Clear the requests and the peak. Running transfers count again from here on."""
         with self._lock:
             self._requests.clear()
             self._flights = [flight for flight in self._flights if flight.end is None]
             self._peak = self._in_flight
 
     def flights(self) -> list[Flight]:
-        """The files that were on their way, in order of the requests' arrival."""
+        """Return the transfers, in order of the requests' arrival."""
         with self._lock:
             return [replace(flight) for flight in self._flights]
 
     @contextlib.contextmanager
     def in_flight(self, number: str, uuid: str, port: int) -> Iterator[Callable[[], None]]:
-        """Count a file as on its way, at most until the block ends; the value ends it earlier."""
+        """Count a transfer as running until the block ends or the yielded function is called."""
         flight = Flight(number, uuid, port, time.time())
 
         def landed() -> None:

@@ -1,4 +1,4 @@
-"""Which question a path asks."""
+"""Map a request's path to its meaning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KINDS = {"binario": "file", "texto": "text"}
 
 @dataclass(frozen=True)
 class Route:
-    """`kind` as in `journal.PortalRequest`; "other" below /api/v2 is a wrong route."""
+    """A parsed path. `kind`: see `request_log.PortalRequest`; "other": no route of /api/v2."""
 
     kind: str
     number: str | None = None
@@ -23,7 +23,7 @@ class Route:
 
 
 def route_of(target: str) -> Route:
-    """`target` is the path as requested; its query plays no part."""
+    """Return the route of `target`, the path as requested; its query does not matter."""
     path = target.partition("?")[0]
     if path.startswith("/sandbox/"):
         return Route("control")

@@ -1,4 +1,4 @@
-"""What the two servers of the sandbox share: start, stop, and answers sent without stalls."""
+"""Shared parts of the sandbox's servers: start, stop, and answers sent without stalls."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import Self
 
 from tests.sandbox.replies import Reply
 
-# How soon a client is missed that hung up while it waited for an answer.
+# Seconds until a server detects that a client disconnected while it waited for an answer.
 NOTICE_S = 0.05
-# Between interim answers and the answer, as long as it takes to make one.
+# Seconds between interim answers and the answer, like the time of a real server to make one.
 INTERIM_PAUSE_S = 0.02
 
 
@@ -33,7 +33,7 @@ class Server(ThreadingHTTPServer):
         self.closing = threading.Event()
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
-        # The poll interval is how long stopping takes; tests start and stop many servers.
+        # Stopping takes up to one poll interval; tests start and stop many servers.
         self._loop = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> Self:
@@ -61,14 +61,14 @@ class Server(ThreadingHTTPServer):
         return int(self.server_address[1])
 
     def server_bind(self) -> None:
-        # HTTPServer asks the resolver for the name of its own address, which may take seconds.
+        # HTTPServer resolves the name of its own address, which may take seconds.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.port
 
     def process_request(
         self, request: socket.socket | tuple[bytes, socket.socket], address: object
     ) -> None:
-        # Noted before the thread starts, so that stopping cannot miss it.
+        # Recorded before the thread starts, so that stopping cannot miss it.
         if isinstance(request, socket.socket):
             with self._changed:
                 self._open.add(request)
@@ -82,7 +82,7 @@ class Server(ThreadingHTTPServer):
                 self._changed.notify_all()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        # Clients that go away are part of the play; anything else is a bug of the sandbox.
+        # Clients that disconnect are part of the tests; any other error is a bug of the sandbox.
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -100,7 +100,7 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = 65536
 
     def log_message(self, *arguments: object) -> None:
-        """Nothing to stderr: the sandbox has a log of its own."""
+        """Write nothing to stderr: the sandbox has its own log."""
 
     def answer(self) -> None:
         raise NotImplementedError
@@ -116,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.close()
 
     def read_body(self) -> bytes:
-        """The body; a sender that goes away in the middle has sent no request."""
+        """Return the body; a client that disconnects in the middle has sent no request."""
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
         if len(body) < length:
@@ -124,13 +124,13 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def pause(self, seconds: float) -> None:
-        """Wait with everything sent that was written; ends the connection when the server stops."""
+        """Send all written bytes, then wait; end the connection when the server stops."""
         self.wfile.flush()
         if self.server.closing.wait(seconds):
             raise ConnectionAbortedError
 
     def wait(self, seconds: float) -> None:
-        """Wait before an answer; ends the connection also when the client hangs up meanwhile."""
+        """Wait before an answer; end the connection also when the client disconnects meanwhile."""
         deadline = time.monotonic() + seconds
         while (left_s := deadline - time.monotonic()) > 0:
             self.pause(min(left_s, NOTICE_S))
@@ -144,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
             return False
 
     def send_reply(self, reply: Reply, before_end: Callable[[], None] = _nothing) -> None:
-        """Send it all. `before_end` is called while the client cannot know yet that it has all."""
+        """Send the whole reply. `before_end` is called before its last byte is sent."""
         if reply.interim:
             self.wfile.write(reply.interim)
             self.pause(INTERIM_PAUSE_S)
@@ -179,7 +179,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def wait_for_a_signal() -> None:
-    """Return on Ctrl-C or SIGTERM, so that what the caller opened is closed in order."""
+    """Return on Ctrl-C or SIGTERM, so that the caller closes its resources in order."""
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())

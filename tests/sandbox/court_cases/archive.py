@@ -1,4 +1,4 @@
-"""The cases of one portal, how often each was asked for, and so what it answers now."""
+"""The cases of one portal, and counters of the requests on which the answers depend."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Archive:
         kind: str = "pdf",
         has_arquivo: bool = True,
     ) -> str:
-        """Make a case of `documents` of `size` bytes each; its number, a new one unless given.
+        """Add a case of `documents` of `size` bytes each; return its number, new unless given.
 
-        `kind` "mix": of all kinds, and of sizes between half of `size` and half as much again.
+        `kind` "mix": all kinds, with sizes between half of `size` and one and a half times `size`.
         """
         faults = faults or {}
         unknown = set(faults.values()) - FILE_FAULTS.keys() - set(HREF_FAULTS)
@@ -72,12 +72,12 @@ class Archive:
             return self._cases.get(digits(number))
 
     def reset(self) -> None:
-        """Begin anew what happens N times before it is good."""
+        """Restart the counters of faults that happen N times before a good answer."""
         with self._lock:
             self._asked.clear()
 
     def answer(self, route: Route, foreign_origin: str) -> tuple[Reply, float]:
-        """What an admitted request below /api/v2 gets, and after how many seconds."""
+        """Return the answer to an admitted request below /api/v2, and its delay in seconds."""
         if route.number is None:
             return replies.WRONG_ROUTE, 0.0
         case = self.case(route.number)
@@ -108,7 +108,7 @@ class Archive:
         return good(wanted)
 
     def _count(self, what: str) -> int:
-        """How often `what` was asked for before this time."""
+        """Return how often `what` was requested before."""
         with self._lock:
             self._asked[what] += 1
             return self._asked[what] - 1

@@ -26,7 +26,7 @@ _OTHER_NUMBER = "1011745-77.2025.8.11.0041"
 
 
 def listing(case: SandboxCase, *, foreign_origin: str, earlier: int = 0) -> Any:
-    """What the portal answers for the case after `earlier` listings of it.
+    """Return the portal's answer for the case after `earlier` listings of it.
 
     `foreign_origin` goes into foreign hrefs.
     """
@@ -97,14 +97,14 @@ def _href(each: SandboxDocument, href: str, foreign_origin: str) -> str:
     if each.fault == "query-href":
         return f"{href}?destino=outro"
     if each.fault == "other-case-href":
-        # A document that exists, so that a client which follows the link stores a wrong one.
+        # The document exists, so that a client which follows the link stores a wrong one.
         other = document(_OTHER_NUMBER, 0)
         return f"/processos/{_OTHER_NUMBER}/documentos/{other.uuid}/binario"
     return href
 
 
 def _filed_at(position: int) -> str:
-    """Local time without offset, with none to six decimals in turn."""
+    """Return local time without offset, with zero to six decimals in turn."""
     moment = _FIRST_FILED + timedelta(hours=7 * position)
     decimals = position % 7
     text = moment.isoformat(timespec="microseconds")

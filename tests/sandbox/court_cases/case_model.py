@@ -1,4 +1,4 @@
-"""What the sandbox knows of a case: plain values, made by `cases` and shown by `listing`."""
+"""The sandbox's model of a case: plain values, made by `cases` and formatted by `case_json`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class SandboxDocument:
-    """One entry of a list. `fault`: see `faults.FILE_FAULTS` and `listing.HREF_FAULTS`."""
+    """An entry of a list. `fault`: see `portal_faults.FILE_FAULTS` and `case_json.HREF_FAULTS`."""
 
     uuid: UUID
     position: int
@@ -50,7 +50,7 @@ class SandboxDocument:
 
 @dataclass(frozen=True)
 class Branch:
-    """One tramitação. `form` says how `documentos` stands in the JSON."""
+    """One tramitação. `form` is the form of `documentos` in the JSON."""
 
     documents: tuple[SandboxDocument, ...] = ()
     grade: Literal["G1", "G2"] = "G1"
@@ -59,9 +59,9 @@ class Branch:
 
 @dataclass(frozen=True)
 class SandboxCase:
-    """`others` None: `tramitacoes` is absent. `list_fault`: see `faults.LIST_FAULTS`.
+    """A case. `list_fault`: see `portal_faults.LIST_FAULTS`. `others` None: no `tramitacoes`.
 
-    `incomplete_listings`: which of its listings, counted from 0, lack the last document.
+    `incomplete_listings`: the numbers of listings, counted from 0, without the last document.
     """
 
     slug: str
@@ -77,7 +77,7 @@ class SandboxCase:
 
     @property
     def documents(self) -> tuple[SandboxDocument, ...]:
-        """Every entry of every list, so twins and repetitions count twice."""
+        """Return every entry of every list, so duplicates and repetitions count twice."""
         branches = (self.current, *(self.others or ()))
         return tuple(document for branch in branches for document in branch.documents)
 
@@ -87,7 +87,7 @@ class SandboxCase:
 
     @property
     def distinct(self) -> dict[tuple[str, str], list[SandboxDocument]]:
-        """Entries by what identifies a document: instance and idOrigem."""
+        """Return the entries by the identity of their document: instance and idOrigem."""
         found: dict[tuple[str, str], list[SandboxDocument]] = {}
         for branch in (self.current, *(self.others or ())):
             for document in branch.documents:
@@ -96,7 +96,7 @@ class SandboxCase:
 
 
 def document(number: str, position: int, *, label: str = "", **fields: Any) -> SandboxDocument:
-    """A document of the case, with a UUID of its own for each `label` and `position`."""
+    """Return a document of the case, with a distinct UUID for each `label` and `position`."""
     defaults = {
         "id_origem": str(366_442_854 + position),
         "name": f"{_NAMES[position % len(_NAMES)]}.{fields.get('kind', 'pdf')}",

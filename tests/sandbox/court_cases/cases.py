@@ -1,4 +1,4 @@
-"""The cases that every sandbox portal knows, by slug."""
+"""The cases of every sandbox portal, by slug."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SECRECY = (
 
 
 def _plain(slug: str, title: str, each: tuple[SandboxDocument, ...], **fields: Any) -> SandboxCase:
-    """A case whose documents stand in tramitacaoAtual; the only other tramitação lists none."""
+    """Return a case with its documents in tramitacaoAtual; the only other tramitação has none."""
     fields = {"others": (Branch(form="absent"),)} | fields
     return SandboxCase(slug, number_of(slug), title, Branch(each), **fields)
 
@@ -47,7 +47,7 @@ def _some(slug: str, count: int, **fields: Any) -> tuple[SandboxDocument, ...]:
 
 def _with_faults(slug: str, title: str, *faults: str) -> SandboxCase:
     number = number_of(slug)
-    # What has its listed size to the byte is whole, whatever it looks like.
+    # A document with exactly its listed size is complete, whatever its content looks like.
     faulty = [
         document(number, 1 + i, fault=fault, has_arquivo=fault != "no-eof")
         for i, fault in enumerate(faults)
@@ -64,7 +64,7 @@ def _all_good() -> SandboxCase:
 
 
 def _mostly_500() -> SandboxCase:
-    """A document without `arquivo` is likely, not certain, to fail; one with it may fail too."""
+    """Return a case where documents without `arquivo` mostly fail, and others may fail too."""
     each = []
     for i in range(43):
         is_good = i % 5 == 2 and i < 40
@@ -76,7 +76,7 @@ def _mostly_500() -> SandboxCase:
 
 
 def _two_instances() -> SandboxCase:
-    """idOrigem is unique within an instance only: the two lists share seven of them."""
+    """Return a case of two lists that share seven values of idOrigem, unique per instance only."""
     slug = "two-instances"
     second, first = _some(slug, 7, label="G2"), _some(slug, 15, label="G1")
     title = "7 documents in the second instance, 15 others in the first"
@@ -84,7 +84,7 @@ def _two_instances() -> SandboxCase:
 
 
 def _twins() -> SandboxCase:
-    """Of each pair one side has `arquivo` and one side works; in some they are not the same."""
+    """Return pairs of entries: one has `arquivo`, one works; in some pairs they are different."""
     left: list[SandboxDocument] = []
     right: list[SandboxDocument] = []
     for i in range(12):
@@ -114,7 +114,7 @@ def _formats() -> SandboxCase:
 
 
 def _slow() -> SandboxCase:
-    """Latencies of log-normal shape around 1.5 s, the same in every run."""
+    """Return log-normal latencies around 1.5 s, the same in every run."""
     dice = random.Random("slow")
     each = tuple(
         replace(one, latency_s=round(1.5 * math.exp(dice.gauss(0, 0.35)), 3))

@@ -26,12 +26,12 @@ _BLOCK_BYTES = 65536
 
 
 def content(kind: str, seed: UUID, size_bytes: int) -> bytes:
-    """A whole document. For the large ones, `chunks` needs less memory."""
+    """Return a whole document. For large ones, `chunks` needs less memory."""
     return b"".join(chunks(kind, seed, size_bytes))
 
 
 def chunks(kind: str, seed: UUID, size_bytes: int) -> Iterator[bytes]:
-    """A document of exactly `size_bytes` in pieces of at most 64 KiB, but for images and zip."""
+    """Yield a document of `size_bytes` in pieces of at most 64 KiB, except images and zip."""
     if kind in _WHOLE:
         yield _WHOLE[kind](seed, size_bytes)
         return
@@ -42,7 +42,7 @@ def chunks(kind: str, seed: UUID, size_bytes: int) -> Iterator[bytes]:
 
 
 def _filler(seed: UUID, length: int) -> Iterator[bytes]:
-    """Hexadecimal digits: legal inside every format here, and hard to compress."""
+    """Return hexadecimal digits: legal inside every format here, and hard to compress."""
     if length < 0:
         raise ValueError(f"a document needs at least {MINIMUM_BYTES} bytes")
     block = hashlib.shake_256(seed.bytes).hexdigest(min(length, _BLOCK_BYTES) // 2 + 1).encode()
@@ -66,7 +66,7 @@ def _text_frame(kind: str, seed: UUID) -> tuple[bytes, bytes]:
 
 
 def _pdf_frame(seed: UUID, size_bytes: int) -> tuple[bytes, bytes]:
-    """One page that shows the seed, and an unused stream, still open, for the filler.
+    """Return one page that shows the seed, and an unused stream, still open, for the filler.
 
     Offsets and lengths have ten digits whatever their value, so that neither end changes its size.
     """
@@ -119,7 +119,7 @@ _JPEG_END = bytes.fromhex(
 
 
 def _jpeg(seed: UUID, size_bytes: int) -> bytes:
-    """One pixel and comments; a comment has at most 65,533 bytes and four of its own."""
+    """Return one pixel and comments; a comment has at most 65,533 bytes plus four of its own."""
     room = size_bytes - len(_JPEG_START) - len(_JPEG_END)
     comments = b""
     while len(comments) < room:

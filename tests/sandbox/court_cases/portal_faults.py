@@ -1,4 +1,4 @@
-"""How the sandbox misbehaves: every fault by name, and how many times it does before it is good."""
+"""The faults of the sandbox by name, and how often each happens before a good answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EARLY_HINTS = (
 
 @dataclass(frozen=True)
 class PortalFault:
-    """`answer` gets the document and an origin on another host. `times` None: for good."""
+    """`answer` gets the document and an origin on another host. `times` None: for ever."""
 
     answer: Callable[[SandboxDocument, str], Reply]
     times: int | None = None
@@ -55,12 +55,12 @@ def _chunked(document: SandboxDocument, _: str) -> Reply:
 
 
 def _early_hints(document: SandboxDocument, _: str) -> Reply:
-    """What HTTP allows (RFC 9110, 15.2), and clients take for the answer."""
+    """Return an interim answer, which HTTP allows (RFC 9110, 15.2) and some clients mistake."""
     return replace(good(document), interim=EARLY_HINTS)
 
 
 def _shorter(document: SandboxDocument, _: str) -> Reply:
-    """A document that is whole in every way, only not as long as `tamanho`."""
+    """Return a document that is complete except that it is shorter than `tamanho`."""
     return good(replace(document, size_bytes=document.size_bytes - 100))
 
 
@@ -103,7 +103,7 @@ def _too_fast(retry_after: Callable[[], str] | None) -> Callable[[SandboxDocumen
 
 
 def _soon() -> str:
-    """An HTTP date has no fractions: two seconds ahead leaves at least one."""
+    """Return an HTTP date two seconds ahead: without fractions, at least one second is left."""
     return format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
 
 
@@ -173,14 +173,14 @@ FILE_FAULTS: dict[str, PortalFault] = {
 
 
 def is_good_in_the_end(document: SandboxDocument) -> bool:
-    """Whether a client that behaves as PDPJ.md says ends with the document."""
+    """Return True if a client that follows PDPJ.md gets the document in the end."""
     if document.fault in (None, "chunked", "early-hints"):
         return True
     return document.fault not in HREF_FAULTS and FILE_FAULTS[document.fault].times is not None
 
 
 def good_count(case: SandboxCase) -> int:
-    """How many of the distinct documents a client that behaves as PDPJ.md says ends with."""
+    """Return the number of distinct documents that a client following PDPJ.md gets in the end."""
     if case.list_fault and LIST_FAULTS[case.list_fault].times is None:
         return 0
     return sum(any(map(is_good_in_the_end, twins)) for twins in case.distinct.values())

@@ -1,4 +1,4 @@
-"""What the cases with one fault show: their slugs and titles."""
+"""The slugs and titles of cases with one fault."""
 
 FILE_FAULT_TITLES = {
     "no-access-file": "one file: 401, no standing in the case",

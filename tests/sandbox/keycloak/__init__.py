@@ -1,1 +1,1 @@
-"""A sandbox of the portal's login."""
+"""A sandbox of the portal's login server."""

@@ -1,4 +1,4 @@
-"""A sandbox of the portal's Keycloak: it gives tokens, turns refresh tokens over, and refuses.
+"""A sandbox of the portal's Keycloak: it issues tokens, rotates refresh tokens, and rejects.
 
 with SandboxLogin() as login, SandboxPortal() as portal:
     portal.accepts = login.accepts
@@ -22,7 +22,7 @@ CLIENT_SECRET = "sandbox-client-secret"
 REFRESH_TOKEN = "sandbox-refresh-token"
 LIFE_S = 8 * 3600
 
-# What `fail` can be told.
+# The arguments that `fail` accepts.
 FAULTS: Mapping[str, Reply] = {
     "invalid_grant": as_json(400, {"error": "invalid_grant", "error_description": "Not active"}),
     "invalid_client": as_json(401, {"error": "invalid_client", "error_description": "No"}),
@@ -40,7 +40,7 @@ FAULTS: Mapping[str, Reply] = {
 
 @dataclass(frozen=True)
 class LoginRequest:
-    """One login as it was decided on arrival. `time` is in seconds since 1970."""
+    """A login request with its result, decided on arrival. `time` is in seconds since 1970."""
 
     time: float
     grant: str
@@ -49,10 +49,10 @@ class LoginRequest:
 
 
 class SandboxLogin:
-    """A login on 127.0.0.1. Everything public may be changed while it serves.
+    """A login server on 127.0.0.1. Public attributes may be changed while it serves.
 
-    `client_secret` None: the client is public. `rotates`: a refresh token is good once. Without
-    `says_expires_in` the answer does not tell how long the token lives.
+    `client_secret` None: the client is public. `rotates`: a refresh token is valid once. Without
+    `says_expires_in` the answer has no `expires_in`.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -82,43 +82,43 @@ class SandboxLogin:
 
     @property
     def url(self) -> str:
-        """PDPJ_TOKEN_URL."""
+        """Return the value for PDPJ_TOKEN_URL."""
         path = "/auth/realms/pje/protocol/openid-connect/token"
         return f"http://127.0.0.1:{self._server.port}{path}"
 
     @property
     def requests(self) -> list[LoginRequest]:
-        """Every login so far, in order of arrival, those that wait too."""
+        """Return every login request so far, in order of arrival, those on hold included."""
         with self._lock:
             return list(self._requests)
 
     def accepts(self, bearer: str) -> bool:
-        """Whether an access token is good now."""
+        """Return True if an access token is valid now."""
         with self._lock:
             return self._ends.get(bearer, 0.0) > time.monotonic()
 
     def expire(self) -> None:
-        """End all access tokens now, whatever was said of their life."""
+        """Invalidate all access tokens now, whatever their announced lifetime."""
         with self._lock:
             self._ends.clear()
 
     def fail(self, how: str | None) -> None:
-        """Answer every login so from now on: one of FAULTS, None to be good again."""
+        """Answer every login like this from now on: one of FAULTS, or None for good answers."""
         self._fault = FAULTS[how] if how else None
 
     def hold(self) -> None:
-        """Leave logins without an answer until `release`; they are decided all the same."""
+        """Leave logins unanswered until `release`; their results are decided on arrival."""
         self._open.clear()
 
     def release(self) -> None:
         self._open.set()
 
     def wait(self) -> None:
-        """Stand where `hold` stops."""
+        """Wait until `release`."""
         self._open.wait()
 
     def answer(self, form: Mapping[str, str]) -> Reply:
-        """What a login gets, noted."""
+        """Return the answer to a login, and record it."""
         with self._lock:
             reply = self._fault or self._decided(form)
             grant = form.get("grant_type", "")
@@ -127,7 +127,7 @@ class SandboxLogin:
 
     def _decided(self, form: Mapping[str, str]) -> Reply:
         is_client = form.get("client_id") == self.client_id
-        # Keycloak does not look at the secret of a public client.
+        # Keycloak ignores the secret of a public client.
         if not is_client or self.client_secret not in (None, form.get("client_secret")):
             return FAULTS["invalid_client"]
         if form.get("grant_type") == "client_credentials":

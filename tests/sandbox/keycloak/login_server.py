@@ -1,4 +1,4 @@
-"""The HTTP side of the sandbox login: reads a form, and sends what was decided."""
+"""The HTTP side of the sandbox login: it parses a form and sends the decided answer."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ class LoginHandler(Handler):
         form = {name: values[-1] for name, values in parse_qs(body.decode()).items()}
         reply = login.answer(form)
         login.wait()
-        # A login that ends sends nothing that looks like an answer.
+        # A login server that stops sends nothing that looks like an answer.
         self.pause(0)
         self.send_reply(reply)

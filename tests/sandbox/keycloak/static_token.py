@@ -1,4 +1,4 @@
-"""A token for the portal's client where the token is not what a test is about."""
+"""A token for the portal's client in tests of something else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class SandboxToken:
-    """Always the same token; what becomes of it is nobody's concern."""
+    """Returns the same token always, and ignores reports about it."""
 
     token: str = field(repr=False)
 

@@ -1,1 +1,1 @@
-"""Servers that receive: webhooks and traces."""
+"""Servers that receive webhooks and traces."""

@@ -1,4 +1,4 @@
-"""A webhook request as it arrived, and whether its signature holds."""
+"""A webhook request as it arrived, and whether its signature is valid."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Delivery:
 def delivery_of(
     webhook: Webhook | None, method: str, path: str, headers: Mapping[str, str], body: bytes
 ) -> Delivery:
-    """The request as a delivery. Without a `webhook` nothing counts as verified."""
+    """Parse a request into a delivery. Without a `webhook` no delivery counts as verified."""
     try:
         payload = json.loads(body)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A receiver of traces: OTLP over HTTP, as a collector takes it. It can be told to be away."""
+"""A receiver of traces by OTLP over HTTP, like a collector. A test can make it unavailable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROTOBUF = "application/x-protobuf"
 
 @dataclass(frozen=True, slots=True)
 class SpanSeen:
-    """A span as it came; ids in hex, `parent_id` empty for a root."""
+    """A span as it was received; ids in hex, `parent_id` empty for a root."""
 
     service: str
     name: str
@@ -33,7 +33,7 @@ class SpanSeen:
 
 
 class OtlpReceiver:
-    """Collects what it is sent between `__enter__` and `__exit__`."""
+    """Collects received spans between `__enter__` and `__exit__`."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -49,17 +49,17 @@ class OtlpReceiver:
 
     @property
     def url(self) -> str:
-        """For OTEL_EXPORTER_OTLP_ENDPOINT."""
+        """Return the value for OTEL_EXPORTER_OTLP_ENDPOINT."""
         return f"http://127.0.0.1:{self._server.port}"
 
     @property
     def spans(self) -> list[SpanSeen]:
-        """What has come so far."""
+        """Return the spans so far."""
         with self._changed:
             return list(self._spans)
 
     def take(self, body: bytes) -> None:
-        """Decodes and keeps what was sent."""
+        """Decode and store a request's spans."""
         with self._changed:
             self._spans += _decoded(body)
             self._changed.notify_all()
@@ -67,7 +67,7 @@ class OtlpReceiver:
     def wait_for(
         self, condition: Callable[[list[SpanSeen]], bool], timeout_s: float
     ) -> list[SpanSeen]:
-        """The spans, once `condition` holds for them. Raises TimeoutError."""
+        """Return the spans once `condition` holds for them. Raises TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(lambda: condition(self._spans), timeout_s):
                 raise TimeoutError(f"after {timeout_s} s only {[s.name for s in self._spans]}")

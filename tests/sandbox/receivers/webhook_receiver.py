@@ -29,7 +29,7 @@ Behaviour = Literal["answer", "hang", "drip", "flood", "close"]
 
 @dataclass
 class _Script:
-    """How to answer `left` more requests; None: all that come."""
+    """An answer for the next `left` requests; None: for all of them."""
 
     behaviour: Behaviour
     reply: Reply
@@ -44,7 +44,7 @@ class _Inbox:
 
 
 class WebhookReceiver:
-    """Takes requests on every path, and answers 204 unless `answer` says otherwise."""
+    """Accepts requests on every path, and answers 204 unless `answer` has set another answer."""
 
     def __init__(
         self,
@@ -76,12 +76,12 @@ class WebhookReceiver:
         return self.deliveries_at(None)
 
     def deliveries_at(self, path: str | None) -> list[Delivery]:
-        """What came to the path, or, without one, everything, in order of arrival."""
+        """Return the requests to the path, or, without one, all requests, in order of arrival."""
         with self._inbox.changed:
             return [each for each in self._inbox.deliveries if path in (None, each.path)]
 
     def wait_for(self, count: int, timeout_s: float, path: str | None = None) -> list[Delivery]:
-        """The deliveries, once there are `count` of them; TimeoutError otherwise."""
+        """Return the deliveries once there are `count` of them; TimeoutError otherwise."""
 
         def arrived() -> bool:
             return len(self.deliveries_at(path)) >= count
@@ -102,9 +102,9 @@ class WebhookReceiver:
         path: str = DEFAULT_PATH,
         behaviour: Behaviour = "answer",
     ) -> None:
-        """Script the next answers of a path, after those scripted before; `times` None: for good.
+        """Script the next answers of a path, after those scripted before; `times` None: for ever.
 
-        hang: never answers. drip: a byte each half second for ever. flood: a body of 100 MB.
+        hang: never answers. drip: one byte each half second for ever. flood: a body of 100 MB.
         close: cuts the connection without an answer.
         """
         reply = Reply(status, (body,), headers or {}, len(body))
@@ -113,7 +113,7 @@ class WebhookReceiver:
             scripts.append(_Script(behaviour, reply, times))
 
     def take(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> _Script:
-        """Note a request, and say how to answer it."""
+        """Record a request and return its answer."""
         delivery = delivery_of(self._webhook, method, path, headers, body)
         if self._on_delivery:
             self._on_delivery(delivery)
