@@ -1,1 +1,1 @@
-"""The scheduler and the queue simulated on a virtual clock."""
+"""Simulate the scheduler and the queue on a virtual clock."""

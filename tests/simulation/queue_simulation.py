@@ -1,6 +1,6 @@
-"""The queue for the portal, request by request: what a forecast is measured against.
+"""Simulate the portal's queue request by request, as the reference for forecasts.
 
-The rule of the queue with random latencies, no servers and a clock of its own.
+It applies the rule of the queue with random latencies, without servers, on its own clock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from storage.portal.slots import Limits
 
 @dataclass(slots=True)
 class SimulatedJob:
-    """A job with its documents as numbers, and what it has had."""
+    """A job with its documents as numbers, and its progress."""
 
     job_id: UUID
     client: str
@@ -50,7 +50,7 @@ class QueueSimulation:
     _under_way: list[tuple[float, int]] = field(default_factory=list)
 
     def run(self) -> Iterator[SimulatedJob]:
-        """Each job whenever one of its documents is done, in the order of time."""
+        """Yield a job whenever one of its documents is done, in the order of time."""
         dice = random.Random(self.seed)
         arrivals = sorted((job.arrives_s, i) for i, job in enumerate(self.jobs))[::-1]
         while arrivals or self._under_way:
@@ -64,7 +64,7 @@ class QueueSimulation:
                 self._begin(dice)
 
     def snapshot(self) -> list[RunningJob]:
-        """The running jobs as a forecast wants them."""
+        """Return the running jobs in the form of a forecast's input."""
         return [
             RunningJob(
                 job_id=job.job_id,

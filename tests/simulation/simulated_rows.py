@@ -1,4 +1,4 @@
-"""The rows as the claim sees them, in memory: the truth that the scheduler is simulated against.
+"""The rows in memory as the claim sees them: the truth in simulations of the scheduler.
 
 The claim checks what DESIGN.md lists, in its order, and refuses what is not allowed. It asserts
 that no limit is exceeded, whatever is proposed.
@@ -29,7 +29,7 @@ RATE_AHEAD_S = 0.25
 
 @dataclass(frozen=True)
 class Arrival:
-    """A job that comes. `request_s`: what each of its requests takes."""
+    """A job that arrives. `request_s`: the seconds of each of its requests."""
 
     at_s: float
     client: str
@@ -57,21 +57,21 @@ class SimulatedJob:
     locked_until: float = 0.0
 
     def due(self, now: float) -> list[UUID]:
-        """Return the documents whose `not_before` is over."""
+        """Return the documents with a `not_before` in the past."""
         return [document for document, at in self.waiting.items() if at <= now]
 
     def next_not_before(self, now: float) -> float | None:
-        """Return the earliest `not_before` that is not over."""
+        """Return the earliest `not_before` in the future."""
         return min((at for at in self.waiting.values() if at > now), default=None)
 
     @property
     def documents_left(self) -> int:
-        """How many documents are PENDING or DOWNLOADING."""
+        """Return how many documents are PENDING or DOWNLOADING."""
         return len(self.fresh) + len(self.waiting) + sum(map(len, self.slices.values()))
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to do."""
+        """Return True if no work is left."""
         return self.is_listed and not (self.fresh or self.waiting or self.slices or self.spooled)
 
 
@@ -84,7 +84,7 @@ class SimulatedRows:
     threads: int = 64
     at_once: int | None = None
     paused_until: float | None = None
-    # Slots that are taken by what the scheduler cannot read.
+    # Slots taken by holders that the scheduler cannot read.
     hidden_slots: int = 0
     jobs: dict[UUID, SimulatedJob] = field(default_factory=dict)
     slots: dict[UUID, SlotRow] = field(default_factory=dict)
@@ -100,12 +100,12 @@ class SimulatedRows:
 
     @property
     def interval_s(self) -> float | None:
-        """Seconds between requests, by the rate."""
+        """Return the seconds between requests, by the rate."""
         return 60 / self.limits.per_minute if self.limits.per_minute else None
 
     @property
     def slots_allowed(self) -> int:
-        """Requests allowed at once now."""
+        """Return the number of requests allowed at once now."""
         return self.limits.at_once if self.at_once is None else self.at_once
 
     def add(self, arrival: Arrival, now: float, case: str | None = None) -> SimulatedJob:
@@ -116,7 +116,7 @@ class SimulatedRows:
         self.jobs[job_id] = job
         return job
 
-    # Readings
+    # Readings.
 
     def row(self, job: SimulatedJob, now: float) -> JobRow:
         """Return a job as a reading has it."""
@@ -139,7 +139,7 @@ class SimulatedRows:
         )
 
     def read_portal(self, now: float) -> PortalReading:
-        """Return what is read every second."""
+        """Return the values that the scheduler reads every second."""
         portal = PortalRow(
             self.slots_allowed, self.paused_until, self.interval_s, self.next_request_at
         )
@@ -153,15 +153,15 @@ class SimulatedRows:
         return JobsReading(now, rows, after, rows[-1].job_id if len(keys) > limit else None)
 
     def read_recent(self, now: float) -> JobsReading:
-        """Return the jobs whose run began within the last minute."""
+        """Return the jobs with a run that began within the last minute."""
         rows = tuple(self.row(j, now) for j in self.jobs.values() if j.began_at >= now - 60)
         return JobsReading(now, rows, is_whole=False)
 
     def wanted(self, job: SimulatedJob, now: float) -> JobWanted:
-        """Return the hint that a job may begin something."""
+        """Return the hint that work of a job may begin."""
         return JobWanted(self.row(job, now))
 
-    # The claim
+    # The claim.
 
     def claim(
         self, proposal_id: UUID | None, job_id: UUID, requests: int, now: float

@@ -23,7 +23,7 @@ Reading = TypeVar("Reading")
 
 @dataclass(frozen=True)
 class SimulatedFaults:
-    """What goes wrong, as probabilities; `hop_s`: the longest time that a message takes."""
+    """Faults as probabilities; `hop_s`: the longest time that a message takes."""
 
     hint_lost: float = 0.0
     hint_doubled: float = 0.0
@@ -57,7 +57,7 @@ class SchedulerSimulation:
         self.state = SchedulerState(limits)
         self.jobs: list[SimulatedJob] = []
         self.ended_at: dict[UUID, float] = {}
-        # Of each job: (time, slots that it holds from then on).
+        # For each job: (time, slots that it holds from then on).
         self.held: dict[UUID, list[tuple[float, int]]] = defaultdict(list)
         self.began: list[tuple[float, UUID]] = []
         self.on_pass: Callable[[Plan], None] = lambda _: None
@@ -72,11 +72,11 @@ class SchedulerSimulation:
         self._to_come = 0
 
     def at(self, time: float, event: Callable[[], None]) -> None:
-        """Have something happen at a time."""
+        """Call an action at a time."""
         heapq.heappush(self._events, (max(time, self.now), next(self._order), event))
 
     def arrive(self, arrival: Arrival, case: str | None = None) -> None:
-        """Have a job come."""
+        """Let a job arrive."""
 
         def come() -> None:
             job = self.world.add(arrival, self.now, case)
@@ -88,11 +88,11 @@ class SchedulerSimulation:
         self.at(arrival.at_s, come)
 
     def set_court(self, court: str, request_s: float) -> None:
-        """Have the requests of a court be measured."""
+        """Set the measured request time of a court."""
         self.world.courts[court] = CourtRow(court, request_s, measured_requests=1_000)
 
     def run(self, until: float = 1e6) -> None:
-        """Let time go on until all jobs ended."""
+        """Advance the time until all jobs have ended."""
         self.at(self.now, self._read_every_second)
         self.at(self.now, self._read_portions)
         for restart in self.faults.restarts:
@@ -101,7 +101,7 @@ class SchedulerSimulation:
             self.now, _, event = heapq.heappop(self._events)
             event()
 
-    # The scheduler
+    # The scheduler.
 
     def _restart(self) -> None:
         self.state = SchedulerState(self.world.limits)
@@ -153,7 +153,7 @@ class SchedulerSimulation:
         if result.next_at is not None:
             self._pass_at(result.next_at)
 
-    # Workers
+    # Workers.
 
     def _send(self, group: Group) -> None:
         for message in group.messages:

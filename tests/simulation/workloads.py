@@ -22,7 +22,7 @@ UNEVEN = (1.0, 0.5, 2.0, 0.5, 1.0, 0.25, 1.75)
 
 @dataclass(frozen=True)
 class Workload:
-    """Jobs, limits, and what a request of each court takes on average."""
+    """Jobs, limits, and the mean time of a request of each court."""
 
     arrivals: tuple[Arrival, ...]
     limits: Limits
@@ -47,7 +47,7 @@ class Workload:
 def workloads(
     draw: st.DrawFn, *, documents: int = 60, jobs: int = 6, is_listed: bool = True
 ) -> Workload:
-    """Draw up to so many jobs, which have up to so many documents each."""
+    """Draw at most `jobs` jobs with at most `documents` documents each."""
     limits = Limits(
         at_once=draw(st.integers(1, 8)),
         per_court=draw(st.integers(1, 5)),
