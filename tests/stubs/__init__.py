@@ -1,1 +1,1 @@
-"""docs/howto/generate-clients.md: stubs for other languages, generated, compiled and called."""
+"""Test docs/howto/generate-clients.md: generate, compile and call stubs of other languages."""

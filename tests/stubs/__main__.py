@@ -1,8 +1,8 @@
-"""`python -m tests.stubs [--install] [--all]`: runs docs/howto/generate-clients.md as printed.
+"""`python -m tests.stubs [--install] [--all]`: run docs/howto/generate-clients.md as printed.
 
-Generates the stubs into build/stubs, compiles each language's program if its compiler is here, and
-runs it against a running Autos. Exit code 1 when a step fails; with --all also when one is left
-out because a compiler is missing. --install installs Debian's packages first, as root.
+Generates the stubs into build/stubs, compiles each language's program if its compiler is installed,
+and runs it against a running Autos. Exit code 1 if a step fails; with --all also if one is left out
+because a compiler is missing. --install installs Debian's packages first, as root.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TIMEOUT_S = 600
 
 
 def _sections() -> dict[str, dict[str, str]]:
-    """The blocks of each section by their language; "" is what stands before the first."""
+    """Return the blocks of each section by their language; "" is the text before the first."""
     first, *others = re.split(r"^## ", PAGE.read_text(), flags=re.M)
     named = {"": first} | {each.partition("\n")[0]: each for each in others}
     return {
@@ -70,7 +70,7 @@ def _check_call(language: Language, address: str, expected: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code. Raises CalledProcessError or SystemExit for a step that fails."""
+    """Return the exit code. Raises CalledProcessError or SystemExit for a step that fails."""
     sections = _sections()
     if "--install" in arguments:
         _bash(sections[""]["sh"], ROOT)

@@ -1,4 +1,4 @@
-"""How the page's program of each language is compiled and run."""
+"""Compile and run the page's program of each language."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ CLASSES = ":".join(f"/usr/share/java/{jar}.jar" for jar in _JARS)
 
 @dataclass(frozen=True)
 class Language:
-    """A section of the page. `compile` and `run` are of bash, in the folder of its stubs.
+    """A section of the page. `compile` and `run` are bash commands in the folder of its stubs.
 
-    `block` is the language of the program's block, `file` where the program is put. Without a
+    `block` is the language of the program's block, `file` the path of the program. Without a
     compiler the stubs are generated only.
     """
 
