@@ -105,9 +105,7 @@ def direct_url(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture
 def database_url(direct_url: str, pytestconfig: pytest.Config) -> Iterator[str]:
-    """Yield the same URL; with `--pooled` through a pooler, where a test may leave no session
-    state.
-    """
+    """Yield the same URL; with `--pooled` a pooler's, where tests may leave no session state."""
     if not pytestconfig.getoption("pooled"):
         yield direct_url
         return

@@ -215,9 +215,7 @@ def _insist(record: Callable[[], T]) -> T:
 
 
 def spooled(database: Database, held: DocumentClaim, content: CheckedContent = PDF) -> int:
-    """Record the claimed document as spooled; return the number of extra requests. Raises
-    LeaseLost.
-    """
+    """Record the claimed document as spooled; return the extra requests. Raises LeaseLost."""
     files = [FetchedFile(held, content)]
     answered = [held.slot_token]
     done = _insist(partial(record_fetched, database, files, answered=answered, waits=True))
