@@ -1,4 +1,4 @@
-"""What all tests share: the real servers, once a run, and deadlines instead of sleeps."""
+"""Share the real servers, started once a run, and deadlines instead of sleeps."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dev.embedded.postgres import postgres
 from dev.folder import DataFolder
 from tests.xdist_schedule import Schedule, place_of
 
-# Recognisable, so that a test can look for them where they must not be.
+# Recognisable values, so that a test can search for them where they must not be.
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"planted-webhook-secret-0123456789").decode()
 PORTAL_TOKEN = "planted-portal-token-0123456789"
 
-# No test takes the machine's power away. What a killed PostgreSQL has written, the kernel keeps.
+# No test cuts the machine's power. The kernel keeps what a killed PostgreSQL has written.
 UNSYNCED = partial(postgres, settings={"fsync": "off", "full_page_writes": "off"})
 SERVERS: Kinds = {**EMBEDDED, "postgres": ("DATABASE_URL", UNSYNCED)}
 
@@ -32,28 +32,28 @@ hypothesis.settings.load_profile("autos")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--pooled`: the tests of tests/integration go through a pooler, as operators may have one."""
+    """Add `--pooled`: the tests of tests/integration use a pooler, as operators may."""
     parser.addoption("--pooled", action="store_true", help="through a pooler in transaction mode")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedule | None:
-    """How `--dist loadfile` deals the files out to the processes of `-n`."""
+    """Return the scheduler that assigns files to processes for `--dist loadfile`."""
     if config.option.dist != "loadfile":
         return None
-    config.option.loadscopereorder = False  # sorted already, see below
+    config.option.loadscopereorder = False  # The files are sorted already, see below.
     return Schedule(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes longest begins first. Each process sorts alike; without processes nobody does."""
+    """Sort the slowest files first, alike in every xdist process; do nothing without xdist."""
     if os.environ.get("PYTEST_XDIST_WORKER"):
         items.sort(key=lambda item: place_of(item.location[0]))
 
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """PostgreSQL, Valkey and S3, as `make run` starts them."""
+    """Yield PostgreSQL, Valkey and S3, as `make run` starts them."""
     folder = DataFolder(Path(tmp_path_factory.mktemp("servers")))
     running = start_all(folder, {}, lambda line: print(line), SERVERS)
     yield running

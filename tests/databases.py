@@ -1,4 +1,4 @@
-"""Databases of their own on the suite's PostgreSQL, so that tests do not see each other's rows."""
+"""Create databases on the suite's PostgreSQL, so that tests do not see each other's rows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 
-# For a connection of a test that holds a lock for as long as it likes.
+# For a connection of a test that holds a lock without a time limit.
 PATIENT = "-c idle_in_transaction_session_timeout=0"
 
 
 def create_database(server_url: str, name: str, *, template: str = "template1") -> str:
-    """Makes database `name` and gives its URL; one that was there is made anew."""
+    """Create database `name` and return its URL; an existing one is replaced."""
     with closing(psycopg2.connect(server_url)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -22,6 +22,6 @@ def create_database(server_url: str, name: str, *, template: str = "template1") 
 
 
 def database_url(server_url: str, name: str) -> str:
-    """The URL of another database of the same server."""
+    """Return the URL of another database of the same server."""
     parts = urlsplit(server_url)
     return urlunsplit(parts._replace(path=f"/{name}", netloc=parts.netloc))

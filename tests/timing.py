@@ -1,4 +1,4 @@
-"""Promises in seconds, measured so that one stall of a busy machine cannot break them."""
+"""Measure promises in seconds, so that one stall of a busy machine cannot break them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 def quickest(measure: Callable[[], float], limit_s: float, *, tries: int = 5) -> float:
-    """The shortest time of several tries, in seconds; the first below `limit_s` is the last try.
+    """Return the shortest time of several tries, in seconds; stop at the first below `limit_s`.
 
-    A stall makes one try long; what is really too slow makes all of them long. `measure` makes one
+    A stall makes one try long; code that is too slow makes all of them long. `measure` makes one
     try and must itself wait for longer than the limit.
     """
     shortest_s = math.inf

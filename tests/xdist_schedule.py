@@ -1,6 +1,6 @@
-"""Which test files share a process of `make test`, and which begin first.
+"""Decide which test files share a process of `make test`, and which begin first.
 
-What takes longest begins first, so that no process is left alone with it at the end. The files that
+The slowest files begin first, so that no process is left alone with one at the end. The files that
 share an Autos of the session run in one process: each process would have to start its own.
 """
 
@@ -15,11 +15,11 @@ from xdist.scheduler import LoadFileScheduling
 
 from dev.embedded.sandbox import ROOT
 
-# An Autos of tests/acceptance/conftest.py. A file that asks for both stands with the first.
+# An Autos of tests/acceptance/conftest.py. A file that uses both belongs to the first.
 SHARED = ("hasty", "autos")
-# How a test or a fixture asks for one.
+# The parameter by which a test or a fixture requests one.
 ASKS = r"(?:def test_|@pytest\.fixture[^\n]*\ndef )\w+\([^)]*\b{}: Autos\b"
-# Longest first; what is not named comes after them.
+# Slowest first; files without a name here come after them.
 LONG = (
     "test_portal_limits.py",
     "test_kill_points.py",
@@ -31,7 +31,7 @@ FOLDERS = ("acceptance", "integration", "unit")
 
 
 class Schedule(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Whole files, in the order of their collection, and those of a shared Autos together."""
+    """Keeps files whole, in the order of their collection, and files of a shared Autos together."""
 
     def _split_scope(self, nodeid: str) -> str:
         return unit_of(nodeid.split("::", 1)[0])
@@ -39,13 +39,13 @@ class Schedule(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
 
 @cache
 def unit_of(path: str) -> str:
-    """What runs in one process: a shared Autos, or the file alone. Relative to the root."""
+    """Return what runs in one process: a shared Autos, or the file alone. Relative to the root."""
     text = (ROOT / path).read_text()
     return next((name for name in SHARED if re.search(ASKS.format(name), text)), path)
 
 
 def place_of(path: str) -> tuple[int, int, int, str]:
-    """By this the files of a run are sorted."""
+    """Return the sort key of a file."""
     unit, folder, name = unit_of(path), Path(path).parts[1], Path(path).name
     return (_index(SHARED, unit), _index(LONG, name), _index(FOLDERS, folder), unit)
 
