@@ -104,7 +104,7 @@ def test_pages_are_fetched_by_itself(autos: Autos, client: Client) -> None:
     assert jobs[0] == job
 
 
-def test_errors_say_what_is_wrong(client: Client) -> None:
+def test_errors_name_what_is_wrong(client: Client) -> None:
     with pytest.raises(InvalidRequest, match="the check digits must be 22") as wrong:
         client.start("1003579-23.2025.8.26.0564")
     with pytest.raises(NotFound) as unknown:
@@ -114,7 +114,7 @@ def test_errors_say_what_is_wrong(client: Client) -> None:
     assert unknown.value.reason == "JOB_NOT_FOUND"
 
 
-def test_who_has_no_more_time_is_told_so_and_the_job_goes_on(autos: Autos, client: Client) -> None:
+def test_a_deadline_raises_an_error_and_the_job_goes_on(autos: Autos, client: Client) -> None:
     number = autos.portal.add_case(documents=2)
     autos.portal.hold(number)
     job = client.start(number).job

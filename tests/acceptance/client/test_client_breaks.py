@@ -81,7 +81,7 @@ def test_a_start_whose_answer_is_lost_starts_nothing_twice(autos: Autos, proxy: 
 
 
 @pytest.mark.parametrize("watched", [_in_a_thread, _in_a_loop])
-def test_a_watch_over_cut_connections_tells_all_once(
+def test_a_watch_over_cut_connections_yields_every_change_once(
     autos: Autos, proxy: Proxy, watched: Watched
 ) -> None:
     number = autos.portal.add_case(documents=24, latency_s=0.05, faults={9: "503-once"})

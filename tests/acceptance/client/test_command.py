@@ -113,7 +113,7 @@ def test_every_command_speaks_the_contracts_json(
     assert all(Path(file["path"]).exists() and file["is_new"] for file in files)
 
 
-def test_people_are_told_the_same(command: Command, ended: Any) -> None:
+def test_text_output_has_the_same_facts(command: Command, ended: Any) -> None:
     said = command("status", ended.process_number)
     assert said.code == 0
     assert "4 of 5 documents, 1 failed" in said.out
@@ -230,7 +230,7 @@ def _started(
     )
 
 
-def test_who_interrupts_is_told_how_to_go_on(autos: Autos) -> None:
+def test_an_interrupted_command_prints_how_to_continue(autos: Autos) -> None:
     number = autos.portal.add_case(documents=1)
     autos.portal.hold(number)
     job = start(autos, number).job
@@ -250,7 +250,7 @@ def test_who_interrupts_is_told_how_to_go_on(autos: Autos) -> None:
     )
 
 
-def test_a_reader_who_leaves_ends_it_in_silence(autos: Autos, ended: Any) -> None:
+def test_a_closed_pipe_ends_it_without_an_error_message(autos: Autos, ended: Any) -> None:
     read, write = os.pipe()
     os.close(read)
 

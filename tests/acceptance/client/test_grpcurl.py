@@ -59,7 +59,7 @@ def test_grpcurl_describes_what_there_is(autos: Autos, symbol: str, shown: str) 
 
 
 @pytest.mark.parametrize("symbol", ["autos.downloads.v1.Nothing", f"{SERVICE}.Nothing", "x"])
-def test_grpcurl_is_told_what_there_is_not(autos: Autos, symbol: str) -> None:
+def test_grpcurl_reports_an_unknown_symbol(autos: Autos, symbol: str) -> None:
     done = _run(BIN / "grpcurl", "-plaintext", autos.stack.env["GRPC_LISTEN"], "describe", symbol)
 
     assert done.returncode != 0

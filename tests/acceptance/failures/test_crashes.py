@@ -242,7 +242,7 @@ def test_every_killed_process_is_back_within_two_seconds(hasty: Autos) -> None:
     _assert_whole(hasty, finish(hasty, started.job_id))
 
 
-def test_workers_that_are_told_to_stop_give_back_what_they_hold(hasty: Autos) -> None:
+def test_stopped_workers_give_back_what_they_hold(hasty: Autos) -> None:
     job = _held(hasty, documents=LANES)
     worker = hasty.stack.processes.pid_of("worker")
     assert worker

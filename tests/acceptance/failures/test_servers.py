@@ -224,7 +224,7 @@ def test_a_database_that_answers_nothing_does_not_keep_a_server_from_going(autos
     assert took_s < STOP_LIMIT_S
 
 
-def test_a_port_is_shared_by_two_servers_only_if_both_say_so(autos: Autos) -> None:
+def test_a_port_is_shared_by_two_servers_only_if_both_allow_it(autos: Autos) -> None:
     env = {**autos.stack.env, "GRPC_REUSE_PORT": "on"}
 
     second = subprocess.run(

@@ -42,7 +42,7 @@ def _held_job(autos: Autos, count: int, path: str = "", **case: object) -> pb.Jo
     return job
 
 
-def test_a_cancelled_job_adds_up_and_is_told(autos: Autos) -> None:
+def test_a_cancelled_job_adds_up_and_its_webhook_is_sent(autos: Autos) -> None:
     held = _held_job(autos, 12, "/cancelled", faults={0: "no-href", 1: "foreign-href"})
 
     job = _cancel(autos, held.job_id)
@@ -83,7 +83,7 @@ def test_what_is_on_its_way_when_a_job_is_cancelled_never_becomes_available(auto
     assert asked == [1] * 3 + [2] * 5
 
 
-def test_cancelling_twice_changes_nothing_and_tells_once(autos: Autos) -> None:
+def test_cancelling_twice_changes_nothing_and_sends_one_webhook(autos: Autos) -> None:
     held = _held_job(autos, 3, "/twice")
 
     first = _cancel(autos, held.job_id)

@@ -66,7 +66,7 @@ def test_a_url_gives_the_document_without_credentials(
     assert answer.headers["Content-Disposition"].startswith("attachment;")
 
 
-def test_a_url_dies_when_it_said(autos: Autos, public: tuple[pb.Job, pb.Document]) -> None:
+def test_a_url_expires_at_its_expire_time(autos: Autos, public: tuple[pb.Job, pb.Document]) -> None:
     answer = _url(autos, *public, lifetime=Duration(seconds=LIFETIME_S))
     expires = answer.expire_time.ToNanoseconds() / 1e9
     good: list[float] = []
@@ -97,7 +97,7 @@ def test_a_url_dies_when_it_said(autos: Autos, public: tuple[pb.Job, pb.Document
         (Duration(seconds=315_576_000_000), 3_600),
     ],
 )
-def test_a_url_lives_as_long_as_wanted_and_at_most_an_hour(
+def test_a_url_has_the_requested_lifetime_of_at_most_an_hour(
     autos: Autos, public: tuple[pb.Job, pb.Document], wanted: Duration | None, given_s: int
 ) -> None:
     assert _lifetime_s(autos, *public, lifetime=wanted) == given_s

@@ -110,7 +110,7 @@ def test_one_request_id_for_many_cases_in_one_moment_serves_one_of_them(autos: A
     assert [n for n in numbers if _jobs_of(autos, n)] == [won.job.process_number]
 
 
-def test_everybody_who_joins_a_job_is_told_its_end_once(autos: Autos) -> None:
+def test_every_joined_caller_gets_one_webhook_at_the_end(autos: Autos) -> None:
     number = autos.portal.add_case(documents=2)
     paths = [f"/join/{i}" for i in range(10)]
 
@@ -149,7 +149,7 @@ def test_a_joined_webhook_is_a_change_of_the_job(autos: Autos) -> None:
     assert [hook.url for hook in again.job.webhooks] == [autos.receiver.url_of("/change")]
 
 
-def test_a_webhook_that_joins_in_the_moment_the_job_ends_is_told(autos: Autos) -> None:
+def test_a_webhook_that_joins_in_the_moment_the_job_ends_is_sent(autos: Autos) -> None:
     acknowledged: list[tuple[str, str]] = []
     joins = 0
 
@@ -221,7 +221,7 @@ def _stored(autos: Autos, job: pb.Job) -> list[tuple[str, str, str]]:
     return [(d.document_id, d.object_key, d.sha256) for d in documents(autos, job)]
 
 
-def test_max_age_zero_asks_for_the_listing_again_and_for_no_file(autos: Autos) -> None:
+def test_max_age_zero_requests_the_listing_again_and_no_file(autos: Autos) -> None:
     number = autos.portal.add_case(documents=3)
     run(autos, number)
     files = _files_asked(autos, number)

@@ -32,7 +32,7 @@ def _held_job(autos: Autos) -> tuple[str, pb.Job]:
     return number, job
 
 
-def test_every_answer_about_a_running_job_tells_its_end(autos: Autos) -> None:
+def test_every_answer_about_a_running_job_has_its_estimated_end(autos: Autos) -> None:
     number, job = _held_job(autos)
 
     listed = autos.api.ListJobs(pb.ListJobsRequest(process_number=number), timeout=10).jobs

@@ -95,7 +95,7 @@ def test_a_failed_listing_lists_again(autos: Autos) -> None:
     assert autos.portal.request_count(number) == 2 * asked
 
 
-def test_what_cannot_be_retried_says_why(autos: Autos) -> None:
+def test_an_impossible_retry_is_refused_with_its_reason(autos: Autos) -> None:
     complete = run(autos, autos.portal.add_case(documents=1))
     found = refusal(autos, "RetryJob", pb.RetryJobRequest(job_id=complete.job_id))
     assert (found.code, found.reason) == (
@@ -126,7 +126,7 @@ def test_a_case_that_runs_under_a_newer_job_is_named(autos: Autos) -> None:
     finish(autos, newer.job_id)
 
 
-def test_the_same_end_is_told_again_under_its_webhook_id(autos: Autos) -> None:
+def test_the_same_end_is_sent_again_under_its_webhook_id(autos: Autos) -> None:
     path = "/redeliver"
     job = _half_failed(autos, webhook_url=autos.receiver.url_of(path))
     [first] = autos.receiver.wait_for(1, 60, path=path)

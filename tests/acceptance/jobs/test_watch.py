@@ -23,7 +23,7 @@ from tests.sandbox.court_cases.cnj import process_number
 DOCUMENT_ENDS = {pb.DOCUMENT_STATE_AVAILABLE, pb.DOCUMENT_STATE_FAILED}
 
 
-def test_a_running_job_is_told_from_its_start_to_its_end(autos: Autos) -> None:
+def test_a_running_job_is_streamed_from_its_start_to_its_end(autos: Autos) -> None:
     number = autos.portal.add_case(documents=20, faults={3: "file-404"})
     job = start(autos, number).job
 
@@ -50,7 +50,7 @@ def test_an_ended_job_gives_its_documents_and_its_end(autos: Autos) -> None:
     assert len(messages) == 1 + 7 + 1
 
 
-def test_an_ended_job_has_nothing_new_for_who_has_seen_it_all(autos: Autos) -> None:
+def test_an_ended_job_sends_nothing_new_at_its_last_revision(autos: Autos) -> None:
     job = run(autos, autos.portal.add_case(documents=3))
 
     messages = list(watch(autos, job_id=job.job_id, after_revision=job.revision))
@@ -59,7 +59,7 @@ def test_an_ended_job_has_nothing_new_for_who_has_seen_it_all(autos: Autos) -> N
     assert [message.job for message in messages] == [job, job]
 
 
-def test_a_case_that_the_portal_does_not_know_ends_in_the_stream(autos: Autos) -> None:
+def test_a_case_that_the_portal_lacks_ends_in_the_stream(autos: Autos) -> None:
     job = start(autos, process_number(7_000_002)).job
 
     messages = list(watch(autos, job_id=job.job_id))
@@ -115,7 +115,7 @@ def _watch_in_pieces(autos: Autos, job_id: str, seed: int) -> list[list[Message]
             return pieces
 
 
-def test_whoever_watches_is_told_the_same_in_the_same_order(autos: Autos) -> None:
+def test_all_watchers_get_the_same_messages_in_the_same_order(autos: Autos) -> None:
     number = autos.portal.add_case(documents=15)
     autos.portal.hold(number)
     job = start(autos, number).job

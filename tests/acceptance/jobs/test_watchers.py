@@ -159,7 +159,7 @@ def _read_until_downloading(stream: Any) -> None:
             return
 
 
-def test_watchers_who_leave_cost_nothing(autos: Autos, quiet_job: pb.Job) -> None:
+def test_watchers_that_disconnect_cost_nothing(autos: Autos, quiet_job: pb.Job) -> None:
     server = psutil.Process(autos.stack.processes.pid_of("server"))
     _come_and_leave(autos, quiet_job.job_id)
     before = _costs(server)

@@ -147,7 +147,7 @@ def test_a_receiver_that_hangs_delays_no_other(
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
-def test_every_end_is_told_once_and_in_full(autos: Autos, outcome: str) -> None:
+def test_every_end_is_sent_once_and_in_full(autos: Autos, outcome: str) -> None:
     path = f"/outcome/{outcome}"
 
     ended = OUTCOMES[outcome](autos, autos.receiver.url_of(path))
@@ -235,7 +235,7 @@ def test_a_refused_attempt_is_made_again_under_the_same_id(autos: Autos) -> None
     assert hook.HasField("delivered_time")
 
 
-def test_a_receiver_that_is_gone_is_not_asked_again(autos: Autos) -> None:
+def test_a_receiver_that_answers_410_gets_no_other_attempt(autos: Autos) -> None:
     autos.receiver.answer(status=410, path="/gone", times=None)
 
     job = _completed(autos, autos.receiver.url_of("/gone"))
@@ -307,7 +307,7 @@ def test_a_name_that_does_not_resolve_fails_the_attempt_and_not_the_webhook(auto
     assert hook.url == "https://receiver.nowhere/hook"
 
 
-def test_two_callers_of_one_job_are_both_told(autos: Autos) -> None:
+def test_two_callers_of_one_job_both_get_a_webhook(autos: Autos) -> None:
     number = autos.portal.add_case(documents=2)
     autos.portal.hold(number)
     first = start(autos, number, webhook_url=autos.receiver.url_of("/both/first"))

@@ -142,7 +142,7 @@ def _court(number: str) -> str:
     return number[16:20]
 
 
-def test_the_pages_of_all_processes_tell_what_a_job_did(watched: Watched) -> None:
+def test_the_metrics_of_all_processes_count_the_work_of_a_job(watched: Watched) -> None:
     autos, job, court = watched.autos, watched.job, _court(watched.number)
     stored, failed = DOCUMENTS - len(FAULTS), len(FAULTS)
     assert (job.progress.completed_documents, job.progress.failed_documents) == (stored, failed)
@@ -305,7 +305,7 @@ def _printed(commands: str, address: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_channelz_tells_of_connections_when_it_is_asked_for(watched: Watched) -> None:
+def test_channelz_lists_connections_if_it_is_enabled(watched: Watched) -> None:
     address = watched.autos.stack.env["GRPC_LISTEN"]
     text = (ROOT / "docs/OPERATING.md").read_text()
     servers, *sockets = re.findall(r"^.*bin/grpcurl .*Channelz/.*$", text, re.MULTILINE)
@@ -315,7 +315,7 @@ def test_channelz_tells_of_connections_when_it_is_asked_for(watched: Watched) ->
     assert len(_printed("\n".join(sockets), address)["socket_ref"]) > 0
 
 
-def test_a_refused_login_is_told_by_the_metrics_page_without_secrets_or_cases(
+def test_metrics_report_a_rejected_login_without_secrets_or_cases(
     watched: Watched,
 ) -> None:
     autos, login = watched.autos, watched.login
@@ -348,7 +348,7 @@ def test_a_refused_login_is_told_by_the_metrics_page_without_secrets_or_cases(
     ("process", "command"),
     [("server", ("server",)), ("worker", ("actors", "worker"))],
 )
-def test_an_address_of_metrics_that_is_taken_is_told_in_one_sentence(
+def test_a_metrics_address_in_use_is_reported_in_one_sentence(
     watched: Watched, process: str, command: tuple[str, ...]
 ) -> None:
     second = subprocess.run(

@@ -50,7 +50,7 @@ def pooled(
         yield Pooled(autos, pooler)
 
 
-def test_a_job_is_watched_to_its_end_and_told(pooled: Pooled) -> None:
+def test_a_job_is_watched_to_its_end_and_its_webhook_is_sent(pooled: Pooled) -> None:
     autos = pooled.autos
     hook = autos.receiver.url_of("/pooled")
 

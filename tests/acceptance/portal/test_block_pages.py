@@ -10,7 +10,7 @@ from tests.acceptance.conftest import Autos
 from tests.acceptance.harness.job_calls import documents, run
 
 
-def test_html_without_sizes_is_stored_and_said_to_be_unverified(hasty: Autos) -> None:
+def test_html_without_sizes_is_stored_and_marked_unverified(hasty: Autos) -> None:
     number = hasty.portal.add_case(documents=12, kind="html", has_arquivo=False)
     job = run(hasty, number)
     assert job.state == pb.JOB_STATE_COMPLETED

@@ -90,7 +90,7 @@ def test_a_token_that_is_cut_off_in_the_middle_of_a_job_is_replaced_once(place: 
     assert _health(autos) == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_refused_login_pauses_jobs_and_is_said_once(place: Place) -> None:
+def test_a_rejected_login_pauses_jobs_and_is_logged_once(place: Place) -> None:
     autos, login = place.autos, place.login
     run(autos, autos.portal.add_case(documents=1))
     numbers = [autos.portal.add_case(documents=5) for _ in range(3)]

@@ -281,16 +281,14 @@ def test_a_case_without_documents_is_complete(outcomes: dict[str, Outcome], slug
     assert progress.percent == 100
 
 
-def test_a_listing_that_is_busy_twice_is_asked_three_times(
+def test_a_listing_that_is_busy_twice_is_requested_three_times(
     hasty: Autos, outcomes: dict[str, Outcome]
 ) -> None:
     assert outcomes["list-503-then-good"].job.state == pb.JOB_STATE_COMPLETED
     assert hasty.portal.request_count(CASES["list-503-then-good"].number) == 3
 
 
-def test_the_portal_is_asked_for_nothing_that_it_did_not_list(
-    hasty: Autos, outcomes: dict[str, Outcome]
-) -> None:
+def test_only_listed_documents_are_requested(hasty: Autos, outcomes: dict[str, Outcome]) -> None:
     for request in hasty.portal.requests:
         assert request.kind in {"list", "file"}
         case = hasty.portal.case(request.number or "")

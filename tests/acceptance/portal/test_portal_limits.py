@@ -134,7 +134,7 @@ def test_killed_workers_give_their_slots_back(guest: Autos) -> None:
     assert guest.portal.traffic.refused == 0
 
 
-def test_429_pauses_everybody_and_burns_nothing(guest: Autos) -> None:
+def test_429_pauses_all_requests_and_counts_no_attempt(guest: Autos) -> None:
     # Given a portal that accepts fewer requests than agreed, for some time
     numbers = [_case(guest, 10, court) for court in COURTS]
     guest.portal.traffic.limit = 4
@@ -182,7 +182,7 @@ def test_a_court_that_goes_away_is_probed_and_nothing_is_lost(guest: Autos) -> N
     assert guest.portal.traffic.peak <= AT_ONCE
 
 
-def test_a_job_whose_court_is_away_says_so_and_how_long(guest: Autos) -> None:
+def test_a_job_of_an_unavailable_court_has_a_hold_with_its_time(guest: Autos) -> None:
     guest.portal.weather.plan([Burst(0, 60, 503, "8.26")])
     job = start(guest, _case(guest, 5, "8.26")).job
     others = [start(guest, _case(guest, 5, "8.26")).job for _ in range(4)]

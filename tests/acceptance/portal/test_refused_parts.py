@@ -94,7 +94,7 @@ def test_files_that_the_bucket_refuses_wait_until_it_takes_them(
         until(lambda: _serves(autos, "autos.bucket"), DEADLINE_S, "Health stays wrong.")
 
 
-def test_a_portal_that_is_not_trusted_is_asked_once_it_is(
+def test_an_untrusted_portal_gets_requests_once_it_is_trusted(
     servers: EmbeddedServers, receiver: WebhookReceiver, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("untrusted-portal", numbered=False)
