@@ -72,7 +72,7 @@ BY_JOB: dict[str, Callable[[str, str], Message]] = {
 }
 
 
-def test_somebody_elses_job_is_not_found_exactly_as_an_unknown_one(
+def test_another_clients_job_is_not_found_exactly_as_an_unknown_one(
     parts: ServerDependencies, file: Path, database: Database
 ) -> None:
     wanted = factories.request(NUMBER, client="ours")
@@ -182,7 +182,7 @@ WRONG: dict[str, tuple[list[tuple[str, str]], str]] = {
 }
 
 
-def test_who_is_not_known_gets_nothing_and_is_told_why(
+def test_an_unknown_caller_is_refused_with_the_reason(
     parts: ServerDependencies, file: Path
 ) -> None:
     async def scenario() -> None:
@@ -219,7 +219,7 @@ async def _raw_refusal(
     return refusal_of(caught.value)
 
 
-def test_without_clients_everybody_is_the_client_default(
+def test_without_a_clients_file_every_caller_is_the_client_default(
     parts: ServerDependencies, database: Database
 ) -> None:
     async def scenario() -> str:

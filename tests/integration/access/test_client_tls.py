@@ -229,7 +229,7 @@ def test_mutual_tls_shows_our_certificate(
     assert jobs == [JOB] * 4
 
 
-def test_a_server_that_cannot_prove_who_it_is_gets_no_token(
+def test_a_server_that_cannot_prove_its_identity_gets_no_token(
     port: int, porter: Porter, tmp_path: Path
 ) -> None:
     stranger = Authority(tmp_path / "stranger").papers("server")
@@ -242,7 +242,7 @@ def test_a_server_that_cannot_prove_who_it_is_gets_no_token(
     assert porter.starts == []
 
 
-def test_tls_on_one_side_only_is_told(plain_port: int, port: int, papers: Papers) -> None:
+def test_tls_on_one_side_only_is_reported(plain_port: int, port: int, papers: Papers) -> None:
     with (
         Client(Connection(f"127.0.0.1:{plain_port}", ca_file=papers.ca), timeout_s=0.5) as client,
         pytest.raises(Unavailable, match="TLS"),
@@ -256,7 +256,7 @@ def test_tls_on_one_side_only_is_told(plain_port: int, port: int, papers: Papers
 
 
 @pytest.mark.parametrize(("token", "reason"), [("", "NO_TOKEN"), ("other", "UNKNOWN_TOKEN")])
-def test_who_may_not_is_told_so_at_once(
+def test_a_call_without_permission_fails_at_once(
     plain_port: int, token: str, reason: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     address = f"127.0.0.1:{plain_port}"
@@ -293,7 +293,7 @@ def test_the_pause_of_a_limit_is_kept_and_the_request_stays_the_same(
     assert first.request_id
 
 
-def test_a_limit_that_lasts_longer_than_the_call_is_told_with_its_reason(
+def test_a_limit_that_outlasts_the_call_is_raised_with_its_reason(
     plain_port: int, porter: Porter
 ) -> None:
     """gRPC's own retries would end with DEADLINE_EXCEEDED instead."""

@@ -107,7 +107,7 @@ def test_joining_and_repeating_are_never_one_job_too_many(database: Database) ->
         _start(database, 1)
 
 
-def test_what_is_all_stored_runs_beside_nobody(database: Database) -> None:
+def test_a_job_with_all_documents_stored_needs_no_permit(database: Database) -> None:
     number = factories.process_number()
     _start(database, 1)
     known = factories.listing_import(number, factories.listing(0))
@@ -261,7 +261,7 @@ def _quota_of(error: Any) -> tuple[str, str]:
     return violation.subject, violation.description
 
 
-def test_a_limit_is_told_with_who_reached_it_and_when_to_try_again(
+def test_a_limit_error_names_the_client_and_the_retry_delay(
     parts: ServerDependencies, tmp_path: Path
 ) -> None:
     file = write_clients(
@@ -351,7 +351,7 @@ async def _until_refused(api: Any, request: Any, reason: str) -> None:
             await asyncio.sleep(0.02)
 
 
-def test_a_client_that_retries_by_policy_waits_as_long_as_it_is_told(
+def test_a_client_that_retries_by_policy_obeys_the_pushback(
     parts: ServerDependencies, database: Database
 ) -> None:
     """gRPC's own client: without the pushback it would have given up after some milliseconds."""
@@ -439,7 +439,7 @@ def test_a_call_without_a_whole_request_is_ended_at_once(parts: ServerDependenci
         assert refused.reason == "MALFORMED_REQUEST"
 
 
-def test_nothing_is_read_of_who_is_not_known(parts: ServerDependencies, tmp_path: Path) -> None:
+def test_no_message_of_an_unknown_caller_is_read(parts: ServerDependencies, tmp_path: Path) -> None:
     file = write_clients(tmp_path / "clients.json", entry("somebody"))
 
     async def scenario() -> list[RefusedCall]:

@@ -72,7 +72,7 @@ def _shown(address: str) -> bytes:
         return wrapped.getpeercert(binary_form=True) or b""
 
 
-def test_a_renewed_certificate_is_shown_to_the_next_and_disturbs_nobody(
+def test_a_renewed_certificate_is_used_for_new_connections_only(
     parts: ServerDependencies, tmp_path: Path
 ) -> None:
     first, second, third = (AUTHORITY.for_loopback() for _ in range(3))
@@ -181,7 +181,7 @@ async def _start(address: str, known_as: Certificate | None, token: str | None =
         return str(answer.job.job_id)
 
 
-def test_files_that_cannot_be_used_are_told_in_one_sentence_at_the_start(tmp_path: Path) -> None:
+def test_unusable_files_are_reported_in_one_sentence_at_the_start(tmp_path: Path) -> None:
     server = AUTHORITY.for_loopback()
     cert, key, ca = _write(tmp_path, server)
     other, empty = tmp_path / "other.pem", tmp_path / "empty.pem"

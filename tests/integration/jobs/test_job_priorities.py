@@ -20,7 +20,7 @@ from tests.integration.harness.factories import CLIENT, POLICY
 UNKNOWN = PermanentError("NOT_FOUND", "The portal does not know this case.")
 
 
-def test_a_job_has_the_priority_that_was_asked_for(database: Database) -> None:
+def test_a_job_has_the_requested_priority(database: Database) -> None:
     views = [
         factories.start(database, factories.request(priority=priority))[0]
         for priority in list(Priority)

@@ -108,7 +108,7 @@ def test_joining_again_with_the_same_url_changes_nothing(database: Database) -> 
     assert second == first
 
 
-def test_a_new_url_is_a_change_that_is_told(database: Database) -> None:
+def test_a_new_url_is_a_change_that_is_published(database: Database) -> None:
     first, _ = factories.start(database)
 
     second, _ = factories.start(
@@ -394,7 +394,7 @@ def test_a_listing_is_tried_up_to_the_policy_and_no_more(database: Database) -> 
     assert factories.job(database, view.job.job_id)["error_reason"] == BUSY.reason
 
 
-def test_too_fast_and_giving_back_burn_no_attempt_of_a_listing(database: Database) -> None:
+def test_429_and_giving_back_count_no_attempt_of_a_listing(database: Database) -> None:
     view, _ = factories.start(database)
     too_fast = TooFast("slow down", retry_after_s=7)
 
@@ -508,7 +508,7 @@ def test_a_recent_listing_ends_the_job_in_the_call_itself(
     assert len(factories.events(database, view.job.job_id)) == 1
 
 
-def test_a_listing_is_as_old_as_the_portal_said_it_not_as_its_last_use(
+def test_the_age_of_a_listing_counts_from_the_portals_answer(
     database: Database, objects: Objects, tmp_path: Path
 ) -> None:
     number, job_id = _stored_case(database, objects, tmp_path, 1)

@@ -88,7 +88,7 @@ def _recent(database: Database, number: str, client: str = CLIENT) -> ListingImp
 # One request for all.
 
 
-def test_ten_clients_that_ask_in_one_moment_are_one_request(pipeline: PipelineHarness) -> None:
+def test_starts_of_ten_clients_in_one_moment_are_one_request(pipeline: PipelineHarness) -> None:
     number = pipeline.sandbox.add_case(documents=2)
     begun = {client: pipeline.begin(number, client) for client in CLIENTS}
 
@@ -112,7 +112,7 @@ def test_ten_clients_that_ask_in_one_moment_are_one_request(pipeline: PipelineHa
     assert pipeline.requested_files(number) == [len(CLIENTS)] * 2
 
 
-def test_while_a_case_is_asked_for_no_other_job_asks(database: Database) -> None:
+def test_while_a_case_is_being_listed_no_other_job_requests_it(database: Database) -> None:
     number = factories.process_number()
     first, second = (_begun(database, number, client) for client in CLIENTS[:2])
     factories.listing_claim(database, first)
@@ -129,7 +129,7 @@ def test_another_case_is_not_waited_for(database: Database) -> None:
     assert _claim(database, _begun(database, factories.process_number(), CLIENTS[1]))
 
 
-def test_whoever_waits_for_an_answer_holds_up_nobody_else(database: Database) -> None:
+def test_a_job_that_waits_for_a_listing_delays_no_other(database: Database) -> None:
     number, other = factories.process_number(), factories.process_number()
     case = {_begun(database, number, client) for client in CLIENTS[:2]}
     alone = _begun(database, other, CLIENTS[1])
@@ -152,7 +152,7 @@ def test_claims_in_one_moment_begin_one_request(database: Database) -> None:
         assert sum(claim is not None for claim in found) == 1
 
 
-def test_who_asked_before_the_answer_takes_it_and_who_asks_after_it_asks_anew(
+def test_jobs_from_before_the_answer_share_it_and_later_jobs_request_anew(
     database: Database,
 ) -> None:
     number = factories.process_number()
@@ -165,7 +165,7 @@ def test_who_asked_before_the_answer_takes_it_and_who_asks_after_it_asks_anew(
     assert factories.listing_claim(database, late).listed_by is None
 
 
-def test_a_claim_in_the_moment_of_the_answer_asks_for_nothing(database: Database) -> None:
+def test_a_claim_in_the_moment_of_the_answer_requests_nothing(database: Database) -> None:
     taken = 0
     for _ in range(60):
         number = factories.process_number()
@@ -186,7 +186,7 @@ def test_a_claim_in_the_moment_of_the_answer_asks_for_nothing(database: Database
     assert taken, "nobody ever had to wait, so it proved nothing"
 
 
-def test_who_asks_between_the_answer_and_its_record_asks_anew(database: Database) -> None:
+def test_a_job_between_the_answer_and_its_record_requests_anew(database: Database) -> None:
     number = factories.process_number()
     claim = factories.listing_claim(database, _begun(database, number))
     answer = factories.listing_import(number, factories.listing(3))
@@ -198,7 +198,7 @@ def test_who_asks_between_the_answer_and_its_record_asks_anew(database: Database
     assert factories.listing_claim(database, late).listed_by is None
 
 
-def test_who_accepts_an_older_listing_takes_another_clients(database: Database) -> None:
+def test_a_job_that_accepts_an_older_listing_reuses_another_clients(database: Database) -> None:
     number = factories.process_number()
     first = _listed(database, number, 3)
     factories.age(database, first, 100)
@@ -209,7 +209,7 @@ def test_who_accepts_an_older_listing_takes_another_clients(database: Database) 
     assert factories.listing_claim(database, content).listed_by == first
 
 
-def test_taking_a_listing_holds_nobody_up(database: Database) -> None:
+def test_reusing_a_listing_delays_no_other_job(database: Database) -> None:
     number = factories.process_number()
     _listed(database, number, 3)
     taker = _begun(database, number, CLIENTS[1], max_age_s=60)
@@ -320,7 +320,7 @@ def test_of_equally_new_listings_the_clients_own_is_taken(database: Database) ->
         ),
     ],
 )
-def test_when_the_first_one_has_no_answer_the_next_asks(
+def test_when_the_first_request_fails_the_next_job_requests(
     database: Database, over: Callable[[Database, ListingClaim], object]
 ) -> None:
     number = factories.process_number()
@@ -416,7 +416,7 @@ def test_a_bucket_that_is_away_costs_the_portal_nothing(
 
 
 @pytest.mark.parametrize("at", [0, 1], ids=["before", "after"])
-def test_a_bucket_that_says_nothing_holds_no_slot_for_long(
+def test_a_silent_bucket_holds_no_slot_for_long(
     pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     monkeypatch.setattr("actors.pipeline.listing_step.LOOK_S", 0.2)
@@ -474,7 +474,7 @@ def test_a_slow_bucket_takes_nothing_of_the_portals_time(
 # Vanished documents.
 
 
-def test_documents_that_vanished_are_asked_for_once_more_and_then_said(
+def test_vanished_documents_are_requested_once_more_and_then_reported(
     pipeline: PipelineHarness,
 ) -> None:
     first = pipeline.run(VANISHING)
@@ -510,7 +510,7 @@ def test_a_listing_that_was_incomplete_once_is_not_taken(pipeline: PipelineHarne
     assert pipeline.requested_files(FLICKERING) == [1] * 5
 
 
-def test_a_case_that_stays_as_it_is_is_asked_for_once_per_job(pipeline: PipelineHarness) -> None:
+def test_an_unchanged_case_is_requested_once_per_job(pipeline: PipelineHarness) -> None:
     number = pipeline.sandbox.add_case(documents=3)
     pipeline.run(number)
 
@@ -520,7 +520,9 @@ def test_a_case_that_stays_as_it_is_is_asked_for_once_per_job(pipeline: Pipeline
     assert (job["vanished_documents"], job["listing_doubt_time"]) == (0, None)
 
 
-def test_what_vanished_is_said_once_and_not_against_itself(pipeline: PipelineHarness) -> None:
+def test_vanished_documents_are_reported_once_and_not_against_themselves(
+    pipeline: PipelineHarness,
+) -> None:
     pipeline.run(VANISHING)
     pipeline.run(VANISHING)
 
@@ -532,7 +534,7 @@ def test_what_vanished_is_said_once_and_not_against_itself(pipeline: PipelineHar
     assert pipeline.sandbox.request_count(VANISHING) == 4
 
 
-def test_a_retry_of_a_listing_that_failed_says_what_vanished(pipeline: PipelineHarness) -> None:
+def test_a_retry_of_a_failed_listing_reports_vanished_documents(pipeline: PipelineHarness) -> None:
     database = pipeline.database
     pipeline.run(VANISHING)
     failed = pipeline.begin(VANISHING)
@@ -569,7 +571,7 @@ def test_another_clients_listing_that_lacks_documents_is_not_taken_silently(
     assert (job["vanished_documents"], job["vanished_document_ids"]) == (1, [gone])
 
 
-def test_a_doubt_about_anothers_listing_says_nothing_about_the_court(
+def test_a_doubt_about_anothers_listing_does_not_change_the_court(
     pipeline: PipelineHarness,
 ) -> None:
     database = pipeline.database
@@ -599,7 +601,9 @@ def _courts(database: Database) -> list[Row]:
         return transaction.all("SELECT * FROM courts ORDER BY court")
 
 
-def test_what_was_asked_for_twice_is_taken_by_all_who_wait(pipeline: PipelineHarness) -> None:
+def test_a_listing_confirmed_by_two_requests_serves_all_waiting_jobs(
+    pipeline: PipelineHarness,
+) -> None:
     database = pipeline.database
     # Given three clients that have the whole case and start it again
     whole = [pipeline.begin(VANISHING, client) for client in CLIENTS[:3]]
@@ -633,7 +637,7 @@ def test_so_many_ids_are_named_and_all_are_counted(database: Database) -> None:
     assert job["vanished_document_ids"] == ids[1 : VANISHED_IDS + 1]
 
 
-def test_what_vanished_is_told_against_the_same_clients_listing(database: Database) -> None:
+def test_vanished_documents_are_compared_with_the_same_clients_listing(database: Database) -> None:
     number = factories.process_number()
     _listed(database, number, 5, CLIENTS[1])
 
@@ -697,7 +701,7 @@ def test_a_listing_and_a_probe_wait_for_the_moment_that_the_rate_reserved(
 # One request for each document.
 
 
-def test_a_document_is_asked_for_under_one_link_when_that_works(pipeline: PipelineHarness) -> None:
+def test_a_document_is_requested_under_one_link_when_that_works(pipeline: PipelineHarness) -> None:
     twins = CASES["twins"]
 
     job_id = pipeline.run(twins.number)
@@ -713,7 +717,7 @@ def test_a_document_is_asked_for_under_one_link_when_that_works(pipeline: Pipeli
     assert again == files
 
 
-def test_a_file_that_is_in_the_spool_is_not_asked_for_again(pipeline: PipelineHarness) -> None:
+def test_a_file_that_is_in_the_spool_is_not_requested_again(pipeline: PipelineHarness) -> None:
     number = pipeline.sandbox.add_case(documents=1)
     job_id = pipeline.begin(number)
     pipeline.list_job(job_id)
@@ -730,7 +734,7 @@ def test_a_file_that_is_in_the_spool_is_not_asked_for_again(pipeline: PipelineHa
     assert pipeline.requested_files(number) == [1]
 
 
-def test_a_commit_whose_answer_was_lost_asks_for_nothing_again(pipeline: PipelineHarness) -> None:
+def test_a_commit_whose_answer_was_lost_repeats_no_request(pipeline: PipelineHarness) -> None:
     number = pipeline.sandbox.add_case(documents=1)
     job_id = pipeline.begin(number)
     pipeline.list_job(job_id)
@@ -750,7 +754,7 @@ def test_a_commit_whose_answer_was_lost_asks_for_nothing_again(pipeline: Pipelin
     assert document["state"] == "AVAILABLE"
 
 
-def test_a_retry_asks_for_what_failed_and_for_nothing_else(pipeline: PipelineHarness) -> None:
+def test_a_retry_requests_failed_documents_only(pipeline: PipelineHarness) -> None:
     number = pipeline.sandbox.add_case(documents=3, faults={1: "file-404"})
     job_id = pipeline.run(number)
     assert pipeline.requested_files(number) == [1, 1, 1]

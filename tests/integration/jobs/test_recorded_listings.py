@@ -95,7 +95,7 @@ def test_a_slow_start_alone_lets_one_more_begin(database: Database) -> None:
     assert _record(database, claim, 3).extra_requests == 1
 
 
-def test_a_copied_listing_says_nothing_of_court_and_portal(database: Database) -> None:
+def test_a_copied_listing_does_not_change_court_and_portal(database: Database) -> None:
     claim = _claim(database, is_copied=True)
     _make_portal_slow(database)
     before = _court(database), _portal(database)

@@ -123,7 +123,7 @@ def _require_sound(database: Database, job_id: UUID) -> Row:
     return job
 
 
-def test_what_a_newer_job_stored_is_not_asked_for_again(
+def test_a_document_that_a_newer_job_stored_is_not_requested_again(
     pipeline: PipelineHarness, desk: _Desk
 ) -> None:
     number, first = _failed(pipeline, 1)
@@ -140,7 +140,7 @@ def test_what_a_newer_job_stored_is_not_asked_for_again(
     assert (old["is_reused"], old["error_reason"]) == (True, None)
 
 
-def test_when_all_is_there_the_run_ends_in_the_call_and_is_told(
+def test_when_all_is_there_the_run_ends_in_the_call_and_is_published(
     pipeline: PipelineHarness, desk: _Desk
 ) -> None:
     number, first = _failed(pipeline, 0, 2)
@@ -172,7 +172,7 @@ def test_when_all_is_there_the_run_ends_in_the_call_and_is_told(
     assert JobEnded(first) in pipeline.hinted()
 
 
-def test_only_the_rest_is_asked_for(pipeline: PipelineHarness, desk: _Desk) -> None:
+def test_only_the_rest_is_requested(pipeline: PipelineHarness, desk: _Desk) -> None:
     number, first = _failed(pipeline, 0, 1)
     _repair(pipeline, number, 1)
     pipeline.run(number)
@@ -205,7 +205,7 @@ def test_what_still_fails_leaves_the_run_as_it_may_be(
     assert pipeline.requested_files(number) == [2, 3, 2]
 
 
-def test_a_document_of_another_size_than_listed_is_asked_for(
+def test_a_document_of_another_size_than_listed_is_requested(
     pipeline: PipelineHarness, desk: _Desk
 ) -> None:
     number, first = _failed(pipeline, 1)
@@ -217,7 +217,7 @@ def test_a_document_of_another_size_than_listed_is_asked_for(
     assert _states(pipeline.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
 
 
-def test_a_document_whose_object_is_gone_is_asked_for(
+def test_a_document_whose_object_is_gone_is_requested(
     pipeline: PipelineHarness, desk: _Desk
 ) -> None:
     number, first = _failed(pipeline, 1)
@@ -234,7 +234,7 @@ def test_a_document_whose_object_is_gone_is_asked_for(
     assert pipeline.lister.objects.present({key: 20_000}) == {key}
 
 
-def test_another_clients_documents_are_asked_for(pipeline: PipelineHarness, desk: _Desk) -> None:
+def test_another_clients_documents_are_requested(pipeline: PipelineHarness, desk: _Desk) -> None:
     number, first = _failed(pipeline, 1)
     _repair(pipeline, number)
     pipeline.run(number, "another")
@@ -301,7 +301,7 @@ class _Meddled(Objects):
         return there
 
 
-def test_what_is_stored_while_the_bucket_is_asked_is_not_asked_for_either(
+def test_a_document_stored_during_the_bucket_check_is_not_requested(
     pipeline: PipelineHarness, desk: _Desk, store: ObjectStore
 ) -> None:
     number, first = _failed(pipeline, 0, 1)
@@ -316,7 +316,7 @@ def test_what_is_stored_while_the_bucket_is_asked_is_not_asked_for_either(
     _require_sound(pipeline.database, first)
 
 
-def test_a_job_that_begins_while_the_bucket_is_asked_is_named(
+def test_a_job_that_begins_during_the_bucket_check_is_named(
     pipeline: PipelineHarness, desk: _Desk, store: ObjectStore
 ) -> None:
     number, first = _failed(pipeline, 0)
@@ -331,7 +331,7 @@ def test_a_job_that_begins_while_the_bucket_is_asked_is_named(
     assert factories.job(pipeline.database, first) == before
 
 
-def test_a_sweep_while_the_bucket_is_asked_spares_what_is_taken_over(
+def test_a_sweep_during_the_bucket_check_spares_reused_objects(
     pipeline: PipelineHarness, desk: _Desk, store: ObjectStore
 ) -> None:
     number, first = _failed(pipeline, 1)

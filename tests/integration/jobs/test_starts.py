@@ -218,7 +218,7 @@ def test_a_request_id_that_is_being_used_does_not_hold_up_the_others(
         assert _how(_answers(database, second, factories.request())) == ["busy", "new"]
 
 
-def test_a_client_whose_seats_are_being_drawn_does_not_hold_up_the_others(
+def test_a_client_with_locked_permits_does_not_delay_the_others(
     database: Database,
     elsewhere: Database,
 ) -> None:
@@ -237,7 +237,7 @@ def test_a_client_whose_seats_are_being_drawn_does_not_hold_up_the_others(
     assert _how(alone) == ["new"]
 
 
-def test_a_single_request_waits_for_its_case_and_says_when_it_took_too_long(
+def test_a_single_request_waits_for_its_case_and_fails_after_too_long(
     database: Database,
     elsewhere: Database,
 ) -> None:
@@ -282,7 +282,7 @@ def test_no_more_jobs_than_a_client_may_have(database: Database) -> None:
     assert {row["seat"] for row in seats} == {1, 2, 3}
 
 
-def test_who_joins_at_the_limit_needs_no_seat(database: Database) -> None:
+def test_a_join_at_the_limit_needs_no_permit(database: Database) -> None:
     running = factories.request(jobs_at_once=1)
     factories.start(database, running)
 
@@ -335,7 +335,7 @@ def test_a_join_raises_the_priority_and_never_lowers_it(
     assert job["priority"] == (wanted if raised else before)
 
 
-def test_a_join_that_raises_and_adds_a_webhook_is_told_once_or_twice_but_whole(
+def test_a_join_raises_the_priority_and_adds_a_webhook_at_once(
     database: Database,
 ) -> None:
     first = factories.request()

@@ -194,7 +194,7 @@ def test_a_bucket_in_which_rows_name_too_little_is_refused(
 # After a restore.
 
 
-def test_an_adoption_says_what_it_found_and_spares_it_until_an_operator_lets_it_go(
+def test_an_adoption_reports_what_it_found_and_spares_it_until_an_operator_decides(
     database: Database, other: Database, bucket: Objects
 ) -> None:
     # Given an old bucket, and a database that was restored from an older dump
@@ -236,7 +236,7 @@ def _age_adoption(database: Database) -> None:
     )
 
 
-def test_rows_whose_keys_lie_outside_the_prefix_are_told_apart(
+def test_rows_with_keys_outside_the_prefix_are_counted_separately(
     database: Database, bucket: Objects, own_store: ObjectStore
 ) -> None:
     _store(database, bucket)
@@ -288,7 +288,7 @@ def test_a_bucket_without_a_mark_or_with_another_s_loses_nothing(
     assert factories.execute(database, "DELETE FROM sweep_candidates") == 0, "nor is anything named"
 
 
-def test_a_clock_whose_sweep_is_off_compares_all_the_same_and_deletes_nothing(
+def test_a_scheduler_without_sweeps_still_compares_and_deletes_nothing(
     database: Database, bucket: Objects
 ) -> None:
     adoption.claim(database, bucket)

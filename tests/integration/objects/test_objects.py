@@ -124,7 +124,7 @@ def test_a_file_of_another_length_is_never_stored(
     assert _stat(store, upload.key) is None
 
 
-def test_an_upload_that_nobody_wants_any_more_is_broken_off(
+def test_an_upload_that_no_job_needs_any_more_is_cut(
     objects: Objects, store: ObjectStore, tmp_path: Path
 ) -> None:
     # Given a job that is cancelled when a quarter of its file is sent
@@ -139,7 +139,7 @@ def test_an_upload_that_nobody_wants_any_more_is_broken_off(
     assert objects.present({upload.key: LARGE}) == {upload.key}
 
 
-def test_a_file_that_is_gone_is_told(objects: Objects, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(objects: Objects, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         objects.put(replace(_upload(tmp_path, 1), source=tmp_path / "gone"))
 
@@ -231,7 +231,7 @@ def test_presence_has_a_time_limit(objects: Objects, store: ObjectStore) -> None
 # URLs.
 
 
-def test_a_url_ends_when_it_says(objects: Objects, tmp_path: Path) -> None:
+def test_a_url_expires_at_its_own_time(objects: Objects, tmp_path: Path) -> None:
     upload = _upload(tmp_path, SINGLE)
     objects.put(upload)
 

@@ -134,7 +134,7 @@ def test_refused_files_hold_their_jobs_and_are_shown_until_the_bucket_takes_them
     assert refusals.troubles(database, STORE) == []
 
 
-def test_a_refusal_that_nobody_meets_any_more_is_over(
+def test_a_rejection_that_no_request_meets_any_more_is_over(
     database: Database, store: ObjectStore, objects: Objects, proxy: StoreProxy
 ) -> None:
     proxy.rule = lambda *_: DENIED
@@ -218,7 +218,7 @@ def test_another_400_is_a_refusal_with_its_own_code(
     assert refused.value.code == "InvalidBucketState"
 
 
-def test_a_bucket_that_may_not_be_looked_at_is_used_all_the_same(
+def test_a_bucket_without_read_permission_is_used_all_the_same(
     store: ObjectStore, objects: Objects, proxy: StoreProxy
 ) -> None:
     bucket_path = f"/{store.bucket}"
@@ -244,7 +244,7 @@ def test_without_the_right_to_list_a_missing_object_is_missing(
     assert bucket.present({there.key: 1, missing.key: 1}) == {there.key}
 
 
-def test_refused_credentials_do_not_say_that_an_object_is_missing(
+def test_rejected_credentials_do_not_mean_that_an_object_is_missing(
     store: ObjectStore, objects: Objects, proxy: StoreProxy
 ) -> None:
     objects.write(mark_key(objects), b"any")

@@ -368,7 +368,7 @@ def test_the_files_of_another_installation_s_spool_stay(database: Database, spoo
     assert reconciliation.spool_problems(database) == [FOREIGN]
 
 
-def test_a_spool_of_files_that_no_row_names_is_nobody_s_until_it_is_empty(
+def test_a_spool_of_files_that_no_row_names_has_no_owner_until_it_is_empty(
     database: Database, spool: Spool
 ) -> None:
     # Given the files of a database that no longer exists

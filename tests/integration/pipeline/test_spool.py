@@ -58,7 +58,7 @@ def test_processes_that_begin_at_once_agree_on_the_identity(tmp_path: Path) -> N
 # Files.
 
 
-def test_folder_and_files_are_nobody_elses(spool: Spool) -> None:
+def test_folder_and_files_are_private(spool: Spool) -> None:
     lease = _make(spool, 10)
 
     path = spool.path(lease)
@@ -269,7 +269,7 @@ def test_a_disk_that_takes_no_more_is_waited_for(tmp_path: Path, told_bytes: int
 # Leftovers.
 
 
-def test_leftovers_are_told_by_age(spool: Spool) -> None:
+def test_leftovers_are_found_by_age(spool: Spool) -> None:
     old, young = _make(spool, 10), _make(spool, 10)
     now = spool.path(young).stat().st_mtime
     os.utime(spool.path(old), (now - 100, now - 100))

@@ -88,7 +88,7 @@ def test_a_message_stores_its_file_and_whatever_else_waits(pipeline: PipelineHar
     assert factories.job(pipeline.database, job_id)["completed_documents"] == DOCUMENTS
 
 
-def test_a_look_stores_one_file_and_says_so_before(pipeline: PipelineHarness) -> None:
+def test_a_scan_stores_one_file_and_reports_it_before(pipeline: PipelineHarness) -> None:
     _, job_id = _spooled(pipeline)
     found: list[list[str]] = []
 

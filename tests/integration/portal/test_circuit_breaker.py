@@ -58,7 +58,7 @@ def test_a_burst_of_failures_stops_all_requests_to_the_court_and_to_no_other(
     assert {c.job_id for c in ask_all(database, context())} == {other}
 
 
-def test_what_is_refused_before_any_request_says_nothing_of_the_court(database: Database) -> None:
+def test_a_refusal_before_any_request_does_not_change_the_court(database: Database) -> None:
     _gone(database)
     factories.execute(database, "UPDATE portal SET eased = 1, eased_to = 9, eased_fast_to = 4")
     factories.age_portal(database, 60)
@@ -103,7 +103,7 @@ def test_any_other_answer_between_failures_shows_the_court_at_work(
     assert _row(database)["next_probe_time"] is None
 
 
-def test_answers_to_what_was_asked_before_do_not_hide_a_burst(database: Database) -> None:
+def test_answers_to_earlier_requests_do_not_hide_a_burst(database: Database) -> None:
     # Given requests in flight when the failures began, and answered among them
     scheduler_driver.job(database, 20, court=COURT)
     scheduler_driver.job(database, 20, court=COURT)
@@ -150,7 +150,7 @@ def _wait_s(database: Database) -> float:
     return float(row["s"])
 
 
-def test_waiting_for_a_court_burns_no_attempt(database: Database) -> None:
+def test_waiting_for_a_court_counts_no_attempt(database: Database) -> None:
     job_id = _gone(database)
     burnt = sum(d["attempt_count"] for d in factories.documents(database, job_id))
     assert burnt == PROBES.burst - 1, "only those that came before the burst was one"
@@ -179,7 +179,7 @@ def test_a_good_probe_opens_the_court_at_once_for_all(database: Database) -> Non
     assert (_row(database)["failure_count"], _row(database)["next_probe_time"]) == (0, None)
 
 
-def test_a_document_that_fails_in_a_court_at_work_says_nothing_about_the_court(
+def test_a_document_that_fails_in_a_working_court_does_not_change_the_court(
     database: Database,
 ) -> None:
     # Given a document that failed while others of its court were answered
@@ -227,7 +227,9 @@ def _fields(claim: DocumentClaim) -> dict[str, object]:
     return {name: getattr(claim, name) for name in DocumentClaim.__dataclass_fields__}
 
 
-def test_when_patience_is_over_the_listing_is_asked_instead_of_a_file(database: Database) -> None:
+def test_after_the_probe_limit_the_listing_is_requested_instead_of_a_file(
+    database: Database,
+) -> None:
     # Given documents that always fail, the last of their case
     job_id = _gone(database, 5)
     factories.age_portal(database, PROBES.patience_s + 1)
@@ -321,7 +323,7 @@ def test_listings_wait_too_and_the_job_goes_on(database: Database) -> None:
     assert job["listing_attempt_count"] <= PROBES.burst - 1
 
 
-def test_a_listing_that_fails_alone_ends_when_patience_is_over(database: Database) -> None:
+def test_a_listing_that_fails_alone_ends_after_the_probe_limit(database: Database) -> None:
     view, _ = factories.start(database, factories.request(scheduler_driver.number(1, COURT)))
     _fail_listing(database, PROBES.burst, every_s=2)
     assert factories.job(database, view.job.job_id)["listing_attempt_count"] == PROBES.burst - 1

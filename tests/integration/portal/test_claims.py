@@ -270,7 +270,7 @@ def test_the_holder_cannot_skip_a_step(database: Database) -> None:
     assert upload is None
 
 
-def test_a_hand_over_whose_answer_was_lost_may_be_said_again(database: Database) -> None:
+def test_a_hand_over_whose_answer_was_lost_may_be_repeated(database: Database) -> None:
     job_id = factories.listed_job(database, 1)
     held = factories.claimed(database, job_id)
     factories.spooled(database, held, PDF)
@@ -337,7 +337,7 @@ def test_a_message_that_comes_twice_takes_no_other_files_place(database: Databas
     assert found.are_more
 
 
-def test_whoever_does_not_let_go_of_a_job_holds_up_no_other_for_long(
+def test_a_transaction_that_keeps_a_job_locked_delays_no_other_for_long(
     database: Database, database_url: str
 ) -> None:
     stuck, other = (factories.listed_job(database, 2) for _ in range(2))
@@ -366,7 +366,7 @@ def test_an_upload_whose_lease_ran_out_can_be_taken_again(database: Database) ->
     assert replace(again, take_time=first.take_time) == first
 
 
-def test_a_postponed_upload_waits_and_burns_no_attempt(database: Database) -> None:
+def test_a_postponed_upload_waits_and_counts_no_attempt(database: Database) -> None:
     job_id = factories.listed_job(database, 1)
     file = factories.upload(database, factories.claimed(database, job_id))
 
@@ -413,7 +413,7 @@ def test_a_late_renewal_does_not_lock_the_uploader_out(database: Database) -> No
     assert factories.take_upload(database, job_id, held.document_id, held.lease, lease_s=60)
 
 
-def test_a_row_that_somebody_works_on_still_counts_as_held(database: Database) -> None:
+def test_a_locked_row_still_counts_as_held(database: Database) -> None:
     job_id = factories.listed_job(database, 1)
     held = factories.claimed(database, job_id)
 
@@ -508,7 +508,7 @@ def test_a_twin_that_works_makes_the_document_available(database: Database) -> N
     assert factories.job(database, job_id)["state"] == "COMPLETED"
 
 
-def test_too_fast_burns_no_attempt_however_often(database: Database) -> None:
+def test_429_counts_no_attempt_however_often(database: Database) -> None:
     job_id = factories.listed_job(database, 1)
     too_fast = TooFast("slow down", retry_after_s=7)
 
@@ -525,7 +525,7 @@ def test_too_fast_burns_no_attempt_however_often(database: Database) -> None:
     assert (row["state"], row["attempt_count"], row["href_attempt_count"]) == ("PENDING", 0, 0)
 
 
-def test_giving_back_burns_no_attempt(database: Database) -> None:
+def test_giving_back_counts_no_attempt(database: Database) -> None:
     job_id = factories.listed_job(database, 1)
 
     for _ in range(3 * LOST_LEASES):
@@ -642,7 +642,7 @@ def _position(database: Database, claim: DocumentClaim) -> int:
     return int(next(r["position"] for r in rows if r["document_id"] == claim.document_id))
 
 
-def test_what_changed_is_told_in_the_order_of_revisions(database: Database) -> None:
+def test_changes_are_returned_in_the_order_of_revisions(database: Database) -> None:
     job_id = factories.listed_job(database, 4)
     before = factories.job(database, job_id)["revision"]
     first, second = factories.claimed(database, job_id), factories.claimed(database, job_id)
@@ -767,7 +767,7 @@ def test_the_end_freezes_an_event_and_makes_every_webhook_due(database: Database
     assert factories.events(database, job_id) == [event]
 
 
-def test_an_end_that_nobody_is_told_keeps_no_snapshot(database: Database) -> None:
+def test_an_end_without_a_webhook_keeps_no_snapshot(database: Database) -> None:
     job_id = factories.listed_job(database, 0)
 
     (event,) = factories.events(database, job_id)

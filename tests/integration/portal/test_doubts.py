@@ -207,7 +207,7 @@ def test_a_text_keeps_its_charset_in_row_and_object(
     assert row["object_key"].endswith(".html")
 
 
-def test_the_event_of_a_job_says_what_is_unverified(pipeline: PipelineHarness) -> None:
+def test_the_event_of_a_job_lists_what_is_unverified(pipeline: PipelineHarness) -> None:
     number = pipeline.sandbox.add_case(
         documents=2, kind="html", has_arquivo=False, faults={1: "windows-1252"}
     )

@@ -89,7 +89,7 @@ def test_two_cases_whose_portal_sends_early_hints_get_their_own_documents(
         assert pipeline.requested_files(number) == [1] * DOCUMENTS
 
 
-def test_a_receiver_that_sends_early_hints_is_told_once(
+def test_a_receiver_that_sends_early_hints_gets_one_delivery(
     pipeline: PipelineHarness, objects: Objects
 ) -> None:
     with ByteServer(_sends(interim() + answer(b"ok"))) as server:
@@ -172,7 +172,7 @@ def test_a_bucket_gives_its_final_answer(before: bytes) -> None:
     assert len({each.connection for each in puts}) == 1
 
 
-def test_an_answer_behind_another_of_the_bucket_is_nobodys() -> None:
+def test_an_answer_after_another_of_the_bucket_belongs_to_no_request() -> None:
     # Given a bucket that rejects every second upload, and sends an acceptance after the rejection
     def script(exchange: Exchange) -> None:
         is_taken = int(exchange.request.path.removesuffix(".pdf")[-1]) % 2

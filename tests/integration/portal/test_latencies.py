@@ -54,7 +54,7 @@ def test_what_was_assumed_before_does_not_count(database: Database) -> None:
     assert _court(database, "8.26")["failure_count"] == 3
 
 
-def test_later_the_newest_counts_most_however_it_is_told(database: Database) -> None:
+def test_later_the_newest_counts_most_however_it_is_reported(database: Database) -> None:
     for court in ("8.26", "8.19"):
         record_times(database, {court: (PLAIN_REQUESTS * 1.0, PLAIN_REQUESTS)})
 
@@ -84,7 +84,9 @@ def test_no_measurement_is_lost_when_many_come_together(database: Database) -> N
     assert all(_court(database, court)["measured_requests"] == 20 for court in courts)
 
 
-def test_the_first_requests_are_told_at_once_and_the_others_together(database: Database) -> None:
+def test_the_first_requests_are_recorded_at_once_and_the_others_together(
+    database: Database,
+) -> None:
     clock = _Clock()
     meter = LatencyRecorder(database, clock=clock)
 

@@ -162,7 +162,7 @@ def test_documents_listed_twice_are_one(portal: Portal, slug: str) -> None:
 
 
 @pytest.mark.parametrize("slug", ["unknown", "unknown-content"])
-def test_a_case_that_the_portal_does_not_know_is_not_found(portal: Portal, slug: str) -> None:
+def test_a_case_that_the_portal_lacks_is_not_found(portal: Portal, slug: str) -> None:
     error = _error(lambda: _list(portal, number_of(slug)))
     assert isinstance(error, PermanentError)
     assert error.reason == "NOT_FOUND"
@@ -239,7 +239,7 @@ def test_every_gateway_error_is_an_unavailable_portal(portal: Portal, index: int
     assert error.reason == "PORTAL_UNAVAILABLE"
 
 
-def test_the_portal_says_how_long_to_pause(portal: Portal) -> None:
+def test_the_portals_retry_after_sets_the_pause(portal: Portal) -> None:
     pauses = {}
     for slug in ("too-fast", "too-fast-date", "too-fast-bare", "firewall"):
         error = _file_error(portal, slug)
@@ -279,7 +279,7 @@ def test_retry_after_is_read_and_capped(value: str | None, seconds: float | None
 
 
 @pytest.mark.parametrize("slug", ["foreign-href", "other-case-href", "query-href"])
-def test_a_link_that_is_not_the_cases_own_is_not_asked(
+def test_a_link_that_is_not_the_cases_own_is_not_requested(
     sandbox: SandboxPortal, portal: Portal, slug: str
 ) -> None:
     number = number_of(slug)
@@ -315,7 +315,7 @@ def test_a_large_file_passes_in_small_pieces(portal: Portal) -> None:
     assert max(sizes) <= 256 * 1024
 
 
-def test_a_file_listed_above_the_limit_is_not_asked(sandbox: SandboxPortal) -> None:
+def test_a_file_listed_above_the_limit_is_not_requested(sandbox: SandboxPortal) -> None:
     client = _portal(sandbox.url, document_max_bytes=19_999)
     number = number_of("one-pdf")
     (listed,) = _list(client, number).documents
@@ -338,7 +338,7 @@ def test_a_file_listed_above_the_limit_is_not_asked(sandbox: SandboxPortal) -> N
     client.close()
 
 
-def test_the_announced_size_is_told_before_the_first_piece(portal: Portal) -> None:
+def test_the_announced_size_is_reported_before_the_first_piece(portal: Portal) -> None:
     told: list[object] = []
     for slug in ("one-pdf", "chunked"):
         number = number_of(slug)
@@ -696,7 +696,7 @@ def test_a_body_that_is_framed_in_an_odd_way_is_read_at_once(answer: bytes) -> N
         _framed(_NINE, "Content-Length: 10", "Content-Encoding: br"),
     ],
 )
-def test_what_has_the_listed_length_is_whole_although_its_head_does_not_say_so(
+def test_a_file_of_the_listed_length_is_whole_whatever_its_first_bytes(
     answer: bytes,
 ) -> None:
     with _raw(_sends(answer), read_timeout_s=5) as (_, client):
@@ -821,7 +821,7 @@ def test_a_connection_that_breaks_is_an_unavailable_portal() -> None:
         assert _error(lambda: _raw_fetch(client)).reason == "PORTAL_UNAVAILABLE"
 
 
-def test_nobody_listening_is_an_unavailable_portal() -> None:
+def test_a_refused_connection_is_an_unavailable_portal() -> None:
     with socket.socket() as deaf:  # The socket has the port and does not listen.
         deaf.bind(("127.0.0.1", 0))
         client = _portal(f"http://127.0.0.1:{deaf.getsockname()[1]}")

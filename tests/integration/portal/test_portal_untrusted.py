@@ -106,7 +106,7 @@ def test_a_certificate_of_the_named_authority_is_trusted(
 
 
 @pytest.mark.parametrize("names_authority", [True, False])
-def test_any_other_is_refused_unasked_and_said_once(
+def test_any_other_is_rejected_without_a_request_and_logged_once(
     serve: Serve, ca_file: Path, *, names_authority: bool
 ) -> None:
     with serve(Certificate.authority().for_loopback()) as server, capture_logs() as lines:

@@ -53,7 +53,7 @@ def test_a_court_gets_no_more_than_its_own_number_and_the_rest_goes_to_others(
     assert len(taken) == 10
 
 
-def test_many_who_ask_at_once_never_have_more_than_the_number(database: Database) -> None:
+def test_many_concurrent_claims_never_exceed_the_number(database: Database) -> None:
     # Given thirty jobs and twelve threads that claim and record without a pause
     for index in range(30):
         scheduler_driver.job(database, 4, court=COURTS[index % 3])
@@ -80,7 +80,7 @@ def test_many_who_ask_at_once_never_have_more_than_the_number(database: Database
     assert _held(database) == {}
 
 
-def test_a_freed_slot_is_taken_by_whoever_waits(database: Database) -> None:
+def test_a_freed_slot_is_taken_by_a_waiting_job(database: Database) -> None:
     scheduler_driver.job(database, 5, court="8.26")
     scheduler_driver.job(database, 5, court="8.19")
     taken = ask_all(database, context(at_once=3))
@@ -150,7 +150,7 @@ def test_lanes_of_a_job_stay_five_whatever_the_number(database: Database) -> Non
     assert len(ask_all(database, context(at_once=100, per_court=100))) == 5
 
 
-def test_many_who_ask_for_one_job_at_once_have_its_lanes_and_no_more(database: Database) -> None:
+def test_many_concurrent_claims_of_one_job_get_its_lanes_and_no_more(database: Database) -> None:
     for _ in range(5):
         job_id = scheduler_driver.job(database, 20)
 
@@ -166,9 +166,7 @@ def test_many_who_ask_for_one_job_at_once_have_its_lanes_and_no_more(database: D
 
 
 @pytest.mark.parametrize("per_minute", [None, 60_000], ids=["together", "one-at-a-time"])
-def test_a_job_that_somebody_works_on_holds_up_no_other(
-    database: Database, per_minute: int | None
-) -> None:
+def test_a_locked_job_delays_no_other(database: Database, per_minute: int | None) -> None:
     busy, other = scheduler_driver.job(database, 5), scheduler_driver.job(database, 5)
     with database.transaction() as transaction:
         transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=busy)
@@ -191,7 +189,7 @@ def test_a_rate_spaces_requests(database: Database) -> None:
     assert ask(database, by) is not None
 
 
-def test_a_rate_holds_for_all_who_ask_at_once(database: Database) -> None:
+def test_a_rate_holds_for_all_concurrent_claims(database: Database) -> None:
     for court in COURTS:
         scheduler_driver.job(database, 5, court=court)
 
@@ -200,7 +198,7 @@ def test_a_rate_holds_for_all_who_ask_at_once(database: Database) -> None:
     assert sum(task is not None for task in found) == 1
 
 
-def test_a_late_word_about_a_slot_that_is_somebody_elses_changes_nothing(
+def test_a_late_report_about_anothers_slot_changes_nothing(
     database: Database,
 ) -> None:
     job_id = scheduler_driver.job(database, 2)

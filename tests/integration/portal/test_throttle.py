@@ -31,7 +31,7 @@ def _paused_s(database: Database) -> float:
     return float(row["s"])
 
 
-def test_everybody_pauses_as_long_as_the_portal_asked(database: Database) -> None:
+def test_all_requests_pause_for_the_portals_retry_after(database: Database) -> None:
     _jobs(database)
     first, *others = ask_all(database, context(at_once=4))
 
@@ -48,7 +48,7 @@ def test_everybody_pauses_as_long_as_the_portal_asked(database: Database) -> Non
     assert ask(database, context()) is not None
 
 
-def test_a_pause_burns_no_attempt_and_the_document_is_not_held_back_by_itself(
+def test_a_pause_counts_no_attempt_and_the_document_has_no_delay_of_its_own(
     database: Database,
 ) -> None:
     job_id = scheduler_driver.job(database, 1)
@@ -128,7 +128,7 @@ def test_after_a_pause_requests_begin_one_by_one(database: Database) -> None:
     assert all(after - before <= 1 for before, after in itertools.pairwise(allowed[2:]))
 
 
-def test_a_good_answer_says_when_one_more_may_begin(database: Database) -> None:
+def test_a_good_answer_returns_when_one_more_may_begin(database: Database) -> None:
     _jobs(database, 40)
     burst = ask_all(database, context(at_once=8))
     refuse(database, burst[0], _too_fast(5))
@@ -180,19 +180,19 @@ def _refused_for_good(database: Database, error: TooFast) -> int:
     pytest.fail("it is never given up")
 
 
-def test_a_document_that_is_refused_for_good_ends_and_stops_nobody_for_long(
+def test_a_document_that_is_always_rejected_ends_and_stops_no_other_for_long(
     database: Database,
 ) -> None:
     assert _refused_for_good(database, _too_fast(1)) == 5
 
 
-def test_an_address_that_the_firewall_blocks_pauses_everybody_twice_at_most(
+def test_an_address_that_the_firewall_blocks_pauses_all_requests_twice_at_most(
     database: Database,
 ) -> None:
     assert _refused_for_good(database, TooFast("no", retry_after_s=None, own_after=2)) == 2
 
 
-def test_refusals_while_nobody_is_given_anything_are_nobodys_own(database: Database) -> None:
+def test_429_for_the_only_document_counts_no_attempt(database: Database) -> None:
     job_id = scheduler_driver.job(database, 1)
     for _ in range(12):
         (claim,) = ask_all(database, context())

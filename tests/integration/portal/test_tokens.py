@@ -209,7 +209,7 @@ def test_a_lease_that_a_dead_process_left_is_taken_over(
     ("says", "life_s", "fresh_s"),
     [(True, 600.0, 540.0), (True, 60.0, 30.0), (False, 8 * 3600.0, 8 * 3600 - 60.0)],
 )
-def test_the_life_of_a_token_is_what_was_said_of_it_or_eight_hours(
+def test_the_life_of_a_token_is_its_announced_one_or_eight_hours(
     database: Database,
     login: SandboxLogin,
     client: Settings,
@@ -365,7 +365,7 @@ def test_while_keys_are_rotated_the_old_one_reads_and_the_first_one_writes(
     assert refreshed(database, only_new).current() == newer
 
 
-def test_a_row_that_no_key_opens_is_said_and_the_settings_are_used(
+def test_a_row_that_no_key_decrypts_is_logged_and_the_settings_are_used(
     database: Database, login: SandboxLogin, person: Settings
 ) -> None:
     login.rotates = False
@@ -390,7 +390,7 @@ def test_a_row_that_no_key_opens_is_said_and_the_settings_are_used(
 
 
 @pytest.mark.parametrize("how", REFUSED)
-def test_a_refused_login_is_said_once_and_not_tried_again_by_anybody(
+def test_a_rejected_login_is_logged_once_and_not_retried_by_any_process(
     database: Database, login: SandboxLogin, client: Settings, how: str
 ) -> None:
     login.fail(how)
@@ -438,7 +438,7 @@ def test_a_refused_login_is_tried_again_when_the_credentials_change(
     assert not logins.is_blocked(database, Login.of(client))
 
 
-def test_a_process_hears_of_a_refusal_although_its_token_is_still_good(
+def test_a_process_detects_a_rejection_although_its_token_is_still_good(
     database: Database, login: SandboxLogin, client: Settings
 ) -> None:
     tokens = refreshed(database, client)
@@ -459,7 +459,7 @@ def test_a_process_hears_of_a_refusal_although_its_token_is_still_good(
 
 
 @pytest.mark.parametrize("how", AWAY)
-def test_a_login_that_is_away_is_no_refusal_and_burns_no_attempt(
+def test_an_unavailable_login_is_no_rejection_and_counts_no_attempt(
     database: Database, login: SandboxLogin, client: Settings, how: str
 ) -> None:
     login.fail(how)
@@ -524,7 +524,7 @@ def test_a_login_that_hangs_ends_in_time(
     assert len(login.requests) == 1
 
 
-def test_between_two_logins_lies_the_interval_whoever_makes_them(
+def test_between_two_logins_of_any_processes_lies_the_interval(
     database: Database, login: SandboxLogin, client: Settings
 ) -> None:
     token = refreshed(database, client, interval_s=3600.0).current()

@@ -14,7 +14,7 @@ from storage.postgres.database import Database
 DEADLINE_S = 60.0
 
 
-def test_a_connection_that_was_cut_while_nobody_used_it_is_replaced(
+def test_a_connection_that_was_cut_while_idle_is_replaced(
     database: Database, direct_url: str
 ) -> None:
     with database.transaction() as transaction:
@@ -45,7 +45,7 @@ def test_a_server_that_may_only_be_read_is_away(database: Database) -> None:
         _delete(database, "SET TRANSACTION READ ONLY")
 
 
-def test_what_somebody_else_holds_is_told_apart_from_an_outage(
+def test_a_lock_of_another_transaction_differs_from_an_outage(
     database: Database, database_url: str
 ) -> None:
     with (

@@ -42,7 +42,7 @@ def test_a_database_that_is_not_there_is_a_refusal(servers: EmbeddedServers) -> 
     assert [(line["event"], line["code"]) for line in lines] == [("part refuses", "FATAL")]
 
 
-def test_a_server_without_the_tls_that_is_asked_for_is_a_refusal() -> None:
+def test_a_server_without_the_required_tls_is_a_rejection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         Thread(target=_answers_no_tls, args=(listener,), daemon=True).start()
         port = listener.getsockname()[1]
@@ -140,7 +140,7 @@ def test_release_refuses_sessions_that_cannot_hold_every_text(
     assert said.startswith("autos release: DATABASE_URL: its sessions have the encoding LATIN1")
 
 
-def test_release_says_what_the_store_refuses(servers: EmbeddedServers) -> None:
+def test_release_reports_what_the_store_rejects(servers: EmbeddedServers) -> None:
     url = urlsplit(create_database(servers.env["DATABASE_URL"], "store_refuses"))
 
     code, said = _release(servers, url, S3_SECRET_ACCESS_KEY="wrong" * 8)

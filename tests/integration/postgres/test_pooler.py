@@ -170,7 +170,7 @@ def test_a_cancelled_case_starts_afresh(
     assert pooler.left == []
 
 
-def test_nothing_is_compiled_in_a_hot_function_whatever_the_role_says(
+def test_nothing_is_compiled_in_a_hot_function_whatever_the_role_sets(
     pooled: Database, direct_url: str
 ) -> None:
     url = f"{direct_url}&options=-c%20jit%3Don"

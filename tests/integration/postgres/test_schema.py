@@ -214,7 +214,7 @@ def test_a_model_that_was_changed_is_different(
     assert different == names
 
 
-def test_no_model_knows_a_database() -> None:
+def test_no_model_is_bound_to_a_database() -> None:
     assert all(model._meta.database is None for model in ALL)
     with pytest.raises(Exception, match="database"):
         Document.select().execute()

@@ -75,7 +75,7 @@ def test_a_role_that_may_not_is_given_the_statements_for_an_administrator(
     assert _missing(administrator) == list(SETTINGS)
 
 
-def test_a_process_says_once_what_its_sessions_lack(url: str) -> None:
+def test_a_process_logs_once_what_its_sessions_lack(url: str) -> None:
     with closing(Database(url, max_connections=1)) as database, capture_logs() as lines:
         assert session_settings.log_missing(database)
     assert [line["missing"] for line in lines] == [list(SETTINGS)]
@@ -87,7 +87,7 @@ def test_a_process_says_once_what_its_sessions_lack(url: str) -> None:
     assert lines == []
 
 
-def test_a_server_that_is_away_is_asked_again_later() -> None:
+def test_an_unavailable_server_is_queried_again_later() -> None:
     with closing(Database("postgresql://nobody@127.0.0.1:1/x", max_connections=1)) as away:
         assert not session_settings.log_missing(away)
 

@@ -120,7 +120,7 @@ def _told_after_s(sender: _Sender, told: list[str], word: str, *, delay_s: float
     return time.monotonic() - begun
 
 
-def test_a_message_is_taken_at_once_by_who_waits(
+def test_a_waiting_consumer_takes_a_message_at_once(
     valkey: EmbeddedServers, client: redis.Redis, sender: _Sender
 ) -> None:
     words = map(str, itertools.count())
@@ -146,7 +146,7 @@ def test_a_delayed_message_is_taken_when_it_is_due(
         assert delay_s <= quickest(took_s, delay_s + AT_ONCE_S) < delay_s + AT_ONCE_S
 
 
-def test_a_consumer_that_waits_asks_redis_seldom(
+def test_a_waiting_consumer_polls_redis_rarely(
     valkey: EmbeddedServers, client: redis.Redis
 ) -> None:
     def fetches() -> int:
@@ -221,7 +221,7 @@ def test_delayed_messages_are_taken_after_redis_did_not_answer(
         _await_delayed_message(sender, told)
 
 
-def test_a_silent_redis_keeps_who_sends_waiting_once() -> None:
+def test_a_silent_redis_delays_a_sender_once() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
         messages = Enqueuer(make_broker(url, timeout_s=0.3))

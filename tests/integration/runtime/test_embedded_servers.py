@@ -268,7 +268,7 @@ def test_only_loopback_is_listened_on(servers: EmbeddedServers) -> None:
     assert addresses == {"127.0.0.1"}
 
 
-def test_nobody_gets_in_without_credentials(servers: EmbeddedServers) -> None:
+def test_every_server_requires_credentials(servers: EmbeddedServers) -> None:
     env = servers.env
     port = urlsplit(env["REDIS_URL"]).port or 0
     with (

@@ -77,7 +77,7 @@ def test_a_proposal_is_answered_with_what_begins_and_with_its_end(
     assert first["state"] == "AVAILABLE"
 
 
-def test_a_proposal_of_a_listing_is_answered_and_the_job_is_wanted_anew(
+def test_a_proposal_of_a_listing_is_answered_and_the_job_is_hinted_again(
     pipeline: PipelineHarness,
 ) -> None:
     number = pipeline.sandbox.add_case(documents=3)

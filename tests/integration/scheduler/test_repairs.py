@@ -634,7 +634,7 @@ def test_a_claim_is_either_renewed_or_taken_back(database: Database) -> None:
 # Spools.
 
 
-def test_tokens_that_no_row_names_are_told(database: Database) -> None:
+def test_tokens_that_no_row_names_are_reported(database: Database) -> None:
     job_id = factories.listed_job(database, 3)
     done = factories.store_next(database, job_id)
     held, given_back = (factories.claimed(database, job_id) for _ in range(2))

@@ -14,7 +14,7 @@ from dev.processes.deadline import until
 from storage.jobs.change_notifications import GATHER_S, UNHEARD, UNHEARD_GATHER_S, ChangePublisher
 
 
-def test_what_nobody_hears_is_told_more_seldom_until_somebody_does(
+def test_notifications_without_a_listener_become_rare_until_one_listens(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Channels belong to all of Redis, and so to other tests.

@@ -25,7 +25,7 @@ from tests.databases import create_database
 from tests.integration.harness import factories
 
 
-def test_a_full_spool_is_said_and_so_is_its_end(database: Database, tmp_path: Path) -> None:
+def test_a_full_spool_is_reported_and_so_is_its_end(database: Database, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", None, UNKNOWN_SIZE_BYTES)
     lease = uuid4()
     told = partial(reconciliation.spool_problems, database)
@@ -42,7 +42,7 @@ def test_a_full_spool_is_said_and_so_is_its_end(database: Database, tmp_path: Pa
     assert asyncio.run(_health(SPOOL, told)) == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_refused_login_is_said_and_so_is_its_end(database: Database) -> None:
+def test_a_rejected_login_is_reported_and_so_is_its_end(database: Database) -> None:
     login, changed = Login("any", "first"), Login("any", "second")
     assert logins.block_if_rejected(database, login, "The portal refuses the token.")
     told = partial(logins.troubles, database, login)
@@ -53,7 +53,7 @@ def test_a_refused_login_is_said_and_so_is_its_end(database: Database) -> None:
     assert asyncio.run(_health(PORTAL, told)) == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_bucket_that_is_not_swept_is_said_and_so_is_its_end(database: Database) -> None:
+def test_a_bucket_that_is_not_swept_is_reported_and_so_is_its_end(database: Database) -> None:
     told = partial(installation.troubles, database)
     assert told() == [installation.NO_ROW]
     installation.ensure(database)
@@ -64,7 +64,7 @@ def test_a_bucket_that_is_not_swept_is_said_and_so_is_its_end(database: Database
     assert asyncio.run(_health(BUCKET, told)) == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-def test_a_server_that_is_up_before_release_tells_the_truth_once_release_has_run(
+def test_a_server_started_before_release_is_healthy_once_release_has_run(
     servers: EmbeddedServers,
 ) -> None:
     # Given a database without a table

@@ -53,7 +53,7 @@ def _age(database: Database, job_id: UUID, column: str, seconds: float) -> None:
     )
 
 
-def test_nothing_there_is_told_as_nothing(database: Database) -> None:
+def test_empty_tables_give_empty_gauges(database: Database) -> None:
     assert _read(database) == Gauges(
         is_login_refused=False,
         paused_s=0.0,
@@ -75,7 +75,7 @@ def test_nothing_there_is_told_as_nothing(database: Database) -> None:
     )
 
 
-def test_a_refused_login_is_told_until_its_time_is_over_or_it_changes(database: Database) -> None:
+def test_a_rejected_login_is_shown_until_its_time_is_over_or_it_changes(database: Database) -> None:
     assert logins.block_if_rejected(database, LOGIN, "The portal refuses the token.")
     assert _read(database).is_login_refused
     assert not _read(database, Login(LOGIN.key, "another")).is_login_refused
@@ -84,7 +84,7 @@ def test_a_refused_login_is_told_until_its_time_is_over_or_it_changes(database: 
     assert not _read(database).is_login_refused
 
 
-def test_a_pause_is_told_with_what_is_left_of_it_and_the_slow_start_after(
+def test_a_pause_is_shown_with_its_rest_and_the_slow_start_after(
     database: Database,
 ) -> None:
     job_id = scheduler_driver.job(database, 1)
@@ -105,7 +105,7 @@ def test_a_pause_is_told_with_what_is_left_of_it_and_the_slow_start_after(
     assert gauges.read(database, Limits(25, 6, 5), LOGIN).at_once == 25
 
 
-def test_requests_are_told_by_court_while_their_slots_are_held(database: Database) -> None:
+def test_requests_are_shown_by_court_while_their_slots_are_held(database: Database) -> None:
     scheduler_driver.job(database, 2, court="8.26")
     scheduler_driver.job(database, 1, court="8.19")
     held = scheduler_driver.ask_all(database, scheduler_driver.context())
@@ -121,7 +121,7 @@ def test_requests_are_told_by_court_while_their_slots_are_held(database: Databas
     assert _read(database).requests == {"8.26": 0, "8.19": 0}
 
 
-def test_a_court_is_told_with_its_time_and_whether_it_is_away(database: Database) -> None:
+def test_a_court_is_shown_with_its_time_and_its_circuit(database: Database) -> None:
     record_times(database, {"8.26": (6.0, 2)})
     factories.execute(
         database,
@@ -145,7 +145,7 @@ def test_running_jobs_are_counted_by_state_and_ended_ones_are_not(database: Data
     assert _read(database).jobs == {"PENDING": 0, "PROCESSING": 0}
 
 
-def test_a_job_waits_while_it_has_something_to_ask_and_no_request(database: Database) -> None:
+def test_a_job_waits_while_it_has_documents_to_request_and_no_request(database: Database) -> None:
     job_id = factories.listed_job(database, 2)
     assert _read(database).jobs_waiting == 1
 
@@ -208,7 +208,7 @@ def test_documents_of_running_jobs_are_counted_by_state(database: Database) -> N
     assert set(_read(database).documents.values()) == {0}
 
 
-def test_due_webhooks_are_told_with_the_age_of_the_oldest(database: Database) -> None:
+def test_due_webhooks_are_shown_with_the_age_of_the_oldest(database: Database) -> None:
     for _ in range(2):
         view, _ = factories.start(database, factories.request(webhook_url=factories.HOOK))
         job_queries.cancel(database, CLIENT, view.job.job_id)
@@ -227,7 +227,7 @@ def test_due_webhooks_are_told_with_the_age_of_the_oldest(database: Database) ->
     assert (_read(database).webhooks_due, _read(database).webhook_oldest_s) == (0, 0)
 
 
-def test_a_living_spool_without_room_is_told(database: Database) -> None:
+def test_a_living_spool_without_room_is_shown(database: Database) -> None:
     reconciliation.record_heartbeat(database, uuid4(), "")
     reconciliation.record_heartbeat(database, uuid4(), "The disk of the spool is full.")
     assert _read(database).spools_in_trouble == 1
@@ -236,7 +236,7 @@ def test_a_living_spool_without_room_is_told(database: Database) -> None:
     assert _read(database).spools_in_trouble == 0
 
 
-def test_a_scrape_tells_every_gauge(database: Database) -> None:
+def test_a_scrape_returns_every_gauge(database: Database) -> None:
     scheduler_driver.job(database, 2)
     scheduler_driver.ask_all(database, scheduler_driver.context())
     record_times(database, {"8.26": (6.0, 2)})
@@ -273,7 +273,7 @@ def test_a_scrape_tells_every_gauge(database: Database) -> None:
     }
 
 
-def test_a_bucket_in_trouble_is_told_until_it_is_over(database: Database) -> None:
+def test_a_bucket_in_trouble_is_shown_until_it_is_over(database: Database) -> None:
     installation.ensure(database)
     assert not _read(database).is_bucket_in_trouble
 
@@ -284,7 +284,7 @@ def test_a_bucket_in_trouble_is_told_until_it_is_over(database: Database) -> Non
     assert not _read(database).is_bucket_in_trouble
 
 
-def test_without_postgresql_a_scrape_says_so_and_nothing_else() -> None:
+def test_without_postgresql_a_scrape_reports_that_and_nothing_else() -> None:
     with (
         closing(Database(AWAY, max_connections=1)) as away,
         closing(RowMetrics(partial(_read, away))) as metrics,
@@ -305,7 +305,7 @@ def test_a_scrape_does_not_wait_for_a_silent_postgresql(database: Database) -> N
         until(lambda: _samples(metrics)["autos_database_up"] == 1, 60, "it is not noticed")
 
 
-def test_scrapes_of_one_moment_share_a_look(database: Database) -> None:
+def test_scrapes_of_one_moment_share_a_reading(database: Database) -> None:
     now, looks = [1_000.0], []
 
     def look() -> Gauges:

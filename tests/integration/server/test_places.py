@@ -267,7 +267,7 @@ def one(client: redis.Redis) -> Iterator[_Publisher]:
     one.publisher.stop()
 
 
-def test_what_no_server_asked_for_is_not_published(one: _Publisher) -> None:
+def test_places_that_no_server_requested_are_not_published(one: _Publisher) -> None:
     asked, other = uuid4(), uuid4()
     one.want(asked)
     one.want(other)
@@ -278,7 +278,7 @@ def test_what_no_server_asked_for_is_not_published(one: _Publisher) -> None:
     assert one.published(asked, other) == {asked}
 
 
-def test_a_job_asked_for_first_is_published_at_once_and_then_in_rounds(one: _Publisher) -> None:
+def test_a_job_requested_first_is_published_at_once_and_then_in_rounds(one: _Publisher) -> None:
     first, second = uuid4(), uuid4()
     one.want(first)
     one.want(second)
@@ -296,7 +296,7 @@ def test_a_job_asked_for_first_is_published_at_once_and_then_in_rounds(one: _Pub
     assert one.published(first, second) == {first, second}
 
 
-def test_a_job_that_is_asked_for_before_it_is_known_is_published_once_it_is(
+def test_a_job_requested_before_it_is_read_is_published_once_it_is(
     one: _Publisher,
 ) -> None:
     known, late = uuid4(), uuid4()
@@ -335,7 +335,7 @@ def test_a_forecast_that_took_long_is_published_again_before_the_next_one(
     assert one.published(old, new) == {old, new}
 
 
-def test_a_job_that_no_server_asks_for_any_more_is_not_published(one: _Publisher) -> None:
+def test_a_job_that_no_server_requests_any_more_is_not_published(one: _Publisher) -> None:
     left, kept = uuid4(), uuid4()
     one.want(left)
     one.want(kept)
@@ -385,7 +385,7 @@ def test_a_place_that_is_not_published_anew_is_gone_soon(client: redis.Redis) ->
 # Requests of servers.
 
 
-def test_a_server_asks_for_a_place_now_and_then(database: Database, client: redis.Redis) -> None:
+def test_a_server_requests_a_place_at_intervals(database: Database, client: redis.Redis) -> None:
     clock, job_id = _Clock(), uuid4()
     queue = queue_view(database, client, clock=clock)
     receiver = HintReceiver(client)
@@ -406,7 +406,7 @@ def test_a_server_asks_for_a_place_now_and_then(database: Database, client: redi
     assert receiver.receive(0) == [PlaceAsked((job_id,))]
 
 
-def test_new_jobs_that_no_call_waits_for_are_not_asked_for(
+def test_places_of_new_jobs_without_a_waiting_call_are_not_requested(
     database: Database, client: redis.Redis
 ) -> None:
     job_id = uuid4()

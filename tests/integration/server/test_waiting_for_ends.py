@@ -120,7 +120,7 @@ def test_a_wait_counts_as_a_watch(parts: ServerDependencies, database: Database)
     asyncio.run(scenario())
 
 
-def test_a_server_that_stops_sends_those_who_wait_away(
+def test_a_stopping_server_ends_waiting_calls(
     parts: ServerDependencies, database: Database
 ) -> None:
     job_id = factories.listed_job(database, 1)

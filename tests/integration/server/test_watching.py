@@ -168,7 +168,7 @@ def test_a_burst_of_watchers_is_served_whole_with_reads_for_jobs_and_not_for_eac
     asyncio.run(scenario())
 
 
-def test_new_streams_are_told_before_those_that_are_open_are_told_all(
+def test_new_streams_get_messages_before_open_streams_get_all(
     announcing: Database, parts: ServerDependencies
 ) -> None:
     documents, watches = 100, 300
@@ -215,7 +215,7 @@ def test_every_call_that_comes_makes_streams_wait_for_a_moment(
     asyncio.run(scenario())
 
 
-def test_readers_that_stop_reading_cost_a_slot_each_for_a_while_and_nobody_else_anything(
+def test_a_reader_that_stops_reading_costs_one_slot_for_a_while(
     announcing: Database, parts: ServerDependencies
 ) -> None:
     number = 20

@@ -426,7 +426,7 @@ def test_post_is_never_sent_twice() -> None:
     assert server.connections == 1
 
 
-def test_refused_connection_is_told_without_the_query() -> None:
+def test_refused_connection_is_reported_without_the_query() -> None:
     with socket.socket() as deaf:  # The socket has the port and does not listen.
         deaf.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{deaf.getsockname()[1]}"
@@ -535,7 +535,7 @@ def test_wrong_certificate_gets_no_request(tmp_path: Path, name: str, is_trusted
     assert server.requests == []
 
 
-def test_receiver_without_tls_is_told_so() -> None:
+def test_receiver_without_tls_is_reported() -> None:
     with receiver(speaking_first) as server:
         host = f"localhost:{server.port}"
         error = failure_of(lambda: poster(host).post(f"https://{host}/", {}, b"{}"))

@@ -124,7 +124,7 @@ def test_what_is_not_there_is_not_sent(database: Database) -> None:
     assert webhook_rows.claim(database, _ended(database), 1, lease_s=30) is None
 
 
-def test_an_attempt_tells_the_end_as_it_was(database: Database) -> None:
+def test_an_attempt_sends_the_end_as_it_was(database: Database) -> None:
     # Given an end, and rows that have changed since
     job_id = _ended(database, 2)
     at_the_end = job_queries.get(database, CLIENT, job_id).job
@@ -186,7 +186,7 @@ def test_the_schedule_runs_to_its_end(database: Database) -> None:
     assert webhook_rows.due(database, job_id) == []
 
 
-def test_a_receiver_that_names_a_time_is_heard_within_bounds(database: Database) -> None:
+def test_a_receivers_retry_after_is_obeyed_within_bounds(database: Database) -> None:
     for retry_after_s, low_s, high_s in ((0, 4, 6), (7, 7, 7), (99_999, 8, 12)):
         job_id = _ended(database)
 
