@@ -25,9 +25,7 @@ TOKEN = "planted-token-0123456789"
         ("unix:/run/autos.sock", "unix:/run/autos.sock", False),
     ],
 )
-def test_an_address_says_where_and_whether_with_tls(
-    address: str, target: str, is_tls: bool
-) -> None:
+def test_an_address_has_host_port_and_tls(address: str, target: str, is_tls: bool) -> None:
     connection = Connection(address)
 
     assert (connection.target, connection.is_tls) == (target, is_tls)
@@ -36,7 +34,7 @@ def test_an_address_says_where_and_whether_with_tls(
 @pytest.mark.parametrize(
     "address", ["", ":1", "host:port", "host:99999", "ftp://host", "host:1/path", "a@host:1"]
 )
-def test_what_is_no_address_is_told_at_once(address: str) -> None:
+def test_an_invalid_address_is_rejected_at_once(address: str) -> None:
     with pytest.raises(WrongSettings):
         Connection(address)
 
@@ -47,7 +45,7 @@ def test_a_ca_file_means_tls() -> None:
         Connection("http://autos:50051", ca_file=Path("ca.pem"))
 
 
-def test_a_certificate_without_its_key_is_told() -> None:
+def test_a_certificate_without_its_key_is_rejected() -> None:
     with pytest.raises(WrongSettings, match="both files"):
         Connection("https://autos", cert_file=Path("me.pem"))
 
@@ -83,7 +81,7 @@ def test_the_token_is_in_no_repr() -> None:
         assert TOKEN not in repr(connection) + repr(client) + str(connection)
 
 
-def test_the_environment_says_it_all() -> None:
+def test_the_environment_has_all_settings() -> None:
     env = {
         "AUTOS_ADDRESS": " https://autos:1 ",
         "AUTOS_TOKEN": f"{TOKEN}\n",

@@ -35,14 +35,14 @@ def test_pauses_double_up_to_a_limit() -> None:
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, MAX_PAUSE_S, MAX_PAUSE_S]
 
 
-def test_those_who_were_cut_together_do_not_come_together() -> None:
+def test_clients_cut_together_do_not_return_together() -> None:
     pauses = {_patience(None, dice)[0].pause_s(_gone()) for dice in (0.0, 0.5, 0.999)}
 
     assert len(pauses) == 3
     assert min(pauses) == 0.05
 
 
-def test_the_pause_that_the_server_asks_for_is_obeyed() -> None:
+def test_the_servers_retry_delay_is_obeyed() -> None:
     patience, _ = _patience(30)
 
     assert patience.pause_s(_gone(1.25)) == 1.25
@@ -66,7 +66,7 @@ def test_what_stays_so_is_not_tried_again(error: AutosError) -> None:
         _patience(None)[0].pause_s(error)
 
 
-def test_patience_ends_so_long_after_the_last_sign_of_life() -> None:
+def test_retries_end_so_long_after_the_last_sign_of_life() -> None:
     patience, clock = _patience(10)
     clock.now += 9
     patience.heard()

@@ -145,9 +145,7 @@ def test_a_transfer_that_is_cut_goes_on_where_it_stopped(bucket: Bucket, tmp_pat
     assert sum(counted) == len(BODY)
 
 
-def test_a_bucket_that_knows_no_ranges_is_asked_for_all_of_it(
-    bucket: Bucket, tmp_path: Path
-) -> None:
+def test_a_bucket_without_ranges_sends_all_of_it_again(bucket: Bucket, tmp_path: Path) -> None:
     cuts = iter([300_000])
     bucket.answer = lambda request: request.give(BODY, cut_at=next(cuts, None))
     counted: list[int] = []
@@ -158,7 +156,7 @@ def test_a_bucket_that_knows_no_ranges_is_asked_for_all_of_it(
     assert sum(counted) == len(BODY)
 
 
-def test_a_url_that_expired_is_asked_for_anew(bucket: Bucket, tmp_path: Path) -> None:
+def test_an_expired_url_is_requested_anew(bucket: Bucket, tmp_path: Path) -> None:
     minted: list[str] = []
 
     def mint(document: pb.Document) -> str:
@@ -182,7 +180,7 @@ def test_a_url_that_expired_is_asked_for_anew(bucket: Bucket, tmp_path: Path) ->
     ("status", "said"),
     [(403, "the bucket refuses it (HTTP 403)"), (404, "no longer in the bucket (HTTP 404)")],
 )
-def test_what_the_bucket_does_not_give_is_told(
+def test_a_document_that_the_bucket_does_not_send_is_reported(
     bucket: Bucket, tmp_path: Path, status: int, said: str
 ) -> None:
     bucket.answer = lambda request: request.give(b"no", status)
@@ -191,7 +189,7 @@ def test_what_the_bucket_does_not_give_is_told(
     assert _names(tmp_path) == []
 
 
-def test_a_bucket_that_is_busy_is_asked_again(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_busy_bucket_gets_another_request(bucket: Bucket, tmp_path: Path) -> None:
     statuses = iter([503, 500])
     bucket.answer = lambda request: (
         request.give(b"busy", status) if (status := next(statuses, 0)) else request.give_rest(BODY)
@@ -218,7 +216,7 @@ def test_other_bytes_never_get_the_name_and_the_others_are_fetched(
     assert _names(tmp_path) == ["0001 Petição 00000001.pdf"]
 
 
-def test_documents_that_are_not_available_are_told_and_not_asked_for(
+def test_unavailable_documents_are_reported_and_not_requested(
     bucket: Bucket, tmp_path: Path
 ) -> None:
     failed = pb.Document(document_id="x", state=pb.DOCUMENT_STATE_FAILED)
@@ -229,7 +227,7 @@ def test_documents_that_are_not_available_are_told_and_not_asked_for(
     assert bucket.asked == []
 
 
-def test_several_come_at_once_and_no_more_than_were_asked_for(
+def test_several_downloads_run_at_once_up_to_the_requested_number(
     bucket: Bucket, tmp_path: Path
 ) -> None:
     together = threading.Barrier(3, timeout=60)
@@ -246,7 +244,7 @@ def test_several_come_at_once_and_no_more_than_were_asked_for(
     assert [file.document for file in pulled.files] == documents
 
 
-def test_who_stops_leaves_no_half_file(bucket: Bucket, tmp_path: Path) -> None:
+def test_an_interrupted_download_leaves_no_half_file(bucket: Bucket, tmp_path: Path) -> None:
     stop = threading.Event()
     counted: list[int] = []
 
@@ -367,7 +365,7 @@ def test_an_answer_that_ends_behind_the_last_byte_costs_nothing(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("begin", [0, 7])
-def test_a_part_from_another_place_than_asked_is_not_put_behind_what_is_there(
+def test_a_part_from_another_offset_than_requested_is_not_appended(
     begin: int, tmp_path: Path
 ) -> None:
     cut = len(BODY) // 2

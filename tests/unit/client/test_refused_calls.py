@@ -63,7 +63,7 @@ def test_a_wrong_request_names_its_fields() -> None:
     assert not told.is_passing
 
 
-def test_a_part_that_is_away_says_when_to_come_back() -> None:
+def test_an_unavailable_part_has_a_retry_delay() -> None:
     told = _answered(theirs.ServiceUnavailable("The database"))
 
     assert type(told) is Unavailable
@@ -100,7 +100,7 @@ def test_a_status_without_details_has_its_kind(
     assert (str(told), told.reason, told.is_passing) == ("so it is", code.name, False)
 
 
-def test_a_limit_passes_when_the_server_said_when() -> None:
+def test_a_limit_passes_when_the_server_gave_a_delay() -> None:
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
     told = refusal(Broken(code, "too many", ("grpc-retry-pushback-ms", "2500")), ADDRESS)

@@ -68,7 +68,7 @@ class World:
     cuts=st.lists(st.integers(0, 6), max_size=30),
     by_number=st.booleans(),
 )
-def test_whatever_is_cut_all_is_told_once_in_order_and_the_end_last(
+def test_over_any_cuts_all_is_yielded_once_in_order_with_the_end_last(
     steps: list[int], pace: list[int], cuts: list[int], by_number: bool
 ) -> None:
     world, resume = World(steps), Resume(NUMBER if by_number else JOB_ID)
@@ -106,7 +106,7 @@ def test_whatever_is_cut_all_is_told_once_in_order_and_the_end_last(
 
 @settings(max_examples=40)
 @given(steps=st.lists(st.integers(0, DOCUMENTS), max_size=12), seen=st.integers(0, 12))
-def test_who_has_seen_a_revision_is_told_what_came_after_it(steps: list[int], seen: int) -> None:
+def test_a_watch_after_a_revision_yields_what_came_later(steps: list[int], seen: int) -> None:
     world = World(steps)
     world.go_on(1_000)
     resume = Resume(JOB_ID, min(seen, world.revision))
@@ -121,7 +121,7 @@ def test_who_has_seen_a_revision_is_told_what_came_after_it(steps: list[int], se
     ]
 
 
-def test_a_job_whose_last_change_was_not_told_is_told_when_the_stream_goes_on() -> None:
+def test_a_job_whose_last_change_was_not_sent_is_sent_when_the_stream_resumes() -> None:
     """The stream sent the documents but not the job, and the next change is far away."""
     world, resume = World([0, 1, 2, 3, 4]), Resume(JOB_ID)
     stream = world.stream(resume.request(1).request, iter([2]))
@@ -134,7 +134,7 @@ def test_a_job_whose_last_change_was_not_told_is_told_when_the_stream_goes_on() 
     assert opening.job.revision == 2
 
 
-def test_a_server_that_tells_something_again_is_not_repeated() -> None:
+def test_a_message_that_a_server_repeats_is_not_repeated() -> None:
     """A server with a database that lags behind the one watched before repeats messages."""
     resume = Resume(JOB_ID)
     job = pb.Job(job_id=JOB_ID, revision=2, state=pb.JOB_STATE_PROCESSING)

@@ -79,7 +79,7 @@ def _odt() -> bytes:
     return target.getvalue()
 
 
-def test_a_complete_file_is_told_by_size_hash_and_type() -> None:
+def test_a_complete_file_has_size_hash_and_type() -> None:
     content = _check(PDF, listed=len(PDF), declared=len(PDF), header="application/pdf")
     digest = hashlib.sha256(PDF).hexdigest()
     assert content == CheckedContent(len(PDF), digest, "application/pdf", "pdf")
@@ -95,7 +95,9 @@ def test_a_complete_file_is_told_by_size_hash_and_type() -> None:
         ("zip", "application/zip", "zip"),
     ],
 )
-def test_magic_bytes_count_more_than_anything_said(kind: str, mime: str, extension: str) -> None:
+def test_magic_bytes_count_more_than_any_declared_type(
+    kind: str, mime: str, extension: str
+) -> None:
     body = sandbox.content(kind, SEED, 5_000)
     content = _check(body, header="text/plain", tipo="image/gif", name="x.tiff")
     assert (content.content_type, content.extension) == (mime, extension)
@@ -156,7 +158,7 @@ def test_without_magic_the_header_then_the_listing_then_the_name_decide(
         (OLE, {"tipo": "application/vnd.ms-excel"}, "xls"),
     ],
 )
-def test_containers_are_told_apart_by_what_is_said(
+def test_containers_are_distinguished_by_the_declared_type(
     body: bytes, facts: dict[str, str], extension: str
 ) -> None:
     assert _check(body, **facts).extension == extension  # type: ignore[arg-type]
@@ -206,7 +208,7 @@ def test_a_pdf_that_is_cut_in_its_second_edition_is_corrupt() -> None:
     assert _is_transient(_error(body, declared=len(body)), "CORRUPT")
 
 
-def test_a_text_that_is_only_said_to_be_a_pdf_is_no_document() -> None:
+def test_a_text_that_is_only_declared_as_a_pdf_is_no_document() -> None:
     for facts in ({"header": "application/pdf"}, {"tipo": "application/pdf"}, {"name": "x.pdf"}):
         assert _is_transient(_error(b"Vistos.", **facts), "NOT_A_DOCUMENT")
 

@@ -134,7 +134,7 @@ def test_a_message_with_a_pdf_in_it_is_a_message() -> None:
     assert _check(body).content_type == "message/rfc822"
 
 
-def test_what_is_said_of_a_container_tells_its_kind_apart() -> None:
+def test_the_declared_type_of_a_container_decides_its_kind() -> None:
     body = b"\x30\x82\x4e\x20" + SIGNED_DATA + PDF
     assert _check(body, listed_content_type="application/pkcs7-mime").extension == "p7m"
     assert _check(body, header_content_type="application/x-pkcs7-signature").extension == "p7s"

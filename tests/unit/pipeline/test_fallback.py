@@ -52,7 +52,7 @@ def _started(work: Work, threads: int) -> FallbackLooks:
     return looks
 
 
-def test_a_look_that_found_work_lets_another_thread_look_up_to_the_limit() -> None:
+def test_a_scan_that_found_work_starts_another_thread_up_to_the_limit() -> None:
     work = Work(pieces=10)
     looks = _started(work, threads=4)
 
@@ -80,7 +80,7 @@ def test_after_the_work_is_done_one_thread_goes_on_looking() -> None:
     looks.stop()
 
 
-def test_a_look_that_fails_does_not_end_the_looks() -> None:
+def test_a_scan_that_fails_does_not_end_the_scans() -> None:
     seen = threading.Semaphore(0)
 
     def look(_found: Callable[[], None]) -> bool:

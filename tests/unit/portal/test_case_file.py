@@ -119,7 +119,7 @@ def test_the_number_in_the_answer_may_be_plain_or_absent(number: object) -> None
 
 
 @pytest.mark.parametrize("nothing", [None, [], {}])
-def test_a_known_list_that_is_empty_or_null_says_that_there_is_nothing(nothing: object) -> None:
+def test_a_known_list_that_is_empty_or_null_has_no_documents(nothing: object) -> None:
     lists = {"documentos": nothing}
     for body in (
         {"tramitacaoAtual": lists},
@@ -385,7 +385,7 @@ def test_the_forms_of_our_own_link_are_one(href: str) -> None:
         f"/processos/{NUMBER}/documentos/../binario",
     ],
 )
-def test_any_other_link_is_not_asked_at_all(href: str) -> None:
+def test_any_other_link_is_not_requested(href: str) -> None:
     listed = _only(_document(1, hrefBinario=href))
     assert listed.hrefs == ()
     assert listed.refused_reason == "UNTRUSTED_LINK"
@@ -393,7 +393,7 @@ def test_any_other_link_is_not_asked_at_all(href: str) -> None:
 
 
 @pytest.mark.parametrize("href", [..., None, "", [], {}, True])
-def test_no_link_is_told_apart_from_an_untrusted_one(href: object) -> None:
+def test_no_link_differs_from_an_untrusted_one(href: object) -> None:
     assert _only(_document(1, hrefBinario=href)).refused_reason == "NO_LINK"
 
 
@@ -453,7 +453,7 @@ def test_one_origin_of_two_files_is_two_documents_known_by_their_links(
     assert _twice(other, one, is_one_list=is_one_list) == ids
 
 
-def test_one_list_has_no_twins_unless_it_says_all_twice() -> None:
+def test_one_list_has_no_twins_unless_it_repeats_all() -> None:
     bare = {"idOrigem": "0", "nome": "Petição.pdf"}
     one, other = bare | {"hrefBinario": _path(1)}, bare | {"hrefBinario": _path(2)}
     assert len(_twice(one, other, is_one_list=True)) == 2

@@ -83,7 +83,7 @@ def test_what_cannot_be_read_surely_is_kept_as_given(
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  ", True, [], {}])
-def test_what_says_nothing_is_empty(nothing: object) -> None:
+def test_a_time_without_information_is_empty(nothing: object) -> None:
     assert filed_local_time(nothing, SAO_PAULO) == ""
 
 

@@ -298,7 +298,7 @@ def test_what_a_server_sends_before_the_request_is_no_answer(
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_a_kept_connection_that_is_closed_in_the_moment_of_use_is_said(how: str) -> None:
+def test_a_kept_connection_closed_in_the_moment_of_use_is_reported(how: str) -> None:
     def script(exchange: Exchange) -> None:
         if exchange.number == 1:
             exchange.send(answer(BODY))
@@ -314,7 +314,7 @@ def test_a_kept_connection_that_is_closed_in_the_moment_of_use_is_said(how: str)
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
-def test_a_connection_that_is_reset_while_the_request_is_sent_is_told_by_its_age(
+def test_a_connection_reset_while_the_request_is_sent_is_classified_by_its_age(
     monkeypatch: pytest.MonkeyPatch, *, is_kept: bool
 ) -> None:
     with _serving(_sends(answer(BODY))) as (_, pool):

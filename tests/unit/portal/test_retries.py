@@ -54,7 +54,7 @@ def test_jitter_is_a_fifth(delay_s: float) -> None:
     made=st.integers(1, len(SCHEDULE_S)),
     retry_after_s=st.one_of(st.none(), st.floats(-10, 1e7)),
 )
-def test_a_receiver_is_heard_between_once_and_twice_the_plan(
+def test_a_receivers_delay_is_bounded_between_once_and_twice_the_plan(
     made: int, retry_after_s: float | None
 ) -> None:
     planned_s = SCHEDULE_S[made - 1]

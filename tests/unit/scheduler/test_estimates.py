@@ -26,14 +26,14 @@ def _told(scenario: Scenario) -> list[Estimate]:
     [scenarios.ten_courts(0.4), scenarios.priorities(0.4)],
     ids=lambda scenario: scenario.title,
 )
-def test_after_a_tenth_of_a_job_its_end_is_told_within_30_percent(scenario: Scenario) -> None:
+def test_after_a_tenth_of_a_job_its_end_is_estimated_within_30_percent(scenario: Scenario) -> None:
     judged = estimate_errors.judged(_told(scenario))
 
     assert len(judged) >= 8
     assert estimate_errors.share_within(judged) >= LEAST, judged
 
 
-def test_a_large_job_is_told_well_though_small_ones_come_later() -> None:
+def test_a_large_job_has_a_good_estimate_though_small_ones_come_later() -> None:
     large, *small = _told(scenarios.large_and_small(0.06))
 
     assert large.is_within, large

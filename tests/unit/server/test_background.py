@@ -72,7 +72,7 @@ def test_an_error_that_nothing_awaits_is_a_line_of_the_log() -> None:
     assert isinstance(lines[0]["exc_info"], IndexError)
 
 
-def test_a_look_at_the_clients_file_that_breaks_is_not_the_last(tmp_path: Path) -> None:
+def test_a_failed_check_of_the_clients_file_is_not_the_last(tmp_path: Path) -> None:
     path = tmp_path / "clients.json"
     path.write_text('{"clients": [{"name": "a"}]}')
 

@@ -137,7 +137,7 @@ WRONG: dict[str, tuple[object, str]] = {
 
 
 @pytest.mark.parametrize(("content", "told"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_told_in_one_sentence_without_the_value(
+def test_errors_are_reported_in_one_sentence_without_the_value(
     tmp_path: Path, content: object, told: str
 ) -> None:
     file = _file(tmp_path, content)
@@ -149,7 +149,7 @@ def test_what_is_wrong_is_told_in_one_sentence_without_the_value(
     assert TOKEN not in str(caught.value)
 
 
-def test_no_file_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         ClientsFile(tmp_path / "none", DEFAULTS)
 
@@ -165,7 +165,7 @@ _VALUES = st.recursive(
 
 
 @given(st.binary() | _VALUES.map(lambda value: json.dumps({"clients": [value]}).encode()))
-def test_whatever_is_in_it_is_either_taken_or_told(content: bytes) -> None:
+def test_any_content_is_either_accepted_or_reported(content: bytes) -> None:
     try:
         roster = roster_of(content, DEFAULTS)
     except ValueError as error:
@@ -224,7 +224,7 @@ def _made(file: Path, name: str, capsys: pytest.CaptureFixture[str]) -> str:
     return token
 
 
-def test_what_cannot_be_done_changes_nothing_and_is_told(
+def test_an_impossible_change_is_reported_and_changes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = _file(tmp_path, {"clients": [GOOD, {"name": "c", "certificates": ["c"]}]})
@@ -262,7 +262,7 @@ def test_tokens_made_in_the_same_moment_are_all_kept(tmp_path: Path) -> None:
     assert sum(len(tokens_of(file, f"client-{number}")) for number in range(3)) == 12
 
 
-def test_who_could_read_the_file_still_can_and_a_link_stays_one(tmp_path: Path) -> None:
+def test_the_file_keeps_its_permissions_and_a_link_stays_one(tmp_path: Path) -> None:
     file = _file(tmp_path, {"clients": [GOOD]})
     file.chmod(0o640)
     link = tmp_path / "link.json"

@@ -69,12 +69,12 @@ def test_every_method_has_its_reasons() -> None:
     assert not any(OF_EVERY_RPC & reasons for reasons in OF_RPC.values())
 
 
-def test_the_service_says_what_every_method_can_answer() -> None:
+def test_the_service_comment_lists_what_every_method_can_answer() -> None:
     assert set(_promised(SERVICE.name)) == OF_EVERY_RPC
 
 
 @pytest.mark.parametrize("rpc", OF_RPC)
-def test_a_method_says_what_it_can_answer(rpc: str) -> None:
+def test_a_method_comment_lists_what_it_can_answer(rpc: str) -> None:
     assert "\n Reasons:" in _comments()[rpc]
     assert set(_promised(rpc)) == OF_RPC[rpc]
 

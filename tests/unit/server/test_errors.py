@@ -150,7 +150,7 @@ def _detail(rich: status_pb2.Status, kind: type[Message]) -> Message:
     return message
 
 
-def test_every_class_of_errors_is_looked_at_here() -> None:
+def test_every_class_of_errors_is_tested_here() -> None:
     assert {type(told.error) for told in TOLD} | {
         type(error) for error in OPAQUE if isinstance(error, AutosError)
     } == _all_classes() - BASES
@@ -174,7 +174,7 @@ def test_an_error_of_a_caller_has_one_status_with_its_details(told: Told) -> Non
 
 
 @pytest.mark.parametrize("error", OPAQUE, ids=lambda error: type(error).__name__)
-def test_any_other_error_says_nothing_but_where_it_is_logged(error: Exception) -> None:
+def test_any_other_error_shows_only_its_log_id(error: Exception) -> None:
     rich, trailers = _taken_apart(error)
 
     [packed] = rich.details

@@ -108,7 +108,7 @@ class _Hook:
         (1, 100_000, 0.0),
     ],
 )
-def test_percent_is_told_to_one_decimal(completed: int, total: int | None, shown: float) -> None:
+def test_percent_has_one_decimal(completed: int, total: int | None, shown: float) -> None:
     assert percent(completed, total) == shown
 
 
@@ -144,7 +144,7 @@ def test_a_job_that_is_not_listed_has_no_total_no_times_and_no_error() -> None:
     }
 
 
-def test_zero_documents_and_secrecy_level_zero_are_said() -> None:
+def test_zero_documents_and_secrecy_level_zero_are_set() -> None:
     message = job_message(replace(_job(), total_documents=0, secrecy_level=0))
 
     assert message.progress.HasField("total_documents")
@@ -171,7 +171,7 @@ def test_what_is_neither_done_nor_given_up_is_pending() -> None:
     assert progress.percent == pytest.approx(18.6)
 
 
-def test_a_failure_is_told_with_its_reason() -> None:
+def test_a_failure_has_its_reason() -> None:
     failed = replace(
         _job(), error_reason="NOT_FOUND", error_message="no such case", error_is_retryable=False
     )
@@ -197,7 +197,7 @@ def test_what_vanished_is_named() -> None:
 HELD = QueueStatus(3, None, Hold("COURT_AWAY", "Court 8.26 does not answer.", MOMENT))
 
 
-def test_a_place_is_told_with_what_is_known_of_it() -> None:
+def test_a_place_has_the_values_that_are_known() -> None:
     held = job_message(_job(), place=HELD)
     expected = job_message(_job(), place=QueueStatus(None, MOMENT))
 
@@ -261,7 +261,7 @@ def test_a_job_whose_secrecy_is_not_known_counts_as_sealed(level: int | None, se
     assert job_message(replace(_job(), secrecy_level=level)).sealed == sealed
 
 
-def test_a_document_without_content_says_nothing_of_it() -> None:
+def test_a_document_without_content_has_no_content_fields() -> None:
     message = document_message(_document(), is_sealed=False)
 
     assert (message.content_type, message.size_bytes, message.sha256) == ("", 0, "")
@@ -291,7 +291,7 @@ def test_our_states_are_the_contracts(names: list[str], prefix: str, known: obje
     assert {str(name) for name in names} == theirs - {"UNSPECIFIED"}
 
 
-def test_webhook_records_know_what_a_message_needs() -> None:
+def test_webhook_records_have_what_a_message_needs() -> None:
     record = WebhookRecord(
         job_id=UUID(int=1),
         position=0,

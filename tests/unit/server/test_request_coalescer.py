@@ -40,7 +40,7 @@ async def _turn() -> None:
         await asyncio.sleep(0)
 
 
-def test_what_is_asked_during_a_reading_is_read_together_afterwards() -> None:
+def test_requests_during_a_reading_are_read_together_afterwards() -> None:
     async def test(reader: _Reader, batches: RequestCoalescer[int, int]) -> None:
         first = asyncio.create_task(batches.get(1))
         await _turn()
@@ -54,7 +54,7 @@ def test_what_is_asked_during_a_reading_is_read_together_afterwards() -> None:
     _in_loop(test)
 
 
-def test_who_leaves_takes_no_answer_away() -> None:
+def test_a_cancelled_caller_takes_no_answer_from_others() -> None:
     async def test(reader: _Reader, batches: RequestCoalescer[int, int]) -> None:
         leaving, staying = (asyncio.create_task(batches.get(1)) for _ in range(2))
         await _turn()
@@ -68,7 +68,7 @@ def test_who_leaves_takes_no_answer_away() -> None:
 
 
 @pytest.mark.parametrize("error", [None, ValueError("anything")])
-def test_who_asks_alone_and_leaves_harms_nobody(error: Exception | None) -> None:
+def test_a_lone_caller_that_is_cancelled_does_no_harm(error: Exception | None) -> None:
     async def test(reader: _Reader, batches: RequestCoalescer[int, int]) -> None:
         async def alone(key: int) -> int | None:
             return await batches.ask(key)

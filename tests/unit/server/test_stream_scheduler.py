@@ -63,7 +63,7 @@ def test_streams_that_open_come_first_in_their_order() -> None:
     _run(scenario, most=1)
 
 
-def test_one_that_waits_for_its_reader_holds_up_nobody() -> None:
+def test_a_stream_that_waits_for_its_reader_delays_no_other() -> None:
     async def scenario(turns: StreamScheduler) -> None:
         for number in range(10):
             # None of these streams ever ends.

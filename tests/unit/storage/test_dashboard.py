@@ -72,7 +72,7 @@ def test_every_series_of_the_dashboard_is_shown_and_every_one_shown_is_on_it(
     assert _used() == shown.keys()
 
 
-def test_the_dashboard_asks_for_labels_that_there_are(shown: dict[str, set[str]]) -> None:
+def test_the_dashboard_queries_existing_labels(shown: dict[str, set[str]]) -> None:
     for expression in _expressions():
         [*names] = {PARTS.sub("", name) for name in re.findall(r"autos_\w+", expression)}
         known = ADDED.union(*(shown[name] for name in names))

@@ -107,7 +107,7 @@ def test_clients_take_turns_before_the_second_job_of_any() -> None:
     assert outlooks[one.job_id].queue_position == 2
 
 
-def test_a_held_job_keeps_its_place_and_nobody_counts_it() -> None:
+def test_a_held_job_keeps_its_place_and_is_not_counted() -> None:
     jobs = [_job(n, turn_pass=n, court="4.03" if n == 2 else "8.26") for n in (1, 2, 3)]
 
     outlooks = forecast(jobs, LIMITS, {}, held_courts={"4.03"})
@@ -136,7 +136,7 @@ def test_a_job_alone_takes_its_lanes_and_no_more_than_the_court_allows(
 
 
 @given(jobs=_queues(), per_minute=st.none() | st.integers(5, 1_200))
-def test_nobody_is_promised_more_than_the_limits(
+def test_no_job_is_promised_more_than_the_limits(
     jobs: list[RunningJob], per_minute: int | None
 ) -> None:
     jobs = [job._replace(requests_under_way=0) for job in jobs]
@@ -212,19 +212,19 @@ def test_what_is_under_way_ends_soon_however_many_wait() -> None:
     assert 0 < seconds < 2 * REQUEST_S[last.court]
 
 
-def test_a_job_that_only_uploads_wants_no_more_of_the_portal() -> None:
+def test_a_job_that_only_uploads_needs_no_more_requests() -> None:
     outlooks = forecast([_job(documents_left=0)], LIMITS, REQUEST_S)
 
     assert outlooks[UUID(int=1)] == Forecast(queue_position=None, seconds_left=0.0)
 
 
-def test_a_court_that_nobody_asked_yet_is_taken_for_an_ordinary_one() -> None:
+def test_a_court_without_requests_is_taken_for_an_ordinary_one() -> None:
     new = _seconds(forecast([_job()], LIMITS, {})[UUID(int=1)])
 
     assert new == _seconds(forecast([_job()], LIMITS, {"8.26": UNMEASURED_S})[UUID(int=1)])
 
 
-def test_a_thousand_jobs_end_when_the_rule_of_equal_shares_says() -> None:
+def test_a_thousand_jobs_end_by_the_rule_of_equal_shares() -> None:
     # Each job alone in its client, with one lane: processor sharing, which has a closed form.
     dice = random.Random(1)
     documents = sorted(dice.randint(1, 500) for _ in range(1_000))
@@ -285,7 +285,7 @@ def _fifty_jobs(dice: random.Random) -> list[SimulatedJob]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_after_a_tenth_of_a_job_its_end_is_told_within_30_percent(seed: int) -> None:
+def test_after_a_tenth_of_a_job_its_end_is_estimated_within_30_percent(seed: int) -> None:
     jobs = _fifty_jobs(random.Random(seed))
 
     pairs = _told_and_true(jobs, sigma=0.8, seed=seed)
@@ -295,7 +295,7 @@ def test_after_a_tenth_of_a_job_its_end_is_told_within_30_percent(seed: int) -> 
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_large_job_among_small_ones_is_told_too(seed: int) -> None:
+def test_a_large_job_among_small_ones_is_estimated_too(seed: int) -> None:
     small = [SimulatedJob(UUID(int=n), f"client {n % 5}", "8.26", 43) for n in range(1, 21)]
     large = SimulatedJob(UUID(int=99), "large", "8.26", 1_000)
 

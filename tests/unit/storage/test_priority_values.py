@@ -39,7 +39,7 @@ def _start(priority: int, number: str = NUMBER) -> StartRequest:
         (pb.PRIORITY_BULK, Priority.BULK),
     ],
 )
-def test_every_priority_of_the_contract_may_be_asked_for(asked: int, given: Priority) -> None:
+def test_every_priority_of_the_contract_may_be_requested(asked: int, given: Priority) -> None:
     assert _start(asked).priority is given
 
 

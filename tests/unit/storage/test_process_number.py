@@ -68,7 +68,7 @@ def test_any_other_form_is_refused_with_both_accepted_ones(text: str) -> None:
 
 
 @pytest.mark.parametrize("given_digits", ["78", "00", "01", "99"])
-def test_wrong_check_digits_are_told_with_the_right_ones(given_digits: str) -> None:
+def test_wrong_check_digits_are_reported_with_the_right_ones(given_digits: str) -> None:
     sentence = _refusal(f"1011745-{given_digits}.2025.8.11.0041")
     assert sentence == f"the check digits must be 77, not {given_digits}"
 

@@ -27,13 +27,13 @@ def test_what_is_expected_lies_between_the_courts(measured: dict[str, Measured])
         assert min(own) * 0.999 <= seconds <= max(own) * 1.001
 
 
-def test_a_court_that_was_asked_often_is_known_by_its_own_mean() -> None:
+def test_a_court_with_many_requests_has_its_own_mean() -> None:
     courts = {"8.26": Measured(0.5, 10_000), "8.19": Measured(1.0, 10_000)}
 
     assert expected_s(courts) == pytest.approx({"8.26": 0.5, "8.19": 1.0}, rel=0.02)
 
 
-def test_a_court_that_nobody_asked_is_like_the_others() -> None:
+def test_a_court_without_requests_is_like_the_others() -> None:
     courts = {"8.26": Measured(2.0, 100), "8.19": NOTHING_MEASURED}
 
     assert expected_s(courts)["8.19"] == pytest.approx(2.0)

@@ -194,7 +194,7 @@ def test_a_login_needs_a_secret_or_a_refresh_token_and_may_have_both(
         (("AUTOS_ENCRYPTION_KEY",), ["PDPJ_TOKEN is not set, nor is PDPJ_TOKEN_URL"]),
     ],
 )
-def test_every_gap_of_a_login_is_told_at_once(
+def test_every_gap_of_a_login_is_reported_at_once(
     given_names: tuple[str, ...], told: list[str]
 ) -> None:
     problems = _problems({**WITHOUT_TOKEN, **{name: LOGIN[name] for name in given_names}})
@@ -306,7 +306,7 @@ PLAIN = {"GRPC_PLAINTEXT": "tls-ends-in-front-of-me"}
     "listen",
     ["0.0.0.0:1", "[::]:1", "10.0.0.5:1", "[fd00::1]:1", "autos:1", "localhost.evil:1", "*:1"],
 )
-def test_the_door_to_other_machines_is_opened_in_so_many_words_only(listen: str) -> None:
+def test_access_from_other_machines_needs_an_explicit_setting(listen: str) -> None:
     there = {**NEEDED, "GRPC_LISTEN": listen}
 
     assert _problems(there) == (

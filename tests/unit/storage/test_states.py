@@ -104,7 +104,7 @@ def test_a_lane_is_taken_from_claim_to_bucket() -> None:
 
 
 @given(total=st.integers(0, 10_000), data=st.data())
-def test_the_outcome_says_how_much_is_there(total: int, data: st.DataObject) -> None:
+def test_the_outcome_depends_on_how_much_is_available(total: int, data: st.DataObject) -> None:
     completed = data.draw(st.integers(0, total))
 
     state = outcome(total=total, completed=completed, cancelled=0)

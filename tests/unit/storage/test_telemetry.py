@@ -69,7 +69,7 @@ def test_without_a_page_and_a_receiver_neither_library_is_loaded_or_needed() -> 
     )
 
 
-def test_nobody_who_listens_is_told_nothing() -> None:
+def test_without_listeners_nothing_is_published() -> None:
     assert tracer_of(None, "worker") is NO_TRACER
     assert Signals(NOOP_RECORDER, NO_TRACER) == NOOP_SIGNALS
     with NOOP_SIGNALS.step("download", job_id=uuid4(), traceparent=PARENT) as span:
@@ -154,7 +154,7 @@ def test_a_trace_that_its_caller_does_not_record_is_not_recorded() -> None:
     assert (span.name, span.parent_id) == ("heard", "")
 
 
-def test_what_a_spool_holds_is_told(tmp_path: Path) -> None:
+def test_the_content_of_a_spool_is_shown(tmp_path: Path) -> None:
     spool = Spool(tmp_path, None, 64 * 1024 * 1024)
     with spool.create(uuid4(), 1_000) as file:
         file.write(b"x" * 1_000)
@@ -209,7 +209,7 @@ def test_each_process_takes_the_port_after_the_one_before(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("given", "is_json"), [("", True), ("json", True), ("text", False)])
-def test_lines_are_json_unless_they_go_to_a_terminal_or_text_is_asked_for(
+def test_lines_are_json_unless_they_go_to_a_terminal_or_text_is_set(
     given: str, is_json: bool
 ) -> None:
     assert _begins_like_json(given, None) == is_json

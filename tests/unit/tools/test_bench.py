@@ -61,7 +61,7 @@ def listing(of: MeasuredJob, begin: float, end: float, status: int = 200) -> Vis
 # Attempts and failures that do not count.
 
 
-def test_attempts_of_documents_that_met_an_outage_are_told_apart_from_burnt_ones() -> None:
+def test_attempts_that_met_an_outage_are_counted_separately() -> None:
     one = job(documents=4)
     one = replace(one, attempts={"1/0": 1, "1/1": 3, "1/2": 2, "1/3": 2})
     visits = [
@@ -98,7 +98,7 @@ def test_request_within_a_pause_counts_once_and_those_on_their_way_do_not() -> N
 # Waiting times.
 
 
-def test_waits_are_told_by_client_from_the_start_of_each_job() -> None:
+def test_waits_are_listed_by_client_from_the_start_of_each_job() -> None:
     first, second = job(1), replace(job(2), start=50.0)
     other = job(3, client="two")
     visits = [
@@ -128,7 +128,7 @@ def used(
     return slot_usage.use(slot_usage.slices(visits, jobs, away), jobs, ROOM, away)
 
 
-def test_room_is_used_up_when_nothing_is_free_that_somebody_could_use() -> None:
+def test_room_is_used_up_when_no_usable_slot_is_free() -> None:
     one = job(documents=5)
     visits = [listing(one, 0, 1), *(file(one, i, 1, 2 + i) for i in range(5))]
     told = used(visits, [one])
@@ -154,7 +154,7 @@ def test_lanes_courts_and_the_whole_bound_what_is_possible() -> None:
     assert possible(*(job(i, court=f"8.0{i}", documents=9) for i in range(1, 4))) == 10
 
 
-def test_failed_request_leaves_its_document_to_be_asked_for() -> None:
+def test_failed_request_leaves_its_document_to_be_requested() -> None:
     one = job(documents=1)
     visits = [listing(one, 0, 1), file(one, 0, 1, 2, 503), file(one, 0, 3, 4)]
     assert used(visits, [one]).possible_s == 4
@@ -247,7 +247,7 @@ def test_throughput_and_return_of_courts_are_checked() -> None:
         assert [check.holds for check in told].count(False) == 1
 
 
-def test_turns_are_checked_to_be_equal_when_there_are_enough_to_tell() -> None:
+def test_turns_are_checked_to_be_equal_when_there_are_enough() -> None:
     one = job(documents=1)
     use = used([listing(one, 0, 1), file(one, 0, 1, 9)], [one])
 
@@ -327,7 +327,7 @@ def test_ideal_of_a_job_that_comes_later_counts_from_then() -> None:
     assert ended(work(0, "one"), work(10, "two")) == [2.0, 12.0]
 
 
-def test_ideal_knows_priorities() -> None:
+def test_ideal_respects_priorities() -> None:
     narrow = Room(at_once=5, per_court=5, lanes=5)
     high, normal = work(0, "one", 4, priority="HIGH"), work(1, "one", 4)
     bulk = work(2, "two", 5, priority="BULK")

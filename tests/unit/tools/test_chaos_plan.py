@@ -34,7 +34,7 @@ def test_every_kind_comes_before_any_comes_twice() -> None:
     assert sorted(kinds) == sorted(ALL)
 
 
-def test_jobs_have_the_average_that_was_asked_for() -> None:
+def test_jobs_have_the_requested_average() -> None:
     plans = workload_of(1, jobs=2_000, documents=5, over_s=100)
 
     assert 4.5 < sum(plan.documents for plan in plans) / 2_000 < 5.5

@@ -83,7 +83,7 @@ def test_a_cut_breaks_what_is_there_and_nothing_else(proxy: Proxy, client: socke
         assert _asked(another, b"y") == b"y"
 
 
-def test_who_is_refused_is_let_in_after_resume(proxy: Proxy, client: socket.socket) -> None:
+def test_a_refused_client_is_accepted_after_resume(proxy: Proxy, client: socket.socket) -> None:
     proxy.refuse()
     with pytest.raises(ConnectionRefusedError):
         _connected(proxy)
@@ -146,7 +146,7 @@ def test_a_canned_answer_replaces_the_servers(proxy: Proxy, server: _Server) -> 
     assert server.got == []
 
 
-def test_who_was_cut_is_known_by_the_port_that_the_server_saw(
+def test_a_cut_client_is_identified_by_the_port_that_the_server_saw(
     proxy: Proxy, client: socket.socket
 ) -> None:
     proxy.mark([int(client.getsockname()[1])], until=5.0)

@@ -63,7 +63,7 @@ def test_what_must_vary_may(printed: str, real: str) -> None:
         (f"{ONE}\n{ONE}\n", f"{ONE}\n{OTHER}\n"),
     ],
 )
-def test_what_is_another_answer_is_told(printed: str, real: str) -> None:
+def test_a_different_answer_is_reported(printed: str, real: str) -> None:
     assert difference(printed, real, {})
 
 

@@ -303,7 +303,7 @@ def test_fault_ends_when_it_should(
 # `requests` returns an interim answer as the final one; test_interim_answers.py has a client that
 # does not.
 @pytest.mark.parametrize("fault", sorted(FILE_FAULTS.keys() - {"drip", "early-hints"}))
-def test_document_ends_good_if_its_fault_says_so(
+def test_document_ends_good_if_its_fault_ends(
     portal: SandboxPortal, web: requests.Session, fault: str
 ) -> None:
     number = portal.add_case(documents=1, faults={0: fault})
@@ -395,7 +395,7 @@ def test_listing_fault_ends_when_it_should(
     assert fault in LIST_FAULTS
 
 
-def test_no_access_says_so(portal: SandboxPortal, web: requests.Session) -> None:
+def test_no_access_has_its_own_page(portal: SandboxPortal, web: requests.Session) -> None:
     answer = list_case(web, portal, CASES["no-access"].number)
     assert "não possui acesso ao processo" in answer.content.decode()
 
@@ -489,7 +489,7 @@ def test_portal_that_ends_lets_go_of_what_it_holds(web: requests.Session) -> Non
             file.result(10)
 
 
-def test_peak_is_never_above_what_one_client_asks_at_once(
+def test_peak_is_never_above_the_concurrency_of_one_client(
     portal: SandboxPortal, web: requests.Session
 ) -> None:
     case = portal.case(portal.add_case(documents=200, size=100_000))
@@ -566,7 +566,7 @@ def test_peaks_count_listings_too_and_each_court_apart(
     assert (portal.traffic.peak, portal.traffic.visits) == (0, [])
 
 
-def test_who_asks_again_at_its_last_byte_never_counts_twice(
+def test_a_client_that_repeats_at_the_last_byte_never_counts_twice(
     portal: SandboxPortal, web: requests.Session
 ) -> None:
     case = portal.case(portal.add_case(documents=150, size=100_000))
@@ -578,7 +578,7 @@ def test_who_asks_again_at_its_last_byte_never_counts_twice(
     assert portal.traffic.peaks == {"8.26": 1}
 
 
-def test_every_visit_tells_when_who_what_and_how_it_ended(
+def test_every_visit_has_kind_court_status_and_times(
     portal: SandboxPortal, web: requests.Session
 ) -> None:
     portal.weather.latency(Latency(median_s=0.02))
@@ -648,7 +648,7 @@ def test_client_that_hangs_up_is_no_longer_at_the_portal(
     until(lambda: portal.traffic.visits[0].end is not None, 30, "It still counts as there.")
 
 
-def test_traffic_and_weather_are_steered_over_http(
+def test_limits_and_latencies_are_controlled_over_http(
     portal: SandboxPortal, web: requests.Session
 ) -> None:
     def put(what: str, value: Any) -> Any:
@@ -732,7 +732,7 @@ def test_receiver_misbehaves_on_demand(receiver: WebhookReceiver, web: requests.
     assert len(receiver.wait_for(4, timeout_s=60)) == 4
 
 
-def test_waiting_in_vain_says_how_many_came(receiver: WebhookReceiver) -> None:
+def test_a_timeout_names_how_many_came(receiver: WebhookReceiver) -> None:
     with pytest.raises(TimeoutError, match="0 of 1"):
         receiver.wait_for(1, timeout_s=0.01)
 

@@ -80,7 +80,7 @@ def test_a_public_client_has_no_credentials_of_its_own(login: SandboxLogin) -> N
 
 
 @pytest.mark.parametrize("how", sorted(FAULTS))
-def test_it_fails_as_it_is_told_and_recovers(login: SandboxLogin, how: str) -> None:
+def test_it_fails_as_a_test_sets_and_recovers(login: SandboxLogin, how: str) -> None:
     login.fail(how)
     assert [_post(login, CLIENT)[0] for _ in range(2)] == [FAULTS[how].status] * 2
     login.fail(None)

@@ -38,6 +38,6 @@ def test_a_given_encryption_key_is_not_replaced(folder: DataFolder) -> None:
 
 
 @pytest.mark.parametrize("name", CREDENTIALS)
-def test_whoever_sets_anything_of_a_login_does_not_mean_the_sandbox(name: str) -> None:
+def test_any_setting_of_a_login_disables_the_sandbox_login(name: str) -> None:
     assert "portal" in _kinds({})
     assert "portal" not in _kinds({name: "x"})

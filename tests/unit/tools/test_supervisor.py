@@ -72,7 +72,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def test_killed_program_is_back_within_two_seconds_and_that_is_said(
+def test_killed_program_is_back_within_two_seconds_and_that_is_logged(
     start: Start, lines: list[str]
 ) -> None:
     supervisor = start(parent=OBEDIENT)
@@ -102,7 +102,7 @@ def test_child_of_a_killed_program_is_killed_too(start: Start, lines: list[str])
     until(lambda: is_gone(children_told(lines)[0]), PATIENCE_S, "the child is still there")
 
 
-def test_stop_leaves_nobody_behind(start: Start, lines: list[str]) -> None:
+def test_stop_leaves_no_process_behind(start: Start, lines: list[str]) -> None:
     supervisor = start(parent=OBEDIENT)
     until(lambda: len(children_told(lines)) == 1, PATIENCE_S, "no child")
     pid = supervisor.pid_of("parent")
@@ -142,7 +142,7 @@ def test_program_that_keeps_ending_is_started_again_and_again_but_slower(
     assert ends[:3] == ["at once", "in 0.25 s", "in 0.5 s"]
 
 
-def test_program_that_does_not_exist_is_told_and_the_others_run(
+def test_program_that_does_not_exist_is_reported_and_the_others_run(
     start: Start, lines: list[str]
 ) -> None:
     supervisor = start(missing="no-such-program", parent=OBEDIENT)
