@@ -66,7 +66,7 @@ bench-watch: $(READY) ## 5,000 watchers on one server process; ARGS="--watchers 
 mutants: $(READY) ## removes one safeguard at a time: the tests must fail
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-check: $(READY) ## ruff, mypy, import rules, no SQL in strings, buf, generated code
+check: $(READY) ## ruff, mypy, import rules, no SQL in strings, buf, generated code and pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -76,13 +76,17 @@ check: $(READY) ## ruff, mypy, import rules, no SQL in strings, buf, generated c
 	$(BIN)/buf format proto --diff --exit-code
 	$(BIN)/buf breaking proto --against proto/base.binpb
 	$(BIN)/python -m dev.check_generated
+	$(BIN)/python -m dev.reference
 
 # A change of the contract that breaks callers is refused before the base is renewed.
 proto: $(READY) ## all generated code, and the base of the contract
 	$(BIN)/buf breaking proto --against proto/base.binpb
 	$(BIN)/python -m dev.check_generated --write
 
+docs: $(READY) ## the generated pages: API, errors, settings, mutation tests
+	@$(BIN)/python -m dev.reference --write
+
 clean: ## removes .venv and the data of make run
 	rm -rf .venv var
 
-.PHONY: help setup demo run secret client test packaging stubs chaos killpoints outages bench bench-guest bench-watch mutants check proto clean
+.PHONY: help setup demo run secret client test packaging stubs chaos killpoints outages bench bench-guest bench-watch mutants check proto docs clean

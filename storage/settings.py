@@ -34,63 +34,150 @@ MOST_IN_ONE_PUT = 5 * 1024 * MIB
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings. Names carry the units; README.md has the table."""
+    """All settings. Names carry the units; docs/reference/settings.md has the comments."""
 
+    # == PostgreSQL, Valkey and the object store
+
+    # URL of PostgreSQL. Its own `connect_timeout`, `options` and `keepalives` are used as they are.
+    # A pooler may stand before PostgreSQL: [use a pooler](../howto/use-a-pooler.md).
     database_url: str = field(repr=False)
+    # Valkey, or Redis 6.2 or newer: Dramatiq's queues, hints and notifications. Use a database of
+    # its own.
     redis_url: str = field(repr=False)
+    # Endpoint of the object store's S3 API.
     s3_endpoint_url: str
+    # Access key of the object store.
     s3_access_key_id: str = field(repr=False)
+    # Secret key of the object store.
     s3_secret_access_key: str = field(repr=False)
+    # Bucket. `release` makes it if it is missing and marks it as this installation's.
     s3_bucket: str
+    # Prefix of every key, such as `team/autos`. Several installations share a bucket if their
+    # prefixes differ. Documents that are stored already keep their keys.
     s3_prefix: str
+    # Region in every signature.
     s3_region: str
+    # Endpoint in presigned URLs. Unset: `S3_ENDPOINT_URL`.
     s3_public_endpoint_url: str
+
+    # == The portal
+
+    # Scheme and host of the portal.
     pdpj_base_url: str
+    # PEM file of the certificate authorities that may sign the certificates of the portal and its
+    # login. Unset: those that browsers trust.
     pdpj_ca_file: Path | None
+    # Bearer token for the portal, used as it is. Required unless `PDPJ_TOKEN_URL` is set.
     pdpj_token: str | None = field(repr=False)
+    # Token endpoint (OpenID Connect) for a login instead of `PDPJ_TOKEN`: see
+    # [log in to the portal](../howto/log-in-to-portal.md).
     pdpj_token_url: str | None
+    # Client of the login.
     pdpj_client_id: str | None
+    # Secret of the login's client (grant `client_credentials`).
     pdpj_client_secret: str | None = field(repr=False)
+    # Refresh token of the login (grant `refresh_token`). The newest one is kept in the database.
     pdpj_refresh_token: str | None = field(repr=False)
+    # Keys that encrypt the portal's tokens in the database. The first one encrypts, all of them
+    # decrypt. Required with `PDPJ_TOKEN_URL`.
     encryption_keys: tuple[str, ...] = field(repr=False)
+    # Requests at the portal at once, over all jobs, processes and hosts.
     pdpj_max_concurrent: int
+    # Requests at one court (J.TR of the case number) at once.
     pdpj_max_concurrent_per_court: int
+    # Requests per minute, evenly spaced. Unset: no rate.
     pdpj_max_per_minute: int | None
+    # Milliseconds of the first pause after a 429 without Retry-After; doubled each time, 5 min at
+    # most.
     pdpj_pause_base_ms: int
+    # Milliseconds until the first probe of an unavailable court; doubled each time, 60 s at most.
     pdpj_probe_base_ms: int
+    # Seconds after which a probe requests the listing instead of a file.
     pdpj_probe_patience_s: int
+
+    # == The gRPC server and its clients
+
+    # host:port of the gRPC server. Beyond loopback it requires clients and TLS: see
+    # [authenticate clients](../howto/authenticate-clients.md).
     grpc_listen: str
+    # Certificate chain of the server, PEM. Read again when it changes. Unset: no TLS.
     grpc_tls_cert_file: Path | None
+    # Private key of the server, PEM, without password. Read again when it changes.
     grpc_tls_key_file: Path | None
+    # PEM file of the certificate authority that signs the callers' certificates (mutual TLS).
     grpc_tls_client_ca_file: Path | None
+    # `off`: the server does not serve its contract by reflection.
     grpc_reflection: bool
+    # `on`, for each of them: several `server` processes listen on `GRPC_LISTEN` (SO_REUSEPORT).
+    # `off`: a second server fails to bind.
     grpc_reuse_port: bool
+    # JSON file with the clients, the hashes of their tokens, and their limits. Read again when it
+    # changes. Unset: one client, `default`.
     clients_file: Path | None
+    # StartDownload calls a minute of one client; a minute's worth may come at once.
     client_starts_per_minute: int
+    # Running jobs of one client.
     client_jobs_at_once: int
+    # Open WatchProgress and WaitJob calls of one client, in each server process.
     client_open_watches: int
-    metrics_listen: str | None
+
+    # == Webhooks
+
+    # Keys that sign webhooks. Every delivery carries a signature of each, for a rotation.
     webhook_secrets: tuple[str, ...] = field(repr=False)
+    # Comma-separated `host`, `host:port` or `*.domain`: no other receiver is called. A private
+    # address, or `localhost` with its port, allows exactly that one. Unset: any public host.
     webhook_allowed_hosts: tuple[str, ...]
+
+    # == Processes, spool and limits of work
+
+    # Documents of one job that are downloaded at once.
     lanes_per_job: int
+    # Processes of `worker`.
     worker_processes: int
+    # Threads in each process of `worker`, `uploader` and `notifier`.
     worker_threads: int
+    # Folder of the embedded servers, secrets and spool of `make run`.
     data_dir: Path
+    # Folder of files that wait between portal and bucket; one per host, shared by its `worker` and
+    # `uploader`. Unset: `spool` in `DATA_DIR`.
     spool_dir: Path
+    # UUID of the spool; names its upload queue. Unset: made once and kept in `SPOOL_DIR`.
     spool_id: UUID | None
+    # Bytes in the spool. A full spool pauses downloads.
     spool_max_bytes: int
+    # Bytes of one document. A larger one fails with `TOO_LARGE`. S3 accepts 5 GiB in one PUT.
     document_max_bytes: int
+    # Seconds for one attempt at one document.
     document_deadline_s: int
+    # Seconds for a run of a job. Afterwards unfinished documents fail with `TIMEOUT`.
     job_deadline_s: int
+    # Seconds: `max_age` of a StartDownload that gives none.
     listing_max_age_s: int
+    # Attempts at what fails transiently.
     attempts: int
+    # Attempts where a retry seldom helps, such as a 500 on a file.
     attempts_few: int
+    # Milliseconds of the first pause between attempts; tripled each time, 60 s at most, +/- 20 %.
     retry_base_ms: int
+    # Seconds for which a claim outlives a killed worker.
     lease_s: int
+    # Milliseconds between two repairs of the leading `scheduler`.
     clock_interval_ms: int
+    # Seconds: older objects that no row references are deleted. `off`: none are. See
+    # [deletions](../explanation/deletions.md).
     orphan_age_s: int | None
+
+    # == Observability
+
+    # host:port of the server's metrics page, without authentication. The other processes use the
+    # ports after it. Unset: no metrics. See [monitor](../howto/monitor.md).
+    metrics_listen: str | None
+    # Form of the log. Unset: `text` on a terminal, else `json`.
     log_format: str | None
+    # URL of an OTLP/HTTP receiver of traces; requires `requirements-traces.txt`. Unset: no traces.
     otlp_endpoint: str | None
+    # `on`: adds the channelz service, which shows the addresses of callers.
     is_channelz_on: bool
 
     @classmethod

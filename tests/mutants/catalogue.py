@@ -486,7 +486,7 @@ _ONCE = (
         CLAIM,
     ),
     _mutant(
-        "the job's lock of who joins it",
+        "the job's lock of a call that joins it",
         "storage/sql/jobs/start_jobs.sql",
         "AND state IN ('PENDING', 'PROCESSING') FOR UPDATE INTO job;",
         "AND state IN ('PENDING', 'PROCESSING') INTO job;",
@@ -667,7 +667,7 @@ _BYTES = (
         PORTAL,
     ),
     _mutant(
-        "the failure of a listing that does not say which documents there are",
+        "the failure of a listing that does not define which documents there are",
         "actors/case_file/case_documents.py",
         "    if not reading.found and (reading.has_unread or not reading.has_known_list):",
         "    if False:",
@@ -821,7 +821,7 @@ _BYTES = (
         REFUSALS,
     ),
     _mutant(
-        "that a refusal is told from a request to wait",
+        "that a refusal is distinguished from a request to wait",
         "storage/objects/store_errors.py",
         "if self.code in AGAIN or self.status in AGAIN_STATUSES:",
         "if False:",
@@ -842,7 +842,7 @@ _BYTES = (
         UNTRUSTED,
     ),
     _mutant(
-        "that an upload ends when nobody wants it any more",
+        "that an upload ends when it is no longer wanted",
         "storage/objects/object_store.py",
         "if not self._is_wanted():",
         "if False:",
@@ -963,7 +963,7 @@ _TOLD = (
         "tests/unit/portal/test_retries.py",
     ),
     _mutant(
-        "the webhook-id that stays when the end is told again",
+        "the webhook-id that stays when the end is sent again",
         "storage/webhooks/webhook_rows.py",
         "        earlier_attempt_count=Webhook.attempt_count,\n",
         "        earlier_attempt_count=Webhook.attempt_count,\n"
@@ -1146,7 +1146,7 @@ _GUEST = (
         STARTS,
     ),
     _mutant(
-        "the callers who are gone before their jobs are begun",
+        "the callers that are gone before their jobs begin",
         "server/rpc/start_batcher.py",
         "pending = [start for start in pending if not start.is_gone]",
         "pending = list(pending)",
@@ -1272,7 +1272,7 @@ _GUEST = (
         "tests/integration/objects/test_objects.py",
     ),
     _mutant(
-        "the slots of a file that is put before its row is told of it",
+        "the slots of a file that is put before its row records it",
         "storage/sql/documents/record_stored.sql",
         "autos_portal_answered(_slot_tokens)",
         "autos_portal_answered('{}')",
@@ -1757,7 +1757,7 @@ _GUEST = (
 
 _LOGIN = (
     _mutant(
-        "the lease of whoever logs in",
+        "the lease of a process that logs in",
         "storage/login/logins.py",
         'row["is_leased"] or row["wait_s"] > 0',
         'row["wait_s"] > 0',
@@ -1930,7 +1930,7 @@ _CALLERS = (
         STARTING,
     ),
     _mutant(
-        "whose start a log line tells of",
+        "the start that a log line is about",
         "server/rpc/start_batcher.py",
         "start.context.run(_logged, view, ",
         "_logged(view, ",
@@ -1993,7 +1993,7 @@ _CALLERS = (
         PLACES,
     ),
     _mutant(
-        "the answers of those who stay when one leaves",
+        "the answers of the callers that stay when one leaves",
         "server/runtime/request_coalescer.py",
         "                if not answer.cancelled():\n                    answer.set_result",
         "                if True:\n                    answer.set_result",
