@@ -66,12 +66,13 @@ bench-watch: $(READY) ## 5,000 watchers on one server process; ARGS="--watchers 
 mutants: $(READY) ## removes one safeguard at a time: the tests must fail
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-check: $(READY) ## ruff, mypy, import rules, no SQL in strings, buf, generated code and pages
+check: $(READY) ## ruff, mypy, import rules, no SQL in strings, plain words, buf, generated code and pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m dev.checks.sql_strings
+	$(BIN)/python -m dev.checks.words
 	$(BIN)/buf lint proto
 	$(BIN)/buf format proto --diff --exit-code
 	$(BIN)/buf breaking proto --against proto/base.binpb

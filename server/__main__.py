@@ -57,7 +57,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _DESCRIPTOR = pb.DESCRIPTOR.services_by_name["DownloadService"]
 SERVICE = _DESCRIPTOR.full_name
-# The service names under which gRPC health reports whether files can be fetched: see README.
+# The service names under which gRPC health reports whether files can be fetched: see
+# docs/reference/health.md.
 SPOOL = "autos.spool"
 PORTAL = "autos.portal"
 BUCKET = "autos.bucket"

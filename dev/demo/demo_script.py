@@ -172,5 +172,5 @@ def _print_next_steps(is_ours: bool, screen: DemoConsole) -> None:
         screen.line("Next:  the calls that `make run` has printed")
     screen.line("       make demo    again: what is stored already is not fetched again")
     screen.line(
-        "       README.md    how to call it, every setting, and the Procfile for production"
+        "       README.md    how to call it, how to deploy it, and every page of the documentation"
     )

@@ -6,7 +6,8 @@
         job = autos.wait(autos.start("1003579-22.2025.8.26.0564").job.job_id)
         autos.download_to("case", job.job_id)
 
-docs/CLIENT.md has the details. `pb` has the contract's messages, `errors` has the exceptions.
+docs/reference/python-client.md has the details. `pb` has the contract's messages, `errors` has the
+exceptions.
 
 A name is imported at its first use: the server and the workers import only the contract's messages
 from this package. They do not need the client, and the workers do not need gRPC.

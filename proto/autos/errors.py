@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class AutosError(Exception):
     """The base class of all errors of a call.
 
-    `reason` is stable, for programs: see the README's table. `metadata`: the server's additions to
-    it. `retry_delay_s`: seconds until a retry, None if the server gave none.
+    `reason` is stable, for programs: see docs/reference/errors.md. `metadata`: the server's
+    additions to it. `retry_delay_s`: seconds until a retry, None if the server gave none.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """The limits of a client: see docs/CLIENTS.md."""
+    """The limits of a client: see docs/reference/limits.md."""
 
     starts_per_minute: int
     jobs_at_once: int

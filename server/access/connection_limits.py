@@ -1,6 +1,6 @@
 """The limits of a connection: gRPC's own options, each tested with the asyncio server.
 
-docs/CLIENTS.md describes the effect of each limit on a caller.
+docs/reference/limits.md describes the effect of each limit on a caller.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The reasons with which a call can be refused, by RPC: the values of ErrorInfo.reason.
 
-The contract's comments and the README's table list the same reasons; tests compare all three.
+The contract's comments and docs/reference/errors.md list the same reasons; tests compare all three.
 """
 
 from __future__ import annotations

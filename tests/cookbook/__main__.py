@@ -1,4 +1,4 @@
-"""`python -m tests.cookbook`: write the current answers into docs/GRPCURL.md.
+"""`python -m tests.cookbook`: write the current answers into docs/howto/call-grpcurl.md.
 
 It starts everything itself, as `make run` does, on free ports and in a temporary folder.
 """

@@ -1,4 +1,4 @@
-"""Parse docs/GRPCURL.md into steps: each block of commands, and the answer printed below it."""
+"""Parse docs/howto/call-grpcurl.md into steps: each block of commands, and its printed answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dev.embedded.sandbox import ROOT
 
-FILE = ROOT / "docs" / "GRPCURL.md"
+FILE = ROOT / "docs" / "howto" / "call-grpcurl.md"
 # Addresses of `make run`, and of its webhook receiver.
 ADDRESS = "127.0.0.1:50051"
 RECEIVER = "127.0.0.1:8099"

@@ -17,7 +17,7 @@ import grpc
 from dev.embedded.sandbox import ROOT
 from tests.network.certificates import Certificate
 
-# The text of docs/GRPCURL.md.
+# The text of docs/howto/call-grpcurl.md.
 LIMITS = {"starts_per_minute": 2, "jobs_at_once": 1, "open_watches": 1}
 READY_S = 120.0
 

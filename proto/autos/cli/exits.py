@@ -21,7 +21,7 @@ from autos.errors import (
 
 
 class Exit(IntEnum):
-    """The exit codes. docs/CLIENT.md has them in a table."""
+    """The exit codes. docs/reference/cli.md has them in a table."""
 
     OK = 0
     ERROR = 1

@@ -1,4 +1,4 @@
-"""Test docs/CLIENT.md: every example runs as printed, and the tables match the code."""
+"""Test the pages of the client: every example runs as printed, and the tables match the code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from autos.cli.options import parser
 from dev.embedded.sandbox import ROOT
 from tests.acceptance.conftest import Autos
 
-TEXT = (ROOT / "docs" / "CLIENT.md").read_text()
+DOCS = ROOT / "docs"
+TEXT = (DOCS / "howto" / "call-python.md").read_text()
+CLIENT = (DOCS / "reference" / "python-client.md").read_text()
+CLI = (DOCS / "reference" / "cli.md").read_text()
 README = (ROOT / "README.md").read_text()
 TIMEOUT_S = 200
 
@@ -68,7 +71,7 @@ def test_the_commands_run_as_printed(autos: Autos, tmp_path: Path) -> None:
 
 
 def test_the_table_of_exit_codes_is_whole() -> None:
-    rows = re.findall(r"^\| ([\d, ]+) \|", TEXT, re.M)
+    rows = re.findall(r"^\| ([\d, ]+) \|", CLI, re.M)
     codes = {int(code) for row in rows for code in row.split(",")}
 
     assert codes == set(Exit)
@@ -78,6 +81,6 @@ def test_the_table_of_exit_codes_is_whole() -> None:
 
 
 def test_the_table_of_errors_is_whole() -> None:
-    named = set(re.findall(r"^\| `([A-Z][a-z]\w+)` \|", TEXT, re.M))
+    named = set(re.findall(r"^\| `([A-Z][a-z]\w+)` \|", CLIENT, re.M))
 
     assert named == {kind.__name__ for kind in AutosError.__subclasses__()}

@@ -307,7 +307,7 @@ def _printed(commands: str, address: str) -> Any:
 
 def test_channelz_lists_connections_if_it_is_enabled(watched: Watched) -> None:
     address = watched.autos.stack.env["GRPC_LISTEN"]
-    text = (ROOT / "docs/OPERATING.md").read_text()
+    text = (ROOT / "docs/howto/monitor.md").read_text()
     servers, *sockets = re.findall(r"^.*bin/grpcurl .*Channelz/.*$", text, re.MULTILINE)
 
     [server] = _printed(servers, address)["server"]

@@ -219,7 +219,7 @@ def test_what_a_portal_sends_before_a_request_is_no_file(*, is_sized: bool) -> N
                 got = _fetch(portal, path, is_sized=is_sized)
                 assert not is_sized
                 # Bytes that arrive after the last check are accepted: "Not covered" in
-                # RELIABILITY.md.
+                # docs/explanation/reliability.md.
                 assert got in (_file(path), _file("another document"))
 
 

@@ -16,6 +16,7 @@ from dev.embedded.sandbox import ROOT
 from server.errors.error_reasons import OF_EVERY_RPC, OF_RPC, reasons_of
 from server.rpc.reflection import IMAGE
 
+REFERENCE = ROOT / "docs" / "reference"
 BUF = Path(sys.executable).parent / "buf"
 SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"]
 # Field numbers: FileDescriptorProto.service and ServiceDescriptorProto.method.
@@ -53,15 +54,11 @@ def _promised(name: str) -> dict[str, str]:
     return {reason: status for reasons, status in found for reason in reasons.split(", ")}
 
 
-def _readme() -> dict[str, str]:
-    """Return the reasons of the README's table of errors, each with its status."""
-    table = (ROOT / "README.md").read_text().partition("| status | reasons |\n")[2]
-    rows = table.partition("\n\n")[0].splitlines()[1:]
-    return {
-        reason: status
-        for status, reasons in (row.strip("| ").split(" | ", 1) for row in rows)
-        for reason in re.findall(r"`([A-Z_]+)`", reasons)
-    }
+def _page() -> dict[str, str]:
+    """Return the reasons of the page of errors, each with its status."""
+    text = (REFERENCE / "errors.md").read_text()
+    rows = text.partition("| reason | status | meaning | methods |\n")[2].partition("\n\n")[0]
+    return dict(re.findall(r"^\| `([A-Z_]+)` \| ([A-Z_]+) \|", rows, re.M))
 
 
 def test_every_method_has_its_reasons() -> None:
@@ -79,13 +76,13 @@ def test_a_method_comment_lists_what_it_can_answer(rpc: str) -> None:
     assert set(_promised(rpc)) == OF_RPC[rpc]
 
 
-def test_the_readme_has_the_reasons_and_statuses_of_the_contract() -> None:
+def test_the_page_of_errors_has_the_reasons_and_statuses_of_the_contract() -> None:
     promised: dict[str, str] = {}
     for name in (SERVICE.name, *OF_RPC):
         for reason, status in _promised(name).items():
             assert promised.setdefault(reason, status) == status, "one reason, one status"
 
-    assert _readme() == promised
+    assert _page() == promised
 
 
 def test_no_code_refuses_with_a_reason_that_is_not_declared() -> None:
@@ -110,8 +107,8 @@ def _constants(enum: Any) -> set[str]:
 
 
 def test_every_reason_has_its_constant() -> None:
-    readme = (ROOT / "README.md").read_text()
-    failures = readme.partition("| reason | meaning | attempts |\n")[2].partition("\n\n")[0]
+    page = (REFERENCE / "document-failures.md").read_text()
+    failures = page.partition("| reason | meaning | attempts |\n")[2].partition("\n\n")[0]
     reasons = {
         reason
         for row in failures.splitlines()[1:]

@@ -18,7 +18,7 @@ from storage.telemetry import series
 from storage.telemetry.scheduler_gauges import SchedulerGauges
 from storage.telemetry.spool_gauges import SpoolGauges
 
-DOCS = ROOT / "docs"
+REFERENCE = ROOT / "docs" / "reference"
 COURT, STATE = {"8.26": 1}, {"PENDING": 1}
 TIMES = {"8.26": 1.0}
 SEEN = Gauges(
@@ -55,7 +55,7 @@ def shown(tmp_path: Path) -> dict[str, set[str]]:
 
 
 def _expressions() -> Iterator[str]:
-    dashboard: dict[str, Any] = json.loads((DOCS / "autos-dashboard.json").read_text())
+    dashboard: dict[str, Any] = json.loads((REFERENCE / "autos-dashboard.json").read_text())
     for panel in dashboard["panels"]:
         for target in panel.get("targets", ()):
             yield target["expr"]
@@ -81,7 +81,7 @@ def test_the_dashboard_queries_existing_labels(shown: dict[str, set[str]]) -> No
 
 
 def test_panels_have_ids_of_their_own_and_lie_beside_each_other() -> None:
-    panels = json.loads((DOCS / "autos-dashboard.json").read_text())["panels"]
+    panels = json.loads((REFERENCE / "autos-dashboard.json").read_text())["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     places = [
         (panel["gridPos"]["x"] + dx, panel["gridPos"]["y"] + dy)
@@ -95,7 +95,7 @@ def test_panels_have_ids_of_their_own_and_lie_beside_each_other() -> None:
 def test_every_series_stands_in_the_page_of_the_operators_with_its_labels(
     shown: dict[str, set[str]],
 ) -> None:
-    text = (DOCS / "OPERATING.md").read_text()
+    text = (REFERENCE / "metrics.md").read_text()
     told = {
         name: set(filter(None, labels.split(", ")))
         for name, labels in re.findall(
