@@ -2,8 +2,8 @@
 
     python -I -S dev/processes/launch.py PARENT_PID DEATH_SIGNAL IDENTITY COMMAND...
 
-IDENTITY is "same"; "mapped" (root becomes an ordinary user in a user namespace of its own, in
-which root's files are that user's); or "nobody". Linux only. It imports nothing but the standard
+IDENTITY is `same`; `mapped` (root becomes an ordinary user in a user namespace of its own, in
+which root's files are that user's); or `nobody`. Linux only. It imports nothing but the standard
 library, so its start takes only 20 ms.
 """
 
