@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedule 
         return None
     config.option.loadscopereorder = False  # The files are sorted already, see below.
     return Schedule(config, log)
+
+
+def pytest_configure() -> None:
+    """Have started processes take SIGINT, also if a shell started the tests in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -246,7 +246,7 @@ def test_an_interrupted_command_prints_how_to_continue(autos: Autos) -> None:
 
     assert watching.returncode == 130
     assert told.strip() == (
-        f"Interrupted. The job goes on. Watch it again: autos watch {job.job_id}"
+        f"Interrupted. The job continues. Watch it again: autos watch {job.job_id}"
     )
 
 

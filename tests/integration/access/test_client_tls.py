@@ -238,7 +238,7 @@ def test_a_server_that_cannot_prove_its_identity_gets_no_token(
     with Client(connection, timeout_s=0.5) as client, pytest.raises(Unavailable) as caught:
         client.start("1")
 
-    assert "Its certificate is not one that the CA file" in str(caught.value)
+    assert "Neither the CA file nor the system trusts its certificate" in str(caught.value)
     assert porter.starts == []
 
 

@@ -318,7 +318,7 @@ def test_a_url_that_leads_to_a_file_of_this_machine_is_no_url(tmp_path: Path) ->
     secret.write_bytes(BODY)
     pull = Pull((_document(),), tmp_path / "folder", lambda _: secret.as_uri())
 
-    assert "its URL is none" in _failure(pull)
+    assert "its URL is neither https nor http" in _failure(pull)
 
 
 @pytest.mark.parametrize("before", INTERIM.values(), ids=list(INTERIM))
