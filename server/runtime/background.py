@@ -10,6 +10,8 @@ import structlog
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 RESTART_S = 2.0
+# A task that goes on although it was cancelled is cancelled again after this, in seconds.
+CANCEL_AGAIN_S = 0.1
 
 
 class Background:
@@ -27,9 +29,13 @@ class Background:
 
     async def stop(self) -> None:
         """Cancel all tasks and return when they have ended."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
+        tasks = set(self._tasks)
+        pending = tasks
+        while pending:
+            # Again and again: a library may take a cancellation for its own timeout.
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, name: str, work: Callable[[], Awaitable[None]]) -> None:

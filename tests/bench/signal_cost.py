@@ -28,7 +28,7 @@ ROUNDS, DOCUMENTS = 7, 2_000
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def tell(signals: Signals) -> None:
+def record(signals: Signals) -> None:
     """Record all signals of the worker and the uploader about one document."""
     with signals.step("download", job_id=ID, document_id=ID, traceparent=TRACEPARENT):
         with signals.request("portal", "GET", COURT, "8.26") as span:
@@ -45,7 +45,7 @@ def cost_us(signals: Signals) -> float:
     """Return the CPU microseconds of this process for a document, including exporter threads."""
     begun = time.process_time()
     for _ in range(DOCUMENTS):
-        tell(signals)
+        record(signals)
     if signals.tracer.is_on:
         # Exporting what is queued is part of the cost.
         time.sleep(1)
@@ -75,10 +75,10 @@ class _Context:
         return None
 
 
-def _receive(told: Connection) -> None:
+def _receive(pipe: Connection) -> None:
     with OtlpReceiver() as receiver:
-        told.send(receiver.url)
-        told.recv()
+        pipe.send(receiver.url)
+        pipe.recv()
 
 
 def main() -> None:

@@ -48,19 +48,19 @@ def options_of(arguments: Sequence[str]) -> ChaosOptions:
         "--folder", type=Path, default=ChaosOptions.folder, help="for logs and data"
     )
     parser.add_argument("--keep", action="store_true", help="keep logs and data of what passed too")
-    asked = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
     try:
-        kinds = named_kinds([name for name in asked.faults.split(",") if name])
+        kinds = named_kinds([name for name in parsed.faults.split(",") if name])
     except ValueError as error:
         parser.error(str(error))
     return ChaosOptions(
-        seed=random.randrange(1_000_000) if asked.seed is None else asked.seed,
-        seeds=asked.seeds,
-        jobs=asked.jobs,
-        documents=asked.documents,
-        minutes=asked.minutes,
-        most_faults=asked.most_faults,
+        seed=random.randrange(1_000_000) if parsed.seed is None else parsed.seed,
+        seeds=parsed.seeds,
+        jobs=parsed.jobs,
+        documents=parsed.documents,
+        minutes=parsed.minutes,
+        most_faults=parsed.most_faults,
         kinds=tuple(kinds),
-        folder=asked.folder.absolute(),
-        is_kept=asked.keep,
+        folder=parsed.folder.absolute(),
+        is_kept=parsed.keep,
     )

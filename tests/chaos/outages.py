@@ -82,17 +82,19 @@ def _round(
     back = time.monotonic()
     job = _end(api, job_id)
     took_s = time.monotonic() - back
-    asked = _files(portal, number)
-    twice = len(asked) - len(set(asked))
+    file_requests = _files(portal, number)
+    twice = len(file_requests) - len(set(file_requests))
     page = api.ListDocuments(pb.ListDocumentsRequest(job_id=job_id, page_size=1000))
     burnt = [d.document_id for d in page.documents if d.attempt_count != 1]
     print(
         f"{' + '.join(names):24} away {seconds:.0f} s: {pb.JobState.Name(job.state)}"
-        f" {took_s:.1f} s after it was back, {twice} asked twice, {len(burnt)} attempts burnt",
+        f" {took_s:.1f} s after it was back, {twice} requested twice, {len(burnt)} extra attempts",
         flush=True,
     )
     if job.state != pb.JOB_STATE_COMPLETED or twice or burnt:
-        problems.append(f"{names}: {pb.JobState.Name(job.state)}, {twice} twice, burnt {burnt}")
+        problems.append(
+            f"{names}: {pb.JobState.Name(job.state)}, {twice} twice, extra attempts {burnt}"
+        )
     return problems
 
 

@@ -31,7 +31,7 @@ def settle(environment: ChaosEnvironment, client: RetryingClient) -> list[str]:
     """Wait for jobs, webhooks and cleaning up; return what is not done in time."""
     return [
         *_await("ended", lambda: _running(client), JOBS_S),
-        *_await("told", lambda: _untold(client), WEBHOOKS_S),
+        *_await("told", lambda: _undelivered(client), WEBHOOKS_S),
         *_await("cleared up", _Leftovers(environment, client).look, LEFTOVERS_S),
     ]
 
@@ -55,7 +55,7 @@ def _running(client: RetryingClient) -> list[str]:
     return [f"job {job.job_id}: {job.progress}".replace("\n", " ") for job in jobs]
 
 
-def _untold(client: RetryingClient) -> list[str]:
+def _undelivered(client: RetryingClient) -> list[str]:
     return [
         f"webhook of job {job.job_id}: {hook}".replace("\n", " ")
         for job in client.all_jobs()

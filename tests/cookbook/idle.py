@@ -21,7 +21,7 @@ def settle(api: pb_grpc.DownloadServiceStub) -> None:
         found: pb.Job = api.GetStatus(request, timeout=30).job
         return found
 
-    def is_told() -> bool:
+    def is_settled() -> bool:
         return job("one-pdf").webhooks[0].state == pb.WEBHOOK_STATE_DELIVERED
 
     def is_dripping() -> bool:
@@ -29,5 +29,5 @@ def settle(api: pb_grpc.DownloadServiceStub) -> None:
         states = [each.state for each in api.ListDocuments(request, timeout=30).documents]
         return sorted(states) == [pb.DOCUMENT_STATE_DOWNLOADING, pb.DOCUMENT_STATE_AVAILABLE]
 
-    until(is_told, DEADLINE_S, "the webhook was not delivered")
+    until(is_settled, DEADLINE_S, "the webhook was not delivered")
     until(is_dripping, DEADLINE_S, "the job never came so far")

@@ -84,8 +84,8 @@ def _run(
         assert bash.stdin
         assert bash.stdout
         try:
-            told = bash.stdout.readline()
-            assert told == READY, told
+            line = bash.stdout.readline()
+            assert line == READY, line
             settle()
             rest, _ = bash.communicate("\n", timeout=timeout_s)
             assert rest == ""

@@ -26,10 +26,10 @@ from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 def main() -> int:
     """Return the exit code: 0 if every job survived every kill."""
-    asked = _arguments()
-    points = [point for point in POINTS if not asked.points or point.name in asked.points]
+    arguments = _arguments()
+    points = [point for point in POINTS if not arguments.points or point.name in arguments.points]
     with tempfile.TemporaryDirectory(prefix="autos-killpoints-") as folder:
-        trials = _run(Path(folder), points, asked.times, is_as_shipped=asked.as_shipped)
+        trials = _run(Path(folder), points, arguments.times, is_as_shipped=arguments.as_shipped)
     print(_table(points, trials))
     return 0
 
@@ -42,10 +42,10 @@ def _arguments() -> argparse.Namespace:
     )
     names = [point.name for point in POINTS]
     parser.add_argument("points", nargs="*", help=f"some of: {', '.join(names)}; all if none")
-    asked = parser.parse_args()
-    if unknown := set(asked.points) - set(names):
+    arguments = parser.parse_args()
+    if unknown := set(arguments.points) - set(names):
         parser.error(f"no such point: {', '.join(sorted(unknown))}")
-    return asked
+    return arguments
 
 
 def _run(folder: Path, points: Sequence[Point], times: int, *, is_as_shipped: bool) -> list[Trial]:

@@ -15,7 +15,7 @@ from storage.settings import Settings
 from tests.acceptance.conftest import Autos
 from tests.acceptance.harness.bucket import StoredBucket, sandbox_sha256
 from tests.acceptance.harness.job_calls import documents
-from tests.killpoints.trials import Trial, asked, path_of
+from tests.killpoints.trials import Trial, call_until_answered, path_of
 from tests.killpoints.triggers import Death, Triggers
 from tests.sandbox.court_cases.case_model import SandboxCase
 
@@ -75,12 +75,12 @@ def _check_documents(autos: Autos, trial: Trial, case: SandboxCase) -> None:
 
 
 def _check_webhooks(autos: Autos, trial: Trial, notifiers_lost: int) -> None:
-    told = autos.receiver.deliveries_at(path_of(trial.job.process_number))
-    by_id = {each.webhook_id for each in told}
+    deliveries = autos.receiver.deliveries_at(path_of(trial.job.process_number))
+    by_id = {each.webhook_id for each in deliveries}
     assert len(by_id) == trial.ends, f"{trial.point.name}: {by_id}"
-    assert all(each.is_verified for each in told)
-    assert {each.payload["type"] for each in told} == {EVENT_TYPES[trial.job.state]}
-    assert len(told) <= trial.ends + notifiers_lost
+    assert all(each.is_verified for each in deliveries)
+    assert {each.payload["type"] for each in deliveries} == {EVENT_TYPES[trial.job.state]}
+    assert len(deliveries) <= trial.ends + notifiers_lost
 
 
 def _check_requests(autos: Autos, trial: Trial, case: SandboxCase, workers_lost: int) -> None:
@@ -104,7 +104,7 @@ def check_leftovers(autos: Autos, flags: Triggers, trials: Sequence[Trial]) -> N
 
 
 def _check_case(autos: Autos, trial: Trial) -> None:
-    now = asked(autos.api.GetStatus, pb.GetStatusRequest(job_id=trial.job.job_id)).job
+    now = call_until_answered(autos.api.GetStatus, pb.GetStatusRequest(job_id=trial.job.job_id)).job
     assert (now.state, now.end_time) == (trial.job.state, trial.job.end_time)
     named = {d.object_key for d in documents(autos, now) if d.object_key}
     bucket, number = StoredBucket(autos), now.process_number

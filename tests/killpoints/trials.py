@@ -198,7 +198,7 @@ def attempt(autos: Autos, flags: Triggers, turns: Turns, point: Point) -> Trial:
     ends = 2 if point.action == "retry" else 1
     # Only then poll its state: many trials that poll all the time would load the server.
     autos.receiver.wait_for(ends, DEADLINE_S, path=path_of(number))
-    job = _await_told(autos, flags, point, job_id)
+    job = _await_delivered(autos, flags, point, job_id)
     ended = time.time()
     # A gate that a cancelled job left would hold its connections.
     autos.portal.release(number)
@@ -218,16 +218,18 @@ def _led_to(autos: Autos, flags: Triggers, point: Point, number: str) -> str:
         arm()
     elif point.action == "cancel":
         autos.portal.hold(number)
-    job_id: str = asked(autos.api.StartDownload, start).job.job_id
+    job_id: str = call_until_answered(autos.api.StartDownload, start).job.job_id
     if point.action == "cancel":
         autos.portal.wait_held(number, timeout_s=DEADLINE_S)
         arm()
-        asked(autos.api.CancelJob, pb.CancelJobRequest(job_id=job_id))
+        call_until_answered(autos.api.CancelJob, pb.CancelJobRequest(job_id=job_id))
     elif point.action == "retry":
-        until(lambda: is_told(_status(autos, job_id)), DEADLINE_S, "The first run does not end.")
+        until(
+            lambda: is_delivered(_status(autos, job_id)), DEADLINE_S, "The first run does not end."
+        )
         arm()
         again = pb.RetryJobRequest(job_id=job_id, request_id=str(uuid4()))
-        asked(autos.api.RetryJob, again)
+        call_until_answered(autos.api.RetryJob, again)
     return job_id
 
 
@@ -245,16 +247,16 @@ def _await_deaths(flags: Triggers, point: Point, number: str) -> None:
     until(
         lambda: not any(flags.is_armed(seam, number) for seam in point.seams),
         DEADLINE_S,
-        f"{point.name}: nobody came so far.",
+        f"{point.name}: no process reached it.",
     )
 
 
-def _await_told(autos: Autos, flags: Triggers, point: Point, job_id: str) -> pb.Job:
+def _await_delivered(autos: Autos, flags: Triggers, point: Point, job_id: str) -> pb.Job:
     seen = [_status(autos, job_id)]
 
     def is_over() -> bool:
         seen[0] = _status(autos, job_id)
-        return is_told(seen[0])
+        return is_delivered(seen[0])
 
     try:
         until(is_over, DEADLINE_S, point.name)
@@ -263,17 +265,17 @@ def _await_told(autos: Autos, flags: Triggers, point: Point, job_id: str) -> pb.
     return seen[0]
 
 
-def is_told(job: pb.Job) -> bool:
+def is_delivered(job: pb.Job) -> bool:
     """Return True if the job has ended and every webhook is delivered."""
     return job.state in ENDS and all(h.state == pb.WEBHOOK_STATE_DELIVERED for h in job.webhooks)
 
 
 def _status(autos: Autos, job_id: str) -> pb.Job:
-    job: pb.Job = asked(autos.api.GetStatus, pb.GetStatusRequest(job_id=job_id)).job
+    job: pb.Job = call_until_answered(autos.api.GetStatus, pb.GetStatusRequest(job_id=job_id)).job
     return job
 
 
-def asked(call: Callable[..., T], request: object) -> T:
+def call_until_answered(call: Callable[..., T], request: object) -> T:
     """Return the answer; repeat the call while it is UNAVAILABLE, as the contract requires."""
     deadline = time.monotonic() + DEADLINE_S
     while True:

@@ -33,12 +33,12 @@ class CannotTell(Exception):
 
 def main() -> int:
     """Return the exit code: 0 if every mutant was caught."""
-    asked = _arguments()
-    chosen = [m for m in MUTANTS if all(word in m.without for word in asked.words)]
+    arguments = _arguments()
+    chosen = [m for m in MUTANTS if all(word in m.without for word in arguments.words)]
     with tempfile.TemporaryDirectory(prefix="autos-mutants-") as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
-        if not asked.no_baseline:
+        if not arguments.no_baseline:
             _must_be_green(tree, chosen)
         found = [(mutant, _caught_by(tree, mutant)) for mutant in chosen]
     print(_table(found))
@@ -109,7 +109,7 @@ def _table(found: Sequence[tuple[Mutant, str | None]]) -> str:
 
 def _shown(test: str | None) -> str:
     if test is None:
-        return "**nobody**"
+        return "**no test**"
     file, _, name = test.partition("::")
     return f"`{Path(file).stem}`: {name.removeprefix('test_').replace('_', ' ')}"
 

@@ -83,7 +83,7 @@ class Caller:
             if kind == DATA:
                 events += self._messages(stream, data[body : body + size])
             if kind not in (DATA, HEADERS) or flags & END_STREAM:
-                events += self._told(kind, flags, stream, data[body : body + size])
+                events += self._events(kind, flags, stream, data[body : body + size])
             begin = body + size
         del self._bytes[:begin]
         return events
@@ -109,7 +109,7 @@ class Caller:
         if begin < len(data):
             self._parts[stream] = bytearray(data[begin:])
 
-    def _told(self, kind: int, flags: int, stream: int, body: bytes) -> Iterator[Event]:
+    def _events(self, kind: int, flags: int, stream: int, body: bytes) -> Iterator[Event]:
         if kind in (DATA, HEADERS, RST_STREAM):
             self._parts.pop(stream, None)
             yield Event(stream, None, body if kind == HEADERS else b"")

@@ -51,8 +51,8 @@ def _traffic(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
 
 
 def _set_traffic(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
-    asked = json.loads(body)
-    limit, retry_after_s = asked["limit"], asked.get("retry_after_s")
+    fields = json.loads(body)
+    limit, retry_after_s = fields["limit"], fields.get("retry_after_s")
     if not (limit is None or isinstance(limit, int)):
         raise ValueError("limit is a whole number or null")
     portal.traffic.retry_after_s = None if retry_after_s is None else float(retry_after_s)
@@ -70,8 +70,8 @@ def _timeline(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
 
 
 def _set_latency(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
-    asked = json.loads(body)
-    portal.weather.latency(None if asked is None else Latency(**asked))
+    fields = json.loads(body)
+    portal.weather.latency(None if fields is None else Latency(**fields))
     return {}
 
 
@@ -85,10 +85,10 @@ def _reset(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
 
 
 def _add_case(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
-    asked = json.loads(body)
-    latency_s = asked.pop("latency_ms", 0) / 1000
-    faults = {int(index): name for index, name in asked.pop("faults", {}).items()}
-    return {"number": portal.add_case(latency_s=latency_s, faults=faults, **asked)}
+    fields = json.loads(body)
+    latency_s = fields.pop("latency_ms", 0) / 1000
+    faults = {int(index): name for index, name in fields.pop("faults", {}).items()}
+    return {"number": portal.add_case(latency_s=latency_s, faults=faults, **fields)}
 
 
 def _hold(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:

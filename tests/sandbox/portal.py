@@ -87,11 +87,11 @@ class SandboxPortal:
     def request_count(self, what: UUID | str) -> int:
         """Return how often a document's file (UUID) or a case's listing (number) was requested."""
         wanted = digits(str(what))
-        asked = {"file": "uuid", "list": "number"}
+        field_of = {"file": "uuid", "list": "number"}
         return sum(
-            digits(getattr(request, asked[request.kind])) == wanted
+            digits(getattr(request, field_of[request.kind])) == wanted
             for request in self.requests
-            if request.kind in asked
+            if request.kind in field_of
         )
 
     def add_case(
@@ -181,11 +181,15 @@ def main() -> None:
     parser.add_argument("--median-ms", type=float, help="a log-normal latency on top")
     parser.add_argument("--sigma", type=float, default=0.8, help="of that latency (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of that latency (%(default)s)")
-    asked = parser.parse_args()
-    with SandboxPortal(asked.port, asked.token, asked.latency_ms / 1000, asked.log) as portal:
-        portal.traffic.limit = asked.limit
-        if asked.median_ms is not None:
-            portal.weather.latency(Latency(asked.median_ms / 1000, asked.sigma, asked.seed))
+    arguments = parser.parse_args()
+    with SandboxPortal(
+        arguments.port, arguments.token, arguments.latency_ms / 1000, arguments.log
+    ) as portal:
+        portal.traffic.limit = arguments.limit
+        if arguments.median_ms is not None:
+            portal.weather.latency(
+                Latency(arguments.median_ms / 1000, arguments.sigma, arguments.seed)
+            )
         _print_table(portal)
         wait_for_a_signal()
 

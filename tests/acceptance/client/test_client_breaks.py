@@ -88,8 +88,8 @@ def test_a_watch_over_cut_connections_yields_every_change_once(
     job = start(autos, number).job
     pauses: list[float] = []
 
-    def cut_now_and_then(told: int) -> None:
-        if told % 10 == 0:
+    def cut_now_and_then(received: int) -> None:
+        if received % 10 == 0:
             proxy.cut()
 
     messages = watched(_address(proxy), job, cut_now_and_then, lambda _, s: pauses.append(s), 10)
@@ -107,8 +107,8 @@ def test_a_stream_that_falls_silent_is_given_up_for_a_new_one(
     job = start(autos, number).job
     moments: list[float] = []
 
-    def stall_at_once(told: int) -> None:
-        if told == 1:
+    def stall_at_once(received: int) -> None:
+        if received == 1:
             proxy.stall()
             moments.append(time.monotonic())
 

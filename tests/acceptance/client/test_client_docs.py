@@ -46,15 +46,15 @@ def test_the_python_examples_run_as_printed(autos: Autos, tmp_path: Path) -> Non
     assert len(blocks) == 5, "the page has changed: look here again"
     [first] = [b for b in _blocks("python", README) if "from autos" in b]
 
-    said = _run(autos, tmp_path, sys.executable, "-c", "\n".join([first, *blocks]))
+    output = _run(autos, tmp_path, sys.executable, "-c", "\n".join([first, *blocks]))
 
-    assert "31 of 31\n" in said
-    assert "31 files, 0 documents not available" in said
-    assert "ended JOB_STATE_COMPLETED" in said
-    assert "INVALID_REQUEST {'process_number': " in said
+    assert "31 of 31\n" in output
+    assert "31 files, 0 documents not available" in output
+    assert "ended JOB_STATE_COMPLETED" in output
+    assert "INVALID_REQUEST {'process_number': " in output
     [shown] = re.findall(r"prints `(Client\(.*?\))`", TEXT)
-    assert shown in said
-    assert "the-token" not in said
+    assert shown in output
+    assert "the-token" not in output
     assert len(list((tmp_path / "case").iterdir())) == 31
 
 
@@ -63,10 +63,10 @@ def test_the_commands_run_as_printed(autos: Autos, tmp_path: Path) -> None:
     assert len(blocks) == 2, "the page has changed: look here again"
     ours = f'autos() {{ "{sys.executable}" -m autos "$@"; }}\n'
 
-    said = _run(autos, tmp_path, "bash", "-euo", "pipefail", "-c", ours + "\n".join(blocks))
+    output = _run(autos, tmp_path, "bash", "-euo", "pipefail", "-c", ours + "\n".join(blocks))
 
-    assert "COMPLETED  31 of 31 documents" in said
-    assert '"url": "http' in said
+    assert "COMPLETED  31 of 31 documents" in output
+    assert '"url": "http' in output
     assert len(list((tmp_path / "case").iterdir())) == 31
 
 

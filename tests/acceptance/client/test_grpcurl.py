@@ -86,8 +86,8 @@ ODD_QUESTIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("service", REFLECTION)
 def test_reflection_answers_odd_questions_and_goes_on(autos: Autos, service: str) -> None:
     known = {"file_containing_symbol": f"{SERVICE}.StartDownload"}
-    asked = [*ODD_QUESTIONS.values(), {}, {"all_extension_numbers_of_type": JOB}, known]
-    questions = [reflection_pb2.ServerReflectionRequest(**each) for each in asked]
+    fields = [*ODD_QUESTIONS.values(), {}, {"all_extension_numbers_of_type": JOB}, known]
+    questions = [reflection_pb2.ServerReflectionRequest(**each) for each in fields]
     ask = autos.channel.stream_stream(
         f"/{service}/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,

@@ -39,8 +39,8 @@ def test_nothing_is_lost_in_a_short_storm(tmp_path: Path) -> None:
 
     outcome = run_seed(options, options.seed)
 
-    told = "\n".join(table(outcome))
-    print(told)
-    assert not outcome.problems, told
+    printed = "\n".join(table(outcome))
+    print(printed)
+    assert not outcome.problems, printed
     assert outcome.acknowledged >= options.jobs
     assert {fault.kind for fault in outcome.faults} == set(KINDS)

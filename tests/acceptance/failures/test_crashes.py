@@ -61,7 +61,7 @@ def _assert_whole(autos: Autos, job: pb.Job) -> list[pb.Document]:
     return found
 
 
-def _times_asked(autos: Autos, job: pb.Job) -> list[int]:
+def _request_counts(autos: Autos, job: pb.Job) -> list[int]:
     case = autos.portal.case(job.process_number)
     assert case
     return [autos.portal.request_count(document.uuid) for document in case.documents]
@@ -71,8 +71,8 @@ def test_killed_workers_cost_only_what_they_had_in_hand(hasty: Autos) -> None:
     fetching = _held(hasty, documents=12)
     hasty.portal.latency_s = LISTING_S
     listing = start(hasty, hasty.portal.add_case(documents=2)).job
-    asked = partial(hasty.portal.request_count, listing.process_number)
-    until(lambda: asked() == 1, PATIENCE_S, "Not listed.")
+    requests = partial(hasty.portal.request_count, listing.process_number)
+    until(lambda: requests() == 1, PATIENCE_S, "Not listed.")
 
     kill(hasty, "worker")
     hasty.portal.latency_s = 0.0
@@ -81,9 +81,9 @@ def test_killed_workers_cost_only_what_they_had_in_hand(hasty: Autos) -> None:
     _assert_whole(hasty, finish(hasty, fetching.job_id))
     _assert_whole(hasty, finish(hasty, listing.job_id))
     # Each of the slices had one request in progress.
-    assert sorted(_times_asked(hasty, fetching)) == [1] * (12 - LANES) + [2] * LANES
+    assert sorted(_request_counts(hasty, fetching)) == [1] * (12 - LANES) + [2] * LANES
     assert hasty.portal.request_count(fetching.process_number) == 1
-    assert asked() == 2
+    assert requests() == 2
 
 
 def test_an_uploader_killed_in_the_middle_of_an_upload_costs_the_portal_nothing(
@@ -100,7 +100,7 @@ def test_an_uploader_killed_in_the_middle_of_an_upload_costs_the_portal_nothing(
     ended = finish(hasty, job.job_id)
 
     _assert_whole(hasty, ended)
-    assert _times_asked(hasty, ended) == [1] * 8
+    assert _request_counts(hasty, ended) == [1] * 8
 
 
 def test_a_worker_that_comes_back_too_late_changes_nothing(hasty: Autos) -> None:
@@ -116,9 +116,9 @@ def test_a_worker_that_comes_back_too_late_changes_nothing(hasty: Autos) -> None
 
     assert _assert_whole(hasty, finish(hasty, job.job_id)) == found
     assert finish(hasty, job.job_id) == ended
-    asked = _times_asked(hasty, ended)
-    assert set(asked) == {1, 2}
-    assert asked.count(2) <= LANES
+    requests = _request_counts(hasty, ended)
+    assert set(requests) == {1, 2}
+    assert requests.count(2) <= LANES
 
 
 def _spooled(autos: Autos) -> set[Path]:
@@ -144,7 +144,7 @@ def test_an_absent_s3_costs_the_portal_nothing(hasty: Autos, servers: EmbeddedSe
     ended = finish(hasty, job.job_id)
 
     _assert_whole(hasty, ended)
-    assert _times_asked(hasty, ended) == [1] * 7
+    assert _request_counts(hasty, ended) == [1] * 7
     until(lambda: _spooled(hasty) <= leftovers, PATIENCE_S, "Files stay in the spool.")
 
 
@@ -155,48 +155,48 @@ def test_workers_killed_with_files_in_memory_cost_only_those(
     assert s3
     with stopped(s3):
         job = start(hasty, hasty.portal.add_case(documents=12)).job
-        until(lambda: sum(_times_asked(hasty, job)) >= LANES, PATIENCE_S, "Not fetched.")
+        until(lambda: sum(_request_counts(hasty, job)) >= LANES, PATIENCE_S, "Not fetched.")
         kill(hasty, "worker")
-        in_memory = _times_asked(hasty, job)
+        in_memory = _request_counts(hasty, job)
 
     ended = finish(hasty, job.job_id)
 
     _assert_whole(hasty, ended)
     # If the bucket did not answer for two seconds, the files would lie in the spool.
-    for before, after in zip(in_memory, _times_asked(hasty, ended), strict=True):
+    for before, after in zip(in_memory, _request_counts(hasty, ended), strict=True):
         assert after == 1 or (before, after) == (1, 2)
 
 
 def test_a_watcher_whose_server_is_killed_goes_on_where_it_was(hasty: Autos) -> None:
     job = _held(hasty, documents=12)
-    told: list[tuple[str, int]] = []
+    revisions: list[tuple[str, int]] = []
     request = pb.WatchProgressRequest(job_id=job.job_id)
     stream = hasty.api.WatchProgress(request, timeout=PATIENCE_S)
-    revision = _follow(stream, told, most=12)
+    revision = _follow(stream, revisions, most=12)
 
     kill(hasty, "server")
     with pytest.raises(grpc.RpcError) as error:
-        _follow(stream, told)
+        _follow(stream, revisions)
     hasty.portal.release(job.process_number)
     again = pb.WatchProgressRequest(job_id=job.job_id, after_revision=revision)
-    _follow(hasty.api.WatchProgress(again, timeout=PATIENCE_S, wait_for_ready=True), told)
+    _follow(hasty.api.WatchProgress(again, timeout=PATIENCE_S, wait_for_ready=True), revisions)
 
     assert error.value.code() == grpc.StatusCode.UNAVAILABLE
-    assert len(told) == len(set(told))
-    last = dict(sorted(told, key=lambda pair: pair[1]))
+    assert len(revisions) == len(set(revisions))
+    last = dict(sorted(revisions, key=lambda pair: pair[1]))
     assert last == {d.document_id: d.revision for d in documents(hasty, job)}
 
 
 def _follow(
-    stream: Iterator[pb.WatchProgressResponse], told: list[tuple[str, int]], most: int = 0
+    stream: Iterator[pb.WatchProgressResponse], revisions: list[tuple[str, int]], most: int = 0
 ) -> int:
     """Record at most `most` documents of a stream; return the revision of the last message."""
     revision = 0
     for message in stream:
         revision = message.revision
         if message.HasField("document"):
-            told.append((message.document.document_id, message.document.revision))
-            if len(told) == most:
+            revisions.append((message.document.document_id, message.document.revision))
+            if len(revisions) == most:
                 break
     return revision
 

@@ -55,7 +55,7 @@ def shared(autos: Autos) -> Iterator[tuple[str, list[Server]]]:
     with _server(env) as first, _server(env) as second:
         for server in (first, second):
             until(partial(_listens, server), DEADLINE_S, "A server does not listen.")
-        until(lambda: is_serving(address), DEADLINE_S, "Nobody serves.")
+        until(lambda: is_serving(address), DEADLINE_S, "No server serves.")
         yield address, [first, second]
 
 
@@ -198,7 +198,7 @@ def _locked_jobs(autos: Autos) -> Iterator[Callable[[], None]]:
 def _waits_for_lock(autos: Autos) -> bool:
     """Return True if any query for a job waits for a lock. Its truncated text names no job."""
     url = autos.stack.env["DATABASE_URL"]
-    with closing(psycopg2.connect(url)) as looker, looker.cursor() as cursor:
+    with closing(psycopg2.connect(url)) as observer, observer.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
             """ AND query LIKE 'SELECT "t1"."job_id", "t1"."client"%'"""
@@ -211,7 +211,7 @@ def test_a_database_that_answers_nothing_does_not_keep_a_server_from_going(autos
     job = run(autos, autos.portal.add_case(documents=1))
     address = f"127.0.0.1:{free_port()}"
     with _server({**autos.stack.env, "GRPC_LISTEN": address}) as server, ExitStack() as stack:
-        until(lambda: is_serving(address), DEADLINE_S, "Nobody serves.")
+        until(lambda: is_serving(address), DEADLINE_S, "No server serves.")
         caller = _caller_of(server, address, stack)
         with _locked_jobs(autos):
             caller.open(WATCH.replace("WatchProgress", "GetStatus"), _get_status(job.job_id))

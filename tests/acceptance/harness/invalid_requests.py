@@ -237,7 +237,7 @@ def _url(**fields: Any) -> Make:
 
 
 def _wrong_tokens() -> Iterator[tuple[str, Wrong]]:
-    said = {"page_token": "leave it empty for the first page"}
+    violation = {"page_token": "leave it empty for the first page"}
     foreign: dict[str, Callable[[Known], str]] = {
         "garbage": lambda _: "garbage",
         "no base64": lambda _: "!!!!",
@@ -281,7 +281,7 @@ def _wrong_tokens() -> Iterator[tuple[str, Wrong]]:
     for name, token in of_jobs.items():
         yield (
             f"jobs token {name}",
-            Wrong("ListJobs", _jobs_at(token), said),
+            Wrong("ListJobs", _jobs_at(token), violation),
         )
     for name, token in of_documents.items():
         yield (
@@ -289,7 +289,7 @@ def _wrong_tokens() -> Iterator[tuple[str, Wrong]]:
             Wrong(
                 "ListDocuments",
                 _documents_at(token),
-                said,
+                violation,
             ),
         )
 

@@ -40,7 +40,7 @@ class RefusedCall:
     retry_after_s: float | None
 
     @property
-    def told(self) -> str:
+    def all_text(self) -> str:
         """Return all text of the error."""
         return "\n".join((self.text, self.reason, *self.fields, *self.fields.values()))
 
@@ -72,9 +72,9 @@ def refused(attempt: Callable[[], object]) -> RefusedCall:
 def refusal_of(error: grpc.RpcError) -> RefusedCall:
     """Parse an error; fail if it leaks internals."""
     found = _taken_apart(error)
-    leak = LEAKS.search(found.told)
-    assert leak is None, found.told
-    assert len(found.told) <= MAX_TEXT, found.told
+    leak = LEAKS.search(found.all_text)
+    assert leak is None, found.all_text
+    assert len(found.all_text) <= MAX_TEXT, found.all_text
     return found
 
 

@@ -150,11 +150,11 @@ def test_an_unknown_job_is_not_found_by_its_name(
 
 
 @pytest.mark.parametrize("method", ["GetDocument", "GetDocumentUrl"])
-@pytest.mark.parametrize("whose", ["nobody's", "another job's"])
+@pytest.mark.parametrize("whose", ["no job's", "another job's"])
 def test_a_document_is_found_in_its_own_job_only(
     autos: Autos, known: Known, whose: str, method: str
 ) -> None:
-    document_id = UNKNOWN_ID if whose == "nobody's" else known.others_document_id
+    document_id = UNKNOWN_ID if whose == "no job's" else known.others_document_id
     request = getattr(pb, f"{method}Request")
 
     found = refusal(autos, method, request(job_id=known.job.job_id, document_id=document_id))

@@ -79,22 +79,24 @@ def test_what_is_on_its_way_when_a_job_is_cancelled_never_becomes_available(auto
     assert status(autos, held.job_id) == cancelled
     assert again.state == pb.JOB_STATE_COMPLETED
     assert again.progress.completed_documents == 8
-    asked = sorted(autos.portal.request_count(document.uuid) for document in case.documents)
-    assert asked == [1] * 3 + [2] * 5
+    request_counts = sorted(
+        autos.portal.request_count(document.uuid) for document in case.documents
+    )
+    assert request_counts == [1] * 3 + [2] * 5
 
 
 def test_cancelling_twice_changes_nothing_and_sends_one_webhook(autos: Autos) -> None:
     held = _held_job(autos, 3, "/twice")
 
     first = _cancel(autos, held.job_id)
-    told = await_job(
+    ended = await_job(
         autos, held.job_id, lambda job: job.webhooks[0].state == pb.WEBHOOK_STATE_DELIVERED
     )
     second = _cancel(autos, held.job_id)
     autos.portal.release(held.process_number)
 
     assert first.state == pb.JOB_STATE_CANCELLED
-    assert second == told == status(autos, held.job_id)
+    assert second == ended == status(autos, held.job_id)
     assert len(autos.receiver.deliveries_at("/twice")) == 1
 
 

@@ -72,10 +72,10 @@ def test_a_url_expires_at_its_expire_time(autos: Autos, public: tuple[pb.Job, pb
     good: list[float] = []
 
     def is_dead() -> bool:
-        asked = time.time()
+        requested_at = time.time()
         if requests.get(answer.url, timeout=30).status_code == 403:
             return True
-        good.append(asked)
+        good.append(requested_at)
         return False
 
     until(is_dead, 60, "It lives for ever.")
@@ -132,14 +132,14 @@ def test_what_is_not_available_has_no_url(autos: Autos) -> None:
     job = start(autos, number).job
     autos.portal.wait_held(number, 5)
     while_held = documents(autos, job)
-    asked = {document.state: document for document in while_held}
-    assert asked.keys() == {
+    requested_at = {document.state: document for document in while_held}
+    assert requested_at.keys() == {
         pb.DOCUMENT_STATE_FAILED,
         pb.DOCUMENT_STATE_DOWNLOADING,
         pb.DOCUMENT_STATE_PENDING,
     }
 
-    for state, document in asked.items():
+    for state, document in requested_at.items():
         _assert_not_available(autos, job, document, state)
 
     autos.api.CancelJob(pb.CancelJobRequest(job_id=job.job_id), timeout=10)

@@ -170,7 +170,7 @@ def test_a_webhook_that_joins_in_the_moment_the_job_ends_is_sent(autos: Autos) -
         acknowledged += chain.from_iterable(answers)
         joins += sum(job_id == first_id for _, job_id in chain.from_iterable(answers))
 
-    assert joins > 2 * ROUNDS, "hardly anybody joined: the test shows nothing"
+    assert joins > 2 * ROUNDS, "too few callers joined for the test to show anything"
     for path, job_id in acknowledged:
         [delivery] = autos.receiver.wait_for(1, 60, path=path)
         assert delivery.payload["data"]["job"]["job_id"] == job_id
@@ -196,7 +196,7 @@ def _join_until_over(
 def test_a_warm_case_is_completed_within_the_call(autos: Autos) -> None:
     number = autos.portal.add_case(documents=20)
     first = run(autos, number)
-    asked_before = autos.portal.journal.requests(number)
+    requests_before = autos.portal.journal.requests(number)
     taken_s: list[float] = []
 
     for _ in range(WARM_CALLS):
@@ -207,7 +207,7 @@ def test_a_warm_case_is_completed_within_the_call(autos: Autos) -> None:
         assert answer.job.state == pb.JOB_STATE_COMPLETED
         assert answer.job.progress.reused_documents == 20
 
-    assert autos.portal.journal.requests(number) == asked_before
+    assert autos.portal.journal.requests(number) == requests_before
     assert _stored(autos, answer.job) == _stored(autos, first)
     median_s = statistics.median(taken_s)
     print(
@@ -224,14 +224,14 @@ def _stored(autos: Autos, job: pb.Job) -> list[tuple[str, str, str]]:
 def test_max_age_zero_requests_the_listing_again_and_no_file(autos: Autos) -> None:
     number = autos.portal.add_case(documents=3)
     run(autos, number)
-    files = _files_asked(autos, number)
+    files = _file_requests(autos, number)
 
     job = run(autos, number, max_age=Duration())
 
     assert job.state == pb.JOB_STATE_COMPLETED
     assert job.progress.reused_documents == 3
     assert autos.portal.request_count(number) == 2
-    assert _files_asked(autos, number) == files
+    assert _file_requests(autos, number) == files
 
 
 def test_a_failed_document_is_tried_again_by_the_next_job_and_only_that_one(autos: Autos) -> None:
@@ -242,7 +242,7 @@ def test_a_failed_document_is_tried_again_by_the_next_job_and_only_that_one(auto
 
     assert first.state == second.state == pb.JOB_STATE_PARTIALLY_COMPLETED
     assert second.progress.reused_documents == 2
-    assert _files_asked(autos, number) == [1, 2, 1]
+    assert _file_requests(autos, number) == [1, 2, 1]
 
 
 def test_an_object_that_vanished_from_the_bucket_is_fetched_again(autos: Autos) -> None:
@@ -255,7 +255,7 @@ def test_an_object_that_vanished_from_the_bucket_is_fetched_again(autos: Autos) 
 
     assert second.state == pb.JOB_STATE_COMPLETED
     assert second.progress.reused_documents == 2
-    assert _files_asked(autos, number) == [1, 2, 1]
+    assert _file_requests(autos, number) == [1, 2, 1]
     assert key in StoredBucket(autos).keys_of_case(number)
 
 
@@ -271,14 +271,14 @@ def test_documents_that_vanish_from_the_listing_stay_with_the_job_that_had_them(
     assert autos.portal.request_count(number) == 3
     assert second.state == pb.JOB_STATE_COMPLETED
     assert (second.progress.total_documents, second.progress.reused_documents) == (4, 4)
-    assert _files_asked(autos, number) == [1] * 5
+    assert _file_requests(autos, number) == [1] * 5
     *_, gone = documents(autos, first)
     assert gone.document_id not in {d.document_id for d in documents(autos, second)}
     wanted = pb.GetDocumentUrlRequest(job_id=first.job_id, document_id=gone.document_id)
     assert autos.api.GetDocumentUrl(wanted, timeout=10).url
 
 
-def _files_asked(autos: Autos, number: str) -> list[int]:
+def _file_requests(autos: Autos, number: str) -> list[int]:
     """Return the number of requests for each file of the case, in the order of the case."""
     case = autos.portal.case(number)
     assert case

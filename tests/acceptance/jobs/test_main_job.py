@@ -23,9 +23,9 @@ def test_one_document_goes_from_the_call_to_the_webhook(autos: Autos) -> None:
     [delivery] = autos.receiver.wait_for(1, 60, path=path)
     assert delivery.is_verified
     assert delivery.payload["type"] == "download.completed"
-    [told] = delivery.payload["data"]["documents"]
-    answer = requests.get(told["url"], timeout=10)
-    assert hashlib.sha256(answer.content).hexdigest() == document.sha256 == told["sha256"]
+    [sent] = delivery.payload["data"]["documents"]
+    answer = requests.get(sent["url"], timeout=10)
+    assert hashlib.sha256(answer.content).hexdigest() == document.sha256 == sent["sha256"]
 
 
 def test_a_case_that_is_there_already_is_not_fetched_again(autos: Autos) -> None:

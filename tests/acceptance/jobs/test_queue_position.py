@@ -16,7 +16,7 @@ LANES = 5
 FIELDS = ("queue_position", "estimated_end_time", "hold")
 
 
-def _told(job: pb.Job) -> set[str]:
+def _fields_set(job: pb.Job) -> set[str]:
     return {field for field in FIELDS if job.HasField(field)}
 
 
@@ -27,7 +27,7 @@ def _held_job(autos: Autos) -> tuple[str, pb.Job]:
     job_id = start(autos, number).job.job_id
     autos.portal.wait_held(number, LANES)
     # A server's view of the queue is up to two seconds old.
-    job = await_job(autos, job_id, lambda job: _told(job) == {"estimated_end_time"})
+    job = await_job(autos, job_id, lambda job: _fields_set(job) == {"estimated_end_time"})
     await_rest_given_back(autos, job, LANES)
     return number, job
 
@@ -42,9 +42,9 @@ def test_every_answer_about_a_running_job_has_its_estimated_end(autos: Autos) ->
     autos.portal.release(number)
 
     for shown in (*listed, joined, opening.job):
-        assert _told(shown) == {"estimated_end_time"}
+        assert _fields_set(shown) == {"estimated_end_time"}
         assert shown.estimated_end_time.ToDatetime() > job.create_time.ToDatetime()
-    assert _told(cancelled) == set()
+    assert _fields_set(cancelled) == set()
 
 
 def test_an_estimate_that_moves_is_no_change(autos: Autos) -> None:
@@ -75,11 +75,11 @@ def test_a_priority_is_shown_from_the_start_to_the_webhook(
     job = run(autos, number, priority=priority, webhook_url=autos.receiver.url_of(path))
 
     assert (job.state, job.priority) == (pb.JOB_STATE_COMPLETED, priority)
-    assert _told(job) == set()
+    assert _fields_set(job) == set()
     [delivery] = autos.receiver.wait_for(1, 10, path=path)
-    told = delivery.payload["data"]["job"]
-    assert told["priority"] == pb.Priority.Name(priority)
-    assert told.keys().isdisjoint(FIELDS)
+    sent = delivery.payload["data"]["job"]
+    assert sent["priority"] == pb.Priority.Name(priority)
+    assert sent.keys().isdisjoint(FIELDS)
 
 
 def test_joining_raises_the_priority_of_a_running_job(autos: Autos) -> None:

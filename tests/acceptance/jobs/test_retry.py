@@ -41,11 +41,11 @@ def test_only_what_failed_is_fetched_again(autos: Autos) -> None:
     ended = finish(autos, job.job_id)
 
     assert ended.state == pb.JOB_STATE_PARTIALLY_COMPLETED
-    asked = autos.portal.requests[requests_before:]
-    files = [r for r in asked if r.kind == "file" and r.number == job.process_number]
+    new_requests = autos.portal.requests[requests_before:]
+    files = [r for r in new_requests if r.kind == "file" and r.number == job.process_number]
     # One attempt for a file that the portal does not have, three for an answer of 500.
     assert len(files) == 1 + 3
-    assert not [r for r in asked if r.kind == "list" and r.number == job.process_number]
+    assert not [r for r in new_requests if r.kind == "list" and r.number == job.process_number]
     for document in documents(autos, ended):
         old = before[document.document_id]
         if old.state == pb.DOCUMENT_STATE_AVAILABLE:
@@ -87,12 +87,12 @@ def test_a_failed_listing_lists_again(autos: Autos) -> None:
     number = autos.portal.add_case(documents=2, list_fault="list-500")
     job = run(autos, number)
     assert job.state == pb.JOB_STATE_FAILED
-    asked = autos.portal.request_count(number)
+    new_requests = autos.portal.request_count(number)
 
     autos.api.RetryJob(pb.RetryJobRequest(job_id=job.job_id), timeout=10)
     assert finish(autos, job.job_id).state == pb.JOB_STATE_FAILED
 
-    assert autos.portal.request_count(number) == 2 * asked
+    assert autos.portal.request_count(number) == 2 * new_requests
 
 
 def test_an_impossible_retry_is_refused_with_its_reason(autos: Autos) -> None:

@@ -165,16 +165,16 @@ def test_watchers_that_disconnect_cost_nothing(autos: Autos, quiet_job: pb.Job) 
     before = _costs(server)
     stream = watch(autos, job_id=quiet_job.job_id)
     assert next(stream).HasField("job")
-    assert _is_looked_after(autos, quiet_job.job_id, 8), "the test cannot see who is watched"
+    assert _is_polled(autos, quiet_job.job_id, 8), "the test cannot see who is watched"
 
     for _ in range(4):
         _come_and_leave(autos, quiet_job.job_id)
     stream.cancel()
 
     def is_left_alone() -> bool:
-        return not _is_looked_after(autos, quiet_job.job_id, 2)
+        return not _is_polled(autos, quiet_job.job_id, 2)
 
-    until(is_left_alone, 60, "The server still polls for a job that nobody watches.")
+    until(is_left_alone, 60, "The server still polls for a job without watchers.")
     after = _costs(server)
     assert after.rss_bytes - before.rss_bytes < 8 * 1024 * 1024
     assert after.threads - before.threads < FEW
@@ -204,7 +204,7 @@ def _costs(process: psutil.Process) -> Costs:
     return Costs(process.memory_info().rss, process.num_threads(), connections)
 
 
-def _is_looked_after(autos: Autos, job_id: str, within_s: float) -> bool:
+def _is_polled(autos: Autos, job_id: str, within_s: float) -> bool:
     """Return True if the server polls for a job, as it does every second for a watched job.
 
     A lock delays the poll, since it is too short to be seen otherwise.
@@ -212,13 +212,13 @@ def _is_looked_after(autos: Autos, job_id: str, within_s: float) -> bool:
     url = autos.stack.env["DATABASE_URL"]
     with (
         closing(psycopg2.connect(url, options=PATIENT)) as locker,
-        closing(psycopg2.connect(url)) as looker,
+        closing(psycopg2.connect(url)) as observer,
     ):
-        looker.autocommit = True
+        observer.autocommit = True
         with locker.cursor() as cursor:
             cursor.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
         try:
-            until(partial(_is_poll_waiting, looker, job_id), within_s, "no poll")
+            until(partial(_is_poll_waiting, observer, job_id), within_s, "no poll")
         except TimeoutError:
             return False
         finally:

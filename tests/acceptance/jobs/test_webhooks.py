@@ -101,7 +101,7 @@ def _seconds(moment: Timestamp) -> float:
     return moment.ToNanoseconds() / 1e9
 
 
-def _told(delivery: Delivery) -> dict[str, Any]:
+def _data_without_times(delivery: Delivery) -> dict[str, Any]:
     assert delivery.is_verified
     assert delivery.method == "POST"
     assert delivery.headers["content-type"] == "application/json"
@@ -157,7 +157,7 @@ def test_every_end_is_sent_once_and_in_full(autos: Autos, outcome: str) -> None:
     [hook] = job.webhooks
     assert (hook.state, hook.attempt_count, hook.last_status_code) == (DELIVERED, 1, 204)
     assert hook.webhook_id == delivery.webhook_id
-    data = _told(delivery)
+    data = _data_without_times(delivery)
     assert delivery.payload.keys() == {"type", "timestamp", "data"}
     assert delivery.payload["type"] == TYPES[outcome]
     assert delivery.payload["timestamp"] == job.end_time.ToJsonString()
@@ -181,13 +181,13 @@ def _check_message(delivery: Delivery) -> None:
         assert not (document.url and document.sealed)
 
 
-def _check_documents(told: list[dict[str, Any]], listed: list[pb.Document]) -> None:
+def _check_documents(sent: list[dict[str, Any]], listed: list[pb.Document]) -> None:
     bare = [
         {name: value for name, value in each.items() if name not in {"url", "url_expire_time"}}
-        for each in told
+        for each in sent
     ]
     assert bare == [as_json(each) for each in listed]
-    for each in told:
+    for each in sent:
         is_available = each["state"] == "DOCUMENT_STATE_AVAILABLE"
         assert ("url" in each) == ("url_expire_time" in each) == is_available
         if is_available:
@@ -204,12 +204,12 @@ def test_no_url_of_a_sealed_document_leaves_by_a_webhook(autos: Autos, case: str
 
     [delivery] = autos.receiver.wait_for(1, 60, path=path)
 
-    told = Parse(delivery.body, pb.WebhookEvent()).data.documents
-    assert {each.document_id for each in told} == {
+    sent = Parse(delivery.body, pb.WebhookEvent()).data.documents
+    assert {each.document_id for each in sent} == {
         each.document_id for each in documents(autos, job)
     }
-    assert any(each.sealed and each.object_key for each in told)
-    assert all(bool(each.url) == (bool(each.object_key) and not each.sealed) for each in told)
+    assert any(each.sealed and each.object_key for each in sent)
+    assert all(bool(each.url) == (bool(each.object_key) and not each.sealed) for each in sent)
 
 
 def test_a_refused_attempt_is_made_again_under_the_same_id(autos: Autos) -> None:
@@ -228,7 +228,7 @@ def test_a_refused_attempt_is_made_again_under_the_same_id(autos: Autos) -> None
     assert first.webhook_id == second.webhook_id == hook.webhook_id
     assert int(second.headers["webhook-timestamp"]) > int(first.headers["webhook-timestamp"])
     assert second.headers["webhook-signature"] != first.headers["webhook-signature"]
-    first_data, second_data = _told(first), _told(second)
+    first_data, second_data = _data_without_times(first), _data_without_times(second)
     assert first_data["job"] == second_data["job"]
     _check_documents(second_data["documents"], documents(autos, job))
     assert (hook.state, hook.attempt_count, hook.last_error) == (DELIVERED, 2, "")
@@ -263,18 +263,18 @@ def test_retry_after_counts_between_once_and_twice_the_planned_pause(
     autos: Autos, retry_after: str
 ) -> None:
     path = f"/retry-after/{retry_after}"
-    asked = {"Retry-After": retry_after}
-    autos.receiver.answer(status=503, headers=asked, path=path, times=None)
+    headers = {"Retry-After": retry_after}
+    autos.receiver.answer(status=503, headers=headers, path=path, times=None)
 
     job = _completed(autos, autos.receiver.url_of(path))
 
     # After the first attempt, or, if the test was slow, after the second.
     hook = _attempted(autos, job)
-    planned_s, asked_s = PAUSES_S[len(hook.attempts) - 1], float(retry_after)
+    planned_s, requested_s = PAUSES_S[len(hook.attempts) - 1], float(retry_after)
     pause_s = _seconds(hook.next_attempt_time) - _seconds(hook.attempts[-1].attempt_time)
     for part, holds in ((LEAST, operator.ge), (MOST, operator.le)):
         once_s, twice_s = part * planned_s, 2 * part * planned_s
-        assert holds(round(pause_s, 1), max(once_s, min(asked_s, twice_s)))
+        assert holds(round(pause_s, 1), max(once_s, min(requested_s, twice_s)))
 
 
 def test_a_closed_connection_is_a_failed_attempt(autos: Autos) -> None:
@@ -319,9 +319,9 @@ def test_two_callers_of_one_job_both_get_a_webhook(autos: Autos) -> None:
 
     assert (first.created, second.created) == (True, False)
     assert second.job.job_id == first.job.job_id
-    told = [autos.receiver.deliveries_at(f"/both/{which}") for which in ("first", "second")]
-    [[one], [other]] = told
-    assert _told(one)["job"] == _told(other)["job"]
+    sent = [autos.receiver.deliveries_at(f"/both/{which}") for which in ("first", "second")]
+    [[one], [other]] = sent
+    assert _data_without_times(one)["job"] == _data_without_times(other)["job"]
     assert [hook.webhook_id for hook in job.webhooks] == [one.webhook_id, other.webhook_id]
     assert one.webhook_id != other.webhook_id
 
@@ -333,7 +333,7 @@ def test_a_body_above_five_megabytes_is_sent_without_its_documents(autos: Autos)
     job = _settled(autos, run(autos, number, webhook_url=autos.receiver.url_of("/huge")))
 
     [delivery] = autos.receiver.deliveries_at("/huge")
-    data = _told(delivery)
+    data = _data_without_times(delivery)
     assert data.keys() == {"job", "documents_omitted"}
     assert data["documents_omitted"] is True
     assert data["job"]["progress"]["failed_documents"] == 16_000

@@ -69,7 +69,7 @@ class Watched:
             text: str = answer.read().decode()
         return text
 
-    def told(self, process: str) -> dict[str, float]:
+    def samples(self, process: str) -> dict[str, float]:
         """Return the value of every sample by name and label values, in the order of the labels."""
         return {
             " ".join((sample.name, *(v for _, v in sorted(sample.labels.items())))): sample.value
@@ -149,7 +149,7 @@ def test_the_metrics_of_all_processes_count_the_work_of_a_job(watched: Watched) 
 
     # The samples are sums over both worker processes, whichever of them answers.
     for _ in range(4):
-        worker = watched.told("worker")
+        worker = watched.samples("worker")
         assert worker["autos_step_bytes_total download"] == job.progress.stored_bytes
         assert worker["autos_step_seconds_count list"] == 1
         # An answer of 500 is retried up to three attempts.
@@ -161,7 +161,7 @@ def test_the_metrics_of_all_processes_count_the_work_of_a_job(watched: Watched) 
         assert worker["autos_documents_ended_total NO_LINK FAILED"] == 1
 
     # The downloading worker stores small files itself, unless the bucket is slow.
-    uploader = watched.told("uploader")
+    uploader = watched.samples("uploader")
 
     def both(series: str) -> float:
         return worker.get(series, 0) + uploader.get(series, 0)
@@ -171,25 +171,25 @@ def test_the_metrics_of_all_processes_count_the_work_of_a_job(watched: Watched) 
     assert both("autos_jobs_ended_total PARTIALLY_COMPLETED") == 1
     assert (uploader["autos_spool_bytes"], uploader["autos_spool_files"]) == (0, 0)
 
-    notifier = watched.told("notifier")
+    notifier = watched.samples("notifier")
     assert notifier["autos_webhook_attempts_total REFUSED"] == 1
     assert notifier["autos_webhook_attempts_total DELIVERED"] == 1
     assert notifier["autos_retries_total REFUSED webhook"] == 1
 
     method = "DownloadService/StartDownload"
-    server = watched.told("server")
+    server = watched.samples("server")
     assert server[f"autos_rpc_handled_total OK {method}"] == 1
     assert server[f"autos_rpc_seconds_count {method}"] == 1
     assert server[f"autos_rpcs_open {method}"] == 0
     assert server["autos_documents PENDING"] == 0
     assert server["autos_database_up"] == 1
-    scheduler = watched.told("scheduler")
+    scheduler = watched.samples("scheduler")
     assert scheduler["autos_leases_lost_total download"] == 0
     assert scheduler["autos_scheduler_leads"] == 1
     assert scheduler["autos_scheduler_pass_seconds_count"] > 0
     # Only schedulers make passes.
-    others = [watched.told(name) for name in PORT_AFTER if name != "scheduler"]
-    assert [each for told in others for each in told if "scheduler" in each] == []
+    others = [watched.samples(name) for name in PORT_AFTER if name != "scheduler"]
+    assert [each for names in others for each in names if "scheduler" in each] == []
 
     ids = [document.document_id for document in documents(autos, job)]
     planted = (watched.number, watched.number[:15], job.job_id, CLIENT_SECRET, KEY, PATH, *ids)
@@ -258,8 +258,8 @@ def test_a_job_is_one_trace_from_its_call_to_its_webhook(watched: Watched) -> No
 
 def test_no_span_names_a_case_and_no_stranger_gets_a_trace(watched: Watched) -> None:
     digits = re.sub(r"\D", "", watched.number)
-    told = json.dumps([(span.name, span.attributes) for span in watched.traces.spans])
-    assert [each for each in (watched.number, digits, CLIENT_SECRET, PATH) if each in told] == []
+    spans = json.dumps([(span.name, span.attributes) for span in watched.traces.spans])
+    assert [each for each in (watched.number, digits, CLIENT_SECRET, PATH) if each in spans] == []
     headers = [each.headers for each in watched.autos.receiver.deliveries_at(PATH)]
     assert {name.lower() for each in headers for name in each} & {"traceparent", "tracestate"} == (
         set()
@@ -319,7 +319,7 @@ def test_metrics_report_a_rejected_login_without_secrets_or_cases(
     watched: Watched,
 ) -> None:
     autos, login = watched.autos, watched.login
-    assert watched.told("server")["autos_portal_login_refused"] == 0
+    assert watched.samples("server")["autos_portal_login_refused"] == 0
     number = autos.portal.add_case(documents=1)
 
     login.fail("invalid_grant")
@@ -334,11 +334,11 @@ def test_metrics_report_a_rejected_login_without_secrets_or_cases(
     start(autos, number)
 
     until(
-        lambda: watched.told("server").get("autos_portal_login_refused") == 1,
+        lambda: watched.samples("server").get("autos_portal_login_refused") == 1,
         60,
-        "the metrics page does not tell of it",
+        "the metrics page does not show it",
     )
-    until(lambda: watched.told("server").get("autos_jobs_waiting") == 1, 60, "nobody waits")
+    until(lambda: watched.samples("server").get("autos_jobs_waiting") == 1, 60, "no job waits")
     page = watched.page("server")
     planted = (watched.number, number, CLIENT_SECRET, CLIENT_ID, KEY, "access-")
     assert [each for each in planted if each in page] == []

@@ -66,14 +66,14 @@ def _assert_clean(autos: Autos, texts: Mapping[str, str], *, but: frozenset[str]
 
 
 @contextmanager
-def _overheard(redis_url: str, heard: list[str]) -> Iterator[None]:
+def _overheard(redis_url: str, received: list[str]) -> Iterator[None]:
     """Record every command that Redis receives inside the block."""
     with redis.Redis.from_url(redis_url) as client, client.monitor() as monitor:
 
         def listen() -> None:
             for command in monitor.listen():
-                heard.append(str(command["command"]))
-                if END in heard[-1]:
+                received.append(str(command["command"]))
+                if END in received[-1]:
                     return
 
         listener = threading.Thread(target=listen)
@@ -107,10 +107,10 @@ def redis_texts() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def jobs(autos: Autos, redis_texts: dict[str, str]) -> list[pb.Job]:
     """Return jobs that succeed, fail, wait and send webhooks, all with secrets."""
-    heard: list[str] = []
+    received: list[str] = []
     redis_url = autos.stack.env["REDIS_URL"]
-    with _overheard(redis_url, heard):
-        ended = [*_told(autos), *_failed(autos)]
+    with _overheard(redis_url, received):
+        ended = [*_with_webhooks(autos), *_failed(autos)]
         number = autos.portal.add_case(documents=12)
         autos.portal.hold(number)
         held = start(autos, number).job
@@ -120,11 +120,11 @@ def jobs(autos: Autos, redis_texts: dict[str, str]) -> list[pb.Job]:
             redis_texts.update(_redis_values(redis_url))
         autos.portal.release(held.process_number)
         ended.append(finish(autos, held.job_id))
-    redis_texts["Redis commands"] = "\n".join(heard)
+    redis_texts["Redis commands"] = "\n".join(received)
     return ended
 
 
-def _told(autos: Autos) -> list[pb.Job]:
+def _with_webhooks(autos: Autos) -> list[pb.Job]:
     """Return jobs with receivers that accept, reject, hang up and do not exist."""
     urls = [autos.receiver.url_of(f"/secrets/{which}?{QUERY}") for which in ("ok", "500", "close")]
     autos.receiver.answer(status=500, path=urlsplit(urls[1]).path + f"?{QUERY}")
@@ -198,8 +198,8 @@ def test_no_error_holds_a_secret(autos: Autos, url: str) -> None:
         start(autos, autos.portal.add_case(documents=1), webhook_url=url)
 
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    told = {"error": f"{refused.value.details()} {refused.value.trailing_metadata()}"}
-    _assert_clean(autos, told, but=frozenset())
+    error_texts = {"error": f"{refused.value.details()} {refused.value.trailing_metadata()}"}
+    _assert_clean(autos, error_texts, but=frozenset())
     _assert_clean(autos, {"log lines": "\n".join(autos.lines)}, but=frozenset())
 
 

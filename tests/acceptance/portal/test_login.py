@@ -97,7 +97,7 @@ def test_a_rejected_login_pauses_jobs_and_is_logged_once(place: Place) -> None:
     autos.portal.hold(numbers[0])
     jobs = [start(autos, numbers[0]).job]
     autos.portal.wait_held(numbers[0])
-    before, said = len(login.requests), _times_said(autos)
+    before, lines_before = len(login.requests), _log_lines(autos)
     login.fail("invalid_grant")
     login.expire()
     # The minimum interval between two logins has passed.
@@ -106,8 +106,8 @@ def test_a_rejected_login_pauses_jobs_and_is_logged_once(place: Place) -> None:
     autos.portal.release(numbers[0])
 
     not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
-    until(lambda: _health(autos) == not_serving, 60, "health does not tell of it")
-    until(lambda: _times_said(autos) > said, 30, "no log line tells of it")
+    until(lambda: _health(autos) == not_serving, 60, "health does not report it")
+    until(lambda: _log_lines(autos) > lines_before, 30, "no log line reports it")
     for job in jobs[1:]:
         await_job(autos, job.job_id, lambda job: job.state == pb.JOB_STATE_PROCESSING)
     assert status(autos, jobs[0].job_id).state == pb.JOB_STATE_PROCESSING
@@ -119,8 +119,8 @@ def test_a_rejected_login_pauses_jobs_and_is_logged_once(place: Place) -> None:
         assert finish(autos, job.job_id).state == pb.JOB_STATE_COMPLETED
 
     assert [request.status for request in login.requests[before:]] == [400, 200]
-    assert _times_said(autos) == said + 1
-    until(lambda: _health(autos) != not_serving, 30, "health does not tell of its end")
+    assert _log_lines(autos) == lines_before + 1
+    until(lambda: _health(autos) != not_serving, 30, "health does not report its end")
 
 
 def test_no_log_line_holds_a_secret_of_the_login(place: Place) -> None:
@@ -131,5 +131,5 @@ def test_no_log_line_holds_a_secret_of_the_login(place: Place) -> None:
     assert [secret for secret in known if secret in lines] == []
 
 
-def _times_said(autos: Autos) -> int:
+def _log_lines(autos: Autos) -> int:
     return sum("portal login refused" in line for line in autos.lines)

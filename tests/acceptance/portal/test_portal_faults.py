@@ -212,11 +212,11 @@ def test_each_document_gets_its_attempts_and_its_reason(
     hasty: Autos, outcomes: dict[str, Outcome], slug: str
 ) -> None:
     requests = hasty.portal.journal.requests(CASES[slug].number)
-    asked_for = Counter(request.uuid for request in requests)
+    request_counts = Counter(request.uuid for request in requests)
     for twins, document in zip(_listed(CASES[slug]), outcomes[slug].documents, strict=True):
         attempts, spared = 0, 0
         for twin in twins:
-            reason, count, asked = _fate(twin)
+            reason, count, requests_expected = _fate(twin)
             attempts += count
             # The cases belong to one court. After the fourth such answer in a row, for any files,
             # the court's circuit opens, and the attempt does not count.
@@ -224,7 +224,7 @@ def test_each_document_gets_its_attempts_and_its_reason(
             # A probe of a court with an open circuit requests a file and does not count as an
             # attempt.
             probes = 3 if reason == "PORTAL_UNAVAILABLE" else 0
-            assert asked <= asked_for[str(twin.uuid)] <= asked + probes
+            assert requests_expected <= request_counts[str(twin.uuid)] <= requests_expected + probes
             if is_good_in_the_end(twin):
                 break
         assert attempts - spared <= document.attempt_count <= attempts
@@ -234,8 +234,8 @@ def test_each_document_gets_its_attempts_and_its_reason(
 def _fate(document: SandboxDocument) -> tuple[str, int, int]:
     """Return the reason ("" if the file is good in the end), counted attempts, portal requests."""
     if document.fault in FAILURES:
-        reason, asked = FAILURES[document.fault]
-        return reason, asked, asked
+        reason, requests_expected = FAILURES[document.fault]
+        return reason, requests_expected, requests_expected
     return "", *RECOVERIES[document.fault]
 
 
@@ -302,9 +302,9 @@ def test_sealed_documents_get_no_url_in_the_webhook(
     for slug, public in (("sealed", 1), ("sealed-case", 0)):
         path = f"/faults/{slug}"
         [delivery] = hasty.receiver.wait_for(1, 60, path=path)
-        told = delivery.payload["data"]["documents"]
-        open_ones = [each for each in told if "url" in each]
+        sent = delivery.payload["data"]["documents"]
+        open_ones = [each for each in sent if "url" in each]
 
         assert len(open_ones) == public
         assert all(each["secrecy_level"] == "PUBLICO" for each in open_ones)
-        assert all(each["state"] == "DOCUMENT_STATE_AVAILABLE" for each in told)
+        assert all(each["state"] == "DOCUMENT_STATE_AVAILABLE" for each in sent)

@@ -29,14 +29,14 @@ COURTS = ("8.26", "8.19", "5.02", "4.03")
 
 
 @pytest.fixture(scope="module")
-def guest(
+def limited(
     servers: EmbeddedServers,
     receiver: WebhookReceiver,
     second_port: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Autos]:
     """Yield an Autos with the default limits and its own portal, which answers 429 above ten."""
-    folder = tmp_path_factory.mktemp("guest", numbered=False)
+    folder = tmp_path_factory.mktemp("limited", numbered=False)
     redis_url = urlsplit(servers.env["REDIS_URL"])._replace(path="/3").geturl()
     with (
         SandboxPortal(token=PORTAL_TOKEN) as portal,
@@ -59,9 +59,9 @@ def guest(
 
 
 @pytest.fixture(autouse=True)
-def fair_weather(guest: Autos) -> Iterator[None]:
+def reset_portal(limited: Autos) -> Iterator[None]:
     """Reset the portal to fast and faultless before and after each test."""
-    portal = guest.portal
+    portal = limited.portal
     portal.traffic.limit = AT_ONCE
     portal.traffic.retry_after_s = 2.0
     portal.weather.latency(Latency(median_s=0.1, sigma=0.6))
@@ -74,176 +74,178 @@ def fair_weather(guest: Autos) -> Iterator[None]:
 _sequences = iter(range(500, 9_999_999))
 
 
-def _case(guest: Autos, count: int, court: str = "8.26") -> str:
+def _case(limited: Autos, count: int, court: str = "8.26") -> str:
     number = process_number(next(_sequences), court=court)
-    return guest.portal.add_case(number=number, documents=count)
+    return limited.portal.add_case(number=number, documents=count)
 
 
-def _visits(guest: Autos, number: str) -> list[Visit]:
-    return [v for v in guest.portal.traffic.visits if digits(v.number) == digits(number)]
+def _visits(limited: Autos, number: str) -> list[Visit]:
+    return [v for v in limited.portal.traffic.visits if digits(v.number) == digits(number)]
 
 
-def _assert_whole(guest: Autos, job: pb.Job) -> None:
+def _assert_whole(limited: Autos, job: pb.Job) -> None:
     """Assert that all documents are stored, each after one successful request."""
     assert job.state == pb.JOB_STATE_COMPLETED
-    files = [v for v in _visits(guest, job.process_number) if v.kind == "file"]
+    files = [v for v in _visits(limited, job.process_number) if v.kind == "file"]
     good = [v.uuid for v in files if v.status == 200]
     assert len(good) == len(set(good)) == job.progress.total_documents
 
 
-def _assert_within_limits(guest: Autos) -> None:
-    traffic = guest.portal.traffic
+def _assert_within_limits(limited: Autos) -> None:
+    traffic = limited.portal.traffic
     assert traffic.peak <= AT_ONCE
     assert max(traffic.peaks.values()) <= PER_COURT
     assert traffic.refused == 0
 
 
-def test_the_portal_never_has_more_than_it_was_promised(guest: Autos) -> None:
-    numbers = [_case(guest, 8, court) for court in COURTS for _ in range(4)]
+def test_the_portal_never_has_more_than_it_was_promised(limited: Autos) -> None:
+    numbers = [_case(limited, 8, court) for court in COURTS for _ in range(4)]
 
-    jobs = [start(guest, number).job for number in numbers]
-    ended = [finish(guest, job.job_id) for job in jobs]
+    jobs = [start(limited, number).job for number in numbers]
+    ended = [finish(limited, job.job_id) for job in jobs]
 
     for job in ended:
-        _assert_whole(guest, job)
-        assert all(d.attempt_count == 1 for d in documents(guest, job))
-    _assert_within_limits(guest)
+        _assert_whole(limited, job)
+        assert all(d.attempt_count == 1 for d in documents(limited, job))
+    _assert_within_limits(limited)
     # `make bench-guest` checks that all ten slots are used: here a stall may leave one idle.
-    assert guest.portal.traffic.peak >= AT_ONCE / 2, "what may be used is not used"
+    assert limited.portal.traffic.peak >= AT_ONCE / 2, "what may be used is not used"
 
 
-def test_killed_workers_give_their_slots_back(guest: Autos) -> None:
+def test_killed_workers_give_their_slots_back(limited: Autos) -> None:
     # Given workers that hold every slot of the portal
-    held = [_case(guest, 5, court) for court in COURTS[:2]]
+    held = [_case(limited, 5, court) for court in COURTS[:2]]
     for number in held:
-        guest.portal.hold(number)
-    jobs = [start(guest, number).job for number in held]
+        limited.portal.hold(number)
+    jobs = [start(limited, number).job for number in held]
     for number in held:
-        guest.portal.wait_held(number, 5)
-    waiting = start(guest, _case(guest, 3, COURTS[2])).job
+        limited.portal.wait_held(number, 5)
+    waiting = start(limited, _case(limited, 3, COURTS[2])).job
 
     # When they are killed
-    kill(guest, "worker")
+    kill(limited, "worker")
     for number in held:
-        guest.portal.release(number)
+        limited.portal.release(number)
 
     # Then other workers acquire the slots when the leases expire
-    _assert_whole(guest, finish(guest, waiting.job_id))
+    _assert_whole(limited, finish(limited, waiting.job_id))
     for job in jobs:
-        assert finish(guest, job.job_id).state == pb.JOB_STATE_COMPLETED
-    assert guest.portal.traffic.refused == 0
+        assert finish(limited, job.job_id).state == pb.JOB_STATE_COMPLETED
+    assert limited.portal.traffic.refused == 0
 
 
-def test_429_pauses_all_requests_and_counts_no_attempt(guest: Autos) -> None:
+def test_429_pauses_all_requests_and_counts_no_attempt(limited: Autos) -> None:
     # Given a portal that accepts fewer requests than agreed, for some time
-    numbers = [_case(guest, 10, court) for court in COURTS]
-    guest.portal.traffic.limit = 4
+    numbers = [_case(limited, 10, court) for court in COURTS]
+    limited.portal.traffic.limit = 4
 
-    jobs = [start(guest, number).job for number in numbers]
-    until(lambda: guest.portal.traffic.refused > 0, 30, "nobody is turned away")
-    refused = next(v for v in guest.portal.traffic.visits if not v.is_admitted)
+    jobs = [start(limited, number).job for number in numbers]
+    until(lambda: limited.portal.traffic.refused > 0, 30, "no request is rejected")
+    refused = next(v for v in limited.portal.traffic.visits if not v.is_admitted)
     until(lambda: time.time() > refused.begin + 1.9, 30, "time does not pass")
     begin, end = refused.begin + 0.5, refused.begin + 1.9
-    late = [v for v in guest.portal.traffic.visits if begin < v.begin < end]
-    guest.portal.traffic.limit = AT_ONCE
+    late = [v for v in limited.portal.traffic.visits if begin < v.begin < end]
+    limited.portal.traffic.limit = AT_ONCE
 
     # Then no request is sent within the pause, and all documents are stored in the end
-    assert late == [], "the portal was asked in the pause that it wanted"
+    assert late == [], "the portal got a request in its pause"
     for job in jobs:
-        ended = finish(guest, job.job_id)
-        _assert_whole(guest, ended)
-        assert all(d.attempt_count == 1 for d in documents(guest, ended))
-    assert guest.portal.traffic.peak <= AT_ONCE
+        ended = finish(limited, job.job_id)
+        _assert_whole(limited, ended)
+        assert all(d.attempt_count == 1 for d in documents(limited, ended))
+    assert limited.portal.traffic.peak <= AT_ONCE
 
 
-def test_a_court_that_goes_away_is_probed_and_nothing_is_lost(guest: Autos) -> None:
+def test_a_court_that_goes_away_is_probed_and_nothing_is_lost(limited: Autos) -> None:
     # Given a court that answers 503 for eight seconds in the middle of jobs
     away_s = 8.0
-    begun = guest.portal.weather.plan([Burst(0.5, 0.5 + away_s, 503, "8.26")])
-    jobs = [start(guest, _case(guest, 12, "8.26")).job for _ in range(2)]
-    other = run(guest, _case(guest, 12, "8.19"))
+    begun = limited.portal.weather.plan([Burst(0.5, 0.5 + away_s, 503, "8.26")])
+    jobs = [start(limited, _case(limited, 12, "8.26")).job for _ in range(2)]
+    other = run(limited, _case(limited, 12, "8.19"))
 
     # Then another court is not affected
     assert other.state == pb.JOB_STATE_COMPLETED
 
     # And the court gets only a few requests, and all documents are stored in the end
     for job in jobs:
-        assert finish(guest, job.job_id).state == pb.JOB_STATE_COMPLETED
+        assert finish(limited, job.job_id).state == pb.JOB_STATE_COMPLETED
     inside = [
         v
-        for v in guest.portal.traffic.visits
+        for v in limited.portal.traffic.visits
         if v.court == "8.26" and begun + 1.5 < v.begin < begun + away_s and v.status == 503
     ]
     most = PER_COURT + 5  # Requests in flight, and probes after 0.5, 1, 2 and 4 s.
     assert len(inside) <= most, "the court was hammered while it was away"
-    fetched = [d for job in jobs for d in documents(guest, job)]
+    fetched = [d for job in jobs for d in documents(limited, job)]
     burnt = sum(d.attempt_count - 1 for d in fetched)
-    assert burnt <= 3, "more was burnt than what made the burst known"
-    assert guest.portal.traffic.peak <= AT_ONCE
+    assert burnt <= 3, "more attempts counted than the failures that opened the circuit"
+    assert limited.portal.traffic.peak <= AT_ONCE
 
 
-def test_a_job_of_an_unavailable_court_has_a_hold_with_its_time(guest: Autos) -> None:
-    guest.portal.weather.plan([Burst(0, 60, 503, "8.26")])
-    job = start(guest, _case(guest, 5, "8.26")).job
-    others = [start(guest, _case(guest, 5, "8.26")).job for _ in range(4)]
+def test_a_job_of_an_unavailable_court_has_a_hold_with_its_time(limited: Autos) -> None:
+    limited.portal.weather.plan([Burst(0, 60, 503, "8.26")])
+    job = start(limited, _case(limited, 5, "8.26")).job
+    others = [start(limited, _case(limited, 5, "8.26")).job for _ in range(4)]
 
-    until(lambda: status(guest, job.job_id).HasField("hold"), 30, "it does not say")
-    held = status(guest, job.job_id)
+    until(lambda: status(limited, job.job_id).HasField("hold"), 30, "the job has no hold")
+    held = status(limited, job.job_id)
     assert held.hold.reason == "COURT_AWAY"
     assert held.hold.HasField("until_time")
     assert held.state == pb.JOB_STATE_PROCESSING
 
-    guest.portal.weather.plan(())
+    limited.portal.weather.plan(())
     for each in (job, *others):
-        ended = finish(guest, each.job_id)
+        ended = finish(limited, each.job_id)
         assert ended.state == pb.JOB_STATE_COMPLETED
         assert not ended.HasField("hold")
 
 
-def test_small_jobs_that_come_late_end_long_before_a_large_one(guest: Autos) -> None:
-    large = start(guest, _case(guest, 150, "8.26")).job
+def test_small_jobs_that_come_late_end_long_before_a_large_one(limited: Autos) -> None:
+    large = start(limited, _case(limited, 150, "8.26")).job
     until(
-        lambda: status(guest, large.job_id).progress.completed_documents > 10, 60, "it stands still"
+        lambda: status(limited, large.job_id).progress.completed_documents > 10,
+        60,
+        "it stands still",
     )
 
-    small = [start(guest, _case(guest, 5, "8.26")).job for _ in range(6)]
+    small = [start(limited, _case(limited, 5, "8.26")).job for _ in range(6)]
     for job in small:
-        _assert_whole(guest, finish(guest, job.job_id))
+        _assert_whole(limited, finish(limited, job.job_id))
 
-    left = status(guest, large.job_id).progress.pending_documents
+    left = status(limited, large.job_id).progress.pending_documents
     assert left > 30, "small jobs waited for the large one"
-    _assert_whole(guest, finish(guest, large.job_id))
-    _assert_within_limits(guest)
+    _assert_whole(limited, finish(limited, large.job_id))
+    _assert_within_limits(limited)
 
 
-def test_bulk_waits_for_all_others(guest: Autos) -> None:
-    bulk = start(guest, _case(guest, 60, "8.26"), priority=pb.PRIORITY_BULK).job
-    normal = [start(guest, _case(guest, 10, "8.26")).job for _ in range(4)]
+def test_bulk_waits_for_all_others(limited: Autos) -> None:
+    bulk = start(limited, _case(limited, 60, "8.26"), priority=pb.PRIORITY_BULK).job
+    normal = [start(limited, _case(limited, 10, "8.26")).job for _ in range(4)]
 
     for job in normal:
-        finish(guest, job.job_id)
-    assert status(guest, bulk.job_id).progress.pending_documents > 20
-    _assert_whole(guest, finish(guest, bulk.job_id))
+        finish(limited, job.job_id)
+    assert status(limited, bulk.job_id).progress.pending_documents > 20
+    _assert_whole(limited, finish(limited, bulk.job_id))
 
 
-def test_a_frozen_worker_costs_its_slots_only_for_its_lease(guest: Autos) -> None:
-    number = _case(guest, 5, "8.26")
-    guest.portal.hold(number)
-    frozen = start(guest, number).job
-    guest.portal.wait_held(number, 5)
-    pids = [pid for pid, name in processes_of(guest, "worker").items() if name == "worker"]
+def test_a_frozen_worker_costs_its_slots_only_for_its_lease(limited: Autos) -> None:
+    number = _case(limited, 5, "8.26")
+    limited.portal.hold(number)
+    frozen = start(limited, number).job
+    limited.portal.wait_held(number, 5)
+    pids = [pid for pid, name in processes_of(limited, "worker").items() if name == "worker"]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
-        guest.portal.release(number)
-        until(lambda: len(_held_files(guest, number)) == 0, 30, "the portal still has them")
+        limited.portal.release(number)
+        until(lambda: len(_held_files(limited, number)) == 0, 30, "the portal still has them")
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-    ended = finish(guest, frozen.job_id)
+    ended = finish(limited, frozen.job_id)
     assert ended.state == pb.JOB_STATE_COMPLETED
-    assert guest.portal.traffic.refused == 0
+    assert limited.portal.traffic.refused == 0
 
 
-def _held_files(guest: Autos, number: str) -> list[Visit]:
-    return [v for v in _visits(guest, number) if v.kind == "file" and v.end is None]
+def _held_files(limited: Autos, number: str) -> list[Visit]:
+    return [v for v in _visits(limited, number) if v.kind == "file" and v.end is None]

@@ -85,7 +85,7 @@ def test_files_that_the_bucket_refuses_wait_until_it_takes_them(
         held = await_job(autos, job.job_id, _is_held)
         assert held.hold.reason == "STORE_REFUSED"
         assert "AccessDenied" in held.hold.message
-        until(lambda: not _serves(autos, "autos.bucket"), DEADLINE_S, "Health says nothing.")
+        until(lambda: not _serves(autos, "autos.bucket"), DEADLINE_S, "Health does not report it.")
         assert 1 <= len(_lines(autos, "AccessDenied")) <= 4, "once a process"
 
         # When it is repaired, the job continues without intervention
@@ -120,7 +120,9 @@ def test_an_untrusted_portal_gets_requests_once_it_is_trusted(
             # Then the job and health report it, and no request was sent
             held = await_job(autos, job.job_id, _is_held)
             assert held.hold.reason == "PORTAL_UNTRUSTED"
-            until(lambda: not _serves(autos, "autos.portal"), DEADLINE_S, "Health says nothing.")
+            until(
+                lambda: not _serves(autos, "autos.portal"), DEADLINE_S, "Health does not report it."
+            )
             assert portal.request_count(number) == 0
             assert 1 <= len(_lines(autos, "CERTIFICATE_NOT_TRUSTED")) <= 4, "once a process"
 

@@ -58,29 +58,29 @@ def first_tenth(documents: int) -> int:
     return max(1, math.ceil(documents / 10))
 
 
-def share_within(told: Sequence[Estimate]) -> float:
+def share_within(estimates: Sequence[Estimate]) -> float:
     """Return the fraction of the estimates that are within the promise."""
-    return sum(estimate.is_within for estimate in told) / len(told)
+    return sum(estimate.is_within for estimate in estimates) / len(estimates)
 
 
-def judged(told: Sequence[Estimate]) -> list[Estimate]:
+def judged(estimates: Sequence[Estimate]) -> list[Estimate]:
     """Return the estimates of jobs that are not tiny and that no later job delayed.
 
     If there are none, return those of all jobs that are not tiny.
     """
-    large = [estimate for estimate in told if estimate.documents >= ENOUGH_DOCUMENTS]
+    large = [estimate for estimate in estimates if estimate.documents >= ENOUGH_DOCUMENTS]
     return [estimate for estimate in large if not estimate.came_later] or large
 
 
 def print_table(console: Console, runs: Mapping[str, Sequence[Estimate]]) -> None:
     """Print for each scenario the errors of all estimates and of the judged ones."""
-    table = Table(title="told after the first tenth of each job", title_justify="left")
+    table = Table(title="estimates after the first tenth of each job", title_justify="left")
     table.add_column("scenario")
     for name in ("jobs", f"within {WITHIN:.0%}", "error, median", "95 %", "of the rest", "95 %"):
         table.add_column(name, justify="right")
-    for title, told in runs.items():
-        table.add_row(title, *_row(told))
-        if len(known := judged(told)) != len(told):
+    for title, estimates in runs.items():
+        table.add_row(title, *_row(estimates))
+        if len(known := judged(estimates)) != len(estimates):
             table.add_row("  of which promised", *_row(known))
     console.print(table)
     console.print(
@@ -88,11 +88,15 @@ def print_table(console: Console, runs: Mapping[str, Sequence[Estimate]]) -> Non
     )
 
 
-def _row(told: Sequence[Estimate]) -> list[str]:
-    of_whole = sorted(estimate.of_whole for estimate in told)
-    of_rest = sorted(estimate.of_rest for estimate in told)
+def _row(estimates: Sequence[Estimate]) -> list[str]:
+    of_whole = sorted(estimate.of_whole for estimate in estimates)
+    of_rest = sorted(estimate.of_rest for estimate in estimates)
     errors = [_part(errors, part) for errors in (of_whole, of_rest) for part in (0.5, 0.95)]
-    return [str(len(told)), f"{share_within(told):.0%}", *(f"{error:.0%}" for error in errors)]
+    return [
+        str(len(estimates)),
+        f"{share_within(estimates):.0%}",
+        *(f"{error:.0%}" for error in errors),
+    ]
 
 
 def _part(ordered: Sequence[float], part: float) -> float:

@@ -68,7 +68,7 @@ class FairnessRun:
             for arrival in scenario.arrivals
         }
         self._simulation = SchedulerSimulation(self._limits, seed=seed)
-        self._told: dict[str, tuple[float, float | None]] = {}
+        self._estimates: dict[str, tuple[float, float | None]] = {}
 
     def run(self) -> list[Outcome]:
         """Return the outcome of each job, in the order of arrival."""
@@ -77,14 +77,14 @@ class FairnessRun:
             simulation.set_court(court, request_s)
         for number, arrival in enumerate(self._arrivals):
             simulation.arrive(arrival, case=str(number))
-        simulation.on_pass = self._tell
+        simulation.on_pass = self._record_estimates
         simulation.run()
         return self._outcomes(sorted(simulation.jobs, key=lambda job: int(job.case)))
 
-    def _tell(self, _plan: Plan) -> None:
+    def _record_estimates(self, _plan: Plan) -> None:
         """Record the estimates of the jobs that have passed their first tenth."""
         simulation = self._simulation
-        due = [job for job in simulation.world.jobs.values() if self._is_to_be_told(job)]
+        due = [job for job in simulation.world.jobs.values() if self._is_to_be_estimated(job)]
         if not due:
             return
         state = simulation.state
@@ -92,13 +92,13 @@ class FairnessRun:
         outlooks = forecast(jobs, self._limits, self._request_s)
         for job in due:
             if job.job_id in outlooks:
-                self._told[job.case] = simulation.now, outlooks[job.job_id].seconds_left
+                self._estimates[job.case] = simulation.now, outlooks[job.job_id].seconds_left
 
-    def _is_to_be_told(self, job: SimulatedJob) -> bool:
+    def _is_to_be_estimated(self, job: SimulatedJob) -> bool:
         documents = job.arrival.documents
         left = len(job.fresh) + sum(map(len, job.slices.values()))
         is_over = estimate_errors.first_tenth(documents) <= documents - left < documents
-        return job.case not in self._told and job.is_listed and is_over
+        return job.case not in self._estimates and job.is_listed and is_over
 
     def _outcomes(self, jobs: Sequence[SimulatedJob]) -> list[Outcome]:
         usual = [_work(job, self._request_s[job.arrival.court]) for job in jobs]
@@ -120,9 +120,9 @@ class FairnessRun:
     def _estimate(
         self, job: SimulatedJob, end_s: float, comings_s: Iterable[float]
     ) -> Estimate | None:
-        if job.case not in self._told:
+        if job.case not in self._estimates:
             return None
-        at_s, left_s = self._told[job.case]
+        at_s, left_s = self._estimates[job.case]
         came_later = sum(at_s < coming_s < end_s for coming_s in comings_s)
         whole_s = end_s - job.arrival.at_s
         return Estimate(job.arrival.documents, left_s, end_s - at_s, whole_s, came_later)

@@ -33,28 +33,30 @@ def main(console: Console, file: Path | None, seed: int) -> int:
     """Return the exit code."""
     latencies_s = latency_record.read()
     figures: dict[str, Any] = {}
-    told: dict[str, list[Estimate]] = {}
+    estimates: dict[str, list[Estimate]] = {}
     worst = 0.0
     for scenario in scenarios():
         outcomes = FairnessRun(scenario, ROOM, latencies_s, seed=seed).run()
         _print(console, scenario, outcomes)
         figures[scenario.title] = [_figures(outcome) for outcome in outcomes]
-        told[scenario.title] = [o.estimate for o in outcomes if o.estimate]
+        estimates[scenario.title] = [o.estimate for o in outcomes if o.estimate]
         worst = max(worst, *(outcome.ratio for outcome in outcomes))
-    estimate_errors.print_table(console, told)
+    estimate_errors.print_table(console, estimates)
     if file:
         file.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     console.print(f"the worst took {worst:.2f} times as long as on its share, {MOST} are allowed")
-    is_told = _print_told(console, [estimate_errors.judged(group) for group in told.values()])
-    return 0 if worst <= MOST and is_told else 1
+    is_promised = _print_estimates(
+        console, [estimate_errors.judged(group) for group in estimates.values()]
+    )
+    return 0 if worst <= MOST and is_promised else 1
 
 
-def _print_told(console: Console, judged: Sequence[Sequence[Estimate]]) -> bool:
+def _print_estimates(console: Console, judged: Sequence[Sequence[Estimate]]) -> bool:
     """Return True if the estimates of these scenarios are within the promise."""
     of_all = estimate_errors.share_within([estimate for group in judged for estimate in group])
     least = min(estimate_errors.share_within(group) for group in judged)
     console.print(
-        f"{of_all:.0%} of them are told within that, {LEAST_TOLD:.0%} are promised;"
+        f"{of_all:.0%} of them are within that, {LEAST_TOLD:.0%} are promised;"
         f" in each scenario {least:.0%} or more, {LEAST_IN_EACH:.0%} are promised"
     )
     return of_all >= LEAST_TOLD and least >= LEAST_IN_EACH

@@ -35,24 +35,24 @@ def main() -> int:
     parser.add_argument("--record", type=Path, help="a file that gets the portal's latencies")
     parser.add_argument("--journal", type=Path, help="a file that gets every visit of the crowd")
     parser.add_argument("--simulate", action="store_true")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     console = Console(width=110)
-    if asked.simulate:
-        return full_size_simulation.main(console, asked.json, asked.seed)
-    options = BenchOptions(asked.jobs, asked.documents, asked.seed, asked.seconds)
+    if arguments.simulate:
+        return full_size_simulation.main(console, arguments.json, arguments.seed)
+    options = BenchOptions(arguments.jobs, arguments.documents, arguments.seed, arguments.seconds)
     with running_bench_environment(
-        dict(pair.partition("=")[::2] for pair in asked.set)
+        dict(pair.partition("=")[::2] for pair in arguments.set)
     ) as environment:
         parts: list[Part] = [crowd(environment, options, console)]
         visits = environment.portal.visits()
-        if asked.record:
-            latency_record.write(asked.record, visits)
-        if asked.journal:
-            asked.journal.write_text(json.dumps([asdict(visit) for visit in visits]))
+        if arguments.record:
+            latency_record.write(arguments.record, visits)
+        if arguments.journal:
+            arguments.journal.write_text(json.dumps([asdict(visit) for visit in visits]))
         parts.append(pauses(environment, options, console))
-    if asked.json:
+    if arguments.json:
         figures = {part.name: part.figures for part in parts}
-        asked.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        arguments.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     holds = all(check.holds for part in parts for check in part.checks)
     console.print("all as promised" if holds else "[bold red]not as promised[/]")
     return 0 if holds else 1

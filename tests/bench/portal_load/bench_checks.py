@@ -98,7 +98,7 @@ def of_pauses(visits: Sequence[Visit]) -> list[Check]:
     """Check that the portal requested pauses and that Autos kept them."""
     kept = journal_figures.pauses(visits, grace_s=GRACE_S)
     return [
-        Check("429s came, for the limit was below ours", str(kept.asked), kept.asked > 0),
+        Check("429s came, for the limit was below ours", str(kept.requested), kept.requested > 0),
         Check("no request begins in a pause", str(kept.broken), not kept.broken),
     ]
 

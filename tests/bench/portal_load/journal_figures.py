@@ -86,18 +86,18 @@ class Pauses:
     requests decided earlier are already in flight.
     """
 
-    asked: int
+    requested: int
     broken: int
 
 
 def pauses(visits: Sequence[Visit], *, grace_s: float) -> Pauses:
     """Return how the pauses were kept that answers of 429 with a Retry-After requested."""
-    asked = [
+    requested = [
         (visit.end + grace_s, visit.end + visit.retry_after_s)
         for visit in visits
         if visit.end is not None and visit.retry_after_s is not None
     ]
-    broken = sum(any(begin < v.begin < end for begin, end in asked) for v in visits)
+    broken = sum(any(begin < v.begin < end for begin, end in requested) for v in visits)
     return Pauses(sum(visit.status == TOO_MANY for visit in visits), broken)
 
 

@@ -59,8 +59,8 @@ class RemotePortal:
 
     def counts(self) -> Counts:
         """Return the portal's peaks and refusals."""
-        told = self._call("GET", "traffic")
-        return Counts(told["peak"], told["peaks"], told["refused"])
+        traffic = self._call("GET", "traffic")
+        return Counts(traffic["peak"], traffic["peaks"], traffic["refused"])
 
     def clear(self) -> None:
         """Clear the log and the peaks."""

@@ -65,15 +65,15 @@ def _run() -> int:
     given = parser.parse_args()
     if unknown := set(given.benches) - BENCHES.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    asked = RunConfig(given.rounds, given.quick, given.profile, given.folder)
+    config = RunConfig(given.rounds, given.quick, given.profile, given.folder)
     console = Console(width=120)
     results = []
     for name in given.benches or BENCHES:
         begun = time.monotonic()
         console.print(f"{name}: load {os.getloadavg()[0]:.1f}", style="bold")
-        result = BENCHES[name](asked, console)
+        result = BENCHES[name](config, console)
         results.append(result)
-        file = keep(result, asked.folder, asked.rounds)
+        file = keep(result, config.folder, config.rounds)
         console.print(f"  {time.monotonic() - begun:.0f} s; {file}", style="dim")
     print_results(console, results)
     return 0 if all(goal.is_met for result in results for goal in result.goals) else 1

@@ -41,24 +41,26 @@ def main() -> int:
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--json", type=Path, help="a file that gets the table")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     # A collection of hundreds of thousands of figures between a commit and its wake-up would be
     # measured.
     gc.disable()
     console = Console(width=150)
-    options = WatchOptions(asked.watchers, asked.channels, asked.processes, asked.seconds)
+    options = WatchOptions(
+        arguments.watchers, arguments.channels, arguments.processes, arguments.seconds
+    )
     console.print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}")
-    checks = [] if asked.only_busy else [parts.floor(options)]
+    checks = [] if arguments.only_busy else [parts.floor(options)]
     with running_watch_environment(
-        dict(pair.partition("=")[::2] for pair in asked.set)
+        dict(pair.partition("=")[::2] for pair in arguments.set)
     ) as environment:
-        if asked.only_busy:
+        if arguments.only_busy:
             checks += busy(environment, options)
         else:
-            checks += _run(environment, options, asked.jobs)
+            checks += _run(environment, options, arguments.jobs)
     print_checks(console, "watching", checks)
-    if asked.json:
-        asked.json.write_text(json.dumps([asdict(check) for check in checks], indent=1))
+    if arguments.json:
+        arguments.json.write_text(json.dumps([asdict(check) for check in checks], indent=1))
     holds = all(check.holds for check in checks)
     console.print("all as promised" if holds else "[bold red]not as promised[/]")
     return 0 if holds else 1

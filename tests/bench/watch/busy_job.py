@@ -66,7 +66,7 @@ def _checks(
     return [
         Check(
             f"{of} opened at once, none lost",
-            f"{options.watchers - opened} not told, {ends} ended, the last told after"
+            f"{options.watchers - opened} without a message, {ends} ended, the last began after"
             f" {opened_s:.1f} s; {changes} changes",
             opened == options.watchers and not ends,
         ),

@@ -39,9 +39,9 @@ UPDATE jobs SET revision = revision + 1, update_time = clock_timestamp()
 WHERE job_id = ANY(%(ids)s) RETURNING job_id, revision
 """
 _CHANGE_DOCUMENTS = """
-UPDATE documents SET revision = told.revision, attempt_count = attempt_count + 1
-FROM unnest(%(ids)s::uuid[], %(revisions)s::bigint[]) AS told(job_id, revision)
-WHERE documents.job_id = told.job_id AND position = told.revision %% %(documents)s
+UPDATE documents SET revision = changed.revision, attempt_count = attempt_count + 1
+FROM unnest(%(ids)s::uuid[], %(revisions)s::bigint[]) AS changed(job_id, revision)
+WHERE documents.job_id = changed.job_id AND position = changed.revision %% %(documents)s
 """
 
 

@@ -91,8 +91,8 @@ def floor(options: WatchOptions) -> Check:
         running_bare() as bare,
         running_watchers(bare.port, options.processes, options.channels) as crowd,
     ):
-        nobody = UUID(int=0)
-        _open(crowd, [nobody] * options.watchers)
+        no_job = UUID(int=0)
+        _open(crowd, [no_job] * options.watchers)
         _seen(crowd)
         bare.run(options.seconds)
         time.sleep(SETTLE_S)
@@ -142,7 +142,7 @@ def burst_of_grpc(
 def _opened(options: WatchOptions, opened: int, took_s: float, by: str) -> Check:
     lost = options.watchers - opened
     promise = f"{options.watchers} streams in one burst on {options.channels} channels, none lost"
-    return Check(promise, f"{lost} lost, all told after {took_s:.1f} s ({by})", lost == 0)
+    return Check(promise, f"{lost} lost, all had a message after {took_s:.1f} s ({by})", lost == 0)
 
 
 @dataclass(frozen=True)
@@ -272,8 +272,8 @@ def stop(environment: WatchEnvironment, ids: Sequence[UUID], options: WatchOptio
         _seen(crowd)
         took_s = environment.stop_server()
         ends = [trailers for seen in _seen(crowd) for _, trailers in seen.ends]
-    told = [end for end in ends if b"grpc-status\x0214" in end]
-    pushbacks = [int(m[1]) for end in told if (m := PUSHBACK.search(end))]
+    refused = [end for end in ends if b"grpc-status\x0214" in end]
+    pushbacks = [int(m[1]) for end in refused if (m := PUSHBACK.search(end))]
     spread = f"{min(pushbacks)} to {max(pushbacks)} ms" if pushbacks else "nothing"
     return [
         Check(f"a restart takes less than {STOP_S:.0f} s", f"{took_s:.1f} s", took_s < STOP_S),

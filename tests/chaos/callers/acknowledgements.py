@@ -47,7 +47,7 @@ class Acknowledgements:
         self.redeliveries: list[Redelivery] = []
         self.retries: Counter[str] = Counter()
         # Jobs for which CancelJob was called, and those that it returned as CANCELLED.
-        self.cancels_asked: set[str] = set()
+        self.cancels_requested: set[str] = set()
         self.cancelled: set[str] = set()
         # Calls abandoned without an answer: their effect may have happened.
         self.given_up: list[str] = []

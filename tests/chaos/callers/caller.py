@@ -109,7 +109,7 @@ class JobCaller:
             )
 
     def _cancel(self) -> None:
-        self._ledger.cancels_asked.add(self._job_id)
+        self._ledger.cancels_requested.add(self._job_id)
         job = self._client.call("CancelJob", pb.CancelJobRequest(job_id=self._job_id)).job
         self._ledger.see(job)
         if job.state not in ENDED:
@@ -119,15 +119,15 @@ class JobCaller:
 
     def _after_end(self) -> None:
         plan = self.plan
-        if not (plan.is_retried or plan.is_told_again or plan.is_run_again):
+        if not (plan.is_retried or plan.is_redelivered or plan.is_run_again):
             return
         job = self._ended()
         if job is None:
             return
         if plan.is_retried:
             self._retry()
-        elif plan.is_told_again:
-            self._tell_again(job)
+        elif plan.is_redelivered:
+            self._redeliver(job)
         else:
             self._run_again()
 
@@ -136,8 +136,8 @@ class JobCaller:
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until and not self._stop.wait(LOOK_S):
             job = self._client.job(self._job_id)
-            is_told = all(hook.state == pb.WEBHOOK_STATE_DELIVERED for hook in job.webhooks)
-            if job.state in ENDED and (is_told or not self.plan.is_told_again):
+            is_delivered = all(hook.state == pb.WEBHOOK_STATE_DELIVERED for hook in job.webhooks)
+            if job.state in ENDED and (is_delivered or not self.plan.is_redelivered):
                 return job
         return None
 
@@ -152,7 +152,7 @@ class JobCaller:
         self._ledger.see(answer.job)
         self._ledger.retried(self._job_id)
 
-    def _tell_again(self, job: pb.Job) -> None:
+    def _redeliver(self, job: pb.Job) -> None:
         ids = [hook.webhook_id for hook in job.webhooks]
         came = [each.webhook_id for each in self._world.receiver.deliveries]
         self._client.call("RedeliverWebhook", pb.RedeliverWebhookRequest(job_id=self._job_id))

@@ -54,27 +54,27 @@ class StreamReader:
         request = pb.WatchProgressRequest(job_id=self.job_id, after_revision=self._revision)
         request.heartbeat_interval.FromSeconds(2)
         job = pb.Job()
-        for told in self._client.api.WatchProgress(request, timeout=STREAM_S):
-            self._take(told)
-            job = told.job if told.HasField("job") else job
+        for message in self._client.api.WatchProgress(request, timeout=STREAM_S):
+            self._take(message)
+            job = message.job if message.HasField("job") else job
             if self._stop.is_set():
                 return
         self.end = job
         if job.state not in ENDED:
             self._problem(f"the stream ended with {pb.JobState.Name(job.state)}")
 
-    def _take(self, told: pb.WatchProgressResponse) -> None:
-        if told.revision < self._revision:
-            self._problem(f"revision {told.revision} after {self._revision}")
-        self._revision = told.revision
-        if told.HasField("document"):
-            document = told.document
+    def _take(self, message: pb.WatchProgressResponse) -> None:
+        if message.revision < self._revision:
+            self._problem(f"revision {message.revision} after {self._revision}")
+        self._revision = message.revision
+        if message.HasField("document"):
+            document = message.document
             earlier = self.documents.get(document.document_id)
             if earlier is not None and earlier.revision >= document.revision:
-                self._problem(f"document {document.document_id} was told twice")
+                self._problem(f"document {document.document_id} was sent twice")
             self.documents[document.document_id] = document
-        elif told.HasField("job"):
-            self._ledger.see(told.job)
+        elif message.HasField("job"):
+            self._ledger.see(message.job)
 
     def _problem(self, text: str) -> None:
         self._ledger.problems.append(f"watching job {self.job_id}: {text}")

@@ -66,7 +66,7 @@ class JobPlan:
     repeats_s: float = 0.0
     cancels_s: float = 0.0
     is_retried: bool = False
-    is_told_again: bool = False
+    is_redelivered: bool = False
     is_run_again: bool = False
     is_watched: bool = False
 
@@ -100,7 +100,7 @@ def _job(chance: random.Random, index: int, at_s: float, average: float) -> JobP
         cancels_s=chance.uniform(0.01, 3) if is_cancelled else 0,
         is_retried=after_end < 0.2,
         is_run_again=0.2 <= after_end < 0.3,
-        is_told_again=0.3 <= after_end < 0.4 and webhook == "good",
+        is_redelivered=0.3 <= after_end < 0.4 and webhook == "good",
         is_watched=chance.random() < 0.15,
     )
 

@@ -43,8 +43,8 @@ def _ended(ledger: Acknowledgements, job: pb.Job) -> Iterator[str]:
     if ends > runs:
         yield f"was seen to end {ends} times in {runs} runs"
     is_cancelled = job.state == pb.JOB_STATE_CANCELLED
-    if is_cancelled and job.job_id not in ledger.cancels_asked:
-        yield "is CANCELLED, and nobody asked for that"
+    if is_cancelled and job.job_id not in ledger.cancels_requested:
+        yield "is CANCELLED without a CancelJob"
     if job.job_id in ledger.cancelled and not is_cancelled:
         yield f"was CANCELLED and is {pb.JobState.Name(job.state)}"
 
@@ -63,7 +63,7 @@ def _sums(job: pb.Job, documents: list[pb.Document]) -> Iterator[str]:
     }
     for name, value in expected.items():
         if getattr(counters, name) != value:
-            yield f"{name} is {getattr(counters, name)}, its documents say {value}"
+            yield f"{name} is {getattr(counters, name)}, its documents add up to {value}"
     if job.state in ENDED and job.state != _outcome(job, states):
         yield f"ended {pb.JobState.Name(job.state)} with {dict(states)}"
     if job.state == pb.JOB_STATE_FAILED and not job.error.reason:
@@ -87,9 +87,9 @@ def _watched(watcher: StreamReader, ledger: Acknowledgements, seen: Snapshot) ->
     job_id = watcher.job_id
     if watcher.end is None or ledger.retries[job_id]:
         return
-    told = {i: (d.state, d.revision) for i, d in watcher.documents.items()}
+    watched = {i: (d.state, d.revision) for i, d in watcher.documents.items()}
     listed = {d.document_id: (d.state, d.revision) for d in seen.documents[job_id]}
-    if told != listed:
-        yield f"watching job {job_id}: {len(told.items() ^ listed.items())} documents differ"
+    if watched != listed:
+        yield f"watching job {job_id}: {len(watched.items() ^ listed.items())} documents differ"
     if watcher.end.end_time != seen.jobs[job_id].end_time:
-        yield f"watching job {job_id}: another end than GetStatus tells"
+        yield f"watching job {job_id}: another end than GetStatus returns"

@@ -10,10 +10,10 @@ MOST_TOLD = 5
 
 def check(lines: Sequence[str]) -> Iterator[str]:
     """Return the log lines that the processes should not have written."""
-    told = [line for line in map(_bug, lines) if line]
-    yield from told[:MOST_TOLD]
-    if len(told) > MOST_TOLD:
-        yield f"and {len(told) - MOST_TOLD} more tracebacks in the logs"
+    bugs = [line for line in map(_bug, lines) if line]
+    yield from bugs[:MOST_TOLD]
+    if len(bugs) > MOST_TOLD:
+        yield f"and {len(bugs) - MOST_TOLD} more tracebacks in the logs"
 
 
 def _bug(line: str) -> str | None:

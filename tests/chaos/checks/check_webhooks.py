@@ -31,7 +31,7 @@ def check(ledger: Acknowledgements, seen: Snapshot) -> Iterator[str]:
     yield from _ids(by_id, seen)
     for job in seen.jobs.values():
         for hook in job.webhooks:
-            yield from _told(job, hook, by_id)
+            yield from _delivered(job, hook, by_id)
     yield from _acknowledged(ledger, seen)
     for each in ledger.redeliveries:
         if len(by_id[each.webhook_id]) <= each.deliveries_before:
@@ -41,16 +41,16 @@ def check(ledger: Acknowledgements, seen: Snapshot) -> Iterator[str]:
 def _ids(by_id: dict[str, list[Delivery]], seen: Snapshot) -> Iterator[str]:
     ends: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for webhook_id, deliveries in by_id.items():
-        told = {(each.path, str(_end(each.payload))) for each in deliveries}
-        if len(told) > 1:
-            yield f"webhook {webhook_id} told {len(told)} different ends"
+        sent = {(each.path, str(_end(each.payload))) for each in deliveries}
+        if len(sent) > 1:
+            yield f"webhook {webhook_id} sent {len(sent)} different ends"
         for each in deliveries:
             job = each.payload["data"]["job"]
             ends[each.path, job["job_id"], job["end_time"]].add(webhook_id)
             if TYPES[job["state"]] != each.payload["type"]:
                 yield f"webhook {webhook_id} calls {job['state']} a {each.payload['type']}"
             if job["job_id"] not in seen.jobs:
-                yield f"webhook {webhook_id} tells of job {job['job_id']}, which is not there"
+                yield f"webhook {webhook_id} names job {job['job_id']}, which does not exist"
     for (path, job_id, end_time), ids in ends.items():
         if len(ids) > 1:
             yield f"the end of job {job_id} at {end_time} had {len(ids)} webhook-ids at {path}"
@@ -65,7 +65,7 @@ def _end(payload: Any) -> Any:
     return {**payload, "data": {**payload["data"], "documents": documents}}
 
 
-def _told(job: pb.Job, hook: pb.Webhook, by_id: dict[str, list[Delivery]]) -> Iterator[str]:
+def _delivered(job: pb.Job, hook: pb.Webhook, by_id: dict[str, list[Delivery]]) -> Iterator[str]:
     name = f"webhook {hook.webhook_id or '?'} of job {job.job_id} to {urlsplit(hook.url).path}"
     if hook.state != pb.WEBHOOK_STATE_DELIVERED:
         yield f"{name} is {pb.WebhookState.Name(hook.state)}: {hook.last_error}"
@@ -74,9 +74,9 @@ def _told(job: pb.Job, hook: pb.Webhook, by_id: dict[str, list[Delivery]]) -> It
     if not deliveries:
         yield f"{name} is DELIVERED, and the receiver has not got it"
     for delivery in deliveries:
-        told = delivery.payload["data"]["job"]
-        if (told["job_id"], told["state"]) != (job.job_id, pb.JobState.Name(job.state)):
-            yield f"{name} told {told['state']} of job {told['job_id']}"
+        sent = delivery.payload["data"]["job"]
+        if (sent["job_id"], sent["state"]) != (job.job_id, pb.JobState.Name(job.state)):
+            yield f"{name} sent {sent['state']} of job {sent['job_id']}"
         if delivery.path != urlsplit(hook.url).path:
             yield f"{name} went to {delivery.path}"
 
@@ -95,4 +95,4 @@ def _acknowledged(ledger: Acknowledgements, seen: Snapshot) -> Iterator[str]:
         if start.path not in {urlsplit(hook.url).path for hook in job.webhooks}:
             yield f"job {start.job_id} has lost its webhook to {start.path}"
         if (start.path, start.job_id) not in called:
-            yield f"{start.path} was never told the end of job {start.job_id}"
+            yield f"{start.path} never got the end of job {start.job_id}"

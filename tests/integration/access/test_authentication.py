@@ -83,9 +83,9 @@ def test_another_clients_job_is_not_found_exactly_as_an_unknown_one(
 
     async def scenario() -> None:
         async with (
-            running_server(parts, file) as door,
-            api_of(door.address, OURS) as ours,
-            api_of(door.address, THEIRS) as theirs,
+            running_server(parts, file) as server,
+            api_of(server.address, OURS) as ours,
+            api_of(server.address, THEIRS) as theirs,
         ):
             watched = await _answer(ours, "WatchProgress", BY_JOB["WatchProgress"](str(job_id), ""))
             assert watched[-1].job.state == pb.JOB_STATE_COMPLETED
@@ -109,7 +109,7 @@ def test_another_clients_job_is_not_found_exactly_as_an_unknown_one(
 def _renamed(refusal: RefusedCall, job_id: UUID) -> tuple[str, ...]:
     """Return the error's text with the id replaced, so that errors can be compared."""
     resource = refusal.resource or ("", "")
-    return tuple(part.replace(str(job_id), "it") for part in (refusal.told, *resource))
+    return tuple(part.replace(str(job_id), "it") for part in (refusal.all_text, *resource))
 
 
 def test_each_client_has_a_job_of_its_own_of_a_case_and_reads_only_that(
@@ -117,9 +117,9 @@ def test_each_client_has_a_job_of_its_own_of_a_case_and_reads_only_that(
 ) -> None:
     async def scenario() -> None:
         async with (
-            running_server(parts, file) as door,
-            api_of(door.address, OURS) as ours,
-            api_of(door.address, THEIRS) as theirs,
+            running_server(parts, file) as server,
+            api_of(server.address, OURS) as ours,
+            api_of(server.address, THEIRS) as theirs,
         ):
             request = pb.StartDownloadRequest(process_number=NUMBER)
             # Calls of both clients run concurrently, many times: each call must see its own client.
@@ -147,9 +147,9 @@ def test_a_page_token_of_one_client_is_none_of_anothers(
 ) -> None:
     async def scenario() -> None:
         async with (
-            running_server(parts, file) as door,
-            api_of(door.address, OURS) as ours,
-            api_of(door.address, THEIRS) as theirs,
+            running_server(parts, file) as server,
+            api_of(server.address, OURS) as ours,
+            api_of(server.address, THEIRS) as theirs,
         ):
             for _ in range(2):
                 started = await ours.StartDownload(pb.StartDownloadRequest(process_number=NUMBER))
@@ -186,16 +186,16 @@ def test_an_unknown_caller_is_refused_with_the_reason(
     parts: ServerDependencies, file: Path
 ) -> None:
     async def scenario() -> None:
-        async with running_server(parts, file) as door:
-            async with grpc.aio.insecure_channel(door.address) as channel:
+        async with running_server(parts, file) as server:
+            async with grpc.aio.insecure_channel(server.address) as channel:
                 for name, (metadata, reason) in WRONG.items():
                     for method in pb.DESCRIPTOR.services_by_name["DownloadService"].methods:
                         refused = await _raw_refusal(channel, method.full_name, metadata)
                         assert refused.code == grpc.StatusCode.UNAUTHENTICATED, (name, method.name)
                         assert refused.reason == reason, (name, method.name)
-                        assert OURS not in refused.told
+                        assert OURS not in refused.all_text
             # The scheme is case-insensitive, as in HTTP.
-            async with api_of(door.address) as anybody:
+            async with api_of(server.address) as anybody:
                 await anybody.ListJobs(
                     pb.ListJobsRequest(), metadata=[("authorization", f"bearer {OURS}")]
                 )
@@ -223,7 +223,7 @@ def test_without_a_clients_file_every_caller_is_the_client_default(
     parts: ServerDependencies, database: Database
 ) -> None:
     async def scenario() -> str:
-        async with running_server(parts) as door, api_of(door.address, "any") as api:
+        async with running_server(parts) as server, api_of(server.address, "any") as api:
             answer = await api.StartDownload(pb.StartDownloadRequest(process_number=NUMBER))
             return str(answer.job.job_id)
 
@@ -235,11 +235,11 @@ def test_a_token_that_is_taken_out_opens_nothing_and_ends_what_it_has_open(
 ) -> None:
     async def scenario() -> None:
         async with (
-            running_server(parts, file) as door,
-            api_of(door.address, OURS) as ours,
-            api_of(door.address, THEIRS) as theirs,
+            running_server(parts, file) as server,
+            api_of(server.address, OURS) as ours,
+            api_of(server.address, THEIRS) as theirs,
         ):
-            looking = asyncio.create_task(door.callers.keep_current())
+            looking = asyncio.create_task(server.callers.keep_current())
             request = pb.StartDownloadRequest(process_number=NUMBER)
             watches = []
             for api in (ours, theirs):
@@ -270,8 +270,8 @@ async def _heartbeats(watch: Any, count: int) -> None:
 def test_health_and_the_contract_are_open(parts: ServerDependencies, file: Path) -> None:
     async def scenario() -> None:
         async with (
-            running_server(parts, file, reflection=True) as door,
-            grpc.aio.insecure_channel(door.address) as channel,
+            running_server(parts, file, reflection=True) as server,
+            grpc.aio.insecure_channel(server.address) as channel,
         ):
             health = health_pb2_grpc.HealthStub(channel)
             check = health_pb2.HealthCheckRequest()

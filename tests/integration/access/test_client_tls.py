@@ -138,8 +138,8 @@ def _status(code: int, reason: str, retry_delay_s: float | None = None) -> Any:
     for detail in details:
         packed.append(AnyMessage())
         packed[-1].Pack(detail)
-    told = status_pb2.Status(code=code, message=f"So it is: {reason}.", details=packed)
-    return rpc_status.to_status(told)
+    status = status_pb2.Status(code=code, message=f"So it is: {reason}.", details=packed)
+    return rpc_status.to_status(status)
 
 
 @contextmanager
@@ -192,12 +192,12 @@ def _all_of(connection: Connection) -> list[pb.Job]:
 
     async def in_loop() -> list[pb.Job]:
         async with AsyncClient(connection) as client:
-            told = [message.job async for message in client.watch(JOB.job_id)]
-            return [await client.status(JOB.job_id), *told]
+            watched = [message.job async for message in client.watch(JOB.job_id)]
+            return [await client.status(JOB.job_id), *watched]
 
     with Client(connection) as client:
-        told = [message.job for message in client.watch(JOB.job_id)]
-        return [client.status(JOB.job_id), *told, *asyncio.run(in_loop())]
+        watched = [message.job for message in client.watch(JOB.job_id)]
+        return [client.status(JOB.job_id), *watched, *asyncio.run(in_loop())]
 
 
 def test_a_token_goes_over_tls(port: int, papers: Papers) -> None:
@@ -221,10 +221,10 @@ def test_mutual_tls_shows_our_certificate(
         address = f"127.0.0.1:{port}"
         jobs = _all_of(Connection(address, TOKEN, papers.ca, ours.certificate, ours.key))
         with (
-            Client(Connection(address, TOKEN, papers.ca), timeout_s=0.5) as nobody,
+            Client(Connection(address, TOKEN, papers.ca), timeout_s=0.5) as blocked,
             pytest.raises(Unavailable),
         ):
-            nobody.status(JOB.job_id)
+            blocked.status(JOB.job_id)
 
     assert jobs == [JOB] * 4
 
@@ -320,17 +320,17 @@ def test_the_token_is_in_no_error_and_no_log(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     porter.refusals = [_status(code_pb2.INTERNAL, "INTERNAL")]
-    told: list[str] = []
+    texts: list[str] = []
 
     for address in (f"127.0.0.1:{plain_port}", "127.0.0.1:1"):
         with Client(Connection(address, TOKEN), timeout_s=0.2) as client:
             try:
                 client.status(JOB.job_id)
             except AutosError as error:
-                told += [repr(error), *_chain(error)]
+                texts += [repr(error), *_chain(error)]
 
-    assert len(told) >= 4
-    assert TOKEN not in "".join(told) + caplog.text
+    assert len(texts) >= 4
+    assert TOKEN not in "".join(texts) + caplog.text
 
 
 def _chain(error: BaseException) -> Sequence[str]:

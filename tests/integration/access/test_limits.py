@@ -271,12 +271,12 @@ def test_a_limit_error_names_the_client_and_the_retry_delay(
     )
 
     async def scenario() -> None:
-        async with running_server(parts, file) as door:
+        async with running_server(parts, file) as server:
             for token, name, reason in (
                 ("a", "few-jobs", "TOO_MANY_JOBS"),
                 ("b", "few-starts", "TOO_MANY_STARTS"),
             ):
-                async with api_of(door.address, token) as api:
+                async with api_of(server.address, token) as api:
                     first, second = (
                         pb.StartDownloadRequest(process_number=number)
                         for number in ("1003579-22.2025.8.26.0564", "0000001-05.2025.8.26.0100")
@@ -297,7 +297,7 @@ def test_one_watch_too_many_is_refused_and_one_that_ends_makes_room(
     parts: ServerDependencies,
 ) -> None:
     async def scenario() -> None:
-        async with running_server(parts, limits=ONE) as door, api_of(door.address) as api:
+        async with running_server(parts, limits=ONE) as server, api_of(server.address) as api:
             started = await api.StartDownload(
                 pb.StartDownloadRequest(process_number="1003579-22.2025.8.26.0564")
             )
@@ -316,8 +316,8 @@ def test_one_watch_too_many_is_refused_and_one_that_ends_makes_room(
             await _until_refused(api, unknown, "JOB_NOT_FOUND")
             last = await _until_watched(api, request)
             await api.CancelJob(pb.CancelJobRequest(job_id=started.job.job_id))
-            while (told := await last.read()) is not grpc.aio.EOF:
-                end = told
+            while (message := await last.read()) is not grpc.aio.EOF:
+                end = message
             assert end.job.state == pb.JOB_STATE_CANCELLED
             await _until_watched(api, request)
 
@@ -368,8 +368,8 @@ def test_a_client_that_retries_by_policy_obeys_the_pushback(
 
     async def scenario() -> float:
         async with (
-            running_server(parts, limits=limits) as door,
-            grpc.aio.insecure_channel(door.address, options=options) as channel,
+            running_server(parts, limits=limits) as server,
+            grpc.aio.insecure_channel(server.address, options=options) as channel,
         ):
             for _ in range(60):
                 _may_count(parts, 60)
@@ -412,8 +412,8 @@ def test_what_is_no_request_is_refused_and_counts_for_nothing(parts: ServerDepen
 
     async def scenario() -> None:
         async with (
-            running_server(parts, limits=replace(ONE, starts_per_minute=1)) as door,
-            grpc.aio.insecure_channel(door.address) as channel,
+            running_server(parts, limits=replace(ONE, starts_per_minute=1)) as server,
+            grpc.aio.insecure_channel(server.address) as channel,
         ):
             for method, raw, metadata, code in attempts:
                 send: Any = channel.unary_unary(service + method)
@@ -431,8 +431,8 @@ METHODS = [method.name for method in pb.DESCRIPTOR.services_by_name["DownloadSer
 
 def test_a_call_without_a_whole_request_is_ended_at_once(parts: ServerDependencies) -> None:
     async def scenario() -> list[RefusedCall]:
-        async with running_server(parts) as door:
-            return await _refusals(door.address, _nothing)
+        async with running_server(parts) as server:
+            return await _refusals(server.address, _nothing)
 
     for refused in asyncio.run(scenario()):
         assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
@@ -443,8 +443,8 @@ def test_no_message_of_an_unknown_caller_is_read(parts: ServerDependencies, tmp_
     file = write_clients(tmp_path / "clients.json", entry("somebody"))
 
     async def scenario() -> list[RefusedCall]:
-        async with running_server(parts, file) as door:
-            return await _refusals(door.address, _no_end)
+        async with running_server(parts, file) as server:
+            return await _refusals(server.address, _no_end)
 
     assert {refused.reason for refused in asyncio.run(scenario())} == {"NO_TOKEN"}
 
@@ -462,14 +462,16 @@ async def _no_end() -> AsyncIterator[bytes]:
     yield b""
 
 
-async def _refusals(address: str, said: Callable[[], AsyncIterator[bytes]]) -> list[RefusedCall]:
+async def _refusals(
+    address: str, requests: Callable[[], AsyncIterator[bytes]]
+) -> list[RefusedCall]:
     """Return the status of each method for such a stream."""
     refused = []
     async with grpc.aio.insecure_channel(address) as channel:
         for method in METHODS:
             call: Any = channel.stream_unary(f"/autos.downloads.v1.DownloadService/{method}")
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call(said(), timeout=30)
+                await call(requests(), timeout=30)
             refused.append(refusal_of(caught.value))
     return refused
 
@@ -503,7 +505,10 @@ def test_work_for_a_call_whose_deadline_has_passed_is_not_begun(
     monkeypatch.setattr("server.rpc.start_batcher.PendingStart", _NotedStart)
 
     async def scenario(pool: _Noted) -> None:
-        async with running_server(replace(parts, pool=pool)) as door, api_of(door.address) as api:
+        async with (
+            running_server(replace(parts, pool=pool)) as server,
+            api_of(server.address) as api,
+        ):
             held = threading.Event()
             busy = pool.submit(held.wait, 60)
             start = pb.StartDownloadRequest(process_number="1003579-22.2025.8.26.0564")

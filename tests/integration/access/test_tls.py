@@ -81,30 +81,30 @@ def test_a_renewed_certificate_is_used_for_new_connections_only(
     async def scenario() -> None:
         credentials = TlsFiles(cert, key, None).credentials()
         async with (
-            running_server(parts, credentials=credentials) as door,
-            _channel(door.address) as c,
+            running_server(parts, credentials=credentials) as running,
+            _channel(running.address) as c,
         ):
             api: Any = pb_grpc.DownloadServiceStub(c)
-            assert await asyncio.to_thread(is_serving, door.address, is_tls=True)
+            assert await asyncio.to_thread(is_serving, running.address, is_tls=True)
             request = pb.StartDownloadRequest(process_number=NUMBER)
             job_id = (await api.StartDownload(request, timeout=TIMEOUT_S)).job.job_id
             watching = api.WatchProgress(pb.WatchProgressRequest(job_id=job_id), timeout=60)
             assert (await watching.read()).HasField("job")
-            assert await asyncio.to_thread(_shown, door.address) == first.der
+            assert await asyncio.to_thread(_shown, running.address) == first.der
 
             # One file of the two is new, the other is still old.
             cert.write_bytes(second.pem)
-            assert await asyncio.to_thread(_shown, door.address) == first.der
+            assert await asyncio.to_thread(_shown, running.address) == first.der
             key.write_bytes(second.key_pem)
-            assert await asyncio.to_thread(_shown, door.address) == second.der
+            assert await asyncio.to_thread(_shown, running.address) == second.der
             # The files are missing, then broken, then valid again.
             key.unlink()
-            assert await asyncio.to_thread(_shown, door.address) == second.der
+            assert await asyncio.to_thread(_shown, running.address) == second.der
             key.write_bytes(b"no key")
-            assert await asyncio.to_thread(_shown, door.address) == second.der
+            assert await asyncio.to_thread(_shown, running.address) == second.der
             _write(tmp_path, third)
-            assert await asyncio.to_thread(_shown, door.address) == third.der
-            async with _channel(door.address) as fresh:
+            assert await asyncio.to_thread(_shown, running.address) == third.der
+            async with _channel(running.address) as fresh:
                 assert (
                     await pb_grpc.DownloadServiceStub(fresh).ListJobs(
                         pb.ListJobsRequest(), timeout=TIMEOUT_S
@@ -113,8 +113,8 @@ def test_a_renewed_certificate_is_used_for_new_connections_only(
 
             # A connection that existed before still works.
             await api.CancelJob(pb.CancelJobRequest(job_id=job_id), timeout=TIMEOUT_S)
-            while (told := await watching.read()) is not grpc.aio.EOF:
-                end = told
+            while (message := await watching.read()) is not grpc.aio.EOF:
+                end = message
             assert end.job.state == pb.JOB_STATE_CANCELLED
 
     asyncio.run(scenario())
@@ -137,7 +137,7 @@ def test_a_caller_is_known_by_a_name_in_its_certificate(
         ],
         "archive": [AUTHORITY.signs("archive")],
     }
-    nobody = [
+    unknown = [
         AUTHORITY.signs("stranger"),
         AUTHORITY.signs("any", x509.DNSName("billing.internal.evil")),
         # A subject alternative name replaces the common name, as everywhere in TLS.
@@ -147,25 +147,25 @@ def test_a_caller_is_known_by_a_name_in_its_certificate(
 
     async def scenario() -> None:
         credentials = TlsFiles(cert, key, ca).credentials()
-        async with running_server(parts, file, credentials=credentials) as door:
+        async with running_server(parts, file, credentials=credentials) as running:
             for name, certificates in callers.items():
-                ids = [await _start(door.address, mine) for mine in certificates]
+                ids = [await _start(running.address, mine) for mine in certificates]
                 assert len(set(ids)) == 1, name
-            for mine in nobody:
+            for mine in unknown:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await _start(door.address, mine)
+                    await _start(running.address, mine)
                 assert refusal_of(caught.value).reason == "NO_TOKEN"
             # A token takes precedence over the certificate, and a wrong token is refused.
             [archive] = callers["archive"]
-            by_token = await _start(door.address, nobody[0], "archives-token")
-            assert by_token == await _start(door.address, archive)
+            by_token = await _start(running.address, unknown[0], "archives-token")
+            assert by_token == await _start(running.address, archive)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await _start(door.address, archive, "wrong")
+                await _start(running.address, archive, "wrong")
             assert refusal_of(caught.value).reason == "UNKNOWN_TOKEN"
             # Without a certificate of the authority the server refuses the connection.
             for foreign in (None, Certificate.authority().signs("archive")):
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await _start(door.address, foreign, "archives-token")
+                    await _start(running.address, foreign, "archives-token")
                 assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
     asyncio.run(scenario())

@@ -92,11 +92,11 @@ def test_claims_whose_holders_are_gone_are_counted_by_step(
     factories.age(counting, job_id, 3_000)
     reconciliation.reclaim(counting)
 
-    told, _ = factories.start(counting, factories.request(webhook_url=factories.HOOK))
-    job_queries.cancel(counting, CLIENT, told.job.job_id)
-    assert webhook_rows.claim(counting, told.job.job_id, 0, lease_s=60)
-    factories.age(counting, told.job.job_id, 3_000)
-    assert webhook_rows.claim(counting, told.job.job_id, 0, lease_s=60)
+    started, _ = factories.start(counting, factories.request(webhook_url=factories.HOOK))
+    job_queries.cancel(counting, CLIENT, started.job.job_id)
+    assert webhook_rows.claim(counting, started.job.job_id, 0, lease_s=60)
+    factories.age(counting, started.job.job_id, 3_000)
+    assert webhook_rows.claim(counting, started.job.job_id, 0, lease_s=60)
 
     lost = {name: number for name, number in counts.items() if name.startswith("autos_leases")}
     assert lost == {

@@ -30,7 +30,7 @@ def test_a_job_has_the_requested_priority(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("has", "asked", "then"),
+    ("has", "requested", "then"),
     [
         (Priority.BULK, Priority.NORMAL, Priority.NORMAL),
         (Priority.BULK, Priority.HIGH, Priority.HIGH),
@@ -41,13 +41,13 @@ def test_a_job_has_the_requested_priority(database: Database) -> None:
     ],
 )
 def test_a_join_raises_a_priority_and_never_lowers_it(
-    database: Database, has: Priority, asked: Priority, then: Priority
+    database: Database, has: Priority, requested: Priority, then: Priority
 ) -> None:
     wanted = factories.request(priority=has)
     before, _ = factories.start(database, wanted)
 
     after, is_new = factories.start(
-        database, factories.request(wanted.process_number, priority=asked)
+        database, factories.request(wanted.process_number, priority=requested)
     )
 
     assert not is_new
@@ -59,12 +59,12 @@ def test_a_join_raises_a_priority_and_never_lowers_it(
 def test_joins_at_the_same_moment_leave_the_highest_priority(database: Database) -> None:
     wanted = factories.request(priority=Priority.BULK)
     view, _ = factories.start(database, wanted)
-    asked = [Priority.NORMAL, Priority.HIGH, Priority.BULK] * 5
+    requested = [Priority.NORMAL, Priority.HIGH, Priority.BULK] * 5
 
     run_concurrently(
         [
             partial(factories.start, database, factories.request(wanted.process_number, priority=p))
-            for p in asked
+            for p in requested
         ]
     )
 

@@ -134,10 +134,10 @@ def test_a_job_that_waits_for_a_listing_delays_no_other(database: Database) -> N
     case = {_begun(database, number, client) for client in CLIENTS[:2]}
     alone = _begun(database, other, CLIENTS[1])
 
-    asked = [scheduler_driver.ask(database, CLAIM_CONTEXT) for _ in range(3)]
+    granted = [scheduler_driver.ask(database, CLAIM_CONTEXT) for _ in range(3)]
 
-    found = {claim.job_id for claim in asked if isinstance(claim, ListingClaim)}
-    assert asked[-1] is None
+    found = {claim.job_id for claim in granted if isinstance(claim, ListingClaim)}
+    assert granted[-1] is None
     assert alone in found
     assert len(found & case) == 1
 
@@ -183,7 +183,7 @@ def test_a_claim_in_the_moment_of_the_answer_requests_nothing(database: Database
         assert found[-1]
         assert found[-1].listed_by == first
         taken += len(found) > 1
-    assert taken, "nobody ever had to wait, so it proved nothing"
+    assert taken, "no job ever had to wait, so it proved nothing"
 
 
 def test_a_job_between_the_answer_and_its_record_requests_anew(database: Database) -> None:

@@ -151,12 +151,12 @@ def test_when_all_is_there_the_run_ends_in_the_call_and_is_published(
     pipeline.run(number)
     pipeline.sent(), pipeline.hinted()
 
-    told = desk.retry(first)
+    answer = desk.retry(first)
 
-    assert told.state == pb.JOB_STATE_COMPLETED
-    assert (told.progress.completed_documents, told.progress.reused_documents) == (3, 2)
-    assert told.progress.failed_documents == 0
-    assert told.HasField("end_time")
+    assert answer.state == pb.JOB_STATE_COMPLETED
+    assert (answer.progress.completed_documents, answer.progress.reused_documents) == (3, 2)
+    assert answer.progress.failed_documents == 0
+    assert answer.HasField("end_time")
     assert [(queue, list(ids)) for queue, ids in pipeline.sent()] == [
         (WEBHOOK_QUEUE, [str(first), 0])
     ]
@@ -179,10 +179,10 @@ def test_only_the_rest_is_requested(pipeline: PipelineHarness, desk: _Desk) -> N
     _repair(pipeline, number)
     assert pipeline.requested_files(number) == [2, 2, 1]
 
-    told = desk.retry(first)
+    answer = desk.retry(first)
 
-    assert told.state == pb.JOB_STATE_PROCESSING
-    assert told.progress.reused_documents == 1
+    assert answer.state == pb.JOB_STATE_PROCESSING
+    assert answer.progress.reused_documents == 1
     assert _states(pipeline.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
     _require_sound(pipeline.database, first)
     pipeline.work()
@@ -252,10 +252,10 @@ def test_a_bucket_that_is_away_is_not_waited_for(
     pipeline.run(number)
     nowhere = Objects(replace(store, endpoint_url="http://127.0.0.1:1"), max_connections=2)
 
-    told = desk.retry(first, objects=nowhere)
+    answer = desk.retry(first, objects=nowhere)
     pipeline.work()
 
-    assert told.state == pb.JOB_STATE_PROCESSING
+    assert answer.state == pb.JOB_STATE_PROCESSING
     assert pipeline.requested_files(number) == [1, 3, 1]
     assert _require_sound(pipeline.database, first)["state"] == "COMPLETED"
 
@@ -280,10 +280,10 @@ def test_a_bucket_that_does_not_answer_is_not_waited_for(
     pipeline.run(number)
 
     slow = _Slow(store, max_connections=2)
-    told = desk.retry(first, objects=slow, reuse_limit_s=0.1)
+    answer = desk.retry(first, objects=slow, reuse_limit_s=0.1)
     slow.may_answer.set()
 
-    assert told.state == pb.JOB_STATE_PROCESSING
+    assert answer.state == pb.JOB_STATE_PROCESSING
     assert _states(pipeline.database, first) == ["AVAILABLE", "PENDING", "AVAILABLE"]
 
 
@@ -309,9 +309,9 @@ def test_a_document_stored_during_the_bucket_check_is_not_requested(
     pipeline.run(number)
     _repair(pipeline, number)
 
-    told = desk.retry(first, objects=_Meddled(store, partial(pipeline.run, number)))
+    answer = desk.retry(first, objects=_Meddled(store, partial(pipeline.run, number)))
 
-    assert told.state == pb.JOB_STATE_COMPLETED
+    assert answer.state == pb.JOB_STATE_COMPLETED
     assert pipeline.requested_files(number) == [2, 3, 1]
     _require_sound(pipeline.database, first)
 

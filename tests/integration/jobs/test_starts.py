@@ -399,11 +399,13 @@ def test_a_case_that_was_sealed_meanwhile_is_not_copied(database: Database) -> N
     number = factories.process_number()
     source = factories.listed_job(database, 1, factories.request(number))
     factories.store_next(database, source)
-    asked = factories.request(number, client="another")
-    assert _how(_answers(database, asked)) == ["look"]
+    another_request = factories.request(number, client="another")
+    assert _how(_answers(database, another_request)) == ["look"]
     _sealed(database, number, "a third")
 
-    [theirs] = _attempts(database, StartAttempt(asked, _all_stored(number, "another"), source))
+    [theirs] = _attempts(
+        database, StartAttempt(another_request, _all_stored(number, "another"), source)
+    )
     [own] = _attempts(
         database, StartAttempt(factories.request(number), _all_stored(number), source)
     )

@@ -371,19 +371,19 @@ def test_release_refuses_adopts_and_lets_sweep(
         assert _release(servers, url)[0] == 0
         _put(bucket)
 
-        code, told = _release(servers, other_url)
+        code, printed = _release(servers, other_url)
         assert code == 1
-        assert told.count("\n") == 1
-        assert told.startswith("autos release: The bucket adoptions belongs to another")
+        assert printed.count("\n") == 1
+        assert printed.startswith("autos release: The bucket adoptions belongs to another")
         assert _release(servers, other_url, S3_PREFIX="theirs")[0] == 0
 
-        code, told = _release(servers, other_url, "--adopt-bucket")
+        code, printed = _release(servers, other_url, "--adopt-bucket")
         assert code == 0
-        assert "Documents in it: 1, of which rows name 0, and 1 have no row and stay." in told
+        assert "Documents in it: 1, of which rows name 0, and 1 have no row and stay." in printed
         assert _release(servers, url)[0] == 1
         assert _release(servers, other_url, "--let-sweep", "7")[0] == 0
 
         other = Database(other_url, max_connections=1)
         assert installation.ensure(other).sweep_allowance == 7
         other.close()
-    assert base64.b64decode(WEBHOOK_SECRET.removeprefix("whsec_")) not in told.encode()
+    assert base64.b64decode(WEBHOOK_SECRET.removeprefix("whsec_")) not in printed.encode()

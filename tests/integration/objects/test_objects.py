@@ -154,16 +154,16 @@ def test_a_missing_file_is_reported(objects: Objects, tmp_path: Path) -> None:
 def test_no_name_of_a_court_keeps_a_document_out(
     objects: Objects, tmp_path: Path, name: str
 ) -> None:
-    assert _told_name(objects, _upload(tmp_path, SINGLE, name)) == name[:NAME_CAP]
+    assert _name_in_headers(objects, _upload(tmp_path, SINGLE, name)) == name[:NAME_CAP]
 
 
 def test_the_name_of_a_large_document_is_kept(objects: Objects, tmp_path: Path) -> None:
     name = 'a  b "文書" %41; \\ é' * 10
 
-    assert _told_name(objects, _upload(tmp_path, LARGE, name)) == name[:NAME_CAP]
+    assert _name_in_headers(objects, _upload(tmp_path, LARGE, name)) == name[:NAME_CAP]
 
 
-def _told_name(objects: Objects, upload: Upload) -> str:
+def _name_in_headers(objects: Objects, upload: Upload) -> str:
     objects.put(upload)
     url, _ = objects.url(upload.key, lifetime_s=60)
     with requests.get(url, timeout=10, stream=True) as answer:
@@ -273,7 +273,7 @@ def test_a_url_names_the_public_host_and_hides_the_keys(store: ObjectStore) -> N
 # Outages.
 
 
-class _Sorry(BaseHTTPRequestHandler):
+class _FaultyIntermediary(BaseHTTPRequestHandler):
     """An intermediary in front of the store, with statuses and pages of its own."""
 
     def _answer(self) -> None:
@@ -295,9 +295,9 @@ class _Sorry(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def sorry(store: ObjectStore) -> Iterator[Objects]:
+def faulty_bucket(store: ObjectStore) -> Iterator[Objects]:
     """Yield a bucket behind an intermediary that answers with the status at the start of a key."""
-    with HTTPServer(("127.0.0.1", 0), _Sorry) as server:
+    with HTTPServer(("127.0.0.1", 0), _FaultyIntermediary) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.02])
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}"
@@ -309,17 +309,17 @@ def sorry(store: ObjectStore) -> Iterator[Objects]:
 @pytest.mark.parametrize("size_bytes", [SINGLE, LARGE])
 @pytest.mark.parametrize("key", ["503-html", "503-empty", "502-html", "403-html", "413-html"])
 def test_any_refusal_is_an_outage_and_no_bug(
-    sorry: Objects, tmp_path: Path, size_bytes: int, key: str
+    faulty_bucket: Objects, tmp_path: Path, size_bytes: int, key: str
 ) -> None:
     with pytest.raises(ServiceUnavailable, match="S3"):
-        sorry.put(replace(_upload(tmp_path, size_bytes), key=key))
+        faulty_bucket.put(replace(_upload(tmp_path, size_bytes), key=key))
 
 
-def test_an_unclear_answer_is_not_taken_for_absence(sorry: Objects) -> None:
+def test_an_unclear_answer_is_not_taken_for_absence(faulty_bucket: Objects) -> None:
     with pytest.raises(ServiceUnavailable):
-        sorry.present({"503-empty": 1})
+        faulty_bucket.present({"503-empty": 1})
     with pytest.raises(ServiceUnavailable):
-        sorry.present({"403-empty": 1})
+        faulty_bucket.present({"403-empty": 1})
 
 
 @pytest.mark.parametrize("size_bytes", [SINGLE, LARGE])

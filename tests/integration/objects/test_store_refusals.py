@@ -288,7 +288,7 @@ def test_the_probe_names_what_is_refused(
     store: ObjectStore, objects: Objects, proxy: StoreProxy, method: str
 ) -> None:
     methods = {"DELETE": {"POST", "DELETE"}}.get(method, {method})
-    proxy.rule = lambda asked, *_: DENIED if asked in methods else None
+    proxy.rule = lambda http_method, *_: DENIED if http_method in methods else None
 
     with pytest.raises(StoreRefused) as refused:
         _objects(store, proxy).probe()

@@ -161,7 +161,7 @@ def test_a_call_that_cancels_a_job_halts_it(
     _, job_id = _listed(halts.pipeline)
 
     async def cancel(parts: ServerDependencies) -> None:
-        async with running_server(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as server, api_of(server.address) as api:
             await api.CancelJob(pb.CancelJobRequest(job_id=str(job_id)))
 
     with service_parts(database, objects, redis_url) as parts:

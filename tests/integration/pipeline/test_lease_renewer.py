@@ -65,7 +65,7 @@ def test_a_loss_is_reported_once(database: Database) -> None:
     stray = uuid4()
 
     with _renewer(database, lease_s=60).holding(stray, lambda: calls.append(stray)):
-        until(lambda: bool(calls), 30, "a lease that nobody has is not told")
+        until(lambda: bool(calls), 30, "a lease without a holder is not reported")
         # A second round passes before this one is seen to be renewed.
         before = factories.documents(database, held.job_id)[0]["lease_until"]
         with _renewer(database, lease_s=60).holding(held.lease, lambda: calls.append(held.lease)):
@@ -247,15 +247,15 @@ def test_work_that_cannot_be_stopped_ends_the_renewals_of_no_other(database: Dat
     doomed, other = (factories.listed_job(database, 1) for _ in range(2))
     renewer = _renewer(database, lease_s=15)
     first, second = factories.claimed(database, doomed), factories.claimed(database, other)
-    told, stopped = threading.Event(), threading.Event()
+    is_called, stopped = threading.Event(), threading.Event()
 
     def fail() -> None:
-        told.set()
+        is_called.set()
         raise TypeError("no socket")
 
     with renewer.holding(first.lease, fail), renewer.holding(second.lease, stopped.set):
         job_queries.cancel(database, CLIENT, doomed)
-        assert told.wait(10)
+        assert is_called.wait(10)
         job_queries.cancel(database, CLIENT, other)
         assert stopped.wait(10), "the renewing thread has ended"
 

@@ -99,8 +99,8 @@ def test_the_slots_of_an_answer_are_free_whether_its_file_is_recorded_or_not(
     database: Database, database_url: str, is_stored: bool
 ) -> None:
     held_job, cancelled_job = scheduler_driver.job(database, 1), scheduler_driver.job(database, 1)
-    asked = scheduler_driver.ask_all(database, scheduler_driver.context())
-    held, cancelled = sorted(asked, key=lambda claim: claim.job_id != held_job)
+    claims = scheduler_driver.ask_all(database, scheduler_driver.context())
+    held, cancelled = sorted(claims, key=lambda claim: claim.job_id != held_job)
     job_queries.cancel(database, CLIENT, cancelled_job)
     tokens = [held.slot_token, cancelled.slot_token]
     assert _slots_of(database, *tokens) == 4

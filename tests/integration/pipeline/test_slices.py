@@ -100,14 +100,14 @@ def test_a_slice_makes_its_requests_first_and_its_puts_afterwards(
     pipeline: PipelineHarness, store: ObjectStore
 ) -> None:
     number, job_id = _listed(pipeline)
-    asked_before_put: list[int] = []
+    requests_before_put: list[int] = []
 
     def note(_: object) -> None:
-        asked_before_put.append(sum(pipeline.requested_files(number)))
+        requests_before_put.append(sum(pipeline.requested_files(number)))
 
     pipeline.with_bucket(HookedObjects(store, before_put=note)).download(job_id, DOCUMENTS)
 
-    assert asked_before_put == [DOCUMENTS] * DOCUMENTS
+    assert requests_before_put == [DOCUMENTS] * DOCUMENTS
     rows = _rows(pipeline, job_id)
     assert {(row["state"], row["attempt_count"]) for row in rows} == {("AVAILABLE", 1)}
     assert len({row["revision"] for row in rows}) == DOCUMENTS

@@ -25,9 +25,9 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.part"))
 
 
-def _make(spool: Spool, size_bytes: int, *, told_bytes: int | None = None) -> UUID:
+def _make(spool: Spool, size_bytes: int, *, announced_bytes: int | None = None) -> UUID:
     lease = uuid4()
-    with spool.create(lease, size_bytes if told_bytes is None else told_bytes) as file:
+    with spool.create(lease, size_bytes if announced_bytes is None else announced_bytes) as file:
         for _ in range(0, size_bytes, MIB):
             file.write(b"x" * min(MIB, size_bytes))
     return lease
@@ -66,12 +66,14 @@ def test_folder_and_files_are_private(spool: Spool) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("told_bytes", [None, 1, 5 * MIB, 6 * MIB])
-def test_a_file_holds_what_was_written_and_no_more(spool: Spool, told_bytes: int | None) -> None:
+@pytest.mark.parametrize("announced_bytes", [None, 1, 5 * MIB, 6 * MIB])
+def test_a_file_holds_what_was_written_and_no_more(
+    spool: Spool, announced_bytes: int | None
+) -> None:
     data = os.urandom(5 * MIB)
     lease = uuid4()
 
-    with spool.create(lease, told_bytes) as file:
+    with spool.create(lease, announced_bytes) as file:
         for start in range(0, len(data), 65_537):
             file.write(data[start : start + 65_537])
 
@@ -126,7 +128,7 @@ def test_room_is_taken_before_the_first_byte(tmp_path: Path) -> None:
 
 def test_room_is_free_again_when_a_file_ends_smaller_or_goes(tmp_path: Path) -> None:
     spool = Spool(tmp_path, None, 10 * MIB)
-    small = _make(spool, MIB, told_bytes=10 * MIB)
+    small = _make(spool, MIB, announced_bytes=10 * MIB)
 
     full = _make(spool, 9 * MIB)
     with pytest.raises(ServiceUnavailable):
@@ -153,7 +155,7 @@ def test_a_file_that_cannot_grow_goes(tmp_path: Path) -> None:
     _make(spool, 2 * MIB)
 
     with pytest.raises(ServiceUnavailable):
-        _make(spool, 3 * MIB, told_bytes=MIB)
+        _make(spool, 3 * MIB, announced_bytes=MIB)
 
     assert [path.stat().st_size for path in _files(tmp_path)] == [2 * MIB]
 
@@ -161,20 +163,22 @@ def test_a_file_that_cannot_grow_goes(tmp_path: Path) -> None:
 def test_a_file_may_fill_the_spool_to_its_last_byte(tmp_path: Path) -> None:
     spool = Spool(tmp_path, None, 4 * MIB)
 
-    _make(spool, 4 * MIB, told_bytes=1)
+    _make(spool, 4 * MIB, announced_bytes=1)
 
     assert [path.stat().st_size for path in _files(tmp_path)] == [4 * MIB]
 
 
-@pytest.mark.parametrize("told_bytes", [5 * MIB, 1])
-def test_what_never_fits_is_too_large_and_not_waited_for(tmp_path: Path, told_bytes: int) -> None:
+@pytest.mark.parametrize("announced_bytes", [5 * MIB, 1])
+def test_what_never_fits_is_too_large_and_not_waited_for(
+    tmp_path: Path, announced_bytes: int
+) -> None:
     spool = Spool(tmp_path, None, 4 * MIB)
 
     with pytest.raises(PermanentError) as caught:
-        _make(spool, 5 * MIB, told_bytes=told_bytes)
+        _make(spool, 5 * MIB, announced_bytes=announced_bytes)
 
     assert caught.value.reason == "TOO_LARGE"
-    assert caught.value.is_requested is (told_bytes == 1)
+    assert caught.value.is_requested is (announced_bytes == 1)
     assert _files(tmp_path) == []
 
 
@@ -240,27 +244,27 @@ def test_a_disk_that_would_be_full_is_waited_for(tmp_path: Path) -> None:
     spool = Spool(tmp_path, None, 2**50)
 
     with pytest.raises(ServiceUnavailable):
-        _make(spool, 1, told_bytes=free_bytes - HEADROOM_BYTES // 2)
+        _make(spool, 1, announced_bytes=free_bytes - HEADROOM_BYTES // 2)
 
     assert _files(tmp_path) == []
 
 
-def _outgrow(folder: Path, told_bytes: int | None) -> str:
+def _outgrow(folder: Path, announced_bytes: int | None) -> str:
     """Return the part that the error of a full disk names; runs in its own process."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (3 * MIB, 3 * MIB))
     spool = Spool(folder, None, 100 * MIB)
     try:
-        _make(spool, 16 * MIB, told_bytes=told_bytes)
+        _make(spool, 16 * MIB, announced_bytes=announced_bytes)
     except ServiceUnavailable as error:
         return error.part
     return "stored"
 
 
-@pytest.mark.parametrize("told_bytes", [16 * MIB, 1])
-def test_a_disk_that_takes_no_more_is_waited_for(tmp_path: Path, told_bytes: int) -> None:
+@pytest.mark.parametrize("announced_bytes", [16 * MIB, 1])
+def test_a_disk_that_takes_no_more_is_waited_for(tmp_path: Path, announced_bytes: int) -> None:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        part = pool.submit(_outgrow, tmp_path / "spool", told_bytes).result(100)
+        part = pool.submit(_outgrow, tmp_path / "spool", announced_bytes).result(100)
 
     assert part == "Room in the spool"
     assert _files(tmp_path / "spool") == []

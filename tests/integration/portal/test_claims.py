@@ -237,10 +237,10 @@ def test_a_stale_token_changes_nothing(
         with pytest.raises(LeaseLost):
             use()
         assert _snapshot(database, job_id) == before, name
-    told = {name: use(database, held, file) for name, use in SILENT.items()}
+    results = {name: use(database, held, file) for name, use in SILENT.items()}
 
     # Then nothing has changed, not even a revision
-    assert told == {
+    assert results == {
         "keep": set(),
         "take_upload": None,
         "postpone_upload": None,
@@ -342,14 +342,14 @@ def test_a_transaction_that_keeps_a_job_locked_delays_no_other_for_long(
 ) -> None:
     stuck, other = (factories.listed_job(database, 2) for _ in range(2))
     held = [factories.claimed(database, job_id) for job_id in (stuck, other)]
-    somebody = Database(database_url, max_connections=1)
-    with somebody.transaction() as transaction:
+    other_process = Database(database_url, max_connections=1)
+    with other_process.transaction() as transaction:
         transaction.all("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=stuck)
         done = record_fetched(database, [FetchedFile(each, PDF) for each in held])
         with pytest.raises(RowsLocked):
             record_fetched(database, [FetchedFile(held[0], PDF)], waits=True)
 
-    somebody.close()
+    other_process.close()
     assert (done.recorded, done.busy) == ({held[1].lease}, {held[0].lease})
     factories.spooled(database, held[0], PDF)
     assert [_states(database, job_id)[0] for job_id in (stuck, other)] == ["DOWNLOADED"] * 2
@@ -671,11 +671,11 @@ def test_a_listing_and_a_cancellation_number_their_documents(database: Database)
 
 
 def test_changes_are_announced_after_the_commit_and_only_then(database_url: str) -> None:
-    told: list[tuple[UUID, int]] = []
+    results: list[tuple[UUID, int]] = []
     database = Database(
         database_url,
         max_connections=2,
-        on_change=lambda job_id, _: told.append((job_id, _committed(job_id))),
+        on_change=lambda job_id, _: results.append((job_id, _committed(job_id))),
     )
     reader = Database(database_url, max_connections=1)
 
@@ -684,13 +684,13 @@ def test_changes_are_announced_after_the_commit_and_only_then(database_url: str)
 
     job_id = factories.listed_job(database, 1)
     held = factories.claimed(database, job_id)
-    assert told[-1] == (job_id, _committed(job_id))
+    assert results[-1] == (job_id, _committed(job_id))
     attempts.give_back(database, held)
-    count = len(told)
+    count = len(results)
     with pytest.raises(LeaseLost):
         factories.spooled(database, held, PDF)
 
-    assert len(told) == count
+    assert len(results) == count
     database.close()
     reader.close()
 

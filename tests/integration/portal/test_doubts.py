@@ -213,5 +213,5 @@ def test_the_event_of_a_job_lists_what_is_unverified(pipeline: PipelineHarness) 
     )
     job_id = pipeline.run(number, webhook_url="https://hooks.invalid/x")
     (event,) = factories.events(pipeline.database, job_id)
-    told = [DocumentRecord.of_json(document) for document in event["documents"]]
-    assert [record.is_unverified for record in told] == [True, True]
+    snapshots = [DocumentRecord.of_json(document) for document in event["documents"]]
+    assert [record.is_unverified for record in snapshots] == [True, True]

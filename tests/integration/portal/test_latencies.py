@@ -119,11 +119,11 @@ class _TwoDatabases:
         self._here = here
         self._away = Database(AWAY, max_connections=1)
         self.is_away = True
-        self.asked = 0
+        self.calls = 0
 
     @property
     def transaction(self) -> object:
-        self.asked += 1
+        self.calls += 1
         return (self._away if self.is_away else self._here).transaction
 
 
@@ -134,7 +134,7 @@ def test_without_postgresql_nothing_is_raised_and_nothing_is_lost(database: Data
 
     for _ in range(5):
         meter.measured("8.26", 1.0)
-    assert switched.asked == 1, "a server that is away must not hold up every request"
+    assert switched.calls == 1, "a server that is away must not hold up every request"
     switched.is_away = False
     clock.now += INTERVAL_S
     meter.measured("8.26", 1.0)

@@ -339,20 +339,20 @@ def test_a_file_listed_above_the_limit_is_not_requested(sandbox: SandboxPortal) 
 
 
 def test_the_announced_size_is_reported_before_the_first_piece(portal: Portal) -> None:
-    told: list[object] = []
+    calls: list[object] = []
     for slug in ("one-pdf", "chunked"):
         number = number_of(slug)
         listed = _list(portal, number).documents[-1]
         portal.fetch(
             number,
             listed.hrefs[0],
-            lambda _: told.append("piece"),
+            lambda _: calls.append("piece"),
             expected=listed,
             limit_s=30,
-            on_start=told.append,
+            on_start=calls.append,
         )
-    assert [one for one in told if one != "piece"] == [20_000, None]
-    assert told[0] == 20_000
+    assert [one for one in calls if one != "piece"] == [20_000, None]
+    assert calls[0] == 20_000
 
 
 def test_an_error_of_the_sink_is_not_the_portals(portal: Portal) -> None:
@@ -799,8 +799,8 @@ def test_a_listing_is_read_in_the_charset_that_it_is_written_in(
     codec: str, content_type: str
 ) -> None:
     documents = [{"nome": "Petição", "idOrigem": f"n{accent}1"} for accent in "ãáà"]
-    said = [{"tramitacaoAtual": {"documentos": documents}}]
-    body = json.dumps(said, ensure_ascii=False).encode(codec)
+    listing_json = [{"tramitacaoAtual": {"documentos": documents}}]
+    body = json.dumps(listing_json, ensure_ascii=False).encode(codec)
     with _raw(_sends(_answer("200 OK", body, f"Content-Type: {content_type}"))) as (_, client):
         listed = client.list_case(NUMBER, 30).documents
     assert [(d.name, d.origin_id) for d in listed] == [

@@ -76,7 +76,7 @@ def test_many_concurrent_claims_never_exceed_the_number(database: Database) -> N
     run_concurrently([work] * 12, timeout_s=100)
 
     assert peak <= 7
-    assert done == 120, "somebody stopped although there was work and room"
+    assert done == 120, "a thread stopped although there was work and a free slot"
     assert _held(database) == {}
 
 

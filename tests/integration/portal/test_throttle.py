@@ -83,8 +83,8 @@ def test_unnamed_pauses_double_from_ten_seconds(database: Database) -> None:
         factories.age_portal(database, CAP_S + 1)
 
     planned = [10, 20, 40, 80, 160, 300, 300]
-    for told_s, planned_s in zip(pauses, planned, strict=True):
-        assert planned_s - 5 <= told_s <= min(CAP_S, planned_s * (1 + SPREAD))
+    for pause_s, planned_s in zip(pauses, planned, strict=True):
+        assert planned_s - 5 <= pause_s <= min(CAP_S, planned_s * (1 + SPREAD))
 
 
 def test_requests_that_were_there_already_are_one_strike(database: Database) -> None:

@@ -336,11 +336,11 @@ def test_no_row_holds_a_token_or_a_secret_as_it_is(database: Database, login: Sa
     token = refreshed(database, both).current()
     static(database, "planted-static-token").rejected("planted-static-token", CASE)
 
-    told = repr(rows(database))
+    text = repr(rows(database))
     assert len(rows(database)) == 2
     for secret in (token, login.refresh_token, REFRESH_TOKEN, CLIENT_SECRET, KEY, "planted-static"):
-        assert secret not in told
-    assert repr(rows(database)[0]["access_token"]) in told
+        assert secret not in text
+    assert repr(rows(database)[0]["access_token"]) in text
 
 
 def test_while_keys_are_rotated_the_old_one_reads_and_the_first_one_writes(
@@ -382,8 +382,8 @@ def test_a_row_that_no_key_decrypts_is_logged_and_the_settings_are_used(
 
     assert login.accepts(token)
     assert again == token
-    said = [line for line in lines if line["log_level"] == "error"]
-    assert [line["event"] for line in said] == ["stored login cannot be decrypted"]
+    error_lines = [line for line in lines if line["log_level"] == "error"]
+    assert [line["event"] for line in error_lines] == ["stored login cannot be decrypted"]
 
 
 # Rejected.
@@ -816,10 +816,10 @@ def test_no_error_log_line_or_repr_holds_a_secret(
         shown = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
 
     client = vars(tokens)["_client"]
-    told = f"{shown} {caplog.text} {lines} {tokens!r} {client!r} {known!r} {rows(database)}"
+    text = f"{shown} {caplog.text} {lines} {tokens!r} {client!r} {known!r} {rows(database)}"
     assert lines
     for secret in (REFRESH_TOKEN, CLIENT_SECRET, KEY):
-        assert secret not in told
+        assert secret not in text
     assert "http" not in str(caught.value)
 
 

@@ -186,7 +186,7 @@ def document_of_each(database: Database) -> UUID:
         pytest.param("DOWNLOADING", "state = 'DOWNLOADED'", id="downloaded without a hash"),
         pytest.param("DOWNLOADING", "state = 'PENDING'", id="given back with its lease"),
         pytest.param("DOWNLOADING", "state = 'CANCELLED'", id="cancelled with its lease"),
-        pytest.param("DOWNLOADED", "lease = NULL, spool_id = NULL", id="a file that nobody owns"),
+        pytest.param("DOWNLOADED", "lease = NULL, spool_id = NULL", id="a file without an owner"),
         pytest.param("DOWNLOADED", f"not_before = {NOW}", id="downloaded yet waiting"),
         pytest.param("DOWNLOADED", "sha256 = 'abc'", id="no hash"),
         pytest.param("DOWNLOADED", f"sha256 = upper('{'ab' * 32}')", id="a hash in capitals"),
@@ -246,7 +246,7 @@ def due_webhook(database: Database) -> UUID:
     [
         pytest.param("state = 'SENT'", id="unknown state"),
         pytest.param("state = 'WAITING'", id="waiting with an event"),
-        pytest.param("event_id = NULL", id="due with nothing to tell"),
+        pytest.param("event_id = NULL", id="due without an event"),
         pytest.param("event_id = gen_random_uuid()", id="an event that is not there"),
         pytest.param("webhook_id = NULL", id="due without an id"),
         pytest.param("next_attempt_time = NULL", id="due at no time"),

@@ -54,6 +54,6 @@ def test_a_lock_of_another_transaction_differs_from_an_outage(
         ThreadPoolExecutor(1) as pool,
     ):
         holder.run("LOCK jobs")
-        told = pool.submit(_delete, database, "SET LOCAL lock_timeout = 1").exception(60)
+        error = pool.submit(_delete, database, "SET LOCAL lock_timeout = 1").exception(60)
 
-    assert isinstance(told, RowsLocked)
+    assert isinstance(error, RowsLocked)

@@ -118,10 +118,14 @@ def test_release_refuses_an_encoding_that_cannot_hold_every_text(servers: Embedd
             " TEMPLATE template0"
         )
 
-    code, said = _release(servers, urlsplit(servers.env["DATABASE_URL"])._replace(path=f"/{name}"))
+    code, printed = _release(
+        servers, urlsplit(servers.env["DATABASE_URL"])._replace(path=f"/{name}")
+    )
 
     assert code == 1
-    assert said.startswith("autos release: DATABASE_URL: the encoding of the database is SQL_ASCII")
+    assert printed.startswith(
+        "autos release: DATABASE_URL: the encoding of the database is SQL_ASCII"
+    )
 
 
 @pytest.mark.parametrize("by", ["url", "environment"])
@@ -134,20 +138,20 @@ def test_release_refuses_sessions_that_cannot_hold_every_text(
     else:
         env = {"PGCLIENTENCODING": "LATIN1"}
 
-    code, said = _release(servers, url, **env)
+    code, printed = _release(servers, url, **env)
 
     assert code == 1
-    assert said.startswith("autos release: DATABASE_URL: its sessions have the encoding LATIN1")
+    assert printed.startswith("autos release: DATABASE_URL: its sessions have the encoding LATIN1")
 
 
 def test_release_reports_what_the_store_rejects(servers: EmbeddedServers) -> None:
     url = urlsplit(create_database(servers.env["DATABASE_URL"], "store_refuses"))
 
-    code, said = _release(servers, url, S3_SECRET_ACCESS_KEY="wrong" * 8)
+    code, printed = _release(servers, url, S3_SECRET_ACCESS_KEY="wrong" * 8)
 
     assert code == 1
-    assert said.splitlines()[-1].startswith("autos release: S3 refuses ")
-    assert "SignatureDoesNotMatch" in said
+    assert printed.splitlines()[-1].startswith("autos release: S3 refuses ")
+    assert "SignatureDoesNotMatch" in printed
 
 
 def _release(servers: EmbeddedServers, url: SplitResult, **env: str) -> tuple[int, str]:

@@ -104,9 +104,9 @@ def test_two_releases_at_once_are_safe(servers: EmbeddedServers, empty_url: str)
     pipe = subprocess.PIPE
 
     running = [subprocess.Popen(RELEASE, env=env, stdout=pipe, stderr=pipe) for _ in range(2)]
-    told = [process.communicate(timeout=100)[1].decode() for process in running]
+    outputs = [process.communicate(timeout=100)[1].decode() for process in running]
 
-    assert [process.returncode for process in running] == [0, 0], told
-    assert sum(NAMES[0] in text for text in told) == 1
-    assert PORTAL_TOKEN not in "".join(told)
-    assert WEBHOOK_SECRET not in "".join(told)
+    assert [process.returncode for process in running] == [0, 0], outputs
+    assert sum(NAMES[0] in text for text in outputs) == 1
+    assert PORTAL_TOKEN not in "".join(outputs)
+    assert WEBHOOK_SECRET not in "".join(outputs)

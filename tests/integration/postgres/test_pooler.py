@@ -123,14 +123,14 @@ def test_releases_through_the_pooler_leave_nothing_and_hold_up_no_later_one(
     url = pooler.url(released_url)
 
     running = [_release(url, servers) for _ in range(2)]
-    told = [process.communicate(timeout=DEADLINE_S)[0].decode() for process in running]
+    outputs = [process.communicate(timeout=DEADLINE_S)[0].decode() for process in running]
     # Sessions older than the first release lack its settings.
     pooler.reconnect()
     later = _release(url, servers)
-    told.append(later.communicate(timeout=DEADLINE_S)[0].decode())
+    outputs.append(later.communicate(timeout=DEADLINE_S)[0].decode())
 
-    assert [process.returncode for process in (*running, later)] == [0, 0, 0], told
-    assert "sessions lack settings" not in told[-1]
+    assert [process.returncode for process in (*running, later)] == [0, 0, 0], outputs
+    assert "sessions lack settings" not in outputs[-1]
     assert pooler.left == []
     with closing(psycopg2.connect(released_url)) as connection:
         locks = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"

@@ -61,19 +61,19 @@ def _working(
 ) -> Iterator[list[str]]:
     """Run a worker with one thread; yield the words that its actor received and completed."""
     broker = make_broker(valkey.env["REDIS_URL"], timeout_s=2 * IDLE_S)
-    told: list[str] = []
+    received: list[str] = []
 
-    def tell(word: str) -> None:
+    def receive(word: str) -> None:
         work(word)
-        told.append(word)
+        received.append(word)
 
     for queue in ("test", *others):
-        dramatiq.actor(broker=broker, queue_name=queue, actor_name=f"tell_{queue}")(tell)
+        dramatiq.actor(broker=broker, queue_name=queue, actor_name=f"tell_{queue}")(receive)
     worker = dramatiq.Worker(broker, worker_timeout=20, worker_threads=1)
     worker.queue_prefetch = 1
     worker.start()
     try:
-        yield told
+        yield received
     finally:
         worker.stop()
         broker.client.close()
@@ -113,10 +113,12 @@ def _waiting(client: redis.Redis) -> int:
     return int(client.info("clients")["blocked_clients"])
 
 
-def _told_after_s(sender: _Sender, told: list[str], word: str, *, delay_s: float = 0) -> float:
+def _received_after_s(
+    sender: _Sender, received: list[str], word: str, *, delay_s: float = 0
+) -> float:
     begun = time.monotonic()
     sender.send("test", word, delay_s=delay_s)
-    until(lambda: word in told, PATIENCE_S, "It is not told.")
+    until(lambda: word in received, PATIENCE_S, "The word is not received.")
     return time.monotonic() - begun
 
 
@@ -126,10 +128,10 @@ def test_a_waiting_consumer_takes_a_message_at_once(
     words = map(str, itertools.count())
 
     def took_s() -> float:
-        until(lambda: _waiting(client) == 2, PATIENCE_S, "Nobody waits.")
-        return _told_after_s(sender, told, next(words))
+        until(lambda: _waiting(client) == 2, PATIENCE_S, "No consumer waits.")
+        return _received_after_s(sender, received, next(words))
 
-    with _working(valkey) as told:
+    with _working(valkey) as received:
         assert quickest(took_s, AT_ONCE_S) < AT_ONCE_S
 
 
@@ -139,9 +141,9 @@ def test_a_delayed_message_is_taken_when_it_is_due(
     words, delay_s = map(str, itertools.count()), IDLE_S / 4
 
     def took_s() -> float:
-        return _told_after_s(sender, told, next(words), delay_s=delay_s)
+        return _received_after_s(sender, received, next(words), delay_s=delay_s)
 
-    with _working(valkey) as told:
+    with _working(valkey) as received:
         _hold_a_delayed_message(client, sender)
         assert delay_s <= quickest(took_s, delay_s + AT_ONCE_S) < delay_s + AT_ONCE_S
 
@@ -153,9 +155,9 @@ def test_a_waiting_consumer_polls_redis_rarely(
         return int(client.info("commandstats")["cmdstat_blmove"]["calls"])
 
     with _working(valkey):
-        until(lambda: _waiting(client) == 2, PATIENCE_S, "Nobody waits.")
+        until(lambda: _waiting(client) == 2, PATIENCE_S, "No consumer waits.")
         before, begun = fetches(), time.monotonic()
-        until(lambda: fetches() >= before + 4, PATIENCE_S, "Nobody asks.")
+        until(lambda: fetches() >= before + 4, PATIENCE_S, "No consumer polls.")
 
         # Two consumers, each of which may have been at the end of a wait.
         assert time.monotonic() - begun > IDLE_S * 0.9
@@ -168,19 +170,19 @@ def test_a_process_takes_no_more_than_it_has_threads_and_more_when_one_is_free(
 
     def took_s() -> float:
         go_on.clear()
-        told.clear()
+        received.clear()
         for queue in ("test", "other"):
             sender.send(queue, queue)
         until(lambda: _left(client) == 1, PATIENCE_S, "No message is taken.")
         begun = time.monotonic()
         go_on.set()
-        until(lambda: len(told) == 2, PATIENCE_S, "The second is not taken.")
+        until(lambda: len(received) == 2, PATIENCE_S, "The second is not taken.")
         return time.monotonic() - begun
 
     def work(_word: str) -> None:
         assert go_on.wait(PATIENCE_S)
 
-    with _working(valkey, "other", work=work) as told:
+    with _working(valkey, "other", work=work) as received:
         assert quickest(took_s, AT_ONCE_S) < AT_ONCE_S
 
 
@@ -188,37 +190,37 @@ def _left(client: redis.Redis) -> int:
     return sum(client.llen(f"autos:{queue}") for queue in ("test", "other"))
 
 
-def _await_delayed_message(sender: _Sender, told: list[str]) -> None:
+def _await_delayed_message(sender: _Sender, received: list[str]) -> None:
     sender.send("test", "later", delay_s=0.1)
-    until(lambda: "later" in told, PATIENCE_S, "Delayed messages are not taken any more.")
+    until(lambda: "later" in received, PATIENCE_S, "Delayed messages are not taken any more.")
 
 
 def test_delayed_messages_are_taken_after_redis_had_no_memory_left(
     valkey: EmbeddedServers, client: redis.Redis, sender: _Sender
 ) -> None:
-    with _working(valkey) as told:
+    with _working(valkey) as received:
         _hold_a_delayed_message(client, sender)
         client.config_set("maxmemory", 1)
         refused = int(client.info("stats")["total_error_replies"])
         until(
             lambda: int(client.info("stats")["total_error_replies"]) > refused + 5,
             PATIENCE_S,
-            "Nobody was refused.",
+            "No client was refused.",
         )
         client.config_set("maxmemory", 0)
 
-        _await_delayed_message(sender, told)
+        _await_delayed_message(sender, received)
 
 
 def test_delayed_messages_are_taken_after_redis_did_not_answer(
     valkey: EmbeddedServers, client: redis.Redis, sender: _Sender
 ) -> None:
-    with _working(valkey) as told:
+    with _working(valkey) as received:
         _hold_a_delayed_message(client, sender)
         client.client_pause(int(SILENCE_S * 1000))
         client.ping()  # Redis answers when the pause is over.
 
-        _await_delayed_message(sender, told)
+        _await_delayed_message(sender, received)
 
 
 def test_a_silent_redis_delays_a_sender_once() -> None:

@@ -425,14 +425,14 @@ def test_a_webhook_is_sent_for_again_when_its_next_attempt_is_due(bench: Bench) 
 
 def test_an_unsent_webhook_is_sent_for_at_growing_intervals(bench: Bench) -> None:
     job_id = factories.listed_job(bench.database, 0, factories.request(webhook_url=HOOK))
-    told_at = []
+    sent_at = []
 
     for second in range(0, 400, 5):
         if reconciliation.stalled_webhooks(bench.database, is_redis_lost=False):
-            told_at.append(second)
+            sent_at.append(second)
         factories.age(bench.database, job_id, 5)
 
-    gaps = [later - earlier for earlier, later in pairwise(told_at)]
+    gaps = [later - earlier for earlier, later in pairwise(sent_at)]
     assert gaps == [10, 20, 40, *[REDISPATCH_CAP_S] * (len(gaps) - 3)]
 
 

@@ -28,40 +28,40 @@ from tests.integration.harness import factories
 def test_a_full_spool_is_reported_and_so_is_its_end(database: Database, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", None, UNKNOWN_SIZE_BYTES)
     lease = uuid4()
-    told = partial(reconciliation.spool_problems, database)
+    problems = partial(reconciliation.spool_problems, database)
     with spool.create(lease, UNKNOWN_SIZE_BYTES) as file:
         file.write(b"x" * UNKNOWN_SIZE_BYTES)
 
     Heartbeat(database, spool).beat()
-    assert told() == ["The spool has reached SPOOL_MAX_BYTES."]
-    assert asyncio.run(_health(SPOOL, told)) == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert problems() == ["The spool has reached SPOOL_MAX_BYTES."]
+    assert asyncio.run(_health(SPOOL, problems)) == health_pb2.HealthCheckResponse.NOT_SERVING
 
     spool.remove(lease)
     Heartbeat(database, spool).beat()
-    assert told() == []
-    assert asyncio.run(_health(SPOOL, told)) == health_pb2.HealthCheckResponse.SERVING
+    assert problems() == []
+    assert asyncio.run(_health(SPOOL, problems)) == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_a_rejected_login_is_reported_and_so_is_its_end(database: Database) -> None:
     login, changed = Login("any", "first"), Login("any", "second")
     assert logins.block_if_rejected(database, login, "The portal refuses the token.")
-    told = partial(logins.troubles, database, login)
-    assert told() == ["The portal refuses the token."]
-    assert asyncio.run(_health(PORTAL, told)) == health_pb2.HealthCheckResponse.NOT_SERVING
+    problems = partial(logins.troubles, database, login)
+    assert problems() == ["The portal refuses the token."]
+    assert asyncio.run(_health(PORTAL, problems)) == health_pb2.HealthCheckResponse.NOT_SERVING
 
-    told = partial(logins.troubles, database, changed)
-    assert asyncio.run(_health(PORTAL, told)) == health_pb2.HealthCheckResponse.SERVING
+    problems = partial(logins.troubles, database, changed)
+    assert asyncio.run(_health(PORTAL, problems)) == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_a_bucket_that_is_not_swept_is_reported_and_so_is_its_end(database: Database) -> None:
-    told = partial(installation.troubles, database)
-    assert told() == [installation.NO_ROW]
+    problems = partial(installation.troubles, database)
+    assert problems() == [installation.NO_ROW]
     installation.ensure(database)
-    assert asyncio.run(_health(BUCKET, told)) == health_pb2.HealthCheckResponse.SERVING
+    assert asyncio.run(_health(BUCKET, problems)) == health_pb2.HealthCheckResponse.SERVING
 
     factories.execute(database, "UPDATE installation SET sweep_trouble = 'Too many would go.'")
-    assert told() == ["Too many would go."]
-    assert asyncio.run(_health(BUCKET, told)) == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert problems() == ["Too many would go."]
+    assert asyncio.run(_health(BUCKET, problems)) == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_a_server_started_before_release_is_healthy_once_release_has_run(

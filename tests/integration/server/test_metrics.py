@@ -246,10 +246,10 @@ def test_a_scrape_returns_every_gauge(database: Database) -> None:
     factories.execute(database, "UPDATE portal SET paused_until = %(end)s", end=end)
 
     with closing(RowMetrics(partial(_read, database))) as metrics:
-        told = _samples(metrics)
+        scraped = _samples(metrics)
 
-    assert 80_000 < told.pop("autos_portal_paused_seconds") <= 86_400
-    assert told == {
+    assert 80_000 < scraped.pop("autos_portal_paused_seconds") <= 86_400
+    assert scraped == {
         "autos_database_up": 1,
         "autos_portal_login_refused": 1,
         "autos_portal_limit": 10,

@@ -268,14 +268,14 @@ def one(client: redis.Redis) -> Iterator[_Publisher]:
 
 
 def test_places_that_no_server_requested_are_not_published(one: _Publisher) -> None:
-    asked, other = uuid4(), uuid4()
-    one.want(asked)
+    requested, other = uuid4(), uuid4()
+    one.want(requested)
     one.want(other)
-    one.ask(asked)
+    one.ask(requested)
 
     one.offer()
 
-    assert one.published(asked, other) == {asked}
+    assert one.published(requested, other) == {requested}
 
 
 def test_a_job_requested_first_is_published_at_once_and_then_in_rounds(one: _Publisher) -> None:

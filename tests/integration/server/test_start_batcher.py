@@ -93,12 +93,12 @@ def test_no_call_waits_for_its_hint_and_a_server_that_stops_does(parts: ServerDe
 
     async def scenario() -> tuple[list[pb.StartDownloadResponse], bool]:
         async with (
-            running_server(_with(parts, hints)) as door,
-            api_of(door.address) as api,
+            running_server(_with(parts, hints)) as server,
+            api_of(server.address) as api,
         ):
             answers = [await api.StartDownload(_request(serial)) for serial in (1, 2, 3)]
             assert hints.rounds == []
-            settling = asyncio.create_task(door.service.settled())
+            settling = asyncio.create_task(server.service.settled())
             await asyncio.sleep(0.05)
             was_open = not settling.done()
             hints.may.set()
@@ -121,11 +121,11 @@ def test_a_server_that_stops_does_not_wait_for_ever_to_send_hints(
 
     async def scenario() -> None:
         async with (
-            running_server(_with(parts, hints)) as door,
-            api_of(door.address) as api,
+            running_server(_with(parts, hints)) as server,
+            api_of(server.address) as api,
         ):
             answer = await api.StartDownload(_request(1))
-            await asyncio.wait_for(door.service.settled(), PATIENCE_S / 2)
+            await asyncio.wait_for(server.service.settled(), PATIENCE_S / 2)
             assert hints.rounds == []
             # It goes on by itself, and nothing else fails.
             hints.may.set()
@@ -140,11 +140,11 @@ def test_a_hint_that_breaks_is_logged_and_breaks_no_start(parts: ServerDependenc
 
     async def scenario() -> pb.StartDownloadResponse:
         async with (
-            running_server(_with(parts, hints)) as door,
-            api_of(door.address) as api,
+            running_server(_with(parts, hints)) as server,
+            api_of(server.address) as api,
         ):
             answer = await api.StartDownload(_request(1))
-            await door.service.settled()
+            await server.service.settled()
             return cast("pb.StartDownloadResponse", answer)
 
     with capture_logs() as lines:
@@ -160,34 +160,36 @@ def test_each_start_is_logged_as_its_own_callers(parts: ServerDependencies, tmp_
     file.write_text(json.dumps({"clients": [entry(name, f"token-{name}") for name in names]}))
 
     async def scenario() -> dict[str, str]:
-        async with running_server(parts, file) as door:
-            started = _started_together(door, parts)
+        async with running_server(parts, file) as server:
+            started = _started_together(server, parts)
             return await started
 
     with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
         jobs = asyncio.run(scenario())
 
-    told = {line["client"]: line["job_id"] for line in lines if line["event"] == "job started"}
-    assert told == jobs
-    assert set(told) == set(names)
+    started_jobs = {
+        line["client"]: line["job_id"] for line in lines if line["event"] == "job started"
+    }
+    assert started_jobs == jobs
+    assert set(started_jobs) == set(names)
 
 
-async def _started_together(door: ServerFixture, parts: ServerDependencies) -> dict[str, str]:
+async def _started_together(server: ServerFixture, parts: ServerDependencies) -> dict[str, str]:
     """Start calls together: the first has its own reading, the others share the next one."""
     may = threading.Event()
     busy = [parts.pool.submit(may.wait, PATIENCE_S) for _ in range(parts.pool._max_workers)]
 
     async def start(serial: int, name: str) -> tuple[str, str]:
-        async with api_of(door.address, f"token-{name}") as api:
+        async with api_of(server.address, f"token-{name}") as api:
             answer = await api.StartDownload(_request(serial))
             return name, answer.job.job_id
 
     calls: list[Awaitable[tuple[str, str]]] = []
-    asked = door.service._starts._submitted
+    coalescer = server.service._starts._submitted
     calls.append(asyncio.create_task(start(1, "ana")))
-    await _until(lambda: asked._reading is not None and not asked._submitted)
+    await _until(lambda: coalescer._reading is not None and not coalescer._submitted)
     calls += [asyncio.create_task(start(2, "bia")), asyncio.create_task(start(3, "caio"))]
-    await _until(lambda: len(asked._submitted) == 2)
+    await _until(lambda: len(coalescer._submitted) == 2)
     may.set()
     found = dict(await asyncio.gather(*calls))
     assert all(each.result() for each in busy)
@@ -209,7 +211,7 @@ def test_calls_that_come_together_are_begun_a_few_at_a_time(
     monkeypatch.setattr("server.rpc.start_batcher.STARTS_TOGETHER", 3)
 
     async def scenario() -> list[pb.StartDownloadResponse]:
-        async with running_server(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as server, api_of(server.address) as api:
             calls = [api.StartDownload(_request(serial)) for serial in range(1, 21)]
             return list(await asyncio.gather(*calls))
 
@@ -227,7 +229,7 @@ def test_a_call_whose_case_is_busy_is_answered_once_it_is_not(
     request = _request(1)
 
     async def scenario(transaction: Transaction) -> list[pb.StartDownloadResponse]:
-        async with running_server(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as server, api_of(server.address) as api:
             first = await api.StartDownload(request)
             transaction.all(
                 "SELECT FROM jobs WHERE job_id = %(i)s FOR UPDATE", i=UUID(first.job.job_id)
@@ -267,7 +269,7 @@ def test_a_start_function_that_is_missing_is_logged_as_an_error(
             transaction.run(f"ALTER FUNCTION {old} RENAME TO {new}")
 
     async def scenario() -> grpc.StatusCode:
-        async with running_server(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as server, api_of(server.address) as api:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await api.StartDownload(_request(1))
             return caught.value.code()
@@ -289,7 +291,7 @@ def test_a_start_returns_the_place_of_its_job_once_the_scheduler_has_published_i
     parts: ServerDependencies, database: Database, redis_url: str
 ) -> None:
     async def scenario() -> int:
-        async with running_server(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as server, api_of(server.address) as api:
             answer = await api.StartDownload(_request(1))
             return int(answer.job.queue_position)
 
@@ -302,7 +304,7 @@ def test_of_many_starts_few_wait_for_their_places(
     parts: ServerDependencies, client: redis.Redis
 ) -> None:
     async def scenario() -> list[pb.StartDownloadResponse]:
-        async with running_server(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as server, api_of(server.address) as api:
             calls = [api.StartDownload(_request(serial)) for serial in range(1, 41)]
             return list(await asyncio.gather(*calls))
 
@@ -310,7 +312,9 @@ def test_of_many_starts_few_wait_for_their_places(
     answers = asyncio.run(scenario())
 
     hints = HintReceiver(client).receive(0)
-    asked = [job_id for hint in hints if isinstance(hint, PlaceAsked) for job_id in hint.job_ids]
+    coalescer = [
+        job_id for hint in hints if isinstance(hint, PlaceAsked) for job_id in hint.job_ids
+    ]
     assert all(answer.created for answer in answers)
     assert not any(answer.job.HasField("queue_position") for answer in answers)
-    assert len(set(asked)) < 20 < len(answers)
+    assert len(set(coalescer)) < 20 < len(answers)

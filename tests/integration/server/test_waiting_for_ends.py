@@ -49,9 +49,9 @@ def _wait(job_id: UUID, timeout_s: int) -> pb.WaitJobRequest:
     return pb.WaitJobRequest(job_id=str(job_id), timeout=seconds(timeout_s))
 
 
-async def _until_waited(door: ServerFixture, calls: int) -> None:
+async def _until_waited(server: ServerFixture, calls: int) -> None:
     async with asyncio.timeout(30):
-        while door.service.open_watches.count("default") < calls:
+        while server.service.open_watches.count("default") < calls:
             await asyncio.sleep(0.01)
 
 
@@ -61,9 +61,9 @@ def test_many_wait_without_a_thread_and_are_answered_at_the_end(
     job_id = factories.listed_job(database, 1)
 
     async def scenario() -> None:
-        async with running_server(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as server, api_of(server.address) as api:
             waits = [api.WaitJob(_wait(job_id, 60)) for _ in range(WAITING)]
-            await _until_waited(door, WAITING)
+            await _until_waited(server, WAITING)
             # Other calls still find a thread and a connection.
             running = await api.GetStatus(pb.GetStatusRequest(job_id=str(job_id)))
             assert running.job.state == pb.JOB_STATE_PROCESSING
@@ -76,7 +76,7 @@ def test_many_wait_without_a_thread_and_are_answered_at_the_end(
             assert {answer.job.state for answer in answers} == {pb.JOB_STATE_CANCELLED}
             assert all(answer.job == ended.job for answer in answers)
             assert (await api.WaitJob(_wait(job_id, 60))).job == ended.job
-            assert door.service.open_watches.count("default") == 0
+            assert server.service.open_watches.count("default") == 0
 
     asyncio.run(scenario())
 
@@ -87,7 +87,7 @@ def test_a_job_that_goes_on_is_returned_as_it_is_when_the_time_is_over(
     factories.listed_job(database, 1, factories.request(NUMBER))
 
     async def scenario() -> None:
-        async with running_server(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as server, api_of(server.address) as api:
             for timeout in (seconds(1), seconds(-5), seconds()):
                 begun = time.monotonic()
                 wanted = pb.WaitJobRequest(process_number=NUMBER, timeout=timeout)
@@ -107,13 +107,13 @@ def test_a_wait_counts_as_a_watch(parts: ServerDependencies, database: Database)
     )
 
     async def scenario() -> None:
-        async with running_server(parts, limits=one) as door, api_of(door.address) as api:
+        async with running_server(parts, limits=one) as server, api_of(server.address) as api:
             first = api.WaitJob(_wait(job_id, 60))
-            await _until_waited(door, 1)
+            await _until_waited(server, 1)
             assert await _reason(api.WaitJob(_wait(job_id, 60))) == "TOO_MANY_WATCHES"
             first.cancel()
             async with asyncio.timeout(30):
-                while door.service.open_watches.count("default"):
+                while server.service.open_watches.count("default"):
                     await asyncio.sleep(0.01)
             assert (await api.WaitJob(_wait(job_id, 1))).job.job_id == str(job_id)
 
@@ -126,10 +126,10 @@ def test_a_stopping_server_ends_waiting_calls(
     job_id = factories.listed_job(database, 1)
 
     async def scenario() -> None:
-        async with running_server(parts) as door, api_of(door.address) as api:
+        async with running_server(parts) as server, api_of(server.address) as api:
             wait = api.WaitJob(_wait(job_id, 60))
-            await _until_waited(door, 1)
-            stopping = asyncio.create_task(door.service.hub.close())
+            await _until_waited(server, 1)
+            stopping = asyncio.create_task(server.service.hub.close())
             assert await _reason(wait) == "UNAVAILABLE"
             await stopping
 

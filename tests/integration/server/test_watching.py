@@ -94,7 +94,7 @@ class Crowd:
     def __init__(self, address: str, ids: list[UUID]) -> None:
         host, _, port = address.partition(":")
         self.callers = [Caller(host, int(port)) for _ in range(CHANNELS)]
-        self.told: dict[tuple[Caller, int], list[pb.WatchProgressResponse]] = {}
+        self.received: dict[tuple[Caller, int], list[pb.WatchProgressResponse]] = {}
         self._ids = ids
 
     def open(self) -> None:
@@ -102,32 +102,36 @@ class Crowd:
         requests = [_request(self._ids[i % JOBS]) for i in range(WATCHERS // CHANNELS)]
         for caller in self.callers:
             caller.open(WATCH, *requests)
-        self._read_until(lambda told: len(told) == 1 + DOCUMENTS + 1)
+        self._read_until(lambda received: len(received) == 1 + DOCUMENTS + 1)
 
     def await_revisions(self, revisions: dict[UUID, int]) -> None:
         """Return when each stream has its job at this revision."""
 
-        def is_told(told: list[pb.WatchProgressResponse]) -> bool:
-            return told[-1].revision == revisions[UUID(told[0].job.job_id)]
+        def is_current(received: list[pb.WatchProgressResponse]) -> bool:
+            return received[-1].revision == revisions[UUID(received[0].job.job_id)]
 
-        self._read_until(is_told)
+        self._read_until(is_current)
 
     def close(self) -> None:
         """Close the connections."""
         for caller in self.callers:
             caller.close()
 
-    def _read_until(self, is_told: Callable[[list[pb.WatchProgressResponse]], bool]) -> None:
+    def _read_until(self, is_current: Callable[[list[pb.WatchProgressResponse]], bool]) -> None:
         for caller in self.callers:
             caller.socket.settimeout(DEADLINE_S)
-            while len(self._of(caller, is_told)) < WATCHERS // CHANNELS:
+            while len(self._of(caller, is_current)) < WATCHERS // CHANNELS:
                 for event in caller.read():
-                    self.told.setdefault((caller, event.stream), []).append(_message(event))
+                    self.received.setdefault((caller, event.stream), []).append(_message(event))
 
     def _of(
-        self, caller: Caller, is_told: Callable[[list[pb.WatchProgressResponse]], bool]
+        self, caller: Caller, is_current: Callable[[list[pb.WatchProgressResponse]], bool]
     ) -> list[int]:
-        return [i for (of, i), told in self.told.items() if of is caller and is_told(told)]
+        return [
+            i
+            for (of, i), received in self.received.items()
+            if of is caller and is_current(received)
+        ]
 
 
 def test_a_burst_of_watchers_is_served_whole_with_reads_for_jobs_and_not_for_each_of_them(
@@ -142,12 +146,12 @@ def test_a_burst_of_watchers_is_served_whole_with_reads_for_jobs_and_not_for_eac
 
     async def scenario() -> None:
         with closing(Counted(database_url)) as counted:
-            async with running_server(replace(parts, database=counted)) as door:
-                crowd = Crowd(door.address, ids)
+            async with running_server(replace(parts, database=counted)) as server:
+                crowd = Crowd(server.address, ids)
                 begun = time.monotonic()
                 burst = asyncio.create_task(asyncio.to_thread(crowd.open))
                 # No reading starts before all of them have arrived.
-                while door.service.open_watches.count("default") < WATCHERS:
+                while server.service.open_watches.count("default") < WATCHERS:
                     await asyncio.sleep(0.01)
                 counted.gate.set()
                 await burst
@@ -158,9 +162,9 @@ def test_a_burst_of_watchers_is_served_whole_with_reads_for_jobs_and_not_for_eac
                 polls = int(time.monotonic() - begun)
                 crowd.close()
         print(f"{WATCHERS} watchers: {opening} transactions to open, {following} to follow")
-        assert len(crowd.told) == WATCHERS
-        for told in crowd.told.values():
-            assert_stream_order(told)
+        assert len(crowd.received) == WATCHERS
+        for received in crowd.received.values():
+            assert_stream_order(received)
         # Each reading serves all streams that wait for it. The rest are polls, one a second.
         assert opening < 5 * JOBS + 3 * polls
         assert following < 8 * JOBS + 3 * polls
@@ -174,7 +178,7 @@ def test_new_streams_get_messages_before_open_streams_get_all(
     documents, watches = 100, 300
     job_id = factories.listed_job(announcing, documents)
 
-    def told_until_all_have_begun(address: str) -> int:
+    def messages_until_all_have_begun(address: str) -> int:
         """Return how many messages had arrived when the last stream had its first one."""
         host, _, port = address.partition(":")
         begun: set[int] = set()
@@ -189,15 +193,15 @@ def test_new_streams_get_messages_before_open_streams_get_all(
         return messages
 
     async def scenario() -> int:
-        async with running_server(parts) as door:
-            return await asyncio.to_thread(told_until_all_have_begun, door.address)
+        async with running_server(parts) as server:
+            return await asyncio.to_thread(messages_until_all_have_begun, server.address)
 
-    told = asyncio.run(scenario())
+    received = asyncio.run(scenario())
 
-    print(f"{told} of {watches * (documents + 2)} messages before the last stream was told one")
+    print(f"{received} of {watches * (documents + 2)} messages before the last stream got one")
     # gRPC accepts one call in an iteration of the loop: streams that write all they have would have
     # sent nearly all of it by then.
-    assert told < watches * (documents + 2) * 3 / 4
+    assert received < watches * (documents + 2) * 3 / 4
 
 
 def test_every_call_that_comes_makes_streams_wait_for_a_moment(
@@ -206,11 +210,11 @@ def test_every_call_that_comes_makes_streams_wait_for_a_moment(
     job_id = factories.listed_job(announcing, DOCUMENTS)
 
     async def scenario() -> None:
-        async with running_server(parts) as door:
-            assert door.service.turns._calls_until == 0
-            async with api_of(door.address) as api:
+        async with running_server(parts) as server:
+            assert server.service.turns._calls_until == 0
+            async with api_of(server.address) as api:
                 await api.GetStatus(pb.GetStatusRequest(job_id=str(job_id)))
-            assert door.service.turns._calls_until > 0
+            assert server.service.turns._calls_until > 0
 
     asyncio.run(scenario())
 
@@ -246,12 +250,15 @@ def test_a_reader_that_stops_reading_costs_one_slot_for_a_while(
         return took_s
 
     async def scenario() -> None:
-        async with running_server(replace(parts, stall_s=1.0)) as door, api_of(door.address) as api:
+        async with (
+            running_server(replace(parts, stall_s=1.0)) as server,
+            api_of(server.address) as api,
+        ):
             request = pb.WatchProgressRequest(job_id=str(job_id))
             watch = api.WatchProgress(request)
             assert (await watch.read()).HasField("job")
             with capture_logs() as logs:
-                stopping = asyncio.create_task(asyncio.to_thread(stop_reading, door.address))
+                stopping = asyncio.create_task(asyncio.to_thread(stop_reading, server.address))
                 while not stopping.done():
                     # grpc.aio releases a call when the next one has come.
                     await api.GetStatus(pb.GetStatusRequest(job_id=str(job_id)))
@@ -259,7 +266,7 @@ def test_a_reader_that_stops_reading_costs_one_slot_for_a_while(
             assert 1.0 <= await stopping < DEADLINE_S
             assert len([entry for entry in logs if "cut off" in entry["event"]]) == number
             async with asyncio.timeout(DEADLINE_S):
-                while door.service.open_watches.count("default") > 1:
+                while server.service.open_watches.count("default") > 1:
                     await asyncio.sleep(0.01)
             # Other watchers of the job go on.
             factories.claimed(announcing, job_id, spool_id=factories.living_spool(announcing))
@@ -303,7 +310,7 @@ def test_without_valkey_watches_go_on_at_most_two_seconds_late(
                 Database(database_url, max_connections=2, on_change=_wakeups(redis_url))
             ) as announcing,
         ):
-            async with running_server(parts) as door, api_of(door.address) as api:
+            async with running_server(parts) as server, api_of(server.address) as api:
                 watch = api.WatchProgress(pb.WatchProgressRequest(job_id=str(job_id)))
                 with_it = [await seen_after_s(watch, announcing) for _ in range(3)]
                 await asyncio.to_thread(own_valkey.supervisor.hold, "valkey")

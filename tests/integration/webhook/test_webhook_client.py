@@ -489,25 +489,27 @@ def tls_receiver(folder: Path, name: str) -> Iterator[tuple[Receiver, str, list[
     )  # fmt: skip
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    asked: list[str | None] = []
-    context.sni_callback = lambda _socket, asked_name, _context: asked.append(asked_name)
+    requested_names: list[str | None] = []
+    context.sni_callback = lambda _socket, server_name, _context: requested_names.append(
+        server_name
+    )
 
     def behave(connection: socket.socket, server: Receiver) -> None:
         with context.wrap_socket(connection, server_side=True) as wrapped:
             answering(OK)(wrapped, server)
 
     with receiver(behave) as server:
-        yield server, str(certificate), asked
+        yield server, str(certificate), requested_names
 
 
 def test_certificate_and_sni_go_by_the_name(tmp_path: Path) -> None:
-    with tls_receiver(tmp_path, "DNS:localhost") as (server, certificate, asked):
+    with tls_receiver(tmp_path, "DNS:localhost") as (server, certificate, requested_names):
         host = f"localhost:{server.port}"
         one = poster(host, ca_bundle=certificate)
 
         assert one.post(f"https://{host}/", {}, b"{}").status == 200
 
-    assert asked == ["localhost"]
+    assert requested_names == ["localhost"]
     assert f"Host: {host}" in server.requests[0][0]
 
 

@@ -108,7 +108,7 @@ def test_one_receiver_never_has_more_than_its_share_of_deliveries_at_once(
     assert webhook_rows.claim(database, factories.listed_job(database, 0, other), 0, lease_s=30)
     webhook_rows.delivered(database, found[0], 200)
     waiting = webhook_rows.next_due(database, found[0].receiver)
-    assert waiting, "one that had to wait is told when there is room"
+    assert waiting, "a waiting webhook is sent when there is room"
     assert webhook_rows.claim(database, *waiting, lease_s=30)
 
 
@@ -276,7 +276,7 @@ def test_a_lost_notifier_leaves_its_attempt_to_the_next(database: Database) -> N
 
     assert next_one.webhook_id == lost.webhook_id
     assert next_one.lease != lost.lease
-    assert next_one.attempt_count == 0, "an attempt that nobody saw the end of is no attempt"
+    assert next_one.attempt_count == 0, "an attempt without a recorded end is no attempt"
 
 
 def test_two_answers_to_one_attempt_are_one(database: Database) -> None:

@@ -23,7 +23,7 @@ class Archive:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cases = {digits(case.number): case for case in CASES.values()}
-        self._asked: Counter[str] = Counter()
+        self._request_counts: Counter[str] = Counter()
         self._sequence = itertools.count(1)
 
     def add_case(
@@ -74,7 +74,7 @@ class Archive:
     def reset(self) -> None:
         """Restart the counters of faults that happen N times before a good answer."""
         with self._lock:
-            self._asked.clear()
+            self._request_counts.clear()
 
     def answer(self, route: Route, foreign_origin: str) -> tuple[Reply, float]:
         """Return the answer to an admitted request below /api/v2, and its delay in seconds."""
@@ -110,8 +110,8 @@ class Archive:
     def _count(self, what: str) -> int:
         """Return how often `what` was requested before."""
         with self._lock:
-            self._asked[what] += 1
-            return self._asked[what] - 1
+            self._request_counts[what] += 1
+            return self._request_counts[what] - 1
 
 
 def _acts(fault: PortalFault, earlier: int) -> bool:

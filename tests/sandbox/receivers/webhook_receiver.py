@@ -170,8 +170,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A webhook receiver on 127.0.0.1.")
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
     parser.add_argument("--secret", help="whsec_...; without it nothing is verified")
-    asked = parser.parse_args()
-    with WebhookReceiver(asked.port, asked.secret, _print_delivery) as receiver:
+    arguments = parser.parse_args()
+    with WebhookReceiver(arguments.port, arguments.secret, _print_delivery) as receiver:
         print(f"webhook receiver on {receiver.url}", flush=True)
         wait_for_a_signal()
 

@@ -26,7 +26,7 @@ class _Answers(BaseHTTPRequestHandler):
     server: Bucket
 
     def do_GET(self) -> None:
-        self.server.asked.append((self.path, self.headers.get("Range", "")))
+        self.server.requests_received.append((self.path, self.headers.get("Range", "")))
         self.server.answer(self)
 
     def log_message(self, *_: object) -> None:
@@ -54,7 +54,7 @@ class Bucket(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
         self.answer: Callable[[_Answers], None] = lambda request: request.give_rest(BODY)
-        self.asked: list[tuple[str, str]] = []
+        self.requests_received: list[tuple[str, str]] = []
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Report nothing: these tests cut connections on purpose."""
@@ -122,14 +122,14 @@ def test_what_is_there_is_not_fetched_again_and_what_is_damaged_is(
 ) -> None:
     documents = [_document(number) for number in (1, 2, 3)]
     first = _pull(bucket, tmp_path, *documents).run()
-    bucket.asked.clear()
+    bucket.requests_received.clear()
     first.files[1].path.write_bytes(BODY[:-1] + b"x")
     first.files[2].path.unlink()
 
     second = _pull(bucket, tmp_path, *documents).run()
 
     assert [file.is_new for file in second.files] == [False, True, True]
-    assert len(bucket.asked) == 2
+    assert len(bucket.requests_received) == 2
     assert all(file.path.read_bytes() == BODY for file in second.files)
 
 
@@ -141,7 +141,11 @@ def test_a_transfer_that_is_cut_goes_on_where_it_stopped(bucket: Bucket, tmp_pat
     [file] = _pull(bucket, tmp_path, on_bytes=counted.append).run().files
 
     assert file.path.read_bytes() == BODY
-    assert [asked for _, asked in bucket.asked] == ["", "bytes=300000-", "bytes=600000-"]
+    assert [requests_received for _, requests_received in bucket.requests_received] == [
+        "",
+        "bytes=300000-",
+        "bytes=600000-",
+    ]
     assert sum(counted) == len(BODY)
 
 
@@ -177,15 +181,15 @@ def test_an_expired_url_is_requested_anew(bucket: Bucket, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "message"),
     [(403, "the bucket refuses it (HTTP 403)"), (404, "no longer in the bucket (HTTP 404)")],
 )
 def test_a_document_that_the_bucket_does_not_send_is_reported(
-    bucket: Bucket, tmp_path: Path, status: int, said: str
+    bucket: Bucket, tmp_path: Path, status: int, message: str
 ) -> None:
     bucket.answer = lambda request: request.give(b"no", status)
 
-    assert said in _failure(_pull(bucket, tmp_path))
+    assert message in _failure(_pull(bucket, tmp_path))
     assert _names(tmp_path) == []
 
 
@@ -199,11 +203,11 @@ def test_a_busy_bucket_gets_another_request(bucket: Bucket, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [(BODY[:-1] + b"x", "SHA-256"), (BODY + b"x", "larger than what was stored")],
 )
 def test_other_bytes_never_get_the_name_and_the_others_are_fetched(
-    bucket: Bucket, tmp_path: Path, body: bytes, said: str
+    bucket: Bucket, tmp_path: Path, body: bytes, message: str
 ) -> None:
     good, bad = _document(1), _document(2)
     bucket.answer = lambda request: request.give(BODY if "/00000001" in request.path else body)
@@ -211,7 +215,7 @@ def test_other_bytes_never_get_the_name_and_the_others_are_fetched(
     with pytest.raises(PullFailed) as caught:
         _pull(bucket, tmp_path, bad, good).run()
 
-    assert said in caught.value.failures[bad.document_id]
+    assert message in caught.value.failures[bad.document_id]
     assert [file.document for file in caught.value.pulled.files] == [good]
     assert _names(tmp_path) == ["0001 Petição 00000001.pdf"]
 
@@ -224,7 +228,7 @@ def test_unavailable_documents_are_reported_and_not_requested(
     pulled = _pull(bucket, tmp_path, failed).run()
 
     assert (pulled.files, pulled.missing) == ((), (failed,))
-    assert bucket.asked == []
+    assert bucket.requests_received == []
 
 
 def test_several_downloads_run_at_once_up_to_the_requested_number(

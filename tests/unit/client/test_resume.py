@@ -44,22 +44,22 @@ class World:
         self, request: pb.WatchProgressRequest, pace: Iterator[int]
     ) -> Generator[pb.WatchProgressResponse, None, None]:
         """Answer WatchProgress as server/rpc/service.py does."""
-        told = request.after_revision
-        yield pb.WatchProgressResponse(revision=told, job=self.job())
+        received = request.after_revision
+        yield pb.WatchProgressResponse(revision=received, job=self.job())
         while True:
             now, job, ended = self.revision, self.job(), self.has_ended
-            changed = sorted((r, d) for d, r in self.documents.items() if r > told)
+            changed = sorted((r, d) for d, r in self.documents.items() if r > received)
             for revision, document_id in changed:
                 document = pb.Document(document_id=document_id, revision=revision)
                 yield pb.WatchProgressResponse(revision=revision, document=document)
-            if now > told or ended:
-                told = now
+            if now > received or ended:
+                received = now
                 yield pb.WatchProgressResponse(revision=now, job=job)
             if ended:
                 return
             self.go_on(next(pace))
-            if self.revision == told:
-                yield pb.WatchProgressResponse(revision=told, heartbeat=pb.Heartbeat())
+            if self.revision == received:
+                yield pb.WatchProgressResponse(revision=received, heartbeat=pb.Heartbeat())
 
 
 @given(
@@ -72,7 +72,11 @@ def test_over_any_cuts_all_is_yielded_once_in_order_with_the_end_last(
     steps: list[int], pace: list[int], cuts: list[int], by_number: bool
 ) -> None:
     world, resume = World(steps), Resume(NUMBER if by_number else JOB_ID)
-    paces, cut_after, told = _then(pace, 1), _then(cuts, 1_000), list[pb.WatchProgressResponse]()
+    paces, cut_after, received = (
+        _then(pace, 1),
+        _then(cuts, 1_000),
+        list[pb.WatchProgressResponse](),
+    )
     for _ in range(1_000):
         request = resume.request(1).request
         # The server rejects a resumed stream that names its job by process number.
@@ -83,7 +87,7 @@ def test_over_any_cuts_all_is_yielded_once_in_order_with_the_end_last(
                 break  # A cut may come before the last message, too.
             left -= 1
             if resume.take(message):
-                told.append(message)
+                received.append(message)
             if resume.is_over:
                 break
         if resume.is_over:
@@ -92,16 +96,16 @@ def test_over_any_cuts_all_is_yielded_once_in_order_with_the_end_last(
     else:
         raise AssertionError("it never ends")
 
-    jobs = [message.job for message in told if message.HasField("job")]
-    documents = [message.document for message in told if message.HasField("document")]
+    jobs = [message.job for message in received if message.HasField("job")]
+    documents = [message.document for message in received if message.HasField("document")]
     for one, next_one in pairwise(job.revision for job in jobs):
         assert one < next_one
     for one, next_one in pairwise(document.revision for document in documents):
         assert one < next_one
     assert [job.state in JOB_ENDS for job in jobs] == [False] * (len(jobs) - 1) + [True]
-    assert told[-1].job == world.job()
+    assert received[-1].job == world.job()
     assert {d.document_id: d.revision for d in documents} == world.documents
-    assert not any(message.HasField("heartbeat") for message in told)
+    assert not any(message.HasField("heartbeat") for message in received)
 
 
 @settings(max_examples=40)
@@ -112,10 +116,10 @@ def test_a_watch_after_a_revision_yields_what_came_later(steps: list[int], seen:
     resume = Resume(JOB_ID, min(seen, world.revision))
 
     stream = world.stream(resume.request(1).request, iter(()))
-    told = [message for message in stream if resume.take(message)]
+    received = [message for message in stream if resume.take(message)]
 
     assert resume.is_over
-    assert [m.revision for m in told] == [
+    assert [m.revision for m in received] == [
         *sorted(r for r in world.documents.values() if r > seen),
         world.revision,
     ]
@@ -145,9 +149,9 @@ def test_a_message_that_a_server_repeats_is_not_repeated() -> None:
         pb.WatchProgressResponse(revision=2, job=job),
     ]
 
-    told = [resume.take(message) for message in messages * 2]
+    received = [resume.take(message) for message in messages * 2]
 
-    assert told == [True, True, False, False, False, False]
+    assert received == [True, True, False, False, False, False]
     assert resume.request(1).request.after_revision == 2
 
 

@@ -165,11 +165,11 @@ def test_what_cannot_be_read_is_not_nothing(body: object) -> None:
     assert _is_unreadable([body])
 
 
-@pytest.mark.parametrize("said", [{"last": False}, {"totalElements": 3}])
-def test_a_page_of_more_documents_is_not_all_of_them(said: dict[str, Any]) -> None:
+@pytest.mark.parametrize("extra", [{"last": False}, {"totalElements": 3}])
+def test_a_page_of_more_documents_is_not_all_of_them(extra: dict[str, Any]) -> None:
     whole = {"content": [_document(1), _document(2)], "last": True, "totalElements": 2}
     assert len(_listing({"tramitacaoAtual": {"documentos": whole}}).documents) == 2
-    assert _is_unreadable({"tramitacaoAtual": {"documentos": whole | said}})
+    assert _is_unreadable({"tramitacaoAtual": {"documentos": whole | extra}})
 
 
 def test_documents_of_another_key_that_have_no_link_are_not_nothing() -> None:

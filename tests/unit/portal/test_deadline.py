@@ -41,16 +41,16 @@ def test_a_connection_that_lets_go_of_its_socket_meanwhile_is_cut() -> None:
 def test_an_exchange_that_cannot_be_ended_takes_no_others_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    watchdog, told = Watchdog(), threading.Event()
+    watchdog, is_called = Watchdog(), threading.Event()
 
     def fail(_deadline: Deadline, _cause: TransientError) -> None:
-        told.set()
+        is_called.set()
         raise TypeError("no socket")
 
     with monkeypatch.context() as patched:
         patched.setattr(Deadline, "cut", fail)
         with watchdog.limit(0):
-            assert told.wait(10)
+            assert is_called.wait(10)
     with watchdog.limit(0.1) as deadline:
         while deadline._cause is None:
             threading.Event().wait(0.01)

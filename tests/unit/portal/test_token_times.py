@@ -35,7 +35,7 @@ def _jwt(claims: Any) -> str:
         # If the token has its own start time, the local clock is not used.
         (None, _jwt({"exp": NOW + 50, "iat": NOW - 500}), 550),
         (10**9, "opaque", MOST_S),
-        *((said, "opaque", UNSAID_S) for said in NO_LIVES),
+        *((answer, "opaque", UNSAID_S) for answer in NO_LIVES),
         *((None, token, UNSAID_S) for token in ("a.b.c", "a.e30.c", "", "..", _jwt([]))),
         (None, _jwt({"exp": "never"}), UNSAID_S),
         (None, _jwt({"exp": NOW - 50}), UNSAID_S),

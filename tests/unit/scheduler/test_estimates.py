@@ -15,7 +15,7 @@ from tests.bench.portal_load import latency_record
 LEAST = 0.75
 
 
-def _told(scenario: Scenario) -> list[Estimate]:
+def _estimates(scenario: Scenario) -> list[Estimate]:
     outcomes = FairnessRun(scenario, ROOM, latency_record.read()).run()
     assert [o.arrival for o in outcomes if not o.estimate] == []
     return [outcome.estimate for outcome in outcomes if outcome.estimate]
@@ -27,14 +27,14 @@ def _told(scenario: Scenario) -> list[Estimate]:
     ids=lambda scenario: scenario.title,
 )
 def test_after_a_tenth_of_a_job_its_end_is_estimated_within_30_percent(scenario: Scenario) -> None:
-    judged = estimate_errors.judged(_told(scenario))
+    judged = estimate_errors.judged(_estimates(scenario))
 
     assert len(judged) >= 8
     assert estimate_errors.share_within(judged) >= LEAST, judged
 
 
 def test_a_large_job_has_a_good_estimate_though_small_ones_come_later() -> None:
-    large, *small = _told(scenarios.large_and_small(0.06))
+    large, *small = _estimates(scenarios.large_and_small(0.06))
 
     assert large.is_within, large
     assert large.came_later

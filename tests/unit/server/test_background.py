@@ -47,6 +47,30 @@ def test_a_task_that_an_error_ends_begins_again_and_each_error_is_logged_once() 
     ] * 2
 
 
+def test_a_task_that_swallows_a_cancellation_ends_all_the_same() -> None:
+    swallowed = 0
+
+    async def work() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed > 2:
+                    raise
+
+    async def run() -> None:
+        background = Background()
+        background.start("stubborn", work)
+        await asyncio.sleep(0)
+        await background.stop()
+
+    asyncio.run(run())
+
+    assert swallowed == 3
+
+
 def test_tasks_end_when_they_are_stopped() -> None:
     async def run() -> int:
         background = Background()

@@ -136,16 +136,16 @@ WRONG: dict[str, tuple[object, str]] = {
 }
 
 
-@pytest.mark.parametrize(("content", "told"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(("content", "expected"), WRONG.values(), ids=WRONG)
 def test_errors_are_reported_in_one_sentence_without_the_value(
-    tmp_path: Path, content: object, told: str
+    tmp_path: Path, content: object, expected: str
 ) -> None:
     file = _file(tmp_path, content)
 
     with pytest.raises(ConfigurationError) as caught:
         ClientsFile(file, DEFAULTS)
 
-    assert str(caught.value) == f"AUTOS_CLIENTS_FILE: {file}: {told}."
+    assert str(caught.value) == f"AUTOS_CLIENTS_FILE: {file}: {expected}."
     assert TOKEN not in str(caught.value)
 
 
@@ -169,11 +169,11 @@ def test_any_content_is_either_accepted_or_reported(content: bytes) -> None:
     try:
         roster = roster_of(content, DEFAULTS)
     except ValueError as error:
-        told = str(error)
+        expected = str(error)
     else:
-        told = str(roster)
+        expected = str(roster)
 
-    assert told
+    assert expected
 
 
 def test_a_changed_file_is_taken_and_a_broken_one_is_not(tmp_path: Path) -> None:
@@ -238,10 +238,10 @@ def test_an_impossible_change_is_reported_and_changes_nothing(
         ["nobody", "--remove", DIGEST],
     ):
         assert main([str(file), *arguments]) == 1
-        told = capsys.readouterr()
-        assert told.out == ""
-        assert told.err.startswith("autos: ")
-        assert told.err.count("\n") == 1
+        expected = capsys.readouterr()
+        assert expected.out == ""
+        assert expected.err.startswith("autos: ")
+        assert expected.err.count("\n") == 1
     assert file.read_text() == before
     broken = _file(tmp_path, "{")
     assert main([str(broken), "billing"]) == 1

@@ -54,7 +54,7 @@ Code = grpc.StatusCode
 
 
 @dataclass(frozen=True)
-class Told:
+class ReportedError:
     """An error that a caller can meet, and its details beside ErrorInfo."""
 
     error: AutosError
@@ -64,44 +64,46 @@ class Told:
 
 
 TOLD = [
-    Told(
+    ReportedError(
         InvalidRequest.of("a", "b"), Code.INVALID_ARGUMENT, "INVALID_REQUEST", (details.BadRequest,)
     ),
-    Told(
+    ReportedError(
         RequestIdReused(FieldViolation("a", "b")),
         Code.INVALID_ARGUMENT,
         "REQUEST_ID_REUSED",
         (details.BadRequest,),
     ),
-    Told(MalformedRequest(), Code.INVALID_ARGUMENT, "MALFORMED_REQUEST"),
-    Told(NoToken(), Code.UNAUTHENTICATED, "NO_TOKEN"),
-    Told(UnknownToken(), Code.UNAUTHENTICATED, "UNKNOWN_TOKEN"),
-    Told(NotFound("job", "x"), Code.NOT_FOUND, "JOB_NOT_FOUND", (details.ResourceInfo,)),
-    Told(NotFound("document", "x"), Code.NOT_FOUND, "DOCUMENT_NOT_FOUND", (details.ResourceInfo,)),
-    Told(
+    ReportedError(MalformedRequest(), Code.INVALID_ARGUMENT, "MALFORMED_REQUEST"),
+    ReportedError(NoToken(), Code.UNAUTHENTICATED, "NO_TOKEN"),
+    ReportedError(UnknownToken(), Code.UNAUTHENTICATED, "UNKNOWN_TOKEN"),
+    ReportedError(NotFound("job", "x"), Code.NOT_FOUND, "JOB_NOT_FOUND", (details.ResourceInfo,)),
+    ReportedError(
+        NotFound("document", "x"), Code.NOT_FOUND, "DOCUMENT_NOT_FOUND", (details.ResourceInfo,)
+    ),
+    ReportedError(
         PreconditionFailed("JOB_NOT_ENDED", "any", "x"),
         Code.FAILED_PRECONDITION,
         "JOB_NOT_ENDED",
         (details.PreconditionFailure,),
     ),
-    Told(
+    ReportedError(
         LimitReached.too_many_jobs("ana", 1),
         Code.RESOURCE_EXHAUSTED,
         "TOO_MANY_JOBS",
         (details.QuotaFailure, details.RetryInfo),
     ),
-    Told(ServiceUnavailable("S3"), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
-    Told(RowsLocked("PostgreSQL"), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
+    ReportedError(ServiceUnavailable("S3"), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
+    ReportedError(RowsLocked("PostgreSQL"), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
     *(
-        Told(refused, Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,))
+        ReportedError(refused, Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,))
         for refused in (
             ServiceRefused("PostgreSQL", "session", "FATAL", SECRET),
             StoreRefused("PUT", "AccessDenied", SECRET),
             PortalUntrusted(SECRET),
         )
     ),
-    Told(ShuttingDown(), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
-    Told(
+    ReportedError(ShuttingDown(), Code.UNAVAILABLE, "UNAVAILABLE", (details.RetryInfo,)),
+    ReportedError(
         CredentialsRefused(SECRET, held_for_s=1),
         Code.UNAVAILABLE,
         "UNAVAILABLE",
@@ -151,23 +153,23 @@ def _detail(rich: status_pb2.Status, kind: type[Message]) -> Message:
 
 
 def test_every_class_of_errors_is_tested_here() -> None:
-    assert {type(told.error) for told in TOLD} | {
+    assert {type(reported.error) for reported in TOLD} | {
         type(error) for error in OPAQUE if isinstance(error, AutosError)
     } == _all_classes() - BASES
 
 
-@pytest.mark.parametrize("told", TOLD, ids=lambda told: type(told.error).__name__)
-def test_an_error_of_a_caller_has_one_status_with_its_details(told: Told) -> None:
-    rich, trailers = _taken_apart(told.error)
+@pytest.mark.parametrize("reported", TOLD, ids=lambda reported: type(reported.error).__name__)
+def test_an_error_of_a_caller_has_one_status_with_its_details(reported: ReportedError) -> None:
+    rich, trailers = _taken_apart(reported.error)
 
-    assert sum(isinstance(told.error, kind) for kind, _ in error_statuses._TABLE) == 1
-    assert error_statuses.status_of(told.error).code == told.code
+    assert sum(isinstance(reported.error, kind) for kind, _ in error_statuses._TABLE) == 1
+    assert error_statuses.status_of(reported.error).code == reported.code
     info = _detail(rich, details.ErrorInfo)
-    assert (info.domain, info.reason) == ("autos", told.reason)  # type: ignore[attr-defined]
-    assert len(rich.details) == 1 + len(told.details)
-    assert all(_detail(rich, kind) != kind() for kind in told.details)
-    assert (error_statuses.PUSHBACK in trailers) == (details.RetryInfo in told.details)
-    if details.RetryInfo in told.details:
+    assert (info.domain, info.reason) == ("autos", reported.reason)  # type: ignore[attr-defined]
+    assert len(rich.details) == 1 + len(reported.details)
+    assert all(_detail(rich, kind) != kind() for kind in reported.details)
+    assert (error_statuses.PUSHBACK in trailers) == (details.RetryInfo in reported.details)
+    if details.RetryInfo in reported.details:
         delay = _detail(rich, details.RetryInfo).retry_delay  # type: ignore[attr-defined]
         assert trailers[error_statuses.PUSHBACK] == str(delay.ToMilliseconds())
     assert SECRET not in str(rich)

@@ -76,8 +76,8 @@ def test_the_dashboard_queries_existing_labels(shown: dict[str, set[str]]) -> No
     for expression in _expressions():
         [*names] = {PARTS.sub("", name) for name in re.findall(r"autos_\w+", expression)}
         known = ADDED.union(*(shown[name] for name in names))
-        asked = re.findall(r"by \(([^)]*)\)", expression)
-        assert {label.strip() for each in asked for label in each.split(",")} <= known
+        groupings = re.findall(r"by \(([^)]*)\)", expression)
+        assert {label.strip() for each in groupings for label in each.split(",")} <= known
 
 
 def test_panels_have_ids_of_their_own_and_lie_beside_each_other() -> None:
@@ -96,10 +96,10 @@ def test_every_series_stands_in_the_page_of_the_operators_with_its_labels(
     shown: dict[str, set[str]],
 ) -> None:
     text = (REFERENCE / "metrics.md").read_text()
-    told = {
+    documented = {
         name: set(filter(None, labels.split(", ")))
         for name, labels in re.findall(
             r"^\| `(autos_\w+)(?:\{([\w, ]*)\})?` \|", text, re.MULTILINE
         )
     }
-    assert told == shown
+    assert documented == shown

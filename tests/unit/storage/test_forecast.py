@@ -257,17 +257,17 @@ def test_what_comes_free_does_not_lie_idle_until_many_have_ended() -> None:
 # Comparison with the queue itself, request by request.
 
 
-def _told_and_true(
+def _estimated_and_true(
     jobs: Sequence[SimulatedJob], sigma: float, seed: int
 ) -> list[tuple[float, float]]:
     """Return for each job the estimate after its first tenth, and its real duration, in seconds."""
     simulation = QueueSimulation(jobs, LIMITS, REQUEST_S, sigma, seed)
-    told: dict[UUID, float] = {}
+    estimated: dict[UUID, float] = {}
     for job in simulation.run():
-        if job.job_id not in told and job.documents > job.done >= job.documents / 10:
+        if job.job_id not in estimated and job.documents > job.done >= job.documents / 10:
             outlook = forecast(simulation.snapshot(), LIMITS, REQUEST_S)[job.job_id]
-            told[job.job_id] = simulation.now + _seconds(outlook)
-    return [(told[job.job_id], job.ended_s) for job in jobs]
+            estimated[job.job_id] = simulation.now + _seconds(outlook)
+    return [(estimated[job.job_id], job.ended_s) for job in jobs]
 
 
 def _fifty_jobs(dice: random.Random) -> list[SimulatedJob]:
@@ -288,9 +288,9 @@ def _fifty_jobs(dice: random.Random) -> list[SimulatedJob]:
 def test_after_a_tenth_of_a_job_its_end_is_estimated_within_30_percent(seed: int) -> None:
     jobs = _fifty_jobs(random.Random(seed))
 
-    pairs = _told_and_true(jobs, sigma=0.8, seed=seed)
+    pairs = _estimated_and_true(jobs, sigma=0.8, seed=seed)
 
-    within = Counter(abs(told - true) <= 0.3 * true for told, true in pairs)
+    within = Counter(abs(estimated - true) <= 0.3 * true for estimated, true in pairs)
     assert within[True] >= 0.95 * len(jobs), pairs
 
 
@@ -299,9 +299,9 @@ def test_a_large_job_among_small_ones_is_estimated_too(seed: int) -> None:
     small = [SimulatedJob(UUID(int=n), f"client {n % 5}", "8.26", 43) for n in range(1, 21)]
     large = SimulatedJob(UUID(int=99), "large", "8.26", 1_000)
 
-    pairs = _told_and_true([*small, large], sigma=0.8, seed=seed)
+    pairs = _estimated_and_true([*small, large], sigma=0.8, seed=seed)
 
-    assert all(abs(told - true) <= 0.3 * true for told, true in pairs)
+    assert all(abs(estimated - true) <= 0.3 * true for estimated, true in pairs)
 
 
 def test_of_equal_jobs_none_ends_after_one_that_came_later() -> None:

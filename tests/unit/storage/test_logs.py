@@ -90,9 +90,9 @@ def test_lines_of_a_block_are_written_together_when_it_ends(lines: int) -> None:
     events = ["of another thread", *["\u00e7"] * lines, "alone"]
     assert [each["event"] for each in written] == events
     assert [each["place"] for each in written if "place" in each] == list(range(lines))
-    first, told, *rest = done.stdout.splitlines()
+    first, last, *rest = done.stdout.splitlines()
     # The other thread does not wait, and an exception in the block loses no line.
-    assert (first.split()[0], told) == ("write", "all told")
+    assert (first.split()[0], last) == ("write", "all told")
     sizes = [int(each.split()[1]) for each in rest]
     assert all(each.endswith("True") for each in rest)
     assert all(size <= logs.PIECE_BYTES for size in sizes)

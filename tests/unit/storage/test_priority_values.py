@@ -31,7 +31,7 @@ def _start(priority: int, number: str = NUMBER) -> StartRequest:
 
 
 @pytest.mark.parametrize(
-    ("asked", "given"),
+    ("requested", "given"),
     [
         (pb.PRIORITY_UNSPECIFIED, Priority.NORMAL),
         (pb.PRIORITY_NORMAL, Priority.NORMAL),
@@ -39,8 +39,8 @@ def _start(priority: int, number: str = NUMBER) -> StartRequest:
         (pb.PRIORITY_BULK, Priority.BULK),
     ],
 )
-def test_every_priority_of_the_contract_may_be_requested(asked: int, given: Priority) -> None:
-    assert _start(asked).priority is given
+def test_every_priority_of_the_contract_may_be_requested(requested: int, given: Priority) -> None:
+    assert _start(requested).priority is given
 
 
 @pytest.mark.parametrize("unknown", [4, 99, -1])

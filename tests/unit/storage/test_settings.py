@@ -180,7 +180,7 @@ def test_a_login_needs_a_secret_or_a_refresh_token_and_may_have_both(
 
 
 @pytest.mark.parametrize(
-    ("given_names", "told"),
+    ("given_names", "expected"),
     [
         (
             ("PDPJ_TOKEN_URL",),
@@ -195,12 +195,12 @@ def test_a_login_needs_a_secret_or_a_refresh_token_and_may_have_both(
     ],
 )
 def test_every_gap_of_a_login_is_reported_at_once(
-    given_names: tuple[str, ...], told: list[str]
+    given_names: tuple[str, ...], expected: list[str]
 ) -> None:
     problems = _problems({**WITHOUT_TOKEN, **{name: LOGIN[name] for name in given_names}})
 
-    assert [problem for problem in told if problem in problems] == told
-    assert problems.count("; ") == len(told) - 1
+    assert [problem for problem in expected if problem in problems] == expected
+    assert problems.count("; ") == len(expected) - 1
 
 
 def test_a_token_and_a_login_at_once_are_refused() -> None:
@@ -318,8 +318,8 @@ def test_access_from_other_machines_needs_an_explicit_setting(listen: str) -> No
         " or GRPC_PLAINTEXT=tls-ends-in-front-of-me."
     )
     assert "AUTOS_CLIENTS_FILE" in _problems({**there, **TLS})
-    for said in ({**CLIENTS, **TLS}, {**CLIENTS, **PLAIN}, ANYBODY):
-        assert Settings.from_env({**there, **said}).grpc_listen == listen
+    for explicit in ({**CLIENTS, **TLS}, {**CLIENTS, **PLAIN}, ANYBODY):
+        assert Settings.from_env({**there, **explicit}).grpc_listen == listen
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"])

@@ -110,14 +110,14 @@ def test_a_step_is_timed_and_traced_below_its_job_and_named_in_its_lines() -> No
         tracer.close()
         spans = {span.name: span for span in receiver.wait_for(lambda s: len(s) == 2, 60)}
 
-    step, asked = spans["download_document"], spans["GET portal"]
-    assert step.trace_id == asked.trace_id == PARENT.split("-")[1]
-    assert (step.parent_id, asked.parent_id) == (PARENT.split("-")[2], step.span_id)
-    assert (step.is_failed, asked.is_failed) == (True, True)
+    step, portal_span = spans["download_document"], spans["GET portal"]
+    assert step.trace_id == portal_span.trace_id == PARENT.split("-")[1]
+    assert (step.parent_id, portal_span.parent_id) == (PARENT.split("-")[2], step.span_id)
+    assert (step.is_failed, portal_span.is_failed) == (True, True)
     # The span names the exception's class, never its text.
-    assert {step.failure, asked.failure} == {"LookupError"}
+    assert {step.failure, portal_span.failure} == {"LookupError"}
     assert "URL" not in str(spans)
-    assert asked.attributes["http.response.status_code"] == 503
+    assert portal_span.attributes["http.response.status_code"] == 503
     shown = counters.shown(None)
     assert shown.get_sample_value("autos_step_seconds_count", {"step": "download"}) == 1
     labels = {"court": "8.26", "status": "503"}
@@ -237,8 +237,8 @@ def _begins_like_json(log_format: str, stderr: int | None, read_from: int | None
         stderr=stderr if stderr is not None else subprocess.PIPE,
         check=True,
     )
-    told = os.read(read_from, 65_536) if read_from is not None else done.stderr
-    text = told.decode()
+    written = os.read(read_from, 65_536) if read_from is not None else done.stderr
+    text = written.decode()
     assert "ZeroDivisionError" in text
     if not text.startswith("{"):
         return False
@@ -261,6 +261,6 @@ def test_every_series_is_shown_by_its_name() -> None:
 
 def test_claims_that_are_lost_all_at_once_are_an_increase_from_nothing() -> None:
     shown = Counters().shown(None)
-    told = {sample.name for family in shown.collect() for sample in family.samples}
-    assert told == {"autos_leases_lost_total", "autos_jobs_ended_total"}
+    written = {sample.name for family in shown.collect() for sample in family.samples}
+    assert written == {"autos_leases_lost_total", "autos_jobs_ended_total"}
     assert shown.get_sample_value("autos_leases_lost_total", {"step": "download"}) == 0

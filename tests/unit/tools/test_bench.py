@@ -91,8 +91,10 @@ def test_request_within_a_pause_counts_once_and_those_on_their_way_do_not() -> N
         file(one, 3, 11.5, 12.0),
         file(one, 4, 13.2, 14.0),
     ]
-    assert journal_figures.pauses(visits, grace_s=0.5) == Pauses(asked=2, broken=1)
-    assert journal_figures.pauses(visits[:3] + visits[4:], grace_s=0.5) == Pauses(asked=2, broken=0)
+    assert journal_figures.pauses(visits, grace_s=0.5) == Pauses(requested=2, broken=1)
+    assert journal_figures.pauses(visits[:3] + visits[4:], grace_s=0.5) == Pauses(
+        requested=2, broken=0
+    )
 
 
 # Waiting times.
@@ -108,11 +110,11 @@ def test_waits_are_listed_by_client_from_the_start_of_each_job() -> None:
         file(second, 1, 57, 58),
         file(other, 0, 1, 2),
     ]
-    told = journal_figures.waits(visits, [first, second, other])
-    assert told["one"].jobs == 2
-    assert told["one"].to_first_document == Spread(7.5, 8.0, 8.0)
-    assert told["one"].to_end == Spread(75.0, 100.0, 100.0)
-    assert told["two"].to_first_document.median == 2.0
+    figures = journal_figures.waits(visits, [first, second, other])
+    assert figures["one"].jobs == 2
+    assert figures["one"].to_first_document == Spread(7.5, 8.0, 8.0)
+    assert figures["one"].to_end == Spread(75.0, 100.0, 100.0)
+    assert figures["two"].to_first_document.median == 2.0
 
 
 def test_spread_of_many() -> None:
@@ -131,9 +133,9 @@ def used(
 def test_room_is_used_up_when_no_usable_slot_is_free() -> None:
     one = job(documents=5)
     visits = [listing(one, 0, 1), *(file(one, i, 1, 2 + i) for i in range(5))]
-    told = used(visits, [one])
-    assert told.ratio == 1
-    assert told.used_s == 1 + (1 + 2 + 3 + 4 + 5)
+    figures = used(visits, [one])
+    assert figures.ratio == 1
+    assert figures.used_s == 1 + (1 + 2 + 3 + 4 + 5)
 
 
 def test_gap_between_two_requests_is_room_that_was_lost() -> None:
@@ -197,9 +199,9 @@ def test_share_is_of_the_time_in_which_all_clients_waited() -> None:
         file(two, 1, 2, 4),
         file(one, 3, 2, 3),
     ]
-    told = used(visits, [one, two])
-    assert told.turns == {"one": 3, "two": 1}
-    assert told.share == {"one": 0.75, "two": 0.25}
+    figures = used(visits, [one, two])
+    assert figures.turns == {"one": 3, "two": 1}
+    assert figures.share == {"one": 0.75, "two": 0.25}
 
 
 # The checks.
@@ -239,31 +241,31 @@ def test_throughput_and_return_of_courts_are_checked() -> None:
     away = [Outage("8.26", 0, 3, 7)]
     assert all(check.holds for check in bench_checks.of_use(use, away, 1, probe_base_s=1))
     late = [replace(away[0], end=100)]
-    for told in (
+    for figures in (
         bench_checks.of_use(replace(use, used_s=0.9 * use.possible_s), away, 1, probe_base_s=1),
         bench_checks.of_use(use, away, 2, probe_base_s=1),
         bench_checks.of_use(use, late, 1, probe_base_s=1),
     ):
-        assert [check.holds for check in told].count(False) == 1
+        assert [check.holds for check in figures].count(False) == 1
 
 
 def test_turns_are_checked_to_be_equal_when_there_are_enough() -> None:
     one = job(documents=1)
     use = used([listing(one, 0, 1), file(one, 0, 1, 9)], [one])
 
-    def told(**turns: int) -> list[bool]:
+    def figures(**turns: int) -> list[bool]:
         return [check.holds for check in bench_checks.of_turns(replace(use, turns=turns))]
 
-    assert told(one=100, two=110, three=90) == [True]
-    assert told(one=130, two=100, three=100) == [False]
-    assert told(one=9, two=1) == []
+    assert figures(one=100, two=110, three=90) == [True]
+    assert figures(one=130, two=100, three=100) == [False]
+    assert figures(one=9, two=1) == []
 
 
 def test_pauses_are_checked_to_come_and_to_be_kept() -> None:
     one = job()
-    asked = file(one, 0, 0, 1, 429, retry_after_s=5.0)
-    assert all(check.holds for check in bench_checks.of_pauses([asked, file(one, 1, 6.1, 7)]))
-    assert not all(check.holds for check in bench_checks.of_pauses([asked, file(one, 1, 3, 7)]))
+    requested = file(one, 0, 0, 1, 429, retry_after_s=5.0)
+    assert all(check.holds for check in bench_checks.of_pauses([requested, file(one, 1, 6.1, 7)]))
+    assert not all(check.holds for check in bench_checks.of_pauses([requested, file(one, 1, 3, 7)]))
     assert not all(check.holds for check in bench_checks.of_pauses([file(one, 1, 3, 7)]))
 
 

@@ -73,8 +73,8 @@ def test_stacks_are_shared_out_without_those_that_wait() -> None:
         "run (threading.py:1);Condition.wait (threading.py:9) 90",
     ]
 
-    told = "\n".join(collapsed_stacks.told(lines))
+    stacks = "\n".join(collapsed_stacks.format_stacks(lines))
 
-    assert "4 samples" in told
-    assert "100.0%  send (socket.py)" in told
-    assert "100.0%  work (actors/worker.py)" in told
+    assert "4 samples" in stacks
+    assert "100.0%  send (socket.py)" in stacks
+    assert "100.0%  work (actors/worker.py)" in stacks

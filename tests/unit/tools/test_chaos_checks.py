@@ -147,7 +147,7 @@ def _another_end(run: Run) -> None:
     run.ledger.see(later)
 
 
-def _told_of_another_end(run: Run) -> None:
+def _delivered_another_end(run: Run) -> None:
     later = pb.Job()
     later.CopyFrom(run.job)
     later.end_time.FromSeconds(ENDED_S + 1)
@@ -166,12 +166,15 @@ ALTERATIONS: dict[str, tuple[Callable[[Run], object], str]] = {
         "is gone",
     ),
     "a job that ended twice": (_another_end, "was seen to end 2 times"),
-    "a counter": (lambda r: setattr(r.job.progress, "failed_documents", 2), "its documents say"),
+    "a counter": (
+        lambda r: setattr(r.job.progress, "failed_documents", 2),
+        "its documents add up to",
+    ),
     "stored bytes": (lambda r: setattr(r.job.progress, "stored_bytes", 1), "stored_bytes"),
     "the wrong end": (lambda r: setattr(r.job, "state", pb.JOB_STATE_COMPLETED), "ended JOB_"),
-    "cancelled by nobody": (
+    "cancelled without a call": (
         lambda r: setattr(r.job, "state", pb.JOB_STATE_CANCELLED),
-        "nobody asked",
+        "without a CancelJob",
     ),
     "a lost object": (lambda r: _objects(r).clear(), "its object is missing"),
     "other bytes": (lambda r: _objects(r).update({"default/1": "0" * 64}), "is another"),
@@ -188,7 +191,7 @@ ALTERATIONS: dict[str, tuple[Callable[[Run], object], str]] = {
         lambda r: r.documents[1].error.CopyFrom(pb.Error(reason="WORKER_LOST", message="x")),
         "FAILED with 'WORKER_LOST'",
     ),
-    "a webhook that was not told": (lambda r: r.seen.deliveries.clear(), "has not got it"),
+    "a webhook that was not sent": (lambda r: r.seen.deliveries.clear(), "has not got it"),
     "a webhook that is due": (
         lambda r: setattr(r.job.webhooks[0], "state", pb.WEBHOOK_STATE_PENDING),
         "WEBHOOK_STATE_PENDING",
@@ -201,7 +204,7 @@ ALTERATIONS: dict[str, tuple[Callable[[Run], object], str]] = {
         lambda r: r.seen.deliveries.append(_signed(r.job, "msg_2")),  # type: ignore[arg-type]
         "2 webhook-ids",
     ),
-    "one webhook-id for two ends": (_told_of_another_end, "2 different ends"),
+    "one webhook-id for two ends": (_delivered_another_end, "2 different ends"),
     "a lost webhook": (lambda r: r.job.webhooks.pop(), "has lost its webhook"),
     "nothing sent again": (
         lambda r: r.ledger.redeliveries.append(Redelivery(JOB, WEBHOOK_ID, 1)),

@@ -61,7 +61,7 @@ def proxy(server: _Server) -> Iterator[Proxy]:
 def client(proxy: Proxy) -> Iterator[socket.socket]:
     """Return an open connection through the proxy."""
     with _connected(proxy) as connection:
-        assert _asked(connection, b"hello") == b"hello"
+        assert _answer_to(connection, b"hello") == b"hello"
         yield connection
 
 
@@ -69,7 +69,7 @@ def _connected(proxy: Proxy) -> socket.socket:
     return socket.create_connection(("127.0.0.1", proxy.port), timeout=TIMEOUT_S)
 
 
-def _asked(connection: socket.socket, question: bytes) -> bytes:
+def _answer_to(connection: socket.socket, question: bytes) -> bytes:
     connection.sendall(question)
     return connection.recv(1024)
 
@@ -78,9 +78,9 @@ def test_a_cut_breaks_what_is_there_and_nothing_else(proxy: Proxy, client: socke
     proxy.cut()
 
     with pytest.raises(ConnectionError):
-        _asked(client, b"x")
+        _answer_to(client, b"x")
     with _connected(proxy) as another:
-        assert _asked(another, b"y") == b"y"
+        assert _answer_to(another, b"y") == b"y"
 
 
 def test_a_refused_client_is_accepted_after_resume(proxy: Proxy, client: socket.socket) -> None:
@@ -90,7 +90,7 @@ def test_a_refused_client_is_accepted_after_resume(proxy: Proxy, client: socket.
 
     proxy.resume()
     with _connected(proxy) as another:
-        assert _asked(another, b"y") == b"y"
+        assert _answer_to(another, b"y") == b"y"
 
 
 def test_what_is_stalled_goes_on_after_resume(
@@ -99,7 +99,7 @@ def test_what_is_stalled_goes_on_after_resume(
     proxy.stall()
     client.settimeout(0.2)
     with pytest.raises(TimeoutError):
-        _asked(client, b"late")
+        _answer_to(client, b"late")
     assert server.got == [b"hello"]
 
     proxy.resume()
@@ -111,13 +111,13 @@ def test_a_lost_answer_is_one_to_what_was_done(
     proxy: Proxy, client: socket.socket, server: _Server
 ) -> None:
     proxy.set_trap(Trap("lose-answer", 1, b"COMMIT"))
-    assert _asked(client, b"BEGIN") == b"BEGIN"
+    assert _answer_to(client, b"BEGIN") == b"BEGIN"
 
     with pytest.raises(ConnectionError):
-        _asked(client, b"COMMIT")
+        _answer_to(client, b"COMMIT")
     assert server.got[-1] == b"COMMIT"
     with _connected(proxy) as another:
-        assert _asked(another, b"COMMIT") == b"COMMIT"
+        assert _answer_to(another, b"COMMIT") == b"COMMIT"
 
 
 def test_what_is_cut_before_is_not_done(
@@ -126,23 +126,23 @@ def test_what_is_cut_before_is_not_done(
     proxy.set_trap(Trap("cut-before", 1, b"COMMIT"))
 
     with pytest.raises(ConnectionError):
-        _asked(client, b"COMMIT")
+        _answer_to(client, b"COMMIT")
     assert server.got == [b"hello"]
 
 
 def test_a_connection_is_cut_after_so_many_bytes(proxy: Proxy, client: socket.socket) -> None:
     proxy.set_trap(Trap("cut-down", 1, after_bytes=5))
-    assert _asked(client, b"12345") == b"12345"
+    assert _answer_to(client, b"12345") == b"12345"
 
     with pytest.raises(ConnectionError):
-        _asked(client, b"6")
+        _answer_to(client, b"6")
 
 
 def test_a_canned_answer_replaces_the_servers(proxy: Proxy, server: _Server) -> None:
     proxy.answer(b"503")
 
     with _connected(proxy) as connection:
-        assert _asked(connection, b"PUT") == b"503"
+        assert _answer_to(connection, b"PUT") == b"503"
     assert server.got == []
 
 

@@ -435,9 +435,11 @@ def test_log_is_read_and_cleared_over_http(portal: SandboxPortal, web: requests.
 
 
 def test_case_is_made_over_http(portal: SandboxPortal, web: requests.Session) -> None:
-    asked = {"documents": 3, "size": 5_000, "latency_ms": 1, "faults": {"1": "codex-500"}}
+    case_fields = {"documents": 3, "size": 5_000, "latency_ms": 1, "faults": {"1": "codex-500"}}
     cases = f"{portal.url}/sandbox/cases"
-    first, second = (web.post(cases, json=asked, timeout=10).json()["number"] for _ in range(2))
+    first, second = (
+        web.post(cases, json=case_fields, timeout=10).json()["number"] for _ in range(2)
+    )
     assert first != second
     entries = listed(list_case(web, portal, first).json())
     answers = [get(web, portal, entry["hrefBinario"]) for entry in entries]
@@ -538,8 +540,8 @@ def test_requests_above_the_limit_are_turned_away_at_once(
     assert portal.traffic.refused == 2
     # Rejected requests are in the log, too.
     assert portal.traffic.peak == 3
-    asked_for = {visit.status: visit.retry_after_s for visit in portal.traffic.visits[2:3]}
-    assert asked_for == {429: 7}
+    pauses = {visit.status: visit.retry_after_s for visit in portal.traffic.visits[2:3]}
+    assert pauses == {429: 7}
     assert portal.concurrent_peak == 3
 
 

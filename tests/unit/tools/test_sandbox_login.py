@@ -40,13 +40,13 @@ def _post(login: SandboxLogin, form: dict[str, str]) -> tuple[int, Any]:
 
 
 def test_its_tokens_are_good_until_their_end(login: SandboxLogin) -> None:
-    status, said = _post(login, CLIENT)
-    assert (status, said["expires_in"]) == (200, 8 * 3600)
-    assert login.accepts(said["access_token"])
+    status, granted = _post(login, CLIENT)
+    assert (status, granted["expires_in"]) == (200, 8 * 3600)
+    assert login.accepts(granted["access_token"])
     assert not login.accepts("another")
 
     login.expire()
-    assert not login.accepts(said["access_token"])
+    assert not login.accepts(granted["access_token"])
     login.expires_in = 0.05
     _, short = _post(login, CLIENT)
     until(lambda: not login.accepts(short["access_token"]), 10, "it never ends")

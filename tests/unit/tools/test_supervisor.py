@@ -59,7 +59,7 @@ def start(lines: list[str], tmp_path: Path) -> Iterator[Start]:
         supervisor.stop()
 
 
-def children_told(lines: list[str]) -> list[int]:
+def children_printed(lines: list[str]) -> list[int]:
     """Return the child ids that the parents have printed so far."""
     words = [line.removeprefix("parent | ") for line in lines]
     return [int(word) for word in words if word.isdigit()]
@@ -76,14 +76,14 @@ def test_killed_program_is_back_within_two_seconds_and_that_is_logged(
     start: Start, lines: list[str]
 ) -> None:
     supervisor = start(parent=OBEDIENT)
-    until(lambda: len(children_told(lines)) == 1, PATIENCE_S, "no child")
+    until(lambda: len(children_printed(lines)) == 1, PATIENCE_S, "no child")
 
     def back_s() -> float:
-        first, told = supervisor.pid_of("parent"), len(children_told(lines))
+        first, before = supervisor.pid_of("parent"), len(children_printed(lines))
         assert first is not None
         begun = time.monotonic()
         os.kill(first, signal.SIGKILL)
-        until(lambda: len(children_told(lines)) > told, PATIENCE_S, "not back")
+        until(lambda: len(children_printed(lines)) > before, PATIENCE_S, "not back")
         assert supervisor.pid_of("parent") not in (first, None)
         return time.monotonic() - begun
 
@@ -93,25 +93,25 @@ def test_killed_program_is_back_within_two_seconds_and_that_is_logged(
 
 def test_child_of_a_killed_program_is_killed_too(start: Start, lines: list[str]) -> None:
     supervisor = start(parent=OBEDIENT)
-    until(lambda: len(children_told(lines)) == 1, PATIENCE_S, "no child")
+    until(lambda: len(children_printed(lines)) == 1, PATIENCE_S, "no child")
     pid = supervisor.pid_of("parent")
     assert pid is not None
 
     os.kill(pid, signal.SIGKILL)
 
-    until(lambda: is_gone(children_told(lines)[0]), PATIENCE_S, "the child is still there")
+    until(lambda: is_gone(children_printed(lines)[0]), PATIENCE_S, "the child is still there")
 
 
 def test_stop_leaves_no_process_behind(start: Start, lines: list[str]) -> None:
     supervisor = start(parent=OBEDIENT)
-    until(lambda: len(children_told(lines)) == 1, PATIENCE_S, "no child")
+    until(lambda: len(children_printed(lines)) == 1, PATIENCE_S, "no child")
     pid = supervisor.pid_of("parent")
     assert pid is not None
 
     supervisor.stop()
 
     assert is_gone(pid)
-    until(lambda: is_gone(children_told(lines)[0]), PATIENCE_S, "the child is still there")
+    until(lambda: is_gone(children_printed(lines)[0]), PATIENCE_S, "the child is still there")
 
 
 def test_program_that_ignores_sigterm_is_killed_after_its_grace(
@@ -147,7 +147,7 @@ def test_program_that_does_not_exist_is_reported_and_the_others_run(
 ) -> None:
     supervisor = start(missing="no-such-program", parent=OBEDIENT)
 
-    until(lambda: len(children_told(lines)) == 1, PATIENCE_S, "the other does not run")
+    until(lambda: len(children_printed(lines)) == 1, PATIENCE_S, "the other does not run")
     until(
         lambda: any("no-such-program could not be started" in line for line in lines),
         PATIENCE_S,
@@ -158,13 +158,13 @@ def test_program_that_does_not_exist_is_reported_and_the_others_run(
 
 def test_held_program_stays_down_until_it_is_released(start: Start, lines: list[str]) -> None:
     supervisor = start(parent=OBEDIENT)
-    until(lambda: len(children_told(lines)) == 1, PATIENCE_S, "no child")
+    until(lambda: len(children_printed(lines)) == 1, PATIENCE_S, "no child")
 
     supervisor.hold("parent")
     assert supervisor.pid_of("parent") is None
     supervisor.release("parent")
 
-    until(lambda: len(children_told(lines)) == 2, PATIENCE_S, "not released")
+    until(lambda: len(children_printed(lines)) == 2, PATIENCE_S, "not released")
 
 
 def test_output_is_passed_on_line_by_line_with_the_name(start: Start, lines: list[str]) -> None:

@@ -26,16 +26,16 @@ GOAL = 1.03
 PATIENCE_S = 600.0
 
 
-def run(asked: RunConfig, console: Console) -> Result:
+def run(config: RunConfig, console: Console) -> Result:
     """Run a job in each round."""
-    documents = 50 if asked.is_quick else 200
+    documents = 50 if config.is_quick else 200
     rounds: list[dict[str, Any]] = []
     with running_waiting_portal(DRAWN, _silent) as url, running_environment(url) as stage:
         _job(stage, stage.new_number(documents=5))  # Every process has connected once.
-        for round_ in range(1, asked.rounds + 1):
+        for round_ in range(1, config.rounds + 1):
             rounds.append(_job(stage, stage.new_number(documents=documents)))
-            told = {name: f"{value:.2f}" for name, value in rounds[-1].items()}
-            console.print(f"  round {round_}, seconds: {told}", style="dim", highlight=False)
+            formatted = {name: f"{value:.2f}" for name, value in rounds[-1].items()}
+            console.print(f"  round {round_}, seconds: {formatted}", style="dim", highlight=False)
     ratios = [each["autos"] / each["in order"] for each in rounds]
     batches = statistics.median(each["batches of five"] / each["in order"] for each in rounds)
     longest = statistics.median(each["longest first"] / each["in order"] for each in rounds)

@@ -22,9 +22,9 @@ TIMEOUT_S = 900.0
 PROCESSES = ("worker", "uploader")
 
 
-def run(asked: RunConfig, console: Console) -> Result:
+def run(config: RunConfig, console: Console) -> Result:
     """Run both alternately, each with its own key."""
-    size_bytes = (128 if asked.is_quick else 1024) * MIB
+    size_bytes = (128 if config.is_quick else 1024) * MIB
     rounds: list[dict[str, float]] = []
     with (
         scratch() as folder,
@@ -35,11 +35,11 @@ def run(asked: RunConfig, console: Console) -> Result:
         (page,) = portal.shelf(1, size_bytes)
         for _ in range(8):  # Every process has imported its modules and connected.
             _autos(stage, portal, small)
-        for round_ in range(1, asked.rounds + 1):
+        for round_ in range(1, config.rounds + 1):
             found = {"piped_s": _piped(stage, portal, page), **_autos(stage, portal, page)}
             rounds.append(found)
-            told = ", ".join(f"{name} {value:.1f}" for name, value in found.items())
-            console.print(f"  round {round_}: {told}", style="dim", highlight=False)
+            figures = ", ".join(f"{name} {value:.1f}" for name, value in found.items())
+            console.print(f"  round {round_}: {figures}", style="dim", highlight=False)
     goals = [
         *(
             at_most(

@@ -46,9 +46,9 @@ class Mark:
     memory: dict[str, float]
 
 
-def run(asked: RunConfig, console: Console) -> Result:
+def run(config: RunConfig, console: Console) -> Result:
     """Run one job: the figures do not depend on the load of the machine."""
-    documents = 1_000 if asked.is_quick else 20_000
+    documents = 1_000 if config.is_quick else 20_000
     with (
         scratch() as folder,
         running_static_portal(folder, lambda _: None) as portal,

@@ -101,10 +101,10 @@ class Side:
                 cursor.execute("DELETE FROM jobs WHERE end_time IS NULL")
 
 
-def run(asked: RunConfig, console: Console) -> Result:
+def run(config: RunConfig, console: Console) -> Result:
     """Make each call to both servers alternately."""
-    many = MANY // 10 if asked.is_quick else MANY
-    calls = 100 if asked.is_quick else 300
+    many = MANY // 10 if config.is_quick else MANY
+    calls = 100 if config.is_quick else 300
     rounds: list[dict[str, dict[str, float]]] = []
     with running_environment(NOWHERE) as stage:
         for name in HELD:
@@ -113,10 +113,10 @@ def run(asked: RunConfig, console: Console) -> Result:
         with _side(stage, FEW) as few, _side(stage, many) as full:
             console.print(f"  {many} jobs made in {time.monotonic() - begun:.0f} s", style="dim")
             _p99s(few, full, 0, 20)
-            for round_ in range(1, asked.rounds + 1):
+            for round_ in range(1, config.rounds + 1):
                 rounds.append(_p99s(few, full, round_, calls))
-                told = ", ".join(f"{name} {e['ratio']:.2f}" for name, e in rounds[-1].items())
-                console.print(f"  round {round_}, p99: {told}", style="dim", highlight=False)
+                ratios = ", ".join(f"{name} {e['ratio']:.2f}" for name, e in rounds[-1].items())
+                console.print(f"  round {round_}, p99: {ratios}", style="dim", highlight=False)
     goals = [
         at_most(
             f"{many} ended jobs: p99 of {name}",

@@ -33,9 +33,9 @@ IDLE_S = 0.2
 Row = dict[str, float]
 
 
-def run(asked: RunConfig, console: Console) -> Result:
+def run(config: RunConfig, console: Console) -> Result:
     """Run one-document jobs, plain copies and stored cases alternately."""
-    each = 3 if asked.is_quick else 15
+    each = 3 if config.is_quick else 15
     rows: list[list[Row]] = []
     with (
         scratch() as folder,
@@ -50,10 +50,10 @@ def run(asked: RunConfig, console: Console) -> Result:
         bare = _bare(stage, portal, session)
         for _ in range(3):
             _row(stage, portal, page, warm, bare)
-        for round_ in range(1, asked.rounds + 1):
+        for round_ in range(1, config.rounds + 1):
             rows.append([_row(stage, portal, page, warm, bare) for _ in range(each)])
-            told = ", ".join(f"{name} {value:.1f}" for name, value in _medians(rows[-1]).items())
-            console.print(f"  round {round_}, ms: {told}", style="dim", highlight=False)
+            message = ", ".join(f"{name} {value:.1f}" for name, value in _medians(rows[-1]).items())
+            console.print(f"  round {round_}, ms: {message}", style="dim", highlight=False)
     rounds = [_medians(row) for row in rows]
     goals = [
         at_most(
@@ -118,13 +118,13 @@ def _one_document(stage: SpeedEnvironment, number: str) -> Row:
     answer = stage.api.StartDownload(pb.StartDownloadRequest(process_number=number), timeout=CALL_S)
     row["StartDownload"] = _ms_since(begun)
     request = pb.WatchProgressRequest(job_id=answer.job.job_id)
-    told: Any = None
-    for told in stage.api.WatchProgress(request, timeout=CALL_S):
+    message: Any = None
+    for message in stage.api.WatchProgress(request, timeout=CALL_S):
         row.setdefault("first event", _ms_since(begun))
-        if told.HasField("job"):
-            state = told.job.state
+        if message.HasField("job"):
+            state = message.job.state
     row["completed"] = _ms_since(begun)
-    assert state == pb.JOB_STATE_COMPLETED, told
+    assert state == pb.JOB_STATE_COMPLETED, message
     ended = stage.only(
         "SELECT extract(epoch FROM end_time) AS ended FROM jobs WHERE job_id = %(job_id)s",
         job_id=answer.job.job_id,

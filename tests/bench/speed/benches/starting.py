@@ -42,15 +42,15 @@ class Calls:
     p99_ms: float
 
 
-def run(asked: RunConfig, console: Console) -> Result:
+def run(config: RunConfig, console: Console) -> Result:
     """Run bare inserts, StartDownload at full and at half rate; then both with few callers."""
-    seconds = 1.5 if asked.is_quick else 4.0
+    seconds = 1.5 if config.is_quick else 4.0
     rounds: list[dict[str, Calls]] = []
     with running_environment(NOWHERE) as stage:
         for name in HELD:
             stage.stack.processes.hold(name)
         _make_table(stage)
-        for round_ in range(1, asked.rounds + 1):
+        for round_ in range(1, config.rounds + 1):
             found = {"bare": _calls(stage, round_, seconds, address="")}
             found["full"] = _calls(stage, round_, seconds, address=stage.address)
             interval_s = 2 * PROCESSES * THREADS / found["full"].per_s
@@ -62,11 +62,11 @@ def run(asked: RunConfig, console: Console) -> Result:
                 stage, round_, seconds, threads=FEW_THREADS, address=stage.address
             )
             rounds.append(found)
-            told = "; ".join(
+            formatted = "; ".join(
                 f"{name} {each.per_s:.0f}/s, p50 {each.p50_ms:.1f}, p99 {each.p99_ms:.1f} ms"
                 for name, each in found.items()
             )
-            console.print(f"  round {round_}: {told}", style="dim", highlight=False)
+            console.print(f"  round {round_}: {formatted}", style="dim", highlight=False)
     ratios = [found["full"].per_s / found["bare"].per_s for found in rounds]
     p99 = [found["half"].p99_ms for found in rounds]
     goals = [
@@ -130,13 +130,13 @@ def _calls(
             year=2000 + round_,
             first=1 + place * PROCESS_SPAN,
         )
-        _tell(caller, json.dumps(asdict(orders)))
+        _write_line(caller, json.dumps(asdict(orders)))
     for caller in callers:
         assert caller.stdout
         assert caller.stdout.readline() == "ready\n"
     begin = time.time() + LEAD_S
     for caller in callers:
-        _tell(caller, str(begin))
+        _write_line(caller, str(begin))
     pairs: list[tuple[float, float]] = []
     for caller in callers:
         pairs += json.loads(caller.communicate(timeout=120)[0])
@@ -144,7 +144,7 @@ def _calls(
     return _of(pairs)
 
 
-def _tell(caller: subprocess.Popen[str], line: str) -> None:
+def _write_line(caller: subprocess.Popen[str], line: str) -> None:
     assert caller.stdin
     caller.stdin.write(line + "\n")
     caller.stdin.flush()

@@ -23,9 +23,9 @@ GOAL = 0.9
 PATIENCE_S = 600.0
 
 
-def run(asked: RunConfig, console: Console) -> Result:
+def run(config: RunConfig, console: Console) -> Result:
     """Run all jobs at once, with each number of processes in turn."""
-    jobs = 20 if asked.is_quick else 100
+    jobs = 20 if config.is_quick else 100
     shares: dict[int, list[float]] = {count: [] for count in PROCESSES}
     with (
         scratch() as folder,
@@ -34,11 +34,11 @@ def run(asked: RunConfig, console: Console) -> Result:
     ):
         for name in map(_name, PROCESSES):
             stage.stack.processes.hold(name)
-        for round_ in range(1, asked.rounds + 1):
+        for round_ in range(1, config.rounds + 1):
             for count in PROCESSES:
                 shares[count].append(_share(stage, count, jobs))
-                told = f"{count} processes: {shares[count][-1]:.1%}"
-                console.print(f"  round {round_}, {told} of what is possible", style="dim")
+                share = f"{count} processes: {shares[count][-1]:.1%}"
+                console.print(f"  round {round_}, {share} of what is possible", style="dim")
     goals = [
         at_least(f"{jobs} jobs, {count} worker processes: of the possible", GOAL, values)
         for count, values in shares.items()

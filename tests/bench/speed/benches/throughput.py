@@ -101,21 +101,23 @@ class Track:
         }
 
 
-def run(asked: RunConfig, console: Console) -> Result:
+def run(config: RunConfig, console: Console) -> Result:
     """Run all rounds."""
-    jobs = 8 if asked.is_quick else 25
+    jobs = 8 if config.is_quick else 25
     with _track() as track:
         shelves = {size: track.portal.shelf(jobs * DOCUMENTS, size * KIB) for size in GOALS}
         _warm_up(track, shelves)
-        for round_ in range(1, asked.rounds + 1):
+        for round_ in range(1, config.rounds + 1):
             for size, pages in shelves.items():
                 for name in track.contenders:
                     lap = track.run(name, round_, size, pages)
                     track.laps.setdefault(size, {}).setdefault(name, []).append(lap)
-                    console.print(f"  round {round_}, {size} KiB, {_told(name, lap)}", style="dim")
+                    console.print(
+                        f"  round {round_}, {size} KiB, {_format_lap(name, lap)}", style="dim"
+                    )
         notes = []
-        if asked.is_profiled:
-            notes = _profile(track, shelves, asked)
+        if config.is_profiled:
+            notes = _profile(track, shelves, config)
     goals = [goal for size in GOALS for goal in _goals(size, track.laps[size])]
     figures = {
         f"{size} KiB": {name: [_figures(lap) for lap in laps] for name, laps in by_name.items()}
@@ -198,7 +200,7 @@ def _figures(lap: Lap) -> dict[str, object]:
     return {**asdict(lap), "per_s": lap.per_s, "cpu_ms": lap.cpu_ms}
 
 
-def _told(name: str, lap: Lap) -> str:
+def _format_lap(name: str, lap: Lap) -> str:
     return f"{name}: {lap.per_s:.0f}/s, {lap.cpu_ms:.2f} ms of CPU each"
 
 
@@ -213,19 +215,19 @@ def _summary(size: int, by_name: Mapping[str, list[Lap]]) -> str:
         per_s = statistics.median(lap.per_s for lap in laps)
         cpu_ms = statistics.median(lap.cpu_ms for lap in laps)
         others = statistics.median(lap.others for lap in laps)
-        told = ", ".join(f"{server} {each:.2f}" for server, each in servers.items())
+        servers_ms = ", ".join(f"{server} {each:.2f}" for server, each in servers.items())
         lines.append(
-            f"  {name:7} {per_s:5.0f}/s  {cpu_ms:5.2f} ms  ({told} ms;"
+            f"  {name:7} {per_s:5.0f}/s  {cpu_ms:5.2f} ms  ({servers_ms} ms;"
             f" all else on this machine {others:.2f} processors)"
         )
     return "\n".join(lines)
 
 
-def _profile(track: Track, shelves: Mapping[int, list[Page]], asked: RunConfig) -> list[str]:
+def _profile(track: Track, shelves: Mapping[int, list[Page]], config: RunConfig) -> list[str]:
     """Profile one more lap of Autos for each size."""
     notes = []
     for size, pages in shelves.items():
-        with profiles.watched(track.stage, asked.folder / f"profile-{size}KiB") as found:
+        with profiles.watched(track.stage, config.folder / f"profile-{size}KiB") as found:
             track.run(OURS, 1000, size, pages)
-        notes.append(f"{size} KiB: {found.told(len(pages))}")
+        notes.append(f"{size} KiB: {found.summary(len(pages))}")
     return notes

@@ -13,7 +13,7 @@ AWAITING = "BoundedPrefetchConsumer._await_message "
 WAITING = ("Condition.wait ", "Thread.run ", "_worker (concurrent", "EpollSelector.select ")
 
 
-def told(lines: Iterable[str]) -> list[str]:
+def format_stacks(lines: Iterable[str]) -> list[str]:
     """List the functions in which most samples ended, and our functions above most samples."""
     inner: Counter[str] = Counter()
     below: Counter[str] = Counter()

@@ -31,7 +31,7 @@ class WaitSamples:
         self.looks = 0
         self.seen: Counter[tuple[str, str, str]] = Counter()
 
-    def told(self) -> list[str]:
+    def lines(self) -> list[str]:
         """List the most frequent waits, as the mean number of sessions at any time."""
         lines = ["  sessions at any time, in PostgreSQL (idle ones left out):"]
         for (wait, query, blocker), count in self.seen.most_common(TOP):

@@ -38,7 +38,7 @@ class Profile:
     statements: dict[str, tuple[int, float]] = field(default_factory=dict)
     waits: WaitSamples = field(default_factory=WaitSamples)
 
-    def told(self, documents: int) -> str:
+    def summary(self, documents: int) -> str:
         """List the statements with the most time per document, and the paths of the files."""
         total_calls = sum(calls for calls, _ in self.statements.values())
         total_ms = sum(ms for _, ms in self.statements.values())
@@ -53,11 +53,11 @@ class Profile:
                 f"  {calls:7}  {calls / documents:12.2f} {ms:10.1f} {ms / calls:9.3f}  "
                 f"{text[:WIDTH]}"
             )
-        lines += self.waits.told()
+        lines += self.waits.lines()
         for file in self.files:
             lines.append(f"  {file}")
             if file.suffix == ".stacks":
-                lines += collapsed_stacks.told(file.read_text().splitlines())
+                lines += collapsed_stacks.format_stacks(file.read_text().splitlines())
         return "\n".join(lines)
 
 
