@@ -16,7 +16,7 @@ from storage.settings import Settings
 from storage.spool import Spool
 from storage.telemetry.listener import INHERITED, listen
 from storage.telemetry.shared import shared_folder
-from storage.telemetry.tracing import require_opentelemetry
+from storage.telemetry.tracer_factory import require_opentelemetry
 
 DRAMATIQ_ROLES = {"worker", "uploader", "notifier"}
 # The environment variable from which the forked processes read their role.

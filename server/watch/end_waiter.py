@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.errors.error_statuses import ShuttingDown
-
-if TYPE_CHECKING:
-    from server.watch.feed import Feed
+from server.watch.feed import Feed
 
 
 class EndWaiter:

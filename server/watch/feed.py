@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from actors.contract_messages import set_place
 from autos.downloads.v1 import downloads_pb2 as pb
+from server.errors.error_statuses import ShuttingDown
 from server.messages.stream_messages import SerializedDocument, envelope_prefix
 from server.queue.queue_position_cache import QueuePositionCache
 from server.queue.queue_view import QueueStatus
-from server.watch.end_waiter import EndWaiter
-from server.watch.watcher import Watcher
 from storage.portal.slots import court_of
 from storage.states import JOB_ENDS
 
@@ -38,12 +37,29 @@ class Delta(NamedTuple):
     is_ended: bool
 
 
+class Follower(Protocol):
+    """A call that follows a feed: a WatchProgress stream, or a WaitJob."""
+
+    @property
+    def revision(self) -> int:
+        """The revision of the job up to which the call needs no changes."""
+
+    async def follow(self, feed: Feed) -> None:
+        """Return when the job has ended. Raises what `send_away` was given."""
+
+    def wake(self) -> None:
+        """Read the feed again."""
+
+    def send_away(self, farewell: ShuttingDown) -> None:
+        """End the call, because this process ends."""
+
+
 class Feed:
     """One job, and its documents that changed after the revision `floor`."""
 
     def __init__(self, job: pb.Job, places: QueuePositionCache) -> None:
         self.job_id = UUID(job.job_id)
-        self.watchers: set[Watcher | EndWaiter] = set()
+        self.watchers: set[Follower] = set()
         self.floor = job.revision
         self.court = court_of(job.process_number)
         self._job = job

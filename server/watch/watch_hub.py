@@ -23,8 +23,7 @@ from server.errors.error_statuses import ShuttingDown
 from server.queue.queue_position_cache import QueuePositionCache
 from server.runtime.background import Background
 from server.runtime.request_coalescer import RequestCoalescer
-from server.watch.end_waiter import EndWaiter
-from server.watch.feed import Feed
+from server.watch.feed import Feed, Follower
 from server.watch.stream_reset import reset_streams
 from server.watch.watch_reader import WatchReader
 from server.watch.watcher import Watcher
@@ -65,7 +64,7 @@ class WatchHub:
         self._watched = 0.0
         self._is_closing = False
 
-    async def follow(self, job: pb.Job, watcher: Watcher | EndWaiter) -> None:
+    async def follow(self, job: pb.Job, watcher: Follower) -> None:
         """Serve a watcher of `job`, which was just read, until the job has ended.
 
         Raises ShuttingDown if this process stops.

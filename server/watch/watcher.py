@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
 
 from server.errors.error_statuses import ShuttingDown
 from server.messages.stream_messages import heartbeat
 from server.runtime.stream_scheduler import StreamScheduler
-
-if TYPE_CHECKING:
-    from server.watch.feed import Feed
+from server.watch.feed import Feed
 
 NOT_WRITING = float("inf")
 # The maximum number of messages that a stream writes in one turn.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from storage.settings import Settings
@@ -12,7 +12,7 @@ from storage.spool import Spool
 from storage.telemetry import listener as listeners
 from storage.telemetry.metrics_recorder import NOOP_RECORDER
 from storage.telemetry.signals import Signals
-from storage.telemetry.tracing import closing, tracer_of
+from storage.telemetry.tracer_factory import tracer_of
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector

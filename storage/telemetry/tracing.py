@@ -5,13 +5,10 @@ Only telemetry/otel.py imports OpenTelemetry, and only if tracing is configured.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from importlib.util import find_spec
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Literal
-
-from storage.errors import ConfigurationError
 
 Kind = Literal["internal", "server", "client", "consumer"]
 Value = str | int | float | bool
@@ -65,39 +62,3 @@ class Tracer:
 
 
 NO_TRACER = Tracer()
-
-
-@contextmanager
-def closing(tracer: Tracer) -> Iterator[Tracer]:
-    """Close `tracer` after the block."""
-    try:
-        yield tracer
-    finally:
-        tracer.close()
-
-
-def require_opentelemetry() -> None:
-    """Raise ConfigurationError if the libraries for traces are not installed."""
-    try:
-        is_there = find_spec("opentelemetry.sdk") is not None
-    except ImportError:
-        is_there = False
-    if not is_there:
-        raise ConfigurationError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT needs OpenTelemetry, which is not installed; "
-            "install requirements-traces.txt or unset it."
-        )
-
-
-def tracer_of(endpoint: str | None, process: str) -> Tracer:
-    """Return the tracer that sends to the OTLP receiver at `endpoint`; None: no tracing.
-
-    Call this after a fork, because the tracer has a thread. Raises ConfigurationError if
-    OpenTelemetry is not installed.
-    """
-    if endpoint is None:
-        return NO_TRACER
-    require_opentelemetry()
-    from storage.telemetry.otel import OtelTracer
-
-    return OtelTracer(endpoint, process)

@@ -27,7 +27,8 @@ from storage.telemetry.otel import CLOSE_TIMEOUT_S, OtelTracer
 from storage.telemetry.scheduler_gauges import SchedulerGauges
 from storage.telemetry.signals import NOOP_SIGNALS, Signals, status_label
 from storage.telemetry.spool_gauges import SpoolGauges
-from storage.telemetry.tracing import NO_TRACER, tracer_of
+from storage.telemetry.tracer_factory import tracer_of
+from storage.telemetry.tracing import NO_TRACER
 from tests.sandbox.receivers.otlp_receiver import OtlpReceiver
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -45,7 +46,7 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 import actors.runtime.composition, server.rpc.service
 from storage.errors import ConfigurationError
-from storage.telemetry.tracing import tracer_of
+from storage.telemetry.tracer_factory import tracer_of
 
 print("prometheus_client" in sys.modules)
 try:
