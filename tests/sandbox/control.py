@@ -6,19 +6,17 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.sandbox import replies
 from tests.sandbox.admission import timeline
 from tests.sandbox.latency_profile import Burst, Latency
+from tests.sandbox.portal_state import PortalState
 from tests.sandbox.replies import Reply, as_json, problem
 
-if TYPE_CHECKING:
-    from tests.sandbox.portal import SandboxPortal
 
-
-def control(portal: SandboxPortal, method: str, target: str, body: bytes) -> Reply:
+def control(portal: PortalState, method: str, target: str, body: bytes) -> Reply:
     """Answer a request below /sandbox; an answer of 400 names the error."""
     url = urlsplit(target)
     action = _ACTIONS.get((method, url.path))
@@ -31,28 +29,28 @@ def control(portal: SandboxPortal, method: str, target: str, body: bytes) -> Rep
         return problem(400, f"{type(error).__name__}: {error}")
 
 
-def _log(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+def _log(portal: PortalState, query: dict[str, str], body: bytes) -> Any:
     return [asdict(request) for request in portal.journal.requests(query.get("case"))]
 
 
-def _clear_log(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+def _clear_log(portal: PortalState, query: dict[str, str], body: bytes) -> Any:
     portal.clear_log()
     return {}
 
 
-def _peak(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+def _peak(portal: PortalState, query: dict[str, str], body: bytes) -> Any:
     return {"peak": portal.concurrent_peak}
 
 
-def _traffic(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+def _traffic(portal: PortalState, query: dict[str, str], body: bytes) -> Any:
     traffic = portal.traffic
     counts = {"peak": traffic.peak, "peaks": traffic.peaks, "refused": traffic.refused}
     return {**counts, "limit": traffic.limit, "retry_after_s": traffic.retry_after_s}
 
 
-def _set_traffic(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
-    fields = json.loads(body)
-    limit, retry_after_s = fields["limit"], fields.get("retry_after_s")
+def _set_traffic(portal: PortalState, query: dict[str, str], body: bytes) -> Any:
+    asked = json.loads(body)
+    limit, retry_after_s = asked["limit"], asked.get("retry_after_s")
     if not (limit is None or isinstance(limit, int)):
         raise ValueError("limit is a whole number or null")
     portal.traffic.retry_after_s = None if retry_after_s is None else float(retry_after_s)
@@ -60,54 +58,54 @@ def _set_traffic(portal: SandboxPortal, query: dict[str, str], body: bytes) -> A
     return {"time": time.time()}
 
 
-def _visits(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+def _visits(portal: PortalState, query: dict[str, str], body: bytes) -> Any:
     return [asdict(visit) for visit in portal.traffic.visits]
 
 
-def _timeline(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+def _timeline(portal: PortalState, query: dict[str, str], body: bytes) -> Any:
     court = query.get("court")
     return timeline(visit for visit in portal.traffic.visits if court in {None, visit.court})
 
 
-def _set_latency(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
-    fields = json.loads(body)
-    portal.weather.latency(None if fields is None else Latency(**fields))
+def _set_latency(portal: PortalState, query: dict[str, str], body: bytes) -> Any:
+    asked = json.loads(body)
+    portal.weather.latency(None if asked is None else Latency(**asked))
     return {}
 
 
-def _plan_bursts(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+def _plan_bursts(portal: PortalState, query: dict[str, str], body: bytes) -> Any:
     return {"time": portal.weather.plan([Burst(**burst) for burst in json.loads(body)])}
 
 
-def _reset(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+def _reset(portal: PortalState, query: dict[str, str], body: bytes) -> Any:
     portal.reset()
     return {}
 
 
-def _add_case(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
-    fields = json.loads(body)
-    latency_s = fields.pop("latency_ms", 0) / 1000
-    faults = {int(index): name for index, name in fields.pop("faults", {}).items()}
-    return {"number": portal.add_case(latency_s=latency_s, faults=faults, **fields)}
+def _add_case(portal: PortalState, query: dict[str, str], body: bytes) -> Any:
+    asked = json.loads(body)
+    latency_s = asked.pop("latency_ms", 0) / 1000
+    faults = {int(index): name for index, name in asked.pop("faults", {}).items()}
+    return {"number": portal.add_case(latency_s=latency_s, faults=faults, **asked)}
 
 
-def _hold(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+def _hold(portal: PortalState, query: dict[str, str], body: bytes) -> Any:
     after_bytes = query.get("after_bytes")
     portal.hold(query["case"], after_bytes=None if after_bytes is None else int(after_bytes))
     return {}
 
 
-def _held(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+def _held(portal: PortalState, query: dict[str, str], body: bytes) -> Any:
     gate = portal.gates.at(query["case"])
     return {"waiting": gate.waiting if gate else 0}
 
 
-def _release(portal: SandboxPortal, query: dict[str, str], body: bytes) -> Any:
+def _release(portal: PortalState, query: dict[str, str], body: bytes) -> Any:
     portal.release(query["case"])
     return {}
 
 
-_ACTIONS: dict[tuple[str, str], Callable[[SandboxPortal, dict[str, str], bytes], Any]] = {
+_ACTIONS: dict[tuple[str, str], Callable[[PortalState, dict[str, str], bytes], Any]] = {
     ("GET", "/sandbox/log"): _log,
     ("DELETE", "/sandbox/log"): _clear_log,
     ("GET", "/sandbox/peak"): _peak,

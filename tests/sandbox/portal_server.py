@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from tests.sandbox import replies
 from tests.sandbox.admission import Visit
 from tests.sandbox.control import control
 from tests.sandbox.gates import stopping
 from tests.sandbox.latency_profile import Burst
+from tests.sandbox.portal_state import PortalState
 from tests.sandbox.replies import Reply
 from tests.sandbox.request_log import PortalRequest
 from tests.sandbox.routes import Route, route_of
 from tests.sandbox.serving import Handler, Server
 
-if TYPE_CHECKING:
-    from tests.sandbox.portal import SandboxPortal
-
 
 class PortalServer(Server):
-    def __init__(self, port: int, portal: SandboxPortal) -> None:
+    def __init__(self, port: int, portal: PortalState) -> None:
         super().__init__(port, PortalHandler)
         self.portal = portal
 
@@ -84,7 +81,12 @@ class PortalHandler(Handler):
         authorization = self.headers.get("Authorization", "")
         reply, latency_s = replies.NOT_ALLOWED, 0.0
         if self.command == "GET":
-            reply, latency_s = self.server.portal.answer(route, agent, authorization)
+            # To a client it is another host, but it is this server: a request to it would be in the
+            # log.
+            foreign_origin = f"http://localhost:{self.server.port}"
+            reply, latency_s = self.server.portal.answer(
+                route, agent, authorization, foreign_origin
+            )
         self._note(route, reply.status)
         if latency_s + more_s:
             self.wait(latency_s + more_s)

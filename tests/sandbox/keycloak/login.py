@@ -72,7 +72,7 @@ class SandboxLogin:
         self._open.set()
 
     def __enter__(self) -> Self:
-        self._server = self._exit.enter_context(LoginServer(self._port, self))
+        self._server = self._exit.enter_context(LoginServer(self._port, self._answer))
         self._exit.callback(self._open.set)
         self._exit.callback(self._server.closing.set)
         return self
@@ -113,17 +113,14 @@ class SandboxLogin:
     def release(self) -> None:
         self._open.set()
 
-    def wait(self) -> None:
-        """Wait until `release`."""
-        self._open.wait()
-
-    def answer(self, form: Mapping[str, str]) -> Reply:
-        """Return the answer to a login, and record it."""
+    def _answer(self, form: Mapping[str, str]) -> Reply:
+        """Record a login and return its answer, after `release` if logins are held."""
         with self._lock:
             reply = self._fault or self._decided(form)
             grant = form.get("grant_type", "")
             self._requests.append(LoginRequest(time.time(), grant, dict(form), reply.status))
-            return reply
+        self._open.wait()
+        return reply
 
     def _decided(self, form: Mapping[str, str]) -> Reply:
         is_client = form.get("client_id") == self.client_id

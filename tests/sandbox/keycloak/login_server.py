@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
 from tests.sandbox import replies
-from tests.sandbox.replies import as_json
+from tests.sandbox.replies import Reply, as_json
 from tests.sandbox.serving import Handler, Server
-
-if TYPE_CHECKING:
-    from tests.sandbox.keycloak.login import SandboxLogin
 
 
 class LoginServer(Server):
-    def __init__(self, port: int, login: SandboxLogin) -> None:
+    """`decide` returns the answer to a form, and may block until it is to be sent."""
+
+    def __init__(self, port: int, decide: Callable[[Mapping[str, str]], Reply]) -> None:
         super().__init__(port, LoginHandler)
-        self.login = login
+        self.decide = decide
 
 
 class LoginHandler(Handler):
     server: LoginServer
 
     def answer(self) -> None:
-        login = self.server.login
         body = self.read_body()
         if not self.path.endswith("/openid-connect/token"):
             self.send_reply(replies.WRONG_ROUTE)
@@ -33,8 +31,7 @@ class LoginHandler(Handler):
             self.send_reply(as_json(415, {"error": "a form is wanted"}))
             return
         form = {name: values[-1] for name, values in parse_qs(body.decode()).items()}
-        reply = login.answer(form)
-        login.wait()
+        reply = self.server.decide(form)
         # A login server that stops sends nothing that looks like an answer.
         self.pause(0)
         self.send_reply(reply)

@@ -34,7 +34,8 @@ from tests.sandbox.court_cases.portal_faults import (
     is_good_in_the_end,
 )
 from tests.sandbox.latency_profile import Burst, Latency, LatencyProfile
-from tests.sandbox.portal import TOKEN, SandboxPortal
+from tests.sandbox.portal import SandboxPortal
+from tests.sandbox.portal_state import TOKEN
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
 SECRET = "whsec_c2FuZGJveC1zZWNyZXQtb2YtMzItYnl0ZXMtbG9uZyE="
