@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from autos import errors
     from autos._client.async_client import AsyncClient
     from autos._client.connection import Connection
-    from autos._client.files.pulling import Pulled, PulledFile
     from autos._client.resume import JOB_ENDS
     from autos._client.sync_client import Client
     from autos.downloads.v1 import downloads_pb2 as pb
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
         Unavailable,
         WrongSettings,
     )
+    from autos.pulled import Pulled, PulledFile
 
 __all__ = [
     "JOB_ENDS",
@@ -67,8 +67,8 @@ _HOMES = {
     "AsyncClient": "autos._client.async_client",
     "Client": "autos._client.sync_client",
     "Connection": "autos._client.connection",
-    "Pulled": "autos._client.files.pulling",
-    "PulledFile": "autos._client.files.pulling",
+    "Pulled": "autos.pulled",
+    "PulledFile": "autos.pulled",
 }
 _MODULES = {"errors": "autos.errors", "pb": "autos.downloads.v1.downloads_pb2"}
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from autos._client.files.pulling import Pulled
+    from autos.pulled import Pulled
 
 
 class AutosError(Exception):

@@ -13,10 +13,11 @@ from google.protobuf.message import Message
 
 from autos._client.calls import Call
 from autos._client.connection import Connection
-from autos._client.files.pulling import Pull, Pulled
+from autos._client.files.pulling import Pull
 from autos._client.refusals import refusal
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import Unavailable
+from autos.pulled import Pulled
 
 R = TypeVar("R", bound=Message)
 

@@ -21,11 +21,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from autos._client.files.pulling import PulledFile
 from autos._client.resume import JOB_ENDS
-from autos.cli.live import Meter
+from autos.cli.byte_rate import Meter
 from autos.cli.wording import length, outlook, size
 from autos.downloads.v1 import downloads_pb2 as pb
+from autos.pulled import PulledFile
 
 BAR_WIDTH = 30
 FRAMES_PER_S = 5

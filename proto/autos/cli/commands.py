@@ -13,7 +13,6 @@ from pathlib import Path
 from google.protobuf.message import Message
 
 from autos._client.calls import is_process_number
-from autos._client.files.pulling import PulledFile
 from autos._client.resume import JOB_ENDS
 from autos._client.sync_client import Client
 from autos.cli.exits import Exit, exit_of_job
@@ -31,6 +30,7 @@ from autos.cli.wording import (
 )
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
+from autos.pulled import PulledFile
 
 Command = Callable[[Client, Namespace], Exit]
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from autos._client.files.fetching import Stopped
-from autos._client.files.pulling import Pull, PulledFile
+from autos._client.files.pulling import Pull
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import PullFailed, Unavailable
+from autos.pulled import PulledFile
 from tests.network.byte_server import INTERIM, ByteServer, Exchange, Script, answer, chunked
 
 BODY = bytes(range(256)) * 4_000

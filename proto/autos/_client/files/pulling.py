@@ -18,28 +18,12 @@ from autos._client.files.fetching import CHUNK_BYTES, NotFetched, Stopped, Trans
 from autos._client.files.file_names import file_names
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import AutosError, PullFailed
+from autos.pulled import Pulled, PulledFile
 
 PARALLEL = 4
 PART_PREFIX, PART_SUFFIX = ".autos-", ".part"
 # A temporary file that was not written for this many seconds is left over from a killed pull.
 PART_AGE_S = 3_600.0
-
-
-@dataclass(frozen=True)
-class PulledFile:
-    """A document in its file. `is_new`: False if the file existed already."""
-
-    document: pb.Document
-    path: Path
-    is_new: bool
-
-
-@dataclass(frozen=True)
-class Pulled:
-    """The result of a pull, in the order of the case. `missing`: the documents not available."""
-
-    files: tuple[PulledFile, ...]
-    missing: tuple[pb.Document, ...]
 
 
 @dataclass(frozen=True)
