@@ -16,8 +16,8 @@ from dev.embedded.sandbox import ROOT
 from dev.folder import DataFolder
 from dev.processes.procfile import read_procfile
 from dev.stack import running_stack
-from tests.chaos.callers.acknowledgements import Acknowledgements
-from tests.chaos.faults.hosts import Host, SecondHost
+from tests.chaos.acknowledgements import Acknowledgements
+from tests.chaos.hosts import Host, SecondHost
 from tests.network.loop_thread import LoopThread
 from tests.network.proxy import Proxy
 from tests.sandbox.portal import SandboxPortal

@@ -22,8 +22,8 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.processes.deadline import until
 from dev.stack import Stack, running_stack
-from tests.acceptance.harness.refused_calls import refusal_of
 from tests.sandbox.portal import SandboxPortal
+from tests.system.refused_calls import refusal_of
 
 DOCUMENTS = 60
 TOKEN = "outage-token"

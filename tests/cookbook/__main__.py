@@ -14,13 +14,13 @@ import grpc
 
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.stack import running_stack
-from tests.acceptance.conftest import free_port
 from tests.cookbook.answer_matcher import renewed
 from tests.cookbook.idle import settle
 from tests.cookbook.parser import ADDRESS, FILE, RECEIVER, SECURED, CookbookStep, steps_of
 from tests.cookbook.runner import run_steps
 from tests.cookbook.tls_server import secured_server
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
+from tests.system.running_autos import free_port
 
 TIMEOUT_S = 300.0
 

@@ -12,12 +12,12 @@ from minio import Minio
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.processes.deadline import until
 from storage.settings import Settings
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.bucket import StoredBucket, sandbox_sha256
-from tests.acceptance.harness.job_calls import documents
 from tests.killpoints.trials import Trial, call_until_answered, path_of
 from tests.killpoints.triggers import Death, Triggers
 from tests.sandbox.court_cases.case_model import SandboxCase
+from tests.system.bucket import StoredBucket, sandbox_sha256
+from tests.system.job_calls import documents
+from tests.system.running_autos import Autos
 
 ABSENCE_S = 120.0
 QUEUES_S = 60.0

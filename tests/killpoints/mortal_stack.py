@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.embedded.sandbox import ROOT
 from dev.processes.procfile import read_procfile
-from tests.acceptance.conftest import Autos, free_port, running_autos
 from tests.conftest import PORTAL_TOKEN
 from tests.killpoints.triggers import Triggers
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
+from tests.system.running_autos import Autos, free_port, running_autos
 
 REDIS_DATABASE = 4
 QUICK = {"LEASE_S": "3", "CLOCK_INTERVAL_MS": "200", "ORPHAN_AGE_S": "5"}

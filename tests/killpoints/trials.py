@@ -16,9 +16,9 @@ import grpc
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.processes.deadline import until
 from storage.spool import SMALL_BYTES
-from tests.acceptance.conftest import Autos
 from tests.killpoints.triggers import Death, Triggers
 from tests.sandbox.court_cases.cnj import digits
+from tests.system.running_autos import Autos
 
 T = TypeVar("T")
 

@@ -20,9 +20,9 @@ from autos import (
     TookTooLong,
     pb,
 )
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.client_watches import assert_all_once
-from tests.acceptance.harness.job_calls import documents, run
+from tests.system.client_watches import assert_all_once
+from tests.system.job_calls import documents, run
+from tests.system.running_autos import Autos
 
 DEADLINE_S = 60.0
 

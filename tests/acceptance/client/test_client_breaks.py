@@ -10,13 +10,13 @@ import pytest
 
 from autos import AsyncClient, AutosError, Client, pb
 from autos._client.patience import OnPause
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.client_watches import assert_all_once
-from tests.acceptance.harness.job_calls import documents, run, start
-from tests.acceptance.harness.running_processes import kill
 from tests.network.loop_thread import LoopThread
 from tests.network.proxy import Proxy
 from tests.network.proxy_links import Trap
+from tests.system.client_watches import assert_all_once
+from tests.system.job_calls import documents, run, start
+from tests.system.running_autos import Autos
+from tests.system.running_processes import kill
 
 DEADLINE_S = 60.0
 # Called after each message with the number of messages received so far.

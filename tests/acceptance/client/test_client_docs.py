@@ -12,7 +12,7 @@ from autos import AutosError
 from autos.cli.exits import Exit
 from autos.cli.options import parser
 from dev.embedded.sandbox import ROOT
-from tests.acceptance.conftest import Autos
+from tests.system.running_autos import Autos
 
 DOCS = ROOT / "docs"
 TEXT = (DOCS / "howto" / "call-python.md").read_text()

@@ -22,9 +22,9 @@ from autos.cli.main import main
 from autos.json_form import as_json
 from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
-from tests.acceptance.conftest import Autos, free_port
-from tests.acceptance.harness.job_calls import documents, run, start, status
 from tests.sandbox.court_cases.cnj import process_number
+from tests.system.job_calls import documents, run, start, status
+from tests.system.running_autos import Autos, free_port
 
 DEADLINE_S = 60.0
 

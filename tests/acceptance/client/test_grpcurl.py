@@ -14,12 +14,12 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2
 
 from dev.embedded.sandbox import ROOT
-from tests.acceptance.conftest import Autos, free_port
 from tests.cookbook.answer_matcher import difference
 from tests.cookbook.idle import settle
 from tests.cookbook.parser import ADDRESS, BLOCK, FILE, RECEIVER, SECURED, steps_of
 from tests.cookbook.runner import run_steps
 from tests.cookbook.tls_server import secured_server
+from tests.system.running_autos import Autos, free_port
 
 BIN = Path(sys.executable).parent
 SERVICE = "autos.downloads.v1.DownloadService"

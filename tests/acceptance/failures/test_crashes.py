@@ -18,10 +18,10 @@ import redis
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.processes.deadline import until
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.bucket import StoredBucket, sandbox_sha256
-from tests.acceptance.harness.job_calls import await_job, documents, finish, run, start
-from tests.acceptance.harness.running_processes import (
+from tests.system.bucket import StoredBucket, sandbox_sha256
+from tests.system.job_calls import await_job, documents, finish, run, start
+from tests.system.running_autos import Autos
+from tests.system.running_processes import (
     has_spool_file_open,
     held_down,
     kill,

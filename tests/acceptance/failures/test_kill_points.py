@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from dev.embedded.embedded_servers import EmbeddedServers
-from tests.acceptance.conftest import Autos
 from tests.killpoints.assertions import check, check_leftovers
 from tests.killpoints.mortal_stack import mortal_autos
 from tests.killpoints.trials import STEPS, Turns, attempt
 from tests.killpoints.triggers import Triggers
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
+from tests.system.running_autos import Autos
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ import pytest
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.job_calls import documents, finish, start
-from tests.acceptance.harness.running_processes import held_down, stopped
+from tests.system.job_calls import documents, finish, start
+from tests.system.running_autos import Autos
+from tests.system.running_processes import held_down, stopped
 
 WAIT_S = 60.0
 DOCUMENTS = 6

@@ -22,10 +22,10 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.sandbox import ROOT
 from dev.health import is_serving
 from dev.processes.deadline import until
-from tests.acceptance.conftest import Autos, free_port
-from tests.acceptance.harness.job_calls import finish, run, start, status
 from tests.databases import PATIENT
 from tests.network.http2 import Caller, Event
+from tests.system.job_calls import finish, run, start, status
+from tests.system.running_autos import Autos, free_port
 
 WATCH = "/autos.downloads.v1.DownloadService/WatchProgress"
 WATCHERS = 300

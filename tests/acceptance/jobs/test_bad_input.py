@@ -13,11 +13,11 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.invalid_requests import GOOD_NUMBER, WRONG, Known, Wrong, forged
-from tests.acceptance.harness.invalid_values import STRINGS, UNKNOWN_ID, seconds
-from tests.acceptance.harness.job_calls import documents, run, start
-from tests.acceptance.harness.refused_calls import call, refusal, refused
+from tests.system.invalid_requests import GOOD_NUMBER, WRONG, Known, Wrong, forged
+from tests.system.invalid_values import STRINGS, UNKNOWN_ID, seconds
+from tests.system.job_calls import documents, run, start
+from tests.system.refused_calls import call, refusal, refused
+from tests.system.running_autos import Autos
 
 PREFIX = "autos.downloads.v1."
 

@@ -9,8 +9,7 @@ import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.processes.deadline import until
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.job_calls import (
+from tests.system.job_calls import (
     await_job,
     await_rest_given_back,
     documents,
@@ -19,7 +18,8 @@ from tests.acceptance.harness.job_calls import (
     start,
     status,
 )
-from tests.acceptance.harness.running_processes import held_down
+from tests.system.running_autos import Autos
+from tests.system.running_processes import held_down
 from tests.timing import quickest
 
 STOPPED_S = 2.0

@@ -16,10 +16,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.processes.deadline import until
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.job_calls import documents, run, start
-from tests.acceptance.harness.refused_calls import refusal
 from tests.sandbox.court_cases.cases import CASES
+from tests.system.job_calls import documents, run, start
+from tests.system.refused_calls import refusal
+from tests.system.running_autos import Autos
 
 # A busy machine may need seconds between the answer and the first request.
 LIFETIME_S = 6

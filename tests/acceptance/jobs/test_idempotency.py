@@ -18,12 +18,12 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.bucket import StoredBucket
-from tests.acceptance.harness.job_calls import documents, finish, run, start
-from tests.acceptance.harness.refused_calls import RefusedCall, refusal_of
 from tests.sandbox.court_cases.cases import CASES
 from tests.sandbox.court_cases.cnj import digits
+from tests.system.bucket import StoredBucket
+from tests.system.job_calls import documents, finish, run, start
+from tests.system.refused_calls import RefusedCall, refusal_of
+from tests.system.running_autos import Autos
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from itertools import chain
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.job_calls import await_job, documents, finish, run, start, status
 from tests.sandbox.court_cases.cases import CASES
+from tests.system.job_calls import await_job, documents, finish, run, start, status
+from tests.system.running_autos import Autos
 from tests.timing import quickest
 
 LANES = 5

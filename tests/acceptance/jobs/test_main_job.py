@@ -7,8 +7,8 @@ import hashlib
 import requests
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.job_calls import documents, run, start
+from tests.system.job_calls import documents, run, start
+from tests.system.running_autos import Autos
 
 
 def test_one_document_goes_from_the_call_to_the_webhook(autos: Autos) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.job_calls import await_job, run, start
 from tests.sandbox.court_cases.cases import CASES
+from tests.system.job_calls import await_job, run, start
+from tests.system.running_autos import Autos
 
 WARM_JOBS = 501
 MANY_DOCUMENTS = 1_001

@@ -8,9 +8,9 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.job_calls import await_job, await_rest_given_back, run, start, status
-from tests.acceptance.harness.stream_checks import watch
+from tests.system.job_calls import await_job, await_rest_given_back, run, start, status
+from tests.system.running_autos import Autos
+from tests.system.stream_checks import watch
 
 LANES = 5
 FIELDS = ("queue_position", "estimated_end_time", "hold")

@@ -9,9 +9,9 @@ import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.processes.deadline import until
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.job_calls import documents, finish, run, start, status
-from tests.acceptance.harness.refused_calls import refusal
+from tests.system.job_calls import documents, finish, run, start, status
+from tests.system.refused_calls import refusal
+from tests.system.running_autos import Autos
 
 
 def _half_failed(autos: Autos, **fields: str) -> pb.Job:

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.job_calls import documents, run, start
-from tests.acceptance.harness.stream_checks import (
+from tests.sandbox.court_cases.cnj import process_number
+from tests.system.job_calls import documents, run, start
+from tests.system.running_autos import Autos
+from tests.system.stream_checks import (
     ENDED,
     Message,
     assert_stream_ends,
@@ -18,7 +19,6 @@ from tests.acceptance.harness.stream_checks import (
     sent_documents,
     watch,
 )
-from tests.sandbox.court_cases.cnj import process_number
 
 DOCUMENT_ENDS = {pb.DOCUMENT_STATE_AVAILABLE, pb.DOCUMENT_STATE_FAILED}
 

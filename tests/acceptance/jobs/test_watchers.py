@@ -22,16 +22,18 @@ from google.protobuf.duration_pb2 import Duration
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.processes.deadline import until
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.job_calls import (
+from tests.chaos.callers.standstills import quantile
+from tests.databases import PATIENT
+from tests.system.job_calls import (
     await_rest_given_back,
     documents,
     finish,
     start,
     status,
 )
-from tests.acceptance.harness.refused_calls import refused
-from tests.acceptance.harness.stream_checks import (
+from tests.system.refused_calls import refused
+from tests.system.running_autos import Autos
+from tests.system.stream_checks import (
     ENDED,
     Message,
     assert_stream_ends,
@@ -40,8 +42,6 @@ from tests.acceptance.harness.stream_checks import (
     sent_documents,
     watch,
 )
-from tests.chaos.callers.standstills import quantile
-from tests.databases import PATIENT
 
 CHANGES = 25
 CHANGE_LIMIT_S = 0.2

@@ -17,11 +17,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
 from dev.processes.deadline import until
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.job_calls import await_job, documents, finish, run, start, status
 from tests.sandbox.court_cases.cases import CASES
 from tests.sandbox.receivers.deliveries import Delivery
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
+from tests.system.job_calls import await_job, documents, finish, run, start, status
+from tests.system.running_autos import Autos
 
 # Fields that change after the end because the webhook was delivered.
 LATER = {"webhooks", "revision", "update_time"}

@@ -7,12 +7,12 @@ import time
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.bucket import StoredBucket, sandbox_sha256
-from tests.acceptance.harness.job_calls import documents, finish, run, start
-from tests.acceptance.harness.memory import MIB, PeakMemory
-from tests.acceptance.harness.running_processes import processes_of
 from tests.sandbox.court_cases.cases import CASES
+from tests.system.bucket import StoredBucket, sandbox_sha256
+from tests.system.job_calls import documents, finish, run, start
+from tests.system.memory import MIB, PeakMemory
+from tests.system.running_autos import Autos
+from tests.system.running_processes import processes_of
 
 MOST_ADDED_BYTES = 50 * MIB
 DEADLINE_S = 200.0

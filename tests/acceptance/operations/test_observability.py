@@ -27,8 +27,11 @@ from dev.embedded.sandbox import ROOT
 from dev.folder import is_free
 from dev.processes.deadline import until
 from storage.telemetry.listener import PORT_AFTER
-from tests.acceptance.conftest import PORTS, Autos, running_autos
-from tests.acceptance.harness.job_calls import (
+from tests.sandbox.keycloak.login import CLIENT_ID, CLIENT_SECRET, SandboxLogin
+from tests.sandbox.portal import SandboxPortal
+from tests.sandbox.receivers.otlp_receiver import OtlpReceiver, SpanSeen
+from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
+from tests.system.job_calls import (
     CALL_S,
     DEADLINE_S,
     await_job,
@@ -36,10 +39,7 @@ from tests.acceptance.harness.job_calls import (
     finish,
     start,
 )
-from tests.sandbox.keycloak.login import CLIENT_ID, CLIENT_SECRET, SandboxLogin
-from tests.sandbox.portal import SandboxPortal
-from tests.sandbox.receivers.otlp_receiver import OtlpReceiver, SpanSeen
-from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
+from tests.system.running_autos import PORTS, Autos, running_autos
 
 KEY = base64.urlsafe_b64encode(b"planted-encryption-key-012345678").decode()
 PATH = "/planted-webhook-path"

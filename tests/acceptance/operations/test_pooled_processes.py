@@ -12,12 +12,12 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EmbeddedServers
 from storage.postgres.database import Database
 from storage.postgres.migrate import migrate
-from tests.acceptance.conftest import Autos, running_autos
-from tests.acceptance.harness.job_calls import documents, finish, run, start
 from tests.databases import create_database
 from tests.pooling.pooler import Pooler
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
+from tests.system.job_calls import documents, finish, run, start
+from tests.system.running_autos import Autos, running_autos
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import redis
 from google.protobuf.message import Message
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.conftest import UNRESOLVABLE, Autos
-from tests.acceptance.harness.job_calls import await_job, documents, finish, run, start
-from tests.acceptance.harness.running_processes import held_down, processes_of
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.network.http2 import Caller
+from tests.system.job_calls import await_job, documents, finish, run, start
+from tests.system.running_autos import UNRESOLVABLE, Autos
+from tests.system.running_processes import held_down, processes_of
 
 QUERY = "token=planted-query-0123456789"
 PASSWORD = "planted-password-0123456789"

@@ -6,8 +6,8 @@ import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from storage.portal.doubts import ALIKE_MAX
-from tests.acceptance.conftest import Autos
-from tests.acceptance.harness.job_calls import documents, run
+from tests.system.job_calls import documents, run
+from tests.system.running_autos import Autos
 
 
 def test_html_without_sizes_is_stored_and_marked_unverified(hasty: Autos) -> None:

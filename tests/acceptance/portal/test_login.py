@@ -15,11 +15,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.processes.deadline import until
-from tests.acceptance.conftest import Autos, running_autos
-from tests.acceptance.harness.job_calls import await_job, finish, run, start, status
 from tests.sandbox.keycloak.login import CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, SandboxLogin
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
+from tests.system.job_calls import await_job, finish, run, start, status
+from tests.system.running_autos import Autos, running_autos
 
 KEY = base64.urlsafe_b64encode(b"planted-encryption-key-012345678").decode()
 

@@ -10,12 +10,12 @@ import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EmbeddedServers
-from tests.acceptance.conftest import Autos, running_autos
-from tests.acceptance.harness.bucket import StoredBucket, sandbox_sha256
-from tests.acceptance.harness.job_calls import documents, finish, start
 from tests.sandbox.court_cases.case_model import SandboxCase, SandboxDocument
 from tests.sandbox.court_cases.cases import CASES
 from tests.sandbox.court_cases.portal_faults import good_count, is_good_in_the_end
+from tests.system.bucket import StoredBucket, sandbox_sha256
+from tests.system.job_calls import documents, finish, start
+from tests.system.running_autos import Autos, running_autos
 
 # Its files reach their deadline five times each.
 DRIP = "drip"

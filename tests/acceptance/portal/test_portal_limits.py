@@ -13,15 +13,15 @@ import pytest
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.processes.deadline import until
-from tests.acceptance.conftest import Autos, running_autos
-from tests.acceptance.harness.job_calls import documents, finish, run, start, status
-from tests.acceptance.harness.running_processes import kill, processes_of
 from tests.conftest import PORTAL_TOKEN
 from tests.sandbox.admission import Visit
 from tests.sandbox.court_cases.cnj import digits, process_number
 from tests.sandbox.latency_profile import Burst, Latency
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
+from tests.system.job_calls import documents, finish, run, start, status
+from tests.system.running_autos import Autos, running_autos
+from tests.system.running_processes import kill, processes_of
 
 AT_ONCE, PER_COURT = 10, 6
 LEASE_S = 5

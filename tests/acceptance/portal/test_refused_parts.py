@@ -14,14 +14,14 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
-from tests.acceptance.conftest import Autos, running_autos
-from tests.acceptance.harness.job_calls import CALL_S, await_job, documents, finish, start
 from tests.conftest import PORTAL_TOKEN
 from tests.network.certificates import Certificate
 from tests.network.store_proxy import No, store_proxy
 from tests.network.tls_front import tls_front
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
+from tests.system.job_calls import CALL_S, await_job, documents, finish, start
+from tests.system.running_autos import Autos, running_autos
 
 # Autos retries a rejected request after a minute at most.
 DEADLINE_S = 150.0

@@ -19,7 +19,7 @@ from tests.bench.fairness import estimate_errors
 from tests.bench.fairness.estimate_errors import Estimate
 from tests.bench.fairness.gps_reference import Work, alone_s, shares
 from tests.bench.fairness.scenarios import Scenario
-from tests.bench.portal_load.slot_usage import Room
+from tests.bench.traffic.slot_usage import Room
 from tests.simulation.simulated_rows import Arrival, SimulatedJob
 from tests.simulation.simulator import SchedulerSimulation
 

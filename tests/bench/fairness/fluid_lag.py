@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from tests.bench.fairness.gps_reference import Work, moments
-from tests.bench.portal_load.slot_usage import Room
+from tests.bench.traffic.slot_usage import Room
 from tests.simulation.simulated_rows import SimulatedJob
 from tests.simulation.simulator import SchedulerSimulation
 

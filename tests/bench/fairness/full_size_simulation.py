@@ -16,8 +16,8 @@ from tests.bench.fairness import estimate_errors
 from tests.bench.fairness.estimate_errors import Estimate
 from tests.bench.fairness.fairness_simulation import FairnessRun, Outcome
 from tests.bench.fairness.scenarios import Scenario, scenarios
-from tests.bench.portal_load import latency_record
-from tests.bench.portal_load.slot_usage import Room
+from tests.bench.traffic import latency_record
+from tests.bench.traffic.slot_usage import Room
 
 ROOM = Room(at_once=10, per_court=6, lanes=5)
 # The largest allowed ratio of a job's duration to its duration alone on its share of the slots.

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.bench.portal_load.slot_usage import Room
+from tests.bench.traffic.slot_usage import Room
 
 # Fewer slots, or fewer seconds of work, count as zero.
 NOTHING = NOTHING_S = 1e-9

@@ -17,10 +17,10 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.bench.fairness import full_size_simulation
-from tests.bench.portal_load import latency_record
 from tests.bench.portal_load.bench_environment import running_bench_environment
 from tests.bench.portal_load.bench_options import BenchOptions
 from tests.bench.portal_load.phases import Part, crowd, pauses
+from tests.bench.traffic import latency_record
 
 
 def main() -> int:

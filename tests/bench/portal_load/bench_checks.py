@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.bench.portal_load import journal_figures
-from tests.bench.portal_load.journal_figures import MeasuredJob
 from tests.bench.portal_load.portal_process import Counts
-from tests.bench.portal_load.slot_usage import Outage, Room, Use
+from tests.bench.traffic import journal_figures
+from tests.bench.traffic.journal_figures import MeasuredJob
+from tests.bench.traffic.slot_usage import Outage, Room, Use
 from tests.chaos.checks import check_logs
 from tests.sandbox.admission import Visit
 

@@ -25,8 +25,8 @@ from storage.postgres.database import Database
 from storage.scheduling import scheduler_readings
 from storage.scheduling.scheduler_readings import job_row
 from storage.settings import Settings
-from tests.bench.portal_load.journal_figures import MeasuredJob
 from tests.bench.portal_load.portal_process import TOKEN, RemotePortal, running_portal
+from tests.bench.traffic.journal_figures import MeasuredJob
 from tests.sandbox.court_cases.cnj import process_number
 
 # A caller of StartDownload has this client name.

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.portal_load.bench_checks import Check
-from tests.bench.portal_load.journal_figures import Spread, WaitFigures
+from tests.bench.traffic.journal_figures import Spread, WaitFigures
 from tests.sandbox.admission import Visit, timeline
 
 BARS = " ▁▂▃▄▅▆▇█"

@@ -10,11 +10,12 @@ from uuid import UUID
 
 from rich.console import Console
 
-from tests.bench.portal_load import bench_checks, figures_table, journal_figures, slot_usage
+from tests.bench.portal_load import bench_checks, figures_table
 from tests.bench.portal_load.bench_checks import Check
 from tests.bench.portal_load.bench_environment import CLIENTS, COURTS, BenchEnvironment
 from tests.bench.portal_load.bench_options import MEAN_S, BenchOptions
-from tests.bench.portal_load.slot_usage import Room
+from tests.bench.traffic import journal_figures, slot_usage
+from tests.bench.traffic.slot_usage import Room
 
 # The portal's own limit, whatever our settings are.
 LIMIT = 10

@@ -13,9 +13,9 @@ import requests
 from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
 from dev.processes.supervisor import Supervisor
-from tests.acceptance.conftest import free_port
 from tests.sandbox.admission import Visit
 from tests.sandbox.latency_profile import Burst, Latency
+from tests.system.running_autos import free_port
 
 TOKEN = "bench-portal-token"
 START_S = 30.0

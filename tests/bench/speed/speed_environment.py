@@ -27,9 +27,9 @@ from storage.errors import ConfigurationError
 from storage.objects.object_store import ObjectStore
 from storage.postgres.database import Database
 from storage.settings import Settings
-from tests.acceptance.harness.running_processes import family
 from tests.bench.portal_load.portal_process import TOKEN
 from tests.sandbox.court_cases.cnj import process_number
+from tests.system.running_processes import family
 
 COURT = "8.26"
 # More slots than threads; not many more, since every claim counts the slots.

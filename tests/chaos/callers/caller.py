@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.callers.acknowledgements import ENDED, AcknowledgedStart, Redelivery
+from tests.chaos.acknowledgements import ENDED, AcknowledgedStart, Redelivery
 from tests.chaos.callers.retrying_client import RetryingClient
 from tests.chaos.callers.stream_reader import StreamReader
 from tests.chaos.callers.workload import JobPlan

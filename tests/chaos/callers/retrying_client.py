@@ -10,7 +10,7 @@ import grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from tests.chaos.callers.acknowledgements import Acknowledgements
+from tests.chaos.acknowledgements import Acknowledgements
 
 CALL_TIMEOUT_S = 10.0
 PATIENCE_S = 90.0

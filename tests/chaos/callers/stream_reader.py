@@ -7,7 +7,7 @@ import threading
 import grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.callers.acknowledgements import ENDED, Acknowledgements
+from tests.chaos.acknowledgements import ENDED, Acknowledgements
 from tests.chaos.callers.retrying_client import RETRIED, RetryingClient
 
 STREAM_S = 60.0

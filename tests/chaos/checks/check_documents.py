@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.harness.bucket import sandbox_sha256
 from tests.chaos.callers.workload import DOCUMENT_FAULTS, LIST_FAULTS
 from tests.chaos.checks.snapshot import Snapshot
 from tests.chaos.faults.fault_plan import PlannedFault
 from tests.chaos.faults.fault_windows import Windows
 from tests.sandbox.court_cases.case_model import SandboxDocument
 from tests.sandbox.portal import SandboxPortal
+from tests.system.bucket import sandbox_sha256
 
 OVER = (
     pb.DOCUMENT_STATE_AVAILABLE,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.callers.acknowledgements import ENDED, AcknowledgedStart, Acknowledgements
+from tests.chaos.acknowledgements import ENDED, AcknowledgedStart, Acknowledgements
 from tests.chaos.callers.stream_reader import StreamReader
 from tests.chaos.checks.snapshot import Snapshot
 

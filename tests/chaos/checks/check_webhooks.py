@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.chaos.callers.acknowledgements import Acknowledgements
+from tests.chaos.acknowledgements import Acknowledgements
 from tests.chaos.checks.snapshot import Snapshot
 from tests.sandbox.receivers.deliveries import Delivery
 

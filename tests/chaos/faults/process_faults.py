@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from tests.chaos.chaos_environment import ChaosEnvironment
 from tests.chaos.faults.fault_plan import PlannedFault
-from tests.chaos.faults.hosts import Host
 from tests.chaos.faults.open_ports import ports_of
+from tests.chaos.hosts import Host
 
 
 def _hosts_of(environment: ChaosEnvironment, fault: PlannedFault, name: str) -> list[Host]:

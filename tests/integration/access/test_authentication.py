@@ -20,8 +20,6 @@ from server.dependencies import ServerDependencies
 from server.rpc.reflection import METHOD, SERVICES
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
-from tests.acceptance.harness.invalid_values import seconds
-from tests.acceptance.harness.refused_calls import RefusedCall, refusal_of
 from tests.integration.harness import factories
 from tests.integration.harness.grpc_server import (
     api_of,
@@ -30,6 +28,8 @@ from tests.integration.harness.grpc_server import (
     service_parts,
     write_clients,
 )
+from tests.system.invalid_values import seconds
+from tests.system.refused_calls import RefusedCall, refusal_of
 
 OURS, THEIRS = "token-of-ours", "token-of-theirs"
 NUMBER = "1003579-22.2025.8.26.0564"

@@ -34,7 +34,6 @@ from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from storage.records import JobView
 from storage.scheduling import reconciliation
-from tests.acceptance.harness.refused_calls import RefusedCall, refusal_of
 from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
 from tests.integration.harness.factories import CLIENT
@@ -45,6 +44,7 @@ from tests.integration.harness.grpc_server import (
     service_parts,
     write_clients,
 )
+from tests.system.refused_calls import RefusedCall, refusal_of
 
 NOBODY = "redis://127.0.0.1:1/0"
 

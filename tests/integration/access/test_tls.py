@@ -22,7 +22,6 @@ from server.dependencies import ServerDependencies
 from storage.errors import ConfigurationError
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
-from tests.acceptance.harness.refused_calls import refusal_of
 from tests.integration.harness.grpc_server import (
     TIMEOUT_S,
     entry,
@@ -31,6 +30,7 @@ from tests.integration.harness.grpc_server import (
     write_clients,
 )
 from tests.network.certificates import Certificate
+from tests.system.refused_calls import refusal_of
 
 AUTHORITY = Certificate.authority()
 NUMBER = "1003579-22.2025.8.26.0564"

@@ -15,8 +15,8 @@ import pytest
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
-from tests.acceptance.harness.running_processes import family
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
+from tests.system.running_processes import family
 
 DEADLINE_S = 100.0
 # Its broker writes a file for each process that stops in order.

@@ -25,9 +25,9 @@ from server.rpc.error_interceptor import ErrorInterceptor
 from server.rpc.service import DownloadService
 from server.runtime.stream_scheduler import StreamScheduler
 from storage.settings import Settings
-from tests.acceptance.harness.refused_calls import RefusedCall, refusal_of
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database, database_url
+from tests.system.refused_calls import RefusedCall, refusal_of
 
 NUMBER = "1003579-22.2025.8.26.0564"
 

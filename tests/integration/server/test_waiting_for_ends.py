@@ -21,8 +21,6 @@ from server.watch.end_waiter import EndWaiter
 from server.watch.feed import Feed
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
-from tests.acceptance.harness.invalid_values import seconds
-from tests.acceptance.harness.refused_calls import refusal_of
 from tests.integration.harness import factories
 from tests.integration.harness.grpc_server import (
     THREADS,
@@ -32,6 +30,8 @@ from tests.integration.harness.grpc_server import (
     running_server,
     service_parts,
 )
+from tests.system.invalid_values import seconds
+from tests.system.refused_calls import refusal_of
 
 NUMBER = "1003579-22.2025.8.26.0564"
 # More than the server has threads and connections.

@@ -22,10 +22,10 @@ from server.dependencies import ServerDependencies
 from storage.jobs.change_notifications import ChangePublisher
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database, Transaction
-from tests.acceptance.harness.stream_checks import assert_stream_order
 from tests.integration.harness import factories
 from tests.integration.harness.grpc_server import api_of, running_server, service_parts
 from tests.network.http2 import Caller, Event
+from tests.system.stream_checks import assert_stream_order
 
 WATCH = "/autos.downloads.v1.DownloadService/WatchProgress"
 JOBS, DOCUMENTS, CHANNELS, WATCHERS = 4, 3, 2, 400

@@ -9,7 +9,7 @@ from tests.bench.fairness.estimate_errors import Estimate
 from tests.bench.fairness.fairness_simulation import FairnessRun
 from tests.bench.fairness.full_size_simulation import ROOM
 from tests.bench.fairness.scenarios import Scenario
-from tests.bench.portal_load import latency_record
+from tests.bench.traffic import latency_record
 
 # At full size nine in ten hold; the fewer documents a job has, the more one slow answer matters.
 LEAST = 0.75

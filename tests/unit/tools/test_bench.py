@@ -10,17 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.bench.fairness.gps_reference import Share, Work, alone_s, shares
-from tests.bench.portal_load import (
-    bench_checks,
-    figures_table,
-    journal_figures,
-    latency_record,
-    slot_usage,
-)
+from tests.bench.portal_load import bench_checks, figures_table
 from tests.bench.portal_load.bench_options import BenchOptions
-from tests.bench.portal_load.journal_figures import Attempts, MeasuredJob, Pauses, Spread
 from tests.bench.portal_load.portal_process import Counts
-from tests.bench.portal_load.slot_usage import Outage, Room
+from tests.bench.traffic import journal_figures, latency_record, slot_usage
+from tests.bench.traffic.journal_figures import Attempts, MeasuredJob, Pauses, Spread
+from tests.bench.traffic.slot_usage import Outage, Room
 from tests.sandbox.admission import Visit
 from tests.sandbox.court_cases.cnj import process_number
 from tests.sandbox.latency_profile import Burst

@@ -13,8 +13,7 @@ from standardwebhooks import Webhook
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
-from tests.acceptance.harness.bucket import sandbox_sha256
-from tests.chaos.callers.acknowledgements import AcknowledgedStart, Acknowledgements, Redelivery
+from tests.chaos.acknowledgements import AcknowledgedStart, Acknowledgements, Redelivery
 from tests.chaos.checks import check_documents, check_jobs, check_logs, check_portal, check_webhooks
 from tests.chaos.checks.snapshot import Snapshot
 from tests.chaos.faults.fault_plan import PlannedFault
@@ -22,6 +21,7 @@ from tests.chaos.faults.fault_windows import Windows
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.deliveries import delivery_of
 from tests.sandbox.request_log import Flight, PortalRequest
+from tests.system.bucket import sandbox_sha256
 
 JOB, PATH, WEBHOOK_ID = "2f1e0c9a-7b3d-4c5e-8f60-1a2b3c4d5e6f", "/job/0/first", "msg_1"
 SECRET = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo="

@@ -9,11 +9,11 @@ import time
 from rich.console import Console
 
 from dev.embedded.sandbox import ROOT
-from tests.acceptance.harness.memory import MIB, PeakMemory
 from tests.bench.speed.goals import Result, at_least, at_most
 from tests.bench.speed.portals.static_portal import Page, StaticPortal, running_static_portal
 from tests.bench.speed.run_config import RunConfig
 from tests.bench.speed.speed_environment import SpeedEnvironment, running_environment, scratch
+from tests.system.memory import MIB, PeakMemory
 
 NAME = "large-document"
 MEMORY_MIB = 64.0

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.acceptance.harness.memory import MIB
-from tests.acceptance.harness.running_processes import family
 from tests.bench.speed.goals import Result, at_most
 from tests.bench.speed.portals.static_portal import running_static_portal
 from tests.bench.speed.run_config import RunConfig
 from tests.bench.speed.speed_environment import SpeedEnvironment, running_environment, scratch
+from tests.system.memory import MIB
+from tests.system.running_processes import family
 
 NAME = "large-job"
 SIZE_BYTES = 2_048

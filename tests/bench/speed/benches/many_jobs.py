@@ -21,13 +21,13 @@ from dev.embedded.sandbox import ROOT
 from dev.health import is_serving
 from dev.processes.deadline import until
 from dev.processes.supervisor import Supervisor
-from tests.acceptance.conftest import free_port
 from tests.bench.speed.benches.starting import HELD, NOWHERE
 from tests.bench.speed.goals import Result, at_most
 from tests.bench.speed.run_config import RunConfig
 from tests.bench.speed.speed_environment import CALL_S, SpeedEnvironment, running_environment
 from tests.databases import create_database
 from tests.sandbox.court_cases.cnj import process_number
+from tests.system.running_autos import free_port
 
 NAME = "many-jobs"
 GOAL = 2.0

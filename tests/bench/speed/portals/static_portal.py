@@ -20,10 +20,10 @@ from dev.processes.deadline import until
 from dev.processes.process import Program
 from dev.processes.supervisor import Supervisor
 from storage.errors import ConfigurationError
-from tests.acceptance.conftest import free_port
 from tests.sandbox.court_cases.case_json import listing
 from tests.sandbox.court_cases.case_model import Branch, SandboxCase, documents
 from tests.sandbox.court_cases.document_bytes import chunks
+from tests.system.running_autos import free_port
 
 START_S = 30.0
 CONFIG = """

@@ -17,12 +17,12 @@ from functools import lru_cache
 from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
 from dev.processes.supervisor import Supervisor
-from tests.acceptance.conftest import free_port
 from tests.bench.speed.latency_model import LogNormalLatency
 from tests.bench.speed.portals.static_portal import START_S, answers
 from tests.sandbox.court_cases.case_json import listing
 from tests.sandbox.court_cases.case_model import Branch, SandboxCase, documents
 from tests.sandbox.court_cases.document_bytes import content
+from tests.system.running_autos import free_port
 
 SIZE_BYTES = 2_048
 API = "/api/v2/processos/"

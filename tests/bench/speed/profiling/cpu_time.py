@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from tests.acceptance.harness.running_processes import family
+from tests.system.running_processes import family
 
 TICKS = os.sysconf("SC_CLK_TCK")
 # Fields of /proc/PID/stat after the name: user and system time, own and of reaped children.

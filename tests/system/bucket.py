@@ -8,9 +8,9 @@ from urllib.parse import unquote, urlsplit
 
 from minio import Minio
 
-from tests.acceptance.conftest import Autos
 from tests.sandbox.court_cases.case_model import SandboxDocument
 from tests.sandbox.court_cases.document_bytes import chunks
+from tests.system.running_autos import Autos
 
 _DISPOSITION = re.compile(
     r'attachment; filename="(?P<plain>[ -!#-.0-\[\]-~]+)"; '

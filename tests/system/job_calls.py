@@ -7,7 +7,7 @@ from typing import Any
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.processes.deadline import until
-from tests.acceptance.conftest import Autos
+from tests.system.running_autos import Autos
 
 DEADLINE_S = 60.0
 CALL_S = 30.0

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 from google.protobuf.message import Message
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.harness.invalid_values import (
+from tests.sandbox.court_cases.cnj import process_number
+from tests.system.invalid_values import (
     FORBIDDEN_URLS,
     NO_DURATIONS,
     NO_UUIDS,
     UNKNOWN_ID,
     seconds,
 )
-from tests.sandbox.court_cases.cnj import process_number
 
 GOOD_NUMBER = process_number(7_000_001)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dev.processes.deadline import until
-from tests.acceptance.conftest import Autos
+from tests.system.running_autos import Autos
 
 BACK_DEADLINE_S = 60.0
 

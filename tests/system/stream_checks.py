@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from tests.acceptance.conftest import Autos
+from tests.system.running_autos import Autos
 
 Message = pb.WatchProgressResponse
 

@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from server.errors.error_reasons import reasons_of
-from tests.acceptance.conftest import Autos
+from tests.system.running_autos import Autos
 
 # Names that only our code, our libraries or our database could put into a text.
 LEAKS = re.compile(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.bench.portal_load.journal_figures import GOOD
+from tests.bench.traffic.journal_figures import GOOD
 from tests.sandbox.admission import Visit
 
 FILE = Path(__file__).with_name("latencies.json")

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.bench.portal_load.journal_figures import GOOD, MeasuredJob
+from tests.bench.traffic.journal_figures import GOOD, MeasuredJob
 from tests.sandbox.admission import Visit
 from tests.sandbox.court_cases.cnj import digits
 from tests.sandbox.latency_profile import Burst

@@ -13,7 +13,7 @@ from uuid import uuid4
 from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
 from dev.processes.supervisor import Supervisor, WriteLine
-from tests.acceptance.harness.running_processes import family
+from tests.system.running_processes import family
 
 BACK_S = 20.0
 

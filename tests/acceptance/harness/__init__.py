@@ -1,1 +1,0 @@
-"""Calls, stream checks, bucket access and process control that acceptance tests share."""

@@ -1,0 +1,1 @@
+"""What a portal saw of a bench: visits, slots in use, latencies."""
