@@ -63,6 +63,9 @@ bench-guest: $(READY) ## 50 jobs at a portal that allows 10 at once; ARGS="--job
 bench-watch: $(READY) ## 5,000 watchers on one server process; ARGS="--watchers 1000 --jobs 50"
 	@$(BIN)/python -m tests.bench.watch $(ARGS)
 
+flows: $(READY) ## counts the files that run in the three main flows; ARGS="--times 5"
+	@$(BIN)/python -m tests.flows $(ARGS)
+
 mutants: $(READY) ## removes one safeguard at a time: the tests must fail
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
@@ -90,4 +93,4 @@ docs: $(READY) ## the generated pages: API, errors, settings, mutation tests
 clean: ## removes .venv and the data of make run
 	rm -rf .venv var
 
-.PHONY: help setup demo run secret client test packaging stubs chaos killpoints outages bench bench-guest bench-watch mutants check proto docs clean
+.PHONY: help setup demo run secret client test packaging stubs chaos killpoints outages bench bench-guest bench-watch flows mutants check proto docs clean

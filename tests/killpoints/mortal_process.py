@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.killpoints.failpoints import hurry, install
 from tests.killpoints.triggers import Triggers
+from tests.system.role_process import run_role
 
 
 def main(role: str, folder: str, *options: str) -> int:
@@ -20,14 +21,7 @@ def main(role: str, folder: str, *options: str) -> int:
     if "as-shipped" not in options:
         hurry(short_lease_s=float(os.environ["LEASE_S"]))
     install(role, Triggers(Path(folder)))
-    if role == "server":
-        from server.__main__ import main as serve
-
-        return serve()
-    from actors.__main__ import main as work
-
-    assert "dramatiq" not in sys.modules, "Dramatiq would miss its settings"
-    return work([role])
+    return run_role(role)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dev.embedded.embedded_servers import EmbeddedServers
-from dev.embedded.sandbox import ROOT
-from dev.processes.procfile import read_procfile
 from tests.conftest import PORTAL_TOKEN
 from tests.killpoints.triggers import Triggers
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
+from tests.system.role_process import write_procfile
 from tests.system.running_autos import Autos, free_port, running_autos
 
 REDIS_DATABASE = 4
@@ -42,23 +41,14 @@ def mortal_autos(
             receiver,
             free_port(),
             folder / "kill-points",
-            procfile=_procfile(flags, is_as_shipped=is_as_shipped),
+            procfile=write_procfile(
+                flags.folder.with_name("Procfile"),
+                "tests.killpoints.mortal_process",
+                str(flags.folder),
+                *(("as-shipped",) if is_as_shipped else ()),
+            ),
             REDIS_URL=redis_url,
             **{**(AS_SHIPPED if is_as_shipped else QUICK), **settings},
         ) as autos,
     ):
         yield autos, flags
-
-
-def _procfile(flags: Triggers, *, is_as_shipped: bool) -> Path:
-    """Return the Procfile of production with every role except `release` started by its wrapper."""
-    option = "as-shipped" if is_as_shipped else ""
-    lines = [
-        f"{name}: python -m tests.killpoints.mortal_process {name} {flags.folder} {option}"
-        if name != "release"
-        else f"{name}: {command}"
-        for name, command in read_procfile(ROOT / "Procfile").items()
-    ]
-    file = flags.folder.with_name("Procfile")
-    file.write_text("\n".join(lines))
-    return file

@@ -1,0 +1,1 @@
+"""Which files of the product run in the three main flows, counted on real servers."""
