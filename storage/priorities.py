@@ -12,11 +12,6 @@ class Priority(StrEnum):
     NORMAL = "NORMAL"
     BULK = "BULK"
 
-    def is_above(self, other: Priority) -> bool:
-        """Return whether it comes before `other`."""
-        order = list(Priority)
-        return order.index(self) < order.index(other)
-
 
 # Shares of the portal's time within a client. BULK jobs share what the others leave.
 WEIGHTS = {Priority.HIGH: 4, Priority.NORMAL: 1, Priority.BULK: 1}

@@ -9,7 +9,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from storage.errors import Failure
-from storage.states import JOB_ENDS, DocumentState, JobState
+from storage.states import JOB_ENDS, JobState
 
 
 class _FromRow:
@@ -120,11 +120,6 @@ class DocumentRecord(_FromRow, _WithFailure):
     error_message: str | None
     error_is_retryable: bool | None
     doubted_sha256: str | None = None
-
-    @property
-    def is_available(self) -> bool:
-        """Return whether the bucket holds it."""
-        return self.state == DocumentState.AVAILABLE
 
     @property
     def is_unverified(self) -> bool:

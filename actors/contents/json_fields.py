@@ -23,12 +23,6 @@ def dict_at(value: object, key: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def dicts_at(value: object, key: str) -> list[dict[str, Any]]:
-    """Return the objects of the array at `key`, without its other members."""
-    found = _at(value, key)
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-
-
 def text_at(value: object, key: str, *, cap: int = NAME_CAP) -> str:
     """Return the text at `key`, safe for PostgreSQL and for display, `cap` characters at most."""
     found = _at(value, key)

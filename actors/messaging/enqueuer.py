@@ -68,11 +68,6 @@ class Enqueuer:
         """Send messages for webhooks of an ended job."""
         self._send([_message(WEBHOOK_QUEUE, "send_webhook", job_id, p) for p in positions], delay_s)
 
-    def job_ended(self, job_id: UUID, due_webhooks: Iterable[int]) -> None:
-        """Log the end of a job and send its due webhooks."""
-        log.info("job ended", job_id=str(job_id))
-        self.send_webhooks(job_id, due_webhooks)
-
     def _failed(self, error: Exception) -> None:
         """Pause sending if Redis timed out. A refusal costs no time, so it causes no pause."""
         if isinstance(error, redis.TimeoutError) or isinstance(error.__cause__, redis.TimeoutError):

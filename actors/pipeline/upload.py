@@ -86,7 +86,7 @@ class Uploader:
             most=len(leases),
             lease_s=self.lease_s,
         )
-        return [*taken.files, *[None] * (len(leases) - len(taken.files))]
+        return [*taken, *[None] * (len(leases) - len(taken))]
 
     def _store(self, file: CheckedFile) -> bool:
         """Put and record a file. Return whether the bucket accepts files."""

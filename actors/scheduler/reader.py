@@ -61,8 +61,6 @@ class Reader:
     clock: DatabaseClock = field(default_factory=DatabaseClock)
     _portal_at: float = 0.0
     _portion_at: float = 0.0
-    _round_began_at: float = 0.0
-    _portions: int = 1
     _after: UUID = FIRST_KEY
 
     def next_at(self) -> float:

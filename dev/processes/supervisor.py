@@ -70,15 +70,6 @@ class Supervisor:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def run_until_stopped(self) -> None:
-        """Wait until another thread or a signal handler calls `request_stop`, then stop."""
-        self._is_stopping.wait()
-        self.stop()
-
-    def request_stop(self) -> None:
-        """Make `run_until_stopped` return. Does not block, so a signal handler may call it."""
-        self._is_stopping.set()
-
     @property
     def names(self) -> list[str]:
         """Return the names of the programs."""

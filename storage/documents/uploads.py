@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from storage import sql
@@ -13,14 +12,6 @@ from storage.portal.document_claims import CheckedFile
 from storage.postgres.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class TakenUploads:
-    """`files`: leased to the caller. `are_more`: other files wait."""
-
-    files: list[CheckedFile]
-    are_more: bool
-
-
 def take_uploads(
     database: Database,
     spool_id: UUID | None,
@@ -28,7 +19,7 @@ def take_uploads(
     woken_by: Sequence[UUID],
     most: int,
     lease_s: float,
-) -> TakenUploads:
+) -> list[CheckedFile]:
     """Lease up to `most` files that wait in the spool to the caller, for `lease_s` seconds.
 
     The files of the claims `woken_by` come first, if they wait.
@@ -40,11 +31,7 @@ def take_uploads(
         most=most,
         lease_s=lease_s,
     )
-    outcomes = [(row.pop("outcome"), row) for row in rows]
-    return TakenUploads(
-        [CheckedFile(**row) for outcome, row in outcomes if outcome == "TAKEN"],
-        are_more=any(outcome == "MORE" for outcome, _ in outcomes),
-    )
+    return [CheckedFile(**row) for row in rows]
 
 
 def postpone_upload(

@@ -35,7 +35,6 @@ class Measured:
 
 # The assumed seconds of a request while none was measured.
 UNMEASURED_S = 0.5
-NOTHING_MEASURED = Measured(0.0, 0)
 
 
 def expected_s(measured: Mapping[str, Measured]) -> dict[str, float]:

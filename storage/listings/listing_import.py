@@ -20,9 +20,6 @@ REFUSALS = {
     "NO_LINK": "The portal lists this document without a link to its file.",
 }
 
-# How many ids of vanished documents a job keeps: the LIMIT in import_listing.sql.
-VANISHED_IDS = 100
-
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:

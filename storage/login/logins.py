@@ -275,16 +275,6 @@ def hold(transaction: Transaction, login: Login) -> LoginBlock | None:
     return LoginBlock(row["refused_reason"], row["refused_until"]) if row else None
 
 
-def held(transaction: Transaction, login: Login) -> bool:
-    """Return whether the login is blocked now, so that no portal request may be sent."""
-    return hold(transaction, login) is not None
-
-
-def is_blocked(database: Database, login: Login) -> bool:
-    """Return whether the login is blocked now, in a transaction of its own."""
-    return bool(troubles(database, login))
-
-
 def troubles(database: Database, login: Login) -> list[str]:
     """Return why the login is blocked now; empty while it is not."""
     with database.transaction() as transaction:

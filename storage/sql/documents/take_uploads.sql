@@ -1,16 +1,13 @@
 -- Take files that wait in a spool for their upload, each under a lease of _lease_s seconds.
 --
 -- The files of the claims in _woken_by come first, if they wait; then any others of _spool_id, up
--- to
--- _most in all.
--- Returns a row TAKEN for each file, and one row MORE if other files wait.
+-- to _most in all. Returns a row for each.
 CREATE FUNCTION autos_take_uploads(
     _spool_id uuid,
     _woken_by uuid[],
     _most integer,
     _lease_s double precision
 ) RETURNS TABLE (
-    outcome text,
     lease uuid,
     document_id uuid,
     job_id uuid,
@@ -47,25 +44,20 @@ BEGIN
             WHERE documents.lease = woken.lease
             LIMIT 1 FOR UPDATE SKIP LOCKED) AS waiting
         WHERE state = 'DOWNLOADED' AND (lease_until IS NULL OR lease_until < clock_timestamp())
-        LIMIT _most + 1);
-    IF cardinality(tokens) <= _most THEN
+        LIMIT _most);
+    IF cardinality(tokens) < _most THEN
         tokens := tokens || ARRAY(SELECT documents.lease FROM documents
             WHERE documents.spool_id = _spool_id AND documents.state = 'DOWNLOADED'
                 AND (lease_until IS NULL OR lease_until < clock_timestamp())
                 AND documents.lease <> ALL(tokens)
-            LIMIT _most + 1 - cardinality(tokens) FOR UPDATE SKIP LOCKED);
-    END IF;
-    IF cardinality(tokens) > _most THEN
-        outcome := 'MORE';
-        RETURN NEXT;
-        tokens := tokens[1:_most];
+            LIMIT _most - cardinality(tokens) FOR UPDATE SKIP LOCKED);
     END IF;
     IF tokens = '{}' THEN RETURN; END IF;
     RETURN QUERY UPDATE documents
         SET lease_until = clock_timestamp() + _lease_s * interval '1 second'
         FROM unnest(tokens) AS taken(lease), jobs
         WHERE documents.lease = taken.lease AND jobs.job_id = documents.job_id
-        RETURNING 'TAKEN', documents.lease, documents.document_id, documents.job_id, jobs.client,
+        RETURNING documents.lease, documents.document_id, documents.job_id, jobs.client,
             jobs.process_number, documents.name, documents.size_bytes, documents.sha256,
             documents.content_type, documents.extension, documents.pause_count,
             clock_timestamp(), jobs.traceparent;

@@ -58,7 +58,6 @@ BEGIN
         listing_doubt_time =
             coalesce(listing_doubt_time, (_listing ->> 'doubt_time')::timestamptz),
         vanished_documents = (SELECT count(*) FROM vanished),
-        -- listing_import.VANISHED_IDS
         vanished_document_ids = ARRAY(
             SELECT document_id FROM vanished ORDER BY position LIMIT 100),
         listing_lease = NULL, listing_lease_until = NULL, listing_not_before = NULL

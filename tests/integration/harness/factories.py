@@ -245,7 +245,7 @@ def take_upload(
 ) -> CheckedFile | None:
     """Lease the spooled file of a claim for its upload; return None if it does not wait for one."""
     found = take_uploads(database, None, woken_by=[lease], most=1, lease_s=lease_s)
-    ours = (f for f in found.files if (f.job_id, f.document_id) == (job_id, document_id))
+    ours = (f for f in found if (f.job_id, f.document_id) == (job_id, document_id))
     return next(ours, None)
 
 

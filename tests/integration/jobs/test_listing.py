@@ -21,7 +21,7 @@ from storage.errors import LeaseLost, PermanentError, ServiceUnavailable
 from storage.jobs import job_queries
 from storage.listings import listing_cache, listing_record
 from storage.listings.listed_case import CaseListing, document_id
-from storage.listings.listing_import import VANISHED_IDS, ListingImport
+from storage.listings.listing_import import ListingImport
 from storage.objects.object_store import Objects, ObjectStore
 from storage.portal import attempts, listing_claims
 from storage.portal.listing_claims import ListingClaim
@@ -37,6 +37,8 @@ from tests.sandbox.court_cases.cases import CASES
 CLIENTS = [f"client-{number}" for number in range(10)]
 VANISHING = CASES["vanishing"].number
 FLICKERING = CASES["flickering"].number
+# The LIMIT in import_listing.sql.
+VANISHED_IDS = 100
 
 
 @pytest.fixture

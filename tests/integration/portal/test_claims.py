@@ -13,7 +13,7 @@ import pytest
 
 from storage.documents.file_records import FetchedFile, record_fetched
 from storage.documents.leases import renew_leases
-from storage.documents.uploads import TakenUploads, postpone_upload, take_uploads
+from storage.documents.uploads import postpone_upload, take_uploads
 from storage.errors import (
     AttemptError,
     LeaseLost,
@@ -318,11 +318,10 @@ def test_an_uploader_takes_the_file_it_is_woken_for_then_any_that_waits(database
 
     taken = [take(woken_by=[second.lease]) for _ in range(3)]
 
-    found = [[file.lease for file in each.files] for each in taken]
+    found = [[file.lease for file in each] for each in taken]
     assert found == [[second.lease], [first.lease], []], "one that is not fetched yet, or not here"
-    assert [each.are_more for each in taken] == [True, False, False]
     job_queries.cancel(database, CLIENT, job_id)
-    assert take(woken_by=[third.lease]) == TakenUploads([], are_more=False)
+    assert take(woken_by=[third.lease]) == []
 
 
 def test_a_message_that_comes_twice_takes_no_other_files_place(database: Database) -> None:
@@ -333,8 +332,7 @@ def test_a_message_that_comes_twice_takes_no_other_files_place(database: Databas
 
     found = take_uploads(database, spool_id, woken_by=[held[0].lease] * 2, most=2, lease_s=60)
 
-    assert len({file.lease for file in found.files}) == 2
-    assert found.are_more
+    assert len({file.lease for file in found}) == 2
 
 
 def test_a_transaction_that_keeps_a_job_locked_delays_no_other_for_long(

@@ -404,8 +404,8 @@ def test_a_rejected_login_is_logged_once_and_not_retried_by_any_process(
     assert CLIENT_SECRET not in repr(lines)
     known = Login.of(client)
     with database.transaction() as transaction:
-        assert logins.held(transaction, known)
-    assert logins.is_blocked(database, known)
+        assert logins.hold(transaction, known)
+    assert logins.troubles(database, known)
     assert "refused the credentials" in logins.troubles(database, known)[0]
 
 
@@ -423,7 +423,7 @@ def test_a_refused_login_is_tried_again_after_a_quarter_of_an_hour(
     pass_time(database, 61)
 
     assert login.accepts(refreshed(database, client).current())
-    assert not logins.is_blocked(database, Login.of(client))
+    assert not logins.troubles(database, Login.of(client))
 
 
 def test_a_refused_login_is_tried_again_when_the_credentials_change(
@@ -434,8 +434,8 @@ def test_a_refused_login_is_tried_again_when_the_credentials_change(
     changed = login_settings(login, PDPJ_CLIENT_SECRET="the-right-secret")
 
     assert login.accepts(refreshed(database, changed).current())
-    assert not logins.is_blocked(database, Login.of(changed))
-    assert not logins.is_blocked(database, Login.of(client))
+    assert not logins.troubles(database, Login.of(changed))
+    assert not logins.troubles(database, Login.of(client))
 
 
 def test_a_process_detects_a_rejection_although_its_token_is_still_good(
@@ -474,7 +474,7 @@ def test_an_unavailable_login_is_no_rejection_and_counts_no_attempt(
     # The pause before the next login exceeds every waiting time.
     assert len(login.requests) == 1
     assert [line["event"] for line in lines] == ["portal login failed"]
-    assert not logins.is_blocked(database, Login.of(client))
+    assert not logins.troubles(database, Login.of(client))
     if how == "too-fast":
         pass_time(database, 100)
         with pytest.raises(ServiceUnavailable):
@@ -621,7 +621,7 @@ def test_a_case_that_stays_at_401_gets_one_new_token_and_no_more(
     _fetch(here, number, listed[3])
 
     assert len(login.requests) == 2
-    assert not logins.is_blocked(database, Login.of(client))
+    assert not logins.troubles(database, Login.of(client))
     here.close()
 
 
@@ -638,7 +638,7 @@ def test_a_login_whose_tokens_no_case_takes_counts_as_refused(
         with pytest.raises(CredentialsRefused):
             here.list_case(number, 30)
     assert len(portal.requests) <= asked + 2
-    assert logins.is_blocked(database, Login.of(client))
+    assert logins.troubles(database, Login.of(client))
     here.close()
 
 
@@ -692,7 +692,7 @@ def test_a_token_that_two_cases_refuse_in_a_row_is_held_for_all(
 
     assert [line["event"] for line in lines].count("portal login refused") == 1
     known = Login.of(settings(PDPJ_TOKEN="given"))
-    assert logins.is_blocked(database, known)
+    assert logins.troubles(database, known)
     # A token that the operator has changed is tried at once.
     portal.accepts = _only("another")
     third = portal_with(portal.url, static(database, "another"))
@@ -739,7 +739,7 @@ def test_a_good_answer_that_was_under_way_ends_a_hold_that_came_of_a_doubt(
 
     def is_good_again() -> bool:
         tokens.accepted(token, time.monotonic())
-        return not logins.is_blocked(database, known)
+        return not logins.troubles(database, known)
 
     until(is_good_again, 30, "the hold has not ended")
 
@@ -757,7 +757,7 @@ def test_a_good_answer_does_not_end_what_the_login_refused(
     for _ in range(3):
         other.accepted(token, time.monotonic())
         tokens.accepted(token, time.monotonic())
-    assert logins.is_blocked(database, Login.of(client))
+    assert logins.troubles(database, Login.of(client))
 
 
 def test_a_token_past_its_end_is_refused_without_asking(

@@ -175,7 +175,7 @@ def _store(session: CountingDatabase, found: list[DocumentClaim]) -> None:
                 woken_by=[spooled[0].lease],
                 most=AT_ONCE,
                 lease_s=60,
-            ).files
+            )
     if files:
         with session.step("store"):
             record_stored(

@@ -62,15 +62,3 @@ def test_another_priority_is_another_request() -> None:
     payloads = {_start(value).payload_sha256 for value in pb.Priority.values()}
 
     assert len(payloads) == 3
-
-
-def test_high_is_above_normal_and_normal_above_bulk() -> None:
-    order = [Priority.HIGH, Priority.NORMAL, Priority.BULK]
-
-    above = {(one, other) for one in order for other in order if one.is_above(other)}
-
-    assert above == {
-        (Priority.HIGH, Priority.NORMAL),
-        (Priority.HIGH, Priority.BULK),
-        (Priority.NORMAL, Priority.BULK),
-    }

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.estimates.request_times import NOTHING_MEASURED, Measured, expected_s
+from storage.estimates.request_times import Measured, expected_s
 
+NOTHING_MEASURED = Measured(0.0, 0)
 _MEASURED = st.builds(Measured, st.floats(0.001, 1e12), st.integers(0, 10**9), st.floats(0, 1e6))
 
 

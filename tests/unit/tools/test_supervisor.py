@@ -175,17 +175,6 @@ def test_output_is_passed_on_line_by_line_with_the_name(start: Start, lines: lis
     assert lines == ["speaker | one", "speaker | two"]
 
 
-def test_run_until_stopped_ends_when_asked(start: Start) -> None:
-    supervisor = start(sleeper="sleep 1000")
-    pid = supervisor.pid_of("sleeper")
-    assert pid is not None
-
-    supervisor.request_stop()
-    supervisor.run_until_stopped()
-
-    assert is_gone(pid)
-
-
 def test_procfile_is_read_in_its_order_without_comments(tmp_path: Path) -> None:
     file = tmp_path / "Procfile"
     file.write_text(
