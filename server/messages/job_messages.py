@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.contract_messages import document_message, job_message, webhook_message
+from actors.contract_messages import document_message, job_message, timestamp, webhook_message
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.queue.queue_view import QueueStatus
 from storage.records import DocumentRecord, JobView, is_sealed
@@ -12,7 +12,25 @@ from storage.webhook_policy import display
 def message_of(view: JobView, place: QueueStatus | None = None) -> pb.Job:
     """Return the message of a job, with its queue status if `place` is given."""
     webhooks = [webhook_message(w, display(w.url)) for w in view.webhooks]
-    return job_message(view.job, webhooks, place)
+    message = job_message(view.job, webhooks)
+    if place is not None:
+        set_place(message, place)
+    return message
+
+
+def set_place(job: pb.Job, place: QueueStatus) -> None:
+    """Replace the queue position in a Job message by the current one."""
+    for field in ("queue_position", "estimated_end_time", "hold"):
+        job.ClearField(field)
+    told = pb.Job(
+        queue_position=place.queue_position,
+        estimated_end_time=timestamp(place.estimated_end_time),
+    )
+    if place.hold is not None:
+        told.hold.reason, told.hold.message = place.hold.reason, place.hold.message
+        if place.hold.until_time is not None:
+            told.hold.until_time.FromDatetime(place.hold.until_time)
+    job.MergeFrom(told)
 
 
 def shown(document: DocumentRecord, case_level: int | None) -> pb.Document:

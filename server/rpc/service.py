@@ -13,14 +13,14 @@ from uuid import UUID
 import grpc
 import structlog
 
-from actors.contract_messages import set_place, timestamp
+from actors.contract_messages import timestamp
 from actors.hints.hints import JobEnded
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server.access.client_registry import CallingClient, current_client
 from server.access.watch_limiter import WatchLimiter
 from server.dependencies import ServerDependencies
-from server.messages.job_messages import message_of, shown
+from server.messages.job_messages import message_of, set_place, shown
 from server.queue.queue_position_cache import QueuePositionCache
 from server.rpc import page_tokens, requests, start_batcher
 from server.rpc.error_interceptor import writes_bytes

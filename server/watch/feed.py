@@ -8,9 +8,9 @@ from itertools import takewhile
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from actors.contract_messages import set_place
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.errors.error_statuses import ShuttingDown
+from server.messages.job_messages import set_place
 from server.messages.stream_messages import SerializedDocument, envelope_prefix
 from server.queue.queue_position_cache import QueuePositionCache
 from server.queue.queue_view import QueueStatus

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -15,12 +15,12 @@ from actors.contract_messages import (
     document_message,
     job_message,
     percent,
-    set_place,
     timestamp,
     webhook_message,
 )
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
+from server.messages.job_messages import set_place
 from server.queue.queue_view import NOWHERE, QueueStatus
 from storage.errors import Failure
 from storage.health.holds import Hold
@@ -82,16 +82,26 @@ def _document() -> DocumentRecord:
     )
 
 
-@dataclass(frozen=True)
-class _Hook:
-    state: str = "WAITING"
-    webhook_id: str | None = None
-    attempt_count: int = 0
-    last_status_code: int = 0
-    last_error: str = ""
-    delivered_time: datetime | None = None
-    next_attempt_time: datetime | None = None
-    attempts: tuple[AttemptRecord, ...] = ()
+def _webhook() -> WebhookRecord:
+    return WebhookRecord(
+        job_id=UUID(int=1),
+        position=0,
+        url="https://receiver.test/secret",
+        state="WAITING",
+        webhook_id=None,
+        attempt_count=0,
+        last_status_code=0,
+        last_error="",
+        delivered_time=None,
+        next_attempt_time=None,
+        attempts=(),
+    )
+
+
+def _placed(place: QueueStatus) -> pb.Job:
+    message = job_message(_job())
+    set_place(message, place)
+    return message
 
 
 @pytest.mark.parametrize(
@@ -198,8 +208,8 @@ HELD = QueueStatus(3, None, Hold("COURT_AWAY", "Court 8.26 does not answer.", MO
 
 
 def test_a_place_has_the_values_that_are_known() -> None:
-    held = job_message(_job(), place=HELD)
-    expected = job_message(_job(), place=QueueStatus(None, MOMENT))
+    held = _placed(HELD)
+    expected = _placed(QueueStatus(None, MOMENT))
 
     assert held.queue_position == 3
     assert (held.hold.reason, held.hold.message) == ("COURT_AWAY", "Court 8.26 does not answer.")
@@ -211,7 +221,7 @@ def test_a_place_has_the_values_that_are_known() -> None:
 
 
 def test_a_new_place_leaves_nothing_of_the_one_before() -> None:
-    message = job_message(_job(), place=HELD)
+    message = _placed(HELD)
 
     set_place(message, NOWHERE)
 
@@ -270,7 +280,7 @@ def test_a_document_without_content_has_no_content_fields() -> None:
 
 
 def test_a_webhook_shows_the_url_it_is_given_and_no_other() -> None:
-    message = webhook_message(_Hook(), "https://receiver.test/***")
+    message = webhook_message(_webhook(), "https://receiver.test/***")
 
     assert message.url == "https://receiver.test/***"
     assert not message.HasField("delivered_time")
@@ -291,26 +301,23 @@ def test_our_states_are_the_contracts(names: list[str], prefix: str, known: obje
     assert {str(name) for name in names} == theirs - {"UNSPECIFIED"}
 
 
-def test_webhook_records_have_what_a_message_needs() -> None:
-    record = WebhookRecord(
-        job_id=UUID(int=1),
-        position=0,
-        url="https://receiver.test/secret",
-        state="PENDING",
-        webhook_id="msg_1",
-        attempt_count=2,
-        last_status_code=503,
-        last_error="The receiver answered 503.",
-        delivered_time=None,
-        next_attempt_time=MOMENT,
-        attempts=(AttemptRecord(1, MOMENT, 503, "The receiver answered 503."),),
+def test_a_webhook_that_was_attempted_shows_its_attempts() -> None:
+    message = webhook_message(
+        replace(
+            _webhook(),
+            state="PENDING",
+            webhook_id="msg_1",
+            attempt_count=2,
+            last_status_code=503,
+            last_error="The receiver answered 503.",
+            next_attempt_time=MOMENT,
+            attempts=(AttemptRecord(1, MOMENT, 503, "The receiver answered 503."),),
+        ),
+        "shown",
     )
-
-    message = webhook_message(record, "shown")
 
     [attempt] = message.attempts
     assert (attempt.number, attempt.status_code) == (1, 503)
-
     assert message.state == pb.WEBHOOK_STATE_PENDING
     assert message.next_attempt_time.ToDatetime(tzinfo=UTC) == MOMENT
     assert message.webhook_id == "msg_1"
