@@ -53,12 +53,6 @@ def parse_process_number(text: str) -> str:
     return f"{serial}-{given}.{year}.{branch}.{court}.{origin}"
 
 
-def court_of(number: str) -> str:
-    """Return the court of a process number as J.TR, such as "8.26"."""
-    plain = digits(number)
-    return f"{plain[13]}.{plain[14:16]}"
-
-
 def digits(number: str) -> str:
     """Return the 20 digits of a process number."""
     return number.replace("-", "").replace(".", "")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import InvalidRequest
-from storage.process_number import check_digits, court_of, digits, parse_process_number
+from storage.portal.slots import court_of
+from storage.process_number import check_digits, digits, parse_process_number
 
 KNOWN = ("1003579-22.2025.8.26.0564", "1011745-77.2025.8.11.0041")
 COURTS = (
@@ -86,7 +87,6 @@ def test_courts_that_exist_are_taken(court: str) -> None:
     number = _number(court)
     assert parse_process_number(number) == number
     assert court_of(number) == court
-    assert court_of(digits(number)) == court
 
 
 @pytest.mark.parametrize("court", NO_COURTS)
