@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from actors.contents.json_fields import mime_type
+from actors.resilience.retry_after import seconds_until
 from storage.errors import AttemptError, PermanentError, TooFast, TransientError
 
 RETRY_AFTER_CAP_S = 300.0
@@ -131,18 +131,7 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
 
     None also for an invalid time, or a time in the past: clocks differ.
     """
-    text = (value or "").strip()
-    if text.isascii() and text.isdigit():
-        # Longer numbers are above the cap, and int() refuses thousands of digits.
-        return _bounded(float(text[:9]))
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
+    pause_s = seconds_until(value, now)
+    if pause_s is None or pause_s <= 0:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return _bounded((moment - now).total_seconds())
-
-
-def _bounded(pause_s: float) -> float | None:
-    return min(max(pause_s, 1.0), RETRY_AFTER_CAP_S) if pause_s > 0 else None
+    return min(max(pause_s, 1.0), RETRY_AFTER_CAP_S)

@@ -22,7 +22,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +31,7 @@ import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
 from actors.resilience.exchange_deadline import WATCHED_POOLS, Deadline, Watchdog
+from actors.resilience.retry_after import seconds_until
 from storage.errors import AutosError, InvalidRequest, TransientError
 from storage.webhook_policy import DEFAULT_PORTS, WebhookPolicy
 
@@ -219,22 +219,14 @@ _MESSAGES: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def parse_retry_after(text: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds of a Retry-After header, in seconds or as a date (RFC 9110, 10.2.3).
+    """Return the seconds of a Retry-After header.
 
     Return None if it is missing, invalid, in the past, or more than MAX_RETRY_AFTER ahead.
     """
-    text = (text or "").strip()
-    if text.isascii() and text.isdigit():
-        seconds = float(text)
-    else:
-        try:
-            moment = parsedate_to_datetime(text)
-        except (ValueError, OverflowError):
-            return None
-        if moment.tzinfo is None:  # by RFC 5322 a "-0000"; HTTP has only GMT
-            moment = moment.replace(tzinfo=UTC)
-        seconds = (moment - (now or datetime.now(UTC))).total_seconds()
-    return seconds if 0 <= seconds <= MAX_RETRY_AFTER.total_seconds() else None
+    seconds = seconds_until(text, now or datetime.now(UTC))
+    if seconds is None or not 0 <= seconds <= MAX_RETRY_AFTER.total_seconds():
+        return None
+    return seconds
 
 
 def _has_cause(error: BaseException, kind: type[BaseException]) -> bool:
