@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from actors.process_context import Dependencies, Runtime
-from actors.runtime import composition
+from actors.runtime.composition import build_notifier, build_uploader
 from actors.runtime.parent_watch import ParentWatch
+from actors.runtime.worker_composition import build_worker
 from actors.tasks import broker
 from storage import logs
 from storage.settings import Settings
@@ -17,9 +18,9 @@ ROLE = "AUTOS_ROLE"
 TIMEOUT_S = 10.0
 
 _BUILDERS = {
-    "worker": composition.build_worker,
-    "uploader": composition.build_uploader,
-    "notifier": composition.build_notifier,
+    "worker": build_worker,
+    "uploader": build_uploader,
+    "notifier": build_notifier,
 }
 
 

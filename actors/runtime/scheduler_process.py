@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from functools import partial
 
+import redis
 import structlog
 
 from actors.hints.hint_channel import HintReceiver, HintSender, make_client
 from actors.messaging.enqueuer import Enqueuer, make_broker
 from actors.messaging.valkey_clock import ValkeyClock
 from actors.pipeline.job_end import JobEnds
-from actors.runtime.composition import SEND_TIMEOUT_S, make_database
+from actors.runtime.role_parts import SEND_TIMEOUT_S, make_database
 from actors.scheduler.leadership import Leadership
 from actors.scheduler.loop import SchedulerLoop
 from actors.scheduler.position_publisher import PlacePublisher
@@ -23,6 +24,7 @@ from storage import logs
 from storage.login.logins import Login
 from storage.objects.object_store import Objects, ObjectStore
 from storage.portal.slots import Limits
+from storage.postgres.database import Database
 from storage.refusals import STORE, RefusalWatch
 from storage.settings import Settings
 from storage.telemetry.listener import listen
@@ -52,16 +54,7 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
         # The page is served before the leadership exists.
         leaderships.append(leadership)
         limits = Limits.of(settings)
-        messages = Enqueuer(broker)
-        Repairs(
-            database=database,
-            redis=client,
-            messages=messages,
-            ends=JobEnds(database, messages, HintSender(client)),
-            is_leading=lambda: leadership.term is not None,
-            lease_s=settings.lease_s,
-            interval_s=settings.clock_interval_ms / 1000,
-        ).start(stop)
+        _repairs(settings, database, client, Enqueuer(broker), leadership).start(stop)
         watch = RefusalWatch(STORE, database)
         objects = Objects(ObjectStore.of(settings), max_connections=2, watch=watch)
         Sweeper(database, objects, settings.orphan_age_s).start(stop)
@@ -76,3 +69,22 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
             places=PlacePublisher(client),
             on_pass=signals.scheduler_passed,
         ).run(stop)
+
+
+def _repairs(
+    settings: Settings,
+    database: Database,
+    client: redis.Redis,
+    messages: Enqueuer,
+    leadership: Leadership,
+) -> Repairs:
+    """Return what repairs while this process leads."""
+    return Repairs(
+        database=database,
+        redis=client,
+        messages=messages,
+        ends=JobEnds(database, messages, HintSender(client)),
+        is_leading=lambda: leadership.term is not None,
+        lease_s=settings.lease_s,
+        interval_s=settings.clock_interval_ms / 1000,
+    )

@@ -44,7 +44,7 @@ class Missing:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Missing())
-import actors.runtime.composition, server.rpc.service
+import actors.runtime.composition, actors.runtime.worker_composition, server.rpc.service
 from storage.errors import ConfigurationError
 from storage.telemetry.tracer_factory import tracer_of
 
