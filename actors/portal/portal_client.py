@@ -167,26 +167,28 @@ class Portal:
         size = expected.listed_size_bytes
         # Without a size, nothing would show that this is a late answer to an earlier request. So no
         # earlier request was made on its connection.
-        answer = self._answer(
-            *(process_number, path, limit_s, deadline, size),
-            is_fresh=not expected.listed_size_bytes,
-        )
+        answer = self._answer(process_number, path, limit_s, deadline, size, is_fresh=not size)
         with answer as (response, running):
             length, is_chunked = framing(response, size)
-            check = ContentCheck(
-                listed_size_bytes=expected.listed_size_bytes,
-                listed_content_type=expected.listed_content_type,
-                declared_length=length,
-                header_content_type=response.headers.get("Content-Type"),
-                name=expected.name,
-                max_bytes=self._document_max_bytes,
-            )
+            check = self._check(expected, length, response.headers.get("Content-Type"))
             if on_start:
                 on_start(length)
             for chunk in chunks(response, running, cut_reason="CORRUPT"):
                 check.feed(chunk)
                 sink(chunk)
             return check.finish(is_framed=is_chunked or length is not None)
+
+    def _check(
+        self, expected: ExpectedFile, length: int | None, content_type: str | None
+    ) -> ContentCheck:
+        return ContentCheck(
+            listed_size_bytes=expected.listed_size_bytes,
+            listed_content_type=expected.listed_content_type,
+            declared_length=length,
+            header_content_type=content_type,
+            name=expected.name,
+            max_bytes=self._document_max_bytes,
+        )
 
     def close(self) -> None:
         """Close all connections. No exchange may be running."""

@@ -1246,7 +1246,7 @@ _GUEST = (
     _mutant(
         "the connection of its own for a file of which no size is listed",
         "actors/portal/portal_client.py",
-        "is_fresh=not expected.listed_size_bytes",
+        "is_fresh=not size",
         "is_fresh=False",
         ANSWERS,
     ),
