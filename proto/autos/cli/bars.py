@@ -23,6 +23,7 @@ from rich.text import Text
 
 from autos._client.resume import JOB_ENDS
 from autos.cli.byte_rate import Meter
+from autos.cli.output import printable
 from autos.cli.wording import length, outlook, size
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.pulled import PulledFile
@@ -83,7 +84,7 @@ class JobBar(_Bar):
         return text.append(self._outlook(task), "cyan")
 
     def _outlook(self, task: Task) -> str:
-        told = outlook(self.job, datetime.now(UTC))
+        told = printable(outlook(self.job, datetime.now(UTC)))
         if told or self.job.state in JOB_ENDS or task.time_remaining is None:
             return told or length(task.elapsed or 0)
         return f"{length(task.time_remaining)} left"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable
@@ -17,6 +17,7 @@ from autos._client.resume import JOB_ENDS
 from autos._client.sync_client import Client
 from autos.cli.exits import Exit, exit_of_job
 from autos.cli.live import PullView, job_view, pull_view
+from autos.cli.output import write_json, write_line
 from autos.cli.wording import (
     columns,
     counts,
@@ -29,10 +30,14 @@ from autos.cli.wording import (
     size,
 )
 from autos.downloads.v1 import downloads_pb2 as pb
+from autos.errors import ServerBug
 from autos.json_form import as_json
 from autos.pulled import PulledFile
 
 Command = Callable[[Client, Namespace], Exit]
+
+# Only such a number may become the name of a folder.
+_CNJ_NUMBER = re.compile(r"[0-9]{7}-[0-9]{2}\.[0-9]{4}\.[0-9]\.[0-9]{2}\.[0-9]{4}")
 
 
 def start(client: Client, options: Namespace) -> Exit:
@@ -51,7 +56,7 @@ def start(client: Client, options: Namespace) -> Exit:
     if options.json:
         _print_json(started)
     else:
-        print(job.job_id, flush=True)
+        write_line(job.job_id)
         _say(f"{'started' if started.created else 'joined an existing job'}: {line(job)}")
     return _watched(client, options, job) if options.watch else exit_of_job(job)
 
@@ -134,7 +139,7 @@ def url(client: Client, options: Namespace) -> Exit:
     """Print the URL only."""
     job_id = _job_id(client, options.target)
     found = client.url(job_id, options.document_id, lifetime=options.lifetime)
-    _print_json(found) if options.json else print(found.url)
+    _print_json(found) if options.json else write_line(found.url)
     return Exit.OK
 
 
@@ -142,7 +147,7 @@ def pull(client: Client, options: Namespace) -> Exit:
     """Fetch the files. Return PARTIALLY_COMPLETED if some documents are not available."""
     job = client.status(options.target)
     options.job_id = job.job_id
-    folder = options.folder or Path(job.process_number)
+    folder = options.folder or _folder_of(job)
     with _pull_view(job, options) as view:
         pulled = client.download_to(
             folder, job.job_id, parallel=options.parallel, on_file=view.file, on_bytes=view.count
@@ -151,6 +156,16 @@ def pull(client: Client, options: Namespace) -> Exit:
         _say(_absence(document))
     _say(f"{len(pulled.files)} files in {folder}, {len(pulled.missing)} documents not available")
     return Exit.PARTIALLY_COMPLETED if pulled.missing else Exit.OK
+
+
+def _folder_of(job: pb.Job) -> Path:
+    """Return the default folder of a pull. Raises ServerBug if the number could lead elsewhere."""
+    if not _CNJ_NUMBER.fullmatch(job.process_number):
+        raise ServerBug(
+            "The server answered a process number that is none, so no folder is named after it:"
+            " name the FOLDER."
+        )
+    return Path(job.process_number)
 
 
 def _pull_view(job: pb.Job, options: Namespace) -> AbstractContextManager[PullView]:
@@ -164,8 +179,7 @@ class _JsonFiles:
 
     def file(self, file: PulledFile) -> None:
         told = {"path": str(file.path), "is_new": file.is_new, "document": as_json(file.document)}
-        # One write for the whole line, since several threads print.
-        sys.stdout.write(f"{json.dumps(told, ensure_ascii=False)}\n")
+        write_json(told)
 
     def count(self, size_bytes: int) -> None:
         """Print nothing for bytes."""
@@ -212,22 +226,23 @@ def _print_job(job: pb.Job, options: Namespace) -> None:
     if options.json:
         _print_json(job)
     else:
-        print("\n".join(job_lines(job)), flush=True)
+        for each in job_lines(job):
+            write_line(each)
 
 
 def _print_json(*messages: Message) -> None:
     for message in messages:
-        print(json.dumps(as_json(message), ensure_ascii=False), flush=True)
+        write_json(as_json(message))
 
 
 def _print_rows(rows: Iterable[tuple[str, ...]]) -> None:
     for row in columns(list(rows)):
-        print(row)
+        write_line(row)
 
 
 def _say(text: str) -> None:
     """Print a line for people to stderr; stdout is for scripts."""
-    print(shown(text, 500), file=sys.stderr, flush=True)
+    write_line(shown(text, 500), sys.stderr)
 
 
 COMMANDS: dict[str, Command] = {

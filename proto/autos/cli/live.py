@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from autos.cli.output import write_line
 from autos.cli.wording import failure, line, shown, size
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.pulled import PulledFile
@@ -45,12 +46,12 @@ class Lines:
         """Print a failed document; print the job if its state changed or five seconds passed."""
         if message.HasField("document"):
             if message.document.state == pb.DOCUMENT_STATE_FAILED:
-                _print(failure(message.document))
+                _show(failure(message.document))
             return
         job, now = message.job, time.monotonic()
         if job.state != self._state or now - self._told_at >= PLAIN_EVERY_S:
             self._told_at, self._state = now, job.state
-            _print(line(job))
+            _show(line(job))
 
 
 class PullLines:
@@ -63,7 +64,7 @@ class PullLines:
         """Print the path and size of a file."""
         what = size(file.document.size_bytes) if file.is_new else "was there"
         with self._lock:
-            print(f"{file.path}  {what}", flush=True)
+            write_line(f"{file.path}  {what}")
 
     def count(self, size_bytes: int) -> None:
         """Print nothing for bytes."""
@@ -79,7 +80,7 @@ def job_view() -> Iterator[View]:
 
     with JobBar() as bar:
         yield bar
-    _print(line(bar.job))
+    _show(line(bar.job))
 
 
 @contextmanager
@@ -94,8 +95,8 @@ def pull_view(total_bytes: int, files: int) -> Iterator[PullView]:
         yield bar
 
 
-def _print(text: str) -> None:
-    print(shown(text), flush=True)
+def _show(text: str) -> None:
+    write_line(shown(text))
 
 
 def is_live() -> bool:

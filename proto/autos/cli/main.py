@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import Namespace
@@ -13,6 +12,7 @@ from autos._client.sync_client import Client
 from autos.cli.commands import COMMANDS
 from autos.cli.exits import Exit, exit_of_error
 from autos.cli.options import connection, parser
+from autos.cli.output import write_json, write_line
 from autos.cli.wording import length, shown
 from autos.errors import AutosError, NotAllowed, PullFailed
 
@@ -81,7 +81,7 @@ def _tell(error: AutosError, options: Namespace) -> None:
             "retry_delay_s": error.retry_delay_s,
         }
     }
-    print(json.dumps(told, ensure_ascii=False), file=sys.stderr, flush=True)
+    write_json(told, sys.stderr)
 
 
 def _hint(error: AutosError) -> str:
@@ -104,5 +104,5 @@ def _folder(options: Namespace) -> str:
 
 
 def _say(text: str) -> None:
-    lines = text.split("\n")
-    print("\n".join(shown(line, 1000) for line in lines), file=sys.stderr, flush=True)
+    for line in text.split("\n"):
+        write_line(shown(line, 1000), sys.stderr)

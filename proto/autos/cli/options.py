@@ -7,9 +7,11 @@ import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from autos._client.connection import ADDRESS, Connection
 from autos._client.files.pulling import PARALLEL
+from autos.cli.output import write_line
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import WrongSettings
 
@@ -36,7 +38,7 @@ exit codes:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line. Its result has the command's name in `command`."""
-    root = argparse.ArgumentParser(
+    root = _Parser(
         prog="autos",
         description="Every document of a Brazilian court case, fetched in the background.",
         epilog=EPILOG,
@@ -71,6 +73,14 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages are printed as everything else is."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        for line in message.rstrip("\n").split("\n"):
+            write_line(line, file or sys.stderr)
+
+
 def connection(options: argparse.Namespace, env: Mapping[str, str]) -> Connection:
     """Return the connection. Flags take precedence over the environment. Raises WrongSettings."""
     flags = {
@@ -97,8 +107,8 @@ def _token(file: str) -> str:
     return text.strip()
 
 
-def _common() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+def _common() -> _Parser:
+    common = _Parser(add_help=False)
     common.add_argument("--json", action="store_true", help="JSON, one object a line")
     where = common.add_argument_group("where Autos is")
     where.add_argument("--address", metavar="HOST:PORT", help=f"default {ADDRESS}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from autos.cli.output import printable
 from autos.downloads.v1 import downloads_pb2 as pb
 
 
 def shown(text: str, width: int = 200) -> str:
     """Return foreign text without control and bidi characters, at most `width` characters."""
-    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    clean = printable(text)
     return clean if len(clean) <= width else clean[: width - 1] + "…"
 
 

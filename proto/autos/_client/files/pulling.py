@@ -44,7 +44,7 @@ class Pull:
 
     def run(self) -> Pulled:
         """Fetch the missing files. Raises PullFailed, AutosError from `mint`, OSError from disk."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        _make_private(self.folder)
         _sweep(self.folder)
         available = [d for d in self.documents if d.state == pb.DOCUMENT_STATE_AVAILABLE]
         names = file_names(available)
@@ -119,12 +119,23 @@ def _whole_or_nothing(path: Path) -> Iterator[BinaryIO]:
     """Yield a temporary file. On success it is renamed to `path`; after an error it is removed."""
     part = path.with_name(f"{PART_PREFIX}{uuid4().hex}{PART_SUFFIX}")
     try:
-        with part.open("xb", CHUNK_BYTES) as file:
+        with open(part, "xb", CHUNK_BYTES, opener=_private) as file:
             yield file
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that only this user may read: court cases hold personal data."""
+    return os.open(path, flags, 0o600)
+
+
+def _make_private(folder: Path) -> None:
+    """Make the folder and its missing parents for this user only. Existing ones stay."""
+    for each in (*reversed(folder.parents), folder):
+        each.mkdir(mode=0o700, exist_ok=True)
 
 
 def _sweep(folder: Path) -> None:
