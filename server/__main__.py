@@ -93,7 +93,9 @@ def parts_of(settings: Settings, signals: Signals = NOOP_SIGNALS) -> ServerDepen
         objects=Objects(store, max_connections=POOL_THREADS),
         messages=Enqueuer(make_broker(settings.redis_url, timeout_s=1)),
         hints=hints,
-        receivers=WebhookPolicy.from_entries(settings.webhook_allowed_hosts),
+        receivers=WebhookPolicy.from_entries(
+            settings.webhook_allowed_hosts, allows_plaintext=bool(settings.webhook_plaintext)
+        ),
         pool=ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="rpc"),
         redis_url=settings.redis_url,
         listing_max_age_s=settings.listing_max_age_s,

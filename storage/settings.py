@@ -7,7 +7,6 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -16,16 +15,20 @@ from uuid import UUID
 from psycopg2 import ProgrammingError
 from psycopg2.extensions import parse_dsn
 
+from storage.environment import plaintext
+from storage.environment.plaintext import is_loopback_host
 from storage.errors import ConfigurationError
 from storage.webhook_policy import AllowRule
 
 T = TypeVar("T")
 
-# The exact values that allow calls without clients or without TLS beyond loopback.
+# The exact values that allow, beyond loopback, calls without clients and connections without TLS.
 IN_SO_MANY_WORDS = {
     "AUTOS_WITHOUT_CLIENTS": "serve-anyone-who-can-reach-me",
     "GRPC_PLAINTEXT": "tls-ends-in-front-of-me",
+    **dict.fromkeys(plaintext.ALLOWED_BY.values(), plaintext.TRUSTED),
 }
+WEBHOOK_WORD = "events-may-be-read-on-the-way"
 PORTAL_URL = "https://portaldeservicos.pdpj.jus.br"
 MIB = 1024 * 1024
 # The largest object that S3 accepts in one PUT.
@@ -128,6 +131,9 @@ class Settings:
     # Comma-separated `host`, `host:port` or `*.domain`: no other receiver is called. A private
     # address, or `localhost` with its port, allows exactly that one. Unset: any public host.
     webhook_allowed_hosts: tuple[str, ...]
+    # `events-may-be-read-on-the-way`: webhooks are also sent to `http://` receivers beyond
+    # loopback, without the documents' URLs. Unset: to `https://` receivers only.
+    webhook_plaintext: str | None
 
     # == Processes, spool and limits of work
 
@@ -240,6 +246,7 @@ class Settings:
             metrics_listen=read.given("METRICS_LISTEN", _metrics_listen, default=None),
             webhook_secrets=read.given("WEBHOOK_SECRET", _webhook_secrets),
             webhook_allowed_hosts=read.given("WEBHOOK_ALLOWED_HOSTS", _receivers, default=()),
+            webhook_plaintext=read.given("WEBHOOK_PLAINTEXT", _one_of(WEBHOOK_WORD), default=None),
             lanes_per_job=read.given("LANES_PER_JOB", _whole(1, 100), default=5),
             worker_processes=read.given("WORKER_PROCESSES", _whole(1, 64), default=2),
             worker_threads=read.given("WORKER_THREADS", _whole(1, 256), default=16),
@@ -266,6 +273,7 @@ class Settings:
             is_channelz_on=read.given("GRPC_CHANNELZ", _one_of("on", "off"), default="off") == "on",
         )
         read.check_credentials()
+        read.check_words()
         read.check_callers(settings["grpc_listen"])
         read.raise_problems()
         return cls(**settings)
@@ -312,10 +320,18 @@ class _Reader:
                 "PDPJ_TOKEN is not set, nor is PDPJ_TOKEN_URL with a client to log in"
             )
 
+    def check_words(self) -> None:
+        """Refuse a word that is not exact, and a connection without TLS that no word allows."""
+        for name, word in IN_SO_MANY_WORDS.items():
+            self.given(name, _one_of(word), default=None)
+        self._problems.extend(
+            problem
+            for name, problem in plaintext.problems(self._env)
+            if not any(each.startswith(f"{name} ") for each in self._problems)
+        )
+
     def check_callers(self, listen: str | None) -> None:
         """Require client authentication and TLS if GRPC_LISTEN is not a loopback address."""
-        for name in ("AUTOS_WITHOUT_CLIENTS", "GRPC_PLAINTEXT"):
-            self.given(name, _one_of(IN_SO_MANY_WORDS[name]), default=None)
         if self._is_set("GRPC_TLS_CERT_FILE") or self._is_set("GRPC_TLS_CLIENT_CA_FILE"):
             self._need("GRPC_TLS_KEY_FILE", by="TLS")
         if self._is_set("GRPC_TLS_KEY_FILE") or self._is_set("GRPC_TLS_CLIENT_CA_FILE"):
@@ -439,11 +455,7 @@ def _otlp_url(text: str) -> str:
 
 def is_loopback(listen: str) -> bool:
     """Return whether only this machine can reach host:port. Of names, only localhost counts."""
-    host = listen.rpartition(":")[0].strip("[]")
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback_host(listen.rpartition(":")[0])
 
 
 def _on_or_off(text: str) -> bool:

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 import idna
 
+from storage.environment.plaintext import is_loopback_host
 from storage.errors import ConfigurationError, InvalidRequest
 
 Address = IPv4Address | IPv6Address
@@ -72,6 +73,12 @@ def display(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def is_plaintext(url: str) -> bool:
+    """Return True if others on the network can read what is sent to a checked URL."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback_host(parts.hostname or "")
+
+
 def receiver_of(url: str) -> str:
     """Return scheme, host and port of a checked URL, which identify one receiver."""
     parts = urlsplit(url)
@@ -116,9 +123,12 @@ class WebhookPolicy:
     """The receivers that may be called. Without entries: every public receiver."""
 
     allowed: tuple[AllowRule, ...] = ()
+    allows_plaintext: bool = False
 
     @classmethod
-    def from_entries(cls, entries: Iterable[str]) -> WebhookPolicy:
+    def from_entries(
+        cls, entries: Iterable[str], *, allows_plaintext: bool = False
+    ) -> WebhookPolicy:
         """Return the policy of WEBHOOK_ALLOWED_HOSTS. Raises ConfigurationError for a bad entry."""
         allowed = []
         for text in entries:
@@ -126,7 +136,7 @@ class WebhookPolicy:
                 allowed.append(AllowRule.parse(text))
             except ValueError as error:
                 raise ConfigurationError(f"WEBHOOK_ALLOWED_HOSTS, {text!r}: {error}") from error
-        return cls(tuple(allowed))
+        return cls(tuple(allowed), allows_plaintext)
 
     def check(self, url: str) -> str:
         """Return the URL in its one ASCII form. A second check changes nothing.
@@ -152,6 +162,11 @@ class WebhookPolicy:
             raise ValueError(
                 f"The server's operator does not allow {host} at port {port};"
                 " ask for it to be added to WEBHOOK_ALLOWED_HOSTS."
+            )
+        if parts.scheme == "http" and not self.allows_plaintext and not is_loopback_host(host):
+            raise ValueError(
+                f"http:// to {host} would be read on the way; use https://, or have the server's"
+                " operator set WEBHOOK_PLAINTEXT."
             )
         authority = f"[{host}]" if ":" in host else host
         return authority if port == default_port else f"{authority}:{port}"

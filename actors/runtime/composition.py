@@ -47,7 +47,10 @@ def build_notifier(settings: Settings) -> Dependencies:
         database=parts.database,
         objects=parts.objects,
         poster=WebhookClient(
-            WebhookPolicy.from_entries(settings.webhook_allowed_hosts), Watchdog()
+            WebhookPolicy.from_entries(
+                settings.webhook_allowed_hosts, allows_plaintext=bool(settings.webhook_plaintext)
+            ),
+            Watchdog(),
         ),
         messages=parts.messages,
         secrets=settings.webhook_secrets,

@@ -23,6 +23,7 @@ from storage.postgres.database import Database
 from storage.records import is_sealed
 from storage.telemetry.signals import HTTP_STATUS, NOOP_SIGNALS, SIZE_BYTES, Signals
 from storage.telemetry.tracing import Span
+from storage.webhook_policy import is_plaintext
 from storage.webhooks import webhook_rows
 from storage.webhooks.webhook_rows import WebhookDelivery
 
@@ -177,7 +178,7 @@ class WebhookSender:
         if _is_too_large(event.data):
             event.data.ClearField("documents")
             event.data.documents_omitted = True
-        else:
+        elif not is_plaintext(delivery.url):
             for document in event.data.documents:
                 self._add_url(document)
         body = as_json(event)

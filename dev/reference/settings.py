@@ -30,6 +30,10 @@ Each of these has one value, which must be set word for word:
 EFFECTS = {
     "AUTOS_WITHOUT_CLIENTS": "listen beyond loopback without clients",
     "GRPC_PLAINTEXT": "listen beyond loopback with clients but without TLS",
+    "DATABASE_PLAINTEXT": "a `DATABASE_URL` beyond loopback without `sslmode=require` or stricter",
+    "REDIS_PLAINTEXT": "a `redis://` URL beyond loopback",
+    "S3_PLAINTEXT": "`http://` endpoints of the object store beyond loopback",
+    "PDPJ_PLAINTEXT": "an `http://` portal beyond loopback",
 }
 # What every required setting takes; no value of a default depends on it.
 REQUIRED = {

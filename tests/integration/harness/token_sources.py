@@ -27,8 +27,8 @@ def settings(**values: str) -> Settings:
     return Settings.from_env(
         {
             "DATABASE_URL": "postgresql:///any",
-            "REDIS_URL": "redis://any",
-            "S3_ENDPOINT_URL": "http://any",
+            "REDIS_URL": "rediss://any",
+            "S3_ENDPOINT_URL": "https://any",
             "S3_ACCESS_KEY_ID": "any",
             "S3_SECRET_ACCESS_KEY": "any",
             "WEBHOOK_SECRET": f"whsec_{KEY[:40]}",

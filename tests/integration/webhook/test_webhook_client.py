@@ -377,7 +377,7 @@ def test_name_that_does_not_resolve_fails_the_attempt_only(found: list[str] | No
 def test_name_with_any_address_that_is_not_public_is_refused(found: list[str]) -> None:
     one = poster(resolve=finding(found))
 
-    error = failure_of(lambda: one.post("http://a.br:8080/", {}, b"{}"))
+    error = failure_of(lambda: one.post("https://a.br:8443/", {}, b"{}"))
 
     assert error.message == "a.br resolves to an address that is not public."
     assert error.is_final

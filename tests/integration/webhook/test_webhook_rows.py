@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
 
+from actors.messaging.enqueuer import Enqueuer, make_broker
+from actors.resilience.exchange_deadline import Watchdog
+from actors.webhook.webhook_client import WebhookClient
+from actors.webhook.webhook_sender import WebhookSender
+from dev.embedded.embedded_servers import EmbeddedServers
 from storage.errors import LeaseLost, RequestIdReused
 from storage.jobs import job_queries
+from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from storage.states import WebhookState
+from storage.webhook_policy import WebhookPolicy
 from storage.webhooks import webhook_rows
 from storage.webhooks.webhook_rows import JITTER, PER_RECEIVER, SCHEDULE_S, WebhookDelivery
 from tests.integration.harness import factories
@@ -292,3 +301,21 @@ def test_two_answers_to_one_attempt_are_one(database: Database) -> None:
 
     assert sorted(run_concurrently([record] * 5)) == [False] * 4 + [True]
     assert factories.webhooks(database, job_id)[0]["attempt_count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "has_urls"),
+    [(HOOK, True), ("http://127.0.0.1:8099/hook", True), ("http://hooks.jus.br/hook", False)],
+)
+def test_a_body_that_the_network_could_read_has_no_urls(
+    database: Database, objects: Objects, servers: EmbeddedServers, url: str, has_urls: bool
+) -> None:
+    delivery = replace(_claimed(database, _ended(database, documents=2)), url=url)
+    poster = WebhookClient(WebhookPolicy(), Watchdog())
+    messages = Enqueuer(make_broker(servers.env["REDIS_URL"], timeout_s=1))
+
+    body = WebhookSender(database, objects, poster, messages, secrets=[]).body(delivery)
+
+    documents = json.loads(body)["data"]["documents"]
+    assert ["url" in document for document in documents] == [has_urls] * 2
+    assert (b"X-Amz-Signature" in body) is has_urls

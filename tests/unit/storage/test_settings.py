@@ -16,9 +16,9 @@ from storage.settings import PORTAL_URL, Settings
 SECRET = "planted-secret"
 KEY = "whsec_" + base64.b64encode(f"{SECRET}-of-some-length".encode()).decode()
 NEEDED = {
-    "DATABASE_URL": f"postgresql://autos:{SECRET}@db/autos",
-    "REDIS_URL": f"redis://:{SECRET}@redis:6379/0",
-    "S3_ENDPOINT_URL": "http://s3:9000",
+    "DATABASE_URL": f"postgresql://autos:{SECRET}@db/autos?sslmode=require",
+    "REDIS_URL": f"rediss://:{SECRET}@redis:6379/0",
+    "S3_ENDPOINT_URL": "https://s3:9000",
     "S3_ACCESS_KEY_ID": f"{SECRET}-id",
     "S3_SECRET_ACCESS_KEY": f"{SECRET}-key",
     "PDPJ_TOKEN": f"{SECRET}-token",
@@ -73,6 +73,11 @@ WRONG = {
     "GRPC_REUSE_PORT": ("yes", "1"),
     "AUTOS_WITHOUT_CLIENTS": ("yes", "true"),
     "GRPC_PLAINTEXT": ("yes", "on"),
+    "DATABASE_PLAINTEXT": ("yes",),
+    "REDIS_PLAINTEXT": ("on",),
+    "S3_PLAINTEXT": ("tls-ends-in-front-of-me",),
+    "PDPJ_PLAINTEXT": ("true",),
+    "WEBHOOK_PLAINTEXT": ("on",),
     "CLIENT_STARTS_PER_MINUTE": ("0", "1000001"),
     "CLIENT_JOBS_AT_ONCE": ("0", "-1"),
     "CLIENT_OPEN_WATCHES": ("0", "many"),
@@ -245,7 +250,7 @@ def test_defaults() -> None:
 
     assert settings.s3_bucket == "autos"
     assert settings.s3_region == "us-east-1"
-    assert settings.s3_public_endpoint_url == settings.s3_endpoint_url == "http://s3:9000"
+    assert settings.s3_public_endpoint_url == settings.s3_endpoint_url == "https://s3:9000"
     assert settings.pdpj_base_url == PORTAL_URL
     assert settings.grpc_listen == "127.0.0.1:50051"
     assert settings.grpc_reuse_port is False
@@ -350,3 +355,55 @@ def test_a_prefix_ends_with_one_slash(text: str, prefix: str) -> None:
 def test_the_sweep_can_be_switched_off() -> None:
     assert Settings.from_env({**NEEDED, "ORPHAN_AGE_S": "off"}).orphan_age_s is None
     assert Settings.from_env({**NEEDED, "ORPHAN_AGE_S": "60"}).orphan_age_s == 60
+
+
+TRUSTED = "its-network-is-trusted"
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "remedy", "word"),
+    [
+        ("S3_ENDPOINT_URL", "http://s3", "use https://", "S3_PLAINTEXT"),
+        ("S3_PUBLIC_ENDPOINT_URL", "http://10.0.0.1:9000", "use https://", "S3_PLAINTEXT"),
+        ("PDPJ_BASE_URL", "http://portal.jus.br", "use https://", "PDPJ_PLAINTEXT"),
+        ("REDIS_URL", "redis://:p@redis/0", "use rediss://", "REDIS_PLAINTEXT"),
+        ("REDIS_URL", "redis://[fd00::1]:6379", "use rediss://", "REDIS_PLAINTEXT"),
+        *(
+            ("DATABASE_URL", url, "add sslmode=verify-full to it", "DATABASE_PLAINTEXT")
+            for url in (
+                "postgresql://db/autos",
+                "postgresql://db/autos?sslmode=prefer",
+                "postgresql:///autos?host=127.0.0.1,db",
+                "postgresql://localhost/autos?hostaddr=10.0.0.1",
+            )
+        ),
+    ],
+)
+def test_a_connection_beyond_loopback_without_tls_needs_an_explicit_setting(
+    name: str, url: str, remedy: str, word: str
+) -> None:
+    there = {**NEEDED, name: url}
+
+    assert _problems(there) == (
+        f"{name} leads beyond loopback without TLS: {remedy}, or set {word}={TRUSTED}."
+    )
+    assert Settings.from_env({**there, word: TRUSTED})
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("S3_ENDPOINT_URL", "http://127.0.0.1:9000"),
+        ("PDPJ_BASE_URL", "http://[::1]:8080"),
+        ("REDIS_URL", "redis://localhost/0"),
+        ("REDIS_URL", "redis:///0"),
+        ("REDIS_URL", "unix:///run/valkey.sock"),
+        ("REDIS_URL", "rediss://redis/0"),
+        ("DATABASE_URL", "postgresql:///autos"),
+        ("DATABASE_URL", "postgresql:///autos?host=/run/postgresql"),
+        ("DATABASE_URL", "postgresql://127.0.0.1/autos"),
+        ("DATABASE_URL", "postgresql://db/autos?sslmode=verify-full"),
+    ],
+)
+def test_a_connection_on_this_machine_or_with_tls_needs_no_words(name: str, url: str) -> None:
+    assert Settings.from_env({**NEEDED, name: url})

@@ -9,9 +9,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, InvalidRequest
-from storage.webhook_policy import DENIED_NETWORKS, SPECIAL_NAMES, WebhookPolicy, display, is_public
+from storage.webhook_policy import (
+    DENIED_NETWORKS,
+    SPECIAL_NAMES,
+    WebhookPolicy,
+    display,
+    is_plaintext,
+    is_public,
+)
 
-ANY = WebhookPolicy()
+# As with WEBHOOK_PLAINTEXT: the rules for hosts and ports apply to http:// receivers, too.
+ANY = WebhookPolicy(allows_plaintext=True)
 
 
 def refusal(url: str, receivers: WebhookPolicy = ANY) -> str:
@@ -289,7 +297,7 @@ def test_length_counts_before_and_after_escaping() -> None:
 
 def test_with_a_list_only_listed_hosts_are_accepted() -> None:
     receivers = WebhookPolicy.from_entries(
-        ("Hooks.tribunal.jus.br", "a.br:8443", "*.advogados.br", "8.8.8.8")
+        ("Hooks.tribunal.jus.br", "a.br:8443", "*.advogados.br", "8.8.8.8"), allows_plaintext=True
     )
 
     for url in (
@@ -327,7 +335,7 @@ def test_with_a_list_only_listed_hosts_are_accepted() -> None:
 def test_private_receiver_named_with_its_port_is_accepted(
     entry: str, url: str, address: str
 ) -> None:
-    receivers = WebhookPolicy.from_entries((entry,))
+    receivers = WebhookPolicy.from_entries((entry,), allows_plaintext=True)
     host, port = receivers.allowed[0].host, receivers.allowed[0].port
     assert port is not None
 
@@ -384,3 +392,22 @@ def test_wrong_entry_is_a_configuration_error(entry: str, reason: str) -> None:
 def test_display_leaves_out_what_may_be_secret() -> None:
     assert display("https://u:p@a.br:8443/x?token=1#f") == "https://a.br:8443/x"
     assert display("https://a.br/?token=1") == "https://a.br/"
+
+
+@pytest.mark.parametrize("host", ["tribunal.jus.br", "8.8.8.8", "10.1.2.3:8099"])
+def test_http_receivers_beyond_loopback_need_the_setting_of_the_operator(host: str) -> None:
+    entries = (host,)
+
+    assert "use https://" in refusal(f"http://{host}/", WebhookPolicy.from_entries(entries))
+    allowing = WebhookPolicy.from_entries(entries, allows_plaintext=True)
+    assert allowing.check(f"http://{host}/") == f"http://{host}/"
+    assert is_plaintext(f"http://{host}/")
+    assert not is_plaintext(f"https://{host}/")
+
+
+def test_http_to_this_machine_needs_no_words_and_is_read_by_no_network() -> None:
+    receivers = WebhookPolicy.from_entries(("127.0.0.1:8099", "localhost:8099"))
+
+    for url in ("http://127.0.0.1:8099/", "http://localhost:8099/"):
+        assert receivers.check(url) == url
+        assert not is_plaintext(url)

@@ -1,0 +1,1 @@
+"""Rules of the environment: secrets in files, connections without TLS, core dumps."""
