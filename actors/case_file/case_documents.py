@@ -81,7 +81,7 @@ def documents_of(cases: list[dict[str, Any]], process_number: str) -> list[Found
 def unreadable() -> TransientError:
     """Return the error for a listing with unreadable documents, or without any list."""
     return TransientError(
-        "PORTAL_ERROR", "The portal's answer does not say which documents there are.", is_few=True
+        "PORTAL_ERROR", "The portal's answer does not contain the list of documents.", is_few=True
     )
 
 

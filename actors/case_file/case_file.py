@@ -39,7 +39,7 @@ def parse_case(body: object, process_number: str) -> CaseListing | None:
         return None
     cases = [case for case in answers if _is_case(case, process_number)]
     if not cases:
-        raise TransientError("PORTAL_ERROR", "The portal's answer is not this case.", is_few=True)
+        raise TransientError("PORTAL_ERROR", "The portal sent another case.", is_few=True)
     found = documents_of(cases, process_number)
     entries = [_entry(each, process_number, f"#{n}") for n, each in enumerate(found, start=1)]
     return CaseListing(_case_secrecy(cases), _in_order(joined(entries)))

@@ -121,7 +121,7 @@ class ContentCheck:
             raise corrupt("The PDF that the portal sent is cut off.")
         # A body without framing is complete only if its content proves it.
         if not (is_framed or self._is_ended(mime)):
-            raise corrupt("Nothing shows that the file came completely.")
+            raise corrupt("Nothing confirms that the file is complete.")
 
     def _is_pdf_ended(self, is_framed: bool) -> bool:
         """Return whether the PDF's end is there. Other bytes may follow, but no PDF object."""

@@ -59,7 +59,7 @@ class LoginBreaker:
         )
         self._refreshed_at = float("-inf")
         if is_refused:
-            self.refuse("The portal refuses the token for one case after another.")
+            self.refuse("The portal refused the token for two consecutive cases.")
 
     def refuse(self, why: str) -> NoReturn:
         """Block the login for all processes, log it once, and raise CredentialsRefused."""
@@ -75,7 +75,7 @@ class LoginBreaker:
             login=self._login.key,
             reason=why,
             retry_in_s=logins.REFUSED_S,
-            help="jobs wait; they go on when the credentials change, or are tried again then",
+            help="jobs wait until the credentials change, or until the next attempt",
         )
 
     def _now(self) -> LoginState:

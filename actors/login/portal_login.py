@@ -82,7 +82,7 @@ class PortalLogin:
         begun = time.monotonic()
         answer = self._request_token(self._form(refresh_token))
         if answer is None:
-            raise LoginUnavailable("no whole answer in time")
+            raise LoginUnavailable("no complete answer in time")
         fields = _json_object(answer.body)
         if answer.status != 200:
             raise _error_of(answer, fields)

@@ -84,7 +84,7 @@ class StaticToken:
         """Return the token."""
         self._watch.check()
         if self._end is not None and self._end <= time.time():
-            self._watch.refuse("The portal's token is past its end.")
+            self._watch.refuse("The portal's token has expired.")
         return self._token
 
     def renew(self, refused: str, process_number: str) -> str:  # noqa: ARG002

@@ -96,7 +96,7 @@ def inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
             if member.eof:
                 left, member = member.unused_data, None
     if member is not None or not count:
-        raise BadCoding("The compressed data ended before its end.")
+        raise BadCoding("The compressed data is incomplete.")
 
 
 def _piece(member: zlib._Decompress, data: bytes) -> bytes:

@@ -52,7 +52,7 @@ def error_of(refusal: ErrorAnswer) -> AttemptError:
     if status in _BY_STATUS:
         return _BY_STATUS[status](refusal)
     if 300 <= status < 400:
-        return PermanentError("UNTRUSTED_LINK", "The portal redirects to another place.")
+        return PermanentError("UNTRUSTED_LINK", "The portal redirects to another address.")
     if 400 <= status < 500:
         return PermanentError("PORTAL_ERROR", f"The portal refused the request ({status}).")
     if status >= 500:
@@ -67,7 +67,7 @@ def _unauthorized(refusal: ErrorAnswer) -> AttemptError:
         return _no_access()
     if refusal.body is None:
         # Only the body shows whether the token or the case is the cause.
-        return TransientError("PORTAL_UNAVAILABLE", "The portal's answer came incomplete.")
+        return TransientError("PORTAL_UNAVAILABLE", "The portal's answer is incomplete.")
     return PermanentError(CREDENTIALS_REJECTED, "The portal does not accept the credentials.")
 
 
@@ -76,15 +76,13 @@ def _forbidden(refusal: ErrorAnswer) -> AttemptError:
         return _no_access()
     # A firewall also blocks single addresses, so this status sooner than a 429 concerns only the
     # document.
-    return TooFast(
-        "The portal's firewall turned the request away.", retry_after_s=None, own_after=2
-    )
+    return TooFast("The portal's firewall rejected the request.", retry_after_s=None, own_after=2)
 
 
 def _not_found(refusal: ErrorAnswer) -> AttemptError:
     if refusal.is_json:
         return not_found()
-    return PermanentError("PORTAL_ERROR", "The portal does not know the address that was asked.")
+    return PermanentError("PORTAL_ERROR", "The portal has no such address.")
 
 
 def _too_fast(refusal: ErrorAnswer) -> AttemptError:

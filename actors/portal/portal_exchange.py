@@ -109,7 +109,7 @@ def framing(response: requests.Response, listed_size_bytes: int | None) -> tuple
     is_proven = length is not None and length == listed_size_bytes
     is_coded = bool(content_codings(response.headers)) and not is_proven
     if codings not in ([], ["chunked"]) or is_coded:
-        raise corrupt("The portal sent the file in an encoding that was not asked for.")
+        raise corrupt("The portal sent the file in an encoding that was not requested.")
     if response.status_code == http.HTTPStatus.PARTIAL_CONTENT:
         ranged = whole_range_bytes(response.headers, listed_size_bytes)
         if length not in (None, ranged):

@@ -101,7 +101,7 @@ class WebhookSender:
             # are neither too frequent nor endless.
             log.exception("webhook broke")
             span.fail("INTERNAL")
-            self._refused(delivery, None, "It could not be sent.", is_final=False)
+            self._refused(delivery, None, "Autos could not send the webhook.", is_final=False)
 
     def _attempt(self, delivery: WebhookDelivery, span: Span) -> None:
         answer = self._answer(delivery)

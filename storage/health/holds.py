@@ -151,7 +151,7 @@ def _login_hold(transaction: Transaction, login: Login) -> Hold | None:
         return None
     return Hold(
         "CREDENTIALS_REFUSED",
-        "The portal refuses the credentials; it is asked again when they change, or later.",
+        "The portal refuses the credentials. Autos tries again when they change, or later.",
         refused.until_time,
     )
 
@@ -161,22 +161,22 @@ def _certificate_hold(is_untrusted: bool, paused_until: datetime | None) -> Hold
         return None
     return Hold(
         "PORTAL_UNTRUSTED",
-        "The portal's certificate is not trusted; it is asked again until it is.",
+        "The portal's certificate is not trusted. Autos tries again until it is.",
         paused_until,
     )
 
 
 def _store_hold(code: str | None) -> Hold | None:
-    """Return the hold of what is fetched and cannot be stored."""
+    """Return the hold of fetched files that the bucket refuses."""
     if code is None:
         return None
-    return Hold("STORE_REFUSED", f"The bucket refuses files ({code}); it is tried again.", None)
+    return Hold("STORE_REFUSED", f"The bucket refuses files ({code}). Autos tries again.", None)
 
 
 def _court_hold(row: dict[str, Any], now: datetime) -> Hold:
     return Hold(
         "COURT_AWAY",
-        f"Court {row['court']} does not answer at the portal; it is probed until it does.",
+        f"Court {row['court']} does not answer at the portal. Autos probes it until it does.",
         max(row["next_probe_time"], now),
     )
 

@@ -43,7 +43,7 @@ METHOD = "RetryJob"
 
 
 class _NotLookedUp(Exception):
-    """Other jobs stored failed documents, and the bucket was not asked for them yet."""
+    """Other jobs stored failed documents, and the bucket was not checked yet."""
 
     def __init__(self, sizes: dict[str, int]) -> None:
         super().__init__()

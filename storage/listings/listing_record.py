@@ -42,7 +42,7 @@ def record(
         listing=rows.as_json,
     )
     if recorded is None:
-        raise LeaseLost("The claim on this listing is no longer ours.")
+        raise LeaseLost("The claim on this listing is over.")
     if recorded["is_new"]:
         count_ends(database, rows, recorded["state"])
     wakes = portal_feedback.extra_requests(was_away=recorded["was_away"], growth=recorded["growth"])

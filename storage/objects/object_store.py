@@ -131,7 +131,7 @@ class _Wanted:
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes. Raises LeaseLost."""
         if not self._is_wanted():
-            raise LeaseLost("Nobody waits for this upload any more.")
+            raise LeaseLost("This upload is no longer wanted.")
         return self._file.read(size)
 
     def tell(self) -> int:
@@ -442,9 +442,9 @@ class Objects:
         data, key = b"%b\n" % uuid4().hex.encode(), f"{self.prefix}{PROBE}-{uuid4()}"
         self.put(Upload(data, key, len(data), sha256(data).hexdigest(), "text/plain", "probe.txt"))
         if self._size_of(key) != len(data):
-            raise StoreRefused("HEAD", "NotThere", "what was just put has not its size")
+            raise StoreRefused("HEAD", "NotThere", "the object's size is wrong")
         if self.read(key) != data:
-            raise StoreRefused("GET", "NotThere", "what was just put is not what is read")
+            raise StoreRefused("GET", "NotThere", "the object's bytes are wrong")
         self.delete([key])
 
     def url(self, key: str, *, lifetime_s: int) -> tuple[str, datetime]:

@@ -80,7 +80,7 @@ def refusal(answer: urllib3.BaseHTTPResponse) -> S3Error | ServerError:
 
 def altered() -> TransientError:
     """Return the error for a file with other bytes than those that were checked."""
-    return TransientError("CORRUPT", "The spool file is not what was downloaded.")
+    return TransientError("CORRUPT", "The spool file differs from the downloaded file.")
 
 
 def _innermost(error: BaseException) -> str:

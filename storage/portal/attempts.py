@@ -32,7 +32,7 @@ WORKER_LOST = Failure(
 )
 SPOOL_DEAD_S = 30
 _PENDING, _DOWNLOADED = DocumentState.PENDING, DocumentState.DOWNLOADED
-_NOT_OURS = "The claim is no longer ours."
+_NOT_OURS = "The claim is over."
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +349,7 @@ def expire(database: Database, held: DocumentLease, state: DocumentState) -> Out
     with database.transaction() as transaction:
         row = _DocumentRow(transaction, held)
         if transaction.fetch_one(abandoned.for_update().dicts()) is None:
-            raise LeaseLost("The claim shows a sign of life after all.")
+            raise LeaseLost("The holder of the claim is alive.")
         is_downloading = state is DocumentState.DOWNLOADING
         transaction.count(LEASES_LOST, "download" if is_downloading else "upload")
         is_alone = row.row["slice_size"] == 1

@@ -34,11 +34,11 @@ def weigh(
     with database.single() as transaction:
         row = transaction.fetch_one(_known(claim, content.sha256))
     if row is None:
-        raise LeaseLost("The claim on this document is no longer ours.")
+        raise LeaseLost("The claim on this document is over.")
     if row["doubted_sha256"] is None:
-        raise Doubted("Nothing supports what the portal sent.", content.sha256, is_first=True)
+        raise Doubted("Nothing confirms that this is the document.", content.sha256, is_first=True)
     if row["doubted_sha256"] != content.sha256:
-        raise Doubted("The portal sent another text than the time before.", content.sha256)
+        raise Doubted("The portal sent a different text than before.", content.sha256)
     if not row["alike"]:
         return
     doubt = Doubted(

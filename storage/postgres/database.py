@@ -79,7 +79,7 @@ class Transaction:
         """Return the one row that must exist. A missing row is a defect in Autos."""
         row = self.one(sql, **values)
         if row is None:
-            raise LookupError("a row that must be there is not")
+            raise LookupError("a required row is missing")
         return row
 
     def run(self, sql: str, **values: Any) -> int:

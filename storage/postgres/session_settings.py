@@ -44,7 +44,7 @@ def install(db: Any) -> list[str]:
                 db.execute_sql(statement)
         except (peewee.ProgrammingError, peewee.InternalError, peewee.NotSupportedError) as error:
             raise ConfigurationError(
-                "DATABASE_URL: its role may not set what its sessions need; "
+                "DATABASE_URL: its role may not change the settings that its sessions need; "
                 f"have an administrator run: {'; '.join(statements)};"
             ) from error
     return list(missing)

@@ -30,7 +30,7 @@ REDISPATCH_CAP_S = 60
 # How many rows of each kind one pass takes. The next pass takes the rest.
 BATCH = 500
 
-TIMEOUT = Failure("TIMEOUT", "The job was not over when its time was.", True)
+TIMEOUT = Failure("TIMEOUT", "The job did not end before its deadline.", True)
 
 
 def stalled_webhooks(database: Database, *, is_redis_lost: bool) -> list[tuple[UUID, int]]:

@@ -238,7 +238,7 @@ def _record(
     with database.transaction() as transaction:
         _advance(transaction, delivery.job_id)
         if not transaction.execute(move):
-            raise LeaseLost("The claim on this webhook is no longer ours.")
+            raise LeaseLost("The claim on this webhook is over.")
         transaction.execute(_log_attempt(delivery))
 
 
