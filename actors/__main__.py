@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from storage import logs
+from storage.environment import core_dumps
 from storage.errors import ConfigurationError
 from storage.settings import Settings
 from storage.spool import Spool
@@ -30,9 +31,10 @@ def main(argv: list[str]) -> int:
     """Return the exit code: 1 with one sentence if the settings or the name are not usable."""
     if len(argv) != 1 or argv[0] not in {*DRAMATIQ_ROLES, "scheduler"}:
         return _refuse("usage: python -m actors worker | uploader | notifier | scheduler")
+    core_dumps.switch_off()
     role = argv[0]
     try:
-        settings = Settings.from_env(os.environ)
+        settings = Settings.from_env(os.environ, role)
     except ConfigurationError as error:
         return _refuse(f"autos {role}: {error}")
     try:

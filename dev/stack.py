@@ -22,6 +22,7 @@ from dev.processes.supervisor import Supervisor, WriteLine, describe_exit
 from dev.run_file import RunFile, written_run_file
 from server.access.add_client import ANY
 from server.access.clients_file import read
+from storage.environment.secret_files import read_secret_files
 from storage.errors import ConfigurationError
 from storage.settings import Settings
 
@@ -68,7 +69,10 @@ def running_stack(
     If `is_announced`, other programs find the stack by its run.json. `release_flags` are appended
     to the Procfile's release command. If it raises ConfigurationError, no process is left running.
     """
-    env = {name: value for name, value in environ.items() if value.strip()}
+    files = read_secret_files(environ)
+    if files.problems:
+        raise ConfigurationError("; ".join(files.problems.values()) + ".")
+    env = {name: value for name, value in files.env.items() if value.strip()}
     with ExitStack() as exit_stack:
         folder = DataFolder(Path(env.get("DATA_DIR", "var")))
         exit_stack.callback(folder.close)

@@ -38,6 +38,7 @@ from server.rpc.service import DownloadService
 from server.runtime.background import Background, log_unseen_errors
 from server.runtime.event_loop import EventLoop
 from storage import logs
+from storage.environment import core_dumps
 from storage.errors import ConfigurationError, ServiceUnavailable
 from storage.health.holds import Holds
 from storage.jobs.change_notifications import ChangePublisher
@@ -257,8 +258,9 @@ def main() -> int:
 
     If it cannot start, it writes one sentence to stderr.
     """
+    core_dumps.switch_off()
     try:
-        settings = Settings.from_env(os.environ)
+        settings = Settings.from_env(os.environ, "server")
         logs.configure(settings.log_format, process="server")
         _spare_garbage_collection()
         with (

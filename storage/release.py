@@ -16,6 +16,7 @@ import structlog
 from peewee import fn
 
 from storage import logs
+from storage.environment import core_dumps
 from storage.errors import ConfigurationError, ServiceUnavailable
 from storage.objects import adoption, installation
 from storage.objects.adoption import Contents
@@ -103,9 +104,10 @@ def _flags(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> int:
     """Return the exit code: 0 if all is ready, 1 with one sentence if not."""
+    core_dumps.switch_off()
     flags = _flags(argv)
     try:
-        settings = Settings.from_env(os.environ)
+        settings = Settings.from_env(os.environ, "release")
         logs.configure(settings.log_format, process="release")
         found = release(
             settings, adopts_bucket=flags.adopt_bucket, sweep_allowance=max(0, flags.let_sweep)

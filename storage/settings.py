@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from psycopg2.extensions import parse_dsn
 
 from storage.environment import plaintext
 from storage.environment.plaintext import is_loopback_host
+from storage.environment.secret_files import read_secret_files
 from storage.errors import ConfigurationError
 from storage.webhook_policy import AllowRule
 
@@ -28,8 +30,18 @@ IN_SO_MANY_WORDS = {
     "GRPC_PLAINTEXT": "tls-ends-in-front-of-me",
     **dict.fromkeys(plaintext.ALLOWED_BY.values(), plaintext.TRUSTED),
 }
+# Of 24 random bytes, fewer are distinct less than once in 10^12 keys.
+DISTINCT_BYTES = 12
 WEBHOOK_WORD = "events-may-be-read-on-the-way"
 PORTAL_URL = "https://portaldeservicos.pdpj.jus.br"
+# The processes that use a required setting, by their names in the Procfile. Others: all of them.
+# Server and scheduler compare the portal's login with the one that a hold names.
+USED_BY = {
+    "REDIS_URL": ("server", "worker", "uploader", "notifier", "scheduler"),
+    "PDPJ_TOKEN": ("server", "worker", "scheduler"),
+    "WEBHOOK_SECRET": ("notifier",),
+    "GRPC_LISTEN": ("server",),
+}
 MIB = 1024 * 1024
 # The largest object that S3 accepts in one PUT.
 MOST_IN_ONE_PUT = 5 * 1024 * MIB
@@ -187,17 +199,20 @@ class Settings:
     is_channelz_on: bool
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Settings:
+    def from_env(cls, env: Mapping[str, str], process: str = "") -> Settings:
         """Return the settings in `env`.
+
+        `process` is the name in the Procfile: what this process does not use is not required, and
+        empty if it is not set. Without a name, everything is required.
 
         Raises ConfigurationError that names every missing or wrong variable at once.
         """
-        read = _Reader(env)
+        read = _Reader(env, process)
         data_dir = read.given("DATA_DIR", Path, default=Path("var"))
         s3_endpoint = read.given("S3_ENDPOINT_URL", _http_url)
         settings: dict[str, Any] = dict(  # noqa: C408 - keywords, as the fields are named
             database_url=read.given("DATABASE_URL", _database_url),
-            redis_url=read.given("REDIS_URL", _redis_url),
+            redis_url=read.given("REDIS_URL", _redis_url) or "",
             s3_endpoint_url=s3_endpoint,
             s3_access_key_id=read.given("S3_ACCESS_KEY_ID", str),
             s3_secret_access_key=read.given("S3_SECRET_ACCESS_KEY", str),
@@ -244,7 +259,7 @@ class Settings:
                 "CLIENT_OPEN_WATCHES", _whole(1, 1_000_000), default=1_000
             ),
             metrics_listen=read.given("METRICS_LISTEN", _metrics_listen, default=None),
-            webhook_secrets=read.given("WEBHOOK_SECRET", _webhook_secrets),
+            webhook_secrets=read.given("WEBHOOK_SECRET", _webhook_secrets) or (),
             webhook_allowed_hosts=read.given("WEBHOOK_ALLOWED_HOSTS", _receivers, default=()),
             webhook_plaintext=read.given("WEBHOOK_PLAINTEXT", _one_of(WEBHOOK_WORD), default=None),
             lanes_per_job=read.given("LANES_PER_JOB", _whole(1, 100), default=5),
@@ -282,16 +297,23 @@ class Settings:
 class _Reader:
     """Read variables and collect the problem of each."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
-        self._env = env
-        self._problems: list[str] = []
+    def __init__(self, env: Mapping[str, str], process: str) -> None:
+        files = read_secret_files(env)
+        self._env, self._process = files.env, process
+        # A secret whose file has a problem counts as set: one problem is reported once.
+        self._unread = set(files.problems)
+        self._problems = list(files.problems.values())
+
+    def _uses(self, name: str) -> bool:
+        return not self._process or self._process in USED_BY.get(name, (self._process,))
 
     def given(self, name: str, parse: Callable[[str], T], **default: Any) -> Any:
         text = self._env.get(name, "").strip()
-        if not text:
+        if not text or name in self._unread:
             if "default" in default:
                 return default["default"]
-            self._problems.append(f"{name} is not set")
+            if name not in self._unread and self._uses(name):
+                self._problems.append(f"{name} is not set")
             return None
         try:
             return parse(text)
@@ -315,7 +337,7 @@ class _Reader:
         parts = ("PDPJ_CLIENT_ID", "PDPJ_CLIENT_SECRET", "PDPJ_REFRESH_TOKEN")
         if given := next(filter(self._is_set, parts), None):
             self._need("PDPJ_TOKEN_URL", by=given)
-        elif not self._is_set("PDPJ_TOKEN"):
+        elif not self._is_set("PDPJ_TOKEN") and self._uses("PDPJ_TOKEN"):
             self._problems.append(
                 "PDPJ_TOKEN is not set, nor is PDPJ_TOKEN_URL with a client to log in"
             )
@@ -336,7 +358,7 @@ class _Reader:
             self._need("GRPC_TLS_KEY_FILE", by="TLS")
         if self._is_set("GRPC_TLS_KEY_FILE") or self._is_set("GRPC_TLS_CLIENT_CA_FILE"):
             self._need("GRPC_TLS_CERT_FILE", by="TLS")
-        if listen is None or is_loopback(listen):
+        if listen is None or is_loopback(listen) or not self._uses("GRPC_LISTEN"):
             return
         if not self._is_set("AUTOS_CLIENTS_FILE"):
             self._need_words("AUTOS_WITHOUT_CLIENTS", "AUTOS_CLIENTS_FILE")
@@ -355,7 +377,7 @@ class _Reader:
         self._problems.extend(f"{name} is not set, but {by} needs it" for name in missing)
 
     def _is_set(self, name: str) -> bool:
-        return bool(self._env.get(name, "").strip())
+        return name in self._unread or bool(self._env.get(name, "").strip())
 
     def raise_problems(self) -> None:
         if self._problems:
@@ -537,7 +559,16 @@ def _webhook_secrets(text: str) -> tuple[str, ...]:
         raise ValueError(
             "must be whsec_ and the base64 of 24 to 64 bytes (several: comma-separated)"
         )
+    if not all(map(_looks_random, secrets)):
+        raise ValueError("must hold random bytes: these repeat, or follow a pattern")
     return secrets
+
+
+def _looks_random(text: str) -> bool:
+    """Return False if the bytes are few, or follow each other in equal steps."""
+    key = base64.b64decode(text.removeprefix("whsec_"))
+    steps = {(after - before) % 256 for before, after in pairwise(key)}
+    return len(set(key)) >= DISTINCT_BYTES and len(steps) >= DISTINCT_BYTES
 
 
 def _is_webhook_secret(text: str) -> bool:

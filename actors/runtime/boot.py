@@ -26,7 +26,7 @@ _BUILDERS = {
 
 def _build() -> Dependencies:
     role = os.environ[ROLE]
-    settings = Settings.from_env(os.environ)
+    settings = Settings.from_env(os.environ, role)
     logs.configure(settings.log_format, process=role)
     broker.connect(settings.redis_url, timeout_s=TIMEOUT_S)
     return _BUILDERS[role](settings)

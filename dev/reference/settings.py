@@ -17,8 +17,11 @@ HEAD = """\
 # Settings
 
 Environment variables. A process that lacks one, or that finds a wrong value, ends with one sentence that names every
-such variable. `make run` and `make demo` set what is missing. Callers have `AUTOS_ADDRESS`, `AUTOS_TOKEN`,
-`AUTOS_CA_FILE`, `AUTOS_CERT_FILE` and `AUTOS_KEY_FILE`: [Python client](python-client.md).
+such variable. A process needs only what it uses: `REDIS_URL` all but `release`, `WEBHOOK_SECRET` only `notifier`, the
+portal's login `server`, `worker` and `scheduler`. Each secret, and each URL with a password, may stand in a file that
+`NAME_FILE` names instead of `NAME`, such as `WEBHOOK_SECRET_FILE`. `make run` and `make demo` set what is missing.
+Callers have `AUTOS_ADDRESS`, `AUTOS_TOKEN`, `AUTOS_CA_FILE`, `AUTOS_CERT_FILE` and `AUTOS_KEY_FILE`: [Python
+client](python-client.md).
 """
 WORDS = """\
 ## Beyond loopback
@@ -43,7 +46,7 @@ REQUIRED = {
     "S3_ACCESS_KEY_ID": "-",
     "S3_SECRET_ACCESS_KEY": "-",
     "PDPJ_TOKEN": "-",
-    "WEBHOOK_SECRET": "whsec_" + "A" * 32,
+    "WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 }
 # No parser of a setting with limits accepts it.
 WRONG = "\x01"

@@ -18,7 +18,7 @@ from storage.settings import Settings
 from tests.unit.storage.test_settings import NEEDED
 
 HOWTO = ROOT / "docs" / "howto"
-SECRET = "whsec_" + "A" * 32
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 def _blocks(page: str, language: str) -> list[str]:

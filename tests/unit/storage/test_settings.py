@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
+import sys
+from dataclasses import fields
 from pathlib import Path
 from uuid import UUID
 
@@ -10,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.environment.secret_files import SECRETS
 from storage.errors import ConfigurationError
 from storage.settings import PORTAL_URL, Settings
 
@@ -86,6 +91,10 @@ WRONG = {
         *(SECRET, f"whsec_{SECRET}", ",", f"{KEY},{SECRET}", KEY.removeprefix("whsec_")),
         *("whsec_" + base64.b64encode(b"k" * size).decode() for size in (0, 23, 65)),
         f"whsec_ç{SECRET}",
+        *(
+            "whsec_" + base64.b64encode(key).decode()
+            for key in (b"k" * 32, b"key" * 10, bytes(range(40)))
+        ),
     ),
     "S3_PREFIX": ("/", "a//b", "/a", "a b", "../a", "a/./b", "ação", "a" * 201),
     "ORPHAN_AGE_S": ("0", "-1", "never", "OFF"),
@@ -407,3 +416,82 @@ def test_a_connection_beyond_loopback_without_tls_needs_an_explicit_setting(
 )
 def test_a_connection_on_this_machine_or_with_tls_needs_no_words(name: str, url: str) -> None:
     assert Settings.from_env({**NEEDED, name: url})
+
+
+REQUIRED_OF = {
+    "release": {"DATABASE_URL", "S3_ENDPOINT_URL", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"},
+    "uploader": {*NEEDED} - {"PDPJ_TOKEN", "WEBHOOK_SECRET"},
+    "notifier": {*NEEDED} - {"PDPJ_TOKEN"},
+    **dict.fromkeys(("server", "worker", "scheduler"), {*NEEDED} - {"WEBHOOK_SECRET"}),
+}
+
+
+@pytest.mark.parametrize("process", REQUIRED_OF)
+def test_a_process_requires_only_what_it_uses(process: str) -> None:
+    used = {name: NEEDED[name] for name in REQUIRED_OF[process]}
+
+    assert Settings.from_env(used, process).database_url == NEEDED["DATABASE_URL"]
+    for name in used:
+        lacking = {each: value for each, value in used.items() if each != name}
+        with pytest.raises(ConfigurationError, match=f"^{name} is not set"):
+            Settings.from_env(lacking, process)
+
+
+def test_only_the_server_needs_words_for_its_address() -> None:
+    there = {**NEEDED, "GRPC_LISTEN": "0.0.0.0:50051"}
+
+    assert Settings.from_env(there, "worker")
+    with pytest.raises(ConfigurationError, match=r"^GRPC_LISTEN leads"):
+        Settings.from_env(there, "server")
+
+
+def test_every_setting_that_is_not_shown_may_stand_in_a_file() -> None:
+    hidden = {each.name for each in fields(Settings) if not each.repr}
+
+    plurals = {"ENCRYPTION_KEYS": "AUTOS_ENCRYPTION_KEY", "WEBHOOK_SECRETS": "WEBHOOK_SECRET"}
+    assert {plurals.get(name.upper(), name.upper()) for name in hidden} == {*SECRETS}
+
+
+@pytest.mark.parametrize("name", [name for name in SECRETS if name in {**WITHOUT_TOKEN, **LOGIN}])
+def test_a_secret_may_stand_in_a_file(name: str, tmp_path: Path) -> None:
+    env = {**WITHOUT_TOKEN, **LOGIN}
+    file = tmp_path / "secret"
+    file.write_text(f"{env[name]}\n")
+    in_file = {**env, f"{name}_FILE": str(file)}
+    del in_file[name]
+
+    assert Settings.from_env(in_file) == Settings.from_env(env)
+    assert _problems({**in_file, name: env[name]}) == (
+        f"{name} must not be set together with {name}_FILE."
+    )
+    file.write_text(" \n")
+    assert _problems(in_file) == f"{name}_FILE names an empty file."
+    file.write_bytes(b"\xff")
+    assert _problems(in_file) == f"{name}_FILE names a file that cannot be read (not UTF-8 text)."
+    file.unlink()
+    assert _problems(in_file) == (
+        f"{name}_FILE names a file that cannot be read (No such file or directory)."
+    )
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "from server.__main__ import main; main()",
+        "from storage.release import main; main([])",
+        "from actors.__main__ import main; main(['worker'])",
+    ],
+)
+def test_no_process_writes_core_dumps(call: str) -> None:
+    then = (
+        "import resource; from pathlib import Path;"
+        " print(resource.getrlimit(resource.RLIMIT_CORE)[0],"
+        " int(Path('/proc/self/coredump_filter').read_text(), 16))"
+    )
+    program = [sys.executable, "-c", f"{call}; {then}"]
+    env = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    done = subprocess.run(program, env=env, capture_output=True, text=True, timeout=60, check=True)
+
+    assert "is not set" in done.stderr
+    assert done.stdout == "0 0\n"
