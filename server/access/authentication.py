@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from server.access.certificate_names import names_by_type
 from server.access.client_registry import CallingClient, ClientRegistry
 from server.access.clients_file import ClientsFile
 from server.errors.error_statuses import NoToken, UnknownToken
@@ -49,8 +50,7 @@ def _known(roster: ClientRegistry, context: Any) -> CallingClient:
     # A token takes precedence: several clients may share one certificate. A wrong token is refused.
     if given:
         return _by_token(roster, given)
-    names = (name.decode(errors="replace") for name in context.peer_identities() or ())
-    client = roster.by_certificate(names)
+    client = roster.by_certificate(names_by_type(context.auth_context()))
     if client is None:
         raise NoToken
     return client

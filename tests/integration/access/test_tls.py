@@ -126,7 +126,10 @@ def test_a_caller_is_known_by_a_name_in_its_certificate(
     cert, key, ca = _write(tmp_path, AUTHORITY.for_loopback())
     file = write_clients(
         tmp_path / "clients.json",
-        entry("billing", certificates=["billing.internal", "spiffe://house/billing"]),
+        entry(
+            "billing",
+            certificates=["billing.internal", "spiffe://house/billing", "billing@house.example"],
+        ),
         entry("archive", "archives-token", certificates=["archive"]),
     )
     uri = x509.UniformResourceIdentifier("spiffe://house/billing")
@@ -134,6 +137,7 @@ def test_a_caller_is_known_by_a_name_in_its_certificate(
         "billing": [
             AUTHORITY.signs("any", x509.DNSName("billing.internal")),
             AUTHORITY.signs("archive", uri, x509.DNSName("unknown")),
+            AUTHORITY.signs("any", x509.RFC822Name("billing@house.example")),
         ],
         "archive": [AUTHORITY.signs("archive")],
     }
@@ -143,6 +147,11 @@ def test_a_caller_is_known_by_a_name_in_its_certificate(
         # A subject alternative name replaces the common name, as everywhere in TLS.
         AUTHORITY.signs("archive", x509.DNSName("unknown")),
         AUTHORITY.signs("any", uri, x509.DNSName("archive")),
+        # An authority that checks DNS names may sign any URI or e-mail address.
+        AUTHORITY.signs("any", x509.UniformResourceIdentifier("billing.internal")),
+        AUTHORITY.signs("any", x509.RFC822Name("billing.internal")),
+        AUTHORITY.signs("any", x509.DNSName("spiffe://house/billing")),
+        AUTHORITY.signs("archive", x509.RFC822Name("archive")),
     ]
 
     async def scenario() -> None:
