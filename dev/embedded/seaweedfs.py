@@ -1,7 +1,8 @@
 """An embedded SeaweedFS: S3 on loopback with keys of its own.
 
 By default its other HTTP ports (master, filer) would read, write and delete without credentials, so
-they are disabled and the filer requires tokens. Its gRPC ports have no such protection.
+they are disabled and the filer requires tokens. Its gRPC ports require a certificate
+of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from minio import Minio
 from minio.error import MinioException
 
 from dev.embedded.embedded_server import EmbeddedServer
+from dev.embedded.grpc_certificates import mutual_tls
 from dev.folder import WEED_OFFSET, DataFolder, secret_file, write_private
 from dev.processes.process import Program
 
@@ -38,7 +40,7 @@ def seaweedfs(folder: DataFolder) -> EmbeddedServer:
         name="s3",
         command=_command(data, identities, ports),
         cwd=home,
-        env=_locks(home),
+        env=_locks(home) | mutual_tls(folder.subfolder("secrets")),
         # After SIGTERM it sometimes never ends (4.48). SIGKILL loses no acknowledged write.
         death_signal=signal.SIGKILL,
         grace_s=5.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import grpc
 import psutil  # type: ignore[import-untyped]
 import psycopg2
 import pytest
@@ -26,7 +28,7 @@ from redis.retry import Retry
 
 from dev.embedded.embedded_servers import EmbeddedServers, start_all
 from dev.embedded.sandbox import ROOT
-from dev.folder import DataFolder
+from dev.folder import WEED_OFFSET, DataFolder
 from dev.processes.deadline import until
 from storage.errors import ConfigurationError
 
@@ -34,7 +36,7 @@ from storage.errors import ConfigurationError
 OWNER = """
 import sys, time
 from pathlib import Path
-from dev.folder import DataFolder
+from dev.folder import WEED_OFFSET, DataFolder
 from dev.embedded.embedded_servers import start_all
 
 servers = start_all(DataFolder(Path(sys.argv[1])), {})
@@ -279,6 +281,31 @@ def test_every_server_requires_credentials(servers: EmbeddedServers) -> None:
     with urllib3.PoolManager(retries=False) as pool:
         for method in ("GET", "PUT", "DELETE"):
             assert pool.request(method, env["S3_ENDPOINT_URL"] + "/any/thing").status == 403
+
+
+def test_grpc_of_s3_needs_a_certificate_that_only_this_user_can_read(tmp_path: Path) -> None:
+    method = "/filer_pb.SeaweedFiler/GetFilerConfiguration"
+    with serving(tmp_path / "var", ONLY_S3):
+        port = json.loads((tmp_path / "var/ports/s3.json").read_text())["filer"] + WEED_OFFSET
+        files = {each: tmp_path / f"var/secrets/grpc.{each}.pem" for each in ("ca", "key", "cert")}
+        assert {file.stat().st_mode & 0o777 for file in files.values()} == {0o600}
+        ca, key, cert = (file.read_bytes() for file in files.values())
+        name = (("grpc.ssl_target_name_override", "autos embedded part"),)
+
+        def answer(channel: grpc.Channel) -> grpc.StatusCode:
+            with channel:
+                try:
+                    channel.unary_unary(method, bytes, bytes)(b"", timeout=5)
+                except grpc.RpcError as error:
+                    return error.code()
+            return grpc.StatusCode.OK
+
+        address = f"127.0.0.1:{port}"
+        with_ca = grpc.ssl_channel_credentials(ca)
+        with_certificate = grpc.ssl_channel_credentials(ca, key, cert)
+        assert answer(grpc.insecure_channel(address)) == grpc.StatusCode.UNAVAILABLE
+        assert answer(grpc.secure_channel(address, with_ca, name)) == grpc.StatusCode.UNAVAILABLE
+        assert answer(grpc.secure_channel(address, with_certificate, name)) == grpc.StatusCode.OK
 
 
 def test_object_is_out_of_reach_by_every_port_of_s3_but_its_own(tmp_path: Path) -> None:
