@@ -38,6 +38,8 @@ URL_LIFETIME_S = 3_600
 # An attempt takes at most 15 s. The lease must last longer.
 LEASE_S = 30.0
 GONE = 410
+# A receiver may belong to others than the client. The client reads these fields with its token.
+HIDDEN_IF_SEALED = ("name", "sha256", "object_key")
 # The outcomes of an attempt, for the counters and the trace.
 DELIVERED, REFUSED, NO_ANSWER, FORBIDDEN = "DELIVERED", "REFUSED", "NO_ANSWER", "FORBIDDEN"
 
@@ -178,17 +180,23 @@ class WebhookSender:
         if _is_too_large(event.data):
             event.data.ClearField("documents")
             event.data.documents_omitted = True
-        elif not is_plaintext(delivery.url):
+        else:
             for document in event.data.documents:
-                self._add_url(document)
+                self._complete(document, has_url=not is_plaintext(delivery.url))
         body = as_json(event)
         if not delivery.documents:
             # Receivers find the list in every body that does not omit it.
             body["data"]["documents"] = []
         return _compact(body)
 
-    def _add_url(self, document: pb.Document) -> None:
-        if document.object_key and not document.sealed:
+    def _complete(self, document: pb.Document, *, has_url: bool) -> None:
+        """Add the URL of a stored document if it may have one. Clear the fields that identify a
+        sealed document.
+        """
+        if document.sealed:
+            for field in HIDDEN_IF_SEALED:
+                document.ClearField(field)
+        elif document.object_key and has_url:
             url, expires = self.objects.url(document.object_key, lifetime_s=URL_LIFETIME_S)
             document.url = url
             document.url_expire_time.FromDatetime(expires)

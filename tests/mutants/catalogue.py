@@ -1057,10 +1057,10 @@ _TOLD = (
         "tests/acceptance/jobs/test_document_url.py",
     ),
     _mutant(
-        "the seal that keeps a URL out of a webhook",
+        "the seal that keeps URL, name, hash and key out of a webhook",
         "actors/webhook/webhook_sender.py",
-        "if document.object_key and not document.sealed:",
-        "if document.object_key:",
+        "        if document.sealed:",
+        "        if False:",
         "tests/acceptance/jobs/test_webhooks.py",
     ),
     _mutant(

@@ -198,18 +198,30 @@ def _check_documents(sent: list[dict[str, Any]], listed: list[pb.Document]) -> N
 
 
 @pytest.mark.parametrize("case", ["sealed", "sealed-case"])
-def test_no_url_of_a_sealed_document_leaves_by_a_webhook(autos: Autos, case: str) -> None:
+def test_a_webhook_has_no_url_name_hash_or_key_of_a_sealed_document(
+    autos: Autos, case: str
+) -> None:
     path = f"/{case}"
     job = run(autos, CASES[case].number, webhook_url=autos.receiver.url_of(path))
 
     [delivery] = autos.receiver.wait_for(1, 60, path=path)
 
-    sent = Parse(delivery.body, pb.WebhookEvent()).data.documents
-    assert {each.document_id for each in sent} == {
-        each.document_id for each in documents(autos, job)
-    }
-    assert any(each.sealed and each.object_key for each in sent)
-    assert all(bool(each.url) == (bool(each.object_key) and not each.sealed) for each in sent)
+    event = Parse(delivery.body, pb.WebhookEvent())
+    told = {each.document_id: each for each in event.data.documents}
+    listed = {each.document_id: each for each in documents(autos, job)}
+    assert told.keys() == listed.keys()
+    sealed = [each for each in listed.values() if each.sealed]
+    assert sealed
+    assert all(each.name and each.sha256 and each.object_key for each in sealed)
+    for each in sealed:
+        there = told[each.document_id]
+        assert there.sealed
+        assert not any((there.url, there.name, there.sha256, there.object_key))
+        assert each.sha256.encode() not in delivery.body
+        assert each.object_key.encode() not in delivery.body
+    for each in listed.values():
+        assert each.sealed or told[each.document_id].url
+        assert each.sealed or told[each.document_id].name == each.name
 
 
 def test_a_refused_attempt_is_made_again_under_the_same_id(autos: Autos) -> None:
