@@ -138,8 +138,11 @@ class Lister:
             delay_s = error.retry_in_s
             self._insist(lambda: attempts.give_back(self.database, claim, delay_s=delay_s))
             return
-        log.info("case listed", to_fetch=listed.to_fetch)
-        if missing:
+        if listed.is_refused:
+            log.info("case refused", reason="SEALED")
+        else:
+            log.info("case listed", to_fetch=listed.to_fetch)
+        if missing and not listed.is_refused:
             log.warning("documents vanished", documents=missing)
         if not listed.to_fetch:
             self.ends.publish(claim.job_id)
@@ -150,6 +153,8 @@ class Lister:
     def _listing(self, claim: ListingClaim, deadline: Deadline) -> tuple[ListingImport, int]:
         """Return the listing of the case, and how many documents of earlier listings it lacks."""
         if claim.listed_by:
+            # Another client's listing is not there sooner than the portal would have answered.
+            self.renewer.await_stop(min(LISTING_LIMIT_S, jittered(claim.usual_s)))
             listing = listing_cache.listing_of(self.database, claim.client, claim.listed_by)
         else:
             if claim.has_history:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from storage import sql
 from storage.errors import FieldViolation, LimitReached, RequestIdReused, RowsLocked
+from storage.event_counters import JOBS_ENDED
 from storage.jobs import job_queries
 from storage.listings.listing_import import ImportRows, ListingImport
 from storage.listings.listing_record import count_ends
@@ -47,6 +48,8 @@ class StartRequest:
     # The position of the call in a trace (W3C Trace Context); the job's work joins that trace.
     traceparent: str | None = None
     jobs_at_once: int | None = None
+    # Whether the client may not fetch sealed cases.
+    refuses_sealed: bool = False
 
     @property
     def first_state(self) -> JobState:
@@ -129,6 +132,9 @@ def start_jobs(
         row = by_place[place]
         if row["how"] == How.NEW and row["total_documents"] is not None:
             count_ends(database, import_rows, row["state"])
+        elif row["how"] == How.NEW and row["end_time"] is not None:
+            # Refused: none of its documents is there.
+            database.counted(JOBS_ENDED, row["state"])
     views = _views(database, attempts, by_place)
     return [
         StartAnswer(How(by_place[place]["how"]), views.get(place), by_place[place]["listed_by"])
@@ -201,6 +207,7 @@ def _row(place: int, job_id: UUID, attempt: StartAttempt, rows: ImportRows | Non
         "max_age_s": request.max_age_s,
         "traceparent": request.traceparent,
         "seats": request.jobs_at_once,
+        "refuses_sealed": request.refuses_sealed,
         "may_look": attempt.may_look and attempt.listing is None,
     }
     if request.webhook_url:

@@ -1,8 +1,9 @@
 """Reuse of a recent listing, and of documents that the bucket already holds.
 
-A listing serves every client. Autos sends every request with one login, so the portal's answer does
-not depend on the client. Clients do not share stored documents: each client has its own
-document_id, and its own object keys.
+Autos sends every request with one login, so the portal's answer does not depend on the client. A
+listing without a seal serves every client that requested the case before the answer came. An older
+listing serves its own client only, so that no client learns what others requested. Clients do not
+share stored documents: each client has its own document_id, and its own object keys.
 """
 
 from __future__ import annotations

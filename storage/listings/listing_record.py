@@ -17,10 +17,14 @@ from storage.states import JOB_ENDS
 
 @dataclass(frozen=True, slots=True)
 class RecordedListing:
-    """`to_fetch`: documents of the case to be fetched. `extra_requests`: as in Outcome."""
+    """`to_fetch`: documents of the case to be fetched. `extra_requests`: as in Outcome.
+
+    `is_refused`: the listing has a seal, and the job, which has ended, refuses sealed cases.
+    """
 
     to_fetch: int
     extra_requests: int
+    is_refused: bool = False
 
 
 def record(
@@ -32,7 +36,8 @@ def record(
 ) -> RecordedListing:
     """Record the documents of the job, and end the job if there is nothing to fetch. Idempotent.
 
-    A document with a listed size above `limits` is FAILED from the beginning. Raises LeaseLost.
+    A document with a listed size above `limits` is FAILED from the beginning. A job that refuses
+    sealed cases gets no document of a listing with any seal, and its run ends. Raises LeaseLost.
     """
     rows = ImportRows.of(listing, limits)
     recorded = database.call_one(
@@ -43,10 +48,13 @@ def record(
     )
     if recorded is None:
         raise LeaseLost("The claim on this listing is over.")
-    if recorded["is_new"]:
+    is_refused = recorded["is_refused"]
+    if recorded["is_new"] and is_refused:
+        database.counted(JOBS_ENDED, recorded["state"])
+    elif recorded["is_new"]:
         count_ends(database, rows, recorded["state"])
     wakes = portal_feedback.extra_requests(was_away=recorded["was_away"], growth=recorded["growth"])
-    return RecordedListing(rows.to_fetch, wakes)
+    return RecordedListing(0 if is_refused else rows.to_fetch, wakes, is_refused)
 
 
 def count_ends(database: Database, rows: ImportRows, job_state: str) -> None:

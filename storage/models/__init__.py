@@ -1,6 +1,7 @@
 """Every table, as a model. Other modules import the models from here."""
 
 from storage.models.base import BaseModel
+from storage.models.case import CaseSecrecy
 from storage.models.document import Document, SpoolState, SweptObject
 from storage.models.installation import Installation, SweepCandidate
 from storage.models.job import Job, Request
@@ -28,11 +29,13 @@ ALL: tuple[type[BaseModel], ...] = (
     Installation,
     SweepCandidate,
     ServiceRefusal,
+    CaseSecrecy,
 )
 
 __all__ = [
     "ALL",
     "BaseModel",
+    "CaseSecrecy",
     "Court",
     "Document",
     "Event",

@@ -70,6 +70,8 @@ class Job(BaseModel):
     deadline_time = DateTimeTZField()
 
     max_age_s = DoubleField()
+    # Whether the client may not fetch sealed cases: then a listing with any seal ends the run.
+    refuses_sealed = BooleanField(constraints=[Default("false")])
     listed_time = DateTimeTZField(null=True)
     # The job that the listing is copied from. Null: the portal is requested, for one job of a case
     # at a time.

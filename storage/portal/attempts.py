@@ -17,7 +17,7 @@ from storage.errors import AttemptError, Doubted, Failure, LeaseLost, TooFast
 from storage.event_counters import LEASES_LOST
 from storage.job_end.completion import complete_if_done, end
 from storage.job_end.termination import NO_CLAIM, terminate_remaining
-from storage.models import Document, Job, SpoolState
+from storage.models import CaseSecrecy, Document, Job, SpoolState
 from storage.models.base import time_after
 from storage.portal import portal_feedback, slots
 from storage.portal.document_claims import DocumentClaim, DocumentLease
@@ -33,6 +33,8 @@ WORKER_LOST = Failure(
 SPOOL_DEAD_S = 30
 _PENDING, _DOWNLOADED = DocumentState.PENDING, DocumentState.DOWNLOADED
 _NOT_OURS = "The claim is over."
+# The portal's answer that the login has no standing in a case, or none any more.
+NO_ACCESS = "NO_ACCESS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,8 @@ class _ListingRow:
 
     def give_up(self, _delay: _Delay, error: AttemptError) -> Outcome:
         """End the job: a case that cannot be listed has no documents."""
+        if error.reason == NO_ACCESS:
+            self._transaction.execute(CaseSecrecy.deny(self.job["process_number"]))
         job = end(self._transaction, self.job["job_id"], JobState.FAILED, error.as_failure())
         return Outcome(None, job_has_ended=True, due_webhooks=job.get("due_webhooks"))
 
@@ -297,9 +301,11 @@ def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome
     with database.transaction() as transaction:
         row = _ListingRow(transaction, claim)
         row.put_off(_Delay(delay_s, is_counted=False), listing_doubt_time=fn.clock_timestamp())
-        wakes = (
-            0 if claim.listed_by else portal_feedback.record_success(transaction, claim.slot_token)
-        )
+        if claim.listed_by:
+            slots.release(transaction, claim.slot_token)
+            wakes = 0
+        else:
+            wakes = portal_feedback.record_success(transaction, claim.slot_token)
         return Outcome(delay_s, job_has_ended=False, extra_requests=wakes)
 
 

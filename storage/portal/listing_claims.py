@@ -28,6 +28,8 @@ class ListingClaim:
     traceparent: str | None = None
     # Seconds after the claim before which the request must not begin.
     begins_in_s: float = 0.0
+    # How long a request takes lately, and so the copy of another client's listing.
+    usual_s: float = 0.0
 
     @property
     def slot_token(self) -> UUID:

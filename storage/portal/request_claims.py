@@ -180,6 +180,7 @@ def _answer_of(rows: Sequence[Row], token: UUID) -> Claimed:
                 is_doubted=row["is_doubted"],
                 has_history=row["has_history"],
                 begins_in_s=row["begins_in_s"] or 0.0,
+                usual_s=row["usual_s"] or 0.0,
             )
         case "PROBE":
             return CourtProbe(token, row["job_id"], row["process_number"], row["begins_in_s"])

@@ -41,6 +41,7 @@ RERUNS = "tests/integration/jobs/test_reruns.py"
 LISTING = "tests/integration/jobs/test_listing.py"
 STARTING = "tests/integration/server/test_start_batcher.py"
 STARTS = "tests/integration/jobs/test_starts.py"
+SEALED_CASES = "tests/integration/jobs/test_sealed_cases.py"
 BATCHES = "tests/integration/pipeline/test_batches.py"
 RECORD = "tests/integration/pipeline/test_record.py"
 STORING = "tests/integration/pipeline/test_storing.py"
@@ -1113,16 +1114,58 @@ _GUEST = (
     _mutant(
         "the seal that is checked where a recent listing is copied",
         "storage/sql/jobs/start_jobs.sql",
-        "IF listing IS NOT NULL AND autos_case_is_sealed(asked.process_number) AND EXISTS (",
-        "IF listing IS NOT NULL AND false AND EXISTS (",
+        "AND NOT autos_may_copy_listing(asked.source, asked.client)",
+        "AND false",
         STARTS,
     ),
     _mutant(
         "the seal that is checked where a listing is recorded",
         "storage/sql/listings/record_listing.sql",
-        "IF autos_case_is_sealed(job.process_number) AND EXISTS (",
-        "IF false AND EXISTS (",
+        "AND NOT autos_may_copy_listing(job.listed_by, job.client) THEN",
+        "AND false THEN",
         "tests/integration/jobs/test_recorded_listings.py",
+    ),
+    _mutant(
+        "the refusal of a sealed case",
+        "storage/sql/listings/import_listing.sql",
+        "job.refuses_sealed AND autos_listing_is_sealed(_listing);",
+        "false;",
+        SEALED_CASES,
+    ),
+    _mutant(
+        "the seal that is remembered when nothing of the case is kept",
+        "storage/sql/listings/record_listing.sql",
+        "    IF autos_listing_is_sealed(_listing) THEN",
+        "    IF false THEN",
+        SEALED_CASES,
+    ),
+    _mutant(
+        "that another client's older listing is not used",
+        "storage/sql/listings/serving_listing.sql",
+        "OR (listed_time >= coalesce(jobs.rerun_time, jobs.create_time)",
+        "OR (true",
+        "tests/integration/jobs/test_listing.py",
+    ),
+    _mutant(
+        "that another client's earlier listing begins no job",
+        "storage/sql/listings/recent_listing.sql",
+        "WHERE client = _client AND process_number = _process_number AND listed_time IS NOT NULL",
+        "WHERE process_number = _process_number AND listed_time IS NOT NULL",
+        STARTS,
+    ),
+    _mutant(
+        "the turn of a job that copies another client's listing",
+        "storage/sql/portal/claim.sql",
+        "WHERE source.job_id = autos_claim.listed_by AND source.client = job.client);",
+        "WHERE source.job_id = autos_claim.listed_by);",
+        CLAIM,
+    ),
+    _mutant(
+        "the denial that drops earlier listings",
+        "storage/portal/attempts.py",
+        "if error.reason == NO_ACCESS:",
+        "if False:",
+        "tests/integration/jobs/test_listing.py",
     ),
     _mutant(
         "the case that others start, which holds up no other",

@@ -92,7 +92,7 @@ BEGIN
         SELECT * FROM jsonb_to_recordset(_requests) AS one(place integer, job_id uuid,
             client text, process_number text, state text, priority text,
             max_age_s double precision, traceparent text, seats integer, url text, receiver text,
-            request_id uuid, payload_sha256 text, may_look boolean, listing jsonb, source uuid)
+            refuses_sealed boolean, request_id uuid, payload_sha256 text, may_look boolean, listing jsonb, source uuid)
         ORDER BY client, process_number, place
     LOOP
         place := asked.place; how := NULL; listed_by := NULL; job_id := NULL; revision := NULL;
@@ -142,9 +142,9 @@ BEGIN
             END IF;
             listed_by := NULL;
         END IF;
-        -- If the case was sealed meanwhile, its listing is not shared.
-        IF listing IS NOT NULL AND autos_case_is_sealed(asked.process_number) AND EXISTS (
-            SELECT FROM jobs WHERE job_id = asked.source AND client <> asked.client)
+        -- If the case was sealed or denied meanwhile, its listing is not copied.
+        IF listing IS NOT NULL AND asked.source IS NOT NULL
+            AND NOT autos_may_copy_listing(asked.source, asked.client)
         THEN
             listing := NULL;
         END IF;
@@ -155,11 +155,12 @@ BEGIN
                 THEN autos_free_seat(asked.client, asked.seats) END;
             IF seat IS NOT NULL OR asked.seats IS NULL OR listing IS NOT NULL THEN
                 INSERT INTO jobs (job_id, client, process_number, state, priority, max_age_s,
-                    traceparent, start_time, deadline_time, seat)
+                    traceparent, start_time, deadline_time, seat, refuses_sealed)
                 VALUES (asked.job_id, asked.client, asked.process_number, asked.state,
                     asked.priority, asked.max_age_s, asked.traceparent,
                     CASE WHEN asked.state = 'PROCESSING' THEN clock_timestamp() END,
-                    clock_timestamp() + _deadline_s * interval '1 second', seat)
+                    clock_timestamp() + _deadline_s * interval '1 second', seat,
+                    coalesce(asked.refuses_sealed, false))
                 ON CONFLICT DO NOTHING RETURNING * INTO job;
                 IF FOUND THEN
                     how := 'new';

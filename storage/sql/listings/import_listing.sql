@@ -1,14 +1,15 @@
 -- Record the documents of a job's listing. The caller's transaction has locked the job's row. One
 -- statement records any number of documents, so that a partial listing is never visible. End the
--- run if nothing is left to fetch.
+-- run if nothing is left to fetch. A job that refuses sealed cases gets no document of a listing
+-- with any seal: its run ends FAILED with SEALED.
 --
 -- The functions that call this one have the settings.
 -- _listing: documents (an array of rows), secrecy_level, listed_time (null: now) and doubt_time.
--- Returns the job's state and revision after the import.
+-- Returns the job's state and revision after the import, and whether the listing was refused.
 CREATE FUNCTION autos_import_listing(
     _job_id uuid,
     _listing jsonb
-) RETURNS TABLE (state text, revision bigint)
+) RETURNS TABLE (state text, revision bigint, is_refused boolean)
 LANGUAGE plpgsql
 AS $body$
 #variable_conflict use_column
@@ -18,6 +19,15 @@ DECLARE
     counted record;
 BEGIN
     SELECT * FROM jobs WHERE job_id = _job_id INTO STRICT job;
+    is_refused := job.refuses_sealed AND autos_listing_is_sealed(_listing);
+    IF is_refused THEN
+        SELECT ended.state, ended.revision
+        FROM autos_end_job(_job_id, 'FAILED', 'SEALED',
+            'The case is sealed, and this client may not fetch sealed cases.', false) AS ended
+        INTO STRICT state, revision;
+        RETURN NEXT;
+        RETURN;
+    END IF;
     -- The job of the case that the same client listed last. A document of that job has vanished if
     -- this listing lacks it.
     SELECT job_id FROM jobs

@@ -7,14 +7,16 @@
 -- Returns one row: the job's state and revision, whether its court had counted as away, and by how
 -- many requests the portal's limit has grown. is_new is false if an earlier call recorded the
 -- listing and its answer was lost. No row means that the lease was lost and nothing was recorded.
--- No row is also returned if the case was sealed meanwhile, so that another client's listing is not
--- copied: the job's next claim then requests the portal.
+-- No row is also returned if the listing must not be copied any more, because the case was sealed or
+-- denied meanwhile: the job's next claim then requests the portal. is_refused is true if the run
+-- ended because the listing has a seal and the job refuses sealed cases.
 CREATE FUNCTION autos_record_listing(
     _job_id uuid,
     _lease uuid,
     _listing jsonb
 ) RETURNS TABLE (
-    job_id uuid, state text, revision bigint, is_new boolean, was_away boolean, growth integer)
+    job_id uuid, state text, revision bigint, is_new boolean, is_refused boolean, was_away boolean,
+    growth integer)
 LANGUAGE plpgsql
 SET jit = off
 SET plan_cache_mode = force_generic_plan
@@ -29,19 +31,18 @@ DECLARE
 BEGIN
     SELECT * FROM jobs WHERE job_id = _job_id AND listing_lease = _lease FOR UPDATE INTO job;
     IF NOT FOUND THEN
-        RETURN QUERY SELECT job_id, state, revision, false, false, 0 FROM jobs
+        RETURN QUERY SELECT job_id, state, revision, false, false, false, 0 FROM jobs
             WHERE job_id = _job_id AND listed_time IS NOT NULL;
         RETURN;
     END IF;
-    IF autos_case_is_sealed(job.process_number) AND EXISTS (
-        SELECT FROM jobs WHERE job_id = job.listed_by AND client <> job.client)
-    THEN
+    IF job.listed_by IS NOT NULL AND NOT autos_may_copy_listing(job.listed_by, job.client) THEN
         UPDATE jobs SET listing_lease = NULL, listing_lease_until = NULL, listed_by = NULL
         WHERE job_id = _job_id;
         RETURN;
     END IF;
-    SELECT imported.state, imported.revision FROM autos_import_listing(_job_id, _listing) AS imported
-    INTO state, revision;
+    SELECT imported.state, imported.revision, imported.is_refused
+    FROM autos_import_listing(_job_id, _listing) AS imported
+    INTO state, revision, is_refused;
     IF job.listed_by IS NULL THEN
         SELECT answered.was_away, answered.growth
         FROM autos_portal_answered(ARRAY[_lease]) AS answered INTO was_away, growth;
@@ -50,6 +51,13 @@ BEGIN
         WHERE lease = _lease;
         was_away := false;
         growth := 0;
+    END IF;
+    -- The last lock that is waited for, here and where a denial is recorded.
+    IF autos_listing_is_sealed(_listing) THEN
+        INSERT INTO case_secrecy (process_number, sealed_time)
+        VALUES (job.process_number, clock_timestamp())
+        ON CONFLICT (process_number) DO UPDATE SET
+            sealed_time = coalesce(case_secrecy.sealed_time, excluded.sealed_time);
     END IF;
     job_id := _job_id;
     is_new := true;

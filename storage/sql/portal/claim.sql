@@ -13,7 +13,10 @@
 --
 --   DOCUMENT       leased under _leases[i]; the slot under _slice
 --   LISTING        the listing of the case, leased under _slice, with a slot
---   KNOWN_LISTING  the listing of job listed_by serves; leased under _slice, without a slot
+--   KNOWN_LISTING  the listing of job listed_by serves; leased under _slice. A listing of the same
+--                  client needs no slot. Another client's is copied under every limit of a request,
+--                  and the copy is to take usual_s, as a request would: the time at which a case is
+--                  listed must not show that another client requested it
 --   PROBE          a listing that only tests whether the court answers; a slot under _slice
 --   ENDED          the job ended now, because its listing lost too many workers
 --   NO_SLOT_ROWS   rows of slots are missing: insert them in another transaction, then claim again
@@ -59,6 +62,8 @@ CREATE FUNCTION autos_claim(
     listed_by uuid,
     is_doubted boolean,
     has_history boolean,
+    -- How long a request of the court takes lately, for a copy of another client's listing.
+    usual_s double precision,
     -- Whether the claim takes over from a lost worker.
     was_lost boolean,
     due_webhooks integer[]
@@ -85,6 +90,8 @@ DECLARE
     court_row courts;
     needs_listing boolean;
     is_being_listed boolean;
+    -- Whether nothing is requested and nothing may look like a request.
+    is_own_copy boolean := false;
     is_probe boolean;
     is_long boolean;
     wanted integer := cardinality(_leases);
@@ -134,9 +141,11 @@ BEGIN
         -- Read afterwards: a listing that is recorded between the two statements serves.
         SELECT autos_serving_listing(_job_id) INTO listed_by;
         IF listed_by IS NULL AND is_being_listed THEN EXIT admission; END IF;
+        is_own_copy := EXISTS (SELECT FROM jobs AS source
+            WHERE source.job_id = autos_claim.listed_by AND source.client = job.client);
     END IF;
 
-    IF listed_by IS NULL THEN
+    IF NOT is_own_copy THEN
         -- Values that may change during the wait for a lock are read after the lock is held.
         scope := 'PORTAL'; reason := 'BUSY';
         IF _per_minute IS NOT NULL OR EXISTS (SELECT FROM portal WHERE eased IS NOT NULL) THEN
@@ -174,6 +183,8 @@ BEGIN
             reason := 'AWAY'; EXIT admission;
         END IF;
         until_time := NULL;
+        -- Whether the court answers again is shown by a request only.
+        IF is_probe THEN listed_by := NULL; END IF;
         is_long := is_probe AND clock_timestamp() - court_row.failing_since
             > _probe_patience_s * interval '1 second';
     END IF;
@@ -187,7 +198,7 @@ BEGIN
         IF busy >= _lanes THEN EXIT admission; END IF;
     END IF;
 
-    IF listed_by IS NULL THEN
+    IF NOT is_own_copy THEN
         -- Slots above a lowered limit, or above a slow start, may be held. They are counted, too.
         scope := 'COURT'; reason := 'FULL';
         IF (SELECT count(*) FROM slots WHERE slots.scope = job.court
@@ -251,7 +262,7 @@ BEGIN
                 * least(60, _probe_base_s * power(2, least(probe_count + 1, 10)))
         WHERE court = job.court;
     END IF;
-    IF _per_minute IS NOT NULL AND listed_by IS NULL THEN
+    IF _per_minute IS NOT NULL AND NOT is_own_copy THEN
         every_s := 60.0 / _per_minute;
         UPDATE portal SET next_request_time =
             first_request_time + requests * every_s * interval '1 second';
@@ -275,6 +286,9 @@ BEGIN
         has_history := EXISTS (SELECT FROM jobs AS earlier WHERE earlier.client = job.client
             AND earlier.process_number = job.process_number AND earlier.listed_time IS NOT NULL);
         was_lost := job.listing_lease IS NOT NULL;
+        IF listed_by IS NOT NULL AND NOT is_own_copy THEN
+            usual_s := coalesce(court_row.request_s, 0.5);
+        END IF;
         answer := CASE WHEN listed_by IS NULL THEN 'LISTING' ELSE 'KNOWN_LISTING' END;
         RETURN NEXT; RETURN;
     END IF;

@@ -200,21 +200,26 @@ def test_a_job_between_the_answer_and_its_record_requests_anew(database: Databas
     assert factories.listing_claim(database, late).listed_by is None
 
 
-def test_a_job_that_accepts_an_older_listing_reuses_another_clients(database: Database) -> None:
+def test_an_older_listing_serves_its_own_client_only(database: Database) -> None:
     number = factories.process_number()
     first = _listed(database, number, 3)
     factories.age(database, first, 100)
 
-    fresh = _begun(database, number, CLIENTS[1], max_age_s=99)
+    # Another client cannot find out by an answer that the case was listed lately.
+    other = _begun(database, number, CLIENTS[1], max_age_s=1_000)
+    assert factories.listing_claim(database, other).listed_by is None
+    job_queries.cancel(database, CLIENTS[1], other)
+    fresh = _begun(database, number, max_age_s=99)
     assert factories.listing_claim(database, fresh).listed_by is None
-    content = _begun(database, number, CLIENTS[2], max_age_s=110)
+    job_queries.cancel(database, CLIENT, fresh)
+    content = _begun(database, number, max_age_s=110)
     assert factories.listing_claim(database, content).listed_by == first
 
 
 def test_reusing_a_listing_delays_no_other_job(database: Database) -> None:
     number = factories.process_number()
     _listed(database, number, 3)
-    taker = _begun(database, number, CLIENTS[1], max_age_s=60)
+    taker = _begun(database, number, max_age_s=60)
     asker = _begun(database, number, CLIENTS[2])
 
     assert factories.listing_claim(database, taker).listed_by
@@ -225,9 +230,8 @@ def test_a_listing_taken_over_is_the_other_clients_own(database: Database) -> No
     number = factories.process_number()
     first = _listed(database, number, 3)
 
-    docket = _recent(database, number, CLIENTS[1])
+    docket = listing_cache.listing_of(database, CLIENTS[1], first)
 
-    assert docket
     original = factories.documents(database, first)
     assert [e.document_id for e in docket.items] == [
         document_id(CLIENTS[1], number, row["instance"], row["origin_id"]) for row in original
@@ -239,16 +243,15 @@ def test_a_listing_taken_over_is_the_other_clients_own(database: Database) -> No
 
 def test_a_listing_that_was_taken_over_can_be_taken_over_again(database: Database) -> None:
     number = factories.process_number()
-    _listed(database, number, 3)
+    first = _listed(database, number, 3)
     second, _ = factories.start(
         database,
         factories.request(number, client=CLIENTS[1]),
-        _recent(database, number, CLIENTS[1]),
+        listing_cache.listing_of(database, CLIENTS[1], first),
     )
 
-    docket = _recent(database, number, CLIENTS[2])
+    docket = listing_cache.listing_of(database, CLIENTS[2], second.job.job_id)
 
-    assert docket
     assert [e.document_id for e in docket.items] == [
         document_id(CLIENTS[2], number, row["instance"], row["origin_id"])
         for row in factories.documents(database, second.job.job_id)
@@ -257,6 +260,7 @@ def test_a_listing_that_was_taken_over_can_be_taken_over_again(database: Databas
 
 def test_a_listing_of_an_older_release_serves_its_own_client_only(database: Database) -> None:
     number = factories.process_number()
+    waiting = _begun(database, number, CLIENTS[1])
     old = _listed(database, number, 3)
     _forget_origin_ids(database, old)
 
@@ -266,8 +270,6 @@ def test_a_listing_of_an_older_release_serves_its_own_client_only(database: Data
     assert [e.document_id for e in own.items] == [
         row["document_id"] for row in factories.documents(database, old)
     ]
-    assert _recent(database, number, CLIENTS[1]) is None
-    waiting = _begun(database, number, CLIENTS[1], max_age_s=3_600)
     assert factories.listing_claim(database, waiting).listed_by is None
     # A listing that another job takes over still has none.
     view, _ = factories.start(database, factories.request(number), own)
@@ -276,20 +278,21 @@ def test_a_listing_of_an_older_release_serves_its_own_client_only(database: Data
 
 def test_of_equally_new_listings_the_clients_own_is_taken(database: Database) -> None:
     number = factories.process_number()
-    first = _listed(database, number, 3)
-    copy, _ = factories.start(
-        database,
-        factories.request(number, client=CLIENTS[1]),
-        _recent(database, number, CLIENTS[1]),
-    )
-    job_queries.cancel(database, CLIENTS[1], copy.job.job_id)
+    begun = {client: _begun(database, number, client) for client in CLIENTS[:2]}
+    first = factories.listing_claim(database, begun[CLIENTS[0]])
+    _record(database, first, 3)
+    copy = factories.listing_claim(database, begun[CLIENTS[1]])
+    assert copy.listed_by == first.job_id
+    listing = listing_cache.listing_of(database, CLIENTS[1], first.job_id)
+    listing_record.record(database, copy, listing)
+    for client, job_id in begun.items():
+        job_queries.cancel(database, client, job_id)
 
     def source(client: str) -> UUID | None:
         job_id = _begun(database, number, client, max_age_s=60)
         return factories.listing_claim(database, job_id).listed_by
 
-    assert source(CLIENT) == first
-    assert source(CLIENTS[1]) == copy.job.job_id
+    assert {client: source(client) for client in begun} == begun
 
 
 @pytest.mark.parametrize(
@@ -559,14 +562,13 @@ def test_another_clients_listing_that_lacks_documents_is_not_taken_silently(
 ) -> None:
     database = pipeline.database
     mine = pipeline.run(VANISHING)
-    pipeline.run(VANISHING, CLIENTS[1])
+    begun = pipeline.begin(VANISHING)
+    pipeline.list_job(pipeline.begin(VANISHING, CLIENTS[1]))
     assert pipeline.sandbox.request_count(VANISHING) == 2
 
-    # StartDownload itself does not start with it,
-    assert _recent(database, VANISHING) is None
-    assert _recent(database, VANISHING, CLIENTS[1])
-    # and the worker requests the listing once more.
-    job = factories.job(database, pipeline.run(VANISHING, max_age_s=3_600))
+    # The answer came after this client's request, and the worker requests the listing once more.
+    pipeline.work()
+    job = factories.job(database, begun)
 
     assert pipeline.sandbox.request_count(VANISHING) == 3
     gone = factories.documents(database, mine)[-1]["document_id"]
@@ -578,14 +580,15 @@ def test_a_doubt_about_anothers_listing_does_not_change_the_court(
 ) -> None:
     database = pipeline.database
     pipeline.run(VANISHING)
-    pipeline.run(VANISHING, CLIENTS[1])
-    begun = pipeline.begin(VANISHING, max_age_s=3_600)
+    begun = pipeline.begin(VANISHING)
+    pipeline.list_job(pipeline.begin(VANISHING, CLIENTS[1]))
+    pipeline.hinted()
     factories.execute(
         database,
-        "INSERT INTO courts (court, failure_count, failing_since, next_probe_time)"
-        " VALUES (substr(%(number)s, 17, 4), 9, clock_timestamp(), clock_timestamp())"
+        "INSERT INTO courts (court, failure_count, failing_since)"
+        " VALUES (substr(%(number)s, 17, 4), 3, clock_timestamp())"
         " ON CONFLICT (court) DO UPDATE SET failure_count = excluded.failure_count,"
-        " failing_since = excluded.failing_since, next_probe_time = excluded.next_probe_time",
+        " failing_since = excluded.failing_since",
         number=VANISHING,
     )
     before = _courts(database)
@@ -778,3 +781,48 @@ def test_a_case_with_any_seal_is_each_clients_own(database: Database) -> None:
     theirs = factories.listing_claim(database, second)
 
     assert theirs.listed_by is None
+
+
+def test_a_listing_from_before_a_denial_is_not_used_again(database: Database) -> None:
+    number = factories.process_number()
+    first = _listed(database, number, 3)
+    assert _recent(database, number)
+    waiting = _begun(database, number, max_age_s=3_600)
+
+    claim = factories.listing_claim(database, _begun(database, number, CLIENTS[1]))
+    no = PermanentError("NO_ACCESS", "The credentials give no access to this case or document.")
+    attempts.fail_attempt(database, claim, no, POLICY)
+
+    assert _recent(database, number) is None
+    own = factories.listing_claim(database, waiting)
+    assert own.listed_by is None
+    # What is listed afterwards serves again.
+    _record(database, own, 3)
+    job_queries.cancel(database, CLIENT, waiting)
+    later = factories.listing_claim(database, _begun(database, number, max_age_s=3_600))
+    assert later.listed_by == own.job_id != first
+
+
+def test_a_denial_while_a_listing_is_copied_has_the_portal_asked(database: Database) -> None:
+    number = factories.process_number()
+    _listed(database, number, 3)
+    copy = factories.listing_claim(database, _begun(database, number, max_age_s=3_600))
+    assert copy.listed_by
+    claim = factories.listing_claim(database, _begun(database, number, CLIENTS[1]))
+    attempts.fail_attempt(database, claim, PermanentError("NO_ACCESS", "No."), POLICY)
+
+    with pytest.raises(LeaseLost):
+        _record(database, copy, 3)
+
+    assert factories.listing_claim(database, copy.job_id).listed_by is None
+
+
+@pytest.mark.parametrize("reason", ["NOT_FOUND", "PORTAL_ERROR"])
+def test_another_failure_is_no_denial(database: Database, reason: str) -> None:
+    number = factories.process_number()
+    _listed(database, number, 3)
+    claim = factories.listing_claim(database, _begun(database, number, CLIENTS[1]))
+
+    attempts.fail_attempt(database, claim, PermanentError(reason, "No."), POLICY)
+
+    assert _recent(database, number)

@@ -21,9 +21,9 @@ COURT = "8.26"
 def _claim(database: Database, *, is_copied: bool) -> ListingClaim:
     """Return a claimed listing with its slots; `is_copied`: another job's listing serves it."""
     number = factories.process_number()
+    view, _ = factories.start(database, factories.request(number, client="another"))
     if is_copied:
         factories.listed_job(database, 2, factories.request(number))
-    view, _ = factories.start(database, factories.request(number, client="another"))
     claim = factories.listing_claim(database, view.job.job_id)
     assert (claim.listed_by is not None) is is_copied
     factories.execute(

@@ -60,6 +60,10 @@ _SWEPT = """
 INSERT INTO swept_objects (object_key, sweep_time)
 SELECT 'documents/' || number, now() FROM generate_series(1, %(jobs)s) AS number
 """
+_SECRECY = """
+INSERT INTO case_secrecy (process_number, sealed_time)
+SELECT process_number, now() FROM jobs
+"""
 
 
 def create(server_url: str, name: str) -> str:
@@ -79,7 +83,16 @@ def _filled(server_url: str) -> str:
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
-        for statement in (_JOBS, _DOCUMENTS, _LANES, _SPOOLED, _WEBHOOKS, _REQUESTS, _SWEPT):
+        for statement in (
+            _JOBS,
+            _DOCUMENTS,
+            _LANES,
+            _SPOOLED,
+            _WEBHOOKS,
+            _REQUESTS,
+            _SWEPT,
+            _SECRECY,
+        ):
             cursor.execute(statement, values)
         cursor.execute("VACUUM (ANALYZE)")
     return name

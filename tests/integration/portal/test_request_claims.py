@@ -9,7 +9,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from storage.errors import LeaseLost
+from storage.jobs import job_queries
 from storage.listings.listed_case import CaseListing
+from storage.portal import attempts
 from storage.portal.circuit_breaker import ProbePolicy
 from storage.portal.listing_claims import ListingClaim
 from storage.portal.request_claims import (
@@ -291,17 +294,78 @@ def test_a_listing_is_claimed_once_and_one_of_a_case_at_a_time(database: Databas
     assert refused(database, others.job.job_id) == (Scope.CASE, "BUSY")
 
 
-def test_a_listing_of_another_job_serves_without_a_slot(database: Database) -> None:
+def _taken(database: Database, token: UUID) -> int:
+    with database.transaction() as transaction:
+        return len(transaction.all("SELECT FROM slots WHERE lease = %(t)s", t=token))
+
+
+def test_an_earlier_listing_of_the_same_client_serves_without_a_slot(database: Database) -> None:
     number = factories.process_number()
-    waiting, _ = factories.start(database, factories.request(number, client="other", max_age_s=0))
     source = factories.listed_job(database, 2, factories.request(number, max_age_s=0))
+    job_queries.cancel(database, factories.CLIENT, source)
+    waiting, _ = factories.start(database, factories.request(number, max_age_s=60))
+    factories.execute(
+        database, "UPDATE portal SET paused_until = clock_timestamp() + interval '1 hour'"
+    )
 
     answer = claim(database, CONTEXT, waiting.job.job_id)
 
     assert isinstance(answer, ListingClaim)
-    assert answer.listed_by == source
-    with database.transaction() as transaction:
-        assert not transaction.all("SELECT FROM slots WHERE lease = %(t)s", t=answer.lease)
+    assert (answer.listed_by, answer.usual_s) == (source, 0)
+    assert _taken(database, answer.lease) == 0
+
+
+def _waits_for_another(database: Database) -> tuple[UUID, UUID]:
+    """A job, and the job of another client whose listing serves it."""
+    number = factories.process_number()
+    waiting, _ = factories.start(database, factories.request(number, client="other", max_age_s=0))
+    source = factories.listed_job(database, 2, factories.request(number, max_age_s=0))
+    return waiting.job.job_id, source
+
+
+def test_the_listing_of_another_client_is_copied_like_a_request(database: Database) -> None:
+    waiting, source = _waits_for_another(database)
+    quick_court(database)
+    factories.execute(database, "UPDATE courts SET request_s = 3")
+
+    answer = claim(database, CONTEXT, waiting)
+
+    assert isinstance(answer, ListingClaim)
+    assert (answer.listed_by, answer.usual_s) == (source, 3)
+    assert _taken(database, answer.lease) == 2
+    with pytest.raises(LeaseLost):
+        attempts.doubt(database, replace(answer, lease=uuid4()), delay_s=0)
+    attempts.doubt(database, answer, delay_s=0)
+    assert _taken(database, answer.lease) == 0
+
+
+def test_what_holds_requests_holds_the_copy_of_another_clients_listing(database: Database) -> None:
+    waiting, _ = _waits_for_another(database)
+    pause = "UPDATE portal SET paused_until = clock_timestamp() + interval '1 hour'"
+    factories.execute(database, pause)
+    assert refused(database, waiting) == (Scope.PORTAL, "PAUSED")
+    factories.execute(database, "UPDATE portal SET paused_until = '-infinity'")
+    quick_court(database)
+    others = [factories.listed_job(database, 2) for _ in range(2)]
+    for each in others:
+        begun(database, each, at_once=2)
+    assert refused(database, waiting, at_once=2) == (Scope.PORTAL, "FULL")
+
+
+def test_a_court_that_is_away_is_probed_by_a_request_not_by_a_copy(database: Database) -> None:
+    waiting, _ = _waits_for_another(database)
+    factories.execute(
+        database,
+        "INSERT INTO courts (court, failure_count, failing_since, next_probe_time) VALUES"
+        f" ('{COURT}', 9, clock_timestamp(), clock_timestamp() - interval '1 s')"
+        " ON CONFLICT (court) DO UPDATE SET failure_count = excluded.failure_count,"
+        " failing_since = excluded.failing_since, next_probe_time = excluded.next_probe_time",
+    )
+
+    answer = claim(database, CONTEXT, waiting)
+
+    assert isinstance(answer, ListingClaim)
+    assert answer.listed_by is None
 
 
 def test_a_sealed_listing_does_not_serve_another_client(database: Database) -> None:
