@@ -21,7 +21,7 @@ from dev.processes.procfile import as_program, read_procfile
 from dev.processes.supervisor import Supervisor, WriteLine, describe_exit
 from dev.run_file import RunFile, written_run_file
 from server.access.add_client import ANY
-from server.access.clients_file import read
+from storage.clients.clients_file import read
 from storage.environment.secret_files import read_secret_files
 from storage.errors import ConfigurationError
 from storage.settings import Settings

@@ -21,8 +21,6 @@ from actors.messaging.enqueuer import Enqueuer, make_broker
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server.access.authentication import Authenticator
-from server.access.client_registry import DEFAULT_NAME, CallingClient, ClientLimits
-from server.access.clients_file import ClientsFile
 from server.access.connection_limits import connection_options
 from server.access.server_tls import TlsFiles
 from server.dependencies import ServerDependencies
@@ -38,6 +36,8 @@ from server.rpc.service import DownloadService
 from server.runtime.background import Background, log_unseen_errors
 from server.runtime.event_loop import EventLoop
 from storage import logs
+from storage.clients.client_registry import DEFAULT_NAME, CallingClient, ClientLimits
+from storage.clients.clients_file import ClientsFile
 from storage.environment import core_dumps
 from storage.errors import ConfigurationError, ServiceUnavailable
 from storage.health.holds import Holds

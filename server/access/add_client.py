@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from server.access.client_registry import ClientLimits
-from server.access.clients_file import NAME, read
+from storage.clients.client_registry import ClientLimits
+from storage.clients.clients_file import NAME, read
 from storage.errors import ConfigurationError
 
 # A leaked token is recognised by this prefix, for example by secret scanners.

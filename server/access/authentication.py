@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 from server.access.certificate_names import names_by_type
-from server.access.client_registry import CallingClient, ClientRegistry
-from server.access.clients_file import ClientsFile
 from server.errors.error_statuses import NoToken, UnknownToken
+from storage.clients.client_registry import CallingClient, ClientRegistry
+from storage.clients.clients_file import ClientsFile
 
 LOOK_S = 1.0
 # Neither service returns data of a client. Load balancers have no token; the contract is public.

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from server.access.client_registry import CallingClient
+from storage.clients.client_registry import CallingClient
 from storage.errors import LimitReached
 
 RETRY_IN_S = 5.0

@@ -11,9 +11,10 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from server.access.authentication import Authenticator
-from server.access.client_registry import CallingClient, current_client, set_current_client
+from server.access.current_client import current_client, set_current_client
 from server.errors.error_statuses import MalformedRequest, status_of
 from server.runtime.stream_scheduler import StreamScheduler
+from storage.clients.client_registry import CallingClient
 
 M = TypeVar("M", bound=Callable[..., Any])
 Parse = Callable[[bytes], Any]

@@ -11,8 +11,8 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.access.client_registry import CallingClient
 from server.rpc import page_tokens
+from storage.clients.client_registry import CallingClient
 from storage.documents.document_queries import DocumentFilter
 from storage.errors import FieldViolation, InvalidRequest
 from storage.jobs.job_queries import JobFilter

@@ -17,7 +17,7 @@ from actors.contract_messages import timestamp
 from actors.hints.hints import JobEnded
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from server.access.client_registry import CallingClient, current_client
+from server.access.current_client import current_client
 from server.access.watch_limiter import WatchLimiter
 from server.dependencies import ServerDependencies
 from server.messages.job_messages import message_of, set_place, shown
@@ -31,6 +31,7 @@ from server.watch.watch_hub import WatchHub
 from server.watch.watch_reader import WatchReader
 from server.watch.watcher import Watcher
 from storage import refusals
+from storage.clients.client_registry import CallingClient
 from storage.documents import document_queries
 from storage.errors import InvalidRequest, PreconditionFailed
 from storage.jobs import job_queries, reruns

@@ -14,7 +14,6 @@ import structlog
 
 from actors.hints.hints import JobEnded, JobWanted
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.access.client_registry import CallingClient
 from server.dependencies import ServerDependencies
 from server.messages.job_messages import message_of
 from server.queue.queue_position_cache import MOST_WAITS, QueuePositionCache
@@ -22,6 +21,7 @@ from server.queue.queue_view import QueueStatus
 from server.runtime.blocking_executor import RunBlocking
 from server.runtime.request_coalescer import RequestCoalescer
 from storage import logs
+from storage.clients.client_registry import CallingClient
 from storage.errors import CallerError, LimitReached, RowsLocked, ServiceUnavailable
 from storage.jobs.job_start import (
     BUSY_LIMIT_S,

@@ -23,10 +23,10 @@ from grpc_status import rpc_status
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.processes.deadline import until
-from server.access.client_registry import ClientLimits
 from server.dependencies import ServerDependencies
 from server.rpc.start_batcher import PendingStart
 from storage import sql
+from storage.clients.client_registry import ClientLimits
 from storage.errors import LimitReached
 from storage.jobs import job_queries, reruns
 from storage.jobs.start_rate_limiter import StartRateLimiter

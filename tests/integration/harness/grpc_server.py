@@ -21,14 +21,14 @@ from actors.hints.hint_channel import HintSender, make_client
 from actors.messaging.enqueuer import Enqueuer, make_broker
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server.access.authentication import Authenticator
-from server.access.client_registry import CallingClient, ClientLimits
-from server.access.clients_file import ClientsFile
 from server.access.connection_limits import connection_options
 from server.dependencies import ServerDependencies
 from server.queue.queue_view import QueueView
 from server.rpc.error_interceptor import ErrorInterceptor
 from server.rpc.reflection import add_reflection
 from server.rpc.service import DownloadService
+from storage.clients.client_registry import CallingClient, ClientLimits
+from storage.clients.clients_file import ClientsFile
 from storage.health.holds import Holds
 from storage.jobs.start_rate_limiter import StartRateLimiter
 from storage.objects.object_store import Objects

@@ -18,12 +18,12 @@ from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.embedded.embedded_servers import EmbeddedServers
 from server.__main__ import parts_of
 from server.access.authentication import Authenticator
-from server.access.client_registry import CallingClient, ClientLimits
 from server.dependencies import ServerDependencies
 from server.errors.error_reasons import OF_RPC
 from server.rpc.error_interceptor import ErrorInterceptor
 from server.rpc.service import DownloadService
 from server.runtime.stream_scheduler import StreamScheduler
+from storage.clients.client_registry import CallingClient, ClientLimits
 from storage.settings import Settings
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database, database_url

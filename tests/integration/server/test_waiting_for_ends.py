@@ -13,12 +13,12 @@ import grpc.aio
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.access.client_registry import ClientLimits
 from server.dependencies import ServerDependencies
 from server.errors.error_statuses import ShuttingDown
 from server.queue.queue_position_cache import QueuePositionCache
 from server.watch.end_waiter import EndWaiter
 from server.watch.feed import Feed
+from storage.clients.client_registry import ClientLimits
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from tests.integration.harness import factories

@@ -9,9 +9,9 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from server.access.authentication import Authenticator
-from server.access.client_registry import CallingClient, ClientLimits
-from server.access.clients_file import ClientsFile
 from server.runtime.background import Background, log_unseen_errors
+from storage.clients.client_registry import CallingClient, ClientLimits
+from storage.clients.clients_file import ClientsFile
 
 LIMITS = ClientLimits(1, 1, 1)
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.access.add_client import PREFIX, add_token, main, remove_token, tokens_of
-from server.access.client_registry import CallingClient, ClientLimits, ClientRegistry, KnownClient
-from server.access.clients_file import ClientsFile, read, roster_of
+from storage.clients.client_registry import CallingClient, ClientLimits, ClientRegistry, KnownClient
+from storage.clients.clients_file import ClientsFile, read, roster_of
 from storage.errors import ConfigurationError
 
 DEFAULTS = ClientLimits(starts_per_minute=60, jobs_at_once=7, open_watches=8)

@@ -8,8 +8,8 @@ import json
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.access.client_registry import CallingClient
 from server.rpc import requests
+from storage.clients.client_registry import CallingClient
 from storage.errors import InvalidRequest
 from storage.jobs.job_start import StartRequest
 from storage.priorities import Priority

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from server.access.client_registry import CallingClient, ClientLimits, ClientRegistry, KnownClient
+from storage.clients.client_registry import CallingClient, ClientLimits, ClientRegistry, KnownClient
 from storage.errors import ConfigurationError
 
 # The name of a client is the first part of its object keys.

@@ -1,10 +1,9 @@
-"""The known clients, and the client of the current call."""
+"""The known clients, and how each is identified."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from contextvars import ContextVar
 from dataclasses import dataclass
 
 
@@ -27,19 +26,6 @@ class CallingClient:
 
 # The client of every call while no clients are configured.
 DEFAULT_NAME = "default"
-
-_NOBODY_ELSE = CallingClient(DEFAULT_NAME)
-_caller: ContextVar[CallingClient] = ContextVar("caller", default=_NOBODY_ELSE)
-
-
-def current_client() -> CallingClient:
-    """Return the client of the current call. Works in the call's task and on its threads."""
-    return _caller.get()
-
-
-def set_current_client(client: CallingClient) -> None:
-    """Set the client of the current call. Each call has its own task, so it ends with the call."""
-    _caller.set(client)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Which clients there are: what each may request, and what signs its webhooks."""
