@@ -29,8 +29,8 @@ run: $(READY) ## everything, supervised until Ctrl-C; ARGS=--adopt-bucket after 
 secret: $(READY) ## prints the key of the webhook signatures of make run
 	@$(BIN)/python -m dev.secret
 
-client: $(READY) ## a new token for a client, NAME=...; to remove one REMOVE=<beginning of its hash>
-	@NAME="$(NAME)" REMOVE="$(REMOVE)" $(BIN)/python -m dev.client_token
+client: $(READY) ## a token for a client, NAME=...; SECRET=new for a webhook secret; REMOVE=<beginning of a hash>
+	@NAME="$(NAME)" REMOVE="$(REMOVE)" SECRET="$(SECRET)" $(BIN)/python -m dev.client_token
 
 test: $(READY) ## all tests, against the real servers
 	$(BIN)/python -m pytest -n 4 --dist loadfile

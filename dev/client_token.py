@@ -12,7 +12,10 @@ from dev.run_file import read_run_file
 from dev.stack import CLIENTS_FILE
 from server.access import add_client
 
-USAGE = "Give a name: make client NAME=billing (to remove a token: REMOVE=<beginning of its hash>)."
+USAGE = (
+    "Give a name: make client NAME=billing (another webhook secret: SECRET=new; to remove a token"
+    " or secret: REMOVE=<beginning of its hash>)."
+)
 
 
 def clients_file(environ: Mapping[str, str]) -> Path:
@@ -31,8 +34,10 @@ def main(environ: Mapping[str, str]) -> int:
     file = clients_file(environ)
     is_first = not file.exists()
     options = ["--remove", remove] if remove else []
+    if environ.get("SECRET", "").strip():
+        options = ["--webhook-secret"]
     exit_code = add_client.main([str(file), name, *options])
-    if exit_code == 0 and not remove:
+    if exit_code == 0 and not options:
         print("\n".join(_next_steps(environ, name, is_first=is_first)))
     return exit_code
 

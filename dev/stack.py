@@ -20,7 +20,7 @@ from dev.processes.deadline import until
 from dev.processes.procfile import as_program, read_procfile
 from dev.processes.supervisor import Supervisor, WriteLine, describe_exit
 from dev.run_file import RunFile, written_run_file
-from server.access.add_client import ANY
+from server.access.add_client import ANY, new_webhook_secret
 from storage.clients.clients_file import read
 from storage.environment.secret_files import read_secret_files
 from storage.errors import ConfigurationError
@@ -138,11 +138,6 @@ def _own_settings(env: Mapping[str, str], folder: DataFolder) -> dict[str, str]:
         receiver = f"127.0.0.1:{RECEIVER_PORT},localhost:{RECEIVER_PORT}"
         own["WEBHOOK_ALLOWED_HOSTS"] = receiver
     return own
-
-
-def new_webhook_secret() -> str:
-    """Return a new secret in the format of Standard Webhooks."""
-    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def new_encryption_key() -> str:

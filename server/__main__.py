@@ -37,7 +37,7 @@ from server.runtime.background import Background, log_unseen_errors
 from server.runtime.event_loop import EventLoop
 from storage import logs
 from storage.clients.client_registry import DEFAULT_NAME, CallingClient, ClientLimits
-from storage.clients.clients_file import ClientsFile
+from storage.clients.webhook_secrets import WebhookSecrets
 from storage.environment import core_dumps
 from storage.errors import ConfigurationError, ServiceUnavailable
 from storage.health.holds import Holds
@@ -76,8 +76,15 @@ OPTIONS = (
 )
 
 
-def parts_of(settings: Settings, signals: Signals = NOOP_SIGNALS) -> ServerDependencies:
-    """Build the dependencies of the server. This is its composition root."""
+def parts_of(
+    settings: Settings,
+    signals: Signals = NOOP_SIGNALS,
+    secrets: WebhookSecrets | None = None,
+) -> ServerDependencies:
+    """Build the dependencies of the server. This is its composition root.
+
+    `secrets`: None without clients.
+    """
     wakeups = ChangePublisher(settings.redis_url)
     store = ObjectStore.of(settings)
     database = Database(
@@ -107,6 +114,7 @@ def parts_of(settings: Settings, signals: Signals = NOOP_SIGNALS) -> ServerDepen
         tracer=signals.tracer,
         start_rate=StartRateLimiter(settings.redis_url),
         size_limits=SizeLimits.of(settings),
+        webhook_secrets=secrets or WebhookSecrets(settings.webhook_secrets),
     )
 
 
@@ -124,14 +132,10 @@ def watching(signals: Signals) -> list[grpc.aio.ServerInterceptor]:
 async def serve(settings: Settings, signals: Signals = NOOP_SIGNALS) -> None:
     """Serve until SIGTERM or SIGINT, then let running calls finish."""
     log_unseen_errors(asyncio.get_running_loop())
-    limits = ClientLimits(
-        settings.client_starts_per_minute,
-        settings.client_jobs_at_once,
-        settings.client_open_watches,
-    )
-    clients = ClientsFile(settings.clients_file, limits) if settings.clients_file else None
-    callers = Authenticator(clients, CallingClient(DEFAULT_NAME, limits))
-    parts = parts_of(settings, signals)
+    limits = ClientLimits.of(settings)
+    secrets = WebhookSecrets.of(settings, limits)
+    callers = Authenticator(secrets.file, CallingClient(DEFAULT_NAME, limits))
+    parts = parts_of(settings, signals, secrets)
     service = DownloadService(parts)
     guard = ErrorInterceptor(callers, service.turns)
     server = grpc.aio.server(

@@ -9,6 +9,7 @@ from actors.hints.hint_channel import HintSender
 from actors.messaging.enqueuer import Enqueuer
 from server.queue.queue_view import QueueView
 from server.watch.watch_hub import STALL_S
+from storage.clients.webhook_secrets import WebhookSecrets
 from storage.jobs.start_rate_limiter import StartRateLimiter
 from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.login.logins import Login
@@ -38,6 +39,7 @@ class ServerDependencies:
     queue: QueueView
     login: Login
     start_rate: StartRateLimiter
+    webhook_secrets: WebhookSecrets
     size_limits: SizeLimits = UNLIMITED
     reuse_limit_s: float = REUSE_LIMIT_S
     stall_s: float = STALL_S

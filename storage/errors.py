@@ -5,6 +5,7 @@
     │   ├── InvalidRequest        fields, each with its problem and the rule
     │   │   └── RequestIdReused
     │   ├── NotFound              a job or document that this client does not have
+    │   ├── CaseNotAllowed        a court or case that this client may not request
     │   ├── PreconditionFailed    valid in itself, but not in the current state
     │   └── LimitReached          valid in itself, but more than this client may have now
     ├── PermanentError        a retry gives the same answer: fail it, with `reason`
@@ -89,6 +90,15 @@ class NotFound(CallerError):
         self.resource_type = resource_type
         self.resource_name = resource_name
         self.reason = f"{resource_type.upper()}_NOT_FOUND"
+
+
+class CaseNotAllowed(CallerError):
+    """This client may not ask for the case, whether there is one or not."""
+
+    reason = "CASE_NOT_ALLOWED"
+
+    def __init__(self) -> None:
+        super().__init__("This client may not ask for this court or case.")
 
 
 class PreconditionFailed(CallerError):

@@ -53,6 +53,12 @@ def parse_process_number(text: str) -> str:
     return f"{serial}-{given}.{year}.{branch}.{court}.{origin}"
 
 
+def is_court(text: str) -> bool:
+    """Return whether there is such a court, given as J.TR, such as "8.26"."""
+    match = re.fullmatch(r"([0-9])\.([0-9]{2})", text)
+    return match is not None and int(match[2]) in _COURTS.get(match[1], ())
+
+
 def digits(number: str) -> str:
     """Return the 20 digits of a process number."""
     return number.replace("-", "").replace(".", "")

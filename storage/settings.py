@@ -126,8 +126,8 @@ class Settings:
     # `on`, for each of them: several `server` processes listen on `GRPC_LISTEN` (SO_REUSEPORT).
     # `off`: a second server fails to bind.
     grpc_reuse_port: bool
-    # JSON file with the clients, the hashes of their tokens, and their limits. Read again when it
-    # changes. Unset: one client, `default`.
+    # JSON file with the clients: the hashes of their tokens, their limits, webhook secrets and
+    # cases. For `server` and `notifier`. Read again when it changes. Unset: one client, `default`.
     clients_file: Path | None
     # StartDownload calls a minute of one client; a minute's worth may come at once.
     client_starts_per_minute: int
@@ -138,7 +138,8 @@ class Settings:
 
     # == Webhooks
 
-    # Keys that sign webhooks. Every delivery carries a signature of each, for a rotation.
+    # Keys that sign webhooks of a single client. Every delivery carries a signature of each, for a
+    # rotation. Required without `AUTOS_CLIENTS_FILE`.
     webhook_secrets: tuple[str, ...] = field(repr=False)
     # Comma-separated `host`, `host:port` or `*.domain`: no other receiver is called. A private
     # address, or `localhost` with its port, allows exactly that one. Unset: any public host.
@@ -259,7 +260,7 @@ class Settings:
                 "CLIENT_OPEN_WATCHES", _whole(1, 1_000_000), default=1_000
             ),
             metrics_listen=read.given("METRICS_LISTEN", _metrics_listen, default=None),
-            webhook_secrets=read.given("WEBHOOK_SECRET", _webhook_secrets) or (),
+            webhook_secrets=read.given("WEBHOOK_SECRET", _webhook_secrets, default=()) or (),
             webhook_allowed_hosts=read.given("WEBHOOK_ALLOWED_HOSTS", _receivers, default=()),
             webhook_plaintext=read.given("WEBHOOK_PLAINTEXT", _one_of(WEBHOOK_WORD), default=None),
             lanes_per_job=read.given("LANES_PER_JOB", _whole(1, 100), default=5),
@@ -289,6 +290,7 @@ class Settings:
         )
         read.check_credentials()
         read.check_words()
+        read.check_webhook_secret()
         read.check_callers(settings["grpc_listen"])
         read.raise_problems()
         return cls(**settings)
@@ -321,6 +323,11 @@ class _Reader:
             # The value may be a secret, so the message contains only the rule.
             self._problems.append(f"{name} {error}" if error.args else f"{name} is not valid")
             return None
+
+    def check_webhook_secret(self) -> None:
+        """Require WEBHOOK_SECRET if no clients file can hold a secret for each client."""
+        if not self._is_set("AUTOS_CLIENTS_FILE") and not self._is_set("WEBHOOK_SECRET"):
+            self._problems.append("WEBHOOK_SECRET is not set")
 
     def check_credentials(self) -> None:
         """Require PDPJ_TOKEN or a complete login. Each gap is reported by itself."""
@@ -555,7 +562,7 @@ def _is_encryption_key(text: str) -> bool:
 
 def _webhook_secrets(text: str) -> tuple[str, ...]:
     secrets = _comma_list(text)
-    if not secrets or not all(map(_is_webhook_secret, secrets)):
+    if not secrets or not all(map(is_webhook_secret, secrets)):
         raise ValueError(
             "must be whsec_ and the base64 of 24 to 64 bytes (several: comma-separated)"
         )
@@ -571,9 +578,15 @@ def _looks_random(text: str) -> bool:
     return len(set(key)) >= DISTINCT_BYTES and len(steps) >= DISTINCT_BYTES
 
 
-def _is_webhook_secret(text: str) -> bool:
+def is_webhook_secret(text: str) -> bool:
+    """Whether this is `whsec_` and the base64 of 24 to 64 bytes."""
     try:
-        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+        key = webhook_key(text)
     except ValueError:  # no base64, or not even ASCII
         return False
     return text.startswith("whsec_") and 24 <= len(key) <= 64
+
+
+def webhook_key(secret: str) -> bytes:
+    """The key of a webhook secret. Raises ValueError."""
+    return base64.b64decode(secret.removeprefix("whsec_"), validate=True)

@@ -11,6 +11,8 @@ from actors.resilience.exchange_deadline import Watchdog
 from actors.runtime.role_parts import RoleParts, all_of, start_looks
 from actors.webhook.webhook_client import WebhookClient
 from actors.webhook.webhook_sender import WebhookSender
+from storage.clients.client_registry import ClientLimits
+from storage.clients.webhook_secrets import WebhookSecrets
 from storage.settings import Settings
 from storage.telemetry.process_signals import spool_gauges
 from storage.webhook_policy import WebhookPolicy
@@ -53,7 +55,7 @@ def build_notifier(settings: Settings) -> Dependencies:
             Watchdog(),
         ),
         messages=parts.messages,
-        secrets=settings.webhook_secrets,
+        secrets=WebhookSecrets.of(settings, ClientLimits.of(settings)),
         signals=parts.signals,
     )
     looks = start_looks(notifier.look, settings.worker_threads, "notifier-looks")

@@ -17,6 +17,7 @@ from actors.webhook.signature import sign
 from actors.webhook.webhook_client import Answer, DeliveryError, WebhookClient
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
+from storage.clients.webhook_secrets import WebhookSecrets
 from storage.errors import LeaseLost, ServiceUnavailable
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
@@ -40,6 +41,8 @@ LEASE_S = 30.0
 GONE = 410
 # A receiver may belong to others than the client. The client reads these fields with its token.
 HIDDEN_IF_SEALED = ("name", "sha256", "object_key")
+# Such an attempt is repeated on the schedule: an operator may add a secret meanwhile.
+UNSIGNED = "The client has no secret that signs its webhooks."
 # The outcomes of an attempt, for the counters and the trace.
 DELIVERED, REFUSED, NO_ANSWER, FORBIDDEN = "DELIVERED", "REFUSED", "NO_ANSWER", "FORBIDDEN"
 
@@ -52,7 +55,7 @@ class WebhookSender:
     objects: Objects
     poster: WebhookClient
     messages: Enqueuer
-    secrets: Sequence[str]
+    secrets: WebhookSecrets
     signals: Signals = NOOP_SIGNALS
 
     def look(self, found: Callable[[], None]) -> bool:
@@ -126,8 +129,11 @@ class WebhookSender:
         The cause of the error holds the URL with its query. If the error were raised, it would be
         logged together with any error that occurs while it is recorded.
         """
+        secrets = self.secrets.current(delivery.job.client)
+        if not secrets:
+            return DeliveryError(UNSIGNED)
         body = self.body(delivery)
-        headers = self._headers(delivery, body)
+        headers = _headers(secrets, delivery, body)
         # The receiver is a third party: it gets no headers except those of Standard Webhooks.
         with self.signals.request("webhook", "POST", SIZE_BYTES, len(body)) as span:
             try:
@@ -153,15 +159,6 @@ class WebhookSender:
         if delay_s is not None:
             self.signals.retried("webhook", _outcome(answer))
             self.messages.send_webhooks(delivery.job_id, [delivery.position], delay_s=delay_s)
-
-    def _headers(self, delivery: WebhookDelivery, body: bytes) -> dict[str, str]:
-        now = int(time.time())
-        return {
-            "Content-Type": "application/json",
-            "webhook-id": delivery.webhook_id,
-            "webhook-timestamp": str(now),
-            "webhook-signature": sign(self.secrets, delivery.webhook_id, now, body),
-        }
 
     def body(self, delivery: WebhookDelivery) -> bytes:
         """Return the body of this attempt: the frozen result of the run, with new URLs."""
@@ -200,6 +197,16 @@ class WebhookSender:
             url, expires = self.objects.url(document.object_key, lifetime_s=URL_LIFETIME_S)
             document.url = url
             document.url_expire_time.FromDatetime(expires)
+
+
+def _headers(secrets: Sequence[str], delivery: WebhookDelivery, body: bytes) -> dict[str, str]:
+    now = int(time.time())
+    return {
+        "Content-Type": "application/json",
+        "webhook-id": delivery.webhook_id,
+        "webhook-timestamp": str(now),
+        "webhook-signature": sign(secrets, delivery.webhook_id, now, body),
+    }
 
 
 def _is_too_large(data: pb.WebhookData) -> bool:

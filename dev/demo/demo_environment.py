@@ -17,7 +17,8 @@ from dev.health import is_serving
 from dev.processes.interrupts import pass_over_stop_signals
 from dev.run_file import RunFile, read_run_file
 from dev.stack import CLIENTS_FILE, RECEIVER_PORT, running_stack
-from server.access.add_client import add_token
+from server.access.add_client import ANY, add_token, add_webhook_secret
+from storage.clients.clients_file import read
 from storage.errors import ConfigurationError
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 
@@ -117,6 +118,7 @@ def _joined(
             "or it cannot verify the webhook."
         )
     secret = secret or file.read_text().strip()
+    secret = demo_secret(run_file.clients_file, environ, secret)
     with _receiver(run_file.receiver_port or RECEIVER_PORT) as receiver:
         yield DemoEnvironment(run_file.address, run_file.portal_url, receiver, secret, False, token)
 
@@ -158,6 +160,7 @@ def _own(
         secret, portal_url = stack.env["WEBHOOK_SECRET"], stack.env["PDPJ_BASE_URL"]
         try:
             token = demo_token(stack.run_file.clients_file, data_dir, environ)
+            secret = demo_secret(stack.run_file.clients_file, environ, secret)
             yield DemoEnvironment(stack.run_file.address, portal_url, receiver, secret, True, token)
         except (DemoFailure, grpc.RpcError, OSError):
             screen.line(f"What the servers and processes logged is in {log.path}.")
@@ -195,7 +198,17 @@ def demo_token(clients_file: str | None, data_dir: Path, environ: Mapping[str, s
         )
     file = secret_file(data_dir, "demo_token")
     token = file.read_text().strip() if file.exists() else None
-    token = add_token(Path(clients_file), DEMO_CLIENT, token)
+    token = add_token(Path(clients_file), DEMO_CLIENT, token).token
     file.parent.mkdir(mode=0o700, exist_ok=True)
     write_private(file, token + "\n")
     return token
+
+
+def demo_secret(clients_file: str | None, environ: Mapping[str, str], shared: str) -> str:
+    """The secret that signs the demo's webhooks: `shared`, or one of the client `demo`'s own."""
+    if clients_file is None or environ.get("AUTOS_TOKEN", "").strip():
+        return shared
+    known = read(Path(clients_file), ANY).webhook_secrets
+    if own := known[DEMO_CLIENT]:
+        return own[0]
+    return shared if len(known) == 1 else add_webhook_secret(Path(clients_file), DEMO_CLIENT)

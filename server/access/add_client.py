@@ -1,13 +1,15 @@
 """`python -m server.access.add_client FILE NAME`: add a token for a client and show it once.
 
-If the file has no client of that name, the command adds one. Otherwise the client gets a further
-token, and the old one can be removed once it is no longer used: `--remove` with the beginning of
+If the file has no client of that name, the command adds one, with its own webhook secret unless it
+is the first client. Otherwise the client gets a further token, or with `--webhook-secret` a further
+secret, and the old one can be removed once it is no longer used: `--remove` with the beginning of
 its hash. A running server reads the file again within two seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import fcntl
 import hashlib
 import json
@@ -16,6 +18,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,12 +30,30 @@ from storage.errors import ConfigurationError
 # A leaked token is recognised by this prefix, for example by secret scanners.
 PREFIX = "autos_"
 SHOWN = 12
+SEVERAL = (
+    "There are several clients: a client gets sealed cases only if its entry has",
+    '"sealed": "fetch", and WEBHOOK_SECRET signs only for the one client without its own secret.',
+)
 # Placeholder limits: this command only checks the file.
 ANY = ClientLimits(1, 1, 1)
 
 
-def add_token(path: Path, name: str, token: str | None = None) -> str:
-    """Add `token` to the client `name` and return it; generate one if it is None.
+def new_webhook_secret() -> str:
+    """Return a new secret in the format of Standard Webhooks."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class NewCredentials:
+    """A client's new token, and its new webhook secret if it got one. Both are shown once."""
+
+    token: str
+    webhook_secret: str | None
+
+
+def add_token(path: Path, name: str, token: str | None = None) -> NewCredentials:
+    """Add `token` to the client `name`; generate one if it is None. A new client that is not the
+    first also gets a webhook secret.
 
     Raises ConfigurationError if the name or the file's content is invalid.
     """
@@ -42,30 +63,70 @@ def add_token(path: Path, name: str, token: str | None = None) -> str:
     digest = hashlib.sha256(token.encode()).hexdigest()
     with _edited(path) as clients:
         found = next((each for each in clients if each["name"] == name), None)
+        secret = None
         if found is None:
             found = {"name": name}
+            if clients:
+                # A shared WEBHOOK_SECRET would let each client forge the events of the other.
+                secret = new_webhook_secret()
+                _keep_secret(path, found, secret)
             clients.append(found)
         tokens = found.setdefault("tokens", [])
         if digest not in [each["sha256"] for each in tokens]:
             tokens.append({"sha256": digest, "created": datetime.now(UTC).date().isoformat()})
-    return token
+    return NewCredentials(token, secret)
 
 
-def remove_token(path: Path, name: str, beginning: str) -> None:
-    """Remove the one token of `name` that has a hash starting with `beginning`.
+def add_webhook_secret(path: Path, name: str) -> str:
+    """Add a webhook secret to the client `name`, beside those it has, and return it.
 
-    Raises ConfigurationError if no token or several tokens match.
+    Raises ConfigurationError.
+    """
+    secret = new_webhook_secret()
+    with _edited(path) as clients:
+        found = next((each for each in clients if each["name"] == name), None)
+        if found is None:
+            raise ConfigurationError(f"There is no client {name} in {path}.")
+        _keep_secret(path, found, secret)
+    return secret
+
+
+def _keep_secret(path: Path, client: dict[str, Any], secret: str) -> None:
+    """Add a secret to an entry of the file, which keeps it as it is, unlike a token."""
+    if path.exists() and path.stat().st_mode & 0o004:
+        raise ConfigurationError(
+            f"Every user of this machine may read {path}, and a webhook secret stands in it as it"
+            f" is: chmod o= {path} first."
+        )
+    client.setdefault("webhook_secrets", []).append(secret)
+
+
+def remove(path: Path, name: str, beginning: str) -> None:
+    """Remove the one token or webhook secret of `name` that has a hash starting with `beginning`.
+
+    Raises ConfigurationError if none or several match.
     """
     with _edited(path) as clients:
-        tokens: list[dict[str, str]] = next(
-            (each.get("tokens", []) for each in clients if each["name"] == name), []
-        )
-        found = [each for each in tokens if beginning and each["sha256"].startswith(beginning)]
+        client = next((each for each in clients if each["name"] == name), {})
+        found = [
+            (kind, each)
+            for kind in ("tokens", "webhook_secrets")
+            for each in client.get(kind, [])
+            if beginning and _hash(each).startswith(beginning)
+        ]
         if len(found) != 1:
             raise ConfigurationError(
-                f"{name} has {len(found) or 'no'} tokens whose SHA-256 begins so; see its list."
+                f"{name} has {len(found) or 'no'} tokens and webhook secrets whose SHA-256 begins"
+                " so; see its list."
             )
-        tokens.remove(found[0])
+        [(kind, entry)] = found
+        client[kind].remove(entry)
+
+
+def _hash(entry: dict[str, str] | str) -> str:
+    if isinstance(entry, str):
+        return hashlib.sha256(entry.encode()).hexdigest()
+    return entry["sha256"]
 
 
 def tokens_of(path: Path, name: str) -> list[str]:
@@ -75,6 +136,16 @@ def tokens_of(path: Path, name: str) -> list[str]:
         for client in _entries(path)
         if client["name"] == name
         for token in client.get("tokens", [])
+    ]
+
+
+def secrets_of(path: Path, name: str) -> list[str]:
+    """Return the beginning of the hash of each webhook secret of `name`."""
+    return [
+        _hash(secret)[:SHOWN]
+        for client in _entries(path)
+        if client["name"] == name
+        for secret in client.get("webhook_secrets", [])
     ]
 
 
@@ -124,26 +195,48 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m server.access.add_client", description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("name")
-    parser.add_argument("--remove", metavar="SHA256", help="the beginning of a token's hash")
+    option = parser.add_mutually_exclusive_group()
+    option.add_argument(
+        "--remove", metavar="SHA256", help="the beginning of a token's or webhook secret's hash"
+    )
+    option.add_argument("--webhook-secret", action="store_true", help="make one, and no token")
     given = parser.parse_args(arguments)
     try:
-        if given.remove is not None:
-            remove_token(given.file, given.name, given.remove)
-            lines = []
-        else:
-            token = add_token(given.file, given.name)
-            lines = [
-                "",
-                f"A token for client {given.name}, shown once and kept nowhere:",
-                "",
-                token,
-            ]
-        lines += ["", *_token_list(given.file, given.name), ""]
+        lines = [*_made(given), "", *_token_list(given.file, given.name)]
+        lines += [*_secret_list(given.file, given.name), ""]
     except ConfigurationError as error:
         print(f"autos: {error}", file=sys.stderr)  # noqa: T201 - for the operator
         return 1
     print("\n".join(lines))  # noqa: T201 - for the operator
     return 0
+
+
+def _made(given: argparse.Namespace) -> list[str]:
+    """Make the change. Return the new token and secret, each below a heading."""
+    if given.remove is not None:
+        remove(given.file, given.name, given.remove)
+        return []
+    token: str | None = None
+    secret: str | None = None
+    if given.webhook_secret:
+        secret = add_webhook_secret(given.file, given.name)
+    else:
+        made = add_token(given.file, given.name)
+        token, secret = made.token, made.webhook_secret
+    lines = []
+    if token:
+        lines += ["", f"A token for client {given.name}, shown once and kept nowhere:", "", token]
+    if secret:
+        heading = f"A secret that signs the webhooks of client {given.name}, for its receivers:"
+        lines += ["", heading, "", secret]
+    if token and secret:
+        lines += ["", *SEVERAL]
+    return lines
+
+
+def _secret_list(path: Path, name: str) -> list[str]:
+    found = secrets_of(path, name)
+    return found and [f"Webhook secrets of {name}, by the beginning of their SHA-256:", *found]
 
 
 def _token_list(path: Path, name: str) -> list[str]:

@@ -20,7 +20,9 @@ OF_EVERY_RPC = frozenset(
 )
 # The further reasons of each RPC.
 OF_RPC: Mapping[str, frozenset[str]] = {
-    "StartDownload": frozenset({"REQUEST_ID_REUSED", "TOO_MANY_STARTS", "TOO_MANY_JOBS"}),
+    "StartDownload": frozenset(
+        {"REQUEST_ID_REUSED", "CASE_NOT_ALLOWED", "TOO_MANY_STARTS", "TOO_MANY_JOBS"}
+    ),
     "GetStatus": frozenset({"JOB_NOT_FOUND"}),
     "WatchProgress": frozenset({"JOB_NOT_FOUND", "TOO_MANY_WATCHES"}),
     "ListJobs": frozenset(),
@@ -30,6 +32,7 @@ OF_RPC: Mapping[str, frozenset[str]] = {
         {
             "JOB_NOT_FOUND",
             "JOB_NOT_ENDED",
+            "CASE_NOT_ALLOWED",
             "CASE_ACTIVE",
             "NOTHING_TO_RETRY",
             "REQUEST_ID_REUSED",

@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 from storage.errors import (
     AutosError,
     CallerError,
+    CaseNotAllowed,
     InvalidRequest,
     LimitReached,
     NotFound,
@@ -129,6 +130,10 @@ def _not_found(error: NotFound) -> Answer:
     return code_pb2.NOT_FOUND, str(error), [_info(error.reason), resource]
 
 
+def _not_allowed(error: CaseNotAllowed) -> Answer:
+    return code_pb2.PERMISSION_DENIED, str(error), [_info(error.reason)]
+
+
 def _precondition(error: PreconditionFailed) -> Answer:
     violation = error_details_pb2.PreconditionFailure.Violation(
         type=error.reason, subject=error.subject, description=str(error)
@@ -167,6 +172,7 @@ _TABLE: tuple[tuple[type[AutosError], Callable[[Any], Answer]], ...] = (
     (MalformedRequest, _malformed),
     (Unauthenticated, _unauthenticated),
     (NotFound, _not_found),
+    (CaseNotAllowed, _not_allowed),
     (PreconditionFailed, _precondition),
     (LimitReached, _limit_reached),
     (ServiceUnavailable, _unavailable),

@@ -76,19 +76,24 @@ def start_request(
     client: CallingClient,
     receivers: WebhookPolicy,
     default_max_age_s: float,
+    is_signed: bool = True,
 ) -> StartRequest:
-    """Return a checked StartDownload. Raises InvalidRequest."""
+    """Return a checked StartDownload. Raises InvalidRequest and CaseNotAllowed.
+
+    `is_signed`: whether the client has a secret that signs its webhooks.
+    """
     checks = _Checks()
     number = checks.take(lambda: parse_process_number(request.process_number))
     url, request_id, max_age_s = None, None, None
     if request.webhook_url:
-        url = checks.take(lambda: receivers.check(request.webhook_url))
+        url = checks.take(lambda: _receiver(request.webhook_url, receivers, is_signed=is_signed))
     if request.request_id:
         request_id = checks.take(lambda: _uuid("request_id", request.request_id))
     if request.HasField("max_age"):
         max_age_s = checks.take(lambda: _seconds("max_age", request.max_age))
     priority = checks.take(lambda: _priority(request.priority))
     checks.finish()
+    client.access.require(number or "")
     return StartRequest(
         client=client.name,
         process_number=number or "",
@@ -98,7 +103,16 @@ def start_request(
         given_max_age_s=max_age_s,
         priority=priority or Priority.NORMAL,
         jobs_at_once=client.limits.jobs_at_once if client.limits else None,
+        refuses_sealed=client.access.refuses_sealed,
     )
+
+
+def _receiver(url: str, receivers: WebhookPolicy, *, is_signed: bool) -> str:
+    if not is_signed:
+        raise InvalidRequest.of(
+            "webhook_url", "this client has no secret that signs its webhooks; ask the operator."
+        )
+    return receivers.check(url)
 
 
 def _priority(value: int) -> Priority:

@@ -79,6 +79,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             client=client,
             receivers=self._parts.receivers,
             default_max_age_s=self._parts.listing_max_age_s,
+            is_signed=bool(self._parts.webhook_secrets.known(client.name)),
         )
         # Read here: the threads of the pool have no access to the span of this call.
         wanted = replace(wanted, traceparent=self._parts.tracer.traceparent())
@@ -262,6 +263,7 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
             limit_s=self._parts.reuse_limit_s,
             traceparent=traceparent,
             size_limits=self._parts.size_limits,
+            access=client.access,
         )
         if is_new:
             start_batcher.enqueue_first_step(self._parts, view)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from storage.clients.case_access import EVERY_CASE, CaseAccess
+from storage.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,15 @@ class ClientLimits:
     jobs_at_once: int
     open_watches: int
 
+    @classmethod
+    def of(cls, settings: Settings) -> ClientLimits:
+        """Return those of a client for which the file says nothing else."""
+        return cls(
+            settings.client_starts_per_minute,
+            settings.client_jobs_at_once,
+            settings.client_open_watches,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CallingClient:
@@ -22,6 +34,7 @@ class CallingClient:
 
     name: str
     limits: ClientLimits | None = None
+    access: CaseAccess = EVERY_CASE
 
 
 # The client of every call while no clients are configured.
@@ -30,20 +43,26 @@ DEFAULT_NAME = "default"
 
 @dataclass(frozen=True, slots=True)
 class KnownClient:
-    """A client with the SHA-256 digests of its tokens and the names in its certificates."""
+    """A client with the SHA-256 digests of its tokens and the names in its certificates.
+
+    Each of `webhook_secrets` signs its webhooks, so that one can be replaced.
+    """
 
     client: CallingClient
     digests: tuple[bytes, ...] = ()
     certificates: tuple[str, ...] = ()
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 class ClientRegistry:
-    """All known clients."""
+    """All known clients. `webhook_secrets`: those of each, by its name."""
 
     def __init__(self, known: Iterable[KnownClient]) -> None:
         self._by_digest: dict[bytes, CallingClient] = {}
         self._by_certificate: dict[str, CallingClient] = {}
+        self.webhook_secrets: dict[str, tuple[str, ...]] = {}
         for each in known:
+            self.webhook_secrets[each.client.name] = each.webhook_secrets
             self._by_digest |= dict.fromkeys(each.digests, each.client)
             self._by_certificate |= dict.fromkeys(each.certificates, each.client)
 

@@ -11,8 +11,11 @@ from typing import Any
 
 import structlog
 
+from storage.clients.case_access import CaseAccess
 from storage.clients.client_registry import CallingClient, ClientLimits, ClientRegistry, KnownClient
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, InvalidRequest
+from storage.process_number import is_court, parse_process_number
+from storage.settings import is_webhook_secret, webhook_key
 
 # The name of a client is the first part of its object keys.
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -110,25 +113,47 @@ def _clients(content: object, defaults: ClientLimits) -> Iterator[KnownClient]:
     taken: dict[object, str] = {}
     for number, entry in enumerate(entries):
         where = f"clients[{number}]"
-        known = _client(entry, where, defaults)
-        for identity in (known.client.name, *known.digests, *((n,) for n in known.certificates)):
+        known = _client(entry, where, defaults, is_alone=len(entries) == 1)
+        for identity in _identities(known):
             if first := taken.get(identity):
-                raise ValueError(f"{where} has a name, token or certificate of {first}")
+                raise ValueError(
+                    f"{where} has a name, token, certificate or webhook secret of {first}"
+                )
             taken[identity] = where
         yield known
 
 
-def _client(entry: object, where: str, defaults: ClientLimits) -> KnownClient:
-    optional = {"tokens", "certificates", "limits"}
+def _client(entry: object, where: str, defaults: ClientLimits, *, is_alone: bool) -> KnownClient:
+    optional = {"tokens", "certificates", "limits", "courts", "cases", "sealed", "webhook_secrets"}
     fields = _fields(entry, where, {"name", *optional}, {"name"})
     name = fields["name"]
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(f"{where}.name must be 1 to 63 of a-z, 0-9 and inner hyphens")
     return KnownClient(
-        CallingClient(name, _limits(fields.get("limits", {}), f"{where}.limits", defaults)),
+        CallingClient(
+            name,
+            _limits(fields.get("limits", {}), f"{where}.limits", defaults),
+            _access(fields, where, is_alone=is_alone),
+        ),
         tuple(_digests(fields.get("tokens", []), f"{where}.tokens")),
         tuple(_certificates(fields.get("certificates", []), f"{where}.certificates")),
+        tuple(_secrets(fields.get("webhook_secrets", []), f"{where}.webhook_secrets")),
     )
+
+
+def _identities(known: KnownClient) -> Iterator[object]:
+    """What no two clients may have in common."""
+    yield known.client.name
+    yield from known.digests
+    yield from (("certificate", name) for name in known.certificates)
+    yield from {("secret", webhook_key(secret)) for secret in known.webhook_secrets}
+
+
+def _secrets(entries: object, where: str) -> Iterator[str]:
+    for number, entry in enumerate(_list(entries, where)):
+        if not isinstance(entry, str) or not is_webhook_secret(entry):
+            raise ValueError(f"{where}[{number}] must be whsec_ and the base64 of 24 to 64 bytes")
+        yield entry
 
 
 def _digests(entries: object, where: str) -> Iterator[bytes]:
@@ -169,6 +194,36 @@ def _limits(entry: object, where: str, defaults: ClientLimits) -> ClientLimits:
     return ClientLimits(**{name: given.get(name, getattr(defaults, name)) for name in names})
 
 
+def _access(fields: Mapping[str, Any], where: str, *, is_alone: bool) -> CaseAccess:
+    courts, cases = fields.get("courts"), fields.get("cases")
+    # The portal has one login: what it may see of sealed cases is not for every house.
+    sealed = fields.get("sealed", "fetch" if is_alone else "refuse")
+    if sealed not in {"fetch", "refuse"}:
+        raise ValueError(f"{where}.sealed must be fetch or refuse")
+    return CaseAccess(
+        None if courts is None else frozenset(_courts(courts, f"{where}.courts")),
+        None if cases is None else frozenset(_cases(cases, f"{where}.cases")),
+        refuses_sealed=sealed == "refuse",
+    )
+
+
+def _courts(entries: object, where: str) -> Iterator[str]:
+    for number, entry in enumerate(_filled_list(entries, where)):
+        if not isinstance(entry, str) or not is_court(entry):
+            raise ValueError(f"{where}[{number}] must be a court as J.TR, such as 8.26")
+        yield entry
+
+
+def _cases(entries: object, where: str) -> Iterator[str]:
+    for number, entry in enumerate(_filled_list(entries, where)):
+        try:
+            yield parse_process_number(entry if isinstance(entry, str) else "")
+        except InvalidRequest as error:
+            raise ValueError(
+                f"{where}[{number}] must be a process number with right check digits"
+            ) from error
+
+
 def _fields(value: object, where: str, known: set[str], needed: set[str]) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{where} must be an object with {', '.join(sorted(known))}")  # noqa: TRY004
@@ -183,3 +238,10 @@ def _list(value: object, where: str) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError(f"{where} must be a list")  # noqa: TRY004
     return value
+
+
+def _filled_list(value: object, where: str) -> list[Any]:
+    found = _list(value, where)
+    if not found:
+        raise ValueError(f"{where} must not be empty; without it the client may ask for all")
+    return found

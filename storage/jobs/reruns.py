@@ -10,7 +10,9 @@ from uuid import UUID
 from peewee import Case, Value, fn
 
 from storage import sql
+from storage.clients.case_access import EVERY_CASE, CaseAccess
 from storage.errors import (
+    CaseNotAllowed,
     LimitReached,
     PreconditionFailed,
     ServiceUnavailable,
@@ -20,6 +22,7 @@ from storage.job_end.completion import complete_if_done
 from storage.jobs import request_ids
 from storage.jobs.job_queries import own, view
 from storage.listings import listing_cache
+from storage.listings.secrecy import is_listing_sealed
 from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.models import Document, Job, Webhook
 from storage.models.base import is_any, time_after
@@ -62,6 +65,7 @@ def rerun(
     traceparent: str | None = None,
     jobs_at_once: int | None = None,
     size_limits: SizeLimits = UNLIMITED,
+    access: CaseAccess = EVERY_CASE,
 ) -> tuple[JobView, bool]:
     """Return the job in a new run, and whether this call began it (not an earlier one).
 
@@ -69,7 +73,8 @@ def rerun(
     request. If no other document failed, the run ends at once. The call waits at most `limit_s`
     seconds for the bucket's answer. Raises NotFound; PreconditionFailed with JOB_NOT_ENDED,
     NOTHING_TO_RETRY, or CASE_ACTIVE if another job of the case is running; RequestIdReused;
-    LimitReached if the client has `jobs_at_once` other running jobs.
+    LimitReached if the client has `jobs_at_once` other running jobs; CaseNotAllowed if the client
+    may not request the case any more.
     """
     in_bucket: dict[str, bool] = {}
     begin = partial(
@@ -82,6 +87,7 @@ def rerun(
         in_bucket,
         jobs_at_once,
         size_limits,
+        access,
     )
     while True:
         try:
@@ -110,11 +116,13 @@ def _rerun(
     in_bucket: Mapping[str, bool],
     jobs_at_once: int | None,
     size_limits: SizeLimits,
+    access: CaseAccess,
     transaction: Transaction,
 ) -> tuple[JobView, bool]:
     job = own(transaction, client, job_id, is_locked=True)
     if request_ids.was_done(transaction, client, request_id, METHOD, job_id):
         return view(transaction, job), False
+    _require_access(transaction, access, job)
     _require_ended(transaction, job)
     carried = _carry_over(transaction, job, _stored_since(transaction, job, in_bucket))
     failed = _reset_documents(transaction, job, job["revision"] + len(carried), size_limits)
@@ -127,7 +135,8 @@ def _rerun(
     if jobs_at_once is not None and (failed or could_not_list):
         seat = _acquire_job_permit(transaction, client, jobs_at_once)
     _supersede_webhooks(transaction, job)
-    reopened = _reopen(transaction, job, carried, failed, job_deadline_s, traceparent, seat)
+    policy = {"seat": seat, "refuses_sealed": access.refuses_sealed}
+    reopened = _reopen(transaction, job, carried, failed, job_deadline_s, traceparent, policy)
     job = complete_if_done(transaction, reopened)
     request_ids.record(transaction, client, request_id, METHOD, job_id)
     return view(transaction, job), True
@@ -139,6 +148,13 @@ def _acquire_job_permit(transaction: Transaction, client: str, seats: int) -> in
     if seat is None:
         raise LimitReached.too_many_jobs(client, seats)
     return seat
+
+
+def _require_access(transaction: Transaction, access: CaseAccess, job: Row) -> None:
+    """Raise CaseNotAllowed for what StartDownload would refuse, or end with nothing, by now."""
+    access.require(job["process_number"])
+    if access.refuses_sealed and is_listing_sealed(transaction, job):
+        raise CaseNotAllowed
 
 
 def _require_ended(transaction: Transaction, job: Row) -> None:
@@ -306,7 +322,7 @@ def _reopen(
     failed: int,
     job_deadline_s: int,
     traceparent: str | None,
-    seat: int | None,
+    policy: Mapping[str, Any],
 ) -> Row:
     now = fn.clock_timestamp()
     row: Row = transaction.fetch_one(
@@ -332,7 +348,7 @@ def _reopen(
                 None, [(Job.listed_time.is_null(False), Job.listing_doubt_time)]
             ),
             traceparent=traceparent,
-            seat=seat,
+            **policy,
         )
         .where(
             Job.job_id == job["job_id"],

@@ -30,7 +30,8 @@ def secured_server(env: Mapping[str, str], address: str, folder: Path) -> Iterat
     """
     token = secrets.token_urlsafe(32)
     digest = hashlib.sha256(token.encode()).hexdigest()
-    client = {"name": "ana", "tokens": [{"sha256": digest}], "limits": LIMITS}
+    tokens = [{"sha256": digest}]
+    client = {"name": "ana", "tokens": tokens, "limits": LIMITS, "courts": ["8.26"]}
     clients = folder / "clients.json"
     clients.write_text(json.dumps({"clients": [client]}))
     authority = Certificate.authority()

@@ -917,7 +917,7 @@ _TOLD = (
     _mutant(
         "the signature of a webhook",
         "actors/webhook/webhook_sender.py",
-        '"webhook-signature": sign(self.secrets, delivery.webhook_id, now, body),',
+        '"webhook-signature": sign(secrets, delivery.webhook_id, now, body),',
         '"webhook-signature": "v1,",',
         "tests/acceptance/jobs/test_main_job.py",
     ),
@@ -1159,6 +1159,27 @@ _GUEST = (
         "WHERE source.job_id = autos_claim.listed_by AND source.client = job.client);",
         "WHERE source.job_id = autos_claim.listed_by);",
         CLAIM,
+    ),
+    _mutant(
+        "the courts and cases that a client may ask for",
+        "server/rpc/requests.py",
+        "    client.access.require(",
+        "    (lambda _: None)(",
+        "tests/integration/access/test_case_access.py",
+    ),
+    _mutant(
+        "the seal that is looked at before a retry",
+        "storage/jobs/reruns.py",
+        "if access.refuses_sealed and is_listing_sealed(transaction, job):",
+        "if False:",
+        "tests/integration/access/test_case_access.py",
+    ),
+    _mutant(
+        "the webhook secret that is one client's only",
+        "storage/clients/webhook_secrets.py",
+        "return own[client] or (self.shared if is_only_one else ())",
+        "return own[client] or self.shared",
+        "tests/unit/webhook/test_webhook_secrets.py",
     ),
     _mutant(
         "the denial that drops earlier listings",

@@ -21,7 +21,7 @@ from dev.embedded.sandbox import ROOT
 from dev.folder import DataFolder
 from dev.health import is_serving
 from dev.processes.deadline import until
-from dev.stack import new_webhook_secret
+from server.access.add_client import new_webhook_secret
 from storage.jobs.change_notifications import ChangePublisher
 from storage.jobs.job_start import StartRequest, start
 from storage.listings.listed_case import CaseListing, ListedDocument

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,14 @@ from server.rpc.reflection import add_reflection
 from server.rpc.service import DownloadService
 from storage.clients.client_registry import CallingClient, ClientLimits
 from storage.clients.clients_file import ClientsFile
+from storage.clients.webhook_secrets import WebhookSecrets
 from storage.health.holds import Holds
 from storage.jobs.start_rate_limiter import StartRateLimiter
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from storage.scheduling.published_positions import PlaceReader
 from storage.webhook_policy import WebhookPolicy
+from tests.conftest import WEBHOOK_SECRET
 from tests.integration.harness.factories import LANES, LOGIN
 
 WIDE = ClientLimits(1_000_000, 1_000_000, 1_000_000)
@@ -81,6 +83,7 @@ def service_parts(
             queue=queue_view(database, client),
             login=LOGIN,
             start_rate=StartRateLimiter(redis_url),
+            webhook_secrets=WebhookSecrets((WEBHOOK_SECRET,)),
         )
 
 
@@ -96,7 +99,9 @@ async def running_server(
     """Run a server with the clients of `file`."""
     clients = ClientsFile(file, limits) if file else None
     callers = Authenticator(clients, CallingClient("default", limits))
-    service = DownloadService(parts)
+    # Those that are the only client, or have a secret of their own, may name webhooks.
+    secrets = WebhookSecrets((WEBHOOK_SECRET,), clients)
+    service = DownloadService(replace(parts, webhook_secrets=secrets))
     server = grpc.aio.server(
         interceptors=[ErrorInterceptor(callers, service.turns)], options=connection_options()
     )

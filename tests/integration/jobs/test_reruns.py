@@ -20,6 +20,7 @@ from actors.messaging.enqueuer import WEBHOOK_QUEUE
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.dependencies import ServerDependencies
 from server.rpc.service import DownloadService
+from storage.clients.webhook_secrets import WebhookSecrets
 from storage.errors import PreconditionFailed
 from storage.jobs import job_queries
 from storage.jobs.start_rate_limiter import StartRateLimiter
@@ -30,6 +31,7 @@ from storage.postgres.database import Database, Row
 from storage.records import JobView
 from storage.spool import Spool
 from storage.webhook_policy import WebhookPolicy
+from tests.conftest import WEBHOOK_SECRET
 from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
 from tests.integration.harness.factories import CLIENT, HOOK, LANES, LOGIN
@@ -81,6 +83,7 @@ def desk(pipeline: PipelineHarness, redis_url: str) -> Iterator[_Desk]:
                 queue=queue_view(pipeline.database, pipeline.redis),
                 login=LOGIN,
                 start_rate=StartRateLimiter(redis_url),
+                webhook_secrets=WebhookSecrets((WEBHOOK_SECRET,)),
                 # A bound for a slow machine.
                 reuse_limit_s=60,
             )

@@ -15,6 +15,7 @@ from actors.login.portal_login import LoginUnavailable, PortalLogin
 from actors.resilience.exchange_deadline import Watchdog
 from actors.webhook.webhook_client import WebhookClient
 from actors.webhook.webhook_sender import WebhookSender
+from storage.clients.webhook_secrets import WebhookSecrets
 from storage.errors import ServiceUnavailable
 from storage.objects.object_store import Objects, ObjectStore, Upload
 from storage.postgres.database import Database
@@ -100,7 +101,7 @@ def test_a_receiver_that_sends_early_hints_gets_one_delivery(
             objects=objects,
             poster=_poster(server),
             messages=pipeline.messages,
-            secrets=["whsec_" + "c2VjcmV0" * 4],
+            secrets=WebhookSecrets(["whsec_" + "c2VjcmV0" * 4]),
         )
         for _ in range(3):
             notifier.send_webhook(job_id, 0)

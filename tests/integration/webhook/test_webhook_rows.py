@@ -16,6 +16,7 @@ from actors.resilience.exchange_deadline import Watchdog
 from actors.webhook.webhook_client import WebhookClient
 from actors.webhook.webhook_sender import WebhookSender
 from dev.embedded.embedded_servers import EmbeddedServers
+from storage.clients.webhook_secrets import WebhookSecrets
 from storage.errors import LeaseLost, RequestIdReused
 from storage.jobs import job_queries
 from storage.objects.object_store import Objects
@@ -314,8 +315,14 @@ def test_a_body_that_the_network_could_read_has_no_urls(
     poster = WebhookClient(WebhookPolicy(), Watchdog())
     messages = Enqueuer(make_broker(servers.env["REDIS_URL"], timeout_s=1))
 
-    body = WebhookSender(database, objects, poster, messages, secrets=[]).body(delivery)
+    sender = WebhookSender(database, objects, poster, messages, WebhookSecrets([]))
+
+    body = sender.body(delivery)
 
     documents = json.loads(body)["data"]["documents"]
     assert ["url" in document for document in documents] == [has_urls] * 2
     assert (b"X-Amz-Signature" in body) is has_urls
+    # Of a sealed case nothing that identifies a document is left, over TLS or not.
+    sealed = sender.body(replace(delivery, job=replace(delivery.job, secrecy_level=1)))
+    hidden = {"url", "name", "sha256", "object_key"}
+    assert all(not hidden & each.keys() for each in json.loads(sealed)["data"]["documents"])

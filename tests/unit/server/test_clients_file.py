@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import stat
@@ -13,10 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.access.add_client import PREFIX, add_token, main, remove_token, tokens_of
+from dev.embedded.sandbox import ROOT
+from server.access.add_client import PREFIX, add_token, main, remove, secrets_of, tokens_of
+from storage.clients.case_access import CaseAccess
 from storage.clients.client_registry import CallingClient, ClientLimits, ClientRegistry, KnownClient
 from storage.clients.clients_file import ClientsFile, read, roster_of
-from storage.errors import ConfigurationError
+from storage.errors import CaseNotAllowed, ConfigurationError
 
 DEFAULTS = ClientLimits(starts_per_minute=60, jobs_at_once=7, open_watches=8)
 TOKEN = "a-planted-token"
@@ -62,6 +65,55 @@ def test_a_client_is_found_by_each_of_its_tokens_and_certificates(tmp_path: Path
     assert roster.by_certificate(["other"]) is None
 
 
+NUMBER = "1003579-22.2025.8.26.0564"
+SECRET, OTHER_SECRET = ("whsec_" + base64.b64encode(seed * 32).decode() for seed in (b"a", b"b"))
+OTHER_COURT = "0000001-06.2025.8.19.0001"
+
+
+def _access(folder: Path, *entries: dict[str, Any]) -> list[CaseAccess]:
+    """What each client of a file may ask for."""
+    named = [
+        {"name": f"c{i}", "certificates": [f"c{i}"], **entry} for i, entry in enumerate(entries)
+    ]
+    roster = _roster(folder, *named)
+    found = [roster.by_certificate([f"c{i}"]) for i in range(len(entries))]
+    return [client.access for client in found if client]
+
+
+def test_sealed_cases_are_refused_by_default_once_there_are_several_clients(tmp_path: Path) -> None:
+    def refuses(*entries: dict[str, Any]) -> list[bool]:
+        return [access.refuses_sealed for access in _access(tmp_path, *entries)]
+
+    assert refuses({}) == [False]
+    assert refuses({"sealed": "refuse"}) == [True]
+    assert refuses({}, {}) == [True, True]
+    assert refuses({"sealed": "fetch"}, {}, {"sealed": "refuse"}) == [False, True, True]
+
+
+def _may(access: CaseAccess, number: str) -> bool:
+    try:
+        access.require(number)
+    except CaseNotAllowed:
+        return False
+    return True
+
+
+def test_courts_and_cases_restrict_what_a_client_may_ask_for(tmp_path: Path) -> None:
+    every, court, case, both = _access(
+        tmp_path,
+        {},
+        {"courts": ["8.26", "4.03"]},
+        {"cases": [NUMBER.replace("-", "").replace(".", ""), OTHER_COURT]},
+        {"courts": ["8.19"], "cases": [NUMBER, OTHER_COURT]},
+    )
+    another = "0000001-05.2025.8.26.0100"
+
+    assert [_may(every, n) for n in (NUMBER, another, OTHER_COURT)] == [True, True, True]
+    assert [_may(court, n) for n in (NUMBER, another, OTHER_COURT)] == [True, True, False]
+    assert [_may(case, n) for n in (NUMBER, another, OTHER_COURT)] == [True, False, True]
+    assert [_may(both, n) for n in (NUMBER, another, OTHER_COURT)] == [False, False, True]
+
+
 WRONG: dict[str, tuple[object, str]] = {
     "nothing": ("", "it is not JSON: Expecting value, line 1, column 1"),
     "half": ('{"clients": [', "it is not JSON: Expecting value, line 1, column 14"),
@@ -73,12 +125,14 @@ WRONG: dict[str, tuple[object, str]] = {
     "an object": ({"clients": {}}, "clients must be a list"),
     "a name alone": (
         {"clients": ["billing"]},
-        "clients[0] must be an object with certificates, limits, name, tokens",
+        "clients[0] must be an object with "
+        "cases, certificates, courts, limits, name, sealed, tokens, webhook_secrets",
     ),
     "nameless": ({"clients": [GOOD, {}]}, "clients[1] has no name"),
     "a typo": (
         {"clients": [GOOD | {"token": TOKEN}]},
-        "clients[0] has a key that is none of certificates, limits, name, tokens",
+        "clients[0] has a key that is none of "
+        "cases, certificates, courts, limits, name, sealed, tokens, webhook_secrets",
     ),
     "a token itself": (
         {"clients": [GOOD | {"tokens": [TOKEN]}]},
@@ -100,15 +154,15 @@ WRONG: dict[str, tuple[object, str]] = {
     ),
     "a name twice": (
         {"clients": [GOOD, {"name": "billing"}]},
-        "clients[1] has a name, token or certificate of clients[0]",
+        "clients[1] has a name, token, certificate or webhook secret of clients[0]",
     ),
     "a token twice": (
         {"clients": [GOOD, GOOD | {"name": "other"}]},
-        "clients[1] has a name, token or certificate of clients[0]",
+        "clients[1] has a name, token, certificate or webhook secret of clients[0]",
     ),
     "a certificate twice": (
         {"clients": [{"name": "a", "certificates": ["x"]}, {"name": "b", "certificates": ["x"]}]},
-        "clients[1] has a name, token or certificate of clients[0]",
+        "clients[1] has a name, token, certificate or webhook secret of clients[0]",
     ),
     "an empty certificate": (
         {"clients": [{"name": "a", "certificates": [""]}]},
@@ -126,6 +180,54 @@ WRONG: dict[str, tuple[object, str]] = {
         {"clients": [GOOD | {"limits": {"starts": 5}}]},
         "clients[0].limits has a key that is none of jobs_at_once, open_watches, starts_per_minute",
     ),
+    "a weak webhook secret": (
+        {"clients": [GOOD | {"webhook_secrets": [SECRET, "whsec_c2hvcnQ="]}]},
+        "clients[0].webhook_secrets[1] must be whsec_ and the base64 of 24 to 64 bytes",
+    ),
+    "a webhook secret of another client": (
+        {
+            "clients": [
+                GOOD | {"webhook_secrets": [SECRET]},
+                {"name": "b", "webhook_secrets": [OTHER_SECRET, SECRET]},
+            ]
+        },
+        "clients[1] has a name, token, certificate or webhook secret of clients[0]",
+    ),
+    "no court": (
+        {"clients": [GOOD | {"courts": ["8.26", "8.99"]}]},
+        "clients[0].courts[1] must be a court as J.TR, such as 8.26",
+    ),
+    "a court as a number": (
+        {"clients": [GOOD | {"courts": [8.26]}]},
+        "clients[0].courts[0] must be a court as J.TR, such as 8.26",
+    ),
+    "courts as a text": (
+        {"clients": [GOOD | {"courts": "8.26"}]},
+        "clients[0].courts must be a list",
+    ),
+    "courts but none": (
+        {"clients": [GOOD | {"courts": []}]},
+        "clients[0].courts must not be empty; without it the client may ask for all",
+    ),
+    "a case with wrong check digits": (
+        {"clients": [GOOD, {"name": "b", "cases": ["1003579-23.2025.8.26.0564"]}]},
+        "clients[1].cases[0] must be a process number with right check digits",
+    ),
+    "a case as a number": (
+        {"clients": [GOOD | {"cases": [10035792220258260564]}]},
+        "clients[0].cases[0] must be a process number with right check digits",
+    ),
+    "cases but none": (
+        {"clients": [GOOD | {"cases": []}]},
+        "clients[0].cases must not be empty; without it the client may ask for all",
+    ),
+    **{
+        f"sealed as {value!r}": (
+            {"clients": [GOOD | {"sealed": value}]},
+            "clients[0].sealed must be fetch or refuse",
+        )
+        for value in ("Fetch", "", "share", True, None, 1)
+    },
     **{
         f"the name {name!r}": (
             {"clients": [GOOD | {"name": name}]},
@@ -147,6 +249,7 @@ def test_errors_are_reported_in_one_sentence_without_the_value(
 
     assert str(caught.value) == f"AUTOS_CLIENTS_FILE: {file}: {expected}."
     assert TOKEN not in str(caught.value)
+    assert SECRET not in str(caught.value)
 
 
 def test_a_missing_file_is_reported_in_one_sentence(tmp_path: Path) -> None:
@@ -156,7 +259,12 @@ def test_a_missing_file_is_reported_in_one_sentence(tmp_path: Path) -> None:
     assert str(caught.value).endswith("none: it cannot be read (No such file or directory).")
 
 
-_KEYS = st.sampled_from(["clients", "name", "tokens", "sha256", "certificates", "limits", "x"])
+_KEYS = st.sampled_from(
+    [
+        *("clients", "name", "tokens", "sha256", "certificates", "limits", "x"),
+        *("courts", "cases", "sealed", "webhook_secrets"),
+    ]
+)
 _VALUES = st.recursive(
     st.sampled_from([None, True, 1, 0.5, "billing", DIGEST, "2026-01-31"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3),
@@ -210,7 +318,7 @@ def test_a_new_token_works_beside_the_old_one_until_that_is_taken_out(
     ]
     old, new = tokens_of(file, "billing")
     assert old != new
-    remove_token(file, "billing", old.split()[0])
+    remove(file, "billing", old.split()[0])
     roster = read(file, DEFAULTS)
     assert roster.by_token(tokens[0]) is None
     assert roster.by_token(tokens[1])
@@ -298,3 +406,69 @@ def test_a_token_is_found_without_a_walk_over_all_of_them() -> None:
     assert found == CallingClient("c19999")
     assert roster.by_token("token-20000") is None
     assert Counted.compared < 10
+
+
+def test_a_client_beside_others_has_a_webhook_secret_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "clients.json"
+
+    assert main([str(file), "billing"]) == 0
+    assert "whsec_" not in capsys.readouterr().out
+    assert main([str(file), "archive"]) == 0
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("whsec_")]
+
+    known = read(file, DEFAULTS).webhook_secrets
+    assert known == {"billing": (), "archive": tuple(shown)}
+    assert len(shown) == 1
+    # A second token brings no second secret.
+    assert main([str(file), "archive"]) == 0
+    assert read(file, DEFAULTS).webhook_secrets == known
+
+
+def test_a_webhook_secret_is_replaced_by_one_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "clients.json"
+    add_token(file, "billing")
+    tokens = tokens_of(file, "billing")
+
+    for _ in range(2):
+        assert main([str(file), "billing", "--webhook-secret"]) == 0
+    capsys.readouterr()
+    old, new = read(file, DEFAULTS).webhook_secrets["billing"]
+    first, second = secrets_of(file, "billing")
+    assert main([str(file), "billing", "--remove", first]) == 0
+
+    assert read(file, DEFAULTS).webhook_secrets["billing"] == (new,)
+    assert old != new
+    assert secrets_of(file, "billing") == [second]
+    assert tokens_of(file, "billing") == tokens
+    assert "whsec_" not in capsys.readouterr().out
+
+
+def test_a_file_that_everybody_may_read_gets_no_webhook_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = _file(tmp_path, {"clients": [GOOD]})
+    file.chmod(0o644)
+    before = file.read_text()
+
+    for arguments in (["archive"], ["billing", "--webhook-secret"]):
+        assert main([str(file), *arguments]) == 1
+        assert "chmod o=" in capsys.readouterr().err
+    assert main([str(file), "archive", "--webhook-secret"]) == 1
+    assert "There is no client archive" in capsys.readouterr().err
+    assert file.read_text() == before
+
+
+def test_the_example_of_the_documentation_is_a_clients_file() -> None:
+    text = (ROOT / "docs" / "howto" / "authenticate-clients.md").read_text()
+    example = text.partition("```json\n")[2].partition("```")[0]
+
+    roster = roster_of(example.encode(), DEFAULTS)
+
+    assert list(roster.webhook_secrets) == ["billing", "press"]
+    press = roster.by_token("test2")
+    assert press
+    assert press.access.refuses_sealed

@@ -27,6 +27,7 @@ from storage.errors import (
     AttemptError,
     AutosError,
     CallerError,
+    CaseNotAllowed,
     ConfigurationError,
     CredentialsRefused,
     Doubted,
@@ -76,6 +77,7 @@ TOLD = [
     ReportedError(MalformedRequest(), Code.INVALID_ARGUMENT, "MALFORMED_REQUEST"),
     ReportedError(NoToken(), Code.UNAUTHENTICATED, "NO_TOKEN"),
     ReportedError(UnknownToken(), Code.UNAUTHENTICATED, "UNKNOWN_TOKEN"),
+    ReportedError(CaseNotAllowed(), Code.PERMISSION_DENIED, "CASE_NOT_ALLOWED"),
     ReportedError(NotFound("job", "x"), Code.NOT_FOUND, "JOB_NOT_FOUND", (details.ResourceInfo,)),
     ReportedError(
         NotFound("document", "x"), Code.NOT_FOUND, "DOCUMENT_NOT_FOUND", (details.ResourceInfo,)

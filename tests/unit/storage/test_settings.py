@@ -311,6 +311,17 @@ def test_what_is_set_is_taken() -> None:
 
 
 CLIENTS = {"AUTOS_CLIENTS_FILE": "clients.json"}
+
+
+def test_where_clients_have_secrets_of_their_own_the_shared_one_is_not_needed() -> None:
+    without = {name: value for name, value in NEEDED.items() if name != "WEBHOOK_SECRET"}
+
+    assert "WEBHOOK_SECRET is not set" in _problems(without)
+    assert Settings.from_env(without | CLIENTS).webhook_secrets == ()
+    assert Settings.from_env(NEEDED | CLIENTS).webhook_secrets == (KEY,)
+    assert "WEBHOOK_SECRET must be" in _problems(NEEDED | CLIENTS | {"WEBHOOK_SECRET": "x"})
+
+
 TLS = {"GRPC_TLS_CERT_FILE": "cert.pem", "GRPC_TLS_KEY_FILE": "key.pem"}
 ANYBODY = {"AUTOS_WITHOUT_CLIENTS": "serve-anyone-who-can-reach-me"}
 PLAIN = {"GRPC_PLAINTEXT": "tls-ends-in-front-of-me"}

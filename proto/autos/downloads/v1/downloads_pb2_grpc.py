@@ -123,6 +123,7 @@ class DownloadServiceServicer:
 
         Reasons:
         - REQUEST_ID_REUSED (INVALID_ARGUMENT): the request_id came with other values before.
+        - CASE_NOT_ALLOWED (PERMISSION_DENIED): the client may not ask for this court or case.
         - TOO_MANY_STARTS, TOO_MANY_JOBS (RESOURCE_EXHAUSTED): a limit of this client, so many calls a
         minute or jobs at once; QuotaFailure names it, RetryInfo gives the delay.
         """
@@ -190,6 +191,7 @@ class DownloadServiceServicer:
         Reasons:
         - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
         - JOB_NOT_ENDED (FAILED_PRECONDITION): wait for its end.
+        - CASE_NOT_ALLOWED (PERMISSION_DENIED): the client may not ask for this court or case any more.
         - CASE_ACTIVE (FAILED_PRECONDITION): a newer job of the case runs; PreconditionFailure's subject
         is its job_id.
         - NOTHING_TO_RETRY (FAILED_PRECONDITION): no document of the job has failed.
