@@ -39,7 +39,7 @@ PORTAL_URL = "https://portaldeservicos.pdpj.jus.br"
 USED_BY = {
     "REDIS_URL": ("server", "worker", "uploader", "notifier", "scheduler"),
     "PDPJ_TOKEN": ("server", "worker", "scheduler"),
-    "WEBHOOK_SECRET": ("notifier",),
+    "WEBHOOK_SECRET": ("server", "notifier"),
     "GRPC_LISTEN": ("server",),
 }
 MIB = 1024 * 1024
@@ -260,7 +260,7 @@ class Settings:
                 "CLIENT_OPEN_WATCHES", _whole(1, 1_000_000), default=1_000
             ),
             metrics_listen=read.given("METRICS_LISTEN", _metrics_listen, default=None),
-            webhook_secrets=read.given("WEBHOOK_SECRET", _webhook_secrets, default=()) or (),
+            webhook_secrets=read.given("WEBHOOK_SECRET", _webhook_secrets, default=()),
             webhook_allowed_hosts=read.given("WEBHOOK_ALLOWED_HOSTS", _receivers, default=()),
             webhook_plaintext=read.given("WEBHOOK_PLAINTEXT", _one_of(WEBHOOK_WORD), default=None),
             lanes_per_job=read.given("LANES_PER_JOB", _whole(1, 100), default=5),
@@ -326,7 +326,8 @@ class _Reader:
 
     def check_webhook_secret(self) -> None:
         """Require WEBHOOK_SECRET if no clients file can hold a secret for each client."""
-        if not self._is_set("AUTOS_CLIENTS_FILE") and not self._is_set("WEBHOOK_SECRET"):
+        names = ("AUTOS_CLIENTS_FILE", "WEBHOOK_SECRET")
+        if self._uses("WEBHOOK_SECRET") and not any(map(self._is_set, names)):
             self._problems.append("WEBHOOK_SECRET is not set")
 
     def check_credentials(self) -> None:

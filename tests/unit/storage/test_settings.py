@@ -433,7 +433,8 @@ REQUIRED_OF = {
     "release": {"DATABASE_URL", "S3_ENDPOINT_URL", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"},
     "uploader": {*NEEDED} - {"PDPJ_TOKEN", "WEBHOOK_SECRET"},
     "notifier": {*NEEDED} - {"PDPJ_TOKEN"},
-    **dict.fromkeys(("server", "worker", "scheduler"), {*NEEDED} - {"WEBHOOK_SECRET"}),
+    "server": {*NEEDED},
+    **dict.fromkeys(("worker", "scheduler"), {*NEEDED} - {"WEBHOOK_SECRET"}),
 }
 
 
