@@ -15,6 +15,9 @@ def main(environ: Mapping[str, str]) -> int:
     if environ.get("WEBHOOK_SECRET", "").strip():
         print(environ["WEBHOOK_SECRET"])
         return 0
+    named = environ.get("WEBHOOK_SECRET_FILE", "").strip()
+    if named:
+        return _print_file(Path(named))
     data_dir = Path(environ.get("DATA_DIR", "").strip() or "var")
     file = secret_file(data_dir, "webhook_secret")
     if not file.exists():
@@ -22,7 +25,15 @@ def main(environ: Mapping[str, str]) -> int:
             f"There is no webhook secret in {data_dir} yet; `make run` makes it.", file=sys.stderr
         )
         return 1
-    print(file.read_text().strip())
+    return _print_file(file)
+
+
+def _print_file(file: Path) -> int:
+    try:
+        print(file.read_text().strip())
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"{file} cannot be read: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

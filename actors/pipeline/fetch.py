@@ -101,7 +101,7 @@ class DocumentFetcher:
             raise
         except Exception:
             # A defect in Autos. It counts as a lost worker, so that the document ends in any case.
-            log.exception("attempt broke")
+            log.exception("attempt failed unexpectedly")
             span.fail("INTERNAL")
             return self.lose(claim)
         self.signals.passed("download", content.size_bytes)

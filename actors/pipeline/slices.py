@@ -213,7 +213,7 @@ class SliceRunner:
             try:
                 return self.writer.put(fresh, file.data, limit_s=health.put_limit_s)
             except (TransientError, ServiceUnavailable) as error:
-                log.warning("not put from memory", reason=error.reason)
+                log.warning("put failed; file goes to spool", reason=error.reason)
                 span.fail(error.reason)
                 self.writer.signals.retried("upload", error.reason)
             except LeaseLost:
@@ -228,7 +228,7 @@ class SliceRunner:
             self.spool.keep(file.lease, file.data)
         except (ServiceUnavailable, PermanentError, OSError) as error:
             with structlog.contextvars.bound_contextvars(**file.log_context):
-                log.warning("file given up", error=str(error))
+                log.warning("file not kept; it is requested again", error=str(error))
                 # A document that was cancelled meanwhile no longer belongs to this slice.
                 with suppress(LeaseLost):
                     self.fetcher.give_back(file.claim, NO_ROOM_DELAY_S)

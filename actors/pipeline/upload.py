@@ -57,7 +57,7 @@ class Uploader:
         try:
             self._store_all(lease)
         except ServiceUnavailable as error:
-            log.warning("put off", lease=str(lease), part=error.part)
+            log.warning("document postponed", lease=str(lease), part=error.part)
 
     def look(self, found: Callable[[], None]) -> bool:
         """Store waiting files. Return whether there was one; `found` is called before.

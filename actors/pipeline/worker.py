@@ -62,7 +62,7 @@ class Worker:
             else:
                 self._work(answer, proposal_id, claimed_at)
         except ServiceUnavailable as error:
-            log.warning("put off", job_id=str(job_id), part=error.part)
+            log.warning("message postponed", job_id=str(job_id), part=error.part)
 
     def look(self, found: Callable[[], None]) -> bool:
         """Claim any slice while no scheduler proposes, and make its requests.

@@ -74,7 +74,7 @@ class WebhookSender:
         try:
             self._send(job_id, position)
         except ServiceUnavailable as error:
-            log.warning("put off", job_id=str(job_id), part=error.part)
+            log.warning("webhook postponed", job_id=str(job_id), part=error.part)
 
     def _send(self, job_id: UUID, position: int) -> bool:
         """Make the attempt if it is due. Return False if another process makes it."""
@@ -104,7 +104,7 @@ class WebhookSender:
         except Exception:
             # This is a defect in Autos. The attempt counts on the retry schedule, so that retries
             # are neither too frequent nor endless.
-            log.exception("webhook broke")
+            log.exception("webhook failed unexpectedly")
             span.fail("INTERNAL")
             self._refused(delivery, None, "Autos could not send the webhook.", is_final=False)
 

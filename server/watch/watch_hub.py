@@ -180,7 +180,7 @@ class WatchHub:
                 except AutosError as error:
                     log.warning("jobs not polled", error=error.reason)
                 except Exception:
-                    log.exception("poll broke")
+                    log.exception("poll failed unexpectedly")
 
     async def _prune_feeds(self) -> None:
         for feed in self._feeds.values():

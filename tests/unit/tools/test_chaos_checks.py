@@ -245,7 +245,7 @@ def test_a_frozen_workers_files_do_not_count_as_lanes(run: Run) -> None:
 
 
 def test_tracebacks_are_found_in_logs() -> None:
-    lines = ['a.worker | {"event": "attempt broke", "exception": "Traceback...\\nKeyError: 1"}']
+    lines = ['a.worker | {"event": "attempt failed", "exception": "Traceback...\\nKeyError: 1"}']
 
-    assert list(check_logs.check(lines)) == ["a.worker logged 'attempt broke': KeyError: 1"]
+    assert list(check_logs.check(lines)) == ["a.worker logged 'attempt failed': KeyError: 1"]
     assert list(check_logs.check(['a.worker | {"event": "fine"}', "a.autos | worker ended"])) == []
