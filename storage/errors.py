@@ -80,9 +80,9 @@ class RequestIdReused(InvalidRequest):
 
 
 class NotFound(CallerError):
-    """This client has no such job or document.
+    """This client has no such job or document, or no listing of such a case.
 
-    `resource_type` is "job" or "document"; `resource_name` is the caller's value.
+    `resource_type` is "job", "document" or "case"; `resource_name` is the caller's value.
     """
 
     def __init__(self, resource_type: str, resource_name: str) -> None:

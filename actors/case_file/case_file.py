@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from actors.case_file.case_data import case_data
 from actors.case_file.case_documents import Found, documents_of, instance_of
 from actors.case_file.duplicates import ListedEntry, joined, link_id
 from actors.case_file.filed_times import filed_local_time
@@ -42,7 +43,8 @@ def parse_case(body: object, process_number: str) -> CaseListing | None:
         raise TransientError("PORTAL_ERROR", "The portal sent another case.", is_few=True)
     found = documents_of(cases, process_number)
     entries = [_entry(each, process_number, f"#{n}") for n, each in enumerate(found, start=1)]
-    return CaseListing(_case_secrecy(cases), _in_order(joined(entries)))
+    data = case_data(cases, process_number)
+    return CaseListing(_case_secrecy(cases), _in_order(joined(entries)), data)
 
 
 def _in_order(documents: list[ListedDocument]) -> tuple[ListedDocument, ...]:

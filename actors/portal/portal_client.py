@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -137,7 +137,7 @@ class Portal:
             listing = parse_case(case_json, process_number)
             if listing is None:
                 raise not_found()
-            return listing
+            return replace(listing, answer=bytes(body))
 
     def fetch(
         self,

@@ -13,6 +13,7 @@ from actors.messaging.enqueuer import Enqueuer, make_broker
 from actors.messaging.valkey_clock import ValkeyClock
 from actors.pipeline.job_end import JobEnds
 from actors.runtime.role_parts import SEND_TIMEOUT_S, make_database
+from actors.scheduler.answer_mover import AnswerMover
 from actors.scheduler.leadership import Leadership
 from actors.scheduler.loop import SchedulerLoop
 from actors.scheduler.position_publisher import PlacePublisher
@@ -32,8 +33,8 @@ from storage.telemetry.process_signals import scheduler_gauges, signals_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# For the loop, the leadership, the repairs and the sweeper.
-THREADS = 4
+# For the loop, the leadership, the repairs, the sweeper and the mover of answers.
+THREADS = 5
 
 
 def run_scheduler(settings: Settings, stop: threading.Event) -> None:
@@ -56,8 +57,9 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
         limits = Limits.of(settings)
         _repairs(settings, database, client, Enqueuer(broker), leadership).start(stop)
         watch = RefusalWatch(STORE, database)
-        objects = Objects(ObjectStore.of(settings), max_connections=2, watch=watch)
+        objects = Objects(ObjectStore.of(settings), max_connections=3, watch=watch)
         Sweeper(database, objects, settings.orphan_age_s).start(stop)
+        AnswerMover(database, objects, lambda: leadership.term is not None).start(stop)
         log.info("scheduler running")
         SchedulerLoop(
             leadership=leadership,

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from contextvars import copy_context
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 import grpc
@@ -16,13 +12,13 @@ import structlog
 from actors.contract_messages import timestamp
 from actors.hints.hints import JobEnded
 from autos.downloads.v1 import downloads_pb2 as pb
-from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server.access.current_client import current_client
 from server.access.watch_limiter import WatchLimiter
 from server.dependencies import ServerDependencies
 from server.messages.job_messages import message_of, set_place, shown
 from server.queue.queue_position_cache import QueuePositionCache
 from server.rpc import page_tokens, requests, start_batcher
+from server.rpc.case_methods import CaseMethods
 from server.rpc.error_interceptor import writes_bytes
 from server.runtime.stream_scheduler import StreamScheduler
 from server.watch.end_waiter import EndWaiter
@@ -45,12 +41,10 @@ from storage.webhooks import webhook_rows
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Context = grpc.aio.ServicerContext[object, object]
 
 
-class DownloadService(pb_grpc.DownloadServiceServicer):
+class DownloadService(CaseMethods):
     """The public API. Blocking calls run on a pool; a stream occupies no thread or connection."""
 
     def __init__(self, parts: ServerDependencies) -> None:
@@ -61,13 +55,6 @@ class DownloadService(pb_grpc.DownloadServiceServicer):
         self._places = QueuePositionCache(parts.queue, self._run)
         self._starts = start_batcher.StartBatcher(parts, self._run, self._places)
         self.hub = WatchHub(self._readings, self._places, parts.redis_url, stall_s=parts.stall_s)
-
-    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
-        # The copied context gives the log lines of the thread the bindings of the call. If the call
-        # is cancelled, work that waits for a thread is dropped; work that a thread runs completes.
-        work = partial(copy_context().run, call, *args, **kwargs)
-        return await loop.run_in_executor(self._parts.pool, work)
 
     async def StartDownload(
         self, request: pb.StartDownloadRequest, context: Context

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID, uuid5
 
 # Never change this value: stored documents are found again by ids derived from it.
@@ -35,10 +36,15 @@ class ListedDocument:
 
 @dataclass(frozen=True, slots=True)
 class CaseListing:
-    """All documents of a case in the order of the case file. Secrecy level 0 is public."""
+    """All documents of a case in the order of the case file. Secrecy level 0 is public.
+
+    `data`: the case's court and proceedings, as JSON. `answer`: the bytes of the portal's answer.
+    """
 
     secrecy_level: int | None
     documents: tuple[ListedDocument, ...]
+    data: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    answer: bytes = field(default=b"", repr=False, compare=False)
 
 
 def document_id(client: str, process_number: str, instance: str, origin_id: str) -> UUID:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from storage.errors import Failure
 from storage.event_counters import REUSED
+from storage.listings.case_answer import RecordedAnswer
 from storage.listings.listed_case import CaseListing, ListedDocument, document_id
 from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.postgres.database import Row
@@ -58,12 +59,14 @@ class ListingImport:
     """A case as the portal listed it at `listed_time` (None: now).
 
     `doubt_time`: when an earlier answer was doubted, so that the portal was requested again.
+    `answer`: the portal's answer; None if the listing was copied.
     """
 
     secrecy_level: int | None
     items: tuple[ImportItem, ...]
     listed_time: datetime | None = None
     doubt_time: datetime | None = None
+    answer: RecordedAnswer | None = None
 
     @classmethod
     def of(cls, client: str, process_number: str, listing: CaseListing) -> ListingImport:
@@ -74,6 +77,7 @@ class ListingImport:
                 ImportItem(document_id(client, process_number, d.instance, d.origin_id), d)
                 for d in listing.documents
             ),
+            answer=RecordedAnswer.of(listing),
         )
 
     def with_reused_objects(self, stored: dict[UUID, StoredObject]) -> ListingImport:

@@ -45,6 +45,8 @@ def record(
         job_id=claim.job_id,
         lease=claim.lease,
         listing=rows.as_json,
+        answer=listing.answer and listing.answer.as_json,
+        content=listing.answer and listing.answer.content,
     )
     if recorded is None:
         raise LeaseLost("The claim on this listing is over.")

@@ -387,6 +387,26 @@ CREATE TABLE service_refusals (
     CONSTRAINT service_refusals_seen_since CHECK (see_time >= since_time)
 );
 
+CREATE TABLE case_answers (
+    client TEXT NOT NULL,
+    process_number TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    size_bytes BIGINT NOT NULL,
+    listed_time TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    secrecy_level INTEGER,
+    is_sealed BOOLEAN NOT NULL,
+    data JSONB NOT NULL,
+    content BYTEA,
+    object_key TEXT,
+    source_key TEXT,
+    PRIMARY KEY (client, process_number, sha256),
+    CONSTRAINT case_answers_sha256 CHECK (sha256 ~ '^[0-9a-f]{64}$'),
+    CONSTRAINT case_answers_size_bytes CHECK (size_bytes > 0),
+    CONSTRAINT case_answers_has_bytes CHECK (num_nonnulls(content, object_key, source_key) = 1)
+);
+CREATE INDEX case_answers_newest ON case_answers (client, process_number, listed_time DESC);
+CREATE INDEX case_answers_without_object ON case_answers (listed_time) WHERE object_key IS NULL;
+
 -- Each of these has one row.
 INSERT INTO portal DEFAULT VALUES;
 INSERT INTO leader DEFAULT VALUES;

@@ -1,7 +1,7 @@
 """Every table, as a model. Other modules import the models from here."""
 
 from storage.models.base import BaseModel
-from storage.models.case import CaseSecrecy
+from storage.models.case import CaseAnswer, CaseSecrecy
 from storage.models.document import Document, SpoolState, SweptObject
 from storage.models.installation import Installation, SweepCandidate
 from storage.models.job import Job, Request
@@ -30,11 +30,13 @@ ALL: tuple[type[BaseModel], ...] = (
     SweepCandidate,
     ServiceRefusal,
     CaseSecrecy,
+    CaseAnswer,
 )
 
 __all__ = [
     "ALL",
     "BaseModel",
+    "CaseAnswer",
     "CaseSecrecy",
     "Court",
     "Document",

@@ -389,6 +389,19 @@ class Objects:
             finally:
                 answer.release_conn()
 
+    def parts(self, key: str, size: int) -> Iterator[bytes]:
+        """Yield the content of an object in parts of up to `size` bytes.
+
+        Raises ServiceUnavailable, also if the object is gone.
+        """
+        with self._asking("GET"):
+            answer = self._minio.get_object(self._store.bucket, key)
+            try:
+                yield from answer.stream(size)
+            finally:
+                answer.close()
+                answer.release_conn()
+
     def write(self, key: str, data: bytes, *, is_new: bool = False) -> None:
         """Write a small object. With `is_new`, an existing object does not change.
 

@@ -205,6 +205,22 @@ class AsyncClient:
         answer = await self._call(calls.redeliver(job_id, request_id))
         return answer.job
 
+    async def case(self, process_number: str) -> pb.Case:
+        """Return class, subjects, parties and movements of a case, from its newest listing."""
+        answer = await self._call(calls.case(process_number))
+        return answer.case
+
+    async def case_listing(self, process_number: str) -> bytes:
+        """Return the portal's answer to the newest listing of a case as it came, JSON."""
+        call, patience = calls.case_listing(process_number), Patience(self._timeout_s)
+        while True:
+            try:
+                async with self._transport.stream(call, None, ATTEMPT_S) as messages:
+                    return b"".join([message.chunk async for message in messages])
+            except AutosError as error:
+                failed = error
+            await self._pause(patience, failed)
+
     async def download_to(
         self,
         folder: str | Path,

@@ -136,6 +136,18 @@ def document(job_id: str, document_id: str) -> Call[pb.GetDocumentResponse]:
     return Call("GetDocument", request, pb.GetDocumentResponse)
 
 
+def case(process_number: str) -> Call[pb.GetCaseResponse]:
+    """Return the call of GetCase."""
+    request = pb.GetCaseRequest(process_number=process_number)
+    return Call("GetCase", request, pb.GetCaseResponse)
+
+
+def case_listing(process_number: str) -> Call[pb.GetCaseListingResponse]:
+    """Return the call of GetCaseListing."""
+    request = pb.GetCaseListingRequest(process_number=process_number)
+    return Call("GetCaseListing", request, pb.GetCaseListingResponse)
+
+
 def redeliver(job_id: str, request_id: str | None) -> Call[pb.RedeliverWebhookResponse]:
     """Return the call of RedeliverWebhook. If request_id is None, a new one makes it repeatable."""
     request = pb.RedeliverWebhookRequest(job_id=job_id, request_id=request_id or str(uuid4()))

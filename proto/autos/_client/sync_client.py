@@ -205,6 +205,22 @@ class Client:
         answer = self._call(calls.redeliver(job_id, request_id))
         return answer.job
 
+    def case(self, process_number: str) -> pb.Case:
+        """Return class, subjects, parties and movements of a case, from its newest listing."""
+        answer = self._call(calls.case(process_number))
+        return answer.case
+
+    def case_listing(self, process_number: str) -> bytes:
+        """Return the portal's answer to the newest listing of a case as it came, JSON."""
+        call, patience = calls.case_listing(process_number), Patience(self._timeout_s)
+        while True:
+            try:
+                with self._transport.stream(call, None, ATTEMPT_S) as messages:
+                    return b"".join([message.chunk for message in messages])
+            except AutosError as error:
+                failed = error
+            self._pause(patience, failed)
+
     def download_to(
         self,
         folder: str | Path,

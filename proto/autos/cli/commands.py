@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from autos._client.calls import is_process_number
 from autos._client.resume import JOB_ENDS
 from autos._client.sync_client import Client
+from autos.cli.case_lines import case_lines
 from autos.cli.exits import Exit, exit_of_job
 from autos.cli.live import PullView, job_view, pull_view
 from autos.cli.output import write_json, write_line
@@ -143,6 +144,20 @@ def url(client: Client, options: Namespace) -> Exit:
     return Exit.OK
 
 
+def case(client: Client, options: Namespace) -> Exit:
+    """Print the data of a case; with --listing the portal's answer as it came."""
+    if options.listing:
+        sys.stdout.buffer.write(client.case_listing(options.process_number))
+        return Exit.OK
+    found = client.case(options.process_number)
+    if options.json:
+        _print_json(found)
+    else:
+        for each in case_lines(found):
+            write_line(each)
+    return Exit.OK
+
+
 def pull(client: Client, options: Namespace) -> Exit:
     """Fetch the files. Return PARTIALLY_COMPLETED if some documents are not available."""
     job = client.status(options.target)
@@ -254,6 +269,7 @@ COMMANDS: dict[str, Command] = {
     "documents": documents,
     "cancel": cancel,
     "retry": retry,
+    "case": case,
     "url": url,
     "pull": pull,
     "redeliver": redeliver,

@@ -27,7 +27,7 @@ environment: AUTOS_ADDRESS, AUTOS_TOKEN, AUTOS_CA_FILE, AUTOS_CERT_FILE, AUTOS_K
 
 exit codes:
   0 done; the job is COMPLETED      65 the request is wrong     75 too much at once, or too slow
-  1 another error                   66 no such job or document  77 no token, or an unknown one
+  1 another error                   66 no such job, document, case  77 no token, or an unknown one
   2 wrong usage                     69 Autos does not answer    78 wrong settings
   3 the job PARTIALLY_COMPLETED     70 an error of the server  130 interrupted
   4 the job FAILED                  73 the folder or the screen cannot be written to
@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     _add_states(documents, DOCUMENT_STATES)
     command("cancel", "stop a job")
     _add_following(command("retry", "run the failed documents of an ended job again"))
+    _add_case(command("case", "class, parties and movements of a listed case", target=False))
     _add_url(command("url", "a presigned URL of one document; it is a secret"))
     _add_pull(command("pull", "fetch every available document into a folder"))
     command("redeliver", "send the webhook of an ended job again")
@@ -185,6 +186,13 @@ def _add_states(parser: argparse.ArgumentParser, states: list[str]) -> None:
         metavar="STATE",
         help=f"only these, may be repeated: {', '.join(states)}",
     )
+
+
+def _add_case(case: argparse.ArgumentParser) -> None:
+    case.add_argument(
+        "process_number", type=_text, metavar="NUMBER", help="the CNJ number of the case"
+    )
+    case.add_argument("--listing", action="store_true", help="the portal's answer as it came, JSON")
 
 
 def _add_url(url: argparse.ArgumentParser) -> None:

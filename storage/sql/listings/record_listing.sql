@@ -3,7 +3,7 @@
 -- also closes the breaker of its court and lets a slow start grow. A listing that was copied from
 -- another job (listed_by) proves nothing about a court.
 --
--- _listing: as in import_listing.sql.
+-- _listing: as in import_listing.sql. _answer, _content: as in record_case_answer.sql.
 -- Returns one row: the job's state and revision, whether its court had counted as away, and by how
 -- many requests the portal's limit has grown. is_new is false if an earlier call recorded the
 -- listing and its answer was lost. No row means that the lease was lost and nothing was recorded.
@@ -13,7 +13,9 @@
 CREATE FUNCTION autos_record_listing(
     _job_id uuid,
     _lease uuid,
-    _listing jsonb
+    _listing jsonb,
+    _answer jsonb,
+    _content bytea
 ) RETURNS TABLE (
     job_id uuid, state text, revision bigint, is_new boolean, is_refused boolean, was_away boolean,
     growth integer)
@@ -51,6 +53,9 @@ BEGIN
         WHERE lease = _lease;
         was_away := false;
         growth := 0;
+    END IF;
+    IF NOT is_refused THEN
+        PERFORM autos_record_case_answer(job, _answer, _content, autos_listing_is_sealed(_listing));
     END IF;
     -- The last lock that is waited for, here and where a denial is recorded.
     IF autos_listing_is_sealed(_listing) THEN

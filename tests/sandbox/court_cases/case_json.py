@@ -21,6 +21,27 @@ _GRADES = {
     "G1": ("PRIMEIRO_GRAU", {"sigla": "G1", "nome": "1º Grau", "numero": 1}),
     "G2": ("SEGUNDO_GRAU", {"sigla": "G2", "nome": "2º Grau", "numero": 2}),
 }
+# The fields that public clients of the portal read.
+_DATA: dict[str, Any] = {
+    "classe": [{"codigo": 7, "descricao": "Procedimento Comum Cível"}],
+    "assunto": [{"codigo": 7780, "descricao": "Indenização por Dano Moral"}],
+    "valorAcao": 20000.0,
+    "dataHoraAjuizamento": "2025-02-11T09:12:33.000",
+    "distribuicao": [{"orgaoJulgador": [{"id": 12, "nome": "3ª Vara Cível"}]}],
+    "partes": [
+        {
+            "polo": "ATIVO",
+            "nome": "Autora de Exemplo",
+            "tipoPessoa": "FISICA",
+            "representantes": [{"nome": "Advogado de Exemplo"}],
+        },
+        {"polo": "PASSIVO", "nome": "Empresa de Exemplo", "tipoPessoa": "JURIDICA"},
+    ],
+    "movimentos": [
+        {"dataHora": "2025-02-11T09:12:33.000", "descricao": "Distribuição", "codigo": 26},
+        {"dataHora": "2025-06-02T12:53:54.976", "descricao": "Juntada de Petição", "codigo": 85},
+    ],
+}
 _FIRST_FILED = datetime(2025, 6, 2, 12, 53, 54, 976_541)
 _OTHER_NUMBER = "1011745-77.2025.8.11.0041"
 
@@ -53,7 +74,7 @@ def listing(case: SandboxCase, *, foreign_origin: str, earlier: int = 0) -> Any:
 
 def _branch(case: SandboxCase, branch: Branch, foreign_origin: str) -> dict[str, Any]:
     instance, grade = _GRADES[branch.grade]
-    body: dict[str, Any] = {"instancia": instance, "grau": grade}
+    body: dict[str, Any] = {"instancia": instance, "grau": grade, **_DATA}
     if branch.form == "null":
         body["documentos"] = None
     elif branch.form == "list":

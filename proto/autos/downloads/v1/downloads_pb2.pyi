@@ -539,6 +539,98 @@ class GetDocumentResponse(_message.Message):
     document: Document
     def __init__(self, document: _Optional[_Union[Document, _Mapping]] = ...) -> None: ...
 
+class GetCaseRequest(_message.Message):
+    __slots__ = ("process_number",)
+    PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    process_number: str
+    def __init__(self, process_number: _Optional[str] = ...) -> None: ...
+
+class GetCaseResponse(_message.Message):
+    __slots__ = ("case",)
+    CASE_FIELD_NUMBER: _ClassVar[int]
+    case: Case
+    def __init__(self, case: _Optional[_Union[Case, _Mapping]] = ...) -> None: ...
+
+class Case(_message.Message):
+    __slots__ = ("process_number", "court", "secrecy_level", "sealed", "proceedings", "listed_time", "listing_sha256")
+    PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    COURT_FIELD_NUMBER: _ClassVar[int]
+    SECRECY_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    PROCEEDINGS_FIELD_NUMBER: _ClassVar[int]
+    LISTED_TIME_FIELD_NUMBER: _ClassVar[int]
+    LISTING_SHA256_FIELD_NUMBER: _ClassVar[int]
+    process_number: str
+    court: str
+    secrecy_level: int
+    sealed: bool
+    proceedings: _containers.RepeatedCompositeFieldContainer[Proceeding]
+    listed_time: _timestamp_pb2.Timestamp
+    listing_sha256: str
+    def __init__(self, process_number: _Optional[str] = ..., court: _Optional[str] = ..., secrecy_level: _Optional[int] = ..., sealed: bool = ..., proceedings: _Optional[_Iterable[_Union[Proceeding, _Mapping]]] = ..., listed_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., listing_sha256: _Optional[str] = ...) -> None: ...
+
+class GetCaseListingRequest(_message.Message):
+    __slots__ = ("process_number",)
+    PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    process_number: str
+    def __init__(self, process_number: _Optional[str] = ...) -> None: ...
+
+class GetCaseListingResponse(_message.Message):
+    __slots__ = ("chunk",)
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    chunk: bytes
+    def __init__(self, chunk: _Optional[bytes] = ...) -> None: ...
+
+class Proceeding(_message.Message):
+    __slots__ = ("instance", "case_class", "subjects", "value", "unit", "filed_local_time", "parties", "movements")
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    CASE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    SUBJECTS_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    FILED_LOCAL_TIME_FIELD_NUMBER: _ClassVar[int]
+    PARTIES_FIELD_NUMBER: _ClassVar[int]
+    MOVEMENTS_FIELD_NUMBER: _ClassVar[int]
+    instance: str
+    case_class: Term
+    subjects: _containers.RepeatedCompositeFieldContainer[Term]
+    value: str
+    unit: str
+    filed_local_time: str
+    parties: _containers.RepeatedCompositeFieldContainer[Party]
+    movements: _containers.RepeatedCompositeFieldContainer[Movement]
+    def __init__(self, instance: _Optional[str] = ..., case_class: _Optional[_Union[Term, _Mapping]] = ..., subjects: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., value: _Optional[str] = ..., unit: _Optional[str] = ..., filed_local_time: _Optional[str] = ..., parties: _Optional[_Iterable[_Union[Party, _Mapping]]] = ..., movements: _Optional[_Iterable[_Union[Movement, _Mapping]]] = ...) -> None: ...
+
+class Term(_message.Message):
+    __slots__ = ("code", "name")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    name: str
+    def __init__(self, code: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
+
+class Party(_message.Message):
+    __slots__ = ("side", "name", "kind", "representatives")
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    REPRESENTATIVES_FIELD_NUMBER: _ClassVar[int]
+    side: str
+    name: str
+    kind: str
+    representatives: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, side: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., representatives: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Movement(_message.Message):
+    __slots__ = ("local_time", "description", "code")
+    LOCAL_TIME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    local_time: str
+    description: str
+    code: int
+    def __init__(self, local_time: _Optional[str] = ..., description: _Optional[str] = ..., code: _Optional[int] = ...) -> None: ...
+
 class WebhookEvent(_message.Message):
     __slots__ = ("type", "timestamp", "data")
     TYPE_FIELD_NUMBER: _ClassVar[int]

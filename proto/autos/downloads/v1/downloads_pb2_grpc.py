@@ -101,6 +101,16 @@ class DownloadServiceStub:
                 request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentRequest.SerializeToString,
                 response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentResponse.FromString,
                 _registered_method=True)
+        self.GetCase = channel.unary_unary(
+                '/autos.downloads.v1.DownloadService/GetCase',
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseResponse.FromString,
+                _registered_method=True)
+        self.GetCaseListing = channel.unary_stream(
+                '/autos.downloads.v1.DownloadService/GetCaseListing',
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseListingRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseListingResponse.FromString,
+                _registered_method=True)
 
 
 class DownloadServiceServicer:
@@ -249,6 +259,27 @@ class DownloadServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCase(self, request, context):
+        """Returns the data of a case from its newest listing: class, subjects, parties, movements. Asks the
+        portal nothing.
+
+        Reasons:
+        - CASE_NOT_FOUND (NOT_FOUND): no job of this client has listed the case.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCaseListing(self, request, context):
+        """Streams the portal's answer to the newest listing of a case as it came, in parts of at most 1 MiB.
+
+        Reasons:
+        - CASE_NOT_FOUND (NOT_FOUND): no job of this client has listed the case.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DownloadServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -306,6 +337,16 @@ def add_DownloadServiceServicer_to_server(servicer, server):
                     servicer.GetDocument,
                     request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentRequest.FromString,
                     response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentResponse.SerializeToString,
+            ),
+            'GetCase': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCase,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseResponse.SerializeToString,
+            ),
+            'GetCaseListing': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetCaseListing,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseListingRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseListingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -617,6 +658,60 @@ class DownloadService:
             '/autos.downloads.v1.DownloadService/GetDocument',
             autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentRequest.SerializeToString,
             autos_dot_downloads_dot_v1_dot_downloads__pb2.GetDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/autos.downloads.v1.DownloadService/GetCase',
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCaseListing(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/autos.downloads.v1.DownloadService/GetCaseListing',
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseListingRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseListingResponse.FromString,
             options,
             channel_credentials,
             insecure,

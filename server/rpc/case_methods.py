@@ -1,0 +1,38 @@
+"""The methods of DownloadService that read a case's data."""
+
+from __future__ import annotations
+
+import grpc
+
+from autos.downloads.v1 import downloads_pb2 as pb
+from server.access.current_client import current_client
+from server.messages.case_messages import case_message
+from server.rpc.service_base import ServiceBase
+from storage.listings import case_answer
+from storage.process_number import parse_process_number
+
+Context = grpc.aio.ServicerContext[object, object]
+
+
+class CaseMethods(ServiceBase):
+    """GetCase and GetCaseListing. Neither sends a request to the portal."""
+
+    async def GetCase(self, request: pb.GetCaseRequest, context: Context) -> pb.GetCaseResponse:
+        """Return the data of a case from its newest listing for this client."""
+        number, client = parse_process_number(request.process_number), current_client().name
+        return pb.GetCaseResponse(
+            case=await self._run(
+                lambda: case_message(case_answer.newest(self._parts.database, client, number))
+            )
+        )
+
+    async def GetCaseListing(self, request: pb.GetCaseListingRequest, context: Context) -> None:
+        """Stream the portal's answer to the newest listing of the case for this client."""
+        number, client = parse_process_number(request.process_number), current_client().name
+        database, objects = self._parts.database, self._parts.objects
+        parts = case_answer.newest_bytes(database, objects, client, number)
+        try:
+            while (part := await self._run(lambda: next(parts, None))) is not None:
+                await context.write(pb.GetCaseListingResponse(chunk=part))
+        finally:
+            await self._run(parts.close)
