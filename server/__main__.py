@@ -168,6 +168,7 @@ async def serve(settings: Settings, signals: Signals = NOOP_SIGNALS) -> None:
     log.info("stopping")
     await background.stop()
     await _set_health(healthy, health_pb2.HealthCheckResponse.NOT_SERVING)
+    await service.event_waiter.close()
     await service.hub.close()
     await server.stop(GRACE_S)
     await service.settled()

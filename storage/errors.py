@@ -101,6 +101,17 @@ class CaseNotAllowed(CallerError):
         super().__init__("This client may not ask for this court or case.")
 
 
+class EventsGone(CallerError):
+    """Events after the caller's cursor are not kept any more."""
+
+    reason = "EVENTS_GONE"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Events after this cursor are not kept any more; begin again with an empty cursor."
+        )
+
+
 class PreconditionFailed(CallerError):
     """The request is valid in itself, but not in the current state."""
 

@@ -186,6 +186,8 @@ class Settings:
     # Seconds: older objects that no row references are deleted. `off`: none are. See
     # [deletions](../explanation/deletions.md).
     orphan_age_s: int | None
+    # Days after which events leave the log that ListEvents reads. The newest end of a job stays.
+    event_retention_days: int
 
     # == Observability
 
@@ -284,6 +286,7 @@ class Settings:
             lease_s=read.given("LEASE_S", _whole(3, 600), default=15),
             clock_interval_ms=read.given("CLOCK_INTERVAL_MS", _whole(50, 60_000), default=2_000),
             orphan_age_s=read.given("ORPHAN_AGE_S", _or_off(_whole(1, 31_536_000)), default=86_400),
+            event_retention_days=read.given("EVENT_RETENTION_DAYS", _whole(1, 36_500), default=30),
             log_format=read.given("LOG_FORMAT", _one_of("json", "text"), default=None),
             otlp_endpoint=read.given("OTEL_EXPORTER_OTLP_ENDPOINT", _otlp_url, default=None),
             is_channelz_on=read.given("GRPC_CHANNELZ", _one_of("on", "off"), default="off") == "on",

@@ -89,4 +89,5 @@ def _repairs(
         is_leading=lambda: leadership.term is not None,
         lease_s=settings.lease_s,
         interval_s=settings.clock_interval_ms / 1000,
+        event_age_s=settings.event_retention_days * 86_400,
     )

@@ -15,6 +15,7 @@ import structlog
 from actors.messaging.enqueuer import Enqueuer
 from actors.pipeline.job_end import JobEnds
 from storage.errors import ServiceUnavailable
+from storage.events import event_log
 from storage.portal.attempts import SPOOL_DEAD_S
 from storage.postgres.database import Database
 from storage.scheduling import reconciliation
@@ -23,6 +24,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 # Missing after a flush or a loss of Valkey: then all messages that rows wait for are sent again.
 SENTINEL = "autos:sentinel"
+DELETION_INTERVAL_S = 600.0
 
 
 @dataclass
@@ -40,11 +42,13 @@ class Repairs:
     is_leading: Callable[[], bool]
     lease_s: float
     interval_s: float
+    event_age_s: float
     retire_after_s: float = SPOOL_DEAD_S
     monotonic: Callable[[], float] = time.monotonic
     _silent_since: dict[UUID, float] = field(default_factory=dict)
     _suspended_until: float = 0.0
     _is_leader: bool = False
+    _next_deletion: float = 0.0
 
     def start(self, stop: threading.Event) -> None:
         """Repair in a thread of its own until `stop` is set."""
@@ -82,7 +86,13 @@ class Repairs:
     def repair(self) -> None:
         """Make one pass over everything. Raises ServiceUnavailable."""
         self._check_database_stall()
-        for repair in (self._reclaim, self._end_jobs, self._send_webhooks, self._retire_spools):
+        for repair in (
+            self._reclaim,
+            self._end_jobs,
+            self._send_webhooks,
+            self._retire_spools,
+            self._delete_events,
+        ):
             try:
                 repair()
             except ServiceUnavailable:
@@ -131,6 +141,15 @@ class Repairs:
             self.redis.set(SENTINEL, 1)
         except redis.RedisError as error:
             log.warning("Valkey not marked", error=type(error).__name__)
+
+    def _delete_events(self) -> None:
+        if self.monotonic() < self._next_deletion:
+            return
+        deleted = event_log.delete_old(self.database, age_s=self.event_age_s)
+        if deleted:
+            log.info("old events deleted", count=deleted)
+        if deleted < event_log.BATCH:
+            self._next_deletion = self.monotonic() + DELETION_INTERVAL_S
 
     def _retire_spools(self) -> None:
         now = self.monotonic()

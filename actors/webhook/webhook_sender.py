@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
 import structlog
 
-from actors.contract_messages import document_message, job_message, timestamp
 from actors.messaging.enqueuer import Enqueuer
+from actors.webhook.event_messages import URL_LIFETIME_S, compact, event_message
 from actors.webhook.signature import sign
 from actors.webhook.webhook_client import Answer, DeliveryError, WebhookClient
-from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
 from storage.clients.webhook_secrets import WebhookSecrets
 from storage.errors import LeaseLost, ServiceUnavailable
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
-from storage.records import is_sealed
 from storage.telemetry.signals import HTTP_STATUS, NOOP_SIGNALS, SIZE_BYTES, Signals
 from storage.telemetry.tracing import Span
 from storage.webhook_policy import is_plaintext
@@ -32,15 +29,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 # A larger body is sent without its documents; the receiver can read them with ListDocuments.
 MAX_BODY_BYTES = 5_000_000
-# The approximate length of a presigned URL in bytes. With it, a body that would be too large is
-# recognized before thousands of URLs are signed.
-URL_BYTES = 500
-URL_LIFETIME_S = 3_600
 # An attempt takes at most 15 s. The lease must last longer.
 LEASE_S = 30.0
 GONE = 410
-# A receiver may belong to others than the client. The client reads these fields with its token.
-HIDDEN_IF_SEALED = ("name", "sha256", "object_key")
 # Such an attempt is repeated on the schedule: an operator may add a secret meanwhile.
 UNSIGNED = "The client has no secret that signs its webhooks."
 # The outcomes of an attempt, for the counters and the trace.
@@ -162,41 +153,22 @@ class WebhookSender:
 
     def body(self, delivery: WebhookDelivery) -> bytes:
         """Return the body of this attempt: the frozen result of the run, with new URLs."""
-        level = delivery.job.secrecy_level
-        event = pb.WebhookEvent(
-            type=delivery.type,
-            timestamp=timestamp(delivery.event_time),
-            data=pb.WebhookData(
-                job=job_message(delivery.job),
-                documents=[
-                    document_message(d, is_sealed=is_sealed(level, d.secrecy_level))
-                    for d in delivery.documents
-                ],
-            ),
+        event = event_message(
+            delivery.type,
+            delivery.event_time,
+            delivery.job,
+            delivery.documents,
+            max_bytes=MAX_BODY_BYTES,
+            url_of=None if is_plaintext(delivery.url) else self._url_of,
         )
-        if _is_too_large(event.data):
-            event.data.ClearField("documents")
-            event.data.documents_omitted = True
-        else:
-            for document in event.data.documents:
-                self._complete(document, has_url=not is_plaintext(delivery.url))
         body = as_json(event)
         if not delivery.documents:
             # Receivers find the list in every body that does not omit it.
             body["data"]["documents"] = []
-        return _compact(body)
+        return compact(body)
 
-    def _complete(self, document: pb.Document, *, has_url: bool) -> None:
-        """Add the URL of a stored document if it may have one. Clear the fields that identify a
-        sealed document.
-        """
-        if document.sealed:
-            for field in HIDDEN_IF_SEALED:
-                document.ClearField(field)
-        elif document.object_key and has_url:
-            url, expires = self.objects.url(document.object_key, lifetime_s=URL_LIFETIME_S)
-            document.url = url
-            document.url_expire_time.FromDatetime(expires)
+    def _url_of(self, object_key: str) -> tuple[str, datetime]:
+        return self.objects.url(object_key, lifetime_s=URL_LIFETIME_S)
 
 
 def _headers(secrets: Sequence[str], delivery: WebhookDelivery, body: bytes) -> dict[str, str]:
@@ -207,16 +179,6 @@ def _headers(secrets: Sequence[str], delivery: WebhookDelivery, body: bytes) -> 
         "webhook-timestamp": str(now),
         "webhook-signature": sign(secrets, delivery.webhook_id, now, body),
     }
-
-
-def _is_too_large(data: pb.WebhookData) -> bool:
-    urls = sum(URL_BYTES for document in data.documents if document.object_key)
-    plain = _compact([as_json(document) for document in data.documents])
-    return len(plain) + urls > MAX_BODY_BYTES
-
-
-def _compact(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _outcome(answer: Answer | DeliveryError | None) -> str:

@@ -45,6 +45,7 @@ OF_RPC: Mapping[str, frozenset[str]] = {
     ),
     "WaitJob": frozenset({"JOB_NOT_FOUND", "TOO_MANY_WATCHES"}),
     "GetDocument": frozenset({"JOB_NOT_FOUND", "DOCUMENT_NOT_FOUND"}),
+    "ListEvents": frozenset({"EVENTS_GONE", "TOO_MANY_WATCHES"}),
     "GetCase": frozenset({"CASE_NOT_FOUND"}),
     "GetCaseListing": frozenset({"CASE_NOT_FOUND"}),
 }

@@ -20,6 +20,7 @@ from storage.errors import (
     AutosError,
     CallerError,
     CaseNotAllowed,
+    EventsGone,
     InvalidRequest,
     LimitReached,
     NotFound,
@@ -142,6 +143,10 @@ def _precondition(error: PreconditionFailed) -> Answer:
     return code_pb2.FAILED_PRECONDITION, str(error), [_info(error.reason), failure]
 
 
+def _events_gone(error: EventsGone) -> Answer:
+    return code_pb2.OUT_OF_RANGE, str(error), [_info(error.reason)]
+
+
 def _limit_reached(error: LimitReached) -> Answer:
     violation = error_details_pb2.QuotaFailure.Violation(
         subject=f"client:{error.client}", description=str(error)
@@ -174,6 +179,7 @@ _TABLE: tuple[tuple[type[AutosError], Callable[[Any], Answer]], ...] = (
     (NotFound, _not_found),
     (CaseNotAllowed, _not_allowed),
     (PreconditionFailed, _precondition),
+    (EventsGone, _events_gone),
     (LimitReached, _limit_reached),
     (ServiceUnavailable, _unavailable),
 )

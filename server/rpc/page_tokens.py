@@ -59,6 +59,31 @@ def open_document_token(token: str, made_for: str) -> int | None:
     return position
 
 
+def event_cursor(number: int, made_for: str) -> str:
+    """Return the cursor of the event with this number in a client's log."""
+    return _seal([made_for, number])
+
+
+def open_event_cursor(cursor: str, made_for: str) -> int:
+    """Return the number of a cursor, 0 for an empty one. Raises InvalidRequest."""
+    if not cursor:
+        return 0
+    try:
+        (number,) = _open(cursor, made_for)
+    except (ValueError, InvalidRequest) as error:
+        raise _foreign_cursor() from error
+    if type(number) is not int or not 0 < number < 2**63:
+        raise _foreign_cursor()
+    return number
+
+
+def _foreign_cursor() -> InvalidRequest:
+    return InvalidRequest.of(
+        "after_cursor",
+        "is not one that ListEvents gave to this client; leave it empty to begin at the oldest.",
+    )
+
+
 def _seal(parts: list[Any]) -> str:
     raw = json.dumps(parts, separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")

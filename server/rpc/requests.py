@@ -32,6 +32,7 @@ URL_LIFETIME_CAP_S = 3_600
 SEALED_LIFETIME_CAP_S = 300
 HEARTBEAT_S = 15.0
 WAIT_S, WAIT_CAP_S = 30.0, 300.0
+EVENT_WAIT_CAP_S = 60.0
 
 
 class _Checks:
@@ -243,6 +244,29 @@ def list_documents(request: pb.ListDocumentsRequest, *, client: str) -> Document
     return DocumentPage(
         DocumentFilter(job, states or (), -1 if after is None else after), size or 0, fingerprint
     )
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """A checked ListEvents. `after`: the number of the last event that the caller handled."""
+
+    after: int
+    size: int
+    wait_s: float
+    without_documents: bool
+    fingerprint: str
+
+
+def list_events(request: pb.ListEventsRequest, *, client: str) -> EventPage:
+    """Return a checked ListEvents. Raises InvalidRequest."""
+    checks = _Checks()
+    fingerprint = page_tokens.fingerprint("ListEvents", client)
+    after = checks.take(lambda: page_tokens.open_event_cursor(request.after_cursor, fingerprint))
+    size = checks.take(lambda: page_size(request.page_size, default=50, most=500))
+    wait_s = checks.take(lambda: _seconds("wait", request.wait))
+    checks.finish()
+    most_s = min(wait_s or 0.0, EVENT_WAIT_CAP_S)
+    return EventPage(after or 0, size or 0, most_s, request.without_documents, fingerprint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,10 @@ from server.queue.queue_position_cache import QueuePositionCache
 from server.rpc import page_tokens, requests, start_batcher
 from server.rpc.case_methods import CaseMethods
 from server.rpc.error_interceptor import writes_bytes
+from server.rpc.event_methods import EventMethods
 from server.runtime.stream_scheduler import StreamScheduler
 from server.watch.end_waiter import EndWaiter
+from server.watch.event_waiter import EventWaiter
 from server.watch.feed import ENDED
 from server.watch.watch_hub import WatchHub
 from server.watch.watch_reader import WatchReader
@@ -30,6 +32,7 @@ from storage import refusals
 from storage.clients.client_registry import CallingClient
 from storage.documents import document_queries
 from storage.errors import InvalidRequest, PreconditionFailed
+from storage.events import event_log
 from storage.jobs import job_queries, reruns
 from storage.login import logins
 from storage.objects import installation
@@ -44,7 +47,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 Context = grpc.aio.ServicerContext[object, object]
 
 
-class DownloadService(CaseMethods):
+class DownloadService(CaseMethods, EventMethods):
     """The public API. Blocking calls run on a pool; a stream occupies no thread or connection."""
 
     def __init__(self, parts: ServerDependencies) -> None:
@@ -54,6 +57,9 @@ class DownloadService(CaseMethods):
         self._readings = WatchReader(parts.database, self._run)
         self._places = QueuePositionCache(parts.queue, self._run)
         self._starts = start_batcher.StartBatcher(parts, self._run, self._places)
+        self.event_waiter = EventWaiter(
+            lambda clients: self._run(event_log.last_numbers, parts.database, clients)
+        )
         self.hub = WatchHub(self._readings, self._places, parts.redis_url, stall_s=parts.stall_s)
 
     async def StartDownload(

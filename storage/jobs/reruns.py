@@ -18,6 +18,7 @@ from storage.errors import (
     ServiceUnavailable,
 )
 from storage.event_counters import DOCUMENTS_ENDED, REUSED
+from storage.events import event_log
 from storage.job_end.completion import complete_if_done
 from storage.jobs import request_ids
 from storage.jobs.job_queries import own, view
@@ -124,6 +125,7 @@ def _rerun(
         return view(transaction, job), False
     _require_access(transaction, access, job)
     _require_ended(transaction, job)
+    event_log.supersede(transaction, job_id, job["run"])
     carried = _carry_over(transaction, job, _stored_since(transaction, job, in_bucket))
     failed = _reset_documents(transaction, job, job["revision"] + len(carried), size_limits)
     could_not_list = job["state"] == JobState.FAILED and job["total_documents"] is None

@@ -208,17 +208,32 @@ CREATE TABLE swept_objects (
 
 CREATE TABLE events (
     event_id UUID NOT NULL PRIMARY KEY,
+    client TEXT NOT NULL,
+    number BIGINT,
     job_id UUID NOT NULL,
     run INTEGER NOT NULL,
     type TEXT NOT NULL,
     event_time TIMESTAMPTZ NOT NULL,
-    job JSONB,
+    job JSONB NOT NULL,
     documents JSONB,
+    is_superseded BOOLEAN NOT NULL DEFAULT false,
     FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE,
     CONSTRAINT events_type CHECK (type IN ('download.cancelled', 'download.completed',
-        'download.failed', 'download.partially_completed'))
+        'download.failed', 'download.partially_completed')),
+    CONSTRAINT events_number CHECK (number > 0)
 );
 CREATE UNIQUE INDEX events_run ON events (job_id, run);
+CREATE UNIQUE INDEX events_numbered ON events (client, number);
+CREATE INDEX events_without_number ON events (client, event_time, event_id)
+    WHERE (number IS NULL);
+CREATE INDEX events_superseded ON events (event_time) WHERE is_superseded;
+
+CREATE TABLE event_numbers (
+    client TEXT NOT NULL PRIMARY KEY,
+    last_number BIGINT NOT NULL DEFAULT 0,
+    deleted_number BIGINT NOT NULL DEFAULT 0,
+    CONSTRAINT event_numbers_deleted CHECK (deleted_number BETWEEN 0 AND last_number)
+);
 
 CREATE TABLE webhooks (
     job_id UUID NOT NULL,

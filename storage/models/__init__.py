@@ -8,7 +8,7 @@ from storage.models.job import Job, Request
 from storage.models.portal import Court, PortalLogin, PortalThrottle, Slot
 from storage.models.refusal import ServiceRefusal
 from storage.models.scheduler import Leader, WorkerProcess
-from storage.models.webhook import Event, Webhook, WebhookAttempt
+from storage.models.webhook import Event, EventNumbers, Webhook, WebhookAttempt
 
 # In an order in which they can be created: a table comes after the tables that it refers to.
 ALL: tuple[type[BaseModel], ...] = (
@@ -18,6 +18,7 @@ ALL: tuple[type[BaseModel], ...] = (
     SpoolState,
     SweptObject,
     Event,
+    EventNumbers,
     Webhook,
     WebhookAttempt,
     Slot,
@@ -41,6 +42,7 @@ __all__ = [
     "Court",
     "Document",
     "Event",
+    "EventNumbers",
     "Installation",
     "Job",
     "Leader",

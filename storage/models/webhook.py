@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from peewee import CompositeKey, Default, IntegerField, TextField, UUIDField
+from peewee import (
+    BigIntegerField,
+    BooleanField,
+    CompositeKey,
+    Default,
+    IntegerField,
+    TextField,
+    UUIDField,
+)
 from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
 
 from storage.models.base import BaseModel, checks, one_of, reference
@@ -13,28 +21,59 @@ _PENDING = WebhookState.PENDING
 
 
 class Event(BaseModel):
-    """The end of a run: the frozen content of its webhooks."""
+    """The end of a run: the frozen content of its webhooks, and an entry of the client's log."""
 
     event_id = UUIDField(primary_key=True)
+    client = TextField()
+    # Its place in the client's log (number_events.sql); null until the log is read.
+    number = BigIntegerField(null=True)
     job_id = reference(Job, on_delete="CASCADE")
     run = IntegerField()
     type = TextField()
     event_time = DateTimeTZField()
-    # Null if the job had no webhook.
-    job = BinaryJSONField(null=True, index=False)
+    job = BinaryJSONField(index=False)
+    # Null while the job's rows still have them: it has no webhook and began no other run.
     documents = BinaryJSONField(null=True, index=False)
+    # Whether the job has begun another run. Only such events are ever deleted.
+    is_superseded = BooleanField(constraints=[Default("false")])
 
     class Meta:
         """A CHECK: the types are those of the contract."""
 
         table_name = "events"
         constraints = checks(
-            "events", type=one_of("type", sorted(f"download.{end.lower()}" for end in JOB_ENDS))
+            "events",
+            type=one_of("type", sorted(f"download.{end.lower()}" for end in JOB_ENDS)),
+            number="number > 0",
         )
 
 
 # A run ends once.
 Event.add_index(Event.job_id, Event.run, unique=True, name="events_run")
+Event.add_index(Event.client, Event.number, unique=True, name="events_numbered")
+Event.add_index(
+    Event.client,
+    Event.event_time,
+    Event.event_id,
+    where=Event.number.is_null(),
+    name="events_without_number",
+)
+Event.add_index(Event.event_time, where=Event.is_superseded, name="events_superseded")
+
+
+class EventNumbers(BaseModel):
+    """The numbers of a client's log. Its row is locked while events get theirs."""
+
+    client = TextField(primary_key=True)
+    last_number = BigIntegerField(constraints=[Default(0)])
+    # The highest number that was deleted: a reader that stopped before it has missed events.
+    deleted_number = BigIntegerField(constraints=[Default(0)])
+
+    class Meta:
+        """A CHECK: nothing is deleted that had no number."""
+
+        table_name = "event_numbers"
+        constraints = checks("event_numbers", deleted="deleted_number BETWEEN 0 AND last_number")
 
 
 class Webhook(BaseModel):
@@ -47,6 +86,7 @@ class Webhook(BaseModel):
     receiver = TextField(constraints=[Default("''")])
     state = TextField()
     event_id = reference(Event, null=True)
+    # That of the first receiver is the event's own, which ListEvents gives, too.
     webhook_id = TextField(null=True)
     attempt_count = IntegerField(constraints=[Default(0)])
     # Attempts before the current delivery began: RedeliverWebhook restarts the schedule.

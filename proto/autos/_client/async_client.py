@@ -221,6 +221,30 @@ class AsyncClient:
                 failed = error
             await self._pause(patience, failed)
 
+    async def events(
+        self,
+        *,
+        after_cursor: str = "",
+        follow: bool = False,
+        without_documents: bool = False,
+        page_size: int = calls.EVENTS_PAGE,
+    ) -> AsyncIterator[pb.Event]:
+        """Yield what webhooks say, oldest first, from the event after a cursor.
+
+        Keep the `cursor` of the last event that was handled: the next call continues after it.
+        With `follow`, the method waits for further events and never returns.
+        """
+        wait = timedelta(seconds=calls.EVENT_WAIT_S if follow else 0)
+        while True:
+            answer = await self._call(
+                calls.events(after_cursor, page_size, wait, without_documents)
+            )
+            for event in answer.events:
+                yield event
+                after_cursor = event.cursor
+            if not answer.has_more and not follow:
+                return
+
     async def download_to(
         self,
         folder: str | Path,

@@ -19,6 +19,9 @@ SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"].full_name
 # The server's maximum is 500 jobs or 1,000 documents. A job's message is larger than a document's.
 JOBS_PAGE = 100
 DOCUMENTS_PAGE = 1000
+EVENTS_PAGE = 100
+# Shorter than one attempt of a call.
+EVENT_WAIT_S = 8.0
 _NUMBER = re.compile(r"[\d.\-\s]{1,40}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -146,6 +149,19 @@ def case_listing(process_number: str) -> Call[pb.GetCaseListingResponse]:
     """Return the call of GetCaseListing."""
     request = pb.GetCaseListingRequest(process_number=process_number)
     return Call("GetCaseListing", request, pb.GetCaseListingResponse)
+
+
+def events(
+    after_cursor: str, page_size: int, wait: timedelta, without_documents: bool
+) -> Call[pb.ListEventsResponse]:
+    """Return the call of ListEvents."""
+    request = pb.ListEventsRequest(
+        after_cursor=after_cursor,
+        page_size=page_size,
+        wait=_duration(wait),
+        without_documents=without_documents,
+    )
+    return Call("ListEvents", request, pb.ListEventsResponse)
 
 
 def redeliver(job_id: str, request_id: str | None) -> Call[pb.RedeliverWebhookResponse]:

@@ -158,6 +158,23 @@ def case(client: Client, options: Namespace) -> Exit:
     return Exit.OK
 
 
+def events(client: Client, options: Namespace) -> Exit:
+    """Print one event a line, oldest first; with --follow without end."""
+    found = client.events(
+        after_cursor=options.after, follow=options.follow, without_documents=not options.json
+    )
+    for each in found:
+        if options.json:
+            _print_json(each)
+            continue
+        event = each.event
+        moment = event.timestamp.ToDatetime().isoformat(timespec="seconds")
+        job = event.data.job
+        write_line(shown(f"{moment}Z  {event.type}  {job.process_number}  {job.job_id}", 200))
+        sys.stdout.flush()
+    return Exit.OK
+
+
 def pull(client: Client, options: Namespace) -> Exit:
     """Fetch the files. Return PARTIALLY_COMPLETED if some documents are not available."""
     job = client.status(options.target)
@@ -270,6 +287,7 @@ COMMANDS: dict[str, Command] = {
     "cancel": cancel,
     "retry": retry,
     "case": case,
+    "events": events,
     "url": url,
     "pull": pull,
     "redeliver": redeliver,

@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     command("cancel", "stop a job")
     _add_following(command("retry", "run the failed documents of an ended job again"))
     _add_case(command("case", "class, parties and movements of a listed case", target=False))
+    _add_events(command("events", "ends of jobs, oldest first, as webhooks say them", target=False))
     _add_url(command("url", "a presigned URL of one document; it is a secret"))
     _add_pull(command("pull", "fetch every available document into a folder"))
     command("redeliver", "send the webhook of an ended job again")
@@ -193,6 +194,13 @@ def _add_case(case: argparse.ArgumentParser) -> None:
         "process_number", type=_text, metavar="NUMBER", help="the CNJ number of the case"
     )
     case.add_argument("--listing", action="store_true", help="the portal's answer as it came, JSON")
+
+
+def _add_events(events: argparse.ArgumentParser) -> None:
+    events.add_argument("--follow", action="store_true", help="then wait for further events")
+    events.add_argument(
+        "--after", type=_text, default="", metavar="CURSOR", help="continue after this event"
+    )
 
 
 def _add_url(url: argparse.ArgumentParser) -> None:

@@ -52,28 +52,24 @@ BEGIN
     WHERE job_id = _job_id
     RETURNING * INTO job;
     is_sent := EXISTS (SELECT FROM webhooks WHERE job_id = _job_id);
-    INSERT INTO events (event_id, job_id, run, type, event_time, job, documents)
-    VALUES (event, _job_id, job.run,
+    INSERT INTO events (event_id, client, job_id, run, type, event_time, job, documents)
+    VALUES (event, job.client, _job_id, job.run,
         'download.' || lower(_state), job.end_time,
-        -- The columns of records.JobRecord and records.DocumentRecord.
-        CASE WHEN is_sent THEN (SELECT to_jsonb(record) FROM (
+        -- The columns of records.JobRecord.
+        (SELECT to_jsonb(record) FROM (
             SELECT job.job_id, job.client, job.process_number, job.state, job.run, job.revision,
                 job.total_documents, job.completed_documents, job.failed_documents,
                 job.cancelled_documents, job.reused_documents, job.stored_bytes,
                 job.secrecy_level, job.error_reason, job.error_message, job.error_is_retryable,
                 job.create_time, job.start_time, job.update_time, job.end_time, job.expire_time,
                 job.max_age_s, job.priority, job.vanished_documents, job.vanished_document_ids
-        ) AS record) END,
-        CASE WHEN is_sent THEN (
-            SELECT coalesce(jsonb_agg(to_jsonb(record) ORDER BY record.position), '[]'::jsonb)
-            FROM (SELECT job_id, document_id, position, name, kind, sequence, instance,
-                    filed_local_time, secrecy_level, documents.state, documents.revision,
-                    attempt_count, content_type, size_bytes, sha256, object_key, doubted_sha256,
-                    error_reason, error_message, error_is_retryable
-                FROM documents WHERE job_id = _job_id) AS record) END);
+        ) AS record),
+        -- Without webhooks they are frozen when the next run begins.
+        CASE WHEN is_sent THEN autos_event_documents(_job_id) END);
     WITH due AS (
         UPDATE webhooks SET state = 'PENDING', event_id = event,
-            webhook_id = 'msg_' || replace(gen_random_uuid()::text, '-', ''),
+            webhook_id = 'msg_' || replace(
+                CASE WHEN position = 0 THEN event ELSE gen_random_uuid() END::text, '-', ''),
             next_attempt_time = clock_timestamp()
         WHERE job_id = _job_id AND webhooks.state = 'WAITING'
         RETURNING position)

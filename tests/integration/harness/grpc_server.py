@@ -120,6 +120,7 @@ async def running_server(
     try:
         yield ServerFixture(f"127.0.0.1:{port}", server, callers, clients, service)
     finally:
+        await service.event_waiter.close()
         await service.hub.close()
         await server.stop(0)
 

@@ -44,8 +44,9 @@ WHERE position BETWEEN 3 AND 4
 """
 _WEBHOOKS = """
 WITH ends AS (
-    INSERT INTO events (event_id, job_id, run, type, event_time, job, documents)
-    SELECT gen_random_uuid(), job_id, 1, 'download.failed', now(), to_jsonb(jobs), '[]' FROM jobs
+    INSERT INTO events (event_id, client, job_id, run, type, event_time, job, documents)
+    SELECT gen_random_uuid(), client, job_id, 1, 'download.failed', now(), to_jsonb(jobs), '[]'
+    FROM jobs
     RETURNING event_id, job_id)
 INSERT INTO webhooks (job_id, position, url, receiver, state, event_id, webhook_id,
     next_attempt_time)

@@ -283,8 +283,8 @@ def test_a_run_ends_once(database: Database) -> None:
     job_id = factories.listed_job(database, 0)
 
     again = (
-        "INSERT INTO events (event_id, job_id, run, type, event_time)"
-        f" VALUES ('{uuid4()}', %(id)s, 1, 'download.failed', {NOW})"
+        "INSERT INTO events (event_id, client, job_id, run, type, event_time, job)"
+        f" VALUES ('{uuid4()}', 'c', %(id)s, 1, 'download.failed', {NOW}, '{{}}')"
     )
     _refused(database, again, job_id)
 

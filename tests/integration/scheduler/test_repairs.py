@@ -91,6 +91,7 @@ def _repairs(database: Database, client: redis.Redis, redis_url: str) -> Repairs
         is_leading=lambda: True,
         lease_s=15,
         interval_s=0.05,
+        event_age_s=86_400,
         retire_after_s=0,
     )
 

@@ -30,7 +30,7 @@ def test_every_reason_is_met_that_can_be_had_by_hand() -> None:
 
     missing = {reason for reason in reasons if f'"reason":"{reason}"' not in answers}
 
-    assert missing == {"MALFORMED_REQUEST", "UNAVAILABLE", "INTERNAL"}
+    assert missing == {"MALFORMED_REQUEST", "UNAVAILABLE", "INTERNAL", "EVENTS_GONE"}
 
 
 @pytest.mark.parametrize(

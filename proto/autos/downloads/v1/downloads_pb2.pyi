@@ -631,6 +631,36 @@ class Movement(_message.Message):
     code: int
     def __init__(self, local_time: _Optional[str] = ..., description: _Optional[str] = ..., code: _Optional[int] = ...) -> None: ...
 
+class ListEventsRequest(_message.Message):
+    __slots__ = ("after_cursor", "page_size", "wait", "without_documents")
+    AFTER_CURSOR_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    after_cursor: str
+    page_size: int
+    wait: _duration_pb2.Duration
+    without_documents: bool
+    def __init__(self, after_cursor: _Optional[str] = ..., page_size: _Optional[int] = ..., wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., without_documents: bool = ...) -> None: ...
+
+class ListEventsResponse(_message.Message):
+    __slots__ = ("events", "has_more")
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    HAS_MORE_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[Event]
+    has_more: bool
+    def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., has_more: bool = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ("cursor", "webhook_id", "event")
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    WEBHOOK_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    cursor: str
+    webhook_id: str
+    event: WebhookEvent
+    def __init__(self, cursor: _Optional[str] = ..., webhook_id: _Optional[str] = ..., event: _Optional[_Union[WebhookEvent, _Mapping]] = ...) -> None: ...
+
 class WebhookEvent(_message.Message):
     __slots__ = ("type", "timestamp", "data")
     TYPE_FIELD_NUMBER: _ClassVar[int]

@@ -111,6 +111,11 @@ class DownloadServiceStub:
                 request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseListingRequest.SerializeToString,
                 response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseListingResponse.FromString,
                 _registered_method=True)
+        self.ListEvents = channel.unary_unary(
+                '/autos.downloads.v1.DownloadService/ListEvents',
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
 
 
 class DownloadServiceServicer:
@@ -280,6 +285,20 @@ class DownloadServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEvents(self, request, context):
+        """Lists the ends of this client's runs, oldest first, as webhooks carry them, for receivers that
+        cannot be called. Waits for the first one if there is none yet and the request asks for that; a
+        call that waits counts as a watch.
+
+        Reasons:
+        - EVENTS_GONE (OUT_OF_RANGE): events after the cursor are not kept any more; begin again with an
+        empty cursor.
+        - TOO_MANY_WATCHES (RESOURCE_EXHAUSTED): as in WatchProgress.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DownloadServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -347,6 +366,11 @@ def add_DownloadServiceServicer_to_server(servicer, server):
                     servicer.GetCaseListing,
                     request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseListingRequest.FromString,
                     response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseListingResponse.SerializeToString,
+            ),
+            'ListEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvents,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -712,6 +736,33 @@ class DownloadService:
             '/autos.downloads.v1.DownloadService/GetCaseListing',
             autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseListingRequest.SerializeToString,
             autos_dot_downloads_dot_v1_dot_downloads__pb2.GetCaseListingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/autos.downloads.v1.DownloadService/ListEvents',
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,
