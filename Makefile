@@ -5,17 +5,22 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/ready
 READY_BENCH := .venv/ready-bench
+LOCKED := deploy/locked
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | column -t -s @
 
-$(READY): requirements.txt requirements-traces.txt requirements-dev.txt
+# Every file that is installed has a hash in the lock. No build fetches its own tools: setuptools is in the first lock.
+$(READY): $(LOCKED)/requirements.txt $(LOCKED)/requirements-dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 is required: install it or set PYTHON=..."; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is required; $(PYTHON) is older. Set PYTHON=..."; exit 1; }
 	@echo "setting up .venv"
 	@"$(PYTHON)" -m venv .venv
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
+	@$(PIP) --require-hashes --only-binary :all: -r $(LOCKED)/requirements.txt
+	@$(PIP) --require-hashes --no-build-isolation -r $(LOCKED)/requirements-dev.txt
+	@$(PIP) --no-index --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
 setup: $(READY) ## the virtual environment, with everything pinned
@@ -50,8 +55,8 @@ killpoints: $(READY) ## kill -9 at every named point, 20 times each; ARGS="--tim
 outages: $(READY) ## each server unavailable for a minute during a job; ARGS="--seconds 10"
 	@$(BIN)/python -m tests.chaos.outages $(ARGS)
 
-$(READY_BENCH): requirements-bench.txt $(READY)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-bench.txt
+$(READY_BENCH): $(LOCKED)/requirements-bench.txt $(READY)
+	@$(PIP) --require-hashes --no-build-isolation -r $(LOCKED)/requirements-bench.txt
 	@touch $(READY_BENCH)
 
 bench: $(READY_BENCH) ## its speed, compared with a plain loop, rclone and Celery; ARGS="throughput --rounds 1 --quick"
@@ -69,13 +74,14 @@ flows: $(READY) ## counts the files that run in the three main flows; ARGS="--ti
 mutants: $(READY) ## removes one safeguard at a time: the tests must fail
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-check: $(READY) ## ruff, mypy, import rules, no SQL in strings, plain words, buf, generated code and pages
+check: $(READY) ## ruff, mypy, import rules, no SQL in strings, plain words, locks, buf, generated code and pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m dev.checks.sql_strings
 	$(BIN)/python -m dev.checks.words
+	$(BIN)/python -m dev.checks.locks
 	$(BIN)/buf lint proto
 	$(BIN)/buf format proto --diff --exit-code
 	$(BIN)/buf breaking proto --against proto/base.binpb
@@ -87,10 +93,21 @@ proto: $(READY) ## all generated code, and the base of the contract
 	$(BIN)/buf breaking proto --against proto/base.binpb
 	$(BIN)/python -m dev.check_generated --write
 
+# colorama and tzdata are for Windows only. The package itself has no file to hash.
+lock: $(READY) ## pins with hashes, from requirements*.txt; needs the package registry
+	@mkdir -p $(LOCKED)
+	@for name in requirements*.txt; do \
+		$(BIN)/uv pip compile --quiet --no-config --upgrade --universal --python-version 3.11 --generate-hashes \
+			--no-annotate --custom-compile-command "make lock" \
+			--no-emit-package autos --no-emit-package colorama --no-emit-package tzdata \
+			"$$name" --output-file "$(LOCKED)/$$name" || exit 1; \
+	done
+	@$(BIN)/python -m dev.checks.locks
+
 docs: $(READY) ## the generated pages: API, errors, settings, mutation tests
 	@$(BIN)/python -m dev.reference --write
 
 clean: ## removes .venv and the data of make run
 	rm -rf .venv var
 
-.PHONY: help setup demo run secret client test packaging stubs chaos killpoints outages bench bench-guest bench-watch flows mutants check proto docs clean
+.PHONY: help setup demo run secret client test packaging stubs chaos killpoints outages bench bench-guest bench-watch flows mutants check proto lock docs clean

@@ -32,7 +32,5 @@ def package_folder(name: str) -> Path:
     """
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigurationError(
-            f"The package {name} is not installed; run `make` or install requirements-dev.txt."
-        )
+        raise ConfigurationError(f"The package {name} is not installed; run `make setup`.")
     return Path(spec.submodule_search_locations[0])
