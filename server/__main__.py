@@ -20,9 +20,12 @@ from actors.hints.hint_channel import HintSender, make_client
 from actors.messaging.enqueuer import Enqueuer, make_broker
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
+from server.access.accepted_sockets import AcceptedSockets
 from server.access.authentication import Authenticator
-from server.access.connection_limits import connection_options
+from server.access.connection_guard import ConnectionGuard
+from server.access.connection_limits import connection_options, unknown_limits
 from server.access.server_tls import TlsFiles
+from server.access.unknown_callers import UnknownCallers
 from server.dependencies import ServerDependencies
 from server.observability import row_metrics
 from server.observability.channelz import add_channelz
@@ -134,12 +137,18 @@ async def serve(settings: Settings, signals: Signals = NOOP_SIGNALS) -> None:
     log_unseen_errors(asyncio.get_running_loop())
     limits = ClientLimits.of(settings)
     secrets = WebhookSecrets.of(settings, limits)
-    callers = Authenticator(secrets.file, CallingClient(DEFAULT_NAME, limits))
+    connections = ConnectionGuard(unknown_limits())
+    callers = Authenticator(secrets.file, CallingClient(DEFAULT_NAME, limits), connections)
     parts = parts_of(settings, signals, secrets)
     service = DownloadService(parts)
     guard = ErrorInterceptor(callers, service.turns)
     server = grpc.aio.server(
-        interceptors=[*watching(signals), guard, JobLogContextInterceptor()],
+        interceptors=[
+            *watching(signals),
+            UnknownCallers(connections),
+            guard,
+            JobLogContextInterceptor(),
+        ],
         options=_options(settings),
     )
     pb_grpc.add_DownloadServiceServicer_to_server(service, server)
@@ -150,7 +159,7 @@ async def serve(settings: Settings, signals: Signals = NOOP_SIGNALS) -> None:
         services.append(add_channelz(server))
     if settings.grpc_reflection:
         add_reflection(server, services)
-    open_port(server, settings)
+    sockets = AcceptedSockets(open_port(server, settings))
     await server.start()
     service.hub.start()
     await _set_health(healthy, health_pb2.HealthCheckResponse.SERVING)
@@ -162,6 +171,7 @@ async def serve(settings: Settings, signals: Signals = NOOP_SIGNALS) -> None:
     ):
         background.start(name, partial(watch_troubles, healthy, name, troubles))
     background.start("clients file", callers.keep_current)
+    background.start("connections", partial(connections.keep, sockets))
     background.start("sessions", partial(check_sessions, parts.database))
     log.info("serving", address=settings.grpc_listen)
     await _stop_signal()
@@ -183,15 +193,17 @@ def _options(settings: Settings) -> tuple[tuple[str, int], ...]:
     )
 
 
-def open_port(server: grpc.aio.Server, settings: Settings) -> None:
-    """Make the server listen, with TLS if a certificate is set. Raises ConfigurationError."""
+def open_port(server: grpc.aio.Server, settings: Settings) -> int:
+    """Make the server listen, with TLS if a certificate is set. Return the number of the port.
+
+    Raises ConfigurationError.
+    """
     cert, key = settings.grpc_tls_cert_file, settings.grpc_tls_key_file
     files = TlsFiles(cert, key, settings.grpc_tls_client_ca_file) if cert and key else None
     try:
         if files:
-            server.add_secure_port(settings.grpc_listen, files.credentials())
-        else:
-            server.add_insecure_port(settings.grpc_listen)
+            return server.add_secure_port(settings.grpc_listen, files.credentials())
+        return server.add_insecure_port(settings.grpc_listen)
     except RuntimeError as error:
         raise ConfigurationError(
             f"GRPC_LISTEN: {settings.grpc_listen} cannot be listened on; "

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from server.access.certificate_names import names_by_type
+from server.access.connection_guard import ConnectionGuard
 from server.errors.error_statuses import NoToken, UnknownToken
 from storage.clients.client_registry import CallingClient, ClientRegistry
 from storage.clients.clients_file import ClientsFile
@@ -16,11 +17,20 @@ OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 
 class Authenticator:
-    """Identifies callers by the clients in `file`. If it is None, every caller is `default`."""
+    """Identifies callers by the clients in `file`. If it is None, every caller is `default`.
 
-    def __init__(self, file: ClientsFile | None, default: CallingClient) -> None:
+    `connections` records the connections of callers that were identified.
+    """
+
+    def __init__(
+        self,
+        file: ClientsFile | None,
+        default: CallingClient,
+        connections: ConnectionGuard | None = None,
+    ) -> None:
         self._file = file
         self._default = default
+        self._connections = connections
 
     @property
     def roster(self) -> ClientRegistry | None:
@@ -35,9 +45,12 @@ class Authenticator:
 
     def identify(self, method: str, context: Any) -> CallingClient:
         """Return the client that calls `method`. Raises Unauthenticated."""
-        if self._file is None or method.startswith(OPEN_SERVICES):
+        if method.startswith(OPEN_SERVICES):
             return self._default
-        return _known(self._file.roster, context)
+        client = _known(self._file.roster, context) if self._file else self._default
+        if self._connections:
+            self._connections.authenticated(context)
+        return client
 
     def reauthenticate(self, client: CallingClient, method: str, context: Any) -> None:
         """Check that the caller is still known as `client`. Raises Unauthenticated if it is not."""

@@ -49,6 +49,15 @@ class MalformedRequest(CallerError):
         )
 
 
+class LateRequest(MalformedRequest):
+    """The request did not arrive whole within `limit_s` seconds."""
+
+    def __init__(self, limit_s: float) -> None:
+        CallerError.__init__(
+            self, f"The request did not arrive within {limit_s:.0f} s; send it at once."
+        )
+
+
 class Unauthenticated(CallerError):
     """The caller cannot be identified."""
 

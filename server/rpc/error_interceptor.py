@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from server.access.authentication import Authenticator
 from server.access.current_client import current_client, set_current_client
 from server.errors.error_statuses import MalformedRequest, status_of
+from server.rpc.request_reader import read_request
 from server.runtime.stream_scheduler import StreamScheduler
 from storage.clients.client_registry import CallingClient
 
@@ -47,10 +48,6 @@ class _Writing:
         return sent
 
 
-async def _read(context: Any) -> Any:
-    return await context.read()
-
-
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Authenticates callers and maps errors by the table in error_statuses.py.
 
@@ -59,10 +56,13 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     as long as its connection lives, and would send the parser's error text to the caller.
     """
 
-    def __init__(self, callers: Authenticator, turns: StreamScheduler) -> None:
+    def __init__(
+        self, callers: Authenticator, turns: StreamScheduler, *, read: Read = read_request
+    ) -> None:
         """Make the interceptor. `turns`: the turns of streams; unary calls do not wait for one."""
         self._callers = callers
         self._turns = turns
+        self._read = read
         # Guarded handlers by method name. Each is made at the first call of its method.
         self._guarded: dict[str, Any] = {}
 
@@ -101,7 +101,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         # No method has this kind. Its calls would not be authenticated, so it is not served.
         return None
 
-    def _guard_unary(self, inner: Any, method: str, parse: Parse, read: Read = _read) -> Any:
+    def _guard_unary(self, inner: Any, method: str, parse: Parse, read: Read | None = None) -> Any:
+        read = read or self._read
+
         async def guarded(_: Any, context: Any) -> Any:
             try:
                 self._begin(method, context)
@@ -123,7 +125,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         """Read the request of a stream when the stream has its turn to open."""
         try:
             await self._turns.begin(context, is_opening=True)
-            return await context.read()
+            return await self._read(context)
         finally:
             self._turns.end(context)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -21,11 +21,14 @@ from actors.hints.hint_channel import HintSender, make_client
 from actors.messaging.enqueuer import Enqueuer, make_broker
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server.access.authentication import Authenticator
+from server.access.connection_guard import ConnectionGuard, UnknownLimits
 from server.access.connection_limits import connection_options
+from server.access.unknown_callers import DEFAULT_LIMITS, UnknownCallers, UnknownCallLimits
 from server.dependencies import ServerDependencies
 from server.queue.queue_view import QueueView
 from server.rpc.error_interceptor import ErrorInterceptor
 from server.rpc.reflection import add_reflection
+from server.rpc.request_reader import read_request
 from server.rpc.service import DownloadService
 from storage.clients.client_registry import CallingClient, ClientLimits
 from storage.clients.clients_file import ClientsFile
@@ -42,6 +45,8 @@ from tests.integration.harness.factories import LANES, LOGIN
 WIDE = ClientLimits(1_000_000, 1_000_000, 1_000_000)
 THREADS = 4
 TIMEOUT_S = 30.0
+# Without this option the channels of a process to one address share a connection.
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 
 
 @dataclass(frozen=True)
@@ -95,15 +100,26 @@ async def running_server(
     *,
     credentials: grpc.ServerCredentials | None = None,
     reflection: bool = False,
+    connections: ConnectionGuard | None = None,
+    calls: UnknownCallLimits = DEFAULT_LIMITS,
+    read: Callable[[Any], Awaitable[Any]] = read_request,
 ) -> AsyncIterator[ServerFixture]:
-    """Run a server with the clients of `file`."""
+    """Run a server with the clients of `file`.
+
+    `connections` closes nothing by itself. `calls`: the limits of unknown callers.
+    """
+    connections = connections or ConnectionGuard(UnknownLimits())
     clients = ClientsFile(file, limits) if file else None
-    callers = Authenticator(clients, CallingClient("default", limits))
+    callers = Authenticator(clients, CallingClient("default", limits), connections)
     # Those that are the only client, or have a secret of their own, may name webhooks.
     secrets = WebhookSecrets((WEBHOOK_SECRET,), clients)
     service = DownloadService(replace(parts, webhook_secrets=secrets))
     server = grpc.aio.server(
-        interceptors=[ErrorInterceptor(callers, service.turns)], options=connection_options()
+        interceptors=[
+            UnknownCallers(connections, calls),
+            ErrorInterceptor(callers, service.turns, read=read),
+        ],
+        options=connection_options(),
     )
     pb_grpc.add_DownloadServiceServicer_to_server(service, server)
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
@@ -127,8 +143,8 @@ async def running_server(
 
 @asynccontextmanager
 async def api_of(address: str, token: str | None = None) -> AsyncIterator[Any]:
-    """Return a stub that sends this token."""
-    async with grpc.aio.insecure_channel(address) as channel:
+    """Return a stub that sends this token, on a connection of its own."""
+    async with grpc.aio.insecure_channel(address, options=OWN_CONNECTION) as channel:
         yield _WithToken(pb_grpc.DownloadServiceStub(channel), token)
 
 

@@ -1,0 +1,163 @@
+"""The places of connections on which no call was authenticated: few, by address, and short.
+
+A connection is known after the first call on it that was authenticated. gRPC's own limit counts all
+connections; the places above MOST_UNKNOWN are a reserve of known ones. docs/reference/limits.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Network, ip_address
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+import structlog
+
+from server.access import accepted_sockets
+from server.access.accepted_sockets import Accepted
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# A look at all connections takes a thread about a twentieth of the time at most.
+LOOK_S, LOOK_SHARE = 0.25, 20
+# Lines about closed connections are at least this many seconds apart.
+LOG_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class UnknownLimits:
+    """The limits of unknown connections of one process.
+
+    `grace_s`: as long as all of them are within `most`, one address may have more than
+    `most_of_address` for this long, as when a host with many callers starts.
+    """
+
+    most: int = 500
+    most_of_address: int = 50
+    age_s: float = 30.0
+    grace_s: float = 3.0
+
+
+class Sockets(Protocol):
+    """Lists the open connections."""
+
+    def look(self) -> list[Accepted]: ...
+
+
+def surplus(
+    unknown: Collection[tuple[Accepted, float]], limits: UnknownLimits
+) -> dict[str, list[Accepted]]:
+    """Return the connections to close, by reason. `unknown`: connections and their ages in seconds.
+
+    The oldest go first: a caller that can authenticate does so at once, so it is among the newest.
+    """
+    aged = sorted(unknown, key=lambda each: each[1])
+    over = [each for each, age in aged if age > limits.age_s]
+    rest = [(each, age) for each, age in aged if age <= limits.age_s]
+    is_full = len(rest) > limits.most
+    of_address: dict[str, int] = defaultdict(int)
+    many: list[Accepted] = []
+    kept: list[Accepted] = []
+    for each, age in rest:
+        of_address[address := address_of(each.peer)] += 1
+        is_many = of_address[address] > limits.most_of_address
+        (many if is_many and (is_full or age > limits.grace_s) else kept).append(each)
+    return {"age": over, "address": many, "total": kept[limits.most :]}
+
+
+def address_of(peer: str) -> str:
+    """Return the address of a peer; of IPv6 its /64, which one caller has as a whole."""
+    host = peer.rpartition(":")[0].strip("[]")
+    address = ip_address(host)
+    if isinstance(address, IPv4Address):
+        return host
+    return str(IPv6Network((address, 64), strict=False))
+
+
+def peer_of(context: Any) -> str:
+    """Return address and port of the caller of a call."""
+    _, _, peer = context.peer().partition(":")
+    if "%" not in peer:
+        return str(peer)
+    host, _, port = unquote(peer).rpartition(":")
+    return accepted_sockets.peer_name(host.strip("[]"), int(port))
+
+
+class ConnectionGuard:
+    """Records which connections are known and closes unknown ones. For one event loop."""
+
+    def __init__(
+        self,
+        limits: UnknownLimits,
+        *,
+        close: Callable[[Accepted], None] = accepted_sockets.close,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make a guard. `clock`: seconds."""
+        self._limits = limits
+        self._close = close
+        self._clock = clock
+        self._known: set[str] = set()
+        # By inode: when an unknown connection was first seen.
+        self._since: dict[int, float] = {}
+        self._open: dict[str, Accepted] = {}
+        self._log_at = -LOG_EVERY_S
+
+    def authenticated(self, context: Any) -> None:
+        """Record that a call was authenticated: its connection is known until it ends."""
+        self._known.add(peer_of(context))
+
+    def is_known(self, peer: str) -> bool:
+        """Return whether a call on this connection was authenticated."""
+        return peer in self._known
+
+    async def keep(self, sockets: Sockets) -> None:
+        """Look at the connections again and again, for ever."""
+        while True:
+            begun = self._clock()
+            await self.look(sockets)
+            await asyncio.sleep(max(LOOK_S, LOOK_SHARE * (self._clock() - begun)))
+
+    async def look(self, sockets: Sockets) -> None:
+        """Close the unknown connections that are too many or too old."""
+        known = set(self._known)
+        found = await asyncio.to_thread(sockets.look)
+        self._forget_ended(found, known)
+        now = self._clock()
+        unknown = [each for each in found if each.peer not in self._known]
+        self._since = {each.inode: self._since.get(each.inode, now) for each in unknown}
+        aged = [(each, now - self._since[each.inode]) for each in unknown]
+        closing = surplus(aged, self._limits)
+        self._log(closing, now)
+        await asyncio.to_thread(self._close_all, [e for each in closing.values() for e in each])
+
+    def drop(self, peer: str) -> None:
+        """Close a connection at once, if a look has seen it."""
+        if connection := self._open.pop(peer, None):
+            self._close(connection)
+
+    def _forget_ended(self, found: Iterable[Accepted], known: set[str]) -> None:
+        """Remove what was `known` before the look and has ended, or has another socket now."""
+        now_open = {each.peer: each for each in found}
+        for peer in known:
+            before, current = self._open.get(peer), now_open.get(peer)
+            if current is None or (before is not None and before.inode != current.inode):
+                self._known.discard(peer)
+        self._open = now_open
+
+    def _close_all(self, connections: Iterable[Accepted]) -> None:
+        for each in connections:
+            if each.peer not in self._known:
+                self._close(each)
+
+    def _log(self, closing: dict[str, list[Accepted]], now: float) -> None:
+        if not (closing["address"] or closing["total"]) or now < self._log_at + LOG_EVERY_S:
+            return
+        self._log_at = now
+        counts = {f"beyond_{reason}": len(each) for reason, each in closing.items()}
+        some = (closing["address"] or closing["total"])[0]
+        log.warning("unknown connections closed", address=address_of(some.peer), **counts)
