@@ -121,7 +121,8 @@ class Settings:
     grpc_tls_key_file: Path | None
     # PEM file of the certificate authority that signs the callers' certificates (mutual TLS).
     grpc_tls_client_ca_file: Path | None
-    # `off`: the server does not serve its contract by reflection.
+    # `on` or `off`: whether the server serves its contract by reflection, without authentication.
+    # Unset: `on` if `GRPC_LISTEN` is a loopback address.
     grpc_reflection: bool
     # `on`, for each of them: several `server` processes listen on `GRPC_LISTEN` (SO_REUSEPORT).
     # `off`: a second server fails to bind.
@@ -192,7 +193,8 @@ class Settings:
     # == Observability
 
     # host:port of the server's metrics page, without authentication. The other processes use the
-    # ports after it. Unset: no metrics. See [monitor](../howto/monitor.md).
+    # ports after it. Beyond loopback it requires `METRICS_PLAINTEXT`. Unset: no metrics. See
+    # [monitor](../howto/monitor.md).
     metrics_listen: str | None
     # Form of the log. Unset: `text` on a terminal, else `json`.
     log_format: str | None
@@ -213,6 +215,7 @@ class Settings:
         read = _Reader(env, process)
         data_dir = read.given("DATA_DIR", Path, default=Path("var"))
         s3_endpoint = read.given("S3_ENDPOINT_URL", _http_url)
+        listen = read.given("GRPC_LISTEN", _listen, default="127.0.0.1:50051")
         settings: dict[str, Any] = dict(  # noqa: C408 - keywords, as the fields are named
             database_url=read.given("DATABASE_URL", _database_url),
             redis_url=read.given("REDIS_URL", _redis_url) or "",
@@ -245,11 +248,13 @@ class Settings:
             pdpj_probe_patience_s=read.given(
                 "PDPJ_PROBE_PATIENCE_S", _whole(0, 86_400), default=120
             ),
-            grpc_listen=read.given("GRPC_LISTEN", _listen, default="127.0.0.1:50051"),
+            grpc_listen=listen,
             grpc_tls_cert_file=read.given("GRPC_TLS_CERT_FILE", Path, default=None),
             grpc_tls_key_file=read.given("GRPC_TLS_KEY_FILE", Path, default=None),
             grpc_tls_client_ca_file=read.given("GRPC_TLS_CLIENT_CA_FILE", Path, default=None),
-            grpc_reflection=read.given("GRPC_REFLECTION", _on_or_off, default=True),
+            grpc_reflection=read.given(
+                "GRPC_REFLECTION", _on_or_off, default=is_loopback(listen or "")
+            ),
             grpc_reuse_port=read.given("GRPC_REUSE_PORT", _on_or_off, default=False),
             clients_file=read.given("AUTOS_CLIENTS_FILE", Path, default=None),
             client_starts_per_minute=read.given(
@@ -294,7 +299,7 @@ class Settings:
         read.check_credentials()
         read.check_words()
         read.check_webhook_secret()
-        read.check_callers(settings["grpc_listen"])
+        read.check_callers(listen)
         read.raise_problems()
         return cls(**settings)
 

@@ -37,6 +37,7 @@ EFFECTS = {
     "REDIS_PLAINTEXT": "a `redis://` URL beyond loopback",
     "S3_PLAINTEXT": "`http://` endpoints of the object store beyond loopback",
     "PDPJ_PLAINTEXT": "an `http://` portal beyond loopback",
+    "METRICS_PLAINTEXT": "metrics pages beyond loopback, which have neither TLS nor authentication",
 }
 # What every required setting takes; no value of a default depends on it.
 REQUIRED = {

@@ -18,9 +18,15 @@ ALLOWED_BY = {
     "S3_ENDPOINT_URL": "S3_PLAINTEXT",
     "S3_PUBLIC_ENDPOINT_URL": "S3_PLAINTEXT",
     "PDPJ_BASE_URL": "PDPJ_PLAINTEXT",
+    # Not a URL, but the address of pages that have neither TLS nor authentication.
+    "METRICS_LISTEN": "METRICS_PLAINTEXT",
 }
 # What to do instead.
-_REMEDY = {"DATABASE_URL": "add sslmode=verify-full to it", "REDIS_URL": "use rediss://"}
+_REMEDY = {
+    "DATABASE_URL": "add sslmode=verify-full to it",
+    "REDIS_URL": "use rediss://",
+    "METRICS_LISTEN": "use 127.0.0.1",
+}
 _SSL_MODES = {"require", "verify-ca", "verify-full"}
 
 
@@ -50,6 +56,8 @@ def _is_plaintext(name: str, url: str, default_ssl_mode: str) -> bool:
     """Return False also for a URL that is not valid; another rule refuses it."""
     if name == "DATABASE_URL":
         return _is_plaintext_postgres(url, default_ssl_mode)
+    if name == "METRICS_LISTEN":
+        return not is_loopback_host(url.rpartition(":")[0])
     try:
         parts = urlsplit(url)
         host = parts.hostname

@@ -17,6 +17,7 @@ import server
 import storage
 from server.errors import error_statuses
 from server.errors.error_statuses import (
+    LateRequest,
     MalformedRequest,
     NoToken,
     ShuttingDown,
@@ -75,6 +76,7 @@ TOLD = [
         (details.BadRequest,),
     ),
     ReportedError(MalformedRequest(), Code.INVALID_ARGUMENT, "MALFORMED_REQUEST"),
+    ReportedError(LateRequest(10), Code.INVALID_ARGUMENT, "MALFORMED_REQUEST"),
     ReportedError(NoToken(), Code.UNAUTHENTICATED, "NO_TOKEN"),
     ReportedError(UnknownToken(), Code.UNAUTHENTICATED, "UNKNOWN_TOKEN"),
     ReportedError(CaseNotAllowed(), Code.PERMISSION_DENIED, "CASE_NOT_ALLOWED"),

@@ -82,6 +82,7 @@ WRONG = {
     "REDIS_PLAINTEXT": ("on",),
     "S3_PLAINTEXT": ("tls-ends-in-front-of-me",),
     "PDPJ_PLAINTEXT": ("true",),
+    "METRICS_PLAINTEXT": ("on",),
     "WEBHOOK_PLAINTEXT": ("on",),
     "CLIENT_STARTS_PER_MINUTE": ("0", "1000001"),
     "CLIENT_JOBS_AT_ONCE": ("0", "-1"),
@@ -352,6 +353,15 @@ def test_loopback_needs_no_words(listen: str) -> None:
     assert Settings.from_env({**NEEDED, "GRPC_LISTEN": listen}).clients_file is None
 
 
+def test_beyond_loopback_reflection_is_off_unless_it_is_set() -> None:
+    there = {**NEEDED, **CLIENTS, **TLS, "GRPC_LISTEN": "0.0.0.0:1"}
+
+    assert Settings.from_env(NEEDED).grpc_reflection
+    assert not Settings.from_env(there).grpc_reflection
+    assert Settings.from_env({**there, "GRPC_REFLECTION": "on"}).grpc_reflection
+    assert not Settings.from_env({**NEEDED, "GRPC_REFLECTION": "off"}).grpc_reflection
+
+
 def test_tls_needs_both_of_its_files() -> None:
     assert _problems({**NEEDED, "GRPC_TLS_CERT_FILE": "a"}) == (
         "GRPC_TLS_KEY_FILE is not set, but TLS needs it."
@@ -386,6 +396,8 @@ TRUSTED = "its-network-is-trusted"
         ("S3_ENDPOINT_URL", "http://s3", "use https://", "S3_PLAINTEXT"),
         ("S3_PUBLIC_ENDPOINT_URL", "http://10.0.0.1:9000", "use https://", "S3_PLAINTEXT"),
         ("PDPJ_BASE_URL", "http://portal.jus.br", "use https://", "PDPJ_PLAINTEXT"),
+        ("METRICS_LISTEN", "0.0.0.0:9100", "use 127.0.0.1", "METRICS_PLAINTEXT"),
+        ("METRICS_LISTEN", "[::]:9100", "use 127.0.0.1", "METRICS_PLAINTEXT"),
         ("REDIS_URL", "redis://:p@redis/0", "use rediss://", "REDIS_PLAINTEXT"),
         ("REDIS_URL", "redis://[fd00::1]:6379", "use rediss://", "REDIS_PLAINTEXT"),
         *(
