@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
 
+import grpc
 import pytest
 
 from autos import AsyncClient, AutosError, Client, pb
 from autos._client.patience import OnPause
+from server.access.connection_limits import unknown_limits
 from tests.network.loop_thread import LoopThread
 from tests.network.proxy import Proxy
 from tests.network.proxy_links import Trap
+from tests.network.silent_connections import is_open, silent_connection
 from tests.system.client_watches import assert_all_once
 from tests.system.job_calls import documents, run, start
 from tests.system.running_autos import Autos
@@ -142,3 +147,32 @@ def test_a_watch_outlives_the_server(hasty: Autos) -> None:
 
     assert errors, "it was not even noticed"
     assert_all_once(messages, listed)
+
+
+def test_silent_connections_of_one_address_leave_room_for_a_client(autos: Autos) -> None:
+    address = ("127.0.0.1", int(autos.stack.env["GRPC_LISTEN"].split(":")[1]))
+    limits = unknown_limits()
+    with ExitStack() as stack:
+        silent = [stack.enter_context(silent_connection(address)) for _ in range(limits.most + 50)]
+        deadline = time.monotonic() + DEADLINE_S
+        while sum(map(is_open, silent)) > limits.most_of_address:
+            assert time.monotonic() < deadline, "the server closes none of them"
+            time.sleep(0.05)
+        with Client("{}:{}".format(*address)) as client:
+            list(client.jobs(page_size=1))
+
+
+def test_half_sent_calls_of_an_open_service_are_refused_beyond_their_limit(autos: Autos) -> None:
+    async def requests() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async def scenario() -> None:
+        async with grpc.aio.insecure_channel(autos.stack.env["GRPC_LISTEN"]) as channel:
+            check: Any = channel.stream_unary("/grpc.health.v1.Health/Check")
+            calls = [check(requests(), timeout=DEADLINE_S) for _ in range(30)]
+            for end in asyncio.as_completed([call.code() for call in calls]):
+                assert await end == grpc.StatusCode.RESOURCE_EXHAUSTED
+                return
+
+    asyncio.run(scenario())

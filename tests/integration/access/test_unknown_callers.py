@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -31,9 +30,9 @@ from tests.integration.harness.grpc_server import (
     service_parts,
     write_clients,
 )
+from tests.network.silent_connections import silent_connection
 from tests.system.refused_calls import refusal_of
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
 TOKEN = "a"
 SILENT = 40
 FEW = UnknownLimits(most=20, most_of_address=5, age_s=30)
@@ -59,16 +58,6 @@ def port_of(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
-def silent(address: str, number: int, stack: ExitStack) -> list[socket.socket]:
-    """Open connections that complete the handshake and make no call."""
-    opened = []
-    for _ in range(number):
-        each = stack.enter_context(socket.create_connection(("127.0.0.1", port_of(address))))
-        each.sendall(PREFACE)
-        opened.append(each)
-    return opened
-
-
 async def until_open(sockets: AcceptedSockets, number: int) -> None:
     """Return when the server has this number of connections."""
     async with asyncio.timeout(60):
@@ -92,7 +81,9 @@ def test_silent_connections_leave_places_for_known_clients(
             await early.ListJobs(pb.ListJobsRequest())
             with ExitStack() as stack:
                 # Given more silent connections than all unknown callers may have
-                silent(server.address, SILENT, stack)
+                address = ("127.0.0.1", port_of(server.address))
+                for _ in range(SILENT):
+                    stack.enter_context(silent_connection(address))
                 await until_open(sockets, SILENT + 1)
                 await guard.look(sockets)
                 # Then their address keeps few, beside the known one
