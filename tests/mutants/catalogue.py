@@ -50,6 +50,10 @@ TOKENS = "tests/integration/portal/test_tokens.py"
 CALLERS = "tests/integration/access/test_authentication.py"
 LIMITS = "tests/integration/access/test_limits.py"
 TLS = "tests/integration/access/test_tls.py"
+UNKNOWN = "tests/integration/access/test_unknown_callers.py"
+GUARD = "tests/unit/server/test_connection_guard.py"
+BREAKS = "tests/acceptance/client/test_client_breaks.py"
+PAGE = "tests/unit/storage/test_metrics_page.py"
 CONTENTS = "tests/unit/contents/test_contents.py"
 CONNECTIONS = "tests/unit/portal/test_http_connections.py"
 ANSWERS = "tests/integration/portal/test_answers_to_requests.py"
@@ -1978,6 +1982,76 @@ _CALLERS = (
         "            self._open[client.name] -= 1\n",
         "",
         LIMITS,
+    ),
+    _mutant(
+        "the time of an unknown connection",
+        "server/access/connection_guard.py",
+        "for each, age in aged if age > limits.age_s]",
+        "for each, age in aged if age > 1e9]",
+        GUARD,
+    ),
+    _mutant(
+        "the places of one address",
+        "server/access/connection_guard.py",
+        "of_address[address] > limits.most_of_address",
+        "of_address[address] > 10**9",
+        GUARD,
+    ),
+    _mutant(
+        "the places of all unknown connections",
+        "server/access/connection_guard.py",
+        "kept[limits.most :]",
+        "kept[10**9 :]",
+        GUARD,
+    ),
+    _mutant(
+        "the known connections that stay",
+        "server/access/authentication.py",
+        "            self._connections.authenticated(context)\n",
+        "            pass\n",
+        UNKNOWN,
+    ),
+    _mutant(
+        "the look at the connections",
+        "server/__main__.py",
+        '    background.start("connections", partial(connections.keep, sockets))\n',
+        "",
+        BREAKS,
+    ),
+    _mutant(
+        "the count of calls to open services",
+        "server/access/unknown_callers.py",
+        "self._calls[address] >= self._limits.of_address",
+        "False",
+        UNKNOWN,
+    ),
+    _mutant(
+        "the end of a connection that reads no refusal",
+        "server/access/unknown_callers.py",
+        "                self._connections.drop(peer)\n",
+        "",
+        "tests/unit/server/test_unknown_callers.py",
+    ),
+    _mutant(
+        "the deadline of a request",
+        "server/rpc/request_reader.py",
+        "asyncio.timeout(limit_s)",
+        "asyncio.timeout(None)",
+        UNKNOWN,
+    ),
+    _mutant(
+        "the time of a scrape",
+        "storage/telemetry/page.py",
+        "if begun < late]:",
+        "if begun < 0]:",
+        PAGE,
+    ),
+    _mutant(
+        "the thread that a silent scrape leaves",
+        "storage/telemetry/page.py",
+        "if len(self._begun) >= THREADS:",
+        "if False:",
+        PAGE,
     ),
     _mutant(
         "the rate over several processes",
