@@ -112,4 +112,3 @@ class _Server(TCPServer):
 class _Handler(MetricsHandler):
     # No version of Python or of a library in the answers.
     server_version, sys_version = "autos", ""
-    timeout = REQUEST_S

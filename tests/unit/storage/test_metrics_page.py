@@ -34,7 +34,7 @@ class Gauge(Collector):
 
 
 @contextmanager
-def page(gauge: Gauge, *, request_s: float = 60) -> Iterator[int]:
+def page(gauge: Gauge, *, request_s: float = 3_600) -> Iterator[int]:
     """Serve a page; yield its port."""
     registry = CollectorRegistry()
     registry.register(gauge)
@@ -46,14 +46,14 @@ def page(gauge: Gauge, *, request_s: float = 60) -> Iterator[int]:
 
 def scrape(port: int) -> str:
     """Return the page."""
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         text: str = answer.read().decode()
         return text
 
 
 def is_ended(connection: socket.socket) -> bool:
     """Wait until the server has ended the connection."""
-    connection.settimeout(60)
+    connection.settimeout(30)
     try:
         return connection.recv(1) == b""
     except ConnectionResetError:
