@@ -9,7 +9,8 @@ once.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.common import current_millis
 from dramatiq.errors import ConnectionClosed
 from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 # The prefix of every key of Dramatiq in Valkey.
@@ -28,6 +30,9 @@ NAMESPACE = "autos"
 IDLE_S = 1.0
 # The shortest useful wait in seconds. In Valkey, 0 means no end.
 SHORTEST_IDLE_S = 0.005
+
+# The keys and arguments of a call of Dramatiq's script.
+_Call = tuple[Sequence[str], Sequence[Any]]
 
 
 class BoundedPrefetchConsumer(_RedisConsumer):
@@ -60,11 +65,13 @@ class BoundedPrefetchConsumer(_RedisConsumer):
         return cast("dramatiq.broker.MessageProxy | None", message)
 
     def ack(self, message: dramatiq.broker.MessageProxy) -> None:
-        """Remove a finished message."""
-        try:
-            super().ack(message)  # type: ignore[no-untyped-call]
-        finally:
-            self._let_go(message)
+        """Remove a finished message together with the next fetch, at most IDLE_S later.
+
+        If the process is killed before, the message is processed twice, as after a lost answer.
+        """
+        self.broker.finish(self.queue_name, message.options["redis_message_id"])
+        self.queued_message_ids.discard(message.message_id)
+        self._let_go(message)
 
     def nack(self, message: dramatiq.broker.MessageProxy) -> None:
         """Move a message that cannot be processed to the dead letters."""
@@ -72,6 +79,11 @@ class BoundedPrefetchConsumer(_RedisConsumer):
             super().nack(message)  # type: ignore[no-untyped-call]
         finally:
             self._let_go(message)
+
+    def close(self) -> None:
+        """Remove the finished messages, unless Valkey is unavailable."""
+        with suppress(ConnectionClosed):
+            self.broker.do_fetch(self.queue_name, 0)
 
     def _let_go(self, message: dramatiq.broker.MessageProxy) -> None:
         self._due_ms.pop(message.message_id, None)
@@ -111,6 +123,10 @@ class BoundedPrefetchBroker(RedisBroker):
         self.fetching = threading.Lock()
         # Notified when a message of this process is finished.
         self.room = threading.Condition()
+        # Finished messages that are not removed from Valkey yet, by queue.
+        self._finished: dict[str, list[str]] = {}
+        # The calls that a thread collects for one round trip.
+        self._collecting = threading.local()
 
     def connect(self, redis_url: str, *, timeout_s: float) -> None:
         """Connect to the Valkey at `redis_url`. A call fails after `timeout_s`, without retries."""
@@ -127,7 +143,76 @@ class BoundedPrefetchBroker(RedisBroker):
             name: self.client.register_script(script.script)
             for name, script in self.scripts.items()
         }
-        self.scripts["dispatch"] = _translate_redis_errors(self.scripts["dispatch"])
+        self._dispatch_script = self.scripts["dispatch"]
+        self.scripts["dispatch"] = self._run_dispatch
+
+    @contextmanager
+    def pipelined(self) -> Iterator[None]:
+        """Enqueue the messages of the block in one round trip, at its end.
+
+        Raises ConnectionClosed at the end of the block.
+        """
+        with self._collected() as calls:
+            yield
+        self._execute(calls)
+
+    def finish(self, queue_name: str, message_id: str) -> None:
+        """Let the next fetch of a queue remove a finished message from Valkey."""
+        self._finished.setdefault(queue_name, []).append(message_id)
+
+    def do_fetch(self, queue_name: str, count: int) -> list[bytes]:
+        """Remove the finished messages of a queue, and return up to `count` others."""
+        finished = self._finished.setdefault(queue_name, [])
+        ids = finished[:]
+        with self._collected() as calls:
+            for message_id in ids:
+                self.do_ack(queue_name, message_id)
+            if count:
+                self._dispatch("fetch")(queue_name, count)  # type: ignore[no-untyped-call]
+        answers = self._execute(calls)
+        # Other threads have only appended.
+        del finished[: len(ids)]
+        return cast("list[bytes]", answers[-1]) if count else []
+
+    @contextmanager
+    def _collected(self) -> Iterator[list[_Call]]:
+        calls: list[_Call] = []
+        self._collecting.calls = calls
+        try:
+            yield calls
+        finally:
+            self._collecting.calls = None
+
+    def _run_dispatch(self, *, args: Sequence[Any], keys: Sequence[str]) -> Any:
+        collected = getattr(self._collecting, "calls", None)
+        if collected is None:
+            return self._execute([(keys, args)])[0]
+        collected.append((keys, args))
+        return None
+
+    def _execute(self, calls: Sequence[_Call]) -> list[Any]:
+        """Run Dramatiq's script for each call, in one round trip. Raises ConnectionClosed.
+
+        Every error of Valkey is translated into one that Dramatiq handles. Redis's own errors (a
+        timeout, no memory left, a broken connection while a delayed message is moved) would end the
+        thread that takes a queue's delayed messages, permanently and without a log line.
+        """
+        script = self._dispatch_script
+        try:
+            if len(calls) == 1:
+                return [script(keys=keys, args=args) for keys, args in calls]
+            pipeline = self.client.pipeline(transaction=False)
+            for keys, args in calls:
+                pipeline.evalsha(script.sha, len(keys), *keys, *args)
+            answers = pipeline.execute(raise_on_error=False)
+            for place, (keys, args) in enumerate(calls):
+                if isinstance(answers[place], NoScriptError):
+                    answers[place] = script(keys=keys, args=args)
+                elif isinstance(answers[place], Exception):
+                    raise answers[place]
+        except redis.RedisError as error:
+            raise ConnectionClosed(error) from error
+        return answers
 
     @property
     def consumer_class(self) -> type[BoundedPrefetchConsumer]:
@@ -155,20 +240,3 @@ def make_broker() -> BoundedPrefetchBroker:
         heartbeat_timeout=15_000,
         maintenance_chance=500_000,
     )
-
-
-def _translate_redis_errors(script: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the script with every error of Valkey translated into one that Dramatiq handles.
-
-    Redis's own errors (a timeout, no memory left, a broken connection while a delayed message is
-    moved) would end the thread that takes a queue's delayed messages, permanently and without a log
-    line.
-    """
-
-    def dispatch(**arguments: Any) -> Any:
-        try:
-            return script(**arguments)
-        except redis.RedisError as error:
-            raise ConnectionClosed(error) from error
-
-    return dispatch

@@ -21,13 +21,14 @@ class Proposer:
         self._clock = clock
 
     def send(self, groups: Sequence[Group]) -> None:
-        """Send all groups. Raises redis.RedisError, or dramatiq.BrokerError."""
+        """Send all groups in one round trip. Raises redis.RedisError, or dramatiq.BrokerError."""
         if not groups:
             return
         sent_ms = self._clock.now_ms()
-        for group in groups:
-            messages = [_message(group, message, sent_ms) for message in group.messages]
-            dramatiq.group(messages, broker=self._broker).run()
+        with self._broker.pipelined():
+            for group in groups:
+                messages = [_message(group, message, sent_ms) for message in group.messages]
+                dramatiq.group(messages, broker=self._broker).run()
 
     def can_send(self) -> bool:
         """Return whether Valkey accepts writes now."""

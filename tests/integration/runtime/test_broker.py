@@ -290,3 +290,29 @@ def test_nothing_is_left_of_the_queue_of_a_dead_spool(
     assert client.keys(f"*{spool_id}*") == []
     for broker in (dead, alive):
         broker.client.close()
+
+
+def test_the_proposals_of_a_pass_are_one_round_trip_and_all_arrive(
+    valkey: EmbeddedServers, client: redis.Redis, sender: _Sender
+) -> None:
+    with _working(valkey) as received:
+        # Valkey forgets the script, as after a restart.
+        client.script_flush()
+        with sender.broker.pipelined():
+            for word in ("a", "b", "c"):
+                sender.send("test", word)
+            assert not client.llen("autos:test")
+        until(lambda: sorted(received) == ["a", "b", "c"], PATIENCE_S, "A message is lost.")
+
+
+def test_finished_messages_are_removed_from_valkey_and_at_the_end_at_once(
+    valkey: EmbeddedServers, client: redis.Redis, sender: _Sender
+) -> None:
+    with _working(valkey) as received:
+        sender.send("test", "first")
+        until(lambda: received == ["first"], PATIENCE_S, "It is not received.")
+        until(lambda: not client.hlen("autos:test.msgs"), PATIENCE_S, "It is not removed.")
+        sender.send("test", "last")
+        until(lambda: received == ["first", "last"], PATIENCE_S, "It is not received.")
+    assert not client.hlen("autos:test.msgs")
+    assert not list(client.scan_iter("autos:__acks__*"))
