@@ -14,6 +14,7 @@ import structlog
 from actors.hints.hint_channel import HintReceiver
 from actors.scheduler.leadership import Leadership
 from actors.scheduler.policy.dispatcher import Group, plan
+from actors.scheduler.policy.pace import Pace
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.position_publisher import PlacePublisher
 from actors.scheduler.reader import Reader
@@ -65,7 +66,9 @@ class SchedulerLoop:
         state, reader = SchedulerState(self.limits), self.make_reader()
         self.places.begin_term()
         next_at: float | None = None
+        pace = Pace(reader.clock.local())
         while not stop.is_set() and self.leadership.term == term:
+            stop.wait(pace.pause_s(reader.clock.local()))
             try:
                 self._receive(state, reader, next_at)
                 begun = reader.clock.local()
