@@ -7,8 +7,10 @@ import math
 # The requests of a slice take at most this long together: documents that have not begun 0.25 s
 # after the claim are given back.
 SLICE_S = 0.2
-# A slice with a shorter total time costs more than another lane gains.
+# A slice with a shorter total time costs more than another lane gains: if threads and slots are
+# free, and while jobs wait for them.
 LEAST_SLICE_S = 0.025
+LEAST_CONTENDED_SLICE_S = 0.1
 MAX_REQUESTS = 8
 
 
@@ -31,6 +33,7 @@ def slice_size(
     most = min(MAX_REQUESTS, math.floor(SLICE_S / expected_s))
     if most <= 1 or fresh < 1:
         return 1
-    lanes = free_lanes if slots is None else min(free_lanes, math.ceil(slots))
-    least = min(fresh, math.floor(LEAST_SLICE_S / expected_s))
+    lanes = free_lanes if slots is None else min(free_lanes, max(1, math.floor(slots)))
+    least_s = LEAST_SLICE_S if lanes == free_lanes else LEAST_CONTENDED_SLICE_S
+    least = min(fresh, math.floor(least_s / expected_s))
     return min(most, max(least, math.ceil(fresh / max(1, lanes))))

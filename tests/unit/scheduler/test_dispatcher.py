@@ -62,7 +62,10 @@ def _sizes(state: SchedulerState, now: float = 0.0) -> dict[UUID, list[int]]:
         (0.11, 100, 5, None, 1),
         (0.5, 100, 5, None, 1),
         # Documents are spread over no more lanes than the job has slots for.
-        (0.01, 20, 5, 2.5, 7),
+        (0.01, 20, 5, 2.5, 8),
+        (0.02, 12, 5, 2.5, 6),
+        # While jobs wait for slots, it is no shorter than LEAST_CONTENDED_SLICE_S.
+        (0.02, 5, 5, 2.5, 5),
         (0.01, 20, 5, 0.3, 8),
         (0.01, 20, 2, 5.0, 8),
         # A slice is no shorter than LEAST_SLICE_S.
