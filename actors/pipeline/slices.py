@@ -20,7 +20,7 @@ from actors.hints.hint_channel import HintSender
 from actors.hints.hints import Ended, SliceBegun, SlotFreed
 from actors.leases.lease_renewer import LeaseRenewer
 from actors.leases.slice_leases import SliceLeases
-from actors.pipeline.answered_slices import FREE_AFTER_S
+from actors.pipeline.answered_slices import free_after_s
 from actors.pipeline.fetch import DocumentFetcher, Fetched
 from actors.pipeline.file_recorder import Batch, FileRecorder
 from actors.pipeline.object_writer import ObjectWriter, WrittenObject
@@ -100,7 +100,8 @@ class SliceRunner:
             if progress.has_fetched:
                 freed = partial(self.hints.send, SlotFreed(slice_.token, used_s))
                 # If the bucket is slow, the slice's slot is freed before its files are stored.
-                with self.renewer.calling_after(monotonic() + FREE_AFTER_S, freed):
+                freed_at = monotonic() + free_after_s(len(progress.fetched))
+                with self.renewer.calling_after(freed_at, freed):
                     self._store(progress)
             if progress.storing is not None:
                 progress.storing.join()
@@ -184,7 +185,8 @@ class SliceRunner:
         if progress.failure is not None:
             return
         if progress.has_fetched:
-            self.recorder.answered.add(slice_.token)
+            within_s = free_after_s(len(progress.fetched))
+            self.recorder.answered.add(slice_.token, within_s=within_s)
         else:
             release_slots(self.database, slice_.token)
 

@@ -1349,7 +1349,7 @@ _GUEST = (
     _mutant(
         "that the slot of a slice is free when its last answer has come",
         "actors/pipeline/slices.py",
-        "self.recorder.answered.add(slice_.token)",
+        "self.recorder.answered.add(slice_.token, within_s=within_s)",
         "pass",
         STORING,
         SLICES,
