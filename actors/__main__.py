@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from storage import logs
 from storage.environment import core_dumps
 from storage.errors import ConfigurationError
+from storage.release_wait import await_release
 from storage.settings import Settings
 from storage.spool import Spool
 from storage.telemetry.listener import INHERITED, listen
@@ -37,7 +38,11 @@ def main(argv: list[str]) -> int:
         settings = Settings.from_env(os.environ, role)
     except ConfigurationError as error:
         return _refuse(f"autos {role}: {error}")
+    logs.configure(settings.log_format, process=role)
     try:
+        # Before a fork: connections are not shared between processes.
+        if not await_release(settings.database_url):
+            return 0
         return _scheduler(settings) if role == "scheduler" else _dramatiq(role, settings)
     except ConfigurationError as error:
         return _refuse(f"autos {role}: {error}")
@@ -80,8 +85,6 @@ def _dramatiq(role: str, settings: Settings) -> int:
             "--skip-logging",
         ]
     )
-    # The forked processes configure their own logs. The parent logs, too.
-    logs.configure(settings.log_format, process=role)
     if settings.otlp_endpoint:
         # Checked here, so that the failure is one sentence.
         require_opentelemetry()

@@ -51,6 +51,7 @@ from storage.login.logins import Login
 from storage.objects.object_store import Objects, ObjectStore
 from storage.postgres import session_settings
 from storage.postgres.database import Database
+from storage.release_wait import await_release
 from storage.scheduling.published_positions import PlaceReader
 from storage.settings import Settings
 from storage.telemetry.metrics_recorder import NOOP_RECORDER
@@ -279,6 +280,8 @@ def main() -> int:
     try:
         settings = Settings.from_env(os.environ, "server")
         logs.configure(settings.log_format, process="server")
+        if not await_release(settings.database_url):
+            return 0
         _spare_garbage_collection()
         with (
             row_metrics.served(settings) as signals,

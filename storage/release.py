@@ -11,12 +11,13 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 
 import structlog
 from peewee import fn
 
 from storage import logs
-from storage.environment import core_dumps
+from storage.environment import core_dumps, procfile_starter
 from storage.errors import ConfigurationError, ServiceUnavailable
 from storage.objects import adoption, installation
 from storage.objects.adoption import Contents
@@ -106,12 +107,17 @@ def main(argv: Sequence[str]) -> int:
     """Return the exit code: 0 if all is ready, 1 with one sentence if not."""
     core_dumps.switch_off()
     flags = _flags(argv)
+    is_started_with_others = procfile_starter.is_parent(os.environ)
     try:
         settings = Settings.from_env(os.environ, "release")
         logs.configure(settings.log_format, process="release")
-        found = release(
-            settings, adopts_bucket=flags.adopt_bucket, sweep_allowance=max(0, flags.let_sweep)
+        work = partial(
+            release,
+            settings,
+            adopts_bucket=flags.adopt_bucket,
+            sweep_allowance=max(0, flags.let_sweep),
         )
+        found = procfile_starter.repeat(work) if is_started_with_others else work()
     except ServiceUnavailable as error:
         print(f"autos release: {error.detail}", file=sys.stderr)  # noqa: T201 - for the operator
         return 1
@@ -120,6 +126,8 @@ def main(argv: Sequence[str]) -> int:
         return 1
     if found:
         print(_adoption_summary(found))  # noqa: T201 - for the operator
+    if is_started_with_others:
+        procfile_starter.stay()
     return 0
 
 

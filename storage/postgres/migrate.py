@@ -40,6 +40,18 @@ def migrate(database: Database) -> list[str]:
         return applied
 
 
+def is_migrated(database: Database) -> bool:
+    """Return whether the database has the tables and functions of this version, or of a later one.
+
+    Raises ServiceUnavailable.
+    """
+    with database.raw() as db:
+        runner = Runner(db, directory=str(FOLDER))
+        if not {each.name for each in runner.migrations()} <= set(runner.applied()):
+            return False
+        return sql.is_installed(db)
+
+
 def _refuse_first_edition(runner: Runner) -> None:
     if FIRST_EDITION in runner.applied():
         raise ConfigurationError(

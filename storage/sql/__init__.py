@@ -20,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from peewee import Select, fn
+
 FOLDER = Path(__file__).parent
 
 # `:name`, but neither `::type` nor a part of a word.
@@ -98,6 +100,13 @@ def install(db: Any) -> None:
     for name in function_names():
         # peewee passes an empty tuple of values to the driver, for which a lone % is an error.
         db.execute_sql(function(name).definition.replace("%", "%%"))
+
+
+def is_installed(db: Any) -> bool:
+    """Return whether the database of peewee's `db` has every function of this folder."""
+    found = [fn.to_regproc(function(name).name) for name in function_names()]
+    (row,) = Select(columns=found).tuples().execute(db)
+    return None not in row
 
 
 @cache

@@ -10,8 +10,11 @@ import psycopg2
 import pytest
 
 from dev.embedded.embedded_servers import EmbeddedServers
+from storage import sql
+from storage.objects import installation
 from storage.postgres.database import Database
 from storage.postgres.migrate import FOLDER, migrate
+from storage.release_wait import is_released
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database
 from tests.integration.harness.concurrency import run_concurrently
@@ -37,6 +40,31 @@ def _migrate(url: str) -> list[str]:
 def test_a_second_run_does_nothing(empty_url: str) -> None:
     assert _migrate(empty_url) == NAMES
     assert _migrate(empty_url) == []
+
+
+def test_a_database_is_released_once_it_has_everything_that_this_version_needs(
+    empty_url: str,
+) -> None:
+    with closing(Database(empty_url, max_connections=1)) as database:
+        assert not is_released(database)
+        migrate(database)
+        # Its bucket may be missing.
+        assert not is_released(database)
+        installation.ensure(database)
+        assert is_released(database)
+        with database.raw() as db:
+            name = sql.function(sql.function_names()[0]).name
+            db.execute_sql(f"ALTER FUNCTION {name} RENAME TO of_another_version")
+        assert not is_released(database)
+        with database.raw() as db:
+            db.execute_sql(f"ALTER FUNCTION of_another_version RENAME TO {name}")
+        # Also below a later version.
+        with database.raw() as db:
+            db.execute_sql("INSERT INTO schema_migration (name, applied) VALUES ('9999_z', now())")
+        assert is_released(database)
+        with database.raw() as db:
+            db.execute_sql(f"DELETE FROM schema_migration WHERE name = '{NAMES[-1]}'")
+        assert not is_released(database)
 
 
 def test_eight_at_once_apply_each_migration_once(empty_url: str) -> None:

@@ -15,6 +15,8 @@ import pytest
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
+from storage.objects import installation
+from storage.postgres.database import Database
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.system.running_processes import family
 
@@ -96,8 +98,14 @@ def test_forked_processes_stop_in_order_when_their_master_is_killed(
 
 @pytest.mark.parametrize("role", ["worker", "uploader", "notifier"])
 def test_every_role_watches_its_master(
-    servers: EmbeddedServers, database_url: str, redis_url: str, tmp_path: Path, role: str
+    servers: EmbeddedServers,
+    database: Database,
+    database_url: str,
+    redis_url: str,
+    tmp_path: Path,
+    role: str,
 ) -> None:
+    installation.ensure(database)  # Otherwise the role waits for the release.
     env = {
         **servers.env,
         "DATABASE_URL": database_url,

@@ -1,0 +1,81 @@
+"""Wait for `release`: no process works before the tables and the bucket of its version exist."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import structlog
+
+from storage.errors import ServiceUnavailable
+from storage.objects import installation
+from storage.postgres.database import Database
+from storage.postgres.migrate import is_migrated
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+RELEASE = "python -m storage.release"
+# Seconds between two checks.
+LOOK_S = 1.0
+STOP_LOOK_S = 0.1
+
+
+def is_released(database: Database) -> bool:
+    """Return whether `release` has prepared database and bucket for this version.
+
+    It writes the row of the installation after it has made the bucket. Raises ServiceUnavailable.
+    """
+    return is_migrated(database) and installation.read(database) is not None
+
+
+def await_release(database_url: str) -> bool:
+    """Wait until `release` has run. Return False at once after SIGTERM or SIGINT.
+
+    One line names what the process waits for. Call it in the main thread.
+    """
+    with stopping() as stop:
+        # A connection that hangs would delay the handling of a signal in the main thread.
+        waiting = threading.Thread(target=_wait, args=(database_url, stop), daemon=True)
+        waiting.start()
+        while waiting.is_alive() and not stop.is_set():
+            waiting.join(STOP_LOOK_S)
+        return not stop.is_set()
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and SIGINT set until the block ends."""
+    stop = threading.Event()
+    former = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _wait(database_url: str, stop: threading.Event) -> None:
+    with closing(Database(database_url, max_connections=1)) as database:
+        logged = ""
+        while not stop.is_set():
+            missing = _missing(database)
+            if missing is None:
+                break
+            if missing != logged:
+                log.warning("waiting", missing=missing)
+                logged = missing
+            stop.wait(LOOK_S)
+        if logged and not stop.is_set():
+            log.info("the wait is over")
+
+
+def _missing(database: Database) -> str | None:
+    try:
+        return None if is_released(database) else f"the release: run `{RELEASE}`"
+    except ServiceUnavailable as error:
+        return error.part

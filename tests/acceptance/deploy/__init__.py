@@ -1,0 +1,1 @@
+"""How people run Autos: starters of Procfiles, images, units."""
