@@ -117,7 +117,10 @@ def _shared_page(role: str, settings: Settings) -> Iterator[None]:
     if settings.metrics_listen is None:
         yield
         return
-    with closing(listen(settings.metrics_listen, role)) as listener, shared_folder(os.environ):
+    with (
+        closing(listen(settings.metrics_listen, role)) as listener,
+        shared_folder(os.environ, settings.data_dir),
+    ):
         os.environ[INHERITED] = str(listener.fileno())
         yield
 

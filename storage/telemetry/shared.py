@@ -16,6 +16,8 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from storage.errors import ConfigurationError
+
 PREFIX = "autos-metrics-"
 # prometheus_client reads it at its import: in the children, not before.
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -25,10 +27,15 @@ LEFT_AGE_S = 60.0
 
 
 @contextmanager
-def shared_folder(environ: MutableMapping[str, str]) -> Iterator[Path]:
-    """Create a private folder, named in `environ` for prometheus_client, until the block ends."""
-    _remove_left_behind()
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+def shared_folder(environ: MutableMapping[str, str], data_dir: Path) -> Iterator[Path]:
+    """Create a private folder, named in `environ` for prometheus_client, until the block ends.
+
+    It is in the folder of temporary files; in `data_dir` if no such folder is writable, as in a
+    container. Raises ConfigurationError if `data_dir` is not writable, either.
+    """
+    parent = _writable_folder(data_dir)
+    _remove_left_behind(parent)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     lock = _locked(folder)
     environ[VARIABLE] = str(folder)
     try:
@@ -39,8 +46,22 @@ def shared_folder(environ: MutableMapping[str, str]) -> Iterator[Path]:
             os.close(lock)
 
 
-def _remove_left_behind() -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+def _writable_folder(data_dir: Path) -> Path:
+    with suppress(FileNotFoundError):
+        return Path(tempfile.gettempdir())
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=data_dir):
+            return data_dir
+    except OSError as error:
+        raise ConfigurationError(
+            f"METRICS_LISTEN: the numbers need a writable folder, and neither TMPDIR nor DATA_DIR"
+            f" ({data_dir}) is one: {error.strerror}."
+        ) from error
+
+
+def _remove_left_behind(parent: Path) -> None:
+    for folder in parent.glob(f"{PREFIX}*"):
         with suppress(OSError):
             made = folder.stat()
             if made.st_uid != os.getuid() or time.time() - made.st_mtime < LEFT_AGE_S:

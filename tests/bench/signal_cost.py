@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -84,7 +85,7 @@ def _receive(pipe: Connection) -> None:
 
 def main() -> None:
     """Print the table."""
-    with shared_folder(os.environ):
+    with shared_folder(os.environ, Path("var")):
         from storage.telemetry.counters import Counters
 
         ours, theirs = multiprocessing.get_context("spawn").Pipe()

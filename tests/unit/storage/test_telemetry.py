@@ -183,9 +183,11 @@ def test_the_page_of_a_scheduler_shows_whether_it_leads_now_and_how_long_its_pas
     assert page.get_sample_value("autos_scheduler_pass_seconds_bucket", within) == 3
 
 
-def test_the_folder_of_a_killed_parent_is_removed_by_the_next_and_a_living_one_is_not() -> None:
+def test_the_folder_of_a_killed_parent_is_removed_by_the_next_and_a_living_one_is_not(
+    tmp_path: Path,
+) -> None:
     environ: dict[str, str] = {}
-    with shared.shared_folder(environ) as living:
+    with shared.shared_folder(environ, tmp_path) as living:
         assert environ[shared.VARIABLE] == str(living)
         dead, young = (
             living.with_name(f"{shared.PREFIX}dead"),
@@ -196,7 +198,7 @@ def test_the_folder_of_a_killed_parent_is_removed_by_the_next_and_a_living_one_i
         old = time.time() - 2 * shared.LEFT_AGE_S
         for folder in (dead, living):
             os.utime(folder, (old, old))
-        with shared.shared_folder({}):
+        with shared.shared_folder({}, tmp_path):
             assert (dead.exists(), young.exists(), living.exists()) == (False, True, True)
         young.rmdir()
     assert not living.exists()
