@@ -19,7 +19,7 @@ from tests.sandbox.serving import wait_for_a_signal
 
 
 class SandboxPortal(PortalState):
-    """A portal on 127.0.0.1."""
+    """A portal on `host`, by default on this machine only."""
 
     def __init__(
         self,
@@ -27,14 +27,15 @@ class SandboxPortal(PortalState):
         token: str = TOKEN,
         latency_s: float = 0.0,
         log_path: Path | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         super().__init__(token, latency_s, log_path)
-        self._port = port
+        self._port, self._host = port, host
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
         self._exit.callback(self.journal.close)
-        self._server = self._exit.enter_context(PortalServer(self._port, self))
+        self._server = self._exit.enter_context(PortalServer(self._port, self, self._host))
         self._exit.callback(self.gates.release_all)
         self._exit.callback(self._server.closing.set)
         return self
@@ -56,7 +57,8 @@ def _print_table(portal: SandboxPortal) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A sandbox of the PDPJ portal on 127.0.0.1.")
+    parser = argparse.ArgumentParser(description="A sandbox of the PDPJ portal.")
+    parser.add_argument("--host", default="127.0.0.1", help="the address (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
     parser.add_argument("--token", default=TOKEN, help="the one that is good (%(default)s)")
     parser.add_argument("--log", type=Path, help="a file that gets a JSON line per request")
@@ -66,7 +68,8 @@ def main() -> None:
     parser.add_argument("--sigma", type=float, default=0.8, help="of that latency (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of that latency (%(default)s)")
     asked = parser.parse_args()
-    with SandboxPortal(asked.port, asked.token, asked.latency_ms / 1000, asked.log) as portal:
+    latency_s = asked.latency_ms / 1000
+    with SandboxPortal(asked.port, asked.token, latency_s, asked.log, asked.host) as portal:
         portal.traffic.limit = asked.limit
         if asked.median_ms is not None:
             portal.weather.latency(Latency(asked.median_ms / 1000, asked.sigma, asked.seed))

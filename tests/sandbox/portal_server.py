@@ -18,8 +18,8 @@ from tests.sandbox.serving import Handler, Server
 
 
 class PortalServer(Server):
-    def __init__(self, port: int, portal: PortalState) -> None:
-        super().__init__(port, PortalHandler)
+    def __init__(self, port: int, portal: PortalState, host: str = "127.0.0.1") -> None:
+        super().__init__(port, PortalHandler, host)
         self.portal = portal
 
 

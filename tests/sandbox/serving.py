@@ -23,13 +23,13 @@ INTERIM_PAUSE_S = 0.02
 
 
 class Server(ThreadingHTTPServer):
-    """Serves on 127.0.0.1 between `__enter__` and `__exit__`, and leaves no thread behind."""
+    """Serves on `host` between `__enter__` and `__exit__`, and leaves no thread behind."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, handler: type[Handler]) -> None:
-        super().__init__(("127.0.0.1", port), handler)
+    def __init__(self, port: int, handler: type[Handler], host: str = "127.0.0.1") -> None:
+        super().__init__((host, port), handler)
         self.closing = threading.Event()
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()

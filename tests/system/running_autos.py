@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,16 @@ def free_port() -> int:
     """Return a loopback port that is free now."""
     candidates = iter(lambda: random.choice(PORTS), None)
     return next(port for port in candidates if is_free("127.0.0.1", port))
+
+
+def free_ports(offsets: Iterable[int]) -> int:
+    """Return a loopback port that is free now, as are those with these offsets from it."""
+    after = list(offsets)
+    return next(
+        port
+        for port in iter(free_port, None)
+        if all(is_free("127.0.0.1", port + each) for each in after)
+    )
 
 
 @contextmanager

@@ -11,6 +11,10 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
 from urllib.parse import urlsplit
 
+import grpc
+
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
@@ -43,6 +47,18 @@ def new_installation(
         "PYTHONPATH": str(ROOT / "proto"),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def fetch(env: Mapping[str, str], case: str) -> pb.Job:
+    """Start a job as soon as the server serves; return it once it has ended."""
+    with grpc.insecure_channel(env["GRPC_LISTEN"]) as channel:
+        api = pb_grpc.DownloadServiceStub(channel)
+        request = pb.StartDownloadRequest(process_number=case)
+        job = api.StartDownload(request, wait_for_ready=True, timeout=DEADLINE_S).job
+        watch = pb.WatchProgressRequest(job_id=job.job_id)
+        *_, last = api.WatchProgress(watch, timeout=DEADLINE_S)
+        ended: pb.Job = last.job
+        return ended
 
 
 class Started:

@@ -7,15 +7,13 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-import grpc
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.embedded.sandbox import ROOT
 from dev.processes.procfile import read_procfile
-from tests.acceptance.deploy.deployment import DEADLINE_S, new_installation, started
+from tests.acceptance.deploy.deployment import DEADLINE_S, fetch, new_installation, started
 from tests.sandbox.portal import SandboxPortal
 
 PROCESSES = [name for name in read_procfile(ROOT / "Procfile") if name != "release"]
@@ -32,24 +30,17 @@ def env(
 def test_honcho_start_fetches_a_case_on_an_empty_database(
     env: dict[str, str], portal: SandboxPortal, tmp_path: Path
 ) -> None:
-    case = portal.add_case(documents=3)
     file = tmp_path / ".env"
     file.write_text("".join(f"{name}={value}\n" for name, value in env.items()))
     command = [sys.executable, "-m", "honcho", "-e", str(file), "start"]
 
     # Without any argument that names a process
     with started(command, {"PATH": env["PATH"]}) as honcho:
-        with grpc.insecure_channel(env["GRPC_LISTEN"]) as channel:
-            api = pb_grpc.DownloadServiceStub(channel)
-            request = pb.StartDownloadRequest(process_number=case)
-            job = api.StartDownload(request, wait_for_ready=True, timeout=DEADLINE_S).job
-            *_, last = api.WatchProgress(
-                pb.WatchProgressRequest(job_id=job.job_id), timeout=DEADLINE_S
-            )
+        job = fetch(env, portal.add_case(documents=3))
         lines = honcho.lines.copy()
         honcho.stop(signal.SIGTERM)
 
-    assert last.job.state == pb.JOB_STATE_COMPLETED
+    assert job.state == pb.JOB_STATE_COMPLETED
     # No process had ended, and each reported the wait at most once.
     assert not [line for line in lines if "stopped (rc=" in line or "Traceback" in line]
     for name in PROCESSES:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import random
 import re
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.embedded.sandbox import ROOT
-from dev.folder import is_free
 from dev.processes.deadline import until
 from storage.telemetry.listener import PORT_AFTER
 from tests.sandbox.keycloak.login import CLIENT_ID, CLIENT_SECRET, SandboxLogin
@@ -39,7 +37,7 @@ from tests.system.job_calls import (
     finish,
     start,
 )
-from tests.system.running_autos import PORTS, Autos, running_autos
+from tests.system.running_autos import Autos, free_ports, running_autos
 
 KEY = base64.urlsafe_b64encode(b"planted-encryption-key-012345678").decode()
 PATH = "/planted-webhook-path"
@@ -83,15 +81,6 @@ class Watched:
         return [json.loads(text) for name, _, text in pairs if name in PORT_AFTER]
 
 
-def _free_ports() -> int:
-    """Return the first port of a free range with one port for each process."""
-    candidates = iter(lambda: random.choice(PORTS), None)
-    after = PORT_AFTER.values()
-    return next(
-        port for port in candidates if all(is_free("127.0.0.1", port + each) for each in after)
-    )
-
-
 @pytest.fixture(scope="module")
 def watched(
     servers: EmbeddedServers,
@@ -99,7 +88,7 @@ def watched(
     second_port: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Watched]:
-    port = _free_ports()
+    port = free_ports(PORT_AFTER.values())
     redis_url = urlsplit(servers.env["REDIS_URL"])._replace(path="/4").geturl()
     with SandboxLogin() as login, SandboxPortal() as portal, OtlpReceiver() as traces:
         portal.accepts = login.accepts
