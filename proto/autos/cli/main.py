@@ -10,7 +10,9 @@ from io import TextIOWrapper
 
 from autos._client.sync_client import Client
 from autos.cli.commands import COMMANDS
+from autos.cli.completion import script
 from autos.cli.exits import Exit, exit_of_error
+from autos.cli.health import health
 from autos.cli.options import connection, parser
 from autos.cli.output import write_json, write_line
 from autos.cli.wording import length, shown
@@ -19,7 +21,12 @@ from autos.errors import AutosError, NotAllowed, PullFailed
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Return the exit code. `arguments`: those of the process if None."""
-    options = parser().parse_args(arguments)
+    root = parser()
+    options = root.parse_args(arguments)
+    if options.command == "completion":
+        for line in script(options.shell, root).splitlines():
+            write_line(line)
+        return Exit.OK
     _write_anything(options)
     try:
         code = _run(options)
@@ -61,6 +68,8 @@ def _run(options: Namespace) -> Exit:
             _say(f"{where.address} answers {error.reason}: trying again{when}.")
 
     where = connection(options, os.environ)
+    if options.command == "health":
+        return health(where, options)
     with Client(where, timeout_s=options.timeout, on_pause=say_once) as client:
         return COMMANDS[options.command](client, options)
 

@@ -6,11 +6,13 @@ import argparse
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from autos._client.connection import ADDRESS, Connection
 from autos._client.files.pulling import PARALLEL
+from autos.cli.completion import SHELLS
 from autos.cli.output import write_line
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import WrongSettings
@@ -45,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     common = _common()
+    root.add_argument("--version", action="version", version=f"autos {_version()}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, text: str, *, target: bool = True) -> argparse.ArgumentParser:
@@ -72,7 +75,23 @@ def parser() -> argparse.ArgumentParser:
     _add_url(command("url", "a presigned URL of one document; it is a secret"))
     _add_pull(command("pull", "fetch every available document into a folder"))
     command("redeliver", "send the webhook of an ended job again")
+    health = command("health", "check once whether Autos serves, for probes", target=False)
+    health.add_argument(
+        "service", nargs="?", default="", type=_text, metavar="NAME", help="such as autos.portal"
+    )
+    # It connects to nothing, so it has no option of a connection.
+    completion = "print the script that completes words in a shell"
+    commands.add_parser("completion", help=completion, description=completion).add_argument(
+        "shell", choices=list(SHELLS)
+    )
     return root
+
+
+def _version() -> str:
+    try:
+        return version("autos")
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
 class _Parser(argparse.ArgumentParser):

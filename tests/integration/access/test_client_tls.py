@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from autos import (
@@ -146,6 +147,9 @@ def _status(code: int, reason: str, retry_delay_s: float | None = None) -> Any:
 def _serving(porter: Porter, credentials: grpc.ServerCredentials | None) -> Iterator[int]:
     server = grpc.server(ThreadPoolExecutor(4))
     pb_grpc.add_DownloadServiceServicer_to_server(porter, server)
+    healthy = health.HealthServicer()
+    healthy.set("autos.portal", health_pb2.HealthCheckResponse.NOT_SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     if credentials is None:
         port = server.add_insecure_port("127.0.0.1:0")
     else:
@@ -335,3 +339,18 @@ def test_the_token_is_in_no_error_and_no_log(
 
 def _chain(error: BaseException) -> Sequence[str]:
     return traceback.format_exception(error)
+
+
+def test_health_is_checked_through_tls_without_a_token(
+    port: int, papers: Papers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--address", f"127.0.0.1:{port}", "--ca-file", str(papers.ca)]
+
+    assert main(["health", *words]) == 0
+    assert main(["health", "autos.portal", "--json", *words]) == 69
+    assert capsys.readouterr().out == (
+        'SERVING\n{"service": "autos.portal", "status": "NOT_SERVING"}\n'
+    )
+    assert main(["health", "autos.nothing", *words]) == 66
+    assert main(["health", "--address", f"127.0.0.1:{port}"]) == 69
+    assert f"127.0.0.1:{port} does not answer" in capsys.readouterr().err
