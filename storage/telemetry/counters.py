@@ -21,6 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from storage.telemetry.metrics_recorder import MetricsRecorder
+from storage.telemetry.process_gauges import ProcessGauges
 from storage.telemetry.series import ALL, FROM_THE_START, Kind, Series
 from storage.telemetry.shared import VARIABLE
 
@@ -52,10 +53,11 @@ class Counters(MetricsRecorder):
 
     def shown(self, gauges: Collector | None) -> CollectorRegistry:
         """Return a page's content: sums over the processes that share a folder, and `gauges`."""
-        registry = self._registry
+        registry, leader = self._registry, os.getpid()
         if folder := os.environ.get(VARIABLE):
-            registry = CollectorRegistry()
+            registry, leader = CollectorRegistry(), os.getppid()
             MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+        registry.register(ProcessGauges(leader))
         if gauges is not None:
             registry.register(gauges)
         return registry

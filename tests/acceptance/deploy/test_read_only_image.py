@@ -86,7 +86,8 @@ def test_the_image_fetches_a_case_where_only_its_data_folder_is_writable(
         codes = {name: each.stop(signal.SIGTERM) for name, each in programs.items()}
 
     assert job.state == pb.JOB_STATE_COMPLETED
-    assert "autos_step_bytes_total" in page.text
+    for name in ("autos_step_bytes_total{", "autos_build_info{", "process_cpu_seconds_total "):
+        assert f"\n{name}" in page.text
     assert set(codes.values()) == {0}, codes
     for program in programs.values():
         assert "Traceback" not in program.text

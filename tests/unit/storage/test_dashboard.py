@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from server.observability.row_metrics import families
 from storage.health.gauges import Gauges
 from storage.spool import Spool
 from storage.telemetry import series
+from storage.telemetry.process_gauges import ProcessGauges
 from storage.telemetry.scheduler_gauges import SchedulerGauges
 from storage.telemetry.spool_gauges import SpoolGauges
 
@@ -41,7 +43,7 @@ SEEN = Gauges(
 )
 PARTS = re.compile(r"_(?:bucket|sum|count)$")
 # Labels that Prometheus itself adds.
-ADDED = {"le", "instance"}
+ADDED = {"le", "instance", "job"}
 
 
 @pytest.fixture
@@ -50,8 +52,11 @@ def shown(tmp_path: Path) -> dict[str, set[str]]:
     counted = {each.shown_name: set(each.labels) for each in series.ALL}
     spool = SpoolGauges(Spool(tmp_path, None, 1024)).collect()
     leads = SchedulerGauges(lambda: True).collect()
-    read = {each.name: set(each.samples[0].labels) for each in (*families(SEEN), *spool, *leads)}
-    return counted | read
+    own = ProcessGauges(os.getpid()).collect()
+    gauges = (*families(SEEN), *spool, *leads, *own)
+    read = {each.name: set(each.samples[0].labels) for each in gauges}
+    # The others are those of all programs with Prometheus' libraries.
+    return counted | {name: labels for name, labels in read.items() if name.startswith("autos_")}
 
 
 def _expressions() -> Iterator[str]:

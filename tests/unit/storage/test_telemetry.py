@@ -24,6 +24,7 @@ from storage.telemetry.counters import Counters
 from storage.telemetry.listener import listen
 from storage.telemetry.metrics_recorder import NOOP_RECORDER
 from storage.telemetry.otel import CLOSE_TIMEOUT_S, OtelTracer
+from storage.telemetry.process_gauges import ProcessGauges
 from storage.telemetry.scheduler_gauges import SchedulerGauges
 from storage.telemetry.signals import NOOP_SIGNALS, Signals, status_label
 from storage.telemetry.spool_gauges import SpoolGauges
@@ -265,5 +266,38 @@ def test_every_series_is_shown_by_its_name() -> None:
 def test_claims_that_are_lost_all_at_once_are_an_increase_from_nothing() -> None:
     shown = Counters().shown(None)
     written = {sample.name for family in shown.collect() for sample in family.samples}
-    assert written == {"autos_leases_lost_total", "autos_jobs_ended_total"}
+    counters = {name for name in written if name.startswith("autos_") and name.endswith("_total")}
+    assert counters == {"autos_leases_lost_total", "autos_jobs_ended_total"}
     assert shown.get_sample_value("autos_leases_lost_total", {"step": "download"}) == 0
+
+
+def test_the_resources_of_a_process_are_those_of_its_family_too(tmp_path: Path) -> None:
+    # Given a parent with one living and one ended child, in the form of Linux's /proc
+    for pid, user, system, start, pages in ((10, 100, 50, 700, 5), (11, 30, 20, 900, 7)):
+        (tmp_path / f"{pid}/task/{pid}").mkdir(parents=True)
+        (tmp_path / f"{pid}/fd").mkdir()
+        (tmp_path / f"{pid}/fd/0").touch()
+        fields = ["S", *"0123456789", user, system, *"012345", start, 0, pages]
+        (tmp_path / f"{pid}/stat").write_text(f"{pid} (a) name) {' '.join(map(str, fields))}\n")
+    (tmp_path / "10/task/10/children").write_text("11 12 ")
+    (tmp_path / "stat").write_text("cpu 1 2\nbtime 1000\n")
+    ticks, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+
+    samples = {
+        sample.name: sample.value
+        for family in ProcessGauges(10, tmp_path).collect()
+        for sample in family.samples
+    }
+
+    assert samples == {
+        "autos_build_info": 1,
+        "process_cpu_seconds_total": 200 / ticks,
+        "process_resident_memory_bytes": 12 * page,
+        "process_open_fds": 2,
+        "process_start_time_seconds": 1000 + 700 / ticks,
+    }
+    # Of this process, the fields are at the same places.
+    own = {family.name: family.samples[0].value for family in ProcessGauges(os.getpid()).collect()}
+    started_s = own["process_start_time_seconds"]
+    assert 0 < started_s <= time.time() + 1
+    assert own["process_resident_memory_bytes"] > 1024 * 1024
