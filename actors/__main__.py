@@ -1,4 +1,7 @@
-"""`python -m actors ROLE`: run one process group of the Procfile, named as there."""
+"""`python -m actors ROLE`: run one process group of the Procfile, named as there.
+
+`python -m actors check ROLE` checks whether it works, for probes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+from actors.runtime.process_check import check
 from storage import logs
 from storage.environment import core_dumps
 from storage.errors import ConfigurationError
@@ -30,16 +34,20 @@ SHUTDOWN_MS = 25_000
 
 def main(argv: list[str]) -> int:
     """Return the exit code: 1 with one sentence if the settings or the name are not usable."""
-    if len(argv) != 1 or argv[0] not in {*DRAMATIQ_ROLES, "scheduler"}:
-        return _refuse("usage: python -m actors worker | uploader | notifier | scheduler")
+    is_check = argv[:1] == ["check"]
+    names = argv[1:] if is_check else argv
+    if len(names) != 1 or names[0] not in {*DRAMATIQ_ROLES, "scheduler"}:
+        return _refuse("usage: python -m actors [check] worker | uploader | notifier | scheduler")
     core_dumps.switch_off()
-    role = argv[0]
+    (role,) = names
     try:
         settings = Settings.from_env(os.environ, role)
     except ConfigurationError as error:
         return _refuse(f"autos {role}: {error}")
     logs.configure(settings.log_format, process=role)
     try:
+        if is_check:
+            return int(not check(settings.metrics_listen, role))
         # Before a fork: connections are not shared between processes.
         if not await_release(settings.database_url):
             return 0

@@ -42,6 +42,13 @@ def compose_commands() -> Commands:
     }
 
 
+def compose_checks() -> dict[str, list[str]]:
+    """Return the commands of the health checks of Autos' services."""
+    services = compose()["services"]
+    checks = {name: services[name].get("healthcheck") for name in compose_commands()}
+    return {name: check["test"][1:] for name, check in checks.items() if check}
+
+
 def manifests() -> list[dict[str, Any]]:
     """Return every object for Kubernetes."""
     files = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]

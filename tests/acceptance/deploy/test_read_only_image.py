@@ -10,6 +10,7 @@ import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from subprocess import run
 
 import pytest
 import requests
@@ -20,7 +21,7 @@ from dev.embedded.sandbox import ROOT
 from storage.telemetry.listener import PORT_AFTER
 from tests.acceptance.deploy.deployment import DEADLINE_S, fetch, new_installation, started
 from tests.sandbox.portal import SandboxPortal
-from tests.system.deploy_files import compose_commands, copied_folders
+from tests.system.deploy_files import compose_checks, compose_commands, copied_folders
 from tests.system.running_autos import free_ports
 
 UNSHARE = ("unshare", "--user", "--map-root-user", "--mount")
@@ -60,9 +61,11 @@ def test_the_image_fetches_a_case_where_only_its_data_folder_is_writable(
     data = folder / "data"
     data.mkdir()
     metrics = free_ports(PORT_AFTER.values())
-    env = new_installation(servers, portal, folder) | {
+    env = new_installation(servers, portal, folder)
+    env |= {
         "PYTHONPATH": str(image / "proto"),
         "PYTHONDONTWRITEBYTECODE": "1",
+        "AUTOS_ADDRESS": env["GRPC_LISTEN"],
         "METRICS_LISTEN": f"127.0.0.1:{metrics}",
     }
     commands = compose_commands()
@@ -83,11 +86,20 @@ def test_the_image_fetches_a_case_where_only_its_data_folder_is_writable(
         page = requests.get(
             f"http://127.0.0.1:{metrics + PORT_AFTER['worker']}/metrics", timeout=60
         )
+        checks = {
+            name: run(check, env=env, cwd=image, timeout=DEADLINE_S, capture_output=True, text=True)
+            for name, check in compose_checks().items()
+        }
         codes = {name: each.stop(signal.SIGTERM) for name, each in programs.items()}
 
     assert job.state == pb.JOB_STATE_COMPLETED
     for name in ("autos_step_bytes_total{", "autos_build_info{", "process_cpu_seconds_total "):
         assert f"\n{name}" in page.text
+    assert {name: check.stdout for name, check in checks.items()} == {
+        "server": "SERVING\n",
+        **{name: f"{name} works\n" for name in ("worker", "uploader", "notifier", "scheduler")},
+    }
+    assert {check.returncode for check in checks.values()} == {0}
     assert set(codes.values()) == {0}, codes
     for program in programs.values():
         assert "Traceback" not in program.text
