@@ -133,8 +133,15 @@ class _Stderr:
 
 
 def _is_fit_to_show(record: logging.LogRecord) -> bool:
-    """Return False for gRPC's line about metadata that is not UTF-8: it may contain a token."""
-    return not (record.name == "grpc._cython.cygrpc" and "Invalid encoding" in str(record.msg))
+    """Return False for lines of libraries that must not be logged.
+
+    gRPC's line about metadata that is not UTF-8 may contain a token. Dramatiq repeats every few
+    seconds, for each queue, that it is not connected; the broker of Autos logs an outage once.
+    """
+    text = str(record.msg)
+    if record.name == "grpc._cython.cygrpc":
+        return "Invalid encoding" not in text
+    return not (record.name.startswith("dramatiq.") and "a connection error:" in text)
 
 
 def _named(process: str) -> structlog.types.Processor:

@@ -14,11 +14,10 @@ from uuid import uuid4
 
 import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from actors.hints.hint_codec import decode, encode
 from actors.hints.hints import Hint
+from storage.valkey.connections import connect
 
 KEY = "autos:hints"
 # Older hints are dropped: the rows contain the same facts.
@@ -34,12 +33,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 def make_client(redis_url: str, *, timeout_s: float = TIMEOUT_S) -> redis.Redis:
     """Return a client that fails within `timeout_s` seconds and never retries."""
-    return redis.Redis.from_url(
-        redis_url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-    )
+    return connect(redis_url, timeout_s=timeout_s)
 
 
 def halt_channel(client: redis.Redis) -> str:

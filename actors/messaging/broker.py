@@ -19,13 +19,18 @@ import redis
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.common import current_millis
 from dramatiq.errors import ConnectionClosed
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
-from redis.retry import Retry
+
+from storage.errors import ServiceRefused
+from storage.outage_log import OutageLog
+from storage.valkey.connections import connect
+from storage.valkey.valkey_errors import PART, meaning
 
 # The prefix of every key of Dramatiq in Valkey.
 NAMESPACE = "autos"
 
+# The operation of an outage in the log: the same for all, so that an outage is logged once.
+CONNECTION = "commands"
 # Seconds that a consumer waits before it sends a heartbeat and checks whether it must stop.
 IDLE_S = 1.0
 # The shortest useful wait in seconds. In Valkey, 0 means no end.
@@ -58,7 +63,7 @@ class BoundedPrefetchConsumer(_RedisConsumer):
         """Return a message; None after a while without one. Raises ConnectionClosed."""
         if not self.message_cache:
             self._wait()
-        with self.broker.fetching:
+        with self.broker.fetching, self.broker.reported("fetch"):
             message = super().__next__()  # type: ignore[no-untyped-call]
         if message is not None and "eta" in message.options:
             self._due_ms[message.message_id] = message.options["eta"]
@@ -107,10 +112,8 @@ class BoundedPrefetchConsumer(_RedisConsumer):
     def _await_message(self, wait_s: float) -> None:
         # From the left to the left: the list does not change, and the message is fetched as usual.
         queue = f"{self.broker.namespace}:{self.queue_name}"
-        try:
+        with self.broker.reported("wait"):
             self.broker.client.execute_command("BLMOVE", queue, queue, "LEFT", "LEFT", wait_s)
-        except redis.RedisError as error:
-            raise ConnectionClosed(error) from error
 
 
 class BoundedPrefetchBroker(RedisBroker):
@@ -127,18 +130,35 @@ class BoundedPrefetchBroker(RedisBroker):
         self._finished: dict[str, list[str]] = {}
         # The calls that a thread collects for one round trip.
         self._collecting = threading.local()
+        self.outages = OutageLog(PART)
+
+    @contextmanager
+    def reported(self, operation: str) -> Iterator[None]:
+        """Log an outage of Valkey, or a refusal of `operation`, once, and its end.
+
+        Raises ConnectionClosed for each error of Valkey.
+        """
+        try:
+            yield
+        except ConnectionClosed as error:
+            self._log_failure(operation, error.__cause__ or error.__context__ or error)
+            raise
+        except redis.RedisError as error:
+            self._log_failure(operation, error)
+            raise ConnectionClosed(error) from error
+        self.outages.succeeded(CONNECTION)
+        self.outages.succeeded(operation)
+
+    def _log_failure(self, operation: str, error: BaseException) -> None:
+        found = meaning(error)
+        is_refusal = isinstance(found, ServiceRefused)
+        self.outages.failed(operation if is_refusal else CONNECTION, found)
 
     def connect(self, redis_url: str, *, timeout_s: float) -> None:
         """Connect to the Valkey at `redis_url`. A call fails after `timeout_s`, without retries."""
         # Acknowledgements are kept by this id: two processes must not share it.
         self.broker_id = str(uuid4())
-        self.client = redis.Redis.from_url(
-            redis_url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            # With retries, a call would wait for Valkey several times.
-            retry=Retry(NoBackoff(), 0),
-        )
+        self.client = connect(redis_url, timeout_s=timeout_s)
         self.scripts = {
             name: self.client.register_script(script.script)
             for name, script in self.scripts.items()

@@ -16,6 +16,7 @@ import structlog
 
 from actors.messaging import broker
 from actors.messaging.broker import NAMESPACE, BoundedPrefetchBroker
+from storage.outage_log import OutageLog
 
 WEBHOOK_QUEUE = "webhook"
 # Seconds without another send after a timeout of Redis: the sender may hold leases, or lead a round
@@ -30,9 +31,15 @@ def upload_queue(spool_id: UUID) -> str:
     return f"upload.{spool_id}"
 
 
-def make_broker(redis_url: str, *, timeout_s: float) -> BoundedPrefetchBroker:
-    """Return a broker that is connected to the Valkey at `redis_url`."""
+def make_broker(
+    redis_url: str, *, timeout_s: float, outages: OutageLog | None = None
+) -> BoundedPrefetchBroker:
+    """Return a broker that is connected to the Valkey at `redis_url`.
+
+    `outages`: the log of another broker of this process, so that both log an outage once.
+    """
     made = broker.make_broker()
+    made.outages = outages or made.outages
     made.connect(redis_url, timeout_s=timeout_s)
     return made
 
@@ -83,18 +90,19 @@ class Enqueuer:
         # Rounded up: a message that arrives before its row is due finds nothing and is lost.
         delay_ms = math.ceil(delay_s * 1000) or None
         try:
-            if len(messages) == 1:
-                self._broker.enqueue(messages[0], delay=delay_ms)
-            else:
-                dramatiq.group(messages, broker=self._broker).run(delay=delay_ms)
-        except (redis.RedisError, dramatiq.BrokerError) as error:
+            with self._broker.reported("send"):
+                if len(messages) == 1:
+                    self._broker.enqueue(messages[0], delay=delay_ms)
+                else:
+                    dramatiq.group(messages, broker=self._broker).run(delay=delay_ms)
+        except dramatiq.BrokerError as error:
             self._failed(error)
             _not_sent(messages, type(error).__name__)
 
 
 def _not_sent(messages: Sequence[dramatiq.Message[None]], error: str) -> None:
     # The first argument of every message is the job's id.
-    log.warning("message not sent; a look finds its row", job_id=messages[0].args[0], error=error)
+    log.debug("message not sent; a look finds its row", job_id=messages[0].args[0], error=error)
 
 
 def _message(queue: str, actor: str, *args: UUID | str | int) -> dramatiq.Message[None]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
+from actors import tasks
 from actors.hints.hint_channel import HintSender, make_client
 from actors.leases.lease_renewer import LeaseRenewer
 from actors.messaging.enqueuer import Enqueuer, make_broker
@@ -50,7 +51,10 @@ class RoleParts:
         self.close = stack.close
         self.database = make_database(settings, settings.worker_threads, self.signals)
         # Separate connections: a sender may hold leases and cannot wait as consumers do.
-        self.messages = Enqueuer(make_broker(settings.redis_url, timeout_s=SEND_TIMEOUT_S))
+        sender = make_broker(
+            settings.redis_url, timeout_s=SEND_TIMEOUT_S, outages=tasks.broker.outages
+        )
+        self.messages = Enqueuer(sender)
         self.hints = HintSender(make_client(settings.redis_url))
         self.ends = JobEnds(self.database, self.messages, self.hints)
         self.objects = Objects(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 import dramatiq
 import redis
-import structlog
 
 from actors.hints.hint_channel import HintReceiver
 from actors.scheduler.leadership import Leadership
@@ -19,14 +18,16 @@ from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.position_publisher import PlacePublisher
 from actors.scheduler.reader import Reader
 from storage.errors import ServiceUnavailable
+from storage.outage_log import OutageLog
 from storage.portal.slots import Limits
+from storage.valkey.valkey_errors import PART, meaning
 
 # Seconds after which a pass runs without a hint or another due task.
 MAX_WAIT_S = 0.25
 # Seconds before the next attempt after a failure of PostgreSQL or Valkey.
 OUTAGE_WAIT_S = 0.5
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger()
+# The operation in the log.
+PROPOSE = "propose"
 
 # Sends the proposals of a pass. A failed send needs no handling.
 Propose = Callable[[Sequence[Group]], None]
@@ -47,7 +48,7 @@ class SchedulerLoop:
     limits: Limits
     places: PlacePublisher
     on_pass: Callable[[float], None] = lambda _seconds: None
-    _is_troubled: bool = False
+    outages: OutageLog = field(default_factory=lambda: OutageLog(PART))
 
     def run(self, stop: threading.Event) -> None:
         """Lead whenever this process holds the lease, until `stop` is set."""
@@ -78,9 +79,13 @@ class SchedulerLoop:
                 self.propose(planned.groups)
                 self.places.offer(state, reader.clock.now())
                 self.on_pass(reader.clock.local() - begun)
-                self._is_troubled = False
-            except (ServiceUnavailable, redis.RedisError, dramatiq.BrokerError) as error:
-                self._wait_out(error, stop)
+                self.outages.succeeded(PROPOSE)
+            except ServiceUnavailable:
+                # Already logged, by the part that noticed it.
+                stop.wait(OUTAGE_WAIT_S)
+            except (redis.RedisError, dramatiq.BrokerError) as error:
+                self.outages.failed(PROPOSE, meaning(error.__cause__ or error.__context__ or error))
+                stop.wait(OUTAGE_WAIT_S)
 
     def _receive(self, state: SchedulerState, reader: Reader, next_at: float | None) -> None:
         """Take hints. Wait no longer than until another task is due."""
@@ -90,11 +95,3 @@ class SchedulerLoop:
         for hint in self.hints.receive(wait_s):
             state.receive(hint, reader.clock.now())
             self.places.receive(hint)
-
-    def _wait_out(self, error: Exception, stop: threading.Event) -> None:
-        """Log an outage once, and try again after OUTAGE_WAIT_S."""
-        if not self._is_troubled:
-            part = error.part if isinstance(error, ServiceUnavailable) else "Valkey"
-            log.warning("scheduler waits", part=part, error=type(error).__name__)
-            self._is_troubled = True
-        stop.wait(OUTAGE_WAIT_S)

@@ -127,7 +127,8 @@ class Repairs:
             # its row records that it was sent.
             is_valkey_lost = not self.redis.set(SENTINEL, 1, xx=True)
         except redis.RedisError as error:
-            log.warning("repairs wait", part="Valkey", error=type(error).__name__)
+            # The loop of the same process logs the outage.
+            log.debug("repairs wait", part="Valkey", error=type(error).__name__)
             return
         for job_id, position in reconciliation.stalled_webhooks(
             self.database, is_redis_lost=is_valkey_lost
@@ -140,7 +141,7 @@ class Repairs:
         try:
             self.redis.set(SENTINEL, 1)
         except redis.RedisError as error:
-            log.warning("Valkey not marked", error=type(error).__name__)
+            log.debug("Valkey not marked", error=type(error).__name__)
 
     def _delete_events(self) -> None:
         if self.monotonic() < self._next_deletion:

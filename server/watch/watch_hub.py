@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from uuid import UUID
 
-import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
@@ -29,10 +28,15 @@ from server.watch.watch_reader import WatchReader
 from server.watch.watcher import Watcher
 from storage.errors import AutosError, NotFound
 from storage.jobs.change_notifications import CHANNEL, parse_changes
+from storage.outage_log import OutageLog
+from storage.valkey.connections import connect_async
+from storage.valkey.valkey_errors import PART, meaning
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 POLL_S = 1.0
+# The operation in the log.
+WAKE_UPS = "wake-ups"
 # Seconds that the hub stays subscribed after the last watcher has left.
 UNWATCHED_S = 5.0
 # A stream is reset if its reader reads nothing for this many seconds.
@@ -63,6 +67,7 @@ class WatchHub:
         self._is_watched = asyncio.Event()
         self._watched = 0.0
         self._is_closing = False
+        self._outages = OutageLog(PART)
 
     async def follow(self, job: pb.Job, watcher: Follower) -> None:
         """Serve a watcher of `job`, which was just read, until the job has ended.
@@ -150,7 +155,8 @@ class WatchHub:
                 await self._receive_changes()
                 continue
             except (RedisError, OSError) as error:
-                log.warning("no wake-ups; polling", error=type(error).__name__)
+                # Until it answers again, the hub polls.
+                self._outages.failed(WAKE_UPS, meaning(error))
             except Exception:
                 # For example, a foreign message arrived on the channel. Watching must continue.
                 log.exception("wake-up not understood")
@@ -161,6 +167,7 @@ class WatchHub:
         async with aclosing(_wakeups(self._redis_url)) as wakeups:
             async for wakeup in wakeups:
                 if wakeup is None:
+                    self._outages.succeeded(WAKE_UPS)
                     try:
                         await self._look_at_revisions()
                     except AutosError as error:
@@ -209,7 +216,7 @@ class WatchHub:
 
 async def _wakeups(redis_url: str) -> AsyncGenerator[tuple[UUID, int] | None]:
     """Yield the change notifications from now on. The first item is None: earlier ones are lost."""
-    client = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
+    client = connect_async(redis_url)
     async with client, client.pubsub() as subscription:
         await subscription.subscribe(CHANNEL)
         async for message in subscription.listen():

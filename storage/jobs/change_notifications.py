@@ -13,8 +13,8 @@ from uuid import UUID
 
 import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+
+from storage.valkey.connections import connect
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -34,12 +34,7 @@ class ChangePublisher:
     """Publish changes from a thread of its own. Thread-safe. Open it after a fork."""
 
     def __init__(self, redis_url: str) -> None:
-        self._client = redis.Redis.from_url(
-            redis_url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._client = connect(redis_url, timeout_s=TIMEOUT_S)
         self._lock = threading.Lock()
         self._has_news = threading.Event()
         self._news: dict[UUID, int] = {}

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from storage.errors import LimitReached
+from storage.valkey.connections import connect
 
 TIMEOUT_S = 0.5
 # Seconds without another Redis command after a failure.
@@ -50,12 +49,7 @@ class StartRateLimiter:
     """Count StartDownload calls. Thread-safe. `clock`: monotonic seconds."""
 
     def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        client = redis.Redis.from_url(
-            redis_url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
+        client = connect(redis_url, timeout_s=TIMEOUT_S)
         self._take = client.register_script(_TAKE)
         self._clock = clock
         self._quiet_until = 0.0

@@ -1,0 +1,45 @@
+"""Translate the errors of Valkey into errors of Autos: an outage, or a refusal with its code."""
+
+from __future__ import annotations
+
+import redis
+from redis.sentinel import MasterNotFoundError, SlaveNotFoundError
+
+from storage.errors import ServiceRefused, ServiceUnavailable
+from storage.http.tls import failed_handshake, untrusted_certificate
+
+PART = "Valkey"
+NO_ANSWER = "NO_ANSWER"
+# The codes of answers that pass by themselves: a start, a failover, a script that runs too long.
+PASSING = {"LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "READONLY"}
+
+
+def meaning(error: BaseException) -> ServiceUnavailable:
+    """Return the meaning of an error of redis. Its code is Valkey's own, if Valkey answered."""
+    if certificate := untrusted_certificate(error):
+        return _refused("CERTIFICATE_NOT_TRUSTED", certificate)
+    code, text = failed_handshake(error)
+    if code:
+        return _refused(code, text)
+    if isinstance(error, MasterNotFoundError | SlaveNotFoundError):
+        return ServiceUnavailable(PART, code="NO_MASTER", answer=str(error))
+    if isinstance(error, redis.AuthenticationError | redis.ResponseError):
+        return _answered(error)
+    if isinstance(error, redis.ConnectionError) and getattr(error, "status_code", None):
+        return _answered(error)
+    return ServiceUnavailable(PART, code=NO_ANSWER, answer=type(error).__name__)
+
+
+def _answered(error: redis.RedisError) -> ServiceUnavailable:
+    text = str(error)
+    code = getattr(error, "status_code", None) or text.partition(" ")[0]
+    if not (code.isascii() and code.isupper()):
+        code = "ERR"
+    text = text.removeprefix(f"{code} ")
+    if code in PASSING:
+        return ServiceUnavailable(PART, code=code, answer=text)
+    return _refused(code, text)
+
+
+def _refused(code: str, answer: str) -> ServiceRefused:
+    return ServiceRefused(PART, "commands", code, " ".join(answer.split()))
