@@ -40,6 +40,9 @@ client: $(READY) ## a token for a client, NAME=...; SECRET=new for a webhook sec
 test: $(READY) ## all tests, against the real servers
 	$(BIN)/python -m pytest -n 4 --dist loadfile
 
+test-debian: $(READY) ## a case on Debian's PostgreSQL and Redis, with the documented rights; they must be installed
+	$(BIN)/python -m pytest -q tests/debian/debian.py
+
 packaging: $(READY) ## tests the installed package: beside proto-plus, with the oldest libraries; ARGS=python3.13
 	@$(BIN)/python -m tests.packaging $(ARGS)
 
@@ -110,4 +113,4 @@ docs: $(READY) ## the generated pages: API, errors, settings, mutation tests
 clean: ## removes .venv and the data of make run
 	rm -rf .venv var
 
-.PHONY: help setup demo run secret client test packaging stubs chaos killpoints outages bench bench-guest bench-watch flows mutants check proto lock docs clean
+.PHONY: help setup demo run secret client test test-debian packaging stubs chaos killpoints outages bench bench-guest bench-watch flows mutants check proto lock docs clean

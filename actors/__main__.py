@@ -17,6 +17,7 @@ from actors.runtime.process_check import check
 from storage import logs
 from storage.environment import core_dumps
 from storage.errors import ConfigurationError
+from storage.health import start_check
 from storage.release_wait import await_release
 from storage.settings import Settings
 from storage.spool import Spool
@@ -48,6 +49,7 @@ def main(argv: list[str]) -> int:
     try:
         if is_check:
             return int(not check(settings.metrics_listen, role))
+        start_check.check(settings, role)
         # Before a fork: connections are not shared between processes.
         if not await_release(settings.database_url):
             return 0

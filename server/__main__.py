@@ -43,6 +43,7 @@ from storage.clients.client_registry import DEFAULT_NAME, CallingClient, ClientL
 from storage.clients.webhook_secrets import WebhookSecrets
 from storage.environment import core_dumps
 from storage.errors import ConfigurationError, ServiceUnavailable
+from storage.health import start_check
 from storage.health.holds import Holds
 from storage.jobs.change_notifications import ChangePublisher
 from storage.jobs.start_rate_limiter import StartRateLimiter
@@ -280,6 +281,7 @@ def main() -> int:
     try:
         settings = Settings.from_env(os.environ, "server")
         logs.configure(settings.log_format, process="server")
+        start_check.check(settings, "server")
         if not await_release(settings.database_url):
             return 0
         _spare_garbage_collection()

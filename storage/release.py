@@ -19,6 +19,7 @@ from peewee import fn
 from storage import logs
 from storage.environment import core_dumps, procfile_starter
 from storage.errors import ConfigurationError, ServiceUnavailable
+from storage.health import start_check
 from storage.objects import adoption, installation
 from storage.objects.adoption import Contents
 from storage.objects.object_store import Objects, ObjectStore
@@ -111,6 +112,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         settings = Settings.from_env(os.environ, "release")
         logs.configure(settings.log_format, process="release")
+        start_check.check(settings, "release")
         work = partial(
             release,
             settings,

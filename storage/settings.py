@@ -19,6 +19,11 @@ from psycopg2.extensions import parse_dsn
 from storage.environment import plaintext
 from storage.environment.plaintext import is_loopback_host
 from storage.environment.secret_files import read_secret_files
+from storage.environment.sentinel_url import (
+    SENTINEL_SCHEMES,
+    is_sentinel_url,
+    parse_sentinel_url,
+)
 from storage.errors import ConfigurationError
 from storage.webhook_policy import AllowRule
 
@@ -53,18 +58,29 @@ class Settings:
 
     # == PostgreSQL, Valkey and the object store
 
-    # URL of PostgreSQL. Its own `connect_timeout`, `options` and `keepalives` are used as they are.
+    # URL of PostgreSQL 15 or newer. Its own `connect_timeout`, `options` and `keepalives` are used
+    # as they are.
     # A pooler may stand before PostgreSQL: [use a pooler](../howto/use-a-pooler.md).
     database_url: str = field(repr=False)
     # Valkey, or Redis 6.2 or newer: Dramatiq's queues, hints and notifications. Use a database of
-    # its own.
+    # its own. By TCP, TLS, a Unix socket or Sentinels: see [servers](servers.md#valkey-or-redis).
     redis_url: str = field(repr=False)
     # Endpoint of the object store's S3 API.
     s3_endpoint_url: str
-    # Access key of the object store.
+    # PEM file of the certificate authorities that may sign the endpoint's certificate. Unset: those
+    # that browsers trust.
+    s3_ca_file: Path | None
+    # `role`: the keys of a role, which the AWS_... variables of the platform name, or else the
+    # machine: see [servers](servers.md#s3). `keys`: those of the next three settings.
+    s3_credentials: str
+    # Access key of the object store. Required unless `S3_CREDENTIALS=role`.
     s3_access_key_id: str = field(repr=False)
-    # Secret key of the object store.
+    # Secret key of the object store. Required unless `S3_CREDENTIALS=role`.
     s3_secret_access_key: str = field(repr=False)
+    # Session token of temporary keys.
+    s3_session_token: str | None = field(repr=False)
+    # Endpoint that exchanges the token of a web identity for keys. Unset: the one of AWS.
+    s3_sts_url: str | None
     # Bucket. `release` makes it if it is missing and marks it as this installation's.
     s3_bucket: str
     # Prefix of every key, such as `team/autos`. Several installations share a bucket if their
@@ -216,12 +232,18 @@ class Settings:
         data_dir = read.given("DATA_DIR", Path, default=Path("var"))
         s3_endpoint = read.given("S3_ENDPOINT_URL", _http_url)
         listen = read.given("GRPC_LISTEN", _listen, default="127.0.0.1:50051")
+        s3_credentials = read.given("S3_CREDENTIALS", _one_of("keys", "role"), default="keys")
+        needed: dict[str, Any] = {"default": ""} if s3_credentials == "role" else {}
         settings: dict[str, Any] = dict(  # noqa: C408 - keywords, as the fields are named
             database_url=read.given("DATABASE_URL", _database_url),
             redis_url=read.given("REDIS_URL", _redis_url) or "",
             s3_endpoint_url=s3_endpoint,
-            s3_access_key_id=read.given("S3_ACCESS_KEY_ID", str),
-            s3_secret_access_key=read.given("S3_SECRET_ACCESS_KEY", str),
+            s3_ca_file=read.given("S3_CA_FILE", _ca_file, default=None),
+            s3_credentials=s3_credentials,
+            s3_access_key_id=read.given("S3_ACCESS_KEY_ID", str, **needed) or "",
+            s3_secret_access_key=read.given("S3_SECRET_ACCESS_KEY", str, **needed) or "",
+            s3_session_token=read.given("S3_SESSION_TOKEN", str, default=None),
+            s3_sts_url=read.given("S3_STS_URL", _http_url, default=None),
             s3_bucket=read.given("S3_BUCKET", _bucket, default="autos"),
             s3_prefix=read.given("S3_PREFIX", _prefix, default=""),
             s3_region=read.given("S3_REGION", str, default="us-east-1"),
@@ -453,7 +475,7 @@ def _http_url(text: str) -> str:
 
 
 def _database_url(text: str) -> str:
-    if not urlsplit(_url(text, "postgresql")).path.strip("/"):
+    if not urlsplit(_url(text, "postgresql", "postgres")).path.strip("/"):
         raise ValueError("must name a database: postgresql://user:password@host/database")
     try:
         parse_dsn(text)
@@ -466,7 +488,10 @@ def _database_url(text: str) -> str:
 
 
 def _redis_url(text: str) -> str:
-    return _url(text, "redis", "rediss", "unix")
+    if is_sentinel_url(text):
+        parse_sentinel_url(text)
+        return text
+    return _url(text, "redis", "rediss", "unix", *SENTINEL_SCHEMES)
 
 
 def _listen(text: str) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from storage.errors import ServiceUnavailable
+from server.observability.parts_up import PartsUp, checks_of
+from server.observability.shared_reading import SharedReading
 from storage.health import gauges
 from storage.health.gauges import Gauges
 from storage.login.logins import Login
@@ -22,50 +21,35 @@ from storage.telemetry.listener import listen
 from storage.telemetry.process_signals import signals_of
 from storage.telemetry.signals import Signals
 
-# One reading serves every scrape within this time.
-LOOK_S = 2.0
-# A scrape does not wait longer for PostgreSQL.
-PATIENCE_S = 1.5
-
 
 class RowMetrics(Collector):
     """Collects the gauges of one scrape. Thread-safe: concurrent scrapes share one reading.
 
-    `clock`: monotonic seconds.
+    `parts`: the gauges of the other servers. `clock`: monotonic seconds.
     """
 
     def __init__(
-        self, read: Callable[[], Gauges], *, clock: Callable[[], float] = time.monotonic
+        self,
+        read: Callable[[], Gauges],
+        *,
+        parts: PartsUp | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._read = read
-        self._clock = clock
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")
-        self._lock = threading.Lock()
-        self._look: Future[Gauges] | None = None
-        self._began = float("-inf")
+        self._reading = SharedReading(read, clock)
+        self._parts = parts
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield every metric family; without PostgreSQL only `autos_database_up`, which is 0."""
-        yield from families(self._seen())
+        self._reading.begin()
+        if self._parts is not None:
+            yield from self._parts.collect()
+        yield from families(self._reading.newest())
 
     def close(self) -> None:
-        """Wait for the reading that is under way."""
-        self._pool.shutdown()
-
-    def _seen(self) -> Gauges | None:
-        try:
-            return self._newest().result(PATIENCE_S)
-        except (ServiceUnavailable, TimeoutError):
-            return None
-
-    def _newest(self) -> Future[Gauges]:
-        with self._lock:
-            is_old = self._clock() - self._began >= LOOK_S
-            # While PostgreSQL does not answer, readings must not accumulate.
-            if self._look is None or (is_old and self._look.done()):
-                self._look = self._pool.submit(self._read)
-                self._began = self._clock()
-            return self._look
+        """Wait for the readings that are under way."""
+        if self._parts is not None:
+            self._parts.close()
+        self._reading.close()
 
 
 @contextmanager
@@ -82,7 +66,9 @@ def served(settings: Settings) -> Iterator[Signals]:
     # A separate connection, so that scrapes and calls do not wait for each other.
     database = Database(settings.database_url, max_connections=1)
     limits, login = Limits.of(settings), Login.of(settings)
-    metrics = RowMetrics(lambda: gauges.read(database, limits, login))
+    metrics = RowMetrics(
+        lambda: gauges.read(database, limits, login), parts=PartsUp(checks_of(settings))
+    )
     try:
         with signals_of(settings, "server", listener, lambda: metrics) as signals:
             yield signals

@@ -17,6 +17,7 @@ ALLOWED_BY = {
     "REDIS_URL": "REDIS_PLAINTEXT",
     "S3_ENDPOINT_URL": "S3_PLAINTEXT",
     "S3_PUBLIC_ENDPOINT_URL": "S3_PLAINTEXT",
+    "S3_STS_URL": "S3_PLAINTEXT",
     "PDPJ_BASE_URL": "PDPJ_PLAINTEXT",
     # Not a URL, but the address of pages that have neither TLS nor authentication.
     "METRICS_LISTEN": "METRICS_PLAINTEXT",
@@ -58,6 +59,10 @@ def _is_plaintext(name: str, url: str, default_ssl_mode: str) -> bool:
         return _is_plaintext_postgres(url, default_ssl_mode)
     if name == "METRICS_LISTEN":
         return not is_loopback_host(url.rpartition(":")[0])
+    if name == "REDIS_URL" and url.startswith("redis+sentinel://"):
+        # The master may be anywhere, so only loopback Sentinels are taken for this machine's.
+        hosts = url.partition("://")[2].partition("/")[0].rpartition("@")[2].split(",")
+        return not all(is_loopback_host(host.rpartition(":")[0] or host) for host in hosts)
     try:
         parts = urlsplit(url)
         host = parts.hostname

@@ -21,6 +21,7 @@ import structlog
 import urllib3
 from minio import Minio
 from minio.credentials.credentials import Credentials
+from minio.credentials.providers import Provider
 from minio.deleteobjects import DeleteObject
 from minio.error import InvalidResponseError, S3Error, ServerError
 from minio.signer import sign_v4_s3
@@ -28,6 +29,7 @@ from minio.time import to_amz_date
 
 from storage.errors import LeaseLost, ServiceUnavailable, StoreRefused
 from storage.http.connections import inspected_pools
+from storage.objects.role_keys import RoleKeys
 from storage.objects.store_errors import ALTERED, Answer, StoreRefusal, altered, refusal, translated
 from storage.refusals import STORE, RefusalWatch
 from storage.settings import Settings
@@ -68,6 +70,11 @@ class ObjectStore:
     region: str
     # The prefix of every key that is made, empty or with a slash at its end.
     prefix: str = ""
+    # The certificate authorities that may sign the endpoint's certificate; None: those of urllib3.
+    ca_file: Path | None = None
+    # The keys, if they change by themselves: those of a role. None: the two above.
+    keys: Provider | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, settings: Settings) -> ObjectStore:
@@ -80,19 +87,43 @@ class ObjectStore:
             bucket=settings.s3_bucket,
             region=settings.s3_region,
             prefix=settings.s3_prefix,
+            ca_file=settings.s3_ca_file,
+            keys=RoleKeys(settings.s3_sts_url) if settings.s3_credentials == "role" else None,
+            session_token=settings.s3_session_token,
         )
+
+    @property
+    def tls(self) -> dict[str, Any]:
+        """Return the options of urllib3's pools for certificates."""
+        return {"ca_certs": str(self.ca_file)} if self.ca_file else {}
+
+    def credentials(self) -> Credentials:
+        """Return the keys that sign a request now. Raises ServiceUnavailable if a role has none."""
+        if self.keys is not None:
+            return self.keys.retrieve()
+        return Credentials(self.access_key_id, self.secret_access_key, self.session_token)
 
     def client(self, url: str, http: urllib3.PoolManager | None = None) -> Minio:
         """Return a client of this store under `url`."""
         parts = urlsplit(url)
         return Minio(
             endpoint=parts.netloc,
-            access_key=self.access_key_id,
-            secret_key=self.secret_access_key,
+            credentials=_Keys(self.credentials),
             secure=parts.scheme == "https",
             region=self.region,  # without it every bucket costs a look-up
             http_client=http,
         )
+
+
+class _Keys(Provider):
+    """The keys of an ObjectStore, in the form that minio takes."""
+
+    def __init__(self, retrieve: Callable[[], Credentials]) -> None:
+        self._retrieve = retrieve
+
+    def retrieve(self) -> Credentials:
+        """Return the keys that sign a request now."""
+        return self._retrieve()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +198,7 @@ class Objects:
             timeout=urllib3.Timeout(connect=CONNECT_S, read=SILENCE_S),
             maxsize=max(max_connections, PARALLEL_HEADS),
             blocksize=BLOCK_BYTES,
+            **store.tls,
             retries=urllib3.Retry(
                 total=2,
                 backoff_factor=0.1,
@@ -183,7 +215,7 @@ class Objects:
         self._minio = store.client(store.endpoint_url, self._http)
         self._deleting = store.client(
             store.endpoint_url,
-            inspected_pools(timeout=urllib3.Timeout(total=delete_s), retries=False),
+            inspected_pools(timeout=urllib3.Timeout(total=delete_s), retries=False, **store.tls),
         )
         self._public = store.client(store.public_url)
         self._heads = ThreadPoolExecutor(PARALLEL_HEADS, thread_name_prefix="head")
@@ -293,12 +325,15 @@ class Objects:
             # one.
             checksum = base64.b64encode(bytes.fromhex(upload.sha256)).decode()
             headers["x-amz-checksum-sha256"] = checksum
+        keys = self._store.credentials()
+        if keys.session_token:
+            headers["X-Amz-Security-Token"] = keys.session_token
         signed = sign_v4_s3(
             method="PUT",
             url=url,
             region=self._store.region,
             headers=dict(headers),
-            credentials=Credentials(self._store.access_key_id, self._store.secret_access_key),
+            credentials=keys,
             content_sha256=upload.sha256,
             date=date,
         )

@@ -12,7 +12,7 @@ import urllib3
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 
 from storage.errors import ServiceUnavailable, StoreRefused, TransientError
-from storage.http.tls import untrusted_certificate
+from storage.http.tls import failed_handshake, untrusted_certificate
 
 Answer = S3Error | ServerError | InvalidResponseError
 
@@ -66,6 +66,10 @@ def translated(operation: str) -> Iterator[None]:
     except (MinioException, urllib3.exceptions.HTTPError) as error:
         if certificate := untrusted_certificate(error):
             raise StoreRefused(operation, "CERTIFICATE_NOT_TRUSTED", certificate) from error
+        code, text = failed_handshake(error)
+        if code:
+            # For example, an https:// endpoint at a port without TLS.
+            raise StoreRefused(operation, code, text) from error
         raise ServiceUnavailable("S3", code=_innermost(error)) from error
 
 

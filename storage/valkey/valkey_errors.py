@@ -24,22 +24,26 @@ def meaning(error: BaseException) -> ServiceUnavailable:
     if isinstance(error, MasterNotFoundError | SlaveNotFoundError):
         return ServiceUnavailable(PART, code="NO_MASTER", answer=str(error))
     if isinstance(error, redis.AuthenticationError | redis.ResponseError):
-        return _answered(error)
+        return _meaning_of_answer(error)
     if isinstance(error, redis.ConnectionError) and getattr(error, "status_code", None):
-        return _answered(error)
+        return _meaning_of_answer(error)
     return ServiceUnavailable(PART, code=NO_ANSWER, answer=type(error).__name__)
 
 
-def _answered(error: redis.RedisError) -> ServiceUnavailable:
-    text = str(error)
-    code = getattr(error, "status_code", None) or text.partition(" ")[0]
-    if not (code.isascii() and code.isupper()):
-        code = "ERR"
-    text = text.removeprefix(f"{code} ")
+def answered(text: str) -> tuple[str, str]:
+    """Return code and text of an error of Valkey, ERR without a code."""
+    code, _, rest = text.strip().partition(" ")
+    is_code = code.isascii() and code.isalpha() and code.isupper()
+    return (code, " ".join(rest.split())) if is_code else ("ERR", " ".join(text.split()))
+
+
+def _meaning_of_answer(error: redis.RedisError) -> ServiceUnavailable:
+    code = getattr(error, "status_code", None)
+    code, text = (code, str(error)) if code else answered(str(error))
     if code in PASSING:
         return ServiceUnavailable(PART, code=code, answer=text)
     return _refused(code, text)
 
 
 def _refused(code: str, answer: str) -> ServiceRefused:
-    return ServiceRefused(PART, "commands", code, " ".join(answer.split()))
+    return ServiceRefused(PART, "commands", code, answer)

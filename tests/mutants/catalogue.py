@@ -14,6 +14,9 @@ REPAIRS = "tests/integration/scheduler/test_repairs.py"
 CONSTRAINTS = "tests/integration/postgres/test_constraints.py"
 POSTER = "tests/integration/webhook/test_webhook_client.py"
 HOOKS = "tests/integration/webhook/test_webhook_rows.py"
+START_CHECK = "tests/integration/runtime/test_start_check.py"
+VALKEY_OUTAGES = "tests/integration/runtime/test_valkey_outages.py"
+ROLE_KEYS = "tests/integration/objects/test_role_keys.py"
 OBJECTS = "tests/integration/objects/test_objects.py"
 REFUSALS = "tests/integration/objects/test_store_refusals.py"
 UNTRUSTED = "tests/integration/portal/test_portal_untrusted.py"
@@ -1371,8 +1374,8 @@ _GUEST = (
     _mutant(
         "the limit to how long a deletion may hold up what is stored",
         "storage/objects/object_store.py",
-        "inspected_pools(timeout=urllib3.Timeout(total=delete_s), retries=False)",
-        "inspected_pools(timeout=urllib3.Timeout(total=None), retries=False)",
+        "timeout=urllib3.Timeout(total=delete_s), retries=False",
+        "timeout=urllib3.Timeout(total=None), retries=False",
         OBJECTS,
     ),
     _mutant(
@@ -2139,4 +2142,28 @@ _CALLERS = (
     ),
 )
 
-MUTANTS = (*_LEASES, *_REPAIRS, *_ONCE, *_BYTES, *_TOLD, *_GUEST, *_LOGIN, *_CALLERS)
+_SERVERS = (
+    _mutant(
+        "the report of a wrong setting when a process starts",
+        "storage/health/start_check.py",
+        "    if problems:\n        raise",
+        "    if False:\n        raise",
+        START_CHECK,
+    ),
+    _mutant(
+        "that one outage of Valkey is one line of a process",
+        "actors/messaging/broker.py",
+        "operation if is_refusal else CONNECTION",
+        "operation",
+        VALKEY_OUTAGES,
+    ),
+    _mutant(
+        "the session token of temporary keys of S3",
+        "storage/objects/object_store.py",
+        'headers["X-Amz-Security-Token"] = keys.session_token',
+        "pass",
+        ROLE_KEYS,
+    ),
+)
+
+MUTANTS = (*_LEASES, *_REPAIRS, *_ONCE, *_BYTES, *_TOLD, *_GUEST, *_LOGIN, *_CALLERS, *_SERVERS)

@@ -172,6 +172,7 @@ def test_the_metrics_of_all_processes_count_the_work_of_a_job(watched: Watched) 
     assert server[f"autos_rpcs_open {method}"] == 0
     assert server["autos_documents PENDING"] == 0
     assert server["autos_database_up"] == 1
+    assert (server["autos_redis_up"], server["autos_s3_up"]) == (1, 1)
     scheduler = watched.samples("scheduler")
     assert scheduler["autos_leases_lost_total download"] == 0
     assert scheduler["autos_scheduler_leads"] == 1

@@ -39,7 +39,7 @@ def test_a_database_that_is_not_there_is_a_refusal(servers: EmbeddedServers) -> 
     assert isinstance(error, ServiceRefused)
     assert 'database "nowhere" does not exist' in error.answer
     assert "nowhere" not in str(error), "callers see this text"
-    assert [(line["event"], line["code"]) for line in lines] == [("part refuses", "FATAL")]
+    assert [(line["event"], line["code"]) for line in lines] == [("part refuses", "3D000")]
 
 
 def test_a_server_without_the_required_tls_is_a_rejection() -> None:
@@ -150,7 +150,7 @@ def test_release_reports_what_the_store_rejects(servers: EmbeddedServers) -> Non
     code, printed = _release(servers, url, S3_SECRET_ACCESS_KEY="wrong" * 8)
 
     assert code == 1
-    assert printed.splitlines()[-1].startswith("autos release: S3 refuses ")
+    assert printed.splitlines()[-1].startswith("autos release: S3_SECRET_ACCESS_KEY: S3 refuses ")
     assert "SignatureDoesNotMatch" in printed
 
 

@@ -9,7 +9,8 @@ from functools import partial
 from uuid import UUID, uuid4
 
 from dev.processes.deadline import until
-from server.observability.row_metrics import LOOK_S, RowMetrics
+from server.observability.row_metrics import RowMetrics
+from server.observability.shared_reading import LOOK_S
 from storage.errors import PermanentError, TooFast
 from storage.estimates.latencies import record_times
 from storage.health import gauges

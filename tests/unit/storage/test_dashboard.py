@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dev.embedded.sandbox import ROOT
+from server.observability.parts_up import TEXTS, PartsUp
 from server.observability.row_metrics import families
 from storage.health.gauges import Gauges
 from storage.spool import Spool
@@ -53,8 +54,10 @@ def shown(tmp_path: Path) -> dict[str, set[str]]:
     spool = SpoolGauges(Spool(tmp_path, None, 1024)).collect()
     leads = SchedulerGauges(lambda: True).collect()
     own = ProcessGauges(os.getpid()).collect()
-    gauges = (*families(SEEN), *spool, *leads, *own)
+    up = PartsUp(dict.fromkeys(TEXTS, lambda: None))
+    gauges = (*families(SEEN), *up.collect(), *spool, *leads, *own)
     read = {each.name: set(each.samples[0].labels) for each in gauges}
+    up.close()
     # The others are those of all programs with Prometheus' libraries.
     return counted | {name: labels for name, labels in read.items() if name.startswith("autos_")}
 

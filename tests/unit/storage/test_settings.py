@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.environment.secret_files import SECRETS
+from storage.environment.sentinel_url import parse_sentinel_url
 from storage.errors import ConfigurationError
 from storage.settings import PORTAL_URL, Settings
 
@@ -66,11 +67,18 @@ WRONG = {
         "postgresql://u:%zz@db/autos",
         "postgresql://db/autos?timeout=3",
     ),
-    "REDIS_URL": ("http://redis", "redis", "redis://h:0", "redis://h:port"),
+    "REDIS_URL": (
+        *("http://redis", "redis", "redis://h:0", "redis://h:port", "redis+sentinel://h:26379"),
+        *(f"rediss+sentinel://:{SECRET}@h:x/master", f"rediss+sentinel://h/m?{SECRET}=1"),
+        f"rediss+sentinel://h/m/{SECRET}",
+    ),
     "S3_ENDPOINT_URL": (
         *("s3:9000", "ftp://s3", "http://", "http://s3/path", "http://s3?a=b", "http://s3?"),
         *("http://s3#a", f"http://user:{SECRET}@s3", f"http://:{SECRET}@s3", "http://s3:99999"),
     ),
+    "S3_CA_FILE": ("/missing",),
+    "S3_CREDENTIALS": ("roles",),
+    "S3_STS_URL": ("sts", "https://sts/path"),
     "S3_PUBLIC_ENDPOINT_URL": ("s3", f"https://:{SECRET}@s3"),
     "PDPJ_BASE_URL": ("portal", "https://portal/api"),
     "GRPC_LISTEN": ("50051", ":50051", "host:", "host:port", "host:65536", "host:\u0661"),
@@ -519,3 +527,37 @@ def test_no_process_writes_core_dumps(call: str) -> None:
 
     assert "is not set" in done.stderr
     assert done.stdout == "0 0\n"
+
+
+def test_a_role_needs_no_keys_of_the_store() -> None:
+    env = {name: value for name, value in NEEDED.items() if not name.startswith("S3_")}
+    env |= {"S3_ENDPOINT_URL": NEEDED["S3_ENDPOINT_URL"], "S3_CREDENTIALS": "role"}
+    assert Settings.from_env(env).s3_access_key_id == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rediss+sentinel://a:b@one:1,two/master/3",
+        "redis+sentinel://127.0.0.1:1,localhost/master",
+        "unix:///run/redis.sock?db=1",
+    ],
+)
+def test_other_forms_of_the_url_of_valkey_are_accepted(url: str) -> None:
+    assert Settings.from_env({**NEEDED, "REDIS_URL": url}).redis_url == url
+
+
+def test_sentinels_beyond_loopback_need_tls() -> None:
+    url = "redis+sentinel://127.0.0.1:1,far:2/master"
+    with pytest.raises(ConfigurationError, match="REDIS_URL leads beyond loopback without TLS"):
+        Settings.from_env({**NEEDED, "REDIS_URL": url})
+
+
+def test_the_parts_of_a_sentinel_url() -> None:
+    found = parse_sentinel_url(
+        "rediss+sentinel://a:b%40@one:1,two/master/3?ssl_ca_certs=/ca&sentinel_password=c"
+    )
+    assert (found.sentinels, found.master) == ((("one", 1), ("two", 26379)), "master")
+    tls = {"ssl": True, "ssl_ca_certs": "/ca"}
+    assert found.options == {"username": "a", "password": "b@", "db": 3, **tls}
+    assert found.sentinel_options == {"username": None, "password": "c", **tls}

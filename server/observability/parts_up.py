@@ -1,0 +1,62 @@
+"""Whether Valkey and S3 answer this server: one cheap request to each when Prometheus scrapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from server.observability.shared_reading import SharedReading
+from storage.objects.object_store import ObjectStore
+from storage.objects.store_check import StoreCheck
+from storage.settings import Settings
+from storage.valkey import valkey_check
+from storage.valkey.connections import connect
+
+# Less than a scrape waits, so that a silent server is reported and not only missing.
+LIMIT_S = 1.0
+# A check that sends one request. Raises ServiceUnavailable, also for a refusal.
+Ask = Callable[[], None]
+TEXTS = {
+    "autos_redis_up": "1 while Valkey answers in time and accepts the login",
+    "autos_s3_up": "1 while S3 answers in time and accepts the key",
+}
+
+
+class PartsUp(Collector):
+    """The gauge of each of TEXTS. `checks`: by name of the gauge."""
+
+    def __init__(self, checks: Mapping[str, Ask]) -> None:
+        self._readings = {name: SharedReading(_answers(ask)) for name, ask in checks.items()}
+
+    def begin(self) -> None:
+        """Begin the requests that are due, so that they wait for their answers together."""
+        for reading in self._readings.values():
+            reading.begin()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield every family."""
+        self.begin()
+        for name, reading in self._readings.items():
+            yield GaugeMetricFamily(name, TEXTS[name], value=float(reading.newest() or False))
+
+    def close(self) -> None:
+        """Wait for the requests that are under way."""
+        for reading in self._readings.values():
+            reading.close()
+
+
+def checks_of(settings: Settings) -> dict[str, Ask]:
+    """Return the checks of the servers that the settings name."""
+    client = connect(settings.redis_url, timeout_s=LIMIT_S)
+    bucket = StoreCheck(ObjectStore.of(settings), limit_s=LIMIT_S)
+    return {"autos_redis_up": lambda: valkey_check.ping(client), "autos_s3_up": bucket.ask}
+
+
+def _answers(ask: Ask) -> Callable[[], bool]:
+    def answers() -> bool:
+        ask()
+        return True
+
+    return answers

@@ -1,0 +1,152 @@
+"""Connect once to every server at the start of a process, and name the setting that is wrong.
+
+A wrong setting ends the process with one sentence, because no wait cures it. A server that is
+unavailable does not: every process works on when it answers.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from urllib.parse import urlsplit
+
+from storage.environment.sentinel_url import is_sentinel_url
+from storage.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
+from storage.objects.object_store import ObjectStore
+from storage.objects.store_check import StoreCheck
+from storage.postgres import connection_check, postgres_errors
+from storage.settings import USED_BY, Settings
+from storage.valkey import valkey_check
+
+LIMIT_S = 3.0
+# The oldest PostgreSQL on which the tests run: docs/reference/servers.md.
+POSTGRES_MIN = 15
+# Of PostgreSQL: password, role, database, right to connect, and what libpq itself refuses.
+WRONG_SESSION = {
+    postgres_errors.REFUSED_PASSWORD,
+    postgres_errors.REFUSED_ROLE,
+    postgres_errors.NO_DATABASE,
+    postgres_errors.INSUFFICIENT_PRIVILEGE,
+    postgres_errors.NOT_CONNECTED,
+}
+UNTRUSTED = "CERTIFICATE_NOT_TRUSTED"
+# By S3's code: the setting that is wrong. A bucket that is missing or refuses may still change.
+WRONG_OF_STORE = {
+    "InvalidAccessKeyId": "S3_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "S3_SECRET_ACCESS_KEY",
+    "InvalidToken": "S3_SESSION_TOKEN",
+    "ExpiredToken": "S3_SESSION_TOKEN",
+    "AuthorizationHeaderMalformed": "S3_REGION",
+    "PermanentRedirect": "S3_ENDPOINT_URL",
+    "InvalidBucketName": "S3_BUCKET",
+    UNTRUSTED: "S3_CA_FILE",
+}
+# OpenSSL's code for an answer without TLS.
+NO_TLS = "WRONG_VERSION_NUMBER"
+
+
+def check(settings: Settings, process: str) -> None:
+    """Connect to the servers that `process` uses, and to each for LIMIT_S seconds at most.
+
+    Raises ConfigurationError with one sentence for each wrong setting, and the server's own code.
+    """
+    problems = [
+        *_problems(lambda: _postgres(settings.database_url)),
+        *_problems(lambda: _store(settings)),
+    ]
+    if process in USED_BY["REDIS_URL"]:
+        problems += _problems(lambda: _valkey(settings.redis_url))
+    if problems:
+        raise ConfigurationError(" ".join(problems))
+
+
+def _problems(ask: Callable[[], str]) -> Iterator[str]:
+    with suppress(ServiceUnavailable):
+        if problem := ask():
+            yield problem
+
+
+def check_version(number: int) -> str:
+    """Return the problem with a version of PostgreSQL, such as 140011; empty without one."""
+    if number // 10_000 >= POSTGRES_MIN:
+        return ""
+    return (
+        f"DATABASE_URL: the server is PostgreSQL {number // 10_000}, and Autos needs"
+        f" {POSTGRES_MIN} or newer."
+    )
+
+
+def _postgres(url: str) -> str:
+    try:
+        return check_version(connection_check.ask(url))
+    except ServiceRefused as error:
+        return f"DATABASE_URL: {error.detail}" if error.code in WRONG_SESSION else ""
+
+
+def _store(settings: Settings) -> str:
+    with closing(StoreCheck(ObjectStore.of(settings), limit_s=LIMIT_S)) as bucket:
+        try:
+            bucket.ask()
+        except ServiceRefused as error:
+            if error.code == NO_TLS:
+                return (
+                    f"S3_ENDPOINT_URL: begins with https://, and the server has no TLS ({NO_TLS})."
+                )
+            name = WRONG_OF_STORE.get(error.code)
+            if name or not error.code.startswith("HTTP 4"):
+                return f"{name}: {error.detail}" if name else ""
+        except ServiceUnavailable:
+            pass
+        else:
+            return ""
+    return _needs_tls("S3_ENDPOINT_URL", settings.s3_endpoint_url, "http", 80)
+
+
+def _valkey(url: str) -> str:
+    try:
+        valkey_check.ask(url, limit_s=LIMIT_S)
+    except ServiceRefused as error:
+        return f"REDIS_URL: {error.detail}"
+    except ServiceUnavailable:
+        if is_sentinel_url(url):
+            return ""
+        return _needs_tls("REDIS_URL", url, "redis", 6379) or _lacks_tls(url)
+    return ""
+
+
+def _lacks_tls(url: str) -> str:
+    """Return a sentence if `url` has TLS and its Valkey has none."""
+    parts = urlsplit(url)
+    if parts.scheme != "rediss" or not parts.hostname:
+        return ""
+    # Valkey waits for the rest of what it takes for a command, so a handshake has no answer.
+    with (
+        suppress(OSError),
+        socket.create_connection((parts.hostname, parts.port or 6379), LIMIT_S) as plain,
+    ):
+        plain.sendall(b"PING\r\n")
+        answer = plain.recv(64).split()
+        if answer and answer[0] in (b"+PONG", b"-NOAUTH"):
+            said = answer[0].decode()
+            return f"REDIS_URL: begins with rediss://, and the server has no TLS ({said})."
+    return ""
+
+
+def _needs_tls(name: str, url: str, scheme: str, port: int) -> str:
+    """Return a sentence if `url` has no TLS and its server answers only with TLS."""
+    parts = urlsplit(url)
+    if parts.scheme != scheme or not parts.hostname:
+        return ""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        address = (parts.hostname, parts.port or port)
+        with (
+            socket.create_connection(address, LIMIT_S) as plain,
+            context.wrap_socket(plain, server_hostname=parts.hostname) as peer,
+        ):
+            return f"{name}: begins with {scheme}://, and the server needs TLS ({peer.version()})."
+    except OSError:
+        return ""
