@@ -49,15 +49,16 @@ class DeliveryError(AutosError):
     """A post got no answer.
 
     `message` may be shown to callers. `is_final`: the address rules refuse the receiver; do not
-    retry.
+    retry. `is_timeout`: the receiver took too long.
     """
 
     reason = "WEBHOOK_NOT_DELIVERED"
 
-    def __init__(self, message: str, *, is_final: bool = False) -> None:
+    def __init__(self, message: str, *, is_final: bool = False, is_timeout: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.is_final = is_final
+        self.is_timeout = is_timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,9 @@ class WebhookClient:
             try:
                 return self._first_answer(addresses, request, deadline)
             except _FOREIGN_ERRORS as error:
-                raise DeliveryError(self._explain(error, deadline)) from error
+                is_timeout = deadline.remaining_s == 0 or _is_timeout(error)
+                message = self._explain(error, deadline)
+                raise DeliveryError(message, is_timeout=is_timeout) from error
 
     def _addresses(self, url: str) -> list[str]:
         parts = urlsplit(url)
@@ -122,7 +125,8 @@ class WebhookClient:
         try:
             addresses = _within(self._phase_s, lambda: self._resolve(host, port))
         except TimeoutError as error:
-            raise DeliveryError(f"The look-up of {host} took too long.") from error
+            message = f"The look-up of {host} took too long."
+            raise DeliveryError(message, is_timeout=True) from error
         except OSError as error:
             raise DeliveryError(f"The name {host} does not resolve.") from error
         if not addresses:
@@ -234,6 +238,10 @@ def _has_cause(error: BaseException, kind: type[BaseException]) -> bool:
     while cause is not None and not isinstance(cause, kind):
         cause = cause.__cause__ or cause.__context__
     return cause is not None
+
+
+def _is_timeout(error: BaseException) -> bool:
+    return any(_has_cause(error, kind) for kind in (TimeoutError, urllib3.exceptions.TimeoutError))
 
 
 def _within(limit_s: float, look_up: Callable[[], list[str]]) -> list[str]:

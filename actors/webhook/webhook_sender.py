@@ -22,7 +22,7 @@ from storage.postgres.database import Database
 from storage.telemetry.signals import HTTP_STATUS, NOOP_SIGNALS, SIZE_BYTES, Signals
 from storage.telemetry.tracing import Span
 from storage.webhook_policy import is_plaintext
-from storage.webhooks import webhook_rows
+from storage.webhooks import delivery_limits, webhook_rows
 from storage.webhooks.webhook_rows import WebhookDelivery
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -54,7 +54,7 @@ class WebhookSender:
 
         Raises ServiceUnavailable.
         """
-        waiting = webhook_rows.longest_due(self.database)
+        waiting = delivery_limits.next_webhook(self.database)
         if waiting is None:
             return False
         found()
@@ -79,8 +79,8 @@ class WebhookSender:
             self.signals.step("webhook", job_id=job_id, traceparent=delivery.traceparent) as span,
         ):
             self._try(delivery, span)
-        # Another webhook may have waited because this receiver was busy.
-        if waiting := webhook_rows.next_due(self.database, delivery.receiver):
+        # Another webhook of the client may have waited for the end of this delivery.
+        if waiting := delivery_limits.next_webhook(self.database, delivery.client):
             self.messages.send_webhooks(waiting[0], [waiting[1]])
         return True
 
@@ -106,7 +106,13 @@ class WebhookSender:
         if outcome != DELIVERED:
             span.fail(outcome)
         if isinstance(answer, DeliveryError):
-            self._refused(delivery, None, answer.message, is_final=answer.is_final)
+            self._refused(
+                delivery,
+                None,
+                answer.message,
+                is_final=answer.is_final,
+                is_timeout=answer.is_timeout,
+            )
         elif outcome == DELIVERED:
             webhook_rows.delivered(self.database, delivery, answer.status)
             log.info("webhook delivered", status_code=answer.status)
@@ -136,7 +142,13 @@ class WebhookSender:
             return answer
 
     def _refused(
-        self, delivery: WebhookDelivery, answer: Answer | None, error: str, *, is_final: bool
+        self,
+        delivery: WebhookDelivery,
+        answer: Answer | None,
+        error: str,
+        *,
+        is_final: bool,
+        is_timeout: bool = False,
     ) -> None:
         delay_s = webhook_rows.refused(
             self.database,
@@ -145,6 +157,7 @@ class WebhookSender:
             error=error,
             retry_after_s=answer.retry_after_s if answer else None,
             is_final=is_final,
+            is_timeout=is_timeout,
         )
         log.warning("webhook not accepted", error=error, retry_in_s=delay_s)
         if delay_s is not None:

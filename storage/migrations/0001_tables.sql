@@ -238,6 +238,7 @@ CREATE TABLE event_numbers (
 CREATE TABLE webhooks (
     job_id UUID NOT NULL,
     position INTEGER NOT NULL,
+    client TEXT NOT NULL DEFAULT '',
     url TEXT NOT NULL,
     receiver TEXT NOT NULL DEFAULT '',
     state TEXT NOT NULL,
@@ -269,9 +270,15 @@ CREATE TABLE webhooks (
 CREATE UNIQUE INDEX webhooks_url ON webhooks (job_id, url);
 CREATE UNIQUE INDEX webhooks_webhook_id ON webhooks (webhook_id);
 CREATE INDEX webhooks_due ON webhooks (next_attempt_time) WHERE (state = 'PENDING');
-CREATE INDEX webhooks_busy ON webhooks (receiver) WHERE (lease IS NOT NULL);
-CREATE INDEX webhooks_queue ON webhooks (receiver, next_attempt_time) WHERE (state = 'PENDING');
+CREATE INDEX webhooks_busy ON webhooks (client, receiver) WHERE (lease IS NOT NULL);
+CREATE INDEX webhooks_queue ON webhooks (client, next_attempt_time) WHERE (state = 'PENDING');
 CREATE INDEX webhooks_of_event ON webhooks (event_id) WHERE (event_id IS NOT NULL);
+
+CREATE TABLE silent_receivers (
+    client TEXT NOT NULL,
+    receiver TEXT NOT NULL,
+    PRIMARY KEY (client, receiver)
+);
 
 CREATE TABLE webhook_attempts (
     webhook_id TEXT NOT NULL,

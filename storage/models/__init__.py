@@ -8,7 +8,13 @@ from storage.models.job import Job, Request
 from storage.models.portal import Court, PortalLogin, PortalThrottle, Slot
 from storage.models.refusal import ServiceRefusal
 from storage.models.scheduler import Leader, WorkerProcess
-from storage.models.webhook import Event, EventNumbers, Webhook, WebhookAttempt
+from storage.models.webhook import (
+    Event,
+    EventNumbers,
+    SilentReceiver,
+    Webhook,
+    WebhookAttempt,
+)
 
 # In an order in which they can be created: a table comes after the tables that it refers to.
 ALL: tuple[type[BaseModel], ...] = (
@@ -20,6 +26,7 @@ ALL: tuple[type[BaseModel], ...] = (
     Event,
     EventNumbers,
     Webhook,
+    SilentReceiver,
     WebhookAttempt,
     Slot,
     PortalThrottle,
@@ -50,6 +57,7 @@ __all__ = [
     "PortalThrottle",
     "Request",
     "ServiceRefusal",
+    "SilentReceiver",
     "Slot",
     "SpoolState",
     "SweepCandidate",

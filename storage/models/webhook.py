@@ -81,8 +81,10 @@ class Webhook(BaseModel):
 
     job_id = reference(Job, on_delete="CASCADE")
     position = IntegerField()
+    # The job's client. It groups the concurrent deliveries.
+    client = TextField(constraints=[Default("''")])
     url = TextField()
-    # scheme://host:port of the URL. It groups the concurrent deliveries to one receiver.
+    # scheme://host:port of the URL. It groups the concurrent deliveries of the client.
     receiver = TextField(constraints=[Default("''")])
     state = TextField()
     event_id = reference(Event, null=True)
@@ -121,14 +123,29 @@ class Webhook(BaseModel):
 Webhook.add_index(Webhook.job_id, Webhook.url, unique=True, name="webhooks_url")
 Webhook.add_index(Webhook.webhook_id, unique=True, name="webhooks_webhook_id")
 Webhook.add_index(Webhook.next_attempt_time, where=Webhook.state == _PENDING, name="webhooks_due")
-Webhook.add_index(Webhook.receiver, where=Webhook.lease.is_null(False), name="webhooks_busy")
 Webhook.add_index(
-    Webhook.receiver,
+    Webhook.client, Webhook.receiver, where=Webhook.lease.is_null(False), name="webhooks_busy"
+)
+Webhook.add_index(
+    Webhook.client,
     Webhook.next_attempt_time,
     where=Webhook.state == _PENDING,
     name="webhooks_queue",
 )
 Webhook.add_index(Webhook.event_id, where=Webhook.event_id.is_null(False), name="webhooks_of_event")
+
+
+class SilentReceiver(BaseModel):
+    """A client's receiver that timed out and has not answered since."""
+
+    client = TextField()
+    receiver = TextField()
+
+    class Meta:
+        """One row for each receiver of a client."""
+
+        table_name = "silent_receivers"
+        primary_key = CompositeKey("client", "receiver")
 
 
 class WebhookAttempt(BaseModel):

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
-from peewee import SQL, fn
+from peewee import fn
 
 from storage.errors import LeaseLost, PreconditionFailed
 from storage.event_counters import LEASES_LOST
@@ -19,6 +19,7 @@ from storage.models.base import time_after
 from storage.postgres.database import Database, Row, Transaction
 from storage.records import DocumentRecord, JobRecord, JobView
 from storage.states import WebhookState, sources_of
+from storage.webhooks import delivery_limits
 
 # Seconds between one attempt and the next. The first attempt is due at once.
 SCHEDULE_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -30,8 +31,6 @@ _IS_FREE = Webhook.lease_until.is_null() | (Webhook.lease_until < fn.clock_times
 _IS_DUE = (_IS_PENDING, _IS_TIME, _IS_FREE)
 # The columns that are reset when an attempt is over, or when a webhook is sent again.
 _RELEASED = {"lease": None, "lease_until": None, "nudge_count": 0, "nudge_time": None}
-# Concurrent deliveries to one receiver, so that a dead receiver does not occupy every thread.
-PER_RECEIVER = 4
 METHOD = "RedeliverWebhook"
 
 
@@ -48,6 +47,7 @@ class WebhookDelivery:
     lease: UUID
     url: str
     webhook_id: str
+    client: str
     receiver: str
     attempt_count: int
     type: str
@@ -60,9 +60,12 @@ class WebhookDelivery:
 def claim(
     database: Database, job_id: UUID, position: int, *, lease_s: float
 ) -> WebhookDelivery | None:
-    """Lease the webhook for one attempt. None: it is not due, leased, or its receiver is busy."""
+    """Lease the webhook for one attempt. None: it is not due, leased, or has to wait.
+
+    It waits while its client or its receiver has as many deliveries as may be under way.
+    """
     with database.transaction() as transaction:
-        before = _if_room(transaction, job_id, position)
+        before = delivery_limits.locked_if_room(transaction, job_id, position)
         if before is None:
             return None
         hook = transaction.fetch_one(
@@ -91,6 +94,7 @@ def _delivery(hook: Row, event: Row) -> WebhookDelivery:
         lease=hook["lease"],
         url=hook["url"],
         webhook_id=hook["webhook_id"],
+        client=hook["client"],
         receiver=hook["receiver"],
         attempt_count=hook["attempt_count"] - hook["earlier_attempt_count"],
         type=event["type"],
@@ -103,64 +107,6 @@ def _delivery(hook: Row, event: Row) -> WebhookDelivery:
 
 def _is_at(job_id: UUID, position: int) -> Any:
     return (Webhook.job_id == job_id) & (Webhook.position == position)
-
-
-def _if_room(transaction: Transaction, job_id: UUID, position: int) -> Row | None:
-    """Return the webhook's receiver and lease if the receiver may have one more delivery."""
-    # The lock serializes the counts of concurrent claims for one receiver.
-    lock = fn.pg_advisory_xact_lock(fn.hashtextextended(Webhook.receiver, 0))
-    held: Row | None = transaction.fetch_one(
-        Webhook.select(Webhook.receiver, Webhook.lease, lock)
-        .where(_is_at(job_id, position))
-        .dicts()
-    )
-    if held is None:
-        return None
-    busy = transaction.fetch_one(
-        Webhook.select(fn.count(SQL("*")).alias("count"))
-        .where(
-            Webhook.receiver == held["receiver"],
-            Webhook.lease.is_null(False),
-            Webhook.lease_until >= fn.clock_timestamp(),
-        )
-        .dicts()
-    )
-    return held if busy["count"] < PER_RECEIVER else None
-
-
-def next_due(database: Database, receiver: str) -> tuple[UUID, int] | None:
-    """Return the webhook of this receiver that is due longest and has no lease."""
-    query = (
-        Webhook.select(Webhook.job_id, Webhook.position)
-        .where(Webhook.receiver == receiver, *_IS_DUE)
-        .order_by(Webhook.next_attempt_time)
-        .limit(1)
-    )
-    with database.transaction() as transaction:
-        found: tuple[UUID, int] | None = transaction.fetch_one(query.tuples())
-    return found
-
-
-def longest_due(database: Database) -> tuple[UUID, int] | None:
-    """Return the webhook that is due longest, has no lease, and has a receiver with room.
-
-    Room: the receiver may have one more concurrent delivery. Raises ServiceUnavailable.
-    """
-    other = Webhook.alias()
-    busy = other.select(fn.count(SQL("*"))).where(
-        other.receiver == Webhook.receiver,
-        other.lease.is_null(False),
-        other.lease_until >= fn.clock_timestamp(),
-    )
-    query = (
-        Webhook.select(Webhook.job_id, Webhook.position)
-        .where(*_IS_DUE, busy < PER_RECEIVER)
-        .order_by(Webhook.next_attempt_time)
-        .limit(1)
-    )
-    with database.transaction() as transaction:
-        found: tuple[UUID, int] | None = transaction.fetch_one(query.tuples())
-    return found
 
 
 def delivered(database: Database, delivery: WebhookDelivery, status_code: int) -> None:
@@ -184,10 +130,12 @@ def refused(
     error: str,
     retry_after_s: float | None,
     is_final: bool,
+    is_timeout: bool = False,
 ) -> float | None:
     """Record that the attempt failed. Return the seconds until the next, None after the last.
 
-    `status_code` is 0 if there was no answer. Callers can read `error`. Raises LeaseLost.
+    `status_code` is 0 if there was no answer; `is_timeout`: the receiver was too slow. Callers can
+    read `error`. Raises LeaseLost.
     """
     delay_s = None if is_final else next_delay_s(delivery.attempt_count + 1, retry_after_s)
     _record(
@@ -196,6 +144,7 @@ def refused(
         WebhookState.FAILED if delay_s is None else WebhookState.PENDING,
         status_code=status_code,
         error=error,
+        is_timeout=is_timeout,
         next_attempt_time=None if delay_s is None else time_after(delay_s),
     )
     return delay_s
@@ -219,6 +168,7 @@ def _record(
     *,
     status_code: int,
     error: str,
+    is_timeout: bool = False,
     **changes: Any,
 ) -> None:
     # An attempt that will be repeated is no change of state: the row stays PENDING.
@@ -240,6 +190,10 @@ def _record(
         if not transaction.execute(move):
             raise LeaseLost("The claim on this webhook is over.")
         transaction.execute(_log_attempt(delivery))
+        if status_code:
+            delivery_limits.record_answer(transaction, delivery.client, delivery.receiver)
+        elif is_timeout:
+            delivery_limits.record_timeout(transaction, delivery.client, delivery.receiver)
 
 
 def _log_attempt(delivery: WebhookDelivery) -> Any:

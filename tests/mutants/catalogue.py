@@ -17,6 +17,7 @@ HOOKS = "tests/integration/webhook/test_webhook_rows.py"
 START_CHECK = "tests/integration/runtime/test_start_check.py"
 VALKEY_OUTAGES = "tests/integration/runtime/test_valkey_outages.py"
 ROLE_KEYS = "tests/integration/objects/test_role_keys.py"
+DELIVERIES = "tests/integration/webhook/test_delivery_limits.py"
 OBJECTS = "tests/integration/objects/test_objects.py"
 REFUSALS = "tests/integration/objects/test_store_refusals.py"
 UNTRUSTED = "tests/integration/portal/test_portal_untrusted.py"
@@ -958,10 +959,38 @@ _TOLD = (
     ),
     _mutant(
         "the limit of deliveries for one receiver",
-        "storage/webhooks/webhook_rows.py",
-        'return held if busy["count"] < PER_RECEIVER else None',
-        "return held",
+        "storage/webhooks/delivery_limits.py",
+        'busy["of_receiver"] < most',
+        "True",
         HOOKS,
+    ),
+    _mutant(
+        "the limit of deliveries of one client",
+        "storage/webhooks/delivery_limits.py",
+        'busy["of_client"] < PER_CLIENT and ',
+        "",
+        DELIVERIES,
+    ),
+    _mutant(
+        "the single delivery to a receiver that timed out",
+        "storage/webhooks/delivery_limits.py",
+        'most = 1 if busy["is_silent"] else PER_RECEIVER',
+        "most = PER_RECEIVER",
+        DELIVERIES,
+    ),
+    _mutant(
+        "the turns of clients at messages for stalled webhooks",
+        "storage/sql/scheduling/take_stalled_webhooks.sql",
+        "ORDER BY oldest.turn, oldest.next_attempt_time",
+        "ORDER BY oldest.next_attempt_time",
+        DELIVERIES,
+    ),
+    _mutant(
+        "the turns of clients at webhooks without a message",
+        "storage/sql/webhooks/next_webhook.sql",
+        "ORDER BY under_way.deliveries, due.next_attempt_time",
+        "ORDER BY due.next_attempt_time",
+        DELIVERIES,
     ),
     _mutant(
         "the end of the webhook schedule",

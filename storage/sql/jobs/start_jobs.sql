@@ -205,8 +205,8 @@ BEGIN
             CONTINUE;
         END IF;
         IF how = 'new' AND asked.url IS NOT NULL OR is_hooked THEN
-            INSERT INTO webhooks (job_id, position, url, receiver, state)
-            SELECT job.job_id, count(*), asked.url, asked.receiver, 'WAITING'
+            INSERT INTO webhooks (job_id, position, client, url, receiver, state)
+            SELECT job.job_id, count(*), asked.client, asked.url, asked.receiver, 'WAITING'
             FROM webhooks WHERE job_id = job.job_id
             ON CONFLICT DO NOTHING;
             is_hooked := FOUND AND how = 'joined';

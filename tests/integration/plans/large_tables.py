@@ -12,7 +12,7 @@ from tests.integration.conftest import TEMPLATE
 from tests.integration.harness.factories import CLIENT
 
 JOBS, DOCUMENTS = 3_000, 200
-RECEIVER = "https://hooks.tribunal.jus.br"
+_RECEIVER = "https://hooks.tribunal.jus.br"
 
 # Every job belongs to one client and has a due webhook; one in ten has documents.
 _JOBS = """
@@ -48,9 +48,9 @@ WITH ends AS (
     SELECT gen_random_uuid(), client, job_id, 1, 'download.failed', now(), to_jsonb(jobs), '[]'
     FROM jobs
     RETURNING event_id, job_id)
-INSERT INTO webhooks (job_id, position, url, receiver, state, event_id, webhook_id,
+INSERT INTO webhooks (job_id, position, client, url, receiver, state, event_id, webhook_id,
     next_attempt_time)
-SELECT job_id, 0, %(receiver)s, %(receiver)s, 'PENDING', event_id, event_id::text, now()
+SELECT job_id, 0, %(client)s, %(receiver)s, %(receiver)s, 'PENDING', event_id, event_id::text, now()
 FROM ends
 """
 _REQUESTS = """
@@ -61,6 +61,10 @@ _SWEPT = """
 INSERT INTO swept_objects (object_key, sweep_time)
 SELECT 'documents/' || number, now() FROM generate_series(1, %(jobs)s) AS number
 """
+_SILENT = """
+INSERT INTO silent_receivers (client, receiver)
+SELECT %(client)s, number::text FROM generate_series(1, %(jobs)s) AS number
+"""
 _SECRECY = """
 INSERT INTO case_secrecy (process_number, sealed_time)
 SELECT process_number, now() FROM jobs
@@ -70,7 +74,7 @@ SELECT process_number, now() FROM jobs
 def create(server_url: str, name: str) -> str:
     """Make a database `name` with large, analyzed tables. Return its URL.
 
-    All jobs belong to CLIENT, and their webhooks go to RECEIVER.
+    All jobs belong to CLIENT, and their webhooks go to one receiver.
     """
     return create_database(server_url, name, template=_filled(server_url))
 
@@ -80,7 +84,7 @@ def _filled(server_url: str) -> str:
     """Return the name of a database with filled tables, made once for each server."""
     name = "large_tables"
     url = create_database(server_url, name, template=TEMPLATE)
-    values = {"client": CLIENT, "jobs": JOBS, "documents": DOCUMENTS, "receiver": RECEIVER}
+    values = {"client": CLIENT, "jobs": JOBS, "documents": DOCUMENTS, "receiver": _RECEIVER}
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
@@ -89,6 +93,7 @@ def _filled(server_url: str) -> str:
             _DOCUMENTS,
             _LANES,
             _SPOOLED,
+            _SILENT,
             _WEBHOOKS,
             _REQUESTS,
             _SWEPT,

@@ -35,6 +35,7 @@ _VALUES: dict[str, dict[str, object]] = {
     "name_sweep_candidates": {"keys": ["a"]},
     "newest_jobs": {"clients": ["a"], "process_numbers": ["1"]},
     "note_swept_objects": {"keys": ["a"]},
+    "next_webhook": {"client": None, "of_client": 8, "of_receiver": 4, "window": 100},
     "pause_portal": {
         "asked_s": None,
         "at_once": 10,
@@ -176,7 +177,7 @@ def test_every_statement_reads_large_tables_by_a_condition_on_an_index(
         ("documents_lease", "record_stored"),
         ("jobs_listing", "renew_leases"),
         ("jobs_listed", "serving_listing"),
-        ("webhooks_due", "take_stalled_webhooks"),
+        ("webhooks_queue", "take_stalled_webhooks"),
     ],
 )
 def test_a_statement_that_has_lost_its_index_is_noticed(

@@ -13,7 +13,7 @@ from storage.documents.document_queries import DocumentFilter
 from storage.jobs import job_queries, watch_queries
 from storage.jobs.job_queries import JobFilter
 from storage.scheduling import reconciliation
-from storage.webhooks import webhook_rows
+from storage.webhooks import delivery_limits, webhook_rows
 from tests.integration.conftest import Databases
 from tests.integration.harness.factories import CLIENT
 from tests.integration.harness.row_reads import CountingDatabase, Step
@@ -66,7 +66,7 @@ def _read(database: CountingDatabase) -> dict[str, Step]:
         "the newest of many cases": lambda: watch_queries.newest(
             database, [(CLIENT, view.job.process_number) for view in newest]
         ),
-        "the next webhook": lambda: webhook_rows.next_due(database, large_tables.RECEIVER),
+        "the next webhook": lambda: delivery_limits.next_webhook(database, CLIENT),
         "the due webhooks of a job": lambda: webhook_rows.due(database, job.job_id),
         "the lease of a webhook": lambda: webhook_rows.claim(database, job.job_id, 0, lease_s=60),
         "files without a row": lambda: reconciliation.orphaned_tokens(database, ids),

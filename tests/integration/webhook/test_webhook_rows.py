@@ -23,8 +23,9 @@ from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from storage.states import WebhookState
 from storage.webhook_policy import WebhookPolicy
-from storage.webhooks import webhook_rows
-from storage.webhooks.webhook_rows import JITTER, PER_RECEIVER, SCHEDULE_S, WebhookDelivery
+from storage.webhooks import delivery_limits, webhook_rows
+from storage.webhooks.delivery_limits import PER_RECEIVER
+from storage.webhooks.webhook_rows import JITTER, SCHEDULE_S, WebhookDelivery
 from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
 from tests.integration.harness.factories import CLIENT, HOOK
@@ -117,7 +118,7 @@ def test_one_receiver_never_has_more_than_its_share_of_deliveries_at_once(
     other = factories.request(webhook_url=HOOK.replace("receiver", "another"))
     assert webhook_rows.claim(database, factories.listed_job(database, 0, other), 0, lease_s=30)
     webhook_rows.delivered(database, found[0], 200)
-    waiting = webhook_rows.next_due(database, found[0].receiver)
+    waiting = delivery_limits.next_webhook(database, CLIENT)
     assert waiting, "a waiting webhook is sent when there is room"
     assert webhook_rows.claim(database, *waiting, lease_s=30)
 

@@ -1,0 +1,93 @@
+"""How many webhooks are sent at once, so that no client can stop the webhooks of another.
+
+A client's deliveries are counted alone: those of other clients to the same receiver do not count.
+A receiver that timed out holds a thread of a notifier for a long time. Until it answers, its client
+has one delivery to it at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from peewee import SQL, fn
+
+from storage import sql
+from storage.models import SilentReceiver, Webhook
+from storage.postgres.database import Database, Row, Transaction
+
+# Deliveries at once of one client, over all notifiers: half of the threads of one notifier.
+PER_CLIENT = 8
+# Deliveries at once of one client to one receiver, so that a dead one does not take all of them.
+PER_RECEIVER = 4
+# How many due webhooks of a client are considered. If their receivers are all busy, the others wait
+# for their own messages.
+WINDOW = 100
+
+
+def locked_if_room(transaction: Transaction, job_id: UUID, position: int) -> Row | None:
+    """Return the webhook's lease if its client and its receiver may have one more delivery.
+
+    Until the end of the transaction no other claim of the client can count the deliveries.
+    """
+    lock = fn.pg_advisory_xact_lock(fn.hashtextextended(Webhook.client.concat(" webhooks"), 0))
+    held: Row | None = transaction.fetch_one(
+        Webhook.select(Webhook.client, Webhook.receiver, Webhook.lease, lock)
+        .where(Webhook.job_id == job_id, Webhook.position == position)
+        .dicts()
+    )
+    if held is None:
+        return None
+    client, receiver = held["client"], held["receiver"]
+    # In a separate statement, so that it sees what was committed before the lock was obtained.
+    is_same = Webhook.receiver == receiver
+    silent = SilentReceiver.select(SilentReceiver.client).where(*_is(client, receiver))
+    busy = transaction.fetch_one(
+        Webhook.select(
+            fn.count(SQL("*")).alias("of_client"),
+            fn.count(SQL("*")).filter(is_same).alias("of_receiver"),
+            fn.EXISTS(silent).alias("is_silent"),
+        )
+        .where(
+            Webhook.client == client,
+            Webhook.lease.is_null(False),
+            Webhook.lease_until >= fn.clock_timestamp(),
+        )
+        .dicts()
+    )
+    most = 1 if busy["is_silent"] else PER_RECEIVER
+    has_room = busy["of_client"] < PER_CLIENT and busy["of_receiver"] < most
+    return held if has_room else None
+
+
+def next_webhook(database: Database, client: str | None = None) -> tuple[UUID, int] | None:
+    """Return the due webhook whose turn it is, None if there is none that may be sent.
+
+    Clients take turns: the one with the fewest deliveries is next. `client`: only its webhooks.
+    Raises ServiceUnavailable.
+    """
+    with database.single() as transaction:
+        rows = transaction.all(
+            sql.statement("next_webhook"),
+            client=client,
+            of_client=PER_CLIENT,
+            of_receiver=PER_RECEIVER,
+            window=WINDOW,
+        )
+    return (rows[0]["job_id"], rows[0]["position"]) if rows else None
+
+
+def record_answer(transaction: Transaction, client: str, receiver: str) -> None:
+    """Record that a client's receiver answered, with any status."""
+    transaction.execute(SilentReceiver.delete().where(*_is(client, receiver)))
+
+
+def record_timeout(transaction: Transaction, client: str, receiver: str) -> None:
+    """Record that a client's receiver timed out."""
+    transaction.execute(
+        SilentReceiver.insert(client=client, receiver=receiver).on_conflict_ignore()
+    )
+
+
+def _is(client: str, receiver: str) -> tuple[Any, ...]:
+    return SilentReceiver.client == client, SilentReceiver.receiver == receiver
