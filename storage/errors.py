@@ -213,13 +213,22 @@ class TooFast(TransientError):
     """The portal asked for a pause of `retry_after_s` seconds (None: it named no time).
 
     `own_after`: the number of consecutive refusals after which they concern only this document, if
-    other documents got good answers since.
+    other documents got good answers since. `is_of_firewall`: a firewall refused, and the cause may
+    be the requested address only.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float | None, own_after: int = 5) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None,
+        own_after: int = 5,
+        is_of_firewall: bool = False,
+    ) -> None:
         super().__init__("PORTAL_UNAVAILABLE", message)
         self.retry_after_s = retry_after_s
         self.own_after = own_after
+        self.is_of_firewall = is_of_firewall
 
 
 class ServiceUnavailable(AutosError):

@@ -87,7 +87,7 @@ def publish(database: Database, part: str, operation: str, error: ServiceRefused
         if part == PORTAL:
             pause_s = min(PAUSE_MAX_S, max(PAUSE_MIN_S, since_s))
             until = fn.greatest(PortalThrottle.paused_until, time_after(pause_s))
-            transaction.execute(PortalThrottle.update(paused_until=until))
+            transaction.execute(PortalThrottle.update(paused_until=until, paused_client=None))
 
 
 def _write(transaction: Transaction, part: str, operation: str, error: ServiceRefused) -> float:

@@ -17,10 +17,14 @@ PROPOSAL_AGE_S = 1.0
 
 
 class RefusedScope(StrEnum):
-    """The scope of a refused claim."""
+    """The scope of a refused claim. CLIENT: the job's client at the portal; CLIENT_COURT: the same
+    at the job's court.
+    """
 
     PORTAL = "PORTAL"
     COURT = "COURT"
+    CLIENT = "CLIENT"
+    CLIENT_COURT = "CLIENT_COURT"
     CASE = "CASE"
     JOB = "JOB"
 

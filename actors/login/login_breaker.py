@@ -1,8 +1,11 @@
 """The state of the portal's login in one process: blocked, suspect, or neither.
 
 A 401 can concern a single case. Two consecutive 401s for different cases, with no good answer
-between them, mean that the portal rejects the token: all processes stop sending portal requests for
-REFUSED_S seconds. A good answer is written to the database only if it clears a suspicion.
+between them, mean that the portal may reject the token: no process sends requests for their client
+for REFUSED_S seconds. If the cases belong to two clients, no process sends any request. A client
+cannot stop the others with cases of its own: the next request of another client decides. A good
+answer ends the block, a 401 extends it to all. A good answer is written to the database only if it
+clears a suspicion.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import structlog
 
 from storage.errors import CredentialsRefused, ServiceUnavailable
 from storage.login import logins
-from storage.login.logins import Login, LoginState
+from storage.login.logins import Evidence, Login, LoginState
 from storage.postgres.database import Database
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -36,11 +39,11 @@ class LoginBreaker:
         self._refreshed_at = float("-inf")
         self._good_at = float("-inf")
 
-    def check(self) -> None:
-        """Raise CredentialsRefused while the login is blocked."""
+    def check(self, client: str) -> None:
+        """Raise CredentialsRefused while the login is blocked for `client`."""
         standing = self._now()
         left_s = self._refreshed_at + standing.held_for_s - time.monotonic()
-        if standing.hold_reason is not None and left_s > 0:
+        if standing.hold_reason is not None and left_s > 0 and standing.stops(client):
             raise CredentialsRefused(standing.hold_reason, held_for_s=left_s)
 
     def accepted(self, at: float) -> None:
@@ -48,32 +51,37 @@ class LoginBreaker:
         self._good_at = max(self._good_at, at)
         self._now()
 
-    def rejected(self, process_number: str) -> None:
-        """Record a 401 for a case. Raises CredentialsRefused if the token counts as rejected."""
+    def rejected(self, process_number: str, client: str) -> None:
+        """Record a 401 for a client's case. Raises CredentialsRefused if the token counts as
+        rejected for the client.
+        """
         good_s_ago = time.monotonic() - self._good_at
-        is_refused = logins.record_unauthorized(
+        evidence = logins.record_unauthorized(
             self._database,
             self._login,
             process_number,
+            client,
             good_s_ago=good_s_ago if good_s_ago != float("inf") else None,
         )
         self._refreshed_at = float("-inf")
-        if is_refused:
-            self.refuse("The portal refused the token for two consecutive cases.")
+        if evidence is not Evidence.NONE:
+            stopped = client if evidence is Evidence.OF_CLIENT else None
+            self.refuse("The portal refused the token for two consecutive cases.", stopped)
 
-    def refuse(self, why: str) -> NoReturn:
-        """Block the login for all processes, log it once, and raise CredentialsRefused."""
-        if logins.block_if_rejected(self._database, self._login, why):
-            self.log_blocked(why)
+    def refuse(self, why: str, client: str | None = None) -> NoReturn:
+        """Block the login for `client`, or for all, log it once, and raise CredentialsRefused."""
+        if logins.block_if_rejected(self._database, self._login, why, client):
+            self.log_blocked(why, client)
         self._refreshed_at = float("-inf")
         raise CredentialsRefused(why, held_for_s=logins.REFUSED_S)
 
-    def log_blocked(self, why: str) -> None:
-        """Log that the login is blocked."""
+    def log_blocked(self, why: str, client: str | None = None) -> None:
+        """Log that the login is blocked. `client`: for this client only."""
         log.error(
             "portal login refused",
             login=self._login.key,
             reason=why,
+            stops=client or "all clients",
             retry_in_s=logins.REFUSED_S,
             help="jobs wait until the credentials change, or until the next attempt",
         )

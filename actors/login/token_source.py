@@ -80,9 +80,9 @@ class StaticToken:
         self._end = end_of(token)
         self._watch = watch
 
-    def current(self) -> str:
+    def current(self, client: str = "") -> str:
         """Return the token."""
-        self._watch.check()
+        self._watch.check(client)
         if self._end is not None and self._end <= time.time():
             self._watch.refuse("The portal's token has expired.")
         return self._token
@@ -91,9 +91,9 @@ class StaticToken:
         """Return the same token: there is no other."""
         return self._token
 
-    def rejected(self, token: str, process_number: str) -> None:  # noqa: ARG002
-        """Record a 401. Two consecutive cases mean that the token is rejected."""
-        self._watch.rejected(process_number)
+    def rejected(self, token: str, process_number: str, client: str = "") -> None:  # noqa: ARG002
+        """Record a 401. Two consecutive cases stop their client; if they have two, all."""
+        self._watch.rejected(process_number, client)
 
     def accepted(self, token: str, at: float) -> None:  # noqa: ARG002
         """Clear a suspicion."""
@@ -144,9 +144,9 @@ class RefreshedToken:
         self._held: _CurrentToken | None = None
         self._hopeless: dict[str, float] = {}
 
-    def current(self) -> str:
+    def current(self, client: str = "") -> str:
         """Return the newest token."""
-        self._watch.check()
+        self._watch.check(client)
         held = self._held
         if held and time.monotonic() < held.fresh_until:
             return held.token
@@ -161,12 +161,12 @@ class RefreshedToken:
             self._held = None
         return self._turned(refused)
 
-    def rejected(self, token: str, process_number: str) -> None:  # noqa: ARG002
-        """Record the 401 of the case. Two consecutive cases mean that the token is rejected."""
+    def rejected(self, token: str, process_number: str, client: str = "") -> None:  # noqa: ARG002
+        """Record a 401. Two consecutive cases stop their client; if they have two, all."""
         now = time.monotonic()
         self._hopeless = {case: until for case, until in self._hopeless.items() if until > now}
         self._hopeless[process_number] = now + HOPELESS_S
-        self._watch.rejected(process_number)
+        self._watch.rejected(process_number, client)
 
     def accepted(self, token: str, at: float) -> None:  # noqa: ARG002
         """Clear a suspicion."""

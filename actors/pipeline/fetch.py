@@ -118,6 +118,7 @@ class DocumentFetcher:
                 claim.process_number,
                 claim.href,
                 file.write,
+                client=claim.client,
                 expected=claim,
                 limit_s=self.deadline_s,
                 deadline=deadline,
@@ -135,7 +136,7 @@ class DocumentFetcher:
     def _failed(self, claim: DocumentClaim, error: AttemptError, span: Span) -> Outcome:
         outcome = self._insist(partial(self._record_failure, claim, error))
         if outcome.is_closed:
-            self.gate.close(claim.process_number, error)
+            self.gate.close(claim.process_number, error, outcome.closed_client)
         span.fail(error.reason)
         if outcome.delay_s is not None:
             self.signals.retried("download", error.reason)

@@ -165,7 +165,9 @@ class Lister:
                     claim.process_number,
                     limit_s=LOOK_S,
                 )
-            case = self.portal.list_case(claim.process_number, LISTING_LIMIT_S, deadline=deadline)
+            case = self.portal.list_case(
+                claim.process_number, LISTING_LIMIT_S, deadline=deadline, client=claim.client
+            )
             listing = ListingImport.of(claim.client, claim.process_number, case)
         if not claim.has_history:
             return listing, 0
@@ -190,7 +192,7 @@ class Lister:
             lambda: attempts.fail_attempt(self.database, claim, error, self.policy)
         )
         if outcome.is_closed:
-            self.gate.close(claim.process_number, error)
+            self.gate.close(claim.process_number, error, outcome.closed_client)
         if outcome.delay_s is not None:
             self.signals.retried("list", error.reason)
         log.warning("listing failed", reason=error.reason, retry_in_s=outcome.delay_s)

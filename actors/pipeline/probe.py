@@ -50,7 +50,9 @@ class Prober:
         # The time that the rate reserved for the request, at most a quarter of a second ahead.
         self.renewer.await_stop(probe.begins_in_s)
         try:
-            self.portal.list_case(probe.process_number, self.lease_s * PART_OF_LEASE)
+            self.portal.list_case(
+                probe.process_number, self.lease_s * PART_OF_LEASE, client=probe.client
+            )
         except AttemptError as refusal:
             error = refusal
         except ServiceUnavailable as away:
@@ -59,9 +61,9 @@ class Prober:
             return
         court = court_of(probe.process_number)
         log.info("court probed", court=court, answer=error.reason if error else "OK")
-        retry_until_available(
+        closed_client = retry_until_available(
             lambda: record_probe(self.database, probe, error, self.policy),
             is_stopping=lambda: self.renewer.is_stopping,
         )
         if isinstance(error, TooFast):
-            self.gate.close(probe.process_number, error)
+            self.gate.close(probe.process_number, error, closed_client)

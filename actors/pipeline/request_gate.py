@@ -33,20 +33,23 @@ class RequestGate:
         # By scope, the oldest first.
         self._halted_at: OrderedDict[str, float] = OrderedDict()
 
-    def close(self, process_number: str, error: AttemptError) -> None:
+    def close(self, process_number: str, error: AttemptError, client: str | None) -> None:
         """Stop the further requests of claimed slices in all processes.
 
-        The scope is the whole portal if the error is TooFast, else the court of this case. Call
-        this after the COMMIT of the pause or the breaker.
+        The scope is the whole portal if the error is TooFast, else the court of this case; with a
+        `client`, the same for the slices of this client. Call this after the COMMIT of the pause or
+        the breaker.
         """
         scope = PORTAL if isinstance(error, TooFast) else court_of(process_number)
+        if client is not None:
+            scope = _of_client(client, scope)
         self.halt(scope)
         self._publish(scope)
 
     def halt(self, scope: str) -> None:
         """Stop the further requests of slices that this process has claimed.
 
-        `scope`: a job's id, a court, or PORTAL for the whole portal.
+        `scope`: a job's id, a court, or PORTAL for the whole portal; or one of a client.
         """
         now = monotonic()
         with self._lock:
@@ -56,9 +59,9 @@ class RequestGate:
                 self._halted_at.popitem(last=False)
 
     def await_begin(
-        self, job_id: UUID, process_number: str, begins_at: float, claimed_at: float
+        self, job_id: UUID, client: str, process_number: str, begins_at: float, claimed_at: float
     ) -> bool:
-        """Wait until `begins_at`. Return whether a request of a job may begin then.
+        """Wait until `begins_at`. Return whether a request of a client's job may begin then.
 
         `claimed_at`: when the claim of its slice was sent. Both are monotonic seconds.
         """
@@ -66,9 +69,16 @@ class RequestGate:
             if self._is_stopping():
                 return False
             threading.Event().wait(min(STEP_S, wait_s))
-        scopes = (PORTAL, court_of(process_number), str(job_id))
+        court = court_of(process_number)
+        of_client = (_of_client(client, PORTAL), _of_client(client, court))
+        scopes = (PORTAL, court, str(job_id), *of_client)
         return not self._is_stopping() and not self._is_halted(scopes, claimed_at)
 
     def _is_halted(self, scopes: Iterable[str], claimed_at: float) -> bool:
         with self._lock:
             return any(self._halted_at.get(scope, 0.0) > claimed_at for scope in scopes)
+
+
+def _of_client(client: str, scope: str) -> str:
+    """Return the scope of one client at a court or at the portal."""
+    return f"{client} {scope}"

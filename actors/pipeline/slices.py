@@ -125,7 +125,7 @@ class SliceRunner:
             for number in range(count):
                 moment = begins_at + number * slice_.every_s
                 if not self.fetcher.gate.await_begin(
-                    slice_.job_id, slice_.process_number, moment, claimed_at
+                    slice_.job_id, slice_.client, slice_.process_number, moment, claimed_at
                 ):
                     return
                 claim = progress.leases.next()

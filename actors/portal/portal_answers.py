@@ -76,7 +76,12 @@ def _forbidden(refusal: ErrorAnswer) -> AttemptError:
         return _no_access()
     # A firewall also blocks single addresses, so this status sooner than a 429 concerns only the
     # document.
-    return TooFast("The portal's firewall rejected the request.", retry_after_s=None, own_after=2)
+    return TooFast(
+        "The portal's firewall rejected the request.",
+        retry_after_s=None,
+        own_after=2,
+        is_of_firewall=True,
+    )
 
 
 def _not_found(refusal: ErrorAnswer) -> AttemptError:

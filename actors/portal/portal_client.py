@@ -75,6 +75,7 @@ class _Exchange:
     span: Span
     listed_size_bytes: int | None
     is_fresh: bool
+    client: str
 
     @property
     def court(self) -> str:
@@ -118,16 +119,23 @@ class Portal:
         self._watch = watch or RefusalWatch(PORTAL)
 
     def list_case(
-        self, process_number: str, limit_s: float, deadline: Deadline | None = None
+        self,
+        process_number: str,
+        limit_s: float,
+        deadline: Deadline | None = None,
+        *,
+        client: str = "",
     ) -> CaseListing:
         """Return every document of a case, within `limit_s` seconds; the number is punctuated.
 
+        `client`: of the job that needs the answer. A 401 counts as evidence of this client.
         To end the call from another thread, pass a `deadline`, as to `fetch`. Raises PermanentError
         (NOT_FOUND if the portal does not have the case) or TransientError; CredentialsRefused or
         ServiceUnavailable if there is no token to send.
         """
         path = f"/processos/{process_number}"
-        with self._answer(process_number, path, limit_s, deadline) as (response, running):
+        answer = self._answer(process_number, path, limit_s, deadline, client=client)
+        with answer as (response, running):
             body = bytearray()
             for chunk in decoded(response, chunks(response, running)):
                 body += chunk
@@ -147,6 +155,7 @@ class Portal:
         *,
         expected: ExpectedFile,
         limit_s: float,
+        client: str = "",
         deadline: Deadline | None = None,
         on_start: Callable[[int | None], object] | None = None,
     ) -> CheckedContent:
@@ -167,7 +176,9 @@ class Portal:
         size = expected.listed_size_bytes
         # Without a size, nothing would show that this is a late answer to an earlier request. So no
         # earlier request was made on its connection.
-        answer = self._answer(process_number, path, limit_s, deadline, size, is_fresh=not size)
+        answer = self._answer(
+            process_number, path, limit_s, deadline, size, is_fresh=not size, client=client
+        )
         with answer as (response, running):
             length, is_chunked = framing(response, size)
             check = self._check(expected, length, response.headers.get("Content-Type"))
@@ -204,6 +215,7 @@ class Portal:
         listed_size_bytes: int | None = None,
         *,
         is_fresh: bool = False,
+        client: str,
     ) -> Iterator[tuple[requests.Response, Deadline]]:
         """Return the answer 200 to a GET with its body unread. Raise every other answer as an
         error.
@@ -216,7 +228,9 @@ class Portal:
             stack.enter_context(self._timed(court))
             span = stack.enter_context(self._signals.request("portal", "GET", COURT, court))
             running = deadline or stack.enter_context(self._watchdog.limit(limit_s))
-            exchange = _Exchange(process_number, path, running, span, listed_size_bytes, is_fresh)
+            exchange = _Exchange(
+                process_number, path, running, span, listed_size_bytes, is_fresh, client
+            )
             response, token = self._admitted(exchange)
             answered_at = time.monotonic()
             stack.callback(response.close)
@@ -238,7 +252,7 @@ class Portal:
 
     def _admitted(self, exchange: _Exchange) -> tuple[requests.Response, str]:
         """Return the answer 200 and the token that got it: the second token after a 401."""
-        token = self._tokens.current()
+        token = self._tokens.current(exchange.client)
         response, rejected = self._send_request(exchange, token)
         if rejected is not None:
             newer = self._tokens.renew(token, exchange.process_number)
@@ -247,7 +261,7 @@ class Portal:
                 token = newer
                 response, rejected = self._send_request(exchange, token)
         if rejected is not None:
-            self._tokens.rejected(token, exchange.process_number)
+            self._tokens.rejected(token, exchange.process_number, exchange.client)
             raise rejected
         return response, token
 

@@ -154,8 +154,11 @@ class _WatchedAdapter(HTTPAdapter):
 class TokenSource(Protocol):
     """The source of the token for the portal's client. Threads may share it."""
 
-    def current(self) -> str:
-        """Return the token to send. Raises CredentialsRefused or ServiceUnavailable."""
+    def current(self, client: str = "") -> str:
+        """Return the token to send for a job of `client`.
+
+        Raises CredentialsRefused or ServiceUnavailable.
+        """
 
     def renew(self, refused: str, process_number: str) -> str:
         """Return another token after a case got a 401 for `refused`; `refused` itself if there is
@@ -164,8 +167,8 @@ class TokenSource(Protocol):
         Raises CredentialsRefused or ServiceUnavailable.
         """
 
-    def rejected(self, token: str, process_number: str) -> None:
-        """Record that a case got a 401, and no other token helps.
+    def rejected(self, token: str, process_number: str, client: str = "") -> None:
+        """Record that a case of `client` got a 401, and no other token helps.
 
         Raises CredentialsRefused if more than that case is concerned.
         """

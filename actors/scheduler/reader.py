@@ -100,6 +100,7 @@ class Reader:
             closed_until=row["closed_until"],
             request_interval_s=60 / per_minute if per_minute else None,
             next_request_at=row["next_request_at"],
+            held_clients=tuple(row["held_clients"]),
         )
 
     def _read_recent(self, state: SchedulerState) -> None:

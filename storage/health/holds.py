@@ -18,6 +18,7 @@ from storage.errors import ServiceUnavailable
 from storage.login import logins
 from storage.login.logins import Login
 from storage.models import Court, Document, Job, PortalThrottle
+from storage.models.base import is_any
 from storage.postgres.database import Database, Transaction
 from storage.states import DocumentState
 
@@ -41,16 +42,21 @@ class _Causes:
     """The causes of holds.
 
     `portal`: holds every job that needs a portal request. `store`: holds every job. `courts`: hold
-    the jobs of these courts that need a portal request.
+    the jobs of these courts that need a portal request. `clients`: the same as `portal`, for the
+    jobs of one client; as `courts`, for its jobs of the court. Their keys are the client and the
+    court, None for all.
     """
 
     portal: Hold | None = None
     store: Hold | None = None
     courts: Mapping[str, Hold] = field(default_factory=dict)
+    clients: Mapping[tuple[str, str | None], Hold] = field(default_factory=dict)
 
-    def of(self, court: str) -> Hold | None:
-        """Return the hold of a job that needs a portal request."""
-        return self.portal or self.store or self.courts.get(court)
+    def of(self, court: str, client: str | None) -> Hold | None:
+        """Return the hold of a job that needs a portal request. `client`: None if unknown."""
+        of_client = self.clients.get((client, None)) if client is not None else None
+        at_court = self.clients.get((client, court)) if client is not None else None
+        return self.portal or of_client or self.store or self.courts.get(court) or at_court
 
 
 class Holds:
@@ -77,7 +83,12 @@ class Holds:
         if not courts:
             return {}
         causes = self._refreshed()
-        found = {job_id: hold for job_id, court in courts.items() if (hold := causes.of(court))}
+        clients = self._clients(list(courts)) if causes.clients else {}
+        found = {
+            job_id: hold
+            for job_id, court in courts.items()
+            if (hold := causes.of(court, clients.get(job_id)))
+        }
         # A hold of the bucket also concerns jobs without portal requests.
         only_portal = [job_id for job_id, hold in found.items() if hold is not causes.store]
         for job_id in self._wanting_nothing(only_portal):
@@ -109,6 +120,15 @@ class Holds:
             log.warning("holds not read")
             return _Causes()
 
+    def _clients(self, job_ids: list[UUID]) -> dict[UUID, str]:
+        """Return the clients of the jobs; none without PostgreSQL."""
+        query = Job.select(Job.job_id, Job.client).where(is_any(Job.job_id, job_ids))
+        try:
+            with self._database.single() as transaction:
+                return dict(transaction.fetch(query.tuples()))
+        except ServiceUnavailable:
+            return {}
+
     def _wanting_nothing(self, job_ids: list[UUID]) -> list[UUID]:
         """Return those of the jobs in which every document is fetched or has ended."""
         if not job_ids:
@@ -123,37 +143,49 @@ class Holds:
 def _causes(transaction: Transaction, login: Login) -> _Causes:
     now = transaction.now()
     refusal = transaction.fetch_one(refusals.holds())
-    paused_until = transaction.fetch_one(
-        PortalThrottle.select(fn.max(PortalThrottle.paused_until).alias("until"))
+    pause = transaction.fetch_one(
+        PortalThrottle.select(PortalThrottle.paused_until, PortalThrottle.paused_client)
         .where(PortalThrottle.paused_until > fn.clock_timestamp())
         .dicts()
-    )["until"]
+    )
     away = transaction.fetch(
-        Court.select(Court.court, Court.next_probe_time)
+        Court.select(Court.court, Court.next_probe_time, Court.failing_client)
         .where(Court.next_probe_time.is_null(False))
         .dicts()
     )
     store = _store_hold(refusal["store_code"])
-    paused = Hold("PORTAL_PAUSED", "The portal asked for a pause.", paused_until)
+    # By the client that is stopped alone, None for all.
+    paused = {row["paused_client"]: _pause_hold(row["paused_until"]) for row in [pause] if row}
+    login_held = _login_hold(transaction, login)
+    courts = {(row["failing_client"], row["court"]): _court_hold(row, now) for row in away}
+    stopped = {**paused, **login_held}
     return _Causes(
-        portal=_login_hold(transaction, login)
-        or _certificate_hold(refusal["untrusted"], paused_until)
+        portal=login_held.get(None)
+        or _certificate_hold(refusal["untrusted"], pause["paused_until"] if pause else None)
         or store
-        or (paused if paused_until else None),
+        or paused.get(None),
         store=store,
-        courts={row["court"]: _court_hold(row, now) for row in away},
+        courts={court: hold for (client, court), hold in courts.items() if client is None},
+        clients={(client, None): hold for client, hold in stopped.items() if client is not None}
+        | {(client, court): hold for (client, court), hold in courts.items() if client is not None},
     )
 
 
-def _login_hold(transaction: Transaction, login: Login) -> Hold | None:
+def _pause_hold(until_time: datetime) -> Hold:
+    return Hold("PORTAL_PAUSED", "The portal asked for a pause.", until_time)
+
+
+def _login_hold(transaction: Transaction, login: Login) -> dict[str | None, Hold]:
+    """Return the hold by the client that it stops, None for all; empty if there is none."""
     refused = logins.hold(transaction, login)
     if refused is None:
-        return None
-    return Hold(
+        return {}
+    hold = Hold(
         "CREDENTIALS_REFUSED",
         "The portal refuses the credentials. Autos tries again when they change, or later.",
         refused.until_time,
     )
+    return {refused.client: hold}
 
 
 def _certificate_hold(is_untrusted: bool, paused_until: datetime | None) -> Hold | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,8 +18,9 @@ from peewee import SQL, Case, fn
 
 from storage.errors import CredentialsRefused
 from storage.login.ciphers import Cipher, fingerprint
-from storage.models import PortalLogin
-from storage.models.base import time_after
+from storage.models import Job, PortalLogin
+from storage.models.base import is_any, time_after
+from storage.models.job import RUNNING
 from storage.postgres.database import Database, Row, Transaction
 from storage.settings import Settings
 
@@ -33,8 +35,13 @@ LEASE_S = 30
 GOOD_S = 2.0
 FAILURE_CAP_S = 300
 
-_NO_REFUSAL = {"refused_until": None, "refused_fingerprint": None, "refused_reason": None}
-_NO_DOUBT = {"doubtful_case": None, "doubt_time": None}
+_NO_REFUSAL = {
+    "refused_until": None,
+    "refused_fingerprint": None,
+    "refused_reason": None,
+    "refused_client": None,
+}
+_NO_DOUBT = {"doubtful_case": None, "doubtful_client": None, "doubt_time": None}
 _NO_LEASE = {"lease": None, "lease_until": None}
 
 
@@ -65,10 +72,11 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class LoginBlock:
-    """Why no request may be sent, and until when."""
+    """Why no request may be sent, and until when. `client`: only for this client; None: for all."""
 
     reason: str
     until_time: datetime
+    client: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +123,27 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class LoginState:
-    """The state of a login: why and for how long it is blocked, and for how long it is suspect."""
+    """The state of a login: why and for how long it is blocked, and for how long it is suspect.
+
+    `held_client`: the only client that the block stops; None: it stops all.
+    """
 
     hold_reason: str | None = None
     held_for_s: float = 0.0
     doubted_for_s: float | None = None
+    held_client: str | None = None
+
+    def stops(self, client: str) -> bool:
+        """Return whether a block stops the requests for `client`."""
+        return self.held_client is None or self.held_client == client
+
+
+class Evidence(Enum):
+    """What consecutive 401s show: nothing, or that their client or all clients must stop."""
+
+    NONE = auto()
+    OF_CLIENT = auto()
+    OF_SEVERAL = auto()
 
 
 def next_token_action(
@@ -132,7 +156,8 @@ def next_token_action(
     """
     with database.transaction() as transaction:
         row = _locked(transaction, login)
-        if row["is_held"]:
+        # A block of one client does not stop the login: the others need its token.
+        if row["is_held"] and row["refused_client"] is None:
             raise CredentialsRefused(row["refused_reason"], held_for_s=row["held_for_s"])
         token = _token(row, cipher)
         if token and (token.access_token == refused or token.good_for_s <= GOOD_S):
@@ -212,40 +237,58 @@ def record_rejection(database: Database, login: Login, attempt: Attempt, why: st
     return touched > 0
 
 
-def block_if_rejected(database: Database, login: Login, why: str) -> bool:
-    """Block the login. Return whether it was not blocked before."""
+def block_if_rejected(
+    database: Database, login: Login, why: str, client: str | None = None
+) -> bool:
+    """Block the login for `client`, or for all if None. Return whether it was not blocked before.
+
+    A block of one client becomes one of all if it has another client now.
+    """
     with database.transaction() as transaction:
-        if _locked(transaction, login)["is_held"]:
+        row = _locked(transaction, login)
+        if row["is_held"] and row["refused_client"] in (None, client):
             return False
         transaction.execute(
-            PortalLogin.update(_refusal(login, why)).where(PortalLogin.login_key == login.key)
+            PortalLogin.update(_refusal(login, why, None if row["is_held"] else client)).where(
+                PortalLogin.login_key == login.key
+            )
         )
         return True
 
 
 def record_unauthorized(
-    database: Database, login: Login, process_number: str, *, good_s_ago: float | None
-) -> bool:
-    """Record a 401 for a case. Return True if two consecutive cases, or more, got a 401.
+    database: Database,
+    login: Login,
+    process_number: str,
+    client: str = "",
+    *,
+    good_s_ago: float | None,
+) -> Evidence:
+    """Record a 401 for a case of `client`. Return what it shows together with earlier ones.
 
     `good_s_ago`: seconds since the last good answer that the calling process received.
     """
     with database.transaction() as transaction:
         row = _locked(transaction, login)
-        if row["is_held"]:
-            return True
+        if row["is_held"] and row["refused_client"] is None:
+            return Evidence.OF_SEVERAL
         if row["doubtful_case"] and good_s_ago is not None and good_s_ago < row["doubted_for_s"]:
             _trust(transaction, login)
             row = _locked(transaction, login)
         if row["doubtful_case"]:
+            is_other_case = row["doubtful_case"] != process_number
+            if row["doubtful_client"] not in (None, client):
+                return Evidence.OF_SEVERAL if is_other_case else Evidence.NONE
             # After a block the first 401 is enough, whatever its case.
-            return row["refused_until"] is not None or row["doubtful_case"] != process_number
+            is_over = row["refused_until"] is not None
+            return Evidence.OF_CLIENT if is_other_case or is_over else Evidence.NONE
+        doubt = {"doubtful_case": process_number, "doubtful_client": client}
         transaction.execute(
-            PortalLogin.update(doubtful_case=process_number, doubt_time=fn.clock_timestamp()).where(
+            PortalLogin.update(doubt_time=fn.clock_timestamp(), **doubt).where(
                 PortalLogin.login_key == login.key
             )
         )
-        return False
+        return Evidence.NONE
 
 
 def clear_unauthorized(database: Database, login: Login) -> bool:
@@ -262,24 +305,41 @@ def standing(database: Database, login: Login) -> LoginState:
         return LoginState()
     held_for_s = row["held_for_s"] if row["is_held"] else 0.0
     reason = row["refused_reason"] if row["is_held"] else None
-    return LoginState(reason, held_for_s, row["doubted_for_s"])
+    return LoginState(reason, held_for_s, row["doubted_for_s"], row["refused_client"])
 
 
 def hold(transaction: Transaction, login: Login) -> LoginBlock | None:
-    """Return the block that stops all portal requests now, None if there is none."""
+    """Return the block that stops portal requests now, None if there is none."""
     row = transaction.fetch_one(
-        PortalLogin.select(PortalLogin.refused_reason, PortalLogin.refused_until)
+        PortalLogin.select(
+            PortalLogin.refused_reason, PortalLogin.refused_until, PortalLogin.refused_client
+        )
         .where(PortalLogin.login_key == login.key, _is_refused(login))
         .dicts()
     )
-    return LoginBlock(row["refused_reason"], row["refused_until"]) if row else None
+    if row is None:
+        return None
+    return LoginBlock(row["refused_reason"], row["refused_until"], row["refused_client"])
 
 
 def troubles(database: Database, login: Login) -> list[str]:
-    """Return why the login is blocked now; empty while it is not."""
+    """Return why the login is blocked now; empty while it is not.
+
+    A block of one client counts if no other client has running jobs.
+    """
     with database.transaction() as transaction:
         found = hold(transaction, login)
-    return [found.reason] if found else []
+        if found is None or _has_others(transaction, found.client):
+            return []
+    return [found.reason]
+
+
+def _has_others(transaction: Transaction, client: str | None) -> bool:
+    """Return whether a client other than `client` has running jobs. None: return False."""
+    if client is None:
+        return False
+    others = ((Job.client < client) | (Job.client > client)) & is_any(Job.state, RUNNING)
+    return transaction.fetch_one(Job.select(Job.job_id).where(others).limit(1).tuples()) is not None
 
 
 def _is_refused(login: Login) -> Any:
@@ -329,11 +389,12 @@ def _lease(transaction: Transaction, login: Login, attempt: Attempt, interval_s:
     )
 
 
-def _refusal(login: Login, why: str) -> dict[str, Any]:
+def _refusal(login: Login, why: str, client: str | None = None) -> dict[str, Any]:
     return {
         "refused_until": time_after(REFUSED_S),
         "refused_fingerprint": login.fingerprint,
         "refused_reason": why,
+        "refused_client": client,
     }
 
 

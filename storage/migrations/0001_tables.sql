@@ -310,6 +310,7 @@ CREATE UNIQUE INDEX slots_lease ON slots (lease, scope) WHERE (lease IS NOT NULL
 CREATE TABLE portal (
     is_only BOOLEAN NOT NULL PRIMARY KEY DEFAULT true,
     paused_until TIMESTAMPTZ NOT NULL DEFAULT '-infinity',
+    paused_client TEXT,
     pause_time TIMESTAMPTZ NOT NULL DEFAULT '-infinity',
     pause_count INTEGER NOT NULL DEFAULT 0,
     good_time TIMESTAMPTZ NOT NULL DEFAULT '-infinity',
@@ -327,6 +328,7 @@ CREATE TABLE courts (
     measured_requests BIGINT NOT NULL DEFAULT 0,
     failure_count INTEGER NOT NULL DEFAULT 0,
     failing_since TIMESTAMPTZ,
+    failing_client TEXT,
     alive_time TIMESTAMPTZ,
     next_probe_time TIMESTAMPTZ,
     probe_count INTEGER NOT NULL DEFAULT 0,
@@ -347,7 +349,9 @@ CREATE TABLE logins (
     refused_until TIMESTAMPTZ,
     refused_fingerprint TEXT,
     refused_reason TEXT,
+    refused_client TEXT,
     doubtful_case TEXT,
+    doubtful_client TEXT,
     doubt_time TIMESTAMPTZ,
     CONSTRAINT logins_lease_has_end CHECK ((lease IS NULL) = (lease_until IS NULL)),
     CONSTRAINT logins_access_has_refresh_time CHECK ((access_token IS NULL) = (access_refresh_time

@@ -57,9 +57,12 @@ class PortalThrottle(BaseModel):
     is_only = BooleanField(primary_key=True, constraints=[Default("true")])
     # No request is sent before this time.
     paused_until = DateTimeTZField(constraints=[_LONG_AGO])
+    # The only client that the last pause stops; null: it stops all.
+    paused_client = TextField(null=True)
     pause_time = DateTimeTZField(constraints=[_LONG_AGO])
     pause_count = IntegerField(constraints=[Default(0)])
-    # The last good answer during a slow start: it shows that other requests succeed.
+    # The last good answer in a slow start, or the first after a pause of one client: it shows that
+    # other requests succeed.
     good_time = DateTimeTZField(constraints=[_LONG_AGO])
     # After a pause: concurrent requests. They grow fast up to half of their former number, then
     # slowly up to the setting. Null: the setting applies.
@@ -86,6 +89,8 @@ class Court(BaseModel):
     # The number of consecutive 502, 503, 504 or missing answers.
     failure_count = IntegerField(constraints=[Default(0)])
     failing_since = DateTimeTZField(null=True)
+    # The client of all these requests, which alone counts the court as away; null: several clients.
+    failing_client = TextField(null=True)
     alive_time = DateTimeTZField(null=True)
     # Not null: the court counts as away, and one probe may be sent from this time on.
     next_probe_time = DateTimeTZField(null=True)
@@ -124,8 +129,11 @@ class PortalLogin(BaseModel):
     refused_until = DateTimeTZField(null=True)
     refused_fingerprint = TextField(null=True)
     refused_reason = TextField(null=True)
-    # The case that got a 401, while no good answer has followed.
+    # The only client that the block stops; null: it stops all.
+    refused_client = TextField(null=True)
+    # The case that got a 401, and its client, while no good answer has followed.
     doubtful_case = TextField(null=True)
+    doubtful_client = TextField(null=True)
     doubt_time = DateTimeTZField(null=True)
 
     class Meta:

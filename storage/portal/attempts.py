@@ -236,6 +236,7 @@ def fail_attempt(
             row.court,
             error,
             policy,
+            client=row.job["client"],
             since=row.failing_since,
             refusals=row.refusals,
         )
@@ -248,6 +249,7 @@ def fail_attempt(
                 job_has_ended=False,
                 delays_release=verdict.delays_release,
                 is_closed=True,
+                closed_client=verdict.client,
             )
         delay_s = policy.delay_s(error, attempts_made=row.attempts_made + 1)
         if delay_s is None:

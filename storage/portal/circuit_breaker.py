@@ -3,6 +3,9 @@
 An unavailable court gets one probe at growing intervals. Requests that wait for the court do not
 count as attempts. Any other answer closes the breaker. If a document began to fail before the
 court's last good answer, the document is at fault, not the court, and its attempts count.
+
+A breaker that only one client's requests opened stops only this client's requests. The next failure
+of another client's request stops all of them.
 """
 
 from __future__ import annotations
@@ -37,42 +40,55 @@ class ProbePolicy:
 
 @dataclass(frozen=True, slots=True)
 class OpenCircuit:
-    """An open breaker. `wait_s`: seconds until the next probe. `is_long`: `patience_s` is over."""
+    """An open breaker.
+
+    `wait_s`: seconds until the next probe. `is_long`: `patience_s` is over. `client`: the only
+    client that it stops; None: it stops all.
+    """
 
     wait_s: float
     is_long: bool
+    client: str | None
 
 
 def record_failure(
-    transaction: Transaction, court: str, *, since: datetime, policy: ProbePolicy
+    transaction: Transaction, court: str, client: str, *, since: datetime, policy: ProbePolicy
 ) -> OpenCircuit | None:
-    """Count a failure of an item that failed `since`. Return None while the breaker is closed."""
+    """Count a failure of an item of `client` that failed `since`.
+
+    Return None while the breaker is closed for the client.
+    """
     now = fn.clock_timestamp()
     wait_s = fn.least(
         PROBE_CAP_S, policy.base_s * fn.power(PROBE_FACTOR, fn.least(Court.probe_count, 10))
     )
     counts_as_away = (Court.failure_count + 1 >= policy.burst) & Court.next_probe_time.is_null()
     is_silent = fn.coalesce(Court.alive_time, SQL("'-infinity'")) < since
+    is_first = Court.failure_count == 0
+    is_same = Court.failing_client == client
+    stops_client = Court.failing_client.is_null() | is_same
     failing_s = fn.date_part("epoch", now - fn.greatest(Court.failing_since, since))
     row = transaction.fetch_one(
-        Court.insert(court=court, failure_count=1, failing_since=now)
+        Court.insert(court=court, failure_count=1, failing_since=now, failing_client=client)
         .on_conflict(
             conflict_target=[Court.court],
             update={
                 Court.failure_count: Court.failure_count + 1,
                 Court.failing_since: fn.coalesce(Court.failing_since, now),
+                Court.failing_client: Case(None, [(is_first | is_same, client)]),
                 Court.next_probe_time: Case(
                     None, [(counts_as_away, time_after(wait_s))], Court.next_probe_time
                 ),
             },
-            where=Court.next_probe_time.is_null(False) | is_silent,
+            where=(Court.next_probe_time.is_null(False) & stops_client) | is_silent,
         )
         .returning(
             fn.date_part("epoch", Court.next_probe_time - now).alias("wait_s"),
             (failing_s > policy.patience_s).alias("is_long"),
+            Court.failing_client.alias("client"),
         )
         .dicts()
     )
     if row is None or row["wait_s"] is None:
         return None
-    return OpenCircuit(max(0.0, row["wait_s"]), row["is_long"])
+    return OpenCircuit(max(0.0, row["wait_s"]), row["is_long"], row["client"])

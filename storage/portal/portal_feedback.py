@@ -20,7 +20,7 @@ ALL = 1_000
 
 @dataclass(frozen=True, slots=True)
 class FailureEffect:
-    """The effect of a failed request on all workers.
+    """The effect of a failed request on all workers, or on those that serve `client`.
 
     `wait_s`: seconds before the same item may be requested again; if set, the attempt does not
     count. `failing_since`: the time from which the portal answered this item with its own failures
@@ -33,6 +33,7 @@ class FailureEffect:
     failing_since: datetime | None = None
     extra_requests: int = 0
     delays_release: bool = False
+    client: str | None = None
 
 
 def record_success(transaction: Transaction, slot_token: UUID) -> int:
@@ -60,19 +61,24 @@ def record_portal_failure(
     error: AttemptError,
     policy: RetryPolicy,
     *,
+    client: str,
     since: datetime | None,
     refusals: int = 0,
 ) -> FailureEffect:
     """Record the failure of a request for an item that has failed `since` (None: not before).
 
-    `refusals`: how many times in a row the portal asked for a pause for this item.
+    `client`: of the item's job. `refusals`: how many times in a row the portal asked for a pause
+    for this item.
     """
     now = transaction.now()
     if isinstance(error, TooFast):
         is_own = throttle.is_document_specific(transaction, error, since=since, refusals=refusals)
-        wait_s = None if is_own else throttle.back_off(transaction, lease, error, policy.pauses)
+        if is_own:
+            slots.release(transaction, lease)
+            return FailureEffect(failing_since=since or now)
+        pause = throttle.back_off(transaction, lease, client, error, policy.pauses)
         slots.release(transaction, lease)
-        return FailureEffect(wait_s, failing_since=since or now)
+        return FailureEffect(pause.wait_s, failing_since=since or now, client=pause.client)
     if isinstance(error, PermanentError) and not error.is_requested:
         slots.release(transaction, lease)
         return FailureEffect()
@@ -81,7 +87,11 @@ def record_portal_failure(
     lingers = isinstance(error, TransientError) and not error.is_answered
     (slots.release_after_delay if lingers else slots.release)(transaction, lease)
     began = since or now
-    away = circuit_breaker.record_failure(transaction, court, since=began, policy=policy.probes)
+    away = circuit_breaker.record_failure(
+        transaction, court, client, since=began, policy=policy.probes
+    )
     if away is None:
         return FailureEffect(failing_since=began, delays_release=lingers)
-    return FailureEffect(away.wait_s, away.is_long, began, delays_release=lingers)
+    return FailureEffect(
+        away.wait_s, away.is_long, began, delays_release=lingers, client=away.client
+    )

@@ -15,18 +15,18 @@ from storage.postgres.database import Database
 
 def record_probe(
     database: Database, probe: CourtProbe, error: AttemptError | None, policy: RetryPolicy
-) -> None:
+) -> str | None:
     """Record the answer to a probe. Without an error the court is available again.
 
-    Raises ServiceUnavailable.
+    Return the only client that a failure stops, None if it stops all. Raises ServiceUnavailable.
     """
     with database.transaction() as transaction:
         if error is not None:
             court = court_of(probe.process_number)
-            portal_feedback.record_portal_failure(
-                transaction, probe.token, court, error, policy, since=None
+            effect = portal_feedback.record_portal_failure(
+                transaction, probe.token, court, error, policy, client=probe.client, since=None
             )
-            return
+            return effect.client
         # The files of this job failed while their court answered. So these failures prove nothing
         # about the court until one of the files succeeds.
         failing_since = Court.select(Court.failing_since).where(Court.court == Job.court)
@@ -38,3 +38,4 @@ def record_probe(
             )
         )
         portal_feedback.record_success(transaction, probe.token)
+        return None

@@ -33,10 +33,14 @@ SLICE_REQUESTS = 8
 
 
 class Scope(StrEnum):
-    """What a refusal applies to."""
+    """What a refusal applies to. CLIENT: the job's client at the portal; CLIENT_COURT: the same
+    at the job's court.
+    """
 
     PORTAL = "PORTAL"
     COURT = "COURT"
+    CLIENT = "CLIENT"
+    CLIENT_COURT = "CLIENT_COURT"
     CASE = "CASE"
     JOB = "JOB"
 
@@ -95,6 +99,7 @@ class CourtProbe:
 
     token: UUID
     job_id: UUID
+    client: str
     process_number: str
     begins_in_s: float
 
@@ -183,7 +188,9 @@ def _answer_of(rows: Sequence[Row], token: UUID) -> Claimed:
                 usual_s=row["usual_s"] or 0.0,
             )
         case "PROBE":
-            return CourtProbe(token, row["job_id"], row["process_number"], row["begins_in_s"])
+            return CourtProbe(
+                token, row["job_id"], row["client"], row["process_number"], row["begins_in_s"]
+            )
         case "ENDED":
             return EndedJob(row["job_id"], tuple(row["due_webhooks"]))
         case _:

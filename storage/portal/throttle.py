@@ -1,4 +1,8 @@
-"""The pause that the portal requests for all workers, and the slow start after it."""
+"""The pause that the portal requests for all workers, and the slow start after it.
+
+A refusal of the firewall may concern one address only. So it pauses the client of the request, and
+all clients only if the requests of two clients were refused with no good answer between.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +33,18 @@ class PausePolicy:
     at_once: int = 10
 
 
-def back_off(transaction: Transaction, lease: UUID, error: TooFast, policy: PausePolicy) -> float:
-    """Pause all requests because the request of the claim `lease` was refused. Return the seconds.
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause of `wait_s` seconds. `client`: the only client that it stops; None: it stops all."""
+
+    wait_s: float
+    client: str | None
+
+
+def back_off(
+    transaction: Transaction, lease: UUID, client: str, error: TooFast, policy: PausePolicy
+) -> Pause:
+    """Pause requests because the request of the claim `lease`, for a job of `client`, was refused.
 
     The pause lasts as long as the portal requested. If the portal named no time, it lasts `base_s`
     x 2^n. It is never longer than CAP_S.
@@ -40,12 +54,13 @@ def back_off(transaction: Transaction, lease: UUID, error: TooFast, policy: Paus
         scope=PORTAL,
         cap_s=CAP_S,
         lease=lease,
+        client=client if error.is_of_firewall else None,
         asked_s=error.retry_after_s,
         base_s=policy.base_s,
         at_once=policy.at_once,
         spread=1 + random.uniform(0, SPREAD),
     )
-    return max(0.0, float(row["wait_s"]))
+    return Pause(max(0.0, float(row["wait_s"])), row["paused_client"])
 
 
 def is_document_specific(

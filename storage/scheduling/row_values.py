@@ -34,20 +34,22 @@ class SlotRow(NamedTuple):
 class CourtRow(NamedTuple):
     """A court: its moving average, and its circuit breaker.
 
-    `next_probe_at`: None while the breaker is closed.
+    `next_probe_at`: None while the breaker is closed, or stops only `held_client`.
     """
 
     court: str
     request_s: float = 0.0
     measured_requests: int = 0
     next_probe_at: float | None = None
+    held_client: str | None = None
 
 
 class PortalRow(NamedTuple):
     """The portal as a whole.
 
     `at_once`: concurrent requests allowed now, including a slow start. `closed_until`: the end of a
-    pause or of a login block, the later of the two. `request_interval_s`: 60 divided by
+    pause or of a login block that stops all, the later of the two. `held_clients`: those that a
+    pause or a block stops alone. `request_interval_s`: 60 divided by
     PDPJ_MAX_PER_MINUTE, None without a rate. `next_request_at`: the first time that no claim has
     reserved.
     """
@@ -56,6 +58,7 @@ class PortalRow(NamedTuple):
     closed_until: float | None = None
     request_interval_s: float | None = None
     next_request_at: float = 0.0
+    held_clients: tuple[str, ...] = ()
 
 
 class WorkerRow(NamedTuple):

@@ -26,9 +26,10 @@ FIRST_KEY = UUID(int=0)
 class PortalState:
     """The portal, the taken slots, the courts and the workers at one time.
 
-    `now`: seconds since 1970. `portal` has at_once (None: as set), closed_until and
+    `now`: seconds since 1970. `portal` has at_once (None: as set), closed_until, held_clients and
     next_request_at; a slot has token, job_id, court, taken_at and requests; a court has court,
-    request_s, measured_requests and next_probe_at; a worker has threads and takes_files.
+    request_s, measured_requests, next_probe_at and held_client; a worker has threads and
+    takes_files.
     """
 
     now: float

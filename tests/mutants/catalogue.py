@@ -40,6 +40,7 @@ READINGS = "tests/integration/scheduler/test_scheduler_readings.py"
 HINTS = "tests/integration/scheduler/test_hints.py"
 HALTS = "tests/integration/pipeline/test_halts.py"
 PAUSES = "tests/integration/portal/test_throttle.py"
+NEIGHBOURS = "tests/integration/access/test_neighbours.py"
 COURTS = "tests/integration/portal/test_circuit_breaker.py"
 RERUNS = "tests/integration/jobs/test_reruns.py"
 LISTING = "tests/integration/jobs/test_listing.py"
@@ -1725,8 +1726,8 @@ _GUEST = (
     _mutant(
         "one strike for requests that were there already",
         "storage/sql/portal/pause_portal.sql",
-        "clock_timestamp()) > pause_time AS is_new",
-        "clock_timestamp()) IS NOT NULL AS is_new",
+        "clock_timestamp()) > pause_time AS began_later",
+        "clock_timestamp()) IS NOT NULL AS began_later",
         PAUSES,
     ),
     _mutant(
@@ -1820,7 +1821,7 @@ _GUEST = (
     _mutant(
         "the sign of life that clears a court",
         "storage/portal/circuit_breaker.py",
-        "where=Court.next_probe_time.is_null(False) | is_silent",
+        "where=(Court.next_probe_time.is_null(False) & stops_client) | is_silent",
         "where=None",
         COURTS,
     ),
@@ -1873,8 +1874,8 @@ _LOGIN = (
     _mutant(
         "the hold of a refused login",
         "storage/login/logins.py",
-        '        if row["is_held"]:\n            raise CredentialsRefused',
-        "        if False:\n            raise CredentialsRefused",
+        '        if row["is_held"] and row["refused_client"] is None:\n            raise Cred',
+        "        if False:\n            raise Cred",
         TOKENS,
     ),
     _mutant(
@@ -1917,9 +1918,93 @@ _LOGIN = (
     _mutant(
         "the second case before a token counts as refused",
         "storage/login/logins.py",
-        'row["refused_until"] is not None or row["doubtful_case"] != process_number',
-        "True",
+        'is_other_case = row["doubtful_case"] != process_number',
+        "is_other_case = True",
         TOKENS,
+    ),
+    _mutant(
+        "the second client before a token counts as refused for all",
+        "storage/login/logins.py",
+        "return Evidence.OF_CLIENT if is_other_case or is_over else Evidence.NONE",
+        "return Evidence.OF_SEVERAL if is_other_case or is_over else Evidence.NONE",
+        NEIGHBOURS,
+    ),
+    _mutant(
+        "the block of all clients by the 401 of a second one",
+        "storage/login/logins.py",
+        'None if row["is_held"] else client',
+        "client",
+        NEIGHBOURS,
+    ),
+    _mutant(
+        "the client of a block of the login",
+        "storage/sql/portal/claim.sql",
+        "            AND coalesce(refused_client, job.client) = job.client\n",
+        "",
+        NEIGHBOURS,
+    ),
+    _mutant(
+        "the client of a pause",
+        "storage/sql/portal/claim.sql",
+        "            AND coalesce(portal_row.paused_client, job.client) = job.client THEN",
+        "            THEN",
+        NEIGHBOURS,
+    ),
+    _mutant(
+        "the second client before the firewall's page pauses all",
+        "storage/sql/portal/pause_portal.sql",
+        "CASE WHEN NOT stops_all THEN :client END AS stopped",
+        "NULL::text AS stopped",
+        NEIGHBOURS,
+    ),
+    _mutant(
+        "the pause of all after the firewall's page for a second client",
+        "storage/sql/portal/pause_portal.sql",
+        "coalesce(paused_client <> :client, false)",
+        "false",
+        NEIGHBOURS,
+    ),
+    _mutant(
+        "the good answer between the firewall's pages for two clients",
+        "storage/sql/portal/pause_portal.sql",
+        " AND NOT has_good_answer) AS stops_all",
+        ") AS stops_all",
+        NEIGHBOURS,
+    ),
+    _mutant(
+        "the slow start only if all clients are paused",
+        "storage/sql/portal/pause_portal.sql",
+        "stops_all OR NOT has_others AS is_eased",
+        "true AS is_eased",
+        NEIGHBOURS,
+    ),
+    _mutant(
+        "that an answer from before a client's pause proves nothing",
+        "storage/sql/portal/portal_answered.sql",
+        "            AND taken_time > began_after)",
+        ")",
+        NEIGHBOURS,
+    ),
+    _mutant(
+        "the client of an open circuit breaker",
+        "storage/sql/portal/claim.sql",
+        "            AND coalesce(court_row.failing_client, job.client) = job.client;",
+        ";",
+        NEIGHBOURS,
+    ),
+    _mutant(
+        "the circuit breaker that the failure of a second client opens for all",
+        "storage/portal/circuit_breaker.py",
+        "[(is_first | is_same, client)]",
+        "[(is_first | is_same, client)], Court.failing_client",
+        NEIGHBOURS,
+    ),
+    _mutant(
+        "the jobs of a stopped client that are put aside",
+        "actors/scheduler/policy/scheduler_state.py",
+        "if blocked_until is None and self._held:",
+        "if False:",
+        "tests/unit/scheduler/test_held_clients.py",
     ),
     _mutant(
         "the good answer that ends a doubt",

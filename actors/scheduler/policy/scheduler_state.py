@@ -35,6 +35,7 @@ from storage.scheduling.row_values import (
 
 # Seconds for which ended blocks are remembered, for the length of the next delay.
 FORGET_BLOCKS_S = 10.0
+_OF_CLIENT = (RefusedScope.CLIENT, RefusedScope.CLIENT_COURT)
 
 
 class SchedulerState:
@@ -57,6 +58,8 @@ class SchedulerState:
         # Jobs that wait for a time.
         self.sleeping: TagHeap[UUID] = TagHeap()
         self._waiting_for_case: dict[str, set[UUID]] = {}
+        # By the scope of a client that was refused alone, the jobs that wait for its end.
+        self._held: dict[Hashable, set[UUID]] = {}
 
     # Readings
 
@@ -77,11 +80,22 @@ class SchedulerState:
             if court.next_probe_at is None:
                 # A good probe closed the breaker before the time that a refusal named.
                 self.backoff.lift_named_end((RefusedScope.COURT, court.court), reading.began_at)
+        self._release_clients(reading, now)
         self._waiting_for_case = {
             case: jobs
             for case, jobs in self._waiting_for_case.items()
             if self.backoff.blocked_until((RefusedScope.CASE, case), now) is not None
         }
+
+    def _release_clients(self, reading: PortalReading, now: float) -> None:
+        """Let the jobs of clients go on that are not stopped alone any more."""
+        held: set[Hashable] = {(RefusedScope.CLIENT, name) for name in self.portal.held_clients}
+        for row in self.courts.values():
+            held.add((RefusedScope.CLIENT_COURT, row.held_client, row.court))
+        for scope in self._held.keys() - held:
+            self.backoff.lift_named_end(scope, reading.began_at)
+            if self.backoff.blocked_until(scope, now) is None:
+                self.refresh(self._held.pop(scope), now)
 
     def read_jobs(self, reading: JobsReading, now: float) -> None:
         """Take a portion of the jobs, or the jobs with a run that began recently."""
@@ -143,6 +157,8 @@ class SchedulerState:
                 until=hint.until,
                 proposed_at=proposal.sent_at if proposal else now,
             )
+            if hint.scope in _OF_CLIENT:
+                self._held.setdefault(scope, set()).add(hint.job_id)
         self.refresh({hint.job_id}, now)
 
     def _free(self, token: UUID, used_s: float | None, now: float) -> None:
@@ -207,6 +223,8 @@ class SchedulerState:
         """Return what a job may request, apart from the limits of its court and of the portal."""
         job_id, case = run.row.job_id, run.row.case
         blocked_until = self.backoff.blocked_until((RefusedScope.JOB, job_id), now)
+        if blocked_until is None and self._held:
+            blocked_until = self._client_blocked_until(run, now)
         if blocked_until is None and run.row.needs_listing:
             blocked_until = self.backoff.blocked_until((RefusedScope.CASE, case), now)
             if blocked_until is not None:
@@ -219,11 +237,26 @@ class SchedulerState:
             now=now,
         )
 
+    def _client_blocked_until(self, run: RememberedRun, now: float) -> float | None:
+        """Return when the job's client may go on, None if it is not stopped alone."""
+        for scope in _client_scopes(run):
+            until = self.backoff.blocked_until(scope, now) if scope in self._held else None
+            if until is not None:
+                self._held[scope].add(run.row.job_id)
+                return until
+        return None
+
     def _probe_began(self, court: str) -> None:
         """Propose no second probe before the next reading contains its time."""
         row = self.courts.get(court)
         if row is not None and row.next_probe_at is not None:
             self.courts[court] = row._replace(next_probe_at=float("inf"))
+
+
+def _client_scopes(run: RememberedRun) -> tuple[Hashable, Hashable]:
+    """Return the scopes of the job's client, in the order of _OF_CLIENT."""
+    client, court = run.row.client, run.row.court
+    return (RefusedScope.CLIENT, client), (RefusedScope.CLIENT_COURT, client, court)
 
 
 def _scopes(court: str, run: RememberedRun | None) -> Iterator[Hashable]:
@@ -245,5 +278,7 @@ def _scope(
         return (RefusedScope.JOB, hint.job_id)
     if hint.scope is RefusedScope.CASE:
         return (RefusedScope.CASE, run.row.case) if run else None
+    if hint.scope in _OF_CLIENT:
+        return _client_scopes(run)[_OF_CLIENT.index(hint.scope)] if run else None
     court = run.row.court if run else proposal.court if proposal else None
     return (RefusedScope.COURT, court) if court is not None else None

@@ -20,7 +20,8 @@
 --   PROBE          a listing that only tests whether the court answers; a slot under _slice
 --   ENDED          the job ended now, because its listing lost too many workers
 --   NO_SLOT_ROWS   rows of slots are missing: insert them in another transaction, then claim again
---   REFUSED        scope PORTAL, COURT, CASE or JOB, the reason, and until when (null: unknown)
+--   REFUSED        scope PORTAL, COURT, CLIENT (the job's client at the portal), CLIENT_COURT (the
+--                  same at the court), CASE or JOB, the reason, and until when (null: unknown)
 CREATE FUNCTION autos_claim(
     _job_id uuid,
     _slice uuid,
@@ -93,6 +94,8 @@ DECLARE
     -- Whether nothing is requested and nothing may look like a request.
     is_own_copy boolean := false;
     is_probe boolean;
+    -- Whether a pause, a block or an open circuit breaker stops only the client of the job.
+    is_of_client boolean;
     is_long boolean;
     wanted integer := cardinality(_leases);
     requests integer := 1;
@@ -154,20 +157,27 @@ BEGIN
         END IF;
         scope := 'COURT';
         IF EXISTS (SELECT FROM courts
-            WHERE court = job.court AND next_probe_time <= clock_timestamp()) THEN
+            WHERE court = job.court AND next_probe_time <= clock_timestamp()
+                AND coalesce(failing_client, job.client) = job.client) THEN
             PERFORM FROM courts WHERE court = job.court FOR UPDATE SKIP LOCKED;
             IF NOT FOUND THEN EXIT admission; END IF;
         END IF;
 
         scope := 'PORTAL';
         SELECT * FROM portal INTO portal_row;
-        IF portal_row.paused_until > clock_timestamp() THEN
+        IF portal_row.paused_until > clock_timestamp()
+            AND coalesce(portal_row.paused_client, job.client) = job.client THEN
+            IF portal_row.paused_client IS NOT NULL THEN scope := 'CLIENT'; END IF;
             reason := 'PAUSED'; until_time := portal_row.paused_until; EXIT admission;
         END IF;
-        SELECT refused_until FROM logins WHERE login_key = _login_key
+        SELECT refused_until, refused_client IS NOT NULL FROM logins WHERE login_key = _login_key
             AND refused_fingerprint = _fingerprint AND refused_until > clock_timestamp()
-            INTO until_time;
-        IF FOUND THEN reason := 'LOGIN_REFUSED'; EXIT admission; END IF;
+            AND coalesce(refused_client, job.client) = job.client
+            INTO until_time, is_of_client;
+        IF FOUND THEN
+            IF is_of_client THEN scope := 'CLIENT'; END IF;
+            reason := 'LOGIN_REFUSED'; EXIT admission;
+        END IF;
         first_request_time := greatest(clock_timestamp(), portal_row.next_request_time);
         until_time := first_request_time - ahead_s * interval '1 second';
         IF _per_minute IS NOT NULL AND until_time > clock_timestamp() THEN
@@ -177,9 +187,15 @@ BEGIN
         scope := 'COURT';
         SELECT * FROM courts WHERE court = job.court INTO court_row;
         until_time := court_row.next_probe_time;
-        is_probe := until_time IS NOT NULL;
+        -- While only one client got no answer, only its requests are probes.
+        is_of_client := court_row.failing_client IS NOT NULL;
+        is_probe := until_time IS NOT NULL
+            AND coalesce(court_row.failing_client, job.client) = job.client;
         IF is_probe AND (until_time > clock_timestamp() OR EXISTS (SELECT FROM slots
-            WHERE slots.scope = job.court AND lease_until >= clock_timestamp())) THEN
+            WHERE slots.scope = job.court AND lease_until >= clock_timestamp()
+                AND (NOT is_of_client OR EXISTS (SELECT FROM jobs AS holder
+                    WHERE holder.job_id = slots.job_id AND holder.client = job.client)))) THEN
+            IF is_of_client THEN scope := 'CLIENT_COURT'; END IF;
             reason := 'AWAY'; EXIT admission;
         END IF;
         until_time := NULL;

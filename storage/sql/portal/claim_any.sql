@@ -60,6 +60,8 @@ DECLARE
     most_jobs constant integer := 200;
     candidate record;
     closed_courts text[] := '{}';
+    -- Clients, and clients with a court.
+    closed_clients text[] := '{}';
     is_bulk boolean;
     looked integer := 0;
 BEGIN
@@ -73,12 +75,12 @@ BEGIN
     FOREACH is_bulk IN ARRAY ARRAY[false, true] LOOP
     FOR candidate IN
         -- From the key on, then from the first key; rows are read only as they are tried.
-        (SELECT jobs.job_id, jobs.court, listed_time FROM jobs
+        (SELECT jobs.job_id, jobs.client, jobs.court, listed_time FROM jobs
             WHERE state IN ('PENDING', 'PROCESSING') AND (priority = 'BULK') = is_bulk
                 AND jobs.job_id >= _from
             ORDER BY jobs.job_id LIMIT most_jobs)
         UNION ALL
-        (SELECT jobs.job_id, jobs.court, listed_time FROM jobs
+        (SELECT jobs.job_id, jobs.client, jobs.court, listed_time FROM jobs
             WHERE state IN ('PENDING', 'PROCESSING') AND (priority = 'BULK') = is_bulk
                 AND jobs.job_id < _from
             ORDER BY jobs.job_id LIMIT most_jobs)
@@ -90,7 +92,9 @@ BEGIN
                 AND documents.state = 'PENDING' AND not_before IS NULL)
             AND NOT EXISTS (SELECT FROM documents WHERE documents.job_id = candidate.job_id
                 AND documents.state = 'PENDING' AND not_before <= clock_timestamp());
-        CONTINUE WHEN candidate.court = ANY(closed_courts);
+        CONTINUE WHEN candidate.court = ANY(closed_courts)
+            OR candidate.client = ANY(closed_clients)
+            OR candidate.client || ' ' || candidate.court = ANY(closed_clients);
         FOR answer, scope, reason, court, until_time, begins_in_s, every_s, has_more,
             next_not_before, claim_time, job_id, revision, client, process_number, traceparent,
             lease, document_id, name, href, listed_size_bytes, listed_content_type, listed_by,
@@ -105,6 +109,10 @@ BEGIN
         IF answer <> 'REFUSED' THEN RETURN; END IF;
         EXIT jobs_by_rank WHEN scope = 'PORTAL';
         IF scope = 'COURT' THEN closed_courts := closed_courts || court; END IF;
+        IF scope = 'CLIENT' THEN closed_clients := closed_clients || candidate.client; END IF;
+        IF scope = 'CLIENT_COURT' THEN
+            closed_clients := closed_clients || (candidate.client || ' ' || court);
+        END IF;
     END LOOP;
     END LOOP;
     RETURN NEXT;

@@ -18,14 +18,28 @@ AS $body$
 #variable_conflict use_column
 DECLARE
     is_slow_start boolean;
+    -- Whether only requests of one client were refused, and no good answer has followed.
+    is_suspected boolean;
+    began_after timestamptz;
     answers integer := 0;
     has_grown boolean;
 BEGIN
-    SELECT eased IS NOT NULL AND paused_until <= clock_timestamp() FROM portal INTO is_slow_start;
-    IF is_slow_start THEN
+    SELECT eased IS NOT NULL AND (paused_until <= clock_timestamp() OR paused_client IS NOT NULL),
+        eased IS NULL AND paused_client IS NOT NULL AND good_time <= pause_time,
+        -- While a pause of one client lasts, its requests from before prove nothing.
+        CASE WHEN eased IS NULL OR paused_until > clock_timestamp() THEN pause_time
+            ELSE '-infinity' END
+    FROM portal INTO is_slow_start, is_suspected, began_after;
+    IF is_slow_start OR is_suspected THEN
         SELECT count(*) FROM unnest(_slot_tokens) AS answer(token)
-        WHERE EXISTS (SELECT FROM slots WHERE slots.lease = answer.token AND scope = '')
+        WHERE EXISTS (SELECT FROM slots WHERE slots.lease = answer.token AND scope = ''
+            AND taken_time > began_after)
         INTO answers;
+    END IF;
+    IF is_suspected AND answers > 0 THEN
+        UPDATE portal SET good_time = clock_timestamp()
+        WHERE paused_client IS NOT NULL AND good_time <= pause_time;
+        answers := 0;
     END IF;
     -- Every part of this statement sees the slots as they were before it.
     WITH freed AS (
@@ -34,7 +48,7 @@ BEGIN
     ), alive AS (
         -- An answer to a request that began before the failures proves nothing about them.
         UPDATE courts SET failure_count = 0, failing_since = NULL, next_probe_time = NULL,
-            probe_count = 0, alive_time = clock_timestamp()
+            failing_client = NULL, probe_count = 0, alive_time = clock_timestamp()
         FROM (SELECT court, next_probe_time IS NOT NULL AS was_away FROM courts
               WHERE court = ANY(ARRAY(SELECT scope FROM freed)) AND failure_count > 0
                   AND EXISTS (SELECT FROM slots WHERE lease = ANY(_slot_tokens)
@@ -50,7 +64,8 @@ BEGIN
             good_time = clock_timestamp()
         FROM (SELECT eased AS was,
                   eased + CASE WHEN eased < eased_fast_to THEN 1 ELSE 1 / eased END AS grown
-              FROM portal WHERE eased IS NOT NULL AND paused_until <= clock_timestamp()
+              FROM portal WHERE eased IS NOT NULL
+                  AND (paused_until <= clock_timestamp() OR paused_client IS NOT NULL)
               FOR UPDATE) AS before
         RETURNING floor(grown) > floor(was) INTO has_grown;
         EXIT WHEN NOT FOUND;

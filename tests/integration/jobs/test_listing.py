@@ -691,7 +691,7 @@ def test_a_listing_and_a_probe_wait_for_the_moment_that_the_rate_reserved(
 ) -> None:
     number = pipeline.sandbox.add_case(documents=2)
     claim = factories.listing_claim(pipeline.database, pipeline.begin(number))
-    probe = CourtProbe(uuid4(), claim.job_id, number, begins_in_s=1.0)
+    probe = CourtProbe(uuid4(), claim.job_id, claim.client, number, begins_in_s=1.0)
 
     for request in (
         partial(pipeline.lister.list_case, replace(claim, begins_in_s=1.0), proposal_id=None),

@@ -41,6 +41,7 @@ _VALUES: dict[str, dict[str, object]] = {
         "at_once": 10,
         "base_s": 1.0,
         "cap_s": 300.0,
+        "client": "billing",
         "lease": uuid4(),
         "scope": "",
         "spread": 1.1,

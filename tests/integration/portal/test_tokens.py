@@ -31,7 +31,7 @@ from storage.errors import (
 from storage.listings.listed_case import ListedDocument
 from storage.login import logins
 from storage.login.ciphers import Cipher
-from storage.login.logins import Grant, Login
+from storage.login.logins import Evidence, Grant, Login
 from storage.postgres.database import Database
 from storage.settings import Settings
 from tests.integration.harness.concurrency import run_concurrently
@@ -734,7 +734,8 @@ def test_a_good_answer_that_was_under_way_ends_a_hold_that_came_of_a_doubt(
     known = Login.of(settings(PDPJ_TOKEN="given"))
     tokens = static(database, "given")
     token = tokens.current()
-    assert not logins.record_unauthorized(database, known, CASE, good_s_ago=None)
+    evidence = logins.record_unauthorized(database, known, CASE, good_s_ago=None)
+    assert evidence is Evidence.NONE
     assert logins.block_if_rejected(database, known, "one case after another")
 
     def is_good_again() -> bool:

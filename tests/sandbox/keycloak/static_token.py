@@ -11,13 +11,13 @@ class SandboxToken:
 
     token: str = field(repr=False)
 
-    def current(self) -> str:
+    def current(self, client: str = "") -> str:  # noqa: ARG002
         return self.token
 
     def renew(self, refused: str, process_number: str) -> str:  # noqa: ARG002
         return self.token
 
-    def rejected(self, token: str, process_number: str) -> None:
+    def rejected(self, token: str, process_number: str, client: str = "") -> None:
         pass
 
     def accepted(self, token: str, at: float) -> None:
