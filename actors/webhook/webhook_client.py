@@ -115,7 +115,7 @@ class WebhookClient:
             try:
                 return self._first_answer(addresses, request, deadline)
             except _FOREIGN_ERRORS as error:
-                is_timeout = deadline.remaining_s == 0 or _is_timeout(error)
+                is_timeout = deadline.remaining_s == 0 or _has_cause(error, TimeoutError)
                 message = self._explain(error, deadline)
                 raise DeliveryError(message, is_timeout=is_timeout) from error
 
@@ -238,10 +238,6 @@ def _has_cause(error: BaseException, kind: type[BaseException]) -> bool:
     while cause is not None and not isinstance(cause, kind):
         cause = cause.__cause__ or cause.__context__
     return cause is not None
-
-
-def _is_timeout(error: BaseException) -> bool:
-    return any(_has_cause(error, kind) for kind in (TimeoutError, urllib3.exceptions.TimeoutError))
 
 
 def _within(limit_s: float, look_up: Callable[[], list[str]]) -> list[str]:

@@ -385,8 +385,8 @@ _REPAIRS = (
     _mutant(
         "the growing intervals between two messages for one row",
         "storage/sql/scheduling/take_stalled_webhooks.sql",
-        ":base_s * power(2, least(nudge_count, 10))) * interval '1 second'",
-        ":base_s) * interval '1 second'",
+        ":base_s * power(2, least(nudge_count, 10)))\n",
+        ":base_s)\n",
         REPAIRS,
     ),
 )
@@ -1545,8 +1545,8 @@ _GUEST = (
     _mutant(
         "that a halt of a job ends its slices",
         "actors/pipeline/request_gate.py",
-        "(PORTAL, court_of(process_number), str(job_id))",
-        "(PORTAL, court_of(process_number))",
+        "(PORTAL, court, str(job_id), *of_client)",
+        "(PORTAL, court, *of_client)",
         HALTS,
     ),
     _mutant(
@@ -1710,8 +1710,8 @@ _GUEST = (
     _mutant(
         "the pause of the portal",
         "storage/sql/portal/claim.sql",
-        "IF portal_row.paused_until > clock_timestamp() THEN",
-        "IF false THEN",
+        "IF portal_row.paused_until > clock_timestamp()\n",
+        "IF false\n",
         CLAIM,
         PAUSES,
     ),
@@ -1749,8 +1749,8 @@ _GUEST = (
     _mutant(
         "one probe at a time",
         "storage/sql/portal/claim.sql",
-        "WHERE slots.scope = job.court AND lease_until >= clock_timestamp())) THEN",
-        "WHERE slots.scope = job.court AND false)) THEN",
+        "WHERE slots.scope = job.court AND lease_until >= clock_timestamp()\n",
+        "WHERE slots.scope = job.court AND false\n",
         CLAIM,
         COURTS,
     ),
@@ -1771,8 +1771,8 @@ _GUEST = (
     _mutant(
         "the refusal while the portal refuses the login",
         "storage/sql/portal/claim.sql",
-        "IF FOUND THEN reason := 'LOGIN_REFUSED'; EXIT admission; END IF;",
-        "until_time := NULL;",
+        "IF FOUND THEN\n            IF is_of_client",
+        "IF false THEN\n            IF is_of_client",
         CLAIM,
     ),
     _mutant(

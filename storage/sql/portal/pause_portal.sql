@@ -42,7 +42,8 @@ WITH before AS (
 UPDATE portal SET
     paused_client = stopped,
     pause_time = CASE WHEN is_new THEN clock_timestamp() ELSE portal.pause_time END,
-    pause_count = strikes + is_new::integer,
+    -- In a slow start, the pause of one client does not lengthen the next one of all.
+    pause_count = strikes + (is_new AND (is_eased OR portal.eased IS NULL))::integer,
     paused_until = greatest(known_until, clock_timestamp() + interval '1 second'
         * least(:cap_s, :spread * coalesce(:asked_s::double precision,
             CASE WHEN is_new THEN :base_s * power(2, least(strikes, 20)) ELSE 0 END))),

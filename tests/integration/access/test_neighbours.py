@@ -60,6 +60,14 @@ def _stopped(database: Database, job_id: UUID) -> Scope | None:
     return None
 
 
+def _free_slots(database: Database) -> None:
+    """Free the slots of requests that were given back: they are held for a second."""
+    factories.execute(
+        database,
+        "UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL, job_id = NULL",
+    )
+
+
 def _portal(database: Database) -> Row:
     with database.transaction() as transaction:
         return transaction.only("SELECT * FROM portal")
@@ -137,6 +145,26 @@ def test_a_429_pauses_all_clients_at_once(database: Database, alpha: UUID, beta:
     assert {_stopped(database, alpha), _stopped(database, beta)} == {Scope.PORTAL}
 
 
+def test_after_a_pause_of_all_one_client_cannot_pause_all_again(
+    database: Database, alpha: UUID, beta: UUID
+) -> None:
+    # Given a slow start after a pause of all
+    cases = [scheduler_driver.job(database, 1, client="alpha") for _ in range(2)]
+    refuse(database, _claimed(database, beta), TOO_MANY)
+    factories.age_portal(database, 300)
+    for case in cases:
+        factories.execute(database, "UPDATE portal SET paused_until = '-infinity'")
+        refuse(database, _claimed(database, case), FIREWALL)
+        assert _stopped(database, alpha) is Scope.CLIENT
+        assert _stopped(database, beta) is None
+        assert _portal(database)["pause_count"] == 1
+        _free_slots(database)
+
+    # Then its slow start goes on with the answers of others
+    answer(database, _claimed(database, beta))
+    assert _portal(database)["eased"] == 2
+
+
 def test_the_only_client_is_paused_as_before_and_stops_no_newcomer(
     database: Database, alpha: UUID
 ) -> None:
@@ -149,10 +177,7 @@ def test_the_only_client_is_paused_as_before_and_stops_no_newcomer(
         assert _read(database).portal["closed_until"] is not None
         factories.age_portal(database, 300)
         assert len(ask_all(database, context())) == 1, "slow start"
-        factories.execute(
-            database,
-            "UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL, job_id = NULL",
-        )
+        _free_slots(database)
     assert [round(pause_s, -1) for pause_s in pauses] == [10, 20, 40]
 
     # When another client comes during a pause, then it is served

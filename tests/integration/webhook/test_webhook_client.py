@@ -291,6 +291,7 @@ def test_receiver_that_does_not_answer_costs_no_more_than_the_total(behave: Beha
         error = quickest_of(lambda: failure_of(lambda: post_to(server, total_s=SHORT_S)))
 
     assert error.message == "The receiver did not answer within 3 seconds."
+    assert error.is_timeout
     assert not error.is_final
 
 
@@ -312,6 +313,7 @@ def test_tls_handshake_that_does_not_end_costs_no_more_than_the_total(behave: Be
         error = quickest_of(lambda: failure_of(lambda: one.post(f"https://{host}/", {}, b"{}")))
 
     assert error.message == "The receiver was too slow to take the connection."
+    assert error.is_timeout
 
 
 def test_large_body_may_take_longer_than_the_connection() -> None:
@@ -341,6 +343,7 @@ def test_receiver_that_takes_no_body_costs_no_more_than_the_total() -> None:
         error = quickest_of(lambda: failure_of(lambda: one.post(f"http://{host}/", {}, body)))
 
     assert error.message == "The receiver was too slow to take the body."
+    assert error.is_timeout
 
 
 def test_look_up_that_hangs_costs_no_more_than_the_total() -> None:
@@ -355,6 +358,7 @@ def test_look_up_that_hangs_costs_no_more_than_the_total() -> None:
     is_over.set()
 
     assert error.message == "The look-up of a.br took too long."
+    assert error.is_timeout
     assert not error.is_final
 
 
@@ -434,6 +438,7 @@ def test_refused_connection_is_reported_without_the_query() -> None:
         error = failure_of(lambda: poster(host).post(f"http://{host}/?token=1", {}, b"{}"))
 
     assert error.message == "The receiver refused the connection."
+    assert not error.is_timeout
 
 
 @pytest.mark.parametrize(
