@@ -1932,6 +1932,13 @@ _LOGIN = (
     _mutant(
         "the block of all clients by the 401 of a second one",
         "storage/login/logins.py",
+        "return Evidence.OF_SEVERAL if is_other_case else Evidence.NONE",
+        "return Evidence.OF_CLIENT if is_other_case else Evidence.NONE",
+        NEIGHBOURS,
+    ),
+    _mutant(
+        "the block of all clients that two blocks of one client make",
+        "storage/login/logins.py",
         'None if row["is_held"] else client',
         "client",
         NEIGHBOURS,

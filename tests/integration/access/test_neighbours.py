@@ -314,6 +314,16 @@ def test_a_rejected_case_of_a_second_client_stops_all(
     assert logins.troubles(database, LOGIN)
 
 
+def test_blocks_of_two_clients_are_a_block_of_all(database: Database, alpha: UUID) -> None:
+    assert logins.block_if_rejected(database, LOGIN, "Two cases.", "beta")
+    assert _stopped(database, alpha) is None
+    assert not logins.block_if_rejected(database, LOGIN, "Two cases.", "beta")
+
+    assert logins.block_if_rejected(database, LOGIN, "Two cases.", "gamma")
+
+    assert _stopped(database, alpha) is Scope.PORTAL
+
+
 def test_one_case_that_two_clients_request_is_no_evidence(database: Database) -> None:
     for client in ("alpha", "beta", "alpha", "beta"):
         assert _unauthorized(database, 1, client) is Evidence.NONE
