@@ -26,7 +26,7 @@ from server.access.connection_guard import ConnectionGuard
 from server.access.connection_limits import connection_options, unknown_limits
 from server.access.server_tls import TlsFiles
 from server.access.unknown_callers import UnknownCallers
-from server.dependencies import ServerDependencies
+from server.dependencies import POOL_THREADS, ServerDependencies
 from server.observability import row_metrics
 from server.observability.channelz import add_channelz
 from server.observability.log_context import JobLogContextInterceptor
@@ -45,8 +45,8 @@ from storage.environment import core_dumps
 from storage.errors import ConfigurationError, ServiceUnavailable
 from storage.health import start_check
 from storage.health.holds import Holds
+from storage.jobs.call_rate_limiter import REPEATS, STARTS, CallRateLimiter
 from storage.jobs.change_notifications import ChangePublisher
-from storage.jobs.start_rate_limiter import StartRateLimiter
 from storage.listings.size_limits import SizeLimits
 from storage.login.logins import Login
 from storage.objects.object_store import Objects, ObjectStore
@@ -69,7 +69,6 @@ SPOOL = "autos.spool"
 PORTAL = "autos.portal"
 BUCKET = "autos.bucket"
 TROUBLE_LOOK_S = 2.0
-POOL_THREADS = 16
 GRACE_S = 5.0
 # Seconds after GRACE_S until the process exits even if a thread still waits for a database.
 LINGER_S = 3.0
@@ -117,7 +116,8 @@ def parts_of(
         queue=QueueView(PlaceReader(client), hints, Holds(database, login)),
         login=login,
         tracer=signals.tracer,
-        start_rate=StartRateLimiter(settings.redis_url),
+        start_rate=CallRateLimiter(settings.redis_url, STARTS),
+        repeat_rate=CallRateLimiter(settings.redis_url, REPEATS),
         size_limits=SizeLimits.of(settings),
         webhook_secrets=secrets or WebhookSecrets(settings.webhook_secrets),
     )
@@ -143,7 +143,7 @@ async def serve(settings: Settings, signals: Signals = NOOP_SIGNALS) -> None:
     callers = Authenticator(secrets.file, CallingClient(DEFAULT_NAME, limits), connections)
     parts = parts_of(settings, signals, secrets)
     service = DownloadService(parts)
-    guard = ErrorInterceptor(callers, service.turns)
+    guard = ErrorInterceptor(callers, service.turns, service.calls)
     server = grpc.aio.server(
         interceptors=[
             *watching(signals),

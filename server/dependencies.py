@@ -10,7 +10,7 @@ from actors.messaging.enqueuer import Enqueuer
 from server.queue.queue_view import QueueView
 from server.watch.watch_hub import STALL_S
 from storage.clients.webhook_secrets import WebhookSecrets
-from storage.jobs.start_rate_limiter import StartRateLimiter
+from storage.jobs.call_rate_limiter import CallRateLimiter
 from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.login.logins import Login
 from storage.objects.object_store import Objects
@@ -20,6 +20,10 @@ from storage.webhook_policy import WebhookPolicy
 
 # Seconds that a call may spend on checking whether all files of a case are stored already.
 REUSE_LIMIT_S = 2.0
+# The threads of the pool, and the most of them that work for one client.
+POOL_THREADS, CLIENT_THREADS = 16, 4
+# Those of the pool that read long pages, each for another client.
+PAGE_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,13 @@ class ServerDependencies:
     lanes: int
     queue: QueueView
     login: Login
-    start_rate: StartRateLimiter
+    start_rate: CallRateLimiter
+    repeat_rate: CallRateLimiter
     webhook_secrets: WebhookSecrets
     size_limits: SizeLimits = UNLIMITED
+    threads: int = POOL_THREADS
+    client_threads: int = CLIENT_THREADS
+    page_threads: int = PAGE_THREADS
     reuse_limit_s: float = REUSE_LIMIT_S
     stall_s: float = STALL_S
     tracer: Tracer = NO_TRACER

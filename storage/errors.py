@@ -124,15 +124,24 @@ class PreconditionFailed(CallerError):
 class LimitReached(CallerError):
     """More than `limit` for this client. What is already running continues.
 
-    `retry_in_s`: seconds after which another call may succeed.
+    `name`: the limit's name in the clients file. `retry_in_s`: seconds after which another call may
+    succeed.
     """
 
     def __init__(
-        self, reason: str, message: str, *, client: str, limit: int, retry_in_s: float
+        self,
+        reason: str,
+        message: str,
+        *,
+        client: str,
+        name: str,
+        limit: int,
+        retry_in_s: float,
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.client = client
+        self.name = name
         self.limit = limit
         self.retry_in_s = retry_in_s
 
@@ -143,8 +152,22 @@ class LimitReached(CallerError):
             "TOO_MANY_JOBS",
             f"Client {client} has reached its limit of jobs that run at once: {limit}.",
             client=client,
+            name="jobs_at_once",
             limit=limit,
             retry_in_s=5,
+        )
+
+    @classmethod
+    def too_many_webhooks(cls, client: str, limit: int) -> LimitReached:
+        """Return the error for StartDownload if the job that it would join has `limit` webhooks."""
+        return cls(
+            "TOO_MANY_WEBHOOKS",
+            f"The running job of this case has as many webhooks as a job may have: {limit}.",
+            client=client,
+            name="webhooks_per_job",
+            limit=limit,
+            # Only the job's end makes room.
+            retry_in_s=30,
         )
 
 

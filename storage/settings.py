@@ -152,6 +152,11 @@ class Settings:
     client_jobs_at_once: int
     # Open WatchProgress and WaitJob calls of one client, in each server process.
     client_open_watches: int
+    # Other calls of one client that are under way, in each server process. A call is under way
+    # until its answer is sent.
+    client_calls_at_once: int
+    # RetryJob and RedeliverWebhook calls a minute of one client; a minute's worth may come at once.
+    client_repeats_per_minute: int
 
     # == Webhooks
 
@@ -287,6 +292,12 @@ class Settings:
             ),
             client_open_watches=read.given(
                 "CLIENT_OPEN_WATCHES", _whole(1, 1_000_000), default=1_000
+            ),
+            client_calls_at_once=read.given(
+                "CLIENT_CALLS_AT_ONCE", _whole(1, 1_000_000), default=100
+            ),
+            client_repeats_per_minute=read.given(
+                "CLIENT_REPEATS_PER_MINUTE", _whole(1, 1_000_000), default=60
             ),
             metrics_listen=read.given("METRICS_LISTEN", _metrics_listen, default=None),
             webhook_secrets=read.given("WEBHOOK_SECRET", _webhook_secrets, default=()),

@@ -15,6 +15,11 @@ def current_client() -> CallingClient:
     return _caller.get()
 
 
+def has_client() -> bool:
+    """Return True on behalf of a call, False for work of this process itself."""
+    return _caller.get() is not _NOBODY_ELSE
+
+
 def set_current_client(client: CallingClient) -> None:
     """Names the caller for the rest of the present call: each call has a task of its own."""
     _caller.set(client)

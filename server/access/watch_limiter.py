@@ -27,6 +27,7 @@ class WatchLimiter:
                 f"Client {client.name} has reached its limit of open watches here:"
                 f" {client.limits.open_watches}.",
                 client=client.name,
+                name="open_watches",
                 limit=client.limits.open_watches,
                 retry_in_s=RETRY_IN_S,
             )

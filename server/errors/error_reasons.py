@@ -15,13 +15,20 @@ OF_EVERY_RPC = frozenset(
         "INVALID_REQUEST",
         "MALFORMED_REQUEST",
         "UNAVAILABLE",
+        "TOO_MANY_CALLS",
         "INTERNAL",
     }
 )
 # The further reasons of each RPC.
 OF_RPC: Mapping[str, frozenset[str]] = {
     "StartDownload": frozenset(
-        {"REQUEST_ID_REUSED", "CASE_NOT_ALLOWED", "TOO_MANY_STARTS", "TOO_MANY_JOBS"}
+        {
+            "REQUEST_ID_REUSED",
+            "CASE_NOT_ALLOWED",
+            "TOO_MANY_WEBHOOKS",
+            "TOO_MANY_STARTS",
+            "TOO_MANY_JOBS",
+        }
     ),
     "GetStatus": frozenset({"JOB_NOT_FOUND"}),
     "WatchProgress": frozenset({"JOB_NOT_FOUND", "TOO_MANY_WATCHES"}),
@@ -48,6 +55,7 @@ OF_RPC: Mapping[str, frozenset[str]] = {
     "ListEvents": frozenset({"EVENTS_GONE", "TOO_MANY_WATCHES"}),
     "GetCase": frozenset({"CASE_NOT_FOUND"}),
     "GetCaseListing": frozenset({"CASE_NOT_FOUND"}),
+    "GetUsage": frozenset(),
 }
 
 

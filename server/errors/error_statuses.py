@@ -158,7 +158,10 @@ def _events_gone(error: EventsGone) -> Answer:
 
 def _limit_reached(error: LimitReached) -> Answer:
     violation = error_details_pb2.QuotaFailure.Violation(
-        subject=f"client:{error.client}", description=str(error)
+        subject=f"client:{error.client}",
+        description=str(error),
+        quota_id=error.name,
+        quota_value=error.limit,
     )
     failure = error_details_pb2.QuotaFailure(violations=[violation])
     info = _info(error.reason, limit=str(error.limit))

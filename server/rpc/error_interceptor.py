@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any, TypeVar
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from server.access.authentication import Authenticator
+from server.access.authentication import OPEN_SERVICES, Authenticator
 from server.access.current_client import current_client, set_current_client
+from server.access.open_calls import OpenCalls
 from server.errors.error_statuses import MalformedRequest, status_of
+from server.rpc.repeated_fields import require_short
 from server.rpc.request_reader import read_request
 from server.runtime.stream_scheduler import StreamScheduler
 from storage.clients.client_registry import CallingClient
@@ -20,6 +22,7 @@ from storage.clients.client_registry import CallingClient
 M = TypeVar("M", bound=Callable[..., Any])
 Parse = Callable[[bytes], Any]
 Read = Callable[[Any], Awaitable[Any]]
+Room = Callable[[CallingClient], AbstractContextManager[None]]
 
 
 def writes_bytes(method: M) -> M:
@@ -48,6 +51,16 @@ class _Writing:
         return sent
 
 
+def counts_as_watch(method: M) -> M:
+    """Mark a unary method whose calls have the limit of watches instead of the limit of calls."""
+    method.counts_as_watch = True  # type: ignore[attr-defined]
+    return method
+
+
+def _no_limit(_: CallingClient) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Authenticates callers and maps errors by the table in error_statuses.py.
 
@@ -57,11 +70,20 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """
 
     def __init__(
-        self, callers: Authenticator, turns: StreamScheduler, *, read: Read = read_request
+        self,
+        callers: Authenticator,
+        turns: StreamScheduler,
+        calls: OpenCalls,
+        *,
+        read: Read = read_request,
     ) -> None:
-        """Make the interceptor. `turns`: the turns of streams; unary calls do not wait for one."""
+        """Make the interceptor.
+
+        `turns`: the turns of streams; unary calls do not wait for one. `calls` counts them.
+        """
         self._callers = callers
         self._turns = turns
+        self._calls = calls
         self._read = read
         # Guarded handlers by method name. Each is made at the first call of its method.
         self._guarded: dict[str, Any] = {}
@@ -84,8 +106,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     def _guard(self, handler: Any, method: str) -> Any:
         parse = handler.request_deserializer
         if handler.unary_unary:
-            guarded = self._guard_unary(handler.unary_unary, method, parse)
-            return _reading(handler, stream_unary=guarded)
+            guarded = self._guard_answer(handler, method)
+            return _reading(handler, stream_unary=guarded, response_serializer=None)
         if handler.unary_stream:
             # DownloadService's WatchProgress writes bytes; health's Watch writes messages.
             if getattr(handler.unary_stream, "writes_bytes", False):
@@ -101,19 +123,42 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         # No method has this kind. Its calls would not be authenticated, so it is not served.
         return None
 
-    def _guard_unary(self, inner: Any, method: str, parse: Parse, read: Read | None = None) -> Any:
+    def _guard_unary(
+        self,
+        inner: Any,
+        method: str,
+        parse: Parse,
+        read: Read | None = None,
+        room: Room = _no_limit,
+    ) -> Any:
         read = read or self._read
 
         async def guarded(_: Any, context: Any) -> Any:
             try:
-                self._begin(method, context)
-                return await inner(_parsed(parse, await read(context)), context)
+                with room(self._begin(method, context)):
+                    return await inner(_parsed(parse, await read(context)), context)
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 - the edge: everything is mapped here
                 await context.abort_with_status(status_of(error))
 
         return guarded
+
+    def _guard_answer(self, handler: Any, method: str) -> Any:
+        inner, serialize = handler.unary_unary, handler.response_serializer
+        room: Room = self._calls.acquire_call
+        if method.startswith(OPEN_SERVICES):
+            room = _no_limit
+        elif getattr(inner, "counts_as_watch", False):
+            room = self._calls.acquire_answer
+
+        async def answer(request: Any, context: Any) -> bytes:
+            # While the caller reads, only the bytes are kept.
+            answered: bytes = serialize(await inner(request, context))
+            self._calls.answer(current_client())
+            return answered
+
+        return self._guard_unary(answer, method, handler.request_deserializer, room=room)
 
     def _guard_writer(self, inner: Any, method: str, parse: Parse) -> Any:
         async def writer(request: Any, context: Any) -> None:
@@ -170,6 +215,8 @@ def _parsed(parse: Parse, raw: Any) -> Any:
     if raw is grpc.aio.EOF:
         raise MalformedRequest
     try:
-        return parse(raw)
+        request = parse(raw)
     except DecodeError as error:
         raise MalformedRequest from error
+    require_short(request)
+    return request

@@ -11,8 +11,11 @@ import grpc
 from actors.webhook.event_messages import URL_LIFETIME_S, event_message
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
+from server.access.open_calls import OpenCalls
 from server.access.watch_limiter import WatchLimiter
 from server.rpc import page_tokens, requests
+from server.rpc.call_threads import SHORT_PAGE
+from server.rpc.error_interceptor import counts_as_watch
 from server.rpc.requests import EventPage
 from server.rpc.service_base import ServiceBase
 from server.watch.event_waiter import EventWaiter
@@ -32,8 +35,10 @@ class EventMethods(ServiceBase):
     """ListEvents."""
 
     open_watches: WatchLimiter
+    calls: OpenCalls
     event_waiter: EventWaiter
 
+    @counts_as_watch
     async def ListEvents(
         self, request: pb.ListEventsRequest, context: Context
     ) -> pb.ListEventsResponse:
@@ -41,15 +46,21 @@ class EventMethods(ServiceBase):
         client = current_client()
         page = requests.list_events(request, client=client.name)
         if not page.wait_s:
-            return await self._run(self._events, client.name, page)
+            with self.calls.acquire_call(client):
+                return await self._page(client.name, page)
         until = asyncio.get_running_loop().time() + page.wait_s
         with self.open_watches.acquire_watch(client):
             while True:
-                found = await self._run(self._events, client.name, page)
+                found = await self._page(client.name, page)
                 left_s = until - asyncio.get_running_loop().time()
                 if found.events or left_s <= 0:
                     return found
                 await self.event_waiter.wait(client.name, page.after, left_s)
+
+    async def _page(self, client: str, page: EventPage) -> pb.ListEventsResponse:
+        # A page with documents is long, however few events it has.
+        size = page.size if page.without_documents else page.size + SHORT_PAGE
+        return await self._threads.read_page(size, self._events, client, page)
 
     def _events(self, client: str, page: EventPage) -> pb.ListEventsResponse:
         logged = event_log.page(self._parts.database, client, page.after, page.size + 1)

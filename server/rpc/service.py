@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -13,14 +13,18 @@ from actors.contract_messages import timestamp
 from actors.hints.hints import JobEnded
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
+from server.access.open_calls import OpenCalls
 from server.access.watch_limiter import WatchLimiter
 from server.dependencies import ServerDependencies
 from server.messages.job_messages import message_of, set_place, shown
 from server.queue.queue_position_cache import QueuePositionCache
+from server.queue.queue_view import QueueStatus
 from server.rpc import page_tokens, requests, start_batcher
+from server.rpc.call_threads import CallThreads
 from server.rpc.case_methods import CaseMethods
-from server.rpc.error_interceptor import writes_bytes
+from server.rpc.error_interceptor import counts_as_watch, writes_bytes
 from server.rpc.event_methods import EventMethods
+from server.rpc.usage import UsageReader
 from server.runtime.stream_scheduler import StreamScheduler
 from server.watch.end_waiter import EndWaiter
 from server.watch.event_waiter import EventWaiter
@@ -54,8 +58,18 @@ class DownloadService(CaseMethods, EventMethods):
         self._parts = parts
         self.open_watches = WatchLimiter()
         self.turns = StreamScheduler()
+        self.calls = OpenCalls(unread_s=parts.stall_s)
+        self._threads = CallThreads(
+            parts.pool,
+            threads=parts.threads,
+            share=parts.client_threads,
+            page_threads=parts.page_threads,
+        )
         self._readings = WatchReader(parts.database, self._run)
         self._places = QueuePositionCache(parts.queue, self._run)
+        self._usage = UsageReader(
+            parts.database, self._run, calls=self.calls, watches=self.open_watches
+        )
         self._starts = start_batcher.StartBatcher(parts, self._run, self._places)
         self.event_waiter = EventWaiter(
             lambda clients: self._run(event_log.last_numbers, parts.database, clients)
@@ -97,7 +111,10 @@ class DownloadService(CaseMethods, EventMethods):
         places = await self._places.now(
             {job.job_id: court_of(job.process_number) for job in running}
         )
-        return [message_of(view, places.get(view.job.job_id)) for view in views]
+        # One job needs no thread.
+        if len(views) == 1:
+            return _messages(views, places)
+        return await self._threads.read_page(len(views), _messages, views, places)
 
     async def _view(self, target: UUID | str) -> JobView:
         client = current_client().name
@@ -120,6 +137,7 @@ class DownloadService(CaseMethods, EventMethods):
             watcher = Watcher(watch.after_revision, watch.heartbeat_s, context.write, self.turns)
             await self.hub.follow(job, watcher)
 
+    @counts_as_watch
     async def WaitJob(self, request: pb.WaitJobRequest, context: Context) -> pb.WaitJobResponse:
         """Return one job once it has ended, or as it is when the timeout has passed."""
         target, timeout_s = requests.wait(request)
@@ -167,7 +185,9 @@ class DownloadService(CaseMethods, EventMethods):
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """Return jobs, newest first."""
         page = requests.list_jobs(request, client=current_client().name)
-        found = await self._run(job_queries.page, self._parts.database, page.wanted, page.size + 1)
+        found = await self._threads.read_page(
+            page.size, job_queries.page, self._parts.database, page.wanted, page.size + 1
+        )
         shown, token = found[: page.size], ""
         if len(found) > page.size:
             last = shown[-1].job
@@ -180,8 +200,12 @@ class DownloadService(CaseMethods, EventMethods):
         """Return documents in the order of the case file."""
         client = current_client().name
         page = requests.list_documents(request, client=client)
-        found, case_level = await self._run(
-            document_queries.page, self._parts.database, client, page.wanted, page.size + 1
+        return await self._threads.read_page(page.size, self._documents, client, page)
+
+    def _documents(self, client: str, page: requests.DocumentPage) -> pb.ListDocumentsResponse:
+        """Read a page and make its message: the event loop would stop for that long."""
+        found, case_level = document_queries.page(
+            self._parts.database, client, page.wanted, page.size + 1
         )
         token = ""
         if len(found) > page.size:
@@ -234,6 +258,10 @@ class DownloadService(CaseMethods, EventMethods):
         url, expires = self._parts.objects.url(document.object_key, lifetime_s=lifetime_s)
         return pb.GetDocumentUrlResponse(url=url, expire_time=timestamp(expires))
 
+    async def GetUsage(self, request: pb.GetUsageRequest, context: Context) -> pb.GetUsageResponse:
+        """Return the limits of the client that calls, and what it has used of them."""
+        return await self._usage.read(current_client())
+
     async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
         """Run the failed documents of an ended job again. It ends at once if all are stored."""
         job_id, request_id = requests.repeatable(request)
@@ -245,6 +273,7 @@ class DownloadService(CaseMethods, EventMethods):
     def _retry(
         self, client: CallingClient, job_id: UUID, request_id: UUID | None, traceparent: str | None
     ) -> JobView:
+        self._count_repeat(client)
         view, is_new = reruns.rerun(
             self._parts.database,
             self._parts.objects,
@@ -267,11 +296,21 @@ class DownloadService(CaseMethods, EventMethods):
     ) -> pb.RedeliverWebhookResponse:
         """Send the webhooks of an ended job again."""
         job_id, request_id = requests.repeatable(request)
-        view = await self._run(self._redeliver, current_client().name, job_id, request_id)
+        view = await self._run(self._redeliver, current_client(), job_id, request_id)
         return pb.RedeliverWebhookResponse(job=await self._job(view))
 
-    def _redeliver(self, client: str, job_id: UUID, request_id: UUID | None) -> JobView:
-        view, is_new = webhook_rows.redeliver(self._parts.database, client, job_id, request_id)
+    def _count_repeat(self, client: CallingClient) -> None:
+        if client.limits:
+            self._parts.repeat_rate.count(client.name, client.limits.repeats_per_minute)
+
+    def _redeliver(self, client: CallingClient, job_id: UUID, request_id: UUID | None) -> JobView:
+        self._count_repeat(client)
+        database = self._parts.database
+        view, is_new = webhook_rows.redeliver(database, client.name, job_id, request_id)
         if is_new:
             self._parts.messages.send_webhooks(job_id, range(len(view.webhooks)))
         return view
+
+
+def _messages(views: Sequence[JobView], places: Mapping[UUID, QueueStatus]) -> list[pb.Job]:
+    return [message_of(view, places.get(view.job.job_id)) for view in views]

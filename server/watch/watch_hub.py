@@ -22,8 +22,8 @@ from server.errors.error_statuses import ShuttingDown
 from server.queue.queue_position_cache import QueuePositionCache
 from server.runtime.background import Background
 from server.runtime.request_coalescer import RequestCoalescer
+from server.runtime.stream_reset import reset_streams
 from server.watch.feed import Feed, Follower
-from server.watch.stream_reset import reset_streams
 from server.watch.watch_reader import WatchReader
 from server.watch.watcher import Watcher
 from storage.errors import AutosError, NotFound

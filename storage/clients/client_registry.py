@@ -17,6 +17,8 @@ class ClientLimits:
     starts_per_minute: int
     jobs_at_once: int
     open_watches: int
+    calls_at_once: int
+    repeats_per_minute: int
 
     @classmethod
     def of(cls, settings: Settings) -> ClientLimits:
@@ -25,6 +27,8 @@ class ClientLimits:
             settings.client_starts_per_minute,
             settings.client_jobs_at_once,
             settings.client_open_watches,
+            settings.client_calls_at_once,
+            settings.client_repeats_per_minute,
         )
 
 

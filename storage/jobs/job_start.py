@@ -25,6 +25,8 @@ from storage.webhook_policy import receiver_of
 
 # If a recent listing has more documents, a worker copies it, because the call must stay short.
 MAX_DOCUMENTS_IN_CALL = 500
+# Webhooks of one job. Its end sends all of them, and each message of the job holds all of them.
+MAX_WEBHOOKS = 10
 # Seconds in which a request is repeated while another transaction works on its case. Longer than
 # PostgreSQL lets a frozen process keep a lock.
 BUSY_LIMIT_S = 15.0
@@ -75,6 +77,7 @@ class How(StrEnum):
     REQUEST_ID_REUSED = "request_id_reused"
     LOOK = "look"
     NO_SEAT = "no_seat"
+    NO_WEBHOOK = "no_webhook"
     BUSY = "busy"
 
 
@@ -126,6 +129,7 @@ def start_jobs(
         requests=as_json(attempts, _new_ids(len(attempts)), imports),
         deadline_s=job_deadline_s,
         most_documents=MAX_DOCUMENTS_IN_CALL,
+        most_webhooks=MAX_WEBHOOKS,
     )
     by_place = {row["place"]: row for row in rows}
     for place, import_rows in imports.items():
@@ -178,6 +182,8 @@ def required(request: StartRequest, answer: StartAnswer) -> JobView:
         )
     if answer.how is How.NO_SEAT:
         raise LimitReached.too_many_jobs(request.client, request.jobs_at_once or 0)
+    if answer.how is How.NO_WEBHOOK:
+        raise LimitReached.too_many_webhooks(request.client, MAX_WEBHOOKS)
     if answer.view is None:
         raise LookupError(f"a request that was answered {answer.how} has no job")
     return answer.view

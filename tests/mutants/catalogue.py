@@ -54,6 +54,8 @@ TALLIES = "tests/integration/jobs/test_event_counters.py"
 TOKENS = "tests/integration/portal/test_tokens.py"
 CALLERS = "tests/integration/access/test_authentication.py"
 LIMITS = "tests/integration/access/test_limits.py"
+CALLS = "tests/integration/access/test_open_calls.py"
+TURNS = "tests/unit/server/test_fair_executor.py"
 TLS = "tests/integration/access/test_tls.py"
 UNKNOWN = "tests/integration/access/test_unknown_callers.py"
 GUARD = "tests/unit/server/test_connection_guard.py"
@@ -2179,10 +2181,80 @@ _CALLERS = (
     ),
     _mutant(
         "the rate over several processes",
-        "storage/jobs/start_rate_limiter.py",
-        'keys=[f"autos:starts:{client}"]',
-        'keys=[f"autos:starts:{client}:{id(self)}"]',
+        "storage/jobs/call_rate_limiter.py",
+        'keys=[f"autos:{self._rate.key}:{client}"]',
+        'keys=[f"autos:{self._rate.key}:{client}:{id(self)}"]',
         LIMITS,
+    ),
+    _mutant(
+        "the calls at once of a client",
+        "server/access/open_calls.py",
+        "        _require_room(client, self.count(client.name))\n",
+        "",
+        CALLS,
+    ),
+    _mutant(
+        "the end of answers that are not read",
+        "server/access/open_calls.py",
+        "            reset_streams(unread)\n",
+        "",
+        CALLS,
+    ),
+    _mutant(
+        "the waits whose answers are not read",
+        "server/access/open_calls.py",
+        "        _require_room(client, self._unread[client.name])\n",
+        "",
+        CALLS,
+    ),
+    _mutant(
+        "the threads that one client leaves",
+        "server/runtime/fair_executor.py",
+        "is_below = client is None or self._busy[client] < self._share",
+        "is_below = True",
+        TURNS,
+    ),
+    _mutant(
+        "the turns of clients at the threads",
+        "server/runtime/fair_executor.py",
+        "            del self._waiting[client]\n            if turns:\n",
+        "            if not turns:\n                del self._waiting[client]\n            else:\n",
+        TURNS,
+    ),
+    _mutant(
+        "the turn of a cancelled call",
+        "server/runtime/fair_executor.py",
+        "            if not turn.cancelled():\n                self._end(client)\n",
+        "",
+        TURNS,
+    ),
+    _mutant(
+        "the retries that count by the minute",
+        "server/rpc/service.py",
+        "        self._count_repeat(client)\n        view, is_new = reruns.rerun(\n",
+        "        view, is_new = reruns.rerun(\n",
+        CALLS,
+    ),
+    _mutant(
+        "the useful length of a list in a request",
+        "server/rpc/error_interceptor.py",
+        "    require_short(request)\n",
+        "",
+        CALLS,
+    ),
+    _mutant(
+        "the ten webhooks of a job",
+        "storage/sql/jobs/start_jobs.sql",
+        "            how := 'no_webhook';\n",
+        "            NULL;\n",
+        "tests/integration/jobs/test_webhook_limit.py",
+    ),
+    _mutant(
+        "the client whose usage is read",
+        "storage/jobs/usage_queries.py",
+        "        .where(Job.client == client, Document.object_key.is_null(False))\n",
+        "        .where(Document.object_key.is_null(False))\n",
+        CALLS,
     ),
     _mutant(
         "the hint of jobs that were begun",

@@ -245,6 +245,10 @@ class AsyncClient:
             if not answer.has_more and not follow:
                 return
 
+    async def usage(self) -> pb.GetUsageResponse:
+        """Return the limits of this client and what it has used of them."""
+        return await self._call(calls.usage())
+
     async def download_to(
         self,
         folder: str | Path,

@@ -164,6 +164,11 @@ def events(
     return Call("ListEvents", request, pb.ListEventsResponse)
 
 
+def usage() -> Call[pb.GetUsageResponse]:
+    """Return the call of GetUsage."""
+    return Call("GetUsage", pb.GetUsageRequest(), pb.GetUsageResponse)
+
+
 def redeliver(job_id: str, request_id: str | None) -> Call[pb.RedeliverWebhookResponse]:
     """Return the call of RedeliverWebhook. If request_id is None, a new one makes it repeatable."""
     request = pb.RedeliverWebhookRequest(job_id=job_id, request_id=request_id or str(uuid4()))

@@ -243,6 +243,10 @@ class Client:
             if not answer.has_more and not follow:
                 return
 
+    def usage(self) -> pb.GetUsageResponse:
+        """Return the limits of this client and what it has used of them."""
+        return self._call(calls.usage())
+
     def download_to(
         self,
         folder: str | Path,

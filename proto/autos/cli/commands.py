@@ -29,6 +29,7 @@ from autos.cli.wording import (
     line,
     shown,
     size,
+    usage_lines,
 )
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import ServerBug
@@ -98,6 +99,17 @@ def cancel(client: Client, options: Namespace) -> Exit:
 def redeliver(client: Client, options: Namespace) -> Exit:
     """Send the job's webhooks again. Print the job."""
     _print_job(client.redeliver(_job_id(client, options.target)), options)
+    return Exit.OK
+
+
+def usage(client: Client, options: Namespace) -> Exit:
+    """Print the limits of the client and what it has used of them."""
+    found = client.usage()
+    if options.json:
+        _print_json(found)
+    else:
+        for each in usage_lines(found):
+            write_line(each)
     return Exit.OK
 
 
@@ -291,4 +303,5 @@ COMMANDS: dict[str, Command] = {
     "url": url,
     "pull": pull,
     "redeliver": redeliver,
+    "usage": usage,
 }

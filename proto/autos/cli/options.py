@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("completion", help=completion, description=completion).add_argument(
         "shell", choices=list(SHELLS)
     )
+    command("usage", "the limits of this client and what it has used of them", target=False)
     return root
 
 

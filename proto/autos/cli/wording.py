@@ -104,6 +104,25 @@ def job_lines(job: pb.Job) -> Iterator[str]:
         yield f"webhook   {shown(webhook.url)} {state}, {webhook.attempt_count} attempts{why}"
 
 
+def usage_lines(usage: pb.GetUsageResponse) -> Iterator[str]:
+    """Yield the limits of a client and what it has used of them, one a line."""
+    yield f"client    {shown(usage.client)}"
+    for label, used, limit in (
+        ("jobs", usage.running_jobs, usage.running_jobs_limit),
+        ("calls", usage.open_calls, usage.open_calls_limit),
+        ("watches", usage.open_watches, usage.open_watches_limit),
+    ):
+        yield f"{label:9} {used} of {_limit(limit)} at once"
+    yield f"starts    {_limit(usage.starts_per_minute_limit)} a minute"
+    yield f"repeats   {_limit(usage.repeats_per_minute_limit)} a minute"
+    yield f"webhooks  {_limit(usage.webhooks_per_job_limit)} a job"
+    yield f"stored    {usage.stored_documents} documents, {size(usage.stored_bytes)}"
+
+
+def _limit(value: int) -> str:
+    return str(value) if value else "any number"
+
+
 def failure(document: pb.Document) -> str:
     """Return one line about a failed document."""
     return f"failed: {shown(document.name, 60)}: {document.error.reason}: {document.error.message}"

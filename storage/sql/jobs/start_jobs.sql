@@ -13,6 +13,7 @@
 --   look               the listing of job listed_by is recent: check which of its documents the
 --                      bucket holds, then call again with it, or with may_look false
 --   no_seat            the client has reached its number of running jobs
+--   no_webhook         the running job of the case has _most_webhooks webhooks, and would get one more
 --   busy               another transaction works on the case or on the request_id: call again
 --
 -- A single request waits for the locks that it needs, at most lock_timeout. A request among several
@@ -21,7 +22,8 @@
 CREATE FUNCTION autos_start_jobs(
     _requests jsonb,
     _deadline_s double precision,
-    _most_documents integer
+    _most_documents integer,
+    _most_webhooks integer
 ) RETURNS TABLE (
     place integer,
     how text,
@@ -200,7 +202,13 @@ BEGIN
             END IF;
             -- The running job ended, or another job took the seat: begin again.
         END LOOP;
-        IF how IN ('busy', 'no_seat') THEN
+        -- The lock of the job's row keeps the number as it is.
+        IF is_hooked AND _most_webhooks <= (SELECT count(*) FROM webhooks
+            WHERE job_id = job.job_id AND url <> asked.url)
+        THEN
+            how := 'no_webhook';
+        END IF;
+        IF how IN ('busy', 'no_seat', 'no_webhook') THEN
             RETURN NEXT;
             CONTINUE;
         END IF;

@@ -70,6 +70,7 @@ def test_the_same_for_asyncio(autos: Autos, tmp_path: Path) -> None:
             pulled = await client.download_to(tmp_path, job.job_id)
             jobs = [each async for each in client.jobs(process_number=number)]
             first = await client.document(job.job_id, listed[0].document_id)
+            usage = await client.usage()
             url = await client.url(job.job_id, pulled.files[0].document.document_id)
             again = await client.retry(job.job_id)
             cancelled = await client.cancel(job.job_id)
@@ -79,6 +80,9 @@ def test_the_same_for_asyncio(autos: Autos, tmp_path: Path) -> None:
             assert [each.job_id for each in jobs] == [job.job_id]
             assert (len(pulled.files), len(pulled.missing)) == (7, 1)
             assert first == listed[0]
+            assert usage.client == "default"
+            assert usage.open_calls == 1
+            assert usage.open_calls_limit == 100
             assert url.url.startswith("http")
             assert again.state not in JOB_ENDS
             assert cancelled.job_id == job.job_id

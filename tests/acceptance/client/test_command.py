@@ -119,6 +119,8 @@ def test_text_output_has_the_same_facts(command: Command, ended: Any) -> None:
     assert "4 of 5 documents, 1 failed" in said.out
     assert "NOT_FOUND" in command("documents", ended.job_id, "--state", "failed").out
     assert ended.job_id in command("list", "--limit", 500, "--state", "partially_completed").out
+    assert "client    default\n" in command("usage").out
+    assert command("usage", "--json").json[0]["client"] == "default"
     watched = command("watch", ended.job_id)
     assert "failed: " in watched.out
     assert "PARTIALLY_COMPLETED" in watched.out.splitlines()[-1]

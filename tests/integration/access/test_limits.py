@@ -26,10 +26,9 @@ from dev.processes.deadline import until
 from server.dependencies import ServerDependencies
 from server.rpc.start_batcher import PendingStart
 from storage import sql
-from storage.clients.client_registry import ClientLimits
 from storage.errors import LimitReached
 from storage.jobs import job_queries, reruns
-from storage.jobs.start_rate_limiter import StartRateLimiter
+from storage.jobs.call_rate_limiter import CallRateLimiter
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from storage.records import JobView
@@ -38,6 +37,7 @@ from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
 from tests.integration.harness.factories import CLIENT
 from tests.integration.harness.grpc_server import (
+    WIDE,
     api_of,
     entry,
     running_server,
@@ -191,7 +191,7 @@ def test_a_rerun_needs_a_seat_too(database: Database, objects: Objects) -> None:
 
 
 def test_a_minutes_worth_may_come_at_once_and_then_evenly(redis_url: str) -> None:
-    rate = StartRateLimiter(redis_url)
+    rate = CallRateLimiter(redis_url)
     for _ in range(60):
         rate.count("c", 60)
 
@@ -205,7 +205,7 @@ def test_a_minutes_worth_may_come_at_once_and_then_evenly(redis_url: str) -> Non
 
 
 def test_the_rate_holds_over_processes(redis_url: str) -> None:
-    processes = [StartRateLimiter(redis_url) for _ in range(3)]
+    processes = [CallRateLimiter(redis_url) for _ in range(3)]
     begun = time.monotonic()
 
     tries = [partial(_may_start, process, 300) for process in processes]
@@ -219,7 +219,7 @@ def test_the_rate_holds_over_processes(redis_url: str) -> None:
 @pytest.mark.parametrize("per_minute", [1, 60])
 def test_without_redis_each_process_holds_the_rate_for_itself(per_minute: int) -> None:
     now = [1_000.0]
-    rate = StartRateLimiter(NOBODY, clock=lambda: now[0])
+    rate = CallRateLimiter(NOBODY, clock=lambda: now[0])
 
     assert [_may_start(rate, per_minute) for _ in range(per_minute + 1)] == [
         *[True] * per_minute,
@@ -230,7 +230,7 @@ def test_without_redis_each_process_holds_the_rate_for_itself(per_minute: int) -
     assert not _may_start(rate, per_minute)
 
 
-def _may_start(rate: StartRateLimiter, per_minute: int) -> bool:
+def _may_start(rate: CallRateLimiter, per_minute: int) -> bool:
     try:
         rate.count("c", per_minute)
     except LimitReached:
@@ -238,7 +238,7 @@ def _may_start(rate: StartRateLimiter, per_minute: int) -> bool:
     return True
 
 
-ONE = ClientLimits(starts_per_minute=1_000_000, jobs_at_once=1, open_watches=1)
+ONE = replace(WIDE, jobs_at_once=1, open_watches=1)
 
 
 async def _refusal(call: Any) -> tuple[RefusedCall, Any]:
@@ -248,8 +248,8 @@ async def _refusal(call: Any) -> tuple[RefusedCall, Any]:
     return refusal_of(caught.value), caught.value
 
 
-def _quota_of(error: Any) -> tuple[str, str]:
-    """Return the subject and the limit of the QuotaFailure."""
+def _quota_of(error: Any) -> tuple[str, str, str]:
+    """Return the subject, the limit and the text of the QuotaFailure."""
     [packed] = [
         detail
         for detail in rpc_status.from_call(error).details
@@ -258,7 +258,7 @@ def _quota_of(error: Any) -> tuple[str, str]:
     failure = error_details_pb2.QuotaFailure()
     packed.Unpack(failure)
     [violation] = failure.violations
-    return violation.subject, violation.description
+    return violation.subject, violation.quota_id, violation.description
 
 
 def test_a_limit_error_names_the_client_and_the_retry_delay(
@@ -272,9 +272,9 @@ def test_a_limit_error_names_the_client_and_the_retry_delay(
 
     async def scenario() -> None:
         async with running_server(parts, file) as server:
-            for token, name, reason in (
-                ("a", "few-jobs", "TOO_MANY_JOBS"),
-                ("b", "few-starts", "TOO_MANY_STARTS"),
+            for token, name, reason, limit in (
+                ("a", "few-jobs", "TOO_MANY_JOBS", "jobs_at_once"),
+                ("b", "few-starts", "TOO_MANY_STARTS", "starts_per_minute"),
             ):
                 async with api_of(server.address, token) as api:
                     first, second = (
@@ -285,7 +285,7 @@ def test_a_limit_error_names_the_client_and_the_retry_delay(
                     refused, error = await _refusal(api.StartDownload(second))
                     assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
                     assert (refused.domain, refused.reason) == ("autos", reason)
-                    assert _quota_of(error) == (f"client:{name}", refused.text)
+                    assert _quota_of(error) == (f"client:{name}", limit, refused.text)
                     pushback = dict(error.trailing_metadata())["grpc-retry-pushback-ms"]
                     assert refused.retry_after_s == int(pushback) / 1000
                     assert refused.retry_after_s > 1

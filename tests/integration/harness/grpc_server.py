@@ -34,7 +34,7 @@ from storage.clients.client_registry import CallingClient, ClientLimits
 from storage.clients.clients_file import ClientsFile
 from storage.clients.webhook_secrets import WebhookSecrets
 from storage.health.holds import Holds
-from storage.jobs.start_rate_limiter import StartRateLimiter
+from storage.jobs.call_rate_limiter import REPEATS, CallRateLimiter
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from storage.scheduling.published_positions import PlaceReader
@@ -42,7 +42,7 @@ from storage.webhook_policy import WebhookPolicy
 from tests.conftest import WEBHOOK_SECRET
 from tests.integration.harness.factories import LANES, LOGIN
 
-WIDE = ClientLimits(1_000_000, 1_000_000, 1_000_000)
+WIDE = ClientLimits(*[1_000_000] * 5)
 THREADS = 4
 TIMEOUT_S = 30.0
 # Without this option the channels of a process to one address share a connection.
@@ -87,7 +87,8 @@ def service_parts(
             lanes=LANES,
             queue=queue_view(database, client),
             login=LOGIN,
-            start_rate=StartRateLimiter(redis_url),
+            start_rate=CallRateLimiter(redis_url),
+            repeat_rate=CallRateLimiter(redis_url, REPEATS),
             webhook_secrets=WebhookSecrets((WEBHOOK_SECRET,)),
         )
 
@@ -117,7 +118,7 @@ async def running_server(
     server = grpc.aio.server(
         interceptors=[
             UnknownCallers(connections, calls),
-            ErrorInterceptor(callers, service.turns, read=read),
+            ErrorInterceptor(callers, service.turns, service.calls, read=read),
         ],
         options=connection_options(),
     )

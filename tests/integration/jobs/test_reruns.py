@@ -23,7 +23,7 @@ from server.rpc.service import DownloadService
 from storage.clients.webhook_secrets import WebhookSecrets
 from storage.errors import PreconditionFailed
 from storage.jobs import job_queries
-from storage.jobs.start_rate_limiter import StartRateLimiter
+from storage.jobs.call_rate_limiter import REPEATS, CallRateLimiter
 from storage.listings.size_limits import SizeLimits
 from storage.objects import sweeps
 from storage.objects.object_store import Objects, ObjectStore
@@ -82,7 +82,8 @@ def desk(pipeline: PipelineHarness, redis_url: str) -> Iterator[_Desk]:
                 lanes=LANES,
                 queue=queue_view(pipeline.database, pipeline.redis),
                 login=LOGIN,
-                start_rate=StartRateLimiter(redis_url),
+                start_rate=CallRateLimiter(redis_url),
+                repeat_rate=CallRateLimiter(redis_url, REPEATS),
                 webhook_secrets=WebhookSecrets((WEBHOOK_SECRET,)),
                 # A bound for a slow machine.
                 reuse_limit_s=60,

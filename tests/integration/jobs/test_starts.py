@@ -72,6 +72,7 @@ def _hold(transaction: Transaction, request: StartRequest) -> None:
         requests=starts.as_json([StartAttempt(request)], [uuid4()], {}),
         deadline_s=DEADLINE_S,
         most_documents=starts.MAX_DOCUMENTS_IN_CALL,
+        most_webhooks=starts.MAX_WEBHOOKS,
     )
 
 

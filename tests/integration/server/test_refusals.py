@@ -22,7 +22,6 @@ from server.dependencies import ServerDependencies
 from server.errors.error_reasons import OF_RPC
 from server.rpc.error_interceptor import ErrorInterceptor
 from server.rpc.service import DownloadService
-from server.runtime.stream_scheduler import StreamScheduler
 from storage.clients.client_registry import CallingClient, ClientLimits
 from storage.settings import Settings
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
@@ -58,9 +57,11 @@ def _requests() -> dict[str, Message]:
 
 async def _refusals(parts: ServerDependencies) -> dict[str, RefusedCall]:
     """Return the refusal of each method by a server of these parts."""
-    callers = Authenticator(None, CallingClient("default", ClientLimits(100, 100, 100)))
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(callers, StreamScheduler())])
-    pb_grpc.add_DownloadServiceServicer_to_server(DownloadService(parts), server)
+    callers = Authenticator(None, CallingClient("default", ClientLimits(*[100] * 5)))
+    service = DownloadService(parts)
+    guard = ErrorInterceptor(callers, service.turns, service.calls)
+    server = grpc.aio.server(interceptors=[guard])
+    pb_grpc.add_DownloadServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 from uuid import UUID
 
@@ -18,7 +19,6 @@ from server.errors.error_statuses import ShuttingDown
 from server.queue.queue_position_cache import QueuePositionCache
 from server.watch.end_waiter import EndWaiter
 from server.watch.feed import Feed
-from storage.clients.client_registry import ClientLimits
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from tests.integration.harness import factories
@@ -100,11 +100,7 @@ def test_a_job_that_goes_on_is_returned_as_it_is_when_the_time_is_over(
 
 def test_a_wait_counts_as_a_watch(parts: ServerDependencies, database: Database) -> None:
     job_id = factories.listed_job(database, 1)
-    one = ClientLimits(
-        starts_per_minute=WIDE.starts_per_minute,
-        jobs_at_once=WIDE.jobs_at_once,
-        open_watches=1,
-    )
+    one = replace(WIDE, open_watches=1)
 
     async def scenario() -> None:
         async with running_server(parts, limits=one) as server, api_of(server.address) as api:

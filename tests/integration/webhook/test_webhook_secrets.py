@@ -67,7 +67,7 @@ def notifier(database: Database, objects: Objects, redis_url: str, tmp_path: Pat
         entry("b", webhook_secrets=[B]),
     )
     poster: Any = _Poster()
-    secrets = WebhookSecrets([SHARED], ClientsFile(file, ClientLimits(1, 1, 1)))
+    secrets = WebhookSecrets([SHARED], ClientsFile(file, ClientLimits(*[1] * 5)))
     messages = Enqueuer(make_broker(redis_url, timeout_s=5))
     return _Notifier(
         database, WebhookSender(database, objects, poster, messages, secrets), poster, file

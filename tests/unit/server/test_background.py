@@ -13,7 +13,7 @@ from server.runtime.background import Background, log_unseen_errors
 from storage.clients.client_registry import CallingClient, ClientLimits
 from storage.clients.clients_file import ClientsFile
 
-LIMITS = ClientLimits(1, 1, 1)
+LIMITS = ClientLimits(*[1] * 5)
 
 
 async def _until(is_so: Callable[[], bool]) -> None:

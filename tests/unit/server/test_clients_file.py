@@ -7,6 +7,7 @@ import hashlib
 import json
 import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from storage.clients.client_registry import CallingClient, ClientLimits, ClientR
 from storage.clients.clients_file import ClientsFile, read, roster_of
 from storage.errors import CaseNotAllowed, ConfigurationError
 
-DEFAULTS = ClientLimits(starts_per_minute=60, jobs_at_once=7, open_watches=8)
+DEFAULTS = ClientLimits(60, 7, 8, 9, 10)
 TOKEN = "a-planted-token"
 DIGEST = hashlib.sha256(TOKEN.encode()).hexdigest()
 GOOD: dict[str, Any] = {"name": "billing", "tokens": [{"sha256": DIGEST}]}
@@ -57,7 +58,7 @@ def test_a_client_is_found_by_each_of_its_tokens_and_certificates(tmp_path: Path
     found = [roster.by_token(token) for token in tokens]
     assert [client.name for client in found if client] == ["a", "a", "b"]
     assert [client.limits for client in found if client] == [
-        *(ClientLimits(60, 1, 8), ClientLimits(60, 1, 8), DEFAULTS)
+        *(replace(DEFAULTS, jobs_at_once=1), replace(DEFAULTS, jobs_at_once=1), DEFAULTS)
     ]
     assert roster.by_token("token 4") is None
     assert roster.by_token(str(hashes[0]["sha256"])) is None
@@ -178,7 +179,8 @@ WRONG: dict[str, tuple[object, str]] = {
     ),
     "a limit of nothing": (
         {"clients": [GOOD | {"limits": {"starts": 5}}]},
-        "clients[0].limits has a key that is none of jobs_at_once, open_watches, starts_per_minute",
+        "clients[0].limits has a key that is none of"
+        " calls_at_once, jobs_at_once, open_watches, repeats_per_minute, starts_per_minute",
     ),
     "a weak webhook secret": (
         {"clients": [GOOD | {"webhook_secrets": [SECRET, "whsec_c2hvcnQ="]}]},

@@ -11,7 +11,7 @@ from storage.clients.client_registry import ClientLimits
 from storage.clients.clients_file import ClientsFile
 from storage.clients.webhook_secrets import WebhookSecrets
 
-LIMITS = ClientLimits(1, 1, 1)
+LIMITS = ClientLimits(*[1] * 5)
 SHARED, A, B, C = (
     "whsec_" + base64.b64encode(seed * 32).decode() for seed in (b"s", b"a", b"b", b"c")
 )

@@ -680,3 +680,35 @@ class WebhookData(_message.Message):
     documents: _containers.RepeatedCompositeFieldContainer[Document]
     documents_omitted: bool
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., documents_omitted: bool = ...) -> None: ...
+
+class GetUsageRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetUsageResponse(_message.Message):
+    __slots__ = ("client", "starts_per_minute_limit", "running_jobs", "running_jobs_limit", "stored_bytes", "stored_documents", "open_calls", "open_calls_limit", "open_watches", "open_watches_limit", "repeats_per_minute_limit", "webhooks_per_job_limit")
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    STARTS_PER_MINUTE_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_JOBS_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_JOBS_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    STORED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STORED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    OPEN_CALLS_FIELD_NUMBER: _ClassVar[int]
+    OPEN_CALLS_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    OPEN_WATCHES_FIELD_NUMBER: _ClassVar[int]
+    OPEN_WATCHES_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    REPEATS_PER_MINUTE_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    WEBHOOKS_PER_JOB_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    client: str
+    starts_per_minute_limit: int
+    running_jobs: int
+    running_jobs_limit: int
+    stored_bytes: int
+    stored_documents: int
+    open_calls: int
+    open_calls_limit: int
+    open_watches: int
+    open_watches_limit: int
+    repeats_per_minute_limit: int
+    webhooks_per_job_limit: int
+    def __init__(self, client: _Optional[str] = ..., starts_per_minute_limit: _Optional[int] = ..., running_jobs: _Optional[int] = ..., running_jobs_limit: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., stored_documents: _Optional[int] = ..., open_calls: _Optional[int] = ..., open_calls_limit: _Optional[int] = ..., open_watches: _Optional[int] = ..., open_watches_limit: _Optional[int] = ..., repeats_per_minute_limit: _Optional[int] = ..., webhooks_per_job_limit: _Optional[int] = ...) -> None: ...

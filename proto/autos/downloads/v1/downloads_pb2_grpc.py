@@ -35,6 +35,8 @@ class DownloadServiceStub:
     - MALFORMED_REQUEST (INVALID_ARGUMENT): the bytes are not the method's request.
     - UNAVAILABLE (UNAVAILABLE): a part is away, or this process stops; try again after the delay in
     RetryInfo.
+    - TOO_MANY_CALLS (RESOURCE_EXHAUSTED): this client has too many calls under way at once, or has made
+    too many of them in a minute; QuotaFailure names the limit, RetryInfo gives the delay.
     - INTERNAL (INTERNAL): a fault of the server; its log has the error_id of ErrorInfo's metadata.
     After UNAVAILABLE and INTERNAL the call may have been carried out: repeat it, under the same
     request_id where there is one. Otherwise a refused call has changed nothing.
@@ -116,6 +118,11 @@ class DownloadServiceStub:
                 request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/autos.downloads.v1.DownloadService/GetUsage',
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
 
 
 class DownloadServiceServicer:
@@ -128,6 +135,8 @@ class DownloadServiceServicer:
     - MALFORMED_REQUEST (INVALID_ARGUMENT): the bytes are not the method's request.
     - UNAVAILABLE (UNAVAILABLE): a part is away, or this process stops; try again after the delay in
     RetryInfo.
+    - TOO_MANY_CALLS (RESOURCE_EXHAUSTED): this client has too many calls under way at once, or has made
+    too many of them in a minute; QuotaFailure names the limit, RetryInfo gives the delay.
     - INTERNAL (INTERNAL): a fault of the server; its log has the error_id of ErrorInfo's metadata.
     After UNAVAILABLE and INTERNAL the call may have been carried out: repeat it, under the same
     request_id where there is one. Otherwise a refused call has changed nothing.
@@ -139,6 +148,7 @@ class DownloadServiceServicer:
         Reasons:
         - REQUEST_ID_REUSED (INVALID_ARGUMENT): the request_id came with other values before.
         - CASE_NOT_ALLOWED (PERMISSION_DENIED): the client may not ask for this court or case.
+        - TOO_MANY_WEBHOOKS (RESOURCE_EXHAUSTED): the running job that it would join has ten.
         - TOO_MANY_STARTS, TOO_MANY_JOBS (RESOURCE_EXHAUSTED): a limit of this client, so many calls a
         minute or jobs at once; QuotaFailure names it, RetryInfo gives the delay.
         """
@@ -299,6 +309,15 @@ class DownloadServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUsage(self, request, context):
+        """Returns this client's limits and what it has used of them.
+
+        Reasons: none of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DownloadServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -372,6 +391,11 @@ def add_DownloadServiceServicer_to_server(servicer, server):
                     request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsRequest.FromString,
                     response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsResponse.SerializeToString,
             ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetUsageRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetUsageResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'autos.downloads.v1.DownloadService', rpc_method_handlers)
@@ -390,6 +414,8 @@ class DownloadService:
     - MALFORMED_REQUEST (INVALID_ARGUMENT): the bytes are not the method's request.
     - UNAVAILABLE (UNAVAILABLE): a part is away, or this process stops; try again after the delay in
     RetryInfo.
+    - TOO_MANY_CALLS (RESOURCE_EXHAUSTED): this client has too many calls under way at once, or has made
+    too many of them in a minute; QuotaFailure names the limit, RetryInfo gives the delay.
     - INTERNAL (INTERNAL): a fault of the server; its log has the error_id of ErrorInfo's metadata.
     After UNAVAILABLE and INTERNAL the call may have been carried out: repeat it, under the same
     request_id where there is one. Otherwise a refused call has changed nothing.
@@ -763,6 +789,33 @@ class DownloadService:
             '/autos.downloads.v1.DownloadService/ListEvents',
             autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsRequest.SerializeToString,
             autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/autos.downloads.v1.DownloadService/GetUsage',
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.GetUsageRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.GetUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

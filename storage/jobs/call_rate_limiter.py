@@ -1,8 +1,8 @@
-"""The limit of StartDownload calls per client and minute, over all server processes.
+"""The limits of calls per client and minute, over all server processes.
 
-Redis holds a token bucket for each client. The bucket holds the tokens of one minute and fills
-evenly. A process takes a hundredth of them at a time, so that most calls need no Redis command.
-Without Redis, each process enforces the limit by itself, with its own bucket.
+Redis holds a token bucket for each client and kind of call. The bucket holds the tokens of one
+minute and fills evenly. A process takes a hundredth of them at a time, so that most calls need no
+Redis command. Without Redis, each process enforces the limit by itself, with its own bucket.
 """
 
 from __future__ import annotations
@@ -36,6 +36,26 @@ return {taken, 0}
 """
 
 
+@dataclass(frozen=True, slots=True)
+class CallRate:
+    """A kind of calls that is counted by the minute.
+
+    `key`: its part of the key in Redis. `calls`: the calls in a sentence. `limit_name`: the limit's
+    name in the clients file.
+    """
+
+    key: str
+    reason: str
+    calls: str
+    limit_name: str
+
+
+STARTS = CallRate("starts", "TOO_MANY_STARTS", "StartDownload", "starts_per_minute")
+REPEATS = CallRate(
+    "repeats", "TOO_MANY_CALLS", "RetryJob and RedeliverWebhook", "repeats_per_minute"
+)
+
+
 @dataclass(slots=True)
 class _Share:
     """Tokens that this process has taken and not used, and its own bucket if Redis is down."""
@@ -45,10 +65,17 @@ class _Share:
     full_at_ms: float = 0.0
 
 
-class StartRateLimiter:
-    """Count StartDownload calls. Thread-safe. `clock`: monotonic seconds."""
+class CallRateLimiter:
+    """Counts the calls of one kind. Thread-safe. `clock`: monotonic seconds."""
 
-    def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        rate: CallRate = STARTS,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rate = rate
         client = connect(redis_url, timeout_s=TIMEOUT_S)
         self._take = client.register_script(_TAKE)
         self._clock = clock
@@ -57,7 +84,7 @@ class StartRateLimiter:
         self._shares: dict[str, _Share] = {}
 
     def count(self, client: str, per_minute: int) -> None:
-        """Count one StartDownload of `client`. Raises LimitReached."""
+        """Count one call of `client`. Raises LimitReached."""
         with self._lock:
             share = self._shares.setdefault(client, _Share())
         with share.lock:
@@ -68,9 +95,10 @@ class StartRateLimiter:
                 share.left -= 1
                 return
         raise LimitReached(
-            "TOO_MANY_STARTS",
-            f"Client {client} may call StartDownload {per_minute} times a minute.",
+            self._rate.reason,
+            f"Client {client} may call {self._rate.calls} {per_minute} times a minute.",
             client=client,
+            name=self._rate.limit_name,
             limit=per_minute,
             retry_in_s=max(1, wait_ms) / 1000,
         )
@@ -81,7 +109,7 @@ class StartRateLimiter:
         if self._clock() >= self._quiet_until:
             try:
                 taken, wait_ms = self._take(
-                    keys=[f"autos:starts:{client}"], args=[each_ms, _portion(per_minute)]
+                    keys=[f"autos:{self._rate.key}:{client}"], args=[each_ms, _portion(per_minute)]
                 )
             except redis.RedisError:
                 self._quiet_until = self._clock() + QUIET_S

@@ -1,4 +1,4 @@
-"""Reset of streams if their readers do not read. grpc.aio has no function for that.
+"""Reset of calls if their callers do not read. grpc.aio has no function for that.
 
 A status waits behind a message that cannot be sent as long as the connection lives; so the call
 keeps its tasks and its memory. gRPC's core resets a call once no object refers to it. The last

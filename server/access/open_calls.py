@@ -1,0 +1,118 @@
+"""The unary calls under way in this process: counted by client, and ended if they are not read.
+
+gRPC sends an answer only as fast as its caller reads, and keeps all of it until then. An answer
+that takes longer than a moment counts as a call, and ends after a while. The moment is for callers
+that make the next call as soon as they have read an answer, which the server notices a little
+later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from server.runtime.stream_reset import reset_streams
+from storage.clients.client_registry import CallingClient
+from storage.errors import LimitReached
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+RETRY_IN_S = 1.0
+# The moment, and how often this process searches for answers that are not read, in seconds.
+LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SentAnswer:
+    """An answer that is being sent since `since`, in seconds of the loop's clock."""
+
+    client: str
+    since: float
+
+
+class OpenCalls:
+    """Counts unary calls. For the event loop's thread only.
+
+    `unread_s`: seconds after which an answer that is not read ends.
+    """
+
+    def __init__(self, *, unread_s: float) -> None:
+        self._unread_s = unread_s
+        self._working: Counter[str] = Counter()
+        # By the task of the call, the oldest first.
+        self._answers: dict[asyncio.Task[Any], SentAnswer] = {}
+        self._unread: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @contextmanager
+    def acquire_call(self, client: CallingClient) -> Iterator[None]:
+        """Count one call of `client` while the context is open. Raises LimitReached."""
+        _require_room(client, self.count(client.name))
+        self._working[client.name] += 1
+        try:
+            yield
+        finally:
+            self._working[client.name] -= 1
+            if not self._working[client.name]:
+                del self._working[client.name]
+
+    @contextmanager
+    def acquire_answer(self, client: CallingClient) -> Iterator[None]:
+        """Count no call until its answer is sent. Raises LimitReached if answers are not read."""
+        _require_room(client, self._unread[client.name])
+        yield
+
+    def answer(self, client: CallingClient) -> None:
+        """Begin the time in which the caller must read the present call's answer."""
+        call, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert call is not None  # noqa: S101 - each call has a task
+        self._answers[call] = SentAnswer(client.name, loop.time())
+        call.add_done_callback(self._sent)
+        if self._timer is None:
+            self._timer = self._start_timer()
+
+    def count(self, client: str) -> int:
+        """Return how many unary calls of a client are under way."""
+        return self._working[client] + self._unread[client]
+
+    def _sent(self, call: asyncio.Task[Any]) -> None:
+        self._answers.pop(call, None)
+
+    def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        ages = {call: now - answer.since for call, answer in self._answers.items()}
+        unread = [call for call, age_s in ages.items() if age_s > self._unread_s]
+        if unread:
+            log.warning("answers cut off: they are not read", calls=len(unread))
+            for call in unread:
+                # One reset is enough.
+                del self._answers[call]
+            reset_streams(unread)
+        self._unread = Counter(
+            answer.client for call, answer in self._answers.items() if ages[call] >= LOOK_S
+        )
+        self._timer = self._start_timer() if self._answers else None
+
+    def _start_timer(self) -> asyncio.TimerHandle:
+        # An empty context: its log lines do not belong to the call that starts it.
+        return asyncio.get_running_loop().call_later(LOOK_S, self._look, context=Context())
+
+
+def _require_room(client: CallingClient, count: int) -> None:
+    if client.limits and count >= client.limits.calls_at_once:
+        raise LimitReached(
+            "TOO_MANY_CALLS",
+            f"Client {client.name} has reached its limit of calls under way here:"
+            f" {client.limits.calls_at_once}.",
+            client=client.name,
+            name="calls_at_once",
+            limit=client.limits.calls_at_once,
+            retry_in_s=RETRY_IN_S,
+        )
