@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.case_file.case_limits import MOST_ENTRIES, ListingTooLarge
 from actors.contents.json_fields import dict_at, int_at, raw_text_at, text_at
 from storage.errors import TransientError
 from storage.process_number import digits
@@ -58,12 +59,18 @@ class _Reading:
     has_known_list: bool = False
     has_unread: bool = False
 
+    def add(self, found: Found) -> None:
+        """Add a document. Raises ListingTooLarge."""
+        if len(self.found) == MOST_ENTRIES:
+            raise ListingTooLarge(f"{MOST_ENTRIES:,} documents")
+        self.found.append(found)
+
 
 def documents_of(cases: list[dict[str, Any]], process_number: str) -> list[Found]:
     """Return every document of a case, those of its known lists first.
 
     Raises TransientError PORTAL_ERROR if there is none and no empty known list confirms that, and
-    if one of the case's own lists contains an object that is no document.
+    if one of the case's own lists contains an object that is no document. Raises ListingTooLarge.
     """
     reading = _Reading(process_number)
     for case in cases:
@@ -93,25 +100,28 @@ def _is_readable(item: tuple[str, object]) -> bool:
 
 
 def _walk(reading: _Reading, start: _Spot) -> None:
-    spots = [start]
-    while spots:
-        spot = spots.pop()
-        if isinstance(spot.value, list):
-            inner = [_inside(spot, each, spot.key) for each in spot.value]
+    # One iterator for each level: a list of millions of values needs no memory here.
+    levels = [iter([start])]
+    while levels:
+        spot = next(levels[-1], None)
+        if spot is None:
+            levels.pop()
+        elif isinstance(spot.value, list):
+            levels.append(_elements(spot, spot.value))
         elif isinstance(spot.value, dict) and not _is_other_case(reading, spot, spot.value):
-            inner = list(_fields(reading, spot, spot.value))
-        else:
-            continue
-        spots.extend(reversed(inner))
+            # All fields of an object come before what is in them.
+            levels.append(iter(list(_fields(reading, spot, spot.value))))
 
 
-def _inside(spot: _Spot, value: object, key: str) -> _Spot:
-    return _Spot(value, spot.instance, key, spot.is_near, spot.is_proceeding)
+def _elements(spot: _Spot, values: list[object]) -> Iterator[_Spot]:
+    for value in values:
+        if isinstance(value, dict | list) and value:
+            yield _Spot(value, spot.instance, spot.key, spot.is_near, spot.is_proceeding)
 
 
 def _is_other_case(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> bool:
     """Return whether an object is another case, for example one that depends on this case."""
-    if spot.is_proceeding:
+    if spot.is_proceeding or "numeroProcesso" not in value:
         return False
     number = digits(text_at(value, "numeroProcesso"))
     return number not in ("", digits(reading.process_number))
@@ -123,13 +133,13 @@ def _fields(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> Iterator[_
     own = _Spot(value, instance, spot.key, spot.is_near, spot.is_proceeding)
     if "hrefBinario" in value:
         reading.places += 1
-        reading.found.append(Found(value, reading.places, instance, is_inherited=True))
+        reading.add(Found(value, reading.places, instance, is_inherited=True))
     else:
         reading.has_unread |= any(mark in value for mark in _SURE_MARKS)
     for key, item in value.items():
         if key == _LIST:
             yield from _read_list(reading, own, item)
-        else:
+        elif isinstance(item, dict | list) and item:
             is_near = spot.is_near and key in _NEAR
             yield _Spot(item, instance, key, is_near, is_near and key in _PROCEEDINGS)
 
@@ -149,7 +159,7 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
         return
     for key, document in documents:
         place, is_inherited = reading.places, not spot.is_proceeding
-        reading.found.append(Found(document, place, spot.instance, key, is_inherited))
+        reading.add(Found(document, place, spot.instance, key, is_inherited))
         yield from (
             _Spot(item, spot.instance, name, is_near=False)
             for name, item in document.items()

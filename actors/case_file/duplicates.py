@@ -69,7 +69,8 @@ class _Groups:
         self._places[number] = min(self._places[number], place)
         for mark in _marks(entry):
             numbers = self._by_mark.setdefault(mark, [])
-            if number not in numbers:
+            # One more than `_candidates` accepts shows that the mark identifies nothing.
+            if len(numbers) <= _MAX_ALIKE and number not in numbers:
                 numbers.append(number)
 
     def documents(self) -> list[ListedDocument]:

@@ -15,6 +15,7 @@ from actors.hints.hints import Ended, JobWanted, SliceBegun
 from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.job_end import JobEnds
 from actors.pipeline.request_gate import RequestGate
+from actors.portal.listing_body import LARGE_DOCUMENTS, ListingTurn
 from actors.portal.portal_client import Portal
 from actors.resilience.exchange_deadline import Deadline, Watchdog
 from actors.resilience.retry import retry_until_available
@@ -88,8 +89,9 @@ class Lister:
             with (
                 self.watchdog.limit(LOOK_S + LISTING_LIMIT_S) as deadline,
                 self.renewer.holding(claim.lease, lambda: deadline.cut(LeaseLost("Taken back."))),
+                self.portal.listing_turns.turn() as turn,
             ):
-                self._list(claim, span, deadline)
+                self._list(claim, span, deadline, turn)
         except LeaseLost:
             log.warning("listing taken over")
             span.fail("LEASE_LOST")
@@ -111,9 +113,9 @@ class Lister:
             *(JobWanted(job_row(row)) for row in rows if row is not None),
         )
 
-    def _list(self, claim: ListingClaim, span: Span, deadline: Deadline) -> None:
+    def _list(self, claim: ListingClaim, span: Span, deadline: Deadline, turn: ListingTurn) -> None:
         try:
-            listing, missing = self._listing(claim, deadline)
+            listing, missing = self._listing(claim, deadline, turn)
             if missing and not claim.is_doubted and listing.doubt_time is None:
                 self._doubt(claim, missing)
                 return
@@ -150,11 +152,15 @@ class Lister:
     def _insist(self, write: Callable[[], T]) -> T:
         return retry_until_available(write, is_stopping=lambda: self.renewer.is_stopping)
 
-    def _listing(self, claim: ListingClaim, deadline: Deadline) -> tuple[ListingImport, int]:
+    def _listing(
+        self, claim: ListingClaim, deadline: Deadline, turn: ListingTurn
+    ) -> tuple[ListingImport, int]:
         """Return the listing of the case, and how many documents of earlier listings it lacks."""
         if claim.listed_by:
             # Another client's listing is not there sooner than the portal would have answered.
             self.renewer.await_stop(min(LISTING_LIMIT_S, jittered(claim.usual_s)))
+            if listing_cache.size_of(self.database, claim.listed_by) > LARGE_DOCUMENTS:
+                turn.take(deadline)
             listing = listing_cache.listing_of(self.database, claim.client, claim.listed_by)
         else:
             if claim.has_history:
@@ -166,7 +172,11 @@ class Lister:
                     limit_s=LOOK_S,
                 )
             case = self.portal.list_case(
-                claim.process_number, LISTING_LIMIT_S, deadline=deadline, client=claim.client
+                claim.process_number,
+                LISTING_LIMIT_S,
+                deadline=deadline,
+                turn=turn,
+                client=claim.client,
             )
             listing = ListingImport.of(claim.client, claim.process_number, case)
         if not claim.has_history:

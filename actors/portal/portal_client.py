@@ -17,6 +17,7 @@ from actors.case_file.case_file import parse_case
 from actors.case_file.links import trusted_href
 from actors.contents.charsets import text_of
 from actors.contents.content_checks import ContentCheck, refuse_too_large
+from actors.portal.listing_body import ListingBody, ListingTurn, ListingTurns
 from actors.portal.portal_answers import CREDENTIALS_REJECTED, ErrorAnswer, error_of, not_found
 from actors.portal.portal_exchange import (
     chunks,
@@ -51,7 +52,6 @@ OnExchange = Callable[[str, float], object]
 
 TLS = "TLS"
 _API = "/api/v2"
-_LISTING_MAX_BYTES = 64 * 1024 * 1024
 
 
 class ExpectedFile(Protocol):
@@ -103,11 +103,15 @@ class Portal:
         signals: Signals = NOOP_SIGNALS,
         ca_file: Path | None = None,
         watch: RefusalWatch | None = None,
+        listing_dir: Path | None = None,
     ) -> None:
         """Open the portal.
 
         `ca_file`: see PortalSession. `watch`: publishes that the certificate is not trusted.
+        `listing_dir`: the folder for the bodies of large listings; None: the system's.
         """
+        self.listing_turns = ListingTurns()
+        self._listing_dir = listing_dir
         self._base_url = base_url.rstrip("/")
         self._tokens = tokens
         self._watchdog = watchdog
@@ -123,29 +127,35 @@ class Portal:
         process_number: str,
         limit_s: float,
         deadline: Deadline | None = None,
+        turn: ListingTurn | None = None,
         *,
         client: str = "",
     ) -> CaseListing:
         """Return every document of a case, within `limit_s` seconds; the number is punctuated.
 
-        `client`: of the job that needs the answer. A 401 counts as evidence of this client.
-        To end the call from another thread, pass a `deadline`, as to `fetch`. Raises PermanentError
-        (NOT_FOUND if the portal does not have the case) or TransientError; CredentialsRefused or
-        ServiceUnavailable if there is no token to send.
+        To end the call from another thread, pass a `deadline`, as to `fetch`. A large listing takes
+        `turn`, and the caller releases it when the listing is used; without it, other large
+        listings wait for this call only. `client`: of the job that needs the answer. A 401 counts
+        as evidence of this client. Raises PermanentError (NOT_FOUND if the portal does not have the
+        case) or TransientError; CredentialsRefused or ServiceUnavailable if there is no token to
+        send, no room for a large listing, or no turn in time.
         """
         path = f"/processos/{process_number}"
         answer = self._answer(process_number, path, limit_s, deadline, client=client)
-        with answer as (response, running):
-            body = bytearray()
+        with (
+            answer as (response, running),
+            contextlib.closing(ListingBody(self._listing_dir)) as body,
+            self.listing_turns.turn() as own_turn,
+        ):
             for chunk in decoded(response, chunks(response, running)):
-                body += chunk
-                if len(body) > _LISTING_MAX_BYTES:
-                    raise _no_case()
-            case_json = _json(bytes(body), response.headers.get("Content-Type", ""))
+                body.add(chunk)
+            if body.is_large:
+                (turn or own_turn).take(running)
+            case_json = _json(body, response.headers.get("Content-Type", ""))
             listing = parse_case(case_json, process_number)
             if listing is None:
                 raise not_found()
-            return replace(listing, answer=bytes(body))
+            return replace(listing, answer=body.read())
 
     def fetch(
         self,
@@ -302,9 +312,10 @@ class Portal:
         return response
 
 
-def _json(body: bytes, content_type: str) -> object:
+def _json(body: ListingBody, content_type: str) -> object:
     try:
-        decoded_json: object = json.loads(text_of(body, content_type))
+        # The bytes and the text are not kept beside the objects.
+        decoded_json: object = json.loads(text_of(body.read(), content_type))
     except (ValueError, RecursionError) as error:
         raise _no_case() from error
     return decoded_json

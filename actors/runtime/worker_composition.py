@@ -69,6 +69,7 @@ class _WorkerParts(RoleParts):
             watch=RefusalWatch(PORTAL, self.database),
             on_exchange=LatencyRecorder(self.database).measured,
             signals=self.signals,
+            listing_dir=settings.spool_dir,
         )
 
     def worker(self) -> Worker:

@@ -25,6 +25,7 @@ from server.rpc.case_methods import CaseMethods
 from server.rpc.error_interceptor import counts_as_watch, writes_bytes
 from server.rpc.event_methods import EventMethods
 from server.rpc.usage import UsageReader
+from server.runtime.row_waits import RowWaits
 from server.runtime.stream_scheduler import StreamScheduler
 from server.watch.end_waiter import EndWaiter
 from server.watch.event_waiter import EventWaiter
@@ -70,7 +71,8 @@ class DownloadService(CaseMethods, EventMethods):
         self._usage = UsageReader(
             parts.database, self._run, calls=self.calls, watches=self.open_watches
         )
-        self._starts = start_batcher.StartBatcher(parts, self._run, self._places)
+        self._waits = RowWaits(self._run)
+        self._starts = start_batcher.StartBatcher(parts, self._run, self._waits, self._places)
         self.event_waiter = EventWaiter(
             lambda clients: self._run(event_log.last_numbers, parts.database, clients)
         )
@@ -230,7 +232,8 @@ class DownloadService(CaseMethods, EventMethods):
         self, request: pb.CancelJobRequest, context: Context
     ) -> pb.CancelJobResponse:
         """Stop a job."""
-        view = await self._run(self._cancel, current_client().name, requests.job_id(request.job_id))
+        client, job_id = current_client().name, requests.job_id(request.job_id)
+        view = await self._waits.run((client, job_id), self._cancel, client, job_id)
         if view.job.state == JobState.CANCELLED:
             log.info("job cancelled", job_id=str(view.job.job_id))
         return pb.CancelJobResponse(job=await self._job(view))
@@ -266,7 +269,10 @@ class DownloadService(CaseMethods, EventMethods):
         """Run the failed documents of an ended job again. It ends at once if all are stored."""
         job_id, request_id = requests.repeatable(request)
         traceparent = self._parts.tracer.traceparent()
-        view = await self._run(self._retry, current_client(), job_id, request_id, traceparent)
+        client = current_client()
+        view = await self._waits.run(
+            (client.name, job_id), self._retry, client, job_id, request_id, traceparent
+        )
         log.info("job retried", job_id=str(job_id))
         return pb.RetryJobResponse(job=await self._job(view))
 
@@ -296,7 +302,9 @@ class DownloadService(CaseMethods, EventMethods):
     ) -> pb.RedeliverWebhookResponse:
         """Send the webhooks of an ended job again."""
         job_id, request_id = requests.repeatable(request)
-        view = await self._run(self._redeliver, current_client(), job_id, request_id)
+        client = current_client()
+        row = (client.name, job_id)
+        view = await self._waits.run(row, self._redeliver, client, job_id, request_id)
         return pb.RedeliverWebhookResponse(job=await self._job(view))
 
     def _count_repeat(self, client: CallingClient) -> None:

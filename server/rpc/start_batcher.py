@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -20,11 +19,11 @@ from server.queue.queue_position_cache import MOST_WAITS, QueuePositionCache
 from server.queue.queue_view import QueueStatus
 from server.runtime.blocking_executor import RunBlocking
 from server.runtime.request_coalescer import RequestCoalescer
+from server.runtime.row_waits import RowWaits
 from storage import logs
 from storage.clients.client_registry import CallingClient
 from storage.errors import CallerError, LimitReached, RowsLocked, ServiceUnavailable
 from storage.jobs.job_start import (
-    BUSY_LIMIT_S,
     How,
     StartAnswer,
     StartAttempt,
@@ -46,7 +45,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 # The maximum number of jobs that one transaction starts: other transactions wait for its locks.
 STARTS_TOGETHER = 128
 # If a request finds the rows of its case locked this often, it runs in its own transaction, which
-# waits for the locks.
+# waits for the locks: see row_waits.
 BUSY_TOGETHER = 5
 BUSY_PAUSE_S = 0.01
 # Seconds that a stopping server waits until its hints are sent. Its threads may be blocked by a
@@ -92,10 +91,15 @@ class StartBatcher:
     """Starts jobs. Concurrent calls share transactions, log output and hints."""
 
     def __init__(
-        self, parts: ServerDependencies, run: RunBlocking, places: QueuePositionCache
+        self,
+        parts: ServerDependencies,
+        run: RunBlocking,
+        waits: RowWaits,
+        places: QueuePositionCache,
     ) -> None:
         self._parts = parts
         self._run = run
+        self._waits = waits
         self._places = places
         self._submitted: RequestCoalescer[PendingStart, StartedJob] = RequestCoalescer(
             self._begin_all
@@ -131,7 +135,8 @@ class StartBatcher:
     async def _answered(self, start: PendingStart) -> StartedJob | None:
         """Start the job of a call, in a batch if it may. None: the call must try again."""
         if start.goes_alone or start.busy_count >= BUSY_TOGETHER:
-            begun: StartedJob | None = await self._run(self._alone, start)
+            case = (start.wanted.client, start.wanted.process_number)
+            begun: StartedJob | None = await self._waits.run(case, self._alone, start)
             if begun and _is_to_be_listed(begun):
                 self._hints.ask(_wanted(begun.view))
         else:
@@ -180,15 +185,8 @@ class StartBatcher:
         return {}
 
     def _alone(self, start: PendingStart) -> StartedJob | None:
-        """Start the job of one call. Wait for locked rows, up to BUSY_LIMIT_S."""
-        limit = time.monotonic() + BUSY_LIMIT_S
-        while not start.is_gone:
-            try:
-                return self._begin([start]).get(start)
-            except RowsLocked:
-                if time.monotonic() > limit:
-                    raise
-        return None
+        """Start the job of one call. Raises RowsLocked if its rows stay locked for a moment."""
+        return None if start.is_gone else self._begin([start]).get(start)
 
     def _begin(self, pending: Sequence[PendingStart]) -> dict[PendingStart, StartedJob]:
         """Return the jobs of the calls that got one. Record in each other call why it got none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -9,10 +10,10 @@ from uuid import UUID
 from storage.errors import NotFound
 from storage.models import Document, Job
 from storage.models.base import fields_of, is_any
-from storage.postgres.database import Database, Transaction
+from storage.postgres.database import Database, Row, Transaction
 from storage.records import DocumentRecord
 
-_FIELDS = fields_of(Document, DocumentRecord)
+_RECORDS = Document.select(*fields_of(Document, DocumentRecord))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,40 +32,44 @@ def page(
 
     Raises NotFound for the job.
     """
-    query = _of_client(client, wanted.job_id).where(Document.position > wanted.after_position)
-    if wanted.states:
-        query = query.where(is_any(Document.state, wanted.states))
     with database.transaction() as transaction:
+        job = _job(transaction, client, wanted.job_id)
+        query = _RECORDS.where(_is_of(job), Document.position > wanted.after_position)
+        if wanted.states:
+            query = query.where(is_any(Document.state, wanted.states))
         rows = transaction.fetch(query.order_by(Document.position).limit(size).dicts())
-        if not rows:
-            _require_job(transaction, client, wanted.job_id)
-    case_level: int | None = rows[0]["case_level"] if rows else None
-    return [DocumentRecord.of(row) for row in rows], case_level
+    return [_record(job, row) for row in rows], job["secrecy_level"]
 
 
 def get(
     database: Database, client: str, job_id: UUID, document_id: UUID
 ) -> tuple[DocumentRecord, int | None]:
     """Return a document and the secrecy level of its case. Raises NotFound."""
-    query = _of_client(client, job_id).where(Document.document_id == document_id)
     with database.transaction() as transaction:
+        job = _job(transaction, client, job_id)
+        query = _RECORDS.where(_is_of(job), Document.document_id == document_id)
         row = transaction.fetch_one(query.dicts())
-        if row is None:
-            _require_job(transaction, client, job_id)
-            raise NotFound("document", str(document_id))
-    return DocumentRecord.of(row), row["case_level"]
+    if row is None:
+        raise NotFound("document", str(document_id))
+    return _record(job, row), job["secrecy_level"]
 
 
-def _of_client(client: str, job_id: UUID) -> Any:
-    """Return the query for the documents of a job, empty unless the job is this client's."""
-    return (
-        Document.select(*_FIELDS, Job.secrecy_level.alias("case_level"))
-        .join(Job)
-        .where(Document.job_id == job_id, Job.client == client)
+def _job(transaction: Transaction, client: str, job_id: UUID) -> Row:
+    """Return the job, if it is this client's. Raises NotFound."""
+    own = Job.select(Job.job_id, Job.documents_of, Job.secrecy_level).where(
+        Job.job_id == job_id, Job.client == client
     )
-
-
-def _require_job(transaction: Transaction, client: str, job_id: UUID) -> None:
-    own = Job.select(Job.job_id).where(Job.job_id == job_id, Job.client == client)
-    if transaction.fetch_one(own) is None:
+    job: Row | None = transaction.fetch_one(own.dicts())
+    if job is None:
         raise NotFound("job", str(job_id))
+    return job
+
+
+def _is_of(job: Row) -> Any:
+    return Document.job_id == (job["documents_of"] or job["job_id"])
+
+
+def _record(job: Row, row: Mapping[str, Any]) -> DocumentRecord:
+    """Return a document as one of `job`, which made no attempts if the row is of another job."""
+    attempts = row["attempt_count"] if job["documents_of"] is None else 0
+    return DocumentRecord.of({**row, "job_id": job["job_id"], "attempt_count": attempts})

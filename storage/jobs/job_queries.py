@@ -20,6 +20,8 @@ from storage.records import AttemptRecord, JobRecord, JobView, WebhookRecord
 from storage.states import DocumentState, JobState
 
 _RECORDS = Job.select(*fields_of(Job, JobRecord)).objects(JobRecord)
+# How long a call waits in its thread for the row of a job, for example while a listing is recorded.
+LOCK_WAIT = "2s"
 _NEWEST_FIRST = (Job.create_time.desc(), Job.job_id.desc())
 _WEBHOOKS = Webhook.select(*fields_of(Webhook, WebhookRecord)).order_by(
     Webhook.job_id, Webhook.position
@@ -88,8 +90,14 @@ def _first(database: Database, query: Any, name: object) -> JobView:
 
 
 def own(transaction: Transaction, client: str, job_id: UUID, *, is_locked: bool = False) -> Row:
-    """Return the row of a job of this client, locked if `is_locked`. Raises NotFound."""
+    """Return the row of a job of this client, locked if `is_locked`.
+
+    The lock is waited for LOCK_WAIT at most, as is every later lock of the transaction. Raises
+    NotFound, and RowsLocked if the wait took too long.
+    """
     query = Job.select().where(_is_own(client, job_id))
+    if is_locked:
+        transaction.set_local(lock_timeout=LOCK_WAIT)
     job: Row | None = transaction.fetch_one((query.for_update() if is_locked else query).dicts())
     if job is None:
         raise NotFound("job", str(job_id))

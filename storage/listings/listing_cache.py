@@ -41,7 +41,7 @@ _OF_A_LISTING = (
 def _in_earlier_job(client: str, process_number: str) -> Any:
     """Select the documents of the client's job of this case that was listed last."""
     earlier = (
-        Job.select(Job.job_id)
+        Job.select(fn.COALESCE(Job.documents_of, Job.job_id))
         .where(
             Job.client == client,
             Job.process_number == process_number,
@@ -69,9 +69,11 @@ def recent_listing(
 
 def listing_of(database: Database, client: str, job_id: UUID) -> ListingImport:
     """Return the listing of a job for this client."""
-    its_documents = Document.select(*_OF_A_LISTING).where(Document.job_id == job_id)
     with database.transaction() as transaction:
         job = transaction.fetch_one(Job.select().where(Job.job_id == job_id).dicts())
+        its_documents = Document.select(*_OF_A_LISTING).where(
+            Document.job_id == (job["documents_of"] or job_id)
+        )
         rows = transaction.fetch(its_documents.order_by(Document.position).dicts())
     return ListingImport(
         job["secrecy_level"],
@@ -79,6 +81,13 @@ def listing_of(database: Database, client: str, job_id: UUID) -> ListingImport:
         job["listed_time"],
         job["listing_doubt_time"],
     )
+
+
+def size_of(database: Database, job_id: UUID) -> int:
+    """Return the number of documents in the listing of a job."""
+    with database.single() as transaction:
+        job = transaction.fetch_one(Job.select(Job.total_documents).where(Job.job_id == job_id))
+    return job.total_documents or 0
 
 
 def compared(

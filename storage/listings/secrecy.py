@@ -11,6 +11,7 @@ def is_listing_sealed(transaction: Transaction, job: Row) -> bool:
     if job["listed_time"] is None:
         return False
     sealed = Document.select(Document.document_id).where(
-        Document.job_id == job["job_id"], Document.secrecy_level != "PUBLICO"
+        Document.job_id == (job["documents_of"] or job["job_id"]),
+        Document.secrecy_level != "PUBLICO",
     )
     return job["secrecy_level"] != 0 or transaction.fetch_one(sealed.limit(1).dicts()) is not None

@@ -32,6 +32,7 @@ CREATE TABLE jobs (
     max_age_s DOUBLE PRECISION NOT NULL,
     listed_time TIMESTAMPTZ,
     listed_by UUID,
+    documents_of UUID,
     listing_lease UUID,
     listing_lease_until TIMESTAMPTZ,
     listing_not_before TIMESTAMPTZ,
@@ -69,6 +70,9 @@ CREATE TABLE jobs (
         NULL)),
     CONSTRAINT jobs_listing_lease_before_listing CHECK (listing_lease IS NULL OR (state =
         'PROCESSING' AND listed_time IS NULL)),
+    CONSTRAINT jobs_referring_is_complete CHECK (documents_of IS NULL OR state IN ('PROCESSING',
+        'COMPLETED')),
+    CONSTRAINT jobs_refers_to_another CHECK (documents_of <> job_id),
     CONSTRAINT jobs_completed_has_all_documents CHECK (state <> 'COMPLETED' OR (total_documents IS
         NOT NULL AND completed_documents = total_documents)),
     CONSTRAINT jobs_partially_completed_has_both CHECK (state <> 'PARTIALLY_COMPLETED' OR
@@ -80,7 +84,8 @@ CREATE TABLE jobs (
     CONSTRAINT jobs_failed_has_reason CHECK ((state = 'FAILED') = (error_reason IS NOT NULL)),
     CONSTRAINT jobs_reason_has_message CHECK ((error_reason IS NULL) = (error_message IS NULL)),
     CONSTRAINT jobs_reason_has_retryable CHECK ((error_reason IS NULL) = (error_is_retryable IS
-        NULL))
+        NULL)),
+    FOREIGN KEY (documents_of) REFERENCES jobs (job_id)
 );
 CREATE UNIQUE INDEX jobs_active ON jobs (client, process_number)
     WHERE (state IN ('PENDING', 'PROCESSING'));
@@ -91,6 +96,7 @@ CREATE INDEX jobs_began ON jobs (COALESCE(rerun_time, create_time))
     WHERE (state IN ('PENDING', 'PROCESSING'));
 CREATE INDEX jobs_running_by_key ON jobs (job_id, end_time)
     WHERE (state IN ('PENDING', 'PROCESSING'));
+CREATE INDEX jobs_documents_of ON jobs (documents_of) WHERE (documents_of IS NOT NULL);
 CREATE INDEX jobs_listing ON jobs (listing_lease) WHERE (listing_lease IS NOT NULL);
 CREATE INDEX jobs_listed ON jobs (process_number, listed_time) WHERE (listed_time IS NOT NULL);
 CREATE INDEX jobs_unlisted ON jobs (process_number)

@@ -56,8 +56,11 @@ def timestamp_now(**options: Any) -> Any:
     return DateTimeTZField(constraints=[peewee.Default("clock_timestamp()")], **options)
 
 
-def reference(model: type[BaseModel], **options: Any) -> Any:
-    """Return a foreign key without its own index. Its value is the key, never the other row."""
+def reference(model: Any, **options: Any) -> Any:
+    """Return a foreign key to a model ("self": its own), without an index of its own.
+
+    Its value is the key, never the other row.
+    """
     return peewee.ForeignKeyField(model, index=False, lazy_load=False, backref="+", **options)
 
 

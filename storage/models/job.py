@@ -76,6 +76,9 @@ class Job(BaseModel):
     # The job that the listing is copied from. Null: the portal is requested, for one job of a case
     # at a time.
     listed_by = UUIDField(null=True)
+    # The job whose document rows are also this job's: all of them AVAILABLE, so they never change.
+    # Null: the job has rows of its own, or none.
+    documents_of = reference("self", null=True, column_name="documents_of")
     listing_lease = UUIDField(null=True)
     listing_lease_until = DateTimeTZField(null=True)
     listing_not_before = DateTimeTZField(null=True)
@@ -134,6 +137,8 @@ class Job(BaseModel):
             listing_lease_has_end="(listing_lease IS NULL) = (listing_lease_until IS NULL)",
             listing_lease_before_listing="listing_lease IS NULL"
             " OR (state = 'PROCESSING' AND listed_time IS NULL)",
+            referring_is_complete="documents_of IS NULL OR state IN ('PROCESSING', 'COMPLETED')",
+            refers_to_another="documents_of <> job_id",
             # A CHECK that is null passes, so a missing total is not compared.
             completed_has_all_documents="state <> 'COMPLETED'"
             " OR (total_documents IS NOT NULL AND completed_documents = total_documents)",
@@ -177,6 +182,7 @@ Job.add_index(Job.job_id, Job.end_time, where=Job.state.in_(RUNNING), name="jobs
 Job.add_index(
     fn.COALESCE(Job.rerun_time, Job.create_time), where=Job.state.in_(RUNNING), name="jobs_began"
 )
+Job.add_index(Job.documents_of, where=Job.documents_of.is_null(False), name="jobs_documents_of")
 Job.add_index(Job.listing_lease, where=Job.listing_lease.is_null(False), name="jobs_listing")
 Job.add_index(
     Job.process_number,

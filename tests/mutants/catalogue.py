@@ -67,6 +67,11 @@ ANSWERS = "tests/integration/portal/test_answers_to_requests.py"
 INTERIM = "tests/integration/portal/test_interim_answers.py"
 DOUBTS = "tests/integration/portal/test_doubts.py"
 EVIDENCE = "tests/unit/contents/test_evidence.py"
+UNCHANGED = "tests/integration/jobs/test_unchanged_cases.py"
+ROW_WAITS = "tests/unit/server/test_row_waits.py"
+LOCKED_ROWS = "tests/integration/server/test_row_waits.py"
+LISTING_BODY = "tests/unit/portal/test_listing_body.py"
+LARGE_LISTINGS = "tests/integration/jobs/test_large_listings.py"
 CASE_FILE = "tests/unit/portal/test_case_file.py"
 GROUP = "tests/unit/pipeline/test_group_commit.py"
 PLACES = "tests/integration/server/test_places.py"
@@ -1021,8 +1026,8 @@ _TOLD = (
     _mutant(
         "the filter of what a watcher knows already",
         "storage/sql/documents/changed_documents.sql",
-        "    AND revision > after_revision AND revision <= up_to_revision\n",
-        "    AND after_revision IS NOT NULL AND revision <= up_to_revision\n",
+        "    AND documents.revision > after_revision AND documents.revision",
+        "    AND after_revision IS NOT NULL AND documents.revision",
         CLAIMS,
     ),
     _mutant(
@@ -2033,6 +2038,69 @@ _LOGIN = (
 
 _CALLERS = (
     _mutant(
+        "that a job refers only to documents with the same objects",
+        "storage/sql/listings/unchanged_listing.sql",
+        "                AND old.object_key = entry.object_key\n",
+        "",
+        UNCHANGED,
+    ),
+    _mutant(
+        "that a watcher has not seen more than the documents that a job refers to",
+        "storage/sql/listings/unchanged_listing.sql",
+        "job.revision < (SELECT min(revision)",
+        "0 < (SELECT min(revision)",
+        UNCHANGED,
+    ),
+    _mutant(
+        "that an unchanged case is not copied",
+        "storage/sql/listings/import_listing.sql",
+        "    IF earlier = _source THEN",
+        "    IF false THEN",
+        UNCHANGED,
+    ),
+    _mutant(
+        "that of the calls for one row one has a thread",
+        "server/runtime/row_waits.py",
+        "self._locks.setdefault(key, asyncio.Lock())",
+        "asyncio.Lock()",
+        ROW_WAITS,
+    ),
+    _mutant(
+        "the limit of threads that wait for locked rows again",
+        "server/runtime/row_waits.py",
+        "asyncio.Semaphore(WAITING_THREADS)",
+        "asyncio.Semaphore(1_000)",
+        ROW_WAITS,
+    ),
+    _mutant(
+        "the limit of a wait for a job's row in a thread",
+        "storage/jobs/job_queries.py",
+        "        transaction.set_local(lock_timeout=LOCK_WAIT)\n",
+        "        pass\n",
+        LOCKED_ROWS,
+    ),
+    _mutant(
+        "the count of a listing's values before it is decoded",
+        "actors/portal/listing_body.py",
+        "if self.values_at_most > MOST_VALUES:",
+        "if False:",
+        LISTING_BODY,
+    ),
+    _mutant(
+        "that the turn of a large listing lasts until it is recorded",
+        "actors/pipeline/listing_step.py",
+        "deadline=deadline, turn=turn",
+        "deadline=deadline",
+        LARGE_LISTINGS,
+    ),
+    _mutant(
+        "the turn of a large listing that is copied",
+        "actors/pipeline/listing_step.py",
+        "                turn.take(deadline)\n",
+        "                pass\n",
+        LARGE_LISTINGS,
+    ),
+    _mutant(
         "the caller's client in the look for a job",
         "storage/jobs/job_queries.py",
         "return (Job.job_id == job_id) & (Job.client == client)",
@@ -2042,8 +2110,8 @@ _CALLERS = (
     _mutant(
         "the caller's client in the look for documents",
         "storage/documents/document_queries.py",
-        ".where(Document.job_id == job_id, Job.client == client)",
-        ".where(Document.job_id == job_id)",
+        "        Job.job_id == job_id, Job.client == client\n",
+        "        Job.job_id == job_id\n",
         CALLERS,
     ),
     _mutant(

@@ -242,7 +242,7 @@ BEGIN
             CONTINUE;
         END IF;
         IF listing IS NOT NULL THEN
-            PERFORM autos_import_listing(job.job_id, listing);
+            PERFORM autos_import_listing(job.job_id, listing, asked.source);
             SELECT * FROM jobs WHERE job_id = job.job_id INTO job;
         END IF;
         RETURN QUERY SELECT asked.place, how, NULL::uuid, job.job_id, job.client,

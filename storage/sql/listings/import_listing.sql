@@ -3,12 +3,17 @@
 -- run if nothing is left to fetch. A job that refuses sealed cases gets no document of a listing
 -- with any seal: its run ends FAILED with SEALED.
 --
+-- If all documents are stored as they are in the newest earlier job of the client, no row is written:
+-- the job refers to the rows of that job (documents_of), and its run ends.
+--
 -- The functions that call this one have the settings.
+-- _source: the job that the listing is copied from, null without one.
 -- _listing: documents (an array of rows), secrecy_level, listed_time (null: now) and doubt_time.
 -- Returns the job's state and revision after the import, and whether the listing was refused.
 CREATE FUNCTION autos_import_listing(
     _job_id uuid,
-    _listing jsonb
+    _listing jsonb,
+    _source uuid
 ) RETURNS TABLE (state text, revision bigint, is_refused boolean)
 LANGUAGE plpgsql
 AS $body$
@@ -16,6 +21,7 @@ AS $body$
 DECLARE
     job jobs;
     earlier uuid;
+    owner uuid;
     counted record;
 BEGIN
     SELECT * FROM jobs WHERE job_id = _job_id INTO STRICT job;
@@ -34,6 +40,30 @@ BEGIN
     WHERE client = job.client AND process_number = job.process_number AND listed_time IS NOT NULL
     ORDER BY listed_time DESC, create_time DESC, job_id DESC LIMIT 1
     INTO earlier;
+    IF earlier = _source THEN
+        owner := autos_unchanged_listing(_job_id, _source, _listing);
+    END IF;
+    IF owner IS NOT NULL THEN
+        UPDATE jobs SET documents_of = owner, revision = old.revision + 1,
+            update_time = clock_timestamp(), total_documents = old.total_documents,
+            completed_documents = old.total_documents, reused_documents = old.total_documents,
+            stored_bytes = old.stored_bytes,
+            secrecy_level = (_listing ->> 'secrecy_level')::integer,
+            listed_time = coalesce((_listing ->> 'listed_time')::timestamptz, clock_timestamp()),
+            state = 'PROCESSING', start_time = coalesce(jobs.start_time, clock_timestamp()),
+            listing_doubt_time =
+                coalesce(jobs.listing_doubt_time, (_listing ->> 'doubt_time')::timestamptz),
+            listing_lease = NULL, listing_lease_until = NULL, listing_not_before = NULL
+        FROM jobs AS old
+        WHERE jobs.job_id = _job_id AND jobs.state IN ('PENDING', 'PROCESSING')
+            AND old.job_id = owner;
+        SELECT ended.state, ended.revision
+        FROM autos_end_job(_job_id, NULL, NULL, NULL, NULL) AS ended
+        INTO STRICT state, revision;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    SELECT coalesce(documents_of, job_id) FROM jobs WHERE job_id = earlier INTO earlier;
     WITH listed AS (
         INSERT INTO documents (job_id, document_id, position, name, kind, sequence, instance,
             filed_local_time, secrecy_level, hrefs, listed_size_bytes, listed_content_type, state,

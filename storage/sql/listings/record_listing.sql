@@ -43,7 +43,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT imported.state, imported.revision, imported.is_refused
-    FROM autos_import_listing(_job_id, _listing) AS imported
+    FROM autos_import_listing(_job_id, _listing, job.listed_by) AS imported
     INTO state, revision, is_refused;
     IF job.listed_by IS NULL THEN
         SELECT answered.was_away, answered.growth

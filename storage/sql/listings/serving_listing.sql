@@ -13,7 +13,8 @@ CREATE FUNCTION autos_serving_listing(_job_id uuid) RETURNS uuid LANGUAGE sql ST
             AND (client = jobs.client
                 OR (listed_time >= coalesce(jobs.rerun_time, jobs.create_time)
                     AND NOT autos_case_is_sealed(jobs.process_number)
-                    AND NOT EXISTS (SELECT FROM documents WHERE documents.job_id = listed.job_id
+                    AND NOT EXISTS (SELECT FROM documents
+                        WHERE documents.job_id = coalesce(listed.documents_of, listed.job_id)
                         AND position = 0 AND origin_id IS NULL)))
         ORDER BY listed_time DESC, client = jobs.client DESC, create_time DESC, job_id DESC
         LIMIT 1) AS newest

@@ -281,7 +281,10 @@ def documents(database: Database, job_id: UUID) -> list[Row]:
     """Return a job's documents in the order of the case file."""
     with database.transaction() as transaction:
         return transaction.all(
-            "SELECT * FROM documents WHERE job_id = %(id)s ORDER BY position", id=job_id
+            "SELECT * FROM documents WHERE job_id ="
+            " (SELECT coalesce(documents_of, job_id) FROM jobs WHERE job_id = %(id)s)"
+            " ORDER BY position",
+            id=job_id,
         )
 
 

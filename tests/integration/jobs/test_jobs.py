@@ -483,7 +483,7 @@ def test_what_is_stored_is_carried_over(
     old, new = (factories.documents(database, job_id) for job_id in (first, view.job.job_id))
     same = ("document_id", "object_key", "sha256", "size_bytes", "content_type", "extension")
     assert [[d[c] for c in same] for d in new] == [[d[c] for c in same] for d in old]
-    assert {d["is_reused"] for d in new} == {True}
+    assert {d["job_id"] for d in new} == {first}
     assert view.job.stored_bytes == sum(d["size_bytes"] for d in new)
     (hook,) = factories.webhooks(database, view.job.job_id)
     assert hook["state"] == "PENDING"

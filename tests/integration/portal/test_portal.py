@@ -25,9 +25,11 @@ from typing import Any
 
 import pytest
 
+from actors.case_file.case_limits import MOST_VALUES
+from actors.portal.listing_body import LARGE_BYTES
 from actors.portal.portal_answers import retry_after_s
 from actors.portal.portal_client import Portal
-from actors.resilience.exchange_deadline import Watchdog
+from actors.resilience.exchange_deadline import Deadline, Watchdog
 from storage.errors import (
     AttemptError,
     LeaseLost,
@@ -857,6 +859,37 @@ def test_a_listing_without_end_is_a_portal_error() -> None:
         assert _error(lambda: client.list_case(NUMBER, 30)).reason == "PORTAL_ERROR"
 
 
+def test_a_listing_of_too_many_values_is_refused_for_good() -> None:
+    body = b'[{"tramitacaoAtual":{"documentos":[' + b"[]," * MOST_VALUES + b"[]]}}]"
+    with _raw(_sends(_answer("200 OK", body))) as (_, client):
+        error = _error(lambda: client.list_case(NUMBER, 60))
+        assert isinstance(error, PermanentError)
+        assert (error.reason, "values" in str(error)) == ("PORTAL_ERROR", True)
+
+
+def test_a_large_listing_waits_for_its_turn_and_a_small_one_does_not() -> None:
+    order = list[str]()
+    large = _answer("200 OK", _CASE + b" " * LARGE_BYTES)
+
+    def list_large() -> None:
+        client.list_case(NUMBER, 60)
+        order.append("large")
+
+    small = _answer("200 OK", _CASE)
+    with _raw(_sends(large)) as (_, client), _raw(_sends(small)) as (_, other_client):
+        other_client.listing_turns = client.listing_turns
+        with client.listing_turns.turn() as other:
+            other.take(Deadline(60))
+            thread = threading.Thread(target=list_large)
+            thread.start()
+            # Its own turn is no obstacle.
+            assert client.list_case(NUMBER, 60, turn=other) == CaseListing(None, ())
+            assert other_client.list_case(NUMBER, 60) == CaseListing(None, ())
+            order.append("small")
+        thread.join(60)
+    assert order == ["small", "large"]
+
+
 def test_a_cut_listing_is_an_unavailable_portal() -> None:
     answer = _answer("200 OK", b"[]").replace(b"gth: 2", b"gth: 9")
     with _raw(_sends(answer, is_closed=True)) as (_, client):
@@ -894,7 +927,7 @@ def test_one_connection_serves_a_thread_with_refusals_too() -> None:
 
 _FETCH_ALONE = """
 import sys
-from actors.resilience.exchange_deadline import Watchdog
+from actors.resilience.exchange_deadline import Deadline, Watchdog
 from actors.portal.portal_client import Portal
 from tests.sandbox.keycloak.static_token import SandboxToken
 tokens = SandboxToken("t")

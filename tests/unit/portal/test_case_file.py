@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.case_file.case_file import parse_case
+from actors.case_file.case_limits import MOST_ENTRIES, ListingTooLarge
 from storage.errors import TransientError
 from storage.listings.listed_case import CaseListing, ListedDocument, document_id
 from storage.process_number import digits
@@ -540,3 +541,10 @@ def test_no_document_is_lost(documents: list[dict[str, Any]]) -> None:
     assert len(keys) >= len({origin for origin in origins if origin.strip()})
     unidentified = [d for d in documents if not d]
     assert len(keys) >= len(unidentified)
+
+
+def test_a_case_of_too_many_documents_is_refused_for_good() -> None:
+    case = {"tramitacaoAtual": {"documentos": [{"nome": 0}] * (MOST_ENTRIES + 1)}}
+    with pytest.raises(ListingTooLarge, match="100,000 documents") as refused:
+        parse_case([case], NUMBER)
+    assert refused.value.reason == "PORTAL_ERROR"
