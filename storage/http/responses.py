@@ -8,9 +8,11 @@ import io
 import re
 import socket
 import time
+from types import FunctionType
 from typing import Any, NoReturn, cast
 
 from storage.http.chunked_body import ChunkedBody
+from storage.http.message_head import parse_fields
 from storage.http.sockets import bytes_at_hand
 
 # The most interim answers before the final one: RFC 9110, 15.2, sets no limit.
@@ -21,6 +23,12 @@ INTERIM_MAX_S = 60.0
 _BODYLESS = (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED)
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+
+# http.client's own function, which finds `parse_fields` under the name of its own parser.
+_begin = FunctionType(
+    http.client.HTTPResponse.begin.__code__,
+    {**vars(http.client), "parse_headers": parse_fields},
+)
 
 
 class NoAnswer(http.client.RemoteDisconnected):
@@ -87,7 +95,7 @@ class FinalResponse(http.client.HTTPResponse):
 
     def begin(self) -> None:
         """Read the head. Raises NoAnswer, InterimFlood, TimeoutError, or http.client's errors."""
-        super().begin()
+        _begin(self)
         if self.headers.defects:
             self._read_lost_fields()
         self._agree_on_length()

@@ -1,0 +1,66 @@
+"""Test that header fields are parsed exactly like http.client does, whatever a server sends."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import pickle
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from storage.http import responses
+from storage.http.message_head import parse_fields
+
+NAMES = st.sampled_from(
+    ["Content-Type", "content-length", "Transfer-Encoding", "X-A", "From", "From ", "é", "", " X"]
+)
+VALUES = st.sampled_from(
+    [
+        *(
+            "",
+            "5",
+            "  5 ",
+            "\t5\t",
+            "chunked",
+            "a:b",
+            "é\xff",
+            "a\rb",
+            "a\x00b",
+            "a\x0bb",
+            "a\x85b",
+        ),
+        *("text/plain", "Multipart/Mixed", "multipart/mixed; boundary=x", "message/rfc822"),
+    ]
+)
+ENDS = st.sampled_from(["\r\n", "\n", "\r", "\r\n ", "\r\n\t", ""])
+FIELDS = st.builds(lambda name, value, end: f"{name}:{value}{end}", NAMES, VALUES, ENDS)
+HEADS = st.builds(
+    lambda fields, rest: ("".join(fields) + rest).encode("iso-8859-1"),
+    st.lists(FIELDS, max_size=6),
+    st.sampled_from(["\r\n", "\n", "", "no field\r\n\r\n", "\r\nbody"]),
+)
+
+
+def _parsed(parse: object, head: bytes) -> object:
+    file = io.BytesIO(head)
+    message = parse(file)  # type: ignore[operator]
+    defects = [type(defect) for defect in message.defects]
+    return message.items(), defects, message.get_payload(), message.is_multipart(), file.read()
+
+
+@given(HEADS | st.binary(max_size=80))
+@example(b"Content-Type: application/pdf\r\nContent-Length: 5\r\n\r\n")
+@example(b"Content-Type: multipart/mixed\r\n\r\n")
+@example(b"A: 1\r\n folded\r\nB: 2\r\n\r\n")
+def test_fields_are_parsed_like_http_client_does(head: bytes) -> None:
+    assert pickle.dumps(_parsed(parse_fields, head)) == pickle.dumps(
+        _parsed(http.client.parse_headers, head)
+    )
+
+
+def test_answers_are_parsed_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert responses._begin.__globals__["parse_headers"] is parse_fields
+    monkeypatch.setattr("email.parser.Parser.parsestr", None)
+    assert parse_fields(io.BytesIO(b"Content-Length: 5\r\n\r\n"))["Content-Length"] == "5"
