@@ -78,6 +78,8 @@ PLACES = "tests/integration/server/test_places.py"
 FLUID = "tests/unit/scheduler/test_fluid.py"
 SHARES = "tests/unit/scheduler/test_priorities.py"
 QUESTIONS = "tests/unit/server/test_request_coalescer.py"
+STARTERS = "tests/acceptance/deploy/test_procfile_starters.py"
+IMAGE = "tests/acceptance/deploy/test_read_only_image.py"
 SCHEMA = "storage/migrations/0001_tables.sql"
 
 
@@ -2428,3 +2430,38 @@ _SERVERS = (
 )
 
 MUTANTS = (*_LEASES, *_REPAIRS, *_ONCE, *_BYTES, *_TOLD, *_GUEST, *_LOGIN, *_CALLERS, *_SERVERS)
+_DEPLOYMENT = (
+    _mutant(
+        "the wait for the functions of this version",
+        "storage/postgres/migrate.py",
+        "return sql.is_installed(db)",
+        "return True",
+        MIGRATE,
+    ),
+    _mutant(
+        "the wait for the bucket",
+        "storage/release_wait.py",
+        "return is_migrated(database) and installation.read(database) is not None",
+        "return is_migrated(database)",
+        MIGRATE,
+    ),
+    _mutant(
+        "that release stays below a starter of Procfiles",
+        "storage/environment/procfile_starter.py",
+        "    signal.sigwait(stops)\n",
+        "",
+        STARTERS,
+    ),
+    _mutant(
+        "the metrics without a writable /tmp",
+        "storage/telemetry/shared.py",
+        "    with suppress(FileNotFoundError):\n        return Path",
+        "    if True:\n        return Path",
+        IMAGE,
+    ),
+)
+
+MUTANTS = (
+    *(*_LEASES, *_REPAIRS, *_ONCE, *_BYTES, *_TOLD, *_GUEST, *_LOGIN, *_CALLERS),
+    *_DEPLOYMENT,
+)
