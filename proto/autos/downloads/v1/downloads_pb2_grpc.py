@@ -170,6 +170,9 @@ class DownloadServiceServicer:
         """Streams a job: first the job as it is, then every document that changed after the caller's
         revision, then changes as they happen; the terminal job comes last and the stream ends OK.
         A stream from which nothing is read for 30 s is cut off with CANCELLED.
+        A stream that ends before the terminal job and without ErrorInfo was cut on its way: Connect gives
+        CANCELLED then, Envoy INTERNAL, haproxy UNKNOWN, others UNAVAILABLE, and a few even OK. Open it
+        again with after_revision, after a pause that grows.
 
         Reasons:
         - JOB_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
