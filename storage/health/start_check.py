@@ -70,7 +70,8 @@ def _problems(ask: Callable[[], str]) -> Iterator[str]:
 
 def check_version(number: int) -> str:
     """Return the problem with a version of PostgreSQL, such as 140011; empty without one."""
-    if number // 10_000 >= POSTGRES_MIN:
+    # A pooler may report none, which is 0.
+    if not number or number // 10_000 >= POSTGRES_MIN:
         return ""
     return (
         f"DATABASE_URL: the server is PostgreSQL {number // 10_000}, and Autos needs"

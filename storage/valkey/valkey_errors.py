@@ -10,7 +10,8 @@ from storage.http.tls import failed_handshake, untrusted_certificate
 
 PART = "Valkey"
 NO_ANSWER = "NO_ANSWER"
-# The codes of answers that pass by themselves: a start, a failover, a script that runs too long.
+# The answers that pass by themselves: a start, a failover, a script that runs too long.
+PASSING_TEXT = "max number of clients"
 PASSING = {"LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "READONLY"}
 
 
@@ -40,7 +41,7 @@ def answered(text: str) -> tuple[str, str]:
 def _meaning_of_answer(error: redis.RedisError) -> ServiceUnavailable:
     code = getattr(error, "status_code", None)
     code, text = (code, str(error)) if code else answered(str(error))
-    if code in PASSING:
+    if code in PASSING or text.startswith(PASSING_TEXT):
         return ServiceUnavailable(PART, code=code, answer=text)
     return _refused(code, text)
 

@@ -16,6 +16,7 @@ import psycopg2
 import pytest
 import redis
 from psycopg2 import sql
+from redis._parsers.base import BaseParser
 
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.embedded.sandbox import ROOT
@@ -23,6 +24,7 @@ from storage.errors import ConfigurationError, ServiceRefused
 from storage.health import start_check
 from storage.postgres.postgres_errors import connection_failure
 from storage.settings import Settings
+from storage.valkey.valkey_errors import meaning
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.network.certificates import Certificate
 from tests.network.tls_front import tls_front
@@ -115,6 +117,7 @@ def test_a_role_that_may_not_connect_is_reported(
 
 def test_a_database_that_is_too_old_is_reported() -> None:
     assert start_check.check_version(150018) == ""
+    assert start_check.check_version(0) == "", "a pooler may report none"
     assert start_check.check_version(140011) == (
         "DATABASE_URL: the server is PostgreSQL 14, and Autos needs 15 or newer."
     )
@@ -144,6 +147,16 @@ def test_a_wrong_password_or_database_of_valkey_is_reported(env: dict[str, str])
     without = _with(url, netloc=urlsplit(url).netloc.rpartition("@")[2])
     assert "REDIS_URL: Valkey refuses commands: NOAUTH" in _problem(env, REDIS_URL=without)
     assert "DB index is out of range" in _problem(env, REDIS_URL=_with(url, path="/9999"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["ERR max number of clients reached", "LOADING Redis is loading", "READONLY a replica"],
+)
+def test_an_answer_of_valkey_that_passes_is_no_refusal(answer: str) -> None:
+    found = meaning(BaseParser.parse_error(answer))
+    assert not isinstance(found, ServiceRefused)
+    assert found.code == answer.partition(" ")[0]
 
 
 def test_the_commands_that_valkey_does_not_permit_are_named(env: dict[str, str]) -> None:
