@@ -29,7 +29,7 @@ from server.watch.watcher import Watcher
 from storage.errors import AutosError, NotFound
 from storage.jobs.change_notifications import CHANNEL, parse_changes
 from storage.outage_log import OutageLog
-from storage.valkey.connections import connect_async
+from storage.valkey.connections import connected
 from storage.valkey.valkey_errors import PART, meaning
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -216,8 +216,7 @@ class WatchHub:
 
 async def _wakeups(redis_url: str) -> AsyncGenerator[tuple[UUID, int] | None]:
     """Yield the change notifications from now on. The first item is None: earlier ones are lost."""
-    client = connect_async(redis_url)
-    async with client, client.pubsub() as subscription:
+    async with connected(redis_url) as client, client.pubsub() as subscription:
         await subscription.subscribe(CHANNEL)
         async for message in subscription.listen():
             if message["type"] != "message":

@@ -5,6 +5,8 @@ Every connection of Autos begins here, so each form of `REDIS_URL` works in ever
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import redis
@@ -35,15 +37,24 @@ def connect(url: str, *, timeout_s: float) -> redis.Redis:
     return client
 
 
-def connect_async(url: str) -> redis.asyncio.Redis:
-    """Return a client for asyncio that returns text."""
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    """Yield a client for asyncio that returns text. Its connections are closed at the end."""
     if not is_sentinel_url(url):
-        return redis.asyncio.Redis.from_url(url, decode_responses=True)
+        async with redis.asyncio.Redis.from_url(url, decode_responses=True) as client:
+            yield client
+        return
     address = parse_sentinel_url(url)
     watchers = redis.asyncio.sentinel.Sentinel(
         address.sentinels, sentinel_kwargs=address.sentinel_options
     )
-    client: redis.asyncio.Redis = watchers.master_for(
-        address.master, decode_responses=True, **address.options
-    )
-    return client
+    try:
+        master: redis.asyncio.Redis = watchers.master_for(
+            address.master, decode_responses=True, **address.options
+        )
+        async with master:
+            yield master
+    finally:
+        # Closing the client does not close the connections to the Sentinels.
+        for watcher in watchers.sentinels:
+            await watcher.aclose()

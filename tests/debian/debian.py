@@ -23,7 +23,7 @@ from storage.errors import ConfigurationError
 from storage.health import start_check
 from storage.settings import Settings
 from storage.valkey import valkey_check
-from storage.valkey.connections import connect_async
+from storage.valkey.connections import connected
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.debian.debian_servers import debian_postgres, debian_redis, debian_sentinel
 from tests.sandbox.portal import SandboxPortal
@@ -72,11 +72,10 @@ def test_redis_is_reached_by_every_form_of_its_url(debian: dict[str, str], form:
     broker.client.close()
 
     async def subscribed() -> str:
-        async with connect_async(url) as client, client.pubsub() as subscription:
+        async with connected(url) as client, client.pubsub() as subscription:
             await subscription.subscribe("autos:changes")
-            async for message in subscription.listen():
-                return str(message["type"])
-        return ""
+            message = await subscription.get_message(timeout=10)
+        return str(message and message["type"])
 
     assert asyncio.run(subscribed()) == "subscribe"
 
