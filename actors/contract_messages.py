@@ -29,7 +29,8 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
 def percent(completed: int, total: int | None) -> float:
     """Return 100 x completed / total, to one decimal. Only a complete job has 100.0.
 
-    8 of 43 is 18.6. 0 until the case is listed, 100 for a case without documents.
+    `total`: the wanted documents. 8 of 43 is 18.6. 0 until the case is listed, 100 if no document
+    is wanted.
     """
     if total is None:
         return 0.0
@@ -41,6 +42,8 @@ def percent(completed: int, total: int | None) -> float:
 def job_message(job: JobRecord, webhooks: Iterable[pb.Webhook] = ()) -> pb.Job:
     """Return the Job message of a job, without its queue position."""
     done = job.completed_documents + job.failed_documents + job.cancelled_documents
+    total = job.total_documents
+    wanted = None if total is None else total - job.skipped_documents
     return pb.Job(
         job_id=str(job.job_id),
         process_number=job.process_number,
@@ -50,11 +53,12 @@ def job_message(job: JobRecord, webhooks: Iterable[pb.Webhook] = ()) -> pb.Job:
             total_documents=job.total_documents,
             completed_documents=job.completed_documents,
             failed_documents=job.failed_documents,
-            pending_documents=(job.total_documents or 0) - done,
+            pending_documents=(wanted or 0) - done,
             cancelled_documents=job.cancelled_documents,
             reused_documents=job.reused_documents,
             stored_bytes=job.stored_bytes,
-            percent=percent(job.completed_documents, job.total_documents),
+            percent=percent(job.completed_documents, wanted),
+            skipped_documents=job.skipped_documents,
         ),
         error=_error(job.failure),
         webhooks=webhooks,
@@ -69,6 +73,11 @@ def job_message(job: JobRecord, webhooks: Iterable[pb.Webhook] = ()) -> pb.Job:
         vanished_document_ids=map(str, job.vanished_document_ids),
         # Not listed yet, or without a level: its secrecy is unknown.
         sealed=job.secrecy_level != 0,
+        selections=[pb.Selection(**each) for each in job.selections or ()],
+        list_only=job.selections is not None and not job.selections,
+        labels=job.labels,
+        not_before_time=timestamp(job.not_before_time),
+        unlisted_document_ids=map(str, job.unlisted_document_ids),
     )
 
 

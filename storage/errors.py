@@ -170,6 +170,18 @@ class LimitReached(CallerError):
             retry_in_s=30,
         )
 
+    @classmethod
+    def too_many_waiting_jobs(cls, client: str, limit: int) -> LimitReached:
+        """Return the error for StartDownload while `limit` jobs wait for their time."""
+        return cls(
+            "TOO_MANY_JOBS",
+            f"Client {client} has reached its limit of jobs that wait for their time: {limit}.",
+            client=client,
+            name="waiting_jobs",
+            limit=limit,
+            retry_in_s=60,
+        )
+
 
 class AttemptError(AutosError):
     """An attempt failed. Callers can read `reason`."""

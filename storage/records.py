@@ -9,7 +9,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from storage.errors import Failure
-from storage.states import JOB_ENDS, JobState
+from storage.states import JOB_ENDS, DocumentState, JobState
 
 
 class _FromRow:
@@ -28,12 +28,19 @@ class _FromRow:
                 parsed[name] = datetime.fromisoformat(parsed[name])
             elif name in {"job_id", "document_id"}:
                 parsed[name] = UUID(parsed[name])
-            elif name == "vanished_document_ids":
+            elif name in {"vanished_document_ids", "unlisted_document_ids"}:
                 parsed[name] = [UUID(text) for text in parsed[name]]
         return cls.of(parsed)
 
 
-_TIMES = {"create_time", "start_time", "update_time", "end_time", "expire_time"}
+_TIMES = {
+    "create_time",
+    "start_time",
+    "update_time",
+    "end_time",
+    "expire_time",
+    "not_before_time",
+}
 _NAMES: dict[type, tuple[str, ...]] = {}
 
 
@@ -55,6 +62,10 @@ class _WithFailure:
     @property
     def failure(self) -> Failure | None:
         """Return the failure, or the failure of the last attempt."""
+        return self._failure
+
+    @property
+    def _failure(self) -> Failure | None:
         if self.error_reason is None:
             return None
         return Failure(self.error_reason, self.error_message or "", bool(self.error_is_retryable))
@@ -89,6 +100,11 @@ class JobRecord(_FromRow, _WithFailure):
     priority: str = "NORMAL"
     vanished_documents: int = 0
     vanished_document_ids: Sequence[UUID] = ()
+    skipped_documents: int = 0
+    selections: Sequence[Mapping[str, Any]] | None = None
+    unlisted_document_ids: Sequence[UUID] = ()
+    labels: Mapping[str, str] | None = None
+    not_before_time: datetime | None = None
 
     @property
     def is_ended(self) -> bool:
@@ -120,6 +136,14 @@ class DocumentRecord(_FromRow, _WithFailure):
     error_message: str | None
     error_is_retryable: bool | None
     doubted_sha256: str | None = None
+
+    @property
+    def failure(self) -> Failure | None:
+        """Return the failure, or the failure of the last attempt.
+
+        A SKIPPED document has none, although its row keeps why its link is refused.
+        """
+        return None if self.state == DocumentState.SKIPPED else self._failure
 
     @property
     def is_unverified(self) -> bool:

@@ -150,6 +150,9 @@ class Settings:
     client_starts_per_minute: int
     # Running jobs of one client.
     client_jobs_at_once: int
+    # Jobs of one client that were started with a later not_before_time. They do not count as jobs
+    # that run.
+    client_waiting_jobs: int
     # Open WatchProgress and WaitJob calls of one client, in each server process.
     client_open_watches: int
     # Other calls of one client that are under way, in each server process. A call is under way
@@ -289,6 +292,9 @@ class Settings:
             ),
             client_jobs_at_once=read.given(
                 "CLIENT_JOBS_AT_ONCE", _whole(1, 1_000_000), default=1_000
+            ),
+            client_waiting_jobs=read.given(
+                "CLIENT_WAITING_JOBS", _whole(1, 1_000_000), default=10_000
             ),
             client_open_watches=read.given(
                 "CLIENT_OPEN_WATCHES", _whole(1, 1_000_000), default=1_000

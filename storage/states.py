@@ -29,6 +29,7 @@ class DocumentState(StrEnum):
     AVAILABLE = "AVAILABLE"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+    SKIPPED = "SKIPPED"
 
 
 class WebhookState(StrEnum):
@@ -47,6 +48,8 @@ JOB_ENDS = frozenset(
 )
 JOB_RUNNING = frozenset(JobState) - JOB_ENDS
 DOCUMENT_ENDS = frozenset({DocumentState.AVAILABLE, DocumentState.FAILED, DocumentState.CANCELLED})
+# The documents that the end of a run waits for. SKIPPED is neither open nor an end.
+DOCUMENT_OPEN = frozenset(DocumentState) - DOCUMENT_ENDS - {DocumentState.SKIPPED}
 # The states between claim and bucket, which count against a job's lanes.
 IN_LANE = frozenset({DocumentState.DOWNLOADING, DocumentState.DOWNLOADED})
 
@@ -87,6 +90,11 @@ DOCUMENT_MOVES: dict[DocumentState, frozenset[DocumentState]] = {
     # RetryJob fetches it again, unless another job has stored it since.
     DocumentState.FAILED: frozenset({DocumentState.PENDING, DocumentState.AVAILABLE}),
     DocumentState.CANCELLED: frozenset(),
+    # A call with a wider selection joined the running job: the document is fetched, unless another
+    # job has stored it or it can never be requested.
+    DocumentState.SKIPPED: frozenset(
+        {DocumentState.PENDING, DocumentState.AVAILABLE, DocumentState.FAILED}
+    ),
 }
 
 WEBHOOK_MOVES: dict[WebhookState, frozenset[WebhookState]] = {
@@ -117,14 +125,14 @@ def moves_from(source: State) -> frozenset[State]:
             return frozenset(WEBHOOK_MOVES[source])
 
 
-def outcome(*, total: int, completed: int, cancelled: int) -> JobState:
-    """Return the end state of a run with all documents ended.
+def outcome(*, total: int, completed: int, cancelled: int, skipped: int = 0) -> JobState:
+    """Return the end state of a run with all wanted documents ended.
 
-    A case without documents is COMPLETED, because none is missing. Documents that a caller had
-    cancelled before a retry stay cancelled, and so does the job.
+    A run without a wanted document is COMPLETED, because none is missing. Documents that a caller
+    had cancelled before a retry stay cancelled, and so does the job.
     """
     if cancelled:
         return JobState.CANCELLED
-    if completed == total:
+    if completed + skipped == total:
         return JobState.COMPLETED
     return JobState.PARTIALLY_COMPLETED if completed else JobState.FAILED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import TypeVar
 from uuid import UUID
@@ -22,6 +23,7 @@ from actors.resilience.retry import retry_until_available
 from storage.errors import AttemptError, LeaseLost, ServiceUnavailable
 from storage.listings import listing_cache, listing_record
 from storage.listings.listing_import import ListingImport
+from storage.listings.listing_record import RecordedListing, WantsChanged
 from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.objects.object_store import Objects
 from storage.portal import attempts, listing_claims
@@ -119,16 +121,7 @@ class Lister:
             if missing and not claim.is_doubted and listing.doubt_time is None:
                 self._doubt(claim, missing)
                 return
-            if claim.has_history:
-                # A large case may take long here: the portal has been requested already.
-                listing = listing_cache.with_stored(
-                    self.database, self.objects, listing, limit_s=LISTING_LIMIT_S
-                )
-            listed = self._insist(
-                lambda: listing_record.record(
-                    self.database, claim, listing, limits=self.size_limits
-                )
-            )
+            listed = self._record(claim, listing)
         except AttemptError as error:
             span.fail(error.reason)
             self._failed(claim, error)
@@ -148,6 +141,29 @@ class Lister:
             log.warning("documents vanished", documents=missing)
         if not listed.to_fetch:
             self.ends.publish(claim.job_id)
+
+    def _record(self, claim: ListingClaim, listing: ListingImport) -> RecordedListing:
+        """Record the listing with what the job wants, which a call that joins may change."""
+        wants = claim.wants
+        while True:
+            known = listing
+            if claim.has_history:
+                # A large case may take long here: the portal has been requested already.
+                known = listing_cache.with_stored(
+                    self.database, self.objects, listing, limit_s=LISTING_LIMIT_S, wants=wants
+                )
+            record = partial(
+                listing_record.record,
+                self.database,
+                claim,
+                known,
+                limits=self.size_limits,
+                wants=wants,
+            )
+            try:
+                return self._insist(record)
+            except WantsChanged as changed:
+                wants = changed.wants
 
     def _insist(self, write: Callable[[], T]) -> T:
         return retry_until_available(write, is_stopping=lambda: self.renewer.is_stopping)

@@ -199,7 +199,7 @@ class PlacePublisher:
 
 def _outlooks(snapshot: _Snapshot) -> Mapping[UUID, Forecast]:
     return forecast(
-        list(running_jobs(snapshot.runs, snapshot.queue)),
+        list(running_jobs(snapshot.runs, snapshot.queue, snapshot.now)),
         snapshot.limits,
         snapshot.request_s,
         held_courts=snapshot.held_courts,

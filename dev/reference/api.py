@@ -69,6 +69,10 @@ def _message(file: ContractFile, i: int, message: DescriptorProto) -> Iterator[s
 
 
 def _type(message: DescriptorProto, field: FieldDescriptorProto) -> str:
+    entry = _entry(message, field)
+    if entry is not None:
+        key, value = (_type(entry, each) for each in entry.field)
+        return f"map<{key}, {value}>"
     name = _link(field.type_name) if field.type_name else _scalar(field.type)
     if field.label == FieldDescriptorProto.LABEL_REPEATED:
         return f"repeated {name}"
@@ -77,6 +81,13 @@ def _type(message: DescriptorProto, field: FieldDescriptorProto) -> str:
     if field.HasField("oneof_index"):
         return f"{name} (oneof `{message.oneof_decl[field.oneof_index].name}`)"
     return name
+
+
+def _entry(message: DescriptorProto, field: FieldDescriptorProto) -> DescriptorProto | None:
+    """Return the message that protoc made for the entries of a map; None for any other field."""
+    short = field.type_name.rpartition(".")[2]
+    made = (each for each in message.nested_type if each.options.map_entry and each.name == short)
+    return next(made, None)
 
 
 def _scalar(number: int) -> str:

@@ -19,7 +19,8 @@ class PulledFile:
 
 @dataclass(frozen=True)
 class Pulled:
-    """The result of a pull, in the order of the case. `missing`: the documents not available."""
+    """The result of a pull, in the order of the case. `missing`: the wanted documents that are
+    not available."""
 
     files: tuple[PulledFile, ...]
     missing: tuple[pb.Document, ...]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from actors.contract_messages import document_message, job_message, timestamp, webhook_message
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.queue.queue_view import QueueStatus
@@ -31,6 +35,18 @@ def set_place(job: pb.Job, place: QueueStatus) -> None:
         if place.hold.until_time is not None:
             told.hold.until_time.FromDatetime(place.hold.until_time)
     job.MergeFrom(told)
+    if job.HasField("not_before_time") and job.not_before_time.ToDatetime(UTC) > datetime.now(UTC):
+        _hold_until(job, job.not_before_time)
+
+
+def _hold_until(job: pb.Job, begin: Timestamp) -> None:
+    """Replace the queue status of a job that waits for its own time."""
+    job.ClearField("queue_position")
+    job.ClearField("estimated_end_time")
+    hold = pb.Hold(
+        reason="NOT_BEFORE", message="The job waits for its not_before_time.", until_time=begin
+    )
+    job.hold.CopyFrom(hold)
 
 
 def shown(document: DocumentRecord, case_level: int | None) -> pb.Document:

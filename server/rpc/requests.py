@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.rpc import page_tokens
+from server.rpc import page_tokens, start_choices
 from storage.clients.client_registry import CallingClient
 from storage.documents.document_queries import DocumentFilter
 from storage.errors import FieldViolation, InvalidRequest
@@ -19,6 +20,7 @@ from storage.jobs.job_queries import JobFilter
 from storage.jobs.job_start import StartRequest
 from storage.priorities import Priority
 from storage.process_number import parse_process_number
+from storage.selections.selection import EVERYTHING
 from storage.states import DocumentState, JobState
 from storage.webhook_policy import WebhookPolicy
 
@@ -93,6 +95,15 @@ def start_request(
     if request.HasField("max_age"):
         max_age_s = checks.take(lambda: _seconds("max_age", request.max_age))
     priority = checks.take(lambda: _priority(request.priority))
+    wants = checks.take(lambda: start_choices.wants(request))
+    labels = checks.take(lambda: start_choices.labels(request.labels))
+    not_before_time, retention_s = None, None
+    if request.HasField("not_before_time"):
+        not_before_time = checks.take(
+            lambda: start_choices.not_before_time(request.not_before_time, datetime.now(UTC))
+        )
+    if request.HasField("retention"):
+        retention_s = checks.take(lambda: start_choices.retention_s(request.retention))
     checks.finish()
     client.access.require(number or "")
     return StartRequest(
@@ -104,7 +115,12 @@ def start_request(
         given_max_age_s=max_age_s,
         priority=priority or Priority.NORMAL,
         jobs_at_once=client.limits.jobs_at_once if client.limits else None,
+        waiting_jobs=client.limits.waiting_jobs if client.limits else None,
         refuses_sealed=client.access.refuses_sealed,
+        wants=wants or EVERYTHING,
+        labels=labels or {},
+        not_before_time=not_before_time,
+        retention_s=retention_s,
     )
 
 
@@ -215,11 +231,28 @@ def list_jobs(request: pb.ListJobsRequest, *, client: str) -> JobPage:
     number = None
     if request.process_number:
         number = checks.take(lambda: parse_process_number(request.process_number))
-    fingerprint = page_tokens.fingerprint("ListJobs", client, number, states)
+    labels = checks.take(lambda: start_choices.labels(request.labels)) or {}
+    created_from = checks.take(lambda: _moment(request, "create_time_from"))
+    created_to = checks.take(lambda: _moment(request, "create_time_to"))
+    if created_from and created_to and created_from > created_to:
+        checks.take(lambda: _refuse("create_time_to", "must not be before create_time_from."))
+    fingerprint = page_tokens.fingerprint(
+        "ListJobs", client, number, states, sorted(labels.items()), created_from, created_to
+    )
     after = checks.take(lambda: page_tokens.open_job_token(request.page_token, fingerprint))
     checks.finish()
-    wanted = JobFilter(client, number, states or (), after)
+    wanted = JobFilter(client, number, states or (), after, labels, created_from, created_to)
     return JobPage(wanted, size or 0, fingerprint)
+
+
+def _moment(request: pb.ListJobsRequest, field: str) -> datetime | None:
+    if not request.HasField(field):
+        return None
+    return start_choices.moment(field, getattr(request, field))
+
+
+def _refuse(field: str, why: str) -> None:
+    raise InvalidRequest.of(field, why)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from server.runtime.request_coalescer import RequestCoalescer
 from server.runtime.row_waits import RowWaits
 from storage import logs
 from storage.clients.client_registry import CallingClient
-from storage.errors import CallerError, LimitReached, RowsLocked, ServiceUnavailable
+from storage.errors import CallerError, LimitReached, NotFound, RowsLocked, ServiceUnavailable
+from storage.jobs import job_queries, widening
 from storage.jobs.job_start import (
     How,
     StartAnswer,
@@ -58,7 +59,8 @@ class PendingStart:
     """A StartDownload call that has no job yet.
 
     `refusal`: the error that the call raises. `is_gone`: the call has ended. `recent`: the job with
-    a recent listing of the case, until that listing is read. `busy_count`: how often another
+    a recent listing of the case, until that listing is read. `wider`: the running job of the case
+    that does not want all of it, until it does. `busy_count`: how often another
     transaction had locked the case. `goes_alone`: the call needs a transaction of its own.
     """
 
@@ -67,6 +69,7 @@ class PendingStart:
     attempt: StartAttempt = field(init=False)
     refusal: CallerError | None = None
     recent: UUID | None = None
+    wider: UUID | None = None
     busy_count: int = 0
     goes_alone: bool = False
     is_counted: bool = False
@@ -121,6 +124,8 @@ class StartBatcher:
                     return begun
                 if recent := start.recent:
                     await self._run(self._look, start, recent)
+                elif wider := start.wider:
+                    await self._run(self._widen, start, wider)
                 elif start.busy_count:
                     await asyncio.sleep(BUSY_PAUSE_S)
         except asyncio.CancelledError:
@@ -237,6 +242,21 @@ class StartBatcher:
         if listing := self._stored_listing(start.wanted, recent):
             start.attempt = StartAttempt(start.wanted, listing, recent, may_look=False)
 
+    def _widen(self, start: PendingStart, job_id: UUID) -> None:
+        """Let the running job of the case want what the call wants."""
+        start.wider = None
+        parts = self._parts
+        widening.widen(
+            parts.database,
+            parts.objects,
+            start.wanted,
+            job_id,
+            limit_s=parts.reuse_limit_s,
+            size_limits=parts.size_limits,
+        )
+        with suppress(NotFound):
+            enqueue_first_step(parts, job_queries.get(parts.database, start.wanted.client, job_id))
+
     def _stored_listing(self, wanted: StartRequest, recent: UUID) -> ListingImport | None:
         parts = self._parts
         try:
@@ -246,14 +266,18 @@ class StartBatcher:
             if listing is None:
                 return None
             listing = listing_cache.with_stored(
-                parts.database, parts.objects, listing, limit_s=parts.reuse_limit_s
+                parts.database,
+                parts.objects,
+                listing,
+                limit_s=parts.reuse_limit_s,
+                wants=wanted.wants,
             )
         except ServiceUnavailable:
             # A worker then checks later which files can be reused.
             return None
         # If only some files are stored, a worker handles the case. Until then, a job with a webhook
         # is PENDING.
-        return listing if listing.is_all_stored else None
+        return listing if listing.is_all_stored(wanted.wants) else None
 
 
 def _noted(start: PendingStart, answer: StartAnswer) -> JobView | None:
@@ -261,8 +285,8 @@ def _noted(start: PendingStart, answer: StartAnswer) -> JobView | None:
     if answer.how is How.BUSY:
         start.busy_count += 1
         return None
-    if answer.how is How.LOOK:
-        start.recent = answer.recent
+    if answer.how in {How.LOOK, How.WIDER}:
+        start.recent, start.wider = answer.recent, answer.wider
         return None
     try:
         return required(start.wanted, answer)
@@ -277,7 +301,7 @@ def _is_to_be_listed(begun: StartedJob) -> bool:
 
 def _wanted(view: JobView) -> JobWanted:
     """Return the hint of a new job."""
-    job = view.job
+    job, begin = view.job, view.job.not_before_time
     return JobWanted(
         JobRow(
             job_id=job.job_id,
@@ -286,6 +310,7 @@ def _wanted(view: JobView) -> JobWanted:
             court=court_of(job.process_number),
             case=job.process_number,
             run_began_at=job.create_time.timestamp(),
+            listing_not_before=begin.timestamp() if begin else None,
         )
     )
 

@@ -19,6 +19,7 @@ class ClientLimits:
     open_watches: int
     calls_at_once: int
     repeats_per_minute: int
+    waiting_jobs: int = 10_000
 
     @classmethod
     def of(cls, settings: Settings) -> ClientLimits:
@@ -29,6 +30,7 @@ class ClientLimits:
             settings.client_open_watches,
             settings.client_calls_at_once,
             settings.client_repeats_per_minute,
+            settings.client_waiting_jobs,
         )
 
 

@@ -133,11 +133,15 @@ def _jobs() -> Any:
     # Separate conditions, because each uses its own index.
     has_fresh = fn.EXISTS(pending.where(Document.not_before.is_null()))
     has_pending = has_fresh | fn.EXISTS(pending.where(Document.not_before.is_null(False)))
-    is_waiting = ~is_listing & ~is_downloading & (Job.listed_time.is_null() | has_pending)
+    # A job before its not_before_time waits for nobody.
+    is_due = Job.not_before_time.is_null() | (Job.not_before_time <= fn.clock_timestamp())
+    is_waiting = is_due & ~is_listing & ~is_downloading & (Job.listed_time.is_null() | has_pending)
     running = (
         Job.select(
             Job.state,
-            fn.coalesce(Job.rerun_time, Job.create_time).alias("begin_time"),
+            fn.greatest(fn.coalesce(Job.rerun_time, Job.create_time), Job.not_before_time).alias(
+                "begin_time"
+            ),
             is_waiting.alias("is_waiting"),
         )
         .where(_RUNNING)
@@ -162,7 +166,12 @@ def _open_documents() -> Any:
 
     The jobs' counters give the number, because there may be very many documents.
     """
-    ended = Job.completed_documents + Job.failed_documents + Job.cancelled_documents
+    ended = (
+        Job.completed_documents
+        + Job.failed_documents
+        + Job.cancelled_documents
+        + Job.skipped_documents
+    )
     return (
         Job.select(fn.coalesce(fn.sum(Job.total_documents - ended), 0))
         .where(_RUNNING, Job.total_documents.is_null(False))

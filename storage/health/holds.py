@@ -219,6 +219,7 @@ def _fetched(job_ids: list[UUID]) -> Any:
         - Job.completed_documents
         - Job.failed_documents
         - Job.cancelled_documents
+        - Job.skipped_documents
     )
     in_spool = Document.select(fn.count(Document.document_id)).where(
         Document.job_id == Job.job_id, Document.state == DocumentState.DOWNLOADED

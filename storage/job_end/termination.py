@@ -11,7 +11,7 @@ from storage.errors import Failure
 from storage.event_counters import DOCUMENTS_ENDED
 from storage.models import Document, Job
 from storage.postgres.database import Row, Transaction
-from storage.states import DocumentState, sources_of
+from storage.states import DOCUMENT_OPEN, DocumentState
 
 # The columns that a document loses when its claim ends without a stored object.
 NO_CLAIM: dict[str, Any] = dict.fromkeys(
@@ -67,7 +67,7 @@ def _close(
 ) -> Any:
     number = fn.row_number().over(order_by=[Document.position])
     rest = Document.select(Document.document_id, number.alias("number")).where(
-        Document.job_id == job["job_id"], Document.state.in_(sources_of(state))
+        Document.job_id == job["job_id"], Document.state.in_(sorted(DOCUMENT_OPEN))
     )
     if document_id:
         rest = rest.where(Document.document_id == document_id)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from peewee import Tuple
+from peewee import Tuple, fn
 
 from storage.errors import NotFound
 from storage.job_end.completion import end
 from storage.job_end.termination import terminate_remaining
-from storage.models import Job, Webhook, WebhookAttempt
+from storage.models import Job, JobLabel, Webhook, WebhookAttempt
 from storage.models.base import fields_of, is_any
 from storage.postgres.database import Database, Row, Transaction
 from storage.records import AttemptRecord, JobRecord, JobView, WebhookRecord
@@ -112,20 +112,54 @@ class JobFilter:
     process_number: str | None = None
     states: tuple[str, ...] = ()
     after: tuple[datetime, UUID] | None = None
+    # All of these labels.
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_from: datetime | None = None
+    created_to: datetime | None = None
 
 
 def page(database: Database, wanted: JobFilter, size: int) -> list[JobView]:
     """Return up to `size` jobs, newest first."""
-    query = _RECORDS.where(Job.client == wanted.client)
+    query, (create_time, job_id) = _labelled(wanted)
+    query = query.where(Job.client == wanted.client)
     if wanted.process_number:
         query = query.where(Job.process_number == wanted.process_number)
     if wanted.states:
         query = query.where(is_any(Job.state, wanted.states))
+    if wanted.created_from:
+        query = query.where(create_time >= wanted.created_from)
+    if wanted.created_to:
+        query = query.where(create_time < wanted.created_to)
     if wanted.after:
-        query = query.where(Tuple(Job.create_time, Job.job_id) < wanted.after)
+        query = query.where(Tuple(create_time, job_id) < wanted.after)
+    newest_first = query.order_by(create_time.desc(), job_id.desc())
     with database.transaction() as transaction:
-        found = transaction.fetch(query.order_by(*_NEWEST_FIRST).limit(size))
+        found = transaction.fetch(newest_first.limit(size))
         return _views(transaction, found)
+
+
+def _labelled(wanted: JobFilter) -> tuple[Any, tuple[Any, Any]]:
+    """Return the query for the jobs with all labels, and the columns that order it.
+
+    The index of the first label gives the jobs in the order of a page; each further label is looked
+    up for each of them.
+    """
+    if not wanted.labels:
+        return _RECORDS, (Job.create_time, Job.job_id)
+    (key, value), *others = sorted(wanted.labels.items())
+    query = _RECORDS.join(JobLabel, on=JobLabel.job_id == Job.job_id).where(
+        JobLabel.client == wanted.client, JobLabel.key == key, JobLabel.value == value
+    )
+    for key, value in others:
+        other = JobLabel.alias()
+        query = query.where(
+            fn.EXISTS(
+                other.select(other.job_id).where(
+                    other.job_id == Job.job_id, other.key == key, other.value == value
+                )
+            )
+        )
+    return query, (JobLabel.create_time, JobLabel.job_id)
 
 
 def cancel(database: Database, client: str, job_id: UUID) -> JobView:

@@ -7,12 +7,19 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
 from storage import sql
-from storage.errors import FieldViolation, LimitReached, RequestIdReused, RowsLocked
+from storage.errors import (
+    FieldViolation,
+    InvalidRequest,
+    LimitReached,
+    RequestIdReused,
+    RowsLocked,
+)
 from storage.event_counters import JOBS_ENDED
 from storage.jobs import job_queries
 from storage.listings.listing_import import ImportRows, ListingImport
@@ -20,9 +27,12 @@ from storage.listings.listing_record import count_ends
 from storage.postgres.database import Database, Row
 from storage.priorities import Priority
 from storage.records import JobRecord, JobView, WebhookRecord
+from storage.selections.selection import EVERYTHING, Wants
 from storage.states import JobState, WebhookState
 from storage.webhook_policy import receiver_of
 
+# The labels of a request, and of those that join its job.
+MOST_LABELS = 64
 # If a recent listing has more documents, a worker copies it, because the call must stay short.
 MAX_DOCUMENTS_IN_CALL = 500
 # Webhooks of one job. Its end sends all of them, and each message of the job holds all of them.
@@ -38,6 +48,8 @@ class StartRequest:
 
     `max_age_s` is the age that applies; `given_max_age_s` is the caller's value, None without one.
     `jobs_at_once`: how many jobs of the client may run, including this one; None for any number.
+    `waiting_jobs`: the same for jobs that were started with a later `not_before_time`, which do not
+    count as `jobs_at_once`.
     """
 
     client: str
@@ -50,8 +62,14 @@ class StartRequest:
     # The position of the call in a trace (W3C Trace Context); the job's work joins that trace.
     traceparent: str | None = None
     jobs_at_once: int | None = None
+    waiting_jobs: int | None = None
     # Whether the client may not fetch sealed cases.
     refuses_sealed: bool = False
+    wants: Wants = EVERYTHING
+    labels: Mapping[str, str] = field(default_factory=dict)
+    not_before_time: datetime | None = None
+    # Seconds after the end for which the stored documents are kept; None: the client's setting.
+    retention_s: float | None = None
 
     @property
     def first_state(self) -> JobState:
@@ -65,6 +83,14 @@ class StartRequest:
         # Not added for NORMAL: hashes that earlier releases stored must stay valid.
         if self.priority is not Priority.NORMAL:
             payload.append(self.priority)
+        # For the same reason, what the caller did not set is left out.
+        chosen = {
+            "selections": self.wants.as_values,
+            "labels": dict(sorted(self.labels.items())) or None,
+            "not_before_time": self.not_before_time and self.not_before_time.isoformat(),
+            "retention_s": self.retention_s,
+        }
+        payload += [[key, value] for key, value in chosen.items() if value is not None]
         return hashlib.sha256(json.dumps(payload).encode()).hexdigest()
 
 
@@ -76,8 +102,11 @@ class How(StrEnum):
     EARLIER = "earlier"
     REQUEST_ID_REUSED = "request_id_reused"
     LOOK = "look"
+    WIDER = "wider"
+    TOO_MANY_LABELS = "too_many_labels"
     NO_SEAT = "no_seat"
     NO_WEBHOOK = "no_webhook"
+    NO_WAITING_SEAT = "no_waiting_seat"
     BUSY = "busy"
 
 
@@ -103,12 +132,14 @@ class StartAttempt:
 class StartAnswer:
     """The answer to a request: its job, or the reason why there is none yet.
 
-    `recent`: for How.LOOK, the job that holds the recent listing.
+    `recent`: for How.LOOK, the job that holds the recent listing. `wider`: for How.WIDER, the
+    running job that does not want all that the request wants.
     """
 
     how: How
     view: JobView | None = None
     recent: UUID | None = None
+    wider: UUID | None = None
 
 
 def start_jobs(
@@ -120,7 +151,7 @@ def start_jobs(
     How.BUSY. Raises RowsLocked if a wait took too long; nothing was started then.
     """
     imports = {
-        place: ImportRows.of(attempt.listing)
+        place: ImportRows.of(attempt.listing, wants=attempt.request.wants)
         for place, attempt in enumerate(attempts)
         if attempt.listing
     }
@@ -130,6 +161,7 @@ def start_jobs(
         deadline_s=job_deadline_s,
         most_documents=MAX_DOCUMENTS_IN_CALL,
         most_webhooks=MAX_WEBHOOKS,
+        most_labels=MOST_LABELS,
     )
     by_place = {row["place"]: row for row in rows}
     for place, import_rows in imports.items():
@@ -141,8 +173,14 @@ def start_jobs(
             database.counted(JOBS_ENDED, row["state"])
     views = _views(database, attempts, by_place)
     return [
-        StartAnswer(How(by_place[place]["how"]), views.get(place), by_place[place]["listed_by"])
+        StartAnswer(
+            how := How(row["how"]),
+            views.get(place),
+            row["listed_by"],
+            row["job_id"] if how is How.WIDER else None,
+        )
         for place in range(len(attempts))
+        if (row := by_place[place])
     ]
 
 
@@ -170,20 +208,27 @@ def start(
 
 
 def required(request: StartRequest, answer: StartAnswer) -> JobView:
-    """Return the job of an answer. Raises RequestIdReused or LimitReached for a refused request."""
+    """Return the job of an answer.
+
+    Raises RequestIdReused, LimitReached or InvalidRequest for a refused request.
+    """
     if answer.how is How.REQUEST_ID_REUSED:
         raise RequestIdReused(
             FieldViolation(
                 "request_id",
-                "was already used with another process_number, webhook_url, max_age or "
-                "priority; "
-                "choose a new UUID for a new request.",
+                "was already used with other values; choose a new UUID for a new request.",
             )
         )
     if answer.how is How.NO_SEAT:
         raise LimitReached.too_many_jobs(request.client, request.jobs_at_once or 0)
     if answer.how is How.NO_WEBHOOK:
         raise LimitReached.too_many_webhooks(request.client, MAX_WEBHOOKS)
+    if answer.how is How.NO_WAITING_SEAT:
+        raise LimitReached.too_many_waiting_jobs(request.client, request.waiting_jobs or 0)
+    if answer.how is How.TOO_MANY_LABELS:
+        raise InvalidRequest.of(
+            "labels", f"the case's running job would have more than {MOST_LABELS}."
+        )
     if answer.view is None:
         raise LookupError(f"a request that was answered {answer.how} has no job")
     return answer.view
@@ -213,7 +258,12 @@ def _row(place: int, job_id: UUID, attempt: StartAttempt, rows: ImportRows | Non
         "max_age_s": request.max_age_s,
         "traceparent": request.traceparent,
         "seats": request.jobs_at_once,
+        "waiting_seats": request.waiting_jobs,
         "refuses_sealed": request.refuses_sealed,
+        "selections": request.wants.as_values,
+        "labels": dict(request.labels),
+        "not_before_time": request.not_before_time and request.not_before_time.isoformat(),
+        "retention_s": request.retention_s,
         "may_look": attempt.may_look and attempt.listing is None,
     }
     if request.webhook_url:

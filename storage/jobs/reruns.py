@@ -131,7 +131,9 @@ def _rerun(
     could_not_list = job["state"] == JobState.FAILED and job["total_documents"] is None
     if not carried and not failed and not could_not_list:
         raise PreconditionFailed(
-            "NOTHING_TO_RETRY", "No document of this job failed in a way to retry.", str(job_id)
+            "NOTHING_TO_RETRY",
+            "No wanted document of this job failed in a way to retry.",
+            str(job_id),
         )
     seat = None
     if jobs_at_once is not None and (failed or could_not_list):
@@ -145,7 +147,9 @@ def _rerun(
 
 
 def _acquire_job_permit(transaction: Transaction, client: str, seats: int) -> int:
-    row = transaction.only(sql.function("free_seat").call, client=client, seats=seats)
+    row = transaction.only(
+        sql.function("free_seat").call, client=client, seats=seats, is_waiting=False
+    )
     seat: int | None = next(iter(row.values()))
     if seat is None:
         raise LimitReached.too_many_jobs(client, seats)

@@ -13,13 +13,14 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from peewee import SQL, fn
+from peewee import SQL, Value, fn
 
 from storage.listings.listing_import import ListingImport, StoredObject, items_of
 from storage.models import Document, Job
 from storage.models.base import fields_of, is_any
 from storage.objects.object_store import Objects
-from storage.postgres.database import Database, Transaction
+from storage.postgres.database import Database, Row, Transaction
+from storage.selections.selection import EVERYTHING, Wants
 from storage.states import DocumentState
 
 _OF_A_LISTING = (
@@ -71,10 +72,15 @@ def listing_of(database: Database, client: str, job_id: UUID) -> ListingImport:
     """Return the listing of a job for this client."""
     with database.transaction() as transaction:
         job = transaction.fetch_one(Job.select().where(Job.job_id == job_id).dicts())
-        its_documents = Document.select(*_OF_A_LISTING).where(
-            Document.job_id == (job["documents_of"] or job_id)
-        )
-        rows = transaction.fetch(its_documents.order_by(Document.position).dicts())
+        return documents_of(transaction, client, job, Value(True))
+
+
+def documents_of(transaction: Transaction, client: str, job: Row, condition: Any) -> ListingImport:
+    """Return those of a job's documents that meet a condition, as a listing for this client."""
+    its_documents = Document.select(*_OF_A_LISTING).where(
+        Document.job_id == (job["documents_of"] or job["job_id"]), condition
+    )
+    rows = transaction.fetch(its_documents.order_by(Document.position).dicts())
     return ListingImport(
         job["secrecy_level"],
         items_of(client, job["process_number"], rows),
@@ -123,14 +129,24 @@ def require_bucket(
 
 
 def with_stored(
-    database: Database, objects: Objects, listing: ListingImport, *, limit_s: float | None = None
+    database: Database,
+    objects: Objects,
+    listing: ListingImport,
+    *,
+    limit_s: float | None = None,
+    wants: Wants = EVERYTHING,
 ) -> ListingImport:
-    """Return the listing with every document that an earlier job stored and the bucket still holds.
+    """Return the listing with all that earlier jobs stored of `wants` and the bucket still holds.
 
     A document with a different listed size has changed and is fetched again. Raises
     ServiceUnavailable if PostgreSQL or S3 is unavailable.
     """
-    listed = {item.document_id: item.listed.listed_size_bytes for item in listing.items}
+    wanted = listing.wanted_ids(wants)
+    listed = {
+        item.document_id: item.listed.listed_size_bytes
+        for item in listing.items
+        if item.document_id in wanted
+    }
     with database.single() as transaction:
         same = _stored_as_listed(transaction, listed)
     there = objects.present({s.object_key: s.size_bytes for s in same.values()}, limit_s=limit_s)

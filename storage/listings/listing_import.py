@@ -14,6 +14,7 @@ from storage.listings.case_answer import RecordedAnswer
 from storage.listings.listed_case import CaseListing, ListedDocument, document_id
 from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.postgres.database import Row
+from storage.selections.selection import EVERYTHING, Wants
 from storage.states import DocumentState
 
 REFUSALS = {
@@ -86,10 +87,15 @@ class ListingImport:
             self, items=tuple(replace(e, stored=stored.get(e.document_id)) for e in self.items)
         )
 
-    @property
-    def is_all_stored(self) -> bool:
-        """Return whether every document is already stored."""
-        return all(item.stored for item in self.items)
+    def wanted_ids(self, wants: Wants) -> frozenset[UUID]:
+        """Return the ids of the documents that `wants` has."""
+        facts = [(item.document_id, item.listed) for item in self.items]
+        return wants.of_case(facts, self.secrecy_level)
+
+    def is_all_stored(self, wants: Wants = EVERYTHING) -> bool:
+        """Return whether every wanted document is already stored."""
+        wanted = self.wanted_ids(wants)
+        return all(item.stored for item in self.items if item.document_id in wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +104,25 @@ class ImportRows:
 
     rows: Sequence[Row]
     listing: ListingImport
+    wants: Wants = EVERYTHING
 
     @classmethod
-    def of(cls, listing: ListingImport, limits: SizeLimits = UNLIMITED) -> ImportRows:
-        """Return the rows of a listing. Documents that `limits` refuse are FAILED at once."""
-        return cls(
-            [_row(position, item, limits) for position, item in enumerate(listing.items)], listing
-        )
+    def of(
+        cls,
+        listing: ListingImport,
+        limits: SizeLimits = UNLIMITED,
+        wants: Wants = EVERYTHING,
+    ) -> ImportRows:
+        """Return the rows of a listing for a job that wants `wants`; all others are SKIPPED.
+
+        Wanted documents that `limits` refuse are FAILED at once.
+        """
+        wanted = listing.wanted_ids(wants)
+        rows = [
+            _row(position, item, limits, is_wanted=item.document_id in wanted)
+            for position, item in enumerate(listing.items)
+        ]
+        return cls(rows, listing, wants)
 
     @property
     def to_fetch(self) -> int:
@@ -120,6 +138,11 @@ class ImportRows:
             "secrecy_level": listing.secrecy_level,
             "listed_time": _text(listing.listed_time),
             "doubt_time": _text(listing.doubt_time),
+            "selections": self.wants.as_values,
+            "unlisted_document_ids": [
+                str(each)
+                for each in self.wants.unlisted([item.document_id for item in listing.items])
+            ],
         }
 
     @property
@@ -140,14 +163,19 @@ def _text(time: datetime | None) -> str | None:
     return time.isoformat() if time else None
 
 
-def _row(position: int, item: ImportItem, limits: SizeLimits) -> Row:
-    listed, stored = item.listed, item.stored
+def _row(position: int, item: ImportItem, limits: SizeLimits, *, is_wanted: bool) -> Row:
+    # What an earlier job stored of a document that is not wanted stays with that job.
+    listed, stored = item.listed, item.stored if is_wanted else None
     if stored and stored.size_bytes == listed.listed_size_bytes:
         # The listing gives the document's size now, so its content is confirmed.
         stored = replace(stored, doubted_sha256=None)
     refusal = None if stored else item.refusal(limits)
     state = DocumentState.PENDING
-    if stored:
+    if not is_wanted:
+        state = DocumentState.SKIPPED
+        # Kept for a later copy of the listing, which reads why a link is refused from here.
+        refusal = None if item.listed.hrefs else refusal
+    elif stored:
         state = DocumentState.AVAILABLE
     elif refusal:
         state = DocumentState.FAILED

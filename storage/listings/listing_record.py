@@ -12,6 +12,7 @@ from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.portal import portal_feedback
 from storage.portal.listing_claims import ListingClaim
 from storage.postgres.database import Database
+from storage.selections.selection import Wants
 from storage.states import JOB_ENDS
 
 
@@ -27,19 +28,29 @@ class RecordedListing:
     is_refused: bool = False
 
 
+class WantsChanged(Exception):
+    """A call that joined has changed what the job wants to `wants`. Nothing was recorded."""
+
+    def __init__(self, wants: Wants) -> None:
+        super().__init__()
+        self.wants = wants
+
+
 def record(
     database: Database,
     claim: ListingClaim,
     listing: ListingImport,
     *,
     limits: SizeLimits = UNLIMITED,
+    wants: Wants | None = None,
 ) -> RecordedListing:
     """Record the documents of the job, and end the job if there is nothing to fetch. Idempotent.
 
-    A document with a listed size above `limits` is FAILED from the beginning. A job that refuses
-    sealed cases gets no document of a listing with any seal, and its run ends. Raises LeaseLost.
+    A wanted document with a listed size above `limits` is FAILED from the beginning. A job that
+    refuses sealed cases gets no document of a listing with any seal, and its run ends. `wants`:
+    those of the claim if None. Raises LeaseLost, and WantsChanged if the job wants others by now.
     """
-    rows = ImportRows.of(listing, limits)
+    rows = ImportRows.of(listing, limits, claim.wants if wants is None else wants)
     recorded = database.call_one(
         sql.function("record_listing"),
         job_id=claim.job_id,
@@ -50,6 +61,8 @@ def record(
     )
     if recorded is None:
         raise LeaseLost("The claim on this listing is over.")
+    if recorded["is_stale"]:
+        raise WantsChanged(Wants.of(recorded["selections"]))
     is_refused = recorded["is_refused"]
     if recorded["is_new"] and is_refused:
         database.counted(JOBS_ENDED, recorded["state"])

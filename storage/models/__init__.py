@@ -4,7 +4,7 @@ from storage.models.base import BaseModel
 from storage.models.case import CaseAnswer, CaseSecrecy
 from storage.models.document import Document, SpoolState, SweptObject
 from storage.models.installation import Installation, SweepCandidate
-from storage.models.job import Job, Request
+from storage.models.job import Job, JobLabel, Request
 from storage.models.portal import Court, PortalLogin, PortalThrottle, Slot
 from storage.models.refusal import ServiceRefusal
 from storage.models.scheduler import Leader, WorkerProcess
@@ -19,6 +19,7 @@ from storage.models.webhook import (
 # In an order in which they can be created: a table comes after the tables that it refers to.
 ALL: tuple[type[BaseModel], ...] = (
     Job,
+    JobLabel,
     Request,
     Document,
     SpoolState,
@@ -52,6 +53,7 @@ __all__ = [
     "EventNumbers",
     "Installation",
     "Job",
+    "JobLabel",
     "Leader",
     "PortalLogin",
     "PortalThrottle",

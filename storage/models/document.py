@@ -102,7 +102,7 @@ class Document(BaseModel):
             # A claim keeps it, for a document that is given back without a request.
             not_before_until_answer="state IN ('PENDING', 'DOWNLOADING') OR not_before IS NULL",
             # A document that must still be fetched has a link.
-            fetchable_has_link="state IN ('AVAILABLE', 'FAILED', 'CANCELLED')"
+            fetchable_has_link="state IN ('AVAILABLE', 'FAILED', 'CANCELLED', 'SKIPPED')"
             " OR href_index < cardinality(hrefs)",
             file_has_hash="(state IN ('DOWNLOADED', 'AVAILABLE')) = (sha256 IS NOT NULL)",
             hash_has_size="(sha256 IS NULL) = (size_bytes IS NULL)",

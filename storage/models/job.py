@@ -17,7 +17,7 @@ from peewee import (
     UUIDField,
     fn,
 )
-from playhouse.postgres_ext import ArrayField, DateTimeTZField
+from playhouse.postgres_ext import ArrayField, BinaryJSONField, DateTimeTZField
 
 from storage.models.base import BaseModel, checks, one_of, reference, timestamp_now
 from storage.priorities import Priority
@@ -41,7 +41,8 @@ class Job(BaseModel):
     run = IntegerField(constraints=[Default(1)])
     # Each change of the job or of one of its documents takes the next number.
     revision = BigIntegerField(constraints=[Default(1)])
-    # A number up to the client's limit. Kept after the end, without a meaning. Null: no limit.
+    # A number up to the client's limit. Below zero: of the limit of jobs that were started to wait
+    # for their own time. Kept after the end, without a meaning. Null: no limit.
     seat = IntegerField(null=True)
 
     total_documents = IntegerField(null=True)
@@ -49,6 +50,8 @@ class Job(BaseModel):
     failed_documents = IntegerField(constraints=[Default(0)])
     cancelled_documents = IntegerField(constraints=[Default(0)])
     reused_documents = IntegerField(constraints=[Default(0)])
+    # Listed and not wanted.
+    skipped_documents = IntegerField(constraints=[Default(0)])
     # Documents of the previous listing that the current one lacks.
     vanished_documents = IntegerField(constraints=[Default(0)])
     vanished_document_ids = ArrayField(UUIDField, index=False, constraints=[Default("'{}'")])
@@ -68,6 +71,18 @@ class Job(BaseModel):
     end_time = DateTimeTZField(null=True)
     expire_time = DateTimeTZField(null=True)
     deadline_time = DateTimeTZField()
+
+    # The wanted documents: those that meet any of these, see storage/selections/selection.py. Null:
+    # every document. Empty: none, the job only lists the case.
+    selections = BinaryJSONField(null=True, index=False)
+    # Selected ids that the listing does not have, at most 100.
+    unlisted_document_ids = ArrayField(UUIDField, index=False, constraints=[Default("'{}'")])
+    # The caller's names for the job. Their index is the table job_labels.
+    labels = BinaryJSONField(index=False, constraints=[Default("'{}'")])
+    # The portal is not requested before.
+    not_before_time = DateTimeTZField(null=True)
+    # Seconds after the end for which the stored documents are kept. Null: the client's setting.
+    retention_s = DoubleField(null=True)
 
     max_age_s = DoubleField()
     # Whether the client may not fetch sealed cases: then a listing with any seal ends the run.
@@ -118,20 +133,22 @@ class Job(BaseModel):
             priority=one_of("priority", Priority),
             state=one_of("state", JobState),
             run="run > 0",
-            seat="seat > 0",
+            seat="seat <> 0",
             total_documents="total_documents >= 0",
             completed_documents="completed_documents >= 0",
             failed_documents="failed_documents >= 0",
             cancelled_documents="cancelled_documents >= 0",
             reused_documents="reused_documents >= 0",
+            skipped_documents="skipped_documents >= 0",
             vanished_documents="vanished_documents >= 0",
             stored_bytes="stored_bytes >= 0",
             max_age_s="max_age_s >= 0",
+            retention_s="retention_s > 0",
             traceparent="traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'",
             running_has_no_end=f"({one_of('state', RUNNING)}) = (end_time IS NULL)",
             pending_has_no_start="(state = 'PENDING') = (start_time IS NULL)",
             ended_documents_within_total="completed_documents + failed_documents"
-            " + cancelled_documents <= coalesce(total_documents, 0)",
+            " + cancelled_documents + skipped_documents <= coalesce(total_documents, 0)",
             reused_within_completed="reused_documents <= completed_documents",
             total_since_listing="(total_documents IS NULL) = (listed_time IS NULL)",
             listing_lease_has_end="(listing_lease IS NULL) = (listing_lease_until IS NULL)",
@@ -141,12 +158,14 @@ class Job(BaseModel):
             refers_to_another="documents_of <> job_id",
             # A CHECK that is null passes, so a missing total is not compared.
             completed_has_all_documents="state <> 'COMPLETED'"
-            " OR (total_documents IS NOT NULL AND completed_documents = total_documents)",
+            " OR (total_documents IS NOT NULL"
+            " AND completed_documents + skipped_documents = total_documents)",
             partially_completed_has_both="state <> 'PARTIALLY_COMPLETED'"
             " OR (completed_documents > 0 AND failed_documents > 0 AND total_documents IS NOT NULL"
-            " AND completed_documents + failed_documents = total_documents)",
+            " AND completed_documents + failed_documents + skipped_documents = total_documents)",
             ended_has_ended_documents="end_time IS NULL OR total_documents IS NULL"
-            " OR completed_documents + failed_documents + cancelled_documents = total_documents",
+            " OR completed_documents + failed_documents + cancelled_documents"
+            " + skipped_documents = total_documents",
             failed_has_no_completed="state <> 'FAILED' OR completed_documents = 0",
             failed_has_reason="(state = 'FAILED') = (error_reason IS NOT NULL)",
             reason_has_message="(error_reason IS NULL) = (error_message IS NULL)",
@@ -194,6 +213,33 @@ Job.add_index(
     Job.process_number,
     where=Job.listed_time.is_null() & Job.end_time.is_null(),
     name="jobs_unlisted",
+)
+
+
+class JobLabel(BaseModel):
+    """A label of a job: the index of the filter of ListJobs."""
+
+    job_id = reference(Job, on_delete="CASCADE")
+    key = TextField()
+    value = TextField()
+    client = TextField()
+    create_time = DateTimeTZField()
+
+    class Meta:
+        """A job has a key once."""
+
+        table_name = "job_labels"
+        primary_key = CompositeKey("job_id", "key")
+
+
+# In the order of a page of ListJobs.
+JobLabel.add_index(
+    JobLabel.client,
+    JobLabel.key,
+    JobLabel.value,
+    JobLabel.create_time.desc(),
+    JobLabel.job_id.desc(),
+    name="job_labels_newest",
 )
 
 

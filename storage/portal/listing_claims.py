@@ -7,6 +7,7 @@ from uuid import UUID
 
 from storage import sql
 from storage.postgres.database import Database
+from storage.selections.selection import EVERYTHING, Wants
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class ListingClaim:
     begins_in_s: float = 0.0
     # How long a request takes lately, and so the copy of another client's listing.
     usual_s: float = 0.0
+    # The documents that the job wanted when the claim was made.
+    wants: Wants = EVERYTHING
 
     @property
     def slot_token(self) -> UUID:

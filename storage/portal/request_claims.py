@@ -23,6 +23,7 @@ from storage.portal.document_claims import DocumentClaim
 from storage.portal.listing_claims import ListingClaim
 from storage.portal.slots import PORTAL, Limits
 from storage.postgres.database import Database, Row
+from storage.selections.selection import Wants
 from storage.states import JobState
 
 # `claim_any` is refused while the leader's last write to Valkey is younger than this, in seconds.
@@ -186,6 +187,7 @@ def _answer_of(rows: Sequence[Row], token: UUID) -> Claimed:
                 has_history=row["has_history"],
                 begins_in_s=row["begins_in_s"] or 0.0,
                 usual_s=row["usual_s"] or 0.0,
+                wants=Wants.of(row["selections"]),
             )
         case "PROBE":
             return CourtProbe(

@@ -44,6 +44,7 @@ NEIGHBOURS = "tests/integration/access/test_neighbours.py"
 COURTS = "tests/integration/portal/test_circuit_breaker.py"
 RERUNS = "tests/integration/jobs/test_reruns.py"
 LISTING = "tests/integration/jobs/test_listing.py"
+CHOICES = "tests/integration/jobs/test_selections.py"
 STARTING = "tests/integration/server/test_start_batcher.py"
 STARTS = "tests/integration/jobs/test_starts.py"
 SEALED_CASES = "tests/integration/jobs/test_sealed_cases.py"
@@ -219,8 +220,8 @@ _REPAIRS = (
     _mutant(
         "the retirement of a dead spool's queue",
         "actors/scheduler/repairs.py",
-        "self._send_webhooks, self._retire_spools)",
-        "self._send_webhooks)",
+        "            self._retire_spools,\n",
+        "",
         REPAIRS,
     ),
     _mutant(
@@ -1105,7 +1106,7 @@ _TOLD = (
     ),
     _mutant(
         "the seal that keeps URL, name, hash and key out of a webhook",
-        "actors/webhook/webhook_sender.py",
+        "actors/webhook/event_messages.py",
         "        if document.sealed:",
         "        if False:",
         "tests/acceptance/jobs/test_webhooks.py",
@@ -2091,8 +2092,8 @@ _CALLERS = (
     _mutant(
         "that the turn of a large listing lasts until it is recorded",
         "actors/pipeline/listing_step.py",
-        "deadline=deadline, turn=turn",
-        "deadline=deadline",
+        "                turn=turn,\n",
+        "",
         LARGE_LISTINGS,
     ),
     _mutant(
@@ -2154,7 +2155,7 @@ _CALLERS = (
     _mutant(
         "the seats of before a lower limit",
         "storage/sql/jobs/free_seat.sql",
-        "AND seated.seat > _seats LIMIT 1) IS NULL",
+        "AND seated.seat BETWEEN least_above AND most_above LIMIT 1) IS NULL",
         "AND false) IS NULL",
         LIMITS,
     ),
@@ -2429,7 +2430,6 @@ _SERVERS = (
     ),
 )
 
-MUTANTS = (*_LEASES, *_REPAIRS, *_ONCE, *_BYTES, *_TOLD, *_GUEST, *_LOGIN, *_CALLERS, *_SERVERS)
 _DEPLOYMENT = (
     _mutant(
         "the wait for the functions of this version",
@@ -2461,7 +2461,66 @@ _DEPLOYMENT = (
     ),
 )
 
+_CHOICES = (
+    _mutant(
+        "that a listing is computed again after a join",
+        "storage/sql/listings/import_listing.sql",
+        "    IF is_stale THEN\n",
+        "    IF false THEN\n",
+        CHOICES,
+    ),
+    _mutant(
+        "the skipped documents that no end waits for",
+        "storage/sql/jobs/end_job.sql",
+        "            + job.skipped_documents < job.total_documents",
+        "            < job.total_documents",
+        CHOICES,
+    ),
+    _mutant(
+        "the skipped documents that no end closes",
+        "storage/job_end/termination.py",
+        "sorted(DOCUMENT_OPEN)",
+        "sorted({*DOCUMENT_OPEN, DocumentState.SKIPPED})",
+        CHOICES,
+    ),
+    _mutant(
+        "the wishes of a call that joins",
+        "storage/sql/jobs/start_jobs.sql",
+        "how := 'wider';",
+        "how := 'joined';",
+        CHOICES,
+    ),
+    _mutant(
+        "the reuse by a call that joins",
+        "storage/jobs/widening.py",
+        ".with_reused_objects(dict(stored))",
+        "",
+        CHOICES,
+    ),
+    _mutant(
+        "the limit of selections",
+        "storage/jobs/widening.py",
+        "        _require_room(wants)\n",
+        "",
+        CHOICES,
+    ),
+    _mutant(
+        "the time before which the portal is not requested",
+        "storage/sql/portal/claim.sql",
+        "until_time := job.not_before_time;",
+        "until_time := NULL;",
+        CHOICES,
+    ),
+    _mutant(
+        "the limit of jobs that wait for their time",
+        "storage/sql/jobs/start_jobs.sql",
+        "CASE WHEN is_waiting THEN asked.waiting_seats ELSE asked.seats END",
+        "CASE WHEN is_waiting THEN NULL ELSE asked.seats END",
+        LIMITS,
+    ),
+)
+
 MUTANTS = (
     *(*_LEASES, *_REPAIRS, *_ONCE, *_BYTES, *_TOLD, *_GUEST, *_LOGIN, *_CALLERS),
-    *_DEPLOYMENT,
+    *(*_SERVERS, *_DEPLOYMENT, *_CHOICES),
 )

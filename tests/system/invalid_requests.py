@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -108,6 +109,17 @@ def _wrong_starts() -> Iterator[tuple[str, Wrong]]:
             f"max_age {name}",
             Wrong("StartDownload", start_with(max_age=duration), {"max_age": "zero or more"}),
         )
+    choices: dict[str, dict[str, Any]] = {
+        "labels": {"labels": {f"k{n}": "v" for n in range(17)}},
+        "selection.document_ids": {"selection": {"document_ids": ["x"]}},
+        "selection.filed_to_date": {
+            "selection": {"filed_from_date": "2025-06-02", "filed_to_date": "2025-06-01"}
+        },
+        "not_before_time": {"not_before_time": {"seconds": int(time.time()) + 31 * 86_400}},
+        "retention": {"retention": seconds(3_600)},
+    }
+    for field, fields in choices.items():
+        yield field, Wrong("StartDownload", start_with(**fields), {field: "must"})
     yield (
         "an unknown priority",
         Wrong("StartDownload", start_with(priority=99), {"priority": "a value of PRIORITY_"}),
@@ -191,6 +203,7 @@ def _wrong_pages() -> Iterator[tuple[str, Wrong]]:
         )
     for state in (0, 7, 99, -1):
         yield f"job state {state}", Wrong("ListJobs", jobs(states=[3, state]), {"states": "JOB_ST"})
+    for state in (0, 8, 99, -1):
         yield (
             f"document state {state}",
             Wrong("ListDocuments", job_documents(states=[state]), {"states": "DOCUMENT_STATE_*"}),

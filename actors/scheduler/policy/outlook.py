@@ -6,6 +6,7 @@ in place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from statistics import median
 from uuid import UUID
@@ -17,15 +18,22 @@ from storage.priorities import WEIGHTS, Priority
 
 # From this many listed cases on, a case that is not listed yet is assumed to be like them.
 ENOUGH_CASES = 5
+# Longer than any delay between two attempts.
+SOON_S = 600.0
 
 
-def running_jobs(runs: Iterable[RememberedRun], queue: FairQueue) -> Iterator[RunningJob]:
-    """Return every running job. A job's deficit reduces its own and its client's charges.
+def running_jobs(
+    runs: Iterable[RememberedRun], queue: FairQueue, now: float = math.inf
+) -> Iterator[RunningJob]:
+    """Return every job in the queue. A job's deficit reduces its own and its client's charges.
 
-    Of equals the one that came first is first, and HIGH before all others.
+    Of equals the one that came first is first, and HIGH before all others. A case that may not be
+    listed soon after `now` is not in the queue: it has no position, and takes none from others.
     """
     for run in sorted(runs, key=_arrival):
         row = run.row
+        if row.needs_listing and now + SOON_S < (row.listing_not_before or -math.inf):
+            continue
         behind_s = queue.behind_s(row.job_id)
         yield RunningJob(
             job_id=row.job_id,

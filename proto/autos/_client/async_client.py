@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 from google.protobuf.message import Message
@@ -80,8 +80,17 @@ class AsyncClient:
         request_id: str | None = None,
         max_age: timedelta | None = None,
         priority: pb.Priority = pb.PRIORITY_UNSPECIFIED,
+        selection: pb.Selection | None = None,
+        list_only: bool = False,
+        labels: Mapping[str, str] = MappingProxyType({}),
+        not_before: datetime | None = None,
+        retention: timedelta | None = None,
     ) -> pb.StartDownloadResponse:
-        """Return the job that serves the case; `created` is true if this call made it."""
+        """Return the job that serves the case; `created` is true if this call made it.
+
+        `selection`: fetch only these documents; `list_only`: list the case and fetch none.
+        `not_before`: request nothing from the portal before this time.
+        """
         return await self._call(
             calls.start(
                 process_number,
@@ -89,6 +98,11 @@ class AsyncClient:
                 request_id=request_id,
                 max_age=max_age,
                 priority=priority,
+                selection=selection,
+                list_only=list_only,
+                labels=labels,
+                not_before=not_before,
+                retention=retention,
             )
         )
 
@@ -161,9 +175,16 @@ class AsyncClient:
         process_number: str = "",
         states: Iterable[pb.JobState] = (),
         page_size: int = calls.JOBS_PAGE,
+        labels: Mapping[str, str] = MappingProxyType({}),
+        created_from: datetime | None = None,
+        created_to: datetime | None = None,
     ) -> AsyncIterator[pb.Job]:
-        """Yield all jobs, newest first. Pages are fetched on demand."""
-        async for page in self._pages(calls.jobs(process_number, states, page_size)):
+        """Yield all jobs, newest first. Pages are fetched on demand.
+
+        `labels`: jobs that have all of these. `created_from` is inclusive, `created_to` is not.
+        """
+        first = calls.jobs(process_number, states, page_size, labels, created_from, created_to)
+        async for page in self._pages(first):
             for job in page.jobs:
                 yield job
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeAlias, TypeVar
 from uuid import uuid4
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from autos.downloads.v1 import downloads_pb2 as pb
 
@@ -59,6 +60,11 @@ def start(
     request_id: str | None,
     max_age: timedelta | None,
     priority: pb.Priority,
+    selection: pb.Selection | None,
+    list_only: bool,
+    labels: Mapping[str, str],
+    not_before: datetime | None,
+    retention: timedelta | None,
 ) -> Call[pb.StartDownloadResponse]:
     """Return the call of StartDownload. If request_id is None, a new one makes it repeatable."""
     request = pb.StartDownloadRequest(
@@ -67,6 +73,11 @@ def start(
         request_id=request_id or str(uuid4()),
         max_age=_duration(max_age),
         priority=priority,
+        selection=selection,
+        list_only=list_only,
+        labels=labels,
+        not_before_time=_timestamp(not_before),
+        retention=_duration(retention),
     )
     return Call("StartDownload", request, pb.StartDownloadResponse)
 
@@ -87,10 +98,22 @@ def watch(target: str, after_revision: int, heartbeat_s: float) -> Watch:
 
 
 def jobs(
-    process_number: str, states: Iterable[pb.JobState], page_size: int
+    process_number: str,
+    states: Iterable[pb.JobState],
+    page_size: int,
+    labels: Mapping[str, str],
+    created_from: datetime | None,
+    created_to: datetime | None,
 ) -> Call[pb.ListJobsResponse]:
     """Return the call of ListJobs for the first page."""
-    request = pb.ListJobsRequest(page_size=page_size, process_number=process_number, states=states)
+    request = pb.ListJobsRequest(
+        page_size=page_size,
+        process_number=process_number,
+        states=states,
+        labels=labels,
+        create_time_from=_timestamp(created_from),
+        create_time_to=_timestamp(created_to),
+    )
     return Call("ListJobs", request, pb.ListJobsResponse)
 
 
@@ -185,3 +208,12 @@ def _duration(length: timedelta | None) -> Duration | None:
     duration = Duration()
     duration.FromTimedelta(length)
     return duration
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    """Return a time; a datetime without a zone is local time."""
+    if moment is None:
+        return None
+    wanted = Timestamp()
+    wanted.FromDatetime(moment.astimezone(UTC))
+    return wanted

@@ -68,14 +68,16 @@ class JobBar(_Bar):
         self.job, progress = message.job, message.job.progress
         self._meter.note(progress.stored_bytes, time.monotonic())
         if progress.HasField("total_documents"):
-            done = progress.total_documents - progress.pending_documents
-            total = max(1, progress.total_documents)
+            wanted = progress.total_documents - progress.skipped_documents
+            done = wanted - progress.pending_documents
+            total = max(1, wanted)
             self._progress.update(self._task, total=total, completed=done)
 
     def figures(self, task: Task) -> Text:
         """Return the text beside the bar."""
         progress = self.job.progress
-        total = progress.total_documents if progress.HasField("total_documents") else "?"
+        wanted = progress.total_documents - progress.skipped_documents
+        total = wanted if progress.HasField("total_documents") else "?"
         text = Text(f"{progress.completed_documents}/{total}", "green")
         if progress.failed_documents:
             text.append(f" {progress.failed_documents} failed", "red")

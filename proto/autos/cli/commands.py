@@ -18,7 +18,7 @@ from autos._client.sync_client import Client
 from autos.cli.case_lines import case_lines
 from autos.cli.exits import Exit, exit_of_job
 from autos.cli.live import PullView, job_view, pull_view
-from autos.cli.output import write_json, write_line
+from autos.cli.output import write_bytes, write_json, write_line
 from autos.cli.wording import (
     columns,
     counts,
@@ -50,6 +50,11 @@ def start(client: Client, options: Namespace) -> Exit:
         request_id=options.request_id,
         max_age=options.max_age,
         priority=getattr(pb, f"PRIORITY_{options.priority}"),
+        selection=pb.Selection(
+            document_ids=options.document_ids, kinds=options.kinds, filed_from_date=options.since
+        ),
+        list_only=options.list_only,
+        labels=dict(options.labels),
     )
     job = started.job
     if options.wait:
@@ -116,7 +121,9 @@ def usage(client: Client, options: Namespace) -> Exit:
 def list_jobs(client: Client, options: Namespace) -> Exit:
     """Print one job a line."""
     states = [getattr(pb, f"JOB_STATE_{each}") for each in options.states]
-    found = client.jobs(process_number=options.process_number, states=states)
+    found = client.jobs(
+        process_number=options.process_number, states=states, labels=dict(options.labels)
+    )
     jobs = islice(found, options.limit)
     if options.json:
         _print_json(*jobs)
@@ -159,7 +166,7 @@ def url(client: Client, options: Namespace) -> Exit:
 def case(client: Client, options: Namespace) -> Exit:
     """Print the data of a case; with --listing the portal's answer as it came."""
     if options.listing:
-        sys.stdout.buffer.write(client.case_listing(options.process_number))
+        write_bytes(client.case_listing(options.process_number))
         return Exit.OK
     found = client.case(options.process_number)
     if options.json:
@@ -183,7 +190,6 @@ def events(client: Client, options: Namespace) -> Exit:
         moment = event.timestamp.ToDatetime().isoformat(timespec="seconds")
         job = event.data.job
         write_line(shown(f"{moment}Z  {event.type}  {job.process_number}  {job.job_id}", 200))
-        sys.stdout.flush()
     return Exit.OK
 
 

@@ -165,7 +165,47 @@ def _add_start(start: argparse.ArgumentParser) -> None:
         help="reuse a listing at most this old, in seconds; 0 lists the case again",
     )
     start.add_argument("--priority", type=str.upper, choices=PRIORITIES, default="NORMAL")
+    _add_choices(start)
     _add_following(start)
+
+
+def _add_choices(start: argparse.ArgumentParser) -> None:
+    chosen = start.add_argument_group("which documents")
+    chosen.add_argument("--list-only", action="store_true", help="list the case, fetch nothing")
+    chosen.add_argument(
+        "--document",
+        dest="document_ids",
+        action="append",
+        default=[],
+        type=_text,
+        metavar="DOCUMENT_ID",
+        help="only these, may be repeated",
+    )
+    chosen.add_argument(
+        "--kind",
+        dest="kinds",
+        action="append",
+        default=[],
+        type=_text,
+        metavar="KIND",
+        help="only of these kinds, such as Sentença, may be repeated",
+    )
+    chosen.add_argument(
+        "--since", type=_text, default="", metavar="DATE", help="only filed on this date or later"
+    )
+    _add_labels(start, "a name for the job, may be repeated")
+
+
+def _add_labels(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument(
+        "--label",
+        dest="labels",
+        action="append",
+        default=[],
+        type=_label,
+        metavar="KEY=VALUE",
+        help=text,
+    )
 
 
 def _add_following(parser: argparse.ArgumentParser) -> None:
@@ -193,6 +233,7 @@ def _add_list(listing: argparse.ArgumentParser) -> None:
         "--process-number", type=_text, default="", metavar="NUMBER", help="of this case only"
     )
     listing.add_argument("--limit", type=_count, metavar="N", help="the newest N")
+    _add_labels(listing, "only with this label, may be repeated")
     _add_states(listing, JOB_STATES)
 
 
@@ -246,6 +287,13 @@ def _text(text: str) -> str:
     except UnicodeEncodeError as error:
         raise argparse.ArgumentTypeError(f"{text!a} is not UTF-8") from error
     return text
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, is_there, value = _text(text).partition("=")
+    if not is_there:
+        raise argparse.ArgumentTypeError(f"{text} is not KEY=VALUE")
+    return key, value
 
 
 def _revision(text: str) -> int:

@@ -30,6 +30,15 @@ def write_json(value: Any, stream: TextIO | None = None) -> None:
     _write("".join(c if c.isprintable() else _escaped(c) for c in text), stream or sys.stdout)
 
 
+def write_bytes(content: bytes) -> None:
+    """Write bytes to standard output unchanged; to a terminal, as text without invisible ones."""
+    if sys.stdout.isatty():
+        write_line(content.decode("utf-8", "replace"))
+    else:
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+
+
 def _escaped(character: str) -> str:
     return json.dumps(character)[1:-1]
 

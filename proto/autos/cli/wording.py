@@ -56,10 +56,12 @@ def counts(job: pb.Job) -> str:
     progress = job.progress
     if not progress.HasField("total_documents"):
         return "not listed yet"
-    parts = [f"{progress.completed_documents} of {progress.total_documents} documents"]
+    wanted = progress.total_documents - progress.skipped_documents
+    parts = [f"{progress.completed_documents} of {wanted} documents"]
     for count, what in (
         (progress.failed_documents, "failed"),
         (progress.cancelled_documents, "cancelled"),
+        (progress.skipped_documents, "skipped"),
         (progress.reused_documents, "stored before"),
     ):
         parts += [f"{count} {what}"] if count else []

@@ -101,7 +101,7 @@ BEGIN
                   FROM moved GROUP BY moved.job_id) AS theirs
             WHERE jobs.job_id = theirs.job_id
             RETURNING jobs.job_id, completed_documents + failed_documents + cancelled_documents
-                >= total_documents AS is_over
+                + skipped_documents >= total_documents AS is_over
         )
         SELECT moved.lease, moved.job_id, next_revision, advanced.is_over
         FROM moved JOIN advanced ON advanced.job_id = moved.job_id

@@ -29,16 +29,16 @@ BEGIN
     IF _state IS NULL THEN
         -- Null while the case is not listed.
         IF job.completed_documents + job.failed_documents + job.cancelled_documents
-            < job.total_documents OR job.total_documents IS NULL THEN RETURN; END IF;
+            + job.skipped_documents < job.total_documents OR job.total_documents IS NULL THEN RETURN; END IF;
         _state := CASE
             WHEN job.cancelled_documents > 0 THEN 'CANCELLED'
-            WHEN job.completed_documents = job.total_documents THEN 'COMPLETED'
+            WHEN job.completed_documents + job.skipped_documents = job.total_documents THEN 'COMPLETED'
             WHEN job.completed_documents > 0 THEN 'PARTIALLY_COMPLETED'
             ELSE 'FAILED' END;
         IF _state = 'FAILED' THEN
             SELECT 'NO_DOCUMENT_AVAILABLE',
                 format('None of the %s documents could be fetched; most often the reason was %s.',
-                    job.total_documents, mode() WITHIN GROUP (ORDER BY error_reason)),
+                    job.total_documents - job.skipped_documents, mode() WITHIN GROUP (ORDER BY error_reason)),
                 coalesce(bool_or(error_is_retryable), false)
             FROM documents WHERE job_id = _job_id AND documents.state = 'FAILED'
             INTO _reason, _message, _is_retryable;
@@ -62,7 +62,9 @@ BEGIN
                 job.cancelled_documents, job.reused_documents, job.stored_bytes,
                 job.secrecy_level, job.error_reason, job.error_message, job.error_is_retryable,
                 job.create_time, job.start_time, job.update_time, job.end_time, job.expire_time,
-                job.max_age_s, job.priority, job.vanished_documents, job.vanished_document_ids
+                job.max_age_s, job.priority, job.vanished_documents, job.vanished_document_ids,
+                job.skipped_documents, job.selections, job.unlisted_document_ids, job.labels,
+                job.not_before_time
         ) AS record),
         -- Without webhooks they are frozen when the next run begins.
         CASE WHEN is_sent THEN autos_event_documents(_job_id) END);

@@ -10,10 +10,14 @@
 --                      priority was raised, or the webhook was added
 --   earlier            the job of an earlier call with this request_id and the same payload
 --   request_id_reused  an earlier call used the request_id with another payload
+--   wider              the request wants documents that the case's running job job_id does not: add
+--                      them (storage/jobs/widening.py), then call again
+--   too_many_labels    the running job would have more than _most_labels labels
 --   look               the listing of job listed_by is recent: check which of its documents the
 --                      bucket holds, then call again with it, or with may_look false
 --   no_seat            the client has reached its number of running jobs
 --   no_webhook         the running job of the case has _most_webhooks webhooks, and would get one more
+--   no_waiting_seat    the client has reached its number of jobs that wait for not_before_time
 --   busy               another transaction works on the case or on the request_id: call again
 --
 -- A single request waits for the locks that it needs, at most lock_timeout. A request among several
@@ -23,7 +27,8 @@ CREATE FUNCTION autos_start_jobs(
     _requests jsonb,
     _deadline_s double precision,
     _most_documents integer,
-    _most_webhooks integer
+    _most_webhooks integer,
+    _most_labels integer
 ) RETURNS TABLE (
     place integer,
     how text,
@@ -52,7 +57,12 @@ CREATE FUNCTION autos_start_jobs(
     max_age_s double precision,
     priority text,
     vanished_documents integer,
-    vanished_document_ids uuid[])
+    vanished_document_ids uuid[],
+    skipped_documents integer,
+    selections jsonb,
+    unlisted_document_ids uuid[],
+    labels jsonb,
+    not_before_time timestamptz)
 LANGUAGE plpgsql
 SET lock_timeout = '200ms'
 SET jit = off
@@ -72,8 +82,14 @@ DECLARE
     limited text;
     busy_clients text[] := '{}';
     is_raised boolean;
+    is_labelled boolean;
+    is_sooner boolean;
+    is_kept_longer boolean;
     is_hooked boolean;
     seat integer;
+    seats integer;
+    is_waiting boolean;
+    begin_time timestamptz;
 BEGIN
     -- A batch that holds seats and takes more could wait for another batch that does the same. A
     -- single request holds no seat while it waits.
@@ -93,12 +109,15 @@ BEGIN
     FOR asked IN
         SELECT * FROM jsonb_to_recordset(_requests) AS one(place integer, job_id uuid,
             client text, process_number text, state text, priority text,
-            max_age_s double precision, traceparent text, seats integer, url text, receiver text,
-            refuses_sealed boolean, request_id uuid, payload_sha256 text, may_look boolean, listing jsonb, source uuid)
+            max_age_s double precision, traceparent text, seats integer, waiting_seats integer, url text, receiver text,
+            refuses_sealed boolean, request_id uuid, payload_sha256 text, may_look boolean,
+            listing jsonb, source uuid, selections jsonb, labels jsonb, not_before_time timestamptz,
+            retention_s double precision)
         ORDER BY client, process_number, place
     LOOP
         place := asked.place; how := NULL; listed_by := NULL; job_id := NULL; revision := NULL;
-        is_raised := false; is_hooked := false; listing := asked.listing;
+        is_raised := false; is_labelled := false; is_sooner := false; is_kept_longer := false;
+        is_hooked := false; listing := asked.listing;
         IF is_alone THEN
             PERFORM pg_advisory_xact_lock(
                 hashtextextended('start ' || asked.client || ' ' || asked.process_number, 0));
@@ -144,6 +163,8 @@ BEGIN
             END IF;
             listed_by := NULL;
         END IF;
+        -- The deadline counts from here.
+        begin_time := greatest(clock_timestamp(), asked.not_before_time);
         -- If the case was sealed or denied meanwhile, its listing is not copied.
         IF listing IS NOT NULL AND asked.source IS NOT NULL
             AND NOT autos_may_copy_listing(asked.source, asked.client)
@@ -153,16 +174,20 @@ BEGIN
         LOOP
             -- A job with every document stored ends in this transaction and never runs beside
             -- others.
-            seat := CASE WHEN asked.seats IS NOT NULL AND listing IS NULL
-                THEN autos_free_seat(asked.client, asked.seats) END;
-            IF seat IS NOT NULL OR asked.seats IS NULL OR listing IS NOT NULL THEN
+            is_waiting := coalesce(asked.not_before_time > clock_timestamp(), false);
+            seats := CASE WHEN is_waiting THEN asked.waiting_seats ELSE asked.seats END;
+            seat := CASE WHEN seats IS NOT NULL AND listing IS NULL
+                THEN autos_free_seat(asked.client, seats, is_waiting) END;
+            IF seat IS NOT NULL OR seats IS NULL OR listing IS NOT NULL THEN
                 INSERT INTO jobs (job_id, client, process_number, state, priority, max_age_s,
-                    traceparent, start_time, deadline_time, seat, refuses_sealed)
+                    traceparent, start_time, deadline_time, seat, refuses_sealed, selections, labels,
+                    not_before_time, retention_s)
                 VALUES (asked.job_id, asked.client, asked.process_number, asked.state,
                     asked.priority, asked.max_age_s, asked.traceparent,
                     CASE WHEN asked.state = 'PROCESSING' THEN clock_timestamp() END,
-                    clock_timestamp() + _deadline_s * interval '1 second', seat,
-                    coalesce(asked.refuses_sealed, false))
+                    begin_time + _deadline_s * interval '1 second', seat,
+                    coalesce(asked.refuses_sealed, false), asked.selections,
+                    coalesce(asked.labels, '{}'), asked.not_before_time, asked.retention_s)
                 ON CONFLICT DO NOTHING RETURNING * INTO job;
                 IF FOUND THEN
                     how := 'new';
@@ -173,13 +198,30 @@ BEGIN
             WHERE client = asked.client AND process_number = asked.process_number
                 AND state IN ('PENDING', 'PROCESSING') INTO job;
             IF FOUND THEN
+                -- What a job wants, its labels and its retention only grow while it runs, and it only
+                -- moves to an earlier time: what the job has without its lock, it has with it.
+                IF job.selections IS NOT NULL AND (asked.selections IS NULL
+                    OR EXISTS (SELECT FROM jsonb_array_elements(asked.selections) AS added(selection)
+                        WHERE NOT EXISTS (
+                            SELECT FROM jsonb_array_elements(job.selections) AS had(selection)
+                            WHERE had.selection = added.selection)))
+                THEN
+                    how := 'wider';
+                    EXIT;
+                END IF;
                 is_raised := array_position('{HIGH,NORMAL,BULK}'::text[], asked.priority)
                     < array_position('{HIGH,NORMAL,BULK}'::text[], job.priority);
+                is_labelled := NOT job.labels @> coalesce(asked.labels, '{}');
+                is_sooner := coalesce(job.not_before_time > clock_timestamp()
+                    AND coalesce(asked.not_before_time, '-infinity') < job.not_before_time, false);
+                is_kept_longer :=
+                    (job.retention_s < coalesce(asked.retention_s, 'infinity')) IS TRUE;
                 is_hooked := asked.url IS NOT NULL AND NOT EXISTS (SELECT FROM webhooks
                     WHERE job_id = job.job_id AND url = asked.url);
                 how := 'joined';
                 -- A row that names the job needs the job's lock, too.
-                EXIT WHEN NOT is_raised AND NOT is_hooked AND asked.request_id IS NULL;
+                EXIT WHEN NOT (is_raised OR is_labelled OR is_sooner OR is_kept_longer OR is_hooked)
+                    AND asked.request_id IS NULL;
                 IF is_alone THEN
                     SELECT * FROM jobs WHERE job_id = job.job_id
                         AND state IN ('PENDING', 'PROCESSING') FOR UPDATE INTO job;
@@ -190,14 +232,24 @@ BEGIN
                 IF FOUND THEN
                     is_raised := array_position('{HIGH,NORMAL,BULK}'::text[], asked.priority)
                         < array_position('{HIGH,NORMAL,BULK}'::text[], job.priority);
+                    is_labelled := NOT job.labels @> coalesce(asked.labels, '{}');
+                    is_sooner := coalesce(job.not_before_time > clock_timestamp()
+                        AND coalesce(asked.not_before_time, '-infinity') < job.not_before_time, false);
+                    is_kept_longer :=
+                        (job.retention_s < coalesce(asked.retention_s, 'infinity')) IS TRUE;
+                    IF is_labelled AND (SELECT count(*) > _most_labels
+                        FROM jsonb_object_keys(job.labels || asked.labels))
+                    THEN
+                        how := 'too_many_labels';
+                    END IF;
                     EXIT;
                 END IF;
                 IF NOT is_alone THEN
                     how := 'busy';
                     EXIT;
                 END IF;
-            ELSIF asked.seats IS NOT NULL AND listing IS NULL AND seat IS NULL THEN
-                how := 'no_seat';
+            ELSIF seats IS NOT NULL AND listing IS NULL AND seat IS NULL THEN
+                how := CASE WHEN is_waiting THEN 'no_waiting_seat' ELSE 'no_seat' END;
                 EXIT;
             END IF;
             -- The running job ended, or another job took the seat: begin again.
@@ -208,7 +260,9 @@ BEGIN
         THEN
             how := 'no_webhook';
         END IF;
-        IF how IN ('busy', 'no_seat', 'no_webhook') THEN
+        IF how IN ('busy', 'no_seat', 'no_waiting_seat', 'no_webhook', 'wider', 'too_many_labels')
+        THEN
+            IF how = 'wider' THEN job_id := job.job_id; END IF;
             RETURN NEXT;
             CONTINUE;
         END IF;
@@ -220,12 +274,25 @@ BEGIN
             is_hooked := FOUND AND how = 'joined';
         END IF;
         IF how = 'joined' THEN
-            IF is_raised OR is_hooked THEN
-                UPDATE jobs SET revision = revision + is_raised::integer + is_hooked::integer,
+            IF is_raised OR is_labelled OR is_sooner OR is_kept_longer OR is_hooked THEN
+                UPDATE jobs SET revision = revision + 1,
                     priority = CASE WHEN is_raised THEN asked.priority ELSE priority END,
+                    labels = labels || coalesce(asked.labels, '{}'),
+                    not_before_time =
+                        CASE WHEN is_sooner THEN asked.not_before_time ELSE not_before_time END,
+                    deadline_time = CASE WHEN is_sooner THEN begin_time
+                        + _deadline_s * interval '1 second' ELSE deadline_time END,
+                    retention_s =
+                        CASE WHEN is_kept_longer THEN asked.retention_s ELSE retention_s END,
                     update_time = clock_timestamp()
                 WHERE job_id = job.job_id RETURNING revision INTO revision;
             END IF;
+        END IF;
+        IF how = 'new' AND asked.labels <> '{}' OR is_labelled THEN
+            INSERT INTO job_labels (job_id, key, value, client, create_time)
+            SELECT job.job_id, label.key, label.value, job.client, job.create_time
+            FROM jsonb_each_text(asked.labels) AS label
+            ON CONFLICT ON CONSTRAINT job_labels_pkey DO UPDATE SET value = excluded.value;
         END IF;
         IF asked.request_id IS NOT NULL THEN
             INSERT INTO requests (client, request_id, payload_sha256, job_id)
@@ -251,7 +318,8 @@ BEGIN
             job.reused_documents, job.stored_bytes, job.secrecy_level, job.error_reason,
             job.error_message, job.error_is_retryable, job.create_time, job.start_time,
             job.update_time, job.end_time, job.expire_time, job.max_age_s, job.priority,
-            job.vanished_documents, job.vanished_document_ids;
+            job.vanished_documents, job.vanished_document_ids, job.skipped_documents,
+            job.selections, job.unlisted_document_ids, job.labels, job.not_before_time;
     END LOOP;
 END
 $body$;

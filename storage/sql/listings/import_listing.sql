@@ -8,13 +8,15 @@
 --
 -- The functions that call this one have the settings.
 -- _source: the job that the listing is copied from, null without one.
--- _listing: documents (an array of rows), secrecy_level, listed_time (null: now) and doubt_time.
+-- _listing: documents (an array of rows), secrecy_level, listed_time (null: now), doubt_time, the
+-- selections by which documents are SKIPPED (null: none is) and the unlisted_document_ids.
 -- Returns the job's state and revision after the import, and whether the listing was refused.
+-- is_stale: the selections of the job are others by now, and nothing was recorded.
 CREATE FUNCTION autos_import_listing(
     _job_id uuid,
     _listing jsonb,
     _source uuid
-) RETURNS TABLE (state text, revision bigint, is_refused boolean)
+) RETURNS TABLE (state text, revision bigint, is_refused boolean, is_stale boolean)
 LANGUAGE plpgsql
 AS $body$
 #variable_conflict use_column
@@ -25,6 +27,12 @@ DECLARE
     counted record;
 BEGIN
     SELECT * FROM jobs WHERE job_id = _job_id INTO STRICT job;
+    is_stale := job.selections IS DISTINCT FROM nullif(_listing -> 'selections', 'null'::jsonb);
+    IF is_stale THEN
+        state := job.state; revision := job.revision; is_refused := false;
+        RETURN NEXT;
+        RETURN;
+    END IF;
     is_refused := job.refuses_sealed AND autos_listing_is_sealed(_listing);
     IF is_refused THEN
         SELECT ended.state, ended.revision
@@ -83,6 +91,7 @@ BEGIN
     SELECT count(*) AS total,
         count(*) FILTER (WHERE state = 'AVAILABLE') AS completed,
         count(*) FILTER (WHERE state = 'FAILED') AS failed,
+        count(*) FILTER (WHERE state = 'SKIPPED') AS skipped,
         coalesce(sum(size_bytes), 0) AS stored_bytes
     FROM listed INTO counted;
     WITH vanished AS (
@@ -92,6 +101,9 @@ BEGIN
     UPDATE jobs SET revision = revision + counted.total + 1, update_time = clock_timestamp(),
         total_documents = counted.total, completed_documents = counted.completed,
         reused_documents = counted.completed, failed_documents = counted.failed,
+        skipped_documents = counted.skipped,
+        unlisted_document_ids = coalesce(ARRAY(
+            SELECT jsonb_array_elements_text(_listing -> 'unlisted_document_ids')::uuid), '{}'),
         stored_bytes = counted.stored_bytes, secrecy_level = (_listing ->> 'secrecy_level')::integer,
         listed_time = coalesce((_listing ->> 'listed_time')::timestamptz, clock_timestamp()),
         state = 'PROCESSING', start_time = coalesce(start_time, clock_timestamp()),
@@ -103,7 +115,7 @@ BEGIN
         listing_lease = NULL, listing_lease_until = NULL, listing_not_before = NULL
     WHERE job_id = _job_id AND jobs.state IN ('PENDING', 'PROCESSING')
     RETURNING jobs.state, jobs.revision INTO STRICT state, revision;
-    IF counted.completed + counted.failed = counted.total THEN
+    IF counted.completed + counted.failed + counted.skipped = counted.total THEN
         SELECT ended.state, ended.revision
         FROM autos_end_job(_job_id, NULL, NULL, NULL, NULL) AS ended
         INTO STRICT state, revision;

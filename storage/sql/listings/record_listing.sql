@@ -9,7 +9,8 @@
 -- listing and its answer was lost. No row means that the lease was lost and nothing was recorded.
 -- No row is also returned if the listing must not be copied any more, because the case was sealed or
 -- denied meanwhile: the job's next claim then requests the portal. is_refused is true if the run
--- ended because the listing has a seal and the job refuses sealed cases.
+-- ended because the listing has a seal and the job refuses sealed cases. is_stale: a call that joined
+-- has changed the job's selections, which are returned, and nothing was recorded.
 CREATE FUNCTION autos_record_listing(
     _job_id uuid,
     _lease uuid,
@@ -18,7 +19,7 @@ CREATE FUNCTION autos_record_listing(
     _content bytea
 ) RETURNS TABLE (
     job_id uuid, state text, revision bigint, is_new boolean, is_refused boolean, was_away boolean,
-    growth integer)
+    growth integer, is_stale boolean, selections jsonb)
 LANGUAGE plpgsql
 SET jit = off
 SET plan_cache_mode = force_generic_plan
@@ -33,7 +34,8 @@ DECLARE
 BEGIN
     SELECT * FROM jobs WHERE job_id = _job_id AND listing_lease = _lease FOR UPDATE INTO job;
     IF NOT FOUND THEN
-        RETURN QUERY SELECT job_id, state, revision, false, false, false, 0 FROM jobs
+        RETURN QUERY SELECT job_id, state, revision, false, false, false, 0, false, NULL::jsonb
+            FROM jobs
             WHERE job_id = _job_id AND listed_time IS NOT NULL;
         RETURN;
     END IF;
@@ -42,9 +44,14 @@ BEGIN
         WHERE job_id = _job_id;
         RETURN;
     END IF;
-    SELECT imported.state, imported.revision, imported.is_refused
+    SELECT imported.state, imported.revision, imported.is_refused, imported.is_stale
     FROM autos_import_listing(_job_id, _listing, job.listed_by) AS imported
-    INTO state, revision, is_refused;
+    INTO state, revision, is_refused, is_stale;
+    IF is_stale THEN
+        job_id := _job_id; is_new := false; selections := job.selections;
+        RETURN NEXT;
+        RETURN;
+    END IF;
     IF job.listed_by IS NULL THEN
         SELECT answered.was_away, answered.growth
         FROM autos_portal_answered(ARRAY[_lease]) AS answered INTO was_away, growth;

@@ -19,6 +19,7 @@ BEGIN
     WHERE source.job_id = _source AND job.job_id = _job_id
         AND source.client = job.client AND source.process_number = job.process_number
         AND source.state = 'COMPLETED' AND source.total_documents > 0
+        AND job.selections IS NULL AND source.skipped_documents = 0
         AND source.total_documents = jsonb_array_length(_listing -> 'documents')
         AND job.revision < (SELECT min(revision) FROM documents
             WHERE job_id = coalesce(source.documents_of, source.job_id))

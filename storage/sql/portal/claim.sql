@@ -65,6 +65,8 @@ CREATE FUNCTION autos_claim(
     has_history boolean,
     -- How long a request of the court takes lately, for a copy of another client's listing.
     usual_s double precision,
+    -- What the job of a listing wants, as in jobs.selections.
+    selections jsonb,
     -- Whether the claim takes over from a lost worker.
     was_lost boolean,
     due_webhooks integer[]
@@ -120,6 +122,9 @@ BEGIN
     IF job.end_time IS NOT NULL OR job.job_id IS NULL THEN
         reason := 'ENDED'; until_time := 'infinity'; EXIT admission;
     END IF;
+    until_time := job.not_before_time;
+    IF until_time > clock_timestamp() THEN reason := 'WAITING'; EXIT admission; END IF;
+    until_time := NULL;
     needs_listing := job.listed_time IS NULL;
 
     IF needs_listing THEN
@@ -302,6 +307,7 @@ BEGIN
         has_history := EXISTS (SELECT FROM jobs AS earlier WHERE earlier.client = job.client
             AND earlier.process_number = job.process_number AND earlier.listed_time IS NOT NULL);
         was_lost := job.listing_lease IS NOT NULL;
+        selections := job.selections;
         IF listed_by IS NOT NULL AND NOT is_own_copy THEN
             usual_s := coalesce(court_row.request_s, 0.5);
         END IF;

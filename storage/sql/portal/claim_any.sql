@@ -44,6 +44,7 @@ CREATE FUNCTION autos_claim_any(
     is_doubted boolean,
     has_history boolean,
     usual_s double precision,
+    selections jsonb,
     was_lost boolean,
     due_webhooks integer[]
 )
@@ -77,11 +78,13 @@ BEGIN
         -- From the key on, then from the first key; rows are read only as they are tried.
         (SELECT jobs.job_id, jobs.client, jobs.court, listed_time FROM jobs
             WHERE state IN ('PENDING', 'PROCESSING') AND (priority = 'BULK') = is_bulk
+                AND coalesce(not_before_time, '-infinity') <= clock_timestamp()
                 AND jobs.job_id >= _from
             ORDER BY jobs.job_id LIMIT most_jobs)
         UNION ALL
         (SELECT jobs.job_id, jobs.client, jobs.court, listed_time FROM jobs
             WHERE state IN ('PENDING', 'PROCESSING') AND (priority = 'BULK') = is_bulk
+                AND coalesce(not_before_time, '-infinity') <= clock_timestamp()
                 AND jobs.job_id < _from
             ORDER BY jobs.job_id LIMIT most_jobs)
     LOOP
@@ -98,7 +101,7 @@ BEGIN
         FOR answer, scope, reason, court, until_time, begins_in_s, every_s, has_more,
             next_not_before, claim_time, job_id, revision, client, process_number, traceparent,
             lease, document_id, name, href, listed_size_bytes, listed_content_type, listed_by,
-            is_doubted, has_history, usual_s, was_lost, due_webhooks IN
+            is_doubted, has_history, usual_s, selections, was_lost, due_webhooks IN
             SELECT * FROM autos_claim(candidate.job_id, _slice, _leases, _at_once, _per_court,
                 _per_minute, _lanes, _probe_base_s, _probe_patience_s, _login_key, _fingerprint,
                 _spool_id, _lease_s)

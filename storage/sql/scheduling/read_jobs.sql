@@ -53,7 +53,8 @@ BEGIN
     SELECT jobs.job_id, jobs.client, jobs.priority, jobs.court, jobs.process_number,
         extract(epoch FROM coalesce(rerun_time, create_time))::double precision,
         listed_time IS NULL,
-        extract(epoch FROM jobs.listing_not_before)::double precision,
+        extract(epoch FROM greatest(jobs.listing_not_before, jobs.not_before_time))
+            ::double precision,
         listed_time IS NULL AND EXISTS (SELECT FROM jobs AS other
             WHERE other.process_number = jobs.process_number AND other.job_id <> jobs.job_id
                 AND other.listed_time IS NULL AND other.end_time IS NULL
@@ -64,7 +65,7 @@ BEGIN
         lanes.spooled,
         jobs.total_documents,
         jobs.total_documents - completed_documents - failed_documents - cancelled_documents
-            - cardinality(lanes.spooled)
+            - skipped_documents - cardinality(lanes.spooled)
     FROM unnest(ids) AS chosen(job_id)
     JOIN jobs ON jobs.job_id = chosen.job_id
     CROSS JOIN LATERAL (

@@ -60,13 +60,14 @@ def test_the_python_examples_run_as_printed(autos: Autos, tmp_path: Path) -> Non
 
 def test_the_commands_run_as_printed(autos: Autos, tmp_path: Path) -> None:
     blocks = _blocks("sh")
-    assert len(blocks) == 2, "the page has changed: look here again"
+    assert len(blocks) == 3, "the page has changed: look here again"
     ours = f'autos() {{ "{sys.executable}" -m autos "$@"; }}\n'
 
     output = _run(autos, tmp_path, "bash", "-euo", "pipefail", "-c", ours + "\n".join(blocks))
 
     assert "COMPLETED  31 of 31 documents" in output
     assert '"url": "http' in output
+    assert output.count(" SKIPPED ") == 31
     assert len(list((tmp_path / "case").iterdir())) == 31
 
 

@@ -19,6 +19,7 @@ from uuid import uuid4
 import pytest
 
 from autos.cli.main import main
+from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
 from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
@@ -81,6 +82,26 @@ def test_a_case_from_its_number_to_files(autos: Autos, command: Command, tmp_pat
     assert pulled.code == 0
     digests = {hashlib.sha256(f.read_bytes()).hexdigest() for f in (tmp_path / "case").iterdir()}
     assert digests == {d.sha256 for d in documents(autos, status(autos, job_id))}
+
+
+def test_a_look_then_a_choice_by_kind(autos: Autos, command: Command, tmp_path: Path) -> None:
+    number = autos.portal.add_case(documents=3)
+
+    look = command("start", number, "--list-only", "--label", "matter=of-this-test", "--wait")
+    job_id = look.out.split()[0]
+    listed = documents(autos, status(autos, job_id))
+    kind = listed[1].kind.upper()
+    chosen = command("start", number, "--kind", kind, "--since", "2000-01-01", "--wait", "--json")
+    found = command("list", "--label", "matter=of-this-test", "--json").json
+
+    assert (look.code, chosen.code) == (0, 0)
+    assert "0 of 0 documents, 3 skipped" in command("status", job_id).out
+    assert [job["job_id"] for job in found] == [job_id]
+    [job] = [answer["job"] for answer in chosen.json]
+    states = [each.state for each in documents(autos, status(autos, job["job_id"]))]
+    wanted = [each.kind.upper() == kind for each in listed]
+    assert [state == pb.DOCUMENT_STATE_AVAILABLE for state in states] == wanted
+    assert command("pull", job["job_id"], tmp_path / "chosen").code == 0
 
 
 def test_every_command_speaks_the_contracts_json(

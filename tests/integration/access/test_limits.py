@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -143,10 +144,12 @@ def test_a_lower_limit_holds_as_soon_as_the_jobs_of_before_have_ended(database: 
         ({1, 2, 3, 4, 5}, 3, 0),
     ],
 )
+@pytest.mark.parametrize("is_waiting", [False, True])
 def test_seats_are_given_where_all_together_stay_below_the_limit(
-    database: Database, taken: set[int], seats: int, up_to: int
+    database: Database, taken: set[int], seats: int, up_to: int, *, is_waiting: bool
 ) -> None:
-    for seat in taken:
+    side = -1 if is_waiting else 1
+    for seat in {side * each for each in taken} | {-side * each for each in (1, 2, 9)}:
         view, _ = factories.start(database)
         factories.execute(
             database,
@@ -158,10 +161,27 @@ def test_seats_are_given_where_all_together_stay_below_the_limit(
     given = set()
     for _ in range(20 * seats):
         with database.single() as transaction:
-            row = transaction.only(sql.function("free_seat").call, client=CLIENT, seats=seats)
+            row = transaction.only(
+                sql.function("free_seat").call, client=CLIENT, seats=seats, is_waiting=is_waiting
+            )
         given |= {seat for seat in row.values() if seat is not None}
 
-    assert given == set(range(1, up_to + 1)) - taken
+    assert given == {side * each for each in set(range(1, up_to + 1)) - taken}
+
+
+def test_jobs_that_wait_for_their_time_have_a_limit_of_their_own(database: Database) -> None:
+    later = datetime.now(UTC) + timedelta(hours=1)
+    for _ in range(2):
+        assert _start(database, 1, waiting_jobs=2, not_before_time=later)
+
+    with pytest.raises(LimitReached) as caught:
+        _start(database, 1, waiting_jobs=2, not_before_time=later)
+
+    assert (caught.value.reason, caught.value.limit) == ("TOO_MANY_JOBS", 2)
+    assert _start(database, 1, waiting_jobs=2)
+    with pytest.raises(LimitReached):
+        _start(database, 1, waiting_jobs=2, not_before_time=later - timedelta(days=1))
+    assert _running(database) == 3
 
 
 def test_a_rerun_needs_a_seat_too(database: Database, objects: Objects) -> None:

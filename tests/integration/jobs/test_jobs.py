@@ -496,7 +496,7 @@ def test_a_recent_listing_ends_the_job_in_the_call_itself(
     known = factories.recent_listing(database, number, max_age_s=60)
     assert known
     known = listing_cache.with_stored(database, objects, known)
-    assert known.is_all_stored
+    assert known.is_all_stored()
 
     view, is_new = factories.start(
         database, factories.request(number, webhook_url=HOOK, request_id=uuid4()), known
@@ -602,7 +602,7 @@ def test_another_clients_documents_are_not_reused(
         database, objects, ListingImport.of("another", number, factories.listing(1))
     )
 
-    assert not theirs.is_all_stored
+    assert not theirs.is_all_stored()
 
 
 def test_refused_links_fail_at_once_and_the_rest_goes_on(database: Database) -> None:

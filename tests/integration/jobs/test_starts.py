@@ -73,6 +73,7 @@ def _hold(transaction: Transaction, request: StartRequest) -> None:
         deadline_s=DEADLINE_S,
         most_documents=starts.MAX_DOCUMENTS_IN_CALL,
         most_webhooks=starts.MAX_WEBHOOKS,
+        most_labels=starts.MOST_LABELS,
     )
 
 

@@ -57,6 +57,13 @@ _REQUESTS = """
 INSERT INTO requests (client, request_id, payload_sha256, job_id)
 SELECT client, gen_random_uuid(), repeat('0', 64), job_id FROM jobs
 """
+# Every job has one label; one in fifty has the other.
+_LABELS = """
+INSERT INTO job_labels (job_id, key, value, client, create_time)
+SELECT job_id, 'all', 'x', client, create_time FROM jobs
+UNION ALL SELECT job_id, 'few', 'x', client, create_time FROM jobs
+WHERE abs(hashtext(job_id::text)) %% 50 = 0
+"""
 _SWEPT = """
 INSERT INTO swept_objects (object_key, sweep_time)
 SELECT 'documents/' || number, now() FROM generate_series(1, %(jobs)s) AS number
@@ -96,6 +103,7 @@ def _filled(server_url: str) -> str:
             _SILENT,
             _WEBHOOKS,
             _REQUESTS,
+            _LABELS,
             _SWEPT,
             _SECRECY,
         ):

@@ -53,6 +53,12 @@ def _read(database: CountingDatabase) -> dict[str, Step]:
         "the jobs of a case": lambda: job_queries.page(
             database, JobFilter(CLIENT, job.process_number), PAGE
         ),
+        "the jobs with a label": lambda: job_queries.page(
+            database, JobFilter(CLIENT, labels={"all": "x"}, after=after), PAGE
+        ),
+        "the jobs of a time": lambda: job_queries.page(
+            database, JobFilter(CLIENT, created_from=after[0], created_to=after[0]), PAGE
+        ),
         "a document": lambda: document_queries.get(
             database, CLIENT, job.job_id, document.document_id
         ),
@@ -91,7 +97,9 @@ def test_no_callers_read_grows_with_the_tables(database: CountingDatabase) -> No
     assert _too_many(_read(database)) == []
 
 
-@pytest.mark.parametrize("index", ["jobs_newest", "documents_changed", "jobs_of_case"])
+@pytest.mark.parametrize(
+    "index", ["jobs_newest", "documents_changed", "jobs_of_case", "job_labels_newest"]
+)
 def test_a_read_that_has_lost_its_index_is_noticed(database: CountingDatabase, index: str) -> None:
     with database.raw() as db:
         db.execute_sql(f"DROP INDEX {index}")

@@ -226,8 +226,11 @@ def test_unavailable_documents_are_reported_and_not_requested(
 ) -> None:
     failed = pb.Document(document_id="x", state=pb.DOCUMENT_STATE_FAILED)
 
-    pulled = _pull(bucket, tmp_path, failed).run()
+    skipped = pb.Document(document_id="y", state=pb.DOCUMENT_STATE_SKIPPED)
 
+    pulled = _pull(bucket, tmp_path, failed, skipped).run()
+
+    # What the job does not want is not missing.
     assert (pulled.files, pulled.missing) == ((), (failed,))
     assert bucket.requests_received == []
 

@@ -215,6 +215,17 @@ def test_place_and_end_are_forecast_from_what_the_scheduler_remembers() -> None:
     assert outlooks[OTHER].seconds_left == pytest.approx(40 * 0.5 / 6, rel=0.3)
 
 
+def test_a_job_that_waits_for_its_own_time_has_no_place_and_takes_none() -> None:
+    state = _state(court=SLOW)
+    _want(state, needs_listing=True, listing_not_before=86_400.0)
+    _want(state, OTHER, needs_listing=False, fresh=20, documents_left=20)
+
+    queued = [job.job_id for job in running_jobs(state.runs, state.queue, 0.0)]
+
+    assert queued == [OTHER]
+    assert len(list(running_jobs(state.runs, state.queue, 86_000.0))) == 2
+
+
 def test_a_court_without_measurements_takes_what_is_usual() -> None:
     estimator = Estimator()
     assert estimator.request_s("8.26") == UNMEASURED_S

@@ -32,6 +32,7 @@ from storage.errors import (
     ConfigurationError,
     CredentialsRefused,
     Doubted,
+    EventsGone,
     FieldViolation,
     InvalidRequest,
     LeaseLost,
@@ -79,6 +80,7 @@ TOLD = [
     ReportedError(LateRequest(10), Code.INVALID_ARGUMENT, "MALFORMED_REQUEST"),
     ReportedError(NoToken(), Code.UNAUTHENTICATED, "NO_TOKEN"),
     ReportedError(UnknownToken(), Code.UNAUTHENTICATED, "UNKNOWN_TOKEN"),
+    ReportedError(EventsGone(), Code.OUT_OF_RANGE, "EVENTS_GONE"),
     ReportedError(CaseNotAllowed(), Code.PERMISSION_DENIED, "CASE_NOT_ALLOWED"),
     ReportedError(NotFound("job", "x"), Code.NOT_FOUND, "JOB_NOT_FOUND", (details.ResourceInfo,)),
     ReportedError(

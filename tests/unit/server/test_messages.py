@@ -162,6 +162,22 @@ def test_zero_documents_and_secrecy_level_zero_are_set() -> None:
     assert message.progress.percent == 100
 
 
+def test_progress_counts_wanted_documents_only() -> None:
+    chosen = {"kinds": ["Sentença"]}
+    job = replace(_job(), total_documents=5, skipped_documents=3, completed_documents=1)
+
+    message = job_message(replace(job, selections=[chosen]))
+
+    progress = message.progress
+    assert (progress.total_documents, progress.skipped_documents) == (5, 3)
+    assert (progress.percent, progress.pending_documents) == (50.0, 1)
+    assert [list(each.kinds) for each in message.selections] == [["Sentença"]]
+    look = job_message(replace(job, skipped_documents=5, completed_documents=0, selections=[]))
+    assert (look.progress.percent, look.list_only, message.list_only) == (100.0, True, False)
+    # Before the listing nothing is done.
+    assert job_message(replace(_job(), selections=[])).progress.percent == 0.0
+
+
 def test_what_is_neither_done_nor_given_up_is_pending() -> None:
     message = job_message(
         replace(

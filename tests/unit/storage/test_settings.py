@@ -95,6 +95,7 @@ WRONG = {
     "CLIENT_STARTS_PER_MINUTE": ("0", "1000001"),
     "CLIENT_JOBS_AT_ONCE": ("0", "-1"),
     "CLIENT_OPEN_WATCHES": ("0", "many"),
+    "CLIENT_WAITING_JOBS": ("0", "-1"),
     "METRICS_LISTEN": ("9100", ":9100", "host:", "host:port", "host:65536", "host:65532"),
     "WEBHOOK_SECRET": (
         *(SECRET, f"whsec_{SECRET}", ",", f"{KEY},{SECRET}", KEY.removeprefix("whsec_")),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from storage.states import (
     DOCUMENT_ENDS,
     DOCUMENT_MOVES,
+    DOCUMENT_OPEN,
     IN_LANE,
     JOB_ENDS,
     JOB_MOVES,
@@ -27,7 +28,7 @@ ALL: tuple[State, ...] = (*JobState, *DocumentState, *WebhookState)
 # A job without a webhook starts as PROCESSING.
 STARTS: dict[type, set[State]] = {
     JobState: {JobState.PENDING, JobState.PROCESSING},
-    DocumentState: {DocumentState.PENDING},
+    DocumentState: {DocumentState.PENDING, DocumentState.SKIPPED},
     WebhookState: {WebhookState.WAITING},
 }
 
@@ -82,9 +83,18 @@ def test_what_is_complete_is_never_left() -> None:
 
 
 def test_a_document_that_is_not_over_can_be_given_up_from_everywhere() -> None:
-    unfinished = set(DocumentState) - DOCUMENT_ENDS
+    unfinished = set(DocumentState) - DOCUMENT_ENDS - {DocumentState.SKIPPED}
+
+    assert unfinished == DOCUMENT_OPEN
     for end in (DocumentState.FAILED, DocumentState.CANCELLED):
-        assert set(sources_of(end)) == unfinished
+        assert set(sources_of(end)) >= unfinished
+
+
+def test_a_document_that_is_not_wanted_leaves_its_state_only_if_a_call_wants_it() -> None:
+    wanted = {DocumentState.PENDING, DocumentState.AVAILABLE, DocumentState.FAILED}
+
+    assert moves_from(DocumentState.SKIPPED) == wanted
+    assert sources_of(DocumentState.SKIPPED) == ()
 
 
 def test_a_retry_fetches_what_failed_or_finds_it_stored_by_another_job() -> None:
@@ -93,9 +103,9 @@ def test_a_retry_fetches_what_failed_or_finds_it_stored_by_another_job() -> None
 
 
 def test_only_a_stored_file_makes_a_document_available() -> None:
-    # The own object, stored from the spool or by the downloading worker, or for a retry another
-    # job's.
-    assert sources_of(DocumentState.AVAILABLE) == ("DOWNLOADED", "DOWNLOADING", "FAILED")
+    # The own object, stored from the spool or by the downloading worker, or for a retry or a wider
+    # selection another job's.
+    assert sources_of(DocumentState.AVAILABLE) == ("DOWNLOADED", "DOWNLOADING", "FAILED", "SKIPPED")
     assert sources_of(DocumentState.DOWNLOADED) == ("DOWNLOADING",)
 
 

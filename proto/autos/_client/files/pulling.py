@@ -24,6 +24,8 @@ PARALLEL = 4
 PART_PREFIX, PART_SUFFIX = ".autos-", ".part"
 # A temporary file that was not written for this many seconds is left over from a killed pull.
 PART_AGE_S = 3_600.0
+# Fetched, or not wanted by the job.
+_NOT_MISSING = frozenset({pb.DOCUMENT_STATE_AVAILABLE, pb.DOCUMENT_STATE_SKIPPED})
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Pull:
         files, failures = self._all([(d, self.folder / names[d.document_id]) for d in available])
         pulled = Pulled(
             files=tuple(files[d.document_id] for d in available if d.document_id in files),
-            missing=tuple(d for d in self.documents if d.state != pb.DOCUMENT_STATE_AVAILABLE),
+            missing=tuple(d for d in self.documents if d.state not in _NOT_MISSING),
         )
         if failures:
             raise PullFailed(pulled, failures)

@@ -27,6 +27,7 @@ class DocumentState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DOCUMENT_STATE_AVAILABLE: _ClassVar[DocumentState]
     DOCUMENT_STATE_FAILED: _ClassVar[DocumentState]
     DOCUMENT_STATE_CANCELLED: _ClassVar[DocumentState]
+    DOCUMENT_STATE_SKIPPED: _ClassVar[DocumentState]
 
 class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -120,6 +121,7 @@ DOCUMENT_STATE_DOWNLOADED: DocumentState
 DOCUMENT_STATE_AVAILABLE: DocumentState
 DOCUMENT_STATE_FAILED: DocumentState
 DOCUMENT_STATE_CANCELLED: DocumentState
+DOCUMENT_STATE_SKIPPED: DocumentState
 PRIORITY_UNSPECIFIED: Priority
 PRIORITY_HIGH: Priority
 PRIORITY_NORMAL: Priority
@@ -186,18 +188,53 @@ REFUSAL_REASON_TOO_MANY_CALLS: RefusalReason
 REFUSAL_REASON_TOO_MANY_WEBHOOKS: RefusalReason
 
 class StartDownloadRequest(_message.Message):
-    __slots__ = ("process_number", "webhook_url", "request_id", "max_age", "priority")
+    __slots__ = ("process_number", "webhook_url", "request_id", "max_age", "priority", "selection", "list_only", "labels", "not_before_time", "retention")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
     WEBHOOK_URL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MAX_AGE_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    LIST_ONLY_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    NOT_BEFORE_TIME_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_FIELD_NUMBER: _ClassVar[int]
     process_number: str
     webhook_url: str
     request_id: str
     max_age: _duration_pb2.Duration
     priority: Priority
-    def __init__(self, process_number: _Optional[str] = ..., webhook_url: _Optional[str] = ..., request_id: _Optional[str] = ..., max_age: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    selection: Selection
+    list_only: bool
+    labels: _containers.ScalarMap[str, str]
+    not_before_time: _timestamp_pb2.Timestamp
+    retention: _duration_pb2.Duration
+    def __init__(self, process_number: _Optional[str] = ..., webhook_url: _Optional[str] = ..., request_id: _Optional[str] = ..., max_age: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., selection: _Optional[_Union[Selection, _Mapping]] = ..., list_only: bool = ..., labels: _Optional[_Mapping[str, str]] = ..., not_before_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., retention: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class Selection(_message.Message):
+    __slots__ = ("document_ids", "kinds", "instances", "filed_from_date", "filed_to_date", "max_size_bytes", "exclude_sealed")
+    DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    INSTANCES_FIELD_NUMBER: _ClassVar[int]
+    FILED_FROM_DATE_FIELD_NUMBER: _ClassVar[int]
+    FILED_TO_DATE_FIELD_NUMBER: _ClassVar[int]
+    MAX_SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDE_SEALED_FIELD_NUMBER: _ClassVar[int]
+    document_ids: _containers.RepeatedScalarFieldContainer[str]
+    kinds: _containers.RepeatedScalarFieldContainer[str]
+    instances: _containers.RepeatedScalarFieldContainer[str]
+    filed_from_date: str
+    filed_to_date: str
+    max_size_bytes: int
+    exclude_sealed: bool
+    def __init__(self, document_ids: _Optional[_Iterable[str]] = ..., kinds: _Optional[_Iterable[str]] = ..., instances: _Optional[_Iterable[str]] = ..., filed_from_date: _Optional[str] = ..., filed_to_date: _Optional[str] = ..., max_size_bytes: _Optional[int] = ..., exclude_sealed: bool = ...) -> None: ...
 
 class StartDownloadResponse(_message.Message):
     __slots__ = ("job", "created")
@@ -252,7 +289,14 @@ class Heartbeat(_message.Message):
     def __init__(self) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "process_number", "state", "revision", "progress", "error", "webhooks", "create_time", "start_time", "update_time", "end_time", "expire_time", "secrecy_level", "priority", "queue_position", "estimated_end_time", "hold", "vanished_documents", "vanished_document_ids", "sealed")
+    __slots__ = ("job_id", "process_number", "state", "revision", "progress", "error", "webhooks", "create_time", "start_time", "update_time", "end_time", "expire_time", "secrecy_level", "priority", "queue_position", "estimated_end_time", "hold", "vanished_documents", "vanished_document_ids", "selections", "list_only", "labels", "not_before_time", "sealed", "unlisted_document_ids")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -272,7 +316,12 @@ class Job(_message.Message):
     HOLD_FIELD_NUMBER: _ClassVar[int]
     VANISHED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     VANISHED_DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    SELECTIONS_FIELD_NUMBER: _ClassVar[int]
+    LIST_ONLY_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    NOT_BEFORE_TIME_FIELD_NUMBER: _ClassVar[int]
     SEALED_FIELD_NUMBER: _ClassVar[int]
+    UNLISTED_DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     process_number: str
     state: JobState
@@ -292,8 +341,13 @@ class Job(_message.Message):
     hold: Hold
     vanished_documents: int
     vanished_document_ids: _containers.RepeatedScalarFieldContainer[str]
+    selections: _containers.RepeatedCompositeFieldContainer[Selection]
+    list_only: bool
+    labels: _containers.ScalarMap[str, str]
+    not_before_time: _timestamp_pb2.Timestamp
     sealed: bool
-    def __init__(self, job_id: _Optional[str] = ..., process_number: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., revision: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., webhooks: _Optional[_Iterable[_Union[Webhook, _Mapping]]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., secrecy_level: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., queue_position: _Optional[int] = ..., estimated_end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., vanished_documents: _Optional[int] = ..., vanished_document_ids: _Optional[_Iterable[str]] = ..., sealed: bool = ...) -> None: ...
+    unlisted_document_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, job_id: _Optional[str] = ..., process_number: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., revision: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., webhooks: _Optional[_Iterable[_Union[Webhook, _Mapping]]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., secrecy_level: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., queue_position: _Optional[int] = ..., estimated_end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., vanished_documents: _Optional[int] = ..., vanished_document_ids: _Optional[_Iterable[str]] = ..., selections: _Optional[_Iterable[_Union[Selection, _Mapping]]] = ..., list_only: bool = ..., labels: _Optional[_Mapping[str, str]] = ..., not_before_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., sealed: bool = ..., unlisted_document_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Hold(_message.Message):
     __slots__ = ("reason", "message", "until_time")
@@ -306,7 +360,7 @@ class Hold(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., until_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("total_documents", "completed_documents", "failed_documents", "pending_documents", "stored_bytes", "percent", "cancelled_documents", "reused_documents")
+    __slots__ = ("total_documents", "completed_documents", "failed_documents", "pending_documents", "stored_bytes", "percent", "cancelled_documents", "reused_documents", "skipped_documents")
     TOTAL_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     FAILED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -315,6 +369,7 @@ class Progress(_message.Message):
     PERCENT_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     REUSED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     total_documents: int
     completed_documents: int
     failed_documents: int
@@ -323,7 +378,8 @@ class Progress(_message.Message):
     percent: float
     cancelled_documents: int
     reused_documents: int
-    def __init__(self, total_documents: _Optional[int] = ..., completed_documents: _Optional[int] = ..., failed_documents: _Optional[int] = ..., pending_documents: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., percent: _Optional[float] = ..., cancelled_documents: _Optional[int] = ..., reused_documents: _Optional[int] = ...) -> None: ...
+    skipped_documents: int
+    def __init__(self, total_documents: _Optional[int] = ..., completed_documents: _Optional[int] = ..., failed_documents: _Optional[int] = ..., pending_documents: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., percent: _Optional[float] = ..., cancelled_documents: _Optional[int] = ..., reused_documents: _Optional[int] = ..., skipped_documents: _Optional[int] = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("reason", "message", "retryable")
@@ -412,16 +468,29 @@ class Document(_message.Message):
     def __init__(self, document_id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., sequence: _Optional[int] = ..., instance: _Optional[str] = ..., filed_local_time: _Optional[str] = ..., secrecy_level: _Optional[str] = ..., state: _Optional[_Union[DocumentState, str]] = ..., content_type: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., object_key: _Optional[str] = ..., attempt_count: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., revision: _Optional[int] = ..., url: _Optional[str] = ..., url_expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., sealed: bool = ..., unverified: bool = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
-    __slots__ = ("page_size", "page_token", "process_number", "states")
+    __slots__ = ("page_size", "page_token", "process_number", "states", "labels", "create_time_from", "create_time_to")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FROM_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_TO_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
     process_number: str
     states: _containers.RepeatedScalarFieldContainer[JobState]
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., process_number: _Optional[str] = ..., states: _Optional[_Iterable[_Union[JobState, str]]] = ...) -> None: ...
+    labels: _containers.ScalarMap[str, str]
+    create_time_from: _timestamp_pb2.Timestamp
+    create_time_to: _timestamp_pb2.Timestamp
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., process_number: _Optional[str] = ..., states: _Optional[_Iterable[_Union[JobState, str]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time_from: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., create_time_to: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListJobsResponse(_message.Message):
     __slots__ = ("jobs", "next_page_token")

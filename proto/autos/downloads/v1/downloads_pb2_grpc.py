@@ -222,7 +222,7 @@ class DownloadServiceServicer:
         - CASE_NOT_ALLOWED (PERMISSION_DENIED): the client may not ask for this court or case any more.
         - CASE_ACTIVE (FAILED_PRECONDITION): a newer job of the case runs; PreconditionFailure's subject
         is its job_id.
-        - NOTHING_TO_RETRY (FAILED_PRECONDITION): no document of the job has failed.
+        - NOTHING_TO_RETRY (FAILED_PRECONDITION): no wanted document of the job has failed.
         - REQUEST_ID_REUSED (INVALID_ARGUMENT): the request_id came with another job before.
         - TOO_MANY_JOBS (RESOURCE_EXHAUSTED): as in StartDownload.
         """

@@ -1,0 +1,127 @@
+"""What a StartDownload chooses of its case, and when, as checked values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from autos.downloads.v1 import downloads_pb2 as pb
+from storage.errors import FieldViolation, InvalidRequest
+from storage.selections.selection import EVERYTHING, NOTHING, Selection, Wants
+
+MOST_DOCUMENT_IDS = 10_000
+MOST_KINDS = 100
+MOST_LABELS = 16
+MOST_LABEL_VALUE = 256
+MOST_AHEAD = timedelta(days=30)
+# A day to 20 years, with their leap days.
+RETENTION_S = (86_400.0, 7_305 * 86_400.0)
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_LABEL_KEY = re.compile(r"[a-z0-9_.-]{1,63}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIMES = range(-62_135_596_800, 253_402_300_800)
+
+
+def wants(request: pb.StartDownloadRequest) -> Wants:
+    """Return what a StartDownload wants of its case. Raises InvalidRequest."""
+    chosen = selection(request.selection) if request.HasField("selection") else Selection()
+    if request.list_only:
+        return NOTHING
+    return EVERYTHING if chosen.is_everything else Wants((chosen,))
+
+
+def selection(given: pb.Selection) -> Selection:
+    """Return a checked selection. Raises InvalidRequest."""
+    violations = list(_violations(given))
+    if violations:
+        raise InvalidRequest(
+            *(FieldViolation(f"selection.{field}", why) for field, why in violations)
+        )
+    return Selection(
+        document_ids=_once([text.lower() for text in given.document_ids]),
+        kinds=_once(given.kinds),
+        instances=_once(given.instances),
+        filed_from_date=given.filed_from_date,
+        filed_to_date=given.filed_to_date,
+        max_size_bytes=given.max_size_bytes,
+        exclude_sealed=given.exclude_sealed,
+    )
+
+
+def _once(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))
+
+
+def _violations(given: pb.Selection) -> Iterator[tuple[str, str]]:
+    """Yield each field that is wrong, and why."""
+    if len(given.document_ids) > MOST_DOCUMENT_IDS:
+        yield "document_ids", f"must have at most {MOST_DOCUMENT_IDS} items."
+    elif not all(map(_UUID.fullmatch, given.document_ids)):
+        yield "document_ids", "must be UUIDs, such as 2f1e0c9a-7b3d-4c5e-8f60-1a2b3c4d5e6f."
+    if len(given.kinds) > MOST_KINDS:
+        yield "kinds", f"must have at most {MOST_KINDS} items."
+    for field, texts in (("kinds", given.kinds), ("instances", given.instances)):
+        if any("\0" in text for text in texts):
+            yield field, "must not hold the character U+0000."
+    dates = {"filed_from_date": given.filed_from_date, "filed_to_date": given.filed_to_date}
+    wrong = [field for field, text in dates.items() if text and not _is_date(text)]
+    for field in wrong:
+        yield field, "must be a date, such as 2025-06-02."
+    if not wrong and given.filed_to_date and given.filed_from_date > given.filed_to_date:
+        yield "filed_to_date", "must not be before filed_from_date."
+    if given.max_size_bytes < 0:
+        yield "max_size_bytes", "must not be negative; 0 means any size."
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return bool(_DATE.fullmatch(text)) and date.fromisoformat(text) is not None
+    except ValueError:
+        return False
+
+
+def labels(given: Mapping[str, str], field: str = "labels") -> dict[str, str]:
+    """Return checked labels. Raises InvalidRequest."""
+    if len(given) > MOST_LABELS:
+        raise InvalidRequest.of(field, f"must be at most {MOST_LABELS}.")
+    for key, value in sorted(given.items()):
+        if not _LABEL_KEY.fullmatch(key):
+            raise InvalidRequest.of(
+                field,
+                f"keys must be 1 to 63 characters of a-z, 0-9, '_', '-' and '.', not {key!a}.",
+            )
+        if len(value) > MOST_LABEL_VALUE or "\0" in value:
+            raise InvalidRequest.of(
+                field,
+                f"the value of {key} must have at most {MOST_LABEL_VALUE} characters, none U+0000.",
+            )
+    return dict(given)
+
+
+def moment(field: str, given: Timestamp) -> datetime:
+    """Return a time. Raises InvalidRequest."""
+    if given.seconds not in _TIMES or not 0 <= given.nanos < 1_000_000_000:
+        raise InvalidRequest.of(field, "must be a time of the years 1 to 9999.")
+    return given.ToDatetime(UTC)
+
+
+def not_before_time(given: Timestamp, now: datetime) -> datetime:
+    """Return the time before which a job waits. Raises InvalidRequest."""
+    field = "not_before_time"
+    begin = moment(field, given)
+    if begin > now + MOST_AHEAD:
+        raise InvalidRequest.of(field, f"must be at most {MOST_AHEAD.days} days ahead.")
+    return begin
+
+
+def retention_s(given: Duration) -> float:
+    """Return a retention in seconds. Raises InvalidRequest."""
+    seconds = given.seconds + given.nanos / 1e9
+    least, most = RETENTION_S
+    if not least <= seconds <= most or abs(given.nanos) >= 1_000_000_000:
+        raise InvalidRequest.of("retention", "must be 1 day to 20 years.")
+    return seconds

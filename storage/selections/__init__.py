@@ -1,0 +1,1 @@
+"""Which documents of a case are wanted, as pure rules."""
