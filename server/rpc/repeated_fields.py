@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterator, Mapping
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from storage.errors import FieldViolation, InvalidRequest
 
+_PACKAGE = "autos.downloads.v1"
 # By the full name of the field. Fields of an enum need no entry: each value is useful once.
-MOST: Mapping[str, int] = {}
+MOST: Mapping[str, int] = {
+    f"{_PACKAGE}.StartDownloadRequest.labels": 16,
+    f"{_PACKAGE}.ListJobsRequest.labels": 16,
+    f"{_PACKAGE}.Selection.document_ids": 10_000,
+    f"{_PACKAGE}.Selection.kinds": 100,
+    f"{_PACKAGE}.Selection.instances": 100,
+}
 
 
 def require_short(request: Message) -> None:
-    """Raise InvalidRequest for the repeated fields of `request` that have too many values."""
-    wrong = [
-        FieldViolation(name, f"must have at most {most} values.")
-        for name, most in _repeated(request.DESCRIPTOR)
-        if len(getattr(request, name)) > most
-    ]
-    if wrong:
+    """Raise InvalidRequest for the repeated fields of `request` that have too many values.
+
+    Fields of messages inside it count, too. A violation has the path of its field.
+    """
+    if wrong := list(_too_long(request, "")):
         raise InvalidRequest(*wrong)
 
 
-@cache
-def _repeated(message: Descriptor) -> tuple[tuple[str, int], ...]:
-    return tuple((field.name, most_of(field)) for field in message.fields if field.is_repeated)
+def _too_long(message: Message, path: str) -> Iterator[FieldViolation]:
+    for field, value in message.ListFields():
+        name = path + field.name
+        if field.is_repeated:
+            most = most_of(field)
+            if len(value) > most:
+                yield FieldViolation(name, f"must have at most {most} values.")
+            elif field.message_type is not None and not is_map(field):
+                for place, each in enumerate(value):
+                    yield from _too_long(each, f"{name}[{place}].")
+        elif field.message_type is not None:
+            yield from _too_long(value, f"{name}.")
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    """Return whether a repeated field is a map."""
+    entry = field.message_type
+    return entry is not None and bool(entry.GetOptions().map_entry)
 
 
 def most_of(field: FieldDescriptor) -> int:

@@ -29,6 +29,7 @@ from tests.databases import create_database, database_url
 from tests.system.refused_calls import RefusedCall, refusal_of
 
 NUMBER = "1003579-22.2025.8.26.0564"
+STREAMS = {"WatchProgress", "GetCaseListing"}
 
 
 @contextmanager
@@ -46,6 +47,10 @@ def _requests() -> dict[str, Message]:
     fields: dict[str, dict[str, str]] = {
         "StartDownload": {"process_number": NUMBER},
         "ListJobs": {},
+        "ListEvents": {},
+        "GetUsage": {},
+        "GetCase": {"process_number": NUMBER},
+        "GetCaseListing": {"process_number": NUMBER},
         "GetDocumentUrl": {"job_id": job_id, "document_id": job_id},
         "GetDocument": {"job_id": job_id, "document_id": job_id},
     }
@@ -75,7 +80,7 @@ async def _refusals(parts: ServerDependencies) -> dict[str, RefusedCall]:
 async def _refusal(api: Any, method: str, request: Message) -> RefusedCall:
     call = getattr(api, method)(request, timeout=60)
     with pytest.raises(grpc.RpcError) as caught:
-        await (call.read() if method == "WatchProgress" else call)
+        await (call.read() if method in STREAMS else call)
     return refusal_of(caught.value)
 
 
