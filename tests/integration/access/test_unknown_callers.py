@@ -157,44 +157,32 @@ def test_open_calls_of_unknown_callers_are_few_and_a_known_one_has_its_own(
             grpc.aio.insecure_channel(server.address) as unknown,
             grpc.aio.insecure_channel(server.address, options=OWN_CONNECTION) as known,
         ):
-            open_calls = [_half_call(unknown, method) for _ in range(3)]
-            await _until_refused(unknown, method)
-            assert not any(call.done() for call in open_calls)
-
+            open_calls = await _filled(unknown, method, 3, [])
             # A call that ends makes room.
             open_calls.pop().cancel()
-            await _until_taken(unknown, method, open_calls)
-            await _until_refused(unknown, method)
+            await _filled(unknown, method, 3, open_calls)
             # The places of unknown callers are none of a known connection's.
             metadata = [("authorization", f"Bearer {TOKEN}")]
             await pb_grpc.DownloadServiceStub(known).ListJobs(
                 pb.ListJobsRequest(), metadata=metadata, timeout=60
             )
-            own: list[Any] = []
-            await _until_taken(known, method, own)
-            await _until_refused(known, method)
+            await _filled(known, method, 1, [])
 
     asyncio.run(scenario())
 
 
-async def _until_refused(channel: grpc.aio.Channel, method: str) -> None:
-    """Return when a further call is refused; the one before may still be on its way."""
+async def _filled(
+    channel: grpc.aio.Channel, method: str, places: int, calls: list[Any]
+) -> list[Any]:
+    """Open calls until there are `places`, and one more is refused. Return those that are open."""
     async with asyncio.timeout(60):
         while True:
-            call = _half_call(channel, method, timeout_s=0.5)
-            if await call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
-                return
-
-
-async def _until_taken(channel: grpc.aio.Channel, method: str, calls: list[Any]) -> None:
-    """Add a call that is not refused."""
-    async with asyncio.timeout(60):
-        while True:
-            call = _half_call(channel, method)
-            done, _ = await asyncio.wait([asyncio.ensure_future(call.code())], timeout=0.5)
-            if not done:
-                calls.append(call)
-                return
+            calls = [call for call in calls if not call.done()]
+            calls += [_half_call(channel, method) for _ in range(places - len(calls))]
+            # It may come before one of the others and take its place.
+            further = await _half_call(channel, method, timeout_s=0.5).code()
+            if further == grpc.StatusCode.RESOURCE_EXHAUSTED and not any(c.done() for c in calls):
+                return calls
 
 
 def test_a_request_that_does_not_arrive_ends_its_call(parts: ServerDependencies) -> None:
