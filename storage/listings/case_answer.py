@@ -170,4 +170,4 @@ def _bytes_of(objects: Objects, row: dict[str, Any]) -> bytes:
 def answer_key(client: str, process_number: str, sha256: str) -> str:
     """Return the key of an answer, without the prefix. A sweep never deletes such an object."""
     digits = "".join(c for c in process_number if c.isdigit())
-    return f"{client}/processos/{digits}/listagens/{sha256}.json"
+    return f"{client}/listagens/{digits}/{sha256}.json"

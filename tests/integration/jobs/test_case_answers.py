@@ -104,7 +104,7 @@ def test_the_bytes_are_kept_as_they_came_before_and_after_they_move(
     assert case_answer.move_to_bucket(database, objects) == 1
     [row] = _rows(database)
     assert row["content"] is None
-    assert row["object_key"].startswith(f"{CLIENT}/processos/")
+    assert row["object_key"].startswith(f"{CLIENT}/listagens/")
     assert _bytes(database, objects, number) == case.answer
     assert case_answer.move_to_bucket(database, objects) == 0
 
