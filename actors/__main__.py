@@ -22,7 +22,7 @@ from storage.release_wait import await_release
 from storage.settings import Settings
 from storage.spool import Spool
 from storage.telemetry.listener import INHERITED, listen
-from storage.telemetry.shared import shared_folder
+from storage.telemetry.shared_folder import shared_folder
 from storage.telemetry.tracer_factory import require_opentelemetry
 
 DRAMATIQ_ROLES = {"worker", "uploader", "notifier"}

@@ -1,6 +1,7 @@
 """Build the contract's messages from the records of rows.
 
 The server (answers) and the actors (webhook bodies) share them, so that both give the same values.
+server/messages adds what only answers have.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""`make run`, `make demo`, checks and generated pages. Production imports nothing of it."""

@@ -221,22 +221,22 @@ async def watch_troubles(
 
     Background runs this function. It raises what `troubles` raises, except ServiceUnavailable.
     """
-    told: list[str] | None = None
+    reported: list[str] | None = None
     while True:
         try:
             found = await troubles()
         except ServiceUnavailable:
-            found = told or []
+            found = reported or []
         except Exception:
             # For example, the tables are missing before the first release.
             await servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
             raise
-        if found != told:
+        if found != reported:
             state = health_pb2.HealthCheckResponse
             await servicer.set(name, state.NOT_SERVING if found else state.SERVING)
-            if found or told:
+            if found or reported:
                 log.warning("health", part=name, troubles=found)
-            told = found
+            reported = found
         await asyncio.sleep(TROUBLE_LOOK_S)
 
 

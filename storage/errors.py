@@ -19,6 +19,7 @@
     └── LeaseLost             the caller's claim is over: stop, change nothing
 
 Errors of libraries are translated where they enter, once per library, and keep their cause.
+server/errors converts them to statuses. Users of the Python client get proto/autos/errors.py.
 """
 
 from __future__ import annotations
@@ -214,7 +215,7 @@ def before_request() -> Iterator[None]:
 
 
 class TransientError(AttemptError):
-    """A retry may help. `is_few`: rare enough that three attempts must be enough (PDPJ.md).
+    """A retry may help. `is_few`: it rarely helps, so ATTEMPTS_FEW count instead of ATTEMPTS.
 
     `is_answered`: the portal has finished the request. Otherwise it may still work on it.
     """

@@ -1,4 +1,6 @@
-"""The events in transactions that operators count. They are counted after COMMIT.
+"""The counters of what transactions change, for operators. They are counted after COMMIT.
+
+Events of webhooks are something else: storage/events.
 
 The composition root injects the counter (`Database(on_count=...)`). A COMMIT that lost its answer
 is not counted.

@@ -187,5 +187,5 @@ class JobView:
 
 
 def is_sealed(case_level: int | None, document_level: str) -> bool:
-    """Return whether a document is under seal. Unknown or missing counts as sealed (PDPJ.md)."""
+    """Return whether a document is under seal. Unknown or missing counts as sealed."""
     return case_level != 0 or document_level != "PUBLICO"

@@ -1,4 +1,4 @@
-"""Refusals of dependencies as rows: workers write them; servers show them as holds and in metrics.
+"""Refusals by S3 and the portal as rows: workers write them, holds and metrics show them.
 
 A row is in force while it is recent. The process that wrote it deletes it at the first success. The
 row of a lost process expires by itself.

@@ -39,7 +39,7 @@ def case_data(cases: list[Json], process_number: str) -> Json:
 
 
 def _merged(known: Json, other: Json) -> Json:
-    """Return what two entries of one instance give. The present proceeding stands in both lists."""
+    """Join two entries of one instance: `tramitacoes` repeats the one in `tramitacaoAtual`."""
     return {
         name: _united(value, other[name]) if isinstance(value, list) else value or other[name]
         for name, value in known.items()

@@ -1,4 +1,7 @@
-"""Convert the portal's answer about a case into a listing. Pure; the shapes are in PDPJ.md."""
+"""Convert the portal's answer about a case into a listing. Pure.
+
+The shapes of a case are in docs/reference/portal.md.
+"""
 
 from __future__ import annotations
 

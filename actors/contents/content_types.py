@@ -1,6 +1,6 @@
-"""The type of a file: by its first bytes, else by its declared types. Pure.
+"""The type of a file: by its first bytes (magic.py), else by its declared types. Pure.
 
-The order of trust is PDPJ.md's: magic bytes, Content-Type, `arquivo.tipo`, `nome`.
+The order of trust (docs/reference/portal.md): magic bytes, Content-Type, `arquivo.tipo`, `nome`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import structlog
 
 from actors.hints.hint_codec import decode, encode
 from actors.hints.hints import Hint
-from storage.valkey.connections import connect
+from storage.valkey.valkey_connections import connect
 
 KEY = "autos:hints"
 # Older hints are dropped: the rows contain the same facts.

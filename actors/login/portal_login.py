@@ -58,7 +58,7 @@ class _Answer:
 
 
 @dataclass(frozen=True)
-class PortalLogin:
+class LoginClient:
     """Log in at `token_url` as the client `client_id`.
 
     Timeouts are for each connection attempt and each read; `limit_s` is for the whole exchange.

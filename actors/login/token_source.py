@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from actors.login.login_breaker import LoginBreaker
-from actors.login.portal_login import PART, LoginRefused, LoginUnavailable, PortalLogin
+from actors.login.portal_login import PART, LoginClient, LoginRefused, LoginUnavailable
 from actors.login.token_times import end_of
 from actors.portal.portal_session import TokenSource
 from actors.resilience.exchange_deadline import Watchdog
@@ -51,7 +51,7 @@ def token_source(
     login = Login.of(settings)
     if settings.pdpj_token_url is None:
         return StaticToken(settings.pdpj_token or "", LoginBreaker(database, login))
-    client = PortalLogin(
+    client = LoginClient(
         token_url=settings.pdpj_token_url,
         client_id=settings.pdpj_client_id or "",
         client_secret=settings.pdpj_client_secret,
@@ -127,7 +127,7 @@ class RefreshedToken:
         database: Database,
         login: Login,
         cipher: Cipher,
-        client: PortalLogin,
+        client: LoginClient,
         refresh_token: str | None,
         is_stopping: Callable[[], bool] = lambda: False,
         interval_s: float = LOGIN_INTERVAL_S,

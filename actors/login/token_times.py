@@ -8,8 +8,9 @@ import json
 import math
 from typing import Any
 
-# The lifetime of a token without a claim (PDPJ.md), and the longest lifetime that is accepted.
-UNSAID_S = 8 * 3600.0
+# The lifetime of a token that states none (docs/reference/portal.md).
+DEFAULT_LIFETIME_S = 8 * 3600.0
+# The longest lifetime that is accepted.
 MOST_S = 30 * 86_400.0
 
 
@@ -18,12 +19,12 @@ def lifetime_s(expires_in: object, access_token: str, now: float) -> float:
 
     `now` is in seconds since 1970.
     """
-    said = _seconds(expires_in)
-    if said is None and (end := end_of(access_token)) is not None:
+    stated_s = _seconds(expires_in)
+    if stated_s is None and (end := end_of(access_token)) is not None:
         issued = _seconds(_claims(access_token).get("iat"))
         # If the JWT names its start, the local clock does not matter.
-        said = end - (now if issued is None else issued)
-    return min(said, MOST_S) if said is not None and said > 0 else UNSAID_S
+        stated_s = end - (now if issued is None else issued)
+    return min(stated_s, MOST_S) if stated_s is not None and stated_s > 0 else DEFAULT_LIFETIME_S
 
 
 def end_of(access_token: str) -> float | None:

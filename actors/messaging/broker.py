@@ -23,7 +23,7 @@ from redis.exceptions import NoScriptError
 
 from storage.errors import ServiceRefused
 from storage.outage_log import OutageLog
-from storage.valkey.connections import connect
+from storage.valkey.valkey_connections import connect
 from storage.valkey.valkey_errors import PART, meaning
 
 # The prefix of every key of Dramatiq in Valkey.

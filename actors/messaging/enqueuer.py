@@ -102,7 +102,7 @@ class Enqueuer:
 
 def _not_sent(messages: Sequence[dramatiq.Message[None]], error: str) -> None:
     # The first argument of every message is the job's id.
-    log.debug("message not sent; a look finds its row", job_id=messages[0].args[0], error=error)
+    log.debug("message not sent; polling finds its row", job_id=messages[0].args[0], error=error)
 
 
 def _message(queue: str, actor: str, *args: UUID | str | int) -> dramatiq.Message[None]:

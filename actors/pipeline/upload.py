@@ -59,7 +59,7 @@ class Uploader:
         except ServiceUnavailable as error:
             log.warning("document postponed", lease=str(lease), part=error.part)
 
-    def look(self, found: Callable[[], None]) -> bool:
+    def poll(self, found: Callable[[], None]) -> bool:
         """Store waiting files. Return whether there was one; `found` is called before.
 
         Raises ServiceUnavailable.

@@ -14,7 +14,7 @@ from actors.hints.hints import PROPOSAL_AGE_S, JobEnded, ProposalRefused, Refuse
 from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.job_end import JobEnds
 from actors.pipeline.listing_step import Lister
-from actors.pipeline.probe import Prober
+from actors.pipeline.prober import Prober
 from actors.pipeline.slices import SliceRunner
 from storage.errors import ServiceUnavailable
 from storage.portal.listing_claims import ListingClaim
@@ -64,7 +64,7 @@ class Worker:
         except ServiceUnavailable as error:
             log.warning("message postponed", job_id=str(job_id), part=error.part)
 
-    def look(self, found: Callable[[], None]) -> bool:
+    def poll(self, found: Callable[[], None]) -> bool:
         """Claim any slice while no scheduler proposes, and make its requests.
 
         Return whether there was one; call `found` before it begins. Raises ServiceUnavailable.

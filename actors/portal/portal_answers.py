@@ -1,4 +1,7 @@
-"""The meaning of the portal's answers: the table of PDPJ.md, from a status to an error. Pure."""
+"""The errors for the portal's answers other than 200. Pure.
+
+The table is in docs/reference/portal.md. Pages sent with 200 in place of a file: non_documents.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The client of the PDPJ portal: list a case, stream a file. All answers are translated here."""
+"""The client of the PDPJ portal: list a case, stream a file.
+
+It raises every answer but a good one as an error: see portal_answers.py.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from actors.leases.spool_heartbeat import Heartbeat
 from actors.pipeline.upload import Uploader
 from actors.process_context import Dependencies
 from actors.resilience.exchange_deadline import Watchdog
-from actors.runtime.role_parts import RoleParts, all_of, start_looks
+from actors.runtime.role_parts import RoleParts, all_of, start_polling
 from actors.webhook.webhook_client import WebhookClient
 from actors.webhook.webhook_sender import WebhookSender
 from storage.clients.client_registry import ClientLimits
@@ -36,9 +36,9 @@ def build_uploader(settings: Settings) -> Dependencies:
         is_stopping=stopping.is_set,
     )
     Heartbeat(parts.database, parts.spool).start()
-    looks = start_looks(uploader.look, settings.worker_threads, "uploader-looks")
+    polling = start_polling(uploader.poll, settings.worker_threads, "uploader-polling")
     return Dependencies(
-        _uploader=uploader, stop=all_of(looks.stop, stopping.set), close=parts.close
+        _uploader=uploader, stop=all_of(polling.stop, stopping.set), close=parts.close
     )
 
 
@@ -58,5 +58,5 @@ def build_notifier(settings: Settings) -> Dependencies:
         secrets=WebhookSecrets.of(settings, ClientLimits.of(settings)),
         signals=parts.signals,
     )
-    looks = start_looks(notifier.look, settings.worker_threads, "notifier-looks")
-    return Dependencies(_notifier=notifier, stop=looks.stop, close=parts.close)
+    polling = start_polling(notifier.poll, settings.worker_threads, "notifier-polling")
+    return Dependencies(_notifier=notifier, stop=polling.stop, close=parts.close)

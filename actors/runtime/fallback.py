@@ -1,8 +1,8 @@
-"""Work without messages: threads that check the rows while no scheduler proposes.
+"""Work without messages: threads that poll the rows while no scheduler proposes.
 
-One thread of a process checks, once a second with jitter. After checks without work, it checks
-every five seconds. A check that finds work lets one more thread check at once. So full speed is
-reached within seconds, and useless checks stay rare.
+One thread of a process polls, once a second with jitter. After polls without work, it polls every
+five seconds. A poll that finds work lets one more thread poll at once. So full speed is reached
+within seconds, and useless polls stay rare.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from storage.errors import ServiceUnavailable
 INTERVAL_S = 1.0
 IDLE_INTERVAL_S = 5.0
 JITTER = 0.2
-# The number of checks without work after which checks become rare.
-VAIN_LOOKS = 3
+# The number of polls without work after which polls become rare.
+IDLE_POLLS = 3
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-class FallbackLooks:
-    """Run `look` from up to `threads` threads of its own.
+class FallbackPolling:
+    """Run `poll` from up to `threads` threads of its own.
 
-    `look` finds work and does it. It returns whether it found any, and calls its argument before it
-    begins, so that one more thread checks at once. `interval_s` and `idle_interval_s`: seconds
-    between checks, at first and after checks without work.
+    `poll` finds work and does it. It returns whether it found any, and calls its argument before it
+    begins, so that one more thread polls at once. `interval_s` and `idle_interval_s`: seconds
+    between polls, at first and after polls without work.
     """
 
     def __init__(
         self,
-        look: Callable[[Callable[[], None]], bool],
+        poll: Callable[[Callable[[], None]], bool],
         *,
         threads: int,
         name: str,
         interval_s: float = INTERVAL_S,
         idle_interval_s: float = IDLE_INTERVAL_S,
     ) -> None:
-        self._look = look
+        self._poll = poll
         self._threads = threads
         self._name = name
         self._interval_s = interval_s
@@ -52,41 +52,41 @@ class FallbackLooks:
         self._first: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread that checks repeatedly."""
+        """Start the thread that polls repeatedly."""
         self._first = threading.Thread(target=self._run_first, name=self._name, daemon=True)
         self._first.start()
 
     def stop(self) -> None:
-        """Stop checking. Work that a check has found is still finished."""
+        """Stop polling. Work that a poll has found is still finished."""
         self._stopping.set()
 
     def _run_first(self) -> None:
-        vain = 0
-        while not self._stopping.wait(self._pause_s(vain)):
-            vain = 0 if self._look_until_vain() else vain + 1
+        idle_polls = 0
+        while not self._stopping.wait(self._pause_s(idle_polls)):
+            idle_polls = 0 if self._poll_until_idle() else idle_polls + 1
 
-    def _pause_s(self, vain: int) -> float:
-        pause_s = self._interval_s if vain < VAIN_LOOKS else self._idle_interval_s
+    def _pause_s(self, idle_polls: int) -> float:
+        pause_s = self._interval_s if idle_polls < IDLE_POLLS else self._idle_interval_s
         return pause_s * random.uniform(1 - JITTER, 1 + JITTER)
 
-    def _look_until_vain(self) -> bool:
-        """Check and work until a check finds nothing. Return whether any check found work."""
+    def _poll_until_idle(self) -> bool:
+        """Poll and work until a poll finds nothing. Return whether any poll found work."""
         has_found = False
-        while not self._stopping.is_set() and self._safely_look():
+        while not self._stopping.is_set() and self._safely_poll():
             has_found = True
         return has_found
 
-    def _safely_look(self) -> bool:
+    def _safely_poll(self) -> bool:
         try:
-            return self._look(self._found)
+            return self._poll(self._found)
         except ServiceUnavailable:
             return False
         except Exception:
-            log.exception("look failed")
+            log.exception("poll failed")
             return False
 
     def _found(self) -> None:
-        """Let one more thread check at once."""
+        """Let one more thread poll at once."""
         with self._lock:
             if self._running + 1 >= self._threads or self._stopping.is_set():
                 return
@@ -95,7 +95,7 @@ class FallbackLooks:
 
     def _run_more(self) -> None:
         try:
-            self._look_until_vain()
+            self._poll_until_idle()
         finally:
             with self._lock:
                 self._running -= 1

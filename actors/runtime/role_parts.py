@@ -15,7 +15,7 @@ from actors.pipeline.fetch import DocumentFetcher
 from actors.pipeline.file_recorder import FileRecorder
 from actors.pipeline.job_end import JobEnds
 from actors.pipeline.object_writer import BucketHealth, ObjectWriter
-from actors.runtime.fallback import FallbackLooks
+from actors.runtime.fallback import FallbackPolling
 from storage.documents import leases
 from storage.jobs.change_notifications import ChangePublisher
 from storage.objects.object_store import Objects, ObjectStore
@@ -103,13 +103,13 @@ def make_database(settings: Settings, threads: int, signals: Signals) -> Databas
     return database
 
 
-def start_looks(
-    look: Callable[[Callable[[], None]], bool], threads: int, name: str
-) -> FallbackLooks:
-    """Start looks at the rows for work without messages, and return them."""
-    looks = FallbackLooks(look, threads=threads, name=name)
-    looks.start()
-    return looks
+def start_polling(
+    poll: Callable[[Callable[[], None]], bool], threads: int, name: str
+) -> FallbackPolling:
+    """Start threads that poll the rows for work without messages. Return them."""
+    polling = FallbackPolling(poll, threads=threads, name=name)
+    polling.start()
+    return polling
 
 
 def all_of(*calls: Callable[[], None]) -> Callable[[], None]:

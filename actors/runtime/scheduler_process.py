@@ -80,7 +80,7 @@ def _repairs(
     messages: Enqueuer,
     leadership: Leadership,
 ) -> Repairs:
-    """Return what repairs while this process leads."""
+    """Return the repairs that run while this process leads."""
     return Repairs(
         database=database,
         redis=client,

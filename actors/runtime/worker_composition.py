@@ -10,7 +10,7 @@ from actors.login.token_source import token_source
 from actors.messaging.valkey_clock import ValkeyClock
 from actors.pipeline.fetch import DocumentFetcher
 from actors.pipeline.listing_step import Lister
-from actors.pipeline.probe import Prober
+from actors.pipeline.prober import Prober
 from actors.pipeline.request_gate import RequestGate
 from actors.pipeline.slices import SliceRunner
 from actors.pipeline.worker import Worker
@@ -19,7 +19,7 @@ from actors.portal.portal_client import Portal
 from actors.process_context import Dependencies
 from actors.resilience.exchange_deadline import Watchdog
 from actors.runtime.halt_listener import HaltListener
-from actors.runtime.role_parts import RoleParts, all_of, start_looks
+from actors.runtime.role_parts import RoleParts, all_of, start_polling
 from storage.listings.size_limits import SizeLimits
 from storage.login.logins import Login
 from storage.portal.circuit_breaker import ProbePolicy
@@ -36,7 +36,7 @@ def build_worker(settings: Settings) -> Dependencies:
     parts = _WorkerParts(settings)
     database, renewer = parts.database, parts.renewer
     worker = parts.worker()
-    looks = start_looks(worker.look, settings.worker_threads, "worker-looks")
+    polling = start_polling(worker.poll, settings.worker_threads, "worker-polling")
     heartbeat = WorkerHeartbeat(
         database, parts.spool, uuid4(), settings.worker_threads, lambda: renewer.is_stopping
     )
@@ -45,7 +45,7 @@ def build_worker(settings: Settings) -> Dependencies:
     listener.start()
     return Dependencies(
         _worker=worker,
-        stop=all_of(looks.stop, renewer.stop_all, heartbeat.stop, listener.stop),
+        stop=all_of(polling.stop, renewer.stop_all, heartbeat.stop, listener.stop),
         close=parts.close,
     )
 

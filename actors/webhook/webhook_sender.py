@@ -49,7 +49,7 @@ class WebhookSender:
     secrets: WebhookSecrets
     signals: Signals = NOOP_SIGNALS
 
-    def look(self, found: Callable[[], None]) -> bool:
+    def poll(self, found: Callable[[], None]) -> bool:
         """Make one due attempt that has lost its message. Return whether there was one.
 
         Raises ServiceUnavailable.

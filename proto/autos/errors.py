@@ -1,4 +1,4 @@
-"""The errors of calls to Autos. str() has the cause and the remedy; it contains no secret.
+"""The errors that the Python client raises. str() has the cause and the remedy, and no secret.
 
 AutosError
 ├── InvalidRequest    the request is invalid: `violations` by field

@@ -33,21 +33,21 @@ class Authenticator:
         self._connections = connections
 
     @property
-    def roster(self) -> ClientRegistry | None:
+    def registry(self) -> ClientRegistry | None:
         """Return all known clients: a new object after each change; None without a clients file."""
-        return self._file.roster if self._file else None
+        return self._file.registry if self._file else None
 
     async def keep_current(self) -> None:
         """Read the clients file again if it changed, every LOOK_S seconds, for ever."""
         while self._file is not None:
             await asyncio.sleep(LOOK_S)
-            await asyncio.to_thread(self._file.look)
+            await asyncio.to_thread(self._file.refresh)
 
     def identify(self, method: str, context: Any) -> CallingClient:
         """Return the client that calls `method`. Raises Unauthenticated."""
         if method.startswith(OPEN_SERVICES):
             return self._default
-        client = _known(self._file.roster, context) if self._file else self._default
+        client = _known(self._file.registry, context) if self._file else self._default
         if self._connections:
             self._connections.authenticated(context)
         return client
@@ -58,22 +58,22 @@ class Authenticator:
             raise UnknownToken
 
 
-def _known(roster: ClientRegistry, context: Any) -> CallingClient:
+def _known(registry: ClientRegistry, context: Any) -> CallingClient:
     given = [value for key, value in context.invocation_metadata() if key == "authorization"]
     # A token takes precedence: several clients may share one certificate. A wrong token is refused.
     if given:
-        return _by_token(roster, given)
-    client = roster.by_certificate(names_by_type(context.auth_context()))
+        return _by_token(registry, given)
+    client = registry.by_certificate(names_by_type(context.auth_context()))
     if client is None:
         raise NoToken
     return client
 
 
-def _by_token(roster: ClientRegistry, given: list[str]) -> CallingClient:
+def _by_token(registry: ClientRegistry, given: list[str]) -> CallingClient:
     scheme, _, token = given[0].partition(" ")
     if len(given) > 1 or scheme.lower() != "bearer":
         raise NoToken
-    client = roster.by_token(token.strip())
+    client = registry.by_token(token.strip())
     if client is None:
         raise UnknownToken
     return client

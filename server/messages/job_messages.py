@@ -26,15 +26,15 @@ def set_place(job: pb.Job, place: QueueStatus) -> None:
     """Replace the queue position in a Job message by the current one."""
     for field in ("queue_position", "estimated_end_time", "hold"):
         job.ClearField(field)
-    told = pb.Job(
+    current = pb.Job(
         queue_position=place.queue_position,
         estimated_end_time=timestamp(place.estimated_end_time),
     )
     if place.hold is not None:
-        told.hold.reason, told.hold.message = place.hold.reason, place.hold.message
+        current.hold.reason, current.hold.message = place.hold.reason, place.hold.message
         if place.hold.until_time is not None:
-            told.hold.until_time.FromDatetime(place.hold.until_time)
-    job.MergeFrom(told)
+            current.hold.until_time.FromDatetime(place.hold.until_time)
+    job.MergeFrom(current)
     if job.HasField("not_before_time") and job.not_before_time.ToDatetime(UTC) > datetime.now(UTC):
         _hold_until(job, job.not_before_time)
 

@@ -12,7 +12,7 @@ from storage.objects.object_store import ObjectStore
 from storage.objects.store_check import StoreCheck
 from storage.settings import Settings
 from storage.valkey import valkey_check
-from storage.valkey.connections import connect
+from storage.valkey.valkey_connections import connect
 
 # Less than a scrape waits, so that a silent server is reported and not only missing.
 LIMIT_S = 1.0

@@ -38,14 +38,14 @@ class _Writing:
         self._context = context
         self._callers = callers
         self._method = method
-        self._roster = callers.roster
+        self._registry = callers.registry
         self._client = current_client()
 
     def write(self, message: bytes) -> Awaitable[None]:
         """Send a message and return when it is written. Raises Unauthenticated."""
-        if self._callers.roster is not self._roster:
+        if self._callers.registry is not self._registry:
             # If the token was removed, its open streams end too.
-            self._roster = self._callers.roster
+            self._registry = self._callers.registry
             self._callers.reauthenticate(self._client, self._method, self._context)
         sent: Awaitable[None] = self._context.write(message)
         return sent

@@ -1,4 +1,4 @@
-"""What the methods of DownloadService share: their dependencies, and threads for blocking calls."""
+"""The base of DownloadService's methods: their dependencies, and threads for blocking calls."""
 
 from __future__ import annotations
 

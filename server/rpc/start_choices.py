@@ -1,4 +1,4 @@
-"""What a StartDownload chooses of its case, and when, as checked values."""
+"""The selection, labels, start time and retention of a StartDownload, as checked values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TIMES = range(-62_135_596_800, 253_402_300_800)
 
 
 def wants(request: pb.StartDownloadRequest) -> Wants:
-    """Return what a StartDownload wants of its case. Raises InvalidRequest."""
+    """Return the documents that a StartDownload wants of its case. Raises InvalidRequest."""
     chosen = selection(request.selection) if request.HasField("selection") else Selection()
     if request.list_only:
         return NOTHING

@@ -1,1 +1,1 @@
-"""The dependencies, threads and background tasks of the server process."""
+"""The event loop, thread pool, turns of clients and background tasks of the server process."""

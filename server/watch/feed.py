@@ -93,19 +93,19 @@ class Feed:
             self._add_older(change.documents)
             self.floor = after_revision
         if after_revision <= self.revision < change.job.revision:
-            for told in change.documents:
-                if told.revision > self.revision:
+            for document in change.documents:
+                if document.revision > self.revision:
                     # The document moves to the end, so the tail stays in the order of revisions.
-                    self._tail.pop(told.document_id, None)
-                    self._tail[told.document_id] = told
+                    self._tail.pop(document.document_id, None)
+                    self._tail[document.document_id] = document
             self._job = change.job
             self.wake()
 
     def _add_older(self, documents: Iterable[SerializedDocument]) -> None:
         older = {
-            told.document_id: told
-            for told in documents
-            if told.revision <= self.floor and told.document_id not in self._tail
+            document.document_id: document
+            for document in documents
+            if document.revision <= self.floor and document.document_id not in self._tail
         }
         self._tail = {**older, **self._tail}
 
@@ -118,10 +118,12 @@ class Feed:
         """Drop changes that every watcher has received. For a later watcher they are read again."""
         if not self._tail:
             return
-        told = min((watcher.revision for watcher in self.watchers), default=self.revision)
-        if told > self.floor:
-            self._tail = {name: each for name, each in self._tail.items() if each.revision > told}
-            self.floor = told
+        received = min((watcher.revision for watcher in self.watchers), default=self.revision)
+        if received > self.floor:
+            self._tail = {
+                name: each for name, each in self._tail.items() if each.revision > received
+            }
+            self.floor = received
 
     def opening(self, revision: int) -> bytes:
         """Return the first message of a stream: the job and the watcher's revision."""
@@ -130,8 +132,8 @@ class Feed:
     def news(self, revision: int) -> Delta:
         """Return all known changes after `revision`, which must not be below the floor."""
         # The tail is in the order of revisions, so the loop reads only its newer end.
-        newer = takewhile(lambda told: told.revision > revision, reversed(self._tail.values()))
-        documents = [told.message for told in newer]
+        newer = takewhile(lambda each: each.revision > revision, reversed(self._tail.values()))
+        documents = [each.message for each in newer]
         documents.reverse()
         return Delta(documents, self._job_message(), self.revision, self.is_ended)
 

@@ -29,7 +29,7 @@ from server.watch.watcher import Watcher
 from storage.errors import AutosError, NotFound
 from storage.jobs.change_notifications import CHANNEL, parse_changes
 from storage.outage_log import OutageLog
-from storage.valkey.connections import connected
+from storage.valkey.valkey_connections import connected
 from storage.valkey.valkey_errors import PART, meaning
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()

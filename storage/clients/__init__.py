@@ -1,1 +1,1 @@
-"""Which clients there are: what each may request, and what signs its webhooks."""
+"""The clients: their tokens, limits and permitted cases, and the secrets of their webhooks."""

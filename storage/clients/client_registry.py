@@ -23,7 +23,7 @@ class ClientLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> ClientLimits:
-        """Return those of a client for which the file says nothing else."""
+        """Return the limits of a client whose entry in the clients file has none."""
         return cls(
             settings.client_starts_per_minute,
             settings.client_jobs_at_once,

@@ -27,23 +27,23 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class ClientsFile:
-    """The clients in a file. `roster` always holds the last content that was valid."""
+    """The clients in a file. `registry` always holds the last content that was valid."""
 
     def __init__(self, path: Path, defaults: ClientLimits) -> None:
         """Read the file. Raises ConfigurationError with one sentence if it is invalid."""
         self._path = path
         self._defaults = defaults
         self._seen = _version(path)
-        self.roster = read(path, defaults)
+        self.registry = read(path, defaults)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Read the file again if it has changed. Keep the old clients if it is invalid."""
         version = _version(self._path)
         if version == self._seen:
             return
         self._seen = version
         try:
-            self.roster = read(self._path, self._defaults)
+            self.registry = read(self._path, self._defaults)
         except ConfigurationError as error:
             log.error("clients file refused; the clients of before stay", problem=str(error))  # noqa: TRY400 - no bug of ours
         else:
@@ -56,12 +56,12 @@ def read(path: Path, defaults: ClientLimits) -> ClientRegistry:
     Raises ConfigurationError with one sentence that repeats no value of the file.
     """
     try:
-        return roster_of(_content(path), defaults)
+        return registry_of(_content(path), defaults)
     except ValueError as error:
         raise ConfigurationError(f"AUTOS_CLIENTS_FILE: {path}: {error}.") from error
 
 
-def roster_of(content: bytes, defaults: ClientLimits) -> ClientRegistry:
+def registry_of(content: bytes, defaults: ClientLimits) -> ClientRegistry:
     """Return the clients in a file's content. Raises ValueError that names the invalid place."""
     return ClientRegistry(_clients(_parsed(content), defaults))
 
@@ -142,7 +142,7 @@ def _client(entry: object, where: str, defaults: ClientLimits, *, is_alone: bool
 
 
 def _identities(known: KnownClient) -> Iterator[object]:
-    """What no two clients may have in common."""
+    """Return the values that no two clients may have in common."""
     yield known.client.name
     yield from known.digests
     yield from (("certificate", name) for name in known.certificates)
@@ -196,7 +196,8 @@ def _limits(entry: object, where: str, defaults: ClientLimits) -> ClientLimits:
 
 def _access(fields: Mapping[str, Any], where: str, *, is_alone: bool) -> CaseAccess:
     courts, cases = fields.get("courts"), fields.get("cases")
-    # The portal has one login: what it may see of sealed cases is not for every house.
+    # All clients share one login at the portal. So a client gets the sealed cases that this login
+    # may read only if the file permits it, or if it is the only client.
     sealed = fields.get("sealed", "fetch" if is_alone else "refuse")
     if sealed not in {"fetch", "refuse"}:
         raise ValueError(f"{where}.sealed must be fetch or refuse")

@@ -1,4 +1,4 @@
-"""Which secrets sign the webhooks of a client."""
+"""The secrets that sign the webhooks of a client."""
 
 from __future__ import annotations
 
@@ -26,19 +26,18 @@ class WebhookSecrets:
     def current(self, client: str) -> Sequence[str]:
         """Return the secrets of a client as the file has them now; none if it has none.
 
-        No two clients are signed for with the same secret: whoever has it could forge the events
-        of all of them.
+        No two clients have the same secret: a receiver of one could forge the events of the other.
         """
         if self.file is not None:
-            self.file.look()
+            self.file.refresh()
         return self.known(client)
 
     def known(self, client: str) -> Sequence[str]:
-        """Return the same as of the last look at the file."""
+        """Return the secrets of a client as the file had them when it was last read."""
         if self.file is None:
-            # The jobs of others are from a time, or by a server, that has a clients file.
+            # Jobs of other clients began while the server, or another one, had a clients file.
             return self.shared if client == DEFAULT_NAME else ()
-        own = self.file.roster.webhook_secrets
+        own = self.file.registry.webhook_secrets
         if client not in own:
             return ()
         is_only_one = sum(not secrets for secrets in own.values()) == 1

@@ -1,1 +1,1 @@
-"""Holds of jobs, refusals of a dependency, and the gauges."""
+"""The state of Autos: holds of jobs, the gauges of the rows, the check of settings at a start."""

@@ -130,8 +130,8 @@ def _lacks_tls(url: str) -> str:
         plain.sendall(b"PING\r\n")
         answer = plain.recv(64).split()
         if answer and answer[0] in (b"+PONG", b"-NOAUTH"):
-            said = answer[0].decode()
-            return f"REDIS_URL: begins with rediss://, and the server has no TLS ({said})."
+            text = answer[0].decode()
+            return f"REDIS_URL: begins with rediss://, and the server has no TLS ({text})."
     return ""
 
 

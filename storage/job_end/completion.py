@@ -1,4 +1,7 @@
-"""End a run, once, in the transaction that ends its last document, and write its event."""
+"""End a run, once, in the transaction that ends its last document.
+
+sql/jobs/end_job.sql decides, and writes the event of the webhooks.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import redis
 
 from storage.errors import LimitReached
-from storage.valkey.connections import connect
+from storage.valkey.valkey_connections import connect
 
 TIMEOUT_S = 0.5
 # Seconds without another Redis command after a failure.

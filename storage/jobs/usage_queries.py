@@ -1,4 +1,4 @@
-"""What a client has in use."""
+"""The running jobs and the stored bytes of a client."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def running_jobs(database: Database, client: str) -> int:
 
 
 def stored_totals(database: Database, client: str) -> StoredTotals:
-    """Return what is stored for a client. Reads all of its documents. Raises ServiceUnavailable."""
+    """Count the stored documents of a client. Reads all of its rows. Raises ServiceUnavailable."""
     objects = (
         Document.select(Document.object_key, Document.size_bytes)
         .distinct()

@@ -1,4 +1,4 @@
-"""A call that wants more of a case joins its running job: the job then wants that, too."""
+"""Widen a running job: a call that joins it may want documents that the job would skip."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _require_room(wants: Wants) -> None:
 def _stored(
     database: Database, objects: Objects, request: StartRequest, job_id: UUID, limit_s: float
 ) -> dict[UUID, StoredObject]:
-    """Return what the bucket holds of the documents that the job would not skip any more.
+    """Return the objects that the bucket holds for the documents that are not skipped any more.
 
     No lock and no connection is held while the bucket answers.
     """
@@ -96,7 +96,7 @@ def _stored(
     try:
         known = listing_cache.with_stored(database, objects, skipped, limit_s=limit_s, wants=wants)
     except ServiceUnavailable:
-        # Then the documents are fetched, as if no other job had stored them.
+        # Without an answer of the bucket the documents are fetched.
         return {}
     return {item.document_id: item.stored for item in known.items if item.stored}
 

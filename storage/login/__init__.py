@@ -1,1 +1,1 @@
-"""The portal's token and blocked logins, as rows."""
+"""The portal's token and blocked logins, as rows. The login itself is in actors/login."""

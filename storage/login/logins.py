@@ -62,9 +62,9 @@ class Login:
             grant = "refresh_token" if refresh else "client_credentials"
             name = key = f"{grant} {settings.pdpj_token_url} {settings.pdpj_client_id}"
         if token or refresh:
-            # If the operator changes the token, a new row begins; the tokens that descend from
-            # another stay in that one's row. A new client secret or encryption key changes nothing
-            # about it.
+            # A token that the operator changes gets a new row, and the former row keeps the tokens
+            # that were renewed from the former one. A new client secret or encryption key needs no
+            # new row.
             key = f"{name} {fingerprint(name, token, refresh)}"
         secret = settings.pdpj_client_secret or ""
         return cls(key, fingerprint(name, token, refresh, secret, *settings.encryption_keys))
@@ -72,7 +72,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class LoginBlock:
-    """Why no request may be sent, and until when. `client`: only for this client; None: for all."""
+    """The reason why requests must wait, and its end. `client`: only its requests; None: all."""
 
     reason: str
     until_time: datetime
@@ -139,7 +139,7 @@ class LoginState:
 
 
 class Evidence(Enum):
-    """What consecutive 401s show: nothing, or that their client or all clients must stop."""
+    """The result of consecutive 401s: none, or their client must stop, or all clients."""
 
     NONE = auto()
     OF_CLIENT = auto()
@@ -156,7 +156,7 @@ def next_token_action(
     """
     with database.transaction() as transaction:
         row = _locked(transaction, login)
-        # A block of one client does not stop the login: the others need its token.
+        # A block of one client does not stop the login: the other clients need the token.
         if row["is_held"] and row["refused_client"] is None:
             raise CredentialsRefused(row["refused_reason"], held_for_s=row["held_for_s"])
         token = _token(row, cipher)

@@ -127,7 +127,7 @@ class _Keys(Provider):
 
 
 @dataclass(frozen=True, slots=True)
-class StoredObject:
+class BucketObject:
     """An object that looks like a document, and the time at which S3 stored it."""
 
     key: str
@@ -246,8 +246,8 @@ class Objects:
         """Log once that the store lacks an operation of other stores; work continues without it."""
         if step not in self._lacks:
             self._lacks.add(step)
-            said = error if isinstance(error, StoreRefused) else StoreRefusal.of(error)
-            log.warning("store lacks a step", step=step, code=said.code, answer=said.answer)
+            refused = error if isinstance(error, StoreRefused) else StoreRefusal.of(error)
+            log.warning("store lacks a step", step=step, code=refused.code, answer=refused.answer)
 
     def ensure_bucket(self) -> bool:
         """Create the bucket if it is missing. Return whether it was missing.
@@ -400,7 +400,7 @@ class Objects:
             return False
         return True
 
-    def documents(self) -> Iterator[StoredObject]:
+    def documents(self) -> Iterator[BucketObject]:
         """Return the objects below the prefix with keys in the form of a document's key."""
         with self._asking("LIST"):
             for item in self._minio.list_objects(
@@ -408,7 +408,7 @@ class Objects:
             ):
                 key, stored = str(item.object_name), item.last_modified
                 if stored is not None and OUR_KEY.fullmatch(key, len(self.prefix)):
-                    yield StoredObject(key, stored)
+                    yield BucketObject(key, stored)
 
     def read(self, key: str) -> bytes | None:
         """Return the content of a small object, None if there is none."""

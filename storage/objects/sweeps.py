@@ -27,7 +27,7 @@ from storage.models import Document, Installation, SweepCandidate, SweptObject
 from storage.models.base import is_any, time_after
 from storage.objects import installation
 from storage.objects.installation import InstallationRecord
-from storage.objects.object_store import Objects, StoredObject
+from storage.objects.object_store import BucketObject, Objects
 from storage.postgres.database import Database, Transaction
 from storage.states import IN_LANE
 
@@ -114,7 +114,7 @@ def _survey(
     return survey
 
 
-def _may_go(found: StoredObject, row: InstallationRecord) -> bool:
+def _may_go(found: BucketObject, row: InstallationRecord) -> bool:
     is_newer = row.adopt_time is None or found.stored_time > row.adopt_time
     return is_newer or row.sweep_allowance > 0
 

@@ -305,10 +305,10 @@ def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome
         row.put_off(_Delay(delay_s, is_counted=False), listing_doubt_time=fn.clock_timestamp())
         if claim.listed_by:
             slots.release(transaction, claim.slot_token)
-            wakes = 0
+            extra_requests = 0
         else:
-            wakes = portal_feedback.record_success(transaction, claim.slot_token)
-        return Outcome(delay_s, job_has_ended=False, extra_requests=wakes)
+            extra_requests = portal_feedback.record_success(transaction, claim.slot_token)
+        return Outcome(delay_s, job_has_ended=False, extra_requests=extra_requests)
 
 
 def compare(
@@ -321,8 +321,8 @@ def compare(
     with database.transaction() as transaction:
         row = _DocumentRow(transaction, claim)
         row.put_off_comparison(delay_s, doubted.sha256)
-        wakes = portal_feedback.record_success(transaction, claim.lease)
-        return Outcome(delay_s, job_has_ended=False, extra_requests=wakes)
+        extra_requests = portal_feedback.record_success(transaction, claim.lease)
+        return Outcome(delay_s, job_has_ended=False, extra_requests=extra_requests)
 
 
 def is_abandoned(state: DocumentState) -> Any:

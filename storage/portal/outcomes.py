@@ -1,4 +1,4 @@
-"""The result of a request that has ended."""
+"""The result of an attempt at the portal, for the worker that made it."""
 
 from __future__ import annotations
 

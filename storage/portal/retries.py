@@ -21,9 +21,9 @@ LOST_LEASES = 5
 class RetryPolicy:
     """How often a transient failure is retried.
 
-    `attempts`: attempts in all; `attempts_few`: the same where PDPJ.md says "few". `base_s`: the
-    first delay in seconds. `pauses` and `probes`: the policies for a pause of the portal and for an
-    unavailable court.
+    `attempts`: attempts in all; `attempts_few`: the same for errors that a retry rarely helps
+    (`is_few`). `base_s`: the first delay in seconds. `pauses` and `probes`: the policies for a
+    pause of the portal and for an unavailable court.
     """
 
     attempts: int

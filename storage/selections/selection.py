@@ -1,4 +1,4 @@
-"""Which documents of a case a job wants. Pure: no I/O, no clock.
+"""Selections: the documents of a case that a job wants. Pure: no I/O, no clock.
 
 A job has a union of selections. A call that joins a running job can only add to it, so a job never
 wants less than each of its callers requested.
@@ -20,7 +20,7 @@ MOST_UNLISTED = 100
 
 
 class Candidate(Protocol):
-    """What a listing gives of a document."""
+    """The values of a listed document that conditions test."""
 
     @property
     def kind(self) -> str:
@@ -133,7 +133,7 @@ class Wants:
         return None if self.selections is None else [each.as_values for each in self.selections]
 
     def joined(self, other: Wants) -> Wants:
-        """Return what is wanted by either."""
+        """Return the wants that have every document of both."""
         if self.selections is None or other.selections is None:
             return EVERYTHING
         # A dictionary keeps the order of first entries.

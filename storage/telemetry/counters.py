@@ -1,7 +1,8 @@
 """The recorder of metrics for Prometheus.
 
 In the processes that Dramatiq forks, prometheus_client keeps the numbers in files of a shared
-folder (its multiprocess mode). Each of these processes can show the sums; see telemetry/shared.py.
+folder (its multiprocess mode). Each of these processes can show the sums: see
+shared_folder.py.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from prometheus_client.registry import Collector
 from storage.telemetry.metrics_recorder import MetricsRecorder
 from storage.telemetry.process_gauges import ProcessGauges
 from storage.telemetry.series import ALL, FROM_THE_START, Kind, Series
-from storage.telemetry.shared import VARIABLE
+from storage.telemetry.shared_folder import VARIABLE
 
 # The series with start times: they would double the lines, and Prometheus detects restarts itself.
 disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The recorder of events. The default does nothing; a process with a metrics page has another."""
+"""The recorder of metrics. The default does nothing; a process with a metrics page has Counters."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from contextlib import closing
 import redis
 
 from storage.errors import ServiceRefused
-from storage.valkey.connections import connect
+from storage.valkey.valkey_connections import connect
 from storage.valkey.valkey_errors import PART, answered, meaning
 
 KEY = "autos:check"

@@ -1,1 +1,1 @@
-"""Webhooks as rows."""
+"""Webhooks as rows, and the turns of clients at sending. The sender is in actors/webhook."""

@@ -23,7 +23,7 @@ from storage.errors import ConfigurationError
 from storage.health import start_check
 from storage.settings import Settings
 from storage.valkey import valkey_check
-from storage.valkey.connections import connected
+from storage.valkey.valkey_connections import connected
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.debian.debian_servers import debian_postgres, debian_redis, debian_sentinel
 from tests.sandbox.portal import SandboxPortal

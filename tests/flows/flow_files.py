@@ -13,7 +13,13 @@ GENERATED = "_pb2"
 # Threads and tasks that work at intervals or for watchers, whether a flow runs or not.
 BESIDE_THE_FLOWS = frozenset(
     {
-        *("worker-looks", "uploader-looks", "notifier-looks", "parent-watch", "halt-listener"),
+        *(
+            "worker-polling",
+            "uploader-polling",
+            "notifier-polling",
+            "parent-watch",
+            "halt-listener",
+        ),
         *("leadership", "repairs", "sweeper", "places", "heartbeat", "worker-heartbeat"),
         *("lease-renewer", "lease-guard", "metrics", "wake-ups", "poll", "clients file"),
         *("sessions", "autos.spool", "autos.portal", "autos.bucket"),

@@ -2454,7 +2454,7 @@ _DEPLOYMENT = (
     ),
     _mutant(
         "the metrics without a writable /tmp",
-        "storage/telemetry/shared.py",
+        "storage/telemetry/shared_folder.py",
         "    with suppress(FileNotFoundError):\n        return Path",
         "    if True:\n        return Path",
         IMAGE,

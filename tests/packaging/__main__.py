@@ -20,7 +20,7 @@ from dev.stack import running_stack
 
 GOOGLE = "google-cloud-secret-manager"
 PYTHONS = ("3.11", "3.12", "3.13")
-PROBE = Path(__file__).with_name("probe.py")
+CLIENT_PROGRAM = Path(__file__).with_name("installed_client.py")
 # Entries of a wheel beside its metadata.
 PACKAGE = "autos"
 
@@ -75,7 +75,7 @@ def main(pythons: Sequence[str]) -> None:
                     _run(python, "-m", "venv", home)
                     for packages in installs:
                         _pip(home / "bin" / "python", "install", *packages)
-                    _run(home / "bin" / "python", PROBE, env=env)
+                    _run(home / "bin" / "python", CLIENT_PROGRAM, env=env)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A sandbox of the PDPJ portal with the behaviour and the faults that PDPJ.md records.
+"""A sandbox of the PDPJ portal with the behaviour and the faults of docs/reference/portal.md.
 
 By hand: `python -m tests.sandbox.portal --port 8085`. In tests: `with SandboxPortal() as portal`.
 """

@@ -1,7 +1,7 @@
 """The rows in memory as the claim sees them: the truth in simulations of the scheduler.
 
-The claim checks what DESIGN.md lists, in its order, and refuses what is not allowed. It asserts
-that no limit is exceeded, whatever is proposed.
+The claim checks what `storage/sql/portal/claim.sql` checks, in its order, and refuses what is not
+allowed. It asserts that no limit is exceeded, whatever is proposed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The scheduler: proposes which portal requests begin next. The claim in the rows decides.
+"""The policy of the scheduler: which portal requests it proposes next. The claim decides.
 
-All modules but the loop are pure: no I/O, no clock, no threads. The loop owns one `SchedulerState`
-and, from one thread,
+All modules here are pure: no I/O, no clock, no threads. actors/scheduler/loop.py owns one
+`SchedulerState` and, from one thread,
 
 - calls `state.receive(hint, now)` for each hint that it drains from Valkey;
 - calls `state.read_portal(reading, now)` every second, and `state.read_jobs(reading, now)` for each

@@ -10,10 +10,10 @@ from typing import TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from autos._client.call_errors import refusal
 from autos._client.calls import Call
 from autos._client.connection import Connection
 from autos._client.files.pulling import Pull
-from autos._client.refusals import refusal
 from autos._client.silence import heard_within
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.pulled import Pulled

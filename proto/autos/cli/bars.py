@@ -86,9 +86,9 @@ class JobBar(_Bar):
         return text.append(self._outlook(task), "cyan")
 
     def _outlook(self, task: Task) -> str:
-        told = printable(outlook(self.job, datetime.now(UTC)))
-        if told or self.job.state in JOB_ENDS or task.time_remaining is None:
-            return told or length(task.elapsed or 0)
+        text = printable(outlook(self.job, datetime.now(UTC)))
+        if text or self.job.state in JOB_ENDS or task.time_remaining is None:
+            return text or length(task.elapsed or 0)
         return f"{length(task.time_remaining)} left"
 
 

@@ -64,7 +64,7 @@ def start(client: Client, options: Namespace) -> Exit:
         _print_json(started)
     else:
         write_line(job.job_id)
-        _say(f"{'started' if started.created else 'joined an existing job'}: {line(job)}")
+        _print_note(f"{'started' if started.created else 'joined an existing job'}: {line(job)}")
     return _watched(client, options, job) if options.watch else exit_of_job(job)
 
 
@@ -203,8 +203,10 @@ def pull(client: Client, options: Namespace) -> Exit:
             folder, job.job_id, parallel=options.parallel, on_file=view.file, on_bytes=view.count
         )
     for document in pulled.missing:
-        _say(_absence(document))
-    _say(f"{len(pulled.files)} files in {folder}, {len(pulled.missing)} documents not available")
+        _print_note(_absence(document))
+    _print_note(
+        f"{len(pulled.files)} files in {folder}, {len(pulled.missing)} documents not available"
+    )
     return Exit.PARTIALLY_COMPLETED if pulled.missing else Exit.OK
 
 
@@ -228,8 +230,8 @@ class _JsonFiles:
     """Prints a line of JSON for each file."""
 
     def file(self, file: PulledFile) -> None:
-        told = {"path": str(file.path), "is_new": file.is_new, "document": as_json(file.document)}
-        write_json(told)
+        fields = {"path": str(file.path), "is_new": file.is_new, "document": as_json(file.document)}
+        write_json(fields)
 
     def count(self, size_bytes: int) -> None:
         """Print nothing for bytes."""
@@ -290,7 +292,7 @@ def _print_rows(rows: Iterable[tuple[str, ...]]) -> None:
         write_line(row)
 
 
-def _say(text: str) -> None:
+def _print_note(text: str) -> None:
     """Print a line for people to stderr; stdout is for scripts."""
     write_line(shown(text, 500), sys.stderr)
 

@@ -10,11 +10,11 @@ from io import TextIOWrapper
 
 from autos._client.sync_client import Client
 from autos.cli.commands import COMMANDS
-from autos.cli.completion import script
 from autos.cli.exits import Exit, exit_of_error
-from autos.cli.health import health
+from autos.cli.health_command import health
 from autos.cli.options import connection, parser
 from autos.cli.output import write_json, write_line
+from autos.cli.shell_completion import script
 from autos.cli.wording import length, shown
 from autos.errors import AutosError, NotAllowed, PullFailed
 
@@ -32,17 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(options)
         sys.stdout.flush()
     except AutosError as error:
-        _tell(error, options)
+        _print_error(error, options)
         return exit_of_error(error)
     except KeyboardInterrupt:
-        _say(f"\nInterrupted. {_how_to_go_on(options)}")
+        _print_note(f"\nInterrupted. {_how_to_go_on(options)}")
         return Exit.INTERRUPTED
     except BrokenPipeError:
         # The reader has closed the pipe. Nothing may be written any more, not even at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.BROKEN_PIPE
     except OSError as error:
-        _say(f"autos: {error.filename or 'output'} cannot be written: {error.strerror}.")
+        _print_note(f"autos: {error.filename or 'output'} cannot be written: {error.strerror}.")
         return Exit.CANNOT_WRITE
     return code
 
@@ -58,29 +58,29 @@ def _write_anything(options: Namespace) -> None:
 
 
 def _run(options: Namespace) -> Exit:
-    said: list[str] = []
+    noted: list[str] = []
 
-    def say_once(error: AutosError, pause_s: float) -> None:
+    def note_once(error: AutosError, pause_s: float) -> None:
         """Report a pause once for each reason, so that an outage does not fill the screen."""
-        if error.reason not in said:
-            said.append(error.reason)
+        if error.reason not in noted:
+            noted.append(error.reason)
             when = f" in {length(pause_s)}" if pause_s >= 1 else ""
-            _say(f"{where.address} answers {error.reason}: trying again{when}.")
+            _print_note(f"{where.address} answers {error.reason}: trying again{when}.")
 
     where = connection(options, os.environ)
     if options.command == "health":
         return health(where, options)
-    with Client(where, timeout_s=options.timeout, on_pause=say_once) as client:
+    with Client(where, timeout_s=options.timeout, on_pause=note_once) as client:
         return COMMANDS[options.command](client, options)
 
 
-def _tell(error: AutosError, options: Namespace) -> None:
+def _print_error(error: AutosError, options: Namespace) -> None:
     if not options.json:
         for failure in error.failures.values() if isinstance(error, PullFailed) else ():
-            _say(failure)
-        _say(f"autos: {error.message}{_hint(error)}")
+            _print_note(failure)
+        _print_note(f"autos: {error.message}{_hint(error)}")
         return
-    told = {
+    fields = {
         "error": {
             "kind": type(error).__name__,
             "reason": error.reason,
@@ -90,7 +90,7 @@ def _tell(error: AutosError, options: Namespace) -> None:
             "retry_delay_s": error.retry_delay_s,
         }
     }
-    write_json(told, sys.stderr)
+    write_json(fields, sys.stderr)
 
 
 def _hint(error: AutosError) -> str:
@@ -112,6 +112,6 @@ def _folder(options: Namespace) -> str:
     return f" {options.folder}" if options.folder else ""
 
 
-def _say(text: str) -> None:
+def _print_note(text: str) -> None:
     for line in text.split("\n"):
         write_line(shown(line, 1000), sys.stderr)

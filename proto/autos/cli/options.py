@@ -12,8 +12,8 @@ from typing import Any
 
 from autos._client.connection import ADDRESS, Connection
 from autos._client.files.pulling import PARALLEL
-from autos.cli.completion import SHELLS
 from autos.cli.output import write_line
+from autos.cli.shell_completion import SHELLS
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import WrongSettings
 

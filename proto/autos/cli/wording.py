@@ -83,8 +83,8 @@ def outlook(job: pb.Job, now: datetime) -> str:
 
 def line(job: pb.Job) -> str:
     """Return one line about a job."""
-    told = f"{job.process_number}  {job_state(job)}  {counts(job)}"
-    return told + (f"  {outlook(job, datetime.now(UTC))}".rstrip())
+    text = f"{job.process_number}  {job_state(job)}  {counts(job)}"
+    return text + (f"  {outlook(job, datetime.now(UTC))}".rstrip())
 
 
 def job_lines(job: pb.Job) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Test every fault of PDPJ.md's table, all at once, and the outcome of each document."""
+"""Test every fault of docs/reference/portal.md at once, and the outcome of each document."""
 
 from __future__ import annotations
 

@@ -140,11 +140,11 @@ def test_a_retry_is_refused_when_the_case_is_not_allowed_any_more(
             assert server.clients
             for changed in ({"sealed": "refuse"}, {"courts": ["8.19"]}):
                 write_clients(file, entry("house", "a", **changed))
-                server.clients.look()
+                server.clients.refresh()
                 refused = await _refusal(api.RetryJob(retry))
                 assert refused.reason == "CASE_NOT_ALLOWED", changed
             write_clients(file, entry("house", "a", courts=["8.26"]))
-            server.clients.look()
+            server.clients.refresh()
             answer = await api.RetryJob(retry)
             assert answer.job.state == pb.JOB_STATE_PROCESSING
 
@@ -170,7 +170,7 @@ def test_a_refused_case_is_had_by_a_retry_once_it_is_allowed(
             assert not listed.documents
             write_clients(file, entry("house", "a", sealed="fetch"))
             assert server.clients
-            server.clients.look()
+            server.clients.refresh()
             await api.RetryJob(pb.RetryJobRequest(job_id=str(job_id)))
             await asyncio.to_thread(_claimed_listing, parts.database, job_id, levels)
             listed = await api.ListDocuments(pb.ListDocumentsRequest(job_id=str(job_id)))
@@ -194,7 +194,7 @@ def test_a_webhook_is_refused_while_nothing_can_sign_it(
             assert _jobs(parts.database) == 0
             write_clients(file, entry("a", "a"), entry("b", "b", webhook_secrets=[secret]))
             assert server.clients
-            server.clients.look()
+            server.clients.refresh()
             assert len((await api.StartDownload(request)).job.webhooks) == 1
 
     asyncio.run(scenario())

@@ -25,7 +25,7 @@ from actors.pipeline.file_recorder import FileRecorder
 from actors.pipeline.job_end import JobEnds
 from actors.pipeline.listing_step import Lister
 from actors.pipeline.object_writer import BucketHealth, ObjectWriter
-from actors.pipeline.probe import Prober
+from actors.pipeline.prober import Prober
 from actors.pipeline.request_gate import RequestGate
 from actors.pipeline.slices import SliceRunner
 from actors.pipeline.upload import Uploader
@@ -156,7 +156,7 @@ class PipelineHarness:
 
     def work(self) -> None:
         """Do what the rows allow until nothing is left. Webhooks are not sent here."""
-        while self.worker.look(_nothing) or self.uploader.look(_nothing):
+        while self.worker.poll(_nothing) or self.uploader.poll(_nothing):
             pass
 
     def list_job(self, job_id: UUID) -> None:

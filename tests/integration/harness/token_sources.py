@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.login.login_breaker import LoginBreaker
-from actors.login.portal_login import PortalLogin
+from actors.login.portal_login import LoginClient
 from actors.login.token_source import RefreshedToken, StaticToken
 from actors.portal.portal_client import Portal
 from actors.portal.portal_session import TokenSource
@@ -52,7 +52,7 @@ def login_settings(login: SandboxLogin, **values: str) -> Settings:
 
 def refreshed(database: Database, known: Settings, **values: Any) -> RefreshedToken:
     """Return one process's token source; its login interval is short unless `values` change it."""
-    client = PortalLogin(
+    client = LoginClient(
         token_url=known.pdpj_token_url or "",
         client_id=known.pdpj_client_id or "",
         client_secret=known.pdpj_client_secret,

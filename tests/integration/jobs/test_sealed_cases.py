@@ -32,7 +32,7 @@ def _documents(*levels: str) -> tuple[ListedDocument, ...]:
     )
 
 
-# Each form of a seal that PDPJ.md knows, and what is not known.
+# Each level of secrecy of docs/reference/portal.md, and unknown ones.
 SEALED = {
     "a sealed case": CaseListing(1, _documents("PUBLICO")),
     "the highest level": CaseListing(5, _documents("PUBLICO")),

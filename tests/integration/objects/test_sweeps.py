@@ -20,7 +20,7 @@ from actors.resilience.retry import retry_until_available
 from dev.processes.deadline import until
 from storage.errors import LeaseLost
 from storage.objects import adoption, installation, sweeps
-from storage.objects.object_store import Objects, ObjectStore, StoredObject, Upload, object_key
+from storage.objects.object_store import BucketObject, Objects, ObjectStore, Upload, object_key
 from storage.objects.sweeps import ALWAYS_FEW, Swept
 from storage.portal.document_claims import CheckedFile
 from storage.postgres.database import Database
@@ -196,7 +196,7 @@ def test_as_many_as_a_crash_leaves_go_also_in_a_small_bucket(
 class _Taken(Objects):
     """A bucket that gets another installation's mark just after it is listed."""
 
-    def documents(self) -> Iterator[StoredObject]:
+    def documents(self) -> Iterator[BucketObject]:
         yield from [*super().documents()]
         self.write(installation.mark_key(self), str(uuid4()).encode())
 

@@ -61,8 +61,8 @@ def _work(pipeline: PipelineHarness, *job_ids: UUID) -> None:
 
     def work(_: int) -> None:
         while any(factories.job(pipeline.database, each)["end_time"] is None for each in job_ids):
-            pipeline.worker.look(_nothing)
-            pipeline.uploader.look(_nothing)
+            pipeline.worker.poll(_nothing)
+            pipeline.uploader.poll(_nothing)
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(work, range(THREADS)))

@@ -92,13 +92,13 @@ def test_a_scan_stores_one_file_and_reports_it_before(pipeline: PipelineHarness)
     _, job_id = _spooled(pipeline)
     found: list[list[str]] = []
 
-    assert pipeline.uploader.look(lambda: found.append(_states(pipeline, job_id)))
+    assert pipeline.uploader.poll(lambda: found.append(_states(pipeline, job_id)))
 
     assert found == [["DOWNLOADED"] * DOCUMENTS]
     assert sorted(_states(pipeline, job_id)) == ["AVAILABLE", *["DOWNLOADED"] * 2]
-    assert pipeline.uploader.look(_nothing)
-    assert pipeline.uploader.look(_nothing)
-    assert not pipeline.uploader.look(_nothing)
+    assert pipeline.uploader.poll(_nothing)
+    assert pipeline.uploader.poll(_nothing)
+    assert not pipeline.uploader.poll(_nothing)
 
 
 def test_a_bucket_that_is_away_puts_a_file_off_and_counts_no_attempt(
@@ -108,12 +108,12 @@ def test_a_bucket_that_is_away_puts_a_file_off_and_counts_no_attempt(
     (message,) = _uploads(pipeline)
     away = Objects(replace(store, endpoint_url="http://127.0.0.1:1"), max_connections=1)
 
-    assert not _with_bucket(pipeline, away).look(_nothing)
+    assert not _with_bucket(pipeline, away).poll(_nothing)
 
     (row,) = factories.documents(pipeline.database, job_id)
     assert (row["state"], row["attempt_count"], row["pause_count"]) == ("DOWNLOADED", 1, 1)
     assert _uploads(pipeline) == [message]
-    assert not pipeline.uploader.look(_nothing), "it is tried before its pause is over"
+    assert not pipeline.uploader.poll(_nothing), "it is tried before its pause is over"
     factories.age(pipeline.database, job_id, 60)
     pipeline.work()
     assert _states(pipeline, job_id) == ["AVAILABLE"]
@@ -131,7 +131,7 @@ def test_a_file_that_is_gone_or_altered_is_requested_again(
     else:
         path.write_bytes(path.read_bytes()[:-1] + b"?")
 
-    pipeline.uploader.look(_nothing)
+    pipeline.uploader.poll(_nothing)
 
     (row,) = factories.documents(pipeline.database, job_id)
     assert (row["state"], row["attempt_count"], row["lost_lease_count"]) == ("PENDING", 0, 1)
@@ -154,7 +154,7 @@ def test_a_file_that_is_gone_with_its_job_is_no_error(
         path.unlink()
         job_queries.cancel(pipeline.database, CLIENT, job_id)
 
-    assert _with_bucket(pipeline, HookedObjects(store, before_put=lose)).look(_nothing)
+    assert _with_bucket(pipeline, HookedObjects(store, before_put=lose)).poll(_nothing)
 
     assert _states(pipeline, job_id) == ["CANCELLED"]
 
@@ -167,7 +167,7 @@ def test_a_file_of_a_job_that_is_cancelled_while_it_is_put_leaves_the_spool(
     def cancel(_: Upload) -> None:
         job_queries.cancel(pipeline.database, CLIENT, job_id)
 
-    assert _with_bucket(pipeline, HookedObjects(store, after_put=cancel)).look(_nothing)
+    assert _with_bucket(pipeline, HookedObjects(store, after_put=cancel)).poll(_nothing)
 
     (row,) = factories.documents(pipeline.database, job_id)
     assert (row["state"], row["object_key"]) == ("CANCELLED", None)
@@ -196,6 +196,6 @@ def test_postgresql_that_is_away_puts_a_message_off(pipeline: PipelineHarness) -
 
     uploader.upload_document(*message)
     with pytest.raises(ServiceUnavailable):
-        uploader.look(_nothing)
+        uploader.poll(_nothing)
 
     assert _states(pipeline, job_id) == ["DOWNLOADED"]

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from actors.login.portal_login import LoginUnavailable, PortalLogin
+from actors.login.portal_login import LoginClient, LoginUnavailable
 from actors.resilience.exchange_deadline import Watchdog
 from actors.webhook.webhook_client import WebhookClient
 from actors.webhook.webhook_sender import WebhookSender
@@ -131,13 +131,13 @@ def test_a_post_gets_its_final_answer(before: bytes) -> None:
 def test_a_login_gets_its_final_answer(before: bytes) -> None:
     grant = answer(json.dumps({"access_token": "t", "expires_in": 60}).encode())
     with ByteServer(_sends(before + grant + answer(b"{}", status="401 No"))) as server:
-        login = PortalLogin(f"{server.url}/token", "autos", "secret", WATCHDOG)
+        login = LoginClient(f"{server.url}/token", "autos", "secret", WATCHDOG)
         assert [login.log_in(None).access_token for _ in range(2)] == ["t"] * 2
 
 
 def test_a_login_that_sends_interim_answers_alone_is_unavailable() -> None:
     with ByteServer(_sends(interim() * 2_000)) as server:
-        login = PortalLogin(f"{server.url}/token", "autos", "secret", WATCHDOG)
+        login = LoginClient(f"{server.url}/token", "autos", "secret", WATCHDOG)
         with pytest.raises(LoginUnavailable):
             login.log_in(None)
 

@@ -1,4 +1,4 @@
-"""Test the portal's client over HTTP: every row of PDPJ.md's table, and faulty servers."""
+"""Test the portal's client over HTTP: every row of docs/reference/portal.md, and faulty servers."""
 
 from __future__ import annotations
 

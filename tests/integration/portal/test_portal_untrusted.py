@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from actors.login.portal_login import LoginUnavailable, PortalLogin
+from actors.login.portal_login import LoginClient, LoginUnavailable
 from actors.portal.portal_client import Portal
 from actors.resilience.exchange_deadline import Watchdog
 from storage import refusals
@@ -160,8 +160,8 @@ def test_what_fails_in_tls_is_logged_once_with_its_code(
     assert "alert" in line["answer"]
 
 
-def _login(server: ByteServer, ca_file: Path) -> PortalLogin:
-    return PortalLogin(
+def _login(server: ByteServer, ca_file: Path) -> LoginClient:
+    return LoginClient(
         token_url=f"{server.url}/token",
         client_id="any",
         client_secret="any",
@@ -226,7 +226,7 @@ def test_the_login_is_trusted_by_the_same_authorities(
 ) -> None:
     signer = authority if is_trusted else Certificate.authority()
     with serve(signer.for_loopback()) as server, pytest.raises(LoginUnavailable) as failed:
-        PortalLogin(
+        LoginClient(
             token_url=f"{server.url}/token",
             client_id="any",
             client_secret="any",

@@ -165,5 +165,5 @@ def test_a_worker_that_stops_begins_nothing(pipeline: PipelineHarness) -> None:
 
     assert _answer(pipeline, job_id) == []
 
-    assert not pipeline.worker.look(lambda: None)
+    assert not pipeline.worker.poll(lambda: None)
     assert pipeline.requested_files(number) == [0]

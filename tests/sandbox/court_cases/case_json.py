@@ -1,4 +1,4 @@
-"""The JSON of a case, in the shapes that PDPJ.md records."""
+"""The JSON of a case, in the shapes of docs/reference/portal.md."""
 
 from __future__ import annotations
 

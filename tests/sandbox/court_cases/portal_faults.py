@@ -173,14 +173,14 @@ FILE_FAULTS: dict[str, PortalFault] = {
 
 
 def is_good_in_the_end(document: SandboxDocument) -> bool:
-    """Return True if a client that follows PDPJ.md gets the document in the end."""
+    """Return whether a client that follows docs/reference/portal.md gets the document at last."""
     if document.fault in (None, "chunked", "early-hints"):
         return True
     return document.fault not in HREF_FAULTS and FILE_FAULTS[document.fault].times is not None
 
 
 def good_count(case: SandboxCase) -> int:
-    """Return the number of distinct documents that a client following PDPJ.md gets in the end."""
+    """Return how many distinct documents such a client gets at last."""
     if case.list_fault and LIST_FAULTS[case.list_fault].times is None:
         return 0
     return sum(any(map(is_good_in_the_end, twins)) for twins in case.distinct.values())

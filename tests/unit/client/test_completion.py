@@ -9,8 +9,8 @@ from importlib.metadata import version
 import pytest
 
 from autos.cli.commands import COMMANDS
-from autos.cli.completion import SHELLS
 from autos.cli.main import main
+from autos.cli.shell_completion import SHELLS
 
 
 def _script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from autos._client.refusals import refusal
+from autos._client.call_errors import refusal
 from autos.errors import (
     AutosError,
     InvalidRequest,

@@ -17,6 +17,9 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PATH = re.compile(r"`((?:actors|dev|docs|proto|server|storage|tests)/[\w./-]*)`")
 LINES_OF_README = 150
 PINNED_PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md")
+# A page or a module that a comment, a docstring or a text of the source names.
+NAMED_FILE = re.compile(r"(?<![\w./-])((?:[A-Za-z_][\w-]*/)*[A-Za-z][\w-]*\.(?:md|py))\b(?!\()")
+ROOMS = ("actors", "dev", "proto", "server", "storage")
 
 
 def _prose(page: Path) -> str:
@@ -71,6 +74,29 @@ def test_every_path_of_the_code_map_is_there(name: str) -> None:
 
     assert len(paths) > 10
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_file_that_the_source_names_is_there() -> None:
+    sources = [
+        path
+        for room in ROOMS
+        for end in ("py", "sql", "proto")
+        for path in (ROOT / room).rglob(f"*.{end}")
+    ]
+    files = [*PAGES, *sources, *(ROOT / "tests").rglob("*.py"), *ROOT.glob("*.py")]
+    # A name may begin at the root, or at any folder on the way to the file.
+    known = {
+        "/".join(parts[start:])
+        for parts in (file.relative_to(ROOT).parts for file in files)
+        for start in range(len(parts))
+    }
+
+    named = {
+        (str(source), name) for source in sources for name in NAMED_FILE.findall(source.read_text())
+    }
+
+    assert len(named) > 50
+    assert sorted((source, name) for source, name in named if name not in known) == []
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.pt-BR.md"])

@@ -1,11 +1,11 @@
-"""Test the fallback: workers look for work themselves while no scheduler proposes any."""
+"""Test the fallback: workers poll for work themselves while no scheduler proposes any."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
-from actors.runtime.fallback import FallbackLooks
+from actors.runtime.fallback import FallbackPolling
 
 DEADLINE_S = 30.0
 
@@ -24,7 +24,7 @@ class Work:
         self.done = threading.Semaphore(0)
         self.was_vain = threading.Semaphore(0)
 
-    def look(self, found: Callable[[], None]) -> bool:
+    def poll(self, found: Callable[[], None]) -> bool:
         """Claim a piece and work on it until the test lets it end."""
         with self.lock:
             if not self.left:
@@ -44,23 +44,23 @@ class Work:
         return True
 
 
-def _started(work: Work, threads: int) -> FallbackLooks:
-    looks = FallbackLooks(
-        work.look, threads=threads, name="look", interval_s=0.01, idle_interval_s=0.05
+def _started(work: Work, threads: int) -> FallbackPolling:
+    polling = FallbackPolling(
+        work.poll, threads=threads, name="poll", interval_s=0.01, idle_interval_s=0.05
     )
-    looks.start()
-    return looks
+    polling.start()
+    return polling
 
 
 def test_a_scan_that_found_work_starts_another_thread_up_to_the_limit() -> None:
     work = Work(pieces=10)
-    looks = _started(work, threads=4)
+    polling = _started(work, threads=4)
 
     assert work.all_begun.wait(DEADLINE_S)
     work.may_end.set()
     for _ in range(10):
         assert work.done.acquire(timeout=DEADLINE_S)
-    looks.stop()
+    polling.stop()
 
     assert work.most == 4
 
@@ -68,7 +68,7 @@ def test_a_scan_that_found_work_starts_another_thread_up_to_the_limit() -> None:
 def test_after_the_work_is_done_one_thread_goes_on_looking() -> None:
     work = Work(pieces=3)
     work.may_end.set()
-    looks = _started(work, threads=4)
+    polling = _started(work, threads=4)
     for _ in range(3):
         assert work.done.acquire(timeout=DEADLINE_S)
 
@@ -77,19 +77,19 @@ def test_after_the_work_is_done_one_thread_goes_on_looking() -> None:
     with work.lock:
         work.left = 1
     assert work.done.acquire(timeout=DEADLINE_S)
-    looks.stop()
+    polling.stop()
 
 
 def test_a_scan_that_fails_does_not_end_the_scans() -> None:
     seen = threading.Semaphore(0)
 
-    def look(_found: Callable[[], None]) -> bool:
+    def poll(_found: Callable[[], None]) -> bool:
         seen.release()
         raise ValueError("a bug")
 
-    looks = FallbackLooks(look, threads=2, name="look", interval_s=0.01, idle_interval_s=0.01)
-    looks.start()
+    polling = FallbackPolling(poll, threads=2, name="poll", interval_s=0.01, idle_interval_s=0.01)
+    polling.start()
 
     for _ in range(3):
         assert seen.acquire(timeout=DEADLINE_S)
-    looks.stop()
+    polling.stop()

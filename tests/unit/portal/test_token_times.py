@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.login.token_times import MOST_S, UNSAID_S, end_of, lifetime_s
+from actors.login.token_times import DEFAULT_LIFETIME_S, MOST_S, end_of, lifetime_s
 
 NOW = 1_700_000_000.0
 NO_LIVES: tuple[object, ...] = (
@@ -35,10 +35,10 @@ def _jwt(claims: Any) -> str:
         # If the token has its own start time, the local clock is not used.
         (None, _jwt({"exp": NOW + 50, "iat": NOW - 500}), 550),
         (10**9, "opaque", MOST_S),
-        *((answer, "opaque", UNSAID_S) for answer in NO_LIVES),
-        *((None, token, UNSAID_S) for token in ("a.b.c", "a.e30.c", "", "..", _jwt([]))),
-        (None, _jwt({"exp": "never"}), UNSAID_S),
-        (None, _jwt({"exp": NOW - 50}), UNSAID_S),
+        *((answer, "opaque", DEFAULT_LIFETIME_S) for answer in NO_LIVES),
+        *((None, token, DEFAULT_LIFETIME_S) for token in ("a.b.c", "a.e30.c", "", "..", _jwt([]))),
+        (None, _jwt({"exp": "never"}), DEFAULT_LIFETIME_S),
+        (None, _jwt({"exp": NOW - 50}), DEFAULT_LIFETIME_S),
     ],
 )
 def test_the_life_of_a_token(expires_in: object, token: str, seconds: float) -> None:

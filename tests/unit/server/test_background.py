@@ -103,20 +103,20 @@ def test_a_failed_check_of_the_clients_file_is_not_the_last(tmp_path: Path) -> N
     class Breaking(ClientsFile):
         looks = 0
 
-        def look(self) -> None:
+        def refresh(self) -> None:
             self.looks += 1
             if self.looks == 1:
                 raise RuntimeError("any")
-            super().look()
+            super().refresh()
 
     file = Breaking(path, LIMITS)
     path.write_text('{"clients": [{"name": "another"}]}')
-    before = file.roster
+    before = file.registry
 
     async def run() -> None:
         background = Background(restart_s=0.001)
         background.start("clients", Authenticator(file, CallingClient("a")).keep_current)
-        await _until(lambda: file.roster is not before)
+        await _until(lambda: file.registry is not before)
         await background.stop()
 
     asyncio.run(run())

@@ -19,7 +19,7 @@ from dev.embedded.sandbox import ROOT
 from server.access.add_client import PREFIX, add_token, main, remove, secrets_of, tokens_of
 from storage.clients.case_access import CaseAccess
 from storage.clients.client_registry import CallingClient, ClientLimits, ClientRegistry, KnownClient
-from storage.clients.clients_file import ClientsFile, read, roster_of
+from storage.clients.clients_file import ClientsFile, read, registry_of
 from storage.errors import CaseNotAllowed, ConfigurationError
 
 DEFAULTS = ClientLimits(60, 7, 8, 9, 10)
@@ -38,7 +38,7 @@ def _file(folder: Path, content: object) -> Path:
     return file
 
 
-def _roster(folder: Path, *entries: dict[str, Any]) -> ClientRegistry:
+def _registry(folder: Path, *entries: dict[str, Any]) -> ClientRegistry:
     return read(_file(folder, {"clients": entries}), DEFAULTS)
 
 
@@ -48,22 +48,22 @@ def test_a_client_is_found_by_each_of_its_tokens_and_certificates(tmp_path: Path
         {"sha256": hashlib.sha256(token.encode()).hexdigest(), "created": "2026-01-31"}
         for token in tokens
     ]
-    roster = _roster(
+    registry = _registry(
         tmp_path,
         {"name": "a", "tokens": hashes[:2], "limits": {"jobs_at_once": 1}},
         {"name": "b", "tokens": hashes[2:], "certificates": ["b.internal", "spiffe://b"]},
         {"name": "c"},
     )
 
-    found = [roster.by_token(token) for token in tokens]
+    found = [registry.by_token(token) for token in tokens]
     assert [client.name for client in found if client] == ["a", "a", "b"]
     assert [client.limits for client in found if client] == [
         *(replace(DEFAULTS, jobs_at_once=1), replace(DEFAULTS, jobs_at_once=1), DEFAULTS)
     ]
-    assert roster.by_token("token 4") is None
-    assert roster.by_token(str(hashes[0]["sha256"])) is None
-    assert roster.by_certificate(["other", "spiffe://b"]) == found[2]
-    assert roster.by_certificate(["other"]) is None
+    assert registry.by_token("token 4") is None
+    assert registry.by_token(str(hashes[0]["sha256"])) is None
+    assert registry.by_certificate(["other", "spiffe://b"]) == found[2]
+    assert registry.by_certificate(["other"]) is None
 
 
 NUMBER = "1003579-22.2025.8.26.0564"
@@ -76,8 +76,8 @@ def _access(folder: Path, *entries: dict[str, Any]) -> list[CaseAccess]:
     named = [
         {"name": f"c{i}", "certificates": [f"c{i}"], **entry} for i, entry in enumerate(entries)
     ]
-    roster = _roster(folder, *named)
-    found = [roster.by_certificate([f"c{i}"]) for i in range(len(entries))]
+    registry = _registry(folder, *named)
+    found = [registry.by_certificate([f"c{i}"]) for i in range(len(entries))]
     return [client.access for client in found if client]
 
 
@@ -277,32 +277,32 @@ _VALUES = st.recursive(
 @given(st.binary() | _VALUES.map(lambda value: json.dumps({"clients": [value]}).encode()))
 def test_any_content_is_either_accepted_or_reported(content: bytes) -> None:
     try:
-        roster = roster_of(content, DEFAULTS)
+        registry = registry_of(content, DEFAULTS)
     except ValueError as error:
         expected = str(error)
     else:
-        expected = str(roster)
+        expected = str(registry)
 
     assert expected
 
 
 def test_a_changed_file_is_taken_and_a_broken_one_is_not(tmp_path: Path) -> None:
     clients = ClientsFile(_file(tmp_path, {"clients": [GOOD]}), DEFAULTS)
-    first = clients.roster
-    clients.look()
-    assert clients.roster is first
+    first = clients.registry
+    clients.refresh()
+    assert clients.registry is first
 
     for broken in ("", '{"clients": []}'):
         _file(tmp_path, broken)
-        clients.look()
-        assert clients.roster is first
+        clients.refresh()
+        assert clients.registry is first
     (tmp_path / "clients.json").unlink()
-    clients.look()
-    assert clients.roster is first
+    clients.refresh()
+    assert clients.registry is first
 
     _file(tmp_path, {"clients": [{"name": "other"}]})
-    clients.look()
-    assert clients.roster.by_token(TOKEN) is None
+    clients.refresh()
+    assert clients.registry.by_token(TOKEN) is None
 
 
 def test_a_new_token_works_beside_the_old_one_until_that_is_taken_out(
@@ -314,16 +314,16 @@ def test_a_new_token_works_beside_the_old_one_until_that_is_taken_out(
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert not [token for token in (*tokens, others) if token in file.read_text()]
-    roster = read(file, DEFAULTS)
-    assert [getattr(roster.by_token(t), "name", None) for t in (*tokens, others)] == [
+    registry = read(file, DEFAULTS)
+    assert [getattr(registry.by_token(t), "name", None) for t in (*tokens, others)] == [
         *("billing", "billing", "archive")
     ]
     old, new = tokens_of(file, "billing")
     assert old != new
     remove(file, "billing", old.split()[0])
-    roster = read(file, DEFAULTS)
-    assert roster.by_token(tokens[0]) is None
-    assert roster.by_token(tokens[1])
+    registry = read(file, DEFAULTS)
+    assert registry.by_token(tokens[0]) is None
+    assert registry.by_token(tokens[1])
     assert tokens_of(file, "billing") == [new]
 
 
@@ -398,15 +398,15 @@ def test_a_token_is_found_without_a_walk_over_all_of_them() -> None:
         __hash__ = bytes.__hash__
 
     digests = [Counted(hashlib.sha256(f"token-{i}".encode()).digest()) for i in range(20_000)]
-    roster = ClientRegistry(
+    registry = ClientRegistry(
         KnownClient(CallingClient(f"c{i}"), (each,)) for i, each in enumerate(digests)
     )
     Counted.compared = 0
 
-    found = roster.by_token("token-19999")
+    found = registry.by_token("token-19999")
 
     assert found == CallingClient("c19999")
-    assert roster.by_token("token-20000") is None
+    assert registry.by_token("token-20000") is None
     assert Counted.compared < 10
 
 
@@ -468,9 +468,9 @@ def test_the_example_of_the_documentation_is_a_clients_file() -> None:
     text = (ROOT / "docs" / "howto" / "authenticate-clients.md").read_text()
     example = text.partition("```json\n")[2].partition("```")[0]
 
-    roster = roster_of(example.encode(), DEFAULTS)
+    registry = registry_of(example.encode(), DEFAULTS)
 
-    assert list(roster.webhook_secrets) == ["billing", "press"]
-    press = roster.by_token("test2")
+    assert list(registry.webhook_secrets) == ["billing", "press"]
+    press = registry.by_token("test2")
     assert press
     assert press.access.refuses_sealed

@@ -19,7 +19,7 @@ from prometheus_client import generate_latest
 from dev.embedded.sandbox import ROOT
 from storage.errors import ConfigurationError
 from storage.spool import Spool
-from storage.telemetry import series, shared
+from storage.telemetry import series, shared_folder
 from storage.telemetry.counters import Counters
 from storage.telemetry.listener import listen
 from storage.telemetry.metrics_recorder import NOOP_RECORDER
@@ -188,18 +188,18 @@ def test_the_folder_of_a_killed_parent_is_removed_by_the_next_and_a_living_one_i
     tmp_path: Path,
 ) -> None:
     environ: dict[str, str] = {}
-    with shared.shared_folder(environ, tmp_path) as living:
-        assert environ[shared.VARIABLE] == str(living)
+    with shared_folder.shared_folder(environ, tmp_path) as living:
+        assert environ[shared_folder.VARIABLE] == str(living)
         dead, young = (
-            living.with_name(f"{shared.PREFIX}dead"),
-            living.with_name(f"{shared.PREFIX}young"),
+            living.with_name(f"{shared_folder.PREFIX}dead"),
+            living.with_name(f"{shared_folder.PREFIX}young"),
         )
         for folder in (dead, young):
             folder.mkdir()
-        old = time.time() - 2 * shared.LEFT_AGE_S
+        old = time.time() - 2 * shared_folder.LEFT_AGE_S
         for folder in (dead, living):
             os.utime(folder, (old, old))
-        with shared.shared_folder({}, tmp_path):
+        with shared_folder.shared_folder({}, tmp_path):
             assert (dead.exists(), young.exists(), living.exists()) == (False, True, True)
         young.rmdir()
     assert not living.exists()

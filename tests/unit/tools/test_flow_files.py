@@ -56,7 +56,7 @@ def test_a_process_of_another_role_is_left_out() -> None:
 
 
 def test_a_thread_that_works_at_intervals_is_left_out() -> None:
-    lines = [_line(1, "actors/a.py"), _line(1, "actors/b.py", caller="worker-looks")]
+    lines = [_line(1, "actors/a.py"), _line(1, "actors/b.py", caller="worker-polling")]
     found = files_of(FLOW, (1,), lines, SQL, CALLEES.__getitem__)
     assert list(found.functions) == ["actors/a.py"]
 

@@ -184,5 +184,5 @@ def _foreign_errors() -> Iterator[None]:
 
 def _name_of(error: object) -> str:
     """Return the name of an error, without its text, which may contain the URL."""
-    told = error.strerror if isinstance(error, OSError) else None
-    return told or type(error).__name__
+    text = error.strerror if isinstance(error, OSError) else None
+    return text or type(error).__name__

@@ -1,4 +1,4 @@
-"""Conversion of gRPC's errors to AutosError, with the details of google.rpc.Status."""
+"""Errors of calls: gRPC's errors as AutosError, with the details of google.rpc.Status."""
 
 from __future__ import annotations
 
