@@ -50,6 +50,7 @@ from storage.jobs.change_notifications import ChangePublisher
 from storage.listings.size_limits import SizeLimits
 from storage.login.logins import Login
 from storage.objects.object_store import Objects, ObjectStore
+from storage.portal.case_budget import CaseBudget
 from storage.postgres import session_settings
 from storage.postgres.database import Database
 from storage.release_wait import await_release
@@ -68,6 +69,7 @@ SERVICE = _DESCRIPTOR.full_name
 SPOOL = "autos.spool"
 PORTAL = "autos.portal"
 BUCKET = "autos.bucket"
+BUDGET = "autos.budget"
 TROUBLE_LOOK_S = 2.0
 GRACE_S = 5.0
 # Seconds after GRACE_S until the process exits even if a thread still waits for a database.
@@ -98,6 +100,7 @@ def parts_of(
         on_count=signals.recorder.counted,
     )
     login = Login.of(settings)
+    budget = CaseBudget.of(settings)
     client = make_client(settings.redis_url)
     hints = HintSender(client)
     return ServerDependencies(
@@ -113,9 +116,10 @@ def parts_of(
         listing_max_age_s=settings.listing_max_age_s,
         job_deadline_s=settings.job_deadline_s,
         lanes=settings.lanes_per_job,
-        queue=QueueView(PlaceReader(client), hints, Holds(database, login)),
+        queue=QueueView(PlaceReader(client), hints, Holds(database, login, budget)),
         login=login,
         tracer=signals.tracer,
+        budget=budget,
         start_rate=CallRateLimiter(settings.redis_url, STARTS),
         repeat_rate=CallRateLimiter(settings.redis_url, REPEATS),
         size_limits=SizeLimits.of(settings),
@@ -170,6 +174,7 @@ async def serve(settings: Settings, signals: Signals = NOOP_SIGNALS) -> None:
         (SPOOL, service.spool_troubles),
         (PORTAL, service.portal_troubles),
         (BUCKET, service.bucket_troubles),
+        (BUDGET, service.budget_troubles),
     ):
         background.start(name, partial(watch_troubles, healthy, name, troubles))
     background.start("clients file", callers.keep_current)

@@ -14,6 +14,7 @@ from storage.jobs.call_rate_limiter import CallRateLimiter
 from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.login.logins import Login
 from storage.objects.object_store import Objects
+from storage.portal.case_budget import NO_BUDGET, CaseBudget
 from storage.postgres.database import Database
 from storage.telemetry.tracing import NO_TRACER, Tracer
 from storage.webhook_policy import WebhookPolicy
@@ -52,3 +53,4 @@ class ServerDependencies:
     reuse_limit_s: float = REUSE_LIMIT_S
     stall_s: float = STALL_S
     tracer: Tracer = NO_TRACER
+    budget: CaseBudget = NO_BUDGET

@@ -48,6 +48,7 @@ USED_BY = {
     "GRPC_LISTEN": ("server",),
 }
 MIB = 1024 * 1024
+MOST_CASES = 1_000_000
 # The largest object that S3 accepts in one PUT.
 MOST_IN_ONE_PUT = 5 * 1024 * MIB
 
@@ -118,6 +119,17 @@ class Settings:
     pdpj_max_concurrent_per_court: int
     # Requests per minute, evenly spaced. Unset: no rate.
     pdpj_max_per_minute: int | None
+    # Different cases that may be listed at the portal within 24 h. A case that is listed again
+    # within that time counts once. Jobs beyond it wait. Unset: no limit. Give every server and
+    # worker the same four budgets: see [tune the portal's limits](../howto/tune-portal-limits.md).
+    pdpj_cases_per_day: int | None
+    # The same within 30 days.
+    pdpj_cases_per_30_days: int | None
+    # The same within 24 h, of single courts (J.TR of the case number), such as `5.12=100`.
+    # Comma-separated.
+    pdpj_cases_per_day_by_court: Mapping[str, int]
+    # The same within 30 days, such as `5.02=1500,5.15=1500`.
+    pdpj_cases_per_30_days_by_court: Mapping[str, int]
     # Milliseconds of the first pause after a 429 without Retry-After; doubled each time, 5 min at
     # most.
     pdpj_pause_base_ms: int
@@ -150,8 +162,8 @@ class Settings:
     client_starts_per_minute: int
     # Running jobs of one client.
     client_jobs_at_once: int
-    # Jobs of one client that were started with a later not_before_time. They do not count as jobs
-    # that run.
+    # Jobs of one client that were started with a later not_before_time, or that wait for the budget
+    # of different cases. They do not count as jobs that run.
     client_waiting_jobs: int
     # Open WatchProgress and WaitJob calls of one client, in each server process.
     client_open_watches: int
@@ -272,6 +284,18 @@ class Settings:
             ),
             pdpj_max_per_minute=read.given(
                 "PDPJ_MAX_PER_MINUTE", _whole(1, 1_000_000), default=None
+            ),
+            pdpj_cases_per_day=read.given(
+                "PDPJ_CASES_PER_DAY", _whole(1, MOST_CASES), default=None
+            ),
+            pdpj_cases_per_30_days=read.given(
+                "PDPJ_CASES_PER_30_DAYS", _whole(1, MOST_CASES), default=None
+            ),
+            pdpj_cases_per_day_by_court=read.given(
+                "PDPJ_CASES_PER_DAY_BY_COURT", _by_court(_whole(1, MOST_CASES)), default={}
+            ),
+            pdpj_cases_per_30_days_by_court=read.given(
+                "PDPJ_CASES_PER_30_DAYS_BY_COURT", _by_court(_whole(1, MOST_CASES)), default={}
             ),
             pdpj_pause_base_ms=read.given("PDPJ_PAUSE_BASE_MS", _whole(1, 300_000), default=10_000),
             pdpj_probe_base_ms=read.given("PDPJ_PROBE_BASE_MS", _whole(1, 60_000), default=5_000),
@@ -446,6 +470,19 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def _by_court(parse: Callable[[str], T]) -> Callable[[str], Mapping[str, T]]:
+    def parse_all(text: str) -> Mapping[str, T]:
+        values: dict[str, T] = {}
+        for entry in _comma_list(text):
+            court, _, value = entry.partition("=")
+            if not re.fullmatch(r"[1-9]\.\d\d", court, re.ASCII) or court in values:
+                raise ValueError("must be COURT=NUMBER, such as 5.02=1500, once for each court")
+            values[court] = parse(value)
+        return values
+
+    return parse_all
 
 
 def _or_off(parse: Callable[[str], T]) -> Callable[[str], T | None]:

@@ -18,13 +18,16 @@ PROPOSAL_AGE_S = 1.0
 
 class RefusedScope(StrEnum):
     """The scope of a refused claim. CLIENT: the job's client at the portal; CLIENT_COURT: the same
-    at the job's court.
+    at the job's court. BUDGET: listings of cases that are new to the budget of all courts;
+    COURT_BUDGET: the same for the job's court.
     """
 
     PORTAL = "PORTAL"
     COURT = "COURT"
     CLIENT = "CLIENT"
     CLIENT_COURT = "CLIENT_COURT"
+    BUDGET = "BUDGET"
+    COURT_BUDGET = "COURT_BUDGET"
     CASE = "CASE"
     JOB = "JOB"
 

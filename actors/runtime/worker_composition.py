@@ -22,6 +22,7 @@ from actors.runtime.halt_listener import HaltListener
 from actors.runtime.role_parts import RoleParts, all_of, start_polling
 from storage.listings.size_limits import SizeLimits
 from storage.login.logins import Login
+from storage.portal.case_budget import CaseBudget
 from storage.portal.circuit_breaker import ProbePolicy
 from storage.portal.request_claims import ClaimContext
 from storage.portal.retries import RetryPolicy
@@ -83,6 +84,7 @@ class _WorkerParts(RoleParts):
                 probes=_probes(settings),
                 spool_id=self.spool.spool_id,
                 lease_s=settings.lease_s,
+                budget=CaseBudget.of(settings),
             ),
             hints=self.hints,
             lister=self._lister(),

@@ -198,13 +198,17 @@ class PlacePublisher:
 
 
 def _outlooks(snapshot: _Snapshot) -> Mapping[UUID, Forecast]:
-    return forecast(
-        list(running_jobs(snapshot.runs, snapshot.queue, snapshot.now)),
+    # Jobs that wait for the budget of cases request nothing: they have no place, and take none.
+    held = [run.row.job_id for run in snapshot.runs if run.row.waits_for_budget]
+    others = [run for run in snapshot.runs if not run.row.waits_for_budget]
+    outlooks = forecast(
+        list(running_jobs(others, snapshot.queue, snapshot.now)),
         snapshot.limits,
         snapshot.request_s,
         held_courts=snapshot.held_courts,
         assumed_documents=assumed_documents(snapshot.runs),
     )
+    return outlooks | dict.fromkeys(held, Forecast(None, None))
 
 
 def _forget(times: dict[UUID, float], before: float) -> None:

@@ -16,6 +16,7 @@ from actors.messaging.enqueuer import Enqueuer
 from actors.pipeline.job_end import JobEnds
 from storage.errors import ServiceUnavailable
 from storage.events import event_log
+from storage.portal import case_budget
 from storage.portal.attempts import SPOOL_DEAD_S
 from storage.postgres.database import Database
 from storage.scheduling import reconciliation
@@ -91,7 +92,7 @@ class Repairs:
             self._end_jobs,
             self._send_webhooks,
             self._retire_spools,
-            self._delete_events,
+            self._delete_old,
         ):
             try:
                 repair()
@@ -143,13 +144,14 @@ class Repairs:
         except redis.RedisError as error:
             log.debug("Valkey not marked", error=type(error).__name__)
 
-    def _delete_events(self) -> None:
+    def _delete_old(self) -> None:
         if self.monotonic() < self._next_deletion:
             return
+        cases = case_budget.delete_old(self.database)
         deleted = event_log.delete_old(self.database, age_s=self.event_age_s)
         if deleted:
             log.info("old events deleted", count=deleted)
-        if deleted < event_log.BATCH:
+        if deleted < event_log.BATCH and cases < case_budget.BATCH:
             self._next_deletion = self.monotonic() + DELETION_INTERVAL_S
 
     def _retire_spools(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from prometheus_client.core import GaugeMetricFamily
@@ -14,6 +14,7 @@ from server.observability.shared_reading import SharedReading
 from storage.health import gauges
 from storage.health.gauges import Gauges
 from storage.login.logins import Login
+from storage.portal.case_budget import DAY_S, CaseBudget, LimitUse
 from storage.portal.slots import Limits
 from storage.postgres.database import Database
 from storage.settings import Settings
@@ -65,9 +66,9 @@ def served(settings: Settings) -> Iterator[Signals]:
     listener = listen(settings.metrics_listen, "server")
     # A separate connection, so that scrapes and calls do not wait for each other.
     database = Database(settings.database_url, max_connections=1)
-    limits, login = Limits.of(settings), Login.of(settings)
+    limits, login, budget = Limits.of(settings), Login.of(settings), CaseBudget.of(settings)
     metrics = RowMetrics(
-        lambda: gauges.read(database, limits, login), parts=PartsUp(checks_of(settings))
+        lambda: gauges.read(database, limits, login, budget), parts=PartsUp(checks_of(settings))
     )
     try:
         with signals_of(settings, "server", listener, lambda: metrics) as signals:
@@ -122,6 +123,12 @@ def families(seen: Gauges | None) -> Iterator[GaugeMetricFamily]:
         "Seconds since the run of the oldest waiting job began",
         seen.oldest_s,
     )
+    yield _one(
+        "autos_jobs_over_budget",
+        "Jobs that wait because the budget of different cases is used up",
+        seen.jobs_over_budget,
+    )
+    yield from _case_limits(seen.case_limits)
     yield _one("autos_webhooks_due", "Webhooks that are due", seen.webhooks_due)
     yield _one(
         "autos_webhook_oldest_seconds",
@@ -139,6 +146,20 @@ def families(seen: Gauges | None) -> Iterator[GaugeMetricFamily]:
         "1 while the bucket refuses files, and documents wait in the spools",
         seen.is_store_refused,
     )
+
+
+def _case_limits(limits: Sequence[LimitUse]) -> Iterator[GaugeMetricFamily]:
+    """Yield the use of the budget of different cases; nothing without a limit."""
+    labels = ["court", "days"]
+    used = GaugeMetricFamily(
+        "autos_case_budget_cases", "Different cases listed in so many days", labels=labels
+    )
+    limit = GaugeMetricFamily("autos_case_budget_limit", "The limit for that", labels=labels)
+    for use in limits:
+        values = [use.limit.court or "all", str(use.limit.window_s // DAY_S)]
+        used.add_metric(values, use.cases)
+        limit.add_metric(values, use.limit.most or 0)
+    yield from (used, limit) if limits else ()
 
 
 def _one(name: str, text: str, value: float) -> GaugeMetricFamily:

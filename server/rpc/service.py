@@ -41,6 +41,7 @@ from storage.events import event_log
 from storage.jobs import job_queries, reruns
 from storage.login import logins
 from storage.objects import installation
+from storage.portal import case_budget
 from storage.portal.slots import court_of
 from storage.records import DocumentRecord, JobView, is_sealed
 from storage.scheduling import reconciliation
@@ -69,7 +70,11 @@ class DownloadService(CaseMethods, EventMethods):
         self._readings = WatchReader(parts.database, self._run)
         self._places = QueuePositionCache(parts.queue, self._run)
         self._usage = UsageReader(
-            parts.database, self._run, calls=self.calls, watches=self.open_watches
+            parts.database,
+            self._run,
+            calls=self.calls,
+            watches=self.open_watches,
+            budget=parts.budget,
         )
         self._waits = RowWaits(self._run)
         self._starts = start_batcher.StartBatcher(parts, self._run, self._waits, self._places)
@@ -177,6 +182,10 @@ class DownloadService(CaseMethods, EventMethods):
         database = self._parts.database
         refused = await self._run(refusals.troubles, database, refusals.STORE)
         return [*refused, *await self._run(installation.troubles, database)]
+
+    async def budget_troubles(self) -> list[str]:
+        """Return for which budgets of different cases jobs wait."""
+        return await self._run(case_budget.troubles, self._parts.database)
 
     async def portal_troubles(self) -> list[str]:
         """Return why the portal's certificate or the login is refused, while it is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.open_calls import OpenCalls
@@ -15,6 +15,8 @@ from storage.clients.client_registry import CallingClient
 from storage.jobs import usage_queries
 from storage.jobs.job_start import MAX_WEBHOOKS
 from storage.jobs.usage_queries import StoredTotals
+from storage.portal import case_budget
+from storage.portal.case_budget import DAY_S, NO_BUDGET, CaseBudget, LimitUse
 from storage.postgres.database import Database
 
 # Seconds for which the totals of stored objects are kept: they cost a reading of all documents.
@@ -31,12 +33,14 @@ class UsageReader:
         *,
         calls: OpenCalls,
         watches: WatchLimiter,
+        budget: CaseBudget = NO_BUDGET,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._run = run
         self._calls = calls
         self._watches = watches
+        self._budget = budget
         self._clock = clock
         self._totals: dict[str, tuple[float, StoredTotals]] = {}
         self._readings: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -60,6 +64,9 @@ class UsageReader:
             usage.open_calls_limit = limits.calls_at_once
             usage.open_watches_limit = limits.open_watches
             usage.repeats_per_minute_limit = limits.repeats_per_minute
+        if self._budget.limits:
+            used = await self._run(case_budget.read_all, self._database, self._budget)
+            usage.case_budget.CopyFrom(_case_budget(used))
         return usage
 
     async def _stored(self, client: str) -> StoredTotals:
@@ -70,3 +77,20 @@ class UsageReader:
                 totals = await self._run(usage_queries.stored_totals, self._database, client)
                 self._totals[client] = self._clock(), totals
             return totals
+
+
+def _case_budget(used: Sequence[LimitUse]) -> pb.CaseBudget:
+    """Return the message of a budget. `used`: both windows of all courts, and of single ones."""
+    budget = pb.CaseBudget()
+    courts: dict[str, pb.CourtCaseBudget] = {}
+    for use in used:
+        court, most = use.limit.court, use.limit.most or 0
+        part: pb.CaseBudget | pb.CourtCaseBudget = budget
+        if court is not None:
+            part = courts.setdefault(court, pb.CourtCaseBudget(court=court))
+        if use.limit.window_s == DAY_S:
+            part.cases_last_day, part.cases_per_day_limit = use.cases, most
+        else:
+            part.cases_last_30_days, part.cases_per_30_days_limit = use.cases, most
+    budget.courts.extend(courts.values())
+    return budget

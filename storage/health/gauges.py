@@ -5,7 +5,7 @@ No statement reads all ended rows, or a table that only grows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ from storage.models import (
     Webhook,
 )
 from storage.models.job import RUNNING
+from storage.portal import case_budget
+from storage.portal.case_budget import NO_BUDGET, CaseBudget, LimitUse
 from storage.portal.slots import PORTAL, Limits
 from storage.postgres.database import Database
 from storage.scheduling.reconciliation import IN_TROUBLE
@@ -46,6 +48,8 @@ class Gauges:
     start. A job waits if it needs a portal request and has none under way. `oldest_s`: seconds
     since the run of the oldest waiting job began. `documents`, by state: open documents of running
     jobs. `webhook_oldest_s`: seconds for which the oldest due webhook has been due.
+    `jobs_over_budget`: jobs that wait for the budget of different cases; these do not count as
+    waiting for the portal. `case_limits`: the use of each limit of the budget.
     """
 
     is_login_refused: bool
@@ -56,6 +60,7 @@ class Gauges:
     request_s: Mapping[str, float]
     jobs: Mapping[str, int]
     jobs_waiting: int
+    jobs_over_budget: int
     oldest_s: float
     documents: Mapping[str, int]
     webhooks_due: int
@@ -64,9 +69,12 @@ class Gauges:
     is_bucket_in_trouble: bool
     is_store_refused: bool
     is_portal_untrusted: bool
+    case_limits: Sequence[LimitUse] = ()
 
 
-def read(database: Database, limits: Limits, login: Login) -> Gauges:
+def read(
+    database: Database, limits: Limits, login: Login, budget: CaseBudget = NO_BUDGET
+) -> Gauges:
     """Return the current gauges. Raises ServiceUnavailable."""
     with database.transaction() as transaction:
         hold = logins.hold(transaction, login)
@@ -79,6 +87,8 @@ def read(database: Database, limits: Limits, login: Login) -> Gauges:
         hooks = transaction.fetch_one(_webhooks())
         spools = transaction.fetch_one(SpoolState.select(_COUNT).where(IN_TROUBLE).tuples())
         held = transaction.fetch_one(refusals.holds())
+        over_budget = case_budget.waiting_jobs(transaction)
+        case_limits = case_budget.read_use(transaction, budget.limits) if budget.limits else ()
         untroubled = transaction.fetch_one(_untroubled_installation())
     return Gauges(
         is_login_refused=hold is not None,
@@ -90,6 +100,7 @@ def read(database: Database, limits: Limits, login: Login) -> Gauges:
         request_s={row["court"]: row["request_s"] for row in courts if row["measured_requests"]},
         jobs=dict.fromkeys(sorted(JOB_RUNNING), 0) | {row["state"]: row["jobs"] for row in jobs},
         jobs_waiting=sum(row["waiting"] for row in jobs),
+        jobs_over_budget=sum(over_budget.values()),
         oldest_s=max((row["oldest_s"] for row in jobs), default=0.0),
         documents=_documents(is_open, in_lane),
         webhooks_due=hooks["due"],
@@ -98,6 +109,7 @@ def read(database: Database, limits: Limits, login: Login) -> Gauges:
         is_bucket_in_trouble=untroubled is None,
         is_store_refused=held["store_code"] is not None,
         is_portal_untrusted=held["untrusted"],
+        case_limits=case_limits,
     )
 
 
@@ -133,9 +145,12 @@ def _jobs() -> Any:
     # Separate conditions, because each uses its own index.
     has_fresh = fn.EXISTS(pending.where(Document.not_before.is_null()))
     has_pending = has_fresh | fn.EXISTS(pending.where(Document.not_before.is_null(False)))
-    # A job before its not_before_time waits for nobody.
+    # A job before its not_before_time, or over the budget of cases, waits for no place.
     is_due = Job.not_before_time.is_null() | (Job.not_before_time <= fn.clock_timestamp())
-    is_waiting = is_due & ~is_listing & ~is_downloading & (Job.listed_time.is_null() | has_pending)
+    needs_portal = Job.listed_time.is_null() | has_pending
+    is_waiting = (
+        is_due & Job.budget_wait_time.is_null() & ~is_listing & ~is_downloading & needs_portal
+    )
     running = (
         Job.select(
             Job.state,

@@ -1,4 +1,4 @@
-"""Holds: why running jobs are not served now, from rows: pause, login, refusals, courts."""
+"""Holds: why running jobs are not served now, from rows: pause, login, refusals, courts, budget."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from storage.login import logins
 from storage.login.logins import Login
 from storage.models import Court, Document, Job, PortalThrottle
 from storage.models.base import is_any
+from storage.portal import case_budget
+from storage.portal.case_budget import NO_BUDGET, CaseBudget
 from storage.postgres.database import Database, Transaction
 from storage.states import DocumentState
 
@@ -45,18 +47,34 @@ class _Causes:
     the jobs of these courts that need a portal request. `clients`: the same as `portal`, for the
     jobs of one client; as `courts`, for its jobs of the court. Their keys are the client and the
     court, None for all.
+
+    `budget_ends`: when the used up budgets of cases have a place again, by `Job.budget_scope`; None
+    if no job waits for one. `now`: of the reading.
     """
 
     portal: Hold | None = None
     store: Hold | None = None
     courts: Mapping[str, Hold] = field(default_factory=dict)
     clients: Mapping[tuple[str, str | None], Hold] = field(default_factory=dict)
+    budget_ends: Mapping[str, datetime] | None = None
+    now: datetime = datetime.min
 
     def of(self, court: str, client: str | None) -> Hold | None:
         """Return the hold of a job that needs a portal request. `client`: None if unknown."""
         of_client = self.clients.get((client, None)) if client is not None else None
         at_court = self.clients.get((client, court)) if client is not None else None
         return self.portal or of_client or self.store or self.courts.get(court) or at_court
+
+    def of_budget(self, scope: str, court: str) -> Hold:
+        """Return the hold of a job that waits for the budget of cases of this scope."""
+        ends = self.budget_ends or {}
+        until = max(ends.get("", self.now), ends.get(court, self.now), self.now)
+        whose = f"The budget of court {scope}" if scope else "The budget of all courts"
+        return Hold(
+            "CASE_BUDGET",
+            f"{whose} for different cases is used up. Autos goes on when it has a place again.",
+            until,
+        )
 
 
 class Holds:
@@ -66,10 +84,16 @@ class Holds:
     """
 
     def __init__(
-        self, database: Database, login: Login, *, clock: Callable[[], float] = time.monotonic
+        self,
+        database: Database,
+        login: Login,
+        budget: CaseBudget = NO_BUDGET,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._login = login
+        self._budget = budget
         self._clock = clock
         self._refreshing = threading.Lock()
         self._causes = _Causes()
@@ -89,6 +113,9 @@ class Holds:
             for job_id, court in courts.items()
             if (hold := causes.of(court, clients.get(job_id)))
         }
+        if causes.budget_ends is not None:
+            for job_id, scope in self._over_budget(list(courts)).items():
+                found.setdefault(job_id, causes.of_budget(scope, courts[job_id]))
         # A hold of the bucket also concerns jobs without portal requests.
         only_portal = [job_id for job_id, hold in found.items() if hold is not causes.store]
         for job_id in self._wanting_nothing(only_portal):
@@ -115,14 +142,24 @@ class Holds:
     def _read(self) -> _Causes:
         try:
             with self._database.transaction() as transaction:
-                return _causes(transaction, self._login)
+                return _causes(transaction, self._login, self._budget)
         except ServiceUnavailable:
             log.warning("holds not read")
             return _Causes()
 
     def _clients(self, job_ids: list[UUID]) -> dict[UUID, str]:
         """Return the clients of the jobs; none without PostgreSQL."""
-        query = Job.select(Job.job_id, Job.client).where(is_any(Job.job_id, job_ids))
+        return self._values(Job.select(Job.job_id, Job.client).where(is_any(Job.job_id, job_ids)))
+
+    def _over_budget(self, job_ids: list[UUID]) -> dict[UUID, str]:
+        """Return the budgets for which jobs wait; none without PostgreSQL."""
+        return self._values(
+            Job.select(Job.job_id, Job.budget_scope).where(
+                is_any(Job.job_id, job_ids), case_budget.WAITS
+            )
+        )
+
+    def _values(self, query: Any) -> dict[UUID, str]:
         try:
             with self._database.single() as transaction:
                 return dict(transaction.fetch(query.tuples()))
@@ -140,7 +177,7 @@ class Holds:
             return job_ids
 
 
-def _causes(transaction: Transaction, login: Login) -> _Causes:
+def _causes(transaction: Transaction, login: Login, budget: CaseBudget) -> _Causes:
     now = transaction.now()
     refusal = transaction.fetch_one(refusals.holds())
     pause = transaction.fetch_one(
@@ -168,6 +205,10 @@ def _causes(transaction: Transaction, login: Login) -> _Causes:
         courts={court: hold for (client, court), hold in courts.items() if client is None},
         clients={(client, None): hold for client, hold in stopped.items() if client is not None}
         | {(client, court): hold for (client, court), hold in courts.items() if client is not None},
+        budget_ends=case_budget.ends(transaction, budget)
+        if case_budget.is_waited_for(transaction)
+        else None,
+        now=now,
     )
 
 

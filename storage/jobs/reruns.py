@@ -349,6 +349,8 @@ def _reopen(
             listing_pause_count=0,
             listing_lost_count=0,
             listing_failing_since=None,
+            budget_wait_time=None,
+            budget_scope=None,
             # A doubt stays after the run only if the listing stays.
             listing_doubt_time=Case(
                 None, [(Job.listed_time.is_null(False), Job.listing_doubt_time)]

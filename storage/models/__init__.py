@@ -5,7 +5,7 @@ from storage.models.case import CaseAnswer, CaseSecrecy
 from storage.models.document import Document, SpoolState, SweptObject
 from storage.models.installation import Installation, SweepCandidate
 from storage.models.job import Job, JobLabel, Request
-from storage.models.portal import Court, PortalLogin, PortalThrottle, Slot
+from storage.models.portal import Court, PortalLogin, PortalThrottle, RequestedCase, Slot
 from storage.models.refusal import ServiceRefusal
 from storage.models.scheduler import Leader, WorkerProcess
 from storage.models.webhook import (
@@ -40,6 +40,7 @@ ALL: tuple[type[BaseModel], ...] = (
     ServiceRefusal,
     CaseSecrecy,
     CaseAnswer,
+    RequestedCase,
 )
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "PortalLogin",
     "PortalThrottle",
     "Request",
+    "RequestedCase",
     "ServiceRefusal",
     "SilentReceiver",
     "Slot",

@@ -41,8 +41,8 @@ class Job(BaseModel):
     run = IntegerField(constraints=[Default(1)])
     # Each change of the job or of one of its documents takes the next number.
     revision = BigIntegerField(constraints=[Default(1)])
-    # A number up to the client's limit. Below zero: of the limit of jobs that were started to wait
-    # for their own time. Kept after the end, without a meaning. Null: no limit.
+    # A number up to the client's limit. Below zero: of the limit of jobs that wait for their own
+    # time or for the budget of cases. Kept after the end, without a meaning. Null: no limit.
     seat = IntegerField(null=True)
 
     total_documents = IntegerField(null=True)
@@ -106,6 +106,11 @@ class Job(BaseModel):
     # The time since which the listing is in doubt, because it lacked documents of an earlier one.
     # The next listing is recorded, whatever it lacks.
     listing_doubt_time = DateTimeTZField(null=True)
+    # The time since which the job waits because the budget of different cases is used up: its
+    # deadline stands still. Null: it does not wait. `budget_scope`: the court with that budget; '':
+    # the budget of all courts.
+    budget_wait_time = DateTimeTZField(null=True)
+    budget_scope = TextField(null=True)
     # The time since which files fail although the court answers listing requests.
     files_failing_since = DateTimeTZField(null=True)
 
@@ -156,6 +161,7 @@ class Job(BaseModel):
             " OR (state = 'PROCESSING' AND listed_time IS NULL)",
             referring_is_complete="documents_of IS NULL OR state IN ('PROCESSING', 'COMPLETED')",
             refers_to_another="documents_of <> job_id",
+            budget_wait_has_scope="(budget_wait_time IS NULL) = (budget_scope IS NULL)",
             # A CHECK that is null passes, so a missing total is not compared.
             completed_has_all_documents="state <> 'COMPLETED'"
             " OR (total_documents IS NOT NULL"
@@ -213,6 +219,11 @@ Job.add_index(
     Job.process_number,
     where=Job.listed_time.is_null() & Job.end_time.is_null(),
     name="jobs_unlisted",
+)
+Job.add_index(
+    Job.budget_scope,
+    where=Job.state.in_(RUNNING) & Job.budget_wait_time.is_null(False),
+    name="jobs_over_budget",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from peewee import (
     BigIntegerField,
+    BlobField,
     BooleanField,
     CompositeKey,
     Default,
@@ -149,3 +150,27 @@ class PortalLogin(BaseModel):
             refusal_has_reason="(refused_until IS NULL) = (refused_reason IS NULL)",
             doubt_has_time="(doubtful_case IS NULL) = (doubt_time IS NULL)",
         )
+
+
+class RequestedCase(BaseModel):
+    """A case with a listing that was requested from the portal while a budget of cases was set.
+
+    It counts for the budget's windows from its newest request on. No row names a case, a client or
+    a job, so an erasure does not touch it.
+    """
+
+    # HMAC-SHA256 of the case number: see sql/portal/check_case_budget.sql.
+    case_hmac = BlobField(primary_key=True, index=False)
+    court = TextField()
+    request_time = DateTimeTZField()
+
+    class Meta:
+        """Rows older than the longest window are deleted."""
+
+        table_name = "requested_cases"
+
+
+RequestedCase.add_index(RequestedCase.request_time, name="requested_cases_newest")
+RequestedCase.add_index(
+    RequestedCase.court, RequestedCase.request_time, name="requested_cases_of_court"
+)

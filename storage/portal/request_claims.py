@@ -18,6 +18,7 @@ from storage import sql
 from storage.event_counters import JOBS_ENDED, LEASES_LOST
 from storage.login.logins import Login
 from storage.portal import slots
+from storage.portal.case_budget import NO_BUDGET, CaseBudget
 from storage.portal.circuit_breaker import ProbePolicy
 from storage.portal.document_claims import DocumentClaim
 from storage.portal.listing_claims import ListingClaim
@@ -35,13 +36,16 @@ SLICE_REQUESTS = 8
 
 class Scope(StrEnum):
     """What a refusal applies to. CLIENT: the job's client at the portal; CLIENT_COURT: the same
-    at the job's court.
+    at the job's court. BUDGET: listings of cases that are new to the budget of all courts;
+    COURT_BUDGET: the same for the job's court.
     """
 
     PORTAL = "PORTAL"
     COURT = "COURT"
     CLIENT = "CLIENT"
     CLIENT_COURT = "CLIENT_COURT"
+    BUDGET = "BUDGET"
+    COURT_BUDGET = "COURT_BUDGET"
     CASE = "CASE"
     JOB = "JOB"
 
@@ -55,14 +59,16 @@ class ClaimContext:
     probes: ProbePolicy
     spool_id: UUID
     lease_s: float
+    budget: CaseBudget = NO_BUDGET
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimRefusal:
-    """A claim that may not begin now. Nothing was changed.
+    """A claim that may not begin now. Nothing was changed, except by CASE_BUDGET: the job waits.
 
     `until_time` is the time before which the refusal stays, None if unknown. `reason` is one of
-    BUSY, FULL, LANES, WAITING, ENDED, PAUSED, LOGIN_REFUSED, RATE, AWAY, LED and NOTHING.
+    BUSY, FULL, LANES, WAITING, ENDED, PAUSED, LOGIN_REFUSED, RATE, AWAY, CASE_BUDGET, LED and
+    NOTHING.
     """
 
     scope: Scope
@@ -152,6 +158,7 @@ def _claim(
         "fingerprint": context.login.fingerprint,
         "spool_id": context.spool_id,
         "lease_s": context.lease_s,
+        "budget": context.budget.as_json(),
     }
     rows = database.call(sql.function(function), **values)
     if rows[0]["answer"] == "NO_SLOT_ROWS":

@@ -89,11 +89,16 @@ def _take_back(database: Database, row: Row) -> bool:
 def time_out(database: Database) -> list[UUID]:
     """End the jobs that are past their deadline: the open documents fail with TIMEOUT.
 
-    Return the ids of these jobs.
+    The deadline of a job that waits for the budget of cases stands still. Return the ids of these
+    jobs.
     """
     query = (
         Job.select(Job.job_id)
-        .where(Job.state.in_(RUNNING), Job.deadline_time < fn.clock_timestamp())
+        .where(
+            Job.state.in_(RUNNING),
+            Job.deadline_time < fn.clock_timestamp(),
+            Job.budget_wait_time.is_null(),
+        )
         .limit(BATCH)
         .tuples()
     )
@@ -105,7 +110,9 @@ def time_out(database: Database) -> list[UUID]:
 
 
 def _time_out(database: Database, job_id: UUID) -> None:
-    still_running = Job.select().where(Job.job_id == job_id, Job.end_time.is_null())
+    still_running = Job.select().where(
+        Job.job_id == job_id, Job.end_time.is_null(), Job.budget_wait_time.is_null()
+    )
     with database.transaction() as transaction:
         job = transaction.fetch_one(still_running.for_update().dicts())
         if job is None:

@@ -81,6 +81,7 @@ class JobRow:
         needs_listing: the case of this run is not listed yet.
         listing_not_before: earliest time of the next listing, None for at once.
         is_listed_by_another: another job's claim lists the same case now.
+        waits_for_budget: its case is new to the budget of different cases, which was used up.
         fresh: PENDING documents without an attempt.
         due: PENDING documents past their `not_before`.
         next_not_before: the earliest `not_before` in the future, None if there is none.
@@ -99,6 +100,7 @@ class JobRow:
     needs_listing: bool = True
     listing_not_before: float | None = None
     is_listed_by_another: bool = False
+    waits_for_budget: bool = False
     fresh: int = 0
     due: int = 0
     next_not_before: float | None = None

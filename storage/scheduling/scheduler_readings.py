@@ -98,6 +98,7 @@ def job_row(row: Row) -> JobRow:
         needs_listing=row["needs_listing"],
         listing_not_before=row["listing_not_before"],
         is_listed_by_another=row["is_listed_by_another"],
+        waits_for_budget=row["waits_for_budget"],
         fresh=row["fresh"],
         due=row["due"],
         next_not_before=row["next_not_before"],

@@ -22,7 +22,7 @@ BESIDE_THE_FLOWS = frozenset(
         ),
         *("leadership", "repairs", "sweeper", "places", "heartbeat", "worker-heartbeat"),
         *("lease-renewer", "lease-guard", "metrics", "wake-ups", "poll", "clients file"),
-        *("sessions", "autos.spool", "autos.portal", "autos.bucket"),
+        *("sessions", "autos.spool", "autos.portal", "autos.bucket", "autos.budget"),
     }
 )
 

@@ -40,6 +40,10 @@ READINGS = "tests/integration/scheduler/test_scheduler_readings.py"
 HINTS = "tests/integration/scheduler/test_hints.py"
 HALTS = "tests/integration/pipeline/test_halts.py"
 PAUSES = "tests/integration/portal/test_throttle.py"
+CASE_BUDGET = "tests/integration/portal/test_case_budget.py"
+PORTAL_LIMITS = "tests/acceptance/portal/test_portal_limits.py"
+BUDGET_POLICY = "tests/unit/scheduler/test_budget.py"
+BUDGET_WAITS = "tests/integration/server/test_budget_waits.py"
 NEIGHBOURS = "tests/integration/access/test_neighbours.py"
 COURTS = "tests/integration/portal/test_circuit_breaker.py"
 RERUNS = "tests/integration/jobs/test_reruns.py"
@@ -2520,7 +2524,102 @@ _CHOICES = (
     ),
 )
 
+_BUDGET = (
+    _mutant(
+        "the lock between two claims on the last place of the budget",
+        "storage/sql/portal/check_case_budget.sql",
+        "IF NOT pg_try_advisory_xact_lock(",
+        "IF false AND NOT pg_try_advisory_xact_lock(",
+        CASE_BUDGET,
+    ),
+    _mutant(
+        "that a case in the window is free",
+        "storage/sql/portal/check_case_budget.sql",
+        "CONTINUE WHEN asked_time > clock_timestamp() - wanted.span;",
+        "",
+        CASE_BUDGET,
+    ),
+    _mutant(
+        "that a case counts from its newest request on",
+        "storage/sql/portal/claim.sql",
+        "ON CONFLICT (case_hmac) DO UPDATE SET request_time = excluded.request_time",
+        "ON CONFLICT (case_hmac) DO NOTHING",
+        CASE_BUDGET,
+    ),
+    _mutant(
+        "the HMACs under older keys",
+        "storage/sql/portal/check_case_budget.sql",
+        "WHERE case_hmac = ANY(hmacs) OFFSET 0",
+        "WHERE case_hmac = hmacs[1] OFFSET 0",
+        CASE_BUDGET,
+    ),
+    _mutant(
+        "the order of jobs that wait for the budget",
+        "storage/sql/portal/claim.sql",
+        "AND waiting.budget_scope IN ('', job.court)",
+        "AND false",
+        CASE_BUDGET,
+    ),
+    _mutant(
+        "the probe of a file if the budget has no place for its listing",
+        "storage/sql/portal/claim.sql",
+        "            is_long := false;\n",
+        "            case_hmacs := budget.hmacs;\n",
+        CASE_BUDGET,
+    ),
+    _mutant(
+        "the deadline that stands still while a job waits for the budget",
+        "storage/scheduling/reconciliation.py",
+        "            Job.deadline_time < fn.clock_timestamp(),\n"
+        "            Job.budget_wait_time.is_null(),\n",
+        "            Job.deadline_time < fn.clock_timestamp(),\n",
+        CASE_BUDGET,
+    ),
+    _mutant(
+        "the deadline that is later by the wait for the budget",
+        "storage/sql/portal/claim.sql",
+        "coalesce(clock_timestamp() - budget_wait_time, interval '0')",
+        "interval '0'",
+        CASE_BUDGET,
+    ),
+    _mutant(
+        "the seats of jobs that wait for the budget",
+        "storage/sql/jobs/start_jobs.sql",
+        "seat := autos_vacate_seat(asked.client, asked.waiting_seats);",
+        "NULL;",
+        CASE_BUDGET,
+    ),
+    _mutant(
+        "the queue of jobs that wait for the budget",
+        "actors/scheduler/policy/scheduler_state.py",
+        "waits = row.waits_for_budget and",
+        "waits = False and",
+        BUDGET_POLICY,
+    ),
+    _mutant(
+        "the turns of clients at the budget",
+        "actors/scheduler/policy/fairness/budget_queue.py",
+        "self._given[client] = given + 1",
+        "pass",
+        BUDGET_POLICY,
+    ),
+    _mutant(
+        "the hold of a job that waits for the budget",
+        "storage/health/holds.py",
+        "        if causes.budget_ends is not None:\n",
+        "        if False:\n",
+        BUDGET_WAITS,
+    ),
+    _mutant(
+        "the budget in the claims of a worker",
+        "actors/runtime/worker_composition.py",
+        "                budget=CaseBudget.of(settings),\n",
+        "",
+        PORTAL_LIMITS,
+    ),
+)
+
 MUTANTS = (
     *(*_LEASES, *_REPAIRS, *_ONCE, *_BYTES, *_TOLD, *_GUEST, *_LOGIN, *_CALLERS),
-    *(*_SERVERS, *_DEPLOYMENT, *_CHOICES),
+    *(*_SERVERS, *_DEPLOYMENT, *_CHOICES, *_BUDGET),
 )

@@ -61,6 +61,7 @@ def _proposals(state: SchedulerState, now: float, new_id: Callable[[], UUID]) ->
     if _is_closed(state, now):
         return
     free, files = _room(state)
+    state.admit(lambda court: _court_room(state, court, now) > 0, now)
     courts = _courts_with_room(state, now)
     state.queue.refresh(
         now,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from actors.hints.hints import Ended, SliceBegun
@@ -175,6 +175,11 @@ class RunState:
         run.has_more, run.answered_at, run.next_not_before = has_more, now, next_not_before
         if not has_more:
             run.returned = _NONE
+
+    def set_waits_for_budget(self, run: RememberedRun, *, waits: bool) -> None:
+        """Record whether the last claim found the job over the budget of different cases."""
+        if run.row.waits_for_budget is not waits:
+            run.row = replace(run.row, waits_for_budget=waits)
 
     def end(self, hint: Ended, now: float) -> set[UUID]:
         """Record that a slice is recorded, or that a spooled document is stored."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from uuid import UUID
 
 from actors.hints.hints import (
@@ -18,6 +18,7 @@ from actors.hints.hints import (
 from actors.scheduler.policy.backoff import Backoff
 from actors.scheduler.policy.eligibility import Eligibility, eligibility
 from actors.scheduler.policy.estimator import Estimator
+from actors.scheduler.policy.fairness.budget_queue import BudgetClaimant, BudgetQueue
 from actors.scheduler.policy.fairness.fair_queue import FairQueue
 from actors.scheduler.policy.fairness.tag_heap import TagHeap
 from actors.scheduler.policy.run_state import RememberedRun, RunState
@@ -35,6 +36,9 @@ from storage.scheduling.row_values import (
 
 # Seconds for which ended blocks are remembered, for the length of the next delay.
 FORGET_BLOCKS_S = 10.0
+# A used up budget is tried again after so many seconds at most: it may have been raised.
+BUDGET_RETRY_S = 60.0
+_OF_BUDGET = (RefusedScope.BUDGET, RefusedScope.COURT_BUDGET)
 _OF_CLIENT = (RefusedScope.CLIENT, RefusedScope.CLIENT_COURT)
 
 
@@ -55,6 +59,8 @@ class SchedulerState:
         self.courts: dict[str, CourtRow] = {}
         self.workers: tuple[WorkerRow, ...] = ()
         self.queue = FairQueue()
+        # Jobs that wait for the budget of different cases, and for nothing else.
+        self.budget = BudgetQueue()
         # Jobs that wait for a time.
         self.sleeping: TagHeap[UUID] = TagHeap()
         self._waiting_for_case: dict[str, set[UUID]] = {}
@@ -138,6 +144,9 @@ class SchedulerState:
             if hint.token in self.slots:
                 self._charge_slice(hint.token, hint.job_id, court, row.requests, now)
             self._probe_began(court)
+            if run is not None and run.row.waits_for_budget:
+                self.runs.set_waits_for_budget(run, waits=False)
+                self.budget.charge(run.row.client)
             for scope in _scopes(court, run):
                 self.backoff.accept(scope, now)
         if hint.next_request_at is not None:
@@ -151,10 +160,15 @@ class SchedulerState:
         if run is not None and hint.is_empty:
             self.runs.answer(run, has_more=False, next_not_before=hint.until, now=now)
         elif scope := _scope(hint, run, proposal):
+            until = hint.until
+            if hint.scope in _OF_BUDGET:
+                until = min(until or now, now + BUDGET_RETRY_S)
+                if run is not None:
+                    self.runs.set_waits_for_budget(run, waits=True)
             self.backoff.refuse(
                 scope,
                 now,
-                until=hint.until,
+                until=until,
                 proposed_at=proposal.sent_at if proposal else now,
             )
             if hint.scope in _OF_CLIENT:
@@ -210,8 +224,9 @@ class SchedulerState:
             run = self.runs.get(job_id)
             if run is None:
                 self.queue.remove(job_id)
+                self.budget.remove(job_id)
                 continue
-            may = self.eligibility(run, now)
+            may = self._in_turn(run, self.eligibility(run, now))
             if may.claimant is not None:
                 self.queue.put(job_id, may.claimant)
             else:
@@ -236,6 +251,53 @@ class SchedulerState:
             blocked_until=blocked_until,
             now=now,
         )
+
+    # The budget of different cases
+
+    def admit(self, is_open: Callable[[str], bool], now: float) -> None:
+        """Let the next job that waits for the budget request its listing, if none does already.
+
+        `is_open`: whether a request may begin at a court now.
+        """
+        admitted = self.budget.admitted
+        if admitted is not None:
+            if self.window.of_job(admitted) or self._is_in_turn(admitted, is_open, now):
+                return
+            self.budget.admitted = None
+            self.refresh({admitted}, now)
+        if self.budget and self.backoff.blocked_until(RefusedScope.BUDGET, now) is None:
+            self.budget.admitted = self.budget.first(
+                lambda court: self._has_budget(court, now) and is_open(court)
+            )
+            if self.budget.admitted is not None:
+                self.refresh({self.budget.admitted}, now)
+
+    def _is_in_turn(self, job_id: UUID, is_open: Callable[[str], bool], now: float) -> bool:
+        """Return whether an admitted job still waits and may begin."""
+        run = self.runs.get(job_id)
+        return (
+            run is not None
+            and run.row.waits_for_budget
+            and self._has_budget(run.row.court, now)
+            and is_open(run.row.court)
+            and self.eligibility(run, now).claimant is not None
+        )
+
+    def _has_budget(self, court: str, now: float) -> bool:
+        """Return whether a new case of a court may be tried, by the last refusals."""
+        scopes: tuple[Hashable, ...] = (RefusedScope.BUDGET, (RefusedScope.COURT_BUDGET, court))
+        return all(self.backoff.blocked_until(scope, now) is None for scope in scopes)
+
+    def _in_turn(self, run: RememberedRun, may: Eligibility) -> Eligibility:
+        """Put a job that waits for the budget aside until it is admitted."""
+        row = run.row
+        waits = row.waits_for_budget and row.needs_listing and row.job_id != self.budget.admitted
+        if waits and may.claimant is not None and may.claimant.may_begin:
+            claimant = BudgetClaimant(row.client, row.court, row.priority, row.run_began_at)
+            self.budget.put(row.job_id, claimant)
+            return may._replace(claimant=None)
+        self.budget.remove(row.job_id)
+        return may
 
     def _client_blocked_until(self, run: RememberedRun, now: float) -> float | None:
         """Return when the job's client may go on, None if it is not stopped alone."""
@@ -278,7 +340,10 @@ def _scope(
         return (RefusedScope.JOB, hint.job_id)
     if hint.scope is RefusedScope.CASE:
         return (RefusedScope.CASE, run.row.case) if run else None
+    if hint.scope is RefusedScope.BUDGET:
+        return RefusedScope.BUDGET
     if hint.scope in _OF_CLIENT:
         return _client_scopes(run)[_OF_CLIENT.index(hint.scope)] if run else None
     court = run.row.court if run else proposal.court if proposal else None
-    return (RefusedScope.COURT, court) if court is not None else None
+    scope = hint.scope if hint.scope in _OF_BUDGET else RefusedScope.COURT
+    return (scope, court) if court is not None else None

@@ -119,6 +119,18 @@ def usage_lines(usage: pb.GetUsageResponse) -> Iterator[str]:
     yield f"repeats   {_limit(usage.repeats_per_minute_limit)} a minute"
     yield f"webhooks  {_limit(usage.webhooks_per_job_limit)} a job"
     yield f"stored    {usage.stored_documents} documents, {size(usage.stored_bytes)}"
+    if usage.HasField("case_budget"):
+        yield from _budget_lines(usage.case_budget)
+
+
+def _budget_lines(budget: pb.CaseBudget) -> Iterator[str]:
+    """Yield the used and allowed numbers of different cases."""
+    parts: list[tuple[str, pb.CaseBudget | pb.CourtCaseBudget]] = [("all courts", budget)]
+    parts += [(shown(court.court), court) for court in budget.courts]
+    for name, part in parts:
+        day = f"{part.cases_last_day} of {_limit(part.cases_per_day_limit)} in 24 h"
+        month = f"{part.cases_last_30_days} of {_limit(part.cases_per_30_days_limit)} in 30 days"
+        yield f"cases     {name}: {day}, {month}"
 
 
 def _limit(value: int) -> str:

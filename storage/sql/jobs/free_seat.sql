@@ -7,7 +7,8 @@
 -- starts the job. A few random seats are tried first, because most seats are usually free. Only if
 -- none of them is free, all seats are searched.
 --
--- Jobs that wait for their own time have seats of their own (_is_waiting), from -1 to -_seats.
+-- Jobs that wait for their own time, or for the budget of different cases, have seats of their own
+-- (_is_waiting), from -1 to -_seats.
 CREATE FUNCTION autos_free_seat(
     _client text,
     _seats integer,

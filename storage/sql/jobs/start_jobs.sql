@@ -178,6 +178,13 @@ BEGIN
             seats := CASE WHEN is_waiting THEN asked.waiting_seats ELSE asked.seats END;
             seat := CASE WHEN seats IS NOT NULL AND listing IS NULL
                 THEN autos_free_seat(asked.client, seats, is_waiting) END;
+            IF seat IS NULL AND seats > 0 AND listing IS NULL AND NOT is_waiting
+                AND NOT EXISTS (SELECT FROM jobs WHERE client = asked.client
+                    AND process_number = asked.process_number
+                    AND state IN ('PENDING', 'PROCESSING'))
+            THEN
+                seat := autos_vacate_seat(asked.client, asked.waiting_seats);
+            END IF;
             IF seat IS NOT NULL OR seats IS NULL OR listing IS NOT NULL THEN
                 INSERT INTO jobs (job_id, client, process_number, state, priority, max_age_s,
                     traceparent, start_time, deadline_time, seat, refuses_sealed, selections, labels,

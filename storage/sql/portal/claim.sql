@@ -1,8 +1,9 @@
 -- Begin one slice of requests at the portal for a job, if every limit allows it now.
 --
 -- Only this function enforces pause, login, circuit breaker, rate, slots (in all and per court),
--- lanes, and one listing of a case at a time. A caller may pass any job at any time. If the
--- requests may not begin, the function returns the scope of the refusal and changes nothing.
+-- lanes, one listing of a case at a time, and the budget of different cases. A caller may pass any
+-- job at any time. If the requests may not begin, the function returns the scope of the refusal and
+-- changes nothing; only a job that is over the budget is marked as waiting for it.
 --
 -- Order: the job's row (waits 50 ms at most); for a listing the lock of its case (never waits); the
 -- portal's row if a rate or a slow start is in force, the court's row if the court is unavailable
@@ -21,7 +22,10 @@
 --   ENDED          the job ended now, because its listing lost too many workers
 --   NO_SLOT_ROWS   rows of slots are missing: insert them in another transaction, then claim again
 --   REFUSED        scope PORTAL, COURT, CLIENT (the job's client at the portal), CLIENT_COURT (the
+--                  same at the court), BUDGET (cases that are new to the budget), COURT_BUDGET (the
 --                  same at the court), CASE or JOB, the reason, and until when (null: unknown)
+--
+-- _budget: as in autos_check_case_budget; null: there is none.
 CREATE FUNCTION autos_claim(
     _job_id uuid,
     _slice uuid,
@@ -35,7 +39,8 @@ CREATE FUNCTION autos_claim(
     _login_key text,
     _fingerprint text,
     _spool_id uuid,
-    _lease_s double precision
+    _lease_s double precision,
+    _budget jsonb
 ) RETURNS TABLE (
     answer text,
     scope text,
@@ -106,6 +111,9 @@ DECLARE
     portal_slot integer;
     first_request_time timestamptz;
     picked tid[];
+    budget record;
+    -- What is recorded for the budget if the listing is requested.
+    case_hmacs bytea[];
 BEGIN
 <<admission>>
 BEGIN
@@ -210,6 +218,34 @@ BEGIN
             > _probe_patience_s * interval '1 second';
     END IF;
 
+    IF _budget IS NOT NULL AND NOT is_own_copy AND listed_by IS NULL
+        AND (needs_listing OR is_long) THEN
+        -- Another claim is being checked against the budget.
+        scope := 'JOB'; reason := 'BUSY';
+        SELECT * FROM autos_check_case_budget(_budget, job.process_number, job.court) INTO budget;
+        IF NOT FOUND THEN EXIT admission; END IF;
+        IF needs_listing AND budget.used_up IS NULL AND NOT budget.is_free
+            AND job.budget_wait_time IS NULL THEN
+            -- Jobs that wait for the budget go on in the scheduler's order: this one joins them.
+            SELECT waiting.budget_scope, clock_timestamp() FROM jobs AS waiting
+            WHERE state IN ('PENDING', 'PROCESSING') AND waiting.budget_wait_time IS NOT NULL
+                AND waiting.budget_scope IN ('', job.court)
+            LIMIT 1 INTO budget.used_up, budget.end_time;
+        END IF;
+        IF budget.used_up IS NULL THEN
+            case_hmacs := budget.hmacs;
+        ELSIF needs_listing THEN
+            UPDATE jobs SET budget_scope = budget.used_up,
+                budget_wait_time = coalesce(budget_wait_time, clock_timestamp())
+            WHERE jobs.job_id = _job_id AND budget_scope IS DISTINCT FROM budget.used_up;
+            scope := CASE budget.used_up WHEN '' THEN 'BUDGET' ELSE 'COURT_BUDGET' END;
+            reason := 'CASE_BUDGET'; until_time := budget.end_time; EXIT admission;
+        ELSE
+            -- The probe requests a file of the listed case instead.
+            is_long := false;
+        END IF;
+    END IF;
+
     IF NOT needs_listing THEN
         scope := 'JOB'; reason := 'LANES';
         SELECT count(DISTINCT slice) FILTER (WHERE state = 'DOWNLOADING')
@@ -277,6 +313,12 @@ BEGIN
         lease_until = clock_timestamp() + _lease_s * interval '1 second'
     WHERE (slots.scope = job.court AND number = court_slot)
         OR (slots.scope = '' AND number = portal_slot);
+    IF case_hmacs IS NOT NULL THEN
+        DELETE FROM requested_cases WHERE case_hmac = ANY(case_hmacs[2:]);
+        INSERT INTO requested_cases (case_hmac, court, request_time)
+        VALUES (case_hmacs[1], job.court, clock_timestamp())
+        ON CONFLICT (case_hmac) DO UPDATE SET request_time = excluded.request_time;
+    END IF;
     IF is_probe THEN
         UPDATE courts SET probe_count = probe_count + 1,
             next_probe_time = clock_timestamp() + interval '1 second'
@@ -301,6 +343,9 @@ BEGIN
             update_time = CASE state WHEN 'PENDING' THEN clock_timestamp() ELSE update_time END,
             listing_lost_count = listing_lost_count + (listing_lease IS NOT NULL)::integer,
             listing_lease = _slice, listed_by = autos_claim.listed_by,
+            deadline_time =
+                deadline_time + coalesce(clock_timestamp() - budget_wait_time, interval '0'),
+            budget_wait_time = NULL, budget_scope = NULL,
             listing_lease_until = clock_timestamp() + _lease_s * interval '1 second'
         WHERE jobs.job_id = _job_id
         RETURNING jobs.revision, listing_doubt_time IS NOT NULL INTO revision, is_doubted;

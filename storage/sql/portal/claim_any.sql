@@ -17,7 +17,8 @@ CREATE FUNCTION autos_claim_any(
     _login_key text,
     _fingerprint text,
     _spool_id uuid,
-    _lease_s double precision
+    _lease_s double precision,
+    _budget jsonb
 ) RETURNS TABLE (
     answer text,
     scope text,
@@ -63,6 +64,10 @@ DECLARE
     closed_courts text[] := '{}';
     -- Clients, and clients with a court.
     closed_clients text[] := '{}';
+    -- Used up budgets of cases, as in jobs.budget_scope.
+    closed_budgets text[] := '{}';
+    -- Very many jobs may wait for a budget: most calls read only the others.
+    tries_waiting boolean := random() < 0.125;
     is_bulk boolean;
     looked integer := 0;
 BEGIN
@@ -76,16 +81,18 @@ BEGIN
     FOREACH is_bulk IN ARRAY ARRAY[false, true] LOOP
     FOR candidate IN
         -- From the key on, then from the first key; rows are read only as they are tried.
-        (SELECT jobs.job_id, jobs.client, jobs.court, listed_time FROM jobs
+        (SELECT jobs.job_id, jobs.client, jobs.court, listed_time, budget_wait_time FROM jobs
             WHERE state IN ('PENDING', 'PROCESSING') AND (priority = 'BULK') = is_bulk
                 AND coalesce(not_before_time, '-infinity') <= clock_timestamp()
                 AND jobs.job_id >= _from
+                AND (tries_waiting OR budget_wait_time IS NULL)
             ORDER BY jobs.job_id LIMIT most_jobs)
         UNION ALL
-        (SELECT jobs.job_id, jobs.client, jobs.court, listed_time FROM jobs
+        (SELECT jobs.job_id, jobs.client, jobs.court, listed_time, budget_wait_time FROM jobs
             WHERE state IN ('PENDING', 'PROCESSING') AND (priority = 'BULK') = is_bulk
                 AND coalesce(not_before_time, '-infinity') <= clock_timestamp()
                 AND jobs.job_id < _from
+                AND (tries_waiting OR budget_wait_time IS NULL)
             ORDER BY jobs.job_id LIMIT most_jobs)
     LOOP
         looked := looked + 1;
@@ -97,14 +104,16 @@ BEGIN
                 AND documents.state = 'PENDING' AND not_before <= clock_timestamp());
         CONTINUE WHEN candidate.court = ANY(closed_courts)
             OR candidate.client = ANY(closed_clients)
-            OR candidate.client || ' ' || candidate.court = ANY(closed_clients);
+            OR candidate.client || ' ' || candidate.court = ANY(closed_clients)
+            OR (candidate.budget_wait_time IS NOT NULL
+                AND closed_budgets && ARRAY['', candidate.court]);
         FOR answer, scope, reason, court, until_time, begins_in_s, every_s, has_more,
             next_not_before, claim_time, job_id, revision, client, process_number, traceparent,
             lease, document_id, name, href, listed_size_bytes, listed_content_type, listed_by,
             is_doubted, has_history, usual_s, selections, was_lost, due_webhooks IN
             SELECT * FROM autos_claim(candidate.job_id, _slice, _leases, _at_once, _per_court,
                 _per_minute, _lanes, _probe_base_s, _probe_patience_s, _login_key, _fingerprint,
-                _spool_id, _lease_s)
+                _spool_id, _lease_s, _budget)
         LOOP
             EXIT WHEN answer = 'REFUSED';
             RETURN NEXT;
@@ -112,6 +121,9 @@ BEGIN
         IF answer <> 'REFUSED' THEN RETURN; END IF;
         EXIT jobs_by_rank WHEN scope = 'PORTAL';
         IF scope = 'COURT' THEN closed_courts := closed_courts || court; END IF;
+        IF reason = 'CASE_BUDGET' AND until_time > clock_timestamp() THEN
+            closed_budgets := closed_budgets || CASE scope WHEN 'BUDGET' THEN '' ELSE court END;
+        END IF;
         IF scope = 'CLIENT' THEN closed_clients := closed_clients || candidate.client; END IF;
         IF scope = 'CLIENT_COURT' THEN
             closed_clients := closed_clients || (candidate.client || ' ' || court);

@@ -17,6 +17,7 @@ CREATE FUNCTION autos_read_jobs(
     needs_listing boolean,
     listing_not_before double precision,
     is_listed_by_another boolean,
+    waits_for_budget boolean,
     fresh integer,
     due integer,
     next_not_before double precision,
@@ -59,6 +60,10 @@ BEGIN
             WHERE other.process_number = jobs.process_number AND other.job_id <> jobs.job_id
                 AND other.listed_time IS NULL AND other.end_time IS NULL
                 AND other.listing_lease_until >= clock_timestamp() AND other.listed_by IS NULL),
+        -- A listing that came meanwhile may serve the job without the budget.
+        listed_time IS NULL AND budget_wait_time IS NOT NULL AND NOT EXISTS (
+            SELECT FROM jobs AS other WHERE other.process_number = jobs.process_number
+                AND other.listed_time >= jobs.budget_wait_time),
         ready.fresh, ready.due, ready.next_not_before,
         lanes.slices || CASE WHEN listing_lease_until >= clock_timestamp()
             THEN ARRAY[listing_lease] ELSE '{}' END,

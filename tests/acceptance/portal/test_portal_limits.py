@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EmbeddedServers
@@ -19,13 +20,15 @@ from tests.sandbox.court_cases.cnj import digits, process_number
 from tests.sandbox.latency_profile import Burst, Latency
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
-from tests.system.job_calls import documents, finish, run, start, status
+from tests.system.job_calls import CALL_S, documents, finish, run, start, status
 from tests.system.running_autos import Autos, running_autos
 from tests.system.running_processes import kill, processes_of
 
 AT_ONCE, PER_COURT = 10, 6
 LEASE_S = 5
 COURTS = ("8.26", "8.19", "5.02", "4.03")
+# A court with a budget of different cases.
+SCARCE_COURT, CASES = "5.15", 3
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,7 @@ def limited(
             PDPJ_PROBE_BASE_MS="500",
             PDPJ_PROBE_PATIENCE_S="120",
             PDPJ_PAUSE_BASE_MS="1000",
+            PDPJ_CASES_PER_30_DAYS_BY_COURT=f"{SCARCE_COURT}={CASES}",
         ) as running,
     ):
         yield running
@@ -249,3 +253,30 @@ def test_a_frozen_worker_costs_its_slots_only_for_its_lease(limited: Autos) -> N
 
 def _held_files(limited: Autos, number: str) -> list[Visit]:
     return [v for v in _visits(limited, number) if v.kind == "file" and v.end is None]
+
+
+def test_no_case_beyond_the_budget_is_listed_and_other_jobs_go_on(limited: Autos) -> None:
+    numbers = [_case(limited, 2, SCARCE_COURT) for _ in range(2 * CASES)]
+    jobs = [start(limited, number).job for number in numbers]
+    elsewhere = run(limited, _case(limited, 2))
+    assert elsewhere.state == pb.JOB_STATE_COMPLETED
+
+    def held() -> list[pb.Job]:
+        now = [status(limited, job.job_id) for job in jobs]
+        return [job for job in now if job.hold.reason == "CASE_BUDGET"]
+
+    until(lambda: len(held()) == CASES, 60, "Not the jobs beyond the budget are held.")
+    waiting = {job.job_id for job in held()}
+    for job in jobs:
+        if job.job_id not in waiting:
+            _assert_whole(limited, finish(limited, job.job_id))
+    assert sum(bool(_visits(limited, number)) for number in numbers) == CASES
+    for job in held():
+        left_s = job.hold.until_time.seconds - time.time()
+        assert 29 * 86_400 < left_s < 31 * 86_400
+
+    # A listed case is asked for again, free of charge.
+    again = next(job for job in jobs if job.job_id not in waiting)
+    assert run(limited, again.process_number, max_age=Duration()).state == pb.JOB_STATE_COMPLETED
+    for job_id in waiting:
+        limited.api.CancelJob(pb.CancelJobRequest(job_id=job_id), timeout=CALL_S)

@@ -76,6 +76,12 @@ _SECRECY = """
 INSERT INTO case_secrecy (process_number, sealed_time)
 SELECT process_number, now() FROM jobs
 """
+_CASES = """
+INSERT INTO requested_cases (case_hmac, court, request_time)
+SELECT sha256(convert_to(number::text, 'UTF8')), '8.' || lpad((number %% 27)::text, 2, '0'),
+    now() - number * interval '10 minutes'
+FROM generate_series(1, %(jobs)s) AS number
+"""
 
 
 def create(server_url: str, name: str) -> str:
@@ -106,6 +112,7 @@ def _filled(server_url: str) -> str:
             _LABELS,
             _SWEPT,
             _SECRECY,
+            _CASES,
         ):
             cursor.execute(statement, values)
         cursor.execute("VACUUM (ANALYZE)")

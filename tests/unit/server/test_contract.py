@@ -118,7 +118,7 @@ def test_every_reason_has_its_constant() -> None:
 
     assert len(reasons) > 10
     assert reasons | {"NO_DOCUMENT_AVAILABLE"} <= _constants(pb.FailureReason)
-    assert len(holds) == 6
+    assert len(holds) == 7
     assert holds <= _constants(pb.HoldReason)
     assert frozenset.union(*map(reasons_of, OF_RPC)) <= _constants(pb.RefusalReason)
 

@@ -15,6 +15,7 @@ from dev.embedded.sandbox import ROOT
 from server.observability.parts_up import TEXTS, PartsUp
 from server.observability.row_metrics import families
 from storage.health.gauges import Gauges
+from storage.portal.case_budget import DAY_S, CaseLimit, LimitUse
 from storage.spool import Spool
 from storage.telemetry import series
 from storage.telemetry.process_gauges import ProcessGauges
@@ -33,6 +34,7 @@ SEEN = Gauges(
     request_s=TIMES,
     jobs=STATE,
     jobs_waiting=0,
+    jobs_over_budget=0,
     oldest_s=0.0,
     documents=STATE,
     webhooks_due=0,
@@ -41,6 +43,7 @@ SEEN = Gauges(
     is_bucket_in_trouble=False,
     is_store_refused=False,
     is_portal_untrusted=False,
+    case_limits=(LimitUse(CaseLimit(None, DAY_S, 100), 1, None),),
 )
 PARTS = re.compile(r"_(?:bucket|sum|count)$")
 # Labels that Prometheus itself adds.

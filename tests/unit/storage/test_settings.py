@@ -58,6 +58,11 @@ WRONG_LOGIN = {
     ),
 }
 WRONG = {
+    "PDPJ_CASES_PER_DAY": ("0", "-1", "1.5", "many", "1000001"),
+    "PDPJ_CASES_PER_30_DAYS_BY_COURT": (
+        *("5.02", "5.02=", "5.02=0", "5.02=1,500", "502=1500", "5.2=1500", "0.02=1500"),
+        *("=1500", "5.02=1500;5.15=1500", "5.02=1500,5.02=100", "5.02=x"),
+    ),
     "DATABASE_URL": (
         "mysql://db/autos",
         "postgresql://db",
@@ -231,6 +236,18 @@ def test_a_token_and_a_login_at_once_are_refused() -> None:
     problems = _problems({**NEEDED, **LOGIN})
 
     assert problems == "PDPJ_TOKEN must not be set together with PDPJ_TOKEN_URL."
+
+
+def test_a_budget_of_cases_is_taken_by_court() -> None:
+    given = {
+        "PDPJ_CASES_PER_DAY_BY_COURT": " 5.12=100 ",
+        "PDPJ_CASES_PER_30_DAYS_BY_COURT": "5.02=1500, 5.15=1200,",
+    }
+    settings = Settings.from_env(NEEDED | given)
+
+    assert settings.pdpj_cases_per_day_by_court == {"5.12": 100}
+    assert settings.pdpj_cases_per_30_days_by_court == {"5.02": 1500, "5.15": 1200}
+    assert settings.pdpj_cases_per_day is None
 
 
 def test_several_encryption_keys_are_taken_in_their_order() -> None:

@@ -755,13 +755,14 @@ class GetUsageRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetUsageResponse(_message.Message):
-    __slots__ = ("client", "starts_per_minute_limit", "running_jobs", "running_jobs_limit", "stored_bytes", "stored_documents", "open_calls", "open_calls_limit", "open_watches", "open_watches_limit", "repeats_per_minute_limit", "webhooks_per_job_limit")
+    __slots__ = ("client", "starts_per_minute_limit", "running_jobs", "running_jobs_limit", "stored_bytes", "stored_documents", "case_budget", "open_calls", "open_calls_limit", "open_watches", "open_watches_limit", "repeats_per_minute_limit", "webhooks_per_job_limit")
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     STARTS_PER_MINUTE_LIMIT_FIELD_NUMBER: _ClassVar[int]
     RUNNING_JOBS_FIELD_NUMBER: _ClassVar[int]
     RUNNING_JOBS_LIMIT_FIELD_NUMBER: _ClassVar[int]
     STORED_BYTES_FIELD_NUMBER: _ClassVar[int]
     STORED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    CASE_BUDGET_FIELD_NUMBER: _ClassVar[int]
     OPEN_CALLS_FIELD_NUMBER: _ClassVar[int]
     OPEN_CALLS_LIMIT_FIELD_NUMBER: _ClassVar[int]
     OPEN_WATCHES_FIELD_NUMBER: _ClassVar[int]
@@ -774,10 +775,39 @@ class GetUsageResponse(_message.Message):
     running_jobs_limit: int
     stored_bytes: int
     stored_documents: int
+    case_budget: CaseBudget
     open_calls: int
     open_calls_limit: int
     open_watches: int
     open_watches_limit: int
     repeats_per_minute_limit: int
     webhooks_per_job_limit: int
-    def __init__(self, client: _Optional[str] = ..., starts_per_minute_limit: _Optional[int] = ..., running_jobs: _Optional[int] = ..., running_jobs_limit: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., stored_documents: _Optional[int] = ..., open_calls: _Optional[int] = ..., open_calls_limit: _Optional[int] = ..., open_watches: _Optional[int] = ..., open_watches_limit: _Optional[int] = ..., repeats_per_minute_limit: _Optional[int] = ..., webhooks_per_job_limit: _Optional[int] = ...) -> None: ...
+    def __init__(self, client: _Optional[str] = ..., starts_per_minute_limit: _Optional[int] = ..., running_jobs: _Optional[int] = ..., running_jobs_limit: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., stored_documents: _Optional[int] = ..., case_budget: _Optional[_Union[CaseBudget, _Mapping]] = ..., open_calls: _Optional[int] = ..., open_calls_limit: _Optional[int] = ..., open_watches: _Optional[int] = ..., open_watches_limit: _Optional[int] = ..., repeats_per_minute_limit: _Optional[int] = ..., webhooks_per_job_limit: _Optional[int] = ...) -> None: ...
+
+class CaseBudget(_message.Message):
+    __slots__ = ("cases_last_day", "cases_per_day_limit", "cases_last_30_days", "cases_per_30_days_limit", "courts")
+    CASES_LAST_DAY_FIELD_NUMBER: _ClassVar[int]
+    CASES_PER_DAY_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    CASES_LAST_30_DAYS_FIELD_NUMBER: _ClassVar[int]
+    CASES_PER_30_DAYS_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    COURTS_FIELD_NUMBER: _ClassVar[int]
+    cases_last_day: int
+    cases_per_day_limit: int
+    cases_last_30_days: int
+    cases_per_30_days_limit: int
+    courts: _containers.RepeatedCompositeFieldContainer[CourtCaseBudget]
+    def __init__(self, cases_last_day: _Optional[int] = ..., cases_per_day_limit: _Optional[int] = ..., cases_last_30_days: _Optional[int] = ..., cases_per_30_days_limit: _Optional[int] = ..., courts: _Optional[_Iterable[_Union[CourtCaseBudget, _Mapping]]] = ...) -> None: ...
+
+class CourtCaseBudget(_message.Message):
+    __slots__ = ("court", "cases_last_day", "cases_per_day_limit", "cases_last_30_days", "cases_per_30_days_limit")
+    COURT_FIELD_NUMBER: _ClassVar[int]
+    CASES_LAST_DAY_FIELD_NUMBER: _ClassVar[int]
+    CASES_PER_DAY_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    CASES_LAST_30_DAYS_FIELD_NUMBER: _ClassVar[int]
+    CASES_PER_30_DAYS_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    court: str
+    cases_last_day: int
+    cases_per_day_limit: int
+    cases_last_30_days: int
+    cases_per_30_days_limit: int
+    def __init__(self, court: _Optional[str] = ..., cases_last_day: _Optional[int] = ..., cases_per_day_limit: _Optional[int] = ..., cases_last_30_days: _Optional[int] = ..., cases_per_30_days_limit: _Optional[int] = ...) -> None: ...
