@@ -81,9 +81,10 @@ class RequestIdReused(InvalidRequest):
 
 
 class NotFound(CallerError):
-    """This client has no such job or document, or no listing of such a case.
+    """This client has no such job or document, no listing of such a case, or does not watch it.
 
-    `resource_type` is "job", "document" or "case"; `resource_name` is the caller's value.
+    `resource_type` is "job", "document", "case" or "subscription"; `resource_name` is the caller's
+    value.
     """
 
     def __init__(self, resource_type: str, resource_name: str) -> None:
@@ -156,6 +157,19 @@ class LimitReached(CallerError):
             name="jobs_at_once",
             limit=limit,
             retry_in_s=5,
+        )
+
+    @classmethod
+    def too_many_subscriptions(cls, client: str, limit: int) -> LimitReached:
+        """Return the error for SubscribeCase while the client watches `limit` other cases."""
+        return cls(
+            "TOO_MANY_SUBSCRIPTIONS",
+            f"Client {client} watches as many cases as it may: {limit}.",
+            client=client,
+            name="subscriptions",
+            limit=limit,
+            # Only UnsubscribeCase makes room.
+            retry_in_s=60,
         )
 
     @classmethod

@@ -156,7 +156,8 @@ class Settings:
     # `off`: a second server fails to bind.
     grpc_reuse_port: bool
     # JSON file with the clients: the hashes of their tokens, their limits, webhook secrets and
-    # cases. For `server` and `notifier`. Read again when it changes. Unset: one client, `default`.
+    # cases. For `server`, `notifier` and `scheduler`. Read again when it changes. Unset: one
+    # client, `default`.
     clients_file: Path | None
     # StartDownload calls a minute of one client; a minute's worth may come at once.
     client_starts_per_minute: int
@@ -167,6 +168,8 @@ class Settings:
     client_waiting_jobs: int
     # Open WatchProgress and WaitJob calls of one client, in each server process.
     client_open_watches: int
+    # Cases that one client may watch.
+    client_subscriptions: int
     # Other calls of one client that are under way, in each server process. A call is under way
     # until its answer is sent.
     client_calls_at_once: int
@@ -322,6 +325,9 @@ class Settings:
             ),
             client_open_watches=read.given(
                 "CLIENT_OPEN_WATCHES", _whole(1, 1_000_000), default=1_000
+            ),
+            client_subscriptions=read.given(
+                "CLIENT_SUBSCRIPTIONS", _whole(1, 1_000_000), default=10_000
             ),
             client_calls_at_once=read.given(
                 "CLIENT_CALLS_AT_ONCE", _whole(1, 1_000_000), default=100

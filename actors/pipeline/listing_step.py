@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 from typing import TypeVar
@@ -15,6 +15,7 @@ from actors.hints.hint_channel import HintSender
 from actors.hints.hints import Ended, JobWanted, SliceBegun
 from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.job_end import JobEnds
+from actors.pipeline.look_step import LookStep
 from actors.pipeline.request_gate import RequestGate
 from actors.portal.listing_body import LARGE_DOCUMENTS, ListingTurn
 from actors.portal.portal_client import Portal
@@ -33,6 +34,8 @@ from storage.portal.retries import RetryPolicy, jittered
 from storage.postgres.database import Database
 from storage.scheduling import scheduler_readings
 from storage.scheduling.scheduler_readings import job_row
+from storage.subscriptions import looks
+from storage.subscriptions.looks import Look
 from storage.telemetry.signals import NOOP_SIGNALS, Signals
 from storage.telemetry.tracing import Span
 
@@ -117,6 +120,9 @@ class Lister:
 
     def _list(self, claim: ListingClaim, span: Span, deadline: Deadline, turn: ListingTurn) -> None:
         try:
+            if look := looks.of(self.database, claim):
+                self._look(claim, look, deadline, turn)
+                return
             listing, missing = self._listing(claim, deadline, turn)
             if missing and not claim.is_doubted and listing.doubt_time is None:
                 self._doubt(claim, missing)
@@ -164,6 +170,19 @@ class Lister:
                 return self._insist(record)
             except WantsChanged as changed:
                 wants = changed.wants
+
+    def _look(self, claim: ListingClaim, look: Look, deadline: Deadline, turn: ListingTurn) -> None:
+        """List a watched case and record what has changed."""
+        step = LookStep(self.database, self.objects, self.ends, self.size_limits, LISTING_LIMIT_S)
+        # The listing is compared with that of the last look, and needs the bucket only if it
+        # differs.
+        listing, _ = self._listing(replace(claim, has_history=False), deadline, turn)
+        compared = step.compare(claim, look, listing)
+        missing = len(compared[1].vanished_document_ids)
+        if missing and not (claim.is_doubted or listing.doubt_time):
+            self._doubt(claim, missing)
+        else:
+            step.record(claim, look, listing, compared, self._insist)
 
     def _insist(self, write: Callable[[], T]) -> T:
         return retry_until_available(write, is_stopping=lambda: self.renewer.is_stopping)

@@ -15,6 +15,7 @@ from actors.pipeline.job_end import JobEnds
 from actors.runtime.role_parts import SEND_TIMEOUT_S, make_database
 from actors.scheduler.answer_mover import AnswerMover
 from actors.scheduler.leadership import Leadership
+from actors.scheduler.look_starter import LookStarter
 from actors.scheduler.loop import SchedulerLoop
 from actors.scheduler.position_publisher import PlacePublisher
 from actors.scheduler.proposer import Proposer
@@ -22,6 +23,8 @@ from actors.scheduler.reader import Reader
 from actors.scheduler.repairs import Repairs
 from actors.scheduler.sweeper import Sweeper
 from storage import logs
+from storage.clients.client_registry import ClientLimits
+from storage.clients.clients_file import ClientsFile
 from storage.login.logins import Login
 from storage.objects.object_store import Objects, ObjectStore
 from storage.portal.slots import Limits
@@ -33,8 +36,8 @@ from storage.telemetry.process_signals import scheduler_gauges, signals_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# For the loop, the leadership, the repairs, the sweeper and the mover of answers.
-THREADS = 5
+# For the loop, the leadership, the repairs, the sweeper, the mover of answers and the looks.
+THREADS = 6
 
 
 def run_scheduler(settings: Settings, stop: threading.Event) -> None:
@@ -60,6 +63,12 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
         objects = Objects(ObjectStore.of(settings), max_connections=3, watch=watch)
         Sweeper(database, objects, settings.orphan_age_s).start(stop)
         AnswerMover(database, objects, lambda: leadership.term is not None).start(stop)
+        LookStarter(
+            database,
+            _clients(settings),
+            lambda: leadership.term is not None,
+            settings.job_deadline_s,
+        ).start(stop)
         log.info("scheduler running")
         SchedulerLoop(
             leadership=leadership,
@@ -71,6 +80,11 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
             places=PlacePublisher(client),
             on_pass=signals.scheduler_passed,
         ).run(stop)
+
+
+def _clients(settings: Settings) -> ClientsFile | None:
+    path = settings.clients_file
+    return ClientsFile(path, ClientLimits.of(settings)) if path else None
 
 
 def _repairs(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+
+from google.protobuf.json_format import ParseDict
 
 from actors.contract_messages import document_message, job_message, timestamp
 from autos.downloads.v1 import downloads_pb2 as pb
@@ -57,6 +59,21 @@ def event_message(
             document.url = url
             document.url_expire_time.FromDatetime(expires)
     return event
+
+
+def change_message(type_: str, event_time: datetime, change: Mapping[str, Any]) -> pb.WebhookEvent:
+    """Return the event of a change. `change`: the column of the event."""
+    fields = {**change}
+    number = fields.pop("process_number")
+    return pb.WebhookEvent(
+        type=type_,
+        timestamp=timestamp(event_time),
+        data=pb.WebhookData(
+            # A newer release may have recorded more than this one shows.
+            change=ParseDict(fields, pb.CaseChange(), ignore_unknown_fields=True),
+            process_number=number,
+        ),
+    )
 
 
 def _is_too_large(data: pb.WebhookData, max_bytes: int) -> bool:

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from actors.messaging.enqueuer import Enqueuer
-from actors.webhook.event_messages import URL_LIFETIME_S, compact, event_message
+from actors.webhook.event_messages import URL_LIFETIME_S, change_message, compact, event_message
 from actors.webhook.signature import sign
 from actors.webhook.webhook_client import Answer, DeliveryError, WebhookClient
 from autos.json_form import as_json
@@ -126,7 +126,7 @@ class WebhookSender:
         The cause of the error holds the URL with its query. If the error were raised, it would be
         logged together with any error that occurs while it is recorded.
         """
-        secrets = self.secrets.current(delivery.job.client)
+        secrets = self.secrets.current(delivery.client)
         if not secrets:
             return DeliveryError(UNSIGNED)
         body = self.body(delivery)
@@ -166,6 +166,10 @@ class WebhookSender:
 
     def body(self, delivery: WebhookDelivery) -> bytes:
         """Return the body of this attempt: the frozen result of the run, with new URLs."""
+        if delivery.change is not None:
+            change = change_message(delivery.type, delivery.event_time, delivery.change)
+            return compact(as_json(change))
+        assert delivery.job is not None  # noqa: S101 - every other event has its job
         event = event_message(
             delivery.type,
             delivery.event_time,

@@ -55,6 +55,9 @@ OF_RPC: Mapping[str, frozenset[str]] = {
     "ListEvents": frozenset({"EVENTS_GONE", "TOO_MANY_WATCHES"}),
     "GetCase": frozenset({"CASE_NOT_FOUND"}),
     "GetCaseListing": frozenset({"CASE_NOT_FOUND"}),
+    "SubscribeCase": frozenset({"CASE_NOT_ALLOWED", "TOO_MANY_SUBSCRIPTIONS"}),
+    "UnsubscribeCase": frozenset({"SUBSCRIPTION_NOT_FOUND"}),
+    "ListSubscriptions": frozenset(),
     "GetUsage": frozenset(),
 }
 

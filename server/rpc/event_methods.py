@@ -8,7 +8,7 @@ from functools import partial
 
 import grpc
 
-from actors.webhook.event_messages import URL_LIFETIME_S, event_message
+from actors.webhook.event_messages import URL_LIFETIME_S, change_message, event_message
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
 from server.access.open_calls import OpenCalls
@@ -21,6 +21,7 @@ from server.rpc.service_base import ServiceBase
 from server.watch.event_waiter import EventWaiter
 from storage.events import event_log
 from storage.events.event_log import LoggedEvent
+from storage.records import JobRecord
 
 Context = grpc.aio.ServicerContext[object, object]
 
@@ -80,7 +81,11 @@ class EventMethods(ServiceBase):
 
     def _event(self, each: LoggedEvent, page: EventPage, room: int) -> pb.Event | None:
         """Return an event's message, None if its documents need more than `room` bytes."""
-        least = 0 if page.without_documents else _least_bytes(each)
+        if each.change is not None:
+            change = change_message(each.type, each.event_time, each.change)
+            return self._logged(each, page, change)
+        assert each.job is not None  # noqa: S101 - every other event has its job
+        least = 0 if page.without_documents else _least_bytes(each.job)
         is_omitted = page.without_documents or least > PAGE_BYTES
         if not is_omitted and least > room:
             return None
@@ -93,6 +98,9 @@ class EventMethods(ServiceBase):
             url_of=self._url_of,
         )
         event.data.documents_omitted |= is_omitted
+        return self._logged(each, page, event)
+
+    def _logged(self, each: LoggedEvent, page: EventPage, event: pb.WebhookEvent) -> pb.Event:
         return pb.Event(
             cursor=page_tokens.event_cursor(each.number, page.fingerprint),
             webhook_id=each.webhook_id,
@@ -104,5 +112,5 @@ class EventMethods(ServiceBase):
         return partial(self._parts.objects.url, lifetime_s=URL_LIFETIME_S)
 
 
-def _least_bytes(each: LoggedEvent) -> int:
-    return (each.job.total_documents or 0) * LEAST_DOCUMENT_BYTES
+def _least_bytes(job: JobRecord) -> int:
+    return (job.total_documents or 0) * LEAST_DOCUMENT_BYTES

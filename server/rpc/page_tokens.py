@@ -59,6 +59,24 @@ def open_document_token(token: str, made_for: str) -> int | None:
     return position
 
 
+def case_token(process_number: str, made_for: str) -> str:
+    """Return the token of the page after this case."""
+    return _seal([made_for, process_number])
+
+
+def open_case_token(token: str, made_for: str) -> str:
+    """Return the case before the page, empty for the first page. Raises InvalidRequest."""
+    if not token:
+        return ""
+    try:
+        (number,) = _open(token, made_for)
+    except ValueError as error:
+        raise _foreign() from error
+    if not isinstance(number, str) or not number.isascii() or "\0" in number:
+        raise _foreign()
+    return number
+
+
 def event_cursor(number: int, made_for: str) -> str:
     """Return the cursor of the event with this number in a client's log."""
     return _seal([made_for, number])

@@ -14,6 +14,7 @@ _PACKAGE = "autos.downloads.v1"
 MOST: Mapping[str, int] = {
     f"{_PACKAGE}.StartDownloadRequest.labels": 16,
     f"{_PACKAGE}.ListJobsRequest.labels": 16,
+    f"{_PACKAGE}.SubscribeCaseRequest.labels": 16,
     f"{_PACKAGE}.Selection.document_ids": 10_000,
     f"{_PACKAGE}.Selection.kinds": 100,
     f"{_PACKAGE}.Selection.instances": 100,

@@ -37,7 +37,7 @@ WAIT_S, WAIT_CAP_S = 30.0, 300.0
 EVENT_WAIT_CAP_S = 60.0
 
 
-class _Checks:
+class Checks:
     """Collects the violations of a request."""
 
     def __init__(self) -> None:
@@ -85,11 +85,11 @@ def start_request(
 
     `is_signed`: whether the client has a secret that signs its webhooks.
     """
-    checks = _Checks()
+    checks = Checks()
     number = checks.take(lambda: parse_process_number(request.process_number))
     url, request_id, max_age_s = None, None, None
     if request.webhook_url:
-        url = checks.take(lambda: _receiver(request.webhook_url, receivers, is_signed=is_signed))
+        url = checks.take(lambda: receiver(request.webhook_url, receivers, is_signed=is_signed))
     if request.request_id:
         request_id = checks.take(lambda: _uuid("request_id", request.request_id))
     if request.HasField("max_age"):
@@ -124,7 +124,8 @@ def start_request(
     )
 
 
-def _receiver(url: str, receivers: WebhookPolicy, *, is_signed: bool) -> str:
+def receiver(url: str, receivers: WebhookPolicy, *, is_signed: bool) -> str:
+    """Return a checked webhook_url. Raises InvalidRequest."""
     if not is_signed:
         raise InvalidRequest.of(
             "webhook_url", "this client has no secret that signs its webhooks; ask the operator."
@@ -163,7 +164,7 @@ def repeatable(
     request: pb.RetryJobRequest | pb.RedeliverWebhookRequest,
 ) -> tuple[UUID, UUID | None]:
     """Return the job_id and request_id of a call on an ended job. Raises InvalidRequest."""
-    checks = _Checks()
+    checks = Checks()
     job = checks.take(lambda: _uuid("job_id", request.job_id))
     request_id = None
     if request.request_id:
@@ -177,7 +178,7 @@ def document_ids(
     request: pb.GetDocumentUrlRequest | pb.GetDocumentRequest,
 ) -> tuple[UUID, UUID]:
     """Return the job_id and document_id of a call on one document. Raises InvalidRequest."""
-    checks = _Checks()
+    checks = Checks()
     job = checks.take(lambda: _uuid("job_id", request.job_id))
     document = checks.take(lambda: _uuid("document_id", request.document_id))
     if isinstance(request, pb.GetDocumentUrlRequest):
@@ -225,7 +226,7 @@ class JobPage:
 
 def list_jobs(request: pb.ListJobsRequest, *, client: str) -> JobPage:
     """Return a checked ListJobs. Raises InvalidRequest."""
-    checks = _Checks()
+    checks = Checks()
     size = checks.take(lambda: page_size(request.page_size, default=50, most=500))
     states = checks.take(lambda: _states(request.states, JobState))
     number = None
@@ -266,7 +267,7 @@ class DocumentPage:
 
 def list_documents(request: pb.ListDocumentsRequest, *, client: str) -> DocumentPage:
     """Return a checked ListDocuments. Raises InvalidRequest."""
-    checks = _Checks()
+    checks = Checks()
     job = checks.take(lambda: _uuid("job_id", request.job_id))
     size = checks.take(lambda: page_size(request.page_size, default=100, most=1000))
     states = checks.take(lambda: _states(request.states, DocumentState))
@@ -292,7 +293,7 @@ class EventPage:
 
 def list_events(request: pb.ListEventsRequest, *, client: str) -> EventPage:
     """Return a checked ListEvents. Raises InvalidRequest."""
-    checks = _Checks()
+    checks = Checks()
     fingerprint = page_tokens.fingerprint("ListEvents", client)
     after = checks.take(lambda: page_tokens.open_event_cursor(request.after_cursor, fingerprint))
     size = checks.take(lambda: page_size(request.page_size, default=50, most=500))
@@ -316,7 +317,7 @@ def watch(request: pb.WatchProgressRequest) -> WatchRequest:
 
     The caller checks that after_revision is not ahead of the job.
     """
-    checks = _Checks()
+    checks = Checks()
     wanted = checks.take(lambda: target(request))
     checks.take(lambda: _after_revision(request))
     checks.finish()

@@ -24,6 +24,7 @@ from server.rpc.call_threads import CallThreads
 from server.rpc.case_methods import CaseMethods
 from server.rpc.error_interceptor import counts_as_watch, writes_bytes
 from server.rpc.event_methods import EventMethods
+from server.rpc.subscriptions.subscription_methods import SubscriptionMethods
 from server.rpc.usage import UsageReader
 from server.runtime.row_waits import RowWaits
 from server.runtime.stream_scheduler import StreamScheduler
@@ -53,7 +54,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 Context = grpc.aio.ServicerContext[object, object]
 
 
-class DownloadService(CaseMethods, EventMethods):
+class DownloadService(CaseMethods, EventMethods, SubscriptionMethods):
     """The public API. Blocking calls run on a pool; a stream occupies no thread or connection."""
 
     def __init__(self, parts: ServerDependencies) -> None:

@@ -18,6 +18,7 @@ from storage.jobs.usage_queries import StoredTotals
 from storage.portal import case_budget
 from storage.portal.case_budget import DAY_S, NO_BUDGET, CaseBudget, LimitUse
 from storage.postgres.database import Database
+from storage.subscriptions import subscription_rows
 
 # Seconds for which the totals of stored objects are kept: they cost a reading of all documents.
 KEPT_S = 60.0
@@ -48,10 +49,12 @@ class UsageReader:
     async def read(self, client: CallingClient) -> pb.GetUsageResponse:
         """Return the usage of `client`. Raises ServiceUnavailable."""
         running = await self._run(usage_queries.running_jobs, self._database, client.name)
+        watched = await self._run(subscription_rows.count, self._database, client.name)
         stored = await self._stored(client.name)
         usage = pb.GetUsageResponse(
             client=client.name,
             running_jobs=running,
+            subscriptions=watched,
             stored_bytes=stored.size_bytes,
             stored_documents=stored.documents,
             open_calls=self._calls.count(client.name),
@@ -61,6 +64,7 @@ class UsageReader:
         if limits := client.limits:
             usage.starts_per_minute_limit = limits.starts_per_minute
             usage.running_jobs_limit = limits.jobs_at_once
+            usage.subscriptions_limit = limits.subscriptions
             usage.open_calls_limit = limits.calls_at_once
             usage.open_watches_limit = limits.open_watches
             usage.repeats_per_minute_limit = limits.repeats_per_minute

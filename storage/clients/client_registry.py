@@ -20,6 +20,7 @@ class ClientLimits:
     calls_at_once: int
     repeats_per_minute: int
     waiting_jobs: int = 10_000
+    subscriptions: int = 10_000
 
     @classmethod
     def of(cls, settings: Settings) -> ClientLimits:
@@ -31,6 +32,7 @@ class ClientLimits:
             settings.client_calls_at_once,
             settings.client_repeats_per_minute,
             settings.client_waiting_jobs,
+            settings.client_subscriptions,
         )
 
 
@@ -61,14 +63,16 @@ class KnownClient:
 
 
 class ClientRegistry:
-    """All known clients. `webhook_secrets`: those of each, by its name."""
+    """All known clients. By name: `webhook_secrets` and `access`, the cases it may ask for."""
 
     def __init__(self, known: Iterable[KnownClient]) -> None:
         self._by_digest: dict[bytes, CallingClient] = {}
         self._by_certificate: dict[str, CallingClient] = {}
         self.webhook_secrets: dict[str, tuple[str, ...]] = {}
+        self.access: dict[str, CaseAccess] = {}
         for each in known:
             self.webhook_secrets[each.client.name] = each.webhook_secrets
+            self.access[each.client.name] = each.client.access
             self._by_digest |= dict.fromkeys(each.digests, each.client)
             self._by_certificate |= dict.fromkeys(each.certificates, each.client)
 

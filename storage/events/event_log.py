@@ -12,10 +12,12 @@ from peewee import fn
 
 from storage import sql
 from storage.errors import EventsGone
-from storage.models import Event, EventNumbers
-from storage.models.base import is_any, time_after
+from storage.models import Event, EventNumbers, Job, Webhook
+from storage.models.base import fields_of, is_any, time_after
+from storage.models.job import IS_NO_LOOK
 from storage.postgres.database import Database, Transaction
 from storage.records import DocumentRecord, JobRecord
+from storage.states import WebhookState
 
 # Events that one call of the deletion handles.
 BATCH = 1_000
@@ -23,13 +25,17 @@ BATCH = 1_000
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """An event without its documents. `number`: its place in the client's log."""
+    """An event without its documents. `number`: its place in the client's log.
+
+    `job`: the job as it ended, or `change`: how a watched case differs; the other one is None.
+    """
 
     event_id: UUID
     number: int
     type: str
     event_time: datetime
-    job: JobRecord
+    job: JobRecord | None
+    change: Mapping[str, Any] | None = None
 
     @property
     def webhook_id(self) -> str:
@@ -72,17 +78,21 @@ def page(database: Database, client: str, after: int, size: int) -> list[LoggedE
         ):
             raise EventsGone
         rows = transaction.fetch(
-            Event.select(Event.event_id, Event.number, Event.type, Event.event_time, Event.job)
+            Event.select(*fields_of(Event, LoggedEvent))
             .where(Event.client == client, Event.number > after)
             .order_by(Event.number)
             .limit(size)
             .dicts()
         )
-    return [LoggedEvent(**{**row, "job": JobRecord.of_json(row["job"])}) for row in rows]
+    return [
+        LoggedEvent(**{**row, "job": row["job"] and JobRecord.of_json(row["job"])}) for row in rows
+    ]
 
 
 def documents(database: Database, event: LoggedEvent) -> tuple[DocumentRecord, ...]:
-    """Return the documents of an event as they were when the run ended."""
+    """Return the documents of an event as they were when the run ended; none of a change."""
+    if event.job is None:
+        return ()
     query = Event.select(fn.COALESCE(Event.documents, _live_documents()).alias("documents"))
     with database.single() as transaction:
         row = transaction.fetch_one(query.where(Event.event_id == event.event_id).dicts())
@@ -112,9 +122,12 @@ def delete_old(database: Database, *, age_s: float) -> int:
 
     Return their number; BATCH at most, so that no transaction is long.
     """
+    is_sent = Webhook.select(Webhook.job_id).where(
+        Webhook.event_id == Event.event_id, Webhook.state == WebhookState.PENDING
+    )
     old = (
         Event.select(Event.event_id, Event.client)
-        .where(Event.is_superseded, Event.event_time < time_after(-age_s))
+        .where(Event.is_superseded, Event.event_time < time_after(-age_s), ~fn.EXISTS(is_sent))
         .order_by(Event.event_time)
         .limit(BATCH)
     )
@@ -130,10 +143,14 @@ def _delete(database: Database, client: str, event_ids: Sequence[UUID]) -> None:
         # A deleted event must have had a number, so that a reader that missed it learns so.
         while _number(transaction, client):
             pass
+        # The event of a change has a webhook of its own.
+        transaction.execute(Webhook.delete().where(is_any(Webhook.event_id, event_ids)))
         going: Any = Event.delete().where(is_any(Event.event_id, event_ids))
-        numbers = [
-            row["number"] for row in transaction.fetch(going.returning(Event.number).dicts())
-        ]
+        gone = transaction.fetch(going.returning(Event.number, Event.job_id).dicts())
+        # A look that became no job holds nothing but its event.
+        job_ids = {row["job_id"] for row in gone}
+        transaction.execute(Job.delete().where(is_any(Job.job_id, job_ids), ~IS_NO_LOOK))
+        numbers = [row["number"] for row in gone]
         if numbers:
             transaction.execute(
                 EventNumbers.update(

@@ -49,7 +49,10 @@ def _end(
     )
     if ended is None:
         return None
+    job = transaction.fetch_one(Job.select().where(Job.job_id == job_id).dicts())
+    if job is None:
+        # It was a look, and is gone.
+        return {"job_id": job_id, "end_time": transaction.now(), "due_webhooks": ()}
     transaction.count(JOBS_ENDED, ended["state"])
     transaction.changed(job_id, ended["revision"])
-    job = transaction.fetch_one(Job.select().where(Job.job_id == job_id).dicts())
     return {**job, "due_webhooks": ended["due_webhooks"]}

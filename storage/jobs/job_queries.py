@@ -15,6 +15,7 @@ from storage.job_end.completion import end
 from storage.job_end.termination import terminate_remaining
 from storage.models import Job, JobLabel, Webhook, WebhookAttempt
 from storage.models.base import fields_of, is_any
+from storage.models.job import IS_NO_LOOK
 from storage.postgres.database import Database, Row, Transaction
 from storage.records import AttemptRecord, JobRecord, JobView, WebhookRecord
 from storage.states import DocumentState, JobState
@@ -72,12 +73,12 @@ def get(database: Database, client: str, job_id: UUID) -> JobView:
 
 
 def _is_own(client: str, job_id: UUID) -> Any:
-    return (Job.job_id == job_id) & (Job.client == client)
+    return (Job.job_id == job_id) & (Job.client == client) & IS_NO_LOOK
 
 
 def newest(database: Database, client: str, process_number: str) -> JobView:
     """Return the newest job of a case of this client. Raises NotFound."""
-    of_case = _RECORDS.where(Job.client == client, Job.process_number == process_number)
+    of_case = _RECORDS.where(Job.client == client, Job.process_number == process_number, IS_NO_LOOK)
     return _first(database, of_case.order_by(*_NEWEST_FIRST).limit(1), process_number)
 
 
@@ -121,7 +122,7 @@ class JobFilter:
 def page(database: Database, wanted: JobFilter, size: int) -> list[JobView]:
     """Return up to `size` jobs, newest first."""
     query, (create_time, job_id) = _labelled(wanted)
-    query = query.where(Job.client == wanted.client)
+    query = query.where(Job.client == wanted.client, IS_NO_LOOK)
     if wanted.process_number:
         query = query.where(Job.process_number == wanted.process_number)
     if wanted.states:

@@ -27,6 +27,8 @@ from storage.listings.secrecy import is_listing_sealed
 from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.models import Document, Job, Webhook
 from storage.models.base import is_any, time_after
+from storage.models.job import IS_NO_LOOK, RUNNING
+from storage.models.webhook import CHANGE_POSITION
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database, Row, Transaction
 from storage.records import JobView
@@ -173,7 +175,8 @@ def _require_ended(transaction: Transaction, job: Row) -> None:
         .where(
             Job.client == job["client"],
             Job.process_number == job["process_number"],
-            Job.end_time.is_null(),
+            Job.state.in_(RUNNING),
+            IS_NO_LOOK,
         )
         .dicts()
     )
@@ -316,6 +319,7 @@ def _supersede_webhooks(transaction: Transaction, job: Row) -> None:
             nudge_time=None,
         ).where(
             Webhook.job_id == job["job_id"],
+            Webhook.position > CHANGE_POSITION,
             Webhook.state.in_(sources_of(WebhookState.WAITING)),
         )
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from peewee import SQL, Select, fn
 
 from storage.models import Document, Job
+from storage.models.job import IS_NO_LOOK
 from storage.postgres.database import Database
 
 
@@ -21,7 +22,7 @@ class StoredTotals:
 def running_jobs(database: Database, client: str) -> int:
     """Return how many jobs of a client run now. Raises ServiceUnavailable."""
     query = Job.select(fn.count(SQL("*")).alias("count")).where(
-        Job.client == client, Job.end_time.is_null()
+        Job.client == client, Job.end_time.is_null(), IS_NO_LOOK
     )
     with database.transaction() as transaction:
         return int(transaction.fetch_one(query.dicts())["count"])

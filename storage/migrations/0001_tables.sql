@@ -42,6 +42,7 @@ CREATE TABLE jobs (
     listing_failing_since TIMESTAMPTZ,
     listing_doubt_time TIMESTAMPTZ,
     files_failing_since TIMESTAMPTZ,
+    is_look BOOLEAN NOT NULL DEFAULT false,
     traceparent TEXT,
     CONSTRAINT jobs_process_number CHECK (process_number ~
         '^\d{7}-\d{2}\.\d{4}\.\d\.\d{2}\.\d{4}$'),
@@ -88,9 +89,11 @@ CREATE TABLE jobs (
     FOREIGN KEY (documents_of) REFERENCES jobs (job_id)
 );
 CREATE UNIQUE INDEX jobs_active ON jobs (client, process_number)
-    WHERE (state IN ('PENDING', 'PROCESSING'));
+    WHERE (state IN ('PENDING', 'PROCESSING') AND is_look = false);
+CREATE UNIQUE INDEX jobs_looks ON jobs (client, process_number)
+    WHERE (state IN ('PENDING', 'PROCESSING') AND is_look = true);
 CREATE UNIQUE INDEX jobs_seats ON jobs (client, seat) WHERE (state IN ('PENDING', 'PROCESSING'));
-CREATE INDEX jobs_newest ON jobs (client, create_time DESC, job_id DESC);
+CREATE INDEX jobs_newest ON jobs (client, create_time DESC, job_id DESC) WHERE is_look = false;
 CREATE INDEX jobs_of_case ON jobs (client, process_number, create_time DESC, job_id DESC);
 CREATE INDEX jobs_began ON jobs (COALESCE(rerun_time, create_time))
     WHERE (state IN ('PENDING', 'PROCESSING'));
@@ -220,12 +223,15 @@ CREATE TABLE events (
     run INTEGER NOT NULL,
     type TEXT NOT NULL,
     event_time TIMESTAMPTZ NOT NULL,
-    job JSONB NOT NULL,
+    job JSONB,
     documents JSONB,
+    change JSONB,
     is_superseded BOOLEAN NOT NULL DEFAULT false,
     FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE,
-    CONSTRAINT events_type CHECK (type IN ('download.cancelled', 'download.completed',
-        'download.failed', 'download.partially_completed')),
+    CONSTRAINT events_type CHECK (type IN ('case.changed', 'download.cancelled',
+        'download.completed', 'download.failed', 'download.partially_completed')),
+    CONSTRAINT events_job_or_change CHECK ((job IS NULL) = (type = 'case.changed') AND (change IS
+        NULL) = (job IS NOT NULL)),
     CONSTRAINT events_number CHECK (number > 0)
 );
 CREATE UNIQUE INDEX events_run ON events (job_id, run);
@@ -273,7 +279,7 @@ CREATE TABLE webhooks (
     CONSTRAINT webhooks_lease_has_end CHECK ((lease IS NULL) = (lease_until IS NULL)),
     CONSTRAINT webhooks_lease_while_pending CHECK (state = 'PENDING' OR lease IS NULL)
 );
-CREATE UNIQUE INDEX webhooks_url ON webhooks (job_id, url);
+CREATE UNIQUE INDEX webhooks_url ON webhooks (job_id, url) WHERE (position > -1);
 CREATE UNIQUE INDEX webhooks_webhook_id ON webhooks (webhook_id);
 CREATE INDEX webhooks_due ON webhooks (next_attempt_time) WHERE (state = 'PENDING');
 CREATE INDEX webhooks_busy ON webhooks (client, receiver) WHERE (lease IS NOT NULL);
@@ -438,6 +444,34 @@ CREATE TABLE case_answers (
 );
 CREATE INDEX case_answers_newest ON case_answers (client, process_number, listed_time DESC);
 CREATE INDEX case_answers_without_object ON case_answers (listed_time) WHERE object_key IS NULL;
+
+CREATE TABLE subscriptions (
+    client TEXT NOT NULL,
+    process_number TEXT NOT NULL,
+    court TEXT NOT NULL GENERATED ALWAYS AS (substr(process_number, 17, 4)) STORED,
+    interval_s INTEGER NOT NULL,
+    webhook_url TEXT,
+    receiver TEXT,
+    selection JSONB,
+    list_only BOOLEAN NOT NULL DEFAULT false,
+    labels JSONB NOT NULL DEFAULT '{}',
+    create_time TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    next_time TIMESTAMPTZ,
+    last_job_id UUID,
+    last_change_time TIMESTAMPTZ,
+    paused_reason TEXT,
+    failed_events INTEGER NOT NULL DEFAULT 0,
+    baseline JSONB,
+    PRIMARY KEY (client, process_number),
+    CONSTRAINT subscriptions_process_number CHECK (process_number ~
+        '^\d{7}-\d{2}\.\d{4}\.\d\.\d{2}\.\d{4}$'),
+    CONSTRAINT subscriptions_interval_s CHECK (interval_s > 0),
+    CONSTRAINT subscriptions_failed_events CHECK (failed_events >= 0),
+    CONSTRAINT subscriptions_url_has_receiver CHECK ((webhook_url IS NULL) = (receiver IS NULL)),
+    CONSTRAINT subscriptions_paused_has_no_next_time CHECK ((paused_reason IS NULL) = (next_time IS
+        NOT NULL))
+);
+CREATE INDEX subscriptions_due ON subscriptions (next_time) WHERE next_time IS NOT NULL;
 
 -- Each of these has one row.
 INSERT INTO portal DEFAULT VALUES;

@@ -8,6 +8,7 @@ from storage.models.job import Job, JobLabel, Request
 from storage.models.portal import Court, PortalLogin, PortalThrottle, RequestedCase, Slot
 from storage.models.refusal import ServiceRefusal
 from storage.models.scheduler import Leader, WorkerProcess
+from storage.models.subscription import Subscription
 from storage.models.webhook import (
     Event,
     EventNumbers,
@@ -41,6 +42,7 @@ ALL: tuple[type[BaseModel], ...] = (
     CaseSecrecy,
     CaseAnswer,
     RequestedCase,
+    Subscription,
 )
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "SilentReceiver",
     "Slot",
     "SpoolState",
+    "Subscription",
     "SweepCandidate",
     "SweptObject",
     "Webhook",

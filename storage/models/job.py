@@ -114,6 +114,11 @@ class Job(BaseModel):
     # The time since which files fail although the court answers listing requests.
     files_failing_since = DateTimeTZField(null=True)
 
+    # Whether it is a look: the listing of a watched case (storage/subscriptions/). No caller sees a
+    # look. If something has changed, it becomes a job, or it stays as a row that ended, which holds
+    # the event; otherwise it is deleted.
+    is_look = BooleanField(constraints=[Default("false")])
+
     # traceparent of W3C Trace Context: the call that began the run. Null: no trace. The column
     # exists because messages carry ids only.
     traceparent = TextField(null=True)
@@ -179,17 +184,31 @@ class Job(BaseModel):
         )
 
 
-# One job of a case at a time; StartDownload joins it.
+# One job of a case at a time; StartDownload joins it. A look runs beside it.
 Job.add_index(
     Job.client,
     Job.process_number,
     unique=True,
-    where=Job.state.in_(RUNNING),
+    where=Job.state.in_(RUNNING) & (Job.is_look == SQL("false")),
     name="jobs_active",
+)
+Job.add_index(
+    Job.client,
+    Job.process_number,
+    unique=True,
+    where=Job.state.in_(RUNNING) & (Job.is_look == SQL("true")),
+    name="jobs_looks",
 )
 # A client has at most as many concurrent jobs as seats.
 Job.add_index(Job.client, Job.seat, unique=True, where=Job.state.in_(RUNNING), name="jobs_seats")
-Job.add_index(Job.client, Job.create_time.desc(), Job.job_id.desc(), name="jobs_newest")
+# Looks that became no job are not in it: there may be many more of them than jobs.
+Job.add_index(
+    Job.client,
+    Job.create_time.desc(),
+    Job.job_id.desc(),
+    where=Job.is_look == SQL("false"),
+    name="jobs_newest",
+)
 Job.add_index(
     Job.client,
     Job.process_number,
@@ -225,6 +244,10 @@ Job.add_index(
     where=Job.state.in_(RUNNING) & Job.budget_wait_time.is_null(False),
     name="jobs_over_budget",
 )
+
+
+# The condition under which callers see a job.
+IS_NO_LOOK = Job.is_look == SQL("false")
 
 
 class JobLabel(BaseModel):

@@ -20,8 +20,16 @@ from storage.states import JOB_ENDS, WebhookState
 _PENDING = WebhookState.PENDING
 
 
+CASE_CHANGED = "case.changed"
+# The position of the webhook that carries `case.changed`. The ends of the job's runs go to others.
+CHANGE_POSITION = -1
+
+
 class Event(BaseModel):
-    """The end of a run: the frozen content of its webhooks, and an entry of the client's log."""
+    """The end of a run, or the change of a watched case: an entry of the client's log.
+
+    It has the frozen content of its webhooks. A change belongs to the look that found it, as run 0.
+    """
 
     event_id = UUIDField(primary_key=True)
     client = TextField()
@@ -31,10 +39,14 @@ class Event(BaseModel):
     run = IntegerField()
     type = TextField()
     event_time = DateTimeTZField()
-    job = BinaryJSONField(index=False)
+    # The job as it ended.
+    job = BinaryJSONField(null=True, index=False)
     # Null while the job's rows still have them: it has no webhook and began no other run.
     documents = BinaryJSONField(null=True, index=False)
-    # Whether the job has begun another run. Only such events are ever deleted.
+    # Of case.changed: what is different, as storage/subscriptions/case_change.py makes it.
+    change = BinaryJSONField(null=True, index=False)
+    # Whether the job has begun another run, or the event is no end of one. Only such events are
+    # ever deleted.
     is_superseded = BooleanField(constraints=[Default("false")])
 
     class Meta:
@@ -43,7 +55,11 @@ class Event(BaseModel):
         table_name = "events"
         constraints = checks(
             "events",
-            type=one_of("type", sorted(f"download.{end.lower()}" for end in JOB_ENDS)),
+            type=one_of(
+                "type", [CASE_CHANGED, *sorted(f"download.{end.lower()}" for end in JOB_ENDS)]
+            ),
+            job_or_change="(job IS NULL) = (type = 'case.changed')"
+            " AND (change IS NULL) = (job IS NOT NULL)",
             number="number > 0",
         )
 
@@ -120,7 +136,13 @@ class Webhook(BaseModel):
 
 
 # At most 2,048 ASCII characters, so it fits an index page.
-Webhook.add_index(Webhook.job_id, Webhook.url, unique=True, name="webhooks_url")
+Webhook.add_index(
+    Webhook.job_id,
+    Webhook.url,
+    unique=True,
+    where=Webhook.position > CHANGE_POSITION,
+    name="webhooks_url",
+)
 Webhook.add_index(Webhook.webhook_id, unique=True, name="webhooks_webhook_id")
 Webhook.add_index(Webhook.next_attempt_time, where=Webhook.state == _PENDING, name="webhooks_due")
 Webhook.add_index(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -19,6 +20,7 @@ from storage.models.base import time_after
 from storage.postgres.database import Database, Row, Transaction
 from storage.records import DocumentRecord, JobRecord, JobView
 from storage.states import WebhookState, sources_of
+from storage.subscriptions import receivers
 from storage.webhooks import delivery_limits
 
 # Seconds between one attempt and the next. The first attempt is due at once.
@@ -38,8 +40,8 @@ METHOD = "RedeliverWebhook"
 class WebhookDelivery:
     """A webhook that this process may send while its lease is valid, and the event that it carries.
 
-    `job` and `documents` are as they were when the run ended. `attempt_count` counts the attempts
-    of the current schedule.
+    `job` and `documents` are as they were when the run ended. `change`: how a watched case differs;
+    then there is no job. `attempt_count` counts the attempts of the current schedule.
     """
 
     job_id: UUID
@@ -52,9 +54,17 @@ class WebhookDelivery:
     attempt_count: int
     type: str
     event_time: datetime
-    job: JobRecord
+    job: JobRecord | None
     documents: tuple[DocumentRecord, ...]
+    change: Mapping[str, Any] | None = None
     traceparent: str | None = None
+
+    @property
+    def process_number(self) -> str:
+        """Return the number of the case that the event is about."""
+        if self.job is not None:
+            return self.job.process_number
+        return str((self.change or {})["process_number"])
 
 
 def claim(
@@ -99,8 +109,9 @@ def _delivery(hook: Row, event: Row) -> WebhookDelivery:
         attempt_count=hook["attempt_count"] - hook["earlier_attempt_count"],
         type=event["type"],
         event_time=event["event_time"],
-        job=JobRecord.of_json(event["job"]),
-        documents=tuple(DocumentRecord.of_json(d) for d in event["documents"]),
+        job=event["job"] and JobRecord.of_json(event["job"]),
+        documents=tuple(DocumentRecord.of_json(d) for d in event["documents"] or ()),
+        change=event["change"],
         traceparent=event["traceparent"],
     )
 
@@ -190,6 +201,8 @@ def _record(
         if not transaction.execute(move):
             raise LeaseLost("The claim on this webhook is over.")
         transaction.execute(_log_attempt(delivery))
+        if delivery.change is not None:
+            receivers.record(transaction, delivery, state, status_code)
         if status_code:
             delivery_limits.record_answer(transaction, delivery.client, delivery.receiver)
         elif is_timeout:

@@ -18,7 +18,13 @@ from dev.embedded.sandbox import ROOT
 from tests.network.certificates import Certificate
 
 # The text of docs/howto/call-grpcurl.md.
-LIMITS = {"starts_per_minute": 2, "jobs_at_once": 1, "open_watches": 1, "repeats_per_minute": 1}
+LIMITS = {
+    "starts_per_minute": 2,
+    "jobs_at_once": 1,
+    "open_watches": 1,
+    "repeats_per_minute": 1,
+    "subscriptions": 1,
+}
 READY_S = 120.0
 
 

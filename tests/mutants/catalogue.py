@@ -85,6 +85,10 @@ SHARES = "tests/unit/scheduler/test_priorities.py"
 QUESTIONS = "tests/unit/server/test_request_coalescer.py"
 STARTERS = "tests/acceptance/deploy/test_procfile_starters.py"
 IMAGE = "tests/acceptance/deploy/test_read_only_image.py"
+LOOKS = "tests/integration/subscriptions/test_looks.py"
+LOOK_TIMES = "tests/integration/subscriptions/test_look_times.py"
+CHANGES = "tests/integration/subscriptions/test_change_events.py"
+SUBSCRIPTIONS = "tests/integration/subscriptions/test_subscriptions.py"
 SCHEMA = "storage/migrations/0001_tables.sql"
 
 
@@ -2619,7 +2623,102 @@ _BUDGET = (
     ),
 )
 
+_LOOKS = (
+    _mutant(
+        "the first look as the baseline",
+        "storage/subscriptions/looks.py",
+        "            return after, CaseChange()\n",
+        "            return after, change(Baseline({}, None), after, data, is_sealed=False)\n",
+        LOOKS,
+    ),
+    _mutant(
+        "the look that callers do not see",
+        "storage/jobs/job_queries.py",
+        "query.where(Job.client == wanted.client, IS_NO_LOOK)",
+        "query.where(Job.client == wanted.client)",
+        LOOKS,
+    ),
+    _mutant(
+        "the deletion of a look that found nothing",
+        "storage/sql/subscriptions/record_look.sql",
+        "        DELETE FROM jobs WHERE job_id = _job_id;\n",
+        "        UPDATE jobs SET state = 'CANCELLED', end_time = now(), listing_lease = NULL,\n"
+        "            listing_lease_until = NULL WHERE job_id = _job_id;\n",
+        LOOKS,
+    ),
+    _mutant(
+        "the second request of a look that lacks documents",
+        "actors/pipeline/listing_step.py",
+        "if missing and not (claim.is_doubted or listing.doubt_time):",
+        "if False and missing:",
+        LOOKS,
+    ),
+    _mutant(
+        "the rule of sealed cases for looks",
+        "storage/sql/subscriptions/record_look.sql",
+        "CASE WHEN job.refuses_sealed AND _is_sealed THEN 'refused'",
+        "CASE WHEN false THEN 'refused'",
+        LOOKS,
+    ),
+    _mutant(
+        "the cases that a client may not ask for any more",
+        "storage/subscriptions/looks.py",
+        '        "may_list": access is not None,',
+        '        "may_list": True,',
+        LOOKS,
+    ),
+    _mutant(
+        "the descriptions that a sealed case hides",
+        "storage/subscriptions/case_change.py",
+        'hidden = {"description": ""} if is_sealed else {}',
+        "hidden: Json = {}",
+        LOOKS,
+    ),
+    _mutant(
+        "the wait of a look for a job of the case",
+        "storage/sql/subscriptions/record_look.sql",
+        "        EXCEPTION WHEN unique_violation THEN\n",
+        "        EXCEPTION WHEN division_by_zero THEN\n",
+        LOOKS,
+    ),
+    _mutant(
+        "the portal's pause for looks",
+        "storage/sql/subscriptions/start_looks.sql",
+        "paused_until > clock_timestamp()\n",
+        "false\n",
+        LOOK_TIMES,
+    ),
+    _mutant(
+        "the spread of looks",
+        "storage/sql/subscriptions/start_looks.sql",
+        "THEN watched.interval_s * random()\n",
+        "THEN watched.interval_s\n",
+        LOOK_TIMES,
+    ),
+    _mutant(
+        "the pause after a receiver is gone",
+        "storage/subscriptions/receivers.py",
+        "    if status_code == GONE:\n",
+        "    if False:\n",
+        CHANGES,
+    ),
+    _mutant(
+        "the lock of a client's number of subscriptions",
+        "storage/subscriptions/subscription_rows.py",
+        '            transaction.value(_lock(f"subscriptions {wanted.client}"))\n',
+        "",
+        SUBSCRIPTIONS,
+    ),
+    _mutant(
+        "the webhook of a change in a retry",
+        "storage/jobs/reruns.py",
+        "            Webhook.position > CHANGE_POSITION,\n",
+        "",
+        CHANGES,
+    ),
+)
+
 MUTANTS = (
     *(*_LEASES, *_REPAIRS, *_ONCE, *_BYTES, *_TOLD, *_GUEST, *_LOGIN, *_CALLERS),
-    *(*_SERVERS, *_DEPLOYMENT, *_CHOICES, *_BUDGET),
+    *(*_SERVERS, *_DEPLOYMENT, *_CHOICES, *_BUDGET, *_LOOKS),
 )

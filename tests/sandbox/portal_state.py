@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from tests.sandbox import replies
@@ -79,12 +80,14 @@ class PortalState:
         list_fault: str | None = None,
         kind: str = "pdf",
         has_arquivo: bool = True,
+        secrecy: int = 0,
+        movements: Sequence[Mapping[str, Any]] = (),
     ) -> str:
         """Add a case of `documents` of `size` bytes each; return its number, new unless given.
 
         Without `has_arquivo` the listing has neither sizes nor types. `faults` maps positions of
         documents to faults: a name of `portal_faults.FILE_FAULTS` or `case_json.HREF_FAULTS`.
-        `list_fault`: one of `portal_faults.LIST_FAULTS`.
+        `list_fault`: one of `portal_faults.LIST_FAULTS`. `movements`: beside those of every case.
         """
         return self._archive.add_case(
             documents=documents,
@@ -95,6 +98,8 @@ class PortalState:
             list_fault=list_fault,
             kind=kind,
             has_arquivo=has_arquivo,
+            secrecy=secrecy,
+            movements=movements,
         )
 
     def case(self, number: str) -> SandboxCase | None:

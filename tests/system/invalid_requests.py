@@ -146,6 +146,44 @@ def _wrong_starts() -> Iterator[tuple[str, Wrong]]:
     )
 
 
+def _wrong_subscriptions() -> Iterator[tuple[str, Wrong]]:
+    intervals = {"59 min": 59 * 60, "31 days": 31 * 86_400, "negative": -86_400}
+    for name, length_s in intervals.items():
+        request = pb.SubscribeCaseRequest(process_number=GOOD_NUMBER, interval=seconds(length_s))
+        yield (
+            f"interval {name}",
+            Wrong("SubscribeCase", request, {"interval": "must be 1 hour to 30 days"}),
+        )
+    yield (
+        "everything wrong in SubscribeCase",
+        Wrong(
+            "SubscribeCase",
+            pb.SubscribeCaseRequest(
+                process_number="x",
+                webhook_url="ftp://host/",
+                selection=pb.Selection(max_size_bytes=-1),
+                labels={"a b": ""},
+            ),
+            {
+                "process_number": "must",
+                "webhook_url": "http:// or https://",
+                "selection.max_size_bytes": "must not be negative",
+                "labels": "keys must be",
+            },
+        ),
+    )
+    yield (
+        "a page of no subscriptions",
+        Wrong(
+            "ListSubscriptions",
+            pb.ListSubscriptionsRequest(page_size=-1, page_token="x"),
+            {"page_size": "0 means 50", "page_token": "leave it empty"},
+        ),
+    )
+    number = pb.UnsubscribeCaseRequest(process_number="x")
+    yield "unsubscribe x", Wrong("UnsubscribeCase", number, {"process_number": "must"})
+
+
 def _wrong_targets() -> Iterator[tuple[str, Wrong]]:
     for method in ("GetStatus", "WatchProgress", "WaitJob"):
         make = getattr(pb, f"{method}Request")
@@ -371,6 +409,7 @@ def _wrong_ids() -> Iterator[tuple[str, Wrong]]:
 WRONG = dict(
     (
         *_wrong_starts(),
+        *_wrong_subscriptions(),
         *_wrong_targets(),
         *_wrong_watches(),
         *_wrong_pages(),

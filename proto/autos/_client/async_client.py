@@ -266,6 +266,46 @@ class AsyncClient:
             if not answer.has_more and not follow:
                 return
 
+    async def subscribe(
+        self,
+        process_number: str,
+        *,
+        interval: timedelta | None = None,
+        webhook_url: str = "",
+        selection: pb.Selection | None = None,
+        list_only: bool = False,
+        labels: Mapping[str, str] = MappingProxyType({}),
+    ) -> pb.Subscription:
+        """Watch a case: list it again at an interval, 24 h if None, and fetch what is new.
+
+        A change is an event, of `events` and of the webhook. `selection`: which new documents are
+        fetched; `list_only`: none is. `labels`: of the jobs that fetch. Another call for the same
+        case replaces these values.
+        """
+        answer = await self._call(
+            calls.subscribe(
+                process_number,
+                interval=interval,
+                webhook_url=webhook_url,
+                selection=selection,
+                list_only=list_only,
+                labels=labels,
+            )
+        )
+        return answer.subscription
+
+    async def unsubscribe(self, process_number: str) -> None:
+        """End watching a case. What is stored stays."""
+        await self._call(calls.unsubscribe(process_number))
+
+    async def subscriptions(
+        self, *, page_size: int = calls.SUBSCRIPTIONS_PAGE
+    ) -> AsyncIterator[pb.Subscription]:
+        """Yield all watched cases by their numbers. Pages are fetched on demand."""
+        async for page in self._pages(calls.subscriptions(page_size)):
+            for subscription in page.subscriptions:
+                yield subscription
+
     async def usage(self) -> pb.GetUsageResponse:
         """Return the limits of this client and what it has used of them."""
         return await self._call(calls.usage())

@@ -21,6 +21,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"].full_name
 JOBS_PAGE = 100
 DOCUMENTS_PAGE = 1000
 EVENTS_PAGE = 100
+SUBSCRIPTIONS_PAGE = 500
 # Shorter than one attempt of a call.
 EVENT_WAIT_S = 8.0
 _NUMBER = re.compile(r"[\d.\-\s]{1,40}")
@@ -185,6 +186,39 @@ def events(
         without_documents=without_documents,
     )
     return Call("ListEvents", request, pb.ListEventsResponse)
+
+
+def subscribe(
+    process_number: str,
+    *,
+    interval: timedelta | None,
+    webhook_url: str,
+    selection: pb.Selection | None,
+    list_only: bool,
+    labels: Mapping[str, str],
+) -> Call[pb.SubscribeCaseResponse]:
+    """Return the call of SubscribeCase."""
+    request = pb.SubscribeCaseRequest(
+        process_number=process_number,
+        interval=_duration(interval),
+        webhook_url=webhook_url,
+        selection=selection,
+        list_only=list_only,
+        labels=labels,
+    )
+    return Call("SubscribeCase", request, pb.SubscribeCaseResponse)
+
+
+def unsubscribe(process_number: str) -> Call[pb.UnsubscribeCaseResponse]:
+    """Return the call of UnsubscribeCase."""
+    request = pb.UnsubscribeCaseRequest(process_number=process_number)
+    return Call("UnsubscribeCase", request, pb.UnsubscribeCaseResponse)
+
+
+def subscriptions(page_size: int) -> Call[pb.ListSubscriptionsResponse]:
+    """Return the call of ListSubscriptions for the first page."""
+    request = pb.ListSubscriptionsRequest(page_size=page_size)
+    return Call("ListSubscriptions", request, pb.ListSubscriptionsResponse)
 
 
 def usage() -> Call[pb.GetUsageResponse]:

@@ -19,6 +19,7 @@ from autos.cli.case_lines import case_lines
 from autos.cli.exits import Exit, exit_of_job
 from autos.cli.live import PullView, job_view, pull_view
 from autos.cli.output import write_bytes, write_json, write_line
+from autos.cli.subscriptions import selection_of, subscribe, subscriptions, unsubscribe
 from autos.cli.wording import (
     columns,
     counts,
@@ -50,9 +51,7 @@ def start(client: Client, options: Namespace) -> Exit:
         request_id=options.request_id,
         max_age=options.max_age,
         priority=getattr(pb, f"PRIORITY_{options.priority}"),
-        selection=pb.Selection(
-            document_ids=options.document_ids, kinds=options.kinds, filed_from_date=options.since
-        ),
+        selection=selection_of(options),
         list_only=options.list_only,
         labels=dict(options.labels),
     )
@@ -189,7 +188,8 @@ def events(client: Client, options: Namespace) -> Exit:
         event = each.event
         moment = event.timestamp.ToDatetime().isoformat(timespec="seconds")
         job = event.data.job
-        write_line(shown(f"{moment}Z  {event.type}  {job.process_number}  {job.job_id}", 200))
+        number = event.data.process_number or job.process_number
+        write_line(shown(f"{moment}Z  {event.type}  {number}  {job.job_id}".rstrip(), 200))
     return Exit.OK
 
 
@@ -308,6 +308,9 @@ COMMANDS: dict[str, Command] = {
     "retry": retry,
     "case": case,
     "events": events,
+    "subscribe": subscribe,
+    "unsubscribe": unsubscribe,
+    "subscriptions": subscriptions,
     "url": url,
     "pull": pull,
     "redeliver": redeliver,

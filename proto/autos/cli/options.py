@@ -72,6 +72,10 @@ def parser() -> argparse.ArgumentParser:
     _add_following(command("retry", "run the failed documents of an ended job again"))
     _add_case(command("case", "class, parties and movements of a listed case", target=False))
     _add_events(command("events", "ends of jobs, oldest first, as webhooks say them", target=False))
+    subscribe = command("subscribe", "watch a case, or change how it is watched", target=False)
+    _add_subscribe(subscribe)
+    _add_number(command("unsubscribe", "end watching a case", target=False))
+    command("subscriptions", "the watched cases", target=False)
     _add_url(command("url", "a presigned URL of one document; it is a secret"))
     _add_pull(command("pull", "fetch every available document into a folder"))
     command("redeliver", "send the webhook of an ended job again")
@@ -148,10 +152,14 @@ def _common() -> _Parser:
     return common
 
 
-def _add_start(start: argparse.ArgumentParser) -> None:
-    start.add_argument(
+def _add_number(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "process_number", type=_text, metavar="NUMBER", help="the CNJ number of the case"
     )
+
+
+def _add_start(start: argparse.ArgumentParser) -> None:
+    _add_number(start)
     start.add_argument(
         "--webhook-url", type=_text, default="", metavar="URL", help="called when the job ends"
     )
@@ -251,10 +259,19 @@ def _add_states(parser: argparse.ArgumentParser, states: list[str]) -> None:
 
 
 def _add_case(case: argparse.ArgumentParser) -> None:
-    case.add_argument(
-        "process_number", type=_text, metavar="NUMBER", help="the CNJ number of the case"
-    )
+    _add_number(case)
     case.add_argument("--listing", action="store_true", help="the portal's answer as it came, JSON")
+
+
+def _add_subscribe(subscribe: argparse.ArgumentParser) -> None:
+    _add_number(subscribe)
+    subscribe.add_argument(
+        "--interval", type=_age, metavar="S", help="seconds between two listings, default 24 h"
+    )
+    subscribe.add_argument(
+        "--webhook-url", type=_text, default="", metavar="URL", help="called when it has changed"
+    )
+    _add_choices(subscribe)
 
 
 def _add_events(events: argparse.ArgumentParser) -> None:

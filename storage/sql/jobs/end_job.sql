@@ -4,7 +4,8 @@
 -- If _state is NULL, the counters decide: a job with open documents, or one that has ended, does
 -- not change. Otherwise the run ends in _state, with the given failure if _state is FAILED.
 -- Returns one row if the run ended now: its state, its revision and the positions of the webhooks
--- that are due. Legal moves: storage/states.py.
+-- that are due. Legal moves: storage/states.py. A look (storage/models/job.py) that ends without a
+-- listing is deleted: nothing is known that has changed.
 CREATE FUNCTION autos_end_job(
     _job_id uuid,
     _state text,
@@ -26,6 +27,11 @@ DECLARE
 BEGIN
     SELECT * FROM jobs WHERE job_id = _job_id AND end_time IS NULL INTO job;
     IF NOT FOUND THEN RETURN; END IF;
+    IF job.is_look THEN
+        DELETE FROM jobs WHERE job_id = _job_id;
+        RETURN QUERY SELECT _state, job.revision, '{}'::integer[] WHERE _state IS NOT NULL;
+        RETURN;
+    END IF;
     IF _state IS NULL THEN
         -- Null while the case is not listed.
         IF job.completed_documents + job.failed_documents + job.cancelled_documents
@@ -51,7 +57,7 @@ BEGIN
         listing_lease = NULL, listing_lease_until = NULL, listing_not_before = NULL
     WHERE job_id = _job_id
     RETURNING * INTO job;
-    is_sent := EXISTS (SELECT FROM webhooks WHERE job_id = _job_id);
+    is_sent := EXISTS (SELECT FROM webhooks WHERE job_id = _job_id AND position >= 0);
     INSERT INTO events (event_id, client, job_id, run, type, event_time, job, documents)
     VALUES (event, job.client, _job_id, job.run,
         'download.' || lower(_state), job.end_time,

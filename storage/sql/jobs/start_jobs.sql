@@ -155,7 +155,7 @@ BEGIN
                 asked.client, asked.process_number, asked.max_age_s, _most_documents);
             IF listed_by IS NOT NULL AND NOT EXISTS (SELECT FROM jobs
                 WHERE client = asked.client AND process_number = asked.process_number
-                    AND state IN ('PENDING', 'PROCESSING'))
+                    AND state IN ('PENDING', 'PROCESSING') AND NOT is_look)
             THEN
                 how := 'look';
                 RETURN NEXT;
@@ -203,7 +203,7 @@ BEGIN
             END IF;
             SELECT * FROM jobs
             WHERE client = asked.client AND process_number = asked.process_number
-                AND state IN ('PENDING', 'PROCESSING') INTO job;
+                AND state IN ('PENDING', 'PROCESSING') AND NOT is_look INTO job;
             IF FOUND THEN
                 -- What a job wants, its labels and its retention only grow while it runs, and it only
                 -- moves to an earlier time: what the job has without its lock, it has with it.
@@ -224,7 +224,7 @@ BEGIN
                 is_kept_longer :=
                     (job.retention_s < coalesce(asked.retention_s, 'infinity')) IS TRUE;
                 is_hooked := asked.url IS NOT NULL AND NOT EXISTS (SELECT FROM webhooks
-                    WHERE job_id = job.job_id AND url = asked.url);
+                    WHERE job_id = job.job_id AND url = asked.url AND position >= 0);
                 how := 'joined';
                 -- A row that names the job needs the job's lock, too.
                 EXIT WHEN NOT (is_raised OR is_labelled OR is_sooner OR is_kept_longer OR is_hooked)
@@ -263,7 +263,7 @@ BEGIN
         END LOOP;
         -- The lock of the job's row keeps the number as it is.
         IF is_hooked AND _most_webhooks <= (SELECT count(*) FROM webhooks
-            WHERE job_id = job.job_id AND url <> asked.url)
+            WHERE job_id = job.job_id AND url <> asked.url AND position >= 0)
         THEN
             how := 'no_webhook';
         END IF;
@@ -276,7 +276,7 @@ BEGIN
         IF how = 'new' AND asked.url IS NOT NULL OR is_hooked THEN
             INSERT INTO webhooks (job_id, position, client, url, receiver, state)
             SELECT job.job_id, count(*), asked.client, asked.url, asked.receiver, 'WAITING'
-            FROM webhooks WHERE job_id = job.job_id
+            FROM webhooks WHERE job_id = job.job_id AND position >= 0
             ON CONFLICT DO NOTHING;
             is_hooked := FOUND AND how = 'joined';
         END IF;

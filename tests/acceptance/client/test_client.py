@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -70,6 +71,9 @@ def test_the_same_for_asyncio(autos: Autos, tmp_path: Path) -> None:
             pulled = await client.download_to(tmp_path, job.job_id)
             jobs = [each async for each in client.jobs(process_number=number)]
             first = await client.document(job.job_id, listed[0].document_id)
+            watched = await client.subscribe(number, interval=timedelta(days=2), list_only=True)
+            all_watched = [each async for each in client.subscriptions(page_size=1)]
+            await client.unsubscribe(number)
             usage = await client.usage()
             url = await client.url(job.job_id, pulled.files[0].document.document_id)
             again = await client.retry(job.job_id)
@@ -80,6 +84,8 @@ def test_the_same_for_asyncio(autos: Autos, tmp_path: Path) -> None:
             assert [each.job_id for each in jobs] == [job.job_id]
             assert (len(pulled.files), len(pulled.missing)) == (7, 1)
             assert first == listed[0]
+            assert watched in all_watched
+            assert watched.interval.ToTimedelta() == timedelta(days=2)
             assert usage.client == "default"
             assert usage.open_calls == 1
             assert usage.open_calls_limit == 100

@@ -141,6 +141,13 @@ def test_text_output_has_the_same_facts(command: Command, ended: Any) -> None:
     assert "NOT_FOUND" in command("documents", ended.job_id, "--state", "failed").out
     assert ended.job_id in command("list", "--limit", 500, "--state", "partially_completed").out
     assert "client    default\n" in command("usage").out
+    watched = command("subscribe", ended.process_number, "--interval", 7200, "--list-only")
+    assert watched.out.startswith(f"{ended.process_number}  every 2:00 h  next ")
+    assert ended.process_number in command("subscriptions").out
+    listed = {each["process_number"]: each for each in command("subscriptions", "--json").json}
+    assert listed[ended.process_number]["list_only"]
+    assert command("unsubscribe", ended.process_number).code == 0
+    assert command("unsubscribe", ended.process_number).code == 66
     assert command("usage", "--json").json[0]["client"] == "default"
     watched = command("watch", ended.job_id)
     assert "failed: " in watched.out

@@ -212,6 +212,7 @@ def test_odd_strings_are_refused_by_their_field(
     before = _traces(autos, known)
     good = {
         "StartDownload": {"process_number": GOOD_NUMBER},
+        "SubscribeCase": {"process_number": GOOD_NUMBER},
         "RetryJob": {"job_id": known.job.job_id},
         "RedeliverWebhook": {"job_id": known.job.job_id},
         "ListDocuments": {"job_id": known.job.job_id},

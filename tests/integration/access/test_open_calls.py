@@ -222,7 +222,7 @@ def _stored_job(database: Database, client: str) -> UUID:
 def test_usage_has_the_limits_and_the_numbers_of_the_caller_alone(
     parts: ServerDependencies, database: Database, tmp_path: Path
 ) -> None:
-    limits = dict(zip(ClientLimits.__dataclass_fields__, range(11, 16), strict=True))
+    limits = dict(zip(ClientLimits.__dataclass_fields__, range(11, 18), strict=True))
     file = write_clients(
         tmp_path / "clients.json", entry("one", "a", limits=limits), entry("other", "b")
     )
@@ -251,5 +251,6 @@ def test_usage_has_the_limits_and_the_numbers_of_the_caller_alone(
         open_calls_limit=14,
         open_watches_limit=13,
         repeats_per_minute_limit=15,
+        subscriptions_limit=17,
         webhooks_per_job_limit=10,
     )

@@ -83,6 +83,13 @@ SELECT sha256(convert_to(number::text, 'UTF8')), '8.' || lpad((number %% 27)::te
 FROM generate_series(1, %(jobs)s) AS number
 """
 
+# Every case is watched, and none is due.
+_SUBSCRIPTIONS = """
+INSERT INTO subscriptions (client, process_number, interval_s, next_time)
+SELECT client, process_number, 86400, now() + random() * interval '1 day' + interval '1 hour'
+FROM jobs
+"""
+
 
 def create(server_url: str, name: str) -> str:
     """Make a database `name` with large, analyzed tables. Return its URL.
@@ -113,6 +120,7 @@ def _filled(server_url: str) -> str:
             _SWEPT,
             _SECRECY,
             _CASES,
+            _SUBSCRIPTIONS,
         ):
             cursor.execute(statement, values)
         cursor.execute("VACUUM (ANALYZE)")

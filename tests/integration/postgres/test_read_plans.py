@@ -13,6 +13,7 @@ from storage.documents.document_queries import DocumentFilter
 from storage.jobs import job_queries, watch_queries
 from storage.jobs.job_queries import JobFilter
 from storage.scheduling import reconciliation
+from storage.subscriptions import looks, subscription_rows
 from storage.webhooks import delivery_limits, webhook_rows
 from tests.integration.conftest import Databases
 from tests.integration.harness.factories import CLIENT
@@ -33,6 +34,10 @@ def database(servers: EmbeddedServers, databases: Databases) -> Iterator[Countin
     url = large_tables.create(servers.env["DATABASE_URL"], "read_plans")
     with closing(CountingDatabase(url)) as database:
         yield database
+
+
+def _no_client(_client: str) -> None:
+    """Return that no client is known."""
 
 
 def _read(database: CountingDatabase) -> dict[str, Step]:
@@ -75,6 +80,8 @@ def _read(database: CountingDatabase) -> dict[str, Step]:
         "the next webhook": lambda: delivery_limits.next_webhook(database, CLIENT),
         "the due webhooks of a job": lambda: webhook_rows.due(database, job.job_id),
         "the lease of a webhook": lambda: webhook_rows.claim(database, job.job_id, 0, lease_s=60),
+        "looks that are due": lambda: looks.start(database, _no_client, deadline_s=60),
+        "a page of subscriptions": lambda: subscription_rows.page(database, CLIENT, "", PAGE),
         "files without a row": lambda: reconciliation.orphaned_tokens(database, ids),
     }
     database.steps.clear()
@@ -98,7 +105,14 @@ def test_no_callers_read_grows_with_the_tables(database: CountingDatabase) -> No
 
 
 @pytest.mark.parametrize(
-    "index", ["jobs_newest", "documents_changed", "jobs_of_case", "job_labels_newest"]
+    "index",
+    [
+        "jobs_newest",
+        "documents_changed",
+        "jobs_of_case",
+        "job_labels_newest",
+        "subscriptions_due",
+    ],
 )
 def test_a_read_that_has_lost_its_index_is_noticed(database: CountingDatabase, index: str) -> None:
     with database.raw() as db:

@@ -18,11 +18,13 @@ from server.errors.error_statuses import ShuttingDown
 from server.rpc import event_methods
 from storage.errors import EventsGone, PermanentError
 from storage.events import event_log
+from storage.events.event_log import LoggedEvent
 from storage.job_end.completion import end
 from storage.jobs import job_queries
 from storage.objects.object_store import Objects
 from storage.portal import attempts
 from storage.postgres.database import Database
+from storage.records import JobRecord
 from storage.states import JobState
 from tests.integration.harness import factories
 from tests.integration.harness.factories import CLIENT, HOOK
@@ -61,6 +63,12 @@ def _numbers(database: Database, client: str = CLIENT) -> list[int]:
     return found
 
 
+def _job(event: LoggedEvent) -> JobRecord:
+    """The job of an end."""
+    assert event.job is not None
+    return event.job
+
+
 def test_a_reader_beside_writers_sees_every_event_once(database: Database) -> None:
     made: list[UUID] = []
     is_over = threading.Event()
@@ -73,7 +81,7 @@ def test_a_reader_beside_writers_sees_every_event_once(database: Database) -> No
         while True:
             was_over = is_over.is_set()
             page = event_log.page(database, CLIENT, after, 3)
-            seen += [each.job.job_id for each in page]
+            seen += [_job(each).job_id for each in page]
             after = page[-1].number if page else after
             if was_over and not page:
                 return seen
@@ -97,10 +105,10 @@ def test_an_event_that_commits_late_is_not_skipped(database: Database) -> None:
         # A thread has a connection of its own.
         other = elsewhere.submit(_ended, database).result()
         [first] = elsewhere.submit(event_log.page, database, CLIENT, 0, 10).result()
-        assert first.job.job_id == other
+        assert _job(first).job_id == other
 
     [second] = event_log.page(database, CLIENT, first.number, 10)
-    assert second.job.job_id == view.job.job_id
+    assert _job(second).job_id == view.job.job_id
     assert second.event_time < first.event_time
 
 
@@ -144,7 +152,7 @@ def test_old_ends_are_deleted_and_a_reader_that_missed_them_learns_so(
 
     # The newest end of a job stays as long as the job.
     ends = event_log.page(database, CLIENT, 0, 10)
-    assert [(each.job.job_id, each.job.run) for each in ends] == [(first, 2), (second, 2)]
+    assert [(_job(each).job_id, _job(each).run) for each in ends] == [(first, 2), (second, 2)]
     with pytest.raises(EventsGone):
         event_log.page(database, CLIENT, seen, 10)
     assert event_log.page(database, CLIENT, ends[-1].number, 10) == []

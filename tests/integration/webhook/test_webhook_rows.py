@@ -324,6 +324,7 @@ def test_a_body_that_the_network_could_read_has_no_urls(
     assert ["url" in document for document in documents] == [has_urls] * 2
     assert (b"X-Amz-Signature" in body) is has_urls
     # Of a sealed case nothing that identifies a document is left, over TLS or not.
+    assert delivery.job
     sealed = sender.body(replace(delivery, job=replace(delivery.job, secrecy_level=1)))
     hidden = {"url", "name", "sha256", "object_key"}
     assert all(not hidden & each.keys() for each in json.loads(sealed)["data"]["documents"])

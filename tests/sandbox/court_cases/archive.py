@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.sandbox import replies
@@ -37,6 +37,8 @@ class Archive:
         list_fault: str | None = None,
         kind: str = "pdf",
         has_arquivo: bool = True,
+        secrecy: int = 0,
+        movements: Sequence[Mapping[str, Any]] = (),
     ) -> str:
         """Add a case of `documents` of `size` bytes each; return its number, new unless given.
 
@@ -61,7 +63,13 @@ class Archive:
                 fields |= {"kind": MIX[i % len(MIX)], "size_bytes": max(varied, MINIMUM_BYTES)}
             each.append(document(number, i, fault=faults.get(i), latency_s=latency_s, **fields))
         case = SandboxCase(
-            "ad-hoc", number, "made by a test", Branch(tuple(each)), list_fault=list_fault
+            "ad-hoc",
+            number,
+            "made by a test",
+            Branch(tuple(each)),
+            list_fault=list_fault,
+            secrecy=secrecy,
+            movements=tuple(movements),
         )
         with self._lock:
             self._cases[digits(number)] = case

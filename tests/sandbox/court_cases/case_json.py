@@ -75,6 +75,7 @@ def listing(case: SandboxCase, *, foreign_origin: str, earlier: int = 0) -> Any:
 def _branch(case: SandboxCase, branch: Branch, foreign_origin: str) -> dict[str, Any]:
     instance, grade = _GRADES[branch.grade]
     body: dict[str, Any] = {"instancia": instance, "grau": grade, **_DATA}
+    body["movimentos"] = [*body["movimentos"], *case.movements]
     if branch.form == "null":
         body["documentos"] = None
     elif branch.form == "list":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -74,6 +74,8 @@ class SandboxCase:
     list_latency_s: float = 0.0
     form: Literal["array", "object", "unknown", "unknown-content"] = "array"
     incomplete_listings: range = range(0)
+    # Beside those that every case has.
+    movements: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def documents(self) -> tuple[SandboxDocument, ...]:

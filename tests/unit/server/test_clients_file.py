@@ -180,7 +180,7 @@ WRONG: dict[str, tuple[object, str]] = {
     "a limit of nothing": (
         {"clients": [GOOD | {"limits": {"starts": 5}}]},
         "clients[0].limits has a key that is none of calls_at_once, jobs_at_once, open_watches,"
-        " repeats_per_minute, starts_per_minute, waiting_jobs",
+        " repeats_per_minute, starts_per_minute, subscriptions, waiting_jobs",
     ),
     "a weak webhook secret": (
         {"clients": [GOOD | {"webhook_secrets": [SECRET, "whsec_c2hvcnQ="]}]},

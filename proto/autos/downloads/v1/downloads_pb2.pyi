@@ -700,6 +700,92 @@ class Movement(_message.Message):
     code: int
     def __init__(self, local_time: _Optional[str] = ..., description: _Optional[str] = ..., code: _Optional[int] = ...) -> None: ...
 
+class SubscribeCaseRequest(_message.Message):
+    __slots__ = ("process_number", "interval", "webhook_url", "selection", "list_only", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    WEBHOOK_URL_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    LIST_ONLY_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    process_number: str
+    interval: _duration_pb2.Duration
+    webhook_url: str
+    selection: Selection
+    list_only: bool
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, process_number: _Optional[str] = ..., interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., webhook_url: _Optional[str] = ..., selection: _Optional[_Union[Selection, _Mapping]] = ..., list_only: bool = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class SubscribeCaseResponse(_message.Message):
+    __slots__ = ("subscription",)
+    SUBSCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    subscription: Subscription
+    def __init__(self, subscription: _Optional[_Union[Subscription, _Mapping]] = ...) -> None: ...
+
+class Subscription(_message.Message):
+    __slots__ = ("process_number", "interval", "webhook_url", "selection", "list_only", "labels", "create_time", "next_time", "last_job_id", "last_change_time")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    WEBHOOK_URL_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    LIST_ONLY_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    NEXT_TIME_FIELD_NUMBER: _ClassVar[int]
+    LAST_JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    LAST_CHANGE_TIME_FIELD_NUMBER: _ClassVar[int]
+    process_number: str
+    interval: _duration_pb2.Duration
+    webhook_url: str
+    selection: Selection
+    list_only: bool
+    labels: _containers.ScalarMap[str, str]
+    create_time: _timestamp_pb2.Timestamp
+    next_time: _timestamp_pb2.Timestamp
+    last_job_id: str
+    last_change_time: _timestamp_pb2.Timestamp
+    def __init__(self, process_number: _Optional[str] = ..., interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., webhook_url: _Optional[str] = ..., selection: _Optional[_Union[Selection, _Mapping]] = ..., list_only: bool = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_job_id: _Optional[str] = ..., last_change_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class UnsubscribeCaseRequest(_message.Message):
+    __slots__ = ("process_number",)
+    PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    process_number: str
+    def __init__(self, process_number: _Optional[str] = ...) -> None: ...
+
+class UnsubscribeCaseResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListSubscriptionsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListSubscriptionsResponse(_message.Message):
+    __slots__ = ("subscriptions", "next_page_token")
+    SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    subscriptions: _containers.RepeatedCompositeFieldContainer[Subscription]
+    next_page_token: str
+    def __init__(self, subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
 class ListEventsRequest(_message.Message):
     __slots__ = ("after_cursor", "page_size", "wait", "without_documents")
     AFTER_CURSOR_FIELD_NUMBER: _ClassVar[int]
@@ -741,25 +827,43 @@ class WebhookEvent(_message.Message):
     def __init__(self, type: _Optional[str] = ..., timestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., data: _Optional[_Union[WebhookData, _Mapping]] = ...) -> None: ...
 
 class WebhookData(_message.Message):
-    __slots__ = ("job", "documents", "documents_omitted")
+    __slots__ = ("job", "documents", "documents_omitted", "change", "process_number")
     JOB_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_OMITTED_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
     job: Job
     documents: _containers.RepeatedCompositeFieldContainer[Document]
     documents_omitted: bool
-    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., documents_omitted: bool = ...) -> None: ...
+    change: CaseChange
+    process_number: str
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., documents_omitted: bool = ..., change: _Optional[_Union[CaseChange, _Mapping]] = ..., process_number: _Optional[str] = ...) -> None: ...
+
+class CaseChange(_message.Message):
+    __slots__ = ("new_document_ids", "vanished_document_ids", "changed_document_ids", "new_movements")
+    NEW_DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    VANISHED_DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    NEW_MOVEMENTS_FIELD_NUMBER: _ClassVar[int]
+    new_document_ids: _containers.RepeatedScalarFieldContainer[str]
+    vanished_document_ids: _containers.RepeatedScalarFieldContainer[str]
+    changed_document_ids: _containers.RepeatedScalarFieldContainer[str]
+    new_movements: _containers.RepeatedCompositeFieldContainer[Movement]
+    def __init__(self, new_document_ids: _Optional[_Iterable[str]] = ..., vanished_document_ids: _Optional[_Iterable[str]] = ..., changed_document_ids: _Optional[_Iterable[str]] = ..., new_movements: _Optional[_Iterable[_Union[Movement, _Mapping]]] = ...) -> None: ...
 
 class GetUsageRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetUsageResponse(_message.Message):
-    __slots__ = ("client", "starts_per_minute_limit", "running_jobs", "running_jobs_limit", "stored_bytes", "stored_documents", "case_budget", "open_calls", "open_calls_limit", "open_watches", "open_watches_limit", "repeats_per_minute_limit", "webhooks_per_job_limit")
+    __slots__ = ("client", "starts_per_minute_limit", "running_jobs", "running_jobs_limit", "subscriptions", "subscriptions_limit", "stored_bytes", "stored_documents", "case_budget", "open_calls", "open_calls_limit", "open_watches", "open_watches_limit", "repeats_per_minute_limit", "webhooks_per_job_limit")
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     STARTS_PER_MINUTE_LIMIT_FIELD_NUMBER: _ClassVar[int]
     RUNNING_JOBS_FIELD_NUMBER: _ClassVar[int]
     RUNNING_JOBS_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIPTIONS_LIMIT_FIELD_NUMBER: _ClassVar[int]
     STORED_BYTES_FIELD_NUMBER: _ClassVar[int]
     STORED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     CASE_BUDGET_FIELD_NUMBER: _ClassVar[int]
@@ -773,6 +877,8 @@ class GetUsageResponse(_message.Message):
     starts_per_minute_limit: int
     running_jobs: int
     running_jobs_limit: int
+    subscriptions: int
+    subscriptions_limit: int
     stored_bytes: int
     stored_documents: int
     case_budget: CaseBudget
@@ -782,7 +888,7 @@ class GetUsageResponse(_message.Message):
     open_watches_limit: int
     repeats_per_minute_limit: int
     webhooks_per_job_limit: int
-    def __init__(self, client: _Optional[str] = ..., starts_per_minute_limit: _Optional[int] = ..., running_jobs: _Optional[int] = ..., running_jobs_limit: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., stored_documents: _Optional[int] = ..., case_budget: _Optional[_Union[CaseBudget, _Mapping]] = ..., open_calls: _Optional[int] = ..., open_calls_limit: _Optional[int] = ..., open_watches: _Optional[int] = ..., open_watches_limit: _Optional[int] = ..., repeats_per_minute_limit: _Optional[int] = ..., webhooks_per_job_limit: _Optional[int] = ...) -> None: ...
+    def __init__(self, client: _Optional[str] = ..., starts_per_minute_limit: _Optional[int] = ..., running_jobs: _Optional[int] = ..., running_jobs_limit: _Optional[int] = ..., subscriptions: _Optional[int] = ..., subscriptions_limit: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., stored_documents: _Optional[int] = ..., case_budget: _Optional[_Union[CaseBudget, _Mapping]] = ..., open_calls: _Optional[int] = ..., open_calls_limit: _Optional[int] = ..., open_watches: _Optional[int] = ..., open_watches_limit: _Optional[int] = ..., repeats_per_minute_limit: _Optional[int] = ..., webhooks_per_job_limit: _Optional[int] = ...) -> None: ...
 
 class CaseBudget(_message.Message):
     __slots__ = ("cases_last_day", "cases_per_day_limit", "cases_last_30_days", "cases_per_30_days_limit", "courts")

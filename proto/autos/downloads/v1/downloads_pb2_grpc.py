@@ -118,6 +118,21 @@ class DownloadServiceStub:
                 request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.SubscribeCase = channel.unary_unary(
+                '/autos.downloads.v1.DownloadService/SubscribeCase',
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.SubscribeCaseRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.SubscribeCaseResponse.FromString,
+                _registered_method=True)
+        self.UnsubscribeCase = channel.unary_unary(
+                '/autos.downloads.v1.DownloadService/UnsubscribeCase',
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.UnsubscribeCaseRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.UnsubscribeCaseResponse.FromString,
+                _registered_method=True)
+        self.ListSubscriptions = channel.unary_unary(
+                '/autos.downloads.v1.DownloadService/ListSubscriptions',
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListSubscriptionsRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListSubscriptionsResponse.FromString,
+                _registered_method=True)
         self.GetUsage = channel.unary_unary(
                 '/autos.downloads.v1.DownloadService/GetUsage',
                 request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetUsageRequest.SerializeToString,
@@ -312,6 +327,38 @@ class DownloadServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubscribeCase(self, request, context):
+        """Watches a case: lists it again at an interval, fetches what is new, and emits `case.changed` when
+        documents have come, gone or changed. A second call for the same case replaces the first.
+        A receiver that answers 410, or fails ten events to the end, pauses it until the next such call.
+
+        Reasons:
+        - CASE_NOT_ALLOWED (PERMISSION_DENIED): as in StartDownload.
+        - TOO_MANY_SUBSCRIPTIONS (RESOURCE_EXHAUSTED): a limit of this client.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnsubscribeCase(self, request, context):
+        """Ends watching a case; what is stored stays.
+
+        Reasons:
+        - SUBSCRIPTION_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSubscriptions(self, request, context):
+        """Lists watched cases.
+
+        Reasons: none of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetUsage(self, request, context):
         """Returns this client's limits and what it has used of them.
 
@@ -393,6 +440,21 @@ def add_DownloadServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsRequest.FromString,
                     response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'SubscribeCase': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubscribeCase,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.SubscribeCaseRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.SubscribeCaseResponse.SerializeToString,
+            ),
+            'UnsubscribeCase': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnsubscribeCase,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.UnsubscribeCaseRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.UnsubscribeCaseResponse.SerializeToString,
+            ),
+            'ListSubscriptions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSubscriptions,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListSubscriptionsRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListSubscriptionsResponse.SerializeToString,
             ),
             'GetUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUsage,
@@ -792,6 +854,87 @@ class DownloadService:
             '/autos.downloads.v1.DownloadService/ListEvents',
             autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsRequest.SerializeToString,
             autos_dot_downloads_dot_v1_dot_downloads__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubscribeCase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/autos.downloads.v1.DownloadService/SubscribeCase',
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.SubscribeCaseRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.SubscribeCaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnsubscribeCase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/autos.downloads.v1.DownloadService/UnsubscribeCase',
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.UnsubscribeCaseRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.UnsubscribeCaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSubscriptions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/autos.downloads.v1.DownloadService/ListSubscriptions',
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.ListSubscriptionsRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.ListSubscriptionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""Watching cases: requests, methods and messages."""

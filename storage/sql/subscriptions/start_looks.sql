@@ -1,0 +1,64 @@
+-- Start looks at watched cases that are due, and set the time of their next look.
+--
+-- _due: an array of objects: client, process_number, job_id (of the look), refuses_sealed, and
+-- may_list (whether the client may ask for the case). No look is made up for: the next time counts
+-- from now. It is spread: after the first look by a random part of the interval, later by a
+-- twentieth of it. While the portal is paused or the court is unavailable, or a job of the case
+-- runs, a look waits some minutes. Returns the number of looks started.
+CREATE FUNCTION autos_start_looks(
+    _due jsonb,
+    _deadline_s double precision,
+    _postponed_s double precision
+) RETURNS integer
+LANGUAGE plpgsql
+SET jit = off
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $body$
+#variable_conflict use_column
+DECLARE
+    asked record;
+    watched subscriptions;
+    started integer := 0;
+    delay_s double precision;
+BEGIN
+    FOR asked IN SELECT * FROM jsonb_to_recordset(_due) AS one(client text, process_number text,
+        job_id uuid, refuses_sealed boolean, may_list boolean)
+    LOOP
+        SELECT * FROM subscriptions
+        WHERE client = asked.client AND process_number = asked.process_number
+        FOR UPDATE SKIP LOCKED INTO watched;
+        -- Another scheduler may have started it meanwhile. Null, if it is paused, is no time.
+        CONTINUE WHEN NOT coalesce(watched.next_time <= clock_timestamp(), false);
+        delay_s := CASE WHEN watched.baseline IS NULL THEN watched.interval_s * random()
+            ELSE watched.interval_s * (0.95 + 0.1 * random()) END;
+        IF asked.may_list AND (
+            EXISTS (SELECT FROM portal WHERE paused_until > clock_timestamp()
+                AND coalesce(paused_client, asked.client) = asked.client)
+            OR EXISTS (SELECT FROM courts WHERE court = watched.court
+                AND next_probe_time IS NOT NULL
+                AND coalesce(failing_client, asked.client) = asked.client)
+            OR EXISTS (SELECT FROM jobs WHERE client = asked.client
+                AND process_number = asked.process_number
+                AND state IN ('PENDING', 'PROCESSING') AND NOT is_look))
+        THEN
+            delay_s := _postponed_s * (1 + random());
+        ELSIF asked.may_list THEN
+            -- If the look before is still under way, this one is left out.
+            INSERT INTO jobs (job_id, client, process_number, state, priority, max_age_s,
+                start_time, deadline_time, refuses_sealed, is_look)
+            VALUES (asked.job_id, asked.client, asked.process_number, 'PROCESSING', 'BULK', 0,
+                clock_timestamp(), clock_timestamp() + _deadline_s * interval '1 second',
+                asked.refuses_sealed, true)
+            ON CONFLICT DO NOTHING;
+            started := started + FOUND::integer;
+        END IF;
+        UPDATE subscriptions SET next_time = clock_timestamp() + delay_s * interval '1 second'
+        WHERE client = asked.client AND process_number = asked.process_number;
+    END LOOP;
+    RETURN started;
+END
+$body$;
