@@ -24,6 +24,7 @@ LEAKS = re.compile(
 )
 # More would not fit into the trailers that clients accept by default, 8 KiB in all.
 MAX_TEXT = 2_000
+STREAMS = {"WatchProgress", "GetCaseListing"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class RefusedCall:
 def call(autos: Autos, method: str, request: Message) -> Any:
     """Return the response of a method, or the list of messages of a stream."""
     answer = getattr(autos.api, method)(request, timeout=10)
-    return list(answer) if method == "WatchProgress" else answer
+    return list(answer) if method in STREAMS else answer
 
 
 def refusal(autos: Autos, method: str, request: Message) -> RefusedCall:

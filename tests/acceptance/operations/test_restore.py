@@ -170,7 +170,7 @@ def test_a_job_goes_on_from_a_backup_with_another_database_bucket_and_host(
         store = _store(new)
         keys = [str(each.object_name) for each in store.list_objects("new-place", recursive=True)]
         digits = "".join(c for c in ended if c.isdigit())
-        lost = next(key for key in keys if f"/{digits}/" in key)
+        lost = next(key for key in keys if f"/processos/{digits}/" in key)
         store.remove_object("new-place", lost)
 
         # Then the comparison names it

@@ -19,6 +19,8 @@ from tests.sandbox.receivers.deliveries import Delivery
 from tests.sandbox.request_log import Flight, PortalRequest
 
 READERS = 4
+# The folder of the portal's answers: no document's row names them.
+ANSWERS = "/listagens/"
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ class Bucket:
         )
 
     def keys(self) -> set[str]:
-        """Return every key in it, except the mark of its installation."""
+        """Return every key in it, except the installation's mark and the portal's answers."""
         found = self._client.list_objects(self._name, recursive=True)
         keys = {str(each.object_name) for each in found}
-        return {key for key in keys if not key.startswith(MARK)}
+        return {key for key in keys if not key.startswith(MARK) and ANSWERS not in key}
 
     def open_uploads(self) -> list[str]:
         """Return the keys of multipart uploads that were neither completed nor aborted."""

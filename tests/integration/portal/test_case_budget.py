@@ -55,7 +55,7 @@ def ask(database: Database, job_id: UUID, of: CaseBudget) -> Claimed:
     context = replace(factories.CLAIM_CONTEXT, budget=of)
     while True:
         answer = claim(database, context, job_id)
-        if not isinstance(answer, ClaimRefusal) or answer.reason != "BUSY":
+        if not isinstance(answer, ClaimRefusal) or answer.reason not in {"BUSY", "FULL"}:
             return answer
 
 

@@ -19,6 +19,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EMBEDDED, EmbeddedServers, start_all
 from dev.folder import DataFolder
 from server.dependencies import ServerDependencies
+from server.runtime import stream_scheduler
 from storage.jobs.change_notifications import ChangePublisher
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database, Transaction
@@ -173,8 +174,10 @@ def test_a_burst_of_watchers_is_served_whole_with_reads_for_jobs_and_not_for_eac
 
 
 def test_new_streams_get_messages_before_open_streams_get_all(
-    announcing: Database, parts: ServerDependencies
+    announcing: Database, parts: ServerDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # On a busy machine, more time passes between two calls that were sent together.
+    monkeypatch.setattr(stream_scheduler, "CALLS_S", 0.25)
     documents, watches = 100, 300
     job_id = factories.listed_job(announcing, documents)
 
