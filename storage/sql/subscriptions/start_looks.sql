@@ -41,6 +41,9 @@ BEGIN
             OR EXISTS (SELECT FROM courts WHERE court = watched.court
                 AND next_probe_time IS NOT NULL
                 AND coalesce(failing_client, asked.client) = asked.client)
+            -- The budget of different cases is used up.
+            OR EXISTS (SELECT FROM jobs WHERE state IN ('PENDING', 'PROCESSING')
+                AND budget_wait_time IS NOT NULL AND budget_scope IN ('', watched.court))
             OR EXISTS (SELECT FROM jobs WHERE client = asked.client
                 AND process_number = asked.process_number
                 AND state IN ('PENDING', 'PROCESSING') AND NOT is_look))

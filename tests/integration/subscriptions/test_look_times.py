@@ -97,6 +97,11 @@ def test_a_pause_of_another_client_does_not_concern_a_look(database: Database) -
     )
 
 
+def test_no_look_begins_while_the_budget_is_used_up(database: Database) -> None:
+    factories.start(database)
+    assert _paused(database, "UPDATE jobs SET budget_wait_time = now(), budget_scope = ''")
+
+
 def test_no_look_begins_while_the_court_is_away(database: Database) -> None:
     assert _paused(database, "INSERT INTO courts (court, next_probe_time) VALUES ('8.26', now())")
     # The cases of other courts are looked at.
