@@ -77,6 +77,7 @@ def job_message(job: JobRecord, webhooks: Iterable[pb.Webhook] = ()) -> pb.Job:
         selections=[pb.Selection(**each) for each in job.selections or ()],
         list_only=job.selections is not None and not job.selections,
         labels=job.labels,
+        batch_id=str(job.batch_id or ""),
         not_before_time=timestamp(job.not_before_time),
         unlisted_document_ids=map(str, job.unlisted_document_ids),
     )

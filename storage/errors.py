@@ -4,7 +4,7 @@
     ├── CallerError           the request is wrong; nothing was changed
     │   ├── InvalidRequest        fields, each with its problem and the rule
     │   │   └── RequestIdReused
-    │   ├── NotFound              a job or document that this client does not have
+    │   ├── NotFound              a job, document or batch that this client does not have
     │   ├── CaseNotAllowed        a court or case that this client may not request
     │   ├── PreconditionFailed    valid in itself, but not in the current state
     │   └── LimitReached          valid in itself, but more than this client may have now
@@ -81,10 +81,10 @@ class RequestIdReused(InvalidRequest):
 
 
 class NotFound(CallerError):
-    """This client has no such job or document, no listing of such a case, or does not watch it.
+    """This client has no such job, document or batch, no listing of such a case, or no such watch.
 
-    `resource_type` is "job", "document", "case" or "subscription"; `resource_name` is the caller's
-    value.
+    `resource_type` is "job", "document", "batch", "case" or "subscription"; `resource_name` is the
+    caller's value.
     """
 
     def __init__(self, resource_type: str, resource_name: str) -> None:

@@ -26,8 +26,8 @@ class _FromRow:
         for name in _names(cls):
             if parsed[name] is not None and name in _TIMES:
                 parsed[name] = datetime.fromisoformat(parsed[name])
-            elif name in {"job_id", "document_id"}:
-                parsed[name] = UUID(parsed[name])
+            elif name in {"job_id", "document_id", "batch_id"}:
+                parsed[name] = parsed[name] and UUID(parsed[name])
             elif name in {"vanished_document_ids", "unlisted_document_ids"}:
                 parsed[name] = [UUID(text) for text in parsed[name]]
         return cls.of(parsed)
@@ -105,6 +105,7 @@ class JobRecord(_FromRow, _WithFailure):
     unlisted_document_ids: Sequence[UUID] = ()
     labels: Mapping[str, str] | None = None
     not_before_time: datetime | None = None
+    batch_id: UUID | None = None
 
     @property
     def is_ended(self) -> bool:

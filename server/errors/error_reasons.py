@@ -59,6 +59,8 @@ OF_RPC: Mapping[str, frozenset[str]] = {
     "UnsubscribeCase": frozenset({"SUBSCRIPTION_NOT_FOUND"}),
     "ListSubscriptions": frozenset(),
     "GetUsage": frozenset(),
+    "StartDownloads": frozenset({"REQUEST_ID_REUSED", "TOO_MANY_STARTS"}),
+    "GetBatch": frozenset({"BATCH_NOT_FOUND"}),
 }
 
 

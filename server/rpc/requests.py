@@ -160,6 +160,16 @@ def job_id(text: str) -> UUID:
     return _uuid("job_id", text)
 
 
+def batch_id(text: str) -> UUID:
+    """Return a required batch_id. Raises InvalidRequest."""
+    return _uuid("batch_id", text)
+
+
+def request_id(text: str) -> UUID:
+    """Return a given request_id. Raises InvalidRequest."""
+    return _uuid("request_id", text)
+
+
 def repeatable(
     request: pb.RetryJobRequest | pb.RedeliverWebhookRequest,
 ) -> tuple[UUID, UUID | None]:
@@ -233,16 +243,19 @@ def list_jobs(request: pb.ListJobsRequest, *, client: str) -> JobPage:
     if request.process_number:
         number = checks.take(lambda: parse_process_number(request.process_number))
     labels = checks.take(lambda: start_choices.labels(request.labels)) or {}
+    batch = None
+    if request.batch_id:
+        batch = checks.take(lambda: batch_id(request.batch_id))
     created_from = checks.take(lambda: _moment(request, "create_time_from"))
     created_to = checks.take(lambda: _moment(request, "create_time_to"))
     if created_from and created_to and created_from > created_to:
         checks.take(lambda: _refuse("create_time_to", "must not be before create_time_from."))
     fingerprint = page_tokens.fingerprint(
-        "ListJobs", client, number, states, sorted(labels.items()), created_from, created_to
+        "ListJobs", client, number, states, sorted(labels.items()), created_from, created_to, batch
     )
     after = checks.take(lambda: page_tokens.open_job_token(request.page_token, fingerprint))
     checks.finish()
-    wanted = JobFilter(client, number, states or (), after, labels, created_from, created_to)
+    wanted = JobFilter(client, number, states or (), after, labels, created_from, created_to, batch)
     return JobPage(wanted, size or 0, fingerprint)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -16,10 +15,10 @@ from server.access.current_client import current_client
 from server.access.open_calls import OpenCalls
 from server.access.watch_limiter import WatchLimiter
 from server.dependencies import ServerDependencies
-from server.messages.job_messages import message_of, set_place, shown
+from server.messages.job_messages import set_place, shown
 from server.queue.queue_position_cache import QueuePositionCache
-from server.queue.queue_view import QueueStatus
 from server.rpc import page_tokens, requests, start_batcher
+from server.rpc.batches.batch_methods import BatchMethods
 from server.rpc.call_threads import CallThreads
 from server.rpc.case_methods import CaseMethods
 from server.rpc.error_interceptor import counts_as_watch, writes_bytes
@@ -54,7 +53,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 Context = grpc.aio.ServicerContext[object, object]
 
 
-class DownloadService(CaseMethods, EventMethods, SubscriptionMethods):
+class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMethods):
     """The public API. Blocking calls run on a pool; a stream occupies no thread or connection."""
 
     def __init__(self, parts: ServerDependencies) -> None:
@@ -112,17 +111,6 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods):
     async def _job(self, view: JobView) -> pb.Job:
         [message] = await self._jobs([view])
         return message
-
-    async def _jobs(self, views: Sequence[JobView]) -> list[pb.Job]:
-        """Return the messages of jobs, with the queue status of those that run."""
-        running = [view.job for view in views if not view.job.is_ended]
-        places = await self._places.now(
-            {job.job_id: court_of(job.process_number) for job in running}
-        )
-        # One job needs no thread.
-        if len(views) == 1:
-            return _messages(views, places)
-        return await self._threads.read_page(len(views), _messages, views, places)
 
     async def _view(self, target: UUID | str) -> JobView:
         client = current_client().name
@@ -328,7 +316,3 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods):
         if is_new:
             self._parts.messages.send_webhooks(job_id, range(len(view.webhooks)))
         return view
-
-
-def _messages(views: Sequence[JobView], places: Mapping[UUID, QueueStatus]) -> list[pb.Job]:
-    return [message_of(view, places.get(view.job.job_id)) for view in views]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
@@ -74,6 +74,8 @@ class PendingStart:
     goes_alone: bool = False
     is_counted: bool = False
     is_gone: bool = False
+    # The batch of the request has its result, which another call recorded.
+    is_recorded: bool = False
     # The log line of each call in a batch has the bindings of that call.
     context: Context = field(default_factory=copy_context)
 
@@ -119,18 +121,64 @@ class StartBatcher:
         try:
             while True:
                 if begun := await self._answered(start):
-                    if begun.is_new and begun.view.job.is_ended:
-                        await self._run(enqueue_first_step, self._parts, begun.view)
+                    await self._enqueue_ended([begun])
                     return begun
-                if recent := start.recent:
-                    await self._run(self._look, start, recent)
-                elif wider := start.wider:
-                    await self._run(self._widen, start, wider)
-                elif start.busy_count:
-                    await asyncio.sleep(BUSY_PAUSE_S)
+                await self._prepare(start)
         except asyncio.CancelledError:
             start.is_gone = True
             raise
+
+    async def begin_many(
+        self, client: CallingClient, wanted: Sequence[StartRequest]
+    ) -> list[StartedJob | CallerError | None]:
+        """Return the job that serves each request, or why it was refused; None if it is recorded.
+
+        The caller has counted the starts. Raises ServiceUnavailable: then some requests may have
+        their jobs.
+        """
+        starts = [PendingStart(client, each, is_counted=True) for each in wanted]
+        begun: dict[PendingStart, StartedJob] = {}
+        try:
+            left = starts
+            while left:
+                some = await self._begin_all([each for each in left if not _is_alone(each)])
+                begun |= some
+                await self._enqueue_ended(some.values())
+                left = [each for each in left if each not in begun and not _is_over(each)]
+                await asyncio.gather(*(self._advance(each, begun) for each in left))
+                left = [each for each in left if each not in begun and not _is_over(each)]
+        except asyncio.CancelledError:
+            for each in starts:
+                each.is_gone = True
+            raise
+        return [each.refusal or begun.get(each) for each in starts]
+
+    async def _advance(self, start: PendingStart, begun: dict[PendingStart, StartedJob]) -> None:
+        """Prepare the next attempt of a start that has none with others, or make it alone."""
+        if not _is_alone(start):
+            await self._prepare(start)
+            return
+        with suppress(CallerError):
+            if answer := await self._answered(start):
+                begun[start] = answer
+                await self._enqueue_ended([answer])
+            elif not _is_over(start):
+                await self._prepare(start)
+
+    async def _prepare(self, start: PendingStart) -> None:
+        """Do what the next attempt of a start needs."""
+        if recent := start.recent:
+            await self._run(self._look, start, recent)
+        elif wider := start.wider:
+            await self._run(self._widen, start, wider)
+        elif start.busy_count:
+            await asyncio.sleep(BUSY_PAUSE_S)
+
+    async def _enqueue_ended(self, begun: Iterable[StartedJob]) -> None:
+        """Enqueue the webhooks of new jobs that have ended already."""
+        for each in begun:
+            if each.is_new and each.view.job.is_ended:
+                await self._run(enqueue_first_step, self._parts, each.view)
 
     async def settled(self) -> None:
         """Return when the hints of all started jobs are sent, after SETTLE_S at the latest."""
@@ -139,7 +187,7 @@ class StartBatcher:
 
     async def _answered(self, start: PendingStart) -> StartedJob | None:
         """Start the job of a call, in a batch if it may. None: the call must try again."""
-        if start.goes_alone or start.busy_count >= BUSY_TOGETHER:
+        if _is_alone(start):
             case = (start.wanted.client, start.wanted.process_number)
             begun: StartedJob | None = await self._waits.run(case, self._alone, start)
             if begun and _is_to_be_listed(begun):
@@ -285,6 +333,9 @@ def _noted(start: PendingStart, answer: StartAnswer) -> JobView | None:
     if answer.how is How.BUSY:
         start.busy_count += 1
         return None
+    if answer.how is How.RECORDED:
+        start.is_recorded = True
+        return None
     if answer.how in {How.LOOK, How.WIDER}:
         start.recent, start.wider = answer.recent, answer.wider
         return None
@@ -293,6 +344,16 @@ def _noted(start: PendingStart, answer: StartAnswer) -> JobView | None:
     except CallerError as error:
         start.refusal = error
         return None
+
+
+def _is_alone(start: PendingStart) -> bool:
+    """Return whether a start needs a transaction of its own."""
+    return start.goes_alone or start.busy_count >= BUSY_TOGETHER
+
+
+def _is_over(start: PendingStart) -> bool:
+    """Return whether a start gets no job of this call."""
+    return start.refusal is not None or start.is_recorded
 
 
 def _is_to_be_listed(begun: StartedJob) -> bool:

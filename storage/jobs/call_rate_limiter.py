@@ -23,13 +23,18 @@ QUIET_S = 2.0
 MINUTE_MS = 60_000
 # Stores the time at which the bucket will be full again. Returns how many tokens were taken and, if
 # none was, in how many milliseconds one will be there.
+#
+# At least `least` tokens are taken, or none. More than a full bucket has are taken from a full one:
+# the bucket is full again after that much more time.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
-local each, most = tonumber(ARGV[1]), tonumber(ARGV[2])
+local each, least, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local full = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0))
-local taken = math.min(most, math.floor((now + 60000 - full) / each + 0.000001))
-if taken < 1 then return {0, math.ceil(full + each - 60000 - now)} end
+local needed = math.min(least, math.floor(60000 / each + 0.000001))
+local there = math.floor((now + 60000 - full) / each + 0.000001)
+if there < needed then return {0, math.ceil(full + needed * each - 60000 - now)} end
+local taken = math.max(least, math.min(most, there))
 full = full + taken * each
 redis.call('SET', KEYS[1], string.format('%.3f', full), 'PX', math.ceil(full - now) + 1000)
 return {taken, 0}
@@ -83,16 +88,22 @@ class CallRateLimiter:
         self._lock = threading.Lock()
         self._shares: dict[str, _Share] = {}
 
-    def count(self, client: str, per_minute: int) -> None:
-        """Count one call of `client`. Raises LimitReached."""
+    def count(self, client: str, per_minute: int, calls: int = 1) -> None:
+        """Count `calls` calls of `client`, all of them or none. Raises LimitReached.
+
+        More calls than a minute has are possible if there was none within the last minute. The
+        next call is then possible after that much more time.
+        """
         with self._lock:
             share = self._shares.setdefault(client, _Share())
         with share.lock:
             share.left = min(share.left, _portion(per_minute))
-            if not share.left:
-                share.left, wait_ms = self._more(client, share, per_minute)
-            if share.left:
-                share.left -= 1
+            missing = calls - share.left
+            taken, wait_ms = 0, 0.0
+            if missing > 0:
+                taken, wait_ms = self._more(client, share, per_minute, missing)
+            if taken >= missing:
+                share.left += taken - calls
                 return
         raise LimitReached(
             self._rate.reason,
@@ -103,28 +114,34 @@ class CallRateLimiter:
             retry_in_s=max(1, wait_ms) / 1000,
         )
 
-    def _more(self, client: str, share: _Share, per_minute: int) -> tuple[int, float]:
-        """Return how many more calls this process may accept; if none, the wait for one in ms."""
+    def _more(self, client: str, share: _Share, per_minute: int, least: int) -> tuple[int, float]:
+        """Return how many more calls this process may accept, `least` or more.
+
+        If it may not, return 0 and the wait for them in ms.
+        """
         each_ms = MINUTE_MS / per_minute
         if self._clock() >= self._quiet_until:
             try:
                 taken, wait_ms = self._take(
-                    keys=[f"autos:{self._rate.key}:{client}"], args=[each_ms, _portion(per_minute)]
+                    keys=[f"autos:{self._rate.key}:{client}"],
+                    args=[each_ms, least, _portion(per_minute)],
                 )
             except redis.RedisError:
                 self._quiet_until = self._clock() + QUIET_S
             else:
                 return int(taken), float(wait_ms)
-        return _take_here(share, each_ms, self._clock() * 1000)
+        return _take_here(share, each_ms, self._clock() * 1000, least)
 
 
 def _portion(per_minute: int) -> int:
     return max(1, per_minute // 100)
 
 
-def _take_here(share: _Share, each_ms: float, now_ms: float) -> tuple[int, float]:
-    full_at_ms = max(now_ms, share.full_at_ms) + each_ms
-    if full_at_ms > now_ms + MINUTE_MS:
-        return 0, full_at_ms - MINUTE_MS - now_ms
-    share.full_at_ms = full_at_ms
-    return 1, 0.0
+def _take_here(share: _Share, each_ms: float, now_ms: float, least: int) -> tuple[int, float]:
+    begun_ms = max(now_ms, share.full_at_ms)
+    # A whole bucket is enough for any number.
+    needed_ms = min(least * each_ms, MINUTE_MS)
+    if begun_ms + needed_ms > now_ms + MINUTE_MS:
+        return 0, begun_ms + needed_ms - MINUTE_MS - now_ms
+    share.full_at_ms = begun_ms + least * each_ms
+    return least, 0.0

@@ -117,6 +117,8 @@ class JobFilter:
     labels: Mapping[str, str] = field(default_factory=dict)
     created_from: datetime | None = None
     created_to: datetime | None = None
+    # The batch that made them.
+    batch_id: UUID | None = None
 
 
 def page(database: Database, wanted: JobFilter, size: int) -> list[JobView]:
@@ -125,6 +127,8 @@ def page(database: Database, wanted: JobFilter, size: int) -> list[JobView]:
     query = query.where(Job.client == wanted.client, IS_NO_LOOK)
     if wanted.process_number:
         query = query.where(Job.process_number == wanted.process_number)
+    if wanted.batch_id:
+        query = query.where(Job.batch_id == wanted.batch_id)
     if wanted.states:
         query = query.where(is_any(Job.state, wanted.states))
     if wanted.created_from:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from storage import sql
@@ -42,6 +43,13 @@ MAX_WEBHOOKS = 10
 BUSY_LIMIT_S = 15.0
 
 
+class BatchPlace(NamedTuple):
+    """A request of a batch: its position in the call, from 0."""
+
+    batch_id: UUID
+    place: int
+
+
 @dataclass(frozen=True, slots=True)
 class StartRequest:
     """A StartDownload with checked fields.
@@ -70,6 +78,8 @@ class StartRequest:
     not_before_time: datetime | None = None
     # Seconds after the end for which the stored documents are kept; None: the client's setting.
     retention_s: float | None = None
+    # The batch that records the result of the request.
+    batch: BatchPlace | None = None
 
     @property
     def first_state(self) -> JobState:
@@ -107,6 +117,7 @@ class How(StrEnum):
     NO_SEAT = "no_seat"
     NO_WEBHOOK = "no_webhook"
     NO_WAITING_SEAT = "no_waiting_seat"
+    RECORDED = "recorded"
     BUSY = "busy"
 
 
@@ -270,6 +281,8 @@ def _row(place: int, job_id: UUID, attempt: StartAttempt, rows: ImportRows | Non
         row |= {"url": request.webhook_url, "receiver": receiver_of(request.webhook_url)}
     if request.request_id:
         row |= {"request_id": str(request.request_id), "payload_sha256": request.payload_sha256}
+    if request.batch:
+        row |= {"batch_id": str(request.batch.batch_id), "batch_place": request.batch.place}
     if rows is not None:
         row |= {"listing": rows.as_values, "source": attempt.source and str(attempt.source)}
     return row
@@ -282,7 +295,8 @@ def _views(
     fresh = {
         place: JobView(JobRecord.of(row), _waiting_webhooks(row["job_id"], attempts[place].request))
         for place, row in rows.items()
-        if row["how"] == How.NEW and row["end_time"] is None
+        # A later request of the same call may have joined the job, and given it a webhook.
+        if row["how"] == How.NEW and row["end_time"] is None and row["revision"] == 1
     }
     read = {
         place: row["job_id"]

@@ -1,6 +1,7 @@
 """Every table, as a model. Other modules import the models from here."""
 
 from storage.models.base import BaseModel
+from storage.models.batch import Batch, BatchItem
 from storage.models.case import CaseAnswer, CaseSecrecy
 from storage.models.document import Document, SpoolState, SweptObject
 from storage.models.installation import Installation, SweepCandidate
@@ -19,6 +20,8 @@ from storage.models.webhook import (
 
 # In an order in which they can be created: a table comes after the tables that it refers to.
 ALL: tuple[type[BaseModel], ...] = (
+    Batch,
+    BatchItem,
     Job,
     JobLabel,
     Request,
@@ -48,6 +51,8 @@ ALL: tuple[type[BaseModel], ...] = (
 __all__ = [
     "ALL",
     "BaseModel",
+    "Batch",
+    "BatchItem",
     "CaseAnswer",
     "CaseSecrecy",
     "Court",

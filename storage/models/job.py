@@ -20,6 +20,7 @@ from peewee import (
 from playhouse.postgres_ext import ArrayField, BinaryJSONField, DateTimeTZField
 
 from storage.models.base import BaseModel, checks, one_of, reference, timestamp_now
+from storage.models.batch import Batch
 from storage.priorities import Priority
 from storage.states import JOB_RUNNING, JobState
 
@@ -83,6 +84,8 @@ class Job(BaseModel):
     not_before_time = DateTimeTZField(null=True)
     # Seconds after the end for which the stored documents are kept. Null: the client's setting.
     retention_s = DoubleField(null=True)
+    # The batch whose call made the job. A batch that joined it has a row in batch_items only.
+    batch_id = UUIDField(null=True)
 
     max_age_s = DoubleField()
     # Whether the client may not fetch sealed cases: then a listing with any seal ends the run.
@@ -216,6 +219,14 @@ Job.add_index(
     Job.job_id.desc(),
     name="jobs_of_case",
 )
+# In the order of a page of ListJobs.
+Job.add_index(
+    Job.batch_id,
+    Job.create_time.desc(),
+    Job.job_id.desc(),
+    where=Job.batch_id.is_null(False),
+    name="jobs_of_batch",
+)
 # No index holds update_time or revision: they change with every document, and a change without an
 # index update is much cheaper.
 #
@@ -278,12 +289,13 @@ JobLabel.add_index(
 
 
 class Request(BaseModel):
-    """A call with a request_id, whether it made a job or joined one."""
+    """A call with a request_id, whether it made a job or joined one, or is a batch."""
 
     client = TextField()
     request_id = UUIDField()
     payload_sha256 = TextField()
-    job_id = reference(Job, on_delete="CASCADE")
+    job_id = reference(Job, null=True, on_delete="CASCADE")
+    batch_id = reference(Batch, null=True, on_delete="CASCADE")
     create_time = timestamp_now()
 
     class Meta:
@@ -291,6 +303,7 @@ class Request(BaseModel):
 
         table_name = "requests"
         primary_key = CompositeKey("client", "request_id")
+        constraints = checks("requests", one_target="(job_id IS NULL) <> (batch_id IS NULL)")
 
 
 Request.add_index(Request.job_id, name="requests_of_job")

@@ -19,7 +19,7 @@ from dev.embedded.sandbox import ROOT
 from tests.cookbook.parser import CookbookStep
 
 READY = "ready\n"
-CHANGING = re.compile(r"/(?:CancelJob|RetryJob|RedeliverWebhook)\b")
+CHANGING = re.compile(r"/(?:CancelJob|RetryJob|RedeliverWebhook|StartDownloads)\b")
 
 
 def _script(steps: Sequence[CookbookStep], folder: Path) -> str:

@@ -53,6 +53,7 @@ STARTING = "tests/integration/server/test_start_batcher.py"
 STARTS = "tests/integration/jobs/test_starts.py"
 SEALED_CASES = "tests/integration/jobs/test_sealed_cases.py"
 BATCHES = "tests/integration/pipeline/test_batches.py"
+MANY = "tests/integration/server/test_batch_starts.py"
 RECORD = "tests/integration/pipeline/test_record.py"
 STORING = "tests/integration/pipeline/test_storing.py"
 TALLIES = "tests/integration/jobs/test_event_counters.py"
@@ -2718,7 +2719,66 @@ _LOOKS = (
     ),
 )
 
+_MANY_AT_ONCE = (
+    _mutant(
+        "the result that a request of a batch has already",
+        "storage/sql/jobs/start_jobs.sql",
+        "WHERE batch_id = asked.batch_id AND place = asked.batch_place)",
+        "WHERE batch_id = asked.batch_id AND place = asked.batch_place AND false)",
+        MANY,
+    ),
+    _mutant(
+        "the results that requests of a batch have, where many jobs begin",
+        "storage/sql/jobs/start_new_jobs.sql",
+        "WHERE batch_id = one.batch_id AND place = one.batch_place) IS NULL",
+        "WHERE batch_id = one.batch_id AND place = one.batch_place AND false) IS NULL",
+        MANY,
+    ),
+    _mutant(
+        "the request of a batch that is refused by itself",
+        "server/rpc/repeated_fields.py",
+        "        and field.full_name not in _CHECKED_LATER\n",
+        "",
+        MANY,
+    ),
+    _mutant(
+        "the useful length of a list in a request of a batch",
+        "server/rpc/batches/batch_requests.py",
+        "            require_short(each)\n",
+        "",
+        MANY,
+    ),
+    _mutant(
+        "the client whose batch is read",
+        "storage/jobs/batches.py",
+        "Batch.batch_id == batch_id, Batch.client == client)",
+        "Batch.batch_id == batch_id)",
+        MANY,
+    ),
+    _mutant(
+        "the requests under the request_id of a batch",
+        "storage/jobs/batches.py",
+        'if earlier["payload_sha256"] != digest:',
+        "if False:",
+        MANY,
+    ),
+    _mutant(
+        "the refused requests that a repeated batch returns again",
+        "storage/jobs/batches.py",
+        "        if rows:\n",
+        "        if False:\n",
+        MANY,
+    ),
+    _mutant(
+        "the number of starts that a batch counts as",
+        "server/rpc/batches/batch_methods.py",
+        "client.limits.starts_per_minute, size",
+        "client.limits.starts_per_minute, 1",
+        MANY,
+    ),
+)
+
 MUTANTS = (
     *(*_LEASES, *_REPAIRS, *_ONCE, *_BYTES, *_TOLD, *_GUEST, *_LOGIN, *_CALLERS),
-    *(*_SERVERS, *_DEPLOYMENT, *_CHOICES, *_BUDGET, *_LOOKS),
+    *(*_SERVERS, *_DEPLOYMENT, *_CHOICES, *_BUDGET, *_LOOKS, *_MANY_AT_ONCE),
 )

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from google.protobuf.message import Message
 
 from autos._client import calls
 from autos._client.async_io import Transport, from_threads, run, sleep
-from autos._client.calls import Call
+from autos._client.batch_watching import BatchWatching
+from autos._client.calls import Call, StartOptions
 from autos._client.connection import ADDRESS, Connection
 from autos._client.files.pulling import PARALLEL, Pull
 from autos._client.patience import ATTEMPT_S, PATIENCE_S, TIMEOUT_S, OnPause, Patience
@@ -94,8 +95,8 @@ class AsyncClient:
         return await self._call(
             calls.start(
                 process_number,
+                request_id,
                 webhook_url=webhook_url,
-                request_id=request_id,
                 max_age=max_age,
                 priority=priority,
                 selection=selection,
@@ -105,6 +106,56 @@ class AsyncClient:
                 retention=retention,
             )
         )
+
+    async def start_many(
+        self,
+        requests: Iterable[str | pb.StartDownloadRequest],
+        *,
+        request_id: str | None = None,
+        **options: Unpack[StartOptions],
+    ) -> pb.StartDownloadsResponse:
+        """Return the results of up to 1,000 starts, in the order of `requests`.
+
+        A request is a process number, or a StartDownloadRequest. `options`: those of `start`, for
+        process numbers. A refused request affects no other.
+        """
+        return await self._call(calls.start_many(requests, request_id, **options))
+
+    async def batch(self, batch_id: str) -> pb.Batch:
+        """Return how many jobs of a batch are in which state, and the sums of their counters."""
+        answer = await self._call(calls.batch(batch_id))
+        return answer.batch
+
+    async def watch_batches(
+        self,
+        batch_ids: Iterable[str],
+        *,
+        timeout_s: float | None = None,
+        patience_s: float | None = PATIENCE_S,
+    ) -> AsyncIterator[list[pb.Batch]]:
+        """Yield the batches every two seconds, until all of their jobs have ended.
+
+        Raises Unavailable if the server is unavailable for `patience_s` seconds (None: never), and
+        TookTooLong after `timeout_s` seconds.
+        """
+        watching = BatchWatching(batch_ids, timeout_s=timeout_s, patience_s=patience_s)
+        while running := watching.running:
+            for batch_id in running:
+                watching.take(await self._batch(watching, batch_id))
+            yield watching.batches
+            if watching.running:
+                await sleep(watching.rest_s())
+
+    async def _batch(self, watching: BatchWatching, batch_id: str) -> pb.Batch:
+        while True:
+            call, limit_s = watching.attempt(batch_id)
+            try:
+                answer = await self._transport.answer(call, limit_s)
+            except AutosError as error:
+                failed = error
+            else:
+                return answer.batch
+            await self._pause(watching, failed)
 
     async def status(self, target: str) -> pb.Job:
         """Return a job by its job_id, or the newest job of a process number."""
@@ -178,12 +229,16 @@ class AsyncClient:
         labels: Mapping[str, str] = MappingProxyType({}),
         created_from: datetime | None = None,
         created_to: datetime | None = None,
+        batch_id: str = "",
     ) -> AsyncIterator[pb.Job]:
         """Yield all jobs, newest first. Pages are fetched on demand.
 
         `labels`: jobs that have all of these. `created_from` is inclusive, `created_to` is not.
+        `batch_id`: jobs that this batch made.
         """
-        first = calls.jobs(process_number, states, page_size, labels, created_from, created_to)
+        first = calls.jobs(
+            process_number, states, page_size, labels, created_from, created_to, batch_id
+        )
         async for page in self._pages(first):
             for job in page.jobs:
                 yield job
@@ -357,7 +412,9 @@ class AsyncClient:
             yield answer
             following = calls.next_page(following, answer)
 
-    async def _pause(self, patience: Patience | Watching, error: AutosError) -> None:
+    async def _pause(
+        self, patience: Patience | Watching | BatchWatching, error: AutosError
+    ) -> None:
         pause_s = patience.pause_s(error)
         self._on_pause(error, pause_s)
         await sleep(pause_s)

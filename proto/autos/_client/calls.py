@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeAlias, TypeVar
+from types import MappingProxyType
+from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack
 from uuid import uuid4
 
 from google.protobuf.duration_pb2 import Duration
@@ -22,6 +23,8 @@ JOBS_PAGE = 100
 DOCUMENTS_PAGE = 1000
 EVENTS_PAGE = 100
 SUBSCRIPTIONS_PAGE = 500
+# The most requests of one StartDownloads.
+BATCH = 1000
 # Shorter than one attempt of a call.
 EVENT_WAIT_S = 8.0
 _NUMBER = re.compile(r"[\d.\-\s]{1,40}")
@@ -54,24 +57,64 @@ def is_process_number(target: str) -> bool:
     return _NUMBER.fullmatch(target) is not None and _UUID.fullmatch(target) is None
 
 
+class StartOptions(TypedDict, total=False):
+    """The options of a start: see Client.start."""
+
+    webhook_url: str
+    max_age: timedelta | None
+    priority: pb.Priority
+    selection: pb.Selection | None
+    list_only: bool
+    labels: Mapping[str, str]
+    not_before: datetime | None
+    retention: timedelta | None
+
+
 def start(
-    process_number: str,
-    *,
-    webhook_url: str,
-    request_id: str | None,
-    max_age: timedelta | None,
-    priority: pb.Priority,
-    selection: pb.Selection | None,
-    list_only: bool,
-    labels: Mapping[str, str],
-    not_before: datetime | None,
-    retention: timedelta | None,
+    process_number: str, request_id: str | None, **options: Unpack[StartOptions]
 ) -> Call[pb.StartDownloadResponse]:
     """Return the call of StartDownload. If request_id is None, a new one makes it repeatable."""
-    request = pb.StartDownloadRequest(
+    request = start_request(process_number, **options)
+    request.request_id = request_id or str(uuid4())
+    return Call("StartDownload", request, pb.StartDownloadResponse)
+
+
+def start_many(
+    requests: Iterable[str | pb.StartDownloadRequest],
+    request_id: str | None,
+    **options: Unpack[StartOptions],
+) -> Call[pb.StartDownloadsResponse]:
+    """Return the call of StartDownloads. If request_id is None, a new one makes it repeatable."""
+    request = pb.StartDownloadsRequest(
+        requests=[
+            start_request(each, **options) if isinstance(each, str) else each for each in requests
+        ],
+        request_id=request_id or str(uuid4()),
+    )
+    return Call("StartDownloads", request, pb.StartDownloadsResponse)
+
+
+def batch(batch_id: str) -> Call[pb.GetBatchResponse]:
+    """Return the call of GetBatch."""
+    return Call("GetBatch", pb.GetBatchRequest(batch_id=batch_id), pb.GetBatchResponse)
+
+
+def start_request(
+    process_number: str,
+    *,
+    webhook_url: str = "",
+    max_age: timedelta | None = None,
+    priority: pb.Priority = pb.PRIORITY_UNSPECIFIED,
+    selection: pb.Selection | None = None,
+    list_only: bool = False,
+    labels: Mapping[str, str] = MappingProxyType({}),
+    not_before: datetime | None = None,
+    retention: timedelta | None = None,
+) -> pb.StartDownloadRequest:
+    """Return the request of one job."""
+    return pb.StartDownloadRequest(
         process_number=process_number,
         webhook_url=webhook_url,
-        request_id=request_id or str(uuid4()),
         max_age=_duration(max_age),
         priority=priority,
         selection=selection,
@@ -80,7 +123,6 @@ def start(
         not_before_time=_timestamp(not_before),
         retention=_duration(retention),
     )
-    return Call("StartDownload", request, pb.StartDownloadResponse)
 
 
 def status(target: str) -> Call[pb.GetStatusResponse]:
@@ -105,6 +147,7 @@ def jobs(
     labels: Mapping[str, str],
     created_from: datetime | None,
     created_to: datetime | None,
+    batch_id: str,
 ) -> Call[pb.ListJobsResponse]:
     """Return the call of ListJobs for the first page."""
     request = pb.ListJobsRequest(
@@ -114,6 +157,7 @@ def jobs(
         labels=labels,
         create_time_from=_timestamp(created_from),
         create_time_to=_timestamp(created_to),
+        batch_id=batch_id,
     )
     return Call("ListJobs", request, pb.ListJobsResponse)
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from google.protobuf.message import Message
 
 from autos._client import calls
-from autos._client.calls import Call
+from autos._client.batch_watching import BatchWatching
+from autos._client.calls import Call, StartOptions
 from autos._client.connection import ADDRESS, Connection
 from autos._client.files.pulling import PARALLEL, Pull
 from autos._client.patience import ATTEMPT_S, PATIENCE_S, TIMEOUT_S, OnPause, Patience
@@ -94,8 +95,8 @@ class Client:
         return self._call(
             calls.start(
                 process_number,
+                request_id,
                 webhook_url=webhook_url,
-                request_id=request_id,
                 max_age=max_age,
                 priority=priority,
                 selection=selection,
@@ -105,6 +106,56 @@ class Client:
                 retention=retention,
             )
         )
+
+    def start_many(
+        self,
+        requests: Iterable[str | pb.StartDownloadRequest],
+        *,
+        request_id: str | None = None,
+        **options: Unpack[StartOptions],
+    ) -> pb.StartDownloadsResponse:
+        """Return the results of up to 1,000 starts, in the order of `requests`.
+
+        A request is a process number, or a StartDownloadRequest. `options`: those of `start`, for
+        process numbers. A refused request affects no other.
+        """
+        return self._call(calls.start_many(requests, request_id, **options))
+
+    def batch(self, batch_id: str) -> pb.Batch:
+        """Return how many jobs of a batch are in which state, and the sums of their counters."""
+        answer = self._call(calls.batch(batch_id))
+        return answer.batch
+
+    def watch_batches(
+        self,
+        batch_ids: Iterable[str],
+        *,
+        timeout_s: float | None = None,
+        patience_s: float | None = PATIENCE_S,
+    ) -> Iterator[list[pb.Batch]]:
+        """Yield the batches every two seconds, until all of their jobs have ended.
+
+        Raises Unavailable if the server is unavailable for `patience_s` seconds (None: never), and
+        TookTooLong after `timeout_s` seconds.
+        """
+        watching = BatchWatching(batch_ids, timeout_s=timeout_s, patience_s=patience_s)
+        while running := watching.running:
+            for batch_id in running:
+                watching.take(self._batch(watching, batch_id))
+            yield watching.batches
+            if watching.running:
+                sleep(watching.rest_s())
+
+    def _batch(self, watching: BatchWatching, batch_id: str) -> pb.Batch:
+        while True:
+            call, limit_s = watching.attempt(batch_id)
+            try:
+                answer = self._transport.answer(call, limit_s)
+            except AutosError as error:
+                failed = error
+            else:
+                return answer.batch
+            self._pause(watching, failed)
 
     def status(self, target: str) -> pb.Job:
         """Return a job by its job_id, or the newest job of a process number."""
@@ -178,12 +229,16 @@ class Client:
         labels: Mapping[str, str] = MappingProxyType({}),
         created_from: datetime | None = None,
         created_to: datetime | None = None,
+        batch_id: str = "",
     ) -> Iterator[pb.Job]:
         """Yield all jobs, newest first. Pages are fetched on demand.
 
         `labels`: jobs that have all of these. `created_from` is inclusive, `created_to` is not.
+        `batch_id`: jobs that this batch made.
         """
-        first = calls.jobs(process_number, states, page_size, labels, created_from, created_to)
+        first = calls.jobs(
+            process_number, states, page_size, labels, created_from, created_to, batch_id
+        )
         for page in self._pages(first):
             for job in page.jobs:
                 yield job
@@ -355,7 +410,7 @@ class Client:
             yield answer
             following = calls.next_page(following, answer)
 
-    def _pause(self, patience: Patience | Watching, error: AutosError) -> None:
+    def _pause(self, patience: Patience | Watching | BatchWatching, error: AutosError) -> None:
         pause_s = patience.pause_s(error)
         self._on_pause(error, pause_s)
         sleep(pause_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -24,7 +25,7 @@ from rich.text import Text
 from autos._client.resume import JOB_ENDS
 from autos.cli.byte_rate import Meter
 from autos.cli.output import printable
-from autos.cli.wording import length, outlook, size
+from autos.cli.wording import batches_line, ended_of, length, outlook, size
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.pulled import PulledFile
 
@@ -99,6 +100,25 @@ class _Figures(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return self._bar.figures(task)
+
+
+class BatchBar(_Bar):
+    """Shows the ended jobs of batches, with their documents and bytes."""
+
+    def __init__(self) -> None:
+        self.batches: Sequence[pb.Batch] = ()
+        super().__init__(
+            TextColumn("{task.fields[text]}", markup=False),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        self._task = self._progress.add_task("", total=None, text="")
+
+    def show(self, batches: Sequence[pb.Batch]) -> None:
+        """Show the batches as they are now."""
+        self.batches = batches
+        ended, jobs = ended_of(batches)
+        text = batches_line(batches)
+        self._progress.update(self._task, total=max(1, jobs), completed=ended, text=text)
 
 
 class PullBar(_Bar):

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
-from autos._client.calls import is_process_number
+from autos._client.calls import StartOptions, is_process_number
 from autos._client.resume import JOB_ENDS
 from autos._client.sync_client import Client
+from autos.cli.batch_start import start_many
 from autos.cli.case_lines import case_lines
 from autos.cli.exits import Exit, exit_of_job
 from autos.cli.live import PullView, job_view, pull_view
@@ -44,17 +45,18 @@ _CNJ_NUMBER = re.compile(r"[0-9]{7}-[0-9]{2}\.[0-9]{4}\.[0-9]\.[0-9]{2}\.[0-9]{4
 
 
 def start(client: Client, options: Namespace) -> Exit:
-    """Start a job. Print the job_id to stdout, for scripts."""
-    started = client.start(
-        options.process_number,
+    """Start a job. Print the job_id to stdout, for scripts. "-": many, from standard input."""
+    chosen = StartOptions(
         webhook_url=options.webhook_url,
-        request_id=options.request_id,
         max_age=options.max_age,
         priority=getattr(pb, f"PRIORITY_{options.priority}"),
         selection=selection_of(options),
         list_only=options.list_only,
         labels=dict(options.labels),
     )
+    if options.process_number == "-":
+        return start_many(client, options, chosen)
+    started = client.start(options.process_number, request_id=options.request_id, **chosen)
     job = started.job
     if options.wait:
         job = _waited(client, options, job)
@@ -121,7 +123,10 @@ def list_jobs(client: Client, options: Namespace) -> Exit:
     """Print one job a line."""
     states = [getattr(pb, f"JOB_STATE_{each}") for each in options.states]
     found = client.jobs(
-        process_number=options.process_number, states=states, labels=dict(options.labels)
+        process_number=options.process_number,
+        states=states,
+        labels=dict(options.labels),
+        batch_id=options.batch,
     )
     jobs = islice(found, options.limit)
     if options.json:

@@ -54,7 +54,7 @@ _OF_ERRORS: tuple[tuple[type[AutosError], Exit], ...] = (
     (WrongSettings, Exit.WRONG_SETTINGS),
     (PullFailed, Exit.ERROR),
 )
-_OF_STATES = {
+_OF_STATES: dict[int, Exit] = {
     pb.JOB_STATE_PARTIALLY_COMPLETED: Exit.PARTIALLY_COMPLETED,
     pb.JOB_STATE_FAILED: Exit.FAILED,
     pb.JOB_STATE_CANCELLED: Exit.CANCELLED,
@@ -68,4 +68,9 @@ def exit_of_error(error: AutosError) -> Exit:
 
 def exit_of_job(job: pb.Job) -> Exit:
     """Return the exit code of an ended job. OK: it is COMPLETED, or still running."""
-    return _OF_STATES.get(job.state, Exit.OK)
+    return exit_of_state(job.state)
+
+
+def exit_of_state(state: int) -> Exit:
+    """Return the exit code of a job in this state."""
+    return _OF_STATES.get(state, Exit.OK)

@@ -6,12 +6,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from autos.cli.output import write_line
-from autos.cli.wording import failure, line, shown, size
+from autos.cli.wording import batches_line, failure, line, shown, size
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.pulled import PulledFile
 
@@ -23,6 +23,13 @@ class View(Protocol):
 
     def show(self, message: pb.WatchProgressResponse) -> None:
         """Show a message of the watch."""
+
+
+class BatchView(Protocol):
+    """A display of batches."""
+
+    def show(self, batches: Sequence[pb.Batch], /) -> None:
+        """Show the batches as they are now."""
 
 
 class PullView(Protocol):
@@ -54,6 +61,28 @@ class Lines:
             _show(line(job))
 
 
+class BatchLines:
+    """Prints the progress of batches when it has changed, every five seconds at most."""
+
+    def __init__(self) -> None:
+        self._told_at = -PLAIN_EVERY_S
+        self._told = ""
+        self._last = ""
+
+    def show(self, batches: Sequence[pb.Batch]) -> None:
+        """Print a line if something has changed and five seconds have passed."""
+        self._last, now = batches_line(batches), time.monotonic()
+        if self._last != self._told and now - self._told_at >= PLAIN_EVERY_S:
+            self._told_at = now
+            self.close()
+
+    def close(self) -> None:
+        """Print the last line, if it has not been printed."""
+        if self._last != self._told:
+            self._told = self._last
+            _show(self._last)
+
+
 class PullLines:
     """Prints a line for each file."""
 
@@ -81,6 +110,21 @@ def job_view() -> Iterator[View]:
     with JobBar() as bar:
         yield bar
     _show(line(bar.job))
+
+
+@contextmanager
+def batch_view() -> Iterator[BatchView]:
+    """Yield the display of batches and close it when the context is left."""
+    if not is_live():
+        lines = BatchLines()
+        yield lines
+        lines.close()
+        return
+    from autos.cli.bars import BatchBar
+
+    with BatchBar() as bar:
+        yield bar
+    _show(batches_line(bar.batches))
 
 
 @contextmanager

@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in script(options.shell, root).splitlines():
             write_line(line)
         return Exit.OK
+    _read_anything()
     _write_anything(options)
     try:
         code = _run(options)
@@ -45,6 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_note(f"autos: {error.filename or 'output'} cannot be written: {error.strerror}.")
         return Exit.CANNOT_WRITE
     return code
+
+
+def _read_anything() -> None:
+    """Make input safe: bytes that are not UTF-8 become a replacement character."""
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
 
 
 def _write_anything(options: Namespace) -> None:

@@ -152,14 +152,13 @@ def _common() -> _Parser:
     return common
 
 
-def _add_number(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "process_number", type=_text, metavar="NUMBER", help="the CNJ number of the case"
-    )
+def _add_number(parser: argparse.ArgumentParser, more: str = "") -> None:
+    help_ = f"the CNJ number of the case{more}"
+    parser.add_argument("process_number", type=_text, metavar="NUMBER", help=help_)
 
 
 def _add_start(start: argparse.ArgumentParser) -> None:
-    _add_number(start)
+    _add_number(start, "; - reads numbers from standard input, one a line")
     start.add_argument(
         "--webhook-url", type=_text, default="", metavar="URL", help="called when the job ends"
     )
@@ -241,6 +240,9 @@ def _add_list(listing: argparse.ArgumentParser) -> None:
         "--process-number", type=_text, default="", metavar="NUMBER", help="of this case only"
     )
     listing.add_argument("--limit", type=_count, metavar="N", help="the newest N")
+    listing.add_argument(
+        "--batch", type=_text, default="", metavar="BATCH_ID", help="of this batch only"
+    )
     _add_labels(listing, "only with this label, may be repeated")
     _add_states(listing, JOB_STATES)
 

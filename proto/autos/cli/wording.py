@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
+from autos._client.resume import JOB_ENDS
 from autos.cli.output import printable
 from autos.downloads.v1 import downloads_pb2 as pb
 
@@ -66,6 +67,26 @@ def counts(job: pb.Job) -> str:
     ):
         parts += [f"{count} {what}"] if count else []
     return ", ".join([*parts, size(progress.stored_bytes)])
+
+
+def ended_of(batches: Iterable[pb.Batch]) -> tuple[int, int]:
+    """Return how many jobs of the batches have ended, and how many there are."""
+    states = [each for batch in batches for each in batch.jobs]
+    ended = sum(each.count for each in states if each.state in JOB_ENDS)
+    return ended, sum(each.count for each in states)
+
+
+def batches_line(batches: Sequence[pb.Batch]) -> str:
+    """Return one line about batches: 8 of 1000 jobs ended, 43 documents, 2 failed, 160.0 kB."""
+    ended, jobs = ended_of(batches)
+    progress = [batch.progress for batch in batches]
+    parts = [
+        f"{ended} of {jobs} jobs ended",
+        f"{sum(each.completed_documents for each in progress)} documents",
+    ]
+    if failed := sum(each.failed_documents for each in progress):
+        parts.append(f"{failed} failed")
+    return ", ".join([*parts, size(sum(each.stored_bytes for each in progress))])
 
 
 def outlook(job: pb.Job, now: datetime) -> str:

@@ -70,7 +70,7 @@ BEGIN
                 job.create_time, job.start_time, job.update_time, job.end_time, job.expire_time,
                 job.max_age_s, job.priority, job.vanished_documents, job.vanished_document_ids,
                 job.skipped_documents, job.selections, job.unlisted_document_ids, job.labels,
-                job.not_before_time
+                job.not_before_time, job.batch_id
         ) AS record),
         -- Without webhooks they are frozen when the next run begins.
         CASE WHEN is_sent THEN autos_event_documents(_job_id) END);

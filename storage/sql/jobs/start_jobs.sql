@@ -17,6 +17,7 @@
 --                      bucket holds, then call again with it, or with may_look false
 --   no_seat            the client has reached its number of running jobs
 --   no_webhook         the running job of the case has _most_webhooks webhooks, and would get one more
+--   recorded           the batch has a result for its request batch_place already
 --   no_waiting_seat    the client has reached its number of jobs that wait for not_before_time
 --   busy               another transaction works on the case or on the request_id: call again
 --
@@ -62,7 +63,8 @@ CREATE FUNCTION autos_start_jobs(
     selections jsonb,
     unlisted_document_ids uuid[],
     labels jsonb,
-    not_before_time timestamptz)
+    not_before_time timestamptz,
+    batch_id uuid)
 LANGUAGE plpgsql
 SET lock_timeout = '200ms'
 SET jit = off
@@ -81,6 +83,12 @@ DECLARE
     listing jsonb;
     limited text;
     busy_clients text[] := '{}';
+    -- Clients without a free seat. A search for one that is not there reads all seats.
+    full_clients text[] := '{}';
+    seat_key text;
+    -- The new jobs, by place.
+    new_places integer[] := '{}';
+    new_ids uuid[] := '{}';
     is_raised boolean;
     is_labelled boolean;
     is_sooner boolean;
@@ -106,13 +114,19 @@ BEGIN
             END;
         END LOOP;
     END IF;
+    IF NOT is_alone THEN
+        SELECT coalesce(array_agg(place), '{}'), coalesce(array_agg(job_id), '{}')
+        FROM autos_start_new_jobs(_requests, _deadline_s, _most_documents, busy_clients)
+        INTO new_places, new_ids;
+    END IF;
     FOR asked IN
         SELECT * FROM jsonb_to_recordset(_requests) AS one(place integer, job_id uuid,
             client text, process_number text, state text, priority text,
             max_age_s double precision, traceparent text, seats integer, waiting_seats integer, url text, receiver text,
             refuses_sealed boolean, request_id uuid, payload_sha256 text, may_look boolean,
             listing jsonb, source uuid, selections jsonb, labels jsonb, not_before_time timestamptz,
-            retention_s double precision)
+            retention_s double precision, batch_id uuid, batch_place integer)
+        WHERE place <> ALL(new_places)
         ORDER BY client, process_number, place
     LOOP
         place := asked.place; how := NULL; listed_by := NULL; job_id := NULL; revision := NULL;
@@ -126,6 +140,14 @@ BEGIN
                 hashtextextended('start ' || asked.client || ' ' || asked.process_number, 0))
         THEN
             how := 'busy';
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+        -- Another call with the request_id of the batch may have started it.
+        IF asked.batch_id IS NOT NULL AND EXISTS (SELECT FROM batch_items
+            WHERE batch_id = asked.batch_id AND place = asked.batch_place)
+        THEN
+            how := 'recorded';
             RETURN NEXT;
             CONTINUE;
         END IF;
@@ -146,6 +168,10 @@ BEGIN
                 job_id := known.job_id;
                 how := CASE WHEN known.payload_sha256 = asked.payload_sha256
                     THEN 'earlier' ELSE 'request_id_reused' END;
+                IF how = 'earlier' AND asked.batch_id IS NOT NULL THEN
+                    INSERT INTO batch_items (batch_id, place, job_id)
+                    VALUES (asked.batch_id, asked.batch_place, job_id);
+                END IF;
                 RETURN NEXT;
                 CONTINUE;
             END IF;
@@ -176,25 +202,32 @@ BEGIN
             -- others.
             is_waiting := coalesce(asked.not_before_time > clock_timestamp(), false);
             seats := CASE WHEN is_waiting THEN asked.waiting_seats ELSE asked.seats END;
+            seat_key := is_waiting || ' ' || asked.client;
             seat := CASE WHEN seats IS NOT NULL AND listing IS NULL
+                    AND seat_key <> ALL(full_clients)
                 THEN autos_free_seat(asked.client, seats, is_waiting) END;
-            IF seat IS NULL AND seats > 0 AND listing IS NULL AND NOT is_waiting
-                AND NOT EXISTS (SELECT FROM jobs WHERE client = asked.client
+            IF seats IS NOT NULL AND listing IS NULL AND seat IS NULL
+                AND seat_key <> ALL(full_clients)
+                AND (is_waiting OR NOT EXISTS (SELECT FROM jobs WHERE client = asked.client
                     AND process_number = asked.process_number
-                    AND state IN ('PENDING', 'PROCESSING'))
+                    AND state IN ('PENDING', 'PROCESSING')))
             THEN
-                seat := autos_vacate_seat(asked.client, asked.waiting_seats);
+                IF seats > 0 AND NOT is_waiting THEN
+                    seat := autos_vacate_seat(asked.client, asked.waiting_seats);
+                END IF;
+                IF seat IS NULL THEN full_clients := full_clients || seat_key; END IF;
             END IF;
             IF seat IS NOT NULL OR seats IS NULL OR listing IS NOT NULL THEN
                 INSERT INTO jobs (job_id, client, process_number, state, priority, max_age_s,
                     traceparent, start_time, deadline_time, seat, refuses_sealed, selections, labels,
-                    not_before_time, retention_s)
+                    not_before_time, retention_s, batch_id)
                 VALUES (asked.job_id, asked.client, asked.process_number, asked.state,
                     asked.priority, asked.max_age_s, asked.traceparent,
                     CASE WHEN asked.state = 'PROCESSING' THEN clock_timestamp() END,
                     begin_time + _deadline_s * interval '1 second', seat,
                     coalesce(asked.refuses_sealed, false), asked.selections,
-                    coalesce(asked.labels, '{}'), asked.not_before_time, asked.retention_s)
+                    coalesce(asked.labels, '{}'), asked.not_before_time, asked.retention_s,
+                    asked.batch_id)
                 ON CONFLICT DO NOTHING RETURNING * INTO job;
                 IF FOUND THEN
                     how := 'new';
@@ -310,6 +343,10 @@ BEGIN
                 RAISE 'request_id taken' USING ERRCODE = 'lock_not_available';
             END IF;
         END IF;
+        IF asked.batch_id IS NOT NULL THEN
+            INSERT INTO batch_items (batch_id, place, job_id, is_new)
+            VALUES (asked.batch_id, asked.batch_place, job.job_id, how = 'new');
+        END IF;
         IF how = 'joined' THEN
             job_id := job.job_id;
             RETURN NEXT;
@@ -317,16 +354,19 @@ BEGIN
         END IF;
         IF listing IS NOT NULL THEN
             PERFORM autos_import_listing(job.job_id, listing, asked.source);
-            SELECT * FROM jobs WHERE job_id = job.job_id INTO job;
         END IF;
-        RETURN QUERY SELECT asked.place, how, NULL::uuid, job.job_id, job.client,
-            job.process_number, job.state, job.run, job.revision, job.total_documents,
-            job.completed_documents, job.failed_documents, job.cancelled_documents,
-            job.reused_documents, job.stored_bytes, job.secrecy_level, job.error_reason,
-            job.error_message, job.error_is_retryable, job.create_time, job.start_time,
-            job.update_time, job.end_time, job.expire_time, job.max_age_s, job.priority,
-            job.vanished_documents, job.vanished_document_ids, job.skipped_documents,
-            job.selections, job.unlisted_document_ids, job.labels, job.not_before_time;
+        new_places := new_places || asked.place;
+        new_ids := new_ids || job.job_id;
     END LOOP;
+    RETURN QUERY SELECT new.place, 'new', NULL::uuid, job.job_id, job.client,
+        job.process_number, job.state, job.run, job.revision, job.total_documents,
+        job.completed_documents, job.failed_documents, job.cancelled_documents,
+        job.reused_documents, job.stored_bytes, job.secrecy_level, job.error_reason,
+        job.error_message, job.error_is_retryable, job.create_time, job.start_time,
+        job.update_time, job.end_time, job.expire_time, job.max_age_s, job.priority,
+        job.vanished_documents, job.vanished_document_ids, job.skipped_documents,
+        job.selections, job.unlisted_document_ids, job.labels, job.not_before_time,
+        job.batch_id
+    FROM unnest(new_places, new_ids) AS new(place, job_id) JOIN jobs AS job ON job.job_id = new.job_id;
 END
 $body$;

@@ -114,6 +114,25 @@ def test_pages_are_fetched_by_itself(autos: Autos, client: Client) -> None:
     assert jobs[0] == job
 
 
+def test_many_are_started_in_one_call(autos: Autos, client: Client) -> None:
+    numbers = [autos.portal.add_case(documents=n) for n in (1, 2)]
+    look = pb.StartDownloadRequest(process_number=numbers[1], list_only=True)
+
+    started = client.start_many([numbers[0], look, "1"], labels={"of": "batch"})
+    *_, [batch] = client.watch_batches([started.batch_id], timeout_s=60)
+
+    first, second, refused = started.results
+    assert first.response.job.labels == {"of": "batch"}
+    assert second.response.job.list_only
+    assert not second.response.job.labels
+    assert [each.field for each in refused.error.violations] == ["process_number"]
+    assert batch == client.batch(started.batch_id)
+    assert [(each.state, each.count) for each in batch.jobs] == [(pb.JOB_STATE_COMPLETED, 2)]
+    assert (batch.progress.completed_documents, batch.progress.skipped_documents) == (1, 2)
+    jobs = [first.response.job.job_id, second.response.job.job_id]
+    assert {job.job_id for job in client.jobs(batch_id=started.batch_id)} == {*jobs}
+
+
 def test_errors_name_what_is_wrong(client: Client) -> None:
     with pytest.raises(InvalidRequest, match="the check digits must be 22") as wrong:
         client.start("1003579-23.2025.8.26.0564")

@@ -60,7 +60,7 @@ def test_the_python_examples_run_as_printed(autos: Autos, tmp_path: Path) -> Non
 
 def test_the_commands_run_as_printed(autos: Autos, tmp_path: Path) -> None:
     blocks = _blocks("sh")
-    assert len(blocks) == 3, "the page has changed: look here again"
+    assert len(blocks) == 4, "the page has changed: look here again"
     ours = f'autos() {{ "{sys.executable}" -m autos "$@"; }}\n'
 
     output = _run(autos, tmp_path, "bash", "-euo", "pipefail", "-c", ours + "\n".join(blocks))

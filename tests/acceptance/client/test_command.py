@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -102,6 +103,42 @@ def test_a_look_then_a_choice_by_kind(autos: Autos, command: Command, tmp_path: 
     wanted = [each.kind.upper() == kind for each in listed]
     assert [state == pb.DOCUMENT_STATE_AVAILABLE for state in states] == wanted
     assert command("pull", job["job_id"], tmp_path / "chosen").code == 0
+
+
+def test_numbers_from_standard_input_start_as_one_batch(
+    autos: Autos, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = [autos.portal.add_case(documents=n) for n in (2, 3)]
+    lines = f"{numbers[0]}\n\n 1 \n{numbers[1]}\n{numbers[0]}\n"
+
+    def run_it(*words: str) -> Said:
+        given = TextIOWrapper(BytesIO(lines.encode() + b"\xff\n"))
+        monkeypatch.setattr(sys, "stdin", given)
+        return command("start", "-", "--label", "of=batch", *words)
+
+    shown = run_it("--watch")
+    again = run_it("--wait", "--json")
+
+    *started, last = shown.out.splitlines()
+    assert [line.split()[1] for line in started[:3]] == [*numbers, numbers[0]]
+    assert last.startswith("2 of 2 jobs ended, 5 documents, ")
+    refused, wrong, told = shown.err.splitlines()
+    assert refused.startswith("refused: 1: INVALID_REQUEST: process_number: ")
+    assert wrong.startswith("refused: \N{REPLACEMENT CHARACTER}: INVALID_REQUEST: ")
+    assert told.startswith("2 started, 1 joined, 2 refused  batches ")
+    assert shown.code == 3
+    batch_id = told.split()[-1]
+    found = command("list", "--batch", batch_id, "--json").json
+    assert {job["process_number"] for job in found} == {*numbers}
+    assert {job["labels"]["of"] for job in found} == {"batch"}
+    assert [line.get("error", {}).get("reason") for line in again.json] == [
+        None,
+        "INVALID_REQUEST",
+        None,
+        None,
+        "INVALID_REQUEST",
+    ]
+    assert again.json[0]["process_number"] == numbers[0]
 
 
 def test_every_command_speaks_the_contracts_json(

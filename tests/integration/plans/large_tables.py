@@ -17,9 +17,10 @@ _RECEIVER = "https://hooks.tribunal.jus.br"
 # Every job belongs to one client and has a due webhook; one in ten has documents.
 _JOBS = """
 INSERT INTO jobs (job_id, client, process_number, state, revision, total_documents, listed_time,
-    start_time, deadline_time, max_age_s)
+    start_time, deadline_time, max_age_s, batch_id)
 SELECT gen_random_uuid(), %(client)s, lpad(number::text, 7, '0') || '-22.2025.8.26.0564',
-    'PROCESSING', %(documents)s, %(documents)s, now(), now(), now() + interval '1 day', 0
+    'PROCESSING', %(documents)s, %(documents)s, now(), now(), now() + interval '1 day', 0,
+    md5((number %% (%(jobs)s / 10))::text)::uuid
 FROM generate_series(1, %(jobs)s) AS number
 """
 _DOCUMENTS = """
@@ -63,6 +64,16 @@ INSERT INTO job_labels (job_id, key, value, client, create_time)
 SELECT job_id, 'all', 'x', client, create_time FROM jobs
 UNION ALL SELECT job_id, 'few', 'x', client, create_time FROM jobs
 WHERE abs(hashtext(job_id::text)) %% 50 = 0
+"""
+# Some batches made ten jobs, the others none.
+_BATCHES = """
+INSERT INTO batches (batch_id, client, refused)
+SELECT DISTINCT batch_id, client, 0 FROM jobs
+UNION ALL SELECT gen_random_uuid(), client, 0 FROM jobs
+"""
+_BATCH_ITEMS = """
+INSERT INTO batch_items (batch_id, place, job_id, is_new)
+SELECT batch_id, row_number() OVER (PARTITION BY batch_id), job_id, true FROM jobs
 """
 _SWEPT = """
 INSERT INTO swept_objects (object_key, sweep_time)
@@ -117,6 +128,8 @@ def _filled(server_url: str) -> str:
             _WEBHOOKS,
             _REQUESTS,
             _LABELS,
+            _BATCHES,
+            _BATCH_ITEMS,
             _SWEPT,
             _SECRECY,
             _CASES,

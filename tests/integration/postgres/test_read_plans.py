@@ -10,7 +10,7 @@ import pytest
 from dev.embedded.embedded_servers import EmbeddedServers
 from storage.documents import document_queries
 from storage.documents.document_queries import DocumentFilter
-from storage.jobs import job_queries, watch_queries
+from storage.jobs import batches, job_queries, watch_queries
 from storage.jobs.job_queries import JobFilter
 from storage.scheduling import reconciliation
 from storage.subscriptions import looks, subscription_rows
@@ -44,6 +44,8 @@ def _read(database: CountingDatabase) -> dict[str, Step]:
     """Make each read of a caller once. Return what each read."""
     newest = job_queries.page(database, JobFilter(CLIENT), PAGE)
     job = next(v.job for v in newest if v.job.process_number[6] == "0")
+    batch_id = job.batch_id
+    assert batch_id is not None
     document = document_queries.page(database, CLIENT, DocumentFilter(job.job_id), 1)[0][0]
     after = (newest[-1].job.create_time, newest[-1].job.job_id)
     ids = [view.job.job_id for view in newest]
@@ -64,6 +66,11 @@ def _read(database: CountingDatabase) -> dict[str, Step]:
         "the jobs of a time": lambda: job_queries.page(
             database, JobFilter(CLIENT, created_from=after[0], created_to=after[0]), PAGE
         ),
+        "the jobs of a batch": lambda: job_queries.page(
+            database, JobFilter(CLIENT, batch_id=batch_id, after=after), PAGE
+        ),
+        "a batch": lambda: batches.counts(database, CLIENT, batch_id),
+        "the results of a batch": lambda: batches.results(database, batch_id),
         "a document": lambda: document_queries.get(
             database, CLIENT, job.job_id, document.document_id
         ),
@@ -111,6 +118,7 @@ def test_no_callers_read_grows_with_the_tables(database: CountingDatabase) -> No
         "documents_changed",
         "jobs_of_case",
         "job_labels_newest",
+        "jobs_of_batch",
         "subscriptions_due",
     ],
 )

@@ -44,8 +44,10 @@ def _parts(servers: EmbeddedServers, url: str) -> Iterator[ServerDependencies]:
 def _requests() -> dict[str, Message]:
     """Return a valid request for each method."""
     job_id = str(uuid4())
-    fields: dict[str, dict[str, str]] = {
+    fields: dict[str, dict[str, Any]] = {
         "StartDownload": {"process_number": NUMBER},
+        "StartDownloads": {"requests": [pb.StartDownloadRequest(process_number=NUMBER)]},
+        "GetBatch": {"batch_id": job_id},
         "ListJobs": {},
         "ListEvents": {},
         "GetUsage": {},

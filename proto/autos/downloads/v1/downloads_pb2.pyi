@@ -289,7 +289,7 @@ class Heartbeat(_message.Message):
     def __init__(self) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "process_number", "state", "revision", "progress", "error", "webhooks", "create_time", "start_time", "update_time", "end_time", "expire_time", "secrecy_level", "priority", "queue_position", "estimated_end_time", "hold", "vanished_documents", "vanished_document_ids", "selections", "list_only", "labels", "not_before_time", "sealed", "unlisted_document_ids")
+    __slots__ = ("job_id", "process_number", "state", "revision", "progress", "error", "webhooks", "create_time", "start_time", "update_time", "end_time", "expire_time", "secrecy_level", "priority", "queue_position", "estimated_end_time", "hold", "vanished_documents", "vanished_document_ids", "selections", "list_only", "labels", "batch_id", "not_before_time", "sealed", "unlisted_document_ids")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -319,6 +319,7 @@ class Job(_message.Message):
     SELECTIONS_FIELD_NUMBER: _ClassVar[int]
     LIST_ONLY_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     NOT_BEFORE_TIME_FIELD_NUMBER: _ClassVar[int]
     SEALED_FIELD_NUMBER: _ClassVar[int]
     UNLISTED_DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
@@ -344,10 +345,11 @@ class Job(_message.Message):
     selections: _containers.RepeatedCompositeFieldContainer[Selection]
     list_only: bool
     labels: _containers.ScalarMap[str, str]
+    batch_id: str
     not_before_time: _timestamp_pb2.Timestamp
     sealed: bool
     unlisted_document_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, job_id: _Optional[str] = ..., process_number: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., revision: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., webhooks: _Optional[_Iterable[_Union[Webhook, _Mapping]]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., secrecy_level: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., queue_position: _Optional[int] = ..., estimated_end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., vanished_documents: _Optional[int] = ..., vanished_document_ids: _Optional[_Iterable[str]] = ..., selections: _Optional[_Iterable[_Union[Selection, _Mapping]]] = ..., list_only: bool = ..., labels: _Optional[_Mapping[str, str]] = ..., not_before_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., sealed: bool = ..., unlisted_document_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[str] = ..., process_number: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., revision: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., webhooks: _Optional[_Iterable[_Union[Webhook, _Mapping]]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., secrecy_level: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., queue_position: _Optional[int] = ..., estimated_end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., vanished_documents: _Optional[int] = ..., vanished_document_ids: _Optional[_Iterable[str]] = ..., selections: _Optional[_Iterable[_Union[Selection, _Mapping]]] = ..., list_only: bool = ..., labels: _Optional[_Mapping[str, str]] = ..., batch_id: _Optional[str] = ..., not_before_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., sealed: bool = ..., unlisted_document_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Hold(_message.Message):
     __slots__ = ("reason", "message", "until_time")
@@ -382,14 +384,26 @@ class Progress(_message.Message):
     def __init__(self, total_documents: _Optional[int] = ..., completed_documents: _Optional[int] = ..., failed_documents: _Optional[int] = ..., pending_documents: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., percent: _Optional[float] = ..., cancelled_documents: _Optional[int] = ..., reused_documents: _Optional[int] = ..., skipped_documents: _Optional[int] = ...) -> None: ...
 
 class Error(_message.Message):
-    __slots__ = ("reason", "message", "retryable")
+    __slots__ = ("reason", "message", "retryable", "violations", "retry_delay")
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     RETRYABLE_FIELD_NUMBER: _ClassVar[int]
+    VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
+    RETRY_DELAY_FIELD_NUMBER: _ClassVar[int]
     reason: str
     message: str
     retryable: bool
-    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., retryable: bool = ...) -> None: ...
+    violations: _containers.RepeatedCompositeFieldContainer[FieldViolation]
+    retry_delay: _duration_pb2.Duration
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., retryable: bool = ..., violations: _Optional[_Iterable[_Union[FieldViolation, _Mapping]]] = ..., retry_delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class FieldViolation(_message.Message):
+    __slots__ = ("field", "description")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    description: str
+    def __init__(self, field: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
 
 class Webhook(_message.Message):
     __slots__ = ("url", "state", "attempt_count", "last_status_code", "last_error", "delivered_time", "next_attempt_time", "webhook_id", "attempts")
@@ -468,7 +482,7 @@ class Document(_message.Message):
     def __init__(self, document_id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., sequence: _Optional[int] = ..., instance: _Optional[str] = ..., filed_local_time: _Optional[str] = ..., secrecy_level: _Optional[str] = ..., state: _Optional[_Union[DocumentState, str]] = ..., content_type: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., object_key: _Optional[str] = ..., attempt_count: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., revision: _Optional[int] = ..., url: _Optional[str] = ..., url_expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., sealed: bool = ..., unverified: bool = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
-    __slots__ = ("page_size", "page_token", "process_number", "states", "labels", "create_time_from", "create_time_to")
+    __slots__ = ("page_size", "page_token", "process_number", "states", "labels", "batch_id", "create_time_from", "create_time_to")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -481,6 +495,7 @@ class ListJobsRequest(_message.Message):
     PROCESS_NUMBER_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FROM_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_TO_FIELD_NUMBER: _ClassVar[int]
     page_size: int
@@ -488,9 +503,10 @@ class ListJobsRequest(_message.Message):
     process_number: str
     states: _containers.RepeatedScalarFieldContainer[JobState]
     labels: _containers.ScalarMap[str, str]
+    batch_id: str
     create_time_from: _timestamp_pb2.Timestamp
     create_time_to: _timestamp_pb2.Timestamp
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., process_number: _Optional[str] = ..., states: _Optional[_Iterable[_Union[JobState, str]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time_from: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., create_time_to: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., process_number: _Optional[str] = ..., states: _Optional[_Iterable[_Union[JobState, str]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., batch_id: _Optional[str] = ..., create_time_from: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., create_time_to: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListJobsResponse(_message.Message):
     __slots__ = ("jobs", "next_page_token")
@@ -577,6 +593,64 @@ class RedeliverWebhookResponse(_message.Message):
     JOB_FIELD_NUMBER: _ClassVar[int]
     job: Job
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class StartDownloadsRequest(_message.Message):
+    __slots__ = ("requests", "request_id")
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[StartDownloadRequest]
+    request_id: str
+    def __init__(self, requests: _Optional[_Iterable[_Union[StartDownloadRequest, _Mapping]]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class StartDownloadsResponse(_message.Message):
+    __slots__ = ("batch_id", "results")
+    BATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    batch_id: str
+    results: _containers.RepeatedCompositeFieldContainer[StartDownloadResult]
+    def __init__(self, batch_id: _Optional[str] = ..., results: _Optional[_Iterable[_Union[StartDownloadResult, _Mapping]]] = ...) -> None: ...
+
+class StartDownloadResult(_message.Message):
+    __slots__ = ("response", "error")
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    response: StartDownloadResponse
+    error: Error
+    def __init__(self, response: _Optional[_Union[StartDownloadResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
+class GetBatchRequest(_message.Message):
+    __slots__ = ("batch_id",)
+    BATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    batch_id: str
+    def __init__(self, batch_id: _Optional[str] = ...) -> None: ...
+
+class GetBatchResponse(_message.Message):
+    __slots__ = ("batch",)
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    batch: Batch
+    def __init__(self, batch: _Optional[_Union[Batch, _Mapping]] = ...) -> None: ...
+
+class Batch(_message.Message):
+    __slots__ = ("batch_id", "create_time", "refused", "jobs", "progress")
+    BATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    batch_id: str
+    create_time: _timestamp_pb2.Timestamp
+    refused: int
+    jobs: _containers.RepeatedCompositeFieldContainer[JobStateCount]
+    progress: Progress
+    def __init__(self, batch_id: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., refused: _Optional[int] = ..., jobs: _Optional[_Iterable[_Union[JobStateCount, _Mapping]]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ...) -> None: ...
+
+class JobStateCount(_message.Message):
+    __slots__ = ("state", "count")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    state: JobState
+    count: int
+    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., count: _Optional[int] = ...) -> None: ...
 
 class WaitJobRequest(_message.Message):
     __slots__ = ("job_id", "process_number", "timeout")

@@ -93,6 +93,16 @@ class DownloadServiceStub:
                 request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookRequest.SerializeToString,
                 response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookResponse.FromString,
                 _registered_method=True)
+        self.StartDownloads = channel.unary_unary(
+                '/autos.downloads.v1.DownloadService/StartDownloads',
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.StartDownloadsRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.StartDownloadsResponse.FromString,
+                _registered_method=True)
+        self.GetBatch = channel.unary_unary(
+                '/autos.downloads.v1.DownloadService/GetBatch',
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetBatchRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetBatchResponse.FromString,
+                _registered_method=True)
         self.WaitJob = channel.unary_unary(
                 '/autos.downloads.v1.DownloadService/WaitJob',
                 request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.WaitJobRequest.SerializeToString,
@@ -270,6 +280,29 @@ class DownloadServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartDownloads(self, request, context):
+        """Starts or joins many jobs in one call, each as StartDownload does, each with its own result: one
+        that is refused does not affect the others. The jobs are committed before the call returns. Counts
+        as as many StartDownload calls as it has requests; the same case twice joins. At most 1 MiB.
+
+        Reasons:
+        - REQUEST_ID_REUSED (INVALID_ARGUMENT): the request_id came with other requests before.
+        - TOO_MANY_STARTS (RESOURCE_EXHAUSTED): as in StartDownload, for the whole call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBatch(self, request, context):
+        """Counts the jobs of a batch by state.
+
+        Reasons:
+        - BATCH_NOT_FOUND (NOT_FOUND): ResourceInfo names what was asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WaitJob(self, request, context):
         """Returns one job once it has ended, or as it is when the timeout is over.
 
@@ -415,6 +448,16 @@ def add_DownloadServiceServicer_to_server(servicer, server):
                     servicer.RedeliverWebhook,
                     request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookRequest.FromString,
                     response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookResponse.SerializeToString,
+            ),
+            'StartDownloads': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartDownloads,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.StartDownloadsRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.StartDownloadsResponse.SerializeToString,
+            ),
+            'GetBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBatch,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetBatchRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetBatchResponse.SerializeToString,
             ),
             'WaitJob': grpc.unary_unary_rpc_method_handler(
                     servicer.WaitJob,
@@ -719,6 +762,60 @@ class DownloadService:
             '/autos.downloads.v1.DownloadService/RedeliverWebhook',
             autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookRequest.SerializeToString,
             autos_dot_downloads_dot_v1_dot_downloads__pb2.RedeliverWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartDownloads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/autos.downloads.v1.DownloadService/StartDownloads',
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.StartDownloadsRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.StartDownloadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/autos.downloads.v1.DownloadService/GetBatch',
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.GetBatchRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.GetBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""StartDownloads and GetBatch."""

@@ -1,0 +1,152 @@
+"""The methods of DownloadService for many jobs at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+import grpc
+import structlog
+
+from autos.downloads.v1 import downloads_pb2 as pb
+from server.access.current_client import current_client
+from server.rpc import requests
+from server.rpc.batches import batch_requests
+from server.rpc.batches.batch_messages import batch_message, refusal_message
+from server.rpc.batches.batch_requests import BatchRequest
+from server.rpc.service_base import ServiceBase
+from server.rpc.start_batcher import StartBatcher, StartedJob
+from storage.clients.client_registry import CallingClient
+from storage.errors import CallerError
+from storage.jobs import batches, job_queries
+from storage.jobs.batches import BatchResult, BegunBatch, Refusal
+from storage.jobs.job_start import BatchPlace, StartRequest
+from storage.records import JobView
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[object, object]
+
+# A call whose batch another call works on waits until the batch is this many seconds old. Then it
+# works on it, too: the other call may have lost its process. Both get the same results.
+OTHERS_TURN_S = 5.0
+POLL_S = 0.1
+
+
+class BatchMethods(ServiceBase):
+    """StartDownloads and GetBatch."""
+
+    _starts: StartBatcher
+
+    async def StartDownloads(
+        self, request: pb.StartDownloadsRequest, context: Context
+    ) -> pb.StartDownloadsResponse:
+        """Start or join many jobs, each with its own result."""
+        client, size = current_client(), len(request.requests)
+        asked = await self._threads.read_page(
+            size,
+            batch_requests.read,
+            request,
+            client=client,
+            receivers=self._parts.receivers,
+            default_max_age_s=self._parts.listing_max_age_s,
+            is_signed=bool(self._parts.webhook_secrets.known(client.name)),
+        )
+        if client.limits:
+            await self._run(
+                self._parts.start_rate.count, client.name, client.limits.starts_per_minute, size
+            )
+        batch = await self._batch(client, asked)
+        begun: Mapping[UUID, StartedJob] = {}
+        if not batch.is_complete:
+            begun = await self._begin(client, batch, asked)
+        results = await self._run(batches.results, self._parts.database, batch.batch_id)
+        jobs = await self._messages(results, begun)
+        return await self._threads.read_page(size, _response, batch.batch_id, results, jobs)
+
+    async def _batch(self, client: CallingClient, asked: BatchRequest) -> BegunBatch:
+        """Return the batch of a call, after the turn of an earlier call that works on it."""
+        database = self._parts.database
+        while True:
+            batch = await self._run(
+                batches.begin, database, client.name, asked.request_id, asked.payload
+            )
+            if batch.is_new or batch.is_complete or batch.age_s >= OTHERS_TURN_S:
+                return batch
+            await asyncio.sleep(POLL_S)
+
+    async def _begin(
+        self, client: CallingClient, batch: BegunBatch, asked: BatchRequest
+    ) -> Mapping[UUID, StartedJob]:
+        """Start the jobs of a batch that have no result. Return the jobs of this call."""
+        database, recorded = self._parts.database, set[int]()
+        if not batch.is_new:
+            found = await self._run(batches.results, database, batch.batch_id)
+            recorded = {each.place for each in found}
+        wanted: list[StartRequest] = []
+        refused: dict[int, CallerError] = {}
+        traceparent = self._parts.tracer.traceparent()
+        for place, each in enumerate(asked.asked):
+            if isinstance(each, CallerError):
+                refused[place] = each
+            elif place not in recorded:
+                own = BatchPlace(batch.batch_id, place)
+                wanted.append(replace(each, batch=own, traceparent=traceparent))
+        begun: dict[UUID, StartedJob] = {}
+        for start, result in zip(
+            wanted, await self._starts.begin_many(client, wanted), strict=True
+        ):
+            if isinstance(result, CallerError) and start.batch:
+                refused[start.batch.place] = result
+            elif isinstance(result, StartedJob):
+                begun[result.view.job.job_id] = result
+        refusals = {place: Refusal.of(error) for place, error in refused.items()}
+        await self._run(batches.finish, database, batch.batch_id, refusals)
+        log.info(
+            "batch started",
+            batch_id=str(batch.batch_id),
+            requests=len(asked.asked),
+            jobs=len(begun),
+            refused=len(refusals),
+        )
+        return begun
+
+    async def _messages(
+        self, results: Sequence[BatchResult], begun: Mapping[UUID, StartedJob]
+    ) -> Mapping[UUID, pb.Job]:
+        """Return the messages of the jobs of a batch. `begun`: those that this call started."""
+        jobs = {i: each.message for i, each in begun.items() if each.message is not None}
+        views = {i: each.view for i, each in begun.items() if i not in jobs}
+        wanted = {each.job_id for each in results if each.job_id is not None}
+        if missing := wanted - jobs.keys() - views.keys():
+            views |= await self._threads.read_page(len(missing), self._views, missing)
+        made = await self._jobs(list(views.values())) if views else []
+        return jobs | {UUID(job.job_id): job for job in made}
+
+    def _views(self, job_ids: set[UUID]) -> dict[UUID, JobView]:
+        with self._parts.database.transaction() as transaction:
+            return job_queries.views(transaction, job_ids)
+
+    async def GetBatch(self, request: pb.GetBatchRequest, context: Context) -> pb.GetBatchResponse:
+        """Return the jobs of a batch by state, and the sums of their counters."""
+        batch_id = requests.batch_id(request.batch_id)
+        found = await self._run(
+            batches.counts, self._parts.database, current_client().name, batch_id
+        )
+        return pb.GetBatchResponse(batch=batch_message(found))
+
+
+def _response(
+    batch_id: UUID, results: Sequence[BatchResult], jobs: Mapping[UUID, pb.Job]
+) -> pb.StartDownloadsResponse:
+    response = pb.StartDownloadsResponse(batch_id=str(batch_id))
+    for each in results:
+        result = response.results.add()
+        if each.refusal is not None:
+            result.error.CopyFrom(refusal_message(each.refusal))
+        elif each.job_id is not None:
+            result.response.job.CopyFrom(jobs[each.job_id])
+            result.response.created = each.is_new
+    return response
