@@ -258,7 +258,13 @@ class StartBatcher:
         # One batch takes a quarter of the time of separate calls.
         with logs.together():
             return {
-                start: start.context.run(_logged, view, places.get(view.job.job_id), is_new=is_new)
+                start: start.context.run(
+                    _logged,
+                    view,
+                    places.get(view.job.job_id),
+                    is_new=is_new,
+                    is_of_batch=start.wanted.batch is not None,
+                )
                 for start, (view, is_new) in found.items()
             }
 
@@ -386,10 +392,14 @@ def enqueue_first_step(parts: ServerDependencies, view: JobView) -> None:
         parts.hints.send(JobWanted(job_row(row)))
 
 
-def _logged(view: JobView, place: QueueStatus | None, *, is_new: bool) -> StartedJob:
+def _logged(
+    view: JobView, place: QueueStatus | None, *, is_new: bool, is_of_batch: bool
+) -> StartedJob:
     """Log a job and make its message. The job is committed, so an error here is only logged."""
     try:
-        log.info("job started" if is_new else "job joined", job_id=str(view.job.job_id))
+        # A batch has one line; the row of each of its jobs names it.
+        if not is_of_batch:
+            log.info("job started" if is_new else "job joined", job_id=str(view.job.job_id))
         return StartedJob(view, is_new, None if place is None else message_of(view, place))
     except Exception:
         log.exception("message not made", job_id=str(view.job.job_id))
