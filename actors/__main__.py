@@ -18,7 +18,7 @@ from storage import logs
 from storage.environment import core_dumps
 from storage.errors import ConfigurationError
 from storage.health import start_check
-from storage.release_wait import await_release
+from storage.health.release_wait import await_release
 from storage.settings import Settings
 from storage.spool import Spool
 from storage.telemetry.listener import INHERITED, listen

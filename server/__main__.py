@@ -45,6 +45,7 @@ from storage.environment import core_dumps
 from storage.errors import ConfigurationError, ServiceUnavailable
 from storage.health import start_check
 from storage.health.holds import Holds
+from storage.health.release_wait import await_release
 from storage.jobs.call_rate_limiter import REPEATS, STARTS, CallRateLimiter
 from storage.jobs.change_notifications import ChangePublisher
 from storage.listings.size_limits import SizeLimits
@@ -53,7 +54,6 @@ from storage.objects.object_store import Objects, ObjectStore
 from storage.portal.case_budget import CaseBudget
 from storage.postgres import session_settings
 from storage.postgres.database import Database
-from storage.release_wait import await_release
 from storage.scheduling.published_positions import PlaceReader
 from storage.settings import Settings
 from storage.telemetry.metrics_recorder import NOOP_RECORDER

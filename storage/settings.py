@@ -61,7 +61,7 @@ class Settings:
 
     # URL of PostgreSQL 15 or newer. Its own `connect_timeout`, `options` and `keepalives` are used
     # as they are.
-    # A pooler may stand before PostgreSQL: [use a pooler](../howto/use-a-pooler.md).
+    # A pooler may stand before PostgreSQL: [use a pooler](../howto/deploy/use-a-pooler.md).
     database_url: str = field(repr=False)
     # Valkey, or Redis 6.2 or newer: Dramatiq's queues, hints and notifications. Use a database of
     # its own. By TCP, TLS, a Unix socket or Sentinels: see [servers](servers.md#valkey-or-redis).

@@ -12,7 +12,8 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.rpc import page_tokens, start_choices
+from server.rpc import page_tokens
+from server.rpc.starts import start_choices
 from storage.clients.client_registry import CallingClient
 from storage.documents.document_queries import DocumentFilter
 from storage.errors import FieldViolation, InvalidRequest

@@ -17,12 +17,13 @@ from server.access.watch_limiter import WatchLimiter
 from server.dependencies import ServerDependencies
 from server.messages.job_messages import set_place, shown
 from server.queue.queue_position_cache import QueuePositionCache
-from server.rpc import page_tokens, requests, start_batcher
+from server.rpc import page_tokens, requests
 from server.rpc.batches.batch_methods import BatchMethods
 from server.rpc.call_threads import CallThreads
 from server.rpc.case_methods import CaseMethods
 from server.rpc.error_interceptor import counts_as_watch, writes_bytes
 from server.rpc.event_methods import EventMethods
+from server.rpc.starts import start_batcher
 from server.rpc.subscriptions.subscription_methods import SubscriptionMethods
 from server.rpc.usage import UsageReader
 from server.runtime.row_waits import RowWaits

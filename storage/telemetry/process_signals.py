@@ -54,7 +54,7 @@ def scheduler_gauges(is_leading: Callable[[], bool]) -> MakeGauges:
     """Return a function that makes the gauge of a scheduler: whether it leads."""
 
     def make() -> Collector:
-        from storage.telemetry.scheduler_gauges import SchedulerGauges
+        from storage.telemetry.gauges.scheduler_gauges import SchedulerGauges
 
         return SchedulerGauges(is_leading)
 
@@ -65,7 +65,7 @@ def spool_gauges(spool: Spool) -> MakeGauges:
     """Return a function that makes the gauges of a spool."""
 
     def make() -> Collector:
-        from storage.telemetry.spool_gauges import SpoolGauges
+        from storage.telemetry.gauges.spool_gauges import SpoolGauges
 
         return SpoolGauges(spool)
 

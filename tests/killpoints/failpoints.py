@@ -89,7 +89,7 @@ def _after(owner: Any, name: str, reached: Callable[[Any, Arguments], object]) -
 
 
 def _server(strike: Strike) -> None:
-    from server.rpc import start_batcher
+    from server.rpc.starts import start_batcher
 
     def committed(found: Mapping[Any, Any], _: Arguments) -> None:
         for begun in found.values():

@@ -40,20 +40,20 @@ READINGS = "tests/integration/scheduler/test_scheduler_readings.py"
 HINTS = "tests/integration/scheduler/test_hints.py"
 HALTS = "tests/integration/pipeline/test_halts.py"
 PAUSES = "tests/integration/portal/test_throttle.py"
-CASE_BUDGET = "tests/integration/portal/test_case_budget.py"
+CASE_BUDGET = "tests/integration/budget/test_case_budget.py"
 PORTAL_LIMITS = "tests/acceptance/portal/test_portal_limits.py"
 BUDGET_POLICY = "tests/unit/scheduler/test_budget.py"
-BUDGET_WAITS = "tests/integration/server/test_budget_waits.py"
+BUDGET_WAITS = "tests/integration/budget/test_budget_waits.py"
 NEIGHBOURS = "tests/integration/access/test_neighbours.py"
 COURTS = "tests/integration/portal/test_circuit_breaker.py"
 RERUNS = "tests/integration/jobs/test_reruns.py"
 LISTING = "tests/integration/jobs/test_listing.py"
 CHOICES = "tests/integration/jobs/test_selections.py"
-STARTING = "tests/integration/server/test_start_batcher.py"
-STARTS = "tests/integration/jobs/test_starts.py"
+STARTING = "tests/integration/starts/test_start_batcher.py"
+STARTS = "tests/integration/starts/test_starts.py"
 SEALED_CASES = "tests/integration/jobs/test_sealed_cases.py"
 BATCHES = "tests/integration/pipeline/test_batches.py"
-MANY = "tests/integration/server/test_batch_starts.py"
+MANY = "tests/integration/starts/test_batch_starts.py"
 RECORD = "tests/integration/pipeline/test_record.py"
 STORING = "tests/integration/pipeline/test_storing.py"
 TALLIES = "tests/integration/jobs/test_event_counters.py"
@@ -64,7 +64,7 @@ CALLS = "tests/integration/access/test_open_calls.py"
 TURNS = "tests/unit/server/test_fair_executor.py"
 TLS = "tests/integration/access/test_tls.py"
 UNKNOWN = "tests/integration/access/test_unknown_callers.py"
-GUARD = "tests/unit/server/test_connection_guard.py"
+GUARD = "tests/unit/access/test_connection_guard.py"
 BREAKS = "tests/acceptance/client/test_client_breaks.py"
 PAGE = "tests/unit/storage/test_metrics_page.py"
 CONTENTS = "tests/unit/contents/test_contents.py"
@@ -1033,7 +1033,7 @@ _TOLD = (
         "server/rpc/page_tokens.py",
         " or parts[0] != made_for",
         "",
-        "tests/unit/server/test_page_tokens.py",
+        "tests/unit/requests/test_page_tokens.py",
     ),
     _mutant(
         "the filter of what a watcher knows already",
@@ -1267,7 +1267,7 @@ _GUEST = (
     ),
     _mutant(
         "the callers that are gone before their jobs begin",
-        "server/rpc/start_batcher.py",
+        "server/rpc/starts/start_batcher.py",
         "pending = [start for start in pending if not start.is_gone]",
         "pending = list(pending)",
         LIMITS,
@@ -2236,7 +2236,7 @@ _CALLERS = (
         "server/access/unknown_callers.py",
         "                self._connections.drop(peer)\n",
         "",
-        "tests/unit/server/test_unknown_callers.py",
+        "tests/unit/access/test_unknown_callers.py",
     ),
     _mutant(
         "the deadline of a request",
@@ -2327,7 +2327,7 @@ _CALLERS = (
         "storage/sql/jobs/start_jobs.sql",
         "            how := 'no_webhook';\n",
         "            NULL;\n",
-        "tests/integration/jobs/test_webhook_limit.py",
+        "tests/integration/starts/test_webhook_limit.py",
     ),
     _mutant(
         "the client whose usage is read",
@@ -2338,21 +2338,21 @@ _CALLERS = (
     ),
     _mutant(
         "the hint of jobs that were begun",
-        "server/rpc/start_batcher.py",
+        "server/rpc/starts/start_batcher.py",
         "                    self._hints.ask(_wanted(each.view))\n",
         "                    pass\n",
         STARTING,
     ),
     _mutant(
         "the start that a log line is about",
-        "server/rpc/start_batcher.py",
-        "start.context.run(_logged, view, ",
-        "_logged(view, ",
+        "server/rpc/starts/start_batcher.py",
+        "start.context.run(\n                    _logged,\n",
+        "_logged(\n",
         STARTING,
     ),
     _mutant(
         "the place that a start waits for",
-        "server/rpc/start_batcher.py",
+        "server/rpc/starts/start_batcher.py",
         "else jobs[MOST_WAITS:]",
         "else jobs",
         STARTING,
@@ -2449,7 +2449,7 @@ _DEPLOYMENT = (
     ),
     _mutant(
         "the wait for the bucket",
-        "storage/release_wait.py",
+        "storage/health/release_wait.py",
         "return is_migrated(database) and installation.read(database) is not None",
         "return is_migrated(database)",
         MIGRATE,

@@ -15,12 +15,12 @@ from google.protobuf.message import Message
 from autos._client.calls import StartOptions, is_process_number
 from autos._client.resume import JOB_ENDS
 from autos._client.sync_client import Client
-from autos.cli.batch_start import start_many
-from autos.cli.case_lines import case_lines
 from autos.cli.exits import Exit, exit_of_job
+from autos.cli.groups.batch_start import start_many
+from autos.cli.groups.case_lines import case_lines
+from autos.cli.groups.subscriptions import selection_of, subscribe, subscriptions, unsubscribe
 from autos.cli.live import PullView, job_view, pull_view
 from autos.cli.output import write_bytes, write_json, write_line
-from autos.cli.subscriptions import selection_of, subscribe, subscriptions, unsubscribe
 from autos.cli.wording import (
     columns,
     counts,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.rpc import page_tokens, start_choices
+from server.rpc import page_tokens
 from server.rpc.requests import Checks, page_size, receiver
+from server.rpc.starts import start_choices
 from storage.clients.client_registry import CallingClient
 from storage.errors import InvalidRequest
 from storage.process_number import parse_process_number

@@ -25,7 +25,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.processes.deadline import until
 from server.dependencies import ServerDependencies
-from server.rpc.start_batcher import PendingStart
+from server.rpc.starts.start_batcher import PendingStart
 from storage import sql
 from storage.errors import LimitReached
 from storage.jobs import job_queries, reruns
@@ -522,7 +522,7 @@ class _NotedStart(PendingStart):
 def test_work_for_a_call_whose_deadline_has_passed_is_not_begun(
     parts: ServerDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.rpc.start_batcher.PendingStart", _NotedStart)
+    monkeypatch.setattr("server.rpc.starts.start_batcher.PendingStart", _NotedStart)
 
     async def scenario(pool: _Noted) -> None:
         async with (

@@ -11,10 +11,10 @@ import pytest
 
 from dev.embedded.embedded_servers import EmbeddedServers
 from storage import sql
+from storage.health.release_wait import is_released
 from storage.objects import installation
 from storage.postgres.database import Database
 from storage.postgres.migrate import FOLDER, migrate
-from storage.release_wait import is_released
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database
 from tests.integration.harness.concurrency import run_concurrently

@@ -18,9 +18,9 @@ from storage.health.gauges import Gauges
 from storage.portal.case_budget import DAY_S, CaseLimit, LimitUse
 from storage.spool import Spool
 from storage.telemetry import series
-from storage.telemetry.process_gauges import ProcessGauges
-from storage.telemetry.scheduler_gauges import SchedulerGauges
-from storage.telemetry.spool_gauges import SpoolGauges
+from storage.telemetry.gauges.process_gauges import ProcessGauges
+from storage.telemetry.gauges.scheduler_gauges import SchedulerGauges
+from storage.telemetry.gauges.spool_gauges import SpoolGauges
 
 REFERENCE = ROOT / "docs" / "reference"
 COURT, STATE = {"8.26": 1}, {"PENDING": 1}

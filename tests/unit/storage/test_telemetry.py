@@ -21,13 +21,13 @@ from storage.errors import ConfigurationError
 from storage.spool import Spool
 from storage.telemetry import series, shared_folder
 from storage.telemetry.counters import Counters
+from storage.telemetry.gauges.process_gauges import ProcessGauges
+from storage.telemetry.gauges.scheduler_gauges import SchedulerGauges
+from storage.telemetry.gauges.spool_gauges import SpoolGauges
 from storage.telemetry.listener import listen
 from storage.telemetry.metrics_recorder import NOOP_RECORDER
 from storage.telemetry.otel import CLOSE_TIMEOUT_S, OtelTracer
-from storage.telemetry.process_gauges import ProcessGauges
-from storage.telemetry.scheduler_gauges import SchedulerGauges
 from storage.telemetry.signals import NOOP_SIGNALS, Signals, status_label
-from storage.telemetry.spool_gauges import SpoolGauges
 from storage.telemetry.tracer_factory import tracer_of
 from storage.telemetry.tracing import NO_TRACER
 from tests.sandbox.receivers.otlp_receiver import OtlpReceiver

@@ -11,7 +11,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.rpc import requests, start_choices
+from server.rpc import requests
+from server.rpc.starts import start_choices
 from storage.clients.client_registry import CallingClient
 from storage.errors import InvalidRequest
 from storage.jobs.job_start import StartRequest

@@ -75,7 +75,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set a stop deadline that a busy machine can meet."""
-    monkeypatch.setattr("server.rpc.start_batcher.SETTLE_S", PATIENCE_S)
+    monkeypatch.setattr("server.rpc.starts.start_batcher.SETTLE_S", PATIENCE_S)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_no_call_waits_for_its_hint_and_a_server_that_stops_does(parts: ServerDe
 def test_a_server_that_stops_does_not_wait_for_ever_to_send_hints(
     parts: ServerDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.rpc.start_batcher.SETTLE_S", 0.05)
+    monkeypatch.setattr("server.rpc.starts.start_batcher.SETTLE_S", 0.05)
     hints = _Hints()
 
     async def scenario() -> None:
@@ -207,8 +207,8 @@ def test_calls_that_come_together_are_begun_a_few_at_a_time(
         sizes.append(len(attempts))
         return start_jobs(database, attempts, job_deadline_s=job_deadline_s)
 
-    monkeypatch.setattr("server.rpc.start_batcher.start_jobs", noted)
-    monkeypatch.setattr("server.rpc.start_batcher.STARTS_TOGETHER", 3)
+    monkeypatch.setattr("server.rpc.starts.start_batcher.start_jobs", noted)
+    monkeypatch.setattr("server.rpc.starts.start_batcher.STARTS_TOGETHER", 3)
 
     async def scenario() -> list[pb.StartDownloadResponse]:
         async with running_server(parts) as server, api_of(server.address) as api:

@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.dependencies import ServerDependencies
-from server.rpc.start_batcher import STARTS_TOGETHER
+from server.rpc.starts.start_batcher import STARTS_TOGETHER
 from storage.jobs import batches, job_queries
 from storage.jobs.job_queries import JobFilter
 from storage.jobs.job_start import BatchPlace, StartAttempt, start_jobs

@@ -22,11 +22,7 @@ from storage.objects.object_store import Objects
 from storage.portal import case_budget
 from storage.portal.case_budget import DAY_S, MARGIN_S, MONTH_S, CaseLimit
 from storage.postgres.database import Database
-from tests.integration.harness import factories
-from tests.integration.harness.factories import CLIENT, LOGIN
-from tests.integration.harness.grpc_server import api_of, running_server, service_parts
-from tests.integration.harness.scheduler_driver import LIMITS
-from tests.integration.portal.test_case_budget import (
+from tests.integration.budget.test_case_budget import (
     COURT,
     OTHER_COURT,
     age_cases,
@@ -34,6 +30,10 @@ from tests.integration.portal.test_case_budget import (
     budget,
     job,
 )
+from tests.integration.harness import factories
+from tests.integration.harness.factories import CLIENT, LOGIN
+from tests.integration.harness.grpc_server import api_of, running_server, service_parts
+from tests.integration.harness.scheduler_driver import LIMITS
 from tests.integration.server.test_health import _health
 from tests.integration.server.test_holds import _pause
 from tests.integration.server.test_metrics import _samples

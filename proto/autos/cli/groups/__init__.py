@@ -1,0 +1,1 @@
+"""The commands of one topic each: batches, cases and watched cases."""

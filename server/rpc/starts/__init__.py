@@ -1,0 +1,1 @@
+"""StartDownload: its checks, and one step for many calls."""

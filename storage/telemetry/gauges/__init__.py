@@ -1,0 +1,1 @@
+"""Gauges that a process reads of itself when its page is fetched."""
