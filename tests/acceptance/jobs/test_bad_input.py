@@ -210,15 +210,17 @@ def test_odd_strings_are_refused_by_their_field(
     autos: Autos, known: Known, method: str, field: str
 ) -> None:
     before = _traces(autos, known)
-    good = {
+    known_good: dict[str, dict[str, Any]] = {
         "StartDownload": {"process_number": GOOD_NUMBER},
         "SubscribeCase": {"process_number": GOOD_NUMBER},
+        "StartDownloads": {"requests": [pb.StartDownloadRequest(process_number=GOOD_NUMBER)]},
         "RetryJob": {"job_id": known.job.job_id},
         "RedeliverWebhook": {"job_id": known.job.job_id},
         "ListDocuments": {"job_id": known.job.job_id},
         "GetDocument": {"job_id": known.job.job_id, "document_id": known.document_id},
         "GetDocumentUrl": {"job_id": known.job.job_id, "document_id": known.document_id},
-    }.get(method, {})
+    }
+    good = known_good.get(method, {})
 
     for name, text in STRINGS.items():
         request = getattr(pb, f"{method}Request")(**(good | {field: text}))
