@@ -31,10 +31,12 @@ class Patience:
         self._dice = dice
         self._since = clock()
         self._pause_s = FIRST_PAUSE_S
+        self._last: AutosError | None = None
 
     def heard(self) -> None:
         """Record a response: the time starts again."""
         self._since = self._clock()
+        self._last = None
 
     def progressed(self) -> None:
         """Record progress: the time starts again, and the next pause is the shortest."""
@@ -52,10 +54,12 @@ class Patience:
         """Return the seconds to wait before the next attempt. Raises `error` if there is none.
 
         The server's retry delay is obeyed. If the wait would exceed the remaining time, `error` is
-        raised at once.
+        raised at once. If `error` is only that the time was up, the failure before it is raised,
+        which names the cause.
         """
         if not error.is_passing:
             raise error
+        before, self._last = self._last, error
         # Jitter of 50 % to 150 %: clients that lost their connection at the same time should not
         # retry at the same time.
         pause_s = self._pause_s * (0.5 + self._dice())
@@ -64,5 +68,5 @@ class Patience:
         else:
             pause_s = error.retry_delay_s
         if pause_s >= self.left_s:
-            raise error
+            raise before if before and error.reason == "DEADLINE_EXCEEDED" else error
         return pause_s

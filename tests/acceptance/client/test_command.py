@@ -238,7 +238,7 @@ def test_an_error_is_json_too(command: Command) -> None:
 def test_a_server_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     address = f"127.0.0.1:{free_port()}"
 
-    code = main(["status", str(uuid4()), "--address", address, "--timeout", "0.2"])
+    code = main(["status", str(uuid4()), "--address", address, "--timeout", "2"])
 
     told = capsys.readouterr().err
     assert code == 69

@@ -87,3 +87,22 @@ def test_only_progress_makes_the_pauses_short_again() -> None:
     assert patience.pause_s(_gone()) == 0.8
     patience.progressed()
     assert patience.pause_s(_gone()) == 0.1
+
+
+def test_a_call_that_ends_in_a_pause_names_what_failed_before_the_time_was_up() -> None:
+    patience, clock = _patience(2.0)
+    refused, late = Unavailable("refused"), Unavailable("late", reason="DEADLINE_EXCEEDED")
+
+    patience.pause_s(refused)
+    clock.now += 2.0
+
+    with pytest.raises(Unavailable, match="refused"):
+        patience.pause_s(late)
+
+
+def test_a_server_that_never_answered_was_late() -> None:
+    patience, clock = _patience(2.0)
+    clock.now += 2.0
+
+    with pytest.raises(Unavailable, match="late"):
+        patience.pause_s(Unavailable("late", reason="DEADLINE_EXCEEDED"))
