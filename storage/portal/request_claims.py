@@ -83,7 +83,7 @@ class Slice:
     """Documents of one job, to be requested one after the other under one slot.
 
     `token` holds the slot. Request k must not begin before `begins_in_s` + k x `every_s` seconds
-    after the claim was answered. `has_more`: another slice of the job could begin now.
+    after the claim was answered. `has_more`: another slice could begin now in a free lane.
     `next_not_before`: the time at which the next document is due again.
     """
 

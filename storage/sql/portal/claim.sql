@@ -50,7 +50,8 @@ CREATE FUNCTION autos_claim(
     -- Seconds from now until the first request may begin; each further one after another every_s.
     begins_in_s double precision,
     every_s double precision,
-    -- Whether more documents of the job could begin now, and when the next one may be tried again.
+    -- Whether more documents of the job could begin now if lanes are free, and when the next one
+    -- may be tried again.
     has_more boolean,
     next_not_before timestamptz,
     claim_time timestamptz,
@@ -361,7 +362,8 @@ BEGIN
     END IF;
     UPDATE jobs SET revision = jobs.revision + requests, update_time = clock_timestamp()
         WHERE jobs.job_id = _job_id;
-    has_more := busy + 1 < _lanes AND requests < (SELECT count(*) FROM (
+    -- Lanes do not count here: the scheduler knows when one is free.
+    has_more := requests < (SELECT count(*) FROM (
         (SELECT FROM documents WHERE documents.job_id = _job_id AND state = 'PENDING'
             AND not_before IS NULL LIMIT requests + 1)
         UNION ALL

@@ -105,6 +105,14 @@ def test_one_document_is_leased_with_a_slot_of_the_court_and_one_of_the_portal(
     assert document.href == "/documentos/0"
 
 
+def test_the_slice_in_the_last_free_lane_names_what_may_begin_after_it(database: Database) -> None:
+    job_id = factories.listed_job(database, 3)
+
+    slices = [begun(database, job_id, lanes=lanes) for lanes in (1, 2, 3)]
+
+    assert [slice_.has_more for slice_ in slices] == [True, True, False]
+
+
 def test_several_documents_only_at_a_quick_court_and_only_small_fresh_ones(
     database: Database,
 ) -> None:
