@@ -30,7 +30,8 @@ class BatchItem(BaseModel):
     batch_id = reference(Batch, on_delete="CASCADE")
     # The position of the request in the call, from 0.
     place = IntegerField()
-    # Not a foreign key: its check would wait for every transaction that has locked the job.
+    # Not a foreign key: for a joined job its check would wait for every transaction that has locked
+    # the job, and the deletion of a job would need an index here.
     job_id = UUIDField(null=True)
     # Whether the request made the job.
     is_new = BooleanField(constraints=[Default("false")])

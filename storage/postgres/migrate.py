@@ -15,14 +15,14 @@ from storage.postgres.database import Database, Transaction
 FOLDER = Path(__file__).parents[1] / "migrations"
 # An arbitrary constant that no other lock of Autos uses: "auto" in ASCII.
 ADVISORY_LOCK = 0x6175746F
-# The first migration of the first edition. Its databases cannot be migrated.
-FIRST_EDITION = "0001_initial"
+# The first migrations of the earlier editions. Their databases cannot be migrated.
+EARLIER_EDITIONS = {"0001_initial", "0001_tables"}
 
 
 def migrate(database: Database) -> list[str]:
     """Apply the missing migrations, all or none. Return the names of those applied now.
 
-    Raises ConfigurationError for a database of the first edition, and if the role may not change
+    Raises ConfigurationError for a database of an earlier edition, and if the role may not change
     the settings that its sessions need.
     """
     # One transaction: its lock ends with it, whichever session a pooler gives it.
@@ -33,7 +33,7 @@ def migrate(database: Database) -> list[str]:
         # playhouse's runner takes no lock, and two releases may start together.
         transaction.value(fn.pg_advisory_xact_lock(ADVISORY_LOCK))
         runner = Runner(db, directory=str(FOLDER))
-        _refuse_first_edition(runner)
+        _refuse_earlier_edition(runner)
         applied = list(runner.up())
         sql.install(db)
         session_settings.install(db)
@@ -52,9 +52,9 @@ def is_migrated(database: Database) -> bool:
         return sql.is_installed(db)
 
 
-def _refuse_first_edition(runner: Runner) -> None:
-    if FIRST_EDITION in runner.applied():
+def _refuse_earlier_edition(runner: Runner) -> None:
+    if EARLIER_EDITIONS.intersection(runner.applied()):
         raise ConfigurationError(
-            "The database holds the tables of the first edition of Autos, which this edition cannot"
-            " migrate: set DATABASE_URL to an empty database and run the release again."
+            "The database holds the tables of an earlier edition of Autos, which this edition"
+            " cannot migrate: set DATABASE_URL to an empty database and run the release again."
         )

@@ -90,7 +90,7 @@ LOOKS = "tests/integration/subscriptions/test_looks.py"
 LOOK_TIMES = "tests/integration/subscriptions/test_look_times.py"
 CHANGES = "tests/integration/subscriptions/test_change_events.py"
 SUBSCRIPTIONS = "tests/integration/subscriptions/test_subscriptions.py"
-SCHEMA = "storage/migrations/0001_tables.sql"
+SCHEMA = "storage/migrations/0001_schema.sql"
 
 
 @dataclass(frozen=True)
@@ -559,9 +559,9 @@ _ONCE = (
         MIGRATE,
     ),
     _mutant(
-        "the refusal of a database of the first edition",
+        "the refusal of a database of an earlier edition",
         "storage/postgres/migrate.py",
-        "        _refuse_first_edition(runner)\n",
+        "        _refuse_earlier_edition(runner)\n",
         "",
         MIGRATE,
     ),

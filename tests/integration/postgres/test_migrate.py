@@ -101,15 +101,17 @@ def _release_env(servers: EmbeddedServers, url: str) -> dict[str, str]:
     }
 
 
-def test_a_database_of_the_first_edition_is_refused_as_it_is(
-    servers: EmbeddedServers, empty_url: str
+@pytest.mark.parametrize("history", [("0001_initial", "0006_lean"), ("0001_tables",)])
+def test_a_database_of_an_earlier_edition_is_refused_as_it_is(
+    servers: EmbeddedServers, empty_url: str, history: tuple[str, ...]
 ) -> None:
-    # Given the history of migrations that the first edition left, with one of its tables
+    # Given the history of migrations that an earlier edition left, with one of its tables
     with closing(psycopg2.connect(empty_url)) as connection, connection:
         connection.cursor().execute(
             "CREATE TABLE schema_migration (id serial PRIMARY KEY, name text, applied timestamp);"
-            "INSERT INTO schema_migration (name, applied) VALUES ('0001_initial', now()),"
-            " ('0006_lean', now()); CREATE TABLE jobs ()"
+            "INSERT INTO schema_migration (name, applied) SELECT unnest(%s), now();"
+            "CREATE TABLE jobs ()",
+            (list(history),),
         )
 
     release = subprocess.run(RELEASE, env=_release_env(servers, empty_url), capture_output=True)
@@ -117,7 +119,7 @@ def test_a_database_of_the_first_edition_is_refused_as_it_is(
     # Then the operator reads one sentence, and nothing was changed
     assert release.returncode == 1
     assert release.stderr.decode() == (
-        "autos release: The database holds the tables of the first edition of Autos, which this"
+        "autos release: The database holds the tables of an earlier edition of Autos, which this"
         " edition cannot migrate: set DATABASE_URL to an empty database and run the release"
         " again.\n"
     )

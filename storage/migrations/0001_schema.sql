@@ -1,4 +1,24 @@
--- The first schema, printed from the models. The models document the columns and constraints.
+-- The schema, printed from the models. The models document the columns and constraints.
+
+CREATE TABLE batches (
+    batch_id UUID NOT NULL PRIMARY KEY,
+    client TEXT NOT NULL,
+    create_time TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    refused INTEGER,
+    CONSTRAINT batches_refused CHECK (refused >= 0)
+);
+
+CREATE TABLE batch_items (
+    batch_id UUID NOT NULL,
+    place INTEGER NOT NULL,
+    job_id UUID,
+    is_new BOOLEAN NOT NULL DEFAULT false,
+    refusal JSONB,
+    PRIMARY KEY (batch_id, place),
+    FOREIGN KEY (batch_id) REFERENCES batches (batch_id) ON DELETE CASCADE,
+    CONSTRAINT batch_items_place CHECK (place >= 0),
+    CONSTRAINT batch_items_one_result CHECK ((job_id IS NULL) <> (refusal IS NULL))
+);
 
 CREATE TABLE jobs (
     job_id UUID NOT NULL PRIMARY KEY,
@@ -15,6 +35,7 @@ CREATE TABLE jobs (
     failed_documents INTEGER NOT NULL DEFAULT 0,
     cancelled_documents INTEGER NOT NULL DEFAULT 0,
     reused_documents INTEGER NOT NULL DEFAULT 0,
+    skipped_documents INTEGER NOT NULL DEFAULT 0,
     vanished_documents INTEGER NOT NULL DEFAULT 0,
     vanished_document_ids UUID[] NOT NULL DEFAULT '{}',
     stored_bytes BIGINT NOT NULL DEFAULT 0,
@@ -29,7 +50,14 @@ CREATE TABLE jobs (
     end_time TIMESTAMPTZ,
     expire_time TIMESTAMPTZ,
     deadline_time TIMESTAMPTZ NOT NULL,
+    selections JSONB,
+    unlisted_document_ids UUID[] NOT NULL DEFAULT '{}',
+    labels JSONB NOT NULL DEFAULT '{}',
+    not_before_time TIMESTAMPTZ,
+    retention_s DOUBLE PRECISION,
+    batch_id UUID,
     max_age_s DOUBLE PRECISION NOT NULL,
+    refuses_sealed BOOLEAN NOT NULL DEFAULT false,
     listed_time TIMESTAMPTZ,
     listed_by UUID,
     documents_of UUID,
@@ -41,6 +69,8 @@ CREATE TABLE jobs (
     listing_pause_count INTEGER NOT NULL DEFAULT 0,
     listing_failing_since TIMESTAMPTZ,
     listing_doubt_time TIMESTAMPTZ,
+    budget_wait_time TIMESTAMPTZ,
+    budget_scope TEXT,
     files_failing_since TIMESTAMPTZ,
     is_look BOOLEAN NOT NULL DEFAULT false,
     traceparent TEXT,
@@ -50,21 +80,23 @@ CREATE TABLE jobs (
     CONSTRAINT jobs_state CHECK (state IN ('PENDING', 'PROCESSING', 'COMPLETED',
         'PARTIALLY_COMPLETED', 'FAILED', 'CANCELLED')),
     CONSTRAINT jobs_run CHECK (run > 0),
-    CONSTRAINT jobs_seat CHECK (seat > 0),
+    CONSTRAINT jobs_seat CHECK (seat <> 0),
     CONSTRAINT jobs_total_documents CHECK (total_documents >= 0),
     CONSTRAINT jobs_completed_documents CHECK (completed_documents >= 0),
     CONSTRAINT jobs_failed_documents CHECK (failed_documents >= 0),
     CONSTRAINT jobs_cancelled_documents CHECK (cancelled_documents >= 0),
     CONSTRAINT jobs_reused_documents CHECK (reused_documents >= 0),
+    CONSTRAINT jobs_skipped_documents CHECK (skipped_documents >= 0),
     CONSTRAINT jobs_vanished_documents CHECK (vanished_documents >= 0),
     CONSTRAINT jobs_stored_bytes CHECK (stored_bytes >= 0),
     CONSTRAINT jobs_max_age_s CHECK (max_age_s >= 0),
+    CONSTRAINT jobs_retention_s CHECK (retention_s > 0),
     CONSTRAINT jobs_traceparent CHECK (traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'),
     CONSTRAINT jobs_running_has_no_end CHECK ((state IN ('PENDING', 'PROCESSING')) = (end_time IS
         NULL)),
     CONSTRAINT jobs_pending_has_no_start CHECK ((state = 'PENDING') = (start_time IS NULL)),
     CONSTRAINT jobs_ended_documents_within_total CHECK (completed_documents + failed_documents +
-        cancelled_documents <= coalesce(total_documents, 0)),
+        cancelled_documents + skipped_documents <= coalesce(total_documents, 0)),
     CONSTRAINT jobs_reused_within_completed CHECK (reused_documents <= completed_documents),
     CONSTRAINT jobs_total_since_listing CHECK ((total_documents IS NULL) = (listed_time IS NULL)),
     CONSTRAINT jobs_listing_lease_has_end CHECK ((listing_lease IS NULL) = (listing_lease_until IS
@@ -74,13 +106,16 @@ CREATE TABLE jobs (
     CONSTRAINT jobs_referring_is_complete CHECK (documents_of IS NULL OR state IN ('PROCESSING',
         'COMPLETED')),
     CONSTRAINT jobs_refers_to_another CHECK (documents_of <> job_id),
+    CONSTRAINT jobs_budget_wait_has_scope CHECK ((budget_wait_time IS NULL) = (budget_scope IS
+        NULL)),
     CONSTRAINT jobs_completed_has_all_documents CHECK (state <> 'COMPLETED' OR (total_documents IS
-        NOT NULL AND completed_documents = total_documents)),
+        NOT NULL AND completed_documents + skipped_documents = total_documents)),
     CONSTRAINT jobs_partially_completed_has_both CHECK (state <> 'PARTIALLY_COMPLETED' OR
         (completed_documents > 0 AND failed_documents > 0 AND total_documents IS NOT NULL AND
-        completed_documents + failed_documents = total_documents)),
+        completed_documents + failed_documents + skipped_documents = total_documents)),
     CONSTRAINT jobs_ended_has_ended_documents CHECK (end_time IS NULL OR total_documents IS NULL
-        OR completed_documents + failed_documents + cancelled_documents = total_documents),
+        OR completed_documents + failed_documents + cancelled_documents + skipped_documents =
+        total_documents),
     CONSTRAINT jobs_failed_has_no_completed CHECK (state <> 'FAILED' OR completed_documents = 0),
     CONSTRAINT jobs_failed_has_reason CHECK ((state = 'FAILED') = (error_reason IS NOT NULL)),
     CONSTRAINT jobs_reason_has_message CHECK ((error_reason IS NULL) = (error_message IS NULL)),
@@ -95,6 +130,8 @@ CREATE UNIQUE INDEX jobs_looks ON jobs (client, process_number)
 CREATE UNIQUE INDEX jobs_seats ON jobs (client, seat) WHERE (state IN ('PENDING', 'PROCESSING'));
 CREATE INDEX jobs_newest ON jobs (client, create_time DESC, job_id DESC) WHERE is_look = false;
 CREATE INDEX jobs_of_case ON jobs (client, process_number, create_time DESC, job_id DESC);
+CREATE INDEX jobs_of_batch ON jobs (batch_id, create_time DESC, job_id DESC)
+    WHERE batch_id IS NOT NULL;
 CREATE INDEX jobs_began ON jobs (COALESCE(rerun_time, create_time))
     WHERE (state IN ('PENDING', 'PROCESSING'));
 CREATE INDEX jobs_running_by_key ON jobs (job_id, end_time)
@@ -104,15 +141,31 @@ CREATE INDEX jobs_listing ON jobs (listing_lease) WHERE (listing_lease IS NOT NU
 CREATE INDEX jobs_listed ON jobs (process_number, listed_time) WHERE (listed_time IS NOT NULL);
 CREATE INDEX jobs_unlisted ON jobs (process_number)
     WHERE ((listed_time IS NULL) AND (end_time IS NULL));
+CREATE INDEX jobs_over_budget ON jobs (budget_scope)
+    WHERE ((state IN ('PENDING', 'PROCESSING')) AND (budget_wait_time IS NOT NULL));
+
+CREATE TABLE job_labels (
+    job_id UUID NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    client TEXT NOT NULL,
+    create_time TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (job_id, key),
+    FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE
+);
+CREATE INDEX job_labels_newest ON job_labels (client, key, value, create_time DESC, job_id DESC);
 
 CREATE TABLE requests (
     client TEXT NOT NULL,
     request_id UUID NOT NULL,
     payload_sha256 TEXT NOT NULL,
-    job_id UUID NOT NULL,
+    job_id UUID,
+    batch_id UUID,
     create_time TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (client, request_id),
-    FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE
+    FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE,
+    FOREIGN KEY (batch_id) REFERENCES batches (batch_id) ON DELETE CASCADE,
+    CONSTRAINT requests_one_target CHECK ((job_id IS NULL) <> (batch_id IS NULL))
 );
 CREATE INDEX requests_of_job ON requests (job_id);
 
@@ -158,7 +211,7 @@ CREATE TABLE documents (
     FOREIGN KEY (job_id) REFERENCES jobs (job_id) ON DELETE CASCADE,
     CONSTRAINT documents_position CHECK (position >= 0),
     CONSTRAINT documents_state CHECK (state IN ('PENDING', 'DOWNLOADING', 'DOWNLOADED',
-        'AVAILABLE', 'FAILED', 'CANCELLED')),
+        'AVAILABLE', 'FAILED', 'CANCELLED', 'SKIPPED')),
     CONSTRAINT documents_href_index CHECK (href_index >= 0),
     CONSTRAINT documents_listed_size_bytes CHECK (listed_size_bytes >= 0),
     CONSTRAINT documents_size_bytes CHECK (size_bytes > 0),
@@ -173,8 +226,8 @@ CREATE TABLE documents (
     CONSTRAINT documents_slice_has_size CHECK ((slice IS NULL) = (slice_size IS NULL)),
     CONSTRAINT documents_not_before_until_answer CHECK (state IN ('PENDING', 'DOWNLOADING') OR
         not_before IS NULL),
-    CONSTRAINT documents_fetchable_has_link CHECK (state IN ('AVAILABLE', 'FAILED', 'CANCELLED')
-        OR href_index < cardinality(hrefs)),
+    CONSTRAINT documents_fetchable_has_link CHECK (state IN ('AVAILABLE', 'FAILED', 'CANCELLED',
+        'SKIPPED') OR href_index < cardinality(hrefs)),
     CONSTRAINT documents_file_has_hash CHECK ((state IN ('DOWNLOADED', 'AVAILABLE')) = (sha256 IS
         NOT NULL)),
     CONSTRAINT documents_hash_has_size CHECK ((sha256 IS NULL) = (size_bytes IS NULL)),
@@ -423,6 +476,20 @@ CREATE TABLE service_refusals (
     see_time TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (part, operation),
     CONSTRAINT service_refusals_seen_since CHECK (see_time >= since_time)
+);
+
+CREATE TABLE requested_cases (
+    case_hmac BYTEA NOT NULL PRIMARY KEY,
+    court TEXT NOT NULL,
+    request_time TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX requested_cases_newest ON requested_cases (request_time);
+CREATE INDEX requested_cases_of_court ON requested_cases (court, request_time);
+
+CREATE TABLE case_secrecy (
+    process_number TEXT NOT NULL PRIMARY KEY,
+    sealed_time TIMESTAMPTZ,
+    denied_time TIMESTAMPTZ
 );
 
 CREATE TABLE case_answers (

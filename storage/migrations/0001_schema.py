@@ -1,4 +1,4 @@
-"""Make every table, index and constraint of the first release."""
+"""Make every table, index and constraint that this version has."""
 
 from __future__ import annotations
 
