@@ -9,7 +9,8 @@ from contextlib import closing, contextmanager
 
 import structlog
 
-from storage.errors import ServiceUnavailable
+from storage.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
+from storage.health import start_check
 from storage.objects import installation
 from storage.postgres.database import Database
 from storage.postgres.migrate import is_migrated
@@ -33,14 +34,18 @@ def is_released(database: Database) -> bool:
 def await_release(database_url: str) -> bool:
     """Wait until `release` has run. Return False at once after SIGTERM or SIGINT.
 
-    One line names what the process waits for. Call it in the main thread.
+    One line names what the process waits for. Call it in the main thread. Raises
+    ConfigurationError with one sentence if PostgreSQL refuses what no wait cures.
     """
+    problems: list[str] = []
     with stopping() as stop:
         # A connection that hangs would delay the handling of a signal in the main thread.
-        waiting = threading.Thread(target=_wait, args=(database_url, stop), daemon=True)
+        waiting = threading.Thread(target=_wait, args=(database_url, stop, problems), daemon=True)
         waiting.start()
         while waiting.is_alive() and not stop.is_set():
             waiting.join(STOP_LOOK_S)
+        if problems:
+            raise ConfigurationError(problems[0])
         return not stop.is_set()
 
 
@@ -59,11 +64,18 @@ def stopping() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _wait(database_url: str, stop: threading.Event) -> None:
+def _wait(database_url: str, stop: threading.Event, problems: list[str]) -> None:
     with closing(Database(database_url, max_connections=1)) as database:
         logged = ""
         while not stop.is_set():
-            missing = _missing(database)
+            try:
+                missing = _missing(database)
+            except ServiceRefused as error:
+                # At the start PostgreSQL may have been unavailable.
+                if problem := start_check.session_problem(database_url):
+                    problems.append(problem)
+                    return
+                missing = error.detail
             if missing is None:
                 break
             if missing != logged:
@@ -75,7 +87,10 @@ def _wait(database_url: str, stop: threading.Event) -> None:
 
 
 def _missing(database: Database) -> str | None:
+    """Return what the process waits for, None if it may begin. Raises ServiceRefused."""
     try:
         return None if is_released(database) else f"the release: run `{RELEASE}`"
+    except ServiceRefused:
+        raise
     except ServiceUnavailable as error:
         return error.part

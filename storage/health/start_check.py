@@ -53,7 +53,7 @@ def check(settings: Settings, process: str) -> None:
     Raises ConfigurationError with one sentence for each wrong setting, and the server's own code.
     """
     problems = [
-        *_problems(lambda: _postgres(settings.database_url)),
+        *_problems(lambda: session_problem(settings.database_url)),
         *_problems(lambda: _store(settings)),
     ]
     if process in USED_BY["REDIS_URL"]:
@@ -79,11 +79,17 @@ def check_version(number: int) -> str:
     )
 
 
-def _postgres(url: str) -> str:
+def session_problem(url: str) -> str:
+    """Connect to PostgreSQL. Return the sentence about a wrong setting.
+
+    Empty if the setting is right, and while PostgreSQL is unavailable.
+    """
     try:
         return check_version(connection_check.ask(url))
     except ServiceRefused as error:
         return f"DATABASE_URL: {error.detail}" if error.code in WRONG_SESSION else ""
+    except ServiceUnavailable:
+        return ""
 
 
 def _store(settings: Settings) -> str:
