@@ -43,7 +43,7 @@ test: $(READY) ## all tests, against the real servers
 test-debian: $(READY) ## a case on Debian's PostgreSQL and Redis, with the documented rights; they must be installed
 	$(BIN)/python -m pytest -q tests/debian/debian.py
 
-packaging: $(READY) ## tests the installed package: beside proto-plus, with the oldest libraries; ARGS=python3.13
+packaging: $(READY) ## tests the installed package, beside proto-plus and with the oldest libraries, and the image's build; ARGS=python3.13
 	@$(BIN)/python -m tests.packaging $(ARGS)
 
 stubs: $(READY) ## stubs for Go, Java, TypeScript and C#, compiled and called: docs/howto/generate-clients.md

@@ -3,6 +3,7 @@
 Needs the package registry. It builds the wheel, installs it into fresh environments, beside
 Google's proto-plus in both orders and with the oldest supported libraries, and uses it there
 against a running Autos. For Pythons that are not installed, it checks that every wheel exists.
+Then it builds what the image holds, by the Dockerfile's own commands.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from dev.embedded.sandbox import ROOT
 from dev.stack import running_stack
+from tests.packaging import image_build
 
 GOOGLE = "google-cloud-secret-manager"
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -76,6 +78,7 @@ def main(pythons: Sequence[str]) -> None:
                     for packages in installs:
                         _pip(home / "bin" / "python", "install", *packages)
                     _run(home / "bin" / "python", CLIENT_PROGRAM, env=env)
+        image_build.check(image_build.build(folder / "srv"))
 
 
 if __name__ == "__main__":

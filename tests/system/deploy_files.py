@@ -95,6 +95,18 @@ def copied_folders() -> list[str]:
     return [name for line in copies for name in line.split()]
 
 
+def build_stage() -> str:
+    """Return the first stage of the Dockerfile, with one instruction a line."""
+    text = DOCKERFILE.read_text().replace("\\\n", " ")
+    return text.partition("\nFROM ")[2].partition("\nFROM ")[0]
+
+
+def build_commands() -> list[list[str]]:
+    """Return the commands that build the image, as words."""
+    lines = re.findall(r"^RUN (.*)$", build_stage(), re.M)
+    return [shlex.split(command) for line in lines for command in line.split("&&")]
+
+
 def env_file(file: Path) -> dict[str, str]:
     """Return the variables of a file in the form of Docker's and systemd's."""
     pairs = re.findall(r"^([A-Z0-9_]+)=(.*)$", file.read_text(), re.M)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import metadata
 from pathlib import Path
 
 import jsonschema
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from actors.__main__ import SHUTDOWN_MS
+from dev.checks.locks import locked
 from dev.embedded.sandbox import ROOT
 from server.__main__ import GRACE_S, LINGER_S
 from storage.environment.secret_files import SECRETS
@@ -24,6 +26,7 @@ from tests.system.deploy_files import (
     KUBERNETES,
     SYSTEMD,
     Commands,
+    build_commands,
     compose,
     compose_commands,
     copied_folders,
@@ -40,6 +43,7 @@ from tests.system.deploy_files import (
 API_VERSION = "1.37"
 PASSWORDS = {"DATABASE_URL", "REDIS_URL"}
 STOP_S = 45
+LOCK = DEPLOY / "locked" / "requirements.txt"
 
 
 @pytest.mark.parametrize(
@@ -174,15 +178,48 @@ def test_the_alerts_are_those_of_the_page() -> None:
     assert "autos_portal_answers_total" in found[-1][0]
 
 
-def test_the_image_has_all_folders_and_leaves_out_what_generates_code() -> None:
+def test_the_image_has_all_folders() -> None:
     assert set(copied_folders()) >= {"proto", "storage", "actors", "server"}
-    [pattern] = re.findall(r"--invert-match '(.*)' requirements.txt", DOCKERFILE.read_text())
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-
-    left_out = [line.partition("=")[0] for line in lines if re.match(pattern, line)]
-
-    assert left_out == ["grpcio-tools", "setuptools"]
     ignore = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     assert {f"!{name}" for name in copied_folders()} == {
         line for line in ignore if line.startswith("!")
+    }
+
+
+def test_the_image_installs_the_lock_with_hashes_and_nothing_else() -> None:
+    installs = [words[2:] for words in build_commands() if words[1:2] == ["install"]]
+    lock, package = installs
+
+    assert {"--require-hashes", "--only-binary"} < set(lock)
+    assert lock[-2:] == ["--requirement", "requirements.txt"]
+    assert "deploy/locked/requirements.txt" in copied_folders()
+    assert {"--no-index", "--no-deps", "--no-build-isolation"} < set(package)
+
+
+def test_the_image_leaves_out_what_generates_code_and_nothing_that_runs() -> None:
+    [removed] = [words[3:] for words in build_commands() if words[1:2] == ["uninstall"]]
+    problems: list[str] = []
+    pins = locked(LOCK, problems)
+
+    kept = {pin.partition("==")[0] for pin in pins} - set(removed)
+
+    assert not problems
+    assert removed == ["grpcio-tools", "setuptools"]
+    # No package that stays requires one that is removed.
+    needed = {name for each in kept for name in _required(each)}
+    assert not needed & set(removed)
+
+
+def _required(package: str) -> set[str]:
+    """Return the names of what an installed package requires, its extras left aside."""
+    try:
+        lines = metadata.requires(package) or []
+    except metadata.PackageNotFoundError:
+        # Of another Python or platform
+        return set()
+    return {
+        re.sub(r"[-_.]+", "-", name).lower()
+        for line in lines
+        if "extra ==" not in line and (match := re.match(r"[\w.-]+", line))
+        for name in [match[0]]
     }
