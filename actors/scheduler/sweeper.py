@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from storage.errors import ServiceUnavailable
+from storage.event_counters import OBJECTS_SWEPT
 from storage.objects import installation, sweeps
 from storage.objects.object_store import Objects
 from storage.objects.sweeps import Swept
@@ -37,6 +38,8 @@ class Sweeper:
 
     def start(self, stop: threading.Event) -> None:
         """Work in a thread of its own until `stop` is set: the listing of a bucket may be slow."""
+        # Shown as 0 from the start: Prometheus sees no increase in a counter that begins at 1.
+        self.database.counted(OBJECTS_SWEPT, by=0)
         threading.Thread(target=self._run, args=(stop,), name="sweeper", daemon=True).start()
 
     def _run(self, stop: threading.Event) -> None:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from peewee import fn
 
 from storage import sql
+from storage.event_counters import OBJECTS_SWEPT
 from storage.models import Document, Installation, SweepCandidate, SweptObject
 from storage.models.base import is_any, time_after
 from storage.objects import installation
@@ -168,6 +169,7 @@ def delete_unnamed(database: Database, objects: Objects, keys: list[str]) -> int
         transaction.run(sql.statement("note_swept_objects"), keys=going)
     if failure:
         raise failure
+    database.counted(OBJECTS_SWEPT, by=len(going))
     return len(going)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,11 +11,12 @@ from uuid import UUID
 import peewee
 import psycopg2.extensions
 import psycopg2.extras
-from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
+from playhouse.pool import MaxConnectionsExceeded
 
 from storage.errors import RowsLocked, ServiceUnavailable
 from storage.event_counters import OnCount
 from storage.outage_log import OutageLog
+from storage.postgres.pool import ConnectionPool
 from storage.postgres.postgres_errors import meaning
 from storage.sql import SqlFunction
 
@@ -37,24 +37,6 @@ CONNECTION = {
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
 }
-
-
-class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
-    """peewee's pool, without a test query each time that a connection is taken.
-
-    A server that ends a session sends a message. So only a connection with unread bytes is tested.
-    """
-
-    def _is_closed(self, connection: Any) -> bool:
-        return bool(connection.closed) or (
-            _has_word(connection.fileno()) and super()._is_closed(connection)
-        )
-
-
-def _has_word(descriptor: int) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 class Transaction:
@@ -128,7 +110,10 @@ class Transaction:
 
 
 class Database:
-    """A pool of connections. Thread-safe. Open it after a fork."""
+    """A pool of connections. Thread-safe. Open it after a fork.
+
+    `on_count` gets what committed transactions did, `on_use` the use of the pool's connections.
+    """
 
     def __init__(
         self,
@@ -137,14 +122,11 @@ class Database:
         max_connections: int,
         on_change: OnChange | None = None,
         on_count: OnCount | None = None,
+        on_use: OnCount | None = None,
     ) -> None:
         where = CONNECTION | psycopg2.extensions.parse_dsn(url)
-        self._db = _Pool(
-            where.pop("dbname"),
-            max_connections=max_connections,
-            timeout=10,
-            autoconnect=False,
-            **where,
+        self._db = ConnectionPool(
+            where.pop("dbname"), max_connections=max_connections, on_use=on_use, **where
         )
         self._outages = OutageLog("PostgreSQL")
         self._on_change = on_change

@@ -14,8 +14,8 @@ class MetricsRecorder:
     def observe(self, series: Series, *labels: str, value: float) -> None:
         """Add one measurement to a histogram."""
 
-    def counted(self, name: str, labels: tuple[str, ...], number: int) -> None:
-        """Count what a transaction did, for `Database(on_count=...)`."""
+    def counted(self, name: str, labels: tuple[str, ...], number: float) -> None:
+        """Add to a series by its name, for `Database(on_count=..., on_use=...)`."""
         self.add(BY_NAME[name], *labels, by=number)
 
 

@@ -63,6 +63,21 @@ LEASES_LOST = _counter(
     event_counters.LEASES_LOST, "Claims taken from a holder that gave no sign of life", "step"
 )
 
+OBJECTS_SWEPT = _counter(
+    event_counters.OBJECTS_SWEPT, "Objects without a row that were deleted from the bucket"
+)
+
+CONNECTIONS_BUSY = Series(
+    event_counters.CONNECTIONS_BUSY, Kind.GAUGE, "Connections to PostgreSQL in use", ()
+)
+CONNECTIONS_LIMIT = Series(
+    event_counters.CONNECTIONS_LIMIT, Kind.GAUGE, "Connections that the pools may have", ()
+)
+CONNECTION_WAITS = _counter(
+    event_counters.CONNECTION_WAITS, "Waits for a connection, because all were in use"
+)
+CONNECTION_WAIT_SECONDS = _counter(event_counters.CONNECTION_WAIT_SECONDS, "Seconds of these waits")
+
 STEP_SECONDS = Series(
     "autos_step_seconds",
     Kind.HISTOGRAM,
@@ -87,7 +102,8 @@ SCHEDULER_PASS_SECONDS = Series(
 
 ALL = (
     *(RPC_STARTED, RPC_HANDLED, RPCS_OPEN, RPC_SECONDS),
-    *(JOBS_ENDED, DOCUMENTS_ENDED, LEASES_LOST),
+    *(JOBS_ENDED, DOCUMENTS_ENDED, LEASES_LOST, OBJECTS_SWEPT),
+    *(CONNECTIONS_BUSY, CONNECTIONS_LIMIT, CONNECTION_WAITS, CONNECTION_WAIT_SECONDS),
     *(STEP_SECONDS, STEP_BYTES, RETRIES, PORTAL_ANSWERS, WEBHOOK_ATTEMPTS),
     SCHEDULER_PASS_SECONDS,
 )

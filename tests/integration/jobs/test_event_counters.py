@@ -33,9 +33,9 @@ def counts() -> Counts:
 def counting(database_url: str, counts: Counts) -> Iterator[Database]:
     """Return the test's database with its transactions counted."""
 
-    def count(name: str, labels: tuple[str, ...], number: int) -> None:
+    def count(name: str, labels: tuple[str, ...], number: float) -> None:
         assert len(labels) == len(BY_NAME[name].labels)
-        counts[" ".join((name, *labels))] += number
+        counts[" ".join((name, *labels))] += int(number)
 
     database = Database(database_url, max_connections=10, on_count=count)
     yield database

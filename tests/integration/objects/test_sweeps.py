@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -19,6 +20,7 @@ from actors.leases.spool_heartbeat import FOREIGN, LEFTOVER_AGE_S, UNKNOWN, Hear
 from actors.resilience.retry import retry_until_available
 from dev.processes.deadline import until
 from storage.errors import LeaseLost
+from storage.event_counters import OBJECTS_SWEPT
 from storage.objects import adoption, installation, sweeps
 from storage.objects.object_store import BucketObject, Objects, ObjectStore, Upload, object_key
 from storage.objects.sweeps import ALWAYS_FEW, Swept
@@ -103,6 +105,25 @@ def test_an_object_that_no_row_names_goes_and_others_stay(
     sizes = dict.fromkeys((named, foreign, unnamed), len(DATA))
     assert bucket.present(sizes) == {named, foreign}
     assert _sweep(database, bucket) == 0
+
+
+def test_the_objects_that_a_sweep_deletes_are_counted(
+    database_url: str, database: Database, bucket: Objects, tmp_path: Path
+) -> None:
+    deleted: list[tuple[str, float]] = []
+    for _ in range(2):
+        _put(bucket, tmp_path, _some_key())
+
+    with closing(
+        Database(
+            database_url,
+            max_connections=2,
+            on_count=lambda name, _labels, number: deleted.append((name, number)),
+        )
+    ) as counting:
+        assert _sweep(counting, bucket) == 2
+
+    assert deleted == [(OBJECTS_SWEPT, 2)]
 
 
 def test_a_young_object_stays(database: Database, bucket: Objects, tmp_path: Path) -> None:

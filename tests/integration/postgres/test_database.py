@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -9,6 +10,12 @@ import pytest
 
 from dev.processes.deadline import until
 from storage.errors import RowsLocked, ServiceUnavailable
+from storage.event_counters import (
+    CONNECTION_WAIT_SECONDS,
+    CONNECTION_WAITS,
+    CONNECTIONS_BUSY,
+    CONNECTIONS_LIMIT,
+)
 from storage.postgres.database import Database
 
 DEADLINE_S = 60.0
@@ -32,6 +39,36 @@ def test_a_connection_that_was_cut_while_idle_is_replaced(
 
     with database.transaction() as transaction:
         assert transaction.only("SELECT pg_backend_pid() AS pid")["pid"] != pid
+
+
+def test_a_wait_for_a_connection_is_counted_and_so_are_those_in_use(database_url: str) -> None:
+    use: dict[str, float] = defaultdict(float)
+
+    def count(name: str, _labels: tuple[str, ...], number: float) -> None:
+        use[name] += number
+
+    def read(database: Database) -> int:
+        with database.transaction() as transaction:
+            return int(transaction.only("SELECT 1 AS one")["one"])
+
+    with (
+        closing(Database(database_url, max_connections=1, on_use=count)) as database,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        assert read(database) == 1
+        assert use == {CONNECTIONS_LIMIT: 1, CONNECTIONS_BUSY: 0}
+
+        # Given the only connection in use, when another thread needs one
+        with database.transaction():
+            assert use[CONNECTIONS_BUSY] == 1
+            waiting = threads.submit(read, database)
+            until(lambda: use[CONNECTION_WAITS] == 1, DEADLINE_S, "Nothing waits.")
+
+        # Then it gets that one, and its wait is counted
+        assert waiting.result(DEADLINE_S) == 1
+    assert use[CONNECTION_WAITS] == 1
+    assert use[CONNECTION_WAIT_SECONDS] > 0
+    assert use[CONNECTIONS_BUSY] == 0
 
 
 def _delete(database: Database, first: str) -> None:

@@ -114,3 +114,42 @@ def test_every_series_stands_in_the_page_of_the_operators_with_its_labels(
         )
     }
     assert documented == shown
+
+
+# The fields that the dashboard uses and that Grafana documents (JSON schema of its Foundation SDK,
+# 2026): of panels, and the options that a kind of panel requires. A misspelt field is ignored by
+# Grafana, so the panel would be empty.
+FIELDS = {"id", "type", "title", "datasource", "gridPos", "fieldConfig", "options", "targets"}
+ROW_FIELDS = {"id", "type", "title", "collapsed", "gridPos", "panels"}
+DEFAULTS = {"unit", "decimals", "min", "max", "mappings", "thresholds", "color", "custom"}
+OPTIONS = {
+    "stat": {
+        *("colorMode", "graphMode", "justifyMode", "orientation", "percentChangeColorMode"),
+        *("reduceOptions", "showPercentChange", "textMode", "wideLayout"),
+    },
+    "timeseries": {"legend", "tooltip"},
+}
+TARGET = {"refId", "datasource", "expr", "legendFormat"}
+
+
+def test_the_panels_have_the_fields_that_grafana_documents() -> None:
+    dashboard = json.loads((REFERENCE / "autos-dashboard.json").read_text())
+    [variable] = dashboard["templating"]["list"]
+    source = {"type": "prometheus", "uid": "${" + variable["name"] + "}"}
+    for panel in dashboard["panels"]:
+        assert panel["gridPos"].keys() == {"h", "w", "x", "y"}
+        assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
+        if panel["type"] == "row":
+            assert panel.keys() == ROW_FIELDS
+            continue
+        assert panel.keys() == FIELDS
+        assert panel["datasource"] == source
+        assert panel["options"].keys() == OPTIONS[panel["type"]]
+        assert panel["fieldConfig"].keys() == {"defaults", "overrides"}
+        assert panel["fieldConfig"]["defaults"].keys() <= DEFAULTS
+        assert [each["refId"] for each in panel["targets"]] == sorted(
+            {each["refId"] for each in panel["targets"]}
+        )
+        for target in panel["targets"]:
+            assert target.keys() == TARGET
+            assert target["datasource"] == source

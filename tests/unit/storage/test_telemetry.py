@@ -156,6 +156,26 @@ def test_a_trace_that_its_caller_does_not_record_is_not_recorded() -> None:
     assert (span.name, span.parent_id) == ("heard", "")
 
 
+def test_with_the_documented_sampler_only_a_caller_s_own_trace_is_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The SDK itself reads its variables.
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+    with OtlpReceiver() as receiver, closing(OtelTracer(receiver.url, "server")) as tracer:
+        with tracer.span("not chosen") as own:
+            carried = tracer.traceparent()
+        # The job's row carries the decision to the other processes.
+        with tracer.span("its step", traceparent=carried):
+            pass
+        with tracer.span("chosen", traceparent=PARENT):
+            pass
+        tracer.close()
+        [span] = receiver.wait_for(lambda spans: len(spans) > 0, 60)
+    assert (span.name, span.parent_id) == ("chosen", PARENT.split("-")[2])
+    # The lines of an unsampled job have the id of its trace all the same.
+    assert own.trace_id == (carried or "").split("-")[1]
+
+
 def test_the_content_of_a_spool_is_shown(tmp_path: Path) -> None:
     spool = Spool(tmp_path, None, 64 * 1024 * 1024)
     with spool.create(uuid4(), 1_000) as file:
