@@ -175,6 +175,10 @@ class Settings:
     client_calls_at_once: int
     # RetryJob and RedeliverWebhook calls a minute of one client; a minute's worth may come at once.
     client_repeats_per_minute: int
+    # Deliveries of one client's webhooks at once, over all notifiers. Others wait for their turn.
+    client_webhooks_at_once: int
+    # The same to one receiver. One that timed out gets one delivery at a time until it answers.
+    client_webhooks_per_receiver: int
 
     # == Webhooks
 
@@ -334,6 +338,12 @@ class Settings:
             ),
             client_repeats_per_minute=read.given(
                 "CLIENT_REPEATS_PER_MINUTE", _whole(1, 1_000_000), default=60
+            ),
+            client_webhooks_at_once=read.given(
+                "CLIENT_WEBHOOKS_AT_ONCE", _whole(1, 10_000), default=8
+            ),
+            client_webhooks_per_receiver=read.given(
+                "CLIENT_WEBHOOKS_PER_RECEIVER", _whole(1, 10_000), default=4
             ),
             metrics_listen=read.given("METRICS_LISTEN", _metrics_listen, default=None),
             webhook_secrets=read.given("WEBHOOK_SECRET", _webhook_secrets, default=()),

@@ -16,6 +16,7 @@ from storage.clients.webhook_secrets import WebhookSecrets
 from storage.settings import Settings
 from storage.telemetry.process_signals import spool_gauges
 from storage.webhook_policy import WebhookPolicy
+from storage.webhooks.delivery_limits import DeliveryLimits
 
 
 def build_uploader(settings: Settings) -> Dependencies:
@@ -57,6 +58,7 @@ def build_notifier(settings: Settings) -> Dependencies:
         messages=parts.messages,
         secrets=WebhookSecrets.of(settings, ClientLimits.of(settings)),
         signals=parts.signals,
+        limits=DeliveryLimits.of(settings),
     )
     polling = start_polling(notifier.poll, settings.worker_threads, "notifier-polling")
     return Dependencies(_notifier=notifier, stop=polling.stop, close=parts.close)

@@ -23,6 +23,7 @@ from storage.telemetry.signals import HTTP_STATUS, NOOP_SIGNALS, SIZE_BYTES, Sig
 from storage.telemetry.tracing import Span
 from storage.webhook_policy import is_plaintext
 from storage.webhooks import delivery_limits, webhook_rows
+from storage.webhooks.delivery_limits import DEFAULT_LIMITS, DeliveryLimits
 from storage.webhooks.webhook_rows import WebhookDelivery
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -48,13 +49,14 @@ class WebhookSender:
     messages: Enqueuer
     secrets: WebhookSecrets
     signals: Signals = NOOP_SIGNALS
+    limits: DeliveryLimits = DEFAULT_LIMITS
 
     def poll(self, found: Callable[[], None]) -> bool:
         """Make one due attempt that has lost its message. Return whether there was one.
 
         Raises ServiceUnavailable.
         """
-        waiting = delivery_limits.next_webhook(self.database)
+        waiting = delivery_limits.next_webhook(self.database, limits=self.limits)
         if waiting is None:
             return False
         found()
@@ -69,7 +71,9 @@ class WebhookSender:
 
     def _send(self, job_id: UUID, position: int) -> bool:
         """Make the attempt if it is due. Return False if another process makes it."""
-        delivery = webhook_rows.claim(self.database, job_id, position, lease_s=LEASE_S)
+        delivery = webhook_rows.claim(
+            self.database, job_id, position, lease_s=LEASE_S, limits=self.limits
+        )
         if delivery is None:
             return False
         with (
@@ -80,7 +84,9 @@ class WebhookSender:
         ):
             self._try(delivery, span)
         # Another webhook of the client may have waited for the end of this delivery.
-        if waiting := delivery_limits.next_webhook(self.database, delivery.client):
+        if waiting := delivery_limits.next_webhook(
+            self.database, delivery.client, limits=self.limits
+        ):
             self.messages.send_webhooks(waiting[0], [waiting[1]])
         return True
 

@@ -7,6 +7,7 @@ has one delivery to it at a time.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -15,17 +16,33 @@ from peewee import SQL, fn
 from storage import sql
 from storage.models import SilentReceiver, Webhook
 from storage.postgres.database import Database, Row, Transaction
+from storage.settings import Settings
 
-# Deliveries at once of one client, over all notifiers: half of the threads of one notifier.
-PER_CLIENT = 8
-# Deliveries at once of one client to one receiver, so that a dead one does not take all of them.
-PER_RECEIVER = 4
 # How many due webhooks of a client are considered. If their receivers are all busy, the others wait
 # for their own messages.
 WINDOW = 100
 
 
-def locked_if_room(transaction: Transaction, job_id: UUID, position: int) -> Row | None:
+@dataclass(frozen=True, slots=True)
+class DeliveryLimits:
+    """Deliveries of one client at once, over all notifiers: in all, and to one receiver."""
+
+    per_client: int = 8
+    # So that a dead receiver does not take all of them.
+    per_receiver: int = 4
+
+    @classmethod
+    def of(cls, settings: Settings) -> DeliveryLimits:
+        """Return the limits of these settings."""
+        return cls(settings.client_webhooks_at_once, settings.client_webhooks_per_receiver)
+
+
+DEFAULT_LIMITS = DeliveryLimits()
+
+
+def locked_if_room(
+    transaction: Transaction, job_id: UUID, position: int, limits: DeliveryLimits = DEFAULT_LIMITS
+) -> Row | None:
     """Return the webhook's lease if its client and its receiver may have one more delivery.
 
     Until the end of the transaction no other claim of the client can count the deliveries.
@@ -55,12 +72,14 @@ def locked_if_room(transaction: Transaction, job_id: UUID, position: int) -> Row
         )
         .dicts()
     )
-    most = 1 if busy["is_silent"] else PER_RECEIVER
-    has_room = busy["of_client"] < PER_CLIENT and busy["of_receiver"] < most
+    most = 1 if busy["is_silent"] else limits.per_receiver
+    has_room = busy["of_client"] < limits.per_client and busy["of_receiver"] < most
     return held if has_room else None
 
 
-def next_webhook(database: Database, client: str | None = None) -> tuple[UUID, int] | None:
+def next_webhook(
+    database: Database, client: str | None = None, *, limits: DeliveryLimits = DEFAULT_LIMITS
+) -> tuple[UUID, int] | None:
     """Return the due webhook whose turn it is, None if there is none that may be sent.
 
     Clients take turns: the one with the fewest deliveries is next. `client`: only its webhooks.
@@ -70,8 +89,8 @@ def next_webhook(database: Database, client: str | None = None) -> tuple[UUID, i
         rows = transaction.all(
             sql.statement("next_webhook"),
             client=client,
-            of_client=PER_CLIENT,
-            of_receiver=PER_RECEIVER,
+            of_client=limits.per_client,
+            of_receiver=limits.per_receiver,
             window=WINDOW,
         )
     return (rows[0]["job_id"], rows[0]["position"]) if rows else None

@@ -22,6 +22,7 @@ from storage.records import DocumentRecord, JobRecord, JobView
 from storage.states import WebhookState, sources_of
 from storage.subscriptions import receivers
 from storage.webhooks import delivery_limits
+from storage.webhooks.delivery_limits import DEFAULT_LIMITS, DeliveryLimits
 
 # Seconds between one attempt and the next. The first attempt is due at once.
 SCHEDULE_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -68,14 +69,19 @@ class WebhookDelivery:
 
 
 def claim(
-    database: Database, job_id: UUID, position: int, *, lease_s: float
+    database: Database,
+    job_id: UUID,
+    position: int,
+    *,
+    lease_s: float,
+    limits: DeliveryLimits = DEFAULT_LIMITS,
 ) -> WebhookDelivery | None:
     """Lease the webhook for one attempt. None: it is not due, leased, or has to wait.
 
     It waits while its client or its receiver has as many deliveries as may be under way.
     """
     with database.transaction() as transaction:
-        before = delivery_limits.locked_if_room(transaction, job_id, position)
+        before = delivery_limits.locked_if_room(transaction, job_id, position, limits)
         if before is None:
             return None
         hook = transaction.fetch_one(

@@ -53,8 +53,10 @@ def hurry(*, short_lease_s: float) -> None:
     sweeper.MIN_INTERVAL_S = 1.0
     real = webhook_rows.claim
 
-    def claim(database: Database, job_id: UUID, position: int, *, lease_s: float) -> Any:
-        return real(database, job_id, position, lease_s=min(lease_s, short_lease_s))
+    def claim(
+        database: Database, job_id: UUID, position: int, *, lease_s: float, **limits: Any
+    ) -> Any:
+        return real(database, job_id, position, lease_s=min(lease_s, short_lease_s), **limits)
 
     _replace(webhook_rows, "claim", claim)
 

@@ -987,15 +987,15 @@ _TOLD = (
     _mutant(
         "the limit of deliveries of one client",
         "storage/webhooks/delivery_limits.py",
-        'busy["of_client"] < PER_CLIENT and ',
+        'busy["of_client"] < limits.per_client and ',
         "",
         DELIVERIES,
     ),
     _mutant(
         "the single delivery to a receiver that timed out",
         "storage/webhooks/delivery_limits.py",
-        'most = 1 if busy["is_silent"] else PER_RECEIVER',
-        "most = PER_RECEIVER",
+        'most = 1 if busy["is_silent"] else limits.per_receiver',
+        "most = limits.per_receiver",
         DELIVERIES,
     ),
     _mutant(

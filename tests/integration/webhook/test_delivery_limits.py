@@ -12,11 +12,12 @@ import pytest
 from storage import sql
 from storage.postgres.database import Database
 from storage.webhooks import delivery_limits, webhook_rows
-from storage.webhooks.delivery_limits import PER_CLIENT, PER_RECEIVER
+from storage.webhooks.delivery_limits import DEFAULT_LIMITS, DeliveryLimits
 from storage.webhooks.webhook_rows import WebhookDelivery
 from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
 
+PER_CLIENT, PER_RECEIVER = DEFAULT_LIMITS.per_client, DEFAULT_LIMITS.per_receiver
 # One receiver each.
 _HOSTS: Iterator[str] = (f"https://r{number}.example/hook" for number in count())
 
@@ -66,6 +67,25 @@ def test_many_receivers_of_one_client_leave_room_for_the_webhooks_of_others(
     waiting = delivery_limits.next_webhook(database, "alpha")
     assert waiting
     assert _claim(database, waiting[0])
+
+
+def test_the_limits_of_the_settings_apply(database: Database) -> None:
+    # Given settings that allow one delivery to a receiver and two in all
+    limits = DeliveryLimits(per_client=2, per_receiver=1)
+
+    def claim(url: str | None = None) -> WebhookDelivery | None:
+        job_id = _due(database, "alpha", url)
+        return webhook_rows.claim(database, job_id, 0, lease_s=30, limits=limits)
+
+    shared = next(_HOSTS)
+    assert claim(shared)
+    assert claim(shared) is None
+    assert delivery_limits.next_webhook(database, limits=limits) is None
+    assert claim()
+    assert claim() is None
+    assert delivery_limits.next_webhook(database, limits=limits) is None
+    # More room by the defaults
+    assert delivery_limits.next_webhook(database)
 
 
 def test_a_receiver_that_two_clients_share_is_not_filled_by_one(database: Database) -> None:

@@ -24,7 +24,7 @@ from storage.postgres.database import Database
 from storage.states import WebhookState
 from storage.webhook_policy import WebhookPolicy
 from storage.webhooks import delivery_limits, webhook_rows
-from storage.webhooks.delivery_limits import PER_RECEIVER
+from storage.webhooks.delivery_limits import DEFAULT_LIMITS
 from storage.webhooks.webhook_rows import JITTER, SCHEDULE_S, WebhookDelivery
 from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
@@ -109,11 +109,11 @@ def test_one_request_id_for_two_jobs_at_once_is_refused_for_one(database: Databa
 def test_one_receiver_never_has_more_than_its_share_of_deliveries_at_once(
     database: Database,
 ) -> None:
-    job_ids = [_ended(database) for _ in range(PER_RECEIVER + 2)]
+    job_ids = [_ended(database) for _ in range(DEFAULT_LIMITS.per_receiver + 2)]
 
     claims = [partial(webhook_rows.claim, database, job_id, 0, lease_s=30) for job_id in job_ids]
     found = [delivery for delivery in run_concurrently(claims) if delivery]
-    assert len(found) == PER_RECEIVER
+    assert len(found) == DEFAULT_LIMITS.per_receiver
 
     other = factories.request(webhook_url=HOOK.replace("receiver", "another"))
     assert webhook_rows.claim(database, factories.listed_job(database, 0, other), 0, lease_s=30)

@@ -101,6 +101,8 @@ WRONG = {
     "CLIENT_JOBS_AT_ONCE": ("0", "-1"),
     "CLIENT_OPEN_WATCHES": ("0", "many"),
     "CLIENT_WAITING_JOBS": ("0", "-1"),
+    "CLIENT_WEBHOOKS_AT_ONCE": ("0", "many"),
+    "CLIENT_WEBHOOKS_PER_RECEIVER": ("0", "-1"),
     "METRICS_LISTEN": ("9100", ":9100", "host:", "host:port", "host:65536", "host:65532"),
     "WEBHOOK_SECRET": (
         *(SECRET, f"whsec_{SECRET}", ",", f"{KEY},{SECRET}", KEY.removeprefix("whsec_")),
