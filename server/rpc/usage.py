@@ -48,12 +48,13 @@ class UsageReader:
 
     async def read(self, client: CallingClient) -> pb.GetUsageResponse:
         """Return the usage of `client`. Raises ServiceUnavailable."""
-        running = await self._run(usage_queries.running_jobs, self._database, client.name)
+        jobs = await self._run(usage_queries.open_jobs, self._database, client.name)
         watched = await self._run(subscription_rows.count, self._database, client.name)
         stored = await self._stored(client.name)
         usage = pb.GetUsageResponse(
             client=client.name,
-            running_jobs=running,
+            running_jobs=jobs.running,
+            waiting_jobs=jobs.waiting,
             subscriptions=watched,
             stored_bytes=stored.size_bytes,
             stored_documents=stored.documents,
@@ -64,6 +65,7 @@ class UsageReader:
         if limits := client.limits:
             usage.starts_per_minute_limit = limits.starts_per_minute
             usage.running_jobs_limit = limits.jobs_at_once
+            usage.waiting_jobs_limit = limits.waiting_jobs
             usage.subscriptions_limit = limits.subscriptions
             usage.open_calls_limit = limits.calls_at_once
             usage.open_watches_limit = limits.open_watches

@@ -1,4 +1,4 @@
-"""The running jobs and the stored bytes of a client."""
+"""The open jobs and the stored bytes of a client."""
 
 from __future__ import annotations
 
@@ -19,13 +19,26 @@ class StoredTotals:
     size_bytes: int
 
 
-def running_jobs(database: Database, client: str) -> int:
-    """Return how many jobs of a client run now. Raises ServiceUnavailable."""
-    query = Job.select(fn.count(SQL("*")).alias("count")).where(
+@dataclass(frozen=True, slots=True)
+class OpenJobs:
+    """The jobs of a client that have not ended: those that run, and those that wait.
+
+    A job waits for its not_before_time or for the budget of different cases. It has a seat below 0.
+    """
+
+    running: int
+    waiting: int
+
+
+def open_jobs(database: Database, client: str) -> OpenJobs:
+    """Count the jobs of a client that have not ended. Raises ServiceUnavailable."""
+    waiting = fn.count(SQL("*")).filter(Job.seat < 0)
+    query = Job.select(fn.count(SQL("*")).alias("open"), waiting.alias("waiting")).where(
         Job.client == client, Job.end_time.is_null(), IS_NO_LOOK
     )
     with database.transaction() as transaction:
-        return int(transaction.fetch_one(query.dicts())["count"])
+        row = transaction.fetch_one(query.dicts())
+    return OpenJobs(row["open"] - row["waiting"], row["waiting"])
 
 
 def stored_totals(database: Database, client: str) -> StoredTotals:

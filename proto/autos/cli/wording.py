@@ -136,6 +136,7 @@ def usage_lines(usage: pb.GetUsageResponse) -> Iterator[str]:
         ("watches", usage.open_watches, usage.open_watches_limit),
     ):
         yield f"{label:9} {used} of {_limit(limit)} at once"
+    yield f"waiting   {usage.waiting_jobs} of {_limit(usage.waiting_jobs_limit)} jobs"
     yield f"watched   {usage.subscriptions} of {_limit(usage.subscriptions_limit)} cases"
     yield f"starts    {_limit(usage.starts_per_minute_limit)} a minute"
     yield f"repeats   {_limit(usage.repeats_per_minute_limit)} a minute"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -234,6 +235,13 @@ def test_usage_has_the_limits_and_the_numbers_of_the_caller_alone(
     factories.execute(database, shared, key=document["object_key"], job_id=second)
     factories.start(database, factories.request(client="one"))
     factories.start(database, factories.request(client="other"))
+    # Jobs that wait for their time are counted apart.
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    for _ in range(2):
+        factories.start(
+            database,
+            factories.request(client="one", not_before_time=tomorrow, waiting_jobs=16),
+        )
 
     async def scenario() -> pb.GetUsageResponse:
         async with running_server(parts, file) as server, api_of(server.address, "a") as api:
@@ -245,6 +253,8 @@ def test_usage_has_the_limits_and_the_numbers_of_the_caller_alone(
         starts_per_minute_limit=11,
         running_jobs=1,
         running_jobs_limit=12,
+        waiting_jobs=2,
+        waiting_jobs_limit=16,
         stored_bytes=document["size_bytes"],
         stored_documents=1,
         open_calls=1,

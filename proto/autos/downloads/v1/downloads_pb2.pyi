@@ -931,7 +931,7 @@ class GetUsageRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetUsageResponse(_message.Message):
-    __slots__ = ("client", "starts_per_minute_limit", "running_jobs", "running_jobs_limit", "subscriptions", "subscriptions_limit", "stored_bytes", "stored_documents", "case_budget", "open_calls", "open_calls_limit", "open_watches", "open_watches_limit", "repeats_per_minute_limit", "webhooks_per_job_limit")
+    __slots__ = ("client", "starts_per_minute_limit", "running_jobs", "running_jobs_limit", "subscriptions", "subscriptions_limit", "stored_bytes", "stored_documents", "case_budget", "open_calls", "open_calls_limit", "open_watches", "open_watches_limit", "repeats_per_minute_limit", "webhooks_per_job_limit", "waiting_jobs", "waiting_jobs_limit")
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     STARTS_PER_MINUTE_LIMIT_FIELD_NUMBER: _ClassVar[int]
     RUNNING_JOBS_FIELD_NUMBER: _ClassVar[int]
@@ -947,6 +947,8 @@ class GetUsageResponse(_message.Message):
     OPEN_WATCHES_LIMIT_FIELD_NUMBER: _ClassVar[int]
     REPEATS_PER_MINUTE_LIMIT_FIELD_NUMBER: _ClassVar[int]
     WEBHOOKS_PER_JOB_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    WAITING_JOBS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_JOBS_LIMIT_FIELD_NUMBER: _ClassVar[int]
     client: str
     starts_per_minute_limit: int
     running_jobs: int
@@ -962,7 +964,9 @@ class GetUsageResponse(_message.Message):
     open_watches_limit: int
     repeats_per_minute_limit: int
     webhooks_per_job_limit: int
-    def __init__(self, client: _Optional[str] = ..., starts_per_minute_limit: _Optional[int] = ..., running_jobs: _Optional[int] = ..., running_jobs_limit: _Optional[int] = ..., subscriptions: _Optional[int] = ..., subscriptions_limit: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., stored_documents: _Optional[int] = ..., case_budget: _Optional[_Union[CaseBudget, _Mapping]] = ..., open_calls: _Optional[int] = ..., open_calls_limit: _Optional[int] = ..., open_watches: _Optional[int] = ..., open_watches_limit: _Optional[int] = ..., repeats_per_minute_limit: _Optional[int] = ..., webhooks_per_job_limit: _Optional[int] = ...) -> None: ...
+    waiting_jobs: int
+    waiting_jobs_limit: int
+    def __init__(self, client: _Optional[str] = ..., starts_per_minute_limit: _Optional[int] = ..., running_jobs: _Optional[int] = ..., running_jobs_limit: _Optional[int] = ..., subscriptions: _Optional[int] = ..., subscriptions_limit: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., stored_documents: _Optional[int] = ..., case_budget: _Optional[_Union[CaseBudget, _Mapping]] = ..., open_calls: _Optional[int] = ..., open_calls_limit: _Optional[int] = ..., open_watches: _Optional[int] = ..., open_watches_limit: _Optional[int] = ..., repeats_per_minute_limit: _Optional[int] = ..., webhooks_per_job_limit: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., waiting_jobs_limit: _Optional[int] = ...) -> None: ...
 
 class CaseBudget(_message.Message):
     __slots__ = ("cases_last_day", "cases_per_day_limit", "cases_last_30_days", "cases_per_30_days_limit", "courts")
