@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,12 @@ import grpc
 import pytest
 import redis
 
+from autos import Client
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EmbeddedServers
+from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
+from tests.acceptance.deploy.deployment import started
 from tests.system.bucket import StoredBucket, sandbox_sha256
 from tests.system.job_calls import await_job, documents, finish, run, start
 from tests.system.running_autos import Autos
@@ -259,3 +265,35 @@ def test_stopped_workers_give_back_what_they_hold(hasty: Autos) -> None:
     print(f"a draining worker was replaced after {took_s:.1f} s")
     assert ended.state == pb.JOB_STATE_COMPLETED
     assert all(document.attempt_count == 1 for document in documents(hasty, ended))
+
+
+def test_worker_and_server_are_exchanged_in_the_middle_of_a_watched_job(hasty: Autos) -> None:
+    # Given a job with files under way, and a caller that watches it
+    job = _held(hasty, documents=12)
+    messages: list[pb.WatchProgressResponse] = []
+    address = hasty.stack.run_file.address
+    with ExitStack() as stack:
+        watching = stack.enter_context(ThreadPoolExecutor(1))
+        client = stack.enter_context(Client(address))
+        watch = client.watch(job.job_id, timeout_s=PATIENCE_S)
+        watched = watching.submit(messages.extend, watch)
+        until(lambda: len(messages) > LANES, PATIENCE_S, "Nothing is watched.")
+
+        # When a new worker begins beside the old one, and the old one leaves
+        stack.enter_context(
+            started([sys.executable, "-m", "actors", "worker"], hasty.stack.env, ROOT)
+        )
+        with held_down(hasty, "worker"):
+            hasty.portal.wait_held(job.process_number, 2 * LANES)
+            # and a new server replaces the one of the watch
+            with held_down(hasty, "server"):
+                pass
+            hasty.portal.release(job.process_number)
+            watched.result(PATIENCE_S)
+
+    # Then the watch has continued to the end, and no document counts a failed attempt
+    ended = messages[-1].job
+    _assert_whole(hasty, ended)
+    seen = [each.document.document_id for each in messages if each.HasField("document")]
+    assert len(set(seen)) == 12
+    assert [each.revision for each in messages] == sorted(each.revision for each in messages)
