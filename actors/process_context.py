@@ -11,7 +11,7 @@ import dramatiq
 if TYPE_CHECKING:
     from actors.pipeline.upload import Uploader
     from actors.pipeline.worker import Worker
-    from actors.webhook.webhook_sender import WebhookSender
+    from actors.webhook.notifier import Notifier
 
 
 Part = TypeVar("Part")
@@ -23,7 +23,7 @@ class Dependencies:
 
     _worker: Worker | None = None
     _uploader: Uploader | None = None
-    _notifier: WebhookSender | None = None
+    _notifier: Notifier | None = None
     # Called when the process receives its stop signal, before its threads are joined.
     stop: Callable[[], None] = lambda: None
     # Called when its threads have ended.
@@ -40,7 +40,7 @@ class Dependencies:
         return _present(self._uploader)
 
     @property
-    def notifier(self) -> WebhookSender:
+    def notifier(self) -> Notifier:
         """Return the part of `notifier`."""
         return _present(self._notifier)
 

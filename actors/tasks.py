@@ -1,4 +1,6 @@
-"""The pipeline: four actors. A message is a hint with ids; the rows decide which row moves.
+"""The pipeline: four actors, and one for test events.
+
+A message is a hint with ids; the rows decide which row moves.
 
 `here()` returns the dependencies that the process built after its fork. There is no Retries
 middleware: attempts are rows. If a message is lost, the scheduler or a check of the rows finds its
@@ -48,4 +50,10 @@ def upload_document(job_id: str, document_id: str, lease: str) -> None:
 @dramatiq.actor(broker=broker, queue_name=WEBHOOK_QUEUE)
 def send_webhook(job_id: str, position: int) -> None:
     """Make the due attempt for one webhook of a job."""
-    here().notifier.send_webhook(UUID(job_id), position)
+    here().notifier.webhooks.send_webhook(UUID(job_id), position)
+
+
+@dramatiq.actor(broker=broker, queue_name=WEBHOOK_QUEUE)
+def send_test_webhook(test_id: str) -> None:
+    """Send the test event that a call waits for."""
+    here().notifier.tests.send_test_webhook(UUID(test_id))

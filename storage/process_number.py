@@ -64,5 +64,11 @@ def digits(number: str) -> str:
     return number.replace("-", "").replace(".", "")
 
 
+def punctuated(digits: str) -> str:
+    """Return the process number with these 20 digits."""
+    d = digits
+    return f"{d[:7]}-{d[7:9]}.{d[9:13]}.{d[13]}.{d[14:16]}.{d[16:]}"
+
+
 def _wrong(sentence: str) -> InvalidRequest:
     return InvalidRequest.of("process_number", sentence)

@@ -75,6 +75,10 @@ class Enqueuer:
         """Send messages for webhooks of an ended job."""
         self._send([_message(WEBHOOK_QUEUE, "send_webhook", job_id, p) for p in positions], delay_s)
 
+    def send_test_webhook(self, test_id: UUID) -> None:
+        """Send the message for a test event."""
+        self._send([_message(WEBHOOK_QUEUE, "send_test_webhook", test_id)], 0)
+
     def _failed(self, error: Exception) -> None:
         """Pause sending if Redis timed out. A refusal costs no time, so it causes no pause."""
         if isinstance(error, redis.TimeoutError) or isinstance(error.__cause__, redis.TimeoutError):
@@ -101,8 +105,8 @@ class Enqueuer:
 
 
 def _not_sent(messages: Sequence[dramatiq.Message[None]], error: str) -> None:
-    # The first argument of every message is the job's id.
-    log.debug("message not sent; polling finds its row", job_id=messages[0].args[0], error=error)
+    # The first argument is the id of the job, or of the test event.
+    log.debug("message not sent; polling finds its row", row_id=messages[0].args[0], error=error)
 
 
 def _message(queue: str, actor: str, *args: UUID | str | int) -> dramatiq.Message[None]:

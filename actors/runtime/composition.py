@@ -9,8 +9,11 @@ from actors.pipeline.upload import Uploader
 from actors.process_context import Dependencies
 from actors.resilience.exchange_deadline import Watchdog
 from actors.runtime.role_parts import RoleParts, all_of, start_polling
+from actors.webhook.notifier import Notifier
+from actors.webhook.signed_posts import SignedPosts
 from actors.webhook.webhook_client import WebhookClient
 from actors.webhook.webhook_sender import WebhookSender
+from actors.webhook.webhook_tester import WebhookTester
 from storage.clients.client_registry import ClientLimits
 from storage.clients.webhook_secrets import WebhookSecrets
 from storage.settings import Settings
@@ -46,19 +49,27 @@ def build_uploader(settings: Settings) -> Dependencies:
 def build_notifier(settings: Settings) -> Dependencies:
     """Build a notifier: it sends webhooks."""
     parts = RoleParts(settings, "notifier")
-    notifier = WebhookSender(
-        database=parts.database,
-        objects=parts.objects,
-        poster=WebhookClient(
+    posts = SignedPosts(
+        WebhookClient(
             WebhookPolicy.from_entries(
                 settings.webhook_allowed_hosts, allows_plaintext=bool(settings.webhook_plaintext)
             ),
             Watchdog(),
         ),
-        messages=parts.messages,
-        secrets=WebhookSecrets.of(settings, ClientLimits.of(settings)),
-        signals=parts.signals,
-        limits=DeliveryLimits.of(settings),
+        WebhookSecrets.of(settings, ClientLimits.of(settings)),
+        parts.signals,
+    )
+    limits = DeliveryLimits.of(settings)
+    notifier = Notifier(
+        WebhookSender(
+            parts.database,
+            parts.objects,
+            posts,
+            messages=parts.messages,
+            signals=parts.signals,
+            limits=limits,
+        ),
+        WebhookTester(parts.database, posts, limits),
     )
     polling = start_polling(notifier.poll, settings.worker_threads, "notifier-polling")
     return Dependencies(_notifier=notifier, stop=polling.stop, close=parts.close)

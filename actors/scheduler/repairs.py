@@ -20,6 +20,7 @@ from storage.portal import case_budget
 from storage.portal.attempts import SPOOL_DEAD_S
 from storage.postgres.database import Database
 from storage.scheduling import reconciliation
+from storage.webhooks import webhook_tests
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -147,6 +148,7 @@ class Repairs:
     def _delete_old(self) -> None:
         if self.monotonic() < self._next_deletion:
             return
+        webhook_tests.delete_old(self.database)
         cases = case_budget.delete_old(self.database)
         deleted = event_log.delete_old(self.database, age_s=self.event_age_s)
         if deleted:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -12,14 +11,20 @@ import structlog
 
 from actors.messaging.enqueuer import Enqueuer
 from actors.webhook.event_messages import URL_LIFETIME_S, change_message, compact, event_message
-from actors.webhook.signature import sign
-from actors.webhook.webhook_client import Answer, DeliveryError, WebhookClient
+from actors.webhook.signed_posts import (
+    DELIVERED,
+    GONE,
+    LEASE_S,
+    SignedPosts,
+    outcome_of,
+    text_of,
+)
+from actors.webhook.webhook_client import Answer, DeliveryError
 from autos.json_form import as_json
-from storage.clients.webhook_secrets import WebhookSecrets
 from storage.errors import LeaseLost, ServiceUnavailable
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
-from storage.telemetry.signals import HTTP_STATUS, NOOP_SIGNALS, SIZE_BYTES, Signals
+from storage.telemetry.signals import NOOP_SIGNALS, Signals
 from storage.telemetry.tracing import Span
 from storage.webhook_policy import is_plaintext
 from storage.webhooks import delivery_limits, webhook_rows
@@ -30,13 +35,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 # A larger body is sent without its documents; the receiver can read them with ListDocuments.
 MAX_BODY_BYTES = 5_000_000
-# An attempt takes at most 15 s. The lease must last longer.
-LEASE_S = 30.0
-GONE = 410
-# Such an attempt is repeated on the schedule: an operator may add a secret meanwhile.
-UNSIGNED = "The client has no secret that signs its webhooks."
-# The outcomes of an attempt, for the counters and the trace.
-DELIVERED, REFUSED, NO_ANSWER, FORBIDDEN = "DELIVERED", "REFUSED", "NO_ANSWER", "FORBIDDEN"
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,8 @@ class WebhookSender:
 
     database: Database
     objects: Objects
-    poster: WebhookClient
+    posts: SignedPosts
     messages: Enqueuer
-    secrets: WebhookSecrets
     signals: Signals = NOOP_SIGNALS
     limits: DeliveryLimits = DEFAULT_LIMITS
 
@@ -107,7 +104,7 @@ class WebhookSender:
 
     def _attempt(self, delivery: WebhookDelivery, span: Span) -> None:
         answer = self._answer(delivery)
-        outcome = _outcome(answer)
+        outcome = outcome_of(answer)
         self.signals.webhook_attempted(outcome)
         if outcome != DELIVERED:
             span.fail(outcome)
@@ -123,29 +120,12 @@ class WebhookSender:
             webhook_rows.delivered(self.database, delivery, answer.status)
             log.info("webhook delivered", status_code=answer.status)
         else:
-            text = f"The receiver answered {answer.status}."
-            self._refused(delivery, answer, text, is_final=answer.status == GONE)
+            self._refused(delivery, answer, text_of(answer), is_final=answer.status == GONE)
 
     def _answer(self, delivery: WebhookDelivery) -> Answer | DeliveryError:
-        """Post the webhook. Return the error instead of raising it.
-
-        The cause of the error holds the URL with its query. If the error were raised, it would be
-        logged together with any error that occurs while it is recorded.
-        """
-        secrets = self.secrets.current(delivery.client)
-        if not secrets:
-            return DeliveryError(UNSIGNED)
-        body = self.body(delivery)
-        headers = _headers(secrets, delivery, body)
-        # The receiver is a third party: it gets no headers except those of Standard Webhooks.
-        with self.signals.request("webhook", "POST", SIZE_BYTES, len(body)) as span:
-            try:
-                answer = self.poster.post(delivery.url, headers, body)
-            except DeliveryError as error:
-                span.fail(NO_ANSWER)
-                return error
-            span.set(HTTP_STATUS, answer.status)
-            return answer
+        return self.posts.post(
+            delivery.client, delivery.url, delivery.webhook_id, lambda: self.body(delivery)
+        )
 
     def _refused(
         self,
@@ -167,7 +147,7 @@ class WebhookSender:
         )
         log.warning("webhook not accepted", error=error, retry_in_s=delay_s)
         if delay_s is not None:
-            self.signals.retried("webhook", _outcome(answer))
+            self.signals.retried("webhook", outcome_of(answer))
             self.messages.send_webhooks(delivery.job_id, [delivery.position], delay_s=delay_s)
 
     def body(self, delivery: WebhookDelivery) -> bytes:
@@ -192,20 +172,3 @@ class WebhookSender:
 
     def _url_of(self, object_key: str) -> tuple[str, datetime]:
         return self.objects.url(object_key, lifetime_s=URL_LIFETIME_S)
-
-
-def _headers(secrets: Sequence[str], delivery: WebhookDelivery, body: bytes) -> dict[str, str]:
-    now = int(time.time())
-    return {
-        "Content-Type": "application/json",
-        "webhook-id": delivery.webhook_id,
-        "webhook-timestamp": str(now),
-        "webhook-signature": sign(secrets, delivery.webhook_id, now, body),
-    }
-
-
-def _outcome(answer: Answer | DeliveryError | None) -> str:
-    """Return the outcome. REFUSED: any status but 2xx; FORBIDDEN: refused by the address rules."""
-    if isinstance(answer, Answer):
-        return DELIVERED if 200 <= answer.status < 300 else REFUSED
-    return FORBIDDEN if answer is not None and answer.is_final else NO_ANSWER

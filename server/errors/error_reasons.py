@@ -58,6 +58,7 @@ OF_RPC: Mapping[str, frozenset[str]] = {
     "SubscribeCase": frozenset({"CASE_NOT_ALLOWED", "TOO_MANY_SUBSCRIPTIONS"}),
     "UnsubscribeCase": frozenset({"SUBSCRIPTION_NOT_FOUND"}),
     "ListSubscriptions": frozenset(),
+    "SendTestWebhook": frozenset({"TOO_MANY_STARTS"}),
     "GetUsage": frozenset(),
     "StartDownloads": frozenset({"REQUEST_ID_REUSED", "TOO_MANY_STARTS"}),
     "GetBatch": frozenset({"BATCH_NOT_FOUND"}),

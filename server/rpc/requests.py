@@ -134,6 +134,15 @@ def receiver(url: str, receivers: WebhookPolicy, *, is_signed: bool) -> str:
     return receivers.check(url)
 
 
+def test_webhook(
+    request: pb.SendTestWebhookRequest, *, receivers: WebhookPolicy, is_signed: bool
+) -> str:
+    """Return the checked URL of a SendTestWebhook. Raises InvalidRequest."""
+    if not request.webhook_url:
+        raise InvalidRequest.of("webhook_url", "must be set.")
+    return receiver(request.webhook_url, receivers, is_signed=is_signed)
+
+
 def _priority(value: int) -> Priority:
     if value == pb.PRIORITY_UNSPECIFIED:
         return Priority.NORMAL

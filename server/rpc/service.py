@@ -26,6 +26,7 @@ from server.rpc.event_methods import EventMethods
 from server.rpc.starts import start_batcher
 from server.rpc.subscriptions.subscription_methods import SubscriptionMethods
 from server.rpc.usage import UsageReader
+from server.rpc.webhook_methods import WebhookMethods
 from server.runtime.row_waits import RowWaits
 from server.runtime.stream_scheduler import StreamScheduler
 from server.watch.end_waiter import EndWaiter
@@ -54,7 +55,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 Context = grpc.aio.ServicerContext[object, object]
 
 
-class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMethods):
+class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMethods, WebhookMethods):
     """The public API. Blocking calls run on a pool; a stream occupies no thread or connection."""
 
     def __init__(self, parts: ServerDependencies) -> None:

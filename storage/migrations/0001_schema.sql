@@ -543,3 +543,17 @@ CREATE INDEX subscriptions_due ON subscriptions (next_time) WHERE next_time IS N
 -- Each of these has one row.
 INSERT INTO portal DEFAULT VALUES;
 INSERT INTO leader DEFAULT VALUES;
+
+CREATE TABLE webhook_tests (
+    test_id UUID NOT NULL PRIMARY KEY,
+    client TEXT NOT NULL,
+    url TEXT NOT NULL,
+    receiver TEXT NOT NULL,
+    create_time TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    lease_until TIMESTAMPTZ,
+    attempt_time TIMESTAMPTZ,
+    status_code INTEGER NOT NULL DEFAULT 0,
+    error TEXT NOT NULL DEFAULT '',
+    CONSTRAINT webhook_tests_one_attempt CHECK (lease_until IS NULL OR attempt_time IS NULL)
+);
+CREATE INDEX webhook_tests_busy ON webhook_tests (client) WHERE lease_until IS NOT NULL;

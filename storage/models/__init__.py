@@ -17,6 +17,7 @@ from storage.models.webhook import (
     Webhook,
     WebhookAttempt,
 )
+from storage.models.webhook_test import WebhookTest
 
 # In an order in which they can be created: a table comes after the tables that it refers to.
 ALL: tuple[type[BaseModel], ...] = (
@@ -33,6 +34,7 @@ ALL: tuple[type[BaseModel], ...] = (
     Webhook,
     SilentReceiver,
     WebhookAttempt,
+    WebhookTest,
     Slot,
     PortalThrottle,
     Court,
@@ -76,5 +78,6 @@ __all__ = [
     "SweptObject",
     "Webhook",
     "WebhookAttempt",
+    "WebhookTest",
     "WorkerProcess",
 ]

@@ -47,6 +47,8 @@ NAME_CAP = 200
 FOLDER = "/documentos/"
 # The bucket may be shared: no other object in it is ever changed.
 OUR_KEY = re.compile(r"[^/]+/processos/\d{20}/documentos/[0-9a-f-]{36}/[0-9a-f]{16}\.\w+")
+# The answers of the portal about a case.
+ANSWER_KEY = re.compile(r"[^/]+/listagens/\d{20}/[0-9a-f]{64}\.json")
 # The codes that stores answer to If-None-Match: for an object that exists (or is being written),
 # and for a header that they do not support.
 EXISTS = {"PreconditionFailed", "ConditionalRequestConflict"}
@@ -402,12 +404,19 @@ class Objects:
 
     def documents(self) -> Iterator[BucketObject]:
         """Return the objects below the prefix with keys in the form of a document's key."""
+        return self._with_keys(OUR_KEY)
+
+    def answers(self) -> Iterator[BucketObject]:
+        """Return the objects below the prefix with keys in the form of an answer's key."""
+        return self._with_keys(ANSWER_KEY)
+
+    def _with_keys(self, form: re.Pattern[str]) -> Iterator[BucketObject]:
         with self._asking("LIST"):
             for item in self._minio.list_objects(
                 self._store.bucket, prefix=self.prefix, recursive=True
             ):
                 key, stored = str(item.object_name), item.last_modified
-                if stored is not None and OUR_KEY.fullmatch(key, len(self.prefix)):
+                if stored is not None and form.fullmatch(key, len(self.prefix)):
                     yield BucketObject(key, stored)
 
     def read(self, key: str) -> bytes | None:

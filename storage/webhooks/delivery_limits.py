@@ -2,7 +2,7 @@
 
 A client's deliveries are counted alone: those of other clients to the same receiver do not count.
 A receiver that timed out holds a thread of a notifier for a long time. Until it answers, its client
-has one delivery to it at a time.
+has one delivery to it at a time. Test events count as webhooks do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from uuid import UUID
 from peewee import SQL, fn
 
 from storage import sql
-from storage.models import SilentReceiver, Webhook
+from storage.models import SilentReceiver, Webhook, WebhookTest
 from storage.postgres.database import Database, Row, Transaction
 from storage.settings import Settings
 
@@ -47,34 +47,51 @@ def locked_if_room(
 
     Until the end of the transaction no other claim of the client can count the deliveries.
     """
-    lock = fn.pg_advisory_xact_lock(fn.hashtextextended(Webhook.client.concat(" webhooks"), 0))
     held: Row | None = transaction.fetch_one(
-        Webhook.select(Webhook.client, Webhook.receiver, Webhook.lease, lock)
+        Webhook.select(Webhook.client, Webhook.receiver, Webhook.lease, _lock(Webhook))
         .where(Webhook.job_id == job_id, Webhook.position == position)
         .dicts()
     )
-    if held is None:
-        return None
-    client, receiver = held["client"], held["receiver"]
     # In a separate statement, so that it sees what was committed before the lock was obtained.
-    is_same = Webhook.receiver == receiver
-    silent = SilentReceiver.select(SilentReceiver.client).where(*_is(client, receiver))
-    busy = transaction.fetch_one(
-        Webhook.select(
-            fn.count(SQL("*")).alias("of_client"),
-            fn.count(SQL("*")).filter(is_same).alias("of_receiver"),
-            fn.EXISTS(silent).alias("is_silent"),
-        )
-        .where(
-            Webhook.client == client,
-            Webhook.lease.is_null(False),
-            Webhook.lease_until >= fn.clock_timestamp(),
-        )
+    return held if held and _has_room(transaction, held, limits) else None
+
+
+def has_room_for_test(transaction: Transaction, test_id: UUID, limits: DeliveryLimits) -> bool:
+    """Return whether the client and the receiver of a test event may have one more delivery.
+
+    Until the end of the transaction no other claim of the client can count the deliveries.
+    """
+    held: Row | None = transaction.fetch_one(
+        WebhookTest.select(WebhookTest.client, WebhookTest.receiver, _lock(WebhookTest))
+        .where(WebhookTest.test_id == test_id)
         .dicts()
     )
-    most = 1 if busy["is_silent"] else limits.per_receiver
-    has_room = busy["of_client"] < limits.per_client and busy["of_receiver"] < most
-    return held if has_room else None
+    return held is not None and _has_room(transaction, held, limits)
+
+
+def _lock(model: Any) -> Any:
+    return fn.pg_advisory_xact_lock(fn.hashtextextended(model.client.concat(" webhooks"), 0))
+
+
+def _has_room(transaction: Transaction, held: Row, limits: DeliveryLimits) -> bool:
+    client, receiver = held["client"], held["receiver"]
+    silent = SilentReceiver.select(SilentReceiver.client).where(*_is(client, receiver))
+    webhooks, tests = (
+        model.select(
+            fn.count(SQL("*")).alias("of_client"),
+            fn.count(SQL("*")).filter(model.receiver == receiver).alias("of_receiver"),
+            fn.EXISTS(silent).alias("is_silent"),
+        ).where(model.client == client, model.lease_until >= fn.clock_timestamp())
+        for model in (Webhook, WebhookTest)
+    )
+    under_way = transaction.fetch(
+        webhooks.where(Webhook.lease.is_null(False)).union_all(tests).dicts()
+    )
+    most = 1 if under_way[0]["is_silent"] else limits.per_receiver
+    of_client, of_receiver = (
+        sum(each[name] for each in under_way) for name in ("of_client", "of_receiver")
+    )
+    return bool(of_client < limits.per_client and of_receiver < most)
 
 
 def next_webhook(

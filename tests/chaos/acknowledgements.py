@@ -53,6 +53,8 @@ class Acknowledgements:
         self.given_up: list[str] = []
         self.statuses: Counter[tuple[str, str]] = Counter()
         self.problems: list[str] = []
+        # The jobs of each batch.
+        self.batches: dict[str, set[str]] = {}
         # The end times that each job was seen with, in nanoseconds since 1970.
         self.ends: dict[str, set[int]] = defaultdict(set)
 

@@ -85,7 +85,9 @@ class ChaosEnvironment:
 
 
 @contextmanager
-def running_chaos_environment(folder: Path, *, lease_s: int) -> Iterator[ChaosEnvironment]:
+def running_chaos_environment(
+    folder: Path, *, lease_s: int, settings: Mapping[str, str]
+) -> Iterator[ChaosEnvironment]:
     """Start everything in the new folder `folder`, and stop it at the end."""
     folder.mkdir(parents=True)
     log = ProcessLog(folder / "chaos.log")
@@ -103,7 +105,8 @@ def running_chaos_environment(folder: Path, *, lease_s: int) -> Iterator[ChaosEn
         proxies = _proxies(exit_stack.enter_context(LoopThread()), servers, portal)
         for proxy in proxies.values():
             exit_stack.callback(proxy.close)
-        env = {**_env(servers, proxies), "DATA_DIR": str(folder / "a"), "LEASE_S": str(lease_s)}
+        own = {"DATA_DIR": str(folder / "a"), "LEASE_S": str(lease_s)}
+        env = {**_env(servers, proxies), **settings, **own}
         # The callers retry and redeliver far more than one client may.
         env["CLIENT_REPEATS_PER_MINUTE"] = "1000000"
         env["WEBHOOK_ALLOWED_HOSTS"] = ",".join(

@@ -11,16 +11,21 @@ from pathlib import Path
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from tests.chaos.callers.job_starter import Driver
+from tests.chaos.callers.mixed_workload import Mix, make_mixed_cases, mix_of
 from tests.chaos.callers.retrying_client import RetryingClient
 from tests.chaos.callers.standstills import Progress
 from tests.chaos.callers.workload import make_cases, workload_of
 from tests.chaos.chaos_environment import ChaosEnvironment, running_chaos_environment
 from tests.chaos.chaos_options import ChaosOptions
 from tests.chaos.checks import (
+    check_batches,
+    check_budget,
     check_documents,
+    check_events,
     check_jobs,
     check_logs,
     check_portal,
+    check_watches,
     check_webhooks,
     snapshot,
 )
@@ -28,7 +33,7 @@ from tests.chaos.checks.snapshot import Snapshot
 from tests.chaos.faults.fault_plan import PlannedFault, plan_of
 from tests.chaos.faults.fault_runner import FaultRunner
 from tests.chaos.faults.fault_windows import Windows
-from tests.chaos.quiesce import settle
+from tests.chaos.quiesce import end_mix, settle
 
 # Faults continue for a little after the last job was started.
 AFTER_LAST_START_S = 5.0
@@ -59,26 +64,29 @@ def run_seed(options: ChaosOptions, seed: int) -> RunOutcome:
     folder = options.folder / f"seed-{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     begun = time.monotonic()
-    with running_chaos_environment(folder, lease_s=options.lease_s) as environment:
-        outcome = _played(options, seed, environment, begun)
+    over_s = options.minutes * 60
+    plans = workload_of(seed, jobs=options.jobs, documents=options.documents, over_s=over_s)
+    mix = mix_of(seed, plans, over_s=over_s)
+    with running_chaos_environment(
+        folder, lease_s=options.lease_s, settings=mix.settings
+    ) as environment:
+        outcome = _played(options, seed, environment, mix, begun)
     if not outcome.problems and not options.is_kept:
         shutil.rmtree(folder)
     return outcome
 
 
 def _played(
-    options: ChaosOptions, seed: int, environment: ChaosEnvironment, begun: float
+    options: ChaosOptions, seed: int, environment: ChaosEnvironment, mix: Mix, begun: float
 ) -> RunOutcome:
-    over_s = options.minutes * 60
-    faults = plan_of(
-        seed, options.kinds, until_s=over_s + AFTER_LAST_START_S, most=options.most_faults
-    )
-    plans = workload_of(seed, jobs=options.jobs, documents=options.documents, over_s=over_s)
-    environment.log(f"chaos    seed {seed}: {len(plans)} jobs, {len(faults)} faults")
-    numbers = make_cases(environment.portal, plans)
+    until_s = options.minutes * 60 + AFTER_LAST_START_S
+    faults = plan_of(seed, options.kinds, until_s=until_s, most=options.most_faults)
+    environment.log(f"chaos    seed {seed}: {len(mix.jobs)} jobs, {len(faults)} faults")
+    numbers = make_cases(environment.portal, mix.jobs)
+    make_mixed_cases(environment.portal, mix)
     with RetryingClient(environment.address, environment.ledger) as client:
         progress = Progress(client)
-        driver = Driver(environment, client, plans, numbers)
+        driver = Driver(environment, client, mix, numbers)
         breaking = FaultRunner(environment, faults)
         try:
             progress.start()
@@ -88,7 +96,9 @@ def _played(
             environment.log("chaos    the faults are over")
             calm = time.monotonic()
             driver.join()
-            unsettled = settle(environment, client)
+            unsettled = end_mix(environment, client, mix, driver.case_watchers)
+            unsettled += settle(environment, client)
+            driver.reader.finish()
             settled_s = time.monotonic() - calm
         finally:
             breaking.stop()
@@ -101,6 +111,7 @@ def _played(
         *unsettled,
         *environment.ledger.problems,
         *_problems(environment, seen, windows, driver),
+        *_mix_problems(environment, seen, mix, driver),
     ]
     for problem in problems:
         environment.log(f"problem  {problem}")
@@ -112,11 +123,21 @@ def _problems(
 ) -> Iterator[str]:
     ledger, portal = environment.ledger, environment.portal
     yield from check_jobs.check(ledger, seen, driver.watchers)
-    yield from check_documents.check(portal, seen, windows)
+    watched = {watcher.plan.number for watcher in driver.case_watchers}
+    yield from check_documents.check(portal, seen, windows, watched)
     yield from check_documents.check_bucket(seen)
     yield from check_webhooks.check(ledger, seen)
     yield from check_portal.check(portal, seen, windows, environment.proxies["portal"].marks)
     yield from check_logs.check(environment.process_lines)
+
+
+def _mix_problems(
+    environment: ChaosEnvironment, seen: Snapshot, mix: Mix, driver: Driver
+) -> Iterator[str]:
+    yield from check_batches.check(environment.ledger, seen)
+    yield from check_budget.check(seen, mix)
+    yield from check_events.check(environment.ledger, seen, driver.reader.events)
+    yield from check_watches.check(seen, driver.case_watchers)
 
 
 def _outcome(

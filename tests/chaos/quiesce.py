@@ -6,12 +6,14 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
+from tests.chaos.callers.case_watcher import CaseWatcher
+from tests.chaos.callers.mixed_workload import Mix
 from tests.chaos.callers.retrying_client import RetryingClient
 from tests.chaos.chaos_environment import ChaosEnvironment
 from tests.chaos.checks.snapshot import Bucket, queued, spooled
@@ -25,6 +27,7 @@ AGE_S = 3_600
 UNTOLD = (pb.WEBHOOK_STATE_WAITING, pb.WEBHOOK_STATE_PENDING)
 MOST_TOLD = 5
 HIDDEN_S = 3.0
+BUDGET = "CASE_BUDGET"
 
 
 def settle(environment: ChaosEnvironment, client: RetryingClient) -> list[str]:
@@ -34,6 +37,26 @@ def settle(environment: ChaosEnvironment, client: RetryingClient) -> list[str]:
         *_await("told", lambda: _undelivered(client), WEBHOOKS_S),
         *_await("cleared up", _Leftovers(environment, client).look, LEFTOVERS_S),
     ]
+
+
+def end_mix(
+    environment: ChaosEnvironment,
+    client: RetryingClient,
+    mix: Mix,
+    watchers: Sequence[CaseWatcher],
+) -> list[str]:
+    """End the watches, and cancel the jobs that wait for the budget once nothing else runs."""
+    for watcher in watchers:
+        watcher.unsubscribe()
+    unsettled = _await("ended", lambda: _running(client, waits_count=False), JOBS_S)
+    beyond = sum(len(each.numbers) - each.budget for each in mix.batches if each.budget)
+    waiting = [] if unsettled else client.running_jobs(timeout_s=10)
+    if len(waiting) != beyond and not unsettled:
+        unsettled.append(f"{len(waiting)} jobs wait for the budget, not {beyond}")
+    for job in waiting:
+        environment.ledger.cancels_requested.add(job.job_id)
+        client.call("CancelJob", pb.CancelJobRequest(job_id=job.job_id))
+    return unsettled
 
 
 def _await(what: str, rest: Callable[[], list[str]], deadline_s: float) -> list[str]:
@@ -47,12 +70,16 @@ def _await(what: str, rest: Callable[[], list[str]], deadline_s: float) -> list[
     return []
 
 
-def _running(client: RetryingClient) -> list[str]:
+def _running(client: RetryingClient, *, waits_count: bool = True) -> list[str]:
     try:
         jobs = client.running_jobs(timeout_s=10)
     except grpc.RpcError as error:
         return [f"ListJobs: {error!r}"]
-    return [f"job {job.job_id}: {job.progress}".replace("\n", " ") for job in jobs]
+    return [
+        f"job {job.job_id}: {job.progress}".replace("\n", " ")
+        for job in jobs
+        if waits_count or job.hold.reason != BUDGET
+    ]
 
 
 def _undelivered(client: RetryingClient) -> list[str]:

@@ -17,6 +17,7 @@ HOOKS = "tests/integration/webhook/test_webhook_rows.py"
 START_CHECK = "tests/integration/runtime/test_start_check.py"
 VALKEY_OUTAGES = "tests/integration/runtime/test_valkey_outages.py"
 ROLE_KEYS = "tests/integration/objects/test_role_keys.py"
+WEBHOOK_TESTS = "tests/integration/webhook/test_webhook_tests.py"
 DELIVERIES = "tests/integration/webhook/test_delivery_limits.py"
 OBJECTS = "tests/integration/objects/test_objects.py"
 REFUSALS = "tests/integration/objects/test_store_refusals.py"
@@ -944,8 +945,8 @@ _TOLD = (
     ),
     _mutant(
         "the signature of a webhook",
-        "actors/webhook/webhook_sender.py",
-        '"webhook-signature": sign(secrets, delivery.webhook_id, now, body),',
+        "actors/webhook/signed_posts.py",
+        '"webhook-signature": sign(secrets, webhook_id, now, body),',
         '"webhook-signature": "v1,",',
         "tests/acceptance/jobs/test_main_job.py",
     ),
@@ -980,23 +981,44 @@ _TOLD = (
     _mutant(
         "the limit of deliveries for one receiver",
         "storage/webhooks/delivery_limits.py",
-        'busy["of_receiver"] < most',
+        "of_receiver < most",
         "True",
         HOOKS,
     ),
     _mutant(
         "the limit of deliveries of one client",
         "storage/webhooks/delivery_limits.py",
-        'busy["of_client"] < limits.per_client and ',
+        "of_client < limits.per_client and ",
         "",
         DELIVERIES,
     ),
     _mutant(
         "the single delivery to a receiver that timed out",
         "storage/webhooks/delivery_limits.py",
-        'most = 1 if busy["is_silent"] else limits.per_receiver',
+        'most = 1 if under_way[0]["is_silent"] else limits.per_receiver',
         "most = limits.per_receiver",
         DELIVERIES,
+    ),
+    _mutant(
+        "test events among the deliveries at once",
+        "storage/webhooks/delivery_limits.py",
+        "sum(each[name] for each in under_way)",
+        "under_way[0][name]",
+        WEBHOOK_TESTS,
+    ),
+    _mutant(
+        "the single attempt of a test event",
+        "storage/webhooks/webhook_tests.py",
+        ".where(WebhookTest.test_id == test_id, _IS_UNSENT, _IS_CURRENT)",
+        ".where(WebhookTest.test_id == test_id, _IS_CURRENT)",
+        WEBHOOK_TESTS,
+    ),
+    _mutant(
+        "the expiry of a test event whose call has ended",
+        "storage/webhooks/webhook_tests.py",
+        ".where(WebhookTest.test_id == test_id, _IS_UNSENT, _IS_CURRENT)",
+        ".where(WebhookTest.test_id == test_id, _IS_UNSENT)",
+        WEBHOOK_TESTS,
     ),
     _mutant(
         "the turns of clients at messages for stalled webhooks",

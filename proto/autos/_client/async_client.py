@@ -361,6 +361,14 @@ class AsyncClient:
             for subscription in page.subscriptions:
                 yield subscription
 
+    async def test_webhook(self, webhook_url: str) -> pb.WebhookAttempt:
+        """Send a signed `webhook.test` event to a URL once and return what came of it.
+
+        This call is not retried, and may take 45 seconds.
+        """
+        answer = await self._transport.answer(calls.test_webhook(webhook_url), calls.TEST_WEBHOOK_S)
+        return answer.attempt
+
     async def usage(self) -> pb.GetUsageResponse:
         """Return the limits of this client and what it has used of them."""
         return await self._call(calls.usage())

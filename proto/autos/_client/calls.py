@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from autos.downloads.v1 import downloads_pb2 as pb
+from autos.errors import InvalidRequest
 
 R = TypeVar("R", bound=Message)
 SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"].full_name
@@ -25,6 +26,10 @@ EVENTS_PAGE = 100
 SUBSCRIPTIONS_PAGE = 500
 # The most requests of one StartDownloads.
 BATCH = 1000
+# The most bytes of a request of the server.
+MOST_BYTES = 1024 * 1024
+# The server answers a SendTestWebhook within 45 s.
+TEST_WEBHOOK_S = 60.0
 # Shorter than one attempt of a call.
 EVENT_WAIT_S = 8.0
 _NUMBER = re.compile(r"[\d.\-\s]{1,40}")
@@ -84,14 +89,31 @@ def start_many(
     request_id: str | None,
     **options: Unpack[StartOptions],
 ) -> Call[pb.StartDownloadsResponse]:
-    """Return the call of StartDownloads. If request_id is None, a new one makes it repeatable."""
+    """Return the call of StartDownloads. If request_id is None, a new one makes it repeatable.
+
+    Raises InvalidRequest if it is too large: the server would refuse it without a reason.
+    """
     request = pb.StartDownloadsRequest(
         requests=[
             start_request(each, **options) if isinstance(each, str) else each for each in requests
         ],
         request_id=request_id or str(uuid4()),
     )
+    if (size := request.ByteSize()) > MOST_BYTES:
+        raise InvalidRequest(
+            f"These requests have {size} bytes, and a call takes {MOST_BYTES} at most:"
+            " start fewer at once.",
+            reason="INVALID_REQUEST",
+            violations={"requests": f"must have at most {MOST_BYTES} bytes together."},
+        )
     return Call("StartDownloads", request, pb.StartDownloadsResponse)
+
+
+def batch_size(**options: Unpack[StartOptions]) -> int:
+    """Return how many process numbers with these options fit in one StartDownloads."""
+    one = pb.StartDownloadsRequest(requests=[start_request("0" * 25, **options)]).ByteSize()
+    # Room for the request_id.
+    return max(1, min(BATCH, (MOST_BYTES - 100) // one))
 
 
 def batch(batch_id: str) -> Call[pb.GetBatchResponse]:
@@ -268,6 +290,12 @@ def subscriptions(page_size: int) -> Call[pb.ListSubscriptionsResponse]:
 def usage() -> Call[pb.GetUsageResponse]:
     """Return the call of GetUsage."""
     return Call("GetUsage", pb.GetUsageRequest(), pb.GetUsageResponse)
+
+
+def test_webhook(webhook_url: str) -> Call[pb.SendTestWebhookResponse]:
+    """Return the call of SendTestWebhook."""
+    request = pb.SendTestWebhookRequest(webhook_url=webhook_url)
+    return Call("SendTestWebhook", request, pb.SendTestWebhookResponse)
 
 
 def redeliver(job_id: str, request_id: str | None) -> Call[pb.RedeliverWebhookResponse]:

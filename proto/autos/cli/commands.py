@@ -19,6 +19,7 @@ from autos.cli.exits import Exit, exit_of_job
 from autos.cli.groups.batch_start import start_many
 from autos.cli.groups.case_lines import case_lines
 from autos.cli.groups.subscriptions import selection_of, subscribe, subscriptions, unsubscribe
+from autos.cli.groups.webhook_test import test_webhook
 from autos.cli.live import PullView, job_view, pull_view
 from autos.cli.output import write_bytes, write_json, write_line
 from autos.cli.wording import (
@@ -319,5 +320,6 @@ COMMANDS: dict[str, Command] = {
     "url": url,
     "pull": pull,
     "redeliver": redeliver,
+    "test-webhook": test_webhook,
     "usage": usage,
 }

@@ -16,9 +16,12 @@ WITH RECURSIVE clients AS (
 )
 SELECT due.job_id, due.position FROM clients
 CROSS JOIN LATERAL (
-    SELECT count(*) AS deliveries FROM webhooks
-    WHERE webhooks.client = clients.client AND lease IS NOT NULL
-        AND lease_until >= clock_timestamp()
+    SELECT (SELECT count(*) FROM webhooks
+            WHERE webhooks.client = clients.client AND lease IS NOT NULL
+                AND lease_until >= clock_timestamp())
+        + (SELECT count(*) FROM webhook_tests AS test
+            WHERE test.client = clients.client AND test.lease_until >= clock_timestamp())
+        AS deliveries
 ) AS under_way
 CROSS JOIN LATERAL (
     SELECT job_id, position, next_attempt_time FROM (
@@ -30,6 +33,9 @@ CROSS JOIN LATERAL (
     WHERE (SELECT count(*) FROM webhooks AS busy
             WHERE busy.client = clients.client AND busy.receiver = oldest.receiver
                 AND busy.lease IS NOT NULL AND busy.lease_until >= clock_timestamp())
+            + (SELECT count(*) FROM webhook_tests AS test
+                WHERE test.client = clients.client AND test.receiver = oldest.receiver
+                    AND test.lease_until >= clock_timestamp())
         < coalesce((SELECT 1 FROM silent_receivers AS silent
             WHERE silent.client = clients.client AND silent.receiver = oldest.receiver),
             :of_receiver)

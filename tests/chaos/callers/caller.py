@@ -33,6 +33,7 @@ class JobCaller:
         stop: threading.Event,
     ) -> None:
         self.plan = plan
+        self.at_s = plan.at_s
         self.watcher: StreamReader | None = None
         self._world = environment
         self._ledger = environment.ledger

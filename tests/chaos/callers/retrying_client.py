@@ -102,6 +102,26 @@ class RetryingClient:
         request = pb.ListDocumentsRequest(job_id=job_id, page_size=1000)
         return self._pages("ListDocuments", request, "documents")
 
+    def all_events(self) -> list[pb.Event]:
+        """Return the whole log of events, without documents."""
+        found: list[pb.Event] = []
+        has_more = True
+        while has_more:
+            request = pb.ListEventsRequest(
+                after_cursor=found[-1].cursor if found else "",
+                page_size=500,
+                without_documents=True,
+            )
+            answer: pb.ListEventsResponse = self.call("ListEvents", request)
+            found += answer.events
+            has_more = answer.has_more
+        return found
+
+    def batch(self, batch_id: str) -> pb.Batch:
+        """Return a batch."""
+        batch: pb.Batch = self.call("GetBatch", pb.GetBatchRequest(batch_id=batch_id)).batch
+        return batch
+
     def _pages(self, name: str, request: Any, field: str) -> list[Any]:
         found: list[Any] = []
         while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
@@ -119,7 +119,7 @@ def _faults(chance: random.Random, documents: int) -> dict[int, str]:
     return {i: chance.choice(names) for i in range(documents) if chance.random() < 0.25}
 
 
-def make_cases(portal: SandboxPortal, plans: list[JobPlan]) -> list[str]:
+def make_cases(portal: SandboxPortal, plans: Sequence[JobPlan]) -> list[str]:
     """Add the cases of the plans to the portal in order, and return their numbers."""
     return [
         portal.add_case(

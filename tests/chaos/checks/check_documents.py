@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from tests.chaos.callers.workload import DOCUMENT_FAULTS, LIST_FAULTS
@@ -24,8 +24,10 @@ RECOVERABLE = {"codex-500-then-good": ("PORTAL_ERROR",), "not-ready": ("NOT_A_DO
 LOST_LEASES = 5
 
 
-def check(portal: SandboxPortal, seen: Snapshot, windows: Windows) -> Iterator[str]:
-    """Return a line for each problem with documents."""
+def check(
+    portal: SandboxPortal, seen: Snapshot, windows: Windows, watched: Collection[str] = ()
+) -> Iterator[str]:
+    """Return a line for each problem with documents. `watched`: cases that have grown."""
     for job in seen.jobs.values():
         case = portal.case(job.process_number)
         assert case
@@ -34,10 +36,13 @@ def check(portal: SandboxPortal, seen: Snapshot, windows: Windows) -> Iterator[s
         if not job.progress.HasField("total_documents"):
             yield from (f"{name} {problem}" for problem in _unlisted(job, case.list_fault, windows))
             continue
-        if len(documents) != len(case.documents):
+        is_growing = job.process_number in watched and len(documents) < len(case.documents)
+        if len(documents) != len(case.documents) and not is_growing:
             yield f"{name} has {len(documents)} of {len(case.documents)} documents"
             continue
-        for source, document in zip(case.documents, documents, strict=True):
+        for source, document in zip(case.documents, documents, strict=not is_growing):
+            if document.state == pb.DOCUMENT_STATE_SKIPPED and job.process_number in watched:
+                continue
             for problem in _document(source, document, seen, windows.during(job)):
                 yield f"{name}, document {document.document_id}: {problem}"
 

@@ -58,6 +58,7 @@ def _sums(job: pb.Job, documents: list[pb.Document]) -> Iterator[str]:
         "completed_documents": len(available),
         "failed_documents": states[pb.DOCUMENT_STATE_FAILED],
         "cancelled_documents": states[pb.DOCUMENT_STATE_CANCELLED],
+        "skipped_documents": states[pb.DOCUMENT_STATE_SKIPPED],
         "pending_documents": 0,
         "stored_bytes": sum(document.size_bytes for document in available),
     }
@@ -77,7 +78,7 @@ def _outcome(job: pb.Job, states: Counter[pb.DocumentState]) -> pb.JobState:
         return pb.JOB_STATE_CANCELLED
     if not job.progress.HasField("total_documents"):
         return pb.JOB_STATE_FAILED
-    if available == job.progress.total_documents:
+    if available == job.progress.total_documents - states[pb.DOCUMENT_STATE_SKIPPED]:
         return pb.JOB_STATE_COMPLETED
     return pb.JOB_STATE_PARTIALLY_COMPLETED if available else pb.JOB_STATE_FAILED
 

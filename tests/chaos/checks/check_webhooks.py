@@ -12,6 +12,7 @@ from tests.chaos.acknowledgements import Acknowledgements
 from tests.chaos.checks.snapshot import Snapshot
 from tests.sandbox.receivers.deliveries import Delivery
 
+CHANGED = "case.changed"
 TYPES = {
     "JOB_STATE_COMPLETED": "download.completed",
     "JOB_STATE_PARTIALLY_COMPLETED": "download.partially_completed",
@@ -28,6 +29,7 @@ def check(ledger: Acknowledgements, seen: Snapshot) -> Iterator[str]:
             yield f"a delivery to {delivery.path} does not verify"
         else:
             by_id[delivery.webhook_id].append(delivery)
+    yield from _changes(by_id)
     yield from _ids(by_id, seen)
     for job in seen.jobs.values():
         for hook in job.webhooks:
@@ -38,6 +40,18 @@ def check(ledger: Acknowledgements, seen: Snapshot) -> Iterator[str]:
             yield f"webhook {each.webhook_id} of job {each.job_id} was not sent again"
 
 
+def _changes(by_id: dict[str, list[Delivery]]) -> Iterator[str]:
+    """Check that each change has one webhook-id."""
+    sent: dict[str, set[str]] = defaultdict(set)
+    for webhook_id, deliveries in by_id.items():
+        for each in deliveries:
+            if each.payload["type"] == CHANGED:
+                sent[str(each.payload["data"])].add(webhook_id)
+    for change, ids in sent.items():
+        if len(ids) > 1:
+            yield f"the change {change} had {len(ids)} webhook-ids"
+
+
 def _ids(by_id: dict[str, list[Delivery]], seen: Snapshot) -> Iterator[str]:
     ends: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for webhook_id, deliveries in by_id.items():
@@ -45,6 +59,8 @@ def _ids(by_id: dict[str, list[Delivery]], seen: Snapshot) -> Iterator[str]:
         if len(sent) > 1:
             yield f"webhook {webhook_id} sent {len(sent)} different ends"
         for each in deliveries:
+            if each.payload["type"] == CHANGED:
+                continue
             job = each.payload["data"]["job"]
             ends[each.path, job["job_id"], job["end_time"]].add(webhook_id)
             if TYPES[job["state"]] != each.payload["type"]:
@@ -74,8 +90,12 @@ def _delivered(job: pb.Job, hook: pb.Webhook, by_id: dict[str, list[Delivery]]) 
     if not deliveries:
         yield f"{name} is DELIVERED, and the receiver has not got it"
     for delivery in deliveries:
-        sent = delivery.payload["data"]["job"]
-        if (sent["job_id"], sent["state"]) != (job.job_id, pb.JobState.Name(job.state)):
+        data = delivery.payload["data"]
+        # The job of a watched case has the webhook of the change, too.
+        sent = data.get("job")
+        if sent is None and data.get("process_number") != job.process_number:
+            yield f"{name} sent the change of {data.get('process_number')}"
+        if sent and (sent["job_id"], sent["state"]) != (job.job_id, pb.JobState.Name(job.state)):
             yield f"{name} sent {sent['state']} of job {sent['job_id']}"
         if delivery.path != urlsplit(hook.url).path:
             yield f"{name} went to {delivery.path}"
@@ -86,7 +106,7 @@ def _acknowledged(ledger: Acknowledgements, seen: Snapshot) -> Iterator[str]:
     called = {
         (each.path, each.payload["data"]["job"]["job_id"])
         for each in seen.deliveries
-        if each.is_verified
+        if each.is_verified and each.payload["type"] != CHANGED
     }
     for start in ledger.starts:
         job = seen.jobs.get(start.job_id)

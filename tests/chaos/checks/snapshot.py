@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import redis
@@ -25,7 +25,10 @@ ANSWERS = "/listagens/"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`documents`: by job, in the order of the case file. `objects`: their hashes, by key."""
+    """`documents`: by job, in the order of the case file. `objects`: their hashes, by key.
+
+    `events`: the whole log, oldest first.
+    """
 
     jobs: Mapping[str, pb.Job]
     documents: Mapping[str, list[pb.Document]]
@@ -33,6 +36,8 @@ class Snapshot:
     requests: list[PortalRequest]
     flights: list[Flight]
     deliveries: list[Delivery]
+    events: Sequence[pb.Event] = ()
+    batches: Mapping[str, pb.Batch] = field(default_factory=dict)
 
 
 class Bucket:
@@ -112,4 +117,6 @@ def take(environment: ChaosEnvironment, client: RetryingClient) -> Snapshot:
         requests=environment.portal.requests,
         flights=environment.portal.flights,
         deliveries=[*environment.receiver.deliveries, *environment.sluggish.deliveries],
+        events=client.all_events(),
+        batches={each: client.batch(each) for each in environment.ledger.batches},
     )

@@ -13,6 +13,7 @@ import pytest
 
 from actors.login.portal_login import LoginClient, LoginUnavailable
 from actors.resilience.exchange_deadline import Watchdog
+from actors.webhook.signed_posts import SignedPosts
 from actors.webhook.webhook_client import WebhookClient
 from actors.webhook.webhook_sender import WebhookSender
 from storage.clients.webhook_secrets import WebhookSecrets
@@ -99,9 +100,8 @@ def test_a_receiver_that_sends_early_hints_gets_one_delivery(
         notifier = WebhookSender(
             database=pipeline.database,
             objects=objects,
-            poster=_poster(server),
+            posts=SignedPosts(_poster(server), WebhookSecrets(["whsec_" + "c2VjcmV0" * 4])),
             messages=pipeline.messages,
-            secrets=WebhookSecrets(["whsec_" + "c2VjcmV0" * 4]),
         )
         for _ in range(3):
             notifier.send_webhook(job_id, 0)

@@ -51,6 +51,7 @@ def _requests() -> dict[str, Message]:
         "ListJobs": {},
         "ListEvents": {},
         "GetUsage": {},
+        "SendTestWebhook": {"webhook_url": "https://hooks.tribunal.jus.br/autos"},
         "SubscribeCase": {"process_number": NUMBER},
         "UnsubscribeCase": {"process_number": NUMBER},
         "ListSubscriptions": {},

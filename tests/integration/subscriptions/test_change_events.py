@@ -9,6 +9,7 @@ import pytest
 
 from actors.messaging.enqueuer import Enqueuer, make_broker
 from actors.resilience.exchange_deadline import Watchdog
+from actors.webhook.signed_posts import SignedPosts
 from actors.webhook.webhook_client import WebhookClient
 from actors.webhook.webhook_sender import WebhookSender
 from dev.embedded.embedded_servers import EmbeddedServers
@@ -74,9 +75,9 @@ def test_the_webhook_says_what_has_changed(
     sent = [(queue, *map(str, args)) for queue, args in pipeline.sent()]
     assert ("webhook", str(job_id), str(POSITION)) in sent
     delivery = _claimed(pipeline.database, job_id)
-    poster = WebhookClient(WebhookPolicy(), Watchdog())
+    posts = SignedPosts(WebhookClient(WebhookPolicy(), Watchdog()), WebhookSecrets([]))
     messages = Enqueuer(make_broker(servers.env["REDIS_URL"], timeout_s=1))
-    sender = WebhookSender(pipeline.database, objects, poster, messages, WebhookSecrets([]))
+    sender = WebhookSender(pipeline.database, objects, posts, messages)
     body = json.loads(sender.body(delivery))
 
     [event] = changes(pipeline.database)

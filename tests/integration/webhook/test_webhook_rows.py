@@ -13,6 +13,7 @@ import pytest
 
 from actors.messaging.enqueuer import Enqueuer, make_broker
 from actors.resilience.exchange_deadline import Watchdog
+from actors.webhook.signed_posts import SignedPosts
 from actors.webhook.webhook_client import WebhookClient
 from actors.webhook.webhook_sender import WebhookSender
 from dev.embedded.embedded_servers import EmbeddedServers
@@ -313,10 +314,10 @@ def test_a_body_that_the_network_could_read_has_no_urls(
     database: Database, objects: Objects, servers: EmbeddedServers, url: str, has_urls: bool
 ) -> None:
     delivery = replace(_claimed(database, _ended(database, documents=2)), url=url)
-    poster = WebhookClient(WebhookPolicy(), Watchdog())
+    posts = SignedPosts(WebhookClient(WebhookPolicy(), Watchdog()), WebhookSecrets([]))
     messages = Enqueuer(make_broker(servers.env["REDIS_URL"], timeout_s=1))
 
-    sender = WebhookSender(database, objects, poster, messages, WebhookSecrets([]))
+    sender = WebhookSender(database, objects, posts, messages)
 
     body = sender.body(delivery)
 

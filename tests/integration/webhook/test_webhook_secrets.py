@@ -13,8 +13,9 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from actors.messaging.enqueuer import Enqueuer, make_broker
+from actors.webhook.signed_posts import UNSIGNED, SignedPosts
 from actors.webhook.webhook_client import Answer
-from actors.webhook.webhook_sender import UNSIGNED, WebhookSender
+from actors.webhook.webhook_sender import WebhookSender
 from storage.clients.client_registry import ClientLimits
 from storage.clients.clients_file import ClientsFile
 from storage.clients.webhook_secrets import WebhookSecrets
@@ -70,7 +71,10 @@ def notifier(database: Database, objects: Objects, redis_url: str, tmp_path: Pat
     secrets = WebhookSecrets([SHARED], ClientsFile(file, ClientLimits(*[1] * 5)))
     messages = Enqueuer(make_broker(redis_url, timeout_s=5))
     return _Notifier(
-        database, WebhookSender(database, objects, poster, messages, secrets), poster, file
+        database,
+        WebhookSender(database, objects, SignedPosts(poster, secrets), messages),
+        poster,
+        file,
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from storage.errors import InvalidRequest
 from storage.portal.slots import court_of
-from storage.process_number import check_digits, digits, parse_process_number
+from storage.process_number import check_digits, digits, parse_process_number, punctuated
 
 KNOWN = ("1003579-22.2025.8.26.0564", "1011745-77.2025.8.11.0041")
 COURTS = (
@@ -118,3 +118,8 @@ def test_one_wrong_digit_is_always_noticed(position: int, digit: int) -> None:
 def test_any_text_is_taken_or_refused_as_a_request(text: str) -> None:
     with contextlib.suppress(InvalidRequest):
         assert digits(parse_process_number(text)) == digits(text.strip())
+
+
+@pytest.mark.parametrize("number", KNOWN)
+def test_digits_get_their_punctuation_back(number: str) -> None:
+    assert punctuated(digits(number)) == number

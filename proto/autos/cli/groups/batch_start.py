@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from uuid import UUID, uuid5
 
-from autos._client.calls import BATCH, StartOptions
+from autos._client.calls import StartOptions, batch_size
 from autos._client.sync_client import Client
 from autos.cli.exits import Exit, exit_of_state
 from autos.cli.live import batch_view
@@ -26,7 +26,7 @@ def start_many(client: Client, options: Namespace, chosen: StartOptions) -> Exit
     """
     tally: Counter[str] = Counter()
     batch_ids: list[str] = []
-    for numbers in _chunks(sys.stdin):
+    for numbers in _chunks(sys.stdin, batch_size(**chosen)):
         answer = client.start_many(
             numbers, request_id=_request_id(options.request_id, len(batch_ids)), **chosen
         )
@@ -41,10 +41,10 @@ def start_many(client: Client, options: Namespace, chosen: StartOptions) -> Exit
     return _exit(tally, states)
 
 
-def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
+def _chunks(lines: Iterable[str], size: int) -> Iterator[list[str]]:
     """Yield the numbers of one batch after the other. A blank line is none."""
     numbers = (line.strip() for line in lines if line.strip())
-    while chunk := list(islice(numbers, BATCH)):
+    while chunk := list(islice(numbers, size)):
         yield chunk
 
 

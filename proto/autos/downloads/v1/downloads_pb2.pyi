@@ -926,6 +926,18 @@ class CaseChange(_message.Message):
     new_movements: _containers.RepeatedCompositeFieldContainer[Movement]
     def __init__(self, new_document_ids: _Optional[_Iterable[str]] = ..., vanished_document_ids: _Optional[_Iterable[str]] = ..., changed_document_ids: _Optional[_Iterable[str]] = ..., new_movements: _Optional[_Iterable[_Union[Movement, _Mapping]]] = ...) -> None: ...
 
+class SendTestWebhookRequest(_message.Message):
+    __slots__ = ("webhook_url",)
+    WEBHOOK_URL_FIELD_NUMBER: _ClassVar[int]
+    webhook_url: str
+    def __init__(self, webhook_url: _Optional[str] = ...) -> None: ...
+
+class SendTestWebhookResponse(_message.Message):
+    __slots__ = ("attempt",)
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    attempt: WebhookAttempt
+    def __init__(self, attempt: _Optional[_Union[WebhookAttempt, _Mapping]] = ...) -> None: ...
+
 class GetUsageRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

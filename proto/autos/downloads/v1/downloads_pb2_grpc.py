@@ -143,6 +143,11 @@ class DownloadServiceStub:
                 request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListSubscriptionsRequest.SerializeToString,
                 response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListSubscriptionsResponse.FromString,
                 _registered_method=True)
+        self.SendTestWebhook = channel.unary_unary(
+                '/autos.downloads.v1.DownloadService/SendTestWebhook',
+                request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.SendTestWebhookRequest.SerializeToString,
+                response_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.SendTestWebhookResponse.FromString,
+                _registered_method=True)
         self.GetUsage = channel.unary_unary(
                 '/autos.downloads.v1.DownloadService/GetUsage',
                 request_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.GetUsageRequest.SerializeToString,
@@ -283,7 +288,8 @@ class DownloadServiceServicer:
     def StartDownloads(self, request, context):
         """Starts or joins many jobs in one call, each as StartDownload does, each with its own result: one
         that is refused does not affect the others. The jobs are committed before the call returns. Counts
-        as as many StartDownload calls as it has requests; the same case twice joins. At most 1 MiB.
+        as as many StartDownload calls as it has requests; the same case twice joins. At most 1 MiB: gRPC
+        itself refuses more with RESOURCE_EXHAUSTED, without a reason.
 
         Reasons:
         - REQUEST_ID_REUSED (INVALID_ARGUMENT): the request_id came with other requests before.
@@ -387,6 +393,17 @@ class DownloadServiceServicer:
         """Lists watched cases.
 
         Reasons: none of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendTestWebhook(self, request, context):
+        """Sends a signed `webhook.test` event to a URL once and returns what came of it. A process that sends
+        webhooks sends it, under their rules and limits; UNAVAILABLE after 15 s if none does.
+
+        Reasons:
+        - TOO_MANY_STARTS (RESOURCE_EXHAUSTED): counts as a StartDownload.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -498,6 +515,11 @@ def add_DownloadServiceServicer_to_server(servicer, server):
                     servicer.ListSubscriptions,
                     request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListSubscriptionsRequest.FromString,
                     response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.ListSubscriptionsResponse.SerializeToString,
+            ),
+            'SendTestWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendTestWebhook,
+                    request_deserializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.SendTestWebhookRequest.FromString,
+                    response_serializer=autos_dot_downloads_dot_v1_dot_downloads__pb2.SendTestWebhookResponse.SerializeToString,
             ),
             'GetUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUsage,
@@ -1032,6 +1054,33 @@ class DownloadService:
             '/autos.downloads.v1.DownloadService/ListSubscriptions',
             autos_dot_downloads_dot_v1_dot_downloads__pb2.ListSubscriptionsRequest.SerializeToString,
             autos_dot_downloads_dot_v1_dot_downloads__pb2.ListSubscriptionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendTestWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/autos.downloads.v1.DownloadService/SendTestWebhook',
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.SendTestWebhookRequest.SerializeToString,
+            autos_dot_downloads_dot_v1_dot_downloads__pb2.SendTestWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,
