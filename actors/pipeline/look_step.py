@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -19,7 +19,7 @@ from storage.portal.listing_claims import ListingClaim
 from storage.portal.retries import jittered
 from storage.postgres.database import Database
 from storage.subscriptions import looks
-from storage.subscriptions.case_change import Baseline, CaseChange
+from storage.subscriptions.case_change import MOST_IDS, Baseline, CaseChange
 from storage.subscriptions.looks import Look, RecordedLook
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -92,4 +92,6 @@ class LookStep:
             listing = listing_cache.with_stored(
                 self.database, self.objects, listing, limit_s=self.limit_s, wants=wants
             )
-        return ImportRows.of(listing, self.size_limits, wants)
+        rows = ImportRows.of(listing, self.size_limits, wants)
+        # Each message of the job has its selections.
+        return replace(rows, wants=wants.with_ids_at_most(MOST_IDS))

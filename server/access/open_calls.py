@@ -1,9 +1,9 @@
-"""The unary calls under way in this process: counted by client, and ended if they are not read.
+"""The calls under way in this process: counted by client, and ended if they are not read.
 
 gRPC sends an answer only as fast as its caller reads, and keeps all of it until then. An answer
 that takes longer than a moment counts as a call, and ends after a while. The moment is for callers
 that make the next call as soon as they have read an answer, which the server notices a little
-later.
+later. An answer in parts is a call until its end, and ends if one part takes too long.
 """
 
 from __future__ import annotations
@@ -31,14 +31,18 @@ LOOK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SentAnswer:
-    """An answer that is being sent since `since`, in seconds of the loop's clock."""
+    """An answer, or a part, that is being sent since `since`, in seconds of the loop's clock.
+
+    `is_part`: its call is counted until it has sent all parts.
+    """
 
     client: str
     since: float
+    is_part: bool = False
 
 
 class OpenCalls:
-    """Counts unary calls. For the event loop's thread only.
+    """Counts calls, but no watches. For the event loop's thread only.
 
     `unread_s`: seconds after which an answer that is not read ends.
     """
@@ -71,12 +75,24 @@ class OpenCalls:
 
     def answer(self, client: CallingClient) -> None:
         """Begin the time in which the caller must read the present call's answer."""
+        self._begin_sending(client).add_done_callback(self._sent)
+
+    @contextmanager
+    def sending_part(self, client: CallingClient) -> Iterator[None]:
+        """Limit the time in which the caller must read a part of the present call's answer."""
+        call = self._begin_sending(client, is_part=True)
+        try:
+            yield
+        finally:
+            self._sent(call)
+
+    def _begin_sending(self, client: CallingClient, *, is_part: bool = False) -> asyncio.Task[Any]:
         call, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert call is not None  # noqa: S101 - each call has a task
-        self._answers[call] = SentAnswer(client.name, loop.time())
-        call.add_done_callback(self._sent)
+        self._answers[call] = SentAnswer(client.name, loop.time(), is_part)
         if self._timer is None:
             self._timer = self._start_timer()
+        return call
 
     def count(self, client: str) -> int:
         """Return how many unary calls of a client are under way."""
@@ -96,7 +112,9 @@ class OpenCalls:
                 del self._answers[call]
             reset_streams(unread)
         self._unread = Counter(
-            answer.client for call, answer in self._answers.items() if ages[call] >= LOOK_S
+            answer.client
+            for call, answer in self._answers.items()
+            if ages[call] >= LOOK_S and not answer.is_part
         )
         self._timer = self._start_timer() if self._answers else None
 

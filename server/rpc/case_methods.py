@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import suppress
+
 import grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
+from server.access.open_calls import OpenCalls
 from server.messages.case_messages import case_message
 from server.rpc.service_base import ServiceBase
 from storage.listings import case_answer
@@ -16,6 +20,8 @@ Context = grpc.aio.ServicerContext[object, object]
 
 class CaseMethods(ServiceBase):
     """GetCase and GetCaseListing. Neither sends a request to the portal."""
+
+    calls: OpenCalls
 
     async def GetCase(self, request: pb.GetCaseRequest, context: Context) -> pb.GetCaseResponse:
         """Return the data of a case from its newest listing for this client."""
@@ -28,11 +34,19 @@ class CaseMethods(ServiceBase):
 
     async def GetCaseListing(self, request: pb.GetCaseListingRequest, context: Context) -> None:
         """Stream the portal's answer to the newest listing of the case for this client."""
-        number, client = parse_process_number(request.process_number), current_client().name
+        number, client = parse_process_number(request.process_number), current_client()
         database, objects = self._parts.database, self._parts.objects
-        parts = case_answer.newest_bytes(database, objects, client, number)
+        parts = case_answer.newest_bytes(database, objects, client.name, number)
         try:
             while (part := await self._run(lambda: next(parts, None))) is not None:
-                await context.write(pb.GetCaseListingResponse(chunk=part))
+                # A part that is not read holds a connection with the bucket.
+                with self.calls.sending_part(client):
+                    await context.write(pb.GetCaseListingResponse(chunk=part))
         finally:
-            await self._run(parts.close)
+            await self._run(_close, parts)
+
+
+def _close(parts: Generator[bytes]) -> None:
+    # A thread still reads a part for a call that was cancelled; it drops the rest afterwards.
+    with suppress(ValueError):
+        parts.close()

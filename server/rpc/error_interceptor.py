@@ -109,12 +109,15 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             guarded = self._guard_answer(handler, method)
             return _reading(handler, stream_unary=guarded, response_serializer=None)
         if handler.unary_stream:
-            # DownloadService's WatchProgress writes bytes; health's Watch writes messages.
+            # DownloadService's WatchProgress writes bytes, and limits its streams itself. Its other
+            # streams and health's Watch write messages.
             if getattr(handler.unary_stream, "writes_bytes", False):
                 guarded = self._guard_writer(handler.unary_stream, method, parse)
                 handler = handler._replace(response_serializer=None)
             else:
-                guarded = self._guard_unary(handler.unary_stream, method, parse)
+                is_open = method.startswith(OPEN_SERVICES)
+                room = _no_limit if is_open else self._calls.acquire_call
+                guarded = self._guard_unary(handler.unary_stream, method, parse, room=room)
             return _reading(handler, stream_stream=guarded)
         if handler.stream_stream:
             # Reflection needs no authentication. gRPC parses the messages of its stream.

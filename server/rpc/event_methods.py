@@ -64,10 +64,12 @@ class EventMethods(ServiceBase):
         return await self._threads.read_page(size, self._events, client, page)
 
     def _events(self, client: str, page: EventPage) -> pb.ListEventsResponse:
-        logged = event_log.page(self._parts.database, client, page.after, page.size + 1)
-        response = pb.ListEventsResponse(has_more=len(logged) > page.size)
+        logged, has_more = event_log.page_and_more(
+            self._parts.database, client, page.after, page.size
+        )
+        response = pb.ListEventsResponse(has_more=has_more)
         left = PAGE_BYTES
-        for each in logged[: page.size]:
+        for each in logged:
             message = self._event(each, page, left)
             if response.events and (message is None or message.ByteSize() > left):
                 # It is read again for the next page.

@@ -187,11 +187,11 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """Return jobs, newest first."""
         page = requests.list_jobs(request, client=current_client().name)
-        found = await self._threads.read_page(
-            page.size, job_queries.page, self._parts.database, page.wanted, page.size + 1
+        shown, has_more = await self._threads.read_page(
+            page.size, job_queries.page_and_more, self._parts.database, page.wanted, page.size
         )
-        shown, token = found[: page.size], ""
-        if len(found) > page.size:
+        token = ""
+        if has_more:
             last = shown[-1].job
             token = page_tokens.job_token(last.create_time, last.job_id, page.fingerprint)
         return pb.ListJobsResponse(jobs=await self._jobs(shown), next_page_token=token)
@@ -316,5 +316,5 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
         database = self._parts.database
         view, is_new = webhook_rows.redeliver(database, client.name, job_id, request_id)
         if is_new:
-            self._parts.messages.send_webhooks(job_id, range(len(view.webhooks)))
+            self._parts.messages.send_webhooks(job_id, [hook.position for hook in view.webhooks])
         return view

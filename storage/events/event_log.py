@@ -16,6 +16,7 @@ from storage.models import Event, EventNumbers, Job, Webhook
 from storage.models.base import fields_of, is_any, time_after
 from storage.models.job import IS_NO_LOOK
 from storage.postgres.database import Database, Transaction
+from storage.postgres.page_bytes import within_page_bytes
 from storage.records import DocumentRecord, JobRecord
 from storage.states import WebhookState
 
@@ -66,8 +67,23 @@ def _number(transaction: Transaction, client: str) -> int:
 def page(database: Database, client: str, after: int, size: int) -> list[LoggedEvent]:
     """Return up to `size` events of the log after number `after` (0: from the oldest), in order.
 
-    Raises EventsGone if events after that number were deleted, or if the log ends before it.
+    Fewer if they are long. Raises EventsGone if events after that number were deleted, or if the
+    log ends before it.
     """
+    return page_and_more(database, client, after, size)[0]
+
+
+def page_and_more(
+    database: Database, client: str, after: int, size: int
+) -> tuple[list[LoggedEvent], bool]:
+    """Return a page of the log, and whether there are more events now. Raises EventsGone."""
+    names = [field.name for field in fields_of(Event, LoggedEvent)]
+    newer = (
+        Event.select(*fields_of(Event, LoggedEvent))
+        .where(Event.client == client, Event.number > after)
+        .order_by(Event.number)
+        .limit(size + 1)
+    )
     with database.transaction() as transaction:
         _number(transaction, client)
         numbers = transaction.fetch_one(
@@ -77,16 +93,13 @@ def page(database: Database, client: str, after: int, size: int) -> list[LoggedE
             numbers is None or not numbers["deleted_number"] <= after <= numbers["last_number"]
         ):
             raise EventsGone
-        rows = transaction.fetch(
-            Event.select(*fields_of(Event, LoggedEvent))
-            .where(Event.client == client, Event.number > after)
-            .order_by(Event.number)
-            .limit(size)
-            .dicts()
-        )
-    return [
-        LoggedEvent(**{**row, "job": row["job"] and JobRecord.of_json(row["job"])}) for row in rows
-    ]
+        rows = transaction.fetch(within_page_bytes(newer, names, ["number"], ["job", "change"]))
+    has_more = bool(rows) and rows[0]["found"] > len(rows[:size])
+    return [_logged({name: row[name] for name in names}) for row in rows[:size]], has_more
+
+
+def _logged(row: dict[str, Any]) -> LoggedEvent:
+    return LoggedEvent(**{**row, "job": row["job"] and JobRecord.of_json(row["job"])})
 
 
 def documents(database: Database, event: LoggedEvent) -> tuple[DocumentRecord, ...]:

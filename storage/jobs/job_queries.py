@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from peewee import Tuple, fn
+from peewee import Case, Tuple, fn
 
 from storage.errors import NotFound
 from storage.job_end.completion import end
@@ -17,10 +17,20 @@ from storage.models import Job, JobLabel, Webhook, WebhookAttempt
 from storage.models.base import fields_of, is_any
 from storage.models.job import IS_NO_LOOK
 from storage.postgres.database import Database, Row, Transaction
+from storage.postgres.page_bytes import within_page_bytes
 from storage.records import AttemptRecord, JobRecord, JobView, WebhookRecord
 from storage.states import DocumentState, JobState
 
-_RECORDS = Job.select(*fields_of(Job, JobRecord)).objects(JobRecord)
+_FIELDS = fields_of(Job, JobRecord)
+_RECORDS = Job.select(*_FIELDS).objects(JobRecord)
+# In a message with many jobs, selections of more stored bytes are left out.
+LONG_SELECTIONS = 500
+_SHORT = Case(None, [(fn.pg_column_size(Job.selections) <= LONG_SELECTIONS, Job.selections)]).alias(
+    "selections"
+)
+_SHORT_RECORDS = Job.select(
+    *(_SHORT if field is Job.selections else field for field in _FIELDS)
+).objects(JobRecord)
 # How long a call waits in its thread for the row of a job, for example while a listing is recorded.
 LOCK_WAIT = "2s"
 _NEWEST_FIRST = (Job.create_time.desc(), Job.job_id.desc())
@@ -34,9 +44,12 @@ def view(transaction: Transaction, job: Row) -> JobView:
     return _views(transaction, [JobRecord.of(job)])[0]
 
 
-def views(transaction: Transaction, job_ids: Collection[UUID]) -> dict[UUID, JobView]:
-    """Return the existing jobs of these, of any client."""
-    found = transaction.fetch(_RECORDS.where(is_any(Job.job_id, job_ids)))
+def views(
+    transaction: Transaction, job_ids: Collection[UUID], *, are_short: bool = False
+) -> dict[UUID, JobView]:
+    """Return the existing jobs of these, of any client. `are_short`: without long selections."""
+    records = _SHORT_RECORDS if are_short else _RECORDS
+    found = transaction.fetch(records.where(is_any(Job.job_id, job_ids)))
     return {view.job.job_id: view for view in _views(transaction, found)}
 
 
@@ -122,7 +135,30 @@ class JobFilter:
 
 
 def page(database: Database, wanted: JobFilter, size: int) -> list[JobView]:
-    """Return up to `size` jobs, newest first."""
+    """Return up to `size` jobs, newest first; fewer if their selections are long."""
+    return page_and_more(database, wanted, size)[0]
+
+
+def page_and_more(database: Database, wanted: JobFilter, size: int) -> tuple[list[JobView], bool]:
+    """Return up to `size` jobs, newest first, and whether there are more.
+
+    If their selections are long, the page has fewer jobs, but at least one.
+    """
+    first = within_page_bytes(
+        _first_jobs(wanted, size + 1),
+        [field.name for field in _FIELDS],
+        ["-create_time", "-job_id"],
+        ["selections"],
+    )
+    with database.transaction() as transaction:
+        rows = transaction.fetch(first)
+        shown = rows[:size]
+        views = _views(transaction, [JobRecord.of(row) for row in shown])
+    return views, bool(shown) and shown[0]["found"] > len(shown)
+
+
+def _first_jobs(wanted: JobFilter, size: int) -> Any:
+    """Return the query for the first `size` jobs that are wanted."""
     query, (create_time, job_id) = _labelled(wanted)
     query = query.where(Job.client == wanted.client, IS_NO_LOOK)
     if wanted.process_number:
@@ -137,10 +173,7 @@ def page(database: Database, wanted: JobFilter, size: int) -> list[JobView]:
         query = query.where(create_time < wanted.created_to)
     if wanted.after:
         query = query.where(Tuple(create_time, job_id) < wanted.after)
-    newest_first = query.order_by(create_time.desc(), job_id.desc())
-    with database.transaction() as transaction:
-        found = transaction.fetch(newest_first.limit(size))
-        return _views(transaction, found)
+    return query.order_by(create_time.desc(), job_id.desc()).limit(size)
 
 
 def _labelled(wanted: JobFilter) -> tuple[Any, tuple[Any, Any]]:

@@ -303,14 +303,17 @@ def _views(
         for place, row in rows.items()
         if row["how"] in _WITH_JOB and place not in fresh
     }
-    return fresh | _read(database, read)
+    are_of_batch = any(attempt.request.batch for attempt in attempts)
+    return fresh | _read(database, read, are_short=are_of_batch)
 
 
-def _read(database: Database, job_ids: Mapping[int, UUID]) -> dict[int, JobView]:
+def _read(
+    database: Database, job_ids: Mapping[int, UUID], *, are_short: bool
+) -> dict[int, JobView]:
     if not job_ids:
         return {}
     with database.transaction() as transaction:
-        views = job_queries.views(transaction, set(job_ids.values()))
+        views = job_queries.views(transaction, set(job_ids.values()), are_short=are_short)
     return {place: views[job_id] for place, job_id in job_ids.items()}
 
 

@@ -23,9 +23,11 @@ from storage.postgres.database import Database, Row, Transaction
 from storage.selections.selection import Wants
 from storage.states import DocumentState
 
-# The most selections of a job, and the most ids in them: every message of the job has them.
+# The most selections of a job, the most ids in them, and the most characters of all as JSON: every
+# message of the job has them.
 MOST_SELECTIONS = 20
 MOST_IDS = 20_000
+MOST_CHARACTERS = 1_000_000
 
 
 def widen(
@@ -75,6 +77,12 @@ def _require_room(wants: Wants) -> None:
         raise InvalidRequest.of(
             "selection.document_ids",
             f"the case's running job would have more than {MOST_IDS}; wait for its end.",
+        )
+    if len(json.dumps(wants.as_values, ensure_ascii=False)) > MOST_CHARACTERS:
+        raise InvalidRequest.of(
+            "selection",
+            f"the case's running job would have selections of more than {MOST_CHARACTERS}"
+            " characters; wait for its end.",
         )
 
 

@@ -22,6 +22,7 @@ _COMPRESSION = 1
 CHUNK_BYTES = 1024 * 1024
 # How many answers one pass moves at most.
 BATCH = 20
+_KEY = (CaseAnswer.client, CaseAnswer.process_number, CaseAnswer.sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,8 @@ def move_to_bucket(database: Database, objects: Objects) -> int:
     Raises ServiceUnavailable.
     """
     waiting = (
-        CaseAnswer.select()
+        # Without the data, which may be as long as the answer.
+        CaseAnswer.select(*_KEY, CaseAnswer.size_bytes)
         .where(CaseAnswer.object_key.is_null())
         .order_by(CaseAnswer.listed_time)
         .limit(BATCH)
@@ -140,25 +142,33 @@ def move_to_bucket(database: Database, objects: Objects) -> int:
     with database.single() as transaction:
         rows = transaction.fetch(waiting.dicts())
     for row in rows:
-        key = objects.prefix + answer_key(row["client"], row["process_number"], row["sha256"])
-        objects.put(
-            Upload(
-                _bytes_of(objects, row),
-                key,
-                row["size_bytes"],
-                row["sha256"],
-                "application/json",
-                f"{row['process_number']}.json",
-            )
-        )
-        moved = CaseAnswer.update(object_key=key, content=None, source_key=None).where(
-            CaseAnswer.client == row["client"],
-            CaseAnswer.process_number == row["process_number"],
-            CaseAnswer.sha256 == row["sha256"],
-        )
-        with database.single() as transaction:
-            transaction.execute(moved)
+        _move(database, objects, row)
     return len(rows)
+
+
+def _move(database: Database, objects: Objects, row: dict[str, Any]) -> None:
+    is_it = [field == row[field.name] for field in _KEY]
+    with database.single() as transaction:
+        kept = transaction.fetch_one(
+            CaseAnswer.select(CaseAnswer.content, CaseAnswer.source_key).where(*is_it).dicts()
+        )
+    if kept is None or not any(kept.values()):
+        # Another process moved it.
+        return
+    key = objects.prefix + answer_key(row["client"], row["process_number"], row["sha256"])
+    objects.put(
+        Upload(
+            _bytes_of(objects, kept),
+            key,
+            row["size_bytes"],
+            row["sha256"],
+            "application/json",
+            f"{row['process_number']}.json",
+        )
+    )
+    moved = CaseAnswer.update(object_key=key, content=None, source_key=None).where(*is_it)
+    with database.single() as transaction:
+        transaction.execute(moved)
 
 
 def _bytes_of(objects: Objects, row: dict[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any, Protocol, Self
 from uuid import UUID
@@ -138,6 +138,14 @@ class Wants:
             return EVERYTHING
         # A dictionary keeps the order of first entries.
         return Wants(tuple(dict.fromkeys((*self.selections, *other.selections))))
+
+    def with_ids_at_most(self, most: int) -> Wants:
+        """Return the same wants, with the first `most` ids of each selection."""
+        if self.selections is None:
+            return self
+        return Wants(
+            tuple(replace(each, document_ids=each.document_ids[:most]) for each in self.selections)
+        )
 
     def covers(self, other: Wants) -> bool:
         """Return whether a join with `other` would change nothing."""

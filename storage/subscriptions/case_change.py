@@ -14,6 +14,9 @@ from typing import Any, Self
 from storage.listings.listing_import import ImportItem, ListingImport
 
 MOST_MOVEMENTS = 100
+# Ids of each kind in an event, and in the selection of the job that fetches them: a gRPC client
+# refuses messages above 4 MiB.
+MOST_IDS = 30_000
 # Hexadecimal digits. An equal digest of two texts of one document would hide its change.
 _DIGITS = 16
 
@@ -76,8 +79,11 @@ class CaseChange:
 
     @property
     def as_values(self) -> Json:
-        """Return the values for JSON, with the names of the contract's message CaseChange."""
-        return asdict(self)
+        """Return the values for JSON, with the names of the contract's message CaseChange.
+
+        At most MOST_IDS of each list.
+        """
+        return {name: values[:MOST_IDS] for name, values in asdict(self).items()}
 
 
 def change(before: Baseline, after: Baseline, data: Json | None, *, is_sealed: bool) -> CaseChange:

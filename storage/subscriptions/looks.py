@@ -17,17 +17,19 @@ from peewee import JOIN, SQL, fn
 from storage import sql
 from storage.clients.case_access import CaseAccess
 from storage.errors import CaseNotAllowed, LeaseLost, NotFound
+from storage.jobs.widening import MOST_SELECTIONS
 from storage.listings import case_answer
 from storage.listings.listing_import import ImportRows, ListingImport
 from storage.listings.listing_record import count_ends
-from storage.models import Job, Subscription
+from storage.models import Court, Job, Subscription
 from storage.portal.listing_claims import ListingClaim
 from storage.postgres.database import Database
 from storage.records import is_sealed
 from storage.selections.selection import NOTHING, Selection, Wants
+from storage.states import JobState
 from storage.subscriptions.case_change import Baseline, CaseChange, change
 
-# Looks that one call starts at most, and looks that may be under way at once.
+# Looks that one call starts at most, and looks at available courts that may be under way at once.
 BATCH = 20
 MOST_LOOKS = 500
 # Seconds by which a look waits, once to twice, while the portal or the court is away or a job of
@@ -111,8 +113,12 @@ def start(
 
 
 def _under_way() -> Any:
+    # Looks at an unavailable court may wait for hours. They must not stop those at other courts.
+    away = Court.select(Court.court).where(
+        Court.court == Job.court, Court.next_probe_time.is_null(False)
+    )
     looks = Job.select(SQL("1")).where(
-        Job.is_look == SQL("true"), Job.state.in_(("PENDING", "PROCESSING"))
+        Job.is_look == SQL("true"), Job.state.in_(("PENDING", "PROCESSING")), ~fn.EXISTS(away)
     )
     return Job.select(fn.count(SQL("*")).alias("count")).from_(looks.limit(MOST_LOOKS)).dicts()
 
@@ -200,10 +206,13 @@ def record(
         listing=rows and rows.as_json,
         answer=listing.answer and listing.answer.as_json,
         content=listing.answer and listing.answer.content,
+        most_selections=MOST_SELECTIONS,
     )
     if recorded is None:
         raise LeaseLost("The claim on this listing is over.")
-    has_job = recorded["how"] == "changed" and rows is not None
+    # A waiting job of the case may fetch what has changed. Then the look becomes none.
+    is_job = recorded["how"] == "changed" and recorded["state"] != JobState.CANCELLED
+    has_job = is_job and rows is not None
     if has_job and rows is not None and recorded["is_new"]:
         count_ends(database, rows, recorded["state"])
     return RecordedLook(

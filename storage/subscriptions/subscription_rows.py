@@ -15,6 +15,7 @@ from storage.models import Job, Subscription
 from storage.models.base import fields_of, time_after
 from storage.models.job import RUNNING
 from storage.postgres.database import Database, Transaction
+from storage.postgres.page_bytes import within_page_bytes
 from storage.webhook_policy import receiver_of
 
 # Seconds within which the first look at a case begins.
@@ -147,16 +148,33 @@ def unsubscribe(database: Database, client: str, process_number: str) -> None:
             raise NotFound("subscription", process_number)
 
 
-def page(database: Database, client: str, after: str, size: int) -> list[SubscriptionRecord]:
-    """Return up to `size` subscriptions after the case of number `after`, by their numbers."""
+def page(
+    database: Database, client: str, after: str, size: int
+) -> tuple[list[SubscriptionRecord], bool]:
+    """Return up to `size` subscriptions after the case of number `after`, by their numbers.
+
+    Also return whether there are more. If their selections are long, the page has fewer of them,
+    but at least one.
+    """
     query = (
         Subscription.select(*_FIELDS)
         .where(Subscription.client == client, Subscription.process_number > after)
         .order_by(Subscription.process_number)
-        .limit(size)
+        .limit(size + 1)
+    )
+    first = within_page_bytes(
+        query,
+        [field.name for field in _FIELDS],
+        ["process_number"],
+        ["selection"],
     )
     with database.single() as transaction:
-        return [SubscriptionRecord(**row) for row in transaction.fetch(query.dicts())]
+        rows = transaction.fetch(first)
+    shown = rows[:size]
+    return (
+        [SubscriptionRecord(**{f.name: row[f.name] for f in _FIELDS}) for row in shown],
+        bool(shown) and shown[0]["found"] > len(shown),
+    )
 
 
 def count(database: Database, client: str) -> int:

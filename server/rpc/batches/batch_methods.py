@@ -127,7 +127,7 @@ class BatchMethods(ServiceBase):
 
     def _views(self, job_ids: set[UUID]) -> dict[UUID, JobView]:
         with self._parts.database.transaction() as transaction:
-            return job_queries.views(transaction, job_ids)
+            return job_queries.views(transaction, job_ids, are_short=True)
 
     async def GetBatch(self, request: pb.GetBatchRequest, context: Context) -> pb.GetBatchResponse:
         """Return the jobs of a batch by state, and the sums of their counters."""

@@ -155,18 +155,20 @@ class StartBatcher:
 
     async def _advance(self, start: PendingStart, begun: dict[PendingStart, StartedJob]) -> None:
         """Prepare the next attempt of a start that has none with others, or make it alone."""
-        if not _is_alone(start):
-            await self._prepare(start)
-            return
-        with suppress(CallerError):
-            if answer := await self._answered(start):
+        try:
+            if not _is_alone(start):
+                await self._prepare(start)
+            elif answer := await self._answered(start):
                 begun[start] = answer
                 await self._enqueue_ended([answer])
             elif not _is_over(start):
                 await self._prepare(start)
+        except CallerError as error:
+            # Of this request only: the others of the batch go on.
+            start.refusal = error
 
     async def _prepare(self, start: PendingStart) -> None:
-        """Do what the next attempt of a start needs."""
+        """Do what the next attempt of a start needs. Raises InvalidRequest."""
         if recent := start.recent:
             await self._run(self._look, start, recent)
         elif wider := start.wider:
@@ -386,7 +388,7 @@ def enqueue_first_step(parts: ServerDependencies, view: JobView) -> None:
     """Enqueue the webhooks of an ended job; send a hint of any other job to the scheduler."""
     job = view.job
     if job.is_ended:
-        parts.messages.send_webhooks(job.job_id, range(len(view.webhooks)))
+        parts.messages.send_webhooks(job.job_id, [hook.position for hook in view.webhooks])
         parts.hints.send(JobEnded(job.job_id))
     elif row := scheduler_readings.read_job(parts.database, job.job_id):
         parts.hints.send(JobWanted(job_row(row)))

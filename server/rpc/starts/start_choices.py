@@ -15,6 +15,9 @@ from storage.selections.selection import EVERYTHING, NOTHING, Selection, Wants
 
 MOST_DOCUMENT_IDS = 10_000
 MOST_KINDS = 100
+# Characters of a kind or an instance: no name of a listed document is longer. Every message of the
+# job has them.
+MOST_TEXT = 1_000
 MOST_LABELS = 16
 MOST_LABEL_VALUE = 256
 MOST_AHEAD = timedelta(days=30)
@@ -67,6 +70,8 @@ def _violations(given: pb.Selection) -> Iterator[tuple[str, str]]:
     for field, texts in (("kinds", given.kinds), ("instances", given.instances)):
         if any("\0" in text for text in texts):
             yield field, "must not hold the character U+0000."
+        if any(len(text) > MOST_TEXT for text in texts):
+            yield field, f"must have at most {MOST_TEXT} characters each."
     dates = {"filed_from_date": given.filed_from_date, "filed_to_date": given.filed_to_date}
     wrong = [field for field, text in dates.items() if text and not _is_date(text)]
     for field in wrong:

@@ -52,16 +52,11 @@ class SubscriptionMethods(ServiceBase):
         """Return watched cases by their numbers."""
         client = current_client().name
         page = subscription_requests.list_subscriptions(request, client=client)
-        found = await self._threads.read_page(
-            page.size,
-            subscription_rows.page,
-            self._parts.database,
-            client,
-            page.after,
-            page.size + 1,
+        shown, has_more = await self._threads.read_page(
+            page.size, subscription_rows.page, self._parts.database, client, page.after, page.size
         )
-        shown, token = found[: page.size], ""
-        if len(found) > page.size:
+        token = ""
+        if has_more:
             token = page_tokens.case_token(shown[-1].process_number, page.fingerprint)
         return pb.ListSubscriptionsResponse(
             subscriptions=map(subscription_message, shown), next_page_token=token

@@ -3,6 +3,9 @@
 -- An event is visible to readers once it has a number. Numbers are given under the lock of the
 -- client's row and stay invisible until COMMIT, so a reader that has seen a number has seen every
 -- lower one: an event that commits later gets a higher number, whatever its time.
+--
+-- After a restore, numbers that were given since the backup must not be given again: a reader may
+-- have seen them. So numbers go on from the time of the adoption of the bucket, in milliseconds.
 CREATE FUNCTION autos_number_events(_client text) RETURNS integer
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
@@ -18,6 +21,8 @@ BEGIN
     END IF;
     INSERT INTO event_numbers (client) VALUES (_client) ON CONFLICT (client) DO NOTHING;
     SELECT last_number FROM event_numbers WHERE client = _client FOR UPDATE INTO last;
+    last := greatest(last, (SELECT (1000 * extract(epoch FROM adopt_time))::bigint
+        FROM installation));
     WITH waiting AS (
         SELECT event_id, event_time FROM events WHERE client = _client AND number IS NULL
         ORDER BY event_time, event_id LIMIT 1000),

@@ -238,8 +238,24 @@ BEGIN
             WHERE client = asked.client AND process_number = asked.process_number
                 AND state IN ('PENDING', 'PROCESSING') AND NOT is_look INTO job;
             IF FOUND THEN
-                -- What a job wants, its labels and its retention only grow while it runs, and it only
-                -- moves to an earlier time: what the job has without its lock, it has with it.
+                -- What a job wants, its labels, its webhooks and its retention only grow while it
+                -- runs, and it only moves to an earlier time: what the job has without its lock, it
+                -- has with it.
+                is_labelled := NOT job.labels @> coalesce(asked.labels, '{}');
+                is_hooked := asked.url IS NOT NULL AND NOT EXISTS (SELECT FROM webhooks
+                    WHERE job_id = job.job_id AND url = asked.url AND position >= 0);
+                -- A call that is refused must not widen the job before.
+                IF is_labelled AND (SELECT count(*) > _most_labels
+                    FROM jsonb_object_keys(job.labels || asked.labels))
+                THEN
+                    how := 'too_many_labels';
+                    EXIT;
+                ELSIF is_hooked AND _most_webhooks <= (SELECT count(*) FROM webhooks
+                    WHERE job_id = job.job_id AND position >= 0)
+                THEN
+                    how := 'no_webhook';
+                    EXIT;
+                END IF;
                 IF job.selections IS NOT NULL AND (asked.selections IS NULL
                     OR EXISTS (SELECT FROM jsonb_array_elements(asked.selections) AS added(selection)
                         WHERE NOT EXISTS (
@@ -251,13 +267,10 @@ BEGIN
                 END IF;
                 is_raised := array_position('{HIGH,NORMAL,BULK}'::text[], asked.priority)
                     < array_position('{HIGH,NORMAL,BULK}'::text[], job.priority);
-                is_labelled := NOT job.labels @> coalesce(asked.labels, '{}');
                 is_sooner := coalesce(job.not_before_time > clock_timestamp()
                     AND coalesce(asked.not_before_time, '-infinity') < job.not_before_time, false);
                 is_kept_longer :=
                     (job.retention_s < coalesce(asked.retention_s, 'infinity')) IS TRUE;
-                is_hooked := asked.url IS NOT NULL AND NOT EXISTS (SELECT FROM webhooks
-                    WHERE job_id = job.job_id AND url = asked.url AND position >= 0);
                 how := 'joined';
                 -- A row that names the job needs the job's lock, too.
                 EXIT WHEN NOT (is_raised OR is_labelled OR is_sooner OR is_kept_longer OR is_hooked)

@@ -1,6 +1,7 @@
 -- Record the portal's answer that a listing came from, for the client of the listed job. The
 -- caller's transaction has locked the job's row. An equal answer gets a newer listed_time only. For
--- a listing that was copied from another client's job, the newest answer of that client is copied.
+-- a listing that was copied from another client's job, the newest answer of that client is copied,
+-- unless it is sealed: the case may get its seal between the check of the caller and this statement.
 --
 -- _answer: sha256, size_bytes and data; null: the listing was copied, or nothing is known of its
 -- answer. _content: the bytes, compressed.
@@ -25,10 +26,11 @@ AS $body$
         secrecy_level, is_sealed, data, content, source_key)
     SELECT _job.client, process_number, sha256, size_bytes, listed_time,
         secrecy_level, is_sealed, data, content, coalesce(object_key, source_key)
-    FROM case_answers
-    WHERE client = (SELECT client FROM jobs WHERE job_id = _job.listed_by)
-        AND client <> _job.client AND process_number = _job.process_number
-    ORDER BY listed_time DESC LIMIT 1
+    FROM (SELECT * FROM case_answers
+        WHERE client = (SELECT client FROM jobs WHERE job_id = _job.listed_by)
+            AND client <> _job.client AND process_number = _job.process_number
+        ORDER BY listed_time DESC LIMIT 1) AS newest
+    WHERE NOT is_sealed
     ON CONFLICT (client, process_number, sha256) DO UPDATE SET
         listed_time = greatest(case_answers.listed_time, excluded.listed_time);
 $body$;

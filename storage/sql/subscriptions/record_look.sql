@@ -11,6 +11,9 @@
 --   refused    the same: the case is sealed, and the client may not fetch sealed cases
 --   changed    the event is recorded; is_new is false if an earlier call recorded it
 --   busy       a job of the case runs, and the look cannot become another one: nothing was recorded
+--
+-- A job of the case that waits for its not_before_time fetches what the look would: it gets the
+-- selections of _listing, _most_selections at most, and the look becomes no job.
 CREATE FUNCTION autos_record_look(
     _job_id uuid,
     _lease uuid,
@@ -19,7 +22,8 @@ CREATE FUNCTION autos_record_look(
     _is_sealed boolean,
     _listing jsonb,
     _answer jsonb,
-    _content bytea
+    _content bytea,
+    _most_selections integer
 ) RETURNS TABLE (
     how text, state text, is_new boolean, was_away boolean, growth integer, due_webhooks integer[])
 LANGUAGE plpgsql
@@ -51,9 +55,20 @@ BEGIN
         BEGIN
             UPDATE jobs SET is_look = false WHERE job_id = _job_id;
         EXCEPTION WHEN unique_violation THEN
-            how := 'busy';
-            RETURN NEXT;
-            RETURN;
+            UPDATE jobs SET selections = selections || coalesce(_listing -> 'selections', '[]'),
+                revision = revision + 1, update_time = clock_timestamp()
+            WHERE job_id = (SELECT job_id FROM jobs
+                WHERE client = job.client AND process_number = job.process_number
+                    AND state IN ('PENDING', 'PROCESSING') AND NOT is_look
+                    AND listed_time IS NULL AND not_before_time > clock_timestamp()
+                    AND coalesce(jsonb_array_length(selections), 0) < _most_selections
+                FOR UPDATE SKIP LOCKED);
+            IF NOT FOUND THEN
+                how := 'busy';
+                RETURN NEXT;
+                RETURN;
+            END IF;
+            _listing := NULL;
         END;
     END IF;
     how := CASE WHEN job.refuses_sealed AND _is_sealed THEN 'refused'

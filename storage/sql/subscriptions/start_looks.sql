@@ -3,8 +3,8 @@
 -- _due: an array of objects: client, process_number, job_id (of the look), refuses_sealed, and
 -- may_list (whether the client may ask for the case). No look is made up for: the next time counts
 -- from now. It is spread: after the first look by a random part of the interval, later by a
--- twentieth of it. While the portal is paused or the court is unavailable, or a job of the case
--- runs, a look waits some minutes. Returns the number of looks started.
+-- twentieth of it. While the portal is paused, the login refused, the court unavailable or the
+-- budget used up, or a job of the case runs that does not wait for its not_before_time, a look waits some minutes. Returns the number of looks started.
 CREATE FUNCTION autos_start_looks(
     _due jsonb,
     _deadline_s double precision,
@@ -41,16 +41,24 @@ BEGIN
             OR EXISTS (SELECT FROM courts WHERE court = watched.court
                 AND next_probe_time IS NOT NULL
                 AND coalesce(failing_client, asked.client) = asked.client)
+            OR EXISTS (SELECT FROM logins WHERE refused_until > clock_timestamp()
+                AND coalesce(refused_client, asked.client) = asked.client)
             -- The budget of different cases is used up.
             OR EXISTS (SELECT FROM jobs WHERE state IN ('PENDING', 'PROCESSING')
                 AND budget_wait_time IS NOT NULL AND budget_scope IN ('', watched.court))
             OR EXISTS (SELECT FROM jobs WHERE client = asked.client
                 AND process_number = asked.process_number
-                AND state IN ('PENDING', 'PROCESSING') AND NOT is_look))
+                AND state IN ('PENDING', 'PROCESSING') AND NOT is_look
+                -- One that waits for its own time may wait for weeks: see record_look.sql.
+                AND coalesce(not_before_time, '-infinity') <= clock_timestamp()))
         THEN
             delay_s := _postponed_s * (1 + random());
-        ELSIF asked.may_list THEN
-            -- If the look before is still under way, this one is left out.
+        -- If the look before is still under way, this one is left out. Nothing is inserted then: an
+        -- UnsubscribeCase that deletes the look holds its row and waits for the subscription.
+        ELSIF asked.may_list AND NOT EXISTS (SELECT FROM jobs WHERE client = asked.client
+            AND process_number = asked.process_number AND state IN ('PENDING', 'PROCESSING')
+            AND is_look)
+        THEN
             INSERT INTO jobs (job_id, client, process_number, state, priority, max_age_s,
                 start_time, deadline_time, refuses_sealed, is_look)
             VALUES (asked.job_id, asked.client, asked.process_number, 'PROCESSING', 'BULK', 0,

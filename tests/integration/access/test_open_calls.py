@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -124,17 +125,6 @@ def test_answers_that_are_not_read_count_as_calls_and_end(
     listing = pb.ListDocumentsRequest(job_id=str(job_id))
     raw = (wait if method == "WaitJob" else listing).SerializeToString()
 
-    def ends(caller: Caller) -> int:
-        """Read until each call has ended; return how many."""
-        ended: set[int] = set()
-        caller.socket.settimeout(DEADLINE_S)
-        while len(ended) < number:
-            events = caller.read()
-            assert all(event.stream for event in events), "The server hung up."
-            assert not any(event.message for event in events), "An answer was sent."
-            ended |= {event.stream for event in events}
-        return len(ended)
-
     async def scenario() -> None:
         limits = replace(WIDE, calls_at_once=number)
         async with (
@@ -146,13 +136,62 @@ def test_answers_that_are_not_read_count_as_calls_and_end(
                 caller.open(f"{SERVICE}/{method}", *[raw] * number)
                 await _until_refused(api.WaitJob, wait)
                 assert (await _refusal(api.ListJobs(pb.ListJobsRequest())))[0].reason == BUSY
-                reading = asyncio.create_task(asyncio.to_thread(ends, caller))
-                while not reading.done():
-                    # grpc.aio releases a call when the next one has come.
-                    with pytest.raises(grpc.aio.AioRpcError):
-                        await api.GetStatus(pb.GetStatusRequest(job_id="none"))
-                    await asyncio.sleep(0.1)
-                assert await reading == number
+                await _all_end(api, caller, number)
+                await _until_open(server, "default", 0)
+
+    asyncio.run(scenario())
+
+
+def _ends(caller: Caller, number: int) -> int:
+    """Read until so many calls have ended; return how many."""
+    ended: set[int] = set()
+    caller.socket.settimeout(DEADLINE_S)
+    while len(ended) < number:
+        events = caller.read()
+        assert all(event.stream for event in events), "The server hung up."
+        assert not any(event.message for event in events), "An answer was sent."
+        ended |= {event.stream for event in events}
+    return len(ended)
+
+
+async def _all_end(api: Any, caller: Caller, number: int) -> None:
+    """Return when the server has ended the unread calls of `caller`."""
+    reading = asyncio.create_task(asyncio.to_thread(_ends, caller, number))
+    while not reading.done():
+        # grpc.aio releases a call when the next one has come.
+        with pytest.raises(grpc.aio.AioRpcError):
+            await api.GetStatus(pb.GetStatusRequest(job_id="none"))
+        await asyncio.sleep(0.1)
+    assert await reading == number
+
+
+@pytest.mark.parametrize("size", [1_000, 3_000_000], ids=["one part", "many parts"])
+def test_the_answer_of_a_case_that_is_not_read_counts_as_a_call_and_ends(
+    parts: ServerDependencies, database: Database, size: int
+) -> None:
+    number, case = 3, "1003579-22.2025.8.26.0564"
+    factories.execute(
+        database,
+        "INSERT INTO case_answers"
+        " (client, process_number, sha256, size_bytes, is_sealed, data, content)"
+        " VALUES ('default', %(case)s, repeat('0', 64), 1000, false, '{}', %(content)s)",
+        case=case,
+        content=zlib.compress(bytes(size)),
+    )
+    raw = pb.GetCaseListingRequest(process_number=case).SerializeToString()
+
+    async def scenario() -> None:
+        limits = replace(WIDE, calls_at_once=number)
+        async with (
+            running_server(replace(parts, stall_s=3.0), limits=limits) as server,
+            api_of(server.address) as api,
+        ):
+            host, _, port = server.address.partition(":")
+            with closing(Caller(host, int(port), window=10)) as caller:
+                caller.open(f"{SERVICE}/GetCaseListing", *[raw] * number)
+                await _until_open(server, "default", number)
+                assert (await _refusal(api.ListJobs(pb.ListJobsRequest())))[0].reason == BUSY
+                await _all_end(api, caller, number)
                 await _until_open(server, "default", 0)
 
     asyncio.run(scenario())

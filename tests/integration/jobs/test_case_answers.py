@@ -145,6 +145,25 @@ def test_a_client_sees_its_own_answers_only_and_a_copied_one_becomes_its_own(
     assert _bytes(database, objects, number, "beta") == case.answer
 
 
+def test_an_answer_that_was_sealed_a_moment_ago_is_not_copied(database: Database) -> None:
+    number = factories.process_number()
+    waiting, _ = factories.start(database, factories.request(number, client="beta", max_age_s=0))
+    _listed(database, number, _case(number), client="alpha")
+    claim = factories.listing_claim(database, waiting.job.job_id)
+    assert claim.listed_by is not None
+    copied = listing_cache.listing_of(database, "beta", claim.listed_by)
+    # As if a listing with a seal were committed after the check of the case.
+    factories.execute(
+        database,
+        "INSERT INTO case_answers SELECT client, process_number, repeat('0', 64), size_bytes,"
+        " clock_timestamp(), 2, true, data, content FROM case_answers",
+    )
+
+    listing_record.record(database, claim, copied)
+
+    assert {row["client"] for row in _rows(database)} == {"alpha"}
+
+
 def test_a_refused_sealed_case_leaves_no_answer(database: Database) -> None:
     number = factories.process_number()
     _listed(database, number, _case(number, level=2), refuses_sealed=True)

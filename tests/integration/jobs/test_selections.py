@@ -20,7 +20,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from server.dependencies import ServerDependencies
 from server.rpc.service import DownloadService
 from storage.clients.webhook_secrets import WebhookSecrets
-from storage.errors import InvalidRequest, PreconditionFailed
+from storage.errors import InvalidRequest, LimitReached, PreconditionFailed
 from storage.jobs import job_queries, widening
 from storage.jobs.call_rate_limiter import REPEATS, CallRateLimiter
 from storage.jobs.job_queries import JobFilter
@@ -28,6 +28,7 @@ from storage.objects.object_store import Objects
 from storage.portal.listing_claims import ListingClaim
 from storage.portal.request_claims import ClaimRefusal, Scope, claim, claim_any
 from storage.postgres.database import Database
+from storage.postgres.page_bytes import PAGE_BYTES
 from storage.scheduling import reconciliation, scheduler_readings
 from storage.scheduling.scheduler_readings import job_row
 from storage.selections.selection import NOTHING
@@ -353,6 +354,28 @@ def test_a_call_that_joins_adds_its_labels_and_is_found_by_them(
     assert [each.field for each in refused.value.violations] == ["labels"]
 
 
+def test_a_call_that_is_refused_does_not_widen_the_job(
+    pipeline: PipelineHarness, desk: _Desk
+) -> None:
+    number = pipeline.sandbox.add_case(documents=2)
+    ids = _ids(pipeline, number)
+    for batch in range(4):
+        labels = {f"{batch}.{n}": "v" for n in range(16)}
+        desk.start(number, selection=_only(ids[0]), labels=labels)
+    for n in range(10):
+        job = desk.start(
+            number, selection=_only(ids[0]), webhook_url=f"https://receiver.com.br/{n}"
+        ).job
+
+    with pytest.raises(InvalidRequest):
+        desk.start(number, selection=_only(*ids), labels={"one.more": "v"})
+    with pytest.raises(LimitReached):
+        desk.start(number, selection=_only(*ids), webhook_url="https://receiver.com.br/more")
+
+    after = job_queries.get(pipeline.database, CLIENT, UUID(job.job_id)).job
+    assert (after.revision, len(after.selections or ())) == (job.revision, 1)
+
+
 def test_a_retention_only_grows(pipeline: PipelineHarness, desk: _Desk) -> None:
     number, days = pipeline.sandbox.add_case(documents=1), 86_400
     job_id = UUID(desk.start(number, retention={"seconds": 5 * days}).job.job_id)
@@ -363,6 +386,45 @@ def test_a_retention_only_grows(pipeline: PipelineHarness, desk: _Desk) -> None:
         kept.append(factories.job(pipeline.database, job_id)["retention_s"])
 
     assert kept == [5 * days, 9 * days]
+
+
+def test_a_page_of_jobs_with_long_selections_is_shorter(database: Database) -> None:
+    made = [factories.start(database)[0].job.job_id for _ in range(9)]
+    factories.execute(
+        database,
+        "UPDATE jobs SET selections = jsonb_build_array(jsonb_build_object('document_ids',"
+        " (SELECT jsonb_agg(gen_random_uuid()) FROM generate_series(1, 10000))))"
+        " WHERE job_id <> %(light)s",
+        light=made[-1],
+    )
+
+    found: list[UUID] = []
+    after, pages, has_more = None, 0, True
+    while has_more:
+        views, has_more = job_queries.page_and_more(database, JobFilter(CLIENT, after=after), 50)
+        assert sum(len(str(view.job.selections)) for view in views) < 5 * PAGE_BYTES
+        found += [view.job.job_id for view in views]
+        after, pages = (views[-1].job.create_time, views[-1].job.job_id), pages + 1
+
+    assert found == made[::-1]
+    assert pages > 1
+
+
+def test_the_selections_of_a_job_have_so_many_characters_at_most(
+    pipeline: PipelineHarness, desk: _Desk
+) -> None:
+    number = pipeline.sandbox.add_case(documents=1)
+
+    def start(letter: str) -> pb.StartDownloadResponse:
+        kinds = [f"{n:03}" + letter * 990 for n in range(100)]
+        return desk.start(number, selection=pb.Selection(kinds=kinds, instances=kinds))
+
+    for letter in "abcde":
+        start(letter)
+    with pytest.raises(InvalidRequest) as refused:
+        start("f")
+
+    assert [each.field for each in refused.value.violations] == ["selection"]
 
 
 def _in(seconds: float) -> Timestamp:

@@ -21,6 +21,7 @@ from storage.events import event_log
 from storage.events.event_log import LoggedEvent
 from storage.job_end.completion import end
 from storage.jobs import job_queries
+from storage.objects import adoption
 from storage.objects.object_store import Objects
 from storage.portal import attempts
 from storage.postgres.database import Database
@@ -164,6 +165,26 @@ def test_a_cursor_from_before_a_restore_is_refused(database: Database) -> None:
 
     with pytest.raises(EventsGone):
         event_log.page(database, CLIENT, only.number + 1, 10)
+
+
+def test_a_cursor_from_before_a_restore_skips_no_event_after_it(
+    database: Database, objects: Objects
+) -> None:
+    for _ in range(3):
+        _ended(database)
+    [*_, last] = event_log.page(database, CLIENT, 0, 10)
+    # The backup had the first event only, and none of another client.
+    factories.execute(database, "DELETE FROM events WHERE number > 1")
+    factories.execute(database, "UPDATE event_numbers SET last_number = 1")
+
+    adoption.adopt(database, objects)
+    for client in (CLIENT, "beta"):
+        made = {_ended(database, client=client) for _ in range(4)}
+        found = event_log.page(database, client, 0, 10)[-4:]
+        if client == CLIENT:
+            assert found == event_log.page(database, client, last.number, 10)
+        assert {_job(each).job_id for each in found} == made
+        assert found[0].number > last.number
 
 
 def test_callers_read_page_after_page(parts: ServerDependencies, tmp_path: Any) -> None:

@@ -21,6 +21,7 @@ from server.rpc.starts.start_batcher import STARTS_TOGETHER
 from storage.jobs import batches, job_queries
 from storage.jobs.job_queries import JobFilter
 from storage.jobs.job_start import BatchPlace, StartAttempt, start_jobs
+from storage.jobs.widening import MOST_SELECTIONS
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from tests.integration.harness import factories
@@ -138,6 +139,38 @@ def test_jobs_that_begin_together_have_all_that_their_requests_name(
     assert waits_s == pytest.approx([3_600, 3_600, 7_200], abs=60)
     labelled = job_queries.page(database, JobFilter("default", labels={"a": "b"}), 10)
     assert [str(view.job.job_id) for view in labelled] == [hooked.job_id]
+
+
+def test_a_request_that_may_not_widen_its_job_does_not_affect_the_others(
+    parts: ServerDependencies,
+) -> None:
+    full = [_one(1, selection=pb.Selection(max_size_bytes=n + 1)) for n in range(MOST_SELECTIONS)]
+    _started(parts, *full)
+    wanted = [_one(1, selection=pb.Selection(max_size_bytes=99)), _one(2)]
+
+    answer = _started(parts, *wanted)
+
+    assert answer.results[0].error.reason == "INVALID_REQUEST"
+    assert [each.field for each in answer.results[0].error.violations] == ["selection"]
+    assert answer.results[1].response.created
+
+
+def test_joined_jobs_with_long_selections_make_no_long_answer(
+    parts: ServerDependencies, database: Database
+) -> None:
+    wanted = [_one(serial, selection=pb.Selection(kinds=["a"])) for serial in range(30)]
+    first = _started(parts, *wanted)
+    factories.execute(
+        database,
+        "UPDATE jobs SET selections = selections || jsonb_build_array(jsonb_build_object("
+        "'document_ids', (SELECT jsonb_agg(gen_random_uuid()) FROM generate_series(1, 9000))))",
+    )
+
+    answer = _started(parts, *wanted)
+
+    assert _ids(answer) == _ids(first)
+    assert not any(each.response.created for each in answer.results)
+    assert answer.ByteSize() < 30 * 1_000
 
 
 def test_a_refused_request_does_not_affect_the_others(

@@ -110,6 +110,41 @@ def test_no_look_begins_while_the_court_is_away(database: Database) -> None:
     assert len(start_looks(database)) == 1
 
 
+def test_no_look_begins_while_the_login_is_refused_for_its_client(database: Database) -> None:
+    refused = (
+        "INSERT INTO logins (login_key, refused_until, refused_fingerprint, refused_reason,"
+        " refused_client) VALUES ('a', now() + interval '1 hour', 'b', 'c', 'default')"
+    )
+    assert _paused(database, refused)
+    factories.execute(database, "UPDATE logins SET refused_client = 'other'")
+    let_due(database)
+    assert len(start_looks(database)) == 1
+
+
+def test_looks_that_wait_for_a_court_do_not_stop_those_at_other_courts(database: Database) -> None:
+    watch(database, factories.process_number())
+    let_due(database)
+    assert len(start_looks(database)) == 1
+    # As many as may be under way at once.
+    factories.execute(
+        database,
+        "INSERT INTO jobs (job_id, client, process_number, state, max_age_s, start_time,"
+        " deadline_time, is_look) SELECT gen_random_uuid(), client,"
+        " (8000000 + n)::text || '-11.2025.8.26.0100', state, 0, start_time, deadline_time, true"
+        f" FROM jobs, generate_series(1, {looks.MOST_LOOKS}) AS n",
+    )
+    watch(database, factories.process_number().replace("8.26", "5.02"))
+    let_due(database)
+    known = len(start_looks(database))
+    assert known == looks.MOST_LOOKS + 1
+
+    factories.execute(
+        database, "INSERT INTO courts (court, next_probe_time) VALUES ('8.26', now())"
+    )
+
+    assert len(start_looks(database)) == known + 1
+
+
 def test_two_schedulers_start_one_look(database: Database) -> None:
     watch(database, factories.process_number())
     let_due(database)

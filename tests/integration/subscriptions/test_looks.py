@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from storage.events.event_log import LoggedEvent
 from storage.jobs import job_queries
 from storage.postgres.database import Database, Row
 from storage.scheduling import reconciliation
+from storage.selections.selection import EVERYTHING, NOTHING, Wants
 from tests.integration.harness import factories
 from tests.integration.harness.factories import CLIENT
 from tests.integration.harness.pipeline_harness import PipelineHarness
@@ -255,6 +257,35 @@ def test_a_call_during_a_look_gets_a_job_of_its_own(pipeline: PipelineHarness) -
     assert len(_visible(pipeline.database)) == 2
     # The listing of the job served the look.
     assert pipeline.sandbox.request_count(number) == 3
+
+
+@pytest.mark.parametrize("wants", [EVERYTHING, NOTHING], ids=["all", "list only"])
+def test_a_job_that_waits_for_its_time_stops_no_look_and_fetches_what_is_new(
+    pipeline: PipelineHarness, wants: Wants
+) -> None:
+    database, number = pipeline.database, watched_case(pipeline)
+    later = datetime.now(UTC) + timedelta(days=20)
+    asked = factories.request(number, max_age_s=0, not_before_time=later, wants=wants)
+    job_id = factories.start(database, asked)[0].job.job_id
+    pipeline.sandbox.add_case(documents=3, number=number)
+
+    look(pipeline)
+
+    [event] = changes(database)
+    assert len(_change(event)["new_document_ids"]) == 1
+    assert [job["job_id"] for job in _visible(database)] == [job_id]
+    assert pipeline.requested_files(number) == [0, 0, 0]
+    factories.execute(
+        database,
+        "UPDATE jobs SET not_before_time = now() - interval '1 s' WHERE job_id = %(id)s",
+        id=job_id,
+    )
+    pipeline.work()
+    fetched = [1, 1, 1] if wants is EVERYTHING else [0, 0, 1]
+    assert pipeline.requested_files(number) == fetched
+    assert factories.job(database, job_id)["state"] == "COMPLETED"
+    look(pipeline)
+    assert len(changes(database)) == 1
 
 
 def test_callers_do_not_see_a_look(pipeline: PipelineHarness) -> None:

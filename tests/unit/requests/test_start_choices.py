@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.rpc import requests
 from server.rpc.starts import start_choices
+from server.rpc.starts.start_choices import MOST_TEXT
 from storage.clients.client_registry import CallingClient
 from storage.errors import InvalidRequest
 from storage.jobs.job_start import StartRequest
@@ -47,6 +48,8 @@ def _ahead(**length: float) -> Timestamp:
         ("selection.kinds", {"selection": {"kinds": ["x"] * 101}}),
         ("selection.kinds", {"selection": {"kinds": ["a\0b"]}}),
         ("selection.instances", {"selection": {"instances": ["a\0b"]}}),
+        ("selection.kinds", {"selection": {"kinds": ["x" * (MOST_TEXT + 1)]}}),
+        ("selection.instances", {"selection": {"instances": ["x" * (MOST_TEXT + 1)]}}),
         ("selection.filed_from_date", {"selection": {"filed_from_date": "02/06/2025"}}),
         ("selection.filed_from_date", {"selection": {"filed_from_date": "2025-02-30"}}),
         ("selection.filed_to_date", {"selection": {"filed_to_date": "20250602"}}),

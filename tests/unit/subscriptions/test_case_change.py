@@ -7,7 +7,7 @@ from typing import Any
 
 from storage.listings.listed_case import CaseListing, ListedDocument
 from storage.listings.listing_import import ListingImport
-from storage.subscriptions.case_change import MOST_MOVEMENTS, Baseline, CaseChange, change
+from storage.subscriptions.case_change import MOST_IDS, MOST_MOVEMENTS, Baseline, CaseChange, change
 
 NUMBER = "1003579-22.2025.8.26.0564"
 MOVEMENTS = [
@@ -97,3 +97,10 @@ def test_a_listing_without_the_cases_data_keeps_what_is_known_of_it() -> None:
     assert known.followed_by(unknown) == known
     # What was unknown is a baseline, and no news.
     assert not _change(unknown, listing, _data(*MOVEMENTS))
+
+
+def test_an_event_has_so_many_ids_of_each_kind_at_most() -> None:
+    ids = tuple(map(str, range(MOST_IDS + 1)))
+    values = CaseChange(ids, ids[:1], ids).as_values
+
+    assert [len(value) for value in values.values()] == [MOST_IDS, 1, MOST_IDS, 0]
