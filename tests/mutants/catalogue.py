@@ -14,7 +14,10 @@ REPAIRS = "tests/integration/scheduler/test_repairs.py"
 CONSTRAINTS = "tests/integration/postgres/test_constraints.py"
 POSTER = "tests/integration/webhook/test_webhook_client.py"
 HOOKS = "tests/integration/webhook/test_webhook_rows.py"
+SETTINGS = "tests/unit/storage/test_settings.py"
+HOSTILE = "tests/unit/client/test_hostile_server.py"
 START_CHECK = "tests/integration/runtime/test_start_check.py"
+RELEASE_WAIT = "tests/integration/runtime/test_release_wait.py"
 VALKEY_OUTAGES = "tests/integration/runtime/test_valkey_outages.py"
 ROLE_KEYS = "tests/integration/objects/test_role_keys.py"
 WEBHOOK_TESTS = "tests/integration/webhook/test_webhook_tests.py"
@@ -2477,6 +2480,13 @@ _DEPLOYMENT = (
         MIGRATE,
     ),
     _mutant(
+        "that a refused session ends the wait for the release",
+        "storage/health/release_wait.py",
+        "        if problems:\n            raise ConfigurationError(problems[0])\n",
+        "",
+        RELEASE_WAIT,
+    ),
+    _mutant(
         "that release stays below a starter of Procfiles",
         "storage/environment/procfile_starter.py",
         "    signal.sigwait(stops)\n",
@@ -2877,7 +2887,80 @@ _MANY_AT_ONCE = (
     ),
 )
 
+_STRANGERS = (
+    _mutant(
+        "the refusal of a connection beyond loopback without TLS",
+        "storage/environment/plaintext.py",
+        'if _is_plaintext(name, url, env.get("PGSSLMODE", "").strip()):',
+        "if False:",
+        SETTINGS,
+    ),
+    _mutant(
+        "the random bytes of a webhook secret",
+        "storage/settings.py",
+        "if not all(map(_looks_random, secrets)):",
+        "if False:",
+        SETTINGS,
+    ),
+    _mutant(
+        "that reflection is off beyond loopback",
+        "storage/settings.py",
+        'default=is_loopback(listen or "")',
+        "default=True",
+        SETTINGS,
+    ),
+    _mutant(
+        "that no process writes core dumps",
+        "storage/environment/core_dumps.py",
+        "    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n",
+        "",
+        SETTINGS,
+    ),
+    _mutant(
+        "the type of a name in a certificate",
+        "server/access/certificate_names.py",
+        "if _type_of(name) == kind:",
+        "if name:",
+        TLS,
+    ),
+    _mutant(
+        "the events without URLs for a receiver without TLS",
+        "actors/webhook/webhook_sender.py",
+        "url_of=None if is_plaintext(delivery.url) else self._url_of",
+        "url_of=self._url_of",
+        HOOKS,
+    ),
+    _mutant(
+        "the folder of a pull that is below the one that the user named",
+        "proto/autos/cli/commands.py",
+        "if not _CNJ_NUMBER.fullmatch(job.process_number):",
+        "if not job.process_number:",
+        HOSTILE,
+    ),
+    _mutant(
+        "the file names without path separators",
+        "proto/autos/_client/files/file_names.py",
+        """re.compile(r'[/\\\\:*?"<>|]')""",
+        """re.compile(r'[:*?"<>|]')""",
+        HOSTILE,
+    ),
+    _mutant(
+        "the files of a pull that only their user may read",
+        "proto/autos/_client/files/pulling.py",
+        "return os.open(path, flags, 0o600)",
+        "return os.open(path, flags, 0o644)",
+        HOSTILE,
+    ),
+    _mutant(
+        "the printed lines without control characters",
+        "proto/autos/cli/output.py",
+        'return "".join(c if c.isprintable() else "\\N{REPLACEMENT CHARACTER}" for c in text)',
+        "return text",
+        HOSTILE,
+    ),
+)
+
 MUTANTS = (
     *(*_LEASES, *_REPAIRS, *_ONCE, *_BYTES, *_TOLD, *_GUEST, *_LOGIN, *_CALLERS),
-    *(*_SERVERS, *_DEPLOYMENT, *_CHOICES, *_BUDGET, *_LOOKS, *_MANY_AT_ONCE),
+    *(*_SERVERS, *_DEPLOYMENT, *_CHOICES, *_BUDGET, *_LOOKS, *_MANY_AT_ONCE, *_STRANGERS),
 )
