@@ -24,7 +24,7 @@ from server.access.add_client import ANY, new_webhook_secret
 from storage.clients.clients_file import read
 from storage.environment.secret_files import read_secret_files
 from storage.errors import ConfigurationError
-from storage.settings import Settings
+from storage.settings import SECRETS, Settings
 
 RECEIVER_PORT = 8099
 # `make client` makes this file in DATA_DIR. If it exists, only its clients are served.
@@ -69,7 +69,7 @@ def running_stack(
     If `is_announced`, other programs find the stack by its run.json. `release_flags` are appended
     to the Procfile's release command. If it raises ConfigurationError, no process is left running.
     """
-    files = read_secret_files(environ)
+    files = read_secret_files(environ, SECRETS)
     if files.problems:
         raise ConfigurationError("; ".join(files.problems.values()) + ".")
     env = {name: value for name, value in files.env.items() if value.strip()}

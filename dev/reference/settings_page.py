@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dev.embedded.sandbox import ROOT
+from storage.environment.setting_reader import IN_SO_MANY_WORDS, variable
 from storage.errors import ConfigurationError
-from storage.settings import IN_SO_MANY_WORDS, Settings
+from storage.settings import Settings
 
 SOURCE = ROOT / "storage" / "settings.py"
 HEAD = """\
@@ -85,8 +85,8 @@ def _groups(settings: list[Setting]) -> Iterator[str]:
 
 
 def _words() -> Iterator[str]:
-    for variable, words in IN_SO_MANY_WORDS.items():
-        yield f"| `{variable}` | `{words}` | {EFFECTS[variable]} |"
+    for name, words in IN_SO_MANY_WORDS.items():
+        yield f"| `{name}` | `{words}` | {EFFECTS[name]} |"
 
 
 def _default(setting: Setting, value: object) -> str:
@@ -101,10 +101,9 @@ def _default(setting: Setting, value: object) -> str:
 
 def _settings() -> Iterator[Setting]:
     """Yield each setting in the order of the dataclass. Raises LookupError without a comment."""
-    source = SOURCE.read_text()
-    variables = _variables(source)
+    variables = {each.name: variable(each) for each in fields(Settings)}
     group, comment = "", []
-    body = source.partition("class Settings:")[2].partition("@classmethod")[0]
+    body = SOURCE.read_text().partition("class Settings:")[2].partition("@classmethod")[0]
     for line in body.splitlines():
         text = line.strip()
         if text.startswith("# " + _GROUP):
@@ -116,35 +115,6 @@ def _settings() -> Iterator[Setting]:
                 raise LookupError(f"{found[1]} has no comment in {SOURCE.name}")
             yield Setting(group, variables[found[1]], found[1], " ".join(comment))
             comment = []
-
-
-def _variables(source: str) -> dict[str, str]:
-    """Return the variable of each field: the first argument of the call that reads it."""
-    tree = ast.parse(source)
-    read = {
-        target.id: name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and (name := _read_in(node.value))
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    found: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.keyword) and node.arg:
-            given = read.get(node.value.id) if isinstance(node.value, ast.Name) else None
-            if name := given or _read_in(node.value):
-                found.setdefault(node.arg, name)
-    return found
-
-
-def _read_in(expression: ast.expr) -> str:
-    """Return the variable that `read.given("NAME", ...)` in an expression names, else ""."""
-    for call in ast.walk(expression):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
-            first = call.args[0] if call.args else None
-            if call.func.attr == "given" and isinstance(first, ast.Constant):
-                return str(first.value)
-    return ""
 
 
 def _rules(variables: list[str]) -> dict[str, str]:

@@ -13,9 +13,9 @@ import structlog
 
 from storage.clients.case_access import CaseAccess
 from storage.clients.client_registry import CallingClient, ClientLimits, ClientRegistry, KnownClient
+from storage.environment.webhook_secrets import is_webhook_secret, webhook_key
 from storage.errors import ConfigurationError, InvalidRequest
 from storage.process_number import is_court, parse_process_number
-from storage.settings import is_webhook_secret, webhook_key
 
 # The name of a client is the first part of its object keys.
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")

@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-# Every setting that holds a secret. URLs may contain a password.
-SECRETS = (
-    "DATABASE_URL",
-    "REDIS_URL",
-    "S3_ACCESS_KEY_ID",
-    "S3_SECRET_ACCESS_KEY",
-    "S3_SESSION_TOKEN",
-    "PDPJ_TOKEN",
-    "PDPJ_CLIENT_SECRET",
-    "PDPJ_REFRESH_TOKEN",
-    "AUTOS_ENCRYPTION_KEY",
-    "WEBHOOK_SECRET",
-)
 
 
 @dataclass(frozen=True)
@@ -29,11 +15,11 @@ class SecretFiles:
     problems: Mapping[str, str]
 
 
-def read_secret_files(env: Mapping[str, str]) -> SecretFiles:
+def read_secret_files(env: Mapping[str, str], names: Collection[str]) -> SecretFiles:
     """Return the environment with the content of each NAME_FILE as NAME."""
     found = dict(env)
     problems: dict[str, str] = {}
-    for name in SECRETS:
+    for name in names:
         path = found.pop(f"{name}_FILE", "").strip()
         if not path:
             continue

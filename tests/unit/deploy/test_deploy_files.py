@@ -16,8 +16,7 @@ from actors.__main__ import SHUTDOWN_MS
 from dev.checks.locks import locked
 from dev.embedded.sandbox import ROOT
 from server.__main__ import GRACE_S, LINGER_S
-from storage.environment.secret_files import SECRETS
-from storage.settings import Settings
+from storage.settings import SECRETS, Settings
 from storage.telemetry.listener import PORT_AFTER
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.system.deploy_files import (

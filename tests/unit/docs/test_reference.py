@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from dev.embedded.sandbox import ROOT
 from dev.reference.__main__ import main, pages
-from storage.settings import IN_SO_MANY_WORDS
+from storage.environment.setting_reader import IN_SO_MANY_WORDS, variable
+from storage.settings import Settings
 from tests.mutants.catalogue import MUTANTS
-
-SETTINGS = ROOT / "storage" / "settings.py"
 
 
 def test_the_generated_pages_are_current() -> None:
@@ -30,7 +29,7 @@ def test_every_method_message_and_enum_stands_in_the_page_of_the_api() -> None:
 
 
 def test_every_variable_that_is_read_stands_in_the_page_of_settings() -> None:
-    read = set(re.findall(r'read\.given\(\s*"([A-Z0-9_]+)"', SETTINGS.read_text()))
+    read = {variable(each) for each in fields(Settings)}
     rows = re.findall(r"^\| `([A-Z0-9_]+)` \|", pages()["reference/settings.md"], re.M)
 
     assert len(rows) == len(set(rows))
