@@ -123,79 +123,75 @@ class PreconditionFailed(CallerError):
         self.subject = subject
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit of a client: its error's reason and text, and the seconds until a retry may help."""
+
+    reason: str
+    text: str
+    retry_in_s: float
+
+
+# By their names in the clients file.
+LIMITS = {
+    "starts_per_minute": Limit(
+        "TOO_MANY_STARTS", "Client {client} may call StartDownload {limit} times a minute.", 1
+    ),
+    "repeats_per_minute": Limit(
+        "TOO_MANY_CALLS",
+        "Client {client} may call RetryJob and RedeliverWebhook {limit} times a minute.",
+        1,
+    ),
+    "calls_at_once": Limit(
+        "TOO_MANY_CALLS",
+        "Client {client} has reached its limit of calls under way here: {limit}.",
+        1,
+    ),
+    "open_watches": Limit(
+        "TOO_MANY_WATCHES",
+        "Client {client} has reached its limit of open watches here: {limit}.",
+        5,
+    ),
+    "jobs_at_once": Limit(
+        "TOO_MANY_JOBS",
+        "Client {client} has reached its limit of jobs that run at once: {limit}.",
+        5,
+    ),
+    "waiting_jobs": Limit(
+        "TOO_MANY_JOBS",
+        "Client {client} has reached its limit of jobs that wait for their time: {limit}.",
+        60,
+    ),
+    # Only UnsubscribeCase makes room.
+    "subscriptions": Limit(
+        "TOO_MANY_SUBSCRIPTIONS", "Client {client} watches as many cases as it may: {limit}.", 60
+    ),
+    # No client's own, but every job's. Only the job's end makes room.
+    "webhooks_per_job": Limit(
+        "TOO_MANY_WEBHOOKS",
+        "The running job of this case has as many webhooks as a job may have: {limit}.",
+        30,
+    ),
+}
+
+
 class LimitReached(CallerError):
     """More than `limit` for this client. What is already running continues.
 
-    `name`: the limit's name in the clients file. `retry_in_s`: seconds after which another call may
-    succeed.
+    `name`: the limit's name in LIMITS. `retry_in_s`: seconds after which another call may succeed,
+    if they are not always the same.
     """
 
     def __init__(
-        self,
-        reason: str,
-        message: str,
-        *,
-        client: str,
-        name: str,
-        limit: int,
-        retry_in_s: float,
+        self, name: str, client: str, limit: int, *, retry_in_s: float | None = None
     ) -> None:
-        super().__init__(message)
-        self.reason = reason
+        kind = LIMITS[name]
+        super().__init__(kind.text.format(client=client, limit=limit))
+        self.reason = kind.reason
         self.client = client
         self.name = name
         self.limit = limit
-        self.retry_in_s = retry_in_s
-
-    @classmethod
-    def too_many_jobs(cls, client: str, limit: int) -> LimitReached:
-        """Return the error for StartDownload and RetryJob while `limit` jobs of the client run."""
-        return cls(
-            "TOO_MANY_JOBS",
-            f"Client {client} has reached its limit of jobs that run at once: {limit}.",
-            client=client,
-            name="jobs_at_once",
-            limit=limit,
-            retry_in_s=5,
-        )
-
-    @classmethod
-    def too_many_subscriptions(cls, client: str, limit: int) -> LimitReached:
-        """Return the error for SubscribeCase while the client watches `limit` other cases."""
-        return cls(
-            "TOO_MANY_SUBSCRIPTIONS",
-            f"Client {client} watches as many cases as it may: {limit}.",
-            client=client,
-            name="subscriptions",
-            limit=limit,
-            # Only UnsubscribeCase makes room.
-            retry_in_s=60,
-        )
-
-    @classmethod
-    def too_many_webhooks(cls, client: str, limit: int) -> LimitReached:
-        """Return the error for StartDownload if the job that it would join has `limit` webhooks."""
-        return cls(
-            "TOO_MANY_WEBHOOKS",
-            f"The running job of this case has as many webhooks as a job may have: {limit}.",
-            client=client,
-            name="webhooks_per_job",
-            limit=limit,
-            # Only the job's end makes room.
-            retry_in_s=30,
-        )
-
-    @classmethod
-    def too_many_waiting_jobs(cls, client: str, limit: int) -> LimitReached:
-        """Return the error for StartDownload while `limit` jobs wait for their time."""
-        return cls(
-            "TOO_MANY_JOBS",
-            f"Client {client} has reached its limit of jobs that wait for their time: {limit}.",
-            client=client,
-            name="waiting_jobs",
-            limit=limit,
-            retry_in_s=60,
-        )
+        self.retry_in_s = kind.retry_in_s if retry_in_s is None else retry_in_s
 
 
 class AttemptError(AutosError):

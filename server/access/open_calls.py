@@ -24,7 +24,6 @@ from storage.errors import LimitReached
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-RETRY_IN_S = 1.0
 # The moment, and how often this process searches for answers that are not read, in seconds.
 LOOK_S = 1.0
 
@@ -125,12 +124,4 @@ class OpenCalls:
 
 def _require_room(client: CallingClient, count: int) -> None:
     if client.limits and count >= client.limits.calls_at_once:
-        raise LimitReached(
-            "TOO_MANY_CALLS",
-            f"Client {client.name} has reached its limit of calls under way here:"
-            f" {client.limits.calls_at_once}.",
-            client=client.name,
-            name="calls_at_once",
-            limit=client.limits.calls_at_once,
-            retry_in_s=RETRY_IN_S,
-        )
+        raise LimitReached("calls_at_once", client.name, client.limits.calls_at_once)

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from storage.clients.client_registry import CallingClient
 from storage.errors import LimitReached
 
-RETRY_IN_S = 5.0
-
 
 class WatchLimiter:
     """Counts the open watches of each client. For the event loop's thread only."""
@@ -22,15 +20,7 @@ class WatchLimiter:
     def acquire_watch(self, client: CallingClient) -> Iterator[None]:
         """Count one watch of `client` while the context is open. Raises LimitReached."""
         if client.limits and self._open[client.name] >= client.limits.open_watches:
-            raise LimitReached(
-                "TOO_MANY_WATCHES",
-                f"Client {client.name} has reached its limit of open watches here:"
-                f" {client.limits.open_watches}.",
-                client=client.name,
-                name="open_watches",
-                limit=client.limits.open_watches,
-                retry_in_s=RETRY_IN_S,
-            )
+            raise LimitReached("open_watches", client.name, client.limits.open_watches)
         self._open[client.name] += 1
         try:
             yield

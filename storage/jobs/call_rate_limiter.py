@@ -45,20 +45,15 @@ return {taken, 0}
 class CallRate:
     """A kind of calls that is counted by the minute.
 
-    `key`: its part of the key in Redis. `calls`: the calls in a sentence. `limit_name`: the limit's
-    name in the clients file.
+    `key`: its part of the key in Redis. `limit_name`: the limit's name in LIMITS.
     """
 
     key: str
-    reason: str
-    calls: str
     limit_name: str
 
 
-STARTS = CallRate("starts", "TOO_MANY_STARTS", "StartDownload", "starts_per_minute")
-REPEATS = CallRate(
-    "repeats", "TOO_MANY_CALLS", "RetryJob and RedeliverWebhook", "repeats_per_minute"
-)
+STARTS = CallRate("starts", "starts_per_minute")
+REPEATS = CallRate("repeats", "repeats_per_minute")
 
 
 @dataclass(slots=True)
@@ -106,12 +101,7 @@ class CallRateLimiter:
                 share.left += taken - calls
                 return
         raise LimitReached(
-            self._rate.reason,
-            f"Client {client} may call {self._rate.calls} {per_minute} times a minute.",
-            client=client,
-            name=self._rate.limit_name,
-            limit=per_minute,
-            retry_in_s=max(1, wait_ms) / 1000,
+            self._rate.limit_name, client, per_minute, retry_in_s=max(1, wait_ms) / 1000
         )
 
     def _more(self, client: str, share: _Share, per_minute: int, least: int) -> tuple[int, float]:

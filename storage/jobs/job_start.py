@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,7 +18,6 @@ from storage.errors import (
     InvalidRequest,
     LimitReached,
     RequestIdReused,
-    RowsLocked,
 )
 from storage.event_counters import JOBS_ENDED
 from storage.jobs import job_queries
@@ -195,29 +193,6 @@ def start_jobs(
     ]
 
 
-def start(
-    database: Database,
-    request: StartRequest,
-    *,
-    job_deadline_s: int,
-    listing: ListingImport | None = None,
-) -> tuple[JobView, bool]:
-    """Return the job that serves `request`, and whether it is new. Ignore recent listings.
-
-    Raises RequestIdReused, and LimitReached if a new job would exceed the client's limit.
-    """
-    attempt = StartAttempt(request, listing, may_look=False)
-    limit = time.monotonic() + BUSY_LIMIT_S
-    while True:
-        try:
-            [answer] = start_jobs(database, [attempt], job_deadline_s=job_deadline_s)
-        except RowsLocked:
-            if time.monotonic() > limit:
-                raise
-            continue
-        return required(request, answer), answer.how is How.NEW
-
-
 def required(request: StartRequest, answer: StartAnswer) -> JobView:
     """Return the job of an answer.
 
@@ -231,11 +206,11 @@ def required(request: StartRequest, answer: StartAnswer) -> JobView:
             )
         )
     if answer.how is How.NO_SEAT:
-        raise LimitReached.too_many_jobs(request.client, request.jobs_at_once or 0)
+        raise LimitReached("jobs_at_once", request.client, request.jobs_at_once or 0)
     if answer.how is How.NO_WEBHOOK:
-        raise LimitReached.too_many_webhooks(request.client, MAX_WEBHOOKS)
+        raise LimitReached("webhooks_per_job", request.client, MAX_WEBHOOKS)
     if answer.how is How.NO_WAITING_SEAT:
-        raise LimitReached.too_many_waiting_jobs(request.client, request.waiting_jobs or 0)
+        raise LimitReached("waiting_jobs", request.client, request.waiting_jobs or 0)
     if answer.how is How.TOO_MANY_LABELS:
         raise InvalidRequest.of(
             "labels", f"the case's running job would have more than {MOST_LABELS}."

@@ -154,7 +154,7 @@ def _acquire_job_permit(transaction: Transaction, client: str, seats: int) -> in
     )
     seat: int | None = next(iter(row.values()))
     if seat is None:
-        raise LimitReached.too_many_jobs(client, seats)
+        raise LimitReached("jobs_at_once", client, seats)
     return seat
 
 

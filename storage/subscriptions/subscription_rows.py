@@ -130,7 +130,7 @@ def _require_room(transaction: Transaction, wanted: WatchedCase, most: int) -> N
     )
     # A lowered limit ends no subscription, and refuses no change of one.
     if transaction.fetch_one(known.dicts()) is None:
-        raise LimitReached.too_many_subscriptions(wanted.client, most)
+        raise LimitReached("subscriptions", wanted.client, most)
 
 
 def unsubscribe(database: Database, client: str, process_number: str) -> None:

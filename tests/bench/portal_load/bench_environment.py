@@ -20,13 +20,14 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.stack import running_stack
 from storage.errors import ConfigurationError
-from storage.jobs.job_start import StartRequest, start
+from storage.jobs.job_start import StartRequest
 from storage.postgres.database import Database
 from storage.scheduling import scheduler_readings
 from storage.scheduling.scheduler_readings import job_row
 from storage.settings import Settings
 from tests.bench.portal_load.portal_process import TOKEN, RemotePortal, running_portal
 from tests.bench.traffic.journal_figures import MeasuredJob
+from tests.job_starts import start
 from tests.sandbox.court_cases.cnj import process_number
 
 # A caller of StartDownload has this client name.

@@ -23,11 +23,12 @@ from dev.health import is_serving
 from dev.processes.deadline import until
 from server.access.add_client import new_webhook_secret
 from storage.jobs.change_notifications import ChangePublisher
-from storage.jobs.job_start import StartRequest, start
+from storage.jobs.job_start import StartRequest
 from storage.listings.listed_case import CaseListing, ListedDocument
 from storage.listings.listing_import import ListingImport
 from storage.postgres.database import Database
 from storage.postgres.migrate import migrate
+from tests.job_starts import start
 from tests.sandbox.court_cases.cnj import process_number
 
 CLIENT = "default"

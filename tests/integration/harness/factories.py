@@ -15,7 +15,6 @@ from storage import sql
 from storage.documents.file_records import FetchedFile, StoredFile, record_fetched, record_stored
 from storage.documents.uploads import take_uploads
 from storage.errors import LeaseLost, RowsLocked, TransientError
-from storage.jobs import job_start as starts
 from storage.jobs import reruns
 from storage.jobs.job_start import StartRequest
 from storage.listings import listing_cache, listing_record
@@ -35,6 +34,7 @@ from storage.postgres.database import Database, Row
 from storage.records import JobView
 from storage.scheduling import reconciliation
 from storage.states import DocumentState
+from tests import job_starts
 
 CLIENT = "default"
 LANES = 5
@@ -77,7 +77,7 @@ def start(
     database: Database, wanted: StartRequest | None = None, known: ListingImport | None = None
 ) -> tuple[JobView, bool]:
     """Do what StartDownload does."""
-    return starts.start(database, wanted or request(), job_deadline_s=3_600, listing=known)
+    return job_starts.start(database, wanted or request(), job_deadline_s=3_600, listing=known)
 
 
 def recent_listing(

@@ -26,7 +26,7 @@ MESSAGES, FIELDS = 4, 2
 # The comments' form: "- JOB_NOT_FOUND (NOT_FOUND): ...", or several reasons with one status.
 REASON = re.compile(r"^ - ([A-Z_, ]+) \(([A-Z_]+)\): ", re.M)
 # Reasons that the code sets where it raises the error.
-RAISED = re.compile(r'(?:PreconditionFailed|LimitReached|\bcls)\(\s*"([A-Z_]+)"')
+RAISED = re.compile(r'(?:PreconditionFailed|\bLimit)\(\s*"([A-Z_]+)"')
 
 
 def _contract() -> descriptor_pb2.FileDescriptorProto:
@@ -89,7 +89,7 @@ def test_no_code_refuses_with_a_reason_that_is_not_declared() -> None:
     raised = {
         reason
         for folder in ("server", "storage")
-        for file in (ROOT / folder).glob("*.py")
+        for file in (ROOT / folder).rglob("*.py")
         for reason in re.findall(RAISED, file.read_text())
     }
     declared = frozenset.union(*map(reasons_of, OF_RPC))

@@ -93,7 +93,7 @@ TOLD = [
         (details.PreconditionFailure,),
     ),
     ReportedError(
-        LimitReached.too_many_jobs("ana", 1),
+        LimitReached("jobs_at_once", "ana", 1),
         Code.RESOURCE_EXHAUSTED,
         "TOO_MANY_JOBS",
         (details.QuotaFailure, details.RetryInfo),
