@@ -1,4 +1,4 @@
-"""The retry budget: when to retry and when to give up. Pure: clock and randomness are passed in."""
+"""Retry budgets: when to retry and when to give up. Pure: clock and randomness are passed in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable
 
-from autos.errors import AutosError
+from autos.errors import AutosError, TookTooLong
 
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
@@ -70,3 +70,33 @@ class Patience:
         if pause_s >= self.left_s:
             raise before if before and error.reason == "DEADLINE_EXCEEDED" else error
         return pause_s
+
+
+class PatientWatch:
+    """A watch that retries for `patience_s` seconds and ends after `timeout_s` (None: never)."""
+
+    # The text of the error when `timeout_s` are over.
+    TOO_LATE = ""
+
+    def __init__(
+        self, timeout_s: float | None, patience_s: float | None, clock: Callable[[], float]
+    ) -> None:
+        self._patience = Patience(patience_s, clock=clock)
+        self._clock = clock
+        self._until = None if timeout_s is None else clock() + timeout_s
+        self._timeout_s = timeout_s
+
+    def pause_s(self, error: AutosError) -> float:
+        """Return the seconds to wait before the next attempt. Raises `error` to give up."""
+        # Without time, this error is the answer, whatever the last failure was.
+        self._within(0.0)
+        return self._within(self._patience.pause_s(error))
+
+    def _within(self, seconds: float) -> float:
+        """Return `seconds`, or the rest of the watch if that is less. Raises TookTooLong."""
+        if self._until is None:
+            return seconds
+        left_s = self._until - self._clock()
+        if left_s <= 0:
+            raise TookTooLong(self.TOO_LATE.format(self._timeout_s), reason="TOOK_TOO_LONG")
+        return min(seconds, left_s)

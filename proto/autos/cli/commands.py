@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from itertools import islice
-from pathlib import Path
-
-from google.protobuf.message import Message
 
 from autos._client.calls import StartOptions, is_process_number
 from autos._client.resume import JOB_ENDS
@@ -18,31 +12,16 @@ from autos._client.sync_client import Client
 from autos.cli.exits import Exit, exit_of_job
 from autos.cli.groups.batch_start import start_many
 from autos.cli.groups.case_lines import case_lines
+from autos.cli.groups.pull_command import pull
 from autos.cli.groups.subscriptions import selection_of, subscribe, subscriptions, unsubscribe
 from autos.cli.groups.webhook_test import test_webhook
-from autos.cli.live import PullView, job_view, pull_view
-from autos.cli.output import write_bytes, write_json, write_line
-from autos.cli.wording import (
-    columns,
-    counts,
-    document_state,
-    failure,
-    job_lines,
-    job_state,
-    line,
-    shown,
-    size,
-    usage_lines,
-)
+from autos.cli.live import job_view
+from autos.cli.output import write_bytes, write_line
+from autos.cli.printing import print_job, print_json, print_note, print_rows
+from autos.cli.wording import counts, document_state, job_state, line, shown, size, usage_lines
 from autos.downloads.v1 import downloads_pb2 as pb
-from autos.errors import ServerBug
-from autos.json_form import as_json
-from autos.pulled import PulledFile
 
 Command = Callable[[Client, Namespace], Exit]
-
-# Only such a number may become the name of a folder.
-_CNJ_NUMBER = re.compile(r"[0-9]{7}-[0-9]{2}\.[0-9]{4}\.[0-9]\.[0-9]{2}\.[0-9]{4}")
 
 
 def start(client: Client, options: Namespace) -> Exit:
@@ -63,10 +42,10 @@ def start(client: Client, options: Namespace) -> Exit:
         job = _waited(client, options, job)
         started.job.CopyFrom(job)
     if options.json:
-        _print_json(started)
+        print_json(started)
     else:
         write_line(job.job_id)
-        _print_note(f"{'started' if started.created else 'joined an existing job'}: {line(job)}")
+        print_note(f"{'started' if started.created else 'joined an existing job'}: {line(job)}")
     return _watched(client, options, job) if options.watch else exit_of_job(job)
 
 
@@ -75,7 +54,7 @@ def retry(client: Client, options: Namespace) -> Exit:
     job = client.retry(_job_id(client, options.target))
     if options.wait:
         job = _waited(client, options, job)
-    _print_job(job, options)
+    print_job(job, options)
     return _watched(client, options, job) if options.watch else exit_of_job(job)
 
 
@@ -87,25 +66,25 @@ def watch(client: Client, options: Namespace) -> Exit:
 def wait(client: Client, options: Namespace) -> Exit:
     """Wait for the end of the job. Print the job."""
     job = _waited(client, options, client.status(options.target))
-    _print_job(job, options)
+    print_job(job, options)
     return exit_of_job(job)
 
 
 def status(client: Client, options: Namespace) -> Exit:
     """Print the current job. The exit code is OK in every state of the job."""
-    _print_job(client.status(options.target), options)
+    print_job(client.status(options.target), options)
     return Exit.OK
 
 
 def cancel(client: Client, options: Namespace) -> Exit:
     """Cancel the job. Print the job."""
-    _print_job(client.cancel(_job_id(client, options.target)), options)
+    print_job(client.cancel(_job_id(client, options.target)), options)
     return Exit.OK
 
 
 def redeliver(client: Client, options: Namespace) -> Exit:
     """Send the job's webhooks again. Print the job."""
-    _print_job(client.redeliver(_job_id(client, options.target)), options)
+    print_job(client.redeliver(_job_id(client, options.target)), options)
     return Exit.OK
 
 
@@ -113,7 +92,7 @@ def usage(client: Client, options: Namespace) -> Exit:
     """Print the limits of the client and what it has used of them."""
     found = client.usage()
     if options.json:
-        _print_json(found)
+        print_json(found)
     else:
         for each in usage_lines(found):
             write_line(each)
@@ -131,9 +110,9 @@ def list_jobs(client: Client, options: Namespace) -> Exit:
     )
     jobs = islice(found, options.limit)
     if options.json:
-        _print_json(*jobs)
+        print_json(*jobs)
     else:
-        _print_rows((j.job_id, j.process_number, job_state(j), counts(j)) for j in jobs)
+        print_rows((j.job_id, j.process_number, job_state(j), counts(j)) for j in jobs)
     return Exit.OK
 
 
@@ -142,9 +121,9 @@ def documents(client: Client, options: Namespace) -> Exit:
     states = [getattr(pb, f"DOCUMENT_STATE_{each}") for each in options.states]
     found = client.documents(_job_id(client, options.target), states=states)
     if options.json:
-        _print_json(*found)
+        print_json(*found)
     else:
-        _print_rows(_row(document) for document in found)
+        print_rows(_row(document) for document in found)
     return Exit.OK
 
 
@@ -164,7 +143,7 @@ def url(client: Client, options: Namespace) -> Exit:
     """Print the URL only."""
     job_id = _job_id(client, options.target)
     found = client.url(job_id, options.document_id, lifetime=options.lifetime)
-    _print_json(found) if options.json else write_line(found.url)
+    print_json(found) if options.json else write_line(found.url)
     return Exit.OK
 
 
@@ -175,7 +154,7 @@ def case(client: Client, options: Namespace) -> Exit:
         return Exit.OK
     found = client.case(options.process_number)
     if options.json:
-        _print_json(found)
+        print_json(found)
     else:
         for each in case_lines(found):
             write_line(each)
@@ -189,7 +168,7 @@ def events(client: Client, options: Namespace) -> Exit:
     )
     for each in found:
         if options.json:
-            _print_json(each)
+            print_json(each)
             continue
         event = each.event
         moment = event.timestamp.ToDatetime().isoformat(timespec="seconds")
@@ -197,56 +176,6 @@ def events(client: Client, options: Namespace) -> Exit:
         number = event.data.process_number or job.process_number
         write_line(shown(f"{moment}Z  {event.type}  {number}  {job.job_id}".rstrip(), 200))
     return Exit.OK
-
-
-def pull(client: Client, options: Namespace) -> Exit:
-    """Fetch the files. Return PARTIALLY_COMPLETED if some documents are not available."""
-    job = client.status(options.target)
-    options.job_id = job.job_id
-    folder = options.folder or _folder_of(job)
-    with _pull_view(job, options) as view:
-        pulled = client.download_to(
-            folder, job.job_id, parallel=options.parallel, on_file=view.file, on_bytes=view.count
-        )
-    for document in pulled.missing:
-        _print_note(_absence(document))
-    _print_note(
-        f"{len(pulled.files)} files in {folder}, {len(pulled.missing)} documents not available"
-    )
-    return Exit.PARTIALLY_COMPLETED if pulled.missing else Exit.OK
-
-
-def _folder_of(job: pb.Job) -> Path:
-    """Return the default folder of a pull. Raises ServerBug if the number could lead elsewhere."""
-    if not _CNJ_NUMBER.fullmatch(job.process_number):
-        raise ServerBug(
-            "The server answered a process number that is none, so no folder is named after it:"
-            " name the FOLDER."
-        )
-    return Path(job.process_number)
-
-
-def _pull_view(job: pb.Job, options: Namespace) -> AbstractContextManager[PullView]:
-    if options.json:
-        return nullcontext(_JsonFiles())
-    return pull_view(job.progress.stored_bytes, job.progress.completed_documents)
-
-
-class _JsonFiles:
-    """Prints a line of JSON for each file."""
-
-    def file(self, file: PulledFile) -> None:
-        fields = {"path": str(file.path), "is_new": file.is_new, "document": as_json(file.document)}
-        write_json(fields)
-
-    def count(self, size_bytes: int) -> None:
-        """Print nothing for bytes."""
-
-
-def _absence(document: pb.Document) -> str:
-    if document.state == pb.DOCUMENT_STATE_FAILED:
-        return failure(document)
-    return f"not available: {shown(document.name, 60)}: {document_state(document)}"
 
 
 def _watched(client: Client, options: Namespace, job: pb.Job, after_revision: int = 0) -> Exit:
@@ -259,7 +188,7 @@ def _watched(client: Client, options: Namespace, job: pb.Job, after_revision: in
     )
     if options.json:
         for message in messages:
-            _print_json(message)
+            print_json(message)
             job = message.job if message.HasField("job") else job
         return exit_of_job(job)
     with job_view() as view:
@@ -278,29 +207,6 @@ def _waited(client: Client, options: Namespace, job: pb.Job) -> pb.Job:
 
 def _job_id(client: Client, target: str) -> str:
     return client.status(target).job_id if is_process_number(target) else target
-
-
-def _print_job(job: pb.Job, options: Namespace) -> None:
-    if options.json:
-        _print_json(job)
-    else:
-        for each in job_lines(job):
-            write_line(each)
-
-
-def _print_json(*messages: Message) -> None:
-    for message in messages:
-        write_json(as_json(message))
-
-
-def _print_rows(rows: Iterable[tuple[str, ...]]) -> None:
-    for row in columns(list(rows)):
-        write_line(row)
-
-
-def _print_note(text: str) -> None:
-    """Print a line for people to stderr; stdout is for scripts."""
-    write_line(shown(text, 500), sys.stderr)
 
 
 COMMANDS: dict[str, Command] = {

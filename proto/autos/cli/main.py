@@ -10,9 +10,10 @@ from io import TextIOWrapper
 
 from autos._client.sync_client import Client
 from autos.cli.commands import COMMANDS
+from autos.cli.connection_options import connection
 from autos.cli.exits import Exit, exit_of_error
 from autos.cli.health_command import health
-from autos.cli.options import connection, parser
+from autos.cli.options import parser
 from autos.cli.output import write_json, write_line
 from autos.cli.shell_completion import script
 from autos.cli.wording import length, shown

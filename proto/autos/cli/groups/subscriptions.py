@@ -7,10 +7,9 @@ from datetime import UTC
 
 from autos._client.sync_client import Client
 from autos.cli.exits import Exit
-from autos.cli.output import write_json, write_line
-from autos.cli.wording import columns, length, shown
+from autos.cli.printing import print_json, print_rows
+from autos.cli.wording import length, shown
 from autos.downloads.v1 import downloads_pb2 as pb
-from autos.json_form import as_json
 
 
 def selection_of(options: Namespace) -> pb.Selection:
@@ -48,11 +47,9 @@ def subscriptions(client: Client, options: Namespace) -> Exit:
 
 def _print(found: list[pb.Subscription], options: Namespace) -> None:
     if options.json:
-        for each in found:
-            write_json(as_json(each))
-        return
-    for row in columns([_row(each) for each in found]):
-        write_line(row)
+        print_json(*found)
+    else:
+        print_rows(map(_row, found))
 
 
 def _row(each: pb.Subscription) -> tuple[str, ...]:
