@@ -1215,8 +1215,8 @@ _GUEST = (
     ),
     _mutant(
         "the seal that is remembered when nothing of the case is kept",
-        "storage/sql/listings/record_listing.sql",
-        "    IF autos_listing_is_sealed(_listing) THEN",
+        "storage/sql/listings/finish_listing.sql",
+        "    IF _is_sealed THEN",
         "    IF false THEN",
         SEALED_CASES,
     ),

@@ -1,16 +1,14 @@
--- Record the listing of a case under the lease of the listed job. Record all documents at once, end
--- the run if nothing is left to fetch, and free the slots of the request. An answer of the portal
--- also closes the breaker of its court and lets a slow start grow. A listing that was copied from
--- another job (listed_by) proves nothing about a court.
+-- Record the listing of a case under the lease of the listed job: all documents at once. End the run
+-- if nothing is left to fetch, and finish the listing as in finish_listing.sql.
 --
 -- _listing: as in import_listing.sql. _answer, _content: as in record_case_answer.sql.
--- Returns one row: the job's state and revision, whether its court had counted as away, and by how
--- many requests the portal's limit has grown. is_new is false if an earlier call recorded the
--- listing and its answer was lost. No row means that the lease was lost and nothing was recorded.
--- No row is also returned if the listing must not be copied any more, because the case was sealed or
--- denied meanwhile: the job's next claim then requests the portal. is_refused is true if the run
--- ended because the listing has a seal and the job refuses sealed cases. is_stale: a call that joined
--- has changed the job's selections, which are returned, and nothing was recorded.
+-- Returns one row: the job's state and revision, and the row of finish_listing.sql. is_new is false if
+-- an earlier call recorded the listing and its answer was lost. No row means that the lease was lost
+-- and nothing was recorded. No row is also returned if the listing must not be copied any more,
+-- because the case was sealed or denied meanwhile: the job's next claim then requests the portal.
+-- is_refused is true if the run ended because the listing has a seal and the job refuses sealed
+-- cases. is_stale: a call that joined has changed the job's selections, which are returned, and
+-- nothing was recorded.
 CREATE FUNCTION autos_record_listing(
     _job_id uuid,
     _lease uuid,
@@ -52,25 +50,9 @@ BEGIN
         RETURN NEXT;
         RETURN;
     END IF;
-    IF job.listed_by IS NULL THEN
-        SELECT answered.was_away, answered.growth
-        FROM autos_portal_answered(ARRAY[_lease]) AS answered INTO was_away, growth;
-    ELSE
-        UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL, job_id = NULL
-        WHERE lease = _lease;
-        was_away := false;
-        growth := 0;
-    END IF;
-    IF NOT is_refused THEN
-        PERFORM autos_record_case_answer(job, _answer, _content, autos_listing_is_sealed(_listing));
-    END IF;
-    -- The last lock that is waited for, here and where a denial is recorded.
-    IF autos_listing_is_sealed(_listing) THEN
-        INSERT INTO case_secrecy (process_number, sealed_time)
-        VALUES (job.process_number, clock_timestamp())
-        ON CONFLICT (process_number) DO UPDATE SET
-            sealed_time = coalesce(case_secrecy.sealed_time, excluded.sealed_time);
-    END IF;
+    SELECT finished.was_away, finished.growth
+    FROM autos_finish_listing(job, _lease, _answer, _content,
+        autos_listing_is_sealed(_listing), NOT is_refused) AS finished INTO was_away, growth;
     job_id := _job_id;
     is_new := true;
     RETURN NEXT;

@@ -1,7 +1,7 @@
 -- Record the listing that a look found, under the lease of the look's job: the baseline for the next
--- look and, if something has changed, the event and its webhook. Free the slots of the request. The
--- look is deleted if nothing has changed. If something has, the look becomes a job that fetches what
--- _listing says, or it stays as a row that ended.
+-- look and, if something has changed, the event and its webhook. The look is deleted if nothing has
+-- changed. If something has, the look becomes a job that fetches what _listing says, or it stays as
+-- a row that ended. Finish the listing as in finish_listing.sql.
 --
 -- _change: as in events; null: nothing has changed, or this is the first look. _listing: as in
 -- import_listing.sql; null: the look becomes no job. _answer, _content: as in record_case_answer.sql.
@@ -112,25 +112,9 @@ BEGIN
     ELSE
         DELETE FROM jobs WHERE job_id = _job_id;
     END IF;
-    IF job.listed_by IS NULL THEN
-        SELECT answered.was_away, answered.growth
-        FROM autos_portal_answered(ARRAY[_lease]) AS answered INTO was_away, growth;
-    ELSE
-        UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL, job_id = NULL
-        WHERE lease = _lease;
-        was_away := false;
-        growth := 0;
-    END IF;
-    IF how <> 'refused' THEN
-        PERFORM autos_record_case_answer(job, _answer, _content, _is_sealed);
-    END IF;
-    -- The last lock that is waited for, here and where a denial is recorded.
-    IF _is_sealed THEN
-        INSERT INTO case_secrecy (process_number, sealed_time)
-        VALUES (job.process_number, clock_timestamp())
-        ON CONFLICT (process_number) DO UPDATE SET
-            sealed_time = coalesce(case_secrecy.sealed_time, excluded.sealed_time);
-    END IF;
+    SELECT finished.was_away, finished.growth
+    FROM autos_finish_listing(job, _lease, _answer, _content, _is_sealed, how <> 'refused')
+        AS finished INTO was_away, growth;
     RETURN NEXT;
 END
 $body$;
