@@ -181,14 +181,8 @@ def _open_documents() -> Any:
 
     The jobs' counters give the number, because there may be very many documents.
     """
-    ended = (
-        Job.completed_documents
-        + Job.failed_documents
-        + Job.cancelled_documents
-        + Job.skipped_documents
-    )
     return (
-        Job.select(fn.coalesce(fn.sum(Job.total_documents - ended), 0))
+        Job.select(fn.coalesce(fn.sum(Job.documents_left()), 0))
         .where(_RUNNING, Job.total_documents.is_null(False))
         .tuples()
     )

@@ -255,14 +255,11 @@ def _court_hold(row: dict[str, Any], now: datetime) -> Hold:
 
 
 def _fetched(job_ids: list[UUID]) -> Any:
-    left = (
-        Job.total_documents
-        - Job.completed_documents
-        - Job.failed_documents
-        - Job.cancelled_documents
-        - Job.skipped_documents
-    )
     in_spool = Document.select(fn.count(Document.document_id)).where(
         Document.job_id == Job.job_id, Document.state == DocumentState.DOWNLOADED
     )
-    return Job.select(Job.job_id).where(Job.job_id.in_(job_ids), left <= in_spool).dicts()
+    return (
+        Job.select(Job.job_id)
+        .where(Job.job_id.in_(job_ids), Job.documents_left() <= in_spool)
+        .dicts()
+    )

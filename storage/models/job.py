@@ -136,6 +136,17 @@ class Job(BaseModel):
             .dicts()
         )
 
+    @classmethod
+    def documents_left(cls) -> Any:
+        """Return the number of listed documents that have not ended, as SQL."""
+        return (
+            cls.total_documents
+            - cls.completed_documents
+            - cls.failed_documents
+            - cls.cancelled_documents
+            - cls.skipped_documents
+        )
+
     class Meta:
         """CHECKs against contradictory rows."""
 

@@ -127,15 +127,9 @@ def _time_out(database: Database, job_id: UUID) -> None:
 
 def finish_idle(database: Database) -> list[UUID]:
     """End running jobs with nothing left to do. None should exist; if one does, it must end."""
-    ended = (
-        Job.completed_documents
-        + Job.failed_documents
-        + Job.cancelled_documents
-        + Job.skipped_documents
-    )
     query = (
         Job.select()
-        .where(Job.state.in_(RUNNING), Job.total_documents <= ended)
+        .where(Job.state.in_(RUNNING), Job.documents_left() <= 0)
         .limit(BATCH)
         .for_update(skip_locked=True)
         .dicts()
