@@ -123,16 +123,3 @@ def moves_from(source: State) -> frozenset[State]:
             return frozenset(DOCUMENT_MOVES[source])
         case WebhookState():
             return frozenset(WEBHOOK_MOVES[source])
-
-
-def outcome(*, total: int, completed: int, cancelled: int, skipped: int = 0) -> JobState:
-    """Return the end state of a run with all wanted documents ended.
-
-    A run without a wanted document is COMPLETED, because none is missing. Documents that a caller
-    had cancelled before a retry stay cancelled, and so does the job.
-    """
-    if cancelled:
-        return JobState.CANCELLED
-    if completed + skipped == total:
-        return JobState.COMPLETED
-    return JobState.PARTIALLY_COMPLETED if completed else JobState.FAILED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -52,21 +52,27 @@ def inherited_listener(environ: Mapping[str, str]) -> socket.socket | None:
 
 def scheduler_gauges(is_leading: Callable[[], bool]) -> MakeGauges:
     """Return a function that makes the gauge of a scheduler: whether it leads."""
-
-    def make() -> Collector:
-        from storage.telemetry.gauges.scheduler_gauges import SchedulerGauges
-
-        return SchedulerGauges(is_leading)
-
-    return make
+    return _reading(
+        lambda: [("autos_scheduler_leads", "1 while this scheduler leads", float(is_leading()))]
+    )
 
 
 def spool_gauges(spool: Spool) -> MakeGauges:
-    """Return a function that makes the gauges of a spool."""
+    """Return a function that makes the gauges of a spool, read from its folder."""
 
+    def read() -> Iterator[tuple[str, str, float]]:
+        files, size_bytes = spool.usage()
+        yield "autos_spool_bytes", "Bytes in the spool, reserved ones included", size_bytes
+        yield "autos_spool_files", "Files in the spool", files
+        yield "autos_spool_limit_bytes", "SPOOL_MAX_BYTES", spool.max_bytes
+
+    return _reading(read)
+
+
+def _reading(read: Callable[[], Iterable[tuple[str, str, float]]]) -> MakeGauges:
     def make() -> Collector:
-        from storage.telemetry.gauges.spool_gauges import SpoolGauges
+        from storage.telemetry.gauges.read_gauges import ReadGauges
 
-        return SpoolGauges(spool)
+        return ReadGauges(read)
 
     return make

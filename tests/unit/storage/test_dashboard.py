@@ -19,8 +19,7 @@ from storage.portal.case_budget import DAY_S, CaseLimit, LimitUse
 from storage.spool import Spool
 from storage.telemetry import series
 from storage.telemetry.gauges.process_gauges import ProcessGauges
-from storage.telemetry.gauges.scheduler_gauges import SchedulerGauges
-from storage.telemetry.gauges.spool_gauges import SpoolGauges
+from storage.telemetry.process_signals import scheduler_gauges, spool_gauges
 
 REFERENCE = ROOT / "docs" / "reference"
 COURT, STATE = {"8.26": 1}, {"PENDING": 1}
@@ -54,8 +53,8 @@ ADDED = {"le", "instance", "job"}
 def shown(tmp_path: Path) -> dict[str, set[str]]:
     """Return the labels of every series of any process, by the name of the series."""
     counted = {each.shown_name: set(each.labels) for each in series.ALL}
-    spool = SpoolGauges(Spool(tmp_path, None, 1024)).collect()
-    leads = SchedulerGauges(lambda: True).collect()
+    spool = spool_gauges(Spool(tmp_path, None, 1024))().collect()
+    leads = scheduler_gauges(lambda: True)().collect()
     own = ProcessGauges(os.getpid()).collect()
     up = PartsUp(dict.fromkeys(TEXTS, lambda: None))
     gauges = (*families(SEEN), *up.collect(), *spool, *leads, *own)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from storage.states import (
     DOCUMENT_ENDS,
@@ -19,7 +17,6 @@ from storage.states import (
     State,
     WebhookState,
     moves_from,
-    outcome,
     sources_of,
 )
 
@@ -111,26 +108,3 @@ def test_only_a_stored_file_makes_a_document_available() -> None:
 
 def test_a_lane_is_taken_from_claim_to_bucket() -> None:
     assert {DocumentState.DOWNLOADING, DocumentState.DOWNLOADED} == IN_LANE
-
-
-@given(total=st.integers(0, 10_000), data=st.data())
-def test_the_outcome_depends_on_how_much_is_available(total: int, data: st.DataObject) -> None:
-    completed = data.draw(st.integers(0, total))
-
-    state = outcome(total=total, completed=completed, cancelled=0)
-
-    assert (state is JobState.COMPLETED) == (completed == total)
-    assert (state is JobState.FAILED) == (completed == 0 < total)
-    assert (state is JobState.PARTIALLY_COMPLETED) == (0 < completed < total)
-
-
-def test_a_case_without_documents_is_complete() -> None:
-    assert outcome(total=0, completed=0, cancelled=0) is JobState.COMPLETED
-
-
-@given(total=st.integers(1, 10_000), data=st.data())
-def test_what_was_cancelled_stays_cancelled(total: int, data: st.DataObject) -> None:
-    cancelled = data.draw(st.integers(1, total))
-    completed = data.draw(st.integers(0, total - cancelled))
-
-    assert outcome(total=total, completed=completed, cancelled=cancelled) is JobState.CANCELLED

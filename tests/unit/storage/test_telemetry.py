@@ -22,11 +22,10 @@ from storage.spool import Spool
 from storage.telemetry import series, shared_folder
 from storage.telemetry.counters import Counters
 from storage.telemetry.gauges.process_gauges import ProcessGauges
-from storage.telemetry.gauges.scheduler_gauges import SchedulerGauges
-from storage.telemetry.gauges.spool_gauges import SpoolGauges
 from storage.telemetry.listener import listen
 from storage.telemetry.metrics_recorder import NOOP_RECORDER
 from storage.telemetry.otel import CLOSE_TIMEOUT_S, OtelTracer
+from storage.telemetry.process_signals import scheduler_gauges, spool_gauges
 from storage.telemetry.signals import NOOP_SIGNALS, Signals, status_label
 from storage.telemetry.tracer_factory import tracer_of
 from storage.telemetry.tracing import NO_TRACER
@@ -180,7 +179,7 @@ def test_the_content_of_a_spool_is_shown(tmp_path: Path) -> None:
     spool = Spool(tmp_path, None, 64 * 1024 * 1024)
     with spool.create(uuid4(), 1_000) as file:
         file.write(b"x" * 1_000)
-    registry = Counters().shown(SpoolGauges(spool))
+    registry = Counters().shown(spool_gauges(spool)())
     assert registry.get_sample_value("autos_spool_bytes") == 1_000
     assert registry.get_sample_value("autos_spool_files") == 1
     assert registry.get_sample_value("autos_spool_limit_bytes") == 64 * 1024 * 1024
@@ -189,7 +188,7 @@ def test_the_content_of_a_spool_is_shown(tmp_path: Path) -> None:
 def test_the_page_of_a_scheduler_shows_whether_it_leads_now_and_how_long_its_passes_took() -> None:
     leads = [False]
     counters = Counters()
-    page = counters.shown(SchedulerGauges(lambda: leads[0]))
+    page = counters.shown(scheduler_gauges(lambda: leads[0])())
     assert page.get_sample_value("autos_scheduler_leads") == 0
     # Another process exports no passes, since it makes none.
     assert page.get_sample_value("autos_scheduler_pass_seconds_count") is None
