@@ -49,8 +49,9 @@ from storage.health.release_wait import await_release
 from storage.jobs.call_rate_limiter import REPEATS, STARTS, CallRateLimiter
 from storage.jobs.change_notifications import ChangePublisher
 from storage.listings.size_limits import SizeLimits
-from storage.login.logins import Login
-from storage.objects.object_store import Objects, ObjectStore
+from storage.login.login_values import Login
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
 from storage.portal.case_budget import CaseBudget
 from storage.postgres import session_settings
 from storage.postgres.database import Database

@@ -12,7 +12,7 @@ from server.watch.watch_hub import STALL_S
 from storage.clients.webhook_secrets import WebhookSecrets
 from storage.jobs.call_rate_limiter import CallRateLimiter
 from storage.listings.size_limits import UNLIMITED, SizeLimits
-from storage.login.logins import Login
+from storage.login.login_values import Login
 from storage.objects.object_store import Objects
 from storage.portal.case_budget import NO_BUDGET, CaseBudget
 from storage.postgres.database import Database

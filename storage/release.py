@@ -22,7 +22,8 @@ from storage.errors import ConfigurationError, ServiceUnavailable
 from storage.health import start_check
 from storage.objects import adoption, installation
 from storage.objects.adoption import Contents
-from storage.objects.object_store import Objects, ObjectStore
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
 from storage.postgres import session_settings
 from storage.postgres.database import Database
 from storage.postgres.migrate import migrate

@@ -18,8 +18,8 @@ from typing import NoReturn
 import structlog
 
 from storage.errors import CredentialsRefused, ServiceUnavailable
-from storage.login import logins
-from storage.login.logins import Evidence, Login, LoginState
+from storage.login import login_blocks, login_rows
+from storage.login.login_values import Evidence, Login, LoginState
 from storage.postgres.database import Database
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -56,7 +56,7 @@ class LoginBreaker:
         rejected for the client.
         """
         good_s_ago = time.monotonic() - self._good_at
-        evidence = logins.record_unauthorized(
+        evidence = login_blocks.record_unauthorized(
             self._database,
             self._login,
             process_number,
@@ -70,10 +70,10 @@ class LoginBreaker:
 
     def refuse(self, why: str, client: str | None = None) -> NoReturn:
         """Block the login for `client`, or for all, log it once, and raise CredentialsRefused."""
-        if logins.block_if_rejected(self._database, self._login, why, client):
+        if login_blocks.block_if_rejected(self._database, self._login, why, client):
             self.log_blocked(why, client)
         self._refreshed_at = float("-inf")
-        raise CredentialsRefused(why, held_for_s=logins.REFUSED_S)
+        raise CredentialsRefused(why, held_for_s=login_rows.REFUSED_S)
 
     def log_blocked(self, why: str, client: str | None = None) -> None:
         """Log that the login is blocked. `client`: for this client only."""
@@ -82,7 +82,7 @@ class LoginBreaker:
             login=self._login.key,
             reason=why,
             stops=client or "all clients",
-            retry_in_s=logins.REFUSED_S,
+            retry_in_s=login_rows.REFUSED_S,
             help="jobs wait until the credentials change, or until the next attempt",
         )
 
@@ -91,7 +91,7 @@ class LoginBreaker:
             if time.monotonic() - self._refreshed_at >= LOOK_S:
                 # If PostgreSQL is unavailable, the previous state stays in use.
                 with contextlib.suppress(ServiceUnavailable):
-                    self._standing = logins.standing(self._database, self._login)
+                    self._standing = login_blocks.standing(self._database, self._login)
                 self._refreshed_at = time.monotonic()
             self._end_doubt()
             return self._standing
@@ -102,7 +102,7 @@ class LoginBreaker:
             return
         with contextlib.suppress(ServiceUnavailable):
             if (
-                logins.clear_unauthorized(self._database, self._login)
+                login_blocks.clear_unauthorized(self._database, self._login)
                 and self._standing.hold_reason
             ):
                 log.info("portal accepts the login again", login=self._login.key)

@@ -21,7 +21,7 @@ from actors.portal.portal_exchange import chunks, decoded, note_handshake, trans
 from actors.portal.portal_session import PortalSession
 from actors.resilience.exchange_deadline import Deadline, Watchdog
 from storage.errors import AutosError, PortalUntrusted, ServiceUnavailable, TransientError
-from storage.login.logins import Grant
+from storage.login.login_values import Grant
 from storage.refusals import PORTAL, RefusalWatch
 
 PART = "The portal's login"

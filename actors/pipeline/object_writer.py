@@ -15,7 +15,9 @@ import structlog
 from actors.leases.lease_renewer import LeaseRenewer
 from storage.documents.file_records import StoredFile
 from storage.errors import ServiceUnavailable
-from storage.objects.object_store import Objects, Upload, object_key
+from storage.objects.object_names import object_key
+from storage.objects.object_store import Objects
+from storage.objects.uploads import Upload
 from storage.portal.document_claims import CheckedFile
 from storage.spool import Spool
 from storage.telemetry.signals import NOOP_SIGNALS, SIZE_BYTES, Signals

@@ -18,7 +18,8 @@ from actors.pipeline.object_writer import BucketHealth, ObjectWriter
 from actors.runtime.fallback import FallbackPolling
 from storage.documents import leases
 from storage.jobs.change_notifications import ChangePublisher
-from storage.objects.object_store import Objects, ObjectStore
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
 from storage.postgres import session_settings
 from storage.postgres.database import Database
 from storage.refusals import STORE, RefusalWatch

@@ -25,8 +25,9 @@ from actors.scheduler.sweeper import Sweeper
 from storage import logs
 from storage.clients.client_registry import ClientLimits
 from storage.clients.clients_file import ClientsFile
-from storage.login.logins import Login
-from storage.objects.object_store import Objects, ObjectStore
+from storage.login.login_values import Login
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
 from storage.portal.slots import Limits
 from storage.postgres.database import Database
 from storage.refusals import STORE, RefusalWatch

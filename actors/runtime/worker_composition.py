@@ -21,7 +21,7 @@ from actors.resilience.exchange_deadline import Watchdog
 from actors.runtime.halt_listener import HaltListener
 from actors.runtime.role_parts import RoleParts, all_of, start_polling
 from storage.listings.size_limits import SizeLimits
-from storage.login.logins import Login
+from storage.login.login_values import Login
 from storage.portal.case_budget import CaseBudget
 from storage.portal.circuit_breaker import ProbePolicy
 from storage.portal.request_claims import ClaimContext

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from actors.scheduler.policy.scheduler_state import SchedulerState
-from storage.login.logins import Login
+from storage.login.login_values import Login
 from storage.portal.slots import Limits
 from storage.postgres.database import Database, Row
 from storage.scheduling import scheduler_readings

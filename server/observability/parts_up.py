@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from server.observability.shared_reading import SharedReading
-from storage.objects.object_store import ObjectStore
+from storage.objects.store_address import ObjectStore
 from storage.objects.store_check import StoreCheck
 from storage.settings import Settings
 from storage.valkey import valkey_check

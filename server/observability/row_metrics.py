@@ -13,7 +13,7 @@ from server.observability.parts_up import PartsUp, checks_of
 from server.observability.shared_reading import SharedReading
 from storage.health import gauges
 from storage.health.gauges import Gauges
-from storage.login.logins import Login
+from storage.login.login_values import Login
 from storage.portal.case_budget import DAY_S, CaseBudget, LimitUse
 from storage.portal.slots import Limits
 from storage.postgres.database import Database

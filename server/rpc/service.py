@@ -41,7 +41,7 @@ from storage.documents import document_queries
 from storage.errors import InvalidRequest, PreconditionFailed
 from storage.events import event_log
 from storage.jobs import job_queries, reruns
-from storage.login import logins
+from storage.login import login_blocks
 from storage.objects import installation
 from storage.portal import case_budget
 from storage.portal.slots import court_of
@@ -182,7 +182,7 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
         """Return why the portal's certificate or the login is refused, while it is."""
         database = self._parts.database
         refused = await self._run(refusals.troubles, database, refusals.PORTAL)
-        return [*refused, *await self._run(logins.troubles, database, self._parts.login)]
+        return [*refused, *await self._run(login_blocks.troubles, database, self._parts.login)]
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """Return jobs, newest first."""

@@ -12,8 +12,8 @@ from typing import Any
 from peewee import SQL, fn
 
 from storage import refusals
-from storage.login import logins
-from storage.login.logins import Login
+from storage.login import login_blocks
+from storage.login.login_values import Login
 from storage.models import (
     Court,
     Document,
@@ -77,7 +77,7 @@ def read(
 ) -> Gauges:
     """Return the current gauges. Raises ServiceUnavailable."""
     with database.transaction() as transaction:
-        hold = logins.hold(transaction, login)
+        hold = login_blocks.hold(transaction, login)
         portal = transaction.fetch_one(_portal())
         requests = dict(transaction.fetch(_requests()))
         courts = transaction.fetch(_courts())

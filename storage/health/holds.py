@@ -15,8 +15,8 @@ from peewee import fn
 
 from storage import refusals
 from storage.errors import ServiceUnavailable
-from storage.login import logins
-from storage.login.logins import Login
+from storage.login import login_blocks
+from storage.login.login_values import Login
 from storage.models import Court, Document, Job, PortalThrottle
 from storage.models.base import is_any
 from storage.portal import case_budget
@@ -218,7 +218,7 @@ def _pause_hold(until_time: datetime) -> Hold:
 
 def _login_hold(transaction: Transaction, login: Login) -> dict[str | None, Hold]:
     """Return the hold by the client that it stops, None for all; empty if there is none."""
-    refused = logins.hold(transaction, login)
+    refused = login_blocks.hold(transaction, login)
     if refused is None:
         return {}
     hold = Hold(

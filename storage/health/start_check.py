@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from storage.environment.sentinel_url import is_sentinel_url
 from storage.environment.setting_reader import USED_BY
 from storage.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
-from storage.objects.object_store import ObjectStore
+from storage.objects.store_address import ObjectStore
 from storage.objects.store_check import StoreCheck
 from storage.postgres import connection_check, postgres_errors
 from storage.settings import Settings

@@ -14,7 +14,8 @@ from storage.errors import NotFound
 from storage.listings.listed_case import CaseListing
 from storage.models import CaseAnswer
 from storage.models.base import fields_of
-from storage.objects.object_store import Objects, Upload
+from storage.objects.object_store import Objects
+from storage.objects.uploads import Upload
 from storage.postgres.database import Database
 
 # Fast: a listing of 200 KiB takes about a millisecond, and one eighth of its size is left.

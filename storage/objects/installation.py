@@ -14,7 +14,8 @@ from uuid import UUID, uuid4
 
 from storage.models import Installation
 from storage.models.base import fields_of
-from storage.objects.object_store import MARK, Objects
+from storage.objects.object_names import MARK
+from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 
 ADOPT = "`python -m storage.release --adopt-bucket`"

@@ -8,7 +8,8 @@ import urllib3
 from minio.error import S3Error
 
 from storage.http.connections import inspected_pools
-from storage.objects.object_store import MARK, ObjectStore
+from storage.objects.object_names import MARK
+from storage.objects.store_address import ObjectStore
 from storage.objects.store_errors import translated
 
 

@@ -23,7 +23,8 @@ from storage.errors import ConfigurationError, ServiceUnavailable
 from storage.models import CaseAnswer, Document
 from storage.models.base import is_any
 from storage.objects import installation
-from storage.objects.object_store import Objects, ObjectStore
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
 from storage.objects.sweeps import batches, unnamed
 from storage.postgres.database import Database
 from storage.process_number import punctuated

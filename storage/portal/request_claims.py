@@ -16,7 +16,7 @@ from uuid import UUID
 
 from storage import sql
 from storage.event_counters import JOBS_ENDED, LEASES_LOST
-from storage.login.logins import Login
+from storage.login.login_values import Login
 from storage.portal import slots
 from storage.portal.case_budget import NO_BUDGET, CaseBudget
 from storage.portal.circuit_breaker import ProbePolicy

@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from storage import sql
-from storage.login.logins import Login
+from storage.login.login_values import Login
 from storage.postgres.database import Database, Row
 from storage.priorities import Priority
 from storage.scheduling.row_values import JobRow

@@ -14,12 +14,14 @@ import redis
 
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.processes.deadline import until
-from storage.objects.object_store import Objects, ObjectStore
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
 from storage.postgres.database import Database
 from storage.postgres.migrate import migrate
 from storage.spool import Spool
 from tests.databases import create_database
 from tests.databases import database_url as database_url_of
+from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
 from tests.pooling.pooler import Pooler
 
 TEMPLATE = "template_autos"
@@ -158,3 +160,12 @@ def redis_url(servers: EmbeddedServers) -> Iterator[str]:
 def spool(tmp_path: Path) -> Spool:
     """Return a spool of 64 MiB."""
     return Spool(tmp_path / "spool", None, 64 * 1024 * 1024)
+
+
+@pytest.fixture
+def pipeline(
+    database: Database, objects: Objects, redis_url: str, spool: Spool
+) -> Iterator[PipelineHarness]:
+    """Yield a pipeline on the test's database, with the test's spool."""
+    with running_pipeline(database, objects, redis_url, spool) as pipeline:
+        yield pipeline

@@ -26,7 +26,8 @@ from storage.documents.file_records import StoredRound
 from storage.job_end import completion
 from storage.jobs import job_queries
 from storage.listings import listing_record
-from storage.objects.object_store import Objects, Upload
+from storage.objects.object_store import Objects
+from storage.objects.uploads import Upload, UploadSender
 from storage.portal import attempts, document_claims
 from storage.portal import request_claims as portal_claims
 from storage.portal.listing_claims import ListingClaim
@@ -192,14 +193,14 @@ def _storer(strike: Strike) -> None:
 
 
 def _mid_put(strike: Strike) -> None:
-    real = Objects._put_whole
+    real = UploadSender.send
 
-    def put_whole(self: Objects, upload: Upload, body: Any) -> None:
+    def send(self: UploadSender, upload: Upload, body: Any) -> None:
         file = BytesIO(body) if isinstance(body, bytes) else body
         tripwire: Any = _Tripwire(file, lambda: strike("mid-put", _number_in(upload.key)))
         real(self, upload, tripwire)
 
-    _replace(Objects, "_put_whole", put_whole)
+    _replace(UploadSender, "send", send)
 
 
 class _Tripwire:

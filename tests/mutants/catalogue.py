@@ -806,14 +806,14 @@ _BYTES = (
     ),
     _mutant(
         "the hash in an object's key",
-        "storage/objects/object_store.py",
+        "storage/objects/object_names.py",
         "{sha256[:16]}.{extension}",
         "document.{extension}",
         OBJECTS,
     ),
     _mutant(
         "the checksum that the store compares",
-        "storage/objects/object_store.py",
+        "storage/objects/uploads.py",
         '            headers["x-amz-checksum-sha256"] = checksum\n',
         "            del checksum\n",
         OBJECTS,
@@ -848,7 +848,7 @@ _BYTES = (
     ),
     _mutant(
         "that a store without checksums is sent none",
-        "storage/objects/object_store.py",
+        "storage/objects/uploads.py",
         "                self._takes_checksum = False\n",
         "",
         REFUSALS,
@@ -876,7 +876,7 @@ _BYTES = (
     ),
     _mutant(
         "that an upload ends when it is no longer wanted",
-        "storage/objects/object_store.py",
+        "storage/objects/uploads.py",
         "if not self._is_wanted():",
         "if False:",
         OBJECTS,
@@ -1411,7 +1411,7 @@ _GUEST = (
     ),
     _mutant(
         "that a store may not ask for hours",
-        "storage/objects/object_store.py",
+        "storage/objects/store_connection.py",
         "                respect_retry_after_header=False,\n",
         "",
         "tests/integration/objects/test_objects.py",
@@ -1447,7 +1447,7 @@ _GUEST = (
     ),
     _mutant(
         "the limit to how long a deletion may hold up what is stored",
-        "storage/objects/object_store.py",
+        "storage/objects/store_connection.py",
         "timeout=urllib3.Timeout(total=delete_s), retries=False",
         "timeout=urllib3.Timeout(total=None), retries=False",
         OBJECTS,
@@ -1924,7 +1924,7 @@ _LOGIN = (
     ),
     _mutant(
         "the fingerprint of what was refused",
-        "storage/login/logins.py",
+        "storage/login/login_rows.py",
         "(PortalLogin.refused_fingerprint == login.fingerprint)",
         "PortalLogin.refused_fingerprint.is_null(False)",
         TOKENS,
@@ -1961,28 +1961,28 @@ _LOGIN = (
     ),
     _mutant(
         "the second case before a token counts as refused",
-        "storage/login/logins.py",
+        "storage/login/login_blocks.py",
         'is_other_case = row["doubtful_case"] != process_number',
         "is_other_case = True",
         TOKENS,
     ),
     _mutant(
         "the second client before a token counts as refused for all",
-        "storage/login/logins.py",
+        "storage/login/login_blocks.py",
         "return Evidence.OF_CLIENT if is_other_case or is_over else Evidence.NONE",
         "return Evidence.OF_SEVERAL if is_other_case or is_over else Evidence.NONE",
         NEIGHBOURS,
     ),
     _mutant(
         "the block of all clients by the 401 of a second one",
-        "storage/login/logins.py",
+        "storage/login/login_blocks.py",
         "return Evidence.OF_SEVERAL if is_other_case else Evidence.NONE",
         "return Evidence.OF_CLIENT if is_other_case else Evidence.NONE",
         NEIGHBOURS,
     ),
     _mutant(
         "the block of all clients that two blocks of one client make",
-        "storage/login/logins.py",
+        "storage/login/login_blocks.py",
         'None if row["is_held"] else client',
         "client",
         NEIGHBOURS,
@@ -2457,7 +2457,7 @@ _SERVERS = (
     ),
     _mutant(
         "the session token of temporary keys of S3",
-        "storage/objects/object_store.py",
+        "storage/objects/uploads.py",
         'headers["X-Amz-Security-Token"] = keys.session_token',
         "pass",
         ROLE_KEYS,

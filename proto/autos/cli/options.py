@@ -89,7 +89,7 @@ def _add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     _add_pull(command("pull", "fetch every available document into a folder"))
     command("redeliver", "send the webhook of an ended job again")
     test = command("test-webhook", "send a signed test event to a URL once", target=False)
-    test.add_argument("webhook_url", type=_text, metavar="URL", help="a receiver of webhooks")
+    test.add_argument("webhook_url", type=utf8, metavar="URL", help="a receiver of webhooks")
     health = command("health", "check once whether Autos serves, for probes", target=False)
     health.add_argument(
         "service", nargs="?", default="", type=utf8, metavar="NAME", help="such as autos.portal"

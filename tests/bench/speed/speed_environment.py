@@ -24,7 +24,7 @@ from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
 from dev.stack import Stack, running_stack
 from storage.errors import ConfigurationError
-from storage.objects.object_store import ObjectStore
+from storage.objects.store_address import ObjectStore
 from storage.postgres.database import Database
 from storage.settings import Settings
 from tests.bench.portal_load.portal_process import TOKEN

@@ -12,7 +12,7 @@ import redis
 from minio import Minio
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from storage.objects.object_store import MARK
+from storage.objects.object_names import MARK
 from tests.chaos.callers.retrying_client import RetryingClient
 from tests.chaos.chaos_environment import ChaosEnvironment
 from tests.sandbox.receivers.deliveries import Delivery

@@ -8,8 +8,8 @@ import pytest
 
 from storage.errors import TooFast, TransientError
 from storage.health.holds import Holds
-from storage.login import logins
-from storage.login.logins import Evidence
+from storage.login import login_blocks
+from storage.login.login_values import Evidence
 from storage.portal import attempts
 from storage.portal.document_claims import DocumentClaim
 from storage.portal.request_claims import ClaimRefusal, CourtProbe, Scope, claim
@@ -277,12 +277,12 @@ def test_a_client_that_is_stopped_at_a_court_probes_it_beside_the_requests_of_ot
 
 
 def _unauthorized(database: Database, number: int, client: str) -> Evidence:
-    found = logins.record_unauthorized(
+    found = login_blocks.record_unauthorized(
         database, LOGIN, scheduler_driver.number(number), client, good_s_ago=None
     )
     if found is not Evidence.NONE:
         stopped = client if found is Evidence.OF_CLIENT else None
-        logins.block_if_rejected(database, LOGIN, "Two cases.", stopped)
+        login_blocks.block_if_rejected(database, LOGIN, "Two cases.", stopped)
     return found
 
 
@@ -295,9 +295,9 @@ def test_two_rejected_cases_of_one_client_stop_no_other(
 
     assert _stopped(database, alpha) is Scope.CLIENT
     assert _stopped(database, beta) is None
-    assert logins.troubles(database, LOGIN) == [], "the portal serves others"
+    assert login_blocks.troubles(database, LOGIN) == [], "the portal serves others"
     # A good answer of another client decides
-    assert logins.clear_unauthorized(database, LOGIN)
+    assert login_blocks.clear_unauthorized(database, LOGIN)
     assert _stopped(database, alpha) is None
 
 
@@ -310,16 +310,16 @@ def test_a_rejected_case_of_a_second_client_stops_all(
 
     assert _unauthorized(database, 9, "beta") is Evidence.OF_SEVERAL
 
-    assert {_stopped(database, alpha), _stopped(database, beta)} == {Scope.PORTAL}
-    assert logins.troubles(database, LOGIN)
+    assert {_stopped(database, alpha), _stopped(database, beta)} == {RefusedScope.PORTAL}
+    assert login_blocks.troubles(database, LOGIN)
 
 
 def test_blocks_of_two_clients_are_a_block_of_all(database: Database, alpha: UUID) -> None:
-    assert logins.block_if_rejected(database, LOGIN, "Two cases.", "beta")
+    assert login_blocks.block_if_rejected(database, LOGIN, "Two cases.", "beta")
     assert _stopped(database, alpha) is None
-    assert not logins.block_if_rejected(database, LOGIN, "Two cases.", "beta")
+    assert not login_blocks.block_if_rejected(database, LOGIN, "Two cases.", "beta")
 
-    assert logins.block_if_rejected(database, LOGIN, "Two cases.", "gamma")
+    assert login_blocks.block_if_rejected(database, LOGIN, "Two cases.", "gamma")
 
     assert _stopped(database, alpha) is Scope.PORTAL
 
@@ -348,7 +348,7 @@ def test_a_block_of_the_only_client_is_a_trouble_of_the_portal(
     _unauthorized(database, 1, "alpha")
     _unauthorized(database, 2, "alpha")
 
-    assert logins.troubles(database, LOGIN) == ["Two cases."]
+    assert login_blocks.troubles(database, LOGIN) == ["Two cases."]
     assert _read(database).portal["closed_until"] is not None
 
 

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from uuid import UUID
 
-import pytest
-
-from storage.login.logins import Login
-from storage.objects.object_store import Objects
-from storage.portal.request_claims import ClaimRefusal, Scope, claim
+from storage.login.login_values import Login
+from storage.portal.outcomes import RefusedScope
+from storage.portal.request_claims import ClaimRefusal, claim
 from storage.postgres.database import Database
-from storage.spool import Spool
 from tests.integration.harness import factories
-from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.harness.pipeline_harness import PipelineHarness
 from tests.integration.harness.token_sources import portal_with, settings, static
 
 TOKEN = "given"
-
-
-@pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, spool: Spool
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline on the test's database."""
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
 
 
 def _begin(pipeline: PipelineHarness, client: str, fault: str | None = None) -> UUID:

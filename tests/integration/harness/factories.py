@@ -20,7 +20,7 @@ from storage.jobs.job_start import StartRequest
 from storage.listings import listing_cache, listing_record
 from storage.listings.listed_case import CaseListing, ListedDocument
 from storage.listings.listing_import import ListingImport
-from storage.login.logins import Login
+from storage.login.login_values import Login
 from storage.objects.object_store import Objects
 from storage.portal import request_claims as portal_claims
 from storage.portal.circuit_breaker import ProbePolicy

@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from actors.pipeline.fetch import DocumentFetcher, Fetched
-from storage.objects.object_store import Objects, ObjectStore, Upload
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
+from storage.objects.uploads import Upload
 from storage.portal.document_claims import DocumentClaim
 from storage.portal.outcomes import Outcome
 from storage.postgres.database import Database, Row

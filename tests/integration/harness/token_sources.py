@@ -11,7 +11,7 @@ from actors.portal.portal_client import Portal
 from actors.portal.portal_session import TokenSource
 from actors.resilience.exchange_deadline import Watchdog
 from storage.login.ciphers import Cipher
-from storage.login.logins import Login
+from storage.login.login_values import Login
 from storage.postgres.database import Database, Row
 from storage.settings import Settings
 from tests.integration.harness.factories import execute

@@ -22,7 +22,8 @@ from storage.errors import NotFound
 from storage.listings import case_answer, listing_cache, listing_record
 from storage.listings.listed_case import CaseListing
 from storage.listings.listing_import import ListingImport
-from storage.objects.object_store import Objects, ObjectStore
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
 from storage.postgres.database import Database, Row
 from tests.integration.harness import factories
 from tests.integration.harness.factories import CLIENT

@@ -33,7 +33,10 @@ from storage.jobs.job_start import MAX_WEBHOOKS, StartRequest
 from storage.listings import listing_cache, listing_record
 from storage.listings.listed_case import CaseListing
 from storage.listings.listing_import import ImportRows, ListingImport
-from storage.objects.object_store import Objects, ObjectStore, Upload, object_key
+from storage.objects.object_names import object_key
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
+from storage.objects.uploads import Upload
 from storage.portal import attempts
 from storage.portal.document_claims import CheckedContent, CheckedFile
 from storage.portal.request_claims import ClaimRefusal, EndedJob, claim_any

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
@@ -17,23 +16,13 @@ from storage.listings.size_limits import SizeLimits
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from storage.records import JobView
-from storage.spool import Spool
 from tests.integration.harness import factories
 from tests.integration.harness.factories import CLIENT
-from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.harness.pipeline_harness import PipelineHarness
 from tests.integration.harness.scheduler_driver import ask_all, context
 
 LIMITS = SizeLimits(document_bytes=10_000, spool_bytes=8_000)
 REFUSED = SizeLimits(document_bytes=19_999)
-
-
-@pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, spool: Spool
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline on the test's database."""
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
 
 
 def _listed(database: Database, *sizes: int | None, limits: SizeLimits = LIMITS) -> UUID:

@@ -6,31 +6,17 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from actors.portal.listing_body import LARGE_DOCUMENTS, LARGE_VALUES, ListingTurn
 from actors.resilience.exchange_deadline import Deadline, Watchdog
 from storage.errors import ServiceUnavailable
 from storage.listings import listing_record
 from storage.listings.listing_import import ListingImport
-from storage.objects.object_store import Objects
-from storage.postgres.database import Database
-from storage.spool import Spool
 from tests.integration.harness import factories
-from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.harness.pipeline_harness import PipelineHarness
 from tests.integration.harness.pipeline_hooks import HookedDatabase
 
 # A listed document has at least so many values.
 VALUES = 15
-
-
-@pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, spool: Spool
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline on the test's database."""
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
 
 
 class _Impatient(Watchdog):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -22,16 +22,16 @@ from storage.jobs import job_queries
 from storage.listings import listing_cache, listing_record
 from storage.listings.listed_case import CaseListing, document_id
 from storage.listings.listing_import import ListingImport
-from storage.objects.object_store import Objects, ObjectStore
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
 from storage.portal import attempts, listing_claims
 from storage.portal.listing_claims import ListingClaim
 from storage.portal.request_claims import CourtProbe
 from storage.postgres.database import Database, Row
-from storage.spool import Spool
 from tests.integration.harness import factories, scheduler_driver
 from tests.integration.harness.concurrency import run_concurrently
 from tests.integration.harness.factories import BUSY, CLAIM_CONTEXT, CLIENT, POLICY
-from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.harness.pipeline_harness import PipelineHarness
 from tests.sandbox.court_cases.cases import CASES
 
 CLIENTS = [f"client-{number}" for number in range(10)]
@@ -39,15 +39,6 @@ VANISHING = CASES["vanishing"].number
 FLICKERING = CASES["flickering"].number
 # The LIMIT in import_listing.sql.
 VANISHED_IDS = 100
-
-
-@pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, spool: Spool
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline on the test's database."""
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
 
 
 def _begun(database: Database, number: str, client: str = CLIENT, max_age_s: float = 0) -> UUID:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,40 +13,26 @@ from uuid import UUID, uuid4
 import grpc
 import pytest
 
-from actors.hints.hint_channel import HintSender
 from actors.hints.hints import JobEnded
 from actors.messaging.enqueuer import WEBHOOK_QUEUE
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.dependencies import ServerDependencies
 from server.rpc.service import DownloadService
-from storage.clients.webhook_secrets import WebhookSecrets
 from storage.errors import PreconditionFailed
 from storage.jobs import job_queries
-from storage.jobs.call_rate_limiter import REPEATS, CallRateLimiter
 from storage.listings.size_limits import SizeLimits
 from storage.objects import sweeps
-from storage.objects.object_store import Objects, ObjectStore
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
 from storage.postgres.database import Database, Row
 from storage.records import JobView
-from storage.spool import Spool
-from storage.webhook_policy import WebhookPolicy
-from tests.conftest import WEBHOOK_SECRET
 from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
-from tests.integration.harness.factories import CLIENT, HOOK, LANES, LOGIN
-from tests.integration.harness.grpc_server import queue_view
-from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.harness.factories import CLIENT, HOOK
+from tests.integration.harness.grpc_server import service_parts
+from tests.integration.harness.pipeline_harness import PipelineHarness
 
 CONTENT = ("object_key", "sha256", "size_bytes", "content_type", "extension")
-
-
-@pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, spool: Spool
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline on the test's database."""
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
 
 
 @dataclass(frozen=True)
@@ -65,30 +50,11 @@ class _Desk:
 
 
 @pytest.fixture
-def desk(pipeline: PipelineHarness, redis_url: str) -> Iterator[_Desk]:
+def desk(pipeline: PipelineHarness, objects: Objects, redis_url: str) -> Iterator[_Desk]:
     """Return the server's RetryJob."""
-    with ThreadPoolExecutor(4) as pool:
-        yield _Desk(
-            ServerDependencies(
-                database=pipeline.database,
-                objects=pipeline.lister.objects,
-                messages=pipeline.messages,
-                hints=HintSender(pipeline.redis),
-                receivers=WebhookPolicy.from_entries(()),
-                pool=pool,
-                redis_url=redis_url,
-                listing_max_age_s=3_600,
-                job_deadline_s=3_600,
-                lanes=LANES,
-                queue=queue_view(pipeline.database, pipeline.redis),
-                login=LOGIN,
-                start_rate=CallRateLimiter(redis_url),
-                repeat_rate=CallRateLimiter(redis_url, REPEATS),
-                webhook_secrets=WebhookSecrets((WEBHOOK_SECRET,)),
-                # A bound for a slow machine.
-                reuse_limit_s=60,
-            )
-        )
+    with service_parts(pipeline.database, objects, redis_url) as parts:
+        # A bound for a slow machine.
+        yield _Desk(replace(parts, messages=pipeline.messages, reuse_limit_s=60))
 
 
 def _failed(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +13,10 @@ from storage.jobs import job_queries
 from storage.listings import listing_record
 from storage.listings.listed_case import CaseListing, ListedDocument
 from storage.listings.listing_import import ListingImport
-from storage.objects.object_store import Objects
 from storage.postgres.database import Database, Row
-from storage.spool import Spool
 from tests.integration.harness import factories
 from tests.integration.harness.factories import CLIENT, HOOK
-from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.harness.pipeline_harness import PipelineHarness
 from tests.sandbox.court_cases.cases import CASES
 
 NAME = "Laudo de Fulano.pdf"
@@ -47,15 +44,6 @@ PUBLIC = {
     "a public case": CaseListing(0, _documents("PUBLICO", "PUBLICO")),
     "a public case without documents": CaseListing(0, ()),
 }
-
-
-@pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, spool: Spool
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline on the test's database."""
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
 
 
 def _listed(database: Database, case: CaseListing, client: str = CLIENT, **values: Any) -> UUID:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,7 +13,6 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from actors.hints.hint_channel import HintSender
 from actors.hints.hints import JobWanted
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.dependencies import ServerDependencies
@@ -22,7 +20,6 @@ from server.rpc.service import DownloadService
 from storage.clients.webhook_secrets import WebhookSecrets
 from storage.errors import InvalidRequest, LimitReached, PreconditionFailed
 from storage.jobs import job_queries, widening
-from storage.jobs.call_rate_limiter import REPEATS, CallRateLimiter
 from storage.jobs.job_queries import JobFilter
 from storage.objects.object_store import Objects
 from storage.portal.listing_claims import ListingClaim
@@ -32,13 +29,10 @@ from storage.postgres.page_bytes import PAGE_BYTES
 from storage.scheduling import reconciliation, scheduler_readings
 from storage.scheduling.scheduler_readings import job_row
 from storage.selections.selection import NOTHING
-from storage.spool import Spool
-from storage.webhook_policy import WebhookPolicy
-from tests.conftest import WEBHOOK_SECRET
 from tests.integration.harness import factories
-from tests.integration.harness.factories import CLIENT, LANES, LOGIN
-from tests.integration.harness.grpc_server import queue_view
-from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.harness.factories import CLIENT
+from tests.integration.harness.grpc_server import service_parts
+from tests.integration.harness.pipeline_harness import PipelineHarness
 
 
 @dataclass(frozen=True)
@@ -60,39 +54,11 @@ class _Desk:
 
 
 @pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, spool: Spool
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline on the test's database."""
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
-
-
-@pytest.fixture
-def desk(pipeline: PipelineHarness, redis_url: str) -> Iterator[_Desk]:
+def desk(pipeline: PipelineHarness, objects: Objects, redis_url: str) -> Iterator[_Desk]:
     """Return the server's StartDownload."""
-    with ThreadPoolExecutor(4) as pool:
-        yield _Desk(
-            ServerDependencies(
-                database=pipeline.database,
-                objects=pipeline.lister.objects,
-                messages=pipeline.messages,
-                hints=HintSender(pipeline.redis),
-                receivers=WebhookPolicy.from_entries(()),
-                pool=pool,
-                redis_url=redis_url,
-                listing_max_age_s=3_600,
-                job_deadline_s=3_600,
-                lanes=LANES,
-                queue=queue_view(pipeline.database, pipeline.redis),
-                login=LOGIN,
-                start_rate=CallRateLimiter(redis_url),
-                repeat_rate=CallRateLimiter(redis_url, REPEATS),
-                webhook_secrets=WebhookSecrets((WEBHOOK_SECRET,)),
-                # A bound for a slow machine.
-                reuse_limit_s=60,
-            )
-        )
+    with service_parts(pipeline.database, objects, redis_url) as parts:
+        # A bound for a slow machine.
+        yield _Desk(replace(parts, messages=pipeline.messages, reuse_limit_s=60))
 
 
 def _ids(pipeline: PipelineHarness, number: str) -> list[str]:

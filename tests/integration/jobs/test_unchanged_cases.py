@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from uuid import UUID
@@ -16,25 +15,14 @@ from storage.errors import NotFound, PreconditionFailed
 from storage.jobs import job_queries, reruns, watch_queries
 from storage.jobs.job_start import StartAttempt, start_jobs
 from storage.listings import listing_cache, listing_record
-from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from storage.records import DocumentRecord
-from storage.spool import Spool
 from tests.integration.harness import factories
 from tests.integration.harness.factories import CLIENT
-from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.harness.pipeline_harness import PipelineHarness
 
 DOCUMENTS = 3
 HOUR_S = 3_600
-
-
-@pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, spool: Spool
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline on the test's database."""
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
 
 
 def _rows(database: Database, job_id: UUID) -> int:

@@ -20,8 +20,11 @@ from dev.embedded.embedded_servers import EmbeddedServers
 from storage.errors import ConfigurationError
 from storage.objects import adoption, installation, sweeps
 from storage.objects.adoption import Contents
-from storage.objects.object_store import Objects, ObjectStore, Upload, object_key
+from storage.objects.object_names import object_key
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
 from storage.objects.sweeps import ALWAYS_FEW
+from storage.objects.uploads import Upload
 from storage.postgres.database import Database
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.integration.conftest import Databases

@@ -22,15 +22,11 @@ from minio.error import S3Error
 
 from dev.processes.deadline import until
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
-from storage.objects.object_store import (
-    BLOCK_BYTES,
-    NAME_CAP,
-    Objects,
-    ObjectStore,
-    Upload,
-    content_disposition,
-    object_key,
-)
+from storage.objects.object_names import NAME_CAP, content_disposition, object_key
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
+from storage.objects.store_connection import BLOCK_BYTES
+from storage.objects.uploads import Upload
 
 SINGLE = 12_345
 # More than the store keeps in one piece.

@@ -21,8 +21,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from storage.errors import ServiceUnavailable
-from storage.objects.object_store import Objects, ObjectStore, Upload
+from storage.objects.object_store import Objects
 from storage.objects.role_keys import RoleKeys
+from storage.objects.store_address import ObjectStore
+from storage.objects.uploads import Upload
 
 TOKEN, IDENTITY = "planted-session-token", "planted-identity"
 STS = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">

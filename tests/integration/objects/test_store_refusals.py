@@ -15,9 +15,11 @@ from structlog.testing import capture_logs
 from storage import refusals
 from storage.errors import ServiceRefused, ServiceUnavailable, StoreRefused
 from storage.health.holds import Holds
-from storage.login.logins import Login
+from storage.login.login_values import Login
 from storage.objects.installation import mark_key
-from storage.objects.object_store import Objects, ObjectStore, Upload
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
+from storage.objects.uploads import Upload
 from storage.portal.slots import Limits
 from storage.postgres.database import Database
 from storage.refusals import STORE, RefusalWatch

@@ -22,8 +22,11 @@ from dev.processes.deadline import until
 from storage.errors import LeaseLost
 from storage.event_counters import OBJECTS_SWEPT
 from storage.objects import adoption, installation, sweeps
-from storage.objects.object_store import BucketObject, Objects, ObjectStore, Upload, object_key
+from storage.objects.object_names import object_key
+from storage.objects.object_store import BucketObject, Objects
+from storage.objects.store_address import ObjectStore
 from storage.objects.sweeps import ALWAYS_FEW, Swept
+from storage.objects.uploads import Upload
 from storage.portal.document_claims import CheckedFile
 from storage.postgres.database import Database
 from storage.scheduling import reconciliation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,24 +17,21 @@ from dev.processes.deadline import until
 from storage.errors import ServiceUnavailable
 from storage.jobs import job_queries
 from storage.objects import sweeps
-from storage.objects.object_store import Objects, ObjectStore
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
 from storage.postgres.database import Database
 from storage.spool import Spool
 from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
 from tests.integration.harness.factories import CLIENT
-from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.harness.pipeline_harness import PipelineHarness
 from tests.integration.harness.pipeline_hooks import HookedObjects
 
 
 @pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, tmp_path: Path
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline with ample spool room, so that small files stay in memory."""
-    spool = Spool(tmp_path / "spool", uuid4(), 2**32)
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
+def spool(tmp_path: Path) -> Spool:
+    """Return a spool with ample room, so that small files stay in memory."""
+    return Spool(tmp_path / "spool", uuid4(), 2**32)
 
 
 def _put(pipeline: PipelineHarness, job_id: UUID) -> WrittenObject:

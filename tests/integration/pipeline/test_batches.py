@@ -13,7 +13,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from storage.jobs import job_queries
-from storage.objects.object_store import Objects, ObjectStore, Upload
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
+from storage.objects.uploads import Upload
 from storage.portal.slots import court_of
 from storage.postgres.database import Database
 from storage.scheduling import reconciliation

@@ -20,26 +20,23 @@ from dev.processes.deadline import until
 from storage.documents.file_records import BUSY_ROUNDS
 from storage.errors import ServiceUnavailable
 from storage.objects import sweeps
-from storage.objects.object_store import Objects, ObjectStore
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
 from storage.portal.slots import court_of
 from storage.postgres.database import Database
 from storage.spool import Spool
 from tests.integration.harness import factories
 from tests.integration.harness.factories import HOOK, held_slots
-from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.harness.pipeline_harness import PipelineHarness
 from tests.integration.harness.pipeline_hooks import HookedDatabase, HookedObjects
 
 WAIT_S = 60.0
 
 
 @pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, tmp_path: Path
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline with ample spool room, so that small files stay in memory."""
-    spool = Spool(tmp_path / "spool", uuid4(), 2**32)
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
+def spool(tmp_path: Path) -> Spool:
+    """Return a spool with ample room, so that small files stay in memory."""
+    return Spool(tmp_path / "spool", uuid4(), 2**32)
 
 
 @pytest.fixture

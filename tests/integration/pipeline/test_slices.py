@@ -21,13 +21,13 @@ from dev.processes.deadline import until
 from storage.documents.leases import renew_leases
 from storage.errors import ServiceUnavailable
 from storage.jobs import job_queries
-from storage.objects.object_store import Objects, ObjectStore
+from storage.objects.store_address import ObjectStore
 from storage.portal.slots import court_of
-from storage.postgres.database import Database, Row
+from storage.postgres.database import Row
 from storage.spool import Spool
 from tests.integration.harness import factories
 from tests.integration.harness.factories import CLIENT, held_slots
-from tests.integration.harness.pipeline_harness import LEASE_S, PipelineHarness, running_pipeline
+from tests.integration.harness.pipeline_harness import LEASE_S, PipelineHarness
 from tests.integration.harness.pipeline_hooks import HookedDatabase, HookedObjects, hooked_fetcher
 
 DOCUMENTS = 4
@@ -45,13 +45,9 @@ UNTOUCHED = {
 
 
 @pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, tmp_path: Path
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline with ample spool room, so that small files stay in memory."""
-    spool = Spool(tmp_path / "spool", uuid4(), 2**32)
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
+def spool(tmp_path: Path) -> Spool:
+    """Return a spool with ample room, so that small files stay in memory."""
+    return Spool(tmp_path / "spool", uuid4(), 2**32)
 
 
 @pytest.fixture

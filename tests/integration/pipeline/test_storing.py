@@ -16,9 +16,10 @@ import requests
 from actors.pipeline.object_writer import BucketHealth
 from storage.errors import ServiceUnavailable
 from storage.jobs import job_queries
-from storage.objects.object_store import Objects, ObjectStore, Upload
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
+from storage.objects.uploads import Upload
 from storage.portal.slots import court_of
-from storage.postgres.database import Database
 from storage.spool import SMALL_BYTES, Spool
 from tests.integration.harness import factories
 from tests.integration.harness.factories import CLIENT, LANES, held_slots
@@ -26,7 +27,6 @@ from tests.integration.harness.pipeline_harness import (
     PUT_LIMIT_S,
     THREADS,
     PipelineHarness,
-    running_pipeline,
 )
 from tests.integration.harness.pipeline_hooks import HookedObjects
 
@@ -36,13 +36,9 @@ WAIT_S = 60.0
 
 
 @pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, tmp_path: Path
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline with ample spool room, so that small files stay in memory."""
-    spool = Spool(tmp_path / "spool", uuid4(), ROOM_BYTES)
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
+def spool(tmp_path: Path) -> Spool:
+    """Return a spool with ample room, so that small files stay in memory."""
+    return Spool(tmp_path / "spool", uuid4(), ROOM_BYTES)
 
 
 @pytest.fixture

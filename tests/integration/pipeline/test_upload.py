@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -13,24 +12,16 @@ from actors.hints.hints import Ended
 from actors.pipeline.upload import Uploader
 from storage.errors import ServiceUnavailable
 from storage.jobs import job_queries
-from storage.objects.object_store import Objects, ObjectStore, Upload
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
+from storage.objects.uploads import Upload
 from storage.postgres.database import Database
-from storage.spool import Spool
 from tests.integration.harness import factories
 from tests.integration.harness.factories import CLIENT
-from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.harness.pipeline_harness import PipelineHarness
 from tests.integration.harness.pipeline_hooks import HookedObjects
 
 DOCUMENTS = 3
-
-
-@pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, spool: Spool
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline with a spool so small that every file passes through it."""
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
 
 
 def _nothing() -> None:

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from storage.objects.object_store import Objects, ObjectStore
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
 from storage.portal.doubts import ALIKE_MAX
 from storage.postgres.database import Database, Row
 from storage.records import DocumentRecord

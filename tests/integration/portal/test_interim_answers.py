@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -18,12 +17,13 @@ from actors.webhook.webhook_client import WebhookClient
 from actors.webhook.webhook_sender import WebhookSender
 from storage.clients.webhook_secrets import WebhookSecrets
 from storage.errors import ServiceUnavailable
-from storage.objects.object_store import Objects, ObjectStore, Upload
-from storage.postgres.database import Database
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
+from storage.objects.uploads import Upload
 from storage.spool import Spool
 from storage.webhook_policy import WebhookPolicy
 from tests.integration.harness import factories
-from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.harness.pipeline_harness import PipelineHarness
 from tests.network.byte_server import INTERIM, ByteServer, Exchange, Script, answer, interim
 from tests.sandbox.court_cases.document_bytes import content
 
@@ -34,13 +34,9 @@ MOMENT = "Mon, 02 Jun 2025 12:00:00 GMT"
 
 
 @pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, tmp_path: Path
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline with ample spool room."""
-    spool = Spool(tmp_path / "spool", uuid4(), 2**30)
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
+def spool(tmp_path: Path) -> Spool:
+    """Return a spool with ample room, so that small files stay in memory."""
+    return Spool(tmp_path / "spool", uuid4(), 2**30)
 
 
 def _sends(*answers: bytes) -> Script:

@@ -18,7 +18,7 @@ from actors.resilience.exchange_deadline import Watchdog
 from storage import refusals
 from storage.errors import ConfigurationError, PortalUntrusted, TransientError
 from storage.health.holds import Holds
-from storage.login.logins import Login
+from storage.login.login_values import Login
 from storage.portal.slots import Limits
 from storage.postgres.database import Database
 from storage.refusals import PORTAL, RefusalWatch

@@ -29,9 +29,9 @@ from storage.errors import (
     ServiceUnavailable,
 )
 from storage.listings.listed_case import ListedDocument
-from storage.login import logins
+from storage.login import login_blocks, login_rows, logins
 from storage.login.ciphers import Cipher
-from storage.login.logins import Evidence, Grant, Login
+from storage.login.login_values import Evidence, Grant, Login
 from storage.postgres.database import Database
 from storage.settings import Settings
 from tests.integration.harness.concurrency import run_concurrently
@@ -404,9 +404,9 @@ def test_a_rejected_login_is_logged_once_and_not_retried_by_any_process(
     assert CLIENT_SECRET not in repr(lines)
     known = Login.of(client)
     with database.transaction() as transaction:
-        assert logins.hold(transaction, known)
-    assert logins.troubles(database, known)
-    assert "refused the credentials" in logins.troubles(database, known)[0]
+        assert login_blocks.hold(transaction, known)
+    assert login_blocks.troubles(database, known)
+    assert "refused the credentials" in login_blocks.troubles(database, known)[0]
 
 
 def test_a_refused_login_is_tried_again_after_a_quarter_of_an_hour(
@@ -423,7 +423,7 @@ def test_a_refused_login_is_tried_again_after_a_quarter_of_an_hour(
     pass_time(database, 61)
 
     assert login.accepts(refreshed(database, client).current())
-    assert not logins.troubles(database, Login.of(client))
+    assert not login_blocks.troubles(database, Login.of(client))
 
 
 def test_a_refused_login_is_tried_again_when_the_credentials_change(
@@ -434,8 +434,8 @@ def test_a_refused_login_is_tried_again_when_the_credentials_change(
     changed = login_settings(login, PDPJ_CLIENT_SECRET="the-right-secret")
 
     assert login.accepts(refreshed(database, changed).current())
-    assert not logins.troubles(database, Login.of(changed))
-    assert not logins.troubles(database, Login.of(client))
+    assert not login_blocks.troubles(database, Login.of(changed))
+    assert not login_blocks.troubles(database, Login.of(client))
 
 
 def test_a_process_detects_a_rejection_although_its_token_is_still_good(
@@ -443,7 +443,7 @@ def test_a_process_detects_a_rejection_although_its_token_is_still_good(
 ) -> None:
     tokens = refreshed(database, client)
     tokens.current()
-    assert logins.block_if_rejected(database, Login.of(client), "no")
+    assert login_blocks.block_if_rejected(database, Login.of(client), "no")
 
     def is_refused() -> bool:
         try:
@@ -474,7 +474,7 @@ def test_an_unavailable_login_is_no_rejection_and_counts_no_attempt(
     # The pause before the next login exceeds every waiting time.
     assert len(login.requests) == 1
     assert [line["event"] for line in lines] == ["portal login failed"]
-    assert not logins.troubles(database, Login.of(client))
+    assert not login_blocks.troubles(database, Login.of(client))
     if how == "too-fast":
         pass_time(database, 100)
         with pytest.raises(ServiceUnavailable):
@@ -621,7 +621,7 @@ def test_a_case_that_stays_at_401_gets_one_new_token_and_no_more(
     _fetch(here, number, listed[3])
 
     assert len(login.requests) == 2
-    assert not logins.troubles(database, Login.of(client))
+    assert not login_blocks.troubles(database, Login.of(client))
     here.close()
 
 
@@ -638,7 +638,7 @@ def test_a_login_whose_tokens_no_case_takes_counts_as_refused(
         with pytest.raises(CredentialsRefused):
             here.list_case(number, 30)
     assert len(portal.requests) <= asked + 2
-    assert logins.troubles(database, Login.of(client))
+    assert login_blocks.troubles(database, Login.of(client))
     here.close()
 
 
@@ -692,7 +692,7 @@ def test_a_token_that_two_cases_refuse_in_a_row_is_held_for_all(
 
     assert [line["event"] for line in lines].count("portal login refused") == 1
     known = Login.of(settings(PDPJ_TOKEN="given"))
-    assert logins.troubles(database, known)
+    assert login_blocks.troubles(database, known)
     # A token that the operator has changed is tried at once.
     portal.accepts = _only("another")
     third = portal_with(portal.url, static(database, "another"))
@@ -713,14 +713,14 @@ def test_after_the_hold_the_token_is_tried_once_more(
     here.close()
 
     # Still rejected: the first 401 is enough, even for the case that came first before.
-    pass_time(database, logins.REFUSED_S + 1)
+    pass_time(database, login_rows.REFUSED_S + 1)
     second = portal_with(portal.url, static(database, "given"))
     with pytest.raises(CredentialsRefused):
         second.list_case(numbers[0], 30)
     second.close()
 
     # The token is accepted again: no trace of the rejection is left.
-    pass_time(database, logins.REFUSED_S + 1)
+    pass_time(database, login_rows.REFUSED_S + 1)
     portal.accepts = _only("given")
     third = portal_with(portal.url, static(database, "given"))
     third.list_case(numbers[0], 30)
@@ -734,13 +734,13 @@ def test_a_good_answer_that_was_under_way_ends_a_hold_that_came_of_a_doubt(
     known = Login.of(settings(PDPJ_TOKEN="given"))
     tokens = static(database, "given")
     token = tokens.current()
-    evidence = logins.record_unauthorized(database, known, CASE, good_s_ago=None)
+    evidence = login_blocks.record_unauthorized(database, known, CASE, good_s_ago=None)
     assert evidence is Evidence.NONE
-    assert logins.block_if_rejected(database, known, "one case after another")
+    assert login_blocks.block_if_rejected(database, known, "one case after another")
 
     def is_good_again() -> bool:
         tokens.accepted(token, time.monotonic())
-        return not logins.troubles(database, known)
+        return not login_blocks.troubles(database, known)
 
     until(is_good_again, 30, "the hold has not ended")
 
@@ -758,7 +758,7 @@ def test_a_good_answer_does_not_end_what_the_login_refused(
     for _ in range(3):
         other.accepted(token, time.monotonic())
         tokens.accepted(token, time.monotonic())
-    assert logins.troubles(database, Login.of(client))
+    assert login_blocks.troubles(database, Login.of(client))
 
 
 def test_a_token_past_its_end_is_refused_without_asking(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -22,24 +21,19 @@ from actors.hints.hints import (
 from storage.jobs import job_queries
 from storage.objects.object_store import Objects
 from storage.portal.slots import Limits
-from storage.postgres.database import Database
 from storage.spool import Spool
 from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
-from tests.integration.harness.pipeline_harness import PipelineHarness, running_pipeline
+from tests.integration.harness.pipeline_harness import PipelineHarness
 
 # The worker's clock of Valkey stands at 0.
 TOO_OLD_MS = -round(PROPOSAL_AGE_S * 1000) - 1
 
 
 @pytest.fixture
-def pipeline(
-    database: Database, objects: Objects, redis_url: str, tmp_path: Path
-) -> Iterator[PipelineHarness]:
-    """Yield a pipeline with ample spool room."""
-    spool = Spool(tmp_path / "spool", uuid4(), 2**32)
-    with running_pipeline(database, objects, redis_url, spool) as pipeline:
-        yield pipeline
+def spool(tmp_path: Path) -> Spool:
+    """Return a spool with ample room, so that small files stay in memory."""
+    return Spool(tmp_path / "spool", uuid4(), 2**32)
 
 
 def _listed(pipeline: PipelineHarness, documents: int = 1) -> tuple[str, UUID]:

@@ -14,8 +14,8 @@ from actors.leases.spool_heartbeat import Heartbeat
 from dev.embedded.embedded_servers import EmbeddedServers
 from server.__main__ import BUCKET, PORTAL, SPOOL, watch_troubles
 from server.runtime.background import Background
-from storage.login import logins
-from storage.login.logins import Login
+from storage.login import login_blocks
+from storage.login.login_values import Login
 from storage.objects import installation
 from storage.postgres.database import Database
 from storage.postgres.migrate import migrate
@@ -44,12 +44,12 @@ def test_a_full_spool_is_reported_and_so_is_its_end(database: Database, tmp_path
 
 def test_a_rejected_login_is_reported_and_so_is_its_end(database: Database) -> None:
     login, changed = Login("any", "first"), Login("any", "second")
-    assert logins.block_if_rejected(database, login, "The portal refuses the token.")
-    problems = partial(logins.troubles, database, login)
+    assert login_blocks.block_if_rejected(database, login, "The portal refuses the token.")
+    problems = partial(login_blocks.troubles, database, login)
     assert problems() == ["The portal refuses the token."]
     assert asyncio.run(_health(PORTAL, problems)) == health_pb2.HealthCheckResponse.NOT_SERVING
 
-    problems = partial(logins.troubles, database, changed)
+    problems = partial(login_blocks.troubles, database, changed)
     assert asyncio.run(_health(PORTAL, problems)) == health_pb2.HealthCheckResponse.SERVING
 
 

@@ -16,8 +16,8 @@ from storage.estimates.latencies import record_times
 from storage.health import gauges
 from storage.health.gauges import Gauges
 from storage.jobs import job_queries
-from storage.login import logins
-from storage.login.logins import Login
+from storage.login import login_blocks
+from storage.login.login_values import Login
 from storage.objects import installation
 from storage.objects.object_store import Objects
 from storage.portal import attempts
@@ -78,7 +78,7 @@ def test_empty_tables_give_empty_gauges(database: Database) -> None:
 
 
 def test_a_rejected_login_is_shown_until_its_time_is_over_or_it_changes(database: Database) -> None:
-    assert logins.block_if_rejected(database, LOGIN, "The portal refuses the token.")
+    assert login_blocks.block_if_rejected(database, LOGIN, "The portal refuses the token.")
     assert _read(database).is_login_refused
     assert not _read(database, Login(LOGIN.key, "another")).is_login_refused
 
@@ -243,7 +243,7 @@ def test_a_scrape_returns_every_gauge(database: Database) -> None:
     scheduler_driver.ask_all(database, scheduler_driver.context())
     record_times(database, {"8.26": (6.0, 2)})
     reconciliation.record_heartbeat(database, uuid4(), "The disk of the spool is full.")
-    logins.block_if_rejected(database, LOGIN, "The portal refuses the token.")
+    login_blocks.block_if_rejected(database, LOGIN, "The portal refuses the token.")
     end = datetime.now(UTC) + timedelta(days=1)
     factories.execute(database, "UPDATE portal SET paused_until = %(end)s", end=end)
 

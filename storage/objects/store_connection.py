@@ -1,0 +1,88 @@
+"""The connections to the bucket: pools, clients, and what the store refuses or lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+import urllib3
+
+from storage.errors import ServiceUnavailable, StoreRefused
+from storage.http.connections import inspected_pools
+from storage.objects.store_address import ObjectStore
+from storage.objects.store_errors import Answer, StoreRefusal, translated
+from storage.refusals import STORE, RefusalWatch
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+CONNECT_S, SILENCE_S = 5.0, 60.0
+# Keys are locked meanwhile, and other transactions may wait for them.
+DELETE_S = 20.0
+# How many bytes of a file are sent at once.
+BLOCK_BYTES = 128 * 1024
+PARALLEL_HEADS = 16
+
+
+class StoreConnection:
+    """The connections to a bucket, which translate and log its errors.
+
+    Thread-safe. Open it after a fork.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        max_connections: int,
+        watch: RefusalWatch | None,
+        delete_s: float,
+    ) -> None:
+        """Open the bucket.
+
+        `watch` logs and publishes refusals; without one they are only logged. `delete_s`: the time
+        limit of a deletion in seconds.
+        """
+        self._store = store
+        self._watch = watch or RefusalWatch(STORE)
+        self._lacks: set[str] = set()
+        self._http = inspected_pools(
+            timeout=urllib3.Timeout(connect=CONNECT_S, read=SILENCE_S),
+            maxsize=max(max_connections, PARALLEL_HEADS),
+            blocksize=BLOCK_BYTES,
+            **store.tls,
+            retries=urllib3.Retry(
+                total=2,
+                backoff_factor=0.1,
+                status_forcelist=(500, 502, 503, 504),
+                allowed_methods=None,
+                raise_on_status=False,
+                redirect=0,
+                # The header may ask for hours, and a lease would be renewed all that time.
+                respect_retry_after_header=False,
+            ),
+        )
+        self._minio = store.client(store.endpoint_url, self._http)
+        self._deleting = store.client(
+            store.endpoint_url,
+            inspected_pools(timeout=urllib3.Timeout(total=delete_s), retries=False, **store.tls),
+        )
+        self._public = store.client(store.public_url)
+
+    @contextmanager
+    def _asking(self, operation: str) -> Iterator[None]:
+        """Translate the errors of an operation, and log refusals and outages."""
+        try:
+            with translated(operation):
+                yield
+        except ServiceUnavailable as error:
+            self._watch.failed(operation, error)
+            raise
+        self._watch.succeeded(operation)
+
+    def _note(self, step: str, error: Answer | StoreRefused) -> None:
+        """Log once that the store lacks an operation of other stores; work continues without it."""
+        if step not in self._lacks:
+            self._lacks.add(step)
+            refused = error if isinstance(error, StoreRefused) else StoreRefusal.of(error)
+            log.warning("store lacks a step", step=step, code=refused.code, answer=refused.answer)
