@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,24 +21,19 @@ from actors.case_file.links import trusted_href
 from actors.contents.charsets import text_of
 from actors.contents.content_checks import ContentCheck, refuse_too_large
 from actors.portal.listing_body import ListingBody, ListingTurn, ListingTurns
-from actors.portal.portal_answers import CREDENTIALS_REJECTED, ErrorAnswer, error_of, not_found
+from actors.portal.portal_answers import not_found
 from actors.portal.portal_exchange import (
     chunks,
     decoded,
     framing,
-    is_whole,
     limit_as_error,
-    note_handshake,
-    refusal_body,
-    translated,
 )
-from actors.portal.portal_session import ThreadSessions, TokenSource
+from actors.portal.portal_requests import Exchange, PortalRequests
+from actors.portal.portal_session import TokenSource
 from actors.resilience.exchange_deadline import Deadline, Watchdog
 from storage.errors import (
-    AttemptError,
     LeaseLost,
     PermanentError,
-    PortalUntrusted,
     ServiceUnavailable,
     TransientError,
     before_request,
@@ -46,15 +41,11 @@ from storage.errors import (
 from storage.listings.listed_case import CaseListing
 from storage.portal.document_claims import CheckedContent
 from storage.portal.slots import court_of
-from storage.refusals import PORTAL, RefusalWatch
+from storage.refusals import RefusalWatch
 from storage.telemetry.signals import COURT, NOOP_SIGNALS, Signals
-from storage.telemetry.tracing import Span
 
 # The court, and the seconds that an exchange with it took.
 OnExchange = Callable[[str, float], object]
-
-TLS = "TLS"
-_API = "/api/v2"
 
 
 class ExpectedFile(Protocol):
@@ -68,21 +59,6 @@ class ExpectedFile(Protocol):
 
     @property
     def name(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Exchange:
-    process_number: str
-    path: str
-    running: Deadline
-    span: Span
-    listed_size_bytes: int | None
-    is_fresh: bool
-    client: str
-
-    @property
-    def court(self) -> str:
-        return court_of(self.process_number)
 
 
 class Portal:
@@ -115,15 +91,15 @@ class Portal:
         """
         self.listing_turns = ListingTurns()
         self._listing_dir = listing_dir
-        self._base_url = base_url.rstrip("/")
         self._tokens = tokens
         self._watchdog = watchdog
         self._document_max_bytes = document_max_bytes
-        self._timeouts_s = (connect_timeout_s, read_timeout_s)
         self._on_exchange = on_exchange
         self._signals = signals
-        self._sessions = ThreadSessions(ca_file)
-        self._watch = watch or RefusalWatch(PORTAL)
+        timeouts_s = (connect_timeout_s, read_timeout_s)
+        self._requests = PortalRequests(
+            base_url, tokens, timeouts_s, signals, ca_file=ca_file, watch=watch
+        )
 
     def list_case(
         self,
@@ -216,7 +192,7 @@ class Portal:
 
     def close(self) -> None:
         """Close all connections. No exchange may be running."""
-        self._sessions.close()
+        self._requests.close()
 
     @contextlib.contextmanager
     def _answer(
@@ -241,10 +217,10 @@ class Portal:
             stack.enter_context(self._timed(court))
             span = stack.enter_context(self._signals.request("portal", "GET", COURT, court))
             running = deadline or stack.enter_context(self._watchdog.limit(limit_s))
-            exchange = _Exchange(
+            exchange = Exchange(
                 process_number, path, running, span, listed_size_bytes, is_fresh, client
             )
-            response, token = self._admitted(exchange)
+            response, token = self._requests.admitted(exchange)
             answered_at = time.monotonic()
             stack.callback(response.close)
             yield response, running
@@ -262,57 +238,6 @@ class Portal:
         finally:
             if self._on_exchange and begun < math.inf:
                 self._on_exchange(court, time.monotonic() - begun)
-
-    def _admitted(self, exchange: _Exchange) -> tuple[requests.Response, str]:
-        """Return the answer 200 and the token that got it: the second token after a 401."""
-        token = self._tokens.current(exchange.client)
-        response, rejected = self._send_request(exchange, token)
-        if rejected is not None:
-            newer = self._tokens.renew(token, exchange.process_number)
-            if newer != token:
-                exchange.running.check()
-                token = newer
-                response, rejected = self._send_request(exchange, token)
-        if rejected is not None:
-            self._tokens.rejected(token, exchange.process_number, exchange.client)
-            raise rejected
-        return response, token
-
-    def _send_request(
-        self, exchange: _Exchange, token: str
-    ) -> tuple[requests.Response, AttemptError | None]:
-        """Return the answer 200, or an answer that rejects the token. Raise every other one."""
-        response = self._response(exchange, token)
-        if is_whole(response, exchange.listed_size_bytes):
-            return response, None
-        with response:
-            body = refusal_body(response, exchange.running)
-        error = error_of(ErrorAnswer(response.status_code, response.headers, body))
-        if error.reason != CREDENTIALS_REJECTED:
-            raise error
-        return response, error
-
-    def _response(self, exchange: _Exchange, token: str) -> requests.Response:
-        try:
-            with translated(exchange.running, is_answered=False):
-                response = self._sessions.of_this_thread().fetch(
-                    self._base_url,
-                    _API + exchange.path,
-                    {"Authorization": f"Bearer {token}"},
-                    self._timeouts_s,
-                    is_fresh=exchange.is_fresh,
-                )
-        except TransientError as error:
-            self._signals.portal_answered(exchange.span, exchange.court, None)
-            note_handshake(self._watch, TLS, error)
-            raise
-        except PortalUntrusted as error:
-            self._signals.portal_answered(exchange.span, exchange.court, None)
-            self._watch.failed(TLS, error)
-            raise
-        self._watch.succeeded(TLS)
-        self._signals.portal_answered(exchange.span, exchange.court, response.status_code)
-        return response
 
 
 def _json(body: ListingBody, content_type: str) -> object:
