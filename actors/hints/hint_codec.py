@@ -15,10 +15,10 @@ from actors.hints.hints import (
     JobWanted,
     PlaceAsked,
     ProposalRefused,
-    RefusedScope,
     SliceBegun,
     SlotFreed,
 )
+from storage.portal.outcomes import RefusedScope
 from storage.priorities import Priority
 from storage.scheduling.row_values import JobRow
 

@@ -6,30 +6,14 @@ there. So a hint may be lost, doubled, late or out of order.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
+from storage.portal.outcomes import RefusedScope
 from storage.scheduling.row_values import JobRow
 
 # An older proposal is dropped; a worker acknowledges its message without processing it.
 PROPOSAL_AGE_S = 1.0
-
-
-class RefusedScope(StrEnum):
-    """The scope of a refused claim. CLIENT: the job's client at the portal; CLIENT_COURT: the same
-    at the job's court. BUDGET: listings of cases that are new to the budget of all courts;
-    COURT_BUDGET: the same for the job's court.
-    """
-
-    PORTAL = "PORTAL"
-    COURT = "COURT"
-    CLIENT = "CLIENT"
-    CLIENT_COURT = "CLIENT_COURT"
-    BUDGET = "BUDGET"
-    COURT_BUDGET = "COURT_BUDGET"
-    CASE = "CASE"
-    JOB = "JOB"
 
 
 class JobWanted(NamedTuple):

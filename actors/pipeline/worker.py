@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 
 from actors.hints.hint_channel import HintSender
-from actors.hints.hints import PROPOSAL_AGE_S, JobEnded, ProposalRefused, RefusedScope
+from actors.hints.hints import PROPOSAL_AGE_S, JobEnded, ProposalRefused
 from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.job_end import JobEnds
 from actors.pipeline.listing_step import Lister
@@ -18,6 +18,7 @@ from actors.pipeline.prober import Prober
 from actors.pipeline.slices import SliceRunner
 from storage.errors import ServiceUnavailable
 from storage.portal.listing_claims import ListingClaim
+from storage.portal.outcomes import RefusedScope
 from storage.portal.request_claims import (
     ClaimContext,
     Claimed,
@@ -106,7 +107,7 @@ class Worker:
             ProposalRefused(
                 proposal_id,
                 job_id,
-                RefusedScope(refusal.scope),
+                refusal.scope,
                 until=until.timestamp() if until is not None and is_known else None,
                 is_empty=refusal.reason == "WAITING",
             )

@@ -1,9 +1,26 @@
-"""The result of an attempt at the portal, for the worker that made it."""
+"""The result of an attempt at the portal for the worker that made it, and what a refusal covers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class RefusedScope(StrEnum):
+    """The scope of a refused claim. CLIENT: the job's client at the portal; CLIENT_COURT: the same
+    at the job's court. BUDGET: listings of cases that are new to the budget of all courts;
+    COURT_BUDGET: the same for the job's court.
+    """
+
+    PORTAL = "PORTAL"
+    COURT = "COURT"
+    CLIENT = "CLIENT"
+    CLIENT_COURT = "CLIENT_COURT"
+    BUDGET = "BUDGET"
+    COURT_BUDGET = "COURT_BUDGET"
+    CASE = "CASE"
+    JOB = "JOB"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +21,7 @@ from storage.portal.case_budget import NO_BUDGET, CaseBudget
 from storage.portal.circuit_breaker import ProbePolicy
 from storage.portal.document_claims import DocumentClaim
 from storage.portal.listing_claims import ListingClaim
+from storage.portal.outcomes import RefusedScope
 from storage.portal.slots import PORTAL, Limits
 from storage.postgres.database import Database, Row
 from storage.selections.selection import Wants
@@ -32,22 +32,6 @@ SENDS_S = 2.0
 _CLAIM_COLUMNS = tuple(f.name for f in fields(DocumentClaim) if f.name != "slice_token")
 # The largest number of requests in a slice.
 SLICE_REQUESTS = 8
-
-
-class Scope(StrEnum):
-    """What a refusal applies to. CLIENT: the job's client at the portal; CLIENT_COURT: the same
-    at the job's court. BUDGET: listings of cases that are new to the budget of all courts;
-    COURT_BUDGET: the same for the job's court.
-    """
-
-    PORTAL = "PORTAL"
-    COURT = "COURT"
-    CLIENT = "CLIENT"
-    CLIENT_COURT = "CLIENT_COURT"
-    BUDGET = "BUDGET"
-    COURT_BUDGET = "COURT_BUDGET"
-    CASE = "CASE"
-    JOB = "JOB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +55,7 @@ class ClaimRefusal:
     NOTHING.
     """
 
-    scope: Scope
+    scope: RefusedScope
     reason: str
     job_id: UUID | None
     court: str | None
@@ -204,7 +188,11 @@ def _answer_of(rows: Sequence[Row], token: UUID) -> Claimed:
             return EndedJob(row["job_id"], tuple(row["due_webhooks"]))
         case _:
             return ClaimRefusal(
-                Scope(row["scope"]), row["reason"], row["job_id"], row["court"], row["until_time"]
+                RefusedScope(row["scope"]),
+                row["reason"],
+                row["job_id"],
+                row["court"],
+                row["until_time"],
             )
 
 

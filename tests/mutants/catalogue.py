@@ -2052,9 +2052,9 @@ _LOGIN = (
     ),
     _mutant(
         "the jobs of a stopped client that are put aside",
-        "actors/scheduler/policy/scheduler_state.py",
-        "if blocked_until is None and self._held:",
-        "if False:",
+        "actors/scheduler/policy/blocked_jobs.py",
+        "for scope in client_scopes(run) if self._of_client else ():",
+        "for scope in ():",
         "tests/unit/scheduler/test_held_clients.py",
     ),
     _mutant(

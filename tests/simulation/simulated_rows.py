@@ -10,7 +10,8 @@ import random
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from actors.hints.hints import JobWanted, ProposalRefused, RefusedScope, SliceBegun
+from actors.hints.hints import JobWanted, ProposalRefused, SliceBegun
+from storage.portal.outcomes import RefusedScope
 from storage.portal.slots import Limits
 from storage.priorities import Priority
 from storage.scheduling.row_values import (

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from uuid import UUID
 
-from actors.hints.hints import RefusedScope
-from actors.scheduler.policy.fairness.fair_queue import FlowGate
+from actors.scheduler.policy.fairness.flows import FlowGate
 from actors.scheduler.policy.run_state import RememberedRun
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.policy.slice_size import slice_size
 from actors.scheduler.policy.window import Proposal
+from storage.portal.outcomes import RefusedScope
 
 # The most proposals of a pass, so that new hints are read soon.
 MAX_PROPOSALS = 64

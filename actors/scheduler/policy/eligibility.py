@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from actors.scheduler.policy.fairness.fair_queue import Claimant, FlowGate
+from actors.scheduler.policy.fairness.flows import Claimant, FlowGate
 from actors.scheduler.policy.run_state import RememberedRun
 from actors.scheduler.policy.window import Proposal
 from storage.priorities import WEIGHTS, Priority

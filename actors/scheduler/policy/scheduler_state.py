@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from uuid import UUID
 
 from actors.hints.hints import (
@@ -11,19 +11,21 @@ from actors.hints.hints import (
     JobEnded,
     JobWanted,
     ProposalRefused,
-    RefusedScope,
     SliceBegun,
     SlotFreed,
 )
 from actors.scheduler.policy.backoff import Backoff
+from actors.scheduler.policy.blocked_jobs import BlockedJobs
 from actors.scheduler.policy.eligibility import Eligibility, eligibility
 from actors.scheduler.policy.estimator import Estimator
 from actors.scheduler.policy.fairness.budget_queue import BudgetClaimant, BudgetQueue
 from actors.scheduler.policy.fairness.fair_queue import FairQueue
 from actors.scheduler.policy.fairness.tag_heap import TagHeap
 from actors.scheduler.policy.run_state import RememberedRun, RunState
+from actors.scheduler.policy.scopes import OF_BUDGET, OF_CLIENT, refused_scope, slice_scopes
 from actors.scheduler.policy.slot_table import Charge, SlotTable
 from actors.scheduler.policy.window import Proposal, Window
+from storage.portal.outcomes import RefusedScope
 from storage.portal.slots import Limits
 from storage.scheduling.row_values import (
     CourtRow,
@@ -38,8 +40,6 @@ from storage.scheduling.row_values import (
 FORGET_BLOCKS_S = 10.0
 # A used up budget is tried again after so many seconds at most: it may have been raised.
 BUDGET_RETRY_S = 60.0
-_OF_BUDGET = (RefusedScope.BUDGET, RefusedScope.COURT_BUDGET)
-_OF_CLIENT = (RefusedScope.CLIENT, RefusedScope.CLIENT_COURT)
 
 
 class SchedulerState:
@@ -63,9 +63,7 @@ class SchedulerState:
         self.budget = BudgetQueue()
         # Jobs that wait for a time.
         self.sleeping: TagHeap[UUID] = TagHeap()
-        self._waiting_for_case: dict[str, set[UUID]] = {}
-        # By the scope of a client that was refused alone, the jobs that wait for its end.
-        self._held: dict[Hashable, set[UUID]] = {}
+        self.blocked = BlockedJobs(self.backoff)
 
     # Readings
 
@@ -86,22 +84,7 @@ class SchedulerState:
             if court.next_probe_at is None:
                 # A good probe closed the breaker before the time that a refusal named.
                 self.backoff.lift_named_end((RefusedScope.COURT, court.court), reading.began_at)
-        self._release_clients(reading, now)
-        self._waiting_for_case = {
-            case: jobs
-            for case, jobs in self._waiting_for_case.items()
-            if self.backoff.blocked_until((RefusedScope.CASE, case), now) is not None
-        }
-
-    def _release_clients(self, reading: PortalReading, now: float) -> None:
-        """Let the jobs of clients go on that are not stopped alone any more."""
-        held: set[Hashable] = {(RefusedScope.CLIENT, name) for name in self.portal.held_clients}
-        for row in self.courts.values():
-            held.add((RefusedScope.CLIENT_COURT, row.held_client, row.court))
-        for scope in self._held.keys() - held:
-            self.backoff.lift_named_end(scope, reading.began_at)
-            if self.backoff.blocked_until(scope, now) is None:
-                self.refresh(self._held.pop(scope), now)
+        self.refresh(self.blocked.release(reading, now), now)
 
     def read_jobs(self, reading: JobsReading, now: float) -> None:
         """Take a portion of the jobs, or the jobs with a run that began recently."""
@@ -127,12 +110,10 @@ class SchedulerState:
                 self.refresh(self.runs.end(hint, now), now)
 
     def _want(self, hint: JobWanted, now: float) -> None:
-        case = hint.job.case
         touched = self.runs.want(hint.job, now)
         # The reason of the refusal may be gone: the case is listed, or the job that listed it has
         # ended.
-        self.backoff.lift((RefusedScope.CASE, case))
-        self.refresh(touched | self._waiting_for_case.pop(case, set()), now)
+        self.refresh(touched | self.blocked.release_case(hint.job.case), now)
 
     def _begin(self, hint: SliceBegun, now: float) -> None:
         proposal = self._drop(hint.proposal_id)
@@ -147,7 +128,7 @@ class SchedulerState:
             if run is not None and run.row.waits_for_budget:
                 self.runs.set_waits_for_budget(run, waits=False)
                 self.budget.charge(run.row.client)
-            for scope in _scopes(court, run):
+            for scope in slice_scopes(court, run):
                 self.backoff.accept(scope, now)
         if hint.next_request_at is not None:
             at = max(self.portal.next_request_at, hint.next_request_at)
@@ -159,9 +140,9 @@ class SchedulerState:
         run = self.runs.get(hint.job_id)
         if run is not None and hint.is_empty:
             self.runs.answer(run, has_more=False, next_not_before=hint.until, now=now)
-        elif scope := _scope(hint, run, proposal):
+        elif scope := refused_scope(hint, run, proposal):
             until = hint.until
-            if hint.scope in _OF_BUDGET:
+            if hint.scope in OF_BUDGET:
                 until = min(until or now, now + BUDGET_RETRY_S)
                 if run is not None:
                     self.runs.set_waits_for_budget(run, waits=True)
@@ -171,8 +152,8 @@ class SchedulerState:
                 until=until,
                 proposed_at=proposal.sent_at if proposal else now,
             )
-            if hint.scope in _OF_CLIENT:
-                self._held.setdefault(scope, set()).add(hint.job_id)
+            if hint.scope in OF_CLIENT:
+                self.blocked.hold(scope, hint.job_id)
         self.refresh({hint.job_id}, now)
 
     def _free(self, token: UUID, used_s: float | None, now: float) -> None:
@@ -236,17 +217,12 @@ class SchedulerState:
 
     def eligibility(self, run: RememberedRun, now: float) -> Eligibility:
         """Return what a job may request, apart from the limits of its court and of the portal."""
-        job_id, case = run.row.job_id, run.row.case
-        blocked_until = self.backoff.blocked_until((RefusedScope.JOB, job_id), now)
-        if blocked_until is None and self._held:
-            blocked_until = self._client_blocked_until(run, now)
-        if blocked_until is None and run.row.needs_listing:
-            blocked_until = self.backoff.blocked_until((RefusedScope.CASE, case), now)
-            if blocked_until is not None:
-                self._waiting_for_case.setdefault(case, set()).add(job_id)
+        blocked_until = self.backoff.blocked_until((RefusedScope.JOB, run.row.job_id), now)
+        if blocked_until is None:
+            blocked_until = self.blocked.blocked_until(run, now)
         return eligibility(
             run,
-            self.window.of_job(job_id),
+            self.window.of_job(run.row.job_id),
             lanes=self.limits.lanes,
             blocked_until=blocked_until,
             now=now,
@@ -299,51 +275,8 @@ class SchedulerState:
         self.budget.remove(row.job_id)
         return may
 
-    def _client_blocked_until(self, run: RememberedRun, now: float) -> float | None:
-        """Return when the job's client may go on, None if it is not stopped alone."""
-        for scope in _client_scopes(run):
-            until = self.backoff.blocked_until(scope, now) if scope in self._held else None
-            if until is not None:
-                self._held[scope].add(run.row.job_id)
-                return until
-        return None
-
     def _probe_began(self, court: str) -> None:
         """Propose no second probe before the next reading contains its time."""
         row = self.courts.get(court)
         if row is not None and row.next_probe_at is not None:
             self.courts[court] = row._replace(next_probe_at=float("inf"))
-
-
-def _client_scopes(run: RememberedRun) -> tuple[Hashable, Hashable]:
-    """Return the scopes of the job's client, in the order of _OF_CLIENT."""
-    client, court = run.row.client, run.row.court
-    return (RefusedScope.CLIENT, client), (RefusedScope.CLIENT_COURT, client, court)
-
-
-def _scopes(court: str, run: RememberedRun | None) -> Iterator[Hashable]:
-    """Return every scope of a slice that began."""
-    yield RefusedScope.PORTAL
-    yield (RefusedScope.COURT, court)
-    if run is not None:
-        yield (RefusedScope.JOB, run.row.job_id)
-        yield (RefusedScope.CASE, run.row.case)
-
-
-def _scope(
-    hint: ProposalRefused, run: RememberedRun | None, proposal: Proposal | None
-) -> Hashable | None:
-    """Return the refused scope; None if its court or case is unknown."""
-    if hint.scope is RefusedScope.PORTAL:
-        return RefusedScope.PORTAL
-    if hint.scope is RefusedScope.JOB:
-        return (RefusedScope.JOB, hint.job_id)
-    if hint.scope is RefusedScope.CASE:
-        return (RefusedScope.CASE, run.row.case) if run else None
-    if hint.scope is RefusedScope.BUDGET:
-        return RefusedScope.BUDGET
-    if hint.scope in _OF_CLIENT:
-        return _client_scopes(run)[_OF_CLIENT.index(hint.scope)] if run else None
-    court = run.row.court if run else proposal.court if proposal else None
-    scope = hint.scope if hint.scope in _OF_BUDGET else RefusedScope.COURT
-    return (scope, court) if court is not None else None

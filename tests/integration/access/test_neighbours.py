@@ -12,7 +12,8 @@ from storage.login import login_blocks
 from storage.login.login_values import Evidence
 from storage.portal import attempts
 from storage.portal.document_claims import DocumentClaim
-from storage.portal.request_claims import ClaimRefusal, CourtProbe, Scope, claim
+from storage.portal.outcomes import RefusedScope
+from storage.portal.request_claims import ClaimRefusal, CourtProbe, claim
 from storage.portal.throttle import SPREAD
 from storage.postgres.database import Database, Row
 from storage.scheduling import scheduler_readings
@@ -49,7 +50,7 @@ def _claimed(database: Database, job_id: UUID) -> DocumentClaim:
     return document
 
 
-def _stopped(database: Database, job_id: UUID) -> Scope | None:
+def _stopped(database: Database, job_id: UUID) -> RefusedScope | None:
     """Return the scope that stops a job, None if it may begin a request."""
     found = claim(database, context(), job_id, 1)
     if isinstance(found, ClaimRefusal):
@@ -87,7 +88,7 @@ def test_the_firewalls_page_for_one_client_pauses_no_other(
         case = scheduler_driver.job(database, 1, client="alpha")
         outcome = refuse(database, _claimed(database, case), FIREWALL)
         assert outcome.closed_client == "alpha"
-        assert _stopped(database, alpha) is Scope.CLIENT
+        assert _stopped(database, alpha) is RefusedScope.CLIENT
         # There is no slow start for the other client.
         for document in [_claimed(database, beta) for _ in range(LANES)]:
             answer(database, document)
@@ -108,7 +109,7 @@ def test_the_firewalls_page_for_two_clients_pauses_all_at_the_second(
     assert (outcome.is_closed, outcome.closed_client) == (True, None)
     assert outcome.delay_s is not None
     assert 9 < outcome.delay_s <= 10 * (1 + SPREAD)
-    assert {_stopped(database, each) for each in (alpha, beta, third)} == {Scope.PORTAL}
+    assert {_stopped(database, each) for each in (alpha, beta, third)} == {RefusedScope.PORTAL}
     assert _portal(database)["eased"] == 1, "a slow start follows"
 
 
@@ -121,7 +122,7 @@ def test_a_good_answer_between_the_firewalls_pages_makes_each_its_clients_own(
     assert refuse(database, _claimed(database, beta), FIREWALL).closed_client == "beta"
 
     third = scheduler_driver.job(database, 1, client="gamma")
-    assert _stopped(database, beta) is Scope.CLIENT
+    assert _stopped(database, beta) is RefusedScope.CLIENT
     assert _stopped(database, third) is None
 
 
@@ -142,7 +143,7 @@ def test_a_429_pauses_all_clients_at_once(database: Database, alpha: UUID, beta:
     assert outcome.closed_client is None
     assert outcome.delay_s is not None
     assert outcome.delay_s <= 10 * (1 + SPREAD), "pauses of one client do not lengthen it"
-    assert {_stopped(database, alpha), _stopped(database, beta)} == {Scope.PORTAL}
+    assert {_stopped(database, alpha), _stopped(database, beta)} == {RefusedScope.PORTAL}
 
 
 def test_after_a_pause_of_all_one_client_cannot_pause_all_again(
@@ -155,7 +156,7 @@ def test_after_a_pause_of_all_one_client_cannot_pause_all_again(
     for case in cases:
         factories.execute(database, "UPDATE portal SET paused_until = '-infinity'")
         refuse(database, _claimed(database, case), FIREWALL)
-        assert _stopped(database, alpha) is Scope.CLIENT
+        assert _stopped(database, alpha) is RefusedScope.CLIENT
         assert _stopped(database, beta) is None
         assert _portal(database)["pause_count"] == 1
         _free_slots(database)
@@ -183,7 +184,7 @@ def test_the_only_client_is_paused_as_before_and_stops_no_newcomer(
     # When another client comes during a pause, then it is served
     refuse(database, _claimed(database, alpha), FIREWALL)
     beta = scheduler_driver.job(database, 8, client="beta")
-    assert _stopped(database, alpha) is Scope.CLIENT
+    assert _stopped(database, alpha) is RefusedScope.CLIENT
     assert _read(database).portal["closed_until"] is None
     assert _read(database).portal["held_clients"] == ["alpha"]
     for _ in range(4):
@@ -206,7 +207,7 @@ def test_a_court_that_one_client_gets_no_answer_from_stays_open_for_others(
 ) -> None:
     _fail(database, alpha)
 
-    assert _stopped(database, alpha) is Scope.CLIENT_COURT
+    assert _stopped(database, alpha) is RefusedScope.CLIENT_COURT
     assert _stopped(database, beta) is None
     (court,) = _read(database).courts
     assert (court["next_probe_at"], court["held_client"]) == (None, "alpha")
@@ -227,7 +228,7 @@ def test_a_court_that_two_clients_get_no_answer_from_is_away_at_once(
 
     assert (outcome.is_closed, outcome.closed_client) == (True, None)
     factories.age_portal(database, 1.1)
-    assert {_stopped(database, alpha), _stopped(database, beta)} == {Scope.COURT}
+    assert {_stopped(database, alpha), _stopped(database, beta)} == {RefusedScope.COURT}
 
 
 def test_an_outage_that_all_clients_see_needs_no_more_failures_than_before(
@@ -251,7 +252,7 @@ def test_a_document_that_failed_before_its_courts_last_answer_closes_no_court_fo
     refuse(database, _claimed(database, beta), SILENT)
     answer(database, _claimed(database, gamma))
     _fail(database, alpha)
-    assert _stopped(database, alpha) is Scope.CLIENT_COURT
+    assert _stopped(database, alpha) is RefusedScope.CLIENT_COURT
     factories.age(database, beta, 61)
 
     # When it fails again, then it is at fault itself
@@ -268,7 +269,7 @@ def test_a_client_that_is_stopped_at_a_court_probes_it_beside_the_requests_of_ot
     factories.execute(database, "UPDATE courts SET next_probe_time = clock_timestamp()")
 
     probe = _claimed(database, alpha)
-    assert _stopped(database, alpha) is Scope.CLIENT_COURT, "one probe at a time"
+    assert _stopped(database, alpha) is RefusedScope.CLIENT_COURT, "one probe at a time"
     answer(database, probe)
     assert _stopped(database, alpha) is None
 
@@ -293,7 +294,7 @@ def test_two_rejected_cases_of_one_client_stop_no_other(
     assert _unauthorized(database, 2, "alpha") is Evidence.OF_CLIENT
     assert _unauthorized(database, 3, "alpha") is Evidence.OF_CLIENT
 
-    assert _stopped(database, alpha) is Scope.CLIENT
+    assert _stopped(database, alpha) is RefusedScope.CLIENT
     assert _stopped(database, beta) is None
     assert login_blocks.troubles(database, LOGIN) == [], "the portal serves others"
     # A good answer of another client decides
@@ -321,7 +322,7 @@ def test_blocks_of_two_clients_are_a_block_of_all(database: Database, alpha: UUI
 
     assert login_blocks.block_if_rejected(database, LOGIN, "Two cases.", "gamma")
 
-    assert _stopped(database, alpha) is Scope.PORTAL
+    assert _stopped(database, alpha) is RefusedScope.PORTAL
 
 
 def test_one_case_that_two_clients_request_is_no_evidence(database: Database) -> None:
@@ -339,7 +340,7 @@ def test_after_a_block_of_all_the_first_rejected_case_stops_its_client_only(
     assert _unauthorized(database, 1, "alpha") is Evidence.OF_CLIENT
     assert _stopped(database, beta) is None
     assert _unauthorized(database, 2, "beta") is Evidence.OF_SEVERAL
-    assert _stopped(database, beta) is Scope.PORTAL
+    assert _stopped(database, beta) is RefusedScope.PORTAL
 
 
 def test_a_block_of_the_only_client_is_a_trouble_of_the_portal(

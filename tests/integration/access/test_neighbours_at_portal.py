@@ -20,7 +20,7 @@ def _begin(pipeline: PipelineHarness, client: str, fault: str | None = None) -> 
     return pipeline.begin(pipeline.sandbox.add_case(documents=2, list_fault=fault), client)
 
 
-def _stop_of(pipeline: PipelineHarness, job_id: UUID) -> Scope | None:
+def _stop_of(pipeline: PipelineHarness, job_id: UUID) -> RefusedScope | None:
     """Return the scope that stops a job that is not listed, None if it would be listed now."""
     found = claim(pipeline.database, pipeline.worker.context, job_id)
     return found.scope if isinstance(found, ClaimRefusal) else None
@@ -37,14 +37,14 @@ def test_the_firewalls_page_stops_a_client_and_then_all(pipeline: PipelineHarnes
     # Given two clients with running jobs, and the firewall's page for cases of one
     others = [_begin(pipeline, client) for client in ("alpha", "beta", "gamma")]
     pipeline.list_job(_begin(pipeline, "alpha", "firewall"))
-    assert _stop_of(pipeline, others[0]) is Scope.CLIENT
+    assert _stop_of(pipeline, others[0]) is RefusedScope.CLIENT
     assert _is_served(pipeline, "beta")
 
     # When the firewall refuses two clients in a row, then no request is made
     for client in ("beta", "gamma"):
         pipeline.list_job(_begin(pipeline, client, "firewall"))
     asked = len(pipeline.sandbox.requests)
-    assert {_stop_of(pipeline, job_id) for job_id in others} == {Scope.PORTAL}
+    assert {_stop_of(pipeline, job_id) for job_id in others} == {RefusedScope.PORTAL}
     pipeline.work()
     assert len(pipeline.sandbox.requests) == asked
 
@@ -64,7 +64,7 @@ def test_a_401_in_unknown_words_stops_a_client_and_then_all(
     # When the portal rejects cases of one client, then the others go on, and a good answer decides
     for _ in range(2):
         pipeline.list_job(_begin(pipeline, "alpha", "expired-token"))
-    assert _stop_of(pipeline, others[0]) is Scope.CLIENT
+    assert _stop_of(pipeline, others[0]) is RefusedScope.CLIENT
     assert _is_served(pipeline, "beta")
     assert _is_served(pipeline, "alpha")
 
@@ -73,7 +73,7 @@ def test_a_401_in_unknown_words_stops_a_client_and_then_all(
     for client in ("alpha", "beta"):
         pipeline.list_job(_begin(pipeline, client))
     asked = len(pipeline.sandbox.requests)
-    assert {_stop_of(pipeline, job_id) for job_id in others} == {Scope.PORTAL}
+    assert {_stop_of(pipeline, job_id) for job_id in others} == {RefusedScope.PORTAL}
     pipeline.work()
     assert len(pipeline.sandbox.requests) == asked
     portal.close()

@@ -17,15 +17,8 @@ from storage.errors import LimitReached, PermanentError
 from storage.portal import attempts, case_budget
 from storage.portal.case_budget import DAY_S, MARGIN_S, MONTH_S, CaseBudget, CaseLimit
 from storage.portal.listing_claims import ListingClaim
-from storage.portal.request_claims import (
-    Claimed,
-    ClaimRefusal,
-    CourtProbe,
-    Scope,
-    Slice,
-    claim,
-    claim_any,
-)
+from storage.portal.outcomes import RefusedScope
+from storage.portal.request_claims import Claimed, ClaimRefusal, CourtProbe, Slice, claim, claim_any
 from storage.postgres.database import Database
 from storage.scheduling import reconciliation, scheduler_readings
 from storage.scheduling.scheduler_readings import FIRST_KEY
@@ -114,7 +107,7 @@ def test_the_case_after_the_last_place_waits_until_the_oldest_one_leaves_the_win
 
     refusal = refused(database, third, budget())
 
-    assert refusal.scope is Scope.BUDGET
+    assert refusal.scope is RefusedScope.BUDGET
     assert refusal.until_time is not None
     left = refusal.until_time - datetime.now(UTC)
     assert timedelta(hours=22) < left < timedelta(hours=23, seconds=MARGIN_S)
@@ -160,18 +153,18 @@ def test_both_windows_and_the_court_must_have_a_place(database: Database) -> Non
     )
     assert begins(database, job(database, OTHER_COURT), limits)
     refusal = refused(database, job(database, OTHER_COURT), limits)
-    assert (refusal.scope, refusal.court) == (Scope.COURT_BUDGET, OTHER_COURT)
+    assert (refusal.scope, refusal.court) == (RefusedScope.COURT_BUDGET, OTHER_COURT)
 
     assert begins(database, job(database), limits)
     assert begins(database, job(database), limits)
-    assert refused(database, job(database), limits).scope is Scope.BUDGET
+    assert refused(database, job(database), limits).scope is RefusedScope.BUDGET
     age_cases(database, DAY_S + MARGIN_S)
     waiting = job(database)
     # It joins those that wait already, and then takes the last place of the month.
     assert not begins(database, waiting, limits)
     assert begins(database, waiting, limits)
     assert not begins(database, waiting := job(database), limits)
-    assert refused(database, waiting, limits).scope is Scope.BUDGET
+    assert refused(database, waiting, limits).scope is RefusedScope.BUDGET
     age_cases(database, MONTH_S - DAY_S)
     assert begins(database, waiting, limits)
 

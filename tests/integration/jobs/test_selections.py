@@ -23,7 +23,8 @@ from storage.jobs import job_queries, widening
 from storage.jobs.job_queries import JobFilter
 from storage.objects.object_store import Objects
 from storage.portal.listing_claims import ListingClaim
-from storage.portal.request_claims import ClaimRefusal, Scope, claim, claim_any
+from storage.portal.outcomes import RefusedScope
+from storage.portal.request_claims import ClaimRefusal, claim, claim_any
 from storage.postgres.database import Database
 from storage.postgres.page_bytes import PAGE_BYTES
 from storage.scheduling import reconciliation, scheduler_readings
@@ -417,7 +418,7 @@ def test_the_portal_is_not_requested_before_the_jobs_time(
     assert not job.HasField("queue_position")
     refused = claim(database, pipeline.worker.context, job_id)
     assert isinstance(refused, ClaimRefusal)
-    assert (refused.scope, refused.reason) == (Scope.JOB, "WAITING")
+    assert (refused.scope, refused.reason) == (RefusedScope.JOB, "WAITING")
     assert refused.until_time == begin.ToDatetime(UTC)
     refused = claim_any(database, pipeline.worker.context)
     assert isinstance(refused, ClaimRefusal)

@@ -15,12 +15,12 @@ from storage.listings.listed_case import CaseListing
 from storage.portal import attempts
 from storage.portal.circuit_breaker import ProbePolicy
 from storage.portal.listing_claims import ListingClaim
+from storage.portal.outcomes import RefusedScope
 from storage.portal.request_claims import (
     ClaimContext,
     ClaimRefusal,
     CourtProbe,
     EndedJob,
-    Scope,
     Slice,
     claim,
     claim_any,
@@ -63,7 +63,7 @@ def begun(database: Database, job_id: UUID, wanted: int = 1, **limits: Any) -> S
     return answer
 
 
-def refused(database: Database, job_id: UUID, **limits: Any) -> tuple[Scope, str]:
+def refused(database: Database, job_id: UUID, **limits: Any) -> tuple[RefusedScope, str]:
     """Return scope and reason of a claim that must be refused without a change."""
     before = _state(database)
     answer = claim(database, context(**limits), job_id)
@@ -169,15 +169,16 @@ def test_lanes_count_slices_and_spooled_documents(database: Database) -> None:
     )
 
     # One slice and one document in the spool.
-    assert refused(database, job_id, lanes=2) == (Scope.JOB, "LANES")
+    assert refused(database, job_id, lanes=2) == (RefusedScope.JOB, "LANES")
     begun(database, job_id, lanes=3)
 
 
 @pytest.mark.parametrize(
-    ("limits", "scope"), [({"per_court": 1}, Scope.COURT), ({"at_once": 1}, Scope.PORTAL)]
+    ("limits", "scope"),
+    [({"per_court": 1}, RefusedScope.COURT), ({"at_once": 1}, RefusedScope.PORTAL)],
 )
 def test_a_full_court_and_a_full_portal_refuse(
-    database: Database, limits: dict[str, int], scope: Scope
+    database: Database, limits: dict[str, int], scope: RefusedScope
 ) -> None:
     job_id = factories.listed_job(database, 3)
     begun(database, job_id, **limits)
@@ -198,27 +199,27 @@ def test_a_slot_whose_lease_is_over_is_free(database: Database) -> None:
     [
         (
             "UPDATE portal SET paused_until = clock_timestamp() + interval '9 s'",
-            (Scope.PORTAL, "PAUSED"),
+            (RefusedScope.PORTAL, "PAUSED"),
         ),
         (
             "INSERT INTO courts (court, failure_count, failing_since, next_probe_time) VALUES"
             f" ('{COURT}', 4, clock_timestamp(), clock_timestamp() + interval '9 s')",
-            (Scope.COURT, "AWAY"),
+            (RefusedScope.COURT, "AWAY"),
         ),
         (
             "INSERT INTO logins (login_key, refused_until, refused_fingerprint, refused_reason)"
             f" VALUES ('{factories.LOGIN.key}', clock_timestamp() + interval '9 s',"
             f" '{factories.LOGIN.fingerprint}', 'no')",
-            (Scope.PORTAL, "LOGIN_REFUSED"),
+            (RefusedScope.PORTAL, "LOGIN_REFUSED"),
         ),
         (
             "UPDATE documents SET not_before = clock_timestamp() + interval '9 s'",
-            (Scope.JOB, "WAITING"),
+            (RefusedScope.JOB, "WAITING"),
         ),
     ],
 )
 def test_pause_breaker_login_and_waiting_documents_refuse_until_their_time(
-    database: Database, change: str, expected: tuple[Scope, str]
+    database: Database, change: str, expected: tuple[RefusedScope, str]
 ) -> None:
     job_id = factories.listed_job(database, 3)
     factories.execute(database, change)
@@ -236,7 +237,7 @@ def test_a_slow_start_counts_what_is_at_the_portal(database: Database) -> None:
     factories.execute(database, "UPDATE portal SET eased = 2, eased_fast_to = 2, eased_to = 10")
     begun(database, jobs[1])
 
-    assert refused(database, jobs[2]) == (Scope.PORTAL, "FULL")
+    assert refused(database, jobs[2]) == (RefusedScope.PORTAL, "FULL")
 
 
 def test_a_rate_reserves_each_request_and_refuses_what_is_too_far_ahead(
@@ -260,7 +261,7 @@ def test_a_rate_reserves_each_request_and_refuses_what_is_too_far_ahead(
         reserved = transaction.only("SELECT next_request_time FROM portal")["next_request_time"]
     assert reserved - before >= timedelta(seconds=0.3)
     factories.execute(database, ahead, s=60)
-    assert refused(database, job_id, per_minute=600) == (Scope.PORTAL, "RATE")
+    assert refused(database, job_id, per_minute=600) == (RefusedScope.PORTAL, "RATE")
 
 
 def test_a_court_that_is_away_gets_one_probe_when_it_is_due(database: Database) -> None:
@@ -272,7 +273,7 @@ def test_a_court_that_is_away_gets_one_probe_when_it_is_due(database: Database) 
     )
 
     assert len(begun(database, jobs[0], 8).documents) == 1
-    assert refused(database, jobs[1]) == (Scope.COURT, "AWAY")
+    assert refused(database, jobs[1]) == (RefusedScope.COURT, "AWAY")
 
 
 def test_a_court_that_is_away_for_long_is_probed_by_a_listing(database: Database) -> None:
@@ -298,8 +299,8 @@ def test_a_listing_is_claimed_once_and_one_of_a_case_at_a_time(database: Databas
 
     assert isinstance(answer, ListingClaim)
     assert answer.listed_by is None
-    assert refused(database, mine.job.job_id) == (Scope.JOB, "WAITING")
-    assert refused(database, others.job.job_id) == (Scope.CASE, "BUSY")
+    assert refused(database, mine.job.job_id) == (RefusedScope.JOB, "WAITING")
+    assert refused(database, others.job.job_id) == (RefusedScope.CASE, "BUSY")
 
 
 def _taken(database: Database, token: UUID) -> int:
@@ -351,13 +352,13 @@ def test_what_holds_requests_holds_the_copy_of_another_clients_listing(database:
     waiting, _ = _waits_for_another(database)
     pause = "UPDATE portal SET paused_until = clock_timestamp() + interval '1 hour'"
     factories.execute(database, pause)
-    assert refused(database, waiting) == (Scope.PORTAL, "PAUSED")
+    assert refused(database, waiting) == (RefusedScope.PORTAL, "PAUSED")
     factories.execute(database, "UPDATE portal SET paused_until = '-infinity'")
     quick_court(database)
     others = [factories.listed_job(database, 2) for _ in range(2)]
     for each in others:
         begun(database, each, at_once=2)
-    assert refused(database, waiting, at_once=2) == (Scope.PORTAL, "FULL")
+    assert refused(database, waiting, at_once=2) == (RefusedScope.PORTAL, "FULL")
 
 
 def test_a_court_that_is_away_is_probed_by_a_request_not_by_a_copy(database: Database) -> None:
@@ -409,7 +410,7 @@ def test_an_ended_and_an_unknown_job_are_refused_for_good(database: Database) ->
     view, _ = factories.start(database)
     factories.execute(database, "DELETE FROM jobs")
 
-    assert refused(database, view.job.job_id) == (Scope.JOB, "ENDED")
+    assert refused(database, view.job.job_id) == (RefusedScope.JOB, "ENDED")
 
 
 def test_a_job_whose_row_another_transaction_holds_is_busy(
@@ -423,7 +424,7 @@ def test_a_job_whose_row_another_transaction_holds_is_busy(
     other.close()
 
     assert isinstance(answer, ClaimRefusal)
-    assert (answer.scope, answer.reason) == (Scope.JOB, "BUSY")
+    assert (answer.scope, answer.reason) == (RefusedScope.JOB, "BUSY")
 
 
 def _lead(seconds: float) -> str:

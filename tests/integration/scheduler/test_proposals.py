@@ -14,12 +14,11 @@ from actors.hints.hints import (
     JobEnded,
     JobWanted,
     ProposalRefused,
-    RefusedScope,
     SliceBegun,
     SlotFreed,
 )
 from storage.jobs import job_queries
-from storage.objects.object_store import Objects
+from storage.portal.outcomes import RefusedScope
 from storage.portal.slots import Limits
 from storage.spool import Spool
 from tests.integration.harness import factories

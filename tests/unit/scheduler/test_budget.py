@@ -8,12 +8,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from actors.hints.hints import JobEnded, JobWanted, ProposalRefused, RefusedScope, SliceBegun
+from actors.hints.hints import JobEnded, JobWanted, ProposalRefused, SliceBegun
 from actors.scheduler.policy.dispatcher import plan
 from actors.scheduler.policy.fairness.budget_queue import BudgetClaimant, BudgetQueue
 from actors.scheduler.policy.scheduler_state import BUDGET_RETRY_S, SchedulerState
 from actors.scheduler.position_publisher import _outlooks, _Snapshot
 from storage.estimates.forecast import Forecast
+from storage.portal.outcomes import RefusedScope
 from storage.portal.slots import Limits
 from storage.priorities import Priority
 from storage.scheduling.row_values import (

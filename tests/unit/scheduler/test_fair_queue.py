@@ -6,7 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from actors.scheduler.policy.fairness.fair_queue import Claimant, FairQueue, FlowGate
+from actors.scheduler.policy.fairness.fair_queue import FairQueue
+from actors.scheduler.policy.fairness.flows import Claimant, FlowGate
 
 A, B, C = (UUID(int=number) for number in range(1, 4))
 COURT, OTHER_COURT = FlowGate("8.26", is_listing=False), FlowGate("8.19", is_listing=False)

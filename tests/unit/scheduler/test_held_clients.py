@@ -6,9 +6,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from actors.hints.hints import JobWanted, ProposalRefused, RefusedScope
+from actors.hints.hints import JobWanted, ProposalRefused
 from actors.scheduler.policy.dispatcher import plan
 from actors.scheduler.policy.scheduler_state import SchedulerState
+from storage.portal.outcomes import RefusedScope
 from storage.portal.slots import Limits
 from storage.priorities import Priority
 from storage.scheduling.row_values import CourtRow, JobRow, PortalReading, PortalRow, WorkerRow

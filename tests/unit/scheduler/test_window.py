@@ -9,17 +9,11 @@ from uuid import UUID
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from actors.hints.hints import (
-    PROPOSAL_AGE_S,
-    Hint,
-    JobWanted,
-    ProposalRefused,
-    RefusedScope,
-    SliceBegun,
-)
+from actors.hints.hints import PROPOSAL_AGE_S, Hint, JobWanted, ProposalRefused, SliceBegun
 from actors.scheduler.policy.backoff import FIRST_DELAY_S, MAX_DELAY_S, Backoff
 from actors.scheduler.policy.dispatcher import Plan
 from actors.scheduler.policy.window import Proposal, Window
+from storage.portal.outcomes import RefusedScope
 from storage.scheduling.row_values import PortalRow
 from tests.simulation.simulator import SchedulerSimulation, SimulatedFaults
 from tests.simulation.workloads import FEW, Workload, workloads

@@ -16,11 +16,16 @@ that it can use, and is due no fewer, is not behind: it could not have received 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
 from uuid import UUID
 
-from actors.scheduler.policy.fairness.max_min_rates import BATCH, TRACE, Flow, share_rates
+from actors.scheduler.policy.fairness.flows import (
+    Claimant,
+    FlowGate,
+    QueuedFlow,
+    QueuedJob,
+    new_flow,
+)
+from actors.scheduler.policy.fairness.max_min_rates import BATCH, TRACE, share_rates
 from actors.scheduler.policy.fairness.tag_heap import TagHeap
 
 # Rates are computed again after this time, plus so much for each flow: thousands change slowly.
@@ -30,60 +35,13 @@ REFRESH_FLOW_S = 0.0001
 STEPS_OF_A_PASS = 4
 
 
-class FlowGate(NamedTuple):
-    """A court, and whether listings or files are requested there: each may be closed alone."""
-
-    court: str
-    is_listing: bool
-
-
-class Claimant(NamedTuple):
-    """The queue's values of a job that may run.
-
-    `cap`: slots that it can use at once; `may_begin`: it can use one more now.
-    """
-
-    client: str
-    weight: float
-    is_bulk: bool
-    gate: FlowGate
-    cap: int
-    may_begin: bool
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    job_id: UUID
-    tag: float = 0.0
-    claimant: Claimant | None = None
-    flow: _QueuedFlow | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _QueuedFlow(Flow):
-    is_listing: bool = False
-    rate: float = 0.0
-    # Whether `rate` is the flow's own. Before, it is the rate of another flow, or zero.
-    is_rated: bool = False
-    # The virtual time at the moment when the total charge, in slot-seconds for each slot of rate,
-    # was `work`.
-    virtual_time: float = 0.0
-    work: float = 0.0
-    queue: TagHeap[_Job] = field(default_factory=TagHeap)
-
-    @property
-    def gate(self) -> FlowGate:
-        """Return the gate of its jobs."""
-        return FlowGate(self.court, self.is_listing)
-
-
 class FairQueue:
     """All running jobs. A new job has neither credit nor debt."""
 
     def __init__(self) -> None:
-        self._jobs: dict[UUID, _Job] = {}
-        self._flows: dict[Claimant, _QueuedFlow] = {}
-        self._gates: dict[tuple[bool, FlowGate], TagHeap[_QueuedFlow]] = {}
+        self._jobs: dict[UUID, QueuedJob] = {}
+        self._flows: dict[Claimant, QueuedFlow] = {}
+        self._gates: dict[tuple[bool, FlowGate], TagHeap[QueuedFlow]] = {}
         # By class, BULK or not: the sum of all rates, and the charge for each slot of it.
         self._all_rates = {False: 0.0, True: 0.0}
         self._work = {False: 0.0, True: 0.0}
@@ -96,13 +54,13 @@ class FairQueue:
         """Add a job that may run, or change its values."""
         job = self._jobs.get(job_id)
         if job is None:
-            job = self._jobs[job_id] = _Job(job_id)
+            job = self._jobs[job_id] = QueuedJob(job_id)
         if job.claimant == claimant:
             return
         key = claimant._replace(may_begin=True)
         flow = self._flows.get(key)
         if flow is None:
-            flow = self._flows[key] = _new_flow(claimant)
+            flow = self._flows[key] = new_flow(claimant)
             flow.work = self._work[flow.is_bulk]
             if job.flow is not None and job.flow.is_bulk is flow.is_bulk:
                 flow.rate = min(job.flow.rate, flow.cap)
@@ -141,7 +99,7 @@ class FairQueue:
     def first(self, open_gates: Collection[FlowGate]) -> UUID | None:
         """Return the next job, BULK last; None if no job waits at an open gate."""
         for is_bulk in (False, True):
-            least: tuple[float, _QueuedFlow] | None = None
+            least: tuple[float, QueuedFlow] | None = None
             for (of_bulk, gate), flows in self._gates.items():
                 if of_bulk is is_bulk and gate in open_gates and (first := flows.first()):
                     least = first if least is None or first[0] < least[0] else least
@@ -210,7 +168,7 @@ class FairQueue:
                 self._refreshing = None
                 return
 
-    def _lose(self, job: _Job, flow: _QueuedFlow, lost_s: float) -> None:
+    def _lose(self, job: QueuedJob, flow: QueuedFlow, lost_s: float) -> None:
         """Lift a tag by the deficit that its job loses. The other jobs received that."""
         all_rates = self._all_rates[flow.is_bulk]
         others = 1 - flow.rate / all_rates if all_rates else 0.0
@@ -222,7 +180,7 @@ class FairQueue:
             self._go_on(flow.is_bulk, lost_s)
         job.tag += lost_s
 
-    def _forgive(self, job: _Job, flow: _QueuedFlow) -> None:
+    def _forgive(self, job: QueuedJob, flow: QueuedFlow) -> None:
         """Clear the deficit of a job that has all the slots it can use and is due no fewer."""
         if flow.rate >= flow.cap - TRACE:
             self._lose(job, flow, self._virtual_time(flow) - job.tag)
@@ -251,20 +209,20 @@ class FairQueue:
             if not number % BATCH:
                 yield
 
-    def _set_rate(self, flow: _QueuedFlow, rate: float) -> None:
+    def _set_rate(self, flow: QueuedFlow, rate: float) -> None:
         flow.virtual_time, flow.work = self._virtual_time(flow), self._work[flow.is_bulk]
         self._add_rates(flow, -flow.jobs)
         flow.rate, flow.is_rated = rate, True
         self._add_rates(flow, flow.jobs)
 
-    def _add_rates(self, flow: _QueuedFlow, jobs: int) -> None:
+    def _add_rates(self, flow: QueuedFlow, jobs: int) -> None:
         rates = self._all_rates[flow.is_bulk] + jobs * flow.rate
         self._all_rates[flow.is_bulk] = rates if rates > TRACE else 0.0
 
-    def _virtual_time(self, flow: _QueuedFlow) -> float:
+    def _virtual_time(self, flow: QueuedFlow) -> float:
         return flow.virtual_time + flow.rate * (self._work[flow.is_bulk] - flow.work)
 
-    def _move(self, job: _Job, flow: _QueuedFlow | None) -> None:
+    def _move(self, job: QueuedJob, flow: QueuedFlow | None) -> None:
         """Move a job to a flow, and its tag to that flow's virtual time."""
         if job.flow is flow:
             return
@@ -280,7 +238,7 @@ class FairQueue:
             self._add_rates(flow, 1)
         job.flow, job.claimant = flow, None
 
-    def _sort(self, flow: _QueuedFlow) -> None:
+    def _sort(self, flow: QueuedFlow) -> None:
         """Sort a flow at its gate by how far its first job is behind."""
         key = (flow.is_bulk, flow.gate)
         flows = self._gates.get(key)
@@ -291,14 +249,3 @@ class FairQueue:
             flows.remove(flow)
         else:
             flows.put(flow, first[0] - self._virtual_time(flow))
-
-
-def _new_flow(claimant: Claimant) -> _QueuedFlow:
-    return _QueuedFlow(
-        client=claimant.client,
-        court=claimant.gate.court,
-        weight=claimant.weight,
-        is_bulk=claimant.is_bulk,
-        cap=float(claimant.cap),
-        is_listing=claimant.gate.is_listing,
-    )

@@ -1,0 +1,66 @@
+"""The jobs that wait for their case, or for their client while it is stopped alone."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from uuid import UUID
+
+from actors.scheduler.policy.backoff import Backoff
+from actors.scheduler.policy.run_state import RememberedRun
+from actors.scheduler.policy.scopes import client_scopes
+from storage.portal.outcomes import RefusedScope
+from storage.scheduling.row_values import PortalReading
+
+
+class BlockedJobs:
+    """By scope, the jobs to look at again when it is refused no more."""
+
+    def __init__(self, backoff: Backoff) -> None:
+        self._backoff = backoff
+        self._of_case: dict[str, set[UUID]] = {}
+        # By the scope of a client that was refused alone.
+        self._of_client: dict[Hashable, set[UUID]] = {}
+
+    def hold(self, scope: Hashable, job_id: UUID) -> None:
+        """Let a job wait for its client, which was refused alone."""
+        self._of_client.setdefault(scope, set()).add(job_id)
+
+    def blocked_until(self, run: RememberedRun, now: float) -> float | None:
+        """Return when the job may go on, None if neither client nor case is refused."""
+        for scope in client_scopes(run) if self._of_client else ():
+            if scope in self._of_client:
+                until = self._backoff.blocked_until(scope, now)
+                if until is not None:
+                    self._of_client[scope].add(run.row.job_id)
+                    return until
+        if not run.row.needs_listing:
+            return None
+        until = self._backoff.blocked_until((RefusedScope.CASE, run.row.case), now)
+        if until is not None:
+            self._of_case.setdefault(run.row.case, set()).add(run.row.job_id)
+        return until
+
+    def release_case(self, case: str) -> set[UUID]:
+        """Lift the refusal of a case. Return the jobs that waited for it."""
+        self._backoff.lift((RefusedScope.CASE, case))
+        return self._of_case.pop(case, set())
+
+    def release(self, reading: PortalReading, now: float) -> set[UUID]:
+        """Return the jobs of clients that are not stopped alone any more.
+
+        Forget the jobs of cases that are refused no more: the time wakes them.
+        """
+        self._of_case = {
+            case: jobs
+            for case, jobs in self._of_case.items()
+            if self._backoff.blocked_until((RefusedScope.CASE, case), now) is not None
+        }
+        held: set[Hashable] = {(RefusedScope.CLIENT, name) for name in reading.portal.held_clients}
+        for row in reading.courts.values():
+            held.add((RefusedScope.CLIENT_COURT, row.held_client, row.court))
+        released: set[UUID] = set()
+        for scope in self._of_client.keys() - held:
+            self._backoff.lift_named_end(scope, reading.began_at)
+            if self._backoff.blocked_until(scope, now) is None:
+                released |= self._of_client.pop(scope)
+        return released
