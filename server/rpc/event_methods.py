@@ -13,10 +13,10 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
 from server.access.open_calls import OpenCalls
 from server.access.watch_limiter import WatchLimiter
-from server.rpc import page_tokens, requests
+from server.rpc import page_requests, page_tokens
 from server.rpc.call_threads import SHORT_PAGE
 from server.rpc.error_interceptor import counts_as_watch
-from server.rpc.requests import EventPage
+from server.rpc.page_requests import EventPage
 from server.rpc.service_base import ServiceBase
 from server.watch.event_waiter import EventWaiter
 from storage.events import event_log
@@ -45,7 +45,7 @@ class EventMethods(ServiceBase):
     ) -> pb.ListEventsResponse:
         """Return the client's events after a cursor, oldest first; wait for one if asked to."""
         client = current_client()
-        page = requests.list_events(request, client=client.name)
+        page = page_requests.list_events(request, client=client.name)
         if not page.wait_s:
             with self.calls.acquire_call(client):
                 return await self._page(client.name, page)

@@ -17,13 +17,14 @@ from server.access.watch_limiter import WatchLimiter
 from server.dependencies import ServerDependencies
 from server.messages.job_messages import set_place, shown
 from server.queue.queue_position_cache import QueuePositionCache
-from server.rpc import page_tokens, requests
+from server.rpc import page_requests, page_tokens, requests
 from server.rpc.batches.batch_methods import BatchMethods
 from server.rpc.call_threads import CallThreads
 from server.rpc.case_methods import CaseMethods
 from server.rpc.error_interceptor import counts_as_watch, writes_bytes
 from server.rpc.event_methods import EventMethods
-from server.rpc.starts import start_batcher
+from server.rpc.starts import start_requests, start_steps
+from server.rpc.starts.start_batcher import StartBatcher
 from server.rpc.subscriptions.subscription_methods import SubscriptionMethods
 from server.rpc.usage import UsageReader
 from server.rpc.webhook_methods import WebhookMethods
@@ -79,7 +80,7 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
             budget=parts.budget,
         )
         self._waits = RowWaits(self._run)
-        self._starts = start_batcher.StartBatcher(parts, self._run, self._waits, self._places)
+        self._starts = StartBatcher(parts, self._run, self._waits, self._places)
         self.event_waiter = EventWaiter(
             lambda clients: self._run(event_log.last_numbers, parts.database, clients)
         )
@@ -90,7 +91,7 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
     ) -> pb.StartDownloadResponse:
         """Start or join a job. If all of its documents are stored already, it ends at once."""
         client = current_client()
-        wanted = requests.start_request(
+        wanted = start_requests.start_request(
             request,
             client=client,
             receivers=self._parts.receivers,
@@ -186,7 +187,7 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """Return jobs, newest first."""
-        page = requests.list_jobs(request, client=current_client().name)
+        page = page_requests.list_jobs(request, client=current_client().name)
         shown, has_more = await self._threads.read_page(
             page.size, job_queries.page_and_more, self._parts.database, page.wanted, page.size
         )
@@ -201,10 +202,10 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
     ) -> pb.ListDocumentsResponse:
         """Return documents in the order of the case file."""
         client = current_client().name
-        page = requests.list_documents(request, client=client)
+        page = page_requests.list_documents(request, client=client)
         return await self._threads.read_page(page.size, self._documents, client, page)
 
-    def _documents(self, client: str, page: requests.DocumentPage) -> pb.ListDocumentsResponse:
+    def _documents(self, client: str, page: page_requests.DocumentPage) -> pb.ListDocumentsResponse:
         """Read a page and make its message: the event loop would stop for that long."""
         found, case_level = document_queries.page(
             self._parts.database, client, page.wanted, page.size + 1
@@ -294,7 +295,7 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
             access=client.access,
         )
         if is_new:
-            start_batcher.enqueue_first_step(self._parts, view)
+            start_steps.enqueue_first_step(self._parts, view)
         return view
 
     async def RedeliverWebhook(

@@ -11,8 +11,8 @@ import structlog
 from actors.contract_messages import timestamp
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
-from server.rpc import requests
 from server.rpc.service_base import ServiceBase
+from server.rpc.starts import start_requests
 from storage.webhooks import webhook_tests
 from storage.webhooks.webhook_tests import TriedTest
 
@@ -34,7 +34,7 @@ class WebhookMethods(ServiceBase):
     ) -> pb.SendTestWebhookResponse:
         """Send a test event once. Return what came of it."""
         client, database = current_client(), self._parts.database
-        url = requests.test_webhook(
+        url = start_requests.test_webhook(
             request,
             receivers=self._parts.receivers,
             is_signed=bool(self._parts.webhook_secrets.known(client.name)),

@@ -92,7 +92,7 @@ def _after(owner: Any, name: str, reached: Callable[[Any, Arguments], object]) -
 
 
 def _server(strike: Strike) -> None:
-    from server.rpc.starts import start_batcher
+    from server.rpc.starts import start_batcher, start_steps
 
     def committed(found: Mapping[Any, Any], _: Arguments) -> None:
         for begun in found.values():
@@ -101,7 +101,7 @@ def _server(strike: Strike) -> None:
 
     _after(start_batcher.StartBatcher, "_begin", committed)
     _before(
-        start_batcher,
+        start_steps,
         "enqueue_first_step",
         lambda args: strike("committed-not-hinted", args[1].job.process_number),
     )

@@ -1243,7 +1243,7 @@ _GUEST = (
     ),
     _mutant(
         "the courts and cases that a client may ask for",
-        "server/rpc/requests.py",
+        "server/rpc/starts/start_requests.py",
         "    client.access.require(",
         "    (lambda _: None)(",
         "tests/integration/access/test_case_access.py",
@@ -2364,7 +2364,7 @@ _CALLERS = (
     _mutant(
         "the hint of jobs that were begun",
         "server/rpc/starts/start_batcher.py",
-        "                    self._hints.ask(_wanted(each.view))\n",
+        "                    self._hints.ask(hint_of(each.view))\n",
         "                    pass\n",
         STARTING,
     ),

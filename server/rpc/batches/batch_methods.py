@@ -17,7 +17,8 @@ from server.rpc.batches import batch_requests
 from server.rpc.batches.batch_messages import batch_message, refusal_message
 from server.rpc.batches.batch_requests import BatchRequest
 from server.rpc.service_base import ServiceBase
-from server.rpc.starts.start_batcher import StartBatcher, StartedJob
+from server.rpc.starts.pending_start import StartedJob
+from server.rpc.starts.start_batcher import StartBatcher
 from storage.clients.client_registry import CallingClient
 from storage.errors import CallerError
 from storage.jobs import batches, job_queries

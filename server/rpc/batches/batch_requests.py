@@ -8,6 +8,7 @@ from uuid import UUID
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.rpc import requests
 from server.rpc.repeated_fields import require_short
+from server.rpc.starts import start_requests
 from storage.clients.client_registry import CallingClient
 from storage.errors import CallerError, FieldViolation, InvalidRequest
 from storage.jobs.job_start import StartRequest
@@ -51,7 +52,7 @@ def read(
     def asked(each: pb.StartDownloadRequest) -> StartRequest | CallerError:
         try:
             require_short(each)
-            return requests.start_request(
+            return start_requests.start_request(
                 each,
                 client=client,
                 receivers=receivers,

@@ -5,91 +5,42 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from contextvars import Context, copy_context
-from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
 
-from actors.hints.hints import JobEnded, JobWanted
-from autos.downloads.v1 import downloads_pb2 as pb
+from actors.hints.hints import JobWanted
 from server.dependencies import ServerDependencies
 from server.messages.job_messages import message_of
 from server.queue.queue_position_cache import MOST_WAITS, QueuePositionCache
 from server.queue.queue_view import QueueStatus
+from server.rpc.starts import start_steps
+from server.rpc.starts.pending_start import (
+    PendingStart,
+    StartedJob,
+    is_alone,
+    is_over,
+    note_answer,
+)
+from server.rpc.starts.start_steps import hint_of, look, widen
 from server.runtime.blocking_executor import RunBlocking
 from server.runtime.request_coalescer import RequestCoalescer
 from server.runtime.row_waits import RowWaits
 from storage import logs
 from storage.clients.client_registry import CallingClient
-from storage.errors import CallerError, LimitReached, NotFound, RowsLocked, ServiceUnavailable
-from storage.jobs import job_queries, widening
-from storage.jobs.job_start import (
-    How,
-    StartAnswer,
-    StartAttempt,
-    StartRequest,
-    required,
-    start_jobs,
-)
-from storage.listings import listing_cache
-from storage.listings.listing_import import ListingImport
+from storage.errors import CallerError, LimitReached, RowsLocked, ServiceUnavailable
+from storage.jobs.job_start import How, StartRequest, start_jobs
 from storage.portal.slots import court_of
-from storage.priorities import Priority
 from storage.records import JobRecord, JobView
-from storage.scheduling import scheduler_readings
-from storage.scheduling.row_values import JobRow
-from storage.scheduling.scheduler_readings import job_row
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 # The maximum number of jobs that one transaction starts: other transactions wait for its locks.
 STARTS_TOGETHER = 128
-# If a request finds the rows of its case locked this often, it runs in its own transaction, which
-# waits for the locks: see row_waits.
-BUSY_TOGETHER = 5
 BUSY_PAUSE_S = 0.01
 # Seconds that a stopping server waits until its hints are sent. Its threads may be blocked by a
 # frozen database. The scheduler finds new jobs without hints too.
 SETTLE_S = 1.0
-
-
-@dataclass(slots=True, eq=False)
-class PendingStart:
-    """A StartDownload call that has no job yet.
-
-    `refusal`: the error that the call raises. `is_gone`: the call has ended. `recent`: the job with
-    a recent listing of the case, until that listing is read. `wider`: the running job of the case
-    that does not want all of it, until it does. `busy_count`: how often another
-    transaction had locked the case. `goes_alone`: the call needs a transaction of its own.
-    """
-
-    client: CallingClient
-    wanted: StartRequest
-    attempt: StartAttempt = field(init=False)
-    refusal: CallerError | None = None
-    recent: UUID | None = None
-    wider: UUID | None = None
-    busy_count: int = 0
-    goes_alone: bool = False
-    is_counted: bool = False
-    is_gone: bool = False
-    # The batch of the request has its result, which another call recorded.
-    is_recorded: bool = False
-    # The log line of each call in a batch has the bindings of that call.
-    context: Context = field(default_factory=copy_context)
-
-    def __post_init__(self) -> None:
-        self.attempt = StartAttempt(self.wanted)
-
-
-@dataclass(frozen=True, slots=True)
-class StartedJob:
-    """The job of a call. `message`: its serializable form if its queue status was known."""
-
-    view: JobView
-    is_new: bool
-    message: pb.Job | None = None
 
 
 class StartBatcher:
@@ -141,12 +92,12 @@ class StartBatcher:
         try:
             left = starts
             while left:
-                some = await self._begin_all([each for each in left if not _is_alone(each)])
+                some = await self._begin_all([each for each in left if not is_alone(each)])
                 begun |= some
                 await self._enqueue_ended(some.values())
-                left = [each for each in left if each not in begun and not _is_over(each)]
+                left = [each for each in left if each not in begun and not is_over(each)]
                 await asyncio.gather(*(self._advance(each, begun) for each in left))
-                left = [each for each in left if each not in begun and not _is_over(each)]
+                left = [each for each in left if each not in begun and not is_over(each)]
         except asyncio.CancelledError:
             for each in starts:
                 each.is_gone = True
@@ -156,12 +107,12 @@ class StartBatcher:
     async def _advance(self, start: PendingStart, begun: dict[PendingStart, StartedJob]) -> None:
         """Prepare the next attempt of a start that has none with others, or make it alone."""
         try:
-            if not _is_alone(start):
+            if not is_alone(start):
                 await self._prepare(start)
             elif answer := await self._answered(start):
                 begun[start] = answer
                 await self._enqueue_ended([answer])
-            elif not _is_over(start):
+            elif not is_over(start):
                 await self._prepare(start)
         except CallerError as error:
             # Of this request only: the others of the batch go on.
@@ -170,9 +121,9 @@ class StartBatcher:
     async def _prepare(self, start: PendingStart) -> None:
         """Do what the next attempt of a start needs. Raises InvalidRequest."""
         if recent := start.recent:
-            await self._run(self._look, start, recent)
+            await self._run(look, self._parts, start, recent)
         elif wider := start.wider:
-            await self._run(self._widen, start, wider)
+            await self._run(widen, self._parts, start, wider)
         elif start.busy_count:
             await asyncio.sleep(BUSY_PAUSE_S)
 
@@ -180,7 +131,7 @@ class StartBatcher:
         """Enqueue the webhooks of new jobs that have ended already."""
         for each in begun:
             if each.is_new and each.view.job.is_ended:
-                await self._run(enqueue_first_step, self._parts, each.view)
+                await self._run(start_steps.enqueue_first_step, self._parts, each.view)
 
     async def settled(self) -> None:
         """Return when the hints of all started jobs are sent, after SETTLE_S at the latest."""
@@ -189,11 +140,11 @@ class StartBatcher:
 
     async def _answered(self, start: PendingStart) -> StartedJob | None:
         """Start the job of a call, in a batch if it may. None: the call must try again."""
-        if _is_alone(start):
+        if is_alone(start):
             case = (start.wanted.client, start.wanted.process_number)
             begun: StartedJob | None = await self._waits.run(case, self._alone, start)
             if begun and _is_to_be_listed(begun):
-                self._hints.ask(_wanted(begun.view))
+                self._hints.ask(hint_of(begun.view))
         else:
             begun = await self._submitted.ask(start)
         if start.refusal is not None:
@@ -209,7 +160,7 @@ class StartBatcher:
             begun |= some
             for each in some.values():
                 if _is_to_be_listed(each):
-                    self._hints.ask(_wanted(each.view))
+                    self._hints.ask(hint_of(each.view))
         return begun
 
     async def _send_hints(self, hints: list[JobWanted]) -> dict[JobWanted, None]:
@@ -252,7 +203,7 @@ class StartBatcher:
         )
         found: dict[PendingStart, tuple[JobView, bool]] = {}
         for start, answer in zip(pending, answers, strict=True):
-            if view := _noted(start, answer):
+            if view := note_answer(start, answer):
                 found[start] = view, answer.how is How.NEW
         places = self._places_at_hand(
             [view.job for view, is_new in found.values() if is_new and not view.job.is_ended]
@@ -291,107 +242,9 @@ class StartBatcher:
         self._places.note_unknown(len(at_hand))
         return self._parts.queue.held({job.job_id: court_of(job.process_number) for job in at_hand})
 
-    def _look(self, start: PendingStart, recent: UUID) -> None:
-        """Prepare a start from the recent listing of job `recent`, if all its files are stored."""
-        start.recent = None
-        start.attempt = StartAttempt(start.wanted, may_look=False)
-        if listing := self._stored_listing(start.wanted, recent):
-            start.attempt = StartAttempt(start.wanted, listing, recent, may_look=False)
-
-    def _widen(self, start: PendingStart, job_id: UUID) -> None:
-        """Let the running job of the case want what the call wants."""
-        start.wider = None
-        parts = self._parts
-        widening.widen(
-            parts.database,
-            parts.objects,
-            start.wanted,
-            job_id,
-            limit_s=parts.reuse_limit_s,
-            size_limits=parts.size_limits,
-        )
-        with suppress(NotFound):
-            enqueue_first_step(parts, job_queries.get(parts.database, start.wanted.client, job_id))
-
-    def _stored_listing(self, wanted: StartRequest, recent: UUID) -> ListingImport | None:
-        parts = self._parts
-        try:
-            listing = listing_cache.recent_listing(
-                parts.database, wanted.client, wanted.process_number, recent
-            )
-            if listing is None:
-                return None
-            listing = listing_cache.with_stored(
-                parts.database,
-                parts.objects,
-                listing,
-                limit_s=parts.reuse_limit_s,
-                wants=wanted.wants,
-            )
-        except ServiceUnavailable:
-            # A worker then checks later which files can be reused.
-            return None
-        # If only some files are stored, a worker handles the case. Until then, a job with a webhook
-        # is PENDING.
-        return listing if listing.is_all_stored(wanted.wants) else None
-
-
-def _noted(start: PendingStart, answer: StartAnswer) -> JobView | None:
-    """Return the job of an answer, or record in the call why there is none."""
-    if answer.how is How.BUSY:
-        start.busy_count += 1
-        return None
-    if answer.how is How.RECORDED:
-        start.is_recorded = True
-        return None
-    if answer.how in {How.LOOK, How.WIDER}:
-        start.recent, start.wider = answer.recent, answer.wider
-        return None
-    try:
-        return required(start.wanted, answer)
-    except CallerError as error:
-        start.refusal = error
-        return None
-
-
-def _is_alone(start: PendingStart) -> bool:
-    """Return whether a start needs a transaction of its own."""
-    return start.goes_alone or start.busy_count >= BUSY_TOGETHER
-
-
-def _is_over(start: PendingStart) -> bool:
-    """Return whether a start gets no job of this call."""
-    return start.refusal is not None or start.is_recorded
-
 
 def _is_to_be_listed(begun: StartedJob) -> bool:
     return begun.is_new and not begun.view.job.is_ended
-
-
-def _wanted(view: JobView) -> JobWanted:
-    """Return the hint of a new job."""
-    job, begin = view.job, view.job.not_before_time
-    return JobWanted(
-        JobRow(
-            job_id=job.job_id,
-            client=job.client,
-            priority=Priority(job.priority),
-            court=court_of(job.process_number),
-            case=job.process_number,
-            run_began_at=job.create_time.timestamp(),
-            listing_not_before=begin.timestamp() if begin else None,
-        )
-    )
-
-
-def enqueue_first_step(parts: ServerDependencies, view: JobView) -> None:
-    """Enqueue the webhooks of an ended job; send a hint of any other job to the scheduler."""
-    job = view.job
-    if job.is_ended:
-        parts.messages.send_webhooks(job.job_id, [hook.position for hook in view.webhooks])
-        parts.hints.send(JobEnded(job.job_id))
-    elif row := scheduler_readings.read_job(parts.database, job.job_id):
-        parts.hints.send(JobWanted(job_row(row)))
 
 
 def _logged(

@@ -8,8 +8,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.rpc import page_tokens
-from server.rpc.requests import Checks, page_size, receiver
+from server.rpc.page_requests import page_size
+from server.rpc.requests import Checks
 from server.rpc.starts import start_choices
+from server.rpc.starts.start_requests import receiver
 from storage.clients.client_registry import CallingClient
 from storage.errors import InvalidRequest
 from storage.process_number import parse_process_number

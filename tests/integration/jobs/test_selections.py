@@ -17,7 +17,6 @@ from actors.hints.hints import JobWanted
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.dependencies import ServerDependencies
 from server.rpc.service import DownloadService
-from storage.clients.webhook_secrets import WebhookSecrets
 from storage.errors import InvalidRequest, LimitReached, PreconditionFailed
 from storage.jobs import job_queries, widening
 from storage.jobs.job_queries import JobFilter

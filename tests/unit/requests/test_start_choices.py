@@ -11,8 +11,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.rpc import requests
-from server.rpc.starts import start_choices
+from server.rpc import page_requests
+from server.rpc.starts import start_choices, start_requests
 from server.rpc.starts.start_choices import MOST_TEXT
 from storage.clients.client_registry import CallingClient
 from storage.errors import InvalidRequest
@@ -26,7 +26,7 @@ DAY_S = 86_400
 
 
 def _checked(**fields: Any) -> StartRequest:
-    return requests.start_request(
+    return start_requests.start_request(
         pb.StartDownloadRequest(process_number=NUMBER, **fields),
         client=CallingClient("default"),
         receivers=WebhookPolicy.from_entries(()),
@@ -151,14 +151,14 @@ def test_a_request_id_goes_with_the_same_choices_only() -> None:
 )
 def test_a_wrong_filter_of_list_jobs_is_named(field: str, fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        requests.list_jobs(pb.ListJobsRequest(**fields), client="default")
+        page_requests.list_jobs(pb.ListJobsRequest(**fields), client="default")
 
     assert [each.field for each in refused.value.violations] == [field]
 
 
 def test_a_page_token_is_good_for_its_labels_only() -> None:
     marks = {
-        requests.list_jobs(pb.ListJobsRequest(labels=labels), client="default").fingerprint
+        page_requests.list_jobs(pb.ListJobsRequest(labels=labels), client="default").fingerprint
         for labels in ({}, {"a": "b"}, {"a": "c"})
     }
 

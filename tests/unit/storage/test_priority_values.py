@@ -8,7 +8,7 @@ import json
 import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.rpc import requests
+from server.rpc.starts import start_requests
 from storage.clients.client_registry import CallingClient
 from storage.errors import InvalidRequest
 from storage.jobs.job_start import StartRequest
@@ -19,7 +19,7 @@ NUMBER = "1003579-22.2025.8.26.0564"
 
 
 def _start(priority: int, number: str = NUMBER) -> StartRequest:
-    return requests.start_request(
+    return start_requests.start_request(
         pb.StartDownloadRequest(
             process_number=number,
             priority=priority,  # type: ignore[arg-type]
