@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+import peewee
+
 from storage.models import Slot
 from storage.models.base import time_after
 from storage.postgres.database import Transaction
@@ -50,9 +52,9 @@ def court_of(process_number: str) -> str:
 
 def ensure_rows(transaction: Transaction, scope: str, count: int) -> None:
     """Insert the missing rows of a scope."""
-    rows = [(scope, number) for number in range(count)]
+    rows = peewee.Select(columns=[peewee.Value(scope), peewee.fn.generate_series(0, count - 1)])
     fields = (Slot.scope, Slot.number)
-    transaction.execute(Slot.insert_many(rows, fields).on_conflict_ignore())
+    transaction.execute(Slot.insert_from(rows, fields).on_conflict_ignore())
 
 
 def release(transaction: Transaction, lease: UUID) -> None:

@@ -41,7 +41,7 @@ LANES = 5
 PATIENCE_S = 60.0
 # The lanes are the only limit.
 LOGIN = Login("static here", "a fingerprint")
-CLAIM_CONTEXT = ClaimContext(Limits(1_000, 1_000, LANES), LOGIN, ProbePolicy(), uuid4(), lease_s=60)
+CLAIM_CONTEXT = ClaimContext(Limits(100, 100, LANES), LOGIN, ProbePolicy(), uuid4(), lease_s=60)
 HOOK = "https://receiver.test/hook"
 # Attempts follow without a delay, and no circuit breaker opens, so that tests need not wait.
 POLICY = RetryPolicy(attempts=5, attempts_few=3, base_s=0, probes=ProbePolicy(burst=1_000_000))

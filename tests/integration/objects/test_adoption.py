@@ -27,9 +27,9 @@ from storage.objects.sweeps import ALWAYS_FEW
 from storage.objects.uploads import Upload
 from storage.postgres.database import Database
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
-from tests.integration.conftest import Databases
 from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
+from tests.integration.harness.empty_databases import EmptyDatabases
 from tests.integration.objects.test_sweeps import empty
 
 DATA = b"the bytes of any document"
@@ -53,7 +53,7 @@ def bucket(own_store: ObjectStore) -> Objects:
 
 
 @pytest.fixture
-def other(databases: Databases) -> Iterator[Database]:
+def other(databases: EmptyDatabases) -> Iterator[Database]:
     """Yield the database of another installation."""
     with databases.one() as url:
         database = Database(url, max_connections=4)
@@ -110,7 +110,7 @@ def test_a_bucket_is_marked_once_and_stays_its_installation_s(
 
 
 def test_of_eight_databases_that_claim_one_bucket_at_once_one_gets_it(
-    databases: Databases, bucket: Objects
+    databases: EmptyDatabases, bucket: Objects
 ) -> None:
     def claim(database: Database) -> UUID | None:
         try:
@@ -368,7 +368,7 @@ def _release(servers: EmbeddedServers, url: str, *flags: str, **env: str) -> tup
 
 
 def test_release_refuses_adopts_and_lets_sweep(
-    servers: EmbeddedServers, databases: Databases, bucket: Objects
+    servers: EmbeddedServers, databases: EmptyDatabases, bucket: Objects
 ) -> None:
     with databases.one() as url, databases.one() as other_url:
         assert _release(servers, url)[0] == 0

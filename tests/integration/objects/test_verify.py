@@ -9,7 +9,8 @@ from dataclasses import replace
 from storage.listings import case_answer
 from storage.models import CaseAnswer
 from storage.objects import verify
-from storage.objects.object_store import Objects, ObjectStore
+from storage.objects.object_store import Objects
+from storage.objects.store_address import ObjectStore
 from storage.objects.verify import Counts
 from storage.postgres.database import Database
 from tests.integration.harness import factories

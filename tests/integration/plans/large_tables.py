@@ -8,7 +8,7 @@ from functools import cache
 import psycopg2
 
 from tests.databases import create_database
-from tests.integration.conftest import TEMPLATE
+from tests.integration.harness.empty_databases import TEMPLATE
 from tests.integration.harness.factories import CLIENT
 
 JOBS, DOCUMENTS = 3_000, 200

@@ -13,7 +13,7 @@ import pytest
 
 from dev.embedded.embedded_servers import EmbeddedServers
 from storage import sql
-from tests.integration.conftest import Databases
+from tests.integration.harness.empty_databases import EmptyDatabases
 from tests.integration.plans import large_tables
 from tests.integration.plans.function_statements import (
     FunctionStatement,
@@ -75,7 +75,7 @@ class Tables:
 
 
 @pytest.fixture(scope="module")
-def tables(servers: EmbeddedServers, databases: Databases) -> Iterator[Tables]:
+def tables(servers: EmbeddedServers, databases: EmptyDatabases) -> Iterator[Tables]:
     """Return large tables that were analyzed."""
     url = large_tables.create(servers.env["DATABASE_URL"], "statement_plans")
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:

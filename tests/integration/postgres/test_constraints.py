@@ -13,8 +13,8 @@ from storage.jobs import job_queries
 from storage.listings.listed_case import CaseListing
 from storage.portal import attempts
 from storage.postgres.database import Database
-from tests.integration.conftest import Databases
 from tests.integration.harness import factories
+from tests.integration.harness.empty_databases import EmptyDatabases
 
 NOW = "clock_timestamp()"
 SHA = "'" + "0" * 64 + "'"
@@ -26,7 +26,7 @@ ENDED = f"end_time = {NOW}, start_time = {NOW}"
 
 
 @pytest.fixture(scope="module")
-def database(databases: Databases) -> Iterator[Database]:
+def database(databases: EmptyDatabases) -> Iterator[Database]:
     """Return one database for all of these tests: refused statements leave nothing."""
     with databases.one() as url:
         database = Database(url, max_connections=1)

@@ -23,8 +23,8 @@ from storage.portal.listing_claims import ListingClaim
 from storage.portal.request_claims import Slice, claim, claim_any, return_unstarted
 from storage.postgres.database import Database
 from storage.scheduling import scheduler_readings
-from tests.integration.conftest import Databases
 from tests.integration.harness import factories, scheduler_driver
+from tests.integration.harness.empty_databases import EmptyDatabases
 from tests.integration.harness.factories import PDF
 from tests.integration.harness.row_reads import CountingDatabase, Step
 from tests.integration.harness.scheduler_driver import context
@@ -213,7 +213,7 @@ def _without(url: str, index: str) -> Iterator[None]:
 
 
 def test_no_hot_step_reads_more_when_the_tables_are_many_times_as_large(
-    databases: Databases,
+    databases: EmptyDatabases,
 ) -> None:
     with databases.one() as url, _world(url, 1) as (_, session):
         small = _run(session)
@@ -233,7 +233,7 @@ def test_no_hot_step_reads_more_when_the_tables_are_many_times_as_large(
 
 
 @pytest.mark.parametrize("index", ["documents_in_lane", "documents_lease"])
-def test_a_step_that_has_lost_its_index_is_noticed(databases: Databases, index: str) -> None:
+def test_a_step_that_has_lost_its_index_is_noticed(databases: EmptyDatabases, index: str) -> None:
     found: list[dict[str, Step]] = []
     for times in (1, GROWTH):
         with (

@@ -15,7 +15,7 @@ from storage.jobs.job_queries import JobFilter
 from storage.scheduling import reconciliation
 from storage.subscriptions import looks, subscription_rows
 from storage.webhooks import delivery_limits, webhook_rows
-from tests.integration.conftest import Databases
+from tests.integration.harness.empty_databases import EmptyDatabases
 from tests.integration.harness.factories import CLIENT
 from tests.integration.harness.row_reads import CountingDatabase, Step
 from tests.integration.plans import large_tables
@@ -26,7 +26,7 @@ MOST = 5 * PAGE
 
 
 @pytest.fixture
-def database(servers: EmbeddedServers, databases: Databases) -> Iterator[CountingDatabase]:
+def database(servers: EmbeddedServers, databases: EmptyDatabases) -> Iterator[CountingDatabase]:
     """Return a database with large, analyzed tables.
 
     No other test gets it, since its dead rows would count there.
