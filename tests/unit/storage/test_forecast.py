@@ -43,7 +43,7 @@ def _seconds(outlook: Forecast) -> float:
 
 
 @st.composite
-def _queues(draw: st.DrawFn, most: int = 30) -> list[RunningJob]:
+def _queues(draw: st.DrawFn, most: int = 12) -> list[RunningJob]:
     passes = st.floats(0, 100)
     clients = {name: draw(passes) for name in "abc"}
     jobs = []
@@ -171,7 +171,7 @@ def test_every_job_that_is_not_held_ends(jobs: list[RunningJob], held: set[str])
         assert (outlooks[job.job_id].seconds_left is None) == never
 
 
-@given(jobs=_queues(most=20), more=_queues(most=20))
+@given(jobs=_queues(most=8), more=_queues(most=8))
 def test_bulk_takes_nothing_from_the_others(jobs: list[RunningJob], more: list[RunningJob]) -> None:
     jobs = [job._replace(is_bulk=False) for job in jobs]
     bulk = [j._replace(job_id=UUID(int=1_000 + j.job_id.int), is_bulk=True) for j in more]
