@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 
 
 class LoopThread:

@@ -10,7 +10,7 @@ from dev.processes.deadline import until
 from tests.system.running_autos import Autos
 
 DEADLINE_S = 60.0
-CALL_S = 30.0
+CALL_S = 60.0
 
 
 def start(autos: Autos, number: str, **fields: Any) -> pb.StartDownloadResponse:
@@ -72,6 +72,6 @@ def await_rest_given_back(autos: Autos, job: pb.Job, requested: int) -> None:
     downloading = pb.DOCUMENT_STATE_DOWNLOADING
     until(
         lambda: sum(each.state == downloading for each in documents(autos, job)) <= requested,
-        30,
+        DEADLINE_S,
         "nothing is given back",
     )

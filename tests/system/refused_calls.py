@@ -48,7 +48,7 @@ class RefusedCall:
 
 def call(autos: Autos, method: str, request: Message) -> Any:
     """Return the response of a method, or the list of messages of a stream."""
-    answer = getattr(autos.api, method)(request, timeout=10)
+    answer = getattr(autos.api, method)(request, timeout=60)
     return list(answer) if method in STREAMS else answer
 
 

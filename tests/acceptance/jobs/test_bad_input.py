@@ -48,7 +48,7 @@ def known(autos: Autos) -> Iterator[Known]:
 
 def _token(autos: Autos, method: str, **fields: Any) -> str:
     request = getattr(pb, f"{method}Request")(page_size=1, **fields)
-    token = str(getattr(autos.api, method)(request, timeout=10).next_page_token)
+    token = str(getattr(autos.api, method)(request, timeout=60).next_page_token)
     assert token
     return token
 
@@ -62,8 +62,8 @@ class _Traces:
 
 
 def _traces(autos: Autos, known: Known) -> _Traces:
-    jobs = autos.api.ListJobs(pb.ListJobsRequest(page_size=20), timeout=10).jobs
-    status = autos.api.GetStatus(pb.GetStatusRequest(job_id=known.job.job_id), timeout=10)
+    jobs = autos.api.ListJobs(pb.ListJobsRequest(page_size=20), timeout=60).jobs
+    status = autos.api.GetStatus(pb.GetStatusRequest(job_id=known.job.job_id), timeout=60)
     return _Traces(tuple(job.job_id for job in jobs), status.job.SerializeToString())
 
 
@@ -192,7 +192,7 @@ def test_a_request_id_is_good_for_one_request(
     assert found.fields.keys() == {"request_id"}
     assert "choose a new UUID" in found.fields["request_id"]
     assert _traces(autos, known) == before
-    again = autos.api.StartDownload(pb.StartDownloadRequest(**fields), timeout=10)
+    again = autos.api.StartDownload(pb.StartDownloadRequest(**fields), timeout=60)
     assert (again.job.job_id, again.created) == (known.job.job_id, False)
 
 
@@ -248,7 +248,7 @@ def test_bytes_that_are_no_request_are_refused_without_the_parsers_words(
         response_deserializer=bytes,
     )
 
-    found = refused(lambda: list(send(raw, timeout=10)))
+    found = refused(lambda: list(send(raw, timeout=60)))
 
     assert found.code == grpc.StatusCode.INVALID_ARGUMENT
     assert (found.domain, found.reason) == ("autos", "MALFORMED_REQUEST")
@@ -269,7 +269,7 @@ def test_a_forged_token_in_an_odd_time_zone_is_a_place_like_any_other(
     for zone in ("+00:00:00.000001", "+23:59", "-23:59:59"):
         token = forged(known.jobs_token, f"2020-01-01T00:00:00{zone}", UNKNOWN_ID)
 
-        answer = autos.api.ListJobs(pb.ListJobsRequest(page_token=token), timeout=10)
+        answer = autos.api.ListJobs(pb.ListJobsRequest(page_token=token), timeout=60)
 
         assert list(answer.jobs) == []
 

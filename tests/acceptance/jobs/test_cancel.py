@@ -26,7 +26,7 @@ STOPPED_S = 2.0
 
 
 def _cancel(autos: Autos, job_id: str) -> pb.Job:
-    job: pb.Job = autos.api.CancelJob(pb.CancelJobRequest(job_id=job_id), timeout=10).job
+    job: pb.Job = autos.api.CancelJob(pb.CancelJobRequest(job_id=job_id), timeout=60).job
     return job
 
 

@@ -38,7 +38,7 @@ def _url(autos: Autos, job: pb.Job, document: pb.Document, **fields: Any) -> Any
     request = pb.GetDocumentUrlRequest(
         job_id=job.job_id, document_id=document.document_id, **fields
     )
-    return autos.api.GetDocumentUrl(request, timeout=10)
+    return autos.api.GetDocumentUrl(request, timeout=60)
 
 
 def _lifetime_s(autos: Autos, job: pb.Job, document: pb.Document, **fields: Any) -> int:
@@ -58,7 +58,7 @@ def test_a_url_gives_the_document_without_credentials(
 ) -> None:
     job, document = public
 
-    answer = requests.get(_url(autos, job, document).url, timeout=10)
+    answer = requests.get(_url(autos, job, document).url, timeout=60)
 
     assert answer.status_code == 200
     assert hashlib.sha256(answer.content).hexdigest() == document.sha256
@@ -142,7 +142,7 @@ def test_what_is_not_available_has_no_url(autos: Autos) -> None:
     for state, document in requested_at.items():
         _assert_not_available(autos, job, document, state)
 
-    autos.api.CancelJob(pb.CancelJobRequest(job_id=job.job_id), timeout=10)
+    autos.api.CancelJob(pb.CancelJobRequest(job_id=job.job_id), timeout=60)
     autos.portal.release(number)
     _assert_not_available(autos, job, while_held[-1], pb.DOCUMENT_STATE_CANCELLED)
 
@@ -174,5 +174,5 @@ def test_sealed_means_the_same_wherever_a_document_is_read(
         is_public = job.secrecy_level == 0 and document.secrecy_level == "PUBLICO"
         assert document.sealed != is_public
         request = pb.GetDocumentRequest(job_id=job.job_id, document_id=document.document_id)
-        assert autos.api.GetDocument(request, timeout=10).document == document
+        assert autos.api.GetDocument(request, timeout=60).document == document
         assert document in watched

@@ -58,7 +58,7 @@ def _held(autos: Autos, number: str) -> Iterator[None]:
 
 def _jobs_of(autos: Autos, number: str) -> list[pb.Job]:
     request = pb.ListJobsRequest(process_number=number, page_size=500)
-    return list(autos.api.ListJobs(request, timeout=10).jobs)
+    return list(autos.api.ListJobs(request, timeout=60).jobs)
 
 
 def test_fifty_calls_for_a_case_in_one_moment_make_one_job(autos: Autos) -> None:
@@ -281,7 +281,7 @@ def test_documents_that_vanish_from_the_listing_stay_with_the_job_that_had_them(
     *_, gone = documents(autos, first)
     assert gone.document_id not in {d.document_id for d in documents(autos, second)}
     wanted = pb.GetDocumentUrlRequest(job_id=first.job_id, document_id=gone.document_id)
-    assert autos.api.GetDocumentUrl(wanted, timeout=10).url
+    assert autos.api.GetDocumentUrl(wanted, timeout=60).url
 
 
 def _file_requests(autos: Autos, number: str) -> list[int]:

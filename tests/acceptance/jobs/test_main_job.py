@@ -24,7 +24,7 @@ def test_one_document_goes_from_the_call_to_the_webhook(autos: Autos) -> None:
     assert delivery.is_verified
     assert delivery.payload["type"] == "download.completed"
     [sent] = delivery.payload["data"]["documents"]
-    answer = requests.get(sent["url"], timeout=10)
+    answer = requests.get(sent["url"], timeout=60)
     assert hashlib.sha256(answer.content).hexdigest() == document.sha256 == sent["sha256"]
 
 

@@ -35,7 +35,7 @@ def large_job(autos: Autos) -> pb.Job:
     autos.portal.hold(number)
     job_id = start(autos, number).job.job_id
     await_job(autos, job_id, lambda job: job.progress.total_documents == MANY_DOCUMENTS)
-    job: pb.Job = autos.api.CancelJob(pb.CancelJobRequest(job_id=job_id), timeout=10).job
+    job: pb.Job = autos.api.CancelJob(pb.CancelJobRequest(job_id=job_id), timeout=60).job
     autos.portal.release(number)
     return job
 
@@ -53,14 +53,14 @@ def _pages(ask: Callable[[str], Any]) -> Iterator[Any]:
 
 def _job_pages(autos: Autos, **fields: Any) -> Iterator[pb.ListJobsResponse]:
     return _pages(
-        lambda token: autos.api.ListJobs(pb.ListJobsRequest(page_token=token, **fields), timeout=10)
+        lambda token: autos.api.ListJobs(pb.ListJobsRequest(page_token=token, **fields), timeout=60)
     )
 
 
 def _document_pages(autos: Autos, **fields: Any) -> Iterator[pb.ListDocumentsResponse]:
     return _pages(
         lambda token: autos.api.ListDocuments(
-            pb.ListDocumentsRequest(page_token=token, **fields), timeout=10
+            pb.ListDocumentsRequest(page_token=token, **fields), timeout=60
         )
     )
 
@@ -89,7 +89,7 @@ def test_pages_have_neither_gaps_nor_repetitions_while_jobs_arrive(
 
     assert paged == there
     [newest] = autos.api.ListJobs(
-        pb.ListJobsRequest(process_number=warm_case, page_size=1), timeout=10
+        pb.ListJobsRequest(process_number=warm_case, page_size=1), timeout=60
     ).jobs
     assert newest.job_id not in there
 
@@ -99,7 +99,7 @@ def test_pages_have_neither_gaps_nor_repetitions_while_jobs_arrive(
 )
 def test_a_page_of_jobs_is_capped(autos: Autos, warm_case: str, page_size: int, given: int) -> None:
     answer = autos.api.ListJobs(
-        pb.ListJobsRequest(process_number=warm_case, page_size=page_size), timeout=10
+        pb.ListJobsRequest(process_number=warm_case, page_size=page_size), timeout=60
     )
 
     assert len(answer.jobs) == given
@@ -111,9 +111,9 @@ def test_a_page_that_holds_exactly_all_is_the_last(autos: Autos) -> None:
     job = run(autos, number)
     run(autos, number)
 
-    jobs = autos.api.ListJobs(pb.ListJobsRequest(process_number=number, page_size=2), timeout=10)
+    jobs = autos.api.ListJobs(pb.ListJobsRequest(process_number=number, page_size=2), timeout=60)
     listed = autos.api.ListDocuments(
-        pb.ListDocumentsRequest(job_id=job.job_id, page_size=2), timeout=10
+        pb.ListDocumentsRequest(job_id=job.job_id, page_size=2), timeout=60
     )
 
     assert (len(jobs.jobs), jobs.next_page_token) == (2, "")
@@ -125,7 +125,7 @@ def test_jobs_are_filtered_by_case_and_states(autos: Autos) -> None:
     partial = run(autos, number)
     autos.portal.hold(number)
     running = start(autos, number).job
-    cancelled = autos.api.CancelJob(pb.CancelJobRequest(job_id=running.job_id), timeout=10).job
+    cancelled = autos.api.CancelJob(pb.CancelJobRequest(job_id=running.job_id), timeout=60).job
     autos.portal.release(number)
 
     def ids(*states: pb.JobState) -> list[str]:
@@ -147,7 +147,7 @@ def test_a_token_is_good_for_the_same_filters_in_another_order(
     digits = "".join(c for c in warm_case if c.isdigit())
 
     first = autos.api.ListJobs(
-        pb.ListJobsRequest(process_number=warm_case, states=states, page_size=3), timeout=10
+        pb.ListJobsRequest(process_number=warm_case, states=states, page_size=3), timeout=60
     )
     second = autos.api.ListJobs(
         pb.ListJobsRequest(
@@ -156,7 +156,7 @@ def test_a_token_is_good_for_the_same_filters_in_another_order(
             page_size=7,
             page_token=first.next_page_token,
         ),
-        timeout=10,
+        timeout=60,
     )
 
     assert len(second.jobs) == 7
@@ -194,7 +194,7 @@ def test_a_page_of_documents_is_capped(
     autos: Autos, large_job: pb.Job, page_size: int, given: int
 ) -> None:
     answer = autos.api.ListDocuments(
-        pb.ListDocumentsRequest(job_id=large_job.job_id, page_size=page_size), timeout=10
+        pb.ListDocumentsRequest(job_id=large_job.job_id, page_size=page_size), timeout=60
     )
 
     assert len(answer.documents) == given
@@ -221,8 +221,8 @@ def test_the_status_by_number_is_that_of_the_newest_job(autos: Autos) -> None:
     older = run(autos, number)
     newer = run(autos, number)
 
-    by_number = autos.api.GetStatus(pb.GetStatusRequest(process_number=f" {number} "), timeout=10)
-    by_id = autos.api.GetStatus(pb.GetStatusRequest(job_id=older.job_id.upper()), timeout=10)
+    by_number = autos.api.GetStatus(pb.GetStatusRequest(process_number=f" {number} "), timeout=60)
+    by_id = autos.api.GetStatus(pb.GetStatusRequest(job_id=older.job_id.upper()), timeout=60)
 
     assert by_number.job == newer
     assert by_id.job == older
@@ -231,7 +231,7 @@ def test_the_status_by_number_is_that_of_the_newest_job(autos: Autos) -> None:
 def test_a_job_without_documents_has_one_empty_page(autos: Autos) -> None:
     job = run(autos, CASES["empty"].number)
 
-    answer = autos.api.ListDocuments(pb.ListDocumentsRequest(job_id=job.job_id), timeout=10)
+    answer = autos.api.ListDocuments(pb.ListDocumentsRequest(job_id=job.job_id), timeout=60)
 
     assert job.state == pb.JOB_STATE_COMPLETED
     assert job.progress.percent == 100

@@ -35,10 +35,10 @@ def _held_job(autos: Autos) -> tuple[str, pb.Job]:
 def test_every_answer_about_a_running_job_has_its_estimated_end(autos: Autos) -> None:
     number, job = _held_job(autos)
 
-    listed = autos.api.ListJobs(pb.ListJobsRequest(process_number=number), timeout=10).jobs
+    listed = autos.api.ListJobs(pb.ListJobsRequest(process_number=number), timeout=60).jobs
     joined = start(autos, number).job
     [opening] = islice(watch(autos, job_id=job.job_id), 1)
-    cancelled = autos.api.CancelJob(pb.CancelJobRequest(job_id=job.job_id), timeout=10).job
+    cancelled = autos.api.CancelJob(pb.CancelJobRequest(job_id=job.job_id), timeout=60).job
     autos.portal.release(number)
 
     for shown in (*listed, joined, opening.job):
@@ -76,7 +76,7 @@ def test_a_priority_is_shown_from_the_start_to_the_webhook(
 
     assert (job.state, job.priority) == (pb.JOB_STATE_COMPLETED, priority)
     assert _fields_set(job) == set()
-    [delivery] = autos.receiver.wait_for(1, 10, path=path)
+    [delivery] = autos.receiver.wait_for(1, 60, path=path)
     sent = delivery.payload["data"]["job"]
     assert sent["priority"] == pb.Priority.Name(priority)
     assert sent.keys().isdisjoint(FIELDS)

@@ -22,7 +22,7 @@ def _half_failed(autos: Autos, **fields: str) -> pb.Job:
 
 
 def _hook(autos: Autos, job: pb.Job) -> pb.Webhook:
-    now = autos.api.GetStatus(pb.GetStatusRequest(job_id=job.job_id), timeout=10).job
+    now = autos.api.GetStatus(pb.GetStatusRequest(job_id=job.job_id), timeout=60).job
     hook: pb.Webhook
     [hook] = now.webhooks
     return hook
@@ -33,7 +33,7 @@ def test_only_what_failed_is_fetched_again(autos: Autos) -> None:
     before = {d.document_id: d for d in documents(autos, job)}
     requests_before = len(autos.portal.requests)
 
-    again = autos.api.RetryJob(pb.RetryJobRequest(job_id=job.job_id), timeout=10).job
+    again = autos.api.RetryJob(pb.RetryJobRequest(job_id=job.job_id), timeout=60).job
     assert again.job_id == job.job_id
     assert again.state == pb.JOB_STATE_PROCESSING
     assert again.progress.failed_documents == 0
@@ -59,7 +59,7 @@ def test_the_new_end_is_a_new_event(autos: Autos) -> None:
     job = _half_failed(autos, webhook_url=autos.receiver.url_of(path))
     [first] = autos.receiver.wait_for(1, 60, path=path)
 
-    autos.api.RetryJob(pb.RetryJobRequest(job_id=job.job_id), timeout=10)
+    autos.api.RetryJob(pb.RetryJobRequest(job_id=job.job_id), timeout=60)
     finish(autos, job.job_id)
 
     _, second = autos.receiver.wait_for(2, 60, path=path)
@@ -72,9 +72,9 @@ def test_the_same_request_id_starts_no_second_run(autos: Autos) -> None:
     job = _half_failed(autos)
     request = pb.RetryJobRequest(job_id=job.job_id, request_id=str(uuid4()))
 
-    autos.api.RetryJob(request, timeout=10)
+    autos.api.RetryJob(request, timeout=60)
     ended = finish(autos, job.job_id)
-    repeated = autos.api.RetryJob(request, timeout=10).job
+    repeated = autos.api.RetryJob(request, timeout=60).job
 
     assert repeated.revision == ended.revision
     assert repeated.state == ended.state
@@ -89,7 +89,7 @@ def test_a_failed_listing_lists_again(autos: Autos) -> None:
     assert job.state == pb.JOB_STATE_FAILED
     new_requests = autos.portal.request_count(number)
 
-    autos.api.RetryJob(pb.RetryJobRequest(job_id=job.job_id), timeout=10)
+    autos.api.RetryJob(pb.RetryJobRequest(job_id=job.job_id), timeout=60)
     assert finish(autos, job.job_id).state == pb.JOB_STATE_FAILED
 
     assert autos.portal.request_count(number) == 2 * new_requests
@@ -130,15 +130,15 @@ def test_the_same_end_is_sent_again_under_its_webhook_id(autos: Autos) -> None:
     path = "/redeliver"
     job = _half_failed(autos, webhook_url=autos.receiver.url_of(path))
     [first] = autos.receiver.wait_for(1, 60, path=path)
-    until(lambda: bool(_hook(autos, job).attempts), 10, "the attempt is not on record")
+    until(lambda: bool(_hook(autos, job).attempts), 60, "the attempt is not on record")
 
-    autos.api.RedeliverWebhook(pb.RedeliverWebhookRequest(job_id=job.job_id), timeout=10)
+    autos.api.RedeliverWebhook(pb.RedeliverWebhookRequest(job_id=job.job_id), timeout=60)
 
     _, second = autos.receiver.wait_for(2, 60, path=path)
     assert second.webhook_id == first.webhook_id
     assert second.is_verified
     assert second.payload["data"]["job"] == first.payload["data"]["job"]
-    until(lambda: len(_hook(autos, job).attempts) == 2, 10, "the second is not on record")
+    until(lambda: len(_hook(autos, job).attempts) == 2, 60, "the second is not on record")
     assert [(a.number, a.status_code) for a in _hook(autos, job).attempts] == [(1, 204), (2, 204)]
 
 
@@ -148,9 +148,9 @@ def test_a_repeated_redelivery_sends_nothing_more(autos: Autos) -> None:
     until(lambda: bool(_hook(autos, job).attempts), 60, "the attempt is not on record")
     again = pb.RedeliverWebhookRequest(job_id=job.job_id, request_id=str(uuid4()))
 
-    autos.api.RedeliverWebhook(again, timeout=10)
+    autos.api.RedeliverWebhook(again, timeout=60)
     until(lambda: len(_hook(autos, job).attempts) == 2, 60, "the second is not on record")
-    answered = autos.api.RedeliverWebhook(again, timeout=10).job
+    answered = autos.api.RedeliverWebhook(again, timeout=60).job
 
     assert answered.webhooks[0].state == pb.WEBHOOK_STATE_DELIVERED
     assert answered.revision == status(autos, job.job_id).revision

@@ -146,7 +146,7 @@ def _cancel_and_see(autos: Autos) -> tuple[float, float]:
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(read_to_the_end)
         called = time.monotonic()
-        autos.api.CancelJob(pb.CancelJobRequest(job_id=job_id), timeout=10)
+        autos.api.CancelJob(pb.CancelJobRequest(job_id=job_id), timeout=60)
         answered = time.monotonic()
         reading.result()
     autos.portal.release(number)
@@ -252,7 +252,7 @@ def test_a_server_that_stops_sends_its_watchers_away_to_come_back(
         for stream, messages in zip(streams, before, strict=True)
     ]
     until(lambda: _is_back(autos, pid), 60, "The server never came back.")
-    cancelled = autos.api.CancelJob(pb.CancelJobRequest(job_id=quiet_job.job_id), timeout=10).job
+    cancelled = autos.api.CancelJob(pb.CancelJobRequest(job_id=quiet_job.job_id), timeout=60).job
 
     listed = sorted(documents(autos, cancelled), key=place)
     for farewell, messages in zip(farewells, before, strict=True):

@@ -59,7 +59,7 @@ def _cancelled(autos: Autos, url: str) -> pb.Job:
     autos.portal.hold(number)
     job = start(autos, number, webhook_url=url).job
     autos.portal.wait_held(number, 5)
-    ended: pb.Job = autos.api.CancelJob(pb.CancelJobRequest(job_id=job.job_id), timeout=10).job
+    ended: pb.Job = autos.api.CancelJob(pb.CancelJobRequest(job_id=job.job_id), timeout=60).job
     autos.portal.release(number)
     return ended
 
@@ -191,7 +191,7 @@ def _check_documents(sent: list[dict[str, Any]], listed: list[pb.Document]) -> N
         is_available = each["state"] == "DOCUMENT_STATE_AVAILABLE"
         assert ("url" in each) == ("url_expire_time" in each) == is_available
         if is_available:
-            answer = requests.get(each["url"], timeout=10)
+            answer = requests.get(each["url"], timeout=60)
             assert hashlib.sha256(answer.content).hexdigest() == each["sha256"]
             assert len(answer.content) == int(each["size_bytes"])
             assert datetime.fromisoformat(each["url_expire_time"]).timestamp() > time.time() + 600

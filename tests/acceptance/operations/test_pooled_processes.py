@@ -70,7 +70,7 @@ def test_a_job_is_cancelled(pooled: Pooled) -> None:
     job = start(autos, number).job
     autos.portal.wait_held(number, 5)
 
-    autos.api.CancelJob(pb.CancelJobRequest(job_id=job.job_id), timeout=10)
+    autos.api.CancelJob(pb.CancelJobRequest(job_id=job.job_id), timeout=60)
 
     assert finish(autos, job.job_id).state == pb.JOB_STATE_CANCELLED
     autos.portal.release(number)

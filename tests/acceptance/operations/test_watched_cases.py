@@ -35,7 +35,7 @@ def _has_baseline(autos: Autos, number: str) -> bool:
 def test_a_change_reaches_the_webhook_and_the_log(autos: Autos) -> None:
     number = autos.portal.add_case(documents=1)
     wanted = pb.SubscribeCaseRequest(process_number=number, webhook_url=autos.receiver.url_of(PATH))
-    autos.api.SubscribeCase(wanted, timeout=10)
+    autos.api.SubscribeCase(wanted, timeout=60)
     _let_due(autos, number)
     until(lambda: _has_baseline(autos, number), DEADLINE_S, "The case is not listed.")
     autos.portal.add_case(documents=2, number=number)
@@ -49,13 +49,13 @@ def test_a_change_reaches_the_webhook_and_the_log(autos: Autos) -> None:
         number,
     )
     [new] = delivery.payload["data"]["change"]["new_document_ids"]
-    listed = autos.api.ListSubscriptions(pb.ListSubscriptionsRequest(), timeout=10)
+    listed = autos.api.ListSubscriptions(pb.ListSubscriptionsRequest(), timeout=60)
     [watched] = [each for each in listed.subscriptions if each.process_number == number]
     job = finish(autos, watched.last_job_id)
     assert (job.progress.completed_documents, job.progress.skipped_documents) == (1, 1)
     document = autos.api.GetDocument(
-        pb.GetDocumentRequest(job_id=job.job_id, document_id=new), timeout=10
+        pb.GetDocumentRequest(job_id=job.job_id, document_id=new), timeout=60
     ).document
     assert document.state == pb.DOCUMENT_STATE_AVAILABLE
     assert delivery.webhook_id in {hook.webhook_id for hook in job.webhooks}
-    autos.api.UnsubscribeCase(pb.UnsubscribeCaseRequest(process_number=number), timeout=10)
+    autos.api.UnsubscribeCase(pb.UnsubscribeCaseRequest(process_number=number), timeout=60)

@@ -62,7 +62,7 @@ def place(
 
 def _health(autos: Autos) -> int:
     request = health_pb2.HealthCheckRequest(service="autos.portal")
-    return int(health_pb2_grpc.HealthStub(autos.channel).Check(request, timeout=10).status)
+    return int(health_pb2_grpc.HealthStub(autos.channel).Check(request, timeout=60).status)
 
 
 def _execute(autos: Autos, sql: str) -> None:
@@ -107,7 +107,7 @@ def test_a_rejected_login_pauses_jobs_and_is_logged_once(place: Place) -> None:
 
     not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
     until(lambda: _health(autos) == not_serving, 60, "health does not report it")
-    until(lambda: _log_lines(autos) > lines_before, 30, "no log line reports it")
+    until(lambda: _log_lines(autos) > lines_before, 60, "no log line reports it")
     for job in jobs[1:]:
         await_job(autos, job.job_id, lambda job: job.state == pb.JOB_STATE_PROCESSING)
     assert status(autos, jobs[0].job_id).state == pb.JOB_STATE_PROCESSING
@@ -120,7 +120,7 @@ def test_a_rejected_login_pauses_jobs_and_is_logged_once(place: Place) -> None:
 
     assert [request.status for request in login.requests[before:]] == [400, 200]
     assert _log_lines(autos) == lines_before + 1
-    until(lambda: _health(autos) != not_serving, 30, "health does not report its end")
+    until(lambda: _health(autos) != not_serving, 60, "health does not report its end")
 
 
 def test_no_log_line_holds_a_secret_of_the_login(place: Place) -> None:

@@ -144,9 +144,9 @@ def test_429_pauses_all_requests_and_counts_no_attempt(limited: Autos) -> None:
     limited.portal.traffic.limit = 4
 
     jobs = [start(limited, number).job for number in numbers]
-    until(lambda: limited.portal.traffic.refused > 0, 30, "no request is rejected")
+    until(lambda: limited.portal.traffic.refused > 0, 60, "no request is rejected")
     refused = next(v for v in limited.portal.traffic.visits if not v.is_admitted)
-    until(lambda: time.time() > refused.begin + 1.9, 30, "time does not pass")
+    until(lambda: time.time() > refused.begin + 1.9, 60, "time does not pass")
     begin, end = refused.begin + 0.5, refused.begin + 1.9
     late = [v for v in limited.portal.traffic.visits if begin < v.begin < end]
     limited.portal.traffic.limit = AT_ONCE
@@ -191,7 +191,7 @@ def test_a_job_of_an_unavailable_court_has_a_hold_with_its_time(limited: Autos) 
     job = start(limited, _case(limited, 5, "8.26")).job
     others = [start(limited, _case(limited, 5, "8.26")).job for _ in range(4)]
 
-    until(lambda: status(limited, job.job_id).HasField("hold"), 30, "the job has no hold")
+    until(lambda: status(limited, job.job_id).HasField("hold"), 60, "the job has no hold")
     held = status(limited, job.job_id)
     assert held.hold.reason == "COURT_AWAY"
     assert held.hold.HasField("until_time")
@@ -242,7 +242,7 @@ def test_a_frozen_worker_costs_its_slots_only_for_its_lease(limited: Autos) -> N
         os.kill(pid, signal.SIGSTOP)
     try:
         limited.portal.release(number)
-        until(lambda: len(_held_files(limited, number)) == 0, 30, "the portal still has them")
+        until(lambda: len(_held_files(limited, number)) == 0, 60, "the portal still has them")
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)

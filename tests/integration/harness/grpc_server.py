@@ -44,7 +44,7 @@ from tests.integration.harness.factories import LANES, LOGIN
 
 WIDE = ClientLimits(*[1_000_000] * 5)
 THREADS = 4
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 # Without this option the channels of a process to one address share a connection.
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 

@@ -70,7 +70,7 @@ def test_what_is_put_is_there_byte_by_byte(
     objects.put(upload)
 
     url, _ = objects.url(upload.key, lifetime_s=60)
-    answer = requests.get(url, timeout=10)
+    answer = requests.get(url, timeout=60)
     assert answer.status_code == 200
     assert hashlib.sha256(answer.content).hexdigest() == upload.sha256
     assert answer.headers["Content-Type"] == "application/pdf"
@@ -162,7 +162,7 @@ def test_the_name_of_a_large_document_is_kept(objects: Objects, tmp_path: Path) 
 def _name_in_headers(objects: Objects, upload: Upload) -> str:
     objects.put(upload)
     url, _ = objects.url(upload.key, lifetime_s=60)
-    with requests.get(url, timeout=10, stream=True) as answer:
+    with requests.get(url, timeout=60, stream=True) as answer:
         assert answer.status_code == 200
         return unquote(answer.headers["Content-Disposition"].rpartition("''")[2])
 
@@ -249,9 +249,9 @@ def test_a_url_is_good_for_its_object_and_for_reading_only(
 
     other = url.replace(first.key, second.key)
     assert other != url
-    assert requests.get(other, timeout=10).status_code == 403
-    assert requests.put(url, data=b"x", timeout=10).status_code == 403
-    assert requests.delete(url, timeout=10).status_code == 403
+    assert requests.get(other, timeout=60).status_code == 403
+    assert requests.put(url, data=b"x", timeout=60).status_code == 403
+    assert requests.delete(url, timeout=60).status_code == 403
     assert objects.present({first.key: 1}) == {first.key}
 
 

@@ -289,4 +289,4 @@ def test_what_is_stored_lies_below_the_prefix_and_can_be_read_there(
     assert all(key.startswith("some/where/default/processos/") for key in sizes)
     assert below.present(sizes) == sizes.keys() <= {each.key for each in below.documents()}
     url, _ = below.url(min(sizes), lifetime_s=60)
-    assert requests.get(url, timeout=10).status_code == 200
+    assert requests.get(url, timeout=60).status_code == 200

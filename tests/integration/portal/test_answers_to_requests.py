@@ -172,7 +172,7 @@ def test_an_answer_that_comes_before_the_next_request_is_not_its_answer() -> Non
     def script(exchange: Exchange) -> None:
         exchange.send(_plain(_file(_path(exchange))))
         if exchange.number % 2:
-            assert has_read.wait(20)
+            assert has_read.wait(60)
             has_read.clear()
             exchange.send(_plain(_file(_path(exchange))))
             is_sent.set()
@@ -182,7 +182,7 @@ def test_an_answer_that_comes_before_the_next_request_is_not_its_answer() -> Non
             assert _fetch(portal, path, is_sized=True) == _file(path)
             if place % 2 == 0:
                 has_read.set()
-                assert is_sent.wait(20)
+                assert is_sent.wait(60)
                 is_sent.clear()
 
 

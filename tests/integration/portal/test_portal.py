@@ -462,7 +462,7 @@ class RawServer:
             with contextlib.suppress(OSError):
                 peer.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
 
     def _start(self, work: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=work, args=args)
@@ -967,5 +967,5 @@ def test_a_connection_that_the_portal_has_closed_is_opened_again() -> None:
         for _ in range(3):
             closed.clear()
             assert _raw_fetch(client, expected=Expected(7)).size_bytes == 7
-            assert closed.wait(10)
+            assert closed.wait(60)
         assert server.connection_count == 3

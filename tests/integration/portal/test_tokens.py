@@ -92,7 +92,7 @@ def _only(*tokens: str) -> Callable[[str], bool]:
 
 
 def _release_the_first(login: SandboxLogin) -> None:
-    until(lambda: bool(login.requests), 30, "no login")
+    until(lambda: bool(login.requests), 60, "no login")
     login.release()
 
 
@@ -173,7 +173,7 @@ def test_a_process_refreshes_what_it_holds_in_memory_as_well(
     tokens = refreshed(database, client)
 
     old = tokens.current()
-    until(lambda: tokens.current() != old, 30, "the token was never refreshed")
+    until(lambda: tokens.current() != old, 60, "the token was never refreshed")
 
 
 def test_while_one_refreshes_the_others_go_on_with_what_is_still_good(
@@ -185,12 +185,12 @@ def test_while_one_refreshes_the_others_go_on_with_what_is_still_good(
     one, other = refreshed(database, client), refreshed(database, client)
     with ThreadPoolExecutor(1) as pool:
         refreshing = pool.submit(one.current)
-        until(lambda: len(login.requests) == 2, 30, "no second login")
+        until(lambda: len(login.requests) == 2, 60, "no second login")
 
         assert other.current() == old
         assert not refreshing.done()
         login.release()
-        assert refreshing.result(30) != old
+        assert refreshing.result(60) != old
 
 
 def test_a_lease_that_a_dead_process_left_is_taken_over(
@@ -452,7 +452,7 @@ def test_a_process_detects_a_rejection_although_its_token_is_still_good(
             return True
         return False
 
-    until(is_refused, 30, "the refusal was never heard of")
+    until(is_refused, 60, "the refusal was never heard of")
 
 
 # Unavailable.
@@ -545,10 +545,10 @@ def test_what_a_login_gave_is_not_lost_while_postgresql_is_away(
     tokens = refreshed(database, person)
     with capture_logs() as lines, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(tokens.current)
-        until(lambda: bool(login.requests), 30, "no login")
+        until(lambda: bool(login.requests), 60, "no login")
         with _away(database_url):
             login.release()
-            until(lambda: "waiting to record what was done" in repr(lines), 30, "not noticed")
+            until(lambda: "waiting to record what was done" in repr(lines), 60, "not noticed")
         token = waiting.result(60)
 
     assert login.accepts(token)
@@ -742,7 +742,7 @@ def test_a_good_answer_that_was_under_way_ends_a_hold_that_came_of_a_doubt(
         tokens.accepted(token, time.monotonic())
         return not login_blocks.troubles(database, known)
 
-    until(is_good_again, 30, "the hold has not ended")
+    until(is_good_again, 60, "the hold has not ended")
 
 
 def test_a_good_answer_does_not_end_what_the_login_refused(

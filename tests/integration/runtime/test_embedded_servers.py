@@ -159,7 +159,7 @@ def test_killed_server_is_back_with_its_data(tmp_path: Path) -> None:
             pid = servers.supervisor.pid_of(name)
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
-            until(lambda: servers.supervisor.pid_of(name) not in (pid, None), 30.0, name)  # noqa: B023
+            until(lambda: servers.supervisor.pid_of(name) not in (pid, None), 60.0, name)  # noqa: B023
         servers.await_ready()
 
         assert_kept(servers.env)

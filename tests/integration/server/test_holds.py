@@ -17,7 +17,7 @@ from tests.integration.harness.concurrency import run_concurrently
 from tests.integration.harness.factories import LOGIN
 
 COURT = "8.26"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 AWAY = "postgresql://nobody@127.0.0.1:1/nothing"
 
 

@@ -19,7 +19,7 @@ from tests.integration.harness import factories
 from tests.integration.harness.grpc_server import api_of, running_server, service_parts
 from tests.sandbox.court_cases import cnj
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 # More than the pool has threads.
 CALLS = 40
 

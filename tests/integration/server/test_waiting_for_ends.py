@@ -50,7 +50,7 @@ def _wait(job_id: UUID, timeout_s: int) -> pb.WaitJobRequest:
 
 
 async def _until_waited(server: ServerFixture, calls: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while server.service.open_watches.count("default") < calls:
             await asyncio.sleep(0.01)
 
@@ -108,7 +108,7 @@ def test_a_wait_counts_as_a_watch(parts: ServerDependencies, database: Database)
             await _until_waited(server, 1)
             assert await _reason(api.WaitJob(_wait(job_id, 60))) == "TOO_MANY_WATCHES"
             first.cancel()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while server.service.open_watches.count("default"):
                     await asyncio.sleep(0.01)
             assert (await api.WaitJob(_wait(job_id, 1))).job.job_id == str(job_id)
@@ -148,7 +148,7 @@ def test_one_that_waits_at_a_feed_is_sent_away_at_once() -> None:
         waiter.send_away(ShuttingDown(callers=1))
 
         with pytest.raises(ShuttingDown):
-            await asyncio.wait_for(waiting, 10)
+            await asyncio.wait_for(waiting, 60)
 
     asyncio.run(scenario())
 

@@ -37,7 +37,7 @@ from tests.integration.harness.grpc_server import (
 from tests.integration.harness.leading_scheduler import leading_scheduler
 from tests.sandbox.court_cases import cnj
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class _Hints:

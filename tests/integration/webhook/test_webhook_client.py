@@ -269,7 +269,7 @@ def test_only_the_start_of_an_endless_answer_is_read() -> None:
         start = time.monotonic()
         answer = post_to(server)
         elapsed_s = time.monotonic() - start
-        assert server.is_done.wait(30), "the connection was not closed"
+        assert server.is_done.wait(60), "the connection was not closed"
 
     assert answer.status == 200
     assert elapsed_s < TOTAL_S / 2, "it was read until the time was over"

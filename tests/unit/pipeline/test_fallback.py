@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from actors.runtime.fallback import FallbackPolling
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 class Work:

@@ -23,7 +23,7 @@ class Rounds:
         """Return the doubled items once the test lets the round end."""
         self.items.append(list(items))
         self.began.release()
-        assert self.may_end.acquire(timeout=30)
+        assert self.may_end.acquire(timeout=60)
         if -1 in items:
             raise ValueError("refused")
         return [2 * item for item in items]
@@ -40,15 +40,15 @@ def test_what_comes_while_a_round_is_under_way_goes_with_the_next_one() -> None:
     group = GroupCommit(rounds.commit)
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(group.submit, 1)
-        assert rounds.began.acquire(timeout=30)
+        assert rounds.began.acquire(timeout=60)
         others = [pool.submit(group.submit, item) for item in (2, 3, 4)]
         _await_waiting(group, 3)
         rounds.may_end.release()
-        assert rounds.began.acquire(timeout=30)
+        assert rounds.began.acquire(timeout=60)
         rounds.may_end.release()
 
-        assert first.result(30) == 2
-        assert sorted(other.result(30) for other in others) == [4, 6, 8]
+        assert first.result(60) == 2
+        assert sorted(other.result(60) for other in others) == [4, 6, 8]
     assert rounds.items[0] == [1]
     assert sorted(rounds.items[1]) == [2, 3, 4]
     assert len(rounds.items) == 2
@@ -59,15 +59,15 @@ def test_an_error_reaches_every_thread_of_its_round_and_no_other() -> None:
     group = GroupCommit(rounds.commit)
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(group.submit, 1)
-        assert rounds.began.acquire(timeout=30)
+        assert rounds.began.acquire(timeout=60)
         others = [pool.submit(group.submit, item) for item in (2, -1)]
         _await_waiting(group, 2)
         rounds.may_end.release(2)
 
-        assert first.result(30) == 2
+        assert first.result(60) == 2
         for other in others:
             with pytest.raises(ValueError, match="refused"):
-                other.result(30)
+                other.result(60)
         rounds.may_end.release()
         assert group.submit(5) == 10
 
@@ -78,10 +78,10 @@ def test_a_round_takes_no_more_than_its_limit_and_nothing_is_lost() -> None:
     count = 3 * MAX_ITEMS
     with ThreadPoolExecutor(count + 1) as pool:
         futures = [pool.submit(group.submit, 0)]
-        assert rounds.began.acquire(timeout=30)
+        assert rounds.began.acquire(timeout=60)
         futures += [pool.submit(group.submit, item) for item in range(1, count)]
         _await_waiting(group, count - 1)
         rounds.may_end.release(count)
 
-        assert sorted(future.result(30) for future in futures) == [2 * i for i in range(count)]
+        assert sorted(future.result(60) for future in futures) == [2 * i for i in range(count)]
     assert max(map(len, rounds.items)) == MAX_ITEMS

@@ -50,7 +50,7 @@ def test_an_exchange_that_cannot_be_ended_takes_no_others_limit(
     with monkeypatch.context() as patched:
         patched.setattr(Deadline, "cut", fail)
         with watchdog.limit(0):
-            assert is_called.wait(10)
+            assert is_called.wait(60)
     with watchdog.limit(0.1) as deadline:
         while deadline._cause is None:
             threading.Event().wait(0.01)

@@ -270,14 +270,14 @@ def test_what_comes_while_a_connection_rests_is_seen_before_it_is_used(
     def script(exchange: Exchange) -> None:
         exchange.send(answer(BODY))
         if exchange.number == 1:
-            assert rests.wait(20)
+            assert rests.wait(60)
             exchange.send(late)
             is_sent.set()
 
     with _serving(script, tls) as (server, pool):
         assert _get(pool) == BODY
         rests.set()
-        assert is_sent.wait(20)
+        assert is_sent.wait(60)
         assert [_get(pool) for _ in range(2)] == [BODY] * 2
 
     assert [request.connection for request in server.requests] == [1, 2, 2]
@@ -289,7 +289,7 @@ def test_what_a_server_sends_before_the_request_is_no_answer(
     with _serving(_sends(answer(BODY)), tls, greeting=answer(OTHER)) as (server, pool):
         connection = pool._new_conn()
         connection.connect()
-        assert server.is_greeted.wait(20)
+        assert server.is_greeted.wait(60)
         with pytest.raises(UnaskedAnswer):
             connection.request("GET", "/")
         connection.close()

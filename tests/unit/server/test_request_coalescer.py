@@ -31,7 +31,7 @@ def _in_loop(test: Callable[[_Reader, RequestCoalescer[int, int]], Awaitable[Non
         reader = _Reader()
         await test(reader, RequestCoalescer(reader))
 
-    asyncio.run(asyncio.wait_for(run(), 20))
+    asyncio.run(asyncio.wait_for(run(), 60))
 
 
 async def _turn() -> None:

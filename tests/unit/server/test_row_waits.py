@@ -11,7 +11,7 @@ import pytest
 from server.runtime.row_waits import WAITING_THREADS, RowWaits
 from storage.errors import NotFound, RowsLocked
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class _Pool:
