@@ -2897,7 +2897,7 @@ _STRANGERS = (
     ),
     _mutant(
         "the random bytes of a webhook secret",
-        "storage/settings.py",
+        "storage/environment/webhook_secrets.py",
         "if not all(map(_looks_random, secrets)):",
         "if False:",
         SETTINGS,
@@ -2905,8 +2905,8 @@ _STRANGERS = (
     _mutant(
         "that reflection is off beyond loopback",
         "storage/settings.py",
-        'default=is_loopback(listen or "")',
-        "default=True",
+        'default_of=lambda given: is_loopback(given["grpc_listen"] or "")',
+        "True",
         SETTINGS,
     ),
     _mutant(
@@ -2932,7 +2932,7 @@ _STRANGERS = (
     ),
     _mutant(
         "the folder of a pull that is below the one that the user named",
-        "proto/autos/cli/commands.py",
+        "proto/autos/cli/groups/pull_command.py",
         "if not _CNJ_NUMBER.fullmatch(job.process_number):",
         "if not job.process_number:",
         HOSTILE,
