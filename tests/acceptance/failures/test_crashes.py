@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -248,25 +246,6 @@ def test_every_killed_process_is_back_within_two_seconds(hasty: Autos) -> None:
     _assert_whole(hasty, finish(hasty, started.job_id))
 
 
-def test_stopped_workers_give_back_what_they_hold(hasty: Autos) -> None:
-    job = _held(hasty, documents=LANES)
-    worker = hasty.stack.processes.pid_of("worker")
-    assert worker
-
-    begun = time.monotonic()
-    os.kill(worker, signal.SIGTERM)
-    until(
-        lambda: hasty.stack.processes.pid_of("worker") not in (None, worker), PATIENCE_S, "it stays"
-    )
-    took_s = time.monotonic() - begun
-    hasty.portal.release(job.process_number)
-    ended = finish(hasty, job.job_id)
-
-    print(f"a draining worker was replaced after {took_s:.1f} s")
-    assert ended.state == pb.JOB_STATE_COMPLETED
-    assert all(document.attempt_count == 1 for document in documents(hasty, ended))
-
-
 def test_worker_and_server_are_exchanged_in_the_middle_of_a_watched_job(hasty: Autos) -> None:
     # Given a job with files under way, and a caller that watches it
     job = _held(hasty, documents=12)
@@ -275,11 +254,11 @@ def test_worker_and_server_are_exchanged_in_the_middle_of_a_watched_job(hasty: A
     with ExitStack() as stack:
         watching = stack.enter_context(ThreadPoolExecutor(1))
         client = stack.enter_context(Client(address))
-        watch = client.watch(job.job_id, timeout_s=PATIENCE_S)
+        watch = client.watch(job.job_id, timeout_s=3 * PATIENCE_S)
         watched = watching.submit(messages.extend, watch)
         until(lambda: len(messages) > LANES, PATIENCE_S, "Nothing is watched.")
 
-        # When a new worker begins beside the old one, and the old one leaves
+        # When a new worker begins beside the old one, and the old one gives back what it holds
         stack.enter_context(
             started([sys.executable, "-m", "actors", "worker"], hasty.stack.env, ROOT)
         )
@@ -289,7 +268,7 @@ def test_worker_and_server_are_exchanged_in_the_middle_of_a_watched_job(hasty: A
             with held_down(hasty, "server"):
                 pass
             hasty.portal.release(job.process_number)
-            watched.result(PATIENCE_S)
+            watched.result(3 * PATIENCE_S)
 
     # Then the watch has continued to the end, and no document counts a failed attempt
     ended = messages[-1].job
