@@ -263,7 +263,7 @@ def test_worker_and_server_are_exchanged_in_the_middle_of_a_watched_job(hasty: A
             started([sys.executable, "-m", "actors", "worker"], hasty.stack.env, ROOT)
         )
         with held_down(hasty, "worker"):
-            hasty.portal.wait_held(job.process_number, 2 * LANES)
+            hasty.portal.wait_held(job.process_number, 2 * LANES, PATIENCE_S)
             # and a new server replaces the one of the watch
             with held_down(hasty, "server"):
                 pass
