@@ -13,6 +13,7 @@ from server.access.open_calls import OpenCalls
 from server.messages.case_messages import case_message
 from server.rpc.service_base import ServiceBase
 from storage.listings import case_answer
+from storage.listings.case_answer import StoredAnswer
 from storage.process_number import parse_process_number
 
 Context = grpc.aio.ServicerContext[object, object]
@@ -26,11 +27,9 @@ class CaseMethods(ServiceBase):
     async def GetCase(self, request: pb.GetCaseRequest, context: Context) -> pb.GetCaseResponse:
         """Return the data of a case from its newest listing for this client."""
         number, client = parse_process_number(request.process_number), current_client().name
-        return pb.GetCaseResponse(
-            case=await self._run(
-                lambda: case_message(case_answer.newest(self._parts.database, client, number))
-            )
-        )
+        answer = await self._run(case_answer.newest, self._parts.database, client, number)
+        case = await self._threads.read_page(_entries(answer), case_message, answer)
+        return pb.GetCaseResponse(case=case)
 
     async def GetCaseListing(self, request: pb.GetCaseListingRequest, context: Context) -> None:
         """Stream the portal's answer to the newest listing of the case for this client."""
@@ -44,6 +43,12 @@ class CaseMethods(ServiceBase):
                     await context.write(pb.GetCaseListingResponse(chunk=part))
         finally:
             await self._run(_close, parts)
+
+
+def _entries(answer: StoredAnswer) -> int:
+    """Return how many movements and parties the data of a case has."""
+    proceedings = answer.data.get("proceedings", ())
+    return sum(len(each["movements"]) + len(each["parties"]) for each in proceedings)
 
 
 def _close(parts: Generator[bytes]) -> None:

@@ -2757,6 +2757,13 @@ _LOOKS = (
         CALLS,
     ),
     _mutant(
+        "the turns of a client's long cases",
+        "server/rpc/case_methods.py",
+        "read_page(_entries(answer), ",
+        "read_page(0, ",
+        "tests/integration/jobs/test_case_answers.py",
+    ),
+    _mutant(
         "the sealed answer that is not copied",
         "storage/sql/listings/record_case_answer.sql",
         "    WHERE NOT is_sealed\n",

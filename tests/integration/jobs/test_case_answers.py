@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,8 +17,10 @@ import pytest
 from actors.case_file.case_file import parse_case
 from actors.scheduler.answer_mover import OUTAGE_WAIT_S, AnswerMover
 from autos.downloads.v1 import downloads_pb2 as pb
+from server.access.current_client import set_current_client
 from server.dependencies import ServerDependencies
 from server.messages.case_messages import MOST_BYTES
+from storage.clients.client_registry import CallingClient
 from storage.errors import NotFound
 from storage.listings import case_answer, listing_cache, listing_record
 from storage.listings.listed_case import CaseListing
@@ -34,9 +37,10 @@ from tests.integration.harness.grpc_server import (
     service_parts,
     write_clients,
 )
+from tests.sandbox.court_cases import cnj
 from tests.system.refused_calls import refusal_of
 
-NUMBER = "1003579-22.2025.8.26.0564"
+NUMBER, LONG = "1003579-22.2025.8.26.0564", cnj.process_number(7, 2025, "8.26", "0100")
 MOVEMENTS = [
     {"dataHora": f"2025-03-{day:02}T10:00:00", "descricao": "Juntada"} for day in (1, 9, 5)
 ]
@@ -220,6 +224,32 @@ def test_callers_read_the_case_and_the_answer(parts: ServerDependencies, tmp_pat
                 with pytest.raises(grpc.aio.AioRpcError) as refused:
                     await stream.read()
                 assert refusal_of(refused.value).reason == "CASE_NOT_FOUND"
+
+    asyncio.run(scenario())
+
+
+def test_a_long_case_waits_for_the_other_long_pages_of_its_client(
+    parts: ServerDependencies,
+) -> None:
+    _listed(parts.database, NUMBER, _case(NUMBER), client="default")
+    _listed(parts.database, LONG, _case(LONG, movements=MOVEMENTS * 100), client="default")
+    short = pb.GetCaseRequest(process_number=NUMBER)
+
+    async def scenario() -> None:
+        held = threading.Event()
+        async with running_server(parts) as server, api_of(server.address) as api:
+            set_current_client(CallingClient("default"))
+            page = server.service._threads.read_page(1_000, held.wait, 60)
+            holding = asyncio.create_task(page)
+            try:
+                long = asyncio.ensure_future(api.GetCase(pb.GetCaseRequest(process_number=LONG)))
+                for _ in range(20):
+                    await api.GetCase(short)
+                assert not long.done()
+            finally:
+                held.set()
+            assert await holding
+            assert len((await long).case.proceedings[0].movements) == 300
 
     asyncio.run(scenario())
 
