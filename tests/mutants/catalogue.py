@@ -2764,6 +2764,13 @@ _LOOKS = (
         "tests/integration/jobs/test_case_answers.py",
     ),
     _mutant(
+        "the listing of today for a job with a later time",
+        "storage/sql/jobs/start_jobs.sql",
+        "            AND coalesce(asked.not_before_time <= clock_timestamp(), true)\n",
+        "",
+        CHOICES,
+    ),
+    _mutant(
         "the sealed answer that is not copied",
         "storage/sql/listings/record_case_answer.sql",
         "    WHERE NOT is_sealed\n",

@@ -176,7 +176,10 @@ BEGIN
                 CONTINUE;
             END IF;
         END IF;
-        IF asked.may_look AND asked.max_age_s > 0 THEN
+        -- Until the time of a job that waits, a recent listing becomes an old one.
+        IF asked.may_look AND asked.max_age_s > 0
+            AND coalesce(asked.not_before_time <= clock_timestamp(), true)
+        THEN
             listed_by := autos_recent_listing(
                 asked.client, asked.process_number, asked.max_age_s, _most_documents);
             IF listed_by IS NOT NULL AND NOT EXISTS (SELECT FROM jobs

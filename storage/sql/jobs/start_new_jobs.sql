@@ -42,8 +42,10 @@ BEGIN
             -- Not EXISTS: see free_seat.sql.
             AND (SELECT 1 FROM batch_items
                 WHERE batch_id = one.batch_id AND place = one.batch_place) IS NULL
-            AND NOT (may_look AND max_age_s > 0 AND autos_recent_listing(
-                client, process_number, max_age_s, _most_documents) IS NOT NULL)
+            AND NOT (may_look AND max_age_s > 0
+                AND coalesce(not_before_time <= clock_timestamp(), true)
+                AND autos_recent_listing(
+                    client, process_number, max_age_s, _most_documents) IS NOT NULL)
     ), numbered AS (
         SELECT *, CASE WHEN is_waiting THEN waiting_seats ELSE seats END AS limited_to,
             row_number() OVER (PARTITION BY client, is_waiting ORDER BY place) AS number

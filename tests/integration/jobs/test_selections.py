@@ -433,6 +433,30 @@ def test_the_portal_is_not_requested_before_the_jobs_time(
     assert pipeline.sandbox.request_count(number) == 0
 
 
+def test_a_job_with_a_later_time_does_not_end_with_the_listing_of_today(
+    pipeline: PipelineHarness, desk: _Desk
+) -> None:
+    number = pipeline.sandbox.add_case(documents=1)
+    desk.start(number)
+    pipeline.work()
+
+    job = desk.start(number, not_before_time=_in(3_600)).job
+
+    assert (job.state, job.hold.reason) == (pb.JOB_STATE_PROCESSING, "NOT_BEFORE")
+    # The listing is old when the time has come.
+    job_id = UUID(job.job_id)
+    listed = "UPDATE jobs SET listed_time = listed_time - interval '2 hours'"
+    factories.execute(pipeline.database, listed)
+    factories.execute(
+        pipeline.database,
+        "UPDATE jobs SET not_before_time = now() - interval '1 s' WHERE job_id = %(id)s",
+        id=job_id,
+    )
+    pipeline.work()
+    assert pipeline.sandbox.request_count(number) == 2
+    assert _states(pipeline, job.job_id) == ["AVAILABLE"]
+
+
 def test_a_call_that_joins_moves_the_time_forward_and_never_back(
     pipeline: PipelineHarness, desk: _Desk
 ) -> None:
