@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from server.errors.error_reasons import reasons_of
+from tests.contract_reasons import reasons_of
 from tests.system.running_autos import Autos
 
 # Names that only our code, our libraries or our database could put into a text.

@@ -19,12 +19,12 @@ from dev.embedded.embedded_servers import EmbeddedServers
 from server.__main__ import parts_of
 from server.access.authentication import Authenticator
 from server.dependencies import ServerDependencies
-from server.errors.error_reasons import OF_RPC
 from server.rpc.error_interceptor import ErrorInterceptor
 from server.rpc.service import DownloadService
 from storage.clients.client_registry import CallingClient, ClientLimits
 from storage.settings import Settings
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
+from tests.contract_reasons import METHOD_NAMES
 from tests.databases import create_database, database_url
 from tests.system.refused_calls import RefusedCall, refusal_of
 
@@ -62,7 +62,7 @@ def _requests() -> dict[str, Message]:
     }
     return {
         method: getattr(pb, f"{method}Request")(**fields.get(method, {"job_id": job_id}))
-        for method in OF_RPC
+        for method in METHOD_NAMES
     }
 
 

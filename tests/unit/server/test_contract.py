@@ -8,50 +8,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-from google.protobuf import descriptor_pb2
-
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.sandbox import ROOT
-from server.errors.error_reasons import OF_EVERY_RPC, OF_RPC, reasons_of
 from server.rpc.reflection import IMAGE
+from tests.contract_reasons import (
+    ALL_REASONS,
+    DECLARED,
+    METHOD_NAMES,
+    SERVICE,
+    comments,
+    contract,
+)
 
 REFERENCE = ROOT / "docs" / "reference"
 BUF = Path(sys.executable).parent / "buf"
-SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"]
-# Field numbers: FileDescriptorProto.service and ServiceDescriptorProto.method.
-SERVICES, METHODS = 6, 2
 # Field numbers: FileDescriptorProto.message_type and DescriptorProto.field.
 MESSAGES, FIELDS = 4, 2
-# The comments' form: "- JOB_NOT_FOUND (NOT_FOUND): ...", or several reasons with one status.
-REASON = re.compile(r"^ - ([A-Z_, ]+) \(([A-Z_]+)\): ", re.M)
 # Reasons that the code sets where it raises the error.
 RAISED = re.compile(r'(?:PreconditionFailed|\bLimit)\(\s*"([A-Z_]+)"')
-
-
-def _contract() -> descriptor_pb2.FileDescriptorProto:
-    files = descriptor_pb2.FileDescriptorSet.FromString(IMAGE.read_bytes()).file
-    [contract] = [file for file in files if file.name == pb.DESCRIPTOR.name]
-    return contract
-
-
-def _comments() -> dict[str, str]:
-    """Return the comment of each method, and of the service under its own name."""
-    contract = _contract()
-    names: dict[tuple[int, ...], str] = {(SERVICES, 0): SERVICE.name}
-    for i, method in enumerate(contract.service[0].method):
-        names[(SERVICES, 0, METHODS, i)] = method.name
-    return {
-        names[tuple(place.path)]: place.leading_comments
-        for place in contract.source_code_info.location
-        if tuple(place.path) in names
-    }
-
-
-def _promised(name: str) -> dict[str, str]:
-    """Return the reasons in a comment, each with its status."""
-    found = REASON.findall(_comments()[name])
-    return {reason: status for reasons, status in found for reason in reasons.split(", ")}
 
 
 def _page() -> dict[str, str]:
@@ -62,24 +36,17 @@ def _page() -> dict[str, str]:
 
 
 def test_every_method_has_its_reasons() -> None:
-    assert set(OF_RPC) == {method.name for method in SERVICE.methods}
-    assert not any(OF_EVERY_RPC & reasons for reasons in OF_RPC.values())
-
-
-def test_the_service_comment_lists_what_every_method_can_answer() -> None:
-    assert set(_promised(SERVICE.name)) == OF_EVERY_RPC
-
-
-@pytest.mark.parametrize("rpc", OF_RPC)
-def test_a_method_comment_lists_what_it_can_answer(rpc: str) -> None:
-    assert "\n Reasons:" in _comments()[rpc]
-    assert set(_promised(rpc)) == OF_RPC[rpc]
+    assert set(DECLARED) == {SERVICE.name, *METHOD_NAMES}
+    assert DECLARED[SERVICE.name]
+    for rpc in METHOD_NAMES:
+        assert "\n Reasons:" in comments()[rpc]
+        assert not DECLARED[SERVICE.name].keys() & DECLARED[rpc].keys()
 
 
 def test_the_page_of_errors_has_the_reasons_and_statuses_of_the_contract() -> None:
     promised: dict[str, str] = {}
-    for name in (SERVICE.name, *OF_RPC):
-        for reason, status in _promised(name).items():
+    for reasons in DECLARED.values():
+        for reason, status in reasons.items():
             assert promised.setdefault(reason, status) == status, "one reason, one status"
 
     assert _page() == promised
@@ -92,10 +59,9 @@ def test_no_code_refuses_with_a_reason_that_is_not_declared() -> None:
         for file in (ROOT / folder).rglob("*.py")
         for reason in re.findall(RAISED, file.read_text())
     }
-    declared = frozenset.union(*map(reasons_of, OF_RPC))
 
     assert raised
-    assert raised <= declared
+    assert raised <= ALL_REASONS
 
 
 def _constants(enum: Any) -> set[str]:
@@ -120,15 +86,15 @@ def test_every_reason_has_its_constant() -> None:
     assert reasons | {"NO_DOCUMENT_AVAILABLE"} <= _constants(pb.FailureReason)
     assert len(holds) == 7
     assert holds <= _constants(pb.HoldReason)
-    assert frozenset.union(*map(reasons_of, OF_RPC)) <= _constants(pb.RefusalReason)
+    assert _constants(pb.RefusalReason) >= ALL_REASONS
 
 
 def _field_comment(message: str, field: str) -> str:
-    contract = _contract()
-    [(i, found)] = [(i, m) for i, m in enumerate(contract.message_type) if m.name == message]
+    file = contract()
+    [(i, found)] = [(i, m) for i, m in enumerate(file.message_type) if m.name == message]
     [k] = [k for k, f in enumerate(found.field) if f.name == field]
     path = [MESSAGES, i, FIELDS, k]
-    [place] = [p for p in contract.source_code_info.location if list(p.path) == path]
+    [place] = [p for p in file.source_code_info.location if list(p.path) == path]
     return place.leading_comments
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from server.errors.error_reasons import OF_RPC, reasons_of
+from tests.contract_reasons import ALL_REASONS, METHOD_NAMES
 from tests.cookbook.answer_matcher import difference, renewed
 from tests.cookbook.parser import FILE, steps_of
 
@@ -21,14 +21,13 @@ def _called(tool: str) -> set[str]:
 
 @pytest.mark.parametrize("tool", ["grpcurl", "buf_curl"])
 def test_every_method_is_called(tool: str) -> None:
-    assert _called(tool) == set(OF_RPC)
+    assert _called(tool) == set(METHOD_NAMES)
 
 
 def test_every_reason_is_met_that_can_be_had_by_hand() -> None:
     answers = "".join(step.answer for step in STEPS)
-    reasons = frozenset.union(*map(reasons_of, OF_RPC))
 
-    missing = {reason for reason in reasons if f'"reason":"{reason}"' not in answers}
+    missing = {reason for reason in ALL_REASONS if f'"reason":"{reason}"' not in answers}
 
     assert missing == {"MALFORMED_REQUEST", "UNAVAILABLE", "INTERNAL", "EVENTS_GONE"}
 
