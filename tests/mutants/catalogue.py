@@ -1188,8 +1188,8 @@ _GUEST = (
     _mutant(
         "the recent listing that a new job may begin with",
         "storage/sql/jobs/start_jobs.sql",
-        "IF asked.may_look AND asked.max_age_s > 0 THEN",
-        "IF false THEN",
+        "IF asked.may_look AND asked.max_age_s > 0",
+        "IF false",
         STARTS,
     ),
     _mutant(
