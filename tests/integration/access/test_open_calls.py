@@ -165,9 +165,8 @@ async def _all_end(api: Any, caller: Caller, number: int) -> None:
     assert await reading == number
 
 
-@pytest.mark.parametrize("size", [1_000, 3_000_000], ids=["one part", "many parts"])
 def test_the_answer_of_a_case_that_is_not_read_counts_as_a_call_and_ends(
-    parts: ServerDependencies, database: Database, size: int
+    parts: ServerDependencies, database: Database
 ) -> None:
     number, case = 3, "1003579-22.2025.8.26.0564"
     factories.execute(
@@ -176,14 +175,14 @@ def test_the_answer_of_a_case_that_is_not_read_counts_as_a_call_and_ends(
         " (client, process_number, sha256, size_bytes, is_sealed, data, content)"
         " VALUES ('default', %(case)s, repeat('0', 64), 1000, false, '{}', %(content)s)",
         case=case,
-        content=zlib.compress(bytes(size)),
+        content=zlib.compress(bytes(3_000_000)),
     )
     raw = pb.GetCaseListingRequest(process_number=case).SerializeToString()
 
     async def scenario() -> None:
         limits = replace(WIDE, calls_at_once=number)
         async with (
-            running_server(replace(parts, stall_s=3.0), limits=limits) as server,
+            running_server(replace(parts, stall_s=6.0), limits=limits) as server,
             api_of(server.address) as api,
         ):
             host, _, port = server.address.partition(":")
