@@ -2887,9 +2887,9 @@ _MANY_AT_ONCE = (
     ),
     _mutant(
         "the length of a batch's answer",
-        "server/rpc/batches/batch_methods.py",
-        "job_ids, are_short=True)",
-        "job_ids)",
+        "storage/jobs/job_start.py",
+        "are_of_batch = any(attempt.request.batch for attempt in attempts)",
+        "are_of_batch = False",
         MANY,
     ),
     _mutant(
