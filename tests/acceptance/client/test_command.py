@@ -171,6 +171,24 @@ def test_every_command_speaks_the_contracts_json(
     assert all(Path(file["path"]).exists() and file["is_new"] for file in files)
 
 
+def test_a_receiver_is_tried(autos: Autos, command: Command) -> None:
+    url = autos.receiver.url_of("/tried")
+    autos.receiver.answer(status=403, path="/tried")
+
+    refused = command("test-webhook", url)
+    accepted = command("test-webhook", url, "--json")
+
+    assert (refused.code, refused.out) == (1, "The receiver answered 403.\n")
+    assert accepted.code == 0
+    [attempt] = accepted.json
+    assert (attempt["number"], attempt["status_code"]) == (1, 204)
+    sent = autos.receiver.deliveries_at("/tried")
+    assert [(each.is_verified, each.payload["type"]) for each in sent] == [
+        (True, "webhook.test")
+    ] * 2
+    assert command("test-webhook", "ftp://x").code == 65
+
+
 def test_text_output_has_the_same_facts(command: Command, ended: Any) -> None:
     said = command("status", ended.process_number)
     assert said.code == 0

@@ -37,6 +37,7 @@ def _answer(database: Database, client: str, body: bytes) -> str:
 
 def test_answers_are_compared_as_documents_are(database: Database, store: ObjectStore) -> None:
     objects = Objects(replace(store, prefix=PREFIX), max_connections=2)
+    objects.ensure_bucket()
     lost, other, gone = (_answer(database, client, client.encode() * 9) for client in "abc")
     assert case_answer.move_to_bucket(database, objects) == 3
     # Not moved yet: no object is expected.

@@ -100,6 +100,11 @@ INSERT INTO subscriptions (client, process_number, interval_s, next_time)
 SELECT client, process_number, 86400, now() + random() * interval '1 day' + interval '1 hour'
 FROM jobs
 """
+# No test event is being sent.
+_TESTS = """
+INSERT INTO webhook_tests (test_id, client, url, receiver)
+SELECT gen_random_uuid(), %(client)s, 'https://r/1', %(receiver)s FROM generate_series(1, 20000)
+"""
 
 
 def create(server_url: str, name: str) -> str:
@@ -134,6 +139,7 @@ def _filled(server_url: str) -> str:
             _SECRECY,
             _CASES,
             _SUBSCRIPTIONS,
+            _TESTS,
         ):
             cursor.execute(statement, values)
         cursor.execute("VACUUM (ANALYZE)")
